@@ -1,0 +1,182 @@
+//! The finished record of one request and its outcome: what the data path hands to the reporting path.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Version};
+use uuid::Uuid;
+
+/// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
+pub struct Exchange {
+    /// UUIDv7: the stable name of this exchange, also in OTAS (`metadata.event.id`).
+    pub id: Uuid,
+    /// Wall-clock time at which the request's head had been read.
+    pub started_at: SystemTime,
+    /// A request that we saw, or a tunnel that we only relayed.
+    pub kind: Kind,
+    /// The agent's socket.
+    pub agent: SocketAddr,
+    /// Who was called.
+    pub origin: Origin,
+    /// The address that was dialled, once one answered.
+    pub peer: Option<SocketAddr>,
+    /// The protocol spoken on both sides (there is no translation).
+    pub version: Version,
+    /// The TLS session with the origin, if any.
+    pub tls: Option<TlsFacts>,
+    /// Whether the upstream connection had carried a request before.
+    pub connection_reused: bool,
+    /// What the agent asked.
+    pub request: RequestFacts,
+    /// What the agent was answered: the origin's response, or the one we made (then `outcome` is a failure).
+    /// `None` when the agent was gone before there was any.
+    pub response: Option<ResponseFacts>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long each step took.
+    pub timings: Timings,
+}
+
+/// What kind of traffic an exchange stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An HTTP request that was read and forwarded (or refused).
+    Http,
+    /// A CONNECT tunnel that was relayed blind, or failed. Sizes are the bytes each way.
+    Tunnel,
+}
+
+/// Who is called: scheme, host, port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// `http`, `https`, or `tcp` for a tunnel whose content is unknown.
+    pub scheme: &'static str,
+    /// A DNS name in lower case or an IP literal without brackets.
+    pub host: String,
+    /// The TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "{}://[{}]:{}", self.scheme, self.host, self.port)
+        } else {
+            write!(f, "{}://{}:{}", self.scheme, self.host, self.port)
+        }
+    }
+}
+
+/// Facts of the TLS session with the origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsFacts {
+    /// `TLSv1.3` or `TLSv1.2`.
+    pub version: &'static str,
+    /// The ALPN protocol that the origin chose, if any.
+    pub alpn: Option<&'static str>,
+}
+
+/// The request as the agent sent it.
+pub struct RequestFacts {
+    /// The method, whatever its length.
+    pub method: Method,
+    /// The path exactly as received, no query. `/` for a tunnel.
+    pub path: String,
+    /// The query exactly as received, without `?`. `None` when there was no `?`.
+    pub query: Option<String>,
+    /// The header fields as received (over HTTP/2 with `:authority` added as `host`).
+    pub headers: HeaderMap,
+    /// What was kept of the body.
+    pub body: Captured,
+    /// Trailer fields, if any came.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// The response as the agent received it.
+pub struct ResponseFacts {
+    /// The status code.
+    pub status: StatusCode,
+    /// The header fields as received from the origin.
+    pub headers: HeaderMap,
+    /// What was kept of the body.
+    pub body: Captured,
+    /// Trailer fields, if any came.
+    pub trailers: Option<HeaderMap>,
+}
+
+/// The bounded copy of one body: its first and its last bytes, its true size, and how it ended.
+#[derive(Debug, Clone, Default)]
+pub struct Captured {
+    /// The first bytes, in pieces as they came.
+    pub head: Vec<Bytes>,
+    /// The last bytes that are not in `head`, in pieces as they came.
+    pub tail: Vec<Bytes>,
+    /// How many bytes passed by.
+    pub total_bytes: u64,
+    /// How the body ended.
+    pub end: BodyEnd,
+}
+
+impl Captured {
+    /// Bytes that passed between `head` and `tail` and were not kept.
+    pub fn omitted_bytes(&self) -> u64 {
+        let kept: usize = self.head.iter().chain(&self.tail).map(Bytes::len).sum();
+        self.total_bytes.saturating_sub(kept as u64)
+    }
+}
+
+/// How a body ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BodyEnd {
+    /// To its last byte (also: there was none).
+    #[default]
+    Complete,
+    /// The side that was sending it failed or reset.
+    SenderFailed,
+    /// The side that was receiving it went away before the end.
+    ReceiverLeft,
+    /// The proxy was shut down.
+    ShutDown,
+}
+
+/// How an exchange ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The agent got the origin's whole response (whatever its status).
+    Complete,
+    /// Something failed; the agent may have got a response of our making.
+    Failed(Failure),
+}
+
+/// Why an exchange failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A stable identifier, such as `dns_not_found`, `connect_refused`, `tls_certificate_expired`, `agent_left`.
+    pub id: &'static str,
+    /// One sentence for people: which host, which step, what to do.
+    pub detail: String,
+}
+
+/// How long each step took, on one monotonic clock. A step that did not happen is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// Name resolution.
+    pub dns: Option<Duration>,
+    /// TCP connect.
+    pub connect: Option<Duration>,
+    /// TLS handshake with the origin.
+    pub tls: Option<Duration>,
+    /// From the request head being forwarded to the last byte of its body.
+    pub send: Option<Duration>,
+    /// From the request head being forwarded to the response head.
+    pub wait: Option<Duration>,
+    /// From the response head to the last byte of its body.
+    pub receive: Option<Duration>,
+    /// From the request head being forwarded to the last byte received: OTAS's `latency_ms`. When nothing was
+    /// forwarded: from the request head being read to the answer.
+    pub latency: Duration,
+    /// From the request head being read to the end of the exchange.
+    pub total: Duration,
+}

@@ -1,0 +1,1 @@
+//! (placeholder while the first slice is being put together)

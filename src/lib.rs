@@ -1,0 +1,40 @@
+//! otas-proxy: a transparent logging HTTP(S) forward proxy for AI agents.
+//!
+//! The way of a request, top to bottom:
+//!
+//! ```text
+//!  agent
+//!    | TCP
+//!  proxy/listener     accept for ever, spawn
+//!  proxy/connection   serve HTTP on one stream, route each request  <-----------+
+//!    |- CONNECT ----> proxy/tunnel    dial, then decide: intercept / relay ------+ decrypted stream
+//!    |                   tls/         our CA, a leaf per name (cached), roots for origins
+//!    |- request ----> proxy/forward   one request to the origin and back, bytes untouched
+//!    |                   proxy/message   pure rules: hop-by-hop, target form, Host
+//!    |                   proxy/upstream  resolve, connect, TLS, pool; every step timed
+//!    |- failure ----> proxy/respond   the one table from our errors to what the agent sees
+//!    v
+//!  capture/           the body wrapper: passes frames on untouched, keeps head and tail, tells its end once
+//!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
+//!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
+//!  event/             Exchange -> Event: decode, text or base64, redact, fit OTAS's limits (pure functions)
+//!  store/             SQLite (WAL): append in groups; pending -> delivered | dead
+//!  deliver/           sessions, verdict (pure), workers -> OTAS
+//! ```
+//!
+//! Beside the flow: [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
+//! (health), [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
+
+pub mod admin;
+pub mod app;
+pub mod capture;
+pub mod cli;
+pub mod collector;
+pub mod config;
+pub mod deliver;
+pub mod event;
+pub mod proxy;
+pub mod report;
+pub mod secret;
+pub mod store;
+pub mod tls;
