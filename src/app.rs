@@ -1,1 +1,297 @@
-//! (placeholder while the first slice is being put together)
+//! The only file that knows every part: binds, wires, and drains in order.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::admin;
+use crate::capture::{Budget, Limits, Recording};
+use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
+use crate::config::{Config, Otas};
+use crate::deliver::{DeliverOptions, Deliverer, Status};
+use crate::proxy::{self, Passthrough, Pool, Shared};
+use crate::report::{Facts, Handoff, Reporter};
+use crate::secret::Secret;
+use crate::store::{self, Store, StoreError};
+use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsError, write_bundle};
+
+/// How often idle upstream connections are looked through.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// A running proxy with all its parts.
+pub struct App {
+    /// Where agents connect.
+    pub proxy_addr: SocketAddr,
+    /// Where health is told.
+    pub admin_addr: SocketAddr,
+    /// Our CA's certificate.
+    pub ca_file: PathBuf,
+    /// The system's roots and our CA.
+    pub bundle_file: PathBuf,
+    /// This process's own name for itself; in every event's `metadata.proxy.run_id`.
+    pub run_id: String,
+    /// Where events wait.
+    pub store: Store,
+    /// The embedded collector, if there is no agent key.
+    pub collector: Option<Collector>,
+    shared: Arc<Shared>,
+    handoff: Handoff,
+    reporter: Reporter,
+    deliverer: Deliverer,
+    grace: Duration,
+    admin_stop: CancellationToken,
+}
+
+/// Why the proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The CA cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The origins' roots cannot be used.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Another step failed.
+    #[error("cannot {act}: {source}")]
+    Step {
+        /// What was tried.
+        act: String,
+        /// Why it failed.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// What became of a run's calls.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Calls that were seen.
+    pub calls: u64,
+    /// Events that OTAS has.
+    pub delivered: u64,
+    /// Events that wait in the store.
+    pub waiting: u64,
+    /// Events that OTAS will never take, that found no room, or that the store refused.
+    pub failed: u64,
+    /// What is wrong with delivery at the end, if anything.
+    pub trouble: Option<String>,
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { calls, delivered, waiting, failed, trouble } = self;
+        write!(f, "otas-proxy: {calls} calls, {delivered} delivered, {waiting} waiting, {failed} failed")?;
+        if *waiting > 0 {
+            write!(f, " (what waits stays stored)")?;
+        }
+        match trouble {
+            Some(trouble) if *waiting > 0 => write!(f, ": {trouble}"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl App {
+    /// Starts everything. `meta` tells this session apart in OTAS.
+    ///
+    /// # Errors
+    /// [`AppError`] when a part cannot be started; nothing is left running then.
+    pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
+        let authority = Arc::new(CertAuthority::load_or_create(&config.tls.ca_dir)?);
+        let bundle_file =
+            write_bundle(&authority).map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
+        let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
+        let origin_tls = OriginTls::load(config.tls.origin_ca_file.as_deref(), authority.der())?;
+        let listener = bind("listen.proxy", config.listen.proxy).await?;
+        let admin_listener = bind("listen.admin", config.listen.admin).await?;
+        let (proxy_addr, admin_addr) = (local(&listener)?, local(&admin_listener)?);
+
+        let store = Store::open(&config.store.path)?;
+        let (otas, collector) = destination(config.otas, store.path()).await?;
+        let key_id = otas.agent_key.as_ref().map(store::key_id).unwrap_or_default();
+        let run_id = Uuid::now_v7().to_string();
+        let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
+        let own_listeners = vec![proxy_addr, admin_addr];
+        let deliverer = Deliverer::start(DeliverOptions {
+            store: store.clone(),
+            session_row: session,
+            otas,
+            delivery: config.delivery,
+            tls: origin_tls.offering(Offer::None).as_ref().clone(),
+            meta,
+        })
+        .map_err(|e| step("set up delivery".to_owned(), e))?;
+
+        let handoff = Handoff::default();
+        let facts = Facts {
+            session,
+            run_id: run_id.clone(),
+            error_from_status: config.event.error_from_status,
+            properties: config.event.properties,
+        };
+        let wake = deliverer.waker();
+        let reporter = Reporter::start(handoff.clone(), store.writer()?, facts, move || wake.wake())
+            .map_err(|e| step("start the reporting thread".to_owned(), e))?;
+
+        let budget = Budget::new(config.capture.memory_bytes);
+        let limits =
+            Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
+        let shared = Arc::new(Shared {
+            recording: Recording::new(handoff.clone(), limits, budget.clone()),
+            leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
+            origin_tls,
+            pool: Pool::default(),
+            own_listeners,
+            passthrough: Passthrough::new(config.tls.passthrough),
+            connect_timeout: config.proxy.connect_timeout,
+            via: config.proxy.via,
+            stop: CancellationToken::new(),
+            cut: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        tokio::spawn(proxy::listen(shared.clone(), listener));
+        tokio::spawn(sweep(shared.clone()));
+        let admin_stop = CancellationToken::new();
+        let told = admin::Told {
+            delivery: deliverer.watch(),
+            tally: reporter.tally().clone(),
+            handoff: handoff.clone(),
+            budget,
+        };
+        tokio::spawn(admin::serve(admin_listener, told, admin_stop.clone()));
+        Ok(Self {
+            proxy_addr,
+            admin_addr,
+            ca_file,
+            bundle_file,
+            run_id,
+            store,
+            collector,
+            shared,
+            handoff,
+            reporter,
+            deliverer,
+            grace: config.proxy.shutdown_grace,
+            admin_stop,
+        })
+    }
+
+    /// How delivery goes, now and from now on.
+    pub fn watch(&self) -> watch::Receiver<Status> {
+        self.deliverer.watch()
+    }
+
+    /// Stops in order: no new request, what is under way ends within the grace period (or is cut and says so), every
+    /// event is stored, then delivered as far as `drain` allows. `progress` is told how delivery goes meanwhile.
+    /// `hurry` ends both waits at once.
+    pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl Fn(&Status)) -> Summary {
+        let Self { shared, handoff, reporter, deliverer, collector, admin_stop, grace, .. } = self;
+        shared.stop.cancel();
+        shared.tasks.close();
+        tokio::select! {
+            () = shared.tasks.wait() => {}
+            () = tokio::time::sleep(grace) => {}
+            () = hurry.cancelled() => {}
+        }
+        shared.recording.shutting_down();
+        shared.cut.cancel();
+        shared.tasks.wait().await;
+        shared.pool.clear();
+        let tally = reporter.tally().clone();
+        // Joining waits for the disk.
+        if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {
+            tracing::error!("the reporting thread could not be joined");
+        }
+        deliverer.waker().wake();
+        let status = drained(&deliverer, drain, &hurry, progress).await;
+        deliverer.stop().await;
+        if let Some(collector) = collector {
+            collector.stop().await;
+        }
+        admin_stop.cancel();
+        let (dropped, lost) = (handoff.dropped(), tally.lost());
+        Summary {
+            calls: tally.stored() + dropped + lost,
+            delivered: status.counts.delivered,
+            waiting: status.counts.pending,
+            failed: status.counts.dead + dropped + lost,
+            trouble: status.trouble,
+        }
+    }
+}
+
+/// Waits until nothing is pending, the time is over or there is a hurry.
+async fn drained(
+    deliverer: &Deliverer,
+    within: Duration,
+    hurry: &CancellationToken,
+    progress: impl Fn(&Status),
+) -> Status {
+    let mut watch = deliverer.watch();
+    let done = deliverer.drained(within);
+    tokio::pin!(done);
+    loop {
+        tokio::select! {
+            status = &mut done => return status,
+            () = hurry.cancelled() => return deliverer.status(),
+            Ok(()) = watch.changed() => progress(&watch.borrow_and_update()),
+        }
+    }
+}
+
+/// The service to deliver to: the configured one, or the embedded collector when there is no agent key.
+async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Collector>), AppError> {
+    if otas.agent_key.is_some() {
+        return Ok((otas, None));
+    }
+    let listener = bind("the embedded collector", SocketAddr::from(([127, 0, 0, 1], 0))).await?;
+    let key = Secret::new(&issue_key());
+    let agent = Agent { key: key.clone(), project_id: Uuid::new_v4(), name: "embedded".to_owned() };
+    let db = Some(store.with_file_name("collector.db"));
+    let collector = Collector::start(listener, CollectorOptions { db, agents: vec![agent] })
+        .await
+        .map_err(|e| step("start the embedded collector".to_owned(), e))?;
+    let url = url::Url::parse(&collector.url).map_err(|e| step("use the embedded collector's address".to_owned(), e))?;
+    otas.brain_url = url.clone();
+    otas.uasam_url = url;
+    otas.agent_key = Some(key);
+    otas.project_id = None;
+    Ok((otas, Some(collector)))
+}
+
+async fn sweep(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = every.tick() => shared.pool.sweep(),
+            () = shared.cut.cancelled() => return,
+        }
+    }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
+    let hint = |e: io::Error| match e.kind() {
+        io::ErrorKind::AddrInUse => io::Error::new(e.kind(), "the port is taken; choose another, or 0 for any free one"),
+        _ => e,
+    };
+    TcpListener::bind(address).await.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))
+}
+
+fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|e| step("learn the listening address".to_owned(), e))
+}
+
+fn step(act: String, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
+    AppError::Step { act, source: source.into() }
+}

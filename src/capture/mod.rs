@@ -1,7 +1,13 @@
 //! What is kept of an exchange while its bytes pass by, and how its two halves become one [`Exchange`].
 
+mod body;
 mod exchange;
+mod keeper;
+mod recorder;
 
+pub use body::CapturedBody;
 pub use exchange::{
     BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts,
 };
+pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
+pub use recorder::{Finished, Recorder, Recording, Side, Sink, Upstreamed};

@@ -1,1 +1,104 @@
-//! (placeholder while the first slice is being put together)
+//! The command line: one file a command.
+
+// Commands speak to people on stdout and stderr.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod ca;
+mod child;
+mod collect;
+mod command_line;
+mod config;
+mod demo;
+mod meta;
+mod run;
+mod serve;
+mod signals;
+mod table;
+mod variables;
+
+use std::error::Error;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigError, Flags, Loaded};
+
+/// A transparent logging HTTP(S) forward proxy for AI agents: every call passes untouched and becomes one OTAS event.
+#[derive(Parser)]
+#[command(version, about, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the proxy until SIGTERM or SIGINT
+    Serve(serve::Args),
+    /// Run one command with the proxy around it: one process, one session
+    Run(run::Args),
+    /// Run the embedded OTAS-compatible endpoint alone
+    Collect(collect::Args),
+    /// Show what the proxy does, without network or credentials
+    Demo(demo::Args),
+    /// Show or export the certificate that agents must trust
+    Ca(ca::Args),
+    /// Print the effective configuration and where each value came from
+    Config(config::Args),
+}
+
+/// The exit code for a wrong usage or configuration.
+const USAGE: u8 = 2;
+
+/// Parses the command line and runs the command. Exit codes: 0 fine, 2 usage or configuration, else the child's or 1.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log();
+    let done = match cli.command {
+        Command::Serve(args) => serve::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Collect(args) => collect::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Ca(args) => ca::run(args),
+        Command::Config(args) => config::run(args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("otas-proxy: {}", chain(error.as_ref()));
+        ExitCode::from(if error.is::<ConfigError>() { USAGE } else { 1 })
+    })
+}
+
+/// What a command ends with.
+type Done = Result<ExitCode, Box<dyn Error + Send + Sync>>;
+
+/// The configuration for a command, from its flags, the environment and the file.
+fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {
+    let cwd = std::env::current_dir()?;
+    Ok(crate::config::load(flags, &|name| std::env::var(name).ok(), Path::new(&cwd))?)
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// `OTAS_PROXY_LOG` sets the level (`warn` by default), in `tracing`'s directives.
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// An error with its causes, unless it already says them.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let words = error.to_string();
+        if !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -1,1 +1,19 @@
-//! (placeholder while the first slice is being put together)
+//! Certificates: our authority and the leaves it signs for agents, and the roots that origins are verified against.
+
+mod authority;
+mod bundle;
+mod leaf;
+mod roots;
+mod verdict;
+
+pub use authority::{AuthorityError, CertAuthority, CA_CERT_FILE, CA_KEY_FILE};
+pub use bundle::{BUNDLE_FILE, write_bundle};
+pub use leaf::{LeafError, Leaves};
+pub(crate) use roots::provider;
+pub use roots::{Offer, OriginTls, RootsError};
+pub use verdict::certificate_failure;
+
+/// The protocols that we can speak on both sides, as ALPN names.
+pub const H2: &[u8] = b"h2";
+/// HTTP/1.1's ALPN name.
+pub const HTTP11: &[u8] = b"http/1.1";

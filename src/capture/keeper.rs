@@ -1,0 +1,269 @@
+//! The bounded copy of one body: its first and its last bytes, in pieces as they came.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::{Bytes, BytesMut};
+
+/// Below this a piece is copied, from it on shared. A shared piece keeps alive the whole read buffer it was cut from
+/// (8 KiB and more), which for the small pieces of a stream would be many times what is kept.
+const SHARE_FROM_BYTES: usize = 4096;
+
+/// How much of each body is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// First bytes kept.
+    pub head_bytes: usize,
+    /// Last bytes kept.
+    pub tail_bytes: usize,
+}
+
+/// The memory that all captures of the process share. Past its limit bodies are cut, and say so.
+pub struct Budget {
+    limit_bytes: usize,
+    used_bytes: AtomicUsize,
+}
+
+impl Budget {
+    /// A budget of `limit_bytes`.
+    pub fn new(limit_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { limit_bytes, used_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Bytes in use now.
+    pub fn used_bytes(&self) -> usize {
+        self.used_bytes.load(Ordering::Relaxed)
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
+        if before + bytes > self.limit_bytes {
+            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
+}
+
+/// A part of the [`Budget`], given back when dropped.
+pub struct Reservation {
+    budget: Arc<Budget>,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// An empty part of `budget`.
+    pub fn none(budget: Arc<Budget>) -> Self {
+        Self { budget, bytes: 0 }
+    }
+
+    fn grow(&mut self, bytes: usize) -> bool {
+        let granted = self.budget.take(bytes);
+        if granted {
+            self.bytes += bytes;
+        }
+        granted
+    }
+
+    fn shrink(&mut self, bytes: usize) {
+        self.bytes -= bytes;
+        self.budget.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes over what `other` holds.
+    pub fn absorb(&mut self, mut other: Self) {
+        self.bytes += std::mem::take(&mut other.bytes);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.budget.used_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Sees every piece of one body go by and keeps the first and the last bytes of it.
+pub struct Keeper {
+    limits: Limits,
+    head: Pieces,
+    head_open: bool,
+    tail: VecDeque<Bytes>,
+    tail_bytes: usize,
+    total_bytes: u64,
+    reservation: Reservation,
+}
+
+/// What a [`Keeper`] ends with.
+pub struct Kept {
+    /// The first bytes.
+    pub head: Vec<Bytes>,
+    /// The last bytes that are not in `head`.
+    pub tail: Vec<Bytes>,
+    /// All bytes that went by.
+    pub total_bytes: u64,
+    /// The memory they hold.
+    pub reservation: Reservation,
+}
+
+impl Keeper {
+    /// A keeper of at most `limits`, as far as `budget` allows.
+    pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
+        Self {
+            limits,
+            head: Pieces::default(),
+            head_open: true,
+            tail: VecDeque::new(),
+            tail_bytes: 0,
+            total_bytes: 0,
+            reservation: Reservation::none(budget),
+        }
+    }
+
+    /// Looks at one piece as it passes.
+    pub fn see(&mut self, piece: &Bytes) {
+        self.total_bytes += piece.len() as u64;
+        let mut rest = piece.clone();
+        if self.head_open {
+            let first = rest.split_to(rest.len().min(self.limits.head_bytes - self.head.bytes));
+            self.head_open = self.reservation.grow(first.len());
+            match self.head_open {
+                true => self.head.push(&first),
+                false => rest = piece.clone(),
+            }
+            // Once anything is kept of the end, the head is closed, or the order would be lost.
+            self.head_open &= rest.is_empty();
+        }
+        if !rest.is_empty() {
+            self.keep_last(rest);
+        }
+    }
+
+    /// Bytes that went by.
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// Ends the copy.
+    pub fn finish(self) -> Kept {
+        Kept {
+            head: self.head.into_vec(),
+            tail: self.tail.into(),
+            total_bytes: self.total_bytes,
+            reservation: self.reservation,
+        }
+    }
+
+    fn keep_last(&mut self, piece: Bytes) {
+        let limit = self.limits.tail_bytes;
+        if limit == 0 {
+            return;
+        }
+        let piece = if piece.len() > limit { piece.slice(piece.len() - limit..) } else { piece };
+        let piece = if piece.len() < SHARE_FROM_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
+        if !self.reservation.grow(piece.len()) {
+            // No memory left for this one: what is kept of the end must stay the end, so all of it goes.
+            self.drop_first(0);
+            return;
+        }
+        self.tail_bytes += piece.len();
+        self.tail.push_back(piece);
+        self.drop_first(limit);
+    }
+
+    fn drop_first(&mut self, limit: usize) {
+        while self.tail_bytes > limit {
+            let over = self.tail_bytes - limit;
+            let Some(first) = self.tail.front_mut() else { break };
+            let gone = over.min(first.len());
+            if gone == first.len() {
+                self.tail.pop_front();
+            } else {
+                *first = first.slice(gone..);
+            }
+            self.tail_bytes -= gone;
+            self.reservation.shrink(gone);
+        }
+    }
+}
+
+/// Pieces in order: small ones are copied together, large ones shared.
+#[derive(Default)]
+struct Pieces {
+    done: Vec<Bytes>,
+    small: BytesMut,
+    bytes: usize,
+}
+
+impl Pieces {
+    fn push(&mut self, piece: &Bytes) {
+        self.bytes += piece.len();
+        if piece.len() < SHARE_FROM_BYTES {
+            self.small.extend_from_slice(piece);
+        } else {
+            self.close_small();
+            self.done.push(piece.clone());
+        }
+    }
+
+    fn close_small(&mut self) {
+        if !self.small.is_empty() {
+            self.done.push(self.small.split().freeze());
+        }
+    }
+
+    fn into_vec(mut self) -> Vec<Bytes> {
+        self.close_small();
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn keep(limits: Limits, budget: &Arc<Budget>, pieces: &[Vec<u8>]) -> Kept {
+        let mut keeper = Keeper::new(limits, budget.clone());
+        for piece in pieces {
+            keeper.see(&Bytes::copy_from_slice(piece));
+        }
+        keeper.finish()
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_of_a_body_keeps_its_first_and_last_bytes(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6000), 0..12),
+            head_bytes in 0usize..9000,
+            tail_bytes in 0usize..9000,
+        ) {
+            let budget = Budget::new(1 << 30);
+            let whole: Vec<u8> = pieces.concat();
+            let kept = keep(Limits { head_bytes, tail_bytes }, &budget, &pieces);
+            let head: Vec<u8> = kept.head.concat();
+            let tail: Vec<u8> = kept.tail.concat();
+            prop_assert_eq!(kept.total_bytes, whole.len() as u64);
+            prop_assert_eq!(&head[..], &whole[..whole.len().min(head_bytes)]);
+            let rest = &whole[head.len()..];
+            prop_assert_eq!(&tail[..], &rest[rest.len() - rest.len().min(tail_bytes)..]);
+            prop_assert_eq!(budget.used_bytes(), head.len() + tail.len());
+            drop(kept);
+            prop_assert_eq!(budget.used_bytes(), 0);
+        }
+
+        #[test]
+        fn the_budget_is_never_exceeded_and_what_is_kept_is_a_prefix_and_a_suffix(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..30),
+            limit in 0usize..3000,
+        ) {
+            let budget = Budget::new(limit);
+            let whole: Vec<u8> = pieces.concat();
+            let kept = keep(Limits { head_bytes: 2000, tail_bytes: 2000 }, &budget, &pieces);
+            prop_assert!(budget.used_bytes() <= limit);
+            prop_assert!(whole.starts_with(&kept.head.concat()));
+            let tail = kept.tail.concat();
+            prop_assert!(tail.is_empty() || whole.ends_with(&tail) || kept.total_bytes > (kept.head.concat().len() + tail.len()) as u64);
+        }
+    }
+}

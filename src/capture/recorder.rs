@@ -1,0 +1,284 @@
+//! The record of one exchange while it happens. Clones of it ride with the request body, the response body and the
+//! code that forwards; when the last of them is dropped, the exchange is over and is handed off: exactly once, also
+//! on an error, a disconnect from either side, and a shutdown.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use http::{HeaderMap, StatusCode, Version};
+use uuid::Uuid;
+
+use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
+use super::{BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts};
+
+/// A finished exchange on its way to the reporting path, with the memory that it holds.
+pub struct Finished {
+    /// The exchange.
+    pub exchange: Exchange,
+    /// Given back to the budget when dropped.
+    pub reservation: Reservation,
+}
+
+/// Takes finished exchanges. Must not block: it is called from the data path.
+pub trait Sink: Send + Sync + 'static {
+    /// Takes one.
+    fn take(&self, finished: Finished);
+}
+
+/// What all recorders of a process share.
+pub struct Recording {
+    sink: Box<dyn Sink>,
+    limits: Limits,
+    budget: Arc<Budget>,
+    shutting_down: AtomicBool,
+}
+
+impl Recording {
+    /// Recorders made from this hand their exchanges to `sink`.
+    pub fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false) })
+    }
+
+    /// From now on, what is cut off was cut off by our own shutdown.
+    pub fn shutting_down(&self) {
+        self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// A copy of one body's first and last bytes, within the limits.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::new(self.limits, self.budget.clone())
+    }
+}
+
+/// One exchange in progress. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder(Arc<InProgress>);
+
+struct InProgress {
+    recording: Arc<Recording>,
+    began: Instant,
+    state: Mutex<Option<State>>,
+}
+
+struct State {
+    exchange: Exchange,
+    forwarded: Option<Instant>,
+    answered: Option<Instant>,
+    last_byte: Option<Instant>,
+    reservation: Reservation,
+}
+
+/// Which body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From the agent to the origin.
+    Request,
+    /// From the origin to the agent.
+    Response,
+}
+
+/// The connection that an exchange was carried on.
+pub struct Upstreamed {
+    /// The address that answered.
+    pub peer: Option<SocketAddr>,
+    /// The TLS session, if any.
+    pub tls: Option<TlsFacts>,
+    /// Whether it had carried a request before.
+    pub reused: bool,
+    /// What making it took; nothing when it was there already.
+    pub dialled: Timings,
+}
+
+impl Recorder {
+    /// Begins the record of a request whose head has just been read.
+    pub fn begin(
+        recording: &Arc<Recording>,
+        kind: Kind,
+        agent: SocketAddr,
+        origin: Origin,
+        version: Version,
+        request: RequestFacts,
+    ) -> Self {
+        let exchange = Exchange {
+            id: Uuid::now_v7(),
+            started_at: SystemTime::now(),
+            kind,
+            agent,
+            origin,
+            peer: None,
+            version,
+            tls: None,
+            connection_reused: false,
+            request,
+            response: None,
+            outcome: Outcome::Complete,
+            timings: Timings::default(),
+        };
+        let reservation = Reservation::none(recording.budget.clone());
+        let state = State { exchange, forwarded: None, answered: None, last_byte: None, reservation };
+        Self(Arc::new(InProgress {
+            recording: recording.clone(),
+            began: Instant::now(),
+            state: Mutex::new(Some(state)),
+        }))
+    }
+
+    /// What all recorders share.
+    pub fn recording(&self) -> &Arc<Recording> {
+        &self.0.recording
+    }
+
+    /// The request's head goes out now, on this connection.
+    pub fn forwarded(&self, upstream: &Upstreamed) {
+        let now = Instant::now();
+        self.with(|s| {
+            s.exchange.peer = upstream.peer;
+            s.exchange.tls = upstream.tls;
+            s.exchange.connection_reused = upstream.reused;
+            let (dns, connect, tls) = (upstream.dialled.dns, upstream.dialled.connect, upstream.dialled.tls);
+            s.exchange.timings = Timings { dns, connect, tls, ..s.exchange.timings };
+            s.forwarded = Some(now);
+        });
+    }
+
+    /// The head of the response that the agent gets. `made_here`: it is ours, because of this failure.
+    pub fn answered(&self, status: StatusCode, headers: HeaderMap, made_here: Option<Failure>) {
+        let now = Instant::now();
+        self.with(|s| {
+            s.answered = Some(now);
+            s.last_byte = Some(now);
+            s.exchange.response =
+                Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
+            if let Some(failure) = made_here {
+                s.exchange.outcome = Outcome::Failed(failure);
+            }
+        });
+    }
+
+    /// The first failure of an exchange is its cause; later ones are its consequences.
+    pub fn failed(&self, failure: Failure) {
+        self.with(|s| {
+            if s.exchange.outcome == Outcome::Complete {
+                s.exchange.outcome = Outcome::Failed(failure);
+            }
+        });
+    }
+
+    /// Trailer fields passed.
+    pub fn trailers(&self, side: Side, trailers: HeaderMap) {
+        self.with(|s| match side {
+            Side::Request => s.exchange.request.trailers = Some(trailers),
+            Side::Response => {
+                if let Some(response) = &mut s.exchange.response {
+                    response.trailers = Some(trailers);
+                }
+            }
+        });
+    }
+
+    /// A body ended: what was kept of it, and how.
+    pub fn body_ended(&self, side: Side, kept: Kept, end: BodyEnd) {
+        let now = Instant::now();
+        let end = match end {
+            BodyEnd::ReceiverLeft if self.0.recording.shutting_down.load(Ordering::Relaxed) => BodyEnd::ShutDown,
+            other => other,
+        };
+        self.with(|s| {
+            s.reservation.absorb(kept.reservation);
+            let captured = Captured { head: kept.head, tail: kept.tail, total_bytes: kept.total_bytes, end };
+            match side {
+                Side::Request => {
+                    s.exchange.request.body = captured;
+                    s.exchange.timings.send = s.forwarded.map(|at| now - at);
+                }
+                Side::Response => {
+                    s.last_byte = Some(now);
+                    if let Some(response) = &mut s.exchange.response {
+                        response.body = captured;
+                    }
+                }
+            }
+        });
+    }
+
+    /// A body passed that was only counted.
+    pub fn counted(&self, side: Side, total_bytes: u64, end: BodyEnd) {
+        let reservation = Reservation::none(self.0.recording.budget.clone());
+        self.body_ended(side, Kept { head: Vec::new(), tail: Vec::new(), total_bytes, reservation }, end);
+    }
+
+    /// This was no exchange after all: a CONNECT whose inside is served, each request in it being one.
+    pub fn discard(&self) {
+        lock(&self.0.state).take();
+    }
+
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        if let Some(state) = lock(&self.0.state).as_mut() {
+            change(state);
+        }
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        let Some(state) = lock(&self.state).take() else { return };
+        let finished = conclude(state, self.began, self.recording.shutting_down.load(Ordering::Relaxed));
+        self.recording.sink.take(finished);
+    }
+}
+
+/// What the halves amount to.
+fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
+    let State { mut exchange, forwarded, answered, last_byte, reservation } = state;
+    let now = Instant::now();
+    let timings = &mut exchange.timings;
+    timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
+    timings.receive = forwarded.and(answered).zip(last_byte).map(|(from, to)| to - from);
+    timings.latency = last_byte.unwrap_or(now) - forwarded.unwrap_or(began);
+    timings.total = now - began;
+    if exchange.outcome == Outcome::Complete
+        && let Some(failure) = cut_off(&exchange, shutting_down)
+    {
+        exchange.outcome = Outcome::Failed(failure);
+    }
+    Finished { exchange, reservation }
+}
+
+/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause.
+fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
+    let failure = |id, detail: String| Some(Failure { id, detail });
+    let Exchange { origin, request, response, .. } = exchange;
+    let Some(response) = response else {
+        return if shutting_down {
+            failure("proxy_shutdown", format!("the proxy was stopped while {origin} had not answered yet"))
+        } else {
+            failure("agent_left", format!("the agent closed its connection before {origin} had answered"))
+        };
+    };
+    let bytes = response.body.total_bytes;
+    match response.body.end {
+        BodyEnd::ShutDown => {
+            failure("proxy_shutdown", format!("the proxy was stopped after {bytes} bytes of the response from {origin}"))
+        }
+        BodyEnd::SenderFailed => {
+            failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
+        }
+        BodyEnd::ReceiverLeft => failure(
+            "agent_left",
+            format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
+        ),
+        // The origin answered in full without waiting for the whole request: its right, and not a failure.
+        BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed => failure(
+            "agent_left",
+            format!("the agent broke off its request to {origin} after {} bytes", request.body.total_bytes),
+        ),
+        BodyEnd::Complete => None,
+    }
+}
+
+/// A poisoned lock only means that a panic happened elsewhere while holding it: the record is still the best we have.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,68 @@
+//! A scripted agent: an ordinary HTTP client that was told of the proxy and its CA, and of nothing else.
+
+use std::error::Error;
+
+use reqwest::{Certificate, Client, Method, Proxy};
+
+use super::origin::DemoOrigin;
+use crate::app::App;
+
+/// Makes the calls, one after the other, and says what the agent saw of each.
+pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let client = Client::builder()
+        .proxy(Proxy::all(format!("http://{}", app.proxy_addr))?)
+        .tls_backend_preconfigured(trusting(app)?)
+        .build()?;
+    let base = format!("https://localhost:{}", origin.port);
+    let nobody = closed_port()?;
+    let script: [(&str, Method, String, Option<&str>); 8] = [
+        ("a JSON answer", Method::GET, format!("{base}/v1/models"), None),
+        ("a JSON question", Method::POST, format!("{base}/v1/echo"), Some(r#"{"prompt":"hello"}"#)),
+        ("a compressed answer", Method::GET, format!("{base}/report?lang=en"), None),
+        ("a streamed answer", Method::POST, format!("{base}/v1/chat/stream"), Some(r#"{"stream":true}"#)),
+        ("a failing service", Method::GET, format!("{base}/overloaded"), None),
+        ("an unreachable host", Method::GET, format!("https://localhost:{nobody}/"), None),
+        ("a slow answer", Method::GET, format!("{base}/slow"), None),
+        ("a binary answer", Method::GET, format!("{base}/image.png"), None),
+    ];
+    for (what, method, url, body) in script {
+        let mut request = client.request(method, url).header("authorization", "Bearer demo-secret-that-is-not-logged");
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        match request.send().await {
+            Ok(response) => {
+                let status = response.status().as_u16();
+                let bytes = response.bytes().await?.len();
+                println!("agent: {what:<20} {status}, {bytes} bytes");
+            }
+            Err(error) => {
+                // The client tells of a refused CONNECT as an error of its connection.
+                let mut cause: &dyn Error = &error;
+                while let Some(next) = cause.source() {
+                    cause = next;
+                }
+                println!("agent: {what:<20} {cause}");
+            }
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// What a client is told by `SSL_CERT_FILE` and the like: our CA, and nothing else for this demo.
+fn trusting(app: &App) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&app.ca_file).map_err(|e| format!("cannot read our CA: {e:?}"))?)?;
+    Ok(rustls::ClientConfig::builder_with_provider(crate::tls::provider())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// A port on which nobody listens: one that was free a moment ago.
+fn closed_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

@@ -1,0 +1,82 @@
+//! `otas-proxy run -- CMD`: one process, one session.
+
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, child, meta, signals, variables};
+use crate::app::App;
+use crate::config::Flags;
+use crate::deliver::Status;
+
+/// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
+/// delivered (at most `delivery.drain_timeout_ms`) and exits with CMD's code.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Adds a pair to what the session says of itself (may be repeated)
+    #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
+    meta: Vec<(String, String)>,
+    /// The command and its arguments
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("expected KEY=VALUE".to_owned()),
+    }
+}
+
+pub(super) fn run(args: Args) -> Done {
+    let mut config = super::load(&args.flags)?.config;
+    // Its own ports, whatever `serve` uses: many runs go on side by side.
+    let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+    (config.listen.proxy, config.listen.admin) = (any, any);
+    let drain = config.delivery.drain_timeout;
+    super::runtime()?.block_on(async {
+        let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
+        if let Some(collector) = &app.collector {
+            eprintln!("otas-proxy: no agent key is configured, so events go to the embedded collector on {}", collector.url);
+        }
+        let proxy_url = format!("http://{}", app.proxy_addr);
+        let set = variables::for_agent(&proxy_url, &app.ca_file, &app.bundle_file, &app.run_id);
+        let code = match child::start(&args.command, &set) {
+            Ok(mut child) => child::wait(&mut child).await?,
+            Err(error) => {
+                eprintln!("otas-proxy: {error}");
+                error.code()
+            }
+        };
+        let hurry = hurry_on_signal()?;
+        let summary = app.stop(drain, hurry, progress).await;
+        eprintln!("{}{summary}", if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
+        Ok(ExitCode::from(code))
+    })
+}
+
+/// The child has ended: a signal now means that nobody wants to wait for delivery.
+fn hurry_on_signal() -> std::io::Result<CancellationToken> {
+    let signals = signals::termination()?;
+    let hurry = CancellationToken::new();
+    let cancel = hurry.clone();
+    tokio::spawn(async move {
+        signals.first().await;
+        cancel.cancel();
+    });
+    Ok(hurry)
+}
+
+/// On a terminal: how delivery goes, in one line.
+fn progress(status: &Status) {
+    let mut stderr = std::io::stderr();
+    if stderr.is_terminal() {
+        let (done, all) = (status.counts.delivered + status.counts.dead, status.counts.total);
+        let trouble = status.trouble.as_deref().map(|t| format!(" ({t})")).unwrap_or_default();
+        let _ = write!(stderr, "\r\x1b[Kotas-proxy: delivering {done}/{all}{trouble}");
+    }
+}

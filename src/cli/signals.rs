@@ -1,0 +1,41 @@
+//! SIGTERM and SIGINT: the first asks to stop, the second to hurry.
+
+use std::io;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// The two stages of being asked to stop.
+pub(super) struct Termination {
+    first: CancellationToken,
+    second: CancellationToken,
+}
+
+/// Listens for SIGTERM and SIGINT from now on.
+pub(super) fn termination() -> io::Result<Termination> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let stages = Termination { first: CancellationToken::new(), second: CancellationToken::new() };
+    let (first, second) = (stages.first.clone(), stages.second.clone());
+    tokio::spawn(async move {
+        for stage in [first, second] {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = int.recv() => {}
+            }
+            stage.cancel();
+        }
+    });
+    Ok(stages)
+}
+
+impl Termination {
+    /// Resolves at the first signal.
+    pub(super) async fn first(&self) {
+        self.first.cancelled().await;
+    }
+
+    /// Cancelled at the second.
+    pub(super) fn hurry(&self) -> CancellationToken {
+        self.second.clone()
+    }
+}

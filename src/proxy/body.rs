@@ -1,0 +1,117 @@
+//! The two bodies of a forwarded exchange: what goes to the origin, and what goes to the agent.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::sync::oneshot;
+use tokio::time::{Sleep, sleep};
+
+use crate::capture::CapturedBody;
+
+/// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
+/// (RFC 9110 10.1.1: a client need not wait for ever; curl waits as long).
+const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// The request's body on its way to the origin.
+pub(super) type OriginBody = CapturedBody<Gated>;
+
+/// The agent's body, held back while the origin has not yet said `100 Continue`.
+pub(super) struct Gated {
+    inner: Incoming,
+    gate: Option<Gate>,
+}
+
+struct Gate {
+    opened: oneshot::Receiver<()>,
+    patience: Pin<Box<Sleep>>,
+}
+
+impl Gated {
+    /// A body that goes at once.
+    pub(super) fn open(inner: Incoming) -> Self {
+        Self { inner, gate: None }
+    }
+
+    /// A body that waits for the sender to be used (or dropped), or for the patience to end.
+    pub(super) fn closed(inner: Incoming) -> (Self, Option<oneshot::Sender<()>>) {
+        let (open, opened) = oneshot::channel();
+        (Self { inner, gate: Some(Gate { opened, patience: Box::pin(sleep(CONTINUE_PATIENCE)) }) }, Some(open))
+    }
+}
+
+impl Body for Gated {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Some(gate) = &mut self.gate {
+            if Pin::new(&mut gate.opened).poll(cx).is_pending() {
+                ready!(gate.patience.as_mut().poll(cx));
+            }
+            self.gate = None;
+        }
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// The response's body on its way to the agent.
+pub(super) enum AgentBody {
+    /// The origin's.
+    Origin(CapturedBody<Incoming>),
+    /// One that we made.
+    Made(CapturedBody<Full<Bytes>>),
+    /// None, and nothing to record.
+    Empty,
+}
+
+impl Body for AgentBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Origin(body) => Pin::new(body).poll_frame(cx),
+            Self::Made(body) => {
+                let polled = ready!(Pin::new(body).poll_frame(cx));
+                Poll::Ready(polled.map(|frame| frame.map_err(|never: Infallible| match never {})))
+            }
+            Self::Empty => Poll::Ready(None),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Origin(body) => body.is_end_stream(),
+            Self::Made(body) => body.is_end_stream(),
+            Self::Empty => true,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Origin(body) => body.size_hint(),
+            Self::Made(body) => body.size_hint(),
+            Self::Empty => SizeHint::with_exact(0),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One stream from an agent (its TCP connection, or the decrypted inside of a tunnel): HTTP is served on it, each
+//! request routed.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::body::AgentBody;
+use super::error::ProxyError;
+use super::interim::{AgentIo, Interim};
+use super::upstream::{
+    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream,
+};
+use super::{Shared, forward, tunnel};
+
+/// Streams that an agent may have open at once on one HTTP/2 connection.
+const H2_STREAMS: u32 = 256;
+/// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
+const SETTLE: Duration = Duration::from_millis(100);
+
+/// What the requests of one stream share.
+pub(super) struct AgentConnection {
+    pub(super) shared: Arc<Shared>,
+    pub(super) agent: SocketAddr,
+    /// Where the requests go if the stream is the inside of a tunnel; otherwise each names its target.
+    pub(super) inside: Option<Inside>,
+    /// The upstream connection that this stream uses.
+    pub(super) upstream: Mutex<Option<Upstream>>,
+    /// The way to send interim responses (HTTP/1.1 only).
+    pub(super) interim: Option<Interim>,
+}
+
+/// The inside of a tunnel.
+pub(super) struct Inside {
+    pub(super) target: Target,
+    /// What both sides speak.
+    pub(super) version: Version,
+    /// The origin could not be reached as it should: every request is answered with this.
+    pub(super) broken: Option<ProxyError>,
+}
+
+/// Serves an agent's TCP connection until it ends.
+pub(super) async fn serve_agent(shared: Arc<Shared>, agent: SocketAddr, stream: TcpStream) {
+    serve_http1(shared, agent, None, None, stream).await;
+}
+
+/// Serves HTTP on the inside of a tunnel. `upstream`: the connection that is open already.
+pub(super) async fn serve_inside<S>(
+    shared: Arc<Shared>,
+    agent: SocketAddr,
+    inside: Inside,
+    upstream: Option<Upstream>,
+    stream: S,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if inside.version == Version::HTTP_2 {
+        serve_http2(shared, agent, inside, upstream, stream).await;
+    } else {
+        serve_http1(shared, agent, Some(inside), upstream, stream).await;
+    }
+}
+
+async fn serve_http1<S>(
+    shared: Arc<Shared>,
+    agent: SocketAddr,
+    inside: Option<Inside>,
+    upstream: Option<Upstream>,
+    stream: S,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (io, interim) = AgentIo::new(stream);
+    let connection = Arc::new(AgentConnection {
+        shared: shared.clone(),
+        agent,
+        inside,
+        upstream: Mutex::new(upstream),
+        interim: Some(interim),
+    });
+    {
+        let service = service_fn(|request| route(connection.clone(), request));
+        let mut serving = pin!(
+            http1::Builder::new()
+                .preserve_header_case(true)
+                .auto_date_header(false)
+                .serve_connection(io, service)
+                .with_upgrades()
+        );
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = shared.stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = serving => served,
+                    () = shared.cut.cancelled() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, %agent, "an agent's connection ended");
+        }
+    }
+    give_back(&connection).await;
+}
+
+async fn serve_http2<S>(
+    shared: Arc<Shared>,
+    agent: SocketAddr,
+    inside: Inside,
+    upstream: Option<Upstream>,
+    stream: S,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = Arc::new(AgentConnection {
+        shared: shared.clone(),
+        agent,
+        inside: Some(inside),
+        upstream: Mutex::new(upstream),
+        interim: None,
+    });
+    {
+        let requests = connection.clone();
+        let service = service_fn(move |request| route(requests.clone(), request));
+        let mut serving = pin!(
+            http2::Builder::new(TokioExecutor::new())
+                .timer(TokioTimer::new())
+                .auto_date_header(false)
+                .max_concurrent_streams(H2_STREAMS)
+                .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+                .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+                .max_header_list_size(H2_HEADER_LIST_BYTES)
+                .serve_connection(TokioIo::new(stream), service)
+        );
+        let served = tokio::select! {
+            served = serving.as_mut() => served,
+            () = shared.stop.cancelled() => {
+                serving.as_mut().graceful_shutdown();
+                tokio::select! {
+                    served = serving => served,
+                    () = shared.cut.cancelled() => Ok(()),
+                }
+            }
+        };
+        if let Err(error) = served {
+            tracing::debug!(%error, %agent, "an agent's HTTP/2 connection ended");
+        }
+    }
+    give_back(&connection).await;
+}
+
+/// Each request: a CONNECT opens a tunnel, everything else is forwarded.
+async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<AgentBody>, Infallible> {
+    Ok(if request.method() == Method::CONNECT {
+        tunnel::connect(&connection, request).await
+    } else {
+        forward::forward(&connection, request).await
+    })
+}
+
+/// The agent has gone: its upstream connection may serve another one.
+async fn give_back(connection: &AgentConnection) {
+    let Some(mut upstream) = connection.upstream.lock().await.take() else { return };
+    if upstream.is_usable() && (upstream.is_idle() || matches!(timeout(SETTLE, upstream.sender.ready()).await, Ok(Ok(()))))
+    {
+        connection.shared.pool.keep(upstream);
+    }
+}

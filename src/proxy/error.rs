@@ -1,0 +1,227 @@
+//! Everything that can go wrong between an agent and an origin, with its name, its status and its words: the one table
+//! that both the agent's answer and the event are made from.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::capture::Failure;
+
+/// Why a request was not answered by its origin.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProxyError {
+    /// The name does not resolve.
+    #[error("cannot resolve `{host}`: {reason}")]
+    Dns {
+        /// The name.
+        host: String,
+        /// What the resolver said.
+        reason: String,
+    },
+    /// Nothing listens there.
+    #[error("cannot connect to {origin}: connection refused")]
+    Refused {
+        /// Scheme, host and port.
+        origin: String,
+    },
+    /// No route, or another error of the network.
+    #[error("cannot connect to {origin}: {reason}")]
+    Unreachable {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// Resolving, connecting and the handshake took too long.
+    #[error("{origin} did not answer within {} ms ({step})", limit.as_millis())]
+    Timeout {
+        /// Scheme, host and port.
+        origin: String,
+        /// The step that was under way.
+        step: &'static str,
+        /// `proxy.connect_timeout_ms`.
+        limit: Duration,
+    },
+    /// The origin's certificate was refused.
+    #[error("the TLS certificate of {origin} was refused: {reason}")]
+    Certificate {
+        /// Scheme, host and port.
+        origin: String,
+        /// The identifier of the check that failed.
+        check: &'static str,
+        /// The same in words.
+        reason: String,
+    },
+    /// The TLS handshake failed for another reason than the certificate.
+    #[error("the TLS handshake with {origin} failed: {reason}")]
+    Tls {
+        /// Scheme, host and port.
+        origin: String,
+        /// What failed.
+        reason: String,
+    },
+    /// The origin speaks another protocol than the one agreed with the agent.
+    #[error("{origin} no longer offers {protocol}, which this connection speaks")]
+    Protocol {
+        /// Scheme, host and port.
+        origin: String,
+        /// `h2` or `http/1.1`.
+        protocol: &'static str,
+    },
+    /// The connection ended before the response's head.
+    #[error("{origin} closed the connection without answering")]
+    Closed {
+        /// Scheme, host and port.
+        origin: String,
+    },
+    /// The connection was reset before the response's head.
+    #[error("{origin} broke the connection off before answering ({reason})")]
+    Reset {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the system or HTTP/2 said.
+        reason: String,
+    },
+    /// What came is not HTTP.
+    #[error("{origin} sent a response that is not valid HTTP ({reason})")]
+    BadResponse {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the parser said.
+        reason: String,
+    },
+    /// The target is this proxy itself.
+    #[error("{origin} is this proxy itself")]
+    Loop {
+        /// Scheme, host and port.
+        origin: String,
+    },
+    /// The request cannot be forwarded as it is.
+    #[error("{reason}")]
+    BadRequest {
+        /// What is wrong with it.
+        reason: Cow<'static, str>,
+    },
+    /// Something of our own failed.
+    #[error("the proxy could not handle the call to {origin}: {reason}")]
+    Internal {
+        /// Scheme, host and port.
+        origin: String,
+        /// What failed.
+        reason: String,
+    },
+}
+
+/// The columns of the table: see [`ProxyError::row`].
+pub(super) struct Row {
+    /// Stable identifier: `error` of the event starts with it.
+    pub(super) id: &'static str,
+    /// What the agent gets.
+    pub(super) status: StatusCode,
+    /// The error type of RFC 9209 section 2.3.
+    pub(super) proxy_status: &'static str,
+    /// The step that failed, in a word or two.
+    pub(super) step: &'static str,
+    /// What to do about it.
+    pub(super) hint: &'static str,
+}
+
+impl ProxyError {
+    /// This error's row in the table.
+    pub(super) fn row(&self) -> Row {
+        use StatusCode as S;
+        let row = |id, status, proxy_status, step, hint| Row { id, status, proxy_status, step, hint };
+        match self {
+            Self::Dns { .. } => {
+                row("dns_not_found", S::BAD_GATEWAY, "dns_error", "resolve", "check the host's spelling and this machine's DNS")
+            }
+            Self::Refused { .. } => {
+                row("connect_refused", S::BAD_GATEWAY, "connection_refused", "connect", "check the port, and that the origin is up")
+            }
+            Self::Unreachable { .. } => row(
+                "connect_failed",
+                S::BAD_GATEWAY,
+                "destination_ip_unroutable",
+                "connect",
+                "check this machine's network and the origin's address",
+            ),
+            Self::Timeout { .. } => row(
+                "connect_timeout",
+                S::GATEWAY_TIMEOUT,
+                "connection_timeout",
+                "connect",
+                "check that the origin can be reached, or raise proxy.connect_timeout_ms",
+            ),
+            Self::Certificate { check, .. } => row(
+                check,
+                S::BAD_GATEWAY,
+                "tls_certificate_error",
+                "tls",
+                "the origin must present a certificate that is valid for its name; nothing was sent to it",
+            ),
+            Self::Tls { .. } => row(
+                "tls_handshake_failed",
+                S::BAD_GATEWAY,
+                "tls_protocol_error",
+                "tls",
+                "check that the origin speaks TLS 1.2 or 1.3 on this port; nothing was sent to it",
+            ),
+            Self::Protocol { .. } => row(
+                "protocol_changed",
+                S::BAD_GATEWAY,
+                "tls_protocol_error",
+                "tls",
+                "open a new connection: it will agree on a protocol anew",
+            ),
+            Self::Closed { .. } => row(
+                "origin_closed",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the request may or may not have been handled; try again if that does no harm",
+            ),
+            Self::Reset { .. } => row(
+                "origin_reset",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the request may or may not have been handled; try again if that does no harm",
+            ),
+            Self::BadResponse { .. } => row(
+                "origin_bad_response",
+                S::BAD_GATEWAY,
+                "http_protocol_error",
+                "response",
+                "the origin must speak HTTP on this port",
+            ),
+            Self::Loop { .. } => row(
+                "proxy_loop",
+                S::LOOP_DETECTED,
+                "proxy_loop_detected",
+                "connect",
+                "call the service itself, not the proxy's own port",
+            ),
+            Self::BadRequest { .. } => row(
+                "bad_request",
+                S::BAD_REQUEST,
+                "http_request_error",
+                "request",
+                "this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY to it and call the service's own URL",
+            ),
+            Self::Internal { .. } => row(
+                "proxy_internal",
+                S::INTERNAL_SERVER_ERROR,
+                "proxy_internal_error",
+                "proxy",
+                "see the proxy's log",
+            ),
+        }
+    }
+
+    /// The same as a failure for the event.
+    pub(super) fn failure(&self) -> Failure {
+        let row = self.row();
+        Failure { id: row.id, detail: format!("{self}; {}", row.hint) }
+    }
+}

@@ -1,0 +1,292 @@
+//! One request to its origin and back, bytes untouched.
+
+use std::sync::Arc;
+
+use http::header::{EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::sync::{Notify, oneshot};
+
+use super::body::{AgentBody, Gated, OriginBody};
+use super::connection::AgentConnection;
+use super::error::ProxyError;
+use super::interim::Interim;
+use super::message::{self, Direction};
+use super::upgrade::relay_upgraded;
+use super::upstream::{Target, Upstream, open, words};
+use super::respond;
+use crate::capture::{
+    Captured, CapturedBody, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
+};
+
+/// Forwards `request` and gives back what the agent is answered.
+pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
+    let target = target(connection, request.uri());
+    let recorder = begin(connection, &request, target.as_ref().ok());
+    let (method, host) = (request.method().clone(), host_of(&request));
+    let answer = match target {
+        Ok(target) => exchange(connection, request, target, &recorder).await,
+        Err(error) => Err(error),
+    };
+    if let Some(interim) = &connection.interim {
+        interim.end();
+    }
+    answer.unwrap_or_else(|error| {
+        tracing::debug!(%error, "answered by the proxy");
+        respond::failure(&error, &method, &host, &recorder)
+    })
+}
+
+/// Where a request goes: to the tunnel's origin, or to the one that its absolute target names.
+fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError> {
+    match &connection.inside {
+        Some(inside) => Ok(inside.target.clone()),
+        None => {
+            let origin = message::absolute_target(uri)?;
+            let tls = (origin.scheme == "https").then(|| super::upstream::TlsTarget {
+                name: origin.host.clone(),
+                offer: crate::tls::Offer::Http11,
+            });
+            Ok(Target { origin, tls })
+        }
+    }
+}
+
+fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Option<&Target>) -> Recorder {
+    let mut headers = request.headers().clone();
+    // Over HTTP/2 the host stands in `:authority`; what is shown of an event is its header fields.
+    if let Some(authority) = request.uri().authority().filter(|_| !headers.contains_key(HOST)) {
+        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
+            headers.insert(HOST, value);
+        }
+    }
+    let facts = RequestFacts {
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        query: request.uri().query().map(str::to_owned),
+        headers,
+        body: Captured::default(),
+        trailers: None,
+    };
+    let origin = target.map_or_else(
+        || Origin { scheme: "http", host: host_of(request), port: 0 },
+        |target| target.origin.clone(),
+    );
+    Recorder::begin(&connection.shared.recording, Kind::Http, connection.agent, origin, request.version(), facts)
+}
+
+fn host_of(request: &Request<Incoming>) -> String {
+    let named = request.uri().authority().map(uri::Authority::as_str);
+    named.or_else(|| request.headers().get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default().to_owned()
+}
+
+async fn exchange(
+    connection: &Arc<AgentConnection>,
+    mut request: Request<Incoming>,
+    target: Target,
+    recorder: &Recorder,
+) -> Result<Response<AgentBody>, ProxyError> {
+    if let Some(broken) = connection.inside.as_ref().and_then(|inside| inside.broken.clone()) {
+        return Err(broken);
+    }
+    let received = request.version();
+    if received == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
+        return Err(ProxyError::BadRequest { reason: "an HTTP/1.1 request needs exactly one Host field".into() });
+    }
+    let upgrade = received == Version::HTTP_11 && message::asks_for_upgrade(request.headers());
+    let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
+    let (parts, body) = request.into_parts();
+    let waits = parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let head = outbound(parts, connection, version, upgrade)?;
+    let (body, open_gate) = if waits { Gated::closed(body) } else { (Gated::open(body), None) };
+    let body = CapturedBody::new(body, recorder.clone(), Side::Request);
+    let mut outbound = Request::from_parts(head, body);
+    let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
+    let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, open_gate));
+
+    let sent = send(connection, &target, version, outbound, recorder);
+    let (mut response, upstream) = while_waking(sent, arrived).await?;
+
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        return switch(connection, response, agent_side, &target, recorder);
+    }
+    keep_for_next(connection, upstream, &response).await;
+    let headers = message::onward(response.headers(), Direction::ToAgent, false);
+    recorder.answered(response.status(), std::mem::replace(response.headers_mut(), headers), None);
+    if connection.shared.via {
+        message::add_via(response.headers_mut(), version);
+    }
+    // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
+    *response.version_mut() = version;
+    Ok(response.map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response))))
+}
+
+/// The head as it goes to the origin.
+fn outbound(
+    mut parts: request::Parts,
+    connection: &AgentConnection,
+    version: Version,
+    upgrade: bool,
+) -> Result<request::Parts, ProxyError> {
+    let received = parts.version;
+    parts.headers = message::onward(&parts.headers, Direction::ToOrigin, upgrade);
+    if connection.shared.via {
+        message::add_via(&mut parts.headers, received);
+    }
+    if version == Version::HTTP_2 {
+        return Ok(parts);
+    }
+    if let Some(authority) = parts.uri.authority() {
+        let named = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
+        message::set_host(&mut parts.headers, named)?;
+    } else if !parts.headers.contains_key(HOST)
+        && let Some(inside) = &connection.inside
+    {
+        message::set_host(&mut parts.headers, &inside.target.origin.host)?;
+    }
+    if parts.uri.scheme().is_some() {
+        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
+        parts.uri = path.into();
+    }
+    parts.version = Version::HTTP_11;
+    Ok(parts)
+}
+
+/// Passes interim responses to the agent as they come, and lets the body go at the first `100 Continue`.
+fn pass_interim(
+    request: &mut Request<OriginBody>,
+    interim: Interim,
+    open_gate: Option<oneshot::Sender<()>>,
+) -> Arc<Notify> {
+    interim.begin();
+    let arrived = Arc::new(Notify::new());
+    let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(open_gate));
+    hyper::ext::on_informational(request, move |response| {
+        if response.status() == StatusCode::CONTINUE {
+            // hyper's server tells the agent to go on by itself as soon as the body is read.
+            let gate = gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            if let Some(gate) = gate {
+                let _ = gate.send(());
+            }
+            return;
+        }
+        interim.send(response.status(), &message::onward(response.headers(), Direction::ToAgent, false));
+        wake.notify_one();
+    });
+    arrived
+}
+
+/// Awaits `sent`, and lets the agent's connection write whenever an interim response has arrived: being polled is
+/// all that it needs for that.
+async fn while_waking<T>(sent: impl Future<Output = T>, arrived: Option<Arc<Notify>>) -> T {
+    let mut sent = std::pin::pin!(sent);
+    loop {
+        let Some(arrived) = &arrived else { return sent.await };
+        tokio::select! {
+            done = sent.as_mut() => return done,
+            () = arrived.notified() => {}
+        }
+    }
+}
+
+/// Sends the request on this connection's upstream connection, or on a new one. A request is sent again only if the
+/// connection had been closed before any byte of it was accepted.
+async fn send(
+    connection: &AgentConnection,
+    target: &Target,
+    version: Version,
+    mut request: Request<OriginBody>,
+    recorder: &Recorder,
+) -> Result<(Response<Incoming>, Upstream), ProxyError> {
+    loop {
+        let (mut upstream, reused) = upstream(connection, target, version).await?;
+        recorder.forwarded(&Upstreamed {
+            peer: Some(upstream.peer),
+            tls: upstream.tls,
+            reused,
+            dialled: upstream.dialled.take().unwrap_or_default(),
+        });
+        match upstream.sender.send(request).await {
+            Ok(response) => return Ok((response, upstream)),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if reused => request = unsent,
+                _ => return Err(send_error(target, &error.into_error())),
+            },
+        }
+    }
+}
+
+/// The upstream connection for a request, and whether it has carried one before.
+async fn upstream(
+    connection: &AgentConnection,
+    target: &Target,
+    version: Version,
+) -> Result<(Upstream, bool), ProxyError> {
+    let mut slot = connection.upstream.lock().await;
+    if let Some(mut held) = slot.take() {
+        if held.target == *target && held.sender.ready().await.is_ok() {
+            let reused = held.dialled.is_none();
+            *slot = held.shared();
+            return Ok((held, reused));
+        }
+        connection.shared.pool.keep(held);
+    }
+    if let Some(mut pooled) = connection.shared.pool.take(target).filter(|u| u.version() == version)
+        && pooled.sender.ready().await.is_ok()
+    {
+        *slot = pooled.shared();
+        return Ok((pooled, true));
+    }
+    let opened = open(&connection.shared, target, Some(version), None).await?;
+    *slot = opened.shared();
+    Ok((opened, false))
+}
+
+/// An HTTP/1.1 connection goes back for this agent's next request; HTTP/2 connections stay where they are.
+async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, response: &Response<Incoming>) {
+    if upstream.version() == Version::HTTP_2 {
+        return;
+    }
+    upstream.bound_to_agent |= authenticates_connection(response.headers());
+    *connection.upstream.lock().await = Some(upstream);
+}
+
+/// `NTLM` and `Negotiate` authenticate the connection, not the request.
+fn authenticates_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(http::header::WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()).any(|v| {
+        let scheme = v.split([' ', ',']).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("ntlm") || scheme.eq_ignore_ascii_case("negotiate")
+    })
+}
+
+/// The origin has switched protocols: the agent is told so, and both connections are relayed from there on.
+fn switch(
+    connection: &AgentConnection,
+    mut response: Response<Incoming>,
+    agent_side: Option<OnUpgrade>,
+    target: &Target,
+    recorder: &Recorder,
+) -> Result<Response<AgentBody>, ProxyError> {
+    let Some(agent_side) = agent_side else {
+        let reason = "101 Switching Protocols, though nobody had asked for it".to_owned();
+        return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
+    };
+    let origin_side = hyper::upgrade::on(&mut response);
+    let headers = message::onward(response.headers(), Direction::ToAgent, true);
+    recorder.answered(response.status(), std::mem::replace(response.headers_mut(), headers), None);
+    relay_upgraded(&connection.shared, agent_side, origin_side, recorder.clone());
+    Ok(response.map(|_| AgentBody::Empty))
+}
+
+fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
+    let origin = target.origin.to_string();
+    if error.is_parse() {
+        return ProxyError::BadResponse { origin, reason: words(error) };
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return ProxyError::Closed { origin };
+    }
+    ProxyError::Reset { origin, reason: words(error) }
+}

@@ -1,0 +1,234 @@
+//! The pure rules of forwarding a message's head: which fields stop at this hop, and what the target of a request is.
+
+use http::header::{
+    CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+};
+use http::{HeaderMap, HeaderValue, Uri, Version, uri::Authority};
+
+use super::error::ProxyError;
+use crate::capture::Origin;
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Our own credentials: they never leave towards an outside origin.
+const OTAS_KEY: HeaderName = HeaderName::from_static("x-otas-agent-key");
+const OTAS_TOKEN: HeaderName = HeaderName::from_static("x-otas-agent-session-token");
+
+/// Which way a message goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    ToOrigin,
+    ToAgent,
+}
+
+/// The fields that go on to the next hop, in their order (RFC 9110 7.6.1). An `upgrade` that both sides may agree on
+/// keeps its two fields.
+pub(super) fn onward(headers: &HeaderMap, direction: Direction, upgrade: bool) -> HeaderMap {
+    let nominated = Nominated::of(headers);
+    let mut onward = HeaderMap::with_capacity(headers.keys_len() + 1);
+    for (name, value) in headers {
+        if stops_here(name, direction, upgrade) || nominated.has(name) {
+            continue;
+        }
+        onward.append(name, value.clone());
+    }
+    if upgrade {
+        onward.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    }
+    // TE is hop-by-hop; the one thing it can say that concerns this hop's other side is said again (RFC 9110 10.1.4).
+    if direction == Direction::ToOrigin && asks_for_trailers(headers) {
+        onward.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    onward
+}
+
+fn stops_here(name: &HeaderName, direction: Direction, upgrade: bool) -> bool {
+    match *name {
+        CONNECTION | TE => true,
+        UPGRADE => !upgrade,
+        // The framing itself is hyper's; it reads and writes `Transfer-Encoding: chunked` in this field's place.
+        TRANSFER_ENCODING => false,
+        PROXY_AUTHORIZATION => direction == Direction::ToOrigin,
+        PROXY_AUTHENTICATE => direction == Direction::ToAgent,
+        _ => {
+            *name == KEEP_ALIVE
+                || *name == PROXY_CONNECTION
+                || (direction == Direction::ToOrigin && (*name == OTAS_KEY || *name == OTAS_TOKEN))
+        }
+    }
+}
+
+/// The fields that `Connection` names.
+struct Nominated(Vec<HeaderName>);
+
+impl Nominated {
+    fn of(headers: &HeaderMap) -> Self {
+        let tokens = headers.get_all(CONNECTION).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        Self(
+            tokens
+                .map(str::trim)
+                .filter(|t| !t.eq_ignore_ascii_case("keep-alive") && !t.eq_ignore_ascii_case("close"))
+                .filter_map(|t| HeaderName::from_bytes(t.as_bytes()).ok())
+                // Those that this hop treats by themselves, and those that make a message what it is.
+                .filter(|n| !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST) && n != http::header::CONTENT_LENGTH)
+                .collect(),
+        )
+    }
+
+    fn has(&self, name: &HeaderName) -> bool {
+        !self.0.is_empty() && self.0.contains(name)
+    }
+}
+
+fn asks_for_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|v| lists(v, "trailers"))
+}
+
+/// Whether an HTTP/1.1 request asks for another protocol in a way that may be passed on: WebSocket.
+pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|v| lists(v, "upgrade"))
+        && headers.get(UPGRADE).is_some_and(|v| lists(v, "websocket"))
+}
+
+fn lists(value: &HeaderValue, token: &str) -> bool {
+    value.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
+}
+
+/// `Host` as the target says, replacing any other (RFC 9112 3.2.2), in the place where it stood.
+pub(super) fn set_host(headers: &mut HeaderMap, authority: &str) -> Result<(), ProxyError> {
+    if headers.get(HOST).is_some_and(|v| v.as_bytes() == authority.as_bytes())
+        && headers.get_all(HOST).iter().count() == 1
+    {
+        return Ok(());
+    }
+    let value = HeaderValue::from_str(authority).map_err(|_| bad("the target's host cannot stand in a Host field"))?;
+    headers.insert(HOST, value);
+    Ok(())
+}
+
+/// Adds our hop to `Via` (RFC 9110 7.6.3).
+pub(super) fn add_via(headers: &mut HeaderMap, received: Version) {
+    let value = match received {
+        Version::HTTP_10 => HeaderValue::from_static("1.0 otas-proxy"),
+        Version::HTTP_2 => HeaderValue::from_static("2 otas-proxy"),
+        _ => HeaderValue::from_static("1.1 otas-proxy"),
+    };
+    headers.append(VIA, value);
+}
+
+/// The origin that an absolute-form target names (RFC 9112 3.2.2).
+pub(super) fn absolute_target(uri: &Uri) -> Result<Origin, ProxyError> {
+    let (scheme, default_port) = match uri.scheme_str() {
+        Some("http") => ("http", 80),
+        Some("https") => ("https", 443),
+        Some(_) => return Err(bad("only http and https URLs can be forwarded")),
+        None => return Err(bad("the request's target is not an absolute URL")),
+    };
+    let authority = uri.authority().ok_or_else(|| bad("the request's target names no host"))?;
+    Ok(Origin { scheme, host: host(authority)?, port: port(authority)?.unwrap_or(default_port) })
+}
+
+/// The host and port that a CONNECT names; both are required (RFC 9110 9.3.6).
+pub(super) fn connect_target(uri: &Uri) -> Result<(String, u16), ProxyError> {
+    let authority = uri.authority().ok_or_else(|| bad("CONNECT needs a target of the form host:port"))?;
+    if uri.scheme().is_some() || authority.as_str().contains('@') {
+        return Err(bad("CONNECT needs a target of the form host:port"));
+    }
+    let port = port(authority)?.ok_or_else(|| bad("CONNECT needs a port: host:port"))?;
+    Ok((host(authority)?, port))
+}
+
+/// The host in lower case, IPv6 literals without brackets.
+fn host(authority: &Authority) -> Result<String, ProxyError> {
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
+    if host.is_empty() { Err(bad("the target names no host")) } else { Ok(host) }
+}
+
+fn port(authority: &Authority) -> Result<Option<u16>, ProxyError> {
+    let after_host = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
+    let after_host = &after_host[authority.host().len().min(after_host.len())..];
+    match after_host.strip_prefix(':') {
+        None => Ok(None),
+        Some(digits) => match digits.parse::<u16>() {
+            Ok(port) if port != 0 && digits.bytes().all(|b| b.is_ascii_digit()) => Ok(Some(port)),
+            _ => Err(bad("the target's port is not a number from 1 to 65535")),
+        },
+    }
+}
+
+fn bad(reason: &'static str) -> ProxyError {
+    ProxyError::BadRequest { reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+        fields.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    fn names(headers: &HeaderMap) -> Vec<String> {
+        headers.iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_fields_stop_here_and_the_rest_keeps_its_order() {
+        let headers = map(&[
+            ("b", "1"),
+            ("connection", "keep-alive, X-Gone"),
+            ("x-gone", "x"),
+            ("proxy-connection", "keep-alive"),
+            ("proxy-authorization", "Basic x"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers, deflate"),
+            ("x-otas-agent-key", "k"),
+            ("x-otas-agent-session-token", "t"),
+            ("a", "2"),
+            ("b", "3"),
+            ("unknown-field", "kept"),
+        ]);
+        let onward = onward(&headers, Direction::ToOrigin, false);
+        assert_eq!(names(&onward), ["b: 1", "b: 3", "a: 2", "unknown-field: kept", "te: trailers"]);
+    }
+
+    #[test]
+    fn connection_cannot_remove_what_frames_or_routes_a_message() {
+        let headers = map(&[("connection", "content-length, host, transfer-encoding"), ("content-length", "3"), ("host", "a")]);
+        assert_eq!(names(&onward(&headers, Direction::ToOrigin, false)), ["content-length: 3", "host: a"]);
+    }
+
+    #[test]
+    fn a_websocket_upgrade_goes_on_and_other_upgrades_stop() {
+        let asks = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
+        assert!(asks_for_upgrade(&asks));
+        assert_eq!(names(&onward(&asks, Direction::ToOrigin, true)), ["upgrade: websocket", "connection: Upgrade"]);
+        let h2c = map(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "x")]);
+        assert!(!asks_for_upgrade(&h2c));
+        assert!(onward(&h2c, Direction::ToOrigin, false).is_empty());
+    }
+
+    #[test]
+    fn authentication_fields_for_the_origin_pass_and_those_for_the_proxy_do_not() {
+        let reply = map(&[("www-authenticate", "Basic"), ("proxy-authenticate", "Basic"), ("set-cookie", "a"), ("set-cookie", "b")]);
+        assert_eq!(names(&onward(&reply, Direction::ToAgent, false)), ["www-authenticate: Basic", "set-cookie: a", "set-cookie: b"]);
+    }
+
+    #[test]
+    fn targets_are_read_strictly() {
+        let absolute = |s: &str| absolute_target(&s.parse::<Uri>().unwrap());
+        let origin = absolute("http://Example.COM/x").unwrap();
+        assert_eq!((origin.host.as_str(), origin.port), ("example.com", 80));
+        assert_eq!(absolute("https://[::1]:8443/").unwrap().host, "::1");
+        assert_eq!(absolute("http://user:pw@h:81/").unwrap().port, 81);
+        for bad in ["ftp://a/", "http://a:0/", "http://a:/", "http://a:99999/", "/only/path"] {
+            assert!(bad.parse::<Uri>().map_or(true, |u| absolute_target(&u).is_err()), "{bad}");
+        }
+        let connect = |s: &str| s.parse::<Uri>().ok().and_then(|u| connect_target(&u).ok());
+        assert_eq!(connect("a.example:443"), Some(("a.example".to_owned(), 443)));
+        assert_eq!(connect("[::1]:1"), Some(("::1".to_owned(), 1)));
+        for bad in ["a.example", "a.example:", "a.example:x", "a.example:0", "a.example:65536", "u@a:1"] {
+            assert_eq!(connect(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! From a failure to the answer that the agent gets: status, `Proxy-Status` (RFC 9209) and a problem document
+//! (RFC 9457) that names the host, the step that failed and what to do.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Response};
+use http_body_util::Full;
+use serde_json::json;
+
+use super::body::AgentBody;
+use super::error::ProxyError;
+use crate::capture::{CapturedBody, Recorder, Side};
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// Answers `error` to the agent, and notes in the record that this answer is ours.
+pub(super) fn failure(error: &ProxyError, method: &Method, host: &str, recorder: &Recorder) -> Response<AgentBody> {
+    let row = error.row();
+    let detail = error.to_string();
+    let document = json!({
+        "type": "about:blank",
+        "title": row.status.canonical_reason(),
+        "status": row.status.as_u16(),
+        "detail": detail,
+        "error": row.id,
+        "host": host,
+        "step": row.step,
+        "hint": row.hint,
+        "proxy": "otas-proxy",
+    });
+    let body = Bytes::from(document.to_string());
+    let mut headers = HeaderMap::with_capacity(3);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    if let Ok(value) = HeaderValue::from_str(&proxy_status(row.proxy_status, &detail)) {
+        headers.insert(PROXY_STATUS, value);
+    }
+    recorder.answered(row.status, headers.clone(), Some(error.failure()));
+    let body = if *method == Method::HEAD { Bytes::new() } else { body };
+    let mut response = Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
+    *response.status_mut() = row.status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// `otas-proxy; error=dns_error; details="…"` (a structured field string: printable ASCII, quotes escaped).
+fn proxy_status(error: &str, details: &str) -> String {
+    let quoted: String = details
+        .chars()
+        .map(|c| if c.is_ascii() && !c.is_ascii_control() { c } else { '?' })
+        .flat_map(|c| (c == '"' || c == '\\').then_some('\\').into_iter().chain([c]))
+        .collect();
+    format!("otas-proxy; error={error}; details=\"{quoted}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxy_status_is_a_structured_field_whatever_the_details() {
+        assert_eq!(
+            proxy_status("dns_error", "no \"such\" höst\\\n"),
+            r#"otas-proxy; error=dns_error; details="no \"such\" h?st\\?""#
+        );
+    }
+}

@@ -1,0 +1,302 @@
+//! CONNECT: dial, then decide by the first bytes whether the inside is intercepted, served or relayed.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::{OnUpgrade, Parts};
+use rustls::server::{Accepted, Acceptor};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::StartHandshake;
+
+use super::body::AgentBody;
+use super::connection::{AgentConnection, Inside, serve_inside};
+use super::error::ProxyError;
+use super::interim::AgentIo;
+use super::relay::relay;
+use super::sniff::{Protocol, sniff};
+use super::upstream::{Dialled, Target, TlsTarget, dial, open};
+use super::{Shared, message, respond};
+use crate::capture::{Captured, Failure, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::tls::{H2, HTTP11, Offer};
+
+/// The largest ClientHello that is waited for.
+const CLIENT_HELLO_LIMIT_BYTES: usize = 64 << 10;
+
+/// A tunnel on its way: who wants to go where, and what is known of it.
+struct Tunnel {
+    shared: Arc<Shared>,
+    agent: SocketAddr,
+    /// `tcp`, host and port as CONNECT named them.
+    origin: Origin,
+    /// The TCP connection to the origin; none if an idle connection to it is there already.
+    dialled: Option<Dialled>,
+    recorder: Recorder,
+}
+
+/// Answers a CONNECT: 200 once the origin can be reached, else the reason why not.
+pub(super) async fn connect(connection: &Arc<AgentConnection>, mut request: Request<Incoming>) -> Response<AgentBody> {
+    let shared = &connection.shared;
+    let target = match &connection.inside {
+        None => message::connect_target(request.uri()),
+        Some(_) => Err(ProxyError::BadRequest { reason: "CONNECT inside a tunnel is not served".into() }),
+    };
+    let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);
+    let origin = Origin { scheme: "tcp", host, port };
+    let recorder = begin(connection, &request, origin.clone());
+    let dialled = match target {
+        Ok(_) => reach(shared, &origin).await,
+        Err(error) => Err(error),
+    };
+    match dialled {
+        Err(error) => respond::failure(&error, request.method(), &origin.host, &recorder),
+        Ok(dialled) => {
+            recorder.answered(StatusCode::OK, HeaderMap::new(), None);
+            let agent_side = hyper::upgrade::on(&mut request);
+            let tunnel = Tunnel { shared: shared.clone(), agent: connection.agent, origin, dialled, recorder };
+            shared.tasks.spawn(boxed(tunnel, agent_side));
+            Response::new(AgentBody::Empty)
+        }
+    }
+}
+
+fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Origin) -> Recorder {
+    let facts = RequestFacts {
+        method: request.method().clone(),
+        path: "/".to_owned(),
+        query: None,
+        headers: request.headers().clone(),
+        body: Captured::default(),
+        trailers: None,
+    };
+    Recorder::begin(&connection.shared.recording, Kind::Tunnel, connection.agent, origin, request.version(), facts)
+}
+
+/// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
+async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dialled>, ProxyError> {
+    if !shared.passthrough.covers(&origin.host) && shared.pool.knows(&origin.host, origin.port) {
+        return Ok(None);
+    }
+    dial_now(shared, origin).await.map(Some)
+}
+
+async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyError> {
+    let limit = shared.connect_timeout;
+    dial(origin, &shared.own_listeners, tokio::time::Instant::now() + limit, limit).await
+}
+
+/// A tunnel's inside is served by the same code that opened it: the type of that circle is cut here.
+fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let cut = tunnel.shared.cut.clone();
+        let recorder = tunnel.recorder.clone();
+        let opened = match agent_side.await {
+            Ok(upgraded) => upgraded.downcast::<AgentIo<TcpStream>>(),
+            Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
+        };
+        match opened {
+            Ok(Parts { io, read_buf, .. }) => {
+                tokio::select! {
+                    () = run(tunnel, io.into_inner(), BytesMut::from(&read_buf[..])) => {}
+                    () = cut.cancelled() => {}
+                }
+            }
+            Err(_) => recorder.failed(Failure {
+                id: "proxy_internal",
+                detail: "the tunnel's stream is not the one that was accepted".to_owned(),
+            }),
+        }
+    })
+}
+
+async fn run(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
+    let protocol = match first_bytes(&mut tunnel, &mut agent, &mut seen).await {
+        Ok(protocol) => protocol,
+        Err(error) => return tracing::debug!(%error, "an agent left its tunnel at once"),
+    };
+    if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
+        return relay_blind(tunnel, Rewound::new(seen, agent)).await;
+    }
+    match protocol {
+        Protocol::Tls => intercept(tunnel, agent, seen).await,
+        Protocol::Http1 => serve_plain(tunnel, Version::HTTP_11, Rewound::new(seen, agent)).await,
+        Protocol::Http2 => serve_plain(tunnel, Version::HTTP_2, Rewound::new(seen, agent)).await,
+        Protocol::Unknown => relay_blind(tunnel, Rewound::new(seen, agent)).await,
+    }
+}
+
+/// Reads until the protocol is known. An origin that speaks first is none that we serve.
+async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Protocol> {
+    if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
+        return Ok(Protocol::Unknown);
+    }
+    loop {
+        if let Some(protocol) = sniff(seen) {
+            return Ok(protocol);
+        }
+        let read = match &tunnel.dialled {
+            Some(Dialled { stream, .. }) => tokio::select! {
+                biased;
+                read = agent.read_buf(seen) => read?,
+                _ = poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut [0u8; 1]))) => return Ok(Protocol::Unknown),
+            },
+            None => agent.read_buf(seen).await?,
+        };
+        if read == 0 {
+            return Ok(Protocol::Unknown);
+        }
+    }
+}
+
+/// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
+async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
+    let accepted = match client_hello(&mut agent, &mut seen).await {
+        Ok(Some(accepted)) => accepted,
+        Ok(None) => return relay_blind(tunnel, Rewound::new(seen, agent)).await,
+        Err(error) => return tracing::debug!(%error, "an agent left during its handshake"),
+    };
+    let hello = accepted.client_hello();
+    let name = hello.server_name().map_or_else(|| tunnel.origin.host.clone(), |n| n.trim_end_matches('.').to_ascii_lowercase());
+    let offer = Offer::of(hello.alpn().into_iter().flatten());
+    let Some(offer) = offer.filter(|_| !tunnel.shared.passthrough.covers(&name)) else {
+        return relay_blind(tunnel, Rewound::new(seen, agent)).await;
+    };
+    drop(seen);
+    let shared = tunnel.shared.clone();
+    let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
+    let target = Target { origin, tls: Some(TlsTarget { name: name.clone(), offer }) };
+    let opened = match shared.pool.take(&target) {
+        Some(pooled) => Ok(pooled),
+        None => open(&shared, &target, None, tunnel.dialled.take()).await,
+    };
+    let (upstream, broken) = match opened {
+        Ok(upstream) => (Some(upstream), None),
+        Err(error) => (None, Some(error)),
+    };
+    let alpn = match (&upstream, offer) {
+        (Some(upstream), _) => upstream.tls.and_then(|facts| facts.alpn).map(str::as_bytes),
+        (None, Offer::H2) => Some(H2),
+        (None, Offer::None) => None,
+        (None, _) => Some(HTTP11),
+    };
+    let version = if alpn == Some(H2) { Version::HTTP_2 } else { Version::HTTP_11 };
+    let config = match shared.leaves.server_config(&name, alpn) {
+        Ok(config) => config,
+        Err(error) => {
+            tracing::warn!(%error, "cannot intercept");
+            return tunnel.recorder.failed(Failure { id: "leaf_not_minted", detail: error.to_string() });
+        }
+    };
+    match StartHandshake::from_parts(accepted, agent).into_stream(config).await {
+        Ok(stream) => {
+            tunnel.recorder.discard();
+            let inside = Inside { target, version, broken };
+            serve_inside(shared, tunnel.agent, inside, upstream, stream).await;
+        }
+        Err(error) => refused(&tunnel, &name, &error),
+    }
+}
+
+/// The agent broke the handshake with us off: mostly because it does not trust our CA.
+fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
+    tracing::warn!(%name, %error, "an agent refused our certificate; point its CA variable at our CA, or list the host in tls.passthrough");
+    tunnel.recorder.failed(Failure {
+        id: "client_refused_certificate",
+        detail: format!(
+            "the agent broke off the TLS handshake for `{name}` ({error}); make it trust the proxy's CA, or list the \
+             host in tls.passthrough"
+        ),
+    });
+}
+
+/// Reads the ClientHello. `None`: what came is not one after all.
+async fn client_hello(agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Option<Accepted>> {
+    let mut acceptor = Acceptor::default();
+    let mut fed = 0;
+    loop {
+        while fed < seen.len() {
+            let read = acceptor.read_tls(&mut &seen[fed..])?;
+            fed += read;
+            match acceptor.accept() {
+                Ok(Some(accepted)) => return Ok(Some(accepted)),
+                Ok(None) if read > 0 => {}
+                _ => return Ok(None),
+            }
+        }
+        if seen.len() > CLIENT_HELLO_LIMIT_BYTES || agent.read_buf(seen).await? == 0 {
+            return Ok(None);
+        }
+    }
+}
+
+/// HTTP in clear inside the tunnel.
+async fn serve_plain(mut tunnel: Tunnel, version: Version, agent: Rewound<TcpStream>) {
+    let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
+    let target = Target { origin, tls: None };
+    let opened = open(&tunnel.shared, &target, Some(version), tunnel.dialled.take()).await;
+    let (upstream, broken) = match opened {
+        Ok(upstream) => (Some(upstream), None),
+        Err(error) => (None, Some(error)),
+    };
+    tunnel.recorder.discard();
+    serve_inside(tunnel.shared, tunnel.agent, Inside { target, version, broken }, upstream, agent).await;
+}
+
+async fn relay_blind(mut tunnel: Tunnel, agent: Rewound<TcpStream>) {
+    let dialled = match tunnel.dialled.take() {
+        Some(dialled) => Ok(dialled),
+        None => dial_now(&tunnel.shared, &tunnel.origin).await,
+    };
+    match dialled {
+        Ok(Dialled { stream, peer, timings }) => {
+            tunnel.recorder.forwarded(&Upstreamed { peer: Some(peer), tls: None, reused: false, dialled: timings });
+            relay(agent, stream, &tunnel.recorder, &tunnel.shared.cut).await;
+        }
+        Err(error) => tunnel.recorder.failed(error.failure()),
+    }
+}
+
+/// A stream whose first bytes were read already: they are read again.
+struct Rewound<S> {
+    seen: BytesMut,
+    inner: S,
+}
+
+impl<S> Rewound<S> {
+    fn new(seen: BytesMut, inner: S) -> Self {
+        Self { seen, inner }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let n = self.seen.len().min(buf.remaining());
+        buf.put_slice(&self.seen[..n]);
+        self.seen.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

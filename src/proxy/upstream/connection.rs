@@ -1,0 +1,248 @@
+//! One HTTP connection to an origin, in clear or over TLS, HTTP/1.1 or HTTP/2.
+
+use std::error::Error as _;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, Response, Version};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout_at;
+
+use super::{Dialled, Target, TlsTarget, dial};
+use crate::capture::{Timings, TlsFacts};
+use crate::proxy::Shared;
+use crate::proxy::body::OriginBody;
+use crate::proxy::error::ProxyError;
+use crate::tls::{H2, HTTP11, Offer, certificate_failure};
+
+/// Windows of HTTP/2 towards origins and agents: large enough for a fast stream, small enough for many.
+pub(in crate::proxy) const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// See [`H2_STREAM_WINDOW_BYTES`].
+pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// The largest header list that passes over HTTP/2 (hyper's default of 16 KiB is less than origins take).
+pub(in crate::proxy) const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
+
+/// An open connection.
+pub(in crate::proxy) struct Upstream {
+    /// What it is for.
+    pub(in crate::proxy) target: Target,
+    /// The way to send a request on it.
+    pub(in crate::proxy) sender: Sender,
+    /// The address that answered.
+    pub(in crate::proxy) peer: SocketAddr,
+    /// Its TLS session, if any.
+    pub(in crate::proxy) tls: Option<TlsFacts>,
+    /// What making it took; taken by the first exchange on it.
+    pub(in crate::proxy) dialled: Option<Timings>,
+    /// The origin has authenticated this connection, not a request: it must not serve another agent connection.
+    pub(in crate::proxy) bound_to_agent: bool,
+}
+
+/// The way to send a request.
+pub(in crate::proxy) enum Sender {
+    Http1(http1::SendRequest<OriginBody>),
+    Http2(http2::SendRequest<OriginBody>),
+}
+
+impl Upstream {
+    /// The protocol that it speaks.
+    pub(in crate::proxy) fn version(&self) -> Version {
+        match self.sender {
+            Sender::Http1(_) => Version::HTTP_11,
+            Sender::Http2(_) => Version::HTTP_2,
+        }
+    }
+
+    /// HTTP/2 connections carry many requests at once: another handle on the same one. HTTP/1.1: none.
+    pub(in crate::proxy) fn shared(&self) -> Option<Self> {
+        match &self.sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => Some(Self {
+                target: self.target.clone(),
+                sender: Sender::Http2(sender.clone()),
+                peer: self.peer,
+                tls: self.tls,
+                dialled: None,
+                bound_to_agent: self.bound_to_agent,
+            }),
+        }
+    }
+
+    /// Whether it can carry a request now or when the one before is over.
+    pub(in crate::proxy) fn is_usable(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => !sender.is_closed(),
+            Sender::Http2(sender) => !sender.is_closed(),
+        }
+    }
+
+    /// Whether it can carry a request right now.
+    pub(in crate::proxy) fn is_idle(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http2(sender) => sender.is_ready(),
+        }
+    }
+}
+
+impl Sender {
+    /// Waits until a request can be sent.
+    pub(in crate::proxy) async fn ready(&mut self) -> hyper::Result<()> {
+        match self {
+            Self::Http1(sender) => sender.ready().await,
+            Self::Http2(sender) => sender.ready().await,
+        }
+    }
+
+    /// Sends a request. An error gives the request back when no byte of it was accepted.
+    pub(in crate::proxy) async fn send(
+        &mut self,
+        request: Request<OriginBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender) => sender.try_send_request(request).await,
+        }
+    }
+}
+
+/// Opens a connection to `target`. `expected`: the protocol that the agent's side speaks already, if it does.
+/// `dialled`: the TCP connection, if there is one already.
+pub(in crate::proxy) async fn open(
+    shared: &Shared,
+    target: &Target,
+    expected: Option<Version>,
+    dialled: Option<Dialled>,
+) -> Result<Upstream, ProxyError> {
+    let limit = shared.connect_timeout;
+    let deadline = tokio::time::Instant::now() + limit;
+    let Dialled { stream, peer, mut timings } = match dialled {
+        Some(dialled) => dialled,
+        None => dial(&target.origin, &shared.own_listeners, deadline, limit).await?,
+    };
+    let origin = target.origin.to_string();
+    let Some(tls) = &target.tls else {
+        let sender = handshake(stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
+        return Ok(upstream(target, sender, peer, None, timings));
+    };
+    let began = Instant::now();
+    let offer = narrowed(tls.offer, expected);
+    let stream = timeout_at(deadline, tls_connect(shared, tls, offer, stream, &origin))
+        .await
+        .map_err(|_| ProxyError::Timeout { origin: origin.clone(), step: "TLS handshake", limit })??;
+    timings.tls = Some(began.elapsed());
+    let (_, session) = stream.get_ref();
+    let facts = TlsFacts {
+        version: match session.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_2) => "TLSv1.2",
+            _ => "TLSv1.3",
+        },
+        alpn: match session.alpn_protocol() {
+            Some(H2) => Some("h2"),
+            Some(HTTP11) => Some("http/1.1"),
+            _ => None,
+        },
+    };
+    let version = if facts.alpn == Some("h2") { Version::HTTP_2 } else { Version::HTTP_11 };
+    if let Some(expected) = expected.filter(|e| *e != version) {
+        let protocol = if expected == Version::HTTP_2 { "h2" } else { "http/1.1" };
+        return Err(ProxyError::Protocol { origin, protocol });
+    }
+    let sender = handshake(stream, version, &origin).await?;
+    Ok(upstream(target, sender, peer, Some(facts), timings))
+}
+
+fn upstream(target: &Target, sender: Sender, peer: SocketAddr, tls: Option<TlsFacts>, timings: Timings) -> Upstream {
+    Upstream { target: target.clone(), sender, peer, tls, dialled: Some(timings), bound_to_agent: false }
+}
+
+/// Once the agent's side has its protocol, only that one is offered again.
+fn narrowed(offer: Offer, expected: Option<Version>) -> Offer {
+    match (offer, expected) {
+        (Offer::None, _) | (_, None) => offer,
+        (_, Some(Version::HTTP_2)) => Offer::H2,
+        (_, Some(_)) => Offer::Http11,
+    }
+}
+
+async fn tls_connect(
+    shared: &Shared,
+    tls: &TlsTarget,
+    offer: Offer,
+    stream: TcpStream,
+    origin: &str,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProxyError> {
+    let name = ServerName::try_from(tls.name.clone()).map_err(|_| ProxyError::Tls {
+        origin: origin.to_owned(),
+        reason: format!("`{}` cannot be asked for as a server's name", tls.name),
+    })?;
+    let connector = tokio_rustls::TlsConnector::from(Arc::clone(shared.origin_tls.offering(offer)));
+    connector.connect(name, stream).await.map_err(|e| tls_error(&e, origin))
+}
+
+fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
+    let origin = origin.to_owned();
+    match error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            let (check, reason) = certificate_failure(why);
+            ProxyError::Certificate { origin, check, reason }
+        }
+        Some(other) => ProxyError::Tls { origin, reason: other.to_string() },
+        None => ProxyError::Tls { origin, reason: error.to_string() },
+    }
+}
+
+async fn handshake<S>(stream: S, version: Version, origin: &str) -> Result<Sender, ProxyError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
+    let io = TokioIo::new(stream);
+    if version == Version::HTTP_2 {
+        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(H2_HEADER_LIST_BYTES)
+            .handshake(io)
+            .await
+            .map_err(failed)?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection to an origin ended");
+            }
+        });
+        return Ok(Sender::Http2(sender));
+    }
+    let (sender, connection) = http1::Builder::new()
+        .preserve_header_case(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true)
+        .handshake(io)
+        .await
+        .map_err(failed)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(%error, "a connection to an origin ended");
+        }
+    });
+    Ok(Sender::Http1(sender))
+}
+
+/// An error with its causes, in one line.
+pub(in crate::proxy) fn words(error: &hyper::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

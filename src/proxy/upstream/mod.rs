@@ -1,0 +1,32 @@
+//! The connections that we make: resolve, connect, TLS, HTTP; kept for the next request while they are good.
+
+mod connection;
+mod dial;
+mod pool;
+
+pub(super) use connection::{
+    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open, words,
+};
+pub(super) use dial::{Dialled, dial};
+pub use pool::Pool;
+
+use crate::capture::Origin;
+use crate::tls::Offer;
+
+/// What a connection is for. Two requests with equal targets may use the same one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Target {
+    /// Who is called.
+    pub(super) origin: Origin,
+    /// TLS with this name, offering this; `None`: in clear.
+    pub(super) tls: Option<TlsTarget>,
+}
+
+/// The TLS half of a [`Target`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct TlsTarget {
+    /// The name that is asked for and that the certificate must be for.
+    pub(super) name: String,
+    /// The agent's ALPN offer.
+    pub(super) offer: Offer,
+}

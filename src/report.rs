@@ -1,1 +1,0 @@
-//! (placeholder while the first slice is being put together)

@@ -1,0 +1,189 @@
+//! The certificate for a name that an agent asked for: minted on first use, cached, renewed at half of its life.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use quick_cache::sync::Cache;
+use rcgen::{
+    CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use time::OffsetDateTime;
+
+use super::authority::{BACKDATE, serial};
+use super::CertAuthority;
+
+/// Names whose leaf is kept at once. An agent that tries a million names costs a bounded amount of memory.
+const CACHED_LEAVES: usize = 1024;
+const VALIDITY: time::Duration = time::Duration::days(30);
+const RENEW_AFTER: Duration = Duration::from_secs(15 * 24 * 3600);
+
+/// Server configurations for agents, one for each (name, protocol), made on demand.
+pub struct Leaves {
+    authority: Arc<CertAuthority>,
+    /// One key for all leaves of this process (as measured: half the cost of a fresh key each, no loss: the CA key
+    /// beside it is worth more).
+    key: KeyPair,
+    cache: Cache<(Box<str>, Protocol), Minted>,
+}
+
+/// The ALPN answer that goes with a leaf.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Protocol {
+    None,
+    Http11,
+    H2,
+}
+
+#[derive(Clone)]
+struct Minted {
+    config: Arc<ServerConfig>,
+    at: Instant,
+}
+
+/// A leaf could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// The certificate could not be built or signed.
+    #[error("cannot make a certificate for `{name}`: {source}")]
+    Mint {
+        /// The name that was asked for.
+        name: String,
+        /// Why it failed.
+        source: rcgen::Error,
+    },
+    /// rustls refused what was made.
+    #[error("cannot use the certificate made for `{name}`: {source}")]
+    Config {
+        /// The name that was asked for.
+        name: String,
+        /// Why it failed.
+        source: rustls::Error,
+    },
+}
+
+impl Leaves {
+    /// Leaves signed by `authority`.
+    ///
+    /// # Errors
+    /// When no key can be generated.
+    pub fn new(authority: Arc<CertAuthority>) -> Result<Self, rcgen::Error> {
+        Ok(Self { authority, key: KeyPair::generate()?, cache: Cache::new(CACHED_LEAVES) })
+    }
+
+    /// The server side for an agent that asked for `name` (a DNS name or an IP literal without brackets), answering
+    /// its ALPN offer with `alpn` (none: no ALPN extension is sent).
+    ///
+    /// # Errors
+    /// [`LeafError`] when the name cannot stand in a certificate.
+    pub fn server_config(&self, name: &str, alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>, LeafError> {
+        let protocol = match alpn {
+            Some(super::H2) => Protocol::H2,
+            Some(super::HTTP11) => Protocol::Http11,
+            _ => Protocol::None,
+        };
+        let key: (Box<str>, Protocol) = (name.into(), protocol);
+        if let Some(minted) = self.cache.get(&key).filter(|m| m.at.elapsed() < RENEW_AFTER) {
+            return Ok(minted.config);
+        }
+        let config = Arc::new(self.mint(name, protocol)?);
+        self.cache.insert(key, Minted { config: config.clone(), at: Instant::now() });
+        Ok(config)
+    }
+
+    fn mint(&self, name: &str, protocol: Protocol) -> Result<ServerConfig, LeafError> {
+        let refused = |source| LeafError::Mint { name: name.to_owned(), source };
+        let cert = profile(name, self.authority.not_after())
+            .and_then(|params| params.signed_by(&self.key, &self.authority.issuer))
+            .map_err(refused)?;
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
+        let mut config = ServerConfig::builder_with_provider(super::roots::provider())
+            .with_safe_default_protocol_versions()
+            .and_then(|b| b.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key))
+            .map_err(|source| LeafError::Config { name: name.to_owned(), source })?;
+        config.alpn_protocols = match protocol {
+            Protocol::None => vec![],
+            Protocol::Http11 => vec![super::HTTP11.to_vec()],
+            Protocol::H2 => vec![super::H2.to_vec()],
+        };
+        // Two tickets a handshake cost a signature's worth of work and a write; one is what clients use.
+        config.send_tls13_tickets = 1;
+        Ok(config)
+    }
+}
+
+/// What all clients that were measured accept, Python 3.13's strict check included.
+fn profile(name: &str, ca_not_after: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    let common_name = if name.len() <= 64 { name } else { "otas-proxy" };
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.subject_alt_names = vec![match name.parse::<IpAddr>() {
+        Ok(ip) => SanType::IpAddress(ip),
+        Err(_) => SanType::DnsName(name.try_into()?),
+    }];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params.serial_number = Some(serial());
+    let now = OffsetDateTime::now_utc();
+    (params.not_before, params.not_after) = (now - BACKDATE, (now + VALIDITY).min(ca_not_after));
+    Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn leaves() -> (tempfile::TempDir, Leaves) {
+        let tmp = tempfile::tempdir().unwrap();
+        let ca = CertAuthority::load_or_create(&tmp.path().join("ca")).unwrap();
+        (tmp, Leaves::new(Arc::new(ca)).unwrap())
+    }
+
+    #[test]
+    fn a_leaf_is_minted_once_for_each_name_and_protocol() {
+        let (_tmp, leaves) = leaves();
+        let first = leaves.server_config("api.example.com", Some(super::super::H2)).unwrap();
+        assert!(Arc::ptr_eq(&first, &leaves.server_config("api.example.com", Some(super::super::H2)).unwrap()));
+        let other = leaves.server_config("api.example.com", None).unwrap();
+        assert!(!Arc::ptr_eq(&first, &other));
+        assert_eq!(first.alpn_protocols, [b"h2".to_vec()]);
+        assert!(other.alpn_protocols.is_empty());
+    }
+
+    #[test]
+    fn the_profile_has_what_strict_clients_ask_for() {
+        let (_tmp, leaves) = leaves();
+        let long = format!("{}.example.com", "a".repeat(60));
+        for name in ["api.example.com", "127.0.0.1", "::1", long.as_str()] {
+            let params = profile(name, leaves.authority.not_after()).unwrap();
+            let cert = params.signed_by(&leaves.key, &leaves.authority.issuer).unwrap();
+            let (_, cert) = x509_parser::parse_x509_certificate(cert.der()).unwrap();
+            let constraints = cert.basic_constraints().unwrap().unwrap();
+            assert!(constraints.critical && !constraints.value.ca);
+            assert!(cert.key_usage().unwrap().unwrap().critical);
+            assert!(cert.extended_key_usage().unwrap().unwrap().value.server_auth);
+            assert!(cert.subject_alternative_name().unwrap().is_some());
+            let ids = cert.extensions().iter().filter(|e| {
+                matches!(
+                    e.parsed_extension(),
+                    x509_parser::extensions::ParsedExtension::AuthorityKeyIdentifier(_)
+                        | x509_parser::extensions::ParsedExtension::SubjectKeyIdentifier(_)
+                )
+            });
+            assert_eq!(ids.count(), 2, "authority and subject key identifier");
+            let days = (cert.validity().not_after.timestamp() - cert.validity().not_before.timestamp()) / 86_400;
+            assert!((30..=32).contains(&days));
+        }
+    }
+
+    #[test]
+    fn a_name_that_cannot_stand_in_a_certificate_is_an_error() {
+        let (_tmp, leaves) = leaves();
+        assert!(matches!(leaves.server_config("bücher.example", None), Err(LeafError::Mint { .. })));
+    }
+}

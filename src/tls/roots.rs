@@ -1,0 +1,192 @@
+//! What origins' certificates are verified against, and the client side of TLS towards them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+
+/// Where the distributions keep their roots. Read directly, not through `SSL_CERT_FILE`: inside a `run` that variable
+/// names a bundle with our own CA in it, and the proxy must never trust itself.
+const SYSTEM_BUNDLES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// TLS towards origins: the roots, and a client configuration for each ALPN offer.
+pub struct OriginTls {
+    h2_and_http11: Arc<ClientConfig>,
+    http11_and_h2: Arc<ClientConfig>,
+    h2: Arc<ClientConfig>,
+    http11: Arc<ClientConfig>,
+    none: Arc<ClientConfig>,
+}
+
+/// The roots could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// `tls.origin_ca_file` is not there or has no certificate in it.
+    #[error("tls.origin_ca_file: cannot read certificates from `{}`: {problem}", path.display())]
+    OriginCaFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The TLS library refused the settings.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl OriginTls {
+    /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_ca` is never
+    /// trusted, wherever it was installed.
+    ///
+    /// # Errors
+    /// [`RootsError`] when `origin_ca_file` cannot be used.
+    pub fn load(origin_ca_file: Option<&Path>, own_ca: &CertificateDer<'_>) -> Result<Self, RootsError> {
+        let mut roots = RootCertStore::empty();
+        let system = system_roots();
+        // Old roots in a system's store that webpki cannot parse are of no use to anyone: left out, as usual.
+        roots.add_parsable_certificates(system.into_iter().filter(|der| der != own_ca));
+        if let Some(path) = origin_ca_file {
+            let extra = extra_roots(path)?;
+            for der in extra.into_iter().filter(|der| der != own_ca) {
+                roots.add(der).map_err(|e| RootsError::OriginCaFile { path: path.to_owned(), problem: e.to_string() })?;
+            }
+        }
+        let base = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let offering = |alpn: &[&[u8]]| {
+            let mut config = base.clone();
+            config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+            Arc::new(config)
+        };
+        Ok(Self {
+            h2_and_http11: offering(&[super::H2, super::HTTP11]),
+            http11_and_h2: offering(&[super::HTTP11, super::H2]),
+            h2: offering(&[super::H2]),
+            http11: offering(&[super::HTTP11]),
+            none: offering(&[]),
+        })
+    }
+
+    /// The client configuration that offers what the agent offered, in its order, as far as we can speak it.
+    pub fn offering(&self, alpn: Offer) -> &Arc<ClientConfig> {
+        match alpn {
+            Offer::H2AndHttp11 => &self.h2_and_http11,
+            Offer::Http11AndH2 => &self.http11_and_h2,
+            Offer::H2 => &self.h2,
+            Offer::Http11 => &self.http11,
+            Offer::None => &self.none,
+        }
+    }
+}
+
+/// An ALPN offer, reduced to the protocols that we can speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Offer {
+    /// `h2, http/1.1`: what most clients send.
+    H2AndHttp11,
+    /// `http/1.1, h2`.
+    Http11AndH2,
+    /// `h2` alone.
+    H2,
+    /// `http/1.1` alone.
+    Http11,
+    /// No ALPN extension: HTTP/1.1 is spoken.
+    None,
+}
+
+impl Offer {
+    /// Reduces what an agent offered. `None` in the result's place means that it offered only protocols that we
+    /// cannot speak: such a connection is relayed blind.
+    pub fn of<'a>(protocols: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
+        let (mut any, mut first, mut h2, mut http11) = (false, None, false, false);
+        for protocol in protocols {
+            any = true;
+            match protocol {
+                super::H2 => h2 = true,
+                super::HTTP11 => http11 = true,
+                _ => continue,
+            }
+            first.get_or_insert(protocol);
+        }
+        match (any, h2, http11) {
+            (false, ..) => Some(Self::None),
+            (true, true, true) if first == Some(super::H2) => Some(Self::H2AndHttp11),
+            (true, true, true) => Some(Self::Http11AndH2),
+            (true, true, false) => Some(Self::H2),
+            (true, false, true) => Some(Self::Http11),
+            (true, false, false) => None,
+        }
+    }
+}
+
+/// The one cryptography provider of the process, handed in everywhere so that no global default is needed.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: LazyLock<Arc<CryptoProvider>> =
+        LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
+    PROVIDER.clone()
+}
+
+/// The system's roots, from its files; Mozilla's where there are none (a `scratch` image).
+pub(super) fn system_roots() -> Vec<CertificateDer<'static>> {
+    for path in SYSTEM_BUNDLES {
+        let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(path)), None).certs;
+        if !found.is_empty() {
+            return found;
+        }
+    }
+    webpki_root_certs::TLS_SERVER_ROOT_CERTS.to_vec()
+}
+
+fn extra_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let refuse = |problem: String| RootsError::OriginCaFile { path: path.to_owned(), problem };
+    let bytes = std::fs::read(path).map_err(|e: io::Error| refuse(e.to_string()))?;
+    let found = CertificateDer::pem_slice_iter(&bytes)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|e| refuse(format!("not PEM ({e:?})")))?;
+    if found.is_empty() {
+        return Err(refuse("there is no PEM certificate in it".to_owned()));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offer_keeps_the_agents_order_and_drops_what_we_cannot_speak() {
+        let of = |offered: &[&[u8]]| Offer::of(offered.iter().copied());
+        assert_eq!(of(&[b"h2", b"http/1.1"]), Some(Offer::H2AndHttp11));
+        assert_eq!(of(&[b"http/1.1", b"http/1.0", b"h2"]), Some(Offer::Http11AndH2));
+        assert_eq!(of(&[b"spdy/1", b"http/1.1"]), Some(Offer::Http11));
+        assert_eq!(of(&[b"h2"]), Some(Offer::H2));
+        assert_eq!(of(&[]), Some(Offer::None));
+        assert_eq!(of(&[b"acme-tls/1"]), None);
+    }
+
+    #[test]
+    fn a_missing_or_empty_origin_ca_file_is_named() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("roots.pem");
+        for content in [None, Some("no certificate here")] {
+            if let Some(content) = content {
+                std::fs::write(&path, content).unwrap();
+            }
+            let error = OriginTls::load(Some(&path), &CertificateDer::from(vec![])).err().unwrap().to_string();
+            assert!(error.contains("roots.pem"), "{error}");
+        }
+    }
+}
