@@ -1,0 +1,171 @@
+//! The contract's three calls. What the answers mean is not decided here.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, RequestBuilder, redirect};
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{DeliverError, Reply, TransportClass, TransportError};
+use crate::config;
+use crate::secret::Secret;
+
+/// The agent key's header (contract: Credentials).
+const KEY_HEADER: &str = "x-otas-agent-key";
+
+/// The session token's header (contract: Credentials).
+const TOKEN_HEADER: &str = "x-otas-agent-session-token";
+
+/// More of an answer than this is not read: OTAS's are some hundred bytes.
+const REPLY_LIMIT_BYTES: usize = 256 << 10;
+
+/// A connection idle for longer is not used again. A server closes idle connections after a time of its own, and a
+/// post that meets the closing is an answer lost; during a backlog connections are never idle.
+const IDLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// OTAS's two services.
+pub(super) struct OtasClient {
+    http: Client,
+    create_session: Url,
+    verify_key: Url,
+    log_event: Url,
+}
+
+impl OtasClient {
+    /// `tls` says which certificates are accepted; `attempt_timeout` limits each call as a whole.
+    pub(super) fn new(
+        otas: &config::Otas,
+        tls: rustls::ClientConfig,
+        attempt_timeout: Duration,
+    ) -> Result<Self, DeliverError> {
+        let http = Client::builder()
+            // This process is itself a proxy, and credentials go to OTAS alone: no proxy, no redirect.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .tls_backend_preconfigured(tls)
+            .timeout(attempt_timeout)
+            // Shorter than the whole, so that "could not connect" is told from "did not answer".
+            .connect_timeout(attempt_timeout / 2)
+            .pool_idle_timeout(IDLE_LIMIT)
+            .build()
+            .map_err(DeliverError::Client)?;
+        Ok(Self {
+            http,
+            create_session: join(&otas.uasam_url, "api/agent/v1/session/create/")?,
+            verify_key: join(&otas.uasam_url, "api/agent/v1/auth/verify/")?,
+            // The trailing slash is required (contract: Log an event).
+            log_event: join(&otas.brain_url, "api/v1/backend/log/agent/")?,
+        })
+    }
+
+    /// Opens a session (contract: Create a session).
+    pub(super) async fn create_session(&self, key: &Secret, meta: &Value) -> Result<Reply, TransportError> {
+        // Older versions read "Meta".
+        let body = json!({ "meta": meta, "Meta": meta });
+        self.call(self.http.post(self.create_session.clone()), key, None, body.to_string().into_bytes()).await
+    }
+
+    /// Asks UASAM about a key (contract: Check a key).
+    pub(super) async fn verify_key(&self, key: &Secret) -> Result<Reply, TransportError> {
+        self.call(self.http.post(self.verify_key.clone()), key, None, b"{}".to_vec()).await
+    }
+
+    /// Posts an event (contract: Log an event); `body` as [`event_body`] makes it.
+    pub(super) async fn log_event(
+        &self,
+        key: &Secret,
+        token: &Secret,
+        body: Vec<u8>,
+    ) -> Result<Reply, TransportError> {
+        self.call(self.http.post(self.log_event.clone()), key, Some(token), body).await
+    }
+
+    async fn call(
+        &self,
+        request: RequestBuilder,
+        key: &Secret,
+        token: Option<&Secret>,
+        body: Vec<u8>,
+    ) -> Result<Reply, TransportError> {
+        let mut request =
+            request.header(KEY_HEADER, header(key)?).header(CONTENT_TYPE, "application/json").body(body);
+        if let Some(token) = token {
+            request = request.header(TOKEN_HEADER, header(token)?);
+        }
+        let mut response = request.send().await?;
+        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new() };
+        while let Some(chunk) = response.chunk().await? {
+            reply.body.extend_from_slice(&chunk);
+            if reply.body.len() > REPLY_LIMIT_BYTES {
+                break;
+            }
+        }
+        Ok(reply)
+    }
+}
+
+/// The body of a post: the stored object with `project_id` put in front. `None` when what is stored is no object.
+pub(super) fn event_body(project_id: &str, json: &[u8]) -> Option<Vec<u8>> {
+    let rest = json.trim_ascii().strip_prefix(b"{")?;
+    let mut body = Vec::with_capacity(json.len() + project_id.len() + 20);
+    body.extend_from_slice(br#"{"project_id":"#);
+    body.extend_from_slice(Value::from(project_id).to_string().as_bytes());
+    if rest.trim_ascii() != b"}" {
+        body.push(b',');
+    }
+    body.extend_from_slice(rest);
+    Some(body)
+}
+
+/// Appends to a base URL, whether or not it ends in a slash or has a path of its own.
+fn join(base: &Url, path: &str) -> Result<Url, DeliverError> {
+    let mut joined = base.clone();
+    joined.set_query(None);
+    joined.set_fragment(None);
+    joined.path_segments_mut().map_err(|()| DeliverError::Url(base.clone()))?.pop_if_empty().extend(path.split('/'));
+    Ok(joined)
+}
+
+/// A header that no log shows.
+fn header(secret: &Secret) -> Result<HeaderValue, TransportError> {
+    let unfit = |_| TransportError {
+        class: TransportClass::Unreachable,
+        detail: "the agent key or session token holds characters that no header can carry".to_owned(),
+    };
+    let mut value = HeaderValue::from_str(secret.expose()).map_err(unfit)?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_project_id_goes_in_front() {
+        let body = |json: &str| event_body("p-1", json.as_bytes()).map(|body| String::from_utf8(body).unwrap());
+        assert_eq!(body(r#"{"path":"/v1"}"#).unwrap(), r#"{"project_id":"p-1","path":"/v1"}"#);
+        assert_eq!(body("{}").unwrap(), r#"{"project_id":"p-1"}"#);
+        assert_eq!(body("[1]"), None);
+        assert_eq!(body(""), None);
+        let odd = event_body("a\"b", b"{}").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&odd).unwrap(), json!({ "project_id": "a\"b" }));
+    }
+
+    #[test]
+    fn paths_are_joined_to_any_base() {
+        let joined = |base: &str| join(&Url::parse(base).unwrap(), "api/v1/x/").unwrap().to_string();
+        assert_eq!(joined("http://localhost:8002"), "http://localhost:8002/api/v1/x/");
+        assert_eq!(joined("https://otas.example/brain/"), "https://otas.example/brain/api/v1/x/");
+        assert_eq!(joined("https://otas.example/brain?x=1#y"), "https://otas.example/brain/api/v1/x/");
+        assert!(join(&Url::parse("mailto:a@b").unwrap(), "x").is_err());
+    }
+
+    #[test]
+    fn a_secret_that_no_header_can_carry_is_an_error_that_does_not_show_it() {
+        let error = header(&Secret::new("top\nsecret")).unwrap_err();
+        assert!(!error.to_string().contains("secret\""), "{error}");
+        assert!(header(&Secret::new("agent_a_b")).unwrap().is_sensitive());
+    }
+}

@@ -1,0 +1,156 @@
+//! What came back from OTAS, or how the call failed. The bodies are read here and nowhere else.
+
+use std::error::Error;
+
+use serde_json::Value;
+use thiserror::Error;
+
+/// An answer to one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The body, up to a limit far above anything that OTAS answers.
+    pub body: Vec<u8>,
+}
+
+impl Reply {
+    /// OTAS's envelope, when the whole body is one.
+    pub(super) fn envelope(&self) -> Option<Envelope> {
+        let body: Value = serde_json::from_slice(&self.body).ok()?;
+        let succeeded = body.get("status")?.as_i64()? == 1;
+        let description = body.get("status_description").and_then(Value::as_str).unwrap_or_default();
+        let description = description.chars().take(DESCRIPTION_CHARS).collect();
+        Some(Envelope { succeeded, description, response: body.get("response").cloned().unwrap_or_default() })
+    }
+
+    /// One line for people: what was answered.
+    pub(super) fn summary(&self) -> String {
+        let kind = match self.envelope() {
+            Some(envelope) => envelope.description,
+            None if self.body.is_empty() => "no body".to_owned(),
+            None if self.body.trim_ascii_start().starts_with(b"<") => "an HTML page".to_owned(),
+            None if (300..400).contains(&self.status) => "a redirect, which is not followed".to_owned(),
+            None => "a body that is not OTAS's JSON".to_owned(),
+        };
+        format!("answered {}: {kind}", self.status)
+    }
+}
+
+/// A description is for a log line; a server's stack trace is not.
+const DESCRIPTION_CHARS: usize = 200;
+
+/// `{"status": 0|1, "status_description": "...", "response": {...}}`, which all of OTAS's answers are (contract).
+pub(super) struct Envelope {
+    /// `status` is 1.
+    pub(super) succeeded: bool,
+    /// `status_description`, or nothing.
+    pub(super) description: String,
+    response: Value,
+}
+
+impl Envelope {
+    /// A non-empty string in `response`.
+    pub(super) fn text(&self, field: &str) -> Option<&str> {
+        self.response.get(field)?.as_str().filter(|text| !text.is_empty())
+    }
+}
+
+/// How a call failed without an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("{class}: {detail}")]
+pub struct TransportError {
+    /// What kind of failure.
+    pub class: TransportClass,
+    /// The innermost cause, for people.
+    pub detail: String,
+}
+
+/// The kinds of failure that differ in what they mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum TransportClass {
+    /// No connection: nothing was sent.
+    #[error("unreachable")]
+    Unreachable,
+    /// The certificate was not accepted: nothing was sent.
+    #[error("its certificate was not accepted")]
+    Certificate,
+    /// No answer in time: what was sent may have been saved.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection broke: what was sent may have been saved.
+    #[error("the connection broke")]
+    Interrupted,
+}
+
+impl TransportError {
+    /// Whether OTAS may have saved what was sent.
+    pub fn answer_lost(&self) -> bool {
+        matches!(self.class, TransportClass::TimedOut | TransportClass::Interrupted)
+    }
+}
+
+impl From<reqwest::Error> for TransportError {
+    fn from(error: reqwest::Error) -> Self {
+        let class = if causes(&error).any(is_certificate) {
+            TransportClass::Certificate
+        } else if error.is_connect() || error.is_builder() {
+            TransportClass::Unreachable
+        } else if error.is_timeout() {
+            TransportClass::TimedOut
+        } else {
+            TransportClass::Interrupted
+        };
+        let innermost = causes(&error).last().map(ToString::to_string);
+        Self { class, detail: innermost.unwrap_or_default() }
+    }
+}
+
+/// An error and what caused it, outermost first.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        // An I/O error shows its inner error's causes, but not the inner error itself.
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
+    })
+}
+
+fn is_certificate(error: &(dyn Error + 'static)) -> bool {
+    matches!(error.downcast_ref(), Some(rustls::Error::InvalidCertificate(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reply(status: u16, body: &str) -> Reply {
+        Reply { status, body: body.into() }
+    }
+
+    #[test]
+    fn an_answer_is_told_in_one_line() {
+        let told = [
+            reply(401, r#"{"status":0,"status_description":"invalid_agent_key"}"#).summary(),
+            reply(200, "\n <!doctype html><title>Sign in</title>").summary(),
+            reply(302, "moved").summary(),
+            reply(204, "").summary(),
+            reply(201, r#"{"status":1,"respo"#).summary(),
+        ];
+        assert_eq!(
+            told,
+            [
+                "answered 401: invalid_agent_key",
+                "answered 200: an HTML page",
+                "answered 302: a redirect, which is not followed",
+                "answered 204: no body",
+                "answered 201: a body that is not OTAS's JSON",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_long_description_is_cut() {
+        let body = format!(r#"{{"status":0,"status_description":"{}"}}"#, "é".repeat(5_000));
+        assert_eq!(reply(500, &body).envelope().unwrap().description.chars().count(), DESCRIPTION_CHARS);
+    }
+}

@@ -1,0 +1,116 @@
+//! The rows: an event as it is appended, as delivery needs it, and as people list it.
+
+use uuid::Uuid;
+
+/// Where an event is on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Not yet acknowledged.
+    Pending,
+    /// Acknowledged by OTAS.
+    Delivered,
+    /// Refused for good; kept with the reason.
+    Dead,
+}
+
+impl State {
+    /// As the `state` column holds it.
+    pub(super) const fn code(self) -> i64 {
+        match self {
+            Self::Pending => 0,
+            Self::Delivered => 1,
+            Self::Dead => 2,
+        }
+    }
+
+    pub(super) const fn from_code(code: i64) -> Self {
+        match code {
+            1 => Self::Delivered,
+            2 => Self::Dead,
+            _ => Self::Pending,
+        }
+    }
+}
+
+/// An event to append; everything is borrowed, nothing is copied on the way to SQLite.
+#[derive(Debug, Clone, Copy)]
+pub struct NewEvent<'a> {
+    /// The exchange's UUIDv7.
+    pub event_id: Uuid,
+    /// Its number in its session, from 0 or 1 on.
+    pub seq: u64,
+    /// When the request came, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// The request's method.
+    pub method: &'a str,
+    /// Who was called.
+    pub host: &'a str,
+    /// The request's path.
+    pub path: &'a str,
+    /// The response's status code.
+    pub status_code: u16,
+    /// How long the call took.
+    pub latency_ms: f64,
+    /// Size of the request's body.
+    pub request_bytes: u64,
+    /// Size of the response's body.
+    pub response_bytes: u64,
+    /// OTAS's `error`; empty on success.
+    pub error: &'a str,
+    /// The JSON object for OTAS, without `project_id`.
+    pub json: &'a [u8],
+}
+
+/// A pending row as delivery needs it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingEvent {
+    /// The row, which is also the order of delivery.
+    pub id: i64,
+    /// How often it has been posted, by any run.
+    pub attempts: u32,
+    /// The JSON object for OTAS, without `project_id`.
+    pub json: Vec<u8>,
+}
+
+/// A row as people list it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EventRow {
+    /// The row.
+    pub id: i64,
+    /// The exchange's UUIDv7.
+    pub event_id: Uuid,
+    /// The session's row (`sessions.id`).
+    pub session: i64,
+    /// Its number in its session.
+    pub seq: u64,
+    /// When the request came, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// The request's method.
+    pub method: String,
+    /// Who was called.
+    pub host: String,
+    /// The request's path.
+    pub path: String,
+    /// The response's status code.
+    pub status_code: u16,
+    /// How long the call took.
+    pub latency_ms: f64,
+    /// Size of the request's body.
+    pub request_bytes: u64,
+    /// Size of the response's body.
+    pub response_bytes: u64,
+    /// OTAS's `error`; empty on success.
+    pub error: String,
+    /// Where the event is on its way.
+    pub state: State,
+    /// How often it has been posted.
+    pub attempts: u32,
+    /// What came of the last post.
+    pub verdict: Option<String>,
+    /// When it is posted again, in Unix milliseconds.
+    pub next_try_at_ms: Option<i64>,
+    /// OTAS's name for it, once delivered.
+    pub otas_event_id: Option<String>,
+    /// The JSON object for OTAS, without `project_id`.
+    pub json: Vec<u8>,
+}

@@ -1,0 +1,153 @@
+//! Opening the file: who may read it, and how SQLite is set.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::StoreError;
+use super::schema::{self, Found};
+
+/// How long a statement waits for another process that holds the store.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pages of write-ahead log at which SQLite copies it back into the file. Each such checkpoint syncs the disk twice, so
+/// they are made rarer than the default's 1,000; at 4 KiB a page the log stays around 32 MB.
+const CHECKPOINT_PAGES: i64 = 8_000;
+
+/// After a burst the log's file is cut back to this many bytes.
+const LOG_LIMIT_BYTES: i64 = 64 << 20;
+
+/// Opens a connection to a store that is, or thereby becomes, one of this version.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
+    let failed = |source| StoreError::Open { path: path.into(), source };
+    let mut connection = connect(path).map_err(failed)?;
+    match schema::recognise(&mut connection).map_err(failed)? {
+        Found::Foreign => Err(StoreError::Foreign { path: path.into() }),
+        Found::Newer(found) => Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
+        Found::Store(version) => {
+            tune(&connection).map_err(failed)?;
+            if version < schema::VERSION {
+                schema::migrate(&mut connection).map_err(failed)?;
+            }
+            Ok(connection)
+        }
+    }
+}
+
+/// Makes the file before SQLite does, so that at no moment others can read it. SQLite gives its two side files
+/// (`-wal`, `-shm`) the same mode. What exists already keeps the mode that its owner gave it.
+fn create(path: &Path) -> io::Result<()> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    }
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    Ok(connection)
+}
+
+fn tune(connection: &Connection) -> rusqlite::Result<()> {
+    write_ahead(connection)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", CHECKPOINT_PAGES, |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT_BYTES, |_| Ok(()))
+}
+
+/// Turning a new file to WAL is the one act that SQLite's busy timeout does not cover, so it is tried again while
+/// another process does the same.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let started = Instant::now();
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())) {
+            Err(error) if is_busy(&error) && started.elapsed() < BUSY_TIMEOUT => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            done => return done,
+        }
+    }
+}
+
+fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn a_new_store_is_for_its_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("new/deep/events.db");
+        let connection = open(&path).unwrap();
+        connection
+            .execute("INSERT INTO sessions (run_id, key_id, meta, opened_at_ms) VALUES ('r','k','{}',1)", [])
+            .unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(&path.with_file_name("events.db-wal")), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        assert_eq!(mode(&folder.path().join("new")), 0o700);
+    }
+
+    #[test]
+    fn a_newer_store_is_refused_and_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+        let error = open(&path).unwrap_err();
+        assert!(matches!(error, StoreError::Newer { found: 99, known: schema::VERSION, .. }));
+        assert!(error.to_string().contains("has version 99"), "{error}");
+    }
+
+    #[test]
+    fn a_database_of_another_program_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("other.db");
+        Connection::open(&path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+        assert!(matches!(open(&path), Err(StoreError::Foreign { .. })));
+        let tables: i64 = Connection::open(&path)
+            .unwrap()
+            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(tables, 1);
+    }
+
+    #[test]
+    fn a_file_that_is_no_database_is_an_error_not_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        std::fs::write(&path, "this is not a database, and long enough for one to tell".repeat(40)).unwrap();
+        assert!(matches!(open(&path), Err(StoreError::Open { .. })));
+    }
+
+    #[test]
+    fn processes_that_start_together_all_get_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        std::thread::scope(|scope| {
+            let opened: Vec<_> = (0..8).map(|_| scope.spawn(|| open(&path).map(drop))).collect();
+            for one in opened {
+                one.join().unwrap().unwrap();
+            }
+        });
+    }
+}

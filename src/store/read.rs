@@ -1,0 +1,324 @@
+//! Reading: what waits, how much there is of what, and lists for people.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use uuid::Uuid;
+
+use super::{EventRow, PendingEvent, SessionRow, State, Store, StoreError};
+
+/// How many events there are, by where they are on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    /// All that were appended.
+    pub total: u64,
+    /// Not yet acknowledged.
+    pub pending: u64,
+    /// Acknowledged by OTAS.
+    pub delivered: u64,
+    /// Refused for good.
+    pub dead: u64,
+}
+
+/// Which events to list.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Filter {
+    /// Only those in this state.
+    pub state: Option<State>,
+    /// Only those of this session.
+    pub session: Option<SessionRow>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Store {
+    /// The first pending events of a session after row `after_id` (0: from the start), in order.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pending(&self, session: SessionRow, after_id: i64, limit: usize) -> Result<Vec<PendingEvent>, StoreError> {
+        pending(&self.connection(), session, after_id, limit).map_err(StoreError::query("read what is pending"))
+    }
+
+    /// One event, if it is still pending.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pending_event(&self, id: i64) -> Result<Option<PendingEvent>, StoreError> {
+        self.connection()
+            .prepare_cached("SELECT id, attempts, json FROM events WHERE id = ?1 AND state = 0")
+            .and_then(|mut query| query.query_row([id], pending_row).optional())
+            .map_err(StoreError::query("read a pending event"))
+    }
+
+    /// How many events there are of one session, or of all. Cheap: it scans sessions, not events.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counts(&self, session: Option<SessionRow>) -> Result<Counts, StoreError> {
+        counts(&self.connection(), session).map_err(StoreError::query("count its events"))
+    }
+
+    /// Events, newest first.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn list(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
+        list(&self.connection(), filter).map_err(StoreError::query("list its events"))
+    }
+}
+
+fn pending(
+    connection: &Connection,
+    session: SessionRow,
+    after_id: i64,
+    limit: usize,
+) -> rusqlite::Result<Vec<PendingEvent>> {
+    connection
+        .prepare_cached(PENDING)?
+        .query_map(params![session.0, after_id, as_limit(limit)], pending_row)?
+        .collect()
+}
+
+const PENDING: &str = "
+SELECT id, attempts, json FROM events WHERE state = 0 AND session = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+
+fn pending_row(row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
+    Ok(PendingEvent { id: row.get(0)?, attempts: row.get(1)?, json: row.get(2)? })
+}
+
+fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
+    connection
+        .prepare_cached(
+            "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
+             FROM sessions WHERE ?1 IS NULL OR id = ?1",
+        )?
+        .query_row([session.map(|row| row.0)], |row| {
+            let (total, delivered, dead) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead })
+        })
+}
+
+fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRow>> {
+    // The state is written out, because a partial index is used only where the query shows that it applies.
+    let state = match filter.state {
+        None => "",
+        Some(State::Pending) => "AND state = 0",
+        Some(State::Delivered) => "AND state = 1",
+        Some(State::Dead) => "AND state = 2",
+    };
+    let session = if filter.session.is_some() { "AND session = ?1" } else { "AND ?1 IS NULL" };
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1 {state} {session} ORDER BY id DESC LIMIT ?2");
+    connection
+        .prepare_cached(&sql)?
+        .query_map(params![filter.session.map(|row| row.0), as_limit(filter.limit)], event_row)?
+        .collect()
+}
+
+const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
+                       request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
+                       otas_event_id, json";
+
+fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: row.get(0)?,
+        event_id: Uuid::from_bytes(row.get(1)?),
+        session: row.get(2)?,
+        seq: unsigned(row, 3)?,
+        started_at_ms: row.get(4)?,
+        method: row.get(5)?,
+        host: row.get(6)?,
+        path: row.get(7)?,
+        status_code: row.get(8)?,
+        latency_ms: row.get(9)?,
+        request_bytes: unsigned(row, 10)?,
+        response_bytes: unsigned(row, 11)?,
+        error: row.get(12)?,
+        state: State::from_code(row.get(13)?),
+        attempts: row.get(14)?,
+        verdict: row.get(15)?,
+        next_try_at_ms: row.get(16)?,
+        otas_event_id: row.get(17)?,
+        json: row.get(18)?,
+    })
+}
+
+/// SQLite's integers are signed; ours are written as non-negative ones.
+fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0))
+}
+
+fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewEvent, Outcome, Settlement};
+
+    fn store() -> (tempfile::TempDir, Store, SessionRow) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run", "key", r#"{"a":1}"#).unwrap();
+        (folder, store, session)
+    }
+
+    fn event(seq: u64) -> NewEvent<'static> {
+        NewEvent {
+            event_id: Uuid::now_v7(),
+            seq,
+            started_at_ms: 1_700_000_000_000,
+            method: "POST",
+            host: "api.example.com",
+            path: "/v1/ünïcode",
+            status_code: 429,
+            latency_ms: 12.25,
+            request_bytes: 3,
+            response_bytes: 5_000_000_000,
+            error: "http_429",
+            json: br#"{"path":"/v1"}"#,
+        }
+    }
+
+    fn append(store: &Store, session: SessionRow, count: u64) {
+        let events: Vec<_> = (0..count).map(event).collect();
+        store.writer().unwrap().append(session, &events).unwrap();
+    }
+
+    fn settlement(id: i64, outcome: Outcome) -> Settlement {
+        Settlement { id, attempts: 1, outcome }
+    }
+
+    #[test]
+    fn what_is_appended_is_listed_as_it_was() {
+        let (_folder, store, session) = store();
+        let given = event(7);
+        store.writer().unwrap().append(session, &[given]).unwrap();
+        let listed = store.list(&Filter { limit: 10, ..Filter::default() }).unwrap();
+        let expected = EventRow {
+            id: 1,
+            event_id: given.event_id,
+            session: session.id(),
+            seq: 7,
+            started_at_ms: given.started_at_ms,
+            method: "POST".into(),
+            host: "api.example.com".into(),
+            path: "/v1/ünïcode".into(),
+            status_code: 429,
+            latency_ms: 12.25,
+            request_bytes: 3,
+            response_bytes: 5_000_000_000,
+            error: "http_429".into(),
+            state: State::Pending,
+            attempts: 0,
+            verdict: None,
+            next_try_at_ms: None,
+            otas_event_id: None,
+            json: br#"{"path":"/v1"}"#.to_vec(),
+        };
+        assert_eq!(listed, [expected]);
+    }
+
+    #[test]
+    fn pending_comes_in_order_page_by_page_and_by_session() {
+        let (_folder, store, session) = store();
+        let other = store.begin_session("other", "key", "{}").unwrap();
+        append(&store, session, 3);
+        append(&store, other, 2);
+        append(&store, session, 2);
+        let ids = |after, limit| -> Vec<i64> {
+            store.pending(session, after, limit).unwrap().iter().map(|event| event.id).collect()
+        };
+        assert_eq!(ids(0, 2), [1, 2]);
+        assert_eq!(ids(2, 10), [3, 6, 7]);
+        assert_eq!(ids(7, 10), [0; 0]);
+        assert_eq!(store.pending_event(4).unwrap().unwrap().json, br#"{"path":"/v1"}"#);
+    }
+
+    #[test]
+    fn settled_rows_leave_pending_and_the_counts_follow() {
+        let (_folder, store, session) = store();
+        append(&store, session, 4);
+        let again = Outcome::Again { verdict: "unreachable".into(), next_try_at_ms: 42 };
+        let settlements = [
+            settlement(1, Outcome::Delivered { otas_event_id: "e-1".into() }),
+            settlement(2, Outcome::Dead { verdict: "invalid_json".into() }),
+            settlement(3, again),
+        ];
+        store.settle(&settlements).unwrap();
+        let expected = Counts { total: 4, pending: 2, delivered: 1, dead: 1 };
+        assert_eq!(store.counts(Some(session)).unwrap(), expected);
+        assert_eq!(store.counts(None).unwrap(), expected);
+        let rows = store.list(&Filter { limit: 10, ..Filter::default() }).unwrap();
+        let seen: Vec<_> = rows
+            .iter()
+            .map(|row| (row.id, row.state, row.verdict.as_deref(), row.next_try_at_ms, row.otas_event_id.as_deref()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (4, State::Pending, None, None, None),
+                (3, State::Pending, Some("unreachable"), Some(42), None),
+                (2, State::Dead, Some("invalid_json"), None, None),
+                (1, State::Delivered, Some("delivered"), None, Some("e-1")),
+            ]
+        );
+        assert_eq!(store.pending_event(1).unwrap(), None);
+    }
+
+    #[test]
+    fn a_settled_row_stays_settled() {
+        let (_folder, store, session) = store();
+        append(&store, session, 1);
+        let delivered = Outcome::Delivered { otas_event_id: "e-1".into() };
+        store.settle(&[settlement(1, delivered.clone())]).unwrap();
+        store.settle(&[settlement(1, delivered), settlement(1, Outcome::Dead { verdict: "late".into() })]).unwrap();
+        assert_eq!(store.counts(None).unwrap(), Counts { total: 1, pending: 0, delivered: 1, dead: 0 });
+    }
+
+    #[test]
+    fn lists_are_filtered_by_state_and_session() {
+        let (_folder, store, session) = store();
+        let other = store.begin_session("other", "key", "{}").unwrap();
+        append(&store, session, 2);
+        append(&store, other, 2);
+        store.settle(&[settlement(2, Outcome::Dead { verdict: "no".into() })]).unwrap();
+        let ids = |state, session, limit| -> Vec<i64> {
+            store.list(&Filter { state, session, limit }).unwrap().iter().map(|row| row.id).collect()
+        };
+        assert_eq!(ids(None, None, 3), [4, 3, 2]);
+        assert_eq!(ids(Some(State::Pending), Some(session), 9), [1]);
+        assert_eq!(ids(Some(State::Dead), None, 9), [2]);
+        assert_eq!(ids(Some(State::Delivered), Some(other), 9), [0; 0]);
+        assert_eq!(ids(None, Some(other), 9), [4, 3]);
+    }
+
+    #[test]
+    fn a_batch_is_appended_whole_or_not_at_all() {
+        let (_folder, store, session) = store();
+        let mut second = event(1);
+        // SQLite has no NaN: it becomes NULL, which the column refuses.
+        second.latency_ms = f64::NAN;
+        assert!(store.writer().unwrap().append(session, &[event(0), second]).is_err());
+        assert_eq!(store.counts(None).unwrap(), Counts::default());
+        assert!(store.list(&Filter { limit: 9, ..Filter::default() }).unwrap().is_empty());
+    }
+
+    #[test]
+    fn events_outlive_the_handles() {
+        let (folder, store, session) = store();
+        append(&store, session, 3);
+        drop(store);
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        assert_eq!(store.pending(session, 0, 10).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_delivery_asks_all_the_time_uses_the_partial_index() {
+        let (_folder, store, _session) = store();
+        let plan: String = store
+            .connection()
+            .query_row(&format!("EXPLAIN QUERY PLAN {PENDING}"), params![1, 0, 10], |row| row.get(3))
+            .unwrap();
+        assert!(plan.contains("INDEX events_pending (session=? AND rowid>?)"), "{plan}");
+    }
+}

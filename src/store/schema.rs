@@ -1,0 +1,96 @@
+//! The tables, and how a file of an older version becomes one of this version.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// The version of the tables below (`user_version`).
+pub(super) const VERSION: i64 = 1;
+
+/// `application_id` of our files: "OTAS".
+pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
+
+/// One step per version: step `n` takes a file from version `n` to `n + 1`.
+const STEPS: [&str; VERSION as usize] = [V1];
+
+/// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
+///
+/// Each index costs every insert, so the only one that a new row touches is that of pending rows. It ends (as every
+/// index does) with the row id, so it also gives a session's rows in order. Its twin for dead rows is free until one
+/// dies. `json` comes last: what is read without it need not follow its overflow pages.
+const V1: &str = "
+CREATE TABLE sessions (
+    id              INTEGER PRIMARY KEY,
+    run_id          TEXT    NOT NULL UNIQUE,
+    key_id          TEXT    NOT NULL,
+    otas_session_id TEXT,
+    meta            TEXT    NOT NULL,
+    opened_at_ms    INTEGER NOT NULL,
+    closed_at_ms    INTEGER,
+    total           INTEGER NOT NULL DEFAULT 0,
+    delivered       INTEGER NOT NULL DEFAULT 0,
+    dead            INTEGER NOT NULL DEFAULT 0
+) STRICT;
+CREATE TABLE events (
+    id              INTEGER PRIMARY KEY,
+    event_id        BLOB    NOT NULL,
+    session         INTEGER NOT NULL,
+    seq             INTEGER NOT NULL,
+    started_at_ms   INTEGER NOT NULL,
+    method          TEXT    NOT NULL,
+    host            TEXT    NOT NULL,
+    path            TEXT    NOT NULL,
+    status_code     INTEGER NOT NULL,
+    latency_ms      REAL    NOT NULL,
+    request_bytes   INTEGER NOT NULL,
+    response_bytes  INTEGER NOT NULL,
+    error           TEXT    NOT NULL,
+    state           INTEGER NOT NULL,
+    attempts        INTEGER NOT NULL,
+    verdict         TEXT,
+    next_try_at_ms  INTEGER,
+    otas_event_id   TEXT,
+    json            BLOB    NOT NULL
+) STRICT;
+CREATE INDEX events_pending ON events (session) WHERE state = 0;
+CREATE INDEX events_dead    ON events (session) WHERE state = 2;
+";
+
+/// What a file turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A store, or an empty file that may become one: its version.
+    Store(i64),
+    /// Somebody else's database.
+    Foreign,
+    /// A store of a newer version.
+    Newer(i64),
+}
+
+/// Looks at a file without changing it, and in one transaction: another process may be making its tables.
+pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<Found> {
+    let transaction = connection.transaction()?;
+    let tables = number(&transaction, "SELECT count(*) FROM sqlite_schema")?;
+    let version = number(&transaction, "PRAGMA user_version")?;
+    let ours = number(&transaction, "PRAGMA application_id")? == APPLICATION_ID;
+    let empty = version == 0 && tables == 0;
+    Ok(match (ours || empty, version) {
+        (false, _) => Found::Foreign,
+        (true, newer) if newer > VERSION => Found::Newer(newer),
+        (true, known) => Found::Store(known),
+    })
+}
+
+/// Brings a recognised file to this version, in one transaction: two processes that start together migrate it once.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version = number(&transaction, "PRAGMA user_version")?;
+    for step in STEPS.iter().skip(usize::try_from(version).unwrap_or(0)) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+    transaction.pragma_update(None, "user_version", VERSION)?;
+    transaction.commit()
+}
+
+fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
+    connection.query_row(sql, [], |row| row.get(0))
+}

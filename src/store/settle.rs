@@ -1,0 +1,78 @@
+//! Writing down what came of posts.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::{State, Store, StoreError};
+
+/// What came of one post of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settlement {
+    /// The event's row.
+    pub id: i64,
+    /// How often it has been posted by now.
+    pub attempts: u32,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// OTAS has it.
+    Delivered {
+        /// OTAS's name for it.
+        otas_event_id: String,
+    },
+    /// OTAS will never have it.
+    Dead {
+        /// Why.
+        verdict: String,
+    },
+    /// It is still pending.
+    Again {
+        /// Why.
+        verdict: String,
+        /// When it will be posted again, in Unix milliseconds.
+        next_try_at_ms: i64,
+    },
+}
+
+impl Store {
+    /// Writes down what came of posts, all or none. A row that is pending no more is left as it is.
+    ///
+    /// # Errors
+    /// When it cannot be written; then nothing is, and it may be tried again.
+    pub fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
+        settle(&mut self.connection(), settlements).map_err(StoreError::query("write down what became of events"))
+    }
+}
+
+fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for settlement in settlements {
+        let (state, verdict, next_try, otas_event_id) = match &settlement.outcome {
+            Outcome::Delivered { otas_event_id } => (State::Delivered, "delivered", None, Some(otas_event_id)),
+            Outcome::Dead { verdict } => (State::Dead, verdict.as_str(), None, None),
+            Outcome::Again { verdict, next_try_at_ms } => {
+                (State::Pending, verdict.as_str(), Some(next_try_at_ms), None)
+            }
+        };
+        let session: Option<i64> = transaction
+            .prepare_cached(
+                "UPDATE events SET state = ?2, attempts = ?3, verdict = ?4, next_try_at_ms = ?5, otas_event_id = ?6
+                 WHERE id = ?1 AND state = 0 RETURNING session",
+            )?
+            .query_row(
+                params![settlement.id, state.code(), settlement.attempts, verdict, next_try, otas_event_id],
+                |row| row.get(0),
+            )
+            .optional()?;
+        let count = match (session, state) {
+            (None, _) | (_, State::Pending) => continue,
+            (_, State::Delivered) => "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1",
+            (_, State::Dead) => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",
+        };
+        transaction.prepare_cached(count)?.execute([session])?;
+    }
+    transaction.commit()
+}
