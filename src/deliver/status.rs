@@ -34,3 +34,14 @@ pub enum SessionState {
         reason: String,
     },
 }
+
+impl std::fmt::Display for SessionState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Opening => f.write_str("opening"),
+            Self::Open { otas_session_id: Some(id) } => write!(f, "open ({id})"),
+            Self::Open { otas_session_id: None } => f.write_str("open"),
+            Self::Paused { reason } => write!(f, "paused: {reason}"),
+        }
+    }
+}

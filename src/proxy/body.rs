@@ -2,6 +2,8 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
 use crate::capture::CapturedBody;
@@ -30,6 +33,26 @@ pub(super) struct Gated {
 struct Gate {
     opened: oneshot::Receiver<()>,
     patience: Pin<Box<Sleep>>,
+    gone: Arc<AtomicBool>,
+}
+
+/// The other end of a gate.
+pub(super) struct Gatekeeper {
+    open: oneshot::Sender<()>,
+    gone: Arc<AtomicBool>,
+}
+
+impl Gatekeeper {
+    /// Lets the body go.
+    pub(super) fn open(self) {
+        // Fails only when the body is gone already.
+        let _ = self.open.send(());
+    }
+
+    /// Tells, then and later, whether the body was let go.
+    pub(super) fn watch(&self) -> Arc<AtomicBool> {
+        self.gone.clone()
+    }
 }
 
 impl Gated {
@@ -38,10 +61,25 @@ impl Gated {
         Self { inner, gate: None }
     }
 
-    /// A body that waits for the sender to be used (or dropped), or for the patience to end.
-    pub(super) fn closed(inner: Incoming) -> (Self, Option<oneshot::Sender<()>>) {
+    /// A body that waits for the gatekeeper, or for the patience to end. If the gatekeeper is dropped, the final
+    /// response has come instead: then the body is not wanted and never goes.
+    pub(super) fn closed(inner: Incoming) -> (Self, Gatekeeper) {
         let (open, opened) = oneshot::channel();
-        (Self { inner, gate: Some(Gate { opened, patience: Box::pin(sleep(CONTINUE_PATIENCE)) }) }, Some(open))
+        let gone = Arc::new(AtomicBool::new(false));
+        let gate = Gate { opened, patience: Box::pin(sleep(CONTINUE_PATIENCE)), gone: gone.clone() };
+        (Self { inner, gate: Some(gate) }, Gatekeeper { open, gone })
+    }
+}
+
+impl Gate {
+    fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match Pin::new(&mut self.opened).poll(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => return Poll::Pending,
+            Poll::Pending => ready!(self.patience.as_mut().poll(cx)),
+        }
+        self.gone.store(true, Ordering::Release);
+        Poll::Ready(())
     }
 }
 
@@ -54,9 +92,7 @@ impl Body for Gated {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if let Some(gate) = &mut self.gate {
-            if Pin::new(&mut gate.opened).poll(cx).is_pending() {
-                ready!(gate.patience.as_mut().poll(cx));
-            }
+            ready!(gate.poll_open(cx));
             self.gate = None;
         }
         Pin::new(&mut self.inner).poll_frame(cx)
@@ -73,12 +109,21 @@ impl Body for Gated {
 
 /// The response's body on its way to the agent.
 pub(super) enum AgentBody {
-    /// The origin's.
-    Origin(CapturedBody<Incoming>),
+    /// The origin's; with it, if need be, the end of the connection that it comes from.
+    Origin(CapturedBody<Incoming>, #[expect(dead_code, reason = "held to be dropped")] Option<AbortOnDrop>),
     /// One that we made.
     Made(CapturedBody<Full<Bytes>>),
     /// None, and nothing to record.
     Empty,
+}
+
+/// Ends a task when dropped.
+pub(super) struct AbortOnDrop(pub(super) AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Body for AgentBody {
@@ -90,7 +135,7 @@ impl Body for AgentBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Origin(body) => Pin::new(body).poll_frame(cx),
+            Self::Origin(body, _) => Pin::new(body).poll_frame(cx),
             Self::Made(body) => {
                 let polled = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(polled.map(|frame| frame.map_err(|never: Infallible| match never {})))
@@ -101,7 +146,7 @@ impl Body for AgentBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Origin(body) => body.is_end_stream(),
+            Self::Origin(body, _) => body.is_end_stream(),
             Self::Made(body) => body.is_end_stream(),
             Self::Empty => true,
         }
@@ -109,7 +154,7 @@ impl Body for AgentBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Origin(body) => body.size_hint(),
+            Self::Origin(body, _) => body.size_hint(),
             Self::Made(body) => body.size_hint(),
             Self::Empty => SizeHint::with_exact(0),
         }

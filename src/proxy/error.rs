@@ -10,7 +10,7 @@ use crate::capture::Failure;
 
 /// Why a request was not answered by its origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ProxyError {
+pub(super) enum ProxyError {
     /// The name does not resolve.
     #[error("cannot resolve `{host}`: {reason}")]
     Dns {
@@ -102,14 +102,6 @@ pub enum ProxyError {
     BadRequest {
         /// What is wrong with it.
         reason: Cow<'static, str>,
-    },
-    /// Something of our own failed.
-    #[error("the proxy could not handle the call to {origin}: {reason}")]
-    Internal {
-        /// Scheme, host and port.
-        origin: String,
-        /// What failed.
-        reason: String,
     },
 }
 
@@ -208,13 +200,6 @@ impl ProxyError {
                 "http_request_error",
                 "request",
                 "this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY to it and call the service's own URL",
-            ),
-            Self::Internal { .. } => row(
-                "proxy_internal",
-                S::INTERNAL_SERVER_ERROR,
-                "proxy_internal_error",
-                "proxy",
-                "see the proxy's log",
             ),
         }
     }

@@ -1,14 +1,15 @@
 //! One request to its origin and back, bytes untouched.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use http::header::{EXPECT, HOST};
+use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::Notify;
 
-use super::body::{AgentBody, Gated, OriginBody};
+use super::body::{AbortOnDrop, AgentBody, Gated, Gatekeeper, OriginBody};
 use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
@@ -24,7 +25,7 @@ use crate::capture::{
 pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
     let target = target(connection, request.uri());
     let recorder = begin(connection, &request, target.as_ref().ok());
-    let (method, host) = (request.method().clone(), host_of(&request));
+    let (method, host, version) = (request.method().clone(), host_of(&request), request.version());
     let answer = match target {
         Ok(target) => exchange(connection, request, target, &recorder).await,
         Err(error) => Err(error),
@@ -34,7 +35,12 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
     }
     answer.unwrap_or_else(|error| {
         tracing::debug!(%error, "answered by the proxy");
-        respond::failure(&error, &method, &host, &recorder)
+        let mut response = respond::failure(&error, &method, &host, &recorder);
+        // The agent's next connection is a new chance; on this one nothing can become better.
+        if version != Version::HTTP_2 {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     })
 }
 
@@ -98,13 +104,20 @@ async fn exchange(
     let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
     let (parts, body) = request.into_parts();
-    let waits = parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits = received == Version::HTTP_11 && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let head = outbound(parts, connection, version, upgrade)?;
-    let (body, open_gate) = if waits { Gated::closed(body) } else { (Gated::open(body), None) };
+    let (body, gatekeeper) = match waits {
+        true => {
+            let (body, gatekeeper) = Gated::closed(body);
+            (body, Some(gatekeeper))
+        }
+        false => (Gated::open(body), None),
+    };
+    let let_go = gatekeeper.as_ref().map(Gatekeeper::watch);
     let body = CapturedBody::new(body, recorder.clone(), Side::Request);
     let mut outbound = Request::from_parts(head, body);
     let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
-    let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, open_gate));
+    let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
     let sent = send(connection, &target, version, outbound, recorder);
     let (mut response, upstream) = while_waking(sent, arrived).await?;
@@ -112,7 +125,12 @@ async fn exchange(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(connection, response, agent_side, &target, recorder);
     }
-    keep_for_next(connection, upstream, &response).await;
+    // Answered without the body: it never goes, so this connection can carry nothing more.
+    let unwanted = let_go.is_some_and(|let_go| !let_go.load(Ordering::Acquire));
+    let ends_with_it = unwanted.then(|| AbortOnDrop(upstream.task.clone()));
+    if !unwanted {
+        keep_for_next(connection, upstream, &response).await;
+    }
     let headers = message::onward(response.headers(), Direction::ToAgent, false);
     recorder.answered(response.status(), std::mem::replace(response.headers_mut(), headers), None);
     if connection.shared.via {
@@ -120,7 +138,7 @@ async fn exchange(
     }
     // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
     *response.version_mut() = version;
-    Ok(response.map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response))))
+    Ok(response.map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
 }
 
 /// The head as it goes to the origin.
@@ -158,17 +176,17 @@ fn outbound(
 fn pass_interim(
     request: &mut Request<OriginBody>,
     interim: Interim,
-    open_gate: Option<oneshot::Sender<()>>,
+    gatekeeper: Option<Gatekeeper>,
 ) -> Arc<Notify> {
     interim.begin();
     let arrived = Arc::new(Notify::new());
-    let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(open_gate));
+    let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(gatekeeper));
     hyper::ext::on_informational(request, move |response| {
         if response.status() == StatusCode::CONTINUE {
             // hyper's server tells the agent to go on by itself as soon as the body is read.
             let gate = gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-            if let Some(gate) = gate {
-                let _ = gate.send(());
+            if let Some(gatekeeper) = gate {
+                gatekeeper.open();
             }
             return;
         }

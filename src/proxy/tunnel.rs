@@ -104,8 +104,13 @@ fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = (
         match opened {
             Ok(Parts { io, read_buf, .. }) => {
                 tokio::select! {
+                    // First, so that what is relayed or served can say by itself how it was cut.
+                    biased;
                     () = run(tunnel, io.into_inner(), BytesMut::from(&read_buf[..])) => {}
-                    () = cut.cancelled() => {}
+                    () = cut.cancelled() => recorder.failed(Failure {
+                        id: "proxy_shutdown",
+                        detail: "the proxy was stopped while the tunnel was being set up".to_owned(),
+                    }),
                 }
             }
             Err(_) => recorder.failed(Failure {

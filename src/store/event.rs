@@ -32,6 +32,16 @@ impl State {
     }
 }
 
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Dead => "dead",
+        })
+    }
+}
+
 /// An event to append; everything is borrowed, nothing is copied on the way to SQLite.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEvent<'a> {

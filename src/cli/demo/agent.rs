@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use reqwest::{Certificate, Client, Method, Proxy};
+use reqwest::{Client, Method, Proxy};
 
 use super::origin::DemoOrigin;
 use crate::app::App;

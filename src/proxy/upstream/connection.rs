@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
 use super::{Dialled, Target, TlsTarget, dial};
@@ -43,6 +44,8 @@ pub(in crate::proxy) struct Upstream {
     pub(in crate::proxy) dialled: Option<Timings>,
     /// The origin has authenticated this connection, not a request: it must not serve another agent connection.
     pub(in crate::proxy) bound_to_agent: bool,
+    /// The task that reads and writes it.
+    pub(in crate::proxy) task: AbortHandle,
 }
 
 /// The way to send a request.
@@ -71,6 +74,7 @@ impl Upstream {
                 tls: self.tls,
                 dialled: None,
                 bound_to_agent: self.bound_to_agent,
+                task: self.task.clone(),
             }),
         }
     }
@@ -159,8 +163,14 @@ pub(in crate::proxy) async fn open(
     Ok(upstream(target, sender, peer, Some(facts), timings))
 }
 
-fn upstream(target: &Target, sender: Sender, peer: SocketAddr, tls: Option<TlsFacts>, timings: Timings) -> Upstream {
-    Upstream { target: target.clone(), sender, peer, tls, dialled: Some(timings), bound_to_agent: false }
+fn upstream(
+    target: &Target,
+    (sender, task): (Sender, AbortHandle),
+    peer: SocketAddr,
+    tls: Option<TlsFacts>,
+    timings: Timings,
+) -> Upstream {
+    Upstream { target: target.clone(), sender, peer, tls, dialled: Some(timings), bound_to_agent: false, task }
 }
 
 /// Once the agent's side has its protocol, only that one is offered again.
@@ -199,7 +209,7 @@ fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
     }
 }
 
-async fn handshake<S>(stream: S, version: Version, origin: &str) -> Result<Sender, ProxyError>
+async fn handshake<S>(stream: S, version: Version, origin: &str) -> Result<(Sender, AbortHandle), ProxyError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -214,12 +224,12 @@ where
             .handshake(io)
             .await
             .map_err(failed)?;
-        tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection to an origin ended");
             }
         });
-        return Ok(Sender::Http2(sender));
+        return Ok((Sender::Http2(sender), task.abort_handle()));
     }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
@@ -228,12 +238,12 @@ where
         .handshake(io)
         .await
         .map_err(failed)?;
-    tokio::spawn(async move {
+    let task = tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(%error, "a connection to an origin ended");
         }
     });
-    Ok(Sender::Http1(sender))
+    Ok((Sender::Http1(sender), task.abort_handle()))
 }
 
 /// An error with its causes, in one line.

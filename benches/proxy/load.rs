@@ -1,0 +1,166 @@
+//! The load: one thread, some connections, each sending one request after the other; prints what it saw.
+
+use std::cell::RefCell;
+use std::path::Path;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+struct Plan {
+    proxy: String,
+    authority: String,
+    tls: Option<TlsConnector>,
+    new_connection_each: bool,
+    request: Vec<u8>,
+}
+
+/// `PROXY_PORT ORIGIN_PORT CA_FILE|- PATH CONNECTIONS SECONDS keep|new POST_BYTES`; prints
+/// `calls errors seconds bytes p50_us p99_us`.
+pub fn run(args: &[String]) {
+    let [proxy_port, origin_port, ca, path, connections, seconds, mode, post] = args else { panic!("usage") };
+    let authority = format!("localhost:{origin_port}");
+    let target = if ca == "-" { format!("http://{authority}{path}") } else { path.clone() };
+    let post: usize = post.parse().unwrap();
+    let mut request = if post > 0 {
+        format!("POST {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Type: application/octet-stream\r\nContent-Length: {post}\r\n\r\n")
+    } else {
+        format!("GET {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n")
+    }
+    .into_bytes();
+    request.extend(std::iter::repeat_n(b'z', post));
+    let plan = Rc::new(Plan {
+        proxy: format!("127.0.0.1:{proxy_port}"),
+        authority,
+        tls: (ca != "-").then(|| connector(Path::new(ca))),
+        new_connection_each: mode == "new",
+        request,
+    });
+    let (connections, seconds): (usize, f64) = (connections.parse().unwrap(), seconds.parse().unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let seen = Rc::new(RefCell::new(Seen::default()));
+    let began = Instant::now();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        let until = began + Duration::from_secs_f64(seconds);
+        let workers: Vec<_> =
+            (0..connections).map(|_| tokio::task::spawn_local(worker(plan.clone(), seen.clone(), until))).collect();
+        for worker in workers {
+            worker.await.unwrap();
+        }
+    });
+    let mut seen = seen.borrow_mut();
+    seen.latencies_us.sort_unstable();
+    let at = |share: f64| {
+        let last = seen.latencies_us.len().saturating_sub(1);
+        seen.latencies_us.get((last as f64 * share) as usize).copied().unwrap_or_default()
+    };
+    let seconds = began.elapsed().as_secs_f64();
+    println!("{} {} {seconds} {} {} {}", seen.latencies_us.len(), seen.errors, seen.bytes, at(0.5), at(0.99));
+}
+
+#[derive(Default)]
+struct Seen {
+    latencies_us: Vec<u64>,
+    errors: u64,
+    bytes: u64,
+}
+
+async fn worker(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, until: Instant) {
+    let mut held = None;
+    while Instant::now() < until {
+        let began = Instant::now();
+        match call(&plan, &mut held).await {
+            Ok(bytes) => {
+                let mut seen = seen.borrow_mut();
+                seen.latencies_us.push(began.elapsed().as_micros() as u64);
+                seen.bytes += bytes;
+            }
+            Err(_) => {
+                held = None;
+                seen.borrow_mut().errors += 1;
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        }
+    }
+}
+
+async fn call(plan: &Plan, held: &mut Option<Box<dyn Stream>>) -> std::io::Result<u64> {
+    let mut stream = match held.take() {
+        Some(stream) => stream,
+        None => connect(plan).await?,
+    };
+    stream.write_all(&plan.request).await?;
+    stream.flush().await?;
+    let bytes = read_response(&mut stream).await?;
+    if !plan.new_connection_each {
+        *held = Some(stream);
+    }
+    Ok(bytes)
+}
+
+async fn connect(plan: &Plan) -> std::io::Result<Box<dyn Stream>> {
+    let mut tcp = TcpStream::connect(&plan.proxy).await?;
+    tcp.set_nodelay(true)?;
+    let Some(tls) = &plan.tls else { return Ok(Box::new(tcp)) };
+    tcp.write_all(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", plan.authority).as_bytes()).await?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(tcp.read_u8().await?);
+    }
+    if !head.starts_with(b"HTTP/1.1 200") {
+        return Err(std::io::Error::other(String::from_utf8_lossy(&head).into_owned()));
+    }
+    Ok(Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await?))
+}
+
+/// Reads a response with a Content-Length and gives the length.
+async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
+    let mut buffer = Vec::with_capacity(256 << 10);
+    let head = loop {
+        if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut buffer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
+    if !text.starts_with("http/1.1 200") {
+        return Err(std::io::Error::other(text));
+    }
+    let length: u64 = text
+        .lines()
+        .find_map(|line| line.strip_prefix("content-length:"))
+        .and_then(|v| v.trim().parse().ok())
+        .ok_or_else(|| std::io::Error::other("no content-length"))?;
+    let mut left = length - (buffer.len() - head) as u64;
+    while left > 0 {
+        buffer.clear();
+        match stream.read_buf(&mut buffer).await? {
+            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            n => left -= n as u64,
+        }
+    }
+    Ok(length)
+}
+
+/// Full handshakes each time: resumption would hide what a new connection costs.
+fn connector(ca: &Path) -> TlsConnector {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+    let mut config = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.resumption = rustls::client::Resumption::disabled();
+    TlsConnector::from(Arc::new(config))
+}

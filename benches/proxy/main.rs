@@ -1,0 +1,33 @@
+//! How fast is it: this proxy (capture, redaction and store on) and a bare hyper proxy without any of that, in turns on
+//! the same loopback origin. `just bench`, or `cargo bench --bench proxy -- --reps 7 --secs 2 --only intercepted`.
+//!
+//! The proxy under test has core 0 for itself, origin and load share core 1 (where `taskset` is installed and there
+//! are two cores). CPU is user and system time of the proxy's process over the calls made. Compare ratios, which are
+//! paired within a repetition: absolute figures are the machine's.
+
+#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod bare;
+mod load;
+mod measure;
+mod origin;
+
+use std::path::PathBuf;
+
+/// What one process of the benchmark does. Processes other than the first are this same program, started again.
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
+    match args.first().map(String::as_str) {
+        Some("--role") => role(&args[1], &args[2..]),
+        _ => measure::run(&measure::Options::parse(&args)),
+    }
+}
+
+fn role(name: &str, args: &[String]) {
+    match name {
+        "origin" => origin::serve(&PathBuf::from(&args[0])),
+        "bare" => bare::serve(&PathBuf::from(&args[0])),
+        "load" => load::run(args),
+        other => panic!("no role {other}"),
+    }
+}

@@ -1,0 +1,11 @@
+# What CI runs: formatting, lints, tests, docs, dependencies.
+check:
+    ./check.sh
+
+# The whole proxy on one machine, without network or credentials.
+demo:
+    cargo run --release --locked -- demo
+
+# This proxy and a bare hyper proxy in turns on the same loopback origin; `just bench 7` for more repetitions.
+bench reps="5":
+    cargo bench --locked --bench proxy -- --reps {{reps}}

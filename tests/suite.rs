@@ -1,0 +1,4 @@
+//! All integration tests, in one program: files by question.
+
+mod forwarding;
+mod support;

@@ -1,0 +1,144 @@
+//! The proxy under test, whole, in this process: `TestProxy::new().otas(&otas).run().await`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use otas_proxy::app::{App, Summary};
+use otas_proxy::config::Config;
+use otas_proxy::secret::Secret;
+use serde_json::json;
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::origin::TestCa;
+use super::otas::TestOtas;
+
+/// A proxy about to be started.
+pub struct TestProxy {
+    folder: TempDir,
+    config: Config,
+}
+
+/// A running one.
+pub struct Running {
+    pub app: App,
+    pub addr: SocketAddr,
+    pub folder: TempDir,
+}
+
+impl TestProxy {
+    /// With defaults, free ports and a folder of its own.
+    pub fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::defaults(folder.path());
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        (config.listen.proxy, config.listen.admin) = (any, any);
+        config.proxy.shutdown_grace = Duration::from_secs(5);
+        Self { folder, config }
+    }
+
+    /// Its folder, for files that must be there before it starts.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Events go to `otas`.
+    pub fn otas(mut self, otas: &TestOtas) -> Self {
+        self.config.otas.brain_url = otas.url().parse().unwrap();
+        self.config.otas.uasam_url = otas.url().parse().unwrap();
+        self.config.otas.agent_key = Some(Secret::new(&otas.key()));
+        self
+    }
+
+    /// Origins signed by `ca` are trusted.
+    pub fn trusting(mut self, ca: &TestCa) -> Self {
+        self.config.tls.origin_ca_file = Some(ca.file.clone());
+        self
+    }
+
+    /// Any other setting.
+    pub fn with(mut self, change: impl FnOnce(&mut Config)) -> Self {
+        change(&mut self.config);
+        self
+    }
+
+    /// Starts it.
+    pub async fn run(self) -> Running {
+        let app = App::start(self.config, json!({"command": "test"})).await.unwrap();
+        Running { addr: app.proxy_addr, app, folder: self.folder }
+    }
+}
+
+impl Running {
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.addr)
+    }
+
+    /// A client that uses the proxy and trusts its CA, and nothing else.
+    pub fn client(&self) -> reqwest::Client {
+        self.client_builder().build().unwrap()
+    }
+
+    /// The same, to add to.
+    pub fn client_builder(&self) -> reqwest::ClientBuilder {
+        reqwest::Client::builder()
+            .proxy(reqwest::Proxy::all(self.url()).unwrap())
+            .tls_backend_preconfigured(self.client_tls(&[]))
+    }
+
+    /// A TLS client that trusts the proxy's CA.
+    pub fn client_tls(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
+        use rustls::pki_types::CertificateDer;
+        use rustls::pki_types::pem::PemObject;
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&self.app.ca_file).unwrap()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+
+    /// A bare connection to the proxy.
+    pub async fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.addr).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream
+    }
+
+    /// Sends literal bytes on a connection of its own and gives back all that comes until the proxy closes it.
+    pub async fn raw(&self, bytes: &[u8]) -> String {
+        let mut stream = self.connect().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut all = Vec::new();
+        let _ = stream.read_to_end(&mut all).await;
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    /// Stops it and waits for its events.
+    pub async fn stop(self) -> Summary {
+        self.app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await
+    }
+}
+
+/// Reads from `stream` until what came contains `end`.
+pub async fn read_until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &str) -> String {
+    let mut all = Vec::new();
+    let mut buffer = [0u8; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&all);
+        if text.contains(end) {
+            return text.into_owned();
+        }
+        let n = stream.read(&mut buffer).await.unwrap();
+        assert!(n > 0, "the connection ended before {end:?}; so far: {text:?}");
+        all.extend_from_slice(&buffer[..n]);
+    }
+}
