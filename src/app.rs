@@ -256,7 +256,7 @@ async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Colle
         return Ok((otas, None));
     }
     let listener = bind("the embedded collector", SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    let key = Secret::new(&issue_key());
+    let key = issue_key().map_err(|e| step("make a key for the embedded collector".to_owned(), e))?;
     let agent = Agent { key: key.clone(), project_id: Uuid::new_v4(), name: "embedded".to_owned() };
     let db = Some(store.with_file_name("collector.db"));
     let collector = Collector::start(listener, CollectorOptions { db, agents: vec![agent] })

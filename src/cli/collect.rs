@@ -28,7 +28,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Done {
     let given = std::env::var("OTAS_AGENT_KEY").ok().filter(|key| !key.is_empty());
-    let key = Secret::new(&given.clone().unwrap_or_else(issue_key));
+    let key = match &given {
+        Some(given) => Secret::new(given),
+        None => issue_key()?,
+    };
     let agent = Agent {
         key: key.clone(),
         project_id: args.project_id.unwrap_or_else(Uuid::new_v4),
