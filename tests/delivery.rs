@@ -41,10 +41,8 @@ async fn events_are_delivered_in_order_under_a_session_of_their_own() {
     assert_eq!(status.session, SessionState::Open { otas_session_id: Some("session-1".into()) });
     assert_eq!(status.trouble, None);
     assert_eq!(otas.saved_seqs(), (0..20).collect::<Vec<_>>());
-    let book = otas.book();
-    assert!(book.saved.iter().all(|event| event["project_id"] == PROJECT));
-    assert_eq!(book.metas, [json!({ "meta": { "run": "r" }, "Meta": { "run": "r" } })]);
-    drop(book);
+    assert!(otas.book().saved.iter().all(|event| event["project_id"] == PROJECT));
+    assert_eq!(otas.book().metas, [json!({ "meta": { "run": "r" }, "Meta": { "run": "r" } })]);
     let row = &bench.rows()[0];
     assert_eq!((row.state, row.attempts, row.otas_event_id.as_deref()), (State::Delivered, 1, Some("event-20")));
     deliverer.stop().await;
@@ -288,6 +286,27 @@ async fn fault_8_pages_redirects_and_halves_of_answers_never_count() {
 }
 
 #[tokio::test]
+async fn fault_9_a_certificate_that_is_not_trusted_gets_no_key() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let acceptor = untrusted_acceptor();
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        // The agent's side ends the handshake: no byte of a request is ever decrypted.
+        acceptor.accept(stream).await.is_err()
+    });
+    let bench = Bench::at(format!("https://localhost:{}", address.port()).parse().unwrap());
+    bench.append(1);
+    let deliverer = bench.start(|settings| settings.delivery.backoff_min = Duration::from_secs(3_600));
+    let status = deliverer.watch().wait_for(|status| status.trouble.is_some()).await.unwrap().clone();
+    let told = status.trouble.unwrap();
+    assert!(told.contains("certificate was not accepted"), "{told}");
+    assert!(server.await.unwrap());
+    assert_eq!(bench.counts().pending, 1);
+    deliverer.stop().await;
+}
+
+#[tokio::test]
 async fn fault_11_an_answer_lost_on_the_way_is_counted_and_sent_again_under_the_same_id() {
     let otas = FakeOtas::start().await;
     otas.book().faults.push_back(Fault::SaveAndCut);
@@ -371,6 +390,21 @@ async fn paused(deliverer: &Deliverer) -> String {
     }
 }
 
+/// TLS with a certificate that nobody vouches for.
+fn untrusted_acceptor() -> tokio_rustls::TlsAcceptor {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key)
+        .unwrap();
+    tokio_rustls::TlsAcceptor::from(Arc::new(tls))
+}
+
 /// A store with a session, and what a delivery from it is set to.
 struct Bench {
     _folder: tempfile::TempDir,
@@ -386,10 +420,14 @@ struct Settings {
 
 impl Bench {
     fn new(otas: &FakeOtas) -> Self {
+        Self::at(format!("http://{}", otas.address).parse().unwrap())
+    }
+
+    fn at(url: url::Url) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let session = store.begin_session("run", "key", "{}").unwrap();
-        Self { _folder: folder, store, session, url: format!("http://{}", otas.address).parse().unwrap() }
+        Self { _folder: folder, store, session, url }
     }
 
     fn append(&self, count: u64) {
