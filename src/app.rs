@@ -20,7 +20,6 @@ use crate::config::{Config, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
 use crate::proxy::{self, Passthrough, Pool, Shared};
 use crate::report::{Facts, Handoff, Reporter};
-use crate::secret::Secret;
 use crate::store::{self, Store, StoreError};
 use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsError, write_bundle};
 

@@ -1,5 +1,7 @@
 //! What the tests are made of: an origin, a test OTAS, and the proxy between them.
 
+#![allow(dead_code, unreachable_pub, reason = "each file of tests uses its own part of this")]
+
 pub mod origin;
 pub mod otas;
 pub mod proxy;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use otas_proxy::app::{App, Summary};
 use otas_proxy::config::Config;
-use otas_proxy::secret::Secret;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -49,7 +48,7 @@ impl TestProxy {
     pub fn otas(mut self, otas: &TestOtas) -> Self {
         self.config.otas.brain_url = otas.url().parse().unwrap();
         self.config.otas.uasam_url = otas.url().parse().unwrap();
-        self.config.otas.agent_key = Some(Secret::new(&otas.key()));
+        self.config.otas.agent_key = Some(otas.key());
         self
     }
 
