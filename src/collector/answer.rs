@@ -5,6 +5,8 @@ use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::ledger::LedgerError;
+
 /// Yes, with what was asked for in `response`.
 pub(super) fn yes(status: StatusCode, description: &str, response: Value) -> Response {
     (status, Json(json!({"status": 1, "status_description": description, "response": response}))).into_response()
@@ -41,6 +43,14 @@ pub(super) enum Refusal {
     MissingUserToken,
     /// A POST to an endpoint without its trailing slash.
     NoTrailingSlash,
+}
+
+impl Refusal {
+    /// What is answered when our own database failed; why goes to the log too.
+    pub(super) fn server_error(error: &LedgerError) -> Self {
+        tracing::error!(error = error as &dyn std::error::Error, "the collector could not answer");
+        Self::ServerError(error.to_string())
+    }
 }
 
 impl IntoResponse for Refusal {

@@ -47,7 +47,7 @@ pub(super) fn list_events(book: &Book, query: &[(String, String)]) -> Result<Res
         Some(Err(_)) => return Err(Refusal::BadQuery("limit must be an integer")),
     };
     let limit = usize::try_from(limit.clamp(1, LISTED_AT_MOST)).unwrap_or_default();
-    let events = book.events(Some(id), limit).map_err(|error| Refusal::ServerError(error.to_string()))?;
+    let events = book.events(Some(id), limit).map_err(|error| Refusal::server_error(&error))?;
     // OTAS tells whose agent was asked for; here it is the one that the events say.
     let of_first = |read: fn(&StoredEvent) -> Uuid| events.first().map(|event| read(event).to_string());
     let answer = json!({

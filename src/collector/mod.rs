@@ -104,7 +104,8 @@ impl Collector {
         &self.ledger
     }
 
-    /// Stops accepting, lets requests under way finish for at most five seconds, and closes.
+    /// Stops accepting, and lets requests under way finish for at most five seconds. What takes longer is no longer
+    /// waited for and goes with the runtime.
     pub async fn stop(self) {
         let _ = self.stop.send(());
         let abort = self.server.abort_handle();

@@ -91,7 +91,7 @@ fn respond(decision: Result<Result<Response, Refusal>, LedgerError>) -> Response
     match decision {
         Ok(Ok(response)) => response,
         Ok(Err(refusal)) => refusal.into_response(),
-        Err(error) => Refusal::ServerError(error.to_string()).into_response(),
+        Err(error) => Refusal::server_error(&error).into_response(),
     }
 }
 

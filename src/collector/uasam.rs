@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 
 use super::answer::{Refusal, yes};
 use super::book::{Book, KnownAgent};
-use super::ledger::LedgerError;
 use super::limits::has_nul;
 use super::parse::parse;
 use super::routes::{ReadBody, header_text};
@@ -36,17 +35,12 @@ pub(super) fn create_session(book: &Book, headers: &HeaderMap, body: ReadBody) -
     if body.lone_surrogate || has_nul(&meta) {
         return Err(Refusal::ServerError("unsupported Unicode escape sequence".to_owned()));
     }
-    let token = book.open_session(agent.agent_id, &meta).map_err(server_error)?;
+    let token = book.open_session(agent.agent_id, &meta).map_err(|error| Refusal::server_error(&error))?;
     let response = json!({"Header_value": "X-OTAS-AGENT-SESSION-TOKEN", "jwt_token": token});
     Ok(yes(StatusCode::OK, "agent_session_created", response))
 }
 
 fn agent(book: &Book, headers: &HeaderMap) -> Result<KnownAgent, Refusal> {
     let key = header_text(headers, "x-otas-agent-key").ok_or(Refusal::InvalidAgentKey)?;
-    book.agent(&key).map_err(server_error)?.ok_or(Refusal::InvalidAgentKey)
-}
-
-fn server_error(error: LedgerError) -> Refusal {
-    tracing::error!(error = &error as &dyn std::error::Error, "the collector could not answer");
-    Refusal::ServerError(error.to_string())
+    book.agent(&key).map_err(|error| Refusal::server_error(&error))?.ok_or(Refusal::InvalidAgentKey)
 }

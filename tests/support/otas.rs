@@ -1,0 +1,468 @@
+//! `TestOtas`: OTAS as strict as it was measured to be, with faults that can be switched while it runs.
+//!
+//! It is the collector behind a layer that plays the faults, on a free port of 127.0.0.1. Both services, UASAM and
+//! Brain, are at [`TestOtas::url`].
+
+use std::collections::{HashSet, VecDeque};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use otas_proxy::collector::{Agent, CollectorOptions, Ledger, StoredEvent, StoredSession, issue_key, routes};
+use otas_proxy::secret::Secret;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use uuid::Uuid;
+
+const LOG_PATH: &str = "/api/v1/backend/log/agent/";
+const TOKEN_HEADER: &str = "x-otas-agent-session-token";
+
+/// An OTAS of the test's own, gone when dropped.
+pub struct TestOtas {
+    address: SocketAddr,
+    project_id: Uuid,
+    key: Mutex<Secret>,
+    shared: Arc<Shared>,
+    server: tokio::sync::Mutex<Option<Server>>,
+}
+
+impl TestOtas {
+    /// Starts one with one project and one agent, named `agent`.
+    pub async fn start() -> Self {
+        let (project_id, key) = (Uuid::new_v4(), issue_key().unwrap());
+        let agent = Agent { key: key.clone(), project_id, name: "agent".to_owned() };
+        let ledger = Ledger::open(CollectorOptions { db: None, agents: vec![agent] }).await.unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shared = Arc::new(Shared::over(ledger));
+        let server = tokio::sync::Mutex::new(Some(Server::start(listener, Arc::clone(&shared))));
+        Self { address, project_id, key: Mutex::new(key), shared, server }
+    }
+
+    /// The base URL of both services.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The agent's key.
+    pub fn key(&self) -> Secret {
+        self.key.lock().unwrap().clone()
+    }
+
+    /// The project that the key belongs to.
+    pub fn project_id(&self) -> Uuid {
+        self.project_id
+    }
+
+    /// Another agent of the same project, by its key.
+    pub async fn another_agent(&self, name: &str) -> Secret {
+        let key = issue_key().unwrap();
+        let agent = Agent { key: key.clone(), project_id: self.project_id, name: name.to_owned() };
+        self.shared.ledger.register(agent).await.unwrap();
+        key
+    }
+
+    /// The events saved so far: their bodies as received, in the order of their arrival.
+    pub async fn events(&self) -> Vec<Value> {
+        self.stored_events().await.into_iter().map(|event| event.body).collect()
+    }
+
+    /// The events saved so far, with what was stored beside them (the session, for one).
+    pub async fn stored_events(&self) -> Vec<StoredEvent> {
+        self.shared.ledger.events(None, usize::MAX).await.unwrap()
+    }
+
+    /// The sessions opened so far.
+    pub async fn sessions(&self) -> Vec<StoredSession> {
+        self.shared.ledger.sessions().await.unwrap()
+    }
+
+    /// The posts of events that were answered anything but 201, in the order of the answers.
+    pub fn refused(&self) -> Vec<Refused> {
+        self.shared.faults().refused.clone()
+    }
+
+    /// How many posts of events have arrived, whatever became of them.
+    pub fn posts(&self) -> u64 {
+        *self.shared.posts.borrow()
+    }
+
+    /// Waits until `n` events are saved and returns all that then are. Panics when that takes longer than `within`.
+    pub async fn events_at_least(&self, n: u64, within: Duration) -> Vec<Value> {
+        let mut saved = self.shared.ledger.saved();
+        if timeout(within, saved.wait_for(|saved| *saved >= n)).await.is_err() {
+            let (saved, posts, refused) = (*saved.borrow(), self.posts(), self.refused());
+            panic!("{saved} of {n} events after {within:?} ({posts} posts; refused: {refused:#?})");
+        }
+        self.events().await
+    }
+
+    /// Waits until `n` posts of events have arrived. Panics when that takes longer than `within`.
+    pub async fn posts_at_least(&self, n: u64, within: Duration) {
+        let mut posts = self.shared.posts.subscribe();
+        let waited = timeout(within, posts.wait_for(|posts| *posts >= n)).await;
+        assert!(waited.is_ok(), "{} of {n} posts after {within:?}", self.posts());
+    }
+}
+
+/// The faults.
+impl TestOtas {
+    /// Dies as by `kill -9`: every connection breaks off and the port refuses. What was saved stays saved.
+    pub async fn down(&self) {
+        if let Some(server) = self.server.lock().await.take() {
+            server.kill().await;
+        }
+    }
+
+    /// Listens (on the same port) and is well again: ends `down`, `hang`, `slow` and `overload`. Requests that hang
+    /// already stay so.
+    pub async fn up(&self) {
+        self.shared.faults().lasting = Lasting::default();
+        let mut server = self.server.lock().await;
+        if server.is_none() {
+            let listener = TcpListener::bind(self.address).await.unwrap();
+            *server = Some(Server::start(listener, Arc::clone(&self.shared)));
+        }
+    }
+
+    /// Takes connections and requests, and never answers.
+    pub fn hang(&self) {
+        self.shared.faults().lasting.hang = true;
+    }
+
+    /// Takes so long to answer each event.
+    pub fn slow(&self, per_event: Duration) {
+        self.shared.faults().lasting.slow = per_event;
+    }
+
+    /// Falls over when too much is asked at once.
+    pub fn overload(&self, overload: Overload) {
+        self.shared.faults().lasting.overload = Some(Arc::new(KeyChecks::new(overload)));
+    }
+
+    /// Gives the next `times` posts of events this answer; nothing of them is saved.
+    pub fn answer_next(&self, times: usize, answer: Answer) {
+        self.shared.faults().answers.extend(std::iter::repeat_n(answer, times));
+    }
+
+    /// Saves the next `times` events, and breaks the connection off instead of answering.
+    pub fn lose_answers(&self, times: usize) {
+        self.shared.faults().lost_answers += times;
+    }
+
+    /// Refuses all session tokens given out so far.
+    pub async fn expire_tokens(&self) {
+        let sessions = self.sessions().await;
+        self.shared.faults().expired.extend(sessions.into_iter().map(|session| session.session_id.to_string()));
+    }
+
+    /// Revokes the agent's key, as issuing a new one does; [`TestOtas::key`] is the new one from now on.
+    pub async fn revoke_key(&self) {
+        let new = self.another_agent("agent").await;
+        *self.key.lock().unwrap() = new;
+    }
+}
+
+/// The measured overload: keys are checked one at a time, and a post that waits too long for it is answered 401
+/// `invalid_or_expired_agent_key`, however good its key. With more than `max_in_flight` posts under way, all that are
+/// under way go that way.
+#[derive(Clone, Copy)]
+pub struct Overload {
+    /// Posts under way at once that still go well. Measured: 20.
+    pub max_in_flight: usize,
+    /// How long checking a key takes. Measured: 200 ms.
+    pub key_check: Duration,
+    /// How long Brain waits for UASAM. Measured: 5 s.
+    pub time_out: Duration,
+}
+
+/// A scripted answer.
+#[derive(Clone)]
+pub struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Answer {
+    /// A status with no body and no headers.
+    pub fn new(status: u16) -> Self {
+        Self { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: String::new() }
+    }
+
+    /// With this body.
+    pub fn body(mut self, content_type: &str, body: &str) -> Self {
+        self.body = body.to_owned();
+        self.header("content-type", content_type)
+    }
+
+    /// With this header: `retry-after`, `location`.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
+        self
+    }
+}
+
+/// A post of an event that was not answered 201.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refused {
+    /// The status that it was answered.
+    pub status: u16,
+    /// Its `status_description`; of an answer that is not OTAS's JSON, its content type.
+    pub reason: String,
+    /// What was posted.
+    pub body: String,
+}
+
+/// What lasts over restarts: what is stored, and the faults.
+struct Shared {
+    ledger: Ledger,
+    collector: TowerToHyperService<Router>,
+    faults: Mutex<Faults>,
+    posts: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct Faults {
+    lasting: Lasting,
+    answers: VecDeque<Answer>,
+    lost_answers: usize,
+    expired: HashSet<String>,
+    refused: Vec<Refused>,
+}
+
+/// Faults that go on until `up()`.
+#[derive(Clone, Default)]
+struct Lasting {
+    hang: bool,
+    slow: Duration,
+    overload: Option<Arc<KeyChecks>>,
+}
+
+/// The connection is to break off without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("broken off on purpose")]
+struct BreakOff;
+
+impl Shared {
+    fn over(ledger: Ledger) -> Self {
+        let collector = TowerToHyperService::new(routes::router(ledger.clone()));
+        Self { ledger, collector, faults: Mutex::default(), posts: watch::Sender::new(0) }
+    }
+
+    fn faults(&self) -> MutexGuard<'_, Faults> {
+        self.faults.lock().unwrap()
+    }
+
+    async fn answer(&self, peer: SocketAddr, request: Request<Incoming>) -> Result<Response<Body>, BreakOff> {
+        let posts_event = request.uri().path() == LOG_PATH && request.method() == http::Method::POST;
+        if posts_event {
+            self.posts.send_modify(|posts| *posts += 1);
+        }
+        let lasting = self.faults().lasting.clone();
+        if lasting.hang {
+            std::future::pending::<()>().await;
+        }
+        let (mut head, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| BreakOff)?.to_bytes();
+        head.extensions.insert(ConnectInfo(peer));
+        if posts_event {
+            return self.answer_event(lasting, Request::from_parts(head, body)).await;
+        }
+        let is_uasam = head.uri.path().starts_with("/api/agent/");
+        if let (Some(checks), true) = (&lasting.overload, is_uasam) {
+            checks.one_at_a_time().await;
+        }
+        Ok(self.collect(Request::from_parts(head, body)).await)
+    }
+
+    async fn answer_event(&self, lasting: Lasting, post: Request<Bytes>) -> Result<Response<Body>, BreakOff> {
+        let posted = post.body().clone();
+        let (answer, body) = match self.fault(&lasting).await {
+            Some(answer) => answer.into_parts(),
+            None => {
+                let (head, body) = self.collect(self.with_its_token(post)).await.into_parts();
+                let body = body.collect().await.unwrap().to_bytes();
+                (head, body)
+            }
+        };
+        if answer.status == StatusCode::CREATED {
+            let mut faults = self.faults();
+            if faults.lost_answers > 0 {
+                faults.lost_answers -= 1;
+                return Err(BreakOff);
+            }
+        } else {
+            let reason = reason(&answer.headers, &body);
+            let body = String::from_utf8_lossy(&posted).into_owned();
+            self.faults().refused.push(Refused { status: answer.status.as_u16(), reason, body });
+        }
+        Ok(Response::from_parts(answer, body.into()))
+    }
+
+    /// Lives through what comes before the collector; an answer means that it never gets there.
+    async fn fault(&self, lasting: &Lasting) -> Option<Response<Bytes>> {
+        let scripted = self.faults().answers.pop_front();
+        if let Some(Answer { status, headers, body }) = scripted {
+            let mut response = Response::new(Bytes::from(body));
+            *response.status_mut() = status;
+            *response.headers_mut() = headers;
+            return Some(response);
+        }
+        sleep(lasting.slow).await;
+        match &lasting.overload {
+            Some(checks) if !checks.in_time().await => {
+                let body = r#"{"status": 0, "status_description": "invalid_or_expired_agent_key"}"#;
+                let mut response = Response::new(Bytes::from_static(body.as_bytes()));
+                *response.status_mut() = StatusCode::UNAUTHORIZED;
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+                Some(response)
+            }
+            _ => None,
+        }
+    }
+
+    /// The post, with a token in place of an expired one that the collector will not know either.
+    fn with_its_token(&self, mut post: Request<Bytes>) -> Request<Bytes> {
+        let session = post.headers().get(TOKEN_HEADER).and_then(|token| session_of(token.to_str().ok()?));
+        if session.is_some_and(|session| self.faults().expired.contains(&session)) {
+            post.headers_mut().insert(TOKEN_HEADER, HeaderValue::from_static("an.expired.token"));
+        }
+        post
+    }
+
+    async fn collect(&self, request: Request<Bytes>) -> Response<Body> {
+        let answered: Result<_, Infallible> = self.collector.call(request.map(Body::from)).await;
+        answered.unwrap()
+    }
+}
+
+/// The session that a token names, whether or not it is good.
+fn session_of(token: &str) -> Option<String> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: Value = serde_json::from_slice(&claims).ok()?;
+    Some(claims["agent_session_id"].as_str()?.to_owned())
+}
+
+fn reason(headers: &HeaderMap, body: &[u8]) -> String {
+    let json: Value = serde_json::from_slice(body).unwrap_or_default();
+    let content_type = || headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    json["status_description"].as_str().unwrap_or_else(content_type).to_owned()
+}
+
+/// UASAM under load, as [`Overload`] tells.
+struct KeyChecks {
+    limits: Overload,
+    lane: tokio::sync::Mutex<()>,
+    load: Mutex<Load>,
+}
+
+#[derive(Default)]
+struct Load {
+    arrived: u64,
+    in_flight: usize,
+    /// The posts up to this one, as they arrived, will not be in time.
+    late_up_to: u64,
+}
+
+impl KeyChecks {
+    fn new(limits: Overload) -> Self {
+        Self { limits, lane: tokio::sync::Mutex::default(), load: Mutex::default() }
+    }
+
+    /// One key check, when its turn comes.
+    async fn one_at_a_time(&self) {
+        let _turn = self.lane.lock().await;
+        sleep(self.limits.key_check).await;
+    }
+
+    /// A post's key check, of which Brain waits for the end only so long.
+    async fn in_time(&self) -> bool {
+        let deadline = Instant::now() + self.limits.time_out;
+        let (number, _leaves) = self.enter();
+        let checked = tokio::time::timeout_at(deadline, self.one_at_a_time()).await.is_ok();
+        let late = self.load.lock().unwrap().late_up_to >= number;
+        if checked && late {
+            sleep_until(deadline).await;
+        }
+        checked && !late
+    }
+
+    fn enter(&self) -> (u64, Leaves<'_>) {
+        let mut load = self.load.lock().unwrap();
+        load.arrived += 1;
+        load.in_flight += 1;
+        if load.in_flight > self.limits.max_in_flight {
+            load.late_up_to = load.arrived;
+        }
+        (load.arrived, Leaves(&self.load))
+    }
+}
+
+/// A post under way, until it is dropped (as when its sender hangs up).
+struct Leaves<'a>(&'a Mutex<Load>);
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        if let Ok(mut load) = self.0.lock() {
+            load.in_flight -= 1;
+        }
+    }
+}
+
+/// What `down()` ends: the listener and all connections.
+struct Server {
+    die: oneshot::Sender<()>,
+    dead: JoinHandle<()>,
+}
+
+impl Server {
+    fn start(listener: TcpListener, shared: Arc<Shared>) -> Self {
+        let (die, dying) = oneshot::channel();
+        Self { die, dead: tokio::spawn(serve(listener, shared, dying)) }
+    }
+
+    async fn kill(self) {
+        drop(self.die);
+        self.dead.await.unwrap();
+    }
+}
+
+/// Serves until the other end of `dying` is dropped; when it returns no socket is open.
+async fn serve(listener: TcpListener, shared: Arc<Shared>, mut dying: oneshot::Receiver<()>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            _ = &mut dying => break,
+            Some(_) = connections.join_next() => {}
+            Ok((stream, peer)) = listener.accept() => {
+                connections.spawn(serve_connection(stream, peer, Arc::clone(&shared)));
+            }
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
+    let service = service_fn(|request| shared.answer(peer, request));
+    stream.set_nodelay(true).unwrap();
+    // An error is a sender that left, or a connection that a fault broke off.
+    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+}
