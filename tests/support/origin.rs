@@ -391,7 +391,6 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
         if !read_until(&mut stream, &mut seen, b"\r\n\r\n", &log).await {
             return;
         }
-        seen.clear();
         for act in &acts {
             match act {
                 Act::Write(bytes) => {
@@ -403,7 +402,6 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
                     if !read_until(&mut stream, &mut seen, end, &log).await {
                         return;
                     }
-                    seen.clear();
                 }
                 Act::Close => return,
                 Act::Reset => {
@@ -415,8 +413,13 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     }
 }
 
+/// Reads until `seen` holds `end`, and takes everything up to it out of `seen`.
 async fn read_until(stream: &mut TcpStream, seen: &mut Vec<u8>, end: &[u8], log: &Arc<Mutex<Vec<u8>>>) -> bool {
-    while !seen.windows(end.len()).any(|w| w == end) {
+    loop {
+        if let Some(at) = seen.windows(end.len()).position(|w| w == end) {
+            seen.drain(..at + end.len());
+            return true;
+        }
         let mut buffer = [0u8; 4096];
         match stream.read(&mut buffer).await {
             Ok(n) if n > 0 => {
@@ -426,5 +429,4 @@ async fn read_until(stream: &mut TcpStream, seen: &mut Vec<u8>, end: &[u8], log:
             _ => return false,
         }
     }
-    true
 }

@@ -15,6 +15,9 @@ use tokio_util::sync::CancellationToken;
 use super::origin::TestCa;
 use super::otas::TestOtas;
 
+/// A test that waits longer for bytes than this has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// A proxy about to be started.
 pub struct TestProxy {
     folder: TempDir,
@@ -117,8 +120,10 @@ impl Running {
         let mut stream = self.connect().await;
         stream.write_all(bytes).await.unwrap();
         let mut all = Vec::new();
-        let _ = stream.read_to_end(&mut all).await;
-        String::from_utf8_lossy(&all).into_owned()
+        let ended = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await;
+        let all = String::from_utf8_lossy(&all).into_owned();
+        assert!(ended.is_ok(), "the proxy did not close the connection; so far: {all:?}");
+        all
     }
 
     /// Stops it and waits for its events.
@@ -136,7 +141,8 @@ pub async fn read_until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &
         if text.contains(end) {
             return text.into_owned();
         }
-        let n = stream.read(&mut buffer).await.unwrap();
+        let read = tokio::time::timeout(PATIENCE, stream.read(&mut buffer)).await;
+        let n = read.unwrap_or_else(|_| panic!("{end:?} did not come; so far: {text:?}")).unwrap();
         assert!(n > 0, "the connection ended before {end:?}; so far: {text:?}");
         all.extend_from_slice(&buffer[..n]);
     }
