@@ -1,1 +1,235 @@
-//! (placeholder while the first slice is being put together)
+//! From an [`Exchange`] to the [`Event`] that OTAS is sent: pure functions, off the request's path.
+//!
+//! ```text
+//!  Exchange
+//!    |- body      captured pieces -> text or base64     (decode: content codings, text: charsets, form: fields)
+//!    |- headers   HeaderMap -> JSON object
+//!    |- redact    what of both is masked
+//!    |- fit       OTAS's limits, and the room of each field
+//!    |- metadata  what OTAS's page does not show
+//!    v
+//!  json           every byte passes here: escaped, without NUL, within its room
+//! ```
+//!
+//! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is cut with a mark
+//! that a reader sees, and its true size is kept in `metadata`. The tests name it: `any_exchange_fits`.
+
+mod body;
+mod content_type;
+mod decode;
+mod fit;
+mod form;
+mod headers;
+mod json;
+mod metadata;
+mod redact;
+#[cfg(test)]
+mod tests;
+mod text;
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use http::header::{CONTENT_TYPE, HOST};
+use http::{HeaderMap, StatusCode};
+use uuid::Uuid;
+
+use self::body::Body;
+use self::json::Json;
+use self::metadata::Cuts;
+use crate::capture::{Exchange, Kind, Outcome};
+
+/// What an event says beside its exchange.
+pub struct Context<'a> {
+    /// The place of the event in its run, from 1 on.
+    pub seq: u64,
+    /// The name of this run of the proxy.
+    pub run_id: &'a str,
+    /// Status codes from here on set `error` to `http_<code>: <reason>`. 0: never.
+    pub error_from_status: u16,
+    /// The operator's own `custom_properties`. Those with a name of ours are ignored.
+    pub properties: &'a BTreeMap<String, String>,
+}
+
+/// What OTAS is sent for one exchange, and what our own store lists it by.
+pub struct Event {
+    /// The exchange's id.
+    pub id: Uuid,
+    /// The body of `POST /log/agent/`, whole but for `project_id`: see [`with_project_id`].
+    pub json: Vec<u8>,
+    /// When the request's head had been read, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// The method as in `json`.
+    pub method: String,
+    /// The host called: a name in lower case or an IP literal.
+    pub host: String,
+    /// The path as in `json`.
+    pub path: String,
+    /// What the agent received; 0 if nothing.
+    pub status_code: u16,
+    /// As in `json`: rounded to two decimals.
+    pub latency_ms: f64,
+    /// The true size of the request body in bytes.
+    pub request_bytes: u64,
+    /// The true size of the response body in bytes.
+    pub response_bytes: u64,
+    /// Empty on success.
+    pub error: String,
+}
+
+/// Makes the event of an exchange. Never fails: see the invariant above.
+pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
+    let mut masked = 0;
+    let mut cuts = Cuts::default();
+    let (request, response) = bodies(exchange, &mut masked);
+    let summary = summary(exchange, context, &mut cuts);
+
+    let mut json = Json::object(2048 + request.len() + response.len() + (request.len() + response.len()) / 4);
+    json.string("path", &summary.path);
+    json.string("method", &summary.method);
+    json.number("status_code", u64::from(summary.status_code));
+    json.hundredths("latency_ms", metadata::hundredths(exchange.timings.latency));
+    json.number("request_size_bytes", summary.request_bytes.min(fit::INTEGER_MAX));
+    json.number("response_size_bytes", summary.response_bytes.min(fit::INTEGER_MAX));
+    write_headers(&mut json, exchange, &mut cuts, &mut masked);
+    write_query(&mut json, exchange.request.query.as_deref(), &mut cuts, &mut masked);
+    json.string_of_json("post_data", request.form_fields.as_deref().unwrap_or_default());
+    write_content_type(&mut json, "request_content_type", Some(&exchange.request.headers));
+    write_content_type(&mut json, "response_content_type", exchange.response.as_ref().map(|facts| &facts.headers));
+    json.string("error", &summary.error);
+    let error_type = error_type(exchange, &summary);
+    cuts.properties = metadata::properties(&mut json, exchange, context, &error_type);
+    write_bodies(&mut json, (&request, &response), &mut cuts);
+    metadata::write(&mut json, exchange, context, (&request, &response), &cuts, masked);
+    Event { json: json.finish(), ..summary }
+}
+
+/// The body to post: `json` with the project's id in front. At most 2,621,440 bytes for an id of up to 200.
+pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(json.len() + project_id.len() + 32);
+    out.extend_from_slice(b"{\"project_id\":\"");
+    json::escape(&mut out, project_id.as_bytes(), usize::MAX);
+    out.extend_from_slice(b"\",");
+    out.extend_from_slice(json.strip_prefix(b"{").unwrap_or(json));
+    out
+}
+
+fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) {
+    let request = &exchange.request;
+    match (exchange.kind, &exchange.response) {
+        (Kind::Tunnel, response) => (
+            Body::sealed(request.body.total_bytes),
+            Body::sealed(response.as_ref().map_or(0, |response| response.body.total_bytes)),
+        ),
+        (Kind::Http, Some(response)) => (
+            body::render(&request.body, &request.headers, masked),
+            body::render(&response.body, &response.headers, masked),
+        ),
+        (Kind::Http, None) => (body::render(&request.body, &request.headers, masked), Body::none()),
+    }
+}
+
+/// Everything of an event but its JSON.
+fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event {
+    let request = &exchange.request;
+    let path = fit::path(&request.path);
+    cuts.path_bytes = path.cut.then_some(request.path.len());
+    let method = fit::chars(request.method.as_str(), fit::METHOD_MAX_CHARS);
+    cuts.method = method != request.method.as_str();
+    let status = exchange.response.as_ref().map(|response| response.status);
+    Event {
+        id: exchange.id,
+        json: Vec::new(),
+        started_at_ms: metadata::unix_ms(exchange.started_at),
+        method: method.into_owned(),
+        host: fit::without_nul(&exchange.origin.host).into_owned(),
+        path: path.text.into_owned(),
+        status_code: status.map_or(0, |status| status.as_u16()),
+        latency_ms: metadata::hundredths(exchange.timings.latency) as f64 / 100.0,
+        request_bytes: request.body.total_bytes,
+        response_bytes: exchange.response.as_ref().map_or(0, |response| response.body.total_bytes),
+        error: error(&exchange.outcome, status, context.error_from_status, cuts),
+    }
+}
+
+/// An identifier, then a sentence; empty on success.
+fn error(outcome: &Outcome, status: Option<StatusCode>, from_status: u16, cuts: &mut Cuts) -> String {
+    if let Outcome::Failed(failure) = outcome {
+        let error = format!("{}: {}", failure.id, fit::without_nul(&failure.detail));
+        // A sixth: even if each byte needs the longest escape.
+        let kept = fit::chars(&error, fit::ERROR_MAX_BYTES / 6);
+        if kept.len() < error.len() {
+            cuts.error_bytes = Some(error.len());
+        }
+        return kept.into_owned();
+    }
+    match status {
+        Some(status) if from_status != 0 && status.as_u16() >= from_status => match status.canonical_reason() {
+            Some(reason) => format!("http_{}: {reason}", status.as_u16()),
+            None => format!("http_{}", status.as_u16()),
+        },
+        _ => String::new(),
+    }
+}
+
+/// OpenTelemetry's `error.type`: our identifier, or the status code.
+fn error_type(exchange: &Exchange, summary: &Event) -> Cow<'static, str> {
+    match &exchange.outcome {
+        Outcome::Failed(failure) => Cow::Borrowed(failure.id),
+        Outcome::Complete if summary.error.is_empty() => Cow::Borrowed(""),
+        Outcome::Complete => Cow::Owned(summary.status_code.to_string()),
+    }
+}
+
+fn write_headers(json: &mut Json, exchange: &Exchange, cuts: &mut Cuts, masked: &mut u64) {
+    let mut inner = Json::object(1024);
+    if !exchange.request.headers.contains_key(HOST) {
+        // A request may have none (HTTP/1.0), but a reader has no other place to see whom it was for.
+        let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
+        inner.string_within("host", &host, fit::VALUE_MAX_BYTES, fit::CUT);
+    }
+    cuts.request_headers = headers::write(&mut inner, &exchange.request.headers, fit::HEADERS_MAX_BYTES, masked);
+    json.string_of_json("request_headers", &inner.finish());
+
+    let mut inner = Json::object(1024);
+    if let Some(response) = &exchange.response {
+        cuts.response_headers = headers::write(&mut inner, &response.headers, fit::HEADERS_MAX_BYTES, masked);
+    }
+    json.string_of_json("response_headers", &inner.finish());
+}
+
+fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masked: &mut u64) {
+    let query = query.unwrap_or_default();
+    let shown = redact::query(query, masked);
+    if json.string_within("query_params", shown.as_deref().unwrap_or(query), fit::QUERY_MAX_BYTES, fit::CUT) {
+        cuts.query_bytes = Some(query.len());
+    }
+}
+
+fn write_content_type(json: &mut Json, key: &str, headers: Option<&HeaderMap>) {
+    let value = headers.and_then(|headers| headers.get(CONTENT_TYPE)).map(headers::text).unwrap_or_default();
+    json.string(key, &fit::chars(&value, fit::CONTENT_TYPE_MAX_CHARS));
+}
+
+/// Both bodies, within what the fields before them and the reserves leave.
+fn write_bodies(json: &mut Json, (request, response): (&Body<'_>, &Body<'_>), cuts: &mut Cuts) {
+    const KEYS: [&str; 2] = ["request_body", "response_body"];
+    const AROUND_BYTES: usize = 64;
+    let taken = json.len() + AROUND_BYTES + fit::METADATA_RESERVE_BYTES + fit::PROJECT_ID_RESERVE_BYTES;
+    let room = fit::EVENT_MAX_BYTES.saturating_sub(taken);
+    // No byte takes more than six when escaped: nearly all events fit without counting.
+    if (request.len() + response.len()).saturating_mul(6) <= room {
+        request.write(json, KEYS[0]);
+        response.write(json, KEYS[1]);
+        return;
+    }
+    let (first, second) = (request.escaped_len(), response.escaped_len());
+    let (first_room, second_room) = fit::shares(room, first, second);
+    cuts.request_body = first > first_room;
+    cuts.response_body = second > second_room;
+    for (body, key, cut, room) in
+        [(request, KEYS[0], cuts.request_body, first_room), (response, KEYS[1], cuts.response_body, second_room)]
+    {
+        if cut { body.write_within(json, key, room) } else { body.write(json, key) }
+    }
+}

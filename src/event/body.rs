@@ -1,0 +1,355 @@
+//! A captured body as people read it: content codings undone, as text where it is text and as base64 where it is not,
+//! form secrets masked, and a mark in the text itself wherever something is missing (OTAS's page shows no metadata).
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use encoding_rs::Encoding;
+use http::HeaderMap;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+
+use super::content_type::{ContentType, Family};
+use super::decode::{self, Codings, DecodeEnd};
+use super::json::{Json, escaped_len};
+use super::{fit, form, headers, redact, text};
+use crate::capture::{BodyEnd, Captured};
+
+/// A body ready to be written.
+pub(super) struct Body<'a> {
+    head: Cow<'a, str>,
+    mark: String,
+    tail: Cow<'a, str>,
+    /// How it came to look like this; `None` for an empty body.
+    pub(super) shown: Option<Shown>,
+    /// The fields of a form as a JSON object.
+    pub(super) form_fields: Option<Vec<u8>>,
+}
+
+/// How a body is shown, for `metadata.capture`.
+pub(super) struct Shown {
+    /// The charset that the text was decoded from, or `base64`.
+    pub(super) encoding: &'static str,
+    /// `Content-Encoding` as received, and what became of it.
+    pub(super) coding: Option<(String, CodingResult)>,
+}
+
+/// What became of a body's content coding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CodingResult {
+    /// Undone to the end of what was captured.
+    Decoded {
+        /// Bytes of content that came out.
+        bytes: usize,
+        /// Where it ended.
+        end: DecodeEnd,
+    },
+    /// We cannot undo it: shown as it came.
+    Unsupported,
+    /// It is not what it says: shown as it came.
+    Failed,
+}
+
+/// Renders a captured body by its message's header fields.
+pub(super) fn render<'a>(captured: &'a Captured, headers: &HeaderMap, masked: &mut u64) -> Body<'a> {
+    let content_type = headers.get(CONTENT_TYPE).map(|value| ContentType::parse(&headers::text(value)));
+    let content_type = content_type.unwrap_or_default();
+    let omitted = captured.omitted_bytes();
+    let raw = contiguous(captured, omitted);
+    if raw.is_empty() && captured.tail.is_empty() {
+        return Body {
+            head: Cow::Borrowed(""),
+            mark: missing(omitted, captured.total_bytes, ""),
+            tail: Cow::Borrowed(""),
+            shown: None,
+            form_fields: None,
+        };
+    }
+    let (content, coding) = undo_codings(raw, headers);
+    let broken_off = matches!(coding, Some((_, CodingResult::Decoded { end, .. })) if end != DecodeEnd::Whole);
+    let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
+    let (content, form_fields) = mask_form(content, &content_type, cut, masked);
+    let (head, charset) = as_text(content, &content_type, cut);
+
+    // The end of a form may begin inside a secret whose name is not kept, and coded bytes make no sense from the middle.
+    let tail = match charset {
+        Some(charset) if omitted > 0 && coding.is_none() && !content_type.is_form() => {
+            tail(&captured.tail, charset, captured.end)
+        }
+        _ => None,
+    };
+    let tail_bytes = captured.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    let unseen = if omitted > 0 && tail.is_none() { omitted + tail_bytes } else { omitted };
+    Body {
+        head,
+        mark: mark(unseen, captured.total_bytes, coding.as_ref()),
+        tail: tail.unwrap_or_default(),
+        shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), coding }),
+        form_fields,
+    }
+}
+
+impl Body<'_> {
+    /// A tunnel's bytes, which nobody but its ends can read.
+    pub(super) fn sealed(total_bytes: u64) -> Self {
+        let mark = if total_bytes == 0 {
+            String::new()
+        } else {
+            format!("…[otas-proxy: {} bytes of a tunnel that was relayed unread]…", fit::grouped(total_bytes))
+        };
+        Self::of_mark(mark)
+    }
+
+    /// No body, since there was no message.
+    pub(super) fn none() -> Self {
+        Self::of_mark(String::new())
+    }
+
+    /// Bytes of text, before escaping.
+    pub(super) fn len(&self) -> usize {
+        self.head.len() + self.mark.len() + self.tail.len()
+    }
+
+    /// Bytes that [`Body::write`] takes when nothing is cut, without the key and the quotes.
+    pub(super) fn escaped_len(&self) -> usize {
+        escaped_len(&self.head) + escaped_len(&self.mark) + escaped_len(&self.tail)
+    }
+
+    /// Writes it whole.
+    pub(super) fn write(&self, json: &mut Json, key: &str) {
+        json.joined(key, [&self.head, &self.mark, &self.tail]);
+    }
+
+    /// Writes as much of its beginning as fits into `max` bytes, with a mark.
+    pub(super) fn write_within(&self, json: &mut Json, key: &str, max: usize) {
+        // Escaped here, since it is appended as it stands.
+        const MARK: &str =
+            "\\n…[otas-proxy: the rest is left out to fit OTAS's limit of 2,621,440 bytes an event]…\\n";
+        json.beginning(key, &self.head, max, MARK);
+    }
+
+    fn of_mark(mark: String) -> Self {
+        Self { head: Cow::Borrowed(""), mark, tail: Cow::Borrowed(""), shown: None, form_fields: None }
+    }
+}
+
+/// The captured bytes from the first on without a gap.
+fn contiguous(captured: &Captured, omitted: u64) -> Cow<'_, [u8]> {
+    let tail: &[Bytes] = if omitted == 0 { &captured.tail } else { &[] };
+    match (&captured.head[..], tail) {
+        ([], []) => Cow::Borrowed(&[]),
+        ([only], []) | ([], [only]) => Cow::Borrowed(only),
+        (head, tail) => Cow::Owned([head, tail].concat().concat()),
+    }
+}
+
+fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &HeaderMap) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
+    let name = || {
+        let mut names = headers.get_all(CONTENT_ENCODING).iter().map(headers::text);
+        let first = names.next().unwrap_or_default().into_owned();
+        names.fold(first, |list, name| format!("{list}, {name}"))
+    };
+    let known = match decode::codings(headers) {
+        Codings::None => return (raw, None),
+        Codings::Unknown => return (raw, Some((name(), CodingResult::Unsupported))),
+        Codings::Known(known) => known,
+    };
+    if raw.is_empty() {
+        return (raw, Some((name(), CodingResult::Failed)));
+    }
+    let decoded = decode::decode(&known, &raw);
+    // Nothing came out, or noise did (raw deflate takes almost anything) while the input reads well as it is.
+    let lie = || decoded.bytes.is_empty() || text::read(&raw, &ContentType::default(), true).is_some();
+    if decoded.end == DecodeEnd::Broken && lie() {
+        return (raw, Some((name(), CodingResult::Failed)));
+    }
+    let result = CodingResult::Decoded { bytes: decoded.bytes.len(), end: decoded.end };
+    (Cow::Owned(decoded.bytes), Some((name(), result)))
+}
+
+fn mask_form<'a>(
+    content: Cow<'a, [u8]>,
+    content_type: &ContentType,
+    cut: bool,
+    masked: &mut u64,
+) -> (Cow<'a, [u8]>, Option<Vec<u8>>) {
+    match &content_type.family {
+        Family::Form => {
+            let content = match redact::query(&String::from_utf8_lossy(&content), masked) {
+                Some(text) => Cow::Owned(text.into_bytes()),
+                None => content,
+            };
+            let fields = form::urlencoded_fields(&content, cut);
+            (content, Some(fields))
+        }
+        Family::Multipart(boundary) => {
+            let content = form::mask_multipart(&content, boundary, masked).map_or(content, Cow::Owned);
+            let fields = form::multipart_fields(&content, boundary, cut);
+            (content, Some(fields))
+        }
+        Family::Text | Family::Textual | Family::Other => (content, None),
+    }
+}
+
+/// The content as text and its charset, or as base64 and `None`.
+fn as_text<'a>(
+    content: Cow<'a, [u8]>,
+    content_type: &ContentType,
+    cut: bool,
+) -> (Cow<'a, str>, Option<&'static Encoding>) {
+    let found = match &content {
+        Cow::Borrowed(bytes) => text::read(bytes, content_type, cut).map(|text| (text.text, text.charset)),
+        Cow::Owned(bytes) => {
+            text::read(bytes, content_type, cut).map(|text| (Cow::Owned(text.text.into_owned()), text.charset))
+        }
+    };
+    match found {
+        Some((text, charset)) => (text, Some(charset)),
+        None => {
+            // More than this never fits, so encoding it would be for nothing.
+            let bytes = &content[..content.len().min(fit::EVENT_MAX_BYTES)];
+            (Cow::Owned(STANDARD.encode(bytes)), None)
+        }
+    }
+}
+
+fn tail<'a>(pieces: &'a [Bytes], charset: &'static Encoding, end: BodyEnd) -> Option<Cow<'a, str>> {
+    let cut = end != BodyEnd::Complete;
+    match pieces {
+        [] => None,
+        [only] => text::read_tail(only, charset, cut),
+        several => text::read_tail(&several.concat(), charset, cut).map(|text| Cow::Owned(text.into_owned())),
+    }
+}
+
+fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>) -> String {
+    match coding {
+        Some((_, CodingResult::Decoded { end: DecodeEnd::Capped, .. })) => {
+            let kept = fit::grouped(decode::DECODED_MAX_BYTES as u64);
+            format!("\n…[otas-proxy: only the first {kept} bytes of the decoded content are shown]…\n")
+        }
+        Some((_, CodingResult::Decoded { end: DecodeEnd::Broken, .. })) if unseen == 0 => {
+            "\n…[otas-proxy: the compressed data breaks off or is damaged here]…\n".to_owned()
+        }
+        Some(_) => missing(unseen, total, "compressed "),
+        None => missing(unseen, total, ""),
+    }
+}
+
+fn missing(unseen: u64, total: u64, what: &str) -> String {
+    if unseen == 0 {
+        return String::new();
+    }
+    format!("\n…[otas-proxy: {} of {} {what}bytes not kept]…\n", fit::grouped(unseen), fit::grouped(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::super::decode::tests::gzip;
+    use super::*;
+
+    fn whole(bytes: &[u8]) -> Captured {
+        let head = vec![Bytes::copy_from_slice(bytes)];
+        Captured { head, total_bytes: bytes.len() as u64, ..Captured::default() }
+    }
+
+    fn cut(head: &[u8], tail: &[u8], total_bytes: u64) -> Captured {
+        let pieces = |bytes: &[u8]| bytes.chunks(7).map(Bytes::copy_from_slice).collect();
+        Captured { head: pieces(head), tail: pieces(tail), total_bytes, end: BodyEnd::Complete }
+    }
+
+    fn shown(captured: &Captured, content_type: &'static str, coding: &'static str) -> (String, &'static str) {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        if !coding.is_empty() {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+        }
+        let body = render(captured, &headers, &mut 0);
+        (format!("{}{}{}", body.head, body.mark, body.tail), body.shown.map_or("", |shown| shown.encoding))
+    }
+
+    #[test]
+    fn text_is_text_and_the_rest_is_base64() {
+        assert_eq!(shown(&whole(b"{}"), "application/json", ""), ("{}".into(), "UTF-8"));
+        assert_eq!(shown(&whole(b"\xFF\xD8\xFF\0"), "image/jpeg", ""), ("/9j/AA==".into(), "base64"));
+        assert_eq!(shown(&Captured::default(), "image/jpeg", "gzip"), (String::new(), ""));
+    }
+
+    #[test]
+    fn pieces_without_a_gap_are_one_body() {
+        let body = "no gap: é€🦀 and so on";
+        let captured = cut(&body.as_bytes()[..9], &body.as_bytes()[9..], body.len() as u64);
+        assert_eq!(shown(&captured, "text/plain", ""), (body.into(), "UTF-8"));
+    }
+
+    #[test]
+    fn a_cut_body_shows_both_ends_and_what_is_missing_whatever_the_seams_split() {
+        let captured = cut(&"head €".as_bytes()[..7], &"€ tail".as_bytes()[2..], 5_242_880);
+        let (text, encoding) = shown(&captured, "text/plain", "");
+        assert_eq!(text, "head \n…[otas-proxy: 5,242,867 of 5,242,880 bytes not kept]…\n tail");
+        assert_eq!(encoding, "UTF-8");
+    }
+
+    #[test]
+    fn nothing_kept_still_says_how_much_there_was() {
+        let captured = Captured { total_bytes: 1_234, ..Captured::default() };
+        assert_eq!(shown(&captured, "text/plain", "").0, "\n…[otas-proxy: 1,234 of 1,234 bytes not kept]…\n");
+        let only_tail = cut(b"", b"the end", 1_234);
+        assert!(shown(&only_tail, "text/plain", "").0.ends_with("1,227 of 1,234 bytes not kept]…\nthe end"));
+        assert!(Body::sealed(5).mark.contains("5 bytes of a tunnel"));
+    }
+
+    #[test]
+    fn a_cut_compressed_body_gives_the_text_of_its_beginning() {
+        let text: String = (0..5_000).map(|n| format!("{} ", n * 7919 % 10_007)).collect();
+        let coded = gzip(text.as_bytes());
+        let (head, tail) = (&coded[..coded.len() / 2], &coded[coded.len() - 100..]);
+        let (shown, encoding) = shown(&cut(head, tail, coded.len() as u64), "text/plain", "gzip");
+        let (kept, mark) = shown.split_once("\n…").unwrap();
+        assert!(text.starts_with(kept) && kept.len() > 1_000 && encoding == "UTF-8");
+        assert!(mark.contains("compressed bytes not kept"), "{mark}");
+    }
+
+    #[test]
+    fn damage_bombs_and_lies_are_marked_or_shown_as_they_came() {
+        let text = "word ".repeat(1_000);
+        let mut coded = gzip(text.as_bytes());
+        coded.truncate(coded.len() - 4);
+        assert_eq!(
+            shown(&whole(&coded), "text/plain", "gzip").0,
+            text + "\n…[otas-proxy: the compressed data breaks off or is damaged here]…\n"
+        );
+        let bomb = shown(&whole(&gzip(&vec![b'0'; 10 << 20])), "text/plain", "gzip").0;
+        assert!(bomb.ends_with("first 262,144 bytes of the decoded content are shown]…\n") && bomb.len() < 270_000);
+        for coding in ["gzip", "br", "zstd", "deflate", "br, deflate"] {
+            let lie = "{\"plain\": \"json\"}";
+            assert_eq!(shown(&whole(lie.as_bytes()), "application/json", coding), (lie.into(), "UTF-8"));
+        }
+        assert_eq!(shown(&whole(b"chunk"), "text/plain", "aws-chunked"), ("chunk".into(), "UTF-8"));
+    }
+
+    #[test]
+    fn secrets_of_forms_are_masked_in_the_body_and_a_form_shows_no_tail() {
+        let form = "application/x-www-form-urlencoded";
+        let captured = cut(b"grant_type=x&client_secret=hu", b"sh&token=1", 1_000);
+        let (text, _) = shown(&captured, form, "");
+        assert_eq!(text, "grant_type=x&client_secret=****\n…[otas-proxy: 971 of 1,000 bytes not kept]…\n");
+        let coded = gzip(b"password=hush&max_tokens=5");
+        assert_eq!(shown(&whole(&coded), form, "gzip").0, "password=****&max_tokens=5");
+    }
+
+    #[test]
+    fn a_body_written_within_a_limit_says_so() {
+        let captured = whole(&b"\"".repeat(1_000));
+        let body = render(&captured, &HeaderMap::new(), &mut 0);
+        let mut json = Json::object(0);
+        body.write_within(&mut json, "b", 500);
+        let bytes = json.finish();
+        assert!(bytes.len() <= 500 + 8);
+        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
+        assert!(value["b"].as_str().unwrap().ends_with("an event]…\n"));
+    }
+}

@@ -1,0 +1,159 @@
+//! What a `Content-Type` says that matters for showing a body.
+
+use std::borrow::Cow;
+
+use encoding_rs::Encoding;
+
+/// A parsed `Content-Type` (RFC 9110 8.3); the default stands for a missing one.
+#[derive(Default)]
+pub(super) struct ContentType {
+    /// What kind of content it names.
+    pub(super) family: Family,
+    /// The declared charset, if it is one that exists.
+    pub(super) charset: Option<&'static Encoding>,
+}
+
+/// The kinds of content that are shown differently.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Family {
+    /// `application/x-www-form-urlencoded`.
+    Form,
+    /// `multipart/form-data`, with its boundary.
+    Multipart(String),
+    /// `text/*`.
+    Text,
+    /// A type that is text without being `text/*`: JSON, XML, JavaScript and the like.
+    Textual,
+    /// Anything else, or no type at all: text only if its bytes are.
+    #[default]
+    Other,
+}
+
+impl ContentType {
+    /// Reads a header value; never fails, an odd one is [`Family::Other`].
+    pub(super) fn parse(value: &str) -> Self {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        let charset = if value.len() == essence.len() { None } else { parameter(value, "charset") }
+            .and_then(|label| Encoding::for_label(label.as_bytes()));
+        Self { family: family(essence, value), charset }
+    }
+
+    /// Whether the type promises text.
+    pub(super) fn is_textual(&self) -> bool {
+        matches!(self.family, Family::Form | Family::Text | Family::Textual)
+    }
+
+    /// Whether the body is a form, whose secret fields are masked.
+    pub(super) fn is_form(&self) -> bool {
+        matches!(self.family, Family::Form | Family::Multipart(_))
+    }
+}
+
+/// The value of `; name=value` or `; name="value"` in a header value such as `Content-Type` or `Content-Disposition`.
+pub(super) fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
+    let mut rest = value;
+    while let Some(at) = rest.find(';') {
+        rest = rest[at + 1..].trim_start();
+        let Some((key, after)) = rest.split_once('=') else { continue };
+        // A `;` before the `=` belongs to a parameter without a value.
+        if key.contains(';') {
+            continue;
+        }
+        let after = after.trim_start();
+        let (found, next) = match after.strip_prefix('"') {
+            Some(quoted) => unquote(quoted),
+            None => {
+                let end = after.find(';').unwrap_or(after.len());
+                (Cow::Borrowed(after[..end].trim()), &after[end..])
+            }
+        };
+        if key.trim().eq_ignore_ascii_case(name) {
+            return Some(found);
+        }
+        rest = next;
+    }
+    None
+}
+
+/// The text up to the closing quote, and what follows it.
+fn unquote(quoted: &str) -> (Cow<'_, str>, &str) {
+    let mut escaped = false;
+    for (at, char) in quoted.char_indices() {
+        match char {
+            '"' if !escaped => {
+                let inner = &quoted[..at];
+                // Browsers send `filename="C:\x"` unescaped, so only `\"` is taken for an escape.
+                let text = if inner.contains("\\\"") { inner.replace("\\\"", "\"").into() } else { inner.into() };
+                return (text, &quoted[at + 1..]);
+            }
+            _ => escaped = char == '\\' && !escaped,
+        }
+    }
+    (quoted.into(), "")
+}
+
+fn family(essence: &str, value: &str) -> Family {
+    let lower = essence.to_ascii_lowercase();
+    if lower == "application/x-www-form-urlencoded" {
+        return Family::Form;
+    }
+    if lower == "multipart/form-data" {
+        return parameter(value, "boundary")
+            .filter(|boundary| !boundary.is_empty())
+            .map_or(Family::Other, |boundary| Family::Multipart(boundary.into_owned()));
+    }
+    if lower.starts_with("text/") {
+        return Family::Text;
+    }
+    let subtype = lower.split_once('/').map_or("", |(_, subtype)| subtype);
+    let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
+    let textual = matches!(suffix, "json" | "xml" | "yaml" | "json-seq")
+        || matches!(
+            subtype,
+            "json"
+                | "xml"
+                | "javascript"
+                | "x-javascript"
+                | "ecmascript"
+                | "ndjson"
+                | "x-ndjson"
+                | "jsonl"
+                | "json-seq"
+                | "graphql"
+                | "yaml"
+                | "x-yaml"
+                | "toml"
+                | "sql"
+                | "x-sh"
+                | "jwt"
+                | "xml-dtd"
+        );
+    if textual { Family::Textual } else { Family::Other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_are_told_apart_whatever_their_case_and_parameters() {
+        let family = |value| ContentType::parse(value).family;
+        assert_eq!(family("Application/JSON"), Family::Textual);
+        assert_eq!(family("application/problem+json; charset=utf-8"), Family::Textual);
+        assert_eq!(family("text/event-stream"), Family::Text);
+        assert_eq!(family("application/x-www-form-urlencoded;charset=UTF-8"), Family::Form);
+        assert_eq!(family("multipart/form-data; a=b; boundary=\"x y\""), Family::Multipart("x y".into()));
+        assert_eq!(family("multipart/form-data"), Family::Other);
+        assert_eq!(family("image/png"), Family::Other);
+        assert_eq!(family(""), Family::Other);
+    }
+
+    #[test]
+    fn charsets_are_found_by_any_of_their_labels() {
+        let charset = |value| ContentType::parse(value).charset.map(Encoding::name);
+        assert_eq!(charset("text/html; charset=latin1"), Some("windows-1252"));
+        assert_eq!(charset("text/html; q=\";charset=x\"; Charset=\"UTF-16LE\""), Some("UTF-16LE"));
+        assert_eq!(charset("text/html; charset=nonsense"), None);
+        assert_eq!(charset("text/html;;;"), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! Form bodies: their fields for `post_data`, and their secret fields masked in the body itself.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::content_type::parameter;
+use super::fit;
+use super::json::Json;
+use super::redact;
+
+/// Fields that are listed; a form with more says how many.
+const FIELDS_MAX: usize = 256;
+
+/// A text field of a multipart form longer than this is only measured.
+const INLINE_MAX_BYTES: usize = 1024;
+
+/// The fields of an urlencoded form whose secrets are masked already, as one JSON object. `cut`: there was more of it.
+pub(super) fn urlencoded_fields(body: &[u8], cut: bool) -> Vec<u8> {
+    let mut pairs = form_urlencoded::parse(body);
+    let fields: Vec<_> = pairs.by_ref().take(FIELDS_MAX).collect();
+    object(&fields, pairs.count(), cut)
+}
+
+/// The fields of a multipart form whose secrets are masked already, as one JSON object: text inline, files by name and
+/// size. `cut`: there was more of it.
+pub(super) fn multipart_fields(body: &[u8], boundary: &str, cut: bool) -> Vec<u8> {
+    let parts = parts(body, boundary);
+    let fields: Vec<_> = parts.iter().take(FIELDS_MAX).map(|part| (part.name.clone(), part.shown(body))).collect();
+    object(&fields, parts.len() - fields.len(), cut)
+}
+
+/// The body of a multipart form with its secret fields masked; `None` when it has none.
+pub(super) fn mask_multipart(body: &[u8], boundary: &str, masked: &mut u64) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut copied = 0;
+    for part in parts(body, boundary) {
+        let value = String::from_utf8_lossy(&body[part.value.clone()]);
+        if let Some(shown) = redact::field(&part.name, &value, masked) {
+            out.extend_from_slice(&body[copied..part.value.start]);
+            out.extend_from_slice(shown.as_bytes());
+            copied = part.value.end;
+        }
+    }
+    if copied == 0 {
+        return None;
+    }
+    out.extend_from_slice(&body[copied..]);
+    Some(out)
+}
+
+/// Repeated names become arrays, in the place of the first.
+fn object(fields: &[(Cow<'_, str>, Cow<'_, str>)], mut left_out: usize, cut: bool) -> Vec<u8> {
+    let mut json = Json::object(256);
+    for (index, (name, value)) in fields.iter().enumerate() {
+        if fields[..index].iter().any(|(earlier, _)| earlier == name) {
+            continue;
+        }
+        if json.len() > fit::POST_DATA_FILL_BYTES {
+            left_out += fields[index..].iter().filter(|(later, _)| later == name).count();
+            continue;
+        }
+        json.foreign_key(name, fit::FIELD_NAME_MAX_BYTES);
+        let mut repeats = fields[index + 1..].iter().filter(|(later, _)| later == name).peekable();
+        if repeats.peek().is_none() {
+            json.text(value, fit::FIELD_VALUE_MAX_BYTES, fit::CUT);
+            continue;
+        }
+        json.open_array();
+        json.text(value, fit::FIELD_VALUE_MAX_BYTES, fit::CUT);
+        for (_, value) in repeats {
+            if json.len() > fit::POST_DATA_FILL_BYTES {
+                left_out += 1;
+                continue;
+            }
+            json.comma();
+            json.text(value, fit::FIELD_VALUE_MAX_BYTES, fit::CUT);
+        }
+        json.close_array();
+    }
+    match (left_out, cut) {
+        (0, false) => {}
+        (0, true) => json.string("…", "the form was not kept whole"),
+        (count, _) => json.string("…", &format!("{count} more fields")),
+    }
+    json.finish()
+}
+
+/// One part of a multipart form.
+struct Part<'a> {
+    name: Cow<'a, str>,
+    file: Option<Cow<'a, str>>,
+    /// Where its content stands in the body.
+    value: Range<usize>,
+    /// Whether its end was seen.
+    whole: bool,
+}
+
+impl<'a> Part<'a> {
+    fn shown(&self, body: &'a [u8]) -> Cow<'a, str> {
+        let size = fit::grouped(self.value.len() as u64);
+        let more = if self.whole { "" } else { " or more" };
+        let value = &body[self.value.clone()];
+        match (&self.file, std::str::from_utf8(value)) {
+            (Some(file), _) => format!("<file {file}, {size} bytes{more}>").into(),
+            (None, Ok(text)) if text.len() <= INLINE_MAX_BYTES => text.into(),
+            _ => format!("<{size} bytes{more}>").into(),
+        }
+    }
+}
+
+/// Splits a multipart body (RFC 7578, RFC 2046 5.1.1). What does not look like a part is skipped.
+fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<Part<'a>> {
+    let delimiter = format!("--{boundary}");
+    let mut parts = Vec::new();
+    let Some(first) = find(body, delimiter.as_bytes(), 0) else { return parts };
+    let mut start = first + delimiter.len();
+    while !body[start..].starts_with(b"--") {
+        let next = find(body, delimiter.as_bytes(), start);
+        let end = next.map_or(body.len(), |next| without_line_end(body, start, next));
+        parts.extend(part(body, start..end, next.is_some()));
+        match next {
+            Some(next) => start = next + delimiter.len(),
+            None => break,
+        }
+    }
+    parts
+}
+
+fn part(body: &[u8], range: Range<usize>, whole: bool) -> Option<Part<'_>> {
+    let (head, skip) =
+        match (find(&body[..range.end], b"\r\n\r\n", range.start), find(&body[..range.end], b"\n\n", range.start)) {
+            (Some(crlf), Some(lf)) if lf < crlf => (lf, 2),
+            (Some(crlf), _) => (crlf, 4),
+            (None, Some(lf)) => (lf, 2),
+            // A part without headers, or cut inside them: nobody knows its name.
+            (None, None) => return None,
+        };
+    let disposition = body[range.start..head].split(|byte| *byte == b'\n').find_map(|line| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (name, value) = line.split_once(':')?;
+        name.trim().eq_ignore_ascii_case("content-disposition").then_some(value.trim())
+    })?;
+    Some(Part {
+        name: parameter(disposition, "name").unwrap_or_default(),
+        file: parameter(disposition, "filename"),
+        value: head + skip..range.end,
+        whole,
+    })
+}
+
+fn without_line_end(body: &[u8], start: usize, end: usize) -> usize {
+    let content = &body[start..end];
+    let content = content.strip_suffix(b"\n").unwrap_or(content);
+    start + content.strip_suffix(b"\r").unwrap_or(content).len()
+}
+
+fn find(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
+    body[from..].windows(needle.len()).position(|window| window == needle).map(|at| from + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UPLOAD: &str = "--B\r\nContent-Disposition: form-data; name=\"who\"\r\n\r\nme\r\n\
+        --B\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a \\\"b\\\".bin\"\r\nContent-Type: x/y\r\n\r\n\x01\x02\r\n\r\n\
+        --B\r\nContent-Disposition: form-data; name=client_secret\r\n\r\nhush\r\n--B--\r\n";
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn urlencoded_fields_are_decoded_and_repeats_are_arrays() {
+        assert_eq!(text(urlencoded_fields(b"a=1&b=x+y%21&a=2&c", false)), r#"{"a":["1","2"],"b":"x y!","c":""}"#);
+        assert_eq!(text(urlencoded_fields(b"a=1", true)), r#"{"a":"1","…":"the form was not kept whole"}"#);
+        assert_eq!(text(urlencoded_fields(b"", false)), "{}");
+    }
+
+    #[test]
+    fn a_form_of_many_fields_says_how_many_are_left_out() {
+        let many: String = (0..300).map(|n| format!("f{n}=1&")).collect();
+        assert!(text(urlencoded_fields(many.as_bytes(), false)).ends_with(r#","…":"44 more fields"}"#));
+        let same = format!("a={}&", "\u{1}".repeat(2000)).repeat(200);
+        assert!(urlencoded_fields(same.as_bytes(), false).len() <= fit::POST_DATA_MAX_BYTES);
+    }
+
+    #[test]
+    fn multipart_shows_text_and_names_files() {
+        let masked = mask_multipart(UPLOAD.as_bytes(), "B", &mut 0).unwrap();
+        assert_eq!(text(masked.clone()), UPLOAD.replace("hush", "****"));
+        assert_eq!(
+            text(multipart_fields(&masked, "B", false)),
+            r#"{"who":"me","f":"<file a \"b\".bin, 4 bytes>","client_secret":"****"}"#
+        );
+    }
+
+    #[test]
+    fn a_multipart_body_cut_anywhere_is_read_as_far_as_it_goes() {
+        for end in 0..UPLOAD.len() {
+            let shown = text(multipart_fields(&UPLOAD.as_bytes()[..end], "B", true));
+            assert!(shown.starts_with('{') && shown.ends_with('}'));
+            let masked = mask_multipart(&UPLOAD.as_bytes()[..end], "B", &mut 0);
+            assert!(masked.is_none_or(|body| !text(body).contains("hush")));
+        }
+        let cut = &UPLOAD.as_bytes()[..UPLOAD.find("\x02").unwrap()];
+        assert_eq!(
+            text(multipart_fields(cut, "B", false)),
+            r#"{"who":"me","f":"<file a \"b\".bin, 1 bytes or more>"}"#
+        );
+    }
+}

@@ -1,0 +1,166 @@
+//! Header fields as one JSON object: name to value, repeats as arrays, secrets masked, within a bound.
+
+use std::borrow::Cow;
+use std::iter::Peekable;
+
+use http::header::Iter;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use super::fit::CUT;
+use super::json::Json;
+use super::redact;
+
+/// How long a single value may be: tried in turn until all fields fit, so the largest values are cut first.
+const VALUE_STEPS_BYTES: [usize; 3] = [16 * 1024, 1024, 128];
+
+/// Kept free for the member that says how many fields are left out.
+const NOTE_BYTES: usize = 64;
+
+/// Writes the fields as members of the object that is open in `json`, in at most `max` bytes. True if something was cut.
+pub(super) fn write(json: &mut Json, headers: &HeaderMap, max: usize, masked: &mut u64) -> bool {
+    let start = json.len();
+    let limit = start + max - NOTE_BYTES;
+    let before = *masked;
+    let mut left_out = 0;
+    for value_max in VALUE_STEPS_BYTES {
+        json.rewind(start);
+        *masked = before;
+        let fields = members(json, headers, limit, value_max, masked);
+        if fields.left_out == 0 {
+            return fields.cut;
+        }
+        left_out = fields.left_out;
+    }
+    // Not even short values fit: the last try stands, and says what it lacks.
+    json.string("…", &format!("{left_out} more header fields"));
+    true
+}
+
+/// A value as text: UTF-8 if it is that, else each byte as its Latin-1 character.
+pub(super) fn text(value: &HeaderValue) -> Cow<'_, str> {
+    match std::str::from_utf8(value.as_bytes()) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect::<String>().into(),
+    }
+}
+
+struct Written {
+    cut: bool,
+    left_out: usize,
+}
+
+fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize, masked: &mut u64) -> Written {
+    let mut written = Written { cut: false, left_out: 0 };
+    // The map yields all values of a name one after the other.
+    let mut fields = headers.iter().peekable();
+    while let Some((name, value)) = fields.next() {
+        if json.len() + name.as_str().len() + 2 * CUT.len() + 8 > limit {
+            written.left_out += 1;
+            while next_of(&mut fields, name).is_some() {
+                written.left_out += 1;
+            }
+            continue;
+        }
+        json.key(name.as_str());
+        let repeated = fields.peek().is_some_and(|(next, _)| *next == name);
+        if repeated {
+            json.open_array();
+        }
+        let mut next = Some(value);
+        while let Some(value) = next {
+            let room = limit.saturating_sub(json.len() + 8);
+            if room < CUT.len() {
+                written.left_out += 1;
+            } else {
+                if repeated {
+                    json.comma();
+                }
+                let text = text(value);
+                let masked_text = redact::header(name.as_str(), &text, masked);
+                written.cut |= json.text(masked_text.as_deref().unwrap_or(&text), value_max.min(room), CUT);
+            }
+            next = next_of(&mut fields, name);
+        }
+        if repeated {
+            json.close_array();
+        }
+    }
+    written
+}
+
+/// The next value of the same name, if there is one.
+fn next_of<'a>(fields: &mut Peekable<Iter<'a, HeaderValue>>, name: &HeaderName) -> Option<&'a HeaderValue> {
+    fields.next_if(|(next, _)| *next == name).map(|(_, value)| value)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn shown(headers: &HeaderMap, max: usize) -> (Value, u64, bool) {
+        let mut json = Json::object(0);
+        let mut masked = 0;
+        let cut = write(&mut json, headers, max, &mut masked);
+        let bytes = json.finish();
+        assert!(bytes.len() <= max + 2, "{} > {max}", bytes.len());
+        (serde_json::from_slice(&bytes).unwrap(), masked, cut)
+    }
+
+    fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
+        fields
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
+            .fold(HeaderMap::new(), |mut map, (name, value)| {
+                map.append(name, value);
+                map
+            })
+    }
+
+    #[test]
+    fn repeats_are_arrays_and_odd_bytes_are_latin_1() {
+        let headers = headers(&[
+            ("host", b"x.test"),
+            ("set-cookie", b"a=1; Path=/"),
+            ("x-utf8", "é".as_bytes()),
+            ("x-latin", b"caf\xe9 \"q\""),
+            ("set-cookie", b"b=2"),
+            ("authorization", b"Bearer 0123456789abcdefWXYZ"),
+        ]);
+        let (value, masked, cut) = shown(&headers, 4096);
+        assert_eq!(
+            value,
+            json!({"host": "x.test", "set-cookie": ["a=****; Path=/", "b=****"], "x-utf8": "é",
+                   "x-latin": "café \"q\"", "authorization": "Bearer ****WXYZ"})
+        );
+        assert_eq!((masked, cut), (3, false));
+    }
+
+    #[test]
+    fn the_largest_values_are_cut_first() {
+        let huge = vec![b'"'; 1 << 20];
+        let headers = headers(&[("x-huge", &huge), ("x-huge", &huge), ("host", b"x.test"), ("x-huge2", &huge)]);
+        let (value, _, cut) = shown(&headers, 64 * 1024);
+        assert!(cut);
+        assert_eq!(value["host"], "x.test");
+        assert!(value["x-huge"][1].as_str().unwrap().ends_with(CUT));
+        assert!(value["x-huge2"].as_str().unwrap().ends_with(CUT));
+    }
+
+    #[test]
+    fn ten_thousand_fields_fit_and_say_what_is_left_out() {
+        let mut many = HeaderMap::new();
+        for index in 0..10_000 {
+            many.append(
+                HeaderName::try_from(format!("x-field-{index}")).unwrap(),
+                HeaderValue::from_static("0123456789"),
+            );
+        }
+        let (value, _, cut) = shown(&many, 64 * 1024);
+        let kept = value.as_object().unwrap().len() - 1;
+        assert!(cut && kept > 1_000);
+        assert_eq!(value["…"], format!("{} more header fields", 10_000 - kept));
+        assert_eq!(shown(&HeaderMap::new(), 1024), (json!({}), 0, false));
+    }
+}

@@ -1,0 +1,299 @@
+//! Writing JSON by hand, straight into bytes. Every string of an event passes through [`escape`], so what OTAS's
+//! database refuses cannot be written at all: U+0000 becomes U+FFFD, and no `\uD8xx` escape is ever produced.
+
+/// A JSON object under construction. Members are written in call order; commas are set by looking back one byte.
+pub(super) struct Json {
+    out: Vec<u8>,
+}
+
+impl Json {
+    /// An open object with room for `capacity` bytes.
+    pub(super) fn object(capacity: usize) -> Self {
+        let mut out = Vec::with_capacity(capacity);
+        out.push(b'{');
+        Self { out }
+    }
+
+    /// Closes the outermost object and hands over its bytes.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.out.push(b'}');
+        self.out
+    }
+
+    /// Bytes written so far.
+    pub(super) fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Takes back everything after the first `len` bytes (a value of [`Json::len`] from before).
+    pub(super) fn rewind(&mut self, len: usize) {
+        self.out.truncate(len);
+    }
+
+    /// Starts a member. `key` needs no escaping.
+    pub(super) fn key(&mut self, key: &str) {
+        self.comma();
+        self.out.push(b'"');
+        self.out.extend_from_slice(key.as_bytes());
+        self.out.extend_from_slice(b"\":");
+    }
+
+    /// Starts a member whose name came from outside: escaped, at most `max` bytes of it.
+    pub(super) fn foreign_key(&mut self, key: &str, max: usize) {
+        self.comma();
+        self.text(key, max, "…");
+        self.out.push(b':');
+    }
+
+    /// A member that is a string, whole.
+    pub(super) fn string(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.text(value, usize::MAX, "");
+    }
+
+    /// A member that is a string of at most `max` bytes once escaped; a longer one ends in `mark`. True if it was cut.
+    pub(super) fn string_within(&mut self, key: &str, value: &str, max: usize, mark: &str) -> bool {
+        self.key(key);
+        self.text(value, max, mark)
+    }
+
+    /// A member that is the beginning of a string and `mark`, together at most `max` bytes once escaped. `mark` is escaped
+    /// already.
+    pub(super) fn beginning(&mut self, key: &str, value: &str, max: usize, mark: &str) {
+        self.key(key);
+        self.out.push(b'"');
+        escape(&mut self.out, value.as_bytes(), max.saturating_sub(mark.len()));
+        self.out.extend_from_slice(mark.as_bytes());
+        self.out.push(b'"');
+    }
+
+    /// A string value (an element, or a value after a key) of at most `max` bytes once escaped. True if it was cut.
+    pub(super) fn text(&mut self, value: &str, max: usize, mark: &str) -> bool {
+        self.out.push(b'"');
+        let start = self.out.len();
+        let cut = escape(&mut self.out, value.as_bytes(), max) < value.len();
+        if cut {
+            self.out.truncate(start);
+            escape(&mut self.out, value.as_bytes(), max.saturating_sub(mark.len()));
+            self.out.extend_from_slice(mark.as_bytes());
+        }
+        self.out.push(b'"');
+        cut
+    }
+
+    /// A member that is a string made of several texts, one after the other, unlimited.
+    pub(super) fn joined(&mut self, key: &str, texts: [&str; 3]) {
+        self.key(key);
+        self.out.push(b'"');
+        for text in texts {
+            escape(&mut self.out, text.as_bytes(), usize::MAX);
+        }
+        self.out.push(b'"');
+    }
+
+    /// A member that is a string whose text is itself JSON.
+    pub(super) fn string_of_json(&mut self, key: &str, inner: &[u8]) {
+        self.key(key);
+        self.out.push(b'"');
+        escape(&mut self.out, inner, usize::MAX);
+        self.out.push(b'"');
+    }
+
+    /// A member that is a whole number.
+    pub(super) fn number(&mut self, key: &str, value: u64) {
+        self.key(key);
+        digits(&mut self.out, u128::from(value));
+    }
+
+    /// A member with two decimals, given in hundredths.
+    pub(super) fn hundredths(&mut self, key: &str, value: u128) {
+        self.key(key);
+        digits(&mut self.out, value / 100);
+        let rest = (value % 100) as u8;
+        self.out.extend_from_slice(&[b'.', b'0' + rest / 10, b'0' + rest % 10]);
+    }
+
+    /// A member that is `true` or `false`.
+    pub(super) fn flag(&mut self, key: &str, value: bool) {
+        self.key(key);
+        self.out.extend_from_slice(if value { b"true" } else { b"false" });
+    }
+
+    /// A member that is `null`.
+    pub(super) fn null(&mut self, key: &str) {
+        self.key(key);
+        self.out.extend_from_slice(b"null");
+    }
+
+    /// Opens a member that is an object.
+    pub(super) fn open(&mut self, key: &str) {
+        self.key(key);
+        self.out.push(b'{');
+    }
+
+    /// Closes what [`Json::open`] opened.
+    pub(super) fn close(&mut self) {
+        self.out.push(b'}');
+    }
+
+    /// Opens an array as the value of the key just written.
+    pub(super) fn open_array(&mut self) {
+        self.out.push(b'[');
+    }
+
+    /// Closes what [`Json::open_array`] opened.
+    pub(super) fn close_array(&mut self) {
+        self.out.push(b']');
+    }
+
+    /// Separates array elements and members. No value ends in an opening bracket or a colon, so one byte tells.
+    pub(super) fn comma(&mut self) {
+        if !matches!(self.out.last(), Some(b'{' | b'[' | b':')) {
+            self.out.push(b',');
+        }
+    }
+}
+
+/// How many bytes `text` takes once escaped.
+pub(super) fn escaped_len(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let (mut at, mut len) = (0, 0);
+    loop {
+        let run = clean_run(&bytes[at..]);
+        at += run;
+        len += run;
+        let Some(&byte) = bytes.get(at) else { return len };
+        len += sequence(&byte).len();
+        at += 1;
+    }
+}
+
+/// Appends `bytes` (valid UTF-8), escaped, as far as they fit into `max` bytes without splitting a character, and says how
+/// many were taken.
+pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> usize {
+    let (mut at, mut room) = (0, max);
+    loop {
+        let run = clean_run(&bytes[at..]);
+        if run > room {
+            let end = boundary_before(bytes, at + room);
+            out.extend_from_slice(&bytes[at..end]);
+            return end;
+        }
+        out.extend_from_slice(&bytes[at..at + run]);
+        at += run;
+        room -= run;
+        let Some(byte) = bytes.get(at) else { return at };
+        let sequence = sequence(byte);
+        if sequence.len() > room {
+            return at;
+        }
+        out.extend_from_slice(sequence);
+        room -= sequence.len();
+        at += 1;
+    }
+}
+
+/// The last position up to `at` that does not split a character.
+pub(super) fn boundary_before(bytes: &[u8], mut at: usize) -> usize {
+    while at > 0 && bytes.get(at).is_some_and(|byte| byte & 0xC0 == 0x80) {
+        at -= 1;
+    }
+    at
+}
+
+/// How many bytes from the start need no escape; eight at a time, since this sees every byte of every event.
+fn clean_run(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let found = special_bytes(u64::from_le_bytes(*word));
+        if found != 0 {
+            return index * 8 + (found.trailing_zeros() / 8) as usize;
+        }
+    }
+    let special = |byte: &u8| *byte < 0x20 || *byte == b'"' || *byte == b'\\';
+    words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
+}
+
+/// Sets the top bit of the lowest byte that is a control character, a quote or a backslash (higher ones may be false,
+/// since a borrow runs upwards; the lowest never is). Zero: there is none.
+fn special_bytes(word: u64) -> u64 {
+    const ONES: u64 = u64::from_le_bytes([1; 8]);
+    const TOPS: u64 = ONES << 7;
+    let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+    (below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5C), 1)) & TOPS
+}
+
+/// What a byte that needs it is written as. NUL cannot be stored, escaped or not, so it becomes U+FFFD.
+fn sequence(byte: &u8) -> &'static [u8] {
+    match byte {
+        0 => "\u{FFFD}".as_bytes(),
+        b'"' => b"\\\"",
+        b'\\' => b"\\\\",
+        b'\n' => b"\\n",
+        b'\r' => b"\\r",
+        b'\t' => b"\\t",
+        byte => &CONTROLS[usize::from(byte & 0x1F)],
+    }
+}
+
+const CONTROLS: [[u8; 6]; 32] = {
+    let mut table = [*b"\\u0000"; 32];
+    let mut at = 0;
+    while at < 32 {
+        table[at][4] = if at < 16 { b'0' } else { b'1' };
+        table[at][5] = b"0123456789abcdef"[at % 16];
+        at += 1;
+    }
+    table
+};
+
+fn digits(out: &mut Vec<u8>, mut value: u128) {
+    let mut buffer = [0; 39];
+    let mut at = buffer.len();
+    loop {
+        at -= 1;
+        buffer[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&buffer[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_string_reads_back_as_written_but_for_nul(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
+            let mut json = Json::object(0);
+            json.string("k", &text);
+            let value: serde_json::Value = serde_json::from_slice(&json.finish()).unwrap();
+            prop_assert_eq!(value["k"].as_str().unwrap(), text.replace('\0', "\u{FFFD}"));
+        }
+
+        #[test]
+        fn a_limit_holds_and_never_splits_a_character(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}", max in 0_usize..60) {
+            let mut out = Vec::new();
+            let taken = escape(&mut out, text.as_bytes(), max);
+            prop_assert!(out.len() <= max && text.is_char_boundary(taken));
+            prop_assert_eq!(out.len(), escaped_len(&text[..taken]));
+            prop_assert_eq!(taken == text.len(), escaped_len(&text) <= max);
+        }
+    }
+
+    #[test]
+    fn a_cut_string_ends_in_its_mark_and_numbers_keep_two_decimals() {
+        let mut json = Json::object(0);
+        assert!(json.string_within("a", "0123456789", 8, "…"));
+        assert!(!json.string_within("b", "01234567", 8, "…"));
+        json.hundredths("c", 1205);
+        json.number("d", u64::MAX);
+        let text = String::from_utf8(json.finish()).unwrap();
+        assert_eq!(text, r#"{"a":"01234…","b":"01234567","c":12.05,"d":18446744073709551615}"#);
+    }
+}

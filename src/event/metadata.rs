@@ -1,0 +1,368 @@
+//! `metadata` (provenance and mechanics, nested) and `custom_properties` (what people filter by, flat). OTAS's page shows
+//! neither, its API returns both.
+//!
+//! `metadata` is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
+//! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
+
+use std::io::Write;
+use std::time::{Duration, SystemTime};
+
+use http::header::USER_AGENT;
+use http::{HeaderMap, Version};
+use time::OffsetDateTime;
+
+use super::body::{Body, CodingResult, Shown};
+use super::decode::DecodeEnd;
+use super::json::Json;
+use super::{Context, fit, headers};
+use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
+
+/// The version of `metadata`'s layout.
+const SCHEMA: u64 = 1;
+
+/// The names in `custom_properties` that are ours.
+const OURS: [&str; 8] = [
+    "server.address",
+    "server.port",
+    "url.scheme",
+    "http.response.status_code",
+    "error.type",
+    "network.protocol.version",
+    "network.peer.address",
+    "user_agent.original",
+];
+
+/// What the fields before `metadata` lost, with the sizes they had.
+#[derive(Default)]
+pub(super) struct Cuts {
+    /// Bytes of the path.
+    pub(super) path_bytes: Option<usize>,
+    /// Bytes of the query.
+    pub(super) query_bytes: Option<usize>,
+    /// Bytes of the failure's sentence.
+    pub(super) error_bytes: Option<usize>,
+    /// Whether the method was longer than its column.
+    pub(super) method: bool,
+    /// Whether request header fields were cut or left out.
+    pub(super) request_headers: bool,
+    /// Whether response header fields were cut or left out.
+    pub(super) response_headers: bool,
+    /// Whether properties were cut or left out.
+    pub(super) properties: bool,
+    /// Whether the request body was cut to fit the event.
+    pub(super) request_body: bool,
+    /// Whether the response body was cut to fit the event.
+    pub(super) response_body: bool,
+}
+
+/// Writes `custom_properties`. True if one of the operator's was cut or left out.
+pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context<'_>, error_type: &str) -> bool {
+    json.open("custom_properties");
+    bounded(json, "server.address", &exchange.origin.host);
+    json.number("server.port", u64::from(exchange.origin.port));
+    json.string("url.scheme", exchange.origin.scheme);
+    match origin_status(exchange) {
+        Some(status) => json.number("http.response.status_code", u64::from(status)),
+        None => json.null("http.response.status_code"),
+    }
+    if !error_type.is_empty() {
+        bounded(json, "error.type", error_type);
+    }
+    json.string("network.protocol.version", protocol_version(exchange.version));
+    if let Some(peer) = exchange.peer {
+        displayed(json, "network.peer.address", peer.ip());
+    }
+    if let Some(agent) = exchange.request.headers.get(USER_AGENT) {
+        bounded(json, "user_agent.original", &headers::text(agent));
+    }
+    let cut = operator_properties(json, context);
+    json.close();
+    cut
+}
+
+/// Writes `metadata`.
+pub(super) fn write(
+    json: &mut Json,
+    exchange: &Exchange,
+    context: &Context<'_>,
+    (request, response): (&Body<'_>, &Body<'_>),
+    cuts: &Cuts,
+    mut masked: u64,
+) {
+    json.open("metadata");
+    json.number("schema", SCHEMA);
+    json.open("proxy");
+    json.string("version", env!("CARGO_PKG_VERSION"));
+    bounded(json, "run_id", context.run_id);
+    json.close();
+    json.open("event");
+    let mut id = [0; 36];
+    json.string("id", exchange.id.hyphenated().encode_lower(&mut id));
+    json.number("seq", context.seq);
+    json.close();
+    started_at(json, exchange.started_at);
+    json.string("kind", if exchange.kind == Kind::Http { "http" } else { "tunnel" });
+    json.open("client");
+    displayed(json, "addr", exchange.agent);
+    json.close();
+    upstream(json, exchange);
+    timings(json, exchange);
+    json.open("capture");
+    capture(json, "request", &exchange.request.body, request.shown.as_ref());
+    if let Some(facts) = &exchange.response {
+        capture(json, "response", &facts.body, response.shown.as_ref());
+    }
+    json.close();
+    trailers(json, "request_trailers", exchange.request.trailers.as_ref(), &mut masked);
+    let response_trailers = exchange.response.as_ref().and_then(|response| response.trailers.as_ref());
+    trailers(json, "response_trailers", response_trailers, &mut masked);
+    json.number("redactions", masked);
+    outcome(json, &exchange.outcome);
+    cut_fields(json, exchange, cuts);
+    json.close();
+}
+
+/// The status that the origin sent. A failure before the response head means that the answer was of our making.
+fn origin_status(exchange: &Exchange) -> Option<u16> {
+    let ours = matches!(exchange.outcome, Outcome::Failed(_)) && exchange.timings.wait.is_none();
+    exchange.response.as_ref().filter(|_| !ours).map(|response| response.status.as_u16())
+}
+
+fn operator_properties(json: &mut Json, context: &Context<'_>) -> bool {
+    let mut cut = false;
+    let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
+    for (name, value) in context.properties {
+        if OURS.contains(&name.as_str()) {
+            continue;
+        }
+        if json.len() > limit {
+            return true;
+        }
+        json.foreign_key(name, fit::NAME_MAX_BYTES);
+        cut |= json.text(value, fit::VALUE_MAX_BYTES, fit::CUT);
+    }
+    cut
+}
+
+fn upstream(json: &mut Json, exchange: &Exchange) {
+    json.open("upstream");
+    if let Some(peer) = exchange.peer {
+        displayed(json, "peer", peer);
+    }
+    json.flag("reused", exchange.connection_reused);
+    if let Some(tls) = exchange.tls {
+        json.string("tls_version", tls.version);
+        if let Some(alpn) = tls.alpn {
+            json.string("alpn", alpn);
+        }
+    }
+    json.close();
+}
+
+fn timings(json: &mut Json, exchange: &Exchange) {
+    let timings = &exchange.timings;
+    json.open("timings");
+    for (key, step) in [
+        ("dns", timings.dns),
+        ("connect", timings.connect),
+        ("tls", timings.tls),
+        ("send", timings.send),
+        ("wait", timings.wait),
+        ("receive", timings.receive),
+        ("total", Some(timings.total)),
+    ] {
+        if let Some(step) = step {
+            json.hundredths(key, hundredths(step));
+        }
+    }
+    json.close();
+}
+
+/// Milliseconds in hundredths, rounded: what [`Json::hundredths`] writes.
+pub(super) fn hundredths(duration: Duration) -> u128 {
+    (duration.as_nanos() + 5_000) / 10_000
+}
+
+fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
+    json.open(key);
+    json.number("bytes", body.total_bytes);
+    json.string("end", end_name(body.end));
+    let omitted = body.omitted_bytes();
+    if omitted > 0 {
+        json.number("omitted", omitted);
+    }
+    if let Some(shown) = shown {
+        json.string("encoding", shown.encoding);
+        if let Some((coding, result)) = &shown.coding {
+            json.string_within("content_encoding", coding, fit::NAME_MAX_BYTES, fit::CUT);
+            json.string("decoded", result_name(*result));
+            if let CodingResult::Decoded { bytes, .. } = result {
+                json.number("decoded_bytes", *bytes as u64);
+            }
+        }
+    }
+    json.close();
+}
+
+fn trailers(json: &mut Json, key: &str, trailers: Option<&HeaderMap>, masked: &mut u64) {
+    if let Some(trailers) = trailers {
+        json.open(key);
+        headers::write(json, trailers, fit::TRAILERS_MAX_BYTES, masked);
+        json.close();
+    }
+}
+
+fn outcome(json: &mut Json, outcome: &Outcome) {
+    match outcome {
+        Outcome::Complete => json.string("outcome", "complete"),
+        Outcome::Failed(failure) => {
+            json.string("outcome", "failed");
+            bounded(json, "failure", failure.id);
+        }
+    }
+}
+
+fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts) {
+    let start = json.len();
+    json.open("cut");
+    let empty = json.len();
+    if let Some(bytes) = cuts.path_bytes {
+        json.number("path_bytes", bytes as u64);
+        json.string_within("path", &exchange.request.path, fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
+    }
+    if cuts.method {
+        bounded(json, "method", exchange.request.method.as_str());
+    }
+    for (key, bytes) in [("query_bytes", cuts.query_bytes), ("error_bytes", cuts.error_bytes)] {
+        if let Some(bytes) = bytes {
+            json.number(key, bytes as u64);
+        }
+    }
+    for (key, cut) in [
+        ("request_headers", cuts.request_headers),
+        ("response_headers", cuts.response_headers),
+        ("properties", cuts.properties),
+        ("request_body", cuts.request_body),
+        ("response_body", cuts.response_body),
+    ] {
+        if cut {
+            json.flag(key, true);
+        }
+    }
+    if json.len() == empty {
+        json.rewind(start);
+    } else {
+        json.close();
+    }
+}
+
+fn bounded(json: &mut Json, key: &str, value: &str) {
+    json.string_within(key, value, fit::VALUE_MAX_BYTES, fit::CUT);
+}
+
+/// An address: short, and nothing in it needs escaping.
+fn displayed(json: &mut Json, key: &str, value: impl std::fmt::Display) {
+    let mut buffer = [0; 96];
+    let mut rest = &mut buffer[..];
+    let _fits = write!(rest, "{value}");
+    let length = 96 - rest.len();
+    json.string(key, std::str::from_utf8(&buffer[..length]).unwrap_or_default());
+}
+
+/// RFC 3339 in UTC with milliseconds. A clock outside the years 0 to 9999 is not written.
+fn started_at(json: &mut Json, at: SystemTime) {
+    let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms(at)) * 1_000_000) else { return };
+    let Ok(year) = u16::try_from(at.year()) else { return };
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    for (end, value) in [
+        (4, year),
+        (7, u16::from(u8::from(at.month()))),
+        (10, u16::from(at.day())),
+        (13, u16::from(at.hour())),
+        (16, u16::from(at.minute())),
+        (19, u16::from(at.second())),
+        (23, at.millisecond()),
+    ] {
+        let mut value = value;
+        for digit in text[..end].iter_mut().rev().take_while(|byte| byte.is_ascii_digit()) {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+    json.string("started_at", std::str::from_utf8(&text).unwrap_or_default());
+}
+
+/// Milliseconds since 1970, negative before it.
+pub(super) fn unix_ms(at: SystemTime) -> i64 {
+    match at.duration_since(SystemTime::UNIX_EPOCH) {
+        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
+        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
+    }
+}
+
+fn protocol_version(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_09 => "0.9",
+        Version::HTTP_10 => "1.0",
+        Version::HTTP_2 => "2",
+        Version::HTTP_3 => "3",
+        _ => "1.1",
+    }
+}
+
+fn end_name(end: BodyEnd) -> &'static str {
+    match end {
+        BodyEnd::Complete => "complete",
+        BodyEnd::SenderFailed => "sender_failed",
+        BodyEnd::ReceiverLeft => "receiver_left",
+        BodyEnd::ShutDown => "shut_down",
+    }
+}
+
+fn result_name(result: CodingResult) -> &'static str {
+    match result {
+        CodingResult::Decoded { end: DecodeEnd::Whole, .. } => "whole",
+        CodingResult::Decoded { end: DecodeEnd::Capped, .. } => "capped",
+        CodingResult::Decoded { end: DecodeEnd::Broken, .. } => "broken_off",
+        CodingResult::Unsupported => "unsupported",
+        CodingResult::Failed => "failed",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(write: impl Fn(&mut Json)) -> String {
+        let mut json = Json::object(0);
+        write(&mut json);
+        String::from_utf8(json.finish()).unwrap()
+    }
+
+    #[test]
+    fn a_start_time_is_rfc_3339_with_milliseconds() {
+        let at = SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_449_601_007);
+        assert_eq!(shown(|json| started_at(json, at)), r#"{"started_at":"2026-11-23T16:00:01.007Z"}"#);
+        let before = SystemTime::UNIX_EPOCH - Duration::from_millis(1);
+        assert_eq!(shown(|json| started_at(json, before)), r#"{"started_at":"1969-12-31T23:59:59.999Z"}"#);
+    }
+
+    #[test]
+    fn a_clock_far_away_is_left_out() {
+        let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
+        assert_eq!(shown(|json| started_at(json, far)), "{}");
+    }
+
+    #[test]
+    fn durations_round_to_hundredths_of_a_millisecond() {
+        assert_eq!(hundredths(Duration::from_nanos(1_234_999)), 123);
+        assert_eq!(hundredths(Duration::from_nanos(1_235_000)), 124);
+        assert_eq!(hundredths(Duration::MAX), 1_844_674_407_370_955_161_600_000);
+    }
+
+    #[test]
+    fn addresses_are_written_as_they_are_read() {
+        let addr: std::net::SocketAddr = "[2001:db8::1]:443".parse().unwrap();
+        assert_eq!(shown(|json| displayed(json, "a", addr)), r#"{"a":"[2001:db8::1]:443"}"#);
+    }
+}
