@@ -121,3 +121,35 @@ pub struct Delivery {
     /// How long `run` and a stopping `serve` wait for what is stored to be delivered.
     pub drain_timeout: Duration,
 }
+// stub
+/// s
+#[derive(clap::Args, Default)]
+pub struct Flags { /// s
+    #[arg(long)] pub config: Option<PathBuf> }
+/// s
+pub struct Loaded { /// s
+    pub config: Config, /// s
+    pub file: Option<PathBuf> }
+/// s
+pub struct Setting { /// s
+ pub key: String, /// s
+ pub value: String, /// s
+ pub source: String }
+impl Loaded { /// s
+    pub fn report(&self) -> Vec<Setting> { vec![] } }
+/// s
+#[derive(Debug, thiserror::Error)]
+#[error("x")]
+pub struct ConfigError;
+/// s
+pub fn load(_f: &Flags, _e: &dyn Fn(&str) -> Option<String>, cwd: &std::path::Path) -> Result<Loaded, ConfigError> { Ok(Loaded{config: Config::defaults(cwd), file: None}) }
+impl Config { /// s
+ pub fn defaults(folder: &std::path::Path) -> Self { Self {
+  listen: Listen { proxy: ([127,0,0,1],8080).into(), admin: ([127,0,0,1],8081).into() },
+  otas: Otas { brain_url: "http://localhost:8002".parse().unwrap(), uasam_url: "http://localhost:8000".parse().unwrap(), agent_key: None, agent_key_file: None, session_token: None, project_id: None, project_domain: None },
+  tls: Tls { ca_dir: folder.join("ca"), origin_ca_file: None, passthrough: vec![] },
+  proxy: Proxy { via: false, connect_timeout: Duration::from_secs(10), shutdown_grace: Duration::from_secs(10) },
+  capture: Capture { body_head_bytes: 262144, body_tail_bytes: 65536, memory_bytes: 32<<20 },
+  event: Event { error_from_status: 400, properties: BTreeMap::new() },
+  store: Store { path: folder.join("otas-proxy.db") },
+  delivery: Delivery { max_in_flight: 4, attempt_timeout: Duration::from_secs(30), backoff_min: Duration::from_millis(500), backoff_max: Duration::from_secs(60), drain_timeout: Duration::from_secs(30) } } } }
