@@ -1,155 +1,90 @@
 //! Settings: flags over environment over `proxy.toml` over defaults, validated once into a [`Config`].
+//!
+//! One table (`keys`) knows every setting: its dotted name, its variable and flag, how it is read and how it is shown.
+//! The layers are laid over each other from the lowest up (`draft`), each remembering where a value came from, and
+//! every problem found on the way is told at once. No error repeats a text value: it may be a secret that was put in
+//! the wrong place.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+mod defaults;
+mod draft;
+mod error;
+mod file;
+mod flags;
+mod folders;
+mod given;
+mod hosts;
+mod keys;
+mod nearest;
+mod source;
+mod types;
 
-use url::Url;
+use std::path::{Path, PathBuf};
 
-use crate::secret::Secret;
+pub use error::{ConfigError, Problem};
+pub use flags::Flags;
+pub use source::{Setting, Source};
+pub use types::{Capture, Config, Delivery, Event, Listen, Otas, Proxy, Store, Tls};
 
-/// The validated settings that the rest of the program reads.
-#[derive(Clone)]
-pub struct Config {
-    /// Where we listen.
-    pub listen: Listen,
-    /// The service that events go to.
-    pub otas: Otas,
-    /// Certificates, ours and the origins'.
-    pub tls: Tls,
-    /// How calls are forwarded.
-    pub proxy: Proxy,
-    /// How much of each body is kept.
-    pub capture: Capture,
-    /// How an event is made of an exchange.
-    pub event: Event,
-    /// Where events wait.
-    pub store: Store,
-    /// How events are sent.
-    pub delivery: Delivery,
+use draft::Draft;
+use file::SettingsFile;
+use source::Sources;
+
+impl Config {
+    /// What holds where nothing is set, with our own files under `data`: for programs that embed the proxy.
+    ///
+    /// # Errors
+    /// Only if a default URL were malformed, which a test rules out.
+    pub fn defaults(data: &Path) -> Result<Self, url::ParseError> {
+        defaults::config(data)
+    }
 }
 
-/// `[listen]`
-#[derive(Clone)]
-pub struct Listen {
-    /// The proxy port. Port 0: any free one, printed.
-    pub proxy: SocketAddr,
-    /// The admin port (health).
-    pub admin: SocketAddr,
+/// The settings in force, and where each came from.
+pub struct Loaded {
+    /// The validated settings.
+    pub config: Config,
+    /// The settings file that was read, if there was one.
+    pub file: Option<PathBuf>,
+    sources: Sources,
 }
 
-/// `[otas]`
-#[derive(Clone)]
-pub struct Otas {
-    /// Brain: where events are posted.
-    pub brain_url: Url,
-    /// UASAM: where sessions are opened and keys checked.
-    pub uasam_url: Url,
-    /// The agent key, given directly or read from `agent_key_file`. `None`: the embedded collector is used.
-    pub agent_key: Option<Secret>,
-    /// The file that the key was read from.
-    pub agent_key_file: Option<PathBuf>,
-    /// A session token to use instead of opening a session.
-    pub session_token: Option<Secret>,
-    /// The project's UUID. `None`: learnt from the key.
-    pub project_id: Option<String>,
-    /// The project's own base URL.
-    pub project_domain: Option<Url>,
+impl Loaded {
+    /// Every setting in the order of `proxy.toml`: its effective value as text (secrets masked) and its source.
+    pub fn report(&self) -> Vec<Setting> {
+        let setting = |key: &keys::Key| Setting {
+            key: key.name,
+            value: (key.show)(&self.config).unwrap_or_else(|| "not set".to_owned()),
+            source: self.sources.get(key.name).cloned().unwrap_or(Source::Default),
+        };
+        keys::KEYS.iter().map(setting).collect()
+    }
 }
 
-/// `[tls]`
-#[derive(Clone)]
-pub struct Tls {
-    /// Where our CA lives (0700).
-    pub ca_dir: PathBuf,
-    /// Extra roots (PEM) that origins are verified against, beside the system's.
-    pub origin_ca_file: Option<PathBuf>,
-    /// Hosts that are relayed blind: exact names or `*.example.com`, lower case.
-    pub passthrough: Vec<String>,
+/// Lays flags over environment over the settings file over defaults.
+///
+/// `env` looks a variable up (an empty one counts as not set). `cwd` is where `./proxy.toml` is looked for and what
+/// relative paths of flags and variables resolve against; relative paths of the file resolve against its own folder.
+///
+/// The file is the one that `--config` names, else `OTAS_PROXY_CONFIG`, else `./proxy.toml`, else
+/// `otas-proxy/proxy.toml` in the user's configuration folder, else none.
+///
+/// # Errors
+/// [`ConfigError::Read`] when the file cannot be read (or was named and does not exist), and
+/// [`ConfigError::Invalid`] with every problem of every layer otherwise.
+pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<Loaded, ConfigError> {
+    let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let data = folders::data(&env);
+    let file = SettingsFile::find(flags, &env, cwd)?;
+
+    let mut draft = Draft::new(data.as_deref())?;
+    if let Some(file) = &file {
+        draft.lay_file(file);
+    }
+    draft.lay_environment(&env, cwd);
+    draft.lay_flags(flags, cwd);
+    let (config, sources) = draft.finish()?;
+    Ok(Loaded { config, file: file.map(|file| file.path), sources })
 }
 
-/// `[proxy]`
-#[derive(Clone)]
-pub struct Proxy {
-    /// Add `Via` (RFC 9110 7.6.3). Off: it changes what origins answer.
-    pub via: bool,
-    /// Limit for resolving, connecting and the TLS handshake together.
-    pub connect_timeout: Duration,
-    /// How long exchanges may go on after SIGTERM.
-    pub shutdown_grace: Duration,
-}
-
-/// `[capture]`
-#[derive(Clone, Copy)]
-pub struct Capture {
-    /// First bytes kept of each body.
-    pub body_head_bytes: usize,
-    /// Last bytes kept of each body.
-    pub body_tail_bytes: usize,
-    /// Bytes of bodies that all exchanges together may hold in memory; past it bodies are cut, and say so.
-    pub memory_bytes: usize,
-}
-
-/// `[event]`
-#[derive(Clone)]
-pub struct Event {
-    /// Status codes from here on set `error` to `http_<code>`. 0: never.
-    pub error_from_status: u16,
-    /// Added to every event's `custom_properties`.
-    pub properties: BTreeMap<String, String>,
-}
-
-/// `[store]`
-#[derive(Clone)]
-pub struct Store {
-    /// The SQLite file.
-    pub path: PathBuf,
-}
-
-/// `[delivery]`
-#[derive(Clone)]
-pub struct Delivery {
-    /// Posts under way at once.
-    pub max_in_flight: usize,
-    /// Limit for one post.
-    pub attempt_timeout: Duration,
-    /// First back-off after a failure.
-    pub backoff_min: Duration,
-    /// Longest back-off.
-    pub backoff_max: Duration,
-    /// How long `run` and a stopping `serve` wait for what is stored to be delivered.
-    pub drain_timeout: Duration,
-}
-// stub
-/// s
-#[derive(clap::Args, Default)]
-pub struct Flags { /// s
-    #[arg(long)] pub config: Option<PathBuf> }
-/// s
-pub struct Loaded { /// s
-    pub config: Config, /// s
-    pub file: Option<PathBuf> }
-/// s
-pub struct Setting { /// s
- pub key: String, /// s
- pub value: String, /// s
- pub source: String }
-impl Loaded { /// s
-    pub fn report(&self) -> Vec<Setting> { vec![] } }
-/// s
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct ConfigError;
-/// s
-pub fn load(_f: &Flags, _e: &dyn Fn(&str) -> Option<String>, cwd: &std::path::Path) -> Result<Loaded, ConfigError> { Ok(Loaded{config: Config::defaults(cwd), file: None}) }
-impl Config { /// s
- pub fn defaults(folder: &std::path::Path) -> Self { Self {
-  listen: Listen { proxy: ([127,0,0,1],8080).into(), admin: ([127,0,0,1],8081).into() },
-  otas: Otas { brain_url: "http://localhost:8002".parse().unwrap(), uasam_url: "http://localhost:8000".parse().unwrap(), agent_key: None, agent_key_file: None, session_token: None, project_id: None, project_domain: None },
-  tls: Tls { ca_dir: folder.join("ca"), origin_ca_file: None, passthrough: vec![] },
-  proxy: Proxy { via: false, connect_timeout: Duration::from_secs(10), shutdown_grace: Duration::from_secs(10) },
-  capture: Capture { body_head_bytes: 262144, body_tail_bytes: 65536, memory_bytes: 32<<20 },
-  event: Event { error_from_status: 400, properties: BTreeMap::new() },
-  store: Store { path: folder.join("otas-proxy.db") },
-  delivery: Delivery { max_in_flight: 4, attempt_timeout: Duration::from_secs(30), backoff_min: Duration::from_millis(500), backoff_max: Duration::from_secs(60), drain_timeout: Duration::from_secs(30) } } } }
+#[cfg(test)]
+mod tests;

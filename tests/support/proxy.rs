@@ -35,7 +35,7 @@ impl TestProxy {
     /// With defaults, free ports and a folder of its own.
     pub fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut config = Config::defaults(folder.path());
+        let mut config = Config::defaults(folder.path()).unwrap();
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         (config.listen.proxy, config.listen.admin) = (any, any);
         config.proxy.shutdown_grace = Duration::from_secs(5);

@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> Done {
 
 async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let origin = origin::start(folder).await?;
-    let app = App::start(configuration(folder, &origin), meta::of_this_process(&["demo".to_owned()], &[])).await?;
+    let app = App::start(configuration(folder, &origin)?, meta::of_this_process(&["demo".to_owned()], &[])).await?;
     println!("origin     https://localhost:{}", origin.port);
     println!("proxy      http://{}", app.proxy_addr);
     if let Some(collector) = &app.collector {
@@ -65,13 +65,13 @@ async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sy
     Ok(())
 }
 
-fn configuration(folder: &Path, origin: &origin::DemoOrigin) -> Config {
+fn configuration(folder: &Path, origin: &origin::DemoOrigin) -> Result<Config, url::ParseError> {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-    let mut config = Config::defaults(folder);
+    let mut config = Config::defaults(folder)?;
     (config.listen.proxy, config.listen.admin) = (any, any);
     config.tls.origin_ca_file = Some(origin.ca_file.clone());
     config.event.properties = BTreeMap::from([("demo".to_owned(), "true".to_owned())]);
-    config
+    Ok(config)
 }
 
 fn rows(events: &[EventRow]) -> Vec<Vec<String>> {

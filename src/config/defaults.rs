@@ -1,0 +1,48 @@
+//! What holds where nothing is set.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::types::{Capture, Config, Delivery, Event, Listen, Otas, Proxy, Store, Tls};
+
+/// The defaults, with our own files under `data` (a folder of ours alone).
+///
+/// # Errors
+/// Only if a default URL were malformed, which a test rules out.
+pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
+    Ok(Config {
+        listen: Listen {
+            proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+        },
+        otas: Otas {
+            brain_url: Url::parse("http://localhost:8002")?,
+            uasam_url: Url::parse("http://localhost:8000")?,
+            agent_key: None,
+            agent_key_file: None,
+            session_token: None,
+            project_id: None,
+            project_domain: None,
+        },
+        tls: Tls { ca_dir: data.join("ca"), origin_ca_file: None, passthrough: Vec::new() },
+        proxy: Proxy {
+            via: false,
+            connect_timeout: Duration::from_millis(10_000),
+            shutdown_grace: Duration::from_millis(10_000),
+        },
+        capture: Capture { body_head_bytes: 262_144, body_tail_bytes: 65_536, memory_bytes: 33_554_432 },
+        event: Event { error_from_status: 400, properties: BTreeMap::new() },
+        store: Store { path: data.join("otas-proxy.db") },
+        delivery: Delivery {
+            max_in_flight: 4,
+            attempt_timeout: Duration::from_millis(30_000),
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_millis(60_000),
+            drain_timeout: Duration::from_millis(30_000),
+        },
+    })
+}

@@ -1,0 +1,233 @@
+//! From what a layer holds to a typed value, or to a sentence saying what was expected.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::net::SocketAddr;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::DeValue;
+use url::Url;
+use uuid::Uuid;
+
+use super::hosts;
+use crate::secret::Secret;
+
+/// A value as its layer holds it.
+pub(super) struct Given<'a> {
+    pub(super) value: Value<'a>,
+    /// What a relative path resolves against.
+    pub(super) base: &'a Path,
+}
+
+/// The forms that layers hold values in.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    /// In the settings file, with its place.
+    Toml(&'a Spanned<DeValue<'a>>),
+    /// In a variable or after a flag.
+    Text(&'a OsStr),
+    /// After a flag that may be repeated.
+    List(&'a [String]),
+}
+
+/// Why a value cannot be used, without repeating any text of it: it may be a secret in the wrong place.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) message: String,
+    /// The part at fault, as bytes of the file. `None`: all of the value.
+    pub(super) span: Option<Range<usize>>,
+    /// The key at fault inside a table.
+    pub(super) entry: Option<String>,
+}
+
+const ADDRESS: &str = "an IP address and a port such as `127.0.0.1:8080`";
+const URL: &str = "an http or https URL such as `http://localhost:8002`";
+const UUID: &str = "a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`";
+const PATH: &str = "a path";
+const SECRET: &str = "a key or token";
+const HOSTS: &str = "a list of host names such as `[\"api.example.com\", \"*.example.org\"]`";
+const SWITCH: &str = "true or false";
+const TEXTS: &str = "a table of names and texts such as `team = \"search\"`";
+
+impl Given<'_> {
+    /// A socket address; no name is looked up.
+    pub(super) fn address(&self) -> Result<SocketAddr, Refused> {
+        let text = self.text(ADDRESS)?;
+        text.parse().map_err(|_| {
+            let port_missing = text.parse::<std::net::IpAddr>().is_ok();
+            bad(ADDRESS, if port_missing { "the port is missing" } else { "it is not one" })
+        })
+    }
+
+    /// An http or https URL of a service: a base that paths can be added to, without credentials.
+    pub(super) fn url(&self) -> Result<Url, Refused> {
+        let url = Url::parse(self.text(URL)?).map_err(|error| {
+            bad(
+                URL,
+                match error {
+                    url::ParseError::RelativeUrlWithoutBase => "it does not begin with http:// or https://",
+                    url::ParseError::EmptyHost => "it has no host",
+                    url::ParseError::InvalidPort => "its port is not a number from 0 to 65535",
+                    _ => "its host is not valid",
+                },
+            )
+        })?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(bad(URL, "it does not begin with http:// or https://"));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(bad(URL, "it must not hold a user name or a password"));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(bad(URL, "it must end before any `?` or `#`"));
+        }
+        Ok(url)
+    }
+
+    /// A UUID in its usual form: hyphens, lower case.
+    pub(super) fn uuid(&self) -> Result<String, Refused> {
+        Uuid::parse_str(self.text(UUID)?).map(|id| id.to_string()).map_err(|_| bad(UUID, "it is not one"))
+    }
+
+    /// A path, relative ones resolved.
+    pub(super) fn path(&self) -> Result<PathBuf, Refused> {
+        let path = match self.value {
+            Value::Text(text) => Path::new(text),
+            Value::Toml(_) | Value::List(_) => Path::new(self.text(PATH)?),
+        };
+        if path.as_os_str().is_empty() {
+            return Err(bad(PATH, "it is empty"));
+        }
+        // Through its components, so that no `/./` is left inside.
+        Ok(self.base.join(path).components().collect())
+    }
+
+    /// A key or token.
+    pub(super) fn secret(&self) -> Result<Secret, Refused> {
+        secret(self.text(SECRET)?).map_err(|reason| bad(SECRET, reason))
+    }
+
+    /// True or false.
+    pub(super) fn switch(&self) -> Result<bool, Refused> {
+        match self.value {
+            Value::Toml(value) => value.get_ref().as_bool().ok_or_else(|| self.wrong_type(SWITCH)),
+            Value::Text(_) | Value::List(_) => Err(self.wrong_type(SWITCH)),
+        }
+    }
+
+    /// A whole number in a range.
+    pub(super) fn number<T: TryFrom<i64>>(&self, range: RangeInclusive<i64>) -> Result<T, Refused> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(&expected)) };
+        let Some(integer) = value.get_ref().as_integer() else { return Err(self.wrong_type(&expected)) };
+        i64::from_str_radix(integer.as_str(), integer.radix())
+            .ok()
+            .filter(|number| range.contains(number))
+            .and_then(|number| T::try_from(number).ok())
+            .ok_or_else(|| bad(&expected, "it is outside of that"))
+    }
+
+    /// Milliseconds in a range.
+    pub(super) fn duration(&self, range_ms: RangeInclusive<i64>) -> Result<Duration, Refused> {
+        self.number(range_ms).map(Duration::from_millis)
+    }
+
+    /// Host names, in the form that hosts are compared in.
+    pub(super) fn hosts(&self) -> Result<Vec<String>, Refused> {
+        let refused = |reason| bad("an exact host name or `*.` and a name", reason);
+        match self.value {
+            Value::List(texts) => texts.iter().map(|text| hosts::pattern(text).map_err(refused)).collect(),
+            Value::Text(_) => Err(self.wrong_type(HOSTS)),
+            Value::Toml(value) => {
+                let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(HOSTS))?;
+                let host = |item: &Spanned<DeValue<'_>>| {
+                    let text = item.get_ref().as_str().ok_or_else(|| Refused {
+                        message: format!("expected {HOSTS}, found {} in it", toml_type(item.get_ref())),
+                        span: Some(item.span()),
+                        entry: None,
+                    })?;
+                    hosts::pattern(text).map_err(|reason| Refused { span: Some(item.span()), ..refused(reason) })
+                };
+                items.iter().map(host).collect()
+            }
+        }
+    }
+
+    /// A table of texts.
+    pub(super) fn texts(&self) -> Result<BTreeMap<String, String>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(TEXTS)) };
+        let table = value.get_ref().as_table().ok_or_else(|| self.wrong_type(TEXTS))?;
+        let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            match value.get_ref().as_str() {
+                Some(text) => Ok((name.clone().into_owned(), text.to_owned())),
+                None => Err(Refused {
+                    message: format!("expected a text in quotes, found {}", toml_type(value.get_ref())),
+                    span: Some(value.span()),
+                    entry: Some(name.clone().into_owned()),
+                }),
+            }
+        };
+        table.iter().map(entry).collect()
+    }
+
+    fn text(&self, expected: &str) -> Result<&str, Refused> {
+        let text = match self.value {
+            Value::Toml(value) => value.get_ref().as_str(),
+            Value::Text(text) => match text.to_str() {
+                Some(text) => Some(text),
+                None => return Err(bad(expected, "it is not valid UTF-8")),
+            },
+            Value::List(_) => None,
+        };
+        match text {
+            Some("") => Err(bad(expected, "it is empty (to leave it unset, leave it out)")),
+            Some(text) => Ok(text),
+            None => Err(self.wrong_type(expected)),
+        }
+    }
+
+    fn wrong_type(&self, expected: &str) -> Refused {
+        let found = match self.value {
+            Value::Toml(value) => toml_type(value.get_ref()),
+            Value::Text(_) => "a text",
+            Value::List(_) => "a list",
+        };
+        Refused { message: format!("expected {expected}, found {found}"), span: None, entry: None }
+    }
+}
+
+/// Checks that a key or token can travel in an HTTP header; white space around it is not part of it.
+///
+/// # Errors
+/// Why not, without repeating it.
+pub(super) fn secret(text: &str) -> Result<Secret, &'static str> {
+    let text = text.trim();
+    if text.is_empty() {
+        Err("it is empty")
+    } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err("it holds a space, a line break or another character that no key or token has")
+    } else {
+        Ok(Secret::new(text))
+    }
+}
+
+/// What a TOML value is, with its article.
+pub(super) fn toml_type(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn bad(expected: &str, reason: &str) -> Refused {
+    Refused { message: format!("expected {expected}: {reason}"), span: None, entry: None }
+}

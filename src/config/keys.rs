@@ -1,0 +1,244 @@
+//! The one table of everything that can be set.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use url::Url;
+
+use super::flags::Flags;
+use super::given::{Given, Refused, Value};
+use super::types::Config;
+use crate::secret::Secret;
+
+/// One setting.
+pub(super) struct Key {
+    /// Section and name, joined by a dot, as in the settings file.
+    pub(super) name: &'static str,
+    /// The environment variable that sets it, if one does.
+    pub(super) variable: Option<&'static str>,
+    /// The flag that sets it, if one does.
+    pub(super) flag: Option<Flag>,
+    /// Checks a given value and puts it into the settings.
+    pub(super) set: fn(&mut Config, &Given<'_>) -> Result<(), Refused>,
+    /// The value in force as text, secrets masked. `None`: not set.
+    pub(super) show: fn(&Config) -> Option<String>,
+}
+
+/// A command-line flag.
+pub(super) struct Flag {
+    /// With its dashes.
+    pub(super) name: &'static str,
+    /// What it was given, if it was.
+    pub(super) value: fn(&Flags) -> Option<Value<'_>>,
+}
+
+pub(super) const AGENT_KEY: &str = "otas.agent_key";
+pub(super) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
+pub(super) const SESSION_TOKEN: &str = "otas.session_token";
+pub(super) const LISTEN_PROXY: &str = "listen.proxy";
+pub(super) const LISTEN_ADMIN: &str = "listen.admin";
+pub(super) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";
+pub(super) const BACKOFF_MAX: &str = "delivery.backoff_max_ms";
+pub(super) const CA_DIR: &str = "tls.ca_dir";
+pub(super) const STORE_PATH: &str = "store.path";
+
+/// The longest any wait can be set to: a day.
+const LONGEST_MS: i64 = 86_400_000;
+/// The most that can be kept of one end of a body: 1 GiB.
+const BODY_BYTES: i64 = 1 << 30;
+/// The most memory that bodies can be given: 1 TiB.
+const MEMORY_BYTES: i64 = 1 << 40;
+
+/// Every setting, in the order of `proxy.toml`.
+pub(super) static KEYS: &[Key] = &[
+    Key::new(LISTEN_PROXY, |c, g| put(&mut c.listen.proxy, g.address()), |c| Some(c.listen.proxy.to_string()))
+        .flag("--listen-proxy", |f| text(&f.listen_proxy)),
+    Key::new(LISTEN_ADMIN, |c, g| put(&mut c.listen.admin, g.address()), |c| Some(c.listen.admin.to_string()))
+        .flag("--listen-admin", |f| text(&f.listen_admin)),
+    Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
+        .variable("OTAS_BRAIN_URL")
+        .flag("--brain-url", |f| text(&f.brain_url)),
+    Key::new("otas.uasam_url", |c, g| put(&mut c.otas.uasam_url, g.url()), |c| Some(url(&c.otas.uasam_url)))
+        .variable("OTAS_UASAM_URL")
+        .flag("--uasam-url", |f| text(&f.uasam_url)),
+    // A key and a key file mean the same thing: the one set in a higher layer replaces the other below.
+    Key::new(
+        AGENT_KEY,
+        |c, g| {
+            c.otas.agent_key = Some(g.secret()?);
+            c.otas.agent_key_file = None;
+            Ok(())
+        },
+        |c| c.otas.agent_key.as_ref().map(Secret::masked),
+    )
+    .variable("OTAS_AGENT_KEY"),
+    Key::new(
+        AGENT_KEY_FILE,
+        |c, g| {
+            c.otas.agent_key_file = Some(g.path()?);
+            c.otas.agent_key = None;
+            Ok(())
+        },
+        |c| c.otas.agent_key_file.as_deref().map(path),
+    )
+    .flag("--agent-key-file", |f| file(&f.agent_key_file)),
+    Key::new(
+        SESSION_TOKEN,
+        |c, g| put(&mut c.otas.session_token, g.secret().map(Some)),
+        |c| c.otas.session_token.as_ref().map(Secret::masked),
+    )
+    .variable("OTAS_SESSION_TOKEN"),
+    Key::new(
+        "otas.project_id",
+        |c, g| put(&mut c.otas.project_id, g.uuid().map(Some)),
+        |c| c.otas.project_id.clone(),
+    )
+    .variable("OTAS_PROJECT_ID")
+    .flag("--project-id", |f| text(&f.project_id)),
+    Key::new(
+        "otas.project_domain",
+        |c, g| put(&mut c.otas.project_domain, g.url().map(Some)),
+        |c| c.otas.project_domain.as_ref().map(url),
+    )
+    .variable("OTAS_PROJECT_DOMAIN")
+    .flag("--project-domain", |f| text(&f.project_domain)),
+    Key::new(CA_DIR, |c, g| put(&mut c.tls.ca_dir, g.path()), |c| Some(path(&c.tls.ca_dir)))
+        .flag("--ca-dir", |f| file(&f.ca_dir)),
+    Key::new(
+        "tls.origin_ca_file",
+        |c, g| put(&mut c.tls.origin_ca_file, g.path().map(Some)),
+        |c| c.tls.origin_ca_file.as_deref().map(path),
+    )
+    .flag("--origin-ca-file", |f| file(&f.origin_ca_file)),
+    Key::new(
+        "tls.passthrough",
+        |c, g| put(&mut c.tls.passthrough, g.hosts()),
+        |c| Some(format!("{:?}", c.tls.passthrough)),
+    )
+    .flag("--passthrough", |f| (!f.passthrough.is_empty()).then_some(Value::List(&f.passthrough))),
+    Key::new("proxy.via", |c, g| put(&mut c.proxy.via, g.switch()), |c| Some(c.proxy.via.to_string())),
+    Key::new(
+        "proxy.connect_timeout_ms",
+        |c, g| put(&mut c.proxy.connect_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.connect_timeout)),
+    ),
+    Key::new(
+        "proxy.shutdown_grace_ms",
+        |c, g| put(&mut c.proxy.shutdown_grace, g.duration(0..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.shutdown_grace)),
+    ),
+    Key::new(
+        "capture.body_head_bytes",
+        |c, g| put(&mut c.capture.body_head_bytes, g.number(0..=BODY_BYTES)),
+        |c| Some(c.capture.body_head_bytes.to_string()),
+    ),
+    Key::new(
+        "capture.body_tail_bytes",
+        |c, g| put(&mut c.capture.body_tail_bytes, g.number(0..=BODY_BYTES)),
+        |c| Some(c.capture.body_tail_bytes.to_string()),
+    ),
+    Key::new(
+        "capture.memory_bytes",
+        |c, g| put(&mut c.capture.memory_bytes, g.number(0..=MEMORY_BYTES)),
+        |c| Some(c.capture.memory_bytes.to_string()),
+    ),
+    Key::new(
+        "event.error_from_status",
+        |c, g| put(&mut c.event.error_from_status, g.number(0..=999)),
+        |c| Some(c.event.error_from_status.to_string()),
+    ),
+    Key::new(
+        "event.properties",
+        |c, g| put(&mut c.event.properties, g.texts()),
+        |c| Some(format!("{:?}", c.event.properties)),
+    ),
+    Key::new(STORE_PATH, |c, g| put(&mut c.store.path, g.path()), |c| Some(path(&c.store.path)))
+        .flag("--store-path", |f| file(&f.store_path)),
+    Key::new(
+        "delivery.max_in_flight",
+        |c, g| put(&mut c.delivery.max_in_flight, g.number(1..=64)),
+        |c| Some(c.delivery.max_in_flight.to_string()),
+    ),
+    Key::new(
+        "delivery.attempt_timeout_ms",
+        |c, g| put(&mut c.delivery.attempt_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.delivery.attempt_timeout)),
+    ),
+    Key::new(
+        BACKOFF_MIN,
+        |c, g| put(&mut c.delivery.backoff_min, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.delivery.backoff_min)),
+    ),
+    Key::new(
+        BACKOFF_MAX,
+        |c, g| put(&mut c.delivery.backoff_max, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.delivery.backoff_max)),
+    ),
+    Key::new(
+        "delivery.drain_timeout_ms",
+        |c, g| put(&mut c.delivery.drain_timeout, g.duration(0..=LONGEST_MS)),
+        |c| Some(ms(c.delivery.drain_timeout)),
+    ),
+];
+
+/// The setting of that name.
+pub(super) fn find(name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == name)
+}
+
+/// All dotted names.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEYS.iter().map(|key| key.name)
+}
+
+/// The sections that settings stand in, each once for each of its settings.
+pub(super) fn sections() -> impl Iterator<Item = &'static str> {
+    names().filter_map(|name| name.split_once('.')).map(|(section, _)| section)
+}
+
+impl Key {
+    const fn new(
+        name: &'static str,
+        set: fn(&mut Config, &Given<'_>) -> Result<(), Refused>,
+        show: fn(&Config) -> Option<String>,
+    ) -> Self {
+        Self { name, variable: None, flag: None, set, show }
+    }
+
+    const fn variable(mut self, name: &'static str) -> Self {
+        self.variable = Some(name);
+        self
+    }
+
+    const fn flag(mut self, name: &'static str, value: fn(&Flags) -> Option<Value<'_>>) -> Self {
+        self.flag = Some(Flag { name, value });
+        self
+    }
+}
+
+fn put<T>(field: &mut T, value: Result<T, Refused>) -> Result<(), Refused> {
+    *field = value?;
+    Ok(())
+}
+
+fn text(flag: &Option<String>) -> Option<Value<'_>> {
+    flag.as_deref().map(|text| Value::Text(OsStr::new(text)))
+}
+
+fn file(flag: &Option<PathBuf>) -> Option<Value<'_>> {
+    flag.as_deref().map(|path| Value::Text(path.as_os_str()))
+}
+
+/// As people write a base URL: without the slash that the `url` crate adds.
+fn url(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}

@@ -1,0 +1,123 @@
+//! The validated settings: plain typed fields that the rest of the program reads.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// The validated settings that the rest of the program reads.
+#[derive(Clone)]
+pub struct Config {
+    /// Where we listen.
+    pub listen: Listen,
+    /// The service that events go to.
+    pub otas: Otas,
+    /// Certificates, ours and the origins'.
+    pub tls: Tls,
+    /// How calls are forwarded.
+    pub proxy: Proxy,
+    /// How much of each body is kept.
+    pub capture: Capture,
+    /// How an event is made of an exchange.
+    pub event: Event,
+    /// Where events wait.
+    pub store: Store,
+    /// How events are sent.
+    pub delivery: Delivery,
+}
+
+/// `[listen]`
+#[derive(Clone)]
+pub struct Listen {
+    /// The proxy port. Port 0: any free one, printed.
+    pub proxy: SocketAddr,
+    /// The admin port (health).
+    pub admin: SocketAddr,
+}
+
+/// `[otas]`
+#[derive(Clone)]
+pub struct Otas {
+    /// Brain: where events are posted.
+    pub brain_url: Url,
+    /// UASAM: where sessions are opened and keys checked.
+    pub uasam_url: Url,
+    /// The agent key, given directly or read from `agent_key_file`. `None`: the embedded collector is used.
+    pub agent_key: Option<Secret>,
+    /// The file that the key was read from.
+    pub agent_key_file: Option<PathBuf>,
+    /// A session token to use instead of opening a session.
+    pub session_token: Option<Secret>,
+    /// The project's UUID. `None`: learnt from the key.
+    pub project_id: Option<String>,
+    /// The project's own base URL.
+    pub project_domain: Option<Url>,
+}
+
+/// `[tls]`
+#[derive(Clone)]
+pub struct Tls {
+    /// Where our CA lives (0700).
+    pub ca_dir: PathBuf,
+    /// Extra roots (PEM) that origins are verified against, beside the system's.
+    pub origin_ca_file: Option<PathBuf>,
+    /// Hosts that are relayed blind: exact names or `*.example.com`, lower case.
+    pub passthrough: Vec<String>,
+}
+
+/// `[proxy]`
+#[derive(Clone)]
+pub struct Proxy {
+    /// Add `Via` (RFC 9110 7.6.3). Off: it changes what origins answer.
+    pub via: bool,
+    /// Limit for resolving, connecting and the TLS handshake together.
+    pub connect_timeout: Duration,
+    /// How long exchanges may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+}
+
+/// `[capture]`
+#[derive(Clone, Copy)]
+pub struct Capture {
+    /// First bytes kept of each body.
+    pub body_head_bytes: usize,
+    /// Last bytes kept of each body.
+    pub body_tail_bytes: usize,
+    /// Bytes of bodies that all exchanges together may hold in memory; past it bodies are cut, and say so.
+    pub memory_bytes: usize,
+}
+
+/// `[event]`
+#[derive(Clone)]
+pub struct Event {
+    /// Status codes from here on set `error` to `http_<code>`. 0: never.
+    pub error_from_status: u16,
+    /// Added to every event's `custom_properties`.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// `[store]`
+#[derive(Clone)]
+pub struct Store {
+    /// The SQLite file.
+    pub path: PathBuf,
+}
+
+/// `[delivery]`
+#[derive(Clone)]
+pub struct Delivery {
+    /// Posts under way at once.
+    pub max_in_flight: usize,
+    /// Limit for one post.
+    pub attempt_timeout: Duration,
+    /// First back-off after a failure.
+    pub backoff_min: Duration,
+    /// Longest back-off.
+    pub backoff_max: Duration,
+    /// How long `run` and a stopping `serve` wait for what is stored to be delivered.
+    pub drain_timeout: Duration,
+}
