@@ -51,12 +51,12 @@ impl ContentType {
 
 /// The value of `; name=value` or `; name="value"` in a header value such as `Content-Type` or `Content-Disposition`.
 pub(super) fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
-    let mut rest = value;
-    while let Some(at) = rest.find(';') {
-        rest = rest[at + 1..].trim_start();
-        let Some((key, after)) = rest.split_once('=') else { continue };
-        // A `;` before the `=` belongs to a parameter without a value.
-        if key.contains(';') {
+    let mut rest = value.split_once(';').map_or("", |(_, parameters)| parameters);
+    while let Some(at) = rest.find(['=', ';']) {
+        let (key, after) = (&rest[..at], &rest[at + 1..]);
+        // A `;` before any `=`: a parameter without a value.
+        if rest.as_bytes()[at] == b';' {
+            rest = after;
             continue;
         }
         let after = after.trim_start();
@@ -70,7 +70,7 @@ pub(super) fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> 
         if key.trim().eq_ignore_ascii_case(name) {
             return Some(found);
         }
-        rest = next;
+        rest = next.split_once(';').map_or("", |(_, parameters)| parameters);
     }
     None
 }
@@ -155,5 +155,8 @@ mod tests {
         assert_eq!(charset("text/html; q=\";charset=x\"; Charset=\"UTF-16LE\""), Some("UTF-16LE"));
         assert_eq!(charset("text/html; charset=nonsense"), None);
         assert_eq!(charset("text/html;;;"), None);
+        assert_eq!(charset("text/html;;flag; charset=utf-8"), Some("UTF-8"));
+        assert_eq!(charset("text/html; charset"), None);
+        assert_eq!(charset(&";".repeat(1 << 20)), None);
     }
 }

@@ -26,7 +26,7 @@ pub(super) const METHOD_MAX_CHARS: usize = 20;
 /// The longest content type, in characters (contract).
 pub(super) const CONTENT_TYPE_MAX_CHARS: usize = 255;
 
-/// Bytes of one side's header fields as JSON. As a string inside the event they take at most twice that.
+/// Bytes of one side's header fields, as a JSON string that holds JSON.
 pub(super) const HEADERS_MAX_BYTES: usize = 64 * 1024;
 
 /// Bytes of one side's trailer fields.

@@ -13,6 +13,9 @@ use super::redact;
 /// How long a single value may be: tried in turn until all fields fit, so the largest values are cut first.
 const VALUE_STEPS_BYTES: [usize; 3] = [16 * 1024, 1024, 128];
 
+/// What stands around a name or a value at most: a comma, two quotes (two bytes each in a string), a colon or brackets.
+const AROUND_BYTES: usize = 8;
+
 /// Kept free for the member that says how many fields are left out.
 const NOTE_BYTES: usize = 64;
 
@@ -54,7 +57,7 @@ fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize,
     // The map yields all values of a name one after the other.
     let mut fields = headers.iter().peekable();
     while let Some((name, value)) = fields.next() {
-        if json.len() + name.as_str().len() + 2 * CUT.len() + 8 > limit {
+        if json.len() + name.as_str().len() + CUT.len() + 2 * AROUND_BYTES > limit {
             written.left_out += 1;
             while next_of(&mut fields, name).is_some() {
                 written.left_out += 1;
@@ -68,7 +71,7 @@ fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize,
         }
         let mut next = Some(value);
         while let Some(value) = next {
-            let room = limit.saturating_sub(json.len() + 8);
+            let room = limit.saturating_sub(json.len() + AROUND_BYTES);
             if room < CUT.len() {
                 written.left_out += 1;
             } else {

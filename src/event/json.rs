@@ -1,9 +1,22 @@
 //! Writing JSON by hand, straight into bytes. Every string of an event passes through [`escape`], so what OTAS's
 //! database refuses cannot be written at all: U+0000 becomes U+FFFD, and no `\uD8xx` escape is ever produced.
 
+use std::net::{IpAddr, SocketAddr};
+
 /// A JSON object under construction. Members are written in call order; commas are set by looking back one byte.
 pub(super) struct Json {
     out: Vec<u8>,
+    place: Place,
+}
+
+/// Where what is written stands. OTAS wants header fields as a string that is itself JSON; writing that in one pass, with
+/// escapes for both levels, saves a copy on every event.
+#[derive(Clone, Copy)]
+enum Place {
+    /// In the event itself.
+    Outside,
+    /// In a string of the event.
+    InString,
 }
 
 impl Json {
@@ -11,7 +24,7 @@ impl Json {
     pub(super) fn object(capacity: usize) -> Self {
         let mut out = Vec::with_capacity(capacity);
         out.push(b'{');
-        Self { out }
+        Self { out, place: Place::Outside }
     }
 
     /// Closes the outermost object and hands over its bytes.
@@ -33,9 +46,10 @@ impl Json {
     /// Starts a member. `key` needs no escaping.
     pub(super) fn key(&mut self, key: &str) {
         self.comma();
-        self.out.push(b'"');
+        self.quote();
         self.out.extend_from_slice(key.as_bytes());
-        self.out.extend_from_slice(b"\":");
+        self.quote();
+        self.out.push(b':');
     }
 
     /// Starts a member whose name came from outside: escaped, at most `max` bytes of it.
@@ -61,52 +75,66 @@ impl Json {
     /// already.
     pub(super) fn beginning(&mut self, key: &str, value: &str, max: usize, mark: &str) {
         self.key(key);
-        self.out.push(b'"');
-        escape(&mut self.out, value.as_bytes(), max.saturating_sub(mark.len()));
+        self.quote();
+        self.escape(value.as_bytes(), max.saturating_sub(mark.len()));
         self.out.extend_from_slice(mark.as_bytes());
-        self.out.push(b'"');
+        self.quote();
     }
 
     /// A string value (an element, or a value after a key) of at most `max` bytes once escaped. True if it was cut.
+    /// `mark` needs no escaping.
     pub(super) fn text(&mut self, value: &str, max: usize, mark: &str) -> bool {
-        self.out.push(b'"');
+        self.quote();
         let start = self.out.len();
-        let cut = escape(&mut self.out, value.as_bytes(), max) < value.len();
+        let cut = self.escape(value.as_bytes(), max) < value.len();
         if cut {
             self.out.truncate(start);
-            escape(&mut self.out, value.as_bytes(), max.saturating_sub(mark.len()));
+            self.escape(value.as_bytes(), max.saturating_sub(mark.len()));
             self.out.extend_from_slice(mark.as_bytes());
         }
-        self.out.push(b'"');
+        self.quote();
         cut
     }
 
     /// A member that is a string made of several texts, one after the other, unlimited.
     pub(super) fn joined(&mut self, key: &str, texts: [&str; 3]) {
         self.key(key);
-        self.out.push(b'"');
+        self.quote();
         for text in texts {
-            escape(&mut self.out, text.as_bytes(), usize::MAX);
+            self.escape(text.as_bytes(), usize::MAX);
         }
-        self.out.push(b'"');
+        self.quote();
     }
 
-    /// A member that is a string whose text is itself JSON.
+    /// A member that is a string whose text is JSON that was written before.
     pub(super) fn string_of_json(&mut self, key: &str, inner: &[u8]) {
         self.key(key);
-        self.out.push(b'"');
-        escape(&mut self.out, inner, usize::MAX);
-        self.out.push(b'"');
+        self.quote();
+        self.escape(inner, usize::MAX);
+        self.quote();
+    }
+
+    /// Opens a member that is a string whose text is a JSON object. Until [`Json::close_string`], members go into that.
+    pub(super) fn open_string(&mut self, key: &str) {
+        self.key(key);
+        self.out.extend_from_slice(b"\"{");
+        self.place = Place::InString;
+    }
+
+    /// Closes what [`Json::open_string`] opened.
+    pub(super) fn close_string(&mut self) {
+        self.out.extend_from_slice(b"}\"");
+        self.place = Place::Outside;
     }
 
     /// A member that is a whole number.
     pub(super) fn number(&mut self, key: &str, value: u64) {
         self.key(key);
-        digits(&mut self.out, u128::from(value));
+        digits(&mut self.out, value);
     }
 
     /// A member with two decimals, given in hundredths.
-    pub(super) fn hundredths(&mut self, key: &str, value: u128) {
+    pub(super) fn hundredths(&mut self, key: &str, value: u64) {
         self.key(key);
         digits(&mut self.out, value / 100);
         let rest = (value % 100) as u8;
@@ -123,6 +151,22 @@ impl Json {
     pub(super) fn null(&mut self, key: &str) {
         self.key(key);
         self.out.extend_from_slice(b"null");
+    }
+
+    /// A member that is an IP address.
+    pub(super) fn ip(&mut self, key: &str, ip: IpAddr) {
+        self.key(key);
+        self.quote();
+        address(&mut self.out, ip, None);
+        self.quote();
+    }
+
+    /// A member that is an IP address and a port.
+    pub(super) fn socket(&mut self, key: &str, socket: SocketAddr) {
+        self.key(key);
+        self.quote();
+        address(&mut self.out, socket.ip(), Some(socket.port()));
+        self.quote();
     }
 
     /// Opens a member that is an object.
@@ -152,6 +196,20 @@ impl Json {
             self.out.push(b',');
         }
     }
+
+    fn quote(&mut self) {
+        match self.place {
+            Place::Outside => self.out.push(b'"'),
+            Place::InString => self.out.extend_from_slice(b"\\\""),
+        }
+    }
+
+    fn escape(&mut self, bytes: &[u8], max: usize) -> usize {
+        match self.place {
+            Place::Outside => escape_with(&mut self.out, bytes, max, sequence),
+            Place::InString => escape_with(&mut self.out, bytes, max, sequence_in_string),
+        }
+    }
 }
 
 /// How many bytes `text` takes once escaped.
@@ -163,7 +221,7 @@ pub(super) fn escaped_len(text: &str) -> usize {
         at += run;
         len += run;
         let Some(&byte) = bytes.get(at) else { return len };
-        len += sequence(&byte).len();
+        len += sequence(byte).len();
         at += 1;
     }
 }
@@ -171,6 +229,10 @@ pub(super) fn escaped_len(text: &str) -> usize {
 /// Appends `bytes` (valid UTF-8), escaped, as far as they fit into `max` bytes without splitting a character, and says how
 /// many were taken.
 pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> usize {
+    escape_with(out, bytes, max, sequence)
+}
+
+fn escape_with(out: &mut Vec<u8>, bytes: &[u8], max: usize, sequence: impl Fn(u8) -> &'static [u8]) -> usize {
     let (mut at, mut room) = (0, max);
     loop {
         let run = clean_run(&bytes[at..]);
@@ -182,7 +244,7 @@ pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> usize {
         out.extend_from_slice(&bytes[at..at + run]);
         at += run;
         room -= run;
-        let Some(byte) = bytes.get(at) else { return at };
+        let Some(&byte) = bytes.get(at) else { return at };
         let sequence = sequence(byte);
         if sequence.len() > room {
             return at;
@@ -224,7 +286,7 @@ fn special_bytes(word: u64) -> u64 {
 }
 
 /// What a byte that needs it is written as. NUL cannot be stored, escaped or not, so it becomes U+FFFD.
-fn sequence(byte: &u8) -> &'static [u8] {
+fn sequence(byte: u8) -> &'static [u8] {
     match byte {
         0 => "\u{FFFD}".as_bytes(),
         b'"' => b"\\\"",
@@ -232,23 +294,57 @@ fn sequence(byte: &u8) -> &'static [u8] {
         b'\n' => b"\\n",
         b'\r' => b"\\r",
         b'\t' => b"\\t",
+        byte => &CONTROLS[usize::from(byte & 0x1F)][1..],
+    }
+}
+
+/// The same, escaped once more.
+fn sequence_in_string(byte: u8) -> &'static [u8] {
+    match byte {
+        0 => "\u{FFFD}".as_bytes(),
+        b'"' => b"\\\\\\\"",
+        b'\\' => b"\\\\\\\\",
+        b'\n' => b"\\\\n",
+        b'\r' => b"\\\\r",
+        b'\t' => b"\\\\t",
         byte => &CONTROLS[usize::from(byte & 0x1F)],
     }
 }
 
-const CONTROLS: [[u8; 6]; 32] = {
-    let mut table = [*b"\\u0000"; 32];
+/// Control characters with two backslashes.
+const CONTROLS: [[u8; 7]; 32] = {
+    let mut table = [*b"\\\\u0000"; 32];
     let mut at = 0;
     while at < 32 {
-        table[at][4] = if at < 16 { b'0' } else { b'1' };
-        table[at][5] = b"0123456789abcdef"[at % 16];
+        table[at][5] = if at < 16 { b'0' } else { b'1' };
+        table[at][6] = b"0123456789abcdef"[at % 16];
         at += 1;
     }
     table
 };
 
-fn digits(out: &mut Vec<u8>, mut value: u128) {
-    let mut buffer = [0; 39];
+/// Nothing in an address needs escaping.
+fn address(out: &mut Vec<u8>, ip: IpAddr, port: Option<u16>) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (index, octet) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                digits(out, u64::from(octet));
+            }
+        }
+        IpAddr::V6(ip) if port.is_some() => out.extend_from_slice(format!("[{ip}]").as_bytes()),
+        IpAddr::V6(ip) => out.extend_from_slice(ip.to_string().as_bytes()),
+    }
+    if let Some(port) = port {
+        out.push(b':');
+        digits(out, u64::from(port));
+    }
+}
+
+fn digits(out: &mut Vec<u8>, mut value: u64) {
+    let mut buffer = [0; 20];
     let mut at = buffer.len();
     loop {
         at -= 1;
@@ -283,6 +379,33 @@ mod tests {
             prop_assert!(out.len() <= max && text.is_char_boundary(taken));
             prop_assert_eq!(out.len(), escaped_len(&text[..taken]));
             prop_assert_eq!(taken == text.len(), escaped_len(&text) <= max);
+        }
+
+        #[test]
+        fn one_pass_writes_what_two_would(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
+            let mut inner = Json::object(0);
+            inner.string("k", &text);
+            let mut two = Json::object(0);
+            two.string_of_json("s", &inner.finish());
+            let mut one = Json::object(0);
+            one.open_string("s");
+            one.string("k", &text);
+            one.close_string();
+            prop_assert_eq!(one.finish(), two.finish());
+        }
+    }
+
+    #[test]
+    fn addresses_are_written_as_std_writes_them() {
+        for text in ["127.0.0.1:50000", "[2001:db8::1]:443"] {
+            let socket: SocketAddr = text.parse().unwrap();
+            let mut json = Json::object(0);
+            json.socket("s", socket);
+            json.ip("i", socket.ip());
+            assert_eq!(
+                String::from_utf8(json.finish()).unwrap(),
+                format!(r#"{{"s":"{text}","i":"{}"}}"#, socket.ip())
+            );
         }
     }
 

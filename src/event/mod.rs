@@ -37,7 +37,7 @@ use uuid::Uuid;
 use self::body::Body;
 use self::json::Json;
 use self::metadata::Cuts;
-use crate::capture::{Exchange, Kind, Outcome};
+use crate::capture::{Captured, Exchange, Kind, Outcome};
 
 /// What an event says beside its exchange.
 pub struct Context<'a> {
@@ -115,18 +115,17 @@ pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
 }
 
 fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) {
-    let request = &exchange.request;
-    match (exchange.kind, &exchange.response) {
-        (Kind::Tunnel, response) => (
-            Body::sealed(request.body.total_bytes),
-            Body::sealed(response.as_ref().map_or(0, |response| response.body.total_bytes)),
-        ),
-        (Kind::Http, Some(response)) => (
-            body::render(&request.body, &request.headers, masked),
-            body::render(&response.body, &response.headers, masked),
-        ),
-        (Kind::Http, None) => (body::render(&request.body, &request.headers, masked), Body::none()),
-    }
+    let mut body = |captured: &'a Captured, headers: &HeaderMap| {
+        // A tunnel that failed has an answer of ours, which is captured like any other.
+        if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
+            Body::sealed(captured.total_bytes)
+        } else {
+            body::render(captured, headers, masked)
+        }
+    };
+    let request = body(&exchange.request.body, &exchange.request.headers);
+    let response = exchange.response.as_ref().map(|response| body(&response.body, &response.headers));
+    (request, response.unwrap_or_else(Body::none))
 }
 
 /// Everything of an event but its JSON.
@@ -182,20 +181,20 @@ fn error_type(exchange: &Exchange, summary: &Event) -> Cow<'static, str> {
 }
 
 fn write_headers(json: &mut Json, exchange: &Exchange, cuts: &mut Cuts, masked: &mut u64) {
-    let mut inner = Json::object(1024);
+    json.open_string("request_headers");
     if !exchange.request.headers.contains_key(HOST) {
         // A request may have none (HTTP/1.0), but a reader has no other place to see whom it was for.
         let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
-        inner.string_within("host", &host, fit::VALUE_MAX_BYTES, fit::CUT);
+        json.string_within("host", &host, fit::VALUE_MAX_BYTES, fit::CUT);
     }
-    cuts.request_headers = headers::write(&mut inner, &exchange.request.headers, fit::HEADERS_MAX_BYTES, masked);
-    json.string_of_json("request_headers", &inner.finish());
+    cuts.request_headers = headers::write(json, &exchange.request.headers, fit::HEADERS_MAX_BYTES, masked);
+    json.close_string();
 
-    let mut inner = Json::object(1024);
+    json.open_string("response_headers");
     if let Some(response) = &exchange.response {
-        cuts.response_headers = headers::write(&mut inner, &response.headers, fit::HEADERS_MAX_BYTES, masked);
+        cuts.response_headers = headers::write(json, &response.headers, fit::HEADERS_MAX_BYTES, masked);
     }
-    json.string_of_json("response_headers", &inner.finish());
+    json.close_string();
 }
 
 fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masked: &mut u64) {

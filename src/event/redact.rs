@@ -25,7 +25,8 @@ pub(super) fn header(name: &str, value: &str, masked: &mut u64) -> Option<String
         Rule::Challenge => challenge(value, masked),
         Rule::Subprotocols => subprotocols(value, masked),
         Rule::Url => urls(value, masked),
-        Rule::Plain if value.contains("://") => urls(value, masked),
+        // The colon first: one byte is found faster than three.
+        Rule::Plain if value.as_bytes().contains(&b':') && value.contains("://") => urls(value, masked),
         Rule::Plain => None,
     }
 }
@@ -54,23 +55,23 @@ enum Rule {
     Url,
 }
 
+/// Asked for every header field of every event, so the last byte decides first: most names end there.
 fn rule(name: &str) -> Rule {
-    match name {
-        "authorization" | "proxy-authorization" => Rule::Credentials,
-        "cookie" => Rule::Cookies,
-        "set-cookie" => Rule::SetCookie,
-        "www-authenticate" | "proxy-authenticate" | "authentication-info" | "proxy-authentication-info" => {
-            Rule::Challenge
-        }
-        "sec-websocket-protocol" => Rule::Subprotocols,
-        "location" | "content-location" | "referer" | "link" | "refresh" => Rule::Url,
-        "api-key" | "x-otas-agent-key" | "ocp-apim-subscription-key" => Rule::Secret,
-        _ if ["-token", "-secret", "-api-key", "-signature", "-authorization"]
-            .iter()
-            .any(|end| name.ends_with(end)) =>
-        {
-            Rule::Secret
-        }
+    let ends = |end: &str| name.ends_with(end);
+    match (name.as_bytes().last(), name) {
+        (Some(b'n'), "authorization" | "proxy-authorization") => Rule::Credentials,
+        (Some(b'n'), "location" | "content-location") => Rule::Url,
+        (Some(b'n'), _) if ends("-token") || ends("-authorization") => Rule::Secret,
+        (Some(b'e'), "cookie") => Rule::Cookies,
+        (Some(b'e'), "set-cookie") => Rule::SetCookie,
+        (Some(b'e'), "www-authenticate" | "proxy-authenticate") => Rule::Challenge,
+        (Some(b'e'), _) if ends("-signature") => Rule::Secret,
+        (Some(b'y'), "api-key" | "x-otas-agent-key" | "ocp-apim-subscription-key") => Rule::Secret,
+        (Some(b'y'), _) if ends("-api-key") => Rule::Secret,
+        (Some(b't'), _) if ends("-secret") => Rule::Secret,
+        (Some(b'o'), "authentication-info" | "proxy-authentication-info") => Rule::Challenge,
+        (Some(b'l'), "sec-websocket-protocol") => Rule::Subprotocols,
+        (Some(b'r'), "referer") | (Some(b'k'), "link") | (Some(b'h'), "refresh") => Rule::Url,
         _ => Rule::Plain,
     }
 }
