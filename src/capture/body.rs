@@ -61,7 +61,7 @@ where
                     if let Some(data) = frame.data_ref() {
                         tap.keeper.see(data);
                     } else if let Some(trailers) = frame.trailers_ref() {
-                        tap.recorder.trailers(tap.side, trailers.clone());
+                        tap.recorder.trailers(tap.side, trailers);
                     }
                 }
                 // A body of known length is not polled again after its last byte.

@@ -2,11 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 use uuid::Uuid;
+
+use super::Fields;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
 pub struct Exchange {
@@ -54,7 +57,7 @@ pub struct Origin {
     /// `http`, `https`, or `tcp` for a tunnel whose content is unknown.
     pub scheme: &'static str,
     /// A DNS name in lower case or an IP literal without brackets.
-    pub host: String,
+    pub host: Arc<str>,
     /// The TCP port.
     pub port: u16,
 }
@@ -87,11 +90,11 @@ pub struct RequestFacts {
     /// The query exactly as received, without `?`. `None` when there was no `?`.
     pub query: Option<String>,
     /// The header fields as received (over HTTP/2 with `:authority` added as `host`).
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// What was kept of the body.
     pub body: Captured,
     /// Trailer fields, if any came.
-    pub trailers: Option<HeaderMap>,
+    pub trailers: Option<Fields>,
 }
 
 /// The response as the agent received it.
@@ -99,11 +102,11 @@ pub struct ResponseFacts {
     /// The status code.
     pub status: StatusCode,
     /// The header fields as received from the origin.
-    pub headers: HeaderMap,
+    pub headers: Fields,
     /// What was kept of the body.
     pub body: Captured,
     /// Trailer fields, if any came.
-    pub trailers: Option<HeaderMap>,
+    pub trailers: Option<Fields>,
 }
 
 /// The bounded copy of one body: its first and its last bytes, its true size, and how it ended.

@@ -2,6 +2,7 @@
 
 mod body;
 mod exchange;
+mod fields;
 mod keeper;
 mod recorder;
 
@@ -9,5 +10,6 @@ pub use body::CapturedBody;
 pub use exchange::{
     BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts,
 };
+pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
 pub use recorder::{Finished, Recorder, Recording, Side, Sink, Upstreamed};

@@ -11,7 +11,7 @@ use http::{HeaderMap, StatusCode, Version};
 use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
-use super::{BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts};
+use super::{BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts};
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
@@ -59,6 +59,7 @@ pub struct Recorder(Arc<InProgress>);
 struct InProgress {
     recording: Arc<Recording>,
     began: Instant,
+    host: Arc<str>,
     state: Mutex<Option<State>>,
 }
 
@@ -101,6 +102,7 @@ impl Recorder {
         version: Version,
         request: RequestFacts,
     ) -> Self {
+        let host = origin.host.clone();
         let exchange = Exchange {
             id: Uuid::now_v7(),
             started_at: SystemTime::now(),
@@ -121,6 +123,7 @@ impl Recorder {
         Self(Arc::new(InProgress {
             recording: recording.clone(),
             began: Instant::now(),
+            host,
             state: Mutex::new(Some(state)),
         }))
     }
@@ -128,6 +131,11 @@ impl Recorder {
     /// What all recorders share.
     pub fn recording(&self) -> &Arc<Recording> {
         &self.0.recording
+    }
+
+    /// Who is called.
+    pub fn host(&self) -> Arc<str> {
+        self.0.host.clone()
     }
 
     /// The request's head goes out now, on this connection.
@@ -144,8 +152,8 @@ impl Recorder {
     }
 
     /// The head of the response that the agent gets. `made_here`: it is ours, because of this failure.
-    pub fn answered(&self, status: StatusCode, headers: HeaderMap, made_here: Option<Failure>) {
-        let now = Instant::now();
+    pub fn answered(&self, status: StatusCode, headers: &HeaderMap, made_here: Option<Failure>) {
+        let (now, headers) = (Instant::now(), Fields::from(headers));
         self.with(|s| {
             s.answered = Some(now);
             s.last_byte = Some(now);
@@ -167,7 +175,8 @@ impl Recorder {
     }
 
     /// Trailer fields passed.
-    pub fn trailers(&self, side: Side, trailers: HeaderMap) {
+    pub fn trailers(&self, side: Side, trailers: &HeaderMap) {
+        let trailers = Fields::from(trailers);
         self.with(|s| match side {
             Side::Request => s.exchange.request.trailers = Some(trailers),
             Side::Response => {

@@ -7,14 +7,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use encoding_rs::Encoding;
-use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::content_type::{ContentType, Family};
 use super::decode::{self, Codings, DecodeEnd};
 use super::json::{Json, escaped_len};
 use super::{fit, form, headers, redact, text};
-use crate::capture::{BodyEnd, Captured};
+use crate::capture::{BodyEnd, Captured, Fields};
 
 /// A body ready to be written.
 pub(super) struct Body<'a> {
@@ -52,8 +51,8 @@ pub(super) enum CodingResult {
 }
 
 /// Renders a captured body by its message's header fields.
-pub(super) fn render<'a>(captured: &'a Captured, headers: &HeaderMap, masked: &mut u64) -> Body<'a> {
-    let content_type = headers.get(CONTENT_TYPE).map(|value| ContentType::parse(&headers::text(value)));
+pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masked: &mut u64) -> Body<'a> {
+    let content_type = headers.get(CONTENT_TYPE.as_str()).map(|value| ContentType::parse(&headers::text(value)));
     let content_type = content_type.unwrap_or_default();
     let omitted = captured.omitted_bytes();
     let raw = contiguous(captured, omitted);
@@ -144,9 +143,9 @@ fn contiguous(captured: &Captured, omitted: u64) -> Cow<'_, [u8]> {
     }
 }
 
-fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &HeaderMap) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
+fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
     let name = || {
-        let mut names = headers.get_all(CONTENT_ENCODING).iter().map(headers::text);
+        let mut names = headers.get_all(CONTENT_ENCODING.as_str()).map(headers::text);
         let first = names.next().unwrap_or_default().into_owned();
         names.fold(first, |list, name| format!("{list}, {name}"))
     };
@@ -262,10 +261,10 @@ mod tests {
     }
 
     fn shown(captured: &Captured, content_type: &'static str, coding: &'static str) -> (String, &'static str) {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        let mut headers = Fields::default();
+        headers.push(CONTENT_TYPE.as_str(), content_type.as_bytes());
         if !coding.is_empty() {
-            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding));
+            headers.push(CONTENT_ENCODING.as_str(), coding.as_bytes());
         }
         let body = render(captured, &headers, &mut 0);
         (format!("{}{}{}", body.head, body.mark, body.tail), body.shown.map_or("", |shown| shown.encoding))
@@ -344,7 +343,7 @@ mod tests {
     #[test]
     fn a_body_written_within_a_limit_says_so() {
         let captured = whole(&b"\"".repeat(1_000));
-        let body = render(&captured, &HeaderMap::new(), &mut 0);
+        let body = render(&captured, &Fields::default(), &mut 0);
         let mut json = Json::object(0);
         body.write_within(&mut json, "b", 500);
         let bytes = json.finish();

@@ -1,8 +1,8 @@
 //! Undoing `Content-Encoding` on our copy of a body, bounded: a compression bomb costs what the bound costs.
 
+use crate::capture::Fields;
 use std::io::{self, Read};
 
-use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
 
 /// Bytes of decoded content that are kept; the rest of the body is not decoded.
@@ -61,10 +61,10 @@ pub(super) enum DecodeEnd {
 }
 
 /// The codings that the header fields name (RFC 9110 8.4: several fields are one list).
-pub(super) fn codings(headers: &HeaderMap) -> Codings {
+pub(super) fn codings(headers: &Fields) -> Codings {
     let mut known = Vec::new();
-    for value in headers.get_all(CONTENT_ENCODING) {
-        for name in value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+    for value in headers.get_all(CONTENT_ENCODING.as_str()) {
+        for name in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
             match name.to_ascii_lowercase().as_slice() {
                 b"" | b"identity" => {}
                 b"gzip" | b"x-gzip" => known.push(Coding::Gzip),
@@ -132,6 +132,7 @@ fn inflate<'a>(mut reader: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>>
 
 #[cfg(test)]
 pub(super) mod tests {
+    use http::HeaderMap;
     use std::io::Write;
 
     use flate2::Compression;
@@ -240,13 +241,13 @@ pub(super) mod tests {
     #[test]
     fn the_header_is_one_list_over_several_fields() {
         let mut headers = HeaderMap::new();
-        assert_eq!(codings(&headers), Codings::None);
+        assert_eq!(codings(&Fields::from(&headers)), Codings::None);
         headers.append(CONTENT_ENCODING, HeaderValue::from_static("identity, GZip"));
         headers.append(CONTENT_ENCODING, HeaderValue::from_static("br"));
-        assert_eq!(codings(&headers), Codings::Known(vec![Coding::Gzip, Coding::Brotli]));
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Known(vec![Coding::Gzip, Coding::Brotli]));
         headers.append(CONTENT_ENCODING, HeaderValue::from_static("aws-chunked"));
-        assert_eq!(codings(&headers), Codings::Unknown);
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Unknown);
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip,gzip,gzip,gzip"));
-        assert_eq!(codings(&headers), Codings::Unknown);
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Unknown);
     }
 }

@@ -3,8 +3,7 @@
 use std::borrow::Cow;
 use std::iter::Peekable;
 
-use http::header::Iter;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::capture::Fields;
 
 use super::fit::CUT;
 use super::json::Json;
@@ -20,7 +19,7 @@ const AROUND_BYTES: usize = 8;
 const NOTE_BYTES: usize = 64;
 
 /// Writes the fields as members of the object that is open in `json`, in at most `max` bytes. True if something was cut.
-pub(super) fn write(json: &mut Json, headers: &HeaderMap, max: usize, masked: &mut u64) -> bool {
+pub(super) fn write(json: &mut Json, headers: &Fields, max: usize, masked: &mut u64) -> bool {
     let start = json.len();
     let limit = start + max - NOTE_BYTES;
     let before = *masked;
@@ -40,10 +39,10 @@ pub(super) fn write(json: &mut Json, headers: &HeaderMap, max: usize, masked: &m
 }
 
 /// A value as text: UTF-8 if it is that, else each byte as its Latin-1 character.
-pub(super) fn text(value: &HeaderValue) -> Cow<'_, str> {
-    match std::str::from_utf8(value.as_bytes()) {
+pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(value) {
         Ok(text) => Cow::Borrowed(text),
-        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect::<String>().into(),
+        Err(_) => value.iter().map(|byte| char::from(*byte)).collect::<String>().into(),
     }
 }
 
@@ -52,19 +51,19 @@ struct Written {
     left_out: usize,
 }
 
-fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize, masked: &mut u64) -> Written {
+fn members(json: &mut Json, headers: &Fields, limit: usize, value_max: usize, masked: &mut u64) -> Written {
     let mut written = Written { cut: false, left_out: 0 };
-    // The map yields all values of a name one after the other.
+    // They come with all values of a name one after the other.
     let mut fields = headers.iter().peekable();
     while let Some((name, value)) = fields.next() {
-        if json.len() + name.as_str().len() + CUT.len() + 2 * AROUND_BYTES > limit {
+        if json.len() + name.len() + CUT.len() + 2 * AROUND_BYTES > limit {
             written.left_out += 1;
             while next_of(&mut fields, name).is_some() {
                 written.left_out += 1;
             }
             continue;
         }
-        json.key(name.as_str());
+        json.key(name);
         let repeated = fields.peek().is_some_and(|(next, _)| *next == name);
         if repeated {
             json.open_array();
@@ -79,7 +78,7 @@ fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize,
                     json.comma();
                 }
                 let text = text(value);
-                let masked_text = redact::header(name.as_str(), &text, masked);
+                let masked_text = redact::header(name, &text, masked);
                 written.cut |= json.text(masked_text.as_deref().unwrap_or(&text), value_max.min(room), CUT);
             }
             next = next_of(&mut fields, name);
@@ -92,17 +91,18 @@ fn members(json: &mut Json, headers: &HeaderMap, limit: usize, value_max: usize,
 }
 
 /// The next value of the same name, if there is one.
-fn next_of<'a>(fields: &mut Peekable<Iter<'a, HeaderValue>>, name: &HeaderName) -> Option<&'a HeaderValue> {
+fn next_of<'a>(fields: &mut Peekable<impl Iterator<Item = (&'a str, &'a [u8])>>, name: &str) -> Option<&'a [u8]> {
     fields.next_if(|(next, _)| *next == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderName, HeaderValue};
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn shown(headers: &HeaderMap, max: usize) -> (Value, u64, bool) {
+    fn shown(headers: &Fields, max: usize) -> (Value, u64, bool) {
         let mut json = Json::object(0);
         let mut masked = 0;
         let cut = write(&mut json, headers, max, &mut masked);
@@ -111,14 +111,12 @@ mod tests {
         (serde_json::from_slice(&bytes).unwrap(), masked, cut)
     }
 
-    fn headers(fields: &[(&'static str, &[u8])]) -> HeaderMap {
-        fields
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap()))
-            .fold(HeaderMap::new(), |mut map, (name, value)| {
-                map.append(name, value);
-                map
-            })
+    fn headers(fields: &[(&'static str, &[u8])]) -> Fields {
+        let mut map = HeaderMap::new();
+        for (name, value) in fields {
+            map.append(HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+        }
+        Fields::from(&map)
     }
 
     #[test]
@@ -153,17 +151,14 @@ mod tests {
 
     #[test]
     fn ten_thousand_fields_fit_and_say_what_is_left_out() {
-        let mut many = HeaderMap::new();
+        let mut many = Fields::default();
         for index in 0..10_000 {
-            many.append(
-                HeaderName::try_from(format!("x-field-{index}")).unwrap(),
-                HeaderValue::from_static("0123456789"),
-            );
+            many.push(&format!("x-field-{index}"), b"0123456789");
         }
         let (value, _, cut) = shown(&many, 64 * 1024);
         let kept = value.as_object().unwrap().len() - 1;
         assert!(cut && kept > 1_000);
         assert_eq!(value["…"], format!("{} more header fields", 10_000 - kept));
-        assert_eq!(shown(&HeaderMap::new(), 1024), (json!({}), 0, false));
+        assert_eq!(shown(&Fields::default(), 1024), (json!({}), 0, false));
     }
 }

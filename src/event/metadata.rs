@@ -7,14 +7,14 @@
 use std::time::{Duration, SystemTime};
 
 use http::header::USER_AGENT;
-use http::{HeaderMap, Version};
+use http::Version;
 use time::OffsetDateTime;
 
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
 use super::{Context, fit, headers};
-use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
+use crate::capture::{BodyEnd, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
@@ -71,7 +71,7 @@ pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context
     if let Some(peer) = exchange.peer {
         json.ip("network.peer.address", peer.ip());
     }
-    if let Some(agent) = exchange.request.headers.get(USER_AGENT) {
+    if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
         bounded(json, "user_agent.original", &headers::text(agent));
     }
     let cut = operator_properties(json, context);
@@ -204,7 +204,7 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
     json.close();
 }
 
-fn trailers(json: &mut Json, key: &str, trailers: Option<&HeaderMap>, masked: &mut u64) {
+fn trailers(json: &mut Json, key: &str, trailers: Option<&Fields>, masked: &mut u64) {
     if let Some(trailers) = trailers {
         json.open(key);
         headers::write(json, trailers, fit::TRAILERS_MAX_BYTES, masked);

@@ -3,7 +3,7 @@
 //! ```text
 //!  Exchange
 //!    |- body      captured pieces -> text or base64     (decode: content codings, text: charsets, form: fields)
-//!    |- headers   HeaderMap -> JSON object
+//!    |- headers   fields -> JSON object
 //!    |- redact    what of both is masked
 //!    |- fit       OTAS's limits, and the room of each field
 //!    |- metadata  what OTAS's page does not show
@@ -31,13 +31,13 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use http::header::{CONTENT_TYPE, HOST};
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 use uuid::Uuid;
 
 use self::body::Body;
 use self::json::Json;
 use self::metadata::Cuts;
-use crate::capture::{Captured, Exchange, Kind, Outcome};
+use crate::capture::{Captured, Exchange, Fields, Kind, Outcome};
 
 /// What an event says beside its exchange.
 pub struct Context<'a> {
@@ -115,7 +115,7 @@ pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
 }
 
 fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) {
-    let mut body = |captured: &'a Captured, headers: &HeaderMap| {
+    let mut body = |captured: &'a Captured, headers: &Fields| {
         // A tunnel that failed has an answer of ours, which is captured like any other.
         if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
             Body::sealed(captured.total_bytes)
@@ -182,7 +182,7 @@ fn error_type(exchange: &Exchange, summary: &Event) -> Cow<'static, str> {
 
 fn write_headers(json: &mut Json, exchange: &Exchange, cuts: &mut Cuts, masked: &mut u64) {
     json.open_string("request_headers");
-    if !exchange.request.headers.contains_key(HOST) {
+    if exchange.request.headers.get(HOST.as_str()).is_none() {
         // A request may have none (HTTP/1.0), but a reader has no other place to see whom it was for.
         let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
         json.string_within("host", &host, fit::VALUE_MAX_BYTES, fit::CUT);
@@ -205,8 +205,8 @@ fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masked: &m
     }
 }
 
-fn write_content_type(json: &mut Json, key: &str, headers: Option<&HeaderMap>) {
-    let value = headers.and_then(|headers| headers.get(CONTENT_TYPE)).map(headers::text).unwrap_or_default();
+fn write_content_type(json: &mut Json, key: &str, headers: Option<&Fields>) {
+    let value = headers.and_then(|headers| headers.get(CONTENT_TYPE.as_str())).map(headers::text).unwrap_or_default();
     json.string(key, &fit::chars(&value, fit::CONTENT_TYPE_MAX_CHARS));
 }
 

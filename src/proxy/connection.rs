@@ -165,7 +165,8 @@ async fn serve_http2<S>(
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
 async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<AgentBody>, Infallible> {
     Ok(if request.method() == Method::CONNECT {
-        tunnel::connect(&connection, request).await
+        // Boxed: one in many requests, and its state is large.
+        Box::pin(tunnel::connect(&connection, request)).await
     } else {
         forward::forward(&connection, request).await
     })

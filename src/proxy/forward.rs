@@ -18,14 +18,14 @@ use super::upgrade::relay_upgraded;
 use super::upstream::{Target, Upstream, open, words};
 use super::respond;
 use crate::capture::{
-    Captured, CapturedBody, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
+    Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
 };
 
 /// Forwards `request` and gives back what the agent is answered.
 pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
     let target = target(connection, request.uri());
     let recorder = begin(connection, &request, target.as_ref().ok());
-    let (method, host, version) = (request.method().clone(), host_of(&request), request.version());
+    let (method, version) = (request.method().clone(), request.version());
     let answer = match target {
         Ok(target) => exchange(connection, request, target, &recorder).await,
         Err(error) => Err(error),
@@ -35,7 +35,7 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
     }
     answer.unwrap_or_else(|error| {
         tracing::debug!(%error, "answered by the proxy");
-        let mut response = respond::failure(&error, &method, &host, &recorder);
+        let mut response = respond::failure(&error, &method, &recorder);
         // The agent's next connection is a new chance; on this one nothing can become better.
         if version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -60,12 +60,10 @@ fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError>
 }
 
 fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Option<&Target>) -> Recorder {
-    let mut headers = request.headers().clone();
+    let mut headers = Fields::from(request.headers());
     // Over HTTP/2 the host stands in `:authority`; what is shown of an event is its header fields.
-    if let Some(authority) = request.uri().authority().filter(|_| !headers.contains_key(HOST)) {
-        if let Ok(value) = HeaderValue::from_str(authority.as_str()) {
-            headers.insert(HOST, value);
-        }
+    if let Some(authority) = request.uri().authority().filter(|_| !request.headers().contains_key(HOST)) {
+        headers.push(HOST.as_str(), authority.as_str().as_bytes());
     }
     let facts = RequestFacts {
         method: request.method().clone(),
@@ -76,15 +74,16 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Opti
         trailers: None,
     };
     let origin = target.map_or_else(
-        || Origin { scheme: "http", host: host_of(request), port: 0 },
+        || Origin { scheme: "http", host: host_of(request.uri(), request.headers()).into(), port: 0 },
         |target| target.origin.clone(),
     );
     Recorder::begin(&connection.shared.recording, Kind::Http, connection.agent, origin, request.version(), facts)
 }
 
-fn host_of(request: &Request<Incoming>) -> String {
-    let named = request.uri().authority().map(uri::Authority::as_str);
-    named.or_else(|| request.headers().get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default().to_owned()
+/// The host as the request names it.
+fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
+    let named = uri.authority().map(uri::Authority::as_str);
+    named.or_else(|| headers.get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default()
 }
 
 async fn exchange(
@@ -131,8 +130,9 @@ async fn exchange(
     if !unwanted {
         keep_for_next(connection, upstream, &response).await;
     }
-    let headers = message::onward(response.headers(), Direction::ToAgent, false);
-    recorder.answered(response.status(), std::mem::replace(response.headers_mut(), headers), None);
+    recorder.answered(response.status(), response.headers(), None);
+    let headers = std::mem::take(response.headers_mut());
+    *response.headers_mut() = message::onward(headers, Direction::ToAgent, false);
     if connection.shared.via {
         message::add_via(response.headers_mut(), version);
     }
@@ -149,7 +149,7 @@ fn outbound(
     upgrade: bool,
 ) -> Result<request::Parts, ProxyError> {
     let received = parts.version;
-    parts.headers = message::onward(&parts.headers, Direction::ToOrigin, upgrade);
+    parts.headers = message::onward(parts.headers, Direction::ToOrigin, upgrade);
     if connection.shared.via {
         message::add_via(&mut parts.headers, received);
     }
@@ -190,7 +190,7 @@ fn pass_interim(
             }
             return;
         }
-        interim.send(response.status(), &message::onward(response.headers(), Direction::ToAgent, false));
+        interim.send(response.status(), &message::onward(response.headers().clone(), Direction::ToAgent, false));
         wake.notify_one();
     });
     arrived
@@ -257,7 +257,8 @@ async fn upstream(
         *slot = pooled.shared();
         return Ok((pooled, true));
     }
-    let opened = open(&connection.shared, target, Some(version), None).await?;
+    // Boxed: the state of a handshake is large, and most requests have none.
+    let opened = Box::pin(open(&connection.shared, target, Some(version), None)).await?;
     *slot = opened.shared();
     Ok((opened, false))
 }
@@ -292,8 +293,9 @@ fn switch(
         return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
     };
     let origin_side = hyper::upgrade::on(&mut response);
-    let headers = message::onward(response.headers(), Direction::ToAgent, true);
-    recorder.answered(response.status(), std::mem::replace(response.headers_mut(), headers), None);
+    recorder.answered(response.status(), response.headers(), None);
+    let headers = std::mem::take(response.headers_mut());
+    *response.headers_mut() = message::onward(headers, Direction::ToAgent, true);
     relay_upgraded(&connection.shared, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))
 }

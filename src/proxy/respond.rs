@@ -14,7 +14,7 @@ use crate::capture::{CapturedBody, Recorder, Side};
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Answers `error` to the agent, and notes in the record that this answer is ours.
-pub(super) fn failure(error: &ProxyError, method: &Method, host: &str, recorder: &Recorder) -> Response<AgentBody> {
+pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
     let row = error.row();
     let detail = error.to_string();
     let document = json!({
@@ -23,7 +23,7 @@ pub(super) fn failure(error: &ProxyError, method: &Method, host: &str, recorder:
         "status": row.status.as_u16(),
         "detail": detail,
         "error": row.id,
-        "host": host,
+        "host": &*recorder.host(),
         "step": row.step,
         "hint": row.hint,
         "proxy": "otas-proxy",
@@ -35,7 +35,7 @@ pub(super) fn failure(error: &ProxyError, method: &Method, host: &str, recorder:
     if let Ok(value) = HeaderValue::from_str(&proxy_status(row.proxy_status, &detail)) {
         headers.insert(PROXY_STATUS, value);
     }
-    recorder.answered(row.status, headers.clone(), Some(error.failure()));
+    recorder.answered(row.status, &headers, Some(error.failure()));
     let body = if *method == Method::HEAD { Bytes::new() } else { body };
     let mut response = Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
     *response.status_mut() = row.status;

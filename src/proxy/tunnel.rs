@@ -24,7 +24,7 @@ use super::relay::relay;
 use super::sniff::{Protocol, sniff};
 use super::upstream::{Dialled, Target, TlsTarget, dial, open};
 use super::{Shared, message, respond};
-use crate::capture::{Captured, Failure, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::capture::{Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::tls::{H2, HTTP11, Offer};
 
 /// The largest ClientHello that is waited for.
@@ -49,16 +49,16 @@ pub(super) async fn connect(connection: &Arc<AgentConnection>, mut request: Requ
         Some(_) => Err(ProxyError::BadRequest { reason: "CONNECT inside a tunnel is not served".into() }),
     };
     let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);
-    let origin = Origin { scheme: "tcp", host, port };
+    let origin = Origin { scheme: "tcp", host: host.into(), port };
     let recorder = begin(connection, &request, origin.clone());
     let dialled = match target {
         Ok(_) => reach(shared, &origin).await,
         Err(error) => Err(error),
     };
     match dialled {
-        Err(error) => respond::failure(&error, request.method(), &origin.host, &recorder),
+        Err(error) => respond::failure(&error, request.method(), &recorder),
         Ok(dialled) => {
-            recorder.answered(StatusCode::OK, HeaderMap::new(), None);
+            recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
             let tunnel = Tunnel { shared: shared.clone(), agent: connection.agent, origin, dialled, recorder };
             shared.tasks.spawn(boxed(tunnel, agent_side));
@@ -72,7 +72,7 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Orig
         method: request.method().clone(),
         path: "/".to_owned(),
         query: None,
-        headers: request.headers().clone(),
+        headers: Fields::from(request.headers()),
         body: Captured::default(),
         trailers: None,
     };
@@ -168,7 +168,7 @@ async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut)
         Err(error) => return tracing::debug!(%error, "an agent left during its handshake"),
     };
     let hello = accepted.client_hello();
-    let name = hello.server_name().map_or_else(|| tunnel.origin.host.clone(), |n| n.trim_end_matches('.').to_ascii_lowercase());
+    let name = hello.server_name().map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
     let Some(offer) = offer.filter(|_| !tunnel.shared.passthrough.covers(&name)) else {
         return relay_blind(tunnel, Rewound::new(seen, agent)).await;
@@ -176,7 +176,7 @@ async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut)
     drop(seen);
     let shared = tunnel.shared.clone();
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: Some(TlsTarget { name: name.clone(), offer }) };
+    let target = Target { origin, tls: Some(TlsTarget { name: name.as_str().into(), offer }) };
     let opened = match shared.pool.take(&target) {
         Some(pooled) => Ok(pooled),
         None => open(&shared, &target, None, tunnel.dialled.take()).await,

@@ -18,6 +18,8 @@ use crate::store::{NewEvent, SessionRow, StoreError, Writer};
 
 /// Events that one transaction holds at most.
 const GROUP: usize = 512;
+/// Bytes of events that are held while a transaction is made ready.
+const GROUP_BYTES: usize = 4 << 20;
 /// How long to wait before a store that refused a group is tried again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// How often a store is tried again when the proxy is stopping and waiting is over.
@@ -99,11 +101,23 @@ fn run(handoff: &Handoff, mut writer: Writer, facts: &Facts, tally: &Tally, appe
     while let Some(batch) = handoff.next_batch() {
         let mut batch = batch.into_iter().peekable();
         while batch.peek().is_some() {
-            let group: Vec<(u64, Event)> = batch.by_ref().take(GROUP).map(|f| made(f, facts, &mut seq)).collect();
+            let group = group(&mut batch, facts, &mut seq);
             append(handoff, &mut writer, facts.session, &group, tally);
             appended();
         }
     }
+}
+
+/// The next events, as many as fit one transaction.
+fn group(batch: &mut impl Iterator<Item = Finished>, facts: &Facts, seq: &mut u64) -> Vec<(u64, Event)> {
+    let (mut group, mut bytes) = (Vec::new(), 0);
+    while group.len() < GROUP && bytes < GROUP_BYTES {
+        let Some(finished) = batch.next() else { break };
+        let (seq, event) = made(finished, facts, seq);
+        bytes += event.json.len();
+        group.push((seq, event));
+    }
+    group
 }
 
 /// The exchange's memory is given back here: from now on only the event is held.

@@ -189,7 +189,7 @@ async fn tls_connect(
     stream: TcpStream,
     origin: &str,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProxyError> {
-    let name = ServerName::try_from(tls.name.clone()).map_err(|_| ProxyError::Tls {
+    let name = ServerName::try_from(tls.name.to_string()).map_err(|_| ProxyError::Tls {
         origin: origin.to_owned(),
         reason: format!("`{}` cannot be asked for as a server's name", tls.name),
     })?;

@@ -51,8 +51,8 @@ async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, ProxyError> {
     if let Ok(ip) = origin.host.parse::<IpAddr>() {
         return Ok(vec![SocketAddr::new(ip, origin.port)]);
     }
-    let failed = |reason: String| ProxyError::Dns { host: origin.host.clone(), reason };
-    let found = lookup_host((origin.host.as_str(), origin.port)).await.map_err(|e| failed(resolver_words(&e)))?;
+    let failed = |reason: String| ProxyError::Dns { host: origin.host.to_string(), reason };
+    let found = lookup_host((&*origin.host, origin.port)).await.map_err(|e| failed(resolver_words(&e)))?;
     let addresses: Vec<_> = found.collect();
     if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
 }

@@ -10,10 +10,12 @@ pub(super) use connection::{
 pub(super) use dial::{Dialled, dial};
 pub use pool::Pool;
 
+use std::sync::Arc;
+
 use crate::capture::Origin;
 use crate::tls::Offer;
 
-/// What a connection is for. Two requests with equal targets may use the same one.
+/// What a connection is for, cheap to clone. Two requests with equal targets may use the same one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Target {
     /// Who is called.
@@ -26,7 +28,7 @@ pub(super) struct Target {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct TlsTarget {
     /// The name that is asked for and that the certificate must be for.
-    pub(super) name: String,
+    pub(super) name: Arc<str>,
     /// The agent's ALPN offer.
     pub(super) offer: Offer,
 }

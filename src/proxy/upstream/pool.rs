@@ -55,7 +55,7 @@ impl Pool {
         let idle = self.lock();
         idle.by_target.iter().any(|(target, list)| {
             target.origin.port == port
-                && target.origin.host == host
+                && *target.origin.host == *host
                 && list.iter().any(|(u, since)| since.elapsed() < IDLE_LIMIT && u.is_usable())
         })
     }

@@ -1,0 +1,103 @@
+//! Header fields in one flat copy. The map that hyper gives shares the buffers that the message was read into; keeping
+//! it until the event is made would keep those buffers, and cost the reader a new one for each message.
+
+use std::fmt;
+
+use http::HeaderMap;
+
+/// The fields of a message, in their order; all values of a name stand one after the other.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields(Vec<u8>);
+
+/// Each field is the length of its name, the length of its value, the name, the value.
+const LENGTHS_BYTES: usize = 8;
+
+impl Fields {
+    /// Adds a field. `name` is in lower case, as in HTTP/2.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        let length = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX).to_le_bytes();
+        self.0.extend_from_slice(&length(name.len()));
+        self.0.extend_from_slice(&length(value.len()));
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(value);
+    }
+
+    /// The fields one after the other.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter(&self.0)
+    }
+
+    /// All values of `name` (lower case).
+    pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+    }
+
+    /// The first value of `name` (lower case).
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+    }
+}
+
+/// Names only: values may be secrets.
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl From<&HeaderMap> for Fields {
+    fn from(headers: &HeaderMap) -> Self {
+        let size: usize = headers.iter().map(|(n, v)| LENGTHS_BYTES + n.as_str().len() + v.len()).sum();
+        // Room for a `host` that stands elsewhere in HTTP/2.
+        let mut fields = Self(Vec::with_capacity(size + 64));
+        for (name, value) in headers {
+            fields.push(name.as_str(), value.as_bytes());
+        }
+        fields
+    }
+}
+
+/// Walks over [`Fields`].
+#[derive(Clone)]
+pub struct Iter<'a>(&'a [u8]);
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = (&'a str, &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (name_length, rest) = self.0.split_first_chunk::<4>()?;
+        let (value_length, rest) = rest.split_first_chunk::<4>()?;
+        let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name_length) as usize)?;
+        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
+        self.0 = rest;
+        // Names are ASCII: they came out of a header map.
+        Some((std::str::from_utf8(name).unwrap_or_default(), value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::{HeaderName, HeaderValue};
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn what_a_map_holds_is_what_the_copy_tells(
+            given in prop::collection::vec(("[a-z]{1,12}", prop::collection::vec(0x20u8..0x7f, 0..40)), 0..20)
+        ) {
+            let map: HeaderMap = given
+                .iter()
+                .map(|(n, v)| (HeaderName::try_from(n.as_str()).unwrap(), HeaderValue::from_bytes(v).unwrap()))
+                .fold(HeaderMap::new(), |mut map, (n, v)| { map.append(n, v); map });
+            let fields = Fields::from(&map);
+            let told: Vec<(&str, &[u8])> = fields.iter().collect();
+            let held: Vec<(&str, &[u8])> = map.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
+            prop_assert_eq!(told, held);
+            for (name, _) in &given {
+                prop_assert_eq!(fields.get(name), map.get(name.as_str()).map(HeaderValue::as_bytes));
+                prop_assert_eq!(fields.get_all(name).count(), map.get_all(name.as_str()).iter().count());
+            }
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! The program as a user meets it: exit codes, messages, signals.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::program::{Folder, events};
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn configured() -> Folder {
+    let folder = Folder::new();
+    folder.configure("");
+    folder
+}
+
+fn run(folder: &Folder, arguments: &[&str]) -> Output {
+    folder.program().args(arguments).output().unwrap()
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
+}
+
+/// Reads lines until one contains `words`.
+fn line_with(reader: &mut impl BufRead, words: &str) -> String {
+    let mut line = String::new();
+    while reader.read_line(&mut line).unwrap() > 0 {
+        if line.contains(words) {
+            return line;
+        }
+        line.clear();
+    }
+    panic!("the program ended without saying {words:?}");
+}
+
+/// A program that must end by itself.
+fn ended(mut child: Child) -> i32 {
+    let until = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < until {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    child.kill().unwrap();
+    panic!("it did not end");
+}
+
+#[test]
+fn run_gives_the_childs_exit_code_and_passes_its_streams() {
+    let folder = configured();
+    let done = run(&folder, &["run", "--", "sh", "-c", "cat; echo out; echo err >&2; exit 7"]);
+    assert_eq!(done.status.code(), Some(7));
+    assert_eq!(text(&done.stdout), "out\n");
+    assert!(text(&done.stderr).contains("err\n") && text(&done.stderr).contains("0 calls, 0 delivered"), "{}", text(&done.stderr));
+    for (command, code, words) in [("no-such-program-here", 127, "cannot start `no-such-program-here`"), ("/", 126, "cannot start `/`")] {
+        let done = run(&folder, &["run", "--", command]);
+        assert_eq!(done.status.code(), Some(code), "{command}");
+        assert!(text(&done.stderr).contains(words), "{}", text(&done.stderr));
+    }
+    let done = run(&folder, &["run", "--", "sh", "-c", "kill -9 $$"]);
+    assert_eq!(done.status.code(), Some(137));
+}
+
+#[test]
+fn run_sets_the_variables_that_clients_read_and_the_files_are_there() {
+    let folder = configured();
+    let script = "set -e; for n in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy ALL_PROXY all_proxy; do \
+        eval test \\\"\\$$n\\\" = \\\"$OTAS_PROXY_URL\\\"; done; \
+        for n in SSL_CERT_FILE REQUESTS_CA_BUNDLE CURL_CA_BUNDLE GIT_SSL_CAINFO AWS_CA_BUNDLE; do eval test -s \\\"\\$$n\\\"; done; \
+        test -s \"$NODE_EXTRA_CA_CERTS\"; test \"$NODE_USE_ENV_PROXY\" = 1; \
+        grep -c BEGIN \"$NODE_EXTRA_CA_CERTS\"; test $(grep -c BEGIN \"$SSL_CERT_FILE\") -gt 1; echo $OTAS_PROXY_URL";
+    let done = run(&folder, &["run", "--", "sh", "-c", script]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(text(&done.stdout).starts_with("1\nhttp://127.0.0.1:"), "{}", text(&done.stdout));
+}
+
+#[test]
+fn run_passes_signals_on() {
+    let folder = configured();
+    let script = "trap 'echo got term; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut child =
+        folder.program().args(["run", "--", "sh", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    line_with(&mut out, "ready");
+    signal(&child, Signal::TERM);
+    line_with(&mut out, "got term");
+    assert_eq!(ended(child), 3);
+}
+
+#[test]
+fn a_usage_or_configuration_error_is_exit_code_2_and_says_where() {
+    let folder = Folder::new();
+    folder.configure("[otas]\nbrian_url = 'http://localhost:1'\n");
+    let done = run(&folder, &["serve"]);
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("proxy.toml:") && said.contains("otas.brian_url") && said.contains("otas.brain_url"), "{said}");
+    assert_eq!(run(&folder, &["run"]).status.code(), Some(2));
+    assert_eq!(run(&folder, &["no-such-command"]).status.code(), Some(2));
+    assert_eq!(run(&folder, &["serve", "--config", "not-there.toml"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_taken_port_and_a_broken_ca_stop_the_start_with_a_clear_message() {
+    let folder = Folder::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    folder.configure("");
+    let done = run(&folder, &["serve", "--listen-proxy", &taken]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).contains(&taken) && text(&done.stderr).contains("port is taken"), "{}", text(&done.stderr));
+    std::fs::write(folder.path().join("ca/ca.key"), "broken").unwrap();
+    let done = run(&folder, &["serve"]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(text(&done.stderr).contains("ca.key") && text(&done.stderr).contains("not a usable private key"), "{}", text(&done.stderr));
+}
+
+#[test]
+fn config_shows_each_value_with_its_source_and_masks_secrets() {
+    let folder = Folder::new();
+    folder.configure("[capture]\nbody_head_bytes = 1024\n");
+    let mut command = folder.program();
+    command.args(["config", "--brain-url", "http://brain.test:1"]).env("OTAS_AGENT_KEY", "agent_abcdefgh_ijklmnopqrstuvwx1234");
+    let shown = text(&command.output().unwrap().stdout);
+    for (key, value, source) in [
+        ("otas.brain_url", "http://brain.test:1/", "flag --brain-url"),
+        ("otas.agent_key", "****1234", "environment OTAS_AGENT_KEY"),
+        ("capture.body_head_bytes", "1024", "proxy.toml:"),
+        ("capture.body_tail_bytes", "65536", "default"),
+    ] {
+        let line = shown.lines().find(|l| l.starts_with(key)).unwrap_or_else(|| panic!("{key} in {shown}"));
+        assert!(line.contains(value) && line.contains(source), "{line}");
+    }
+    assert!(!shown.contains("ijklmnop"));
+}
+
+#[test]
+fn the_ca_is_shown_and_exported_without_its_key() {
+    let folder = configured();
+    let shown = text(&run(&folder, &["ca", "show"]).stdout);
+    assert!(shown.contains("OTAS Proxy CA") && shown.contains("BEGIN CERTIFICATE") && !shown.contains("PRIVATE"), "{shown}");
+    assert!(run(&folder, &["ca", "export", "out.pem"]).status.success());
+    let exported = std::fs::read_to_string(folder.path().join("out.pem")).unwrap();
+    assert!(exported.contains("BEGIN CERTIFICATE") && !exported.contains("PRIVATE"));
+    let again = run(&folder, &["ca", "export", "out.pem"]);
+    assert_eq!(again.status.code(), Some(1), "an existing file is not overwritten");
+    assert_eq!(text(&run(&folder, &["ca", "export", "-"]).stdout), exported);
+}
+
+#[test]
+fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
+    let folder = configured();
+    let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    line_with(&mut out, "ca.pem");
+    line_with(&mut out, "embedded collector");
+    line_with(&mut out, "session ");
+    let called = Command::new("curl")
+        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-x", &format!("http://{address}"), "http://127.0.0.1:1/nobody"])
+        .output()
+        .unwrap();
+    assert_eq!(text(&called.stdout), "502", "{}", text(&called.stderr));
+    let mut said = child.stderr.take().unwrap();
+    signal(&child, Signal::TERM);
+    assert_eq!(ended(child), 0);
+    let mut all = String::new();
+    said.read_to_string(&mut all).unwrap();
+    assert!(all.contains("1 calls, 1 delivered, 0 waiting, 0 failed"), "{all}");
+    let [event] = &events(folder.path())[..] else { panic!("one event") };
+    assert!(event["error"].as_str().unwrap().starts_with("connect_refused: "), "{event}");
+}
+
+#[test]
+fn what_could_not_be_delivered_stays_stored_and_is_said() {
+    let folder = Folder::new();
+    folder.configure(
+        "[otas]\nbrain_url = 'http://127.0.0.1:1'\nuasam_url = 'http://127.0.0.1:1'\nagent_key = 'agent_a_b'\n\
+         [delivery]\ndrain_timeout_ms = 200\n",
+    );
+    let done = run(&folder, &["run", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"]);
+    assert!(done.status.success());
+    let said = text(&done.stderr);
+    assert!(said.contains("1 calls, 0 delivered, 1 waiting, 0 failed") && said.contains("stays stored"), "{said}");
+}
+
+#[test]
+fn the_demo_ends_with_a_table_of_delivered_events() {
+    let folder = Folder::new();
+    let done = run(&folder, &["demo"]);
+    let shown = text(&done.stdout);
+    assert!(done.status.success(), "{shown}{}", text(&done.stderr));
+    assert!(shown.contains("8 calls, 8 delivered, 0 waiting, 0 failed"), "{shown}");
+    assert!(shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/stream"), "{shown}");
+}
