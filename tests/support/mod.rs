@@ -4,4 +4,5 @@
 
 pub mod origin;
 pub mod otas;
+pub mod program;
 pub mod proxy;
