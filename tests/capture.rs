@@ -1,0 +1,1 @@
+//! What an event says of a call, however it ended.
