@@ -137,20 +137,28 @@ async fn run(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
     }
 }
 
-/// Reads until the protocol is known. An origin that speaks first is none that we serve.
+/// Reads until the protocol is known. An origin that speaks first is none that we serve, unless it speaks HTTP/2:
+/// there, both sides begin at once.
 async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Protocol> {
     if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
         return Ok(Protocol::Unknown);
     }
+    let mut origin = tunnel.dialled.as_ref().map(|dialled| &dialled.stream);
     loop {
         if let Some(protocol) = sniff(seen) {
             return Ok(protocol);
         }
-        let read = match &tunnel.dialled {
-            Some(Dialled { stream, .. }) => tokio::select! {
+        let read = match origin {
+            Some(stream) => tokio::select! {
                 biased;
                 read = agent.read_buf(seen) => read?,
-                _ = poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut [0u8; 1]))) => return Ok(Protocol::Unknown),
+                http2 = begins_http2(stream) => match http2 {
+                    true => {
+                        origin = None;
+                        continue;
+                    }
+                    false => return Ok(Protocol::Unknown),
+                },
             },
             None => agent.read_buf(seen).await?,
         };
@@ -158,6 +166,15 @@ async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut Byte
             return Ok(Protocol::Unknown);
         }
     }
+}
+
+/// Waits until the origin speaks, and tells whether that is the SETTINGS frame that an HTTP/2 server may send before
+/// it has heard anything (RFC 9113 3.4). What it said stays unread.
+async fn begins_http2(origin: &TcpStream) -> bool {
+    let mut header = [0u8; 9];
+    let peeked = poll_fn(|cx| origin.poll_peek(cx, &mut ReadBuf::new(&mut header))).await;
+    // Three bytes of length, the type, no flags, stream 0.
+    matches!(peeked, Ok(9)) && header[3..] == [4, 0, 0, 0, 0, 0]
 }
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
