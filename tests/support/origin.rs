@@ -62,6 +62,20 @@ impl TestCa {
         self.der.clone()
     }
 
+    /// A client that trusts this CA and nothing else.
+    pub fn client(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+
     /// A server's TLS configuration.
     pub fn server(&self, certificate: Certificate, alpn: &[&[u8]]) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
