@@ -91,6 +91,14 @@ pub(super) enum ProxyError {
         /// What the parser said.
         reason: String,
     },
+    /// The agent broke its own request off: nobody is there to be answered.
+    #[error("the agent broke off its request to {origin} ({reason})")]
+    AgentLeft {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the system or HTTP/2 said.
+        reason: String,
+    },
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
     Loop {
@@ -186,6 +194,13 @@ impl ProxyError {
                 "http_protocol_error",
                 "response",
                 "the origin must speak HTTP on this port",
+            ),
+            Self::AgentLeft { .. } => row(
+                "agent_left",
+                S::BAD_REQUEST,
+                "http_request_error",
+                "request",
+                "the origin got a part of the request; it was told that the rest does not come",
             ),
             Self::Loop { .. } => row(
                 "proxy_loop",

@@ -1,5 +1,7 @@
 //! One request to its origin and back, bytes untouched.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -35,7 +37,11 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
     }
     answer.unwrap_or_else(|error| {
         tracing::debug!(%error, "answered by the proxy");
-        let mut response = respond::failure(&error, &method, &host, &recorder);
+        let mut response = match error {
+            // No answer is recorded, for none arrives.
+            ProxyError::AgentLeft { .. } => respond::unheard(&error),
+            _ => respond::failure(&error, &method, &host, &recorder),
+        };
         // The agent's next connection is a new chance; on this one nothing can become better.
         if version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -300,6 +306,13 @@ fn switch(
 
 fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
     let origin = target.origin.to_string();
+    if error.is_user() {
+        // The one thing that hyper has from us is the body, and that is the agent's.
+        return match is_malformed(error) {
+            true => ProxyError::BadRequest { reason: format!("the request's body is malformed ({})", words(error)).into() },
+            false => ProxyError::AgentLeft { origin, reason: words(error) },
+        };
+    }
     if error.is_parse() {
         return ProxyError::BadResponse { origin, reason: words(error) };
     }
@@ -307,4 +320,12 @@ fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
         return ProxyError::Closed { origin };
     }
     ProxyError::Reset { origin, reason: words(error) }
+}
+
+/// Whether the body came, but not as its framing has it; otherwise it was cut off.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| {
+        matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData)
+    })
 }

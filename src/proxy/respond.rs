@@ -43,6 +43,13 @@ pub(super) fn failure(error: &ProxyError, method: &Method, host: &str, recorder:
     response
 }
 
+/// What hyper is given for an agent that has gone.
+pub(super) fn unheard(error: &ProxyError) -> Response<AgentBody> {
+    let mut response = Response::new(AgentBody::Empty);
+    *response.status_mut() = error.row().status;
+    response
+}
+
 /// `otas-proxy; error=dns_error; details="…"` (a structured field string: printable ASCII, quotes escaped).
 fn proxy_status(error: &str, details: &str) -> String {
     let quoted: String = details
