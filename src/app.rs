@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -25,6 +26,9 @@ use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsE
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
+
+/// How long what was cut off may take to end.
+const HANDED_OFF_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running proxy with all its parts.
 pub struct App {
@@ -157,6 +161,7 @@ impl App {
             via: config.proxy.via,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
+            hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         tokio::spawn(proxy::listen(shared.clone(), listener));
@@ -207,6 +212,11 @@ impl App {
         shared.cut.cancel();
         shared.tasks.wait().await;
         shared.pool.clear();
+        // Upstream connections may still hold the bodies of requests, and with them their exchanges.
+        shared.hang_up.cancel();
+        if timeout(HANDED_OFF_WITHIN, shared.recording.all_handed_off()).await.is_err() {
+            tracing::error!("some calls do not end; they will have no event");
+        }
         let tally = reporter.tally().clone();
         // Joining waits for the disk.
         if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode, Version};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
@@ -33,17 +35,25 @@ pub struct Recording {
     limits: Limits,
     budget: Arc<Budget>,
     shutting_down: AtomicBool,
+    open: TaskTracker,
 }
 
 impl Recording {
     /// Recorders made from this hand their exchanges to `sink`.
     pub fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false) })
+        let open = TaskTracker::new();
+        open.close();
+        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false), open })
     }
 
     /// From now on, what is cut off was cut off by our own shutdown.
     pub fn shutting_down(&self) {
         self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until every exchange that was begun has been handed off.
+    pub async fn all_handed_off(&self) {
+        self.open.wait().await;
     }
 
     /// A copy of one body's first and last bytes, within the limits.
@@ -60,6 +70,8 @@ struct InProgress {
     recording: Arc<Recording>,
     began: Instant,
     state: Mutex<Option<State>>,
+    /// Dropped after the exchange was handed off.
+    _open: TaskTrackerToken,
 }
 
 struct State {
@@ -122,6 +134,7 @@ impl Recorder {
             recording: recording.clone(),
             began: Instant::now(),
             state: Mutex::new(Some(state)),
+            _open: recording.open.token(),
         }))
     }
 

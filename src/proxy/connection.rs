@@ -11,11 +11,12 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::body::AgentBody;
 use super::error::ProxyError;
@@ -136,7 +137,7 @@ async fn serve_http2<S>(
         let requests = connection.clone();
         let service = service_fn(move |request| route(requests.clone(), request));
         let mut serving = pin!(
-            http2::Builder::new(TokioExecutor::new())
+            http2::Builder::new(Tracked(shared.tasks.clone()))
                 .timer(TokioTimer::new())
                 .auto_date_header(false)
                 .max_concurrent_streams(H2_STREAMS)
@@ -160,6 +161,16 @@ async fn serve_http2<S>(
         }
     }
     give_back(&connection).await;
+}
+
+/// Runs the streams of an HTTP/2 connection among the tasks that a shutdown waits for.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracked {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
 }
 
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
