@@ -117,11 +117,8 @@ impl Agent {
     }
 
     /// Sends a request without waiting for its answer, as an agent that may leave does.
-    pub fn start(&mut self, request: Request<Body>) -> JoinHandle<()> {
-        let sent = self.send(request);
-        tokio::spawn(async move {
-            let _ = sent.await;
-        })
+    pub fn start(&mut self, request: Request<Body>) -> JoinHandle<hyper::Result<Response<Incoming>>> {
+        tokio::spawn(self.send(request))
     }
 
     /// GET: the status and the whole body.

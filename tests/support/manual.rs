@@ -38,6 +38,18 @@ pub struct Call {
 /// The way to send a response's body. `closed()` tells when nobody reads it any more.
 pub type Pieces = mpsc::Sender<Result<Frame<Bytes>, std::io::Error>>;
 
+/// A body that is sent piece by piece: it ends when `Pieces` is dropped.
+pub fn piecewise() -> (Pieces, Body) {
+    let (pieces, receiver) = mpsc::channel(1);
+    let frames = futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|piece| (piece, r)) });
+    (pieces, StreamBody::new(Box::pin(frames)).boxed())
+}
+
+/// One piece of such a body.
+pub fn piece(bytes: impl Into<Bytes>) -> Result<Frame<Bytes>, std::io::Error> {
+    Ok(Frame::data(bytes.into()))
+}
+
 impl ManualOrigin {
     /// In clear (HTTP/1.1), or with this configuration.
     pub async fn start(tls: Option<ServerConfig>) -> Self {
@@ -69,9 +81,7 @@ impl ManualOrigin {
 impl Call {
     /// Answers 200 with a body that the test sends piece by piece.
     pub fn stream(self, content_type: &'static str) -> (Pieces, Incoming) {
-        let (pieces, receiver) = mpsc::channel(1);
-        let frames = futures_util::stream::unfold(receiver, |mut r| async { r.recv().await.map(|piece| (piece, r)) });
-        let body = StreamBody::new(Box::pin(frames)).boxed();
+        let (pieces, body) = piecewise();
         let response = Response::builder().header("content-type", content_type).body(body).unwrap();
         self.answer.send(response).unwrap();
         (pieces, self.request.into_body())

@@ -215,17 +215,18 @@ where
 ///
 /// `/echo` the body; `/bytes/N` N bytes; `/sse/N/MS` N events, one every MS ms; `/gzip` compressed text; `/bomb` a
 /// small gzip of 64 MiB of zeros; `/status/N`; `/slow/MS`; `/trailers`; `/break/N` N bytes, then a reset;
-/// `/count` swallows the body and answers its length and a hash of it; `/never` no answer; else a short JSON text.
+/// `/count` swallows the body and answers its length and a hash of it; `/never` no answer, `/hold` before the body was read; else a short JSON text.
 async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let mut words = path.trim_start_matches('/').split('/');
     let (first, numbers) = (words.next().unwrap_or_default(), words.filter_map(|w| w.parse::<u64>().ok()).collect::<Vec<_>>());
     let number = |at: usize| numbers.get(at).copied().unwrap_or_default();
-    let collected = if first == "count" {
-        Bytes::from(count(body).await)
-    } else {
-        body.collect().await.map(|b| b.to_bytes()).unwrap_or_default()
+    let mut body = Some(body);
+    let collected = match (first, body.take_if(|_| first != "hold")) {
+        ("count", Some(body)) => Bytes::from(count(body).await),
+        (_, Some(body)) => body.collect().await.map(|b| b.to_bytes()).unwrap_or_default(),
+        (_, None) => Bytes::new(),
     };
     log.lock().unwrap().push(Received {
         method: parts.method.to_string(),
@@ -251,7 +252,7 @@ async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> R
         }
         "trailers" => with_trailers(),
         "break" => Response::new(broken(number(0))),
-        "never" => std::future::pending().await,
+        "never" | "hold" => std::future::pending().await,
         _ => typed("application/json", full(r#"{"hello":"agent"}"#)),
     };
     response.headers_mut().insert("x-origin", HeaderValue::from_static("test"));
