@@ -179,6 +179,12 @@ impl Recorder {
         });
     }
 
+    /// Whether the agent broke its request's body off.
+    pub fn request_broken(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.as_ref().is_some_and(|s| s.exchange.request.body.end == BodyEnd::SenderFailed)
+    }
+
     /// Trailer fields passed.
     pub fn trailers(&self, side: Side, trailers: HeaderMap) {
         self.with(|s| match side {

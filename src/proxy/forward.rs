@@ -236,7 +236,7 @@ async fn send(
             Ok(response) => return Ok((response, upstream)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) if reused => request = unsent,
-                _ => return Err(send_error(target, &error.into_error())),
+                _ => return Err(send_error(target, &error.into_error(), recorder.request_broken())),
             },
         }
     }
@@ -304,10 +304,10 @@ fn switch(
     Ok(response.map(|_| AgentBody::Empty))
 }
 
-fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
+/// `request_broken`: the agent's body had ended in an error, of which whatever hyper says is a consequence.
+fn send_error(target: &Target, error: &hyper::Error, request_broken: bool) -> ProxyError {
     let origin = target.origin.to_string();
-    if error.is_user() {
-        // The one thing that hyper has from us is the body, and that is the agent's.
+    if request_broken {
         return match is_malformed(error) {
             true => ProxyError::BadRequest { reason: format!("the request's body is malformed ({})", words(error)).into() },
             false => ProxyError::AgentLeft { origin, reason: words(error) },
