@@ -1,5 +1,7 @@
 //! What an event says of a call, however it ended: exactly one for each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::HashSet;
 use std::time::Duration;
 
@@ -47,7 +49,11 @@ fn only(mut events: Vec<Value>) -> Value {
 
 /// Its sizes, also where `metadata` tells them.
 fn sizes(event: &Value, request: u64, response: u64) {
-    assert_eq!((&event["request_size_bytes"], &event["response_size_bytes"]), (&request.into(), &response.into()), "{event:#}");
+    assert_eq!(
+        (&event["request_size_bytes"], &event["response_size_bytes"]),
+        (&request.into(), &response.into()),
+        "{event:#}"
+    );
     assert_eq!(event["metadata"]["capture"]["request"]["bytes"], request);
     assert_eq!(event["metadata"]["capture"]["response"]["bytes"].as_u64().unwrap_or_default(), response);
 }
@@ -92,7 +98,10 @@ async fn a_long_body_is_kept_by_its_ends_with_its_true_size() {
     sizes(&event, text.len() as u64, text.len() as u64);
     for (body, side) in [("request_body", "request"), ("response_body", "response")] {
         let kept = event[body].as_str().unwrap();
-        assert!(kept.starts_with(&text[..900]) && kept.ends_with(&text[text.len() - 400..]) && kept.len() < 2000, "{kept}");
+        assert!(
+            kept.starts_with(&text[..900]) && kept.ends_with(&text[text.len() - 400..]) && kept.len() < 2000,
+            "{kept}"
+        );
         assert_eq!(event["metadata"]["capture"][side]["omitted"], text.len() as u64 - 1500);
     }
 }
@@ -265,6 +274,19 @@ async fn an_agent_that_leaves_in_mid_upload_frees_the_origin_at_once() {
     }
 }
 
+/// Over HTTP/1.1 the agent's end stands behind what nobody reads, so that no origin would notice, proxy or not.
+#[tokio::test]
+async fn an_agent_that_leaves_an_upload_that_stands_still_frees_the_origin_too() {
+    let (proxy, mut origin, mut agent) = by_hand(H2).await;
+    let answer = agent.start(agent.request("POST", "/", full(vec![7; 8 * MIB])));
+    // Not a byte of the body is read here: the windows and buffers between are full, or soon will be.
+    let mut call = origin.call().await;
+    agent.vanish().await;
+    answer.abort();
+    tokio::time::timeout(PATIENCE, call.answer.closed()).await.expect("the origin still works for nobody");
+    failed(&only(proxy.events_so_far(1).await), "agent_left");
+}
+
 #[tokio::test]
 async fn an_agent_that_leaves_before_any_answer_frees_the_origin_at_once() {
     for alpn in [HTTP11, H2] {
@@ -330,7 +352,10 @@ async fn timings_are_those_of_this_call() {
         let latency = events[0]["latency_ms"].as_f64().unwrap();
         assert!((300.0..=seen).contains(&latency), "{latency} of {seen}");
         let timings = &events[0]["metadata"]["timings"];
-        assert!(timings["wait"].as_f64().unwrap() >= 300.0 && timings["total"].as_f64().unwrap() >= latency, "{timings}");
+        assert!(
+            timings["wait"].as_f64().unwrap() >= 300.0 && timings["total"].as_f64().unwrap() >= latency,
+            "{timings}"
+        );
         for step in ["dns", "connect", "tls", "receive"] {
             assert!((0.0..300.0).contains(&timings[step].as_f64().unwrap_or(-1.0)), "{step}: {timings}");
         }
@@ -348,8 +373,11 @@ async fn a_body_that_breaks_its_framing_is_the_agents_mistake() {
     let proxy = proxy.run().await;
     let origin = ManualOrigin::start(Some(ca.server(Certificate::Good, HTTP11))).await;
     let authority = format!("localhost:{}", origin.addr.port());
-    let mut stream = agent::tls(tunnel(&proxy, &authority).await, "localhost", proxy.client_tls(HTTP11)).await.unwrap();
-    let request = format!("POST /form HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n");
+    let mut stream =
+        agent::tls(tunnel(&proxy, &authority).await, "localhost", proxy.client_tls(HTTP11)).await.unwrap();
+    let request = format!(
+        "POST /form HTTP/1.1\r\nHost: {authority}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let reply = read_until(&mut stream, "\r\n\r\n").await;
     assert!(reply.starts_with("HTTP/1.1 400 "), "{reply}");
@@ -366,7 +394,8 @@ async fn a_shutdown_in_the_middle_of_many_calls_loses_none() {
         for _ in 0..5 {
             let (ca, proxy) = trusting();
             let proxy = proxy.with(|c| c.proxy.shutdown_grace = Duration::from_millis(1));
-            let proxy = proxy.with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (1000, 1000)).run().await;
+            let proxy =
+                proxy.with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (1000, 1000)).run().await;
             let mut origin = ManualOrigin::start(Some(ca.server(Certificate::Good, alpn))).await;
             let (mut agents, mut calls, mut answers) = (Vec::new(), Vec::new(), Vec::new());
             for i in 0..20 {
@@ -473,7 +502,10 @@ async fn go(way: Way, n: usize, proxy: &Running, origin: &TestOrigin, alpn: &[&[
         }
         Way::LeavesBeforeTheAnswer => {
             let sent = agent.start(agent.request("GET", &path, full("")));
-            eventually("the call reaches the origin", async || origin.received().iter().any(|r| r.uri.ends_with(&path))).await;
+            eventually("the call reaches the origin", async || {
+                origin.received().iter().any(|r| r.uri.ends_with(&path))
+            })
+            .await;
             agent.vanish().await;
             sent.abort();
             return (path, error);
@@ -484,7 +516,10 @@ async fn go(way: Way, n: usize, proxy: &Running, origin: &TestOrigin, alpn: &[&[
             for _ in 0..3 {
                 pieces.send(piece(Bytes::from_static(b"piece"))).await.unwrap();
             }
-            eventually("the call reaches the origin", async || origin.received().iter().any(|r| r.uri.ends_with(&path))).await;
+            eventually("the call reaches the origin", async || {
+                origin.received().iter().any(|r| r.uri.ends_with(&path))
+            })
+            .await;
             agent.vanish().await;
             sent.abort();
             return (path, error);

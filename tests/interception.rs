@@ -1,5 +1,7 @@
 //! HTTPS and everything else inside CONNECT: what each side sees, and what the events say.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -133,7 +135,10 @@ async fn a_bad_certificate_is_a_502_that_names_the_check_and_the_origin_gets_not
             let proxy_status = response.headers()["proxy-status"].to_str().unwrap().to_owned();
             assert!(proxy_status.starts_with("otas-proxy; error=tls_certificate_error; details="), "{proxy_status}");
             let problem: Value = serde_json::from_slice(&agent::whole(response).await).unwrap();
-            assert_eq!((&problem["error"], &problem["step"], &problem["status"]), (&id.into(), &"tls".into(), &502.into()));
+            assert_eq!(
+                (&problem["error"], &problem["step"], &problem["status"]),
+                (&id.into(), &"tls".into(), &502.into())
+            );
             assert!(problem["detail"].as_str().unwrap().contains(words), "{problem:#}");
             agent.close().await;
             let events = proxy.events().await;
@@ -404,7 +409,10 @@ async fn a_passthrough_host_is_relayed_blind() {
     let events = proxy.events().await;
     assert_eq!(events.len(), 1);
     assert_eq!((&events[0]["metadata"]["kind"], &events[0]["error"]), (&"tunnel".into(), &"".into()));
-    assert!(events[0]["request_size_bytes"].as_u64().unwrap() > 200 && events[0]["response_size_bytes"].as_u64().unwrap() > 500);
+    assert!(
+        events[0]["request_size_bytes"].as_u64().unwrap() > 200
+            && events[0]["response_size_bytes"].as_u64().unwrap() > 500
+    );
     assert!(!events[0].to_string().contains("private"), "{:#}", events[0]);
 }
 
@@ -427,7 +435,10 @@ async fn an_agent_that_does_not_trust_our_ca_is_an_event_that_says_so() {
     let authority = format!("localhost:{}", origin.addr.port());
     for offer in [BOTH, &[]] {
         let refused = tls(tunnel(&proxy, &authority).await, "localhost", ca.client(offer)).await.unwrap_err();
-        assert!(refused.to_string().contains("UnknownIssuer") || refused.to_string().contains("certificate"), "{refused}");
+        assert!(
+            refused.to_string().contains("UnknownIssuer") || refused.to_string().contains("certificate"),
+            "{refused}"
+        );
     }
     let events = proxy.events().await;
     assert_eq!(events.len(), 2);
@@ -471,7 +482,8 @@ async fn a_connection_that_is_authenticated_itself_serves_no_other_agent() {
                 agent.ready().await;
                 let sent = agent.send(agent.request("GET", "/", full("")));
                 let call = origin.call().await;
-                let response = http::Response::builder().status(401).header("www-authenticate", scheme).body(full(""));
+                let response =
+                    http::Response::builder().status(401).header("www-authenticate", scheme).body(full(""));
                 ports.push(call.from.port());
                 call.answer.send(response.unwrap()).unwrap();
                 assert_eq!(sent.await.unwrap().status(), 401);
@@ -488,7 +500,10 @@ async fn a_tunnel_to_nowhere_is_refused_before_it_opens() {
     let proxy = TestProxy::new().run().await;
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let (head, _) = connect(&proxy, &closed.to_string()).await;
-    assert!(head.starts_with("HTTP/1.1 502 ") && head.contains("proxy-status: otas-proxy; error=connection_refused"), "{head}");
+    assert!(
+        head.starts_with("HTTP/1.1 502 ") && head.contains("proxy-status: otas-proxy; error=connection_refused"),
+        "{head}"
+    );
     let events = proxy.events().await;
     assert_eq!(events.len(), 1);
     failed(&events[0], "connect_refused");

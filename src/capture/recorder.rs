@@ -13,7 +13,9 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
-use super::{BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts};
+use super::{
+    BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts,
+};
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
@@ -162,8 +164,7 @@ impl Recorder {
         self.with(|s| {
             s.answered = Some(now);
             s.last_byte = Some(now);
-            s.exchange.response =
-                Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
+            s.exchange.response = Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
             if let Some(failure) = made_here {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
@@ -278,9 +279,10 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
     };
     let bytes = response.body.total_bytes;
     match response.body.end {
-        BodyEnd::ShutDown => {
-            failure("proxy_shutdown", format!("the proxy was stopped after {bytes} bytes of the response from {origin}"))
-        }
+        BodyEnd::ShutDown => failure(
+            "proxy_shutdown",
+            format!("the proxy was stopped after {bytes} bytes of the response from {origin}"),
+        ),
         BodyEnd::SenderFailed => {
             failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
         }

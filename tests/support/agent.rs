@@ -1,5 +1,7 @@
 //! An agent in pieces: the tunnel, the TLS inside it and the HTTP inside that, each to be looked at by itself.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -108,7 +110,10 @@ impl Agent {
     }
 
     /// Sends a request.
-    pub fn send(&mut self, request: Request<Body>) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
+    pub fn send(
+        &mut self,
+        request: Request<Body>,
+    ) -> impl Future<Output = hyper::Result<Response<Incoming>>> + use<> {
         let sent: std::pin::Pin<Box<dyn Future<Output = _> + Send>> = match &mut self.sender {
             Sender::Http1(sender) => Box::pin(sender.send_request(request)),
             Sender::Http2(sender) => Box::pin(sender.send_request(request)),

@@ -1,5 +1,7 @@
 //! An origin whose every step the test makes itself, and that tells the test when a call was given up.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
