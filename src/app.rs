@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -25,6 +26,9 @@ use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsE
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
+
+/// How long what was cut off may take to end.
+const HANDED_OFF_WITHIN: Duration = Duration::from_secs(5);
 
 /// A running proxy with all its parts.
 pub struct App {
@@ -108,8 +112,8 @@ impl App {
     /// [`AppError`] when a part cannot be started; nothing is left running then.
     pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
         let authority = Arc::new(CertAuthority::load_or_create(&config.tls.ca_dir)?);
-        let bundle_file =
-            write_bundle(&authority).map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
+        let bundle_file = write_bundle(&authority)
+            .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
         let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
         let origin_tls = OriginTls::load(config.tls.origin_ca_file.as_deref(), authority.der())?;
         let listener = bind("listen.proxy", config.listen.proxy).await?;
@@ -157,6 +161,7 @@ impl App {
             via: config.proxy.via,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
+            hang_up: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         tokio::spawn(proxy::listen(shared.clone(), listener));
@@ -207,6 +212,11 @@ impl App {
         shared.cut.cancel();
         shared.tasks.wait().await;
         shared.pool.clear();
+        // Upstream connections may still hold the bodies of requests, and with them their exchanges.
+        shared.hang_up.cancel();
+        if timeout(HANDED_OFF_WITHIN, shared.recording.all_handed_off()).await.is_err() {
+            tracing::error!("some calls do not end; they will have no event");
+        }
         let tally = reporter.tally().clone();
         // Joining waits for the disk.
         if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {
@@ -261,7 +271,8 @@ async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Colle
     let collector = Collector::start(listener, CollectorOptions { db, agents: vec![agent] })
         .await
         .map_err(|e| step("start the embedded collector".to_owned(), e))?;
-    let url = url::Url::parse(&collector.url).map_err(|e| step("use the embedded collector's address".to_owned(), e))?;
+    let url =
+        url::Url::parse(&collector.url).map_err(|e| step("use the embedded collector's address".to_owned(), e))?;
     otas.brain_url = url.clone();
     otas.uasam_url = url;
     otas.agent_key = Some(key);
@@ -281,7 +292,9 @@ async fn sweep(shared: Arc<Shared>) {
 
 async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
     let hint = |e: io::Error| match e.kind() {
-        io::ErrorKind::AddrInUse => io::Error::new(e.kind(), "the port is taken; choose another, or 0 for any free one"),
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(e.kind(), "the port is taken; choose another, or 0 for any free one")
+        }
         _ => e,
     };
     TcpListener::bind(address).await.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))

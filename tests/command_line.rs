@@ -57,8 +57,14 @@ fn run_gives_the_childs_exit_code_and_passes_its_streams() {
     let done = run(&folder, &["run", "--", "sh", "-c", "cat; echo out; echo err >&2; exit 7"]);
     assert_eq!(done.status.code(), Some(7));
     assert_eq!(text(&done.stdout), "out\n");
-    assert!(text(&done.stderr).contains("err\n") && text(&done.stderr).contains("0 calls, 0 delivered"), "{}", text(&done.stderr));
-    for (command, code, words) in [("no-such-program-here", 127, "cannot start `no-such-program-here`"), ("/", 126, "cannot start `/`")] {
+    assert!(
+        text(&done.stderr).contains("err\n") && text(&done.stderr).contains("0 calls, 0 delivered"),
+        "{}",
+        text(&done.stderr)
+    );
+    for (command, code, words) in
+        [("no-such-program-here", 127, "cannot start `no-such-program-here`"), ("/", 126, "cannot start `/`")]
+    {
         let done = run(&folder, &["run", "--", command]);
         assert_eq!(done.status.code(), Some(code), "{command}");
         assert!(text(&done.stderr).contains(words), "{}", text(&done.stderr));
@@ -84,8 +90,13 @@ fn run_sets_the_variables_that_clients_read_and_the_files_are_there() {
 fn run_passes_signals_on() {
     let folder = configured();
     let script = "trap 'echo got term; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
-    let mut child =
-        folder.program().args(["run", "--", "sh", "-c", script]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut child = folder
+        .program()
+        .args(["run", "--", "sh", "-c", script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     line_with(&mut out, "ready");
     signal(&child, Signal::TERM);
@@ -100,7 +111,10 @@ fn a_usage_or_configuration_error_is_exit_code_2_and_says_where() {
     let done = run(&folder, &["serve"]);
     let said = text(&done.stderr);
     assert_eq!(done.status.code(), Some(2), "{said}");
-    assert!(said.contains("proxy.toml:") && said.contains("otas.brian_url") && said.contains("otas.brain_url"), "{said}");
+    assert!(
+        said.contains("proxy.toml:") && said.contains("otas.brian_url") && said.contains("otas.brain_url"),
+        "{said}"
+    );
     assert_eq!(run(&folder, &["run"]).status.code(), Some(2));
     assert_eq!(run(&folder, &["no-such-command"]).status.code(), Some(2));
     assert_eq!(run(&folder, &["serve", "--config", "not-there.toml"]).status.code(), Some(2));
@@ -109,15 +123,24 @@ fn a_usage_or_configuration_error_is_exit_code_2_and_says_where() {
 #[test]
 fn a_taken_port_and_a_broken_ca_stop_the_start_with_a_clear_message() {
     let folder = Folder::new();
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
     folder.configure("");
     let done = run(&folder, &["serve", "--listen-proxy", &taken]);
     assert_eq!(done.status.code(), Some(1));
-    assert!(text(&done.stderr).contains(&taken) && text(&done.stderr).contains("port is taken"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains(&taken) && text(&done.stderr).contains("port is taken"),
+        "{}",
+        text(&done.stderr)
+    );
     std::fs::write(folder.path().join("ca/ca.key"), "broken").unwrap();
     let done = run(&folder, &["serve"]);
     assert_eq!(done.status.code(), Some(1));
-    assert!(text(&done.stderr).contains("ca.key") && text(&done.stderr).contains("not a usable private key"), "{}", text(&done.stderr));
+    assert!(
+        text(&done.stderr).contains("ca.key") && text(&done.stderr).contains("not a usable private key"),
+        "{}",
+        text(&done.stderr)
+    );
 }
 
 #[test]
@@ -125,10 +148,12 @@ fn config_shows_each_value_with_its_source_and_masks_secrets() {
     let folder = Folder::new();
     folder.configure("[capture]\nbody_head_bytes = 1024\n");
     let mut command = folder.program();
-    command.args(["config", "--brain-url", "http://brain.test:1"]).env("OTAS_AGENT_KEY", "agent_abcdefgh_ijklmnopqrstuvwx1234");
+    command
+        .args(["config", "--brain-url", "http://brain.test:1"])
+        .env("OTAS_AGENT_KEY", "agent_abcdefgh_ijklmnopqrstuvwx1234");
     let shown = text(&command.output().unwrap().stdout);
     for (key, value, source) in [
-        ("otas.brain_url", "http://brain.test:1/", "flag --brain-url"),
+        ("otas.brain_url", "http://brain.test:1", "flag --brain-url"),
         ("otas.agent_key", "****1234", "environment OTAS_AGENT_KEY"),
         ("capture.body_head_bytes", "1024", "proxy.toml:"),
         ("capture.body_tail_bytes", "65536", "default"),
@@ -143,7 +168,10 @@ fn config_shows_each_value_with_its_source_and_masks_secrets() {
 fn the_ca_is_shown_and_exported_without_its_key() {
     let folder = configured();
     let shown = text(&run(&folder, &["ca", "show"]).stdout);
-    assert!(shown.contains("OTAS Proxy CA") && shown.contains("BEGIN CERTIFICATE") && !shown.contains("PRIVATE"), "{shown}");
+    assert!(
+        shown.contains("OTAS Proxy CA") && shown.contains("BEGIN CERTIFICATE") && !shown.contains("PRIVATE"),
+        "{shown}"
+    );
     assert!(run(&folder, &["ca", "export", "out.pem"]).status.success());
     let exported = std::fs::read_to_string(folder.path().join("out.pem")).unwrap();
     assert!(exported.contains("BEGIN CERTIFICATE") && !exported.contains("PRIVATE"));
@@ -162,7 +190,16 @@ fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
     line_with(&mut out, "embedded collector");
     line_with(&mut out, "session ");
     let called = Command::new("curl")
-        .args(["-sS", "-o", "/dev/null", "-w", "%{http_code}", "-x", &format!("http://{address}"), "http://127.0.0.1:1/nobody"])
+        .args([
+            "-sS",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-x",
+            &format!("http://{address}"),
+            "http://127.0.0.1:1/nobody",
+        ])
         .output()
         .unwrap();
     assert_eq!(text(&called.stdout), "502", "{}", text(&called.stderr));
@@ -196,5 +233,8 @@ fn the_demo_ends_with_a_table_of_delivered_events() {
     let shown = text(&done.stdout);
     assert!(done.status.success(), "{shown}{}", text(&done.stderr));
     assert!(shown.contains("8 calls, 8 delivered, 0 waiting, 0 failed"), "{shown}");
-    assert!(shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/stream"), "{shown}");
+    assert!(
+        shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/stream"),
+        "{shown}"
+    );
 }

@@ -40,7 +40,10 @@ async fn names_values_order_case_and_repeats_reach_the_origin_as_sent() {
 async fn the_agent_gets_the_origins_status_line_and_fields_as_sent() {
     let head = "HTTP/1.1 299 Very Fine\r\nX-Zeta: 1\r\nset-cookie: a=1\r\nset-cookie: b=2\r\nETag: \"x\"\r\nContent-Length: 2\r\n";
     let (_, reply) = exchange(
-        vec![Act::Write(format!("{head}Connection: keep-alive, X-Hop\r\nX-Hop: gone\r\nKeep-Alive: timeout=5\r\n\r\nhi").into_bytes())],
+        vec![Act::Write(
+            format!("{head}Connection: keep-alive, X-Hop\r\nX-Hop: gone\r\nKeep-Alive: timeout=5\r\n\r\nhi")
+                .into_bytes(),
+        )],
         "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n",
     )
     .await;
@@ -61,7 +64,8 @@ async fn hop_by_hop_fields_and_our_own_credentials_stop_here() {
 
 #[tokio::test]
 async fn the_targets_authority_replaces_host() {
-    let (received, _) = exchange(ok(""), "GET http://HOST/ HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n").await;
+    let (received, _) =
+        exchange(ok(""), "GET http://HOST/ HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n").await;
     assert_eq!(received, "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n");
 }
 
@@ -72,7 +76,10 @@ async fn an_http_1_0_agent_is_forwarded_as_1_1_and_its_connection_is_closed() {
         "GET http://HOST/ HTTP/1.0\r\n\r\n",
     )
     .await;
-    assert!(received.starts_with("GET / HTTP/1.1\r\n") && received.to_ascii_lowercase().contains("host: host"), "{received}");
+    assert!(
+        received.starts_with("GET / HTTP/1.1\r\n") && received.to_ascii_lowercase().contains("host: host"),
+        "{received}"
+    );
     assert!(reply.starts_with("HTTP/1.0 200 OK\r\n") || reply.starts_with("HTTP/1.1 200 OK\r\n"), "{reply}");
     assert!(reply.ends_with("\r\n\r\nabc"), "no chunks to an HTTP/1.0 agent: {reply}");
 }
@@ -80,9 +87,13 @@ async fn an_http_1_0_agent_is_forwarded_as_1_1_and_its_connection_is_closed() {
 #[tokio::test]
 async fn chunked_and_close_delimited_bodies_arrive_whole() {
     let request = "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n";
-    let chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\n\r\n".to_vec();
+    let chunked =
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;ext=1\r\nhello\r\n6\r\n world\r\n0\r\n\r\n".to_vec();
     let (_, reply) = exchange(vec![Act::Write(chunked)], request).await;
-    assert!(reply.contains("Transfer-Encoding: chunked") && reply.contains("hello") && reply.ends_with("0\r\n\r\n"), "{reply}");
+    assert!(
+        reply.contains("Transfer-Encoding: chunked") && reply.contains("hello") && reply.ends_with("0\r\n\r\n"),
+        "{reply}"
+    );
     let closing = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n\r\nuntil the end".to_vec();
     let (_, reply) = exchange(vec![Act::Write(closing), Act::Close], request).await;
     assert!(reply.contains("until the end"), "{reply}");
@@ -96,7 +107,10 @@ async fn a_chunked_request_arrives_chunked_with_its_trailers() {
          5\r\nhello\r\n0\r\nX-Sum: 5\r\n\r\n",
     )
     .await;
-    assert!(received.contains("Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"), "{received}");
+    assert!(
+        received.contains("Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"),
+        "{received}"
+    );
     assert!(received.to_ascii_lowercase().ends_with("x-sum: 5\r\n\r\n"), "{received}");
 }
 
@@ -114,7 +128,8 @@ async fn response_trailers_reach_an_agent_that_takes_them() {
 
 #[tokio::test]
 async fn head_204_and_304_have_no_body_and_the_connection_goes_on() {
-    let origin = RawOrigin::start(vec![Act::Write(b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n".to_vec())]).await;
+    let origin =
+        RawOrigin::start(vec![Act::Write(b"HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n".to_vec())]).await;
     let head = RawOrigin::start(vec![Act::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n".to_vec())]).await;
     let empty = RawOrigin::start(vec![Act::Write(b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n".to_vec())]).await;
     let proxy = TestProxy::new().run().await;
@@ -141,7 +156,10 @@ async fn expect_100_continue_waits_for_the_origins_word() {
     .await;
     let proxy = TestProxy::new().run().await;
     let mut stream = proxy.connect().await;
-    let request = format!("POST http://{0}/ HTTP/1.1\r\nHost: {0}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n", origin.addr);
+    let request = format!(
+        "POST http://{0}/ HTTP/1.1\r\nHost: {0}\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n",
+        origin.addr
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
     assert!(origin.received().contains("Expect: 100-continue") && !origin.received().contains("hello"));
@@ -221,10 +239,13 @@ async fn bodies_of_any_size_pass_unchanged_for_any_capture_limit() {
 #[tokio::test]
 async fn a_call_to_the_proxy_itself_is_refused_with_508() {
     let proxy = TestProxy::new().run().await;
-    for host in [proxy.addr.to_string(), format!("localhost:{}", proxy.addr.port()), proxy.app.admin_addr.to_string()] {
+    for host in [proxy.addr.to_string(), format!("localhost:{}", proxy.addr.port()), proxy.app.admin_addr.to_string()]
+    {
         let reply = proxy.raw(format!("GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n").as_bytes()).await;
         assert!(reply.starts_with("HTTP/1.1 508 "), "{reply}");
-        let reply = proxy.raw(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes()).await;
+        let reply = proxy
+            .raw(format!("CONNECT {host} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())
+            .await;
         assert!(reply.starts_with("HTTP/1.1 508 ") && reply.contains("error=proxy_loop_detected"), "{reply}");
     }
 }
@@ -240,8 +261,16 @@ async fn what_cannot_be_forwarded_is_answered_with_the_reason_and_a_hint() {
         (format!("GET http://{closed}/ HTTP/1.1\r\n\r\n"), 400, "exactly one Host"),
         (format!("GET http://{closed}/ HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), 400, "exactly one Host"),
         (format!("GET http://{closed}/ HTTP/1.1\r\nHost: {closed}\r\n\r\n"), 502, "error=connection_refused"),
-        (format!("CONNECT {closed} HTTP/1.1\r\nHost: {closed}\r\nConnection: close\r\n\r\n"), 502, "error=connection_refused"),
-        ("GET http://no-such-host.invalid/ HTTP/1.1\r\nHost: no-such-host.invalid\r\n\r\n".to_owned(), 502, "error=dns_error"),
+        (
+            format!("CONNECT {closed} HTTP/1.1\r\nHost: {closed}\r\nConnection: close\r\n\r\n"),
+            502,
+            "error=connection_refused",
+        ),
+        (
+            "GET http://no-such-host.invalid/ HTTP/1.1\r\nHost: no-such-host.invalid\r\n\r\n".to_owned(),
+            502,
+            "error=dns_error",
+        ),
     ] {
         let reply = proxy.raw(request.as_bytes()).await;
         assert!(reply.starts_with(&format!("HTTP/1.1 {status} ")) && reply.contains(words), "{request} -> {reply}");
@@ -303,7 +332,10 @@ async fn a_websocket_upgrade_is_relayed_byte_for_byte() {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     let reply = read_until(&mut stream, "\r\n\r\n").await;
-    assert!(reply.starts_with("HTTP/1.1 101 Switching Protocols\r\n") && reply.contains("Sec-WebSocket-Accept: x"), "{reply}");
+    assert!(
+        reply.starts_with("HTTP/1.1 101 Switching Protocols\r\n") && reply.contains("Sec-WebSocket-Accept: x"),
+        "{reply}"
+    );
     stream.write_all(b"ping").await.unwrap();
     let mut rest = Vec::new();
     stream.read_to_end(&mut rest).await.unwrap();

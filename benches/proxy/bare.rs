@@ -70,7 +70,11 @@ where
     })
 }
 
-async fn route(proxy: Arc<Proxy>, mut request: Request<Incoming>, inside: Option<String>) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
+async fn route(
+    proxy: Arc<Proxy>,
+    mut request: Request<Incoming>,
+    inside: Option<String>,
+) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
     if request.method() == Method::CONNECT {
         let authority = request.uri().authority().unwrap().to_string();
         let upgrade = hyper::upgrade::on(&mut request);
@@ -86,7 +90,8 @@ async fn route(proxy: Arc<Proxy>, mut request: Request<Incoming>, inside: Option
     }
     if let Some(authority) = inside {
         let path = request.uri().path_and_query().unwrap().as_str();
-        *request.uri_mut() = Uri::builder().scheme("https").authority(authority).path_and_query(path).build().unwrap();
+        *request.uri_mut() =
+            Uri::builder().scheme("https").authority(authority).path_and_query(path).build().unwrap();
     }
     Ok(proxy.pool.request(request).await?.map(BodyExt::boxed))
 }

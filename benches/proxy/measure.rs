@@ -35,11 +35,46 @@ struct Scenario {
 }
 
 const SCENARIOS: [Scenario; 7] = [
-    Scenario { name: "plain keep-alive, 200 B", tls: false, path: "/small", connections: 64, mode: "keep", post_bytes: 0 },
-    Scenario { name: "intercepted keep-alive, 200 B", tls: true, path: "/small", connections: 64, mode: "keep", post_bytes: 0 },
-    Scenario { name: "intercepted POST 10 KiB echo", tls: true, path: "/echo", connections: 64, mode: "keep", post_bytes: 10 << 10 },
-    Scenario { name: "intercepted, one at a time", tls: true, path: "/small", connections: 1, mode: "keep", post_bytes: 0 },
-    Scenario { name: "intercepted new connection each", tls: true, path: "/small", connections: 8, mode: "new", post_bytes: 0 },
+    Scenario {
+        name: "plain keep-alive, 200 B",
+        tls: false,
+        path: "/small",
+        connections: 64,
+        mode: "keep",
+        post_bytes: 0,
+    },
+    Scenario {
+        name: "intercepted keep-alive, 200 B",
+        tls: true,
+        path: "/small",
+        connections: 64,
+        mode: "keep",
+        post_bytes: 0,
+    },
+    Scenario {
+        name: "intercepted POST 10 KiB echo",
+        tls: true,
+        path: "/echo",
+        connections: 64,
+        mode: "keep",
+        post_bytes: 10 << 10,
+    },
+    Scenario {
+        name: "intercepted, one at a time",
+        tls: true,
+        path: "/small",
+        connections: 1,
+        mode: "keep",
+        post_bytes: 0,
+    },
+    Scenario {
+        name: "intercepted new connection each",
+        tls: true,
+        path: "/small",
+        connections: 8,
+        mode: "new",
+        post_bytes: 0,
+    },
     Scenario { name: "intercepted 1 MiB", tls: true, path: "/mib", connections: 4, mode: "keep", post_bytes: 0 },
     Scenario { name: "intercepted 100 MiB", tls: true, path: "/100mib", connections: 1, mode: "keep", post_bytes: 0 },
 ];
@@ -64,8 +99,13 @@ pub fn run(options: &Options) {
     let mut origin = start(&cpu.pinned(1), "origin", &[&folder.join("origin-ca").display().to_string()]);
     let ports = first_line(&mut origin);
     let (plain, secure) = ports.split_once(' ').unwrap();
-    println!("median of {} repetitions of {} s; proxy on core 0, origin and load on core 1: {}", options.reps, options.secs, cpu.pins);
-    for scenario in SCENARIOS.iter().filter(|s| options.only.as_ref().is_none_or(|word| s.name.contains(word.as_str()))) {
+    println!(
+        "median of {} repetitions of {} s; proxy on core 0, origin and load on core 1: {}",
+        options.reps, options.secs, cpu.pins
+    );
+    for scenario in
+        SCENARIOS.iter().filter(|s| options.only.as_ref().is_none_or(|word| s.name.contains(word.as_str())))
+    {
         let port = if scenario.tls { secure } else { plain };
         let mut seen: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
         for rep in 0..options.reps {
@@ -91,7 +131,8 @@ fn measure(cpu: &CpuOf, name: &str, scenario: &Scenario, port: &str, folder: &Pa
     };
     let load = |secs: f64| {
         let ca = if scenario.tls { folder.join("proxy-ca/ca.pem").display().to_string() } else { "-".to_owned() };
-        let (connections, secs, post) = (scenario.connections.to_string(), secs.to_string(), scenario.post_bytes.to_string());
+        let (connections, secs, post) =
+            (scenario.connections.to_string(), secs.to_string(), scenario.post_bytes.to_string());
         let args = [&proxy_port, port, &ca, scenario.path, &connections, &secs, scenario.mode, &post];
         let load = start(&cpu.pinned(1), "load", &args);
         let out = load.wait_with_output().unwrap();
@@ -205,19 +246,33 @@ fn peak_rss_mib(pid: u32) -> f64 {
 
 fn print(scenario: &Scenario, bare: &[Figures], ours: &[Figures]) {
     println!("\n{}", scenario.name);
-    println!("{:<12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}", "", "CPU us/call", "p50 us", "p99 us", "calls/s", "MB/s", "RSS MiB", "errors");
+    println!(
+        "{:<12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}",
+        "", "CPU us/call", "p50 us", "p99 us", "calls/s", "MB/s", "RSS MiB", "errors"
+    );
     for (name, all) in [("bare", bare), ("otas-proxy", ours)] {
         let m = |f: fn(&Figures) -> f64| median(all.iter().map(f).collect());
         println!(
             "{name:<12} {:>12.1} {:>9.0} {:>9.0} {:>9.0} {:>9.1} {:>9.1} {:>7.0}",
-            m(|f| f.cpu_us), m(|f| f.p50_us), m(|f| f.p99_us), m(|f| f.calls_per_s), m(|f| f.mb_per_s), m(|f| f.peak_rss_mib),
+            m(|f| f.cpu_us),
+            m(|f| f.p50_us),
+            m(|f| f.p99_us),
+            m(|f| f.calls_per_s),
+            m(|f| f.mb_per_s),
+            m(|f| f.peak_rss_mib),
             all.iter().map(|f| f.errors).sum::<f64>(),
         );
     }
     let ratio = |f: fn(&Figures) -> f64| median(ours.iter().zip(bare).map(|(o, b)| f(o) / f(b)).collect());
     println!(
         "{:<12} {:>12.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2} {:>9.2}",
-        "ratio", ratio(|f| f.cpu_us), ratio(|f| f.p50_us), ratio(|f| f.p99_us), ratio(|f| f.calls_per_s), ratio(|f| f.mb_per_s), ratio(|f| f.peak_rss_mib),
+        "ratio",
+        ratio(|f| f.cpu_us),
+        ratio(|f| f.p50_us),
+        ratio(|f| f.p99_us),
+        ratio(|f| f.calls_per_s),
+        ratio(|f| f.mb_per_s),
+        ratio(|f| f.peak_rss_mib),
     );
 }
 

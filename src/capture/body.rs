@@ -6,9 +6,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::BodyEnd;
 use super::keeper::Keeper;
 use super::recorder::{Recorder, Side};
-use super::BodyEnd;
 
 /// A body that is recorded while it passes.
 pub struct CapturedBody<B> {

@@ -37,12 +37,8 @@ impl Budget {
     }
 
     fn take(&self, bytes: usize) -> bool {
-        let before = self.used_bytes.fetch_add(bytes, Ordering::Relaxed);
-        if before + bytes > self.limit_bytes {
-            self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-            return false;
-        }
-        true
+        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes);
+        self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
     }
 }
 

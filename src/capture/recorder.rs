@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode, Version};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
-use super::{BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts};
+use super::{
+    BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
+    TlsFacts,
+};
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
@@ -33,17 +38,25 @@ pub struct Recording {
     limits: Limits,
     budget: Arc<Budget>,
     shutting_down: AtomicBool,
+    open: TaskTracker,
 }
 
 impl Recording {
     /// Recorders made from this hand their exchanges to `sink`.
     pub fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false) })
+        let open = TaskTracker::new();
+        open.close();
+        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false), open })
     }
 
     /// From now on, what is cut off was cut off by our own shutdown.
     pub fn shutting_down(&self) {
         self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Waits until every exchange that was begun has been handed off.
+    pub async fn all_handed_off(&self) {
+        self.open.wait().await;
     }
 
     /// A copy of one body's first and last bytes, within the limits.
@@ -61,6 +74,8 @@ struct InProgress {
     began: Instant,
     host: Arc<str>,
     state: Mutex<Option<State>>,
+    /// Dropped after the exchange was handed off.
+    _open: TaskTrackerToken,
 }
 
 struct State {
@@ -125,6 +140,7 @@ impl Recorder {
             began: Instant::now(),
             host,
             state: Mutex::new(Some(state)),
+            _open: recording.open.token(),
         }))
     }
 
@@ -157,8 +173,7 @@ impl Recorder {
         self.with(|s| {
             s.answered = Some(now);
             s.last_byte = Some(now);
-            s.exchange.response =
-                Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
+            s.exchange.response = Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
             if let Some(failure) = made_here {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
@@ -172,6 +187,12 @@ impl Recorder {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
         });
+    }
+
+    /// Whether the agent broke its request's body off.
+    pub fn request_broken(&self) -> bool {
+        let state = lock(&self.0.state);
+        state.as_ref().is_some_and(|s| s.exchange.request.body.end == BodyEnd::SenderFailed)
     }
 
     /// Trailer fields passed.
@@ -268,9 +289,10 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
     };
     let bytes = response.body.total_bytes;
     match response.body.end {
-        BodyEnd::ShutDown => {
-            failure("proxy_shutdown", format!("the proxy was stopped after {bytes} bytes of the response from {origin}"))
-        }
+        BodyEnd::ShutDown => failure(
+            "proxy_shutdown",
+            format!("the proxy was stopped after {bytes} bytes of the response from {origin}"),
+        ),
         BodyEnd::SenderFailed => {
             failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
         }

@@ -1,12 +1,14 @@
 //! The command that `run` starts: its signals and its exit code.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
+use std::task::Poll;
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{self, SignalKind};
 
 /// As shells have it: the command was not found.
 const NOT_FOUND: u8 = 127;
@@ -41,24 +43,40 @@ pub(super) fn start(command: &[String], variables: &[(&'static str, String)]) ->
         .map_err(|source| NotStarted { program: program.to_owned(), source })
 }
 
+/// The signals that are the child's. Caught from before it starts, so that none of them can end us and leave it alone.
+pub(super) struct Signals([(unix::Signal, Signal); 6]);
+
+impl Signals {
+    /// Catches them from now on.
+    pub(super) fn catch() -> io::Result<Self> {
+        let caught = |kind: SignalKind, same: Signal| unix::signal(kind).map(|signal| (signal, same));
+        Ok(Self([
+            caught(SignalKind::terminate(), Signal::TERM)?,
+            caught(SignalKind::interrupt(), Signal::INT)?,
+            caught(SignalKind::quit(), Signal::QUIT)?,
+            caught(SignalKind::hangup(), Signal::HUP)?,
+            caught(SignalKind::user_defined1(), Signal::USR1)?,
+            caught(SignalKind::user_defined2(), Signal::USR2)?,
+        ]))
+    }
+
+    async fn next(&mut self) -> Signal {
+        poll_fn(|cx| {
+            let arrived =
+                self.0.iter_mut().find_map(|(signal, same)| signal.poll_recv(cx).is_ready().then_some(*same));
+            arrived.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}
+
 /// Waits for the child, passing on the signals that we get meanwhile.
-pub(super) async fn wait(child: &mut Child) -> io::Result<u8> {
+pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<u8> {
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let mut term = signal(SignalKind::terminate())?;
-    let mut int = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    let mut hup = signal(SignalKind::hangup())?;
-    let mut usr1 = signal(SignalKind::user_defined1())?;
-    let mut usr2 = signal(SignalKind::user_defined2())?;
     loop {
         let received = tokio::select! {
             status = child.wait() => return status.map(code),
-            _ = term.recv() => Signal::TERM,
-            _ = int.recv() => Signal::INT,
-            _ = quit.recv() => Signal::QUIT,
-            _ = hup.recv() => Signal::HUP,
-            _ = usr1.recv() => Signal::USR1,
-            _ = usr2.recv() => Signal::USR2,
+            received = signals.next() => received,
         };
         // A terminal has sent it to the child as well: once is enough.
         if matches!(received, Signal::INT | Signal::QUIT) && from_terminal() {
@@ -74,7 +92,8 @@ pub(super) async fn wait(child: &mut Child) -> io::Result<u8> {
 
 /// Whether we are in a terminal's foreground, so that its keys reach the child too.
 fn from_terminal() -> bool {
-    std::fs::File::open("/dev/tty").is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == getpgrp()))
+    std::fs::File::open("/dev/tty")
+        .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == getpgrp()))
 }
 
 /// The child's own code, or 128 and the signal that ended it, as shells have it.

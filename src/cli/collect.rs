@@ -39,7 +39,8 @@ pub(super) fn run(args: Args) -> Done {
     };
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
-        let listener = TcpListener::bind(args.listen).await.map_err(|e| format!("cannot listen on {}: {e}", args.listen))?;
+        let listener =
+            TcpListener::bind(args.listen).await.map_err(|e| format!("cannot listen on {}: {e}", args.listen))?;
         let collector = Collector::start(listener, CollectorOptions { db: args.db, agents: vec![agent] }).await?;
         println!("OTAS_BRAIN_URL={}", collector.url);
         println!("OTAS_UASAM_URL={}", collector.url);

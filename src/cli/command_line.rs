@@ -13,7 +13,8 @@ pub(super) fn masked(command: &[String]) -> String {
     let mut hide_next = false;
     for word in command {
         shown.push(if std::mem::take(&mut hide_next) { MASK.to_owned() } else { masked_word(word) });
-        hide_next = SECRET_OPTIONS.contains(&word.as_str()) || (word.starts_with('-') && !word.contains('=') && names_secret(word));
+        hide_next = SECRET_OPTIONS.contains(&word.as_str())
+            || (word.starts_with('-') && !word.contains('=') && names_secret(word));
     }
     shown.join(" ")
 }
@@ -36,7 +37,8 @@ fn names_secret(name: &str) -> bool {
 }
 
 fn looks_like_key(word: &str) -> bool {
-    let prefixed = ["sk-", "agent_", "ghp_", "github_pat_", "xoxb-", "AKIA", "eyJ"].iter().any(|p| word.starts_with(p));
+    let prefixed =
+        ["sk-", "agent_", "ghp_", "github_pat_", "xoxb-", "AKIA", "eyJ"].iter().any(|p| word.starts_with(p));
     prefixed && word.len() >= 20
 }
 

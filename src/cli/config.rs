@@ -18,7 +18,8 @@ pub(super) fn run(args: Args) -> Done {
         Some(file) => println!("# file: {}", file.display()),
         None => println!("# no configuration file"),
     }
-    let rows = loaded.report().into_iter().map(|s| vec![s.key.to_string(), s.value.to_string(), s.source.to_string()]);
+    let rows =
+        loaded.report().into_iter().map(|s| vec![s.key.to_string(), s.value.to_string(), s.source.to_string()]);
     print!("{}", table::render(&["key", "value", "from"], &rows.collect::<Vec<_>>()));
     Ok(ExitCode::SUCCESS)
 }

@@ -41,12 +41,16 @@ pub(super) fn run(args: Args) -> Done {
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
         if let Some(collector) = &app.collector {
-            eprintln!("otas-proxy: no agent key is configured, so events go to the embedded collector on {}", collector.url);
+            eprintln!(
+                "otas-proxy: no agent key is configured, so events go to the embedded collector on {}",
+                collector.url
+            );
         }
         let proxy_url = format!("http://{}", app.proxy_addr);
         let set = variables::for_agent(&proxy_url, &app.ca_file, &app.bundle_file, &app.run_id);
+        let mut signals = child::Signals::catch()?;
         let code = match child::start(&args.command, &set) {
-            Ok(mut child) => child::wait(&mut child).await?,
+            Ok(mut child) => child::wait(&mut child, &mut signals).await?,
             Err(error) => {
                 eprintln!("otas-proxy: {error}");
                 error.code()

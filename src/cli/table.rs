@@ -13,7 +13,9 @@ pub(super) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
         format!("{}\n", padded.join("  ").trim_end())
     };
     let mut text = line(head.to_vec());
-    text.push_str(&line(widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().iter().map(String::as_str).collect()));
+    text.push_str(&line(
+        widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().iter().map(String::as_str).collect(),
+    ));
     for row in rows {
         text.push_str(&line(row.iter().map(String::as_str).collect()));
     }

@@ -245,7 +245,6 @@ fn missing(unseen: u64, total: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
 
     use super::super::decode::tests::gzip;
     use super::*;

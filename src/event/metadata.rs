@@ -6,8 +6,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::USER_AGENT;
 use http::Version;
+use http::header::USER_AGENT;
 use time::OffsetDateTime;
 
 use super::body::{Body, CodingResult, Shown};

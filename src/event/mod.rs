@@ -30,8 +30,8 @@ mod text;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use http::header::{CONTENT_TYPE, HOST};
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HOST};
 use uuid::Uuid;
 
 use self::body::Body;

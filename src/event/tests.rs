@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::decode::tests::gzip;
 use super::{Context, Event, build, with_project_id};
 use crate::capture::{
-    Fields,
-    BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts,
+    BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
+    TlsFacts,
 };
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";

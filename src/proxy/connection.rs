@@ -11,18 +11,17 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
+use tokio_util::task::TaskTracker;
 
 use super::body::AgentBody;
 use super::error::ProxyError;
 use super::interim::{AgentIo, Interim};
-use super::upstream::{
-    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream,
-};
+use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream};
 use super::{Shared, forward, tunnel};
 
 /// Streams that an agent may have open at once on one HTTP/2 connection.
@@ -116,13 +115,8 @@ async fn serve_http1<S>(
     give_back(&connection).await;
 }
 
-async fn serve_http2<S>(
-    shared: Arc<Shared>,
-    agent: SocketAddr,
-    inside: Inside,
-    upstream: Option<Upstream>,
-    stream: S,
-) where
+async fn serve_http2<S>(shared: Arc<Shared>, agent: SocketAddr, inside: Inside, upstream: Option<Upstream>, stream: S)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = Arc::new(AgentConnection {
@@ -136,7 +130,7 @@ async fn serve_http2<S>(
         let requests = connection.clone();
         let service = service_fn(move |request| route(requests.clone(), request));
         let mut serving = pin!(
-            http2::Builder::new(TokioExecutor::new())
+            http2::Builder::new(Tracked(shared.tasks.clone()))
                 .timer(TokioTimer::new())
                 .auto_date_header(false)
                 .max_concurrent_streams(H2_STREAMS)
@@ -162,8 +156,21 @@ async fn serve_http2<S>(
     give_back(&connection).await;
 }
 
+/// Runs the streams of an HTTP/2 connection among the tasks that a shutdown waits for.
+#[derive(Clone)]
+struct Tracked(TaskTracker);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracked {
+    fn execute(&self, stream: F) {
+        self.0.spawn(stream);
+    }
+}
+
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
-async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<AgentBody>, Infallible> {
+async fn route(
+    connection: Arc<AgentConnection>,
+    request: Request<Incoming>,
+) -> Result<Response<AgentBody>, Infallible> {
     Ok(if request.method() == Method::CONNECT {
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await
@@ -175,7 +182,8 @@ async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> 
 /// The agent has gone: its upstream connection may serve another one.
 async fn give_back(connection: &AgentConnection) {
     let Some(mut upstream) = connection.upstream.lock().await.take() else { return };
-    if upstream.is_usable() && (upstream.is_idle() || matches!(timeout(SETTLE, upstream.sender.ready()).await, Ok(Ok(()))))
+    if upstream.is_usable()
+        && (upstream.is_idle() || matches!(timeout(SETTLE, upstream.sender.ready()).await, Ok(Ok(()))))
     {
         connection.shared.pool.keep(upstream);
     }

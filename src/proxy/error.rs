@@ -91,6 +91,14 @@ pub(super) enum ProxyError {
         /// What the parser said.
         reason: String,
     },
+    /// The agent broke its own request off: nobody is there to be answered.
+    #[error("the agent broke off its request to {origin} ({reason})")]
+    AgentLeft {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the system or HTTP/2 said.
+        reason: String,
+    },
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
     Loop {
@@ -125,12 +133,20 @@ impl ProxyError {
         use StatusCode as S;
         let row = |id, status, proxy_status, step, hint| Row { id, status, proxy_status, step, hint };
         match self {
-            Self::Dns { .. } => {
-                row("dns_not_found", S::BAD_GATEWAY, "dns_error", "resolve", "check the host's spelling and this machine's DNS")
-            }
-            Self::Refused { .. } => {
-                row("connect_refused", S::BAD_GATEWAY, "connection_refused", "connect", "check the port, and that the origin is up")
-            }
+            Self::Dns { .. } => row(
+                "dns_not_found",
+                S::BAD_GATEWAY,
+                "dns_error",
+                "resolve",
+                "check the host's spelling and this machine's DNS",
+            ),
+            Self::Refused { .. } => row(
+                "connect_refused",
+                S::BAD_GATEWAY,
+                "connection_refused",
+                "connect",
+                "check the port, and that the origin is up",
+            ),
             Self::Unreachable { .. } => row(
                 "connect_failed",
                 S::BAD_GATEWAY,
@@ -186,6 +202,13 @@ impl ProxyError {
                 "http_protocol_error",
                 "response",
                 "the origin must speak HTTP on this port",
+            ),
+            Self::AgentLeft { .. } => row(
+                "agent_left",
+                S::BAD_REQUEST,
+                "http_request_error",
+                "request",
+                "the origin got a part of the request; it was told that the rest does not come",
             ),
             Self::Loop { .. } => row(
                 "proxy_loop",

@@ -1,5 +1,7 @@
 //! One request to its origin and back, bytes untouched.
 
+use std::error::Error as _;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -14,12 +16,10 @@ use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction};
+use super::respond;
 use super::upgrade::relay_upgraded;
 use super::upstream::{Target, Upstream, open, words};
-use super::respond;
-use crate::capture::{
-    Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
-};
+use crate::capture::{Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed};
 
 /// Forwards `request` and gives back what the agent is answered.
 pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
@@ -35,7 +35,11 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
     }
     answer.unwrap_or_else(|error| {
         tracing::debug!(%error, "answered by the proxy");
-        let mut response = respond::failure(&error, &method, &recorder);
+        let mut response = match error {
+            // No answer is recorded, for none arrives.
+            ProxyError::AgentLeft { .. } => respond::unheard(&error),
+            _ => respond::failure(&error, &method, &recorder),
+        };
         // The agent's next connection is a new chance; on this one nothing can become better.
         if version != Version::HTTP_2 {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -50,10 +54,8 @@ fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError>
         Some(inside) => Ok(inside.target.clone()),
         None => {
             let origin = message::absolute_target(uri)?;
-            let tls = (origin.scheme == "https").then(|| super::upstream::TlsTarget {
-                name: origin.host.clone(),
-                offer: crate::tls::Offer::Http11,
-            });
+            let tls = (origin.scheme == "https")
+                .then(|| super::upstream::TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
             Ok(Target { origin, tls })
         }
     }
@@ -103,7 +105,8 @@ async fn exchange(
     let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
     let (parts, body) = request.into_parts();
-    let waits = received == Version::HTTP_11 && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+    let waits = received == Version::HTTP_11
+        && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let head = outbound(parts, connection, version, upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
@@ -138,7 +141,8 @@ async fn exchange(
     }
     // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
     *response.version_mut() = version;
-    Ok(response.map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
+    Ok(response
+        .map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
 }
 
 /// The head as it goes to the origin.
@@ -173,11 +177,7 @@ fn outbound(
 }
 
 /// Passes interim responses to the agent as they come, and lets the body go at the first `100 Continue`.
-fn pass_interim(
-    request: &mut Request<OriginBody>,
-    interim: Interim,
-    gatekeeper: Option<Gatekeeper>,
-) -> Arc<Notify> {
+fn pass_interim(request: &mut Request<OriginBody>, interim: Interim, gatekeeper: Option<Gatekeeper>) -> Arc<Notify> {
     interim.begin();
     let arrived = Arc::new(Notify::new());
     let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(gatekeeper));
@@ -230,7 +230,7 @@ async fn send(
             Ok(response) => return Ok((response, upstream)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) if reused => request = unsent,
-                _ => return Err(send_error(target, &error.into_error())),
+                _ => return Err(send_error(target, &error.into_error(), recorder.request_broken())),
             },
         }
     }
@@ -300,8 +300,17 @@ fn switch(
     Ok(response.map(|_| AgentBody::Empty))
 }
 
-fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
+/// `request_broken`: the agent's body had ended in an error, of which whatever hyper says is a consequence.
+fn send_error(target: &Target, error: &hyper::Error, request_broken: bool) -> ProxyError {
     let origin = target.origin.to_string();
+    if request_broken {
+        return match is_malformed(error) {
+            true => ProxyError::BadRequest {
+                reason: format!("the request's body is malformed ({})", words(error)).into(),
+            },
+            false => ProxyError::AgentLeft { origin, reason: words(error) },
+        };
+    }
     if error.is_parse() {
         return ProxyError::BadResponse { origin, reason: words(error) };
     }
@@ -309,4 +318,12 @@ fn send_error(target: &Target, error: &hyper::Error) -> ProxyError {
         return ProxyError::Closed { origin };
     }
     ProxyError::Reset { origin, reason: words(error) }
+}
+
+/// Whether the body came, but not as its framing has it; otherwise it was cut off.
+fn is_malformed(error: &hyper::Error) -> bool {
+    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
+    causes
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
 }

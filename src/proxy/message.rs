@@ -80,7 +80,9 @@ impl Nominated {
                 .filter(|t| !t.eq_ignore_ascii_case("keep-alive") && !t.eq_ignore_ascii_case("close"))
                 .filter_map(|t| HeaderName::from_bytes(t.as_bytes()).ok())
                 // Those that this hop treats by themselves, and those that make a message what it is.
-                .filter(|n| !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST) && n != http::header::CONTENT_LENGTH)
+                .filter(|n| {
+                    !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST) && n != http::header::CONTENT_LENGTH
+                })
                 .collect(),
         )
     }
@@ -111,7 +113,8 @@ pub(super) fn set_host(headers: &mut HeaderMap, authority: &str) -> Result<(), P
     {
         return Ok(());
     }
-    let value = HeaderValue::from_str(authority).map_err(|_| bad("the target's host cannot stand in a Host field"))?;
+    let value =
+        HeaderValue::from_str(authority).map_err(|_| bad("the target's host cannot stand in a Host field"))?;
     headers.insert(HOST, value);
     Ok(())
 }
@@ -204,7 +207,8 @@ mod tests {
 
     #[test]
     fn connection_cannot_remove_what_frames_or_routes_a_message() {
-        let headers = map(&[("connection", "content-length, host, transfer-encoding"), ("content-length", "3"), ("host", "a")]);
+        let headers =
+            map(&[("connection", "content-length, host, transfer-encoding"), ("content-length", "3"), ("host", "a")]);
         assert_eq!(names(&onward(headers, Direction::ToOrigin, false)), ["content-length: 3", "host: a"]);
     }
 
@@ -220,8 +224,16 @@ mod tests {
 
     #[test]
     fn authentication_fields_for_the_origin_pass_and_those_for_the_proxy_do_not() {
-        let reply = map(&[("www-authenticate", "Basic"), ("proxy-authenticate", "Basic"), ("set-cookie", "a"), ("set-cookie", "b")]);
-        assert_eq!(names(&onward(reply, Direction::ToAgent, false)), ["www-authenticate: Basic", "set-cookie: a", "set-cookie: b"]);
+        let reply = map(&[
+            ("www-authenticate", "Basic"),
+            ("proxy-authenticate", "Basic"),
+            ("set-cookie", "a"),
+            ("set-cookie", "b"),
+        ]);
+        assert_eq!(
+            names(&onward(reply, Direction::ToAgent, false)),
+            ["www-authenticate: Basic", "set-cookie: a", "set-cookie: b"]
+        );
     }
 
     #[test]

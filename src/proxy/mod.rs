@@ -51,6 +51,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// Cancelled when what is still under way is to be cut.
     pub cut: CancellationToken,
-    /// All tasks that hold an exchange.
+    /// Cancelled when no agent is served any more and connections to origins are to end.
+    pub hang_up: CancellationToken,
+    /// All tasks that serve agents.
     pub tasks: TaskTracker,
 }

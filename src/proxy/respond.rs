@@ -37,9 +37,17 @@ pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) 
     }
     recorder.answered(row.status, &headers, Some(error.failure()));
     let body = if *method == Method::HEAD { Bytes::new() } else { body };
-    let mut response = Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
+    let mut response =
+        Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
     *response.status_mut() = row.status;
     *response.headers_mut() = headers;
+    response
+}
+
+/// What hyper is given for an agent that has gone.
+pub(super) fn unheard(error: &ProxyError) -> Response<AgentBody> {
+    let mut response = Response::new(AgentBody::Empty);
+    *response.status_mut() = error.row().status;
     response
 }
 

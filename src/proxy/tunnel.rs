@@ -42,7 +42,10 @@ struct Tunnel {
 }
 
 /// Answers a CONNECT: 200 once the origin can be reached, else the reason why not.
-pub(super) async fn connect(connection: &Arc<AgentConnection>, mut request: Request<Incoming>) -> Response<AgentBody> {
+pub(super) async fn connect(
+    connection: &Arc<AgentConnection>,
+    mut request: Request<Incoming>,
+) -> Response<AgentBody> {
     let shared = &connection.shared;
     let target = match &connection.inside {
         None => message::connect_target(request.uri()),
@@ -137,20 +140,28 @@ async fn run(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
     }
 }
 
-/// Reads until the protocol is known. An origin that speaks first is none that we serve.
+/// Reads until the protocol is known. An origin that speaks first is none that we serve, unless it speaks HTTP/2:
+/// there, both sides begin at once.
 async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Protocol> {
     if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
         return Ok(Protocol::Unknown);
     }
+    let mut origin = tunnel.dialled.as_ref().map(|dialled| &dialled.stream);
     loop {
         if let Some(protocol) = sniff(seen) {
             return Ok(protocol);
         }
-        let read = match &tunnel.dialled {
-            Some(Dialled { stream, .. }) => tokio::select! {
+        let read = match origin {
+            Some(stream) => tokio::select! {
                 biased;
                 read = agent.read_buf(seen) => read?,
-                _ = poll_fn(|cx| stream.poll_peek(cx, &mut ReadBuf::new(&mut [0u8; 1]))) => return Ok(Protocol::Unknown),
+                http2 = begins_http2(stream) => match http2 {
+                    true => {
+                        origin = None;
+                        continue;
+                    }
+                    false => return Ok(Protocol::Unknown),
+                },
             },
             None => agent.read_buf(seen).await?,
         };
@@ -158,6 +169,15 @@ async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut Byte
             return Ok(Protocol::Unknown);
         }
     }
+}
+
+/// Waits until the origin speaks, and tells whether that is the SETTINGS frame that an HTTP/2 server may send before
+/// it has heard anything (RFC 9113 3.4). What it said stays unread.
+async fn begins_http2(origin: &TcpStream) -> bool {
+    let mut header = [0u8; 9];
+    let peeked = poll_fn(|cx| origin.poll_peek(cx, &mut ReadBuf::new(&mut header))).await;
+    // Three bytes of length, the type, no flags, stream 0.
+    matches!(peeked, Ok(9)) && header[3..] == [4, 0, 0, 0, 0, 0]
 }
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
@@ -168,7 +188,9 @@ async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut)
         Err(error) => return tracing::debug!(%error, "an agent left during its handshake"),
     };
     let hello = accepted.client_hello();
-    let name = hello.server_name().map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
+    let name = hello
+        .server_name()
+        .map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
     let Some(offer) = offer.filter(|_| !tunnel.shared.passthrough.covers(&name)) else {
         return relay_blind(tunnel, Rewound::new(seen, agent)).await;

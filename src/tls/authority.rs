@@ -207,7 +207,8 @@ fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
 /// Another process created the key a moment ago and writes the certificate next: give it that moment.
 fn wait_for_the_other(dir: &Path) {
     for _ in 0..100 {
-        if fs::read(dir.join(CA_CERT_FILE)).is_ok_and(|pem| pem.ends_with(b"-----\n") || pem.ends_with(b"-----\r\n")) {
+        if fs::read(dir.join(CA_CERT_FILE)).is_ok_and(|pem| pem.ends_with(b"-----\n") || pem.ends_with(b"-----\r\n"))
+        {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(10));

@@ -6,7 +6,7 @@ mod leaf;
 mod roots;
 mod verdict;
 
-pub use authority::{AuthorityError, CertAuthority, CA_CERT_FILE, CA_KEY_FILE};
+pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority};
 pub use bundle::{BUNDLE_FILE, write_bundle};
 pub use leaf::{LeafError, Leaves};
 pub(crate) use roots::provider;

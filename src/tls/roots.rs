@@ -59,7 +59,9 @@ impl OriginTls {
         if let Some(path) = origin_ca_file {
             let extra = extra_roots(path)?;
             for der in extra.into_iter().filter(|der| der != own_ca) {
-                roots.add(der).map_err(|e| RootsError::OriginCaFile { path: path.to_owned(), problem: e.to_string() })?;
+                roots
+                    .add(der)
+                    .map_err(|e| RootsError::OriginCaFile { path: path.to_owned(), problem: e.to_string() })?;
             }
         }
         let base = ClientConfig::builder_with_provider(provider())

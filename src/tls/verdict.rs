@@ -26,7 +26,9 @@ pub fn certificate_failure(error: &CertificateError) -> (&'static str, String) {
             // webpki spells a name as `DnsName("x")`; people want x.
             let names: Vec<&str> = presented
                 .iter()
-                .map(|n| n.split_once('(').map_or(n.as_str(), |(_, rest)| rest.trim_end_matches(')')).trim_matches('"'))
+                .map(|n| {
+                    n.split_once('(').map_or(n.as_str(), |(_, rest)| rest.trim_end_matches(')')).trim_matches('"')
+                })
                 .collect();
             ("tls_certificate_wrong_name", format!("its certificate is for another name ({})", names.join(", ")))
         }

@@ -62,6 +62,20 @@ impl TestCa {
         self.der.clone()
     }
 
+    /// A client that trusts this CA and nothing else.
+    pub fn client(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+
     /// A server's TLS configuration.
     pub fn server(&self, certificate: Certificate, alpn: &[&[u8]]) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
@@ -201,23 +215,29 @@ where
 ///
 /// `/echo` the body; `/bytes/N` N bytes; `/sse/N/MS` N events, one every MS ms; `/gzip` compressed text; `/bomb` a
 /// small gzip of 64 MiB of zeros; `/status/N`; `/slow/MS`; `/trailers`; `/break/N` N bytes, then a reset;
-/// `/count` swallows the body and answers its length and a hash of it; `/never` no answer; else a short JSON text.
+/// `/count` swallows the body and answers its length and a hash of it; `/never` no answer, `/hold` before the body was read; else a short JSON text.
 async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
     let mut words = path.trim_start_matches('/').split('/');
-    let (first, numbers) = (words.next().unwrap_or_default(), words.filter_map(|w| w.parse::<u64>().ok()).collect::<Vec<_>>());
+    let (first, numbers) =
+        (words.next().unwrap_or_default(), words.filter_map(|w| w.parse::<u64>().ok()).collect::<Vec<_>>());
     let number = |at: usize| numbers.get(at).copied().unwrap_or_default();
-    let collected = if first == "count" {
-        Bytes::from(count(body).await)
-    } else {
-        body.collect().await.map(|b| b.to_bytes()).unwrap_or_default()
+    let mut body = Some(body);
+    let collected = match (first, body.take_if(|_| first != "hold")) {
+        ("count", Some(body)) => Bytes::from(count(body).await),
+        (_, Some(body)) => body.collect().await.map(|b| b.to_bytes()).unwrap_or_default(),
+        (_, None) => Bytes::new(),
     };
     log.lock().unwrap().push(Received {
         method: parts.method.to_string(),
         uri: parts.uri.to_string(),
         version: parts.version,
-        headers: parts.headers.iter().map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect(),
+        headers: parts
+            .headers
+            .iter()
+            .map(|(n, v)| (n.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned()))
+            .collect(),
         body: collected.clone(),
     });
     let mut response = match first {
@@ -237,7 +257,7 @@ async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> R
         }
         "trailers" => with_trailers(),
         "break" => Response::new(broken(number(0))),
-        "never" => std::future::pending().await,
+        "never" | "hold" => std::future::pending().await,
         _ => typed("application/json", full(r#"{"hello":"agent"}"#)),
     };
     response.headers_mut().insert("x-origin", HeaderValue::from_static("test"));

@@ -36,8 +36,14 @@ impl Folder {
     /// The program, with nothing in its environment that could reach it from outside.
     pub fn program(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_otas-proxy"));
-        command.current_dir(self.path()).env("HOME", self.path()).env_remove("XDG_DATA_HOME").env_remove("XDG_CONFIG_HOME");
-        for name in ["OTAS_AGENT_KEY", "OTAS_SESSION_TOKEN", "OTAS_PROJECT_ID", "OTAS_PROJECT_DOMAIN", "OTAS_BRAIN_URL"] {
+        command
+            .current_dir(self.path())
+            .env("HOME", self.path())
+            .env_remove("XDG_DATA_HOME")
+            .env_remove("XDG_CONFIG_HOME");
+        for name in
+            ["OTAS_AGENT_KEY", "OTAS_SESSION_TOKEN", "OTAS_PROJECT_ID", "OTAS_PROJECT_DOMAIN", "OTAS_BRAIN_URL"]
+        {
             command.env_remove(name);
         }
         for name in ["OTAS_UASAM_URL", "OTAS_PROXY_CONFIG", "OTAS_PROXY_LOG", "NO_PROXY", "no_proxy"] {

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use otas_proxy::app::{App, Summary};
 use otas_proxy::config::Config;
-use serde_json::json;
+use otas_proxy::store::{Filter, Store};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -16,7 +17,7 @@ use super::origin::TestCa;
 use super::otas::TestOtas;
 
 /// A test that waits longer for bytes than this has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A proxy about to be started.
 pub struct TestProxy {
@@ -126,6 +127,40 @@ impl Running {
         all
     }
 
+    /// Stops it and gives all its events, in the order in which they ended.
+    pub async fn events(self) -> Vec<Value> {
+        let store = self.app.store.clone();
+        let folder = self.folder;
+        self.app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await;
+        let events = stored(&store);
+        drop(folder);
+        events
+    }
+
+    /// Waits until `n` events are stored and gives them.
+    pub async fn events_so_far(&self, n: usize) -> Vec<Value> {
+        let waiting = async {
+            loop {
+                let events = stored(&self.app.store);
+                if events.len() >= n {
+                    return events;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(PATIENCE, waiting).await;
+        waited.unwrap_or_else(|_| panic!("{} of {n} events", stored(&self.app.store).len()))
+    }
+
+    /// What the admin port tells.
+    pub async fn status(&self) -> Value {
+        let mut stream = TcpStream::connect(self.app.admin_addr).await.unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await.unwrap();
+        let mut all = String::new();
+        stream.read_to_string(&mut all).await.unwrap();
+        serde_json::from_str(all.split_once("\r\n\r\n").unwrap().1).unwrap()
+    }
+
     /// Stops it and waits for its events.
     pub async fn stop(self) -> Summary {
         self.app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await
@@ -146,4 +181,20 @@ pub async fn read_until(stream: &mut (impl tokio::io::AsyncRead + Unpin), end: &
         assert!(n > 0, "the connection ended before {end:?}; so far: {text:?}");
         all.extend_from_slice(&buffer[..n]);
     }
+}
+
+/// Polls `check` until it holds: for what happens elsewhere and tells nobody.
+pub async fn eventually(what: &str, mut check: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !check().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "in vain: {what}");
+}
+
+/// The events in a store, oldest first.
+fn stored(store: &Store) -> Vec<Value> {
+    let rows = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
+    rows.iter().rev().map(|row| serde_json::from_slice(&row.json).unwrap()).collect()
 }

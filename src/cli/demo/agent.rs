@@ -26,7 +26,8 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
         ("a binary answer", Method::GET, format!("{base}/image.png"), None),
     ];
     for (what, method, url, body) in script {
-        let mut request = client.request(method, url).header("authorization", "Bearer demo-secret-that-is-not-logged");
+        let mut request =
+            client.request(method, url).header("authorization", "Bearer demo-secret-that-is-not-logged");
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }

@@ -26,7 +26,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let folder = args.keep.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("otas-proxy-demo-{}", std::process::id())));
+    let folder = args
+        .keep
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("otas-proxy-demo-{}", std::process::id())));
     std::fs::create_dir_all(&folder).map_err(|e| format!("cannot create `{}`: {e}", folder.display()))?;
     let done = super::runtime()?.block_on(demo(&folder));
     if args.keep.is_none() {
@@ -35,10 +38,15 @@ pub(super) fn run(args: Args) -> Done {
     done?;
     println!();
     match args.keep {
-        Some(_) => println!("Everything is kept in {}: `sqlite3 otas-proxy.db 'select json from events'` shows the events whole.", folder.display()),
+        Some(_) => println!(
+            "Everything is kept in {}: `sqlite3 otas-proxy.db 'select json from events'` shows the events whole.",
+            folder.display()
+        ),
         None => println!("`otas-proxy demo --keep DIR` keeps the events, the CA and the databases to look at."),
     }
-    println!("Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md.");
+    println!(
+        "Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md."
+    );
     Ok(ExitCode::SUCCESS)
 }
 
@@ -56,7 +64,13 @@ async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sy
     let summary = app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await;
     let mut events = store.list(&Filter { limit: 100, ..Filter::default() })?;
     events.reverse();
-    print!("{}", table::render(&["#", "method", "host", "path", "status", "ms", "sent", "got", "event", "error"], &rows(&events)));
+    print!(
+        "{}",
+        table::render(
+            &["#", "method", "host", "path", "status", "ms", "sent", "got", "event", "error"],
+            &rows(&events)
+        )
+    );
     println!();
     println!("{summary}");
     if summary.calls == 0 || summary.delivered != summary.calls {

@@ -48,7 +48,8 @@ fn certificate() -> Result<(ServerConfig, String), Box<dyn std::error::Error + S
     ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     let ca_pem = ca.self_signed(&ca_key)?.pem();
     let key = KeyPair::generate()?;
-    let leaf = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
+    let leaf =
+        CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &Issuer::from_params(&ca, &ca_key))?;
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
     let config = ServerConfig::builder_with_provider(crate::tls::provider())
         .with_safe_default_protocol_versions()?
@@ -86,7 +87,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible
             tokio::time::sleep(Duration::from_millis(700)).await;
             json(r#"{"slow":true}"#.into())
         }
-        "/image.png" => typed("image/png", Bytes::from_static(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\xff\xfe")),
+        "/image.png" => {
+            typed("image/png", Bytes::from_static(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\xff\xfe"))
+        }
         _ => status(StatusCode::NOT_FOUND, typed("text/plain", "no such page\n".into())),
     })
 }

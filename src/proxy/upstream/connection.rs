@@ -9,12 +9,13 @@ use std::time::Instant;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
+use tokio_util::sync::CancellationToken;
 
 use super::{Dialled, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
@@ -133,7 +134,7 @@ pub(in crate::proxy) async fn open(
     };
     let origin = target.origin.to_string();
     let Some(tls) = &target.tls else {
-        let sender = handshake(stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
+        let sender = handshake(shared, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
         return Ok(upstream(target, sender, peer, None, timings));
     };
     let began = Instant::now();
@@ -159,7 +160,7 @@ pub(in crate::proxy) async fn open(
         let protocol = if expected == Version::HTTP_2 { "h2" } else { "http/1.1" };
         return Err(ProxyError::Protocol { origin, protocol });
     }
-    let sender = handshake(stream, version, &origin).await?;
+    let sender = handshake(shared, stream, version, &origin).await?;
     Ok(upstream(target, sender, peer, Some(facts), timings))
 }
 
@@ -209,14 +210,19 @@ fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
     }
 }
 
-async fn handshake<S>(stream: S, version: Version, origin: &str) -> Result<(Sender, AbortHandle), ProxyError>
+async fn handshake<S>(
+    shared: &Shared,
+    stream: S,
+    version: Version,
+    origin: &str,
+) -> Result<(Sender, AbortHandle), ProxyError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
     let io = TokioIo::new(stream);
     if version == Version::HTTP_2 {
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        let (sender, connection) = http2::Builder::new(UntilHangUp(shared.hang_up.clone()))
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
@@ -224,12 +230,7 @@ where
             .handshake(io)
             .await
             .map_err(failed)?;
-        let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to an origin ended");
-            }
-        });
-        return Ok((Sender::Http2(sender), task.abort_handle()));
+        return Ok((Sender::Http2(sender), drive(shared, connection)));
     }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
@@ -238,12 +239,29 @@ where
         .handshake(io)
         .await
         .map_err(failed)?;
+    Ok((Sender::Http1(sender), drive(shared, connection.with_upgrades())))
+}
+
+/// Runs the streams of an HTTP/2 connection until all are to end: a stream that waits for the origin's window would
+/// not notice by itself.
+#[derive(Clone)]
+struct UntilHangUp(CancellationToken);
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for UntilHangUp {
+    fn execute(&self, stream: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(stream));
+    }
+}
+
+/// Reads and writes a connection in the background, until it ends or all are to end.
+fn drive(shared: &Shared, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> AbortHandle {
+    let hang_up = shared.hang_up.clone();
     let task = tokio::spawn(async move {
-        if let Err(error) = connection.with_upgrades().await {
+        if let Some(Err(error)) = hang_up.run_until_cancelled(connection).await {
             tracing::debug!(%error, "a connection to an origin ended");
         }
     });
-    Ok((Sender::Http1(sender), task.abort_handle()))
+    task.abort_handle()
 }
 
 /// An error with its causes, in one line.

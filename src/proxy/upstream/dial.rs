@@ -30,8 +30,7 @@ pub(in crate::proxy) async fn dial(
 ) -> Result<Dialled, ProxyError> {
     let began = Instant::now();
     let too_late = |step| ProxyError::Timeout { origin: origin.to_string(), step, limit };
-    let addresses =
-        timeout_at(deadline, resolve(origin)).await.map_err(|_| too_late("name resolution"))??;
+    let addresses = timeout_at(deadline, resolve(origin)).await.map_err(|_| too_late("name resolution"))??;
     let resolved = Instant::now();
     let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| too_late("connect"))?;
     let stream = connected.map_err(|e| connect_error(origin, &e))?;
