@@ -1,5 +1,6 @@
 //! All integration tests, in one program: files by question.
 
 mod collector;
+mod delivery;
 mod forwarding;
 mod support;
