@@ -116,16 +116,14 @@ pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
 
 fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) {
     let request = &exchange.request;
-    match (exchange.kind, &exchange.response) {
-        (Kind::Tunnel, response) => (
-            Body::sealed(request.body.total_bytes),
-            Body::sealed(response.as_ref().map_or(0, |response| response.body.total_bytes)),
-        ),
-        (Kind::Http, Some(response)) => (
+    match &exchange.response {
+        // A CONNECT that was refused never became a tunnel: its response is a message like any other.
+        Some(response) if exchange.kind == Kind::Http || !response.status.is_success() => (
             body::render(&request.body, &request.headers, masked),
             body::render(&response.body, &response.headers, masked),
         ),
-        (Kind::Http, None) => (body::render(&request.body, &request.headers, masked), Body::none()),
+        Some(response) => (Body::sealed(request.body.total_bytes), Body::sealed(response.body.total_bytes)),
+        None => (body::render(&request.body, &request.headers, masked), Body::none()),
     }
 }
 
