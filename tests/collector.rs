@@ -1,15 +1,11 @@
 //! The OTAS contract, line by line, asked of the collector; and the faults of the test OTAS.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
-
-mod support;
-
 use std::time::Duration;
 
+use crate::support::otas::{Answer, Overload, TestOtas};
 use otas_proxy::collector::{Agent, Collector, CollectorOptions, issue_key};
 use otas_proxy::secret::Secret;
 use serde_json::{Value, json};
-use support::otas::{Answer, Overload, TestOtas};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;

@@ -2,7 +2,9 @@
 
 mod capture;
 mod clients;
+mod collector;
 mod command_line;
+mod delivery;
 mod forwarding;
 mod interception;
 mod support;

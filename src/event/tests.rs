@@ -344,6 +344,20 @@ fn a_request_without_host_says_whom_it_was_for_and_a_tunnel_why_it_has_no_body()
 }
 
 #[test]
+fn a_tunnel_that_never_came_to_be_shows_the_answer_that_the_agent_got() {
+    let mut exchange = exchange();
+    exchange.kind = Kind::Tunnel;
+    exchange.request.body = Captured::default();
+    let response = exchange.response.as_mut().unwrap();
+    response.status = StatusCode::BAD_GATEWAY;
+    response.body = captured(br#"{"title":"Bad Gateway"}"#);
+    let value = value_of(&exchange);
+    assert_eq!(value["response_body"], r#"{"title":"Bad Gateway"}"#);
+    assert_eq!(value["request_body"], "");
+    assert_eq!(value["metadata"]["capture"]["response"]["encoding"], "UTF-8");
+}
+
+#[test]
 fn a_gzip_bomb_is_bounded() {
     let mut exchange = exchange();
     let response = exchange.response.as_mut().unwrap();

@@ -23,7 +23,7 @@ use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
 use otas_proxy::collector::{Agent, CollectorOptions, Ledger, StoredEvent, StoredSession, issue_key, routes};
 use otas_proxy::secret::Secret;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -31,6 +31,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 const LOG_PATH: &str = "/api/v1/backend/log/agent/";
+const UASAM_PATHS: &str = "/api/agent/";
+const SESSION_PATH: &str = "/api/agent/v1/session/create/";
+const KEY_HEADER: &str = "x-otas-agent-key";
 const TOKEN_HEADER: &str = "x-otas-agent-session-token";
 
 /// An OTAS of the test's own, gone when dropped.
@@ -93,6 +96,15 @@ impl TestOtas {
         self.shared.ledger.sessions().await.unwrap()
     }
 
+    /// Opens a session with this key, and gives its token.
+    pub async fn session_token(&self, key: &Secret) -> Secret {
+        let opening = Request::post(SESSION_PATH).header(KEY_HEADER, key.expose());
+        let answer = self.shared.collect(opening.body(Bytes::from_static(b"{}")).unwrap()).await;
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        Secret::new(body["response"]["jwt_token"].as_str().unwrap())
+    }
+
     /// The posts of events that were answered anything but 201, in the order of the answers.
     pub fn refused(&self) -> Vec<Refused> {
         self.shared.faults().refused.clone()
@@ -101,6 +113,16 @@ impl TestOtas {
     /// How many posts of events have arrived, whatever became of them.
     pub fn posts(&self) -> u64 {
         *self.shared.posts.borrow()
+    }
+
+    /// The most posts of events that were ever under way at once.
+    pub fn most_posts_at_once(&self) -> usize {
+        self.shared.faults().under_way.most
+    }
+
+    /// What was asked of UASAM so far, whatever became of it.
+    pub fn uasam_calls(&self) -> Vec<UasamCall> {
+        self.shared.faults().uasam_calls.clone()
     }
 
     /// Waits until `n` events are saved and returns all that then are. Panics when that takes longer than `within`.
@@ -130,8 +152,8 @@ impl TestOtas {
         }
     }
 
-    /// Listens (on the same port) and is well again: ends `down`, `hang`, `slow` and `overload`. Requests that hang
-    /// already stay so.
+    /// Listens (on the same port) and is well again: ends `down`, `hang`, `slow`, `overload`, `answer_all` and
+    /// `uasam_away`. Requests that hang already stay so.
     pub async fn up(&self) {
         self.shared.faults().lasting = Lasting::default();
         let mut server = self.server.lock().await;
@@ -161,9 +183,24 @@ impl TestOtas {
         self.shared.faults().answers.extend(std::iter::repeat_n(answer, times));
     }
 
+    /// Gives every post of an event this answer.
+    pub fn answer_all(&self, answer: Answer) {
+        self.shared.faults().lasting.answer = Some(answer);
+    }
+
+    /// UASAM is away while Brain is there, which then cannot check a key and takes it for a bad one.
+    pub fn uasam_away(&self) {
+        self.shared.faults().lasting.uasam_away = true;
+    }
+
     /// Saves the next `times` events, and breaks the connection off instead of answering.
     pub fn lose_answers(&self, times: usize) {
         self.shared.faults().lost_answers += times;
+    }
+
+    /// Saves the next `times` events, and never answers.
+    pub fn withhold_answers(&self, times: usize) {
+        self.shared.faults().withheld_answers += times;
     }
 
     /// Refuses all session tokens given out so far.
@@ -174,8 +211,14 @@ impl TestOtas {
 
     /// Revokes the agent's key, as issuing a new one does; [`TestOtas::key`] is the new one from now on.
     pub async fn revoke_key(&self) {
-        let new = self.another_agent("agent").await;
-        *self.key.lock().unwrap() = new;
+        self.give_key(issue_key().unwrap()).await;
+    }
+
+    /// Makes `key` the agent's key, in place of the one that it had.
+    pub async fn give_key(&self, key: Secret) {
+        let agent = Agent { key: key.clone(), project_id: self.project_id, name: "agent".to_owned() };
+        self.shared.ledger.register(agent).await.unwrap();
+        *self.key.lock().unwrap() = key;
     }
 }
 
@@ -212,10 +255,25 @@ impl Answer {
         self.header("content-type", content_type)
     }
 
+    /// A refusal in OTAS's own words.
+    pub fn refusal(status: u16, description: &str) -> Self {
+        let body = json!({"status": 0, "status_description": description});
+        Self::new(status).body("application/json", &body.to_string())
+    }
+
     /// With this header: `retry-after`, `location`.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.insert(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
         self
+    }
+}
+
+impl From<Answer> for Response<Bytes> {
+    fn from(Answer { status, headers, body }: Answer) -> Self {
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        response
     }
 }
 
@@ -227,6 +285,15 @@ pub struct Refused {
     /// Its `status_description`; of an answer that is not OTAS's JSON, its content type.
     pub reason: String,
     /// What was posted.
+    pub body: String,
+}
+
+/// A call to UASAM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UasamCall {
+    /// The path that was called.
+    pub path: String,
+    /// What was sent to it.
     pub body: String,
 }
 
@@ -243,8 +310,38 @@ struct Faults {
     lasting: Lasting,
     answers: VecDeque<Answer>,
     lost_answers: usize,
+    withheld_answers: usize,
     expired: HashSet<String>,
     refused: Vec<Refused>,
+    uasam_calls: Vec<UasamCall>,
+    under_way: UnderWay,
+}
+
+/// Posts of events under way, now and at most.
+#[derive(Default)]
+struct UnderWay {
+    now: usize,
+    most: usize,
+}
+
+/// How the answer to a saved event gets lost.
+enum Loss {
+    BreakOff,
+    Silence,
+}
+
+impl Faults {
+    fn next_loss(&mut self) -> Option<Loss> {
+        if self.lost_answers > 0 {
+            self.lost_answers -= 1;
+            return Some(Loss::BreakOff);
+        }
+        if self.withheld_answers > 0 {
+            self.withheld_answers -= 1;
+            return Some(Loss::Silence);
+        }
+        None
+    }
 }
 
 /// Faults that go on until `up()`.
@@ -253,6 +350,8 @@ struct Lasting {
     hang: bool,
     slow: Duration,
     overload: Option<Arc<KeyChecks>>,
+    answer: Option<Answer>,
+    uasam_away: bool,
 }
 
 /// The connection is to break off without an answer.
@@ -283,13 +382,28 @@ impl Shared {
         let body = body.collect().await.map_err(|_| BreakOff)?.to_bytes();
         head.extensions.insert(ConnectInfo(peer));
         if posts_event {
+            let _ends = self.post_begins();
             return self.answer_event(lasting, Request::from_parts(head, body)).await;
         }
-        let is_uasam = head.uri.path().starts_with("/api/agent/");
-        if let (Some(checks), true) = (&lasting.overload, is_uasam) {
-            checks.one_at_a_time().await;
+        if head.uri.path().starts_with(UASAM_PATHS) {
+            let (path, body) = (head.uri.path().to_owned(), String::from_utf8_lossy(&body).into_owned());
+            self.faults().uasam_calls.push(UasamCall { path, body });
+            if lasting.uasam_away {
+                return Err(BreakOff);
+            }
+            if let Some(checks) = &lasting.overload {
+                checks.one_at_a_time().await;
+            }
         }
         Ok(self.collect(Request::from_parts(head, body)).await)
+    }
+
+    fn post_begins(&self) -> PostEnds<'_> {
+        let mut faults = self.faults();
+        let under_way = &mut faults.under_way;
+        under_way.now += 1;
+        under_way.most = under_way.most.max(under_way.now);
+        PostEnds(self)
     }
 
     async fn answer_event(&self, lasting: Lasting, post: Request<Bytes>) -> Result<Response<Body>, BreakOff> {
@@ -303,10 +417,11 @@ impl Shared {
             }
         };
         if answer.status == StatusCode::CREATED {
-            let mut faults = self.faults();
-            if faults.lost_answers > 0 {
-                faults.lost_answers -= 1;
-                return Err(BreakOff);
+            let loss = self.faults().next_loss();
+            match loss {
+                Some(Loss::BreakOff) => return Err(BreakOff),
+                Some(Loss::Silence) => std::future::pending().await,
+                None => {}
             }
         } else {
             let reason = reason(&answer.headers, &body);
@@ -319,23 +434,16 @@ impl Shared {
     /// Lives through what comes before the collector; an answer means that it never gets there.
     async fn fault(&self, lasting: &Lasting) -> Option<Response<Bytes>> {
         let scripted = self.faults().answers.pop_front();
-        if let Some(Answer { status, headers, body }) = scripted {
-            let mut response = Response::new(Bytes::from(body));
-            *response.status_mut() = status;
-            *response.headers_mut() = headers;
-            return Some(response);
+        if let Some(answer) = scripted.or_else(|| lasting.answer.clone()) {
+            return Some(answer.into());
         }
         sleep(lasting.slow).await;
-        match &lasting.overload {
-            Some(checks) if !checks.in_time().await => {
-                let body = r#"{"status": 0, "status_description": "invalid_or_expired_agent_key"}"#;
-                let mut response = Response::new(Bytes::from_static(body.as_bytes()));
-                *response.status_mut() = StatusCode::UNAUTHORIZED;
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-                Some(response)
-            }
-            _ => None,
-        }
+        let key_checked = match &lasting.overload {
+            _ if lasting.uasam_away => false,
+            Some(checks) => checks.in_time().await,
+            None => true,
+        };
+        (!key_checked).then(|| Answer::refusal(401, "invalid_or_expired_agent_key").into())
     }
 
     /// The post, with a token in place of an expired one that the collector will not know either.
@@ -350,6 +458,18 @@ impl Shared {
     async fn collect(&self, request: Request<Bytes>) -> Response<Body> {
         let answered: Result<_, Infallible> = self.collector.call(request.map(Body::from)).await;
         answered.unwrap()
+    }
+}
+
+/// Counts a post of an event as under way until it is dropped.
+struct PostEnds<'a>(&'a Shared);
+
+impl Drop for PostEnds<'_> {
+    fn drop(&mut self) {
+        // A panic while dropping would hide the one that is on its way.
+        if let Ok(mut faults) = self.0.faults.lock() {
+            faults.under_way.now -= 1;
+        }
     }
 }
 
