@@ -5,7 +5,14 @@
 //! are two cores). CPU is user and system time of the proxy's process over the calls made. Compare ratios, which are
 //! paired within a repetition: absolute figures are the machine's.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark reports and may stop"
+)]
+#![allow(unreachable_pub, reason = "its modules are its own")]
 
 mod bare;
 mod load;

@@ -36,7 +36,7 @@ fn request_line(bytes: &[u8]) -> Option<Protocol> {
     if method == 0 || method > 64 || after.first().is_some_and(|b| *b != b' ') {
         return Some(Protocol::Unknown);
     }
-    let Some(target) = after.get(1..) else { return None };
+    let target = after.get(1..)?;
     if !target.is_empty() && !plausible_target(target) {
         return Some(Protocol::Unknown);
     }

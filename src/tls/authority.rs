@@ -299,7 +299,8 @@ mod tests {
 
     #[test]
     fn each_damage_stops_the_start_with_its_own_message_and_nothing_is_overwritten() {
-        let damage: [(&str, fn(&Path)); 6] = [
+        type Damage = fn(&Path);
+        let damage: [(&str, Damage); 6] = [
             ("is missing", |d| fs::remove_file(d.join(CA_KEY_FILE)).unwrap()),
             ("is missing", |d| fs::remove_file(d.join(CA_CERT_FILE)).unwrap()),
             ("not a usable private key", |d| fs::write(d.join(CA_KEY_FILE), "x").unwrap()),
