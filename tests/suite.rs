@@ -2,5 +2,7 @@
 
 mod collector;
 mod delivery;
+mod events;
 mod forwarding;
+mod outage;
 mod support;
