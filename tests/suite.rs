@@ -1,5 +1,7 @@
 //! All integration tests, in one program: files by question.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
+
 mod collector;
 mod delivery;
 mod events;
