@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::support::otas::{Answer, Overload, TestOtas};
 use otas_proxy::collector::{Agent, Collector, CollectorOptions, issue_key};
 use otas_proxy::secret::Secret;
 use serde_json::{Value, json};
-use crate::support::otas::{Answer, Overload, TestOtas};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;

@@ -102,10 +102,11 @@ async fn one_at_a_time_events_arrive_in_their_order_whatever_happens() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = proxy_to(&otas, 1).await;
     for _ in 0..2 {
-        let agents = calls(&proxy, &origin, CALLS / 2);
+        let agents = calls(&proxy, &origin, CALLS / 4);
         otas.events_at_least(otas.events().await.len() as u64 + 10, WITHIN).await;
         otas.down().await;
         finish(agents).await;
+        finish(calls(&proxy, &origin, CALLS / 4)).await;
         until(&proxy, in_trouble).await;
         otas.up().await;
     }
