@@ -7,6 +7,8 @@ mod clients;
 mod collector;
 mod command_line;
 mod delivery;
+mod events;
 mod forwarding;
 mod interception;
+mod outage;
 mod support;

@@ -21,7 +21,9 @@ use tokio_util::task::TaskTracker;
 use super::body::AgentBody;
 use super::error::ProxyError;
 use super::interim::{AgentIo, Interim};
-use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream};
+use super::upstream::{
+    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream,
+};
 use super::{Shared, forward, tunnel};
 
 /// Streams that an agent may have open at once on one HTTP/2 connection.
@@ -94,6 +96,7 @@ async fn serve_http1<S>(
         let mut serving = pin!(
             http1::Builder::new()
                 .preserve_header_case(true)
+                .max_headers(HTTP1_FIELDS)
                 .auto_date_header(false)
                 .serve_connection(io, service)
                 .with_upgrades()

@@ -85,7 +85,9 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Opti
 /// The host as the request names it.
 fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
     let named = uri.authority().map(uri::Authority::as_str);
-    named.or_else(|| headers.get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default()
+    let named = named.or_else(|| headers.get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default();
+    // What stands before the `@` may be a password.
+    named.rsplit_once('@').map_or(named, |(_, host)| host)
 }
 
 async fn exchange(

@@ -205,7 +205,8 @@ where
     let service = service_fn(move |request| answer(request, log.clone()));
     let io = TokioIo::new(stream);
     if h2 {
-        let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await;
+        let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        let _ = http.max_header_list_size(256 << 10).serve_connection(io, service).await;
     } else {
         let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
     }

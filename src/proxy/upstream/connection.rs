@@ -31,6 +31,9 @@ pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// The largest header list that passes over HTTP/2 (hyper's default of 16 KiB is less than origins take).
 pub(in crate::proxy) const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
 
+/// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
+pub(in crate::proxy) const HTTP1_FIELDS: usize = 512;
+
 /// An open connection.
 pub(in crate::proxy) struct Upstream {
     /// What it is for.
@@ -234,6 +237,7 @@ where
     }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
+        .max_headers(HTTP1_FIELDS)
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
         .handshake(io)

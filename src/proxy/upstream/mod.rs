@@ -5,7 +5,7 @@ mod dial;
 mod pool;
 
 pub(super) use connection::{
-    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open, words,
+    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
 };
 pub(super) use dial::{Dialled, dial};
 pub use pool::Pool;
