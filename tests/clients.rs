@@ -121,3 +121,20 @@ async fn python_httpx_over_http_2() {
     let script = "import httpx,sys; r=httpx.Client(http2=True).get(sys.argv[1]); assert r.http_version=='HTTP/2'; print(r.status_code, r.text[:33])";
     python_gets_it("httpx", true, script, "2").await;
 }
+
+/// What Python 3.13 checks by default (RFC 5280's letter: key usage, key identifiers, critical constraints), asked for
+/// by name so that older Pythons check it as well.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn python_trusts_our_leaves_in_strict_mode_for_names_and_addresses() {
+    let (folder, origin, _) = set_up(false).await;
+    let script = "import http.client,os,ssl,sys\n\
+        c=ssl.create_default_context(cafile=os.environ['OTAS_PROXY_CA']); c.verify_flags|=ssl.VERIFY_X509_STRICT\n\
+        p=os.environ['HTTPS_PROXY'].rsplit(':',1)[1]\n\
+        for host in ('localhost','127.0.0.1'):\n\
+        \x20 h=http.client.HTTPSConnection('127.0.0.1',int(p),context=c); h.set_tunnel(host,int(sys.argv[1]))\n\
+        \x20 h.request('GET','/'); print(h.getresponse().status)";
+    let port = origin.addr.port().to_string();
+    let proxied = run(&folder, &[&python(), "-c", script, &port]).await;
+    assert_eq!(text(&proxied.stdout), "200\n200\n", "{}", text(&proxied.stderr));
+    assert_eq!(events(folder.path()).len(), 2);
+}
