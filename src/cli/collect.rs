@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
@@ -21,7 +22,7 @@ pub(super) struct Args {
     /// The SQLite file for agents, sessions and events; without it everything is in memory
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
-    /// The project that events are filed under; a new one if not given
+    /// The project that events are filed under; if not given, one that is always the same for the same key
     #[arg(long, value_name = "UUID")]
     project_id: Option<Uuid>,
 }
@@ -34,7 +35,7 @@ pub(super) fn run(args: Args) -> Done {
     };
     let agent = Agent {
         key: key.clone(),
-        project_id: args.project_id.unwrap_or_else(Uuid::new_v4),
+        project_id: args.project_id.unwrap_or_else(|| project_of(&key)),
         name: "collect".to_owned(),
     };
     super::runtime()?.block_on(async {
@@ -53,4 +54,25 @@ pub(super) fn run(args: Args) -> Done {
         collector.stop().await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Started again with the same key and database, the collector must know the agent again, or the sessions that are open
+/// would be another agent's: so the project follows from the key.
+fn project_of(key: &Secret) -> Uuid {
+    let hash = digest(&SHA256, key.expose().as_bytes());
+    let mut bytes = [0; 16];
+    bytes.copy_from_slice(&hash.as_ref()[..16]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_project() {
+        let (one, other) = (Secret::new("agent_a_b"), Secret::new("agent_a_c"));
+        assert_eq!(project_of(&one), project_of(&one));
+        assert_ne!(project_of(&one), project_of(&other));
+    }
 }

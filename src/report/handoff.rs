@@ -83,3 +83,59 @@ impl Sink for Handoff {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::{Method, Version};
+
+    use super::*;
+    use crate::capture::{Budget, Captured, Fields, Kind, Limits, Origin, Recorder, Recording, RequestFacts};
+
+    /// Begins and ends an exchange, which hands it off.
+    fn one(recording: &Arc<Recording>) {
+        let request = RequestFacts {
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: None,
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        };
+        let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
+        let agent = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+        drop(Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request));
+    }
+
+    fn recording(handoff: &Handoff) -> Arc<Recording> {
+        Recording::new(handoff.clone(), Limits { head_bytes: 0, tail_bytes: 0 }, Budget::new(0))
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_what_found_it_is_kept() {
+        let handoff = Handoff::default();
+        let recording = recording(&handoff);
+        for _ in 0..LIMIT + 3 {
+            one(&recording);
+        }
+        assert_eq!(handoff.dropped(), 3);
+        handoff.close();
+        assert_eq!(handoff.next_batch().map(|batch| batch.len()), Some(LIMIT));
+        assert!(handoff.next_batch().is_none());
+    }
+
+    #[test]
+    fn a_reader_that_waits_is_woken_by_the_first_of_a_batch_and_by_the_end() {
+        let handoff = Handoff::default();
+        let recording = recording(&handoff);
+        let reader = std::thread::spawn({
+            let handoff = handoff.clone();
+            move || std::iter::from_fn(|| handoff.next_batch()).map(|batch| batch.len()).sum::<usize>()
+        });
+        for _ in 0..100 {
+            one(&recording);
+        }
+        handoff.close();
+        assert_eq!(reader.join().unwrap(), 100);
+        assert_eq!(handoff.dropped(), 0);
+    }
+}
