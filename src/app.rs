@@ -19,7 +19,7 @@ use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
 use crate::config::{Config, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
-use crate::proxy::{self, Passthrough, Pool, Shared};
+use crate::proxy::{self, Passthrough, Pool, Shared, UpstreamTasks};
 use crate::report::{Facts, Handoff, Reporter};
 use crate::store::{self, Store, StoreError};
 use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsError, write_bundle};
@@ -161,7 +161,7 @@ impl App {
             via: config.proxy.via,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),
-            hang_up: CancellationToken::new(),
+            upstream_tasks: UpstreamTasks::default(),
             tasks: TaskTracker::new(),
         });
         tokio::spawn(proxy::listen(shared.clone(), listener));
@@ -213,7 +213,7 @@ impl App {
         shared.tasks.wait().await;
         shared.pool.clear();
         // Upstream connections may still hold the bodies of requests, and with them their exchanges.
-        shared.hang_up.cancel();
+        shared.upstream_tasks.end_all();
         if timeout(HANDED_OFF_WITHIN, shared.recording.all_handed_off()).await.is_err() {
             tracing::error!("some calls do not end; they will have no event");
         }

@@ -102,6 +102,7 @@ async fn serve_http1<S>(
                 .with_upgrades()
         );
         let served = tokio::select! {
+            biased;
             served = serving.as_mut() => served,
             () = shared.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
@@ -143,6 +144,7 @@ where
                 .serve_connection(TokioIo::new(stream), service)
         );
         let served = tokio::select! {
+            biased;
             served = serving.as_mut() => served,
             () = shared.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();

@@ -205,6 +205,7 @@ async fn while_waking<T>(sent: impl Future<Output = T>, arrived: Option<Arc<Noti
     loop {
         let Some(arrived) = &arrived else { return sent.await };
         tokio::select! {
+            biased;
             done = sent.as_mut() => return done,
             () = arrived.notified() => {}
         }

@@ -27,7 +27,7 @@ use crate::tls::{Leaves, OriginTls};
 
 pub use listener::listen;
 pub use passthrough::Passthrough;
-pub use upstream::Pool;
+pub use upstream::{Pool, Tasks as UpstreamTasks};
 
 /// What every connection of the data path shares.
 pub struct Shared {
@@ -51,8 +51,8 @@ pub struct Shared {
     pub stop: CancellationToken,
     /// Cancelled when what is still under way is to be cut.
     pub cut: CancellationToken,
-    /// Cancelled when no agent is served any more and connections to origins are to end.
-    pub hang_up: CancellationToken,
+    /// What reads and writes upstream connections; ended when the agents are done.
+    pub upstream_tasks: UpstreamTasks,
     /// All tasks that serve agents.
     pub tasks: TaskTracker,
 }

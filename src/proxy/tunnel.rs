@@ -15,6 +15,7 @@ use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
 
 use super::body::AgentBody;
 use super::connection::{AgentConnection, Inside, serve_inside};
@@ -22,7 +23,7 @@ use super::error::ProxyError;
 use super::interim::AgentIo;
 use super::relay::relay;
 use super::sniff::{Protocol, sniff};
-use super::upstream::{Dialled, Target, TlsTarget, dial, open};
+use super::upstream::{Dialled, Target, TlsTarget, Upstream, dial, open};
 use super::{Shared, message, respond};
 use crate::capture::{Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::tls::{H2, HTTP11, Offer};
@@ -95,28 +96,39 @@ async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyErro
     dial(origin, &shared.own_listeners, tokio::time::Instant::now() + limit, limit).await
 }
 
+/// What is done with a tunnel, once its first bytes have told what it is.
+enum Decision {
+    /// HTTP is served on the inside.
+    Serve(Box<Serving>),
+    /// The bytes are relayed unread.
+    Relay { agent: Rewound<TcpStream> },
+    /// The agent has gone, or refused us.
+    Over,
+}
+
+/// A tunnel whose inside is HTTP.
+struct Serving {
+    inside: Inside,
+    upstream: Option<Upstream>,
+    stream: Decrypted,
+}
+
+/// The inside of a tunnel.
+enum Decrypted {
+    Tls(Box<TlsStream<TcpStream>>),
+    Clear(Rewound<TcpStream>),
+}
+
 /// A tunnel's inside is served by the same code that opened it: the type of that circle is cut here.
 fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let cut = tunnel.shared.cut.clone();
-        let recorder = tunnel.recorder.clone();
         let opened = match agent_side.await {
             Ok(upgraded) => upgraded.downcast::<AgentIo<TcpStream>>(),
             Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
         };
         match opened {
-            Ok(Parts { io, read_buf, .. }) => {
-                tokio::select! {
-                    // First, so that what is relayed or served can say by itself how it was cut.
-                    biased;
-                    () = run(tunnel, io.into_inner(), BytesMut::from(&read_buf[..])) => {}
-                    () = cut.cancelled() => recorder.failed(Failure {
-                        id: "proxy_shutdown",
-                        detail: "the proxy was stopped while the tunnel was being set up".to_owned(),
-                    }),
-                }
-            }
-            Err(_) => recorder.failed(Failure {
+            Ok(Parts { io, read_buf, .. }) => run(tunnel, io.into_inner(), BytesMut::from(&read_buf[..])).await,
+            Err(_) => tunnel.recorder.failed(Failure {
                 id: "proxy_internal",
                 detail: "the tunnel's stream is not the one that was accepted".to_owned(),
             }),
@@ -124,19 +136,45 @@ fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = (
     })
 }
 
-async fn run(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
-    let protocol = match first_bytes(&mut tunnel, &mut agent, &mut seen).await {
-        Ok(protocol) => protocol,
-        Err(error) => return tracing::debug!(%error, "an agent left its tunnel at once"),
+async fn run(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
+    let cut = tunnel.shared.cut.clone();
+    // Boxed: what setting up needs is not to be carried along for as long as the tunnel is served.
+    let decision = tokio::select! {
+        decision = Box::pin(decide(&mut tunnel, agent, seen)) => decision,
+        () = cut.cancelled() => return tunnel.recorder.failed(Failure {
+            id: "proxy_shutdown",
+            detail: "the proxy was stopped while the tunnel was being set up".to_owned(),
+        }),
     };
-    if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
-        return relay_blind(tunnel, Rewound::new(seen, agent)).await;
+    match decision {
+        Decision::Serve(serving) => {
+            let Serving { inside, upstream, stream } = *serving;
+            let Tunnel { shared, agent, recorder, .. } = tunnel;
+            recorder.discard();
+            drop(recorder);
+            match stream {
+                Decrypted::Tls(stream) => serve_inside(shared, agent, inside, upstream, stream).await,
+                Decrypted::Clear(stream) => serve_inside(shared, agent, inside, upstream, stream).await,
+            }
+        }
+        Decision::Relay { agent } => relay_blind(tunnel, agent).await,
+        Decision::Over => {}
     }
+}
+
+async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
+    let protocol = match first_bytes(tunnel, &mut agent, &mut seen).await {
+        Ok(protocol) => protocol,
+        Err(error) => {
+            tracing::debug!(%error, "an agent left its tunnel at once");
+            return Decision::Over;
+        }
+    };
     match protocol {
         Protocol::Tls => intercept(tunnel, agent, seen).await,
-        Protocol::Http1 => serve_plain(tunnel, Version::HTTP_11, Rewound::new(seen, agent)).await,
-        Protocol::Http2 => serve_plain(tunnel, Version::HTTP_2, Rewound::new(seen, agent)).await,
-        Protocol::Unknown => relay_blind(tunnel, Rewound::new(seen, agent)).await,
+        Protocol::Http1 => in_clear(tunnel, Version::HTTP_11, Rewound::new(seen, agent)).await,
+        Protocol::Http2 => in_clear(tunnel, Version::HTTP_2, Rewound::new(seen, agent)).await,
+        Protocol::Unknown => Decision::Relay { agent: Rewound::new(seen, agent) },
     }
 }
 
@@ -181,11 +219,14 @@ async fn begins_http2(origin: &TcpStream) -> bool {
 }
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
-async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut) {
+async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
     let accepted = match client_hello(&mut agent, &mut seen).await {
         Ok(Some(accepted)) => accepted,
-        Ok(None) => return relay_blind(tunnel, Rewound::new(seen, agent)).await,
-        Err(error) => return tracing::debug!(%error, "an agent left during its handshake"),
+        Ok(None) => return Decision::Relay { agent: Rewound::new(seen, agent) },
+        Err(error) => {
+            tracing::debug!(%error, "an agent left during its handshake");
+            return Decision::Over;
+        }
     };
     let hello = accepted.client_hello();
     let name = hello
@@ -193,15 +234,14 @@ async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut)
         .map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
     let Some(offer) = offer.filter(|_| !tunnel.shared.passthrough.covers(&name)) else {
-        return relay_blind(tunnel, Rewound::new(seen, agent)).await;
+        return Decision::Relay { agent: Rewound::new(seen, agent) };
     };
-    drop(seen);
-    let shared = tunnel.shared.clone();
+    let shared = &tunnel.shared;
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
     let target = Target { origin, tls: Some(TlsTarget { name: name.as_str().into(), offer }) };
     let opened = match shared.pool.take(&target) {
         Some(pooled) => Ok(pooled),
-        None => open(&shared, &target, None, tunnel.dialled.take()).await,
+        None => open(shared, &target, None, tunnel.dialled.take()).await,
     };
     let (upstream, broken) = match opened {
         Ok(upstream) => (Some(upstream), None),
@@ -218,16 +258,19 @@ async fn intercept(mut tunnel: Tunnel, mut agent: TcpStream, mut seen: BytesMut)
         Ok(config) => config,
         Err(error) => {
             tracing::warn!(%error, "cannot intercept");
-            return tunnel.recorder.failed(Failure { id: "leaf_not_minted", detail: error.to_string() });
+            tunnel.recorder.failed(Failure { id: "leaf_not_minted", detail: error.to_string() });
+            return Decision::Over;
         }
     };
     match StartHandshake::from_parts(accepted, agent).into_stream(config).await {
         Ok(stream) => {
-            tunnel.recorder.discard();
             let inside = Inside { target, version, broken };
-            serve_inside(shared, tunnel.agent, inside, upstream, stream).await;
+            Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Tls(Box::new(stream)) }))
         }
-        Err(error) => refused(&tunnel, &name, &error),
+        Err(error) => {
+            refused(tunnel, &name, &error);
+            Decision::Over
+        }
     }
 }
 
@@ -264,7 +307,7 @@ async fn client_hello(agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<
 }
 
 /// HTTP in clear inside the tunnel.
-async fn serve_plain(mut tunnel: Tunnel, version: Version, agent: Rewound<TcpStream>) {
+async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewound<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
     let target = Target { origin, tls: None };
     let opened = open(&tunnel.shared, &target, Some(version), tunnel.dialled.take()).await;
@@ -272,8 +315,8 @@ async fn serve_plain(mut tunnel: Tunnel, version: Version, agent: Rewound<TcpStr
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),
     };
-    tunnel.recorder.discard();
-    serve_inside(tunnel.shared, tunnel.agent, Inside { target, version, broken }, upstream, agent).await;
+    let inside = Inside { target, version, broken };
+    Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Clear(agent) }))
 }
 
 async fn relay_blind(mut tunnel: Tunnel, agent: Rewound<TcpStream>) {

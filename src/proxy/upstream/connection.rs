@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
-use tokio_util::sync::CancellationToken;
 
 use super::{Dialled, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
@@ -225,7 +224,7 @@ where
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
     let io = TokioIo::new(stream);
     if version == Version::HTTP_2 {
-        let (sender, connection) = http2::Builder::new(UntilHangUp(shared.hang_up.clone()))
+        let (sender, connection) = http2::Builder::new(shared.upstream_tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
@@ -246,26 +245,13 @@ where
     Ok((Sender::Http1(sender), drive(shared, connection.with_upgrades())))
 }
 
-/// Runs the streams of an HTTP/2 connection until all are to end: a stream that waits for the origin's window would
-/// not notice by itself.
-#[derive(Clone)]
-struct UntilHangUp(CancellationToken);
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for UntilHangUp {
-    fn execute(&self, stream: F) {
-        tokio::spawn(self.0.clone().run_until_cancelled_owned(stream));
-    }
-}
-
-/// Reads and writes a connection in the background, until it ends or all are to end.
+/// Reads and writes a connection in the background.
 fn drive(shared: &Shared, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> AbortHandle {
-    let hang_up = shared.hang_up.clone();
-    let task = tokio::spawn(async move {
-        if let Some(Err(error)) = hang_up.run_until_cancelled(connection).await {
+    shared.upstream_tasks.spawn(async move {
+        if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to an origin ended");
         }
-    });
-    task.abort_handle()
+    })
 }
 
 /// An error with its causes, in one line.

@@ -3,12 +3,14 @@
 mod connection;
 mod dial;
 mod pool;
+mod tasks;
 
 pub(super) use connection::{
     H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
 };
 pub(super) use dial::{Dialled, dial};
 pub use pool::Pool;
+pub use tasks::Tasks;
 
 use std::sync::Arc;
 
