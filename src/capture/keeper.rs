@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
-/// Below this a piece is copied, from it on shared. A shared piece keeps alive the whole read buffer it was cut from
-/// (8 KiB and more), which for the small pieces of a stream would be many times what is kept.
+/// What is kept is copied: a piece that is shared keeps alive the whole read buffer it was cut from, which is many times
+/// the piece, in no budget, and missing where the next bytes are read to. Copies are made in blocks of this size.
+const BLOCK_BYTES: usize = 32 << 10;
+
+/// The last bytes change with every piece: from this size on a piece is only shared until the end has come.
 const SHARE_FROM_BYTES: usize = 4096;
 
 /// How much of each body is kept.
@@ -144,7 +147,7 @@ impl Keeper {
     pub fn finish(self) -> Kept {
         Kept {
             head: self.head.into_vec(),
-            tail: self.tail.into(),
+            tail: Pieces::copied(&self.tail).into_vec(),
             total_bytes: self.total_bytes,
             reservation: self.reservation,
         }
@@ -183,33 +186,43 @@ impl Keeper {
     }
 }
 
-/// Pieces in order: small ones are copied together, large ones shared.
+/// Copied bytes, in blocks.
 #[derive(Default)]
 struct Pieces {
     done: Vec<Bytes>,
-    small: BytesMut,
+    block: BytesMut,
     bytes: usize,
 }
 
 impl Pieces {
-    fn push(&mut self, piece: &Bytes) {
+    fn copied<'a>(pieces: impl IntoIterator<Item = &'a Bytes>) -> Self {
+        let mut copy = Self::default();
+        pieces.into_iter().for_each(|piece| copy.push(piece));
+        copy
+    }
+
+    fn push(&mut self, mut piece: &[u8]) {
         self.bytes += piece.len();
-        if piece.len() < SHARE_FROM_BYTES {
-            self.small.extend_from_slice(piece);
-        } else {
-            self.close_small();
-            self.done.push(piece.clone());
+        while !piece.is_empty() {
+            if self.block.len() == self.block.capacity() {
+                self.close_block();
+                // What has come tells what is to come: a short body gets a short block.
+                self.block = BytesMut::with_capacity(self.bytes.min(BLOCK_BYTES));
+            }
+            let (now, rest) = piece.split_at(piece.len().min(self.block.capacity() - self.block.len()));
+            self.block.extend_from_slice(now);
+            piece = rest;
         }
     }
 
-    fn close_small(&mut self) {
-        if !self.small.is_empty() {
-            self.done.push(self.small.split().freeze());
+    fn close_block(&mut self) {
+        if !self.block.is_empty() {
+            self.done.push(std::mem::take(&mut self.block).freeze());
         }
     }
 
     fn into_vec(mut self) -> Vec<Bytes> {
-        self.close_small();
+        self.close_block();
         self.done
     }
 }
