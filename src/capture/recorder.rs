@@ -20,8 +20,8 @@ use super::{
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
-    /// The exchange.
-    pub exchange: Exchange,
+    /// The exchange; boxed, for it is large and changes hands often.
+    pub exchange: Box<Exchange>,
     /// Given back to the budget when dropped.
     pub reservation: Reservation,
 }
@@ -79,7 +79,7 @@ struct InProgress {
 }
 
 struct State {
-    exchange: Exchange,
+    exchange: Box<Exchange>,
     forwarded: Option<Instant>,
     answered: Option<Instant>,
     last_byte: Option<Instant>,
@@ -118,7 +118,7 @@ impl Recorder {
         request: RequestFacts,
     ) -> Self {
         let host = origin.host.clone();
-        let exchange = Exchange {
+        let exchange = Box::new(Exchange {
             id: Uuid::now_v7(),
             started_at: SystemTime::now(),
             kind,
@@ -132,7 +132,7 @@ impl Recorder {
             response: None,
             outcome: Outcome::Complete,
             timings: Timings::default(),
-        };
+        });
         let reservation = Reservation::none(recording.budget.clone());
         let state = State { exchange, forwarded: None, answered: None, last_byte: None, reservation };
         Self(Arc::new(InProgress {
