@@ -451,6 +451,24 @@ async fn an_agent_that_does_not_trust_our_ca_is_an_event_that_says_so() {
 }
 
 #[tokio::test]
+async fn an_agent_that_leaves_in_the_middle_of_its_handshake_has_refused_nothing() {
+    let (ca, proxy) = trusting().await;
+    let origin = TestOrigin::h2(&ca).await;
+    let mut agent = tunnel(&proxy, &format!("localhost:{}", origin.addr.port())).await;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(ca.client(BOTH).into(), name).unwrap().write_tls(&mut hello).unwrap();
+    agent.write_all(&hello).await.unwrap();
+    // The first byte of the proxy's part of the handshake has come: the proxy is in the middle of it.
+    agent.read_u8().await.unwrap();
+    drop(agent);
+    let events = proxy.events().await;
+    assert_eq!(events.len(), 1);
+    failed(&events[0], "agent_left");
+    assert!(events[0]["error"].as_str().unwrap().contains("during the TLS handshake"), "{:#}", events[0]);
+}
+
+#[tokio::test]
 async fn the_next_agent_connection_uses_the_idle_upstream_connection() {
     for offer in [BOTH, &[b"http/1.1"]] {
         let (ca, proxy) = trusting().await;

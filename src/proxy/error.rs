@@ -222,7 +222,7 @@ impl ProxyError {
                 S::BAD_REQUEST,
                 "http_request_error",
                 "request",
-                "this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY to it and call the service's own URL",
+                "the client must send it as RFC 9110 and RFC 9112 have it",
             ),
         }
     }

@@ -135,7 +135,12 @@ pub(super) fn absolute_target(uri: &Uri) -> Result<Origin, ProxyError> {
         Some("http") => ("http", 80),
         Some("https") => ("https", 443),
         Some(_) => return Err(bad("only http and https URLs can be forwarded")),
-        None => return Err(bad("the request's target is not an absolute URL")),
+        None => {
+            return Err(bad(
+                "the request's target is not an absolute URL; this is a forward proxy: set HTTP_PROXY and HTTPS_PROXY to \
+                 it and call the service's own URL",
+            ));
+        }
     };
     let authority = uri.authority().ok_or_else(|| bad("the request's target names no host"))?;
     Ok(Origin { scheme, host: host(authority)?.into(), port: port(authority)?.unwrap_or(default_port) })

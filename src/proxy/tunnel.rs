@@ -274,16 +274,18 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     }
 }
 
-/// The agent broke the handshake with us off: mostly because it does not trust our CA.
+/// The agent broke the handshake with us off. An alert says that it did not like something; most that leave without one
+/// do so for another reason, but some clients distrust silently.
 fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
-    tracing::warn!(%name, %error, "an agent refused our certificate; point its CA variable at our CA, or list the host in tls.passthrough");
-    tunnel.recorder.failed(Failure {
-        id: "client_refused_certificate",
-        detail: format!(
-            "the agent broke off the TLS handshake for `{name}` ({error}); make it trust the proxy's CA, or list the \
-             host in tls.passthrough"
-        ),
-    });
+    let alerted = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let (id, how) = match alerted {
+        Some(rustls::Error::AlertReceived(_)) => ("client_refused_certificate", "refused the certificate"),
+        Some(_) => ("client_tls_failed", "sent something else than TLS in the middle of the handshake"),
+        None => ("agent_left", "closed its connection during the TLS handshake"),
+    };
+    tracing::warn!(%name, %error, "an agent {how}; if it does not trust our CA, point its CA variable at it, or list the host in tls.passthrough");
+    let advice = "if it does not trust the proxy's CA, make it, or list the host in tls.passthrough";
+    tunnel.recorder.failed(Failure { id, detail: format!("the agent {how} for `{name}` ({error}); {advice}") });
 }
 
 /// Reads the ClientHello. `None`: what came is not one after all.
