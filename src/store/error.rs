@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::heal::is_corruption;
+
 /// Why the store did not do as asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -23,6 +25,22 @@ pub enum StoreError {
         path: PathBuf,
         /// What SQLite said.
         source: rusqlite::Error,
+    },
+    /// The file is not what it should be.
+    #[error("the event store {path} is damaged")]
+    Damaged {
+        /// The store's file.
+        path: PathBuf,
+        /// What SQLite said, if it noticed.
+        source: Option<rusqlite::Error>,
+    },
+    /// A damaged store could not be moved aside.
+    #[error("the event store {path} is damaged and cannot be moved aside: check the rights of its folder")]
+    MoveAside {
+        /// The store's file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
     },
     /// The file is a database of another program.
     #[error("{path} is a database of another program, not an event store: point `store.path` to another file")]
@@ -54,6 +72,15 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether this says that the file is damaged, rather than that it cannot be reached.
+    pub fn is_corruption(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Query { source, .. } => is_corruption(source),
+            _ => false,
+        }
+    }
+
     /// For `map_err`: names the act that failed.
     pub(super) fn query(act: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Query { act, source }

@@ -6,11 +6,16 @@
 //! With `synchronous = NORMAL` the last commits before a *power loss* may be gone (those since SQLite last synced its
 //! write-ahead log, which it does at each checkpoint); the file itself stays whole.
 //!
+//! A damaged file is moved aside (`heal`), and all handles of all processes go over to the new one.
+//!
 //! [`Store`] is a cheap handle; [`Writer`] is the one connection made for speed, owned by the thread that appends.
 //! All calls block: keep them off the async threads.
 
 mod error;
 mod event;
+mod heal;
+mod health;
+mod link;
 mod open;
 mod read;
 mod schema;
@@ -19,12 +24,18 @@ mod settle;
 mod write;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
+use link::Link;
+use session::Noted;
+
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent, PendingEvent, State};
+pub use heal::MovedAside;
+pub use health::{Gap, Health, Why};
 pub use read::{Counts, Filter};
 pub use session::{SessionRow, key_id};
 pub use settle::{Outcome, Settlement};
@@ -38,17 +49,26 @@ pub struct Store {
 
 struct Shared {
     path: Box<Path>,
-    connection: Mutex<Connection>,
+    link: Mutex<Link>,
+    /// The file that `link` leads to was found damaged.
+    suspect: AtomicBool,
+    health: Health,
+    /// The sessions that this process has begun: a new store must know them, too.
+    sessions: Mutex<Vec<Noted>>,
 }
 
 impl Store {
-    /// Opens the store, and creates it (file 0600, missing folders 0700) when there is none.
+    /// Opens the store, and creates it (file 0600, missing folders 0700) when there is none. A damaged one is moved
+    /// aside; see [`Store::health`].
     ///
     /// # Errors
-    /// When the file cannot be opened, is no store of ours, or was written by a newer version.
+    /// When the file cannot be opened or made, is another program's database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let connection = Mutex::new(open::open(path)?);
-        Ok(Self { shared: Arc::new(Shared { path: path.into(), connection }) })
+        let (link, moved) = heal::open_or_replace(path, None)?;
+        let health = Health::default();
+        moved.into_iter().for_each(|moved| health.moved_aside(moved));
+        let (link, suspect) = (Mutex::new(link), AtomicBool::new(false));
+        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions: Mutex::default() }) })
     }
 
     /// A connection of its own for the thread that appends.
@@ -56,7 +76,9 @@ impl Store {
     /// # Errors
     /// As [`Store::open`].
     pub fn writer(&self) -> Result<Writer, StoreError> {
-        Ok(Writer::new(open::open(self.path())?))
+        let (link, moved) = heal::open_or_replace(self.path(), None)?;
+        moved.into_iter().for_each(|moved| self.shared.health.moved_aside(moved));
+        Ok(Writer::new(link, self.shared.clone()))
     }
 
     /// The file.
@@ -64,9 +86,64 @@ impl Store {
         &self.shared.path
     }
 
-    /// A holder that panicked has left no half-done transaction behind (they roll back when dropped), so a poisoned
-    /// lock is as good as any.
-    fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.shared.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What the store had to do to go on.
+    pub fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
+    /// The connection, to the file that is the store now.
+    fn connection(&self) -> Connected<'_> {
+        // A holder that panicked has left no half-done transaction behind (they roll back when dropped), so a poisoned
+        // lock is as good as any.
+        let mut held = self.shared.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let suspect = self.shared.suspect.swap(false, Ordering::Relaxed);
+        if suspect || !held.is_current(self.path()) {
+            match self.shared.relink(suspect.then(|| held.file()).flatten()) {
+                Ok(link) => *held = link,
+                // What is tried next fails as well, and says why.
+                Err(error) => tracing::error!(%error, "the event store cannot be opened again"),
+            }
+        }
+        Connected(held)
+    }
+
+    /// For `map_err`: names the act that failed, and has the file looked at if it is damaged.
+    fn failed(&self, act: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
+        move |source| {
+            if heal::is_corruption(&source) {
+                self.shared.suspect.store(true, Ordering::Relaxed);
+            }
+            StoreError::Query { act, source }
+        }
+    }
+}
+
+impl Shared {
+    /// A link to the file that is the store now; when that is still `bad`, it is replaced.
+    fn relink(&self, bad: Option<link::FileId>) -> Result<Link, StoreError> {
+        let (link, moved) = heal::open_or_replace(&self.path, bad)?;
+        moved.into_iter().for_each(|moved| self.health.moved_aside(moved));
+        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        for session in sessions.iter() {
+            session.note_again(&link.connection).map_err(StoreError::query("note the session"))?;
+        }
+        Ok(link)
+    }
+}
+
+/// A held connection.
+struct Connected<'a>(MutexGuard<'a, Link>);
+
+impl std::ops::Deref for Connected<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0.connection
+    }
+}
+
+impl std::ops::DerefMut for Connected<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0.connection
     }
 }

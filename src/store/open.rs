@@ -6,9 +6,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::StoreError;
+use super::heal::is_corruption;
+use super::read::COLUMNS;
 use super::schema::{self, Found};
 
 /// How long a statement waits for another process that holds the store.
@@ -28,30 +30,49 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 /// Opens a connection to a store that is, or thereby becomes, one of this version.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
-    let failed = |source| StoreError::Open { path: path.into(), source };
+    let failed = |source| match is_damage(&source) {
+        true => StoreError::Damaged { path: path.into(), source: Some(source) },
+        false => StoreError::Open { path: path.into(), source },
+    };
     let mut connection = connect(path).map_err(failed)?;
     match schema::recognise(&mut connection).map_err(failed)? {
         Found::Foreign => Err(StoreError::Foreign { path: path.into() }),
         Found::Newer(found) => Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
+        Found::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }),
         Found::Store(version) => {
             tune(&connection).map_err(failed)?;
             if version < schema::VERSION {
                 schema::migrate(&mut connection).map_err(failed)?;
             }
+            probe(&mut connection).map_err(failed)?;
             Ok(connection)
         }
     }
 }
 
+/// While opening, also a statement that does not fit the tables, or a file that says of itself that it is not to be
+/// written (we have just opened it for that), means damage.
+fn is_damage(error: &rusqlite::Error) -> bool {
+    let unfit = matches!(error, rusqlite::Error::SqlInputError { .. });
+    let code = error.sqlite_error_code();
+    unfit || is_corruption(error) || matches!(code, Some(ErrorCode::Unknown | ErrorCode::ReadOnly))
+}
+
 /// Makes the file before SQLite does, so that at no moment others can read it. SQLite gives its two side files
 /// (`-wal`, `-shm`) the same mode. What exists already keeps the mode that its owner gave it.
 fn create(path: &Path) -> io::Result<()> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    }
+    create_folder(path)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
+    }
+}
+
+/// The store's folder, if it is missing.
+pub(super) fn create_folder(path: &Path) -> io::Result<()> {
+    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => DirBuilder::new().recursive(true).mode(0o700).create(folder),
+        None => Ok(()),
     }
 }
 
@@ -61,6 +82,25 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     Ok(connection)
 }
+
+/// Touches what every use needs, so that most damage is found now: the schema, the root of each table and index, the
+/// right to write. A whole check would take seconds on a large file; what it would find is found when it is read.
+fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let every_column = format!("SELECT {COLUMNS} FROM events ORDER BY id LIMIT 1");
+    for sql in PROBES.into_iter().chain([every_column.as_str()]) {
+        transaction.query_row(sql, [], |_| Ok(())).optional()?;
+    }
+    transaction.rollback()
+}
+
+const PROBES: [&str; 4] = [
+    "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead FROM sessions
+     ORDER BY id LIMIT 1",
+    "SELECT max(id) FROM events",
+    "SELECT id FROM events WHERE state = 0 ORDER BY session LIMIT 1",
+    "SELECT id FROM events WHERE state = 2 ORDER BY session LIMIT 1",
+];
 
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     // Takes effect only in a file that has no page yet.
@@ -142,7 +182,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         std::fs::write(&path, "this is not a database, and long enough for one to tell".repeat(40)).unwrap();
-        assert!(matches!(open(&path), Err(StoreError::Open { .. })));
+        assert!(matches!(open(&path), Err(StoreError::Damaged { .. })));
     }
 
     #[test]

@@ -35,7 +35,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn pending(&self, session: SessionRow, after_id: i64, limit: usize) -> Result<Vec<PendingEvent>, StoreError> {
-        pending(&self.connection(), session, after_id, limit).map_err(StoreError::query("read what is pending"))
+        pending(&self.connection(), session, after_id, limit).map_err(self.failed("read what is pending"))
     }
 
     /// One event, if it is still pending.
@@ -46,7 +46,7 @@ impl Store {
         self.connection()
             .prepare_cached("SELECT id, attempts, json FROM events WHERE id = ?1 AND state = 0")
             .and_then(|mut query| query.query_row([id], pending_row).optional())
-            .map_err(StoreError::query("read a pending event"))
+            .map_err(self.failed("read a pending event"))
     }
 
     /// How many events there are of one session, or of all. Cheap: it scans sessions, not events.
@@ -54,7 +54,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn counts(&self, session: Option<SessionRow>) -> Result<Counts, StoreError> {
-        counts(&self.connection(), session).map_err(StoreError::query("count its events"))
+        counts(&self.connection(), session).map_err(self.failed("count its events"))
     }
 
     /// Events, newest first.
@@ -62,7 +62,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
-        list(&self.connection(), filter).map_err(StoreError::query("list its events"))
+        list(&self.connection(), filter).map_err(self.failed("list its events"))
     }
 }
 
@@ -113,7 +113,7 @@ fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventR
         .collect()
 }
 
-const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
+pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
                        request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
                        otas_event_id, json";
 

@@ -63,19 +63,29 @@ pub(super) enum Found {
     Foreign,
     /// A store of a newer version.
     Newer(i64),
+    /// What was a store, but contradicts itself.
+    Damaged,
 }
+
+/// Versions beyond this are no versions but damage: what would be refused must be credible.
+const CREDIBLE: i64 = 1_000;
 
 /// Looks at a file without changing it, and in one transaction: another process may be making its tables.
 pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<Found> {
     let transaction = connection.transaction()?;
     let tables = number(&transaction, "SELECT count(*) FROM sqlite_schema")?;
+    let our_tables = number(
+        &transaction,
+        "SELECT count(*) FROM sqlite_schema WHERE name IN ('sessions', 'events', 'events_pending')",
+    )?;
     let version = number(&transaction, "PRAGMA user_version")?;
-    let ours = number(&transaction, "PRAGMA application_id")? == APPLICATION_ID;
-    let empty = version == 0 && tables == 0;
-    Ok(match (ours || empty, version) {
-        (false, _) => Found::Foreign,
-        (true, newer) if newer > VERSION => Found::Newer(newer),
-        (true, known) => Found::Store(known),
+    let our_id = number(&transaction, "PRAGMA application_id")? == APPLICATION_ID;
+    Ok(match (our_id, our_tables == 3, version) {
+        (false, false, 0) if tables == 0 => Found::Store(0),
+        (false, false, _) => Found::Foreign,
+        (true, true, newer) if (VERSION + 1..CREDIBLE).contains(&newer) => Found::Newer(newer),
+        (true, true, known) if (1..=VERSION).contains(&known) => Found::Store(known),
+        _ => Found::Damaged,
     })
 }
 

@@ -43,7 +43,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written; then nothing is, and it may be tried again.
     pub fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
-        settle(&mut self.connection(), settlements).map_err(StoreError::query("write down what became of events"))
+        settle(&mut self.connection(), settlements).map_err(self.failed("write down what became of events"))
     }
 }
 

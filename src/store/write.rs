@@ -1,30 +1,60 @@
 //! Appending: one transaction for a batch, one prepared statement for its rows.
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use std::collections::HashSet;
+use std::sync::Arc;
 
-use super::{NewEvent, SessionRow, State, StoreError};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+
+use super::heal::is_corruption;
+use super::link::{FileId, Link};
+use super::session::{ID_BITS, now_ms};
+use super::{NewEvent, SessionRow, Shared, State, StoreError};
 
 /// The connection that appends. It belongs to one thread, which groups what came since its last commit.
 pub struct Writer {
-    connection: Connection,
+    link: Link,
+    shared: Arc<Shared>,
+    /// The file is a new one in the place of another: ids that were given there must not be given again, for posts
+    /// under way are settled by them.
+    renumber: bool,
 }
 
 const INSERT: &str = "
-INSERT INTO events (event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
+INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
                     request_bytes, response_bytes, error, state, attempts, json)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, 0, ?14)";
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15)";
 
 impl Writer {
-    pub(super) fn new(connection: Connection) -> Self {
-        Self { connection }
+    pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
+        Self { link, shared, renumber: false }
     }
 
-    /// Appends events as pending, all or none. When it returns they survive this process.
+    /// Appends events as pending, all or none. When it returns they survive this process. A damaged store is replaced.
     ///
     /// # Errors
     /// When the batch cannot be written (a full disk, say); then none of it is, and it may be tried again.
     pub fn append(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
-        self.insert(session, events).map_err(StoreError::query("append events"))
+        let act = "append events";
+        if !self.link.is_current(&self.shared.path) {
+            self.relink(None)?;
+        }
+        match self.insert(session, events) {
+            Err(error) if is_corruption(&error) => self.relink(self.link.file())?,
+            // After a failed write or sync nothing that this connection believes is certain: a new one reads what is
+            // really there, and the events are written again.
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => self.relink(None)?,
+            Err(source) => return Err(StoreError::Query { act, source }),
+            // It may have been moved aside in the middle; what was just committed may have missed the salvage.
+            Ok(()) if self.link.is_current(&self.shared.path) => return Ok(()),
+            Ok(()) => self.relink(None)?,
+        }
+        self.insert(session, events).map_err(StoreError::query(act))
+    }
+
+    fn relink(&mut self, bad: Option<FileId>) -> Result<(), StoreError> {
+        self.link = self.shared.relink(bad)?;
+        self.renumber = true;
+        Ok(())
     }
 
     fn insert(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> rusqlite::Result<()> {
@@ -32,11 +62,21 @@ impl Writer {
             return Ok(());
         }
         // Immediate: a transaction that began as a reader cannot wait for another process's lock, it fails at once.
-        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self.link.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
+            let (mut first_id, known) = match self.renumber {
+                true => (Some(fresh_id(&transaction)?), waiting(&transaction)?),
+                false => (None, HashSet::new()),
+            };
             let mut insert = transaction.prepare_cached(INSERT)?;
+            let mut appended = 0;
             for event in events {
+                if known.contains(event.event_id.as_bytes()) {
+                    continue;
+                }
                 insert.execute(params![
+                    // SQLite gives the following ones.
+                    first_id.take(),
                     event.event_id.as_bytes(),
                     session.0,
                     signed(event.seq),
@@ -52,13 +92,27 @@ impl Writer {
                     State::Pending.code(),
                     event.json,
                 ])?;
+                appended += 1;
             }
             transaction
                 .prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?
-                .execute(params![session.0, signed(events.len() as u64)])?;
+                .execute(params![session.0, signed(appended)])?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.renumber = false;
+        Ok(())
     }
+}
+
+/// An id above all that a file before this one can have given: the time, which grows faster than events come.
+fn fresh_id(connection: &Connection) -> rusqlite::Result<i64> {
+    let last: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
+    Ok(last.unwrap_or_default().saturating_add(1).max(now_ms() << ID_BITS))
+}
+
+/// What the salvage of a damaged file has brought here: it may hold what is just being appended.
+fn waiting(connection: &Connection) -> rusqlite::Result<HashSet<[u8; 16]>> {
+    connection.prepare("SELECT event_id FROM events WHERE state = 0")?.query_map([], |row| row.get(0))?.collect()
 }
 
 /// SQLite's integers are signed.

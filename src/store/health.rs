@@ -1,0 +1,105 @@
+//! What the store had to do to go on: what was moved aside, and what was lost and must be told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::MovedAside;
+use super::session::now_ms;
+
+/// Counts of one process, from its start on.
+#[derive(Default)]
+pub struct Health {
+    moved_aside: AtomicU64,
+    events_lost: AtomicU64,
+    bodies_removed: AtomicU64,
+    gaps: Mutex<Vec<Gap>>,
+}
+
+/// Why something is missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The store was damaged, and some of it could not be read.
+    Damaged,
+    /// The store had reached its bound, or the disk was nearly full.
+    Full,
+    /// Calls ended faster than events could be stored.
+    Overrun,
+}
+
+impl Why {
+    /// For people.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Damaged => "the event store was damaged",
+            Self::Full => "the event store was full",
+            Self::Overrun => "calls ended faster than they could be stored, or the store took nothing",
+        }
+    }
+}
+
+/// Something that is missing: one event will tell of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Why.
+    pub why: Why,
+    /// Events that are gone.
+    pub events: u64,
+    /// Events that are there without their bodies.
+    pub bodies: u64,
+    /// When the first call of them began, in Unix milliseconds.
+    pub from_ms: i64,
+    /// When the last one began.
+    pub to_ms: i64,
+}
+
+impl Health {
+    /// Damaged stores that were moved aside.
+    pub fn stores_moved_aside(&self) -> u64 {
+        self.moved_aside.load(Ordering::Relaxed)
+    }
+
+    /// Events that are gone, for whatever reason.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost.load(Ordering::Relaxed)
+    }
+
+    /// Events whose bodies were removed to make room.
+    pub fn bodies_removed(&self) -> u64 {
+        self.bodies_removed.load(Ordering::Relaxed)
+    }
+
+    /// Notes something that is missing; it joins what is missing for the same reason.
+    pub fn missing(&self, gap: Gap) {
+        self.events_lost.fetch_add(gap.events, Ordering::Relaxed);
+        self.bodies_removed.fetch_add(gap.bodies, Ordering::Relaxed);
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        match gaps.iter_mut().find(|known| known.why == gap.why) {
+            None => gaps.push(gap),
+            Some(known) => {
+                known.events += gap.events;
+                known.bodies += gap.bodies;
+                known.from_ms = known.from_ms.min(gap.from_ms);
+                known.to_ms = known.to_ms.max(gap.to_ms);
+            }
+        }
+    }
+
+    /// What has not been told yet. Whoever takes it tells it, or gives it back with [`Health::untold`].
+    pub fn take_gaps(&self) -> Vec<Gap> {
+        std::mem::take(&mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives back what could not be told. Its counts stand already.
+    pub fn untold(&self, gaps: Vec<Gap>) {
+        let mut held = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        held.extend(gaps);
+    }
+
+    pub(super) fn moved_aside(&self, moved: MovedAside) {
+        self.moved_aside.fetch_add(1, Ordering::Relaxed);
+        let now = now_ms();
+        if moved.unreadable > 0 {
+            self.missing(Gap { why: Why::Damaged, events: moved.unreadable, bodies: 0, from_ms: now, to_ms: now });
+        }
+    }
+}
