@@ -38,7 +38,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         event: Event { error_from_status: 400, properties: BTreeMap::new() },
         store: Store { path: data.join("otas-proxy.db") },
         delivery: Delivery {
-            max_in_flight: 4,
+            max_in_flight: 16,
             attempt_timeout: Duration::from_millis(30_000),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_millis(60_000),

@@ -1,13 +1,13 @@
 //! The contract's three calls. What the answers mean is not decided here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{DeliverError, Reply, TransportClass, TransportError};
+use super::{DeliverError, Reply, TransportClass, TransportError, reply};
 use crate::config;
 use crate::secret::Secret;
 
@@ -94,7 +94,9 @@ impl OtasClient {
             request = request.header(TOKEN_HEADER, header(token)?);
         }
         let mut response = request.send().await?;
-        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new() };
+        let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+        let retry_after = retry_after.and_then(|value| reply::retry_after(value, SystemTime::now()));
+        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new(), retry_after };
         while let Some(chunk) = response.chunk().await? {
             reply.body.extend_from_slice(&chunk);
             if reply.body.len() > REPLY_LIMIT_BYTES {

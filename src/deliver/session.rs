@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> Result<Reply, TransportError> {
-        Ok(Reply { status, body: body.into() })
+        Ok(Reply { status, body: body.into(), retry_after: None })
     }
 
     fn away() -> Result<Reply, TransportError> {

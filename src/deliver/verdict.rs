@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn judge(status: u16, body: &str) -> Verdict {
-        verdict(&Ok(Reply { status, body: body.into() }))
+        verdict(&Ok(Reply { status, body: body.into(), retry_after: None }))
     }
 
     fn described(status: u16, description: &str) -> Verdict {
@@ -224,7 +224,7 @@ mod tests {
                 && serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| {
                     body["status"] == 1 && body["response"]["event_id"].as_str().is_some_and(|id| !id.is_empty())
                 });
-            let verdict = verdict(&Ok(Reply { status, body }));
+            let verdict = verdict(&Ok(Reply { status, body, retry_after: None }));
             prop_assert_eq!(matches!(verdict, Verdict::Delivered { .. }), acknowledged);
         }
     }

@@ -15,7 +15,7 @@ use tracing::{debug, error, info, warn};
 
 use super::backoff::{Backoff, random};
 use super::client::{OtasClient, event_body};
-use super::pace::{Pace, Permit};
+use super::pace::{Pace, Permit, Ticket};
 use super::queue::{Fate, Item, Queue};
 use super::session::{KeyCheck, NotOpen, Opening, Session, check_key, open, refused_key};
 use super::{
@@ -61,9 +61,9 @@ pub(super) struct Worker {
 
 /// The end of a call to OTAS.
 enum Done {
-    Posted { item: Item, generation: u64, epoch: u64, answer: Result<Reply, TransportError> },
-    Opened(Result<Session, NotOpen>),
-    KeyChecked(KeyCheck),
+    Posted { item: Item, generation: u64, ticket: Ticket, answer: Result<Reply, TransportError> },
+    Opened { ticket: Ticket, opened: Result<Session, NotOpen> },
+    KeyChecked { ticket: Ticket, check: KeyCheck },
 }
 
 /// What to do next, given that a call may start.
@@ -168,13 +168,17 @@ impl Worker {
     fn start(&mut self, step: Step) {
         let Some(opening) = self.opening.clone() else { return };
         let client = self.client.clone();
+        let now = Instant::now();
         match step {
             Step::Wait(_) => {}
             Step::Open => {
-                self.calls.spawn(async move { Done::Opened(open(&client, &opening).await) });
+                let ticket = self.pace.begin(now, self.calls.len());
+                self.calls.spawn(async move { Done::Opened { ticket, opened: open(&client, &opening).await } });
             }
             Step::CheckKey => {
-                self.calls.spawn(async move { Done::KeyChecked(check_key(&client, &opening.key).await) });
+                let ticket = self.pace.begin(now, self.calls.len());
+                self.calls
+                    .spawn(async move { Done::KeyChecked { ticket, check: check_key(&client, &opening.key).await } });
             }
             Step::Post(item, session) => {
                 let body = item.json.as_deref().and_then(|json| event_body(&session.project_id, json));
@@ -182,10 +186,11 @@ impl Worker {
                     self.bury(item, "what is stored is no JSON object".to_owned());
                     return;
                 };
-                let (row, generation, epoch) = (item.id, self.generation, self.pace.epoch());
+                let (row, generation) = (item.id, self.generation);
+                let ticket = self.pace.begin(now, self.calls.len());
                 let call = self.calls.spawn(async move {
                     let answer = client.log_event(&opening.key, &session.token, body).await;
-                    Done::Posted { item, generation, epoch, answer }
+                    Done::Posted { item, generation, ticket, answer }
                 });
                 self.posting.insert(call.id(), row);
             }
@@ -204,14 +209,15 @@ impl Worker {
     fn finish(&mut self, done: Result<(Id, Done), JoinError>) {
         let row = self.posting.remove(&done.as_ref().map_or_else(JoinError::id, |(id, _)| *id));
         match done {
-            Ok((_, Done::Posted { item, generation, epoch, answer })) => {
-                self.posted(item, generation, epoch, &answer);
+            Ok((_, Done::Posted { item, generation, ticket, answer })) => {
+                self.posted(item, generation, ticket, &answer);
             }
-            Ok((_, Done::Opened(opened))) => self.opened(opened),
-            Ok((_, Done::KeyChecked(check))) => self.key_checked(check),
+            Ok((_, Done::Opened { ticket, opened })) => self.opened(ticket, opened),
+            Ok((_, Done::KeyChecked { ticket, check })) => self.key_checked(ticket, check),
             Err(error) => {
                 error!(%error, "a call to OTAS ended in a panic");
-                self.failed(self.pace.epoch(), "an internal error".to_owned());
+                let ticket = self.pace.begin(Instant::now(), self.calls.len());
+                self.failed(ticket, "an internal error".to_owned(), None);
                 if let Some(row) = row {
                     self.queue.lost(row);
                 }
@@ -219,49 +225,50 @@ impl Worker {
         }
     }
 
-    fn posted(&mut self, mut item: Item, generation: u64, epoch: u64, answer: &Result<Reply, TransportError>) {
+    fn posted(&mut self, mut item: Item, generation: u64, ticket: Ticket, answer: &Result<Reply, TransportError>) {
+        let retry_after = answer.as_ref().ok().and_then(|reply| reply.retry_after);
         item.attempts = item.attempts.saturating_add(1);
         if answer.as_ref().is_err_and(TransportError::answer_lost) {
             self.shown.lost_answers += 1;
         }
         match verdict(answer) {
-            Verdict::Delivered { event_id } => self.taken(&item, epoch, event_id),
+            Verdict::Delivered { event_id } => self.taken(&item, ticket, event_id),
             Verdict::Retry { reason } => {
-                self.failed(epoch, reason.clone());
+                self.failed(ticket, reason.clone(), retry_after);
                 self.again(item, reason);
             }
             Verdict::CheckKey => {
                 self.key_in_doubt = true;
                 let reason = "the key was refused, or OTAS was too busy to check it".to_owned();
-                self.failed(epoch, reason.clone());
+                self.failed(ticket, reason.clone(), retry_after);
                 self.again(item, reason);
             }
             Verdict::RenewSession => {
-                self.token_refused(generation, epoch);
+                self.token_refused(generation);
                 self.again(item, "the session token was refused".to_owned());
             }
             Verdict::Pause { reason, advice } => {
-                self.pace.slow_down(epoch, Instant::now());
+                self.pace.slow_down(Instant::now());
                 self.pause(format!("OTAS {reason}; {advice}"));
                 self.again(item, reason);
             }
-            Verdict::Refused { reason, blame } => self.refused(item, epoch, reason, blame),
+            Verdict::Refused { reason, blame } => self.refused(item, ticket, reason, blame),
         }
     }
 
-    fn taken(&mut self, item: &Item, epoch: u64, event_id: String) {
+    fn taken(&mut self, item: &Item, ticket: Ticket, event_id: String) {
         self.delivered += 1;
         self.renewing = false;
         self.settle(item, Outcome::Delivered { otas_event_id: event_id });
         self.queue.settled(item.id);
-        if self.pace.success(epoch) {
+        if self.pace.success(&ticket, Instant::now()) {
             info!("OTAS takes events again");
             self.queue.release();
             self.resume();
         }
     }
 
-    fn refused(&mut self, mut item: Item, epoch: u64, reason: String, blame: Blame) {
+    fn refused(&mut self, mut item: Item, ticket: Ticket, reason: String, blame: Blame) {
         let now = Instant::now();
         let fate = item.refused(blame, self.delivered);
         let aside_until = now + self.backoff.delay(item.refusals(), random());
@@ -271,7 +278,7 @@ impl Worker {
                 self.bury(item, reason);
             }
             Fate::First => {
-                self.failed(epoch, reason.clone());
+                self.failed(ticket, reason.clone(), None);
                 self.again(item, reason);
             }
             Fate::Aside { suspect } => {
@@ -279,7 +286,7 @@ impl Worker {
                     // The others need not wait for this one.
                     self.pace.probe_at_once(now);
                 } else {
-                    self.failed(epoch, reason.clone());
+                    self.failed(ticket, reason.clone(), None);
                 }
                 self.settle_again(&item, reason, aside_until);
                 self.queue.set_aside(item, aside_until);
@@ -288,7 +295,7 @@ impl Worker {
     }
 
     /// A token is renewed once; when the new one is refused too, renewing it is no cure.
-    fn token_refused(&mut self, generation: u64, epoch: u64) {
+    fn token_refused(&mut self, generation: u64) {
         if generation != self.generation || self.session.is_none() {
             return;
         }
@@ -301,7 +308,7 @@ impl Worker {
             }
         }
         if self.renewing {
-            self.pace.slow_down(epoch, Instant::now());
+            self.pace.slow_down(Instant::now());
             self.pause(
                 "OTAS refuses a session token that it has only just issued: UASAM and Brain must share one JWT secret \
                  and the same time; check `otas.uasam_url` and `otas.brain_url` belong to one OTAS"
@@ -311,7 +318,7 @@ impl Worker {
         self.renewing = true;
     }
 
-    fn opened(&mut self, opened: Result<Session, NotOpen>) {
+    fn opened(&mut self, ticket: Ticket, opened: Result<Session, NotOpen>) {
         match opened {
             Ok(session) => {
                 let otas_session_id = session.otas_session_id.as_deref();
@@ -328,15 +335,15 @@ impl Worker {
                     self.resume();
                 }
             }
-            Err(NotOpen::Retry { reason }) => self.failed(self.pace.epoch(), reason),
+            Err(NotOpen::Retry { reason }) => self.failed(ticket, reason, None),
             Err(NotOpen::Pause { reason }) => {
-                self.pace.slow_down(self.pace.epoch(), Instant::now());
+                self.pace.slow_down(Instant::now());
                 self.pause(reason);
             }
         }
     }
 
-    fn key_checked(&mut self, check: KeyCheck) {
+    fn key_checked(&mut self, ticket: Ticket, check: KeyCheck) {
         match check {
             KeyCheck::Good { .. } => {
                 debug!("the agent key is good: OTAS was too busy to check it");
@@ -345,19 +352,19 @@ impl Worker {
                 self.pace.probe_at_once(Instant::now());
             }
             KeyCheck::Refused => {
-                self.pace.slow_down(self.pace.epoch(), Instant::now());
+                self.pace.slow_down(Instant::now());
                 if let Some(opening) = &self.opening {
                     self.pause(refused_key(&opening.key));
                 }
             }
-            KeyCheck::Unclear { reason } => self.failed(self.pace.epoch(), reason),
+            KeyCheck::Unclear { reason } => self.failed(ticket, reason, None),
         }
     }
 
     /// A call failed in a way that is not one event's fault.
-    fn failed(&mut self, epoch: u64, reason: String) {
+    fn failed(&mut self, ticket: Ticket, reason: String, retry_after: Option<Duration>) {
         let now = Instant::now();
-        let news = self.pace.failure(epoch, now, random());
+        let news = self.pace.failure(&ticket, now, random(), retry_after);
         let next_in = self.pace.next_at(now) - now;
         if news {
             warn!(%reason, ?next_in, "OTAS takes no events: keeping them");
