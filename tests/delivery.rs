@@ -14,9 +14,10 @@ use otas_proxy::secret::Secret;
 use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, State, Store};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::otas::{Answer, TestOtas, UasamCall};
+use crate::support::otas::{Answer, Overload, TestOtas, UasamCall};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -208,6 +209,26 @@ async fn a_burst_of_refused_keys_with_a_good_key_loses_nothing() {
     let mut seqs = saved_seqs(&otas).await;
     seqs.sort_unstable();
     assert_eq!(seqs, (0..40).collect::<Vec<_>>());
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing_is_refused() {
+    const EVENTS: u64 = 300;
+    const FASTER: u32 = 10;
+    let otas = TestOtas::start().await;
+    otas.overload(Overload::measured(FASTER));
+    let bench = Bench::new(&otas);
+    bench.append(EVENTS as usize);
+    let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);
+    let started = Instant::now();
+    let status = deliverer.drained(PATIENCE).await;
+    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0 });
+    assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
+    // Two workers at 20 ms an event; half of that is far more than one at a time would reach.
+    let rate = EVENTS as f64 / started.elapsed().as_secs_f64();
+    assert!(rate > 60.0, "{rate} events/s");
+    assert!(otas.most_posts_at_once() <= 8, "{}", otas.most_posts_at_once());
     deliverer.stop().await;
 }
 
