@@ -11,7 +11,7 @@ use otas_proxy::collector::issue_key;
 use otas_proxy::config;
 use otas_proxy::deliver::{DeliverOptions, Deliverer, SessionState, Status};
 use otas_proxy::secret::Secret;
-use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, State, Store};
+use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, State, Store, key_id};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
@@ -357,7 +357,7 @@ async fn what_was_acknowledged_is_never_posted_again_by_a_later_delivery() {
 }
 
 #[tokio::test]
-async fn a_configured_token_and_project_are_used_without_asking() {
+async fn a_configured_token_and_project_are_used() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(2);
@@ -369,8 +369,8 @@ async fn a_configured_token_and_project_are_used_without_asking() {
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.session, in_session(otas.sessions().await[0].session_id));
     assert_eq!(status.counts.delivered, 2);
-    // Two posts, and nothing else.
-    assert_eq!((otas.posts(), otas.uasam_calls()), (2, vec![]));
+    // Two posts, and the key's check, which tells its project.
+    assert_eq!((otas.posts(), otas.uasam_calls().len(), key_checks(&otas)), (2, 1, 1));
     deliverer.stop().await;
 }
 
@@ -449,7 +449,7 @@ impl Bench {
     fn at(url: url::Url, key: Secret) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
-        let session = store.begin_session("run", "key", "{}").unwrap();
+        let session = store.begin_session("run", &key_id(&key), r#"{"run":"r"}"#).unwrap();
         Self { _folder: folder, store, session, url, key }
     }
 
@@ -505,6 +505,7 @@ impl Bench {
             },
             delivery: config::Delivery {
                 max_in_flight: 4,
+                order: config::Order::Window,
                 attempt_timeout: Duration::from_secs(5),
                 backoff_min: Duration::from_millis(2),
                 backoff_max: Duration::from_millis(20),
@@ -520,11 +521,10 @@ impl Bench {
             .with_no_client_auth();
         Deliverer::start(DeliverOptions {
             store: self.store.clone(),
-            session_row: self.session,
+            session_row: Some(self.session),
             otas: settings.otas,
             delivery: settings.delivery,
             tls,
-            meta: json!({ "run": "r" }),
         })
         .unwrap()
     }

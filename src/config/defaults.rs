@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::types::{Capture, Config, Delivery, Event, Listen, Otas, Proxy, Store, Tls};
+use super::types::{Capture, Config, Delivery, Event, Listen, Order, Otas, Proxy, Store, Tls};
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
 ///
@@ -39,6 +39,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         store: Store { path: data.join("otas-proxy.db") },
         delivery: Delivery {
             max_in_flight: 16,
+            order: Order::Window,
             attempt_timeout: Duration::from_millis(30_000),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_millis(60_000),

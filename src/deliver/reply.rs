@@ -68,6 +68,11 @@ impl Envelope {
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.response.get(field)?.as_str().filter(|text| !text.is_empty())
     }
+
+    /// A non-empty string in an object in `response`.
+    pub(super) fn text_in(&self, object: &str, field: &str) -> Option<&str> {
+        self.response.get(object)?.get(field)?.as_str().filter(|text| !text.is_empty())
+    }
 }
 
 /// How a call failed without an answer.

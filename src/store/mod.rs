@@ -11,7 +11,10 @@
 
 mod error;
 mod event;
+mod key;
+mod lock;
 mod open;
+mod pending;
 mod read;
 mod schema;
 mod session;
@@ -25,8 +28,10 @@ use rusqlite::Connection;
 
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent, PendingEvent, State};
+pub use key::{KeySource, key_id};
+pub use lock::DeliveryLock;
 pub use read::{Counts, Filter};
-pub use session::{SessionRow, key_id};
+pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
 pub use write::Writer;
 

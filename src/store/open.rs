@@ -115,6 +115,17 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_version_is_brought_up_and_keeps_what_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        schema::tests::make_v1(&Connection::open(&path).unwrap());
+        let store = crate::store::Store::open(&path).unwrap();
+        let waiting = store.waiting("k", &[], 10).unwrap();
+        assert_eq!(waiting.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(store.salt().unwrap().len(), 32);
+    }
+
+    #[test]
     fn a_newer_store_is_refused_and_says_so() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
