@@ -128,11 +128,10 @@ impl App {
         let own_listeners = vec![proxy_addr, admin_addr];
         let deliverer = Deliverer::start(DeliverOptions {
             store: store.clone(),
-            session_row: session,
+            session_row: Some(session),
             otas,
             delivery: config.delivery,
             tls: origin_tls.offering(Offer::None).as_ref().clone(),
-            meta,
         })
         .map_err(|e| step("set up delivery".to_owned(), e))?;
 

@@ -524,7 +524,7 @@ async fn a_lost_answer_leaves_the_event_saved() {
 async fn within_its_means_an_overloadable_otas_saves_everything() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
-    otas.overload(Overload { max_in_flight: 4, key_check: Duration::from_millis(5), time_out: WITHIN });
+    otas.overload(Overload { max_in_flight: 4, workers: 1, key_check: Duration::from_millis(5), time_out: WITHIN });
     assert_eq!(run.log_at_once(4).await, [201; 4]);
     assert_eq!(otas.events().await.len(), 4);
 }
@@ -534,7 +534,7 @@ async fn overload_looks_like_a_bad_key_to_all_under_way() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let (key_check, time_out) = (Duration::from_millis(900), Duration::from_secs(1));
-    otas.overload(Overload { max_in_flight: 4, key_check, time_out });
+    otas.overload(Overload { max_in_flight: 4, workers: 1, key_check, time_out });
     assert_eq!(run.log_at_once(5).await, [401; 5]);
     assert!(otas.refused().iter().all(|refused| refused.reason == "invalid_or_expired_agent_key"));
     assert_eq!(otas.events().await, [] as [Value; 0]);
@@ -550,7 +550,7 @@ async fn a_key_check_that_takes_too_long_looks_like_a_bad_key() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let time_out = Duration::from_millis(20);
-    otas.overload(Overload { max_in_flight: 20, key_check: WITHIN, time_out });
+    otas.overload(Overload { max_in_flight: 20, workers: 1, key_check: WITHIN, time_out });
     expect_no(&run.log(&event().to_string()).await, 401, "invalid_or_expired_agent_key");
 }
 

@@ -11,12 +11,13 @@ use otas_proxy::collector::issue_key;
 use otas_proxy::config;
 use otas_proxy::deliver::{DeliverOptions, Deliverer, SessionState, Status};
 use otas_proxy::secret::Secret;
-use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, State, Store};
+use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, State, Store, key_id};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::support::otas::{Answer, TestOtas, UasamCall};
+use crate::support::otas::{Answer, Overload, TestOtas, UasamCall};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -203,11 +204,31 @@ async fn a_burst_of_refused_keys_with_a_good_key_loses_nothing() {
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.counts, Counts { total: 40, pending: 0, delivered: 40, dead: 0 });
     assert!(matches!(status.session, SessionState::Open { .. }));
-    // At the start for the project, then once after each wave: eight posts together, and four probes.
-    assert!((2..=6).contains(&key_checks(&otas)), "{} checks", key_checks(&otas));
+    // At the start for the project, then after each probe that was refused.
+    assert!((2..=14).contains(&key_checks(&otas)), "{} checks", key_checks(&otas));
     let mut seqs = saved_seqs(&otas).await;
     seqs.sort_unstable();
     assert_eq!(seqs, (0..40).collect::<Vec<_>>());
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing_is_refused() {
+    const EVENTS: u64 = 300;
+    const FASTER: u32 = 10;
+    let otas = TestOtas::start().await;
+    otas.overload(Overload::measured(FASTER));
+    let bench = Bench::new(&otas);
+    bench.append(EVENTS as usize);
+    let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);
+    let started = Instant::now();
+    let status = deliverer.drained(PATIENCE).await;
+    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0 });
+    assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
+    // Two workers at 20 ms an event; half of that is far more than one at a time would reach.
+    let rate = EVENTS as f64 / started.elapsed().as_secs_f64();
+    assert!(rate > 60.0, "{rate} events/s");
+    assert!(otas.most_posts_at_once() <= 8, "{}", otas.most_posts_at_once());
     deliverer.stop().await;
 }
 
@@ -336,7 +357,7 @@ async fn what_was_acknowledged_is_never_posted_again_by_a_later_delivery() {
 }
 
 #[tokio::test]
-async fn a_configured_token_and_project_are_used_without_asking() {
+async fn a_configured_token_and_project_are_used() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(2);
@@ -348,8 +369,8 @@ async fn a_configured_token_and_project_are_used_without_asking() {
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.session, in_session(otas.sessions().await[0].session_id));
     assert_eq!(status.counts.delivered, 2);
-    // Two posts, and nothing else.
-    assert_eq!((otas.posts(), otas.uasam_calls()), (2, vec![]));
+    // Two posts, and the key's check, which tells its project.
+    assert_eq!((otas.posts(), otas.uasam_calls().len(), key_checks(&otas)), (2, 1, 1));
     deliverer.stop().await;
 }
 
@@ -428,7 +449,7 @@ impl Bench {
     fn at(url: url::Url, key: Secret) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
-        let session = store.begin_session("run", "key", "{}").unwrap();
+        let session = store.begin_session("run", &key_id(&key), r#"{"run":"r"}"#).unwrap();
         Self { _folder: folder, store, session, url, key }
     }
 
@@ -484,6 +505,7 @@ impl Bench {
             },
             delivery: config::Delivery {
                 max_in_flight: 4,
+                order: config::Order::Window,
                 attempt_timeout: Duration::from_secs(5),
                 backoff_min: Duration::from_millis(2),
                 backoff_max: Duration::from_millis(20),
@@ -499,11 +521,10 @@ impl Bench {
             .with_no_client_auth();
         Deliverer::start(DeliverOptions {
             store: self.store.clone(),
-            session_row: self.session,
+            session_row: Some(self.session),
             otas: settings.otas,
             delivery: settings.delivery,
             tls,
-            meta: json!({ "run": "r" }),
         })
         .unwrap()
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::types::{Capture, Config, Delivery, Event, Listen, Otas, Proxy, Store, Tls};
+use super::types::{Capture, Config, Delivery, Event, Listen, Order, Otas, Proxy, Store, Tls};
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
 ///
@@ -38,7 +38,8 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         event: Event { error_from_status: 400, properties: BTreeMap::new() },
         store: Store { path: data.join("otas-proxy.db") },
         delivery: Delivery {
-            max_in_flight: 4,
+            max_in_flight: 16,
+            order: Order::Window,
             attempt_timeout: Duration::from_millis(30_000),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_millis(60_000),

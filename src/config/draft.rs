@@ -10,6 +10,7 @@ use super::error::{ConfigError, Problem};
 use super::file::SettingsFile;
 use super::flags::Flags;
 use super::given::{self, Given, Value};
+use super::key_file::read_key_file;
 use super::keys::{self, Key};
 use super::source::{Source, Sources};
 use super::types::Config;
@@ -141,11 +142,7 @@ impl Draft {
             return;
         };
         let source = self.sources.get(keys::AGENT_KEY_FILE).cloned().unwrap_or(Source::Default);
-        let read = std::fs::read_to_string(path).map_err(|error| format!("cannot read {}: {error}", path.display()));
-        let key = read.and_then(|text| {
-            given::secret(&text).map_err(|reason| format!("{} holds no agent key: {reason}", path.display()))
-        });
-        match key {
+        match read_key_file(path) {
             Ok(key) => {
                 self.config.otas.agent_key = Some(key);
                 self.sources.insert(keys::AGENT_KEY, source);

@@ -130,6 +130,18 @@ impl Given<'_> {
             .ok_or_else(|| bad(&expected, "it is outside of that"))
     }
 
+    /// One of a few names.
+    pub(super) fn one_of<T: Copy>(&self, names: &[(&str, T)]) -> Result<T, Refused> {
+        let quoted: Vec<String> = names.iter().map(|(name, _)| format!("{name:?}")).collect();
+        let expected = quoted.join(" or ");
+        let text = self.text(&expected)?;
+        names
+            .iter()
+            .find(|(name, _)| *name == text)
+            .map(|(_, value)| *value)
+            .ok_or_else(|| bad(&expected, "it is neither"))
+    }
+
     /// Milliseconds in a range.
     pub(super) fn duration(&self, range_ms: RangeInclusive<i64>) -> Result<Duration, Refused> {
         self.number(range_ms).map(Duration::from_millis)

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
-use super::types::Config;
+use super::types::{Config, Order};
 use crate::secret::Secret;
 
 /// One setting.
@@ -160,6 +160,7 @@ pub(super) static KEYS: &[Key] = &[
         |c, g| put(&mut c.delivery.max_in_flight, g.number(1..=64)),
         |c| Some(c.delivery.max_in_flight.to_string()),
     ),
+    Key::new("delivery.order", |c, g| put(&mut c.delivery.order, g.one_of(&Order::NAMES)), |c| Some(order(c))),
     Key::new(
         "delivery.attempt_timeout_ms",
         |c, g| put(&mut c.delivery.attempt_timeout, g.duration(1..=LONGEST_MS)),
@@ -233,6 +234,11 @@ fn file(flag: &Option<PathBuf>) -> Option<Value<'_>> {
 /// As people write a base URL: without the slash that the `url` crate adds.
 fn url(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
+}
+
+fn order(config: &Config) -> String {
+    let name = Order::NAMES.iter().find(|(_, order)| *order == config.delivery.order);
+    name.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
 }
 
 fn path(path: &Path) -> String {

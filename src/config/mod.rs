@@ -13,6 +13,7 @@ mod flags;
 mod folders;
 mod given;
 mod hosts;
+mod key_file;
 mod keys;
 mod nearest;
 mod source;
@@ -22,8 +23,9 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;
+pub use key_file::read_key_file;
 pub use source::{Setting, Source};
-pub use types::{Capture, Config, Delivery, Event, Listen, Otas, Proxy, Store, Tls};
+pub use types::{Capture, Config, Delivery, Event, Listen, Order, Otas, Proxy, Store, Tls};
 
 use draft::Draft;
 use file::SettingsFile;

@@ -108,7 +108,7 @@ fn every_key_of_the_file_reaches_its_field() {
          [capture]\nbody_head_bytes = 0\nbody_tail_bytes = 0x10\nmemory_bytes = 1_000\n\
          [event]\nerror_from_status = 500\nproperties = {{ team = \"search\", \"a b\" = \"c\" }}\n\
          [store]\npath = \"s.db\"\n\
-         [delivery]\nmax_in_flight = 64\nattempt_timeout_ms = 2\nbackoff_min_ms = 3\nbackoff_max_ms = 4\n\
+         [delivery]\nmax_in_flight = 64\norder = \"strict\"\nattempt_timeout_ms = 2\nbackoff_min_ms = 3\nbackoff_max_ms = 4\n\
          drain_timeout_ms = 5\n"
     ));
     let Loaded { config, file, .. } = case.loaded();
@@ -131,7 +131,7 @@ fn every_key_of_the_file_reaches_its_field() {
     let properties = [("team", "search"), ("a b", "c")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(config.event.properties, BTreeMap::from(properties));
     assert_eq!(config.store.path, case.path("cwd/s.db"));
-    assert_eq!(config.delivery.max_in_flight, 64);
+    assert_eq!((config.delivery.max_in_flight, config.delivery.order), (64, Order::Strict));
     let delivery = &config.delivery;
     let times = [delivery.attempt_timeout, delivery.backoff_min, delivery.backoff_max, delivery.drain_timeout];
     assert_eq!(times.map(|time| time.as_millis()), [2, 3, 4, 5]);

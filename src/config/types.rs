@@ -107,11 +107,27 @@ pub struct Store {
     pub path: PathBuf,
 }
 
+/// `delivery.order`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Events are sent in their order, a few at once, so that two of those few may arrive swapped.
+    Window,
+    /// A session's events are sent one by one.
+    Strict,
+}
+
+impl Order {
+    /// Its names, as settings have them.
+    pub(super) const NAMES: [(&'static str, Self); 2] = [("window", Self::Window), ("strict", Self::Strict)];
+}
+
 /// `[delivery]`
 #[derive(Clone)]
 pub struct Delivery {
-    /// Posts under way at once.
+    /// The most posts under way at once.
     pub max_in_flight: usize,
+    /// How closely the order of a session's events is kept.
+    pub order: Order,
     /// Limit for one post.
     pub attempt_timeout: Duration,
     /// First back-off after a failure.

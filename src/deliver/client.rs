@@ -1,13 +1,13 @@
 //! The contract's three calls. What the answers mean is not decided here.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, redirect};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{DeliverError, Reply, TransportClass, TransportError};
+use super::{DeliverError, Reply, TransportClass, TransportError, reply};
 use crate::config;
 use crate::secret::Secret;
 
@@ -71,7 +71,7 @@ impl OtasClient {
         self.call(self.http.post(self.verify_key.clone()), key, None, b"{}".to_vec()).await
     }
 
-    /// Posts an event (contract: Log an event); `body` as [`event_body`] makes it.
+    /// Posts an event (contract: Log an event); `body` as [`super::bodies`] makes it.
     pub(super) async fn log_event(
         &self,
         key: &Secret,
@@ -94,7 +94,9 @@ impl OtasClient {
             request = request.header(TOKEN_HEADER, header(token)?);
         }
         let mut response = request.send().await?;
-        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new() };
+        let retry_after = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+        let retry_after = retry_after.and_then(|value| reply::retry_after(value, SystemTime::now()));
+        let mut reply = Reply { status: response.status().as_u16(), body: Vec::new(), retry_after };
         while let Some(chunk) = response.chunk().await? {
             reply.body.extend_from_slice(&chunk);
             if reply.body.len() > REPLY_LIMIT_BYTES {
@@ -103,19 +105,6 @@ impl OtasClient {
         }
         Ok(reply)
     }
-}
-
-/// The body of a post: the stored object with `project_id` put in front. `None` when what is stored is no object.
-pub(super) fn event_body(project_id: &str, json: &[u8]) -> Option<Vec<u8>> {
-    let rest = json.trim_ascii().strip_prefix(b"{")?;
-    let mut body = Vec::with_capacity(json.len() + project_id.len() + 20);
-    body.extend_from_slice(br#"{"project_id":"#);
-    body.extend_from_slice(Value::from(project_id).to_string().as_bytes());
-    if rest.trim_ascii() != b"}" {
-        body.push(b',');
-    }
-    body.extend_from_slice(rest);
-    Some(body)
 }
 
 /// Appends to a base URL, whether or not it ends in a slash or has a path of its own.
@@ -141,17 +130,6 @@ fn header(secret: &Secret) -> Result<HeaderValue, TransportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_project_id_goes_in_front() {
-        let body = |json: &str| event_body("p-1", json.as_bytes()).map(|body| String::from_utf8(body).unwrap());
-        assert_eq!(body(r#"{"path":"/v1"}"#).unwrap(), r#"{"project_id":"p-1","path":"/v1"}"#);
-        assert_eq!(body("{}").unwrap(), r#"{"project_id":"p-1"}"#);
-        assert_eq!(body("[1]"), None);
-        assert_eq!(body(""), None);
-        let odd = event_body("a\"b", b"{}").unwrap();
-        assert_eq!(serde_json::from_slice::<Value>(&odd).unwrap(), json!({ "project_id": "a\"b" }));
-    }
 
     #[test]
     fn paths_are_joined_to_any_base() {

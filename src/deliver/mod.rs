@@ -1,58 +1,66 @@
-//! Delivery: stored events of one session go to OTAS, in order, at the pace it can take, until it has them.
+//! Delivery: stored events go to OTAS, each under the session of its own run, in order, at the pace it can take, until it
+//! has them.
 //!
 //! ```text
-//!  client    the contract's three calls                      reply     what came back, or how the call failed
-//!  verdict   what a reply means for an event (pure)          backoff   how long to wait (pure)
-//!  pace      how many posts may be under way (pure)          queue     what waits in memory, and its fate (pure)
-//!  token     a session token's claims (pure)                 session   opening one
-//!  worker    the loop that joins them
+//!  client       the contract's three calls                   reply     what came back, or how the call failed
+//!  verdict      what a reply means for an event (pure)       backoff   how long to wait (pure)
+//!  pace         how many posts may be under way (pure)       queue     what waits in memory, and its fate (pure)
+//!  bodies       an event as it is posted (pure)              token     a session token's claims (pure)
+//!  seal         a token as it is kept (pure)                 sessions  the sessions of the events, with their tokens
+//!  credentials  the key, and the file it may change in       session   what is asked of UASAM
+//!  worker       the loop that joins them
 //! ```
+//!
+//! Of all processes that share a store, one at a time delivers the events of an agent key, for OTAS's pace is one for all;
+//! the others wait to take over within a second.
 //!
 //! An event leaves the store's `pending` only after OTAS said yes, or said never. An answer that is lost on the way
 //! may double a row in OTAS, which cannot deduplicate; such posts are counted ([`Status::lost_answers`]).
 
 mod backoff;
+mod bodies;
 mod client;
+mod credentials;
 mod pace;
 mod queue;
 mod reply;
+mod seal;
 mod session;
+mod sessions;
 mod status;
 mod token;
 mod verdict;
 mod worker;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::Value;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config;
-use crate::store::{Counts, SessionRow, Store};
+use crate::store::{SessionRow, Store};
 
 pub use reply::{Reply, TransportClass, TransportError};
-pub use status::{SessionState, Status};
+pub use status::{SessionState, Status, Verdicts};
 pub use token::{Claims, TokenError, check_token};
-pub use verdict::{Blame, Verdict, verdict};
+pub use verdict::{Blame, Known, Scope, TokenOrigin, Verdict, verdict};
 
 /// What delivery needs.
 pub struct DeliverOptions {
     /// Where the events are.
     pub store: Store,
-    /// Whose events to deliver.
-    pub session_row: SessionRow,
+    /// This process's own session, whose events are counted and waited for. `None`: it has none, and all events of the
+    /// agent key count.
+    pub session_row: Option<SessionRow>,
     /// Where to, and as whom.
     pub otas: config::Otas,
     /// How.
     pub delivery: config::Delivery,
     /// Which certificates OTAS may show.
     pub tls: rustls::ClientConfig,
-    /// The OTAS session's `meta`, a JSON object.
-    pub meta: Value,
 }
 
 /// Why delivery cannot start.
@@ -70,8 +78,6 @@ pub enum DeliverError {
 pub struct Deliverer {
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
-    store: Store,
-    session_row: SessionRow,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
@@ -83,6 +89,19 @@ struct Signals {
     appended: Notify,
     /// Somebody waits: try now instead of at the end of the back-off.
     hurry: Notify,
+    /// Who is to be told when the store has been looked at.
+    asking: Mutex<Vec<oneshot::Sender<()>>>,
+}
+
+impl Signals {
+    fn ask(&self, reply: oneshot::Sender<()>) {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
+        self.hurry.notify_one();
+    }
+
+    fn asking(&self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.asking.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Tells delivery that rows were appended: cheap, never blocks, from any thread.
@@ -105,10 +124,9 @@ impl Deliverer {
         let (status_sender, status) = watch::channel(Status::default());
         let (stop, stopped) = oneshot::channel();
         let signals = Arc::new(Signals::default());
-        let (store, session_row) = (options.store.clone(), options.session_row);
         let worker = worker::Worker::new(options, status_sender)?;
         let task = tokio::spawn(worker.run(signals.clone(), stopped));
-        Ok(Self { signals, status, store, session_row, stop, task })
+        Ok(Self { signals, status, stop, task })
     }
 
     /// Tells that rows were appended.
@@ -131,22 +149,17 @@ impl Deliverer {
         self.status.clone()
     }
 
-    /// Waits until nothing of this session is pending, or `within` is over, and tells how things stand then. OTAS is
-    /// tried once at once, even in the middle of a back-off.
+    /// Waits until nothing that counts here (see [`DeliverOptions::session_row`]) is pending, whoever delivers it, or
+    /// `within` is over, and tells how things stand then. OTAS is tried once at once, even in the middle of a back-off.
     pub async fn drained(&self, within: Duration) -> Status {
         let deadline = Instant::now() + within;
+        let (reply, looked) = oneshot::channel();
+        // What is known may be older than the last rows: the worker looks first.
+        self.signals.ask(reply);
+        let _ = timeout_at(deadline, looked).await;
         let mut status = self.status.clone();
-        self.signals.appended.notify_one();
-        self.signals.hurry.notify_one();
-        loop {
-            let seen = status.borrow_and_update().clone();
-            // Asked of the store itself: the worker may not have seen the last rows yet.
-            let counts = self.counts().await.unwrap_or(seen.counts);
-            if counts.pending == 0 || !matches!(timeout_at(deadline, status.changed()).await, Ok(Ok(()))) {
-                let latest = status.borrow().clone();
-                return Status { counts, ..latest };
-            }
-        }
+        let _ = timeout_at(deadline, status.wait_for(|status| status.counts.pending == 0)).await;
+        self.status()
     }
 
     /// Stops: no new posts, those under way get a few seconds for their answers, which are written down. What is
@@ -155,10 +168,5 @@ impl Deliverer {
         // Both fail only when the worker is gone, which is what is wanted.
         let _ = self.stop.send(());
         let _ = self.task.await;
-    }
-
-    async fn counts(&self) -> Option<Counts> {
-        let (store, session_row) = (self.store.clone(), self.session_row);
-        tokio::task::spawn_blocking(move || store.counts(Some(session_row))).await.ok()?.ok()
     }
 }

@@ -1,32 +1,34 @@
 //! The part of the backlog that is in memory, and how often an event is tried before it is dead.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use tokio::time::Instant;
 
 use super::Blame;
-use crate::store::PendingEvent;
+use crate::store::{PendingEvent, SessionRow};
 
-/// Pending events in the order of their rows: a window that moves through the store. Events that were set aside keep
-/// their place but not their JSON, so that however many they are, memory stays small.
+/// The first pending events of all sessions, in the order of their rows. Their JSON is read when they are about to be
+/// posted, so that memory stays small however many wait, and however large they are.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<i64, Item>,
-    posted: HashSet<i64>,
-    after_id: i64,
-    more: bool,
+    posted: HashMap<i64, SessionRow>,
+    all_read: bool,
 }
 
 /// An event that waits, or is being posted.
 pub(super) struct Item {
     /// Its row.
     pub(super) id: i64,
-    /// Posts so far, by any run.
+    /// The session that it belongs to.
+    pub(super) session: SessionRow,
+    /// Posts so far, by any run, once its JSON is read.
     pub(super) attempts: u32,
-    /// `None`: to be read again before it is posted.
+    /// `None`: to be read before it is posted.
     pub(super) json: Option<Vec<u8>>,
     refusals: u32,
     strikes: u32,
+    malformed: bool,
     delivered_when_refused: Option<u64>,
     not_before: Option<Instant>,
 }
@@ -42,6 +44,9 @@ pub(super) enum Fate {
     Dead,
 }
 
+/// Events that are held in memory, without their JSON, beside those that were set aside.
+const WINDOW: usize = 256;
+
 /// Refusals for which an event keeps its place at the head, so that a short fault of OTAS's does not change the order.
 const FIRST_TRIES: u32 = 3;
 
@@ -55,58 +60,72 @@ const STRIKES: u32 = 5;
 const UNCLEAR_TRIES: u32 = 8;
 
 impl Queue {
-    pub(super) fn new() -> Self {
-        Self { more: true, ..Self::default() }
+    /// There may be rows that were not read.
+    pub(super) fn stale(&mut self) {
+        self.all_read = false;
     }
 
-    /// Rows were appended.
-    pub(super) fn appended(&mut self) {
-        self.more = true;
+    /// Forgets everything that waits: it is read from the store again.
+    pub(super) fn forget(&mut self) {
+        *self = Self::default();
     }
 
-    /// What became of a posted event is not known, and its item is lost: it is read from the store again.
-    pub(super) fn lost(&mut self, id: i64) {
-        self.posted.remove(&id);
-        (self.after_id, self.more) = (0, true);
+    /// Forgets what waits of one session.
+    pub(super) fn forget_session(&mut self, session: SessionRow) {
+        self.waiting.retain(|_, item| item.session != session);
+        self.all_read = false;
     }
 
-    /// Where to read on, when fewer than `room` events are at hand and there may be more.
-    pub(super) fn wants(&self, room: usize) -> Option<i64> {
-        let at_hand = self.waiting.values().filter(|item| item.json.is_some()).count();
-        (self.more && at_hand < room).then_some(self.after_id)
+    /// How many of the first pending rows to read, when few are at hand and there may be more.
+    pub(super) fn wants(&self) -> Option<usize> {
+        let at_hand = self.waiting.values().filter(|item| item.not_before.is_none()).count();
+        (!self.all_read && at_hand < WINDOW / 2).then_some(self.waiting.len() + self.posted.len() + WINDOW)
     }
 
     /// What the store gave for [`Queue::wants`], asked for `limit`.
-    pub(super) fn fetched(&mut self, events: Vec<PendingEvent>, limit: usize) {
-        self.more = events.len() >= limit;
-        for event in events {
-            self.after_id = self.after_id.max(event.id);
-            if !self.posted.contains(&event.id) {
-                self.waiting.entry(event.id).or_insert_with(|| Item::new(event));
+    pub(super) fn read(&mut self, rows: &[(i64, SessionRow)], limit: usize) {
+        self.all_read = rows.len() < limit;
+        let last = if self.all_read { i64::MAX } else { rows.last().map_or(0, |(id, _)| *id) };
+        let read: HashSet<i64> = rows.iter().map(|(id, _)| *id).collect();
+        // Pending no more: somebody else settled it, or its session is held.
+        self.waiting.retain(|id, _| *id > last || read.contains(id));
+        for &(id, session) in rows {
+            if !self.posted.contains_key(&id) {
+                self.waiting.entry(id).or_insert_with(|| Item::new(id, session));
             }
         }
     }
 
-    /// The event that is next, when its JSON must be read again.
-    pub(super) fn to_load(&self, now: Instant) -> Option<i64> {
-        self.waiting.values().find(|item| item.is_due(now)).filter(|item| item.json.is_none()).map(|item| item.id)
+    /// The events that may be posted now, in order.
+    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = &Item> {
+        self.waiting.values().filter(move |item| item.is_due(now))
     }
 
-    /// What the store gave for [`Queue::to_load`].
+    /// The JSON of an event.
     pub(super) fn loaded(&mut self, id: i64, event: Option<PendingEvent>) {
         match (event, self.waiting.get_mut(&id)) {
-            (Some(event), Some(item)) => item.json = Some(event.json),
+            (Some(event), Some(item)) => (item.attempts, item.json) = (event.attempts, Some(event.json)),
             // Pending no more: somebody else settled it.
             (None, Some(_)) => drop(self.waiting.remove(&id)),
             (_, None) => {}
         }
     }
 
-    /// Takes the next event to post: the first that is due.
-    pub(super) fn take(&mut self, now: Instant) -> Option<Item> {
-        let id = self.waiting.values().find(|item| item.is_due(now)).filter(|item| item.json.is_some())?.id;
-        self.posted.insert(id);
-        self.waiting.remove(&id)
+    /// Takes an event to post it.
+    pub(super) fn take(&mut self, id: i64) -> Option<Item> {
+        let item = self.waiting.remove(&id)?;
+        self.posted.insert(id, item.session);
+        Some(item)
+    }
+
+    /// Whether an event of a session is being posted.
+    pub(super) fn is_posting(&self, session: SessionRow) -> bool {
+        self.posted.values().any(|posting| *posting == session)
+    }
+
+    /// Whether anything of a session is in memory.
+    pub(super) fn has(&self, session: SessionRow) -> bool {
+        self.is_posting(session) || self.waiting.values().any(|item| item.session == session)
     }
 
     /// When the first event that is set aside is due.
@@ -117,15 +136,15 @@ impl Queue {
     /// Puts a posted event back to its place.
     pub(super) fn put_back(&mut self, item: Item) {
         self.posted.remove(&item.id);
-        self.waiting.insert(item.id, item);
+        self.waiting.insert(item.id, Item { json: None, ..item });
     }
 
     /// Puts a posted event back, not to be posted before then.
     pub(super) fn set_aside(&mut self, item: Item, until: Instant) {
-        self.put_back(Item { json: None, not_before: Some(until), ..item });
+        self.put_back(Item { not_before: Some(until), ..item });
     }
 
-    /// Forgets a posted event: it is settled.
+    /// Forgets a posted event: it is settled, or is to be read again.
     pub(super) fn settled(&mut self, id: i64) {
         self.posted.remove(&id);
     }
@@ -139,16 +158,23 @@ impl Queue {
 }
 
 impl Item {
-    fn new(event: PendingEvent) -> Self {
+    fn new(id: i64, session: SessionRow) -> Self {
         Self {
-            id: event.id,
-            attempts: event.attempts,
-            json: Some(event.json),
+            id,
+            session,
+            attempts: 0,
+            json: None,
             refusals: 0,
             strikes: 0,
+            malformed: false,
             delivered_when_refused: None,
             not_before: None,
         }
+    }
+
+    /// Whether its bodies may be what OTAS cannot save: it refused the event and not the others.
+    pub(super) fn leaves_bodies_out(&self) -> bool {
+        self.malformed || self.strikes > 0
     }
 
     /// Notes that OTAS refused this event, at a time when it had taken `delivered` events in all.
@@ -157,6 +183,7 @@ impl Item {
         let others_passed = before.is_some_and(|before| before < delivered);
         self.refusals += 1;
         self.strikes += u32::from(others_passed);
+        self.malformed |= blame == Blame::Event;
         match blame {
             Blame::Event if self.refusals >= MALFORMED_TRIES => Fate::Dead,
             Blame::Event => Fate::Aside { suspect: true },
@@ -178,118 +205,161 @@ impl Item {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
     use std::time::Duration;
 
     use super::*;
+    use crate::store::Store;
 
-    fn event(id: i64) -> PendingEvent {
-        PendingEvent { id, attempts: 0, json: b"{}".to_vec() }
+    /// Two sessions, always the same.
+    fn sessions() -> (SessionRow, SessionRow) {
+        static SESSIONS: LazyLock<(SessionRow, SessionRow)> = LazyLock::new(|| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(&folder.path().join("events.db")).unwrap();
+            (store.begin_session("a", "k", "{}").unwrap(), store.begin_session("b", "k", "{}").unwrap())
+        });
+        *SESSIONS
     }
 
     fn queue(ids: &[i64]) -> Queue {
-        let mut queue = Queue::new();
-        queue.fetched(ids.iter().copied().map(event).collect(), 100);
+        let mut queue = Queue::default();
+        let session = sessions().0;
+        queue.read(&ids.iter().map(|id| (*id, session)).collect::<Vec<_>>(), 100);
         queue
     }
 
-    fn take(queue: &mut Queue, now: Instant) -> Option<i64> {
-        queue.take(now).map(|item| item.id)
+    fn due(queue: &Queue, now: Instant) -> Vec<i64> {
+        queue.due(now).map(|item| item.id).collect()
+    }
+
+    fn event(id: i64) -> PendingEvent {
+        PendingEvent { id, session: sessions().0, attempts: 3, json: b"{}".to_vec() }
     }
 
     #[test]
     fn events_come_in_order_and_those_put_back_come_first() {
-        let (mut queue, now) = (queue(&[1, 2, 3]), Instant::now());
-        let first = queue.take(now).unwrap();
-        assert_eq!(take(&mut queue, now), Some(2));
+        let (mut queue, now) = (queue(&[3, 1, 2]), Instant::now());
+        assert_eq!(due(&queue, now), [1, 2, 3]);
+        let first = queue.take(1).unwrap();
+        assert_eq!(due(&queue, now), [2, 3]);
         queue.put_back(first);
-        assert_eq!([take(&mut queue, now), take(&mut queue, now), take(&mut queue, now)], [Some(1), Some(3), None]);
+        assert_eq!(due(&queue, now), [1, 2, 3]);
+        assert!(queue.take(9).is_none());
     }
 
     #[test]
     fn an_event_set_aside_lets_others_pass_and_is_read_again_when_due() {
         let (mut queue, now) = (queue(&[1, 2]), Instant::now());
         let later = now + Duration::from_secs(1);
-        let first = queue.take(now).unwrap();
+        queue.loaded(1, Some(event(1)));
+        let first = queue.take(1).unwrap();
+        assert_eq!((first.attempts, first.json.as_deref()), (3, Some(&b"{}"[..])));
         queue.set_aside(first, later);
         assert_eq!(queue.next_due(), Some(later));
-        assert_eq!(take(&mut queue, now), Some(2));
-        assert_eq!(queue.to_load(now), None);
-        assert_eq!(queue.to_load(later), Some(1));
-        assert_eq!(take(&mut queue, later), None);
-        queue.loaded(1, Some(event(1)));
-        assert_eq!(take(&mut queue, later), Some(1));
+        assert_eq!(due(&queue, now), [2]);
+        assert_eq!(due(&queue, later), [1, 2]);
+        assert!(queue.due(later).all(|item| item.json.is_none()));
     }
 
     #[test]
     fn an_event_settled_by_somebody_else_is_forgotten() {
-        let (mut queue, now) = (queue(&[1]), Instant::now());
-        let first = queue.take(now).unwrap();
-        queue.set_aside(first, now);
+        let (mut queue, now) = (queue(&[1, 2, 3]), Instant::now());
         queue.loaded(1, None);
-        assert_eq!(queue.to_load(now), None);
+        assert_eq!(due(&queue, now), [2, 3]);
+        let session = sessions().0;
+        queue.read(&[(3, session)], 100);
+        assert_eq!(due(&queue, now), [3]);
     }
 
     #[test]
     fn it_reads_on_only_while_there_is_more_and_room() {
-        let mut queue = Queue::new();
-        assert_eq!(queue.wants(2), Some(0));
-        queue.fetched(vec![event(4), event(5)], 2);
-        assert_eq!(queue.wants(2), None);
-        queue.take(Instant::now());
-        assert_eq!(queue.wants(2), Some(5));
-        queue.fetched(Vec::new(), 1);
-        assert_eq!(queue.wants(2), None);
-        queue.appended();
-        assert_eq!(queue.wants(2), Some(5));
+        let session = sessions().0;
+        let mut queue = Queue::default();
+        assert_eq!(queue.wants(), Some(WINDOW));
+        let rows: Vec<_> = (1..=WINDOW as i64).map(|id| (id, session)).collect();
+        queue.read(&rows, WINDOW);
+        assert_eq!(queue.wants(), None);
+        for id in 1..=WINDOW as i64 - 100 {
+            queue.take(id).unwrap();
+            queue.settled(id);
+        }
+        assert_eq!(queue.wants(), Some(WINDOW + 100));
+        queue.read(&rows[WINDOW - 100..], WINDOW + 100);
+        assert_eq!(queue.wants(), None);
+        queue.stale();
+        assert_eq!(queue.wants(), Some(WINDOW + 100));
     }
 
     #[test]
-    fn a_lost_event_is_read_again_and_no_other_is_doubled() {
-        let (mut queue, now) = (queue(&[1, 2, 3]), Instant::now());
-        assert_eq!([take(&mut queue, now), take(&mut queue, now)], [Some(1), Some(2)]);
-        queue.lost(1);
-        assert_eq!(queue.wants(2), Some(0));
-        queue.fetched(vec![event(1), event(2), event(3)], 100);
-        assert_eq!([take(&mut queue, now), take(&mut queue, now), take(&mut queue, now)], [Some(1), Some(3), None]);
+    fn what_is_being_posted_is_not_read_again() {
+        let (mut queue, now, session) = (queue(&[1, 2]), Instant::now(), sessions().0);
+        queue.take(1).unwrap();
+        assert!(queue.is_posting(session) && queue.has(session));
+        queue.read(&[(1, session), (2, session), (3, session)], 100);
+        assert_eq!(due(&queue, now), [2, 3]);
+        queue.settled(1);
+        queue.read(&[(1, session), (2, session)], 100);
+        assert_eq!(due(&queue, now), [1, 2]);
+    }
+
+    #[test]
+    fn one_session_can_be_forgotten() {
+        let (one, other) = sessions();
+        let mut queue = Queue::default();
+        queue.read(&[(1, one), (2, other)], 100);
+        queue.forget_session(one);
+        assert_eq!(due(&queue, Instant::now()), [2]);
+        assert!(!queue.has(one) && queue.wants().is_some());
+        queue.forget();
+        assert_eq!(due(&queue, Instant::now()), [0; 0]);
+    }
+
+    fn item() -> Item {
+        Item::new(1, sessions().0)
     }
 
     #[test]
     fn no_number_of_refusals_kills_an_event_while_nothing_gets_through() {
-        let mut item = Item::new(event(1));
+        let mut item = item();
         let fates: Vec<Fate> = (0..100).map(|_| item.refused(Blame::Unclear, 7)).collect();
         assert_eq!(fates[..3], [Fate::First, Fate::First, Fate::Aside { suspect: false }]);
         assert!(fates[3..].iter().all(|fate| *fate == Fate::Aside { suspect: false }));
+        assert!(!item.leaves_bodies_out());
     }
 
     #[test]
-    fn an_event_that_alone_is_refused_is_dead_after_eight_tries() {
-        let mut item = Item::new(event(1));
-        let fates: Vec<Fate> = (0..8).map(|delivered| item.refused(Blame::Unclear, delivered)).collect();
+    fn fault_07_an_event_that_alone_is_refused_is_tried_without_bodies_and_dead_after_eight_tries() {
+        let mut item = item();
+        let mut fates = Vec::new();
+        for delivered in 0..8 {
+            fates.push(item.refused(Blame::Unclear, delivered));
+            assert_eq!(item.leaves_bodies_out(), delivered > 0);
+        }
         assert_eq!(fates.last(), Some(&Fate::Dead));
         assert!(fates[1..7].iter().all(|fate| *fate == Fate::Aside { suspect: true }), "{fates:?}");
     }
 
     #[test]
-    fn a_malformed_event_is_dead_after_three_tries() {
-        let mut item = Item::new(event(1));
+    fn fault_07_a_malformed_event_is_tried_without_bodies_and_dead_after_three_tries() {
+        let mut item = item();
+        assert!(!item.leaves_bodies_out());
         let fates = [(); 3].map(|()| item.refused(Blame::Event, 0));
         assert_eq!(fates, [Fate::Aside { suspect: true }, Fate::Aside { suspect: true }, Fate::Dead]);
+        assert!(item.leaves_bodies_out());
     }
 
     #[test]
     fn recovery_releases_those_that_were_refused_with_all_the_others() {
         let (mut queue, now) = (queue(&[1, 2]), Instant::now());
         let later = now + Duration::from_secs(60);
-        let mut innocent = queue.take(now).unwrap();
+        let mut innocent = queue.take(1).unwrap();
         innocent.refused(Blame::Unclear, 0);
-        let mut suspect = queue.take(now).unwrap();
+        let mut suspect = queue.take(2).unwrap();
         suspect.refused(Blame::Unclear, 0);
         suspect.refused(Blame::Unclear, 1);
         queue.set_aside(innocent, later);
         queue.set_aside(suspect, later);
         queue.release();
-        assert_eq!(queue.to_load(now), Some(1));
-        queue.loaded(1, Some(event(1)));
-        assert_eq!([take(&mut queue, now), take(&mut queue, now)], [Some(1), None]);
+        assert_eq!(due(&queue, now), [1]);
     }
 }

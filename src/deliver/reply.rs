@@ -1,6 +1,7 @@
 //! What came back from OTAS, or how the call failed. The bodies are read here and nowhere else.
 
 use std::error::Error;
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 use thiserror::Error;
@@ -12,6 +13,8 @@ pub struct Reply {
     pub status: u16,
     /// The body, up to a limit far above anything that OTAS answers.
     pub body: Vec<u8>,
+    /// How long OTAS asks to be left alone (RFC 9110, section 10.2.3).
+    pub retry_after: Option<Duration>,
 }
 
 impl Reply {
@@ -37,6 +40,17 @@ impl Reply {
     }
 }
 
+/// `Retry-After` as it was sent: seconds, or a date, of which one in the past is no wait. Too large a number is a long wait,
+/// and what is neither is none.
+pub(super) fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
+    let text = std::str::from_utf8(value).ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));
+    }
+    let date = httpdate::parse_http_date(text).ok()?;
+    Some(date.duration_since(now).unwrap_or_default())
+}
+
 /// A description is for a log line; a server's stack trace is not.
 const DESCRIPTION_CHARS: usize = 200;
 
@@ -53,6 +67,11 @@ impl Envelope {
     /// A non-empty string in `response`.
     pub(super) fn text(&self, field: &str) -> Option<&str> {
         self.response.get(field)?.as_str().filter(|text| !text.is_empty())
+    }
+
+    /// A non-empty string in an object in `response`.
+    pub(super) fn text_in(&self, object: &str, field: &str) -> Option<&str> {
+        self.response.get(object)?.get(field)?.as_str().filter(|text| !text.is_empty())
     }
 }
 
@@ -124,7 +143,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> Reply {
-        Reply { status, body: body.into() }
+        Reply { status, body: body.into(), retry_after: None }
     }
 
     #[test]
@@ -146,6 +165,20 @@ mod tests {
                 "answered 201: a body that is not OTAS's JSON",
             ]
         );
+    }
+
+    #[test]
+    fn fault_04_retry_after_is_read_in_seconds_or_as_a_date_and_nonsense_is_none() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        let read = |value: &str| retry_after(value.as_bytes(), now).map(|wait| wait.as_secs());
+        assert_eq!(read("120"), Some(120));
+        assert_eq!(read(" 0 "), Some(0));
+        assert_eq!(read("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(read("Tue, 06 Nov 1984 08:50:37 GMT"), Some(0));
+        assert_eq!(read("99999999999999999999999999"), Some(u64::from(u32::MAX)));
+        for nonsense in ["", "soon", "-5", "1.5", "Sun, 99 Nov 1994 08:50:37 GMT"] {
+            assert_eq!(read(nonsense), None, "{nonsense}");
+        }
     }
 
     #[test]

@@ -1,32 +1,29 @@
-//! Opening a session: the project from the key, the token from UASAM or from the settings.
-
-use std::time::{SystemTime, UNIX_EPOCH};
+//! What is asked of UASAM: whose a key is, and a new session.
 
 use serde_json::Value;
 
 use super::client::OtasClient;
-use super::{Reply, TransportError, check_token, token};
+use super::{Reply, TransportError};
 use crate::secret::Secret;
 
-/// A session that events can be posted in.
-pub(super) struct Session {
-    /// Sent with each event.
-    pub(super) token: Secret,
+/// Whose a key is, as far as OTAS or the settings say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Identity {
     /// Goes into each event.
     pub(super) project_id: String,
-    /// OTAS's id of it, when the token tells.
-    pub(super) otas_session_id: Option<String>,
+    /// OTAS's id of the agent.
+    pub(super) agent_id: Option<String>,
 }
 
-/// What a session is opened with.
-#[derive(Clone)]
-pub(super) struct Opening {
-    pub(super) key: Secret,
-    /// A token to use instead of opening a session.
-    pub(super) token: Option<Secret>,
-    /// `None`: asked of UASAM.
-    pub(super) project_id: Option<String>,
-    pub(super) meta: Value,
+/// What UASAM says of a key.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum KeyCheck {
+    /// It is good, and belongs to this project and agent.
+    Good { project_id: Option<String>, agent_id: Option<String> },
+    /// It is refused.
+    Refused,
+    /// UASAM did not say.
+    Unclear { reason: String },
 }
 
 /// Why there is no session yet.
@@ -34,49 +31,44 @@ pub(super) struct Opening {
 pub(super) enum NotOpen {
     /// It may work later.
     Retry { reason: String },
-    /// A person must put something right: what is wrong, and what to do.
-    Pause { reason: String },
+    /// The key is refused.
+    KeyRefused,
 }
 
-/// What UASAM says of a key.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum KeyCheck {
-    /// It is good, and belongs to this project.
-    Good { project_id: Option<String> },
-    /// It is refused.
-    Refused,
-    /// UASAM did not say.
-    Unclear { reason: String },
-}
-
-/// Opens a session, with as many calls as that takes: none when both token and project are configured.
-pub(super) async fn open(client: &OtasClient, opening: &Opening) -> Result<Session, NotOpen> {
-    let given = opening.token.as_ref().map(|token| (token, check_token(token, now_s())));
-    if let Some((_, Err(error))) = given {
-        return Err(NotOpen::Pause { reason: error.to_string() });
-    }
-    let project_id = match &opening.project_id {
-        Some(project_id) => project_id.clone(),
-        None => learn_project(client, &opening.key).await?,
-    };
-    let token = match given {
-        Some((token, _)) => token.clone(),
-        None => {
-            let answer = client.create_session(&opening.key, &opening.meta).await;
-            created(&answer, &opening.key)?
-        }
-    };
-    let otas_session_id = token::claims(&token).and_then(|claims| claims.otas_session_id);
-    Ok(Session { token, project_id, otas_session_id })
-}
-
-/// Asks UASAM about a key on its own.
+/// Asks UASAM about a key.
 pub(super) async fn check_key(client: &OtasClient, key: &Secret) -> KeyCheck {
     judge_key(&client.verify_key(key).await)
 }
 
+/// Opens a session; gives its token.
+pub(super) async fn open(client: &OtasClient, key: &Secret, meta: &Value) -> Result<Secret, NotOpen> {
+    created(&client.create_session(key, meta).await)
+}
+
+/// Holds what UASAM says of a good key against the settings.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub(super) fn identity(
+    project_id: Option<String>,
+    agent_id: Option<String>,
+    configured_project: Option<&str>,
+) -> Result<Identity, String> {
+    match (project_id, configured_project) {
+        (Some(found), Some(configured)) if !found.eq_ignore_ascii_case(configured) => Err(format!(
+            "`otas.project_id` is {configured}, but the agent key belongs to project {found}, and OTAS files events under \
+             the key's project: remove `otas.project_id` (OTAS_PROJECT_ID), or give the key of an agent of that project"
+        )),
+        (Some(project_id), _) => Ok(Identity { project_id, agent_id }),
+        (None, Some(configured)) => Ok(Identity { project_id: configured.to_owned(), agent_id }),
+        (None, None) => {
+            Err("OTAS accepts the agent key but does not tell its project: set `otas.project_id`".to_owned())
+        }
+    }
+}
+
 /// What is wrong when UASAM refuses a key, and what to do.
-pub(super) fn refused_key(key: &Secret) -> String {
+pub(super) fn refused_key(key: &Secret, from_file: bool) -> String {
     let shape = match key.expose().strip_prefix("agent_").map(|rest| rest.matches('_').count()) {
         None | Some(0) => " It does not look like one (`agent_<prefix>_<secret>`): copy it whole.",
         Some(1) => "",
@@ -85,21 +77,14 @@ pub(super) fn refused_key(key: &Secret) -> String {
              (it splits a key at its first two underscores), and only a new key helps."
         }
     };
+    let cure = if from_file {
+        "Issue a new key in OTAS and put it into the file of `otas.agent_key_file`: it is taken up without a restart"
+    } else {
+        "Issue a new key in OTAS, put it into the settings and start again: what waits is then delivered"
+    };
     format!(
-        "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one.{shape} \
-         Issue a new key in OTAS and put it into the settings"
+        "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one.{shape} {cure}"
     )
-}
-
-async fn learn_project(client: &OtasClient, key: &Secret) -> Result<String, NotOpen> {
-    match check_key(client, key).await {
-        KeyCheck::Good { project_id: Some(project_id) } => Ok(project_id),
-        KeyCheck::Good { project_id: None } => Err(NotOpen::Pause {
-            reason: "OTAS accepts the agent key but does not tell its project: set `otas.project_id`".to_owned(),
-        }),
-        KeyCheck::Refused => Err(NotOpen::Pause { reason: refused_key(key) }),
-        KeyCheck::Unclear { reason } => Err(NotOpen::Retry { reason }),
-    }
 }
 
 fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
@@ -108,15 +93,16 @@ fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
         Err(error) => return KeyCheck::Unclear { reason: format!("OTAS's key check: {error}") },
     };
     match (reply.status, reply.envelope()) {
-        (200, Some(envelope)) if envelope.succeeded => {
-            KeyCheck::Good { project_id: envelope.text("project_id").map(str::to_owned) }
-        }
+        (200, Some(envelope)) if envelope.succeeded => KeyCheck::Good {
+            project_id: envelope.text("project_id").map(str::to_owned),
+            agent_id: envelope.text_in("agent", "id").map(str::to_owned),
+        },
         (401, Some(envelope)) if envelope.description == "invalid_agent_key" => KeyCheck::Refused,
         _ => KeyCheck::Unclear { reason: format!("OTAS's key check {}", reply.summary()) },
     }
 }
 
-fn created(answer: &Result<Reply, TransportError>, key: &Secret) -> Result<Secret, NotOpen> {
+fn created(answer: &Result<Reply, TransportError>) -> Result<Secret, NotOpen> {
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) => return Err(NotOpen::Retry { reason: format!("opening a session: {error}") }),
@@ -126,17 +112,9 @@ fn created(answer: &Result<Reply, TransportError>, key: &Secret) -> Result<Secre
         (200 | 201, Some(envelope)) if envelope.succeeded => {
             envelope.text("jwt_token").map(Secret::new).ok_or_else(retry)
         }
-        (401, Some(envelope)) if envelope.description == "invalid_agent_key" => {
-            Err(NotOpen::Pause { reason: refused_key(key) })
-        }
+        (401, Some(envelope)) if envelope.description == "invalid_agent_key" => Err(NotOpen::KeyRefused),
         _ => Err(retry()),
     }
-}
-
-/// Now in Unix seconds; a clock before 1970 counts as 1970.
-fn now_s() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -145,7 +123,7 @@ mod tests {
     use super::*;
 
     fn reply(status: u16, body: &str) -> Result<Reply, TransportError> {
-        Ok(Reply { status, body: body.into() })
+        Ok(Reply { status, body: body.into(), retry_after: None })
     }
 
     fn away() -> Result<Reply, TransportError> {
@@ -155,7 +133,8 @@ mod tests {
     #[test]
     fn a_key_check_is_clear_only_in_otas_own_words() {
         let good = r#"{"status":1,"response":{"project_id":"p-1","agent":{"id":"a"}}}"#;
-        assert_eq!(judge_key(&reply(200, good)), KeyCheck::Good { project_id: Some("p-1".into()) });
+        let known = KeyCheck::Good { project_id: Some("p-1".into()), agent_id: Some("a".into()) };
+        assert_eq!(judge_key(&reply(200, good)), known);
         let refused = r#"{"status":0,"status_description":"invalid_agent_key"}"#;
         assert_eq!(judge_key(&reply(401, refused)), KeyCheck::Refused);
         for unclear in [reply(401, "<html>"), reply(200, "<html>"), reply(500, refused), reply(302, ""), away()] {
@@ -165,23 +144,35 @@ mod tests {
 
     #[test]
     fn a_session_is_open_only_with_a_token() {
-        let key = Secret::new("agent_a_b");
         let good = r#"{"status":1,"response":{"Header_value":"X-OTAS-AGENT-SESSION-TOKEN","jwt_token":"t.t.t"}}"#;
-        assert!(created(&reply(200, good), &key).is_ok_and(|token| token == Secret::new("t.t.t")));
+        assert!(created(&reply(200, good)).is_ok_and(|token| token == Secret::new("t.t.t")));
         let refused = r#"{"status":0,"status_description":"invalid_agent_key"}"#;
-        assert!(matches!(created(&reply(401, refused), &key), Err(NotOpen::Pause { .. })));
+        assert!(created(&reply(401, refused)).is_err_and(|error| error == NotOpen::KeyRefused));
         let empty = r#"{"status":1,"response":{}}"#;
         for later in [reply(200, empty), reply(200, "<html>"), reply(400, refused), reply(500, refused), away()] {
-            assert!(matches!(created(&later, &key), Err(NotOpen::Retry { .. })), "{later:?}");
+            assert!(matches!(created(&later), Err(NotOpen::Retry { .. })), "{later:?}");
         }
     }
 
     #[test]
+    fn the_project_is_the_keys_and_a_different_setting_is_told() {
+        let of = |found: Option<&str>, configured| identity(found.map(str::to_owned), None, configured);
+        assert_eq!(of(Some("p-1"), None).unwrap().project_id, "p-1");
+        assert_eq!(of(Some("p-1"), Some("P-1")).unwrap().project_id, "p-1");
+        assert_eq!(of(None, Some("p-2")).unwrap().project_id, "p-2");
+        let told = of(Some("p-1"), Some("p-2")).unwrap_err();
+        assert!(told.contains("p-1") && told.contains("p-2") && told.contains("otas.project_id"), "{told}");
+        assert!(of(None, None).unwrap_err().contains("otas.project_id"));
+    }
+
+    #[test]
     fn a_refused_key_is_diagnosed_by_its_shape_and_not_shown() {
-        let told = |key: &str| refused_key(&Secret::new(key));
+        let told = |key: &str| refused_key(&Secret::new(key), false);
         assert!(told("agent_ab_cd_ef").contains("more than two underscores"));
         assert!(!told("agent_abcd_ef").contains("underscores"));
         assert!(told("sk-123").contains("does not look like one"));
         assert!(!told("agent_abcd_verysecret").contains("verysecret"));
+        assert!(refused_key(&Secret::new("agent_a_b"), true).contains("without a restart"));
+        assert!(told("agent_a_b").contains("start again"));
     }
 }

@@ -1,5 +1,6 @@
 //! What delivery tells about itself.
 
+use super::Verdict;
 use crate::store::Counts;
 
 /// How delivery goes.
@@ -7,14 +8,57 @@ use crate::store::Counts;
 pub struct Status {
     /// The OTAS session.
     pub session: SessionState,
+    /// This process delivers; if not, another one that shares the store may.
+    pub delivering: bool,
     /// Calls to OTAS under way.
     pub in_flight: usize,
-    /// This session's events, as last read from the store.
+    /// How many may be at the moment.
+    pub limit: usize,
+    /// The events of this process's session (of all the key's, if it has none), as last read from the store.
     pub counts: Counts,
+    /// Pending events of all sessions of the agent key.
+    pub backlog: u64,
     /// Why OTAS takes no events at the moment. `None`: it does.
     pub trouble: Option<String>,
     /// Posts whose answer was lost: each may have been saved, and is sent again all the same.
     pub lost_answers: u64,
+    /// What came of the posts so far.
+    pub verdicts: Verdicts,
+    /// Something that a person should know, though events are delivered.
+    pub warning: Option<String>,
+}
+
+/// How often each verdict was passed by this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Verdicts {
+    /// Taken.
+    pub delivered: u64,
+    /// Not the event's fault: sent again.
+    pub retry: u64,
+    /// The key was refused, which UASAM was asked about.
+    pub check_key: u64,
+    /// The session's token was refused.
+    pub renew_session: u64,
+    /// A person was needed.
+    pub pause: u64,
+    /// The event may have been at fault.
+    pub refused: u64,
+    /// Events that were given up.
+    pub dead: u64,
+}
+
+impl Verdicts {
+    pub(super) fn count(&mut self, verdict: &Verdict) {
+        let count = match verdict {
+            Verdict::Delivered { .. } => &mut self.delivered,
+            Verdict::Retry { .. } => &mut self.retry,
+            Verdict::CheckKey => &mut self.check_key,
+            Verdict::RenewSession { .. } => &mut self.renew_session,
+            Verdict::Pause { .. } => &mut self.pause,
+            Verdict::Refused { .. } => &mut self.refused,
+        };
+        *count += 1;
+    }
 }
 
 /// How the OTAS session stands.

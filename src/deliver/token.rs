@@ -1,5 +1,7 @@
 //! What a session token says of itself. Its signature is OTAS's to check; we have no key for that.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
@@ -8,12 +10,22 @@ use thiserror::Error;
 use crate::secret::Secret;
 
 /// The claims that matter here (contract: Credentials).
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     /// `agent_session_id`.
     pub otas_session_id: Option<String>,
-    /// `exp`, in Unix seconds.
-    pub expires_at_s: Option<i64>,
+    /// `iat`, in Unix seconds by OTAS's clock.
+    pub issued_at_s: Option<f64>,
+    /// `exp`, in Unix seconds by OTAS's clock.
+    pub expires_at_s: Option<f64>,
+}
+
+impl Claims {
+    /// How long a token lives that has just been issued, whatever the two clocks say.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let lifetime = self.expires_at_s? - self.issued_at_s?;
+        Duration::try_from_secs_f64(lifetime).ok().filter(|lifetime| !lifetime.is_zero())
+    }
 }
 
 /// Why a configured token cannot be used.
@@ -39,7 +51,8 @@ pub enum TokenError {
 /// When it is no JWT, or expired.
 pub fn check_token(token: &Secret, now_s: i64) -> Result<Claims, TokenError> {
     let claims = claims(token).ok_or(TokenError::NotAToken)?;
-    match claims.expires_at_s {
+    // JWT's dates may have a fraction (RFC 7519, section 2).
+    match claims.expires_at_s.map(|expires| expires as i64) {
         // Clocks differ a little; OTAS's own decides in between.
         Some(expires) if expires.saturating_add(CLOCK_TOLERANCE_S) < now_s => {
             Err(TokenError::Expired(now_s.saturating_sub(expires)))
@@ -59,16 +72,13 @@ pub(super) fn claims(token: &Secret) -> Option<Claims> {
     };
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     let claims: RawClaims = serde_json::from_slice(&payload).ok()?;
-    Some(Claims {
-        otas_session_id: claims.agent_session_id,
-        // JWT's dates may have a fraction (RFC 7519, section 2).
-        expires_at_s: claims.exp.map(|exp| exp as i64),
-    })
+    Some(Claims { otas_session_id: claims.agent_session_id, issued_at_s: claims.iat, expires_at_s: claims.exp })
 }
 
 #[derive(Deserialize)]
 struct RawClaims {
     agent_session_id: Option<String>,
+    iat: Option<f64>,
     exp: Option<f64>,
 }
 
@@ -83,7 +93,22 @@ mod tests {
     #[test]
     fn a_good_token_tells_its_session() {
         let claims = check_token(&token(r#"{"agent_session_id":"s-1","agent_id":"a","iat":1,"exp":2000}"#), 1_000);
-        assert_eq!(claims, Ok(Claims { otas_session_id: Some("s-1".into()), expires_at_s: Some(2_000) }));
+        let claims = claims.unwrap();
+        assert_eq!((claims.otas_session_id.as_deref(), claims.expires_at_s), (Some("s-1"), Some(2_000.0)));
+        assert_eq!(claims.lifetime(), Some(Duration::from_secs(1_999)));
+    }
+
+    #[test]
+    fn a_lifetime_that_is_none_is_not_guessed() {
+        for claims in [
+            r#"{"exp":1}"#,
+            r#"{"iat":1}"#,
+            r#"{"iat":2,"exp":1}"#,
+            r#"{"iat":1,"exp":1}"#,
+            r#"{"iat":-1e300,"exp":1e300}"#,
+        ] {
+            assert_eq!(super::claims(&token(claims)).unwrap().lifetime(), None, "{claims}");
+        }
     }
 
     #[test]

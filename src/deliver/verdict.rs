@@ -18,10 +18,15 @@ pub enum Verdict {
     },
     /// Brain refused the key. UASAM must be asked: Brain says the same when UASAM is down or slow (contract).
     CheckKey,
-    /// The session token is no longer good: open a session, then send it again.
-    RenewSession,
+    /// The session's token is no longer good: open a new session for it, then send the event again.
+    RenewSession {
+        /// What happened.
+        reason: String,
+    },
     /// A person must put something right. Keep everything.
     Pause {
+        /// Whose events wait for that.
+        scope: Scope,
         /// What is wrong.
         reason: String,
         /// What to do.
@@ -45,8 +50,37 @@ pub enum Blame {
     Unclear,
 }
 
+/// What a pause holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// All events of the agent key.
+    Key,
+    /// The events of one session.
+    Session,
+}
+
+/// What was known of the credentials that the event was posted with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Known {
+    /// UASAM was asked about the key when Brain last refused it, a moment ago, and found it good.
+    pub key_is_good: bool,
+    /// Where the token came from.
+    pub token: TokenOrigin,
+}
+
+/// Where a session token came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TokenOrigin {
+    /// The settings.
+    Settings,
+    /// A session that we opened with the key.
+    Opened,
+    /// As `Opened`, because the token before was refused, and no event has been taken with the new one yet.
+    Renewed,
+}
+
 /// Judges the answer to a post. Only an acknowledgement that names the event counts as delivered.
-pub fn verdict(answer: &Result<Reply, TransportError>) -> Verdict {
+pub fn verdict(answer: &Result<Reply, TransportError>, known: Known) -> Verdict {
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) => return Verdict::Retry { reason: error.to_string() },
@@ -56,8 +90,8 @@ pub fn verdict(answer: &Result<Reply, TransportError>) -> Verdict {
     match (reply.status, event_id) {
         (200 | 201, Some(event_id)) => Verdict::Delivered { event_id: event_id.to_owned() },
         (400 | 413 | 414 | 422 | 431, _) => bad_request(reply, envelope),
-        (401, _) => unauthorized(reply, envelope),
-        (403, _) => forbidden(reply, envelope),
+        (401, _) => unauthorized(reply, envelope, known),
+        (403, _) => forbidden(reply, envelope, known.token),
         // Any 500, for one that only this event gets must not block the others. 502 to 504 never reach the event.
         (500, _) => Verdict::Refused { reason: reply.summary(), blame: Blame::Unclear },
         _ => Verdict::Retry { reason: reply.summary() },
@@ -73,30 +107,54 @@ fn bad_request(reply: &Reply, envelope: Option<Envelope>) -> Verdict {
     Verdict::Refused { reason: reply.summary(), blame }
 }
 
-fn unauthorized(reply: &Reply, envelope: Option<Envelope>) -> Verdict {
+fn unauthorized(reply: &Reply, envelope: Option<Envelope>, known: Known) -> Verdict {
+    let reason = reply.summary();
     match envelope.as_ref().map(|envelope| envelope.description.as_str()) {
+        Some("invalid_or_expired_agent_key") if known.key_is_good => {
+            Verdict::Retry { reason: format!("{reason}, but the key is good: OTAS was too busy to check it") }
+        }
         Some("invalid_or_expired_agent_key") => Verdict::CheckKey,
-        Some("invalid_or_expired_token") => Verdict::RenewSession,
+        Some("invalid_or_expired_token") if known.token == TokenOrigin::Renewed => Verdict::Pause {
+            scope: Scope::Key,
+            reason: format!("{reason}, of a session token that it has only just issued"),
+            advice: "UASAM and Brain must share one JWT secret and the same time; check that `otas.uasam_url` and \
+                     `otas.brain_url` belong to one OTAS",
+        },
+        Some("invalid_or_expired_token") => Verdict::RenewSession { reason },
         Some("missing_agent_key" | "missing_agent_session_token") => Verdict::Pause {
-            reason: reply.summary(),
+            scope: Scope::Key,
+            reason,
             advice: "a proxy or gateway before OTAS removes the X-OTAS-… headers: let them through",
         },
         _ => Verdict::Pause {
-            reason: reply.summary(),
+            scope: Scope::Key,
+            reason,
             advice: "this is not OTAS's own answer: check `otas.brain_url` and what stands before it",
         },
     }
 }
 
-fn forbidden(reply: &Reply, envelope: Option<Envelope>) -> Verdict {
-    let advice = match envelope.as_ref().map(|envelope| envelope.description.as_str()) {
-        Some("session_agent_mismatch") => {
-            "the session token belongs to another agent than the key: remove `otas.session_token`, \
-             or give the key of that agent"
-        }
-        _ => "check `otas.brain_url` and what stands before it",
-    };
-    Verdict::Pause { reason: reply.summary(), advice }
+fn forbidden(reply: &Reply, envelope: Option<Envelope>, token: TokenOrigin) -> Verdict {
+    let reason = reply.summary();
+    if envelope.is_none_or(|envelope| envelope.description != "session_agent_mismatch") {
+        let advice = "this is not OTAS's own answer: check `otas.brain_url` and what stands before it";
+        return Verdict::Pause { scope: Scope::Key, reason, advice };
+    }
+    match token {
+        TokenOrigin::Settings => Verdict::Pause {
+            scope: Scope::Session,
+            reason,
+            advice: "the configured session token belongs to another agent than the key: remove `otas.session_token` \
+                     (OTAS_SESSION_TOKEN) to let a session be opened, or give the key of that agent",
+        },
+        TokenOrigin::Opened => Verdict::RenewSession { reason },
+        TokenOrigin::Renewed => Verdict::Pause {
+            scope: Scope::Key,
+            reason,
+            advice: "it says that a session which was opened with this very key belongs to another agent: check that \
+                     `otas.uasam_url` and `otas.brain_url` belong to one OTAS",
+        },
+    }
 }
 
 #[cfg(test)]
@@ -106,12 +164,22 @@ mod tests {
     use super::super::TransportClass;
     use super::*;
 
+    const KNOWN: Known = Known { key_is_good: false, token: TokenOrigin::Opened };
+
+    fn answered(status: u16, body: &str) -> Result<Reply, TransportError> {
+        Ok(Reply { status, body: body.into(), retry_after: None })
+    }
+
     fn judge(status: u16, body: &str) -> Verdict {
-        verdict(&Ok(Reply { status, body: body.into() }))
+        verdict(&answered(status, body), KNOWN)
+    }
+
+    fn refusal(description: &str) -> String {
+        format!(r#"{{"status":0,"status_description":"{description}"}}"#)
     }
 
     fn described(status: u16, description: &str) -> Verdict {
-        judge(status, &format!(r#"{{"status":0,"status_description":"{description}"}}"#))
+        judge(status, &refusal(description))
     }
 
     const SAVED: &str = r#"{"status":1,"status_description":"event_captured","response":{"event_id":"e-1"}}"#;
@@ -150,11 +218,12 @@ mod tests {
     #[test]
     fn each_row_of_the_contract_has_its_verdict() {
         assert_eq!(described(401, "invalid_or_expired_agent_key"), Verdict::CheckKey);
-        assert_eq!(described(401, "invalid_or_expired_token"), Verdict::RenewSession);
-        for (status, description) in
-            [(401, "missing_agent_key"), (401, "missing_agent_session_token"), (403, "session_agent_mismatch")]
-        {
-            assert!(matches!(described(status, description), Verdict::Pause { .. }), "{description}");
+        for (status, description) in [(401, "invalid_or_expired_token"), (403, "session_agent_mismatch")] {
+            let reason = format!("answered {status}: {description}");
+            assert_eq!(described(status, description), Verdict::RenewSession { reason });
+        }
+        for description in ["missing_agent_key", "missing_agent_session_token"] {
+            assert!(matches!(described(401, description), Verdict::Pause { scope: Scope::Key, .. }), "{description}");
         }
         for (status, description, blame) in [
             (400, "missing_required_fields", Blame::Event),
@@ -166,6 +235,32 @@ mod tests {
         }
         let reason = "answered 400: an HTML page".to_owned();
         assert_eq!(judge(400, "<html>"), Verdict::Refused { reason, blame: Blame::Unclear });
+    }
+
+    #[test]
+    fn a_refused_key_that_was_just_found_good_is_not_asked_about_again() {
+        let answer = answered(401, &refusal("invalid_or_expired_agent_key"));
+        let verdict = verdict(&answer, Known { key_is_good: true, ..KNOWN });
+        assert!(matches!(verdict, Verdict::Retry { .. }), "{verdict:?}");
+    }
+
+    #[test]
+    fn what_a_refused_token_means_and_what_to_do_depends_on_where_it_came_from() {
+        let told = |status, description: &str, token| match verdict(
+            &answered(status, &refusal(description)),
+            Known { token, ..KNOWN },
+        ) {
+            Verdict::Pause { scope, advice, .. } => (Some(scope), advice.contains("otas.session_token")),
+            Verdict::RenewSession { .. } => (None, false),
+            other => panic!("{other:?}"),
+        };
+        let (expired, foreign) = ("invalid_or_expired_token", "session_agent_mismatch");
+        assert_eq!(told(401, expired, TokenOrigin::Settings), (None, false));
+        assert_eq!(told(401, expired, TokenOrigin::Opened), (None, false));
+        assert_eq!(told(401, expired, TokenOrigin::Renewed), (Some(Scope::Key), false));
+        assert_eq!(told(403, foreign, TokenOrigin::Settings), (Some(Scope::Session), true));
+        assert_eq!(told(403, foreign, TokenOrigin::Opened), (None, false));
+        assert_eq!(told(403, foreign, TokenOrigin::Renewed), (Some(Scope::Key), false));
     }
 
     #[test]
@@ -187,7 +282,7 @@ mod tests {
             TransportClass::Interrupted,
         ] {
             let answer = Err(TransportError { class, detail: "x".into() });
-            assert!(matches!(verdict(&answer), Verdict::Retry { .. }), "{class}");
+            assert!(matches!(verdict(&answer, KNOWN), Verdict::Retry { .. }), "{class}");
         }
     }
 
@@ -218,13 +313,15 @@ mod tests {
     proptest! {
         #[test]
         fn every_answer_has_a_verdict_and_only_an_acknowledgement_delivers(
-            status in prop_oneof![any::<u16>(), 100_u16..600, Just(200), Just(201)], body in bodies()
+            status in prop_oneof![any::<u16>(), 100_u16..600, Just(200), Just(201)], body in bodies(),
+            key_is_good in any::<bool>(),
+            token in prop_oneof![Just(TokenOrigin::Settings), Just(TokenOrigin::Opened), Just(TokenOrigin::Renewed)]
         ) {
             let acknowledged = matches!(status, 200 | 201)
                 && serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| {
                     body["status"] == 1 && body["response"]["event_id"].as_str().is_some_and(|id| !id.is_empty())
                 });
-            let verdict = verdict(&Ok(Reply { status, body }));
+            let verdict = verdict(&Ok(Reply { status, body, retry_after: None }), Known { key_is_good, token });
             prop_assert_eq!(matches!(verdict, Verdict::Delivered { .. }), acknowledged);
         }
     }

@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use super::SessionRow;
+
 /// Where an event is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
@@ -76,6 +78,8 @@ pub struct NewEvent<'a> {
 pub struct PendingEvent {
     /// The row, which is also the order of delivery.
     pub id: i64,
+    /// The session that it belongs to.
+    pub session: SessionRow,
     /// How often it has been posted, by any run.
     pub attempts: u32,
     /// The JSON object for OTAS, without `project_id`.

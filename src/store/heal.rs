@@ -115,6 +115,11 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         .ok()
         .flatten()
         .map_or(0, |sum: i64| u64::try_from(sum).unwrap_or(0));
+    // The sealed tokens are of use only with it.
+    if let Ok(salt) = old.query_row("SELECT salt FROM seal", [], |row| row.get::<_, Vec<u8>>(0)) {
+        let kept = new.execute("UPDATE seal SET salt = ?1", [salt]);
+        kept.err().inspect(|error| tracing::warn!(%error, "sessions will be opened anew"));
+    }
     let taken = copy_rows(&old, new, "sessions", "", until)
         .and_then(|_| copy_rows(&old, new, "events", " AND state = 0", until))
         .and_then(|events| recount(new).map(|()| events))
@@ -236,10 +241,10 @@ mod tests {
             let json = json(if n % 10 == 0 { 40_000 } else { 900 });
             writer.append(session, &[event(&json)]).unwrap();
         }
-        let third = store.pending(session, 0, EVENTS as usize / 3).unwrap();
+        let third = store.waiting("k", &[], EVENTS as usize / 3).unwrap();
         let delivered =
             |id| Settlement { id, attempts: 1, outcome: Outcome::Delivered { otas_event_id: "e".into() } };
-        store.settle(&third.iter().map(|event| delivered(event.id)).collect::<Vec<_>>()).unwrap();
+        store.settle(&third.iter().map(|(id, _)| delivered(*id)).collect::<Vec<_>>()).unwrap();
         EVENTS - third.len() as u64
     }
 
@@ -251,15 +256,15 @@ mod tests {
         let mut writer = store.writer().unwrap();
         writer.append(session, &[event(b"{}")]).unwrap();
         again(&|| store.list(&Filter { limit: 1_000, ..Filter::default() }).map(|rows| rows.len() as u64));
-        again(&|| store.pending(session, 0, 10).map(|rows| rows.len() as u64));
+        again(&|| store.waiting("k", &[], 1_000).map(|rows| rows.len() as u64));
         writer.append(session, &[event(b"{}")]).unwrap();
-        let mine = store.pending(session, 0, 10).unwrap();
+        let mine = store.waiting("k", &[], 1_000).unwrap();
         let settlements: Vec<_> = mine
             .iter()
-            .map(|event| Settlement { id: event.id, attempts: 1, outcome: Outcome::Dead { verdict: "x".into() } })
+            .map(|(id, _)| Settlement { id: *id, attempts: 1, outcome: Outcome::Dead { verdict: "x".into() } })
             .collect();
         again(&|| store.settle(&settlements).map(|()| 0));
-        assert!(mine.iter().any(|event| event.json == b"{}"), "what was appended last is there");
+        assert!(mine.iter().any(|(_, of)| *of == session), "what was appended last is there");
         store.health().stores_moved_aside()
     }
 
@@ -327,12 +332,12 @@ mod tests {
         let session = store.begin_session("r", "k", "{}").unwrap();
         let mut writer = store.writer().unwrap();
         writer.append(session, &[event(b"{}")]).unwrap();
-        let old = store.pending(session, 0, 10).unwrap()[0].id;
+        let old = store.waiting("k", &[], 10).unwrap()[0].0;
         // Another handle found damage, and moved the file aside.
         let (_link, moved) = open_or_replace(&path, FileId::of(&path)).unwrap();
         assert_eq!(moved.unwrap().salvaged, 1);
         writer.append(session, &[event(b"{}"), event(b"{}")]).unwrap();
-        let ids: Vec<i64> = store.pending(session, 0, 10).unwrap().iter().map(|event| event.id).collect();
+        let ids: Vec<i64> = store.waiting("k", &[], 10).unwrap().iter().map(|(id, _)| *id).collect();
         assert_eq!(ids[0], old);
         assert_eq!(ids.len(), 3);
         assert!(ids[1] > now_ms() << 9, "no id is given twice: {ids:?}");

@@ -94,11 +94,13 @@ fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.rollback()
 }
 
-const PROBES: [&str; 4] = [
-    "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead FROM sessions
+const PROBES: [&str; 5] = [
+    "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead,
+            agent_id, key_source, key_refused, token_sealed, token_expires_at_ms, token_mark FROM sessions
      ORDER BY id LIMIT 1",
     "SELECT max(id) FROM events",
-    "SELECT id FROM events WHERE state = 0 ORDER BY session LIMIT 1",
+    "SELECT id FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1",
+    "SELECT salt FROM seal",
     "SELECT id FROM events WHERE state = 2 ORDER BY session LIMIT 1",
 ];
 
@@ -152,6 +154,17 @@ mod tests {
         assert_eq!(mode(&path.with_file_name("events.db-wal")), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         assert_eq!(mode(&folder.path().join("new")), 0o700);
+    }
+
+    #[test]
+    fn a_store_of_the_first_version_is_brought_up_and_keeps_what_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        schema::tests::make_v1(&Connection::open(&path).unwrap());
+        let store = crate::store::Store::open(&path).unwrap();
+        let waiting = store.waiting("k", &[], 10).unwrap();
+        assert_eq!(waiting.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(store.salt().unwrap().len(), 32);
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! Reading: what waits, how much there is of what, and lists for people.
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 use uuid::Uuid;
 
-use super::{EventRow, PendingEvent, SessionRow, State, Store, StoreError};
+use super::{EventRow, SessionRow, State, Store, StoreError};
 
 /// How many events there are, by where they are on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,25 +30,6 @@ pub struct Filter {
 }
 
 impl Store {
-    /// The first pending events of a session after row `after_id` (0: from the start), in order.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn pending(&self, session: SessionRow, after_id: i64, limit: usize) -> Result<Vec<PendingEvent>, StoreError> {
-        pending(&self.connection(), session, after_id, limit).map_err(self.failed("read what is pending"))
-    }
-
-    /// One event, if it is still pending.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn pending_event(&self, id: i64) -> Result<Option<PendingEvent>, StoreError> {
-        self.connection()
-            .prepare_cached("SELECT id, attempts, json FROM events WHERE id = ?1 AND state = 0")
-            .and_then(|mut query| query.query_row([id], pending_row).optional())
-            .map_err(self.failed("read a pending event"))
-    }
-
     /// How many events there are of one session, or of all. Cheap: it scans sessions, not events.
     ///
     /// # Errors
@@ -64,25 +45,6 @@ impl Store {
     pub fn list(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
         list(&self.connection(), filter).map_err(self.failed("list its events"))
     }
-}
-
-fn pending(
-    connection: &Connection,
-    session: SessionRow,
-    after_id: i64,
-    limit: usize,
-) -> rusqlite::Result<Vec<PendingEvent>> {
-    connection
-        .prepare_cached(PENDING)?
-        .query_map(params![session.0, after_id, as_limit(limit)], pending_row)?
-        .collect()
-}
-
-const PENDING: &str = "
-SELECT id, attempts, json FROM events WHERE state = 0 AND session = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
-
-fn pending_row(row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
-    Ok(PendingEvent { id: row.get(0)?, attempts: row.get(1)?, json: row.get(2)? })
 }
 
 fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
@@ -219,22 +181,6 @@ mod tests {
     }
 
     #[test]
-    fn pending_comes_in_order_page_by_page_and_by_session() {
-        let (_folder, store, session) = store();
-        let other = store.begin_session("other", "key", "{}").unwrap();
-        append(&store, session, 3);
-        append(&store, other, 2);
-        append(&store, session, 2);
-        let ids = |after, limit| -> Vec<i64> {
-            store.pending(session, after, limit).unwrap().iter().map(|event| event.id).collect()
-        };
-        assert_eq!(ids(0, 2), [1, 2]);
-        assert_eq!(ids(2, 10), [3, 6, 7]);
-        assert_eq!(ids(7, 10), [0; 0]);
-        assert_eq!(store.pending_event(4).unwrap().unwrap().json, br#"{"path":"/v1"}"#);
-    }
-
-    #[test]
     fn settled_rows_leave_pending_and_the_counts_follow() {
         let (_folder, store, session) = store();
         append(&store, session, 4);
@@ -262,7 +208,6 @@ mod tests {
                 (1, State::Delivered, Some("delivered"), None, Some("e-1")),
             ]
         );
-        assert_eq!(store.pending_event(1).unwrap(), None);
     }
 
     #[test]
@@ -309,16 +254,6 @@ mod tests {
         append(&store, session, 3);
         drop(store);
         let store = Store::open(&folder.path().join("events.db")).unwrap();
-        assert_eq!(store.pending(session, 0, 10).unwrap().len(), 3);
-    }
-
-    #[test]
-    fn what_delivery_asks_all_the_time_uses_the_partial_index() {
-        let (_folder, store, _session) = store();
-        let plan: String = store
-            .connection()
-            .query_row(&format!("EXPLAIN QUERY PLAN {PENDING}"), params![1, 0, 10], |row| row.get(3))
-            .unwrap();
-        assert!(plan.contains("INDEX events_pending (session=? AND rowid>?)"), "{plan}");
+        assert_eq!(store.counts(Some(session)).unwrap().pending, 3);
     }
 }

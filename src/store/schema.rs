@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1];
+const STEPS: [&str; VERSION as usize] = [V1, V2];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -52,6 +52,24 @@ CREATE TABLE events (
 ) STRICT;
 CREATE INDEX events_pending ON events (session) WHERE state = 0;
 CREATE INDEX events_dead    ON events (session) WHERE state = 2;
+";
+
+/// Events belong to sessions for good, so a session keeps its OTAS token (sealed with a key that is not in this file, see
+/// `deliver/seal`) and what is known of its agent key: whose it is, where it came from, whether OTAS refused it.
+///
+/// What is pending is read over all sessions of a key in the order of its rows, so that is the index's order.
+const V2: &str = "
+ALTER TABLE sessions ADD COLUMN agent_id            TEXT;
+ALTER TABLE sessions ADD COLUMN key_source          TEXT;
+ALTER TABLE sessions ADD COLUMN key_refused         INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE sessions ADD COLUMN token_sealed        BLOB;
+ALTER TABLE sessions ADD COLUMN token_expires_at_ms INTEGER;
+ALTER TABLE sessions ADD COLUMN token_mark          BLOB;
+CREATE INDEX sessions_of_key ON sessions (key_id);
+DROP INDEX events_pending;
+CREATE INDEX events_pending ON events (id, session) WHERE state = 0;
+CREATE TABLE seal (salt BLOB NOT NULL) STRICT;
+INSERT INTO seal VALUES (randomblob(32));
 ";
 
 /// What a file turned out to be.
@@ -103,4 +121,27 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 
 fn number(connection: &Connection, sql: &str) -> rusqlite::Result<i64> {
     connection.query_row(sql, [], |row| row.get(0))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// A store of version 1 with two pending events and a delivered one.
+    pub(in crate::store) fn make_v1(connection: &Connection) {
+        connection.execute_batch(V1).unwrap();
+        connection.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let mut rows = "INSERT INTO sessions (run_id, key_id, meta, opened_at_ms, total, delivered) \
+                        VALUES ('r', 'k', '{}', 1, 3, 1);"
+            .to_owned();
+        for state in [0, 0, 1] {
+            rows += &format!(
+                "INSERT INTO events (event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
+                 request_bytes, response_bytes, error, state, attempts, json) \
+                 VALUES (x'00', 1, 1, 1, 'GET', 'h', '/', 200, 1.0, 0, 0, '', {state}, 0, x'7b7d');"
+            );
+        }
+        connection.execute_batch(&rows).unwrap();
+    }
 }

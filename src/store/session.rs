@@ -1,14 +1,11 @@
-//! Sessions: one row for each run, to which its events belong.
+//! Sessions: one row for each run, to which its events belong, with what it takes to deliver them later.
 
-use std::fmt::Write as _;
 use std::sync::PoisonError;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use aws_lc_rs::digest::{SHA256, digest};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::{Store, StoreError};
-use crate::secret::Secret;
+use super::{KeySource, Store, StoreError};
 
 /// A row of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,14 +18,32 @@ impl SessionRow {
     }
 }
 
-/// A short name for an agent key that does not give it away: the first 8 bytes of its SHA-256, in hex.
-pub fn key_id(key: &Secret) -> String {
-    let hash = digest(&SHA256, key.expose().as_bytes());
-    hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+/// What a session's events are delivered with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// Its run's own name.
+    pub run_id: String,
+    /// A JSON object, for OTAS.
+    pub meta: String,
+    /// OTAS's name for it, once it is open there.
+    pub otas_session_id: Option<String>,
+    /// Its token, sealed.
+    pub token_sealed: Option<Vec<u8>>,
+    /// When its token expires, in Unix milliseconds by this machine's clock.
+    pub token_expires_at_ms: Option<i64>,
+}
+
+/// A token to be kept with its session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptToken {
+    /// OTAS's name for the session, when the token tells.
+    pub otas_session_id: Option<String>,
+    /// The token, sealed.
+    pub sealed: Vec<u8>,
+    /// When it expires, in Unix milliseconds by this machine's clock.
+    pub expires_at_ms: Option<i64>,
+    /// Of a token from the settings: what it is known again by.
+    pub mark: Option<Vec<u8>>,
 }
 
 /// A session of this process, as it was noted: a store that takes the place of a damaged one gets it again.
@@ -53,9 +68,6 @@ impl Noted {
     }
 }
 
-/// Tries at a row id that no other session has.
-const ID_TRIES: u32 = 16;
-
 impl Store {
     /// Notes a run: `run_id` must be new, `key_id` is [`key_id`]'s, `meta` a JSON object.
     ///
@@ -65,36 +77,86 @@ impl Store {
     /// When the row cannot be written, also because there is a run of that name.
     pub fn begin_session(&self, run_id: &str, key_id: &str, meta: &str) -> Result<SessionRow, StoreError> {
         let opened_at_ms = now_ms();
+        let row = self
+            .connection()
+            .query_row(
+                "INSERT INTO sessions (id, run_id, key_id, meta, opened_at_ms, agent_id)
+                 SELECT max(?1, coalesce(max(id), 0) + 1), ?2, ?3, ?4, ?5,
+                        (SELECT agent_id FROM sessions WHERE key_id = ?3 AND agent_id IS NOT NULL LIMIT 1)
+                 FROM sessions RETURNING id",
+                params![opened_at_ms << ID_BITS, run_id, key_id, meta, opened_at_ms],
+                |row| row.get(0).map(SessionRow),
+            )
+            .map_err(self.failed("note the new session"))?;
         let (run_id, key_id, meta) = (run_id.to_owned(), key_id.to_owned(), meta.to_owned());
-        let mut noted = Noted { row: SessionRow(0), run_id, key_id, meta, opened_at_ms };
-        for tried in 0..ID_TRIES {
-            noted.row = SessionRow((opened_at_ms << ID_BITS) + random_bits());
-            let written = self.connection().execute(
-                "INSERT INTO sessions (id, run_id, key_id, meta, opened_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![noted.row.0, noted.run_id, noted.key_id, noted.meta, noted.opened_at_ms],
-            );
-            match written {
-                Err(error) if tried + 1 < ID_TRIES && id_is_taken(&error) => {}
-                written => {
-                    written.map_err(self.failed("note the new session"))?;
-                    break;
-                }
-            }
-        }
-        let row = noted.row;
+        let noted = Noted { row, run_id, key_id, meta, opened_at_ms };
         self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
         Ok(row)
     }
 
-    /// Notes OTAS's own id of a session, once it is open there.
+    /// Notes where the process of a session has its key from.
     ///
     /// # Errors
     /// When the row cannot be written.
-    pub fn set_otas_session(&self, session: SessionRow, otas_session_id: &str) -> Result<(), StoreError> {
+    pub fn note_key_source(&self, session: SessionRow, source: &KeySource) -> Result<(), StoreError> {
         self.connection()
-            .execute("UPDATE sessions SET otas_session_id = ?2 WHERE id = ?1", params![session.0, otas_session_id])
+            .execute("UPDATE sessions SET key_source = ?2 WHERE id = ?1", params![session.0, source.column()])
             .map(drop)
-            .map_err(self.failed("note OTAS's session id"))
+            .map_err(self.failed("note where a key came from"))
+    }
+
+    /// What a session's events are delivered with; `None` if there is no such session.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn session(&self, session: SessionRow) -> Result<Option<SessionRecord>, StoreError> {
+        self.connection()
+            .prepare_cached(
+                "SELECT run_id, meta, otas_session_id, token_sealed, token_expires_at_ms FROM sessions WHERE id = ?1",
+            )
+            .and_then(|mut query| query.query_row([session.0], record).optional())
+            .map_err(self.failed("read a session"))
+    }
+
+    /// Keeps a session's token, in place of the one before.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn keep_token(&self, session: SessionRow, token: &KeptToken) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "UPDATE sessions SET otas_session_id = ?2, token_sealed = ?3, token_expires_at_ms = ?4,
+                                     token_mark = coalesce(?5, token_mark)
+                 WHERE id = ?1",
+                params![session.0, token.otas_session_id, token.sealed, token.expires_at_ms, token.mark],
+            )
+            .map(drop)
+            .map_err(self.failed("keep a session's token"))
+    }
+
+    /// The run that has used a token of this mark already, if one other than `session`'s has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn run_with_mark(&self, session: SessionRow, mark: &[u8]) -> Result<Option<String>, StoreError> {
+        self.connection()
+            .query_row(
+                "SELECT run_id FROM sessions WHERE token_mark = ?2 AND id <> ?1 ORDER BY id DESC LIMIT 1",
+                params![session.0, mark],
+                |row| row.get(0),
+            )
+            .optional()
+            .map_err(self.failed("look for a token's earlier use"))
+    }
+
+    /// The store's own random bytes, for keys that are derived from an agent key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn salt(&self) -> Result<Vec<u8>, StoreError> {
+        self.connection()
+            .query_row("SELECT salt FROM seal", [], |row| row.get(0))
+            .map_err(self.failed("read its salt"))
     }
 
     /// Notes that a run appends no more.
@@ -109,16 +171,17 @@ impl Store {
     }
 }
 
-/// Sessions that begin in the same millisecond differ in so many bits; ids stay exact in JSON's numbers (53 bits).
+/// Ids that are made of the time grow by so many a millisecond; they stay exact in JSON's numbers (53 bits).
 pub(super) const ID_BITS: u32 = 10;
 
-fn random_bits() -> i64 {
-    let bits = uuid::Uuid::new_v4().as_u128() & ((1 << ID_BITS) - 1);
-    i64::try_from(bits).unwrap_or_default()
-}
-
-fn id_is_taken(error: &rusqlite::Error) -> bool {
-    error.sqlite_error().is_some_and(|found| found.extended_code == rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
+fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRecord> {
+    Ok(SessionRecord {
+        run_id: row.get(0)?,
+        meta: row.get(1)?,
+        otas_session_id: row.get(2)?,
+        token_sealed: row.get(3)?,
+        token_expires_at_ms: row.get(4)?,
+    })
 }
 
 /// Now in Unix milliseconds; a clock before 1970 counts as 1970.
@@ -132,11 +195,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_id_is_the_start_of_its_sha_256() {
-        assert_eq!(key_id(&Secret::new("abc")), "ba7816bf8f01cfea");
-    }
-
-    #[test]
     fn a_run_is_noted_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
@@ -144,15 +202,37 @@ mod tests {
         let second = store.begin_session("run-2", "k", "{}").unwrap();
         assert_ne!(first, second);
         assert!(store.begin_session("run-1", "k", "{}").is_err());
-        store.set_otas_session(first, "s-1").unwrap();
         store.close_session(first).unwrap();
-        let (otas, closed): (String, i64) = store
+        let closed: i64 = store
             .connection()
-            .query_row("SELECT otas_session_id, closed_at_ms FROM sessions WHERE run_id = 'run-1'", [], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row("SELECT closed_at_ms FROM sessions WHERE run_id = 'run-1'", [], |row| row.get(0))
             .unwrap();
-        assert_eq!(otas, "s-1");
         assert!(closed > 1_600_000_000_000);
+    }
+
+    #[test]
+    fn a_token_is_kept_with_its_session_and_its_mark_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let (first, second) =
+            (store.begin_session("run-1", "k", "{}").unwrap(), store.begin_session("run-2", "k", "{}").unwrap());
+        let token = |sealed: &[u8], mark: Option<&[u8]>| KeptToken {
+            otas_session_id: Some("s-1".into()),
+            sealed: sealed.to_vec(),
+            expires_at_ms: Some(7),
+            mark: mark.map(<[u8]>::to_vec),
+        };
+        store.keep_token(first, &token(b"one", Some(b"mark"))).unwrap();
+        store.keep_token(first, &token(b"two", None)).unwrap();
+        let record = store.session(first).unwrap().unwrap();
+        assert_eq!((&*record.run_id, &*record.meta, record.token_expires_at_ms), ("run-1", "{}", Some(7)));
+        assert_eq!(
+            (record.token_sealed.as_deref(), record.otas_session_id.as_deref()),
+            (Some(&b"two"[..]), Some("s-1"))
+        );
+        assert_eq!(store.run_with_mark(first, b"mark").unwrap(), None);
+        assert_eq!(store.run_with_mark(second, b"mark").unwrap().as_deref(), Some("run-1"));
+        assert_eq!(store.run_with_mark(second, b"other").unwrap(), None);
+        assert_eq!((store.salt().unwrap().len(), store.salt().unwrap()), (32, store.salt().unwrap()));
     }
 }

@@ -3,11 +3,11 @@
 //! It is the collector behind a layer that plays the faults, on a free port of 127.0.0.1. Both services, UASAM and
 //! Brain, are at [`TestOtas::url`].
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
@@ -25,7 +25,7 @@ use otas_proxy::collector::{Agent, CollectorOptions, Ledger, StoredEvent, Stored
 use otas_proxy::secret::Secret;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
@@ -209,6 +209,11 @@ impl TestOtas {
         self.shared.faults().expired.extend(sessions.into_iter().map(|session| session.session_id.to_string()));
     }
 
+    /// Session tokens given out from now on are good for so long, and say so.
+    pub fn tokens_live(&self, lifetime: Duration) {
+        self.shared.faults().tokens_live = Some(lifetime);
+    }
+
     /// Revokes the agent's key, as issuing a new one does; [`TestOtas::key`] is the new one from now on.
     pub async fn revoke_key(&self) {
         self.give_key(issue_key().unwrap()).await;
@@ -222,17 +227,31 @@ impl TestOtas {
     }
 }
 
-/// The measured overload: keys are checked one at a time, and a post that waits too long for it is answered 401
-/// `invalid_or_expired_agent_key`, however good its key. With more than `max_in_flight` posts under way, all that are
-/// under way go that way.
+/// The measured overload: so many keys are checked at once, and a post that waits too long for it is answered 401
+/// `invalid_or_expired_agent_key`, however good its key; its check goes on all the same, for UASAM does not know that Brain
+/// has given up. With more than `max_in_flight` posts under way, all that are under way go that way.
 #[derive(Clone, Copy)]
 pub struct Overload {
     /// Posts under way at once that still go well. Measured: 20.
     pub max_in_flight: usize,
+    /// Keys that are checked at once. Measured: 2, one a core.
+    pub workers: usize,
     /// How long checking a key takes. Measured: 200 ms.
     pub key_check: Duration,
     /// How long Brain waits for UASAM. Measured: 5 s.
     pub time_out: Duration,
+}
+
+impl Overload {
+    /// As measured, with all times divided by `faster`.
+    pub fn measured(faster: u32) -> Self {
+        Self {
+            max_in_flight: 20,
+            workers: 2,
+            key_check: Duration::from_millis(200) / faster,
+            time_out: Duration::from_secs(5) / faster,
+        }
+    }
 }
 
 /// A scripted answer.
@@ -312,9 +331,18 @@ struct Faults {
     lost_answers: usize,
     withheld_answers: usize,
     expired: HashSet<String>,
+    tokens_live: Option<Duration>,
+    /// Tokens that say that they live shorter than they do, and the true ones.
+    short_lived: HashMap<String, ShortLived>,
     refused: Vec<Refused>,
     uasam_calls: Vec<UasamCall>,
     under_way: UnderWay,
+}
+
+#[derive(Clone)]
+struct ShortLived {
+    token: String,
+    until: SystemTime,
 }
 
 /// Posts of events under way, now and at most.
@@ -392,10 +420,34 @@ impl Shared {
                 return Err(BreakOff);
             }
             if let Some(checks) = &lasting.overload {
-                checks.one_at_a_time().await;
+                checks.check().await;
             }
         }
-        Ok(self.collect(Request::from_parts(head, body)).await)
+        let opens_session = head.uri.path() == SESSION_PATH;
+        let answer = self.collect(Request::from_parts(head, body)).await;
+        let lifetime = self.faults().tokens_live.filter(|_| opens_session);
+        Ok(match lifetime {
+            Some(lifetime) => self.with_short_lived_token(answer, lifetime).await,
+            None => answer,
+        })
+    }
+
+    /// The answer to the opening of a session, with a token that says that it lives so long.
+    async fn with_short_lived_token(&self, answer: Response<Body>, lifetime: Duration) -> Response<Body> {
+        let (mut head, body) = answer.into_parts();
+        let mut body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        if let Some(token) = body["response"]["jwt_token"].as_str().map(str::to_owned) {
+            let mut claims = claims_of(&token).unwrap();
+            let until = SystemTime::now() + lifetime;
+            let since_1970 = until.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            claims["iat"] = json!(since_1970.as_secs_f64() - lifetime.as_secs_f64());
+            claims["exp"] = json!(since_1970.as_secs_f64());
+            let shown = format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
+            body["response"]["jwt_token"] = json!(shown);
+            self.faults().short_lived.insert(shown, ShortLived { token, until });
+        }
+        head.headers.remove(header::CONTENT_LENGTH);
+        Response::from_parts(head, body.to_string().into())
     }
 
     fn post_begins(&self) -> PostEnds<'_> {
@@ -448,7 +500,13 @@ impl Shared {
 
     /// The post, with a token in place of an expired one that the collector will not know either.
     fn with_its_token(&self, mut post: Request<Bytes>) -> Request<Bytes> {
-        let session = post.headers().get(TOKEN_HEADER).and_then(|token| session_of(token.to_str().ok()?));
+        let shown = post.headers().get(TOKEN_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
+        let session = session_of(shown);
+        let short_lived = self.faults().short_lived.get(shown).cloned();
+        if let Some(ShortLived { token, until }) = short_lived {
+            let token = if SystemTime::now() < until { &token } else { "an.expired.token" };
+            post.headers_mut().insert(TOKEN_HEADER, HeaderValue::from_str(token).unwrap());
+        }
         if session.is_some_and(|session| self.faults().expired.contains(&session)) {
             post.headers_mut().insert(TOKEN_HEADER, HeaderValue::from_static("an.expired.token"));
         }
@@ -475,9 +533,12 @@ impl Drop for PostEnds<'_> {
 
 /// The session that a token names, whether or not it is good.
 fn session_of(token: &str) -> Option<String> {
+    Some(claims_of(token)?["agent_session_id"].as_str()?.to_owned())
+}
+
+fn claims_of(token: &str) -> Option<Value> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
-    let claims: Value = serde_json::from_slice(&claims).ok()?;
-    Some(claims["agent_session_id"].as_str()?.to_owned())
+    serde_json::from_slice(&claims).ok()
 }
 
 fn reason(headers: &HeaderMap, body: &[u8]) -> String {
@@ -489,7 +550,7 @@ fn reason(headers: &HeaderMap, body: &[u8]) -> String {
 /// UASAM under load, as [`Overload`] tells.
 struct KeyChecks {
     limits: Overload,
-    lane: tokio::sync::Mutex<()>,
+    workers: Arc<Semaphore>,
     load: Mutex<Load>,
 }
 
@@ -503,20 +564,24 @@ struct Load {
 
 impl KeyChecks {
     fn new(limits: Overload) -> Self {
-        Self { limits, lane: tokio::sync::Mutex::default(), load: Mutex::default() }
+        Self { limits, workers: Arc::new(Semaphore::new(limits.workers)), load: Mutex::default() }
     }
 
     /// One key check, when its turn comes.
-    async fn one_at_a_time(&self) {
-        let _turn = self.lane.lock().await;
-        sleep(self.limits.key_check).await;
+    async fn check(&self) {
+        let (workers, takes) = (Arc::clone(&self.workers), self.limits.key_check);
+        let check = tokio::spawn(async move {
+            let _worker = workers.acquire().await;
+            sleep(takes).await;
+        });
+        check.await.unwrap();
     }
 
     /// A post's key check, of which Brain waits for the end only so long.
     async fn in_time(&self) -> bool {
         let deadline = Instant::now() + self.limits.time_out;
         let (number, _leaves) = self.enter();
-        let checked = tokio::time::timeout_at(deadline, self.one_at_a_time()).await.is_ok();
+        let checked = tokio::time::timeout_at(deadline, self.check()).await.is_ok();
         let late = self.load.lock().unwrap().late_up_to >= number;
         if checked && late {
             sleep_until(deadline).await;

@@ -1,0 +1,86 @@
+//! The agent key, and the file that it may change in while we run.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::config::{self, read_key_file};
+use crate::secret::Secret;
+use crate::store::{KeySource, key_id};
+
+/// An agent key.
+#[derive(Clone)]
+pub(super) struct Credentials {
+    pub(super) key: Secret,
+    /// The key's short name.
+    pub(super) key_id: String,
+    pub(super) source: KeySource,
+}
+
+impl Credentials {
+    /// The settings' key, if there is one.
+    pub(super) fn configured(otas: &config::Otas) -> Option<Self> {
+        let key = otas.agent_key.clone()?;
+        Some(Self { key_id: key_id(&key), key, source: KeySource::of(otas.agent_key_file.as_deref()) })
+    }
+
+    /// Another key from the same source.
+    pub(super) fn replaced_by(&self, key: Secret) -> Self {
+        Self { key_id: key_id(&key), key, source: self.source.clone() }
+    }
+
+    pub(super) fn are_from_file(&self) -> bool {
+        matches!(self.source, KeySource::File(_))
+    }
+}
+
+/// A key file, and what was last seen of it.
+#[derive(Clone)]
+pub(super) struct KeyFile {
+    path: PathBuf,
+    seen: Option<Stamp>,
+}
+
+/// What differs after a file was written or replaced: device, inode, length, and when it was changed.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl KeyFile {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self { path, seen: None }
+    }
+
+    /// What the file holds, if it has changed since the last look. A file that is away for a moment, as while it is being
+    /// replaced, has not. Blocks.
+    pub(super) fn look(&mut self) -> Option<Result<Secret, String>> {
+        let found = fs::metadata(&self.path).ok()?;
+        let stamp = (found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec());
+        if self.seen.replace(stamp) == Some(stamp) {
+            return None;
+        }
+        Some(read_key_file(&self.path))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_when_it_has_changed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.key");
+        let mut file = KeyFile::new(path.clone());
+        assert!(file.look().is_none());
+        fs::write(&path, "agent_a_one\n").unwrap();
+        assert!(file.look().unwrap() == Ok(Secret::new("agent_a_one")));
+        assert!(file.look().is_none());
+        let new = folder.path().join("new");
+        fs::write(&new, "agent_a_two").unwrap();
+        fs::rename(&new, &path).unwrap();
+        assert!(file.look().unwrap() == Ok(Secret::new("agent_a_two")));
+        fs::remove_file(&path).unwrap();
+        assert!(file.look().is_none());
+        fs::write(&path, "").unwrap();
+        assert!(file.look().unwrap().is_err_and(|told| told.contains("holds no agent key")));
+    }
+}

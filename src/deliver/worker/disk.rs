@@ -1,0 +1,364 @@
+//! A turn to the disk: everything that is written and read at once, on a blocking thread.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::super::SessionState;
+use super::super::credentials::KeyFile;
+use super::super::seal::Seal;
+use super::super::sessions::{Sessions, Standing};
+use super::{Need, POLL, Worker};
+use crate::secret::Secret;
+use crate::store::{
+    Counts, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
+    StoreError,
+};
+
+/// How long to wait after the store failed (a full disk, say).
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often to see whether the key file has changed.
+const KEY_FILE_POLL: Duration = Duration::from_secs(1);
+
+/// Something to be written down that is not about an event.
+#[derive(Clone)]
+pub(super) enum Note {
+    /// Where the key of this process's session comes from.
+    KeySource(SessionRow, KeySource),
+    /// A session's token.
+    Token(SessionRow, KeptToken),
+    /// Whose key it is.
+    KeyOf { agent_id: String },
+    /// OTAS refuses the key.
+    KeyRefused,
+    /// Sessions of keys that this one replaces become its own.
+    Adopt { agent_id: Option<String>, source: KeySource },
+}
+
+/// What is asked.
+struct Turn {
+    key_id: String,
+    own: Option<SessionRow>,
+    settlements: Vec<Settlement>,
+    notes: Vec<Note>,
+    take_lock: bool,
+    want_salt: bool,
+    key_file: Option<KeyFile>,
+    counts_after: Option<i64>,
+    without: Vec<SessionRow>,
+    room: Option<usize>,
+    load: Vec<i64>,
+    read: Vec<SessionRow>,
+}
+
+/// What is found.
+#[derive(Default)]
+struct Found {
+    lock: Option<io::Result<Option<DeliveryLock>>>,
+    salt: Option<Vec<u8>>,
+    new_key: Option<(KeyFile, Option<Result<Secret, String>>)>,
+    data_version: i64,
+    counts: Option<FoundCounts>,
+    waiting: Option<Vec<(i64, SessionRow)>>,
+    loaded: Vec<(i64, Option<PendingEvent>)>,
+    read: Vec<(SessionRow, Option<SessionRecord>)>,
+    adopted: usize,
+    adopt_again: bool,
+    token_used_by: Option<String>,
+}
+
+struct FoundCounts {
+    own: Option<(Counts, Option<SessionRecord>)>,
+    of_key: Counts,
+}
+
+impl Worker {
+    /// Writes what is settled, then reads what is needed next. When the store fails, all of it waits.
+    pub(super) async fn turn_to_disk(&mut self) {
+        let now = Instant::now();
+        if self.store_rests_until.is_some_and(|until| now < until) {
+            return;
+        }
+        self.store_rests_until = None;
+        let polls = self.next_poll <= now;
+        self.adopt_again(now);
+        let turn = self.turn(now, polls);
+        if !polls && !self.counts_are_stale && turn.is_idle() {
+            return;
+        }
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            let found = turn.run(&store);
+            (turn, found)
+        });
+        let found = match done.await {
+            Ok((turn, Ok(found))) => Ok((turn, found)),
+            Ok((_, Err(error))) => Err(error.to_string() + &cause(&error)),
+            Err(_) => Err("a turn to the disk ended in a panic".to_owned()),
+        };
+        match found {
+            Ok((turn, found)) => {
+                self.unsettled.clear();
+                self.notes.clear();
+                if polls {
+                    self.next_poll = now + POLL;
+                }
+                self.take_in(turn, found, now);
+            }
+            Err(error) => {
+                warn!(error, "the store failed: delivery waits for it");
+                self.store_rests_until = Some(now + STORE_PAUSE);
+                self.next_poll = now + STORE_PAUSE;
+            }
+        }
+    }
+
+    fn turn(&self, now: Instant, polls: bool) -> Turn {
+        let delivers = self.lock.is_some();
+        let key_id = self.credentials.as_ref().map(|credentials| credentials.key_id.clone()).unwrap_or_default();
+        let may_lock = self.credentials.is_some() && self.lock_not_before.is_none_or(|at| at <= now);
+        let mut turn = Turn {
+            key_id,
+            own: self.own,
+            settlements: self.unsettled.clone(),
+            notes: self.notes.clone(),
+            take_lock: polls && !delivers && may_lock,
+            want_salt: self.salt.is_none() && may_lock,
+            key_file: self.key_file.clone().filter(|_| self.next_look_at_key_file <= now),
+            counts_after: self.data_version.filter(|_| !self.counts_are_stale),
+            without: Vec::new(),
+            room: None,
+            load: Vec::new(),
+            read: Vec::new(),
+        };
+        if delivers {
+            turn.without = self.sessions.held().0;
+            turn.room = self.queue.wants();
+            let many = self.pace.limit().saturating_sub(self.calls.len()).max(1);
+            for need in self.needs(now, many) {
+                match need {
+                    Need::Read(session) => turn.read.push(session),
+                    Need::Load(row) => turn.load.push(row),
+                    Need::Open(_) | Need::Post(..) => {}
+                }
+            }
+            let own_unread = self.own.filter(|own| matches!(self.sessions.standing(*own, now), Standing::Unread));
+            turn.read.extend(own_unread.filter(|own| !turn.read.contains(own)));
+        }
+        turn
+    }
+
+    /// Asks once more for the sessions of a replaced key that somebody was still delivering.
+    fn adopt_again(&mut self, now: Instant) {
+        let due = self.adopt_at.is_some_and(|at| at <= now);
+        if let (true, Some(identity), Some(credentials)) = (due, &self.identity, &self.credentials) {
+            let (agent_id, source) = (identity.agent_id.clone(), credentials.source.clone());
+            self.notes.push(Note::Adopt { agent_id, source });
+            self.adopt_at = None;
+        }
+    }
+
+    fn take_in(&mut self, turn: Turn, found: Found, now: Instant) {
+        self.salt = self.salt.take().or(found.salt);
+        if let Some((file, new_key)) = found.new_key {
+            self.key_file = Some(file);
+            self.next_look_at_key_file = now + KEY_FILE_POLL;
+            self.key_file_says(new_key);
+        }
+        if let Some(lock) = found.lock {
+            self.lock_says(lock, now);
+        }
+        if self.data_version.replace(found.data_version) != Some(found.data_version) {
+            self.queue.stale();
+        }
+        if let Some(counts) = found.counts {
+            self.counts_are_stale = false;
+            self.counts_say(counts);
+        }
+        if let (Some(rows), Some(limit)) = (found.waiting, turn.room) {
+            self.queue.read(&rows, limit);
+            self.sessions.tidy(|session| Some(session) == self.own || self.queue.has(session));
+        }
+        for (id, event) in found.loaded {
+            self.queue.loaded(id, event);
+        }
+        for (session, record) in found.read {
+            self.session_read(session, record, now);
+        }
+        if found.adopted > 0 {
+            info!(sessions = found.adopted, "sessions of the key that this one replaces are delivered with it");
+            self.queue.stale();
+            self.counts_are_stale = true;
+        }
+        if found.adopt_again {
+            self.adopt_at = Some(now + KEY_FILE_POLL);
+        }
+        if let Some(run) = found.token_used_by {
+            let warning = format!(
+                "the configured session token was used by an earlier run already (run {run}): OTAS wants a session for each \
+                 run, so their events now stand in one; remove `otas.session_token` (OTAS_SESSION_TOKEN), or give each run \
+                 a new one"
+            );
+            warn!("{warning}");
+            self.shown.warning = Some(warning);
+        }
+    }
+
+    fn key_file_says(&mut self, new_key: Option<Result<Secret, String>>) {
+        let current = self.credentials.as_ref().map(|credentials| &credentials.key);
+        match new_key {
+            Some(Ok(key)) if current != Some(&key) => {
+                info!("the key file holds another key: taking it up");
+                self.next_key = Some(key);
+            }
+            Some(Ok(_)) => self.next_key = None,
+            Some(Err(error)) => warn!(error, "the key file has changed for the worse: going on with the key before"),
+            None => {}
+        }
+    }
+
+    fn lock_says(&mut self, lock: io::Result<Option<DeliveryLock>>, now: Instant) {
+        match lock {
+            Ok(Some(lock)) => {
+                debug!("this process delivers the key's events");
+                self.lock = Some(lock);
+                self.lets_others_try = false;
+                self.queue.forget();
+                self.counts_are_stale = true;
+                self.take_up_seal();
+            }
+            Ok(None) => {
+                // Whoever has it may change the sessions' tokens, and meets OTAS's troubles.
+                self.sessions = Sessions::default();
+                self.resume();
+            }
+            Err(error) => {
+                let path = self.store.path().display();
+                self.pause(format!(
+                    "cannot lock a file beside the event store {path}, so that two processes might deliver the same events \
+                     ({error}): put the store where files can be made and locked"
+                ));
+                self.lock_not_before = Some(now + STORE_PAUSE);
+            }
+        }
+    }
+
+    /// With a new key, tokens that are in use are sealed anew.
+    fn take_up_seal(&mut self) {
+        if self.seal.is_some() {
+            return;
+        }
+        let (Some(credentials), Some(salt)) = (&self.credentials, &self.salt) else { return };
+        match Seal::new(&credentials.key, salt) {
+            Ok(seal) => {
+                let anew = self.sessions.sealed_anew(&seal);
+                self.notes.extend(anew.into_iter().map(|(session, kept)| Note::Token(session, kept)));
+                self.seal = Some(seal);
+            }
+            Err(_) => self.pause("no key could be derived to seal session tokens with".to_owned()),
+        }
+    }
+
+    fn counts_say(&mut self, counts: FoundCounts) {
+        self.shown.backlog = counts.of_key.pending;
+        self.shown.counts = counts.own.as_ref().map_or(counts.of_key, |(own, _)| *own);
+        if self.lock.is_some() || self.paused.is_some() {
+            return;
+        }
+        let opened = counts.own.and_then(|(_, record)| record).filter(|record| record.token_sealed.is_some());
+        self.shown.session = match opened {
+            Some(record) => SessionState::Open { otas_session_id: record.otas_session_id },
+            None => SessionState::Opening,
+        };
+    }
+
+    fn session_read(&mut self, session: SessionRow, record: Option<SessionRecord>, now: Instant) {
+        let (Some(seal), Some(salt)) = (&self.seal, &self.salt) else { return };
+        self.sessions.read(session, record, seal);
+        let Some(token) = self.session_token.as_ref().filter(|_| Some(session) == self.own) else { return };
+        let until = now + self.backoff.slowest();
+        if let Some(kept) = self.sessions.configure(session, token, seal, salt, until) {
+            self.notes.push(Note::Token(session, kept));
+        }
+        if let Some(reason) = self.sessions.held_for(session) {
+            error!(reason, "this run's events are kept");
+            self.queue.forget_session(session);
+        }
+    }
+}
+
+impl Turn {
+    fn is_idle(&self) -> bool {
+        self.settlements.is_empty()
+            && self.notes.is_empty()
+            && self.room.is_none()
+            && self.load.is_empty()
+            && self.read.is_empty()
+    }
+
+    fn run(&self, store: &Store) -> Result<Found, StoreError> {
+        let mut found = Found::default();
+        if !self.settlements.is_empty() {
+            store.settle(&self.settlements)?;
+        }
+        for note in &self.notes {
+            self.write(note, store, &mut found)?;
+        }
+        if self.want_salt {
+            found.salt = Some(store.salt()?);
+        }
+        if let Some(mut file) = self.key_file.clone() {
+            let key = file.look();
+            found.new_key = Some((file, key));
+        }
+        if self.take_lock {
+            found.lock = Some(store.try_lock_delivery(&self.key_id));
+        }
+        // Before what is read: a change in between is seen again.
+        found.data_version = store.data_version()?;
+        if let Some(room) = self.room {
+            found.waiting = Some(store.waiting(&self.key_id, &self.without, room)?);
+        }
+        for &row in &self.load {
+            found.loaded.push((row, store.pending_event(row)?));
+        }
+        for &session in &self.read {
+            found.read.push((session, store.session(session)?));
+        }
+        if self.counts_after != Some(found.data_version) || !self.settlements.is_empty() {
+            let own = match self.own {
+                Some(own) => Some((store.counts(Some(own))?, store.session(own)?)),
+                None => None,
+            };
+            found.counts = Some(FoundCounts { own, of_key: store.counts_of_key(&self.key_id)? });
+        }
+        Ok(found)
+    }
+
+    fn write(&self, note: &Note, store: &Store, found: &mut Found) -> Result<(), StoreError> {
+        match note {
+            Note::KeySource(session, source) => store.note_key_source(*session, source),
+            Note::Token(session, kept) => {
+                if let Some(mark) = &kept.mark {
+                    found.token_used_by = store.run_with_mark(*session, mark)?;
+                }
+                store.keep_token(*session, kept)
+            }
+            Note::KeyOf { agent_id } => store.key_is_of_agent(&self.key_id, agent_id),
+            Note::KeyRefused => store.key_is_refused(&self.key_id),
+            Note::Adopt { agent_id, source } => {
+                let (adopted, some_left) = store.adopt_sessions(&self.key_id, agent_id.as_deref(), source)?;
+                found.adopted += adopted;
+                found.adopt_again |= some_left;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn cause(error: &StoreError) -> String {
+    std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default()
+}

@@ -1,0 +1,283 @@
+//! What the end of a call means for the event, its session, the key and the pace.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinError;
+use tokio::time::Instant;
+use tracing::{debug, error, info, warn};
+
+use super::disk::Note;
+use super::{Call, Done, Worker};
+use crate::deliver::backoff::random;
+use crate::deliver::pace::Ticket;
+use crate::deliver::queue::{Fate, Item};
+use crate::deliver::session::{self, KeyCheck, NotOpen, refused_key};
+use crate::deliver::sessions::Token;
+use crate::deliver::verdict::{Known, Scope, TokenOrigin};
+use crate::deliver::{Blame, Reply, TransportError, Verdict, verdict};
+use crate::secret::Secret;
+use crate::store::{Outcome, SessionRow, Settlement};
+
+/// For so long after UASAM has cleared a key, Brain's refusals of it are not asked about again.
+const KEY_CLEARED_FOR: Duration = Duration::from_secs(30);
+
+impl Worker {
+    pub(super) fn finish(&mut self, done: Result<Done, JoinError>, call: Option<Call>) {
+        match done {
+            Ok(Done::Posted { item, token, ticket, answer }) => self.posted(item, &token, ticket, &answer),
+            Ok(Done::Opened { session, ticket, opened }) => self.opened(session, ticket, opened),
+            Ok(Done::KeyChecked { ticket, check }) => self.key_checked(ticket, check),
+            Err(error) => {
+                error!(%error, "a call to OTAS ended in a panic");
+                let ticket = self.pace.begin(Instant::now(), self.calls.len());
+                self.failed(&ticket, "an internal error".to_owned(), None);
+                match call {
+                    Some(Call::Post(row)) => {
+                        self.queue.settled(row);
+                        self.queue.stale();
+                    }
+                    Some(Call::Open(session)) => self.sessions.not_opened(session),
+                    Some(Call::CheckKey) | None => {}
+                }
+            }
+        }
+    }
+
+    fn posted(&mut self, mut item: Item, token: &Arc<Token>, ticket: Ticket, answer: &Result<Reply, TransportError>) {
+        item.attempts = item.attempts.saturating_add(1);
+        if answer.as_ref().is_err_and(TransportError::answer_lost) {
+            self.shown.lost_answers += 1;
+        }
+        let origin = self.sessions.origin(item.session, token);
+        let verdict = verdict(answer, self.known(origin));
+        self.shown.verdicts.count(&verdict);
+        match verdict {
+            Verdict::Delivered { event_id } => self.taken(&item, token, ticket, event_id),
+            Verdict::Retry { reason } => {
+                let retry_after = answer.as_ref().ok().and_then(|reply| reply.retry_after);
+                self.failed(&ticket, reason.clone(), retry_after);
+                self.again(item, reason);
+            }
+            Verdict::CheckKey => {
+                self.key_in_doubt = true;
+                let reason = "the key was refused, or OTAS was too busy to check it".to_owned();
+                self.failed(&ticket, reason.clone(), None);
+                self.again(item, reason);
+            }
+            Verdict::RenewSession { reason } => {
+                self.token_refused(item.session, token, origin, &reason);
+                self.again(item, reason);
+            }
+            // The answer to a token that has been replaced meanwhile says nothing of the new one.
+            Verdict::Pause { reason, .. } if origin.is_none() => self.again(item, reason),
+            Verdict::Pause { scope: Scope::Key, reason, advice } => {
+                self.pause(format!("OTAS {reason}; {advice}"));
+                self.again(item, reason);
+            }
+            Verdict::Pause { scope: Scope::Session, reason, advice } => {
+                self.hold(item.session, format!("OTAS {reason}; {advice}"));
+                self.settle_again(&item, reason, Instant::now() + self.backoff.slowest());
+                self.queue.settled(item.id);
+            }
+            Verdict::Refused { reason, blame } => self.refused(item, ticket, reason, blame),
+        }
+    }
+
+    fn known(&self, origin: Option<TokenOrigin>) -> Known {
+        let key_is_good = self.key_cleared_at.is_some_and(|at| at.elapsed() < KEY_CLEARED_FOR);
+        Known { key_is_good, token: origin.unwrap_or(TokenOrigin::Opened) }
+    }
+
+    fn taken(&mut self, item: &Item, token: &Token, ticket: Ticket, event_id: String) {
+        self.delivered += 1;
+        self.sessions.token_taken(item.session, token);
+        self.settle(item, Outcome::Delivered { otas_event_id: event_id });
+        self.queue.settled(item.id);
+        if self.pace.success(&ticket, Instant::now()) {
+            info!("OTAS takes events again");
+            self.queue.release();
+            self.resume();
+        }
+    }
+
+    fn refused(&mut self, mut item: Item, ticket: Ticket, reason: String, blame: Blame) {
+        let now = Instant::now();
+        let fate = item.refused(blame, self.delivered);
+        let aside_until = now + self.backoff.delay(item.refusals(), random());
+        match fate {
+            Fate::Dead => {
+                self.pace.probe_at_once(now);
+                self.bury(item, reason);
+            }
+            Fate::First => {
+                self.failed(&ticket, reason.clone(), None);
+                self.again(item, reason);
+            }
+            Fate::Aside { suspect } => {
+                if suspect {
+                    // The others need not wait for this one.
+                    self.pace.probe_at_once(now);
+                } else {
+                    self.failed(&ticket, reason.clone(), None);
+                }
+                self.settle_again(&item, reason, aside_until);
+                self.queue.set_aside(item, aside_until);
+            }
+        }
+    }
+
+    /// All posts that met the old token come here; the first opens the way for a new one.
+    fn token_refused(&mut self, session: SessionRow, token: &Token, origin: Option<TokenOrigin>, reason: &str) {
+        if !self.sessions.token_refused(session, token) {
+            return;
+        }
+        if origin == Some(TokenOrigin::Settings) {
+            self.session_token = None;
+            warn!(reason, "OTAS refused the configured session token: opening a session with the agent key instead");
+        } else {
+            info!(reason, "OTAS refused the session token: opening a new session");
+        }
+    }
+
+    fn opened(&mut self, session: SessionRow, ticket: Ticket, opened: Result<Secret, NotOpen>) {
+        let reason = match opened {
+            Ok(token) => {
+                self.pace.probe_at_once(Instant::now());
+                // A renewed session must first prove itself.
+                if !self.sessions.is_renewed(session) {
+                    self.resume();
+                }
+                let Some(kept) = self.seal.as_ref().and_then(|seal| self.sessions.opened(session, token, seal))
+                else {
+                    error!("a session token could not be sealed: it is not kept for later runs");
+                    return;
+                };
+                info!(session = kept.otas_session_id, "OTAS session open");
+                self.notes.push(Note::Token(session, kept));
+                return;
+            }
+            Err(NotOpen::KeyRefused) => {
+                self.key_in_doubt = true;
+                "opening a session: the key was refused".to_owned()
+            }
+            Err(NotOpen::Retry { reason }) => reason,
+        };
+        self.sessions.not_opened(session);
+        self.failed(&ticket, reason, None);
+        if self.key_in_doubt {
+            self.pace.probe_at_once(Instant::now());
+        }
+    }
+
+    fn key_checked(&mut self, ticket: Ticket, check: KeyCheck) {
+        match check {
+            KeyCheck::Good { project_id, agent_id } => self.key_is_good(project_id, agent_id),
+            KeyCheck::Refused => {
+                self.notes.push(Note::KeyRefused);
+                if let Some(credentials) = &self.credentials {
+                    let told = refused_key(&credentials.key, credentials.are_from_file());
+                    self.pause(told);
+                }
+            }
+            KeyCheck::Unclear { reason } => {
+                self.failed(&ticket, reason, None);
+                // Brain may reach UASAM where we cannot; all that we would learn is in the settings.
+                if let (Some(project_id), false) = (&self.project_id, self.key_in_doubt) {
+                    self.identity = session::identity(None, None, Some(project_id)).ok();
+                }
+            }
+        }
+    }
+
+    fn key_is_good(&mut self, project_id: Option<String>, agent_id: Option<String>) {
+        let Some(source) = self.credentials.as_ref().map(|credentials| credentials.source.clone()) else { return };
+        if self.key_in_doubt {
+            debug!("the agent key is good: OTAS was too busy to check it");
+            self.key_cleared_at = Some(Instant::now());
+        }
+        self.key_in_doubt = false;
+        let identity = match session::identity(project_id, agent_id, self.project_id.as_deref()) {
+            Ok(identity) => identity,
+            Err(told) => return self.pause(told),
+        };
+        if let (Some(own), Some(found)) = (&self.own_agent, &identity.agent_id)
+            && own != found
+        {
+            return self.pause(format!(
+                "the agent key is now that of another agent ({found}) than the one whose session this run has ({own}): \
+                 put a key of that agent back, or start again to log as the other one; what waits stays stored"
+            ));
+        }
+        if let Some(agent_id) = &identity.agent_id {
+            self.notes.push(Note::KeyOf { agent_id: agent_id.clone() });
+            self.own_agent = Some(agent_id.clone());
+        }
+        if self.identity.as_ref() != Some(&identity) {
+            info!(project = identity.project_id, agent = identity.agent_id, "the agent key is good");
+            self.notes.push(Note::Adopt { agent_id: identity.agent_id.clone(), source });
+            self.identity = Some(identity);
+        }
+        self.resume();
+        self.pace.probe_at_once(Instant::now());
+    }
+
+    /// A call failed in a way that is not one event's fault.
+    pub(super) fn failed(&mut self, ticket: &Ticket, reason: String, retry_after: Option<Duration>) {
+        let now = Instant::now();
+        let news = self.pace.failure(ticket, now, random(), retry_after);
+        let next_in = self.pace.next_at(now) - now;
+        if news {
+            warn!(%reason, ?next_in, "OTAS takes no events: keeping them");
+        } else {
+            debug!(%reason, ?next_in, "OTAS still takes no events");
+        }
+        self.trouble = Some(reason);
+    }
+
+    /// Only a person can help: events are kept, and OTAS is tried slowly.
+    pub(super) fn pause(&mut self, reason: String) {
+        if self.paused.as_ref() != Some(&reason) {
+            error!(%reason, "delivery is paused, events are kept");
+        }
+        self.pace.slow_down(Instant::now());
+        self.paused = Some(reason);
+        self.lets_others_try = true;
+    }
+
+    /// As [`Worker::pause`], for one session.
+    pub(super) fn hold(&mut self, session: SessionRow, reason: String) {
+        error!(%reason, "one session's events are kept, the others are delivered");
+        self.sessions.hold(session, reason, Instant::now() + self.backoff.slowest());
+        self.queue.forget_session(session);
+    }
+
+    pub(super) fn resume(&mut self) {
+        self.paused = None;
+        self.trouble = None;
+    }
+
+    fn again(&mut self, item: Item, reason: String) {
+        self.settle_again(&item, reason, self.pace.next_at(Instant::now()));
+        self.queue.put_back(item);
+    }
+
+    pub(super) fn bury(&mut self, item: Item, reason: String) {
+        error!(row = item.id, attempts = item.attempts, %reason, "OTAS will not take this event: it is kept as dead");
+        self.shown.verdicts.dead += 1;
+        self.settle(&item, Outcome::Dead { verdict: reason });
+        self.queue.settled(item.id);
+    }
+
+    fn settle_again(&mut self, item: &Item, verdict: String, next_try: Instant) {
+        let wait = next_try.saturating_duration_since(Instant::now());
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
+        let next_try_at_ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+        self.settle(item, Outcome::Again { verdict, next_try_at_ms });
+    }
+
+    fn settle(&mut self, item: &Item, outcome: Outcome) {
+        self.unsettled.push(Settlement { id: item.id, attempts: item.attempts, outcome });
+        self.counts_are_stale = true;
+    }
+}

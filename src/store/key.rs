@@ -1,0 +1,222 @@
+//! Agent keys, as far as the store knows them: a name that does not give them away, whose they are, and what waits under
+//! each. Sessions pass from a key to the one that replaced it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, params};
+
+use super::{Counts, Store, StoreError};
+use crate::secret::Secret;
+
+/// A short name for an agent key that does not give it away: the first 8 bytes of its SHA-256, in hex.
+pub fn key_id(key: &Secret) -> String {
+    let hash = digest(&SHA256, key.expose().as_bytes());
+    hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// Where a process has its agent key from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeySource {
+    /// This file, which holds one agent's key now and later.
+    File(PathBuf),
+    /// The settings or the environment.
+    Settings,
+}
+
+impl KeySource {
+    /// The source of a key that was read from this file, if it was read from one.
+    pub fn of(file: Option<&Path>) -> Self {
+        match file {
+            Some(file) => Self::File(std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())),
+            None => Self::Settings,
+        }
+    }
+
+    /// As the `key_source` column holds it.
+    pub(super) fn column(&self) -> String {
+        match self {
+            Self::File(path) => format!("file:{}", path.display()),
+            Self::Settings => "settings".to_owned(),
+        }
+    }
+}
+
+impl Store {
+    /// How many events there are in all sessions of an agent key.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counts_of_key(&self, key_id: &str) -> Result<Counts, StoreError> {
+        let counts = |row: &rusqlite::Row<'_>| {
+            let number = |column| row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0));
+            let (total, delivered, dead) = (number(0)?, number(1)?, number(2)?);
+            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead })
+        };
+        self.connection()
+            .prepare_cached(
+                "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
+                 FROM sessions WHERE key_id = ?1",
+            )
+            .and_then(|mut query| query.query_row([key_id], counts))
+            .map_err(self.failed("count a key's events"))
+    }
+
+    /// Notes whose key it is, as OTAS says.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn key_is_of_agent(&self, key_id: &str, agent_id: &str) -> Result<(), StoreError> {
+        self.connection()
+            .execute(
+                "UPDATE sessions SET agent_id = ?2, key_refused = 0 WHERE key_id = ?1 AND agent_id IS NOT ?2",
+                params![key_id, agent_id],
+            )
+            .map(drop)
+            .map_err(self.failed("note whose a key is"))
+    }
+
+    /// Notes that OTAS refused a key for good. One that it took before has merely been replaced.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn key_is_refused(&self, key_id: &str) -> Result<(), StoreError> {
+        self.connection()
+            .execute("UPDATE sessions SET key_refused = 1 WHERE key_id = ?1 AND agent_id IS NULL", [key_id])
+            .map(drop)
+            .map_err(self.failed("note that a key is refused"))
+    }
+
+    /// Gives the sessions of keys that this one replaces to it: those of the same agent; those whose agent was never
+    /// learnt, if their key came from the same file, or, like this one, from the settings and was refused. Tells how many,
+    /// and whether some are left because somebody delivers them at this moment.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn adopt_sessions(
+        &self,
+        key_id: &str,
+        agent_id: Option<&str>,
+        source: &KeySource,
+    ) -> Result<(usize, bool), StoreError> {
+        let failed = self.failed("pass sessions on to a new key");
+        let replaced = replaced_keys(&self.connection(), key_id, agent_id, source).map_err(failed)?;
+        let (mut adopted, mut some_left) = (0, false);
+        for old in replaced {
+            // Nobody must be posting these events under the old key while they change hands.
+            let Ok(Some(_lock)) = self.try_lock_delivery(&old) else {
+                some_left = true;
+                continue;
+            };
+            adopted += self
+                .connection()
+                .execute(
+                    &format!("UPDATE sessions SET key_id = ?1, agent_id = coalesce(?2, agent_id) WHERE key_id = ?4 AND {REPLACED}"),
+                    params![key_id, agent_id, source.column(), old],
+                )
+                .map_err(self.failed("pass sessions on to a new key"))?;
+        }
+        Ok((adopted, some_left))
+    }
+}
+
+/// Whether a session's key is replaced by key ?1 of agent ?2 from source ?3.
+const REPLACED: &str = "key_id <> ?1 AND (agent_id = ?2
+     OR (agent_id IS NULL AND key_source = ?3 AND (key_refused OR key_source <> 'settings')))";
+
+fn replaced_keys(
+    connection: &Connection,
+    key_id: &str,
+    agent_id: Option<&str>,
+    source: &KeySource,
+) -> rusqlite::Result<Vec<String>> {
+    connection
+        .prepare_cached(&format!("SELECT DISTINCT key_id FROM sessions WHERE {REPLACED}"))?
+        .query_map(params![key_id, agent_id, source.column()], |row| row.get(0))?
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::SessionRow;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        (folder, store)
+    }
+
+    fn begin(store: &Store, run: &str, key: &str, source: &KeySource) -> SessionRow {
+        let row = store.begin_session(run, key, "{}").unwrap();
+        store.note_key_source(row, source).unwrap();
+        row
+    }
+
+    fn runs_of(store: &Store, key: &str) -> Vec<String> {
+        let connection = store.connection();
+        let mut query = connection.prepare("SELECT run_id FROM sessions WHERE key_id = ?1 ORDER BY id").unwrap();
+        query.query_map([key], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+
+    fn file(name: &str) -> KeySource {
+        KeySource::File(name.into())
+    }
+
+    #[test]
+    fn a_key_id_is_the_start_of_its_sha_256() {
+        assert_eq!(key_id(&Secret::new("abc")), "ba7816bf8f01cfea");
+    }
+
+    #[test]
+    fn sessions_of_the_same_agent_pass_to_its_new_key_and_no_others_do() {
+        let (_folder, store) = store();
+        for (run, key) in [("a1", "old"), ("b1", "foreign"), ("n1", "unknown")] {
+            begin(&store, run, key, &KeySource::Settings);
+        }
+        store.key_is_of_agent("old", "agent a").unwrap();
+        store.key_is_of_agent("foreign", "agent b").unwrap();
+        assert_eq!(store.adopt_sessions("new", Some("agent a"), &KeySource::Settings).unwrap(), (1, false));
+        assert_eq!(runs_of(&store, "new"), ["a1"]);
+        assert_eq!(store.adopt_sessions("new", Some("agent a"), &KeySource::Settings).unwrap(), (0, false));
+    }
+
+    #[test]
+    fn a_session_begun_under_a_known_key_has_its_agent() {
+        let (_folder, store) = store();
+        begin(&store, "1", "old", &KeySource::Settings);
+        store.key_is_of_agent("old", "agent a").unwrap();
+        begin(&store, "2", "old", &KeySource::Settings);
+        store.adopt_sessions("new", Some("agent a"), &KeySource::Settings).unwrap();
+        assert_eq!(runs_of(&store, "new"), ["1", "2"]);
+    }
+
+    #[test]
+    fn of_an_unknown_agent_the_same_file_counts_and_in_the_settings_a_refusal() {
+        let (_folder, store) = store();
+        begin(&store, "same file", "k1", &file("/a"));
+        begin(&store, "other file", "k2", &file("/b"));
+        begin(&store, "not refused", "k3", &KeySource::Settings);
+        begin(&store, "refused", "k4", &KeySource::Settings);
+        store.key_is_refused("k4").unwrap();
+        store.adopt_sessions("from file", Some("a"), &file("/a")).unwrap();
+        assert_eq!(runs_of(&store, "from file"), ["same file"]);
+        store.adopt_sessions("from settings", Some("b"), &KeySource::Settings).unwrap();
+        assert_eq!(runs_of(&store, "from settings"), ["refused"]);
+    }
+
+    #[test]
+    fn sessions_that_are_being_delivered_stay_until_that_ends() {
+        let (_folder, store) = store();
+        begin(&store, "1", "old", &file("/a"));
+        let lock = store.try_lock_delivery("old").unwrap();
+        assert_eq!(store.adopt_sessions("new", Some("a"), &file("/a")).unwrap(), (0, true));
+        drop(lock);
+        assert_eq!(store.adopt_sessions("new", Some("a"), &file("/a")).unwrap(), (1, false));
+    }
+}

@@ -1,0 +1,154 @@
+//! What waits for delivery, oldest first, as the one that delivers an agent key's events reads it.
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::{PendingEvent, SessionRow, Store, StoreError};
+
+impl Store {
+    /// The first `limit` pending events of all sessions of an agent key, in the order of their rows, but for those of the
+    /// sessions in `without`. Their JSON is read one by one ([`Store::pending_event`]): it may be large.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn waiting(
+        &self,
+        key_id: &str,
+        without: &[SessionRow],
+        limit: usize,
+    ) -> Result<Vec<(i64, SessionRow)>, StoreError> {
+        waiting(&self.connection(), key_id, without, limit).map_err(self.failed("read what is pending"))
+    }
+
+    /// One event, if it is still pending.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn pending_event(&self, id: i64) -> Result<Option<PendingEvent>, StoreError> {
+        self.connection()
+            .prepare_cached("SELECT id, session, attempts, json FROM events WHERE id = ?1 AND state = 0")
+            .and_then(|mut query| query.query_row([id], pending_row).optional())
+            .map_err(self.failed("read a pending event"))
+    }
+
+    /// A number that changes when another connection, of this process or another, has changed the store.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn data_version(&self) -> Result<i64, StoreError> {
+        self.connection()
+            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .map_err(self.failed("see whether anything is new"))
+    }
+}
+
+/// The planner would take the row ids of the whole table for the better order.
+const WAITING: &str = "
+SELECT id, session FROM events INDEXED BY events_pending
+WHERE state = 0 AND session IN (SELECT id FROM sessions WHERE key_id = ?1)
+  AND session NOT IN (SELECT value FROM json_each(?2))
+ORDER BY id LIMIT ?3";
+
+fn waiting(
+    connection: &Connection,
+    key_id: &str,
+    without: &[SessionRow],
+    limit: usize,
+) -> rusqlite::Result<Vec<(i64, SessionRow)>> {
+    let without: Vec<String> = without.iter().map(|session| session.0.to_string()).collect();
+    let without = format!("[{}]", without.join(","));
+    connection
+        .prepare_cached(WAITING)?
+        .query_map(params![key_id, without, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+            Ok((row.get(0)?, SessionRow(row.get(1)?)))
+        })?
+        .collect()
+}
+
+fn pending_row(row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
+    Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json: row.get(3)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{NewEvent, Outcome, Settlement};
+
+    fn store() -> (tempfile::TempDir, Store, SessionRow) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run", "key", "{}").unwrap();
+        (folder, store, session)
+    }
+
+    fn append(store: &Store, session: SessionRow, count: u64) {
+        let event = |seq| NewEvent {
+            event_id: Uuid::now_v7(),
+            seq,
+            started_at_ms: 1,
+            method: "GET",
+            host: "h",
+            path: "/",
+            status_code: 200,
+            latency_ms: 1.0,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: "",
+            json: br#"{"path":"/"}"#,
+        };
+        let events: Vec<_> = (0..count).map(event).collect();
+        store.writer().unwrap().append(session, &events).unwrap();
+    }
+
+    #[test]
+    fn what_waits_comes_oldest_first_over_all_sessions_of_a_key() {
+        let (_folder, store, one) = store();
+        let other = store.begin_session("other", "key", "{}").unwrap();
+        let foreign = store.begin_session("foreign", "another key", "{}").unwrap();
+        for (session, count) in [(one, 2), (other, 1), (foreign, 2), (one, 1)] {
+            append(&store, session, count);
+        }
+        assert_eq!(store.waiting("key", &[], 10).unwrap(), [(1, one), (2, one), (3, other), (6, one)]);
+        assert_eq!(store.waiting("key", &[], 2).unwrap(), [(1, one), (2, one)]);
+        assert_eq!(store.waiting("key", &[one], 10).unwrap(), [(3, other)]);
+        assert_eq!(store.waiting("none", &[], 10).unwrap(), []);
+        let event = store.pending_event(3).unwrap().unwrap();
+        assert_eq!((event.session, event.attempts, &*event.json), (other, 0, &br#"{"path":"/"}"#[..]));
+    }
+
+    #[test]
+    fn what_is_settled_waits_no_more() {
+        let (_folder, store, session) = store();
+        append(&store, session, 2);
+        let outcome = Outcome::Delivered { otas_event_id: "e".into() };
+        store.settle(&[Settlement { id: 1, attempts: 1, outcome }]).unwrap();
+        assert_eq!(store.waiting("key", &[], 10).unwrap(), [(2, session)]);
+        assert_eq!(store.pending_event(1).unwrap(), None);
+    }
+
+    #[test]
+    fn what_others_change_is_seen_and_what_we_change_ourselves_is_not() {
+        let (_folder, store, session) = store();
+        let before = store.data_version().unwrap();
+        store.close_session(session).unwrap();
+        assert_eq!(store.data_version().unwrap(), before);
+        append(&store, session, 1);
+        assert_ne!(store.data_version().unwrap(), before);
+    }
+
+    #[test]
+    fn what_delivery_asks_all_the_time_reads_the_partial_index_alone() {
+        let (_folder, store, _session) = store();
+        let plan: Vec<String> = store
+            .connection()
+            .prepare(&format!("EXPLAIN QUERY PLAN {WAITING}"))
+            .unwrap()
+            .query_map(params!["key", "[]", 10], |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(plan[0].contains("USING COVERING INDEX events_pending"), "{plan:?}");
+        assert!(!plan.iter().any(|step| step.contains("ORDER BY")), "{plan:?}");
+    }
+}
