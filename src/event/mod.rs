@@ -14,6 +14,7 @@
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is cut with a mark
 //! that a reader sees, and its true size is kept in `metadata`. The tests name it: `any_exchange_fits`.
 
+mod bodies;
 mod body;
 mod content_type;
 mod decode;
@@ -34,6 +35,7 @@ use http::StatusCode;
 use http::header::{CONTENT_TYPE, HOST};
 use uuid::Uuid;
 
+pub use self::bodies::without_bodies;
 use self::body::Body;
 use self::json::Json;
 use self::metadata::Cuts;

@@ -24,6 +24,7 @@ mod read;
 mod schema;
 mod session;
 mod settle;
+mod tidy;
 mod write;
 
 use std::path::Path;
@@ -44,6 +45,7 @@ pub use lock::DeliveryLock;
 pub use read::{Counts, Filter};
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
+pub use tidy::{Bounds, Tidied};
 pub use write::Writer;
 
 /// A handle on the store: clones share one connection, used for everything but appending.

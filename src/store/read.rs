@@ -75,9 +75,13 @@ fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventR
         .collect()
 }
 
+/// All columns of an event; `json` is the last.
 pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
                        request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
                        otas_event_id, json";
+
+/// How many [`COLUMNS`] there are.
+pub(super) const COLUMN_COUNT: usize = 19;
 
 fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {

@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -70,6 +70,32 @@ DROP INDEX events_pending;
 CREATE INDEX events_pending ON events (id, session) WHERE state = 0;
 CREATE TABLE seal (salt BLOB NOT NULL) STRICT;
 INSERT INTO seal VALUES (randomblob(32));
+";
+
+/// What is delivered is forgotten in the order of its time, bounded by its bytes. What had to be dropped is counted, and
+/// belongs to no other count of its session any more.
+///
+/// `open_exchanges` has the calls that were under way for longer than a second, as far as they were known: what is there
+/// when their process is gone becomes events.
+const V3: &str = "
+ALTER TABLE sessions ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX events_delivered ON events (started_at_ms) WHERE state = 1;
+CREATE TABLE tally (delivered_bytes INTEGER NOT NULL) STRICT;
+INSERT INTO tally SELECT coalesce(sum(length(json)), 0) FROM events WHERE state = 1;
+CREATE TABLE open_exchanges (
+    event_id        BLOB    PRIMARY KEY,
+    session         INTEGER NOT NULL,
+    started_at_ms   INTEGER NOT NULL,
+    method          TEXT    NOT NULL,
+    host            TEXT    NOT NULL,
+    path            TEXT    NOT NULL,
+    status_code     INTEGER NOT NULL,
+    latency_ms      REAL    NOT NULL,
+    request_bytes   INTEGER NOT NULL,
+    response_bytes  INTEGER NOT NULL,
+    error           TEXT    NOT NULL,
+    json            BLOB    NOT NULL
+) STRICT;
 ";
 
 /// What a file turned out to be.

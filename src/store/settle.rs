@@ -57,20 +57,26 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
                 (State::Pending, verdict.as_str(), Some(next_try_at_ms), None)
             }
         };
-        let session: Option<i64> = transaction
+        let found: Option<(i64, i64)> = transaction
             .prepare_cached(
                 "UPDATE events SET state = ?2, attempts = ?3, verdict = ?4, next_try_at_ms = ?5, otas_event_id = ?6
-                 WHERE id = ?1 AND state = 0 RETURNING session",
+                 WHERE id = ?1 AND state = 0 RETURNING session, length(json)",
             )?
             .query_row(
                 params![settlement.id, state.code(), settlement.attempts, verdict, next_try, otas_event_id],
-                |row| row.get(0),
+                |row| Ok((row.get(0)?, row.get(1)?)),
             )
             .optional()?;
-        let count = match (session, state) {
-            (None, _) | (_, State::Pending) => continue,
-            (_, State::Delivered) => "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1",
-            (_, State::Dead) => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",
+        let Some((session, bytes)) = found else { continue };
+        let count = match state {
+            State::Pending => continue,
+            State::Delivered => {
+                transaction
+                    .prepare_cached("UPDATE tally SET delivered_bytes = delivered_bytes + ?1")?
+                    .execute([bytes])?;
+                "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1"
+            }
+            State::Dead => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",
         };
         transaction.prepare_cached(count)?.execute([session])?;
     }

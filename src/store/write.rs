@@ -12,11 +12,13 @@ use super::{NewEvent, SessionRow, Shared, State, StoreError};
 
 /// The connection that appends. It belongs to one thread, which groups what came since its last commit.
 pub struct Writer {
-    link: Link,
-    shared: Arc<Shared>,
+    pub(super) link: Link,
+    pub(super) shared: Arc<Shared>,
     /// The file is a new one in the place of another: ids that were given there must not be given again, for posts
     /// under way are settled by them.
     renumber: bool,
+    /// Up to this row, events that wait have no bodies any more (see `tidy`).
+    pub(super) bodies_removed_to: i64,
 }
 
 const INSERT: &str = "
@@ -26,7 +28,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15)";
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
-        Self { link, shared, renumber: false }
+        Self { link, shared, renumber: false, bodies_removed_to: 0 }
     }
 
     /// Appends events as pending, all or none. When it returns they survive this process. A damaged store is replaced.

@@ -1,0 +1,379 @@
+//! Bounds: delivered events are forgotten after a while, and when the store is full the oldest make room, in short steps
+//! between appends.
+//!
+//! The order: delivered events, then the bodies of the oldest that wait, then the oldest events. The last two are losses:
+//! they are counted, and one event will tell of them ([`super::Gap`]).
+
+use std::time::Duration;
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
+
+use super::read::{COLUMN_COUNT, COLUMNS};
+use super::session::now_ms;
+use super::{Gap, StoreError, Why, Writer};
+use crate::event::without_bodies;
+
+/// How large the store may become, and for how long delivered events are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The most that the database's file may hold in bytes (its log may take some 32 MiB more).
+    pub max_bytes: u64,
+    /// Free space that is left to others on the disk, in bytes: below it the file does not grow.
+    pub min_free_bytes: u64,
+    /// How long delivered events are kept.
+    pub keep: Duration,
+    /// How many bytes of delivered events are kept.
+    pub keep_bytes: u64,
+    /// What waits may be dropped to make room.
+    pub may_drop: bool,
+}
+
+/// What a step left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tidied {
+    /// There is room for what comes.
+    pub room: bool,
+    /// Another step would find something to do.
+    pub more: bool,
+}
+
+/// Rows that one step looks at: some milliseconds' work.
+const STEP_ROWS: i64 = 64;
+/// Bytes of events that one step removes.
+const STEP_BYTES: i64 = 2 << 20;
+/// An event that is shorter has no bodies worth removing.
+const BODY_WORTH_BYTES: i64 = 4 << 10;
+/// However full the disk is, so much may be stored.
+const FLOOR_BYTES: u64 = 4 << 20;
+
+/// What a reader sees in a body's place.
+const REMOVED: &str = "[removed: the event store was full]";
+
+impl Writer {
+    /// One short step towards the bounds, with room for `coming_bytes`.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
+        let free_disk = free_disk_bytes(&self.shared.path);
+        let mut gap = None;
+        let cursor = &mut self.bodies_removed_to;
+        let done = step(&mut self.link.connection, bounds, coming_bytes, free_disk, cursor, &mut gap);
+        // Whatever else went wrong, what is gone is gone.
+        if let Some(gap) = gap.filter(|_| done.is_ok()) {
+            self.shared.health.missing(gap);
+        }
+        done.map_err(StoreError::query("make room"))
+    }
+
+    /// After a write that found the disk full: gives back what the log holds.
+    pub fn shrink_log(&mut self) {
+        // It may be in use by readers; then the next try gets it.
+        let _ = self.link.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    }
+
+    /// Bytes that the database's file has, and how many of them hold something.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn size_bytes(&self) -> Result<(u64, u64), StoreError> {
+        size_bytes(&self.link.connection).map_err(StoreError::query("measure itself"))
+    }
+}
+
+fn step(
+    connection: &mut Connection,
+    bounds: &Bounds,
+    coming_bytes: u64,
+    free_disk: Option<u64>,
+    bodies_removed_to: &mut i64,
+    gap: &mut Option<Gap>,
+) -> rusqlite::Result<Tidied> {
+    let (file, used) = size_bytes(connection)?;
+    let limit = match free_disk.is_some_and(|free| free < bounds.min_free_bytes) {
+        true => bounds.max_bytes.min(file.max(FLOOR_BYTES)),
+        false => bounds.max_bytes,
+    };
+    // So that room is not made for each event alone.
+    let room = used + coming_bytes <= limit;
+    let tight = used + coming_bytes + limit / 32 > limit;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let oldest_kept = now_ms().saturating_sub(i64::try_from(bounds.keep.as_millis()).unwrap_or(i64::MAX));
+    let kept: i64 = transaction.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0))?;
+    let too_many_kept = u64::try_from(kept).unwrap_or(0) > bounds.keep_bytes;
+    let removed = forget_delivered(&transaction, if tight || too_many_kept { i64::MAX } else { oldest_kept })?;
+    let more = if removed || !tight || !bounds.may_drop {
+        removed
+    } else {
+        remove_bodies(&transaction, bodies_removed_to, gap)? || drop_oldest(&transaction, gap)?
+    };
+    transaction.commit()?;
+    Ok(Tidied { room, more })
+}
+
+fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (pages, free, page) = (number("page_count")?, number("freelist_count")?, number("page_size")?);
+    let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page)).unwrap_or(0);
+    Ok((bytes(pages), bytes(pages - free)))
+}
+
+/// Removes the oldest delivered events that began before `before_ms`. The sessions still count them.
+fn forget_delivered(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
+    let oldest = rows(
+        connection,
+        "SELECT id, length(json), started_at_ms, session FROM events INDEXED BY events_delivered
+         WHERE state = 1 AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2",
+        before_ms,
+    )?;
+    let bytes: i64 = oldest.iter().map(|row| row.bytes).sum();
+    delete(connection, &oldest)?;
+    connection.execute("UPDATE tally SET delivered_bytes = max(0, delivered_bytes - ?1)", [bytes])?;
+    Ok(!oldest.is_empty())
+}
+
+/// Rewrites the oldest events that still have bodies. `from`: all before it have none any more.
+fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
+    let oldest = rows(
+        connection,
+        "SELECT id, length(json), started_at_ms, session FROM events
+         WHERE id > ?1 AND state <> 1 AND length(json) > 4096 ORDER BY id LIMIT ?2",
+        *from,
+    )?;
+    debug_assert!(oldest.iter().all(|row| row.bytes > BODY_WORTH_BYTES));
+    let Some(last) = oldest.last() else { return Ok(false) };
+    // All are removed and put back shorter: shortened in its place, each would keep the page that it has.
+    let mut read = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))?;
+    let mut shortened = Vec::new();
+    for row in &oldest {
+        let mut values = read.query_row([row.id], |found| {
+            (0..COLUMN_COUNT).map(|at| found.get(at)).collect::<rusqlite::Result<Vec<Value>>>()
+        })?;
+        if let Some(Value::Blob(json)) = values.last_mut()
+            && let Some(short) = without_bodies(json, REMOVED)
+        {
+            *json = short;
+        }
+        shortened.push(values);
+    }
+    delete(connection, &oldest)?;
+    let places = vec!["?"; COLUMN_COUNT].join(", ");
+    let mut insert = connection.prepare_cached(&format!("INSERT INTO events ({COLUMNS}) VALUES ({places})"))?;
+    shortened.into_iter().try_for_each(|values| insert.execute(params_from_iter(values)).map(drop))?;
+    note(gap, &oldest, 0, oldest.len() as u64);
+    *from = last.id;
+    Ok(true)
+}
+
+/// Removes the oldest events that are not delivered.
+fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
+    let oldest = rows(
+        connection,
+        "SELECT id, length(json), started_at_ms, session FROM events WHERE id > ?1 AND state <> 1 ORDER BY id LIMIT ?2",
+        i64::MIN,
+    )?;
+    for row in &oldest {
+        connection
+            .prepare_cached(
+                "UPDATE sessions SET total = total - 1, dropped = dropped + 1,
+                        dead = dead - (SELECT state = 2 FROM events WHERE id = ?2) WHERE id = ?1",
+            )?
+            .execute([row.session, row.id])?;
+    }
+    delete(connection, &oldest)?;
+    note(gap, &oldest, oldest.len() as u64, 0);
+    Ok(!oldest.is_empty())
+}
+
+/// A row that a step may remove.
+struct Oldest {
+    id: i64,
+    bytes: i64,
+    started_at_ms: i64,
+    session: i64,
+}
+
+/// The first rows of a query, as many as one step takes.
+fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<Oldest>> {
+    let mut bytes = 0;
+    let mut query = connection.prepare_cached(sql)?;
+    let found = query.query_map(params![from, STEP_ROWS], |row| {
+        Ok(Oldest { id: row.get(0)?, bytes: row.get(1)?, started_at_ms: row.get(2)?, session: row.get(3)? })
+    })?;
+    let mut taken = Vec::new();
+    for row in found {
+        let row = row?;
+        bytes += row.bytes;
+        taken.push(row);
+        if bytes > STEP_BYTES {
+            break;
+        }
+    }
+    Ok(taken)
+}
+
+fn delete(connection: &Connection, rows: &[Oldest]) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1")?;
+    rows.iter().try_for_each(|row| delete.execute([row.id]).map(drop))
+}
+
+fn note(gap: &mut Option<Gap>, rows: &[Oldest], events: u64, bodies: u64) {
+    let Some(from_ms) = rows.iter().map(|row| row.started_at_ms).min() else { return };
+    let to_ms = rows.iter().map(|row| row.started_at_ms).max().unwrap_or(from_ms);
+    *gap = Some(Gap { why: Why::Full, events, bodies, from_ms, to_ms });
+}
+
+/// Free space of the disk that has the store, for those without special rights. `None`: the system does not tell.
+fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".as_ref());
+    rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, State, Store};
+    use super::*;
+
+    const GENEROUS: Bounds =
+        Bounds { max_bytes: 1 << 40, min_free_bytes: 0, keep: Duration::MAX, keep_bytes: 1 << 40, may_drop: true };
+
+    struct Case {
+        _folder: tempfile::TempDir,
+        store: Store,
+        writer: Writer,
+        session: SessionRow,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(&folder.path().join("events.db")).unwrap();
+            let session = store.begin_session("r", "k", "{}").unwrap();
+            Self { writer: store.writer().unwrap(), store, session, _folder: folder }
+        }
+
+        /// Events with 10 KB bodies; they began at 1, 2, 3 ms.
+        fn append(&mut self, count: i64) {
+            let body = "x".repeat(10_000);
+            let json = format!(r#"{{"path":"/","response_body":"{body}"}}"#);
+            let event = |n| NewEvent {
+                event_id: Uuid::now_v7(),
+                seq: 1,
+                started_at_ms: n,
+                method: "GET",
+                host: "h",
+                path: "/",
+                status_code: 200,
+                latency_ms: 1.0,
+                request_bytes: 0,
+                response_bytes: 10_000,
+                error: "",
+                json: json.as_bytes(),
+            };
+            let events: Vec<_> = (1..=count).map(event).collect();
+            self.writer.append(self.session, &events).unwrap();
+        }
+
+        fn settle(&self, count: usize, outcome: &Outcome) {
+            let ids = self.store.waiting("k", &[], count).unwrap();
+            let settled = |id| Settlement { id, attempts: 1, outcome: outcome.clone() };
+            self.store.settle(&ids.into_iter().map(|(id, _)| settled(id)).collect::<Vec<_>>()).unwrap();
+        }
+
+        fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Tidied {
+            loop {
+                let tidied = self.writer.tidy(bounds, coming_bytes).unwrap();
+                if !tidied.more {
+                    return tidied;
+                }
+            }
+        }
+
+        fn count(&self, state: State) -> usize {
+            self.store.list(&Filter { state: Some(state), session: None, limit: 10_000 }).unwrap().len()
+        }
+    }
+
+    fn delivered() -> Outcome {
+        Outcome::Delivered { otas_event_id: "e".into() }
+    }
+
+    #[test]
+    fn nothing_is_touched_while_there_is_room() {
+        let mut case = Case::new();
+        case.append(20);
+        case.settle(5, &delivered());
+        assert_eq!(case.tidy(&GENEROUS, 0), Tidied { room: true, more: false });
+        assert_eq!((case.count(State::Pending), case.count(State::Delivered)), (15, 5));
+    }
+
+    #[test]
+    fn delivered_events_are_forgotten_by_age_and_by_size_and_stay_counted() {
+        let mut case = Case::new();
+        case.append(200);
+        case.settle(150, &delivered());
+        case.tidy(&Bounds { keep_bytes: 500_000, ..GENEROUS }, 0);
+        let left = case.count(State::Delivered);
+        assert!((1..=50).contains(&left), "{left}");
+        case.tidy(&Bounds { keep: Duration::from_secs(60), ..GENEROUS }, 0);
+        assert_eq!((case.count(State::Pending), case.count(State::Delivered)), (50, 0));
+        assert_eq!(case.store.counts(None).unwrap().delivered, 150);
+        let kept: i64 =
+            case.writer.link.connection.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0)).unwrap();
+        assert_eq!(kept, 0);
+        assert_eq!(case.store.health().take_gaps(), []);
+    }
+
+    #[test]
+    fn delivered_events_go_first_then_bodies_then_the_oldest_events_and_losses_are_told() {
+        let mut case = Case::new();
+        case.append(400);
+        case.settle(100, &delivered());
+        let bounds = Bounds { max_bytes: 3_200_000, ..GENEROUS };
+        assert!(case.tidy(&bounds, 100_000).room);
+        assert_eq!((case.count(State::Delivered), case.count(State::Pending)), (0, 300));
+        let gaps = case.store.health().take_gaps();
+        assert_eq!(gaps.len(), 1);
+        assert_eq!((gaps[0].why, gaps[0].events, gaps[0].from_ms), (Why::Full, 0, 101));
+        assert!(gaps[0].bodies > 0 && gaps[0].bodies < 300, "{gaps:?}");
+        let ids = case.store.waiting("k", &[], 1).unwrap();
+        let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
+        assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
+
+        assert!(case.tidy(&Bounds { max_bytes: 700_000, ..GENEROUS }, 420_000).room);
+        let gaps = case.store.health().take_gaps();
+        let left = case.count(State::Pending) as u64;
+        assert_eq!(gaps[0].events + left, 300, "{gaps:?}");
+        assert!(gaps[0].events > 0 && left > 0, "{gaps:?}");
+        let counts = case.store.counts(None).unwrap();
+        assert_eq!((counts.pending, counts.delivered, counts.total), (left, 100, left + 100));
+        assert_eq!(case.store.health().events_lost(), gaps[0].events);
+    }
+
+    #[test]
+    fn what_may_not_be_dropped_stays_and_there_is_no_room() {
+        let mut case = Case::new();
+        case.append(100);
+        case.settle(1, &Outcome::Dead { verdict: "x".into() });
+        let full = Bounds { max_bytes: 500_000, may_drop: false, ..GENEROUS };
+        assert_eq!(case.tidy(&full, 0), Tidied { room: false, more: false });
+        assert_eq!((case.count(State::Pending), case.count(State::Dead)), (99, 1));
+        case.settle(99, &delivered());
+        assert!(case.tidy(&full, 0).room);
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_lets_the_file_not_grow() {
+        let mut case = Case::new();
+        case.append(1_000);
+        let (file, _) = case.writer.size_bytes().unwrap();
+        assert!(file > FLOOR_BYTES);
+        let scarce = Bounds { min_free_bytes: u64::MAX, ..GENEROUS };
+        assert!(case.tidy(&scarce, 50_000).room);
+        let (after, used) = case.writer.size_bytes().unwrap();
+        assert!(used + 50_000 <= file && after <= file + (64 << 10), "{file} {after} {used}");
+    }
+}
