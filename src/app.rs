@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use crate::admin;
 use crate::capture::{Budget, Limits, Recording};
-use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
+use crate::collector::{Collector, CollectorOptions, embedded_agent};
 use crate::config::{Config, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
 use crate::proxy::{self, Passthrough, Pool, Shared, UpstreamTasks};
@@ -264,8 +264,10 @@ async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Colle
         return Ok((otas, None));
     }
     let listener = bind("the embedded collector", SocketAddr::from(([127, 0, 0, 1], 0))).await?;
-    let key = issue_key().map_err(|e| step("make a key for the embedded collector".to_owned(), e))?;
-    let agent = Agent { key: key.clone(), project_id: Uuid::new_v4(), name: "embedded".to_owned() };
+    let key_file = store.with_file_name("collector.key");
+    let agent = embedded_agent(&key_file)
+        .map_err(|e| step(format!("use the embedded collector's key in `{}`", key_file.display()), e))?;
+    let key = agent.key.clone();
     let db = Some(store.with_file_name("collector.db"));
     let collector = Collector::start(listener, CollectorOptions { db, agents: vec![agent] })
         .await
@@ -275,7 +277,8 @@ async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Colle
     otas.brain_url = url.clone();
     otas.uasam_url = url;
     otas.agent_key = Some(key);
-    otas.project_id = None;
+    otas.agent_key_file = Some(key_file);
+    (otas.project_id, otas.session_token) = (None, None);
     Ok((otas, Some(collector)))
 }
 

@@ -20,6 +20,7 @@ mod answer;
 mod book;
 mod brain;
 mod jwt;
+mod kept_key;
 mod key;
 mod ledger;
 mod limits;
@@ -38,6 +39,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
+pub use self::kept_key::embedded_agent;
 pub use self::key::{RandomError, issue_key};
 pub use self::ledger::{Ledger, LedgerError, StoredEvent, StoredSession};
 use crate::secret::Secret;

@@ -83,10 +83,23 @@ impl Sessions {
         }
     }
 
-    /// Takes in what the store keeps of a session. Its token is used if it opens and is not about to expire.
-    pub(super) fn read(&mut self, session: SessionRow, record: Option<SessionRecord>, seal: &Seal) {
+    /// Takes in what the store keeps of a session. Its token is used if it has not expired and one of the seals opens it:
+    /// the last of them is that of the current key, those before it are of keys that it has replaced. Gives what to keep of
+    /// a token that was under one of those.
+    pub(super) fn read(
+        &mut self,
+        session: SessionRow,
+        record: Option<SessionRecord>,
+        seals: &[Seal],
+    ) -> Option<KeptToken> {
         let record = record.unwrap_or_default();
-        let token = record.token_sealed.as_deref().and_then(|sealed| seal.open(sealed, &record.run_id));
+        let sealed = record.token_sealed.as_deref().unwrap_or_default();
+        let current = seals.last()?;
+        let mut opened = seals.iter().rev().filter_map(|seal| Some((seal.open(sealed, &record.run_id)?, seal)));
+        let (token, is_current) = match opened.next() {
+            Some((token, seal)) => (Some(token), std::ptr::eq(seal, current)),
+            None => (None, true),
+        };
         let left = record.token_expires_at_ms.map(|at| u64::try_from(at.saturating_sub(now_ms())).unwrap_or(0));
         let state = match token {
             Some(token) if left != Some(0) => self.open(token, TokenOrigin::Opened, left.map(Duration::from_millis)),
@@ -95,7 +108,12 @@ impl Sessions {
         let meta = serde_json::from_str(&record.meta).unwrap_or_else(|_| Value::Object(serde_json::Map::new()));
         let slot =
             Slot { run_id: record.run_id, meta, otas_session_id: record.otas_session_id, state, renewed: false };
+        let anew = match &slot.state {
+            State::Open(token) if !is_current => slot.kept(token, current),
+            _ => None,
+        };
         self.slots.insert(session, slot);
+        anew
     }
 
     /// Uses a token from the settings for a session that has none. Gives what to keep of it; `None`: it has one, or this
@@ -209,15 +227,6 @@ impl Sessions {
     pub(super) fn open_as(&self, session: SessionRow) -> Option<Option<&str>> {
         let slot = self.slots.get(&session)?;
         matches!(slot.state, State::Open(_)).then_some(slot.otas_session_id.as_deref())
-    }
-
-    /// All tokens in use, sealed anew: the agent key has been replaced, the sessions go on.
-    pub(super) fn sealed_anew(&self, seal: &Seal) -> Vec<(SessionRow, KeptToken)> {
-        let open = self.slots.iter().filter_map(|(session, slot)| match &slot.state {
-            State::Open(token) => Some((*session, slot, token)),
-            _ => None,
-        });
-        open.filter_map(|(session, slot, token)| Some((session, slot.kept(token, seal)?))).collect()
     }
 
     /// Forgets sessions that are not `needed`, when there are many.

@@ -25,6 +25,8 @@ pub struct SessionRecord {
     pub run_id: String,
     /// A JSON object, for OTAS.
     pub meta: String,
+    /// OTAS's agent, if it is known whose its key is.
+    pub agent_id: Option<String>,
     /// OTAS's name for it, once it is open there.
     pub otas_session_id: Option<String>,
     /// Its token, sealed.
@@ -112,7 +114,7 @@ impl Store {
     pub fn session(&self, session: SessionRow) -> Result<Option<SessionRecord>, StoreError> {
         self.connection()
             .prepare_cached(
-                "SELECT run_id, meta, otas_session_id, token_sealed, token_expires_at_ms FROM sessions WHERE id = ?1",
+                "SELECT run_id, meta, agent_id, otas_session_id, token_sealed, token_expires_at_ms FROM sessions WHERE id = ?1",
             )
             .and_then(|mut query| query.query_row([session.0], record).optional())
             .map_err(self.failed("read a session"))
@@ -178,9 +180,10 @@ fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRecord> {
     Ok(SessionRecord {
         run_id: row.get(0)?,
         meta: row.get(1)?,
-        otas_session_id: row.get(2)?,
-        token_sealed: row.get(3)?,
-        token_expires_at_ms: row.get(4)?,
+        agent_id: row.get(2)?,
+        otas_session_id: row.get(3)?,
+        token_sealed: row.get(4)?,
+        token_expires_at_ms: row.get(5)?,
     })
 }
 

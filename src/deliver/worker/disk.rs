@@ -227,14 +227,13 @@ impl Worker {
                 self.lock = Some(lock);
                 self.lets_others_try = false;
                 self.queue.forget();
+                // Whoever delivered meanwhile may have changed the sessions' tokens.
+                self.sessions = Sessions::default();
                 self.counts_are_stale = true;
                 self.take_up_seal();
             }
-            Ok(None) => {
-                // Whoever has it may change the sessions' tokens, and meets OTAS's troubles.
-                self.sessions = Sessions::default();
-                self.resume();
-            }
+            // Whoever has it meets OTAS's troubles.
+            Ok(None) => self.resume(),
             Err(error) => {
                 let path = self.store.path().display();
                 self.pause(format!(
@@ -246,17 +245,15 @@ impl Worker {
         }
     }
 
-    /// With a new key, tokens that are in use are sealed anew.
     fn take_up_seal(&mut self) {
-        if self.seal.is_some() {
+        if self.seal_is_current {
             return;
         }
         let (Some(credentials), Some(salt)) = (&self.credentials, &self.salt) else { return };
         match Seal::new(&credentials.key, salt) {
             Ok(seal) => {
-                let anew = self.sessions.sealed_anew(&seal);
-                self.notes.extend(anew.into_iter().map(|(session, kept)| Note::Token(session, kept)));
-                self.seal = Some(seal);
+                self.seals.push(seal);
+                self.seal_is_current = true;
             }
             Err(_) => self.pause("no key could be derived to seal session tokens with".to_owned()),
         }
@@ -265,10 +262,13 @@ impl Worker {
     fn counts_say(&mut self, counts: FoundCounts) {
         self.shown.backlog = counts.of_key.pending;
         self.shown.counts = counts.own.as_ref().map_or(counts.of_key, |(own, _)| *own);
+        let record = counts.own.and_then(|(_, record)| record);
+        let agent_id = record.as_ref().and_then(|record| record.agent_id.clone());
+        self.own_agent = self.own_agent.take().or(agent_id);
         if self.lock.is_some() || self.paused.is_some() {
             return;
         }
-        let opened = counts.own.and_then(|(_, record)| record).filter(|record| record.token_sealed.is_some());
+        let opened = record.filter(|record| record.token_sealed.is_some());
         self.shown.session = match opened {
             Some(record) => SessionState::Open { otas_session_id: record.otas_session_id },
             None => SessionState::Opening,
@@ -276,8 +276,11 @@ impl Worker {
     }
 
     fn session_read(&mut self, session: SessionRow, record: Option<SessionRecord>, now: Instant) {
-        let (Some(seal), Some(salt)) = (&self.seal, &self.salt) else { return };
-        self.sessions.read(session, record, seal);
+        let (Some(seal), Some(salt)) = (self.seals.last(), &self.salt) else { return };
+        if let Some(kept) = self.sessions.read(session, record, &self.seals) {
+            let notes = if self.identity.is_some() { &mut self.notes } else { &mut self.sealed_anew };
+            notes.push(Note::Token(session, kept));
+        }
         let Some(token) = self.session_token.as_ref().filter(|_| Some(session) == self.own) else { return };
         let until = now + self.backoff.slowest();
         if let Some(kept) = self.sessions.configure(session, token, seal, salt, until) {

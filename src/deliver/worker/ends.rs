@@ -148,8 +148,7 @@ impl Worker {
                 if !self.sessions.is_renewed(session) {
                     self.resume();
                 }
-                let Some(kept) = self.seal.as_ref().and_then(|seal| self.sessions.opened(session, token, seal))
-                else {
+                let Some(kept) = self.seals.last().and_then(|seal| self.sessions.opened(session, token, seal)) else {
                     error!("a session token could not be sealed: it is not kept for later runs");
                     return;
                 };
@@ -213,6 +212,7 @@ impl Worker {
             self.notes.push(Note::KeyOf { agent_id: agent_id.clone() });
             self.own_agent = Some(agent_id.clone());
         }
+        self.notes.append(&mut self.sealed_anew);
         if self.identity.as_ref() != Some(&identity) {
             info!(project = identity.project_id, agent = identity.agent_id, "the agent key is good");
             self.notes.push(Note::Adopt { agent_id: identity.agent_id.clone(), source });

@@ -57,9 +57,12 @@ pub(super) struct Worker {
     lock: Option<DeliveryLock>,
     /// Not to be asked for before then.
     lock_not_before: Option<Instant>,
-    /// The store's salt, and with it the seal of the current key.
+    /// The store's salt, and with it the seals of the keys that this process has had; the last is the current one's.
     salt: Option<Vec<u8>>,
-    seal: Option<Seal>,
+    seals: Vec<Seal>,
+    seal_is_current: bool,
+    /// Tokens that were under a former key's seal, to be kept once the current key is known to be the same agent's.
+    sealed_anew: Vec<Note>,
     identity: Option<Identity>,
     /// OTAS's agent that this process's events belong to.
     own_agent: Option<String>,
@@ -152,7 +155,9 @@ impl Worker {
             lock: None,
             lock_not_before: None,
             salt: None,
-            seal: None,
+            seals: Vec::new(),
+            seal_is_current: false,
+            sealed_anew: Vec::new(),
             identity: None,
             own_agent: None,
             backoff,
@@ -233,16 +238,14 @@ impl Worker {
         }
         if let (Some(key), Some(old)) = (self.next_key.take(), &self.credentials) {
             self.credentials = Some(old.replaced_by(key));
-            // Sessions go on under the new key with the tokens that are in memory; nobody else can have changed them.
             self.let_go();
-            self.seal = None;
+            self.seal_is_current = false;
             self.lock_not_before = None;
             self.resume();
             self.pace.probe_at_once(Instant::now());
         }
         if std::mem::take(&mut self.lets_others_try) && self.lock.is_some() {
             self.let_go();
-            self.sessions = Sessions::default();
             self.lock_not_before = Some(self.pace.next_at(Instant::now()));
         }
     }
@@ -251,6 +254,7 @@ impl Worker {
         self.lock = None;
         self.identity = None;
         self.key_in_doubt = false;
+        self.sealed_anew.clear();
         self.queue.forget();
         self.counts_are_stale = true;
         self.next_poll = Instant::now();
@@ -296,6 +300,7 @@ impl Worker {
                 // Opened before there is anything to deliver, so that a wrong key is told of at the start.
                 Some((own, Standing::Wanted)) => Step::Open(own),
                 Some((_, Standing::Unread)) => return Step::Wait(Some(now)),
+                Some((_, Standing::Open(_))) if self.identity.is_none() && alone => return Step::CheckKey,
                 _ => return Step::Wait(self.queue.next_due().into_iter().chain(self.sessions.held().1).min()),
             },
         };

@@ -1,0 +1,241 @@
+//! Sessions of past runs and of runs side by side on one store: each event in its own, delivered by one process at a time.
+
+use std::time::Duration;
+
+use otas_proxy::config::Order;
+use otas_proxy::deliver::SessionState;
+use otas_proxy::store::Store;
+use serde_json::json;
+use tokio::time::Instant;
+
+use super::bench::{Bench, PATIENCE, in_session, saved_in, until};
+use crate::support::otas::{Answer, Overload, TestOtas};
+
+#[tokio::test]
+async fn events_of_a_past_run_are_delivered_in_the_session_that_it_had() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    bench.append(2);
+    let first = bench.start(|_| {});
+    assert_eq!(first.drained(PATIENCE).await.counts.delivered, 2);
+    first.stop().await;
+    bench.append(3);
+
+    let own = bench.another_session("second");
+    bench.append_to(own, 2);
+    let second = bench.start_for(Some(own), |settings| settings.delivery.max_in_flight = 1);
+    assert_eq!(second.drained(PATIENCE).await.counts.delivered, 2);
+    until(&second, |_| bench.counts().delivered == 5).await;
+    let sessions = otas.sessions().await;
+    assert_eq!(sessions.len(), 2);
+    assert_eq!(saved_in(&otas, sessions[0].session_id).await, ["1-0", "1-1", "1-2", "1-3", "1-4"]);
+    assert_eq!(saved_in(&otas, sessions[1].session_id).await, ["2-0", "2-1"]);
+    assert_eq!(second.status().session, in_session(sessions[1].session_id));
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_past_run_that_never_reached_otas_gets_its_session_with_its_own_meta() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    bench.append(2);
+    let deliverer = bench.start_for(None, |_| {});
+    let status = deliverer.drained(PATIENCE).await;
+    assert_eq!((status.counts.delivered, status.counts.pending), (2, 0));
+    let sessions = otas.sessions().await;
+    assert_eq!((sessions.len(), &sessions[0].meta), (1, &json!({ "run": "r" })));
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn the_oldest_go_first_whichever_session_they_belong_to() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    let other = bench.another_session("other");
+    for _ in 0..3 {
+        bench.append(2);
+        bench.append_to(other, 2);
+    }
+    let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
+    until(&deliverer, |status| status.backlog == 0 && status.counts.delivered == 6).await;
+    let ids: Vec<_> = otas.events().await.iter().map(|event| event["metadata"]["id"].clone()).collect();
+    let expected =
+        ["1-0", "1-1", "2-0", "2-1", "1-2", "1-3", "2-2", "2-3", "1-4", "1-5", "2-4", "2-5"].map(|id| json!(id));
+    assert_eq!(ids, expected);
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn in_strict_order_a_session_has_one_event_under_way() {
+    let otas = TestOtas::start().await;
+    otas.overload(Overload { workers: 8, ..Overload::measured(40) });
+    let bench = Bench::new(&otas);
+    let other = bench.another_session("other");
+    for _ in 0..10 {
+        bench.append(3);
+        bench.append_to(other, 3);
+    }
+    let deliverer = bench.start(|settings| {
+        settings.delivery.order = Order::Strict;
+        settings.delivery.max_in_flight = 16;
+    });
+    until(&deliverer, |status| status.backlog == 0 && status.counts.delivered == 30).await;
+    assert_eq!(otas.most_posts_at_once(), 2);
+    for session in otas.sessions().await {
+        let row = if session.meta["run"] == "r" { 1 } else { 2 };
+        let expected: Vec<_> = (0..30).map(|seq| json!(format!("{row}-{seq}"))).collect();
+        assert_eq!(saved_in(&otas, session.session_id).await, expected);
+    }
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn of_two_processes_one_delivers_and_the_other_takes_over_within_a_second() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    let other = bench.another_session("other");
+    let first = bench.start(|_| {});
+    until(&first, |status| status.delivering).await;
+    let second = bench.start_for(Some(other), |_| {});
+    bench.append_to(other, 5);
+    // Nobody wakes the first: it sees for itself what others append.
+    let status = second.drained(PATIENCE).await;
+    assert_eq!((status.counts.delivered, status.delivering), (5, false));
+    assert!(matches!(status.session, SessionState::Open { .. }), "{status:?}");
+
+    // Dropped, as a process that dies, which closes its files.
+    drop(first);
+    let died = Instant::now();
+    bench.append(3);
+    bench.append_to(other, 3);
+    until(&second, |status| status.delivering && status.backlog == 0 && status.counts.delivered == 8).await;
+    assert!(died.elapsed() < Duration::from_secs(1), "{:?}", died.elapsed());
+    let sessions = otas.sessions().await;
+    assert_eq!(sessions.len(), 2);
+    for session in sessions {
+        let row = if session.meta["run"] == "r" { "1-" } else { "2-" };
+        let saved = saved_in(&otas, session.session_id).await;
+        assert!(saved.iter().all(|id| id.as_str().unwrap().starts_with(row)), "{saved:?}");
+    }
+    assert_eq!(otas.events().await.len(), 11);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn ten_processes_together_keep_to_the_pace_of_one() {
+    let otas = TestOtas::start().await;
+    otas.overload(Overload::measured(20));
+    let bench = Bench::new(&otas);
+    let sessions: Vec<_> = (0..10).map(|run| bench.another_session(&format!("run {run}"))).collect();
+    for _ in 0..4 {
+        sessions.iter().for_each(|session| bench.append_to(*session, 3));
+    }
+    let mut all: Vec<_> = sessions.iter().map(|session| bench.start_for(Some(*session), |_| {})).collect();
+    // The one that delivers goes, three times.
+    for _ in 0..3 {
+        let at = loop {
+            if let Some(at) = all.iter().position(|deliverer| deliverer.status().delivering) {
+                break at;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        let posts = otas.posts();
+        otas.posts_at_least(posts + 5, PATIENCE).await;
+        drop(all.remove(at));
+    }
+    for deliverer in &all {
+        assert_eq!(deliverer.drained(PATIENCE).await.counts.pending, 0);
+    }
+    until(&all[0], |status| status.backlog == 0).await;
+    assert_eq!(bench.store.counts(None).unwrap().delivered, 120);
+    assert!(otas.most_posts_at_once() <= 8, "{}", otas.most_posts_at_once());
+    // In ten sessions; what was under way when its process went may be there twice.
+    let ids = otas
+        .events()
+        .await
+        .iter()
+        .map(|event| event["metadata"]["id"].to_string())
+        .collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(ids.len(), 120);
+    assert!(otas.events().await.len() <= 120 + 3 * 8);
+}
+
+#[tokio::test]
+async fn a_process_whose_own_events_are_delivered_need_not_wait_for_those_of_others() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    bench.append(1);
+    let other = bench.another_session("other");
+    bench.append_to(other, 30);
+    otas.overload(Overload { workers: 1, ..Overload::measured(4) });
+    let first = bench.start(|_| {});
+    let status = first.drained(PATIENCE).await;
+    assert_eq!((status.counts.pending, status.counts.delivered), (0, 1));
+    assert!(status.backlog > 0, "{status:?}");
+    first.stop().await;
+    // It has let go of the right to deliver, and what is left waits for the next.
+    let second = bench.start_for(Some(other), |_| {});
+    otas.up().await;
+    assert_eq!(second.drained(PATIENCE).await.counts.delivered, 30);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_renewed_before_it_expires() {
+    let otas = TestOtas::start().await;
+    otas.tokens_live(Duration::from_secs(2));
+    let bench = Bench::new(&otas);
+    let deliverer = bench.start(|_| {});
+    while otas.sessions().await.len() < 3 {
+        bench.append(1);
+        let sent = bench.counts().total;
+        deliverer.wake();
+        until(&deliverer, |status| status.counts.delivered >= sent).await;
+    }
+    assert_eq!((otas.refused(), deliverer.status().verdicts.renew_session), (vec![], 0));
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_token_that_has_expired_or_cannot_be_opened_is_replaced() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    bench.append(1);
+    let first = bench.start(|_| {});
+    assert_eq!(first.drained(PATIENCE).await.counts.delivered, 1);
+    first.stop().await;
+    // As another agent key would have sealed it.
+    let record = bench.store.session(bench.session).unwrap().unwrap();
+    let mut sealed = record.token_sealed.unwrap();
+    sealed[20] ^= 1;
+    let kept = otas_proxy::store::KeptToken { otas_session_id: None, sealed, expires_at_ms: None, mark: None };
+    bench.store.keep_token(bench.session, &kept).unwrap();
+    bench.append(1);
+    let second = bench.start(|_| {});
+    assert_eq!(second.drained(PATIENCE).await.counts.delivered, 2);
+    second.stop().await;
+    assert_eq!((otas.sessions().await.len(), otas.refused()), (2, vec![]));
+    otas.expire_tokens().await;
+    bench.append(1);
+    let third = bench.start(|_| {});
+    assert_eq!(third.drained(PATIENCE).await.counts.delivered, 3);
+    third.stop().await;
+    assert_eq!((otas.sessions().await.len(), otas.refused().len()), (3, 1));
+}
+
+#[tokio::test]
+async fn what_becomes_pending_again_is_found() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    otas.answer_next(3, Answer::refusal(400, "missing_required_fields"));
+    bench.append(1);
+    let deliverer = bench.start(|_| {});
+    until(&deliverer, |status| status.counts.dead == 1).await;
+    bench.append(2);
+    until(&deliverer, |status| status.counts.delivered == 2).await;
+    let other = Store::open(bench.store.path()).unwrap();
+    let connection = rusqlite::Connection::open(other.path()).unwrap();
+    connection.execute_batch("UPDATE events SET state = 0 WHERE state = 2; UPDATE sessions SET dead = 0").unwrap();
+    until(&deliverer, |status| status.counts.delivered == 3).await;
+    deliverer.stop().await;
+}
