@@ -17,11 +17,11 @@ use uuid::Uuid;
 use crate::admin;
 use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
-use crate::config::{Config, Otas};
+use crate::config::{self, Config, Durability, OnFull, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
 use crate::proxy::{self, Passthrough, Pool, Shared, UpstreamTasks};
-use crate::report::{Facts, Handoff, Reporter};
-use crate::store::{self, Store, StoreError};
+use crate::report::{Facts, Handoff, Promise, Reporter};
+use crate::store::{self, Bounds, Store, StoreError};
 use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsError, write_bundle};
 
 /// How often idle upstream connections are looked through.
@@ -135,22 +135,27 @@ impl App {
         })
         .map_err(|e| step("set up delivery".to_owned(), e))?;
 
-        let handoff = Handoff::default();
+        let handoff = Handoff::new(Promise {
+            audit: config.store.on_full == OnFull::Refuse,
+            strict: config.store.durability == Durability::Strict,
+        });
         let facts = Facts {
             session,
             run_id: run_id.clone(),
             error_from_status: config.event.error_from_status,
             properties: config.event.properties,
+            bounds: bounds(&config.store),
         };
         let wake = deliverer.waker();
-        let reporter = Reporter::start(handoff.clone(), store.writer()?, facts, move || wake.wake())
-            .map_err(|e| step("start the reporting thread".to_owned(), e))?;
-
         let budget = Budget::new(config.capture.memory_bytes);
         let limits =
             Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
+        let recording = Recording::new(handoff.clone(), limits, budget.clone());
+        let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, move || wake.wake())
+            .map_err(|e| step("start reporting".to_owned(), e))?;
+
         let shared = Arc::new(Shared {
-            recording: Recording::new(handoff.clone(), limits, budget.clone()),
+            recording,
             leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
             origin_tls,
             pool: Pool::default(),
@@ -280,6 +285,16 @@ async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Colle
     otas.agent_key_file = Some(key_file);
     (otas.project_id, otas.session_token) = (None, None);
     Ok((otas, Some(collector)))
+}
+
+fn bounds(store: &config::Store) -> Bounds {
+    Bounds {
+        max_bytes: store.max_bytes,
+        min_free_bytes: store.min_free_bytes,
+        keep: store.keep,
+        keep_bytes: store.keep_bytes,
+        may_drop: store.on_full == OnFull::DropOldest,
+    }
 }
 
 async fn sweep(shared: Arc<Shared>) {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use tokio::sync::oneshot;
 
 use super::BodyEnd;
 use super::keeper::Keeper;
@@ -14,6 +15,13 @@ use super::recorder::{Recorder, Side};
 pub struct CapturedBody<B> {
     inner: B,
     tap: Option<Tap>,
+    held: Option<Held>,
+}
+
+/// The end of a response that waits for its event to be stored: its last frame, or that there is none any more.
+struct Held {
+    end: Option<Frame<Bytes>>,
+    stored: oneshot::Receiver<()>,
 }
 
 /// Where what passes is noted. Taken out at the end, so that it ends once.
@@ -27,7 +35,7 @@ impl<B: Body> CapturedBody<B> {
     /// Records `inner` as one side of the exchange.
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
         let keeper = recorder.recording().keeper();
-        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper }) };
+        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper }), held: None };
         if body.inner.is_end_stream() {
             body.end(BodyEnd::Complete);
         }
@@ -40,6 +48,14 @@ impl<B> CapturedBody<B> {
         if let Some(Tap { recorder, side, keeper }) = self.tap.take() {
             recorder.body_ended(side, keeper.finish(), end);
         }
+    }
+
+    /// Ends the body; where ends are held back, tells what a response's end must wait for.
+    fn complete(&mut self) -> Option<oneshot::Receiver<()>> {
+        let holds = |tap: &&Tap| tap.side == Side::Response && tap.recorder.recording().holds_ends();
+        let held = self.tap.as_ref().filter(holds).map(|tap| tap.recorder.clone());
+        self.end(BodyEnd::Complete);
+        held?.hand_off()
     }
 }
 
@@ -54,33 +70,52 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        if let Some(held) = &mut self.held {
+            // An event that will never be stored holds nothing back any longer.
+            let _ = ready!(Pin::new(&mut held.stored).poll(cx));
+            return Poll::Ready(self.held.take().and_then(|held| held.end).map(Ok));
+        }
         let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        match &polled {
+        let stored = match &polled {
             Some(Ok(frame)) => {
                 if let Some(tap) = &mut self.tap {
                     if let Some(data) = frame.data_ref() {
                         tap.keeper.see(data);
+                        if tap.recorder.wants_body() {
+                            tap.recorder.body_so_far(tap.side, tap.keeper.so_far());
+                        }
                     } else if let Some(trailers) = frame.trailers_ref() {
                         tap.recorder.trailers(tap.side, trailers);
                     }
                 }
                 // A body of known length is not polled again after its last byte.
-                if self.inner.is_end_stream() {
-                    self.end(BodyEnd::Complete);
-                }
+                if self.inner.is_end_stream() { self.complete() } else { None }
             }
-            Some(Err(_)) => self.end(BodyEnd::SenderFailed),
-            None => self.end(BodyEnd::Complete),
+            Some(Err(_)) => {
+                self.end(BodyEnd::SenderFailed);
+                None
+            }
+            None => self.complete(),
+        };
+        match (stored, polled) {
+            (Some(stored), Some(Ok(end))) => self.held = Some(Held { end: Some(end), stored }),
+            (Some(stored), None) => self.held = Some(Held { end: None, stored }),
+            (_, polled) => return Poll::Ready(polled),
         }
-        Poll::Ready(polled)
+        self.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.held.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        match &self.held {
+            Some(held) => {
+                SizeHint::with_exact(held.end.as_ref().and_then(Frame::data_ref).map_or(0, |d| d.len() as u64))
+            }
+            None => self.inner.size_hint(),
+        }
     }
 }
 

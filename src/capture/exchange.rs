@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Fields;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
+#[derive(Clone)]
 pub struct Exchange {
     /// UUIDv7: the stable name of this exchange, also in OTAS (`metadata.event.id`).
     pub id: Uuid,
@@ -82,6 +83,7 @@ pub struct TlsFacts {
 }
 
 /// The request as the agent sent it.
+#[derive(Clone)]
 pub struct RequestFacts {
     /// The method, whatever its length.
     pub method: Method,
@@ -98,6 +100,7 @@ pub struct RequestFacts {
 }
 
 /// The response as the agent received it.
+#[derive(Clone)]
 pub struct ResponseFacts {
     /// The status code.
     pub status: StatusCode,

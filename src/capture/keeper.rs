@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
+use super::{BodyEnd, Captured};
+
 /// What is kept is copied: a piece that is shared keeps alive the whole read buffer it was cut from, which is many times
 /// the piece, in no budget, and missing where the next bytes are read to. Copies are made in blocks of this size.
 const BLOCK_BYTES: usize = 32 << 10;
@@ -143,6 +145,16 @@ impl Keeper {
         self.total_bytes
     }
 
+    /// What is kept by now, of a body that has not ended.
+    pub fn so_far(&self) -> Captured {
+        Captured {
+            head: self.head.so_far(),
+            tail: Pieces::copied(&self.tail).into_vec(),
+            total_bytes: self.total_bytes,
+            end: BodyEnd::ShutDown,
+        }
+    }
+
     /// Ends the copy.
     pub fn finish(self) -> Kept {
         Kept {
@@ -213,6 +225,11 @@ impl Pieces {
             self.block.extend_from_slice(now);
             piece = rest;
         }
+    }
+
+    fn so_far(&self) -> Vec<Bytes> {
+        let block = Some(Bytes::copy_from_slice(&self.block)).filter(|block| !block.is_empty());
+        self.done.iter().cloned().chain(block).collect()
     }
 
     fn close_block(&mut self) {

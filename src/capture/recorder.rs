@@ -4,10 +4,12 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, StatusCode, Version};
+use slab::Slab;
+use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
@@ -24,12 +26,24 @@ pub struct Finished {
     pub exchange: Box<Exchange>,
     /// Given back to the budget when dropped.
     pub reservation: Reservation,
+    /// Told when the event is stored; dropped when it never will be.
+    pub stored: Option<oneshot::Sender<()>>,
 }
 
 /// Takes finished exchanges. Must not block: it is called from the data path.
 pub trait Sink: Send + Sync + 'static {
     /// Takes one.
     fn take(&self, finished: Finished);
+
+    /// Whether a call may go out: where every call must be recorded, one that cannot be may not.
+    fn admits(&self) -> bool {
+        true
+    }
+
+    /// Whether the end of a response is held back until its event is stored.
+    fn holds_ends(&self) -> bool {
+        false
+    }
 }
 
 /// What all recorders of a process share.
@@ -39,6 +53,8 @@ pub struct Recording {
     budget: Arc<Budget>,
     shutting_down: AtomicBool,
     open: TaskTracker,
+    /// All that are in progress, to be looked at from outside.
+    in_progress: Mutex<Slab<Weak<InProgress>>>,
 }
 
 impl Recording {
@@ -46,7 +62,14 @@ impl Recording {
     pub fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Arc<Self> {
         let open = TaskTracker::new();
         open.close();
-        Arc::new(Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false), open })
+        Arc::new(Self {
+            sink: Box::new(sink),
+            limits,
+            budget,
+            shutting_down: AtomicBool::new(false),
+            open,
+            in_progress: Mutex::default(),
+        })
     }
 
     /// From now on, what is cut off was cut off by our own shutdown.
@@ -57,6 +80,24 @@ impl Recording {
     /// Waits until every exchange that was begun has been handed off.
     pub async fn all_handed_off(&self) {
         self.open.wait().await;
+    }
+
+    /// Whether a call may go out now.
+    pub fn admits(&self) -> bool {
+        self.sink.admits()
+    }
+
+    /// Whether the end of a response is held back until its event is stored.
+    pub fn holds_ends(&self) -> bool {
+        self.sink.holds_ends()
+    }
+
+    /// The exchanges that have been in progress for longer than `age`.
+    pub fn in_progress(&self, age: Duration) -> Vec<Recorder> {
+        let now = Instant::now();
+        let found: Vec<_> = lock(&self.in_progress).iter().filter_map(|(_, weak)| weak.upgrade()).collect();
+        // Dropped outside of the lock: whoever drops the last handle takes it.
+        found.into_iter().filter(|it| now.duration_since(it.began) > age).map(Recorder).collect()
     }
 
     /// A copy of one body's first and last bytes, within the limits.
@@ -74,6 +115,10 @@ struct InProgress {
     began: Instant,
     host: Arc<str>,
     state: Mutex<Option<State>>,
+    /// Somebody wants to know what has come of the bodies so far.
+    wanted: AtomicBool,
+    /// Its place among those in progress.
+    place: usize,
     /// Dropped after the exchange was handed off.
     _open: TaskTrackerToken,
 }
@@ -135,13 +180,19 @@ impl Recorder {
         });
         let reservation = Reservation::none(recording.budget.clone());
         let state = State { exchange, forwarded: None, answered: None, last_byte: None, reservation };
-        Self(Arc::new(InProgress {
+        let mut places = lock(&recording.in_progress);
+        let place = places.vacant_entry();
+        let recorder = Self(Arc::new(InProgress {
             recording: recording.clone(),
             began: Instant::now(),
             host,
             state: Mutex::new(Some(state)),
+            wanted: AtomicBool::new(false),
+            place: place.key(),
             _open: recording.open.token(),
-        }))
+        }));
+        place.insert(Arc::downgrade(&recorder.0));
+        recorder
     }
 
     /// What all recorders share.
@@ -239,6 +290,55 @@ impl Recorder {
         self.body_ended(side, Kept { head: Vec::new(), tail: Vec::new(), total_bytes, reservation }, end);
     }
 
+    /// Hands the exchange off as it is now, before its last clone is dropped, and tells when its event is stored. `None`:
+    /// it was handed off already.
+    pub fn hand_off(&self) -> Option<oneshot::Receiver<()>> {
+        let state = lock(&self.0.state).take()?;
+        let (stored, told) = oneshot::channel();
+        let finished = conclude(state, self.0.began, self.0.recording.shutting_down.load(Ordering::Relaxed));
+        self.0.recording.sink.take(Finished { stored: Some(stored), ..finished });
+        Some(told)
+    }
+
+    /// What is known by now, should the proxy be killed: an exchange that was interrupted. Bodies are as they were when
+    /// they were last asked for, which this does again. `None`: it has ended.
+    pub fn so_far(&self) -> Option<Exchange> {
+        self.0.wanted.store(true, Ordering::Relaxed);
+        let state = lock(&self.0.state);
+        let state = state.as_ref()?;
+        let mut exchange = Exchange::clone(&state.exchange);
+        let now = Instant::now();
+        exchange.timings.wait = state.forwarded.zip(state.answered).map(|(from, to)| to - from);
+        exchange.timings.latency = now - state.forwarded.unwrap_or(self.0.began);
+        exchange.timings.total = now - self.0.began;
+        let detail =
+            "the proxy was ended while this call was under way; what is here was known shortly before".to_owned();
+        exchange.outcome = Outcome::Failed(Failure { id: "proxy_interrupted", detail });
+        Some(exchange)
+    }
+
+    /// The exchange's id, while it has not been handed off.
+    pub fn id(&self) -> Option<Uuid> {
+        lock(&self.0.state).as_ref().map(|state| state.exchange.id)
+    }
+
+    /// Whether somebody wants to know what has come of a body so far; asked once, answered with [`Recorder::body_so_far`].
+    pub(super) fn wants_body(&self) -> bool {
+        self.0.wanted.load(Ordering::Relaxed) && self.0.wanted.swap(false, Ordering::Relaxed)
+    }
+
+    /// What has come of a body so far.
+    pub(super) fn body_so_far(&self, side: Side, so_far: Captured) {
+        self.with(|s| match side {
+            Side::Request => s.exchange.request.body = so_far,
+            Side::Response => {
+                if let Some(response) = &mut s.exchange.response {
+                    response.body = so_far;
+                }
+            }
+        });
+    }
+
     /// This was no exchange after all: a CONNECT whose inside is served, each request in it being one.
     pub fn discard(&self) {
         lock(&self.0.state).take();
@@ -253,6 +353,7 @@ impl Recorder {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
+        lock(&self.recording.in_progress).try_remove(self.place);
         let Some(state) = lock(&self.state).take() else { return };
         let finished = conclude(state, self.began, self.recording.shutting_down.load(Ordering::Relaxed));
         self.recording.sink.take(finished);
@@ -273,7 +374,7 @@ fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
     {
         exchange.outcome = Outcome::Failed(failure);
     }
-    Finished { exchange, reservation }
+    Finished { exchange, reservation, stored: None }
 }
 
 /// The failure that the way the bodies ended stands for, if any. What broke off first is the cause.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::types::{Capture, Config, Delivery, Event, Listen, Order, Otas, Proxy, Store, Tls};
+use super::types::{Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls};
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
 ///
@@ -36,7 +36,15 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         },
         capture: Capture { body_head_bytes: 262_144, body_tail_bytes: 65_536, memory_bytes: 33_554_432 },
         event: Event { error_from_status: 400, properties: BTreeMap::new() },
-        store: Store { path: data.join("otas-proxy.db") },
+        store: Store {
+            path: data.join("otas-proxy.db"),
+            max_bytes: 4 << 30,
+            min_free_bytes: 512 << 20,
+            on_full: OnFull::DropOldest,
+            durability: Durability::Normal,
+            keep: Duration::from_secs(7 * 86_400),
+            keep_bytes: 1 << 30,
+        },
         delivery: Delivery {
             max_in_flight: 16,
             order: Order::Window,

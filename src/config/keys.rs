@@ -8,7 +8,7 @@ use url::Url;
 
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
-use super::types::{Config, Order};
+use super::types::{Config, Durability, OnFull, Order};
 use crate::secret::Secret;
 
 /// One setting.
@@ -49,6 +49,12 @@ const LONGEST_MS: i64 = 86_400_000;
 const BODY_BYTES: i64 = 1 << 30;
 /// The most memory that bodies can be given: 1 TiB.
 const MEMORY_BYTES: i64 = 1 << 40;
+
+/// The least that a store can do with: 8 MiB.
+const LEAST_STORE_BYTES: i64 = 8 << 20;
+/// The most that a store can be given: 1 PiB.
+const STORE_BYTES: i64 = 1 << 50;
+const DAY_S: u64 = 86_400;
 
 /// Every setting, in the order of `proxy.toml`.
 pub(super) static KEYS: &[Key] = &[
@@ -156,11 +162,45 @@ pub(super) static KEYS: &[Key] = &[
     Key::new(STORE_PATH, |c, g| put(&mut c.store.path, g.path()), |c| Some(path(&c.store.path)))
         .flag("--store-path", |f| file(&f.store_path)),
     Key::new(
+        "store.max_bytes",
+        |c, g| put(&mut c.store.max_bytes, g.number(LEAST_STORE_BYTES..=STORE_BYTES)),
+        |c| Some(c.store.max_bytes.to_string()),
+    ),
+    Key::new(
+        "store.min_free_bytes",
+        |c, g| put(&mut c.store.min_free_bytes, g.number(0..=STORE_BYTES)),
+        |c| Some(c.store.min_free_bytes.to_string()),
+    ),
+    Key::new(
+        "store.on_full",
+        |c, g| put(&mut c.store.on_full, g.one_of(&OnFull::NAMES)),
+        |c| name_of(&OnFull::NAMES, c.store.on_full),
+    ),
+    Key::new(
+        "store.durability",
+        |c, g| put(&mut c.store.durability, g.one_of(&Durability::NAMES)),
+        |c| name_of(&Durability::NAMES, c.store.durability),
+    ),
+    Key::new(
+        "store.keep_days",
+        |c, g| put(&mut c.store.keep, g.number(0..=36_500).map(|days: u64| Duration::from_secs(days * DAY_S))),
+        |c| Some((c.store.keep.as_secs() / DAY_S).to_string()),
+    ),
+    Key::new(
+        "store.keep_bytes",
+        |c, g| put(&mut c.store.keep_bytes, g.number(0..=STORE_BYTES)),
+        |c| Some(c.store.keep_bytes.to_string()),
+    ),
+    Key::new(
         "delivery.max_in_flight",
         |c, g| put(&mut c.delivery.max_in_flight, g.number(1..=64)),
         |c| Some(c.delivery.max_in_flight.to_string()),
     ),
-    Key::new("delivery.order", |c, g| put(&mut c.delivery.order, g.one_of(&Order::NAMES)), |c| Some(order(c))),
+    Key::new(
+        "delivery.order",
+        |c, g| put(&mut c.delivery.order, g.one_of(&Order::NAMES)),
+        |c| name_of(&Order::NAMES, c.delivery.order),
+    ),
     Key::new(
         "delivery.attempt_timeout_ms",
         |c, g| put(&mut c.delivery.attempt_timeout, g.duration(1..=LONGEST_MS)),
@@ -236,9 +276,8 @@ fn url(url: &Url) -> String {
     url.as_str().trim_end_matches('/').to_owned()
 }
 
-fn order(config: &Config) -> String {
-    let name = Order::NAMES.iter().find(|(_, order)| *order == config.delivery.order);
-    name.map(|(name, _)| (*name).to_owned()).unwrap_or_default()
+fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> Option<String> {
+    names.iter().find(|(_, named)| *named == value).map(|(name, _)| (*name).to_owned())
 }
 
 fn path(path: &Path) -> String {

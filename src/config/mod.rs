@@ -25,7 +25,7 @@ pub use error::{ConfigError, Problem};
 pub use flags::Flags;
 pub use key_file::read_key_file;
 pub use source::{Setting, Source};
-pub use types::{Capture, Config, Delivery, Event, Listen, Order, Otas, Proxy, Store, Tls};
+pub use types::{Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls};
 
 use draft::Draft;
 use file::SettingsFile;

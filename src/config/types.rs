@@ -105,6 +105,46 @@ pub struct Event {
 pub struct Store {
     /// The SQLite file.
     pub path: PathBuf,
+    /// The most that the file may hold in bytes; its log may take some 32 MiB more.
+    pub max_bytes: u64,
+    /// Below so much free space on the disk, in bytes, the file does not grow.
+    pub min_free_bytes: u64,
+    /// What happens when there is no room.
+    pub on_full: OnFull,
+    /// What is promised of a call that has ended.
+    pub durability: Durability,
+    /// How long delivered events are kept.
+    pub keep: Duration,
+    /// How many bytes of delivered events are kept.
+    pub keep_bytes: u64,
+}
+
+/// `store.on_full`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFull {
+    /// The oldest make room, bodies first; the loss is counted and told.
+    DropOldest,
+    /// No call goes out that cannot be recorded.
+    Refuse,
+}
+
+impl OnFull {
+    /// Its names, as settings have them.
+    pub(super) const NAMES: [(&'static str, Self); 2] = [("drop_oldest", Self::DropOldest), ("refuse", Self::Refuse)];
+}
+
+/// `store.durability`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// The event follows within milliseconds.
+    Normal,
+    /// The response ends only when its event is on the disk.
+    Strict,
+}
+
+impl Durability {
+    /// Its names, as settings have them.
+    pub(super) const NAMES: [(&'static str, Self); 2] = [("normal", Self::Normal), ("strict", Self::Strict)];
 }
 
 /// `delivery.order`

@@ -284,7 +284,7 @@ fn started_at(json: &mut Json, at: SystemTime) {
 }
 
 /// Milliseconds since 1970, negative before it.
-pub(super) fn unix_ms(at: SystemTime) -> i64 {
+pub fn unix_ms(at: SystemTime) -> i64 {
     match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),

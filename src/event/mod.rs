@@ -39,6 +39,7 @@ pub use self::bodies::without_bodies;
 use self::body::Body;
 use self::json::Json;
 use self::metadata::Cuts;
+pub use self::metadata::unix_ms;
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome};
 
 /// What an event says beside its exchange.

@@ -99,6 +99,9 @@ pub(super) enum ProxyError {
         /// What the system or HTTP/2 said.
         reason: String,
     },
+    /// Every call must be recorded, and this one could not be.
+    #[error("this proxy records every call (`store.on_full = \"refuse\"`), and its event store takes none now")]
+    NotRecordable,
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
     Loop {
@@ -209,6 +212,13 @@ impl ProxyError {
                 "http_request_error",
                 "request",
                 "the origin got a part of the request; it was told that the rest does not come",
+            ),
+            Self::NotRecordable => row(
+                "not_recordable",
+                S::SERVICE_UNAVAILABLE,
+                "proxy_internal_error",
+                "record",
+                "nothing was sent; make room on the disk of `store.path` or raise `store.max_bytes`, then try again",
             ),
             Self::Loop { .. } => row(
                 "proxy_loop",

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use http::header::{CONNECTION, EXPECT, HOST};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
@@ -27,13 +28,14 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
     let recorder = begin(connection, &request, target.as_ref().ok());
     let (method, version) = (request.method().clone(), request.version());
     let answer = match target {
+        Ok(_) if !recorder.recording().admits() => Err(ProxyError::NotRecordable),
         Ok(target) => exchange(connection, request, target, &recorder).await,
         Err(error) => Err(error),
     };
     if let Some(interim) = &connection.interim {
         interim.end();
     }
-    answer.unwrap_or_else(|error| {
+    let response = answer.unwrap_or_else(|error| {
         tracing::debug!(%error, "answered by the proxy");
         let mut response = match error {
             // No answer is recorded, for none arrives.
@@ -45,7 +47,17 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
-    })
+    });
+    // Such a response has no end that could be held back but its head. A switch of protocols is no end at all.
+    if response.body().is_end_stream()
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && recorder.recording().holds_ends()
+        && let Some(stored) = recorder.hand_off()
+    {
+        // An event that will never be stored holds nothing back any longer.
+        let _ = stored.await;
+    }
+    response
 }
 
 /// Where a request goes: to the tunnel's origin, or to the one that its absolute target names.

@@ -56,6 +56,7 @@ pub(super) async fn connect(
     let origin = Origin { scheme: "tcp", host: host.into(), port };
     let recorder = begin(connection, &request, origin.clone());
     let dialled = match target {
+        Ok(_) if !shared.recording.admits() => Err(ProxyError::NotRecordable),
         Ok(_) => reach(shared, &origin).await,
         Err(error) => Err(error),
     };

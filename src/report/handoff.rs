@@ -1,15 +1,28 @@
-//! The bounded hand-off between the data path and the reporting path: a queue that is emptied in batches.
+//! The bounded hand-off between the data path and the reporting path: a queue that is emptied in batches. When it is full
+//! the oldest go, for the latest are worth more; they are counted, and one event will tell of them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::capture::{Finished, Sink};
+use crate::event::unix_ms;
+use crate::store::{Gap, Why};
 
 /// Exchanges that may wait at once. Their bodies are bounded by the capture budget; this bounds the rest.
 const LIMIT: usize = 32_768;
 /// How long the first of a batch waits for others: what one wake-up, one transaction and one commit are shared by.
 const GATHER: Duration = Duration::from_millis(5);
+
+/// What is promised of recording, beyond doing it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Promise {
+    /// No call goes out that cannot be recorded (`store.on_full = "refuse"`).
+    pub audit: bool,
+    /// No response ends before its event is stored (`store.durability = "strict"`).
+    pub strict: bool,
+}
 
 /// The queue. Clones are handles on the same one.
 #[derive(Clone, Default)]
@@ -20,30 +33,56 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     dropped: AtomicU64,
+    promise: Promise,
+    store_takes_none: AtomicBool,
+    crowded: AtomicBool,
 }
 
 #[derive(Default)]
 struct Queue {
-    waiting: Vec<Finished>,
+    waiting: VecDeque<Finished>,
     closed: bool,
+    gap: Option<Gap>,
+}
+
+/// What the reader is given.
+pub enum Next {
+    /// What came since it asked last.
+    Batch(VecDeque<Finished>),
+    /// Nothing came.
+    Nothing,
+    /// Nothing will come any more.
+    Closed,
 }
 
 impl Handoff {
-    /// The next batch, as soon as there is one; `None` when the queue was closed and is empty. Blocks.
-    pub fn next_batch(&self) -> Option<Vec<Finished>> {
+    /// A queue that keeps these promises.
+    pub fn new(promise: Promise) -> Self {
+        Self(Arc::new(Shared { promise, ..Shared::default() }))
+    }
+
+    /// What is promised.
+    pub fn promise(&self) -> Promise {
+        self.0.promise
+    }
+
+    /// The next batch, as soon as there is one, or nothing after `patience`. Blocks.
+    pub fn next_batch(&self, patience: Duration) -> Next {
         let mut queue = self.lock();
-        while queue.waiting.is_empty() {
-            if queue.closed {
-                return None;
-            }
-            queue = self.0.filled.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        if queue.waiting.is_empty() && !queue.closed {
+            queue = self.0.filled.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
-        if !queue.closed {
+        if queue.waiting.is_empty() {
+            return if queue.closed { Next::Closed } else { Next::Nothing };
+        }
+        // Who is waited for needs no company.
+        if !queue.closed && !self.0.promise.strict {
             drop(queue);
             std::thread::sleep(GATHER);
             queue = self.lock();
         }
-        Some(std::mem::take(&mut queue.waiting))
+        self.0.crowded.store(false, Ordering::Relaxed);
+        Next::Batch(std::mem::take(&mut queue.waiting))
     }
 
     /// No exchange comes any more: the reader ends when it has read what is there.
@@ -62,6 +101,16 @@ impl Handoff {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
+    /// What was dropped and has not been told yet.
+    pub fn take_gap(&self) -> Option<Gap> {
+        self.lock().gap.take()
+    }
+
+    /// Tells whether the store takes events now.
+    pub fn store_takes(&self, some: bool) {
+        self.0.store_takes_none.store(!some, Ordering::Relaxed);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -70,17 +119,45 @@ impl Handoff {
 impl Sink for Handoff {
     fn take(&self, finished: Finished) {
         let mut queue = self.lock();
-        if queue.closed || queue.waiting.len() >= LIMIT {
+        if queue.waiting.len() >= LIMIT
+            && let Some(oldest) = queue.waiting.pop_front()
+        {
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+            let began = unix_ms(oldest.exchange.started_at);
+            let gap = queue.gap.get_or_insert(Gap {
+                why: Why::Overrun,
+                events: 0,
+                bodies: 0,
+                from_ms: began,
+                to_ms: began,
+            });
+            gap.events += 1;
+            gap.from_ms = gap.from_ms.min(began);
+            gap.to_ms = gap.to_ms.max(began);
+        }
+        if queue.closed {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         let first = queue.waiting.is_empty();
-        queue.waiting.push(finished);
+        queue.waiting.push_back(finished);
+        if queue.waiting.len() > LIMIT / 2 {
+            self.0.crowded.store(true, Ordering::Relaxed);
+        }
         drop(queue);
         // Only the first of a batch wakes the reader: a wake-up for each would cost more than the rest of it.
         if first {
             self.0.filled.notify_one();
         }
+    }
+
+    fn admits(&self) -> bool {
+        let refuses = self.0.store_takes_none.load(Ordering::Relaxed) || self.0.crowded.load(Ordering::Relaxed);
+        !(self.0.promise.audit && refuses)
+    }
+
+    fn holds_ends(&self) -> bool {
+        self.0.promise.strict
     }
 }
 
@@ -118,9 +195,28 @@ mod tests {
             one(&recording);
         }
         assert_eq!(handoff.dropped(), 3);
+        let gap = handoff.take_gap().unwrap();
+        assert_eq!((gap.why, gap.events), (Why::Overrun, 3));
+        assert_eq!(handoff.take_gap(), None);
         handoff.close();
-        assert_eq!(handoff.next_batch().map(|batch| batch.len()), Some(LIMIT));
-        assert!(handoff.next_batch().is_none());
+        assert!(matches!(handoff.next_batch(Duration::ZERO), Next::Batch(batch) if batch.len() == LIMIT));
+        assert!(matches!(handoff.next_batch(Duration::ZERO), Next::Closed));
+    }
+
+    #[test]
+    fn an_audited_proxy_admits_no_call_while_there_is_no_room_for_it() {
+        let (handoff, lenient) = (Handoff::new(Promise { audit: true, strict: false }), Handoff::default());
+        let recording = recording(&handoff);
+        assert!(recording.admits());
+        handoff.store_takes(false);
+        lenient.store_takes(false);
+        assert!(!recording.admits() && lenient.admits());
+        handoff.store_takes(true);
+        assert!(recording.admits());
+        (0..=LIMIT / 2).for_each(|_| one(&recording));
+        assert!(!recording.admits());
+        assert!(matches!(handoff.next_batch(Duration::ZERO), Next::Batch(_)));
+        assert!(recording.admits());
     }
 
     #[test]
@@ -129,7 +225,16 @@ mod tests {
         let recording = recording(&handoff);
         let reader = std::thread::spawn({
             let handoff = handoff.clone();
-            move || std::iter::from_fn(|| handoff.next_batch()).map(|batch| batch.len()).sum::<usize>()
+            move || {
+                let mut read = 0;
+                loop {
+                    match handoff.next_batch(Duration::from_secs(60)) {
+                        Next::Batch(batch) => read += batch.len(),
+                        Next::Nothing => {}
+                        Next::Closed => return read,
+                    }
+                }
+            }
         });
         for _ in 0..100 {
             one(&recording);

@@ -1,29 +1,22 @@
 //! The seam between the data path and the reporting path: finished exchanges are queued without waiting, and one
-//! thread makes events of them, redacts them and appends them to the store in groups.
+//! thread makes events of them, redacts them and appends them to the store in groups. Between groups it keeps the store
+//! within its bounds, tells what is missing, and notes what has been under way for long.
 
+mod gap;
 mod handoff;
+mod open;
+mod thread;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread::JoinHandle;
 
-pub use handoff::Handoff;
+pub use handoff::{Handoff, Promise};
 
-use crate::capture::Finished;
-use crate::event::{self, Context, Event};
-use crate::store::{NewEvent, SessionRow, StoreError, Writer};
-
-/// Events that one transaction holds at most.
-const GROUP: usize = 512;
-/// Bytes of events that are held while a transaction is made ready.
-const GROUP_BYTES: usize = 4 << 20;
-/// How long to wait before a store that refused a group is tried again.
-const STORE_RETRY: Duration = Duration::from_millis(500);
-/// How often a store is tried again when the proxy is stopping and waiting is over.
-const LAST_TRIES: u32 = 4;
+use crate::capture::Recording;
+use crate::store::{Bounds, SessionRow, Store, StoreError};
 
 /// What goes into every event of this process.
 pub struct Facts {
@@ -35,6 +28,8 @@ pub struct Facts {
     pub error_from_status: u16,
     /// `event.properties`.
     pub properties: BTreeMap<String, String>,
+    /// How large the store may become.
+    pub bounds: Bounds,
 }
 
 /// The reporting thread.
@@ -63,22 +58,43 @@ impl Tally {
     }
 }
 
+/// Why nothing can be reported.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The store cannot be opened once more.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("cannot start the reporting thread")]
+    Thread(#[from] io::Error),
+}
+
 impl Reporter {
     /// Starts the thread. `appended` is called after each group that was committed.
     ///
     /// # Errors
-    /// When the system gives no thread.
+    /// When the store cannot be opened once more, or the system gives no thread.
     pub fn start(
+        recording: Arc<Recording>,
         handoff: Handoff,
-        writer: Writer,
+        store: &Store,
         facts: Facts,
         appended: impl Fn() + Send + 'static,
-    ) -> io::Result<Self> {
+    ) -> Result<Self, ReportError> {
         let tally = Arc::new(Tally::default());
-        let (queue, counts) = (handoff.clone(), tally.clone());
-        let thread = thread::Builder::new()
-            .name("reporter".to_owned())
-            .spawn(move || run(&queue, writer, &facts, &counts, &appended))?;
+        let mut writer = store.writer()?;
+        if handoff.promise().strict {
+            writer.sync_always()?;
+        }
+        let reporting = thread::Reporting::new(
+            recording,
+            handoff.clone(),
+            (store.clone(), writer),
+            facts,
+            tally.clone(),
+            Box::new(appended),
+        );
+        let thread = std::thread::Builder::new().name("reporter".to_owned()).spawn(move || reporting.run())?;
         Ok(Self { thread, handoff, tally })
     }
 
@@ -93,79 +109,5 @@ impl Reporter {
         if self.thread.join().is_err() {
             tracing::error!("the reporting thread had panicked; events since then are missing");
         }
-    }
-}
-
-fn run(handoff: &Handoff, mut writer: Writer, facts: &Facts, tally: &Tally, appended: &dyn Fn()) {
-    let mut seq = 0;
-    while let Some(batch) = handoff.next_batch() {
-        let mut batch = batch.into_iter().peekable();
-        while batch.peek().is_some() {
-            let group = group(&mut batch, facts, &mut seq);
-            append(handoff, &mut writer, facts.session, &group, tally);
-            appended();
-        }
-    }
-}
-
-/// The next events, as many as fit one transaction.
-fn group(batch: &mut impl Iterator<Item = Finished>, facts: &Facts, seq: &mut u64) -> Vec<(u64, Event)> {
-    let (mut group, mut bytes) = (Vec::new(), 0);
-    while group.len() < GROUP && bytes < GROUP_BYTES {
-        let Some(finished) = batch.next() else { break };
-        let (seq, event) = made(finished, facts, seq);
-        bytes += event.json.len();
-        group.push((seq, event));
-    }
-    group
-}
-
-/// The exchange's memory is given back here: from now on only the event is held.
-fn made(finished: Finished, facts: &Facts, seq: &mut u64) -> (u64, Event) {
-    *seq += 1;
-    let context = Context {
-        seq: *seq,
-        run_id: &facts.run_id,
-        error_from_status: facts.error_from_status,
-        properties: &facts.properties,
-    };
-    (*seq, event::build(&finished.exchange, &context))
-}
-
-fn append(handoff: &Handoff, writer: &mut Writer, session: SessionRow, group: &[(u64, Event)], tally: &Tally) {
-    let rows: Vec<NewEvent<'_>> = group.iter().map(|(seq, event)| row(*seq, event)).collect();
-    let mut tries = 0;
-    while let Err(error) = writer.append(session, &rows) {
-        complain(&error, tries);
-        tries += 1;
-        if handoff.is_closed() && tries >= LAST_TRIES {
-            tally.lost.fetch_add(rows.len() as u64, Ordering::Relaxed);
-            return;
-        }
-        thread::sleep(STORE_RETRY);
-    }
-    tally.stored.fetch_add(rows.len() as u64, Ordering::Relaxed);
-}
-
-fn complain(error: &StoreError, tries: u32) {
-    if tries == 0 {
-        tracing::error!(%error, "the store takes no events; they wait in memory and are tried again");
-    }
-}
-
-fn row(seq: u64, event: &Event) -> NewEvent<'_> {
-    NewEvent {
-        event_id: event.id,
-        seq,
-        started_at_ms: event.started_at_ms,
-        method: &event.method,
-        host: &event.host,
-        path: &event.path,
-        status_code: event.status_code,
-        latency_ms: event.latency_ms,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        error: &event.error,
-        json: &event.json,
     }
 }

@@ -20,6 +20,7 @@ mod link;
 mod lock;
 mod open;
 mod pending;
+mod provisional;
 mod read;
 mod schema;
 mod session;
@@ -112,6 +113,12 @@ impl Store {
             }
         }
         Connected(held)
+    }
+
+    /// Whether a session is one that this process has begun.
+    fn is_mine(&self, session: SessionRow) -> bool {
+        let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.iter().any(|noted| noted.row() == session)
     }
 
     /// For `map_err`: names the act that failed, and has the file looked at if it is damaged.

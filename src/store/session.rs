@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::provisional::Alive;
 use super::{KeySource, Store, StoreError};
 
 /// A row of `sessions`.
@@ -55,12 +56,19 @@ pub(super) struct Noted {
     key_id: String,
     meta: String,
     opened_at_ms: i64,
+    /// Nobody takes its calls for interrupted while it is here.
+    _alive: Option<Alive>,
 }
 
 impl Noted {
+    /// Its row.
+    pub(super) fn row(&self) -> SessionRow {
+        self.row
+    }
+
     /// Notes it in a store that may know it already.
     pub(super) fn note_again(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Self { row, run_id, key_id, meta, opened_at_ms } = self;
+        let Self { row, run_id, key_id, meta, opened_at_ms, .. } = self;
         connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO sessions (id, run_id, key_id, meta, opened_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -91,7 +99,10 @@ impl Store {
             )
             .map_err(self.failed("note the new session"))?;
         let (run_id, key_id, meta) = (run_id.to_owned(), key_id.to_owned(), meta.to_owned());
-        let noted = Noted { row, run_id, key_id, meta, opened_at_ms };
+        let alive = Alive::of(self.path(), row).inspect_err(|error| {
+            tracing::warn!(%error, "no lock can be made beside the store: calls that are cut off by a crash will have no event");
+        });
+        let noted = Noted { row, run_id, key_id, meta, opened_at_ms, _alive: alive.ok() };
         self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
         Ok(row)
     }

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use uuid::Uuid;
 
 use super::heal::is_corruption;
 use super::link::{FileId, Link};
 use super::session::{ID_BITS, now_ms};
-use super::{NewEvent, SessionRow, Shared, State, StoreError};
+use super::{NewEvent, SessionRow, Shared, State, StoreError, provisional};
 
 /// The connection that appends. It belongs to one thread, which groups what came since its last commit.
 pub struct Writer {
@@ -19,6 +20,8 @@ pub struct Writer {
     renumber: bool,
     /// Up to this row, events that wait have no bodies any more (see `tidy`).
     pub(super) bodies_removed_to: i64,
+    /// Each commit waits for the disk.
+    syncs: bool,
 }
 
 const INSERT: &str = "
@@ -28,7 +31,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15)";
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
-        Self { link, shared, renumber: false, bodies_removed_to: 0 }
+        Self { link, shared, renumber: false, bodies_removed_to: 0, syncs: false }
     }
 
     /// Appends events as pending, all or none. When it returns they survive this process. A damaged store is replaced.
@@ -36,11 +39,24 @@ impl Writer {
     /// # Errors
     /// When the batch cannot be written (a full disk, say); then none of it is, and it may be tried again.
     pub fn append(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
+        self.append_ended(session, events, &[])
+    }
+
+    /// The same; with it, what was noted of the calls `noted` while they were under way goes ([`Writer::note_open`]).
+    ///
+    /// # Errors
+    /// As [`Writer::append`].
+    pub fn append_ended(
+        &mut self,
+        session: SessionRow,
+        events: &[NewEvent<'_>],
+        noted: &[Uuid],
+    ) -> Result<(), StoreError> {
         let act = "append events";
         if !self.link.is_current(&self.shared.path) {
             self.relink(None)?;
         }
-        match self.insert(session, events) {
+        match self.insert(session, events, noted) {
             Err(error) if is_corruption(&error) => self.relink(self.link.file())?,
             // After a failed write or sync nothing that this connection believes is certain: a new one reads what is
             // really there, and the events are written again.
@@ -50,16 +66,26 @@ impl Writer {
             Ok(()) if self.link.is_current(&self.shared.path) => return Ok(()),
             Ok(()) => self.relink(None)?,
         }
-        self.insert(session, events).map_err(StoreError::query(act))
+        self.insert(session, events, noted).map_err(StoreError::query(act))
     }
 
     fn relink(&mut self, bad: Option<FileId>) -> Result<(), StoreError> {
         self.link = self.shared.relink(bad)?;
         self.renumber = true;
-        Ok(())
+        if self.syncs { self.sync_always() } else { Ok(()) }
     }
 
-    fn insert(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> rusqlite::Result<()> {
+    /// From now on an appended event survives a power loss, too: each commit waits until the disk has it.
+    ///
+    /// # Errors
+    /// When the store cannot be set so.
+    pub fn sync_always(&mut self) -> Result<(), StoreError> {
+        self.syncs = true;
+        let set = self.link.connection.pragma_update(None, "synchronous", "FULL");
+        set.map_err(StoreError::query("be set to sync each commit"))
+    }
+
+    fn insert(&mut self, session: SessionRow, events: &[NewEvent<'_>], noted: &[Uuid]) -> rusqlite::Result<()> {
         if events.is_empty() {
             return Ok(());
         }
@@ -100,6 +126,9 @@ impl Writer {
                 .prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?
                 .execute(params![session.0, signed(appended)])?;
         }
+        if !noted.is_empty() {
+            provisional::forget(&transaction, noted)?;
+        }
         transaction.commit()?;
         self.renumber = false;
         Ok(())
@@ -118,6 +147,6 @@ fn waiting(connection: &Connection) -> rusqlite::Result<HashSet<[u8; 16]>> {
 }
 
 /// SQLite's integers are signed.
-fn signed(value: u64) -> i64 {
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

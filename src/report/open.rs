@@ -1,0 +1,73 @@
+//! Calls that have been under way for long are noted in the store as far as they are known, so that a proxy that is killed
+//! in the middle of them leaves an event of each.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::thread::row;
+use crate::capture::Recording;
+use crate::event::{self, Context};
+use crate::store::{SessionRow, Writer};
+
+/// From which age on a call is noted.
+const AGE: Duration = Duration::from_secs(1);
+/// How soon a note is written anew for the first time; then each time twice as late.
+const AGAIN: Duration = Duration::from_secs(4);
+/// How late at most.
+const AGAIN_MOST: Duration = Duration::from_secs(60);
+/// Notes that are written at once.
+const AT_ONCE: usize = 256;
+
+/// The calls that have a note in the store.
+#[derive(Default)]
+pub(super) struct OpenNotes {
+    noted: HashMap<Uuid, Note>,
+}
+
+struct Note {
+    due: Instant,
+    pause: Duration,
+}
+
+impl OpenNotes {
+    /// Of these calls, which have ended, those whose notes must go.
+    pub(super) fn ended(&mut self, ended: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
+        if self.noted.is_empty() {
+            return Vec::new();
+        }
+        ended.filter(|id| self.noted.remove(id).is_some()).collect()
+    }
+
+    /// Notes what has been under way for long, and what was noted long ago.
+    pub(super) fn note(
+        &mut self,
+        recording: &Recording,
+        writer: &mut Writer,
+        session: SessionRow,
+        context: &Context<'_>,
+    ) {
+        let now = Instant::now();
+        let mut notes = Vec::new();
+        for recorder in recording.in_progress(AGE) {
+            let Some(id) = recorder.id() else { continue };
+            let due = self.noted.get(&id).is_none_or(|note| note.due <= now);
+            if due
+                && notes.len() < AT_ONCE
+                && let Some(exchange) = recorder.so_far()
+            {
+                notes.push(event::build(&exchange, context));
+            }
+        }
+        let rows: Vec<_> = notes.iter().map(|event| row(0, event)).collect();
+        if let Err(error) = writer.note_open(session, &rows) {
+            tracing::debug!(%error, "calls under way cannot be noted now");
+            return;
+        }
+        for event in &notes {
+            let pause = self.noted.get(&event.id).map_or(AGAIN, |note| (note.pause * 2).min(AGAIN_MOST));
+            self.noted.insert(event.id, Note { due: now + pause, pause });
+        }
+    }
+}

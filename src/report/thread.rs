@@ -1,0 +1,216 @@
+//! The reporting thread: takes what was handed off, appends it in groups, and looks after the store in between.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::handoff::Next;
+use super::open::OpenNotes;
+use super::{Facts, Handoff, Tally, gap};
+use crate::capture::{Finished, Recording};
+use crate::event::{self, Context, Event};
+use crate::store::{NewEvent, Store, StoreError, Writer};
+
+/// Events that one transaction holds at most.
+const GROUP: usize = 512;
+/// Bytes of events that are held while a transaction is made ready.
+const GROUP_BYTES: usize = 4 << 20;
+/// How long to wait before a store that refused a group is tried again.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+/// How often a store is tried again when the proxy is stopping and waiting is over.
+const LAST_TRIES: u32 = 4;
+/// How often the store is looked after.
+const LOOK_AFTER: Duration = Duration::from_millis(500);
+/// Steps of making room that are taken at once, while nothing is in want of it.
+const STEPS: u32 = 8;
+
+pub(super) struct Reporting {
+    recording: Arc<Recording>,
+    handoff: Handoff,
+    store: Store,
+    writer: Writer,
+    facts: Facts,
+    tally: Arc<Tally>,
+    appended: Box<dyn Fn() + Send>,
+    seq: u64,
+    open: OpenNotes,
+    looked_after: Instant,
+}
+
+/// Events on their way into one transaction.
+#[derive(Default)]
+struct Group {
+    events: Vec<(u64, Event)>,
+    bytes: usize,
+    waiters: Vec<oneshot::Sender<()>>,
+}
+
+impl Reporting {
+    pub(super) fn new(
+        recording: Arc<Recording>,
+        handoff: Handoff,
+        (store, writer): (Store, Writer),
+        facts: Facts,
+        tally: Arc<Tally>,
+        appended: Box<dyn Fn() + Send>,
+    ) -> Self {
+        let (open, looked_after) = (OpenNotes::default(), Instant::now());
+        Self { recording, handoff, store, writer, facts, tally, appended, seq: 0, open, looked_after }
+    }
+
+    pub(super) fn run(mut self) {
+        loop {
+            match self.handoff.next_batch(LOOK_AFTER) {
+                Next::Batch(batch) => {
+                    let mut batch = batch.into_iter().peekable();
+                    while batch.peek().is_some() {
+                        let group = self.group(&mut batch);
+                        self.append(group);
+                    }
+                }
+                Next::Nothing => {}
+                Next::Closed => break,
+            }
+            if self.looked_after.elapsed() >= LOOK_AFTER {
+                self.look_after();
+            }
+        }
+        self.tell_gaps();
+    }
+
+    /// The next events, as many as fit one transaction.
+    fn group(&mut self, batch: &mut impl Iterator<Item = Finished>) -> Group {
+        let mut group = Group::default();
+        while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
+            let Some(mut finished) = batch.next() else { break };
+            group.waiters.extend(finished.stored.take());
+            // The exchange's memory is given back here: from now on only the event is held.
+            let (seq, event) = self.made(finished);
+            group.bytes += event.json.len();
+            group.events.push((seq, event));
+        }
+        group
+    }
+
+    fn made(&mut self, finished: Finished) -> (u64, Event) {
+        self.seq += 1;
+        (self.seq, event::build(&finished.exchange, &context(&self.facts, self.seq)))
+    }
+
+    /// Tries until the store has the group, or until the proxy is stopping and the store has had its chances.
+    fn append(&mut self, group: Group) {
+        let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(seq, event)| row(*seq, event)).collect();
+        let noted = self.open.ended(rows.iter().map(|row| row.event_id));
+        let mut tries = 0;
+        while let Err(error) = self.try_append(&rows, &noted, group.bytes as u64) {
+            self.handoff.store_takes(false);
+            self.writer.shrink_log();
+            if tries == 0 {
+                tracing::error!(%error, "the store takes no events; they wait in memory and are tried again");
+            }
+            tries += 1;
+            if self.handoff.is_closed() && tries >= LAST_TRIES {
+                self.tally.lost.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                return;
+            }
+            thread::sleep(STORE_RETRY);
+        }
+        if tries > 0 {
+            tracing::warn!("the store takes events again");
+        }
+        self.tally.stored.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        for waiter in group.waiters {
+            // Fails only when nobody waits any longer.
+            let _ = waiter.send(());
+        }
+        (self.appended)();
+        self.tell_gaps();
+    }
+
+    fn try_append(&mut self, rows: &[NewEvent<'_>], noted: &[uuid::Uuid], bytes: u64) -> Result<(), StoreError> {
+        let bounds = self.facts.bounds;
+        loop {
+            let tidied = self.writer.tidy(&bounds, bytes)?;
+            self.handoff.store_takes(tidied.room);
+            // Without the right to drop, what went out already is stored all the same; no more goes out.
+            if tidied.room || !tidied.more {
+                break;
+            }
+        }
+        self.writer.append_ended(self.facts.session, rows, noted)
+    }
+
+    /// Tells what is missing, now that the store takes events.
+    fn tell_gaps(&mut self) {
+        if let Some(gap) = self.handoff.take_gap() {
+            self.store.health().missing(gap);
+        }
+        let gaps = self.store.health().take_gaps();
+        let mut untold = Vec::new();
+        for missing in gaps {
+            self.seq += 1;
+            let event = gap::event(&missing, &context(&self.facts, self.seq));
+            match self.writer.append(self.facts.session, &[row(self.seq, &event)]) {
+                Ok(()) => (self.appended)(),
+                Err(_) => untold.push(missing),
+            }
+        }
+        self.store.health().untold(untold);
+    }
+
+    /// Bounds, what is missing, what has been under way for long, what other processes left when they were killed.
+    fn look_after(&mut self) {
+        self.looked_after = Instant::now();
+        for _ in 0..STEPS {
+            match self.writer.tidy(&self.facts.bounds, 0) {
+                Ok(tidied) => {
+                    self.handoff.store_takes(tidied.room);
+                    if !tidied.more {
+                        break;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "the store cannot be looked after now");
+                    self.handoff.store_takes(false);
+                    break;
+                }
+            }
+        }
+        self.tell_gaps();
+        let context = context(&self.facts, 0);
+        self.open.note(&self.recording, &mut self.writer, self.facts.session, &context);
+        match self.store.recover_interrupted() {
+            Ok(0) => {}
+            Ok(calls) => {
+                tracing::warn!(calls, "calls of a process that was killed are recorded as interrupted");
+                (self.appended)();
+            }
+            Err(error) => tracing::debug!(%error, "interrupted calls cannot be looked for now"),
+        }
+    }
+}
+
+fn context(facts: &Facts, seq: u64) -> Context<'_> {
+    Context { seq, run_id: &facts.run_id, error_from_status: facts.error_from_status, properties: &facts.properties }
+}
+
+/// An event as the store takes it.
+pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
+    NewEvent {
+        event_id: event.id,
+        seq,
+        started_at_ms: event.started_at_ms,
+        method: &event.method,
+        host: &event.host,
+        path: &event.path,
+        status_code: event.status_code,
+        latency_ms: event.latency_ms,
+        request_bytes: event.request_bytes,
+        response_bytes: event.response_bytes,
+        error: &event.error,
+        json: &event.json,
+    }
+}

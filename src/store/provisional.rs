@@ -1,0 +1,222 @@
+//! Calls under way, as far as they are known: what is noted of a process that is no more becomes events.
+//!
+//! A process lives as long as it holds the lock on its session's file; the system frees it, however the process ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, TransactionBehavior, params};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::heal::beside;
+use super::write::signed;
+use super::{NewEvent, SessionRow, Store, StoreError, Writer};
+
+/// The sign that a session's process lives.
+pub(super) struct Alive {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Alive {
+    /// Taken when a session begins.
+    pub(super) fn of(store: &Path, session: SessionRow) -> io::Result<Self> {
+        let path = sign(store, session);
+        loop {
+            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            file.lock()?;
+            // Somebody who looked for the dead may have removed it in between.
+            if fs::metadata(&path).is_ok_and(|found| file.metadata().is_ok_and(|ours| found.ino() == ours.ino())) {
+                return Ok(Self { path, _file: file });
+            }
+        }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // A leftover is removed by whoever looks for the dead.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn sign(store: &Path, session: SessionRow) -> PathBuf {
+    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
+    beside(&store, &format!(".run-{}.lock", session.0))
+}
+
+/// Whether nobody lives any more who holds the sign of this session; if so, the sign is removed.
+fn is_dead(store: &Path, session: SessionRow) -> bool {
+    let path = sign(store, session);
+    let Ok(file) = OpenOptions::new().append(true).open(&path) else { return true };
+    match file.try_lock() {
+        Ok(()) => {
+            let _ = fs::remove_file(&path);
+            true
+        }
+        Err(TryLockError::WouldBlock) => false,
+        // A file system without locks: better an event too late than one of a call that goes on.
+        Err(TryLockError::Error(_)) => false,
+    }
+}
+
+impl Writer {
+    /// Notes calls that are under way, in place of what was noted of them before.
+    ///
+    /// # Errors
+    /// When they cannot be written; then none is.
+    pub fn note_open(&mut self, session: SessionRow, calls: &[NewEvent<'_>]) -> Result<(), StoreError> {
+        if calls.is_empty() {
+            return Ok(());
+        }
+        note_open(&mut self.link.connection, session, calls).map_err(StoreError::query("note calls under way"))
+    }
+}
+
+fn note_open(connection: &mut Connection, session: SessionRow, calls: &[NewEvent<'_>]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    {
+        let mut insert = transaction.prepare_cached(
+            "INSERT OR REPLACE INTO open_exchanges (event_id, session, started_at_ms, method, host, path, status_code,
+                 latency_ms, request_bytes, response_bytes, error, json)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        )?;
+        for call in calls {
+            insert.execute(params![
+                call.event_id.as_bytes(),
+                session.0,
+                call.started_at_ms,
+                call.method,
+                call.host,
+                call.path,
+                call.status_code,
+                call.latency_ms,
+                signed(call.request_bytes),
+                signed(call.response_bytes),
+                call.error,
+                call.json,
+            ])?;
+        }
+    }
+    transaction.commit()
+}
+
+impl Store {
+    /// Makes events of what is noted of calls whose process is no more. Tells how many.
+    ///
+    /// # Errors
+    /// When the store cannot be read or written; what was done until then stays done.
+    pub fn recover_interrupted(&self) -> Result<usize, StoreError> {
+        let act = "record interrupted calls";
+        let sessions: Vec<i64> = self
+            .connection()
+            .prepare_cached("SELECT DISTINCT session FROM open_exchanges")
+            .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+            .map_err(self.failed(act))?;
+        let mut recovered = 0;
+        for session in sessions.into_iter().map(SessionRow) {
+            if !self.is_mine(session) && is_dead(self.path(), session) {
+                recovered += recover(&mut self.connection(), session).map_err(self.failed(act))?;
+            }
+        }
+        Ok(recovered)
+    }
+}
+
+/// In one transaction, so that of several who recover a session one does.
+fn recover(connection: &mut Connection, session: SessionRow) -> rusqlite::Result<usize> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let calls: Vec<(Vec<u8>, Vec<u8>)> = transaction
+        .prepare("SELECT event_id, json FROM open_exchanges WHERE session = ?1 ORDER BY started_at_ms")?
+        .query_map([session.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let last: i64 = transaction
+        .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
+        .unwrap_or(0);
+    for (seq, (event_id, json)) in (last + 1..).zip(&calls) {
+        transaction.execute(
+            "INSERT INTO events (event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
+                 request_bytes, response_bytes, error, state, attempts, json)
+             SELECT event_id, session, ?2, started_at_ms, method, host, path, status_code, latency_ms,
+                 request_bytes, response_bytes, error, 0, 0, ?3 FROM open_exchanges WHERE event_id = ?1",
+            params![event_id, seq, numbered(json, seq)],
+        )?;
+    }
+    transaction.execute("DELETE FROM open_exchanges WHERE session = ?1", [session.0])?;
+    transaction.execute(
+        "UPDATE sessions SET total = total + ?2 WHERE id = ?1",
+        params![session.0, signed(calls.len() as u64)],
+    )?;
+    transaction.commit()?;
+    Ok(calls.len())
+}
+
+/// While a call was under way it had no place among those that had ended.
+fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
+    let Ok(mut event) = serde_json::from_slice::<Value>(json) else { return json.to_vec() };
+    if let Some(place) = event.pointer_mut("/metadata/event/seq") {
+        *place = seq.into();
+    }
+    serde_json::to_vec(&event).unwrap_or_else(|_| json.to_vec())
+}
+
+/// Removes the notes of calls that have ended, in the transaction that appends their events.
+pub(super) fn forget(transaction: &Connection, ended: &[Uuid]) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM open_exchanges WHERE event_id = ?1")?;
+    ended.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(json: &[u8]) -> NewEvent<'_> {
+        NewEvent {
+            event_id: Uuid::now_v7(),
+            seq: 0,
+            started_at_ms: 5,
+            method: "GET",
+            host: "h",
+            path: "/",
+            status_code: 200,
+            latency_ms: 1.0,
+            request_bytes: 0,
+            response_bytes: 3,
+            error: "proxy_interrupted: x",
+            json,
+        }
+    }
+
+    const JSON: &[u8] = br#"{"path":"/","metadata":{"event":{"seq":0}}}"#;
+
+    #[test]
+    fn what_a_dead_process_had_under_way_becomes_events_once_and_what_a_living_one_has_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        let (dying, living, looking) =
+            (Store::open(&path).unwrap(), Store::open(&path).unwrap(), Store::open(&path).unwrap());
+        let (dead, alive) =
+            (dying.begin_session("dead", "k", "{}").unwrap(), living.begin_session("alive", "k", "{}").unwrap());
+        let mut writer = dying.writer().unwrap();
+        writer.append(dead, &[call(JSON)]).unwrap();
+        let (ended, open) = (call(JSON), call(JSON));
+        writer.note_open(dead, &[ended, open]).unwrap();
+        writer.note_open(dead, &[open]).unwrap();
+        writer.append_ended(dead, &[ended], &[ended.event_id]).unwrap();
+        living.writer().unwrap().note_open(alive, &[call(JSON)]).unwrap();
+        assert_eq!(looking.recover_interrupted().unwrap(), 0);
+        drop((writer, dying));
+        assert_eq!(looking.recover_interrupted().unwrap(), 1);
+        assert_eq!(looking.recover_interrupted().unwrap(), 0);
+        let waiting = looking.waiting("k", &[], 10).unwrap();
+        assert_eq!(waiting.len(), 3);
+        let last = looking.pending_event(waiting[2].0).unwrap().unwrap();
+        assert_eq!(last.session, dead);
+        assert!(String::from_utf8(last.json).unwrap().contains(r#""seq":3"#));
+        assert_eq!(looking.counts(Some(dead)).unwrap().pending, 3);
+        assert_eq!(looking.counts(Some(alive)).unwrap().pending, 0);
+    }
+}
