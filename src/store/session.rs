@@ -48,7 +48,7 @@ pub struct KeptToken {
 }
 
 impl Store {
-    /// Notes a run: `run_id` must be new, `key_id` is [`key_id`]'s, `meta` a JSON object.
+    /// Notes a run: `run_id` must be new, `key_id` is [`super::key_id`]'s, `meta` a JSON object.
     ///
     /// # Errors
     /// When the row cannot be written, also because there is a run of that name.
