@@ -1,8 +1,5 @@
 //! What is asked of UASAM: whose a key is, and a new session.
 
-use serde_json::Value;
-
-use super::client::OtasClient;
 use super::{Reply, TransportError};
 use crate::secret::Secret;
 
@@ -33,16 +30,6 @@ pub(super) enum NotOpen {
     Retry { reason: String },
     /// The key is refused.
     KeyRefused,
-}
-
-/// Asks UASAM about a key.
-pub(super) async fn check_key(client: &OtasClient, key: &Secret) -> KeyCheck {
-    judge_key(&client.verify_key(key).await)
-}
-
-/// Opens a session; gives its token.
-pub(super) async fn open(client: &OtasClient, key: &Secret, meta: &Value) -> Result<Secret, NotOpen> {
-    created(&client.create_session(key, meta).await)
 }
 
 /// Holds what UASAM says of a good key against the settings.
@@ -87,7 +74,8 @@ pub(super) fn refused_key(key: &Secret, from_file: bool) -> String {
     )
 }
 
-fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
+/// Judges the answer to a key check.
+pub(super) fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) => return KeyCheck::Unclear { reason: format!("OTAS's key check: {error}") },
@@ -102,7 +90,8 @@ fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
     }
 }
 
-fn created(answer: &Result<Reply, TransportError>) -> Result<Secret, NotOpen> {
+/// Judges the answer to the opening of a session; gives its token.
+pub(super) fn created(answer: &Result<Reply, TransportError>) -> Result<Secret, NotOpen> {
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) => return Err(NotOpen::Retry { reason: format!("opening a session: {error}") }),

@@ -91,6 +91,7 @@ impl Sessions {
         session: SessionRow,
         record: Option<SessionRecord>,
         seals: &[Seal],
+        configured: Option<&Secret>,
     ) -> Option<KeptToken> {
         let record = record.unwrap_or_default();
         let sealed = record.token_sealed.as_deref().unwrap_or_default();
@@ -102,7 +103,11 @@ impl Sessions {
         };
         let left = record.token_expires_at_ms.map(|at| u64::try_from(at.saturating_sub(now_ms())).unwrap_or(0));
         let state = match token {
-            Some(token) if left != Some(0) => self.open(token, TokenOrigin::Opened, left.map(Duration::from_millis)),
+            Some(token) if left != Some(0) => {
+                let is_configured = configured == Some(&token);
+                let origin = if is_configured { TokenOrigin::Settings } else { TokenOrigin::Opened };
+                self.open(token, origin, left.map(Duration::from_millis))
+            }
             _ => State::Wanted,
         };
         let meta = serde_json::from_str(&record.meta).unwrap_or_else(|_| Value::Object(serde_json::Map::new()));

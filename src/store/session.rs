@@ -79,7 +79,7 @@ impl Noted {
 }
 
 impl Store {
-    /// Notes a run: `run_id` must be new, `key_id` is [`key_id`]'s, `meta` a JSON object.
+    /// Notes a run: `run_id` must be new, `key_id` is [`super::key_id`]'s, `meta` a JSON object.
     ///
     /// The row's id is the time, so that it stays this session's own also in a store that takes this one's place.
     ///

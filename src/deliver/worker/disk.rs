@@ -277,11 +277,12 @@ impl Worker {
 
     fn session_read(&mut self, session: SessionRow, record: Option<SessionRecord>, now: Instant) {
         let (Some(seal), Some(salt)) = (self.seals.last(), &self.salt) else { return };
-        if let Some(kept) = self.sessions.read(session, record, &self.seals) {
+        let configured = self.session_token.as_ref().filter(|_| Some(session) == self.own);
+        if let Some(kept) = self.sessions.read(session, record, &self.seals, configured) {
             let notes = if self.identity.is_some() { &mut self.notes } else { &mut self.sealed_anew };
             notes.push(Note::Token(session, kept));
         }
-        let Some(token) = self.session_token.as_ref().filter(|_| Some(session) == self.own) else { return };
+        let Some(token) = configured else { return };
         let until = now + self.backoff.slowest();
         if let Some(kept) = self.sessions.configure(session, token, seal, salt, until) {
             self.notes.push(Note::Token(session, kept));

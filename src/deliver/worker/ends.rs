@@ -12,22 +12,23 @@ use super::{Call, Done, Worker};
 use crate::deliver::backoff::random;
 use crate::deliver::pace::Ticket;
 use crate::deliver::queue::{Fate, Item};
-use crate::deliver::session::{self, KeyCheck, NotOpen, refused_key};
+use crate::deliver::session::{self, KeyCheck, NotOpen, created, judge_key, refused_key};
 use crate::deliver::sessions::Token;
 use crate::deliver::verdict::{Known, Scope, TokenOrigin};
 use crate::deliver::{Blame, Reply, TransportError, Verdict, verdict};
-use crate::secret::Secret;
 use crate::store::{Outcome, SessionRow, Settlement};
 
 /// For so long after UASAM has cleared a key, Brain's refusals of it are not asked about again.
 const KEY_CLEARED_FOR: Duration = Duration::from_secs(30);
 
+type Answer = Result<Reply, TransportError>;
+
 impl Worker {
     pub(super) fn finish(&mut self, done: Result<Done, JoinError>, call: Option<Call>) {
         match done {
             Ok(Done::Posted { item, token, ticket, answer }) => self.posted(item, &token, ticket, &answer),
-            Ok(Done::Opened { session, ticket, opened }) => self.opened(session, ticket, opened),
-            Ok(Done::KeyChecked { ticket, check }) => self.key_checked(ticket, check),
+            Ok(Done::Opened { session, ticket, answer }) => self.opened(session, ticket, &answer),
+            Ok(Done::KeyChecked { ticket, answer }) => self.key_checked(ticket, &answer),
             Err(error) => {
                 error!(%error, "a call to OTAS ended in a panic");
                 let ticket = self.pace.begin(Instant::now(), self.calls.len());
@@ -44,7 +45,7 @@ impl Worker {
         }
     }
 
-    fn posted(&mut self, mut item: Item, token: &Arc<Token>, ticket: Ticket, answer: &Result<Reply, TransportError>) {
+    fn posted(&mut self, mut item: Item, token: &Arc<Token>, ticket: Ticket, answer: &Answer) {
         item.attempts = item.attempts.saturating_add(1);
         if answer.as_ref().is_err_and(TransportError::answer_lost) {
             self.shown.lost_answers += 1;
@@ -55,8 +56,7 @@ impl Worker {
         match verdict {
             Verdict::Delivered { event_id } => self.taken(&item, token, ticket, event_id),
             Verdict::Retry { reason } => {
-                let retry_after = answer.as_ref().ok().and_then(|reply| reply.retry_after);
-                self.failed(&ticket, reason.clone(), retry_after);
+                self.failed(&ticket, reason.clone(), retry_after(answer));
                 self.again(item, reason);
             }
             Verdict::CheckKey => {
@@ -140,8 +140,8 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, session: SessionRow, ticket: Ticket, opened: Result<Secret, NotOpen>) {
-        let reason = match opened {
+    fn opened(&mut self, session: SessionRow, ticket: Ticket, answer: &Answer) {
+        let reason = match created(answer) {
             Ok(token) => {
                 self.pace.probe_at_once(Instant::now());
                 // A renewed session must first prove itself.
@@ -163,14 +163,14 @@ impl Worker {
             Err(NotOpen::Retry { reason }) => reason,
         };
         self.sessions.not_opened(session);
-        self.failed(&ticket, reason, None);
+        self.failed(&ticket, reason, retry_after(answer));
         if self.key_in_doubt {
             self.pace.probe_at_once(Instant::now());
         }
     }
 
-    fn key_checked(&mut self, ticket: Ticket, check: KeyCheck) {
-        match check {
+    fn key_checked(&mut self, ticket: Ticket, answer: &Answer) {
+        match judge_key(answer) {
             KeyCheck::Good { project_id, agent_id } => self.key_is_good(project_id, agent_id),
             KeyCheck::Refused => {
                 self.notes.push(Note::KeyRefused);
@@ -180,7 +180,7 @@ impl Worker {
                 }
             }
             KeyCheck::Unclear { reason } => {
-                self.failed(&ticket, reason, None);
+                self.failed(&ticket, reason, retry_after(answer));
                 // Brain may reach UASAM where we cannot; all that we would learn is in the settings.
                 if let (Some(project_id), false) = (&self.project_id, self.key_in_doubt) {
                     self.identity = session::identity(None, None, Some(project_id)).ok();
@@ -280,4 +280,8 @@ impl Worker {
         self.unsettled.push(Settlement { id: item.id, attempts: item.attempts, outcome });
         self.counts_are_stale = true;
     }
+}
+
+fn retry_after(answer: &Answer) -> Option<Duration> {
+    answer.as_ref().ok().and_then(|reply| reply.retry_after)
 }

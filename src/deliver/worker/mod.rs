@@ -25,7 +25,7 @@ use super::credentials::{Credentials, KeyFile};
 use super::pace::{Pace, Permit, Ticket};
 use super::queue::{Item, Queue};
 use super::seal::Seal;
-use super::session::{Identity, KeyCheck, NotOpen, check_key, open};
+use super::session::Identity;
 use super::sessions::{Sessions, Standing, Token};
 use super::{DeliverError, DeliverOptions, Reply, SessionState, Signals, Status, TransportError};
 use crate::config::Order;
@@ -106,8 +106,8 @@ enum Call {
 /// The end of a call to OTAS.
 enum Done {
     Posted { item: Item, token: Arc<Token>, ticket: Ticket, answer: Result<Reply, TransportError> },
-    Opened { session: SessionRow, ticket: Ticket, opened: Result<Secret, NotOpen> },
-    KeyChecked { ticket: Ticket, check: KeyCheck },
+    Opened { session: SessionRow, ticket: Ticket, answer: Result<Reply, TransportError> },
+    KeyChecked { ticket: Ticket, answer: Result<Reply, TransportError> },
 }
 
 /// What to do next, given that a call may start.
@@ -345,22 +345,26 @@ impl Worker {
             Step::Wait(_) => return,
             Step::CheckKey => {
                 let ticket = self.pace.begin(now, in_flight);
-                let check = async move { Done::KeyChecked { ticket, check: check_key(&client, &key).await } };
+                let check = async move { Done::KeyChecked { ticket, answer: client.verify_key(&key).await } };
                 (Call::CheckKey, self.calls.spawn(check))
             }
             Step::Open(session) => {
                 let ticket = self.pace.begin(now, in_flight);
                 let meta = self.sessions.opening(session);
-                let opening =
-                    async move { Done::Opened { session, ticket, opened: open(&client, &key, &meta).await } };
+                let opening = async move {
+                    let answer = client.create_session(&key, &meta).await;
+                    Done::Opened { session, ticket, answer }
+                };
                 (Call::Open(session), self.calls.spawn(opening))
             }
             Step::Post(row, token) => {
-                let Some(item) = self.queue.take(row) else { return };
+                let Some(mut item) = self.queue.take(row) else { return };
                 let Some(body) = self.body(&item) else {
                     self.bury(item, "what is stored is no JSON object".to_owned());
                     return;
                 };
+                // It is read again should it be needed again: what is under way is held once, not twice.
+                item.json = None;
                 let ticket = self.pace.begin(now, in_flight);
                 let posting = async move {
                     let answer = client.log_event(&key, &token.secret, body).await;
