@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use otas_proxy::config;
@@ -21,6 +22,8 @@ pub(super) struct Bench {
     folder: tempfile::TempDir,
     pub(super) store: Store,
     pub(super) session: SessionRow,
+    /// All of them, in the order of their beginning.
+    sessions: Mutex<Vec<SessionRow>>,
     url: url::Url,
     pub(super) key: Secret,
 }
@@ -39,7 +42,7 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let session = store.begin_session("run", &key_id(&key), r#"{"run":"r"}"#).unwrap();
-        Self { folder, store, session, url, key }
+        Self { folder, store, session, sessions: Mutex::new(vec![session]), url, key }
     }
 
     pub(super) fn folder(&self) -> &Path {
@@ -52,7 +55,9 @@ impl Bench {
     }
 
     pub(super) fn session_under(&self, run: &str, key: &Secret) -> SessionRow {
-        self.store.begin_session(run, &key_id(key), &json!({ "run": run }).to_string()).unwrap()
+        let session = self.store.begin_session(run, &key_id(key), &json!({ "run": run }).to_string()).unwrap();
+        self.sessions.lock().unwrap().push(session);
+        session
     }
 
     pub(super) fn append(&self, count: usize) {
@@ -65,11 +70,12 @@ impl Bench {
 
     /// Events with these fields beside the required ones.
     pub(super) fn append_events(&self, session: SessionRow, fields: &[Value]) {
+        let nth = 1 + self.sessions.lock().unwrap().iter().position(|known| *known == session).unwrap();
         let next = self.store.counts(Some(session)).unwrap().total;
         let json = |(seq, fields): (u64, &Value)| {
             let mut event = json!({
                 "path": "/v1/chat", "method": "POST", "status_code": 200, "latency_ms": 1.5, "error": "",
-                "metadata": { "seq": seq, "id": format!("{}-{seq}", session.id()) },
+                "metadata": { "seq": seq, "id": format!("{nth}-{seq}") },
             });
             event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
             event.to_string()
