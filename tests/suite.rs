@@ -7,6 +7,7 @@ mod clients;
 mod collector;
 mod command_line;
 mod delivery;
+mod durability;
 mod events;
 mod forwarding;
 mod interception;

@@ -78,7 +78,7 @@ impl Reporting {
                 self.look_after();
             }
         }
-        self.tell_gaps();
+        self.tell_gaps(true);
     }
 
     /// The next events, as many as fit one transaction.
@@ -127,7 +127,6 @@ impl Reporting {
             let _ = waiter.send(());
         }
         (self.appended)();
-        self.tell_gaps();
     }
 
     fn try_append(&mut self, rows: &[NewEvent<'_>], noted: &[uuid::Uuid], bytes: u64) -> Result<(), StoreError> {
@@ -143,12 +142,12 @@ impl Reporting {
         self.writer.append_ended(self.facts.session, rows, noted)
     }
 
-    /// Tells what is missing, now that the store takes events.
-    fn tell_gaps(&mut self) {
+    /// Tells what is missing: what is over, or all.
+    fn tell_gaps(&mut self, all: bool) {
         if let Some(gap) = self.handoff.take_gap() {
             self.store.health().missing(gap);
         }
-        let gaps = self.store.health().take_gaps();
+        let gaps = self.store.health().take_gaps(all);
         let mut untold = Vec::new();
         for missing in gaps {
             self.seq += 1;
@@ -179,7 +178,7 @@ impl Reporting {
                 }
             }
         }
-        self.tell_gaps();
+        self.tell_gaps(false);
         let context = context(&self.facts, 0);
         self.open.note(&self.recording, &mut self.writer, self.facts.session, &context);
         match self.store.recover_interrupted() {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::MovedAside;
 use super::session::now_ms;
@@ -12,8 +13,20 @@ pub struct Health {
     moved_aside: AtomicU64,
     events_lost: AtomicU64,
     bodies_removed: AtomicU64,
-    gaps: Mutex<Vec<Gap>>,
+    gaps: Mutex<Vec<Untold>>,
 }
+
+/// A gap that has not been told yet.
+struct Untold {
+    gap: Gap,
+    since: Instant,
+    grew: Instant,
+}
+
+/// A gap is over when nothing more has gone missing for so long.
+const OVER_AFTER: Duration = Duration::from_secs(1);
+/// One that does not end is told in parts.
+const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Why something is missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,27 +85,35 @@ impl Health {
     pub fn missing(&self, gap: Gap) {
         self.events_lost.fetch_add(gap.events, Ordering::Relaxed);
         self.bodies_removed.fetch_add(gap.bodies, Ordering::Relaxed);
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        match gaps.iter_mut().find(|known| known.why == gap.why) {
-            None => gaps.push(gap),
-            Some(known) => {
-                known.events += gap.events;
-                known.bodies += gap.bodies;
-                known.from_ms = known.from_ms.min(gap.from_ms);
-                known.to_ms = known.to_ms.max(gap.to_ms);
-            }
-        }
+        self.hold(gap);
     }
 
-    /// What has not been told yet. Whoever takes it tells it, or gives it back with [`Health::untold`].
-    pub fn take_gaps(&self) -> Vec<Gap> {
-        std::mem::take(&mut *self.gaps.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is missing and has not been told yet: what is over, or all. Whoever takes it tells it, or gives it back with
+    /// [`Health::untold`].
+    pub fn take_gaps(&self, all: bool) -> Vec<Gap> {
+        let ripe = |it: &Untold| all || it.grew.elapsed() >= OVER_AFTER || it.since.elapsed() >= TOLD_WITHIN;
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        gaps.extract_if(.., |it| ripe(it)).map(|it| it.gap).collect()
     }
 
     /// Gives back what could not be told. Its counts stand already.
     pub fn untold(&self, gaps: Vec<Gap>) {
-        let mut held = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        held.extend(gaps);
+        gaps.into_iter().for_each(|gap| self.hold(gap));
+    }
+
+    fn hold(&self, gap: Gap) {
+        let now = Instant::now();
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        match gaps.iter_mut().find(|known| known.gap.why == gap.why) {
+            None => gaps.push(Untold { gap, since: now, grew: now }),
+            Some(known) => {
+                known.grew = now;
+                known.gap.events += gap.events;
+                known.gap.bodies += gap.bodies;
+                known.gap.from_ms = known.gap.from_ms.min(gap.from_ms);
+                known.gap.to_ms = known.gap.to_ms.max(gap.to_ms);
+            }
+        }
     }
 
     pub(super) fn moved_aside(&self, moved: MovedAside) {

@@ -324,7 +324,7 @@ mod tests {
         let kept: i64 =
             case.writer.link.connection.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 0);
-        assert_eq!(case.store.health().take_gaps(), []);
+        assert_eq!(case.store.health().take_gaps(true), []);
     }
 
     #[test]
@@ -335,7 +335,7 @@ mod tests {
         let bounds = Bounds { max_bytes: 3_200_000, ..GENEROUS };
         assert!(case.tidy(&bounds, 100_000).room);
         assert_eq!((case.count(State::Delivered), case.count(State::Pending)), (0, 300));
-        let gaps = case.store.health().take_gaps();
+        let gaps = case.store.health().take_gaps(true);
         assert_eq!(gaps.len(), 1);
         assert_eq!((gaps[0].why, gaps[0].events, gaps[0].from_ms), (Why::Full, 0, 101));
         assert!(gaps[0].bodies > 0 && gaps[0].bodies < 300, "{gaps:?}");
@@ -344,7 +344,7 @@ mod tests {
         assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
 
         assert!(case.tidy(&Bounds { max_bytes: 700_000, ..GENEROUS }, 420_000).room);
-        let gaps = case.store.health().take_gaps();
+        let gaps = case.store.health().take_gaps(true);
         let left = case.count(State::Pending) as u64;
         assert_eq!(gaps[0].events + left, 300, "{gaps:?}");
         assert!(gaps[0].events > 0 && left > 0, "{gaps:?}");

@@ -95,16 +95,7 @@ impl Running {
 
     /// A TLS client that trusts the proxy's CA.
     pub fn client_tls(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
-        use rustls::pki_types::CertificateDer;
-        use rustls::pki_types::pem::PemObject;
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(&self.app.ca_file).unwrap()).unwrap();
-        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let mut config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+        let mut config = trusting(&self.app.ca_file);
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         config
     }
@@ -165,6 +156,20 @@ impl Running {
     pub async fn stop(self) -> Summary {
         self.app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await
     }
+}
+
+/// A TLS client that trusts the CA in this file.
+pub fn trusting(ca_file: &Path) -> rustls::ClientConfig {
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }
 
 /// Reads from `stream` until what came contains `end`.

@@ -1,0 +1,337 @@
+//! What survives what: a killed proxy, a full disk, a disk that fails, a store that somebody else holds; and what is said of
+//! that which does not survive.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use otas_proxy::config::{Durability, OnFull};
+use otas_proxy::store::{Filter, State, Store};
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+use crate::support::manual::{ManualOrigin, piece};
+use crate::support::origin::TestOrigin;
+use crate::support::otas::TestOtas;
+use crate::support::program::Folder;
+use crate::support::proxy::{Running, TestProxy, eventually, trusting};
+
+/// A `serve` of its own process, without an OTAS that could be reached.
+struct Served {
+    child: Child,
+    url: String,
+    folder: Folder,
+}
+
+impl Served {
+    fn start(folder: Folder, wrapped: impl FnOnce(Command) -> Command) -> Self {
+        let mut command = wrapped(folder.program());
+        let mut child = command
+            .args(["serve", "--config", "proxy.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says where it listens once it does; the rest of what it says is read so that it never waits for us.
+        let (mut said, mut errors) =
+            (BufReader::new(child.stdout.take().unwrap()).lines(), child.stderr.take().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        let url = said
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
+            .expect("it says where it listens");
+        std::thread::spawn(move || said.for_each(drop));
+        Self { child, url, folder }
+    }
+
+    fn configured(more: &str) -> Folder {
+        let folder = Folder::new();
+        folder.configure(&format!(
+            "{more}\n[otas]\nbrain_url = 'http://127.0.0.1:9'\nuasam_url = 'http://127.0.0.1:9'\nagent_key = 'agent_a_b'\n"
+        ));
+        folder
+    }
+
+    fn client(&self) -> reqwest::Client {
+        let ca = self.folder.path().join("ca").join("ca.pem");
+        let proxy = reqwest::Proxy::all(&self.url).unwrap();
+        reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(&ca)).build().unwrap()
+    }
+
+    /// The events in its store, oldest first.
+    fn events(&self) -> Vec<Value> {
+        let store = Store::open(&self.folder.path().join("events.db")).unwrap();
+        let rows = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
+        rows.iter().rev().map(|row| serde_json::from_slice(&row.json).unwrap()).collect()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A number that a query gives, asked of the file itself.
+fn number(store: &std::path::Path, sql: &str) -> i64 {
+    let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+async fn post(client: &reqwest::Client, url: &str, body: String) -> u16 {
+    let reply = client.post(url).body(body.clone()).send().await.unwrap();
+    let status = reply.status().as_u16();
+    let text = reply.text().await.unwrap();
+    assert!(status != 200 || text == body, "{status} {text}");
+    status
+}
+
+/// Keeps others from writing until it is dropped.
+fn hold(store: &std::path::Path) -> Connection {
+    let holder = Connection::open(store).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    holder
+}
+
+#[tokio::test]
+async fn fault_12_a_killed_proxy_leaves_what_had_ended_and_what_was_known_of_what_had_not() {
+    let mut served = Served::start(Served::configured(""), |program| program);
+    let (origin, mut manual) = (TestOrigin::http().await, ManualOrigin::start(None).await);
+    let client = served.client();
+    let streaming = client.get(format!("http://{}/stream", manual.addr)).send();
+    let (reply, call) = tokio::join!(streaming, async {
+        let (pieces, _) = manual.call().await.stream("text/event-stream");
+        pieces.send(piece("data: one\n\n")).await.unwrap();
+        pieces
+    });
+    let (mut reply, pieces) = (reply.unwrap(), call);
+    assert_eq!(reply.chunk().await.unwrap().unwrap(), "data: one\n\n");
+    for n in 0..40 {
+        assert_eq!(post(&client, &origin.url("/echo"), format!("call {n}")).await, 200);
+    }
+    let store = served.folder.path().join("events.db");
+    // What has come of the stream is asked for at its first note, so it stands in the second.
+    eventually("the stream is noted, with what has come of it", async || {
+        let _ = pieces.send(piece("data: more\n\n")).await;
+        let _ = reply.chunk().await;
+        number(&store, "SELECT count(*) FROM open_exchanges WHERE json LIKE '%data: one%'") == 1
+    })
+    .await;
+    eventually("the calls are stored", async || number(&store, "SELECT count(*) FROM events") == 40).await;
+    served.child.kill().unwrap();
+    served.child.wait().unwrap();
+
+    let after = Store::open(&store).unwrap();
+    assert_eq!(after.recover_interrupted().unwrap(), 1);
+    let events = served.events();
+    assert_eq!(events.len(), 41);
+    let bodies: BTreeSet<_> =
+        events[..40].iter().map(|event| event["request_body"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(bodies.len(), 40);
+    let cut = &events[40];
+    assert!(cut["error"].as_str().unwrap().starts_with("proxy_interrupted"), "{cut:#}");
+    assert!(cut["response_body"].as_str().unwrap().starts_with("data: one\n\n"), "{cut:#}");
+    assert_eq!((&cut["status_code"], &cut["metadata"]["event"]["seq"]), (&200.into(), &41.into()));
+}
+
+#[tokio::test]
+async fn a_call_that_was_noted_while_it_was_under_way_has_one_event_when_it_ends() {
+    let mut origin = ManualOrigin::start(None).await;
+    let proxy = TestProxy::new().run().await;
+    let (client, url) = (proxy.client(), format!("http://{}/slow", origin.addr));
+    let (reply, pieces) = tokio::join!(client.get(&url).send(), async { origin.call().await.stream("text/plain").0 });
+    let store = proxy.app.store.path().to_owned();
+    eventually("it is noted", async || number(&store, "SELECT count(*) FROM open_exchanges") == 1).await;
+    pieces.send(piece("done")).await.unwrap();
+    drop(pieces);
+    assert_eq!(reply.unwrap().text().await.unwrap(), "done");
+    proxy.events_so_far(1).await;
+    assert_eq!(number(&store, "SELECT count(*) FROM open_exchanges"), 0);
+    let events = proxy.events().await;
+    assert_eq!((events.len(), &events[0]["error"], &events[0]["response_body"]), (1, &"".into(), &"done".into()));
+}
+
+/// A proxy with a store of 8 MiB, and an OTAS that is away.
+async fn small(otas: &TestOtas, on_full: OnFull) -> Running {
+    let proxy = TestProxy::new().otas(otas).with(|c| {
+        c.store.max_bytes = 8 << 20;
+        c.store.min_free_bytes = 0;
+        c.store.on_full = on_full;
+        c.delivery.backoff_min = Duration::from_millis(5);
+        c.delivery.backoff_max = Duration::from_millis(50);
+    });
+    proxy.run().await
+}
+
+/// 100 KB that no two calls share.
+fn large(n: usize) -> String {
+    format!("{n:050000}").repeat(2)
+}
+
+#[tokio::test]
+async fn faults_14_and_15_a_store_at_its_bound_sheds_bodies_then_events_and_says_how_many() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    otas.down().await;
+    let proxy = small(&otas, OnFull::DropOldest).await;
+    let client = proxy.client();
+    // Each event has its 100 KB twice: 30 of 40 lose their bodies at once.
+    for n in 0..120 {
+        assert_eq!(post(&client, &origin.url("/echo"), large(n)).await, 200);
+    }
+    // One event tells of it, once nothing more goes missing.
+    proxy.events_so_far(121).await;
+    let health = proxy.app.store.health();
+    let (lost, without) = (health.events_lost(), health.bodies_removed());
+    assert!(lost == 0 && (60..120).contains(&without), "{lost} {without}");
+    let file = std::fs::metadata(proxy.app.store.path()).unwrap().len();
+    assert!(file <= 12 << 20, "{file}");
+    // It recovers without a restart: what is delivered makes room.
+    otas.up().await;
+    otas.events_at_least(121, Duration::from_secs(30)).await;
+    let events = otas.events().await;
+    let removed = |event: &&Value| event["metadata"]["cut"]["bodies_removed"] == true;
+    assert_eq!(events.iter().filter(removed).count() as u64, without);
+    let told: u64 =
+        events.iter().filter_map(|event| event["custom_properties"]["otas_proxy.gap.bodies"].as_u64()).sum();
+    assert_eq!(told, without);
+    let bodies: BTreeSet<_> = events.iter().filter_map(|event| event["request_body"].as_str()).collect();
+    assert!(bodies.contains(&*large(119)));
+    assert_eq!(post(&client, &origin.url("/echo"), large(200)).await, 200);
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn fault_14_in_audit_mode_no_call_goes_out_that_cannot_be_recorded() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    otas.down().await;
+    let proxy = small(&otas, OnFull::Refuse).await;
+    let client = proxy.client();
+    let mut went = 0;
+    eventually("the store is full", async || {
+        let reply = client.post(origin.url("/echo")).body(large(went)).send().await.unwrap();
+        if reply.status() == 503 {
+            let problem: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
+            assert_eq!((&problem["error"], &problem["step"]), (&"not_recordable".into(), &"record".into()));
+            return true;
+        }
+        assert_eq!(reply.status(), 200);
+        went += 1;
+        false
+    })
+    .await;
+    assert!(went >= 30, "{went}");
+    assert_eq!(origin.received().len(), went, "nothing of a refused call went out");
+    assert_eq!(proxy.app.store.health().events_lost() + proxy.app.store.health().bodies_removed(), 0);
+    // Delivered events are no record that must stay.
+    otas.up().await;
+    eventually("calls go out again", async || {
+        client.post(origin.url("/echo")).body("again").send().await.unwrap().status() == 200
+    })
+    .await;
+    let went = origin.received().len();
+    let summary = proxy.stop().await;
+    let events = otas.events().await;
+    assert_eq!(events.iter().filter(|event| event["status_code"] == 200).count(), went);
+    assert_eq!((summary.delivered, summary.waiting, summary.failed), (events.len() as u64, 0, 0));
+}
+
+#[tokio::test]
+async fn faults_14_and_18_a_disk_that_takes_no_write_disturbs_no_call_and_is_written_when_it_does_again() {
+    // The system itself refuses every write past this size; ignored, its signal becomes an error of the write.
+    let limited = |program: Command| {
+        let mut limited = Command::new("sh");
+        let binary = program.get_program().to_owned();
+        limited.args(["-c", "trap '' XFSZ; exec prlimit --fsize=700000:unlimited \"$0\" \"$@\""]).arg(binary);
+        limited.current_dir(program.get_current_dir().unwrap());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited
+    };
+    let served = Served::start(Served::configured(""), limited);
+    let (origin, client) = (TestOrigin::http().await, served.client());
+    for n in 0..60 {
+        assert_eq!(post(&client, &origin.url("/echo"), format!("{n:050000}")).await, 200);
+    }
+    let lifted = Command::new("prlimit")
+        .args([format!("--pid={}", served.child.id()), "--fsize=unlimited:unlimited".to_owned()])
+        .status()
+        .unwrap();
+    assert!(lifted.success());
+    let store = served.folder.path().join("events.db");
+    eventually("all are stored", async || number(&store, "SELECT count(*) FROM events") == 60).await;
+    let bodies: BTreeSet<_> =
+        served.events().iter().map(|event| event["request_body"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(bodies.len(), 60, "none is lost, none is twice");
+}
+
+#[tokio::test]
+async fn fault_23_a_store_that_somebody_holds_disturbs_no_call() {
+    let origin = TestOrigin::http().await;
+    let proxy = TestProxy::new().run().await;
+    let client = proxy.client();
+    let holder = hold(proxy.app.store.path());
+    for n in 0..100 {
+        assert_eq!(post(&client, &origin.url("/echo"), format!("{n}")).await, 200);
+    }
+    drop(holder);
+    assert_eq!(proxy.events().await.len(), 100);
+}
+
+#[tokio::test]
+async fn strict_durability_holds_the_end_of_a_response_back_until_its_event_is_stored() {
+    let origin = TestOrigin::http().await;
+    let proxy = TestProxy::new().with(|c| c.store.durability = Durability::Strict).run().await;
+    for (path, method) in [("/echo", "POST"), ("/bytes/100000", "GET"), ("/sse/3/1", "GET"), ("/bytes/5", "HEAD")] {
+        let holder = hold(proxy.app.store.path());
+        let released = Arc::new(AtomicBool::new(false));
+        let reached = origin.received().len() + 1;
+        let request = proxy.client().request(method.parse().unwrap(), origin.url(path)).body(if method == "POST" {
+            "x"
+        } else {
+            ""
+        });
+        let call = tokio::spawn({
+            let released = released.clone();
+            async move {
+                let reply = request.send().await.unwrap();
+                assert_eq!(reply.status(), 200);
+                let body = reply.bytes().await.unwrap();
+                assert!(released.load(Ordering::SeqCst), "{path} ended before its event was stored");
+                body.len()
+            }
+        });
+        eventually("the origin has answered", async || origin.received().len() >= reached || call.is_finished())
+            .await;
+        released.store(true, Ordering::SeqCst);
+        drop(holder);
+        call.await.unwrap();
+    }
+    let store = proxy.app.store.clone();
+    let stored = store.list(&Filter { state: None, session: None, limit: 10 }).unwrap();
+    assert_eq!(stored.len(), 4);
+    assert!(stored.iter().all(|row| row.error.is_empty() && row.state != State::Dead));
+    proxy.stop().await;
+}
+
+#[test]
+fn fault_16_a_store_that_cannot_be_made_stops_the_start_and_says_which() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    std::fs::write(
+        folder.config(),
+        "[listen]\nproxy = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[tls]\nca_dir = 'ca'\n[store]\npath = 'file/events.db'\n",
+    )
+    .unwrap();
+    let output = folder.program().args(["serve", "--config", "proxy.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("file/events.db") && said.contains("writable"), "{said}");
+}
