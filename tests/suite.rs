@@ -11,4 +11,5 @@ mod events;
 mod forwarding;
 mod interception;
 mod outage;
+mod steering;
 mod support;

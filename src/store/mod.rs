@@ -16,6 +16,7 @@ mod read;
 mod schema;
 mod session;
 mod settle;
+mod steer;
 mod write;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ pub use event::{EventRow, NewEvent, PendingEvent, State};
 pub use read::{Counts, Filter};
 pub use session::{SessionRow, key_id};
 pub use settle::{Outcome, Settlement};
+pub use steer::SteerError;
 pub use write::Writer;
 
 /// A handle on the store: clones share one connection, used for everything but appending.
