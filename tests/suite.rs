@@ -12,4 +12,5 @@ mod events;
 mod forwarding;
 mod interception;
 mod outage;
+mod steering;
 mod support;

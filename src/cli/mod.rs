@@ -9,7 +9,9 @@ mod collect;
 mod command_line;
 mod config;
 mod demo;
+mod events;
 mod meta;
+mod retry;
 mod run;
 mod serve;
 mod signals;
@@ -38,6 +40,10 @@ enum Command {
     Serve(serve::Args),
     /// Run one command with the proxy around it: one process, one session
     Run(run::Args),
+    /// List stored events and where each is on its way
+    Events(events::Args),
+    /// Put dead events back to be delivered
+    Retry(retry::Args),
     /// Run the embedded OTAS-compatible endpoint alone
     Collect(collect::Args),
     /// Show what the proxy does, without network or credentials
@@ -58,6 +64,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
+        Command::Events(args) => events::run(args),
+        Command::Retry(args) => retry::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Ca(args) => ca::run(args),

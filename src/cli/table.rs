@@ -1,32 +1,117 @@
 //! Text in columns.
 
+/// A flexible column is never made narrower than this.
+const NARROWEST: usize = 8;
+/// What stands between two columns.
+const GAP: &str = "  ";
+
 /// Lays `rows` out under `head`, each column as wide as its widest cell.
 pub(super) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
-    let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+    let columns = Columns::of(head, rows);
+    let mut text = columns.head(head);
     for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let line = |cells: Vec<&str>| {
-        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        format!("{}\n", padded.join("  ").trim_end())
-    };
-    let mut text = line(head.to_vec());
-    text.push_str(&line(
-        widths.iter().map(|w| "─".repeat(*w)).collect::<Vec<_>>().iter().map(String::as_str).collect(),
-    ));
-    for row in rows {
-        text.push_str(&line(row.iter().map(String::as_str).collect()));
+        text.push_str(&columns.line(row));
     }
     text
 }
 
+/// How wide each column is.
+pub(super) struct Columns(Vec<usize>);
+
+impl Columns {
+    /// Each as wide as its widest cell.
+    pub(super) fn of(head: &[&str], rows: &[Vec<String>]) -> Self {
+        let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+        for row in rows {
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        Self(widths)
+    }
+
+    /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters; and the
+    /// last one, which rows to come may need, as wide as that allows.
+    pub(super) fn fit(mut self, width: usize, flexible: &[usize]) -> Self {
+        while self.width() > width {
+            let widest = flexible
+                .iter()
+                .filter_map(|at| Some((*self.0.get(*at)?, *at)))
+                .filter(|(wide, _)| *wide > NARROWEST)
+                .max();
+            let Some((_, at)) = widest else { break };
+            if let Some(column) = self.0.get_mut(at) {
+                *column -= 1;
+            }
+        }
+        let rest = width.saturating_sub(self.width());
+        if let Some(last) = self.0.last_mut() {
+            *last += rest;
+        }
+        self
+    }
+
+    /// The heading, and a line under it.
+    pub(super) fn head(&self, head: &[&str]) -> String {
+        let rules: Vec<String> = self.0.iter().map(|width| "─".repeat(*width)).collect();
+        let names: Vec<String> = head.iter().map(|name| (*name).to_owned()).collect();
+        format!("{}{}", self.line(&names), self.line(&rules))
+    }
+
+    /// One row; what does not fit into its column ends in `…`.
+    pub(super) fn line(&self, cells: &[String]) -> String {
+        let fitted = |(cell, width): (&String, &usize)| {
+            if cell.chars().count() <= *width {
+                return format!("{cell:<width$}");
+            }
+            let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
+            format!("{kept}…")
+        };
+        let padded: Vec<String> = cells.iter().zip(&self.0).map(fitted).collect();
+        format!("{}\n", padded.join(GAP).trim_end())
+    }
+
+    fn width(&self) -> usize {
+        self.0.iter().sum::<usize>() + GAP.len() * self.0.len().saturating_sub(1)
+    }
+}
+
+/// `text` for a cell: an agent's words must not steer a terminal.
+pub(super) fn cell(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    fn row(cells: &[&str]) -> Vec<String> {
+        cells.iter().map(|cell| (*cell).to_owned()).collect()
+    }
+
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
-        let rows = [vec!["é".to_owned(), "x".to_owned()], vec!["long".to_owned(), String::new()]];
-        assert_eq!(super::render(&["a", "b"], &rows), "a     b\n────  ─\né     x\nlong\n");
+        let rows = [row(&["é", "x"]), row(&["long", ""])];
+        assert_eq!(render(&["a", "b"], &rows), "a     b\n────  ─\né     x\nlong\n");
+    }
+
+    #[test]
+    fn flexible_columns_give_way_and_say_so() {
+        let rows = [row(&["1234567890", "abcdefghijklmnop", "end"])];
+        let columns = Columns::of(&["n", "wide", "e"], &rows).fit(27, &[1]);
+        assert_eq!(columns.line(&rows[0]), "1234567890  abcdefghi…  end\n");
+        let narrow = Columns::of(&["n", "wide", "e"], &rows).fit(5, &[1]);
+        assert_eq!(narrow.line(&rows[0]), "1234567890  abcdefg…  end\n", "never narrower than it can be read");
+    }
+
+    #[test]
+    fn what_is_left_goes_to_the_last_column() {
+        let columns = Columns::of(&["n", "e"], &[]).fit(12, &[1]);
+        assert_eq!(columns.line(&row(&["1", "longer"])), "1  longer\n");
+    }
+
+    #[test]
+    fn control_characters_are_not_printed() {
+        assert_eq!(cell("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
     }
 }

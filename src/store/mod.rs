@@ -25,6 +25,7 @@ mod read;
 mod schema;
 mod session;
 mod settle;
+mod steer;
 mod tidy;
 mod write;
 
@@ -46,6 +47,7 @@ pub use lock::DeliveryLock;
 pub use read::{Counts, Filter};
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
+pub use steer::SteerError;
 pub use tidy::{Bounds, Tidied};
 pub use write::Writer;
 

@@ -83,7 +83,7 @@ pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, met
 /// How many [`COLUMNS`] there are.
 pub(super) const COLUMN_COUNT: usize = 19;
 
-fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
         id: row.get(0)?,
         event_id: Uuid::from_bytes(row.get(1)?),
@@ -108,11 +108,11 @@ fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
 }
 
 /// SQLite's integers are signed; ours are written as non-negative ones.
-fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0))
 }
 
-fn as_limit(limit: usize) -> i64 {
+pub(super) fn as_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }
 

@@ -1,0 +1,125 @@
+//! Which events are new since the last look.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::cli::signals::Termination;
+use crate::store::{Filter, State, Store, StoreError};
+
+/// How often the store is looked at.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// Waits for the next look; whether the command is asked to stop.
+pub(super) async fn stopped(stop: &Termination) -> bool {
+    tokio::time::timeout(EVERY, stop.first()).await.is_ok()
+}
+
+/// What was seen, so that each event is told once.
+pub(super) struct News {
+    filter: Filter,
+    /// The store's number when it was last looked at.
+    change: Option<i64>,
+    /// Nothing up to this row can become news.
+    up_to: i64,
+    /// What was told of the rows after `up_to`.
+    told: BTreeSet<i64>,
+}
+
+impl News {
+    /// Nothing was seen yet.
+    pub(super) fn of(filter: Filter) -> Self {
+        let filter = Filter { limit: usize::MAX, ..filter };
+        Self { filter, change: None, up_to: 0, told: BTreeSet::new() }
+    }
+
+    /// The rows that came into the wanted state since the last call; the first tells all that are in it.
+    pub(super) fn next(&mut self, store: &Store) -> Result<Vec<i64>, StoreError> {
+        let change = store.change()?;
+        if self.change == Some(change) {
+            return Ok(Vec::new());
+        }
+        self.change = Some(change);
+        // Events become delivered or dead in any order: a row that still waits may be news later.
+        let waits = match self.filter.state {
+            Some(State::Delivered | State::Dead) => {
+                let first = Filter { state: Some(State::Pending), limit: 1, ..self.filter };
+                store.ids_after(&first, self.up_to)?.first().copied()
+            }
+            None | Some(State::Pending) => None,
+        };
+        let found = store.ids_after(&self.filter, self.up_to)?;
+        let fresh: Vec<i64> = found.iter().copied().filter(|id| !self.told.contains(id)).collect();
+        match waits {
+            Some(waiting) => {
+                self.up_to = waiting - 1;
+                self.told = found.into_iter().filter(|id| *id > self.up_to).collect();
+            }
+            None => {
+                self.up_to = found.last().copied().unwrap_or(self.up_to);
+                self.told.clear();
+            }
+        }
+        Ok(fresh)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{NewEvent, Outcome, SessionRow, Settlement};
+
+    fn append(store: &Store, session: SessionRow, count: usize) {
+        let event = NewEvent {
+            event_id: Uuid::nil(),
+            seq: 0,
+            started_at_ms: 0,
+            method: "GET",
+            host: "h",
+            path: "/",
+            status_code: 200,
+            latency_ms: 1.0,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: "",
+            json: b"{}",
+        };
+        store.writer().unwrap().append(session, &vec![event; count]).unwrap();
+    }
+
+    fn deliver(store: &Store, id: i64) {
+        let outcome = Outcome::Delivered { otas_event_id: "e".into() };
+        store.settle(&[Settlement { id, attempts: 1, outcome }]).unwrap();
+    }
+
+    #[test]
+    fn each_event_is_news_once_whatever_the_order() {
+        let folder = tempfile::tempdir().unwrap();
+        let ours = Store::open(&folder.path().join("events.db")).unwrap();
+        let theirs = Store::open(ours.path()).unwrap();
+        let session = theirs.begin_session("a", "k", "{}").unwrap();
+        append(&theirs, session, 3);
+        deliver(&theirs, 2);
+        let news = |state| News::of(Filter { state, ..Filter::default() });
+        let (mut any, mut pending, mut delivered) =
+            (news(None), news(Some(State::Pending)), news(Some(State::Delivered)));
+        let mut told = |expected: [&[i64]; 3]| {
+            assert_eq!(any.next(&ours).unwrap(), expected[0]);
+            assert_eq!(pending.next(&ours).unwrap(), expected[1]);
+            assert_eq!(delivered.next(&ours).unwrap(), expected[2]);
+        };
+        told([&[1, 2, 3], &[1, 3], &[2]]);
+        told([&[], &[], &[]]);
+        append(&theirs, session, 2);
+        deliver(&theirs, 3);
+        told([&[4, 5], &[4, 5], &[3]]);
+        deliver(&theirs, 1);
+        deliver(&theirs, 5);
+        told([&[], &[], &[1, 5]]);
+        deliver(&theirs, 4);
+        told([&[], &[], &[4]]);
+        append(&theirs, session, 1);
+        told([&[6], &[6], &[]]);
+    }
+}

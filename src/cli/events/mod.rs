@@ -1,0 +1,189 @@
+//! `otas-proxy events`: what is stored, and where each event is on its way.
+
+mod follow;
+mod show;
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::{Subcommand, ValueEnum};
+
+use super::table::Columns;
+use super::{Done, signals};
+use crate::config::Flags;
+use crate::store::{EventRow, Filter, State, SteerError, Store};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a terminal is taken for that does not tell its width.
+const USUAL_WIDTH: usize = 80;
+
+/// Lists stored events, the newest last. It only reads the store, so it may run beside a proxy.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+    /// Only events in this state
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<Wanted>,
+    /// Only events of this session: its number here, its run id, or OTAS's session id
+    #[arg(long, value_name = "SESSION")]
+    session: Option<String>,
+    /// The newest so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Goes on printing new ones, until SIGINT or SIGTERM
+    #[arg(long)]
+    follow: bool,
+    /// One JSON object a line, each event whole
+    #[arg(long)]
+    json: bool,
+    /// Only this event, whole
+    #[arg(long, value_name = "ID", conflicts_with_all = ["state", "session", "limit", "follow"])]
+    id: Option<i64>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print one event, whole
+    Show {
+        #[command(flatten)]
+        flags: Flags,
+        /// In one line
+        #[arg(long)]
+        json: bool,
+        /// The event's number in the list
+        id: i64,
+    },
+}
+
+/// `--state`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Wanted {
+    Pending,
+    Delivered,
+    Dead,
+}
+
+impl From<Wanted> for State {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Pending => Self::Pending,
+            Wanted::Delivered => Self::Delivered,
+            Wanted::Dead => Self::Dead,
+        }
+    }
+}
+
+pub(super) fn run(args: Args) -> Done {
+    let done = match args.command {
+        Some(Command::Show { flags, json, id }) => one(&flags, id, json),
+        None => match args.id {
+            Some(id) => one(&args.flags, id, args.json),
+            None => list(&args),
+        },
+    };
+    match done {
+        // `otas-proxy events | head` has seen enough.
+        Err(error) if is_broken_pipe(error.as_ref()) => Ok(ExitCode::SUCCESS),
+        done => done,
+    }
+}
+
+fn one(flags: &Flags, id: i64, json: bool) -> Done {
+    let event = show::whole(&open(flags)?.event(id)?);
+    let text = if json { serde_json::to_string(&event) } else { serde_json::to_string_pretty(&event) }?;
+    writeln!(io::stdout(), "{text}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(args: &Args) -> Done {
+    let store = open(&args.flags)?;
+    let session = args.session.as_deref().map(|name| store.session_named(name)).transpose()?;
+    let filter = Filter { state: args.state.map(State::from), session, limit: args.limit };
+    if args.follow {
+        return follow(&store, filter, args);
+    }
+    let events = store.ids(&filter)?;
+    Printer::new(args.json, &store, &events)?.print(&store, &events)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
+    let runtime = super::runtime()?;
+    let stop = runtime.block_on(async { signals::termination() })?;
+    let mut news = follow::News::of(filter);
+    let events = news.next(store)?;
+    let newest = events.get(events.len().saturating_sub(args.limit)..).unwrap_or_default();
+    let printer = Printer::new(args.json, store, newest)?;
+    printer.print(store, newest)?;
+    while !runtime.block_on(follow::stopped(&stop)) {
+        printer.print(store, &news.next(store)?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How events are printed.
+enum Printer {
+    Json,
+    Table(Columns),
+}
+
+impl Printer {
+    /// A table is as wide as `events` need, or as the terminal is; its heading is printed now.
+    fn new(json: bool, store: &Store, events: &[i64]) -> Result<Self, Failure> {
+        if json {
+            return Ok(Self::Json);
+        }
+        let mut rows = Vec::with_capacity(events.len());
+        for id in events {
+            rows.extend(if_still_there(store.event(*id))?.as_ref().map(show::cells));
+        }
+        let mut columns = Columns::of(&show::HEAD, &rows);
+        if let Some(width) = terminal_width() {
+            columns = columns.fit(width, &show::FLEXIBLE);
+        }
+        write!(io::stdout(), "{}", columns.head(&show::HEAD))?;
+        Ok(Self::Table(columns))
+    }
+
+    fn print(&self, store: &Store, events: &[i64]) -> Result<(), Failure> {
+        let mut out = io::stdout().lock();
+        for id in events {
+            let Some(event) = if_still_there(store.event(*id))? else { continue };
+            match self {
+                Self::Json => writeln!(out, "{}", show::whole(&event))?,
+                Self::Table(columns) => out.write_all(columns.line(&show::cells(&event)).as_bytes())?,
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// Old events may be removed while they are listed.
+fn if_still_there(event: Result<EventRow, SteerError>) -> Result<Option<EventRow>, SteerError> {
+    match event {
+        Err(SteerError::NoEvent(_)) => Ok(None),
+        event => event.map(Some),
+    }
+}
+
+fn open(flags: &Flags) -> Result<Store, Failure> {
+    Ok(Store::open_existing(&super::load(flags)?.config.store.path)?)
+}
+
+/// Characters in a line of the terminal; `None` when stdout is none.
+fn terminal_width() -> Option<usize> {
+    let stdout = io::stdout();
+    stdout.is_terminal().then(|| match rustix::termios::tcgetwinsize(&stdout) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => USUAL_WIDTH,
+    })
+}
+
+fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,113 @@
+//! One event, as a row of the table and as JSON.
+
+use serde_json::{Map, Value, json};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::cli::table::cell;
+use crate::store::{EventRow, State};
+
+/// The table's columns.
+pub(super) const HEAD: [&str; 9] = ["id", "at (UTC)", "session", "call", "code", "ms", "state", "tries", "why"];
+/// Those that may be cut on a narrow terminal: the call and the reason.
+pub(super) const FLEXIBLE: [usize; 2] = [3, 8];
+
+/// The event as a row of the table.
+pub(super) fn cells(event: &EventRow) -> Vec<String> {
+    vec![
+        event.id.to_string(),
+        at(event.started_at_ms),
+        event.session.to_string(),
+        cell(&format!("{} {}{}", event.method, event.host, event.path)),
+        event.status_code.to_string(),
+        format!("{:.0}", event.latency_ms),
+        event.state.to_string(),
+        event.attempts.to_string(),
+        cell(&why(event)),
+    ]
+}
+
+/// The event whole: where it is on its way, then what OTAS is sent.
+pub(super) fn whole(event: &EventRow) -> Value {
+    let mut all = Map::new();
+    all.insert("id".into(), json!(event.id));
+    all.insert("session".into(), json!(event.session));
+    all.insert("state".into(), json!(event.state.to_string()));
+    all.insert("attempts".into(), json!(event.attempts));
+    all.insert("verdict".into(), json!(event.verdict));
+    all.insert("next_try_at_ms".into(), json!(event.next_try_at_ms));
+    all.insert("otas_event_id".into(), json!(event.otas_event_id));
+    match serde_json::from_slice(&event.json) {
+        Ok(Value::Object(stored)) => all.extend(stored),
+        _ => {
+            all.insert("unreadable".into(), json!(String::from_utf8_lossy(&event.json)));
+        }
+    }
+    Value::Object(all)
+}
+
+/// What is wrong: with its delivery while it is not delivered, else with the call.
+fn why(event: &EventRow) -> String {
+    match (event.state, &event.verdict) {
+        (State::Pending | State::Dead, Some(verdict)) => verdict.clone(),
+        _ => event.error.split(':').next().unwrap_or_default().to_owned(),
+    }
+}
+
+fn at(unix_ms: i64) -> String {
+    let shown = format_description!("[month]-[day] [hour]:[minute]:[second]");
+    OffsetDateTime::from_unix_timestamp(unix_ms.div_euclid(1_000))
+        .ok()
+        .and_then(|time| time.format(shown).ok())
+        .unwrap_or_else(|| unix_ms.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(state: State, json: &[u8]) -> EventRow {
+        EventRow {
+            id: 7,
+            event_id: uuid::Uuid::nil(),
+            session: 2,
+            seq: 0,
+            started_at_ms: 1_700_000_000_500,
+            method: "POST".into(),
+            host: "api.test".into(),
+            path: "/v1".into(),
+            status_code: 502,
+            latency_ms: 12.6,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: "connect_refused: nobody".into(),
+            state,
+            attempts: 3,
+            verdict: Some("answered 400".into()),
+            next_try_at_ms: None,
+            otas_event_id: None,
+            json: json.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_row_tells_the_call_and_what_is_wrong() {
+        let row = cells(&event(State::Dead, b"{}"));
+        assert_eq!(row, ["7", "11-14 22:13:20", "2", "POST api.test/v1", "502", "13", "dead", "3", "answered 400"]);
+        assert_eq!(cells(&event(State::Delivered, b"{}"))[8], "connect_refused");
+    }
+
+    #[test]
+    fn the_whole_event_is_what_is_stored_and_where_it_is() {
+        let whole = whole(&event(State::Dead, br#"{"path":"/v1","metadata":{"a":1}}"#));
+        assert_eq!(
+            whole.to_string(),
+            r#"{"id":7,"session":2,"state":"dead","attempts":3,"verdict":"answered 400","next_try_at_ms":null,"otas_event_id":null,"path":"/v1","metadata":{"a":1}}"#
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_is_shown_as_it_is() {
+        assert_eq!(whole(&event(State::Dead, b"\xffhalf {"))["unreadable"], "\u{fffd}half {");
+    }
+}

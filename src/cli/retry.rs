@@ -1,0 +1,40 @@
+//! `otas-proxy retry`: dead events get another chance.
+
+use std::process::ExitCode;
+
+use super::Done;
+use crate::config::Flags;
+use crate::store::Store;
+
+/// Puts dead events back to pending, to be tried at once and with all their tries again; the next `run`, `serve` or
+/// `flush` delivers them.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Events by their numbers in `otas-proxy events --state dead`; all of them, or none
+    #[arg(value_name = "ID", required_unless_present = "dead", conflicts_with = "dead")]
+    ids: Vec<i64>,
+    /// All dead events
+    #[arg(long)]
+    dead: bool,
+    /// Only those of this session: its number, its run id, or OTAS's session id
+    #[arg(long, value_name = "SESSION", requires = "dead", conflicts_with = "ids")]
+    session: Option<String>,
+}
+
+pub(super) fn run(args: Args) -> Done {
+    let store = Store::open_existing(&super::load(&args.flags)?.config.store.path)?;
+    let count = if args.dead {
+        let session = args.session.as_deref().map(|name| store.session_named(name)).transpose()?;
+        store.retry_dead(session)?
+    } else {
+        store.retry(&args.ids)?
+    };
+    match count {
+        0 => println!("no event is dead: nothing to put back"),
+        1 => println!("1 event is pending again"),
+        many => println!("{many} events are pending again"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,374 @@
+//! What people ask of the store and tell it: one event whole, what is new, dead events put back.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use thiserror::Error;
+
+use super::read::{COLUMNS, as_limit, event_row, unsigned};
+use super::{Counts, EventRow, Filter, SessionRow, State, Store, StoreError};
+
+/// Why the store did not do as a person asked.
+#[derive(Debug, Error)]
+pub enum SteerError {
+    /// There is no such file; reading commands make none.
+    #[error(
+        "there is no event store {0}: nothing was logged with these settings yet, or `store.path` names another file"
+    )]
+    Missing(PathBuf),
+    /// No row has this id.
+    #[error("there is no event {0}: `otas-proxy events` lists what is stored, its first column is the id")]
+    NoEvent(i64),
+    /// No session is called so.
+    #[error(
+        "there is no session `{0}`: give the number that `otas-proxy events` shows, a run id or OTAS's session id"
+    )]
+    NoSession(String),
+    /// Only dead events are put back.
+    #[error("event {id} is {state}, not dead: nothing was changed")]
+    NotDead {
+        /// The row.
+        id: i64,
+        /// What it is instead.
+        state: State,
+    },
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Opens a store that is there already, for commands that have no reason to make one.
+    ///
+    /// # Errors
+    /// [`SteerError::Missing`] when there is no file, otherwise as [`Store::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, SteerError> {
+        if !path.exists() {
+            return Err(SteerError::Missing(path.into()));
+        }
+        Ok(Self::open(path)?)
+    }
+
+    /// The session that a person means: its number, its run id or OTAS's id of it.
+    ///
+    /// # Errors
+    /// [`SteerError::NoSession`] when there is none, or when the store cannot be read.
+    pub fn session_named(&self, name: &str) -> Result<SessionRow, SteerError> {
+        self.connection()
+            .query_row(
+                "SELECT id FROM sessions WHERE id = ?1 OR run_id = ?2 OR otas_session_id = ?2 ORDER BY id LIMIT 1",
+                params![name.parse::<i64>().ok(), name],
+                |row| row.get(0).map(SessionRow),
+            )
+            .optional()
+            .map_err(self.failed("look up a session"))?
+            .ok_or_else(|| SteerError::NoSession(name.to_owned()))
+    }
+
+    /// One event, whole.
+    ///
+    /// # Errors
+    /// [`SteerError::NoEvent`] when there is none, or when the store cannot be read.
+    pub fn event(&self, id: i64) -> Result<EventRow, SteerError> {
+        self.connection()
+            .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
+            .and_then(|mut query| query.query_row([id], event_row).optional())
+            .map_err(self.failed("read an event"))?
+            .ok_or(SteerError::NoEvent(id))
+    }
+
+    /// The ids of the events that `filter` wants, the newest of them, in the order in which they were stored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn ids(&self, filter: &Filter) -> Result<Vec<i64>, StoreError> {
+        let mut ids = ids_after(&self.connection(), filter, 0, true).map_err(self.failed("list its events"))?;
+        ids.reverse();
+        Ok(ids)
+    }
+
+    /// The ids of the first events after row `after_id` that `filter` wants, in the order in which they were stored.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn ids_after(&self, filter: &Filter, after_id: i64) -> Result<Vec<i64>, StoreError> {
+        ids_after(&self.connection(), filter, after_id, false).map_err(self.failed("list its events"))
+    }
+
+    /// A number that changes when another connection has changed the store: cheaper than looking for what is new.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn change(&self) -> Result<i64, StoreError> {
+        self.connection()
+            .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .map_err(self.failed("look for changes"))
+    }
+
+    /// Puts dead events back to pending, to be tried at once and with all their tries again: all of them, or none.
+    /// Tells how many.
+    ///
+    /// # Errors
+    /// [`SteerError::NoEvent`] and [`SteerError::NotDead`] for the first id that is not a dead event's, or when the
+    /// store cannot be written.
+    pub fn retry(&self, ids: &[i64]) -> Result<u64, SteerError> {
+        let ids: BTreeSet<i64> = ids.iter().copied().collect();
+        let refused = retry(&mut self.connection(), &ids).map_err(self.failed("put events back"))?;
+        match refused {
+            None => Ok(ids.len() as u64),
+            Some((id, None)) => Err(SteerError::NoEvent(id)),
+            Some((id, Some(state))) => Err(SteerError::NotDead { id, state }),
+        }
+    }
+
+    /// Puts all dead events back to pending, of one session or of all. Tells how many.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn retry_dead(&self, session: Option<SessionRow>) -> Result<u64, StoreError> {
+        retry_dead(&mut self.connection(), session).map_err(self.failed("put dead events back"))
+    }
+
+    /// How many events there are of one agent key ([`super::key_id`]). As cheap as [`Store::counts`].
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counts_of_key(&self, key_id: &str) -> Result<Counts, StoreError> {
+        self.connection()
+            .prepare_cached(
+                "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
+                 FROM sessions WHERE key_id = ?1",
+            )
+            .and_then(|mut query| {
+                query.query_row([key_id], |row| {
+                    let (total, delivered, dead) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+                    Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead })
+                })
+            })
+            .map_err(self.failed("count its events"))
+    }
+
+    /// When the oldest pending event's request came, in Unix milliseconds; `None`: nothing is pending. Cheap: one look
+    /// into the index of pending rows for each session that may have some.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn oldest_pending_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.connection()
+            .prepare_cached(OLDEST_PENDING)
+            .and_then(|mut query| query.query_row([], |row| row.get(0)).optional())
+            .map_err(self.failed("look for its oldest pending event"))
+    }
+}
+
+const OLDEST_PENDING: &str = "
+SELECT started_at_ms FROM events WHERE id = (
+    SELECT min((SELECT min(id) FROM events WHERE state = 0 AND session = sessions.id))
+    FROM sessions WHERE total > delivered + dead)";
+
+fn ids_after(
+    connection: &Connection,
+    filter: &Filter,
+    after_id: i64,
+    newest_first: bool,
+) -> rusqlite::Result<Vec<i64>> {
+    // The state is written out, because a partial index is used only where the query shows that it applies.
+    let state = filter.state.map(|state| format!("AND state = {}", state.code())).unwrap_or_default();
+    let session = if filter.session.is_some() { "AND session = ?1" } else { "AND ?1 IS NULL" };
+    let order = if newest_first { "DESC" } else { "ASC" };
+    let sql = format!("SELECT id FROM events WHERE id > ?2 {state} {session} ORDER BY id {order} LIMIT ?3");
+    connection
+        .prepare_cached(&sql)?
+        .query_map(params![filter.session.map(|row| row.0), after_id, as_limit(filter.limit)], |row| row.get(0))?
+        .collect()
+}
+
+/// The first id that is no dead event's, and what it is; then nothing was changed.
+fn retry(connection: &mut Connection, ids: &BTreeSet<i64>) -> rusqlite::Result<Option<(i64, Option<State>)>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for id in ids {
+        let session: Option<i64> = transaction
+            .prepare_cached(
+                "UPDATE events SET state = 0, attempts = 0, next_try_at_ms = NULL
+                 WHERE id = ?1 AND state = 2 RETURNING session",
+            )?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let Some(session) = session else {
+            // Dropping the transaction takes back what was changed before.
+            let state = transaction
+                .query_row("SELECT state FROM events WHERE id = ?1", [id], |row| row.get(0).map(State::from_code))
+                .optional()?;
+            return Ok(Some((*id, state)));
+        };
+        transaction.prepare_cached("UPDATE sessions SET dead = dead - 1 WHERE id = ?1")?.execute([session])?;
+    }
+    transaction.commit()?;
+    Ok(None)
+}
+
+fn retry_dead(connection: &mut Connection, session: Option<SessionRow>) -> rusqlite::Result<u64> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let which = params![session.map(|row| row.0)];
+    transaction.execute(
+        "UPDATE sessions SET dead = dead - (SELECT count(*) FROM events WHERE state = 2 AND session = sessions.id)
+         WHERE ?1 IS NULL OR id = ?1",
+        which,
+    )?;
+    let put_back = transaction.execute(
+        "UPDATE events SET state = 0, attempts = 0, next_try_at_ms = NULL
+         WHERE state = 2 AND (?1 IS NULL OR session = ?1)",
+        which,
+    )?;
+    transaction.commit()?;
+    Ok(put_back as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::{NewEvent, Outcome, Settlement};
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        (folder, store)
+    }
+
+    fn append(store: &Store, session: SessionRow, started: &[i64]) {
+        let events: Vec<_> = started
+            .iter()
+            .map(|started_at_ms| NewEvent {
+                event_id: Uuid::now_v7(),
+                seq: 0,
+                started_at_ms: *started_at_ms,
+                method: "GET",
+                host: "h",
+                path: "/",
+                status_code: 200,
+                latency_ms: 1.0,
+                request_bytes: 0,
+                response_bytes: 0,
+                error: "",
+                json: b"{}",
+            })
+            .collect();
+        store.writer().unwrap().append(session, &events).unwrap();
+    }
+
+    fn die(store: &Store, ids: &[i64]) {
+        let dead = |id| Settlement { id, attempts: 3, outcome: Outcome::Dead { verdict: "answered 400".into() } };
+        store.settle(&ids.iter().copied().map(dead).collect::<Vec<_>>()).unwrap();
+    }
+
+    fn deliver(store: &Store, id: i64) {
+        let outcome = Outcome::Delivered { otas_event_id: "e".into() };
+        store.settle(&[Settlement { id, attempts: 1, outcome }]).unwrap();
+    }
+
+    fn counts(pending: u64, delivered: u64, dead: u64) -> Counts {
+        Counts { total: pending + delivered + dead, pending, delivered, dead }
+    }
+
+    #[test]
+    fn dead_events_are_put_back_with_the_counts() {
+        let (_folder, store) = store();
+        let (a, b) = (store.begin_session("a", "k1", "{}").unwrap(), store.begin_session("b", "k2", "{}").unwrap());
+        append(&store, a, &[1, 2, 3]);
+        append(&store, b, &[4, 5]);
+        die(&store, &[1, 2, 4]);
+        assert_eq!(store.retry(&[2, 2]).unwrap(), 1);
+        assert_eq!(store.counts(Some(a)).unwrap(), counts(2, 0, 1));
+        let row = store.event(2).unwrap();
+        assert_eq!((row.state, row.attempts, row.next_try_at_ms), (State::Pending, 0, None));
+        assert_eq!(store.retry_dead(Some(b)).unwrap(), 1);
+        assert_eq!(store.counts_of_key("k1").unwrap(), counts(2, 0, 1));
+        assert_eq!(store.counts_of_key("k2").unwrap(), counts(2, 0, 0));
+        assert_eq!(store.retry_dead(None).unwrap(), 1);
+        assert_eq!(store.retry_dead(None).unwrap(), 0);
+        assert_eq!(store.counts(None).unwrap(), counts(5, 0, 0));
+        assert_eq!(store.pending(a, 0, 9).unwrap().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_dead_is_refused_and_nothing_changes() {
+        let (_folder, store) = store();
+        let session = store.begin_session("a", "k", "{}").unwrap();
+        append(&store, session, &[1, 2, 3]);
+        die(&store, &[1]);
+        deliver(&store, 3);
+        for (ids, told) in
+            [([1, 2], "event 2 is pending"), ([1, 3], "event 3 is delivered"), ([1, 9], "there is no event 9")]
+        {
+            let error = store.retry(&ids).unwrap_err().to_string();
+            assert!(error.contains(told), "{error}");
+            assert_eq!(store.counts(None).unwrap(), counts(1, 1, 1));
+            assert_eq!(store.event(1).unwrap().state, State::Dead);
+        }
+    }
+
+    #[test]
+    fn ids_are_the_newest_in_order_and_what_follows() {
+        let (_folder, store) = store();
+        let (a, b) = (store.begin_session("a", "k", "{}").unwrap(), store.begin_session("b", "k", "{}").unwrap());
+        append(&store, a, &[1, 2, 3]);
+        append(&store, b, &[4, 5]);
+        deliver(&store, 2);
+        let filter = |state, session, limit| Filter { state, session, limit };
+        assert_eq!(store.ids(&filter(None, None, 3)).unwrap(), [3, 4, 5]);
+        assert_eq!(store.ids(&filter(Some(State::Pending), Some(a), 9)).unwrap(), [1, 3]);
+        assert_eq!(store.ids_after(&filter(None, None, 2), 2).unwrap(), [3, 4]);
+        assert_eq!(store.ids_after(&filter(Some(State::Delivered), None, 9), 0).unwrap(), [2]);
+        assert!(matches!(store.event(6), Err(SteerError::NoEvent(6))));
+    }
+
+    #[test]
+    fn a_session_goes_by_three_names() {
+        let (_folder, store) = store();
+        let _first = store.begin_session("run-a", "k", "{}").unwrap();
+        let second = store.begin_session("run-b", "k", "{}").unwrap();
+        store.set_otas_session(second, "otas-b").unwrap();
+        for name in ["2", "run-b", "otas-b"] {
+            assert_eq!(store.session_named(name).unwrap(), second);
+        }
+        assert!(store.session_named("run-c").unwrap_err().to_string().contains("no session `run-c`"));
+    }
+
+    #[test]
+    fn the_oldest_pending_event_is_found_in_any_session() {
+        let (_folder, store) = store();
+        assert_eq!(store.oldest_pending_ms().unwrap(), None);
+        let (a, b) = (store.begin_session("a", "k", "{}").unwrap(), store.begin_session("b", "k", "{}").unwrap());
+        append(&store, b, &[10]);
+        append(&store, a, &[20]);
+        append(&store, b, &[30]);
+        assert_eq!(store.oldest_pending_ms().unwrap(), Some(10));
+        deliver(&store, 1);
+        assert_eq!(store.oldest_pending_ms().unwrap(), Some(20));
+        let plan: Vec<String> = store
+            .connection()
+            .prepare(&format!("EXPLAIN QUERY PLAN {OLDEST_PENDING}"))
+            .unwrap()
+            .query_map([], |row| row.get(3))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap();
+        assert!(plan.iter().any(|step| step.contains("INDEX events_pending (session=?)")), "{plan:?}");
+    }
+
+    #[test]
+    fn a_change_of_another_connection_shows_and_a_missing_file_is_not_made() {
+        let (folder, store) = store();
+        let session = store.begin_session("a", "k", "{}").unwrap();
+        let before = store.change().unwrap();
+        assert_eq!(store.change().unwrap(), before);
+        append(&store, session, &[1]);
+        assert_ne!(store.change().unwrap(), before);
+        let path = folder.path().join("none.db");
+        assert!(matches!(Store::open_existing(&path), Err(SteerError::Missing(_))));
+        assert!(!path.exists());
+    }
+}
