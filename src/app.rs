@@ -176,6 +176,8 @@ impl App {
             tally: reporter.tally().clone(),
             handoff: handoff.clone(),
             budget,
+            store: store.clone(),
+            stopping: shared.stop.clone(),
         };
         tokio::spawn(admin::serve(admin_listener, told, admin_stop.clone()));
         Ok(Self {
@@ -264,7 +266,7 @@ async fn drained(
 }
 
 /// The service to deliver to: the configured one, or the embedded collector when there is no agent key.
-async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Collector>), AppError> {
+pub(crate) async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, Option<Collector>), AppError> {
     if otas.agent_key.is_some() {
         return Ok((otas, None));
     }
@@ -321,6 +323,6 @@ fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
     listener.local_addr().map_err(|e| step("learn the listening address".to_owned(), e))
 }
 
-fn step(act: String, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
+pub(crate) fn step(act: String, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
     AppError::Step { act, source: source.into() }
 }

@@ -33,6 +33,7 @@ pub mod collector;
 pub mod config;
 pub mod deliver;
 pub mod event;
+pub mod metrics;
 pub mod proxy;
 pub mod report;
 pub mod secret;

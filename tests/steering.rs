@@ -1,15 +1,21 @@
 //! Seeing and steering: what waits and why is told on the command line and the admin port, and can be acted upon.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Output, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use otas_proxy::store::{Counts, NewEvent, Outcome, SessionRow, Settlement, State, Store};
+use otas_proxy::config::OnFull;
+use otas_proxy::store::{Counts, NewEvent, Outcome, SessionRow, Settlement, State, Store, key_id};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::support::origin::TestOrigin;
+use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
+use crate::support::proxy::{Running, TestProxy, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -47,7 +53,7 @@ fn events_are_chosen_by_state_session_and_number() {
     assert_eq!(ids(&["--limit", "2"]), [4, 5]);
     assert_eq!(ids(&["--state", "dead"]), [1]);
     assert_eq!(ids(&["--session", "run-2"]), [5]);
-    assert_eq!(ids(&["--session", "1", "--state", "pending"]), [2, 3, 4]);
+    assert_eq!(ids(&["--session", &bench.session.id().to_string(), "--state", "pending"]), [2, 3, 4]);
     let one = bench.said(&["events", "show", "4"]);
     assert!(one.lines().count() > 5, "{one}");
     assert_eq!(serde_json::from_str::<Value>(&one).unwrap()["id"], 4);
@@ -134,6 +140,139 @@ fn dead_events_are_put_back_by_number_or_all() {
     }
 }
 
+#[tokio::test]
+async fn flush_delivers_what_is_stored_and_says_what_it_could_not() {
+    let otas = TestOtas::start().await;
+    let bench = Arc::new(Bench::of(&otas));
+    bench.append(5);
+    let flush = |arguments: &'static [&'static str]| {
+        let bench = bench.clone();
+        async move { tokio::task::spawn_blocking(move || bench.run(arguments)).await.unwrap() }
+    };
+    let done = flush(&["flush"]).await;
+    assert_eq!(
+        (done.status.code(), &*text(&done.stdout)),
+        (Some(0), "5 delivered, 0 waiting, 0 given up\n"),
+        "{done:?}"
+    );
+    assert_eq!(otas.events().await.len(), 5);
+    otas.down().await;
+    bench.append(2);
+    let done = flush(&["flush", "--timeout", "300ms"]).await;
+    assert_eq!(
+        (done.status.code(), &*text(&done.stdout)),
+        (Some(1), "0 delivered, 2 waiting, 0 given up\n"),
+        "{done:?}"
+    );
+    assert!(text(&done.stderr).contains("what waits stays stored: "), "{done:?}");
+    otas.up().await;
+    assert_eq!(flush(&["flush"]).await.status.code(), Some(0));
+    assert_eq!(bench.run(&["flush", "--timeout", "soon"]).status.code(), Some(2));
+}
+
+#[tokio::test]
+async fn a_proxy_is_ready_whatever_otas_does_until_it_cannot_record_or_stops() {
+    let otas = TestOtas::start().await;
+    otas.down().await;
+    let proxy = TestProxy::new().otas(&otas).with(|c| c.store.on_full = OnFull::Refuse).run().await;
+    eventually("it tells what is wrong with OTAS", async || {
+        let (status, body) = admin(&proxy, "/readyz").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status, &body["ready"]), (200, &Value::Bool(true)), "{body}");
+        body["delivery"]["trouble"].is_string()
+    })
+    .await;
+    otas.up().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_audited_proxy_without_room_is_not_ready() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    otas.down().await;
+    let proxy = TestProxy::new().otas(&otas).with(|c| {
+        c.store.on_full = OnFull::Refuse;
+        c.store.max_bytes = 1;
+    });
+    let proxy = proxy.run().await;
+    eventually("it is not ready", async || {
+        let _ = proxy.client().get(origin.url("/bytes/1")).send().await.unwrap();
+        let (status, body) = admin(&proxy, "/readyz").await;
+        assert_eq!(status == 503, body.contains("cannot be recorded"), "{body}");
+        status == 503
+    })
+    .await;
+    otas.up().await;
+    proxy.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_open_metrics_and_add_up() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = TestProxy::new().otas(&otas).run().await;
+    for _ in 0..3 {
+        assert_eq!(proxy.client().get(origin.url("/bytes/10")).send().await.unwrap().status(), 200);
+    }
+    otas.events_at_least(3, PATIENCE).await;
+    let mut all = BTreeMap::new();
+    eventually("all are counted as delivered", async || {
+        let (status, body) = admin(&proxy, "/metrics").await;
+        assert_eq!(status, 200);
+        all = figures(&body);
+        all["otas_proxy_verdicts_total{verdict=\"delivered\"}"] == 3.0
+    })
+    .await;
+    for (name, value) in [
+        ("otas_proxy_calls_stored_total", 3.0),
+        ("otas_proxy_events{state=\"pending\"}", 0.0),
+        ("otas_proxy_events{state=\"delivered\"}", 3.0),
+        ("otas_proxy_events_shed_total", 0.0),
+        ("otas_proxy_delivery_trouble", 0.0),
+        ("otas_proxy_delivery_held", 1.0),
+        ("otas_proxy_oldest_pending_age_seconds", 0.0),
+    ] {
+        assert_eq!(all.get(name), Some(&value), "{name} in {all:?}");
+    }
+    assert!(all["otas_proxy_store_bytes"] > 0.0 && all["otas_proxy_posts_in_flight_limit"] >= 1.0, "{all:?}");
+    proxy.stop().await;
+}
+
+/// A client that uses no proxy.
+fn direct() -> reqwest::Client {
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls).build().unwrap()
+}
+
+/// The admin port's answer: status and body.
+async fn admin(proxy: &Running, path: &str) -> (u16, String) {
+    let reply = direct().get(format!("http://{}{path}", proxy.app.admin_addr)).send().await.unwrap();
+    (reply.status().as_u16(), reply.text().await.unwrap())
+}
+
+/// OpenMetrics text, read strictly: each figure belongs to a family that has its type and help.
+fn figures(body: &str) -> BTreeMap<String, f64> {
+    let (mut families, mut figures) = (BTreeSet::new(), BTreeMap::new());
+    let body = body.strip_suffix("# EOF\n").expect("it ends with EOF");
+    for line in body.lines() {
+        if let Some(rest) = line.strip_prefix("# ") {
+            let (kind, rest) = rest.split_once(' ').unwrap();
+            assert!(["HELP", "TYPE", "UNIT"].contains(&kind), "{line}");
+            families.insert(rest.split(' ').next().unwrap().to_owned());
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').unwrap();
+        let bare = name.split('{').next().unwrap();
+        let family = ["_total", "_info"].iter().find_map(|end| bare.strip_suffix(end)).unwrap_or(bare);
+        assert!(families.contains(family), "{line}");
+        assert_eq!(figures.insert(name.to_owned(), value.parse::<f64>().unwrap()), None, "{line}");
+    }
+    figures
+}
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -164,10 +303,24 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
+        Self::with("", "k")
+    }
+
+    /// Its events belong to this OTAS's agent.
+    fn of(otas: &TestOtas) -> Self {
+        let (url, key) = (otas.url(), otas.key());
+        let settings = format!(
+            "[otas]\nbrain_url = '{url}'\nuasam_url = '{url}'\nagent_key = '{}'\n[delivery]\nbackoff_min_ms = 5\n",
+            key.expose()
+        );
+        Self::with(&settings, &key_id(&key))
+    }
+
+    fn with(settings: &str, key_id: &str) -> Self {
         let folder = Folder::new();
-        folder.configure("");
+        folder.configure(settings);
         let store = Store::open(&folder.path().join("events.db")).unwrap();
-        let session = store.begin_session("run-1", "k", "{}").unwrap();
+        let session = store.begin_session("run-1", key_id, "{}").unwrap();
         Self { folder, store, session }
     }
 

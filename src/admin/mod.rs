@@ -1,8 +1,13 @@
-//! The admin port: whether the proxy is alive, and how delivery stands.
+//! The admin port: whether the proxy is alive and ready, how delivery stands, and figures to be scraped.
+
+mod ready;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
@@ -11,8 +16,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Budget;
+use crate::capture::Sink as _;
 use crate::deliver::Status;
+use crate::metrics::{self, Snapshot};
 use crate::report::{Handoff, Tally};
+use crate::store::{Counts, Store, StoreError};
 
 /// What the admin port tells of.
 pub struct Told {
@@ -24,18 +32,100 @@ pub struct Told {
     pub handoff: Handoff,
     /// Memory that captures hold.
     pub budget: Arc<Budget>,
+    /// Where events wait.
+    pub store: Store,
+    /// Cancelled when the proxy takes no new calls any more.
+    pub stopping: CancellationToken,
 }
 
-/// Serves `GET /healthz` (the process lives) and `GET /status` (calls, events, delivery) until `stop`.
+/// Serves until `stop`: `GET /healthz` (the process lives), `/readyz` (200, or 503 with reasons), `/status` (calls,
+/// events, delivery, as JSON) and `/metrics` (OpenMetrics).
 pub async fn serve(listener: TcpListener, told: Told, stop: CancellationToken) {
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/metrics", get(figures))
         .with_state(Arc::new(told));
     let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin port failed");
     }
+}
+
+async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
+    let store = backlog(&told.store).await.err();
+    let delivery = told.delivery.borrow().clone();
+    let reasons = ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), store);
+    let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (
+        code,
+        Json(json!({
+            "ready": reasons.is_empty(),
+            "reasons": reasons,
+            // For people: none of it makes the proxy unready.
+            "delivery": { "session": delivery.session.to_string(), "trouble": delivery.trouble, "backlog": delivery.backlog },
+        })),
+    )
+}
+
+async fn figures(State(told): State<Arc<Told>>) -> Response {
+    let backlog = backlog(&told.store).await.ok();
+    let delivery = told.delivery.borrow().clone();
+    let health = told.store.health();
+    let snapshot = Snapshot {
+        calls_stored: told.tally.stored(),
+        calls_dropped: told.handoff.dropped(),
+        calls_lost: told.tally.lost(),
+        events_shed: health.events_lost(),
+        bodies_shed: health.bodies_removed(),
+        stores_moved_aside: health.stores_moved_aside(),
+        events: backlog.as_ref().map(|backlog| backlog.events),
+        oldest_pending_age_seconds: backlog.map(|backlog| backlog.oldest_age_seconds),
+        store_bytes: std::fs::metadata(told.store.path()).ok().map(|file| file.len()),
+        posts_in_flight: delivery.in_flight,
+        posts_limit: delivery.limit,
+        verdicts: delivery.verdicts,
+        lost_answers: delivery.lost_answers,
+        trouble: delivery.trouble.is_some(),
+        holds_delivery: delivery.delivering,
+        capture_memory_bytes: told.budget.used_bytes(),
+    };
+    match metrics::text(&snapshot) {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// What waits in the store.
+struct Backlog {
+    events: Counts,
+    oldest_age_seconds: f64,
+}
+
+/// Asked of the store on a blocking thread; an error in words.
+async fn backlog(store: &Store) -> Result<Backlog, String> {
+    let store = store.clone();
+    let read = move || -> Result<Backlog, StoreError> {
+        let events = store.counts(None)?;
+        let oldest = store.oldest_pending_ms()?;
+        Ok(Backlog { events, oldest_age_seconds: oldest.map_or(0.0, age_seconds) })
+    };
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(backlog)) => Ok(backlog),
+        Ok(Err(error)) => {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+            Err(format!("{error}{cause}"))
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Seconds from `unix_ms` to now; 0 when the clock was set back.
+fn age_seconds(unix_ms: i64) -> f64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let then = std::time::Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
+    now.saturating_sub(then).as_secs_f64()
 }
 
 async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
@@ -53,6 +143,8 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
         },
         "delivery": {
             "in_flight": delivery.in_flight,
+            "limit": delivery.limit,
+            "backlog": delivery.backlog,
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
         },

@@ -10,6 +10,7 @@ mod command_line;
 mod config;
 mod demo;
 mod events;
+mod flush;
 mod meta;
 mod retry;
 mod run;
@@ -41,7 +42,9 @@ enum Command {
     /// Run one command with the proxy around it: one process, one session
     Run(run::Args),
     /// List stored events and where each is on its way
-    Events(events::Args),
+    Events(Box<events::Args>),
+    /// Deliver what is stored, now
+    Flush(flush::Args),
     /// Put dead events back to be delivered
     Retry(retry::Args),
     /// Run the embedded OTAS-compatible endpoint alone
@@ -64,7 +67,8 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
-        Command::Events(args) => events::run(args),
+        Command::Events(args) => events::run(&args),
+        Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Demo(args) => demo::run(args),

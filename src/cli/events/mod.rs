@@ -78,12 +78,12 @@ impl From<Wanted> for State {
     }
 }
 
-pub(super) fn run(args: Args) -> Done {
-    let done = match args.command {
-        Some(Command::Show { flags, json, id }) => one(&flags, id, json),
+pub(super) fn run(args: &Args) -> Done {
+    let done = match &args.command {
+        Some(Command::Show { flags, json, id }) => one(flags, *id, *json),
         None => match args.id {
             Some(id) => one(&args.flags, id, args.json),
-            None => list(&args),
+            None => list(args),
         },
     };
     match done {

@@ -1,0 +1,25 @@
+//! Whether the proxy is ready: it takes calls, and can record them. OTAS being away is no reason: agents must not notice it.
+
+/// Why the proxy is not ready: nothing when it is. `store`: why the store cannot be read.
+pub(super) fn reasons(stopping: bool, admits: bool, store: Option<String>) -> Vec<String> {
+    let stopping = stopping.then(|| "the proxy is stopping: it takes no new calls".to_owned());
+    let refusing =
+        (!admits).then(|| "calls are refused: they cannot be recorded (`store.on_full = \"refuse\"`)".to_owned());
+    let store = store.map(|error| format!("events wait in memory: {error}"));
+    stopping.into_iter().chain(refusing).chain(store).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told() {
+        assert_eq!(reasons(false, true, None), [""; 0]);
+        let all = reasons(true, false, Some("disk I/O error".into()));
+        assert!(
+            all[0].contains("stopping") && all[1].contains("refused") && all[2].ends_with("disk I/O error"),
+            "{all:?}"
+        );
+    }
+}

@@ -1,0 +1,97 @@
+//! `otas-proxy flush`: what is stored is delivered now.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{Done, signals};
+use crate::app::{destination, step};
+use crate::config::Flags;
+use crate::deliver::{DeliverOptions, Deliverer, Status};
+use crate::store::{Store, key_id};
+use crate::tls::{CertAuthority, Offer, OriginTls};
+
+/// Delivers the stored events of the configured agent key, each in the session of its own run. Exit code 1 when some are
+/// left: they stay stored.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Give up after this time, such as 90s, 10m or 2h; without it only SIGINT or SIGTERM ends the waiting
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// For people without a deadline: longer than any OTAS is away.
+const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
+
+pub(super) fn run(args: &Args) -> Done {
+    let config = super::load(&args.flags)?.config;
+    let store = Store::open_existing(&config.store.path)?;
+    super::runtime()?.block_on(async {
+        store.recover_interrupted()?;
+        let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
+        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), authority.der())?;
+        let (otas, collector) = destination(config.otas, store.path()).await?;
+        let before = match &otas.agent_key {
+            Some(key) => store.counts_of_key(&key_id(key))?,
+            None => store.counts(None)?,
+        };
+        let deliverer = Deliverer::start(DeliverOptions {
+            store,
+            session_row: None,
+            otas,
+            delivery: config.delivery,
+            tls: roots.offering(Offer::None).as_ref().clone(),
+        })
+        .map_err(|error| step("set up delivery".to_owned(), error))?;
+        let bar = bar(before.pending);
+        let status = delivered(&deliverer, args.timeout.unwrap_or(NO_DEADLINE), &bar).await?;
+        bar.finish_and_clear();
+        deliverer.stop().await;
+        if let Some(collector) = collector {
+            collector.stop().await;
+        }
+        let (done, left) = (status.counts.delivered.saturating_sub(before.delivered), status.counts.pending);
+        let died = status.counts.dead.saturating_sub(before.dead);
+        println!("{done} delivered, {left} waiting, {died} given up");
+        let why = status.trouble.or_else(|| (!status.delivering).then(|| "another process delivers them".to_owned()));
+        match why {
+            Some(why) if left > 0 => eprintln!("otas-proxy: what waits stays stored: {why}"),
+            _ => {}
+        }
+        Ok(ExitCode::from(u8::from(left > 0 || died > 0)))
+    })
+}
+
+/// Waits until nothing is pending, the time is over or a signal comes, and shows how it goes meanwhile.
+async fn delivered(deliverer: &Deliverer, within: Duration, bar: &ProgressBar) -> std::io::Result<Status> {
+    let signals = signals::termination()?;
+    let mut watch = deliverer.watch();
+    let (done, signal) = (deliverer.drained(within), signals.first());
+    tokio::pin!(done, signal);
+    loop {
+        tokio::select! {
+            status = &mut done => return Ok(status),
+            _ = &mut signal => return Ok(deliverer.status()),
+            Ok(()) = watch.changed() => {
+                let status = watch.borrow_and_update().clone();
+                let gone = bar.length().unwrap_or(0).saturating_sub(status.counts.pending);
+                bar.set_position(gone);
+                bar.set_message(status.trouble.unwrap_or_default());
+            }
+        }
+    }
+}
+
+/// Drawn on a terminal only.
+fn bar(pending: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:30} {pos}/{len} events, {per_sec}, {eta} left {wide_msg}");
+    let bar = ProgressBar::new(pending);
+    bar.enable_steady_tick(Duration::from_millis(500));
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}

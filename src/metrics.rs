@@ -1,0 +1,210 @@
+//! The figures of a running proxy as OpenMetrics text. Everything is read when it is asked for: nothing is counted here,
+//! and nothing of this is in the path of a call.
+
+use std::fmt;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabelSet, LabelSetEncoder};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::deliver::Verdicts;
+use crate::store::Counts;
+
+/// The media type of [`text`]'s answer (OpenMetrics 1.0.0).
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The figures at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Calls of this process that are in the store.
+    pub calls_stored: u64,
+    /// Calls of this process that found no room on their way to the store.
+    pub calls_dropped: u64,
+    /// Calls of this process that the store refused to the end.
+    pub calls_lost: u64,
+    /// Events that are gone: shed by a full store, overrun, or unreadable.
+    pub events_shed: u64,
+    /// Events whose bodies a full store has shed.
+    pub bodies_shed: u64,
+    /// Damaged stores that were moved aside.
+    pub stores_moved_aside: u64,
+    /// All events in the store; `None` when it cannot be read.
+    pub events: Option<Counts>,
+    /// Seconds since the request of the oldest pending event came; 0 when none is pending, `None` when the store
+    /// cannot be read.
+    pub oldest_pending_age_seconds: Option<f64>,
+    /// Size of the store's file; `None` when it cannot be told.
+    pub store_bytes: Option<u64>,
+    /// Calls to OTAS under way.
+    pub posts_in_flight: usize,
+    /// How many may be.
+    pub posts_limit: usize,
+    /// Posts whose answer was lost.
+    pub lost_answers: u64,
+    /// What came of the posts.
+    pub verdicts: Verdicts,
+    /// Whether OTAS takes no events at the moment.
+    pub trouble: bool,
+    /// Whether this process is the one that delivers.
+    pub holds_delivery: bool,
+    /// Memory that captures hold.
+    pub capture_memory_bytes: usize,
+}
+
+/// The figures in OpenMetrics' text format, each name beginning with `otas_proxy_`.
+///
+/// # Errors
+/// Never in practice: writing to a string does not fail.
+pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::with_prefix("otas_proxy");
+    registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    for (name, help, count) in [
+        ("calls_stored", "Calls of this process whose event is in the store", now.calls_stored),
+        ("calls_dropped", "Calls of this process that found no room on the way to the store", now.calls_dropped),
+        ("calls_lost", "Calls of this process that the store refused to the end", now.calls_lost),
+        (
+            "events_shed",
+            "Events that are gone: the store was full or damaged, or calls came too fast",
+            now.events_shed,
+        ),
+        ("bodies_shed", "Events whose bodies were removed because the store was full", now.bodies_shed),
+        ("stores_moved_aside", "Damaged stores that were moved aside", now.stores_moved_aside),
+        ("lost_answers", "Posts whose answer was lost: OTAS may have the event twice", now.lost_answers),
+    ] {
+        registry.register(name, help, ConstCounter::new(count));
+    }
+    if let Some(events) = now.events {
+        let states = Family::<State, Gauge>::default();
+        for (state, count) in [("pending", events.pending), ("delivered", events.delivered), ("dead", events.dead)] {
+            states.get_or_create(&State(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+        registry.register("events", "Events in the store, those of other processes too", states);
+    }
+    if let Some(age) = now.oldest_pending_age_seconds {
+        let help = "Age of the oldest pending event, 0 when none is pending";
+        registry.register_with_unit("oldest_pending_age", help, Unit::Seconds, ConstGauge::new(age));
+    }
+    gauge(&mut registry, "posts_in_flight", "Calls to OTAS under way", now.posts_in_flight);
+    gauge(&mut registry, "posts_in_flight_limit", "How many calls to OTAS may be under way", now.posts_limit);
+    let verdicts = Family::<Passed, Counter>::default();
+    let Verdicts { delivered, retry, check_key, renew_session, pause, refused, dead } = now.verdicts;
+    for (verdict, count) in [
+        ("delivered", delivered),
+        ("retry", retry),
+        ("check_key", check_key),
+        ("renew_session", renew_session),
+        ("pause", pause),
+        ("refused", refused),
+        ("dead", dead),
+    ] {
+        verdicts.get_or_create(&Passed(verdict)).inc_by(count);
+    }
+    registry.register("verdicts", "What came of the posts of this process", verdicts);
+    gauge(&mut registry, "delivery_trouble", "1 when OTAS takes no events, 0 when it does", usize::from(now.trouble));
+    let help = "1 when this process delivers its key's events, 0 when another does or none";
+    gauge(&mut registry, "delivery_held", help, usize::from(now.holds_delivery));
+    if let Some(bytes) = now.store_bytes {
+        registry.register_with_unit("store", "Size of the store's file", Unit::Bytes, ConstGauge::new(bytes));
+    }
+    let help = "Memory that copies of bodies hold";
+    registry.register_with_unit("capture_memory", help, Unit::Bytes, ConstGauge::new(now.capture_memory_bytes));
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    value: N,
+) {
+    registry.register(name, help, ConstGauge::new(value));
+}
+
+/// The label `verdict`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Passed(&'static str);
+
+impl EncodeLabelSet for Passed {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("verdict", self.0)].encode(encoder)
+    }
+}
+
+/// The label `state`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct State(&'static str);
+
+impl EncodeLabelSet for State {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("state", self.0)].encode(encoder)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_figure_has_its_line() {
+        let text = text(&Snapshot {
+            calls_stored: 12,
+            calls_dropped: 1,
+            calls_lost: 2,
+            events_shed: 9,
+            bodies_shed: 7,
+            stores_moved_aside: 1,
+            store_bytes: Some(65_536),
+            verdicts: Verdicts { delivered: 6, retry: 2, ..Verdicts::default() },
+            events: Some(Counts { total: 10, pending: 3, delivered: 6, dead: 1 }),
+            oldest_pending_age_seconds: Some(1.5),
+            posts_in_flight: 4,
+            posts_limit: 8,
+            lost_answers: 5,
+            trouble: true,
+            holds_delivery: true,
+            capture_memory_bytes: 4096,
+        })
+        .unwrap();
+        for line in [
+            "otas_proxy_calls_stored_total 12",
+            "otas_proxy_calls_dropped_total 1",
+            "otas_proxy_calls_lost_total 2",
+            "otas_proxy_lost_answers_total 5",
+            "otas_proxy_events{state=\"pending\"} 3",
+            "otas_proxy_events{state=\"delivered\"} 6",
+            "otas_proxy_events{state=\"dead\"} 1",
+            "otas_proxy_oldest_pending_age_seconds 1.5",
+            "otas_proxy_posts_in_flight 4",
+            "otas_proxy_posts_in_flight_limit 8",
+            "otas_proxy_events_shed_total 9",
+            "otas_proxy_bodies_shed_total 7",
+            "otas_proxy_stores_moved_aside_total 1",
+            "otas_proxy_verdicts_total{verdict=\"retry\"} 2",
+            "otas_proxy_delivery_trouble 1",
+            "otas_proxy_delivery_held 1",
+            "otas_proxy_store_bytes 65536",
+            "otas_proxy_capture_memory_bytes 4096",
+            concat!("otas_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
+        }
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out() {
+        let text = text(&Snapshot::default()).unwrap();
+        assert!(
+            !text.contains("otas_proxy_events{")
+                && !text.contains("otas_proxy_store_bytes")
+                && !text.contains("oldest_pending"),
+            "{text}"
+        );
+    }
+}
