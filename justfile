@@ -9,3 +9,7 @@ demo:
 # This proxy and a bare hyper proxy in turns on the same loopback origin; `just bench 7` for more repetitions.
 bench reps="5":
     cargo bench --locked --bench proxy -- --reps {{reps}}
+
+# The conservation harness, long: OTAS fails in every way while the proxy is killed again and again.
+chaos rounds="200" seed="20261123":
+    OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture conservation::each_call

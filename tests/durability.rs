@@ -2,8 +2,7 @@
 //! that which does not survive.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,65 +15,16 @@ use serde_json::Value;
 use crate::support::manual::{ManualOrigin, piece};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
-use crate::support::program::Folder;
-use crate::support::proxy::{Running, TestProxy, eventually, trusting};
+use crate::support::program::{Folder, Served};
+use crate::support::proxy::{Running, TestProxy, eventually};
 
-/// A `serve` of its own process, without an OTAS that could be reached.
-struct Served {
-    child: Child,
-    url: String,
-    folder: Folder,
-}
-
-impl Served {
-    fn start(folder: Folder, wrapped: impl FnOnce(Command) -> Command) -> Self {
-        let mut command = wrapped(folder.program());
-        let mut child = command
-            .args(["serve", "--config", "proxy.toml"])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // It says where it listens once it does; the rest of what it says is read so that it never waits for us.
-        let (mut said, mut errors) =
-            (BufReader::new(child.stdout.take().unwrap()).lines(), child.stderr.take().unwrap());
-        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
-        let url = said
-            .by_ref()
-            .map_while(Result::ok)
-            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
-            .expect("it says where it listens");
-        std::thread::spawn(move || said.for_each(drop));
-        Self { child, url, folder }
-    }
-
-    fn configured(more: &str) -> Folder {
-        let folder = Folder::new();
-        folder.configure(&format!(
-            "{more}\n[otas]\nbrain_url = 'http://127.0.0.1:9'\nuasam_url = 'http://127.0.0.1:9'\nagent_key = 'agent_a_b'\n"
-        ));
-        folder
-    }
-
-    fn client(&self) -> reqwest::Client {
-        let ca = self.folder.path().join("ca").join("ca.pem");
-        let proxy = reqwest::Proxy::all(&self.url).unwrap();
-        reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(&ca)).build().unwrap()
-    }
-
-    /// The events in its store, oldest first.
-    fn events(&self) -> Vec<Value> {
-        let store = Store::open(&self.folder.path().join("events.db")).unwrap();
-        let rows = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
-        rows.iter().rev().map(|row| serde_json::from_slice(&row.json).unwrap()).collect()
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Settings with an OTAS that cannot be reached.
+fn away() -> Folder {
+    let folder = Folder::new();
+    folder.configure(
+        "[otas]\nbrain_url = 'http://127.0.0.1:9'\nuasam_url = 'http://127.0.0.1:9'\nagent_key = 'agent_a_b'\n",
+    );
+    folder
 }
 
 /// A number that a query gives, asked of the file itself.
@@ -100,7 +50,7 @@ fn hold(store: &std::path::Path) -> Connection {
 
 #[tokio::test]
 async fn fault_12_a_killed_proxy_leaves_what_had_ended_and_what_was_known_of_what_had_not() {
-    let mut served = Served::start(Served::configured(""), |program| program);
+    let mut served = Served::start(away(), |program| program);
     let (origin, mut manual) = (TestOrigin::http().await, ManualOrigin::start(None).await);
     let client = served.client();
     let streaming = client.get(format!("http://{}/stream", manual.addr)).send();
@@ -256,7 +206,7 @@ async fn faults_14_and_18_a_disk_that_takes_no_write_disturbs_no_call_and_is_wri
         }
         limited
     };
-    let served = Served::start(Served::configured(""), limited);
+    let served = Served::start(away(), limited);
     let (origin, client) = (TestOrigin::http().await, served.client());
     for n in 0..60 {
         assert_eq!(post(&client, &origin.url("/echo"), format!("{n:050000}")).await, 200);

@@ -6,6 +6,7 @@ mod capture;
 mod clients;
 mod collector;
 mod command_line;
+mod conservation;
 mod delivery;
 mod durability;
 mod events;

@@ -16,6 +16,9 @@ use super::schema::{self, Found};
 /// How long a statement waits for another process that holds the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How often it looks meanwhile.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
+
 /// Pages of write-ahead log at which SQLite copies it back into the file. Each such checkpoint syncs the disk twice, so
 /// they are made rarer than the default's 1,000; at 16 KiB a page the log stays around 32 MB.
 const CHECKPOINT_PAGES: i64 = 2_000;
@@ -78,8 +81,8 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_handler(Some(wait_for_others))?;
     Ok(connection)
 }
 
@@ -106,6 +109,13 @@ const PROBES: [&str; 8] = [
     "SELECT * FROM open_exchanges LIMIT 1",
     "SELECT id FROM events WHERE state = 2 ORDER BY session LIMIT 1",
 ];
+
+/// SQLite's own waiting grows to 100 ms a try: as long as a group of events may take in all. Those who hold the store do so
+/// for a millisecond or two.
+fn wait_for_others(tries: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    BUSY_PAUSE * tries.unsigned_abs() < BUSY_TIMEOUT
+}
 
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
     // Takes effect only in a file that has no page yet.

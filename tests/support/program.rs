@@ -1,10 +1,14 @@
 //! The program itself, as a user starts it, in a folder of its own.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
+use otas_proxy::store::{Filter, Store};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use super::proxy::trusting;
 
 /// A folder with a configuration.
 pub struct Folder(TempDir);
@@ -73,4 +77,62 @@ pub fn python() -> String {
         assert!(made.exists(), "no Python with requests and httpx: run ./check.sh once, or set OTAS_TEST_PYTHON");
         made.display().to_string()
     })
+}
+
+/// A `serve` in a process of its own. Killed when dropped.
+pub struct Served {
+    pub child: Child,
+    /// Where agents connect.
+    pub url: String,
+    pub folder: Folder,
+}
+
+impl Served {
+    /// Starts it; `wrapped` may put another program around it.
+    pub fn start(folder: Folder, wrapped: impl FnOnce(Command) -> Command) -> Self {
+        let mut command = wrapped(folder.program());
+        let mut child = command
+            .args(["serve", "--config", "proxy.toml"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // It says where it listens once it does; the rest of what it says is read so that it never waits for us.
+        let (mut said, mut errors) =
+            (BufReader::new(child.stdout.take().unwrap()).lines(), child.stderr.take().unwrap());
+        std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
+        let url = said
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
+            .expect("it says where it listens");
+        std::thread::spawn(move || said.for_each(drop));
+        Self { child, url, folder }
+    }
+
+    /// Its folder, for the next one; this one is killed.
+    pub fn into_folder(mut self) -> Folder {
+        std::mem::replace(&mut self.folder, Folder::new())
+    }
+
+    /// A client that uses it and trusts its CA.
+    pub fn client(&self) -> reqwest::Client {
+        let ca = self.folder.path().join("ca").join("ca.pem");
+        let proxy = reqwest::Proxy::all(&self.url).unwrap();
+        reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(&ca)).build().unwrap()
+    }
+
+    /// The events in its store, oldest first.
+    pub fn events(&self) -> Vec<Value> {
+        let store = Store::open(&self.folder.path().join("events.db")).unwrap();
+        let rows = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
+        rows.iter().rev().map(|row| serde_json::from_slice(&row.json).unwrap()).collect()
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

@@ -1,0 +1,92 @@
+//! The judge: what agents saw against what OTAS has.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+
+use super::faults::IN_FLIGHT;
+use super::producer::{Call, Calls};
+use crate::support::otas::TestOtas;
+
+/// What ended so shortly before a kill may be lost.
+const GROUP_COMMIT: Duration = Duration::from_millis(50);
+
+/// The proxy was killed.
+pub(super) struct Kill {
+    pub(super) at: Instant,
+}
+
+/// A number that a query gives, asked of the file itself.
+pub(super) fn number(store: &Path, sql: &str) -> i64 {
+    let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    connection.busy_timeout(Duration::from_secs(5)).unwrap();
+    connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// Panics if the books do not balance.
+pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_answers: usize, store: &Path) {
+    let saved = otas.stored_events().await;
+    let mut posted: HashMap<String, Vec<&Value>> = HashMap::new();
+    for event in &saved {
+        let id = event.body["metadata"]["event"]["id"].as_str().unwrap().to_owned();
+        posted.entry(id).or_default().push(&event.body);
+    }
+    // The same event twice is the same event, and only where an answer was lost.
+    let doubled: usize = posted.values().map(|posts| posts.len() - 1).sum();
+    assert!(doubled <= lost_answers + IN_FLIGHT * kills.len(), "{doubled} doubled, {lost_answers} answers lost");
+    assert!(
+        posted.values().all(|posts| posts.iter().all(|post| *post == posts[0])),
+        "an event was altered between posts"
+    );
+
+    // Each event is of a call that was made, and no call has two.
+    let mut of_call: HashMap<&str, &Value> = HashMap::new();
+    for event in posted.values().map(|posts| posts[0]) {
+        let body = event["request_body"].as_str().unwrap();
+        let interrupted = event["error"].as_str().unwrap().starts_with("proxy_interrupted");
+        let Some(id) = body.split(' ').next().filter(|id| calls.contains_key(*id)) else {
+            assert!(interrupted || !event["error"].as_str().unwrap().is_empty(), "invented: {event:#}");
+            continue;
+        };
+        assert!(of_call.insert(id, event).is_none(), "{id} has two events");
+        let call = &calls[id];
+        if call.ended.is_some() && !interrupted {
+            let answer = event["response_body"].as_str().unwrap();
+            assert!(body == call.body && answer == call.body, "{id} was altered");
+            assert_eq!((&event["status_code"], &event["error"]), (&200.into(), &"".into()), "{id}");
+        }
+    }
+    // What was answered shortly before the kill of its proxy, or read after it, may be lost.
+    let is_safe = |call: &Call| {
+        let kill = kills.get(call.proxy).map(|kill| kill.at);
+        call.ended.is_some_and(|ended| kill.is_none_or(|kill| ended + GROUP_COMMIT < kill))
+    };
+    let missing: Vec<&String> =
+        calls.iter().filter(|(id, call)| is_safe(call) && !of_call.contains_key(&***id)).map(|(id, _)| id).collect();
+    let ended = calls.values().filter(|call| call.ended.is_some()).count();
+    assert!(missing.is_empty(), "{} of {ended} calls that had ended are missing: {missing:?}", missing.len());
+    assert_eq!(number(store, "SELECT coalesce(sum(dead), 0) + coalesce(sum(dropped), 0) FROM sessions"), 0);
+
+    // Each in the session of its own run.
+    let runs: HashSet<&str> =
+        of_call.values().map(|event| event["metadata"]["proxy"]["run_id"].as_str().unwrap()).collect();
+    let mut run_of_session: HashMap<_, &str> = HashMap::new();
+    for event in &saved {
+        let run = event.body["metadata"]["proxy"]["run_id"].as_str().unwrap();
+        assert_eq!(*run_of_session.entry(event.session_id).or_insert(run), run, "a session has events of two runs");
+    }
+    assert!(runs.len() <= kills.len() + 1);
+
+    let disk = std::fs::metadata(store).unwrap().len();
+    assert!(disk < 512 << 20, "{disk} bytes on disk");
+    println!(
+        "{} calls ended, {} broke off, {} kills, {} events, {doubled} doubled, at most {lost_answers} answers lost",
+        ended,
+        calls.len() - ended,
+        kills.len(),
+        posted.len(),
+    );
+}

@@ -1,0 +1,118 @@
+//! The agents: calls with unique ids and bodies made of them, through whichever proxy is there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::support::program::Served;
+
+/// Agents that work at the same time.
+const AGENTS: u64 = 4;
+
+/// A call as its agent knows it.
+pub(super) struct Call {
+    /// What was sent, and comes back.
+    pub(super) body: String,
+    /// Which of the proxies it went through, from 0 on.
+    pub(super) proxy: usize,
+    /// When the agent had the whole answer; `None`: it broke off.
+    pub(super) ended: Option<Instant>,
+}
+
+/// Calls by their ids.
+pub(super) type Calls = HashMap<String, Call>;
+
+/// The proxy that is there: the how many-th it is, and a client that uses it.
+type Way = (usize, reqwest::Client);
+
+pub(super) struct Producer {
+    proxy: watch::Sender<Option<Way>>,
+    ended: watch::Receiver<usize>,
+    stop: watch::Sender<bool>,
+    calls: Arc<Mutex<Calls>>,
+    agents: JoinSet<()>,
+}
+
+impl Producer {
+    /// Agents that wait for a proxy.
+    pub(super) fn start(url: String, seed: u64) -> Self {
+        let (proxy, proxies) = watch::channel(None);
+        let (count, ended) = watch::channel(0);
+        let (stop, stopped) = watch::channel(false);
+        let calls = Arc::new(Mutex::new(Calls::new()));
+        let mut agents = JoinSet::new();
+        for agent in 0..AGENTS {
+            let agent = Agent {
+                name: format!("{seed}-{agent}"),
+                url: url.clone(),
+                proxies: proxies.clone(),
+                count: count.clone(),
+                calls: calls.clone(),
+            };
+            agents.spawn(agent.work(stopped.clone()));
+        }
+        Self { proxy, ended, stop, calls, agents }
+    }
+
+    /// From now on calls go through this proxy, the how many-th it is; `None`: they wait for one.
+    pub(super) fn use_proxy(&self, served: Option<(usize, &Served)>) {
+        self.proxy.send_replace(served.map(|(nth, served)| (nth, served.client())));
+    }
+
+    /// Waits until so many more calls have ended.
+    pub(super) async fn more(&self, calls: usize) {
+        let mut ended = self.ended.clone();
+        let enough = *ended.borrow() + calls;
+        ended.wait_for(|ended| *ended >= enough).await.unwrap();
+    }
+
+    /// Ends the calls under way, and gives all.
+    pub(super) async fn stop(mut self) -> Calls {
+        self.stop.send_replace(true);
+        while let Some(agent) = self.agents.join_next().await {
+            agent.unwrap();
+        }
+        std::mem::take(&mut *self.calls.lock().unwrap())
+    }
+}
+
+struct Agent {
+    name: String,
+    url: String,
+    proxies: watch::Receiver<Option<Way>>,
+    count: watch::Sender<usize>,
+    calls: Arc<Mutex<Calls>>,
+}
+
+impl Agent {
+    async fn work(mut self, stopped: watch::Receiver<bool>) {
+        for n in 0_usize.. {
+            let way = self.proxies.wait_for(Option::is_some).await.map(|way| way.clone());
+            let Ok(Some((proxy, client))) = way else { return };
+            if *stopped.borrow() {
+                return;
+            }
+            let id = format!("call-{}-{n}", self.name);
+            // Some are large, most are small.
+            let body = format!("{id} {}", "conserved ".repeat(if n % 17 == 0 { 4_000 } else { n % 50 }));
+            self.calls.lock().unwrap().insert(id.clone(), Call { body: body.clone(), proxy, ended: None });
+            let answer = async {
+                let reply = client.post(&self.url).body(body.clone()).send().await?;
+                let status = reply.status();
+                Ok::<_, reqwest::Error>((status, reply.text().await?))
+            };
+            // What breaks off was killed; what does not, must be right.
+            if let Ok((status, text)) = answer.await {
+                assert_eq!((status.as_u16(), text == body), (200, true), "{id}");
+                self.calls.lock().unwrap().get_mut(&id).unwrap().ended = Some(Instant::now());
+            } else {
+                // The proxy is gone: there is nothing to do before it is said to be.
+                let _ = self.proxies.changed().await;
+            }
+            self.count.send_modify(|count| *count += 1);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! Many runs at once on one store, some of them killed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use crate::support::origin::TestOrigin;
+use crate::support::otas::{Overload, TestOtas};
+use crate::support::program::Folder;
+use crate::support::proxy::eventually;
+
+const RUNS: usize = 10;
+const CALLS: usize = 12;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_its_own_session() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    otas.overload(Overload::measured(20));
+    let folder = super::configured(&otas);
+    let mut runs: Vec<Child> = (0..RUNS).map(|run| start(&folder, &origin, run)).collect();
+    let store = folder.path().join("events.db");
+    eventually("each run has made some calls", async || {
+        let made: BTreeSet<String> = origin.received().iter().filter_map(|call| run_of(&call.body)).collect();
+        made.len() == RUNS && super::judge::number(&store, "SELECT sum(delivered) FROM sessions") > 5
+    })
+    .await;
+    // The one that delivers is the first to go.
+    let delivering = holder(folder.path()).expect("somebody delivers");
+    let first = runs.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
+    let killed: BTreeSet<usize> = [first, (first + 3) % RUNS, (first + 6) % RUNS].into();
+    for run in &killed {
+        runs[*run].kill().unwrap();
+    }
+    let ended = tokio::task::spawn_blocking(move || {
+        runs.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
+    });
+    for (run, well) in ended.await.unwrap().into_iter().enumerate() {
+        assert_eq!(well, !killed.contains(&run), "run {run}");
+    }
+    // What the killed ones left, and nobody has delivered by now, the next process delivers.
+    let flushed = tokio::task::spawn_blocking({
+        let mut flush = folder.program();
+        move || flush.args(["flush", "--timeout", "30s"]).output().unwrap()
+    });
+    let flushed = flushed.await.unwrap();
+    assert!(flushed.status.success(), "{flushed:?}");
+    assert_eq!(super::judge::number(&store, "SELECT sum(total - delivered) FROM sessions"), 0);
+
+    let mut of_session: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
+    let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for event in otas.stored_events().await {
+        let body = event.body["request_body"].as_str().unwrap().to_owned();
+        let Some(run) = run_of(body.as_bytes()) else { continue };
+        of_session.entry(event.session_id).or_default().insert(run.clone());
+        calls.entry(run).or_default().insert(body);
+    }
+    assert!(of_session.values().all(|runs| runs.len() == 1), "{of_session:?}");
+    assert_eq!((of_session.len(), calls.len()), (RUNS, RUNS));
+    for (run, calls) in calls {
+        let was_killed = killed.contains(&run.trim_start_matches("run-").parse().unwrap());
+        assert!(calls.len() == CALLS || was_killed, "{run}: {calls:?}");
+    }
+    assert!(otas.most_posts_at_once() <= 20, "together they overran OTAS: {}", otas.most_posts_at_once());
+    assert_eq!(otas.refused().len(), 0, "{:?}", otas.refused());
+}
+
+/// `otas-proxy run` around a command that makes the calls of this run.
+fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
+    let calls = format!(
+        "for call in $(seq {CALLS}); do curl -sS -o answer-{run} --data \"run-{run} call-$call\" {} || exit 1; done",
+        origin.url("/echo")
+    );
+    let mut program = folder.program();
+    program.args(["run", "--", "sh", "-c", &calls]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    program.spawn().unwrap()
+}
+
+fn run_of(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    text.split(' ').next().filter(|word| word.starts_with("run-")).map(str::to_owned)
+}
+
+/// The process that holds the right to deliver: the system knows.
+fn holder(folder: &Path) -> Option<u32> {
+    let locks: BTreeSet<u64> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(Result::unwrap)
+        .filter(|file| file.file_name().to_string_lossy().contains(".deliver-"))
+        .map(|file| file.metadata().unwrap().ino())
+        .collect();
+    // "1: FLOCK  ADVISORY  WRITE 1234 08:01:5678 0 EOF"
+    std::fs::read_to_string("/proc/locks").unwrap().lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let inode: u64 = words.get(5)?.rsplit(':').next()?.parse().ok()?;
+        locks.contains(&inode).then(|| words[4].parse().ok())?
+    })
+}
