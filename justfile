@@ -10,6 +10,10 @@ demo:
 bench reps="5":
     cargo bench --locked --bench proxy -- --reps {{reps}}
 
+# A burst of calls against an OTAS as slow as it was measured to be: what arrives, and what agents notice (some four minutes).
+burst events="2000":
+    cargo bench --locked --bench burst -- --events {{events}}
+
 # The conservation harness, long: OTAS fails in every way while the proxy is killed again and again.
 chaos rounds="200" seed="20261123":
     OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture conservation::each_call

@@ -5,6 +5,8 @@
 //! OTAS with faults; after the faults the *judge* compares. `OTAS_CHAOS_ROUNDS` and `OTAS_CHAOS_SEED` make it longer and
 //! repeatable: `just chaos`.
 
+#![allow(clippy::print_stdout, reason = "the seed of a failure, and what a long run saw")]
+
 mod faults;
 mod judge;
 mod producer;
