@@ -181,6 +181,78 @@ fn the_ca_is_shown_and_exported_without_its_key() {
 }
 
 #[test]
+fn fault_34_a_ca_that_is_not_as_it_should_be_stops_the_start_and_none_is_minted_in_its_place() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = configured();
+    assert!(run(&folder, &["ca", "show"]).status.success());
+    let key = folder.path().join("ca/ca.key");
+    let whole = std::fs::read(&key).unwrap();
+    let refused = |words: &str| {
+        let done = run(&folder, &["serve"]);
+        let said = text(&done.stderr);
+        assert!(done.status.code() == Some(1) && said.contains("ca.key") && said.contains(words), "{said}");
+    };
+    std::fs::write(&key, &whole[..whole.len() / 2]).unwrap();
+    refused("not a usable private key");
+    std::fs::write(&key, &whole).unwrap();
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
+    refused("chmod 0600");
+    std::fs::remove_file(&key).unwrap();
+    std::fs::create_dir(&key).unwrap();
+    refused("ca.key");
+    std::fs::remove_dir(&key).unwrap();
+    refused("is missing");
+    assert!(!key.exists(), "no key was made in its place");
+}
+
+#[test]
+fn fault_34_a_reload_of_broken_settings_keeps_the_old_ones_and_says_why() {
+    let folder = configured();
+    let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut said) =
+        (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
+    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    line_with(&mut out, "session ");
+    folder.configure("[delivery]\nmax_in_flite = 3\n");
+    signal(&child, Signal::HUP);
+    let line = line_with(&mut said, "SIGHUP");
+    assert!(line.contains("those in force stay") && line.contains("did you mean `delivery.max_in_flight`"), "{line}");
+    folder.configure("[delivery]\nmax_in_flight = 3\n");
+    signal(&child, Signal::HUP);
+    let line = line_with(&mut said, "SIGHUP");
+    assert!(line.contains("a restart will take up delivery.max_in_flight"), "{line}");
+    std::net::TcpStream::connect(&address).expect("it still listens");
+    signal(&child, Signal::TERM);
+    assert_eq!(ended(child), 0);
+}
+
+#[test]
+fn fault_34_a_second_signal_cuts_what_the_first_lets_end_and_both_are_exit_code_0() {
+    let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = configured();
+    let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let (mut out, mut said) =
+        (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
+    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    line_with(&mut out, "session ");
+    let url = format!("http://{}/held", origin.local_addr().unwrap());
+    let mut agent = Command::new("curl").args(["-sS", "-x", &format!("http://{address}"), &url]).spawn().unwrap();
+    // The origin has the call, and does not answer it.
+    let (_held, _) = origin.accept().unwrap();
+    signal(&child, Signal::TERM);
+    line_with(&mut said, "stopping");
+    assert!(child.try_wait().unwrap().is_none() && agent.try_wait().unwrap().is_none());
+    signal(&child, Signal::TERM);
+    let summary = line_with(&mut said, "1 calls");
+    assert_eq!(ended(child), 0);
+    agent.wait().unwrap();
+    assert!(summary.contains("0 failed"), "{summary}");
+    let store = otas_proxy::store::Store::open(&folder.path().join("events.db")).unwrap();
+    let rows = store.list(&otas_proxy::store::Filter { limit: 9, ..Default::default() }).unwrap();
+    assert!(rows.len() == 1 && rows[0].error.starts_with("proxy_shutdown: "), "{rows:?}");
+}
+
+#[test]
 fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
     let folder = configured();
     let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use otas_proxy::config::{Durability, OnFull};
-use otas_proxy::store::{Filter, State, Store};
+use otas_proxy::store::{Filter, NewEvent, State, Store};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
@@ -104,6 +104,88 @@ async fn a_call_that_was_noted_while_it_was_under_way_has_one_event_when_it_ends
     assert_eq!(number(&store, "SELECT count(*) FROM open_exchanges"), 0);
     let events = proxy.events().await;
     assert_eq!((events.len(), &events[0]["error"], &events[0]["response_body"]), (1, &"".into(), &"done".into()));
+}
+
+/// An event of no call.
+fn plain(n: u64) -> NewEvent<'static> {
+    NewEvent {
+        event_id: uuid::Uuid::now_v7(),
+        seq: n,
+        started_at_ms: 0,
+        method: "GET",
+        host: "h",
+        path: "/",
+        status_code: 200,
+        latency_ms: 1.0,
+        request_bytes: 0,
+        response_bytes: 0,
+        error: "",
+        json: br#"{"path":"/"}"#,
+    }
+}
+
+#[test]
+fn fault_13_a_log_that_ends_anywhere_leaves_a_whole_store_with_the_first_of_its_events() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("events.db");
+    let store = Store::open(&path).unwrap();
+    let session = store.begin_session("r", "k", "{}").unwrap();
+    let mut writer = store.writer().unwrap();
+    for n in 1..=40 {
+        writer.append(session, &[plain(n)]).unwrap();
+    }
+    // A power loss keeps what was synced, and of the rest any beginning.
+    let log = std::fs::read(path.with_file_name("events.db-wal")).unwrap();
+    let mut last = 0;
+    for part in 0..=20 {
+        let cut = folder.path().join(format!("{part}.db"));
+        std::fs::copy(&path, &cut).unwrap();
+        std::fs::write(folder.path().join(format!("{part}.db-wal")), &log[..log.len() * part / 20]).unwrap();
+        let after = Store::open(&cut).unwrap();
+        let left = after.waiting("k", &[], 100).unwrap();
+        let ids: Vec<i64> = left.iter().map(|(id, _)| *id).collect();
+        assert_eq!(ids, (1..=ids.len() as i64).collect::<Vec<_>>());
+        assert!(ids.len() >= last && after.health().stores_moved_aside() == 0);
+        last = ids.len();
+    }
+    assert_eq!(last, 40);
+}
+
+#[tokio::test]
+async fn fault_19_two_proxies_on_one_store_each_have_their_own_session() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let one = TestProxy::new().otas(&otas).run().await;
+    let shared = one.app.store.path().to_owned();
+    let two = TestProxy::new().otas(&otas).with(|c| c.store.path = shared).run().await;
+    for n in 0..20 {
+        assert_eq!(post(&one.client(), &origin.url("/echo"), format!("one {n}")).await, 200);
+        assert_eq!(post(&two.client(), &origin.url("/echo"), format!("two {n}")).await, 200);
+    }
+    otas.events_at_least(40, Duration::from_secs(30)).await;
+    let mut of_session = std::collections::BTreeMap::<_, BTreeSet<String>>::new();
+    for event in otas.stored_events().await {
+        let word = event.body["request_body"].as_str().unwrap().split(' ').next().unwrap().to_owned();
+        of_session.entry(event.session_id).or_default().insert(word);
+    }
+    assert_eq!((of_session.len(), of_session.values().all(|words| words.len() == 1)), (2, true), "{of_session:?}");
+    assert_eq!(two.stop().await.delivered, 20);
+    assert_eq!(one.stop().await.delivered, 20);
+}
+
+#[test]
+fn fault_20_a_clock_that_was_set_back_changes_no_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("r", "k", "{}").unwrap();
+    let mut writer = store.writer().unwrap();
+    let day_ms = 86_400_000;
+    for (n, at) in [(1, 20 * day_ms), (2, 19 * day_ms), (3, 21 * day_ms)] {
+        writer.append(session, &[NewEvent { started_at_ms: at, ..plain(n) }]).unwrap();
+    }
+    let order: Vec<i64> = store.waiting("k", &[], 9).unwrap().iter().map(|(id, _)| *id).collect();
+    assert_eq!(order, [1, 2, 3]);
+    let rows = store.list(&Filter { limit: 9, ..Filter::default() }).unwrap();
+    assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 2, 1]);
 }
 
 /// A proxy with a store of 8 MiB, and an OTAS that is away.

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Done, meta, signals};
 use crate::app::App;
-use crate::config::Flags;
+use crate::config::{Flags, Setting};
 use crate::deliver::SessionState;
 
 /// Runs the proxy until SIGTERM or SIGINT. It then takes no new calls, lets those under way end, and delivers or
@@ -20,6 +20,8 @@ pub(super) fn run(args: Args) -> Done {
     let drain = loaded.config.delivery.drain_timeout;
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
+        let mut hangup = signals::hangup()?;
+        let in_force = loaded.report();
         let otas = loaded.config.otas.brain_url.clone();
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         println!("otas-proxy: listening on http://{}", app.proxy_addr);
@@ -38,6 +40,7 @@ pub(super) fn run(args: Args) -> Done {
         loop {
             tokio::select! {
                 () = stop.first() => break,
+                Some(()) = hangup.recv() => eprintln!("otas-proxy: {}", reread(&args.flags, &in_force)),
                 Ok(()) = watch.changed(), if !told => {
                     if let SessionState::Open { otas_session_id } = &watch.borrow_and_update().session {
                         told = true;
@@ -51,4 +54,26 @@ pub(super) fn run(args: Args) -> Done {
         eprintln!("{summary}");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Settings are read at the start. At SIGHUP the file is read anew and checked, so that the next start holds no surprise: what
+/// is in force stays so.
+fn reread(flags: &Flags, in_force: &[Setting]) -> String {
+    match super::load(flags) {
+        Err(error) => {
+            format!("SIGHUP: the settings are broken, those in force stay: {}", super::chain(error.as_ref()))
+        }
+        Ok(loaded) => {
+            let changed: Vec<&str> = in_force
+                .iter()
+                .zip(loaded.report())
+                .filter(|(old, new)| old.value != new.value)
+                .map(|(old, _)| old.key)
+                .collect();
+            match changed.is_empty() {
+                true => "SIGHUP: the settings are as they were".to_owned(),
+                false => format!("SIGHUP: the settings are fine; a restart will take up {}", changed.join(", ")),
+            }
+        }
+    }
 }

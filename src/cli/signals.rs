@@ -1,8 +1,8 @@
-//! SIGTERM and SIGINT: the first asks to stop, the second to hurry.
+//! SIGTERM and SIGINT: the first asks to stop, the second to hurry. SIGHUP: look at the settings.
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// The two stages of being asked to stop.
@@ -26,6 +26,11 @@ pub(super) fn termination() -> io::Result<Termination> {
         }
     });
     Ok(stages)
+}
+
+/// Listens for SIGHUP from now on, which then ends nothing.
+pub(super) fn hangup() -> io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 impl Termination {
