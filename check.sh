@@ -32,7 +32,7 @@ python_clients() {
 }
 
 say "formatting";    cargo fmt --check
-say "real clients";  need curl curl; need cc gcc; python_clients
+say "real clients";  need curl curl; need wget wget; need git git; need cc gcc; python_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet

@@ -20,7 +20,7 @@ async fn set_up(h2: bool) -> (Folder, TestOrigin, PathBuf) {
 
 async fn run(folder: &Folder, command: &[&str]) -> Output {
     let mut program = folder.program();
-    program.arg("run").arg("--config").arg(folder.config()).arg("--").args(command);
+    program.args(["run", "--include-localhost"]).arg("--config").arg(folder.config()).arg("--").args(command);
     output(program).await
 }
 
@@ -137,4 +137,50 @@ async fn python_trusts_our_leaves_in_strict_mode_for_names_and_addresses() {
     let proxied = run(&folder, &[&python(), "-c", script, &port]).await;
     assert_eq!(text(&proxied.stdout), "200\n200\n", "{}", text(&proxied.stderr));
     assert_eq!(events(folder.path()).len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wget_trusts_us_by_its_startup_file() {
+    let (folder, origin, _) = set_up(false).await;
+    let done = run(&folder, &["wget", "-q", "-O", "-", &origin.url("/bytes/1000")]).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert_eq!(done.stdout.len(), 1000);
+    let event = only_event(folder.path());
+    assert_eq!((&event["path"], &event["response_size_bytes"]), (&"/bytes/1000".into(), &1000.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn git_trusts_us_by_its_own_variable() {
+    let (folder, origin, _) = set_up(false).await;
+    // The origin is no repository; that git heard it say so is what counts.
+    let done = run(&folder, &["git", "ls-remote", &origin.url("/status/404/repo.git")]).await;
+    assert!(text(&done.stderr).contains("not found"), "{}", text(&done.stderr));
+    let event = only_event(folder.path());
+    assert_eq!((&event["path"], &event["status_code"]), (&"/status/404/repo.git/info/refs".into(), &404.into()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_to_this_machine_go_directly_unless_asked_for() {
+    let (folder, origin, ca) = set_up(false).await;
+    let mut program = folder.program();
+    let url = origin.url("/bytes/10");
+    let command = ["curl", "-sS", "-o", "direct", "--cacert", ca.to_str().unwrap(), &url];
+    program.arg("run").arg("--config").arg(folder.config()).arg("--").args(command);
+    let done = output(program).await;
+    assert!(done.status.success() && text(&done.stderr).contains("0 calls"), "{}", text(&done.stderr));
+    assert_eq!(origin.received().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_parent_trusts_stays_trusted() {
+    let (folder, origin, ca) = set_up(false).await;
+    // Relayed blind, so that the agent sees the origin's own certificate.
+    folder.configure_with("passthrough = ['localhost']", "");
+    let mut program = folder.program();
+    program.args(["run", "--include-localhost"]).arg("--config").arg(folder.config()).env("SSL_CERT_FILE", &ca);
+    program.args(["--", "curl", "-sS", "-o", "answer", &origin.url("/bytes/10")]);
+    let done = output(program).await;
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let event = only_event(folder.path());
+    assert_eq!((&event["metadata"]["kind"], &event["status_code"]), (&"tunnel".into(), &200.into()));
 }

@@ -87,6 +87,24 @@ fn run_sets_the_variables_that_clients_read_and_the_files_are_there() {
 }
 
 #[test]
+fn env_prints_what_run_would_set_for_the_proxy_of_the_settings() {
+    let folder = configured();
+    let done = run(&folder, &["env", "--shell", "bash"]);
+    assert!(!done.status.success() && text(&done.stderr).contains("name a port"), "{}", text(&done.stderr));
+    let done = run(&folder, &["env", "--listen-proxy", "127.0.0.1:18080"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let script =
+        format!("{}echo $https_proxy $NO_PROXY; test -s $SSL_CERT_FILE && test -s $WGETRC", text(&done.stdout));
+    let shell = Command::new("sh").args(["-c", &script]).output().unwrap();
+    assert!(shell.status.success(), "{}", text(&shell.stderr));
+    assert_eq!(text(&shell.stdout), "http://127.0.0.1:18080 localhost,127.0.0.1,::1\n");
+    for shell in ["fish", "pwsh", "dotenv", "docker", "k8s"] {
+        let said = text(&run(&folder, &["env", "--shell", shell, "--listen-proxy", "127.0.0.1:18080"]).stdout);
+        assert!(said.contains("HTTPS_PROXY") && said.contains("http://127.0.0.1:18080"), "{said}");
+    }
+}
+
+#[test]
 fn run_passes_signals_on() {
     let folder = configured();
     let script = "trap 'echo got term; exit 3' TERM; echo ready; while :; do sleep 0.05; done";
@@ -292,7 +310,7 @@ fn what_could_not_be_delivered_stays_stored_and_is_said() {
         "[otas]\nbrain_url = 'http://127.0.0.1:1'\nuasam_url = 'http://127.0.0.1:1'\nagent_key = 'agent_a_b'\n\
          [delivery]\ndrain_timeout_ms = 200\n",
     );
-    let done = run(&folder, &["run", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"]);
+    let done = run(&folder, &["run", "--include-localhost", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"]);
     assert!(done.status.success());
     let said = text(&done.stderr);
     assert!(said.contains("1 calls, 0 delivered, 1 waiting, 0 failed") && said.contains("stays stored"), "{said}");

@@ -9,6 +9,7 @@ mod collect;
 mod command_line;
 mod config;
 mod demo;
+mod env;
 mod events;
 mod flush;
 mod meta;
@@ -41,6 +42,8 @@ enum Command {
     Serve(serve::Args),
     /// Run one command with the proxy around it: one process, one session
     Run(run::Args),
+    /// Print the variables that make an agent use the proxy and trust it
+    Env(env::Args),
     /// List stored events and where each is on its way
     Events(Box<events::Args>),
     /// Deliver what is stored, now
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
+        Command::Env(args) => env::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
@@ -88,6 +92,18 @@ type Done = Result<ExitCode, Box<dyn Error + Send + Sync>>;
 fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {
     let cwd = std::env::current_dir()?;
     Ok(crate::config::load(flags, &|name| std::env::var(name).ok(), Path::new(&cwd))?)
+}
+
+/// The hosts of OTAS, which agents call directly; none that is this machine, if calls to it are to be seen.
+fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String> {
+    let local = |host: &str| host == "localhost" || host.starts_with("127.") || host == "[::1]";
+    [&otas.brain_url, &otas.uasam_url]
+        .into_iter()
+        .filter(|_| otas.agent_key.is_some())
+        .filter_map(|url| url.host_str())
+        .filter(|host| !(include_localhost && local(host)))
+        .map(str::to_owned)
+        .collect()
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {

@@ -6,10 +6,13 @@ use std::process::ExitCode;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, child, meta, signals, variables};
-use crate::app::App;
+use super::env::Scope;
+use super::variables::{self, Told};
+use super::{Done, child, meta, signals};
+use crate::app::{App, step};
 use crate::config::Flags;
 use crate::deliver::Status;
+use crate::tls::{CertAuthority, write_agent_files};
 
 /// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
 /// delivered (at most `delivery.drain_timeout_ms`) and exits with CMD's code.
@@ -20,6 +23,8 @@ pub(super) struct Args {
     /// Adds a pair to what the session says of itself (may be repeated)
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
+    #[command(flatten)]
+    scope: Scope,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
@@ -38,6 +43,8 @@ pub(super) fn run(args: Args) -> Done {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);
     let drain = config.delivery.drain_timeout;
+    let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
+    let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
         if let Some(collector) = &app.collector {
@@ -46,8 +53,18 @@ pub(super) fn run(args: Args) -> Done {
                 collector.url
             );
         }
-        let proxy_url = format!("http://{}", app.proxy_addr);
-        let set = variables::for_agent(&proxy_url, &app.ca_file, &app.bundle_file, &app.run_id);
+        let parent = |name: &str| std::env::var(name).ok();
+        let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
+            .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+        let told = Told {
+            proxy: format!("http://{}", app.proxy_addr).parse()?,
+            files: &files,
+            run_id: Some(&app.run_id),
+            otas_hosts,
+            include_localhost: args.scope.include_localhost,
+            java: !args.scope.no_java,
+        };
+        let set = variables::for_agent(&told, &parent);
         let mut signals = child::Signals::catch()?;
         let code = match child::start(&args.command, &set) {
             Ok(mut child) => child::wait(&mut child, &mut signals).await?,

@@ -1,11 +1,17 @@
 //! The environment that makes an agent use the proxy and trust it, as far as it can be told by variables.
+//!
+//! Pure: from what the parent has set to what the agent is given.
 
-use std::path::Path;
+use std::path::PathBuf;
+
+use url::Url;
+
+use crate::tls::{AgentFiles, ParentBundles, TRUST_STORE_PASSWORD};
 
 /// Read by clients in either case, so both are set.
 const PROXY: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
 /// What these name *replaces* a client's roots: they get the bundle.
-const REPLACING: [&str; 9] = [
+const REPLACING: [&str; 14] = [
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
     "CURL_CA_BUNDLE",
@@ -15,20 +21,187 @@ const REPLACING: [&str; 9] = [
     "CARGO_HTTP_CAINFO",
     "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH",
     "npm_config_cafile",
+    "CODEX_CA_CERTIFICATE",
+    "HTTPLIB2_CA_CERTS",
+    "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE",
+    "NIX_SSL_CERT_FILE",
+    "PERL_LWP_SSL_CA_FILE",
 ];
-/// What these name is *added* to a client's roots: they get our CA alone.
+/// What these name is *added* to a client's roots: they get our CA, with what the parent adds.
 const ADDING: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
-/// The variables for a proxy at `proxy_url`, with our CA in `ca` and the bundle in `bundle`.
-pub(super) fn for_agent(proxy_url: &str, ca: &Path, bundle: &Path, run_id: &str) -> Vec<(&'static str, String)> {
-    let (ca, bundle) = (ca.display().to_string(), bundle.display().to_string());
+/// Names of this machine that clients send to itself.
+const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
+/// What Java leaves out by itself, without `NO_PROXY`.
+const JAVA_LOOPBACK: &str = "localhost|127.*|[::1]";
+
+/// What an agent is told.
+pub(super) struct Told<'a> {
+    /// Where the proxy listens.
+    pub(super) proxy: Url,
+    /// By which it trusts us.
+    pub(super) files: &'a AgentFiles,
+    /// The run that it belongs to, if it is one.
+    pub(super) run_id: Option<&'a str>,
+    /// Hosts of OTAS, which agents call directly.
+    pub(super) otas_hosts: Vec<String>,
+    /// Calls to this machine go through the proxy as well.
+    pub(super) include_localhost: bool,
+    /// Java is told, which makes it say so on stderr.
+    pub(super) java: bool,
+}
+
+/// The bundles that the parent's variables name.
+pub(super) fn parent_bundles(parent: &dyn Fn(&str) -> Option<String>) -> ParentBundles {
+    let named = |names: &[&str]| -> Vec<PathBuf> {
+        distinct(names.iter().filter_map(|name| parent(name)).filter(|file| !file.is_empty()).map(PathBuf::from))
+    };
+    ParentBundles { replacing: named(&REPLACING), adding: named(&ADDING) }
+}
+
+/// The variables, in the order in which people look for them.
+pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
+    let url = told.proxy.as_str().trim_end_matches('/').to_owned();
+    let (added, bundle) = (told.files.added.display().to_string(), told.files.bundle.display().to_string());
+    let direct = no_proxy(told, parent);
     let mut all: Vec<(&'static str, String)> = Vec::new();
-    all.extend(PROXY.map(|name| (name, proxy_url.to_owned())));
+    all.extend(PROXY.map(|name| (name, url.clone())));
+    all.extend(["NO_PROXY", "no_proxy"].map(|name| (name, direct.clone())));
     all.extend(REPLACING.map(|name| (name, bundle.clone())));
-    all.extend(ADDING.map(|name| (name, ca.clone())));
+    all.extend(ADDING.map(|name| (name, added.clone())));
     all.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
-    all.push(("OTAS_PROXY_URL", proxy_url.to_owned()));
-    all.push(("OTAS_PROXY_CA", ca));
-    all.push(("OTAS_PROXY_RUN_ID", run_id.to_owned()));
+    if told.java {
+        all.push(("JAVA_TOOL_OPTIONS", java(told, parent("JAVA_TOOL_OPTIONS"))));
+    }
+    // An empty part stands for PHP's own folder.
+    let php = parent("PHP_INI_SCAN_DIR").unwrap_or_default();
+    all.push(("PHP_INI_SCAN_DIR", format!("{php}:{}", told.files.php_dir.display())));
+    if parent("WGETRC").is_none_or(|file| file.is_empty()) {
+        all.push(("WGETRC", told.files.wgetrc.display().to_string()));
+    }
+    all.push(("OTAS_PROXY_URL", url));
+    all.push(("OTAS_PROXY_CA", added));
+    all.extend(told.run_id.map(|id| ("OTAS_PROXY_RUN_ID", id.to_owned())));
     all
+}
+
+/// The hosts that agents call directly: what the parent says, OTAS, and this machine.
+fn no_proxy(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>) -> String {
+    let parents = ["no_proxy", "NO_PROXY"].into_iter().filter_map(parent).collect::<Vec<_>>();
+    let parents = parents.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
+    let hosts = told.otas_hosts.iter().map(String::as_str);
+    let own = LOOPBACK.into_iter().filter(|_| !told.include_localhost);
+    let wanted = |entry: &&str| !(told.include_localhost && is_loopback(entry));
+    distinct(parents.chain(hosts).filter(wanted).chain(own).map(str::to_owned)).join(",")
+}
+
+fn is_loopback(entry: &str) -> bool {
+    let host = entry.trim_start_matches('[').trim_end_matches(']');
+    LOOPBACK.contains(&host) || host.starts_with("127.") || host.ends_with(".localhost")
+}
+
+/// Java reads no variable but this one, and this one adds to what is there.
+fn java(told: &Told<'_>, parent: Option<String>) -> String {
+    let host = told.proxy.host_str().unwrap_or_default();
+    let port = told.proxy.port_or_known_default().unwrap_or_default();
+    let direct = if told.include_localhost { "" } else { JAVA_LOOPBACK };
+    let parent = parent.filter(|options| !options.is_empty()).map(|options| options + " ").unwrap_or_default();
+    let store = told.files.trust_store.display();
+    format!(
+        "{parent}-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
+         -Dhttp.nonProxyHosts={direct} -Djavax.net.ssl.trustStore={store} \
+         -Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD} -Djavax.net.ssl.trustStoreType=PKCS12"
+    )
+}
+
+fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+    items.fold(Vec::new(), |mut kept, item| {
+        if !kept.contains(&item) {
+            kept.push(item);
+        }
+        kept
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn files() -> AgentFiles {
+        let at = |name: &str| PathBuf::from("/ca").join(name);
+        AgentFiles {
+            added: at("ca.pem"),
+            bundle: at("bundle.pem"),
+            trust_store: at("truststore.p12"),
+            php_dir: at("php"),
+            wgetrc: at("wgetrc"),
+        }
+    }
+
+    fn told(files: &AgentFiles) -> Told<'_> {
+        Told {
+            proxy: "http://127.0.0.1:8080".parse().unwrap(),
+            files,
+            run_id: Some("r"),
+            otas_hosts: vec!["otas.example".to_owned()],
+            include_localhost: false,
+            java: true,
+        }
+    }
+
+    fn given(told: &Told<'_>, parent: &[(&str, &str)]) -> BTreeMap<&'static str, String> {
+        let parent: BTreeMap<String, String> =
+            parent.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        for_agent(told, &|name| parent.get(name).cloned()).into_iter().collect()
+    }
+
+    #[test]
+    fn both_cases_of_every_proxy_variable_and_the_two_files() {
+        let (files, parent) = (files(), []);
+        let all = given(&told(&files), &parent);
+        for name in PROXY {
+            assert_eq!(all[name], "http://127.0.0.1:8080");
+        }
+        for name in REPLACING {
+            assert_eq!(all[name], "/ca/bundle.pem");
+        }
+        for name in ADDING {
+            assert_eq!(all[name], "/ca/ca.pem");
+        }
+        assert_eq!((&*all["WGETRC"], &*all["PHP_INI_SCAN_DIR"]), ("/ca/wgetrc", ":/ca/php"));
+        assert_eq!((&*all["NODE_USE_ENV_PROXY"], &*all["OTAS_PROXY_RUN_ID"]), ("1", "r"));
+        assert!(!all.contains_key("NODE_OPTIONS") && !all.contains_key("NODE_TLS_REJECT_UNAUTHORIZED"));
+    }
+
+    #[test]
+    fn hosts_that_are_called_directly_are_the_parents_otas_and_this_machine() {
+        let files = files();
+        let all =
+            given(&told(&files), &[("NO_PROXY", "corp.example, .corp.example,localhost"), ("no_proxy", "a.test")]);
+        let wanted = "a.test,corp.example,.corp.example,localhost,otas.example,127.0.0.1,::1";
+        assert_eq!((&*all["NO_PROXY"], &*all["no_proxy"]), (wanted, wanted));
+        let including = Told { include_localhost: true, ..told(&files) };
+        let all = given(&including, &[("NO_PROXY", "corp.example,localhost,127.0.0.1,[::1]")]);
+        assert_eq!(all["NO_PROXY"], "corp.example,otas.example");
+        assert!(all["JAVA_TOOL_OPTIONS"].contains("-Dhttp.nonProxyHosts= "));
+    }
+
+    #[test]
+    fn what_the_parent_has_set_is_added_to_and_not_lost() {
+        let files = files();
+        let parent =
+            [("JAVA_TOOL_OPTIONS", "-Xmx1g"), ("PHP_INI_SCAN_DIR", "/etc/php"), ("WGETRC", "/home/u/.wgetrc")];
+        let all = given(&told(&files), &parent);
+        assert!(all["JAVA_TOOL_OPTIONS"].starts_with("-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=8080 "));
+        assert_eq!(all["PHP_INI_SCAN_DIR"], "/etc/php:/ca/php");
+        assert!(!all.contains_key("WGETRC"));
+        assert!(!given(&Told { java: false, ..told(&files) }, &[]).contains_key("JAVA_TOOL_OPTIONS"));
+        let named = parent_bundles(&|name| {
+            (name == "SSL_CERT_FILE" || name == "CURL_CA_BUNDLE").then(|| "/etc/b.pem".into())
+        });
+        assert_eq!((named.replacing, named.adding), (vec![PathBuf::from("/etc/b.pem")], Vec::new()));
+    }
 }

@@ -33,26 +33,30 @@ where
     recorder.counted(Side::Response, from_origin.load(Ordering::Relaxed), end);
 }
 
-/// Whose side broke: a reset is seen by the one that reads or writes it.
+/// Whose side broke: a reset is seen by the one that reads or writes it. A side that had ended what it sends before it takes
+/// no more has closed its connection, as any may.
 fn broken<A, O>(error: &io::Error, agent: &Counting<A>, origin: &Counting<O>) -> BodyEnd {
     tracing::debug!(%error, "a relayed connection broke");
     match (agent.failed, origin.failed) {
+        (true, false) if agent.ended => BodyEnd::Complete,
+        (false, true) if origin.ended => BodyEnd::Complete,
         (true, false) => BodyEnd::ReceiverLeft,
         _ => BodyEnd::SenderFailed,
     }
 }
 
-/// A stream that counts what is read from it and remembers whether it failed.
+/// A stream that counts what is read from it and remembers whether it ended or failed.
 struct Counting<S> {
     inner: S,
     read_bytes: Arc<AtomicU64>,
     failed: bool,
+    ended: bool,
 }
 
 impl<S> Counting<S> {
     fn new(inner: S) -> (Self, Arc<AtomicU64>) {
         let read_bytes = Arc::new(AtomicU64::new(0));
-        (Self { inner, read_bytes: read_bytes.clone(), failed: false }, read_bytes)
+        (Self { inner, read_bytes: read_bytes.clone(), failed: false, ended: false }, read_bytes)
     }
 
     fn note<T>(&mut self, done: io::Result<T>) -> Poll<io::Result<T>> {
@@ -65,7 +69,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
-        self.read_bytes.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        let read = buf.filled().len() - before;
+        self.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.ended |= done.is_ok() && read == 0;
         self.note(done)
     }
 }

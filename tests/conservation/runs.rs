@@ -72,7 +72,11 @@ fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
         origin.url("/echo")
     );
     let mut program = folder.program();
-    program.args(["run", "--", "sh", "-c", &calls]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    program
+        .args(["run", "--include-localhost", "--", "sh", "-c", &calls])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     program.spawn().unwrap()
 }
 

@@ -30,9 +30,14 @@ impl Folder {
     /// Writes a configuration: free ports, files in this folder, origins' roots in `origin-ca.pem` if it is there,
     /// and what `more` says.
     pub fn configure(&self, more: &str) {
+        self.configure_with("", more);
+    }
+
+    /// The same, with more in `[tls]` as well.
+    pub fn configure_with(&self, tls: &str, more: &str) {
         let roots = if self.path().join("origin-ca.pem").exists() { "origin_ca_file = 'origin-ca.pem'" } else { "" };
         let text = format!(
-            "[listen]\nproxy = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[tls]\nca_dir = 'ca'\n{roots}\n[store]\npath = 'events.db'\n{more}"
+            "[listen]\nproxy = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[tls]\nca_dir = 'ca'\n{roots}\n{tls}\n[store]\npath = 'events.db'\n{more}"
         );
         std::fs::write(self.config(), text).unwrap();
     }
@@ -48,6 +53,22 @@ impl Folder {
         for name in
             ["OTAS_AGENT_KEY", "OTAS_SESSION_TOKEN", "OTAS_PROJECT_ID", "OTAS_PROJECT_DOMAIN", "OTAS_BRAIN_URL"]
         {
+            command.env_remove(name);
+        }
+        for name in
+            ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE", "GIT_SSL_CAINFO", "PIP_CERT"]
+        {
+            command.env_remove(name);
+        }
+        for name in
+            ["CARGO_HTTP_CAINFO", "npm_config_cafile", "NODE_EXTRA_CA_CERTS", "DENO_CERT", "NIX_SSL_CERT_FILE"]
+        {
+            command.env_remove(name);
+        }
+        for name in ["JAVA_TOOL_OPTIONS", "PHP_INI_SCAN_DIR", "WGETRC", "GRPC_DEFAULT_SSL_ROOTS_FILE_PATH"] {
+            command.env_remove(name);
+        }
+        for name in ["CODEX_CA_CERTIFICATE", "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"] {
             command.env_remove(name);
         }
         for name in ["OTAS_UASAM_URL", "OTAS_PROXY_CONFIG", "OTAS_PROXY_LOG", "NO_PROXY", "no_proxy"] {

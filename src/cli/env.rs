@@ -1,0 +1,105 @@
+//! `otas-proxy env`: the variables for agents of a `serve` that runs, in the words of a shell.
+
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::variables::{self, Told};
+use super::{Done, otas_hosts};
+use crate::app::step;
+use crate::config::Flags;
+use crate::tls::{CertAuthority, write_agent_files};
+
+/// Prints what an agent's environment needs to use the proxy of these settings and to trust it.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// In whose words
+    #[arg(long, value_enum, default_value_t = Shell::Bash)]
+    shell: Shell,
+    #[command(flatten)]
+    scope: Scope,
+}
+
+/// What is left out, or not.
+#[derive(clap::Args, Clone, Copy)]
+pub(super) struct Scope {
+    /// Calls to this machine (localhost, 127.0.0.1, ::1) go through the proxy as well
+    #[arg(long)]
+    pub(super) include_localhost: bool,
+    /// Leave JAVA_TOOL_OPTIONS alone: Java says on stderr that it picked it up
+    #[arg(long)]
+    pub(super) no_java: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shell {
+    /// `export NAME='value'`, for every shell like it
+    Bash,
+    /// `set -gx NAME 'value'`
+    Fish,
+    /// `$env:NAME = 'value'`
+    Pwsh,
+    /// `NAME="value"`
+    Dotenv,
+    /// `NAME=value`, for `docker run --env-file`
+    Docker,
+    /// `- name: …` and `value: …`, for a container's `env`
+    K8s,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let config = super::load(&args.flags)?.config;
+    if config.listen.proxy.port() == 0 {
+        return Err(
+            "`listen.proxy` has port 0, so where a `serve` of these settings listens is not known: name a port"
+                .into(),
+        );
+    }
+    let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
+    let parent = |name: &str| std::env::var(name).ok();
+    let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
+        .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+    let told = Told {
+        proxy: format!("http://{}", config.listen.proxy).parse()?,
+        files: &files,
+        run_id: None,
+        otas_hosts: otas_hosts(&config.otas, args.scope.include_localhost),
+        include_localhost: args.scope.include_localhost,
+        java: !args.scope.no_java,
+    };
+    for (name, value) in variables::for_agent(&told, &parent) {
+        println!("{}", line(args.shell, name, &value));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(shell: Shell, name: &str, value: &str) -> String {
+    match shell {
+        Shell::Bash => format!("export {name}='{}'", value.replace('\'', r"'\''")),
+        Shell::Fish => format!("set -gx {name} '{}'", value.replace('\\', r"\\").replace('\'', r"\'")),
+        Shell::Pwsh => format!("$env:{name} = '{}'", value.replace('\'', "''")),
+        Shell::Dotenv => {
+            format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', "\\$"))
+        }
+        Shell::Docker => format!("{name}={value}"),
+        Shell::K8s => format!("- name: {name}\n  value: {}", serde_json::Value::from(value)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_quoted_as_each_shell_reads_them() {
+        let said = |shell| line(shell, "A", "it's \"5\\$\"");
+        assert_eq!(said(Shell::Bash), r#"export A='it'\''s "5\$"'"#);
+        assert_eq!(said(Shell::Fish), r#"set -gx A 'it\'s "5\\$"'"#);
+        assert_eq!(said(Shell::Pwsh), r#"$env:A = 'it''s "5\$"'"#);
+        assert_eq!(said(Shell::Dotenv), r#"A="it's \"5\\\$\"""#);
+        assert_eq!(said(Shell::Docker), r#"A=it's "5\$""#);
+        assert_eq!(said(Shell::K8s), "- name: A\n  value: \"it's \\\"5\\\\$\\\"\"");
+    }
+}
