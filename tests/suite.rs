@@ -13,5 +13,6 @@ mod events;
 mod forwarding;
 mod interception;
 mod outage;
+mod socks;
 mod steering;
 mod support;

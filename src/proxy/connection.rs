@@ -24,7 +24,7 @@ use super::interim::{AgentIo, Interim};
 use super::upstream::{
     H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream,
 };
-use super::{Shared, forward, tunnel};
+use super::{Shared, forward, socks, tunnel};
 
 /// Streams that an agent may have open at once on one HTTP/2 connection.
 const H2_STREAMS: u32 = 256;
@@ -54,7 +54,15 @@ pub(super) struct Inside {
 
 /// Serves an agent's TCP connection until it ends.
 pub(super) async fn serve_agent(shared: Arc<Shared>, agent: SocketAddr, stream: TcpStream) {
-    serve_http1(shared, agent, None, None, stream).await;
+    let socks = tokio::select! {
+        socks = socks::speaks(&stream) => socks,
+        // It has not asked for anything yet.
+        () = shared.stop.cancelled() => return,
+    };
+    match socks {
+        true => socks::serve(shared, agent, stream).await,
+        false => serve_http1(shared, agent, None, None, stream).await,
+    }
 }
 
 /// Serves HTTP on the inside of a tunnel. `upstream`: the connection that is open already.

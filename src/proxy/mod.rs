@@ -11,6 +11,7 @@ mod passthrough;
 mod relay;
 mod respond;
 mod sniff;
+mod socks;
 mod tunnel;
 mod upgrade;
 mod upstream;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
-use http::{HeaderMap, Request, Response, StatusCode, Version};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Parts};
 use rustls::server::{Accepted, Acceptor};
@@ -72,6 +72,32 @@ pub(super) async fn connect(
     }
 }
 
+/// The record of a tunnel that was asked for by SOCKS, which has no header fields; it is shown as a CONNECT.
+pub(super) fn begin_socks(shared: &Shared, agent: SocketAddr, origin: Origin) -> Recorder {
+    let facts = RequestFacts {
+        method: Method::CONNECT,
+        path: "/".to_owned(),
+        query: None,
+        headers: Fields::default(),
+        body: Captured::default(),
+        trailers: None,
+    };
+    Recorder::begin(&shared.recording, Kind::Tunnel, agent, origin, Version::HTTP_11, facts)
+}
+
+/// Serves a tunnel whose agent has been told that it is open. `seen`: what was read of it already.
+pub(super) fn serve(
+    shared: Arc<Shared>,
+    agent: SocketAddr,
+    origin: Origin,
+    dialled: Option<Dialled>,
+    recorder: Recorder,
+    stream: TcpStream,
+    seen: BytesMut,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(run(Tunnel { shared, agent, origin, dialled, recorder }, stream, seen))
+}
+
 fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: request.method().clone(),
@@ -85,7 +111,7 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Orig
 }
 
 /// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
-async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dialled>, ProxyError> {
+pub(super) async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dialled>, ProxyError> {
     if !shared.passthrough.covers(&origin.host) && shared.pool.knows(&origin.host, origin.port) {
         return Ok(None);
     }

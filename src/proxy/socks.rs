@@ -1,0 +1,244 @@
+//! SOCKS5 (RFC 1928, RFC 1929) on the port of HTTP, told apart by its first byte. A SOCKS connection is a tunnel like that of
+//! CONNECT: the origin is dialled first, then the first bytes decide.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use http::{HeaderMap, StatusCode};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::error::ProxyError;
+use super::{Shared, tunnel};
+use crate::capture::Origin;
+
+/// The first byte of every SOCKS5 connection, and of no HTTP one.
+const VERSION: u8 = 5;
+const NO_AUTHENTICATION: u8 = 0;
+const PASSWORD: u8 = 2;
+const NO_ACCEPTABLE_METHOD: u8 = 0xFF;
+/// The version of the password's own exchange (RFC 1929).
+const PASSWORD_VERSION: u8 = 1;
+const CONNECT: u8 = 1;
+
+/// What an agent is answered (RFC 1928 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Succeeded = 0,
+    Failed = 1,
+    NotAllowed = 2,
+    HostUnreachable = 4,
+    Refused = 5,
+    CommandNotSupported = 7,
+    AddressNotSupported = 8,
+}
+
+/// A message of which the whole is there: what it says, and how many bytes it has.
+type Whole<T> = Option<(T, usize)>;
+
+/// A message that no SOCKS5 client sends.
+#[derive(Debug, PartialEq, Eq)]
+struct Malformed;
+
+/// Whether the agent speaks SOCKS5. What it sent stays unread.
+pub(super) async fn speaks(stream: &TcpStream) -> bool {
+    let mut first = [0];
+    matches!(stream.peek(&mut first).await, Ok(1)) && first == [VERSION]
+}
+
+/// Serves a SOCKS connection until it ends.
+pub(super) async fn serve(shared: Arc<Shared>, agent: SocketAddr, mut stream: TcpStream) {
+    let mut seen = BytesMut::new();
+    let asked = match timeout(shared.connect_timeout, handshake(&mut stream, &mut seen)).await {
+        Ok(Ok(Some(asked))) => asked,
+        Ok(Ok(None)) => return,
+        Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
+        Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
+    };
+    let recorder = tunnel::begin_socks(&shared, agent, asked.origin.clone());
+    let dialled = match asked.command {
+        CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
+        CONNECT => tunnel::reach(&shared, &asked.origin).await,
+        _ => Err(ProxyError::BadRequest { reason: "of SOCKS only CONNECT is served, neither BIND nor UDP".into() }),
+    };
+    match dialled {
+        Ok(dialled) => {
+            recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
+            if let Err(error) = answer(&mut stream, Answer::Succeeded).await {
+                return tracing::debug!(%error, "an agent left before its tunnel was open");
+            }
+            tunnel::serve(shared, agent, asked.origin, dialled, recorder, stream, seen).await;
+        }
+        Err(error) => {
+            recorder.answered(error.row().status, &HeaderMap::new(), Some(error.failure()));
+            let answered = answer(&mut stream, answer_for(&error, asked.command)).await;
+            tracing::debug!(%error, ?answered, "a SOCKS request was refused");
+        }
+    }
+}
+
+/// What an agent asks for.
+#[derive(Debug, PartialEq, Eq)]
+struct Asked {
+    command: u8,
+    origin: Origin,
+}
+
+/// Up to the request. `None`: the agent was told that it cannot be served, or sent what is no SOCKS.
+async fn handshake(stream: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Option<Asked>> {
+    let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
+    // Who may use the proxy is decided by where it listens: a password is taken, and not looked at.
+    let chosen = [NO_AUTHENTICATION, PASSWORD].into_iter().find(|method| methods.contains(method));
+    stream.write_all(&[VERSION, chosen.unwrap_or(NO_ACCEPTABLE_METHOD)]).await?;
+    match chosen {
+        None => return Ok(None),
+        Some(PASSWORD) => {
+            if message(stream, seen, credentials).await?.is_none() {
+                return Ok(None);
+            }
+            stream.write_all(&[PASSWORD_VERSION, 0]).await?;
+        }
+        Some(_) => {}
+    }
+    match message(stream, seen, request).await? {
+        Some(Some(asked)) => Ok(Some(asked)),
+        Some(None) => answer(stream, Answer::AddressNotSupported).await.map(|()| None),
+        None => Ok(None),
+    }
+}
+
+/// Reads until a message is whole. `None`: it is malformed.
+async fn message<T>(
+    stream: &mut TcpStream,
+    seen: &mut BytesMut,
+    read: impl Fn(&[u8]) -> Result<Whole<T>, Malformed>,
+) -> io::Result<Option<T>> {
+    loop {
+        match read(seen) {
+            Ok(Some((message, bytes))) => {
+                seen.advance(bytes);
+                return Ok(Some(message));
+            }
+            Ok(None) if stream.read_buf(seen).await? > 0 => {}
+            Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(Malformed) => return Ok(None),
+        }
+    }
+}
+
+/// Version, number of methods, methods.
+fn greeting(bytes: &[u8]) -> Result<Whole<Vec<u8>>, Malformed> {
+    let [version, count, rest @ ..] = bytes else { return Ok(None) };
+    if *version != VERSION {
+        return Err(Malformed);
+    }
+    let count = usize::from(*count);
+    Ok(rest.get(..count).map(|methods| (methods.to_vec(), 2 + count)))
+}
+
+/// Version, name, password, each with its length. They are not kept.
+fn credentials(bytes: &[u8]) -> Result<Whole<()>, Malformed> {
+    let [version, name, rest @ ..] = bytes else { return Ok(None) };
+    if *version != PASSWORD_VERSION {
+        return Err(Malformed);
+    }
+    let name = usize::from(*name);
+    let Some(password) = rest.get(name).map(|length| usize::from(*length)) else { return Ok(None) };
+    let bytes = 2 + name + 1 + password;
+    Ok((rest.len() > name + password).then_some(((), bytes)))
+}
+
+/// Version, command, reserved, address, port. `None` in it: an address of a kind that does not exist.
+fn request(bytes: &[u8]) -> Result<Whole<Option<Asked>>, Malformed> {
+    let [version, command, _, kind, rest @ ..] = bytes else { return Ok(None) };
+    if *version != VERSION {
+        return Err(Malformed);
+    }
+    let (host, bytes) = match kind {
+        1 => match rest.first_chunk::<4>() {
+            Some(address) => (Ipv4Addr::from(*address).to_string(), 4),
+            None => return Ok(None),
+        },
+        4 => match rest.first_chunk::<16>() {
+            Some(address) => (Ipv6Addr::from(*address).to_string(), 16),
+            None => return Ok(None),
+        },
+        3 => {
+            let Some((length, rest)) = rest.split_first() else { return Ok(None) };
+            let Some(name) = rest.get(..usize::from(*length)) else { return Ok(None) };
+            let name = str::from_utf8(name).map_err(|_| Malformed)?;
+            if name.is_empty()
+                || name.contains(|c: char| c.is_whitespace() || c.is_control() || "/@#?\\[]".contains(c))
+            {
+                return Err(Malformed);
+            }
+            (name.to_ascii_lowercase(), 1 + usize::from(*length))
+        }
+        _ => return Ok(Some((None, bytes.len()))),
+    };
+    let Some(port) = rest.get(bytes..).and_then(|rest| rest.first_chunk::<2>()) else { return Ok(None) };
+    let origin = Origin { scheme: "tcp", host: host.into(), port: u16::from_be_bytes(*port) };
+    Ok(Some((Some(Asked { command: *command, origin }), 4 + bytes + 2)))
+}
+
+fn answer_for(error: &ProxyError, command: u8) -> Answer {
+    match (error.row().id, command) {
+        (_, other) if other != CONNECT => Answer::CommandNotSupported,
+        ("connect_refused", _) => Answer::Refused,
+        ("dns_not_found" | "connect_failed" | "connect_timeout", _) => Answer::HostUnreachable,
+        ("not_recordable" | "proxy_loop", _) => Answer::NotAllowed,
+        _ => Answer::Failed,
+    }
+}
+
+/// The address that we are bound to is nobody's business: all zeros.
+async fn answer(stream: &mut TcpStream, answer: Answer) -> io::Result<()> {
+    stream.write_all(&[VERSION, answer as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn asked(host: &str, port: u16) -> Option<Asked> {
+        Some(Asked { command: 1, origin: Origin { scheme: "tcp", host: host.into(), port } })
+    }
+
+    #[test]
+    fn requests_name_their_origin_in_three_ways() {
+        assert_eq!(request(b"\x05\x01\x00\x01\x7f\x00\x00\x01\x01\xbb"), Ok(Some((asked("127.0.0.1", 443), 10))));
+        assert_eq!(request(b"\x05\x01\x00\x03\x06A.test\x00\x50more"), Ok(Some((asked("a.test", 80), 13))));
+        let v6 = [&b"\x05\x01\x00\x04"[..], &[0; 15], &[1, 0, 80]].concat();
+        assert_eq!(request(&v6), Ok(Some((asked("::1", 80), 22))));
+        assert_eq!(request(b"\x05\x01\x00\x09\x00"), Ok(Some((None, 5))));
+        assert_eq!(request(b"\x04\x01\x00\x01"), Err(Malformed));
+        assert_eq!(request(b"\x05\x01\x00\x03\x04a b/\x00\x50"), Err(Malformed));
+    }
+
+    #[test]
+    fn greetings_and_passwords_are_read_whole_or_not_at_all() {
+        assert_eq!(greeting(b"\x05\x02\x00\x02rest"), Ok(Some((vec![0, 2], 4))));
+        assert_eq!(greeting(b"\x05\x02\x00"), Ok(None));
+        assert_eq!(credentials(b"\x01\x01u\x02pw!"), Ok(Some(((), 6))));
+        assert_eq!(credentials(b"\x01\x01u\x02p"), Ok(None));
+        assert_eq!(credentials(b"\x01\x01u\x00"), Ok(Some(((), 4))));
+        assert_eq!(credentials(b"\x05"), Ok(None));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_no_more_is_taken_than_is_there(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let taken = [
+                greeting(&bytes).ok().flatten().map(|(_, n)| n),
+                credentials(&bytes).ok().flatten().map(|(_, n)| n),
+                request(&bytes).ok().flatten().map(|(_, n)| n),
+            ];
+            prop_assert!(taken.into_iter().flatten().all(|n| n <= bytes.len()));
+        }
+    }
+}
