@@ -162,6 +162,7 @@ impl App {
             own_listeners,
             passthrough: Passthrough::new(config.tls.passthrough),
             connect_timeout: config.proxy.connect_timeout,
+            handshake_timeout: config.proxy.handshake_timeout,
             via: config.proxy.via,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

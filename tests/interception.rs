@@ -451,6 +451,28 @@ async fn an_agent_that_does_not_trust_our_ca_is_an_event_that_says_so() {
 }
 
 #[tokio::test]
+async fn an_agent_that_does_not_end_its_handshake_is_not_waited_for() {
+    let ca_folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(ca_folder.path());
+    let proxy =
+        TestProxy::new().trusting(&ca).with(|c| c.proxy.handshake_timeout = Duration::from_millis(50)).run().await;
+    let origin = TestOrigin::h2(&ca).await;
+    let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(ca.client(BOTH).into(), name).unwrap().write_tls(&mut hello).unwrap();
+    // The half of a ClientHello, and a whole one with nothing after it.
+    for sent in [&hello[..hello.len() / 2], &hello] {
+        let mut agent = tunnel(&proxy, &format!("localhost:{}", origin.addr.port())).await;
+        agent.write_all(sent).await.unwrap();
+        let mut rest = Vec::new();
+        let _ = agent.read_to_end(&mut rest).await;
+    }
+    let events = proxy.events().await;
+    assert_eq!(events.len(), 2);
+    events.iter().for_each(|event| failed(event, "client_tls_timeout"));
+}
+
+#[tokio::test]
 async fn an_agent_that_leaves_in_the_middle_of_its_handshake_has_refused_nothing() {
     let (ca, proxy) = trusting().await;
     let origin = TestOrigin::h2(&ca).await;

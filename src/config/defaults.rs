@@ -32,6 +32,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         proxy: Proxy {
             via: false,
             connect_timeout: Duration::from_millis(10_000),
+            handshake_timeout: Duration::from_millis(30_000),
             shutdown_grace: Duration::from_millis(10_000),
         },
         capture: Capture { body_head_bytes: 262_144, body_tail_bytes: 65_536, memory_bytes: 33_554_432 },

@@ -130,6 +130,11 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(ms(c.proxy.connect_timeout)),
     ),
     Key::new(
+        "proxy.handshake_timeout_ms",
+        |c, g| put(&mut c.proxy.handshake_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.handshake_timeout)),
+    ),
+    Key::new(
         "proxy.shutdown_grace_ms",
         |c, g| put(&mut c.proxy.shutdown_grace, g.duration(0..=LONGEST_MS)),
         |c| Some(ms(c.proxy.shutdown_grace)),

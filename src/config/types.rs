@@ -76,6 +76,8 @@ pub struct Proxy {
     pub via: bool,
     /// Limit for resolving, connecting and the TLS handshake together.
     pub connect_timeout: Duration,
+    /// Limit for an agent's own handshakes: TLS with us, and SOCKS.
+    pub handshake_timeout: Duration,
     /// How long exchanges may go on after SIGTERM.
     pub shutdown_grace: Duration,
 }

@@ -46,6 +46,8 @@ pub struct Shared {
     pub passthrough: Passthrough,
     /// `proxy.connect_timeout_ms`.
     pub connect_timeout: Duration,
+    /// `proxy.handshake_timeout_ms`.
+    pub handshake_timeout: Duration,
     /// `proxy.via`.
     pub via: bool,
     /// Cancelled when no new request is to be taken.

@@ -52,7 +52,7 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 /// Serves a SOCKS connection until it ends.
 pub(super) async fn serve(shared: Arc<Shared>, agent: SocketAddr, mut stream: TcpStream) {
     let mut seen = BytesMut::new();
-    let asked = match timeout(shared.connect_timeout, handshake(&mut stream, &mut seen)).await {
+    let asked = match timeout(shared.handshake_timeout, handshake(&mut stream, &mut seen)).await {
         Ok(Ok(Some(asked))) => asked,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),

@@ -14,6 +14,7 @@ use hyper::upgrade::{OnUpgrade, Parts};
 use rustls::server::{Accepted, Acceptor};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
@@ -247,13 +248,15 @@ async fn begins_http2(origin: &TcpStream) -> bool {
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
 async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
-    let accepted = match client_hello(&mut agent, &mut seen).await {
-        Ok(Some(accepted)) => accepted,
-        Ok(None) => return Decision::Relay { agent: Rewound::new(seen, agent) },
-        Err(error) => {
+    let limit = tunnel.shared.handshake_timeout;
+    let accepted = match timeout(limit, client_hello(&mut agent, &mut seen)).await {
+        Ok(Ok(Some(accepted))) => accepted,
+        Ok(Ok(None)) => return Decision::Relay { agent: Rewound::new(seen, agent) },
+        Ok(Err(error)) => {
             tracing::debug!(%error, "an agent left during its handshake");
             return Decision::Over;
         }
+        Err(_) => return too_slow(tunnel),
     };
     let hello = accepted.client_hello();
     let name = hello
@@ -289,16 +292,26 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
             return Decision::Over;
         }
     };
-    match StartHandshake::from_parts(accepted, agent).into_stream(config).await {
-        Ok(stream) => {
+    match timeout(limit, StartHandshake::from_parts(accepted, agent).into_stream(config)).await {
+        Err(_) => too_slow(tunnel),
+        Ok(Ok(stream)) => {
             let inside = Inside { target, version, broken };
             Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Tls(Box::new(stream)) }))
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             refused(tunnel, &name, &error);
             Decision::Over
         }
     }
+}
+
+/// The agent did not end its handshake in time.
+fn too_slow(tunnel: &Tunnel) -> Decision {
+    let limit_ms = tunnel.shared.handshake_timeout.as_millis();
+    let detail =
+        format!("the agent did not end its TLS handshake within {limit_ms} ms (`proxy.handshake_timeout_ms`)");
+    tunnel.recorder.failed(Failure { id: "client_tls_timeout", detail });
+    Decision::Over
 }
 
 /// The agent broke the handshake with us off. An alert says that it did not like something; most that leave without one
