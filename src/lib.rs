@@ -17,13 +17,14 @@
 //!  capture/           the body wrapper: passes frames on untouched, keeps head and tail, tells its end once
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
 //!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
+//!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, tells what is missing
 //!  event/             Exchange -> Event: decode, text or base64, redact, fit OTAS's limits (pure functions)
-//!  store/             SQLite (WAL): append in groups; pending -> delivered | dead
+//!  store/             SQLite (WAL): pending -> delivered | dead; bounded, replaced when damaged
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
 //! ```
 //!
 //! Beside the flow: [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
-//! (health), [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
+//! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
 
 pub mod admin;
 pub mod app;

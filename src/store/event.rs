@@ -73,6 +73,27 @@ pub struct NewEvent<'a> {
     pub json: &'a [u8],
 }
 
+#[cfg(test)]
+impl<'a> NewEvent<'a> {
+    /// For tests: an event of no call, with this JSON.
+    pub(crate) fn plain(json: &'a [u8]) -> Self {
+        Self {
+            event_id: Uuid::now_v7(),
+            seq: 0,
+            started_at_ms: 1_700_000_000_000,
+            method: "GET",
+            host: "a.test",
+            path: "/",
+            status_code: 200,
+            latency_ms: 1.0,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: "",
+            json,
+        }
+    }
+}
+
 /// A pending row as delivery needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingEvent {

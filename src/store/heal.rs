@@ -203,28 +203,13 @@ pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
 mod tests {
     use std::os::unix::fs::FileExt;
 
-    use uuid::Uuid;
-
     use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, Store};
     use super::*;
 
     const EVENTS: u64 = 120;
 
     fn event(json: &[u8]) -> NewEvent<'_> {
-        NewEvent {
-            event_id: Uuid::now_v7(),
-            seq: 1,
-            started_at_ms: 1_700_000_000_000,
-            method: "GET",
-            host: "a.test",
-            path: "/",
-            status_code: 200,
-            latency_ms: 1.0,
-            request_bytes: 0,
-            response_bytes: 0,
-            error: "",
-            json,
-        }
+        NewEvent::plain(json)
     }
 
     fn json(bytes: usize) -> Vec<u8> {

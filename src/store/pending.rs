@@ -70,8 +70,6 @@ fn pending_row(row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::store::{NewEvent, Outcome, Settlement};
 
@@ -83,20 +81,7 @@ mod tests {
     }
 
     fn append(store: &Store, session: SessionRow, count: u64) {
-        let event = |seq| NewEvent {
-            event_id: Uuid::now_v7(),
-            seq,
-            started_at_ms: 1,
-            method: "GET",
-            host: "h",
-            path: "/",
-            status_code: 200,
-            latency_ms: 1.0,
-            request_bytes: 0,
-            response_bytes: 0,
-            error: "",
-            json: br#"{"path":"/"}"#,
-        };
+        let event = |seq| NewEvent { seq, ..NewEvent::plain(br#"{"path":"/"}"#) };
         let events: Vec<_> = (0..count).map(event).collect();
         store.writer().unwrap().append(session, &events).unwrap();
     }

@@ -174,20 +174,7 @@ mod tests {
     use super::*;
 
     fn call(json: &[u8]) -> NewEvent<'_> {
-        NewEvent {
-            event_id: Uuid::now_v7(),
-            seq: 0,
-            started_at_ms: 5,
-            method: "GET",
-            host: "h",
-            path: "/",
-            status_code: 200,
-            latency_ms: 1.0,
-            request_bytes: 0,
-            response_bytes: 3,
-            error: "proxy_interrupted: x",
-            json,
-        }
+        NewEvent { error: "proxy_interrupted: x", ..NewEvent::plain(json) }
     }
 
     const JSON: &[u8] = br#"{"path":"/","metadata":{"event":{"seq":0}}}"#;

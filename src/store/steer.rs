@@ -206,8 +206,6 @@ fn retry_dead(connection: &mut Connection, session: Option<SessionRow>) -> rusql
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::store::{Counts, KeptToken, NewEvent, Outcome, Settlement};
 
@@ -220,20 +218,7 @@ mod tests {
     fn append(store: &Store, session: SessionRow, started: &[i64]) {
         let events: Vec<_> = started
             .iter()
-            .map(|started_at_ms| NewEvent {
-                event_id: Uuid::now_v7(),
-                seq: 0,
-                started_at_ms: *started_at_ms,
-                method: "GET",
-                host: "h",
-                path: "/",
-                status_code: 200,
-                latency_ms: 1.0,
-                request_bytes: 0,
-                response_bytes: 0,
-                error: "",
-                json: b"{}",
-            })
+            .map(|started_at_ms| NewEvent { started_at_ms: *started_at_ms, ..NewEvent::plain(b"{}") })
             .collect();
         store.writer().unwrap().append(session, &events).unwrap();
     }

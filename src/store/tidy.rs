@@ -232,8 +232,6 @@ fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, State, Store};
     use super::*;
 
@@ -259,20 +257,7 @@ mod tests {
         fn append(&mut self, count: i64) {
             let body = "x".repeat(10_000);
             let json = format!(r#"{{"path":"/","response_body":"{body}"}}"#);
-            let event = |n| NewEvent {
-                event_id: Uuid::now_v7(),
-                seq: 1,
-                started_at_ms: n,
-                method: "GET",
-                host: "h",
-                path: "/",
-                status_code: 200,
-                latency_ms: 1.0,
-                request_bytes: 0,
-                response_bytes: 10_000,
-                error: "",
-                json: json.as_bytes(),
-            };
+            let event = |n| NewEvent { started_at_ms: n, ..NewEvent::plain(json.as_bytes()) };
             let events: Vec<_> = (1..=count).map(event).collect();
             self.writer.append(self.session, &events).unwrap();
         }

@@ -65,26 +65,11 @@ impl News {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
     use crate::store::{NewEvent, Outcome, SessionRow, Settlement};
 
     fn append(store: &Store, session: SessionRow, count: usize) {
-        let event = NewEvent {
-            event_id: Uuid::nil(),
-            seq: 0,
-            started_at_ms: 0,
-            method: "GET",
-            host: "h",
-            path: "/",
-            status_code: 200,
-            latency_ms: 1.0,
-            request_bytes: 0,
-            response_bytes: 0,
-            error: "",
-            json: b"{}",
-        };
+        let event = NewEvent::plain(b"{}");
         store.writer().unwrap().append(session, &vec![event; count]).unwrap();
     }
 
