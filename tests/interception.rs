@@ -391,7 +391,11 @@ async fn a_tunnel_that_a_side_resets_says_whose_side_it_was() {
     tokio::time::timeout(PATIENCE, origin).await.expect("the origin's side does not end").unwrap();
     let events = proxy.events().await;
     assert_eq!(events.len(), 2);
-    failed(&events[1], "agent_left");
+    // Many TLS clients close this way, so of a tunnel that is relayed unread it is no error; how it ended is said.
+    assert_eq!(
+        (&events[1]["error"], &events[1]["metadata"]["capture"]["response"]["end"]),
+        (&"".into(), &"receiver_left".into())
+    );
 }
 
 #[tokio::test]

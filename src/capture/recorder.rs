@@ -397,6 +397,9 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
         BodyEnd::SenderFailed => {
             failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
         }
+        // A tunnel that was relayed unread: a reset is how many TLS clients close (RFC 8446 6.1 asks for less than TCP
+        // does), and nothing tells it from leaving early. `metadata` has how it ended.
+        BodyEnd::ReceiverLeft if exchange.kind == Kind::Tunnel => None,
         BodyEnd::ReceiverLeft => failure(
             "agent_left",
             format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
