@@ -19,10 +19,10 @@ use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
 use crate::config::{self, Config, Durability, OnFull, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
-use crate::proxy::{self, Passthrough, Pool, Shared, UpstreamTasks};
+use crate::proxy::{self, Pool, Refusals, Shared, UpstreamTasks};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
-use crate::tls::{AuthorityError, CertAuthority, Leaves, Offer, OriginTls, RootsError, write_bundle};
+use crate::tls::{AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, write_bundle};
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
@@ -115,7 +115,8 @@ impl App {
         let bundle_file = write_bundle(&authority)
             .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
         let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
-        let origin_tls = OriginTls::load(config.tls.origin_ca_file.as_deref(), authority.der())?;
+        let origin_tls =
+            OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, authority.der())?;
         let listener = bind("listen.proxy", config.listen.proxy).await?;
         let admin_listener = bind("listen.admin", config.listen.admin).await?;
         let (proxy_addr, admin_addr) = (local(&listener)?, local(&admin_listener)?);
@@ -131,7 +132,7 @@ impl App {
             session_row: Some(session),
             otas,
             delivery: config.delivery,
-            tls: origin_tls.offering(Offer::None).as_ref().clone(),
+            tls: origin_tls.for_ourselves().clone(),
         })
         .map_err(|e| step("set up delivery".to_owned(), e))?;
 
@@ -160,7 +161,10 @@ impl App {
             origin_tls,
             pool: Pool::default(),
             own_listeners,
-            passthrough: Passthrough::new(config.tls.passthrough),
+            passthrough: config.tls.passthrough,
+            refusals: Refusals::new(config.tls.learn_passthrough),
+            next_proxy: config.upstream.proxy,
+            no_next_proxy: config.upstream.no_proxy,
             connect_timeout: config.proxy.connect_timeout,
             handshake_timeout: config.proxy.handshake_timeout,
             via: config.proxy.via,

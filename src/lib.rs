@@ -34,6 +34,7 @@ pub mod collector;
 pub mod config;
 pub mod deliver;
 pub mod event;
+pub mod hosts;
 pub mod metrics;
 pub mod proxy;
 pub mod report;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
+use otas_proxy::hosts::{HostRule, HostRules};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -400,7 +401,8 @@ async fn a_tunnel_that_a_side_resets_says_whose_side_it_was() {
 
 #[tokio::test]
 async fn a_passthrough_host_is_relayed_blind() {
-    let proxy = TestProxy::new().with(|c| c.tls.passthrough = vec!["localhost".to_owned()]);
+    let proxy =
+        TestProxy::new().with(|c| c.tls.passthrough = HostRules::new(vec![HostRule::parse("localhost").unwrap()]));
     let ca = TestCa::new(proxy.folder());
     let proxy = proxy.run().await;
     let origin = TestOrigin::https(&ca).await;
@@ -430,6 +432,29 @@ async fn an_agent_that_offers_only_an_unknown_protocol_is_relayed_blind() {
     drop(stream);
     let events = proxy.events().await;
     assert_eq!((events.len(), &events[0]["metadata"]["kind"]), (1, &"tunnel".into()));
+}
+
+#[tokio::test]
+async fn a_host_that_agents_refuse_us_for_is_relayed_blind_if_that_is_wanted() {
+    let proxy = TestProxy::new().with(|c| c.tls.learn_passthrough = Some(Duration::from_secs(600)));
+    let ca = TestCa::new(proxy.folder());
+    let proxy = proxy.trusting(&ca).run().await;
+    let origin = TestOrigin::https(&ca).await;
+    let authority = format!("localhost:{}", origin.addr.port());
+    // It pins the origin's own issuer: ours is refused twice, then it sees its own.
+    let mut worked = Vec::new();
+    for _ in 0..3 {
+        let call = tls(tunnel(&proxy, &authority).await, "localhost", ca.client(&[])).await;
+        worked.push(call.is_ok());
+        let events = if call.is_ok() { 0 } else { worked.len() };
+        drop(call);
+        proxy.events_so_far(events).await;
+    }
+    assert_eq!(worked, [false, false, true]);
+    let events = proxy.events().await;
+    let blind: Vec<_> = events.iter().map(|event| event["metadata"]["blind"].clone()).collect();
+    assert_eq!(blind, [Value::Null, Value::Null, "learned".into()]);
+    assert_eq!(events[2]["error"], "");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ mod durability;
 mod events;
 mod forwarding;
 mod interception;
+mod onwards;
 mod outage;
 mod socks;
 mod steering;

@@ -30,6 +30,8 @@ pub struct Exchange {
     pub version: Version,
     /// The TLS session with the origin, if any.
     pub tls: Option<TlsFacts>,
+    /// Why it was relayed without being read, if it was.
+    pub blind: Option<Blind>,
     /// Whether the upstream connection had carried a request before.
     pub connection_reused: bool,
     /// What the agent asked.
@@ -50,6 +52,19 @@ pub enum Kind {
     Http,
     /// A CONNECT tunnel that was relayed blind, or failed. Sizes are the bytes each way.
     Tunnel,
+}
+
+/// Why a tunnel was relayed without being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blind {
+    /// Its host is in `tls.passthrough`.
+    Configured,
+    /// Agents have refused our certificate for its host (`tls.learn_passthrough`).
+    Learned,
+    /// What is spoken in it is neither TLS nor HTTP.
+    UnknownProtocol,
+    /// Its TLS is for a protocol that we do not speak.
+    UnknownAlpn,
 }
 
 /// Who is called: scheme, host, port.

@@ -8,7 +8,8 @@ mod recorder;
 
 pub use body::CapturedBody;
 pub use exchange::{
-    BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings, TlsFacts,
+    Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
+    TlsFacts,
 };
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};

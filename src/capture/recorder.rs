@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::{
-    BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
+    Blind, BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
     TlsFacts,
 };
 
@@ -172,6 +172,7 @@ impl Recorder {
             peer: None,
             version,
             tls: None,
+            blind: None,
             connection_reused: false,
             request,
             response: None,
@@ -203,6 +204,11 @@ impl Recorder {
     /// Who is called.
     pub fn host(&self) -> Arc<str> {
         self.0.host.clone()
+    }
+
+    /// It is relayed without being read.
+    pub fn relayed_blind(&self, why: Blind) {
+        self.with(|s| s.exchange.blind = Some(why));
     }
 
     /// The request's head goes out now, on this connection.

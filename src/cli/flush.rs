@@ -10,7 +10,7 @@ use crate::app::{destination, step};
 use crate::config::Flags;
 use crate::deliver::{DeliverOptions, Deliverer, Status};
 use crate::store::{Store, key_id};
-use crate::tls::{CertAuthority, Offer, OriginTls};
+use crate::tls::{CertAuthority, OriginTls};
 
 /// Delivers the stored events of the configured agent key, each in the session of its own run. Exit code 1 when some are
 /// left: they stay stored.
@@ -32,7 +32,7 @@ pub(super) fn run(args: &Args) -> Done {
     super::runtime()?.block_on(async {
         store.recover_interrupted()?;
         let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
-        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), authority.der())?;
+        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), &[], authority.der())?;
         let (otas, collector) = destination(config.otas, store.path()).await?;
         let before = match &otas.agent_key {
             Some(key) => store.counts_of_key(&key_id(key))?,
@@ -43,7 +43,7 @@ pub(super) fn run(args: &Args) -> Done {
             session_row: None,
             otas,
             delivery: config.delivery,
-            tls: roots.offering(Offer::None).as_ref().clone(),
+            tls: roots.for_ourselves().clone(),
         })
         .map_err(|error| step("set up delivery".to_owned(), error))?;
         let bar = bar(before.pending);

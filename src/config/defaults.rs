@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::types::{Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls};
+use super::types::{
+    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls, Upstream,
+};
+use crate::hosts::HostRules;
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
 ///
@@ -28,13 +31,20 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             project_id: None,
             project_domain: None,
         },
-        tls: Tls { ca_dir: data.join("ca"), origin_ca_file: None, passthrough: Vec::new() },
+        tls: Tls {
+            ca_dir: data.join("ca"),
+            origin_ca_file: None,
+            passthrough: HostRules::default(),
+            learn_passthrough: None,
+            client_certificates: Vec::new(),
+        },
         proxy: Proxy {
             via: false,
             connect_timeout: Duration::from_millis(10_000),
             handshake_timeout: Duration::from_millis(30_000),
             shutdown_grace: Duration::from_millis(10_000),
         },
+        upstream: Upstream { proxy: None, no_proxy: HostRules::loopback() },
         capture: Capture { body_head_bytes: 262_144, body_tail_bytes: 65_536, memory_bytes: 33_554_432 },
         event: Event { error_from_status: 400, properties: BTreeMap::new() },
         store: Store {

@@ -12,7 +12,9 @@ use toml::de::DeValue;
 use url::Url;
 use uuid::Uuid;
 
-use super::hosts;
+use super::next_proxy::NextProxy;
+use super::types::ClientCertificate;
+use crate::hosts::{HostRule, HostRules};
 use crate::secret::Secret;
 
 /// A value as its layer holds it.
@@ -48,7 +50,11 @@ const URL: &str = "an http or https URL such as `http://localhost:8002`";
 const UUID: &str = "a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`";
 const PATH: &str = "a path";
 const SECRET: &str = "a key or token";
-const HOSTS: &str = "a list of host names such as `[\"api.example.com\", \"*.example.org\"]`";
+const HOSTS: &str = "a list of hosts such as `[\"api.example.com\", \"*.example.org:443\", \"10.0.0.0/8\"]`";
+const SPAN: &str = "a length of time such as `\"10m\"`";
+const PROXY: &str = "the URL of a proxy such as `http://user:password@proxy.example:3128`";
+const CERTIFICATES: &str =
+    "a list such as `[{ hosts = [\"api.example.com\"], cert_file = \"client.pem\", key_file = \"client.key\" }]`";
 const SWITCH: &str = "true or false";
 const TEXTS: &str = "a table of names and texts such as `team = \"search\"`";
 
@@ -147,11 +153,14 @@ impl Given<'_> {
         self.number(range_ms).map(Duration::from_millis)
     }
 
-    /// Host names, in the form that hosts are compared in.
-    pub(super) fn hosts(&self) -> Result<Vec<String>, Refused> {
-        let refused = |reason| bad("an exact host name or `*.` and a name", reason);
+    /// A list of hosts.
+    pub(super) fn hosts(&self) -> Result<HostRules, Refused> {
+        let refused = |reason| bad("a host name, a glob, an address or a network, with or without a port", reason);
         match self.value {
-            Value::List(texts) => texts.iter().map(|text| hosts::pattern(text).map_err(refused)).collect(),
+            Value::List(texts) => {
+                let rules = texts.iter().map(|text| HostRule::parse(text).map_err(refused));
+                rules.collect::<Result<_, _>>().map(HostRules::new)
+            }
             Value::Text(_) => Err(self.wrong_type(HOSTS)),
             Value::Toml(value) => {
                 let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(HOSTS))?;
@@ -161,11 +170,52 @@ impl Given<'_> {
                         span: Some(item.span()),
                         entry: None,
                     })?;
-                    hosts::pattern(text).map_err(|reason| Refused { span: Some(item.span()), ..refused(reason) })
+                    HostRule::parse(text).map_err(|reason| Refused { span: Some(item.span()), ..refused(reason) })
                 };
-                items.iter().map(host).collect()
+                items.iter().map(host).collect::<Result<_, _>>().map(HostRules::new)
             }
         }
+    }
+
+    /// A length of time in words.
+    pub(super) fn span(&self) -> Result<Duration, Refused> {
+        let span = humantime::parse_duration(self.text(SPAN)?).map_err(|_| bad(SPAN, "it is none"))?;
+        if span.is_zero() { Err(bad(SPAN, "it is none (to leave it unset, leave it out)")) } else { Ok(span) }
+    }
+
+    /// The URL of a proxy.
+    pub(super) fn next_proxy(&self) -> Result<NextProxy, Refused> {
+        NextProxy::parse(self.text(PROXY)?).map_err(|reason| bad(PROXY, reason))
+    }
+
+    /// Certificates of ours, with the hosts that they are for.
+    pub(super) fn client_certificates(&self) -> Result<Vec<ClientCertificate>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(CERTIFICATES)) };
+        let entries = value.get_ref().as_array().ok_or_else(|| self.wrong_type(CERTIFICATES))?;
+        entries.iter().map(|entry| self.client_certificate(entry)).collect()
+    }
+
+    fn client_certificate(&self, entry: &Spanned<DeValue<'_>>) -> Result<ClientCertificate, Refused> {
+        let at = |refused: Refused, span| Refused { span: refused.span.or(Some(span)), ..refused };
+        let whole = |reason| at(bad(CERTIFICATES, reason), entry.span());
+        let table = entry.get_ref().as_table().ok_or_else(|| whole("an entry of it is no table"))?;
+        if table.len() != 3 {
+            return Err(whole("an entry has `hosts`, `cert_file` and `key_file`, and nothing else"));
+        }
+        let part = |name: &str| {
+            let value = table.get(name).ok_or_else(|| whole("an entry has `hosts`, `cert_file` and `key_file`"))?;
+            Ok((Given { value: Value::Toml(value), base: self.base }, value.span()))
+        };
+        let path = |name| {
+            let (given, span) = part(name)?;
+            given.path().map_err(|refused| at(refused, span))
+        };
+        let (hosts, span) = part("hosts")?;
+        Ok(ClientCertificate {
+            hosts: hosts.hosts().map_err(|refused| at(refused, span))?,
+            cert_file: path("cert_file")?,
+            key_file: path("key_file")?,
+        })
     }
 
     /// A table of texts.

@@ -8,7 +8,8 @@ use url::Url;
 
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
-use super::types::{Config, Durability, OnFull, Order};
+use super::next_proxy::NextProxy;
+use super::types::{ClientCertificate, Config, Durability, OnFull, Order};
 use crate::secret::Secret;
 
 /// One setting.
@@ -120,9 +121,19 @@ pub(super) static KEYS: &[Key] = &[
     Key::new(
         "tls.passthrough",
         |c, g| put(&mut c.tls.passthrough, g.hosts()),
-        |c| Some(format!("{:?}", c.tls.passthrough)),
+        |c| Some(c.tls.passthrough.to_string()),
     )
     .flag("--passthrough", |f| (!f.passthrough.is_empty()).then_some(Value::List(&f.passthrough))),
+    Key::new(
+        "tls.learn_passthrough",
+        |c, g| put(&mut c.tls.learn_passthrough, g.span().map(Some)),
+        |c| c.tls.learn_passthrough.map(|d| format!("{:?}", humantime::format_duration(d).to_string())),
+    ),
+    Key::new(
+        "tls.client_certificates",
+        |c, g| put(&mut c.tls.client_certificates, g.client_certificates()),
+        |c| Some(client_certificates(&c.tls.client_certificates)),
+    ),
     Key::new("proxy.via", |c, g| put(&mut c.proxy.via, g.switch()), |c| Some(c.proxy.via.to_string())),
     Key::new(
         "proxy.connect_timeout_ms",
@@ -138,6 +149,17 @@ pub(super) static KEYS: &[Key] = &[
         "proxy.shutdown_grace_ms",
         |c, g| put(&mut c.proxy.shutdown_grace, g.duration(0..=LONGEST_MS)),
         |c| Some(ms(c.proxy.shutdown_grace)),
+    ),
+    Key::new(
+        "upstream.proxy",
+        |c, g| put(&mut c.upstream.proxy, g.next_proxy().map(Some)),
+        |c| c.upstream.proxy.as_ref().map(next_proxy),
+    )
+    .variable("OTAS_UPSTREAM_PROXY"),
+    Key::new(
+        "upstream.no_proxy",
+        |c, g| put(&mut c.upstream.no_proxy, g.hosts()),
+        |c| Some(c.upstream.no_proxy.to_string()),
     ),
     Key::new(
         "capture.body_head_bytes",
@@ -291,4 +313,22 @@ fn path(path: &Path) -> String {
 
 fn ms(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+/// The URL, with what is secret of it masked.
+fn next_proxy(proxy: &NextProxy) -> String {
+    match (&proxy.credentials, proxy.to_string().split_once("://")) {
+        (Some((name, password)), Some((scheme, rest))) => {
+            format!("\"{scheme}://{name}:{}@{rest}\"", password.masked())
+        }
+        _ => format!("\"{proxy}\""),
+    }
+}
+
+fn client_certificates(all: &[ClientCertificate]) -> String {
+    let entries = all.iter().map(|ours| {
+        let ClientCertificate { hosts, cert_file, key_file } = ours;
+        format!("{{ hosts = {hosts}, cert_file = {cert_file:?}, key_file = {key_file:?} }}")
+    });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
 }

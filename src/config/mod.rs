@@ -12,10 +12,10 @@ mod file;
 mod flags;
 mod folders;
 mod given;
-mod hosts;
 mod key_file;
 mod keys;
 mod nearest;
+mod next_proxy;
 mod source;
 mod types;
 
@@ -24,8 +24,12 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;
 pub use key_file::read_key_file;
+pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use source::{Setting, Source};
-pub use types::{Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls};
+pub use types::{
+    Capture, ClientCertificate, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls,
+    Upstream,
+};
 
 use draft::Draft;
 use file::SettingsFile;

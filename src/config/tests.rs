@@ -122,7 +122,7 @@ fn every_key_of_the_file_reaches_its_field() {
     assert_eq!(config.otas.project_domain.unwrap().as_str(), "https://usc.edu/");
     assert_eq!(config.tls.ca_dir, PathBuf::from("/ca"));
     assert_eq!(config.tls.origin_ca_file, Some(case.path("cwd/r.pem")));
-    assert_eq!(config.tls.passthrough, ["a.example", "*.b.example"]);
+    assert_eq!(config.tls.passthrough.to_string(), r#"["a.example", "*.b.example"]"#);
     assert!(config.proxy.via);
     assert_eq!((config.proxy.connect_timeout.as_millis(), config.proxy.shutdown_grace.as_millis()), (1, 0));
     assert_eq!((config.capture.body_head_bytes, config.capture.body_tail_bytes), (0, 16));
@@ -378,7 +378,10 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
         ("[event]\nteam = \"x\"", "2:1: event.team: unknown key; known here are error_from_status, properties"),
         ("\"otas.brain_url\" = 1", "1:1: \"otas.brain_url\": unknown key; the sections are listen, otas"),
         ("[ota]\nx = 1", "1:2: ota: unknown section; did you mean `otas`?"),
-        ("[logging]", "1:2: logging: unknown section; the sections are listen, otas, tls, proxy, capture, event,"),
+        (
+            "[logging]",
+            "1:2: logging: unknown section; the sections are listen, otas, tls, proxy, upstream, capture, event,",
+        ),
         ("otas = 3", "1:8: otas: expected a section `[otas]`, found a whole number"),
         ("[[otas]]\nbrain_url = 1", "1:1: otas: expected a section `[otas]`, found a list"),
         (
@@ -403,11 +406,11 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
             "2:9: listen.proxy: expected an IP address and a port such as `127.0.0.1:8080`: the port is missing",
         ),
         (
-            "[tls]\npassthrough = [\n  \"a.example\",\n  \"b.example:443\",\n]",
-            "4:3: tls.passthrough: expected an exact host name or `*.` and a name: it has a port; write the host's \
-             name alone",
+            "[tls]\npassthrough = [\n  \"a.example\",\n  \"b.example:x\",\n]",
+            "4:3: tls.passthrough: expected a host name, a glob, an address or a network, with or without a \
+             port: its port is not a number from 1 to 65535",
         ),
-        ("[tls]\npassthrough = [\"a\", 1]", "2:21: tls.passthrough: expected a list of host names such as `[\"api."),
+        ("[tls]\npassthrough = [\"a\", 1]", "2:21: tls.passthrough: expected a list of hosts such as `[\"api."),
         ("[proxy]\nvia = \"yes\"", "2:7: proxy.via: expected true or false, found a text"),
         (
             "[proxy]\nconnect_timeout_ms = 1.5",
@@ -463,7 +466,7 @@ fn a_bad_variable_or_flag_is_named_in_place_of_the_file_position() {
     let case = Case::new().flags(|flags| flags.project_id = Some("mine".to_owned()));
     assert_eq!(case.refused(), format!("flag --project-id: {uuid}"));
     let case = Case::new().flags(|flags| flags.passthrough = vec!["a".to_owned(), "https://b".to_owned()]);
-    assert!(case.refused().starts_with("flag --passthrough: tls.passthrough: expected an exact host name"));
+    assert!(case.refused().starts_with("flag --passthrough: tls.passthrough: expected a host name, a glob,"));
     let case = Case::new().flags(|flags| flags.ca_dir = Some(PathBuf::new()));
     assert_eq!(case.refused(), "flag --ca-dir: tls.ca_dir: expected a path: it is empty");
 }

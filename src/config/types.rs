@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::next_proxy::NextProxy;
+use crate::hosts::HostRules;
 use crate::secret::Secret;
 
 /// The validated settings that the rest of the program reads.
@@ -20,6 +22,8 @@ pub struct Config {
     pub tls: Tls,
     /// How calls are forwarded.
     pub proxy: Proxy,
+    /// How origins are reached.
+    pub upstream: Upstream,
     /// How much of each body is kept.
     pub capture: Capture,
     /// How an event is made of an exchange.
@@ -65,8 +69,32 @@ pub struct Tls {
     pub ca_dir: PathBuf,
     /// Extra roots (PEM) that origins are verified against, beside the system's.
     pub origin_ca_file: Option<PathBuf>,
-    /// Hosts that are relayed blind: exact names or `*.example.com`, lower case.
-    pub passthrough: Vec<String>,
+    /// Hosts that are relayed blind.
+    pub passthrough: HostRules,
+    /// How long a host is relayed blind after agents have refused our certificate for it. `None`: it is not.
+    pub learn_passthrough: Option<Duration>,
+    /// What we show of ourselves to origins that ask for a certificate.
+    pub client_certificates: Vec<ClientCertificate>,
+}
+
+/// An entry of `tls.client_certificates`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ClientCertificate {
+    /// The origins that it is shown to, if they ask for one.
+    pub hosts: HostRules,
+    /// The certificate and its chain (PEM).
+    pub cert_file: PathBuf,
+    /// Its key (PEM).
+    pub key_file: PathBuf,
+}
+
+/// `[upstream]`
+#[derive(Clone)]
+pub struct Upstream {
+    /// The proxy that origins are reached through. `None`: directly.
+    pub proxy: Option<NextProxy>,
+    /// Origins that are reached directly all the same.
+    pub no_proxy: HostRules,
 }
 
 /// `[proxy]`

@@ -14,7 +14,7 @@ use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
 use super::{Context, fit, headers};
-use crate::capture::{BodyEnd, Captured, Exchange, Fields, Kind, Outcome};
+use crate::capture::{Blind, BodyEnd, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
@@ -101,6 +101,9 @@ pub(super) fn write(
     json.close();
     started_at(json, exchange.started_at);
     json.string("kind", if exchange.kind == Kind::Http { "http" } else { "tunnel" });
+    if let Some(blind) = exchange.blind {
+        json.string("blind", blind_name(blind));
+    }
     json.open("client");
     json.socket("addr", exchange.agent);
     json.close();
@@ -298,6 +301,15 @@ fn protocol_version(version: Version) -> &'static str {
         Version::HTTP_2 => "2",
         Version::HTTP_3 => "3",
         _ => "1.1",
+    }
+}
+
+fn blind_name(blind: Blind) -> &'static str {
+    match blind {
+        Blind::Configured => "configured",
+        Blind::Learned => "learned",
+        Blind::UnknownProtocol => "unknown_protocol",
+        Blind::UnknownAlpn => "unknown_alpn",
     }
 }
 

@@ -81,6 +81,7 @@ fn exchange() -> Exchange {
         peer: Some("192.0.2.1:443".parse().unwrap()),
         version: Version::HTTP_11,
         tls: Some(TlsFacts { version: "TLSv1.3", alpn: Some("http/1.1") }),
+        blind: None,
         connection_reused: true,
         request: RequestFacts {
             method: Method::POST,

@@ -53,6 +53,14 @@ pub(super) enum ProxyError {
         /// The same in words.
         reason: String,
     },
+    /// The next proxy (`upstream.proxy`) did not give us a way to the origin.
+    #[error("the upstream proxy {proxy} cannot be used: {reason}")]
+    NextProxy {
+        /// Its URL, without credentials.
+        proxy: String,
+        /// What failed.
+        reason: String,
+    },
     /// The TLS handshake failed for another reason than the certificate.
     #[error("the TLS handshake with {origin} failed: {reason}")]
     Tls {
@@ -177,6 +185,13 @@ impl ProxyError {
                 "tls_protocol_error",
                 "tls",
                 "check that the origin speaks TLS 1.2 or 1.3 on this port; nothing was sent to it",
+            ),
+            Self::NextProxy { .. } => row(
+                "upstream_proxy_failed",
+                S::BAD_GATEWAY,
+                "destination_unavailable",
+                "upstream proxy",
+                "check `upstream.proxy` and what that proxy allows; hosts in `upstream.no_proxy` are called directly",
             ),
             Self::Protocol { .. } => row(
                 "protocol_changed",

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use http::header::{CONNECTION, EXPECT, HOST};
+use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -19,7 +19,7 @@ use super::interim::Interim;
 use super::message::{self, Direction};
 use super::respond;
 use super::upgrade::relay_upgraded;
-use super::upstream::{Target, Upstream, open, words};
+use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
 use crate::capture::{Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed};
 
 /// Forwards `request` and gives back what the agent is answered.
@@ -67,8 +67,9 @@ fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError>
         None => {
             let origin = message::absolute_target(uri)?;
             let tls = (origin.scheme == "https")
-                .then(|| super::upstream::TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
-            Ok(Target { origin, tls })
+                .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
+            let asked = tls.is_none() && connection.shared.asks_next_proxy(&origin);
+            Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel } })
         }
     }
 }
@@ -121,7 +122,7 @@ async fn exchange(
     let (parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let head = outbound(parts, connection, version, upgrade)?;
+    let head = outbound(parts, connection, &target, version, upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
             let (body, gatekeeper) = Gated::closed(body);
@@ -140,6 +141,11 @@ async fn exchange(
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return switch(connection, response, agent_side, &target, recorder);
+    }
+    if let Some(next) = connection.shared.next_proxy.as_ref().filter(|_| target.way == Way::NextProxy)
+        && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
+    {
+        return Err(unauthorized(next));
     }
     // Answered without the body: it never goes, so this connection can carry nothing more.
     let unwanted = let_go.is_some_and(|let_go| !let_go.load(Ordering::Acquire));
@@ -163,6 +169,7 @@ async fn exchange(
 fn outbound(
     mut parts: request::Parts,
     connection: &AgentConnection,
+    target: &Target,
     version: Version,
     upgrade: bool,
 ) -> Result<request::Parts, ProxyError> {
@@ -182,7 +189,13 @@ fn outbound(
     {
         message::set_host(&mut parts.headers, &inside.target.origin.host)?;
     }
-    if parts.uri.scheme().is_some() {
+    if target.way == Way::NextProxy {
+        // The target stays as it is: absolute.
+        let next = connection.shared.next_proxy.as_ref();
+        if let Some(value) = next.map(authorization).transpose()?.flatten() {
+            parts.headers.insert(PROXY_AUTHORIZATION, value);
+        }
+    } else if parts.uri.scheme().is_some() {
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
         parts.uri = path.into();
     }

@@ -7,9 +7,10 @@ mod forward;
 mod interim;
 mod listener;
 mod message;
-mod passthrough;
+mod refusals;
 mod relay;
 mod respond;
+mod rewound;
 mod sniff;
 mod socks;
 mod tunnel;
@@ -23,11 +24,13 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::capture::Recording;
+use crate::capture::{Origin, Recording};
+use crate::config::{NextProxy, NextProxyScheme};
+use crate::hosts::HostRules;
 use crate::tls::{Leaves, OriginTls};
 
 pub use listener::listen;
-pub use passthrough::Passthrough;
+pub use refusals::Refusals;
 pub use upstream::{Pool, Tasks as UpstreamTasks};
 
 /// What every connection of the data path shares.
@@ -43,7 +46,13 @@ pub struct Shared {
     /// Our own listeners: calls to them are refused.
     pub own_listeners: Vec<SocketAddr>,
     /// Hosts that are relayed blind.
-    pub passthrough: Passthrough,
+    pub passthrough: HostRules,
+    /// Hosts for which agents refused our certificate.
+    pub refusals: Refusals,
+    /// `upstream.proxy`, and the hosts that are called without it.
+    pub next_proxy: Option<NextProxy>,
+    /// `upstream.no_proxy`.
+    pub no_next_proxy: HostRules,
     /// `proxy.connect_timeout_ms`.
     pub connect_timeout: Duration,
     /// `proxy.handshake_timeout_ms`.
@@ -58,4 +67,16 @@ pub struct Shared {
     pub upstream_tasks: UpstreamTasks,
     /// All tasks that serve agents.
     pub tasks: TaskTracker,
+}
+
+impl Shared {
+    /// The proxy that `origin` is reached through, if it is not called directly.
+    fn next_proxy_for(&self, origin: &Origin) -> Option<&NextProxy> {
+        self.next_proxy.as_ref().filter(|_| !self.no_next_proxy.cover(&origin.host, origin.port))
+    }
+
+    /// Whether `origin` is asked for at the next proxy, rather than through a tunnel: as HTTP proxies have it for `http`.
+    fn asks_next_proxy(&self, origin: &Origin) -> bool {
+        self.next_proxy_for(origin).is_some_and(|proxy| proxy.scheme != NextProxyScheme::Socks5)
+    }
 }

@@ -1,20 +1,18 @@
 //! CONNECT: dial, then decide by the first bytes whether the inside is intercepted, served or relayed.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Parts};
 use rustls::server::{Accepted, Acceptor};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
@@ -22,11 +20,13 @@ use super::body::AgentBody;
 use super::connection::{AgentConnection, Inside, serve_inside};
 use super::error::ProxyError;
 use super::interim::AgentIo;
+use super::refusals::Refusal;
 use super::relay::relay;
+use super::rewound::Rewound;
 use super::sniff::{Protocol, sniff};
-use super::upstream::{Dialled, Target, TlsTarget, Upstream, dial, open};
+use super::upstream::{Dialled, OriginStream, Target, TlsTarget, Upstream, Way, dial, open};
 use super::{Shared, message, respond};
-use crate::capture::{Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::capture::{Blind, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::tls::{H2, HTTP11, Offer};
 
 /// The largest ClientHello that is waited for.
@@ -99,6 +99,28 @@ pub(super) fn serve(
     Box::pin(run(Tunnel { shared, agent, origin, dialled, recorder }, stream, seen))
 }
 
+impl Shared {
+    /// Why a host is relayed blind, if it is.
+    fn relays_blind(&self, host: &str, port: u16) -> Option<Blind> {
+        if self.passthrough.cover(host, port) {
+            return Some(Blind::Configured);
+        }
+        self.refusals.learned(host, port, std::time::Instant::now()).then_some(Blind::Learned)
+    }
+}
+
+impl Tunnel {
+    /// Why it is relayed blind, if it is: by the name of its host, or by the address that answered.
+    fn relays_blind(&self) -> Option<Blind> {
+        let Origin { host, port, .. } = &self.origin;
+        let by_address = |dialled: &&Dialled| self.shared.passthrough.cover_address(dialled.peer.ip(), *port);
+        // Through the next proxy, the address is that proxy's.
+        let direct = self.dialled.as_ref().filter(|_| self.shared.next_proxy_for(&self.origin).is_none());
+        let listed = direct.filter(by_address).map(|_| Blind::Configured);
+        self.shared.relays_blind(host, *port).or(listed)
+    }
+}
+
 fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: request.method().clone(),
@@ -113,23 +135,23 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Orig
 
 /// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
 pub(super) async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dialled>, ProxyError> {
-    if !shared.passthrough.covers(&origin.host) && shared.pool.knows(&origin.host, origin.port) {
+    let blind = shared.relays_blind(&origin.host, origin.port).is_some();
+    if !blind && shared.pool.knows(&origin.host, origin.port) {
         return Ok(None);
     }
     dial_now(shared, origin).await.map(Some)
 }
 
 async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyError> {
-    let limit = shared.connect_timeout;
-    dial(origin, &shared.own_listeners, tokio::time::Instant::now() + limit, limit).await
+    dial(shared, origin, Way::Tunnel, Instant::now() + shared.connect_timeout).await
 }
 
 /// What is done with a tunnel, once its first bytes have told what it is.
 enum Decision {
     /// HTTP is served on the inside.
     Serve(Box<Serving>),
-    /// The bytes are relayed unread.
-    Relay { agent: Rewound<TcpStream> },
+    /// The bytes are relayed unread, for this reason.
+    Relay { agent: Rewound<TcpStream>, why: Blind },
     /// The agent has gone, or refused us.
     Over,
 }
@@ -185,12 +207,18 @@ async fn run(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
                 Decrypted::Clear(stream) => serve_inside(shared, agent, inside, upstream, stream).await,
             }
         }
-        Decision::Relay { agent } => relay_blind(tunnel, agent).await,
+        Decision::Relay { agent, why } => {
+            tunnel.recorder.relayed_blind(why);
+            relay_blind(tunnel, agent).await;
+        }
         Decision::Over => {}
     }
 }
 
 async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
+    if let Some(why) = tunnel.relays_blind() {
+        return Decision::Relay { agent: Rewound::new(seen, agent), why };
+    }
     let protocol = match first_bytes(tunnel, &mut agent, &mut seen).await {
         Ok(protocol) => protocol,
         Err(error) => {
@@ -202,22 +230,19 @@ async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -
         Protocol::Tls => intercept(tunnel, agent, seen).await,
         Protocol::Http1 => in_clear(tunnel, Version::HTTP_11, Rewound::new(seen, agent)).await,
         Protocol::Http2 => in_clear(tunnel, Version::HTTP_2, Rewound::new(seen, agent)).await,
-        Protocol::Unknown => Decision::Relay { agent: Rewound::new(seen, agent) },
+        Protocol::Unknown => Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownProtocol },
     }
 }
 
 /// Reads until the protocol is known. An origin that speaks first is none that we serve, unless it speaks HTTP/2:
 /// there, both sides begin at once.
 async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Protocol> {
-    if tunnel.shared.passthrough.covers(&tunnel.origin.host) {
-        return Ok(Protocol::Unknown);
-    }
-    let mut origin = tunnel.dialled.as_ref().map(|dialled| &dialled.stream);
+    let mut origin = tunnel.dialled.as_mut().map(|dialled| &mut dialled.stream);
     loop {
         if let Some(protocol) = sniff(seen) {
             return Ok(protocol);
         }
-        let read = match origin {
+        let read = match &mut origin {
             Some(stream) => tokio::select! {
                 biased;
                 read = agent.read_buf(seen) => read?,
@@ -239,11 +264,20 @@ async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut Byte
 
 /// Waits until the origin speaks, and tells whether that is the SETTINGS frame that an HTTP/2 server may send before
 /// it has heard anything (RFC 9113 3.4). What it said stays unread.
-async fn begins_http2(origin: &TcpStream) -> bool {
-    let mut header = [0u8; 9];
-    let peeked = poll_fn(|cx| origin.poll_peek(cx, &mut ReadBuf::new(&mut header))).await;
-    // Three bytes of length, the type, no flags, stream 0.
-    matches!(peeked, Ok(9)) && header[3..] == [4, 0, 0, 0, 0, 0]
+async fn begins_http2(origin: &mut OriginStream) -> bool {
+    // Three bytes of length (no frame may be longer than 16 KiB yet: the first is 0), the type, no flags, stream 0.
+    const SETTINGS: [u8; 6] = [4, 0, 0, 0, 0, 0];
+    loop {
+        match &origin.seen()[..] {
+            [0, _, _, header @ ..] if header.starts_with(&SETTINGS) => return true,
+            [0, _, _, header @ ..] if !SETTINGS.starts_with(header) => return false,
+            [] | [0, ..] => {}
+            _ => return false,
+        }
+        if !matches!(origin.read_ahead().await, Ok(1..)) {
+            return false;
+        }
+    }
 }
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
@@ -251,7 +285,9 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     let limit = tunnel.shared.handshake_timeout;
     let accepted = match timeout(limit, client_hello(&mut agent, &mut seen)).await {
         Ok(Ok(Some(accepted))) => accepted,
-        Ok(Ok(None)) => return Decision::Relay { agent: Rewound::new(seen, agent) },
+        Ok(Ok(None)) => {
+            return Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownProtocol };
+        }
         Ok(Err(error)) => {
             tracing::debug!(%error, "an agent left during its handshake");
             return Decision::Over;
@@ -262,13 +298,15 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     let name = hello
         .server_name()
         .map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
-    let offer = Offer::of(hello.alpn().into_iter().flatten());
-    let Some(offer) = offer.filter(|_| !tunnel.shared.passthrough.covers(&name)) else {
-        return Decision::Relay { agent: Rewound::new(seen, agent) };
+    if let Some(why) = tunnel.shared.relays_blind(&name, tunnel.origin.port) {
+        return Decision::Relay { agent: Rewound::new(seen, agent), why };
+    }
+    let Some(offer) = Offer::of(hello.alpn().into_iter().flatten()) else {
+        return Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownAlpn };
     };
     let shared = &tunnel.shared;
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: Some(TlsTarget { name: name.as_str().into(), offer }) };
+    let target = Target { origin, tls: Some(TlsTarget { name: name.as_str().into(), offer }), way: Way::Tunnel };
     let opened = match shared.pool.take(&target) {
         Some(pooled) => Ok(pooled),
         None => open(shared, &target, None, tunnel.dialled.take()).await,
@@ -323,8 +361,20 @@ fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
         Some(_) => ("client_tls_failed", "sent something else than TLS in the middle of the handshake"),
         None => ("agent_left", "closed its connection during the TLS handshake"),
     };
-    tracing::warn!(%name, %error, "an agent {how}; if it does not trust our CA, point its CA variable at it, or list the host in tls.passthrough");
-    let advice = "if it does not trust the proxy's CA, make it, or list the host in tls.passthrough";
+    let advice = "if it does not trust the proxy's CA, make it (`otas-proxy env` prints the variables), or list the host in tls.passthrough";
+    let noted = match id {
+        "client_refused_certificate" => {
+            tunnel.shared.refusals.note(name, tunnel.origin.port, std::time::Instant::now())
+        }
+        _ => Refusal::Another,
+    };
+    match noted {
+        Refusal::First => tracing::warn!(%name, %error, "an agent {how}; {advice} (this is told once for each host)"),
+        Refusal::Another => tracing::debug!(%name, %error, "an agent {how}"),
+        Refusal::Learned(learn_for) => {
+            tracing::warn!(%name, %error, ?learn_for, "an agent {how} again; the host is relayed unread for a while");
+        }
+    }
     tunnel.recorder.failed(Failure { id, detail: format!("the agent {how} for `{name}` ({error}); {advice}") });
 }
 
@@ -351,7 +401,7 @@ async fn client_hello(agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<
 /// HTTP in clear inside the tunnel.
 async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewound<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: None };
+    let target = Target { origin, tls: None, way: Way::Tunnel };
     let opened = open(&tunnel.shared, &target, Some(version), tunnel.dialled.take()).await;
     let (upstream, broken) = match opened {
         Ok(upstream) => (Some(upstream), None),
@@ -372,43 +422,5 @@ async fn relay_blind(mut tunnel: Tunnel, agent: Rewound<TcpStream>) {
             relay(agent, stream, &tunnel.recorder, &tunnel.shared.cut).await;
         }
         Err(error) => tunnel.recorder.failed(error.failure()),
-    }
-}
-
-/// A stream whose first bytes were read already: they are read again.
-struct Rewound<S> {
-    seen: BytesMut,
-    inner: S,
-}
-
-impl<S> Rewound<S> {
-    fn new(seen: BytesMut, inner: S) -> Self {
-        Self { seen, inner }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.seen.is_empty() {
-            return Pin::new(&mut self.inner).poll_read(cx, buf);
-        }
-        let n = self.seen.len().min(buf.remaining());
-        buf.put_slice(&self.seen[..n]);
-        self.seen.advance(n);
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

@@ -5,9 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
+
+use crate::config::ClientCertificate;
+use crate::hosts::HostRules;
 
 /// Where the distributions keep their roots. Read directly, not through `SSL_CERT_FILE`: inside a `run` that variable
 /// names a bundle with our own CA in it, and the proxy must never trust itself.
@@ -20,8 +23,15 @@ const SYSTEM_BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// TLS towards origins: the roots, and a client configuration for each ALPN offer.
+/// TLS towards origins: the roots, the certificates that we show of ourselves, and a configuration for each ALPN offer.
 pub struct OriginTls {
+    anonymous: Offers,
+    /// Hosts that we show a certificate to; the first that fits.
+    known_to: Vec<(HostRules, Offers)>,
+}
+
+/// A client configuration for each ALPN offer.
+struct Offers {
     h2_and_http11: Arc<ClientConfig>,
     http11_and_h2: Arc<ClientConfig>,
     h2: Arc<ClientConfig>,
@@ -40,6 +50,14 @@ pub enum RootsError {
         /// What is wrong.
         problem: String,
     },
+    /// A file of `tls.client_certificates` cannot be used.
+    #[error("tls.client_certificates: cannot use `{}`: {problem}", path.display())]
+    ClientCertificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// The TLS library refused the settings.
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
@@ -47,11 +65,15 @@ pub enum RootsError {
 
 impl OriginTls {
     /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_ca` is never
-    /// trusted, wherever it was installed.
+    /// trusted, wherever it was installed. `client_certificates`: what we show of ourselves, and to whom.
     ///
     /// # Errors
-    /// [`RootsError`] when `origin_ca_file` cannot be used.
-    pub fn load(origin_ca_file: Option<&Path>, own_ca: &CertificateDer<'_>) -> Result<Self, RootsError> {
+    /// [`RootsError`] when a file cannot be used.
+    pub fn load(
+        origin_ca_file: Option<&Path>,
+        client_certificates: &[ClientCertificate],
+        own_ca: &CertificateDer<'_>,
+    ) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         let system = system_roots();
         // Old roots in a system's store that webpki cannot parse are of no use to anyone: left out, as usual.
@@ -66,24 +88,61 @@ impl OriginTls {
         }
         let base = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let known_to = client_certificates.iter().map(|ours| {
+            let (chain, key) = client_certificate(ours)?;
+            let config = base.clone().with_client_auth_cert(chain, key);
+            let config = config.map_err(|e| unusable(&ours.cert_file, &e))?;
+            Ok((ours.hosts.clone(), Offers::of(&config)))
+        });
+        let known_to = known_to.collect::<Result<_, RootsError>>()?;
+        Ok(Self { anonymous: Offers::of(&base.with_no_client_auth()), known_to })
+    }
+
+    /// The client configuration for `host` that offers what the agent offered, in its order, as far as we can speak it.
+    pub fn offering(&self, host: &str, port: u16, alpn: Offer) -> &Arc<ClientConfig> {
+        let known_to = self.known_to.iter().find(|(hosts, _)| hosts.cover(host, port));
+        known_to.map_or(&self.anonymous, |(_, offers)| offers).offering(alpn)
+    }
+
+    /// The client configuration for what is no call of an agent.
+    pub fn for_ourselves(&self) -> &ClientConfig {
+        &self.anonymous.none
+    }
+}
+
+/// The chain and the key of one of `tls.client_certificates`.
+fn client_certificate(
+    ours: &ClientCertificate,
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), RootsError> {
+    let chain = CertificateDer::pem_file_iter(&ours.cert_file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|e| unusable(&ours.cert_file, &e))?;
+    let key = PrivateKeyDer::from_pem_file(&ours.key_file).map_err(|e| unusable(&ours.key_file, &e))?;
+    Ok((chain, key))
+}
+
+fn unusable(path: &Path, problem: &dyn std::fmt::Display) -> RootsError {
+    RootsError::ClientCertificate { path: path.to_owned(), problem: problem.to_string() }
+}
+
+impl Offers {
+    fn of(base: &ClientConfig) -> Self {
         let offering = |alpn: &[&[u8]]| {
             let mut config = base.clone();
             config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
             Arc::new(config)
         };
-        Ok(Self {
+        Self {
             h2_and_http11: offering(&[super::H2, super::HTTP11]),
             http11_and_h2: offering(&[super::HTTP11, super::H2]),
             h2: offering(&[super::H2]),
             http11: offering(&[super::HTTP11]),
             none: offering(&[]),
-        })
+        }
     }
 
-    /// The client configuration that offers what the agent offered, in its order, as far as we can speak it.
-    pub fn offering(&self, alpn: Offer) -> &Arc<ClientConfig> {
+    fn offering(&self, alpn: Offer) -> &Arc<ClientConfig> {
         match alpn {
             Offer::H2AndHttp11 => &self.h2_and_http11,
             Offer::Http11AndH2 => &self.http11_and_h2,
@@ -187,7 +246,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = OriginTls::load(Some(&path), &CertificateDer::from(vec![])).err().unwrap().to_string();
+            let error = OriginTls::load(Some(&path), &[], &CertificateDer::from(vec![])).err().unwrap().to_string();
             assert!(error.contains("roots.pem"), "{error}");
         }
     }

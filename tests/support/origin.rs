@@ -76,8 +76,8 @@ impl TestCa {
         config
     }
 
-    /// A server's TLS configuration.
-    pub fn server(&self, certificate: Certificate, alpn: &[&[u8]]) -> ServerConfig {
+    /// A server's certificate and its key.
+    fn server_certificate(&self, certificate: Certificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let names = if certificate == Certificate::WrongName { "other.test" } else { "localhost" };
         let mut params = CertificateParams::new(vec![names.to_owned()]).unwrap();
@@ -96,13 +96,51 @@ impl TestCa {
             Certificate::SelfSigned => params.self_signed(&key).unwrap(),
             _ => params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap(),
         };
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        (vec![cert.der().clone()], key)
+    }
+
+    /// A server's TLS configuration.
+    pub fn server(&self, certificate: Certificate, alpn: &[&[u8]]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let (chain, key) = self.server_certificate(certificate);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![cert.der().clone()], key)
+            .with_single_cert(chain, key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+}
+
+impl TestCa {
+    /// A certificate for a client and its key, as files in `folder`.
+    pub fn client_certificate(&self, folder: &Path) -> (PathBuf, PathBuf) {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec!["agents.test".to_owned()]).unwrap();
+        params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+        let cert = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
+        let files = (folder.join("client.pem"), folder.join("client.key"));
+        std::fs::write(&files.0, cert.pem()).unwrap();
+        std::fs::write(&files.1, key.serialize_pem()).unwrap();
+        files
+    }
+
+    /// A server's TLS configuration that asks clients for a certificate of this CA.
+    pub fn server_for_known_clients(&self, alpn: &[&[u8]]) -> ServerConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.der()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build();
+        let (chain, key) = self.server_certificate(Certificate::Good);
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.unwrap())
+            .with_single_cert(chain, key)
             .unwrap();
         config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
         config

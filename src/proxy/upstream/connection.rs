@@ -12,11 +12,12 @@ use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
-use super::{Dialled, Target, TlsTarget, dial};
+use super::{Dialled, OriginStream, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
 use crate::proxy::Shared;
 use crate::proxy::body::OriginBody;
@@ -132,7 +133,7 @@ pub(in crate::proxy) async fn open(
     let deadline = tokio::time::Instant::now() + limit;
     let Dialled { stream, peer, mut timings } = match dialled {
         Some(dialled) => dialled,
-        None => dial(&target.origin, &shared.own_listeners, deadline, limit).await?,
+        None => dial(shared, &target.origin, target.way, deadline).await?,
     };
     let origin = target.origin.to_string();
     let Some(tls) = &target.tls else {
@@ -141,7 +142,7 @@ pub(in crate::proxy) async fn open(
     };
     let began = Instant::now();
     let offer = narrowed(tls.offer, expected);
-    let stream = timeout_at(deadline, tls_connect(shared, tls, offer, stream, &origin))
+    let stream = timeout_at(deadline, tls_connect(shared, target, tls, offer, stream))
         .await
         .map_err(|_| ProxyError::Timeout { origin: origin.clone(), step: "TLS handshake", limit })??;
     timings.tls = Some(began.elapsed());
@@ -187,17 +188,18 @@ fn narrowed(offer: Offer, expected: Option<Version>) -> Offer {
 
 async fn tls_connect(
     shared: &Shared,
+    target: &Target,
     tls: &TlsTarget,
     offer: Offer,
-    stream: TcpStream,
-    origin: &str,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProxyError> {
+    stream: OriginStream,
+) -> Result<TlsStream<OriginStream>, ProxyError> {
+    let origin = target.origin.to_string();
     let name = ServerName::try_from(tls.name.to_string()).map_err(|_| ProxyError::Tls {
-        origin: origin.to_owned(),
+        origin: origin.clone(),
         reason: format!("`{}` cannot be asked for as a server's name", tls.name),
     })?;
-    let connector = tokio_rustls::TlsConnector::from(Arc::clone(shared.origin_tls.offering(offer)));
-    connector.connect(name, stream).await.map_err(|e| tls_error(&e, origin))
+    let config = shared.origin_tls.offering(&tls.name, target.origin.port, offer);
+    TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|e| tls_error(&e, &origin))
 }
 
 fn tls_error(error: &io::Error, origin: &str) -> ProxyError {

@@ -1,57 +1,104 @@
-//! From a host and a port to a TCP connection: resolve, then try the addresses, each step timed.
+//! From an origin to a connection: directly (resolve, then try the addresses) or through the next proxy, each step timed.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use bytes::BytesMut;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
 
+use super::next_proxy;
 use crate::capture::{Origin, Timings};
+use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
+use crate::proxy::rewound::Rewound;
 
 /// After this long without an answer the next address is tried beside the first (RFC 8305 section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
-/// A TCP connection and what making it took.
+/// What bytes to an origin go over: a TCP connection, or a TLS session with the next proxy. Some of what the origin said
+/// may have been read ahead.
+pub(in crate::proxy) type OriginStream = Rewound<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
+
+/// A connection to an origin, directly or through the next proxy, and what making it took.
 pub(in crate::proxy) struct Dialled {
-    pub(in crate::proxy) stream: TcpStream,
+    pub(in crate::proxy) stream: OriginStream,
+    /// The address that was dialled: the origin's, or the next proxy's.
     pub(in crate::proxy) peer: SocketAddr,
     pub(in crate::proxy) timings: Timings,
 }
 
-/// Connects to `origin`, but never to one of `own` (the proxy's own listeners).
+/// How an origin is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(in crate::proxy) enum Way {
+    /// By a connection that carries its bytes alone: to it, or through the next proxy.
+    Tunnel,
+    /// By asking the next proxy for it, request by request, as is done for `http` URLs (RFC 9112 3.2.2).
+    NextProxy,
+}
+
+/// Connects to `origin` by `deadline`.
 pub(in crate::proxy) async fn dial(
+    shared: &Shared,
     origin: &Origin,
-    own: &[SocketAddr],
-    deadline: tokio::time::Instant,
-    limit: Duration,
+    way: Way,
+    deadline: Instant,
 ) -> Result<Dialled, ProxyError> {
+    let Some(proxy) = shared.next_proxy_for(origin) else {
+        let (tcp, peer, timings) =
+            dial_host(shared, (&*origin.host, origin.port), &origin.to_string(), deadline).await?;
+        return Ok(Dialled { stream: Rewound::new(BytesMut::new(), Either::Left(tcp)), peer, timings });
+    };
+    let mut dialled = next_proxy::connect(shared, proxy, deadline).await?;
+    if way == Way::Tunnel {
+        let asked = Instant::now();
+        let tunnelled = timeout_at(deadline, next_proxy::tunnel(dialled.stream, proxy, origin)).await;
+        dialled.stream = tunnelled.map_err(|_| too_late(shared, &proxy.to_string(), "CONNECT"))??;
+        // What asking for the tunnel takes is part of connecting.
+        dialled.timings.connect = dialled.timings.connect.map(|took| took + asked.elapsed());
+    }
+    Ok(dialled)
+}
+
+pub(super) fn too_late(shared: &Shared, shown: &str, step: &'static str) -> ProxyError {
+    ProxyError::Timeout { origin: shown.to_owned(), step, limit: shared.connect_timeout }
+}
+
+/// A TCP connection to a host, but never to one of our own listeners. `shown`: what messages call it.
+pub(super) async fn dial_host(
+    shared: &Shared,
+    (host, port): (&str, u16),
+    shown: &str,
+    deadline: Instant,
+) -> Result<(TcpStream, SocketAddr, Timings), ProxyError> {
     let began = Instant::now();
-    let too_late = |step| ProxyError::Timeout { origin: origin.to_string(), step, limit };
-    let addresses = timeout_at(deadline, resolve(origin)).await.map_err(|_| too_late("name resolution"))??;
+    let late = |step| too_late(shared, shown, step);
+    let addresses = timeout_at(deadline, resolve(host, port)).await.map_err(|_| late("name resolution"))??;
     let resolved = Instant::now();
-    let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| too_late("connect"))?;
-    let stream = connected.map_err(|e| connect_error(origin, &e))?;
-    let failed = |e: io::Error| connect_error(origin, &e);
+    let failed = |e: io::Error| connect_error(shown, &e);
+    let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| late("connect"))?;
+    let stream = connected.map_err(failed)?;
     let (peer, local) = (stream.peer_addr().map_err(failed)?, stream.local_addr().map_err(failed)?);
-    if leads_home(peer, local, own) {
-        return Err(ProxyError::Loop { origin: origin.to_string() });
+    if leads_home(peer, local, &shared.own_listeners) {
+        return Err(ProxyError::Loop { origin: shown.to_owned() });
     }
     // Whole exchanges are handed over, not pieces: waiting for more to send only costs the 40 ms of a delayed ACK.
     stream.set_nodelay(true).map_err(failed)?;
-    let dns = origin.host.parse::<IpAddr>().is_err().then_some(resolved - began);
-    Ok(Dialled { stream, peer, timings: Timings { dns, connect: Some(resolved.elapsed()), ..Timings::default() } })
+    let dns = host.parse::<IpAddr>().is_err().then_some(resolved - began);
+    Ok((stream, peer, Timings { dns, connect: Some(resolved.elapsed()), ..Timings::default() }))
 }
 
 /// The system's resolver, so that `/etc/hosts` and search domains work as they do for the agent.
-async fn resolve(origin: &Origin) -> Result<Vec<SocketAddr>, ProxyError> {
-    if let Ok(ip) = origin.host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, origin.port)]);
+async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ProxyError> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
     }
-    let failed = |reason: String| ProxyError::Dns { host: origin.host.to_string(), reason };
-    let found = lookup_host((&*origin.host, origin.port)).await.map_err(|e| failed(resolver_words(&e)))?;
+    let failed = |reason: String| ProxyError::Dns { host: host.to_owned(), reason };
+    let found = lookup_host((host, port)).await.map_err(|e| failed(resolver_words(&e)))?;
     let addresses: Vec<_> = found.collect();
     if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
 }
@@ -107,8 +154,8 @@ fn leads_home(peer: SocketAddr, local: SocketAddr, own: &[SocketAddr]) -> bool {
     })
 }
 
-fn connect_error(origin: &Origin, error: &io::Error) -> ProxyError {
-    let origin = origin.to_string();
+fn connect_error(shown: &str, error: &io::Error) -> ProxyError {
+    let origin = shown.to_owned();
     match error.kind() {
         io::ErrorKind::ConnectionRefused => ProxyError::Refused { origin },
         _ => ProxyError::Unreachable { origin, reason: error.to_string() },

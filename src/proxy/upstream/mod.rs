@@ -2,13 +2,15 @@
 
 mod connection;
 mod dial;
+mod next_proxy;
 mod pool;
 mod tasks;
 
 pub(super) use connection::{
     H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
 };
-pub(super) use dial::{Dialled, dial};
+pub(super) use dial::{Dialled, OriginStream, Way, dial};
+pub(super) use next_proxy::{authorization, unauthorized};
 pub use pool::Pool;
 pub use tasks::Tasks;
 
@@ -24,6 +26,8 @@ pub(super) struct Target {
     pub(super) origin: Origin,
     /// TLS with this name, offering this; `None`: in clear.
     pub(super) tls: Option<TlsTarget>,
+    /// How it is reached.
+    pub(super) way: Way,
 }
 
 /// The TLS half of a [`Target`].

@@ -1,0 +1,129 @@
+//! `upstream.proxy`: the proxy that our own connections go through.
+
+use std::fmt;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// Where it is, what it speaks, and who we are to it.
+#[derive(Clone)]
+pub struct NextProxy {
+    /// What it speaks.
+    pub scheme: NextProxyScheme,
+    /// A name in lower case or an IP literal without brackets.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// User name and password, decoded.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// What the next proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NextProxyScheme {
+    /// HTTP, in clear.
+    Http,
+    /// HTTP over TLS.
+    Https,
+    /// SOCKS5; names are resolved there.
+    Socks5,
+}
+
+impl NextProxyScheme {
+    /// Schemes of its URL. `socks5h` says of SOCKS5 what is done here in any case.
+    const NAMES: [(&'static str, Self, u16); 4] = [
+        ("http", Self::Http, 80),
+        ("https", Self::Https, 443),
+        ("socks5", Self::Socks5, 1080),
+        ("socks5h", Self::Socks5, 1080),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, scheme, _)| *scheme == self).map_or("", |(name, ..)| name)
+    }
+}
+
+impl NextProxy {
+    /// Reads its URL.
+    ///
+    /// # Errors
+    /// Why it is none, without repeating it: it may hold a password.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let url = Url::parse(text).map_err(|_| "it is no URL")?;
+        let (_, scheme, default_port) =
+            NextProxyScheme::NAMES
+                .into_iter()
+                .find(|(name, ..)| *name == url.scheme())
+                .ok_or("it begins with none of http://, https://, socks5:// and socks5h://")?;
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it has no host")?;
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err("it must end after the port");
+        }
+        let credentials = match (url.username(), url.password()) {
+            ("", None) => None,
+            (name, password) => Some((decoded(name)?, Secret::new(&decoded(password.unwrap_or_default())?))),
+        };
+        if let Some((name, _)) = &credentials
+            && name.contains(':')
+        {
+            return Err("its user name has a `:` in it, which no proxy can be told");
+        }
+        Ok(Self {
+            scheme,
+            host: host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase(),
+            port: url.port().unwrap_or(default_port),
+            credentials,
+        })
+    }
+
+    /// `Proxy-Authorization` for HTTP (RFC 7617). To be marked as sensitive, and sent to nobody else.
+    pub fn authorization(&self) -> Option<Secret> {
+        use base64::Engine as _;
+        let (name, password) = self.credentials.as_ref()?;
+        let encoded = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{}", password.expose()));
+        Some(Secret::new(&format!("Basic {encoded}")))
+    }
+}
+
+fn decoded(text: &str) -> Result<String, &'static str> {
+    let bytes: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+    String::from_utf8(bytes).map_err(|_| "its user name or password is not UTF-8")
+}
+
+/// Without credentials.
+impl fmt::Display for NextProxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, port) = (self.scheme.name(), self.port);
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{port}", self.host)
+        } else {
+            write!(f, "{scheme}://{}:{port}", self.host)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn its_url_says_what_it_speaks_and_who_we_are() {
+        for (url, shown) in [
+            ("http://proxy.example:3128", "http://proxy.example:3128"),
+            ("HTTPS://Proxy.example", "https://proxy.example:443"),
+            ("socks5://10.0.0.1", "socks5://10.0.0.1:1080"),
+            ("socks5h://[::1]:9", "socks5://[::1]:9"),
+        ] {
+            let proxy = NextProxy::parse(url).ok().unwrap();
+            assert_eq!(proxy.to_string(), shown);
+            assert!(proxy.credentials.is_none());
+        }
+        let proxy = NextProxy::parse("http://me%40x:p%3Aw@h:1/").ok().unwrap();
+        assert_eq!(proxy.to_string(), "http://h:1", "no credentials");
+        assert_eq!(proxy.authorization().unwrap().expose(), "Basic bWVAeDpwOnc=");
+        for bad in ["h:1", "ftp://h", "http://", "http://h/x", "http://h?x", "http://a%3Ab:c@h"] {
+            assert!(NextProxy::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

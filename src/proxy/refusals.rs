@@ -1,0 +1,109 @@
+//! Hosts for which agents refused our certificate: each is warned of once, and, if the operator wants it, relayed blind for
+//! a while after the second refusal (`tls.learn_passthrough`).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Refusals after which a host is relayed blind: one may be a mistake of the agent's.
+const ENOUGH: u32 = 2;
+/// The most hosts that are remembered: an agent can make up names without end.
+const HOSTS: usize = 1024;
+
+/// The hosts.
+pub struct Refusals {
+    /// How long a host is relayed blind. `None`: it is not.
+    learn_for: Option<Duration>,
+    hosts: Mutex<HashMap<(Box<str>, u16), Refused>>,
+}
+
+struct Refused {
+    times: u32,
+    last: Instant,
+}
+
+/// What a refusal is to its host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The first: people should be told.
+    First,
+    /// One more.
+    Another,
+    /// From now on the host is relayed blind.
+    Learned(Duration),
+}
+
+impl Refusals {
+    /// None yet. `learn_for`: `tls.learn_passthrough`.
+    pub fn new(learn_for: Option<Duration>) -> Self {
+        Self { learn_for, hosts: Mutex::default() }
+    }
+
+    /// An agent refused our certificate for this host.
+    pub(super) fn note(&self, host: &str, port: u16, now: Instant) -> Refusal {
+        let mut hosts = self.lock();
+        let key = (Box::from(host), port);
+        if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
+            let oldest = hosts.iter().min_by_key(|(_, refused)| refused.last).map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| hosts.remove(&oldest));
+        }
+        let refused = hosts.entry(key).or_insert(Refused { times: 0, last: now });
+        // What was learnt is over: the host gets another chance, and the agents too.
+        if self.learn_for.is_some_and(|learn_for| now - refused.last > learn_for) {
+            refused.times = 0;
+        }
+        refused.times = refused.times.saturating_add(1);
+        refused.last = now;
+        match (refused.times, self.learn_for) {
+            (ENOUGH, Some(learn_for)) => Refusal::Learned(learn_for),
+            (1, _) => Refusal::First,
+            _ => Refusal::Another,
+        }
+    }
+
+    /// Whether this host is relayed blind now.
+    pub(super) fn learned(&self, host: &str, port: u16, now: Instant) -> bool {
+        let Some(learn_for) = self.learn_for else { return false };
+        let hosts = self.lock();
+        // Nearly always there is none, and nothing to look for.
+        !hosts.is_empty()
+            && hosts
+                .get(&(Box::from(host), port))
+                .is_some_and(|refused| refused.times >= ENOUGH && now - refused.last <= learn_for)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Box<str>, u16), Refused>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_refusals_teach_for_a_while() {
+        let (minute, now) = (Duration::from_secs(60), Instant::now());
+        let refusals = Refusals::new(Some(minute));
+        assert_eq!(refusals.note("a", 443, now), Refusal::First);
+        assert!(!refusals.learned("a", 443, now));
+        assert_eq!(refusals.note("a", 443, now), Refusal::Learned(minute));
+        let learned = |host, port| refusals.learned(host, port, now);
+        assert!(learned("a", 443) && !learned("a", 8443) && !learned("b", 443));
+        let later = now + minute * 2;
+        assert!(!refusals.learned("a", 443, later));
+        assert_eq!(refusals.note("a", 443, later), Refusal::First);
+    }
+
+    #[test]
+    fn nothing_is_learnt_unless_it_is_wanted_and_names_are_forgotten() {
+        let (refusals, began) = (Refusals::new(None), Instant::now());
+        for n in 0..3 * HOSTS {
+            let (host, now) = (n.to_string(), began + Duration::from_millis(n as u64));
+            assert_eq!(refusals.note(&host, 1, now), Refusal::First);
+            assert_eq!(refusals.note(&host, 1, now), Refusal::Another);
+            assert!(!refusals.learned(&host, 1, now));
+        }
+        assert_eq!(refusals.lock().len(), HOSTS);
+    }
+}

@@ -1,0 +1,74 @@
+//! A stream whose first bytes were read ahead: they are read again.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+/// A stream, and what was read of it already.
+pub(super) struct Rewound<S> {
+    seen: BytesMut,
+    inner: S,
+}
+
+impl<S> Rewound<S> {
+    /// `seen` comes first.
+    pub(super) fn new(seen: BytesMut, inner: S) -> Self {
+        Self { seen, inner }
+    }
+
+    /// What was read ahead and not yet read again.
+    pub(super) fn seen(&mut self) -> &mut BytesMut {
+        &mut self.seen
+    }
+}
+
+impl<S: AsyncRead + Unpin> Rewound<S> {
+    /// Reads ahead, at least one byte. 0: there are no more.
+    pub(super) async fn read_ahead(&mut self) -> io::Result<usize> {
+        self.inner.read_buf(&mut self.seen).await
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.seen.is_empty() {
+            return Pin::new(&mut self.inner).poll_read(cx, buf);
+        }
+        let n = self.seen.len().min(buf.remaining());
+        buf.put_slice(&self.seen[..n]);
+        self.seen.advance(n);
+        if self.seen.is_empty() {
+            self.seen = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
