@@ -4,9 +4,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use super::preload::Preload;
 use super::variables::{self, Told};
 use super::{Done, otas_hosts};
-use crate::app::step;
+use crate::app::{AppError, step};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
 
@@ -31,6 +32,18 @@ pub(super) struct Scope {
     /// Leave JAVA_TOOL_OPTIONS alone: Java says on stderr that it picked it up
     #[arg(long)]
     pub(super) no_java: bool,
+    /// Catch as well what reads no variable: Node before 22.21 and aiohttp load a small file of ours first (NODE_OPTIONS,
+    /// PYTHONPATH)
+    #[arg(long)]
+    pub(super) preload: bool,
+}
+
+impl Scope {
+    /// The files to load first, if they were asked for.
+    pub(super) fn preload(self, authority: &CertAuthority) -> Result<Option<Preload>, AppError> {
+        let written = self.preload.then(|| Preload::write(authority.dir())).transpose();
+        written.map_err(|error| step("write the files that agents load first".to_owned(), error))
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -61,6 +74,7 @@ pub(super) fn run(args: &Args) -> Done {
     let parent = |name: &str| std::env::var(name).ok();
     let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
         .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+    let preload = args.scope.preload(&authority)?;
     let told = Told {
         proxy: format!("http://{}", config.listen.proxy).parse()?,
         files: &files,
@@ -68,6 +82,7 @@ pub(super) fn run(args: &Args) -> Done {
         otas_hosts: otas_hosts(&config.otas, args.scope.include_localhost),
         include_localhost: args.scope.include_localhost,
         java: !args.scope.no_java,
+        preload: preload.as_ref(),
     };
     for (name, value) in variables::for_agent(&told, &parent) {
         println!("{}", line(args.shell, name, &value));

@@ -13,6 +13,7 @@ mod env;
 mod events;
 mod flush;
 mod meta;
+mod preload;
 mod retry;
 mod run;
 mod serve;

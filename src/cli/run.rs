@@ -56,6 +56,7 @@ pub(super) fn run(args: Args) -> Done {
         let parent = |name: &str| std::env::var(name).ok();
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
             .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+        let preload = args.scope.preload(&authority)?;
         let told = Told {
             proxy: format!("http://{}", app.proxy_addr).parse()?,
             files: &files,
@@ -63,6 +64,7 @@ pub(super) fn run(args: Args) -> Done {
             otas_hosts,
             include_localhost: args.scope.include_localhost,
             java: !args.scope.no_java,
+            preload: preload.as_ref(),
         };
         let set = variables::for_agent(&told, &parent);
         let mut signals = child::Signals::catch()?;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
+use super::preload::Preload;
 use crate::tls::{AgentFiles, ParentBundles, TRUST_STORE_PASSWORD};
 
 /// Read by clients in either case, so both are set.
@@ -50,6 +51,8 @@ pub(super) struct Told<'a> {
     pub(super) include_localhost: bool,
     /// Java is told, which makes it say so on stderr.
     pub(super) java: bool,
+    /// What Node and Python load first, if they are to.
+    pub(super) preload: Option<&'a Preload>,
 }
 
 /// The bundles that the parent's variables name.
@@ -73,6 +76,10 @@ pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>
     all.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
     if told.java {
         all.push(("JAVA_TOOL_OPTIONS", java(told, parent("JAVA_TOOL_OPTIONS"))));
+    }
+    if let Some(preload) = told.preload {
+        all.push(("NODE_OPTIONS", preload.node_options(parent("NODE_OPTIONS"))));
+        all.push(("PYTHONPATH", preload.python_path(parent("PYTHONPATH"))));
     }
     // An empty part stands for PHP's own folder.
     let php = parent("PHP_INI_SCAN_DIR").unwrap_or_default();
@@ -149,6 +156,7 @@ mod tests {
             otas_hosts: vec!["otas.example".to_owned()],
             include_localhost: false,
             java: true,
+            preload: None,
         }
     }
 
@@ -173,7 +181,8 @@ mod tests {
         }
         assert_eq!((&*all["WGETRC"], &*all["PHP_INI_SCAN_DIR"]), ("/ca/wgetrc", ":/ca/php"));
         assert_eq!((&*all["NODE_USE_ENV_PROXY"], &*all["OTAS_PROXY_RUN_ID"]), ("1", "r"));
-        assert!(!all.contains_key("NODE_OPTIONS") && !all.contains_key("NODE_TLS_REJECT_UNAUTHORIZED"));
+        assert!(!all.contains_key("NODE_OPTIONS") && !all.contains_key("PYTHONPATH"));
+        assert!(!all.contains_key("NODE_TLS_REJECT_UNAUTHORIZED"));
     }
 
     #[test]
@@ -187,6 +196,18 @@ mod tests {
         let all = given(&including, &[("NO_PROXY", "corp.example,localhost,127.0.0.1,[::1]")]);
         assert_eq!(all["NO_PROXY"], "corp.example,otas.example");
         assert!(all["JAVA_TOOL_OPTIONS"].contains("-Dhttp.nonProxyHosts= "));
+    }
+
+    #[test]
+    fn with_preload_node_and_python_load_our_files_beside_the_parents() {
+        let (files, tmp) = (files(), tempfile::tempdir().unwrap());
+        let preload = Preload::write(tmp.path()).unwrap();
+        let told = Told { preload: Some(&preload), ..told(&files) };
+        let all = given(&told, &[("NODE_OPTIONS", "--no-warnings"), ("PYTHONPATH", "/mine")]);
+        let at = tmp.path().join("preload").display().to_string();
+        assert_eq!(all["NODE_OPTIONS"], format!("--no-warnings --require {at}/preload.cjs"));
+        assert_eq!(all["PYTHONPATH"], format!("{at}/python:/mine"));
+        assert_eq!(all["NODE_USE_ENV_PROXY"], "1");
     }
 
     #[test]

@@ -123,7 +123,8 @@ fn certificates(own_dir: &Path, files: &[PathBuf]) -> Vec<CertificateDer<'static
     all
 }
 
-fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Writes a file that others read, whole; what is right already is left alone.
+pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }

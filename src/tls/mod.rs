@@ -7,6 +7,7 @@ mod roots;
 mod verdict;
 
 pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority};
+pub(crate) use bundle::write as write_whole;
 pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, TRUST_STORE_PASSWORD, write_agent_files, write_bundle};
 pub use leaf::{LeafError, Leaves};
 pub(crate) use roots::provider;
