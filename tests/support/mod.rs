@@ -8,3 +8,4 @@ pub mod origin;
 pub mod otas;
 pub mod program;
 pub mod proxy;
+pub mod standin;

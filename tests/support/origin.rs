@@ -76,8 +76,8 @@ impl TestCa {
         config
     }
 
-    /// A server's certificate and its key.
-    fn server_certificate(&self, certificate: Certificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    /// A certificate for this machine, and its key.
+    pub fn issue(&self, certificate: Certificate) -> (rcgen::Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         let names = if certificate == Certificate::WrongName { "other.test" } else { "localhost" };
         let mut params = CertificateParams::new(vec![names.to_owned()]).unwrap();
@@ -96,6 +96,12 @@ impl TestCa {
             Certificate::SelfSigned => params.self_signed(&key).unwrap(),
             _ => params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap(),
         };
+        (cert, key)
+    }
+
+    /// The same as a server has them.
+    fn server_certificate(&self, certificate: Certificate) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let (cert, key) = self.issue(certificate);
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         (vec![cert.der().clone()], key)
     }

@@ -1,0 +1,70 @@
+//! Which clients are installed, and in which version.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::program::python;
+
+/// A client, and where it belongs in the table.
+pub(super) struct Client {
+    pub(super) family: &'static str,
+    pub(super) name: String,
+    /// `None` if it is not installed.
+    pub(super) version: Option<String>,
+}
+
+/// A program, whose version is the first word with digits and dots in what it says to `question`.
+pub(super) fn program(family: &'static str, name: &str, question: &str) -> Client {
+    Client { family, name: name.to_owned(), version: said_version(Path::new(name), question) }
+}
+
+/// A package of the Python that `check.sh` sets up.
+pub(super) fn python_package(name: &str) -> Client {
+    let script = format!("import importlib.metadata as m; print(m.version({name:?}))");
+    Client { family: "Python", name: name.to_owned(), version: said(Command::new(python()).args(["-c", &script])) }
+}
+
+/// What comes with that Python.
+pub(super) fn python_itself(name: &str) -> Client {
+    Client { family: "Python", name: name.to_owned(), version: said_version(Path::new(&python()), "--version") }
+}
+
+/// The Node of this major version that `check.sh` sets up.
+pub(super) fn node(major: u32) -> PathBuf {
+    node_modules().join(format!("node{major}/bin/node"))
+}
+
+/// What comes with that Node.
+pub(super) fn node_itself(major: u32, name: &str) -> Client {
+    let version = said_version(&node(major), "--version");
+    Client { family: "Node", name: name.to_owned(), version: version.map(|version| format!("Node {version}")) }
+}
+
+/// A package, on that Node.
+pub(super) fn node_package(major: u32, name: &str) -> Client {
+    let text = std::fs::read_to_string(node_modules().join(name).join("package.json")).ok();
+    let version =
+        text.map(|text| serde_json::from_str::<Value>(&text).unwrap()["version"].as_str().unwrap().to_owned());
+    let node = said_version(&node(major), "--version");
+    let both = version.zip(node).map(|(version, node)| format!("{version}, Node {node}"));
+    Client { family: "Node", name: name.to_owned(), version: both }
+}
+
+/// Where `check.sh` installs packages for Node.
+pub(super) fn node_modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-node/node_modules")
+}
+
+fn said_version(program: &Path, question: &str) -> Option<String> {
+    let said = said(Command::new(program).arg(question))?;
+    let is_version = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    let mut words = said.split([' ', '\n', '"', '/', '(', ')']).map(|word| word.trim_start_matches('v'));
+    words.find(is_version).map(str::to_owned)
+}
+
+fn said(command: &mut Command) -> Option<String> {
+    let done = command.output().ok().filter(|done| done.status.success())?;
+    Some(String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).trim().to_owned())
+}

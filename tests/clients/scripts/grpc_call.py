@@ -1,0 +1,6 @@
+import sys
+import grpc
+
+with grpc.secure_channel(sys.argv[1], grpc.ssl_channel_credentials()) as channel:
+    print(channel.unary_unary("/stand.In/Echo")(b"hello").decode())
+    print(b" ".join(channel.unary_stream("/stand.In/Count")(b"5")).decode())

@@ -1,0 +1,65 @@
+//! What ran, and how it ended: a line of a table for each test of a client, in a file of its own.
+
+use std::path::Path;
+
+use super::installed::Client;
+
+/// How a client was told of the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// By the variables that `run` sets.
+    Variables,
+    /// With `run --preload`.
+    Preload,
+}
+
+/// One line. It says "failed" unless the test comes to its end.
+pub(super) struct Row {
+    family: &'static str,
+    name: String,
+    version: String,
+    what: &'static str,
+    told: Told,
+    result: &'static str,
+}
+
+impl Row {
+    /// For `client` doing `what`. `None` if it is not installed, which is noted; if it must be (`OTAS_REQUIRE_CLIENTS=1`,
+    /// as `check.sh` sets it), the test fails.
+    pub(super) fn of(client: &Client, what: &'static str, told: Told) -> Option<Self> {
+        let version = client.version.clone();
+        let missing = version.is_none();
+        let row = Self {
+            family: client.family,
+            name: client.name.clone(),
+            version: version.unwrap_or_else(|| "–".to_owned()),
+            what,
+            told,
+            result: if missing { "not installed" } else { "failed" },
+        };
+        if !missing {
+            return Some(row);
+        }
+        let name = client.name.clone();
+        drop(row);
+        eprintln!("{name} is not installed, so this was NOT tested: {what} (run ./check.sh once)");
+        assert!(std::env::var("OTAS_REQUIRE_CLIENTS").as_deref() != Ok("1"), "{name} is not installed");
+        None
+    }
+
+    /// The test has come to its end.
+    pub(super) fn passed(mut self) {
+        self.result = "passed";
+    }
+}
+
+impl Drop for Row {
+    fn drop(&mut self) {
+        let told = if self.told == Told::Preload { "`run --preload`" } else { "`run`" };
+        let fields = [self.family, &self.name, &self.version, self.what, told, self.result];
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-table");
+        let file = fields[..5].join(" ").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(file + ".tsv"), fields.join("\t") + "\n").unwrap();
+    }
+}
