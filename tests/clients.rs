@@ -3,6 +3,7 @@
 
 mod installed;
 mod llm;
+mod node;
 mod python;
 mod shell;
 mod stage;
