@@ -4,6 +4,7 @@
 mod installed;
 mod llm;
 mod node;
+mod preload;
 mod python;
 mod shell;
 mod stage;
