@@ -2,8 +2,10 @@
 //! right event a call. What ran is noted in `target/clients-table`, from which the README's table is made.
 
 mod installed;
+mod java;
 mod llm;
 mod node;
+mod packages;
 mod preload;
 mod python;
 mod shell;

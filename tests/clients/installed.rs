@@ -15,6 +15,18 @@ pub(super) struct Client {
     pub(super) version: Option<String>,
 }
 
+impl Client {
+    /// By the name that the table has for it.
+    pub(super) fn called(self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self }
+    }
+
+    /// In another part of the table.
+    pub(super) fn of(self, family: &'static str) -> Self {
+        Self { family, ..self }
+    }
+}
+
 /// A program, whose version is the first word with digits and dots in what it says to `question`.
 pub(super) fn program(family: &'static str, name: &str, question: &str) -> Client {
     Client { family, name: name.to_owned(), version: said_version(Path::new(name), question) }

@@ -28,9 +28,7 @@ pub(super) struct Stage {
 pub(super) struct Same {
     /// What the client said, both times.
     pub(super) said: String,
-    /// What the service served through the proxy, in order.
-    pub(super) served: Vec<Served>,
-    /// One for each, in the order in which they ended.
+    /// One for each request, in the order in which they ended.
     pub(super) events: Vec<Value>,
 }
 
@@ -63,11 +61,15 @@ impl Stage {
         output(program).await
     }
 
-    /// Calls the command directly, with the service's CA in `trust`, and with `run` and no other help. It must say the same,
-    /// the service must see the same, and there must be one right event for each of its requests.
+    /// [`Stage::same_by`], for a client that trusts the file that a variable names.
     pub(super) async fn same(&self, told: Told, command: &[&str], trust: &str) -> Same {
-        let ca = self.ca.file.to_str().unwrap();
-        let direct = text_of(&self.directly(command, &[(trust, ca)]).await);
+        self.same_by(told, command, (trust, self.ca.file.to_str().unwrap())).await
+    }
+
+    /// Calls the command directly, trusting the service by `trust`, and with `run` and no other help. It must say the same,
+    /// the service must see the same, and there must be one right event for each of its requests.
+    pub(super) async fn same_by(&self, told: Told, command: &[&str], trust: (&str, &str)) -> Same {
+        let direct = text_of(&self.directly(command, &[trust]).await);
         let served_directly = self.origin.served();
         let options: &[&str] = match told {
             Told::Variables => &["--include-localhost"],
@@ -80,7 +82,7 @@ impl Stage {
         assert_eq!(seen(&served), seen(&served_directly), "the service does not see what it saw directly");
         let events = events(self.folder.path());
         assert_eq!(facts(&events), expected(&served), "{events:#?}");
-        Same { said, served, events }
+        Same { said, events }
     }
 }
 
