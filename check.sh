@@ -1,11 +1,17 @@
 #!/usr/bin/env bash
-# All checks: formatting, lints, tests (with real curl and Python clients), documentation, dependencies.
+# All checks: formatting, lints, tests (with real clients), documentation, dependencies.
 # Needs a Rust toolchain; installs the rest itself (Debian packages only where they are missing).
 set -euo pipefail
 cd "$(dirname "$0")"
 
 DENY_VERSION=0.20.2
 CLIENTS=$PWD/target/clients
+NODE_CLIENTS=$PWD/target/clients-node
+PYTHON_PACKAGES=('requests==2.34.*' 'httpx[http2]==0.28.*' 'aiohttp==3.14.*' 'openai==3.54.*' 'anthropic==2.12.*'
+  'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*')
+NODE_PACKAGES=(axios@1.21.1 undici@7.30.2 ws@8.23.0 openai@6.30.1 @anthropic-ai/sdk@1.12.0)
+# A Node that knows nothing of proxies, and one that does. Packages bring them, so that the system's own may be any.
+NODES=(20.20.2 24.18.0)
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -23,18 +29,34 @@ need() {
 
 # Real Python clients, in a folder of their own.
 python_clients() {
-  if ! "$CLIENTS/bin/python3" -c 'import requests, httpx, h2' 2>/dev/null; then
-    need python3 python3
-    rm -rf "$CLIENTS"
-    python3 -m venv "$CLIENTS" 2>/dev/null || { rm -rf "$CLIENTS"; need ensurepip python3-venv || true; python3 -m venv "$CLIENTS"; }
-    "$CLIENTS/bin/python3" -m pip install --quiet --disable-pip-version-check 'requests==2.34.*' 'httpx[http2]==0.28.*'
-  fi
+  local list="${PYTHON_PACKAGES[*]}"
+  [ "$(cat "$CLIENTS/installed" 2>/dev/null)" = "$list" ] && return
+  need python3 python3
+  rm -rf "$CLIENTS"
+  python3 -m venv "$CLIENTS" 2>/dev/null || { rm -rf "$CLIENTS"; need ensurepip python3-venv || true; python3 -m venv "$CLIENTS"; }
+  "$CLIENTS/bin/python3" -m pip install --quiet --disable-pip-version-check "${PYTHON_PACKAGES[@]}"
+  echo "$list" >"$CLIENTS/installed"
+}
+
+# The same for Node, each version of which is a package as well.
+node_clients() {
+  need npm npm
+  local nodes=() version
+  for version in "${NODES[@]}"; do
+    nodes+=("node${version%%.*}@npm:node-linux-$(node -p process.arch)@$version")
+  done
+  local list="${NODE_PACKAGES[*]} ${nodes[*]}"
+  [ "$(cat "$NODE_CLIENTS/installed" 2>/dev/null)" = "$list" ] && return
+  rm -rf "$NODE_CLIENTS"
+  npm install --prefix "$NODE_CLIENTS" --no-audit --no-fund --loglevel=error "${NODE_PACKAGES[@]}" "${nodes[@]}"
+  echo "$list" >"$NODE_CLIENTS/installed"
 }
 
 say "formatting";    cargo fmt --check
-say "real clients";  need curl curl; need wget wget; need git git; need cc gcc; python_clients
+say "real clients";  need curl curl; need wget wget; need git git; need cc gcc
+need javac default-jdk-headless; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
-say "tests";         OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
+say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 say "dependencies"
 command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version "$DENY_VERSION"

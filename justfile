@@ -17,3 +17,9 @@ burst events="2000":
 # The conservation harness, long: OTAS fails in every way while the proxy is killed again and again.
 chaos rounds="200" seed="20261123":
     OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture conservation::each_call
+
+# The README's table of clients, from a run of their tests (`just check` installs them).
+clients-table:
+    rm -rf target/clients-table
+    OTAS_REQUIRE_CLIENTS=1 cargo test --locked --test suite clients::
+    tests/clients/table.sh

@@ -102,6 +102,13 @@ fn env_prints_what_run_would_set_for_the_proxy_of_the_settings() {
         let said = text(&run(&folder, &["env", "--shell", shell, "--listen-proxy", "127.0.0.1:18080"]).stdout);
         assert!(said.contains("HTTPS_PROXY") && said.contains("http://127.0.0.1:18080"), "{said}");
     }
+    let said = text(&run(&folder, &["env", "--preload", "--listen-proxy", "127.0.0.1:18080"]).stdout);
+    let ca = folder.path().join("ca").display().to_string();
+    for line in
+        [format!("NODE_OPTIONS='--require {ca}/preload/preload.cjs'"), format!("PYTHONPATH='{ca}/preload/python'")]
+    {
+        assert!(said.contains(&line), "{said}");
+    }
 }
 
 #[test]

@@ -22,8 +22,9 @@ fn trust(stage: &Stage) -> String {
     format!("-Djavax.net.ssl.trustStore={} -Djavax.net.ssl.trustStorePassword=changeit", store.display())
 }
 
+/// One POST of a small JSON text, by a program that `java` compiles as it starts it.
 async fn posts(h2: bool, what: &'static str, version: &str) {
-    let Some(row) = Row::of(&program("Java", "java", "-version").called("java.net.http"), what, Told::Variables)
+    let Some(row) = Row::of(&program("Java", "javac", "-version").called("java.net.http"), what, Told::Variables)
     else {
         return;
     };
