@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -19,7 +19,7 @@ use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
 use crate::config::{self, Config, Durability, OnFull, Otas};
 use crate::deliver::{DeliverOptions, Deliverer, Status};
-use crate::proxy::{self, Pool, Refusals, Shared, UpstreamTasks};
+use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, UpstreamTasks};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
 use crate::tls::{AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, write_bundle};
@@ -167,6 +167,15 @@ impl App {
             no_next_proxy: config.upstream.no_proxy,
             connect_timeout: config.proxy.connect_timeout,
             handshake_timeout: config.proxy.handshake_timeout,
+            agent_limits: AgentLimits {
+                header_bytes: config.proxy.max_header_bytes,
+                header: config.proxy.header_timeout,
+                idle: config.proxy.idle_timeout,
+                stall: config.proxy.stall_timeout,
+                streams: config.proxy.max_streams,
+            },
+            response_timeout: config.proxy.response_timeout,
+            connections: Arc::new(Semaphore::new(config.proxy.max_connections)),
             via: config.proxy.via,
             stop: CancellationToken::new(),
             cut: CancellationToken::new(),

@@ -6,6 +6,7 @@
 //!  agent
 //!    | TCP
 //!  proxy/listener     accept for ever, spawn
+//!  proxy/guard        HTTP/1.x is read strictly (proxy/strict, pure) before hyper sees it
 //!  proxy/connection   serve HTTP on one stream, route each request  <-----------+
 //!    |- CONNECT ----> proxy/tunnel    dial, then decide: intercept / relay ------+ decrypted stream
 //!    |                   tls/         our CA, a leaf per name (cached), roots for origins

@@ -16,4 +16,5 @@ mod onwards;
 mod outage;
 mod socks;
 mod steering;
+mod strictness;
 mod support;

@@ -126,6 +126,7 @@ struct InProgress {
 struct State {
     exchange: Box<Exchange>,
     forwarded: Option<Instant>,
+    request_ended: Option<Instant>,
     answered: Option<Instant>,
     last_byte: Option<Instant>,
     reservation: Reservation,
@@ -180,7 +181,8 @@ impl Recorder {
             timings: Timings::default(),
         });
         let reservation = Reservation::none(recording.budget.clone());
-        let state = State { exchange, forwarded: None, answered: None, last_byte: None, reservation };
+        let state =
+            State { exchange, forwarded: None, request_ended: None, answered: None, last_byte: None, reservation };
         let mut places = lock(&recording.in_progress);
         let place = places.vacant_entry();
         let recorder = Self(Arc::new(InProgress {
@@ -252,6 +254,13 @@ impl Recorder {
         state.as_ref().is_some_and(|s| s.exchange.request.body.end == BodyEnd::SenderFailed)
     }
 
+    /// When the last byte of the request had been sent; `None`: it has not.
+    pub fn request_sent(&self) -> Option<Instant> {
+        let state = lock(&self.0.state);
+        let state = state.as_ref()?;
+        state.forwarded.zip(state.request_ended).map(|(forwarded, ended)| forwarded.max(ended))
+    }
+
     /// Trailer fields passed.
     pub fn trailers(&self, side: Side, trailers: &HeaderMap) {
         let trailers = Fields::from(trailers);
@@ -277,6 +286,7 @@ impl Recorder {
             let captured = Captured { head: kept.head, tail: kept.tail, total_bytes: kept.total_bytes, end };
             match side {
                 Side::Request => {
+                    s.request_ended = Some(now);
                     s.exchange.request.body = captured;
                     s.exchange.timings.send = s.forwarded.map(|at| now - at);
                 }
@@ -368,7 +378,7 @@ impl Drop for InProgress {
 
 /// What the halves amount to.
 fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
-    let State { mut exchange, forwarded, answered, last_byte, reservation } = state;
+    let State { mut exchange, forwarded, answered, last_byte, reservation, .. } = state;
     let now = Instant::now();
     let timings = &mut exchange.timings;
     timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);

@@ -51,6 +51,15 @@ const BODY_BYTES: i64 = 1 << 30;
 /// The most memory that bodies can be given: 1 TiB.
 const MEMORY_BYTES: i64 = 1 << 40;
 
+/// What clients take for granted: 8 KiB.
+const LEAST_HEADER_BYTES: i64 = 8 << 10;
+/// hyper reads heads of some 400 KiB at most: 384 KiB.
+const HEADER_BYTES: i64 = 384 << 10;
+/// More than one address has ports for.
+const CONNECTIONS: i64 = 1_000_000;
+/// More than any client opens.
+const STREAMS: i64 = 65_536;
+
 /// The least that a store can do with: 8 MiB.
 const LEAST_STORE_BYTES: i64 = 8 << 20;
 /// The most that a store can be given: 1 PiB.
@@ -144,6 +153,41 @@ pub(super) static KEYS: &[Key] = &[
         "proxy.handshake_timeout_ms",
         |c, g| put(&mut c.proxy.handshake_timeout, g.duration(1..=LONGEST_MS)),
         |c| Some(ms(c.proxy.handshake_timeout)),
+    ),
+    Key::new(
+        "proxy.header_timeout_ms",
+        |c, g| put(&mut c.proxy.header_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.header_timeout)),
+    ),
+    Key::new(
+        "proxy.idle_timeout_ms",
+        |c, g| put(&mut c.proxy.idle_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.idle_timeout)),
+    ),
+    Key::new(
+        "proxy.stall_timeout_ms",
+        |c, g| put(&mut c.proxy.stall_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.stall_timeout)),
+    ),
+    Key::new(
+        "proxy.response_timeout_ms",
+        |c, g| put(&mut c.proxy.response_timeout, g.duration(1..=LONGEST_MS)),
+        |c| Some(ms(c.proxy.response_timeout)),
+    ),
+    Key::new(
+        "proxy.max_header_bytes",
+        |c, g| put(&mut c.proxy.max_header_bytes, g.number(LEAST_HEADER_BYTES..=HEADER_BYTES)),
+        |c| Some(c.proxy.max_header_bytes.to_string()),
+    ),
+    Key::new(
+        "proxy.max_connections",
+        |c, g| put(&mut c.proxy.max_connections, g.number(1..=CONNECTIONS)),
+        |c| Some(c.proxy.max_connections.to_string()),
+    ),
+    Key::new(
+        "proxy.max_streams",
+        |c, g| put(&mut c.proxy.max_streams, g.number(1..=STREAMS)),
+        |c| Some(c.proxy.max_streams.to_string()),
     ),
     Key::new(
         "proxy.shutdown_grace_ms",

@@ -106,6 +106,20 @@ pub struct Proxy {
     pub connect_timeout: Duration,
     /// Limit for an agent's own handshakes: TLS with us, and SOCKS.
     pub handshake_timeout: Duration,
+    /// Limit for a request's head, from its first byte to its last.
+    pub header_timeout: Duration,
+    /// How long a kept connection may stay without a request.
+    pub idle_timeout: Duration,
+    /// How long an agent may send nothing in the middle of a request's content (HTTP/1.1).
+    pub stall_timeout: Duration,
+    /// How long an origin may take to begin its response.
+    pub response_timeout: Duration,
+    /// The largest head of a request.
+    pub max_header_bytes: usize,
+    /// The most agent connections at once.
+    pub max_connections: usize,
+    /// The most requests under way at once on one HTTP/2 connection of an agent.
+    pub max_streams: u32,
     /// How long exchanges may go on after SIGTERM.
     pub shutdown_grace: Duration,
 }

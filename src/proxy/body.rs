@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
+use super::activity::Answering;
 use crate::capture::CapturedBody;
 
 /// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
@@ -115,6 +116,38 @@ pub(super) enum AgentBody {
     Made(CapturedBody<Full<Bytes>>),
     /// None, and nothing to record.
     Empty,
+}
+
+/// A response's body, and the request's being answered as long as it lasts.
+pub(super) struct Answer {
+    body: AgentBody,
+    _answering: Answering,
+}
+
+impl Answer {
+    pub(super) fn new(body: AgentBody, answering: Answering) -> Self {
+        Self { body, _answering: answering }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// Ends a task when dropped.

@@ -2,7 +2,6 @@
 //! request routed.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,32 +14,35 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::body::AgentBody;
+use super::activity::Activity;
+use super::agent::Agent;
+use super::body::Answer;
 use super::error::ProxyError;
+use super::guard::{Guarded, Refuse};
 use super::interim::{AgentIo, Interim};
-use super::upstream::{
-    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream,
-};
-use super::{Shared, forward, socks, tunnel};
+use super::strict::{self, Asked};
+use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
+use super::{Shared, forward, respond, socks, tunnel};
+use crate::capture::{Captured, Fields, Kind, Origin, Recorder, RequestFacts};
 
-/// Streams that an agent may have open at once on one HTTP/2 connection.
-const H2_STREAMS: u32 = 256;
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// What the requests of one stream share.
 pub(super) struct AgentConnection {
     pub(super) shared: Arc<Shared>,
-    pub(super) agent: SocketAddr,
+    pub(super) agent: Arc<Agent>,
     /// Where the requests go if the stream is the inside of a tunnel; otherwise each names its target.
     pub(super) inside: Option<Inside>,
     /// The upstream connection that this stream uses.
     pub(super) upstream: Mutex<Option<Upstream>>,
     /// The way to send interim responses (HTTP/1.1 only).
     pub(super) interim: Option<Interim>,
+    /// What it is doing.
+    pub(super) activity: Activity,
 }
 
 /// The inside of a tunnel.
@@ -53,11 +55,12 @@ pub(super) struct Inside {
 }
 
 /// Serves an agent's TCP connection until it ends.
-pub(super) async fn serve_agent(shared: Arc<Shared>, agent: SocketAddr, stream: TcpStream) {
+pub(super) async fn serve_agent(shared: Arc<Shared>, agent: Arc<Agent>, stream: TcpStream) {
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // It has not asked for anything yet.
         () = shared.stop.cancelled() => return,
+        () = sleep(shared.agent_limits.idle) => return,
     };
     match socks {
         true => socks::serve(shared, agent, stream).await,
@@ -68,7 +71,7 @@ pub(super) async fn serve_agent(shared: Arc<Shared>, agent: SocketAddr, stream: 
 /// Serves HTTP on the inside of a tunnel. `upstream`: the connection that is open already.
 pub(super) async fn serve_inside<S>(
     shared: Arc<Shared>,
-    agent: SocketAddr,
+    agent: Arc<Agent>,
     inside: Inside,
     upstream: Option<Upstream>,
     stream: S,
@@ -84,20 +87,24 @@ pub(super) async fn serve_inside<S>(
 
 async fn serve_http1<S>(
     shared: Arc<Shared>,
-    agent: SocketAddr,
+    agent: Arc<Agent>,
     inside: Option<Inside>,
     upstream: Option<Upstream>,
     stream: S,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (io, interim) = AgentIo::new(stream);
+    let activity = Activity::new();
+    let refuse = refusing(&shared, &agent, inside.as_ref().map(|inside| inside.target.origin.clone()));
+    let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), refuse);
+    let (io, interim) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
-        agent,
+        agent: agent.clone(),
         inside,
         upstream: Mutex::new(upstream),
         interim: Some(interim),
+        activity,
     });
     {
         let service = service_fn(|request| route(connection.clone(), request));
@@ -121,40 +128,54 @@ async fn serve_http1<S>(
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, %agent, "an agent's connection ended");
+            tracing::debug!(%error, agent = %agent.address, "an agent's connection ended");
+            if error.is_parse() {
+                // hyper has answered it: what it refuses beyond what was read strictly before.
+                let reason = format!("the request is malformed ({error})").into();
+                let origin = connection.inside.as_ref().map(|inside| inside.target.origin.clone());
+                refusing(&shared, &agent, origin)(&ProxyError::BadRequest { reason }, b"");
+            }
         }
     }
     give_back(&connection).await;
 }
 
-async fn serve_http2<S>(shared: Arc<Shared>, agent: SocketAddr, inside: Inside, upstream: Option<Upstream>, stream: S)
+async fn serve_http2<S>(shared: Arc<Shared>, agent: Arc<Agent>, inside: Inside, upstream: Option<Upstream>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
-        agent,
+        agent: agent.clone(),
         inside: Some(inside),
         upstream: Mutex::new(upstream),
         interim: None,
+        activity: Activity::new(),
     });
     {
         let requests = connection.clone();
         let service = service_fn(move |request| route(requests.clone(), request));
+        let limits = &shared.agent_limits;
         let mut serving = pin!(
             http2::Builder::new(Tracked(shared.tasks.clone()))
                 .timer(TokioTimer::new())
                 .auto_date_header(false)
-                .max_concurrent_streams(H2_STREAMS)
+                .max_concurrent_streams(limits.streams)
                 .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
                 .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-                .max_header_list_size(H2_HEADER_LIST_BYTES)
+                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
                 .serve_connection(TokioIo::new(stream), service)
         );
+        let over = async {
+            tokio::select! {
+                () = shared.stop.cancelled() => {}
+                () = connection.activity.idle_for(limits.idle) => {}
+            }
+        };
         let served = tokio::select! {
             biased;
             served = serving.as_mut() => served,
-            () = shared.stop.cancelled() => {
+            () = over => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = serving => served,
@@ -163,7 +184,7 @@ where
             }
         };
         if let Err(error) = served {
-            tracing::debug!(%error, %agent, "an agent's HTTP/2 connection ended");
+            tracing::debug!(%error, agent = %agent.address, "an agent's HTTP/2 connection ended");
         }
     }
     give_back(&connection).await;
@@ -180,16 +201,40 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
 }
 
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
-async fn route(
-    connection: Arc<AgentConnection>,
-    request: Request<Incoming>,
-) -> Result<Response<AgentBody>, Infallible> {
-    Ok(if request.method() == Method::CONNECT {
+async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+    let answering = connection.activity.answering();
+    let response = if request.method() == Method::CONNECT {
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await
     } else {
         forward::forward(&connection, request).await
+    };
+    Ok(response.map(|body| Answer::new(body, answering)))
+}
+
+/// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.
+fn refusing(shared: &Arc<Shared>, agent: &Arc<Agent>, origin: Option<Origin>) -> Refuse {
+    let (shared, agent) = (shared.clone(), agent.clone());
+    Box::new(move |error, head| {
+        let Asked { method, path, query, host } = strict::asked(head);
+        let origin =
+            origin.unwrap_or_else(|| Origin { scheme: "http", host: host.unwrap_or_default().into(), port: 0 });
+        let facts = RequestFacts {
+            method: method.unwrap_or_else(unknown_method),
+            path,
+            query,
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        };
+        let recorder = Recorder::begin(&shared.recording, Kind::Http, agent.address, origin, Version::HTTP_11, facts);
+        respond::refusal(error, &recorder)
     })
+}
+
+/// How a method is shown that is none.
+fn unknown_method() -> Method {
+    Method::from_bytes(b"UNKNOWN").unwrap_or_default()
 }
 
 /// The agent has gone: its upstream connection may serve another one.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::strict::Violation;
 use crate::capture::Failure;
 
 /// Why a request was not answered by its origin.
@@ -116,12 +117,47 @@ pub(super) enum ProxyError {
         /// Scheme, host and port.
         origin: String,
     },
+    /// The agent did not end a request's head in time.
+    #[error("the request's head did not end within {} ms", limit.as_millis())]
+    SlowHead {
+        /// `proxy.header_timeout_ms`
+        limit: Duration,
+    },
+    /// The agent stopped sending in the middle of its request's content.
+    #[error("the agent sent nothing of its request's content for {} ms", limit.as_millis())]
+    Stalled {
+        /// `proxy.stall_timeout_ms`
+        limit: Duration,
+    },
+    /// The request is sent, and no response has begun.
+    #[error("{origin} did not begin to answer within {} ms", limit.as_millis())]
+    NoResponse {
+        /// Scheme, host and port.
+        origin: String,
+        /// `proxy.response_timeout_ms`
+        limit: Duration,
+    },
+    /// The request's head is larger than is served here.
+    #[error("{reason}")]
+    LargeHead {
+        /// Which limit it is over.
+        reason: Cow<'static, str>,
+    },
     /// The request cannot be forwarded as it is.
     #[error("{reason}")]
     BadRequest {
         /// What is wrong with it.
         reason: Cow<'static, str>,
     },
+}
+
+impl From<Violation> for ProxyError {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Malformed(reason) => Self::BadRequest { reason },
+            Violation::TooLarge(reason) => Self::LargeHead { reason },
+        }
+    }
 }
 
 /// The columns of the table: see [`ProxyError::row`].
@@ -241,6 +277,34 @@ impl ProxyError {
                 "proxy_loop_detected",
                 "connect",
                 "call the service itself, not the proxy's own port",
+            ),
+            Self::SlowHead { .. } => row(
+                "request_timeout",
+                S::REQUEST_TIMEOUT,
+                "http_request_error",
+                "request",
+                "nothing was sent to the origin; send the head at once, or raise proxy.header_timeout_ms",
+            ),
+            Self::Stalled { .. } => row(
+                "request_stalled",
+                S::REQUEST_TIMEOUT,
+                "http_request_error",
+                "request",
+                "the origin was told that the rest does not come; send on, or raise proxy.stall_timeout_ms",
+            ),
+            Self::NoResponse { .. } => row(
+                "response_timeout",
+                S::GATEWAY_TIMEOUT,
+                "http_response_timeout",
+                "response",
+                "the request may or may not have been handled; if it takes so long, raise proxy.response_timeout_ms",
+            ),
+            Self::LargeHead { .. } => row(
+                "request_head_too_large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "http_request_error",
+                "request",
+                "send fewer or smaller header fields, or raise proxy.max_header_bytes",
             ),
             Self::BadRequest { .. } => row(
                 "bad_request",

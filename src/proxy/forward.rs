@@ -4,6 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
@@ -11,15 +12,16 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
+use tokio::time::sleep;
 
 use super::body::{AbortOnDrop, AgentBody, Gated, Gatekeeper, OriginBody};
 use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction};
-use super::respond;
 use super::upgrade::relay_upgraded;
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
+use super::{Shared, respond};
 use crate::capture::{Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed};
 
 /// Forwards `request` and gives back what the agent is answered.
@@ -92,7 +94,14 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Opti
         || Origin { scheme: "http", host: host_of(request.uri(), request.headers()).into(), port: 0 },
         |target| target.origin.clone(),
     );
-    Recorder::begin(&connection.shared.recording, Kind::Http, connection.agent, origin, request.version(), facts)
+    Recorder::begin(
+        &connection.shared.recording,
+        Kind::Http,
+        connection.agent.address,
+        origin,
+        request.version(),
+        facts,
+    )
 }
 
 /// The host as the request names it.
@@ -113,9 +122,6 @@ async fn exchange(
         return Err(broken);
     }
     let received = request.version();
-    if received == Version::HTTP_11 && request.headers().get_all(HOST).iter().count() != 1 {
-        return Err(ProxyError::BadRequest { reason: "an HTTP/1.1 request needs exactly one Host field".into() });
-    }
     let upgrade = received == Version::HTTP_11 && message::asks_for_upgrade(request.headers());
     let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
@@ -254,11 +260,26 @@ async fn send(
             reused,
             dialled: upstream.dialled.take().unwrap_or_default(),
         });
-        match upstream.sender.send(request).await {
+        let answered = tokio::select! {
+            biased;
+            answered = upstream.sender.send(request) => answered,
+            () = overdue(recorder, connection.shared.response_timeout) => {
+                let limit = connection.shared.response_timeout;
+                return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });
+            }
+        };
+        match answered {
             Ok(response) => return Ok((response, upstream)),
             Err(mut error) => match error.take_message() {
                 Some(unsent) if reused => request = unsent,
-                _ => return Err(send_error(target, &error.into_error(), recorder.request_broken())),
+                _ => {
+                    return Err(send_error(
+                        &connection.shared,
+                        target,
+                        &error.into_error(),
+                        recorder.request_broken(),
+                    ));
+                }
             },
         }
     }
@@ -324,18 +345,35 @@ fn switch(
     recorder.answered(response.status(), response.headers(), None);
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::ToAgent, true);
-    relay_upgraded(&connection.shared, agent_side, origin_side, recorder.clone());
+    connection.activity.switch();
+    relay_upgraded(&connection.shared, &connection.agent, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))
 }
 
+/// Ends when the whole request has been with the origin for `limit`.
+async fn overdue(recorder: &Recorder, limit: Duration) {
+    let mut wait = limit;
+    loop {
+        sleep(wait).await;
+        wait = match recorder.request_sent() {
+            Some(since) if since.elapsed() >= limit => return,
+            Some(since) => limit - since.elapsed(),
+            None => limit,
+        };
+    }
+}
+
 /// `request_broken`: the agent's body had ended in an error, of which whatever hyper says is a consequence.
-fn send_error(target: &Target, error: &hyper::Error, request_broken: bool) -> ProxyError {
+fn send_error(shared: &Shared, target: &Target, error: &hyper::Error, request_broken: bool) -> ProxyError {
     let origin = target.origin.to_string();
     if request_broken {
         return match is_malformed(error) {
             true => ProxyError::BadRequest {
                 reason: format!("the request's body is malformed ({})", words(error)).into(),
             },
+            false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => {
+                ProxyError::Stalled { limit: shared.agent_limits.stall }
+            }
             false => ProxyError::AgentLeft { origin, reason: words(error) },
         };
     }
@@ -350,8 +388,10 @@ fn send_error(target: &Target, error: &hyper::Error, request_broken: bool) -> Pr
 
 /// Whether the body came, but not as its framing has it; otherwise it was cut off.
 fn is_malformed(error: &hyper::Error) -> bool {
+    caused_by(error, |kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+}
+
+fn caused_by(error: &hyper::Error, kind: impl Fn(io::ErrorKind) -> bool) -> bool {
     let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes
-        .filter_map(|cause| cause.downcast_ref::<io::Error>())
-        .any(|cause| matches!(cause.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| kind(cause.kind()))
 }

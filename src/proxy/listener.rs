@@ -1,33 +1,44 @@
 //! Accepts agents for ever; each gets a task of its own.
 
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::Shared;
+use super::agent::Agent;
 use super::connection::serve_agent;
 
 /// When there are no descriptors left, waiting a little lets connections end; giving up would end the proxy.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// Serves agents on `listener` until `shared.stop`. Connections go on in `shared.tasks`.
+///
+/// At `proxy.max_connections` it waits for one of them to end; the system keeps those that come meanwhile, or refuses them.
 pub async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+    let mut told = false;
     loop {
+        if shared.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {
+            tracing::warn!(
+                "as many connections as `proxy.max_connections` allows: further ones wait (this is told once)"
+            );
+        }
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&shared, &listener) => accepted,
             () = shared.stop.cancelled() => return,
         };
         match accepted {
-            Ok((stream, agent)) => {
+            Ok((stream, address, permit)) => {
                 // Whole exchanges are handed over, not pieces: see `upstream::dial`.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "an agent left at once");
                     continue;
                 }
-                shared.tasks.spawn(serve_agent(shared.clone(), agent, stream));
+                shared.tasks.spawn(serve_agent(shared.clone(), Arc::new(Agent::new(address, permit)), stream));
             }
             Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left at once"),
             Err(error) => {
@@ -36,6 +47,15 @@ pub async fn listen(shared: Arc<Shared>, listener: TcpListener) {
             }
         }
     }
+}
+
+async fn accept(
+    shared: &Shared,
+    listener: &TcpListener,
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = shared.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (stream, address) = listener.accept().await?;
+    Ok((stream, address, permit))
 }
 
 fn is_the_agents(error: &io::Error) -> bool {

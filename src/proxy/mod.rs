@@ -1,9 +1,12 @@
 //! The data path: an agent's connection in, the origin's connection out, bytes untouched in between.
 
+mod activity;
+mod agent;
 mod body;
 mod connection;
 mod error;
 mod forward;
+mod guard;
 mod interim;
 mod listener;
 mod message;
@@ -13,6 +16,7 @@ mod respond;
 mod rewound;
 mod sniff;
 mod socks;
+mod strict;
 mod tunnel;
 mod upgrade;
 mod upstream;
@@ -21,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,6 +34,7 @@ use crate::config::{NextProxy, NextProxyScheme};
 use crate::hosts::HostRules;
 use crate::tls::{Leaves, OriginTls};
 
+pub use guard::AgentLimits;
 pub use listener::listen;
 pub use refusals::Refusals;
 pub use upstream::{Pool, Tasks as UpstreamTasks};
@@ -57,6 +63,12 @@ pub struct Shared {
     pub connect_timeout: Duration,
     /// `proxy.handshake_timeout_ms`.
     pub handshake_timeout: Duration,
+    /// How long agents may take, and how much they may send.
+    pub agent_limits: AgentLimits,
+    /// `proxy.response_timeout_ms`.
+    pub response_timeout: Duration,
+    /// `proxy.max_connections`: a permit for each agent connection.
+    pub connections: Arc<Semaphore>,
     /// `proxy.via`.
     pub via: bool,
     /// Cancelled when no new request is to be taken.

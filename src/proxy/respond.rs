@@ -1,7 +1,7 @@
 //! From a failure to the answer that the agent gets: status, `Proxy-Status` (RFC 9209) and a problem document
 //! (RFC 9457) that names the host, the step that failed and what to do.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::Full;
@@ -9,12 +9,44 @@ use serde_json::json;
 
 use super::body::AgentBody;
 use super::error::ProxyError;
-use crate::capture::{CapturedBody, Recorder, Side};
+use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
 /// Answers `error` to the agent, and notes in the record that this answer is ours.
 pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
+    let (headers, body) = answer(error, recorder);
+    let body = if *method == Method::HEAD { Bytes::new() } else { body };
+    let mut response =
+        Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
+    *response.status_mut() = error.row().status;
+    *response.headers_mut() = headers;
+    response
+}
+
+/// The same as HTTP/1.1 bytes, for a request that never became one; the connection ends with it.
+pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
+    let (headers, body) = answer(error, recorder);
+    let mut keeper = recorder.recording().keeper();
+    keeper.see(&body);
+    recorder.body_ended(Side::Response, keeper.finish(), BodyEnd::Complete);
+    let status = error.row().status;
+    let reason = status.canonical_reason().unwrap_or_default();
+    let mut bytes =
+        BytesMut::from(format!("HTTP/1.1 {} {reason}\r\nConnection: close\r\n", status.as_str()).as_bytes());
+    for (name, value) in &headers {
+        bytes.extend_from_slice(name.as_str().as_bytes());
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(value.as_bytes());
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
+}
+
+/// Header fields and body of the answer, which is noted as ours.
+fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
     let row = error.row();
     let detail = error.to_string();
     let document = json!({
@@ -36,12 +68,7 @@ pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) 
         headers.insert(PROXY_STATUS, value);
     }
     recorder.answered(row.status, &headers, Some(error.failure()));
-    let body = if *method == Method::HEAD { Bytes::new() } else { body };
-    let mut response =
-        Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
-    *response.status_mut() = row.status;
-    *response.headers_mut() = headers;
-    response
+    (headers, body)
 }
 
 /// What hyper is given for an agent that has gone.

@@ -2,7 +2,7 @@
 //! CONNECT: the origin is dialled first, then the first bytes decide.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::agent::Agent;
 use super::error::ProxyError;
 use super::{Shared, tunnel};
 use crate::capture::Origin;
@@ -50,7 +51,7 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 }
 
 /// Serves a SOCKS connection until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, agent: SocketAddr, mut stream: TcpStream) {
+pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) {
     let mut seen = BytesMut::new();
     let asked = match timeout(shared.handshake_timeout, handshake(&mut stream, &mut seen)).await {
         Ok(Ok(Some(asked))) => asked,
@@ -58,7 +59,7 @@ pub(super) async fn serve(shared: Arc<Shared>, agent: SocketAddr, mut stream: Tc
         Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
         Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
     };
-    let recorder = tunnel::begin_socks(&shared, agent, asked.origin.clone());
+    let recorder = tunnel::begin_socks(&shared, &agent, asked.origin.clone());
     let dialled = match asked.command {
         CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
         CONNECT => tunnel::reach(&shared, &asked.origin).await,

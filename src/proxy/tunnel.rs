@@ -1,12 +1,12 @@
 //! CONNECT: dial, then decide by the first bytes whether the inside is intercepted, served or relayed.
 
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Parts};
 use rustls::server::{Accepted, Acceptor};
@@ -16,9 +16,11 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
+use super::agent::Agent;
 use super::body::AgentBody;
 use super::connection::{AgentConnection, Inside, serve_inside};
 use super::error::ProxyError;
+use super::guard::Guarded;
 use super::interim::AgentIo;
 use super::refusals::Refusal;
 use super::relay::relay;
@@ -35,7 +37,7 @@ const CLIENT_HELLO_LIMIT_BYTES: usize = 64 << 10;
 /// A tunnel on its way: who wants to go where, and what is known of it.
 struct Tunnel {
     shared: Arc<Shared>,
-    agent: SocketAddr,
+    agent: Arc<Agent>,
     /// `tcp`, host and port as CONNECT named them.
     origin: Origin,
     /// The TCP connection to the origin; none if an idle connection to it is there already.
@@ -62,11 +64,17 @@ pub(super) async fn connect(
         Err(error) => Err(error),
     };
     match dialled {
-        Err(error) => respond::failure(&error, request.method(), &recorder),
+        Err(error) => {
+            let mut response = respond::failure(&error, request.method(), &recorder);
+            // What follows a CONNECT is not read as HTTP, whatever became of it.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
         Ok(dialled) => {
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
-            let tunnel = Tunnel { shared: shared.clone(), agent: connection.agent, origin, dialled, recorder };
+            let tunnel =
+                Tunnel { shared: shared.clone(), agent: connection.agent.clone(), origin, dialled, recorder };
             shared.tasks.spawn(boxed(tunnel, agent_side));
             Response::new(AgentBody::Empty)
         }
@@ -74,7 +82,7 @@ pub(super) async fn connect(
 }
 
 /// The record of a tunnel that was asked for by SOCKS, which has no header fields; it is shown as a CONNECT.
-pub(super) fn begin_socks(shared: &Shared, agent: SocketAddr, origin: Origin) -> Recorder {
+pub(super) fn begin_socks(shared: &Shared, agent: &Agent, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: Method::CONNECT,
         path: "/".to_owned(),
@@ -83,13 +91,13 @@ pub(super) fn begin_socks(shared: &Shared, agent: SocketAddr, origin: Origin) ->
         body: Captured::default(),
         trailers: None,
     };
-    Recorder::begin(&shared.recording, Kind::Tunnel, agent, origin, Version::HTTP_11, facts)
+    Recorder::begin(&shared.recording, Kind::Tunnel, agent.address, origin, Version::HTTP_11, facts)
 }
 
 /// Serves a tunnel whose agent has been told that it is open. `seen`: what was read of it already.
 pub(super) fn serve(
     shared: Arc<Shared>,
-    agent: SocketAddr,
+    agent: Arc<Agent>,
     origin: Origin,
     dialled: Option<Dialled>,
     recorder: Recorder,
@@ -130,7 +138,14 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Orig
         body: Captured::default(),
         trailers: None,
     };
-    Recorder::begin(&connection.shared.recording, Kind::Tunnel, connection.agent, origin, request.version(), facts)
+    Recorder::begin(
+        &connection.shared.recording,
+        Kind::Tunnel,
+        connection.agent.address,
+        origin,
+        request.version(),
+        facts,
+    )
 }
 
 /// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
@@ -173,11 +188,16 @@ enum Decrypted {
 fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let opened = match agent_side.await {
-            Ok(upgraded) => upgraded.downcast::<AgentIo<TcpStream>>(),
+            Ok(upgraded) => upgraded.downcast::<AgentIo<Guarded<TcpStream>>>(),
             Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
         };
         match opened {
-            Ok(Parts { io, read_buf, .. }) => run(tunnel, io.into_inner(), BytesMut::from(&read_buf[..])).await,
+            Ok(Parts { io, read_buf, .. }) => {
+                let (stream, held) = io.into_inner().into_parts();
+                let mut seen = BytesMut::from(&read_buf[..]);
+                seen.unsplit(held);
+                run(tunnel, stream, seen).await;
+            }
             Err(_) => tunnel.recorder.failed(Failure {
                 id: "proxy_internal",
                 detail: "the tunnel's stream is not the one that was accepted".to_owned(),

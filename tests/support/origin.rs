@@ -417,6 +417,8 @@ pub enum Act {
     Write(Vec<u8>),
     /// Waits until it has received bytes that end like this.
     Await(Vec<u8>),
+    /// Takes so long.
+    Pause(Duration),
     /// Closes the connection.
     Close,
     /// Resets the connection.
@@ -468,6 +470,7 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
                         return;
                     }
                 }
+                Act::Pause(length) => tokio::time::sleep(*length).await,
                 Act::Close => return,
                 Act::Reset => {
                     socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();

@@ -29,7 +29,7 @@ pub(in crate::proxy) const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// See [`H2_STREAM_WINDOW_BYTES`].
 pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// The largest header list that passes over HTTP/2 (hyper's default of 16 KiB is less than origins take).
-pub(in crate::proxy) const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
+const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
 
 /// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
 pub(in crate::proxy) const HTTP1_FIELDS: usize = 512;

@@ -7,7 +7,7 @@ mod pool;
 mod tasks;
 
 pub(super) use connection::{
-    H2_CONNECTION_WINDOW_BYTES, H2_HEADER_LIST_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
+    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
 };
 pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};

@@ -1,0 +1,132 @@
+//! What one agent connection is doing: which of its requests are answered, and since when it is idle.
+
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// Shared by what reads the connection and what answers on it.
+#[derive(Clone)]
+pub(super) struct Activity(Arc<Mutex<State>>);
+
+struct State {
+    /// Requests that came.
+    begun: u64,
+    /// Requests that were answered to the end.
+    answered: u64,
+    /// When the last of them was, or the connection began.
+    since: Instant,
+    /// What follows is another protocol.
+    switched: bool,
+    /// Who waits for answers to end.
+    waiting: Option<Waker>,
+}
+
+/// A request is being answered. Dropped when it was.
+pub(super) struct Answering(Activity);
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.answered += 1;
+        state.since = Instant::now();
+        if let Some(waiting) = state.waiting.take() {
+            waiting.wake();
+        }
+    }
+}
+
+impl Activity {
+    /// Of a connection that begins now.
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State {
+            begun: 0,
+            answered: 0,
+            since: Instant::now(),
+            switched: false,
+            waiting: None,
+        })))
+    }
+
+    /// A request came.
+    pub(super) fn answering(&self) -> Answering {
+        self.lock().begun += 1;
+        Answering(self.clone())
+    }
+
+    /// How many requests were answered to the end.
+    pub(super) fn answered(&self) -> u64 {
+        self.lock().answered
+    }
+
+    /// Ready when so many requests were answered.
+    pub(super) fn poll_answered(&self, requests: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.answered >= requests {
+            return Poll::Ready(());
+        }
+        state.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// What follows on this connection is another protocol.
+    pub(super) fn switch(&self) {
+        self.lock().switched = true;
+    }
+
+    /// Whether what follows is another protocol.
+    pub(super) fn switched(&self) -> bool {
+        self.lock().switched
+    }
+
+    /// Ends when nothing was asked for `limit`.
+    pub(super) async fn idle_for(&self, limit: Duration) {
+        loop {
+            let (begun, idle_since) = {
+                let state = self.lock();
+                (state.begun, (state.begun == state.answered).then_some(state.since))
+            };
+            match idle_since.map(|since| since + limit) {
+                None => poll_fn(|cx| self.poll_answered(begun, cx)).await,
+                Some(due) if due <= Instant::now() => return,
+                Some(due) => sleep_until(due).await,
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_idle_from_the_end_of_its_last_answer() {
+        let limit = Duration::from_secs(10);
+        let activity = Activity::new();
+        let idle = tokio::spawn({
+            let activity = activity.clone();
+            async move { activity.idle_for(limit).await }
+        });
+        tokio::task::yield_now().await;
+        let answering = activity.answering();
+        advance(limit * 3).await;
+        tokio::task::yield_now().await;
+        assert!(!idle.is_finished(), "a request is being answered");
+        drop(answering);
+        tokio::task::yield_now().await;
+        advance(limit / 2).await;
+        tokio::task::yield_now().await;
+        assert!(!idle.is_finished(), "not yet");
+        let from = Instant::now();
+        idle.await.unwrap();
+        assert_eq!(from.elapsed(), limit / 2);
+    }
+}

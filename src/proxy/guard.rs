@@ -1,0 +1,322 @@
+//! The stream of an agent that speaks HTTP/1.x, as hyper gets to see it: only what was read strictly ([`super::strict`]), and
+//! only while the agent keeps to its time. What is refused is answered here, for hyper never hears of it.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::io::poll_read_buf;
+
+use super::activity::Activity;
+use super::error::ProxyError;
+use super::strict::{Framing, Place, Violation};
+
+/// What is read at once. A larger head makes the buffer grow.
+const READ_BYTES: usize = 8 << 10;
+/// How long, and for how many bytes, an agent is heard after its last response, so that a reset does not take that away from
+/// it (RFC 9112 9.6).
+const LINGER: Duration = Duration::from_secs(1);
+/// See [`LINGER`].
+const LINGER_BYTES: usize = 1 << 20;
+
+/// How long an agent may take, and how much it may ask at once.
+#[derive(Debug, Clone, Copy)]
+pub struct AgentLimits {
+    /// `proxy.max_header_bytes`
+    pub header_bytes: usize,
+    /// `proxy.header_timeout_ms`: from a head's first byte to its last.
+    pub header: Duration,
+    /// `proxy.idle_timeout_ms`: between two requests.
+    pub idle: Duration,
+    /// `proxy.stall_timeout_ms`: between two pieces of a request's content.
+    pub stall: Duration,
+    /// `proxy.max_streams`: requests under way at once on one HTTP/2 connection.
+    pub streams: u32,
+}
+
+/// Tells an agent whose head was refused why: gets the error and the bytes that the head begins with, notes the refusal, and
+/// gives the response to write.
+pub(super) type Refuse = Box<dyn FnOnce(&ProxyError, &[u8]) -> BytesMut + Send>;
+
+/// The stream.
+pub(super) struct Guarded<S> {
+    inner: S,
+    limits: AgentLimits,
+    framing: Framing,
+    /// What came and was not let go.
+    held: BytesMut,
+    /// How many of the first bytes of `held` may go.
+    sound: usize,
+    watch: Watch,
+    activity: Activity,
+    /// Taken when something is refused: then nothing more is heard.
+    refuse: Option<Refuse>,
+    closing: Closing,
+    ended: bool,
+}
+
+/// How far the end of the stream is.
+enum Closing {
+    Open,
+    /// These bytes of our own are still to be written.
+    Refusing(BytesMut),
+    /// Our side is to be closed.
+    Ending,
+    /// Our side is closed; the agent's is heard until it is, too.
+    Lingering {
+        until: Pin<Box<Sleep>>,
+        heard: usize,
+    },
+    Closed,
+}
+
+impl<S> Guarded<S> {
+    /// Guards `inner`. `activity` is told of each request that came out of it.
+    pub(super) fn new(inner: S, limits: AgentLimits, activity: Activity, refuse: Refuse) -> Self {
+        Self {
+            inner,
+            limits,
+            framing: Framing::new(limits.header_bytes),
+            held: BytesMut::new(),
+            sound: 0,
+            watch: Watch::new(),
+            activity,
+            refuse: Some(refuse),
+            closing: Closing::Open,
+            ended: false,
+        }
+    }
+
+    /// The stream itself, and what came of it that nobody has read.
+    pub(super) fn into_parts(self) -> (S, BytesMut) {
+        (self.inner, self.held)
+    }
+
+    /// Nothing more is heard of the agent. What it asked for before is answered first, then it is told why.
+    fn poll_refuse(&mut self, error: &ProxyError, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.activity.poll_answered(self.framing.heads(), cx));
+        if let Some(refuse) = self.refuse.take() {
+            self.closing = Closing::Refusing(refuse(error, &self.held));
+        }
+        Poll::Ready(())
+    }
+
+    /// What the agent is in the middle of, and how long that may take.
+    fn limit(&self, cx: &Context<'_>) -> Option<(Place, Duration)> {
+        let place = self.framing.place(self.held.len());
+        match place {
+            // It waits for us.
+            Place::Between if self.activity.poll_answered(self.framing.heads(), cx).is_pending() => None,
+            Place::Between => Some((place, self.limits.idle)),
+            Place::Head => Some((place, self.limits.header)),
+            Place::Content => Some((place, self.limits.stall)),
+            Place::Tunnel => None,
+        }
+    }
+
+    /// Nothing came: has the agent taken too long?
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some((place, limit)) = self.limit(cx) else {
+            self.watch.rest();
+            return Poll::Pending;
+        };
+        ready!(self.watch.poll_over(place, limit, cx));
+        match place {
+            Place::Head => self.poll_refuse(&ProxyError::SlowHead { limit }, cx).map(Ok),
+            // An idle connection ends without a word.
+            Place::Between => Poll::Ready(Ok(())),
+            Place::Content | Place::Tunnel => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+        }
+    }
+
+    /// What is content for a good while yet is read to where it goes.
+    fn poll_through(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
+    where
+        S: AsyncRead + Unpin,
+    {
+        let most = usize::try_from(self.framing.unread_bytes()).unwrap_or(usize::MAX);
+        let mut window = ReadBuf::new(out.initialize_unfilled_to(most.min(out.remaining())));
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut window))?;
+        let bytes = window.filled().len();
+        out.advance(bytes);
+        self.ended = bytes == 0;
+        self.framing.passed(bytes as u64);
+        self.watch.progress();
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether the agent may be sending what nobody reads.
+    fn may_be_sending(&self) -> bool {
+        let idle =
+            self.framing.place(self.held.len()) == Place::Between && self.activity.answered() >= self.framing.heads();
+        !self.ended && self.framing.place(0) != Place::Tunnel && !(idle && self.refuse.is_some())
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.sound > 0 {
+                let bytes = this.sound.min(out.remaining());
+                out.put_slice(&this.held[..bytes]);
+                this.held.advance(bytes);
+                this.sound -= bytes;
+                return Poll::Ready(Ok(()));
+            }
+            if this.refuse.is_none() {
+                return Poll::Ready(Ok(()));
+            }
+            if this.activity.switched() {
+                this.framing.tunnel();
+            }
+            match this.framing.let_go(&this.held) {
+                Ok(0) => {}
+                Ok(bytes) => {
+                    this.sound = bytes;
+                    continue;
+                }
+                Err(Violation::Malformed(reason)) if this.framing.place(0) == Place::Content => {
+                    return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
+                }
+                Err(violation) => {
+                    ready!(this.poll_refuse(&violation.into(), cx));
+                    return Poll::Ready(Ok(()));
+                }
+            }
+            if this.held.is_empty() && this.framing.unread_bytes() >= READ_BYTES as u64 {
+                return match this.poll_through(cx, out) {
+                    Poll::Pending => this.poll_patience(cx),
+                    ready => ready,
+                };
+            }
+            this.held.reserve(READ_BYTES);
+            match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held) {
+                Poll::Ready(Ok(0)) => {
+                    this.ended = true;
+                    // What is left of a head that never ended is for hyper to see, so that the end is not taken for a clean one.
+                    let left = this.held.split();
+                    let bytes = left.len().min(out.remaining());
+                    out.put_slice(&left[..bytes]);
+                    return Poll::Ready(Ok(()));
+                }
+                Poll::Ready(Ok(_)) => this.watch.progress(),
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return this.poll_patience(cx),
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Writes what a refused agent is told, closes our side, and hears the agent out.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            match &mut this.closing {
+                Closing::Open => this.closing = Closing::Ending,
+                Closing::Refusing(words) => {
+                    while !words.is_empty() {
+                        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, words))?;
+                        words.advance(written);
+                        if written == 0 {
+                            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+                        }
+                    }
+                    this.closing = Closing::Ending;
+                }
+                Closing::Ending => {
+                    ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+                    this.closing = match this.may_be_sending() {
+                        true => {
+                            Closing::Lingering { until: Box::pin(sleep_until(Instant::now() + LINGER)), heard: 0 }
+                        }
+                        false => Closing::Closed,
+                    };
+                }
+                Closing::Lingering { until, heard } => {
+                    this.held.clear();
+                    this.held.reserve(READ_BYTES);
+                    match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held) {
+                        Poll::Ready(Ok(bytes @ 1..)) if *heard < LINGER_BYTES => *heard += bytes,
+                        Poll::Ready(_) => this.closing = Closing::Closed,
+                        Poll::Pending => {
+                            ready!(until.as_mut().poll(cx));
+                            this.closing = Closing::Closed;
+                        }
+                    }
+                }
+                Closing::Closed => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// Watches the time. Progress costs it nothing: the timer is looked at, and set again, only when it is over.
+struct Watch {
+    place: Option<Place>,
+    /// When the agent came to where it is, or went on there.
+    since: Instant,
+    progressed: bool,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Watch {
+    fn new() -> Self {
+        Self { place: None, since: Instant::now(), progressed: false, timer: None }
+    }
+
+    /// Something came.
+    fn progress(&mut self) {
+        self.progressed = true;
+    }
+
+    /// Nobody waits for the agent.
+    fn rest(&mut self) {
+        self.place = None;
+    }
+
+    /// Ready when the agent has been where it is for `limit`. In a head, progress does not count: it is to end.
+    fn poll_over(&mut self, place: Place, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let goes_on = std::mem::take(&mut self.progressed) && place != Place::Head;
+        if self.place != Some(place) || goes_on {
+            (self.place, self.since) = (Some(place), Instant::now());
+        }
+        let due = self.since + limit;
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
+        if timer.deadline() > due {
+            timer.as_mut().reset(due);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= due {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}

@@ -1,0 +1,241 @@
+//! One request's head, whole, its lines ended as they must be.
+
+use http::uri::Authority;
+use http::{Method, Uri};
+
+use super::Violation;
+
+/// The most fields of a head (the origin's side takes as many).
+pub(super) const FIELDS: usize = 512;
+
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Follows {
+    /// So many bytes of content.
+    Length(u64),
+    /// Content in chunks.
+    Chunked,
+    /// A tunnel: nothing of it is HTTP for us.
+    Tunnel,
+}
+
+/// Reads a head, from its request line to its empty line.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn read(head: &[u8]) -> Result<Follows, Violation> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Complete(length)) if length == head.len() => {}
+        Ok(_) => return Err(Violation::malformed("the request's head does not end where it seems to")),
+        Err(httparse::Error::TooManyHeaders) => {
+            return Err(Violation::TooLarge(format!("the request has more than {FIELDS} header fields").into()));
+        }
+        Err(error) => return Err(Violation::Malformed(words(error).into())),
+    }
+    let is_http_11 = request.version == Some(1);
+    let is_connect = request.method == Some("CONNECT");
+    target(request.path.unwrap_or_default(), is_connect)?;
+    host(request.headers, is_http_11)?;
+    let follows = content(request.headers, is_http_11)?;
+    match (is_connect, follows) {
+        (false, follows) => Ok(follows),
+        (true, Follows::Length(0)) => Ok(Follows::Tunnel),
+        (true, _) => Err(Violation::malformed("a CONNECT request has no content (RFC 9110 9.3.6)")),
+    }
+}
+
+/// What a head that was refused seems to ask for, for the record of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::proxy) struct Asked {
+    /// The method, if it is one.
+    pub(in crate::proxy) method: Option<Method>,
+    /// The path, if there is one.
+    pub(in crate::proxy) path: String,
+    /// The query, if there is one.
+    pub(in crate::proxy) query: Option<String>,
+    /// The host of an absolute target.
+    pub(in crate::proxy) host: Option<String>,
+}
+
+/// The longest request line that is looked at in a head that was refused.
+const ASKED_BYTES: usize = 4 << 10;
+
+/// Reads of a refused head what can be read of its request line.
+pub(in crate::proxy) fn asked(head: &[u8]) -> Asked {
+    let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
+    let mut words = line[..line.len().min(ASKED_BYTES)].split(|byte| *byte == b' ').filter(|word| !word.is_empty());
+    let method = words.next().and_then(|word| Method::from_bytes(word).ok());
+    let target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
+    Asked {
+        method,
+        path: if target.path().is_empty() { "/".to_owned() } else { target.path().to_owned() },
+        query: target.query().map(str::to_owned),
+        host: target.host().map(str::to_ascii_lowercase),
+    }
+}
+
+fn words(error: httparse::Error) -> &'static str {
+    match error {
+        httparse::Error::HeaderName => {
+            "a header field's name is malformed: it is empty, folded, or has a space in or after it (RFC 9112 5.1)"
+        }
+        httparse::Error::HeaderValue => "a header field's value has a forbidden character (RFC 9110 5.5)",
+        httparse::Error::Version => "the HTTP version is not one that is served here (RFC 9112 2.3)",
+        httparse::Error::NewLine => "a line does not end in CR LF (RFC 9112 2.2)",
+        _ => "the request line is malformed (RFC 9112 3)",
+    }
+}
+
+fn target(target: &str, is_connect: bool) -> Result<(), Violation> {
+    let uri = target.parse::<Uri>();
+    let bad = || Violation::malformed("the request's target is not a URI (RFC 9112 3.2)");
+    let uri = uri.map_err(|_| bad())?;
+    // A bare authority is CONNECT's, and CONNECT has no other (RFC 9112 3.2.3).
+    let is_authority = uri.scheme().is_none() && uri.authority().is_some();
+    if is_authority == is_connect { Ok(()) } else { Err(bad()) }
+}
+
+/// RFC 9112 3.2: exactly one valid `Host` in HTTP/1.1, at most one in HTTP/1.0.
+fn host(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<(), Violation> {
+    let mut hosts = fields.iter().filter(|field| field.name.eq_ignore_ascii_case("host"));
+    match (hosts.next(), hosts.next()) {
+        (None, _) if is_http_11 => Err(Violation::malformed("an HTTP/1.1 request needs a Host field (RFC 9112 3.2)")),
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err(Violation::malformed("the request has more than one Host field (RFC 9112 3.2)")),
+        (Some(host), None) if is_host(host.value) => Ok(()),
+        _ => Err(Violation::malformed("the Host field is not a host and a port (RFC 9112 3.2)")),
+    }
+}
+
+/// `uri-host [":" port]`; empty where the target has no authority.
+fn is_host(value: &[u8]) -> bool {
+    value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok_and(|a| has_port_or_none(&a)))
+}
+
+fn has_port_or_none(authority: &Authority) -> bool {
+    let rest = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    rest.is_empty() || rest == ":" || authority.port_u16().is_some()
+}
+
+/// RFC 9112 6.3, without its leniencies.
+fn content(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<Follows, Violation> {
+    let named = |name: &'static str| fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+    let mut codings = named("transfer-encoding");
+    let mut lengths = named("content-length");
+    match (codings.next(), lengths.next()) {
+        (Some(_), Some(_)) => {
+            Err(Violation::malformed("the request has both Transfer-Encoding and Content-Length (RFC 9112 6.1)"))
+        }
+        (Some(_), None) if !is_http_11 => {
+            Err(Violation::malformed("an HTTP/1.0 request cannot have Transfer-Encoding (RFC 9112 6.1)"))
+        }
+        (Some(coding), None) if coding.value.eq_ignore_ascii_case(b"chunked") && codings.next().is_none() => {
+            Ok(Follows::Chunked)
+        }
+        (Some(_), None) => {
+            Err(Violation::malformed("the only Transfer-Encoding of a request is `chunked` (RFC 9112 6.1)"))
+        }
+        (None, Some(first)) => {
+            let same = lengths.all(|other| other.value == first.value);
+            let length = same.then(|| decimal(first.value)).flatten();
+            length
+                .map(Follows::Length)
+                .ok_or_else(|| Violation::malformed("Content-Length is not one decimal number (RFC 9112 6.3)"))
+        }
+        (None, None) => Ok(Follows::Length(0)),
+    }
+}
+
+fn decimal(value: &[u8]) -> Option<u64> {
+    let digits = str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()))?;
+    // hyper keeps the highest values for itself.
+    digits.parse().ok().filter(|length| *length <= u64::MAX - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn follows(head: &str) -> Option<Follows> {
+        read(head.as_bytes()).ok()
+    }
+
+    #[test]
+    fn what_follows_is_told_by_the_framing_fields() {
+        let get = |fields: &str| follows(&format!("POST / HTTP/1.1\r\nHost: a:80\r\n{fields}\r\n"));
+        assert_eq!(get(""), Some(Follows::Length(0)));
+        assert_eq!(get("content-LENGTH: 12\r\n"), Some(Follows::Length(12)));
+        assert_eq!(get("Content-Length: 12\r\nContent-Length: 12\r\n"), Some(Follows::Length(12)));
+        assert_eq!(get("Transfer-Encoding: Chunked\r\n"), Some(Follows::Chunked));
+        assert_eq!(follows("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"), Some(Follows::Tunnel));
+        assert_eq!(follows("GET http://a/ HTTP/1.0\r\n\r\n"), Some(Follows::Length(0)));
+        assert_eq!(follows("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n"), Some(Follows::Length(0)));
+    }
+
+    #[test]
+    fn of_a_refused_head_the_request_line_is_read_as_far_as_it_goes() {
+        let of = |head: &str| {
+            let Asked { method, path, query, host } = asked(head.as_bytes());
+            (method.map(|m| m.to_string()), path, query, host)
+        };
+        let some = |text: &str| Some(text.to_owned());
+        assert_eq!(
+            of("\r\nPOST http://u:p@API.test:80/a/b?c=d HTTP/1.1\r\nHost: x y\r\n\r\n"),
+            (some("POST"), "/a/b".to_owned(), some("c=d"), some("api.test"))
+        );
+        assert_eq!(of("GET  /x"), (some("GET"), "/x".to_owned(), None, None));
+        assert_eq!(of("CONNECT a:1 HTTP/1.1\r\n"), (some("CONNECT"), "/".to_owned(), None, some("a")));
+        assert_eq!(of("\x16\x03\x01 \x7f"), (None, "/".to_owned(), None, None));
+        assert_eq!(of(""), (None, "/".to_owned(), None, None));
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_refused() {
+        for bad in [
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "Content-Length: 1, 1\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: 0x1\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 1\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked, gzip\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding:\x0bchunked\r\n",
+            "Host: b\r\n",
+            " folded: x\r\n",
+            "X: a\r\n folded\r\n",
+            "X : a\r\n",
+            "X: a\0b\r\n",
+            "X: a\rb\r\n",
+            ": empty\r\n",
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{bad}\r\n");
+            assert_eq!(follows(&head), None, "{bad:?}");
+        }
+        for bad in [
+            "GET / HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
+            "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.2\r\nHost: a\r\n\r\n",
+            "GET / http/1.1\r\nHost: a\r\n\r\n",
+            "GET a:80 HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+            "GET /\x7f HTTP/1.1\r\nHost: a\r\n\r\n",
+            "G(T / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ] {
+            assert_eq!(follows(bad), None, "{bad:?}");
+        }
+    }
+}
