@@ -1,25 +1,29 @@
 //! The only file that knows every part: binds, wires, and drains in order.
 
+pub(crate) mod agents;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::admin;
+use crate::callers::{Callers, Tokens};
 use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
-use crate::config::{self, Config, Durability, OnFull, Otas};
-use crate::deliver::{DeliverOptions, Deliverer, Status};
-use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, UpstreamTasks};
+use crate::config::{self, Config, Durability, OnFull, Otas, Scope};
+use crate::deliver::{Deliveries, Status, Watch};
+use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, Territories, UpstreamTasks};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
 use crate::tls::{AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, write_bundle};
@@ -49,7 +53,7 @@ pub struct App {
     shared: Arc<Shared>,
     handoff: Handoff,
     reporter: Reporter,
-    deliverer: Deliverer,
+    deliveries: Deliveries,
     grace: Duration,
     admin_stop: CancellationToken,
 }
@@ -122,37 +126,52 @@ impl App {
         let (proxy_addr, admin_addr) = (local(&listener)?, local(&admin_listener)?);
 
         let store = Store::open(&config.store.path)?;
-        let (otas, collector) = destination(config.otas, store.path()).await?;
+        let mut otas = config.otas.clone();
+        agents::own_key(&mut otas, &config.agents);
+        let (otas, collector) = destination(otas, store.path()).await?;
         let key_id = otas.agent_key.as_ref().map(store::key_id).unwrap_or_default();
         let run_id = Uuid::now_v7().to_string();
         let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
         let own_listeners = vec![proxy_addr, admin_addr];
-        let deliverer = Deliverer::start(DeliverOptions {
-            store: store.clone(),
-            session_row: Some(session),
-            otas,
-            delivery: config.delivery,
-            tls: origin_tls.for_ourselves().clone(),
-        })
-        .map_err(|e| step("set up delivery".to_owned(), e))?;
+        // Where each caller has a session of its own, the proxy's is opened only if it is needed.
+        let own = (config.session.scope == Scope::Proxy).then_some(session);
+        let deliveries =
+            Deliveries::start(agents::deliveries(&config, &otas, &store, own, origin_tls.for_ourselves()))
+                .map_err(|e| step("set up delivery".to_owned(), e))?;
+        let wake = deliveries.waker();
+        let callers = Callers::new(
+            store.clone(),
+            (session, run_id.clone(), agents::agent_key(&otas)),
+            meta,
+            agents::keys(&config.agents),
+            config.session.idle_timeout,
+        );
+        let (own_domain, domains) = agents::domains(&otas, &config.agents);
+        let territories = Territories::new(
+            [&otas.uasam_url, &otas.brain_url],
+            own_domain,
+            domains,
+            otas.log_in_domain,
+            Arc::new(Tokens::new(callers.clone(), wake.clone())),
+        );
+        let credentials = agents::credentials(&config.session, &config.agents);
 
         let handoff = Handoff::new(Promise {
             audit: config.store.on_full == OnFull::Refuse,
             strict: config.store.durability == Durability::Strict,
         });
         let facts = Facts {
-            session,
+            callers,
             run_id: run_id.clone(),
             error_from_status: config.event.error_from_status,
             properties: config.event.properties,
             bounds: bounds(&config.store),
         };
-        let wake = deliverer.waker();
         let budget = Budget::new(config.capture.memory_bytes);
         let limits =
             Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
         let recording = Recording::new(handoff.clone(), limits, budget.clone());
-        let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, move || wake.wake())
+        let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, wake)
             .map_err(|e| step("start reporting".to_owned(), e))?;
 
         let shared = Arc::new(Shared {
@@ -174,6 +193,9 @@ impl App {
                 stall: config.proxy.stall_timeout,
                 streams: config.proxy.max_streams,
             },
+            credentials,
+            unauthorized: AtomicU64::new(0),
+            territories,
             response_timeout: config.proxy.response_timeout,
             connections: Arc::new(Semaphore::new(config.proxy.max_connections)),
             via: config.proxy.via,
@@ -186,11 +208,12 @@ impl App {
         tokio::spawn(sweep(shared.clone()));
         let admin_stop = CancellationToken::new();
         let told = admin::Told {
-            delivery: deliverer.watch(),
+            delivery: deliveries.watch(),
             tally: reporter.tally().clone(),
             handoff: handoff.clone(),
             budget,
             store: store.clone(),
+            proxy: shared.clone(),
             stopping: shared.stop.clone(),
         };
         tokio::spawn(admin::serve(admin_listener, told, admin_stop.clone()));
@@ -205,22 +228,22 @@ impl App {
             shared,
             handoff,
             reporter,
-            deliverer,
+            deliveries,
             grace: config.proxy.shutdown_grace,
             admin_stop,
         })
     }
 
     /// How delivery goes, now and from now on.
-    pub fn watch(&self) -> watch::Receiver<Status> {
-        self.deliverer.watch()
+    pub fn watch(&self) -> Watch {
+        self.deliveries.watch()
     }
 
     /// Stops in order: no new request, what is under way ends within the grace period (or is cut and says so), every
     /// event is stored, then delivered as far as `drain` allows. `progress` is told how delivery goes meanwhile.
     /// `hurry` ends both waits at once.
     pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl Fn(&Status)) -> Summary {
-        let Self { shared, handoff, reporter, deliverer, collector, admin_stop, grace, .. } = self;
+        let Self { shared, handoff, reporter, deliveries, collector, admin_stop, grace, .. } = self;
         shared.stop.cancel();
         shared.tasks.close();
         tokio::select! {
@@ -242,9 +265,9 @@ impl App {
         if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {
             tracing::error!("the reporting thread could not be joined");
         }
-        deliverer.waker().wake();
-        let status = drained(&deliverer, drain, &hurry, progress).await;
-        deliverer.stop().await;
+        (deliveries.waker())();
+        let status = deliveries.drained(drain, &hurry, progress).await;
+        deliveries.stop().await;
         if let Some(collector) = collector {
             collector.stop().await;
         }
@@ -256,25 +279,6 @@ impl App {
             waiting: status.counts.pending,
             failed: status.counts.dead + dropped + lost,
             trouble: status.trouble,
-        }
-    }
-}
-
-/// Waits until nothing is pending, the time is over or there is a hurry.
-async fn drained(
-    deliverer: &Deliverer,
-    within: Duration,
-    hurry: &CancellationToken,
-    progress: impl Fn(&Status),
-) -> Status {
-    let mut watch = deliverer.watch();
-    let done = deliverer.drained(within);
-    tokio::pin!(done);
-    loop {
-        tokio::select! {
-            status = &mut done => return status,
-            () = hurry.cancelled() => return deliverer.status(),
-            Ok(()) = watch.changed() => progress(&watch.borrow_and_update()),
         }
     }
 }

@@ -24,11 +24,12 @@
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
 //! ```
 //!
-//! Beside the flow: [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
+//! Beside the flow: [`callers`] (whose call it is: each caller's session), [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
 //! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
 
 pub mod admin;
 pub mod app;
+pub mod callers;
 pub mod capture;
 pub mod cli;
 pub mod collector;

@@ -314,7 +314,7 @@ fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
 fn what_could_not_be_delivered_stays_stored_and_is_said() {
     let folder = Folder::new();
     folder.configure(
-        "[otas]\nbrain_url = 'http://127.0.0.1:1'\nuasam_url = 'http://127.0.0.1:1'\nagent_key = 'agent_a_b'\n\
+        "[otas]\nbrain_url = 'http://127.0.0.1:2'\nuasam_url = 'http://127.0.0.1:2'\nagent_key = 'agent_a_b'\n\
          [delivery]\ndrain_timeout_ms = 200\n",
     );
     let done = run(&folder, &["run", "--include-localhost", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"]);

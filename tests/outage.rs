@@ -49,9 +49,9 @@ async fn finish(mut agents: JoinSet<()>) {
 }
 
 async fn until(proxy: &Running, what: impl FnMut(&Status) -> bool) -> Status {
-    let mut watch = proxy.app.watch();
+    let mut watch = proxy.app.watch().own().unwrap();
     let status = tokio::time::timeout(WITHIN, watch.wait_for(what)).await;
-    status.unwrap_or_else(|_| panic!("{:?}", proxy.app.watch().borrow())).unwrap().clone()
+    status.unwrap_or_else(|_| panic!("{:?}", proxy.app.watch().now())).unwrap().clone()
 }
 
 fn in_trouble(status: &Status) -> bool {

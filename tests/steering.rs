@@ -219,7 +219,8 @@ async fn metrics_are_open_metrics_and_add_up() {
         let (status, body) = admin(&proxy, "/metrics").await;
         assert_eq!(status, 200);
         all = figures(&body);
-        all["otas_proxy_verdicts_total{verdict=\"delivered\"}"] == 3.0
+        all["otas_proxy_events{state=\"delivered\"}"] == 3.0
+            && all["otas_proxy_verdicts_total{verdict=\"delivered\"}"] == 3.0
     })
     .await;
     for (name, value) in [

@@ -3,6 +3,7 @@
 mod ready;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
@@ -12,20 +13,20 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::Budget;
 use crate::capture::Sink as _;
-use crate::deliver::Status;
+use crate::deliver::Watch;
 use crate::metrics::{self, Snapshot};
+use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
 use crate::store::{Counts, Store, StoreError};
 
 /// What the admin port tells of.
 pub struct Told {
     /// How delivery goes.
-    pub delivery: watch::Receiver<Status>,
+    pub delivery: Watch,
     /// What the reporting thread did.
     pub tally: Arc<Tally>,
     /// Exchanges that found no room.
@@ -34,6 +35,8 @@ pub struct Told {
     pub budget: Arc<Budget>,
     /// Where events wait.
     pub store: Store,
+    /// The data path.
+    pub proxy: Arc<Shared>,
     /// Cancelled when the proxy takes no new calls any more.
     pub stopping: CancellationToken,
 }
@@ -55,7 +58,7 @@ pub async fn serve(listener: TcpListener, told: Told, stop: CancellationToken) {
 
 async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
     let store = backlog(&told.store).await.err();
-    let delivery = told.delivery.borrow().clone();
+    let delivery = told.delivery.now();
     let reasons = ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), store);
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
@@ -71,7 +74,7 @@ async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
 
 async fn figures(State(told): State<Arc<Told>>) -> Response {
     let backlog = backlog(&told.store).await.ok();
-    let delivery = told.delivery.borrow().clone();
+    let delivery = told.delivery.now();
     let health = told.store.health();
     let snapshot = Snapshot {
         calls_stored: told.tally.stored(),
@@ -129,10 +132,14 @@ fn age_seconds(unix_ms: i64) -> f64 {
 }
 
 async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
-    let delivery = told.delivery.borrow().clone();
+    let delivery = told.delivery.now();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "session": delivery.session.to_string(),
+        "calls": {
+            "unlogged": told.tally.unlogged(),
+            "unauthorized": told.proxy.unauthorized.load(Ordering::Relaxed),
+        },
         "events": {
             "stored": told.tally.stored(),
             "delivered": delivery.counts.delivered,

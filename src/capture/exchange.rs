@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
-use super::Fields;
+use super::{Caller, Fields, Unlogged};
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
 #[derive(Clone)]
@@ -22,6 +22,10 @@ pub struct Exchange {
     pub kind: Kind,
     /// The agent's socket.
     pub agent: SocketAddr,
+    /// Who calls.
+    pub caller: Caller,
+    /// Why it has no event, if it is to have none.
+    pub unlogged: Option<Unlogged>,
     /// Who was called.
     pub origin: Origin,
     /// The address that was dialled, once one answered.

@@ -1,12 +1,14 @@
 //! What is kept of an exchange while its bytes pass by, and how its two halves become one [`Exchange`].
 
 mod body;
+mod caller;
 mod exchange;
 mod fields;
 mod keeper;
 mod recorder;
 
 pub use body::CapturedBody;
+pub use caller::{Caller, Credential, Unlogged};
 pub use exchange::{
     Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
     TlsFacts,

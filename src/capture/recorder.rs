@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::{
-    Blind, BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
-    TlsFacts,
+    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
+    Timings, TlsFacts, Unlogged,
 };
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
@@ -158,7 +158,7 @@ impl Recorder {
     pub fn begin(
         recording: &Arc<Recording>,
         kind: Kind,
-        agent: SocketAddr,
+        (agent, caller): (SocketAddr, Caller),
         origin: Origin,
         version: Version,
         request: RequestFacts,
@@ -169,6 +169,8 @@ impl Recorder {
             started_at: SystemTime::now(),
             kind,
             agent,
+            caller,
+            unlogged: None,
             origin,
             peer: None,
             version,
@@ -206,6 +208,11 @@ impl Recorder {
     /// Who is called.
     pub fn host(&self) -> Arc<str> {
         self.0.host.clone()
+    }
+
+    /// It is to have no event, for this reason.
+    pub fn unlogged(&self, why: Unlogged) {
+        self.with(|s| s.exchange.unlogged = Some(why));
     }
 
     /// It is relayed without being read.

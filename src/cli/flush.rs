@@ -4,12 +4,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
 
 use super::{Done, signals};
-use crate::app::{destination, step};
+use crate::app::{agents, destination, step};
 use crate::config::Flags;
-use crate::deliver::{DeliverOptions, Deliverer, Status};
-use crate::store::{Store, key_id};
+use crate::deliver::{Deliveries, Status};
+use crate::store::{Counts, Store, key_id};
 use crate::tls::{CertAuthority, OriginTls};
 
 /// Delivers the stored events of the configured agent key, each in the session of its own run. Exit code 1 when some are
@@ -33,23 +34,18 @@ pub(super) fn run(args: &Args) -> Done {
         store.recover_interrupted()?;
         let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
         let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), &[], authority.der())?;
-        let (otas, collector) = destination(config.otas, store.path()).await?;
-        let before = match &otas.agent_key {
-            Some(key) => store.counts_of_key(&key_id(key))?,
-            None => store.counts(None)?,
-        };
-        let deliverer = Deliverer::start(DeliverOptions {
-            store,
-            session_row: None,
-            otas,
-            delivery: config.delivery,
-            tls: roots.for_ourselves().clone(),
-        })
-        .map_err(|error| step("set up delivery".to_owned(), error))?;
+        let mut otas = config.otas.clone();
+        agents::own_key(&mut otas, &config.agents);
+        let (otas, collector) = destination(otas, store.path()).await?;
+        let all = agents::deliveries(&config, &otas, &store, None, roots.for_ourselves());
+        let keys = all.iter().filter_map(|one| one.otas.agent_key.as_ref());
+        let before = keys.map(|key| store.counts_of_key(&key_id(key))).collect::<Result<Vec<_>, _>>()?;
+        let before = before.into_iter().reduce(Counts::and).unwrap_or_default();
+        let deliveries = Deliveries::start(all).map_err(|error| step("set up delivery".to_owned(), error))?;
         let bar = bar(before.pending);
-        let status = delivered(&deliverer, args.timeout.unwrap_or(NO_DEADLINE), &bar).await?;
+        let status = delivered(&deliveries, args.timeout.unwrap_or(NO_DEADLINE), &bar).await?;
         bar.finish_and_clear();
-        deliverer.stop().await;
+        deliveries.stop().await;
         if let Some(collector) = collector {
             collector.stop().await;
         }
@@ -66,22 +62,16 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 /// Waits until nothing is pending, the time is over or a signal comes, and shows how it goes meanwhile.
-async fn delivered(deliverer: &Deliverer, within: Duration, bar: &ProgressBar) -> std::io::Result<Status> {
-    let signals = signals::termination()?;
-    let mut watch = deliverer.watch();
-    let (done, signal) = (deliverer.drained(within), signals.first());
-    tokio::pin!(done, signal);
-    loop {
-        tokio::select! {
-            status = &mut done => return Ok(status),
-            _ = &mut signal => return Ok(deliverer.status()),
-            Ok(()) = watch.changed() => {
-                let status = watch.borrow_and_update().clone();
-                let gone = bar.length().unwrap_or(0).saturating_sub(status.counts.pending);
-                bar.set_position(gone);
-                bar.set_message(status.trouble.unwrap_or_default());
-            }
-        }
+async fn delivered(deliveries: &Deliveries, within: Duration, bar: &ProgressBar) -> std::io::Result<Status> {
+    let (signals, hurry) = (signals::termination()?, CancellationToken::new());
+    let status = deliveries.drained(within, &hurry, |status| {
+        let gone = bar.length().unwrap_or(0).saturating_sub(status.counts.pending);
+        bar.set_position(gone);
+        bar.set_message(status.trouble.clone().unwrap_or_default());
+    });
+    tokio::select! {
+        status = status => Ok(status),
+        () = signals.first() => Ok(deliveries.status()),
     }
 }
 

@@ -2,10 +2,12 @@
 
 use std::process::ExitCode;
 
+use tokio::sync::watch;
+
 use super::{Done, meta, signals};
 use crate::app::App;
 use crate::config::{Flags, Setting};
-use crate::deliver::SessionState;
+use crate::deliver::{SessionState, Status};
 
 /// Runs the proxy until SIGTERM or SIGINT. It then takes no new calls, lets those under way end, and delivers or
 /// stores every event; a second signal cuts what is still under way.
@@ -35,14 +37,14 @@ pub(super) fn run(args: Args) -> Done {
             None => println!("otas-proxy: events go to {otas}"),
         }
         println!("otas-proxy: events are stored in {}", app.store.path().display());
-        let mut watch = app.watch();
+        let mut watch = app.watch().own();
         let mut told = false;
         loop {
             tokio::select! {
                 () = stop.first() => break,
                 Some(()) = hangup.recv() => eprintln!("otas-proxy: {}", reread(&args.flags, &in_force)),
-                Ok(()) = watch.changed(), if !told => {
-                    if let SessionState::Open { otas_session_id } = &watch.borrow_and_update().session {
+                Some(session) = opened(watch.as_mut()), if !told => {
+                    if let SessionState::Open { otas_session_id } = &session {
                         told = true;
                         println!("otas-proxy: session {}", otas_session_id.as_deref().unwrap_or("(as configured)"));
                     }
@@ -54,6 +56,13 @@ pub(super) fn run(args: Args) -> Done {
         eprintln!("{summary}");
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// How the proxy's own session stands, when that changes.
+async fn opened(watch: Option<&mut watch::Receiver<Status>>) -> Option<SessionState> {
+    let watch = watch?;
+    watch.changed().await.ok()?;
+    Some(watch.borrow_and_update().session.clone())
 }
 
 /// Settings are read at the start. At SIGHUP the file is read anew and checked, so that the next start holds no surprise: what

@@ -8,7 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Store, Tls, Upstream,
+    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Scope, Session, Store, Tls,
+    Upstream,
 };
 use crate::hosts::HostRules;
 
@@ -30,7 +31,11 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             session_token: None,
             project_id: None,
             project_domain: None,
+            project_subdomains: false,
+            log_in_domain: false,
         },
+        session: Session { scope: Scope::Proxy, idle_timeout: Duration::from_millis(1_800_000) },
+        agents: Vec::new(),
         tls: Tls {
             ca_dir: data.join("ca"),
             origin_ca_file: None,

@@ -13,7 +13,7 @@ use super::given::{self, Given, Value};
 use super::key_file::read_key_file;
 use super::keys::{self, Key};
 use super::source::{Source, Sources};
-use super::types::Config;
+use super::types::{Config, Scope};
 use super::{defaults, nearest};
 
 /// Settings in the making.
@@ -152,13 +152,18 @@ impl Draft {
     }
 
     fn check_rules(&mut self) {
-        let Config { listen, otas, delivery, .. } = &self.config;
+        let Config { listen, otas, session, agents, delivery, .. } = &self.config;
         let broken = [
             (
                 otas.session_token.is_some() && otas.agent_key.is_none(),
                 keys::SESSION_TOKEN,
                 "a session token is of use only beside the agent key that it was made with; set `otas.agent_key` or \
                  `otas.agent_key_file` as well (or OTAS_AGENT_KEY), or leave the token out",
+            ),
+            (
+                (session.scope == Scope::Credential) == agents.is_empty(),
+                keys::SESSION_SCOPE,
+                "goes with `[[agents]]`: with \"credential\" there is a section for each agent that may call, else there is none",
             ),
             (
                 listen.proxy == listen.admin && listen.proxy.port() != 0,

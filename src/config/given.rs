@@ -12,8 +12,9 @@ use toml::de::DeValue;
 use url::Url;
 use uuid::Uuid;
 
+use super::key_file::read_secret_file;
 use super::next_proxy::NextProxy;
-use super::types::ClientCertificate;
+use super::types::{Agent, ClientCertificate};
 use crate::hosts::{HostRule, HostRules};
 use crate::secret::Secret;
 
@@ -55,6 +56,9 @@ const SPAN: &str = "a length of time such as `\"10m\"`";
 const PROXY: &str = "the URL of a proxy such as `http://user:password@proxy.example:3128`";
 const CERTIFICATES: &str =
     "a list such as `[{ hosts = [\"api.example.com\"], cert_file = \"client.pem\", key_file = \"client.key\" }]`";
+const AGENTS: &str = "a section `[[agents]]` for each agent, with `name` and `secret_file`";
+/// The longest name of an agent.
+const NAME_BYTES: usize = 64;
 const SWITCH: &str = "true or false";
 const TEXTS: &str = "a table of names and texts such as `team = \"search\"`";
 
@@ -215,6 +219,53 @@ impl Given<'_> {
             hosts: hosts.hosts().map_err(|refused| at(refused, span))?,
             cert_file: path("cert_file")?,
             key_file: path("key_file")?,
+        })
+    }
+
+    /// The agents that are known by credentials. Reads their files.
+    pub(super) fn agents(&self) -> Result<Vec<Agent>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(AGENTS)) };
+        let entries = value.get_ref().as_array().ok_or_else(|| self.wrong_type(AGENTS))?;
+        let mut agents: Vec<Agent> = Vec::new();
+        for entry in entries {
+            let at = |refused: Refused| Refused { span: refused.span.or(Some(entry.span())), ..refused };
+            let agent = self.agent(entry).map_err(at)?;
+            if agents.iter().any(|other| other.name == agent.name) {
+                return Err(at(bad(AGENTS, "two entries have the same `name`")));
+            }
+            agents.push(agent);
+        }
+        Ok(agents)
+    }
+
+    fn agent(&self, entry: &Spanned<DeValue<'_>>) -> Result<Agent, Refused> {
+        const KNOWN: [&str; 5] = ["name", "secret_file", "agent_key_file", "project_id", "project_domain"];
+        let table = entry.get_ref().as_table().ok_or_else(|| bad(AGENTS, "an entry of it is no table"))?;
+        if table.keys().any(|name| !KNOWN.contains(&name.get_ref().as_ref())) {
+            return Err(bad(AGENTS, &format!("an entry has {}, and nothing else", KNOWN.join(", "))));
+        }
+        let part = |name: &str| {
+            table.get(name).map(|value| (Given { value: Value::Toml(value), base: self.base }, value.span()))
+        };
+        let at = |span| move |refused: Refused| Refused { span: refused.span.or(Some(span)), ..refused };
+        let required =
+            |name: &str| part(name).ok_or_else(|| bad(AGENTS, "an entry has `name` and `secret_file` at least"));
+        let (given, span) = required("name")?;
+        let name = given.text(AGENTS).map_err(at(span.clone()))?;
+        if name.contains(['+', ':']) || name.len() > NAME_BYTES {
+            return Err(at(span)(bad(AGENTS, "a `name` has no `+` and no `:`, and at most 64 characters")));
+        }
+        let read = |(given, span): (Given<'_>, Range<usize>), what: &str| {
+            let path = given.path().map_err(at(span.clone()))?;
+            let read = read_secret_file(&path, what).map_err(|message| Refused { message, span: None, entry: None });
+            Ok::<_, Refused>((read.map_err(at(span))?, path))
+        };
+        Ok(Agent {
+            name: name.to_owned(),
+            secret: read(required("secret_file")?, "secret")?.0,
+            agent_key: part("agent_key_file").map(|part| read(part, "agent key")).transpose()?,
+            project_id: part("project_id").map(|(given, span)| given.uuid().map_err(at(span))).transpose()?,
+            project_domain: part("project_domain").map(|(given, span)| given.url().map_err(at(span))).transpose()?,
         })
     }
 

@@ -9,7 +9,7 @@ use url::Url;
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
 use super::next_proxy::NextProxy;
-use super::types::{ClientCertificate, Config, Durability, OnFull, Order};
+use super::types::{Agent, ClientCertificate, Config, Durability, OnFull, Order, Scope};
 use crate::secret::Secret;
 
 /// One setting.
@@ -41,11 +41,15 @@ pub(super) const LISTEN_PROXY: &str = "listen.proxy";
 pub(super) const LISTEN_ADMIN: &str = "listen.admin";
 pub(super) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";
 pub(super) const BACKOFF_MAX: &str = "delivery.backoff_max_ms";
+pub(super) const SESSION_SCOPE: &str = "session.scope";
+pub(super) const AGENTS: &str = "agents";
 pub(super) const CA_DIR: &str = "tls.ca_dir";
 pub(super) const STORE_PATH: &str = "store.path";
 
 /// The longest any wait can be set to: a day.
 const LONGEST_MS: i64 = 86_400_000;
+/// Calls under way keep their session open, and are looked at once a minute.
+const LEAST_IDLE_MS: i64 = 120_000;
 /// The most that can be kept of one end of a body: 1 GiB.
 const BODY_BYTES: i64 = 1 << 30;
 /// The most memory that bodies can be given: 1 TiB.
@@ -119,6 +123,26 @@ pub(super) static KEYS: &[Key] = &[
     )
     .variable("OTAS_PROJECT_DOMAIN")
     .flag("--project-domain", |f| text(&f.project_domain)),
+    Key::new(
+        "otas.project_subdomains",
+        |c, g| put(&mut c.otas.project_subdomains, g.switch()),
+        |c| Some(c.otas.project_subdomains.to_string()),
+    ),
+    Key::new(
+        "otas.log_in_domain",
+        |c, g| put(&mut c.otas.log_in_domain, g.switch()),
+        |c| Some(c.otas.log_in_domain.to_string()),
+    ),
+    Key::new(
+        SESSION_SCOPE,
+        |c, g| put(&mut c.session.scope, g.one_of(&Scope::NAMES)),
+        |c| name_of(&Scope::NAMES, c.session.scope),
+    ),
+    Key::new(
+        "session.idle_timeout_ms",
+        |c, g| put(&mut c.session.idle_timeout, g.duration(LEAST_IDLE_MS..=LONGEST_MS)),
+        |c| Some(ms(c.session.idle_timeout)),
+    ),
     Key::new(CA_DIR, |c, g| put(&mut c.tls.ca_dir, g.path()), |c| Some(path(&c.tls.ca_dir)))
         .flag("--ca-dir", |f| file(&f.ca_dir)),
     Key::new(
@@ -292,6 +316,7 @@ pub(super) static KEYS: &[Key] = &[
         |c, g| put(&mut c.delivery.drain_timeout, g.duration(0..=LONGEST_MS)),
         |c| Some(ms(c.delivery.drain_timeout)),
     ),
+    Key::new(AGENTS, |c, g| put(&mut c.agents, g.agents()), |c| (!c.agents.is_empty()).then(|| agents(&c.agents))),
 ];
 
 /// The setting of that name.
@@ -367,6 +392,11 @@ fn next_proxy(proxy: &NextProxy) -> String {
         }
         _ => format!("\"{proxy}\""),
     }
+}
+
+/// Their names: the rest is secret, or stands in files.
+fn agents(all: &[Agent]) -> String {
+    format!("{:?}", all.iter().map(|agent| &agent.name).collect::<Vec<_>>())
 }
 
 fn client_certificates(all: &[ClientCertificate]) -> String {

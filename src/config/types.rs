@@ -18,6 +18,10 @@ pub struct Config {
     pub listen: Listen,
     /// The service that events go to.
     pub otas: Otas,
+    /// Whose calls belong together.
+    pub session: Session,
+    /// The agents that are known by credentials.
+    pub agents: Vec<Agent>,
     /// Certificates, ours and the origins'.
     pub tls: Tls,
     /// How calls are forwarded.
@@ -58,7 +62,49 @@ pub struct Otas {
     pub session_token: Option<Secret>,
     /// The project's UUID. `None`: learnt from the key.
     pub project_id: Option<String>,
-    /// The project's own base URL.
+    /// The base URL of the project's own servers.
+    pub project_domain: Option<Url>,
+    /// Whether all names below those of project domains belong to them.
+    pub project_subdomains: bool,
+    /// Whether calls into the project's domain are logged here as well.
+    pub log_in_domain: bool,
+}
+
+/// `[session]`
+#[derive(Clone)]
+pub struct Session {
+    /// What has a session of its own.
+    pub scope: Scope,
+    /// A session that has had no calls for so long is closed; the next call opens another.
+    pub idle_timeout: Duration,
+}
+
+/// What has a session of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Each start of the proxy.
+    Proxy,
+    /// Each agent and label that gives credentials; without them nobody is served.
+    Credential,
+}
+
+impl Scope {
+    /// As settings name them.
+    pub(super) const NAMES: [(&'static str, Self); 2] = [("proxy", Self::Proxy), ("credential", Self::Credential)];
+}
+
+/// An entry of `[[agents]]`.
+#[derive(Clone)]
+pub struct Agent {
+    /// The user name in the proxy's URL.
+    pub name: String,
+    /// The password beside it.
+    pub secret: Secret,
+    /// Its agent key, and the file that it was read from. `None`: that of `[otas]`.
+    pub agent_key: Option<(Secret, PathBuf)>,
+    /// Its project's UUID. `None`: learnt from the key.
+    pub project_id: Option<String>,
+    /// The base URL of its project's servers. `None`: that of `[otas]`.
     pub project_domain: Option<Url>,
 }
 

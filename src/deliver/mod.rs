@@ -27,6 +27,7 @@ mod reply;
 mod seal;
 mod session;
 mod sessions;
+mod several;
 mod status;
 mod token;
 mod verdict;
@@ -44,8 +45,9 @@ use crate::config;
 use crate::store::{SessionRow, Store};
 
 pub use reply::{Reply, TransportClass, TransportError};
+pub use several::{Deliveries, Watch};
 pub use status::{SessionState, Status, Verdicts};
-pub use token::{Claims, TokenError, check_token};
+pub use token::{Claims, TokenError, check_token, own_token, seal_token, unseal_token};
 pub use verdict::{Blame, Known, Scope, TokenOrigin, Verdict, verdict};
 
 /// What delivery needs.

@@ -28,6 +28,25 @@ pub struct Status {
     pub warning: Option<String>,
 }
 
+impl Status {
+    /// Two deliveries under different keys as one: what is counted adds up, and one that is in trouble is the one that is told of.
+    pub(super) fn and(self, other: Self) -> Self {
+        let worse = if self.trouble.is_none() && other.trouble.is_some() { &other } else { &self };
+        Self {
+            session: worse.session.clone(),
+            trouble: worse.trouble.clone(),
+            delivering: self.delivering && other.delivering,
+            in_flight: self.in_flight + other.in_flight,
+            limit: self.limit + other.limit,
+            counts: self.counts.and(other.counts),
+            backlog: self.backlog + other.backlog,
+            lost_answers: self.lost_answers + other.lost_answers,
+            verdicts: self.verdicts.and(other.verdicts),
+            warning: self.warning.or(other.warning),
+        }
+    }
+}
+
 /// How often each verdict was passed by this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verdicts {
@@ -48,6 +67,18 @@ pub struct Verdicts {
 }
 
 impl Verdicts {
+    fn and(self, other: Self) -> Self {
+        Self {
+            delivered: self.delivered + other.delivered,
+            retry: self.retry + other.retry,
+            check_key: self.check_key + other.check_key,
+            renew_session: self.renew_session + other.renew_session,
+            pause: self.pause + other.pause,
+            refused: self.refused + other.refused,
+            dead: self.dead + other.dead,
+        }
+    }
+
     pub(super) fn count(&mut self, verdict: &Verdict) {
         let count = match verdict {
             Verdict::Delivered { .. } => &mut self.delivered,

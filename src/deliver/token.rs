@@ -1,5 +1,6 @@
 //! What a session token says of itself. Its signature is OTAS's to check; we have no key for that.
 
+use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -7,13 +8,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use thiserror::Error;
 
+use super::seal::Seal;
+use super::sessions::now_ms;
+use crate::config::read_key_file;
 use crate::secret::Secret;
+use crate::store::KeptToken;
 
 /// The claims that matter here (contract: Credentials).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     /// `agent_session_id`.
     pub otas_session_id: Option<String>,
+    /// `agent_id`.
+    pub agent_id: Option<String>,
     /// `iat`, in Unix seconds by OTAS's clock.
     pub issued_at_s: Option<f64>,
     /// `exp`, in Unix seconds by OTAS's clock.
@@ -61,6 +68,31 @@ pub fn check_token(token: &Secret, now_s: i64) -> Result<Claims, TokenError> {
     }
 }
 
+/// Whose session a token is of that an agent uses itself (`agent_id`, if it tells). `None`: it is none that is good now.
+pub fn own_token(token: &Secret) -> Option<Option<String>> {
+    let claims = check_token(token, now_ms() / 1_000).ok()?;
+    claims.otas_session_id.is_some().then_some(claims.agent_id)
+}
+
+/// A token that an agent opened itself, as the store keeps it. `None`: it is none, or the system gives no random bytes.
+pub fn seal_token(agent_key: &Secret, salt: &[u8], token: &Secret, run_id: &str) -> Option<KeptToken> {
+    let claims = claims(token)?;
+    let sealed = Seal::new(agent_key, salt).ok()?.seal(token, run_id).ok()?;
+    let expires_at_ms = claims.expires_at_s.map(|at| (at * 1_000.0) as i64);
+    Some(KeptToken { otas_session_id: claims.otas_session_id, sealed, expires_at_ms, mark: None })
+}
+
+/// Opens a token that delivery keeps: under the agent key as it was read at the start, or as its file has it now. Blocks.
+pub fn unseal_token(
+    (key, file): (&Secret, Option<&Path>),
+    salt: &[u8],
+    sealed: &[u8],
+    run_id: &str,
+) -> Option<Secret> {
+    let open = |key: &Secret| Seal::new(key, salt).ok()?.open(sealed, run_id);
+    open(key).or_else(|| open(&read_key_file(file?).ok()?))
+}
+
 /// How far this machine's clock may be off.
 const CLOCK_TOLERANCE_S: i64 = 60;
 
@@ -72,12 +104,18 @@ pub(super) fn claims(token: &Secret) -> Option<Claims> {
     };
     let payload = URL_SAFE_NO_PAD.decode(payload.trim_end_matches('=')).ok()?;
     let claims: RawClaims = serde_json::from_slice(&payload).ok()?;
-    Some(Claims { otas_session_id: claims.agent_session_id, issued_at_s: claims.iat, expires_at_s: claims.exp })
+    Some(Claims {
+        otas_session_id: claims.agent_session_id,
+        agent_id: claims.agent_id,
+        issued_at_s: claims.iat,
+        expires_at_s: claims.exp,
+    })
 }
 
 #[derive(Deserialize)]
 struct RawClaims {
     agent_session_id: Option<String>,
+    agent_id: Option<String>,
     iat: Option<f64>,
     exp: Option<f64>,
 }

@@ -4,6 +4,8 @@
 //! `metadata` is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
 //! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use http::Version;
@@ -13,8 +15,8 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, fit, headers};
-use crate::capture::{Blind, BodyEnd, Captured, Exchange, Fields, Kind, Outcome};
+use super::{Context, fit, headers, trace};
+use crate::capture::{Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
@@ -30,6 +32,9 @@ const OURS: [&str; 8] = [
     "network.peer.address",
     "user_agent.original",
 ];
+
+/// Header fields of the request that are properties of its event.
+const PROPERTY_PREFIX: &str = "x-otas-property-";
 
 /// What the fields before `metadata` lost, with the sizes they had.
 #[derive(Default)]
@@ -74,7 +79,7 @@ pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
         bounded(json, "user_agent.original", &headers::text(agent));
     }
-    let cut = operator_properties(json, context);
+    let cut = further_properties(json, exchange, context);
     json.close();
     cut
 }
@@ -101,6 +106,8 @@ pub(super) fn write(
     json.close();
     started_at(json, exchange.started_at);
     json.string("kind", if exchange.kind == Kind::Http { "http" } else { "tunnel" });
+    attribution(json, exchange, context);
+    trace(json, exchange);
     if let Some(blind) = exchange.blind {
         json.string("blind", blind_name(blind));
     }
@@ -124,16 +131,50 @@ pub(super) fn write(
     json.close();
 }
 
+/// Whose call it is, and by which rule that is known.
+fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>) {
+    json.open("attribution");
+    json.string("rule", context.rule);
+    if let Caller::Credential(of) = &exchange.caller {
+        bounded(json, "agent", &of.agent);
+        if let Some(label) = &of.label {
+            bounded(json, "label", label);
+        }
+    }
+    json.close();
+}
+
+fn trace(json: &mut Json, exchange: &Exchange) {
+    let value = exchange.request.headers.get("traceparent").and_then(|value| str::from_utf8(value).ok());
+    if let Some(trace) = value.and_then(trace::read) {
+        json.open("trace");
+        json.string("trace_id", trace.trace_id);
+        json.string("parent_id", trace.parent_id);
+        json.string("flags", trace.flags);
+        json.close();
+    }
+}
+
 /// The status that the origin sent. A failure before the response head means that the answer was of our making.
 fn origin_status(exchange: &Exchange) -> Option<u16> {
     let ours = matches!(exchange.outcome, Outcome::Failed(_)) && exchange.timings.wait.is_none();
     exchange.response.as_ref().filter(|_| !ours).map(|response| response.status.as_u16())
 }
 
-fn operator_properties(json: &mut Json, context: &Context<'_>) -> bool {
+/// The operator's, and those that the agent gave with the call; of two with the same name the operator's.
+fn further_properties(json: &mut Json, exchange: &Exchange, context: &Context<'_>) -> bool {
     let mut cut = false;
     let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
-    for (name, value) in context.properties {
+    let mut given: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
+    for (name, value) in exchange.request.headers.iter() {
+        if let Some(name) = name.strip_prefix(PROPERTY_PREFIX).filter(|name| !name.is_empty()) {
+            given.insert(name.to_owned(), headers::text(value));
+        }
+    }
+    let ours = |name: &str| OURS.contains(&name) || context.properties.contains_key(name);
+    given.retain(|name, _| !ours(name));
+    let operators = context.properties.iter().map(|(name, value)| (name, value.as_str()));
+    for (name, value) in operators.chain(given.iter().map(|(name, value)| (name, &**value))) {
         if OURS.contains(&name.as_str()) {
             continue;
         }

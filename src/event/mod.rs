@@ -23,10 +23,12 @@ mod form;
 mod headers;
 mod json;
 mod metadata;
+mod otas;
 mod redact;
 #[cfg(test)]
 mod tests;
 mod text;
+mod trace;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -40,6 +42,7 @@ use self::body::Body;
 use self::json::Json;
 use self::metadata::Cuts;
 pub use self::metadata::unix_ms;
+pub use self::otas::opened_session;
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome};
 
 /// What an event says beside its exchange.
@@ -48,6 +51,8 @@ pub struct Context<'a> {
     pub seq: u64,
     /// The name of this run of the proxy.
     pub run_id: &'a str,
+    /// By which rule the call was put into its session.
+    pub rule: &'a str,
     /// Status codes from here on set `error` to `http_<code>: <reason>`. 0: never.
     pub error_from_status: u16,
     /// The operator's own `custom_properties`. Those with a name of ours are ignored.

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::decode::tests::gzip;
 use super::{Context, Event, build, with_project_id};
 use crate::capture::{
-    BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
-    TlsFacts,
+    BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
+    Timings, TlsFacts,
 };
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
@@ -77,6 +77,8 @@ fn exchange() -> Exchange {
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_449_601_007),
         kind: Kind::Http,
         agent: "127.0.0.1:50000".parse().unwrap(),
+        caller: Caller::Proxy,
+        unlogged: None,
         origin: Origin { scheme: "https", host: "api.test".into(), port: 443 },
         peer: Some("192.0.2.1:443".parse().unwrap()),
         version: Version::HTTP_11,
@@ -127,7 +129,7 @@ fn captured(bytes: &[u8]) -> Captured {
 }
 
 fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
-    let context = Context { seq: 7, run_id: "run-1", error_from_status: 400, properties };
+    let context = Context { seq: 7, run_id: "run-1", rule: "proxy", error_from_status: 400, properties };
     let event = build(exchange, &context);
     let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
     (event, value)
@@ -179,6 +181,7 @@ fn an_ordinary_exchange_reads_like_this() {
             "event": {"id": "01935a5a-0000-7000-8000-000000000001", "seq": 7},
             "started_at": "2026-11-23T16:00:01.007Z",
             "kind": "http",
+            "attribution": { "rule": "proxy" },
             "client": {"addr": "127.0.0.1:50000"},
             "upstream": {"peer": "192.0.2.1:443", "reused": true, "tls_version": "TLSv1.3", "alpn": "http/1.1"},
             "timings": {"dns": 1.5, "wait": 12.0, "total": 14.0},
@@ -222,7 +225,7 @@ fn statuses_from_the_threshold_on_are_errors() {
         assert_eq!(value_of(&exchange)["error"], error);
     }
     let properties = BTreeMap::new();
-    let never = Context { seq: 1, run_id: "", error_from_status: 0, properties: &properties };
+    let never = Context { seq: 1, run_id: "", rule: "proxy", error_from_status: 0, properties: &properties };
     assert_eq!(build(&exchange, &never).error, "");
 }
 
@@ -260,8 +263,10 @@ fn a_body_of_control_characters_fits_and_a_small_one_beside_it_stays_whole() {
     assert!(value["response_body"].as_str().unwrap().contains("left out to fit OTAS's limit"));
     assert_eq!(value["request_body"], "{\"max_tokens\":5}");
     assert_eq!(value["metadata"]["cut"], json!({"response_body": true}));
-    let length =
-        build(&exchange, &Context { seq: 1, run_id: "", error_from_status: 0, properties: &BTreeMap::new() });
+    let length = build(
+        &exchange,
+        &Context { seq: 1, run_id: "", rule: "proxy", error_from_status: 0, properties: &BTreeMap::new() },
+    );
     assert!(length.json.len() > 2_500_000, "{}", length.json.len());
 }
 
@@ -290,7 +295,8 @@ fn everything_at_its_worst_at_once_fits() {
     exchange.outcome = Outcome::Failed(Failure { id: "protocol", detail: worst.clone() });
     let properties = (0..1_000).map(|index| (format!("{index}{worst}"), worst.clone())).collect();
     let run_id = worst;
-    let context = Context { seq: u64::MAX, run_id: &run_id, error_from_status: 400, properties: &properties };
+    let context =
+        Context { seq: u64::MAX, run_id: &run_id, rule: "proxy", error_from_status: 400, properties: &properties };
     let event = build(&exchange, &context);
     let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
     assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < super::fit::METADATA_RESERVE_BYTES);
@@ -537,7 +543,7 @@ proptest! {
     #[test]
     fn any_exchange_fits(parts in any_parts(), properties in btree_map(any_text(), any_text(), 0..6)) {
         let exchange = parts.exchange();
-        let context = Context { seq: 1, run_id: "r", error_from_status: 400, properties: &properties };
+        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];

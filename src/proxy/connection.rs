@@ -6,7 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Method, Request, Response, Version};
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -26,7 +27,7 @@ use super::interim::{AgentIo, Interim};
 use super::strict::{self, Asked};
 use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
 use super::{Shared, forward, respond, socks, tunnel};
-use crate::capture::{Captured, Fields, Kind, Origin, Recorder, RequestFacts};
+use crate::capture::{Caller, Captured, Fields, Kind, Origin, Recorder, RequestFacts};
 
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -35,6 +36,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 pub(super) struct AgentConnection {
     pub(super) shared: Arc<Shared>,
     pub(super) agent: Arc<Agent>,
+    /// Whose tunnel it is the inside of; otherwise each request tells.
+    pub(super) caller: Option<Caller>,
     /// Where the requests go if the stream is the inside of a tunnel; otherwise each names its target.
     pub(super) inside: Option<Inside>,
     /// The upstream connection that this stream uses.
@@ -43,6 +46,20 @@ pub(super) struct AgentConnection {
     pub(super) interim: Option<Interim>,
     /// What it is doing.
     pub(super) activity: Activity,
+}
+
+impl AgentConnection {
+    /// Whose request with these header fields is.
+    ///
+    /// # Errors
+    /// When only agents that are known may call, and this is none.
+    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ProxyError> {
+        match (&self.caller, &self.shared.credentials) {
+            (Some(caller), _) => Ok(caller.clone()),
+            (None, None) => Ok(Caller::Proxy),
+            (None, Some(known)) => known.of_header(headers.get(PROXY_AUTHORIZATION)).ok_or(ProxyError::Unauthorized),
+        }
+    }
 }
 
 /// The inside of a tunnel.
@@ -64,14 +81,14 @@ pub(super) async fn serve_agent(shared: Arc<Shared>, agent: Arc<Agent>, stream: 
     };
     match socks {
         true => socks::serve(shared, agent, stream).await,
-        false => serve_http1(shared, agent, None, None, stream).await,
+        false => serve_http1(shared, (agent, None), None, None, stream).await,
     }
 }
 
 /// Serves HTTP on the inside of a tunnel. `upstream`: the connection that is open already.
 pub(super) async fn serve_inside<S>(
     shared: Arc<Shared>,
-    agent: Arc<Agent>,
+    (agent, caller): (Arc<Agent>, Caller),
     inside: Inside,
     upstream: Option<Upstream>,
     stream: S,
@@ -79,15 +96,15 @@ pub(super) async fn serve_inside<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     if inside.version == Version::HTTP_2 {
-        serve_http2(shared, agent, inside, upstream, stream).await;
+        serve_http2(shared, (agent, caller), inside, upstream, stream).await;
     } else {
-        serve_http1(shared, agent, Some(inside), upstream, stream).await;
+        serve_http1(shared, (agent, Some(caller)), Some(inside), upstream, stream).await;
     }
 }
 
 async fn serve_http1<S>(
     shared: Arc<Shared>,
-    agent: Arc<Agent>,
+    (agent, caller): (Arc<Agent>, Option<Caller>),
     inside: Option<Inside>,
     upstream: Option<Upstream>,
     stream: S,
@@ -95,12 +112,14 @@ async fn serve_http1<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::new();
-    let refuse = refusing(&shared, &agent, inside.as_ref().map(|inside| inside.target.origin.clone()));
+    let refuse =
+        refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
     let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), refuse);
     let (io, interim) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
+        caller,
         inside,
         upstream: Mutex::new(upstream),
         interim: Some(interim),
@@ -133,20 +152,29 @@ async fn serve_http1<S>(
                 // hyper has answered it: what it refuses beyond what was read strictly before.
                 let reason = format!("the request is malformed ({error})").into();
                 let origin = connection.inside.as_ref().map(|inside| inside.target.origin.clone());
-                refusing(&shared, &agent, origin)(&ProxyError::BadRequest { reason }, b"");
+                refusing(&shared, (&agent, connection.caller.clone()), origin)(
+                    &ProxyError::BadRequest { reason },
+                    b"",
+                );
             }
         }
     }
     give_back(&connection).await;
 }
 
-async fn serve_http2<S>(shared: Arc<Shared>, agent: Arc<Agent>, inside: Inside, upstream: Option<Upstream>, stream: S)
-where
+async fn serve_http2<S>(
+    shared: Arc<Shared>,
+    (agent, caller): (Arc<Agent>, Caller),
+    inside: Inside,
+    upstream: Option<Upstream>,
+    stream: S,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
+        caller: Some(caller),
         inside: Some(inside),
         upstream: Mutex::new(upstream),
         interim: None,
@@ -213,7 +241,7 @@ async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> 
 }
 
 /// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.
-fn refusing(shared: &Arc<Shared>, agent: &Arc<Agent>, origin: Option<Origin>) -> Refuse {
+fn refusing(shared: &Arc<Shared>, (agent, caller): (&Arc<Agent>, Option<Caller>), origin: Option<Origin>) -> Refuse {
     let (shared, agent) = (shared.clone(), agent.clone());
     Box::new(move |error, head| {
         let Asked { method, path, query, host } = strict::asked(head);
@@ -227,7 +255,14 @@ fn refusing(shared: &Arc<Shared>, agent: &Arc<Agent>, origin: Option<Origin>) ->
             body: Captured::default(),
             trailers: None,
         };
-        let recorder = Recorder::begin(&shared.recording, Kind::Http, agent.address, origin, Version::HTTP_11, facts);
+        let recorder = Recorder::begin(
+            &shared.recording,
+            Kind::Http,
+            (agent.address, caller.unwrap_or_default()),
+            origin,
+            Version::HTTP_11,
+            facts,
+        );
         respond::refusal(error, &recorder)
     })
 }

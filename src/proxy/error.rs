@@ -111,6 +111,9 @@ pub(super) enum ProxyError {
     /// Every call must be recorded, and this one could not be.
     #[error("this proxy records every call (`store.on_full = \"refuse\"`), and its event store takes none now")]
     NotRecordable,
+    /// The agent gave no credentials that are known.
+    #[error("this proxy serves agents that it knows: no credentials were given, or they are wrong")]
+    Unauthorized,
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
     Loop {
@@ -270,6 +273,13 @@ impl ProxyError {
                 "proxy_internal_error",
                 "record",
                 "nothing was sent; make room on the disk of `store.path` or raise `store.max_bytes`, then try again",
+            ),
+            Self::Unauthorized => row(
+                "proxy_unauthorized",
+                S::PROXY_AUTHENTICATION_REQUIRED,
+                "http_request_denied",
+                "authenticate",
+                "put NAME:SECRET of an entry of `[[agents]]` into the proxy's URL: http://NAME:SECRET@host:port",
             ),
             Self::Loop { .. } => row(
                 "proxy_loop",

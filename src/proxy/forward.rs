@@ -18,20 +18,30 @@ use super::body::{AbortOnDrop, AgentBody, Gated, Gatekeeper, OriginBody};
 use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
-use super::message::{self, Direction};
+use super::message::{self, Direction, OTAS_TOKEN};
+use super::territory::{Territories, Territory};
 use super::upgrade::relay_upgraded;
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
 use super::{Shared, respond};
-use crate::capture::{Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed};
+use crate::capture::{
+    Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Unlogged, Upstreamed,
+};
 
 /// Forwards `request` and gives back what the agent is answered.
 pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
     let target = target(connection, request.uri());
-    let recorder = begin(connection, &request, target.as_ref().ok());
     let (method, version) = (request.method().clone(), request.version());
+    let caller = match connection.caller(request.headers()) {
+        Ok(caller) => caller,
+        Err(_) => {
+            let recorder = begin(connection, Caller::Proxy, &request, target.as_ref().ok());
+            return respond::unauthorized(&connection.shared, &method, &recorder);
+        }
+    };
+    let recorder = begin(connection, caller.clone(), &request, target.as_ref().ok());
     let answer = match target {
         Ok(_) if !recorder.recording().admits() => Err(ProxyError::NotRecordable),
-        Ok(target) => exchange(connection, request, target, &recorder).await,
+        Ok(target) => exchange(connection, &caller, request, target, &recorder).await,
         Err(error) => Err(error),
     };
     if let Some(interim) = &connection.interim {
@@ -76,7 +86,12 @@ fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError>
     }
 }
 
-fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Option<&Target>) -> Recorder {
+fn begin(
+    connection: &AgentConnection,
+    caller: Caller,
+    request: &Request<Incoming>,
+    target: Option<&Target>,
+) -> Recorder {
     let mut headers = Fields::from(request.headers());
     // Over HTTP/2 the host stands in `:authority`; what is shown of an event is its header fields.
     if let Some(authority) = request.uri().authority().filter(|_| !request.headers().contains_key(HOST)) {
@@ -97,7 +112,7 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, target: Opti
     Recorder::begin(
         &connection.shared.recording,
         Kind::Http,
-        connection.agent.address,
+        (connection.agent.address, caller),
         origin,
         request.version(),
         facts,
@@ -114,6 +129,7 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
 
 async fn exchange(
     connection: &Arc<AgentConnection>,
+    caller: &Caller,
     mut request: Request<Incoming>,
     target: Target,
     recorder: &Recorder,
@@ -125,10 +141,11 @@ async fn exchange(
     let upgrade = received == Version::HTTP_11 && message::asks_for_upgrade(request.headers());
     let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let head = outbound(parts, connection, &target, version, upgrade)?;
+    let direction = direction(connection, caller, &mut parts.headers, &target.origin, recorder).await;
+    let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
             let (body, gatekeeper) = Gated::closed(body);
@@ -161,7 +178,7 @@ async fn exchange(
     }
     recorder.answered(response.status(), response.headers(), None);
     let headers = std::mem::take(response.headers_mut());
-    *response.headers_mut() = message::onward(headers, Direction::ToAgent, false);
+    *response.headers_mut() = message::onward(headers, Direction::Back, false);
     if connection.shared.via {
         message::add_via(response.headers_mut(), version);
     }
@@ -171,16 +188,50 @@ async fn exchange(
         .map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
 }
 
+/// Where the request goes as OTAS has it, and what that means for it: a call into the project's domain carries the token of
+/// its caller's session, and is logged there; one to OTAS is logged nowhere; all others are ours to log.
+async fn direction(
+    connection: &AgentConnection,
+    caller: &Caller,
+    headers: &mut HeaderMap,
+    origin: &Origin,
+    recorder: &Recorder,
+) -> Direction {
+    let territories = &connection.shared.territories;
+    match territories.of(caller, origin) {
+        Territory::Outside => return Direction::Outside,
+        Territory::Otas => recorder.unlogged(Unlogged::Otas),
+        Territory::InDomain => {
+            // An agent that has a session of its own says so itself.
+            let named = headers.contains_key(OTAS_TOKEN) || put_token(territories, caller, headers).await;
+            // Without a token nobody logs it there.
+            if named && !territories.log_in_domain {
+                recorder.unlogged(Unlogged::InDomain);
+            }
+        }
+    }
+    Direction::Inside
+}
+
+async fn put_token(territories: &Territories, caller: &Caller, headers: &mut HeaderMap) -> bool {
+    let token = territories.tokens.token(caller).await;
+    let value = token.and_then(|token| HeaderValue::from_str(token.expose()).ok());
+    let Some(mut value) = value else { return false };
+    value.set_sensitive(true);
+    headers.insert(OTAS_TOKEN, value);
+    true
+}
+
 /// The head as it goes to the origin.
 fn outbound(
     mut parts: request::Parts,
     connection: &AgentConnection,
     target: &Target,
-    version: Version,
+    (version, direction): (Version, Direction),
     upgrade: bool,
 ) -> Result<request::Parts, ProxyError> {
     let received = parts.version;
-    parts.headers = message::onward(parts.headers, Direction::ToOrigin, upgrade);
+    parts.headers = message::onward(parts.headers, direction, upgrade);
     if connection.shared.via {
         message::add_via(&mut parts.headers, received);
     }
@@ -223,7 +274,7 @@ fn pass_interim(request: &mut Request<OriginBody>, interim: Interim, gatekeeper:
             }
             return;
         }
-        interim.send(response.status(), &message::onward(response.headers().clone(), Direction::ToAgent, false));
+        interim.send(response.status(), &message::onward(response.headers().clone(), Direction::Back, false));
         wake.notify_one();
     });
     arrived
@@ -344,7 +395,7 @@ fn switch(
     let origin_side = hyper::upgrade::on(&mut response);
     recorder.answered(response.status(), response.headers(), None);
     let headers = std::mem::take(response.headers_mut());
-    *response.headers_mut() = message::onward(headers, Direction::ToAgent, true);
+    *response.headers_mut() = message::onward(headers, Direction::Back, true);
     connection.activity.switch();
     relay_upgraded(&connection.shared, &connection.agent, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))

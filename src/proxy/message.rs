@@ -10,15 +10,28 @@ use crate::capture::Origin;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
-/// Our own credentials: they never leave towards an outside origin.
-const OTAS_KEY: HeaderName = HeaderName::from_static("x-otas-agent-key");
-const OTAS_TOKEN: HeaderName = HeaderName::from_static("x-otas-agent-session-token");
+/// The token of an OTAS session, on calls into the project's domain.
+pub(super) const OTAS_TOKEN: HeaderName = HeaderName::from_static("x-otas-agent-session-token");
+/// All that is between agents, OTAS and us: it never leaves towards an outside origin.
+const OTAS_PREFIX: &str = "x-otas-";
+/// Properties for the event: they are for us alone.
+const OTAS_PROPERTY_PREFIX: &str = "x-otas-property-";
 
 /// Which way a message goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
-    ToOrigin,
-    ToAgent,
+    /// To an origin outside of OTAS and of the project's domain.
+    Outside,
+    /// To OTAS, or into the project's domain.
+    Inside,
+    /// To the agent.
+    Back,
+}
+
+impl Direction {
+    fn is_to_agent(self) -> bool {
+        self == Self::Back
+    }
 }
 
 /// The fields that go on to the next hop, in their order (RFC 9110 7.6.1). An `upgrade` that both sides may agree on
@@ -30,7 +43,7 @@ pub(super) fn onward(headers: HeaderMap, direction: Direction, upgrade: bool) ->
     }
     let nominated = Nominated::of(&headers);
     // TE is hop-by-hop; the one thing it can say that concerns this hop's other side is said again (RFC 9110 10.1.4).
-    let trailers = direction == Direction::ToOrigin && asks_for_trailers(&headers);
+    let trailers = !direction.is_to_agent() && asks_for_trailers(&headers);
     // Made anew: removing from a map would change the order of the rest.
     let mut onward = HeaderMap::with_capacity(headers.keys_len() + 1);
     let mut name = None;
@@ -58,13 +71,20 @@ fn stops_here(name: &HeaderName, direction: Direction, upgrade: bool) -> bool {
         UPGRADE => !upgrade,
         // The framing itself is hyper's; it reads and writes `Transfer-Encoding: chunked` in this field's place.
         TRANSFER_ENCODING => false,
-        PROXY_AUTHORIZATION => direction == Direction::ToOrigin,
-        PROXY_AUTHENTICATE => direction == Direction::ToAgent,
+        PROXY_AUTHORIZATION => !direction.is_to_agent(),
+        PROXY_AUTHENTICATE => direction.is_to_agent(),
         _ => {
             *name == KEEP_ALIVE
                 || *name == PROXY_CONNECTION
-                || (direction == Direction::ToOrigin && (*name == OTAS_KEY || *name == OTAS_TOKEN))
+                || (!direction.is_to_agent() && is_between_us(name, direction))
         }
+    }
+}
+
+fn is_between_us(name: &HeaderName, direction: Direction) -> bool {
+    match direction {
+        Direction::Outside => name.as_str().starts_with(OTAS_PREFIX),
+        _ => name.as_str().starts_with(OTAS_PROPERTY_PREFIX),
     }
 }
 
@@ -206,7 +226,7 @@ mod tests {
             ("b", "3"),
             ("unknown-field", "kept"),
         ]);
-        let onward = onward(headers, Direction::ToOrigin, false);
+        let onward = onward(headers, Direction::Outside, false);
         assert_eq!(names(&onward), ["b: 1", "b: 3", "a: 2", "unknown-field: kept", "te: trailers"]);
     }
 
@@ -214,17 +234,17 @@ mod tests {
     fn connection_cannot_remove_what_frames_or_routes_a_message() {
         let headers =
             map(&[("connection", "content-length, host, transfer-encoding"), ("content-length", "3"), ("host", "a")]);
-        assert_eq!(names(&onward(headers, Direction::ToOrigin, false)), ["content-length: 3", "host: a"]);
+        assert_eq!(names(&onward(headers, Direction::Outside, false)), ["content-length: 3", "host: a"]);
     }
 
     #[test]
     fn a_websocket_upgrade_goes_on_and_other_upgrades_stop() {
         let asks = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert!(asks_for_upgrade(&asks));
-        assert_eq!(names(&onward(asks, Direction::ToOrigin, true)), ["upgrade: websocket", "connection: Upgrade"]);
+        assert_eq!(names(&onward(asks, Direction::Outside, true)), ["upgrade: websocket", "connection: Upgrade"]);
         let h2c = map(&[("connection", "Upgrade, HTTP2-Settings"), ("upgrade", "h2c"), ("http2-settings", "x")]);
         assert!(!asks_for_upgrade(&h2c));
-        assert!(onward(h2c, Direction::ToOrigin, false).is_empty());
+        assert!(onward(h2c, Direction::Outside, false).is_empty());
     }
 
     #[test]
@@ -236,7 +256,7 @@ mod tests {
             ("set-cookie", "b"),
         ]);
         assert_eq!(
-            names(&onward(reply, Direction::ToAgent, false)),
+            names(&onward(reply, Direction::Back, false)),
             ["www-authenticate: Basic", "set-cookie: a", "set-cookie: b"]
         );
     }

@@ -4,6 +4,7 @@ mod activity;
 mod agent;
 mod body;
 mod connection;
+mod credentials;
 mod error;
 mod forward;
 mod guard;
@@ -17,12 +18,14 @@ mod rewound;
 mod sniff;
 mod socks;
 mod strict;
+mod territory;
 mod tunnel;
 mod upgrade;
 mod upstream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -34,9 +37,11 @@ use crate::config::{NextProxy, NextProxyScheme};
 use crate::hosts::HostRules;
 use crate::tls::{Leaves, OriginTls};
 
+pub use credentials::Credentials;
 pub use guard::AgentLimits;
 pub use listener::listen;
 pub use refusals::Refusals;
+pub use territory::{ProjectDomain, SessionTokens, Territories};
 pub use upstream::{Pool, Tasks as UpstreamTasks};
 
 /// What every connection of the data path shares.
@@ -63,6 +68,12 @@ pub struct Shared {
     pub connect_timeout: Duration,
     /// `proxy.handshake_timeout_ms`.
     pub handshake_timeout: Duration,
+    /// Who may use the proxy. `None`: whoever reaches it.
+    pub credentials: Option<Credentials>,
+    /// Requests without credentials that are known.
+    pub unauthorized: AtomicU64,
+    /// Which calls are into the project's domain, and which to OTAS.
+    pub territories: Territories,
     /// How long agents may take, and how much they may send.
     pub agent_limits: AgentLimits,
     /// `proxy.response_timeout_ms`.

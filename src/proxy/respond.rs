@@ -1,12 +1,15 @@
 //! From a failure to the answer that the agent gets: status, `Proxy-Status` (RFC 9209) and a problem document
 //! (RFC 9457) that names the host, the step that failed and what to do.
 
+use std::sync::atomic::Ordering;
+
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Response};
 use http_body_util::Full;
 use serde_json::json;
 
+use super::Shared;
 use super::body::AgentBody;
 use super::error::ProxyError;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
@@ -21,6 +24,17 @@ pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) 
         Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
     *response.status_mut() = error.row().status;
     *response.headers_mut() = headers;
+    response
+}
+
+/// Asks an agent for credentials. There is no event of it, for it is nobody's; it is counted.
+pub(super) fn unauthorized(shared: &Shared, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
+    shared.unauthorized.fetch_add(1, Ordering::Relaxed);
+    let mut response = failure(&ProxyError::Unauthorized, method, recorder);
+    recorder.discard();
+    response
+        .headers_mut()
+        .insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"otas-proxy\", charset=\"UTF-8\""));
     response
 }
 

@@ -4,6 +4,7 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -13,8 +14,9 @@ use tokio::time::timeout;
 
 use super::agent::Agent;
 use super::error::ProxyError;
+use super::tunnel::Tunnel;
 use super::{Shared, tunnel};
-use crate::capture::Origin;
+use crate::capture::{Caller, Origin};
 
 /// The first byte of every SOCKS5 connection, and of no HTTP one.
 const VERSION: u8 = 5;
@@ -23,6 +25,8 @@ const PASSWORD: u8 = 2;
 const NO_ACCEPTABLE_METHOD: u8 = 0xFF;
 /// The version of the password's own exchange (RFC 1929).
 const PASSWORD_VERSION: u8 = 1;
+/// Any status but 0 is a failure (RFC 1929 2).
+const WRONG_PASSWORD: u8 = 1;
 const CONNECT: u8 = 1;
 
 /// What an agent is answered (RFC 1928 6).
@@ -40,6 +44,9 @@ enum Answer {
 /// A message of which the whole is there: what it says, and how many bytes it has.
 type Whole<T> = Option<(T, usize)>;
 
+/// A user name and a password.
+type Login = (Vec<u8>, Vec<u8>);
+
 /// A message that no SOCKS5 client sends.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
@@ -53,13 +60,13 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 /// Serves a SOCKS connection until it ends.
 pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) {
     let mut seen = BytesMut::new();
-    let asked = match timeout(shared.handshake_timeout, handshake(&mut stream, &mut seen)).await {
+    let (caller, asked) = match timeout(shared.handshake_timeout, handshake(&shared, &mut stream, &mut seen)).await {
         Ok(Ok(Some(asked))) => asked,
         Ok(Ok(None)) => return,
         Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
         Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
     };
-    let recorder = tunnel::begin_socks(&shared, &agent, asked.origin.clone());
+    let recorder = tunnel::begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
     let dialled = match asked.command {
         CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
         CONNECT => tunnel::reach(&shared, &asked.origin).await,
@@ -71,7 +78,8 @@ pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: Tc
             if let Err(error) = answer(&mut stream, Answer::Succeeded).await {
                 return tracing::debug!(%error, "an agent left before its tunnel was open");
             }
-            tunnel::serve(shared, agent, asked.origin, dialled, recorder, stream, seen).await;
+            let tunnel = Tunnel { shared, agent, caller, origin: asked.origin, dialled, recorder };
+            tunnel::serve(tunnel, stream, seen).await;
         }
         Err(error) => {
             recorder.answered(error.row().status, &HeaderMap::new(), Some(error.failure()));
@@ -89,23 +97,38 @@ struct Asked {
 }
 
 /// Up to the request. `None`: the agent was told that it cannot be served, or sent what is no SOCKS.
-async fn handshake(stream: &mut TcpStream, seen: &mut BytesMut) -> io::Result<Option<Asked>> {
+async fn handshake(
+    shared: &Shared,
+    stream: &mut TcpStream,
+    seen: &mut BytesMut,
+) -> io::Result<Option<(Caller, Asked)>> {
     let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
-    // Who may use the proxy is decided by where it listens: a password is taken, and not looked at.
-    let chosen = [NO_AUTHENTICATION, PASSWORD].into_iter().find(|method| methods.contains(method));
+    // Where all may call who reach the proxy, a password is taken and not looked at.
+    let served = if shared.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
+    let chosen = served.iter().copied().find(|method| methods.contains(method));
     stream.write_all(&[VERSION, chosen.unwrap_or(NO_ACCEPTABLE_METHOD)]).await?;
+    let mut caller = Caller::Proxy;
     match chosen {
-        None => return Ok(None),
+        None => {
+            shared.unauthorized.fetch_add(u64::from(shared.credentials.is_some()), Ordering::Relaxed);
+            return Ok(None);
+        }
         Some(PASSWORD) => {
-            if message(stream, seen, credentials).await?.is_none() {
-                return Ok(None);
+            let Some((name, password)) = message(stream, seen, credentials).await? else { return Ok(None) };
+            if let Some(known) = &shared.credentials {
+                let Some(known) = known.of(&name, &password) else {
+                    shared.unauthorized.fetch_add(1, Ordering::Relaxed);
+                    stream.write_all(&[PASSWORD_VERSION, WRONG_PASSWORD]).await?;
+                    return Ok(None);
+                };
+                caller = known;
             }
             stream.write_all(&[PASSWORD_VERSION, 0]).await?;
         }
         Some(_) => {}
     }
     match message(stream, seen, request).await? {
-        Some(Some(asked)) => Ok(Some(asked)),
+        Some(Some(asked)) => Ok(Some((caller, asked))),
         Some(None) => answer(stream, Answer::AddressNotSupported).await.map(|()| None),
         None => Ok(None),
     }
@@ -141,7 +164,7 @@ fn greeting(bytes: &[u8]) -> Result<Whole<Vec<u8>>, Malformed> {
 }
 
 /// Version, name, password, each with its length. They are not kept.
-fn credentials(bytes: &[u8]) -> Result<Whole<()>, Malformed> {
+fn credentials(bytes: &[u8]) -> Result<Whole<Login>, Malformed> {
     let [version, name, rest @ ..] = bytes else { return Ok(None) };
     if *version != PASSWORD_VERSION {
         return Err(Malformed);
@@ -149,7 +172,8 @@ fn credentials(bytes: &[u8]) -> Result<Whole<()>, Malformed> {
     let name = usize::from(*name);
     let Some(password) = rest.get(name).map(|length| usize::from(*length)) else { return Ok(None) };
     let bytes = 2 + name + 1 + password;
-    Ok((rest.len() > name + password).then_some(((), bytes)))
+    let whole = rest.get(name + 1..name + 1 + password);
+    Ok(whole.map(|secret| ((rest[..name].to_vec(), secret.to_vec()), bytes)))
 }
 
 /// Version, command, reserved, address, port. `None` in it: an address of a kind that does not exist.
@@ -225,9 +249,9 @@ mod tests {
     fn greetings_and_passwords_are_read_whole_or_not_at_all() {
         assert_eq!(greeting(b"\x05\x02\x00\x02rest"), Ok(Some((vec![0, 2], 4))));
         assert_eq!(greeting(b"\x05\x02\x00"), Ok(None));
-        assert_eq!(credentials(b"\x01\x01u\x02pw!"), Ok(Some(((), 6))));
+        assert_eq!(credentials(b"\x01\x01u\x02pw!"), Ok(Some(((b"u".to_vec(), b"pw".to_vec()), 6))));
         assert_eq!(credentials(b"\x01\x01u\x02p"), Ok(None));
-        assert_eq!(credentials(b"\x01\x01u\x00"), Ok(Some(((), 4))));
+        assert_eq!(credentials(b"\x01\x01u\x00"), Ok(Some(((b"u".to_vec(), Vec::new()), 4))));
         assert_eq!(credentials(b"\x05"), Ok(None));
     }
 

@@ -28,21 +28,22 @@ use super::rewound::Rewound;
 use super::sniff::{Protocol, sniff};
 use super::upstream::{Dialled, OriginStream, Target, TlsTarget, Upstream, Way, dial, open};
 use super::{Shared, message, respond};
-use crate::capture::{Blind, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::capture::{Blind, Caller, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::tls::{H2, HTTP11, Offer};
 
 /// The largest ClientHello that is waited for.
 const CLIENT_HELLO_LIMIT_BYTES: usize = 64 << 10;
 
 /// A tunnel on its way: who wants to go where, and what is known of it.
-struct Tunnel {
-    shared: Arc<Shared>,
-    agent: Arc<Agent>,
+pub(super) struct Tunnel {
+    pub(super) shared: Arc<Shared>,
+    pub(super) agent: Arc<Agent>,
+    pub(super) caller: Caller,
     /// `tcp`, host and port as CONNECT named them.
-    origin: Origin,
+    pub(super) origin: Origin,
     /// The TCP connection to the origin; none if an idle connection to it is there already.
-    dialled: Option<Dialled>,
-    recorder: Recorder,
+    pub(super) dialled: Option<Dialled>,
+    pub(super) recorder: Recorder,
 }
 
 /// Answers a CONNECT: 200 once the origin can be reached, else the reason why not.
@@ -57,32 +58,40 @@ pub(super) async fn connect(
     };
     let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);
     let origin = Origin { scheme: "tcp", host: host.into(), port };
-    let recorder = begin(connection, &request, origin.clone());
+    let caller = match connection.caller(request.headers()) {
+        Ok(caller) => caller,
+        Err(_) => {
+            let recorder = begin(connection, Caller::Proxy, &request, origin);
+            return closing(respond::unauthorized(shared, request.method(), &recorder));
+        }
+    };
+    let recorder = begin(connection, caller.clone(), &request, origin.clone());
     let dialled = match target {
         Ok(_) if !shared.recording.admits() => Err(ProxyError::NotRecordable),
         Ok(_) => reach(shared, &origin).await,
         Err(error) => Err(error),
     };
     match dialled {
-        Err(error) => {
-            let mut response = respond::failure(&error, request.method(), &recorder);
-            // What follows a CONNECT is not read as HTTP, whatever became of it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-            response
-        }
+        Err(error) => closing(respond::failure(&error, request.method(), &recorder)),
         Ok(dialled) => {
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
-            let tunnel =
-                Tunnel { shared: shared.clone(), agent: connection.agent.clone(), origin, dialled, recorder };
+            let (shared, agent) = (shared.clone(), connection.agent.clone());
+            let tunnel = Tunnel { shared: shared.clone(), agent, caller, origin, dialled, recorder };
             shared.tasks.spawn(boxed(tunnel, agent_side));
             Response::new(AgentBody::Empty)
         }
     }
 }
 
+/// What follows a CONNECT is not read as HTTP, whatever became of it.
+fn closing(mut response: Response<AgentBody>) -> Response<AgentBody> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
 /// The record of a tunnel that was asked for by SOCKS, which has no header fields; it is shown as a CONNECT.
-pub(super) fn begin_socks(shared: &Shared, agent: &Agent, origin: Origin) -> Recorder {
+pub(super) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: Method::CONNECT,
         path: "/".to_owned(),
@@ -91,20 +100,12 @@ pub(super) fn begin_socks(shared: &Shared, agent: &Agent, origin: Origin) -> Rec
         body: Captured::default(),
         trailers: None,
     };
-    Recorder::begin(&shared.recording, Kind::Tunnel, agent.address, origin, Version::HTTP_11, facts)
+    Recorder::begin(&shared.recording, Kind::Tunnel, (agent.address, caller), origin, Version::HTTP_11, facts)
 }
 
 /// Serves a tunnel whose agent has been told that it is open. `seen`: what was read of it already.
-pub(super) fn serve(
-    shared: Arc<Shared>,
-    agent: Arc<Agent>,
-    origin: Origin,
-    dialled: Option<Dialled>,
-    recorder: Recorder,
-    stream: TcpStream,
-    seen: BytesMut,
-) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(run(Tunnel { shared, agent, origin, dialled, recorder }, stream, seen))
+pub(super) fn serve(tunnel: Tunnel, stream: TcpStream, seen: BytesMut) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(run(tunnel, stream, seen))
 }
 
 impl Shared {
@@ -129,7 +130,7 @@ impl Tunnel {
     }
 }
 
-fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Origin) -> Recorder {
+fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incoming>, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: request.method().clone(),
         path: "/".to_owned(),
@@ -141,7 +142,7 @@ fn begin(connection: &AgentConnection, request: &Request<Incoming>, origin: Orig
     Recorder::begin(
         &connection.shared.recording,
         Kind::Tunnel,
-        connection.agent.address,
+        (connection.agent.address, caller),
         origin,
         request.version(),
         facts,
@@ -219,12 +220,12 @@ async fn run(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
     match decision {
         Decision::Serve(serving) => {
             let Serving { inside, upstream, stream } = *serving;
-            let Tunnel { shared, agent, recorder, .. } = tunnel;
+            let Tunnel { shared, agent, caller, recorder, .. } = tunnel;
             recorder.discard();
             drop(recorder);
             match stream {
-                Decrypted::Tls(stream) => serve_inside(shared, agent, inside, upstream, stream).await,
-                Decrypted::Clear(stream) => serve_inside(shared, agent, inside, upstream, stream).await,
+                Decrypted::Tls(stream) => serve_inside(shared, (agent, caller), inside, upstream, stream).await,
+                Decrypted::Clear(stream) => serve_inside(shared, (agent, caller), inside, upstream, stream).await,
             }
         }
         Decision::Relay { agent, why } => {

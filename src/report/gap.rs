@@ -85,7 +85,8 @@ mod tests {
     #[test]
     fn a_gap_says_how_many_from_when_to_when_and_why() {
         let gap = Gap { why: Why::Full, events: 7, bodies: 2, from_ms: 1_700_000_000_000, to_ms: 1_700_000_060_500 };
-        let context = Context { seq: 9, run_id: "r", error_from_status: 400, properties: &BTreeMap::new() };
+        let context =
+            Context { seq: 9, run_id: "r", rule: "proxy", error_from_status: 400, properties: &BTreeMap::new() };
         let event = event(&gap, &context);
         assert_eq!(
             event.error,

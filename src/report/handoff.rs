@@ -166,7 +166,7 @@ mod tests {
     use http::{Method, Version};
 
     use super::*;
-    use crate::capture::{Budget, Captured, Fields, Kind, Limits, Origin, Recorder, Recording, RequestFacts};
+    use crate::capture::{Budget, Caller, Captured, Fields, Kind, Limits, Origin, Recorder, Recording, RequestFacts};
 
     /// Begins and ends an exchange, which hands it off.
     fn one(recording: &Arc<Recording>) {
@@ -180,7 +180,7 @@ mod tests {
         };
         let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
         let agent = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-        drop(Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request));
+        drop(Recorder::begin(recording, Kind::Http, (agent, Caller::Proxy), origin, Version::HTTP_11, request));
     }
 
     fn recording(handoff: &Handoff) -> Arc<Recording> {

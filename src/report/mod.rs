@@ -15,13 +15,14 @@ use std::thread::JoinHandle;
 
 pub use handoff::{Handoff, Promise};
 
+use crate::callers::Callers;
 use crate::capture::Recording;
-use crate::store::{Bounds, SessionRow, Store, StoreError};
+use crate::store::{Bounds, Store, StoreError};
 
 /// What goes into every event of this process.
 pub struct Facts {
-    /// The session that the events belong to.
-    pub session: SessionRow,
+    /// Whose events belong to which session.
+    pub callers: Arc<Callers>,
     /// This process's own name for itself.
     pub run_id: String,
     /// `event.error_from_status`.
@@ -44,12 +45,18 @@ pub struct Reporter {
 pub struct Tally {
     stored: AtomicU64,
     lost: AtomicU64,
+    unlogged: AtomicU64,
 }
 
 impl Tally {
     /// Events in the store.
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Calls that are to have no event here: to OTAS itself, and into the project's domain.
+    pub fn unlogged(&self) -> u64 {
+        self.unlogged.load(Ordering::Relaxed)
     }
 
     /// Events that the store refused to the end.

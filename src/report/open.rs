@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::thread::row;
+use super::Facts;
+use super::thread::{context, row};
 use crate::capture::Recording;
-use crate::event::{self, Context};
-use crate::store::{SessionRow, Writer};
+use crate::event;
+use crate::store::Writer;
 
 /// From which age on a call is noted.
 const AGE: Duration = Duration::from_secs(1);
@@ -41,13 +42,7 @@ impl OpenNotes {
     }
 
     /// Notes what has been under way for long, and what was noted long ago.
-    pub(super) fn note(
-        &mut self,
-        recording: &Recording,
-        writer: &mut Writer,
-        session: SessionRow,
-        context: &Context<'_>,
-    ) {
+    pub(super) fn note(&mut self, recording: &Recording, writer: &mut Writer, facts: &Facts) {
         let now = Instant::now();
         let mut notes = Vec::new();
         for recorder in recording.in_progress(AGE) {
@@ -55,17 +50,21 @@ impl OpenNotes {
             let due = self.noted.get(&id).is_none_or(|note| note.due <= now);
             if due
                 && notes.len() < AT_ONCE
-                && let Some(exchange) = recorder.so_far()
+                && let Some(exchange) = recorder.so_far().filter(|exchange| exchange.unlogged.is_none())
+                && let Ok(session) = facts.callers.of(&exchange.caller, None)
             {
-                notes.push(event::build(&exchange, context));
+                notes.push((session.row, event::build(&exchange, &context(facts, &session, 0))));
             }
         }
-        let rows: Vec<_> = notes.iter().map(|event| row(0, event)).collect();
-        if let Err(error) = writer.note_open(session, &rows) {
-            tracing::debug!(%error, "calls under way cannot be noted now");
-            return;
+        notes.sort_by_key(|(session, _)| *session);
+        for same in notes.chunk_by(|(one, _), (other, _)| one == other) {
+            let rows: Vec<_> = same.iter().map(|(_, event)| row(0, event)).collect();
+            if let Err(error) = writer.note_open(same[0].0, &rows) {
+                tracing::debug!(%error, "calls under way cannot be noted now");
+                return;
+            }
         }
-        for event in &notes {
+        for (_, event) in &notes {
             let pause = self.noted.get(&event.id).map_or(AGAIN, |note| (note.pause * 2).min(AGAIN_MOST));
             self.noted.insert(event.id, Note { due: now + pause, pause });
         }

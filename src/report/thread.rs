@@ -6,13 +6,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
+use uuid::Uuid;
 
 use super::handoff::Next;
 use super::open::OpenNotes;
 use super::{Facts, Handoff, Tally, gap};
-use crate::capture::{Finished, Recording};
+use crate::callers::{CallerSession, Callers};
+use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Context, Event};
-use crate::store::{NewEvent, Store, StoreError, Writer};
+use crate::secret::Secret;
+use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
 
 /// Events that one transaction holds at most.
 const GROUP: usize = 512;
@@ -35,7 +38,6 @@ pub(super) struct Reporting {
     facts: Facts,
     tally: Arc<Tally>,
     appended: Box<dyn Fn() + Send>,
-    seq: u64,
     open: OpenNotes,
     looked_after: Instant,
 }
@@ -43,7 +45,9 @@ pub(super) struct Reporting {
 /// Events on their way into one transaction.
 #[derive(Default)]
 struct Group {
-    events: Vec<(u64, Event)>,
+    events: Vec<(SessionRow, u64, Event)>,
+    /// Calls that have no event here.
+    unlogged: Vec<Uuid>,
     bytes: usize,
     waiters: Vec<oneshot::Sender<()>>,
 }
@@ -58,7 +62,7 @@ impl Reporting {
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
         let (open, looked_after) = (OpenNotes::default(), Instant::now());
-        Self { recording, handoff, store, writer, facts, tally, appended, seq: 0, open, looked_after }
+        Self { recording, handoff, store, writer, facts, tally, appended, open, looked_after }
     }
 
     pub(super) fn run(mut self) {
@@ -88,24 +92,60 @@ impl Reporting {
             let Some(mut finished) = batch.next() else { break };
             group.waiters.extend(finished.stored.take());
             // The exchange's memory is given back here: from now on only the event is held.
-            let (seq, event) = self.made(finished);
+            if !is_logged(&finished.exchange) {
+                self.tally.unlogged.fetch_add(1, Ordering::Relaxed);
+                notice(&self.facts.callers, &finished.exchange);
+                group.unlogged.push(finished.exchange.id);
+                continue;
+            }
+            let Some(session) = self.session_of(&finished.exchange) else {
+                self.tally.lost.fetch_add(1, Ordering::Relaxed);
+                continue;
+            };
+            let seq = session.next_seq();
+            let event = event::build(&finished.exchange, &context(&self.facts, &session, seq));
             group.bytes += event.json.len();
-            group.events.push((seq, event));
+            group.events.push((session.row, seq, event));
         }
+        // Events of one session stand together, in their order.
+        group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
         group
     }
 
-    fn made(&mut self, finished: Finished) -> (u64, Event) {
-        self.seq += 1;
-        (self.seq, event::build(&finished.exchange, &context(&self.facts, self.seq)))
+    /// Tries until the session is noted, or until the proxy is stopping and the store has had its chances.
+    fn session_of(&self, exchange: &Exchange) -> Option<Arc<CallerSession>> {
+        let carried = exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok());
+        let carried = carried.map(Secret::new);
+        let mut tries = 0;
+        loop {
+            match self.facts.callers.of(&exchange.caller, carried.as_ref()) {
+                Ok(session) => return Some(session),
+                Err(error) => {
+                    tracing::error!(%error, "a caller's session cannot be noted; its events wait in memory")
+                }
+            }
+            self.handoff.store_takes(false);
+            tries += 1;
+            if self.handoff.is_closed() && tries >= LAST_TRIES {
+                return None;
+            }
+            thread::sleep(STORE_RETRY);
+        }
     }
 
     /// Tries until the store has the group, or until the proxy is stopping and the store has had its chances.
     fn append(&mut self, group: Group) {
-        let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(seq, event)| row(*seq, event)).collect();
-        let noted = self.open.ended(rows.iter().map(|row| row.event_id));
+        let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(_, seq, event)| row(*seq, event)).collect();
+        let noted = self.open.ended(rows.iter().map(|row| row.event_id).chain(group.unlogged));
+        let mut groups: Vec<(SessionRow, &[NewEvent<'_>])> = Vec::new();
+        let mut rest = &rows[..];
+        for same in group.events.chunk_by(|(one, ..), (other, ..)| one == other) {
+            let (of_one, others) = rest.split_at(same.len());
+            groups.push((same[0].0, of_one));
+            rest = others;
+        }
         let mut tries = 0;
-        while let Err(error) = self.try_append(&rows, &noted, group.bytes as u64) {
+        while let Err(error) = self.try_append(&groups, &noted, group.bytes as u64) {
             self.handoff.store_takes(false);
             self.writer.shrink_log();
             if tries == 0 {
@@ -129,7 +169,12 @@ impl Reporting {
         (self.appended)();
     }
 
-    fn try_append(&mut self, rows: &[NewEvent<'_>], noted: &[uuid::Uuid], bytes: u64) -> Result<(), StoreError> {
+    fn try_append(
+        &mut self,
+        groups: &[(SessionRow, &[NewEvent<'_>])],
+        noted: &[Uuid],
+        bytes: u64,
+    ) -> Result<(), StoreError> {
         let bounds = self.facts.bounds;
         loop {
             let tidied = self.writer.tidy(&bounds, bytes)?;
@@ -139,7 +184,7 @@ impl Reporting {
                 break;
             }
         }
-        self.writer.append_ended(self.facts.session, rows, noted)
+        self.writer.append_ended(groups, noted)
     }
 
     /// Tells what is missing: what is over, or all.
@@ -150,9 +195,10 @@ impl Reporting {
         let gaps = self.store.health().take_gaps(all);
         let mut untold = Vec::new();
         for missing in gaps {
-            self.seq += 1;
-            let event = gap::event(&missing, &context(&self.facts, self.seq));
-            match self.writer.append(self.facts.session, &[row(self.seq, &event)]) {
+            let own = self.facts.callers.own();
+            let seq = own.next_seq();
+            let event = gap::event(&missing, &context(&self.facts, own, seq));
+            match self.writer.append(own.row, &[row(seq, &event)]) {
                 Ok(()) => (self.appended)(),
                 Err(_) => untold.push(missing),
             }
@@ -179,8 +225,8 @@ impl Reporting {
             }
         }
         self.tell_gaps(false);
-        let context = context(&self.facts, 0);
-        self.open.note(&self.recording, &mut self.writer, self.facts.session, &context);
+        self.open.note(&self.recording, &mut self.writer, &self.facts);
+        self.facts.callers.tidy();
         match self.store.recover_interrupted() {
             Ok(0) => {}
             Ok(calls) => {
@@ -192,8 +238,33 @@ impl Reporting {
     }
 }
 
-fn context(facts: &Facts, seq: u64) -> Context<'_> {
-    Context { seq, run_id: &facts.run_id, error_from_status: facts.error_from_status, properties: &facts.properties }
+pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64) -> Context<'a> {
+    let Facts { run_id, error_from_status, properties, .. } = facts;
+    Context { seq, run_id, rule: session.rule, error_from_status: *error_from_status, properties }
+}
+
+/// The field that an agent names its own session in.
+const TOKEN_FIELD: &str = "x-otas-agent-session-token";
+
+/// A call into the project's domain that never got there was logged by nobody there.
+pub(super) fn is_logged(exchange: &Exchange) -> bool {
+    match exchange.unlogged {
+        None => true,
+        Some(Unlogged::InDomain) => exchange.timings.wait.is_none(),
+        Some(Unlogged::Otas) => false,
+    }
+}
+
+/// An agent that opens a session at OTAS, or uses one, has told what its calls belong to.
+fn notice(callers: &Callers, exchange: &Exchange) {
+    if exchange.unlogged != Some(Unlogged::Otas) {
+        return;
+    }
+    let used =
+        exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok()).map(Secret::new);
+    if let Some(token) = event::opened_session(exchange).or(used) {
+        callers.adopt(&exchange.caller, &token);
+    }
 }
 
 /// An event as the store takes it.

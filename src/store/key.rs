@@ -7,8 +7,12 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, params};
 
-use super::{Counts, Store, StoreError};
+use super::session::now_ms;
+use super::{Counts, SessionRow, Store, StoreError};
 use crate::secret::Secret;
+
+/// A token that expires sooner is as none.
+const LASTS_MS: i64 = 120_000;
 
 /// A short name for an agent key that does not give it away: the first 8 bytes of its SHA-256, in hex.
 pub fn key_id(key: &Secret) -> String {
@@ -65,6 +69,33 @@ impl Store {
             )
             .and_then(|mut query| query.query_row([key_id], counts))
             .map_err(self.failed("count a key's events"))
+    }
+
+    /// OTAS's agent that a key belongs to, if that is known.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn agent_of_key(&self, key_id: &str) -> Result<Option<String>, StoreError> {
+        self.connection()
+            .prepare_cached("SELECT max(agent_id) FROM sessions WHERE key_id = ?1")
+            .and_then(|mut query| query.query_row([key_id], |row| row.get(0)))
+            .map_err(self.failed("read whose a key is"))
+    }
+
+    /// The sessions of a key that are to be opened though they may have no events: those without a token that lasts.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn wanted_sessions(&self, key_id: &str) -> Result<Vec<SessionRow>, StoreError> {
+        self.connection()
+            .prepare_cached(
+                "SELECT id FROM sessions WHERE key_id = ?1 AND token_wanted
+                 AND (token_sealed IS NULL OR token_expires_at_ms < ?2)",
+            )
+            .and_then(|mut query| {
+                query.query_map(params![key_id, now_ms() + LASTS_MS], |row| row.get(0).map(SessionRow))?.collect()
+            })
+            .map_err(self.failed("read which sessions are wanted"))
     }
 
     /// Notes whose key it is, as OTAS says.
@@ -144,7 +175,6 @@ fn replaced_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::SessionRow;
 
     fn store() -> (tempfile::TempDir, Store) {
         let folder = tempfile::tempdir().unwrap();

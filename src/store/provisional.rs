@@ -192,7 +192,7 @@ mod tests {
         let (ended, open) = (call(JSON), call(JSON));
         writer.note_open(dead, &[ended, open]).unwrap();
         writer.note_open(dead, &[open]).unwrap();
-        writer.append_ended(dead, &[ended], &[ended.event_id]).unwrap();
+        writer.append_ended(&[(dead, &[ended])], &[ended.event_id]).unwrap();
         living.writer().unwrap().note_open(alive, &[call(JSON)]).unwrap();
         assert_eq!(looking.recover_interrupted().unwrap(), 0);
         drop((writer, dying));

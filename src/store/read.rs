@@ -18,6 +18,18 @@ pub struct Counts {
     pub dead: u64,
 }
 
+impl Counts {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            total: self.total + other.total,
+            pending: self.pending + other.pending,
+            delivered: self.delivered + other.delivered,
+            dead: self.dead + other.dead,
+        }
+    }
+}
+
 /// Which events to list.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {

@@ -1,7 +1,7 @@
 //! Sessions: one row for each run, to which its events belong, with what it takes to deliver them later.
 
 use std::sync::PoisonError;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -35,6 +35,17 @@ pub struct SessionRecord {
     /// When its token expires, in Unix milliseconds by this machine's clock.
     pub token_expires_at_ms: Option<i64>,
 }
+
+impl SessionRecord {
+    /// How long its token is good; for ever if nothing else is known.
+    pub fn life_left(&self) -> Duration {
+        let left = |at: i64| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms())).unwrap_or(0));
+        self.token_expires_at_ms.map_or(FOR_EVER, left)
+    }
+}
+
+/// Longer than any process runs.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// A token to be kept with its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,11 +183,23 @@ impl Store {
             .map_err(self.failed("read its salt"))
     }
 
+    /// Asks whoever delivers to open a session, events or not.
+    ///
+    /// # Errors
+    /// When the row cannot be written.
+    pub fn want_token(&self, session: SessionRow) -> Result<(), StoreError> {
+        self.connection()
+            .execute("UPDATE sessions SET token_wanted = 1 WHERE id = ?1", [session.0])
+            .map(drop)
+            .map_err(self.failed("ask for a session to be opened"))
+    }
+
     /// Notes that a run appends no more.
     ///
     /// # Errors
     /// When the row cannot be written.
     pub fn close_session(&self, session: SessionRow) -> Result<(), StoreError> {
+        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).retain(|noted| noted.row != session);
         self.connection()
             .execute("UPDATE sessions SET closed_at_ms = ?2 WHERE id = ?1", params![session.0, now_ms()])
             .map(drop)

@@ -39,24 +39,23 @@ impl Writer {
     /// # Errors
     /// When the batch cannot be written (a full disk, say); then none of it is, and it may be tried again.
     pub fn append(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
-        self.append_ended(session, events, &[])
+        self.append_ended(&[(session, events)], &[])
     }
 
-    /// The same; with it, what was noted of the calls `noted` while they were under way goes ([`Writer::note_open`]).
+    /// The same for several sessions at once; with it, what was noted of the calls `noted` while they were under way goes ([`Writer::note_open`]).
     ///
     /// # Errors
     /// As [`Writer::append`].
     pub fn append_ended(
         &mut self,
-        session: SessionRow,
-        events: &[NewEvent<'_>],
+        groups: &[(SessionRow, &[NewEvent<'_>])],
         noted: &[Uuid],
     ) -> Result<(), StoreError> {
         let act = "append events";
         if !self.link.is_current(&self.shared.path) {
             self.relink(None)?;
         }
-        match self.insert(session, events, noted) {
+        match self.insert(groups, noted) {
             Err(error) if is_corruption(&error) => self.relink(self.link.file())?,
             // After a failed write or sync nothing that this connection believes is certain: a new one reads what is
             // really there, and the events are written again.
@@ -66,7 +65,7 @@ impl Writer {
             Ok(()) if self.link.is_current(&self.shared.path) => return Ok(()),
             Ok(()) => self.relink(None)?,
         }
-        self.insert(session, events, noted).map_err(StoreError::query(act))
+        self.insert(groups, noted).map_err(StoreError::query(act))
     }
 
     fn relink(&mut self, bad: Option<FileId>) -> Result<(), StoreError> {
@@ -85,8 +84,8 @@ impl Writer {
         set.map_err(StoreError::query("be set to sync each commit"))
     }
 
-    fn insert(&mut self, session: SessionRow, events: &[NewEvent<'_>], noted: &[Uuid]) -> rusqlite::Result<()> {
-        if events.is_empty() {
+    fn insert(&mut self, groups: &[(SessionRow, &[NewEvent<'_>])], noted: &[Uuid]) -> rusqlite::Result<()> {
+        if groups.iter().all(|(_, events)| events.is_empty()) && noted.is_empty() {
             return Ok(());
         }
         // Immediate: a transaction that began as a reader cannot wait for another process's lock, it fails at once.
@@ -97,34 +96,35 @@ impl Writer {
                 false => (None, HashSet::new()),
             };
             let mut insert = transaction.prepare_cached(INSERT)?;
-            let mut appended = 0;
-            for event in events {
-                if known.contains(event.event_id.as_bytes()) {
-                    continue;
+            let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
+            for (session, events) in groups {
+                let mut appended = 0;
+                for event in *events {
+                    if known.contains(event.event_id.as_bytes()) {
+                        continue;
+                    }
+                    insert.execute(params![
+                        // SQLite gives the following ones.
+                        first_id.take(),
+                        event.event_id.as_bytes(),
+                        session.0,
+                        signed(event.seq),
+                        event.started_at_ms,
+                        event.method,
+                        event.host,
+                        event.path,
+                        event.status_code,
+                        event.latency_ms,
+                        signed(event.request_bytes),
+                        signed(event.response_bytes),
+                        event.error,
+                        State::Pending.code(),
+                        event.json,
+                    ])?;
+                    appended += 1;
                 }
-                insert.execute(params![
-                    // SQLite gives the following ones.
-                    first_id.take(),
-                    event.event_id.as_bytes(),
-                    session.0,
-                    signed(event.seq),
-                    event.started_at_ms,
-                    event.method,
-                    event.host,
-                    event.path,
-                    event.status_code,
-                    event.latency_ms,
-                    signed(event.request_bytes),
-                    signed(event.response_bytes),
-                    event.error,
-                    State::Pending.code(),
-                    event.json,
-                ])?;
-                appended += 1;
+                count.execute(params![session.0, signed(appended)])?;
             }
-            transaction
-                .prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?
-                .execute(params![session.0, signed(appended)])?;
         }
         if !noted.is_empty() {
             provisional::forget(&transaction, noted)?;

@@ -116,6 +116,8 @@ impl Bench {
                 session_token: None,
                 project_id: None,
                 project_domain: None,
+                project_subdomains: false,
+                log_in_domain: false,
             },
             delivery: config::Delivery {
                 max_in_flight: 4,

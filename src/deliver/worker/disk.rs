@@ -50,6 +50,7 @@ struct Turn {
     counts_after: Option<i64>,
     without: Vec<SessionRow>,
     room: Option<usize>,
+    delivers: bool,
     load: Vec<i64>,
     read: Vec<SessionRow>,
 }
@@ -63,6 +64,7 @@ struct Found {
     data_version: i64,
     counts: Option<FoundCounts>,
     waiting: Option<Vec<(i64, SessionRow)>>,
+    wanted: Option<Vec<SessionRow>>,
     loaded: Vec<(i64, Option<PendingEvent>)>,
     read: Vec<(SessionRow, Option<SessionRecord>)>,
     adopted: usize,
@@ -131,6 +133,7 @@ impl Worker {
             counts_after: self.data_version.filter(|_| !self.counts_are_stale),
             without: Vec::new(),
             room: None,
+            delivers,
             load: Vec::new(),
             read: Vec::new(),
         };
@@ -145,8 +148,11 @@ impl Worker {
                     Need::Open(_) | Need::Post(..) => {}
                 }
             }
-            let own_unread = self.own.filter(|own| matches!(self.sessions.standing(*own, now), Standing::Unread));
-            turn.read.extend(own_unread.filter(|own| !turn.read.contains(own)));
+            for session in self.own.iter().chain(&self.wanted) {
+                if matches!(self.sessions.standing(*session, now), Standing::Unread) && !turn.read.contains(session) {
+                    turn.read.push(*session);
+                }
+            }
         }
         turn
     }
@@ -181,6 +187,9 @@ impl Worker {
         if let (Some(rows), Some(limit)) = (found.waiting, turn.room) {
             self.queue.read(&rows, limit);
             self.sessions.tidy(|session| Some(session) == self.own || self.queue.has(session));
+        }
+        if let Some(wanted) = found.wanted {
+            self.wanted = wanted;
         }
         for (id, event) in found.loaded {
             self.queue.loaded(id, event);
@@ -325,6 +334,9 @@ impl Turn {
         found.data_version = store.data_version()?;
         if let Some(room) = self.room {
             found.waiting = Some(store.waiting(&self.key_id, &self.without, room)?);
+        }
+        if self.delivers {
+            found.wanted = Some(store.wanted_sessions(&self.key_id)?);
         }
         for &row in &self.load {
             found.loaded.push((row, store.pending_event(row)?));

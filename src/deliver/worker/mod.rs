@@ -70,6 +70,8 @@ pub(super) struct Worker {
     pace: Pace,
     queue: Queue,
     sessions: Sessions,
+    /// Sessions that are to be opened, events or not.
+    wanted: Vec<SessionRow>,
     calls: JoinSet<Done>,
     /// Which call posts which row, or opens which session, should a call end without saying so.
     under_way: HashMap<Id, Call>,
@@ -164,6 +166,7 @@ impl Worker {
             pace: Pace::new(delivery.max_in_flight, backoff),
             queue: Queue::default(),
             sessions: Sessions::default(),
+            wanted: Vec::new(),
             calls: JoinSet::new(),
             under_way: HashMap::new(),
             key_in_doubt: false,
@@ -291,7 +294,12 @@ impl Worker {
         if self.key_in_doubt {
             return if alone { Step::CheckKey } else { Step::Wait(None) };
         }
-        let need = self.needs(now, 1).pop();
+        let is_wanted = |session: &&SessionRow| matches!(self.sessions.standing(**session, now), Standing::Wanted);
+        let need = match self.wanted.iter().find(is_wanted) {
+            // An agent waits for it.
+            Some(wanted) => Some(Need::Open(*wanted)),
+            None => self.needs(now, 1).pop(),
+        };
         let step = match need {
             Some(Need::Read(_) | Need::Load(_)) => return Step::Wait(Some(now)),
             Some(Need::Open(session)) => Step::Open(session),

@@ -1,0 +1,77 @@
+//! The agents of `[[agents]]`, as each part is told of them.
+
+use std::collections::HashMap;
+
+use crate::callers::AgentKey;
+use crate::config::{Agent, Config, Otas, Scope, Session};
+use crate::deliver::DeliverOptions;
+use crate::proxy::{Credentials, ProjectDomain};
+use crate::store::{SessionRow, Store, key_id};
+
+/// Without a key of its own, the proxy's own events (of what is missing, say) go out under that of the first agent.
+pub(crate) fn own_key(otas: &mut Otas, agents: &[Agent]) {
+    if otas.agent_key.is_none()
+        && let Some((key, file)) = agents.iter().find_map(|agent| agent.agent_key.clone())
+    {
+        (otas.agent_key, otas.agent_key_file) = (Some(key), Some(file));
+    }
+}
+
+/// The key of the proxy itself.
+pub(crate) fn agent_key(otas: &Otas) -> Option<AgentKey> {
+    otas.agent_key.clone().map(|key| AgentKey { key, file: otas.agent_key_file.clone() })
+}
+
+/// Those with keys of their own, by name.
+pub(crate) fn keys(agents: &[Agent]) -> HashMap<String, AgentKey> {
+    let own = |agent: &Agent| {
+        let (key, file) = agent.agent_key.clone()?;
+        Some((agent.name.clone(), AgentKey { key, file: Some(file) }))
+    };
+    agents.iter().filter_map(own).collect()
+}
+
+/// Who may use the proxy.
+pub(crate) fn credentials(session: &Session, agents: &[Agent]) -> Option<Credentials> {
+    let known = agents.iter().map(|agent| (agent.name.as_str(), &agent.secret));
+    (session.scope == Scope::Credential).then(|| Credentials::new(known))
+}
+
+/// Whose project's domain is where.
+pub(crate) fn domains(otas: &Otas, agents: &[Agent]) -> (Option<ProjectDomain>, HashMap<String, ProjectDomain>) {
+    let domain = |url: &url::Url| ProjectDomain::new(url, otas.project_subdomains);
+    let of = |agent: &Agent| Some((agent.name.clone(), domain(agent.project_domain.as_ref()?)?));
+    (otas.project_domain.as_ref().and_then(domain), agents.iter().filter_map(of).collect())
+}
+
+/// One delivery for each key: the proxy's own, then those of the agents. `own`: the session of this start of the proxy, if
+/// its events are what counts.
+pub(crate) fn deliveries(
+    config: &Config,
+    otas: &Otas,
+    store: &Store,
+    own: Option<SessionRow>,
+    tls: &rustls::ClientConfig,
+) -> Vec<DeliverOptions> {
+    let options = |otas: Otas, session_row| DeliverOptions {
+        store: store.clone(),
+        session_row,
+        otas,
+        delivery: config.delivery.clone(),
+        tls: tls.clone(),
+    };
+    let mut seen: Vec<String> = otas.agent_key.iter().map(key_id).collect();
+    let mut all = vec![options(otas.clone(), own)];
+    for agent in &config.agents {
+        let Some((key, file)) = agent.agent_key.clone() else { continue };
+        let id = key_id(&key);
+        if seen.contains(&id) {
+            continue;
+        }
+        seen.push(id);
+        let project_id = agent.project_id.clone();
+        let (agent_key, agent_key_file) = (Some(key), Some(file));
+        all.push(options(Otas { agent_key, agent_key_file, project_id, session_token: None, ..otas.clone() }, None));
+    }
+    all
+}

@@ -1,0 +1,27 @@
+//! What an agent does at OTAS itself, as far as it tells whose its calls are.
+
+use http::Method;
+use serde_json::Value;
+
+use crate::capture::{Exchange, Fields};
+use crate::secret::Secret;
+
+/// UASAM's call that opens a session (contract: Create a session).
+const CREATE_SESSION: &str = "/session/create/";
+
+/// The token of the session that the agent has just opened, if that is what the call was.
+pub fn opened_session(exchange: &Exchange) -> Option<Secret> {
+    let response = exchange.response.as_ref()?;
+    let opens = exchange.request.method == Method::POST
+        && exchange.request.path.trim_end_matches('/').ends_with(CREATE_SESSION.trim_end_matches('/'));
+    if !opens || !response.status.is_success() || response.body.omitted_bytes() > 0 || is_coded(&response.headers) {
+        return None;
+    }
+    let body: Vec<u8> = response.body.head.iter().chain(&response.body.tail).flatten().copied().collect();
+    let answer: Value = serde_json::from_slice(&body).ok()?;
+    answer.pointer("/response/jwt_token")?.as_str().map(Secret::new)
+}
+
+fn is_coded(headers: &Fields) -> bool {
+    headers.get("content-encoding").is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"))
+}

@@ -1,0 +1,135 @@
+//! Where a call goes, as OTAS has it: to OTAS itself, into the project's domain (whose own servers log it), or outside, which
+//! is ours to log.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use url::Url;
+
+use crate::capture::{Caller, Origin};
+use crate::secret::Secret;
+
+/// Where a call goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Territory {
+    /// To others.
+    Outside,
+    /// Into the domain of the caller's project.
+    InDomain,
+    /// To OTAS.
+    Otas,
+}
+
+/// What is whose.
+pub struct Territories {
+    /// UASAM and Brain: host and port.
+    otas: Vec<(String, u16)>,
+    /// The domain of the project that the proxy's own agent belongs to.
+    own: Option<ProjectDomain>,
+    /// Those of `[[agents]]`, by name.
+    agents: HashMap<String, ProjectDomain>,
+    /// Whether calls into a domain are logged all the same.
+    pub(super) log_in_domain: bool,
+    /// Where the tokens are that such calls carry.
+    pub(super) tokens: Arc<dyn SessionTokens>,
+}
+
+/// The servers of a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProjectDomain {
+    scheme: &'static str,
+    host: String,
+    port: u16,
+    subdomains: bool,
+}
+
+/// Gives the token of a caller's session.
+pub trait SessionTokens: Send + Sync {
+    /// The token, once the session is open. `None`: it is not within a few seconds.
+    fn token<'a>(&'a self, caller: &'a Caller) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
+}
+
+impl ProjectDomain {
+    /// That of a base URL; with `subdomains`, of all names below its host, too. In clear only if the URL is `http`.
+    pub fn new(url: &Url, subdomains: bool) -> Option<Self> {
+        let scheme = if url.scheme() == "http" { "http" } else { "https" };
+        let host = url.host_str()?.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
+        Some(Self { scheme, host, port: url.port_or_known_default()?, subdomains })
+    }
+
+    fn covers(&self, origin: &Origin) -> bool {
+        let host = origin.host.trim_end_matches('.');
+        let below = || {
+            let prefix = host.strip_suffix(&self.host)?;
+            Some(self.subdomains && prefix.ends_with('.') && prefix.len() > 1)
+        };
+        // What is meant for TLS never goes out in clear.
+        let safe = origin.scheme == "https" || (self.scheme == "http" && origin.scheme == "http");
+        safe && origin.port == self.port && (host == self.host || below().unwrap_or(false))
+    }
+}
+
+impl Territories {
+    /// `otas`: the URLs of UASAM and Brain. `own` and `agents`: whose domains are whose.
+    pub fn new(
+        otas: [&Url; 2],
+        own: Option<ProjectDomain>,
+        agents: HashMap<String, ProjectDomain>,
+        log_in_domain: bool,
+        tokens: Arc<dyn SessionTokens>,
+    ) -> Self {
+        let place = |url: &Url| {
+            let host = url.host_str()?.trim_matches(['[', ']']).to_ascii_lowercase();
+            Some((host, url.port_or_known_default()?))
+        };
+        Self { otas: otas.into_iter().filter_map(place).collect(), own, agents, log_in_domain, tokens }
+    }
+
+    /// Where a call of `caller` to `origin` goes.
+    pub(super) fn of(&self, caller: &Caller, origin: &Origin) -> Territory {
+        let domain = match caller {
+            Caller::Credential(of) => self.agents.get(&of.agent).or(self.own.as_ref()),
+            Caller::Proxy => self.own.as_ref(),
+        };
+        if self.otas.iter().any(|(host, port)| *host == *origin.host && *port == origin.port) {
+            Territory::Otas
+        } else if domain.is_some_and(|domain| domain.covers(origin)) {
+            Territory::InDomain
+        } else {
+            Territory::Outside
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn covers(domain: &str, subdomains: bool, scheme: &'static str, host: &str, port: u16) -> bool {
+        let origin = Origin { scheme, host: host.into(), port };
+        ProjectDomain::new(&domain.parse().unwrap(), subdomains).unwrap().covers(&origin)
+    }
+
+    #[test]
+    fn a_domain_is_its_host_and_port_and_what_is_below_only_if_wanted() {
+        assert!(covers("https://usc.test", false, "https", "usc.test", 443));
+        assert!(covers("https://USC.test.", false, "https", "usc.test", 443));
+        assert!(covers("https://usc.test:8443", false, "https", "usc.test", 8443));
+        assert!(!covers("https://usc.test", false, "https", "api.usc.test", 443));
+        assert!(covers("https://usc.test", true, "https", "api.usc.test", 443));
+        assert!(covers("https://usc.test", true, "https", "a.b.usc.test.", 443));
+        for (host, port) in
+            [("notusc.test", 443), (".usc.test", 443), ("usc.test.evil.test", 443), ("usc.test", 8443)]
+        {
+            assert!(!covers("https://usc.test", true, "https", host, port), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_token_goes_out_in_clear_only_to_a_domain_that_is_named_so() {
+        assert!(!covers("https://usc.test:80", false, "http", "usc.test", 80));
+        assert!(covers("http://usc.test", false, "http", "usc.test", 80));
+        assert!(covers("http://usc.test:443", false, "https", "usc.test", 443));
+    }
+}
