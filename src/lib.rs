@@ -36,6 +36,8 @@ pub mod collector;
 pub mod config;
 pub mod deliver;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod hosts;
 pub mod metrics;
 pub mod proxy;

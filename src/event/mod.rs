@@ -20,6 +20,8 @@ mod content_type;
 mod decode;
 mod fit;
 mod form;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod headers;
 mod json;
 mod metadata;

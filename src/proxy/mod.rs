@@ -7,6 +7,8 @@ mod connection;
 mod credentials;
 mod error;
 mod forward;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod guard;
 mod interim;
 mod listener;

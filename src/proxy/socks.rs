@@ -176,6 +176,20 @@ fn credentials(bytes: &[u8]) -> Result<Whole<Login>, Malformed> {
     Ok(whole.map(|secret| ((rest[..name].to_vec(), secret.to_vec()), bytes)))
 }
 
+/// Reads `bytes` as each kind of message: see [`super::fuzzing::socks_messages`].
+#[cfg(any(test, fuzzing))]
+pub(super) fn read_any(bytes: &[u8]) {
+    fn check<T: PartialEq + std::fmt::Debug>(bytes: &[u8], read: impl Fn(&[u8]) -> Result<Whole<T>, Malformed>) {
+        if let Ok(Some((whole, taken))) = read(bytes) {
+            assert!(taken <= bytes.len());
+            assert_eq!(read(&bytes[..taken]), Ok(Some((whole, taken))));
+        }
+    }
+    check(bytes, greeting);
+    check(bytes, credentials);
+    check(bytes, request);
+}
+
 /// Version, command, reserved, address, port. `None` in it: an address of a kind that does not exist.
 fn request(bytes: &[u8]) -> Result<Whole<Option<Asked>>, Malformed> {
     let [version, command, _, kind, rest @ ..] = bytes else { return Ok(None) };

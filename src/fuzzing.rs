@@ -1,0 +1,34 @@
+//! The entry points of the fuzz targets (`fuzz/`): each states what must hold of one reader whatever it is given. Here, too, what
+//! fuzzing has found is tried again: every file of `fuzz/regressions/TARGET`.
+
+pub use crate::event::fuzzing::{content_codings, events};
+pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, socks_messages};
+
+/// All targets by name.
+pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+    ("connect_target", connect_target),
+    ("content_codings", content_codings),
+    ("events", events),
+    ("first_bytes", first_bytes),
+    ("requests", requests),
+    ("socks_messages", socks_messages),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A regression is one that a target has found once, or an example to begin from.
+    #[test]
+    fn what_was_found_once_is_found_no_more() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
+        for (name, target) in TARGETS {
+            let files: Vec<_> =
+                std::fs::read_dir(folder.join(name)).unwrap().map(|file| file.unwrap().path()).collect();
+            assert!(!files.is_empty(), "{name} has none to begin from");
+            for file in files {
+                target(&std::fs::read(file).unwrap());
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What must hold of the data path's readers whatever bytes they are given.
+
+use super::message;
+use super::sniff::sniff;
+use super::socks;
+use super::strict::Framing;
+
+/// The first bytes of a tunnel: once something is decided, more bytes change nothing.
+pub fn first_bytes(data: &[u8]) {
+    let mut decided = None;
+    for end in 0..=data.len().min(64 << 10) {
+        let said = sniff(&data[..end]);
+        if decided.is_some() {
+            assert_eq!(said, decided, "at {end}");
+        }
+        decided = decided.or(said);
+    }
+}
+
+/// The target of a CONNECT: a host without brackets, and a port that is one.
+pub fn connect_target(data: &[u8]) {
+    let Ok(uri) = http::Uri::try_from(data) else { return };
+    if let Ok((host, port)) = message::connect_target(&uri) {
+        assert!(!host.is_empty() && !host.contains(['[', ']', '@', '/', ' ']), "{host:?}");
+        assert_ne!(port, 0);
+    }
+    if let Ok(origin) = message::absolute_target(&uri) {
+        assert!(matches!(origin.scheme, "http" | "https") && !origin.host.is_empty());
+    }
+}
+
+/// SOCKS messages: no more is taken than is there, and a whole message is the same however much follows.
+pub fn socks_messages(data: &[u8]) {
+    socks::read_any(data);
+}
+
+/// HTTP/1.x requests: what goes on is what came, and the pieces that it came in change neither that nor the verdict. The first
+/// byte says how long the pieces are.
+pub fn requests(data: &[u8]) {
+    let Some((length, bytes)) = data.split_first() else { return };
+    let (whole, in_pieces) = (pass([bytes]), pass(bytes.chunks(usize::from(*length).max(1))));
+    assert_eq!(whole.1, in_pieces.1, "refused or not");
+    assert!(bytes.starts_with(&whole.0) && bytes.starts_with(&in_pieces.0));
+    if !whole.1 {
+        assert_eq!(whole.0, in_pieces.0);
+    }
+}
+
+fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
+    let (mut framing, mut held, mut passed) = (Framing::new(8192), Vec::new(), Vec::new());
+    for piece in pieces {
+        held.extend_from_slice(piece);
+        loop {
+            match framing.let_go(&held) {
+                Ok(0) => break,
+                Ok(bytes) => passed.extend(held.drain(..bytes)),
+                Err(_) => return (passed, true),
+            }
+        }
+    }
+    (passed, false)
+}
