@@ -4,8 +4,11 @@
 pub use crate::event::fuzzing::{content_codings, events};
 pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, socks_messages};
 
-/// All targets by name.
-pub const TARGETS: [(&str, fn(&[u8])); 6] = [
+/// A target.
+pub type Target = fn(&[u8]);
+
+/// All of them by name.
+pub const TARGETS: [(&str, Target); 6] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
     ("events", events),
