@@ -15,14 +15,14 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, fit, headers, trace};
+use super::{Context, fit, grpc, headers, trace};
 use crate::capture::{Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
 
 /// The names in `custom_properties` that are ours.
-const OURS: [&str; 8] = [
+const OURS: [&str; 11] = [
     "server.address",
     "server.port",
     "url.scheme",
@@ -31,6 +31,9 @@ const OURS: [&str; 8] = [
     "network.protocol.version",
     "network.peer.address",
     "user_agent.original",
+    "rpc.system.name",
+    "rpc.method",
+    "rpc.response.status_code",
 ];
 
 /// Header fields of the request that are properties of its event.
@@ -75,6 +78,13 @@ pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context
     json.string("network.protocol.version", protocol_version(exchange.version));
     if let Some(peer) = exchange.peer {
         json.ip("network.peer.address", peer.ip());
+    }
+    if grpc::is_grpc(exchange) {
+        json.string("rpc.system.name", "grpc");
+        bounded(json, "rpc.method", exchange.request.path.trim_start_matches('/'));
+        if let Some(status) = grpc::status(exchange) {
+            json.string("rpc.response.status_code", &status.name());
+        }
     }
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
         bounded(json, "user_agent.original", &headers::text(agent));

@@ -22,6 +22,7 @@ mod fit;
 mod form;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod grpc;
 mod headers;
 mod json;
 mod metadata;
@@ -157,14 +158,18 @@ fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event
         latency_ms: metadata::hundredths(exchange.timings.latency) as f64 / 100.0,
         request_bytes: request.body.total_bytes,
         response_bytes: exchange.response.as_ref().map_or(0, |response| response.body.total_bytes),
-        error: error(&exchange.outcome, status, context.error_from_status, cuts),
+        error: error(exchange, status, context.error_from_status, cuts),
     }
 }
 
 /// An identifier, then a sentence; empty on success.
-fn error(outcome: &Outcome, status: Option<StatusCode>, from_status: u16, cuts: &mut Cuts) -> String {
-    if let Outcome::Failed(failure) = outcome {
-        let error = format!("{}: {}", failure.id, fit::without_nul(&failure.detail));
+fn error(exchange: &Exchange, status: Option<StatusCode>, from_status: u16, cuts: &mut Cuts) -> String {
+    let told = match &exchange.outcome {
+        Outcome::Failed(failure) => Some(format!("{}: {}", failure.id, failure.detail)),
+        Outcome::Complete => grpc::status(exchange).and_then(|status| status.error()),
+    };
+    if let Some(error) = told {
+        let error = fit::without_nul(&error);
         // A sixth: even if each byte needs the longest escape.
         let kept = fit::chars(&error, fit::ERROR_MAX_BYTES / 6);
         if kept.len() < error.len() {
@@ -186,6 +191,9 @@ fn error_type(exchange: &Exchange, summary: &Event) -> Cow<'static, str> {
     match &exchange.outcome {
         Outcome::Failed(failure) => Cow::Borrowed(failure.id),
         Outcome::Complete if summary.error.is_empty() => Cow::Borrowed(""),
+        Outcome::Complete if summary.error.starts_with("grpc_") => {
+            grpc::status(exchange).map_or(Cow::Borrowed(""), |status| status.name())
+        }
         Outcome::Complete => Cow::Owned(summary.status_code.to_string()),
     }
 }

@@ -571,3 +571,26 @@ proptest! {
         prop_assert_eq!(value["request_body"].as_str(), Some(text.as_str()));
     }
 }
+
+#[test]
+fn a_grpc_call_has_the_status_of_its_trailers_and_a_bad_one_is_an_error() {
+    let of = |in_headers: &[(&'static str, &str)], in_trailers: Option<&[(&'static str, &str)]>| {
+        let mut exchange = exchange();
+        exchange.request.path = "/greeter.Greeter/SayHello".to_owned();
+        exchange.request.headers = headers(&[("content-type", "application/grpc+proto")]);
+        let response = exchange.response.as_mut().unwrap();
+        (response.headers, response.trailers) = (headers(in_headers), in_trailers.map(headers));
+        let value = value_of(&exchange);
+        let property = |name: &str| value["custom_properties"][name].as_str().map(str::to_owned);
+        assert_eq!(property("rpc.system.name").as_deref(), Some("grpc"));
+        assert_eq!(property("rpc.method").as_deref(), Some("greeter.Greeter/SayHello"));
+        (value["error"].as_str().unwrap().to_owned(), property("rpc.response.status_code"), property("error.type"))
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(of(&[], Some(&[("grpc-status", "0")])), (String::new(), some("OK"), None));
+    let missing = "grpc_5: NOT_FOUND: no such thing: \u{e9}".to_owned();
+    let trailers = &[("grpc-status", "5"), ("grpc-message", "no such thing: %C3%A9")][..];
+    assert_eq!(of(&[], Some(trailers)), (missing.clone(), some("NOT_FOUND"), some("NOT_FOUND")));
+    assert_eq!(of(trailers, None), (missing, some("NOT_FOUND"), some("NOT_FOUND")), "trailers only");
+    assert_eq!(of(&[], None), (String::new(), None, None), "none came: nothing is guessed");
+}

@@ -162,7 +162,11 @@ impl Drop for GrpcServer {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grpc_calls_and_their_trailers() {
-    let Some(row) = Row::of(&python_package("grpcio"), "a unary call and a server's stream", Told::Variables) else {
+    let Some(row) = Row::of(
+        &python_package("grpcio"),
+        "a unary call, streams (one of 10,000 messages), a failure",
+        Told::Variables,
+    ) else {
         return;
     };
     let stage = Stage::new(true, echo).await;
@@ -171,9 +175,15 @@ async fn grpc_calls_and_their_trailers() {
     let ca = stage.ca.file.to_str().unwrap();
     let direct = text_of(&stage.directly(&command, &[("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", ca)]).await);
     let proxied = text_of(&stage.run(&["--include-localhost"], &command, &[]).await);
-    assert_eq!((&*direct, &*proxied), ("echo hello\n0 1 2 3 4", "echo hello\n0 1 2 3 4"));
+    assert_eq!(direct, proxied);
+    assert!(direct.starts_with("echo hello\n0 1 2 3 4\n10000 "), "{direct}");
+    assert!(direct.ends_with("\nNOT_FOUND no such thing: é"), "{direct}");
     let events = events(stage.folder.path());
-    assert_eq!(events.len(), 2, "{events:#?}");
+    assert_eq!(events.len(), 4, "{events:#?}");
+    // 10 numbers of one digit, 90 of two, 900 of three, 9,000 of four.
+    assert_eq!(events[2]["response_size_bytes"], 10_000 * 5 + 10 + 180 + 2_700 + 36_000);
+    assert_eq!(events[3]["error"], "grpc_5: NOT_FOUND: no such thing: é");
+    assert_eq!(events[3]["custom_properties"]["rpc.response.status_code"], "NOT_FOUND");
     // Each message has five bytes before it.
     for (event, path, sent, received) in
         [(&events[0], "/stand.In/Echo", 5 + 5, 5 + 10), (&events[1], "/stand.In/Count", 5 + 1, 5 * (5 + 1))]

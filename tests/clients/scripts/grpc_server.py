@@ -4,9 +4,15 @@ import sys
 from concurrent import futures
 import grpc
 
+
+def missing(message, context):
+    context.abort(grpc.StatusCode.NOT_FOUND, "no such thing: \u00e9")
+
+
 SERVICE = {
     "Echo": grpc.unary_unary_rpc_method_handler(lambda message, context: b"echo " + message),
     "Count": grpc.unary_stream_rpc_method_handler(lambda message, context: (b"%d" % n for n in range(int(message)))),
+    "Missing": grpc.unary_unary_rpc_method_handler(missing),
 }
 
 certificate, key = (open(name, "rb").read() for name in sys.argv[1:3])
