@@ -19,3 +19,4 @@ mod socks;
 mod steering;
 mod strictness;
 mod support;
+mod wire;

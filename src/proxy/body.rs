@@ -16,6 +16,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Answering;
+use super::message;
 use crate::capture::CapturedBody;
 
 /// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
@@ -32,7 +33,8 @@ pub(super) struct Gated {
 }
 
 struct Gate {
-    opened: oneshot::Receiver<()>,
+    /// `None`: the body is not wanted.
+    opened: Option<oneshot::Receiver<()>>,
     patience: Pin<Box<Sleep>>,
     gone: Arc<AtomicBool>,
 }
@@ -67,16 +69,20 @@ impl Gated {
     pub(super) fn closed(inner: Incoming) -> (Self, Gatekeeper) {
         let (open, opened) = oneshot::channel();
         let gone = Arc::new(AtomicBool::new(false));
-        let gate = Gate { opened, patience: Box::pin(sleep(CONTINUE_PATIENCE)), gone: gone.clone() };
+        let gate = Gate { opened: Some(opened), patience: Box::pin(sleep(CONTINUE_PATIENCE)), gone: gone.clone() };
         (Self { inner, gate: Some(gate) }, Gatekeeper { open, gone })
     }
 }
 
 impl Gate {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        match Pin::new(&mut self.opened).poll(cx) {
+        let Some(opened) = &mut self.opened else { return Poll::Pending };
+        match Pin::new(opened).poll(cx) {
             Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(_)) => return Poll::Pending,
+            Poll::Ready(Err(_)) => {
+                self.opened = None;
+                return Poll::Pending;
+            }
             Poll::Pending => ready!(self.patience.as_mut().poll(cx)),
         }
         self.gone.store(true, Ordering::Release);
@@ -96,7 +102,7 @@ impl Body for Gated {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
-        Pin::new(&mut self.inner).poll_frame(cx)
+        Pin::new(&mut self.inner).poll_frame(cx).map_ok(message::sound_frame)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -165,7 +171,7 @@ impl Body for AgentBody {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
-            Self::Origin(body, _) => Pin::new(body).poll_frame(cx),
+            Self::Origin(body, _) => Pin::new(body).poll_frame(cx).map_ok(message::sound_frame),
             Self::Made(body) => {
                 let polled = ready!(Pin::new(body).poll_frame(cx));
                 Poll::Ready(polled.map(|frame| frame.map_err(|never: Infallible| match never {})))

@@ -22,13 +22,16 @@ use super::message::{self, Direction, OTAS_TOKEN};
 use super::territory::{Territories, Territory};
 use super::upgrade::relay_upgraded;
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
-use super::{Shared, respond};
+use super::{Shared, hops, respond};
 use crate::capture::{
     Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Unlogged, Upstreamed,
 };
 
 /// Forwards `request` and gives back what the agent is answered.
-pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<Incoming>) -> Response<AgentBody> {
+pub(super) async fn forward(
+    connection: &Arc<AgentConnection>,
+    mut request: Request<Incoming>,
+) -> Response<AgentBody> {
     let target = target(connection, request.uri());
     let (method, version) = (request.method().clone(), request.version());
     let caller = match connection.caller(request.headers()) {
@@ -39,6 +42,9 @@ pub(super) async fn forward(connection: &Arc<AgentConnection>, request: Request<
         }
     };
     let recorder = begin(connection, caller.clone(), &request, target.as_ref().ok());
+    if hops::ends_here(&method, request.headers_mut()) {
+        return respond::last_hop(&request, &recorder);
+    }
     let answer = match target {
         Ok(_) if !recorder.recording().admits() => Err(ProxyError::NotRecordable),
         Ok(target) => exchange(connection, &caller, request, target, &recorder).await,

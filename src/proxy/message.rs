@@ -1,9 +1,12 @@
 //! The pure rules of forwarding a message's head: which fields stop at this hop, and what the target of a request is.
 
+use bytes::Bytes;
 use http::header::{
     CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue, Uri, Version, uri::Authority};
+
+use http_body::Frame;
 
 use super::error::ProxyError;
 use crate::capture::Origin;
@@ -137,6 +140,56 @@ pub(super) fn set_host(headers: &mut HeaderMap, authority: &str) -> Result<(), P
         HeaderValue::from_str(authority).map_err(|_| bad("the target's host cannot stand in a Host field"))?;
     headers.insert(HOST, value);
     Ok(())
+}
+
+/// A frame as it goes on: trailers without the fields that only a head may have (RFC 9110 6.5.1), for who merges them into it would
+/// be told another length, another host or other credentials.
+pub(super) fn sound_frame(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) if trailers.keys().any(is_of_the_head) => {
+            let mut sound = HeaderMap::with_capacity(trailers.keys_len());
+            let mut name = None;
+            for (next, value) in trailers {
+                name = next.or(name);
+                if let Some(name) = name.as_ref().filter(|name| !is_of_the_head(name)) {
+                    sound.append(name, value);
+                }
+            }
+            Frame::trailers(sound)
+        }
+        Ok(trailers) => Frame::trailers(trailers),
+        Err(frame) => frame,
+    }
+}
+
+/// Framing, routing, request modifiers and credentials.
+fn is_of_the_head(name: &HeaderName) -> bool {
+    use http::header as h;
+    matches!(
+        *name,
+        h::TRANSFER_ENCODING
+            | h::CONTENT_LENGTH
+            | h::HOST
+            | h::CONNECTION
+            | h::UPGRADE
+            | h::TE
+            | h::TRAILER
+            | h::EXPECT
+            | h::MAX_FORWARDS
+            | h::AUTHORIZATION
+            | h::PROXY_AUTHORIZATION
+            | h::PROXY_AUTHENTICATE
+            | h::WWW_AUTHENTICATE
+            | h::COOKIE
+            | h::SET_COOKIE
+            | h::CONTENT_ENCODING
+            | h::CONTENT_TYPE
+            | h::CONTENT_RANGE
+            | h::CACHE_CONTROL
+            | h::LOCATION
+    ) || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
+        || name.as_str().starts_with(OTAS_PREFIX)
 }
 
 /// Adds our hop to `Via` (RFC 9110 7.6.3).

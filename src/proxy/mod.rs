@@ -10,6 +10,7 @@ mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
+mod hops;
 mod interim;
 mod listener;
 mod message;

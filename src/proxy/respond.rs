@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method, Response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
+use hyper::body::Incoming;
 use serde_json::json;
 
 use super::Shared;
 use super::body::AgentBody;
 use super::error::ProxyError;
+use super::hops;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -38,7 +40,23 @@ pub(super) fn unauthorized(shared: &Shared, method: &Method, recorder: &Recorder
     response
 }
 
-/// The same as HTTP/1.1 bytes, for a request that never became one; the connection ends with it.
+/// Answers a TRACE or OPTIONS that was to come no further than here (RFC 9110 7.6.2).
+pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Response<AgentBody> {
+    let mut headers = HeaderMap::with_capacity(2);
+    let mut body = Bytes::new();
+    if request.method() == Method::TRACE {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("message/http"));
+        body = hops::trace(request.uri(), request.headers()).into();
+    }
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    recorder.answered(StatusCode::OK, &headers, None);
+    let mut response =
+        Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
+    *response.headers_mut() = headers;
+    response
+}
+
+/// What [`failure`] answers as HTTP/1.1 bytes, for a request that never became one; the connection ends with it.
 pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
     let (headers, body) = answer(error, recorder);
     let mut keeper = recorder.recording().keeper();
