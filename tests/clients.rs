@@ -4,6 +4,7 @@
 mod installed;
 mod java;
 mod llm;
+mod neighbours;
 mod node;
 mod packages;
 mod preload;

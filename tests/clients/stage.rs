@@ -72,7 +72,7 @@ impl Stage {
         let direct = text_of(&self.directly(command, &[trust]).await);
         let served_directly = self.origin.served();
         let options: &[&str] = match told {
-            Told::Variables => &["--include-localhost"],
+            Told::Variables | Told::Otherwise => &["--include-localhost"],
             Told::Preload => &["--include-localhost", "--preload"],
         };
         let said = text_of(&self.run(options, command, &[]).await);

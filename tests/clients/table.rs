@@ -12,6 +12,8 @@ pub(super) enum Told {
     Variables,
     /// With `run --preload`.
     Preload,
+    /// Not by `run`: it is no client.
+    Otherwise,
 }
 
 /// One line. It says "failed" unless the test comes to its end.
@@ -58,7 +60,11 @@ impl Row {
 
 impl Drop for Row {
     fn drop(&mut self) {
-        let told = if self.told == Told::Preload { "`run --preload`" } else { "`run`" };
+        let told = match self.told {
+            Told::Variables => "`run`",
+            Told::Preload => "`run --preload`",
+            Told::Otherwise => "–",
+        };
         let fields = [self.family, &self.name, &self.version, self.what, told, self.result];
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-table");
         let file = fields[..5].join(" ").replace(|c: char| !c.is_ascii_alphanumeric(), "-");

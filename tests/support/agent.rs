@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,7 +33,12 @@ pub fn full(body: impl Into<Bytes>) -> Body {
 
 /// Opens a tunnel: the answer to CONNECT as it came, and the stream after it. Not a byte of the inside is read.
 pub async fn connect(proxy: &Running, authority: &str) -> (String, TcpStream) {
-    let mut stream = proxy.connect().await;
+    connect_at(proxy.addr, authority).await
+}
+
+async fn connect_at(proxy: SocketAddr, authority: &str) -> (String, TcpStream) {
+    let mut stream = TcpStream::connect(proxy).await.unwrap();
+    stream.set_nodelay(true).unwrap();
     stream.write_all(format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n").as_bytes()).await.unwrap();
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
@@ -40,6 +46,13 @@ pub async fn connect(proxy: &Running, authority: &str) -> (String, TcpStream) {
         head.push(byte.unwrap());
     }
     (String::from_utf8(head).unwrap(), stream)
+}
+
+/// A tunnel that must open, through the proxy at this address.
+pub async fn tunnel_at(proxy: SocketAddr, authority: &str) -> TcpStream {
+    let (head, stream) = connect_at(proxy, authority).await;
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    stream
 }
 
 /// The same for a tunnel that must open.
