@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -45,13 +45,18 @@ pub fn run(args: &[String]) {
         request,
     });
     let (connections, seconds): (usize, f64) = (connections.parse().unwrap(), seconds.parse().unwrap());
+    let opened = Rc::new(tokio::sync::Barrier::new(connections));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let seen = Rc::new(RefCell::new(Seen::default()));
     let began = Instant::now();
     tokio::task::LocalSet::new().block_on(&runtime, async {
         let until = began + Duration::from_secs_f64(seconds);
-        let workers: Vec<_> =
-            (0..connections).map(|_| tokio::task::spawn_local(worker(plan.clone(), seen.clone(), until))).collect();
+        let workers: Vec<_> = (0..connections)
+            .map(|_| match mode.as_str() {
+                "events" => tokio::task::spawn_local(listener(plan.clone(), seen.clone(), opened.clone(), seconds)),
+                _ => tokio::task::spawn_local(worker(plan.clone(), seen.clone(), until)),
+            })
+            .collect();
         for worker in workers {
             worker.await.unwrap();
         }
@@ -89,6 +94,33 @@ async fn worker(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, until: Instant) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         }
+    }
+}
+
+/// Reads a stream of events for so long, once all streams are open, and notes how old each event is.
+async fn listener(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, opened: Rc<tokio::sync::Barrier>, seconds: f64) {
+    let mut stream = connect(&plan).await.unwrap();
+    stream.write_all(&plan.request).await.unwrap();
+    let mut buffer = Vec::with_capacity(8 << 10);
+    while !buffer.windows(4).any(|w| w == b"\r\n\r\n") {
+        assert!(stream.read_buf(&mut buffer).await.unwrap() > 0);
+    }
+    opened.wait().await;
+    buffer.clear();
+    let until = Instant::now() + Duration::from_secs_f64(seconds);
+    while Instant::now() < until {
+        if stream.read_buf(&mut buffer).await.unwrap() == 0 {
+            seen.borrow_mut().errors += 1;
+            return;
+        }
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let text = String::from_utf8_lossy(&buffer).into_owned();
+        let mut seen = seen.borrow_mut();
+        seen.bytes += buffer.len() as u64;
+        for stamp in text.lines().filter_map(|line| line.strip_prefix("data: ")?.trim().parse::<u128>().ok()) {
+            seen.latencies_us.push((now.saturating_sub(stamp) / 1_000) as u64);
+        }
+        buffer.clear();
     }
 }
 

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -15,6 +16,9 @@ use otas_proxy::tls::{CertAuthority, HTTP11, Leaves};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+/// How often a stream has an event.
+const EVENT_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves for ever; prints the two ports. Its certificate is signed by the CA in `folder`.
 pub fn serve(folder: &Path) {
@@ -52,6 +56,16 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, mib: Bytes) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
+/// Events without end, each with the time at which it was sent, in nanoseconds since 1970.
+fn stamps() -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + Send + Sync {
+    let every = tokio::time::interval(EVENT_EVERY);
+    futures_util::stream::unfold(every, |mut every| async move {
+        every.tick().await;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        Some((Ok(http_body::Frame::data(Bytes::from(format!("data: {now}\n\n")))), every))
+    })
+}
+
 type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
 async fn answer(request: Request<Incoming>, mib: Bytes) -> Result<Response<Body>, Infallible> {
@@ -63,6 +77,7 @@ async fn answer(request: Request<Incoming>, mib: Bytes) -> Result<Response<Body>
             let frames = (0..100).map(move |_| Ok(http_body::Frame::data(mib.clone())));
             http_body_util::StreamBody::new(futures_util::stream::iter(frames)).boxed()
         }
+        "/sse" => http_body_util::StreamBody::new(stamps()).boxed(),
         "/echo" => Full::new(request.into_body().collect().await.unwrap().to_bytes()).boxed(),
         _ => Full::new(Bytes::from_static(SMALL.as_bytes())).boxed(),
     };
