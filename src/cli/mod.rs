@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod env;
 mod events;
+mod filter;
 mod flush;
 mod meta;
 mod preload;

@@ -6,12 +6,13 @@ mod show;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
+use super::filter::FilterArgs;
 use super::table::Columns;
 use super::{Done, signals};
 use crate::config::Flags;
-use crate::store::{EventRow, Filter, State, SteerError, Store};
+use crate::store::{EventRow, Filter, SteerError, Store};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -26,12 +27,8 @@ pub(super) struct Args {
     command: Option<Command>,
     #[command(flatten)]
     flags: Flags,
-    /// Only events in this state
-    #[arg(long, value_enum, value_name = "STATE")]
-    state: Option<Wanted>,
-    /// Only events of this session: its number here, its run id, or OTAS's session id
-    #[arg(long, value_name = "SESSION")]
-    session: Option<String>,
+    #[command(flatten)]
+    filter: FilterArgs,
     /// The newest so many
     #[arg(long, value_name = "N", default_value_t = 50)]
     limit: usize,
@@ -42,7 +39,7 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     /// Only this event, whole
-    #[arg(long, value_name = "ID", conflicts_with_all = ["state", "session", "limit", "follow"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow"])]
     id: Option<i64>,
 }
 
@@ -58,24 +55,6 @@ enum Command {
         /// The event's number in the list
         id: i64,
     },
-}
-
-/// `--state`.
-#[derive(Clone, Copy, ValueEnum)]
-enum Wanted {
-    Pending,
-    Delivered,
-    Dead,
-}
-
-impl From<Wanted> for State {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
-            Wanted::Pending => Self::Pending,
-            Wanted::Delivered => Self::Delivered,
-            Wanted::Dead => Self::Dead,
-        }
-    }
 }
 
 pub(super) fn run(args: &Args) -> Done {
@@ -102,8 +81,7 @@ fn one(flags: &Flags, id: i64, json: bool) -> Done {
 
 fn list(args: &Args) -> Done {
     let store = open(&args.flags)?;
-    let session = args.session.as_deref().map(|name| store.session_named(name)).transpose()?;
-    let filter = Filter { state: args.state.map(State::from), session, limit: args.limit };
+    let filter = args.filter.filter(&store, args.limit)?;
     if args.follow {
         return follow(&store, filter, args);
     }
