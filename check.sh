@@ -54,7 +54,7 @@ node_clients() {
 
 say "formatting";    cargo fmt --check
 say "real clients";  need curl curl; need wget wget; need git git; need cc gcc
-need javac default-jdk-headless; python_clients; node_clients
+need javac default-jdk-headless; need chromium chromium; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet

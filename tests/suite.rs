@@ -14,6 +14,7 @@ mod forwarding;
 mod interception;
 mod onwards;
 mod outage;
+mod page;
 mod sessions;
 mod socks;
 mod steering;

@@ -49,7 +49,7 @@ impl Store {
     }
 }
 
-fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
+pub(super) fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
     connection
         .prepare_cached(
             "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)

@@ -144,7 +144,7 @@ impl Store {
 pub(super) const SESSION_NAMED: &str =
     "SELECT id FROM sessions WHERE id = ?1 OR run_id = ?2 OR otas_session_id = ?2 ORDER BY id LIMIT 1";
 
-const OLDEST_PENDING: &str =
+pub(super) const OLDEST_PENDING: &str =
     "SELECT started_at_ms FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1";
 
 fn ids_after(

@@ -9,8 +9,8 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_fro
 
 use super::filter::Clauses;
 use super::link::FileId;
-use super::read::{COLUMNS, as_limit, event_row, unsigned};
-use super::steer::SESSION_NAMED;
+use super::read::{COLUMNS, as_limit, counts, event_row, unsigned};
+use super::steer::{OLDEST_PENDING, SESSION_NAMED};
 use super::{Counts, EventRow, Filter, SessionRow, State, Store, StoreError};
 
 /// A look that takes longer is broken off: a reader that stays holds on to the write-ahead log.
@@ -220,6 +220,24 @@ impl Viewer {
         self.look("list its sessions", |connection| {
             let sql = format!("SELECT {SESSION} FROM sessions ORDER BY id DESC LIMIT ?1");
             connection.prepare_cached(&sql)?.query_map([as_limit(limit)], session)?.collect()
+        })
+    }
+
+    /// How many events there are of all sessions.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.look("count its events", |connection| counts(connection, None))
+    }
+
+    /// When the oldest pending event's request came, in Unix milliseconds; `None`: nothing is pending.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn oldest_pending_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.look("look for its oldest pending event", |connection| {
+            connection.prepare_cached(OLDEST_PENDING)?.query_row([], |row| row.get(0)).optional()
         })
     }
 

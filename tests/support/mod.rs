@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each file of tests uses its own part of this")]
 
 pub mod agent;
+pub mod browser;
 pub mod manual;
 pub mod origin;
 pub mod otas;

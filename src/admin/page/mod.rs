@@ -1,0 +1,187 @@
+//! The page: calls as they come, one exchange, sessions, health. Rendered here, escaped by `maud`; the one script only keeps
+//! the table live and copies. Everything is read on blocking threads, on connections that cannot write.
+
+mod assets;
+mod bodies;
+mod exchange;
+pub(crate) mod format;
+mod health;
+mod layout;
+mod list;
+mod phases;
+mod query;
+mod rates;
+mod session;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::Value;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use self::layout::{Failure, Part, page};
+use self::query::Asked;
+use self::rates::Rates;
+use super::Told;
+use crate::export::har;
+use crate::store::{EventRow, StoreError, Viewer};
+
+/// Looks at the store that go on at once; others wait for their turn.
+const LOOKS: usize = 4;
+/// Sessions that are listed.
+const SESSIONS: usize = 500;
+/// Events in a HAR file of the list, and the bytes of events after which no more are added.
+const HAR_EVENTS: usize = 2_000;
+const HAR_BYTES: usize = 64 << 20;
+
+/// What the page is made from.
+struct Shown {
+    told: Arc<Told>,
+    viewer: Viewer,
+    rates: Rates,
+    looks: Semaphore,
+}
+
+/// The page's routes; what it watches ends with `stop`.
+pub(super) fn routes(told: Arc<Told>, stop: CancellationToken) -> Router {
+    let viewer = told.store.viewer();
+    let shown = Arc::new(Shown { told, viewer, rates: Rates::default(), looks: Semaphore::new(LOOKS) });
+    let watching = shown.clone();
+    tokio::spawn(async move { watching.rates.watch(watching.told.delivery.clone(), stop).await });
+    Router::new()
+        .route("/", get(calls))
+        .route("/live", get(live))
+        .route("/event/{id}", get(event))
+        .route("/event/{id}/har", get(event_har))
+        .route("/event/{id}/json", get(event_json))
+        .route("/sessions", get(sessions))
+        .route("/session/{id}", get(session))
+        .route("/health", get(health))
+        .route("/har", get(all_har))
+        .route("/assets/{name}", get(assets::asset))
+        .with_state(shown)
+}
+
+type Answer = Result<Response, Failure>;
+
+impl Shown {
+    /// Reads the store off the async threads.
+    async fn look<T: Send + 'static>(
+        self: Arc<Self>,
+        look: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let shown = self.clone();
+        let _turn = self.looks.acquire().await.map_err(|error| Failure::Store(error.to_string()))?;
+        match tokio::task::spawn_blocking(move || look(&shown)).await {
+            Ok(Ok(seen)) => Ok(seen),
+            Ok(Err(error)) => Err(Failure::Store(super::in_words(&error))),
+            Err(error) => Err(Failure::Store(error.to_string())),
+        }
+    }
+}
+
+async fn calls(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let main = shown.look(move |shown| Ok(list::render(&list::read(&shown.viewer, &asked)?, &asked))).await?;
+    Ok(page(Part::Calls, "Calls", &main))
+}
+
+async fn live(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let news = shown.look(move |shown| list::news(&shown.viewer, &asked)).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(news)).into_response())
+}
+
+async fn event(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let (title, main) = found(&shown, &id, |shown, row| {
+        let session = shown.viewer.session_named(&row.session.to_string())?;
+        let info = session.map(|session| shown.viewer.session(session)).transpose()?.flatten();
+        let session = info.map_or_else(|| row.session.to_string(), |info| list::name(&info));
+        Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session)))
+    })
+    .await?;
+    Ok(page(Part::Calls, &title, &main))
+}
+
+async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let entry = found(&shown, &id, |_, row| Ok(har::entry(row))).await?;
+    Ok(file(&format!("otas-proxy-{}.har", number(&id)), &har::log(vec![entry])))
+}
+
+async fn event_json(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let json = found(&shown, &id, |_, row| Ok(row.json.clone())).await?;
+    // Browsers show it as text, whatever it is.
+    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json).into_response())
+}
+
+/// One event, or the page that says that there is none.
+async fn found<T: Send + 'static>(
+    shown: &Arc<Shown>,
+    id: &str,
+    make: impl FnOnce(&Shown, &EventRow) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Failure> {
+    let id = number(id);
+    let made = shown.clone().look(move |shown| {
+        let row = shown.viewer.event(id)?;
+        row.map(|row| make(shown, &row)).transpose()
+    });
+    made.await?.ok_or_else(|| {
+        Failure::NotFound(format!("There is no event {id}: it may have been delivered and forgotten."))
+    })
+}
+
+/// A row's number; what is none is no row's.
+fn number(id: &str) -> i64 {
+    id.parse().unwrap_or_default()
+}
+
+async fn sessions(State(shown): State<Arc<Shown>>) -> Answer {
+    let main = shown.look(|shown| Ok(session::render_list(&shown.viewer.sessions(SESSIONS)?))).await?;
+    Ok(page(Part::Sessions, "Sessions", &main))
+}
+
+async fn session(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let named = id.clone();
+    let main = shown.look(move |shown| {
+        let row = shown.viewer.session_named(&named)?;
+        let session = row.map(|row| session::read(&shown.viewer, row)).transpose()?.flatten();
+        Ok(session.map(|session| session::render(&session)))
+    });
+    let main = main.await?.ok_or_else(|| Failure::NotFound(format!("There is no session {id}.")))?;
+    Ok(page(Part::Sessions, "Session", &main))
+}
+
+async fn health(State(shown): State<Arc<Shown>>) -> Answer {
+    let main =
+        shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, &shown.told, &shown.rates))).await?;
+    Ok(page(Part::Health, "Health", &main))
+}
+
+/// The list as a file, the newest calls of it.
+async fn all_har(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let entries = shown.look(move |shown| {
+        let Some(filter) = asked.filter(&shown.viewer, HAR_EVENTS)? else { return Ok(Vec::new()) };
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        for listed in shown.viewer.calls(&filter, None)? {
+            let Some(row) = shown.viewer.event(listed.call.id)? else { continue };
+            bytes += row.json.len();
+            entries.push(har::entry(&row));
+            if bytes > HAR_BYTES {
+                break;
+            }
+        }
+        entries.reverse();
+        Ok(entries)
+    });
+    Ok(file("otas-proxy.har", &har::log(entries.await?)))
+}
+
+fn file(name: &str, har: &Value) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers =
+        [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store"), (CONTENT_DISPOSITION, &disposition)];
+    (headers, har.to_string()).into_response()
+}
