@@ -97,6 +97,16 @@ pub struct Summary {
     pub trouble: Option<String>,
 }
 
+impl Summary {
+    /// For programs; `run_id` is as in every event's `metadata.proxy.run_id`.
+    pub fn json(&self, run_id: &str) -> Value {
+        let Self { calls, delivered, waiting, failed, trouble } = self;
+        serde_json::json!({
+            "run_id": run_id, "calls": calls, "delivered": delivered, "waiting": waiting, "failed": failed, "trouble": trouble,
+        })
+    }
+}
+
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { calls, delivered, waiting, failed, trouble } = self;

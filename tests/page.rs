@@ -1,7 +1,6 @@
 //! The page: each part of it is shown, to those who may see it, and what was captured is text whatever it holds.
 
 mod browser;
-mod sample;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use uuid::Uuid;
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::proxy::{Running, TestProxy};
-use sample::{HOSTILE, Sample, append, deliver};
+use crate::support::sample::{HOSTILE, Sample, append, deliver};
 
 /// A proxy with a page, and a session that nobody delivers.
 struct Bench {

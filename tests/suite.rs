@@ -10,6 +10,7 @@ mod conservation;
 mod delivery;
 mod durability;
 mod events;
+mod export;
 mod forwarding;
 mod interception;
 mod onwards;

@@ -60,6 +60,7 @@ impl Stored {
         let (scheme, host) = (properties["url.scheme"].as_str(), properties["server.address"].as_str());
         let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("unknown.invalid"));
         let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let host = if url::Host::parse(&host).is_ok() { host } else { "unknown.invalid".to_owned() };
         let port = properties["server.port"].as_u64().filter(|port| match scheme {
             "http" => *port != 80,
             "https" => *port != 443,

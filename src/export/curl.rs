@@ -43,6 +43,13 @@ pub fn command(event: &Stored) -> String {
         let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         let _ = write!(command, " \\\n  -H {}", quoted(&field));
     }
+    // What curl would add by itself is taken away.
+    let defaults = ["accept", "user-agent", "content-type"];
+    for name in &defaults[..if body == Content::Empty { 2 } else { 3 }] {
+        if event.header(Side::Request, name).is_none() {
+            let _ = write!(command, " \\\n  -H '{name}:'");
+        }
+    }
     match body {
         Content::Empty => {}
         Content::Text(text) => {
@@ -102,7 +109,7 @@ mod tests {
         assert_eq!(
             command(&stored(event())),
             "curl -g -i -X 'POST' 'https://a.test:8443/v1/it'\\''s' \\\n  -H 'content-type: text/plain' \\\n  \
-             -H 'x-empty;' \\\n  --data-raw 'it'\\''s $HOME `id`\n'\n"
+             -H 'x-empty;' \\\n  -H 'accept:' \\\n  -H 'user-agent:' \\\n  --data-raw 'it'\\''s $HOME `id`\n'\n"
         );
     }
 

@@ -1,5 +1,7 @@
 //! HAR 1.2, which browsers and many tools import.
 
+use std::io::{self, Write};
+
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -21,6 +23,42 @@ pub fn log(entries: Vec<Value>) -> Value {
             "entries": entries,
         }
     })
+}
+
+/// A file that is written entry by entry, because all together may be large.
+pub struct File<'a, W> {
+    out: &'a mut W,
+    entries: u64,
+}
+
+impl<'a, W: Write> File<'a, W> {
+    /// Begins one.
+    ///
+    /// # Errors
+    /// When it cannot be written, as for the other two.
+    pub fn begin(out: &'a mut W) -> io::Result<Self> {
+        let creator = json!({ "name": "otas-proxy", "version": env!("CARGO_PKG_VERSION") });
+        write!(out, "{{\"log\":{{\"version\":\"1.2\",\"creator\":{creator},\"pages\":[],\"entries\":[")?;
+        Ok(Self { out, entries: 0 })
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add(&mut self, entry: &Value) -> io::Result<()> {
+        write!(self.out, "{}\n{entry}", if self.entries > 0 { "," } else { "" })?;
+        self.entries += 1;
+        Ok(())
+    }
+
+    /// Ends it. What is not ended is no JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn end(self) -> io::Result<()> {
+        writeln!(self.out, "]}}}}")
+    }
 }
 
 /// The entry of one event. What it holds beyond HAR stands in `_otas`.
@@ -253,6 +291,18 @@ mod tests {
             json!({ "blocked": -1, "dns": 1.0, "connect": 5.75, "ssl": 3.25, "send": 30.0, "wait": 0.0, "receive": 0.55 })
         );
         assert_eq!(entry["time"], 37.3);
+    }
+
+    #[test]
+    fn a_file_is_the_same_written_at_once_or_entry_by_entry() {
+        let entries = vec![entry(&row(&event())), entry(&row(&json!({})))];
+        for entries in [vec![], entries] {
+            let mut out = Vec::new();
+            let mut file = File::begin(&mut out).unwrap();
+            entries.iter().for_each(|entry| file.add(entry).unwrap());
+            file.end().unwrap();
+            assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), log(entries));
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::Bench;
-use super::sample::{HOSTILE, Sample, append, deliver};
 use crate::support::browser::{Browser, chromium};
+use crate::support::sample::{HOSTILE, Sample, append, deliver};
 
 const WIDE: (u32, u32) = (1600, 900);
 

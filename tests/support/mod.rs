@@ -9,4 +9,5 @@ pub mod origin;
 pub mod otas;
 pub mod program;
 pub mod proxy;
+pub mod sample;
 pub mod standin;

@@ -7,25 +7,25 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// What harm would look like, if it were more than text.
-pub(super) const HOSTILE: &str = "<script>document.title='pwned';fetch('/pwned')</script><img src=x onerror=\"document.title='pwned'\">'\"><svg onload=alert(1)>";
+pub const HOSTILE: &str = "<script>document.title='pwned';fetch('/pwned')</script><img src=x onerror=\"document.title='pwned'\">'\"><svg onload=alert(1)>";
 
 /// A call to be stored.
-pub(super) struct Sample {
-    pub(super) method: String,
-    pub(super) host: String,
-    pub(super) path: String,
-    pub(super) status: u16,
-    pub(super) error: String,
+pub struct Sample {
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    pub status: u16,
+    pub error: String,
     /// Milliseconds before now.
-    pub(super) ago_ms: i64,
-    pub(super) latency_ms: f64,
-    pub(super) llm: Value,
-    pub(super) event: Value,
+    pub ago_ms: i64,
+    pub latency_ms: f64,
+    pub llm: Value,
+    pub event: Value,
 }
 
 impl Sample {
     /// A call with everything usual about it.
-    pub(super) fn of(method: &str, host: &str, path: &str, status: u16) -> Self {
+    pub fn of(method: &str, host: &str, path: &str, status: u16) -> Self {
         let (wait, latency_ms) = (20.5, 24.0);
         let event = json!({
             "path": path, "method": method, "status_code": status, "latency_ms": latency_ms,
@@ -55,7 +55,7 @@ impl Sample {
     }
 
     /// One to a model, answered by a stream.
-    pub(super) fn model(host: &str, path: &str, model: &str, tokens: (u64, u64), latency_ms: f64) -> Self {
+    pub fn model(host: &str, path: &str, model: &str, tokens: (u64, u64), latency_ms: f64) -> Self {
         let mut sample = Self::of("POST", host, path, 200);
         sample.latency_ms = latency_ms;
         sample.llm = json!({
@@ -78,7 +78,7 @@ impl Sample {
     }
 
     /// One that means harm, wherever text comes from outside.
-    pub(super) fn hostile() -> Self {
+    pub fn hostile() -> Self {
         let mut sample = Self::of(HOSTILE, HOSTILE, HOSTILE, 500);
         sample.error = HOSTILE.into();
         sample.llm = json!({ "gen_ai.response.model": HOSTILE, "gen_ai.provider.name": HOSTILE });
@@ -99,19 +99,20 @@ impl Sample {
     }
 
     /// So long before now.
-    pub(super) fn ago(mut self, ms: i64) -> Self {
+    pub fn ago(mut self, ms: i64) -> Self {
         self.ago_ms = ms;
         self
     }
 }
 
 /// Stores calls in a session, one after the other.
-pub(super) fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
+pub fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
     let texts: Vec<[String; 3]> = samples
         .iter()
         .map(|sample| {
-            let ms = &sample.event["metadata"]["timings"];
+            let timings = &sample.event["metadata"]["timings"];
+            let ms = if timings.is_null() { json!({}) } else { timings.clone() };
             let outline = json!({ "scheme": "https", "read": true, "ms": ms }).to_string();
             let llm = if sample.llm.is_null() { String::new() } else { sample.llm.to_string() };
             [outline, llm, sample.event.to_string()]
@@ -141,7 +142,7 @@ pub(super) fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
 }
 
 /// OTAS has taken these.
-pub(super) fn deliver(store: &Store, ids: impl IntoIterator<Item = i64>) {
+pub fn deliver(store: &Store, ids: impl IntoIterator<Item = i64>) {
     let settled =
         |id| Settlement { id, attempts: 1, outcome: Outcome::Delivered { otas_event_id: format!("e-{id}") } };
     store.settle(&ids.into_iter().map(settled).collect::<Vec<_>>()).unwrap();
