@@ -209,7 +209,7 @@ mod tests {
         for n in 1..=100 {
             stats.add(&call("a.test", f64::from(n)));
         }
-        let llm = r#"{"gen_ai.response.model":"m","gen_ai.usage.input_tokens":7,"gen_ai.usage.cost":0.5}"#;
+        let llm = r#"{"gen_ai.response.model":"m","gen_ai.usage.input_tokens":7,"otas_proxy.llm.cost":0.5}"#;
         stats.add(&Call { llm: llm.into(), error: "http_500: x".into(), ..call("b.test", 1_000.0) });
         stats.add(&Call { llm: r#"{"gen_ai.response.model":"m"}"#.into(), ..call("b.test", 1.0) });
         assert_eq!((stats.all.calls, stats.all.errors, stats.all.response_bytes), (102, 1, 1_020));

@@ -146,12 +146,32 @@ impl Llm {
 
     /// What it cost, by the user's own table of prices.
     pub fn cost(&self) -> Option<f64> {
-        self.0.iter().find(|(name, value)| is_cost(name) && value.is_number())?.1.as_f64()
+        self.0.get("otas_proxy.llm.cost")?.as_f64()
     }
 
     /// Time to the first piece of the answer, in milliseconds.
     pub fn first_chunk_ms(&self) -> Option<f64> {
         Some(self.0.get("gen_ai.response.time_to_first_chunk")?.as_f64()? * 1_000.0)
+    }
+
+    /// Time to the first token, of text or of a tool call, in milliseconds.
+    pub fn first_token_ms(&self) -> Option<f64> {
+        Some(self.0.get("otas_proxy.llm.time_to_first_token")?.as_f64()? * 1_000.0)
+    }
+
+    /// Output tokens a second, between the first and the last.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        self.0.get("otas_proxy.llm.output_tokens_per_second")?.as_f64()
+    }
+
+    /// Why the model stopped.
+    pub fn finish(&self) -> Option<&str> {
+        self.text("gen_ai.response.finish_reasons")
+    }
+
+    /// The tools that it called.
+    pub fn tool_calls(&self) -> Option<&str> {
+        self.text("otas_proxy.llm.tool_calls")
     }
 
     /// All that is known, by name.
@@ -165,15 +185,14 @@ impl Llm {
 }
 
 /// What stands in the properties of such a call.
-const MARKS: [&str; 2] = ["\"gen_ai.", "\"mcp."];
+const MARKS: [&str; 3] = ["\"gen_ai.", "\"mcp.", "\"otas_proxy.llm."];
 
 fn is_about_models(name: &str) -> bool {
-    name.starts_with("gen_ai.") || name.starts_with("mcp.") || is_cost(name)
+    OURS.iter().any(|space| name.starts_with(space))
 }
 
-fn is_cost(name: &str) -> bool {
-    name.split('.').any(|part| part == "cost")
-}
+/// The beginnings of their names.
+const OURS: [&str; 3] = ["gen_ai.", "mcp.", "otas_proxy.llm."];
 
 #[cfg(test)]
 mod tests {
@@ -212,9 +231,9 @@ mod tests {
     }
 
     #[test]
-    fn the_model_that_answered_counts_and_cost_is_found_by_its_name() {
+    fn the_model_that_answered_counts() {
         let facts =
-            json!({ "gen_ai.request.model": "m", "gen_ai.response.model": "m-2026", "gen_ai.usage.cost": 0.25 });
+            json!({ "gen_ai.request.model": "m", "gen_ai.response.model": "m-2026", "otas_proxy.llm.cost": 0.25 });
         let llm = Llm::of(facts.as_object().unwrap()).unwrap();
         assert_eq!((llm.model(), llm.cost()), (Some("m-2026"), Some(0.25)));
     }

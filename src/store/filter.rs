@@ -17,7 +17,8 @@ pub struct Filter {
     pub host: Option<String>,
     /// Only those that were answered so.
     pub status: Option<StatusClass>,
-    /// Only those of the sessions of this agent: OTAS's id of it, the short name of its key, or a part of its command.
+    /// Only those of the sessions of this agent: OTAS's id of it, the short name of its key, or a part of its command, its
+    /// name or its label.
     pub agent: Option<String>,
     /// Only calls to models.
     pub llm_only: bool,
@@ -104,7 +105,9 @@ impl Filter {
             let name = Value::Text(agent.clone());
             clauses.and(
                 " AND session IN (SELECT id FROM sessions WHERE agent_id = ? OR key_id = ?
-                                  OR (json_valid(meta) AND json_extract(meta, '$.command') LIKE ? ESCAPE '\\'))",
+                                  OR (json_valid(meta) AND concat_ws(' ', json_extract(meta, '$.command'),
+                                      json_extract(meta, '$.caller.agent'), json_extract(meta, '$.caller.label'))
+                                      LIKE ? ESCAPE '\\'))",
                 [name.clone(), name, containing(agent)],
             );
         }
@@ -134,7 +137,9 @@ mod tests {
     fn each_condition_narrows_and_all_hold_together() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
-        let one = store.begin_session("one", "key-1", r#"{"command":"python agent.py"}"#).unwrap();
+        let one = store
+            .begin_session("one", "key-1", r#"{"command":"python agent.py","caller":{"agent":"miner","label":null}}"#)
+            .unwrap();
         let two = store.begin_session("two", "key-2", "{}").unwrap();
         let plain = NewEvent::plain(b"{}");
         let mut writer = store.writer().unwrap();
@@ -167,6 +172,7 @@ mod tests {
         assert_eq!(ids(Filter { llm_only: true, ..all() }), [4]);
         assert_eq!(ids(Filter { agent: Some("key-2".into()), ..all() }), [4]);
         assert_eq!(ids(Filter { agent: Some("AGENT.py".into()), ..all() }), [1, 2, 3]);
+        assert_eq!(ids(Filter { agent: Some("miner".into()), ..all() }), [1, 2, 3]);
         assert_eq!(ids(Filter { session: Some(one), status: Some(StatusClass::Hundred(4)), ..all() }), [0; 0]);
     }
 

@@ -62,6 +62,9 @@ impl Sample {
             "gen_ai.provider.name": host.split('.').nth(1).unwrap_or(host), "gen_ai.operation.name": "chat",
             "gen_ai.request.model": model, "gen_ai.response.model": model, "gen_ai.usage.input_tokens": tokens.0,
             "gen_ai.usage.output_tokens": tokens.1, "gen_ai.response.time_to_first_chunk": latency_ms / 4_000.0,
+            "otas_proxy.llm.time_to_first_token": latency_ms / 3_900.0,
+            "otas_proxy.llm.output_tokens_per_second": tokens.1 as f64 / latency_ms * 1_333.0,
+            "gen_ai.response.finish_reasons": "end_turn",
         });
         for (name, value) in sample.llm.as_object().unwrap() {
             sample.event["custom_properties"][name] = value.clone();
@@ -73,7 +76,7 @@ impl Sample {
             .into();
         sample.event["metadata"]["timings"]["wait"] = (latency_ms / 4.0).into();
         sample.event["metadata"]["timings"]["receive"] = (latency_ms * 0.75).into();
-        sample.event["metadata"]["llm"]["answer"] = "The moon is about 384,400 km away.".into();
+        sample.event["metadata"]["llm"]["text"] = "The moon is about 384,400 km away.".into();
         sample
     }
 
@@ -91,7 +94,7 @@ impl Sample {
         for name in ["server.address", "gen_ai.response.model", HOSTILE] {
             event["custom_properties"][name] = HOSTILE.into();
         }
-        event["metadata"]["llm"]["answer"] = HOSTILE.into();
+        event["metadata"]["llm"]["text"] = HOSTILE.into();
         event["metadata"]["upstream"]["tls_version"] = HOSTILE.into();
         event["metadata"]["blind"] = HOSTILE.into();
         event["metadata"]["cut"] = json!({ HOSTILE: true });

@@ -108,6 +108,10 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
             (card("tokens in", llm.input_tokens().map(count)))
             (card("tokens out", llm.output_tokens().map(count)))
             (card("to the first piece", llm.first_chunk_ms().map(duration)))
+            (card("to the first token", llm.first_token_ms().map(duration)))
+            (card("tokens a second", llm.tokens_per_second().map(|rate| format!("{rate:.1}"))))
+            (card("stopped because", llm.finish().map(str::to_owned)))
+            (card("tools called", llm.tool_calls().map(str::to_owned)))
             (card("cost", llm.cost().map(cost)))
         }
         @if let Some(answer) = answer(event.metadata()) { details open { summary { "The answer" } (bodies::words(answer)) } }
@@ -118,10 +122,9 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
     }
 }
 
-/// A streamed answer, put together again.
+/// The answer's text, put together again if it was streamed.
 fn answer(metadata: &Value) -> Option<&str> {
-    let places = [&metadata["llm"]["answer"], &metadata["gen_ai"]["answer"], &metadata["answer"]];
-    places.into_iter().find_map(Value::as_str).filter(|answer| !answer.is_empty())
+    metadata["llm"]["text"].as_str().filter(|answer| !answer.is_empty())
 }
 
 fn plain(value: &Value) -> String {

@@ -41,7 +41,7 @@ pub(super) fn read(viewer: &Viewer) -> Result<Seen, StoreError> {
 
 /// The page.
 pub(super) fn render(seen: &Seen, told: &Told, rates: &Rates) -> Markup {
-    let status = told.delivery.borrow().clone();
+    let status = told.delivery.now();
     let not_ready = ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), None);
     html! {
         h1 { "Health" }

@@ -206,11 +206,10 @@ fn named(viewer: &Viewer, rows: &[Listed]) -> Result<Sessions, StoreError> {
     Ok(named)
 }
 
-/// What people know a session by: its command, else its run.
+/// What people know a session by: the caller that it is of, and its command; else its run.
 pub(super) fn name(info: &SessionInfo) -> String {
     let meta: Value = serde_json::from_str(&info.meta).unwrap_or_default();
-    match meta["command"].as_str() {
-        Some(command) if !command.is_empty() => command.to_owned(),
-        _ => info.run_id.clone(),
-    }
+    let parts = [&meta["caller"]["agent"], &meta["caller"]["label"], &meta["command"]];
+    let said: Vec<&str> = parts.into_iter().filter_map(Value::as_str).filter(|part| !part.is_empty()).collect();
+    if said.is_empty() { info.run_id.clone() } else { said.join(" · ") }
 }

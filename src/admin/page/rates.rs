@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::Status;
+use crate::deliver::Watch;
 
 /// How often the counter is looked at.
 const EVERY: Duration = Duration::from_secs(5);
@@ -20,11 +19,11 @@ pub(super) struct Rates(Mutex<VecDeque<(Instant, u64)>>);
 
 impl Rates {
     /// Looks until `stop`.
-    pub(super) async fn watch(&self, delivery: watch::Receiver<Status>, stop: CancellationToken) {
+    pub(super) async fn watch(&self, delivery: Watch, stop: CancellationToken) {
         let mut every = tokio::time::interval(EVERY);
         loop {
             tokio::select! {
-                _ = every.tick() => self.note(Instant::now(), delivery.borrow().verdicts.delivered),
+                _ = every.tick() => self.note(Instant::now(), delivery.now().verdicts.delivered),
                 () = stop.cancelled() => return,
             }
         }
