@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
-use crate::support::proxy::{Running, TestProxy};
+use crate::support::proxy::{Running, TestProxy, eventually};
 use crate::support::sample::{HOSTILE, Sample, append, deliver};
 
 /// A proxy with a page, and a session that nobody delivers.
@@ -218,6 +218,28 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
     let file = bench.proxy.app.store.path().with_file_name("admin.token");
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), bench.token());
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_call_is_shown_while_its_answer_is_still_coming() {
+    let bench = Bench::start().await;
+    let origin = TestOrigin::http().await;
+    // Some eight seconds, if nobody is done with it before.
+    let mut streaming = bench.proxy.client().get(origin.url("/sse/400/20")).send().await.unwrap();
+    assert!(streaming.chunk().await.unwrap().is_some());
+    eventually("it is shown as under way", async || bench.text("/").await.contains("under way")).await;
+    let news = bench.json("/live?after=0").await;
+    let row = news["open"].as_str().unwrap();
+    assert!(row.contains("/sse/400/20") && row.contains(" and on"), "{row}");
+    let path = row.split_once("href=\"/open/").unwrap().1.split('"').next().unwrap();
+    let path = format!("/open/{path}");
+    eventually("what came is shown", async || bench.text(&path).await.contains("As it came")).await;
+    assert_eq!(bench.get(&path).await.headers()["refresh"], "2");
+    assert!(!bench.text("/?host=127").await.contains("under way"), "filters are for what has ended");
+    drop(streaming);
+    eventually("it is an event", async || bench.get(&path).await.status() == StatusCode::SEE_OTHER).await;
+    assert_eq!(bench.get(&path).await.headers()["location"], "/event/1");
+    assert_eq!(bench.get("/open/nobody").await.status(), 404);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use uuid::Uuid;
 
 use super::filter::Clauses;
 use super::link::FileId;
@@ -190,6 +191,44 @@ impl Viewer {
         })
     }
 
+    /// Calls that have been under way for a second or more, as they were half a second ago at most, newest first: each as
+    /// the event that it would be if nothing more came. Their rows have no numbers yet.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn under_way(&self, limit: usize) -> Result<Vec<EventRow>, StoreError> {
+        self.look("list calls under way", |connection| {
+            let sql = format!("SELECT {OPEN} FROM open_exchanges ORDER BY started_at_ms DESC LIMIT ?1");
+            connection.prepare_cached(&sql)?.query_map([as_limit(limit)], open_row)?.collect()
+        })
+    }
+
+    /// One of them; `None` if it is not under way (any more).
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn under_way_as(&self, event_id: Uuid) -> Result<Option<EventRow>, StoreError> {
+        self.look("read a call under way", |connection| {
+            let sql = format!("SELECT {OPEN} FROM open_exchanges WHERE event_id = ?1");
+            connection.prepare_cached(&sql)?.query_row([event_id.as_bytes()], open_row).optional()
+        })
+    }
+
+    /// The row of the event with this id, if it is among the newest.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn row_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
+        self.look("look for an event", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id FROM (SELECT id, event_id FROM events ORDER BY id DESC LIMIT 5000) WHERE event_id = ?1",
+                )?
+                .query_row([event_id.as_bytes()], |row| row.get(0))
+                .optional()
+        })
+    }
+
     /// The session that a person means: its number, its run id or OTAS's id of it.
     ///
     /// # Errors
@@ -334,6 +373,34 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
         state: State::from_code(row.get(13)?),
         attempts: row.get(14)?,
         verdict: row.get(15)?,
+    })
+}
+
+/// What is noted of a call under way.
+const OPEN: &str = "event_id, session, started_at_ms, method, host, path, status_code, latency_ms, request_bytes, \
+                    response_bytes, json";
+
+fn open_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: 0,
+        event_id: Uuid::from_bytes(row.get(0)?),
+        session: row.get(1)?,
+        seq: 0,
+        started_at_ms: row.get(2)?,
+        method: row.get(3)?,
+        host: row.get(4)?,
+        path: row.get(5)?,
+        status_code: row.get(6)?,
+        latency_ms: row.get(7)?,
+        request_bytes: unsigned(row, 8)?,
+        response_bytes: unsigned(row, 9)?,
+        error: String::new(),
+        state: State::Pending,
+        attempts: 0,
+        verdict: None,
+        next_try_at_ms: None,
+        otas_event_id: None,
+        json: row.get(10)?,
     })
 }
 

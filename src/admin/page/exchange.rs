@@ -17,12 +17,16 @@ pub(super) fn render(row: &EventRow, session: &str) -> Markup {
     let event = Stored::parse(&row.json);
     html! {
         h1 { (row.method) " " (event.url()) }
+        // A call under way has no row yet.
+        @if row.id == 0 { p.note { "Under way: this is what came until now." } }
         (facts(row, &event, session))
-        (missing(row, &event))
+        @if row.id != 0 { (missing(row, &event)) }
         div.bar {
             button type="button" data-copy="curl" data-label="Copy as curl" hidden[true] { "Copy as curl" }
-            a.button href={ "/event/" (row.id) "/har" } download={ "otas-proxy-" (row.id) ".har" } { "HAR" }
-            a.button href={ "/event/" (row.id) "/json" } { "JSON" }
+            @if row.id != 0 {
+                a.button href={ "/event/" (row.id) "/har" } download={ "otas-proxy-" (row.id) ".har" } { "HAR" }
+                a.button href={ "/event/" (row.id) "/json" } { "JSON" }
+            }
         }
         h2 { "Time" }
         div.scroll { (phases::waterfall(&event.phases())) }
@@ -52,7 +56,7 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
             dt { "Answered" } dd { (list::status(row.status_code, &row.error)) " in " (duration(row.latency_ms)) }
             @if !row.error.is_empty() { dt { "Error" } dd.bad { (row.error) } }
             dt { "Began" } dd { (date(row.started_at_ms)) }
-            dt { "Session" } dd { a href={ "/session/" (row.session) } { (session) } ", number " (row.seq) " in it" }
+            dt { "Session" } dd { a href={ "/session/" (row.session) } { (session) } @if row.id != 0 { ", number " (row.seq) " in it" } }
             dt { "Bodies" } dd { (bytes(row.request_bytes)) " up, " (bytes(row.response_bytes)) " down" }
             @if let Some(peer) = said(&metadata["upstream"]["peer"]) {
                 dt { "Connection" }
@@ -62,13 +66,12 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
                     @if metadata["upstream"]["reused"] == true { ", used before" }
                 }
             }
-            dt { "Event" }
-            dd {
+            @if row.id != 0 { dt { "Event" } dd {
                 (list::state(row.state, row.verdict.as_deref())) ", posts: " (row.attempts)
                 @if let Some(verdict) = &row.verdict { ", last: " (verdict) }
                 @if let Some(next) = row.next_try_at_ms { ", again at " (date(next)) }
                 @if let Some(id) = &row.otas_event_id { ", OTAS has it as " code { (id) } }
-            }
+            } }
         }
     }
 }

@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 use super::format::{bytes, clock, cost, count, date, duration};
 use super::phases;
 use super::query::Asked;
-use crate::event::{Llm, Outline};
-use crate::store::{Listed, SessionInfo, State, StoreError, Viewer};
+use crate::admin::age_seconds;
+use crate::event::{Llm, Outline, Stored};
+use crate::store::{EventRow, Listed, SessionInfo, State, StoreError, Viewer};
 
 /// Rows that a page begins with, and that come at once when they are new.
 const ROWS: usize = 200;
+
+/// Calls under way that are shown.
+const UNDER_WAY: usize = 20;
 
 /// New rows that are counted while the table is paused.
 const COUNTED: usize = 1_000;
@@ -20,6 +24,8 @@ const COUNTED: usize = 1_000;
 /// What the table shows.
 pub(super) struct Page {
     rows: Vec<Listed>,
+    /// Calls that have not ended; only on the unfiltered beginning of the list.
+    under_way: Vec<EventRow>,
     sessions: Sessions,
     /// There are older ones.
     more: bool,
@@ -41,7 +47,19 @@ pub(super) fn read(viewer: &Viewer, asked: &Asked) -> Result<Page, StoreError> {
     };
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
-    Ok(Page { sessions: named(viewer, &rows)?, rows, more, newest, live: asked.before().is_none() })
+    let live = asked.before().is_none();
+    let under_way = if live { under_way(viewer, asked)? } else { Vec::new() };
+    let sessions = named(viewer, sessions_of(&rows).chain(under_way.iter().map(|row| row.session)))?;
+    Ok(Page { rows, under_way, sessions, more, newest, live })
+}
+
+/// Calls that have not ended. Filters are for what has.
+fn under_way(viewer: &Viewer, asked: &Asked) -> Result<Vec<EventRow>, StoreError> {
+    if asked.query(None).is_empty() { viewer.under_way(UNDER_WAY) } else { Ok(Vec::new()) }
+}
+
+fn sessions_of(rows: &[Listed]) -> impl Iterator<Item = i64> {
+    rows.iter().map(|listed| listed.call.session)
 }
 
 /// What is new since the script last asked, as its `take` reads it: rows to put above the others (`rows`; `more` beyond
@@ -60,14 +78,16 @@ pub(super) fn news(viewer: &Viewer, asked: &Asked) -> Result<Value, StoreError> 
     rows.truncate(ROWS);
     let mut moved = viewer.calls_with(&asked.moving())?;
     moved.retain(|listed| listed.state != State::Pending);
-    let mut sessions = named(viewer, &rows)?;
-    sessions.extend(named(viewer, &moved)?);
+    let open = under_way(viewer, asked)?;
+    let all = sessions_of(&rows).chain(sessions_of(&moved)).chain(open.iter().map(|row| row.session));
+    let sessions = named(viewer, all)?;
     let moved: serde_json::Map<String, Value> = moved
         .iter()
         .map(|listed| (listed.call.id.to_string(), row(listed, &sessions).into_string().into()))
         .collect();
     let rows: String = rows.iter().map(|listed| row(listed, &sessions).into_string()).collect();
-    Ok(json!({ "rows": rows, "newest": newest, "more": more, "moved": moved }))
+    let open: String = open.iter().map(|row| open_row(row, &sessions).into_string()).collect();
+    Ok(json!({ "rows": rows, "newest": newest, "more": more, "moved": moved, "open": open }))
 }
 
 /// The table with its filters.
@@ -95,7 +115,8 @@ pub(super) fn render(page: &Page, asked: &Asked) -> Markup {
                     th { "latency" } th.n { "up / down" } th { "model, tokens in → out" } th { "event" }
                 }
             }
-            tbody { @for listed in &page.rows { (row(listed, &page.sessions)) } }
+            tbody.open { @for open in &page.under_way { (open_row(open, &page.sessions)) } }
+            tbody.past { @for listed in &page.rows { (row(listed, &page.sessions)) } }
         }
         @if page.rows.is_empty() {
             p.dim #none { "No calls that match." @if page.live { " New ones appear here by themselves." } }
@@ -158,6 +179,26 @@ fn row(listed: &Listed, sessions: &Sessions) -> Markup {
     }
 }
 
+/// A call that has not ended: what is known of it so far.
+fn open_row(row: &EventRow, sessions: &Sessions) -> Markup {
+    let event = Stored::parse(&row.json);
+    let session = sessions.get(&row.session).map_or("", String::as_str);
+    html! {
+        tr.open {
+            td.c-at title=(date(row.started_at_ms)) { (clock(row.started_at_ms)) }
+            td.c-session title=(session) { a href={ "/session/" (row.session) } { (session) } }
+            td.c-method { (row.method) }
+            td.c-host title=(row.host) { (row.host) }
+            td.c-path title=(row.path) { a href={ "/open/" (row.event_id) } { (row.path) } }
+            td.c-code.n { (status(row.status_code, "")) }
+            td.c-ms { span.ms { (duration(age_seconds(row.started_at_ms) * 1_000.0)) } " and on" }
+            td.c-size.n { (bytes(row.request_bytes)) " / " (bytes(row.response_bytes)) }
+            td.c-llm { @if let Some(llm) = event.llm() { (model(&llm)) } }
+            td.c-state { span.dim { "under way" } }
+        }
+    }
+}
+
 /// The status, and what is wrong in its title.
 pub(super) fn status(code: u16, error: &str) -> Markup {
     let class = match code {
@@ -193,10 +234,9 @@ fn model(llm: &Llm) -> Markup {
     }
 }
 
-fn named(viewer: &Viewer, rows: &[Listed]) -> Result<Sessions, StoreError> {
+fn named(viewer: &Viewer, ids: impl Iterator<Item = i64>) -> Result<Sessions, StoreError> {
     let mut named = Sessions::new();
-    for listed in rows {
-        let id = listed.call.session;
+    for id in ids {
         if !named.contains_key(&id)
             && let Some(row) = viewer.session_named(&id.to_string())?
         {

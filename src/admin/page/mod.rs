@@ -16,13 +16,15 @@ mod session;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderName;
 use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::layout::{Failure, Part, page};
 use self::query::Asked;
@@ -56,6 +58,7 @@ pub(super) fn routes(told: Arc<Told>, stop: CancellationToken) -> Router {
     Router::new()
         .route("/", get(calls))
         .route("/live", get(live))
+        .route("/open/{id}", get(open))
         .route("/event/{id}", get(event))
         .route("/event/{id}/har", get(event_har))
         .route("/event/{id}/json", get(event_json))
@@ -95,15 +98,38 @@ async fn live(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> An
     Ok(([(CACHE_CONTROL, "no-store")], Json(news)).into_response())
 }
 
+/// A call under way, drawn again every two seconds; the event that it has become, once it has ended.
+async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let event_id = id.parse::<Uuid>().unwrap_or_default();
+    let seen = shown.look(move |shown| {
+        if let Some(row) = shown.viewer.under_way_as(event_id)? {
+            let main = exchange::render(&row, &session_name(&shown.viewer, row.session)?);
+            return Ok(Some(Ok((format!("{} {}{}", row.method, row.host, row.path), main))));
+        }
+        Ok(shown.viewer.row_of(event_id)?.map(Err))
+    });
+    match seen.await? {
+        Some(Ok((title, main))) => {
+            Ok(([(HeaderName::from_static("refresh"), "2")], page(Part::Calls, &title, &main)).into_response())
+        }
+        Some(Err(row)) => Ok(Redirect::to(&format!("/event/{row}")).into_response()),
+        None => Err(Failure::NotFound("This call is not under way, and not among the newest events.".to_owned())),
+    }
+}
+
 async fn event(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
     let (title, main) = found(&shown, &id, |shown, row| {
-        let session = shown.viewer.session_named(&row.session.to_string())?;
-        let info = session.map(|session| shown.viewer.session(session)).transpose()?.flatten();
-        let session = info.map_or_else(|| row.session.to_string(), |info| list::name(&info));
+        let session = session_name(&shown.viewer, row.session)?;
         Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session)))
     })
     .await?;
     Ok(page(Part::Calls, &title, &main))
+}
+
+fn session_name(viewer: &Viewer, id: i64) -> Result<String, StoreError> {
+    let session = viewer.session_named(&id.to_string())?;
+    let info = session.map(|session| viewer.session(session)).transpose()?.flatten();
+    Ok(info.map_or_else(|| id.to_string(), |info| list::name(&info)))
 }
 
 async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {

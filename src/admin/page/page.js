@@ -24,7 +24,8 @@ for (const button of document.querySelectorAll("button[data-copy]")) {
 function live(table) {
   const EVERY_MS = 1000;
   const MOST_ROWS = 1000;
-  const body = table.tBodies[0];
+  const body = table.querySelector("tbody.past");
+  const open = table.querySelector("tbody.open");
   const state = document.getElementById("live-state");
   const pause = document.getElementById("pause");
   const follow = document.getElementById("follow");
@@ -89,6 +90,7 @@ function live(table) {
       const old = document.getElementById("c" + id);
       if (old && !old.contains(document.activeElement)) old.replaceWith(...rows(html));
     }
+    if (!open.contains(document.activeElement)) open.replaceChildren(...rows(news.open));
     if (!news.rows) return;
     const before = document.documentElement.scrollHeight;
     // More came than one answer holds: what stands here would have a hole above it.
