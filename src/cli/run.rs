@@ -65,6 +65,9 @@ pub(super) fn run(args: Args) -> Done {
                 collector.url
             );
         }
+        if std::io::stderr().is_terminal() {
+            eprintln!("otas-proxy: calls are shown on {}", app.page_url);
+        }
         let parent = |name: &str| std::env::var(name).ok();
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
             .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;

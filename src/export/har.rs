@@ -52,12 +52,15 @@ impl<'a, W: Write> File<'a, W> {
         Ok(())
     }
 
-    /// Ends it. What is not ended is no JSON.
+    /// Ends it, with a `comment` for its readers if it is not empty. What is not ended is no JSON.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn end(self) -> io::Result<()> {
-        writeln!(self.out, "]}}}}")
+    pub fn end(self, comment: &str) -> io::Result<()> {
+        match comment {
+            "" => writeln!(self.out, "]}}}}"),
+            comment => writeln!(self.out, "],\"comment\":{}}}}}", json!(comment)),
+        }
     }
 }
 
@@ -300,9 +303,12 @@ mod tests {
             let mut out = Vec::new();
             let mut file = File::begin(&mut out).unwrap();
             entries.iter().for_each(|entry| file.add(entry).unwrap());
-            file.end().unwrap();
+            file.end("").unwrap();
             assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), log(entries));
         }
+        let mut out = Vec::new();
+        File::begin(&mut out).unwrap().end("\"cut\"").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap()["log"]["comment"], "\"cut\"");
     }
 
     #[test]

@@ -21,7 +21,6 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use serde_json::Value;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -31,15 +30,15 @@ use self::query::Asked;
 use self::rates::Rates;
 use super::Told;
 use crate::export::har;
-use crate::store::{EventRow, StoreError, Viewer};
+use crate::store::{EventRow, Listed, StoreError, Viewer};
 
 /// Looks at the store that go on at once; others wait for their turn.
 const LOOKS: usize = 4;
 /// Sessions that are listed.
 const SESSIONS: usize = 500;
-/// Events in a HAR file of the list, and the bytes of events after which no more are added.
+/// Events in a HAR file of the list, and the bytes after which no more are added: it is made in memory.
 const HAR_EVENTS: usize = 2_000;
-const HAR_BYTES: usize = 64 << 20;
+const HAR_BYTES: usize = 16 << 20;
 
 /// What the page is made from.
 struct Shown {
@@ -134,7 +133,7 @@ fn session_name(viewer: &Viewer, id: i64) -> Result<String, StoreError> {
 
 async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
     let entry = found(&shown, &id, |_, row| Ok(har::entry(row))).await?;
-    Ok(file(&format!("otas-proxy-{}.har", number(&id)), &har::log(vec![entry])))
+    Ok(file(&format!("otas-proxy-{}.har", number(&id)), har::log(vec![entry]).to_string().into_bytes()))
 }
 
 async fn event_json(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
@@ -186,28 +185,39 @@ async fn health(State(shown): State<Arc<Shown>>) -> Answer {
     Ok(page(Part::Health, "Health", &main))
 }
 
-/// The list as a file, the newest calls of it.
+/// The list as a file, newest first.
 async fn all_har(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
-    let entries = shown.look(move |shown| {
-        let Some(filter) = asked.filter(&shown.viewer, HAR_EVENTS)? else { return Ok(Vec::new()) };
-        let (mut entries, mut bytes) = (Vec::new(), 0);
-        for listed in shown.viewer.calls(&filter, None)? {
-            let Some(row) = shown.viewer.event(listed.call.id)? else { continue };
-            bytes += row.json.len();
-            entries.push(har::entry(&row));
-            if bytes > HAR_BYTES {
-                break;
-            }
-        }
-        entries.reverse();
-        Ok(entries)
+    let made = shown.look(move |shown| {
+        let filter = asked.filter(&shown.viewer, HAR_EVENTS + 1)?;
+        let calls = filter.map(|filter| shown.viewer.calls(&filter, None)).transpose()?.unwrap_or_default();
+        har_of(&shown.viewer, &calls)
     });
-    Ok(file("otas-proxy.har", &har::log(entries.await?)))
+    Ok(file("otas-proxy.har", made.await?))
 }
 
-fn file(name: &str, har: &Value) -> Response {
+/// What does not fit is said in the file.
+fn har_of(viewer: &Viewer, calls: &[Listed]) -> Result<Vec<u8>, StoreError> {
+    const CUT: &str = "cut: only the newest calls are here; `otas-proxy events --har` writes all";
+    let (mut out, mut bytes, mut cut) = (Vec::new(), 0, "");
+    // Writing into memory does not fail.
+    let Ok(mut file) = har::File::begin(&mut out) else { return Ok(out) };
+    for (at, listed) in calls.iter().enumerate() {
+        if at == HAR_EVENTS || bytes > HAR_BYTES {
+            cut = CUT;
+            break;
+        }
+        if let Some(row) = viewer.event(listed.call.id)? {
+            bytes += row.json.len();
+            let _ = file.add(&har::entry(&row));
+        }
+    }
+    let _ = file.end(cut);
+    Ok(out)
+}
+
+fn file(name: &str, har: Vec<u8>) -> Response {
     let disposition = format!("attachment; filename=\"{name}\"");
     let headers =
         [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store"), (CONTENT_DISPOSITION, &disposition)];
-    (headers, har.to_string()).into_response()
+    (headers, har).into_response()
 }

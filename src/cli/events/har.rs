@@ -27,7 +27,7 @@ pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize,
             written += 1;
         }
     }
-    file.end()?;
+    file.end("")?;
     out.flush()?;
     Ok(written)
 }
