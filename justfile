@@ -29,3 +29,7 @@ clients-table:
     rm -rf target/clients-table
     OTAS_REQUIRE_CLIENTS=1 cargo test --locked --test suite clients::
     tests/clients/table.sh
+
+# The page's screenshots in docs/, from the test that looks at each of its parts in a headless Chromium.
+screenshots:
+    OTAS_REQUIRE_CLIENTS=1 OTAS_SCREENSHOTS=1 cargo test --locked --test suite page::browser::each_page

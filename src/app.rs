@@ -40,6 +40,8 @@ pub struct App {
     pub proxy_addr: SocketAddr,
     /// Where health is told.
     pub admin_addr: SocketAddr,
+    /// Where people look at calls: an address for a browser, with the token that it takes.
+    pub page_url: String,
     /// Our CA's certificate.
     pub ca_file: PathBuf,
     /// The system's roots and our CA.
@@ -95,6 +97,16 @@ pub struct Summary {
     pub trouble: Option<String>,
 }
 
+impl Summary {
+    /// For programs; `run_id` is as in every event's `metadata.proxy.run_id`.
+    pub fn json(&self, run_id: &str) -> Value {
+        let Self { calls, delivered, waiting, failed, trouble } = self;
+        serde_json::json!({
+            "run_id": run_id, "calls": calls, "delivered": delivered, "waiting": waiting, "failed": failed, "trouble": trouble,
+        })
+    }
+}
+
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { calls, delivered, waiting, failed, trouble } = self;
@@ -131,6 +143,8 @@ impl App {
         let (otas, collector) = destination(otas, store.path()).await?;
         let key_id = otas.agent_key.as_ref().map(store::key_id).unwrap_or_default();
         let run_id = Uuid::now_v7().to_string();
+        let gate = Arc::new(gate(admin_addr, store.path())?);
+        let page_url = gate.url();
         let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
         let own_listeners = vec![proxy_addr, admin_addr];
         // Where each caller has a session of its own, the proxy's is opened only if it is needed.
@@ -216,10 +230,11 @@ impl App {
             proxy: shared.clone(),
             stopping: shared.stop.clone(),
         };
-        tokio::spawn(admin::serve(admin_listener, told, admin_stop.clone()));
+        tokio::spawn(admin::serve(admin_listener, told, gate, admin_stop.clone()));
         Ok(Self {
             proxy_addr,
             admin_addr,
+            page_url,
             ca_file,
             bundle_file,
             run_id,
@@ -305,6 +320,13 @@ pub(crate) async fn destination(mut otas: Otas, store: &Path) -> Result<(Otas, O
     otas.agent_key_file = Some(key_file);
     (otas.project_id, otas.session_token) = (None, None);
     Ok((otas, Some(collector)))
+}
+
+fn gate(listening: SocketAddr, store: &Path) -> Result<admin::Gate, AppError> {
+    let file = admin::token_file(store);
+    admin::load_or_make_token(&file)
+        .and_then(|token| admin::Gate::new(listening, token))
+        .map_err(|e| step(format!("use the page's token in `{}`", file.display()), e))
 }
 
 fn bounds(store: &config::Store) -> Bounds {

@@ -36,6 +36,7 @@ pub mod collector;
 pub mod config;
 pub mod deliver;
 pub mod event;
+pub mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hosts;
@@ -43,5 +44,6 @@ pub mod metrics;
 pub mod proxy;
 pub mod report;
 pub mod secret;
+pub mod stats;
 pub mod store;
 pub mod tls;

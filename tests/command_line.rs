@@ -74,6 +74,20 @@ fn run_gives_the_childs_exit_code_and_passes_its_streams() {
 }
 
 #[test]
+fn runs_last_line_may_be_json() {
+    let folder = configured();
+    let done = run(&folder, &["run", "--summary", "json", "--", "true"]);
+    let said = text(&done.stderr);
+    let summary: serde_json::Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&summary["calls"], &summary["failed"], &summary["trouble"]),
+        (&0.into(), &0.into(), &().into()),
+        "{said}"
+    );
+    assert!(summary["run_id"].as_str().is_some_and(|id| id.len() == 36), "{said}");
+}
+
+#[test]
 fn run_sets_the_variables_that_clients_read_and_the_files_are_there() {
     let folder = configured();
     let script = "set -e; for n in HTTP_PROXY http_proxy HTTPS_PROXY https_proxy ALL_PROXY all_proxy; do \
@@ -283,6 +297,8 @@ fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
     let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    let page = line_with(&mut out, "calls are shown on");
+    assert!(page.contains("/?token="), "{page}");
     line_with(&mut out, "ca.pem");
     line_with(&mut out, "embedded collector");
     line_with(&mut out, "session ");

@@ -120,6 +120,8 @@ fn plain(n: u64) -> NewEvent<'static> {
         request_bytes: 0,
         response_bytes: 0,
         error: "",
+        outline: "",
+        llm: "",
         json: br#"{"path":"/"}"#,
     }
 }
@@ -348,7 +350,7 @@ async fn strict_durability_holds_the_end_of_a_response_back_until_its_event_is_s
         call.await.unwrap();
     }
     let store = proxy.app.store.clone();
-    let stored = store.list(&Filter { state: None, session: None, limit: 10 }).unwrap();
+    let stored = store.list(&Filter { limit: 10, ..Filter::default() }).unwrap();
     assert_eq!(stored.len(), 4);
     assert!(stored.iter().all(|row| row.error.is_empty() && row.state != State::Dead));
     proxy.stop().await;

@@ -348,6 +348,8 @@ impl Bench {
             request_bytes: 0,
             response_bytes: 0,
             error: "",
+            outline: "",
+            llm: "",
             json: json.as_bytes(),
         });
         let events: Vec<NewEvent<'_>> = events.collect();

@@ -1,6 +1,9 @@
-//! The admin port: whether the proxy is alive and ready, how delivery stands, and figures to be scraped.
+//! The admin port: whether the proxy is alive and ready, how delivery stands, figures to be scraped, and the page.
 
+mod gate;
+pub(crate) mod page;
 mod ready;
+mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,7 +13,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, middleware};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +25,9 @@ use crate::metrics::{self, Snapshot};
 use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
 use crate::store::{Counts, Store, StoreError};
+
+pub use gate::Gate;
+pub use token::{load_or_make as load_or_make_token, token_file};
 
 /// What the admin port tells of.
 pub struct Told {
@@ -42,14 +48,17 @@ pub struct Told {
 }
 
 /// Serves until `stop`: `GET /healthz` (the process lives), `/readyz` (200, or 503 with reasons), `/status` (calls,
-/// events, delivery, as JSON) and `/metrics` (OpenMetrics).
-pub async fn serve(listener: TcpListener, told: Told, stop: CancellationToken) {
+/// events, delivery, as JSON) and `/metrics` (OpenMetrics) for everybody, all else for those who have the token.
+pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: CancellationToken) {
+    let told = Arc::new(told);
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(figures))
-        .with_state(Arc::new(told));
+        .with_state(told.clone())
+        .merge(page::routes(told, stop.clone()))
+        .layer(middleware::from_fn_with_state(gate, gate::guard));
     let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin port failed");
@@ -116,12 +125,15 @@ async fn backlog(store: &Store) -> Result<Backlog, String> {
     };
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(backlog)) => Ok(backlog),
-        Ok(Err(error)) => {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-            Err(format!("{error}{cause}"))
-        }
+        Ok(Err(error)) => Err(in_words(&error)),
         Err(error) => Err(error.to_string()),
     }
+}
+
+/// An error of the store with its cause.
+fn in_words(error: &StoreError) -> String {
+    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
 }
 
 /// Seconds from `unix_ms` to now; 0 when the clock was set back.

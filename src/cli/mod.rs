@@ -11,6 +11,7 @@ mod config;
 mod demo;
 mod env;
 mod events;
+mod filter;
 mod flush;
 mod meta;
 mod preload;
@@ -18,6 +19,7 @@ mod retry;
 mod run;
 mod serve;
 mod signals;
+mod stats;
 mod table;
 mod variables;
 
@@ -47,6 +49,8 @@ enum Command {
     Env(env::Args),
     /// List stored events and where each is on its way
     Events(Box<events::Args>),
+    /// Sums over what is stored: calls, errors, latencies, tokens, cost
+    Stats(stats::Args),
     /// Deliver what is stored, now
     Flush(flush::Args),
     /// Put dead events back to be delivered
@@ -73,6 +77,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Env(args) => env::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Stats(args) => stats::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
         Command::Collect(args) => collect::run(args),

@@ -25,9 +25,21 @@ pub(super) struct Args {
     meta: Vec<(String, String)>,
     #[command(flatten)]
     scope: Scope,
+    /// How the last line, on what became of the calls, is written
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    summary: SummaryForm,
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<String>,
+}
+
+/// `--summary`.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum SummaryForm {
+    /// A sentence
+    Text,
+    /// A JSON object
+    Json,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -53,6 +65,9 @@ pub(super) fn run(args: Args) -> Done {
                 collector.url
             );
         }
+        if std::io::stderr().is_terminal() {
+            eprintln!("otas-proxy: calls are shown on {}", app.page_url);
+        }
         let parent = |name: &str| std::env::var(name).ok();
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
             .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
@@ -76,7 +91,12 @@ pub(super) fn run(args: Args) -> Done {
             }
         };
         let hurry = hurry_on_signal()?;
+        let run_id = app.run_id.clone();
         let summary = app.stop(drain, hurry, progress).await;
+        let summary = match args.summary {
+            SummaryForm::Text => summary.to_string(),
+            SummaryForm::Json => summary.json(&run_id).to_string(),
+        };
         eprintln!("{}{summary}", if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
         Ok(ExitCode::from(code))
     })

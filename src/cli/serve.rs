@@ -28,6 +28,7 @@ pub(super) fn run(args: Args) -> Done {
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         println!("otas-proxy: listening on http://{}", app.proxy_addr);
         println!("otas-proxy: health on http://{}/healthz", app.admin_addr);
+        println!("otas-proxy: calls are shown on {}", app.page_url);
         println!("otas-proxy: CA certificate {} (with the system's roots: {})", app.ca_file.display(), app.bundle_file.display());
         match &app.collector {
             Some(collector) => println!(

@@ -38,6 +38,11 @@ impl Json {
         self.out.len()
     }
 
+    /// What was written after the first `len` bytes.
+    pub(super) fn since(&self, len: usize) -> &[u8] {
+        self.out.get(len..).unwrap_or_default()
+    }
+
     /// Takes back everything after the first `len` bytes (a value of [`Json::len`] from before).
     pub(super) fn rewind(&mut self, len: usize) {
         self.out.truncate(len);

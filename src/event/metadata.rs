@@ -62,6 +62,16 @@ pub(super) struct Cuts {
     pub(super) response_body: bool,
 }
 
+impl Cuts {
+    /// Whether anything was lost.
+    pub(super) fn any(&self) -> bool {
+        let Self { path_bytes, query_bytes, error_bytes, method, request_headers, response_headers, .. } = self;
+        [path_bytes, query_bytes, error_bytes].into_iter().any(Option::is_some)
+            || [*method, *request_headers, *response_headers, self.properties, self.request_body, self.response_body]
+                .contains(&true)
+    }
+}
+
 /// Writes `custom_properties`. True if one of the operator's was cut or left out.
 pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context<'_>, error_type: &str) -> bool {
     json.open("custom_properties");
@@ -355,7 +365,8 @@ fn protocol_version(version: Version) -> &'static str {
     }
 }
 
-fn blind_name(blind: Blind) -> &'static str {
+/// As `metadata.blind` has it.
+pub(super) fn blind_name(blind: Blind) -> &'static str {
     match blind {
         Blind::Configured => "configured",
         Blind::Learned => "learned",

@@ -27,7 +27,9 @@ mod headers;
 mod json;
 mod metadata;
 mod otas;
+mod outline;
 mod redact;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -46,6 +48,8 @@ use self::json::Json;
 use self::metadata::Cuts;
 pub use self::metadata::unix_ms;
 pub use self::otas::opened_session;
+pub use self::outline::{Llm, Outline, Phases};
+pub use self::stored::{Content, Side, Stored};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome};
 
 /// What an event says beside its exchange.
@@ -86,6 +90,10 @@ pub struct Event {
     pub response_bytes: u64,
     /// Empty on success.
     pub error: String,
+    /// How the call passed, for lists: see [`Outline`].
+    pub outline: String,
+    /// What `json` says of a model's work, for lists: see [`Llm`]. Empty for most calls.
+    pub llm: String,
 }
 
 /// Makes the event of an exchange. Never fails: see the invariant above.
@@ -109,10 +117,12 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     write_content_type(&mut json, "response_content_type", exchange.response.as_ref().map(|facts| &facts.headers));
     json.string("error", &summary.error);
     let error_type = error_type(exchange, &summary);
+    let from = json.len();
     cuts.properties = metadata::properties(&mut json, exchange, context, &error_type);
+    let llm = Llm::column(&json, from);
     write_bodies(&mut json, (&request, &response), &mut cuts);
     metadata::write(&mut json, exchange, context, (&request, &response), &cuts, masked);
-    Event { json: json.finish(), ..summary }
+    Event { json: json.finish(), outline: Outline::column(exchange, cuts.any()), llm, ..summary }
 }
 
 /// The body to post: `json` with the project's id in front. At most 2,621,440 bytes for an id of up to 200.
@@ -159,6 +169,8 @@ fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event
         request_bytes: request.body.total_bytes,
         response_bytes: exchange.response.as_ref().map_or(0, |response| response.body.total_bytes),
         error: error(exchange, status, context.error_from_status, cuts),
+        outline: String::new(),
+        llm: String::new(),
     }
 }
 

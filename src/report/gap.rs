@@ -63,6 +63,8 @@ pub(super) fn event(gap: &Gap, context: &Context<'_>) -> Event {
         request_bytes: 0,
         response_bytes: 0,
         error,
+        outline: String::new(),
+        llm: String::new(),
     }
 }
 

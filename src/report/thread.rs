@@ -281,6 +281,8 @@ pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
         request_bytes: event.request_bytes,
         response_bytes: event.response_bytes,
         error: &event.error,
+        outline: &event.outline,
+        llm: &event.llm,
         json: &event.json,
     }
 }

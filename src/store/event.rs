@@ -69,6 +69,10 @@ pub struct NewEvent<'a> {
     pub response_bytes: u64,
     /// OTAS's `error`; empty on success.
     pub error: &'a str,
+    /// How the call passed, for lists (`event::Outline`).
+    pub outline: &'a str,
+    /// What it says of a model's work, for lists (`event::Llm`).
+    pub llm: &'a str,
     /// The JSON object for OTAS, without `project_id`.
     pub json: &'a [u8],
 }
@@ -89,6 +93,8 @@ impl<'a> NewEvent<'a> {
             request_bytes: 0,
             response_bytes: 0,
             error: "",
+            outline: "",
+            llm: "",
             json,
         }
     }

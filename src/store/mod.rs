@@ -13,6 +13,7 @@
 
 mod error;
 mod event;
+mod filter;
 mod heal;
 mod health;
 mod key;
@@ -27,6 +28,7 @@ mod session;
 mod settle;
 mod steer;
 mod tidy;
+mod viewer;
 mod write;
 
 use std::path::Path;
@@ -40,15 +42,17 @@ use session::Noted;
 
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent, PendingEvent, State};
+pub use filter::{Filter, StatusClass};
 pub use heal::MovedAside;
 pub use health::{Gap, Health, Why};
 pub use key::{KeySource, key_id};
 pub use lock::DeliveryLock;
-pub use read::{Counts, Filter};
+pub use read::Counts;
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
 pub use steer::SteerError;
 pub use tidy::{Bounds, Tidied};
+pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::Writer;
 
 /// A handle on the store: clones share one connection, used for everything but appending.

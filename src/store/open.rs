@@ -97,13 +97,14 @@ fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.rollback()
 }
 
-const PROBES: [&str; 8] = [
+const PROBES: [&str; 9] = [
     "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead,
             agent_id, key_source, key_refused, token_sealed, token_expires_at_ms, token_mark, dropped, token_wanted FROM sessions
      ORDER BY id LIMIT 1",
     "SELECT max(id) FROM events",
     "SELECT id FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1",
     "SELECT id FROM events INDEXED BY events_delivered WHERE state = 1 ORDER BY started_at_ms LIMIT 1",
+    "SELECT llm FROM events INDEXED BY events_listed ORDER BY id LIMIT 1",
     "SELECT salt FROM seal",
     "SELECT delivered_bytes FROM tally",
     "SELECT * FROM open_exchanges LIMIT 1",

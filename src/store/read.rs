@@ -1,9 +1,10 @@
 //! Reading: what waits, how much there is of what, and lists for people.
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
-use super::{EventRow, SessionRow, State, Store, StoreError};
+use super::filter::Clauses;
+use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
 
 /// How many events there are, by where they are on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -30,17 +31,6 @@ impl Counts {
     }
 }
 
-/// Which events to list.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Filter {
-    /// Only those in this state.
-    pub state: Option<State>,
-    /// Only those of this session.
-    pub session: Option<SessionRow>,
-    /// At most so many.
-    pub limit: usize,
-}
-
 impl Store {
     /// How many events there are of one session, or of all. Cheap: it scans sessions, not events.
     ///
@@ -59,7 +49,7 @@ impl Store {
     }
 }
 
-fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
+pub(super) fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
     connection
         .prepare_cached(
             "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
@@ -72,28 +62,19 @@ fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Res
 }
 
 fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRow>> {
-    // The state is written out, because a partial index is used only where the query shows that it applies.
-    let state = match filter.state {
-        None => "",
-        Some(State::Pending) => "AND state = 0",
-        Some(State::Delivered) => "AND state = 1",
-        Some(State::Dead) => "AND state = 2",
-    };
-    let session = if filter.session.is_some() { "AND session = ?1" } else { "AND ?1 IS NULL" };
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1 {state} {session} ORDER BY id DESC LIMIT ?2");
-    connection
-        .prepare_cached(&sql)?
-        .query_map(params![filter.session.map(|row| row.0), as_limit(filter.limit)], event_row)?
-        .collect()
+    let Clauses { sql, mut values } = filter.clauses();
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{sql} ORDER BY id DESC LIMIT ?");
+    values.push(as_limit(filter.limit).into());
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), event_row)?.collect()
 }
 
 /// All columns of an event; `json` is the last.
 pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
                        request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
-                       otas_event_id, json";
+                       otas_event_id, outline, llm, json";
 
 /// How many [`COLUMNS`] there are.
-pub(super) const COLUMN_COUNT: usize = 19;
+pub(super) const COLUMN_COUNT: usize = 21;
 
 pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
     Ok(EventRow {
@@ -115,7 +96,7 @@ pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         verdict: row.get(15)?,
         next_try_at_ms: row.get(16)?,
         otas_event_id: row.get(17)?,
-        json: row.get(18)?,
+        json: row.get(20)?,
     })
 }
 
@@ -153,6 +134,8 @@ mod tests {
             request_bytes: 3,
             response_bytes: 5_000_000_000,
             error: "http_429",
+            outline: "",
+            llm: "",
             json: br#"{"path":"/v1"}"#,
         }
     }
@@ -244,7 +227,12 @@ mod tests {
         append(&store, other, 2);
         store.settle(&[settlement(2, Outcome::Dead { verdict: "no".into() })]).unwrap();
         let ids = |state, session, limit| -> Vec<i64> {
-            store.list(&Filter { state, session, limit }).unwrap().iter().map(|row| row.id).collect()
+            store
+                .list(&Filter { state, session, limit, ..Filter::default() })
+                .unwrap()
+                .iter()
+                .map(|row| row.id)
+                .collect()
         };
         assert_eq!(ids(None, None, 3), [4, 3, 2]);
         assert_eq!(ids(Some(State::Pending), Some(session), 9), [1]);

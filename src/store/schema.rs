@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -100,6 +100,16 @@ CREATE TABLE open_exchanges (
 
 /// A session can be wanted before it has an event to deliver: calls into the project's domain carry its token.
 const V4: &str = "ALTER TABLE sessions ADD COLUMN token_wanted INTEGER NOT NULL DEFAULT 0;";
+
+/// Lists, filters and totals are read from an index that holds all that they look at: a filter that few events pass would
+/// else read every event's JSON (measured with 100,000 events of 20 KB: 250 ms without, 7 ms with it, for 1.4 µs more an
+/// insert). Events of before say nothing of their phases there.
+const V5: &str = "
+ALTER TABLE events ADD COLUMN outline TEXT NOT NULL DEFAULT '';
+ALTER TABLE events ADD COLUMN llm     TEXT NOT NULL DEFAULT '';
+CREATE INDEX events_listed ON events (id, session, started_at_ms, method, host, path, status_code, latency_ms,
+                                      request_bytes, response_bytes, error, outline, llm);
+";
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

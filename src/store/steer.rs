@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 use thiserror::Error;
 
+use super::filter::Clauses;
 use super::read::{COLUMNS, as_limit, event_row};
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
 
@@ -56,11 +57,7 @@ impl Store {
     /// [`SteerError::NoSession`] when there is none, or when the store cannot be read.
     pub fn session_named(&self, name: &str) -> Result<SessionRow, SteerError> {
         self.connection()
-            .query_row(
-                "SELECT id FROM sessions WHERE id = ?1 OR run_id = ?2 OR otas_session_id = ?2 ORDER BY id LIMIT 1",
-                params![name.parse::<i64>().ok(), name],
-                |row| row.get(0).map(SessionRow),
-            )
+            .query_row(SESSION_NAMED, params![name.parse::<i64>().ok(), name], |row| row.get(0).map(SessionRow))
             .optional()
             .map_err(self.failed("look up a session"))?
             .ok_or_else(|| SteerError::NoSession(name.to_owned()))
@@ -143,7 +140,11 @@ impl Store {
     }
 }
 
-const OLDEST_PENDING: &str =
+/// By number (1) or by name (2).
+pub(super) const SESSION_NAMED: &str =
+    "SELECT id FROM sessions WHERE id = ?1 OR run_id = ?2 OR otas_session_id = ?2 ORDER BY id LIMIT 1";
+
+pub(super) const OLDEST_PENDING: &str =
     "SELECT started_at_ms FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1";
 
 fn ids_after(
@@ -152,15 +153,11 @@ fn ids_after(
     after_id: i64,
     newest_first: bool,
 ) -> rusqlite::Result<Vec<i64>> {
-    // The state is written out, because a partial index is used only where the query shows that it applies.
-    let state = filter.state.map(|state| format!("AND state = {}", state.code())).unwrap_or_default();
-    let session = if filter.session.is_some() { "AND session = ?1" } else { "AND ?1 IS NULL" };
+    let Clauses { sql, mut values } = filter.clauses();
     let order = if newest_first { "DESC" } else { "ASC" };
-    let sql = format!("SELECT id FROM events WHERE id > ?2 {state} {session} ORDER BY id {order} LIMIT ?3");
-    connection
-        .prepare_cached(&sql)?
-        .query_map(params![filter.session.map(|row| row.0), after_id, as_limit(filter.limit)], |row| row.get(0))?
-        .collect()
+    let sql = format!("SELECT id FROM events WHERE id > {after_id}{sql} ORDER BY id {order} LIMIT ?");
+    values.push(as_limit(filter.limit).into());
+    connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
 }
 
 /// The first id that is no dead event's, and what it is; then nothing was changed.
@@ -281,7 +278,7 @@ mod tests {
         append(&store, a, &[1, 2, 3]);
         append(&store, b, &[4, 5]);
         deliver(&store, 2);
-        let filter = |state, session, limit| Filter { state, session, limit };
+        let filter = |state, session, limit| Filter { state, session, limit, ..Filter::default() };
         assert_eq!(store.ids(&filter(None, None, 3)).unwrap(), [3, 4, 5]);
         assert_eq!(store.ids(&filter(Some(State::Pending), Some(a), 9)).unwrap(), [1, 3]);
         assert_eq!(store.ids_after(&filter(None, None, 2), 2).unwrap(), [3, 4]);

@@ -278,7 +278,7 @@ mod tests {
         }
 
         fn count(&self, state: State) -> usize {
-            self.store.list(&Filter { state: Some(state), session: None, limit: 10_000 }).unwrap().len()
+            self.store.list(&Filter { state: Some(state), limit: 10_000, ..Filter::default() }).unwrap().len()
         }
     }
 

@@ -26,8 +26,8 @@ pub struct Writer {
 
 const INSERT: &str = "
 INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
-                    request_bytes, response_bytes, error, state, attempts, json)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15)";
+                    request_bytes, response_bytes, error, state, attempts, outline, llm, json)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17)";
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
@@ -119,6 +119,8 @@ impl Writer {
                         signed(event.response_bytes),
                         event.error,
                         State::Pending.code(),
+                        event.outline,
+                        event.llm,
                         event.json,
                     ])?;
                     appended += 1;

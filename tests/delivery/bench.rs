@@ -95,6 +95,8 @@ impl Bench {
                 request_bytes: 0,
                 response_bytes: 0,
                 error: "",
+                outline: "",
+                llm: "",
                 json: json.as_bytes(),
             })
             .collect();

@@ -3,9 +3,11 @@
 #![allow(dead_code, unreachable_pub, reason = "each file of tests uses its own part of this")]
 
 pub mod agent;
+pub mod browser;
 pub mod manual;
 pub mod origin;
 pub mod otas;
 pub mod program;
 pub mod proxy;
+pub mod sample;
 pub mod standin;

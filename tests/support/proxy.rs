@@ -146,7 +146,7 @@ impl Running {
     /// What the admin port tells.
     pub async fn status(&self) -> Value {
         let mut stream = TcpStream::connect(self.app.admin_addr).await.unwrap();
-        stream.write_all(b"GET /status HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").await.unwrap();
+        stream.write_all(b"GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
         let mut all = String::new();
         stream.read_to_string(&mut all).await.unwrap();
         serde_json::from_str(all.split_once("\r\n\r\n").unwrap().1).unwrap()

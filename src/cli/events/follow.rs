@@ -42,7 +42,7 @@ impl News {
         // Events become delivered or dead in any order: a row that still waits may be news later.
         let waits = match self.filter.state {
             Some(State::Delivered | State::Dead) => {
-                let first = Filter { state: Some(State::Pending), limit: 1, ..self.filter };
+                let first = Filter { state: Some(State::Pending), limit: 1, ..self.filter.clone() };
                 store.ids_after(&first, self.up_to)?.first().copied()
             }
             None | Some(State::Pending) => None,

@@ -1,22 +1,30 @@
 //! `otas-proxy events`: what is stored, and where each event is on its way.
 
 mod follow;
+mod har;
 mod show;
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 
+use super::filter::FilterArgs;
 use super::table::Columns;
 use super::{Done, signals};
 use crate::config::Flags;
-use crate::store::{EventRow, Filter, State, SteerError, Store};
+use crate::event::Stored;
+use crate::export::curl;
+use crate::store::{EventRow, Filter, SteerError, Store, Viewer};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a terminal is taken for that does not tell its width.
 const USUAL_WIDTH: usize = 80;
+
+/// How many events are listed unless it is said.
+const USUAL_LIMIT: usize = 50;
 
 /// Lists stored events, the newest last. It only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
@@ -26,23 +34,25 @@ pub(super) struct Args {
     command: Option<Command>,
     #[command(flatten)]
     flags: Flags,
-    /// Only events in this state
-    #[arg(long, value_enum, value_name = "STATE")]
-    state: Option<Wanted>,
-    /// Only events of this session: its number here, its run id, or OTAS's session id
-    #[arg(long, value_name = "SESSION")]
-    session: Option<String>,
-    /// The newest so many
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// The newest so many (50; with --har: all)
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
     /// Goes on printing new ones, until SIGINT or SIGTERM
     #[arg(long)]
     follow: bool,
     /// One JSON object a line, each event whole
     #[arg(long)]
     json: bool,
+    /// Writes them to a HAR file instead (`-`: stdout), bodies and all
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "json"])]
+    har: Option<PathBuf>,
+    /// Prints a curl command that makes the call of this event again
+    #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow", "json", "har", "id"])]
+    curl: Option<i64>,
     /// Only this event, whole
-    #[arg(long, value_name = "ID", conflicts_with_all = ["state", "session", "limit", "follow"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow"])]
     id: Option<i64>,
 }
 
@@ -60,30 +70,13 @@ enum Command {
     },
 }
 
-/// `--state`.
-#[derive(Clone, Copy, ValueEnum)]
-enum Wanted {
-    Pending,
-    Delivered,
-    Dead,
-}
-
-impl From<Wanted> for State {
-    fn from(wanted: Wanted) -> Self {
-        match wanted {
-            Wanted::Pending => Self::Pending,
-            Wanted::Delivered => Self::Delivered,
-            Wanted::Dead => Self::Dead,
-        }
-    }
-}
-
 pub(super) fn run(args: &Args) -> Done {
     let done = match &args.command {
         Some(Command::Show { flags, json, id }) => one(flags, *id, *json),
-        None => match args.id {
-            Some(id) => one(&args.flags, id, args.json),
-            None => list(args),
+        None => match (args.id, args.curl) {
+            (Some(id), _) => one(&args.flags, id, args.json),
+            (_, Some(id)) => as_curl(&args.flags, id),
+            _ => list(args),
         },
     };
     match done {
@@ -100,10 +93,21 @@ fn one(flags: &Flags, id: i64, json: bool) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+fn as_curl(flags: &Flags, id: i64) -> Done {
+    let event = Stored::parse(&open(flags)?.event(id)?.json);
+    write!(io::stdout(), "{}", curl::command(&event))?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn list(args: &Args) -> Done {
     let store = open(&args.flags)?;
-    let session = args.session.as_deref().map(|name| store.session_named(name)).transpose()?;
-    let filter = Filter { state: args.state.map(State::from), session, limit: args.limit };
+    let usual = if args.har.is_some() { usize::MAX } else { USUAL_LIMIT };
+    let filter = args.filter.filter(&store, args.limit.unwrap_or(usual))?;
+    if let Some(file) = &args.har {
+        let written = har::write(&store, &store.ids(&filter)?, file)?;
+        eprintln!("otas-proxy: {written} events in {}", file.display());
+        return Ok(ExitCode::SUCCESS);
+    }
     if args.follow {
         return follow(&store, filter, args);
     }
@@ -117,7 +121,7 @@ fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
     let stop = runtime.block_on(async { signals::termination() })?;
     let mut news = follow::News::of(filter);
     let events = news.next(store)?;
-    let newest = events.get(events.len().saturating_sub(args.limit)..).unwrap_or_default();
+    let newest = events.get(events.len().saturating_sub(args.limit.unwrap_or(USUAL_LIMIT))..).unwrap_or_default();
     let printer = Printer::new(args.json, store, newest)?;
     printer.print(store, newest)?;
     while !runtime.block_on(follow::stopped(&stop)) {
@@ -129,7 +133,7 @@ fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
 /// How events are printed.
 enum Printer {
     Json,
-    Table(Columns),
+    Table(Viewer, Columns),
 }
 
 impl Printer {
@@ -138,30 +142,43 @@ impl Printer {
         if json {
             return Ok(Self::Json);
         }
+        let viewer = store.viewer();
         let mut rows = Vec::with_capacity(events.len());
-        for id in events {
-            rows.extend(if_still_there(store.event(*id))?.as_ref().map(show::cells));
+        for some in events.chunks(AT_ONCE) {
+            rows.extend(viewer.calls_with(some)?.iter().map(show::cells));
         }
         let mut columns = Columns::of(&show::HEAD, &rows);
         if let Some(width) = terminal_width() {
             columns = columns.fit(width, &show::FLEXIBLE);
         }
         write!(io::stdout(), "{}", columns.head(&show::HEAD))?;
-        Ok(Self::Table(columns))
+        Ok(Self::Table(viewer, columns))
     }
 
     fn print(&self, store: &Store, events: &[i64]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        for id in events {
-            let Some(event) = if_still_there(store.event(*id))? else { continue };
-            match self {
-                Self::Json => writeln!(out, "{}", show::whole(&event))?,
-                Self::Table(columns) => out.write_all(columns.line(&show::cells(&event)).as_bytes())?,
+        match self {
+            Self::Json => {
+                for id in events {
+                    let Some(event) = if_still_there(store.event(*id))? else { continue };
+                    writeln!(out, "{}", show::whole(&event))?;
+                }
+            }
+            Self::Table(viewer, columns) => {
+                for some in events.chunks(AT_ONCE) {
+                    // They come newest first.
+                    for call in viewer.calls_with(some)?.iter().rev() {
+                        out.write_all(columns.line(&show::cells(call)).as_bytes())?;
+                    }
+                }
             }
         }
         Ok(out.flush()?)
     }
 }
+
+/// Rows that are read at once.
+const AT_ONCE: usize = 500;
 
 /// Old events may be removed while they are listed.
 fn if_still_there(event: Result<EventRow, SteerError>) -> Result<Option<EventRow>, SteerError> {

@@ -5,26 +5,40 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use crate::cli::table::cell;
-use crate::store::{EventRow, State};
+use crate::event::Llm;
+use crate::store::{EventRow, Listed, State};
 
 /// The table's columns.
-pub(super) const HEAD: [&str; 9] = ["id", "at (UTC)", "session", "call", "code", "ms", "state", "tries", "why"];
-/// Those that may be cut on a narrow terminal: the call and the reason.
-pub(super) const FLEXIBLE: [usize; 2] = [3, 8];
+pub(super) const HEAD: [&str; 10] =
+    ["id", "at (UTC)", "session", "call", "code", "ms", "model, tokens", "state", "tries", "why"];
+/// Those that may be cut on a narrow terminal: the call, the model and the reason.
+pub(super) const FLEXIBLE: [usize; 3] = [3, 6, 9];
 
 /// The event as a row of the table.
-pub(super) fn cells(event: &EventRow) -> Vec<String> {
+pub(super) fn cells(listed: &Listed) -> Vec<String> {
+    let call = &listed.call;
     vec![
-        event.id.to_string(),
-        at(event.started_at_ms),
-        event.session.to_string(),
-        cell(&format!("{} {}{}", event.method, event.host, event.path)),
-        event.status_code.to_string(),
-        format!("{:.0}", event.latency_ms),
-        event.state.to_string(),
-        event.attempts.to_string(),
-        cell(&why(event)),
+        call.id.to_string(),
+        at(call.started_at_ms),
+        call.session.to_string(),
+        cell(&format!("{} {}{}", call.method, call.host, call.path)),
+        call.status_code.to_string(),
+        format!("{:.0}", call.latency_ms),
+        Llm::parse(&call.llm).map(|llm| cell(&model(&llm))).unwrap_or_default(),
+        listed.state.to_string(),
+        listed.attempts.to_string(),
+        cell(&why(listed)),
     ]
+}
+
+/// The model, and the tokens that went in and came out, as far as they are known.
+fn model(llm: &Llm) -> String {
+    let name = llm.model().or(llm.operation()).unwrap_or("?");
+    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), |tokens| tokens.to_string());
+    match (llm.input_tokens(), llm.output_tokens()) {
+        (None, None) => name.to_owned(),
+        (up, down) => format!("{name} {}→{}", tokens(up), tokens(down)),
+    }
 }
 
 /// The event whole: where it is on its way, then what OTAS is sent.
@@ -47,10 +61,10 @@ pub(super) fn whole(event: &EventRow) -> Value {
 }
 
 /// What is wrong: with its delivery while it is not delivered, else with the call.
-fn why(event: &EventRow) -> String {
-    match (event.state, &event.verdict) {
+fn why(listed: &Listed) -> String {
+    match (listed.state, &listed.verdict) {
         (State::Pending | State::Dead, Some(verdict)) => verdict.clone(),
-        _ => event.error.split(':').next().unwrap_or_default().to_owned(),
+        _ => listed.call.error.split(':').next().unwrap_or_default().to_owned(),
     }
 }
 
@@ -65,6 +79,7 @@ fn at(unix_ms: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Call;
 
     fn event(state: State, json: &[u8]) -> EventRow {
         EventRow {
@@ -90,11 +105,32 @@ mod tests {
         }
     }
 
+    fn listed(state: State) -> Listed {
+        let call = Call {
+            id: 7,
+            session: 2,
+            started_at_ms: 1_700_000_000_500,
+            method: "POST".into(),
+            host: "api.test".into(),
+            path: "/v1".into(),
+            status_code: 502,
+            latency_ms: 12.6,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: "connect_refused: nobody".into(),
+            outline: String::new(),
+            llm: r#"{"gen_ai.request.model":"m","gen_ai.usage.input_tokens":7}"#.into(),
+        };
+        Listed { call, state, attempts: 3, verdict: Some("answered 400".into()) }
+    }
+
     #[test]
     fn a_row_tells_the_call_and_what_is_wrong() {
-        let row = cells(&event(State::Dead, b"{}"));
-        assert_eq!(row, ["7", "11-14 22:13:20", "2", "POST api.test/v1", "502", "13", "dead", "3", "answered 400"]);
-        assert_eq!(cells(&event(State::Delivered, b"{}"))[8], "connect_refused");
+        let row = cells(&listed(State::Dead));
+        let expected =
+            ["7", "11-14 22:13:20", "2", "POST api.test/v1", "502", "13", "m 7→?", "dead", "3", "answered 400"];
+        assert_eq!(row, expected);
+        assert_eq!(cells(&listed(State::Delivered))[9], "connect_refused");
     }
 
     #[test]

@@ -1,0 +1,54 @@
+//! The page's one script and one style sheet. Their names hold what they hold, so a browser keeps them for good.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use axum::extract::Path;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+/// A file that is a part of the program.
+pub(super) struct Asset {
+    text: &'static str,
+    content_type: &'static str,
+    hash: String,
+    name: String,
+}
+
+/// The style sheet.
+pub(super) static STYLE: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("css", include_str!("page.css"), "text/css; charset=utf-8"));
+/// The script.
+pub(super) static SCRIPT: LazyLock<Asset> =
+    LazyLock::new(|| Asset::new("js", include_str!("page.js"), "text/javascript; charset=utf-8"));
+
+impl Asset {
+    fn new(ending: &str, text: &'static str, content_type: &'static str) -> Self {
+        let hash = digest(&SHA256, text.as_bytes());
+        let hash = URL_SAFE_NO_PAD.encode(hash.as_ref().get(..12).unwrap_or_default());
+        let name = format!("page-{hash}.{ending}");
+        Self { text, content_type, hash: format!("\"{hash}\""), name }
+    }
+
+    /// Where it is.
+    pub(super) fn href(&self) -> String {
+        format!("/assets/{}", self.name)
+    }
+}
+
+/// `GET /assets/{name}`.
+pub(super) async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let Some(asset) = [&*STYLE, &*SCRIPT].into_iter().find(|asset| asset.name == name) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let kept = [(CACHE_CONTROL, "private, max-age=31536000, immutable"), (ETAG, asset.hash.as_str())];
+    match headers.get(IF_NONE_MATCH) {
+        Some(theirs) if theirs.as_bytes() == asset.hash.as_bytes() => {
+            (StatusCode::NOT_MODIFIED, kept).into_response()
+        }
+        _ => (kept, [(CONTENT_TYPE, asset.content_type)], asset.text).into_response(),
+    }
+}

@@ -1,0 +1,151 @@
+//! One exchange: what was asked and answered, how long each phase took, and what became of its event.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::format::{bytes, cost, count, date, duration};
+use super::{bodies, list, phases};
+use crate::event::{Llm, Side, Stored};
+use crate::export::curl;
+use crate::store::EventRow;
+
+/// The event as sent is shown up to this many bytes; the rest is in its JSON.
+const SENT_MAX: usize = 256 << 10;
+
+/// The page of one event. `session`: what its session is called.
+pub(super) fn render(row: &EventRow, session: &str) -> Markup {
+    let event = Stored::parse(&row.json);
+    html! {
+        h1 { (row.method) " " (event.url()) }
+        // A call under way has no row yet.
+        @if row.id == 0 { p.note { "Under way: this is what came until now." } }
+        (facts(row, &event, session))
+        @if row.id != 0 { (missing(row, &event)) }
+        div.bar {
+            button type="button" data-copy="curl" data-label="Copy as curl" hidden[true] { "Copy as curl" }
+            @if row.id != 0 {
+                a.button href={ "/event/" (row.id) "/har" } download={ "otas-proxy-" (row.id) ".har" } { "HAR" }
+                a.button href={ "/event/" (row.id) "/json" } { "JSON" }
+            }
+        }
+        h2 { "Time" }
+        div.scroll { (phases::waterfall(&event.phases())) }
+        @if let Some(llm) = event.llm() { (model(&llm, &event)) }
+        div.columns {
+            section aria-label="Request" {
+                h2 { "Request" }
+                (fields(&event, Side::Request))
+                (bodies::body(&event, Side::Request))
+            }
+            section aria-label="Response" {
+                h2 { "Response" }
+                (fields(&event, Side::Response))
+                (bodies::body(&event, Side::Response))
+            }
+        }
+        details { summary { "As curl" } pre #curl tabindex="0" { (curl::command(&event)) } }
+        details { summary { "The event as OTAS is sent it" } (sent(row)) }
+    }
+}
+
+fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
+    let metadata = event.metadata();
+    let said = |value: &Value| value.as_str().map(str::to_owned);
+    html! {
+        dl.facts {
+            dt { "Answered" } dd { (list::status(row.status_code, &row.error)) " in " (duration(row.latency_ms)) }
+            @if !row.error.is_empty() { dt { "Error" } dd.bad { (row.error) } }
+            dt { "Began" } dd { (date(row.started_at_ms)) }
+            dt { "Session" } dd { a href={ "/session/" (row.session) } { (session) } @if row.id != 0 { ", number " (row.seq) " in it" } }
+            dt { "Bodies" } dd { (bytes(row.request_bytes)) " up, " (bytes(row.response_bytes)) " down" }
+            @if let Some(peer) = said(&metadata["upstream"]["peer"]) {
+                dt { "Connection" }
+                dd {
+                    (peer) ", HTTP/" (said(&event.json()["custom_properties"]["network.protocol.version"]).unwrap_or_default())
+                    @if let Some(tls) = said(&metadata["upstream"]["tls_version"]) { ", " (tls) }
+                    @if metadata["upstream"]["reused"] == true { ", used before" }
+                }
+            }
+            @if row.id != 0 { dt { "Event" } dd {
+                (list::state(row.state, row.verdict.as_deref())) ", posts: " (row.attempts)
+                @if let Some(verdict) = &row.verdict { ", last: " (verdict) }
+                @if let Some(next) = row.next_try_at_ms { ", again at " (date(next)) }
+                @if let Some(id) = &row.otas_event_id { ", OTAS has it as " code { (id) } }
+            } }
+        }
+    }
+}
+
+/// What the event lacks, and why.
+fn missing(row: &EventRow, event: &Stored) -> Markup {
+    let (metadata, redactions) = (event.metadata(), event.redactions());
+    let cut = metadata["cut"].as_object().map(|cut| cut.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
+    let side = |side: Side, name: &str| {
+        let omitted = event.capture(side)["omitted"].as_u64().unwrap_or_default();
+        let end = event.capture(side)["end"].as_str().filter(|end| *end != "complete").map(str::to_owned);
+        html! {
+            @if omitted > 0 { p.note { "Of the " (name) "'s body " (bytes(omitted)) " were not kept (" code { "capture.body_head_bytes" } ", " code { "capture.body_tail_bytes" } ")." } }
+            @if let Some(end) = end { p.note { "The " (name) "'s body did not end well: " (end) "." } }
+        }
+    };
+    html! {
+        @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed unread: " (blind) ". Only sizes and times are known." } }
+        @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not on the disk." } }
+        @if let Some(cut) = cut { p.note { "Cut to fit the event: " (cut) "." } }
+        @if event.json().is_null() { p.note.bad { "The event cannot be read: " (String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>()) } }
+        (side(Side::Request, "request"))
+        (side(Side::Response, "response"))
+    }
+}
+
+fn model(llm: &Llm, event: &Stored) -> Markup {
+    let card = |name: &str, value: Option<String>| {
+        html! { @if let Some(value) = value { div.card { b { (value) } span { (name) } } } }
+    };
+    html! {
+        h2 { "Model" }
+        div.cards {
+            (card("model", llm.model().map(str::to_owned)))
+            (card("provider", llm.provider().map(str::to_owned)))
+            (card("operation", llm.operation().map(str::to_owned)))
+            (card("tokens in", llm.input_tokens().map(count)))
+            (card("tokens out", llm.output_tokens().map(count)))
+            (card("to the first piece", llm.first_chunk_ms().map(duration)))
+            (card("to the first token", llm.first_token_ms().map(duration)))
+            (card("tokens a second", llm.tokens_per_second().map(|rate| format!("{rate:.1}"))))
+            (card("stopped because", llm.finish().map(str::to_owned)))
+            (card("tools called", llm.tool_calls().map(str::to_owned)))
+            (card("cost", llm.cost().map(cost)))
+        }
+        @if let Some(answer) = answer(event.metadata()) { details open { summary { "The answer" } (bodies::words(answer)) } }
+        details {
+            summary { "All that is known" }
+            table.fields { @for (name, value) in llm.facts() { tr { td { (name) } td { (plain(value)) } } } }
+        }
+    }
+}
+
+/// The answer's text, put together again if it was streamed.
+fn answer(metadata: &Value) -> Option<&str> {
+    metadata["llm"]["text"].as_str().filter(|answer| !answer.is_empty())
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn fields(event: &Stored, side: Side) -> Markup {
+    let fields = event.headers(side);
+    html! {
+        @if fields.is_empty() { p.dim { "No header fields." } }
+        @else { table.fields { @for (name, value) in &fields { tr { td { (name) } td.mono { (value) } } } } }
+    }
+}
+
+fn sent(row: &EventRow) -> Markup {
+    let text = String::from_utf8_lossy(&row.json);
+    if text.len() <= SENT_MAX {
+        return bodies::words(&text);
+    }
+    html! { p { "It has " (bytes(text.len() as u64)) ": " a href={ "/event/" (row.id) "/json" } { "the whole of it" } "." } }
+}

@@ -1,0 +1,74 @@
+//! What all pages share: head, navigation, and how a page says that something is wrong.
+
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets::{SCRIPT, STYLE};
+
+/// The parts of the page that the navigation names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    Calls,
+    Sessions,
+    Health,
+}
+
+const PARTS: [(Part, &str, &str); 3] =
+    [(Part::Calls, "/", "Calls"), (Part::Sessions, "/sessions", "Sessions"), (Part::Health, "/health", "Health")];
+
+/// A whole page.
+pub(super) fn page(part: Part, title: &str, main: &Markup) -> Response {
+    let text = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) " · otas-proxy" }
+                link rel="stylesheet" href=(STYLE.href());
+                // No request for an icon that there is none of.
+                link rel="icon" href="data:,";
+            }
+            body {
+                a.skip href="#main" { "To the content" }
+                header.top {
+                    strong { "otas-proxy" }
+                    nav aria-label="Parts" {
+                        @for (this, href, name) in PARTS {
+                            a href=(href) aria-current=[(this == part).then_some("page")] { (name) }
+                        }
+                    }
+                    span.side { "times in UTC" }
+                }
+                main #main { (main) }
+                script src=(SCRIPT.href()) defer {}
+            }
+        }
+    };
+    ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-store")], text.into_string()).into_response()
+}
+
+/// Why a page cannot be shown.
+pub(super) enum Failure {
+    /// There is no such thing (any more).
+    NotFound(String),
+    /// The store cannot be read.
+    Store(String),
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let (status, title, words) = match self {
+            Self::NotFound(words) => (StatusCode::NOT_FOUND, "Not found", words),
+            Self::Store(words) => (StatusCode::SERVICE_UNAVAILABLE, "The store cannot be read", words),
+        };
+        let main = html! {
+            h1 { (title) }
+            p.note { (words) }
+            p { a href="/" { "All calls" } }
+        };
+        (status, page(Part::Calls, title, &main)).into_response()
+    }
+}

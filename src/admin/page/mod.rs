@@ -1,0 +1,223 @@
+//! The page: calls as they come, one exchange, sessions, health. Rendered here, escaped by `maud`; the one script only keeps
+//! the table live and copies. Everything is read on blocking threads, on connections that cannot write.
+
+mod assets;
+mod bodies;
+mod exchange;
+pub(crate) mod format;
+mod health;
+mod layout;
+mod list;
+mod phases;
+mod query;
+mod rates;
+mod session;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderName;
+use axum::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::layout::{Failure, Part, page};
+use self::query::Asked;
+use self::rates::Rates;
+use super::Told;
+use crate::export::har;
+use crate::store::{EventRow, Listed, StoreError, Viewer};
+
+/// Looks at the store that go on at once; others wait for their turn.
+const LOOKS: usize = 4;
+/// Sessions that are listed.
+const SESSIONS: usize = 500;
+/// Events in a HAR file of the list, and the bytes after which no more are added: it is made in memory.
+const HAR_EVENTS: usize = 2_000;
+const HAR_BYTES: usize = 16 << 20;
+
+/// What the page is made from.
+struct Shown {
+    told: Arc<Told>,
+    viewer: Viewer,
+    rates: Rates,
+    looks: Semaphore,
+}
+
+/// The page's routes; what it watches ends with `stop`.
+pub(super) fn routes(told: Arc<Told>, stop: CancellationToken) -> Router {
+    let viewer = told.store.viewer();
+    let shown = Arc::new(Shown { told, viewer, rates: Rates::default(), looks: Semaphore::new(LOOKS) });
+    let watching = shown.clone();
+    tokio::spawn(async move { watching.rates.watch(watching.told.delivery.clone(), stop).await });
+    Router::new()
+        .route("/", get(calls))
+        .route("/live", get(live))
+        .route("/open/{id}", get(open))
+        .route("/event/{id}", get(event))
+        .route("/event/{id}/har", get(event_har))
+        .route("/event/{id}/json", get(event_json))
+        .route("/sessions", get(sessions))
+        .route("/session/{id}", get(session))
+        .route("/health", get(health))
+        .route("/har", get(all_har))
+        .route("/assets/{name}", get(assets::asset))
+        .with_state(shown)
+}
+
+type Answer = Result<Response, Failure>;
+
+impl Shown {
+    /// Reads the store off the async threads.
+    async fn look<T: Send + 'static>(
+        self: Arc<Self>,
+        look: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let shown = self.clone();
+        let _turn = self.looks.acquire().await.map_err(|error| Failure::Store(error.to_string()))?;
+        match tokio::task::spawn_blocking(move || look(&shown)).await {
+            Ok(Ok(seen)) => Ok(seen),
+            Ok(Err(error)) => Err(Failure::Store(super::in_words(&error))),
+            Err(error) => Err(Failure::Store(error.to_string())),
+        }
+    }
+}
+
+async fn calls(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let main = shown.look(move |shown| Ok(list::render(&list::read(&shown.viewer, &asked)?, &asked))).await?;
+    Ok(page(Part::Calls, "Calls", &main))
+}
+
+async fn live(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let news = shown.look(move |shown| list::news(&shown.viewer, &asked)).await?;
+    Ok(([(CACHE_CONTROL, "no-store")], Json(news)).into_response())
+}
+
+/// A call under way, drawn again every two seconds; the event that it has become, once it has ended.
+async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let event_id = id.parse::<Uuid>().unwrap_or_default();
+    let seen = shown.look(move |shown| {
+        if let Some(row) = shown.viewer.under_way_as(event_id)? {
+            let main = exchange::render(&row, &session_name(&shown.viewer, row.session)?);
+            return Ok(Some(Ok((format!("{} {}{}", row.method, row.host, row.path), main))));
+        }
+        Ok(shown.viewer.row_of(event_id)?.map(Err))
+    });
+    match seen.await? {
+        Some(Ok((title, main))) => {
+            Ok(([(HeaderName::from_static("refresh"), "2")], page(Part::Calls, &title, &main)).into_response())
+        }
+        Some(Err(row)) => Ok(Redirect::to(&format!("/event/{row}")).into_response()),
+        None => Err(Failure::NotFound("This call is not under way, and not among the newest events.".to_owned())),
+    }
+}
+
+async fn event(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let (title, main) = found(&shown, &id, |shown, row| {
+        let session = session_name(&shown.viewer, row.session)?;
+        Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session)))
+    })
+    .await?;
+    Ok(page(Part::Calls, &title, &main))
+}
+
+fn session_name(viewer: &Viewer, id: i64) -> Result<String, StoreError> {
+    let session = viewer.session_named(&id.to_string())?;
+    let info = session.map(|session| viewer.session(session)).transpose()?.flatten();
+    Ok(info.map_or_else(|| id.to_string(), |info| list::name(&info)))
+}
+
+async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let entry = found(&shown, &id, |_, row| Ok(har::entry(row))).await?;
+    Ok(file(&format!("otas-proxy-{}.har", number(&id)), har::log(vec![entry]).to_string().into_bytes()))
+}
+
+async fn event_json(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let json = found(&shown, &id, |_, row| Ok(row.json.clone())).await?;
+    // Browsers show it as text, whatever it is.
+    Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json).into_response())
+}
+
+/// One event, or the page that says that there is none.
+async fn found<T: Send + 'static>(
+    shown: &Arc<Shown>,
+    id: &str,
+    make: impl FnOnce(&Shown, &EventRow) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Failure> {
+    let id = number(id);
+    let made = shown.clone().look(move |shown| {
+        let row = shown.viewer.event(id)?;
+        row.map(|row| make(shown, &row)).transpose()
+    });
+    made.await?.ok_or_else(|| {
+        Failure::NotFound(format!("There is no event {id}: it may have been delivered and forgotten."))
+    })
+}
+
+/// A row's number; what is none is no row's.
+fn number(id: &str) -> i64 {
+    id.parse().unwrap_or_default()
+}
+
+async fn sessions(State(shown): State<Arc<Shown>>) -> Answer {
+    let main = shown.look(|shown| Ok(session::render_list(&shown.viewer.sessions(SESSIONS)?))).await?;
+    Ok(page(Part::Sessions, "Sessions", &main))
+}
+
+async fn session(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+    let named = id.clone();
+    let main = shown.look(move |shown| {
+        let row = shown.viewer.session_named(&named)?;
+        let session = row.map(|row| session::read(&shown.viewer, row)).transpose()?.flatten();
+        Ok(session.map(|session| session::render(&session)))
+    });
+    let main = main.await?.ok_or_else(|| Failure::NotFound(format!("There is no session {id}.")))?;
+    Ok(page(Part::Sessions, "Session", &main))
+}
+
+async fn health(State(shown): State<Arc<Shown>>) -> Answer {
+    let main =
+        shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, &shown.told, &shown.rates))).await?;
+    Ok(page(Part::Health, "Health", &main))
+}
+
+/// The list as a file, newest first.
+async fn all_har(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+    let made = shown.look(move |shown| {
+        let filter = asked.filter(&shown.viewer, HAR_EVENTS + 1)?;
+        let calls = filter.map(|filter| shown.viewer.calls(&filter, None)).transpose()?.unwrap_or_default();
+        har_of(&shown.viewer, &calls)
+    });
+    Ok(file("otas-proxy.har", made.await?))
+}
+
+/// What does not fit is said in the file.
+fn har_of(viewer: &Viewer, calls: &[Listed]) -> Result<Vec<u8>, StoreError> {
+    const CUT: &str = "cut: only the newest calls are here; `otas-proxy events --har` writes all";
+    let (mut out, mut bytes, mut cut) = (Vec::new(), 0, "");
+    // Writing into memory does not fail.
+    let Ok(mut file) = har::File::begin(&mut out) else { return Ok(out) };
+    for (at, listed) in calls.iter().enumerate() {
+        if at == HAR_EVENTS || bytes > HAR_BYTES {
+            cut = CUT;
+            break;
+        }
+        if let Some(row) = viewer.event(listed.call.id)? {
+            bytes += row.json.len();
+            let _ = file.add(&har::entry(&row));
+        }
+    }
+    let _ = file.end(cut);
+    Ok(out)
+}
+
+fn file(name: &str, har: Vec<u8>) -> Response {
+    let disposition = format!("attachment; filename=\"{name}\"");
+    let headers =
+        [(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store"), (CONTENT_DISPOSITION, &disposition)];
+    (headers, har).into_response()
+}

@@ -1,0 +1,33 @@
+//! `--har FILE`: what is listed, as a HAR file.
+
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use crate::export::har;
+use crate::store::Store;
+
+/// Writes these events to `file` (for its owner alone, like the store), or to stdout if it is `-`. Old ones may have been
+/// removed meanwhile. Tells how many it wrote.
+pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize, super::Failure> {
+    let mut out: Box<dyn Write> = match file.as_os_str() == "-" {
+        true => Box::new(io::stdout().lock()),
+        false => {
+            let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
+            let made = made.map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+            Box::new(BufWriter::new(made))
+        }
+    };
+    let mut written = 0;
+    let mut file = har::File::begin(&mut out)?;
+    for id in events {
+        if let Some(event) = super::if_still_there(store.event(*id))? {
+            file.add(&har::entry(&event))?;
+            written += 1;
+        }
+    }
+    file.end("")?;
+    out.flush()?;
+    Ok(written)
+}

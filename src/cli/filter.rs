@@ -1,0 +1,65 @@
+//! Which events a command is about: the flags, which mean what the page's filters mean.
+
+use clap::ValueEnum;
+
+use crate::store::{Filter, State, StatusClass, SteerError, Store};
+
+/// Which events.
+#[derive(clap::Args)]
+pub(super) struct FilterArgs {
+    /// Only events in this state
+    #[arg(long, value_enum, value_name = "STATE")]
+    state: Option<Wanted>,
+    /// Only events of this session: its number here, its run id, or OTAS's session id
+    #[arg(long, value_name = "SESSION")]
+    session: Option<String>,
+    /// Only events with this in their method, host, path, error or model
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+    /// Only calls to hosts with this in their name
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// Only calls answered so: 1xx to 5xx, none or error
+    #[arg(long, value_name = "CLASS")]
+    status: Option<StatusClass>,
+    /// Only sessions of this agent: OTAS's id of it, the short name of its key, or a part of its command
+    #[arg(long, value_name = "AGENT")]
+    agent: Option<String>,
+    /// Only calls to models
+    #[arg(long)]
+    llm: bool,
+}
+
+/// `--state`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Wanted {
+    Pending,
+    Delivered,
+    Dead,
+}
+
+impl From<Wanted> for State {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Pending => Self::Pending,
+            Wanted::Delivered => Self::Delivered,
+            Wanted::Dead => Self::Dead,
+        }
+    }
+}
+
+impl FilterArgs {
+    /// What is wanted of `store`, at most `limit` of it.
+    pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, SteerError> {
+        Ok(Filter {
+            state: self.state.map(State::from),
+            session: self.session.as_deref().map(|name| store.session_named(name)).transpose()?,
+            text: self.text.clone(),
+            host: self.host.clone(),
+            status: self.status,
+            agent: self.agent.clone(),
+            llm_only: self.llm,
+            limit,
+        })
+    }
+}

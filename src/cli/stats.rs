@@ -1,0 +1,86 @@
+//! `otas-proxy stats`: sums over what is stored.
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use super::Done;
+use super::filter::FilterArgs;
+use super::table::{cell, render};
+use crate::admin::page::format::{bytes, cost, count, duration};
+use crate::config::Flags;
+use crate::stats::{Stats, Totals};
+use crate::store::Store;
+
+/// Sums over stored calls: how many, errors, latencies, bytes, tokens and cost, over all and by host and model, and how much
+/// of what passed was seen. It only reads the store, so it may run beside a proxy.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let store = Store::open_existing(&super::load(&args.flags)?.config.store.path)?;
+    let filter = args.filter.filter(&store, usize::MAX)?;
+    let mut stats = Stats::default();
+    store.viewer().each(&filter, |call| stats.add(&call))?;
+    let text = if args.json { format!("{:#}\n", stats.json()) } else { shown(&stats) };
+    match io::stdout().write_all(text.as_bytes()) {
+        // `otas-proxy stats | head` has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        done => Ok(done.map(|()| ExitCode::SUCCESS)?),
+    }
+}
+
+const HEAD: [&str; 10] = ["", "calls", "errors", "p50", "p90", "p99", "up", "down", "tokens in → out", "cost"];
+
+fn shown(stats: &Stats) -> String {
+    let mut text = render(&HEAD, &[row("all", &stats.all)]);
+    for (title, names) in [("host", stats.hosts()), ("model", stats.models())] {
+        if !names.is_empty() {
+            let rows: Vec<_> = names.iter().map(|(name, totals)| row(name, totals)).collect();
+            let head: Vec<&str> = [title].into_iter().chain(HEAD.into_iter().skip(1)).collect();
+            text.push('\n');
+            text.push_str(&render(&head, &rows));
+        }
+    }
+    let of = &stats.coverage;
+    let seen: Vec<Vec<String>> = [
+        ("HTTPS, intercepted and read", of.intercepted),
+        ("plain HTTP", of.plain),
+        ("relayed unread", of.blind),
+        ("refused certificates", of.refused_certificates),
+        ("other tunnels that failed", of.failed_tunnels),
+        ("cut", of.cut),
+        ("gaps", of.gaps),
+    ]
+    .into_iter()
+    .map(|(name, number)| vec![name.to_owned(), count(number)])
+    .collect();
+    text.push('\n');
+    text.push_str(&render(&["what was seen", "calls"], &seen));
+    text
+}
+
+fn row(name: &str, of: &Totals) -> Vec<String> {
+    let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
+    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
+    let both = format!("{} → {}", tokens(of.input_tokens), tokens(of.output_tokens));
+    vec![
+        cell(name),
+        count(of.calls),
+        count(of.errors),
+        latency(0.5),
+        latency(0.9),
+        latency(0.99),
+        bytes(of.request_bytes),
+        bytes(of.response_bytes),
+        if of.llm_calls > 0 { both } else { String::new() },
+        of.cost.map(cost).unwrap_or_default(),
+    ]
+}

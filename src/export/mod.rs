@@ -1,0 +1,4 @@
+//! A stored event in other programs' forms: pure functions.
+
+pub mod curl;
+pub mod har;

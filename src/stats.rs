@@ -1,0 +1,258 @@
+//! Sums over calls: how many, how fast, how large, what they cost, by host and by model; and how much of what passed was
+//! seen. Pure: it is shown one call after the other.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{Llm, Outline};
+use crate::store::Call;
+
+/// The sums.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// Over all calls.
+    pub all: Totals,
+    /// How much was seen.
+    pub coverage: Coverage,
+    hosts: HashMap<String, Totals>,
+    models: HashMap<String, Totals>,
+}
+
+/// Sums over some calls.
+#[derive(Debug, Clone, Default)]
+pub struct Totals {
+    /// How many.
+    pub calls: u64,
+    /// Of these, with an error.
+    pub errors: u64,
+    /// Bytes of requests' bodies.
+    pub request_bytes: u64,
+    /// Bytes of responses' bodies.
+    pub response_bytes: u64,
+    /// Calls to models.
+    pub llm_calls: u64,
+    /// Tokens that went in; `None` if no call told.
+    pub input_tokens: Option<u64>,
+    /// Tokens that came out; `None` if no call told.
+    pub output_tokens: Option<u64>,
+    /// What they cost; `None` if it is known of none.
+    pub cost: Option<f64>,
+    latencies_ms: Vec<f32>,
+}
+
+/// How much of what passed was seen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// HTTPS calls that were intercepted and read.
+    pub intercepted: u64,
+    /// Plain HTTP calls.
+    pub plain: u64,
+    /// Tunnels that were relayed unread.
+    pub blind: u64,
+    /// Tunnels whose agent refused our certificate.
+    pub refused_certificates: u64,
+    /// Other tunnels that failed.
+    pub failed_tunnels: u64,
+    /// Calls whose event does not hold all of them.
+    pub cut: u64,
+    /// Events that tell that others are missing.
+    pub gaps: u64,
+}
+
+impl Stats {
+    /// Adds a call.
+    pub fn add(&mut self, call: &Call) {
+        let (outline, llm) = (Outline::parse(&call.outline), Llm::parse(&call.llm));
+        self.coverage.add(call, &outline);
+        if is_gap(call) {
+            return;
+        }
+        self.all.add(call, llm.as_ref());
+        match self.hosts.get_mut(&call.host) {
+            Some(known) => known.add(call, llm.as_ref()),
+            None => self.hosts.entry(call.host.clone()).or_default().add(call, llm.as_ref()),
+        }
+        if let Some(model) = llm.as_ref().and_then(Llm::model) {
+            self.models.entry(model.to_owned()).or_default().add(call, llm.as_ref());
+        }
+    }
+
+    /// By host, the most called first.
+    pub fn hosts(&self) -> Vec<(&str, &Totals)> {
+        by_calls(&self.hosts)
+    }
+
+    /// By model, the most called first.
+    pub fn models(&self) -> Vec<(&str, &Totals)> {
+        by_calls(&self.models)
+    }
+
+    /// All of it.
+    pub fn json(&self) -> Value {
+        let map = |of: Vec<(&str, &Totals)>| -> Map<String, Value> {
+            of.into_iter().map(|(name, totals)| (name.to_owned(), totals.json())).collect()
+        };
+        let Coverage { intercepted, plain, blind, refused_certificates, failed_tunnels, cut, gaps } = self.coverage;
+        json!({
+            "all": self.all.json(),
+            "hosts": map(self.hosts()),
+            "models": map(self.models()),
+            "coverage": {
+                "intercepted": intercepted, "plain": plain, "blind": blind,
+                "refused_certificates": refused_certificates, "failed_tunnels": failed_tunnels, "cut": cut, "gaps": gaps,
+            },
+        })
+    }
+}
+
+fn by_calls(map: &HashMap<String, Totals>) -> Vec<(&str, &Totals)> {
+    let mut all: Vec<(&str, &Totals)> = map.iter().map(|(name, totals)| (name.as_str(), totals)).collect();
+    all.sort_by(|(a, x), (b, y)| y.calls.cmp(&x.calls).then_with(|| a.cmp(b)));
+    all
+}
+
+impl Totals {
+    /// The latency that `share` of the calls (0.5: half of them) did not exceed, in milliseconds; `None`: no calls.
+    pub fn latency_ms(&self, share: f64) -> Option<f64> {
+        let mut latencies = self.latencies_ms.clone();
+        let last = latencies.len().checked_sub(1)?;
+        let at = ((latencies.len() as f64 * share).ceil() as usize).saturating_sub(1).min(last);
+        let (_, found, _) = latencies.select_nth_unstable_by(at, f32::total_cmp);
+        Some((f64::from(*found) * 100.0).round() / 100.0)
+    }
+
+    fn add(&mut self, call: &Call, llm: Option<&Llm>) {
+        self.calls += 1;
+        self.errors += u64::from(!call.error.is_empty());
+        self.request_bytes += call.request_bytes;
+        self.response_bytes += call.response_bytes;
+        self.latencies_ms.push(call.latency_ms as f32);
+        let Some(llm) = llm else { return };
+        self.llm_calls += 1;
+        for (sum, more) in
+            [(&mut self.input_tokens, llm.input_tokens()), (&mut self.output_tokens, llm.output_tokens())]
+        {
+            // What is not told is not 0.
+            *sum = match (*sum, more) {
+                (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+                (sum, more) => sum.or(more),
+            };
+        }
+        if let Some(cost) = llm.cost() {
+            self.cost = Some(self.cost.unwrap_or_default() + cost);
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({
+            "calls": self.calls,
+            "errors": self.errors,
+            "request_bytes": self.request_bytes,
+            "response_bytes": self.response_bytes,
+            "latency_ms": { "p50": self.latency_ms(0.5), "p90": self.latency_ms(0.9), "p99": self.latency_ms(0.99), "max": self.latency_ms(1.0) },
+            "llm_calls": self.llm_calls,
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "cost": self.cost,
+        })
+    }
+}
+
+impl Coverage {
+    fn add(&mut self, call: &Call, outline: &Outline) {
+        self.cut += u64::from(outline.cut);
+        let count = match (outline.read, &outline.blind, &*outline.scheme) {
+            _ if is_gap(call) => &mut self.gaps,
+            (_, Some(_), _) => &mut self.blind,
+            _ if call.error.starts_with("client_refused_certificate") => &mut self.refused_certificates,
+            (true, _, "https") => &mut self.intercepted,
+            (true, ..) => &mut self.plain,
+            // Events of before this was noted say nothing of it.
+            (false, None, "") => return,
+            (false, None, _) => &mut self.failed_tunnels,
+        };
+        *count += 1;
+    }
+}
+
+/// Not a call: it tells that others are missing.
+fn is_gap(call: &Call) -> bool {
+    call.method == "GAP" && call.host == "otas-proxy"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(host: &str, latency_ms: f64) -> Call {
+        Call {
+            id: 1,
+            session: 1,
+            started_at_ms: 0,
+            method: "GET".into(),
+            host: host.into(),
+            path: "/".into(),
+            status_code: 200,
+            latency_ms,
+            request_bytes: 1,
+            response_bytes: 10,
+            error: String::new(),
+            outline: r#"{"scheme":"https","read":true,"ms":{}}"#.into(),
+            llm: String::new(),
+        }
+    }
+
+    #[test]
+    fn calls_are_summed_over_all_by_host_and_by_model() {
+        let mut stats = Stats::default();
+        for n in 1..=100 {
+            stats.add(&call("a.test", f64::from(n)));
+        }
+        let llm = r#"{"gen_ai.response.model":"m","gen_ai.usage.input_tokens":7,"otas_proxy.llm.cost":0.5}"#;
+        stats.add(&Call { llm: llm.into(), error: "http_500: x".into(), ..call("b.test", 1_000.0) });
+        stats.add(&Call { llm: r#"{"gen_ai.response.model":"m"}"#.into(), ..call("b.test", 1.0) });
+        assert_eq!((stats.all.calls, stats.all.errors, stats.all.response_bytes), (102, 1, 1_020));
+        assert_eq!(
+            stats.hosts().iter().map(|(host, of)| (*host, of.calls)).collect::<Vec<_>>(),
+            [("a.test", 100), ("b.test", 2)]
+        );
+        let (name, model) = stats.models()[0];
+        assert_eq!(
+            (name, model.llm_calls, model.input_tokens, model.output_tokens, model.cost),
+            ("m", 2, Some(7), None, Some(0.5))
+        );
+        let a = stats.hosts()[0].1;
+        assert_eq!((a.latency_ms(0.5), a.latency_ms(0.99), a.latency_ms(1.0)), (Some(50.0), Some(99.0), Some(100.0)));
+        assert_eq!(Totals::default().latency_ms(0.5), None);
+        assert_eq!(stats.json()["models"]["m"]["output_tokens"], Value::Null);
+    }
+
+    #[test]
+    fn what_was_seen_and_what_was_not_is_counted_apart() {
+        let mut stats = Stats::default();
+        let outline =
+            |outline: &str, error: &str| Call { outline: outline.into(), error: error.into(), ..call("a", 1.0) };
+        for call in [
+            outline(r#"{"scheme":"https","read":true,"cut":true}"#, ""),
+            outline(r#"{"scheme":"http","read":true}"#, ""),
+            outline(r#"{"scheme":"tcp","blind":"configured"}"#, ""),
+            outline(r#"{"scheme":"https"}"#, "client_refused_certificate: x"),
+            outline(r#"{"scheme":"https"}"#, "connect_refused: x"),
+            outline("", ""),
+            Call { method: "GAP".into(), ..call("otas-proxy", 0.0) },
+        ] {
+            stats.add(&call);
+        }
+        let expected = Coverage {
+            intercepted: 1,
+            plain: 1,
+            blind: 1,
+            refused_certificates: 1,
+            failed_tunnels: 1,
+            cut: 1,
+            gaps: 1,
+        };
+        assert_eq!((stats.coverage, stats.all.calls), (expected, 6));
+    }
+}

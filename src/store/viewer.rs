@@ -1,0 +1,503 @@
+//! Reading for people: lists, totals, one event. On connections of its own that cannot write, so that nobody who looks
+//! ever holds up what appends or delivers; and no look takes longer than [`LONGEST`].
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use uuid::Uuid;
+
+use super::filter::Clauses;
+use super::link::FileId;
+use super::read::{COLUMNS, as_limit, counts, event_row, unsigned};
+use super::steer::{OLDEST_PENDING, SESSION_NAMED};
+use super::{Counts, EventRow, Filter, SessionRow, State, Store, StoreError};
+
+/// A look that takes longer is broken off: a reader that stays holds on to the write-ahead log.
+const LONGEST: Duration = Duration::from_secs(10);
+
+/// Steps of SQLite's machine between two looks at the clock.
+const STEPS: i32 = 10_000;
+
+/// Connections that are kept for the next look.
+const IDLE: usize = 4;
+
+/// A reader of a store. All calls block: keep them off the async threads.
+pub struct Viewer {
+    path: Box<Path>,
+    idle: Mutex<Vec<View>>,
+}
+
+/// A connection, and the file that it has open.
+struct View {
+    connection: Connection,
+    file: Option<FileId>,
+}
+
+/// A call, as lists show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// The event's row.
+    pub id: i64,
+    /// The session's row.
+    pub session: i64,
+    /// When the request came, in Unix milliseconds.
+    pub started_at_ms: i64,
+    /// The request's method.
+    pub method: String,
+    /// Who was called.
+    pub host: String,
+    /// The request's path.
+    pub path: String,
+    /// The response's status code; 0 if there was none.
+    pub status_code: u16,
+    /// How long the call took.
+    pub latency_ms: f64,
+    /// Size of the request's body.
+    pub request_bytes: u64,
+    /// Size of the response's body.
+    pub response_bytes: u64,
+    /// OTAS's `error`; empty on success.
+    pub error: String,
+    /// `event::Outline`'s column.
+    pub outline: String,
+    /// `event::Llm`'s column.
+    pub llm: String,
+}
+
+/// A call, and where its event is on its way.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// The call.
+    pub call: Call,
+    /// Where the event is on its way.
+    pub state: State,
+    /// How often it has been posted.
+    pub attempts: u32,
+    /// What came of the last post.
+    pub verdict: Option<String>,
+}
+
+/// A session, as people look at it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// Its row.
+    pub row: SessionRow,
+    /// Its run's own name.
+    pub run_id: String,
+    /// The short name of its agent key.
+    pub key_id: String,
+    /// OTAS's agent, if it is known whose the key is.
+    pub agent_id: Option<String>,
+    /// OTAS's name for it, once it is open there.
+    pub otas_session_id: Option<String>,
+    /// What it says of itself: a JSON object.
+    pub meta: String,
+    /// When it began, in Unix milliseconds.
+    pub opened_at_ms: i64,
+    /// When it ended, as far as that was noted.
+    pub closed_at_ms: Option<i64>,
+    /// Its events.
+    pub counts: Counts,
+    /// Events that had to be dropped before delivery.
+    pub dropped: u64,
+}
+
+impl Store {
+    /// A reader of this store.
+    pub fn viewer(&self) -> Viewer {
+        Viewer { path: self.path().into(), idle: Mutex::default() }
+    }
+}
+
+impl Viewer {
+    /// Calls that `filter` wants, newest first; only those before row `before`, if it is given.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or not in time.
+    pub fn calls(&self, filter: &Filter, before: Option<i64>) -> Result<Vec<Listed>, StoreError> {
+        self.list(filter, before.map(|id| format!(" AND id < {id}")).unwrap_or_default())
+    }
+
+    /// Calls after row `after` up to row `up_to` that `filter` wants, newest first: the newest, if there are more than its
+    /// limit.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn calls_between(&self, filter: &Filter, after: i64, up_to: i64) -> Result<Vec<Listed>, StoreError> {
+        self.list(filter, format!(" AND id > {after} AND id <= {up_to}"))
+    }
+
+    /// The newest row; 0 when there is none.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn newest(&self) -> Result<i64, StoreError> {
+        self.look("look for its newest event", |connection| {
+            connection.prepare_cached("SELECT coalesce(max(id), 0) FROM events")?.query_row([], |row| row.get(0))
+        })
+    }
+
+    /// The calls of these rows, as far as they are there.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn calls_with(&self, ids: &[i64]) -> Result<Vec<Listed>, StoreError> {
+        let ids: Vec<String> = ids.iter().map(i64::to_string).collect();
+        let filter = Filter { limit: usize::MAX, ..Filter::default() };
+        self.list(&filter, format!(" AND id IN ({})", ids.join(",")))
+    }
+
+    fn list(&self, filter: &Filter, which: String) -> Result<Vec<Listed>, StoreError> {
+        let Clauses { sql, mut values } = filter.clauses();
+        values.push(as_limit(filter.limit).into());
+        let sql = format!(
+            "SELECT {CALL}, state, attempts, verdict FROM events INDEXED BY events_listed
+             WHERE 1{which}{sql} ORDER BY id DESC LIMIT ?"
+        );
+        self.look("list its events", |connection| {
+            connection.prepare(&sql)?.query_map(params_from_iter(values), listed)?.collect()
+        })
+    }
+
+    /// Shows `see` each call that `filter` wants, newest first. Cheaper than a list: where events are on their way is not
+    /// looked up.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn each(&self, filter: &Filter, mut see: impl FnMut(Call)) -> Result<(), StoreError> {
+        let Clauses { sql, mut values } = filter.clauses();
+        values.push(as_limit(filter.limit).into());
+        let sql = format!("SELECT {CALL} FROM events INDEXED BY events_listed WHERE 1{sql} ORDER BY id DESC LIMIT ?");
+        self.look("sum up its events", |connection| {
+            let mut query = connection.prepare(&sql)?;
+            let mut rows = query.query(params_from_iter(values))?;
+            while let Some(row) = rows.next()? {
+                see(call(row)?);
+            }
+            Ok(())
+        })
+    }
+
+    /// One event, whole; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn event(&self, id: i64) -> Result<Option<EventRow>, StoreError> {
+        self.look("read an event", |connection| {
+            let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
+            connection.prepare_cached(&sql)?.query_row([id], event_row).optional()
+        })
+    }
+
+    /// Calls that have been under way for a second or more, as they were half a second ago at most, newest first: each as
+    /// the event that it would be if nothing more came. Their rows have no numbers yet.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn under_way(&self, limit: usize) -> Result<Vec<EventRow>, StoreError> {
+        self.look("list calls under way", |connection| {
+            let sql = format!("SELECT {OPEN} FROM open_exchanges ORDER BY started_at_ms DESC LIMIT ?1");
+            connection.prepare_cached(&sql)?.query_map([as_limit(limit)], open_row)?.collect()
+        })
+    }
+
+    /// One of them; `None` if it is not under way (any more).
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn under_way_as(&self, event_id: Uuid) -> Result<Option<EventRow>, StoreError> {
+        self.look("read a call under way", |connection| {
+            let sql = format!("SELECT {OPEN} FROM open_exchanges WHERE event_id = ?1");
+            connection.prepare_cached(&sql)?.query_row([event_id.as_bytes()], open_row).optional()
+        })
+    }
+
+    /// The row of the event with this id, if it is among the newest.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn row_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
+        self.look("look for an event", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id FROM (SELECT id, event_id FROM events ORDER BY id DESC LIMIT 5000) WHERE event_id = ?1",
+                )?
+                .query_row([event_id.as_bytes()], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// The session that a person means: its number, its run id or OTAS's id of it.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn session_named(&self, name: &str) -> Result<Option<SessionRow>, StoreError> {
+        self.look("look up a session", |connection| {
+            let given = params![name.parse::<i64>().ok(), name];
+            connection.query_row(SESSION_NAMED, given, |row| row.get(0).map(SessionRow)).optional()
+        })
+    }
+
+    /// What is known of a session; `None` if there is none.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn session(&self, row: SessionRow) -> Result<Option<SessionInfo>, StoreError> {
+        self.look("read a session", |connection| {
+            let sql = format!("SELECT {SESSION} FROM sessions WHERE id = ?1");
+            connection.prepare_cached(&sql)?.query_row([row.0], session).optional()
+        })
+    }
+
+    /// The newest sessions, newest first.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn sessions(&self, limit: usize) -> Result<Vec<SessionInfo>, StoreError> {
+        self.look("list its sessions", |connection| {
+            let sql = format!("SELECT {SESSION} FROM sessions ORDER BY id DESC LIMIT ?1");
+            connection.prepare_cached(&sql)?.query_map([as_limit(limit)], session)?.collect()
+        })
+    }
+
+    /// How many events there are of all sessions.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.look("count its events", |connection| counts(connection, None))
+    }
+
+    /// When the oldest pending event's request came, in Unix milliseconds; `None`: nothing is pending.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn oldest_pending_ms(&self) -> Result<Option<i64>, StoreError> {
+        self.look("look for its oldest pending event", |connection| {
+            connection.prepare_cached(OLDEST_PENDING)?.query_row([], |row| row.get(0)).optional()
+        })
+    }
+
+    /// Events of all sessions that had to be dropped before delivery.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn dropped(&self) -> Result<u64, StoreError> {
+        self.look("count what was dropped", |connection| {
+            connection.query_row("SELECT coalesce(sum(dropped), 0) FROM sessions", [], |row| unsigned(row, 0))
+        })
+    }
+
+    /// What was said last of events that are not delivered, by how many it was said: the most frequent first. Of the
+    /// newest `limit` such events.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn verdicts(&self, state: State, limit: usize) -> Result<Vec<(String, u64)>, StoreError> {
+        let sql = format!(
+            "SELECT verdict, count(*) FROM (SELECT verdict FROM events WHERE state = {} ORDER BY id DESC LIMIT ?1)
+             WHERE verdict IS NOT NULL GROUP BY verdict ORDER BY 2 DESC LIMIT 20",
+            state.code()
+        );
+        self.look("count verdicts", |connection| {
+            connection
+                .prepare_cached(&sql)?
+                .query_map([as_limit(limit)], |row| Ok((row.get(0)?, unsigned(row, 1)?)))?
+                .collect()
+        })
+    }
+
+    /// One look: in time, on a connection that nobody else uses meanwhile.
+    fn look<T>(
+        &self,
+        act: &'static str,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let mut view = self.taken().map_err(StoreError::query(act))?;
+        let until = Instant::now() + LONGEST;
+        let seen = view
+            .connection
+            .progress_handler(STEPS, Some(move || Instant::now() > until))
+            .and_then(|()| look(&view.connection))
+            .map_err(StoreError::query(act))?;
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE {
+            idle.push(view);
+        }
+        Ok(seen)
+    }
+
+    /// A connection to the file that is the store now.
+    fn taken(&self) -> rusqlite::Result<View> {
+        let now = FileId::of(&self.path);
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|view| view.file == now);
+        if let Some(view) = idle.pop() {
+            return Ok(view);
+        }
+        drop(idle);
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(LONGEST / 2)?;
+        Ok(View { connection, file: now })
+    }
+}
+
+/// The columns of a [`Call`], all of them in the index `events_listed`.
+const CALL: &str = "id, session, started_at_ms, method, host, path, status_code, latency_ms, request_bytes, \
+                    response_bytes, error, outline, llm";
+
+fn call(row: &Row<'_>) -> rusqlite::Result<Call> {
+    Ok(Call {
+        id: row.get(0)?,
+        session: row.get(1)?,
+        started_at_ms: row.get(2)?,
+        method: row.get(3)?,
+        host: row.get(4)?,
+        path: row.get(5)?,
+        status_code: row.get(6)?,
+        latency_ms: row.get(7)?,
+        request_bytes: unsigned(row, 8)?,
+        response_bytes: unsigned(row, 9)?,
+        error: row.get(10)?,
+        outline: row.get(11)?,
+        llm: row.get(12)?,
+    })
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed {
+        call: call(row)?,
+        state: State::from_code(row.get(13)?),
+        attempts: row.get(14)?,
+        verdict: row.get(15)?,
+    })
+}
+
+/// What is noted of a call under way.
+const OPEN: &str = "event_id, session, started_at_ms, method, host, path, status_code, latency_ms, request_bytes, \
+                    response_bytes, json";
+
+fn open_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    Ok(EventRow {
+        id: 0,
+        event_id: Uuid::from_bytes(row.get(0)?),
+        session: row.get(1)?,
+        seq: 0,
+        started_at_ms: row.get(2)?,
+        method: row.get(3)?,
+        host: row.get(4)?,
+        path: row.get(5)?,
+        status_code: row.get(6)?,
+        latency_ms: row.get(7)?,
+        request_bytes: unsigned(row, 8)?,
+        response_bytes: unsigned(row, 9)?,
+        error: String::new(),
+        state: State::Pending,
+        attempts: 0,
+        verdict: None,
+        next_try_at_ms: None,
+        otas_event_id: None,
+        json: row.get(10)?,
+    })
+}
+
+/// The columns of a [`SessionInfo`].
+const SESSION: &str = "id, run_id, key_id, agent_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, \
+                       delivered, dead, dropped";
+
+fn session(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
+    let (total, delivered, dead) = (unsigned(row, 8)?, unsigned(row, 9)?, unsigned(row, 10)?);
+    Ok(SessionInfo {
+        row: SessionRow(row.get(0)?),
+        run_id: row.get(1)?,
+        key_id: row.get(2)?,
+        agent_id: row.get(3)?,
+        otas_session_id: row.get(4)?,
+        meta: row.get(5)?,
+        opened_at_ms: row.get(6)?,
+        closed_at_ms: row.get(7)?,
+        counts: Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead },
+        dropped: unsigned(row, 11)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{NewEvent, Outcome, Settlement};
+
+    fn store(events: u64) -> (tempfile::TempDir, Store, SessionRow) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run", "key", r#"{"command":"agent"}"#).unwrap();
+        let events: Vec<_> = (0..events).map(|seq| NewEvent { seq, ..NewEvent::plain(b"{}") }).collect();
+        store.writer().unwrap().append(session, &events).unwrap();
+        (folder, store, session)
+    }
+
+    fn ids(listed: Vec<Listed>) -> Vec<i64> {
+        listed.iter().map(|listed| listed.call.id).collect()
+    }
+
+    #[test]
+    fn calls_are_paged_both_ways_and_their_states_follow() {
+        let (_folder, store, session) = store(6);
+        let viewer = store.viewer();
+        let filter = Filter { limit: 2, session: Some(session), ..Filter::default() };
+        assert_eq!(ids(viewer.calls(&filter, None).unwrap()), [6, 5]);
+        assert_eq!(ids(viewer.calls(&filter, Some(3)).unwrap()), [2, 1]);
+        assert_eq!(ids(viewer.calls_between(&filter, 3, 5).unwrap()), [5, 4]);
+        assert_eq!(ids(viewer.calls_between(&filter, 5, viewer.newest().unwrap()).unwrap()), [6]);
+        let outcome = Outcome::Delivered { otas_event_id: "e".into() };
+        store.settle(&[Settlement { id: 2, attempts: 1, outcome }]).unwrap();
+        let again = viewer.calls_with(&[2, 9, 1]).unwrap();
+        assert_eq!((again[0].state, again[1].state, again.len()), (State::Delivered, State::Pending, 2));
+        let mut seen = 0;
+        viewer.each(&Filter { limit: usize::MAX, ..Filter::default() }, |_| seen += 1).unwrap();
+        assert_eq!(seen, 6);
+    }
+
+    #[test]
+    fn sessions_and_verdicts_are_told() {
+        let (_folder, store, session) = store(3);
+        let dead =
+            |id, verdict: &str| Settlement { id, attempts: 1, outcome: Outcome::Dead { verdict: verdict.into() } };
+        store.settle(&[dead(1, "no"), dead(2, "no"), dead(3, "never")]).unwrap();
+        let viewer = store.viewer();
+        let info = viewer.session(session).unwrap().unwrap();
+        assert_eq!((&*info.run_id, info.counts.dead, info.dropped), ("run", 3, 0));
+        assert_eq!(viewer.sessions(9).unwrap(), [info]);
+        assert_eq!(viewer.verdicts(State::Dead, 9).unwrap(), [("no".to_owned(), 2), ("never".to_owned(), 1)]);
+        assert_eq!(viewer.session_named("run").unwrap(), Some(session));
+        assert_eq!(viewer.session_named("none").unwrap(), None);
+    }
+
+    #[test]
+    fn looking_writes_nothing_and_follows_the_store_that_takes_the_place_of_another() {
+        let (_folder, store, _) = store(1);
+        let viewer = store.viewer();
+        assert!(viewer.look("try", |connection| connection.execute("DELETE FROM events", [])).is_err());
+        assert_eq!(ids(viewer.calls(&Filter { limit: 9, ..Filter::default() }, None).unwrap()), [1]);
+        for side in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(super::super::heal::beside(store.path(), side));
+        }
+        drop(Store::open(store.path()).unwrap());
+        assert_eq!(ids(viewer.calls(&Filter { limit: 9, ..Filter::default() }, None).unwrap()), [0; 0]);
+    }
+
+    #[test]
+    fn lists_read_the_index_alone_until_a_row_is_wanted() {
+        let (_folder, store, _) = store(1);
+        let plan = |sql: &str| -> Vec<String> {
+            let connection = store.connection();
+            let mut plan = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+            plan.query_map([], |row| row.get(3)).unwrap().collect::<Result<_, _>>().unwrap()
+        };
+        let all =
+            plan(&format!("SELECT {CALL} FROM events INDEXED BY events_listed WHERE llm <> '' ORDER BY id DESC"));
+        assert!(all.len() == 1 && all[0].contains("COVERING INDEX events_listed"), "{all:?}");
+    }
+}

@@ -1,0 +1,178 @@
+//! What is stored, in other forms and summed up, on the command line: HAR that others read, a curl command that makes the
+//! call again, the table, the sums.
+
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use otas_proxy::store::{SessionRow, Store};
+use serde_json::{Value, json};
+
+use crate::support::origin::TestOrigin;
+use crate::support::program::Folder;
+use crate::support::proxy::TestProxy;
+use crate::support::sample::{HOSTILE, Sample, append, deliver};
+
+/// A store with some calls.
+struct Bench {
+    folder: Folder,
+    session: SessionRow,
+    store: Store,
+}
+
+impl Bench {
+    fn with(samples: &[Sample]) -> Self {
+        let folder = Folder::new();
+        folder.configure("");
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run-1", "key-1", r#"{"command":"python agent.py"}"#).unwrap();
+        append(&store, session, samples);
+        Self { folder, session, store }
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.folder.program().args(arguments).output().unwrap()
+    }
+
+    fn said(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    }
+}
+
+fn samples() -> Vec<Sample> {
+    let mut bytes = Sample::of("POST", "files.test", "/upload", 201);
+    for side in ["request", "response"] {
+        bytes.event[format!("{side}_body")] = "iVBORw0KGgo=\n…[otas-proxy: 90 of 98 bytes not kept]…\n".into();
+        bytes.event["metadata"]["capture"][side]["encoding"] = "base64".into();
+    }
+    let mut bare = Sample::of("GET", "bare.test", "/", 0);
+    bare.event = json!({ "path": "/" });
+    vec![
+        Sample::of("GET", "api.test", "/a", 200),
+        Sample::model("api.openai.com", "/v1/responses", "gpt-x", (100, 20), 1_500.0),
+        Sample::of("POST", "api.test", "/b", 503),
+        bytes,
+        bare,
+        Sample::hostile(),
+    ]
+}
+
+#[test]
+fn events_are_a_har_file_for_their_owner_alone() {
+    let bench = Bench::with(&samples());
+    let done = bench.run(&["events", "--har", "out.har"]);
+    assert!(String::from_utf8_lossy(&done.stderr).contains("6 events in out.har"), "{done:?}");
+    let file = bench.folder.path().join("out.har");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    let har: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(har["log"]["version"], "1.2");
+    let entries = har["log"]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 6);
+    assert_eq!(entries[0]["request"]["url"], "https://api.test/a?a=b");
+    for entry in entries {
+        let timings = entry["timings"].as_object().unwrap();
+        let sum: f64 = ["blocked", "dns", "connect", "send", "wait", "receive"]
+            .map(|name| timings[name].as_f64().unwrap().max(0.0))
+            .iter()
+            .sum();
+        assert!((entry["time"].as_f64().unwrap() - sum).abs() < 0.02, "{entry}");
+        assert!(url::Url::parse(entry["request"]["url"].as_str().unwrap()).is_ok(), "{entry}");
+    }
+    let piped = bench.said(&["events", "--har", "-", "--host", "openai"]);
+    assert_eq!(serde_json::from_str::<Value>(&piped).unwrap()["log"]["entries"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_validator_of_others_takes_the_har_file() {
+    let validator = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-node/node_modules/har-validator");
+    if !validator.exists() {
+        assert!(std::env::var("OTAS_REQUIRE_CLIENTS").as_deref() != Ok("1"), "har-validator is not installed");
+        // Past the harness, which shows what is printed of tests that fail only.
+        let _ = writeln!(
+            std::io::stderr(),
+            "har-validator is not installed, so this was NOT tested (run ./check.sh once)"
+        );
+        return;
+    }
+    let bench = Bench::with(&samples());
+    bench.said(&["events", "--har", "out.har"]);
+    let script = "const { har } = require(process.argv[1]); \
+                  har(JSON.parse(require('fs').readFileSync(process.argv[2], 'utf8'))) \
+                  .then(() => console.log('valid'), (error) => { console.log(JSON.stringify(error.errors)); process.exit(1); });";
+    let file = bench.folder.path().join("out.har");
+    let done = Command::new("node").args(["-e", script]).arg(&validator).arg(&file).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "valid", "{done:?}");
+}
+
+#[tokio::test]
+async fn the_curl_command_of_a_call_makes_it_again() {
+    let origin = TestOrigin::http().await;
+    let proxy = TestProxy::new().run().await;
+    let odd = "it's \"odd\" $HOME `id` \\ \n\ttext, ünïcode";
+    for (content_type, body) in
+        [("text/plain", odd.as_bytes()), ("application/octet-stream", &[0, 159, 146, 150, 255][..])]
+    {
+        let post =
+            proxy.client().post(origin.url("/echo/it's%20here?q=a%26b[1]")).header("content-type", content_type);
+        post.header("x-own", "a 'quoted' value").body(body.to_vec()).send().await.unwrap();
+    }
+    proxy.events_so_far(2).await;
+    for id in [1, 2] {
+        let event = proxy.app.store.event(id).unwrap();
+        let command = otas_proxy::export::curl::command(&otas_proxy::event::Stored::parse(&event.json));
+        let done = tokio::process::Command::new("bash").args(["-c", &command]).output().await.unwrap();
+        assert!(done.status.success(), "{command}\n{done:?}");
+    }
+    let received = origin.received();
+    for (first, again) in [(0, 2), (1, 3)] {
+        let (first, again) = (&received[first], &received[again]);
+        assert_eq!((&first.method, &first.uri, &first.body), (&again.method, &again.uri, &again.body));
+        for name in ["x-own", "content-type", "user-agent"] {
+            let of = |call: &crate::support::origin::Received| call.headers.iter().find(|(n, _)| n == name).cloned();
+            assert_eq!(of(first), of(again), "{name}");
+        }
+    }
+    proxy.stop().await;
+}
+
+#[test]
+fn the_table_is_filtered_as_the_page_is_and_a_hostile_call_steers_no_terminal() {
+    let bench = Bench::with(&samples());
+    deliver(&bench.store, [1]);
+    let ids = |arguments: &[&str]| -> Vec<i64> {
+        let said = bench.said(&[&["events", "--json"], arguments].concat());
+        said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect()
+    };
+    assert_eq!(ids(&["--host", "API.test"]), [1, 3]);
+    assert_eq!(ids(&["--status", "5xx", "--text", "/b"]), [3]);
+    assert_eq!(ids(&["--status", "none"]), [5]);
+    assert_eq!(ids(&["--llm", "--text", "gpt-x"]), [2]);
+    assert_eq!(ids(&["--agent", "agent.py", "--state", "delivered"]), [1]);
+    assert_eq!(bench.run(&["events", "--status", "9xx"]).status.code(), Some(2));
+    let table = bench.said(&["events"]);
+    assert!(table.contains("gpt-x 100→20") && table.contains("POST api.test/b"), "{table}");
+    assert!(!table.contains('\u{1b}') && table.lines().count() == 8, "{table}");
+    assert!(bench.said(&["events", "--curl", "1"]).starts_with("# secrets were masked"));
+    assert!(bench.said(&["events", "--curl", "6"]).contains("curl -g -i -X '<script>"));
+    assert!(HOSTILE.contains('\''), "what has to be quoted is there");
+}
+
+#[test]
+fn sums_are_told_as_tables_and_as_json() {
+    let bench = Bench::with(&samples());
+    let said = bench.said(&["stats"]);
+    for words in ["api.test", "gpt-x", "100 → 20", "HTTPS, intercepted and read", "p99"] {
+        assert!(said.contains(words), "{words}\n{said}");
+    }
+    let sums: Value = serde_json::from_str(&bench.said(&["stats", "--json", "--session", "run-1"])).unwrap();
+    assert_eq!((&sums["all"]["calls"], &sums["hosts"]["api.test"]["errors"]), (&json!(6), &json!(1)));
+    assert_eq!((&sums["models"]["gpt-x"]["output_tokens"], &sums["all"]["cost"]), (&json!(20), &Value::Null));
+    assert_eq!(sums["coverage"]["intercepted"], 6);
+    let other = bench.store.begin_session("run-2", "key-1", "{}").unwrap();
+    assert_ne!(other, bench.session);
+    let none: Value = serde_json::from_str(&bench.said(&["stats", "--json", "--session", "run-2"])).unwrap();
+    assert_eq!((&none["all"]["calls"], &none["all"]["latency_ms"]["p50"]), (&json!(0), &Value::Null));
+}

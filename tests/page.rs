@@ -1,0 +1,366 @@
+//! The page: each part of it is shown, to those who may see it, and what was captured is text whatever it holds.
+
+mod browser;
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use http::header::{COOKIE, HOST, IF_NONE_MATCH, ORIGIN, SET_COOKIE};
+use otas_proxy::store::{Filter, NewEvent, SessionRow};
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::origin::TestOrigin;
+use crate::support::otas::TestOtas;
+use crate::support::proxy::{Running, TestProxy, eventually};
+use crate::support::sample::{HOSTILE, Sample, append, deliver};
+
+/// A proxy with a page, and a session that nobody delivers.
+struct Bench {
+    proxy: Running,
+    session: SessionRow,
+    _otas: TestOtas,
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let otas = TestOtas::start().await;
+        let proxy = TestProxy::new().otas(&otas).run().await;
+        let meta = json!({ "command": "python research_agent.py", "host": "build-7" });
+        let session = proxy.app.store.begin_session("run-of-the-test", "key", &meta.to_string()).unwrap();
+        Self { proxy, session, _otas: otas }
+    }
+
+    fn append(&self, samples: &[Sample]) {
+        append(&self.proxy.app.store, self.session, samples);
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.proxy.app.admin_addr)
+    }
+
+    fn token(&self) -> String {
+        self.proxy.app.page_url.split_once("token=").unwrap().1.to_owned()
+    }
+
+    /// As one who has the token.
+    async fn get(&self, path: &str) -> Response {
+        client().get(self.url(path)).bearer_auth(self.token()).send().await.unwrap()
+    }
+
+    async fn text(&self, path: &str) -> String {
+        let response = self.get(path).await;
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap()
+    }
+
+    async fn json(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path).await).unwrap()
+    }
+}
+
+fn client() -> Client {
+    let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let direct = Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none());
+    direct.tls_backend_preconfigured(tls).build().unwrap()
+}
+
+#[tokio::test]
+async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
+    let bench = Bench::start().await;
+    let origin = TestOrigin::http().await;
+    let sent = bench.proxy.client().post(origin.url("/echo?a=b")).header("content-type", "application/json");
+    sent.body(r#"{"q":1}"#).send().await.unwrap();
+    bench.proxy.events_so_far(1).await;
+    bench.append(&[Sample::model("api.anthropic.com", "/v1/messages", "claude-x", (1_200, 340), 2_400.0)]);
+    let list = bench.text("/").await;
+    assert!(list.contains("/echo") && list.contains("claude-x") && list.contains("1,200"), "{list}");
+    assert!(list.contains(r#"<svg class="phases""#) && list.contains("research_agent.py"), "{list}");
+    let exchange = bench.text("/event/1").await;
+    assert!(
+        exchange.contains("/echo?a=b") && exchange.contains("&quot;q&quot;") && exchange.contains("wait"),
+        "{exchange}"
+    );
+    let model = bench.text("/event/2").await;
+    assert!(
+        model.contains("384,400 km away") && model.contains("4 events") && model.contains("Secrets masked: 1"),
+        "{model}"
+    );
+    let session = bench.text(&format!("/session/{}", bench.session.id())).await;
+    assert!(session.contains("build-7") && session.contains("By model") && session.contains("2.4 s"), "{session}");
+    let health = bench.text("/health").await;
+    assert!(
+        health.contains("plain HTTP") && health.contains("events a second") && health.contains("By host"),
+        "{health}"
+    );
+    assert!(
+        bench.text("/sessions").await.contains("run-of-the-test")
+            || bench.text("/sessions").await.contains("research_agent")
+    );
+    assert_eq!(bench.json("/event/2/json").await["path"], "/v1/messages");
+    assert_eq!(bench.json("/event/1/har").await["log"]["entries"][0]["request"]["method"], "POST");
+    assert_eq!(bench.json("/har?llm=1").await["log"]["entries"].as_array().unwrap().len(), 1);
+    for path in ["/event/99", "/event/x", "/session/nobody"] {
+        assert_eq!(bench.get(path).await.status(), 404, "{path}");
+    }
+    for path in ["/", "/event/1", "/event/99", "/health", "/live?after=0", "/event/1/json", "/metrics", "/nothing"] {
+        let response = bench.get(path).await;
+        let headers = response.headers();
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"),
+            "{policy}"
+        );
+        assert!(policy.contains("frame-ancestors 'none'") && policy.contains("base-uri 'none'"), "{policy}");
+        assert_eq!(headers["x-content-type-options"], "nosniff");
+        assert_eq!(headers["referrer-policy"], "no-referrer");
+    }
+}
+
+#[tokio::test]
+async fn the_script_and_the_style_are_kept_by_what_they_hold() {
+    let bench = Bench::start().await;
+    let list = bench.text("/").await;
+    for (before, kind) in [("<script src=\"", "text/javascript"), ("stylesheet\" href=\"", "text/css")] {
+        let path = list.split_once(before).unwrap().1.split('"').next().unwrap();
+        let response = bench.get(path).await;
+        assert!(response.headers()["content-type"].to_str().unwrap().starts_with(kind));
+        assert!(response.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+        let tag = response.headers()["etag"].clone();
+        let again =
+            client().get(bench.url(path)).bearer_auth(bench.token()).header(IF_NONE_MATCH, tag).send().await.unwrap();
+        assert_eq!(again.status(), 304);
+    }
+    assert_eq!(bench.get("/assets/other.js").await.status(), 404);
+    assert!(!list.contains("style=\"") && !list.contains(" onclick"), "nothing is inline");
+}
+
+#[tokio::test]
+async fn a_hostile_call_is_text_wherever_it_is_shown() {
+    let bench = Bench::start().await;
+    bench.append(&[Sample::hostile()]);
+    let hostile = bench.proxy.app.store.begin_session(
+        "h",
+        HOSTILE,
+        &json!({ "command": HOSTILE, HOSTILE: HOSTILE }).to_string(),
+    );
+    append(&bench.proxy.app.store, hostile.as_ref().copied().unwrap(), &[Sample::hostile()]);
+    let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("text", HOSTILE).finish();
+    let session = format!("/session/{}", hostile.unwrap().id());
+    for path in [
+        "/",
+        "/event/1",
+        "/event/2",
+        &session,
+        "/sessions",
+        "/health",
+        &format!("/?{query}"),
+        &format!("/event/{query}"),
+    ] {
+        let text = bench.get(path).await.text().await.unwrap();
+        assert_eq!(text.matches("<script").count(), 1, "{path}: only ours\n{text}");
+        for harm in ["<img src=x", "<svg onload", "onerror=\"doc"] {
+            assert!(!text.contains(harm), "{path}: {harm}\n{text}");
+        }
+    }
+    let live = bench.json("/live?after=0").await;
+    let rows = live["rows"].as_str().unwrap();
+    assert!(rows.contains("&lt;script&gt;") && !rows.contains("<script") && !rows.contains("<img"), "{rows}");
+}
+
+#[tokio::test]
+async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_anything() {
+    let bench = Bench::start().await;
+    let asked = |path: &str| client().get(bench.url(path));
+    for path in [
+        "/",
+        "/event/1",
+        "/event/1/json",
+        "/live?after=0",
+        "/sessions",
+        "/health",
+        "/har",
+        "/nothing",
+        "/?token=wrong",
+    ] {
+        assert_eq!(asked(path).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/status"] {
+        assert_eq!(asked(path).send().await.unwrap().status(), 200, "{path}");
+    }
+    for (name, value, status) in [
+        (HOST, "evil.example:8081", StatusCode::MISDIRECTED_REQUEST),
+        (ORIGIN, "https://evil.example", StatusCode::FORBIDDEN),
+        (ORIGIN, "null", StatusCode::FORBIDDEN),
+    ] {
+        for path in ["/", "/metrics"] {
+            let refused = asked(path).bearer_auth(bench.token()).header(name.clone(), value).send().await.unwrap();
+            assert_eq!(refused.status(), status, "{path}: {name}: {value}");
+        }
+    }
+    // The address that is printed lets a browser in, and leaves no token behind in its bar.
+    let entered = client().get(&bench.proxy.app.page_url).send().await.unwrap();
+    assert_eq!((entered.status(), &entered.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().unwrap()));
+    let cookie = entered.headers()[SET_COOKIE].to_str().unwrap();
+    assert!(
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(&bench.token()),
+        "{cookie}"
+    );
+    let cookie = cookie.split(';').next().unwrap();
+    assert_eq!(asked("/").header(COOKIE, cookie).send().await.unwrap().status(), 200);
+    let file = bench.proxy.app.store.path().with_file_name("admin.token");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), bench.token());
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_call_is_shown_while_its_answer_is_still_coming() {
+    let bench = Bench::start().await;
+    let origin = TestOrigin::http().await;
+    // Some eight seconds, if nobody is done with it before.
+    let mut streaming = bench.proxy.client().get(origin.url("/sse/400/20")).send().await.unwrap();
+    assert!(streaming.chunk().await.unwrap().is_some());
+    eventually("it is shown as under way", async || bench.text("/").await.contains("under way")).await;
+    let news = bench.json("/live?after=0").await;
+    let row = news["open"].as_str().unwrap();
+    assert!(row.contains("/sse/400/20") && row.contains(" and on"), "{row}");
+    let path = row.split_once("href=\"/open/").unwrap().1.split('"').next().unwrap();
+    let path = format!("/open/{path}");
+    eventually("what came is shown", async || bench.text(&path).await.contains("As it came")).await;
+    assert_eq!(bench.get(&path).await.headers()["refresh"], "2");
+    assert!(!bench.text("/?host=127").await.contains("under way"), "filters are for what has ended");
+    drop(streaming);
+    eventually("it is an event", async || bench.get(&path).await.status() == StatusCode::SEE_OTHER).await;
+    assert_eq!(bench.get(&path).await.headers()["location"], "/event/1");
+    assert_eq!(bench.get("/open/nobody").await.status(), 404);
+}
+
+#[tokio::test]
+async fn the_list_is_filtered_paged_and_told_what_is_new() {
+    let bench = Bench::start().await;
+    let calls: Vec<Sample> = (0..250).map(|n| Sample::of("GET", "api.test", &format!("/call/{n}"), 200)).collect();
+    bench.append(&calls);
+    bench.append(&[Sample::of("POST", "other.test", "/late", 503)]);
+    let first = bench.text("/").await;
+    assert!(
+        first.contains("/late") && first.contains("/call/249") && !first.contains("/call/20\""),
+        "{}",
+        first.len()
+    );
+    assert_eq!(first.matches("<tr id=").count(), 200);
+    let older =
+        first.split_once("id=\"older\"").unwrap().1.split_once("href=\"").unwrap().1.split('"').next().unwrap();
+    let second = bench.text(older).await;
+    assert_eq!(second.matches("<tr id=").count(), 51);
+    assert!(second.contains("Newest") && !second.contains("data-live"));
+    for (query, rows) in [
+        ("/?status=5xx", 1),
+        ("/?host=other", 1),
+        ("/?text=call/24", 11),
+        ("/?state=delivered", 0),
+        ("/?agent=research_agent&status=error", 1),
+        ("/?session=run-of-the-test&text=late", 1),
+        ("/?session=nobody", 0),
+        ("/?llm=1", 0),
+    ] {
+        assert_eq!(bench.text(query).await.matches("<tr id=").count(), rows, "{query}");
+    }
+    let news = bench.json("/live?after=251&moving=1,2").await;
+    assert_eq!((&news["rows"], &news["newest"], &news["moved"]), (&json!(""), &json!(251), &json!({})));
+    bench.append(&[Sample::of("GET", "api.test", "/new", 200)]);
+    deliver(&bench.proxy.app.store, [2]);
+    let news = bench.json("/live?after=251&moving=1,2").await;
+    assert!(news["rows"].as_str().unwrap().contains("/new"));
+    assert!(news["moved"]["2"].as_str().unwrap().contains("delivered") && news["moved"]["1"].is_null(), "{news}");
+    assert_eq!(bench.json("/live?after=0&count=1").await, json!({ "more": 252 }));
+    let news = bench.json("/live?after=251&host=other").await;
+    assert_eq!(
+        (&news["rows"], &news["newest"]),
+        (&json!(""), &json!(252)),
+        "what the filter passes over is not looked at again"
+    );
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_events_are_listed_in_less_than_a_tenth_of_a_second_while_others_are_written() {
+    let bench = Bench::start().await;
+    let store = bench.proxy.app.store.clone();
+    let json = json!({ "path": "/v1/messages", "response_body": "x".repeat(2_000) }).to_string();
+    let outline = json!({ "scheme": "https", "read": true, "ms": { "wait": 12.5, "receive": 3.25 } }).to_string();
+    let mut writer = store.writer().unwrap();
+    for batch in 0..200 {
+        let events: Vec<NewEvent<'_>> = (0..500)
+            .map(|n| NewEvent {
+                event_id: Uuid::now_v7(),
+                seq: batch * 500 + n,
+                started_at_ms: 1_700_000_000_000 + (batch * 500 + n) as i64,
+                method: "POST",
+                host: "api.example.com",
+                path: "/v1/messages",
+                status_code: 200,
+                latency_ms: 12.5,
+                request_bytes: 100,
+                response_bytes: 2_000,
+                error: "",
+                outline: &outline,
+                llm: if n == 0 { r#"{"gen_ai.response.model":"m"}"# } else { "" },
+                json: json.as_bytes(),
+            })
+            .collect();
+        writer.append(bench.session, &events).unwrap();
+    }
+    for path in ["/", "/live?after=99900", "/?text=no-such-thing", "/?llm=1", "/?before=500&status=5xx"] {
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let started = Instant::now();
+            bench.text(path).await;
+            took.push(started.elapsed());
+        }
+        let best = took.iter().min().unwrap();
+        // Whatever reads no more than its rows. What has to look at every event depends on how this was built.
+        let bound =
+            if path.contains("no-such") || path.contains("before") || path.contains("llm") { 1_000 } else { 100 };
+        assert!(*best < Duration::from_millis(bound), "{path} took {took:?}");
+    }
+    // A look that takes long holds up nothing: the writer does not wait for it.
+    let viewer = store.viewer();
+    let mut longest = Duration::ZERO;
+    let mut seen = 0;
+    viewer
+        .each(&Filter { limit: 2_000, ..Filter::default() }, |_| {
+            seen += 1;
+            if seen % 100 == 0 {
+                let started = Instant::now();
+                writer.append(bench.session, &[plain()]).unwrap();
+                longest = longest.max(started.elapsed());
+            }
+        })
+        .unwrap();
+    assert!(seen == 2_000 && longest < Duration::from_secs(1), "{seen}: {longest:?}");
+}
+
+fn plain() -> NewEvent<'static> {
+    NewEvent {
+        event_id: Uuid::now_v7(),
+        seq: 0,
+        started_at_ms: 1_700_000_000_000,
+        method: "GET",
+        host: "a.test",
+        path: "/",
+        status_code: 200,
+        latency_ms: 1.0,
+        request_bytes: 0,
+        response_bytes: 0,
+        error: "",
+        outline: "",
+        llm: "",
+        json: b"{}",
+    }
+}

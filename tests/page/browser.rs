@@ -1,0 +1,198 @@
+//! The page in a real browser. Skipped, saying so, where no Chromium is installed; `check.sh` installs one.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Bench;
+use crate::support::browser::{Browser, chromium};
+use crate::support::sample::{HOSTILE, Sample, append, deliver};
+
+const WIDE: (u32, u32) = (1600, 900);
+
+fn installed() -> Option<PathBuf> {
+    let found = chromium();
+    if found.is_none() {
+        // Past the harness, which shows what is printed of tests that fail only.
+        let _ = writeln!(std::io::stderr(), "not run: Chromium is not installed (Debian package `chromium`)");
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_table_is_live_can_be_paused_and_is_filtered() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    bench.append(&[Sample::of("GET", "api.test", "/first", 200)]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_url);
+    assert_eq!(browser.eval("location.href"), json!(bench.url("/")), "the token is gone from the address");
+    assert_eq!(browser.eval("document.querySelectorAll('table.calls tbody tr').length"), json!(1));
+    bench.append(&[Sample::of("GET", "api.test", "/second", 500)]);
+    browser.until("document.querySelector('table.calls tbody tr .c-path').textContent === '/second'");
+    assert_eq!(browser.eval("document.getElementById('c1').dataset.state"), json!("pending"));
+    deliver(&bench.proxy.app.store, [1]);
+    browser.until("document.getElementById('c1').dataset.state === 'delivered'");
+    // Paused by a key: new calls are counted, and come when it goes on.
+    browser.press("p");
+    browser.until("document.getElementById('pause').getAttribute('aria-pressed') === 'true'");
+    bench.append(&[Sample::of("GET", "api.test", "/third", 200)]);
+    browser.until("document.getElementById('live-state').textContent === 'Paused, 1 new'");
+    assert_eq!(browser.eval("document.querySelectorAll('table.calls tbody tr').length"), json!(2));
+    browser.press("p");
+    browser.until("document.querySelectorAll('table.calls tbody tr').length === 3");
+    // By keyboard to a call, and into it.
+    browser.press("j");
+    assert_eq!(browser.eval("document.activeElement.textContent"), json!("/third"));
+    browser.press("j");
+    browser.eval("document.activeElement.click()");
+    browser.until("document.querySelector('h1')?.textContent.includes('/second')");
+    browser.open(&bench.url("/"));
+    browser.press("/");
+    assert_eq!(browser.eval("document.activeElement.name"), json!("text"));
+    browser
+        .eval("document.activeElement.value = 'second'; document.querySelector('form.filters').requestSubmit(); 1");
+    browser.until(
+        "location.search.includes('text=second') && document.querySelectorAll('table.calls tbody tr').length === 1",
+    );
+    // What is live keeps to the filter.
+    bench.append(&[
+        Sample::of("GET", "api.test", "/fourth", 200),
+        Sample::of("GET", "api.test", "/second/again", 200),
+    ]);
+    browser.until("document.querySelector('table.calls tbody tr .c-path').textContent === '/second/again'");
+    assert_eq!(browser.eval("document.querySelectorAll('table.calls tbody tr').length"), json!(2));
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_calls_a_second_are_kept_up_with() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_url);
+    for second in 0..4 {
+        for tenth in 0..10 {
+            let path = |n| format!("/{second}/{tenth}/{n}");
+            let calls: Vec<Sample> = (0..50).map(|n| Sample::of("GET", "api.test", &path(n), 200)).collect();
+            bench.append(&calls);
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+    }
+    bench.append(&[Sample::of("GET", "api.test", "/last", 200)]);
+    browser.until("document.querySelector('table.calls tbody tr .c-path').textContent === '/last'");
+    let rows = browser.eval("document.querySelectorAll('table.calls tbody tr').length").as_u64().unwrap();
+    assert!(rows > 0 && rows <= 1_000, "{rows} rows");
+    let mixed = "[...document.querySelectorAll('table.calls tbody tr')].some((row, at, all) => at > 0 && \
+                 Number(row.dataset.id) >= Number(all[at - 1].dataset.id))";
+    assert_eq!(browser.eval(mixed), json!(false), "newest first, each once");
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_of_a_hostile_call_runs() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    bench.append(&[Sample::hostile()]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_url);
+    // One that comes while the table is live, put in by the script.
+    bench.append(&[Sample::hostile()]);
+    browser.until("document.querySelectorAll('table.calls tbody tr').length === 2");
+    let session = format!("/session/{}", bench.session.id());
+    for path in ["/", "/event/1", &session, "/sessions", "/health"] {
+        browser.open(&bench.url(path));
+        browser.until("document.readyState === 'complete'");
+        assert_ne!(browser.eval("document.title"), json!("pwned"), "{path}");
+        assert_eq!(browser.eval("document.querySelectorAll('script').length"), json!(1), "{path}");
+        assert_eq!(
+            browser.eval("document.querySelectorAll('[onload],[onerror],img[src=x]').length"),
+            json!(0),
+            "{path}"
+        );
+    }
+    browser.open(&bench.url("/event/1"));
+    assert_eq!(
+        browser.eval("document.body.textContent.includes(\"document.title='pwned'\")"),
+        json!(true),
+        "it is shown as text"
+    );
+    // Were something to get in after all, the policy would not let it run.
+    let smuggled = format!("document.body.insertAdjacentHTML('beforeend', {}); 1", json!(HOSTILE));
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+    browser.eval(&smuggled);
+    browser.eval("new Promise((done) => setTimeout(done, 200))");
+    assert_ne!(browser.eval("document.title"), json!("pwned"));
+    assert!(
+        browser.said.iter().any(|said| said.to_string().contains("Content Security Policy")),
+        "{:?}",
+        browser.said
+    );
+    assert!(!browser.said.iter().any(|said| said["method"] == "Page.javascriptDialogOpening"), "{:?}", browser.said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_page_fits_a_telephone_and_a_wide_screen_in_light_and_dark() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    an_agents_day(&bench);
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for (dark, size) in [(false, WIDE), (true, (360, 740))] {
+        let mut browser = Browser::start(&program, size, dark);
+        browser.open(&bench.proxy.app.page_url);
+        let model = "/event/14";
+        let session = format!("/session/{}", bench.session.id());
+        for (name, path) in [
+            ("calls", "/"),
+            ("exchange", model),
+            ("session", &session),
+            ("health", "/health"),
+            ("sessions", "/sessions"),
+        ] {
+            browser.open(&bench.url(path));
+            let over = browser.eval("document.documentElement.scrollWidth - innerWidth");
+            assert!(over.as_i64().unwrap() <= 0, "{name} is wider than {size:?} by {over}");
+            let back = browser.eval("getComputedStyle(document.body).backgroundColor");
+            assert_eq!(back, json!(if dark { "rgb(15, 19, 24)" } else { "rgb(255, 255, 255)" }));
+            let shot = browser.screenshot();
+            assert!(shot.starts_with(b"\x89PNG"), "{name}");
+            // `just screenshots` keeps them for the README.
+            if std::env::var_os("OTAS_SCREENSHOTS").is_some() && name != "sessions" && (!dark || name == "calls") {
+                let kind = if dark { "-narrow-dark" } else { "" };
+                std::fs::write(folder.join(format!("page-{name}{kind}.png")), shot).unwrap();
+            }
+        }
+        assert!(browser.said.is_empty(), "{:?}", browser.said);
+    }
+}
+
+/// Calls of an agent that asks models, searches, fails now and then.
+fn an_agents_day(bench: &Bench) {
+    let mut calls = Vec::new();
+    for round in 0..12i64 {
+        let ago = (12 - round) * 5_000;
+        let tokens = (1_800 + 420 * round as u64, 220 + 35 * round as u64);
+        calls.push(Sample::of("GET", "search.example.com", &format!("/v2/query/{round}"), 200).ago(ago + 4_000));
+        calls.push(
+            Sample::model(
+                "api.anthropic.com",
+                "/v1/messages",
+                "claude-sonnet-5",
+                tokens,
+                2_100.0 + 90.0 * round as f64,
+            )
+            .ago(ago + 3_200),
+        );
+        match round % 4 {
+            1 => calls.push(Sample::of("POST", "mcp.example.com", "/mcp", 429).ago(ago + 900)),
+            3 => calls.push(
+                Sample::model("api.openai.com", "/v1/responses", "gpt-5.2", (900, 140), 1_350.0).ago(ago + 1_900),
+            ),
+            _ => calls.push(Sample::of("GET", "docs.example.org", "/guide/moon", 304).ago(ago + 700)),
+        }
+    }
+    let count = calls.len() as i64;
+    append(&bench.proxy.app.store, bench.session, &calls);
+    deliver(&bench.proxy.app.store, 1..=count - 4);
+}

@@ -1,0 +1,152 @@
+//! Calls as they stand in a store: some that an agent might make, and one that means harm.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use otas_proxy::store::{NewEvent, Outcome, SessionRow, Settlement, Store};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// What harm would look like, if it were more than text.
+pub const HOSTILE: &str = "<script>document.title='pwned';fetch('/pwned')</script><img src=x onerror=\"document.title='pwned'\">'\"><svg onload=alert(1)>";
+
+/// A call to be stored.
+pub struct Sample {
+    pub method: String,
+    pub host: String,
+    pub path: String,
+    pub status: u16,
+    pub error: String,
+    /// Milliseconds before now.
+    pub ago_ms: i64,
+    pub latency_ms: f64,
+    pub llm: Value,
+    pub event: Value,
+}
+
+impl Sample {
+    /// A call with everything usual about it.
+    pub fn of(method: &str, host: &str, path: &str, status: u16) -> Self {
+        let (wait, latency_ms) = (20.5, 24.0);
+        let event = json!({
+            "path": path, "method": method, "status_code": status, "latency_ms": latency_ms,
+            "request_size_bytes": 20, "response_size_bytes": 40,
+            "request_headers": json!({ "host": host, "authorization": "Bearer ****cdef", "content-type": "application/json" }).to_string(),
+            "request_body": r#"{"question":"how far?"}"#, "query_params": "a=b",
+            "response_headers": json!({ "content-type": "application/json" }).to_string(),
+            "response_body": r#"{"answer":[384400,"km",true,null]}"#,
+            "request_content_type": "application/json", "response_content_type": "application/json", "error": "",
+            "custom_properties": {
+                "server.address": host, "server.port": 443, "url.scheme": "https", "network.protocol.version": "2",
+            },
+            "metadata": {
+                "schema": 1, "kind": "http",
+                "upstream": { "peer": "192.0.2.7:443", "reused": false, "tls_version": "TLSv1.3", "alpn": "h2" },
+                "timings": { "dns": 1.2, "connect": 8.4, "tls": 11.3, "send": 0.4, "wait": wait, "receive": 3.5, "total": 45.0 },
+                "capture": {
+                    "request": { "bytes": 20, "end": "complete", "encoding": "UTF-8" },
+                    "response": { "bytes": 40, "end": "complete", "encoding": "UTF-8" },
+                },
+                "redactions": 1, "outcome": "complete",
+            },
+        });
+        let (method, host, path) = (method.to_owned(), host.to_owned(), path.to_owned());
+        let error = if status >= 400 { format!("http_{status}: refused") } else { String::new() };
+        Self { method, host, path, status, error, ago_ms: 0, latency_ms, llm: Value::Null, event }
+    }
+
+    /// One to a model, answered by a stream.
+    pub fn model(host: &str, path: &str, model: &str, tokens: (u64, u64), latency_ms: f64) -> Self {
+        let mut sample = Self::of("POST", host, path, 200);
+        sample.latency_ms = latency_ms;
+        sample.llm = json!({
+            "gen_ai.provider.name": host.split('.').nth(1).unwrap_or(host), "gen_ai.operation.name": "chat",
+            "gen_ai.request.model": model, "gen_ai.response.model": model, "gen_ai.usage.input_tokens": tokens.0,
+            "gen_ai.usage.output_tokens": tokens.1, "gen_ai.response.time_to_first_chunk": latency_ms / 4_000.0,
+            "otas_proxy.llm.time_to_first_token": latency_ms / 3_900.0,
+            "otas_proxy.llm.output_tokens_per_second": tokens.1 as f64 / latency_ms * 1_333.0,
+            "gen_ai.response.finish_reasons": "end_turn",
+        });
+        for (name, value) in sample.llm.as_object().unwrap() {
+            sample.event["custom_properties"][name] = value.clone();
+        }
+        sample.event["response_content_type"] = "text/event-stream".into();
+        sample.event["response_body"] = ["The moon", " is about", " 384,400 km", " away."]
+            .map(|piece| format!("event: delta\ndata: {}\n\n", json!({ "type": "text", "text": piece })))
+            .concat()
+            .into();
+        sample.event["metadata"]["timings"]["wait"] = (latency_ms / 4.0).into();
+        sample.event["metadata"]["timings"]["receive"] = (latency_ms * 0.75).into();
+        sample.event["metadata"]["llm"]["text"] = "The moon is about 384,400 km away.".into();
+        sample
+    }
+
+    /// One that means harm, wherever text comes from outside.
+    pub fn hostile() -> Self {
+        let mut sample = Self::of(HOSTILE, HOSTILE, HOSTILE, 500);
+        sample.error = HOSTILE.into();
+        sample.llm = json!({ "gen_ai.response.model": HOSTILE, "gen_ai.provider.name": HOSTILE });
+        let event = &mut sample.event;
+        for field in ["query_params", "request_body", "response_body", "error"] {
+            event[field] = HOSTILE.into();
+        }
+        event["request_headers"] = json!({ HOSTILE: HOSTILE, "host": [HOSTILE, HOSTILE] }).to_string().into();
+        event["response_content_type"] = "text/html".into();
+        for name in ["server.address", "gen_ai.response.model", HOSTILE] {
+            event["custom_properties"][name] = HOSTILE.into();
+        }
+        event["metadata"]["llm"]["text"] = HOSTILE.into();
+        event["metadata"]["upstream"]["tls_version"] = HOSTILE.into();
+        event["metadata"]["blind"] = HOSTILE.into();
+        event["metadata"]["cut"] = json!({ HOSTILE: true });
+        sample
+    }
+
+    /// So long before now.
+    pub fn ago(mut self, ms: i64) -> Self {
+        self.ago_ms = ms;
+        self
+    }
+}
+
+/// Stores calls in a session, one after the other.
+pub fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let texts: Vec<[String; 3]> = samples
+        .iter()
+        .map(|sample| {
+            let timings = &sample.event["metadata"]["timings"];
+            let ms = if timings.is_null() { json!({}) } else { timings.clone() };
+            let outline = json!({ "scheme": "https", "read": true, "ms": ms }).to_string();
+            let llm = if sample.llm.is_null() { String::new() } else { sample.llm.to_string() };
+            [outline, llm, sample.event.to_string()]
+        })
+        .collect();
+    let events: Vec<NewEvent<'_>> = samples
+        .iter()
+        .zip(&texts)
+        .map(|(sample, [outline, llm, json])| NewEvent {
+            event_id: Uuid::now_v7(),
+            seq: 1,
+            started_at_ms: now - sample.ago_ms,
+            method: &sample.method,
+            host: &sample.host,
+            path: &sample.path,
+            status_code: sample.status,
+            latency_ms: sample.latency_ms,
+            request_bytes: 2_048,
+            response_bytes: 40_960,
+            error: &sample.error,
+            outline,
+            llm,
+            json: json.as_bytes(),
+        })
+        .collect();
+    store.writer().unwrap().append(session, &events).unwrap();
+}
+
+/// OTAS has taken these.
+pub fn deliver(store: &Store, ids: impl IntoIterator<Item = i64>) {
+    let settled =
+        |id| Settlement { id, attempts: 1, outcome: Outcome::Delivered { otas_event_id: format!("e-{id}") } };
+    store.settle(&ids.into_iter().map(settled).collect::<Vec<_>>()).unwrap();
+}
