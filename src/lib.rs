@@ -45,3 +45,4 @@ pub mod report;
 pub mod secret;
 pub mod store;
 pub mod tls;
+pub mod websocket;
