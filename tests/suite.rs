@@ -19,4 +19,5 @@ mod socks;
 mod steering;
 mod strictness;
 mod support;
+mod websocket;
 mod wire;

@@ -181,14 +181,14 @@ impl Channel {
 
     /// Notes what is not as it should be. Reading goes on as far as frames can be told apart.
     fn check(&mut self, head: &Head) {
-        let Head { last, rsv1, rsv23, opcode, masked, length, padded } = *head;
+        let Head { last, rsv1, rsv23, opcode, mask, length, padded } = *head;
         let control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
         let deflate = matches!(self.extensions, Extensions::Deflate { .. });
         let unknown = self.extensions == Extensions::Unknown;
         let first = matches!(opcode, Opcode::Text | Opcode::Binary);
         let wrong = if self.close.is_some() {
             Some("frame_after_close")
-        } else if masked != (self.side == Peer::Agent) {
+        } else if mask.is_some() != (self.side == Peer::Agent) {
             Some("wrong_masking")
         } else if padded {
             Some("padded_length")

@@ -29,7 +29,8 @@ pub(super) struct Head {
     /// RSV2 or RSV3: an extension that nobody has agreed on.
     pub(super) rsv23: bool,
     pub(super) opcode: Opcode,
-    pub(super) masked: bool,
+    /// What its payload is masked with; agents must, origins must not.
+    pub(super) mask: Option<[u8; 4]>,
     pub(super) length: u64,
     /// The length is written in more bytes than it needs.
     pub(super) padded: bool,
@@ -90,9 +91,9 @@ impl Frames {
                     rest
                 }
                 None => match self.read_header(bytes) {
-                    Some((head, mask, rest)) => {
+                    Some((head, rest)) => {
                         found(Piece::Head(head));
-                        self.payload = Some(Payload { left: head.length, mask, phase: 0 });
+                        self.payload = Some(Payload { left: head.length, mask: head.mask, phase: 0 });
                         rest
                     }
                     None => return,
@@ -101,7 +102,7 @@ impl Frames {
         }
     }
 
-    fn read_header<'a>(&mut self, mut bytes: &'a [u8]) -> Option<(Head, Option<[u8; 4]>, &'a [u8])> {
+    fn read_header<'a>(&mut self, mut bytes: &'a [u8]) -> Option<(Head, &'a [u8])> {
         loop {
             let needed = match self.filled {
                 0 | 1 => 2,
@@ -119,12 +120,12 @@ impl Frames {
             bytes = &bytes[now..];
         }
         self.filled = 0;
-        let (head, mask) = parsed(&self.header);
+        let head = parsed(&self.header);
         if head.length > u64::MAX / 2 {
             self.lost = true;
             return None;
         }
-        Some((head, mask, bytes))
+        Some((head, bytes))
     }
 }
 
@@ -167,7 +168,7 @@ fn header_bytes(second: u8) -> usize {
     2 + length + if second & 0x80 == 0 { 0 } else { 4 }
 }
 
-fn parsed(header: &[u8; HEADER_MAX_BYTES]) -> (Head, Option<[u8; 4]>) {
+fn parsed(header: &[u8; HEADER_MAX_BYTES]) -> Head {
     let [first, second, rest @ ..] = header;
     let (length, least, after) = match second & 0x7F {
         126 => (u64::from(u16::from_be_bytes([rest[0], rest[1]])), 126, 2),
@@ -178,7 +179,7 @@ fn parsed(header: &[u8; HEADER_MAX_BYTES]) -> (Head, Option<[u8; 4]>) {
         short => (u64::from(short), 0, 0),
     };
     let masked = second & 0x80 != 0;
-    let head = Head {
+    Head {
         last: first & 0x80 != 0,
         rsv1: first & 0x40 != 0,
         rsv23: first & 0x30 != 0,
@@ -191,12 +192,10 @@ fn parsed(header: &[u8; HEADER_MAX_BYTES]) -> (Head, Option<[u8; 4]>) {
             10 => Opcode::Pong,
             _ => Opcode::Reserved,
         },
-        masked,
+        mask: masked.then(|| [rest[after], rest[after + 1], rest[after + 2], rest[after + 3]]),
         length,
         padded: length < least,
-    };
-    let mask = masked.then(|| [rest[after], rest[after + 1], rest[after + 2], rest[after + 3]]);
-    (head, mask)
+    }
 }
 
 #[cfg(test)]
@@ -228,7 +227,7 @@ mod tests {
                 let (found, whole) = read(&frame(0x82, &payload, mask), &[3, 2, 5]);
                 let (head, read) = &found[0];
                 assert!(whole && *read == payload, "{length} {mask:?}");
-                assert_eq!((head.opcode, head.last, head.masked), (Opcode::Binary, true, mask.is_some()));
+                assert_eq!((head.opcode, head.last, head.mask), (Opcode::Binary, true, mask));
                 assert!(!head.padded && !head.rsv1 && !head.rsv23);
             }
         }

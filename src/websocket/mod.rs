@@ -15,6 +15,8 @@ mod channel;
 mod conversation;
 mod deflate;
 mod frame;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod label;
 #[cfg(test)]
 pub(crate) mod testing;

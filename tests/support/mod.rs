@@ -9,3 +9,4 @@ pub mod otas;
 pub mod program;
 pub mod proxy;
 pub mod standin;
+pub mod websocket;
