@@ -3,18 +3,20 @@
 
 pub use crate::event::fuzzing::{content_codings, events};
 pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, socks_messages};
+pub use crate::websocket::fuzzing::websocket;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
     ("events", events),
     ("first_bytes", first_bytes),
     ("requests", requests),
     ("socks_messages", socks_messages),
+    ("websocket", websocket),
 ];
 
 #[cfg(test)]

@@ -16,6 +16,7 @@
 //!    |- failure ----> proxy/respond   the one table from our errors to what the agent sees
 //!    v
 //!  capture/           the body wrapper: passes frames on untouched, keeps head and tail, tells its end once
+//!  capture/socket     reads a copy of a WebSocket's bytes: websocket/ (pure) finds its messages
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
 //!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
 //!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, tells what is missing
@@ -47,3 +48,4 @@ pub mod secret;
 pub mod stats;
 pub mod store;
 pub mod tls;
+pub mod websocket;

@@ -21,4 +21,5 @@ mod socks;
 mod steering;
 mod strictness;
 mod support;
+mod websocket;
 mod wire;

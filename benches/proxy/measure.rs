@@ -78,7 +78,14 @@ const SCENARIOS: [Scenario; 8] = [
     Scenario { name: "intercepted 1 MiB", tls: true, path: "/mib", connections: 4, mode: "keep", post_bytes: 0 },
     Scenario { name: "intercepted 100 MiB", tls: true, path: "/100mib", connections: 1, mode: "keep", post_bytes: 0 },
     // A call is an event of a stream here, its latency the time from being sent to being read.
-    Scenario { name: "1,000 event streams", tls: true, path: "/sse", connections: 1000, mode: "events", post_bytes: 0 },
+    Scenario {
+        name: "1,000 event streams",
+        tls: true,
+        path: "/sse",
+        connections: 1000,
+        mode: "events",
+        post_bytes: 0,
+    },
 ];
 
 /// One proxy measured once.

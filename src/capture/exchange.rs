@@ -10,6 +10,7 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::{Caller, Fields, Unlogged};
+use crate::websocket::Summary;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
 #[derive(Clone)]
@@ -47,6 +48,48 @@ pub struct Exchange {
     pub outcome: Outcome,
     /// How long each step took.
     pub timings: Timings,
+    /// What it has to do with a WebSocket, if anything. Then both bodies are messages in clear.
+    pub websocket: Option<WebSocket>,
+}
+
+/// A WebSocket, or a part of one.
+#[derive(Clone)]
+pub enum WebSocket {
+    /// The exchange is a WebSocket, from its handshake to its end.
+    Socket(Box<SocketFacts>),
+    /// The exchange is one turn on a WebSocket: what the agent asked, and all that it was answered.
+    Turn(TurnFacts),
+}
+
+/// What was learnt of a WebSocket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SocketFacts {
+    /// What was read.
+    pub summary: Summary,
+    /// Bytes from the agent that were relayed, frames and all.
+    pub agent_bytes: u64,
+    /// The same from the origin.
+    pub origin_bytes: u64,
+    /// Turns that have events of their own.
+    pub turns: u64,
+    /// Why reading ended before the socket did, if so: then `summary` is what was known by then.
+    pub given_up: Option<&'static str>,
+}
+
+impl SocketFacts {
+    /// The same for a socket of which no more will be heard.
+    pub(super) fn interrupted(self) -> Self {
+        Self { given_up: self.given_up.or(Some("interrupted")), ..self }
+    }
+}
+
+/// Where a turn belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TurnFacts {
+    /// The exchange of its WebSocket.
+    pub socket: Uuid,
+    /// Its place among the turns there, from 1 on.
+    pub number: u64,
 }
 
 /// What kind of traffic an exchange stands for.

@@ -59,7 +59,8 @@ impl Reservation {
         Self { budget, bytes: 0 }
     }
 
-    fn grow(&mut self, bytes: usize) -> bool {
+    /// Takes so many bytes more. False: there are not so many left, and nothing was taken.
+    pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let granted = self.budget.take(bytes);
         if granted {
             self.bytes += bytes;

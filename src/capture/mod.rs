@@ -6,13 +6,16 @@ mod exchange;
 mod fields;
 mod keeper;
 mod recorder;
+mod socket;
+mod transcript;
 
 pub use body::CapturedBody;
 pub use caller::{Caller, Credential, Unlogged};
 pub use exchange::{
-    Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
-    TlsFacts,
+    Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, SocketFacts,
+    Timings, TlsFacts, TurnFacts, WebSocket,
 };
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
 pub use recorder::{Finished, Recorder, Recording, Side, Sink, Upstreamed};
+pub use socket::{Passed, SocketReader, Tap, socket};

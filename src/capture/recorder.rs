@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use slab::Slab;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
-    Timings, TlsFacts, Unlogged,
+    Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
 };
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
@@ -98,6 +98,11 @@ impl Recording {
         let found: Vec<_> = lock(&self.in_progress).iter().filter_map(|(_, weak)| weak.upgrade()).collect();
         // Dropped outside of the lock: whoever drops the last handle takes it.
         found.into_iter().filter(|it| now.duration_since(it.began) > age).map(Recorder).collect()
+    }
+
+    /// The memory that all captures share.
+    pub(super) fn budget(&self) -> &Arc<Budget> {
+        &self.budget
     }
 
     /// A copy of one body's first and last bytes, within the limits.
@@ -181,6 +186,7 @@ impl Recorder {
             response: None,
             outcome: Outcome::Complete,
             timings: Timings::default(),
+            websocket: None,
         });
         let reservation = Reservation::none(recording.budget.clone());
         let state =
@@ -244,6 +250,48 @@ impl Recorder {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
         });
+    }
+
+    /// The answer is one of this status after all: what was answered first did not tell.
+    pub(super) fn turned_out(&self, status: StatusCode) {
+        self.with(|s| {
+            if let Some(response) = &mut s.exchange.response {
+                response.status = status;
+            }
+        });
+    }
+
+    /// What is known of it as a WebSocket.
+    pub(super) fn websocket(&self, facts: WebSocket) {
+        self.with(|s| s.exchange.websocket = Some(facts));
+    }
+
+    /// Begins the record of a turn on this exchange, which is a WebSocket; its question is on its way. `None`: the socket's
+    /// own record has ended.
+    pub(super) fn turn(&self, number: u64) -> Option<Self> {
+        let (id, unlogged, begun, request, upstream) = {
+            let state = lock(&self.0.state);
+            let exchange = &*state.as_ref()?.exchange;
+            let Exchange { id, agent, caller, unlogged, origin, version, request, peer, tls, .. } = exchange;
+            let request = RequestFacts {
+                method: turn_method(),
+                path: request.path.clone(),
+                query: request.query.clone(),
+                headers: request.headers.clone(),
+                body: Captured::default(),
+                trailers: None,
+            };
+            let upstream = Upstreamed { peer: *peer, tls: *tls, reused: true, dialled: Timings::default() };
+            (*id, *unlogged, ((*agent, caller.clone()), origin.clone(), *version), request, upstream)
+        };
+        let (by, origin, version) = begun;
+        let turn = Self::begin(self.recording(), Kind::Http, by, origin, version, request);
+        turn.forwarded(&upstream);
+        turn.with(|s| {
+            s.exchange.unlogged = unlogged;
+            s.exchange.websocket = Some(WebSocket::Turn(TurnFacts { socket: id, number }));
+        });
+        Some(turn)
     }
 
     /// The first failure of an exchange is its cause; later ones are its consequences.
@@ -383,6 +431,11 @@ impl Drop for InProgress {
     }
 }
 
+/// What stands for the method of a turn, which has none.
+fn turn_method() -> Method {
+    Method::from_bytes(b"WEBSOCKET").unwrap_or_default()
+}
+
 /// What the halves amount to.
 fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
     let State { mut exchange, forwarded, answered, last_byte, reservation, .. } = state;
@@ -411,7 +464,10 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
             failure("agent_left", format!("the agent closed its connection before {origin} had answered"))
         };
     };
-    let bytes = response.body.total_bytes;
+    let bytes = match &exchange.websocket {
+        Some(WebSocket::Socket(facts)) => facts.origin_bytes,
+        _ => response.body.total_bytes,
+    };
     match response.body.end {
         BodyEnd::ShutDown => failure(
             "proxy_shutdown",

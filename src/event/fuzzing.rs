@@ -66,6 +66,7 @@ pub fn events(data: &[u8]) {
         }),
         outcome: Outcome::Complete,
         timings: Timings::default(),
+        websocket: None,
     };
     let properties = BTreeMap::new();
     let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties };

@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, fit, grpc, headers, trace};
+use super::{Context, fit, grpc, headers, trace, websocket};
 use crate::capture::{Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
@@ -125,7 +125,7 @@ pub(super) fn write(
     json.number("seq", context.seq);
     json.close();
     started_at(json, exchange.started_at);
-    json.string("kind", if exchange.kind == Kind::Http { "http" } else { "tunnel" });
+    json.string("kind", kind(exchange));
     attribution(json, exchange, context);
     trace(json, exchange);
     if let Some(blind) = exchange.blind {
@@ -136,6 +136,9 @@ pub(super) fn write(
     json.close();
     upstream(json, exchange);
     timings(json, exchange);
+    if let Some(facts) = &exchange.websocket {
+        websocket::write(json, facts);
+    }
     json.open("capture");
     capture(json, "request", &exchange.request.body, request.shown.as_ref());
     if let Some(facts) = &exchange.response {
@@ -172,6 +175,14 @@ fn trace(json: &mut Json, exchange: &Exchange) {
         json.string("parent_id", trace.parent_id);
         json.string("flags", trace.flags);
         json.close();
+    }
+}
+
+fn kind(exchange: &Exchange) -> &'static str {
+    match (exchange.kind, &exchange.websocket) {
+        (_, Some(facts)) => websocket::kind(facts),
+        (Kind::Http, None) => "http",
+        (Kind::Tunnel, None) => "tunnel",
     }
 }
 

@@ -34,6 +34,7 @@ mod stored;
 mod tests;
 mod text;
 mod trace;
+mod websocket;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ pub use self::metadata::unix_ms;
 pub use self::otas::opened_session;
 pub use self::outline::{Llm, Outline, Phases};
 pub use self::stored::{Content, Side, Stored};
-use crate::capture::{Captured, Exchange, Fields, Kind, Outcome};
+use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
 
 /// What an event says beside its exchange.
 pub struct Context<'a> {
@@ -140,6 +141,9 @@ fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) 
         // A tunnel that failed has an answer of ours, which is captured like any other.
         if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
             Body::sealed(captured.total_bytes)
+        } else if exchange.websocket.is_some() {
+            // Whatever the handshake's fields say: messages in clear.
+            body::render(captured, &plain_text(), masked)
         } else {
             body::render(captured, headers, masked)
         }
@@ -147,6 +151,23 @@ fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) 
     let request = body(&exchange.request.body, &exchange.request.headers);
     let response = exchange.response.as_ref().map(|response| body(&response.body, &response.headers));
     (request, response.unwrap_or_else(Body::none))
+}
+
+fn plain_text() -> Fields {
+    let mut fields = Fields::default();
+    fields.push(CONTENT_TYPE.as_str(), b"text/plain; charset=utf-8");
+    fields
+}
+
+/// Bytes of both bodies as they were sent. A WebSocket's are those of its frames.
+fn sizes(exchange: &Exchange) -> (u64, u64) {
+    match &exchange.websocket {
+        Some(WebSocket::Socket(facts)) => (facts.agent_bytes, facts.origin_bytes),
+        _ => {
+            let response = exchange.response.as_ref();
+            (exchange.request.body.total_bytes, response.map_or(0, |response| response.body.total_bytes))
+        }
+    }
 }
 
 /// Everything of an event but its JSON.
@@ -157,6 +178,7 @@ fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event
     let method = fit::chars(request.method.as_str(), fit::METHOD_MAX_CHARS);
     cuts.method = method != request.method.as_str();
     let status = exchange.response.as_ref().map(|response| response.status);
+    let (request_bytes, response_bytes) = sizes(exchange);
     Event {
         id: exchange.id,
         json: Vec::new(),
@@ -166,8 +188,8 @@ fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event
         path: path.text.into_owned(),
         status_code: status.map_or(0, |status| status.as_u16()),
         latency_ms: metadata::hundredths(exchange.timings.latency) as f64 / 100.0,
-        request_bytes: request.body.total_bytes,
-        response_bytes: exchange.response.as_ref().map_or(0, |response| response.body.total_bytes),
+        request_bytes,
+        response_bytes,
         error: error(exchange, status, context.error_from_status, cuts),
         outline: String::new(),
         llm: String::new(),

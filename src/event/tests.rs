@@ -14,7 +14,7 @@ use super::decode::tests::gzip;
 use super::{Context, Event, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
-    Timings, TlsFacts,
+    SocketFacts, Timings, TlsFacts, WebSocket,
 };
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
@@ -112,6 +112,7 @@ fn exchange() -> Exchange {
             total: Duration::from_millis(14),
             ..Timings::default()
         },
+        websocket: None,
     }
 }
 
@@ -535,6 +536,20 @@ impl Parts {
             ..exchange()
         }
     }
+}
+
+#[test]
+fn a_websocket_shows_its_messages_and_the_size_of_its_frames() {
+    let mut exchange = exchange();
+    exchange.request.headers = headers(&[("content-type", "application/x-www-form-urlencoded")]);
+    exchange.request.body = captured("{\"a\":\"é\"}\nsecond\n".as_bytes());
+    let facts = SocketFacts { agent_bytes: 31, origin_bytes: 9, ..SocketFacts::default() };
+    exchange.websocket = Some(WebSocket::Socket(Box::new(facts)));
+    let value = value_of(&exchange);
+    assert_eq!(value["request_body"], "{\"a\":\"é\"}\nsecond\n");
+    assert_eq!((&value["request_size_bytes"], &value["response_size_bytes"]), (&json!(31), &json!(9)));
+    assert_eq!(value["metadata"]["kind"], "websocket");
+    assert_eq!(value["metadata"]["websocket"]["agent"], json!({ "messages": 0, "bytes": 0 }));
 }
 
 proptest! {

@@ -171,6 +171,11 @@ async fn serve_http2<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    // WebSockets are offered only where the origin offers them (RFC 8441 section 3); a later offer would be too late for most.
+    let takes_websockets = match &upstream {
+        Some(upstream) => upstream.takes_extended_connect().await,
+        None => false,
+    };
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
@@ -184,16 +189,18 @@ async fn serve_http2<S>(
         let requests = connection.clone();
         let service = service_fn(move |request| route(requests.clone(), request));
         let limits = &shared.agent_limits;
-        let mut serving = pin!(
-            http2::Builder::new(Tracked(shared.tasks.clone()))
-                .timer(TokioTimer::new())
-                .auto_date_header(false)
-                .max_concurrent_streams(limits.streams)
-                .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-                .serve_connection(TokioIo::new(stream), service)
-        );
+        let mut http2 = http2::Builder::new(Tracked(shared.tasks.clone()));
+        http2
+            .timer(TokioTimer::new())
+            .auto_date_header(false)
+            .max_concurrent_streams(limits.streams)
+            .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
+        if takes_websockets {
+            http2.enable_connect_protocol();
+        }
+        let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
@@ -231,7 +238,7 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
 async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
     let answering = connection.activity.answering();
-    let response = if request.method() == Method::CONNECT {
+    let response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await
     } else {

@@ -114,6 +114,14 @@ pub(super) enum ProxyError {
     /// The agent gave no credentials that are known.
     #[error("this proxy serves agents that it knows: no credentials were given, or they are wrong")]
     Unauthorized,
+    /// A request over HTTP/2 asks for a protocol that is not to be had there (RFC 8441).
+    #[error("{origin} does not offer `{protocol}` over HTTP/2")]
+    NotOffered {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the request asks for.
+        protocol: String,
+    },
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
     Loop {
@@ -280,6 +288,13 @@ impl ProxyError {
                 "http_request_denied",
                 "authenticate",
                 "put NAME:SECRET of an entry of `[[agents]]` into the proxy's URL: http://NAME:SECRET@host:port",
+            ),
+            Self::NotOffered { .. } => row(
+                "protocol_not_offered",
+                S::NOT_IMPLEMENTED,
+                "http_upgrade_failed",
+                "request",
+                "open a WebSocket over HTTP/1.1 instead; other protocols are not passed on by extended CONNECT",
             ),
             Self::Loop { .. } => row(
                 "proxy_loop",

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, request, uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request, uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -20,7 +21,7 @@ use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction, OTAS_TOKEN};
 use super::territory::{Territories, Territory};
-use super::upgrade::relay_upgraded;
+use super::upgrade::{Spoken, relay_upgraded};
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
 use super::{Shared, hops, respond};
 use crate::capture::{
@@ -68,7 +69,7 @@ pub(super) async fn forward(
     });
     // Such a response has no end that could be held back but its head. A switch of protocols is no end at all.
     if response.body().is_end_stream()
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+        && !switches(&method, response.status())
         && recorder.recording().holds_ends()
         && let Some(stored) = recorder.hand_off()
     {
@@ -76,6 +77,16 @@ pub(super) async fn forward(
         let _ = stored.await;
     }
     response
+}
+
+/// Whether a request asks for a stream of another protocol over HTTP/2 (RFC 8441 section 4).
+pub(super) fn is_extended_connect<B>(request: &Request<B>) -> bool {
+    request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some()
+}
+
+/// Whether what follows this answer is another protocol.
+fn switches(method: &Method, status: StatusCode) -> bool {
+    status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status == StatusCode::OK)
 }
 
 /// Where a request goes: to the tunnel's origin, or to the one that its absolute target names.
@@ -145,7 +156,12 @@ async fn exchange(
     }
     let received = request.version();
     let upgrade = received == Version::HTTP_11 && message::asks_for_upgrade(request.headers());
-    let agent_side = upgrade.then(|| hyper::upgrade::on(&mut request));
+    let extended = is_extended_connect(&request);
+    if let Some(other) = request.extensions().get::<Protocol>().filter(|protocol| protocol.as_str() != "websocket") {
+        let (origin, protocol) = (target.origin.to_string(), other.as_str().to_owned());
+        return Err(ProxyError::NotOffered { origin, protocol });
+    }
+    let agent_side = (upgrade || extended).then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
     let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
@@ -168,7 +184,7 @@ async fn exchange(
     let sent = send(connection, &target, version, outbound, recorder);
     let (mut response, upstream) = while_waking(sent, arrived).await?;
 
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder);
     }
     if let Some(next) = connection.shared.next_proxy.as_ref().filter(|_| target.way == Way::NextProxy)
@@ -311,6 +327,10 @@ async fn send(
 ) -> Result<(Response<Incoming>, Upstream), ProxyError> {
     loop {
         let (mut upstream, reused) = upstream(connection, target, version).await?;
+        if *request.method() == Method::CONNECT && !upstream.takes_extended_connect().await {
+            let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
+            return Err(ProxyError::NotOffered { origin, protocol });
+        }
         recorder.forwarded(&Upstreamed {
             peer: Some(upstream.peer),
             tls: upstream.tls,
@@ -398,12 +418,23 @@ fn switch(
         let reason = "101 Switching Protocols, though nobody had asked for it".to_owned();
         return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
     };
+    let over_http1 = response.version() != Version::HTTP_2;
+    let spoken = match (over_http1, response.status()) {
+        (true, _) => Spoken::after_101(response.headers()),
+        (false, StatusCode::OK) => Spoken::websocket(response.headers()),
+        (false, other) => {
+            let reason = format!("{other} in answer to an extended CONNECT");
+            return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
+        }
+    };
     let origin_side = hyper::upgrade::on(&mut response);
     recorder.answered(response.status(), response.headers(), None);
     let headers = std::mem::take(response.headers_mut());
-    *response.headers_mut() = message::onward(headers, Direction::Back, true);
-    connection.activity.switch();
-    relay_upgraded(&connection.shared, &connection.agent, agent_side, origin_side, recorder.clone());
+    *response.headers_mut() = message::onward(headers, Direction::Back, over_http1);
+    if over_http1 {
+        connection.activity.switch();
+    }
+    relay_upgraded(connection, spoken, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))
 }
 

@@ -125,7 +125,8 @@ pub(super) fn asks_for_upgrade(headers: &HeaderMap) -> bool {
         && headers.get(UPGRADE).is_some_and(|v| lists(v, "websocket"))
 }
 
-fn lists(value: &HeaderValue, token: &str) -> bool {
+/// Whether a list of tokens has this one.
+pub(super) fn lists(value: &HeaderValue, token: &str) -> bool {
     value.to_str().is_ok_and(|v| v.split(',').any(|t| t.trim().eq_ignore_ascii_case(token)))
 }
 

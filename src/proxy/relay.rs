@@ -1,15 +1,14 @@
-//! Bytes both ways, unread: for passthrough hosts, unknown protocols and upgraded connections. Counted, not kept.
+//! Bytes both ways, unchanged: for passthrough hosts, unknown protocols and upgraded connections. Counted, and copied only
+//! for who reads them beside (a WebSocket).
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{BodyEnd, Recorder, Side};
+use crate::capture::{BodyEnd, Passed, Recorder, Side, Tap};
 
 const BUFFER_BYTES: usize = 16 << 10;
 
@@ -19,8 +18,29 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    let (mut agent, from_agent) = Counting::new(agent);
-    let (mut origin, from_origin) = Counting::new(origin);
+    let (from_agent, from_origin) = passing(Passing::new(agent, None), Passing::new(origin, None), cut).await;
+    recorder.counted(Side::Request, from_agent.bytes, from_agent.end);
+    recorder.counted(Side::Response, from_origin.bytes, from_origin.end);
+}
+
+/// The same, with a copy of all that passes for each side's tap. Tells how it went, the agent's side first.
+pub(super) async fn relay_copied<A, O>(
+    (agent, agent_tap): (A, Tap),
+    (origin, origin_tap): (O, Tap),
+    cut: &CancellationToken,
+) -> (Passed, Passed)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncRead + AsyncWrite + Unpin,
+{
+    passing(Passing::new(agent, Some(agent_tap)), Passing::new(origin, Some(origin_tap)), cut).await
+}
+
+async fn passing<A, O>(mut agent: Passing<A>, mut origin: Passing<O>, cut: &CancellationToken) -> (Passed, Passed)
+where
+    A: AsyncRead + AsyncWrite + Unpin,
+    O: AsyncRead + AsyncWrite + Unpin,
+{
     let end = tokio::select! {
         copied = copy_bidirectional_with_sizes(&mut agent, &mut origin, BUFFER_BYTES, BUFFER_BYTES) => match copied {
             Ok(_) => BodyEnd::Complete,
@@ -29,13 +49,12 @@ where
         () = cut.cancelled() => BodyEnd::ShutDown,
     };
     let request_end = if end == BodyEnd::ShutDown { end } else { BodyEnd::Complete };
-    recorder.counted(Side::Request, from_agent.load(Ordering::Relaxed), request_end);
-    recorder.counted(Side::Response, from_origin.load(Ordering::Relaxed), end);
+    (Passed { bytes: agent.read_bytes, end: request_end }, Passed { bytes: origin.read_bytes, end })
 }
 
 /// Whose side broke: a reset is seen by the one that reads or writes it. A side that had ended what it sends before it takes
 /// no more has closed its connection, as any may.
-fn broken<A, O>(error: &io::Error, agent: &Counting<A>, origin: &Counting<O>) -> BodyEnd {
+fn broken<A, O>(error: &io::Error, agent: &Passing<A>, origin: &Passing<O>) -> BodyEnd {
     tracing::debug!(%error, "a relayed connection broke");
     match (agent.failed, origin.failed) {
         (true, false) if agent.ended => BodyEnd::Complete,
@@ -45,18 +64,18 @@ fn broken<A, O>(error: &io::Error, agent: &Counting<A>, origin: &Counting<O>) ->
     }
 }
 
-/// A stream that counts what is read from it and remembers whether it ended or failed.
-struct Counting<S> {
+/// A stream that counts what is read from it, shows it to its tap, and remembers whether it ended or failed.
+struct Passing<S> {
     inner: S,
-    read_bytes: Arc<AtomicU64>,
+    tap: Option<Tap>,
+    read_bytes: u64,
     failed: bool,
     ended: bool,
 }
 
-impl<S> Counting<S> {
-    fn new(inner: S) -> (Self, Arc<AtomicU64>) {
-        let read_bytes = Arc::new(AtomicU64::new(0));
-        (Self { inner, read_bytes: read_bytes.clone(), failed: false, ended: false }, read_bytes)
+impl<S> Passing<S> {
+    fn new(inner: S, tap: Option<Tap>) -> Self {
+        Self { inner, tap, read_bytes: 0, failed: false, ended: false }
     }
 
     fn note<T>(&mut self, done: io::Result<T>) -> Poll<io::Result<T>> {
@@ -65,18 +84,21 @@ impl<S> Counting<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counting<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Passing<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         let read = buf.filled().len() - before;
-        self.read_bytes.fetch_add(read as u64, Ordering::Relaxed);
+        self.read_bytes += read as u64;
+        if let Some(tap) = &self.tap {
+            tap.see(&buf.filled()[before..]);
+        }
         self.ended |= done.is_ok() && read == 0;
         self.note(done)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counting<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Passing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
         self.note(done)

@@ -1,33 +1,77 @@
-//! A connection that both sides agreed to upgrade (WebSocket): its bytes are relayed unchanged, and counted.
+//! A connection that both sides agreed to upgrade: its bytes are relayed unchanged, and counted. Those of a WebSocket are read
+//! beside, on a copy.
 
-use std::sync::Arc;
-
+use http::HeaderMap;
+use http::header::{SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::Shared;
-use super::agent::Agent;
-use super::relay::relay;
-use crate::capture::{Failure, Recorder};
+use super::connection::AgentConnection;
+use super::message::lists;
+use super::relay::{relay, relay_copied};
+use crate::capture::{Failure, Recorder, Side, socket};
+use crate::websocket::Extensions;
+
+/// What both sides agreed to speak.
+pub(super) enum Spoken {
+    /// WebSocket, with these extensions.
+    WebSocket(Extensions),
+    /// Something that is not read.
+    Other,
+}
+
+impl Spoken {
+    /// As a `101 Switching Protocols` has it.
+    pub(super) fn after_101(headers: &HeaderMap) -> Self {
+        match headers.get_all(UPGRADE).iter().any(|value| lists(value, "websocket")) {
+            true => Self::websocket(headers),
+            false => Self::Other,
+        }
+    }
+
+    /// WebSocket, as the answer to its handshake has it.
+    pub(super) fn websocket(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
+        Self::WebSocket(Extensions::agreed(values.map(http::HeaderValue::as_bytes)))
+    }
+}
 
 /// Relays in the background once both sides have switched.
 pub(super) fn relay_upgraded(
-    shared: &Arc<Shared>,
-    caller: &Arc<Agent>,
+    connection: &AgentConnection,
+    spoken: Spoken,
     agent: OnUpgrade,
     origin: OnUpgrade,
     recorder: Recorder,
 ) {
-    let (cut, caller) = (shared.cut.clone(), caller.clone());
-    shared.tasks.spawn(async move {
+    let (shared, caller) = (connection.shared.clone(), connection.agent.clone());
+    // An HTTP/2 connection is not idle while it carries this.
+    let answering = connection.activity.answering();
+    connection.shared.tasks.spawn(async move {
         // Its connection lasts as long as this does.
-        let _caller = caller;
-        match tokio::try_join!(agent, origin) {
-            Ok((agent, origin)) => relay(TokioIo::new(agent), TokioIo::new(origin), &recorder, &cut).await,
-            Err(error) => recorder.failed(Failure {
-                id: "upgrade_failed",
-                detail: format!("the connection could not be upgraded as both sides agreed: {error}"),
-            }),
+        let _held = (caller, answering);
+        let (agent, origin) = match tokio::try_join!(agent, origin) {
+            Ok((agent, origin)) => (TokioIo::new(agent), TokioIo::new(origin)),
+            Err(error) => {
+                return recorder.failed(Failure {
+                    id: "upgrade_failed",
+                    detail: format!("the connection could not be upgraded as both sides agreed: {error}"),
+                });
+            }
+        };
+        let Spoken::WebSocket(extensions) = spoken else {
+            return relay(agent, origin, &recorder, &shared.cut).await;
+        };
+        let (agent_tap, origin_tap, reader) = socket(recorder.clone(), extensions);
+        let reading = shared.tasks.spawn(reader.run());
+        let (from_agent, from_origin) = relay_copied((agent, agent_tap), (origin, origin_tap), &shared.cut).await;
+        match reading.await {
+            Ok(reader) => reader.finish(from_agent, from_origin),
+            Err(error) => {
+                tracing::error!(%error, "the reader of a WebSocket failed; its event says what was known");
+                recorder.counted(Side::Request, from_agent.bytes, from_agent.end);
+                recorder.counted(Side::Response, from_origin.bytes, from_origin.end);
+            }
         }
     });
 }

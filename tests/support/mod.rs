@@ -11,3 +11,4 @@ pub mod program;
 pub mod proxy;
 pub mod sample;
 pub mod standin;
+pub mod websocket;

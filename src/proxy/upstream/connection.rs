@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::settings::{ExtendedConnect, FirstFrame};
 use super::{Dialled, OriginStream, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
 use crate::proxy::Shared;
@@ -55,7 +56,7 @@ pub(in crate::proxy) struct Upstream {
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
     Http1(http1::SendRequest<OriginBody>),
-    Http2(http2::SendRequest<OriginBody>),
+    Http2(http2::SendRequest<OriginBody>, ExtendedConnect),
 }
 
 impl Upstream {
@@ -63,7 +64,7 @@ impl Upstream {
     pub(in crate::proxy) fn version(&self) -> Version {
         match self.sender {
             Sender::Http1(_) => Version::HTTP_11,
-            Sender::Http2(_) => Version::HTTP_2,
+            Sender::Http2(..) => Version::HTTP_2,
         }
     }
 
@@ -71,9 +72,9 @@ impl Upstream {
     pub(in crate::proxy) fn shared(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(_) => None,
-            Sender::Http2(sender) => Some(Self {
+            Sender::Http2(sender, extended) => Some(Self {
                 target: self.target.clone(),
-                sender: Sender::Http2(sender.clone()),
+                sender: Sender::Http2(sender.clone(), extended.clone()),
                 peer: self.peer,
                 tls: self.tls,
                 dialled: None,
@@ -87,7 +88,7 @@ impl Upstream {
     pub(in crate::proxy) fn is_usable(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => !sender.is_closed(),
-            Sender::Http2(sender) => !sender.is_closed(),
+            Sender::Http2(sender, _) => !sender.is_closed(),
         }
     }
 
@@ -95,7 +96,15 @@ impl Upstream {
     pub(in crate::proxy) fn is_idle(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender) => sender.is_ready(),
-            Sender::Http2(sender) => sender.is_ready(),
+            Sender::Http2(sender, _) => sender.is_ready(),
+        }
+    }
+
+    /// Whether the origin takes extended CONNECT (RFC 8441). Waits for a moment if it has not said so yet.
+    pub(in crate::proxy) async fn takes_extended_connect(&self) -> bool {
+        match &self.sender {
+            Sender::Http1(_) => false,
+            Sender::Http2(_, extended) => extended.offered().await,
         }
     }
 }
@@ -105,7 +114,7 @@ impl Sender {
     pub(in crate::proxy) async fn ready(&mut self) -> hyper::Result<()> {
         match self {
             Self::Http1(sender) => sender.ready().await,
-            Self::Http2(sender) => sender.ready().await,
+            Self::Http2(sender, _) => sender.ready().await,
         }
     }
 
@@ -116,7 +125,7 @@ impl Sender {
     ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
         match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
+            Self::Http2(sender, _) => sender.try_send_request(request).await,
         }
     }
 }
@@ -224,24 +233,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
-    let io = TokioIo::new(stream);
     if version == Version::HTTP_2 {
+        let (stream, extended) = FirstFrame::of(stream);
         let (sender, connection) = http2::Builder::new(shared.upstream_tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
             .max_header_list_size(H2_HEADER_LIST_BYTES)
-            .handshake(io)
+            .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        return Ok((Sender::Http2(sender), drive(shared, connection)));
+        return Ok((Sender::Http2(sender, extended), drive(shared, connection)));
     }
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(HTTP1_FIELDS)
         .allow_spaces_after_header_name_in_responses(true)
         .allow_obsolete_multiline_headers_in_responses(true)
-        .handshake(io)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
     Ok((Sender::Http1(sender), drive(shared, connection.with_upgrades())))

@@ -4,6 +4,7 @@ mod connection;
 mod dial;
 mod next_proxy;
 mod pool;
+mod settings;
 mod tasks;
 
 pub(super) use connection::{

@@ -1,0 +1,403 @@
+//! What is recorded of a WebSocket: its bytes are copied as they pass, and read beside the relay, never before it. The socket
+//! is one exchange; where its protocol has turns, each is one of its own.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::keeper::{Budget, Keeper, Reservation};
+use super::recorder::{Recorder, Side};
+use super::transcript::Transcript;
+use super::{BodyEnd, Failure, SocketFacts, WebSocket};
+use crate::websocket::{Conversation, Extensions, INFLATER_BYTES, Part, Peer, Step, Turns};
+
+/// Copied bytes that may wait for the reader. With more, reading has lost against the relay, which waits for nobody.
+const WAITING_MAX_BYTES: usize = 1 << 20;
+/// What a piece that waits takes beside its bytes.
+const PIECE_BYTES: usize = 128;
+/// How soon what came last is there for a note of the socket, should the proxy be killed.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Copies what one side sends.
+pub struct Tap {
+    side: Peer,
+    line: Arc<Line>,
+}
+
+struct Line {
+    sender: mpsc::UnboundedSender<Heard>,
+    waiting_bytes: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
+    given_up: AtomicBool,
+}
+
+/// What the reader is given.
+enum Heard {
+    Bytes {
+        from: Peer,
+        bytes: Bytes,
+        _memory: Reservation,
+    },
+    /// There was no room for what came next.
+    GivenUp(&'static str),
+}
+
+/// How one direction of a relayed connection went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passed {
+    /// Bytes that were passed on.
+    pub bytes: u64,
+    /// How it ended.
+    pub end: BodyEnd,
+}
+
+/// Reads the copies.
+pub struct SocketReader {
+    recorder: Recorder,
+    heard: mpsc::UnboundedReceiver<Heard>,
+    waiting_bytes: Arc<AtomicUsize>,
+    conversation: Conversation,
+    agent: Transcript,
+    origin: Transcript,
+    turns: Turns,
+    /// The agent's message under way, which may begin a turn.
+    asking: Option<Asking>,
+    open: VecDeque<Turn>,
+    facts: SocketFacts,
+    /// What inflating takes.
+    _memory: Reservation,
+}
+
+struct Asking {
+    recorder: Option<Recorder>,
+    keeper: Keeper,
+}
+
+/// A turn that the origin has not answered in full.
+struct Turn {
+    recorder: Recorder,
+    answer: Keeper,
+    answered: bool,
+}
+
+/// The record of a WebSocket that begins: what copies each side (the agent's first), and what reads the copies.
+pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap, Tap, SocketReader) {
+    let (sender, heard) = mpsc::unbounded_channel();
+    let (waiting_bytes, budget) = (Arc::new(AtomicUsize::new(0)), recorder.recording().budget().clone());
+    let mut memory = Reservation::none(budget.clone());
+    let inflates = matches!(extensions, Extensions::Deflate { .. });
+    let line =
+        Arc::new(Line { sender, waiting_bytes: waiting_bytes.clone(), budget, given_up: AtomicBool::new(false) });
+    if inflates && !memory.grow(2 * INFLATER_BYTES) {
+        line.give_up("no_memory");
+    }
+    let facts = SocketFacts::default();
+    recorder.websocket(WebSocket::Socket(Box::new(facts.clone().interrupted())));
+    let reader = SocketReader {
+        heard,
+        waiting_bytes,
+        conversation: Conversation::new(extensions),
+        agent: Transcript::new(recorder.recording().keeper()),
+        origin: Transcript::new(recorder.recording().keeper()),
+        turns: Turns::default(),
+        asking: None,
+        open: VecDeque::new(),
+        facts,
+        _memory: memory,
+        recorder,
+    };
+    (Tap { side: Peer::Agent, line: line.clone() }, Tap { side: Peer::Origin, line }, reader)
+}
+
+impl Tap {
+    /// Bytes pass. Never waits: when there is no room for a copy, no more are made.
+    pub fn see(&self, bytes: &[u8]) {
+        let line = &self.line;
+        if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
+            return;
+        }
+        let takes = bytes.len() + PIECE_BYTES;
+        let mut memory = Reservation::none(line.budget.clone());
+        if line.waiting_bytes.fetch_add(takes, Ordering::Relaxed) > WAITING_MAX_BYTES {
+            return line.give_up("overrun");
+        }
+        if !memory.grow(takes) {
+            return line.give_up("no_memory");
+        }
+        // Fails only when the reader is gone, which then says so itself.
+        let bytes = Bytes::copy_from_slice(bytes);
+        let _ = line.sender.send(Heard::Bytes { from: self.side, bytes, _memory: memory });
+    }
+}
+
+impl Line {
+    fn give_up(&self, why: &'static str) {
+        if !self.given_up.swap(true, Ordering::Relaxed) {
+            let _ = self.sender.send(Heard::GivenUp(why));
+        }
+    }
+}
+
+impl SocketReader {
+    /// Reads until both taps are gone.
+    pub async fn run(mut self) -> Self {
+        let mut fresh = false;
+        loop {
+            let heard = match timeout(QUIET, self.heard.recv()).await {
+                Ok(Some(heard)) => heard,
+                Ok(None) => return self,
+                Err(_) if !fresh => match self.heard.recv().await {
+                    Some(heard) => heard,
+                    None => return self,
+                },
+                Err(_) => {
+                    fresh = !self.tell();
+                    continue;
+                }
+            };
+            match heard {
+                Heard::Bytes { from, bytes, _memory } => {
+                    self.waiting_bytes.fetch_sub(bytes.len() + PIECE_BYTES, Ordering::Relaxed);
+                    self.read(from, &bytes);
+                }
+                Heard::GivenUp(why) => self.give_up(why),
+            }
+            fresh = !self.tell();
+        }
+    }
+
+    /// The relay has ended: the rest of the record.
+    pub fn finish(mut self, from_agent: Passed, from_origin: Passed) {
+        let summary = self.conversation.summary();
+        if let Some((by, close)) = &summary.close {
+            let transcript = if *by == Peer::Agent { &mut self.agent } else { &mut self.origin };
+            let code = close.code.map_or_else(|| "without a code".to_owned(), |code| format!("with {code}"));
+            let reason = if close.reason.is_empty() { String::new() } else { format!(": {}", close.reason) };
+            transcript.note(&format!("closed {code}{reason}"));
+        }
+        let closed_by = summary.close.as_ref().map(|(by, _)| *by);
+        for turn in std::mem::take(&mut self.open) {
+            turn.broken_off(self.facts.given_up, closed_by, from_agent.end, from_origin.end);
+        }
+        self.asking = None;
+        self.facts.summary = summary;
+        (self.facts.agent_bytes, self.facts.origin_bytes) = (from_agent.bytes, from_origin.bytes);
+        let Self { recorder, agent, origin, facts, .. } = self;
+        recorder.websocket(WebSocket::Socket(Box::new(facts)));
+        recorder.body_ended(Side::Request, agent.finish(), from_agent.end);
+        recorder.body_ended(Side::Response, origin.finish(), from_origin.end);
+    }
+
+    fn read(&mut self, from: Peer, bytes: &[u8]) {
+        let Self { conversation, agent, origin, turns, asking, open, facts, recorder, .. } = self;
+        let (transcript, passed) = match from {
+            Peer::Agent => (agent, &mut facts.agent_bytes),
+            Peer::Origin => (origin, &mut facts.origin_bytes),
+        };
+        *passed += bytes.len() as u64;
+        let mut course = Course { from, turns, asking, open, facts, recorder };
+        conversation.read(from, bytes, &mut |part| {
+            if let Part::Begins(form) = part {
+                course.begins(form);
+            }
+            if let Part::Content(content) = part {
+                course.turns.content(from, content);
+                course.may_ask();
+            }
+            transcript.read(part, &mut |line| course.content(line));
+            if let Part::Ends { whole, .. } = part {
+                course.ends(whole);
+            }
+        });
+        if let Some(why) = self.conversation.unread(from) {
+            self.end_turns(why);
+        }
+    }
+
+    fn give_up(&mut self, why: &'static str) {
+        self.facts.given_up = Some(why);
+        let words = match why {
+            "overrun" => "messages came faster than they could be read: what follows is only counted in bytes",
+            _ => "there was no memory left for reading on: what follows is only counted in bytes",
+        };
+        self.agent.note(words);
+        self.origin.note(words);
+        self.end_turns(why);
+    }
+
+    /// Turns cannot be followed any further.
+    fn end_turns(&mut self, why: &'static str) {
+        if let Some(Asking { recorder: Some(recorder), .. }) = self.asking.take() {
+            recorder.failed(not_read(why));
+        }
+        for turn in self.open.drain(..) {
+            turn.broken_off(Some(why), None, BodyEnd::Complete, BodyEnd::Complete);
+        }
+    }
+
+    /// Tells what is known by now to those who want to know. False: not all did.
+    fn tell(&self) -> bool {
+        let mut all = true;
+        for turn in &self.open {
+            match turn.recorder.wants_body() {
+                true => turn.recorder.body_so_far(Side::Response, turn.answer.so_far()),
+                false => all = false,
+            }
+        }
+        let wanted = self.recorder.wants_body();
+        if wanted {
+            self.recorder.body_so_far(Side::Request, self.agent.so_far());
+            self.recorder.body_so_far(Side::Response, self.origin.so_far());
+            let facts = SocketFacts { summary: self.conversation.summary(), ..self.facts.clone() };
+            self.recorder.websocket(WebSocket::Socket(Box::new(facts.interrupted())));
+        }
+        wanted && all
+    }
+}
+
+/// The turns, while bytes of one side are read.
+struct Course<'a> {
+    from: Peer,
+    turns: &'a mut Turns,
+    asking: &'a mut Option<Asking>,
+    open: &'a mut VecDeque<Turn>,
+    facts: &'a mut SocketFacts,
+    recorder: &'a Recorder,
+}
+
+impl Course<'_> {
+    fn begins(&mut self, form: crate::websocket::Form) {
+        self.turns.begins(self.from, form);
+        if self.from == Peer::Agent {
+            let keeper = || Asking { recorder: None, keeper: self.recorder.recording().keeper() };
+            *self.asking = self.turns.may_ask().then(keeper);
+        }
+    }
+
+    /// The agent's message under way may have told by now whether it asks.
+    fn may_ask(&mut self) {
+        if self.from == Peer::Origin || self.asking.is_none() {
+            return;
+        }
+        if !self.turns.may_ask() {
+            *self.asking = None;
+        } else if self.turns.asks()
+            && let Some(asking) = self.asking
+            && asking.recorder.is_none()
+        {
+            asking.recorder = self.recorder.turn(self.facts.turns + 1);
+        }
+    }
+
+    /// Content as it is shown.
+    fn content(&mut self, line: &Bytes) {
+        match self.from {
+            Peer::Agent => {
+                if let Some(asking) = self.asking {
+                    asking.keeper.see(line);
+                }
+            }
+            Peer::Origin => {
+                if let Some(turn) = self.open.front_mut() {
+                    if !turn.answered {
+                        turn.answered = true;
+                        turn.recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
+                    }
+                    turn.answer.see(line);
+                }
+            }
+        }
+    }
+
+    fn ends(&mut self, whole: bool) {
+        if self.from == Peer::Origin
+            && let Some(turn) = self.open.front_mut().filter(|turn| turn.answered)
+        {
+            turn.answer.see(&Bytes::from_static(b"\n"));
+        }
+        let step = self.turns.ends(self.from);
+        match step {
+            Step::Asked => self.asked(whole),
+            Step::None => {}
+            Step::Answered | Step::Failed { .. } => {
+                if let Some(turn) = self.open.pop_front() {
+                    turn.ended(step);
+                }
+            }
+        }
+        if self.from == Peer::Agent {
+            *self.asking = None;
+        }
+    }
+
+    fn asked(&mut self, whole: bool) {
+        let Some(Asking { recorder: Some(recorder), keeper }) = self.asking.take() else { return };
+        self.facts.turns += 1;
+        let answer = recorder.recording().keeper();
+        recorder.body_ended(
+            Side::Request,
+            keeper.finish(),
+            if whole { BodyEnd::Complete } else { BodyEnd::SenderFailed },
+        );
+        self.open.push_back(Turn { recorder, answer, answered: false });
+    }
+}
+
+impl Turn {
+    /// The origin has said how it ended.
+    fn ended(self, how: Step) {
+        let Self { recorder, answer, .. } = self;
+        if let Step::Failed { status } = how {
+            if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
+                recorder.turned_out(status);
+            }
+            let detail =
+                format!("{} ended the turn with an error; the response's last line says which", recorder.host());
+            recorder.failed(Failure { id: "turn_failed", detail });
+        }
+        recorder.body_ended(Side::Response, answer.finish(), BodyEnd::Complete);
+    }
+
+    /// It never ended, or nobody saw it.
+    fn broken_off(
+        self,
+        unread: Option<&'static str>,
+        closed_by: Option<Peer>,
+        agent_end: BodyEnd,
+        origin_end: BodyEnd,
+    ) {
+        let Self { recorder, answer, .. } = self;
+        let host = recorder.host();
+        let (id, detail, end) = match (unread, closed_by, agent_end, origin_end) {
+            (Some(why), ..) => {
+                let Failure { id, detail } = not_read(why);
+                (id, detail, BodyEnd::SenderFailed)
+            }
+            (_, _, BodyEnd::ShutDown, _) | (_, _, _, BodyEnd::ShutDown) => {
+                ("proxy_shutdown", "the proxy was stopped during the turn".to_owned(), BodyEnd::ShutDown)
+            }
+            (_, Some(Peer::Agent), ..) | (_, None, _, BodyEnd::ReceiverLeft) => {
+                ("agent_left", "the agent closed the WebSocket during the turn".to_owned(), BodyEnd::ReceiverLeft)
+            }
+            (_, Some(Peer::Origin), ..) | (_, None, _, BodyEnd::SenderFailed) => {
+                ("origin_closed", format!("{host} closed the WebSocket during the turn"), BodyEnd::SenderFailed)
+            }
+            (_, None, ..) => {
+                ("websocket_ended", "the WebSocket ended during the turn".to_owned(), BodyEnd::SenderFailed)
+            }
+        };
+        recorder.failed(Failure { id, detail });
+        recorder.body_ended(Side::Response, answer.finish(), end);
+    }
+}
+
+/// The failure of a turn whose end nobody saw.
+fn not_read(why: &str) -> Failure {
+    Failure { id: "turn_not_read", detail: format!("the turn could not be read to its end ({why})") }
+}

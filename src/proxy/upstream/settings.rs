@@ -1,0 +1,169 @@
+//! What an HTTP/2 origin says of itself in its first frame, as far as it concerns us: whether it takes extended CONNECT
+//! (RFC 8441 section 3), which WebSockets need. hyper knows, but tells it only to who polls the connection.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How long the origin's settings are waited for. They need a round trip at most, and an agent that speaks HTTP/2 sends its
+/// request meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// SETTINGS_ENABLE_CONNECT_PROTOCOL.
+const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+const FRAME_HEADER_BYTES: usize = 9;
+const SETTING_BYTES: usize = 6;
+/// No first frame is larger (RFC 9113 section 4.2).
+const FRAME_MAX_BYTES: usize = 16 << 10;
+
+/// Whether an origin takes extended CONNECT, known as soon as its first frame has come. Clones tell the same.
+#[derive(Clone)]
+pub(in crate::proxy) struct ExtendedConnect(watch::Receiver<Option<bool>>);
+
+impl ExtendedConnect {
+    /// Waits until it is known, but not for long.
+    pub(super) async fn offered(&self) -> bool {
+        let mut told = self.0.clone();
+        let offered =
+            matches!(timeout(PATIENCE, told.wait_for(Option::is_some)).await, Ok(Ok(told)) if *told == Some(true));
+        offered
+    }
+}
+
+/// A connection to an origin whose first frame is looked at while it is read.
+pub(super) struct FirstFrame<S> {
+    inner: S,
+    /// What came, until it is a frame.
+    begun: Option<(Vec<u8>, watch::Sender<Option<bool>>)>,
+}
+
+impl<S> FirstFrame<S> {
+    pub(super) fn of(inner: S) -> (Self, ExtendedConnect) {
+        let (tell, told) = watch::channel(None);
+        (Self { inner, begun: Some((Vec::new(), tell)) }, ExtendedConnect(told))
+    }
+
+    fn look(&mut self, read: &[u8]) {
+        let Some((begun, tell)) = &mut self.begun else { return };
+        begun.extend_from_slice(&read[..read.len().min(FRAME_HEADER_BYTES + FRAME_MAX_BYTES - begun.len())]);
+        if let Some(offered) = enables_connect(begun) {
+            // Nobody may be waiting any more.
+            let _ = tell.send(Some(offered));
+            self.begun = None;
+        }
+    }
+}
+
+/// Whether the frame that these bytes begin with enables extended CONNECT; `None`: it is not whole yet.
+fn enables_connect(bytes: &[u8]) -> Option<bool> {
+    let ([first, second, third, kind, flags, _, _, _, _], payload) =
+        bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
+    let length = u32::from_be_bytes([0, *first, *second, *third]) as usize;
+    // SETTINGS of the origin's own, not an acknowledgement.
+    if *kind != 4 || flags & 1 != 0 || length > FRAME_MAX_BYTES {
+        return Some(false);
+    }
+    let settings = payload.get(..length)?.chunks_exact(SETTING_BYTES);
+    let mut named =
+        settings.filter(|setting| u16::from_be_bytes([setting[0], setting[1]]) == ENABLE_CONNECT_PROTOCOL);
+    Some(named.next_back().is_some_and(|setting| setting[2..] == [0, 0, 0, 1]))
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for FirstFrame<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
+        self.look(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for FirstFrame<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(u16, u32)]) -> Vec<u8> {
+        let mut frame = vec![0, 0, (pairs.len() * SETTING_BYTES) as u8, 4, 0, 0, 0, 0, 0];
+        for (name, value) in pairs {
+            frame.extend_from_slice(&name.to_be_bytes());
+            frame.extend_from_slice(&value.to_be_bytes());
+        }
+        frame
+    }
+
+    #[test]
+    fn the_first_frame_tells_whether_extended_connect_is_taken() {
+        assert_eq!(enables_connect(&settings(&[(3, 100), (8, 1), (4, 65_535)])), Some(true));
+        assert_eq!(enables_connect(&settings(&[(8, 0)])), Some(false));
+        assert_eq!(enables_connect(&settings(&[(8, 0), (8, 1)])), Some(true));
+        assert_eq!(enables_connect(&settings(&[])), Some(false));
+        let whole = settings(&[(8, 1)]);
+        for end in 0..whole.len() {
+            assert_eq!(enables_connect(&whole[..end]), None, "{end}");
+        }
+        assert_eq!(enables_connect(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Some(false));
+    }
+
+    #[tokio::test]
+    async fn it_is_told_once_the_bytes_have_passed_and_never_waits_for_a_dead_connection() {
+        use tokio::io::AsyncReadExt;
+        let bytes = [settings(&[(8, 1)]), vec![7; 9]].concat();
+        let (mut stream, offer) = FirstFrame::of(one_by_one(&bytes));
+        let mut read = Vec::new();
+        stream.read_to_end(&mut read).await.unwrap();
+        assert_eq!(read, bytes);
+        assert!(offer.offered().await);
+        let (gone, offer) = FirstFrame::of(one_by_one(b""));
+        drop(gone);
+        assert!(!offer.offered().await);
+    }
+
+    /// These bytes, one at a time, and then the end.
+    fn one_by_one(bytes: &[u8]) -> impl AsyncRead + Unpin + use<> {
+        struct OneByOne(std::collections::VecDeque<u8>);
+        impl AsyncRead for OneByOne {
+            fn poll_read(
+                mut self: Pin<&mut Self>,
+                _: &mut Context<'_>,
+                buf: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
+                if let Some(byte) = self.0.pop_front() {
+                    buf.put_slice(&[byte]);
+                }
+                Poll::Ready(Ok(()))
+            }
+        }
+        OneByOne(bytes.iter().copied().collect())
+    }
+}

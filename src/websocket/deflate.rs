@@ -1,0 +1,207 @@
+//! permessage-deflate (RFC 7692): what was agreed on, and undoing it piece by piece.
+
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// What is inflated comes in pieces of at most this size.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// More of one message than this is not inflated: a bomb costs what the bound costs.
+const MESSAGE_MAX_BYTES: u64 = 64 << 20;
+
+/// Memory that one inflater holds, roughly: its window, its tables and a piece of what it gives.
+pub const INFLATER_BYTES: usize = (32 << 10) + (12 << 10) + PIECE_BYTES;
+
+/// The extensions that a server's answer agrees on (RFC 6455 section 9.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Extensions {
+    /// None: payloads are messages as they are.
+    #[default]
+    None,
+    /// permessage-deflate.
+    Deflate {
+        /// The agent begins each message without the context of those before.
+        agent_alone: bool,
+        /// The origin does.
+        origin_alone: bool,
+    },
+    /// Others: frames can be told apart, and not what is in them.
+    Unknown,
+}
+
+impl Extensions {
+    /// What the values of `Sec-WebSocket-Extensions` in the answer say.
+    pub fn agreed<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut agreed = Self::None;
+        for value in values {
+            for extension in value.split(|byte| *byte == b',') {
+                let mut words = extension.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+                let name = words.next().unwrap_or_default();
+                if name.is_empty() {
+                    continue;
+                }
+                if agreed != Self::None || !name.eq_ignore_ascii_case(b"permessage-deflate") {
+                    return Self::Unknown;
+                }
+                let (mut agent_alone, mut origin_alone) = (false, false);
+                for parameter in words {
+                    agent_alone |= parameter.eq_ignore_ascii_case(b"client_no_context_takeover");
+                    origin_alone |= parameter.eq_ignore_ascii_case(b"server_no_context_takeover");
+                }
+                agreed = Self::Deflate { agent_alone, origin_alone };
+            }
+        }
+        agreed
+    }
+}
+
+/// The data cannot be inflated (any further).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stuck {
+    /// It is no deflate.
+    Damaged,
+    /// One message of it is larger than is looked at.
+    TooLarge,
+}
+
+/// Inflates the messages of one side.
+pub(super) struct Inflater {
+    inner: Decompress,
+    /// Each message begins without the context of those before.
+    alone: bool,
+    out: Box<[u8]>,
+    message_bytes: u64,
+}
+
+impl Inflater {
+    pub(super) fn new(alone: bool) -> Self {
+        let out = vec![0; PIECE_BYTES].into_boxed_slice();
+        Self { inner: Decompress::new(false), alone, out, message_bytes: 0 }
+    }
+
+    /// Inflates a piece of a message's payload.
+    pub(super) fn read(&mut self, mut payload: &[u8], found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
+        loop {
+            let (read, written) = (self.inner.total_in(), self.inner.total_out());
+            let done = self.inner.decompress(payload, &mut self.out, FlushDecompress::None);
+            let status = done.map_err(|_| Stuck::Damaged)?;
+            let read = usize::try_from(self.inner.total_in() - read).unwrap_or(payload.len()).min(payload.len());
+            let written = usize::try_from(self.inner.total_out() - written).unwrap_or_default().min(self.out.len());
+            payload = &payload[read..];
+            self.message_bytes += written as u64;
+            if written > 0 {
+                found(&self.out[..written]);
+            }
+            if self.message_bytes > MESSAGE_MAX_BYTES {
+                return Err(Stuck::TooLarge);
+            }
+            match status {
+                // A sender may end its stream with each message and begin another (RFC 7692 section 7.2.3.4).
+                Status::StreamEnd => self.inner.reset(false),
+                // All is read, and there was room for all that it gives.
+                _ if payload.is_empty() && written < self.out.len() => return Ok(()),
+                _ if read == 0 && written == 0 => {
+                    return if payload.is_empty() { Ok(()) } else { Err(Stuck::Damaged) };
+                }
+                _ => {}
+            }
+            if payload.is_empty() && status == Status::StreamEnd {
+                return Ok(());
+            }
+        }
+    }
+
+    /// A message has ended: what its sender took off its end is put back (RFC 7692 section 7.2.2).
+    pub(super) fn end(&mut self, found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
+        let read = self.read(&[0, 0, 0xFF, 0xFF], found);
+        self.message_bytes = 0;
+        if self.alone {
+            self.inner.reset(false);
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flate2::{Compress, Compression, FlushCompress};
+    use proptest::prelude::*;
+
+    use super::super::testing::{Deflater, cut};
+    use super::*;
+
+    fn agreed(values: &[&str]) -> Extensions {
+        Extensions::agreed(values.iter().map(|value| value.as_bytes()))
+    }
+
+    fn inflate(inflater: &mut Inflater, payload: &[u8], cuts: &[usize]) -> Result<Vec<u8>, Stuck> {
+        let mut out = Vec::new();
+        let mut found = |piece: &[u8]| out.extend_from_slice(piece);
+        for piece in cut(payload, cuts) {
+            inflater.read(piece, &mut found)?;
+        }
+        inflater.end(&mut found)?;
+        Ok(out)
+    }
+
+    #[test]
+    fn what_was_agreed_on_is_read_from_the_answer() {
+        let deflate = |agent_alone, origin_alone| Extensions::Deflate { agent_alone, origin_alone };
+        assert_eq!(agreed(&[]), Extensions::None);
+        assert_eq!(agreed(&["", " , "]), Extensions::None);
+        assert_eq!(agreed(&["permessage-deflate"]), deflate(false, false));
+        assert_eq!(
+            agreed(&["Permessage-Deflate; client_no_context_takeover; server_max_window_bits=\"10\""]),
+            deflate(true, false)
+        );
+        assert_eq!(agreed(&["permessage-deflate;server_no_context_takeover"]), deflate(false, true));
+        assert_eq!(agreed(&["permessage-deflate", "x-other"]), Extensions::Unknown);
+        assert_eq!(agreed(&["x-webkit-deflate-frame"]), Extensions::Unknown);
+    }
+
+    #[test]
+    fn the_example_of_the_standard() {
+        // RFC 7692 section 7.2.3.2: "Hello" twice with one context.
+        let mut inflater = Inflater::new(false);
+        let first = inflate(&mut inflater, &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00], &[]);
+        let second = inflate(&mut inflater, &[0xf2, 0x00, 0x11, 0x00, 0x00], &[]);
+        assert_eq!((first, second), (Ok(b"Hello".to_vec()), Ok(b"Hello".to_vec())));
+        // Section 7.2.3.4: a block with BFINAL.
+        let final_block = [0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00];
+        assert_eq!(inflate(&mut inflater, &final_block, &[1, 1, 1, 1, 1, 1]), Ok(b"Hello".to_vec()));
+        assert_eq!(inflate(&mut inflater, &final_block, &[]), Ok(b"Hello".to_vec()));
+    }
+
+    #[test]
+    fn a_bomb_ends_at_the_bound() {
+        let mut compress = Compress::new(Compression::default(), false);
+        let mut payload = Vec::with_capacity(1 << 20);
+        compress.compress_vec(&vec![0; 80 << 20], &mut payload, FlushCompress::Sync).unwrap();
+        let (mut inflater, mut largest, mut total) = (Inflater::new(false), 0, 0);
+        let read = inflater.read(&payload, &mut |piece| {
+            largest = largest.max(piece.len());
+            total += piece.len() as u64;
+        });
+        assert_eq!(read, Err(Stuck::TooLarge));
+        assert!(largest <= PIECE_BYTES && total <= MESSAGE_MAX_BYTES + PIECE_BYTES as u64);
+    }
+
+    proptest! {
+        #[test]
+        fn messages_come_out_as_they_went_in_with_and_without_context(
+            texts in prop::collection::vec("[a-e]{0,3000}", 0..5),
+            alone in any::<bool>(),
+            cuts in prop::collection::vec(1usize..50, 0..20),
+        ) {
+            let (mut deflater, mut inflater) = (Deflater::new(), Inflater::new(alone));
+            for text in &texts {
+                let payload = deflater.message(text.as_bytes(), alone);
+                prop_assert_eq!(inflate(&mut inflater, &payload, &cuts), Ok(text.clone().into_bytes()));
+            }
+        }
+
+        #[test]
+        fn noise_never_panics(noise in prop::collection::vec(any::<u8>(), 0..2000), cuts in prop::collection::vec(1usize..50, 0..20)) {
+            let _ = inflate(&mut Inflater::new(false), &noise, &cuts);
+        }
+    }
+}
