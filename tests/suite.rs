@@ -4,6 +4,7 @@
 
 mod authority;
 mod capture;
+mod check;
 mod clients;
 mod collector;
 mod command_line;

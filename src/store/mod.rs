@@ -48,6 +48,7 @@ pub use read::{Counts, Filter};
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
 pub use steer::SteerError;
+pub(crate) use tidy::free_disk_bytes;
 pub use tidy::{Bounds, Tidied};
 pub use write::Writer;
 
