@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::support::origin::TestCa;
 use crate::support::otas::TestOtas;
-use crate::support::program::{Folder, Served};
+use crate::support::program::{Folder, Served, python};
 
 /// What a check found.
 struct Found {
@@ -216,6 +216,38 @@ async fn an_environment_as_it_is_is_told_what_it_lacks() {
     let found = check(&folder, &as_is, &[proxy, ("CURL_CA_BUNDLE", bundle.to_str().unwrap())]).await;
     assert_eq!(found.code, Some(0));
     found.says("curl", "ok", &["goes through"]);
+}
+
+/// Whatever is installed here is called in earnest; what `run --preload` sets is enough for all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn with_preload_every_installed_client_goes_through_and_trusts_the_proxy() {
+    let folder = Folder::new();
+    folder.configure("");
+    let python = std::path::PathBuf::from(python());
+    let path = format!("{}:{}", python.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let all = [
+        "curl",
+        "wget",
+        "git",
+        "urllib",
+        "requests",
+        "httpx",
+        "aiohttp",
+        "pip",
+        "node-fetch",
+        "node-https",
+        "npm",
+        "java",
+    ];
+    let mut arguments = vec!["--preload", "ca"];
+    arguments.extend(all);
+    let found = check(&folder, &arguments, &[("PATH", &path)]).await;
+    found.says("ca", "ok", &[]);
+    for client in all {
+        let (state, told) = found.about(client);
+        // A machine with much to do may be too slow; that says so and is no failure.
+        assert!(matches!(state, "ok" | "warn") || told.contains("it is not installed"), "{client}: {state} {told}");
+    }
 }
 
 #[test]

@@ -150,6 +150,7 @@ pub(super) const ALL: [Client; 19] = [
                 ("GOPROXY", at.url("")),
                 ("GONOSUMDB", "*".to_owned()),
                 ("GOPATH", at.file("go")),
+                ("GOMODCACHE", at.file("go/pkg/mod")),
                 ("GOTOOLCHAIN", "local".to_owned()),
             ]
         },
@@ -163,7 +164,8 @@ pub(super) const ALL: [Client; 19] = [
         says_version: true,
         ..plain("java", |at| words(&["-XX:TieredStopAtLevel=1", &at.file(JAVA.0), &at.url("")]))
     },
-    Client { says_version: true, ..plain("ruby", |at| words(&["-e", RUBY, &at.url("")])) },
+    // It asks for the proxy of `http` whatever it calls.
+    Client { proxy: "HTTP_PROXY", says_version: true, ..plain("ruby", |at| words(&["-e", RUBY, &at.url("")])) },
     Client {
         trust: "PHP_INI_SCAN_DIR",
         own: "`php --ini` (`curl.cainfo`)",
@@ -207,12 +209,12 @@ const fn plain(name: &'static str, arguments: fn(&Place<'_>) -> Vec<String>) -> 
         says_version: false,
         proxy: "HTTPS_PROXY",
         trust: "SSL_CERT_FILE",
-        own: "its own settings",
+        own: "what the program itself sets",
     }
 }
 
 const fn python(arguments: fn(&Place<'_>) -> Vec<String>) -> Client {
-    Client { says_version: true, own: "what the program itself sets", ..plain("python3", arguments) }
+    Client { says_version: true, ..plain("python3", arguments) }
 }
 
 const fn node(arguments: fn(&Place<'_>) -> Vec<String>) -> Client {

@@ -11,11 +11,13 @@ pub(super) fn of(port: u16) -> Option<String> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
     processes.map(|entry| entry.path()).find_map(|process| {
+        // `/proc/self` and its like are no further processes.
+        let id: u32 = process.file_name()?.to_str()?.parse().ok()?;
         let held = fs::read_dir(process.join("fd")).ok()?.filter_map(Result::ok);
         let mut held = held.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
         held.find(|to| wanted.iter().any(|socket| to.as_os_str() == socket.as_str()))?;
         let name = fs::read_to_string(process.join("comm")).ok()?;
-        Some(format!("`{}` (process {})", name.trim(), process.file_name()?.to_string_lossy()))
+        Some(format!("`{}` (process {id})", name.trim()))
     })
 }
 

@@ -190,13 +190,16 @@ const LINE_CHARS: usize = 200;
 /// The line of an error message that says most.
 fn telling(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Picked up "));
-    let speaks = |line: &&str| {
-        let line = line.to_ascii_lowercase();
-        ["certificate", "error", "fatal", "refused", "resolve", "failed", "unable", "cannot"]
-            .iter()
-            .any(|word| line.contains(word))
+    let with = |words: &[&str]| {
+        lines().find(|line| {
+            let line = line.to_ascii_lowercase();
+            words.iter().any(|word| line.contains(word))
+        })
     };
-    let line = lines().find(speaks).or_else(|| lines().next_back()).unwrap_or_default();
+    let line = with(&["certificate", "resolve"])
+        .or_else(|| with(&["error", "fatal", "refused", "failed", "unable", "cannot"]))
+        .or_else(|| lines().next_back())
+        .unwrap_or_default();
     line.chars().take(LINE_CHARS).collect()
 }
 
@@ -333,6 +336,10 @@ mod tests {
         assert_eq!(
             telling("Picked up JAVA_TOOL_OPTIONS: -Derror=1\njava.net.ConnectException\n"),
             "java.net.ConnectException"
+        );
+        assert_eq!(
+            telling("error: a download failed\n\nCaused by:\n  SSL certificate problem\n"),
+            "SSL certificate problem"
         );
         assert_eq!(telling(""), "");
     }
