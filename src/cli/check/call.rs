@@ -72,7 +72,7 @@ async fn called(
     let (found, missing): (Vec<_>, Vec<_>) = clients.iter().copied().partition(|client| on_path(client.program));
     let names: Vec<&str> = found.iter().map(|client| client.name).collect();
     let mut ends = HashMap::new();
-    let stage = Stage::start(&config.tls.ca_dir, &names).await?;
+    let stage = Stage::start(config, as_is.is_some(), &names).await?;
     let set = environment(&stage, as_is, preload)?;
     for (name, content) in FILES {
         std::fs::write(stage.folder().join(name), content)?;

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::line::Line;
-use crate::config::Otas;
+use crate::config::Config;
 
 /// From here on it is told.
 const NOTABLE_S: i64 = 30;
@@ -15,8 +15,9 @@ const CURE: &str =
     "Set this machine's clock: `timedatectl set-ntp true`, or on the host of this container or virtual machine";
 
 /// Asks both services for their time, by the `Date` of whatever they answer.
-pub(super) async fn line(otas: &Otas, tls: &rustls::ClientConfig) -> Line {
-    if otas.agent_key.is_none() {
+pub(super) async fn line(config: &Config, tls: &rustls::ClientConfig) -> Line {
+    let otas = &config.otas;
+    if otas.agent_key.is_none() && config.agents.iter().all(|agent| agent.agent_key.is_none()) {
         return Line::skipped(WHAT, "there is no agent key, so no OTAS to compare with");
     }
     let client = reqwest::Client::builder()

@@ -84,7 +84,7 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
         (false, _) => Line::fail(
             name,
             format!("no call of it came to the proxy{of_version}; {said}"),
-            cure_of_bypass(client, version, under),
+            cure_of_bypass(client, version, &said, under),
         ),
     })
 }
@@ -100,8 +100,14 @@ fn too_late(client: &Client, connected: bool) -> Line {
     Line::warn(client.name, detail, format!("Try it alone: `otas-proxy check {}`", client.name))
 }
 
-fn cure_of_bypass(client: &Client, version: &str, under: &Circumstances<'_>) -> String {
+fn cure_of_bypass(client: &Client, version: &str, said: &str, under: &Circumstances<'_>) -> String {
     let own = client.own;
+    if said.contains("407") {
+        return format!(
+            "The proxy asks for credentials (`[[agents]]`): put the name and the secret of one into `{}`, as `http://NAME:SECRET@HOST:PORT`",
+            client.proxy
+        );
+    }
     if let Some(name) = ["NO_PROXY", "no_proxy"].into_iter().find(|name| lists_all((under.variable)(name))) {
         return format!("`{name}` has a `*` in it, so that nothing goes through a proxy: take it out");
     }
@@ -197,7 +203,7 @@ fn telling(stderr: &str) -> String {
         })
     };
     let line = with(&["certificate", "resolve"])
-        .or_else(|| with(&["error", "fatal", "refused", "failed", "unable", "cannot"]))
+        .or_else(|| with(&["407", "error", "fatal", "refused", "failed", "unable", "cannot"]))
         .or_else(|| lines().next_back())
         .unwrap_or_default();
     line.chars().take(LINE_CHARS).collect()
@@ -319,6 +325,9 @@ mod tests {
         assert!(other.contains("`https_proxy` names another proxy") && !other.contains("secret"), "{other}");
         assert!(bypass(&[("HTTPS_PROXY", "http://127.0.0.1:8080")]).contains("~/.curlrc"));
         assert!(bypass(&[("NO_PROXY", "a, *")]).contains("take it out"));
+        let unknown = exited(56, "", "curl: (56) CONNECT tunnel failed, response 407");
+        let proxy = [("HTTPS_PROXY", "http://127.0.0.1:8080")];
+        assert!(cure("curl", &unknown, &BYPASSED, Some(&proxy), false).contains("NAME:SECRET@"));
         let distrust = |variables| cure("git", &failed, &REFUSED, Some(variables), false);
         assert!(distrust(&[]).contains("`GIT_SSL_CAINFO` is not set"));
         assert!(distrust(&[("GIT_SSL_CAINFO", "/without")]).contains("does not hold this CA: /ca/bundle.pem does"));

@@ -97,7 +97,7 @@ async fn look(args: &Args, loaded: &Loaded, report: &mut Report) {
                 }
             }
             if args.wants("clock") {
-                report.add(clock::line(&config.otas, tls.for_ourselves()).await);
+                report.add(clock::line(config, tls.for_ourselves()).await);
             }
         }
         Err(error) => report.add(configuration::unusable(&error.to_string())),

@@ -63,11 +63,11 @@ pub(super) struct Seen {
 }
 
 impl Stage {
-    /// Starts both. `ca_dir`: that of the settings.
-    pub(super) async fn start(ca_dir: &Path, clients: &[&str]) -> Result<Self, Failure> {
+    /// Starts both, with the CA of `settings`; and with their callers, if the proxy is to ask for credentials as theirs does.
+    pub(super) async fn start(settings: &Config, with_callers: bool, clients: &[&str]) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("otas-proxy-check-{}", uuid::Uuid::new_v4().simple()));
         DirBuilder::new().mode(0o700).create(&folder)?;
-        match Self::start_in(&folder, ca_dir, clients).await {
+        match Self::start_in(&folder, settings, with_callers, clients).await {
             Ok((app, seen)) => Ok(Self { app, folder, seen }),
             Err(error) => {
                 remove(&folder);
@@ -76,7 +76,12 @@ impl Stage {
         }
     }
 
-    async fn start_in(folder: &Path, ca_dir: &Path, clients: &[&str]) -> Result<(App, Arc<Mutex<Seen>>), Failure> {
+    async fn start_in(
+        folder: &Path,
+        settings: &Config,
+        with_callers: bool,
+        clients: &[&str],
+    ) -> Result<(App, Arc<Mutex<Seen>>), Failure> {
         let (tls, root_pem) = certificate(clients)?;
         let root_file = folder.join("origin-ca.pem");
         std::fs::write(&root_file, root_pem)?;
@@ -88,9 +93,15 @@ impl Stage {
         let mut config = Config::defaults(folder)?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         (config.listen.proxy, config.listen.admin) = (any, any);
-        config.tls.ca_dir = ca_dir.to_owned();
+        config.tls.ca_dir = settings.tls.ca_dir.clone();
         config.tls.origin_ca_file = Some(root_file);
         config.upstream.proxy = Some(NextProxy::parse(&next_proxy)?);
+        if with_callers {
+            config.session = settings.session.clone();
+            config.agents = settings.agents.clone();
+            // These calls are nothing for OTAS.
+            config.agents.iter_mut().for_each(|agent| agent.agent_key = None);
+        }
         let app = App::start(config, meta::of_this_process(&["check".to_owned()], &[])).await?;
         Ok((app, seen))
     }
