@@ -26,10 +26,15 @@ use crate::deliver::{Deliveries, Status, Watch};
 use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, Territories, UpstreamTasks};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
-use crate::tls::{AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, write_bundle};
+use crate::tls::{
+    AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, keep_up, open_authority, write_bundle,
+};
 
 /// How often idle upstream connections are looked through.
 const SWEEP: Duration = Duration::from_secs(2);
+
+/// How often the CA's folder is looked at.
+const AUTHORITY_WATCH: Duration = Duration::from_secs(2);
 
 /// How long what was cut off may take to end.
 const HANDED_OFF_WITHIN: Duration = Duration::from_secs(5);
@@ -127,12 +132,13 @@ impl App {
     /// # Errors
     /// [`AppError`] when a part cannot be started; nothing is left running then.
     pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
-        let authority = Arc::new(CertAuthority::load_or_create(&config.tls.ca_dir)?);
+        let authority = Arc::new(open_authority(&config.tls.ca_dir)?);
         let bundle_file = write_bundle(&authority)
             .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
         let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
+        let trusted = authority.trusted();
         let origin_tls =
-            OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, authority.der())?;
+            OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, &trusted)?;
         let listener = bind("listen.proxy", config.listen.proxy).await?;
         let admin_listener = bind("listen.admin", config.listen.admin).await?;
         let (proxy_addr, admin_addr) = (local(&listener)?, local(&admin_listener)?);
@@ -249,6 +255,17 @@ impl App {
         })
     }
 
+    /// The CA that signs what agents are shown.
+    pub fn authority(&self) -> Arc<CertAuthority> {
+        self.shared.leaves.authority()
+    }
+
+    /// Follows the CA's folder from now on: a CA that takes over there signs here, too. For a proxy whose agents are started on
+    /// their own, and learn the next CA meanwhile; one with a single agent stays with the CA that this agent was told of.
+    pub fn follow_authority(&self) {
+        tokio::spawn(follow_authority(self.shared.clone()));
+    }
+
     /// How delivery goes, now and from now on.
     pub fn watch(&self) -> Watch {
         self.deliveries.watch()
@@ -345,6 +362,35 @@ async fn sweep(shared: Arc<Shared>) {
         tokio::select! {
             _ = every.tick() => shared.pool.sweep(),
             () = shared.cut.cancelled() => return,
+        }
+    }
+}
+
+async fn follow_authority(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(AUTHORITY_WATCH);
+    let mut told = String::new();
+    loop {
+        tokio::select! {
+            _ = every.tick() => {}
+            () = shared.cut.cancelled() => return,
+        }
+        let now = shared.leaves.authority();
+        let dir = now.dir().to_owned();
+        let looked = tokio::task::spawn_blocking(move || {
+            keep_up(&dir, time::OffsetDateTime::now_utc())?;
+            CertAuthority::load(&dir)
+        });
+        match looked.await {
+            Ok(Ok(found)) if found.der() != now.der() => {
+                tracing::warn!("another CA signs from now on");
+                shared.leaves.sign_by(Arc::new(found));
+            }
+            // Said once: what is wrong with a folder stays wrong for long.
+            Ok(Err(error)) if told != error.to_string() => {
+                tracing::warn!(%error, "the CA's folder is not as it should be; the CA in use goes on");
+                told = error.to_string();
+            }
+            _ => {}
         }
     }
 }

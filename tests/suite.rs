@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
 
+mod authority;
 mod capture;
+mod check;
 mod clients;
 mod collector;
 mod command_line;

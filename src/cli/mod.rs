@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod ca;
+mod check;
 mod child;
 mod collect;
 mod command_line;
@@ -59,7 +60,9 @@ enum Command {
     Collect(collect::Args),
     /// Show what the proxy does, without network or credentials
     Demo(demo::Args),
-    /// Show or export the certificate that agents must trust
+    /// Look for what is wrong with this set-up, and say how it is put right
+    Check(check::Args),
+    /// Show, export, install or replace the certificate that agents must trust
     Ca(ca::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
@@ -71,7 +74,8 @@ const USAGE: u8 = 2;
 /// Parses the command line and runs the command. Exit codes: 0 fine, 2 usage or configuration, else the child's or 1.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    log();
+    // Its findings say it all.
+    log(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
@@ -82,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Retry(args) => retry::run(args),
         Command::Collect(args) => collect::run(args),
         Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Config(args) => config::run(args),
     };
@@ -116,10 +121,10 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
-/// `OTAS_PROXY_LOG` sets the level (`warn` by default), in `tracing`'s directives.
-fn log() {
+/// `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives.
+fn log(otherwise: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
     let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
 }
 

@@ -12,7 +12,7 @@ use super::{Done, child, meta, signals};
 use crate::app::{App, step};
 use crate::config::Flags;
 use crate::deliver::Status;
-use crate::tls::{CertAuthority, write_agent_files};
+use crate::tls::write_agent_files;
 
 /// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
 /// delivered (at most `delivery.drain_timeout_ms`) and exits with CMD's code.
@@ -55,7 +55,6 @@ pub(super) fn run(args: Args) -> Done {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);
     let drain = config.delivery.drain_timeout;
-    let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
     let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
@@ -69,6 +68,7 @@ pub(super) fn run(args: Args) -> Done {
             eprintln!("otas-proxy: calls are shown on {}", app.page_url);
         }
         let parent = |name: &str| std::env::var(name).ok();
+        let authority = app.authority();
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
             .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
         let preload = args.scope.preload(&authority)?;

@@ -26,6 +26,7 @@ pub(super) fn run(args: Args) -> Done {
         let in_force = loaded.report();
         let otas = loaded.config.otas.brain_url.clone();
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
+        app.follow_authority();
         println!("otas-proxy: listening on http://{}", app.proxy_addr);
         println!("otas-proxy: health on http://{}/healthz", app.admin_addr);
         println!("otas-proxy: calls are shown on {}", app.page_url);

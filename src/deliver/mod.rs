@@ -8,7 +8,7 @@
 //!  bodies       an event as it is posted (pure)              token     a session token's claims (pure)
 //!  seal         a token as it is kept (pure)                 sessions  the sessions of the events, with their tokens
 //!  credentials  the key, and the file it may change in       session   what is asked of UASAM
-//!  worker       the loop that joins them
+//!  worker       the loop that joins them                 examine   whether it would work, without an event
 //! ```
 //!
 //! Of all processes that share a store, one at a time delivers the events of an agent key, for OTAS's pace is one for all;
@@ -21,6 +21,7 @@ mod backoff;
 mod bodies;
 mod client;
 mod credentials;
+mod examine;
 mod pace;
 mod queue;
 mod reply;
@@ -44,6 +45,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::config;
 use crate::store::{SessionRow, Store};
 
+pub use examine::{Examined, Finding, examine};
 pub use reply::{Reply, TransportClass, TransportError};
 pub use several::{Deliveries, Watch};
 pub use status::{SessionState, Status, Verdicts};

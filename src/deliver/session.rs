@@ -32,6 +32,21 @@ pub(super) enum NotOpen {
     KeyRefused,
 }
 
+/// Something that only a person can put right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Trouble {
+    /// What is wrong.
+    pub(super) problem: String,
+    /// What to do.
+    pub(super) cure: &'static str,
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}. {}", self.problem, self.cure)
+    }
+}
+
 /// Holds what UASAM says of a good key against the settings.
 ///
 /// # Errors
@@ -40,28 +55,32 @@ pub(super) fn identity(
     project_id: Option<String>,
     agent_id: Option<String>,
     configured_project: Option<&str>,
-) -> Result<Identity, String> {
+) -> Result<Identity, Trouble> {
     match (project_id, configured_project) {
-        (Some(found), Some(configured)) if !found.eq_ignore_ascii_case(configured) => Err(format!(
-            "`otas.project_id` is {configured}, but the agent key belongs to project {found}, and OTAS files events under \
-             the key's project: remove `otas.project_id` (OTAS_PROJECT_ID), or give the key of an agent of that project"
-        )),
+        (Some(found), Some(configured)) if !found.eq_ignore_ascii_case(configured) => Err(Trouble {
+            problem: format!(
+                "`otas.project_id` is {configured}, but the agent key belongs to project {found}, and OTAS files events \
+                 under the key's project"
+            ),
+            cure: "Remove `otas.project_id` (OTAS_PROJECT_ID), or give the key of an agent of that project",
+        }),
         (Some(project_id), _) => Ok(Identity { project_id, agent_id }),
         (None, Some(configured)) => Ok(Identity { project_id: configured.to_owned(), agent_id }),
-        (None, None) => {
-            Err("OTAS accepts the agent key but does not tell its project: set `otas.project_id`".to_owned())
-        }
+        (None, None) => Err(Trouble {
+            problem: "OTAS accepts the agent key but does not tell its project".to_owned(),
+            cure: "Set `otas.project_id`",
+        }),
     }
 }
 
 /// What is wrong when UASAM refuses a key, and what to do.
-pub(super) fn refused_key(key: &Secret, from_file: bool) -> String {
+pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
     let shape = match key.expose().strip_prefix("agent_").map(|rest| rest.matches('_').count()) {
-        None | Some(0) => " It does not look like one (`agent_<prefix>_<secret>`): copy it whole.",
+        None | Some(0) => ". It does not look like one (`agent_<prefix>_<secret>`): copy it whole",
         Some(1) => "",
         Some(_) => {
-            " It has more than two underscores: if one of them is in its prefix, OTAS can never accept it \
-             (it splits a key at its first two underscores), and only a new key helps."
+            ". It has more than two underscores: if one of them is in its prefix, OTAS can never accept it \
+             (it splits a key at its first two underscores), and only a new key helps"
         }
     };
     let cure = if from_file {
@@ -69,9 +88,8 @@ pub(super) fn refused_key(key: &Secret, from_file: bool) -> String {
     } else {
         "Issue a new key in OTAS, put it into the settings and start again: what waits is then delivered"
     };
-    format!(
-        "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one.{shape} {cure}"
-    )
+    let problem = "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one";
+    Trouble { problem: format!("{problem}{shape}"), cure }
 }
 
 /// Judges the answer to a key check.
@@ -149,19 +167,19 @@ mod tests {
         assert_eq!(of(Some("p-1"), None).unwrap().project_id, "p-1");
         assert_eq!(of(Some("p-1"), Some("P-1")).unwrap().project_id, "p-1");
         assert_eq!(of(None, Some("p-2")).unwrap().project_id, "p-2");
-        let told = of(Some("p-1"), Some("p-2")).unwrap_err();
+        let told = of(Some("p-1"), Some("p-2")).unwrap_err().to_string();
         assert!(told.contains("p-1") && told.contains("p-2") && told.contains("otas.project_id"), "{told}");
-        assert!(of(None, None).unwrap_err().contains("otas.project_id"));
+        assert!(of(None, None).unwrap_err().to_string().contains("otas.project_id"));
     }
 
     #[test]
     fn a_refused_key_is_diagnosed_by_its_shape_and_not_shown() {
-        let told = |key: &str| refused_key(&Secret::new(key), false);
+        let told = |key: &str| refused_key(&Secret::new(key), false).to_string();
         assert!(told("agent_ab_cd_ef").contains("more than two underscores"));
         assert!(!told("agent_abcd_ef").contains("underscores"));
         assert!(told("sk-123").contains("does not look like one"));
         assert!(!told("agent_abcd_verysecret").contains("verysecret"));
-        assert!(refused_key(&Secret::new("agent_a_b"), true).contains("without a restart"));
+        assert!(refused_key(&Secret::new("agent_a_b"), true).to_string().contains("without a restart"));
         assert!(told("agent_a_b").contains("start again"));
     }
 }

@@ -51,6 +51,7 @@ pub use read::Counts;
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
 pub use steer::SteerError;
+pub(crate) use tidy::free_disk_bytes;
 pub use tidy::{Bounds, Tidied};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::Writer;

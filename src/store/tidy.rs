@@ -225,7 +225,7 @@ fn note(gap: &mut Option<Gap>, rows: &[Oldest], events: u64, bodies: u64) {
 }
 
 /// Free space of the disk that has the store, for those without special rights. `None`: the system does not tell.
-fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
+pub(crate) fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".as_ref());
     rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

@@ -10,19 +10,14 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use base64::Engine as _;
-use p12_keystore::{Certificate, KeyStore, KeyStoreEntry};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::CertAuthority;
 use super::roots::system_roots;
+use super::{CertAuthority, pem, trust_store};
 
 /// The bundle's file in `tls.ca_dir`, when nothing is merged in.
 pub const BUNDLE_FILE: &str = "bundle.pem";
-
-/// The password of the Java trust store, which protects nothing: it holds public certificates. Java's own default.
-pub const TRUST_STORE_PASSWORD: &str = "changeit";
 
 /// What agents are pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +26,7 @@ pub struct AgentFiles {
     pub added: PathBuf,
     /// The system's roots, what the parent put in their place, and our CA.
     pub bundle: PathBuf,
-    /// The same for Java (PKCS#12, [`TRUST_STORE_PASSWORD`]).
+    /// The same for Java (PKCS#12, [`super::TRUST_STORE_PASSWORD`]).
     pub trust_store: PathBuf,
     /// A folder with an ini file for PHP.
     pub php_dir: PathBuf,
@@ -67,8 +62,8 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     let dir = authority.dir();
     let (replacing, adding) = (certificates(dir, &parent.replacing), certificates(dir, &parent.adding));
     let roots = bundle(authority, &replacing);
-    let mut more = String::new();
-    adding.iter().filter(|der| *der != authority.der()).for_each(|der| push_pem(&mut more, der));
+    let ours = authority.trusted();
+    let more = pem::encode(adding.iter().filter(|der| !ours.contains(der)));
     let mark = |extra: &[CertificateDer<'_>], text: &str| match extra.is_empty() {
         true => String::new(),
         false => format!("-{}", short_hash(text)),
@@ -80,7 +75,7 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     let added = match adding.is_empty() {
         true => dir.join(super::CA_CERT_FILE),
         false => {
-            let text = more + authority.pem();
+            let text = more + &authority.trusted_pem();
             let path = dir.join(format!("added-{}.pem", short_hash(&text)));
             write(&path, text.as_bytes())?;
             path
@@ -89,7 +84,8 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     let trust_store = dir.join(format!("truststore-{}.p12", short_hash(&roots)));
     if !trust_store.exists() {
         // Its bytes differ each time (salts), so it is made once for each content.
-        write(&trust_store, &java_trust_store(&roots)?)?;
+        let certificates = pem::decode(roots.as_bytes()).map_err(io::Error::other)?;
+        write(&trust_store, &trust_store::encode(&certificates)?)?;
     }
     let php_dir = dir.join(format!("php{suffix}"));
     match fs::DirBuilder::new().mode(0o755).create(&php_dir) {
@@ -102,6 +98,39 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     let wgetrc = dir.join(format!("wgetrc{suffix}"));
     write(&wgetrc, format!("# Written by otas-proxy.\nca_certificate = {at}\n").as_bytes())?;
     Ok(AgentFiles { added, bundle, trust_store, php_dir, wgetrc })
+}
+
+/// Brings every such file that is there up to date: our certificates are in it, and those in `gone` are not. So an agent whose
+/// environment was made before a rotation, and which reads the file again, trusts what is in force now.
+pub(super) fn refresh(authority: &CertAuthority, gone: &[CertificateDer<'static>]) -> io::Result<()> {
+    for entry in fs::read_dir(authority.dir())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is = |start: &str, end: &str| name.starts_with(start) && name.ends_with(end);
+        if is("bundle", ".pem") || is("added-", ".pem") {
+            if let Ok(there) = pem::decode(&fs::read(&path)?) {
+                write(&path, pem::encode(&in_step(&there, authority, gone)).as_bytes())?;
+            }
+        } else if is("truststore-", ".p12")
+            && let Some(there) = trust_store::decode(&fs::read(&path)?)
+        {
+            let wanted = in_step(&there, authority, gone);
+            if wanted.len() != there.len() || wanted.iter().any(|der| !there.contains(der)) {
+                write(&path, &trust_store::encode(&wanted)?)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a file is to hold that holds `there`.
+fn in_step(
+    there: &[CertificateDer<'static>],
+    authority: &CertAuthority,
+    gone: &[CertificateDer<'static>],
+) -> Vec<CertificateDer<'static>> {
+    let ours = authority.trusted();
+    there.iter().filter(|der| !gone.contains(der) && !ours.contains(der)).chain(&ours).cloned().collect()
 }
 
 /// The certificates in these files, but for files of our own.
@@ -137,46 +166,19 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn bundle(authority: &CertAuthority, more: &[CertificateDer<'_>]) -> String {
-    let mut text = String::new();
-    let system = system_roots();
+    let (system, ours) = (system_roots(), authority.trusted());
     let more = more.iter().filter(|der| !system.contains(der));
-    for der in system.iter().chain(more).filter(|der| *der != authority.der()) {
-        push_pem(&mut text, der);
+    let mut text = String::new();
+    for der in system.iter().chain(more).filter(|der| !ours.contains(der)).chain(&ours) {
+        pem::push(&mut text, der);
     }
-    text.push_str(authority.pem());
     text
-}
-
-fn java_trust_store(pem: &str) -> io::Result<Vec<u8>> {
-    let mut store = KeyStore::new();
-    for (nth, der) in CertificateDer::pem_slice_iter(pem.as_bytes()).filter_map(Result::ok).enumerate() {
-        // Java could not read it either.
-        if let Ok(certificate) = Certificate::from_der(&der) {
-            store.add_entry(&format!("root-{nth}"), KeyStoreEntry::Certificate(certificate));
-        }
-    }
-    // The password is public, so nothing is gained by making it slow to guess.
-    let writer = store.writer(TRUST_STORE_PASSWORD).encryption_iterations(1).mac_iterations(1);
-    writer.write().map_err(io::Error::other)
 }
 
 /// Enough to tell contents apart.
 fn short_hash(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn push_pem(text: &mut String, der: &CertificateDer<'_>) {
-    let encoded = base64::engine::general_purpose::STANDARD.encode(der);
-    text.push_str("-----BEGIN CERTIFICATE-----\n");
-    let mut rest = encoded.as_str();
-    while !rest.is_empty() {
-        let (line, left) = rest.split_at(rest.len().min(64));
-        text.push_str(line);
-        text.push('\n');
-        rest = left;
-    }
-    text.push_str("-----END CERTIFICATE-----\n");
 }
 
 #[cfg(test)]

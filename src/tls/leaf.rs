@@ -1,7 +1,7 @@
 //! The certificate for a name that an agent asked for: minted on first use, cached, renewed at half of its life.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use quick_cache::sync::Cache;
@@ -20,7 +20,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(15 * 24 * 3600);
 
 /// Server configurations for agents, one for each (name, protocol), made on demand.
 pub struct Leaves {
-    authority: Arc<CertAuthority>,
+    authority: RwLock<Arc<CertAuthority>>,
     /// One key for all leaves of this process (as measured: half the cost of a fresh key each, no loss: the CA key
     /// beside it is worth more).
     key: KeyPair,
@@ -38,6 +38,7 @@ enum Protocol {
 #[derive(Clone)]
 struct Minted {
     config: Arc<ServerConfig>,
+    by: Arc<CertAuthority>,
     at: Instant,
 }
 
@@ -68,7 +69,17 @@ impl Leaves {
     /// # Errors
     /// When no key can be generated.
     pub fn new(authority: Arc<CertAuthority>) -> Result<Self, rcgen::Error> {
-        Ok(Self { authority, key: KeyPair::generate()?, cache: Cache::new(CACHED_LEAVES) })
+        Ok(Self { authority: RwLock::new(authority), key: KeyPair::generate()?, cache: Cache::new(CACHED_LEAVES) })
+    }
+
+    /// Leaves are signed by `authority` from now on.
+    pub fn sign_by(&self, authority: Arc<CertAuthority>) {
+        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = authority;
+    }
+
+    /// Who signs.
+    pub fn authority(&self) -> Arc<CertAuthority> {
+        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The server side for an agent that asked for `name` (a DNS name or an IP literal without brackets), answering
@@ -83,18 +94,20 @@ impl Leaves {
             _ => Protocol::None,
         };
         let key: (Box<str>, Protocol) = (name.into(), protocol);
-        if let Some(minted) = self.cache.get(&key).filter(|m| m.at.elapsed() < RENEW_AFTER) {
+        let by = self.authority();
+        let good = |minted: &Minted| minted.at.elapsed() < RENEW_AFTER && Arc::ptr_eq(&minted.by, &by);
+        if let Some(minted) = self.cache.get(&key).filter(good) {
             return Ok(minted.config);
         }
-        let config = Arc::new(self.mint(name, protocol)?);
-        self.cache.insert(key, Minted { config: config.clone(), at: Instant::now() });
+        let config = Arc::new(self.mint(name, protocol, &by)?);
+        self.cache.insert(key, Minted { config: config.clone(), by, at: Instant::now() });
         Ok(config)
     }
 
-    fn mint(&self, name: &str, protocol: Protocol) -> Result<ServerConfig, LeafError> {
+    fn mint(&self, name: &str, protocol: Protocol, by: &CertAuthority) -> Result<ServerConfig, LeafError> {
         let refused = |source| LeafError::Mint { name: name.to_owned(), source };
-        let cert = profile(name, self.authority.not_after())
-            .and_then(|params| params.signed_by(&self.key, &self.authority.issuer))
+        let cert = profile(name, by.not_after())
+            .and_then(|params| params.signed_by(&self.key, &by.issuer))
             .map_err(refused)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(super::roots::provider())
@@ -154,12 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn leaves_of_an_authority_that_was_replaced_are_not_handed_out() {
+        let (tmp, leaves) = leaves();
+        let before = leaves.server_config("api.example.com", None).unwrap();
+        let next = CertAuthority::load_or_create(&tmp.path().join("next")).unwrap();
+        leaves.sign_by(Arc::new(next));
+        assert!(!Arc::ptr_eq(&before, &leaves.server_config("api.example.com", None).unwrap()));
+    }
+
+    #[test]
     fn the_profile_has_what_strict_clients_ask_for() {
         let (_tmp, leaves) = leaves();
         let long = format!("{}.example.com", "a".repeat(60));
         for name in ["api.example.com", "127.0.0.1", "::1", long.as_str()] {
-            let params = profile(name, leaves.authority.not_after()).unwrap();
-            let cert = params.signed_by(&leaves.key, &leaves.authority.issuer).unwrap();
+            let params = profile(name, leaves.authority().not_after()).unwrap();
+            let cert = params.signed_by(&leaves.key, &leaves.authority().issuer).unwrap();
             let (_, cert) = x509_parser::parse_x509_certificate(cert.der()).unwrap();
             let constraints = cert.basic_constraints().unwrap().unwrap();
             assert!(constraints.critical && !constraints.value.ca);

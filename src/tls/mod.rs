@@ -3,15 +3,22 @@
 mod authority;
 mod bundle;
 mod leaf;
+mod pem;
 mod roots;
+mod system_store;
+mod trust_store;
+mod upkeep;
 mod verdict;
 
-pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority};
+pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority, DEFAULT_OVERLAP, Standing, key_id};
 pub(crate) use bundle::write as write_whole;
-pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, TRUST_STORE_PASSWORD, write_agent_files, write_bundle};
+pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, write_agent_files, write_bundle};
 pub use leaf::{LeafError, Leaves};
 pub(crate) use roots::provider;
 pub use roots::{Offer, OriginTls, RootsError};
+pub use system_store::{Step, SystemStore, SystemStoreError};
+pub use trust_store::{TRUST_STORE_PASSWORD, encode as trust_store};
+pub use upkeep::{finish_rotation, keep_up, open_authority, rotate};
 pub use verdict::certificate_failure;
 
 /// The protocols that we can speak on both sides, as ALPN names.

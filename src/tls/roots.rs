@@ -64,23 +64,23 @@ pub enum RootsError {
 }
 
 impl OriginTls {
-    /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_ca` is never
-    /// trusted, wherever it was installed. `client_certificates`: what we show of ourselves, and to whom.
+    /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_cas` are never
+    /// trusted, wherever they were installed. `client_certificates`: what we show of ourselves, and to whom.
     ///
     /// # Errors
     /// [`RootsError`] when a file cannot be used.
     pub fn load(
         origin_ca_file: Option<&Path>,
         client_certificates: &[ClientCertificate],
-        own_ca: &CertificateDer<'_>,
+        own_cas: &[CertificateDer<'_>],
     ) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         let system = system_roots();
         // Old roots in a system's store that webpki cannot parse are of no use to anyone: left out, as usual.
-        roots.add_parsable_certificates(system.into_iter().filter(|der| der != own_ca));
+        roots.add_parsable_certificates(system.into_iter().filter(|der| !own_cas.contains(der)));
         if let Some(path) = origin_ca_file {
             let extra = extra_roots(path)?;
-            for der in extra.into_iter().filter(|der| der != own_ca) {
+            for der in extra.into_iter().filter(|der| !own_cas.contains(der)) {
                 roots
                     .add(der)
                     .map_err(|e| RootsError::OriginCaFile { path: path.to_owned(), problem: e.to_string() })?;
@@ -246,7 +246,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = OriginTls::load(Some(&path), &[], &CertificateDer::from(vec![])).err().unwrap().to_string();
+            let error = OriginTls::load(Some(&path), &[], &[]).err().unwrap().to_string();
             assert!(error.contains("roots.pem"), "{error}");
         }
     }

@@ -158,12 +158,12 @@ impl Running {
     }
 }
 
-/// A TLS client that trusts the CA in this file.
+/// A TLS client that trusts the CAs in this file.
 pub fn trusting(ca_file: &Path) -> rustls::ClientConfig {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca_file).unwrap()).unwrap();
+    roots.add_parsable_certificates(CertificateDer::pem_file_iter(ca_file).unwrap().map(Result::unwrap));
     let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

@@ -176,7 +176,7 @@ impl Worker {
                 self.notes.push(Note::KeyRefused);
                 if let Some(credentials) = &self.credentials {
                     let told = refused_key(&credentials.key, credentials.are_from_file());
-                    self.pause(told);
+                    self.pause(told.to_string());
                 }
             }
             KeyCheck::Unclear { reason } => {
@@ -198,7 +198,7 @@ impl Worker {
         self.key_in_doubt = false;
         let identity = match session::identity(project_id, agent_id, self.project_id.as_deref()) {
             Ok(identity) => identity,
-            Err(told) => return self.pause(told),
+            Err(told) => return self.pause(told.to_string()),
         };
         if let (Some(own), Some(found)) = (&self.own_agent, &identity.agent_id)
             && own != found

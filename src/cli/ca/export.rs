@@ -1,0 +1,60 @@
+//! `ca export`: what agents are to trust, in the form that a client asks for.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use super::super::Done;
+use crate::config::Flags;
+use crate::tls::{CertAuthority, TRUST_STORE_PASSWORD, trust_store};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// In which form
+    #[arg(long, value_enum, default_value_t = Format::Pem)]
+    format: Format,
+    /// Where to; an existing file is not overwritten
+    file: PathBuf,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Text; during a rotation with both certificates
+    Pem,
+    /// One certificate in binary: the one in force
+    Der,
+    /// A PKCS#12 trust store, as Java reads it (password: changeit)
+    P12,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let authority = super::authority(&args.flags)?;
+    let bytes = encoded(&authority, args.format)?;
+    if args.file.as_os_str() == "-" {
+        std::io::stdout().write_all(&bytes)?;
+    } else {
+        let file = args.file.display();
+        let mut out = std::fs::File::create_new(&args.file).map_err(|e| format!("cannot create `{file}`: {e}"))?;
+        out.write_all(&bytes).map_err(|e| format!("cannot write `{file}`: {e}"))?;
+        println!("wrote {file}");
+    }
+    if args.format == Format::P12 {
+        eprintln!("otas-proxy: the trust store's password is {TRUST_STORE_PASSWORD}");
+    }
+    if args.format == Format::Der && authority.trusted().len() > 1 {
+        eprintln!("otas-proxy: a rotation is under way, and DER holds one certificate: the other forms hold all");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn encoded(authority: &CertAuthority, format: Format) -> std::io::Result<Vec<u8>> {
+    match format {
+        Format::Pem => Ok(authority.trusted_pem().into_bytes()),
+        Format::Der => Ok(authority.der().to_vec()),
+        Format::P12 => trust_store(&authority.trusted()),
+    }
+}

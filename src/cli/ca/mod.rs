@@ -1,0 +1,50 @@
+//! `otas-proxy ca`: the certificate that agents must trust, one file a task.
+
+mod export;
+mod rotate;
+mod show;
+mod store;
+
+use clap::Subcommand;
+
+use super::Done;
+use crate::config::Flags;
+use crate::tls::CertAuthority;
+
+/// Shows the CA certificate, gives it to others, and replaces it; one is made if there is none yet.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the certificates that agents are to trust: subject, validity, file
+    Show {
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Write what agents are to trust to FILE, or to stdout with `-`; never the key
+    Export(export::Args),
+    /// Put the CA into the system's trust store (Debian, Fedora, Alpine and the like); needs root
+    Install(store::Args),
+    /// Take the CA, and those that it replaced, out of the system's trust store; needs root
+    Uninstall(store::Args),
+    /// Make a new CA, which takes over after a time in which agents learn to trust it
+    Rotate(rotate::Args),
+}
+
+pub(super) fn run(args: Args) -> Done {
+    match args.command {
+        Command::Show { flags } => show::run(&authority(&flags)?),
+        Command::Export(args) => export::run(&args),
+        Command::Install(args) => store::install(&args),
+        Command::Uninstall(args) => store::uninstall(&args),
+        Command::Rotate(args) => rotate::run(&args),
+    }
+}
+
+fn authority(flags: &Flags) -> Result<CertAuthority, Box<dyn std::error::Error + Send + Sync>> {
+    Ok(CertAuthority::load_or_create(&super::load(flags)?.config.tls.ca_dir)?)
+}

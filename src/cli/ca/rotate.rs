@@ -1,0 +1,49 @@
+//! `ca rotate`: a new CA beside the old one, and then in its place.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use x509_parser::time::ASN1Time;
+
+use super::super::Done;
+use crate::config::Flags;
+use crate::tls::{DEFAULT_OVERLAP, finish_rotation, rotate};
+
+/// Makes a new CA. The old one signs until it takes over, and agents that are started from now on trust both; after that the
+/// old one is trusted for as long again. A `serve` that runs follows by itself, a `run` stays with the CA that it was started with.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// How long both are trusted before the new CA takes over, and again after, such as 7d or 12h; 0s: it takes over at once, and
+    /// agents that run must be started again
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "finish",
+          default_value = "7d")]
+    overlap: Duration,
+    /// Let the CA that waits take over now
+    #[arg(long)]
+    finish: bool,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let dir = super::super::load(&args.flags)?.config.tls.ca_dir;
+    let now = OffsetDateTime::now_utc();
+    if args.finish {
+        finish_rotation(&dir, now)?;
+        println!("the new CA signs now; the old one is trusted for the time of the overlap");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let overlap = time::Duration::try_from(args.overlap).unwrap_or(DEFAULT_OVERLAP);
+    let at = rotate(&dir, now, overlap)?;
+    if at <= now {
+        println!("the new CA signs now: agents that run, and do not trust it, must be started again");
+    } else {
+        println!(
+            "a new CA is there and takes over at {}; agents that are started from now on trust both",
+            ASN1Time::from(at)
+        );
+    }
+    println!("where the CA was installed or copied to (`ca install`, `ca export`), do that again");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,80 @@
+//! `ca install` and `ca uninstall`: the system's trust store.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::super::Done;
+use crate::config::Flags;
+use crate::tls::{CertAuthority, Step, SystemStore, SystemStoreError};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+pub(super) fn install(args: &Args) -> Done {
+    let authority = super::authority(&args.flags)?;
+    let steps = SystemStore::find(Path::new("/"))?.install(&authority.trusted())?;
+    take(&steps, args.dry_run, "the system trusts this CA already", || as_root("install", &authority))
+}
+
+pub(super) fn uninstall(args: &Args) -> Done {
+    let authority = super::authority(&args.flags)?;
+    let steps = SystemStore::find(Path::new("/"))?.uninstall(&authority.all_key_ids()?)?;
+    take(&steps, args.dry_run, "this CA is not in the system's trust store", || as_root("uninstall", &authority))
+}
+
+fn take(steps: &[Step], dry_run: bool, nothing: &str, as_root: impl Fn() -> String) -> Done {
+    if steps.is_empty() {
+        println!("nothing to do: {nothing}");
+    }
+    for step in steps {
+        if dry_run {
+            println!("would {step}");
+            continue;
+        }
+        println!("{step}");
+        step.take().map_err(|error| match error {
+            SystemStoreError::NotRoot { .. } => format!("{error}. Run: {}", as_root()),
+            error => error.to_string(),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What to type. Root's own settings would lead to another CA, so this one's folder is named.
+fn as_root(command: &str, authority: &CertAuthority) -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("otas-proxy"));
+    let dir = std::path::absolute(authority.dir()).unwrap_or_else(|_| authority.dir().to_owned());
+    format!("sudo {} ca {command} --ca-dir {}", quoted(&program), quoted(&dir))
+}
+
+/// As a shell reads it.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_rights_it_says_what_to_type() {
+        let tmp = tempfile::tempdir().unwrap();
+        let authority = CertAuthority::load_or_create(&tmp.path().join("my ca")).unwrap();
+        // Nobody may, not even root.
+        let steps = [Step::Write { path: "/proc/otas-proxy-test.crt".into(), pem: String::new() }];
+        assert!(take(&steps, false, "", || as_root("install", &authority)).is_err());
+        let told = as_root("install", &authority);
+        assert!(
+            told.starts_with("sudo '/")
+                && told.ends_with(&format!(" ca install --ca-dir '{}'", authority.dir().display())),
+            "{told}"
+        );
+        assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");
+    }
+}

@@ -1,0 +1,202 @@
+//! The clients on the PATH, called side by side.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::super::preload::Preload;
+use super::super::variables::{self, Told};
+use super::clients::{Client, FILES, Place};
+use super::environment::Named;
+use super::judge::{self, Circumstances, Ended, Sight};
+use super::line::Line;
+use super::stage::{Stage, host_of};
+use crate::config::Config;
+use crate::tls::write_agent_files;
+
+/// For one call, the start of its program included.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const WHAT: &str = "clients";
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A finding for each of `clients` that is installed. `asked_for`: by name, so that one that is not installed is a failure.
+pub(super) async fn lines(
+    clients: &[&'static Client],
+    asked_for: bool,
+    config: &Config,
+    as_is: bool,
+    preload: bool,
+) -> Vec<Line> {
+    let around = std::env::var("OTAS_PROXY_URL").ok();
+    let named = Named::of(around.as_deref(), config.listen.proxy).filter(|_| as_is);
+    if as_is && named.is_none() {
+        let cure = "Name the port that `serve` listens on: in `listen.proxy`, or by --listen-proxy";
+        return vec![Line::fail(
+            WHAT,
+            "`listen.proxy` has port 0, so what the environment should name is not known",
+            cure,
+        )];
+    }
+    match called(clients, asked_for, config, named.as_ref(), preload).await {
+        Ok(lines) => lines,
+        Err(error) => {
+            let cure = "Put right what is told above; a proxy for the check needs the CA, a loopback port and a temporary folder";
+            vec![Line::fail(
+                WHAT,
+                format!("no proxy could be started to call them through: {}", super::super::chain(error.as_ref())),
+                cure,
+            )]
+        }
+    }
+}
+
+async fn called(
+    clients: &[&'static Client],
+    asked_for: bool,
+    config: &Config,
+    as_is: Option<&Named>,
+    preload: bool,
+) -> Result<Vec<Line>, Failure> {
+    let (found, missing): (Vec<_>, Vec<_>) = clients.iter().copied().partition(|client| on_path(client.program));
+    let names: Vec<&str> = found.iter().map(|client| client.name).collect();
+    let mut ends = HashMap::new();
+    let stage = Stage::start(config, as_is.is_some(), &names).await?;
+    let set = environment(&stage, as_is, preload)?;
+    for (name, content) in FILES {
+        std::fs::write(stage.folder().join(name), content)?;
+    }
+    let mut calls = JoinSet::new();
+    let (folder, set) = (Arc::new(stage.folder().to_owned()), Arc::new(set));
+    // So many at once that each has its time.
+    let turns = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from).max(2)));
+    for client in &found {
+        let (client, folder, set, turns) = (*client, folder.clone(), set.clone(), turns.clone());
+        calls.spawn(async move {
+            let _turn = turns.acquire().await;
+            (client.name, call(client, &folder, &set).await)
+        });
+    }
+    while let Some(ended) = calls.join_next().await {
+        let (name, ended) = ended?;
+        ends.insert(name, ended);
+    }
+    let (bundle, trusted) = (stage.app.bundle_file.clone(), stage.app.authority().trusted());
+    let seen = stage.stop().await;
+
+    let under = Circumstances {
+        as_is,
+        preload,
+        variable: &|name| std::env::var(name).ok(),
+        holds_ca: &|file| Some(certificates(file)?.iter().any(|der| trusted.contains(der))),
+        bundle: &bundle,
+    };
+    let mut lines = Vec::new();
+    let mut missing: Vec<&str> = missing.iter().map(|client| client.name).collect();
+    for client in found {
+        let Some(ended) = ends.get(client.name) else { continue };
+        let sight = Sight {
+            connected: seen.connected.contains(client.name),
+            asked: seen.asked.contains(client.name),
+            error: seen.errors.get(client.name).map(String::as_str),
+        };
+        match judge::line(client, ended, &sight, &under) {
+            Some(line) => lines.push(line),
+            None => missing.push(client.name),
+        }
+    }
+    if asked_for {
+        lines.extend(
+            missing.iter().map(|name| Line::fail(name, "it is not installed", "Install it, or put it on the PATH")),
+        );
+    } else if !missing.is_empty() {
+        lines.push(Line::skipped(WHAT, format!("not installed: {}", missing.join(", "))));
+    }
+    Ok(lines)
+}
+
+/// What is set over the environment that we have.
+fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Vec<(String, String)>, Failure> {
+    if let Some(named) = as_is {
+        let present = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        return Ok(named.with(present, stage.app.proxy_addr));
+    }
+    let parent = |name: &str| std::env::var(name).ok();
+    let authority = stage.app.authority();
+    let files = write_agent_files(&authority, &variables::parent_bundles(&parent))?;
+    let preload = preload.then(|| Preload::write(authority.dir())).transpose()?;
+    let told = Told {
+        proxy: format!("http://{}", stage.app.proxy_addr).parse()?,
+        files: &files,
+        run_id: Some(&stage.app.run_id),
+        otas_hosts: Vec::new(),
+        include_localhost: false,
+        java: true,
+        preload: preload.as_ref(),
+    };
+    Ok(variables::for_agent(&told, &parent).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+}
+
+/// Calls it once. Its folder is one of the check's: what lies in the user's own may start more than a call.
+async fn call(client: &Client, folder: &Path, set: &[(String, String)]) -> Ended {
+    let host = host_of(client.name);
+    let place = Place { host: &host, folder };
+    let started = Command::new(client.program)
+        .args((client.arguments)(&place))
+        .envs(set.iter().map(|(name, value)| (name, value)))
+        .envs((client.set)(&place))
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn();
+    let child = match started {
+        Ok(child) => child,
+        Err(error) => return Ended::NotStarted(error.to_string()),
+    };
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    match timeout(PATIENCE, child.wait_with_output()).await {
+        Ok(Ok(done)) => Ended::Exited {
+            code: done.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&done.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&done.stderr).into_owned(),
+        },
+        Ok(Err(error)) => Ended::NotStarted(error.to_string()),
+        Err(_) => {
+            // Dropping it ends the program itself; what it has started is its group.
+            if let Some(group) = group
+                && let Err(error) = kill_process_group(group, Signal::KILL)
+            {
+                tracing::debug!(%error, "a client's processes are gone already");
+            }
+            Ended::TooLate
+        }
+    }
+}
+
+fn on_path(program: &str) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    let executable = |path: PathBuf| {
+        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| executable(dir.join(program))))
+}
+
+/// The certificates in a file. `None`: it cannot be read.
+fn certificates(file: &Path) -> Option<Vec<CertificateDer<'static>>> {
+    CertificateDer::pem_file_iter(file).ok()?.collect::<Result<_, _>>().ok()
+}

@@ -1,0 +1,34 @@
+//! The settings: whether they can be used, and where they come from.
+
+use std::error::Error;
+
+use super::super::chain;
+use super::line::Line;
+use crate::config::{ConfigError, Flags, Loaded, Source};
+
+const CURE: &str = "Correct it: README.md lists every key, and `otas-proxy config` shows what is in force";
+
+/// Loads them; or gives a finding for each thing that is wrong with them.
+pub(super) fn load(flags: &Flags) -> Result<(Loaded, Line), Vec<Line>> {
+    let loaded = super::super::load(flags).map_err(|error| problems(error.as_ref()))?;
+    let set = loaded.report().into_iter().filter(|setting| setting.source != Source::Default).count();
+    let from = match &loaded.file {
+        Some(file) => format!("read from {}", file.display()),
+        None => "there is no settings file".to_owned(),
+    };
+    Ok((loaded, Line::ok("configuration", format!("{from}; not at their defaults: {set}"))))
+}
+
+fn problems(error: &(dyn Error + 'static)) -> Vec<Line> {
+    match error.downcast_ref::<ConfigError>() {
+        Some(ConfigError::Invalid(problems)) => {
+            problems.iter().map(|problem| Line::fail("configuration", problem.to_string(), CURE)).collect()
+        }
+        _ => vec![Line::fail("configuration", chain(error), CURE)],
+    }
+}
+
+/// A file that the settings name cannot be used.
+pub(super) fn unusable(problem: &str) -> Line {
+    Line::fail("configuration", problem, "Correct the setting, or put the file right")
+}

@@ -1,0 +1,115 @@
+//! `otas-proxy check`: what is wrong with this set-up, and how it is put right. One file a concern.
+
+mod authority;
+mod call;
+mod clients;
+mod clock;
+mod configuration;
+mod environment;
+mod holder;
+mod judge;
+mod line;
+mod otas;
+mod ports;
+mod stage;
+mod store;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::builder::PossibleValuesParser;
+
+use super::Done;
+use crate::config::{Flags, Loaded};
+use crate::tls::{CertAuthority, OriginTls};
+use line::{Report, State};
+
+/// Looks for what is wrong with this set-up, and says how it is put right: settings, ports, store, OTAS and its credentials, clock,
+/// CA, and each client on the PATH by a real call through a proxy of these settings. Exit code 1 when something fails.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Call clients with the environment as it is, with the check's own proxy in the place of the settings'; otherwise with what
+    /// `run` and `env` would set
+    #[arg(long)]
+    as_is: bool,
+    /// Call clients as with `run --preload`
+    #[arg(long, conflicts_with = "as_is")]
+    preload: bool,
+    /// Look at these alone: parts of the set-up, or clients by their names
+    #[arg(value_name = "WHAT", value_parser = PossibleValuesParser::new(PARTS.into_iter().chain(clients::names())))]
+    what: Vec<String>,
+}
+
+const PARTS: [&str; 7] = ["configuration", "ports", "store", "otas", "clock", "ca", "clients"];
+
+/// No question to OTAS takes longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+impl Args {
+    fn wants(&self, part: &str) -> bool {
+        self.what.is_empty() || self.what.iter().any(|what| what == part)
+    }
+
+    /// The clients to be called: all that there are, or those that were asked for by name.
+    fn clients(&self) -> Vec<&'static clients::Client> {
+        let all = self.wants("clients");
+        clients::ALL.iter().filter(|client| all || self.what.iter().any(|what| what == client.name)).collect()
+    }
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let mut report = Report::new(args.json);
+    match configuration::load(&args.flags) {
+        Ok((loaded, line)) => {
+            if args.wants("configuration") {
+                report.add(line);
+            }
+            super::runtime()?.block_on(look(args, &loaded, &mut report));
+        }
+        // Whatever was asked for depends on it.
+        Err(lines) => lines.into_iter().for_each(|line| report.add(line)),
+    }
+    report.end();
+    Ok(ExitCode::from(u8::from(report.has(State::Fail))))
+}
+
+async fn look(args: &Args, loaded: &Loaded, report: &mut Report) {
+    let config = &loaded.config;
+    if args.wants("ports") {
+        report.add(ports::proxy(config.listen.proxy).await);
+        report.add(ports::admin(config.listen.admin).await);
+    }
+    if args.wants("store") {
+        report.add(store::line(&config.store));
+    }
+    let authority = CertAuthority::load_or_create(&config.tls.ca_dir);
+    let trusted = authority.as_ref().map(CertAuthority::trusted).unwrap_or_default();
+    match OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, &trusted) {
+        Ok(tls) => {
+            if args.wants("otas") {
+                for line in otas::lines(config, tls.for_ourselves()).await {
+                    report.add(line);
+                }
+            }
+            if args.wants("clock") {
+                report.add(clock::line(config, tls.for_ourselves()).await);
+            }
+        }
+        Err(error) => report.add(configuration::unusable(&error.to_string())),
+    }
+    if args.wants("ca") || authority.is_err() {
+        report.add(authority::line(&config.tls.ca_dir, authority.as_ref()));
+    }
+    let clients = args.clients();
+    if !clients.is_empty() && authority.is_ok() {
+        let asked_for = !args.wants("clients");
+        for line in call::lines(&clients, asked_for, config, args.as_is, args.preload).await {
+            report.add(line);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+import sys
+
+try:
+    import httpx
+except ImportError:
+    sys.exit(86)
+
+print(httpx.__version__ + ", Python", sys.version.split()[0], flush=True)
+try:
+    httpx.get(sys.argv[1], timeout=9).raise_for_status()
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")

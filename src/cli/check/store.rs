@@ -1,0 +1,79 @@
+//! The store: whether its folder and its file can be written, and the disk has room.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::line::Line;
+use crate::config;
+use crate::store::free_disk_bytes;
+
+/// Nothing is made or changed for it but a file that is removed again.
+pub(super) fn line(store: &config::Store) -> Line {
+    let (path, what) = (&store.path, "store");
+    let folder = existing(path.parent().unwrap_or(Path::new(".")));
+    if let Err(error) = writable(&folder) {
+        let cure = format!(
+            "Let this user write there (`chown \"$USER\" '{}'`), or choose another file (`store.path`, --store-path)",
+            folder.display()
+        );
+        return Line::fail(what, format!("cannot write in `{}`: {error}", folder.display()), cure);
+    }
+    if path.exists()
+        && let Err(error) = fs::OpenOptions::new().append(true).open(path)
+    {
+        let cure = format!(
+            "Let this user write it (`chown \"$USER\" '{}'`), or choose another (`store.path`)",
+            path.display()
+        );
+        return Line::fail(what, format!("cannot write `{}`: {error}", path.display()), cure);
+    }
+    match free_disk_bytes(&folder.join("x")) {
+        Some(free) if free < store.min_free_bytes => Line::warn(
+            what,
+            format!("the disk of `{}` has {free} free bytes, less than `store.min_free_bytes`", folder.display()),
+            "Make room: until then the store does not grow, and what finds no room in it is dropped and counted",
+        ),
+        _ => Line::ok(what, format!("`{}` can be written", path.display())),
+    }
+}
+
+/// The folder, or what of the way to it exists.
+fn existing(folder: &Path) -> PathBuf {
+    let on_the_way = folder.ancestors().map(|at| if at.as_os_str().is_empty() { Path::new(".") } else { at });
+    on_the_way.into_iter().find(|at| at.exists()).unwrap_or(Path::new("/")).to_owned()
+}
+
+fn writable(folder: &Path) -> io::Result<()> {
+    let probe = folder.join(format!(".otas-proxy-check-{}", uuid::Uuid::new_v4().simple()));
+    fs::File::create_new(&probe)?;
+    fs::remove_file(probe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::line::State;
+    use super::*;
+
+    fn store(path: &Path, min_free_bytes: u64) -> config::Store {
+        config::Store { path: path.to_owned(), min_free_bytes, ..config::Config::defaults(path).unwrap().store }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_a_full_disk_and_a_good_one() {
+        let tmp = tempfile::tempdir().unwrap();
+        let deep = tmp.path().join("not/yet/there.db");
+        assert_eq!(line(&store(&deep, 0)).state, State::Ok);
+        assert!(
+            !tmp.path().join("not").exists() && fs::read_dir(tmp.path()).unwrap().next().is_none(),
+            "nothing is left"
+        );
+        assert_eq!(line(&store(&deep, u64::MAX)).state, State::Warn);
+        // A file in the place of a folder: nobody can write in it, not even root.
+        fs::write(tmp.path().join("file"), "").unwrap();
+        let found = line(&store(&tmp.path().join("file/events.db"), 0));
+        assert_eq!(found.state, State::Fail);
+        assert!(found.cure.unwrap().contains("store.path"));
+        assert_eq!(line(&store(tmp.path(), 0)).state, State::Fail, "a folder in the place of the file");
+    }
+}

@@ -1,0 +1,77 @@
+//! The CA's folder: its modes, and writing in it so that a crash leaves the old file or the new one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+use super::error::{AuthorityError, io_error};
+
+/// Taken while a rotation changes files.
+const LOCK_FILE: &str = "ca.lock";
+
+pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
+    if exists(dir)? {
+        return Ok(());
+    }
+    if let Some(parent) = dir.parent() {
+        fs::create_dir_all(parent).map_err(|source| io_error("create", parent, source))?;
+    }
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => Err(io_error("create", dir, source)),
+        _ => Ok(()),
+    }
+}
+
+/// One rotation at a time: the lock is released when the file is dropped, however its process ends.
+pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
+    let path = dir.join(LOCK_FILE);
+    let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    let file = open.map_err(|source| io_error("create", &path, source))?;
+    file.lock().map_err(|source| io_error("lock", &path, source))?;
+    Ok(file)
+}
+
+pub(super) fn refuse_open_mode(path: &Path, wanted: u32) -> Result<(), AuthorityError> {
+    let mode = fs::metadata(path).map_err(|source| io_error("look at", path, source))?.permissions().mode() & 0o777;
+    // A folder that others may list does no harm as long as they can't write to it: the key has its own mode.
+    let harmful = if wanted == 0o700 { 0o022 } else { 0o077 };
+    if mode & harmful != 0 {
+        return Err(AuthorityError::TooOpen { path: path.to_owned(), mode, wanted });
+    }
+    Ok(())
+}
+
+/// Writes a file that must not be there yet.
+pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(|source| io_error("create", path, source))?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| io_error("write", path, source))
+}
+
+/// Writes a file whole, in the place of one that may be there.
+pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
+    write_new(&beside, bytes, mode)?;
+    rename(&beside, path)
+}
+
+/// Renames, and makes sure that the folder remembers it.
+pub(super) fn rename(from: &Path, to: &Path) -> Result<(), AuthorityError> {
+    fs::rename(from, to).map_err(|source| io_error("replace", to, source))?;
+    let dir = to.parent().unwrap_or(Path::new("."));
+    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("write", dir, source))
+}
+
+pub(super) fn read(path: &Path) -> Result<String, AuthorityError> {
+    fs::read_to_string(path).map_err(|source| io_error("read", path, source))
+}
+
+pub(super) fn exists(path: &Path) -> Result<bool, AuthorityError> {
+    path.try_exists().map_err(|source| io_error("look at", path, source))
+}

@@ -1,0 +1,51 @@
+//! Certificates as a PKCS#12 trust store, which is what Java reads.
+
+use std::io;
+
+use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
+use rustls::pki_types::CertificateDer;
+
+/// The password of a trust store, which protects nothing: it holds public certificates. Java's own default.
+pub const TRUST_STORE_PASSWORD: &str = "changeit";
+
+/// A trust store of these certificates ([`TRUST_STORE_PASSWORD`]). Its bytes differ each time (salts).
+///
+/// # Errors
+/// When it cannot be encoded.
+pub fn encode(certificates: &[CertificateDer<'_>]) -> io::Result<Vec<u8>> {
+    let mut store = KeyStore::new();
+    for (nth, der) in certificates.iter().enumerate() {
+        // Java could not read it either.
+        if let Ok(certificate) = Certificate::from_der(der) {
+            store.add_entry(&format!("root-{nth:03}"), KeyStoreEntry::Certificate(certificate));
+        }
+    }
+    // The password is public, so nothing is gained by making it slow to guess.
+    let writer = store.writer(TRUST_STORE_PASSWORD).encryption_iterations(1).mac_iterations(1);
+    writer.write().map_err(io::Error::other)
+}
+
+/// The certificates in a trust store of ours. `None`: it is none.
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let store = KeyStore::from_pkcs12(bytes, TRUST_STORE_PASSWORD, Pkcs12ImportPolicy::Relaxed).ok()?;
+    let certificate = |entry: &KeyStoreEntry| match entry {
+        KeyStoreEntry::Certificate(certificate) => Some(CertificateDer::from(certificate.as_der().to_vec())),
+        _ => None,
+    };
+    Some(store.entries().filter_map(|(_, entry)| certificate(entry)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tls::CertAuthority;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let tmp = tempfile::tempdir().unwrap();
+        let ca = CertAuthority::load_or_create(&tmp.path().join("ca")).unwrap();
+        let written = encode(&ca.trusted()).unwrap();
+        assert_eq!(decode(&written), Some(ca.trusted()));
+        assert_eq!(decode(b"no store"), None);
+    }
+}
