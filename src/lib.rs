@@ -24,7 +24,7 @@
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
 //! ```
 //!
-//! Beside the flow: [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
+//! Beside the flow: [`peer`] (whose the other end of a local connection is), [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
 //! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
 
 pub mod admin;
@@ -37,6 +37,7 @@ pub mod deliver;
 pub mod event;
 pub mod hosts;
 pub mod metrics;
+pub mod peer;
 pub mod proxy;
 pub mod report;
 pub mod secret;

@@ -14,6 +14,7 @@ mod forwarding;
 mod interception;
 mod onwards;
 mod outage;
+mod peers;
 mod socks;
 mod steering;
 mod strictness;

@@ -10,6 +10,7 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::Fields;
+use crate::peer::Sought;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct Exchange {
     pub kind: Kind,
     /// The agent's socket.
     pub agent: SocketAddr,
+    /// Its process; looked for while the exchange goes on.
+    pub process: Sought,
     /// Who was called.
     pub origin: Origin,
     /// The address that was dialled, once one answered.

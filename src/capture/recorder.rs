@@ -19,6 +19,7 @@ use super::{
     Blind, BodyEnd, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
     TlsFacts,
 };
+use crate::peer::Sought;
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
@@ -169,6 +170,7 @@ impl Recorder {
             started_at: SystemTime::now(),
             kind,
             agent,
+            process: Sought::nothing(),
             origin,
             peer: None,
             version,
@@ -206,6 +208,11 @@ impl Recorder {
     /// Who is called.
     pub fn host(&self) -> Arc<str> {
         self.0.host.clone()
+    }
+
+    /// The process that calls.
+    pub fn called_by(&self, process: &Sought) {
+        self.with(|s| s.exchange.process = process.clone());
     }
 
     /// It is relayed without being read.
