@@ -23,6 +23,7 @@ use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
 use crate::config::{self, Config, Durability, OnFull, Otas, Scope};
 use crate::deliver::{Deliveries, Status, Watch};
+use crate::peer::Peers;
 use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, Territories, UpstreamTasks};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
@@ -194,12 +195,16 @@ impl App {
         let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, wake)
             .map_err(|e| step("start reporting".to_owned(), e))?;
 
+        let peers = Peers::new(proxy_addr.ip(), config.listen.same_user, config.listen.processes)
+            .map_err(|e| step("start looking up agents".to_owned(), e))?;
+        let peers = Arc::new(peers);
         let shared = Arc::new(Shared {
             recording,
             leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
             origin_tls,
             pool: Pool::default(),
             own_listeners,
+            peers: peers.clone(),
             passthrough: config.tls.passthrough,
             refusals: Refusals::new(config.tls.learn_passthrough),
             next_proxy: config.upstream.proxy,
@@ -232,6 +237,7 @@ impl App {
             tally: reporter.tally().clone(),
             handoff: handoff.clone(),
             budget,
+            peers,
             store: store.clone(),
             proxy: shared.clone(),
             stopping: shared.stop.clone(),

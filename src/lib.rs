@@ -25,7 +25,8 @@
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
 //! ```
 //!
-//! Beside the flow: [`callers`] (whose call it is: each caller's session), [`config`] (typed -> `proxy.toml` -> validated), [`cli`] (one file a command), [`admin`]
+//! Beside the flow: [`peer`] (whose the other end of a local connection is), [`callers`] (whose call it is: each caller's session), [`config`] (typed -> `proxy.toml` -> validated),
+//! [`cli`] (one file a command), [`admin`]
 //! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
 
 pub mod admin;
@@ -42,6 +43,7 @@ pub mod export;
 pub mod fuzzing;
 pub mod hosts;
 pub mod metrics;
+pub mod peer;
 pub mod proxy;
 pub mod report;
 pub mod secret;

@@ -12,6 +12,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::deliver::Verdicts;
+use crate::peer;
 use crate::store::Counts;
 
 /// The media type of [`text`]'s answer (OpenMetrics 1.0.0).
@@ -53,6 +54,8 @@ pub struct Snapshot {
     pub holds_delivery: bool,
     /// Memory that captures hold.
     pub capture_memory_bytes: usize,
+    /// Agents that were not let in, or could not be told.
+    pub agents: peer::Counts,
 }
 
 /// The figures in OpenMetrics' text format, each name beginning with `otas_proxy_`.
@@ -74,6 +77,22 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         ("bodies_shed", "Events whose bodies were removed because the store was full", now.bodies_shed),
         ("stores_moved_aside", "Damaged stores that were moved aside", now.stores_moved_aside),
         ("lost_answers", "Posts whose answer was lost: OTAS may have the event twice", now.lost_answers),
+        (
+            "agents_refused_other_user",
+            "Connections that were closed because they were another user's",
+            now.agents.other_user,
+        ),
+        (
+            "agents_refused_left",
+            "Connections that were closed because their agents had left before it could be told whose they were",
+            now.agents.left,
+        ),
+        ("agents_user_unknown", "Connections of which the system does not tell whose they are", now.agents.unknown),
+        (
+            "agents_process_missed",
+            "Connections whose process was not looked up, as too many came at once",
+            now.agents.processes_missed,
+        ),
     ] {
         registry.register(name, help, ConstCounter::new(count));
     }
@@ -169,6 +188,7 @@ mod tests {
             trouble: true,
             holds_delivery: true,
             capture_memory_bytes: 4096,
+            agents: peer::Counts { other_user: 13, left: 14, unknown: 15, processes_missed: 16 },
         })
         .unwrap();
         for line in [
@@ -176,6 +196,10 @@ mod tests {
             "otas_proxy_calls_dropped_total 1",
             "otas_proxy_calls_lost_total 2",
             "otas_proxy_lost_answers_total 5",
+            "otas_proxy_agents_refused_other_user_total 13",
+            "otas_proxy_agents_refused_left_total 14",
+            "otas_proxy_agents_user_unknown_total 15",
+            "otas_proxy_agents_process_missed_total 16",
             "otas_proxy_events{state=\"pending\"} 3",
             "otas_proxy_events{state=\"delivered\"} 6",
             "otas_proxy_events{state=\"dead\"} 1",

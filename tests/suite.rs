@@ -18,6 +18,7 @@ mod interception;
 mod onwards;
 mod outage;
 mod page;
+mod peers;
 mod sessions;
 mod socks;
 mod steering;

@@ -22,6 +22,7 @@ use crate::capture::Budget;
 use crate::capture::Sink as _;
 use crate::deliver::Watch;
 use crate::metrics::{self, Snapshot};
+use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
 use crate::store::{Counts, Store, StoreError};
@@ -39,6 +40,8 @@ pub struct Told {
     pub handoff: Handoff,
     /// Memory that captures hold.
     pub budget: Arc<Budget>,
+    /// Who the agents are.
+    pub peers: Arc<Peers>,
     /// Where events wait.
     pub store: Store,
     /// The data path.
@@ -102,6 +105,7 @@ async fn figures(State(told): State<Arc<Told>>) -> Response {
         trouble: delivery.trouble.is_some(),
         holds_delivery: delivery.delivering,
         capture_memory_bytes: told.budget.used_bytes(),
+        agents: told.peers.counts(),
     };
     match metrics::text(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -145,6 +149,7 @@ fn age_seconds(unix_ms: i64) -> f64 {
 
 async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
     let delivery = told.delivery.now();
+    let agents = told.peers.counts();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "session": delivery.session.to_string(),
@@ -166,6 +171,12 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
             "backlog": delivery.backlog,
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
+        },
+        "agents": {
+            "refused_other_user": agents.other_user,
+            "refused_left": agents.left,
+            "user_unknown": agents.unknown,
+            "process_missed": agents.processes_missed,
         },
         "capture": { "memory_bytes": told.budget.used_bytes() },
     }))

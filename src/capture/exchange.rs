@@ -10,6 +10,7 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::{Caller, Fields, Unlogged};
+use crate::peer::Sought;
 use crate::websocket::Summary;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
@@ -27,6 +28,8 @@ pub struct Exchange {
     pub caller: Caller,
     /// Why it has no event, if it is to have none.
     pub unlogged: Option<Unlogged>,
+    /// Its process; looked for while the exchange goes on.
+    pub process: Sought,
     /// Who was called.
     pub origin: Origin,
     /// The address that was dialled, once one answered.

@@ -19,6 +19,7 @@ use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
 };
+use crate::peer::Sought;
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
@@ -176,6 +177,7 @@ impl Recorder {
             agent,
             caller,
             unlogged: None,
+            process: Sought::nothing(),
             origin,
             peer: None,
             version,
@@ -219,6 +221,11 @@ impl Recorder {
     /// It is to have no event, for this reason.
     pub fn unlogged(&self, why: Unlogged) {
         self.with(|s| s.exchange.unlogged = Some(why));
+    }
+
+    /// The process that calls.
+    pub fn called_by(&self, process: &Sought) {
+        self.with(|s| s.exchange.process = process.clone());
     }
 
     /// It is relayed without being read.

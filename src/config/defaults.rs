@@ -22,6 +22,8 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         listen: Listen {
             proxy: SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)),
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
+            same_user: true,
+            processes: true,
         },
         otas: Otas {
             brain_url: Url::parse("http://localhost:8002")?,

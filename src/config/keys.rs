@@ -76,6 +76,16 @@ pub(super) static KEYS: &[Key] = &[
         .flag("--listen-proxy", |f| text(&f.listen_proxy)),
     Key::new(LISTEN_ADMIN, |c, g| put(&mut c.listen.admin, g.address()), |c| Some(c.listen.admin.to_string()))
         .flag("--listen-admin", |f| text(&f.listen_admin)),
+    Key::new(
+        "listen.same_user",
+        |c, g| put(&mut c.listen.same_user, g.switch()),
+        |c| Some(c.listen.same_user.to_string()),
+    ),
+    Key::new(
+        "listen.processes",
+        |c, g| put(&mut c.listen.processes, g.switch()),
+        |c| Some(c.listen.processes.to_string()),
+    ),
     Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
         .variable("OTAS_BRAIN_URL")
         .flag("--brain-url", |f| text(&f.brain_url)),

@@ -45,6 +45,10 @@ pub struct Listen {
     pub proxy: SocketAddr,
     /// The admin port (health).
     pub admin: SocketAddr,
+    /// On loopback, only our own user and root may call.
+    pub same_user: bool,
+    /// Look up the processes of agents on this machine.
+    pub processes: bool,
 }
 
 /// `[otas]`

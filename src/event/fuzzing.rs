@@ -43,6 +43,7 @@ pub fn events(data: &[u8]) {
         kind: Kind::Http,
         agent: ([127, 0, 0, 1], 1).into(),
         caller: Caller::Proxy,
+        process: crate::peer::Sought::nothing(),
         unlogged: None,
         origin: Origin { scheme: "https", host: "api.test".into(), port: 443 },
         peer: None,

@@ -131,9 +131,7 @@ pub(super) fn write(
     if let Some(blind) = exchange.blind {
         json.string("blind", blind_name(blind));
     }
-    json.open("client");
-    json.socket("addr", exchange.agent);
-    json.close();
+    client(json, exchange);
     upstream(json, exchange);
     timings(json, exchange);
     if let Some(facts) = &exchange.websocket {
@@ -216,6 +214,19 @@ fn further_properties(json: &mut Json, exchange: &Exchange, context: &Context<'_
         cut |= json.text(value, fit::VALUE_MAX_BYTES, fit::CUT);
     }
     cut
+}
+
+/// The agent's socket, and its process as far as it is known by now.
+fn client(json: &mut Json, exchange: &Exchange) {
+    json.open("client");
+    json.socket("addr", exchange.agent);
+    if let Some(process) = exchange.process.found() {
+        json.number("pid", u64::from(process.facts.pid));
+        if let Some(exe) = &process.facts.exe {
+            bounded(json, "exe", exe);
+        }
+    }
+    json.close();
 }
 
 fn upstream(json: &mut Json, exchange: &Exchange) {

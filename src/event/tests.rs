@@ -76,6 +76,7 @@ fn exchange() -> Exchange {
         id: Uuid::from_u128(0x0193_5a5a_0000_7000_8000_0000_0000_0001),
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_449_601_007),
         kind: Kind::Http,
+        process: crate::peer::Sought::nothing(),
         agent: "127.0.0.1:50000".parse().unwrap(),
         caller: Caller::Proxy,
         unlogged: None,

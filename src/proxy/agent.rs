@@ -1,19 +1,38 @@
 //! Who is calling: what is known of the agent at the other end of a connection, for as long as anything of it is served.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
+
+use crate::peer::{Ends, Peers, Process, Sought};
 
 /// The agent of one TCP connection, shared by all that is served on it: its requests, its tunnel, its upgraded stream.
 pub(super) struct Agent {
     /// Its socket.
     pub(super) address: SocketAddr,
+    /// Its process, which is looked for beside the connection.
+    pub(super) sought: Sought,
     /// Its place among `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Agent {
-    pub(super) fn new(address: SocketAddr, permit: OwnedSemaphorePermit) -> Self {
-        Self { address, _permit: permit }
+    /// The agent that has connected. `None`: it may not, or has gone.
+    pub(super) async fn meet(
+        peers: &Peers,
+        stream: &TcpStream,
+        address: SocketAddr,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Self> {
+        let sought = peers.meet(Ends::new(address, stream.local_addr().ok()?)).await?;
+        Some(Self { address, sought, _permit: permit })
+    }
+
+    /// Its process, once it was looked for: soon after it has connected, see [`Sought::wait`]. `None`: it is not known, or not on
+    /// this machine.
+    pub(super) async fn process(&self) -> Option<Arc<Process>> {
+        self.sought.wait().await
     }
 }

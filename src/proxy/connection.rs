@@ -2,6 +2,7 @@
 //! request routed.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, OwnedSemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -71,8 +72,14 @@ pub(super) struct Inside {
     pub(super) broken: Option<ProxyError>,
 }
 
-/// Serves an agent's TCP connection until it ends.
-pub(super) async fn serve_agent(shared: Arc<Shared>, agent: Arc<Agent>, stream: TcpStream) {
+/// Serves an agent's TCP connection until it ends; before anything of it is read, whether it may call is seen.
+pub(super) async fn serve_agent(
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+) {
+    let Some(agent) = Agent::meet(&shared.peers, &stream, address, permit).await.map(Arc::new) else { return };
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // It has not asked for anything yet.
@@ -270,6 +277,7 @@ fn refusing(shared: &Arc<Shared>, (agent, caller): (&Arc<Agent>, Option<Caller>)
             Version::HTTP_11,
             facts,
         );
+        recorder.called_by(&agent.sought);
         respond::refusal(error, &recorder)
     })
 }

@@ -126,14 +126,16 @@ fn begin(
         || Origin { scheme: "http", host: host_of(request.uri(), request.headers()).into(), port: 0 },
         |target| target.origin.clone(),
     );
-    Recorder::begin(
+    let recorder = Recorder::begin(
         &connection.shared.recording,
         Kind::Http,
         (connection.agent.address, caller),
         origin,
         request.version(),
         facts,
-    )
+    );
+    recorder.called_by(&connection.agent.sought);
+    recorder
 }
 
 /// The host as the request names it.

@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
 use super::Shared;
-use super::agent::Agent;
 use super::connection::serve_agent;
 
 /// When there are no descriptors left, waiting a little lets connections end; giving up would end the proxy.
@@ -38,7 +37,7 @@ pub async fn listen(shared: Arc<Shared>, listener: TcpListener) {
                     tracing::debug!(%error, "an agent left at once");
                     continue;
                 }
-                shared.tasks.spawn(serve_agent(shared.clone(), Arc::new(Agent::new(address, permit)), stream));
+                shared.tasks.spawn(serve_agent(shared.clone(), address, permit, stream));
             }
             Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left at once"),
             Err(error) => {

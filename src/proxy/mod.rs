@@ -38,6 +38,7 @@ use tokio_util::task::TaskTracker;
 use crate::capture::{Origin, Recording};
 use crate::config::{NextProxy, NextProxyScheme};
 use crate::hosts::HostRules;
+use crate::peer::Peers;
 use crate::tls::{Leaves, OriginTls};
 
 pub use credentials::Credentials;
@@ -59,6 +60,8 @@ pub struct Shared {
     pub pool: Pool,
     /// Our own listeners: calls to them are refused.
     pub own_listeners: Vec<SocketAddr>,
+    /// Who the agents are.
+    pub peers: Arc<Peers>,
     /// Hosts that are relayed blind.
     pub passthrough: HostRules,
     /// Hosts for which agents refused our certificate.

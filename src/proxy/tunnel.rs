@@ -100,7 +100,10 @@ pub(super) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin
         body: Captured::default(),
         trailers: None,
     };
-    Recorder::begin(&shared.recording, Kind::Tunnel, (agent.address, caller), origin, Version::HTTP_11, facts)
+    let recorder =
+        Recorder::begin(&shared.recording, Kind::Tunnel, (agent.address, caller), origin, Version::HTTP_11, facts);
+    recorder.called_by(&agent.sought);
+    recorder
 }
 
 /// Serves a tunnel whose agent has been told that it is open. `seen`: what was read of it already.
@@ -139,14 +142,16 @@ fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incomin
         body: Captured::default(),
         trailers: None,
     };
-    Recorder::begin(
+    let recorder = Recorder::begin(
         &connection.shared.recording,
         Kind::Tunnel,
         (connection.agent.address, caller),
         origin,
         request.version(),
         facts,
-    )
+    );
+    recorder.called_by(&connection.agent.sought);
+    recorder
 }
 
 /// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
@@ -358,7 +363,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
             Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Tls(Box::new(stream)) }))
         }
         Ok(Err(error)) => {
-            refused(tunnel, &name, &error);
+            refused(tunnel, &name, &error).await;
             Decision::Over
         }
     }
@@ -375,7 +380,7 @@ fn too_slow(tunnel: &Tunnel) -> Decision {
 
 /// The agent broke the handshake with us off. An alert says that it did not like something; most that leave without one
 /// do so for another reason, but some clients distrust silently.
-fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
+async fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
     let alerted = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let (id, how) = match alerted {
         Some(rustls::Error::AlertReceived(_)) => ("client_refused_certificate", "refused the certificate"),
@@ -389,14 +394,23 @@ fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
         }
         _ => Refusal::Another,
     };
+    let process = tunnel.agent.process().await;
+    let agent = process.map_or_else(String::new, |process| {
+        let facts = &process.facts;
+        format!(" ({}, process {})", facts.name, facts.pid)
+    });
     match noted {
-        Refusal::First => tracing::warn!(%name, %error, "an agent {how}; {advice} (this is told once for each host)"),
-        Refusal::Another => tracing::debug!(%name, %error, "an agent {how}"),
+        Refusal::First => {
+            tracing::warn!(%name, %error, "an agent{agent} {how}; {advice} (this is told once for each host)")
+        }
+        Refusal::Another => tracing::debug!(%name, %error, "an agent{agent} {how}"),
         Refusal::Learned(learn_for) => {
-            tracing::warn!(%name, %error, ?learn_for, "an agent {how} again; the host is relayed unread for a while");
+            tracing::warn!(%name, %error, ?learn_for, "an agent{agent} {how} again; the host is relayed unread for a while");
         }
     }
-    tunnel.recorder.failed(Failure { id, detail: format!("the agent {how} for `{name}` ({error}); {advice}") });
+    tunnel
+        .recorder
+        .failed(Failure { id, detail: format!("the agent{agent} {how} for `{name}` ({error}); {advice}") });
 }
 
 /// Reads the ClientHello. `None`: what came is not one after all.

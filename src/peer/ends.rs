@@ -1,0 +1,89 @@
+//! The two ends of an accepted connection, and who has the far one.
+
+use std::net::{IpAddr, SocketAddr};
+
+/// The two ends of an accepted connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The agent's.
+    pub peer: SocketAddr,
+    /// Ours.
+    pub local: SocketAddr,
+}
+
+impl Ends {
+    /// IPv4 addresses that are written as IPv6 ones as what they are: to the system both are one connection.
+    pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        let canonical = |address: SocketAddr| match address.ip().to_canonical() {
+            ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+            IpAddr::V6(_) => address,
+        };
+        Self { peer: canonical(peer), local: canonical(local) }
+    }
+
+    /// Whether the agent is on this machine (or shares our network namespace).
+    pub fn are_of_one_machine(&self) -> bool {
+        self.peer.ip().is_loopback() || self.peer.ip() == self.local.ip()
+    }
+}
+
+/// Whose the agent's socket is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// A process has it.
+    Held {
+        /// The user that made it.
+        uid: u32,
+        /// The inode that the processes which have it see.
+        inode: u64,
+    },
+    /// Nobody has it any more, and it can't be told who had: it was closed at once.
+    Left,
+    /// The system does not tell.
+    Unknown,
+}
+
+impl Owner {
+    /// As the system shows a socket. Without an inode no process has it; Linux before 6.17 then shows root as its owner,
+    /// whoever it was.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is shown there"))]
+    pub(super) fn shown(uid: u32, inode: u64) -> Self {
+        if inode == 0 && uid == 0 { Self::Left } else { Self::Held { uid, inode } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ends(peer: &str, local: &str) -> Ends {
+        Ends::new(peer.parse().unwrap(), local.parse().unwrap())
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        assert_eq!(ends("[::ffff:127.0.0.1]:5", "[::ffff:127.0.0.1]:8080"), ends("127.0.0.1:5", "127.0.0.1:8080"));
+        assert_ne!(ends("[::1]:5", "[::1]:8080"), ends("127.0.0.1:5", "127.0.0.1:8080"));
+    }
+
+    #[test]
+    fn agents_of_this_machine_are_those_on_loopback_or_on_our_own_address() {
+        for (peer, local, here) in [
+            ("127.0.0.1:5", "127.0.0.1:8080", true),
+            ("127.9.9.9:5", "127.0.0.1:8080", true),
+            ("[::1]:5", "[::1]:8080", true),
+            ("[::ffff:127.0.0.1]:5", "[::ffff:127.0.0.1]:8080", true),
+            ("10.0.0.7:5", "10.0.0.7:8080", true),
+            ("10.0.0.8:5", "10.0.0.7:8080", false),
+        ] {
+            assert_eq!(ends(peer, local).are_of_one_machine(), here, "{peer}");
+        }
+    }
+
+    #[test]
+    fn a_socket_without_an_inode_is_roots_only_in_appearance() {
+        assert_eq!(Owner::shown(0, 0), Owner::Left);
+        assert_eq!(Owner::shown(1000, 0), Owner::Held { uid: 1000, inode: 0 });
+        assert_eq!(Owner::shown(0, 7), Owner::Held { uid: 0, inode: 7 });
+    }
+}

@@ -1,0 +1,92 @@
+//! Who is at the other end of a connection from this machine: the user that owns the peer's socket, and the process that
+//! holds it.
+//!
+//! ```text
+//! accepted connection
+//!   | linux/diag      the peer's socket: its owner and inode (sock_diag: one exact question, no dump)
+//!   |                 linux/table, where that is not permitted: /proc/net/tcp
+//! gate                another user's connection is closed, counted, told (`listen.same_user`)
+//!   |
+//! seeker              one thread: from the inode to the process, beside the connection
+//!   | linux/holders     which process has the inode among its descriptors
+//!   | linux/lineage     its facts, its ancestors, the leader of its session
+//! process             what is known of it, and which of them is the agent (pure)
+//! ```
+//!
+//! Only Linux tells; elsewhere everything is unknown.
+
+mod command;
+mod ends;
+mod gate;
+#[cfg(target_os = "linux")]
+mod linux;
+mod process;
+mod seeker;
+mod sought;
+#[cfg(not(target_os = "linux"))]
+mod unknown;
+
+use std::io;
+use std::net::IpAddr;
+
+#[cfg(target_os = "linux")]
+use linux as system;
+#[cfg(not(target_os = "linux"))]
+use unknown as system;
+
+use gate::Gate;
+use seeker::Seeker;
+
+pub use ends::{Ends, Owner};
+pub use gate::Counts;
+pub use process::{AgentRules, Facts, Process};
+pub use sought::Sought;
+
+/// Tells who the agents of one listener are.
+pub struct Peers {
+    sockets: system::Sockets,
+    /// `None`: every user may call.
+    gate: Option<Gate>,
+    /// `None`: processes are not looked up.
+    seeker: Option<Seeker>,
+}
+
+impl Peers {
+    /// For a listener at this address. `same_user`: on loopback, only our own user (and root) may call. `processes`: the
+    /// processes that call are looked up.
+    ///
+    /// # Errors
+    /// When there can be no further thread.
+    pub fn new(listening: IpAddr, same_user: bool, processes: bool) -> io::Result<Self> {
+        Ok(Self {
+            sockets: system::Sockets::open(listening),
+            gate: (same_user && listening.to_canonical().is_loopback()).then(|| Gate::new(system::own_user())),
+            seeker: processes.then(Seeker::start).transpose()?,
+        })
+    }
+
+    /// Sees who has connected. `None`: it may not, and the connection is to be closed. Otherwise its process, which is looked
+    /// for from now on if it is one of this machine's.
+    ///
+    /// Takes some microseconds, and never waits for the process.
+    pub async fn meet(&self, ends: Ends) -> Option<Sought> {
+        let seeker = self.seeker.as_ref().filter(|_| ends.are_of_one_machine());
+        if self.gate.is_none() && seeker.is_none() {
+            return Some(Sought::nothing());
+        }
+        let owner = self.sockets.owner(ends).await;
+        if self.gate.as_ref().is_some_and(|gate| !gate.admits(owner)) {
+            return None;
+        }
+        Some(match (seeker, owner) {
+            (Some(seeker), Owner::Held { uid, inode }) => seeker.seek(uid, inode),
+            _ => Sought::nothing(),
+        })
+    }
+
+    /// Who was not let in, and who could not be told.
+    pub fn counts(&self) -> Counts {
+        let missed = self.seeker.as_ref().map_or(0, Seeker::missed);
+        Counts { processes_missed: missed, ..self.gate.as_ref().map(Gate::counts).unwrap_or_default() }
+    }
+}
