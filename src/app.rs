@@ -219,6 +219,7 @@ impl App {
                 streams: config.proxy.max_streams,
             },
             credentials,
+            agent_processes: agents::processes(&config.session),
             unauthorized: AtomicU64::new(0),
             territories,
             response_timeout: config.proxy.response_timeout,

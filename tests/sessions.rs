@@ -342,3 +342,48 @@ async fn properties_and_the_trace_of_a_call_are_read_and_the_properties_stay_her
     assert_eq!(event["metadata"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     proxy.stop().await;
 }
+
+/// Ten agents, each a script that calls by itself; three of them also through a child.
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_agent_processes_of_one_shell_have_ten_sessions_with_all_that_they_start() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let rules = vec!["one-agent.sh".to_owned()];
+    let by_process =
+        |c: &mut otas_proxy::config::Config| (c.session.scope, c.session.agent_processes) = (Scope::Process, rules);
+    let proxy = TestProxy::new().otas(&otas).with(by_process).run().await;
+    let folder = proxy.folder.path().to_owned();
+    let script = "#!/bin/sh\ncurl -sS -o /dev/null \"$1/$2/itself\"\n\
+        [ \"$2\" -gt 3 ] || { sh -c \"curl -sS -o /dev/null $1/$2/child\"; \
+        python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1]).read()' \"$1/$2/python\"; }\n";
+    std::fs::write(folder.join("one-agent.sh"), script).unwrap();
+    let shell = "for n in 1 2 3 4 5 6 7 8 9 10; do sh ./one-agent.sh \"$0\" $n & done; wait";
+    let mut command = tokio::process::Command::new("sh");
+    command.args(["-c", shell, &origin.url("")]).current_dir(&folder);
+    command.env("http_proxy", proxy.url()).env_remove("no_proxy").env_remove("NO_PROXY");
+    let done = command.output().await.unwrap();
+    assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
+    otas.events_at_least(16, WITHIN).await;
+    proxy.stop().await;
+    let mut of: HashMap<String, HashSet<(String, u64)>> = HashMap::new();
+    let events = otas.stored_events().await;
+    for event in &events {
+        let path = event.body["path"].as_str().unwrap();
+        let attribution = &event.body["metadata"]["attribution"];
+        assert_eq!(attribution["rule"], "process", "{path}");
+        let agent = path.split('/').nth(1).unwrap().to_owned();
+        of.entry(agent).or_default().insert((event.session_id.to_string(), attribution["pid"].as_u64().unwrap()));
+    }
+    assert_eq!((events.len(), of.len()), (16, 10));
+    assert!(of.values().all(|sessions| sessions.len() == 1), "{of:?}");
+    assert_eq!(of.values().flatten().collect::<HashSet<_>>().len(), 10);
+    let metas: Vec<Value> = otas.sessions().await.into_iter().map(|session| session.meta["caller"].clone()).collect();
+    assert_eq!(metas.len(), 10);
+    for meta in metas {
+        assert_eq!(meta["rule"], "process");
+        assert!(
+            meta["command"].as_str().unwrap().contains("one-agent.sh") && meta["started_at"].is_string(),
+            "{meta}"
+        );
+    }
+}

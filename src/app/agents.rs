@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::callers::AgentKey;
 use crate::config::{Agent, Config, Otas, Scope, Session};
 use crate::deliver::DeliverOptions;
+use crate::peer::AgentRules;
 use crate::proxy::{Credentials, ProjectDomain};
 use crate::store::{SessionRow, Store, key_id};
 
@@ -35,6 +36,12 @@ pub(crate) fn keys(agents: &[Agent]) -> HashMap<String, AgentKey> {
 pub(crate) fn credentials(session: &Session, agents: &[Agent]) -> Option<Credentials> {
     let known = agents.iter().map(|agent| (agent.name.as_str(), &agent.secret));
     (session.scope == Scope::Credential).then(|| Credentials::new(known))
+}
+
+/// How agent processes are told, where each is a caller of its own.
+pub(crate) fn processes(session: &Session) -> Option<AgentRules> {
+    let rules = || AgentRules::new(session.agent_processes.iter().map(String::as_str));
+    (session.scope == Scope::Process).then(rules)
 }
 
 /// Whose project's domain is where.

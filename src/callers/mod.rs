@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::capture::{Caller, Credential};
+use crate::capture::{AgentProcess, Caller};
 use crate::deliver::{own_token, seal_token};
 use crate::secret::Secret;
 use crate::store::{KeySource, SessionRow, Store, StoreError, key_id};
@@ -37,7 +37,7 @@ pub struct AgentKey {
 pub struct CallerSession {
     /// Its row in the store.
     pub row: SessionRow,
-    /// By which rule calls are put into it: `proxy`, `credential`, `token`.
+    /// By which rule calls are put into it: `proxy`, `credential`, `process`, `token`.
     pub rule: &'static str,
     run_id: String,
     key: Option<AgentKey>,
@@ -74,7 +74,7 @@ struct State {
 /// What a session is found by.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
-    Credential(Arc<Credential>),
+    Caller(Caller),
     /// An agent's own session: the agent key's short name, and a hash of the token.
     Token(String, Vec<u8>),
 }
@@ -112,7 +112,7 @@ impl Callers {
         let key = match (token, caller) {
             (Some(token), _) => return self.of_token(caller, &token),
             (None, Caller::Proxy) => return Ok(self.own.clone()),
-            (None, Caller::Credential(credential)) => Key::Credential(credential.clone()),
+            (None, Caller::Credential(_) | Caller::Process(_)) => Key::Caller(caller.clone()),
         };
         self.open(key, caller, None)
     }
@@ -137,9 +137,9 @@ impl Callers {
     }
 
     fn close(&self, key: &Key, session: &CallerSession) {
-        if let Key::Credential(credential) = key {
+        if let Key::Caller(caller) = key {
             // The session that an agent opened itself ends with the run that it was for.
-            self.lock().adopted.remove(&Caller::Credential(credential.clone()));
+            self.lock().adopted.remove(caller);
         }
         if let Err(error) = self.store.close_session(session.row) {
             tracing::debug!(%error, "a session's end could not be noted");
@@ -160,7 +160,7 @@ impl Callers {
     fn key_of(&self, caller: &Caller) -> Option<&AgentKey> {
         match caller {
             Caller::Credential(credential) => self.agents.get(&credential.agent).or(self.own.key.as_ref()),
-            Caller::Proxy => self.own.key.as_ref(),
+            Caller::Proxy | Caller::Process(_) => self.own.key.as_ref(),
         }
     }
 
@@ -216,6 +216,13 @@ impl Callers {
             let of = match caller {
                 Caller::Proxy => json!({ "rule": rule(caller) }),
                 Caller::Credential(of) => json!({ "rule": rule(caller), "agent": of.agent, "label": of.label }),
+                Caller::Process(AgentProcess(of)) => json!({
+                    "rule": rule(caller),
+                    "pid": of.pid,
+                    "started_at": of.started_at(),
+                    "exe": of.exe,
+                    "command": of.command,
+                }),
             };
             fields.insert("caller".to_owned(), of);
             if token.is_some() {
@@ -235,5 +242,6 @@ fn rule(caller: &Caller) -> &'static str {
     match caller {
         Caller::Proxy => "proxy",
         Caller::Credential(_) => "credential",
+        Caller::Process(_) => "process",
     }
 }

@@ -1,6 +1,9 @@
 //! Who makes a call, as far as the data path can tell: what decides in which session its event goes.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+
+use crate::peer::Facts;
 
 /// Who makes a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -10,6 +13,32 @@ pub enum Caller {
     Proxy,
     /// An agent that gave the proxy credentials.
     Credential(Arc<Credential>),
+    /// A process of this machine: that of the agent, which may be an ancestor of the one that calls.
+    Process(AgentProcess),
+}
+
+/// A process, as one caller: two are the same if number and start are.
+#[derive(Debug, Clone)]
+pub struct AgentProcess(pub Arc<Facts>);
+
+impl AgentProcess {
+    fn key(&self) -> (u32, u64) {
+        (self.0.pid, self.0.start_ticks)
+    }
+}
+
+impl PartialEq for AgentProcess {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for AgentProcess {}
+
+impl Hash for AgentProcess {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
 }
 
 /// Whom credentials belong to.

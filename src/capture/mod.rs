@@ -10,7 +10,7 @@ mod socket;
 mod transcript;
 
 pub use body::CapturedBody;
-pub use caller::{Caller, Credential, Unlogged};
+pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use exchange::{
     Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, SocketFacts,
     Timings, TlsFacts, TurnFacts, WebSocket,

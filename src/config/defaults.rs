@@ -36,7 +36,11 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             project_subdomains: false,
             log_in_domain: false,
         },
-        session: Session { scope: Scope::Proxy, idle_timeout: Duration::from_millis(1_800_000) },
+        session: Session {
+            scope: Scope::Proxy,
+            agent_processes: Vec::new(),
+            idle_timeout: Duration::from_millis(1_800_000),
+        },
         agents: Vec::new(),
         tls: Tls {
             ca_dir: data.join("ca"),

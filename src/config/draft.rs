@@ -166,6 +166,11 @@ impl Draft {
                 "goes with `[[agents]]`: with \"credential\" there is a section for each agent that may call, else there is none",
             ),
             (
+                session.scope == Scope::Process && !listen.processes,
+                keys::SESSION_SCOPE,
+                "needs `listen.processes`, which is off",
+            ),
+            (
                 listen.proxy == listen.admin && listen.proxy.port() != 0,
                 keys::LISTEN_ADMIN,
                 "is the same address as `listen.proxy`; give one of them another port",

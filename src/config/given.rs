@@ -52,6 +52,7 @@ const UUID: &str = "a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`";
 const PATH: &str = "a path";
 const SECRET: &str = "a key or token";
 const HOSTS: &str = "a list of hosts such as `[\"api.example.com\", \"*.example.org:443\", \"10.0.0.0/8\"]`";
+const LIST: &str = "a list of texts such as `[\"claude\", \"python*\"]`";
 const SPAN: &str = "a length of time such as `\"10m\"`";
 const PROXY: &str = "the URL of a proxy such as `http://user:password@proxy.example:3128`";
 const CERTIFICATES: &str =
@@ -179,6 +180,20 @@ impl Given<'_> {
                 items.iter().map(host).collect::<Result<_, _>>().map(HostRules::new)
             }
         }
+    }
+
+    /// A list of texts.
+    pub(super) fn list(&self) -> Result<Vec<String>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(LIST)) };
+        let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(LIST))?;
+        let text = |item: &Spanned<DeValue<'_>>| {
+            item.get_ref().as_str().map(str::to_owned).ok_or_else(|| Refused {
+                message: format!("expected {LIST}, found {} in it", toml_type(item.get_ref())),
+                span: Some(item.span()),
+                entry: None,
+            })
+        };
+        items.iter().map(text).collect()
     }
 
     /// A length of time in words.

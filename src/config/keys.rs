@@ -149,6 +149,11 @@ pub(super) static KEYS: &[Key] = &[
         |c| name_of(&Scope::NAMES, c.session.scope),
     ),
     Key::new(
+        "session.agent_processes",
+        |c, g| put(&mut c.session.agent_processes, g.list()),
+        |c| Some(format!("{:?}", c.session.agent_processes)),
+    ),
+    Key::new(
         "session.idle_timeout_ms",
         |c, g| put(&mut c.session.idle_timeout, g.duration(LEAST_IDLE_MS..=LONGEST_MS)),
         |c| Some(ms(c.session.idle_timeout)),

@@ -79,6 +79,9 @@ pub struct Otas {
 pub struct Session {
     /// What has a session of its own.
     pub scope: Scope,
+    /// Globs on the names of programs and scripts: of a process that calls and its ancestors, the topmost that has one is the
+    /// agent. Without one, the leader of its session is.
+    pub agent_processes: Vec<String>,
     /// A session that has had no calls for so long is closed; the next call opens another.
     pub idle_timeout: Duration,
 }
@@ -90,11 +93,14 @@ pub enum Scope {
     Proxy,
     /// Each agent and label that gives credentials; without them nobody is served.
     Credential,
+    /// Each agent process of this machine.
+    Process,
 }
 
 impl Scope {
     /// As settings name them.
-    pub(super) const NAMES: [(&'static str, Self); 2] = [("proxy", Self::Proxy), ("credential", Self::Credential)];
+    pub(super) const NAMES: [(&'static str, Self); 3] =
+        [("proxy", Self::Proxy), ("credential", Self::Credential), ("process", Self::Process)];
 }
 
 /// An entry of `[[agents]]`.

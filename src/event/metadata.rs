@@ -16,7 +16,7 @@ use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
 use super::{Context, fit, grpc, headers, trace, websocket};
-use crate::capture::{Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
+use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
@@ -156,10 +156,17 @@ pub(super) fn write(
 fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>) {
     json.open("attribution");
     json.string("rule", context.rule);
-    if let Caller::Credential(of) = &exchange.caller {
-        bounded(json, "agent", &of.agent);
-        if let Some(label) = &of.label {
-            bounded(json, "label", label);
+    match &exchange.caller {
+        Caller::Proxy => {}
+        Caller::Credential(of) => {
+            bounded(json, "agent", &of.agent);
+            if let Some(label) = &of.label {
+                bounded(json, "label", label);
+            }
+        }
+        Caller::Process(AgentProcess(of)) => {
+            json.number("pid", u64::from(of.pid));
+            bounded(json, "name", &of.name);
         }
     }
     json.close();

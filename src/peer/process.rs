@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use wildmatch::WildMatch;
 
 use super::command::name_of;
+use super::system;
 
 /// The process that holds the agent's end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,13 @@ impl Process {
 }
 
 impl Facts {
+    /// When it began, by this machine's clock (RFC 3339). `None`: the system does not say.
+    pub fn started_at(&self) -> Option<String> {
+        let since_boot_s = self.start_ticks / system::ticks_per_second();
+        let at = i64::try_from(system::booted_at_s()? + since_boot_s).ok()?;
+        OffsetDateTime::from_unix_timestamp(at).ok()?.format(&Rfc3339).ok()
+    }
+
     /// What it is called.
     fn names(&self) -> impl Iterator<Item = &str> {
         // The file of a program that was replaced while it runs.

@@ -31,3 +31,11 @@ impl Processes {
 pub(super) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
+
+pub(super) fn ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}
+
+pub(super) fn booted_at_s() -> Option<u64> {
+    None
+}

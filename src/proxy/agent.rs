@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::peer::{Ends, Peers, Process, Sought};
+use crate::capture::{AgentProcess, Caller};
+use crate::peer::{AgentRules, Ends, Peers, Process, Sought};
 
 /// The agent of one TCP connection, shared by all that is served on it: its requests, its tunnel, its upgraded stream.
 pub(super) struct Agent {
@@ -14,25 +15,41 @@ pub(super) struct Agent {
     pub(super) address: SocketAddr,
     /// Its process, which is looked for beside the connection.
     pub(super) sought: Sought,
+    /// Whose calls are on this connection, unless each says so itself.
+    pub(super) caller: Caller,
     /// Its place among `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
 }
 
 impl Agent {
-    /// The agent that has connected. `None`: it may not, or has gone.
+    /// The agent that has connected. `None`: it may not, or has gone. `rules`: each agent process is a caller of its own, so that
+    /// it is waited for.
     pub(super) async fn meet(
         peers: &Peers,
+        rules: Option<&AgentRules>,
         stream: &TcpStream,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
         let sought = peers.meet(Ends::new(address, stream.local_addr().ok()?)).await?;
-        Some(Self { address, sought, _permit: permit })
+        let caller = match rules {
+            Some(rules) => calling(&sought, rules).await,
+            None => Caller::Proxy,
+        };
+        Some(Self { address, sought, caller, _permit: permit })
     }
 
     /// Its process, once it was looked for: soon after it has connected, see [`Sought::wait`]. `None`: it is not known, or not on
     /// this machine.
     pub(super) async fn process(&self) -> Option<Arc<Process>> {
         self.sought.wait().await
+    }
+}
+
+/// The agent process, once it was looked for. One that is not to be found is nobody in particular.
+async fn calling(sought: &Sought, rules: &AgentRules) -> Caller {
+    match sought.wait().await {
+        Some(process) => Caller::Process(AgentProcess(process.agent_process(rules).clone())),
+        None => Caller::Proxy,
     }
 }

@@ -57,7 +57,7 @@ impl AgentConnection {
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ProxyError> {
         match (&self.caller, &self.shared.credentials) {
             (Some(caller), _) => Ok(caller.clone()),
-            (None, None) => Ok(Caller::Proxy),
+            (None, None) => Ok(self.agent.caller.clone()),
             (None, Some(known)) => known.of_header(headers.get(PROXY_AUTHORIZATION)).ok_or(ProxyError::Unauthorized),
         }
     }
@@ -79,7 +79,11 @@ pub(super) async fn serve_agent(
     permit: OwnedSemaphorePermit,
     stream: TcpStream,
 ) {
-    let Some(agent) = Agent::meet(&shared.peers, &stream, address, permit).await.map(Arc::new) else { return };
+    let Some(agent) =
+        Agent::meet(&shared.peers, shared.agent_processes.as_ref(), &stream, address, permit).await.map(Arc::new)
+    else {
+        return;
+    };
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // It has not asked for anything yet.
@@ -272,7 +276,7 @@ fn refusing(shared: &Arc<Shared>, (agent, caller): (&Arc<Agent>, Option<Caller>)
         let recorder = Recorder::begin(
             &shared.recording,
             Kind::Http,
-            (agent.address, caller.unwrap_or_default()),
+            (agent.address, caller.unwrap_or_else(|| agent.caller.clone())),
             origin,
             Version::HTTP_11,
             facts,

@@ -64,7 +64,7 @@ mod tests {
         let credentials = Credentials::new(secrets.iter().map(|(name, secret)| (*name, secret)));
         match credentials.of_header(Some(&HeaderValue::from_str(header).unwrap()))? {
             Caller::Credential(of) => Some((of.agent.clone(), of.label.clone())),
-            Caller::Proxy => panic!("not by credentials"),
+            _ => panic!("not by credentials"),
         }
     }
 

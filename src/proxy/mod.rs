@@ -38,7 +38,7 @@ use tokio_util::task::TaskTracker;
 use crate::capture::{Origin, Recording};
 use crate::config::{NextProxy, NextProxyScheme};
 use crate::hosts::HostRules;
-use crate::peer::Peers;
+use crate::peer::{AgentRules, Peers};
 use crate::tls::{Leaves, OriginTls};
 
 pub use credentials::Credentials;
@@ -76,6 +76,8 @@ pub struct Shared {
     pub handshake_timeout: Duration,
     /// Who may use the proxy. `None`: whoever reaches it.
     pub credentials: Option<Credentials>,
+    /// How agents are told from what they were started by, where each is a caller of its own (`session.scope = "process"`).
+    pub agent_processes: Option<AgentRules>,
     /// Requests without credentials that are known.
     pub unauthorized: AtomicU64,
     /// Which calls are into the project's domain, and which to OTAS.

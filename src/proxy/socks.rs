@@ -60,12 +60,13 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 /// Serves a SOCKS connection until it ends.
 pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) {
     let mut seen = BytesMut::new();
-    let (caller, asked) = match timeout(shared.handshake_timeout, handshake(&shared, &mut stream, &mut seen)).await {
-        Ok(Ok(Some(asked))) => asked,
-        Ok(Ok(None)) => return,
-        Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
-        Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
-    };
+    let (caller, asked) =
+        match timeout(shared.handshake_timeout, handshake(&shared, &agent, &mut stream, &mut seen)).await {
+            Ok(Ok(Some(asked))) => asked,
+            Ok(Ok(None)) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
+            Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
+        };
     let recorder = tunnel::begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
     let dialled = match asked.command {
         CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
@@ -99,6 +100,7 @@ struct Asked {
 /// Up to the request. `None`: the agent was told that it cannot be served, or sent what is no SOCKS.
 async fn handshake(
     shared: &Shared,
+    agent: &Agent,
     stream: &mut TcpStream,
     seen: &mut BytesMut,
 ) -> io::Result<Option<(Caller, Asked)>> {
@@ -107,7 +109,7 @@ async fn handshake(
     let served = if shared.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
     let chosen = served.iter().copied().find(|method| methods.contains(method));
     stream.write_all(&[VERSION, chosen.unwrap_or(NO_ACCEPTABLE_METHOD)]).await?;
-    let mut caller = Caller::Proxy;
+    let mut caller = agent.caller.clone();
     match chosen {
         None => {
             shared.unauthorized.fetch_add(u64::from(shared.credentials.is_some()), Ordering::Relaxed);

@@ -90,7 +90,7 @@ impl Territories {
     pub(super) fn of(&self, caller: &Caller, origin: &Origin) -> Territory {
         let domain = match caller {
             Caller::Credential(of) => self.agents.get(&of.agent).or(self.own.as_ref()),
-            Caller::Proxy => self.own.as_ref(),
+            Caller::Proxy | Caller::Process(_) => self.own.as_ref(),
         };
         if self.otas.iter().any(|(host, port)| *host == *origin.host && *port == origin.port) {
             Territory::Otas

@@ -57,6 +57,17 @@ pub(super) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// How many clock ticks a process's start counts in a second.
+pub(super) fn ticks_per_second() -> u64 {
+    rustix::param::clock_ticks_per_second()
+}
+
+/// When the system began, in Unix seconds (`/proc/stat`, `btime`).
+pub(super) fn booted_at_s() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
+}
+
 fn connection_of_our_own(listening: IpAddr) -> io::Result<(TcpStream, TcpListener, Ends)> {
     let loopback = if listening.is_loopback() { listening } else { Ipv4Addr::LOCALHOST.into() };
     let listener = TcpListener::bind((loopback, 0))?;
