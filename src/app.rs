@@ -21,10 +21,12 @@ use crate::admin;
 use crate::callers::{Callers, Tokens};
 use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
-use crate::config::{self, Config, Durability, OnFull, Otas, Scope};
+use crate::config::{self, CaptureLevel, Config, Durability, OnFull, Otas, Scope};
 use crate::deliver::{Deliveries, Status, Watch};
+use crate::hosts::HostRules;
 use crate::peer::Peers;
 use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, Territories, UpstreamTasks};
+use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::store::{self, Bounds, Store, StoreError};
 use crate::tls::{
@@ -177,6 +179,7 @@ impl App {
         );
         let credentials = agents::credentials(&config.session, &config.agents);
 
+        let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
         let handoff = Handoff::new(Promise {
             audit: config.store.on_full == OnFull::Refuse,
             strict: config.store.durability == Durability::Strict,
@@ -186,6 +189,7 @@ impl App {
             run_id: run_id.clone(),
             error_from_status: config.event.error_from_status,
             properties: config.event.properties,
+            redactor: redactor.clone(),
             bounds: bounds(&config.store),
         };
         let budget = Budget::new(config.capture.memory_bytes);
@@ -239,6 +243,7 @@ impl App {
             handoff: handoff.clone(),
             budget,
             peers,
+            redact_allow: config.redact.allow.iter().map(ToString::to_string).collect(),
             store: store.clone(),
             proxy: shared.clone(),
             stopping: shared.stop.clone(),
@@ -351,6 +356,20 @@ fn gate(listening: SocketAddr, store: &Path) -> Result<admin::Gate, AppError> {
     admin::load_or_make_token(&file)
         .and_then(|token| admin::Gate::new(listening, token))
         .map_err(|e| step(format!("use the page's token in `{}`", file.display()), e))
+}
+
+/// The rules of redaction, with the key for tags beside the store.
+fn redactor(
+    settings: &config::Redact,
+    capture: &[(HostRules, CaptureLevel)],
+    store: &Path,
+) -> Result<Arc<Redactor>, AppError> {
+    let file = store.with_file_name(FINGERPRINT_KEY_FILE);
+    let fingerprint = Fingerprint::load_or_create(&file)
+        .map_err(|e| step(format!("use the key for tags of masked secrets in `{}`", file.display()), e))?;
+    Redactor::new(settings, capture, fingerprint)
+        .map(Arc::new)
+        .map_err(|e| step("make the rules of redaction ready".to_owned(), e))
 }
 
 fn bounds(store: &config::Store) -> Bounds {

@@ -20,7 +20,8 @@
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
 //!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
 //!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, tells what is missing
-//!  event/             Exchange -> Event: decode, text or base64, redact, fit OTAS's limits (pure functions)
+//!  event/             Exchange -> Event: decode, text or base64, fit OTAS's limits (pure functions)
+//!  redact/            secrets masked in it: by name, by look, our own by their text; in logs and panics as well
 //!  store/             SQLite (WAL): pending -> delivered | dead; bounded, replaced when damaged
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
 //! ```
@@ -45,6 +46,7 @@ pub mod hosts;
 pub mod metrics;
 pub mod peer;
 pub mod proxy;
+pub mod redact;
 pub mod report;
 pub mod secret;
 pub mod stats;

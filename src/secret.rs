@@ -7,7 +7,15 @@ pub struct Secret(Box<str>);
 
 impl Secret {
     /// Wraps a value; surrounding white space (a file's last newline) is not part of a secret.
+    ///
+    /// From then on it is masked wherever it turns up (see [`crate::redact::register`]).
     pub fn new(value: &str) -> Self {
+        crate::redact::register(value);
+        Self(value.trim().into())
+    }
+
+    /// Wraps what somebody else says is a secret. It is not registered: whoever can say many would have anything masked.
+    pub fn told(value: &str) -> Self {
         Self(value.trim().into())
     }
 

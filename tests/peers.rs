@@ -29,7 +29,8 @@ fn curl(proxy: &str, url: &str) -> Command {
 fn are_root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
-        eprintln!("skipped: only root can call as another user");
+        let said = b"skipped: only root can call as another user\n";
+        std::io::Write::write_all(&mut std::io::stderr(), said).unwrap();
     }
     root
 }

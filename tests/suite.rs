@@ -19,6 +19,7 @@ mod onwards;
 mod outage;
 mod page;
 mod peers;
+mod redaction;
 mod sessions;
 mod socks;
 mod steering;

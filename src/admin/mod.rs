@@ -42,6 +42,8 @@ pub struct Told {
     pub budget: Arc<Budget>,
     /// Who the agents are.
     pub peers: Arc<Peers>,
+    /// `redact.allow`, as the settings have it.
+    pub redact_allow: Vec<String>,
     /// Where events wait.
     pub store: Store,
     /// The data path.
@@ -179,5 +181,6 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
             "process_missed": agents.processes_missed,
         },
         "capture": { "memory_bytes": told.budget.used_bytes() },
+        "redaction": { "allow": told.redact_allow },
     }))
 }

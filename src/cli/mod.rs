@@ -74,6 +74,7 @@ const USAGE: u8 = 2;
 /// Parses the command line and runs the command. Exit codes: 0 fine, 2 usage or configuration, else the child's or 1.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    crate::redact::panics_are_masked();
     // Its findings say it all.
     log(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
     let done = match cli.command {
@@ -91,7 +92,7 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("otas-proxy: {}", chain(error.as_ref()));
+        eprintln!("otas-proxy: {}", crate::redact::masked(&chain(error.as_ref())));
         ExitCode::from(if error.is::<ConfigError>() { USAGE } else { 1 })
     })
 }
@@ -125,7 +126,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn log(otherwise: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| crate::redact::MaskedStderr).try_init();
 }
 
 /// An error with its causes, unless it already says them.

@@ -8,8 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Scope, Session, Store, Tls,
-    Upstream,
+    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Redact, Scope, Session, Store,
+    Tls, Upstream,
 };
 use crate::hosts::HostRules;
 
@@ -63,8 +63,20 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             shutdown_grace: Duration::from_millis(10_000),
         },
         upstream: Upstream { proxy: None, no_proxy: HostRules::loopback() },
-        capture: Capture { body_head_bytes: 262_144, body_tail_bytes: 65_536, memory_bytes: 33_554_432 },
+        capture: Capture {
+            body_head_bytes: 262_144,
+            body_tail_bytes: 65_536,
+            memory_bytes: 33_554_432,
+            rules: Vec::new(),
+        },
         event: Event { error_from_status: 400, properties: BTreeMap::new() },
+        redact: Redact {
+            headers: Vec::new(),
+            keys: Vec::new(),
+            patterns: Vec::new(),
+            allow: Vec::new(),
+            budget: Duration::from_millis(200),
+        },
         store: Store {
             path: data.join("otas-proxy.db"),
             max_bytes: 4 << 30,

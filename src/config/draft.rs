@@ -152,6 +152,12 @@ impl Draft {
     }
 
     fn check_rules(&mut self) {
+        if crate::redact::names_unknown_rule(&self.config.redact) {
+            let source = self.sources.get(keys::REDACT_ALLOW).cloned().unwrap_or(Source::Default);
+            let message = "names a rule that there is not; rules are called `header.<name>`, `key.<name>`, `pattern.<name>`, \
+                           `url.userinfo` and `cut`, and events list those that found something in `metadata.redaction_rules`";
+            self.problem(source, Some(keys::REDACT_ALLOW), message.to_owned());
+        }
         let Config { listen, otas, session, agents, delivery, .. } = &self.config;
         let broken = [
             (

@@ -7,6 +7,7 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use regex::{Regex, RegexBuilder};
 use toml::Spanned;
 use toml::de::DeValue;
 use url::Url;
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::key_file::read_secret_file;
 use super::next_proxy::NextProxy;
-use super::types::{Agent, ClientCertificate};
+use super::types::{Agent, CaptureLevel, ClientCertificate, RedactAllow};
 use crate::hosts::{HostRule, HostRules};
 use crate::secret::Secret;
 
@@ -52,7 +53,7 @@ const UUID: &str = "a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`";
 const PATH: &str = "a path";
 const SECRET: &str = "a key or token";
 const HOSTS: &str = "a list of hosts such as `[\"api.example.com\", \"*.example.org:443\", \"10.0.0.0/8\"]`";
-const LIST: &str = "a list of texts such as `[\"claude\", \"python*\"]`";
+const PROGRAMS: &str = "a list of names such as `[\"claude\", \"python*\"]`";
 const SPAN: &str = "a length of time such as `\"10m\"`";
 const PROXY: &str = "the URL of a proxy such as `http://user:password@proxy.example:3128`";
 const CERTIFICATES: &str =
@@ -60,8 +61,17 @@ const CERTIFICATES: &str =
 const AGENTS: &str = "a section `[[agents]]` for each agent, with `name` and `secret_file`";
 /// The longest name of an agent.
 const NAME_BYTES: usize = 64;
+const HEADERS: &str = "a list of header fields such as `[\"x-acme-ticket\", \"*-ticket\"]`";
+const KEYS: &str = "a list of names such as `[\"employee_number\"]`";
+const PATTERNS: &str = "a table of names and regular expressions such as `acme = \"acme_[0-9a-f]{32}\"`";
+const CAPTURE: &str = "a list such as `[{ hosts = [\"*.bank.example\"], capture = \"metadata\" }]`";
+const ALLOW: &str =
+    "a list such as `[{ hosts = [\"api.example.com\"], path = \"/v1/*\", rules = [\"key.session_id\"] }]`";
 const SWITCH: &str = "true or false";
 const TEXTS: &str = "a table of names and texts such as `team = \"search\"`";
+
+/// What one regular expression may take in memory.
+const REGEX_MAX_BYTES: usize = 1 << 20;
 
 impl Given<'_> {
     /// A socket address; no name is looked up.
@@ -182,18 +192,9 @@ impl Given<'_> {
         }
     }
 
-    /// A list of texts.
-    pub(super) fn list(&self) -> Result<Vec<String>, Refused> {
-        let Value::Toml(value) = self.value else { return Err(self.wrong_type(LIST)) };
-        let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(LIST))?;
-        let text = |item: &Spanned<DeValue<'_>>| {
-            item.get_ref().as_str().map(str::to_owned).ok_or_else(|| Refused {
-                message: format!("expected {LIST}, found {} in it", toml_type(item.get_ref())),
-                span: Some(item.span()),
-                entry: None,
-            })
-        };
-        items.iter().map(text).collect()
+    /// Globs on the names of programs.
+    pub(super) fn programs(&self) -> Result<Vec<String>, Refused> {
+        self.list(PROGRAMS, |glob| Ok(glob.to_owned()))
     }
 
     /// A length of time in words.
@@ -282,6 +283,107 @@ impl Given<'_> {
             project_id: part("project_id").map(|(given, span)| given.uuid().map_err(at(span))).transpose()?,
             project_domain: part("project_domain").map(|(given, span)| given.url().map_err(at(span))).transpose()?,
         })
+    }
+
+    /// Header fields, by name or by their end.
+    pub(super) fn header_names(&self) -> Result<Vec<String>, Refused> {
+        self.list(HEADERS, |name| {
+            let bare = name.strip_prefix('*').unwrap_or(name);
+            match http::HeaderName::from_bytes(bare.as_bytes()) {
+                Ok(_) if !bare.contains('*') => Ok(name.to_ascii_lowercase()),
+                _ => Err("it is not the name of a header field, nor `*` and the end of one"),
+            }
+        })
+    }
+
+    /// Names of JSON members, form fields and query parameters.
+    pub(super) fn redacted_keys(&self) -> Result<Vec<String>, Refused> {
+        self.list(KEYS, |name| {
+            let fits = (3..=48).contains(&name.len())
+                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'))
+                && name.bytes().last().is_some_and(|byte| byte.is_ascii_alphanumeric());
+            if fits { Ok(name.to_owned()) } else { Err("it is not 3 to 48 letters, digits, `_`, `-` and `.`") }
+        })
+    }
+
+    /// Regular expressions, each with a name.
+    pub(super) fn patterns(&self) -> Result<Vec<(String, Regex)>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(PATTERNS)) };
+        let table = value.get_ref().as_table().ok_or_else(|| self.wrong_type(PATTERNS))?;
+        let entry = |(name, value): (&Spanned<_>, &Spanned<DeValue<'_>>)| {
+            let name: &std::borrow::Cow<'_, str> = name.get_ref();
+            let refused = |reason: &str| Refused {
+                span: Some(value.span()),
+                entry: Some(name.clone().into_owned()),
+                ..bad("a regular expression", reason)
+            };
+            let text = value.get_ref().as_str().ok_or_else(|| refused("it is no text in quotes"))?;
+            let regex = RegexBuilder::new(text).size_limit(REGEX_MAX_BYTES).build().map_err(|error| match error {
+                regex::Error::CompiledTooBig(_) => refused("it is too large"),
+                _ => refused("it is none"),
+            })?;
+            if regex.is_match("") {
+                return Err(refused("it matches where there is nothing"));
+            }
+            Ok((name.clone().into_owned(), regex))
+        };
+        table.iter().map(entry).collect()
+    }
+
+    /// How much of calls to which hosts is recorded.
+    pub(super) fn capture_rules(&self) -> Result<Vec<(HostRules, CaptureLevel)>, Refused> {
+        self.tables(CAPTURE, &["hosts", "capture"], |part| {
+            let hosts = part("hosts").ok_or_else(|| bad(CAPTURE, "an entry has no `hosts`"))?;
+            let level = part("capture").ok_or_else(|| bad(CAPTURE, "an entry has no `capture`"))?;
+            Ok((hosts.hosts()?, level.one_of(&CaptureLevel::NAMES)?))
+        })
+    }
+
+    /// Rules of redaction that are lifted for some calls.
+    pub(super) fn redact_allow(&self) -> Result<Vec<RedactAllow>, Refused> {
+        self.tables(ALLOW, &["hosts", "path", "rules"], |part| {
+            let hosts = part("hosts").ok_or_else(|| bad(ALLOW, "an entry has no `hosts`"))?.hosts()?;
+            let path =
+                part("path").map(|path| path.text("a path such as `\"/v1/*\"`").map(str::to_owned)).transpose()?;
+            let rules = part("rules").ok_or_else(|| bad(ALLOW, "an entry has no `rules`"))?;
+            let rules = rules.list("a list of rules such as `[\"key.session_id\"]`", |rule| Ok(rule.to_owned()))?;
+            Ok(RedactAllow { hosts, path, rules })
+        })
+    }
+
+    /// A list of tables, each with some of these names and no others.
+    fn tables<T>(
+        &self,
+        expected: &str,
+        names: &[&str],
+        read: impl for<'e> Fn(&dyn Fn(&str) -> Option<Given<'e>>) -> Result<T, Refused>,
+    ) -> Result<Vec<T>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(expected)) };
+        let entries = value.get_ref().as_array().ok_or_else(|| self.wrong_type(expected))?;
+        let entry = |entry: &Spanned<DeValue<'_>>| {
+            let whole = |refused: Refused| Refused { span: refused.span.or(Some(entry.span())), ..refused };
+            let table =
+                entry.get_ref().as_table().ok_or_else(|| whole(bad(expected, "an entry of it is no table")))?;
+            if let Some((name, _)) = table.iter().find(|(name, _)| !names.contains(&&**name.get_ref())) {
+                let known = format!("an entry has {}, and nothing else", names.join(", "));
+                return Err(Refused { span: Some(name.span()), ..bad(expected, &known) });
+            }
+            let part = |name: &str| table.get(name).map(|value| Given { value: Value::Toml(value), base: self.base });
+            read(&part).map_err(whole)
+        };
+        entries.iter().map(entry).collect()
+    }
+
+    /// A list of texts, each checked.
+    fn list<T>(&self, expected: &str, read: impl Fn(&str) -> Result<T, &'static str>) -> Result<Vec<T>, Refused> {
+        let Value::Toml(value) = self.value else { return Err(self.wrong_type(expected)) };
+        let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(expected))?;
+        let item = |item: &Spanned<DeValue<'_>>| {
+            let at = |reason: &str| Refused { span: Some(item.span()), ..bad(expected, reason) };
+            let text = item.get_ref().as_str().ok_or_else(|| at("an entry of it is no text in quotes"))?;
+            read(text).map_err(at)
+        };
+        items.iter().map(item).collect()
     }
 
     /// A table of texts.

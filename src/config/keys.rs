@@ -9,7 +9,8 @@ use url::Url;
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
 use super::next_proxy::NextProxy;
-use super::types::{Agent, ClientCertificate, Config, Durability, OnFull, Order, Scope};
+use super::types::{Agent, CaptureLevel, ClientCertificate, Config, Durability, OnFull, Order, Redact, Scope};
+use crate::hosts::HostRules;
 use crate::secret::Secret;
 
 /// One setting.
@@ -44,6 +45,7 @@ pub(super) const BACKOFF_MAX: &str = "delivery.backoff_max_ms";
 pub(super) const SESSION_SCOPE: &str = "session.scope";
 pub(super) const AGENTS: &str = "agents";
 pub(super) const CA_DIR: &str = "tls.ca_dir";
+pub(super) const REDACT_ALLOW: &str = "redact.allow";
 pub(super) const STORE_PATH: &str = "store.path";
 
 /// The longest any wait can be set to: a day.
@@ -150,7 +152,7 @@ pub(super) static KEYS: &[Key] = &[
     ),
     Key::new(
         "session.agent_processes",
-        |c, g| put(&mut c.session.agent_processes, g.list()),
+        |c, g| put(&mut c.session.agent_processes, g.programs()),
         |c| Some(format!("{:?}", c.session.agent_processes)),
     ),
     Key::new(
@@ -260,6 +262,11 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(c.capture.memory_bytes.to_string()),
     ),
     Key::new(
+        "capture.rules",
+        |c, g| put(&mut c.capture.rules, g.capture_rules()),
+        |c| Some(capture_rules(&c.capture.rules)),
+    ),
+    Key::new(
         "event.error_from_status",
         |c, g| put(&mut c.event.error_from_status, g.number(0..=999)),
         |c| Some(c.event.error_from_status.to_string()),
@@ -268,6 +275,23 @@ pub(super) static KEYS: &[Key] = &[
         "event.properties",
         |c, g| put(&mut c.event.properties, g.texts()),
         |c| Some(format!("{:?}", c.event.properties)),
+    ),
+    Key::new(
+        "redact.headers",
+        |c, g| put(&mut c.redact.headers, g.header_names()),
+        |c| Some(format!("{:?}", c.redact.headers)),
+    ),
+    Key::new(
+        "redact.keys",
+        |c, g| put(&mut c.redact.keys, g.redacted_keys()),
+        |c| Some(format!("{:?}", c.redact.keys)),
+    ),
+    Key::new("redact.patterns", |c, g| put(&mut c.redact.patterns, g.patterns()), |c| Some(patterns(&c.redact))),
+    Key::new(REDACT_ALLOW, |c, g| put(&mut c.redact.allow, g.redact_allow()), |c| Some(redact_allow(&c.redact))),
+    Key::new(
+        "redact.budget_ms",
+        |c, g| put(&mut c.redact.budget, g.duration(1..=10_000)),
+        |c| Some(ms(c.redact.budget)),
     ),
     Key::new(STORE_PATH, |c, g| put(&mut c.store.path, g.path()), |c| Some(path(&c.store.path)))
         .flag("--store-path", |f| file(&f.store_path)),
@@ -419,5 +443,23 @@ fn client_certificates(all: &[ClientCertificate]) -> String {
         let ClientCertificate { hosts, cert_file, key_file } = ours;
         format!("{{ hosts = {hosts}, cert_file = {cert_file:?}, key_file = {key_file:?} }}")
     });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+fn capture_rules(all: &[(HostRules, CaptureLevel)]) -> String {
+    let entries = all.iter().map(|(hosts, level)| {
+        let level = name_of(&CaptureLevel::NAMES, *level).unwrap_or_default();
+        format!("{{ hosts = {hosts}, capture = {level:?} }}")
+    });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+fn patterns(redact: &Redact) -> String {
+    let all = redact.patterns.iter().map(|(name, regex)| format!("{name:?}: {:?}", regex.as_str()));
+    format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
+}
+
+fn redact_allow(redact: &Redact) -> String {
+    let entries = redact.allow.iter().map(ToString::to_string);
     format!("[{}]", entries.collect::<Vec<_>>().join(", "))
 }

@@ -27,8 +27,8 @@ pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use source::{Setting, Source};
 pub use types::{
-    Agent, Capture, ClientCertificate, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy,
-    Scope, Session, Store, Tls, Upstream,
+    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Event, Listen, OnFull, Order,
+    Otas, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
 };
 
 use draft::Draft;

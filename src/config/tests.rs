@@ -106,7 +106,11 @@ fn every_key_of_the_file_reaches_its_field() {
          [tls]\nca_dir = \"/ca\"\norigin_ca_file = \"r.pem\"\npassthrough = [\"A.example\", \"*.B.example\"]\n\
          [proxy]\nvia = true\nconnect_timeout_ms = 1\nshutdown_grace_ms = 0\n\
          [capture]\nbody_head_bytes = 0\nbody_tail_bytes = 0x10\nmemory_bytes = 1_000\n\
+         rules = [{{ hosts = [\"*.b.example\"], capture = \"headers\" }}, {{ hosts = [\"c\"], capture = \"none\" }}]\n\
          [event]\nerror_from_status = 500\nproperties = {{ team = \"search\", \"a b\" = \"c\" }}\n\
+         [redact]\nheaders = [\"X-Acme\", \"*-ticket\"]\nkeys = [\"employee_number\"]\npatterns = {{ acme = \"acme_[0-9]+\" }}\n\
+         budget_ms = 7\n[[redact.allow]]\nhosts = [\"a.example:1\"]\npath = \"/v1/*\"\n\
+         rules = [\"key.*\", \"pattern.acme\", \"key.employee_number\"]\n\
          [store]\npath = \"s.db\"\n\
          [delivery]\nmax_in_flight = 64\norder = \"strict\"\nattempt_timeout_ms = 2\nbackoff_min_ms = 3\nbackoff_max_ms = 4\n\
          drain_timeout_ms = 5\n"
@@ -127,7 +131,21 @@ fn every_key_of_the_file_reaches_its_field() {
     assert_eq!((config.proxy.connect_timeout.as_millis(), config.proxy.shutdown_grace.as_millis()), (1, 0));
     assert_eq!((config.capture.body_head_bytes, config.capture.body_tail_bytes), (0, 16));
     assert_eq!(config.capture.memory_bytes, 1000);
+    let levels: Vec<_> = config.capture.rules.iter().map(|(hosts, level)| (hosts.to_string(), *level)).collect();
+    assert_eq!(levels[0], (r#"["*.b.example"]"#.to_owned(), CaptureLevel::Headers));
+    assert_eq!((levels.len(), levels[1].1), (2, CaptureLevel::None));
     assert_eq!(config.event.error_from_status, 500);
+    let redact = &config.redact;
+    assert_eq!(
+        (redact.headers.join(" "), redact.keys.join(" ")),
+        ("x-acme *-ticket".into(), "employee_number".into())
+    );
+    assert_eq!((redact.patterns[0].0.as_str(), redact.patterns[0].1.as_str()), ("acme", "acme_[0-9]+"));
+    assert_eq!((redact.allow.len(), redact.budget.as_millis()), (1, 7));
+    assert_eq!(
+        redact.allow[0].to_string(),
+        r#"{ hosts = ["a.example:1"], path = "/v1/*", rules = ["key.*", "pattern.acme", "key.employee_number"] }"#
+    );
     let properties = [("team", "search"), ("a b", "c")].map(|(name, text)| (name.to_owned(), text.to_owned()));
     assert_eq!(config.event.properties, BTreeMap::from(properties));
     assert_eq!(config.store.path, case.path("cwd/s.db"));
@@ -432,6 +450,45 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
             "[delivery]\nbackoff_min_ms = 9\nbackoff_max_ms = 8",
             "2:18: delivery.backoff_min_ms: is longer than `delivery.backoff_max_ms`",
         ),
+        (
+            "[redact]\nheaders = [\n  \"x-ok\",\n  \"x y\",\n]",
+            "4:3: redact.headers: expected a list of header fields such as `[\"x-acme-ticket\", \"*-ticket\"]`: it is not the \
+             name of a header field",
+        ),
+        ("[redact]\nheaders = [\"x-*-y\"]", "2:12: redact.headers: expected a list of header fields"),
+        (
+            "[redact]\nkeys = \"a\"",
+            "2:8: redact.keys: expected a list of names such as `[\"employee_number\"]`, found a text",
+        ),
+        (
+            "[redact]\nkeys = [\"a\"]",
+            "2:9: redact.keys: expected a list of names such as `[\"employee_number\"]`: it is not 3",
+        ),
+        ("[redact.patterns]\nacme = \"(\"", "2:8: redact.patterns.acme: expected a regular expression: it is none"),
+        (
+            "[redact.patterns]\nacme = \"x*\"",
+            "2:8: redact.patterns.acme: expected a regular expression: it matches where there is nothing",
+        ),
+        (
+            "[redact.patterns]\nacme = \"(a{1000}){1000}\"",
+            "2:8: redact.patterns.acme: expected a regular expression: it is too large",
+        ),
+        (
+            "[[redact.allow]]\nhosts = [\"a\"]\nrule = [\"x\"]",
+            "3:1: redact.allow: expected a list such as `[{ hosts = [\"api.example.com\"], path = \"/v1/*\", rules = \
+             [\"key.session_id\"] }]`: an entry has hosts, path, rules, and nothing else",
+        ),
+        ("[redact]\nallow = [{ hosts = [\"a\"] }]", "2:10: redact.allow: expected a list such as"),
+        (
+            "[redact]\nallow = [{ hosts = [\"a\"], rules = [\"key.pasword\"] }]",
+            "2:9: redact.allow: names a rule that there is not; rules are called `header.<name>`, `key.<name>`",
+        ),
+        ("[redact]\nbudget_ms = 0", "2:13: redact.budget_ms: expected a whole number from 1 to 10000"),
+        (
+            "[[capture.rules]]\nhosts = [\"a\"]\ncapture = \"nothing\"",
+            "1:1: capture.rules: expected \"full\" or \"headers\" or \"metadata\" or \"none\": it is neither",
+        ),
+        ("[capture]\nrules = [{ capture = \"none\" }]", "2:10: capture.rules: expected a list such as"),
         (
             "[listen]\nadmin = \"127.0.0.1:8080\"",
             "2:9: listen.admin: is the same address as `listen.proxy`; give one of them another port",

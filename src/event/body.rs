@@ -1,7 +1,8 @@
 //! A captured body as people read it: content codings undone, as text where it is text and as base64 where it is not,
-//! form secrets masked, and a mark in the text itself wherever something is missing (OTAS's page shows no metadata).
+//! secrets masked, and a mark in the text itself wherever something is missing (OTAS's page shows no metadata).
 
 use std::borrow::Cow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -11,9 +12,10 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::content_type::{ContentType, Family};
 use super::decode::{self, Codings, DecodeEnd};
-use super::json::{Json, escaped_len};
-use super::{fit, form, headers, redact, text};
+use super::json::{Json, boundary_before, escaped_len};
+use super::{fit, form, headers, text};
 use crate::capture::{BodyEnd, Captured, Fields};
+use crate::redact::{Ends, Masking, OutOfTime};
 
 /// A body ready to be written.
 pub(super) struct Body<'a> {
@@ -50,26 +52,37 @@ pub(super) enum CodingResult {
     Failed,
 }
 
-/// Renders a captured body by its message's header fields.
-pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masked: &mut u64) -> Body<'a> {
+/// Renders a captured body by its message's header fields. What cannot be searched for secrets, in its time or at all, is
+/// withheld.
+pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<'_>) -> Body<'a> {
+    // A fault in the search must cost this body, not its event nor those after it.
+    let rendered = catch_unwind(AssertUnwindSafe(|| searched(captured, headers, masking)));
+    match rendered {
+        Ok(Ok(body)) => body,
+        Ok(Err(OutOfTime)) | Err(_) => {
+            masking.withhold();
+            Body::withheld(captured.total_bytes)
+        }
+    }
+}
+
+fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<'_>) -> Result<Body<'a>, OutOfTime> {
     let content_type = headers.get(CONTENT_TYPE.as_str()).map(|value| ContentType::parse(&headers::text(value)));
     let content_type = content_type.unwrap_or_default();
     let omitted = captured.omitted_bytes();
     let raw = contiguous(captured, omitted);
     if raw.is_empty() && captured.tail.is_empty() {
-        return Body {
-            head: Cow::Borrowed(""),
-            mark: missing(omitted, captured.total_bytes, ""),
-            tail: Cow::Borrowed(""),
-            shown: None,
-            form_fields: None,
-        };
+        return Ok(Body::of_mark(missing(omitted, captured.total_bytes, "")));
     }
     let (content, coding) = undo_codings(raw, headers);
     let broken_off = matches!(coding, Some((_, CodingResult::Decoded { end, .. })) if end != DecodeEnd::Whole);
     let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
-    let (content, form_fields) = mask_form(content, &content_type, cut, masked);
-    let (head, charset) = as_text(content, &content_type, cut);
+    let (content, form_fields) = mask_form(content, &content_type, cut, masking)?;
+    let (head, charset) = as_text(content, &content_type, cut, masking);
+    let (head, too_long) = within_reach(head);
+    let ends = Ends { cut_start: false, cut_end: cut || too_long };
+    // A form was searched field by field, but not what stands between them. Base64 was searched before it was that.
+    let head = if charset.is_some() { masked(head, ends, masking)? } else { head };
 
     // The end of a form may begin inside a secret whose name is not kept, and coded bytes make no sense from the middle.
     let tail = match charset {
@@ -78,15 +91,48 @@ pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masked: &mut 
         }
         _ => None,
     };
+    let tail = match tail {
+        Some(tail) => {
+            Some(masked(tail, Ends { cut_start: true, cut_end: captured.end != BodyEnd::Complete }, masking)?)
+        }
+        None => None,
+    };
     let tail_bytes = captured.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
     let unseen = if omitted > 0 && tail.is_none() { omitted + tail_bytes } else { omitted };
-    Body {
+    let mut mark = mark(unseen, captured.total_bytes, coding.as_ref());
+    if too_long {
+        mark =
+            format!("\n…[otas-proxy: only the first {} bytes are shown]…\n", fit::grouped(SEARCHED_MAX_BYTES as u64));
+    }
+    Ok(Body {
         head,
-        mark: mark(unseen, captured.total_bytes, coding.as_ref()),
+        mark,
         tail: tail.unwrap_or_default(),
         shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), coding }),
         form_fields,
+    })
+}
+
+/// A longer text does not fit an event, so searching it would be for nothing.
+const SEARCHED_MAX_BYTES: usize = fit::EVENT_MAX_BYTES;
+
+fn within_reach(text: Cow<'_, str>) -> (Cow<'_, str>, bool) {
+    if text.len() <= SEARCHED_MAX_BYTES {
+        return (text, false);
     }
+    let end = boundary_before(text.as_bytes(), SEARCHED_MAX_BYTES);
+    let text = match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
+        Cow::Owned(mut text) => {
+            text.truncate(end);
+            Cow::Owned(text)
+        }
+    };
+    (text, true)
+}
+
+fn masked<'a>(text: Cow<'a, str>, ends: Ends, masking: &mut Masking<'_>) -> Result<Cow<'a, str>, OutOfTime> {
+    Ok(masking.text(&text, ends)?.map_or(text, Cow::Owned))
 }
 
 impl Body<'_> {
@@ -98,6 +144,12 @@ impl Body<'_> {
             format!("…[otas-proxy: {} bytes of a tunnel that was relayed unread]…", fit::grouped(total_bytes))
         };
         Self::of_mark(mark)
+    }
+
+    /// A body that could not be searched for secrets.
+    pub(super) fn withheld(total_bytes: u64) -> Self {
+        let bytes = fit::grouped(total_bytes);
+        Self::of_mark(format!("…[otas-proxy: {bytes} bytes withheld, since they could not be searched for secrets]…"))
     }
 
     /// No body, since there was no message.
@@ -167,27 +219,36 @@ fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Opt
     (Cow::Owned(decoded.bytes), Some((name(), result)))
 }
 
+/// Content without its secrets, if that was searched already, and the fields of a form.
+type Masked<'a> = (Cow<'a, [u8]>, Option<Vec<u8>>);
+
 fn mask_form<'a>(
     content: Cow<'a, [u8]>,
     content_type: &ContentType,
     cut: bool,
-    masked: &mut u64,
-) -> (Cow<'a, [u8]>, Option<Vec<u8>>) {
+    masking: &mut Masking<'_>,
+) -> Result<Masked<'a>, OutOfTime> {
     match &content_type.family {
         Family::Form => {
-            let content = match redact::query(&String::from_utf8_lossy(&content), masked) {
+            let content = match masking.form(&String::from_utf8_lossy(&content), cut)? {
                 Some(text) => Cow::Owned(text.into_bytes()),
                 None => content,
             };
             let fields = form::urlencoded_fields(&content, cut);
-            (content, Some(fields))
+            Ok((content, Some(fields)))
         }
         Family::Multipart(boundary) => {
-            let content = form::mask_multipart(&content, boundary, masked).map_or(content, Cow::Owned);
+            let content = form::mask_multipart(&content, boundary, cut, masking)?.map_or(content, Cow::Owned);
             let fields = form::multipart_fields(&content, boundary, cut);
-            (content, Some(fields))
+            Ok((content, Some(fields)))
         }
-        Family::Text | Family::Textual | Family::Other => (content, None),
+        Family::Text | Family::Textual | Family::Other => match content_type.unlabelled_form(&content) {
+            Some(family) => {
+                let (content, _) = mask_form(content, &ContentType { family, charset: None }, cut, masking)?;
+                Ok((content, None))
+            }
+            None => Ok((content, None)),
+        },
     }
 }
 
@@ -196,6 +257,7 @@ fn as_text<'a>(
     content: Cow<'a, [u8]>,
     content_type: &ContentType,
     cut: bool,
+    masking: &mut Masking<'_>,
 ) -> (Cow<'a, str>, Option<&'static Encoding>) {
     let found = match &content {
         Cow::Borrowed(bytes) => text::read(bytes, content_type, cut).map(|text| (text.text, text.charset)),
@@ -208,7 +270,8 @@ fn as_text<'a>(
         None => {
             // More than this never fits, so encoding it would be for nothing.
             let bytes = &content[..content.len().min(fit::EVENT_MAX_BYTES)];
-            (Cow::Owned(STANDARD.encode(bytes)), None)
+            let masked = masking.bytes(bytes, cut);
+            (Cow::Owned(STANDARD.encode(masked.as_deref().unwrap_or(bytes))), None)
         }
     }
 }
@@ -248,6 +311,7 @@ mod tests {
 
     use super::super::decode::tests::gzip;
     use super::*;
+    use crate::redact::testing::{redactor, untagged};
 
     fn whole(bytes: &[u8]) -> Captured {
         let head = vec![Bytes::copy_from_slice(bytes)];
@@ -265,8 +329,9 @@ mod tests {
         if !coding.is_empty() {
             headers.push(CONTENT_ENCODING.as_str(), coding.as_bytes());
         }
-        let body = render(captured, &headers, &mut 0);
-        (format!("{}{}{}", body.head, body.mark, body.tail), body.shown.map_or("", |shown| shown.encoding))
+        let body = render(captured, &headers, &mut redactor().masking("x.test", 443, "/"));
+        let text = format!("{}{}{}", body.head, body.mark, body.tail);
+        (untagged(&text), body.shown.map_or("", |shown| shown.encoding))
     }
 
     #[test]
@@ -342,7 +407,7 @@ mod tests {
     #[test]
     fn a_body_written_within_a_limit_says_so() {
         let captured = whole(&b"\"".repeat(1_000));
-        let body = render(&captured, &Fields::default(), &mut 0);
+        let body = render(&captured, &Fields::default(), &mut redactor().masking("x.test", 443, "/"));
         let mut json = Json::object(0);
         body.write_within(&mut json, "b", 500);
         let bytes = json.finish();

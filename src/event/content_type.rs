@@ -4,6 +4,11 @@ use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
+/// Where the first part of a form says that it is one (RFC 7578, section 4.2).
+const DISPOSITION: &[u8] = b"content-disposition: form-data";
+/// So far content is looked at to see what it is.
+const SNIFFED_BYTES: usize = 512;
+
 /// A parsed `Content-Type` (RFC 9110 8.3); the default stands for a missing one.
 #[derive(Default)]
 pub(super) struct ContentType {
@@ -36,6 +41,28 @@ impl ContentType {
         let charset = if value.len() == essence.len() { None } else { parameter(value, "charset") }
             .and_then(|label| Encoding::for_label(label.as_bytes()));
         Self { family: family(essence, value), charset }
+    }
+
+    /// What content is whose type does not say that it is a form, if it looks like one all the same: origins and agents send
+    /// forms without a type, or with that of a text.
+    pub(super) fn unlabelled_form(&self, content: &[u8]) -> Option<Family> {
+        if !matches!(self.family, Family::Other | Family::Text) {
+            return None;
+        }
+        if let Some(rest) = content.strip_prefix(b"--") {
+            let boundary = rest.split(|byte| *byte == b'\n').next()?.trim_ascii_end();
+            let head = &rest[..rest.len().min(SNIFFED_BYTES)];
+            let named = head.windows(DISPOSITION.len()).any(|window| window.eq_ignore_ascii_case(DISPOSITION));
+            let boundary =
+                std::str::from_utf8(boundary).ok().filter(|boundary| (1..=70).contains(&boundary.len()))?;
+            return named.then(|| Family::Multipart(boundary.to_owned()));
+        }
+        let name = content.iter().take(SNIFFED_BYTES).position(|byte| *byte == b'=')?;
+        let of_name = |byte: &u8| {
+            byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'[' | b']' | b'%' | b'+')
+        };
+        let form = name > 0 && content[..name].iter().all(of_name) && content.iter().all(u8::is_ascii_graphic);
+        form.then_some(Family::Form)
     }
 
     /// Whether the type promises text.
@@ -146,6 +173,25 @@ mod tests {
         assert_eq!(family("multipart/form-data"), Family::Other);
         assert_eq!(family("image/png"), Family::Other);
         assert_eq!(family(""), Family::Other);
+    }
+
+    #[test]
+    fn forms_without_a_type_are_known_by_their_looks() {
+        let looks =
+            |content_type, content: &str| ContentType::parse(content_type).unlabelled_form(content.as_bytes());
+        let part = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n";
+        assert_eq!(looks("", part), Some(Family::Multipart("x".into())));
+        assert_eq!(looks("text/plain", "a[b]=1&c=%20"), Some(Family::Form));
+        for (content_type, content) in [
+            ("application/json", "a=1"),
+            ("", "--x\r\nprose"),
+            ("", "a = 1"),
+            ("", "{\"a\":\"=\"}"),
+            ("", "a=1\nb=2"),
+            ("", ""),
+        ] {
+            assert_eq!(looks(content_type, content), None, "{content}");
+        }
     }
 
     #[test]

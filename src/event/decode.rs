@@ -169,6 +169,11 @@ pub(super) mod tests {
         zstd::encode_all(data, 3).unwrap()
     }
 
+    /// In zlib, brotli and zstd.
+    pub(in crate::event) fn coded(data: &[u8]) -> (Vec<u8>, Vec<u8>, Vec<u8>) {
+        (zlib(data), br(data), zstd(data))
+    }
+
     /// 100 kB that do not compress to nothing.
     fn sample() -> Vec<u8> {
         (0..12_500_u32).flat_map(|n| format!("{:08x}", n.wrapping_mul(2_654_435_761)).into_bytes()).collect()

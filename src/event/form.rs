@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::content_type::parameter;
 use super::fit;
 use super::json::Json;
-use super::redact;
+use crate::redact::{Ends, Masking, OutOfTime};
 
 /// Fields that are listed; a form with more says how many.
 const FIELDS_MAX: usize = 256;
@@ -29,23 +29,38 @@ pub(super) fn multipart_fields(body: &[u8], boundary: &str, cut: bool) -> Vec<u8
     object(&fields, parts.len() - fields.len(), cut)
 }
 
-/// The body of a multipart form with its secret fields masked; `None` when it has none.
-pub(super) fn mask_multipart(body: &[u8], boundary: &str, masked: &mut u64) -> Option<Vec<u8>> {
+/// The body of a multipart form with its secrets masked: fields by their names, texts and files by what is in them. `None`
+/// when there are none. `cut`: there was more of it.
+///
+/// # Errors
+/// When it cannot be looked through in its time.
+pub(super) fn mask_multipart(
+    body: &[u8],
+    boundary: &str,
+    cut: bool,
+    masking: &mut Masking<'_>,
+) -> Result<Option<Vec<u8>>, OutOfTime> {
     let mut out = Vec::new();
     let mut copied = 0;
     for part in parts(body, boundary) {
-        let value = String::from_utf8_lossy(&body[part.value.clone()]);
-        if let Some(shown) = redact::field(&part.name, &value, masked) {
+        let value = &body[part.value.clone()];
+        let cut = cut && !part.whole;
+        let shown = match (masking.field(&part.name, &String::from_utf8_lossy(value)), std::str::from_utf8(value)) {
+            (Some(shown), _) => Some(shown.into_bytes()),
+            (None, Ok(text)) => masking.text(text, Ends { cut_start: false, cut_end: cut })?.map(String::into_bytes),
+            (None, Err(_)) => masking.bytes(value, cut),
+        };
+        if let Some(shown) = shown {
             out.extend_from_slice(&body[copied..part.value.start]);
-            out.extend_from_slice(shown.as_bytes());
+            out.extend_from_slice(&shown);
             copied = part.value.end;
         }
     }
     if copied == 0 {
-        return None;
+        return Ok(None);
     }
     out.extend_from_slice(&body[copied..]);
-    Some(out)
+    Ok(Some(out))
 }
 
 /// Repeated names become arrays, in the place of the first.
@@ -112,10 +127,10 @@ impl<'a> Part<'a> {
 fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<Part<'a>> {
     let delimiter = format!("--{boundary}");
     let mut parts = Vec::new();
-    let Some(first) = find(body, delimiter.as_bytes(), 0) else { return parts };
+    let Some(first) = find_line(body, delimiter.as_bytes(), 0) else { return parts };
     let mut start = first + delimiter.len();
     while !body[start..].starts_with(b"--") {
-        let next = find(body, delimiter.as_bytes(), start);
+        let next = find_line(body, delimiter.as_bytes(), start);
         let end = next.map_or(body.len(), |next| without_line_end(body, start, next));
         parts.extend(part(body, start..end, next.is_some()));
         match next {
@@ -154,6 +169,18 @@ fn without_line_end(body: &[u8], start: usize, end: usize) -> usize {
     start + content.strip_suffix(b"\r").unwrap_or(content).len()
 }
 
+/// A delimiter stands at the beginning of a line.
+fn find_line(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
+    let mut from = from;
+    loop {
+        let at = find(body, needle, from)?;
+        if at == 0 || body[at - 1] == b'\n' {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+}
+
 fn find(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     body[from..].windows(needle.len()).position(|window| window == needle).map(|at| from + at)
 }
@@ -161,6 +188,11 @@ fn find(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::testing::{redactor, untagged};
+
+    fn masked(body: &[u8]) -> Option<Vec<u8>> {
+        mask_multipart(body, "B", true, &mut redactor().masking("x.test", 443, "/")).unwrap()
+    }
 
     const UPLOAD: &str = "--B\r\nContent-Disposition: form-data; name=\"who\"\r\n\r\nme\r\n\
         --B\r\ncontent-disposition: form-data; name=\"f\"; filename=\"a \\\"b\\\".bin\"\r\nContent-Type: x/y\r\n\r\n\x01\x02\r\n\r\n\
@@ -187,10 +219,10 @@ mod tests {
 
     #[test]
     fn multipart_shows_text_and_names_files() {
-        let masked = mask_multipart(UPLOAD.as_bytes(), "B", &mut 0).unwrap();
-        assert_eq!(text(masked.clone()), UPLOAD.replace("hush", "****"));
+        let masked = masked(UPLOAD.as_bytes()).unwrap();
+        assert_eq!(untagged(&text(masked.clone())), UPLOAD.replace("hush", "****"));
         assert_eq!(
-            text(multipart_fields(&masked, "B", false)),
+            untagged(&text(multipart_fields(&masked, "B", false))),
             r#"{"who":"me","f":"<file a \"b\".bin, 4 bytes>","client_secret":"****"}"#
         );
     }
@@ -200,7 +232,7 @@ mod tests {
         for end in 0..UPLOAD.len() {
             let shown = text(multipart_fields(&UPLOAD.as_bytes()[..end], "B", true));
             assert!(shown.starts_with('{') && shown.ends_with('}'));
-            let masked = mask_multipart(&UPLOAD.as_bytes()[..end], "B", &mut 0);
+            let masked = masked(&UPLOAD.as_bytes()[..end]);
             assert!(masked.is_none_or(|body| !text(body).contains("hush")));
         }
         let cut = &UPLOAD.as_bytes()[..UPLOAD.find("\x02").unwrap()];

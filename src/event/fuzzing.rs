@@ -70,7 +70,9 @@ pub fn events(data: &[u8]) {
         websocket: None,
     };
     let properties = BTreeMap::new();
-    let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties };
+    let redactor = crate::redact::testing::redactor();
+    let context =
+        Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, redactor };
     let posted = with_project_id(&build(&exchange, &context).json, "p");
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);

@@ -7,7 +7,7 @@ use crate::capture::Fields;
 
 use super::fit::CUT;
 use super::json::Json;
-use super::redact;
+use crate::redact::Masking;
 
 /// How long a single value may be: tried in turn until all fields fit, so the largest values are cut first.
 const VALUE_STEPS_BYTES: [usize; 3] = [16 * 1024, 1024, 128];
@@ -19,15 +19,15 @@ const AROUND_BYTES: usize = 8;
 const NOTE_BYTES: usize = 64;
 
 /// Writes the fields as members of the object that is open in `json`, in at most `max` bytes. True if something was cut.
-pub(super) fn write(json: &mut Json, headers: &Fields, max: usize, masked: &mut u64) -> bool {
+pub(super) fn write(json: &mut Json, headers: &Fields, max: usize, masking: &mut Masking<'_>) -> bool {
     let start = json.len();
     let limit = start + max - NOTE_BYTES;
-    let before = *masked;
+    let before = masking.counted();
     let mut left_out = 0;
     for value_max in VALUE_STEPS_BYTES {
         json.rewind(start);
-        *masked = before;
-        let fields = members(json, headers, limit, value_max, masked);
+        masking.recount(&before);
+        let fields = members(json, headers, limit, value_max, masking);
         if fields.left_out == 0 {
             return fields.cut;
         }
@@ -51,7 +51,7 @@ struct Written {
     left_out: usize,
 }
 
-fn members(json: &mut Json, headers: &Fields, limit: usize, value_max: usize, masked: &mut u64) -> Written {
+fn members(json: &mut Json, headers: &Fields, limit: usize, value_max: usize, masking: &mut Masking<'_>) -> Written {
     let mut written = Written { cut: false, left_out: 0 };
     // They come with all values of a name one after the other.
     let mut fields = headers.iter().peekable();
@@ -78,7 +78,7 @@ fn members(json: &mut Json, headers: &Fields, limit: usize, value_max: usize, ma
                     json.comma();
                 }
                 let text = text(value);
-                let masked_text = redact::header(name, &text, masked);
+                let masked_text = masking.header(name, &text);
                 written.cut |= json.text(masked_text.as_deref().unwrap_or(&text), value_max.min(room), CUT);
             }
             next = next_of(&mut fields, name);
@@ -101,14 +101,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::redact::testing::{redactor, untagged};
 
     fn shown(headers: &Fields, max: usize) -> (Value, u64, bool) {
         let mut json = Json::object(0);
-        let mut masked = 0;
-        let cut = write(&mut json, headers, max, &mut masked);
+        let redactor = redactor();
+        let mut masking = redactor.masking("x.test", 443, "/");
+        let cut = write(&mut json, headers, max, &mut masking);
         let bytes = json.finish();
         assert!(bytes.len() <= max + 2, "{} > {max}", bytes.len());
-        (serde_json::from_slice(&bytes).unwrap(), masked, cut)
+        (serde_json::from_str(&untagged(&String::from_utf8(bytes).unwrap())).unwrap(), masking.total(), cut)
     }
 
     fn headers(fields: &[(&'static str, &[u8])]) -> Fields {

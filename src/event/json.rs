@@ -138,6 +138,11 @@ impl Json {
         digits(&mut self.out, value);
     }
 
+    /// A whole number after a key.
+    pub(super) fn value(&mut self, value: u64) {
+        digits(&mut self.out, value);
+    }
+
     /// A member with two decimals, given in hundredths.
     pub(super) fn hundredths(&mut self, key: &str, value: u64) {
         self.key(key);

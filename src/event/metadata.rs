@@ -17,6 +17,8 @@ use super::decode::DecodeEnd;
 use super::json::Json;
 use super::{Context, fit, grpc, headers, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
+use crate::config::CaptureLevel;
+use crate::redact::Masking;
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
@@ -73,7 +75,13 @@ impl Cuts {
 }
 
 /// Writes `custom_properties`. True if one of the operator's was cut or left out.
-pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context<'_>, error_type: &str) -> bool {
+pub(super) fn properties(
+    json: &mut Json,
+    exchange: &Exchange,
+    context: &Context<'_>,
+    error_type: &str,
+    masking: &mut Masking<'_>,
+) -> bool {
     json.open("custom_properties");
     bounded(json, "server.address", &exchange.origin.host);
     json.number("server.port", u64::from(exchange.origin.port));
@@ -91,15 +99,19 @@ pub(super) fn properties(json: &mut Json, exchange: &Exchange, context: &Context
     }
     if grpc::is_grpc(exchange) {
         json.string("rpc.system.name", "grpc");
-        bounded(json, "rpc.method", exchange.request.path.trim_start_matches('/'));
+        let path = &exchange.request.path;
+        let masked = uncounted(masking, |masking| masking.line(path));
+        bounded(json, "rpc.method", masked.as_deref().unwrap_or(path).trim_start_matches('/'));
         if let Some(status) = grpc::status(exchange) {
             json.string("rpc.response.status_code", &status.name());
         }
     }
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
-        bounded(json, "user_agent.original", &headers::text(agent));
+        let agent = headers::text(agent);
+        let masked = uncounted(masking, |masking| masking.line(&agent));
+        bounded(json, "user_agent.original", masked.as_deref().unwrap_or(&agent));
     }
-    let cut = further_properties(json, exchange, context);
+    let cut = further_properties(json, exchange, context, masking);
     json.close();
     cut
 }
@@ -111,7 +123,7 @@ pub(super) fn write(
     context: &Context<'_>,
     (request, response): (&Body<'_>, &Body<'_>),
     cuts: &Cuts,
-    mut masked: u64,
+    (masking, level): (&mut Masking<'_>, CaptureLevel),
 ) {
     json.open("metadata");
     json.number("schema", SCHEMA);
@@ -138,17 +150,20 @@ pub(super) fn write(
         websocket::write(json, facts);
     }
     json.open("capture");
+    if let Some(level) = level_name(level) {
+        json.string("level", level);
+    }
     capture(json, "request", &exchange.request.body, request.shown.as_ref());
     if let Some(facts) = &exchange.response {
         capture(json, "response", &facts.body, response.shown.as_ref());
     }
     json.close();
-    trailers(json, "request_trailers", exchange.request.trailers.as_ref(), &mut masked);
+    trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
     let response_trailers = exchange.response.as_ref().and_then(|response| response.trailers.as_ref());
-    trailers(json, "response_trailers", response_trailers, &mut masked);
-    json.number("redactions", masked);
+    trailers(json, "response_trailers", response_trailers, masking);
     outcome(json, &exchange.outcome);
-    cut_fields(json, exchange, cuts);
+    cut_fields(json, exchange, cuts, masking);
+    redactions(json, masking);
     json.close();
 }
 
@@ -198,13 +213,20 @@ fn origin_status(exchange: &Exchange) -> Option<u16> {
 }
 
 /// The operator's, and those that the agent gave with the call; of two with the same name the operator's.
-fn further_properties(json: &mut Json, exchange: &Exchange, context: &Context<'_>) -> bool {
+fn further_properties(
+    json: &mut Json,
+    exchange: &Exchange,
+    context: &Context<'_>,
+    masking: &mut Masking<'_>,
+) -> bool {
     let mut cut = false;
     let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
     let mut given: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
     for (name, value) in exchange.request.headers.iter() {
         if let Some(name) = name.strip_prefix(PROPERTY_PREFIX).filter(|name| !name.is_empty()) {
-            given.insert(name.to_owned(), headers::text(value));
+            let value = headers::text(value);
+            let masked = uncounted(masking, |masking| masking.field(name, &value).or_else(|| masking.line(&value)));
+            given.insert(name.to_owned(), masked.map_or(value, Cow::Owned));
         }
     }
     let ours = |name: &str| OURS.contains(&name) || context.properties.contains_key(name);
@@ -297,10 +319,10 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
     json.close();
 }
 
-fn trailers(json: &mut Json, key: &str, trailers: Option<&Fields>, masked: &mut u64) {
+fn trailers(json: &mut Json, key: &str, trailers: Option<&Fields>, masking: &mut Masking<'_>) {
     if let Some(trailers) = trailers {
         json.open(key);
-        headers::write(json, trailers, fit::TRAILERS_MAX_BYTES, masked);
+        headers::write(json, trailers, fit::TRAILERS_MAX_BYTES, masking);
         json.close();
     }
 }
@@ -315,13 +337,15 @@ fn outcome(json: &mut Json, outcome: &Outcome) {
     }
 }
 
-fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts) {
+fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts, masking: &mut Masking<'_>) {
     let start = json.len();
     json.open("cut");
     let empty = json.len();
     if let Some(bytes) = cuts.path_bytes {
         json.number("path_bytes", bytes as u64);
-        json.string_within("path", &exchange.request.path, fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
+        let path = &exchange.request.path;
+        let masked = uncounted(masking, |masking| masking.line(path));
+        json.string_within("path", masked.as_deref().unwrap_or(path), fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
     }
     if cuts.method {
         bounded(json, "method", exchange.request.method.as_str());
@@ -346,6 +370,41 @@ fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts) {
         json.rewind(start);
     } else {
         json.close();
+    }
+}
+
+/// How much was masked, by which rules, and whether something was withheld because that was not certain.
+fn redactions(json: &mut Json, masking: &Masking<'_>) {
+    /// Rules that are listed. More than these find something only if somebody means them to.
+    const RULES_MAX: usize = 64;
+    json.number("redactions", masking.total());
+    if masking.total() > 0 {
+        json.open("redaction_rules");
+        for (rule, count) in masking.counts().iter().take(RULES_MAX) {
+            json.foreign_key(rule, fit::NAME_MAX_BYTES);
+            json.value(u64::from(*count));
+        }
+        json.close();
+    }
+    if masking.withheld() {
+        json.string("redaction", "failed_withheld");
+    }
+}
+
+/// Masks what stands elsewhere in the event, too, and was counted there.
+fn uncounted<'a>(masking: &mut Masking<'a>, mask: impl FnOnce(&mut Masking<'a>) -> Option<String>) -> Option<String> {
+    let before = masking.counted();
+    let masked = mask(masking);
+    masking.recount(&before);
+    masked
+}
+
+fn level_name(level: CaptureLevel) -> Option<&'static str> {
+    match level {
+        CaptureLevel::Full => None,
+        CaptureLevel::Headers => Some("headers"),
+        CaptureLevel::Metadata => Some("metadata"),
+        CaptureLevel::None => Some("none"),
     }
 }
 

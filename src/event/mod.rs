@@ -4,11 +4,10 @@
 //!  Exchange
 //!    |- body      captured pieces -> text or base64     (decode: content codings, text: charsets, form: fields)
 //!    |- headers   fields -> JSON object
-//!    |- redact    what of both is masked
 //!    |- fit       OTAS's limits, and the room of each field
 //!    |- metadata  what OTAS's page does not show
 //!    v
-//!  json           every byte passes here: escaped, without NUL, within its room
+//!  json           (what is masked in all of it: crate::redact) every byte passes here: escaped, without NUL, within its room
 //! ```
 //!
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is cut with a mark
@@ -28,7 +27,6 @@ mod json;
 mod metadata;
 mod otas;
 mod outline;
-mod redact;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -52,6 +50,8 @@ pub use self::otas::opened_session;
 pub use self::outline::{Llm, Outline, Phases};
 pub use self::stored::{Content, Side, Stored};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
+use crate::config::CaptureLevel;
+use crate::redact::{Masking, Redactor};
 
 /// What an event says beside its exchange.
 pub struct Context<'a> {
@@ -65,6 +65,8 @@ pub struct Context<'a> {
     pub error_from_status: u16,
     /// The operator's own `custom_properties`. Those with a name of ours are ignored.
     pub properties: &'a BTreeMap<String, String>,
+    /// What is masked, and how much of which calls is recorded at all.
+    pub redactor: &'a Redactor,
 }
 
 /// What OTAS is sent for one exchange, and what our own store lists it by.
@@ -99,10 +101,17 @@ pub struct Event {
 
 /// Makes the event of an exchange. Never fails: see the invariant above.
 pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
-    let mut masked = 0;
+    let origin = &exchange.origin;
+    let level = context.redactor.level(&origin.host, origin.port);
+    let reduced = (level != CaptureLevel::Full).then(|| reduced(exchange, level));
+    let exchange = reduced.as_ref().unwrap_or(exchange);
+    let mut masking = context.redactor.masking(&origin.host, origin.port, &exchange.request.path);
     let mut cuts = Cuts::default();
-    let (request, response) = bodies(exchange, &mut masked);
-    let summary = summary(exchange, context, &mut cuts);
+    let (request, response) = match level {
+        CaptureLevel::Full => bodies(exchange, &mut masking),
+        _ => (Body::none(), Body::none()),
+    };
+    let summary = summary(exchange, context, &mut cuts, &mut masking);
 
     let mut json = Json::object(2048 + request.len() + response.len() + (request.len() + response.len()) / 4);
     json.string("path", &summary.path);
@@ -111,19 +120,55 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     json.hundredths("latency_ms", metadata::hundredths(exchange.timings.latency));
     json.number("request_size_bytes", summary.request_bytes.min(fit::INTEGER_MAX));
     json.number("response_size_bytes", summary.response_bytes.min(fit::INTEGER_MAX));
-    write_headers(&mut json, exchange, &mut cuts, &mut masked);
-    write_query(&mut json, exchange.request.query.as_deref(), &mut cuts, &mut masked);
+    write_headers(&mut json, exchange, &mut cuts, &mut masking);
+    write_query(&mut json, exchange.request.query.as_deref(), &mut cuts, &mut masking);
     json.string_of_json("post_data", request.form_fields.as_deref().unwrap_or_default());
     write_content_type(&mut json, "request_content_type", Some(&exchange.request.headers));
     write_content_type(&mut json, "response_content_type", exchange.response.as_ref().map(|facts| &facts.headers));
     json.string("error", &summary.error);
     let error_type = error_type(exchange, &summary);
     let from = json.len();
-    cuts.properties = metadata::properties(&mut json, exchange, context, &error_type);
+    cuts.properties = metadata::properties(&mut json, exchange, context, &error_type, &mut masking);
     let llm = Llm::column(&json, from);
     write_bodies(&mut json, (&request, &response), &mut cuts);
-    metadata::write(&mut json, exchange, context, (&request, &response), &cuts, masked);
-    Event { json: json.finish(), outline: Outline::column(exchange, cuts.any()), llm, ..summary }
+    metadata::write(&mut json, exchange, context, (&request, &response), &cuts, (&mut masking, level));
+    let outline = Outline::column(exchange, cuts.any());
+    without_our_own(Event { json: json.finish(), outline, llm, ..summary }, &masking)
+}
+
+/// Whatever room our own secrets got into, they do not leave it.
+fn without_our_own(mut event: Event, masking: &Masking<'_>) -> Event {
+    if let Some(json) = std::str::from_utf8(&event.json).ok().and_then(|json| masking.own(json)) {
+        event.json = json.into_bytes();
+    }
+    for text in [&mut event.method, &mut event.host, &mut event.llm] {
+        if let Some(masked) = masking.own(text) {
+            *text = masked;
+        }
+    }
+    event
+}
+
+/// What is recorded of a call below the full level. Its sizes stay true.
+fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
+    let size_of = |body: &Captured| Captured { head: Vec::new(), tail: Vec::new(), ..body.clone() };
+    let mut reduced = exchange.clone();
+    reduced.request.body = size_of(&exchange.request.body);
+    if let Some(response) = &mut reduced.response {
+        response.body = size_of(&response.body);
+    }
+    if level == CaptureLevel::Headers {
+        return reduced;
+    }
+    reduced.request.query = None;
+    (reduced.request.headers, reduced.request.trailers) = (Fields::default(), None);
+    if let Some(response) = &mut reduced.response {
+        (response.headers, response.trailers) = (Fields::default(), None);
+    }
+    if level == CaptureLevel::None {
+        reduced.request.path = "/".to_owned();
+    }
+    reduced
 }
 
 /// The body to post: `json` with the project's id in front. At most 2,621,440 bytes for an id of up to 200.
@@ -136,16 +181,16 @@ pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
     out
 }
 
-fn bodies<'a>(exchange: &'a Exchange, masked: &mut u64) -> (Body<'a>, Body<'a>) {
+fn bodies<'a>(exchange: &'a Exchange, masking: &mut Masking<'_>) -> (Body<'a>, Body<'a>) {
     let mut body = |captured: &'a Captured, headers: &Fields| {
         // A tunnel that failed has an answer of ours, which is captured like any other.
         if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
             Body::sealed(captured.total_bytes)
         } else if exchange.websocket.is_some() {
             // Whatever the handshake's fields say: messages in clear.
-            body::render(captured, &plain_text(), masked)
+            body::render(captured, &plain_text(), masking)
         } else {
-            body::render(captured, headers, masked)
+            body::render(captured, headers, masking)
         }
     };
     let request = body(&exchange.request.body, &exchange.request.headers);
@@ -171,9 +216,10 @@ fn sizes(exchange: &Exchange) -> (u64, u64) {
 }
 
 /// Everything of an event but its JSON.
-fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event {
+fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts, masking: &mut Masking<'_>) -> Event {
     let request = &exchange.request;
-    let path = fit::path(&request.path);
+    let masked_path = masking.line(&request.path);
+    let path = fit::path(masked_path.as_deref().unwrap_or(&request.path));
     cuts.path_bytes = path.cut.then_some(request.path.len());
     let method = fit::chars(request.method.as_str(), fit::METHOD_MAX_CHARS);
     cuts.method = method != request.method.as_str();
@@ -190,19 +236,26 @@ fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts) -> Event
         latency_ms: metadata::hundredths(exchange.timings.latency) as f64 / 100.0,
         request_bytes,
         response_bytes,
-        error: error(exchange, status, context.error_from_status, cuts),
+        error: error(exchange, status, context.error_from_status, cuts, masking),
         outline: String::new(),
         llm: String::new(),
     }
 }
 
 /// An identifier, then a sentence; empty on success.
-fn error(exchange: &Exchange, status: Option<StatusCode>, from_status: u16, cuts: &mut Cuts) -> String {
+fn error(
+    exchange: &Exchange,
+    status: Option<StatusCode>,
+    from_status: u16,
+    cuts: &mut Cuts,
+    masking: &mut Masking<'_>,
+) -> String {
     let told = match &exchange.outcome {
         Outcome::Failed(failure) => Some(format!("{}: {}", failure.id, failure.detail)),
         Outcome::Complete => grpc::status(exchange).and_then(|status| status.error()),
     };
     if let Some(error) = told {
+        let error = masking.line(&error).unwrap_or(error);
         let error = fit::without_nul(&error);
         // A sixth: even if each byte needs the longest escape.
         let kept = fit::chars(&error, fit::ERROR_MAX_BYTES / 6);
@@ -232,26 +285,26 @@ fn error_type(exchange: &Exchange, summary: &Event) -> Cow<'static, str> {
     }
 }
 
-fn write_headers(json: &mut Json, exchange: &Exchange, cuts: &mut Cuts, masked: &mut u64) {
+fn write_headers(json: &mut Json, exchange: &Exchange, cuts: &mut Cuts, masking: &mut Masking<'_>) {
     json.open_string("request_headers");
     if exchange.request.headers.get(HOST.as_str()).is_none() {
         // A request may have none (HTTP/1.0), but a reader has no other place to see whom it was for.
         let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
         json.string_within("host", &host, fit::VALUE_MAX_BYTES, fit::CUT);
     }
-    cuts.request_headers = headers::write(json, &exchange.request.headers, fit::HEADERS_MAX_BYTES, masked);
+    cuts.request_headers = headers::write(json, &exchange.request.headers, fit::HEADERS_MAX_BYTES, masking);
     json.close_string();
 
     json.open_string("response_headers");
     if let Some(response) = &exchange.response {
-        cuts.response_headers = headers::write(json, &response.headers, fit::HEADERS_MAX_BYTES, masked);
+        cuts.response_headers = headers::write(json, &response.headers, fit::HEADERS_MAX_BYTES, masking);
     }
     json.close_string();
 }
 
-fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masked: &mut u64) {
+fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masking: &mut Masking<'_>) {
     let query = query.unwrap_or_default();
-    let shown = redact::query(query, masked);
+    let shown = masking.query(query);
     if json.string_within("query_params", shown.as_deref().unwrap_or(query), fit::QUERY_MAX_BYTES, fit::CUT) {
         cuts.query_bytes = Some(query.len());
     }

@@ -16,6 +16,10 @@ use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, WebSocket,
 };
+use crate::config::{CaptureLevel, Redact};
+use crate::hosts::{HostRule, HostRules};
+use crate::redact::testing::{redactor, settings, untagged};
+use crate::redact::{Fingerprint, Redactor};
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
 
@@ -131,9 +135,11 @@ fn captured(bytes: &[u8]) -> Captured {
 }
 
 fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
-    let context = Context { seq: 7, run_id: "run-1", rule: "proxy", error_from_status: 400, properties };
+    let context =
+        Context { seq: 7, run_id: "run-1", rule: "proxy", error_from_status: 400, properties, redactor: redactor() };
     let event = build(exchange, &context);
-    let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
+    let json = untagged(std::str::from_utf8(&event.json).unwrap());
+    let value = check(&with_project_id(json.as_bytes(), PROJECT)).unwrap();
     (event, value)
 }
 
@@ -192,6 +198,7 @@ fn an_ordinary_exchange_reads_like_this() {
                 "response": {"bytes": 11, "end": "complete", "encoding": "UTF-8"},
             },
             "redactions": 2,
+            "redaction_rules": {"header.authorization": 1, "key.key": 1},
             "outcome": "complete",
         },
     });
@@ -227,7 +234,14 @@ fn statuses_from_the_threshold_on_are_errors() {
         assert_eq!(value_of(&exchange)["error"], error);
     }
     let properties = BTreeMap::new();
-    let never = Context { seq: 1, run_id: "", rule: "proxy", error_from_status: 0, properties: &properties };
+    let never = Context {
+        seq: 1,
+        run_id: "",
+        rule: "proxy",
+        error_from_status: 0,
+        properties: &properties,
+        redactor: redactor(),
+    };
     assert_eq!(build(&exchange, &never).error, "");
 }
 
@@ -265,10 +279,7 @@ fn a_body_of_control_characters_fits_and_a_small_one_beside_it_stays_whole() {
     assert!(value["response_body"].as_str().unwrap().contains("left out to fit OTAS's limit"));
     assert_eq!(value["request_body"], "{\"max_tokens\":5}");
     assert_eq!(value["metadata"]["cut"], json!({"response_body": true}));
-    let length = build(
-        &exchange,
-        &Context { seq: 1, run_id: "", rule: "proxy", error_from_status: 0, properties: &BTreeMap::new() },
-    );
+    let length = event_of(&exchange, &BTreeMap::new()).0;
     assert!(length.json.len() > 2_500_000, "{}", length.json.len());
 }
 
@@ -297,8 +308,14 @@ fn everything_at_its_worst_at_once_fits() {
     exchange.outcome = Outcome::Failed(Failure { id: "protocol", detail: worst.clone() });
     let properties = (0..1_000).map(|index| (format!("{index}{worst}"), worst.clone())).collect();
     let run_id = worst;
-    let context =
-        Context { seq: u64::MAX, run_id: &run_id, rule: "proxy", error_from_status: 400, properties: &properties };
+    let context = Context {
+        seq: u64::MAX,
+        run_id: &run_id,
+        rule: "proxy",
+        error_from_status: 400,
+        properties: &properties,
+        redactor: redactor(),
+    };
     let event = build(&exchange, &context);
     let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
     assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < super::fit::METADATA_RESERVE_BYTES);
@@ -338,6 +355,173 @@ fn no_secret_is_left_in_any_place() {
     assert_eq!(value["request_body"], "client_secret=****-END&max_tokens=5");
     assert_eq!(value["response_body"], "access_token=****-END&scope=x");
     assert_eq!(value["metadata"]["redactions"], 13);
+    let rules = value["metadata"]["redaction_rules"].as_object().unwrap();
+    assert_eq!(rules.values().filter_map(Value::as_u64).sum::<u64>(), 13);
+    assert_eq!((&rules["header.cookie"], &rules["url.userinfo"]), (&json!(1), &json!(1)));
+}
+
+/// A secret that is known by its look.
+const KEY: &str = "sk-ant-api03-c4n4ry0123456789abcdefWXYZ";
+
+fn leaks(event: &Event) -> bool {
+    let text = String::from_utf8_lossy(&event.json);
+    [&*text, &event.path, &event.error, &event.method, &event.host].iter().any(|text| text.contains("c4n4ry"))
+}
+
+#[test]
+fn a_known_format_is_left_in_no_room_of_an_event() {
+    let mut exchange = exchange();
+    exchange.request.path = format!("/v1/{KEY}/{}", "x".repeat(5_000));
+    exchange.request.query = Some(format!("q={KEY}"));
+    exchange.request.headers = headers(&[("user-agent", &format!("agent ({KEY})")), ("x-any", KEY)]);
+    exchange.request.trailers = Some(headers(&[("x-any", KEY)]));
+    exchange.request.body = captured(format!("prose {KEY}").as_bytes());
+    exchange.response.as_mut().unwrap().body = captured(format!("\0\u{1}{KEY}\0").as_bytes());
+    exchange.response.as_mut().unwrap().headers = headers(&[("content-type", "application/x-protobuf")]);
+    let detail = format!("cannot reach {KEY}");
+    exchange.outcome = Outcome::Failed(Failure { id: "any", detail });
+    let (event, value) = event_of(&exchange, &BTreeMap::new());
+    assert!(!leaks(&event), "{value}");
+    assert!(value["metadata"]["cut"]["path"].as_str().unwrap().starts_with("/v1/****WXYZ/"));
+    assert!(event.path.starts_with("/v1/****WXYZ#") && event.error.starts_with("any: cannot reach ****WXYZ#"));
+    let bytes = base64::Engine::decode(&base64::prelude::BASE64_STANDARD, value["response_body"].as_str().unwrap());
+    assert_eq!(bytes.unwrap(), format!("\0\u{1}{}\0", "*".repeat(KEY.len())).as_bytes());
+}
+
+#[test]
+fn secrets_of_bodies_are_masked_however_the_body_is_typed_coded_and_cut_into_pieces() {
+    let json =
+        format!(r#"{{"messages":[{{"content":"use {KEY}"}}],"deep":[[{{"password":"c4n4ry"}}]],"max_tokens":5}}"#);
+    let stream = format!("event: a\ndata: {{\"delta\":\"{KEY}\"}}\n\ndata: {{\"api_key\":\"c4n4ry\"}}\n\n");
+    let multipart = format!(
+        "--B\r\nContent-Disposition: form-data; name=\"password\"\r\n\r\nc4n4ry\r\n--B\r\nContent-Disposition: form-data; \
+         name=\"note\"\r\n\r\nuse {KEY}\r\n--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.json\"\r\n\r\n{json}\r\n--B--\r\n"
+    );
+    let form = format!("password=c4n4ry&note={KEY}&max_tokens=5");
+    for (content_type, body) in [
+        ("application/json", &json),
+        ("text/plain", &json),
+        ("application/octet-stream", &json),
+        ("text/event-stream", &stream),
+        ("multipart/form-data; boundary=B", &multipart),
+        ("application/x-www-form-urlencoded", &form),
+    ] {
+        let (zlib, br, zstd) = super::decode::tests::coded(body.as_bytes());
+        for (coding, bytes) in [
+            ("identity", body.clone().into_bytes()),
+            ("gzip", gzip(body.as_bytes())),
+            ("deflate", zlib),
+            ("br", br),
+            ("zstd", zstd),
+            ("gzip, gzip", gzip(&gzip(body.as_bytes()))),
+        ] {
+            for size in [1, 7, 64, usize::MAX] {
+                let mut exchange = exchange();
+                let response = exchange.response.as_mut().unwrap();
+                response.headers = headers(&[("content-type", content_type), ("content-encoding", coding)]);
+                response.body = captured(b"");
+                response.body.head = bytes.chunks(size.min(bytes.len())).map(Bytes::copy_from_slice).collect();
+                response.body.total_bytes = bytes.len() as u64;
+                let (event, value) = event_of(&exchange, &BTreeMap::new());
+                assert!(!leaks(&event), "{content_type} {coding} {size}: {value}");
+                assert!(value["response_body"].as_str().unwrap().contains("****WXYZ"), "{content_type} {coding}");
+            }
+        }
+    }
+    let mut exchange = exchange();
+    exchange.request.headers = headers(&[("content-type", "text/plain; charset=utf-16le")]);
+    exchange.request.body = captured(&json.encode_utf16().flat_map(u16::to_le_bytes).collect::<Vec<_>>());
+    assert!(!leaks(&event_of(&exchange, &BTreeMap::new()).0));
+}
+
+#[test]
+fn a_gap_anywhere_in_a_body_leaves_nothing_of_a_secret() {
+    let body =
+        format!("{{\"a\":\"use {KEY}\",\"password\":\"c4n4ry-correct-horse\",\"b\":\"{}\"}}", "x ".repeat(400));
+    let traces = ["c4n4", "0123", "abcdef", "horse", "corre"];
+    for gap in 4..110 {
+        for length in [1, 5, 20] {
+            let mut exchange = exchange();
+            exchange.request.body = Captured {
+                head: vec![Bytes::copy_from_slice(&body.as_bytes()[..gap])],
+                tail: body.as_bytes()[gap + length..].chunks(11).map(Bytes::copy_from_slice).collect(),
+                total_bytes: body.len() as u64,
+                end: BodyEnd::Complete,
+            };
+            let (_, value) = event_of(&exchange, &BTreeMap::new());
+            let shown = value["request_body"].as_str().unwrap();
+            let left: Vec<_> = traces.iter().filter(|trace| shown.contains(**trace)).collect();
+            assert!(left.is_empty(), "{gap}+{length}: {left:?} in {}", &shown[..shown.len().min(300)]);
+        }
+    }
+}
+
+fn rules(capture: &[(&str, CaptureLevel)], budget: Duration) -> Redactor {
+    let hosts = |host: &str| HostRules::new(vec![HostRule::parse(host).unwrap()]);
+    let capture: Vec<_> = capture.iter().map(|(host, level)| (hosts(host), *level)).collect();
+    Redactor::new(&Redact { budget, ..settings() }, &capture, Fingerprint::new(b"k")).unwrap()
+}
+
+#[test]
+fn less_is_recorded_of_some_hosts_and_always_one_event_with_true_sizes() {
+    let mut exchange = exchange();
+    exchange.request.trailers = Some(headers(&[("x-any", "t")]));
+    let properties = BTreeMap::new();
+    let at = |level| {
+        let redactor = rules(&[("*.test", level), ("api.test", CaptureLevel::Full)], Duration::from_secs(60));
+        let context = Context {
+            seq: 1,
+            run_id: "",
+            rule: "proxy",
+            error_from_status: 0,
+            properties: &properties,
+            redactor: &redactor,
+        };
+        check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap()
+    };
+    for (level, name, headers, path) in [
+        (CaptureLevel::Full, Value::Null, true, "/v1/chat"),
+        (CaptureLevel::Headers, json!("headers"), true, "/v1/chat"),
+        (CaptureLevel::Metadata, json!("metadata"), false, "/v1/chat"),
+        (CaptureLevel::None, json!("none"), false, "/"),
+    ] {
+        let value = at(level);
+        assert_eq!(value["metadata"]["capture"]["level"], name);
+        assert_eq!(value["response_body"] == "", level != CaptureLevel::Full);
+        assert_eq!((&value["request_size_bytes"], &value["response_size_bytes"]), (&json!(16), &json!(11)));
+        assert_eq!(
+            (&value["path"], &value["method"], &value["status_code"]),
+            (&json!(path), &json!("POST"), &json!(200))
+        );
+        let agent = inner(&value, "request_headers").get("user-agent").is_some();
+        let query = value["query_params"] != "";
+        assert_eq!((agent, query, value["metadata"].get("request_trailers").is_some()), (headers, headers, headers));
+        assert_eq!(value["custom_properties"].get("user_agent.original").is_some(), headers);
+        assert_eq!(value["custom_properties"]["server.address"], "api.test");
+    }
+}
+
+#[test]
+fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
+    let redactor = rules(&[], Duration::ZERO);
+    let properties = BTreeMap::new();
+    let context = Context {
+        seq: 1,
+        run_id: "",
+        rule: "proxy",
+        error_from_status: 0,
+        properties: &properties,
+        redactor: &redactor,
+    };
+    let mut exchange = exchange();
+    exchange.request.body = captured(b"{\"harmless\":true}");
+    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap();
+    for field in ["request_body", "response_body"] {
+        assert!(value[field].as_str().unwrap().contains("withheld, since they could not be searched"), "{value}");
+    }
+    assert_eq!(value["metadata"]["redaction"], "failed_withheld");
+    assert_eq!(value["metadata"]["capture"]["request"]["bytes"], 17);
+    assert_eq!(value_of(&exchange)["metadata"].get("redaction"), None);
 }
 
 #[test]
@@ -559,7 +743,7 @@ proptest! {
     #[test]
     fn any_exchange_fits(parts in any_parts(), properties in btree_map(any_text(), any_text(), 0..6)) {
         let exchange = parts.exchange();
-        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties };
+        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, redactor: redactor() };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];

@@ -82,13 +82,20 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::redact::testing::redactor;
     use crate::store::Why;
 
     #[test]
     fn a_gap_says_how_many_from_when_to_when_and_why() {
         let gap = Gap { why: Why::Full, events: 7, bodies: 2, from_ms: 1_700_000_000_000, to_ms: 1_700_000_060_500 };
-        let context =
-            Context { seq: 9, run_id: "r", rule: "proxy", error_from_status: 400, properties: &BTreeMap::new() };
+        let context = Context {
+            seq: 9,
+            run_id: "r",
+            rule: "proxy",
+            error_from_status: 400,
+            properties: &BTreeMap::new(),
+            redactor: redactor(),
+        };
         let event = event(&gap, &context);
         assert_eq!(
             event.error,

@@ -17,6 +17,7 @@ pub use handoff::{Handoff, Promise};
 
 use crate::callers::Callers;
 use crate::capture::Recording;
+use crate::redact::Redactor;
 use crate::store::{Bounds, Store, StoreError};
 
 /// What goes into every event of this process.
@@ -29,6 +30,8 @@ pub struct Facts {
     pub error_from_status: u16,
     /// `event.properties`.
     pub properties: BTreeMap<String, String>,
+    /// What is masked in events.
+    pub redactor: Arc<Redactor>,
     /// How large the store may become.
     pub bounds: Bounds,
 }

@@ -239,8 +239,8 @@ impl Reporting {
 }
 
 pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64) -> Context<'a> {
-    let Facts { run_id, error_from_status, properties, .. } = facts;
-    Context { seq, run_id, rule: session.rule, error_from_status: *error_from_status, properties }
+    let Facts { run_id, error_from_status, properties, redactor, .. } = facts;
+    Context { seq, run_id, rule: session.rule, error_from_status: *error_from_status, properties, redactor }
 }
 
 /// The field that an agent names its own session in.
@@ -261,7 +261,7 @@ fn notice(callers: &Callers, exchange: &Exchange) {
         return;
     }
     let used =
-        exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok()).map(Secret::new);
+        exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok()).map(Secret::told);
     if let Some(token) = event::opened_session(exchange).or(used) {
         callers.adopt(&exchange.caller, &token);
     }

@@ -97,8 +97,10 @@ impl CertAuthority {
         let text = files::read(&cert_path)?;
         files::refuse_open_mode(dir, 0o700)?;
         files::refuse_open_mode(&key_path, 0o600)?;
-        let key = KeyPair::from_pem(&files::read(&key_path)?)
-            .map_err(|e| bad(&key_path, format!("is not a usable private key ({e})")))?;
+        let key = files::read(&key_path)?;
+        crate::redact::register_pem(&key);
+        let key =
+            KeyPair::from_pem(&key).map_err(|e| bad(&key_path, format!("is not a usable private key ({e})")))?;
         let mut others =
             pem::decode(text.as_bytes()).map_err(|e| bad(&cert_path, format!("is not a PEM certificate ({e})")))?;
         let mut belonging = None;

@@ -75,8 +75,9 @@ impl Folder {
         if files::exists(&next_path)? {
             files::refuse_open_mode(&next_path, 0o600)?;
             let unusable = |problem: String| AuthorityError::Next { path: next_path.clone(), problem };
-            let key = KeyPair::from_pem(&files::read(&next_path)?)
-                .map_err(|e| unusable(format!("is not a usable private key ({e})")))?;
+            let key = files::read(&next_path)?;
+            crate::redact::register_pem(&key);
+            let key = KeyPair::from_pem(&key).map_err(|e| unusable(format!("is not a usable private key ({e})")))?;
             for der in &all {
                 if super::belongs(&path, der, &key)? {
                     next = Some(der.clone());

@@ -1,0 +1,160 @@
+//! Streams tell a text in pieces: each event (a `data:` line of an event stream, a line of JSON) has the next few characters at
+//! the same place. A secret, or its name and the secret, may go over several. So the strings at each place are joined.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use super::scan::{Finding, Show};
+
+/// The strings at one place, joined.
+pub(super) struct Joined {
+    pub(super) text: String,
+    /// Where each begins in `text`, and its bytes in the stream.
+    pieces: Vec<(usize, Range<usize>)>,
+}
+
+/// Objects in objects that are followed.
+const DEPTH_MAX: usize = 64;
+/// Places of which the strings are joined; a stream of one kind of events has few.
+const PLACES_MAX: usize = 256;
+
+/// For each place in the events of a stream that has several strings, these joined. Nothing for any other text.
+pub(super) fn joined(text: &str) -> Vec<Joined> {
+    if !is_stream(text) {
+        return Vec::new();
+    }
+    let mut places: HashMap<u64, Vec<Range<usize>>> = HashMap::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let data = line.strip_prefix("data:").unwrap_or(line).trim_start();
+        if data.starts_with(['{', '[']) {
+            strings(text, start + line.len() - data.len()..start + line.len(), |place, string| {
+                if places.len() < PLACES_MAX || places.contains_key(&place) {
+                    places.entry(place).or_default().push(string);
+                }
+            });
+        }
+        start += line.len();
+    }
+    // What is the same in all events is a name or an id.
+    let varied =
+        |ranges: &Vec<Range<usize>>| ranges.iter().any(|range| text[range.clone()] != text[ranges[0].clone()]);
+    places.into_values().filter(varied).map(|ranges| Joined::of(text, ranges)).collect()
+}
+
+impl Joined {
+    fn of(text: &str, ranges: Vec<Range<usize>>) -> Self {
+        let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(ranges.len()) };
+        for range in ranges {
+            joined.pieces.push((joined.text.len(), range.clone()));
+            joined.text.push_str(&text[range]);
+        }
+        joined
+    }
+
+    /// What was found in the joined text, as findings in the stream: `shown` in the first piece, nothing in the others.
+    pub(super) fn pieces_of<'a>(&self, finding: &Finding<'a>, shown: String) -> Vec<Finding<'a>> {
+        let Range { start, end } = finding.range;
+        let first = self.pieces.partition_point(|(at, piece)| at + piece.len() <= start);
+        let mut shown = Some(shown);
+        self.pieces[first..]
+            .iter()
+            .take_while(|(at, _)| *at < end)
+            .filter(|(_, piece)| !piece.is_empty())
+            .map(|(at, piece)| {
+                let from = piece.start + start.saturating_sub(*at);
+                let to = (piece.start + end - at).min(piece.end);
+                Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
+            })
+            .collect()
+    }
+}
+
+fn is_stream(text: &str) -> bool {
+    let lines = text.starts_with('{') && text.contains("\n{");
+    lines || text.starts_with("data:") || text.contains("\ndata:")
+}
+
+/// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed.
+fn strings(text: &str, line: Range<usize>, mut found: impl FnMut(u64, Range<usize>)) {
+    let bytes = text.as_bytes();
+    let mut above: Vec<(u64, u64, bool)> = Vec::new();
+    let (mut place, mut index, mut in_array) = (0, 0, false);
+    let mut at = line.start;
+    while at < line.end {
+        match bytes[at] {
+            open @ (b'{' | b'[') => {
+                if above.len() == DEPTH_MAX {
+                    return;
+                }
+                above.push((place, index, in_array));
+                (in_array, index) = (open == b'[', 0);
+                if in_array {
+                    place = mixed(place, &[0]);
+                }
+            }
+            b'}' | b']' => match above.pop() {
+                Some(outer) => (place, index, in_array) = outer,
+                None => return,
+            },
+            b',' if in_array => {
+                index += 1;
+                place = mixed(above.last().map_or(0, |(place, ..)| *place), &index.to_le_bytes());
+            }
+            b'"' => {
+                let end = string_end(bytes, at + 1, line.end);
+                let string = at + 1..end;
+                let follows = bytes[(end + 1).min(line.end)..line.end].iter().find(|byte| **byte != b' ');
+                if follows == Some(&b':') {
+                    place = mixed(above.last().map_or(0, |(place, ..)| *place), &bytes[string]);
+                } else {
+                    found(place, string);
+                }
+                at = end;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
+    let mut at = start;
+    while at < limit && bytes[at] != b'"' {
+        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    }
+    at.min(limit)
+}
+
+/// FNV-1a, started from the place above. Two places that hash alike would be joined, which costs nothing but sense.
+fn mixed(place: u64, name: &[u8]) -> u64 {
+    let start = place ^ 0xcbf2_9ce4_8422_2325;
+    name.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_strings_at_each_place_are_joined() {
+        let stream = "event: a\ndata: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"Hel\"}},{\"d\":{\"t\":\"A\"}}]}\n\n\
+            data: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"lo\"}},{\"d\":{\"t\":\"B\\\"\"}}]}\n\ndata: [DONE]\n";
+        let mut texts: Vec<_> = joined(stream).into_iter().map(|joined| joined.text).collect();
+        texts.sort();
+        assert_eq!(texts, ["AB\\\"", "Hello"]);
+        assert_eq!(joined("{\"t\":\"a\"}\n{\"t\":\"b\"}\n").len(), 1);
+        assert!(joined("{\"t\":\"a\"}").is_empty() && joined("prose\nand more").is_empty());
+    }
+
+    #[test]
+    fn a_finding_goes_back_to_its_pieces() {
+        let stream = "{\"t\":\"sk-\"}\n{\"t\":\"\"}\n{\"t\":\"abc\"}\n{\"t\":\"d e\"}";
+        let joined = joined(stream).pop().unwrap();
+        let finding = Finding { range: 1..7, rule: "r", show: Show::Token };
+        let pieces = joined.pieces_of(&finding, "****".to_owned());
+        let shown: Vec<_> = pieces.iter().map(|piece| (&stream[piece.range.clone()], &piece.show)).collect();
+        let none = Show::Text(String::new());
+        assert_eq!(shown, [("k-", &Show::Text("****".to_owned())), ("abc", &none), ("d", &none)]);
+    }
+}

@@ -1,0 +1,82 @@
+//! `\u0041` in JSON is a letter like any other: some encoders write `&`, `<` or `+` so, and anybody may write a name so.
+
+use super::scan::Finding;
+
+/// A text with such escapes undone, and where each stood. Escaped quotes and backslashes stay: they are no part of a name, and
+/// without their escapes strings would end elsewhere.
+pub(super) struct Shadow {
+    pub(super) text: String,
+    /// Of each escape: where its character is here, where it stood, and where it ended there.
+    undone: Vec<(usize, usize, usize)>,
+}
+
+impl Shadow {
+    /// `None` when there is no such escape.
+    pub(super) fn of(text: &str) -> Option<Self> {
+        const SIGN: &str = "\\u00";
+        let mut shadow = Self { text: String::new(), undone: Vec::new() };
+        let mut copied = 0;
+        for (sign, _) in text.match_indices(SIGN) {
+            let digits = sign + SIGN.len();
+            let Some(code) = text.get(digits..digits + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
+            else {
+                continue;
+            };
+            if !(0x20..0x7F).contains(&code) || matches!(code, b'"' | b'\\' | b'\'') {
+                continue;
+            }
+            let slashes = text.as_bytes()[copied..sign].iter().rev().take_while(|byte| **byte == b'\\').count();
+            let start = sign - slashes;
+            shadow.text.push_str(&text[copied..start]);
+            copied = digits + 2;
+            shadow.undone.push((shadow.text.len(), start, copied));
+            shadow.text.push(char::from(code));
+        }
+        if shadow.undone.is_empty() {
+            return None;
+        }
+        shadow.text.push_str(&text[copied..]);
+        Some(shadow)
+    }
+
+    /// What was found here, where it stood in the text itself.
+    pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
+        let start = self.place(finding.range.start).0;
+        let end = finding.range.end.checked_sub(1).map_or(start, |last| self.place(last).1);
+        Finding { range: start..end.max(start), ..finding }
+    }
+
+    /// From where to where the byte at `at` stood.
+    fn place(&self, at: usize) -> (usize, usize) {
+        let before = self.undone.partition_point(|(here, ..)| *here <= at);
+        match before.checked_sub(1).map(|index| self.undone[index]) {
+            Some((here, start, end)) if here == at => (start, end),
+            Some((here, _, end)) => (end + at - here - 1, end + at - here),
+            None => (at, at + 1),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::redact::scan::Show;
+
+    #[test]
+    fn escapes_are_undone_and_places_found_again() {
+        let text = r#"é{"p\u0061ss":"\\u0041b\u0022","x":"\u00e9"}"#;
+        let shadow = Shadow::of(text).unwrap();
+        assert_eq!(shadow.text, r#"é{"pass":"Ab\u0022","x":"\u00e9"}"#);
+        let back = |part: &str| {
+            let start = shadow.text.find(part).unwrap();
+            let finding = Finding { range: start..start + part.len(), rule: "", show: Show::Token };
+            &text[shadow.cast_back(finding).range]
+        };
+        assert_eq!(back("pass"), r"p\u0061ss");
+        assert_eq!(back("Ab"), r"\\u0041b");
+        assert_eq!(back("a"), r"\u0061");
+        assert_eq!(back("x"), "x");
+        assert_eq!(back("é{"), "é{");
+        assert!(Shadow::of(r#"{"a":"\u00e9\u0022"}"#).is_none());
+    }
+}

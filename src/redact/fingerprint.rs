@@ -1,0 +1,81 @@
+//! The tag that stands for a masked secret: the same for the same secret, and of no use without this installation's key.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use aws_lc_rs::{hmac, rand};
+use uuid::Uuid;
+
+/// The key's file beside the store.
+pub const FINGERPRINT_KEY_FILE: &str = "redaction.key";
+
+const KEY_BYTES: usize = 32;
+
+/// Makes tags (HMAC-SHA256, RFC 2104, cut to 32 bits).
+pub struct Fingerprint(hmac::Key);
+
+impl Fingerprint {
+    /// With the key in this file, which is made (0600) if there is none.
+    ///
+    /// # Errors
+    /// When the file cannot be made or read, or does not hold a key.
+    pub fn load_or_create(file: &Path) -> io::Result<Self> {
+        if !file.exists() {
+            make(file)?;
+        }
+        let key = fs::read(file)?;
+        if key.len() != KEY_BYTES {
+            let told = format!("{} holds no key of {KEY_BYTES} bytes; remove it to have one made", file.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidData, told));
+        }
+        Ok(Self::new(&key))
+    }
+
+    /// With this key.
+    pub fn new(key: &[u8]) -> Self {
+        Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+    }
+
+    /// Eight hexadecimal digits.
+    pub(super) fn tag(&self, secret: &str) -> String {
+        let tag = hmac::sign(&self.0, secret.as_bytes());
+        tag.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Whole or not at all, and the first of several processes wins.
+fn make(file: &Path) -> io::Result<()> {
+    let mut key = [0; KEY_BYTES];
+    rand::fill(&mut key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    let new = file.with_extension(format!("new-{}", Uuid::new_v4()));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&key);
+    let made = written.and_then(|()| match fs::hard_link(&new, file) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    fs::remove_file(&new)?;
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_has_the_same_tag_in_all_runs_of_an_installation_and_another_elsewhere() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join(FINGERPRINT_KEY_FILE);
+        let tag = |file: &Path| Fingerprint::load_or_create(file).unwrap().tag("secret");
+        let first = tag(&file);
+        assert_eq!((first.len(), tag(&file)), (8, first.clone()));
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_ne!(tag(&folder.path().join("other.key")), first);
+        assert_ne!(Fingerprint::load_or_create(&file).unwrap().tag("secreT"), first);
+        fs::write(&file, "short").unwrap();
+        assert!(Fingerprint::load_or_create(&file).err().unwrap().to_string().contains("remove it"));
+    }
+}

@@ -1,0 +1,398 @@
+//! Masking secrets on their way to the disk, to OTAS and to people. The wire is never touched: this works on copies.
+//!
+//! ```text
+//!  headers, urls   fields, queries and forms, by the names in them
+//!  scan            any text: names with values (names, value), known formats (patterns), user information of URLs
+//!    |- deltas     secrets that a stream of events tells in pieces
+//!    |- escapes    secrets behind `\u0041`
+//!    |- edges      what a cut left of a secret
+//!  own             our own secrets, by their text; in logs and panics as well (report)
+//!  fingerprint     the tag that stands for a secret
+//! ```
+//!
+//! Invariants: what is masked is valid where it stands (a JSON string stays one), masks are known and left alone, and the work
+//! for a text is bounded by [`Redact::budget`](crate::config::Redact); a text that would take more is withheld whole.
+
+mod deadline;
+mod deltas;
+mod edges;
+mod escapes;
+mod fingerprint;
+mod headers;
+mod names;
+mod own;
+mod patterns;
+mod report;
+mod scan;
+mod urls;
+mod value;
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use aho_corasick::AhoCorasick;
+use regex::Regex;
+
+pub use self::fingerprint::{FINGERPRINT_KEY_FILE, Fingerprint};
+pub use self::own::{register, register_pem};
+pub use self::report::{MaskedStderr, masked, panics_are_masked};
+pub(crate) use self::scan::{Ends, OutOfTime};
+
+use self::deadline::Deadline;
+use self::names::{Kind, Names};
+use self::scan::{Finding, Scanner, Show};
+use crate::config::{CaptureLevel, Redact};
+use crate::hosts::HostRules;
+
+/// What is shown of a secret.
+const MASK: &str = "****";
+/// A secret of at least this many bytes is long enough to show its last four characters, so that two keys can be told
+/// apart.
+const TAIL_FROM_BYTES: usize = 20;
+/// `#` and the tag.
+const TAG_BYTES: usize = 9;
+/// What stands in the place of a text that could not be looked through in time.
+pub(crate) const WITHHELD: &str = "[otas-proxy: withheld, since it could not be searched for secrets in its time]";
+
+/// The rule on our own secrets.
+const OWN: &str = "own";
+/// The rule on what a cut left of a secret.
+const CUT: &str = "cut";
+/// The rule on user information in URLs.
+const USERINFO: &str = "url.userinfo";
+
+/// All rules, made ready. One for a process.
+pub struct Redactor {
+    names: Names,
+    scanner: Scanner,
+    patterns: Vec<(String, Regex)>,
+    allow: Vec<Allow>,
+    capture: Vec<(HostRules, CaptureLevel)>,
+    budget: Duration,
+    fingerprint: Fingerprint,
+}
+
+/// Rules that are lifted for some calls.
+struct Allow {
+    hosts: HostRules,
+    path: Option<wildmatch::WildMatch>,
+    rules: Vec<wildmatch::WildMatch>,
+}
+
+/// The rules cannot be made ready.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules of redaction cannot be put together; have fewer `redact.keys`")]
+pub struct TooManyRules(#[from] aho_corasick::BuildError);
+
+impl Redactor {
+    /// From the settings.
+    ///
+    /// # Errors
+    /// When there are too many keys to search for at once.
+    pub fn new(
+        settings: &Redact,
+        capture: &[(HostRules, CaptureLevel)],
+        fingerprint: Fingerprint,
+    ) -> Result<Self, TooManyRules> {
+        let allow = settings.allow.iter().map(|allow| Allow {
+            hosts: allow.hosts.clone(),
+            path: allow.path.as_deref().map(wildmatch::WildMatch::new),
+            rules: allow.rules.iter().map(|rule| wildmatch::WildMatch::new(rule)).collect(),
+        });
+        Ok(Self {
+            names: Names::new(&settings.headers, &settings.keys),
+            scanner: Scanner::new(&settings.keys)?,
+            patterns: settings.patterns.iter().map(|(name, regex)| (pattern_id(name), regex.clone())).collect(),
+            allow: allow.collect(),
+            capture: capture.to_vec(),
+            budget: settings.budget,
+            fingerprint,
+        })
+    }
+
+    /// How much of calls to this host is recorded.
+    pub fn level(&self, host: &str, port: u16) -> CaptureLevel {
+        let rule = self.capture.iter().find(|(hosts, _)| hosts.cover(host, port));
+        rule.map_or(CaptureLevel::Full, |(_, level)| *level)
+    }
+
+    /// Masks for one call.
+    pub fn masking(&self, host: &str, port: u16, path: &str) -> Masking<'_> {
+        let lifts = |allow: &&Allow| {
+            allow.hosts.cover(host, port) && allow.path.as_ref().is_none_or(|glob| glob.matches(path))
+        };
+        Masking {
+            redactor: self,
+            lifted: self.allow.iter().filter(lifts).flat_map(|allow| &allow.rules).collect(),
+            own: own::searcher(),
+            counts: Vec::new(),
+            withheld: false,
+            of_lines: self.deadline(),
+            of_form: None,
+        }
+    }
+
+    /// The ids of all rules, each at least once, in no order.
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        let patterns = patterns::PATTERNS.iter().map(|pattern| pattern.id);
+        let own = self.patterns.iter().map(|(id, _)| id.as_str());
+        self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO])
+    }
+
+    fn deadline(&self) -> Deadline {
+        Deadline::after(self.budget)
+    }
+
+    /// The mask of a secret that a machine made.
+    fn token(&self, secret: &str) -> String {
+        let tail = secret.char_indices().rev().nth(3).map_or("", |(at, _)| &secret[at..]);
+        // A tail must not begin inside an escape, nor end a string.
+        let odd = |byte: u8| matches!(byte, b'%' | b'\\' | b'"' | b'&' | b'#');
+        let tail = if secret.len() < TAIL_FROM_BYTES || secret.bytes().rev().take(12).any(odd) { "" } else { tail };
+        format!("{MASK}{tail}#{}", self.fingerprint.tag(&plain(secret)))
+    }
+
+    /// The mask of a secret whose end says too much.
+    fn password(&self, secret: &str) -> String {
+        format!("{MASK}#{}", self.fingerprint.tag(&plain(secret)))
+    }
+}
+
+/// Whether `allow` has a rule that is none of those there are.
+pub(crate) fn names_unknown_rule(settings: &Redact) -> bool {
+    let Ok(redactor) = Redactor::new(settings, &[], Fingerprint::new(&[])) else { return false };
+    settings.allow.iter().flat_map(|allow| &allow.rules).any(|rule| {
+        let glob = wildmatch::WildMatch::new(rule);
+        !redactor.ids().any(|id| glob.matches(id))
+    })
+}
+
+fn pattern_id(name: &str) -> String {
+    format!("pattern.{name}")
+}
+
+/// Without JSON's escapes, so that a secret has one tag wherever it stands.
+fn plain(secret: &str) -> Cow<'_, str> {
+    if !secret.contains('\\') {
+        return Cow::Borrowed(secret);
+    }
+    serde_json::from_str(&format!("\"{secret}\"")).map_or(Cow::Borrowed(secret), Cow::Owned)
+}
+
+/// Masks for one call, and counts by rule.
+pub struct Masking<'a> {
+    redactor: &'a Redactor,
+    lifted: Vec<&'a wildmatch::WildMatch>,
+    own: Option<std::sync::Arc<AhoCorasick>>,
+    counts: Vec<(&'a str, u32)>,
+    withheld: bool,
+    of_lines: Deadline,
+    /// That of the form whose values are searched.
+    of_form: Option<Deadline>,
+}
+
+/// What was counted at some time.
+pub(crate) struct Counted<'a>(Vec<(&'a str, u32)>);
+
+impl<'a> Masking<'a> {
+    /// The value to show for a form field, if its name is one of a secret.
+    pub fn field(&mut self, name: &str, value: &str) -> Option<String> {
+        let redactor = self.redactor;
+        let (rule, kind) = redactor.names.key(name.as_bytes())?;
+        if value.is_empty() || value::is_mask(value.as_bytes()) {
+            return None;
+        }
+        self.shown_as(value, kind, rule)
+    }
+
+    /// A short text, such as a path, a sentence or a header field. One that takes too long is withheld.
+    pub fn line(&mut self, text: &str) -> Option<String> {
+        self.short(text, Ends::default())
+    }
+
+    fn short(&mut self, text: &str, ends: Ends) -> Option<String> {
+        let deadline = self.of_form.unwrap_or_else(|| self.of_lines.again(self.redactor.budget));
+        match self.findings(text, ends, deadline) {
+            Ok(found) => self.apply(text, found),
+            Err(OutOfTime) => {
+                self.withheld = true;
+                Some(WITHHELD.to_owned())
+            }
+        }
+    }
+
+    /// A message of its own, such as one of a WebSocket. One that takes too long is withheld.
+    pub fn message(&mut self, text: &str) -> Option<String> {
+        self.text(text, Ends::default()).unwrap_or_else(|OutOfTime| Some(WITHHELD.to_owned()))
+    }
+
+    /// A body, or a message, whatever is in it.
+    ///
+    /// # Errors
+    /// When it cannot be looked through in its time: then nothing of it may be shown.
+    pub(crate) fn text(&mut self, text: &str, ends: Ends) -> Result<Option<String>, OutOfTime> {
+        let found = self.findings(text, ends, self.redactor.deadline());
+        self.withheld |= found.is_err();
+        Ok(self.apply(text, found?))
+    }
+
+    /// Bytes that are no text: known formats are blotted out.
+    pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
+        let redactor = self.redactor;
+        redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule))
+    }
+
+    /// Our own secrets in what is written already, JSON included.
+    pub(crate) fn own(&self, text: &str) -> Option<String> {
+        match own::mask(text) {
+            (Cow::Owned(masked), _) => Some(masked),
+            (Cow::Borrowed(_), _) => None,
+        }
+    }
+
+    /// Notes that something was withheld.
+    pub(crate) fn withhold(&mut self) {
+        self.withheld = true;
+    }
+
+    /// Whether something was withheld for want of time.
+    pub fn withheld(&self) -> bool {
+        self.withheld
+    }
+
+    /// The ids of the rules that found something, and how often each did.
+    pub fn counts(&self) -> &[(&'a str, u32)] {
+        &self.counts
+    }
+
+    /// How much was masked.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
+    }
+
+    pub(crate) fn counted(&self) -> Counted<'a> {
+        Counted(self.counts.clone())
+    }
+
+    /// Takes back what was counted since.
+    pub(crate) fn recount(&mut self, counted: &Counted<'a>) {
+        self.counts.clone_from(&counted.0);
+    }
+
+    fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let redactor = self.redactor;
+        let find = |text: &str, ends| redactor.scanner.find(&redactor.names, text, ends, deadline);
+        let mut found = find(text, ends)?;
+        if let Some(shadow) = escapes::Shadow::of(text) {
+            found.extend(find(&shadow.text, ends)?.into_iter().map(|finding| shadow.cast_back(finding)));
+        }
+        if deadline.is_over() {
+            return Err(OutOfTime);
+        }
+        for joined in deltas::joined(text) {
+            for finding in find(&joined.text, Ends::default())? {
+                let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
+                found.extend(joined.pieces_of(&finding, shown));
+            }
+        }
+        for (rule, regex) in &redactor.patterns {
+            for secret in regex.find_iter(text) {
+                found.push(Finding { range: secret.range(), rule, show: Show::Token });
+            }
+            if deadline.is_over() {
+                return Err(OutOfTime);
+            }
+        }
+        if let Some(own) = &self.own {
+            let show = || Show::Text(MASK.to_owned());
+            found.extend(own.find_iter(text).map(|secret| Finding {
+                range: secret.range(),
+                rule: OWN,
+                show: show(),
+            }));
+        }
+        if ends.cut_end {
+            // The end of what is left is no end, and its tag would be nobody's.
+            for finding in found.iter_mut().filter(|finding| finding.range.end == text.len()) {
+                finding.show = Show::Text(MASK.to_owned());
+            }
+        }
+        if ends.cut_start {
+            let cut = edges::rest_of_a_secret(text).into_iter();
+            found.extend(cut.map(|range| Finding { range, rule: CUT, show: Show::Text(MASK.to_owned()) }));
+        }
+        Ok(found)
+    }
+
+    fn apply(&mut self, text: &str, mut found: Vec<Finding<'a>>) -> Option<String> {
+        found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
+        if found.is_empty() {
+            return None;
+        }
+        // Of two that begin alike the longer one says more, and of two that are alike the one on our own.
+        found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
+        let mut out = String::with_capacity(text.len());
+        let mut copied = 0;
+        for finding in found {
+            let Finding { range, rule, show } = finding;
+            if range.end <= copied {
+                continue;
+            }
+            if range.start < copied {
+                // Two that overlap are one, whose end goes with its beginning.
+                copied = range.end;
+                continue;
+            }
+            out.push_str(&text[copied..range.start]);
+            let shown = self.shown(&text[range.clone()], &show);
+            if !shown.is_empty() {
+                self.count(rule);
+            }
+            out.push_str(&shown);
+            copied = range.end;
+        }
+        out.push_str(&text[copied..]);
+        Some(out)
+    }
+
+    fn shown(&self, secret: &str, show: &Show) -> String {
+        match show {
+            Show::Token => self.redactor.token(secret),
+            Show::Password => self.redactor.password(secret),
+            Show::Credentials => self.credentials(secret),
+            Show::Quoted(quote) => format!("{quote}{}{quote}", self.redactor.password(secret)),
+            Show::Text(text) => text.clone(),
+        }
+    }
+
+    /// The mask of a whole value, counted; `None` when its rule is lifted.
+    fn shown_as(&mut self, value: &str, kind: Kind, rule: &'a str) -> Option<String> {
+        if self.is_lifted(rule) {
+            return None;
+        }
+        self.count(rule);
+        Some(match kind {
+            Kind::Password | Kind::Digits => self.redactor.password(value),
+            Kind::Credentials => self.credentials(value),
+            Kind::Token | Kind::Opaque | Kind::Parameter => self.redactor.token(value),
+        })
+    }
+
+    fn is_lifted(&self, rule: &str) -> bool {
+        rule != OWN && self.lifted.iter().any(|lifted| lifted.matches(rule))
+    }
+
+    fn count(&mut self, rule: &'a str) -> bool {
+        match self.counts.iter_mut().find(|(known, _)| *known == rule) {
+            Some((_, count)) => *count += 1,
+            None => self.counts.push((rule, 1)),
+        }
+        true
+    }
+}

@@ -1,0 +1,138 @@
+//! Our own secrets, known by their very text: each [`Secret`](crate::secret::Secret) registers itself when it is made, and
+//! the CA's key when it is read. The list belongs to the process, as its log and its panics do, which must not show them either.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::MASK;
+
+/// What has fewer bytes is a word like any other: masking it everywhere would give it away, and ruin texts.
+const SHORTEST_BYTES: usize = 8;
+/// From here on a secret may be all letters.
+const LETTERS_FROM_BYTES: usize = 16;
+/// How many are kept for good: keys, passwords.
+const LASTING: usize = 4096;
+/// How many tokens are kept; the oldest go. What they look like is known as well (`pattern.jwt`).
+const PASSING: usize = 256;
+
+static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
+
+struct Registry {
+    lasting: Vec<Box<str>>,
+    passing: VecDeque<Box<str>>,
+    /// Made when it is first wanted after a change.
+    searcher: Option<Arc<AhoCorasick>>,
+}
+
+impl Registry {
+    const fn new() -> Self {
+        Self { lasting: Vec::new(), passing: VecDeque::new(), searcher: None }
+    }
+
+    fn add(&mut self, text: &str) {
+        if self.lasting.iter().chain(&self.passing).any(|known| **known == *text) {
+            return;
+        }
+        if text.starts_with("eyJ") {
+            if self.passing.len() == PASSING {
+                self.passing.pop_front();
+            }
+            self.passing.push_back(text.into());
+        } else if self.lasting.len() < LASTING {
+            self.lasting.push(text.into());
+        }
+        self.searcher = None;
+    }
+
+    fn searcher(&mut self) -> Option<Arc<AhoCorasick>> {
+        if self.searcher.is_none() && !(self.lasting.is_empty() && self.passing.is_empty()) {
+            let all = self.lasting.iter().chain(&self.passing).map(|text| text.as_bytes());
+            self.searcher =
+                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(all).ok().map(Arc::new);
+        }
+        self.searcher.clone()
+    }
+}
+
+/// From now on `secret` is masked wherever it turns up: events, logs, errors, panics. One that is too short to be told from a
+/// word is not.
+pub fn register(secret: &str) {
+    let secret = secret.trim();
+    let telling = secret.len() >= LETTERS_FROM_BYTES || !secret.bytes().all(|byte| byte.is_ascii_alphabetic());
+    if secret.len() >= SHORTEST_BYTES && telling {
+        let mut registry = registry();
+        registry.add(secret);
+        // As it stands in JSON, and in JSON in a string of JSON.
+        let mut escaped = secret.to_owned();
+        for _ in 0..2 {
+            escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
+            registry.add(&escaped);
+        }
+    }
+}
+
+/// The same for each line of a PEM file's content: texts that quote it break its lines in their own ways.
+pub fn register_pem(pem: &str) {
+    pem.lines().filter(|line| line.len() >= LETTERS_FROM_BYTES && !line.starts_with('-')).for_each(register);
+}
+
+/// What finds them all; `None` when there are none.
+pub(super) fn searcher() -> Option<Arc<AhoCorasick>> {
+    registry().searcher()
+}
+
+/// The text without any of them, and how many there were.
+pub(super) fn mask(text: &str) -> (Cow<'_, str>, u32) {
+    let Some(searcher) = searcher() else { return (Cow::Borrowed(text), 0) };
+    let mut out = String::new();
+    let (mut copied, mut count) = (0, 0);
+    for found in searcher.find_iter(text) {
+        out.push_str(&text[copied..found.start()]);
+        out.push_str(MASK);
+        copied = found.end();
+        count += 1;
+    }
+    if count == 0 {
+        return (Cow::Borrowed(text), 0);
+    }
+    out.push_str(&text[copied..]);
+    (Cow::Owned(out), count)
+}
+
+/// A poisoned lock only means that a panic happened elsewhere: the list is still true.
+fn registry() -> MutexGuard<'static, Registry> {
+    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_registered_is_masked_everywhere_and_words_are_not() {
+        register("0wn-s3cret-of-this-test");
+        register("lettersonly");
+        register("x1");
+        register("pass\"w\\ord");
+        assert_eq!(mask(r#"{"p":"pass\"w\\ord"}"#).0, r#"{"p":"****"}"#);
+        assert_eq!(mask("a 0wn-s3cret-of-this-test b lettersonly x1"), ("a **** b lettersonly x1".into(), 1));
+        register_pem(
+            "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEG0wnPemLine\nshort\n-----END PRIVATE KEY-----\n",
+        );
+        assert_eq!(mask("x\\nMIGHAgEAMBMGByqGSM49AgEG0wnPemLine\\n").0, "x\\n****\\n");
+    }
+
+    #[test]
+    fn tokens_come_and_go_and_keys_stay() {
+        let mut registry = Registry::new();
+        registry.add("agent_lasting_key");
+        (0..PASSING + 10).for_each(|n| registry.add(&format!("eyJ{n:030}")));
+        registry.add("agent_lasting_key");
+        assert_eq!((registry.lasting.len(), registry.passing.len()), (1, PASSING));
+        assert!(registry.searcher().unwrap().is_match("an agent_lasting_key here"));
+        assert!(!registry.searcher().unwrap().is_match(&format!("eyJ{:030}", 0)));
+    }
+}

@@ -1,0 +1,284 @@
+//! Looking for secrets in a text, whatever it is: JSON, lines of it, a stream of events, code, prose, or a piece of any of
+//! these. One search finds the words that secrets are named by and the beginnings of known formats; what stands around each is
+//! then looked at, so that a text without either costs one step a byte.
+//!
+//! No parser stands before it: a body that was cut, JSON in a string of JSON, an argument in a GraphQL query read alike.
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
+
+use super::deadline::Deadline;
+use super::names::{self, Kind, Names, WORDS};
+use super::patterns::{PATTERNS, opaque};
+use super::value::{self, Sign, Value};
+
+/// A secret in a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding<'a> {
+    /// Its bytes.
+    pub(super) range: Range<usize>,
+    /// The id of the rule that found it.
+    pub(super) rule: &'a str,
+    /// What stands in its place.
+    pub(super) show: Show,
+}
+
+/// What stands in the place of a secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Show {
+    /// The mask, the last four characters of a long one, the tag.
+    Token,
+    /// The mask and the tag.
+    Password,
+    /// The scheme, then as a token.
+    Credentials,
+    /// As a password, in these quotes: a number is none any more.
+    Quoted(String),
+    /// This.
+    Text(String),
+}
+
+/// What is known of the ends of a text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Ends {
+    /// It begins where something was cut off.
+    pub(crate) cut_start: bool,
+    /// It ends where something was cut off.
+    pub(crate) cut_end: bool,
+}
+
+/// The time for a text is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct OutOfTime;
+
+/// What is searched for in all texts.
+pub(super) struct Scanner {
+    search: AhoCorasick,
+}
+
+/// The beginning of a URL's authority, which may hold a password.
+const AUTHORITY: &str = "://";
+/// The longest user information that is looked for, in bytes.
+const USERINFO_MAX_BYTES: usize = 1024;
+/// Places that are looked at before the clock is.
+const PLACES_A_LOOK: u32 = 16;
+/// The name of a secret has not more bytes.
+const NAME_MAX_BYTES: usize = 56;
+/// Values without quotes are secrets from this many bytes on.
+const BARE_MIN_BYTES: usize = 6;
+
+impl Scanner {
+    /// For our own words and the last segments of the operator's keys.
+    pub(super) fn new(keys: &[String]) -> Result<Self, BuildError> {
+        let prefixes = PATTERNS.iter().map(|pattern| pattern.prefix.to_owned()).chain([AUTHORITY.to_owned()]);
+        let words = WORDS.iter().map(|word| (*word).to_owned());
+        let own = keys.iter().map(|key| names::last_segment(key));
+        let search = AhoCorasick::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::LeftmostLongest)
+            .kind(Some(AhoCorasickKind::DFA))
+            .build(prefixes.chain(words).chain(own))?;
+        Ok(Self { search })
+    }
+
+    /// All secrets of a text that are known by their names or their looks, in the order of their beginnings.
+    ///
+    /// # Errors
+    /// When it is not done at `deadline`.
+    pub(super) fn find<'a>(
+        &self,
+        names: &'a Names,
+        text: &str,
+        ends: Ends,
+        deadline: Deadline,
+    ) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut walk = Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0 };
+        let mut at = 0;
+        let mut looks = 0;
+        while let Some(hit) = self.search.find(Input::new(text).range(at..)) {
+            looks += 1;
+            if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
+                return Err(OutOfTime);
+            }
+            let which = hit.pattern().as_usize();
+            let next = match PATTERNS.get(which) {
+                Some(pattern) => match pattern.verify(walk.text, hit.start(), ends.cut_end) {
+                    Some((start, end)) => {
+                        walk.push(start..end, pattern.id, pattern.show());
+                        Some(end)
+                    }
+                    // What begins like a key may be a name: `basic `, `key-`.
+                    None => walk.named(hit.start()..hit.end()),
+                },
+                None if which == PATTERNS.len() => walk.user_information(hit.end()),
+                None => walk.named(hit.start()..hit.end()),
+            };
+            at = next.unwrap_or(hit.end()).max(at + 1);
+            while !text.is_char_boundary(at) {
+                at += 1;
+            }
+        }
+        Ok(walk.found)
+    }
+
+    /// Masks known formats in bytes that are no text: each byte becomes `*`, so that everything stays in its place.
+    pub(super) fn blot(
+        &self,
+        bytes: &[u8],
+        cut: bool,
+        mut found: impl FnMut(&'static str) -> bool,
+    ) -> Option<Vec<u8>> {
+        let mut out: Option<Vec<u8>> = None;
+        let mut at = 0;
+        while let Some(hit) = self.search.find(Input::new(bytes).range(at..)) {
+            at = hit.end();
+            let pattern = PATTERNS.get(hit.pattern().as_usize());
+            if let Some((pattern, (start, end))) =
+                pattern.and_then(|pattern| Some((pattern, pattern.verify(bytes, hit.start(), cut)?)))
+                && found(pattern.id)
+            {
+                out.get_or_insert_with(|| bytes.to_vec())[start..end].fill(b'*');
+                at = end.max(at);
+            }
+        }
+        out
+    }
+}
+
+struct Walk<'n, 't> {
+    names: &'n Names,
+    text: &'t [u8],
+    ends: Ends,
+    found: Vec<Finding<'n>>,
+    /// Up to here all values were looked at already.
+    container_end: usize,
+}
+
+impl<'n> Walk<'n, '_> {
+    fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
+        if !range.is_empty() && !value::is_mask(&self.text[range.clone()]) {
+            self.found.push(Finding { range, rule, show });
+        }
+    }
+
+    /// `://user:password@`. A name alone is no secret.
+    fn user_information(&mut self, start: usize) -> Option<usize> {
+        let reach = &self.text[start..self.text.len().min(start + USERINFO_MAX_BYTES)];
+        let ends = |byte: &u8| {
+            matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`')
+                || byte.is_ascii_whitespace()
+        };
+        let end = reach.iter().position(ends).unwrap_or(reach.len());
+        let authority = &reach[..end];
+        match authority.iter().rposition(|byte| *byte == b'@') {
+            Some(at) => {
+                let colon = authority[..at].iter().position(|byte| *byte == b':')?;
+                if colon + 1 == at {
+                    return None;
+                }
+                self.push(start..start + at, super::USERINFO, Show::Password);
+                Some(start + at)
+            }
+            // `postgres://user:half-a-passw` and then no more.
+            None if self.ends.cut_end && start + end == self.text.len() && authority.contains(&b':') => {
+                self.push(start..start + end, super::USERINFO, Show::Password);
+                Some(start + end)
+            }
+            None => None,
+        }
+    }
+
+    /// A word was found: is it, with what stands around it, the name of a secret? Gives the place to go on from.
+    fn named(&mut self, hit: Range<usize>) -> Option<usize> {
+        let name = self.name_around(hit)?;
+        let sign = value::sign_after(self.text, &name)?;
+        let (rule, kind) = self.names.key(&self.text[name.clone()])?;
+        let in_url = sign.assigns && name.start > 0 && matches!(self.text[name.start - 1], b'?' | b'&' | b'#');
+        if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
+            return None;
+        }
+        match value::value_at(self.text, &sign) {
+            Value::Quoted { range, closed, next } => {
+                let content = &self.text[range.clone()];
+                let asked = kind != Kind::Opaque || opaque(content) || (!closed && self.ends.cut_end);
+                if !asked || content.is_empty() {
+                    return None;
+                }
+                self.push(range, rule, show(kind));
+                Some(next)
+            }
+            Value::Number(range) if kind == Kind::Digits && sign.level.is_some() => {
+                let end = range.end;
+                let quote = value::quote(self.text, &name);
+                self.push(range, rule, Show::Quoted(quote));
+                Some(end)
+            }
+            Value::Number(_) => None,
+            Value::Container(start) if kind != Kind::Opaque && start >= self.container_end => {
+                let (leaves, end) = value::leaves(self.text, start);
+                self.container_end = end;
+                for leaf in leaves {
+                    self.push(leaf, rule, show(kind));
+                }
+                // Names inside were dealt with; known formats in what was left may still be there.
+                Some(start + 1)
+            }
+            Value::Container(_) => None,
+            Value::Bare(range) => self.bare(range, rule, kind, in_url, sign),
+            Value::None => None,
+        }
+    }
+
+    /// `NAME=value` in code, in files of settings, in URLs; `name: value`.
+    fn bare(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, in_url: bool, sign: Sign) -> Option<usize> {
+        let content = &self.text[range.clone()];
+        // A tag ends behind a `#`, at which values end.
+        let tagged = &self.text[range.start..self.text.len().min(range.end + super::TAG_BYTES)];
+        let masked = content.windows(super::MASK.len()).position(|four| four == super::MASK.as_bytes());
+        if masked.is_some_and(|at| value::is_mask(&content[at..]) || value::is_mask(&tagged[at..])) {
+            return None;
+        }
+        let has_digit = content.iter().any(u8::is_ascii_digit);
+        let number = content.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+        let secret = if in_url {
+            true
+        } else if sign.assigns && sign.tight && kind != Kind::Opaque {
+            content.len() >= BARE_MIN_BYTES && has_digit && !number
+        } else {
+            opaque(content)
+        };
+        // What is called or looked up is code.
+        if !secret || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
+            return None;
+        }
+        let end = range.end;
+        self.push(range, rule, show(kind));
+        Some(end)
+    }
+
+    /// The whole identifier that a word stands in.
+    fn name_around(&self, hit: Range<usize>) -> Option<Range<usize>> {
+        let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+        let hit = hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte)).count();
+        let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        let mut name = hit.start - left..hit.end + right;
+        // The `n` of an escaped line end is no part of it.
+        if name.start < hit.start
+            && matches!(self.text[name.start], b'n' | b'r' | b't')
+            && self.text[..name.start].ends_with(b"\\")
+        {
+            name.start += 1;
+        }
+        (name.len() <= NAME_MAX_BYTES).then_some(name)
+    }
+}
+
+fn show(kind: Kind) -> Show {
+    match kind {
+        Kind::Password | Kind::Digits => Show::Password,
+        Kind::Credentials => Show::Credentials,
+        Kind::Token | Kind::Opaque | Kind::Parameter => Show::Token,
+    }
+}

@@ -1,0 +1,154 @@
+//! URLs, queries and urlencoded forms: user information and the values of secret keys. Every other byte stays as it is.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::names::Kind;
+use super::{Ends, Masking, OutOfTime, USERINFO};
+
+/// What a value may hold without being encoded, once a secret in it was masked: what our mask is made of among it.
+const IN_VALUES: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b':');
+
+/// Values with fewer bytes hold no secret of a known format.
+const VALUE_MIN_BYTES: usize = 8;
+
+/// What becomes of values under harmless keys.
+#[derive(Clone, Copy)]
+enum Others {
+    /// They are searched like any text. `cut`: the last one breaks off.
+    Searched { cut: bool },
+    /// They were, or will be, searched with what is around them.
+    Left,
+}
+
+impl<'a> Masking<'a> {
+    /// Masks secrets in a query or an urlencoded form.
+    pub fn query(&mut self, text: &str) -> Option<String> {
+        self.pairs(text, true, |byte| byte == b'&', Others::Searched { cut: false })
+    }
+
+    /// The same for the body of a form. `cut`: there was more of it.
+    ///
+    /// # Errors
+    /// When it cannot be looked through in its time.
+    pub(crate) fn form(&mut self, text: &str, cut: bool) -> Result<Option<String>, OutOfTime> {
+        let before = (self.of_form, self.withheld);
+        self.of_form = Some(self.redactor.deadline());
+        self.withheld = false;
+        let masked = self.pairs(text, true, |byte| byte == b'&', Others::Searched { cut });
+        let in_time = !self.withheld;
+        (self.of_form, self.withheld) = (before.0, before.1 || !in_time);
+        if in_time { Ok(masked) } else { Err(OutOfTime) }
+    }
+
+    /// Masks user information and the values of secret keys of every URL in a text, a relative one too.
+    pub(super) fn urls(&mut self, text: &str) -> Option<String> {
+        let ends = |byte: u8| matches!(byte, b'&' | b'#' | b'>' | b'"') || byte.is_ascii_whitespace();
+        let without_user = self.user_information(text);
+        let masked = self.pairs(without_user.as_deref().unwrap_or(text), false, ends, Others::Left);
+        masked.or(without_user)
+    }
+
+    /// `https://user:password@host/` -> `https://****@host/`
+    fn user_information(&mut self, text: &str) -> Option<String> {
+        let mut out = String::new();
+        let mut copied = 0;
+        for (slashes, _) in text.match_indices("//") {
+            let start = slashes + 2;
+            // In a path `//` means nothing; a scheme or the beginning stands before an authority.
+            if start < copied || (slashes > 0 && text.as_bytes()[slashes - 1] != b':') {
+                continue;
+            }
+            let end = text[start..]
+                .find(|char: char| matches!(char, '/' | '?' | '#' | '\\' | '"' | '<' | '>') || char.is_whitespace())
+                .map_or(text.len(), |length| start + length);
+            if let Some(at) = text[start..end].rfind('@').filter(|at| *at > 0)
+                && let Some(shown) = self.shown_as(&text[start..start + at], Kind::Password, USERINFO)
+            {
+                out.push_str(&text[copied..start]);
+                out.push_str(&shown);
+                copied = start + at;
+            }
+        }
+        (copied > 0).then(|| out + &text[copied..])
+    }
+
+    /// Masks in `key=value` pairs that begin after `?`, `#` or `&` (and at the start, when `at_start`). A value ends where
+    /// `ends` says.
+    fn pairs(&mut self, text: &str, at_start: bool, ends: impl Fn(u8) -> bool, others: Others) -> Option<String> {
+        let bytes = text.as_bytes();
+        let begins = |byte: &u8| matches!(byte, b'?' | b'#' | b'&');
+        let mut out = String::new();
+        let (mut copied, mut at, mut in_pair) = (0, 0, at_start);
+        loop {
+            if !in_pair {
+                let Some(next) = bytes[at..].iter().position(begins) else { break };
+                at += next + 1;
+            }
+            in_pair = false;
+            let stops = |byte: &u8| *byte == b'=' || begins(byte) || ends(*byte);
+            let Some(length) = bytes[at..].iter().position(stops) else { break };
+            let (key, equals) = (at..at + length, at + length);
+            at = equals;
+            if bytes[equals] != b'=' {
+                continue;
+            }
+            let start = equals + 1;
+            let end = bytes[start..].iter().position(|byte| ends(*byte)).map_or(bytes.len(), |length| start + length);
+            let rule = self.redactor.names.key(decoded(&text[key]).as_bytes());
+            let shown = match rule {
+                Some((rule, kind)) => {
+                    at = end;
+                    self.parameter(text, start..end, rule, kind)
+                }
+                None => match others {
+                    Others::Searched { cut } => self.value(&text[start..end], cut && end == bytes.len()),
+                    Others::Left => None,
+                },
+            };
+            if let Some(shown) = shown {
+                out.push_str(&text[copied..start]);
+                out.push_str(&shown);
+                copied = end;
+                at = end;
+            }
+        }
+        (copied > 0).then(|| out + &text[copied..])
+    }
+
+    fn parameter(&mut self, text: &str, range: Range<usize>, rule: &'a str, kind: Kind) -> Option<String> {
+        let value = &text[range];
+        if value.is_empty() || super::value::is_mask(value.as_bytes()) {
+            return None;
+        }
+        // `%` near the end: a tail could begin inside a percent-escape.
+        let escaped = value.bytes().rev().take(6).any(|byte| byte == b'%');
+        let kind = if escaped && kind == Kind::Token { Kind::Password } else { kind };
+        self.shown_as(&decoded(value), kind, rule)
+    }
+
+    /// A value under a harmless key may be a URL, JSON or a known format all the same. Only such a one is encoded anew.
+    fn value(&mut self, value: &str, cut_end: bool) -> Option<String> {
+        if value.len() < VALUE_MIN_BYTES {
+            return None;
+        }
+        let plain = decoded(value);
+        let masked = self.short(&plain, Ends { cut_start: false, cut_end })?;
+        match plain {
+            Cow::Borrowed(_) => Some(masked),
+            Cow::Owned(_) => Some(utf8_percent_encode(&masked, IN_VALUES).to_string()),
+        }
+    }
+}
+
+/// Without percent-escapes and `+`.
+fn decoded(text: &str) -> Cow<'_, str> {
+    if !text.bytes().any(|byte| matches!(byte, b'%' | b'+')) {
+        return Cow::Borrowed(text);
+    }
+    let spaced = text.replace('+', " ");
+    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+}

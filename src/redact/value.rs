@@ -1,0 +1,290 @@
+//! What follows a name in a text: `: "value"`, `=value`, `:{…}`, at any depth of JSON in strings of JSON. A string at the
+//! outermost level has plain quotes, one inside it has `\"`, the next `\\\"`; a level is told by that.
+
+use std::ops::Range;
+
+/// A sign between a name and its value, and where the value begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sign {
+    /// Where the value begins.
+    pub(super) at: usize,
+    /// Whether it is `=`; otherwise it is `:`.
+    pub(super) assigns: bool,
+    /// Whether nothing stands around it.
+    pub(super) tight: bool,
+    /// How many backslashes stand before the quotes of the name, if it has any.
+    pub(super) level: Option<usize>,
+}
+
+/// What a name has for its value.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Value {
+    /// A string: its content, whether its end was seen, and where what follows it begins.
+    Quoted {
+        /// The content.
+        range: Range<usize>,
+        /// Whether the closing quote is there.
+        closed: bool,
+        /// Behind it.
+        next: usize,
+    },
+    /// A number.
+    Number(Range<usize>),
+    /// An object or an array that begins here.
+    Container(usize),
+    /// Something without quotes.
+    Bare(Range<usize>),
+    /// Nothing, or `true`, `false`, `null`.
+    None,
+}
+
+/// The longest white space that is passed over, in bytes.
+const SPACE_MAX_BYTES: usize = 256;
+/// The longest value without quotes, in bytes.
+const BARE_MAX_BYTES: usize = 4096;
+
+/// Members that describe others (as in JSON Schema), not secrets under a name of one.
+const DESCRIPTIVE: [&[u8]; 8] =
+    [b"type", b"description", b"title", b"format", b"$ref", b"name", b"pattern", b"anyOf"];
+
+/// The sign that follows a name, if it is followed by one.
+pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
+    let level = match text[..name.start].last() {
+        Some(b'"' | b'\'') => Some(backslashes(text, name.start - 1)),
+        _ => None,
+    };
+    let mut at = name.end;
+    if let Some(level) = level {
+        let quote = text[name.start - 1];
+        let slashes = text[at..].iter().take(level + 1).take_while(|byte| **byte == b'\\').count();
+        if slashes != level || text.get(at + slashes) != Some(&quote) {
+            return None;
+        }
+        at += slashes + 1;
+        // `settings["password"] = …`
+        at += usize::from(text.get(at) == Some(&b']'));
+    }
+    let before = at;
+    at = skip_space(text, at);
+    let assigns = match (text.get(at)?, text.get(at + 1)) {
+        (b'=', Some(b'>')) | (b':', Some(b'=')) => {
+            at += 1;
+            true
+        }
+        // A comparison, a path in code.
+        (b'=', Some(b'=')) | (b':', Some(b':')) => return None,
+        (b'=', _) => true,
+        (b':', _) => false,
+        _ => return None,
+    };
+    let after = at + 1;
+    let value = skip_space(text, after);
+    Some(Sign { at: value, assigns, tight: at == before && value == after, level })
+}
+
+/// The value after a sign.
+pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
+    let slashes = text[sign.at..].iter().take(64).take_while(|byte| **byte == b'\\').count();
+    match text.get(sign.at + slashes) {
+        Some(quote @ (b'"' | b'\'')) => {
+            let start = sign.at + slashes + 1;
+            let StringEnd { content, next, closed } = string_end(text, start, *quote, slashes);
+            Value::Quoted { range: start..content, closed, next }
+        }
+        _ if slashes > 0 => Value::None,
+        Some(b'{' | b'[') if sign.level.is_some() || !sign.assigns => Value::Container(sign.at),
+        Some(byte) if sign.level.is_some() && (byte.is_ascii_digit() || *byte == b'-') => {
+            let number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
+            let length = text[sign.at..].iter().take_while(|byte| number(byte)).count();
+            Value::Number(sign.at..sign.at + length)
+        }
+        // After a name in quotes only JSON's own words stand without them.
+        Some(_) if sign.level.is_none() => {
+            let ends = |byte: &u8| {
+                byte.is_ascii_whitespace()
+                    || matches!(
+                        byte,
+                        b'"' | b'\''
+                            | b'`'
+                            | b','
+                            | b';'
+                            | b'&'
+                            | b'<'
+                            | b'>'
+                            | b'('
+                            | b')'
+                            | b'{'
+                            | b'}'
+                            | b'['
+                            | b']'
+                            | b'\\'
+                            | b'|'
+                            | b'#'
+                    )
+            };
+            let rest = &text[sign.at..text.len().min(sign.at + BARE_MAX_BYTES)];
+            Value::Bare(sign.at..sign.at + rest.iter().position(ends).unwrap_or(rest.len()))
+        }
+        _ => Value::None,
+    }
+}
+
+/// The quotes of a name, as they are written.
+pub(super) fn quote(text: &[u8], name: &Range<usize>) -> String {
+    let level = backslashes(text, name.start - 1);
+    String::from_utf8_lossy(&text[name.start - 1 - level..name.start]).into_owned()
+}
+
+/// The strings in the object or array that begins at `start`, without the names of members and what only describes; and
+/// where it ends, as far as can be seen.
+pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
+    let (mut leaves, mut open, mut at) = (Vec::new(), Vec::new(), start);
+    let mut level = None;
+    let mut member: Option<Range<usize>> = None;
+    while let Some(byte) = text.get(at) {
+        match byte {
+            b'{' | b'[' => open.push(*byte),
+            b'}' | b']' => {
+                open.pop();
+                if open.is_empty() {
+                    return (leaves, at + 1);
+                }
+            }
+            b',' if open.last() == Some(&b'{') => member = None,
+            b'"' => {
+                let level = *level.get_or_insert_with(|| backslashes(text, at));
+                let StringEnd { content, next, closed } = string_end(text, at + 1, b'"', level);
+                let string = at + 1..content;
+                let follows = skip_space(text, next);
+                if closed && text.get(follows) == Some(&b':') {
+                    member = Some(string);
+                } else if !member.as_ref().is_some_and(|name| DESCRIPTIVE.contains(&&text[name.clone()])) {
+                    leaves.push(string);
+                }
+                at = next;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    (leaves, text.len())
+}
+
+/// Whether this is a mask of ours already: four stars, four characters at most, `#` and the tag.
+pub(super) fn is_mask(text: &[u8]) -> bool {
+    let Some(rest) = text.strip_prefix(super::MASK.as_bytes()) else { return false };
+    let Some(hash) = rest.iter().rposition(|byte| *byte == b'#') else { return rest.is_empty() };
+    let shown = std::str::from_utf8(&rest[..hash]).map_or(usize::MAX, |shown| shown.chars().count());
+    let tag = &rest[hash + 1..];
+    shown <= 4 && tag.len() == 8 && tag.iter().all(u8::is_ascii_hexdigit)
+}
+
+/// Where a string ends.
+struct StringEnd {
+    /// Behind its content.
+    content: usize,
+    /// Behind its closing quote.
+    next: usize,
+    /// Whether that is there.
+    closed: bool,
+}
+
+/// Where the string ends whose content begins at `start`. A quote closes a string of its own level or of one further out; one
+/// further in has more backslashes.
+fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
+    let unit = level + 1;
+    let mut slashes = 0;
+    for (at, byte) in text.iter().enumerate().skip(start) {
+        match byte {
+            b'\\' => slashes += 1,
+            byte if *byte == quote && slashes % (2 * unit) < unit => {
+                return StringEnd { content: at - slashes.min(level), next: at + 1, closed: true };
+            }
+            // No JSON goes over a line's end inside a string.
+            b'\n' if level == 0 => return StringEnd { content: at, next: at, closed: false },
+            _ => slashes = 0,
+        }
+    }
+    StringEnd { content: text.len(), next: text.len(), closed: false }
+}
+
+fn backslashes(text: &[u8], before: usize) -> usize {
+    text[..before].iter().rev().take(64).take_while(|byte| **byte == b'\\').count()
+}
+
+/// Past white space, escaped white space among it.
+fn skip_space(text: &[u8], mut at: usize) -> usize {
+    let limit = text.len().min(at + SPACE_MAX_BYTES);
+    while at < limit {
+        if text[at].is_ascii_whitespace() {
+            at += 1;
+            continue;
+        }
+        let slashes = text[at..limit].iter().take(64).take_while(|byte| **byte == b'\\').count();
+        if slashes > 0 && matches!(text.get(at + slashes), Some(b'n' | b'r' | b't')) {
+            at += slashes + 1;
+            continue;
+        }
+        break;
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(text: &str, name: &str) -> Option<(String, Value)> {
+        let start = text.find(name)?;
+        let sign = sign_after(text.as_bytes(), &(start..start + name.len()))?;
+        let value = value_at(text.as_bytes(), &sign);
+        let shown = match &value {
+            Value::Quoted { range, .. } | Value::Number(range) | Value::Bare(range) => text[range.clone()].to_owned(),
+            Value::Container(_) | Value::None => String::new(),
+        };
+        Some((shown, value))
+    }
+
+    #[test]
+    fn values_are_found_at_any_level_of_quoting() {
+        for (text, value) in [
+            (r#"{"k":"v"}"#, "v"),
+            (r#"{"k" : "a\"b\\", "x":1}"#, r#"a\"b\\"#),
+            (r#"{"a":"{\"k\": \"v\\\"w\\n\", \"x\":1}"}"#, r#"v\\\"w\\n"#),
+            (r#"{"a":"{\"b\":\"{\\\"k\\\":\\\"v\\\"}\"}"}"#, "v"),
+            (r#"{"a":"{\"k\":\"v"}"#, "v"),
+            (r#"{\n  \"k\":\n \"v\"}"#, "v"),
+            ("x['k'] = 'v'", "v"),
+            ("k=v&b", "v"),
+            (r#"f(k: \"v\")"#, "v"),
+            ("{'k' => 'v'}", "v"),
+            (r#"{"k":"half"#, "half"),
+            (r#"{"k":-12.5e3,"#, "-12.5e3"),
+        ] {
+            assert_eq!(of(text, "k").map(|(shown, _)| shown).as_deref(), Some(value), "{text}");
+        }
+        for text in ["k", "\"k\"", "\"k\" ]", "k == v", "k::v", "\"k:v\"", r#""k\":"v""#] {
+            assert!(of(text, "k").is_none(), "{text}");
+        }
+        assert_eq!(of("{\"k\":null}", "k").unwrap().1, Value::None);
+    }
+
+    #[test]
+    fn the_leaves_of_a_container_are_its_values_but_for_what_describes() {
+        let text = r#"{"a":"1","type":["x","y"],"b":[{"c":"2"},"3",4],"description":"d"} after "z""#;
+        let (leaves, end) = leaves(text.as_bytes(), 0);
+        let leaves: Vec<_> = leaves.into_iter().map(|range| &text[range]).collect();
+        assert_eq!((leaves, &text[end..]), (vec!["1", "2", "3"], r#" after "z""#));
+    }
+
+    #[test]
+    fn masks_are_known_again() {
+        for mask in ["****", "****#0123abcd", "****WXYZ#0123abcd", "****éééé#0123abcd"] {
+            assert!(is_mask(mask.as_bytes()), "{mask}");
+        }
+        for text in ["", "***", "****secret", "****#0123", "****secret#0123abcd", "****#0123abcd and more"] {
+            assert!(!is_mask(text.as_bytes()), "{text}");
+        }
+    }
+}
