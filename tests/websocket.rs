@@ -194,6 +194,25 @@ async fn a_turn_that_is_cut_off_says_so() {
 }
 
 #[tokio::test]
+async fn who_has_said_that_it_closes_may_break_off_its_connection() {
+    for (closes, error) in [(true, ""), (false, "agent_left: ")] {
+        let proxy = TestProxy::new().run().await;
+        let mut ends = Ends::open(&proxy, "/", PLAIN).await;
+        ends.say(&masked(TEXT, b"hello")).await;
+        if closes {
+            ends.say(&masked(CLOSE, b"\x03\xE9")).await;
+            ends.answer(&bare(CLOSE, b"\x03\xE9")).await;
+        }
+        ends.reset().await;
+        let event = only_event(proxy).await;
+        let told = event["error"].as_str().unwrap();
+        assert!(told.starts_with(error) && told.is_empty() == closes, "{told}");
+        let by = if closes { json!("agent") } else { Value::Null };
+        assert_eq!(event["metadata"]["websocket"]["closed_by"], by);
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_proxy_says_what_it_knows_of_sockets_and_turns_under_way() {
     let proxy = TestProxy::new().with(|config| config.proxy.shutdown_grace = Duration::from_millis(50)).run().await;
     let mut ends = Ends::open(&proxy, "/v1/responses", PLAIN).await;
@@ -236,14 +255,15 @@ async fn what_cannot_be_read_passes_all_the_same_and_is_told() {
 }
 
 #[tokio::test]
-async fn without_memory_to_read_it_a_socket_is_only_counted() {
+async fn without_memory_to_keep_anything_messages_are_counted() {
     let proxy = TestProxy::new().with(|config| config.capture.memory_bytes = 0).run().await;
     let mut ends = Ends::open(&proxy, "/", PLAIN).await;
     ends.say(&masked(TEXT, b"hello")).await;
     ends.end().await;
     let event = only_event(proxy).await;
-    assert_eq!(event["metadata"]["websocket"]["given_up"], "no_memory");
+    assert_eq!(event["metadata"]["websocket"]["agent"], json!({ "messages": 1, "bytes": 5 }));
     assert_eq!((number(&event["request_size_bytes"]), &event["error"]), (11, &json!("")));
+    assert_eq!(event["request_body"], "\n…[otas-proxy: 6 of 6 bytes not kept]…\n");
 }
 
 #[tokio::test]

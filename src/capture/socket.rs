@@ -15,10 +15,12 @@ use super::keeper::{Budget, Keeper, Reservation};
 use super::recorder::{Recorder, Side};
 use super::transcript::Transcript;
 use super::{BodyEnd, Failure, SocketFacts, WebSocket};
-use crate::websocket::{Conversation, Extensions, INFLATER_BYTES, Part, Peer, Step, Turns};
+use crate::websocket::{Conversation, Extensions, Form, Part, Peer, Step, Turns};
 
 /// Copied bytes that may wait for the reader. With more, reading has lost against the relay, which waits for nobody.
 const WAITING_MAX_BYTES: usize = 1 << 20;
+/// So many may wait whatever else is captured, as what a connection reads into does; the rest is of the captures' budget.
+const WAITING_ALWAYS_BYTES: usize = 64 << 10;
 /// What a piece that waits takes beside its bytes.
 const PIECE_BYTES: usize = 128;
 /// How soon what came last is there for a note of the socket, should the proxy be killed.
@@ -70,8 +72,6 @@ pub struct SocketReader {
     asking: Option<Asking>,
     open: VecDeque<Turn>,
     facts: SocketFacts,
-    /// What inflating takes.
-    _memory: Reservation,
 }
 
 struct Asking {
@@ -90,13 +90,8 @@ struct Turn {
 pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap, Tap, SocketReader) {
     let (sender, heard) = mpsc::unbounded_channel();
     let (waiting_bytes, budget) = (Arc::new(AtomicUsize::new(0)), recorder.recording().budget().clone());
-    let mut memory = Reservation::none(budget.clone());
-    let inflates = matches!(extensions, Extensions::Deflate { .. });
     let line =
         Arc::new(Line { sender, waiting_bytes: waiting_bytes.clone(), budget, given_up: AtomicBool::new(false) });
-    if inflates && !memory.grow(2 * INFLATER_BYTES) {
-        line.give_up("no_memory");
-    }
     let facts = SocketFacts::default();
     recorder.websocket(WebSocket::Socket(Box::new(facts.clone().interrupted())));
     let reader = SocketReader {
@@ -109,7 +104,6 @@ pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap, Tap, SocketRe
         asking: None,
         open: VecDeque::new(),
         facts,
-        _memory: memory,
         recorder,
     };
     (Tap { side: Peer::Agent, line: line.clone() }, Tap { side: Peer::Origin, line }, reader)
@@ -124,10 +118,11 @@ impl Tap {
         }
         let takes = bytes.len() + PIECE_BYTES;
         let mut memory = Reservation::none(line.budget.clone());
-        if line.waiting_bytes.fetch_add(takes, Ordering::Relaxed) > WAITING_MAX_BYTES {
+        let waiting = takes + line.waiting_bytes.fetch_add(takes, Ordering::Relaxed);
+        if waiting > WAITING_MAX_BYTES {
             return line.give_up("overrun");
         }
-        if !memory.grow(takes) {
+        if waiting > WAITING_ALWAYS_BYTES && !memory.grow(takes) {
             return line.give_up("no_memory");
         }
         // Fails only when the reader is gone, which then says so itself.
@@ -182,6 +177,14 @@ impl SocketReader {
             transcript.note(&format!("closed {code}{reason}"));
         }
         let closed_by = summary.close.as_ref().map(|(by, _)| *by);
+        // Who has said that it closes may end its connection as it likes.
+        let ended = |passed: Passed| match passed.end {
+            BodyEnd::SenderFailed | BodyEnd::ReceiverLeft if closed_by.is_some() => {
+                Passed { end: BodyEnd::Complete, ..passed }
+            }
+            _ => passed,
+        };
+        let (from_agent, from_origin) = (ended(from_agent), ended(from_origin));
         for turn in std::mem::take(&mut self.open) {
             turn.broken_off(self.facts.given_up, closed_by, from_agent.end, from_origin.end);
         }
@@ -272,7 +275,7 @@ struct Course<'a> {
 }
 
 impl Course<'_> {
-    fn begins(&mut self, form: crate::websocket::Form) {
+    fn begins(&mut self, form: Form) {
         self.turns.begins(self.from, form);
         if self.from == Peer::Agent {
             let keeper = || Asking { recorder: None, keeper: self.recorder.recording().keeper() };
@@ -400,4 +403,72 @@ impl Turn {
 /// The failure of a turn whose end nobody saw.
 fn not_read(why: &str) -> Failure {
     Failure { id: "turn_not_read", detail: format!("the turn could not be read to its end ({why})") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use http::{Method, Version};
+
+    use super::*;
+    use crate::capture::{
+        Caller, Captured, Exchange, Fields, Finished, Kind, Limits, Origin, Recording, RequestFacts, Sink,
+    };
+
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<Exchange>>>);
+
+    impl Sink for Taken {
+        fn take(&self, finished: Finished) {
+            self.0.lock().unwrap().push(*finished.exchange);
+        }
+    }
+
+    /// What is recorded of a socket whose origin sends so many bytes in pieces before any of it is read.
+    async fn flooded(budget: &Arc<Budget>, bytes: usize) -> SocketFacts {
+        let taken = Taken::default();
+        let recording = Recording::new(taken.clone(), Limits { head_bytes: 1000, tail_bytes: 1000 }, budget.clone());
+        let request = RequestFacts {
+            method: Method::GET,
+            path: "/".to_owned(),
+            query: None,
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        };
+        let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
+        let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
+        let recorder = Recorder::begin(&recording, Kind::Http, agent, origin, Version::HTTP_11, request);
+        recorder.answered(StatusCode::SWITCHING_PROTOCOLS, &HeaderMap::new(), None);
+        let (from_agent, from_origin, reader) = socket(recorder, Extensions::None);
+        let message = [&[0x82, 126, 0x0F, 0xFC][..], &[7; 4092]].concat();
+        (0..bytes / 4096).for_each(|_| from_origin.see(&message));
+        from_agent.see(b"\x81\x81\0\0\0\0x");
+        drop((from_agent, from_origin));
+        let passed = |bytes| Passed { bytes, end: BodyEnd::Complete };
+        reader.run().await.finish(passed(7), passed(bytes as u64));
+        let taken = taken.0.lock().unwrap().pop().unwrap();
+        let Some(WebSocket::Socket(facts)) = taken.websocket else { panic!("no socket") };
+        *facts
+    }
+
+    #[tokio::test]
+    async fn what_cannot_wait_ends_the_reading_and_is_told_and_memory_is_given_back() {
+        let budget = Budget::new(8 << 20);
+        let kept_up = flooded(&budget, 512 << 10).await;
+        assert_eq!((kept_up.given_up, kept_up.summary.origin.messages), (None, 128));
+        assert_eq!(kept_up.summary.agent.messages, 1);
+        let overrun = flooded(&budget, 2 << 20).await;
+        assert_eq!((overrun.given_up, overrun.origin_bytes), (Some("overrun"), 2 << 20));
+        assert!((200..256).contains(&overrun.summary.origin.messages), "{overrun:?}");
+        assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn with_no_memory_left_a_little_is_read_all_the_same() {
+        let budget = Budget::new(0);
+        assert_eq!(flooded(&budget, 32 << 10).await.given_up, None);
+        assert_eq!(flooded(&budget, 512 << 10).await.given_up, Some("no_memory"));
+    }
 }

@@ -24,5 +24,5 @@ mod turns;
 
 pub use channel::{Form, Part, Tally};
 pub use conversation::{Close, Conversation, Peer, Summary};
-pub use deflate::{Extensions, INFLATER_BYTES};
+pub use deflate::Extensions;
 pub use turns::{Step, Turns};

@@ -123,12 +123,24 @@ async fn boto3_gets_an_object() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn websockets() {
-    let Some(row) = Row::of(&python_package("websockets"), "two messages and back", Told::Variables) else { return };
+    let Some(row) = Row::of(&python_package("websockets"), "two compressed messages and back", Told::Variables)
+    else {
+        return;
+    };
     let stage = Stage::new(false, echo).await;
     let url = stage.origin.url("/socket").replace("https:", "wss:");
     let same = stage.same(Told::Variables, &[&*python(), &script("websockets_echo.py"), &url], "SSL_CERT_FILE").await;
     assert_eq!(same.said, "hello\ncafé ☕");
-    assert_eq!((&only(&same)["path"], &only(&same)["status_code"]), (&"/socket".into(), &101.into()));
+    let event = only(&same);
+    assert_eq!(
+        (&event["path"], &event["status_code"], &event["error"]),
+        (&"/socket".into(), &101.into(), &"".into())
+    );
+    // What passed compressed reads in clear.
+    assert_eq!(event["response_body"], "hello\ncafé ☕\n");
+    assert_eq!(event["request_body"], "hello\ncafé ☕\n…[otas-proxy: closed with 1000]…\n");
+    let socket = &event["metadata"]["websocket"];
+    assert_eq!((&socket["agent"]["compressed"], &socket["origin"]["compressed"]), (&2.into(), &2.into()));
     row.passed();
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use flate2::{Compress, Compression, FlushCompress};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -101,6 +102,16 @@ impl Ends {
     pub async fn answer(&mut self, bytes: &[u8]) {
         self.origin.write_all(bytes).await.unwrap();
         expect(&mut self.agent, bytes).await;
+    }
+
+    /// The agent resets its connection, and the origin's ends, too.
+    pub async fn reset(mut self) {
+        socket2::SockRef::from(&self.agent).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(self.agent);
+        let mut rest = Vec::new();
+        // An end or a reset.
+        let ended = tokio::time::timeout(PATIENCE, self.origin.read_to_end(&mut rest)).await;
+        assert!(ended.is_ok(), "the origin's connection does not end");
     }
 
     /// Both ends close, the agent's first, and each sees the other's end.

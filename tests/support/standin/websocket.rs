@@ -1,8 +1,9 @@
-//! The server's side of WebSocket, as far as an echo of short messages needs it (RFC 6455).
+//! The server's side of WebSocket, as far as an echo of short messages needs it (RFC 6455), compressed or not: what comes
+//! compressed is in the context of all that came before, and so is its echo (RFC 7692).
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, UPGRADE};
+use http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, UPGRADE};
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
@@ -17,17 +18,22 @@ pub fn upgrade(request: &mut Request<Incoming>) -> Option<Response<Body>> {
     let asked = request.headers().get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"));
     let key = request.headers().get(SEC_WEBSOCKET_KEY).filter(|_| asked)?.to_str().unwrap();
     let accept = accept(key);
+    let offered = request.headers().get(SEC_WEBSOCKET_EXTENSIONS).and_then(|offered| offered.to_str().ok());
+    let deflate = offered.is_some_and(|offered| offered.contains("permessage-deflate"));
     let upgrading = hyper::upgrade::on(request);
     tokio::spawn(async move {
         if let Ok(stream) = upgrading.await {
             let _ = echo(TokioIo::new(stream)).await;
         }
     });
-    let response = Response::builder()
+    let mut response = Response::builder()
         .status(StatusCode::SWITCHING_PROTOCOLS)
         .header(UPGRADE, "websocket")
         .header(CONNECTION, "Upgrade")
         .header(SEC_WEBSOCKET_ACCEPT, accept);
+    if deflate {
+        response = response.header(SEC_WEBSOCKET_EXTENSIONS, "permessage-deflate");
+    }
     Some(response.body(full(Bytes::new())).unwrap())
 }
 
