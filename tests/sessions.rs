@@ -34,8 +34,17 @@ async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
 }
 
 /// A proxy that serves agents with credentials only.
-async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
-    let proxy = TestProxy::new().otas(otas);
+pub(crate) async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
+    with_agents_and(otas, names, |proxy| proxy).await
+}
+
+/// The same, with more settings.
+pub(crate) async fn with_agents_and(
+    otas: &TestOtas,
+    names: &[&str],
+    more: impl FnOnce(TestProxy) -> TestProxy,
+) -> Running {
+    let proxy = more(TestProxy::new().otas(otas));
     let folder = proxy.folder().to_owned();
     let mut agents = Vec::new();
     for name in names {
@@ -46,13 +55,13 @@ async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
     proxy.with(|c| (c.session.scope, c.agents) = (Scope::Credential, agents)).run().await
 }
 
-fn client(proxy: &Running, user: &str, secret: &str) -> reqwest::Client {
+pub(crate) fn client(proxy: &Running, user: &str, secret: &str) -> reqwest::Client {
     let url = format!("http://{}", proxy.addr);
     let through = reqwest::Proxy::all(url).unwrap().basic_auth(user, secret);
     reqwest::Client::builder().proxy(through).tls_backend_preconfigured(proxy.client_tls(&[])).build().unwrap()
 }
 
-fn header<'a>(received: &'a crate::support::origin::Received, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(received: &'a crate::support::origin::Received, name: &str) -> Option<&'a str> {
     received.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
 

@@ -285,6 +285,14 @@ impl<'a> Masking<'a> {
         self.counts.clone_from(&counted.0);
     }
 
+    /// Masks what stands elsewhere in the event, too, and is counted there.
+    pub(crate) fn uncounted(&mut self, mask: impl FnOnce(&mut Self) -> Option<String>) -> Option<String> {
+        let before = self.counted();
+        let masked = mask(self);
+        self.recount(&before);
+        masked
+    }
+
     fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let redactor = self.redactor;
         let find = |text: &str, ends| redactor.scanner.find(&redactor.names, text, ends, deadline);
