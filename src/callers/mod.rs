@@ -258,3 +258,59 @@ fn rule(caller: &Caller) -> &'static str {
         Caller::Process(_) => "process",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Credential;
+
+    fn caller(label: usize) -> Caller {
+        Caller::Credential(Arc::new(Credential { agent: "a".to_owned(), label: Some(format!("run-{label}")) }))
+    }
+
+    fn callers(store: &Store, idle: Duration) -> Arc<Callers> {
+        let row = store.begin_session("own", "k", "{}").unwrap();
+        Callers::new(store.clone(), (row, "own".to_owned(), None), json!({}), HashMap::new(), idle)
+    }
+
+    #[test]
+    fn many_labels_take_no_more_memory_files_or_locks_than_a_few_thousand() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let callers = callers(&store, Duration::from_secs(3600));
+        let kept = callers.of(&caller(0), None).unwrap().row;
+        let many = OPEN_AT_ONCE + 1_000;
+        for label in 1..many {
+            callers.of(&caller(label), None).unwrap();
+            if label % 1_000 == 0 {
+                assert_eq!(callers.of(&caller(0), None).unwrap().row, kept, "one that calls keeps its session");
+            }
+        }
+        assert_eq!(callers.open_ones().len(), OPEN_AT_ONCE);
+        assert!(std::fs::read_dir(folder.path()).unwrap().count() < 8);
+        assert_ne!(callers.of(&caller(1), None).unwrap().row, kept, "one that comes back gets another");
+    }
+
+    #[test]
+    fn an_agents_own_session_goes_on_while_that_of_the_proxy_for_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let idle = Duration::from_millis(200);
+        let callers = callers(&store, idle);
+        let before = callers.of(&caller(1), None).unwrap().row;
+        callers.adopted().insert(&caller(1), &Secret::told("t"));
+        let own = callers.of(&caller(1), None).unwrap().row;
+        let began = Instant::now();
+        while began.elapsed() < 2 * idle {
+            assert_eq!(callers.of(&caller(1), None).unwrap().row, own);
+            callers.tidy();
+            std::thread::yield_now();
+        }
+        assert!(own != before && callers.open_ones().len() == 1, "the other is closed");
+        while !callers.open_ones().is_empty() || callers.adopted().has(&caller(1)) {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            callers.tidy();
+        }
+        assert_eq!(callers.of(&caller(1), None).unwrap().rule, "credential");
+    }
+}
