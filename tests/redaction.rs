@@ -1,6 +1,8 @@
 //! Secrets reach the origin whole, and neither the disk, nor OTAS, nor the log, nor the figures. Through the program itself, with
 //! its log at its loudest; afterwards all that it wrote is searched byte by byte.
 
+mod places;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,8 +39,10 @@ const KNOWN: [&str; 12] = [
     "SG.c4n4ry0123456789abcd.efghijklmnopqrstuvWXYZ",
 ];
 
-/// What shows that a canary is there: as it is, in capitals, in base64 (at each of its three places) and in hexadecimal digits.
-const TRACES: [&str; 6] = ["c4n4ry", "C4N4RY", "YzRuNHJ5", "M0bjRye", "jNG40cn", "63346e347279"];
+/// What shows that a canary is there: as it is, in capitals, in base64 (at each of its three places), in hexadecimal digits and
+/// behind `%`.
+const TRACES: [&str; 7] =
+    ["c4n4ry", "C4N4RY", "YzRuNHJ5", "M0bjRye", "jNG40cn", "63346e347279", "%63%34%6E%34%72%79"];
 
 /// An event with the tags of its masks left out.
 pub(crate) fn untagged(event: &Value) -> Value {
@@ -84,9 +88,13 @@ impl Loud {
         reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(&ca)).build().unwrap()
     }
 
-    /// What the admin port tells.
+    /// What the admin port tells, those who have the page's token too.
     async fn page(&self, path: &str) -> String {
-        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let token = std::fs::read_to_string(self.folder.path().join("admin.token")).unwrap();
+        let ask = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+            token.trim()
+        );
         let told = exchanged(&self.admin, ask.as_bytes()).await;
         assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
         told.split_once("\r\n\r\n").unwrap().1.to_owned()

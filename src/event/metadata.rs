@@ -100,7 +100,7 @@ pub(super) fn properties(
     if grpc::is_grpc(exchange) {
         json.string("rpc.system.name", "grpc");
         let path = &exchange.request.path;
-        let masked = masking.uncounted(|masking| masking.line(path));
+        let masked = masking.uncounted(|masking| masking.path(path));
         bounded(json, "rpc.method", masked.as_deref().unwrap_or(path).trim_start_matches('/'));
         if let Some(status) = grpc::status(exchange) {
             json.string("rpc.response.status_code", &status.name());
@@ -153,9 +153,9 @@ pub(super) fn write(
     if let Some(level) = level_name(level) {
         json.string("level", level);
     }
-    capture(json, "request", &exchange.request.body, request.shown.as_ref());
+    capture(json, "request", &exchange.request.body, request.shown.as_ref(), masking);
     if let Some(facts) = &exchange.response {
-        capture(json, "response", &facts.body, response.shown.as_ref());
+        capture(json, "response", &facts.body, response.shown.as_ref(), masking);
     }
     json.close();
     trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
@@ -298,7 +298,7 @@ pub(super) fn hundredths(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(100_000).saturating_add(fraction)
 }
 
-fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
+fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, masking: &mut Masking<'_>) {
     json.open(key);
     json.number("bytes", body.total_bytes);
     json.string("end", end_name(body.end));
@@ -309,7 +309,14 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
     if let Some(shown) = shown {
         json.string("encoding", shown.encoding);
         if let Some((coding, result)) = &shown.coding {
-            json.string_within("content_encoding", coding, fit::NAME_MAX_BYTES, fit::CUT);
+            // Whatever stands in the field; it was counted there.
+            let masked = masking.uncounted(|masking| masking.line(coding));
+            json.string_within(
+                "content_encoding",
+                masked.as_deref().unwrap_or(coding),
+                fit::NAME_MAX_BYTES,
+                fit::CUT,
+            );
             json.string("decoded", result_name(*result));
             if let CodingResult::Decoded { bytes, .. } = result {
                 json.number("decoded_bytes", *bytes as u64);
@@ -344,7 +351,7 @@ fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts, masking: &mut M
     if let Some(bytes) = cuts.path_bytes {
         json.number("path_bytes", bytes as u64);
         let path = &exchange.request.path;
-        let masked = masking.uncounted(|masking| masking.line(path));
+        let masked = masking.uncounted(|masking| masking.path(path));
         json.string_within("path", masked.as_deref().unwrap_or(path), fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
     }
     if cuts.method {

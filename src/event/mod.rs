@@ -219,7 +219,7 @@ fn sizes(exchange: &Exchange) -> (u64, u64) {
 /// Everything of an event but its JSON.
 fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts, masking: &mut Masking<'_>) -> Event {
     let request = &exchange.request;
-    let masked_path = masking.line(&request.path);
+    let masked_path = masking.path(&request.path);
     let path = fit::path(masked_path.as_deref().unwrap_or(&request.path));
     cuts.path_bytes = path.cut.then_some(request.path.len());
     let masked_method = masking.line(request.method.as_str());

@@ -242,10 +242,15 @@ impl<'a> Masking<'a> {
         Ok(self.apply(text, found?))
     }
 
-    /// Bytes that are no text: known formats are blotted out.
+    /// Bytes that are no text: known formats, passwords in URLs and our own secrets are blotted out.
     pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
-        redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule))
+        let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
+        for secret in self.own.clone().iter().flat_map(|own| own.find_iter(bytes)) {
+            blotted.get_or_insert_with(|| bytes.to_vec())[secret.range()].fill(b'*');
+            self.count(OWN);
+        }
+        blotted
     }
 
     /// Our own secrets in what is written already, JSON included.
