@@ -21,6 +21,7 @@ mod onwards;
 mod outage;
 mod page;
 mod peers;
+mod processes;
 mod redaction;
 mod sessions;
 mod socks;

@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
 
 use super::deadline::Deadline;
 use super::names::{self, Kind, Names, WORDS};
-use super::patterns::{PATTERNS, Pattern, opaque};
+use super::patterns::{PATTERNS, Pattern, is_user_and_password, opaque};
 use super::value::{self, Sign, Value};
 
 /// A secret in a text.
@@ -218,7 +218,7 @@ impl<'n> Walk<'n, '_> {
         match value::value_at(self.text, &sign) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
-                let asked = kind != Kind::Opaque || opaque(content) || (!closed && self.ends.cut_end);
+                let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
                 if !asked || content.is_empty() {
                     return None;
                 }
@@ -263,7 +263,7 @@ impl<'n> Walk<'n, '_> {
         } else if sign.assigns && sign.tight && kind != Kind::Opaque {
             content.len() >= BARE_MIN_BYTES && has_digit && !number
         } else {
-            opaque(content)
+            looks_secret(content)
         };
         // What is called or looked up is code.
         if !secret || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
@@ -290,6 +290,12 @@ impl<'n> Walk<'n, '_> {
         }
         (name.len() <= NAME_MAX_BYTES).then_some(name)
     }
+}
+
+/// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth` of
+/// Docker and npm).
+fn looks_secret(value: &[u8]) -> bool {
+    opaque(value) || is_user_and_password(value)
 }
 
 fn show(kind: Kind) -> Show {

@@ -328,6 +328,24 @@ fn same_shape(before: &Value, after: &Value) -> bool {
 }
 
 #[test]
+fn a_name_and_a_password_in_base64_are_found_after_their_scheme_and_under_their_name() {
+    for text in [
+        r#"{"auths":{"registry.test":{"auth":"YzRuNHJ5OnB3"}}}"#,
+        "//registry.test/:_auth=YzRuNHJ5OnB3\n",
+        "_auth = \"YzRuNHJ5OnB3\"",
+        "curl -H 'Authorization: Basic YzRuNHJ5OnB3'",
+        r#"{"headers":["x: basic YzRuNHJ5OnB3"]}"#,
+    ] {
+        let shown = masked(text);
+        assert!(clean(&shown), "{shown}");
+    }
+    assert_eq!(
+        masked(r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#),
+        r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#
+    );
+}
+
+#[test]
 fn a_secret_is_found_behind_escapes_in_paths_and_urls_and_under_no_name_in_queries() {
     for (path, shown) in [
         ("/v1/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ/x", "/v1/****WXYZ/x"),
