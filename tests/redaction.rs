@@ -315,6 +315,23 @@ async fn a_gap_in_a_large_body_leaves_nothing_of_the_secrets_at_its_edges() {
 }
 
 #[tokio::test]
+async fn a_body_that_cannot_be_searched_in_its_budget_is_withheld_and_its_event_goes_all_the_same() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = TestProxy::new().otas(&otas).with(|config| config.redact.budget = Duration::ZERO).run().await;
+    let post = proxy.client().post(origin.url("/echo")).header("content-type", "application/json");
+    let reply = post.body(r#"{"note":"c4n4ry"}"#).send().await.unwrap();
+    assert_eq!(reply.bytes().await.unwrap(), r#"{"note":"c4n4ry"}"#, "the wire is never changed");
+    let event = otas.events_at_least(1, WITHIN).await.remove(0);
+    assert_eq!(event["metadata"]["redaction"], "failed_withheld");
+    assert_eq!((&event["request_size_bytes"], &event["status_code"]), (&json!(17), &json!(200)));
+    for body in ["request_body", "response_body"] {
+        assert!(event[body].as_str().unwrap().contains("withheld"), "{event}");
+    }
+    assert_eq!(found_in(proxy.folder.path(), otas.key().expose()), Vec::<String>::new());
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn hosts_are_recorded_as_far_as_the_settings_say_and_rules_are_lifted_where_they_say() {
     let folder = Folder::new();
     let otas = TestOtas::start().await;

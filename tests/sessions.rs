@@ -83,11 +83,19 @@ async fn ten_thousand_overlapping_calls_of_two_agents_are_each_in_their_own_sess
             }));
         }
     }
+    // Among them one who knows a name, and not its secret.
+    let elsewhere = TestOrigin::http().await;
+    let (intruder, url) = (client(&proxy, "planner", "secret-of-writer"), elsewhere.url("/planner"));
+    for _ in 0..100 {
+        assert_eq!(intruder.get(&url).send().await.unwrap().status(), 407);
+    }
     for task in tasks {
         task.await.unwrap();
     }
     otas.events_at_least(CALLS as u64, WITHIN).await;
+    assert_eq!(proxy.status().await["calls"]["unauthorized"], 100);
     proxy.stop().await;
+    assert_eq!(elsewhere.accepted(), 0, "a wrong secret reaches no origin");
     let events = otas.stored_events().await;
     assert_eq!(events.len(), CALLS);
     let mut sessions: HashMap<String, HashSet<String>> = HashMap::new();
