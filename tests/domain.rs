@@ -270,3 +270,31 @@ async fn who_cannot_be_told_from_another_agent_yet_gets_a_session_first() {
     assert_eq!(otas.sessions().await.len(), 2, "the other agent's, and this one's");
     proxy.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_otas_is_away_calls_into_the_domain_wait_once_and_are_then_logged_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(folder.path());
+    let (otas, inside) = (TestOtas::start().await, TestOrigin::https(&ca).await);
+    let url: Url = inside.url("/").parse().unwrap();
+    otas.uasam_away();
+    let proxy = crate::sessions::with_agents_and(&otas, &["planner"], |proxy| {
+        proxy.trusting(&ca).with(|c| c.otas.project_domain = Some(url))
+    })
+    .await;
+    // Of several callers none waits for another's session, and of one caller's calls only the first waits.
+    let began = std::time::Instant::now();
+    let calls = (0..9).map(|call| {
+        let client = crate::sessions::client(&proxy, &format!("planner+{}", call % 3), "secret-of-planner");
+        client.get(inside.url("/")).send()
+    });
+    for answered in futures_util::future::join_all(calls).await {
+        assert_eq!(answered.unwrap().status(), 200);
+    }
+    assert!(began.elapsed() < Duration::from_secs(25), "{:?}", began.elapsed());
+    assert!(!inside.received().iter().any(leaks));
+    otas.up().await;
+    otas.events_at_least(9, WITHIN).await;
+    assert_eq!(otas.sessions().await.len(), 3, "each under its own all the same");
+    proxy.stop().await;
+}

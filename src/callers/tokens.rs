@@ -70,10 +70,12 @@ impl Tokens {
     /// What the call names itself, if that is of its agent; else the token of its caller's session.
     async fn choose(&self, caller: &Caller, named: Option<Secret>) -> Option<Secret> {
         let Some(named) = named else { return self.find(caller).await };
-        let is_own = match self.is_own(caller, &named).await {
-            Some(is_own) => is_own,
+        let is_own = match (self.is_own(caller, &named).await, caller) {
+            (Some(is_own), _) => is_own,
+            // All have the proxy's own key: there is no other agent to be taken for.
+            (None, Caller::Proxy | Caller::Process(_)) => true,
             // Opening a session tells whose the key is.
-            None => {
+            (None, Caller::Credential(_)) => {
                 self.find(caller).await;
                 self.is_own(caller, &named).await.unwrap_or(false)
             }

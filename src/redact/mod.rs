@@ -331,6 +331,12 @@ impl<'a> Masking<'a> {
             }));
         }
         if ends.cut_end {
+            let cut = own::cut_off(text);
+            found.extend(cut.map(|start| Finding {
+                range: start..text.len(),
+                rule: OWN,
+                show: Show::Text(MASK.to_owned()),
+            }));
             // The end of what is left is no end, and its tag would be nobody's.
             for finding in found.iter_mut().filter(|finding| finding.range.end == text.len()) {
                 finding.show = Show::Text(MASK.to_owned());

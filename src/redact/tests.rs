@@ -26,7 +26,7 @@ const CANARIES: [&str; 22] = [
     "sk_live_c4n4ry0123456789abWXYZ",
     "rk_test_c4n4ry0123456789abWXYZ",
     "npm_c4n4ry0123456789abcdefghijklmnopWXYZ",
-    "agent_c4n4ry01_ijklmnopqrstuv1234WXYZ",
+    "agent_AbCdEf01_c4n4rypqrstuv1234WXYZ",
     "Bearer c4n4ry0123456789abcdefWXYZ",
     "Basic YzRuNHJ5OnBhc3N3b3JkMDEyMzQ1",
     "https://user:c4n4ry-passw0rd@db.test/x",
@@ -219,6 +219,9 @@ fn what_a_gap_leaves_of_a_secret_goes_with_it() {
             }
         }
     }
+    own::register("our-own-s3cret-that-is-cut");
+    let shown = masking().text("{\"a\":\"it is our-own-s3cret-th", head_end).unwrap();
+    assert_eq!(shown.as_deref(), Some("{\"a\":\"it is ****"));
     for (tail, shown) in [
         ("0123456789abcdefWXYZ\",\"b\":1}", "****\",\"b\":1}"),
         ("correct horse\",\"b\":1}", "****\",\"b\":1}"),
@@ -271,8 +274,15 @@ fn json_with(canary: &'static str) -> impl Strategy<Value = Value> {
         "[ -~é€🦀\n\t\"\\\\]{0,12}".prop_map(Value::from),
     ];
     let secret = "[ -~é€\n\"\\\\]{0,6}".prop_map(move |around| Value::from(format!("{around}{canary}{around}")));
+    // Known by its look, under any name and in any sentence.
+    let known = ("[a-z]{0,3}", prop::sample::select(&CANARIES[..]), "[ -~é€\n\"\\\\]{0,6}").prop_map(
+        |(name, canary, around)| {
+            Value::Object(Map::from_iter([(name, Value::from(format!("{around} {canary} {around}")))]))
+        },
+    );
     let leaf = prop_oneof![
         3 => plain,
+        2 => known,
         2 => (key, secret).prop_map(|(key, secret)| Value::Object(Map::from_iter([(key, secret)]))),
     ];
     leaf.prop_recursive(6, 40, 5, |inner| {
