@@ -60,8 +60,7 @@ fn corpus() -> Vec<(&'static str, String)> {
         "choices": [{ "logprobs": { "content": [{ "token": " Hello", "logprob": -0.1, "bytes": [32, 72], "top_logprobs": [{ "token": "tokenization" }] }] } }],
         "system_fingerprint": format!("fp_{}", hex(3, 10)), "next_page_token": "CAUQAA0123456789abcdef", "etag": hex(4, 40),
     });
-    let deltas: String = prose[..6_000]
-        .as_bytes()
+    let deltas: String = prose.as_bytes()[..6_000]
         .chunks(4)
         .map(|piece| {
             format!(
