@@ -43,6 +43,7 @@ pub mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod hosts;
+pub mod llm;
 pub mod metrics;
 pub mod peer;
 pub mod proxy;

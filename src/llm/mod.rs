@@ -1,0 +1,3 @@
+//! The facts of calls to language models, and to the tools of their agents, read off a copy of what passes.
+
+pub mod names;
