@@ -15,10 +15,12 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
+use super::model::{self, ModelTap, Reading};
 use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
 };
+use crate::llm;
 use crate::peer::Sought;
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
@@ -106,6 +108,11 @@ impl Recording {
         &self.budget
     }
 
+    /// Hands a finished exchange to whoever takes them.
+    pub(super) fn hand_over(&self, finished: Finished) {
+        self.sink.take(finished);
+    }
+
     /// A copy of one body's first and last bytes, within the limits.
     pub fn keeper(&self) -> Keeper {
         Keeper::new(self.limits, self.budget.clone())
@@ -136,6 +143,12 @@ struct State {
     answered: Option<Instant>,
     last_byte: Option<Instant>,
     reservation: Reservation,
+    /// What it may be as a call to a model, until its reading begins.
+    call: Option<Box<llm::Call>>,
+    /// What reads it as one.
+    reading: Option<Reading>,
+    /// The same of a turn, which is read where its WebSocket is.
+    turn: Option<Arc<Mutex<llm::Reader>>>,
 }
 
 /// Which body.
@@ -189,10 +202,21 @@ impl Recorder {
             outcome: Outcome::Complete,
             timings: Timings::default(),
             websocket: None,
+            llm: None,
         });
         let reservation = Reservation::none(recording.budget.clone());
-        let state =
-            State { exchange, forwarded: None, request_ended: None, answered: None, last_byte: None, reservation };
+        let call = if kind == Kind::Http { model::recognised(&exchange) } else { None };
+        let state = State {
+            exchange,
+            forwarded: None,
+            request_ended: None,
+            answered: None,
+            last_byte: None,
+            reservation,
+            call,
+            reading: None,
+            turn: None,
+        };
         let mut places = lock(&recording.in_progress);
         let place = places.vacant_entry();
         let recorder = Self(Arc::new(InProgress {
@@ -257,6 +281,24 @@ impl Recorder {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
         });
+    }
+
+    /// What copies this body, if the call is read as one to a model.
+    pub(super) fn tap(&self, side: Side) -> Option<ModelTap> {
+        let mut state = lock(&self.0.state);
+        let state = state.as_mut()?;
+        if side == Side::Request {
+            let (reading, tap) = Reading::begin(*state.call.take()?, &self.0.recording)?;
+            state.reading = Some(reading);
+            return Some(tap);
+        }
+        let response = state.exchange.response.as_ref()?;
+        state.reading.as_mut()?.answered(response.status, &response.headers, state.forwarded)
+    }
+
+    /// This reads the turn that it records.
+    pub(super) fn read_by(&self, reader: &Arc<Mutex<llm::Reader>>) {
+        self.with(|s| s.turn = Some(reader.clone()));
     }
 
     /// The answer is one of this status after all: what was answered first did not tell.
@@ -373,8 +415,7 @@ impl Recorder {
     pub fn hand_off(&self) -> Option<oneshot::Receiver<()>> {
         let state = lock(&self.0.state).take()?;
         let (stored, told) = oneshot::channel();
-        let finished = conclude(state, self.0.began, self.0.recording.shutting_down.load(Ordering::Relaxed));
-        self.0.recording.sink.take(Finished { stored: Some(stored), ..finished });
+        self.0.end(state, Some(stored));
         Some(told)
     }
 
@@ -392,6 +433,10 @@ impl Recorder {
         let detail =
             "the proxy was ended while this call was under way; what is here was known shortly before".to_owned();
         exchange.outcome = Outcome::Failed(Failure { id: "proxy_interrupted", detail });
+        exchange.llm = state.reading.as_ref().and_then(Reading::so_far);
+        if let Some(turn) = &state.turn {
+            exchange.llm = lock(turn).facts().map(Box::new);
+        }
         Some(exchange)
     }
 
@@ -433,8 +478,23 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         lock(&self.recording.in_progress).try_remove(self.place);
         let Some(state) = lock(&self.state).take() else { return };
-        let finished = conclude(state, self.began, self.recording.shutting_down.load(Ordering::Relaxed));
-        self.recording.sink.take(finished);
+        self.end(state, None);
+    }
+}
+
+impl InProgress {
+    /// Hands the exchange off: now, or when it is read to its end.
+    fn end(&self, mut state: State, stored: Option<oneshot::Sender<()>>) {
+        let (reading, turn) = (state.reading.take(), state.turn.take());
+        let shutting_down = self.recording.shutting_down.load(Ordering::Relaxed);
+        let mut finished = Finished { stored, ..conclude(state, self.began, shutting_down) };
+        if let Some(turn) = turn {
+            model::attach(&mut finished.exchange, lock(&turn).facts());
+        }
+        match reading {
+            Some(reading) => reading.over(finished, &self.recording, self.recording.open.token()),
+            None => self.recording.hand_over(finished),
+        }
     }
 }
 
@@ -500,6 +560,6 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
 }
 
 /// A poisoned lock only means that a panic happened elsewhere while holding it: the record is still the best we have.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

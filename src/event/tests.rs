@@ -118,6 +118,7 @@ fn exchange() -> Exchange {
             ..Timings::default()
         },
         websocket: None,
+        llm: None,
     }
 }
 

@@ -78,6 +78,9 @@ pub const MCP_RESOURCE: &str = "mcp.resource.uri";
 /// The id of a JSON-RPC request.
 pub const JSONRPC_ID: &str = "jsonrpc.request.id";
 
+/// The code of a JSON-RPC error.
+pub const RPC_STATUS: &str = "rpc.response.status_code";
+
 /// The interface that is spoken, whoever the provider is: `openai.chat`, `anthropic.messages`, …
 pub const API: &str = "otas_proxy.llm.api";
 /// The tools that the model called, by name, in their order.
