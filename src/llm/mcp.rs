@@ -13,7 +13,6 @@ pub(super) const WANTED: &[Wanted] = &[
     ("method", 0),
     ("result.isError", 16),
     ("result.protocolVersion", 64),
-    ("result", 0),
     ("error.code", 32),
     ("error.message", 2048),
 ];

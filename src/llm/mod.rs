@@ -21,6 +21,8 @@ mod api;
 mod bedrock;
 mod facts;
 mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gemini;
 mod mcp;
 pub mod names;
@@ -32,6 +34,10 @@ mod request;
 mod responses;
 mod sieve;
 mod sse;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod usage;
 

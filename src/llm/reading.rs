@@ -207,7 +207,9 @@ impl Reading {
         finishes.sort_by_key(|(answer, _)| *answer);
         let finishes = finishes.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>().join(",");
         tell(names::FINISH_REASONS, (!finishes.is_empty()).then_some(Fact::Text(finishes)));
-        let certain = self.usage_is_final || self.closed || (whole && !self.finishes.is_empty());
+        let ended = self.closed || (whole && !self.finishes.is_empty());
+        // After an error nothing more is counted, but what was counted before it may have been on the way.
+        let certain = self.usage_is_final || (ended && self.failure.is_none());
         let tokens = if certain && counts { self.tokens } else { Tokens::default() };
         for (name, count) in [
             (names::INPUT_TOKENS, tokens.input),
@@ -232,7 +234,7 @@ impl Reading {
             facts.tell(name, Some(fact.clone()));
         }
         facts.answer = self.answer.text();
-        facts.complete = self.closed || (whole && !self.finishes.is_empty());
+        facts.complete = ended;
         facts.failure.clone_from(&self.failure);
         let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());
         // No store takes a NUL, and no provider counts with one.

@@ -128,10 +128,7 @@ impl Replies {
                     (at, bytes) = (Objects::Array, &bytes[1..]);
                 }
                 (Objects::Array, b',') => bytes = &bytes[1..],
-                (Objects::Array, b']') => {
-                    self.reading.close();
-                    return Objects::Over;
-                }
+                (Objects::Array, b']') => return Objects::Over,
                 (Objects::Start, b'{') => {
                     at = Objects::Single;
                     self.begin(&mut bytes);

@@ -60,7 +60,7 @@ enum At {
 }
 
 impl Sieve {
-    /// Nothing has come yet.
+    /// Nothing has come yet. No path may lead on from another.
     pub(super) fn new(wanted: &'static [Wanted]) -> Self {
         Self {
             wanted,
@@ -178,10 +178,7 @@ impl Sieve {
             self.found.push(Found { wanted: *wanted, text: Vec::new(), whole: false, too_long: false });
             self.found.len() - 1
         });
-        let leads_on = || {
-            let below = |path: &str| path.strip_prefix(self.path.as_str()).is_some_and(|rest| rest.starts_with('.'));
-            self.wanted.iter().any(|(path, _)| below(path))
-        };
+        let leads_on = || self.wanted.iter().any(|(path, _)| leads_to(&self.path, path));
         match byte {
             b'{' if self.keeping.is_none() && leads_on() => {
                 self.above.push(self.path.len());
@@ -298,6 +295,11 @@ impl Sieve {
             }
         }
     }
+}
+
+/// Whether a member at one path may have the other in it.
+pub(super) fn leads_to(path: &str, other: &str) -> bool {
+    other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
 
 #[cfg(test)]
