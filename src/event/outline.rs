@@ -107,6 +107,13 @@ impl Llm {
         (!ours.is_empty()).then_some(Self(ours))
     }
 
+    /// The column of an event that was written before; empty if it says nothing of a model.
+    pub fn of_event(json: &[u8]) -> String {
+        let event: Value = serde_json::from_slice(json).unwrap_or_default();
+        let llm = event["custom_properties"].as_object().and_then(Self::of);
+        llm.map(|llm| Value::Object(llm.0).to_string()).unwrap_or_default()
+    }
+
     /// The column of an event, from what was written of it since byte `from`: its properties.
     pub(super) fn column(json: &Json, from: usize) -> String {
         let written = json.since(from);

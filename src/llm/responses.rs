@@ -56,7 +56,7 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
         }
         "response.created" | "response.in_progress" | "response.queued" => head(reading, said, "response."),
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" | "response.done" => {
-            end(reading, said, "response.");
+            end(reading, said, "response.", kind.trim_start_matches("response."));
         }
         "error" => {
             let error = said.get("error");
@@ -83,10 +83,11 @@ fn head(reading: &mut Reading, said: &Sieve, at: &str) {
     }
 }
 
-fn end(reading: &mut Reading, said: &Sieve, at: &str) {
+/// It has ended, or a whole answer tells how it stands. `as_called`: how, by the name of the event.
+fn end(reading: &mut Reading, said: &Sieve, at: &str, as_called: &str) {
     head(reading, said, at);
     reading.usage(said.get(&format!("{at}usage")), Tokens::openai);
-    let status = said.text(&format!("{at}status")).unwrap_or_default();
+    let status = said.text(&format!("{at}status")).unwrap_or_else(|| as_called.to_owned());
     let why = said.get(&format!("{at}incomplete_details"));
     let why = why.as_ref().and_then(|why| why["reason"].as_str());
     match status.as_str() {
@@ -105,7 +106,7 @@ fn end(reading: &mut Reading, said: &Sieve, at: &str) {
 
 fn whole(reading: &mut Reading, said: &Sieve) {
     let Some(error) = said.get("error").filter(|_| said.text("object").is_none()) else {
-        end(reading, said, "");
+        end(reading, said, "", "");
         let output = said.get("output");
         for (index, item) in output.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
             self::item(reading, index as u64, item);
