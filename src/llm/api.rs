@@ -123,6 +123,10 @@ impl Call {
             "GET" => return Self::fetching(head),
             _ => return None,
         }
+        // Uploads may be at such paths, too, and be of any size.
+        if (head.field)("content-type").is_some_and(|kind| !is_json(kind)) {
+            return None;
+        }
         let path = head.path.trim_end_matches('/');
         let (api, operation) = match path.rsplit('/').next().unwrap_or_default() {
             "completions" if path.ends_with("/chat/completions") => (Api::OpenAiChat, None),
@@ -188,10 +192,14 @@ impl Call {
             (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
         };
         let there = |name: &str| (head.field)(name).is_some();
-        let may_be = has("content-type", b"json")
+        let may_be = there("content-type")
             && (has("accept", b"text/event-stream") || there("x-stainless-lang") || there("anthropic-version"));
         may_be.then(|| Self::new(None, provider(head.host), false))
     }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    memchr::memmem::find(&content_type.to_ascii_lowercase(), b"json").is_some()
 }
 
 /// Hosts, and whose they are. A name that begins with a dot stands for all that end so.
@@ -302,6 +310,10 @@ mod tests {
         );
         assert_eq!(of("PUT", "api.openai.com", "/v1/chat/completions", &[]), None);
         assert_eq!(of("POST", "a.test", "/login", &[("content-type", "application/json")]), None);
+        assert_eq!(
+            of("POST", "a.test", "/api/messages", &[("content-type", "multipart/form-data; boundary=x")]),
+            None
+        );
         let mcp = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
         let call = of("POST", "a.test", "/mcp", &mcp).unwrap();
         assert_eq!((call.api, call.certain), (None, false));
