@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -109,6 +109,20 @@ ALTER TABLE events ADD COLUMN outline TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN llm     TEXT NOT NULL DEFAULT '';
 CREATE INDEX events_listed ON events (id, session, started_at_ms, method, host, path, status_code, latency_ms,
                                       request_bytes, response_bytes, error, outline, llm);
+";
+
+/// What OTAS said to posts that it did not take at once (`history`). It goes with its event.
+const V6: &str = "
+CREATE TABLE verdicts (
+    event       INTEGER NOT NULL,
+    number      INTEGER NOT NULL,
+    verdict     TEXT    NOT NULL,
+    posts       INTEGER NOT NULL,
+    first_at_ms INTEGER NOT NULL,
+    last_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (event, number)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER verdicts_go AFTER DELETE ON events BEGIN DELETE FROM verdicts WHERE event = old.id; END;
 ";
 
 /// What a file turned out to be.
