@@ -142,3 +142,117 @@ async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, Version};
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+    use crate::capture::{
+        BodyEnd, Budget, Caller, Captured, CapturedBody, Kind, Limits, Origin, Recorder, RequestFacts, Sink,
+    };
+    use crate::llm::{Fact, names};
+
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<Exchange>>>);
+
+    impl Sink for Taken {
+        fn take(&self, finished: Finished) {
+            self.0.lock().unwrap().push(*finished.exchange);
+        }
+    }
+
+    const QUESTION: &[u8] = br#"{"model":"m","messages":[]}"#;
+    const ANSWER: &str =
+        r#"{"id":"1","choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
+
+    fn recording(budget: &Arc<Budget>) -> (Arc<Recording>, Taken) {
+        let taken = Taken::default();
+        let limits = Limits { head_bytes: 10, tail_bytes: 0 };
+        (Recording::new(taken.clone(), limits, budget.clone()), taken)
+    }
+
+    fn begun(recording: &Arc<Recording>) -> Recorder {
+        let request = RequestFacts {
+            method: Method::POST,
+            path: "/v1/chat/completions".to_owned(),
+            query: None,
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        };
+        let origin = Origin { scheme: "https", host: "api.openai.com".into(), port: 443 };
+        let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
+        Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request)
+    }
+
+    /// A call whose answer comes in one go, before any of it is read.
+    async fn called(recording: &Arc<Recording>, answer: Bytes) {
+        let recorder = begun(recording);
+        let question = CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request);
+        question.collect().await.unwrap();
+        recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
+        let mut answer_body = CapturedBody::new(Full::new(answer), recorder, Side::Response);
+        while answer_body.frame().await.is_some() {}
+        drop(answer_body);
+        recording.all_handed_off().await;
+    }
+
+    fn fact(taken: &Taken, name: &str) -> Option<Fact> {
+        let exchange = taken.0.lock().unwrap().pop().expect("handed off");
+        exchange.llm.as_ref().and_then(|facts| facts.get(name).cloned())
+    }
+
+    #[tokio::test]
+    async fn the_exchange_has_its_facts_when_it_is_handed_off() {
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        called(&recording, ANSWER.into()).await;
+        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        assert_eq!(fact(&taken, names::INPUT_TOKENS), Some(Fact::from(1)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_faster_than_it_is_read_is_given_up_and_said_and_memory_is_given_back() {
+        for (memory, bytes, why) in [(64 << 20, WAITING_MAX_BYTES, "overrun"), (0, 128 << 10, "no_memory")] {
+            let budget = Budget::new(memory);
+            let (recording, taken) = recording(&budget);
+            called(&recording, (ANSWER.to_owned() + &" ".repeat(bytes)).into()).await;
+            assert_eq!(fact(&taken, names::PARSE_ERROR), Some(Fact::Text(why.to_owned())));
+            assert_eq!(budget.used_bytes(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_without_an_answer_is_handed_off_too() {
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        let recorder = begun(&recording);
+        drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request));
+        drop(recorder);
+        recording.all_handed_off().await;
+        let exchange = taken.0.lock().unwrap().pop().unwrap();
+        assert!(exchange.response.is_none() && exchange.request.body.end == BodyEnd::ReceiverLeft);
+        assert!(exchange.llm.is_some());
+    }
+
+    #[test]
+    fn a_runtime_that_ends_before_all_is_read_loses_no_exchange() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        let recorder = {
+            let _guard = runtime.enter();
+            let recorder = begun(&recording);
+            drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request));
+            recorder
+        };
+        let (before, other) = (recorder, begun(&recording));
+        drop(before);
+        assert_eq!(taken.0.lock().unwrap().len(), 0);
+        drop(runtime);
+        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        // With no runtime at all, nothing is read.
+        drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), other, Side::Request));
+        assert_eq!(taken.0.lock().unwrap().len(), 2);
+    }
+}
