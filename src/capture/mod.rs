@@ -2,6 +2,7 @@
 
 mod body;
 mod caller;
+mod conclude;
 mod copies;
 mod exchange;
 mod fields;
@@ -10,6 +11,7 @@ mod model;
 mod recorder;
 mod socket;
 mod transcript;
+mod turn;
 
 pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};

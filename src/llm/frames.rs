@@ -168,7 +168,7 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc.sum()
 }
 
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 pub(super) mod testing {
     use super::checksum;
 
