@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::de::IgnoredAny;
 
 use super::json::Json;
-use super::metadata::{bounded, hundredths, uncounted};
+use super::metadata::{bounded, hundredths};
 use super::{fit, headers};
 use crate::capture::{Exchange, Fields};
 use crate::llm::{Fact, Facts};
@@ -24,7 +24,7 @@ pub(super) fn properties(json: &mut Json, facts: &Facts, masking: &mut Masking<'
     for (name, fact) in &facts.properties {
         match fact {
             Fact::Text(text) => {
-                let masked = uncounted(masking, |masking| masking.line(text));
+                let masked = masking.uncounted(|masking| masking.line(text));
                 bounded(json, name, masked.as_deref().unwrap_or(text));
             }
             Fact::Number(number) => json.verbatim(name, &number.to_string()),
@@ -37,7 +37,7 @@ pub(super) fn properties(json: &mut Json, facts: &Facts, masking: &mut Masking<'
 pub(super) fn write(json: &mut Json, exchange: &Exchange, masking: &mut Masking<'_>) {
     let Some(facts) = &exchange.llm else { return };
     if let Some(raw) = &facts.usage_raw {
-        let masked = uncounted(masking, |masking| masking.line(raw));
+        let masked = masking.uncounted(|masking| masking.line(raw));
         let raw = masked.as_deref().unwrap_or(raw);
         if serde_json::from_str::<IgnoredAny>(raw).is_ok() {
             json.verbatim("usage_raw", raw);
@@ -86,7 +86,7 @@ fn rate_limit(json: &mut Json, fields: &Fields, masking: &mut Masking<'_>) {
     json.open("rate_limit");
     for (name, value) in fields {
         let value = headers::text(value);
-        let masked = uncounted(masking, |masking| masking.line(&value));
+        let masked = masking.uncounted(|masking| masking.line(&value));
         json.foreign_key(name, LIMIT_MAX_BYTES);
         json.text(masked.as_deref().unwrap_or(&value), LIMIT_MAX_BYTES, fit::CUT);
     }
