@@ -17,6 +17,7 @@ mod events;
 mod export;
 mod forwarding;
 mod interception;
+mod models;
 mod onwards;
 mod outage;
 mod page;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::json::Json;
 use super::metadata::{blind_name, hundredths};
 use crate::capture::{Exchange, Kind};
+use crate::llm::names;
 
 /// How a call passed. Of an event that no call stands behind (a gap, say) all is empty.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -106,6 +107,13 @@ impl Llm {
         (!ours.is_empty()).then_some(Self(ours))
     }
 
+    /// The column of an event that was written before; empty if it says nothing of a model.
+    pub fn of_event(json: &[u8]) -> String {
+        let event: Value = serde_json::from_slice(json).unwrap_or_default();
+        let llm = event["custom_properties"].as_object().and_then(Self::of);
+        llm.map(|llm| Value::Object(llm.0).to_string()).unwrap_or_default()
+    }
+
     /// The column of an event, from what was written of it since byte `from`: its properties.
     pub(super) fn column(json: &Json, from: usize) -> String {
         let written = json.since(from);
@@ -121,57 +129,57 @@ impl Llm {
 
     /// The model that answered, or else the one that was asked for.
     pub fn model(&self) -> Option<&str> {
-        self.text("gen_ai.response.model").or_else(|| self.text("gen_ai.request.model"))
+        self.text(names::RESPONSE_MODEL).or_else(|| self.text(names::REQUEST_MODEL))
     }
 
     /// Whose it is.
     pub fn provider(&self) -> Option<&str> {
-        self.text("gen_ai.provider.name")
+        self.text(names::PROVIDER)
     }
 
     /// What was done: `chat`, `embeddings`, `execute_tool`, ….
     pub fn operation(&self) -> Option<&str> {
-        self.text("gen_ai.operation.name")
+        self.text(names::OPERATION)
     }
 
     /// Tokens that went in, cached ones among them.
     pub fn input_tokens(&self) -> Option<u64> {
-        self.0.get("gen_ai.usage.input_tokens")?.as_u64()
+        self.0.get(names::INPUT_TOKENS)?.as_u64()
     }
 
     /// Tokens that came out.
     pub fn output_tokens(&self) -> Option<u64> {
-        self.0.get("gen_ai.usage.output_tokens")?.as_u64()
+        self.0.get(names::OUTPUT_TOKENS)?.as_u64()
     }
 
     /// What it cost, by the user's own table of prices.
     pub fn cost(&self) -> Option<f64> {
-        self.0.get("otas_proxy.llm.cost")?.as_f64()
+        self.0.get(names::COST)?.as_f64()
     }
 
     /// Time to the first piece of the answer, in milliseconds.
     pub fn first_chunk_ms(&self) -> Option<f64> {
-        Some(self.0.get("gen_ai.response.time_to_first_chunk")?.as_f64()? * 1_000.0)
+        Some(self.0.get(names::TIME_TO_FIRST_CHUNK)?.as_f64()? * 1_000.0)
     }
 
     /// Time to the first token, of text or of a tool call, in milliseconds.
     pub fn first_token_ms(&self) -> Option<f64> {
-        Some(self.0.get("otas_proxy.llm.time_to_first_token")?.as_f64()? * 1_000.0)
+        Some(self.0.get(names::TIME_TO_FIRST_TOKEN)?.as_f64()? * 1_000.0)
     }
 
     /// Output tokens a second, between the first and the last.
     pub fn tokens_per_second(&self) -> Option<f64> {
-        self.0.get("otas_proxy.llm.output_tokens_per_second")?.as_f64()
+        self.0.get(names::TOKENS_PER_SECOND)?.as_f64()
     }
 
     /// Why the model stopped.
     pub fn finish(&self) -> Option<&str> {
-        self.text("gen_ai.response.finish_reasons")
+        self.text(names::FINISH_REASONS)
     }
 
     /// The tools that it called.
     pub fn tool_calls(&self) -> Option<&str> {
-        self.text("otas_proxy.llm.tool_calls")
+        self.text(names::TOOL_CALLS)
     }
 
     /// All that is known, by name.
@@ -188,11 +196,8 @@ impl Llm {
 const MARKS: [&str; 3] = ["\"gen_ai.", "\"mcp.", "\"otas_proxy.llm."];
 
 fn is_about_models(name: &str) -> bool {
-    OURS.iter().any(|space| name.starts_with(space))
+    names::SPACES.iter().any(|space| name.starts_with(space))
 }
-
-/// The beginnings of their names.
-const OURS: [&str; 3] = ["gen_ai.", "mcp.", "otas_proxy.llm."];
 
 #[cfg(test)]
 mod tests {

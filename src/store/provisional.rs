@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::heal::beside;
 use super::write::signed;
 use super::{NewEvent, SessionRow, Store, StoreError, Writer};
+use crate::event::Llm;
 
 /// The sign that a process lives.
 pub(super) struct Alive {
@@ -162,10 +163,10 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
     for (seq, (event_id, json)) in (last + 1..).zip(&calls) {
         transaction.execute(
             "INSERT INTO events (event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
-                 request_bytes, response_bytes, error, state, attempts, json)
+                 request_bytes, response_bytes, error, state, attempts, json, llm)
              SELECT event_id, session, ?2, started_at_ms, method, host, path, status_code, latency_ms,
-                 request_bytes, response_bytes, error, 0, 0, ?3 FROM open_exchanges WHERE event_id = ?1",
-            params![event_id, seq, numbered(json, seq)],
+                 request_bytes, response_bytes, error, 0, 0, ?3, ?4 FROM open_exchanges WHERE event_id = ?1",
+            params![event_id, seq, numbered(json, seq), Llm::of_event(json)],
         )?;
     }
     transaction.execute(&format!("DELETE FROM open_exchanges WHERE {THEIRS}"), [session.0, holder.0])?;
@@ -200,7 +201,8 @@ mod tests {
         NewEvent { error: "proxy_interrupted: x", ..NewEvent::plain(json) }
     }
 
-    const JSON: &[u8] = br#"{"path":"/","metadata":{"event":{"seq":0}}}"#;
+    const JSON: &[u8] =
+        br#"{"path":"/","custom_properties":{"gen_ai.request.model":"m"},"metadata":{"event":{"seq":0}}}"#;
 
     #[test]
     fn what_a_dead_process_had_under_way_becomes_events_once_and_what_a_living_one_has_stays() {
@@ -226,6 +228,8 @@ mod tests {
         let last = looking.pending_event(waiting[2].0).unwrap().unwrap();
         assert_eq!(last.session, dead);
         assert!(String::from_utf8(last.json).unwrap().contains(r#""seq":3"#));
+        let calls = looking.viewer().calls(&crate::store::Filter { limit: 9, ..Default::default() }, None).unwrap();
+        assert_eq!(calls[0].call.llm, r#"{"gen_ai.request.model":"m"}"#);
         assert_eq!(looking.counts(Some(dead)).unwrap().pending, 3);
         assert_eq!(looking.counts(Some(alive)).unwrap().pending, 0);
     }
