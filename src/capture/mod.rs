@@ -12,8 +12,8 @@ mod transcript;
 pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use exchange::{
-    Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, SocketFacts,
-    Timings, TlsFacts, TurnFacts, WebSocket,
+    Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
+    SocketFacts, Timings, TlsFacts, TurnFacts, WebSocket,
 };
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};

@@ -16,8 +16,8 @@ use uuid::Uuid;
 
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::{
-    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
-    Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
+    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, Outcome, RequestFacts,
+    ResponseFacts, Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
 };
 use crate::peer::Sought;
 
@@ -182,6 +182,7 @@ impl Recorder {
             peer: None,
             version,
             tls: None,
+            names: None,
             blind: None,
             connection_reused: false,
             request,
@@ -226,6 +227,11 @@ impl Recorder {
     /// The process that calls.
     pub fn called_by(&self, process: &Sought) {
         self.with(|s| s.exchange.process = process.clone());
+    }
+
+    /// It goes by names that are not all the same.
+    pub fn goes_by(&self, names: HostNames) {
+        self.with(|s| s.exchange.names = Some(Box::new(names)));
     }
 
     /// It is relayed without being read.
