@@ -16,6 +16,7 @@ mod durability;
 mod events;
 mod export;
 mod forwarding;
+mod guards;
 mod interception;
 mod models;
 mod onwards;

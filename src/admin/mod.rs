@@ -176,6 +176,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
         },
         "agents": {
             "refused_other_user": agents.other_user,
+            "refused_other_network": agents.other_network,
             "refused_left": agents.left,
             "user_unknown": agents.unknown,
             "process_missed": agents.processes_missed,

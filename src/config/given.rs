@@ -352,7 +352,7 @@ impl Given<'_> {
     }
 
     /// A list of tables, each with some of these names and no others.
-    fn tables<T>(
+    pub(super) fn tables<T>(
         &self,
         expected: &str,
         names: &[&str],
@@ -375,7 +375,11 @@ impl Given<'_> {
     }
 
     /// A list of texts, each checked.
-    fn list<T>(&self, expected: &str, read: impl Fn(&str) -> Result<T, &'static str>) -> Result<Vec<T>, Refused> {
+    pub(super) fn list<T>(
+        &self,
+        expected: &str,
+        read: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Result<Vec<T>, Refused> {
         let Value::Toml(value) = self.value else { return Err(self.wrong_type(expected)) };
         let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(expected))?;
         let item = |item: &Spanned<DeValue<'_>>| {
@@ -404,7 +408,7 @@ impl Given<'_> {
         table.iter().map(entry).collect()
     }
 
-    fn text(&self, expected: &str) -> Result<&str, Refused> {
+    pub(super) fn text(&self, expected: &str) -> Result<&str, Refused> {
         let text = match self.value {
             Value::Toml(value) => value.get_ref().as_str(),
             Value::Text(text) => match text.to_str() {
@@ -458,6 +462,7 @@ pub(super) fn toml_type(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-fn bad(expected: &str, reason: &str) -> Refused {
+/// A value that is not what was expected.
+pub(super) fn bad(expected: &str, reason: &str) -> Refused {
     Refused { message: format!("expected {expected}: {reason}"), span: None, entry: None }
 }
