@@ -14,17 +14,18 @@ use crate::capture::HostNames;
 /// The names of a request for `target`, a host, if they are not all the same.
 pub(super) fn of_request(inside: Option<&Inside>, target: &str, uri: &Uri, headers: &HeaderMap) -> Option<HostNames> {
     let sni = inside.and_then(|inside| inside.sni.as_deref());
-    let authority = inside.and(uri.authority()).map(|authority| Cow::Borrowed(authority.host()));
-    let field = headers.get(HOST).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let field = field.map(|field| host_of(&field).to_owned());
+    let authority = inside.and(uri.authority()).map(|authority| authority.host());
+    let field = headers.get(HOST).map(|value| match str::from_utf8(value.as_bytes()) {
+        Ok(field) => Cow::Borrowed(host_of(field)),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
+    });
     // Over HTTP/2 there may be both; they must be one (RFC 9113 8.3.1).
-    let host = match (&authority, field) {
+    let host = match (authority, field) {
         (Some(authority), Some(field)) if !same(authority, &field) => {
             Some(Cow::Owned(format!("{authority}, {field}")))
         }
-        (_, Some(field)) => Some(Cow::Owned(field)),
-        (Some(authority), None) => Some(authority.clone()),
-        (None, None) => None,
+        (_, Some(field)) => Some(field),
+        (authority, None) => authority.map(Cow::Borrowed),
     };
     differing(target, sni, host.as_deref())
 }

@@ -1,5 +1,6 @@
 //! CONNECT, SNI and Host that name different hosts: all three are told, and refused where that is wanted.
 
+use http::Request;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -53,6 +54,23 @@ async fn where_they_must_agree_the_origin_sees_nothing_of_a_request_whose_names_
     assert_eq!(failure(&events[0]), "host_mismatch");
     assert_eq!(events[0]["metadata"]["names"]["host"], "other.example");
     assert!(events[1]["metadata"].get("names").is_none(), "{}", events[1]);
+}
+
+#[tokio::test]
+async fn over_http2_it_is_the_authority_that_is_looked_at() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(folder.path());
+    let (origin, proxy) = (TestOrigin::h2(&ca).await, proxy(&ca, true).await);
+    let mut agent = agent::Agent::to(&proxy, &origin, &[b"h2"]).await;
+    assert_eq!(agent.get("/status/200").await.0, 200);
+    let other = Request::get("https://other.example/status/200").body(agent::full("")).unwrap();
+    assert_eq!(agent.send(other).await.unwrap().status(), 403);
+    let two = Request::get(origin.url("/status/200")).header("host", "other.example").body(agent::full("")).unwrap();
+    assert_eq!(agent.send(two).await.unwrap().status(), 403);
+    agent.close().await;
+    assert_eq!(origin.received().len(), 1);
+    let told: Vec<_> = proxy.events().await.iter().map(|event| event["metadata"]["names"]["host"].clone()).collect();
+    assert_eq!(told, [json!(null), json!("other.example"), json!("localhost, other.example")]);
 }
 
 #[tokio::test]

@@ -225,6 +225,18 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_name_resolves_to_only_that_is_dialled_which_may_be() {
+        let all = ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1"].map(at).to_vec();
+        let may = |address: SocketAddr| match address.ip().is_loopback() {
+            true => Err(ProxyError::NotRecordable),
+            false => Ok(()),
+        };
+        assert_eq!(admitted(all.clone(), may), Ok(vec![all[0]]));
+        assert_eq!(admitted(all[1..].to_vec(), may), Err(ProxyError::NotRecordable));
+        assert_eq!(admitted(all.clone(), |_| Ok(())), Ok(all));
+    }
+
+    #[test]
     fn own_listeners_are_recognised_by_every_address_that_leads_to_them() {
         let own = [at("127.0.0.1:8080")];
         assert!(leads_home(at("127.0.0.1:8080"), at("127.0.0.1:5000"), &own));
