@@ -180,7 +180,7 @@ mod tests {
             stores_moved_aside: 1,
             store_bytes: Some(65_536),
             verdicts: Verdicts { delivered: 6, retry: 2, ..Verdicts::default() },
-            events: Some(Counts { total: 10, pending: 3, delivered: 6, dead: 1 }),
+            events: Some(Counts { total: 10, pending: 3, delivered: 6, dead: 1, kept: 0 }),
             oldest_pending_age_seconds: Some(1.5),
             posts_in_flight: 4,
             posts_limit: 8,

@@ -20,7 +20,7 @@ async fn events_are_delivered_in_order_under_a_session_of_their_own() {
     bench.append(20);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 20, pending: 0, delivered: 20, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 20, pending: 0, delivered: 20, dead: 0, kept: 0 });
     assert_eq!(status.session, in_session(otas.sessions().await[0].session_id));
     assert_eq!(status.trouble, None);
     assert_eq!(saved_seqs(&otas).await, (0..20).collect::<Vec<_>>());
@@ -72,7 +72,7 @@ async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);
     let started = Instant::now();
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0 });
+    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0, kept: 0 });
     assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
     // Two workers at 20 ms an event; half of that is far more than one at a time would reach.
     let rate = EVENTS as f64 / started.elapsed().as_secs_f64();

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::write::TALLY;
 use super::{State, Store, StoreError};
 
 /// What came of one post of one event.
@@ -69,11 +70,9 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             .optional()?;
         let Some((session, bytes)) = found else { continue };
         let count = match state {
-            State::Pending => continue,
+            State::Pending | State::Kept => continue,
             State::Delivered => {
-                transaction
-                    .prepare_cached("UPDATE tally SET delivered_bytes = delivered_bytes + ?1")?
-                    .execute([bytes])?;
+                transaction.prepare_cached(TALLY)?.execute([bytes])?;
                 "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1"
             }
             State::Dead => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",
