@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::deliver::Verdicts;
 use crate::peer;
+use crate::sinks;
 use crate::store::Counts;
 
 /// The media type of [`text`]'s answer (OpenMetrics 1.0.0).
@@ -56,6 +57,8 @@ pub struct Snapshot {
     pub capture_memory_bytes: usize,
     /// Agents that were not let in, or could not be told.
     pub agents: peer::Counts,
+    /// How the sinks go.
+    pub sinks: Vec<sinks::Status>,
 }
 
 /// The figures in OpenMetrics' text format, each name beginning with `otas_proxy_`.
@@ -98,7 +101,12 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     }
     if let Some(events) = now.events {
         let states = Family::<State, Gauge>::default();
-        for (state, count) in [("pending", events.pending), ("delivered", events.delivered), ("dead", events.dead)] {
+        for (state, count) in [
+            ("pending", events.pending),
+            ("delivered", events.delivered),
+            ("dead", events.dead),
+            ("kept", events.kept),
+        ] {
             states.get_or_create(&State(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         registry.register("events", "Events in the store, those of other processes too", states);
@@ -131,6 +139,9 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     }
     let help = "Memory that copies of bodies hold";
     registry.register_with_unit("capture_memory", help, Unit::Bytes, ConstGauge::new(now.capture_memory_bytes));
+    if !now.sinks.is_empty() {
+        feed(&mut registry, &now.sinks);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -143,6 +154,47 @@ fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
     value: N,
 ) {
     registry.register(name, help, ConstGauge::new(value));
+}
+
+/// The sinks: events by what became of them, and what is wrong.
+fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
+    let (events, waiting) = (Family::<Became, Counter>::default(), Family::<Sink, Gauge>::default());
+    let (missed, trouble) = (Family::<Sink, Gauge>::default(), Family::<Sink, Gauge>::default());
+    for of in sinks {
+        let sink = Sink(of.name.clone());
+        for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused)] {
+            events.get_or_create(&Became(sink.clone(), became)).inc_by(count);
+        }
+        for (family, count) in
+            [(&waiting, of.waiting), (&missed, of.missed), (&trouble, u64::from(of.trouble.is_some()))]
+        {
+            family.get_or_create(&sink).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("sink_events", "Events that this process has handed to a sink, by what became of them", events);
+    registry.register("sink_waiting", "Events that a sink has not had yet", waiting);
+    registry.register("sink_missed", "Events that were gone before a sink could have them", missed);
+    registry.register("sink_trouble", "1 when a sink takes no events, 0 when it does", trouble);
+}
+
+/// The label `sink`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Sink(String);
+
+impl EncodeLabelSet for Sink {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("sink", &*self.0)].encode(encoder)
+    }
+}
+
+/// The labels `sink` and `result`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Became(Sink, &'static str);
+
+impl EncodeLabelSet for Became {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("sink", &*self.0.0), ("result", self.1)].encode(encoder)
+    }
 }
 
 /// The label `verdict`.
@@ -189,6 +241,14 @@ mod tests {
             holds_delivery: true,
             capture_memory_bytes: 4096,
             agents: peer::Counts { other_user: 13, left: 14, unknown: 15, processes_missed: 16 },
+            sinks: vec![sinks::Status {
+                name: "jsonl a \"b\"".into(),
+                waiting: 3,
+                fed: sinks::Fed { sent: 17, refused: 2 },
+                missed: 4,
+                trouble: Some("full".into()),
+                ..sinks::Status::default()
+            }],
         })
         .unwrap();
         for line in [
@@ -213,6 +273,11 @@ mod tests {
             "otas_proxy_delivery_trouble 1",
             "otas_proxy_delivery_held 1",
             "otas_proxy_store_bytes 65536",
+            "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"sent\"} 17",
+            "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"refused\"} 2",
+            "otas_proxy_sink_waiting{sink=\"jsonl a \\\"b\\\"\"} 3",
+            "otas_proxy_sink_missed{sink=\"jsonl a \\\"b\\\"\"} 4",
+            "otas_proxy_sink_trouble{sink=\"jsonl a \\\"b\\\"\"} 1",
             "otas_proxy_capture_memory_bytes 4096",
             concat!("otas_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {

@@ -16,11 +16,14 @@ mod export;
 mod forwarding;
 mod interception;
 mod onwards;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outage;
 mod page;
 mod peers;
 mod redaction;
 mod sessions;
+mod sinks;
 mod socks;
 mod steering;
 mod strictness;

@@ -25,6 +25,7 @@ use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
+use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
 
 pub use gate::Gate;
@@ -34,6 +35,8 @@ pub use token::{load_or_make as load_or_make_token, token_file};
 pub struct Told {
     /// How delivery goes.
     pub delivery: Watch,
+    /// How the sinks go.
+    pub sinks: sinks::Watch,
     /// What the reporting thread did.
     pub tally: Arc<Tally>,
     /// Exchanges that found no room.
@@ -108,6 +111,7 @@ async fn figures(State(told): State<Arc<Told>>) -> Response {
         holds_delivery: delivery.delivering,
         capture_memory_bytes: told.budget.used_bytes(),
         agents: told.peers.counts(),
+        sinks: told.sinks.now(),
     };
     match metrics::text(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -174,6 +178,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
         },
+        "sinks": told.sinks.now().iter().map(sinks::Status::json).collect::<Vec<_>>(),
         "agents": {
             "refused_other_user": agents.other_user,
             "refused_left": agents.left,

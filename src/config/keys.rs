@@ -9,6 +9,7 @@ use url::Url;
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
 use super::next_proxy::NextProxy;
+use super::sinks;
 use super::types::{Agent, CaptureLevel, ClientCertificate, Config, Durability, OnFull, Order, Redact, Scope};
 use crate::hosts::HostRules;
 use crate::secret::Secret;
@@ -38,6 +39,8 @@ pub(super) struct Flag {
 pub(super) const AGENT_KEY: &str = "otas.agent_key";
 pub(super) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
 pub(super) const SESSION_TOKEN: &str = "otas.session_token";
+pub(super) const OTAS_DELIVER: &str = "otas.deliver";
+pub(super) const SINKS: &str = "sinks";
 pub(super) const LISTEN_PROXY: &str = "listen.proxy";
 pub(super) const LISTEN_ADMIN: &str = "listen.admin";
 pub(super) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";
@@ -88,6 +91,7 @@ pub(super) static KEYS: &[Key] = &[
         |c, g| put(&mut c.listen.processes, g.switch()),
         |c| Some(c.listen.processes.to_string()),
     ),
+    Key::new(OTAS_DELIVER, |c, g| put(&mut c.otas.deliver, g.switch()), |c| Some(c.otas.deliver.to_string())),
     Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
         .variable("OTAS_BRAIN_URL")
         .flag("--brain-url", |f| text(&f.brain_url)),
@@ -272,6 +276,11 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(c.event.error_from_status.to_string()),
     ),
     Key::new(
+        "event.prices_file",
+        |c, g| put(&mut c.event.prices, g.prices().map(Some)),
+        |c| c.event.prices.as_ref().map(|prices| path(prices.file())),
+    ),
+    Key::new(
         "event.properties",
         |c, g| put(&mut c.event.properties, g.texts()),
         |c| Some(format!("{:?}", c.event.properties)),
@@ -356,6 +365,7 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(ms(c.delivery.drain_timeout)),
     ),
     Key::new(AGENTS, |c, g| put(&mut c.agents, g.agents()), |c| (!c.agents.is_empty()).then(|| agents(&c.agents))),
+    Key::new(SINKS, |c, g| put(&mut c.sinks, g.sinks()), |c| (!c.sinks.is_empty()).then(|| sinks::show(&c.sinks))),
 ];
 
 /// The setting of that name.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::decode::tests::gzip;
-use super::{Context, Event, build, with_project_id};
+use super::{Context, Event, Links, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, WebSocket,
@@ -135,8 +135,17 @@ fn captured(bytes: &[u8]) -> Captured {
 }
 
 fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
-    let context =
-        Context { seq: 7, run_id: "run-1", rule: "proxy", error_from_status: 400, properties, redactor: redactor() };
+    let context = Context {
+        seq: 7,
+        run_id: "run-1",
+        rule: "proxy",
+        error_from_status: 400,
+        properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
+        redactor: redactor(),
+    };
     let event = build(exchange, &context);
     let json = untagged(std::str::from_utf8(&event.json).unwrap());
     let value = check(&with_project_id(json.as_bytes(), PROJECT)).unwrap();
@@ -240,6 +249,9 @@ fn statuses_from_the_threshold_on_are_errors() {
         rule: "proxy",
         error_from_status: 0,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: redactor(),
     };
     assert_eq!(build(&exchange, &never).error, "");
@@ -314,6 +326,9 @@ fn everything_at_its_worst_at_once_fits() {
         rule: "proxy",
         error_from_status: 400,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: redactor(),
     };
     let event = build(&exchange, &context);
@@ -475,6 +490,9 @@ fn less_is_recorded_of_some_hosts_and_always_one_event_with_true_sizes() {
             rule: "proxy",
             error_from_status: 0,
             properties: &properties,
+            prices: None,
+            links: Links::default(),
+            continues: &|_| None,
             redactor: &redactor,
         };
         check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap()
@@ -511,6 +529,9 @@ fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
         rule: "proxy",
         error_from_status: 0,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: &redactor,
     };
     let mut exchange = exchange();
@@ -743,7 +764,7 @@ proptest! {
     #[test]
     fn any_exchange_fits(parts in any_parts(), properties in btree_map(any_text(), any_text(), 0..6)) {
         let exchange = parts.exchange();
-        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, redactor: redactor() };
+        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor() };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];

@@ -77,6 +77,10 @@ impl Folder {
         for name in ["NODE_OPTIONS", "PYTHONPATH"] {
             command.env_remove(name);
         }
+        let otel = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("OTEL_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| otel(name)) {
+            command.env_remove(name);
+        }
         command
     }
 }
