@@ -15,6 +15,7 @@ mod events;
 mod export;
 mod forwarding;
 mod interception;
+mod links;
 mod onwards;
 #[cfg(feature = "otlp")]
 mod otlp;

@@ -54,6 +54,7 @@ pub enum SinkError {
 
 /// What became of a batch.
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "a file refuses nothing"))]
 enum Sent {
     /// It was taken, but for `refused` of its events, about which `said` was said.
     Taken { refused: u64, said: String },

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Parts, REMEMBERED, failed};
-use crate::capture::{Captured, Exchange};
+use super::{Parts, REMEMBERED, failed, whole_body};
+use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
 use crate::llm::names;
 
@@ -54,7 +54,8 @@ impl Conversations {
         if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
             return None;
         }
-        let body = whole(&request.body)?;
+        let body = whole_body(exchange)?;
+        let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
         let asked: Asked<'_> = serde_json::from_slice(&body).ok()?;
         let mut so_far = start(exchange, caller);
         let mut hashes = Vec::with_capacity(asked.messages.len());
@@ -124,10 +125,4 @@ fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {
     parts.add(exchange.origin.to_string().as_bytes());
     parts.add(exchange.request.path.as_bytes());
     parts.digest()
-}
-
-/// A body, if all of it was kept.
-fn whole(body: &Captured) -> Option<Vec<u8>> {
-    let kept = || body.head.iter().chain(&body.tail).flatten().copied().collect();
-    (body.omitted_bytes() == 0).then(kept)
 }

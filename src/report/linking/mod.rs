@@ -15,8 +15,10 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
+use http::Method;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 
-use crate::capture::{Captured, Exchange, Kind, Outcome};
+use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
 use crate::event::{Event, Links, Llm, Turn};
 
 /// Calls that each kind of link remembers.
@@ -87,6 +89,22 @@ fn failed(exchange: &Exchange) -> bool {
     matches!(exchange.outcome, Outcome::Failed(_)) || matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 
+/// The request's body, if it is known whole. Of a call that got nowhere it may not even have been read.
+fn whole_body(exchange: &Exchange) -> Option<&Captured> {
+    let request = &exchange.request;
+    let field = |name: http::HeaderName| request.headers.get(name.as_str());
+    let announced = field(CONTENT_LENGTH).map(|length| str::from_utf8(length).ok()?.trim().parse::<u64>().ok());
+    let none = || {
+        let bare = field(TRANSFER_ENCODING).is_none() && field(CONTENT_TYPE).is_none();
+        bare && matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE)
+    };
+    let read = match announced {
+        Some(length) => length == Some(request.body.total_bytes),
+        None => exchange.timings.send.is_some() || none(),
+    };
+    (read && request.body.omitted_bytes() == 0 && request.body.end == BodyEnd::Complete).then_some(&request.body)
+}
+
 /// A hash of parts that nobody can find others for.
 struct Parts(Context);
 
@@ -101,14 +119,10 @@ impl Parts {
         self.0.update(part);
     }
 
-    /// A body, if all of it was kept.
-    fn add_body(&mut self, body: &Captured) -> Option<()> {
-        if body.omitted_bytes() > 0 {
-            return None;
-        }
+    /// A body that was kept whole.
+    fn add_body(&mut self, body: &Captured) {
         self.0.update(&body.total_bytes.to_le_bytes());
         body.head.iter().chain(&body.tail).for_each(|piece| self.0.update(piece));
-        Some(())
     }
 
     fn digest(self) -> [u8; 32] {

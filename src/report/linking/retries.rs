@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use quick_cache::unsync::Cache;
 use uuid::Uuid;
 
-use super::{Parts, REMEMBERED, ended, failed, follows, key};
+use super::{Parts, REMEMBERED, ended, failed, follows, key, whole_body};
 use crate::capture::Exchange;
 use crate::event::Retry;
 
@@ -59,15 +59,15 @@ impl Retries {
     }
 }
 
-/// What makes two calls the same. `None`: some of the body was not kept, so nobody can tell.
+/// What makes two calls the same. `None`: the body is not known whole, so nobody can tell.
 fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
-    let request = &exchange.request;
+    let (request, body) = (&exchange.request, whole_body(exchange)?);
     let mut parts = Parts::new();
     parts.add(&caller.to_le_bytes());
     parts.add(request.method.as_str().as_bytes());
     parts.add(exchange.origin.to_string().as_bytes());
     parts.add(request.path.as_bytes());
     parts.add(request.query.as_deref().unwrap_or_default().as_bytes());
-    parts.add_body(&request.body)?;
+    parts.add_body(body);
     Some(parts.digest())
 }

@@ -33,7 +33,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
             method,
             path: url.path().to_owned(),
             query: url.query().map(str::to_owned),
-            headers: Fields::default(),
+            headers: headers("content-length", &body.total_bytes.to_string()),
             body,
             trailers: None,
         },
@@ -59,10 +59,14 @@ fn failing(mut exchange: Exchange) -> Exchange {
     exchange
 }
 
-fn redirecting(mut exchange: Exchange, to: &'static str) -> Exchange {
+fn headers(name: &'static str, value: &str) -> Fields {
     let mut fields = HeaderMap::new();
-    fields.insert(HeaderName::from_static("location"), HeaderValue::from_static(to));
-    exchange.response.as_mut().unwrap().headers = Fields::from(&fields);
+    fields.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    Fields::from(&fields)
+}
+
+fn redirecting(mut exchange: Exchange, to: &str) -> Exchange {
+    exchange.response.as_mut().unwrap().headers = headers("location", to);
     exchange
 }
 
@@ -105,14 +109,21 @@ fn another_call_is_no_retry() {
 }
 
 #[test]
-fn a_body_that_was_not_kept_whole_is_like_no_other() {
+fn a_body_that_is_not_known_whole_is_like_no_other() {
     let mut linking = Linking::new();
     let cut = |mut exchange: Exchange| {
-        exchange.request.body.total_bytes += 1;
+        exchange.request.headers = headers("content-length", "3");
+        exchange.request.body.total_bytes = 3;
         exchange
     };
     linking.links(&cut(post(0, "{}", 503)));
     assert_eq!(linking.links(&cut(post(20, "{}", 200))).retry, None);
+    let never_read = |mut exchange: Exchange| {
+        exchange.request.body = Captured::default();
+        failing(exchange)
+    };
+    linking.links(&never_read(post(40, "{}", 0)));
+    assert_eq!(linking.links(&never_read(post(60, "{}", 0))).retry, None);
 }
 
 #[test]
