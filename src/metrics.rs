@@ -28,6 +28,14 @@ pub struct Snapshot {
     pub calls_dropped: u64,
     /// Calls of this process that the store refused to the end.
     pub calls_lost: u64,
+    /// Calls of this process that are to have no event here: to OTAS itself, and into the project's domain.
+    pub calls_unlogged: u64,
+    /// Requests that were refused for want of credentials.
+    pub calls_unauthorized: u64,
+    /// Calls under way.
+    pub calls_under_way: usize,
+    /// Connections of agents that would still be served beside those that are.
+    pub connections_free: usize,
     /// Events that are gone: shed by a full store, overrun, or unreadable.
     pub events_shed: u64,
     /// Events whose bodies a full store has shed.
@@ -73,6 +81,12 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         ("calls_dropped", "Calls of this process that found no room on the way to the store", now.calls_dropped),
         ("calls_lost", "Calls of this process that the store refused to the end", now.calls_lost),
         (
+            "calls_unlogged",
+            "Calls of this process that are to have no event: to OTAS, into the project",
+            now.calls_unlogged,
+        ),
+        ("calls_unauthorized", "Requests that were refused for want of credentials", now.calls_unauthorized),
+        (
             "events_shed",
             "Events that are gone: the store was full or damaged, or calls came too fast",
             now.events_shed,
@@ -115,6 +129,9 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         let help = "Age of the oldest pending event, 0 when none is pending";
         registry.register_with_unit("oldest_pending_age", help, Unit::Seconds, ConstGauge::new(age));
     }
+    gauge(&mut registry, "calls_under_way", "Calls under way", now.calls_under_way);
+    let help = "Connections of agents that would still be served at once, beside those that are";
+    gauge(&mut registry, "connections_free", help, now.connections_free);
     gauge(&mut registry, "posts_in_flight", "Calls to OTAS under way", now.posts_in_flight);
     gauge(&mut registry, "posts_in_flight_limit", "How many calls to OTAS may be under way", now.posts_limit);
     let verdicts = Family::<Passed, Counter>::default();
@@ -219,14 +236,22 @@ impl EncodeLabelSet for State {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn every_figure_has_its_line() {
-        let text = text(&Snapshot {
+    /// All that can be known.
+    fn full() -> Snapshot {
+        Snapshot {
             calls_stored: 12,
             calls_dropped: 1,
             calls_lost: 2,
+            calls_unlogged: 18,
+            calls_unauthorized: 19,
+            calls_under_way: 20,
+            connections_free: 21,
             events_shed: 9,
             bodies_shed: 7,
             stores_moved_aside: 1,
@@ -249,13 +274,21 @@ mod tests {
                 trouble: Some("full".into()),
                 ..sinks::Status::default()
             }],
-        })
-        .unwrap();
+        }
+    }
+
+    #[test]
+    fn every_figure_has_its_line() {
+        let text = text(&full()).unwrap();
         for line in [
             "otas_proxy_calls_stored_total 12",
             "otas_proxy_calls_dropped_total 1",
             "otas_proxy_calls_lost_total 2",
             "otas_proxy_lost_answers_total 5",
+            "otas_proxy_calls_unlogged_total 18",
+            "otas_proxy_calls_unauthorized_total 19",
+            "otas_proxy_calls_under_way 20",
+            "otas_proxy_connections_free 21",
             "otas_proxy_agents_refused_other_user_total 13",
             "otas_proxy_agents_refused_left_total 14",
             "otas_proxy_agents_user_unknown_total 15",
@@ -284,6 +317,24 @@ mod tests {
             assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_figures_that_there_are_and_for_all_of_them() {
+        let text = text(&full()).unwrap();
+        let told: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let dashboard: Value = serde_json::from_str(include_str!("../deploy/grafana-dashboard.json")).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        let queries: String = queries.map(|target| target["expr"].as_str().unwrap().to_owned() + " ").collect();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let asked: BTreeSet<&str> =
+            queries.split(|c| !is_name(c)).filter(|word| word.starts_with("otas_proxy_")).collect();
+        assert_eq!(asked, told);
     }
 
     #[test]
