@@ -1,5 +1,6 @@
-//! Conservation: whatever OTAS does and however often the proxy is killed, each call that an agent saw end has exactly one
-//! event, none is invented, none altered.
+//! Conservation: whatever OTAS does and however often the proxy is killed, each call that an agent saw end, and that was in
+//! the store before a kill, has exactly one event, none is invented, none altered. (How long calls take to get there is a
+//! figure that a run prints.)
 //!
 //! A *producer* sends calls with unique ids through the real program; the *origin* echoes; the *backend* is the strict test
 //! OTAS with faults; after the faults the *judge* compares. `OTAS_CHAOS_ROUNDS` and `OTAS_CHAOS_SEED` make it longer and
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::program::{Folder, Served};
+use crate::support::proxy::eventually;
 use faults::Random;
 use judge::{Kill, judge};
 use producer::Producer;
@@ -59,12 +61,16 @@ async fn each_call_has_one_event_whatever_otas_does_and_however_often_the_proxy_
             lost_answers += faults::next(&otas, &mut random).await;
             producer.more(20 + random.below(60)).await;
         }
+        // What has ended is stored soon, and then survives whatever comes.
+        let (store, ended) = (served.folder.path().join("events.db"), producer.ended(round));
+        eventually("what has ended is stored", async || ended.is_subset(&judge::stored(&store))).await;
         // Somewhere in the middle of the next calls.
         producer.more(1 + random.below(40)).await;
+        let stored = judge::stored(&store);
         let memory = memory_kib(served.child.id());
         assert!(memory < MEMORY_KIB, "{memory} KiB");
         served.child.kill().unwrap();
-        kills.push(Kill { at: Instant::now() });
+        kills.push(Kill { at: Instant::now(), stored });
         served.child.wait().unwrap();
         producer.use_proxy(None);
         folder = served.into_folder();

@@ -8,7 +8,6 @@ mod sessions;
 use otas_proxy::deliver::SessionState;
 use otas_proxy::store::{Counts, State};
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 use self::bench::{Bench, PATIENCE, in_session, saved_seqs};
 use crate::support::otas::{Overload, TestOtas, UasamCall};
@@ -70,14 +69,11 @@ async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing
     let bench = Bench::new(&otas);
     bench.append(EVENTS as usize);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);
-    let started = Instant::now();
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0, kept: 0 });
     assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
-    // Two workers at 20 ms an event; half of that is far more than one at a time would reach.
-    let rate = EVENTS as f64 / started.elapsed().as_secs_f64();
-    assert!(rate > 60.0, "{rate} events/s");
-    assert!(otas.most_posts_at_once() <= 8, "{}", otas.most_posts_at_once());
+    // Both workers are used, and not many more posts wait than those.
+    assert!((2..=8).contains(&otas.most_posts_at_once()), "{}", otas.most_posts_at_once());
     deliverer.stop().await;
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{COOKIE, HOST, IF_NONE_MATCH, ORIGIN, SET_COOKIE};
-use otas_proxy::store::{Filter, NewEvent, SessionRow};
+use otas_proxy::store::{Filter, NewEvent, Outcome, SessionRow, Settlement};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -93,6 +93,14 @@ async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
         model.contains("384,400 km away") && model.contains("4 events") && model.contains("Secrets masked: 1"),
         "{model}"
     );
+    for verdict in ["answered 503: <busy>", "answered 503: <busy>", "answered 400: invalid_json"] {
+        let outcome = Outcome::Again { verdict: verdict.to_owned(), next_try_at_ms: 0 };
+        bench.proxy.app.store.settle(&[Settlement { id: 2, attempts: 1, outcome }]).unwrap();
+    }
+    let model = bench.text("/event/2").await;
+    let history = model.split_once("What OTAS said").expect("a history").1;
+    assert!(history.contains(r#"<td class="n">2</td><td>answered 503: &lt;busy&gt;</td>"#), "{history}");
+    assert!(history.contains(r#"<td class="n">1</td><td>answered 400: invalid_json</td>"#), "{history}");
     let session = bench.text(&format!("/session/{}", bench.session.id())).await;
     assert!(session.contains("build-7") && session.contains("By model") && session.contains("2.4 s"), "{session}");
     let health = bench.text("/health").await;

@@ -77,7 +77,9 @@ async fn who_refuses_our_certificate_is_named() {
     read_until(&mut agent, "\r\n\r\n").await;
     // One that trusts the origin's CA, and not ours.
     let connector = tokio_rustls::TlsConnector::from(Arc::new(ca.client(&[])));
-    connector.connect("localhost".try_into().unwrap(), agent).await.unwrap_err();
+    let connecting = connector.connect("localhost".try_into().unwrap(), agent).into_fallible();
+    // Its socket stays, so that it is found there.
+    let (_refusal, _socket) = connecting.await.map(|_| "it trusts us").unwrap_err();
     let events = proxy.events().await;
     let error = events[0]["error"].as_str().unwrap();
     assert!(error.contains("client_refused_certificate"), "{error}");

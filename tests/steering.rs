@@ -37,6 +37,9 @@ fn events_are_listed_newest_last_in_a_table_and_whole_as_json() {
     assert_eq!(whole[1]["verdict"], "answered 400: invalid_json");
     assert_eq!(whole[2]["otas_event_id"], "e-3");
     assert_eq!(whole[2]["metadata"]["seq"], 2, "what is stored is there as it is");
+    let refused: Value = serde_json::from_str(&bench.said(&["events", "show", "2"])).unwrap();
+    let said = &refused["history"][0];
+    assert_eq!((&said["verdict"], &said["posts"]), (&"answered 400: invalid_json".into(), &1.into()));
 }
 
 #[test]

@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 6;
+pub(super) const VERSION: i64 = 7;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -111,9 +111,23 @@ CREATE INDEX events_listed ON events (id, session, started_at_ms, method, host, 
                                       request_bytes, response_bytes, error, outline, llm);
 ";
 
+/// What OTAS said to posts that it did not take at once (`history`). It goes with its event.
+const V6: &str = "
+CREATE TABLE verdicts (
+    event       INTEGER NOT NULL,
+    number      INTEGER NOT NULL,
+    verdict     TEXT    NOT NULL,
+    posts       INTEGER NOT NULL,
+    first_at_ms INTEGER NOT NULL,
+    last_at_ms  INTEGER NOT NULL,
+    PRIMARY KEY (event, number)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER verdicts_go AFTER DELETE ON events BEGIN DELETE FROM verdicts WHERE event = old.id; END;
+";
+
 /// Sinks go through the events in the order of their rows: where each stands is a number. What is not for OTAS is kept like
 /// what is delivered, so one index has both.
-const V6: &str = "
+const V7: &str = "
 CREATE TABLE sinks (
     id         INTEGER PRIMARY KEY,
     name       TEXT    NOT NULL UNIQUE,

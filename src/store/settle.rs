@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
+use super::session::now_ms;
 use super::write::TALLY;
-use super::{State, Store, StoreError};
+use super::{State, Store, StoreError, history};
 
 /// What came of one post of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +70,10 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             )
             .optional()?;
         let Some((session, bytes)) = found else { continue };
+        // What is taken at once, as nearly all is, has no history.
+        if state != State::Delivered || settlement.attempts > 1 {
+            history::note(&transaction, settlement.id, verdict, now_ms())?;
+        }
         let count = match state {
             State::Pending | State::Kept => continue,
             State::Delivered => {

@@ -12,7 +12,7 @@ use super::filter::Clauses;
 use super::link::FileId;
 use super::read::{COLUMNS, as_limit, counts, event_row, unsigned};
 use super::steer::{OLDEST_PENDING, SESSION_NAMED};
-use super::{Counts, EventRow, Filter, SessionRow, State, Store, StoreError};
+use super::{Counts, EventRow, Filter, Said, SessionRow, State, Store, StoreError, history};
 
 /// A look that takes longer is broken off: a reader that stays holds on to the write-ahead log.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -189,6 +189,14 @@ impl Viewer {
             let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
             connection.prepare_cached(&sql)?.query_row([id], event_row).optional()
         })
+    }
+
+    /// What OTAS said to the posts of an event that it did not take at once, oldest first.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn history(&self, id: i64) -> Result<Vec<Said>, StoreError> {
+        self.look("read an event's history", |connection| history::of(connection, id))
     }
 
     /// Calls that have been under way for a second or more, as they were half a second ago at most, newest first: each as

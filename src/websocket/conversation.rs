@@ -315,7 +315,7 @@ mod tests {
                         largest = largest.max(content.len());
                     });
                 }
-                prop_assert!(largest <= bytes.len().max(16 << 10));
+                prop_assert!(largest <= bytes.len().max(32 << 10));
                 conversation.summary();
             }
         }

@@ -3,7 +3,11 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 /// What is inflated comes in pieces of at most this size.
-const PIECE_BYTES: usize = 16 << 10;
+const PIECE_BYTES: usize = 32 << 10;
+
+/// So little is inflated at a time that there is room for all that it gives (at most 1,032 bytes for each, some eight of which
+/// may have come before): an inflater that finds damage forgets what it had no room for.
+const STEP_BYTES: usize = 16;
 
 /// More of one message than this is not inflated: a bomb costs what the bound costs.
 const MESSAGE_MAX_BYTES: u64 = 64 << 20;
@@ -79,7 +83,8 @@ impl Inflater {
     pub(super) fn read(&mut self, mut payload: &[u8], found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
         loop {
             let (read, written) = (self.inner.total_in(), self.inner.total_out());
-            let done = self.inner.decompress(payload, &mut self.out, FlushDecompress::None);
+            let step = &payload[..payload.len().min(STEP_BYTES)];
+            let done = self.inner.decompress(step, &mut self.out, FlushDecompress::None);
             let read = usize::try_from(self.inner.total_in() - read).unwrap_or(payload.len()).min(payload.len());
             let written = usize::try_from(self.inner.total_out() - written).unwrap_or_default().min(self.out.len());
             payload = &payload[read..];

@@ -43,6 +43,23 @@ pub(super) fn python_itself(name: &str) -> Client {
     Client { family: "Python", name: name.to_owned(), version: said_version(Path::new(&python()), "--version") }
 }
 
+/// A Python that checks certificates strictly by default, if there is one: from 3.13 on (on the PATH, or pyenv's).
+pub(super) fn strict_python() -> Option<PathBuf> {
+    let pyenv = PathBuf::from(std::env::var_os("HOME")?).join(".pyenv/versions");
+    let pyenv = std::fs::read_dir(pyenv).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
+    let path = std::env::var_os("PATH")?;
+    let mut folders = std::env::split_paths(&path).chain(pyenv);
+    // Not pyenv's own launcher, which needs its settings.
+    let runs = |program: &PathBuf| said_version(program, "--version").is_some_and(|v| v.starts_with("3.13."));
+    folders.find_map(|folder| Some(folder.join("python3.13")).filter(runs))
+}
+
+/// What comes with it.
+pub(super) fn strict_python_itself(name: &str) -> Client {
+    let version = strict_python().and_then(|program| said_version(&program, "--version"));
+    Client { family: "Python", name: name.to_owned(), version }
+}
+
 /// The Node of this major version that `check.sh` sets up.
 pub(super) fn node(major: u32) -> PathBuf {
     node_modules().join(format!("node{major}/bin/node"))

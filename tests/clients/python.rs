@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::installed::{Client, python_itself, python_package};
+use super::installed::{Client, python_itself, python_package, strict_python, strict_python_itself};
 use super::llm;
 use super::stage::{Same, Stage, script, text, text_of};
 use super::table::{Row, Told};
@@ -215,15 +215,29 @@ async fn grpc_calls_and_their_trailers() {
     row.passed();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn our_leaves_are_trusted_in_strict_mode_for_names_and_addresses() {
-    let Some(row) = Row::of(&python_itself("http.client"), "certificates checked strictly", Told::Variables) else {
-        return;
-    };
+/// Calls a name and an address as `script` says to.
+async fn trusts_strictly(row: Row, python: &str, whether: &str) {
     let stage = Stage::new(false, echo).await;
     let port = stage.origin.addr.port().to_string();
-    let done = stage.run(&["--include-localhost"], &[&python(), &script("strict_tls.py"), &port], &[]).await;
+    let command = [python, &script("strict_tls.py"), &port, whether];
+    let done = stage.run(&["--include-localhost"], &command, &[]).await;
     assert_eq!(text(&done.stdout), "200\n200\n", "{}", text(&done.stderr));
     assert_eq!(events(stage.folder.path()).len(), 2);
     row.passed();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_leaves_are_trusted_in_strict_mode_for_names_and_addresses() {
+    let client = python_itself("http.client");
+    let Some(row) = Row::of(&client, "certificates checked strictly", Told::Variables) else { return };
+    trusts_strictly(row, &python(), "asked").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn our_leaves_are_trusted_by_a_python_that_is_strict_by_default() {
+    let client = strict_python_itself("http.client");
+    let what = "certificates checked strictly, as it does by default";
+    let Some(row) = Row::if_installed(&client, what, Told::Variables) else { return };
+    let python = strict_python().unwrap();
+    trusts_strictly(row, python.to_str().unwrap(), "default").await;
 }

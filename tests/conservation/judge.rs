@@ -8,15 +8,14 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::Value;
 
 use super::faults::IN_FLIGHT;
-use super::producer::{Call, Calls};
+use super::producer::Calls;
 use crate::support::otas::TestOtas;
-
-/// What ended so shortly before a kill may be lost.
-const GROUP_COMMIT: Duration = Duration::from_millis(50);
 
 /// The proxy was killed.
 pub(super) struct Kill {
     pub(super) at: Instant,
+    /// The calls whose events had been in its store by then. Of the others it is not known whether they were.
+    pub(super) stored: HashSet<String>,
 }
 
 /// A number that a query gives, asked of the file itself.
@@ -24,6 +23,20 @@ pub(super) fn number(store: &Path, sql: &str) -> i64 {
     let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// The calls whose events the newest session has in the store.
+pub(super) fn stored(store: &Path) -> HashSet<String> {
+    let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
+    connection.busy_timeout(Duration::from_secs(5)).unwrap();
+    let sql = "SELECT json FROM events WHERE session = (SELECT max(id) FROM sessions)";
+    let mut events = connection.prepare(sql).unwrap();
+    let events = events.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+    let id = |json: Vec<u8>| {
+        let event: Value = serde_json::from_slice(&json).unwrap();
+        event["request_body"].as_str().unwrap().split(' ').next().unwrap().to_owned()
+    };
+    events.map(|json| id(json.unwrap())).collect()
 }
 
 /// Panics if the books do not balance.
@@ -59,13 +72,19 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
             assert_eq!((&event["status_code"], &event["error"]), (&200.into(), &"".into()), "{id}");
         }
     }
-    // What was answered shortly before the kill of its proxy, or read after it, may be lost.
-    let is_safe = |call: &Call| {
-        let kill = kills.get(call.proxy).map(|kill| kill.at);
-        call.ended.is_some_and(|ended| kill.is_none_or(|kill| ended + GROUP_COMMIT < kill))
-    };
-    let missing: Vec<&String> =
-        calls.iter().filter(|(id, call)| is_safe(call) && !of_call.contains_key(&***id)).map(|(id, _)| id).collect();
+    // What was not in the store yet when its proxy was killed may be lost.
+    let (mut missing, mut lost, mut oldest_lost) = (Vec::new(), 0, Duration::ZERO);
+    for (id, call) in calls.iter().filter(|(id, _)| !of_call.contains_key(&***id)) {
+        match (call.ended, kills.get(call.proxy)) {
+            (Some(_), None) => missing.push(id),
+            (Some(_), Some(kill)) if kill.stored.contains(id) => missing.push(id),
+            (Some(ended), Some(kill)) => {
+                lost += 1;
+                oldest_lost = oldest_lost.max(kill.at.saturating_duration_since(ended));
+            }
+            (None, _) => {}
+        }
+    }
     let ended = calls.values().filter(|call| call.ended.is_some()).count();
     assert!(missing.is_empty(), "{} of {ended} calls that had ended are missing: {missing:?}", missing.len());
     assert_eq!(number(store, "SELECT coalesce(sum(dead), 0) + coalesce(sum(dropped), 0) FROM sessions"), 0);
@@ -83,10 +102,12 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
     let disk = std::fs::metadata(store).unwrap().len();
     assert!(disk < 512 << 20, "{disk} bytes on disk");
     println!(
-        "{} calls ended, {} broke off, {} kills, {} events, {doubled} doubled, at most {lost_answers} answers lost",
+        "{} calls ended, {} broke off, {} kills, {} events, {doubled} doubled, at most {lost_answers} answers lost, \
+         {lost} calls lost by kills, at most {} ms after their end",
         ended,
         calls.len() - ended,
         kills.len(),
         posted.len(),
+        oldest_lost.as_millis(),
     );
 }

@@ -1,6 +1,6 @@
 //! The agents: calls with unique ids and bodies made of them, through whichever proxy is there.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -67,6 +67,13 @@ impl Producer {
         let mut ended = self.ended.clone();
         let enough = *ended.borrow() + calls;
         ended.wait_for(|ended| *ended >= enough).await.unwrap();
+    }
+
+    /// The calls through this proxy that have ended by now.
+    pub(super) fn ended(&self, proxy: usize) -> HashSet<String> {
+        let calls = self.calls.lock().unwrap();
+        let ended = calls.iter().filter(|(_, call)| call.proxy == proxy && call.ended.is_some());
+        ended.map(|(id, _)| id.clone()).collect()
     }
 
     /// Ends the calls under way, and gives all.

@@ -6,7 +6,6 @@ use otas_proxy::config::Order;
 use otas_proxy::deliver::SessionState;
 use otas_proxy::store::Store;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::bench::{Bench, PATIENCE, in_session, saved_in, until};
 use crate::support::otas::{Answer, Overload, TestOtas};
@@ -90,7 +89,7 @@ async fn in_strict_order_a_session_has_one_event_under_way() {
 }
 
 #[tokio::test]
-async fn of_two_processes_one_delivers_and_the_other_takes_over_within_a_second() {
+async fn of_two_processes_one_delivers_and_the_other_takes_over() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let other = bench.another_session("other");
@@ -105,11 +104,9 @@ async fn of_two_processes_one_delivers_and_the_other_takes_over_within_a_second(
 
     // Dropped, as a process that dies, which closes its files.
     drop(first);
-    let died = Instant::now();
     bench.append(3);
     bench.append_to(other, 3);
     until(&second, |status| status.delivering && status.backlog == 0 && status.counts.delivered == 8).await;
-    assert!(died.elapsed() < Duration::from_secs(1), "{:?}", died.elapsed());
     let sessions = otas.sessions().await;
     assert_eq!(sessions.len(), 2);
     for session in sessions {

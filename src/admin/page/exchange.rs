@@ -7,13 +7,13 @@ use super::format::{bytes, cost, count, date, duration};
 use super::{bodies, list, phases};
 use crate::event::{Llm, Side, Stored};
 use crate::export::curl;
-use crate::store::EventRow;
+use crate::store::{EventRow, Said};
 
 /// The event as sent is shown up to this many bytes; the rest is in its JSON.
 const SENT_MAX: usize = 256 << 10;
 
-/// The page of one event. `session`: what its session is called.
-pub(super) fn render(row: &EventRow, session: &str) -> Markup {
+/// The page of one event. `session`: what its session is called; `history`: what OTAS said, if not yes at once.
+pub(super) fn render(row: &EventRow, session: &str, history: &[Said]) -> Markup {
     let event = Stored::parse(&row.json);
     html! {
         h1 { (row.method) " " (event.url()) }
@@ -45,6 +45,23 @@ pub(super) fn render(row: &EventRow, session: &str) -> Markup {
         }
         details { summary { "As curl" } pre #curl tabindex="0" { (curl::command(&event)) } }
         details { summary { "The event as OTAS is sent it" } (sent(row)) }
+        @if !history.is_empty() { h2 { "What OTAS said" } (said(history)) }
+    }
+}
+
+/// One line for the same answer to some posts in a row.
+fn said(history: &[Said]) -> Markup {
+    html! {
+        div.scroll {
+            table {
+                thead { tr { th { "from" } th { "to" } th.n { "posts" } th { "verdict" } } }
+                tbody {
+                    @for said in history {
+                        tr { td { (date(said.first_at_ms)) } td { (date(said.last_at_ms)) } td.n { (said.posts) } td { (said.verdict) } }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -102,7 +102,7 @@ async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer
     let event_id = id.parse::<Uuid>().unwrap_or_default();
     let seen = shown.look(move |shown| {
         if let Some(row) = shown.viewer.under_way_as(event_id)? {
-            let main = exchange::render(&row, &session_name(&shown.viewer, row.session)?);
+            let main = exchange::render(&row, &session_name(&shown.viewer, row.session)?, &[]);
             return Ok(Some(Ok((format!("{} {}{}", row.method, row.host, row.path), main))));
         }
         Ok(shown.viewer.row_of(event_id)?.map(Err))
@@ -118,8 +118,8 @@ async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer
 
 async fn event(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
     let (title, main) = found(&shown, &id, |shown, row| {
-        let session = session_name(&shown.viewer, row.session)?;
-        Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session)))
+        let (session, history) = (session_name(&shown.viewer, row.session)?, shown.viewer.history(row.id)?);
+        Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session, &history)))
     })
     .await?;
     Ok(page(Part::Calls, &title, &main))

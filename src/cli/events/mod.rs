@@ -87,7 +87,9 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 fn one(flags: &Flags, id: i64, json: bool) -> Done {
-    let event = show::whole(&open(flags)?.event(id)?);
+    let store = open(flags)?;
+    let mut event = show::whole(&store.event(id)?);
+    event["history"] = show::history(&store.viewer().history(id)?);
     let text = if json { serde_json::to_string(&event) } else { serde_json::to_string_pretty(&event) }?;
     writeln!(io::stdout(), "{text}")?;
     Ok(ExitCode::SUCCESS)

@@ -35,8 +35,8 @@ const NOISE: Duration = Duration::from_millis(5);
 /// So little of a post waiting that it is none.
 const BARELY_WAITS: f64 = 0.3;
 
-/// Half of what Brain waits for a key check (contract). Posts that wait longer, and would not if fewer were under way,
-/// are close to being refused.
+/// Half of what Brain waits for a key check (contract). Posts that take longer are close to being refused: there are to be
+/// no more of them, and fewer if some of them wait.
 const NEAR_REFUSAL: Duration = Duration::from_millis(2_500);
 
 /// `Retry-After` is honoured up to here: nobody else tells delivery to rest for longer.
@@ -242,7 +242,7 @@ impl Pace {
         } else if waiting > MANY_WAIT.max(MANY_WAIT_OF_LIMIT * limit) {
             // Those that OTAS works on, and one that waits so that it never idles.
             ((limit - waiting).floor() as usize + 1).clamp(1, self.limit)
-        } else if waiting < FEW_WAIT.max(FEW_WAIT_OF_LIMIT * limit) && self.window.full {
+        } else if waiting < FEW_WAIT.max(FEW_WAIT_OF_LIMIT * limit) && latency <= NEAR_REFUSAL && self.window.full {
             (self.limit + 1).min(self.ceiling)
         } else {
             self.limit

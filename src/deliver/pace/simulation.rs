@@ -1,13 +1,48 @@
-//! The pace against OTAS as it was measured, simulated: time is a number, so that hours pass in milliseconds.
+//! The pace against OTAS as it was measured, simulated: time is a number, so that hours pass in milliseconds, and chance is a
+//! seed, so that they pass the same each time.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::{Pace, Permit, Ticket};
-use crate::deliver::backoff::{Backoff, random};
+use crate::deliver::backoff::Backoff;
+
+/// Each simulation is run with so many seeds.
+const SEEDS: u64 = 20;
+
+/// Chance that is the same for the same seed (SplitMix64).
+#[derive(Clone)]
+struct Chance(Rc<Cell<u64>>);
+
+impl Chance {
+    fn new(seed: u64) -> Self {
+        Self(Rc::new(Cell::new(seed)))
+    }
+
+    /// From 0 to 1.
+    fn next(&self) -> f64 {
+        self.0.set(self.0.get().wrapping_add(0x9E37_79B9_7F4A_7C15));
+        let mut bits = self.0.get();
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (bits ^ (bits >> 31)) as f64 / u64::MAX as f64
+    }
+
+    /// Takes between 75 and 125 % of this.
+    fn about(&self, ms: u64) -> Box<dyn Fn() -> Duration> {
+        let chance = self.clone();
+        Box::new(move || Duration::from_millis(ms).mul_f64(0.75 + 0.5 * chance.next()))
+    }
+}
+
+fn seeds() -> impl Iterator<Item = Chance> {
+    (0..SEEDS).map(Chance::new)
+}
 
 /// An OTAS: so many workers, each of which takes so long for a post. What is not done in time is refused, but its work is
 /// done all the same: Brain gives up waiting, UASAM does not know.
@@ -30,7 +65,7 @@ struct Delivery {
 }
 
 /// Delivers so many events to it, or as many as fit `within`.
-fn deliver(otas: &Otas, events: u32, within: Duration) -> Delivery {
+fn deliver(otas: &Otas, events: u32, within: Duration, chance: &Chance) -> Delivery {
     let start = Instant::now();
     let mut now = start;
     let mut pace = Pace::new(16, Backoff::new(Duration::from_millis(500), Duration::from_secs(60)));
@@ -77,7 +112,7 @@ fn deliver(otas: &Otas, events: u32, within: Duration) -> Delivery {
             } else {
                 seen.refused += 1;
                 waiting += 1;
-                pace.failure(&ticket, now, random(), None);
+                pace.failure(&ticket, now, chance.next(), None);
             }
         }
     }
@@ -89,11 +124,6 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Takes between 75 and 125 % of this.
-fn about(ms: u64) -> Box<dyn Fn() -> Duration> {
-    Box::new(move || Duration::from_millis(ms).mul_f64(0.75 + 0.5 * random()))
-}
-
 /// How much of what OTAS can do was used.
 fn use_of(delivery: &Delivery, workers: u32, per_event: Duration) -> f64 {
     f64::from(delivery.taken) * per_event.as_secs_f64() / (f64::from(workers) * delivery.took.as_secs_f64())
@@ -101,52 +131,60 @@ fn use_of(delivery: &Delivery, workers: u32, per_event: Duration) -> f64 {
 
 #[test]
 fn a_burst_of_2000_on_two_workers_is_delivered_without_refusals_at_nine_tenths_of_what_they_can_do() {
-    for takes in [Box::new(|| ms(200)) as Box<dyn Fn() -> Duration>, about(200)] {
-        let otas = Otas { workers: 2, takes, time_out: ms(5_000), up: |_| true };
-        let seen = deliver(&otas, 2_000, Duration::MAX);
-        assert_eq!(seen.taken, 2_000);
-        assert!(f64::from(seen.refused) < 0.02 * 2_000.0, "{seen:?}");
-        assert!(use_of(&seen, 2, ms(200)) > 0.9, "{seen:?}");
-        assert!(seen.highest_limit <= 5 && seen.slowest < ms(1_000), "{seen:?}");
+    for chance in seeds() {
+        for takes in [Box::new(|| ms(200)) as Box<dyn Fn() -> Duration>, chance.about(200)] {
+            let otas = Otas { workers: 2, takes, time_out: ms(5_000), up: |_| true };
+            let seen = deliver(&otas, 2_000, Duration::MAX, &chance);
+            assert_eq!(seen.taken, 2_000);
+            assert!(f64::from(seen.refused) < 0.02 * 2_000.0, "{seen:?}");
+            assert!(use_of(&seen, 2, ms(200)) > 0.9, "{seen:?}");
+            assert!(seen.highest_limit <= 5 && seen.slowest < ms(1_000), "{seen:?}");
+        }
     }
 }
 
 #[test]
 fn eight_workers_are_all_used() {
-    for takes in [Box::new(|| ms(200)) as Box<dyn Fn() -> Duration>, about(200)] {
-        let otas = Otas { workers: 8, takes, time_out: ms(5_000), up: |_| true };
-        let seen = deliver(&otas, 5_000, Duration::MAX);
-        assert_eq!((seen.taken, seen.refused), (5_000, 0));
-        assert!(use_of(&seen, 8, ms(200)) > 0.9, "{seen:?}");
-        assert!(seen.highest_limit <= 13, "{seen:?}");
+    for chance in seeds() {
+        for takes in [Box::new(|| ms(200)) as Box<dyn Fn() -> Duration>, chance.about(200)] {
+            let otas = Otas { workers: 8, takes, time_out: ms(5_000), up: |_| true };
+            let seen = deliver(&otas, 5_000, Duration::MAX, &chance);
+            assert_eq!((seen.taken, seen.refused), (5_000, 0));
+            assert!(use_of(&seen, 8, ms(200)) > 0.9, "{seen:?}");
+            assert!(seen.highest_limit <= 13, "{seen:?}");
+        }
     }
 }
 
 #[test]
 fn one_worker_is_never_swamped() {
-    let otas = Otas { workers: 1, takes: about(280), time_out: ms(5_000), up: |_| true };
-    let seen = deliver(&otas, 1_000, Duration::MAX);
-    assert_eq!((seen.taken, seen.refused), (1_000, 0));
-    assert!(use_of(&seen, 1, ms(280)) > 0.9 && seen.highest_limit <= 4, "{seen:?}");
+    for chance in seeds() {
+        let otas = Otas { workers: 1, takes: chance.about(280), time_out: ms(5_000), up: |_| true };
+        let seen = deliver(&otas, 1_000, Duration::MAX, &chance);
+        assert_eq!((seen.taken, seen.refused), (1_000, 0));
+        assert!(use_of(&seen, 1, ms(280)) > 0.9 && seen.highest_limit <= 4, "{seen:?}");
+    }
 }
 
 #[test]
 fn fault_03_an_otas_of_ten_seconds_a_post_is_given_few_and_refuses_none() {
-    let otas = Otas { workers: 1, takes: about(10_000), time_out: ms(30_000), up: |_| true };
-    let seen = deliver(&otas, 100, Duration::MAX);
-    assert_eq!((seen.taken, seen.refused), (100, 0));
-    assert!(seen.highest_limit <= 2 && use_of(&seen, 1, ms(10_000)) > 0.8, "{seen:?}");
+    for chance in seeds() {
+        let otas = Otas { workers: 1, takes: chance.about(10_000), time_out: ms(30_000), up: |_| true };
+        let seen = deliver(&otas, 100, Duration::MAX, &chance);
+        assert_eq!((seen.taken, seen.refused), (100, 0));
+        assert!(seen.highest_limit <= 2 && use_of(&seen, 1, ms(10_000)) > 0.8, "{seen:?}");
+    }
 }
 
 #[test]
 fn an_otas_that_becomes_slow_is_given_less() {
-    let calls = std::cell::Cell::new(0);
+    let calls = Cell::new(0);
     let takes = move || {
         calls.set(calls.get() + 1);
         if calls.get() < 500 { ms(200) } else { ms(1_500) }
     };
     let otas = Otas { workers: 8, takes: Box::new(takes), time_out: ms(5_000), up: |_| true };
-    let seen = deliver(&otas, 1_500, Duration::MAX);
+    let seen = deliver(&otas, 1_500, Duration::MAX, &Chance::new(0));
     assert_eq!((seen.taken, seen.refused), (1_500, 0));
     assert!(seen.slowest < ms(3_500), "{seen:?}");
     assert!(seen.took < Duration::from_secs(1_000 * 3 / 2 / 8 * 2), "{seen:?}");
@@ -155,18 +193,25 @@ fn an_otas_that_becomes_slow_is_given_less() {
 #[test]
 fn fault_10_an_otas_that_comes_and_goes_gets_few_posts_in_vain() {
     let up = |at: Duration| (at.as_secs() / 20).is_multiple_of(2);
-    let otas = Otas { workers: 2, takes: about(200), time_out: ms(5_000), up };
-    let seen = deliver(&otas, 10_000, Duration::from_secs(1_200));
+    let mut taken = 0;
+    for chance in seeds() {
+        let otas = Otas { workers: 2, takes: chance.about(200), time_out: ms(5_000), up };
+        let seen = deliver(&otas, 10_000, Duration::from_secs(1_200), &chance);
+        assert!(seen.taken > 1_000, "{seen:?}");
+        assert!(seen.refused < 30 * 12, "{seen:?}");
+        taken += u64::from(seen.taken);
+    }
     // It is up for ten of twenty minutes, and needs some of them to be found so.
-    assert!(seen.taken > 1_500, "{seen:?}");
-    assert!(seen.refused < 30 * 12, "{seen:?}");
+    assert!(taken > 1_500 * SEEDS, "{taken}");
 }
 
 #[test]
 fn fault_01_an_hour_away_costs_about_two_probes_a_minute() {
     let up = |at: Duration| at.as_secs() > 3_600;
-    let otas = Otas { workers: 2, takes: about(200), time_out: ms(5_000), up };
-    let seen = deliver(&otas, 1_000, Duration::MAX);
-    assert_eq!(seen.taken, 1_000);
-    assert!(seen.refused < 250, "{seen:?}");
+    for chance in seeds() {
+        let otas = Otas { workers: 2, takes: chance.about(200), time_out: ms(5_000), up };
+        let seen = deliver(&otas, 1_000, Duration::MAX, &chance);
+        assert_eq!(seen.taken, 1_000);
+        assert!(seen.refused < 250, "{seen:?}");
+    }
 }

@@ -154,6 +154,8 @@ impl Framing {
 
     fn head(&mut self, rest: &[u8]) -> Result<Option<usize>, Violation> {
         if rest.starts_with(b"\r\n") {
+            // The CR may have come, and been looked at, alone.
+            self.scanned = 0;
             self.empty_lines += 1;
             return match self.empty_lines {
                 ..=EMPTY_LINES => Ok(Some(2)),

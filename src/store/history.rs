@@ -1,0 +1,104 @@
+//! What OTAS said to the posts of an event that it did not take at once, in the order in which it did.
+
+use rusqlite::{Connection, Row, params};
+
+/// The same answer to some posts in a row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What it means for the event.
+    pub verdict: String,
+    /// How many posts had it.
+    pub posts: u32,
+    /// When the first of them ended, in Unix milliseconds.
+    pub first_at_ms: i64,
+    /// When the last of them ended.
+    pub last_at_ms: i64,
+}
+
+/// So many answers in turn are kept of one event; the oldest go.
+const KEPT: u32 = 50;
+
+/// Notes the end of a post of an event, within the transaction of its settlement.
+pub(super) fn note(connection: &Connection, event: i64, verdict: &str, at_ms: i64) -> rusqlite::Result<()> {
+    let again = connection
+        .prepare_cached(
+            "UPDATE verdicts SET posts = posts + 1, last_at_ms = ?3
+             WHERE event = ?1 AND verdict = ?2 AND number = (SELECT max(number) FROM verdicts WHERE event = ?1)",
+        )?
+        .execute(params![event, verdict, at_ms])?;
+    if again > 0 {
+        return Ok(());
+    }
+    connection
+        .prepare_cached(
+            "INSERT INTO verdicts (event, number, verdict, posts, first_at_ms, last_at_ms)
+             SELECT ?1, coalesce(max(number), 0) + 1, ?2, 1, ?3, ?3 FROM verdicts WHERE event = ?1",
+        )?
+        .execute(params![event, verdict, at_ms])?;
+    connection
+        .prepare_cached(
+            "DELETE FROM verdicts
+             WHERE event = ?1 AND number <= (SELECT max(number) FROM verdicts WHERE event = ?1) - ?2",
+        )?
+        .execute(params![event, KEPT])?;
+    Ok(())
+}
+
+/// What was noted of an event, oldest first.
+pub(super) fn of(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Said>> {
+    connection
+        .prepare_cached(
+            "SELECT verdict, posts, first_at_ms, last_at_ms FROM verdicts WHERE event = ?1 ORDER BY number",
+        )?
+        .query_map([event], said)?
+        .collect()
+}
+
+fn said(row: &Row<'_>) -> rusqlite::Result<Said> {
+    Ok(Said { verdict: row.get(0)?, posts: row.get(1)?, first_at_ms: row.get(2)?, last_at_ms: row.get(3)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{NewEvent, Outcome, Settlement, Store};
+    use super::*;
+
+    #[test]
+    fn answers_in_a_row_are_one_the_oldest_go_and_all_go_with_their_event() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run", "key", "{}").unwrap();
+        store.writer().unwrap().append(session, &[NewEvent::plain(b"{}"), NewEvent::plain(b"{}")]).unwrap();
+        let mut attempts = 0;
+        let mut settle = |outcome: Outcome| {
+            attempts += 1;
+            store.settle(&[Settlement { id: 1, attempts, outcome }]).unwrap();
+        };
+        let again = |verdict: &str| Outcome::Again { verdict: verdict.to_owned(), next_try_at_ms: 0 };
+        let told = || {
+            let said = store.viewer().history(1).unwrap();
+            assert!(said.iter().all(|said| 0 < said.first_at_ms && said.first_at_ms <= said.last_at_ms));
+            said.into_iter().map(|said| (said.verdict, said.posts)).collect::<Vec<_>>()
+        };
+        ["away", "away", "slow", "away"].map(again).into_iter().for_each(&mut settle);
+        settle(Outcome::Delivered { otas_event_id: "e".to_owned() });
+        let expected = [("away", 2), ("slow", 1), ("away", 1), ("delivered", 1)];
+        assert_eq!(told(), expected.map(|(verdict, posts)| (verdict.to_owned(), posts)));
+        // One that was taken at once has no history.
+        store
+            .settle(&[Settlement {
+                id: 2,
+                attempts: 1,
+                outcome: Outcome::Delivered { otas_event_id: "f".to_owned() },
+            }])
+            .unwrap();
+        assert_eq!(store.viewer().history(2).unwrap(), []);
+
+        let connection = store.connection();
+        (0..KEPT + 5).for_each(|n| note(&connection, 1, &n.to_string(), 9).unwrap());
+        let said = of(&connection, 1).unwrap();
+        assert_eq!((said.len(), &*said[0].verdict), (KEPT as usize, "5"));
+        connection.execute("DELETE FROM events WHERE id = 1", []).unwrap();
+        assert_eq!(of(&connection, 1).unwrap(), []);
+    }
+}
