@@ -2,7 +2,7 @@
 
 #![cfg(target_os = "linux")]
 
-use std::os::unix::fs::chown;
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::sync::Arc;
 
 use otas_proxy::peer::{AgentRules, Ends, Peers, Process};
@@ -303,4 +303,51 @@ async fn who_sends_and_leaves_at_once_is_not_taken_for_one_of_us() {
     assert_eq!(proxy.status().await["agents"]["refused_left"], 1);
     let paths: Vec<Value> = proxy.events().await.iter().map(|event| event["path"].clone()).collect();
     assert_eq!(paths, ["/"], "there is one event, and it is the next one's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_user_can_neither_use_the_port_of_a_run_nor_read_anything_of_it_but_certificates() {
+    if !are_root() {
+        return;
+    }
+    let folder = Folder::new();
+    folder.configure("");
+    let origin = TestOrigin::http().await;
+    // It says where the proxy is, and stays until it is told to go.
+    let mut run = Command::from(folder.program());
+    run.args(["run", "--config", "proxy.toml", "--", "sh", "-c", "echo $HTTP_PROXY; read go"]);
+    let mut run = run
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stdout.take().unwrap()).lines();
+    let proxy = said.next_line().await.unwrap().unwrap();
+    // All that its files do not keep closed themselves is open.
+    let open =
+        |path: &std::path::Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    open(folder.path());
+    open(&folder.path().join("ca"));
+    let mut another = curl(&proxy, &origin.url("/bytes/9"));
+    let output = another.uid(ANOTHER_USER).output().await.unwrap();
+    assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
+    assert!(origin.received().is_empty());
+    let ours = curl(&proxy, &origin.url("/bytes/9")).output().await.unwrap();
+    assert_eq!(ours.stdout.len(), 9, "{ours:?}");
+    let mut find = Command::new("find");
+    find.args([".", "-type", "f", "-readable"]).current_dir(folder.path()).uid(ANOTHER_USER);
+    let found = String::from_utf8(find.output().await.unwrap().stdout).unwrap();
+    let readable: Vec<&str> = found.lines().filter(|path| *path != "./proxy.toml").collect();
+    assert!(readable.contains(&"./ca/ca.pem"), "{readable:?}");
+    for path in &readable {
+        let text = String::from_utf8_lossy(&std::fs::read(folder.path().join(path)).unwrap()).into_owned();
+        assert!(path.starts_with("./ca/") && !path.ends_with(".key") && !text.contains("PRIVATE KEY"), "{path}");
+    }
+    for closed in ["events.db", "admin.token", "redaction.key", "collector.key", "collector.db", "ca/ca.key"] {
+        assert!(folder.path().join(closed).exists() && !found.contains(closed), "{closed} in {found}");
+    }
+    drop(run.stdin.take());
+    run.wait().await.unwrap();
 }

@@ -1,6 +1,10 @@
 //! Secrets reach the origin whole, and neither the disk, nor OTAS, nor the log, nor the figures. Through the program itself, with
 //! its log at its loudest; afterwards all that it wrote is searched byte by byte.
 
+mod harmless;
+mod own;
+mod places;
+
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -37,8 +41,10 @@ const KNOWN: [&str; 12] = [
     "SG.c4n4ry0123456789abcd.efghijklmnopqrstuvWXYZ",
 ];
 
-/// What shows that a canary is there: as it is, in capitals, in base64 (at each of its three places) and in hexadecimal digits.
-const TRACES: [&str; 6] = ["c4n4ry", "C4N4RY", "YzRuNHJ5", "M0bjRye", "jNG40cn", "63346e347279"];
+/// What shows that a canary is there: as it is, in capitals, in base64 (at each of its three places), in hexadecimal digits and
+/// behind `%`.
+const TRACES: [&str; 7] =
+    ["c4n4ry", "C4N4RY", "YzRuNHJ5", "M0bjRye", "jNG40cn", "63346e347279", "%63%34%6E%34%72%79"];
 
 /// An event with the tags of its masks left out.
 pub(crate) fn untagged(event: &Value) -> Value {
@@ -84,9 +90,13 @@ impl Loud {
         reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(&ca)).build().unwrap()
     }
 
-    /// What the admin port tells.
+    /// What the admin port tells, those who have the page's token too.
     async fn page(&self, path: &str) -> String {
-        let ask = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let token = std::fs::read_to_string(self.folder.path().join("admin.token")).unwrap();
+        let ask = format!(
+            "GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nConnection: close\r\n\r\n",
+            token.trim()
+        );
         let told = exchanged(&self.admin, ask.as_bytes()).await;
         assert!(told.starts_with("HTTP/1.1 200 "), "{told}");
         told.split_once("\r\n\r\n").unwrap().1.to_owned()
@@ -303,6 +313,23 @@ async fn a_gap_in_a_large_body_leaves_nothing_of_the_secrets_at_its_edges() {
             assert!(shown.contains("bytes not kept") && !shown.contains(trace), "{shift}: {trace} in {shown}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_body_that_cannot_be_searched_in_its_budget_is_withheld_and_its_event_goes_all_the_same() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = TestProxy::new().otas(&otas).with(|config| config.redact.budget = Duration::ZERO).run().await;
+    let post = proxy.client().post(origin.url("/echo")).header("content-type", "application/json");
+    let reply = post.body(r#"{"note":"c4n4ry"}"#).send().await.unwrap();
+    assert_eq!(reply.bytes().await.unwrap(), r#"{"note":"c4n4ry"}"#, "the wire is never changed");
+    let event = otas.events_at_least(1, WITHIN).await.remove(0);
+    assert_eq!(event["metadata"]["redaction"], "failed_withheld");
+    assert_eq!((&event["request_size_bytes"], &event["status_code"]), (&json!(17), &json!(200)));
+    for body in ["request_body", "response_body"] {
+        assert!(event[body].as_str().unwrap().contains("withheld"), "{event}");
+    }
+    assert_eq!(found_in(proxy.folder.path(), otas.key().expose()), Vec::<String>::new());
+    proxy.stop().await;
 }
 
 #[tokio::test]

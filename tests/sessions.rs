@@ -34,8 +34,17 @@ async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
 }
 
 /// A proxy that serves agents with credentials only.
-async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
-    let proxy = TestProxy::new().otas(otas);
+pub(crate) async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
+    with_agents_and(otas, names, |proxy| proxy).await
+}
+
+/// The same, with more settings.
+pub(crate) async fn with_agents_and(
+    otas: &TestOtas,
+    names: &[&str],
+    more: impl FnOnce(TestProxy) -> TestProxy,
+) -> Running {
+    let proxy = more(TestProxy::new().otas(otas));
     let folder = proxy.folder().to_owned();
     let mut agents = Vec::new();
     for name in names {
@@ -46,13 +55,13 @@ async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
     proxy.with(|c| (c.session.scope, c.agents) = (Scope::Credential, agents)).run().await
 }
 
-fn client(proxy: &Running, user: &str, secret: &str) -> reqwest::Client {
+pub(crate) fn client(proxy: &Running, user: &str, secret: &str) -> reqwest::Client {
     let url = format!("http://{}", proxy.addr);
     let through = reqwest::Proxy::all(url).unwrap().basic_auth(user, secret);
     reqwest::Client::builder().proxy(through).tls_backend_preconfigured(proxy.client_tls(&[])).build().unwrap()
 }
 
-fn header<'a>(received: &'a crate::support::origin::Received, name: &str) -> Option<&'a str> {
+pub(crate) fn header<'a>(received: &'a crate::support::origin::Received, name: &str) -> Option<&'a str> {
     received.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
 }
 
@@ -74,11 +83,19 @@ async fn ten_thousand_overlapping_calls_of_two_agents_are_each_in_their_own_sess
             }));
         }
     }
+    // Among them one who knows a name, and not its secret.
+    let elsewhere = TestOrigin::http().await;
+    let (intruder, url) = (client(&proxy, "planner", "secret-of-writer"), elsewhere.url("/planner"));
+    for _ in 0..100 {
+        assert_eq!(intruder.get(&url).send().await.unwrap().status(), 407);
+    }
     for task in tasks {
         task.await.unwrap();
     }
     otas.events_at_least(CALLS as u64, WITHIN).await;
+    assert_eq!(proxy.status().await["calls"]["unauthorized"], 100);
     proxy.stop().await;
+    assert_eq!(elsewhere.accepted(), 0, "a wrong secret reaches no origin");
     let events = otas.stored_events().await;
     assert_eq!(events.len(), CALLS);
     let mut sessions: HashMap<String, HashSet<String>> = HashMap::new();
@@ -341,49 +358,4 @@ async fn properties_and_the_trace_of_a_call_are_read_and_the_properties_stay_her
     assert_eq!(event["custom_properties"]["server.port"], origin.addr.port(), "ours stay ours");
     assert_eq!(event["metadata"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     proxy.stop().await;
-}
-
-/// Ten agents, each a script that calls by itself; three of them also through a child.
-#[cfg(target_os = "linux")]
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_agent_processes_of_one_shell_have_ten_sessions_with_all_that_they_start() {
-    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
-    let rules = vec!["one-agent.sh".to_owned()];
-    let by_process =
-        |c: &mut otas_proxy::config::Config| (c.session.scope, c.session.agent_processes) = (Scope::Process, rules);
-    let proxy = TestProxy::new().otas(&otas).with(by_process).run().await;
-    let folder = proxy.folder.path().to_owned();
-    let script = "#!/bin/sh\ncurl -sS -o /dev/null \"$1/$2/itself\"\n\
-        [ \"$2\" -gt 3 ] || { sh -c \"curl -sS -o /dev/null $1/$2/child\"; \
-        python3 -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1]).read()' \"$1/$2/python\"; }\n";
-    std::fs::write(folder.join("one-agent.sh"), script).unwrap();
-    let shell = "for n in 1 2 3 4 5 6 7 8 9 10; do sh ./one-agent.sh \"$0\" $n & done; wait";
-    let mut command = tokio::process::Command::new("sh");
-    command.args(["-c", shell, &origin.url("")]).current_dir(&folder);
-    command.env("http_proxy", proxy.url()).env_remove("no_proxy").env_remove("NO_PROXY");
-    let done = command.output().await.unwrap();
-    assert!(done.status.success() && done.stderr.is_empty(), "{}", String::from_utf8_lossy(&done.stderr));
-    otas.events_at_least(16, WITHIN).await;
-    proxy.stop().await;
-    let mut of: HashMap<String, HashSet<(String, u64)>> = HashMap::new();
-    let events = otas.stored_events().await;
-    for event in &events {
-        let path = event.body["path"].as_str().unwrap();
-        let attribution = &event.body["metadata"]["attribution"];
-        assert_eq!(attribution["rule"], "process", "{path}");
-        let agent = path.split('/').nth(1).unwrap().to_owned();
-        of.entry(agent).or_default().insert((event.session_id.to_string(), attribution["pid"].as_u64().unwrap()));
-    }
-    assert_eq!((events.len(), of.len()), (16, 10));
-    assert!(of.values().all(|sessions| sessions.len() == 1), "{of:?}");
-    assert_eq!(of.values().flatten().collect::<HashSet<_>>().len(), 10);
-    let metas: Vec<Value> = otas.sessions().await.into_iter().map(|session| session.meta["caller"].clone()).collect();
-    assert_eq!(metas.len(), 10);
-    for meta in metas {
-        assert_eq!(meta["rule"], "process");
-        assert!(
-            meta["command"].as_str().unwrap().contains("one-agent.sh") && meta["started_at"].is_string(),
-            "{meta}"
-        );
-    }
 }

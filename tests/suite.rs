@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
 
+mod attribution;
 mod authority;
 mod capture;
 mod check;
@@ -10,6 +11,7 @@ mod collector;
 mod command_line;
 mod conservation;
 mod delivery;
+mod domain;
 mod durability;
 mod events;
 mod export;
@@ -22,6 +24,7 @@ mod otlp;
 mod outage;
 mod page;
 mod peers;
+mod processes;
 mod redaction;
 mod sessions;
 mod sinks;

@@ -2,6 +2,7 @@
 //! its caller and closed when none has come for long; delivery opens it at OTAS when its first event, or a call into the
 //! project's domain, needs it.
 
+mod adopted;
 mod tokens;
 
 use std::collections::HashMap;
@@ -15,11 +16,15 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::capture::{AgentProcess, Caller};
-use crate::deliver::{own_token, seal_token};
+use crate::deliver::{agent_of_token, seal_token};
+use crate::redact::masked;
 use crate::secret::Secret;
 use crate::store::{KeySource, SessionRow, Store, StoreError, key_id};
 
 pub use tokens::Tokens;
+
+use adopted::Adopted;
+use tokens::Held;
 
 /// Sessions that are open at once, at most: the one that was used least lately makes room.
 const OPEN_AT_ONCE: usize = 4096;
@@ -42,9 +47,15 @@ pub struct CallerSession {
     run_id: String,
     key: Option<AgentKey>,
     seq: AtomicU64,
+    /// Its token, for calls into the project's domain.
+    held: Held,
 }
 
 impl CallerSession {
+    fn new((row, run_id, key): (SessionRow, String, Option<AgentKey>), rule: &'static str) -> Self {
+        Self { row, rule, run_id, key, seq: AtomicU64::new(0), held: Held::default() }
+    }
+
     /// The place of the next event in it, from 1 on.
     pub fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
@@ -61,14 +72,9 @@ pub struct Callers {
     /// Agents that have a key of their own, by name.
     agents: HashMap<String, AgentKey>,
     idle_timeout: Duration,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    open: HashMap<Key, Open>,
-    /// Callers that have opened a session by themselves, with its token.
-    adopted: HashMap<Caller, Secret>,
+    open: Mutex<HashMap<Key, Open>>,
+    /// A lock of its own: the data path asks, too, and waits for no disk.
+    adopted: Mutex<Adopted>,
 }
 
 /// What a session is found by.
@@ -85,16 +91,18 @@ struct Open {
 }
 
 impl Callers {
-    /// `row` and `run_id`: the proxy's own session, with `meta` and `key`. `agents`: those with keys of their own.
+    /// `own`: the row, the run's name and the key of the proxy's own session, which has this `meta`. `agents`: those with keys of
+    /// their own.
     pub fn new(
         store: Store,
-        (row, run_id, key): (SessionRow, String, Option<AgentKey>),
+        own: (SessionRow, String, Option<AgentKey>),
         meta: Value,
         agents: HashMap<String, AgentKey>,
         idle_timeout: Duration,
     ) -> Arc<Self> {
-        let own = Arc::new(CallerSession { row, rule: "proxy", run_id, key, seq: AtomicU64::new(0) });
-        Arc::new(Self { store, own, meta, agents, idle_timeout, state: Mutex::default() })
+        let own = Arc::new(CallerSession::new(own, "proxy"));
+        let (open, adopted) = (Mutex::default(), Mutex::default());
+        Arc::new(Self { store, own, meta, agents, idle_timeout, open, adopted })
     }
 
     /// The proxy's own session: for what is nobody else's.
@@ -107,8 +115,8 @@ impl Callers {
     /// # Errors
     /// When a new session cannot be noted in the store.
     pub fn of(&self, caller: &Caller, carried: Option<&Secret>) -> Result<Arc<CallerSession>, StoreError> {
-        let adopted = || self.lock().adopted.get(caller).cloned();
-        let token = carried.cloned().filter(|token| self.belongs(caller, token)).or_else(adopted);
+        let carried = carried.filter(|token| self.may_be_of(caller, token)).cloned();
+        let token = carried.or_else(|| self.adopted().token_of(caller));
         let key = match (token, caller) {
             (Some(token), _) => return self.of_token(caller, &token),
             (None, Caller::Proxy) => return Ok(self.own.clone()),
@@ -119,42 +127,40 @@ impl Callers {
 
     /// A caller was seen to open a session at OTAS, or to use one: its calls go into that from now on. Blocks.
     pub fn adopt(&self, caller: &Caller, token: &Secret) {
-        if self.belongs(caller, token) {
-            self.lock().adopted.insert(caller.clone(), token.clone());
+        if self.may_be_of(caller, token) {
+            self.adopted().insert(caller, token);
         }
     }
 
     /// Closes sessions that have had no calls for long. Blocks.
     pub fn tidy(&self) {
         let closed: Vec<_> = {
-            let (mut state, now) = (self.lock(), Instant::now());
-            let idle = |open: &Open| now.duration_since(open.used) >= self.idle_timeout;
-            state.open.extract_if(|_, open| idle(open)).collect()
+            let (mut open, now) = (self.open_ones(), Instant::now());
+            open.extract_if(|_, open| now.duration_since(open.used) >= self.idle_timeout).collect()
         };
-        for (key, open) in closed {
-            self.close(&key, &open.session);
+        self.adopted().tidy(self.idle_timeout);
+        for (_, open) in closed {
+            self.close(&open.session);
         }
     }
 
-    fn close(&self, key: &Key, session: &CallerSession) {
-        if let Key::Caller(caller) = key {
-            // The session that an agent opened itself ends with the run that it was for.
-            self.lock().adopted.remove(caller);
-        }
+    fn close(&self, session: &CallerSession) {
         if let Err(error) = self.store.close_session(session.row) {
             tracing::debug!(%error, "a session's end could not be noted");
         }
     }
 
-    /// Whether a token is one of the caller's agent, as far as that is known: OTAS has the last word, for only it can check
-    /// a token's signature.
-    fn belongs(&self, caller: &Caller, token: &Secret) -> bool {
-        let Some(claimed) = own_token(token) else { return false };
-        let Some(key) = self.key_of(caller) else { return false };
-        match self.store.agent_of_key(&key_id(&key.key)) {
-            Ok(Some(known)) => claimed.is_none_or(|claimed| claimed == known),
-            Ok(None) | Err(_) => true,
-        }
+    /// Whether a token is one of the caller's agent, as far as its text tells: only OTAS can check its signature. `None`: whose
+    /// the agent's key is, is not known yet. Blocks.
+    fn is_of(&self, caller: &Caller, token: &Secret) -> Option<bool> {
+        let (Some(claimed), Some(key)) = (agent_of_token(token), self.key_of(caller)) else { return Some(false) };
+        let known = self.store.agent_of_key(&key_id(&key.key)).ok()??;
+        Some(claimed == known)
+    }
+
+    /// The same where OTAS has the last word, for it sees the token with the agent's key.
+    fn may_be_of(&self, caller: &Caller, token: &Secret) -> bool {
+        self.is_of(caller, token).unwrap_or(true)
     }
 
     fn key_of(&self, caller: &Caller) -> Option<&AgentKey> {
@@ -172,19 +178,19 @@ impl Callers {
 
     /// Finds the session, or begins it.
     fn open(&self, key: Key, caller: &Caller, token: Option<&Secret>) -> Result<Arc<CallerSession>, StoreError> {
-        let mut state = self.lock();
-        if let Some(open) = state.open.get_mut(&key) {
+        let mut open_ones = self.open_ones();
+        if let Some(open) = open_ones.get_mut(&key) {
             open.used = Instant::now();
             return Ok(open.session.clone());
         }
         let session = Arc::new(self.begin(caller, token)?);
-        let full = state.open.len() >= OPEN_AT_ONCE;
-        let oldest = full.then(|| state.open.iter().min_by_key(|(_, open)| open.used).map(|(key, _)| key.clone()));
-        let oldest = oldest.flatten().and_then(|oldest| state.open.remove_entry(&oldest));
-        state.open.insert(key, Open { session: session.clone(), used: Instant::now() });
-        drop(state);
-        if let Some((key, open)) = oldest {
-            self.close(&key, &open.session);
+        let full = open_ones.len() >= OPEN_AT_ONCE;
+        let oldest = full.then(|| open_ones.iter().min_by_key(|(_, open)| open.used).map(|(key, _)| key.clone()));
+        let oldest = oldest.flatten().and_then(|oldest| open_ones.remove(&oldest));
+        open_ones.insert(key, Open { session: session.clone(), used: Instant::now() });
+        drop(open_ones);
+        if let Some(open) = oldest {
+            self.close(&open.session);
         }
         Ok(session)
     }
@@ -206,7 +212,7 @@ impl Callers {
             self.store.keep_token(row, &kept)?;
         }
         let rule = if token.is_some() { "token" } else { rule(caller) };
-        Ok(CallerSession { row, rule, run_id, key, seq: AtomicU64::new(0) })
+        Ok(CallerSession::new((row, run_id, key), rule))
     }
 
     /// What OTAS is told of the session.
@@ -215,7 +221,10 @@ impl Callers {
         if let Value::Object(fields) = &mut meta {
             let of = match caller {
                 Caller::Proxy => json!({ "rule": rule(caller) }),
-                Caller::Credential(of) => json!({ "rule": rule(caller), "agent": of.agent, "label": of.label }),
+                // What an agent is called is its maker's choice, and so may hold anything.
+                Caller::Credential(of) => json!({
+                    "rule": rule(caller), "agent": of.agent, "label": of.label.as_deref().map(masked),
+                }),
                 Caller::Process(AgentProcess(of)) => json!({
                     "rule": rule(caller),
                     "pid": of.pid,
@@ -233,8 +242,12 @@ impl Callers {
         meta
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open_ones(&self) -> MutexGuard<'_, HashMap<Key, Open>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn adopted(&self) -> MutexGuard<'_, Adopted> {
+        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -243,5 +256,61 @@ fn rule(caller: &Caller) -> &'static str {
         Caller::Proxy => "proxy",
         Caller::Credential(_) => "credential",
         Caller::Process(_) => "process",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Credential;
+
+    fn caller(label: usize) -> Caller {
+        Caller::Credential(Arc::new(Credential { agent: "a".to_owned(), label: Some(format!("run-{label}")) }))
+    }
+
+    fn callers(store: &Store, idle: Duration) -> Arc<Callers> {
+        let row = store.begin_session("own", "k", "{}").unwrap();
+        Callers::new(store.clone(), (row, "own".to_owned(), None), json!({}), HashMap::new(), idle)
+    }
+
+    #[test]
+    fn many_labels_take_no_more_memory_files_or_locks_than_a_few_thousand() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let callers = callers(&store, Duration::from_secs(3600));
+        let kept = callers.of(&caller(0), None).unwrap().row;
+        let many = OPEN_AT_ONCE + 1_000;
+        for label in 1..many {
+            callers.of(&caller(label), None).unwrap();
+            if label % 1_000 == 0 {
+                assert_eq!(callers.of(&caller(0), None).unwrap().row, kept, "one that calls keeps its session");
+            }
+        }
+        assert_eq!(callers.open_ones().len(), OPEN_AT_ONCE);
+        assert!(std::fs::read_dir(folder.path()).unwrap().count() < 8);
+        assert_ne!(callers.of(&caller(1), None).unwrap().row, kept, "one that comes back gets another");
+    }
+
+    #[test]
+    fn an_agents_own_session_goes_on_while_that_of_the_proxy_for_it_is_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let idle = Duration::from_millis(200);
+        let callers = callers(&store, idle);
+        let before = callers.of(&caller(1), None).unwrap().row;
+        callers.adopted().insert(&caller(1), &Secret::told("t"));
+        let own = callers.of(&caller(1), None).unwrap().row;
+        let began = Instant::now();
+        while began.elapsed() < 2 * idle {
+            assert_eq!(callers.of(&caller(1), None).unwrap().row, own);
+            callers.tidy();
+            std::thread::yield_now();
+        }
+        assert!(own != before && callers.open_ones().len() == 1, "the other is closed");
+        while !callers.open_ones().is_empty() || callers.adopted().has(&caller(1)) {
+            assert!(began.elapsed() < Duration::from_secs(20));
+            callers.tidy();
+        }
+        assert_eq!(callers.of(&caller(1), None).unwrap().rule, "credential");
     }
 }

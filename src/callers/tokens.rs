@@ -1,6 +1,5 @@
 //! The tokens that calls into a project's domain carry: each of its caller's own session, which is opened for it if need be.
 
-use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use crate::capture::Caller;
 use crate::deliver::unseal_token;
 use crate::proxy::SessionTokens;
 use crate::secret::Secret;
-use crate::store::{SessionRow, StoreError};
+use crate::store::StoreError;
 
 /// How long a call waits for its session to be opened.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,8 +27,13 @@ pub struct Tokens {
     callers: Arc<Callers>,
     /// Tells delivery that something is wanted of it.
     wake: Box<dyn Fn() + Send + Sync>,
-    known: Mutex<HashMap<SessionRow, Known>>,
-    /// Taken by the one who waits for a session to be opened.
+}
+
+/// What is known of one session's token, for as long as the session is open here.
+#[derive(Default)]
+pub(super) struct Held {
+    known: Mutex<Option<Known>>,
+    /// Taken by the one who waits for the session to be opened.
     waiting: tokio::sync::Mutex<()>,
 }
 
@@ -46,26 +50,58 @@ enum Found {
     NotYet,
 }
 
+impl Held {
+    fn known(&self) -> Option<Known> {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clone().filter(|known| known.until > Instant::now())
+    }
+
+    fn keep(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
+    }
+}
+
 impl Tokens {
     /// `wake` is called when a session is to be opened.
     pub fn new(callers: Arc<Callers>, wake: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { callers, wake: Box::new(wake), known: Mutex::default(), waiting: tokio::sync::Mutex::default() }
+        Self { callers, wake: Box::new(wake) }
+    }
+
+    /// What the call names itself, if that is of its agent; else the token of its caller's session.
+    async fn choose(&self, caller: &Caller, named: Option<Secret>) -> Option<Secret> {
+        let Some(named) = named else { return self.find(caller).await };
+        let is_own = match (self.is_own(caller, &named).await, caller) {
+            (Some(is_own), _) => is_own,
+            // All have the proxy's own key: there is no other agent to be taken for.
+            (None, Caller::Proxy | Caller::Process(_)) => true,
+            // Opening a session tells whose the key is.
+            (None, Caller::Credential(_)) => {
+                self.find(caller).await;
+                self.is_own(caller, &named).await.unwrap_or(false)
+            }
+        };
+        if is_own { Some(named) } else { self.find(caller).await }
+    }
+
+    async fn is_own(&self, caller: &Caller, token: &Secret) -> Option<bool> {
+        let (callers, caller, token) = (self.callers.clone(), caller.clone(), token.clone());
+        tokio::task::spawn_blocking(move || callers.is_of(&caller, &token)).await.ok()?
     }
 
     async fn find(&self, caller: &Caller) -> Option<Secret> {
         let session = match caller {
-            Caller::Proxy if !self.callers.lock().adopted.contains_key(caller) => self.callers.own.clone(),
+            Caller::Proxy if !self.callers.adopted().has(caller) => self.callers.own.clone(),
             _ => self.session_of(caller.clone()).await?,
         };
-        if let Some(known) = self.known(session.row) {
+        if let Some(known) = session.held.known() {
             return known.token;
         }
-        let _waiting = self.waiting.lock().await;
-        if let Some(known) = self.known(session.row) {
+        let _waiting = session.held.waiting.lock().await;
+        if let Some(known) = session.held.known() {
             return known.token;
         }
         let found = self.wait_for(&session).await;
-        let known = match &found {
+        session.held.keep(match &found {
             Some((token, life)) => Known { token: Some(token.clone()), until: Instant::now() + *life },
             None => {
                 tracing::warn!(
@@ -73,10 +109,7 @@ impl Tokens {
                 );
                 Known { token: None, until: Instant::now() + GIVEN_UP_FOR }
             }
-        };
-        let mut all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, known| known.until > Instant::now());
-        all.insert(session.row, known);
+        });
         found.map(|(token, _)| token)
     }
 
@@ -84,11 +117,6 @@ impl Tokens {
         let callers = self.callers.clone();
         let session = tokio::task::spawn_blocking(move || callers.of(&caller, None)).await.ok()?;
         session.inspect_err(|error| tracing::warn!(%error, "a session cannot be noted")).ok()
-    }
-
-    fn known(&self, row: SessionRow) -> Option<Known> {
-        let all = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(&row).filter(|known| known.until > Instant::now()).cloned()
     }
 
     async fn wait_for(&self, session: &Arc<CallerSession>) -> Option<(Secret, Duration)> {
@@ -111,8 +139,12 @@ impl Tokens {
 }
 
 impl SessionTokens for Tokens {
-    fn token<'a>(&'a self, caller: &'a Caller) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>> {
-        Box::pin(self.find(caller))
+    fn token<'a>(
+        &'a self,
+        caller: &'a Caller,
+        named: Option<Secret>,
+    ) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>> {
+        Box::pin(self.choose(caller, named))
     }
 }
 

@@ -49,7 +49,7 @@ pub use examine::{Examined, Finding, examine};
 pub use reply::{Reply, TransportClass, TransportError};
 pub use several::{Deliveries, Watch};
 pub use status::{SessionState, Status, Verdicts};
-pub use token::{Claims, TokenError, check_token, own_token, seal_token, unseal_token};
+pub use token::{Claims, TokenError, agent_of_token, check_token, seal_token, unseal_token};
 pub use verdict::{Blame, Known, Scope, TokenOrigin, Verdict, verdict};
 
 /// What delivery needs.

@@ -68,10 +68,14 @@ pub fn check_token(token: &Secret, now_s: i64) -> Result<Claims, TokenError> {
     }
 }
 
-/// Whose session a token is of that an agent uses itself (`agent_id`, if it tells). `None`: it is none that is good now.
-pub fn own_token(token: &Secret) -> Option<Option<String>> {
+/// The agent that a token says it is of. `None`: it is none of OTAS's, or not good now.
+pub fn agent_of_token(token: &Secret) -> Option<String> {
+    // `{"` in base64url: how every token of OTAS begins, and what of one that was only told is known by its looks.
+    if !token.expose().starts_with("eyJ") {
+        return None;
+    }
     let claims = check_token(token, now_ms() / 1_000).ok()?;
-    claims.otas_session_id.is_some().then_some(claims.agent_id)
+    claims.otas_session_id.and(claims.agent_id)
 }
 
 /// A token that an agent opened itself, as the store keeps it. `None`: it is none, or the system gives no random bytes.
@@ -147,6 +151,21 @@ mod tests {
         ] {
             assert_eq!(super::claims(&token(claims)).unwrap().lifetime(), None, "{claims}");
         }
+    }
+
+    #[test]
+    fn a_token_tells_whose_it_is_or_is_none() {
+        let agent = |claims: &str| agent_of_token(&token(claims));
+        assert_eq!(agent(r#"{"agent_session_id":"s","agent_id":"a"}"#).as_deref(), Some("a"));
+        for claims in [
+            r#"{"agent_id":"a"}"#,
+            r#"{"agent_session_id":"s"}"#,
+            r#"{"agent_session_id":"s","agent_id":"a","exp":1}"#,
+        ] {
+            assert_eq!(agent(claims), None, "{claims}");
+        }
+        let odd = token(r#"{"agent_session_id":"s","agent_id":"a"}"#).expose().replace("eyJhbGciOiJIUzI1NiJ9", "x");
+        assert_eq!(agent_of_token(&Secret::told(&odd)), None);
     }
 
     #[test]

@@ -42,7 +42,16 @@ pub(super) fn mask_multipart(
 ) -> Result<Option<Vec<u8>>, OutOfTime> {
     let mut out = Vec::new();
     let mut copied = 0;
+    let mut searched = 0;
     for part in parts(body, boundary) {
+        // Its name and that of its file are what somebody chose.
+        let head = str::from_utf8(&body[searched..part.value.start]).unwrap_or_default();
+        if let Some(shown) = masking.text(head, Ends::default())? {
+            out.extend_from_slice(&body[copied..searched]);
+            out.extend_from_slice(shown.as_bytes());
+            copied = part.value.start;
+        }
+        searched = part.value.end;
         let value = &body[part.value.clone()];
         let cut = cut && !part.whole;
         let shown = match (masking.field(&part.name, &String::from_utf8_lossy(value)), std::str::from_utf8(value)) {

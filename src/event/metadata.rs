@@ -105,7 +105,7 @@ pub(super) fn properties(
     if grpc::is_grpc(exchange) {
         json.string("rpc.system.name", "grpc");
         let path = &exchange.request.path;
-        let masked = uncounted(masking, |masking| masking.line(path));
+        let masked = masking.uncounted(|masking| masking.path(path));
         bounded(json, "rpc.method", masked.as_deref().unwrap_or(path).trim_start_matches('/'));
         if let Some(status) = grpc::status(exchange) {
             json.string("rpc.response.status_code", &status.name());
@@ -113,7 +113,7 @@ pub(super) fn properties(
     }
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
         let agent = headers::text(agent);
-        let masked = uncounted(masking, |masking| masking.line(&agent));
+        let masked = masking.uncounted(|masking| masking.line(&agent));
         bounded(json, "user_agent.original", masked.as_deref().unwrap_or(&agent));
     }
     if let Some(prices) = context.prices {
@@ -146,7 +146,7 @@ pub(super) fn write(
     json.close();
     started_at(json, exchange.started_at);
     json.string("kind", kind(exchange));
-    attribution(json, exchange, context);
+    attribution(json, exchange, context, masking);
     trace(json, exchange);
     links.write(json);
     if let Some(blind) = exchange.blind {
@@ -162,9 +162,9 @@ pub(super) fn write(
     if let Some(level) = level_name(level) {
         json.string("level", level);
     }
-    capture(json, "request", &exchange.request.body, request.shown.as_ref());
+    capture(json, "request", &exchange.request.body, request.shown.as_ref(), masking);
     if let Some(facts) = &exchange.response {
-        capture(json, "response", &facts.body, response.shown.as_ref());
+        capture(json, "response", &facts.body, response.shown.as_ref(), masking);
     }
     json.close();
     trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
@@ -177,7 +177,7 @@ pub(super) fn write(
 }
 
 /// Whose call it is, and by which rule that is known.
-fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>) {
+fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>, masking: &mut Masking<'_>) {
     json.open("attribution");
     json.string("rule", context.rule);
     match &exchange.caller {
@@ -185,7 +185,7 @@ fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>) {
         Caller::Credential(of) => {
             bounded(json, "agent", &of.agent);
             if let Some(label) = &of.label {
-                bounded(json, "label", label);
+                bounded(json, "label", masking.line(label).as_deref().unwrap_or(label));
             }
         }
         Caller::Process(AgentProcess(of)) => {
@@ -234,7 +234,7 @@ fn further_properties(
     for (name, value) in exchange.request.headers.iter() {
         if let Some(name) = name.strip_prefix(PROPERTY_PREFIX).filter(|name| !name.is_empty()) {
             let value = headers::text(value);
-            let masked = uncounted(masking, |masking| masking.field(name, &value).or_else(|| masking.line(&value)));
+            let masked = masking.uncounted(|masking| masking.field(name, &value).or_else(|| masking.line(&value)));
             given.insert(name.to_owned(), masked.map_or(value, Cow::Owned));
         }
     }
@@ -307,7 +307,7 @@ pub(super) fn hundredths(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(100_000).saturating_add(fraction)
 }
 
-fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
+fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, masking: &mut Masking<'_>) {
     json.open(key);
     json.number("bytes", body.total_bytes);
     json.string("end", end_name(body.end));
@@ -318,7 +318,14 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>) {
     if let Some(shown) = shown {
         json.string("encoding", shown.encoding);
         if let Some((coding, result)) = &shown.coding {
-            json.string_within("content_encoding", coding, fit::NAME_MAX_BYTES, fit::CUT);
+            // Whatever stands in the field; it was counted there.
+            let masked = masking.uncounted(|masking| masking.line(coding));
+            json.string_within(
+                "content_encoding",
+                masked.as_deref().unwrap_or(coding),
+                fit::NAME_MAX_BYTES,
+                fit::CUT,
+            );
             json.string("decoded", result_name(*result));
             if let CodingResult::Decoded { bytes, .. } = result {
                 json.number("decoded_bytes", *bytes as u64);
@@ -353,7 +360,7 @@ fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts, masking: &mut M
     if let Some(bytes) = cuts.path_bytes {
         json.number("path_bytes", bytes as u64);
         let path = &exchange.request.path;
-        let masked = uncounted(masking, |masking| masking.line(path));
+        let masked = masking.uncounted(|masking| masking.path(path));
         json.string_within("path", masked.as_deref().unwrap_or(path), fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
     }
     if cuts.method {
@@ -398,14 +405,6 @@ fn redactions(json: &mut Json, masking: &Masking<'_>) {
     if masking.withheld() {
         json.string("redaction", "failed_withheld");
     }
-}
-
-/// Masks what stands elsewhere in the event, too, and was counted there.
-fn uncounted<'a>(masking: &mut Masking<'a>, mask: impl FnOnce(&mut Masking<'a>) -> Option<String>) -> Option<String> {
-    let before = masking.counted();
-    let masked = mask(masking);
-    masking.recount(&before);
-    masked
 }
 
 fn level_name(level: CaptureLevel) -> Option<&'static str> {

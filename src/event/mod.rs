@@ -49,7 +49,7 @@ use self::json::Json;
 pub use self::links::{Links, Retry, Turn};
 use self::metadata::Cuts;
 pub use self::metadata::unix_ms;
-pub use self::otas::opened_session;
+pub use self::otas::{opened_session, posted_event};
 pub use self::outline::{Llm, Outline, Phases};
 pub use self::stored::{Content, Side, Stored};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
@@ -133,8 +133,9 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     write_headers(&mut json, exchange, &mut cuts, &mut masking);
     write_query(&mut json, exchange.request.query.as_deref(), &mut cuts, &mut masking);
     json.string_of_json("post_data", request.form_fields.as_deref().unwrap_or_default());
-    write_content_type(&mut json, "request_content_type", Some(&exchange.request.headers));
-    write_content_type(&mut json, "response_content_type", exchange.response.as_ref().map(|facts| &facts.headers));
+    write_content_type(&mut json, "request_content_type", Some(&exchange.request.headers), &mut masking);
+    let answered = exchange.response.as_ref().map(|facts| &facts.headers);
+    write_content_type(&mut json, "response_content_type", answered, &mut masking);
     json.string("error", &summary.error);
     let error_type = error_type(exchange, &summary);
     let from = json.len();
@@ -231,11 +232,13 @@ fn sizes(exchange: &Exchange) -> (u64, u64) {
 /// Everything of an event but its JSON.
 fn summary(exchange: &Exchange, context: &Context<'_>, cuts: &mut Cuts, masking: &mut Masking<'_>) -> Event {
     let request = &exchange.request;
-    let masked_path = masking.line(&request.path);
+    let masked_path = masking.path(&request.path);
     let path = fit::path(masked_path.as_deref().unwrap_or(&request.path));
     cuts.path_bytes = path.cut.then_some(request.path.len());
-    let method = fit::chars(request.method.as_str(), fit::METHOD_MAX_CHARS);
-    cuts.method = method != request.method.as_str();
+    let masked_method = masking.line(request.method.as_str());
+    let method = masked_method.as_deref().unwrap_or(request.method.as_str());
+    let method = fit::chars(method, fit::METHOD_MAX_CHARS);
+    cuts.method = masked_method.is_none() && method != request.method.as_str();
     let status = exchange.response.as_ref().map(|response| response.status);
     let (request_bytes, response_bytes) = sizes(exchange);
     Event {
@@ -323,9 +326,11 @@ fn write_query(json: &mut Json, query: Option<&str>, cuts: &mut Cuts, masking: &
     }
 }
 
-fn write_content_type(json: &mut Json, key: &str, headers: Option<&Fields>) {
+fn write_content_type(json: &mut Json, key: &str, headers: Option<&Fields>, masking: &mut Masking<'_>) {
     let value = headers.and_then(|headers| headers.get(CONTENT_TYPE.as_str())).map(headers::text).unwrap_or_default();
-    json.string(key, &fit::chars(&value, fit::CONTENT_TYPE_MAX_CHARS));
+    // It was counted with the header fields.
+    let masked = masking.uncounted(|masking| masking.line(&value));
+    json.string(key, &fit::chars(masked.as_deref().unwrap_or(&value), fit::CONTENT_TYPE_MAX_CHARS));
 }
 
 /// Both bodies, within what the fields before them and the reserves leave.

@@ -1,6 +1,6 @@
 //! What an agent does at OTAS itself, as far as it tells whose its calls are.
 
-use http::Method;
+use http::{Method, StatusCode};
 use serde_json::Value;
 
 use crate::capture::{Exchange, Fields};
@@ -8,6 +8,15 @@ use crate::secret::Secret;
 
 /// UASAM's call that opens a session (contract: Create a session).
 const CREATE_SESSION: &str = "/session/create/";
+
+/// Brain's call that takes an event (contract: Log an event).
+const LOG_EVENT: &str = "/log/agent/";
+
+/// Whether the call was an event that OTAS took: only then is the token that it came with known to be good.
+pub fn posted_event(exchange: &Exchange) -> bool {
+    let taken = exchange.response.as_ref().is_some_and(|response| response.status == StatusCode::CREATED);
+    taken && exchange.request.method == Method::POST && exchange.request.path.ends_with(LOG_EVENT)
+}
 
 /// The token of the session that the agent has just opened, if that is what the call was.
 pub fn opened_session(exchange: &Exchange) -> Option<Secret> {

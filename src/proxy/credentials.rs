@@ -13,7 +13,7 @@ use http::HeaderValue;
 use crate::capture::{Caller, Credential};
 use crate::secret::Secret;
 
-/// The longest label that is told apart from others; a longer one is refused.
+/// The longest label that is told apart from others, in bytes; a longer one is refused, and one that no person could read.
 const LABEL_BYTES: usize = 128;
 
 /// Who may use the proxy.
@@ -47,7 +47,7 @@ impl Credentials {
         let known = self.agents.get(agent)?;
         verify_slices_are_equal(known.as_ref(), digest(&SHA256, secret).as_ref()).ok()?;
         let label = label.filter(|label| !label.is_empty());
-        if label.is_some_and(|label| label.len() > LABEL_BYTES) {
+        if label.is_some_and(|label| label.len() > LABEL_BYTES || label.contains(char::is_control)) {
             return None;
         }
         let label = label.map(str::to_owned);
@@ -84,6 +84,7 @@ mod tests {
     #[test]
     fn everything_else_is_nobody() {
         let long = format!("planner+{}:s:1", "x".repeat(LABEL_BYTES + 1));
+        assert_eq!(of(&basic("planner+a\0b:s:1")), None, "OTAS takes no NUL");
         for text in ["planner:s2", "planner:", "planner", "writer:s:1", "nobody:s2", ":s2", "Planner:s:1", &long] {
             assert_eq!(of(&basic(text)), None, "{text}");
         }

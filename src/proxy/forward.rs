@@ -20,13 +20,14 @@ use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction, OTAS_TOKEN};
-use super::territory::{Territories, Territory};
+use super::territory::{Addressee, Territories, Territory};
 use super::upgrade::{Spoken, relay_upgraded};
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
 use super::{Shared, hops, respond};
 use crate::capture::{
     Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Unlogged, Upstreamed,
 };
+use crate::secret::Secret;
 
 /// Forwards `request` and gives back what the agent is answered.
 pub(super) async fn forward(
@@ -168,7 +169,7 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let direction = direction(connection, caller, &mut parts.headers, &target.origin, recorder).await;
+    let direction = direction(connection, caller, &mut parts, &target, recorder).await;
     let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
@@ -217,19 +218,18 @@ async fn exchange(
 async fn direction(
     connection: &AgentConnection,
     caller: &Caller,
-    headers: &mut HeaderMap,
-    origin: &Origin,
+    parts: &mut request::Parts,
+    target: &Target,
     recorder: &Recorder,
 ) -> Direction {
     let territories = &connection.shared.territories;
-    match territories.of(caller, origin) {
+    let territory = territories.of(caller, &addressee(target, parts));
+    match territory {
         Territory::Outside => return Direction::Outside,
         Territory::Otas => recorder.unlogged(Unlogged::Otas),
         Territory::InDomain => {
-            // An agent that has a session of its own says so itself.
-            let named = headers.contains_key(OTAS_TOKEN) || put_token(territories, caller, headers).await;
             // Without a token nobody logs it there.
-            if named && !territories.log_in_domain {
+            if put_token(territories, caller, &mut parts.headers).await && !territories.log_in_domain {
                 recorder.unlogged(Unlogged::InDomain);
             }
         }
@@ -237,10 +237,37 @@ async fn direction(
     Direction::Inside
 }
 
+/// Whom a request is for: the server that TLS has shown, or else the one that was called, and whom the request names.
+fn addressee<'a>(target: &'a Target, parts: &'a request::Parts) -> Addressee<'a> {
+    let server = target.tls.as_ref().map_or(&*target.origin.host, |tls| &*tls.name);
+    // What stands before the `@` does not go out.
+    let alone = |authority: &'a str| message::host_alone(authority.rsplit_once('@').map_or(authority, |(_, a)| a));
+    let authority = parts.uri.authority().map(|authority| alone(authority.as_str()));
+    let mut fields = parts.headers.get_all(HOST).into_iter();
+    let field = match (fields.next(), fields.next()) {
+        // Over HTTP/1.1 it is made to say what the target says.
+        _ if authority.is_some() && parts.version != Version::HTTP_2 => None,
+        (None, _) => None,
+        (Some(one), None) => one.to_str().ok().map(message::host_alone).or(Some("")),
+        (Some(_), Some(_)) => Some(""),
+    };
+    let names = [server, authority.unwrap_or(server), field.unwrap_or(server)];
+    Addressee { scheme: target.origin.scheme, port: target.origin.port, names }
+}
+
+/// Puts in the token that the caller's calls carry. It may name one of its agent itself; any other goes no further.
 async fn put_token(territories: &Territories, caller: &Caller, headers: &mut HeaderMap) -> bool {
-    let token = territories.tokens.token(caller).await;
+    let mut all = headers.get_all(OTAS_TOKEN).into_iter();
+    let named = match (all.next(), all.next()) {
+        (Some(one), None) => one.to_str().ok().map(Secret::told),
+        _ => None,
+    };
+    let token = territories.tokens.token(caller, named).await;
     let value = token.and_then(|token| HeaderValue::from_str(token.expose()).ok());
-    let Some(mut value) = value else { return false };
+    let Some(mut value) = value else {
+        headers.remove(OTAS_TOKEN);
+        return false;
+    };
     value.set_sensitive(true);
     headers.insert(OTAS_TOKEN, value);
     true

@@ -16,7 +16,7 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 /// The token of an OTAS session, on calls into the project's domain.
 pub(super) const OTAS_TOKEN: HeaderName = HeaderName::from_static("x-otas-agent-session-token");
 /// All that is between agents, OTAS and us: it never leaves towards an outside origin.
-const OTAS_PREFIX: &str = "x-otas-";
+const OTAS_PREFIX: &[u8] = b"x-otas-";
 /// Properties for the event: they are for us alone.
 const OTAS_PROPERTY_PREFIX: &str = "x-otas-property-";
 
@@ -86,9 +86,17 @@ fn stops_here(name: &HeaderName, direction: Direction, upgrade: bool) -> bool {
 
 fn is_between_us(name: &HeaderName, direction: Direction) -> bool {
     match direction {
-        Direction::Outside => name.as_str().starts_with(OTAS_PREFIX),
-        _ => name.as_str().starts_with(OTAS_PROPERTY_PREFIX),
+        Direction::Outside => is_otas(name),
+        // Inside, a second spelling would be read as the token that we put there.
+        _ => name.as_str().starts_with(OTAS_PROPERTY_PREFIX) || (is_otas(name) && name.as_str().contains('_')),
     }
+}
+
+/// Whether a name is one of OTAS's. With `_` in place of `-` it is, too: servers that hand fields on as variables take both for
+/// the same (RFC 3875 4.1.18).
+fn is_otas(name: &HeaderName) -> bool {
+    let same = |(byte, expected): (u8, &u8)| byte == *expected || (byte == b'_' && *expected == b'-');
+    name.as_str().len() >= OTAS_PREFIX.len() && name.as_str().bytes().zip(OTAS_PREFIX).all(same)
 }
 
 /// The fields that `Connection` names.
@@ -104,7 +112,9 @@ impl Nominated {
                 .filter_map(|t| HeaderName::from_bytes(t.as_bytes()).ok())
                 // Those that this hop treats by themselves, and those that make a message what it is.
                 .filter(|n| {
-                    !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST) && n != http::header::CONTENT_LENGTH
+                    !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST)
+                        && n != http::header::CONTENT_LENGTH
+                        && n != OTAS_TOKEN
                 })
                 .collect(),
         )
@@ -190,7 +200,7 @@ fn is_of_the_head(name: &HeaderName) -> bool {
             | h::LOCATION
     ) || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
-        || name.as_str().starts_with(OTAS_PREFIX)
+        || is_otas(name)
 }
 
 /// Adds our hop to `Via` (RFC 9110 7.6.3).
@@ -228,6 +238,14 @@ pub(super) fn connect_target(uri: &Uri) -> Result<(String, u16), ProxyError> {
     }
     let port = port(authority)?.ok_or_else(|| bad("CONNECT needs a port: host:port"))?;
     Ok((host(authority)?, port))
+}
+
+/// What stands before the port of `host:port`; IPv6 literals without brackets.
+pub(super) fn host_alone(authority: &str) -> &str {
+    match authority.strip_prefix('[').and_then(|literal| literal.split_once(']')) {
+        Some((literal, _)) => literal,
+        None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+    }
 }
 
 /// The host in lower case, IPv6 literals without brackets.
@@ -292,6 +310,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_between_agents_and_otas_stays_inside_in_any_spelling_and_no_agent_can_have_the_token_taken_off() {
+        let fields = [
+            ("connection", "x-otas-agent-session-token"),
+            ("x-otas-agent-session-token", "t"),
+            ("x_otas_agent_session_token", "t"),
+            ("x-otas-agent_session_token", "t"),
+            ("x-otas_property-a", "1"),
+            ("x-otas-property-a", "1"),
+            ("x-otas-agent-key", "k"),
+            ("x-otasa", "kept"),
+            ("x_ot", "kept"),
+        ];
+        let kept = ["x-otasa: kept", "x_ot: kept"];
+        assert_eq!(names(&onward(map(&fields), Direction::Outside, false)), kept);
+        let inside = names(&onward(map(&fields), Direction::Inside, false));
+        assert_eq!(inside, [&["x-otas-agent-session-token: t", "x-otas-agent-key: k"], &kept[..]].concat());
+        let trailers = sound_frame(Frame::trailers(map(&fields[1..]))).into_trailers().ok().unwrap();
+        assert_eq!(names(&trailers), kept);
+    }
+
+    #[test]
     fn a_websocket_upgrade_goes_on_and_other_upgrades_stop() {
         let asks = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         assert!(asks_for_upgrade(&asks));
@@ -324,6 +363,10 @@ mod tests {
         assert_eq!(absolute("http://user:pw@h:81/").unwrap().port, 81);
         for bad in ["ftp://a/", "http://a:0/", "http://a:/", "http://a:99999/", "/only/path"] {
             assert!(bad.parse::<Uri>().map_or(true, |u| absolute_target(&u).is_err()), "{bad}");
+        }
+        for (authority, host) in [("a.test", "a.test"), ("a.test:1", "a.test"), ("[::1]:1", "::1"), ("[::1]", "::1")]
+        {
+            assert_eq!(host_alone(authority), host);
         }
         let connect = |s: &str| s.parse::<Uri>().ok().and_then(|u| connect_target(&u).ok());
         assert_eq!(connect("a.example:443"), Some(("a.example".to_owned(), 443)));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use url::Url;
 
-use crate::capture::{Caller, Origin};
+use crate::capture::Caller;
 use crate::secret::Secret;
 
 /// Where a call goes.
@@ -44,10 +44,26 @@ pub struct ProjectDomain {
     subdomains: bool,
 }
 
-/// Gives the token of a caller's session.
+/// Whom a call is for.
+#[derive(Clone, Copy)]
+pub(super) struct Addressee<'a> {
+    /// `http` or `https`.
+    pub(super) scheme: &'a str,
+    pub(super) port: u16,
+    /// The names that it goes by: that of the server that has shown who it is (of the one that was called, where none has), and
+    /// those that the request says. Servers that share an address choose by any of them, so all must be of one territory.
+    pub(super) names: [&'a str; 3],
+}
+
+/// Gives the tokens that calls into a project's domain carry.
 pub trait SessionTokens: Send + Sync {
-    /// The token, once the session is open. `None`: it is not within a few seconds.
-    fn token<'a>(&'a self, caller: &'a Caller) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
+    /// The one for a call that names this one, or none: what it names, if that is of the caller's agent; else that of the caller's
+    /// session, once it is open. `None`: it is not within a few seconds.
+    fn token<'a>(
+        &'a self,
+        caller: &'a Caller,
+        named: Option<Secret>,
+    ) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
 }
 
 impl ProjectDomain {
@@ -58,15 +74,19 @@ impl ProjectDomain {
         Some(Self { scheme, host, port: url.port_or_known_default()?, subdomains })
     }
 
-    fn covers(&self, origin: &Origin) -> bool {
-        let host = origin.host.trim_end_matches('.');
-        let below = || {
-            let prefix = host.strip_suffix(&self.host)?;
-            Some(self.subdomains && prefix.ends_with('.') && prefix.len() > 1)
-        };
+    fn covers(&self, to: &Addressee<'_>) -> bool {
         // What is meant for TLS never goes out in clear.
-        let safe = origin.scheme == "https" || (self.scheme == "http" && origin.scheme == "http");
-        safe && origin.port == self.port && (host == self.host || below().unwrap_or(false))
+        let safe = to.scheme == "https" || (self.scheme == "http" && to.scheme == "http");
+        safe && to.port == self.port && to.names.iter().all(|name| self.has(name))
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let name = name.trim_end_matches('.').as_bytes();
+        let Some((prefix, host)) = name.len().checked_sub(self.host.len()).map(|at| name.split_at(at)) else {
+            return false;
+        };
+        host.eq_ignore_ascii_case(self.host.as_bytes())
+            && (prefix.is_empty() || (self.subdomains && prefix.len() > 1 && prefix.ends_with(b".")))
     }
 }
 
@@ -86,15 +106,16 @@ impl Territories {
         Self { otas: otas.into_iter().filter_map(place).collect(), own, agents, log_in_domain, tokens }
     }
 
-    /// Where a call of `caller` to `origin` goes.
-    pub(super) fn of(&self, caller: &Caller, origin: &Origin) -> Territory {
+    /// Where a call of `caller` goes.
+    pub(super) fn of(&self, caller: &Caller, to: &Addressee<'_>) -> Territory {
         let domain = match caller {
             Caller::Credential(of) => self.agents.get(&of.agent).or(self.own.as_ref()),
             Caller::Proxy | Caller::Process(_) => self.own.as_ref(),
         };
-        if self.otas.iter().any(|(host, port)| *host == *origin.host && *port == origin.port) {
+        let is_all = |host: &str| to.names.iter().all(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host));
+        if self.otas.iter().any(|(host, port)| *port == to.port && is_all(host)) {
             Territory::Otas
-        } else if domain.is_some_and(|domain| domain.covers(origin)) {
+        } else if domain.is_some_and(|domain| domain.covers(to)) {
             Territory::InDomain
         } else {
             Territory::Outside
@@ -107,8 +128,24 @@ mod tests {
     use super::*;
 
     fn covers(domain: &str, subdomains: bool, scheme: &'static str, host: &str, port: u16) -> bool {
-        let origin = Origin { scheme, host: host.into(), port };
-        ProjectDomain::new(&domain.parse().unwrap(), subdomains).unwrap().covers(&origin)
+        let to = Addressee { scheme, port, names: [host; 3] };
+        ProjectDomain::new(&domain.parse().unwrap(), subdomains).unwrap().covers(&to)
+    }
+
+    #[test]
+    fn a_call_that_goes_by_several_names_is_inside_only_if_all_are() {
+        let domain = ProjectDomain::new(&"https://usc.test".parse().unwrap(), true).unwrap();
+        for (names, inside) in [
+            (["usc.test", "USC.test.", "usc.test"], true),
+            (["usc.test", "api.usc.test", "usc.test"], true),
+            (["usc.test", "evil.test", "usc.test"], false),
+            (["evil.test", "usc.test", "usc.test"], false),
+            (["usc.test", "usc.test", ""], false),
+            (["usc.test", "usc.test", "user@usc.test"], false),
+        ] {
+            let to = Addressee { scheme: "https", port: 443, names };
+            assert_eq!(domain.covers(&to), inside, "{names:?}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ impl<'a> Masking<'a> {
             HeaderKind::Subprotocols => self.subprotocols(value, rule),
             HeaderKind::Url => {
                 let urls = self.urls(value);
-                self.line(urls.as_deref().unwrap_or(value)).or(urls)
+                self.path(urls.as_deref().unwrap_or(value)).or(urls)
             }
         }
     }
@@ -49,7 +49,7 @@ impl<'a> Masking<'a> {
     fn other(&mut self, value: &str) -> Option<String> {
         // The colon first: one byte is found faster than three.
         let urls = if value.as_bytes().contains(&b':') && value.contains("://") { self.urls(value) } else { None };
-        self.line(urls.as_deref().unwrap_or(value)).or(urls)
+        self.path(urls.as_deref().unwrap_or(value)).or(urls)
     }
 
     /// Masks the first `count` of `name=value; name=value`; what follows are attributes.

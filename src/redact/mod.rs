@@ -242,10 +242,15 @@ impl<'a> Masking<'a> {
         Ok(self.apply(text, found?))
     }
 
-    /// Bytes that are no text: known formats are blotted out.
+    /// Bytes that are no text: known formats, passwords in URLs and our own secrets are blotted out.
     pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
-        redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule))
+        let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
+        for secret in self.own.clone().iter().flat_map(|own| own.find_iter(bytes)) {
+            blotted.get_or_insert_with(|| bytes.to_vec())[secret.range()].fill(b'*');
+            self.count(OWN);
+        }
+        blotted
     }
 
     /// Our own secrets in what is written already, JSON included.
@@ -285,6 +290,14 @@ impl<'a> Masking<'a> {
         self.counts.clone_from(&counted.0);
     }
 
+    /// Masks what stands elsewhere in the event, too, and is counted there.
+    pub(crate) fn uncounted(&mut self, mask: impl FnOnce(&mut Self) -> Option<String>) -> Option<String> {
+        let before = self.counted();
+        let masked = mask(self);
+        self.recount(&before);
+        masked
+    }
+
     fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let redactor = self.redactor;
         let find = |text: &str, ends| redactor.scanner.find(&redactor.names, text, ends, deadline);
@@ -318,6 +331,12 @@ impl<'a> Masking<'a> {
             }));
         }
         if ends.cut_end {
+            let cut = own::cut_off(text);
+            found.extend(cut.map(|start| Finding {
+                range: start..text.len(),
+                rule: OWN,
+                show: Show::Text(MASK.to_owned()),
+            }));
             // The end of what is left is no end, and its tag would be nobody's.
             for finding in found.iter_mut().filter(|finding| finding.range.end == text.len()) {
                 finding.show = Show::Text(MASK.to_owned());

@@ -13,6 +13,8 @@ use super::MASK;
 const SHORTEST_BYTES: usize = 8;
 /// From here on a secret may be all letters.
 const LETTERS_FROM_BYTES: usize = 16;
+/// So many bytes of one, after which a text breaks off, are not there by chance.
+const CUT_MIN_BYTES: usize = 6;
 /// How many are kept for good: keys, passwords.
 const LASTING: usize = 4096;
 /// How many tokens are kept; the oldest go. What they look like is known as well (`pattern.jwt`).
@@ -82,6 +84,16 @@ pub fn register_pem(pem: &str) {
 /// What finds them all; `None` when there are none.
 pub(super) fn searcher() -> Option<Arc<AhoCorasick>> {
     registry().searcher()
+}
+
+/// Where one begins that a cut at the text's end has left unfinished.
+pub(super) fn cut_off(text: &str) -> Option<usize> {
+    let registry = registry();
+    let begun = registry.lasting.iter().chain(&registry.passing).filter_map(|secret| {
+        let lengths = (CUT_MIN_BYTES..secret.len()).rev().filter(|length| secret.is_char_boundary(*length));
+        lengths.map(|length| &secret[..length]).find(|begun| text.ends_with(begun)).map(str::len)
+    });
+    begun.max().map(|length| text.len() - length)
 }
 
 /// The text without any of them, and how many there were.

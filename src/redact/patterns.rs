@@ -211,10 +211,10 @@ impl Pattern {
             Shape::AgentKey => {
                 let end = run(word);
                 let (prefix, secret) = text[after..end].split_at_checked(8)?;
-                let sound = secret.len() > 16
-                    && secret[0] == b'_'
+                let breaks_off = cut && end == text.len() && secret.len() > CUT_MIN_BYTES;
+                let sound = secret.first() == Some(&b'_')
                     && prefix.iter().all(u8::is_ascii_alphanumeric)
-                    && secret.iter().any(u8::is_ascii_digit);
+                    && (breaks_off || (secret.len() > 16 && secret.iter().any(u8::is_ascii_digit)));
                 if sound { Some((start, end)) } else { None }
             }
             Shape::Bot => {

@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
 
 use super::deadline::Deadline;
 use super::names::{self, Kind, Names, WORDS};
-use super::patterns::{PATTERNS, opaque};
+use super::patterns::{PATTERNS, Pattern, is_user_and_password, opaque};
 use super::value::{self, Sign, Value};
 
 /// A secret in a text.
@@ -111,7 +111,13 @@ impl Scanner {
                     // What begins like a key may be a name: `basic `, `key-`.
                     None => walk.named(hit.start()..hit.end()),
                 },
-                None if which == PATTERNS.len() => walk.user_information(hit.end()),
+                None if which == PATTERNS.len() => {
+                    user_information(walk.text, hit.end(), ends.cut_end).map(|secret| {
+                        let end = secret.end;
+                        walk.push(secret, super::USERINFO, Show::Password);
+                        end
+                    })
+                }
                 None => walk.named(hit.start()..hit.end()),
             };
             at = next.unwrap_or(hit.end()).max(at + 1);
@@ -133,17 +139,55 @@ impl Scanner {
         let mut at = 0;
         while let Some(hit) = self.search.find(Input::new(bytes).range(at..)) {
             at = hit.end();
-            let pattern = PATTERNS.get(hit.pattern().as_usize());
-            if let Some((pattern, (start, end))) =
-                pattern.and_then(|pattern| Some((pattern, pattern.verify(bytes, hit.start(), cut)?)))
-                && found(pattern.id)
+            let which = hit.pattern().as_usize();
+            let secret = match PATTERNS.get(which) {
+                Some(pattern) => pattern
+                    .verify(bytes, hit.start(), cut)
+                    .or_else(|| behind_its_length(pattern, bytes, hit.start(), cut))
+                    .map(|(start, end)| (pattern.id, start..end)),
+                None if which == PATTERNS.len() => {
+                    user_information(bytes, hit.end(), cut).map(|secret| (super::USERINFO, secret))
+                }
+                None => None,
+            };
+            if let Some((rule, secret)) = secret
+                && found(rule)
             {
-                out.get_or_insert_with(|| bytes.to_vec())[start..end].fill(b'*');
-                at = end.max(at);
+                at = secret.end.max(at);
+                out.get_or_insert_with(|| bytes.to_vec())[secret].fill(b'*');
             }
         }
         out
     }
+}
+
+/// `://user:password@`, behind the slashes. A name alone is no secret.
+fn user_information(text: &[u8], start: usize, cut: bool) -> Option<Range<usize>> {
+    let reach = &text[start..text.len().min(start + USERINFO_MAX_BYTES)];
+    let ends = |byte: &u8| {
+        matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`')
+            || byte.is_ascii_whitespace()
+            || byte.is_ascii_control()
+    };
+    let end = reach.iter().position(ends).unwrap_or(reach.len());
+    let authority = &reach[..end];
+    match authority.iter().rposition(|byte| *byte == b'@') {
+        Some(at) => {
+            let colon = authority[..at].iter().position(|byte| *byte == b':')?;
+            (colon + 1 < at).then_some(start..start + at)
+        }
+        // `postgres://user:half-a-passw` and then no more.
+        None if cut && start + end == text.len() && authority.contains(&b':') => Some(start..start + end),
+        None => None,
+    }
+}
+
+/// A known format behind a byte that is its length, as strings have it in protobuf, CBOR and the like; that byte may be a letter.
+fn behind_its_length(pattern: &Pattern, bytes: &[u8], at: usize, cut: bool) -> Option<(usize, usize)> {
+    let length = usize::from(*bytes.get(at.checked_sub(1)?)?);
+    let (start, end) = pattern.verify(&bytes[at..], 0, cut)?;
+    // The bytes that follow it may look like more of it.
+    (pattern.prefix.len() < length && length <= end).then_some((at + start, at + end))
 }
 
 struct Walk<'n, 't> {
@@ -162,33 +206,6 @@ impl<'n> Walk<'n, '_> {
         }
     }
 
-    /// `://user:password@`. A name alone is no secret.
-    fn user_information(&mut self, start: usize) -> Option<usize> {
-        let reach = &self.text[start..self.text.len().min(start + USERINFO_MAX_BYTES)];
-        let ends = |byte: &u8| {
-            matches!(byte, b'/' | b'?' | b'#' | b'\\' | b'"' | b'\'' | b'<' | b'>' | b'`')
-                || byte.is_ascii_whitespace()
-        };
-        let end = reach.iter().position(ends).unwrap_or(reach.len());
-        let authority = &reach[..end];
-        match authority.iter().rposition(|byte| *byte == b'@') {
-            Some(at) => {
-                let colon = authority[..at].iter().position(|byte| *byte == b':')?;
-                if colon + 1 == at {
-                    return None;
-                }
-                self.push(start..start + at, super::USERINFO, Show::Password);
-                Some(start + at)
-            }
-            // `postgres://user:half-a-passw` and then no more.
-            None if self.ends.cut_end && start + end == self.text.len() && authority.contains(&b':') => {
-                self.push(start..start + end, super::USERINFO, Show::Password);
-                Some(start + end)
-            }
-            None => None,
-        }
-    }
-
     /// A word was found: is it, with what stands around it, the name of a secret? Gives the place to go on from.
     fn named(&mut self, hit: Range<usize>) -> Option<usize> {
         let name = self.name_around(hit)?;
@@ -201,7 +218,7 @@ impl<'n> Walk<'n, '_> {
         match value::value_at(self.text, &sign) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
-                let asked = kind != Kind::Opaque || opaque(content) || (!closed && self.ends.cut_end);
+                let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
                 if !asked || content.is_empty() {
                     return None;
                 }
@@ -246,7 +263,7 @@ impl<'n> Walk<'n, '_> {
         } else if sign.assigns && sign.tight && kind != Kind::Opaque {
             content.len() >= BARE_MIN_BYTES && has_digit && !number
         } else {
-            opaque(content)
+            looks_secret(content)
         };
         // What is called or looked up is code.
         if !secret || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
@@ -273,6 +290,12 @@ impl<'n> Walk<'n, '_> {
         }
         (name.len() <= NAME_MAX_BYTES).then_some(name)
     }
+}
+
+/// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth` of
+/// Docker and npm).
+fn looks_secret(value: &[u8]) -> bool {
+    opaque(value) || is_user_and_password(value)
 }
 
 fn show(kind: Kind) -> Show {

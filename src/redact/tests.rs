@@ -26,7 +26,7 @@ const CANARIES: [&str; 22] = [
     "sk_live_c4n4ry0123456789abWXYZ",
     "rk_test_c4n4ry0123456789abWXYZ",
     "npm_c4n4ry0123456789abcdefghijklmnopWXYZ",
-    "agent_c4n4ry01_ijklmnopqrstuv1234WXYZ",
+    "agent_AbCdEf01_c4n4rypqrstuv1234WXYZ",
     "Bearer c4n4ry0123456789abcdefWXYZ",
     "Basic YzRuNHJ5OnBhc3N3b3JkMDEyMzQ1",
     "https://user:c4n4ry-passw0rd@db.test/x",
@@ -219,6 +219,9 @@ fn what_a_gap_leaves_of_a_secret_goes_with_it() {
             }
         }
     }
+    own::register("our-own-s3cret-that-is-cut");
+    let shown = masking().text("{\"a\":\"it is our-own-s3cret-th", head_end).unwrap();
+    assert_eq!(shown.as_deref(), Some("{\"a\":\"it is ****"));
     for (tail, shown) in [
         ("0123456789abcdefWXYZ\",\"b\":1}", "****\",\"b\":1}"),
         ("correct horse\",\"b\":1}", "****\",\"b\":1}"),
@@ -245,6 +248,20 @@ fn known_formats_are_blotted_out_of_bytes_in_their_place() {
     bytes[4..4 + 33].fill(b'*');
     assert_eq!(shown, bytes);
     assert_eq!(masking().bytes(b"\xff\xd8\xff\xe0 JFIF", false), None);
+    // Behind its length, which is the code of a letter, and before what looks like more of it.
+    let long = format!("sk-ant-c4n4ry{}", "0".repeat(95));
+    let message = [&[0x0a, 108], long.as_bytes(), b"2\x01x"].concat();
+    let shown = masking().bytes(&message, false).unwrap();
+    assert_eq!((&shown[..2], &shown[2..110], &shown[111..]), (&message[..2], &[b'*'; 108][..], &b"\x01x"[..]));
+    assert_eq!(masking().bytes(b"\xffxsk-ant-c4n4ry0123456789", false), None, "a word that ends like its beginning");
+    own::register("our-own-s3cret-in-bytes");
+    for (bytes, shown) in [
+        (&b"\xff\x0bhttps://u:c4n4ry@x.test/\xff"[..], &b"\xff\x0bhttps://********@x.test/\xff"[..]),
+        (b"\xff://a:\x01b@", b""),
+        (b"\xff\x07our-own-s3cret-in-bytes\x00", b"\xff\x07***********************\x00"),
+    ] {
+        assert_eq!(masking().bytes(bytes, false).unwrap_or_default(), shown);
+    }
 }
 
 fn json_with(canary: &'static str) -> impl Strategy<Value = Value> {
@@ -257,8 +274,15 @@ fn json_with(canary: &'static str) -> impl Strategy<Value = Value> {
         "[ -~é€🦀\n\t\"\\\\]{0,12}".prop_map(Value::from),
     ];
     let secret = "[ -~é€\n\"\\\\]{0,6}".prop_map(move |around| Value::from(format!("{around}{canary}{around}")));
+    // Known by its look, under any name and in any sentence.
+    let known = ("[a-z]{0,3}", prop::sample::select(&CANARIES[..]), "[ -~é€\n\"\\\\]{0,6}").prop_map(
+        |(name, canary, around)| {
+            Value::Object(Map::from_iter([(name, Value::from(format!("{around} {canary} {around}")))]))
+        },
+    );
     let leaf = prop_oneof![
         3 => plain,
+        2 => known,
         2 => (key, secret).prop_map(|(key, secret)| Value::Object(Map::from_iter([(key, secret)]))),
     ];
     leaf.prop_recursive(6, 40, 5, |inner| {
@@ -311,6 +335,51 @@ fn same_shape(before: &Value, after: &Value) -> bool {
         (Value::String(a), Value::String(_)) if !clean(a) => true,
         (a, b) => a == b,
     }
+}
+
+#[test]
+fn a_name_and_a_password_in_base64_are_found_after_their_scheme_and_under_their_name() {
+    for text in [
+        r#"{"auths":{"registry.test":{"auth":"YzRuNHJ5OnB3"}}}"#,
+        "//registry.test/:_auth=YzRuNHJ5OnB3\n",
+        "_auth = \"YzRuNHJ5OnB3\"",
+        "curl -H 'Authorization: Basic YzRuNHJ5OnB3'",
+        r#"{"headers":["x: basic YzRuNHJ5OnB3"]}"#,
+    ] {
+        let shown = masked(text);
+        assert!(clean(&shown), "{shown}");
+    }
+    assert_eq!(
+        masked(r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#),
+        r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#
+    );
+}
+
+#[test]
+fn a_secret_is_found_behind_escapes_in_paths_and_urls_and_under_no_name_in_queries() {
+    for (path, shown) in [
+        ("/v1/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ/x", "/v1/****WXYZ/x"),
+        ("/bot123456789%3AAAc4n4ry0123456789abcdefghijklmnopqrs/send", "/bot****pqrs/send"),
+        ("/fetch/https%3A%2F%2Fu%3Ac4n4ry%40x.test%2F/y%20z", "/fetch/https://****%40x.test//y%20z"),
+        ("/a%20b/%zz/caf%C3%A9/100%25", "/a%20b/%zz/caf%C3%A9/100%25"),
+    ] {
+        let masked = masking().path(path).unwrap_or_else(|| path.to_owned());
+        assert_eq!(untagged(&masked.replace("%23", "#")), shown);
+    }
+    for name in ["location", "referer", "x-anything"] {
+        let shown = masking().header(name, "/x/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ").unwrap();
+        assert!(clean(&shown), "{shown}");
+    }
+    let canary = "sk-ant-c4n4ry0123456789abcdefWXYZ";
+    for (query, shown) in [
+        (canary.to_owned(), "****WXYZ"),
+        (format!("a=1&{canary}"), "a=1&****WXYZ"),
+        (format!("{canary}=x&b"), "****WXYZ=x&b"),
+        (format!("{canary}&{canary}=1"), "****WXYZ&****WXYZ=1"),
+    ] {
+        assert_eq!(untagged(&masking().query(&query).unwrap()), shown);
+    }
+    assert!(masking().query("a_long_name_without_a_value&max_tokens_of_it").is_none());
 }
 
 // ---- What is no secret

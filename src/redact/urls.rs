@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::names::Kind;
 use super::{Ends, Masking, OutOfTime, USERINFO};
@@ -42,6 +42,38 @@ impl<'a> Masking<'a> {
         let in_time = !self.withheld;
         (self.of_form, self.withheld) = (before.0, before.1 || !in_time);
         if in_time { Ok(masked) } else { Err(OutOfTime) }
+    }
+
+    /// Masks secrets in a path, those that are known only once `%3A` is `:` among them.
+    pub(crate) fn path(&mut self, text: &str) -> Option<String> {
+        let masked = self.line(text);
+        self.escaped(masked.as_deref().unwrap_or(text)).or(masked)
+    }
+
+    /// The same in any text with URLs, which was searched as it is already: each run of characters without a separator is one
+    /// value. Only one that holds a secret is encoded anew.
+    pub(super) fn escaped(&mut self, text: &str) -> Option<String> {
+        if !text.contains('%') {
+            return None;
+        }
+        let separates = |char: char| char.is_whitespace() || "/?&=#;,\"'<>".contains(char);
+        let mut out = String::new();
+        let mut copied = 0;
+        let mut start = 0;
+        for run in text.split_inclusive(separates) {
+            let end = start + run.trim_end_matches(separates).len();
+            let value = &text[start..end];
+            let plain = if value.contains('%') { percent_decode_str(value).decode_utf8_lossy() } else { "".into() };
+            if plain.len() >= VALUE_MIN_BYTES
+                && let Some(masked) = self.line(&plain)
+            {
+                out.push_str(&text[copied..start]);
+                out.extend(utf8_percent_encode(&masked, IN_VALUES));
+                copied = end;
+            }
+            start += run.len();
+        }
+        (copied > 0).then(|| out + &text[copied..])
     }
 
     /// Masks user information and the values of secret keys of every URL in a text, a relative one too.
@@ -90,10 +122,21 @@ impl<'a> Masking<'a> {
             }
             in_pair = false;
             let stops = |byte: &u8| *byte == b'=' || begins(byte) || ends(*byte);
-            let Some(length) = bytes[at..].iter().position(stops) else { break };
+            let length = bytes[at..].iter().position(stops).unwrap_or(bytes.len() - at);
+            if length == 0 && at == bytes.len() {
+                break;
+            }
             let (key, equals) = (at..at + length, at + length);
             at = equals;
-            if bytes[equals] != b'=' {
+            // `?sk-…`, and what has `&` and `=` in its own text.
+            if let Others::Searched { cut } = others
+                && let Some(shown) = self.value(&text[key.clone()], cut && equals == bytes.len())
+            {
+                out.push_str(&text[copied..key.start]);
+                out.push_str(&shown);
+                copied = key.end;
+            }
+            if bytes.get(equals) != Some(&b'=') {
                 continue;
             }
             let start = equals + 1;
@@ -150,5 +193,5 @@ fn decoded(text: &str) -> Cow<'_, str> {
         return Cow::Borrowed(text);
     }
     let spaced = text.replace('+', " ");
-    Cow::Owned(percent_encoding::percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
+    Cow::Owned(percent_decode_str(&spaced).decode_utf8_lossy().into_owned())
 }

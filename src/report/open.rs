@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Facts;
-use super::thread::{context, row};
+use super::thread::{context, named_token, row};
 use crate::capture::Recording;
 use crate::event::{self, Links};
 use crate::store::Writer;
@@ -51,7 +51,7 @@ impl OpenNotes {
             if due
                 && notes.len() < AT_ONCE
                 && let Some(exchange) = recorder.so_far().filter(|exchange| exchange.unlogged.is_none())
-                && let Ok(session) = facts.callers.of(&exchange.caller, None)
+                && let Ok(session) = facts.callers.of(&exchange.caller, named_token(&exchange).as_ref())
             {
                 notes.push((session.row, event::build(&exchange, &context(facts, &session, 0, Links::default()))));
             }

@@ -120,11 +120,10 @@ impl Reporting {
 
     /// Tries until the session is noted, or until the proxy is stopping and the store has had its chances.
     fn session_of(&self, exchange: &Exchange) -> Option<Arc<CallerSession>> {
-        let carried = exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok());
-        let carried = carried.map(Secret::new);
+        let named = named_token(exchange);
         let mut tries = 0;
         loop {
-            match self.facts.callers.of(&exchange.caller, carried.as_ref()) {
+            match self.facts.callers.of(&exchange.caller, named.as_ref()) {
                 Ok(session) => return Some(session),
                 Err(error) => {
                     tracing::error!(%error, "a caller's session cannot be noted; its events wait in memory")
@@ -263,14 +262,21 @@ pub(super) fn is_logged(exchange: &Exchange) -> bool {
     }
 }
 
-/// An agent that opens a session at OTAS, or uses one, has told what its calls belong to.
+/// The session that an agent says its call belongs to, if it names just one.
+pub(super) fn named_token(exchange: &Exchange) -> Option<Secret> {
+    let mut all = exchange.request.headers.get_all(TOKEN_FIELD);
+    let (one, none) = (all.next()?, all.next());
+    // It is the agent's word only: see `Secret::told`.
+    none.is_none().then(|| str::from_utf8(one).ok().map(Secret::told)).flatten()
+}
+
+/// An agent that opens a session at OTAS, or has an event taken there, has told what its calls belong to.
 fn notice(callers: &Callers, exchange: &Exchange) {
     if exchange.unlogged != Some(Unlogged::Otas) {
         return;
     }
-    let used =
-        exchange.request.headers.get(TOKEN_FIELD).and_then(|value| str::from_utf8(value).ok()).map(Secret::told);
-    if let Some(token) = event::opened_session(exchange).or(used) {
+    let used = || named_token(exchange).filter(|_| event::posted_event(exchange));
+    if let Some(token) = event::opened_session(exchange).or_else(used) {
         callers.adopt(&exchange.caller, &token);
     }
 }

@@ -80,7 +80,7 @@ mod tests {
             assert!(said.iter().all(|said| 0 < said.first_at_ms && said.first_at_ms <= said.last_at_ms));
             said.into_iter().map(|said| (said.verdict, said.posts)).collect::<Vec<_>>()
         };
-        ["away", "away", "slow", "away"].map(again).into_iter().for_each(&mut settle);
+        let _ = ["away", "away", "slow", "away"].map(again).map(&mut settle);
         settle(Outcome::Delivered { otas_event_id: "e".to_owned() });
         let expected = [("away", 2), ("slow", 1), ("away", 1), ("delivered", 1)];
         assert_eq!(told(), expected.map(|(verdict, posts)| (verdict.to_owned(), posts)));

@@ -36,11 +36,12 @@ mod write;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rusqlite::Connection;
 
 use link::Link;
+use provisional::Alive;
 use session::Noted;
 
 pub use error::StoreError;
@@ -75,6 +76,8 @@ struct Shared {
     health: Health,
     /// The sessions that this process has begun: a new store must know them, too.
     sessions: Mutex<Vec<Noted>>,
+    /// Nobody takes this process's calls for interrupted while it is here.
+    alive: OnceLock<Alive>,
 }
 
 impl Store {
@@ -88,7 +91,8 @@ impl Store {
         let health = Health::default();
         moved.into_iter().for_each(|moved| health.moved_aside(moved));
         let (link, suspect) = (Mutex::new(link), AtomicBool::new(false));
-        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions: Mutex::default() }) })
+        let (sessions, alive) = (Mutex::default(), OnceLock::new());
+        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions, alive }) })
     }
 
     /// A connection of its own for the thread that appends.
@@ -127,10 +131,11 @@ impl Store {
         Connected(held)
     }
 
-    /// Whether a session is one that this process has begun.
+    /// Whether a session is one that this process has begun, and has not closed unless it was the first.
     fn is_mine(&self, session: SessionRow) -> bool {
         let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.iter().any(|noted| noted.row() == session)
+        self.shared.alive.get().is_some_and(|alive| alive.holder() == session)
+            || sessions.iter().any(|noted| noted.row() == session)
     }
 
     /// For `map_err`: names the act that failed, and has the file looked at if it is damaged.

@@ -1,6 +1,6 @@
 //! Calls under way, as far as they are known: what is noted of a process that is no more becomes events.
 //!
-//! A process lives as long as it holds the lock on its session's file; the system frees it, however the process ends.
+//! A process lives as long as it holds the lock on its first session's file; the system frees it, however the process ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -15,24 +15,33 @@ use super::heal::beside;
 use super::write::{TALLY, signed, state_of};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 
-/// The sign that a session's process lives.
+/// The sign that a process lives.
 pub(super) struct Alive {
+    /// Its first session.
+    holder: SessionRow,
     path: PathBuf,
     _file: File,
 }
 
 impl Alive {
-    /// Taken when a session begins.
-    pub(super) fn of(store: &Path, session: SessionRow) -> io::Result<Self> {
-        let path = sign(store, session);
+    /// Taken when the first session begins.
+    pub(super) fn of(store: &Path, holder: SessionRow) -> io::Result<Self> {
+        let path = sign(store, holder);
         loop {
             let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
             file.lock()?;
             // Somebody who looked for the dead may have removed it in between.
             if fs::metadata(&path).is_ok_and(|found| file.metadata().is_ok_and(|ours| found.ino() == ours.ino())) {
-                return Ok(Self { path, _file: file });
+                return Ok(Self { holder, path, _file: file });
             }
         }
+    }
+}
+
+impl Alive {
+    /// The first session of its process.
+    pub(super) fn holder(&self) -> SessionRow {
+        self.holder
     }
 }
 
@@ -43,14 +52,14 @@ impl Drop for Alive {
     }
 }
 
-fn sign(store: &Path, session: SessionRow) -> PathBuf {
+fn sign(store: &Path, holder: SessionRow) -> PathBuf {
     let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    beside(&store, &format!(".run-{}.lock", session.0))
+    beside(&store, &format!(".run-{}.lock", holder.0))
 }
 
-/// Whether nobody lives any more who holds the sign of this session; if so, the sign is removed.
-fn is_dead(store: &Path, session: SessionRow) -> bool {
-    let path = sign(store, session);
+/// Whether nobody lives any more who holds this sign; if so, it is removed.
+fn is_dead(store: &Path, holder: SessionRow) -> bool {
+    let path = sign(store, holder);
     let Ok(file) = OpenOptions::new().append(true).open(&path) else { return true };
     match file.try_lock() {
         Ok(()) => {
@@ -72,17 +81,23 @@ impl Writer {
         if calls.is_empty() {
             return Ok(());
         }
-        note_open(&mut self.link.connection, session, calls).map_err(StoreError::query("note calls under way"))
+        let holder = self.shared.alive.get().map(Alive::holder);
+        note_open(&mut self.link.connection, (session, holder), calls)
+            .map_err(StoreError::query("note calls under way"))
     }
 }
 
-fn note_open(connection: &mut Connection, session: SessionRow, calls: &[NewEvent<'_>]) -> rusqlite::Result<()> {
+fn note_open(
+    connection: &mut Connection,
+    (session, holder): (SessionRow, Option<SessionRow>),
+    calls: &[NewEvent<'_>],
+) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     {
         let mut insert = transaction.prepare_cached(
             "INSERT OR REPLACE INTO open_exchanges (event_id, session, started_at_ms, method, host, path, status_code,
-                 latency_ms, request_bytes, response_bytes, error, json)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 latency_ms, request_bytes, response_bytes, error, json, holder)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?;
         for call in calls {
             insert.execute(params![
@@ -98,6 +113,7 @@ fn note_open(connection: &mut Connection, session: SessionRow, calls: &[NewEvent
                 signed(call.response_bytes),
                 call.error,
                 call.json,
+                holder.map(|holder| holder.0),
             ])?;
         }
     }
@@ -111,15 +127,21 @@ impl Store {
     /// When the store cannot be read or written; what was done until then stays done.
     pub fn recover_interrupted(&self) -> Result<usize, StoreError> {
         let act = "record interrupted calls";
-        let sessions: Vec<i64> = self
+        let noted: Vec<(SessionRow, SessionRow)> = self
             .connection()
-            .prepare_cached("SELECT DISTINCT session FROM open_exchanges")
-            .and_then(|mut query| query.query_map([], |row| row.get(0))?.collect())
+            .prepare_cached("SELECT DISTINCT coalesce(holder, session), session FROM open_exchanges ORDER BY 1")
+            .and_then(|mut query| {
+                query.query_map([], |row| Ok((SessionRow(row.get(0)?), SessionRow(row.get(1)?))))?.collect()
+            })
             .map_err(self.failed(act))?;
         let mut recovered = 0;
-        for session in sessions.into_iter().map(SessionRow) {
-            if !self.is_mine(session) && is_dead(self.path(), session) {
-                recovered += recover(&mut self.connection(), session).map_err(self.failed(act))?;
+        for of_one in noted.chunk_by(|(one, _), (other, _)| one == other) {
+            let holder = of_one[0].0;
+            if self.is_mine(holder) || !is_dead(self.path(), holder) {
+                continue;
+            }
+            for (_, session) in of_one {
+                recovered += recover(&mut self.connection(), *session, holder).map_err(self.failed(act))?;
             }
         }
         Ok(recovered)
@@ -127,11 +149,12 @@ impl Store {
 }
 
 /// In one transaction, so that of several who recover a session one does.
-fn recover(connection: &mut Connection, session: SessionRow) -> rusqlite::Result<usize> {
+fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow) -> rusqlite::Result<usize> {
+    const THEIRS: &str = "session = ?1 AND coalesce(holder, session) = ?2";
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let calls: Vec<(Vec<u8>, Vec<u8>)> = transaction
-        .prepare("SELECT event_id, json FROM open_exchanges WHERE session = ?1 ORDER BY started_at_ms")?
-        .query_map([session.0], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare(&format!("SELECT event_id, json FROM open_exchanges WHERE {THEIRS} ORDER BY started_at_ms"))?
+        .query_map([session.0, holder.0], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<rusqlite::Result<_>>()?;
     let last: i64 = transaction
         .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
@@ -151,7 +174,7 @@ fn recover(connection: &mut Connection, session: SessionRow) -> rusqlite::Result
     if state == State::Kept {
         transaction.execute(TALLY, [signed(bytes)])?;
     }
-    transaction.execute("DELETE FROM open_exchanges WHERE session = ?1", [session.0])?;
+    transaction.execute(&format!("DELETE FROM open_exchanges WHERE {THEIRS}"), [session.0, holder.0])?;
     transaction.execute(
         "UPDATE sessions SET total = total + ?2 WHERE id = ?1",
         params![session.0, signed(calls.len() as u64)],
@@ -211,5 +234,30 @@ mod tests {
         assert!(String::from_utf8(last.json).unwrap().contains(r#""seq":3"#));
         assert_eq!(looking.counts(Some(dead)).unwrap().pending, 3);
         assert_eq!(looking.counts(Some(alive)).unwrap().pending, 0);
+    }
+
+    #[test]
+    fn a_process_of_many_sessions_holds_one_lock_also_for_those_that_it_has_closed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        let (dying, looking) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
+        let sessions: Vec<_> =
+            (0..50).map(|n| dying.begin_session(&format!("run-{n}"), "k", "{}").unwrap()).collect();
+        let signs = || {
+            let files = fs::read_dir(folder.path()).unwrap().map(|file| file.unwrap().file_name());
+            files.filter(|name| name.to_string_lossy().contains(".run-")).count()
+        };
+        assert_eq!(signs(), 1);
+        let mut writer = dying.writer().unwrap();
+        for session in &sessions[48..] {
+            writer.note_open(*session, &[call(JSON)]).unwrap();
+        }
+        dying.close_session(sessions[49]).unwrap();
+        for store in [&dying, &looking] {
+            assert_eq!(store.recover_interrupted().unwrap(), 0, "its process lives");
+        }
+        drop((writer, dying));
+        assert_eq!(looking.recover_interrupted().unwrap(), 2);
+        assert_eq!((looking.counts(Some(sessions[49])).unwrap().pending, signs()), (1, 0));
     }
 }

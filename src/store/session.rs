@@ -67,8 +67,6 @@ pub(super) struct Noted {
     key_id: String,
     meta: String,
     opened_at_ms: i64,
-    /// Nobody takes its calls for interrupted while it is here.
-    _alive: Option<Alive>,
 }
 
 impl Noted {
@@ -79,7 +77,7 @@ impl Noted {
 
     /// Notes it in a store that may know it already.
     pub(super) fn note_again(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Self { row, run_id, key_id, meta, opened_at_ms, .. } = self;
+        let Self { row, run_id, key_id, meta, opened_at_ms } = self;
         connection
             .prepare_cached(
                 "INSERT OR IGNORE INTO sessions (id, run_id, key_id, meta, opened_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -110,10 +108,16 @@ impl Store {
             )
             .map_err(self.failed("note the new session"))?;
         let (run_id, key_id, meta) = (run_id.to_owned(), key_id.to_owned(), meta.to_owned());
-        let alive = Alive::of(self.path(), row).inspect_err(|error| {
-            tracing::warn!(%error, "no lock can be made beside the store: calls that are cut off by a crash will have no event");
-        });
-        let noted = Noted { row, run_id, key_id, meta, opened_at_ms, _alive: alive.ok() };
+        if self.shared.alive.get().is_none() {
+            match Alive::of(self.path(), row) {
+                // Of two that begin at once either is the first.
+                Ok(alive) => drop(self.shared.alive.set(alive)),
+                Err(error) => tracing::warn!(
+                    %error, "no lock can be made beside the store: calls that are cut off by a crash will have no event"
+                ),
+            }
+        }
+        let noted = Noted { row, run_id, key_id, meta, opened_at_ms };
         self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
         Ok(row)
     }

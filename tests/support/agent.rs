@@ -96,8 +96,13 @@ impl Agent {
 
     /// To `name` (also an IP address) and `port`, offering `alpn`.
     pub async fn named(proxy: &Running, name: &str, port: u16, alpn: &[&[u8]]) -> Self {
+        Self::through(proxy.addr, proxy.client_tls(alpn), name, port).await
+    }
+
+    /// The same through the proxy at this address, with this configuration.
+    pub async fn through(proxy: SocketAddr, config: ClientConfig, name: &str, port: u16) -> Self {
         let authority = format!("{name}:{port}");
-        let stream = tls(tunnel(proxy, &authority).await, name, proxy.client_tls(alpn)).await.unwrap();
+        let stream = tls(tunnel_at(proxy, &authority).await, name, config).await.unwrap();
         let (_, session) = stream.get_ref();
         let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
         let certificate = session.peer_certificates().unwrap()[0].clone();

@@ -260,7 +260,7 @@ where
 ///
 /// `/echo` the body; `/bytes/N` N bytes; `/sse/N/MS` N events, one every MS ms; `/gzip` compressed text; `/bomb` a
 /// small gzip of 64 MiB of zeros; `/status/N`; `/slow/MS`; `/trailers`; `/break/N` N bytes, then a reset;
-/// `/count` swallows the body and answers its length and a hash of it; `/never` no answer, `/hold` before the body was read; else a short JSON text.
+/// `/redirect?URL` sends there; `/count` swallows the body and answers its length and a hash of it; `/never` no answer, `/hold` before the body was read; else a short JSON text.
 async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> Result<Response<Body>, Infallible> {
     let (parts, body) = request.into_parts();
     let path = parts.uri.path().to_owned();
@@ -299,6 +299,13 @@ async fn answer(request: Request<Incoming>, log: Arc<Mutex<Vec<Received>>>) -> R
         "slow" => {
             tokio::time::sleep(Duration::from_millis(number(0))).await;
             Response::new(full("slow"))
+        }
+        "redirect" => {
+            let mut response = Response::new(full("elsewhere"));
+            *response.status_mut() = StatusCode::FOUND;
+            let to = parts.uri.query().unwrap_or_default();
+            response.headers_mut().insert(http::header::LOCATION, HeaderValue::from_str(to).unwrap());
+            response
         }
         "trailers" => with_trailers(),
         "break" => Response::new(broken(number(0))),
