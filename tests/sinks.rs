@@ -36,6 +36,20 @@ fn ids<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
     events.into_iter().map(|event| event["metadata"]["event"]["id"].as_str().unwrap().to_owned()).collect()
 }
 
+/// What the admin port answers.
+async fn admin(proxy: &Running, url: &str) -> String {
+    let (jar, token) = (reqwest::Client::builder().no_proxy(), proxy.app.page_url.split_once("token=").unwrap().1);
+    let client = jar.tls_backend_preconfigured(proxy.client_tls(&[])).build().unwrap();
+    client.get(url).bearer_auth(token).send().await.unwrap().text().await.unwrap()
+}
+
+/// The first line of a figure: for what is taken or in trouble.
+async fn figure(proxy: &Running, name: &str) -> f64 {
+    let text = admin(proxy, &format!("http://{}/metrics", proxy.app.admin_addr)).await;
+    let lines = text.lines().filter(|line| line.starts_with(name) && !line.contains("refused"));
+    lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
 #[tokio::test]
 async fn a_line_is_what_otas_is_sent() {
     let (origin, otas, folder) = (TestOrigin::http().await, TestOtas::start().await, tempfile::tempdir().unwrap());
@@ -112,9 +126,14 @@ async fn a_file_that_cannot_be_written_holds_up_nobody_and_gets_all_later() {
         proxy.status().await["sinks"][0]["trouble"].as_str().is_some_and(|why| why.starts_with("cannot write to "))
     })
     .await;
+    assert_eq!(figure(&proxy, "otas_proxy_sink_trouble").await, 1.0);
+    eventually("they are counted", async || figure(&proxy, "otas_proxy_sink_waiting").await == 3.0).await;
+    let health = admin(&proxy, &proxy.app.page_url.replace("/?", "/health?")).await;
+    assert!(health.contains("takes no events: cannot write to "), "{health}");
     std::fs::create_dir(folder.path().join("later")).unwrap();
     eventually("they are written", async || lines(&file).len() == 3).await;
     eventually("it is well", async || proxy.status().await["sinks"][0]["trouble"].is_null()).await;
+    assert_eq!(figure(&proxy, "otas_proxy_sink_events_total").await, 3.0);
     proxy.stop().await;
 }
 
@@ -191,4 +210,10 @@ fn a_section_that_makes_no_sense_stops_the_start_and_says_where() {
         );
         assert!(!said.contains("hunter2"), "{said}");
     }
+    folder.configure("[otas]\ndeliver = false\nproject_domain = 'http://project.test'\n");
+    let done = folder.program().args(["config", "--config", "proxy.toml"]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("otas.deliver: is off, but calls into a project's"),
+        "{done:?}"
+    );
 }
