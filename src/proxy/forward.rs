@@ -19,15 +19,13 @@ use super::body::{AbortOnDrop, AgentBody, Gated, Gatekeeper, OriginBody};
 use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
-use super::message::{self, Direction, OTAS_TOKEN};
-use super::territory::{Addressee, Territories, Territory};
+use super::message::{self, Direction};
 use super::upgrade::{Spoken, relay_upgraded};
 use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
-use super::{Shared, hops, respond};
+use super::{Shared, direction, hops, respond};
 use crate::capture::{
-    Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Unlogged, Upstreamed,
+    Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
 };
-use crate::secret::Secret;
 
 /// Forwards `request` and gives back what the agent is answered.
 pub(super) async fn forward(
@@ -169,7 +167,8 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let direction = direction(connection, caller, &mut parts, &target, recorder).await;
+    let territories = &connection.shared.territories;
+    let direction = direction::of(territories, caller, &mut parts, &target, recorder).await;
     let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
@@ -211,66 +210,6 @@ async fn exchange(
     *response.version_mut() = version;
     Ok(response
         .map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
-}
-
-/// Where the request goes as OTAS has it, and what that means for it: a call into the project's domain carries the token of
-/// its caller's session, and is logged there; one to OTAS is logged nowhere; all others are ours to log.
-async fn direction(
-    connection: &AgentConnection,
-    caller: &Caller,
-    parts: &mut request::Parts,
-    target: &Target,
-    recorder: &Recorder,
-) -> Direction {
-    let territories = &connection.shared.territories;
-    let territory = territories.of(caller, &addressee(target, parts));
-    match territory {
-        Territory::Outside => return Direction::Outside,
-        Territory::Otas => recorder.unlogged(Unlogged::Otas),
-        Territory::InDomain => {
-            // Without a token nobody logs it there.
-            if put_token(territories, caller, &mut parts.headers).await && !territories.log_in_domain {
-                recorder.unlogged(Unlogged::InDomain);
-            }
-        }
-    }
-    Direction::Inside
-}
-
-/// Whom a request is for: the server that TLS has shown, or else the one that was called, and whom the request names.
-fn addressee<'a>(target: &'a Target, parts: &'a request::Parts) -> Addressee<'a> {
-    let server = target.tls.as_ref().map_or(&*target.origin.host, |tls| &*tls.name);
-    // What stands before the `@` does not go out.
-    let alone = |authority: &'a str| message::host_alone(authority.rsplit_once('@').map_or(authority, |(_, a)| a));
-    let authority = parts.uri.authority().map(|authority| alone(authority.as_str()));
-    let mut fields = parts.headers.get_all(HOST).into_iter();
-    let field = match (fields.next(), fields.next()) {
-        // Over HTTP/1.1 it is made to say what the target says.
-        _ if authority.is_some() && parts.version != Version::HTTP_2 => None,
-        (None, _) => None,
-        (Some(one), None) => one.to_str().ok().map(message::host_alone).or(Some("")),
-        (Some(_), Some(_)) => Some(""),
-    };
-    let names = [server, authority.unwrap_or(server), field.unwrap_or(server)];
-    Addressee { scheme: target.origin.scheme, port: target.origin.port, names }
-}
-
-/// Puts in the token that the caller's calls carry. It may name one of its agent itself; any other goes no further.
-async fn put_token(territories: &Territories, caller: &Caller, headers: &mut HeaderMap) -> bool {
-    let mut all = headers.get_all(OTAS_TOKEN).into_iter();
-    let named = match (all.next(), all.next()) {
-        (Some(one), None) => one.to_str().ok().map(Secret::told),
-        _ => None,
-    };
-    let token = territories.tokens.token(caller, named).await;
-    let value = token.and_then(|token| HeaderValue::from_str(token.expose()).ok());
-    let Some(mut value) = value else {
-        headers.remove(OTAS_TOKEN);
-        return false;
-    };
-    value.set_sensitive(true);
-    headers.insert(OTAS_TOKEN, value);
-    true
 }
 
 /// The head as it goes to the origin.

@@ -250,8 +250,16 @@ pub(super) fn host_alone(authority: &str) -> &str {
 
 /// The host in lower case, IPv6 literals without brackets.
 fn host(authority: &Authority) -> Result<String, ProxyError> {
-    let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
-    if host.is_empty() { Err(bad("the target names no host")) } else { Ok(host) }
+    let host = unbracketed(authority.host()).ok_or_else(|| bad("the target's host is malformed"))?;
+    if host.is_empty() { Err(bad("the target names no host")) } else { Ok(host.to_ascii_lowercase()) }
+}
+
+/// A host without the brackets of an IPv6 literal; `None`: it has brackets, and is none (RFC 3986 3.2.2).
+pub(super) fn unbracketed(host: &str) -> Option<&str> {
+    match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(literal) => literal.parse::<std::net::Ipv6Addr>().is_ok().then_some(literal),
+        None => (!host.contains(['[', ']'])).then_some(host),
+    }
 }
 
 fn port(authority: &Authority) -> Result<Option<u16>, ProxyError> {

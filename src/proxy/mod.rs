@@ -5,6 +5,7 @@ mod agent;
 mod body;
 mod connection;
 mod credentials;
+mod direction;
 mod error;
 mod forward;
 #[cfg(any(test, fuzzing))]

@@ -4,6 +4,7 @@ use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::Violation;
+use crate::proxy::message::unbracketed;
 
 /// The most fields of a head (the origin's side takes as many).
 pub(super) const FIELDS: usize = 512;
@@ -111,7 +112,8 @@ fn host(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<(), Violati
 
 /// `uri-host [":" port]`; empty where the target has no authority.
 fn is_host(value: &[u8]) -> bool {
-    value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok_and(|a| has_port_or_none(&a)))
+    let is_sound = |a: Authority| has_port_or_none(&a) && unbracketed(a.host()).is_some();
+    value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok_and(is_sound))
 }
 
 fn has_port_or_none(authority: &Authority) -> bool {
@@ -224,6 +226,8 @@ mod tests {
             "GET / HTTP/1.1\r\nHost: u@a\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a:x\r\n\r\n",
             "GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a[1]:80\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [a]\r\n\r\n",
             "GET / HTTP/1.1\r\n Host: a\r\n\r\n",
             "GET  / HTTP/1.1\r\nHost: a\r\n\r\n",
             "GET / HTTP/1.2\r\nHost: a\r\n\r\n",

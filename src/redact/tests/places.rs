@@ -1,0 +1,72 @@
+//! Secrets where nobody looks for them: in bytes, behind escapes, in base64.
+
+use super::*;
+
+#[test]
+fn known_formats_are_blotted_out_of_bytes_in_their_place() {
+    let mut bytes = b"\x0a\xff\x00\x18sk-ant-c4n4ry0123456789abcdefWXYZ\x12\x00".to_vec();
+    let shown = masking().bytes(&bytes, false).unwrap();
+    assert_eq!(shown.len(), bytes.len());
+    bytes[4..4 + 33].fill(b'*');
+    assert_eq!(shown, bytes);
+    assert_eq!(masking().bytes(b"\xff\xd8\xff\xe0 JFIF", false), None);
+    // Behind its length, which is the code of a letter, and before what looks like more of it.
+    let long = format!("sk-ant-c4n4ry{}", "0".repeat(95));
+    let message = [&[0x0a, 108], long.as_bytes(), b"2\x01x"].concat();
+    let shown = masking().bytes(&message, false).unwrap();
+    assert_eq!((&shown[..2], &shown[2..110], &shown[111..]), (&message[..2], &[b'*'; 108][..], &b"\x01x"[..]));
+    assert_eq!(masking().bytes(b"\xffxsk-ant-c4n4ry0123456789", false), None, "a word that ends like its beginning");
+    own::register("our-own-s3cret-in-bytes");
+    for (bytes, shown) in [
+        (&b"\xff\x0bhttps://u:c4n4ry@x.test/\xff"[..], &b"\xff\x0bhttps://********@x.test/\xff"[..]),
+        (b"\xff://a:\x01b@", b""),
+        (b"\xff\x07our-own-s3cret-in-bytes\x00", b"\xff\x07***********************\x00"),
+    ] {
+        assert_eq!(masking().bytes(bytes, false).unwrap_or_default(), shown);
+    }
+}
+
+#[test]
+fn a_name_and_a_password_in_base64_are_found_after_their_scheme_and_under_their_name() {
+    for text in [
+        r#"{"auths":{"registry.test":{"auth":"YzRuNHJ5OnB3"}}}"#,
+        "//registry.test/:_auth=YzRuNHJ5OnB3\n",
+        "_auth = \"YzRuNHJ5OnB3\"",
+        "curl -H 'Authorization: Basic YzRuNHJ5OnB3'",
+        r#"{"headers":["x: basic YzRuNHJ5OnB3"]}"#,
+    ] {
+        let shown = masked(text);
+        assert!(clean(&shown), "{shown}");
+    }
+    assert_eq!(
+        masked(r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#),
+        r#"{"auth":"enabled","token":"dXNlcm5hbWU="}"#
+    );
+}
+
+#[test]
+fn a_secret_is_found_behind_escapes_in_paths_and_urls_and_under_no_name_in_queries() {
+    for (path, shown) in [
+        ("/v1/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ/x", "/v1/****WXYZ/x"),
+        ("/bot123456789%3AAAc4n4ry0123456789abcdefghijklmnopqrs/send", "/bot****pqrs/send"),
+        ("/fetch/https%3A%2F%2Fu%3Ac4n4ry%40x.test%2F/y%20z", "/fetch/https://****%40x.test//y%20z"),
+        ("/a%20b/%zz/caf%C3%A9/100%25", "/a%20b/%zz/caf%C3%A9/100%25"),
+    ] {
+        let masked = masking().path(path).unwrap_or_else(|| path.to_owned());
+        assert_eq!(untagged(&masked.replace("%23", "#")), shown);
+    }
+    for name in ["location", "referer", "x-anything"] {
+        let shown = masking().header(name, "/x/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ").unwrap();
+        assert!(clean(&shown), "{shown}");
+    }
+    let canary = "sk-ant-c4n4ry0123456789abcdefWXYZ";
+    for (query, shown) in [
+        (canary.to_owned(), "****WXYZ"),
+        (format!("a=1&{canary}"), "a=1&****WXYZ"),
+        (format!("{canary}=x&b"), "****WXYZ=x&b"),
+        (format!("{canary}&{canary}=1"), "****WXYZ&****WXYZ=1"),
+    ] {
+        assert_eq!(untagged(&masking().query(&query).unwrap()), shown);
+    }
+    assert!(masking().query("a_long_name_without_a_value&max_tokens_of_it").is_none());
+}
