@@ -2,6 +2,7 @@
 //! fuzzing has found is tried again: every file of `fuzz/regressions/TARGET`.
 
 pub use crate::event::fuzzing::{content_codings, events};
+pub use crate::llm::fuzzing::{event_stream, model_call};
 pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, socks_messages};
 pub use crate::websocket::fuzzing::websocket;
 
@@ -9,11 +10,13 @@ pub use crate::websocket::fuzzing::websocket;
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 7] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
+    ("event_stream", event_stream),
     ("events", events),
     ("first_bytes", first_bytes),
+    ("model_call", model_call),
     ("requests", requests),
     ("socks_messages", socks_messages),
     ("websocket", websocket),

@@ -17,6 +17,7 @@
 //!    v
 //!  capture/           the body wrapper: passes frames on untouched, keeps head and tail, tells its end once
 //!  capture/socket     reads a copy of a WebSocket's bytes: websocket/ (pure) finds its messages
+//!  capture/model      reads a copy of a call to a model: llm/ (pure) finds its facts
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
 //!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
 //!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, tells what is missing

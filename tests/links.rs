@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use axum::Router;
 use axum::routing::{any, get, post};
 use http::{StatusCode, header};
+use otas_proxy::prices::Prices;
+use otas_proxy::store::Filter;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -26,6 +28,53 @@ async fn origin() -> String {
         .route("/v1/chat/completions", post(|| async { "{}" }));
     tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
     url
+}
+
+/// An origin that speaks OpenAI's responses protocol: the nth answer is called `resp_n`.
+async fn model() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (url, calls) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
+    let answer = move || {
+        let n = calls.fetch_add(1, Ordering::Relaxed) + 1;
+        let usage = json!({
+            "input_tokens": 1_000, "input_tokens_details": { "cached_tokens": 400 }, "output_tokens": 50, "total_tokens": 1_050,
+        });
+        let answer = json!({ "id": format!("resp_{n}"), "object": "response", "status": "completed", "model": "m-1", "output": [], "usage": usage });
+        async move { axum::Json(answer) }
+    };
+    let routes = Router::new().route("/v1/responses", post(answer));
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+    url
+}
+
+#[tokio::test]
+async fn a_call_to_a_model_says_what_it_cost_and_which_answer_it_goes_on_from() {
+    let (origin, folder) = (model().await, tempfile::tempdir().unwrap());
+    let (file, table) = (folder.path().join("prices.toml"), "version = '7'\ncurrency = 'EUR'\n");
+    let model = "[[models]]\nmodel = 'm-*'\ninput = 2\noutput = 10\ncache_read = 0.5\n";
+    std::fs::write(&file, format!("{table}{model}")).unwrap();
+    let proxy = TestProxy::new().with(|config| config.event.prices = Some(Prices::read(&file).unwrap())).run().await;
+    for (at, before) in [Value::Null, "resp_1".into(), "resp_2".into()].iter().enumerate() {
+        let asked = json!({ "model": "m-1", "input": "hi", "previous_response_id": before });
+        let post = proxy.client().post(format!("{origin}/v1/responses")).header("content-type", "application/json");
+        post.body(asked.to_string()).send().await.unwrap();
+        proxy.events_so_far(at + 1).await;
+    }
+    let stats = otas_proxy::event::Llm::parse(
+        &proxy.app.store.viewer().calls(&Filter { limit: 1, ..Filter::default() }, None).unwrap()[0].call.llm,
+    );
+    assert_eq!(stats.unwrap().cost(), Some(0.0019));
+    let events = proxy.events_so_far(3).await;
+    let properties = &events[0]["custom_properties"];
+    assert_eq!(properties["otas_proxy.llm.cost"], json!(0.0019), "{properties}");
+    assert_eq!(
+        (&properties["otas_proxy.llm.cost.currency"], &properties["otas_proxy.llm.cost.prices"]),
+        (&"EUR".into(), &"7".into())
+    );
+    let links = |at: usize| &events[at]["metadata"]["links"];
+    let turn = |before: usize| json!({ "continues": id(&events[before]), "conversation": id(&events[0]) });
+    assert_eq!((links(0), links(1), links(2)), (&Value::Null, &turn(0), &turn(1)));
+    proxy.stop().await;
 }
 
 fn id(event: &Value) -> &Value {

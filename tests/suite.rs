@@ -18,6 +18,7 @@ mod export;
 mod forwarding;
 mod interception;
 mod links;
+mod models;
 mod onwards;
 #[cfg(feature = "otlp")]
 mod otlp;

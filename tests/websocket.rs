@@ -161,6 +161,12 @@ async fn each_turn_of_openais_protocol_is_an_event_of_its_own() {
         let told = turn["error"].as_str().unwrap();
         assert!(told.starts_with(error) && told.is_empty() == error.is_empty(), "{told}");
         let metadata = &turn["metadata"];
+        let (properties, text) = (&turn["custom_properties"], &metadata["llm"]["text"]);
+        assert_eq!(properties["gen_ai.request.model"], ["gpt-5", "gpt-5", "none"][n]);
+        assert_eq!(properties["otas_proxy.llm.api"], "openai.responses");
+        assert_eq!(properties["gen_ai.usage.output_tokens"], if n == 0 { json!(3) } else { Value::Null });
+        assert_eq!(properties["otas_proxy.llm.time_to_first_token"].is_number(), n < 2);
+        assert_eq!(*text, if n < 2 { json!("Hel") } else { Value::Null });
         let place = json!({ "event_id": socket["metadata"]["event"]["id"], "turn": n + 1 });
         assert_eq!(metadata["websocket"], place);
         assert!(

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::BodyEnd;
 use super::keeper::Keeper;
+use super::model::ModelTap;
 use super::recorder::{Recorder, Side};
 
 /// A body that is recorded while it passes.
@@ -29,13 +30,16 @@ struct Tap {
     recorder: Recorder,
     side: Side,
     keeper: Keeper,
+    /// Of a call to a model, what copies it for its reader.
+    model: Option<ModelTap>,
 }
 
 impl<B: Body> CapturedBody<B> {
     /// Records `inner` as one side of the exchange.
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
         let keeper = recorder.recording().keeper();
-        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper }), held: None };
+        let model = recorder.tap(side);
+        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper, model }), held: None };
         if body.inner.is_end_stream() {
             body.end(BodyEnd::Complete);
         }
@@ -45,8 +49,11 @@ impl<B: Body> CapturedBody<B> {
 
 impl<B> CapturedBody<B> {
     fn end(&mut self, end: BodyEnd) {
-        if let Some(Tap { recorder, side, keeper }) = self.tap.take() {
+        if let Some(Tap { recorder, side, keeper, model }) = self.tap.take() {
             recorder.body_ended(side, keeper.finish(), end);
+            if let Some(model) = model {
+                model.ended(end == BodyEnd::Complete);
+            }
         }
     }
 
@@ -81,6 +88,9 @@ where
                 if let Some(tap) = &mut self.tap {
                     if let Some(data) = frame.data_ref() {
                         tap.keeper.see(data);
+                        if let Some(model) = &tap.model {
+                            model.see(data);
+                        }
                         if tap.recorder.wants_body() {
                             tap.recorder.body_so_far(tap.side, tap.keeper.so_far());
                         }

@@ -53,6 +53,8 @@ pub struct Exchange {
     pub timings: Timings,
     /// What it has to do with a WebSocket, if anything. Then both bodies are messages in clear.
     pub websocket: Option<WebSocket>,
+    /// What it says as a call to a model, if it is one.
+    pub llm: Option<Box<crate::llm::Facts>>,
 }
 
 /// A WebSocket, or a part of one.

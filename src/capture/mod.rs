@@ -2,15 +2,20 @@
 
 mod body;
 mod caller;
+mod conclude;
+mod copies;
 mod exchange;
 mod fields;
 mod keeper;
+mod model;
 mod recorder;
 mod socket;
 mod transcript;
+mod turn;
 
 pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};
+pub use copies::Tap;
 pub use exchange::{
     Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, SocketFacts,
     Timings, TlsFacts, TurnFacts, WebSocket,
@@ -18,4 +23,4 @@ pub use exchange::{
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
 pub use recorder::{Finished, Recorder, Recording, Side, Sink, Upstreamed};
-pub use socket::{Passed, SocketReader, Tap, socket};
+pub use socket::{Passed, SocketReader, socket};

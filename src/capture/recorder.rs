@@ -7,18 +7,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 use slab::Slab;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
+use super::conclude::conclude;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
+use super::model::{self, ModelTap, Reading};
 use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
-    Timings, TlsFacts, TurnFacts, Unlogged, WebSocket,
+    Timings, TlsFacts, Unlogged, WebSocket,
 };
+use crate::llm;
 use crate::peer::Sought;
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
@@ -111,6 +114,11 @@ impl Recording {
         &self.budget
     }
 
+    /// Hands a finished exchange to whoever takes them.
+    pub(super) fn hand_over(&self, finished: Finished) {
+        self.sink.take(finished);
+    }
+
     /// A copy of one body's first and last bytes, within the limits.
     pub fn keeper(&self) -> Keeper {
         Keeper::new(self.limits, self.budget.clone())
@@ -134,13 +142,19 @@ struct InProgress {
     _open: TaskTrackerToken,
 }
 
-struct State {
-    exchange: Box<Exchange>,
-    forwarded: Option<Instant>,
-    request_ended: Option<Instant>,
-    answered: Option<Instant>,
-    last_byte: Option<Instant>,
-    reservation: Reservation,
+pub(super) struct State {
+    pub(super) exchange: Box<Exchange>,
+    pub(super) forwarded: Option<Instant>,
+    pub(super) request_ended: Option<Instant>,
+    pub(super) answered: Option<Instant>,
+    pub(super) last_byte: Option<Instant>,
+    pub(super) reservation: Reservation,
+    /// What it may be as a call to a model, until its reading begins.
+    pub(super) call: Option<Box<llm::Call>>,
+    /// What reads it as one.
+    pub(super) reading: Option<Reading>,
+    /// The same of a turn, which is read where its WebSocket is.
+    pub(super) turn: Option<Arc<Mutex<llm::Reader>>>,
 }
 
 /// Which body.
@@ -194,10 +208,21 @@ impl Recorder {
             outcome: Outcome::Complete,
             timings: Timings::default(),
             websocket: None,
+            llm: None,
         });
         let reservation = Reservation::none(recording.budget.clone());
-        let state =
-            State { exchange, forwarded: None, request_ended: None, answered: None, last_byte: None, reservation };
+        let call = if kind == Kind::Http { model::recognised(&exchange) } else { None };
+        let state = State {
+            exchange,
+            forwarded: None,
+            request_ended: None,
+            answered: None,
+            last_byte: None,
+            reservation,
+            call,
+            reading: None,
+            turn: None,
+        };
         let mut places = lock(&recording.in_progress);
         let place = places.vacant_entry();
         let recorder = Self(Arc::new(InProgress {
@@ -264,6 +289,19 @@ impl Recorder {
         });
     }
 
+    /// What copies this body, if the call is read as one to a model.
+    pub(super) fn tap(&self, side: Side) -> Option<ModelTap> {
+        let mut state = lock(&self.0.state);
+        let state = state.as_mut()?;
+        if side == Side::Request {
+            let (reading, tap) = Reading::begin(*state.call.take()?, &self.0.recording)?;
+            state.reading = Some(reading);
+            return Some(tap);
+        }
+        let response = state.exchange.response.as_ref()?;
+        state.reading.as_mut()?.answered(response.status, &response.headers, state.forwarded)
+    }
+
     /// The answer is one of this status after all: what was answered first did not tell.
     pub(super) fn turned_out(&self, status: StatusCode) {
         self.with(|s| {
@@ -276,34 +314,6 @@ impl Recorder {
     /// What is known of it as a WebSocket.
     pub(super) fn websocket(&self, facts: WebSocket) {
         self.with(|s| s.exchange.websocket = Some(facts));
-    }
-
-    /// Begins the record of a turn on this exchange, which is a WebSocket; its question is on its way. `None`: the socket's
-    /// own record has ended.
-    pub(super) fn turn(&self, number: u64) -> Option<Self> {
-        let (id, unlogged, begun, request, upstream) = {
-            let state = lock(&self.0.state);
-            let exchange = &*state.as_ref()?.exchange;
-            let Exchange { id, agent, caller, unlogged, origin, version, request, peer, tls, .. } = exchange;
-            let request = RequestFacts {
-                method: turn_method(),
-                path: request.path.clone(),
-                query: request.query.clone(),
-                headers: request.headers.clone(),
-                body: Captured::default(),
-                trailers: None,
-            };
-            let upstream = Upstreamed { peer: *peer, tls: *tls, reused: true, dialled: Timings::default() };
-            (*id, *unlogged, ((*agent, caller.clone()), origin.clone(), *version), request, upstream)
-        };
-        let (by, origin, version) = begun;
-        let turn = Self::begin(self.recording(), Kind::Http, by, origin, version, request);
-        turn.forwarded(&upstream);
-        turn.with(|s| {
-            s.exchange.unlogged = unlogged;
-            s.exchange.websocket = Some(WebSocket::Turn(TurnFacts { socket: id, number }));
-        });
-        Some(turn)
     }
 
     /// The first failure of an exchange is its cause; later ones are its consequences.
@@ -378,8 +388,7 @@ impl Recorder {
     pub fn hand_off(&self) -> Option<oneshot::Receiver<()>> {
         let state = lock(&self.0.state).take()?;
         let (stored, told) = oneshot::channel();
-        let finished = conclude(state, self.0.began, self.0.recording.shutting_down.load(Ordering::Relaxed));
-        self.0.recording.sink.take(Finished { stored: Some(stored), ..finished });
+        self.0.end(state, Some(stored));
         Some(told)
     }
 
@@ -397,6 +406,10 @@ impl Recorder {
         let detail =
             "the proxy was ended while this call was under way; what is here was known shortly before".to_owned();
         exchange.outcome = Outcome::Failed(Failure { id: "proxy_interrupted", detail });
+        exchange.llm = state.reading.as_ref().and_then(Reading::so_far);
+        if let Some(turn) = &state.turn {
+            exchange.llm = lock(turn).facts().map(Box::new);
+        }
         Some(exchange)
     }
 
@@ -427,7 +440,12 @@ impl Recorder {
         lock(&self.0.state).take();
     }
 
-    fn with(&self, change: impl FnOnce(&mut State)) {
+    /// What it is by now; `None`: it was handed off.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
+        lock(&self.0.state).as_ref().map(look)
+    }
+
+    pub(super) fn with(&self, change: impl FnOnce(&mut State)) {
         if let Some(state) = lock(&self.0.state).as_mut() {
             change(state);
         }
@@ -438,73 +456,27 @@ impl Drop for InProgress {
     fn drop(&mut self) {
         lock(&self.recording.in_progress).try_remove(self.place);
         let Some(state) = lock(&self.state).take() else { return };
-        let finished = conclude(state, self.began, self.recording.shutting_down.load(Ordering::Relaxed));
-        self.recording.sink.take(finished);
+        self.end(state, None);
     }
 }
 
-/// What stands for the method of a turn, which has none.
-fn turn_method() -> Method {
-    Method::from_bytes(b"WEBSOCKET").unwrap_or_default()
-}
-
-/// What the halves amount to.
-fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
-    let State { mut exchange, forwarded, answered, last_byte, reservation, .. } = state;
-    let now = Instant::now();
-    let timings = &mut exchange.timings;
-    timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
-    timings.receive = forwarded.and(answered).zip(last_byte).map(|(from, to)| to - from);
-    timings.latency = last_byte.unwrap_or(now) - forwarded.unwrap_or(began);
-    timings.total = now - began;
-    if exchange.outcome == Outcome::Complete
-        && let Some(failure) = cut_off(&exchange, shutting_down)
-    {
-        exchange.outcome = Outcome::Failed(failure);
-    }
-    Finished { exchange, reservation, stored: None }
-}
-
-/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause.
-fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
-    let failure = |id, detail: String| Some(Failure { id, detail });
-    let Exchange { origin, request, response, .. } = exchange;
-    let Some(response) = response else {
-        return if shutting_down {
-            failure("proxy_shutdown", format!("the proxy was stopped while {origin} had not answered yet"))
-        } else {
-            failure("agent_left", format!("the agent closed its connection before {origin} had answered"))
-        };
-    };
-    let bytes = match &exchange.websocket {
-        Some(WebSocket::Socket(facts)) => facts.origin_bytes,
-        _ => response.body.total_bytes,
-    };
-    match response.body.end {
-        BodyEnd::ShutDown => failure(
-            "proxy_shutdown",
-            format!("the proxy was stopped after {bytes} bytes of the response from {origin}"),
-        ),
-        BodyEnd::SenderFailed => {
-            failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
+impl InProgress {
+    /// Hands the exchange off: now, or when it is read to its end.
+    fn end(&self, mut state: State, stored: Option<oneshot::Sender<()>>) {
+        let (reading, turn) = (state.reading.take(), state.turn.take());
+        let shutting_down = self.recording.shutting_down.load(Ordering::Relaxed);
+        let mut finished = Finished { stored, ..conclude(state, self.began, shutting_down) };
+        if let Some(turn) = turn {
+            model::attach(&mut finished.exchange, lock(&turn).facts());
         }
-        // A tunnel that was relayed unread: a reset is how many TLS clients close (RFC 8446 6.1 asks for less than TCP
-        // does), and nothing tells it from leaving early. `metadata` has how it ended.
-        BodyEnd::ReceiverLeft if exchange.kind == Kind::Tunnel => None,
-        BodyEnd::ReceiverLeft => failure(
-            "agent_left",
-            format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
-        ),
-        // The origin answered in full without waiting for the whole request: its right, and not a failure.
-        BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed => failure(
-            "agent_left",
-            format!("the agent broke off its request to {origin} after {} bytes", request.body.total_bytes),
-        ),
-        BodyEnd::Complete => None,
+        match reading {
+            Some(reading) => reading.over(finished, &self.recording, self.recording.open.token()),
+            None => self.recording.hand_over(finished),
+        }
     }
 }
 
 /// A poisoned lock only means that a panic happened elsewhere while holding it: the record is still the best we have.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

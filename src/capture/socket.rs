@@ -2,53 +2,25 @@
 //! is one exchange; where its protocol has turns, each is one of its own.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::keeper::{Budget, Keeper, Reservation};
-use super::recorder::{Recorder, Side};
+use super::copies::{self, Copied, Copies, Tap};
+use super::keeper::Keeper;
+use super::recorder::{Recorder, Side, lock};
 use super::transcript::Transcript;
 use super::{BodyEnd, Failure, SocketFacts, WebSocket};
+use crate::llm;
 use crate::websocket::{Conversation, Extensions, Form, Part, Peer, Step, Turns};
 
 /// Copied bytes that may wait for the reader. With more, reading has lost against the relay, which waits for nobody.
 const WAITING_MAX_BYTES: usize = 1 << 20;
-/// So many may wait whatever else is captured, as what a connection reads into does; the rest is of the captures' budget.
-const WAITING_ALWAYS_BYTES: usize = 64 << 10;
-/// What a piece that waits takes beside its bytes.
-const PIECE_BYTES: usize = 128;
 /// How soon what came last is there for a note of the socket, should the proxy be killed.
 const QUIET: Duration = Duration::from_secs(1);
-
-/// Copies what one side sends.
-pub struct Tap {
-    side: Peer,
-    line: Arc<Line>,
-}
-
-struct Line {
-    sender: mpsc::UnboundedSender<Heard>,
-    waiting_bytes: Arc<AtomicUsize>,
-    budget: Arc<Budget>,
-    given_up: AtomicBool,
-}
-
-/// What the reader is given.
-enum Heard {
-    Bytes {
-        from: Peer,
-        bytes: Bytes,
-        _memory: Reservation,
-    },
-    /// There was no room for what came next.
-    GivenUp(&'static str),
-}
 
 /// How one direction of a relayed connection went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +34,7 @@ pub struct Passed {
 /// Reads the copies.
 pub struct SocketReader {
     recorder: Recorder,
-    heard: mpsc::UnboundedReceiver<Heard>,
-    waiting_bytes: Arc<AtomicUsize>,
+    heard: Copies<Peer>,
     conversation: Conversation,
     agent: Transcript,
     origin: Transcript,
@@ -77,6 +48,7 @@ pub struct SocketReader {
 struct Asking {
     recorder: Option<Recorder>,
     keeper: Keeper,
+    model: llm::Reader,
 }
 
 /// A turn that the origin has not answered in full.
@@ -84,19 +56,20 @@ struct Turn {
     recorder: Recorder,
     answer: Keeper,
     answered: bool,
+    model: Arc<Mutex<llm::Reader>>,
+    asked: Instant,
+    /// The origin's message under way is a text.
+    in_text: bool,
 }
 
 /// The record of a WebSocket that begins: what copies each side (the agent's first), and what reads the copies.
-pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap, Tap, SocketReader) {
-    let (sender, heard) = mpsc::unbounded_channel();
-    let (waiting_bytes, budget) = (Arc::new(AtomicUsize::new(0)), recorder.recording().budget().clone());
-    let line =
-        Arc::new(Line { sender, waiting_bytes: waiting_bytes.clone(), budget, given_up: AtomicBool::new(false) });
+pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader) {
+    let budget = recorder.recording().budget();
+    let ([agent_tap, origin_tap], heard) = copies::together([Peer::Agent, Peer::Origin], WAITING_MAX_BYTES, budget);
     let facts = SocketFacts::default();
     recorder.websocket(WebSocket::Socket(Box::new(facts.clone().interrupted())));
     let reader = SocketReader {
         heard,
-        waiting_bytes,
         conversation: Conversation::new(extensions),
         agent: Transcript::new(recorder.recording().keeper()),
         origin: Transcript::new(recorder.recording().keeper()),
@@ -106,37 +79,7 @@ pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap, Tap, SocketRe
         facts,
         recorder,
     };
-    (Tap { side: Peer::Agent, line: line.clone() }, Tap { side: Peer::Origin, line }, reader)
-}
-
-impl Tap {
-    /// Bytes pass. Never waits: when there is no room for a copy, no more are made.
-    pub fn see(&self, bytes: &[u8]) {
-        let line = &self.line;
-        if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
-            return;
-        }
-        let takes = bytes.len() + PIECE_BYTES;
-        let mut memory = Reservation::none(line.budget.clone());
-        let waiting = takes + line.waiting_bytes.fetch_add(takes, Ordering::Relaxed);
-        if waiting > WAITING_MAX_BYTES {
-            return line.give_up("overrun");
-        }
-        if waiting > WAITING_ALWAYS_BYTES && !memory.grow(takes) {
-            return line.give_up("no_memory");
-        }
-        // Fails only when the reader is gone, which then says so itself.
-        let bytes = Bytes::copy_from_slice(bytes);
-        let _ = line.sender.send(Heard::Bytes { from: self.side, bytes, _memory: memory });
-    }
-}
-
-impl Line {
-    fn give_up(&self, why: &'static str) {
-        if !self.given_up.swap(true, Ordering::Relaxed) {
-            let _ = self.sender.send(Heard::GivenUp(why));
-        }
-    }
+    (agent_tap, origin_tap, reader)
 }
 
 impl SocketReader {
@@ -157,11 +100,10 @@ impl SocketReader {
                 }
             };
             match heard {
-                Heard::Bytes { from, bytes, _memory } => {
-                    self.waiting_bytes.fetch_sub(bytes.len() + PIECE_BYTES, Ordering::Relaxed);
-                    self.read(from, &bytes);
-                }
-                Heard::GivenUp(why) => self.give_up(why),
+                Copied::Bytes { from, bytes, at, waiting: _waiting } => self.read(from, &bytes, at),
+                Copied::GivenUp { why, .. } => self.give_up(why),
+                // Both ends are told when the relay has ended.
+                Copied::Ended { .. } => {}
             }
             fresh = !self.tell();
         }
@@ -197,20 +139,21 @@ impl SocketReader {
         recorder.body_ended(Side::Response, origin.finish(), from_origin.end);
     }
 
-    fn read(&mut self, from: Peer, bytes: &[u8]) {
+    fn read(&mut self, from: Peer, bytes: &[u8], at: Instant) {
         let Self { conversation, agent, origin, turns, asking, open, facts, recorder, .. } = self;
         let (transcript, passed) = match from {
             Peer::Agent => (agent, &mut facts.agent_bytes),
             Peer::Origin => (origin, &mut facts.origin_bytes),
         };
         *passed += bytes.len() as u64;
-        let mut course = Course { from, turns, asking, open, facts, recorder };
+        let mut course = Course { from, at, turns, asking, open, facts, recorder };
         conversation.read(from, bytes, &mut |part| {
             if let Part::Begins(form) = part {
                 course.begins(form);
             }
             if let Part::Content(content) = part {
                 course.turns.content(from, content);
+                course.model(content);
                 course.may_ask();
             }
             transcript.read(part, &mut |line| course.content(line));
@@ -267,6 +210,8 @@ impl SocketReader {
 /// The turns, while bytes of one side are read.
 struct Course<'a> {
     from: Peer,
+    /// When they passed.
+    at: Instant,
     turns: &'a mut Turns,
     asking: &'a mut Option<Asking>,
     open: &'a mut VecDeque<Turn>,
@@ -278,8 +223,14 @@ impl Course<'_> {
     fn begins(&mut self, form: Form) {
         self.turns.begins(self.from, form);
         if self.from == Peer::Agent {
-            let keeper = || Asking { recorder: None, keeper: self.recorder.recording().keeper() };
-            *self.asking = self.turns.may_ask().then(keeper);
+            let asking = || Asking {
+                recorder: None,
+                keeper: self.recorder.recording().keeper(),
+                model: llm::Reader::new(llm::Call::turn(&self.recorder.host())),
+            };
+            *self.asking = self.turns.may_ask().then(asking);
+        } else if let Some(turn) = self.open.front_mut() {
+            turn.in_text = form == Form::Text;
         }
     }
 
@@ -295,6 +246,23 @@ impl Course<'_> {
             && asking.recorder.is_none()
         {
             asking.recorder = self.recorder.turn(self.facts.turns + 1);
+        }
+    }
+
+    /// Content as it came.
+    fn model(&mut self, content: &[u8]) {
+        match self.from {
+            Peer::Agent => {
+                if let Some(asking) = self.asking {
+                    asking.model.asked(content);
+                }
+            }
+            Peer::Origin => {
+                if let Some(turn) = self.open.front().filter(|turn| turn.in_text) {
+                    let after = self.at.saturating_duration_since(turn.asked);
+                    lock(&turn.model).told(content, Some(after));
+                }
+            }
         }
     }
 
@@ -340,7 +308,11 @@ impl Course<'_> {
     }
 
     fn asked(&mut self, whole: bool) {
-        let Some(Asking { recorder: Some(recorder), keeper }) = self.asking.take() else { return };
+        let Some(Asking { recorder: Some(recorder), keeper, mut model }) = self.asking.take() else { return };
+        model.asked_all(whole);
+        model.answered_in_messages();
+        let model = Arc::new(Mutex::new(model));
+        recorder.read_by(&model);
         self.facts.turns += 1;
         let answer = recorder.recording().keeper();
         recorder.body_ended(
@@ -348,14 +320,15 @@ impl Course<'_> {
             keeper.finish(),
             if whole { BodyEnd::Complete } else { BodyEnd::SenderFailed },
         );
-        self.open.push_back(Turn { recorder, answer, answered: false });
+        self.open.push_back(Turn { recorder, answer, answered: false, model, asked: self.at, in_text: false });
     }
 }
 
 impl Turn {
     /// The origin has said how it ended.
     fn ended(self, how: Step) {
-        let Self { recorder, answer, .. } = self;
+        let Self { recorder, answer, model, .. } = self;
+        lock(&model).told_all(true);
         if let Step::Failed { status } = how {
             if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
                 recorder.turned_out(status);
@@ -413,7 +386,7 @@ mod tests {
 
     use super::*;
     use crate::capture::{
-        Caller, Captured, Exchange, Fields, Finished, Kind, Limits, Origin, Recording, RequestFacts, Sink,
+        Budget, Caller, Captured, Exchange, Fields, Finished, Kind, Limits, Origin, Recording, RequestFacts, Sink,
     };
 
     #[derive(Clone, Default)]

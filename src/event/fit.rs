@@ -14,6 +14,12 @@ pub(super) const PROJECT_ID_RESERVE_BYTES: usize = 256;
 /// Kept free for `metadata`, which is written last. Its parts are bounded one by one, see `metadata.rs`.
 pub(super) const METADATA_RESERVE_BYTES: usize = 96 * 1024;
 
+/// Kept free for what `metadata` says of a call to a model: the answer, the provider's count, its limits.
+pub(super) const LLM_RESERVE_BYTES: usize = 128 * 1024;
+
+/// Bytes of the answer's text.
+pub(super) const ANSWER_MAX_BYTES: usize = 96 * 1024;
+
 /// The largest value of the integer columns (contract: `status_code`, `*_size_bytes`).
 pub(super) const INTEGER_MAX: u64 = 2_147_483_647;
 

@@ -68,6 +68,7 @@ pub fn events(data: &[u8]) {
         outcome: Outcome::Complete,
         timings: Timings::default(),
         websocket: None,
+        llm: None,
     };
     let properties = BTreeMap::new();
     let redactor = crate::redact::testing::redactor();

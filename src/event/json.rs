@@ -165,6 +165,12 @@ impl Json {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
+    /// A member whose value is JSON already, without a NUL.
+    pub(super) fn verbatim(&mut self, key: &str, value: &str) {
+        self.key(key);
+        self.out.extend_from_slice(value.as_bytes());
+    }
+
     /// A member that is `null`.
     pub(super) fn null(&mut self, key: &str) {
         self.key(key);

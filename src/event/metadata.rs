@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, Links, cost, fit, grpc, headers, trace, websocket};
+use super::{Context, Links, cost, fit, grpc, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::config::CaptureLevel;
 use crate::llm::names;
@@ -116,6 +116,9 @@ pub(super) fn properties(
         let masked = masking.uncounted(|masking| masking.line(&agent));
         bounded(json, "user_agent.original", masked.as_deref().unwrap_or(&agent));
     }
+    if let Some(facts) = &exchange.llm {
+        llm::properties(json, facts, masking);
+    }
     if let Some(prices) = context.prices {
         cost::write(json, from, prices);
     }
@@ -170,6 +173,7 @@ pub(super) fn write(
     trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
     let response_trailers = exchange.response.as_ref().and_then(|response| response.trailers.as_ref());
     trailers(json, "response_trailers", response_trailers, masking);
+    llm::write(json, exchange, masking);
     outcome(json, &exchange.outcome);
     cut_fields(json, exchange, cuts, masking);
     redactions(json, masking);
@@ -238,11 +242,12 @@ fn further_properties(
             given.insert(name.to_owned(), masked.map_or(value, Cow::Owned));
         }
     }
-    let ours = |name: &str| OURS.contains(&name) || context.properties.contains_key(name);
-    given.retain(|name, _| !ours(name));
+    let is_fact = |name: &str| exchange.llm.as_ref().is_some_and(|facts| facts.get(name).is_some());
+    let ours = |name: &str| OURS.contains(&name) || is_fact(name);
+    given.retain(|name, _| !context.properties.contains_key(name));
     let operators = context.properties.iter().map(|(name, value)| (name, value.as_str()));
     for (name, value) in operators.chain(given.iter().map(|(name, value)| (name, &**value))) {
-        if OURS.contains(&name.as_str()) {
+        if ours(name) {
             continue;
         }
         if json.len() > limit {
@@ -416,7 +421,7 @@ fn level_name(level: CaptureLevel) -> Option<&'static str> {
     }
 }
 
-fn bounded(json: &mut Json, key: &str, value: &str) {
+pub(super) fn bounded(json: &mut Json, key: &str, value: &str) {
     json.string_within(key, value, fit::VALUE_MAX_BYTES, fit::CUT);
 }
 

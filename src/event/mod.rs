@@ -26,6 +26,7 @@ mod grpc;
 mod headers;
 mod json;
 mod links;
+mod llm;
 mod metadata;
 mod otas;
 mod outline;
@@ -143,7 +144,8 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     let llm = Llm::written(&json, from);
     let mut links = context.links;
     links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
-    write_bodies(&mut json, (&request, &response), &mut cuts);
+    let reserve = fit::METADATA_RESERVE_BYTES + if exchange.llm.is_some() { fit::LLM_RESERVE_BYTES } else { 0 };
+    write_bodies(&mut json, (&request, &response), reserve, &mut cuts);
     metadata::write(&mut json, exchange, (context, &links), (&request, &response), &cuts, (&mut masking, level));
     let outline = Outline::column(exchange, cuts.any());
     let llm = llm.map(|llm| llm.column()).unwrap_or_default();
@@ -171,6 +173,9 @@ fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
     if let Some(response) = &mut reduced.response {
         response.body = size_of(&response.body);
     }
+    if let Some(facts) = &mut reduced.llm {
+        facts.answer.clear();
+    }
     if level == CaptureLevel::Headers {
         return reduced;
     }
@@ -181,6 +186,7 @@ fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
     }
     if level == CaptureLevel::None {
         reduced.request.path = "/".to_owned();
+        reduced.llm = None;
     }
     reduced
 }
@@ -333,11 +339,11 @@ fn write_content_type(json: &mut Json, key: &str, headers: Option<&Fields>, mask
     json.string(key, &fit::chars(masked.as_deref().unwrap_or(&value), fit::CONTENT_TYPE_MAX_CHARS));
 }
 
-/// Both bodies, within what the fields before them and the reserves leave.
-fn write_bodies(json: &mut Json, (request, response): (&Body<'_>, &Body<'_>), cuts: &mut Cuts) {
+/// Both bodies, within what the fields before them and what is reserved for those after them leave.
+fn write_bodies(json: &mut Json, (request, response): (&Body<'_>, &Body<'_>), reserve: usize, cuts: &mut Cuts) {
     const KEYS: [&str; 2] = ["request_body", "response_body"];
     const AROUND_BYTES: usize = 64;
-    let taken = json.len() + AROUND_BYTES + fit::METADATA_RESERVE_BYTES + fit::PROJECT_ID_RESERVE_BYTES;
+    let taken = json.len() + AROUND_BYTES + reserve + fit::PROJECT_ID_RESERVE_BYTES;
     let room = fit::EVENT_MAX_BYTES.saturating_sub(taken);
     // No byte takes more than six when escaped: nearly all events fit without counting.
     if (request.len() + response.len()).saturating_mul(6) <= room {

@@ -107,6 +107,12 @@ impl Llm {
         (!ours.is_empty()).then_some(Self(ours))
     }
 
+    /// The column of an event that was written before; empty if it says nothing of a model.
+    pub fn of_event(json: &[u8]) -> String {
+        let event: Value = serde_json::from_slice(json).unwrap_or_default();
+        event["custom_properties"].as_object().and_then(Self::of).map(Self::column).unwrap_or_default()
+    }
+
     /// What the properties of an event say: the member that was written since byte `from`.
     pub(super) fn written(json: &Json, from: usize) -> Option<Self> {
         Self::in_member(json.since(from), "")

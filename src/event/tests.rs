@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::decode::tests::gzip;
+use super::llm::tests::facts;
 use super::{Context, Event, Links, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
@@ -24,7 +25,7 @@ use crate::redact::{Fingerprint, Redactor};
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
 
 /// The contract's table "Measured limits", and the types that Brain's columns have.
-fn check(body: &[u8]) -> Result<Value, String> {
+pub(super) fn check(body: &[u8]) -> Result<Value, String> {
     if body.len() > 2_621_440 {
         return Err(format!("{} bytes", body.len()));
     }
@@ -75,7 +76,7 @@ fn no_nul(value: &Value) -> Result<(), String> {
     }
 }
 
-fn exchange() -> Exchange {
+pub(super) fn exchange() -> Exchange {
     Exchange {
         id: Uuid::from_u128(0x0193_5a5a_0000_7000_8000_0000_0000_0001),
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_449_601_007),
@@ -118,10 +119,11 @@ fn exchange() -> Exchange {
             ..Timings::default()
         },
         websocket: None,
+        llm: None,
     }
 }
 
-fn headers(fields: &[(&'static str, &str)]) -> Fields {
+pub(super) fn headers(fields: &[(&'static str, &str)]) -> Fields {
     let mut map = HeaderMap::new();
     for (name, value) in fields {
         map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
@@ -134,7 +136,7 @@ fn captured(bytes: &[u8]) -> Captured {
     Captured { head, total_bytes: bytes.len() as u64, ..Captured::default() }
 }
 
-fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
+pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
     let context = Context {
         seq: 7,
         run_id: "run-1",
@@ -333,8 +335,19 @@ fn everything_at_its_worst_at_once_fits() {
     };
     let event = build(&exchange, &context);
     let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
-    assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < super::fit::METADATA_RESERVE_BYTES);
+    let reserve = super::fit::METADATA_RESERVE_BYTES;
+    assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < reserve);
     assert_eq!(value["metadata"]["cut"]["properties"], true);
+
+    // A call to a model has more to say, in room of its own.
+    let mut fields = exchange.response.take().unwrap().headers;
+    (0..100).for_each(|index| fields.push(&format!("x-ratelimit-{index}{}", "x".repeat(1_000)), run_id.as_bytes()));
+    exchange.response = Some(ResponseFacts { headers: fields, ..self::exchange().response.unwrap() });
+    exchange.llm = Some(Box::new(facts(&run_id)));
+    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap();
+    let bytes = serde_json::to_vec(&value["metadata"]).unwrap().len();
+    assert!(bytes < reserve + super::fit::LLM_RESERVE_BYTES, "{bytes}");
+    assert!(value["metadata"]["llm"]["text"].as_str().unwrap().ends_with("…[cut]"));
 }
 
 #[test]
@@ -471,7 +484,7 @@ fn a_gap_anywhere_in_a_body_leaves_nothing_of_a_secret() {
     }
 }
 
-fn rules(capture: &[(&str, CaptureLevel)], budget: Duration) -> Redactor {
+pub(super) fn rules(capture: &[(&str, CaptureLevel)], budget: Duration) -> Redactor {
     let hosts = |host: &str| HostRules::new(vec![HostRule::parse(host).unwrap()]);
     let capture: Vec<_> = capture.iter().map(|(host, level)| (hosts(host), *level)).collect();
     Redactor::new(&Redact { budget, ..settings() }, &capture, Fingerprint::new(b"k")).unwrap()
@@ -763,7 +776,10 @@ proptest! {
 
     #[test]
     fn any_exchange_fits(parts in any_parts(), properties in btree_map(any_text(), any_text(), 0..6)) {
-        let exchange = parts.exchange();
+        let mut exchange = parts.exchange();
+        if exchange.request.path.len() % 2 == 0 {
+            exchange.llm = Some(Box::new(facts(&exchange.request.path)));
+        }
         let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor() };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;

@@ -1,3 +1,46 @@
-//! The facts of calls to language models, and to the tools of their agents, read off a copy of what passes.
+//! The facts of calls to language models, and to the tools of their agents, read off a copy of what passes: pure, in pieces of
+//! any size, in bounded memory. Whatever the bytes, nothing here fails or panics; what cannot be read is said.
+//!
+//! ```text
+//!  head of the question
+//!    |- api        is it one? which interface, whose, which model
+//!  bytes of a body
+//!    |- unpack     content codings, piece by piece
+//!    |- replies    sse, frames or objects: the pieces of an answer
+//!    |    |- sieve     the few members of each that matter; the rest passes
+//!    |    |- openai, responses, anthropic, gemini, bedrock, mcp    what a piece means
+//!    |    |- reading   what the pieces add up to (usage: tokens in one form; answer: the text for people)
+//!    |- request    the question: parameters, and its interface if the path did not tell
+//!    v
+//!  facts           by the names in `names`
+//! ```
 
+mod answer;
+mod anthropic;
+mod api;
+mod bedrock;
+mod facts;
+mod frames;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
+mod gemini;
+mod mcp;
 pub mod names;
+mod openai;
+mod reader;
+mod reading;
+mod replies;
+mod request;
+mod responses;
+mod sieve;
+mod sse;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod usage;
+
+pub use api::{Api, Call, Head};
+pub use facts::{Fact, Facts, Failure};
+pub use reader::Reader;

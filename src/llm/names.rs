@@ -78,11 +78,14 @@ pub const MCP_RESOURCE: &str = "mcp.resource.uri";
 /// The id of a JSON-RPC request.
 pub const JSONRPC_ID: &str = "jsonrpc.request.id";
 
+/// The code of a JSON-RPC error.
+pub const RPC_STATUS: &str = "rpc.response.status_code";
+
 /// The interface that is spoken, whoever the provider is: `openai.chat`, `anthropic.messages`, …
 pub const API: &str = "otas_proxy.llm.api";
 /// The tools that the model called, by name, in their order.
 pub const TOOL_CALLS: &str = "otas_proxy.llm.tool_calls";
-/// How many calls of tools the model made, where they are more than are named.
+/// How many calls of tools the model made.
 pub const TOOL_CALL_COUNT: &str = "otas_proxy.llm.tool_call_count";
 /// Seconds from the request being forwarded to the first piece of text, reasoning or a tool call.
 pub const TIME_TO_FIRST_TOKEN: &str = "otas_proxy.llm.time_to_first_token";

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf, copy_bidirectional_with_sizes};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::{BodyEnd, Passed, Recorder, Side, Tap};
+use crate::websocket::Peer;
 
 const BUFFER_BYTES: usize = 16 << 10;
 
@@ -25,8 +26,8 @@ where
 
 /// The same, with a copy of all that passes for each side's tap. Tells how it went, the agent's side first.
 pub(super) async fn relay_copied<A, O>(
-    (agent, agent_tap): (A, Tap),
-    (origin, origin_tap): (O, Tap),
+    (agent, agent_tap): (A, Tap<Peer>),
+    (origin, origin_tap): (O, Tap<Peer>),
     cut: &CancellationToken,
 ) -> (Passed, Passed)
 where
@@ -67,14 +68,14 @@ fn broken<A, O>(error: &io::Error, agent: &Passing<A>, origin: &Passing<O>) -> B
 /// A stream that counts what is read from it, shows it to its tap, and remembers whether it ended or failed.
 struct Passing<S> {
     inner: S,
-    tap: Option<Tap>,
+    tap: Option<Tap<Peer>>,
     read_bytes: u64,
     failed: bool,
     ended: bool,
 }
 
 impl<S> Passing<S> {
-    fn new(inner: S, tap: Option<Tap>) -> Self {
+    fn new(inner: S, tap: Option<Tap<Peer>>) -> Self {
         Self { inner, tap, read_bytes: 0, failed: false, ended: false }
     }
 

@@ -20,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(4);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// Notes that are written at once.
 const AT_ONCE: usize = 256;
+/// How soon the note of a call to a model is written anew, for people watch its answer come; of so many at once.
+const MODEL_AGAIN: Duration = Duration::from_secs(1);
+const MODELS: usize = 16;
 
 /// The calls that have a note in the store.
 #[derive(Default)]
@@ -64,8 +67,13 @@ impl OpenNotes {
                 return;
             }
         }
+        let models = notes.iter().filter(|(_, event)| !event.llm.is_empty()).count();
         for (_, event) in &notes {
-            let pause = self.noted.get(&event.id).map_or(AGAIN, |note| (note.pause * 2).min(AGAIN_MOST));
+            let pause = match self.noted.get(&event.id) {
+                _ if !event.llm.is_empty() && models <= MODELS => MODEL_AGAIN,
+                Some(note) => (note.pause * 2).min(AGAIN_MOST),
+                None => AGAIN,
+            };
             self.noted.insert(event.id, Note { due: now + pause, pause });
         }
     }

@@ -14,6 +14,7 @@ use uuid::Uuid;
 use super::heal::beside;
 use super::write::{TALLY, signed, state_of};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
+use crate::event::Llm;
 
 /// The sign that a process lives.
 pub(super) struct Alive {
@@ -165,10 +166,10 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
         bytes += json.len() as u64;
         transaction.execute(
             "INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
-                 request_bytes, response_bytes, error, state, attempts, json)
+                 request_bytes, response_bytes, error, state, attempts, json, llm)
              SELECT ?4, event_id, session, ?2, started_at_ms, method, host, path, status_code, latency_ms,
-                 request_bytes, response_bytes, error, ?5, 0, ?3 FROM open_exchanges WHERE event_id = ?1",
-            params![event_id, seq, json, first_id.take(), state.code()],
+                 request_bytes, response_bytes, error, ?5, 0, ?3, ?6 FROM open_exchanges WHERE event_id = ?1",
+            params![event_id, seq, json, first_id.take(), state.code(), Llm::of_event(&json)],
         )?;
     }
     if state == State::Kept {
@@ -206,7 +207,8 @@ mod tests {
         NewEvent { error: "proxy_interrupted: x", ..NewEvent::plain(json) }
     }
 
-    const JSON: &[u8] = br#"{"path":"/","metadata":{"event":{"seq":0}}}"#;
+    const JSON: &[u8] =
+        br#"{"path":"/","custom_properties":{"gen_ai.request.model":"m"},"metadata":{"event":{"seq":0}}}"#;
 
     #[test]
     fn what_a_dead_process_had_under_way_becomes_events_once_and_what_a_living_one_has_stays() {
@@ -232,6 +234,8 @@ mod tests {
         let last = looking.pending_event(waiting[2].0).unwrap().unwrap();
         assert_eq!(last.session, dead);
         assert!(String::from_utf8(last.json).unwrap().contains(r#""seq":3"#));
+        let calls = looking.viewer().calls(&crate::store::Filter { limit: 9, ..Default::default() }, None).unwrap();
+        assert_eq!(calls[0].call.llm, r#"{"gen_ai.request.model":"m"}"#);
         assert_eq!(looking.counts(Some(dead)).unwrap().pending, 3);
         assert_eq!(looking.counts(Some(alive)).unwrap().pending, 0);
     }

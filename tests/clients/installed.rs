@@ -27,6 +27,13 @@ impl Client {
     }
 }
 
+/// Whether it is installed; a test fails when it must be (`OTAS_REQUIRE_CLIENTS=1`) and is not.
+pub(super) fn is_there(client: &Client) -> bool {
+    let required = std::env::var("OTAS_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
+    assert!(client.version.is_some() || !required, "{} is not installed", client.name);
+    client.version.is_some()
+}
+
 /// A program, whose version is the first word with digits and dots in what it says to `question`.
 pub(super) fn program(family: &'static str, name: &str, question: &str) -> Client {
     Client { family, name: name.to_owned(), version: said_version(Path::new(name), question) }

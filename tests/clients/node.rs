@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::installed::{Client, node, node_itself, node_modules, node_package};
+use super::installed::{Client, is_there, node, node_itself, node_modules, node_package};
 use super::llm;
 use super::stage::{Same, Stage, script};
 use super::table::{Row, Told};
@@ -87,6 +87,26 @@ async fn the_openai_sdk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_anthropic_sdk() {
     talks("@anthropic-ai/sdk", "anthropic_messages.mjs", "", "/v1/messages").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_what_the_sdks_are_told_while_it_comes() {
+    for (package, name, base, path) in [
+        ("openai", "openai_chat.mjs", "/v1", "/v1/chat/completions"),
+        ("@anthropic-ai/sdk", "anthropic_messages.mjs", "", "/v1/messages"),
+    ] {
+        if !is_there(&node_package(24, package)) {
+            continue;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        put_script(folder.path(), name);
+        let command = |url: &str| {
+            let mut command = tokio::process::Command::new(node(24));
+            command.current_dir(folder.path()).args([name, url]);
+            command
+        };
+        llm::is_shown_while_it_comes(command, base, path).await;
+    }
 }
 
 /// `ws` connects by itself, so that Node's own use of variables passes it by: only the preload catches it.

@@ -5,7 +5,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use super::installed::{Client, python_itself, python_package, strict_python, strict_python_itself};
+use super::installed::{Client, is_there, python_itself, python_package, strict_python, strict_python_itself};
 use super::llm;
 use super::stage::{Same, Stage, script, text, text_of};
 use super::table::{Row, Told};
@@ -104,6 +104,24 @@ async fn the_openai_sdk() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_anthropic_sdk() {
     talks("anthropic", "anthropic_messages.py", "", "/v1/messages").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_shows_what_the_sdks_are_told_while_it_comes() {
+    for (package, name, base, path) in [
+        ("openai", "openai_chat.py", "/v1", "/v1/chat/completions"),
+        ("anthropic", "anthropic_messages.py", "", "/v1/messages"),
+    ] {
+        if !is_there(&python_package(package)) {
+            continue;
+        }
+        let command = |url: &str| {
+            let mut command = tokio::process::Command::new(python());
+            command.args([&*script(name), url]);
+            command
+        };
+        llm::is_shown_while_it_comes(command, base, path).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@ use super::format::{bytes, cost, count, date, duration};
 use super::{bodies, list, phases};
 use crate::event::{Llm, Side, Stored};
 use crate::export::curl;
+use crate::llm::names;
 use crate::store::{EventRow, Said};
 
 /// The event as sent is shown up to this many bytes; the rest is in its JSON.
@@ -134,11 +135,31 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
             (card("tools called", llm.tool_calls().map(str::to_owned)))
             (card("cost", llm.cost().map(cost)))
         }
+        (uncertain(event))
         @if let Some(answer) = answer(event.metadata()) { details open { summary { "The answer" } (bodies::words(answer)) } }
         details {
             summary { "All that is known" }
-            table.fields { @for (name, value) in llm.facts() { tr { td { (name) } td { (plain(value)) } } } }
+            table.fields {
+                @for (name, value) in llm.facts() { tr { td { (name) } td { (plain(value)) } } }
+                @for (name, value) in event.metadata()["rate_limit"].as_object().into_iter().flatten() { tr { td { (name) } td { (plain(value)) } } }
+            }
+            @if event.metadata()["usage_raw"].is_object() { p { "As the provider counts:" } (bodies::words(&event.metadata()["usage_raw"].to_string())) }
         }
+    }
+}
+
+/// What is not known for certain, and why.
+fn uncertain(event: &Stored) -> Markup {
+    let (metadata, properties) = (event.metadata(), &event.json()["custom_properties"]);
+    let usage = metadata["usage_raw"].as_object().filter(|_| metadata["llm"]["complete"] == false);
+    let counts = |usage: &serde_json::Map<String, Value>| {
+        let counts = usage.iter().filter(|(_, value)| value.is_number());
+        counts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
+    };
+    html! {
+        @if let Some(usage) = usage { p.note { "Counted by the provider so far: " (counts(usage)) "." } }
+        @if let Some(why) = properties[names::PARSE_ERROR].as_str() { p.note { "Not all of it could be read (" (why) "): what is not certain is left out." } }
+        @if let Some(what) = metadata["llm"]["too_long"].as_str() { p.note { "Too long to be looked into: " (what) "." } }
     }
 }
 

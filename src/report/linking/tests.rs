@@ -46,6 +46,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
         outcome: Outcome::Complete,
         timings: Timings { total: Duration::from_millis(10), ..Timings::default() },
         websocket: None,
+        llm: None,
     }
 }
 

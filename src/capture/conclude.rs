@@ -1,0 +1,62 @@
+//! What the halves of an exchange amount to when it is over.
+
+use std::time::Instant;
+
+use super::recorder::{Finished, State};
+use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
+
+/// What the halves amount to.
+pub(super) fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
+    let State { mut exchange, forwarded, answered, last_byte, reservation, .. } = state;
+    let now = Instant::now();
+    let timings = &mut exchange.timings;
+    timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
+    timings.receive = forwarded.and(answered).zip(last_byte).map(|(from, to)| to - from);
+    timings.latency = last_byte.unwrap_or(now) - forwarded.unwrap_or(began);
+    timings.total = now - began;
+    if exchange.outcome == Outcome::Complete
+        && let Some(failure) = cut_off(&exchange, shutting_down)
+    {
+        exchange.outcome = Outcome::Failed(failure);
+    }
+    Finished { exchange, reservation, stored: None }
+}
+
+/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause.
+fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
+    let failure = |id, detail: String| Some(Failure { id, detail });
+    let Exchange { origin, request, response, .. } = exchange;
+    let Some(response) = response else {
+        return if shutting_down {
+            failure("proxy_shutdown", format!("the proxy was stopped while {origin} had not answered yet"))
+        } else {
+            failure("agent_left", format!("the agent closed its connection before {origin} had answered"))
+        };
+    };
+    let bytes = match &exchange.websocket {
+        Some(WebSocket::Socket(facts)) => facts.origin_bytes,
+        _ => response.body.total_bytes,
+    };
+    match response.body.end {
+        BodyEnd::ShutDown => failure(
+            "proxy_shutdown",
+            format!("the proxy was stopped after {bytes} bytes of the response from {origin}"),
+        ),
+        BodyEnd::SenderFailed => {
+            failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
+        }
+        // A tunnel that was relayed unread: a reset is how many TLS clients close (RFC 8446 6.1 asks for less than TCP
+        // does), and nothing tells it from leaving early. `metadata` has how it ended.
+        BodyEnd::ReceiverLeft if exchange.kind == Kind::Tunnel => None,
+        BodyEnd::ReceiverLeft => failure(
+            "agent_left",
+            format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
+        ),
+        // The origin answered in full without waiting for the whole request: its right, and not a failure.
+        BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed => failure(
+            "agent_left",
+            format!("the agent broke off its request to {origin} after {} bytes", request.body.total_bytes),
+        ),
+        BodyEnd::Complete => None,
+    }
+}

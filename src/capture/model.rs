@@ -1,0 +1,258 @@
+//! Reading a call to a model beside its data path: both bodies are copied as they pass, and a task of its own reads the copies. The
+//! exchange is handed off when they are read, which the agent does not wait for.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use http::StatusCode;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::copies::{self, Copied, Copies, Tap};
+use super::recorder::{Recording, lock};
+use super::{Exchange, Failure, Fields, Finished, Outcome, Side};
+use crate::llm;
+
+/// Copied bytes of one body that may wait for the reader: questions are large and come at once.
+const WAITING_MAX_BYTES: usize = 8 << 20;
+
+/// What copies one body of such a call.
+pub(super) type ModelTap = Tap<Side, Told>;
+
+/// What the reader is told beside the bytes.
+pub(super) enum Told {
+    /// The answer's head has come.
+    Answered {
+        status: StatusCode,
+        headers: Fields,
+        /// When the question was forwarded.
+        forwarded: Option<Instant>,
+    },
+    /// The exchange is over.
+    Over(Ending),
+}
+
+/// The reading of one call.
+pub(super) struct Reading {
+    facts: Arc<Mutex<llm::Reader>>,
+    /// Kept until the response has a body.
+    response: Option<ModelTap>,
+    /// The way to the reader.
+    line: ModelTap,
+}
+
+/// An exchange that is over but for what its reader still reads. It is handed off when this is dropped, whoever drops it.
+pub(super) struct Ending {
+    finished: Option<Finished>,
+    facts: Arc<Mutex<llm::Reader>>,
+    recording: Arc<Recording>,
+    _open: TaskTrackerToken,
+}
+
+/// What the head of a request says of it as a call to a model; `None` for nearly all.
+pub(super) fn recognised(exchange: &Exchange) -> Option<Box<llm::Call>> {
+    let request = &exchange.request;
+    let field = |name: &str| request.headers.get(name);
+    let head = llm::Head {
+        method: request.method.as_str(),
+        host: &exchange.origin.host,
+        path: &request.path,
+        field: &field,
+    };
+    llm::Call::of(&head).map(Box::new)
+}
+
+impl Reading {
+    /// Begins it, with what copies the request's body. `None`: there is nothing that a task could run on.
+    pub(super) fn begin(call: llm::Call, recording: &Recording) -> Option<(Self, ModelTap)> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let sides = [Side::Request, Side::Response];
+        let ([request, response], copies) = copies::apart(sides, WAITING_MAX_BYTES, recording.budget());
+        let facts = Arc::new(Mutex::new(llm::Reader::new(call)));
+        runtime.spawn(read(copies, facts.clone()));
+        let line = response.clone();
+        Some((Self { facts, response: Some(response), line }, request))
+    }
+
+    /// What copies the response's body, whose head has come.
+    pub(super) fn answered(
+        &mut self,
+        status: StatusCode,
+        headers: &Fields,
+        forwarded: Option<Instant>,
+    ) -> Option<ModelTap> {
+        let tap = self.response.take()?;
+        let told = Told::Answered { status, headers: headers.clone(), forwarded };
+        tap.tell(told).ok().map(|()| tap)
+    }
+
+    /// What is known by now.
+    pub(super) fn so_far(&self) -> Option<Box<llm::Facts>> {
+        lock(&self.facts).facts().map(Box::new)
+    }
+
+    /// The exchange is over: it is handed off when all that was copied is read.
+    pub(super) fn over(self, finished: Finished, recording: &Arc<Recording>, open: TaskTrackerToken) {
+        let Self { facts, line, .. } = self;
+        let ending = Ending { finished: Some(finished), facts, recording: recording.clone(), _open: open };
+        // With no reader any more, it is handed off here and now.
+        drop(line.tell(Told::Over(ending)));
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let Some(mut finished) = self.finished.take() else { return };
+        attach(&mut finished.exchange, lock(&self.facts).facts());
+        self.recording.hand_over(finished);
+    }
+}
+
+/// What was read becomes part of the exchange; an error inside an answer is one of the call, if nothing else failed before.
+pub(super) fn attach(exchange: &mut Exchange, facts: Option<llm::Facts>) {
+    let Some(mut facts) = facts else { return };
+    if let Some(llm::Failure { id, detail }) = facts.failure.take()
+        && exchange.outcome == Outcome::Complete
+    {
+        exchange.outcome = Outcome::Failed(Failure { id, detail });
+    }
+    exchange.llm = Some(Box::new(facts));
+}
+
+/// Reads what was copied until the exchange is over.
+async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>) {
+    let mut since = None;
+    while let Some(copied) = copies.recv().await {
+        let mut reader = lock(&reader);
+        match copied {
+            Copied::Bytes { from: Side::Request, bytes, waiting: _waiting, .. } => reader.asked(&bytes),
+            Copied::Bytes { from: Side::Response, bytes, at, waiting: _waiting } => {
+                reader.told(&bytes, since.map(|since| at.saturating_duration_since(since)));
+            }
+            Copied::Ended { from: Side::Request, whole } => reader.asked_all(whole),
+            Copied::Ended { from: Side::Response, whole } => reader.told_all(whole),
+            Copied::GivenUp { from, why } => reader.give_up(from == Side::Request, why),
+            Copied::Told(Told::Answered { status, headers, forwarded }) => {
+                since = forwarded;
+                reader.answered(status.as_u16(), &|name| headers.get(name).map(<[u8]>::to_vec));
+            }
+            Copied::Told(Told::Over(ending)) => {
+                drop(reader);
+                return drop(ending);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, Method, Version};
+    use http_body_util::{BodyExt, Full};
+
+    use super::*;
+    use crate::capture::{
+        BodyEnd, Budget, Caller, Captured, CapturedBody, Kind, Limits, Origin, Recorder, RequestFacts, Sink,
+    };
+    use crate::llm::{Fact, names};
+
+    #[derive(Clone, Default)]
+    struct Taken(Arc<Mutex<Vec<Exchange>>>);
+
+    impl Sink for Taken {
+        fn take(&self, finished: Finished) {
+            self.0.lock().unwrap().push(*finished.exchange);
+        }
+    }
+
+    const QUESTION: &[u8] = br#"{"model":"m","messages":[]}"#;
+    const ANSWER: &str =
+        r#"{"id":"1","choices":[{"message":{"content":"x"},"finish_reason":"stop"}],"usage":{"prompt_tokens":1}}"#;
+
+    fn recording(budget: &Arc<Budget>) -> (Arc<Recording>, Taken) {
+        let taken = Taken::default();
+        let limits = Limits { head_bytes: 10, tail_bytes: 0 };
+        (Recording::new(taken.clone(), limits, budget.clone()), taken)
+    }
+
+    fn begun(recording: &Arc<Recording>) -> Recorder {
+        let request = RequestFacts {
+            method: Method::POST,
+            path: "/v1/chat/completions".to_owned(),
+            query: None,
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        };
+        let origin = Origin { scheme: "https", host: "api.openai.com".into(), port: 443 };
+        let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
+        Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request)
+    }
+
+    /// A call whose answer comes in one go, before any of it is read.
+    async fn called(recording: &Arc<Recording>, answer: Bytes) {
+        let recorder = begun(recording);
+        let question = CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request);
+        question.collect().await.unwrap();
+        recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
+        let mut answer_body = CapturedBody::new(Full::new(answer), recorder, Side::Response);
+        while answer_body.frame().await.is_some() {}
+        drop(answer_body);
+        recording.all_handed_off().await;
+    }
+
+    fn fact(taken: &Taken, name: &str) -> Option<Fact> {
+        let exchange = taken.0.lock().unwrap().pop().expect("handed off");
+        exchange.llm.as_ref().and_then(|facts| facts.get(name).cloned())
+    }
+
+    #[tokio::test]
+    async fn the_exchange_has_its_facts_when_it_is_handed_off() {
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        called(&recording, ANSWER.into()).await;
+        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        assert_eq!(fact(&taken, names::INPUT_TOKENS), Some(Fact::from(1)));
+    }
+
+    #[tokio::test]
+    async fn what_comes_faster_than_it_is_read_is_given_up_and_said_and_memory_is_given_back() {
+        for (memory, bytes, why) in [(64 << 20, WAITING_MAX_BYTES, "overrun"), (0, 128 << 10, "no_memory")] {
+            let budget = Budget::new(memory);
+            let (recording, taken) = recording(&budget);
+            called(&recording, (ANSWER.to_owned() + &" ".repeat(bytes)).into()).await;
+            assert_eq!(fact(&taken, names::PARSE_ERROR), Some(Fact::Text(why.to_owned())));
+            assert_eq!(budget.used_bytes(), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exchange_without_an_answer_is_handed_off_too() {
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        let recorder = begun(&recording);
+        drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request));
+        drop(recorder);
+        recording.all_handed_off().await;
+        let exchange = taken.0.lock().unwrap().pop().unwrap();
+        assert!(exchange.response.is_none() && exchange.request.body.end == BodyEnd::ReceiverLeft);
+        assert!(exchange.llm.is_some());
+    }
+
+    #[test]
+    fn a_runtime_that_ends_before_all_is_read_loses_no_exchange() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        let recorder = {
+            let _guard = runtime.enter();
+            let recorder = begun(&recording);
+            drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request));
+            recorder
+        };
+        let (before, other) = (recorder, begun(&recording));
+        drop(before);
+        assert_eq!(taken.0.lock().unwrap().len(), 0);
+        drop(runtime);
+        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        // With no runtime at all, nothing is read.
+        drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), other, Side::Request));
+        assert_eq!(taken.0.lock().unwrap().len(), 2);
+    }
+}

@@ -1,0 +1,48 @@
+//! The record of a turn on a WebSocket: an exchange like any other, begun in the middle of its socket.
+
+use std::sync::{Arc, Mutex};
+
+use http::Method;
+
+use super::recorder::{Recorder, Upstreamed};
+use super::{Captured, Exchange, Kind, RequestFacts, Timings, TurnFacts, WebSocket};
+use crate::llm;
+
+impl Recorder {
+    /// This reads the turn that it records.
+    pub(super) fn read_by(&self, reader: &Arc<Mutex<llm::Reader>>) {
+        self.with(|s| s.turn = Some(reader.clone()));
+    }
+
+    /// Begins the record of a turn on this exchange, which is a WebSocket; its question is on its way. `None`: the socket's
+    /// own record has ended.
+    pub(super) fn turn(&self, number: u64) -> Option<Self> {
+        let (id, unlogged, begun, request, upstream) = self.look(|state| {
+            let exchange = &*state.exchange;
+            let Exchange { id, agent, caller, unlogged, origin, version, request, peer, tls, .. } = exchange;
+            let request = RequestFacts {
+                method: turn_method(),
+                path: request.path.clone(),
+                query: request.query.clone(),
+                headers: request.headers.clone(),
+                body: Captured::default(),
+                trailers: None,
+            };
+            let upstream = Upstreamed { peer: *peer, tls: *tls, reused: true, dialled: Timings::default() };
+            (*id, *unlogged, ((*agent, caller.clone()), origin.clone(), *version), request, upstream)
+        })?;
+        let (by, origin, version) = begun;
+        let turn = Self::begin(self.recording(), Kind::Http, by, origin, version, request);
+        turn.forwarded(&upstream);
+        turn.with(|s| {
+            s.exchange.unlogged = unlogged;
+            s.exchange.websocket = Some(WebSocket::Turn(TurnFacts { socket: id, number }));
+        });
+        Some(turn)
+    }
+}
+
+/// What stands for the method of a turn, which has none.
+fn turn_method() -> Method {
+    Method::from_bytes(b"WEBSOCKET").unwrap_or_default()
+}

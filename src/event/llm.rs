@@ -1,0 +1,178 @@
+//! What an event says of a call to a model beside its bodies: facts in `custom_properties`, and the provider's own count, its limits
+//! and the answer as text in `metadata`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::de::IgnoredAny;
+
+use super::json::Json;
+use super::metadata::{bounded, hundredths};
+use super::{fit, headers};
+use crate::capture::{Exchange, Fields};
+use crate::llm::{Fact, Facts};
+use crate::redact::{Ends, Masking, WITHHELD};
+
+/// How fields begin in which providers tell what is left of their limits.
+const LIMITS: [&str; 4] = ["x-ratelimit-", "anthropic-ratelimit-", "ratelimit", "retry-after"];
+/// Such fields that are told.
+const LIMITS_MAX: usize = 32;
+/// Bytes of one of them.
+const LIMIT_MAX_BYTES: usize = 128;
+
+/// Writes the facts among the properties.
+pub(super) fn properties(json: &mut Json, facts: &Facts, masking: &mut Masking<'_>) {
+    for (name, fact) in &facts.properties {
+        match fact {
+            Fact::Text(text) => {
+                let masked = masking.uncounted(|masking| masking.line(text));
+                bounded(json, name, masked.as_deref().unwrap_or(text));
+            }
+            Fact::Number(number) => json.verbatim(name, &number.to_string()),
+            Fact::Flag(flag) => json.flag(name, *flag),
+        }
+    }
+}
+
+/// Writes `usage_raw`, `rate_limit` and `llm` into `metadata`.
+pub(super) fn write(json: &mut Json, exchange: &Exchange, masking: &mut Masking<'_>) {
+    let Some(facts) = &exchange.llm else { return };
+    if let Some(raw) = &facts.usage_raw {
+        let masked = masking.uncounted(|masking| masking.line(raw));
+        let raw = masked.as_deref().unwrap_or(raw);
+        if serde_json::from_str::<IgnoredAny>(raw).is_ok() {
+            json.verbatim("usage_raw", raw);
+        }
+    }
+    if let Some(response) = &exchange.response {
+        rate_limit(json, &response.headers, masking);
+    }
+    json.open("llm");
+    json.flag("complete", facts.complete);
+    if let Some(first) = facts.first_byte {
+        json.hundredths("first_byte_ms", hundredths(first));
+    }
+    if !facts.skipped.is_empty() {
+        json.string("too_long", &facts.skipped.join(","));
+    }
+    if !facts.answer.is_empty() {
+        let text = masked(&facts.answer, facts.complete, masking);
+        json.string_within("text", &text, fit::ANSWER_MAX_BYTES, fit::CUT);
+    }
+    json.close();
+}
+
+/// The answer without its secrets: a text put together from pieces may show one that was in none of them.
+fn masked(answer: &str, complete: bool, masking: &mut Masking<'_>) -> String {
+    let ends = Ends { cut_start: false, cut_end: !complete };
+    let before = masking.counted();
+    // A fault in the search must cost this text, not its event nor those after it.
+    let searched = catch_unwind(AssertUnwindSafe(|| masking.text(answer, ends)));
+    masking.recount(&before);
+    match searched {
+        Ok(Ok(masked)) => masked.unwrap_or_else(|| answer.to_owned()),
+        _ => {
+            masking.withhold();
+            WITHHELD.to_owned()
+        }
+    }
+}
+
+fn rate_limit(json: &mut Json, fields: &Fields, masking: &mut Masking<'_>) {
+    let told = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit));
+    let mut fields = fields.iter().filter(told).take(LIMITS_MAX).peekable();
+    if fields.peek().is_none() {
+        return;
+    }
+    json.open("rate_limit");
+    for (name, value) in fields {
+        let value = headers::text(value);
+        let masked = masking.uncounted(|masking| masking.line(&value));
+        json.foreign_key(name, LIMIT_MAX_BYTES);
+        json.text(masked.as_deref().unwrap_or(&value), LIMIT_MAX_BYTES, fit::CUT);
+    }
+    json.close();
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use serde_json::{Value, json};
+
+    use super::super::tests::{event_of, exchange, headers, rules};
+    use super::super::{Context, build};
+    use super::*;
+    use crate::config::CaptureLevel;
+    use crate::llm::names;
+
+    /// Facts of a call in which all texts are this one.
+    pub(in crate::event) fn facts(text: &str) -> Facts {
+        let mut facts = Facts { answer: text.to_owned(), complete: true, ..Facts::default() };
+        for name in
+            [names::REQUEST_MODEL, names::RESPONSE_ID, names::FINISH_REASONS, names::TOOL_CALLS, names::MCP_SESSION]
+        {
+            facts.properties.push((name, Fact::Text(text.to_owned())));
+        }
+        facts.properties.push((names::INPUT_TOKENS, Fact::from(7)));
+        let usage = json!({ "input_tokens": 7, "note": text.replace('\0', "") });
+        facts.usage_raw = Some(usage.to_string()).filter(|raw| raw.len() <= 8 << 10);
+        facts.skipped = vec!["choices"; 8];
+        facts
+    }
+
+    #[test]
+    fn facts_of_a_model_are_properties_and_win_over_those_of_the_operator() {
+        let mut exchange = exchange();
+        exchange.response.as_mut().unwrap().headers =
+            headers(&[("x-ratelimit-remaining-tokens", "149000"), ("retry-after", "2")]);
+        let mut facts = facts("gpt-x");
+        facts.first_byte = Some(Duration::from_micros(12_340));
+        exchange.llm = Some(Box::new(facts));
+        let properties = [names::REQUEST_MODEL, "gen_ai.agent.name"].map(|name| (name.to_owned(), "mine".to_owned()));
+        let (event, value) = event_of(&exchange, &properties.into());
+        assert_eq!(value["custom_properties"][names::REQUEST_MODEL], "gpt-x");
+        assert_eq!(value["custom_properties"]["gen_ai.agent.name"], "mine");
+        assert_eq!(event.llm.matches(names::REQUEST_MODEL).count(), 1);
+        let metadata = &value["metadata"];
+        assert_eq!(metadata["usage_raw"], json!({ "input_tokens": 7, "note": "gpt-x" }));
+        assert_eq!(metadata["rate_limit"], json!({ "x-ratelimit-remaining-tokens": "149000", "retry-after": "2" }));
+        let llm = &metadata["llm"];
+        assert_eq!(
+            (&llm["text"], &llm["complete"], &llm["first_byte_ms"]),
+            (&json!("gpt-x"), &json!(true), &json!(12.34))
+        );
+    }
+
+    #[test]
+    fn secrets_of_an_answer_are_masked_and_less_is_recorded_of_some_hosts() {
+        let secret = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789AbCdEfGh";
+        let mut exchange = exchange();
+        exchange.llm = Some(Box::new(facts(&format!("the key is {secret}, password: \"hush-hush\""))));
+        let (event, value) = event_of(&exchange, &BTreeMap::new());
+        let text = String::from_utf8(event.json).unwrap();
+        assert!(!text.contains(secret) && !text.contains("hush-hush") && !event.llm.contains(secret), "{text}");
+        assert_eq!(value["custom_properties"][names::INPUT_TOKENS], 7);
+        for (level, properties, answer) in [
+            (CaptureLevel::Headers, true, false),
+            (CaptureLevel::Metadata, true, false),
+            (CaptureLevel::None, false, false),
+        ] {
+            let redactor = rules(&[("api.test", level)], Duration::from_secs(60));
+            let context = Context {
+                seq: 1,
+                run_id: "r",
+                rule: "proxy",
+                error_from_status: 400,
+                properties: &BTreeMap::new(),
+                prices: None,
+                links: crate::event::Links::default(),
+                continues: &|_| None,
+                redactor: &redactor,
+            };
+            let value: Value = serde_json::from_slice(&build(&exchange, &context).json).unwrap();
+            assert_eq!(value["custom_properties"][names::INPUT_TOKENS].is_number(), properties, "{level:?}");
+            assert_eq!(value["metadata"]["llm"]["text"].is_string(), answer, "{level:?}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! An answer put together again for people: what the model said, what it thought aloud, the tools that it called.
+
+use std::fmt::Write as _;
+
+/// Bytes of an answer that are kept.
+const ANSWER_MAX_BYTES: usize = 64 << 10;
+/// Parts of an answer.
+const PARTS_MAX: usize = 256;
+/// Bytes of a tool's name.
+const NAME_MAX_BYTES: usize = 128;
+/// What stands at the end of an answer that is longer.
+pub(super) const CUT: &str = "…[otas-proxy: the rest of the answer is not kept]";
+
+/// What a part of an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Reasoning,
+    Tool,
+}
+
+/// The parts, in the order in which they began.
+#[derive(Default)]
+pub(super) struct Answer {
+    parts: Vec<Part>,
+    bytes: usize,
+    cut: bool,
+    tools: u64,
+}
+
+struct Part {
+    kind: Kind,
+    key: u64,
+    name: String,
+    text: String,
+}
+
+impl Answer {
+    /// Goes on with the part that `key` stands for among those of its kind.
+    pub(super) fn add(&mut self, kind: Kind, key: u64, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        let room = ANSWER_MAX_BYTES - self.bytes;
+        let mut end = text.len().min(room);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.cut |= end < text.len();
+        if end == 0 {
+            return;
+        }
+        let Some(part) = self.part(kind, key) else { return };
+        part.text.push_str(&text[..end]);
+        self.bytes += end;
+    }
+
+    /// A tool is called; the same `key` again is the same call.
+    pub(super) fn tool(&mut self, key: u64, name: &str) {
+        let known = self.parts.iter().any(|part| part.kind == Kind::Tool && part.key == key && !part.name.is_empty());
+        if known || name.is_empty() {
+            return;
+        }
+        self.tools += 1;
+        let mut end = name.len().min(NAME_MAX_BYTES);
+        while !name.is_char_boundary(end) {
+            end -= 1;
+        }
+        if let Some(part) = self.part(Kind::Tool, key) {
+            name[..end].clone_into(&mut part.name);
+            self.bytes = (self.bytes + end).min(ANSWER_MAX_BYTES);
+        }
+    }
+
+    fn part(&mut self, kind: Kind, key: u64) -> Option<&mut Part> {
+        let known = self.parts.iter().rposition(|part| part.kind == kind && part.key == key);
+        let at = match known {
+            Some(at) => at,
+            None if self.parts.len() >= PARTS_MAX => {
+                self.cut = true;
+                return None;
+            }
+            None => {
+                self.parts.push(Part { kind, key, name: String::new(), text: String::new() });
+                self.parts.len() - 1
+            }
+        };
+        self.parts.get_mut(at)
+    }
+
+    /// Whether there is anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// Whether any reasoning came.
+    pub(super) fn has_reasoning(&self) -> bool {
+        self.parts.iter().any(|part| part.kind == Kind::Reasoning)
+    }
+
+    /// The names of the tools called, in their order.
+    pub(super) fn tools(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter(|part| part.kind == Kind::Tool && !part.name.is_empty()).map(|part| &*part.name)
+    }
+
+    /// How many calls of tools there were.
+    pub(super) fn tool_count(&self) -> u64 {
+        self.tools
+    }
+
+    /// As people read it.
+    pub(super) fn text(&self) -> String {
+        let mut out = String::with_capacity(self.bytes + 64);
+        for part in &self.parts {
+            if !out.is_empty() {
+                out.push_str("\n\n");
+            }
+            // Writing into a string does not fail.
+            let _ = match part.kind {
+                Kind::Text => write!(out, "{}", part.text),
+                Kind::Reasoning => write!(out, "[reasoning]\n{}", part.text),
+                Kind::Tool => write!(out, "[tool call] {}({})", part.name, part.text),
+            };
+        }
+        if self.cut {
+            out.push_str(CUT);
+        }
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_come_in_the_order_in_which_they_began() {
+        let mut answer = Answer::default();
+        answer.add(Kind::Reasoning, 0, "hm");
+        answer.add(Kind::Text, 0, "Good ");
+        answer.tool(0, "clock");
+        answer.tool(1, "weather");
+        answer.add(Kind::Tool, 1, "{\"at\":");
+        answer.add(Kind::Tool, 0, "{}");
+        answer.add(Kind::Text, 0, "morning");
+        answer.add(Kind::Tool, 1, "1}");
+        answer.tool(1, "weather");
+        assert_eq!(
+            answer.text(),
+            "[reasoning]\nhm\n\nGood morning\n\n[tool call] clock({})\n\n[tool call] weather({\"at\":1})"
+        );
+        assert_eq!((answer.tools().collect::<Vec<_>>(), answer.tool_count()), (vec!["clock", "weather"], 2));
+    }
+
+    #[test]
+    fn an_answer_without_end_is_cut_and_says_so() {
+        let mut answer = Answer::default();
+        for at in 0..400 {
+            answer.add(Kind::Text, at, &"é".repeat(1_000));
+            answer.tool(at, &"n".repeat(1_000));
+        }
+        let text = answer.text();
+        assert!(text.len() < ANSWER_MAX_BYTES + PARTS_MAX * (NAME_MAX_BYTES + 32) && text.ends_with(CUT));
+        assert_eq!(answer.tool_count(), 400);
+    }
+}

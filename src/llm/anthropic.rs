@@ -1,0 +1,103 @@
+//! Anthropic's messages: one object, or a stream of named events.
+
+use serde_json::Value;
+
+use super::answer::Kind;
+use super::reading::Reading;
+use super::sieve::{Sieve, Wanted};
+use super::usage::Tokens;
+
+/// Of an event, or of a whole answer.
+pub(super) const WANTED: &[Wanted] = &[
+    ("type", 64),
+    ("message.id", 512),
+    ("message.model", 512),
+    ("message.usage", 8 << 10),
+    ("index", 32),
+    ("content_block", 64 << 10),
+    ("delta", 256 << 10),
+    ("error", 4 << 10),
+    ("id", 512),
+    ("model", 512),
+    ("stop_reason", 64),
+    ("usage", 8 << 10),
+    ("content", 512 << 10),
+    ("amazon-bedrock-invocationMetrics", 2048),
+];
+
+/// An event, or a whole answer.
+pub(super) fn read(reading: &mut Reading, said: &Sieve) {
+    let index = said.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
+    match said.text("type").unwrap_or_default().as_str() {
+        "message_start" => {
+            reading.id(said.text("message.id"));
+            reading.model(said.text("message.model"));
+            // The output is only begun, and the input may be stated anew at the end.
+            reading.usage(said.get("message.usage"), Tokens::anthropic);
+        }
+        "content_block_start" => {
+            if let Some(part) = said.get("content_block") {
+                block(reading, index, &part, true);
+            }
+        }
+        "content_block_delta" => {
+            if let Some(delta) = said.get("delta") {
+                self::delta(reading, index, &delta);
+            }
+        }
+        "message_delta" => {
+            reading.usage(said.get("usage"), Tokens::anthropic);
+            if let Some(reason) = said.get("delta").as_ref().and_then(|delta| delta["stop_reason"].as_str()) {
+                reading.finish(0, reason);
+                reading.usage_is_final();
+            }
+        }
+        "message_stop" => {
+            if let Some(metrics) = said.get("amazon-bedrock-invocationMetrics") {
+                reading.count(Tokens::invocation(&metrics));
+            }
+            reading.close();
+        }
+        "message" => {
+            reading.id(said.text("id"));
+            reading.model(said.text("model"));
+            for (place, part) in
+                (0u64..).zip(said.get("content").as_ref().and_then(Value::as_array).into_iter().flatten())
+            {
+                block(reading, place, part, false);
+            }
+            if let Some(reason) = said.text("stop_reason") {
+                reading.finish(0, &reason);
+            }
+            reading.usage(said.get("usage"), Tokens::anthropic);
+            reading.close();
+        }
+        "error" => reading.fail_with(said.get("error").as_ref()),
+        _ => {}
+    }
+}
+
+/// A block of an answer: whole, or as it begins, when its tool has no input yet.
+fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
+    match block["type"].as_str().unwrap_or_default() {
+        "text" => reading.say(Kind::Text, index, block["text"].as_str().unwrap_or_default()),
+        "thinking" => reading.say(Kind::Reasoning, index, block["thinking"].as_str().unwrap_or_default()),
+        "tool_use" | "server_tool_use" | "mcp_tool_use" => {
+            reading.tool(index, block["name"].as_str().unwrap_or_default());
+            if !begins && block["input"].is_object() {
+                reading.say(Kind::Tool, index, &block["input"].to_string());
+            }
+        }
+        _ => {}
+    }
+}
+
+fn delta(reading: &mut Reading, index: u64, delta: &Value) {
+    let text = |name: &str| delta[name].as_str().unwrap_or_default();
+    match text("type") {
+        "text_delta" => reading.say(Kind::Text, index, text("text")),
+        "thinking_delta" => reading.say(Kind::Reasoning, index, text("thinking")),
+        "input_json_delta" => reading.say(Kind::Tool, index, text("partial_json")),
+        _ => {}
+    }
+}

@@ -1,0 +1,322 @@
+//! Which calls are calls to a model or to a tool, as far as their heads tell: a cheap look at the method, the path, the host and
+//! a few fields. What a body must still confirm is said.
+
+/// An interface: what its questions and answers look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Api {
+    /// OpenAI's chat completions (and the older text completions), and whoever speaks the same.
+    OpenAiChat,
+    /// OpenAI's responses.
+    OpenAiResponses,
+    /// OpenAI's embeddings, and whoever speaks the same.
+    OpenAiEmbeddings,
+    /// Anthropic's messages.
+    AnthropicMessages,
+    /// Google's `generateContent` and `streamGenerateContent`.
+    Gemini,
+    /// Bedrock's Converse and ConverseStream.
+    BedrockConverse,
+    /// Bedrock's InvokeModel: the model's own form, and Amazon's around a stream of it.
+    BedrockInvoke,
+    /// The Model Context Protocol over HTTP.
+    Mcp,
+}
+
+impl Api {
+    /// Its name in events.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::OpenAiChat => "openai.chat",
+            Self::OpenAiResponses => "openai.responses",
+            Self::OpenAiEmbeddings => "openai.embeddings",
+            Self::AnthropicMessages => "anthropic.messages",
+            Self::Gemini => "gemini",
+            Self::BedrockConverse => "bedrock.converse",
+            Self::BedrockInvoke => "bedrock.invoke",
+            Self::Mcp => "mcp",
+        }
+    }
+
+    /// What is done by a call, in OpenTelemetry's words; MCP's calls are told by their method.
+    pub(super) fn operation(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAiChat
+            | Self::OpenAiResponses
+            | Self::AnthropicMessages
+            | Self::BedrockConverse
+            | Self::BedrockInvoke => Some("chat"),
+            Self::OpenAiEmbeddings => Some("embeddings"),
+            Self::Gemini => Some("generate_content"),
+            Self::Mcp => None,
+        }
+    }
+}
+
+/// What it is called to fetch a response that was made before.
+pub(super) const FETCH: &str = "fetch_response";
+
+/// A call that is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The interface, if the head tells; otherwise the question's body does.
+    pub(super) api: Option<Api>,
+    /// Whose it is.
+    pub(super) provider: Option<&'static str>,
+    /// What is done, where the path tells more than the interface.
+    pub(super) operation: Option<&'static str>,
+    /// The model that the path names.
+    pub(super) model: Option<String>,
+    /// Whether a streamed answer is asked for, where the path tells.
+    pub(super) stream: Option<bool>,
+    /// The head alone is proof; otherwise the bodies must show that a model is meant.
+    pub(super) certain: bool,
+    /// Who is called.
+    pub(super) host: String,
+    /// Fields of the request that say something, with their values.
+    fields: Vec<(&'static str, String)>,
+}
+
+/// Fields of a request that say something of the call.
+const FIELDS: [&str; 6] =
+    ["anthropic-version", "content-encoding", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"];
+/// Bytes of such a field.
+const FIELD_MAX_BYTES: usize = 256;
+
+/// A request's head.
+pub struct Head<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The host, in lower case.
+    pub host: &'a str,
+    /// The path, without the query.
+    pub path: &'a str,
+    /// A header field's first value by its name in lower case.
+    pub field: &'a dyn Fn(&str) -> Option<&'a [u8]>,
+}
+
+impl Call {
+    /// What the call is, if it may be one to a model or a tool.
+    pub fn of(head: &Head<'_>) -> Option<Self> {
+        let mut call = Self::by_head(head)?;
+        head.host.clone_into(&mut call.host);
+        for name in FIELDS {
+            let value = (head.field)(name).and_then(|value| std::str::from_utf8(value).ok());
+            let value = value.filter(|value| value.len() <= FIELD_MAX_BYTES);
+            call.fields.extend(value.map(|value| (name, value.to_owned())));
+        }
+        Some(call)
+    }
+
+    /// One of the request's fields.
+    pub(super) fn field(&self, name: &str) -> Option<String> {
+        self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+    }
+
+    fn new(api: Option<Api>, provider: Option<&'static str>, certain: bool) -> Self {
+        let (host, fields) = (String::new(), Vec::new());
+        Self { api, provider, operation: None, model: None, stream: None, certain, host, fields }
+    }
+
+    fn by_head(head: &Head<'_>) -> Option<Self> {
+        match head.method {
+            "POST" => {}
+            "GET" => return Self::fetching(head),
+            _ => return None,
+        }
+        // Uploads may be at such paths, too, and be of any size.
+        if (head.field)("content-type").is_some_and(|kind| !is_json(kind)) {
+            return None;
+        }
+        let path = head.path.trim_end_matches('/');
+        let (api, operation) = match path.rsplit('/').next().unwrap_or_default() {
+            "completions" if path.ends_with("/chat/completions") => (Api::OpenAiChat, None),
+            "completions" => (Api::OpenAiChat, Some("text_completion")),
+            "responses" => (Api::OpenAiResponses, None),
+            "embeddings" => (Api::OpenAiEmbeddings, None),
+            "messages" => (Api::AnthropicMessages, None),
+            last => return Self::by_model_in_path(head, path, last).or_else(|| Self::perhaps(head)),
+        };
+        Some(Self { operation, ..Self::new(Some(api), provider(head.host), is_known(head.host)) })
+    }
+
+    /// A turn of OpenAI's responses over a WebSocket to this host.
+    pub fn turn(host: &str) -> Self {
+        let call = Self::new(Some(Api::OpenAiResponses), provider(host), true);
+        Self { stream: Some(true), host: host.to_owned(), ..call }
+    }
+
+    /// Fetching a response that was made before: its tokens were counted then.
+    fn fetching(head: &Head<'_>) -> Option<Self> {
+        let (before, id) = head.path.rsplit_once('/')?;
+        let call = || Self::new(Some(Api::OpenAiResponses), provider(head.host), is_known(head.host));
+        (before.ends_with("/responses") && id.starts_with("resp_")).then(|| Self { operation: Some(FETCH), ..call() })
+    }
+
+    /// Google and Amazon have the model in the path: `…/models/MODEL:generateContent`, `/model/MODEL/converse`.
+    fn by_model_in_path(head: &Head<'_>, path: &str, last: &str) -> Option<Self> {
+        let call = |api, model: &str, stream, provider| {
+            let model = percent_encoding::percent_decode_str(model).decode_utf8_lossy().into_owned();
+            let model = Some(model).filter(|model| !model.is_empty());
+            Some(Self { model, stream: Some(stream), ..Self::new(Some(api), provider, true) })
+        };
+        if let Some((model, verb)) = last.split_once(':') {
+            let vertex = provider(head.host);
+            let model = if model == "v1internal" { "" } else { model };
+            return match verb {
+                "generateContent" => call(Api::Gemini, model, false, vertex.or(Some("gcp.gen_ai"))),
+                "streamGenerateContent" => call(Api::Gemini, model, true, vertex.or(Some("gcp.gen_ai"))),
+                "rawPredict" if path.contains("/publishers/anthropic/") => {
+                    call(Api::AnthropicMessages, model, false, vertex)
+                }
+                "streamRawPredict" if path.contains("/publishers/anthropic/") => {
+                    call(Api::AnthropicMessages, model, true, vertex)
+                }
+                _ => None,
+            };
+        }
+        let model = path.strip_prefix("/model/")?.strip_suffix(last)?.strip_suffix('/')?;
+        let amazon = Some("aws.bedrock");
+        match last {
+            "converse" => call(Api::BedrockConverse, model, false, amazon),
+            "converse-stream" => call(Api::BedrockConverse, model, true, amazon),
+            "invoke" => call(Api::BedrockInvoke, model, false, amazon),
+            "invoke-with-response-stream" => call(Api::BedrockInvoke, model, true, amazon),
+            _ => None,
+        }
+    }
+
+    /// A path that tells nothing: one that takes JSON and would take an event stream in answer, as all clients of models and
+    /// of MCP do that stream, or one that the models' own libraries call.
+    fn perhaps(head: &Head<'_>) -> Option<Self> {
+        let has = |name: &str, what: &[u8]| {
+            (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
+        };
+        let there = |name: &str| (head.field)(name).is_some();
+        let may_be = there("content-type")
+            && (has("accept", b"text/event-stream") || there("x-stainless-lang") || there("anthropic-version"));
+        may_be.then(|| Self::new(None, provider(head.host), false))
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    memchr::memmem::find(&content_type.to_ascii_lowercase(), b"json").is_some()
+}
+
+/// Hosts, and whose they are. A name that begins with a dot stands for all that end so.
+const PROVIDERS: [(&str, &str); 21] = [
+    ("api.openai.com", "openai"),
+    ("chatgpt.com", "openai"),
+    (".openai.azure.com", "azure.ai.openai"),
+    (".services.ai.azure.com", "azure.ai.inference"),
+    (".models.ai.azure.com", "azure.ai.inference"),
+    ("api.anthropic.com", "anthropic"),
+    ("generativelanguage.googleapis.com", "gcp.gemini"),
+    ("aiplatform.googleapis.com", "gcp.vertex_ai"),
+    ("-aiplatform.googleapis.com", "gcp.vertex_ai"),
+    (".amazonaws.com", "aws.bedrock"),
+    (".amazonaws.com.cn", "aws.bedrock"),
+    ("api.mistral.ai", "mistral_ai"),
+    ("api.groq.com", "groq"),
+    ("api.deepseek.com", "deepseek"),
+    ("api.x.ai", "x_ai"),
+    ("api.cohere.com", "cohere"),
+    ("api.cohere.ai", "cohere"),
+    ("api.perplexity.ai", "perplexity"),
+    ("api.moonshot.ai", "moonshot_ai"),
+    ("api.moonshot.cn", "moonshot_ai"),
+    (".ml.cloud.ibm.com", "ibm.watsonx.ai"),
+];
+
+fn provider(host: &str) -> Option<&'static str> {
+    let is = |name: &str| host == name || (name.starts_with(['.', '-']) && host.ends_with(name));
+    let (_, provider) = PROVIDERS.iter().find(|(name, _)| is(name))?;
+    (*provider != "aws.bedrock" || host.starts_with("bedrock-runtime")).then_some(*provider)
+}
+
+/// Whether the host has nothing at these paths but models. A web application may have pages at `chatgpt.com`.
+fn is_known(host: &str) -> bool {
+    host != "chatgpt.com" && provider(host).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(method: &str, host: &str, path: &str, fields: &[(&str, &str)]) -> Option<Call> {
+        let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_bytes());
+        Call::of(&Head { method, host, path, field: &field })
+    }
+
+    #[test]
+    fn paths_tell_the_interface_and_hosts_the_provider() {
+        for (host, path, api, provider, certain) in [
+            ("api.openai.com", "/v1/chat/completions", Api::OpenAiChat, Some("openai"), true),
+            ("localhost", "/api/v1/chat/completions", Api::OpenAiChat, None, false),
+            ("api.openai.com", "/v1/responses", Api::OpenAiResponses, Some("openai"), true),
+            (
+                "x.openai.azure.com",
+                "/openai/deployments/d/embeddings",
+                Api::OpenAiEmbeddings,
+                Some("azure.ai.openai"),
+                true,
+            ),
+            ("api.anthropic.com", "/v1/messages", Api::AnthropicMessages, Some("anthropic"), true),
+            (
+                "bedrock-runtime.eu-west-1.amazonaws.com",
+                "/model/m/converse",
+                Api::BedrockConverse,
+                Some("aws.bedrock"),
+                true,
+            ),
+            ("s3.amazonaws.com", "/bucket/messages", Api::AnthropicMessages, None, false),
+        ] {
+            let call = of("POST", host, path, &[]).unwrap();
+            assert_eq!((call.api, call.provider, call.certain), (Some(api), provider, certain), "{host}{path}");
+        }
+    }
+
+    #[test]
+    fn paths_may_name_the_model() {
+        let model = |host, path| {
+            of("POST", host, path, &[]).map(|call| (call.model.unwrap_or_default(), call.stream, call.provider))
+        };
+        let google = "generativelanguage.googleapis.com";
+        assert_eq!(
+            model(google, "/v1beta/models/gemini-x:generateContent"),
+            Some(("gemini-x".into(), Some(false), Some("gcp.gemini")))
+        );
+        assert_eq!(
+            model(
+                "eu-aiplatform.googleapis.com",
+                "/v1/projects/p/locations/l/publishers/anthropic/models/claude-y:streamRawPredict"
+            ),
+            Some(("claude-y".into(), Some(true), Some("gcp.vertex_ai")))
+        );
+        assert_eq!(model(google, "/v1beta/models/gemini-x:countTokens"), None);
+        let arn = "/model/arn%3Aaws%3Abedrock%3A%3A1%3Ainference-profile%2Feu.x/converse-stream";
+        assert_eq!(
+            model("vpce.test", arn),
+            Some(("arn:aws:bedrock::1:inference-profile/eu.x".into(), Some(true), Some("aws.bedrock")))
+        );
+        assert_eq!(model("vpce.test", "/v1internal:streamGenerateContent").unwrap().0, "");
+    }
+
+    #[test]
+    fn other_calls_are_not_read_unless_they_may_stream_json() {
+        assert_eq!(of("GET", "api.openai.com", "/v1/models", &[]), None);
+        assert_eq!(
+            of("GET", "api.openai.com", "/v1/responses/resp_1", &[]).unwrap().operation,
+            Some("fetch_response")
+        );
+        assert_eq!(of("PUT", "api.openai.com", "/v1/chat/completions", &[]), None);
+        assert_eq!(of("POST", "a.test", "/login", &[("content-type", "application/json")]), None);
+        assert_eq!(
+            of("POST", "a.test", "/api/messages", &[("content-type", "multipart/form-data; boundary=x")]),
+            None
+        );
+        let mcp = [("content-type", "application/json"), ("accept", "application/json, text/event-stream")];
+        let call = of("POST", "a.test", "/mcp", &mcp).unwrap();
+        assert_eq!((call.api, call.certain), (None, false));
+        assert_eq!(of("POST", "a.test", "/v1/messages/count_tokens", &[]), None);
+    }
+}

@@ -1,0 +1,64 @@
+//! Google's `generateContent`: one object, or a stream of such objects, of which the last counts all.
+
+use serde_json::Value;
+
+use super::answer::Kind;
+use super::reading::Reading;
+use super::sieve::{Sieve, Wanted};
+use super::usage::Tokens;
+
+/// Of an answer, whole or a piece of it. Google's code assistant has it in a `response`.
+pub(super) const WANTED: &[Wanted] = &[
+    ("candidates", 512 << 10),
+    ("usageMetadata", 8 << 10),
+    ("modelVersion", 512),
+    ("responseId", 512),
+    ("promptFeedback", 4 << 10),
+    ("error", 4 << 10),
+    ("response.candidates", 512 << 10),
+    ("response.usageMetadata", 8 << 10),
+    ("response.modelVersion", 512),
+    ("response.responseId", 512),
+    ("response.promptFeedback", 4 << 10),
+];
+
+/// A piece of a stream, or a whole answer.
+pub(super) fn read(reading: &mut Reading, said: &Sieve) {
+    let get = |name: &str| said.get(name).or_else(|| said.get(&format!("response.{name}")));
+    let text = |name: &str| said.text(name).or_else(|| said.text(&format!("response.{name}")));
+    reading.fail_with(said.get("error").as_ref());
+    reading.model(text("modelVersion"));
+    reading.id(text("responseId"));
+    reading.usage(get("usageMetadata"), Tokens::gemini);
+    let mut finished = false;
+    for candidate in get("candidates").as_ref().and_then(Value::as_array).into_iter().flatten() {
+        let index = candidate["index"].as_u64().unwrap_or(0);
+        for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
+            self::part(reading, index, part);
+        }
+        if let Some(reason) = candidate["finishReason"].as_str() {
+            reading.finish(index, reason);
+            finished = true;
+        }
+    }
+    if let Some(reason) = get("promptFeedback").as_ref().and_then(|feedback| feedback["blockReason"].as_str()) {
+        reading.finish(0, reason);
+        finished = true;
+    }
+    if finished {
+        reading.usage_is_final();
+    }
+}
+
+fn part(reading: &mut Reading, index: u64, part: &Value) {
+    let kind = if part["thought"] == true { Kind::Reasoning } else { Kind::Text };
+    reading.say(kind, index, part["text"].as_str().unwrap_or_default());
+    if let Some(name) = part["functionCall"]["name"].as_str() {
+        // Each comes whole, and is one of its own.
+        let key = reading.next_tool();
+        reading.tool(key, name);
+        if part["functionCall"]["args"].is_object() {
+            reading.say(Kind::Tool, key, &part["functionCall"]["args"].to_string());
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! What the pieces of an answer add up to. The readers of the interfaces say what a piece means; here it is put together, and
+//! decided what is certain enough to be told.
+//!
+//! Tokens are told once the provider has said its last word on them. What a stream that was broken off had said until then is
+//! kept as it came, but is no fact.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::answer::{Answer, Kind};
+use super::facts::{Fact, Facts, Failure};
+use super::names;
+use super::usage::Tokens;
+
+/// Texts that name something (a model, an id, a reason) are cut to this many bytes.
+const NAME_MAX_BYTES: usize = 256;
+/// Bytes of what an error says.
+const ERROR_MAX_BYTES: usize = 2048;
+/// Reasons that are kept, one for each answer.
+const FINISHES_MAX: usize = 16;
+/// Bytes of the provider's usage object.
+const USAGE_MAX_BYTES: usize = 8 << 10;
+
+/// An answer while it comes.
+#[derive(Default)]
+pub(super) struct Reading {
+    asked: Asked,
+    /// The answer comes in pieces.
+    pub(super) streamed: bool,
+    id: Option<String>,
+    model: Option<String>,
+    finishes: Vec<(u64, String)>,
+    usage: Map<String, Value>,
+    tokens: Tokens,
+    usage_is_final: bool,
+    closed: bool,
+    answer: Answer,
+    failure: Option<Failure>,
+    further: Vec<(&'static str, Fact)>,
+    times: Times,
+}
+
+/// What an answer must be held against.
+#[derive(Default)]
+pub(super) struct Asked {
+    /// Who was asked.
+    pub(super) host: String,
+    /// The id of the JSON-RPC request, as its JSON.
+    pub(super) id: Option<String>,
+    /// The tool that was asked for.
+    pub(super) tool: Option<String>,
+}
+
+/// When things came, counted from the request being forwarded.
+#[derive(Default, Clone, Copy)]
+struct Times {
+    now: Option<Duration>,
+    first_chunk: Option<Duration>,
+    first_content: Option<Duration>,
+    last_content: Option<Duration>,
+    longest_gap: Option<Duration>,
+}
+
+impl Reading {
+    /// Nothing has come yet.
+    pub(super) fn new(asked: Asked, streamed: bool) -> Self {
+        Self { asked, streamed, ..Self::default() }
+    }
+
+    /// What was asked.
+    pub(super) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    /// What follows came then.
+    pub(super) fn at(&mut self, now: Option<Duration>) {
+        self.times.now = now;
+    }
+
+    /// A piece of the answer has come, whatever is in it.
+    pub(super) fn chunk(&mut self) {
+        self.times.first_chunk = self.times.first_chunk.or(self.times.now);
+    }
+
+    /// The answer's id.
+    pub(super) fn id(&mut self, id: Option<String>) {
+        self.id = self.id.take().or(id.map(named));
+    }
+
+    /// The model that answers.
+    pub(super) fn model(&mut self, model: Option<String>) {
+        self.model = self.model.take().or(model.map(named));
+    }
+
+    /// Why one of the answers ended; the last word counts.
+    pub(super) fn finish(&mut self, answer: u64, reason: &str) {
+        let reason = named(reason.to_owned());
+        let room = self.finishes.len() < FINISHES_MAX;
+        match self.finishes.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, known)) => *known = reason,
+            None if room => self.finishes.push((answer, reason)),
+            None => {}
+        }
+    }
+
+    /// What the provider counted so far: what it says now stands for what it said before.
+    pub(super) fn usage(&mut self, usage: Option<Value>, tokens: fn(&Value) -> Tokens) {
+        let Some(Value::Object(said)) = usage else { return };
+        self.usage.extend(said.into_iter().filter(|(_, value)| !value.is_null()));
+        self.tokens = tokens(&Value::Object(self.usage.clone()));
+    }
+
+    /// Tokens that are told elsewhere than in a usage object.
+    pub(super) fn count(&mut self, tokens: Tokens) {
+        let before = self.tokens;
+        self.tokens = Tokens {
+            input: before.input.or(tokens.input),
+            output: before.output.or(tokens.output),
+            cache_read: before.cache_read.or(tokens.cache_read),
+            cache_write: before.cache_write.or(tokens.cache_write),
+            reasoning: before.reasoning.or(tokens.reasoning),
+        };
+    }
+
+    /// The provider will not count any further.
+    pub(super) fn usage_is_final(&mut self) {
+        self.usage_is_final |= !self.usage.is_empty() || self.tokens != Tokens::default();
+    }
+
+    /// The answer has come to its end.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// Some of the answer.
+    pub(super) fn say(&mut self, kind: Kind, key: u64, text: &str) {
+        if !text.is_empty() {
+            self.content();
+            self.answer.add(kind, key, text);
+        }
+    }
+
+    /// The model calls a tool.
+    pub(super) fn tool(&mut self, key: u64, name: &str) {
+        self.content();
+        self.answer.tool(key, name);
+    }
+
+    /// A key for a tool call that has no place of its own.
+    pub(super) fn next_tool(&self) -> u64 {
+        self.answer.tool_count()
+    }
+
+    fn content(&mut self) {
+        let Times { now: Some(now), last_content, .. } = self.times else { return };
+        self.times.first_content = self.times.first_content.or(Some(now));
+        if let Some(gap) = last_content.map(|last| now.saturating_sub(last)) {
+            self.times.longest_gap = self.times.longest_gap.max(Some(gap));
+        }
+        self.times.last_content = Some(now);
+    }
+
+    /// The answer carries an error.
+    pub(super) fn fail(&mut self, id: &'static str, kind: &str, message: &str) {
+        let said = [kind, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+        let said = cut(said, ERROR_MAX_BYTES);
+        let detail = match id {
+            "tool_error" => format!("the tool {said} of {} says of its result that it is an error", self.asked.host),
+            _ => format!("{} sent an error in its answer: {said}", self.asked.host),
+        };
+        self.failure.get_or_insert(Failure { id, detail });
+    }
+
+    /// An error as most providers put it: an object with a type (or a code) and a message, or only a text.
+    pub(super) fn fail_with(&mut self, error: Option<&Value>) {
+        let Some(error) = error.filter(|error| !error.is_null()) else { return };
+        let text = |name: &str| match &error[name] {
+            Value::String(text) => text.clone(),
+            Value::Number(number) => number.to_string(),
+            _ => String::new(),
+        };
+        let kind = ["type", "status", "code"].map(text).into_iter().find(|text| !text.is_empty()).unwrap_or_default();
+        let message = error.as_str().map_or_else(|| text("message"), str::to_owned);
+        self.fail("stream_error", &kind, &message);
+    }
+
+    /// A fact that only some interfaces have.
+    pub(super) fn tell(&mut self, name: &'static str, fact: Fact) {
+        if !self.further.iter().any(|(known, _)| *known == name) {
+            self.further.push((name, fact));
+        }
+    }
+
+    /// Whether it has been seen to be an answer of a model.
+    pub(super) fn is_one(&self) -> bool {
+        self.tokens != Tokens::default() || !self.answer.is_empty() || !self.further.is_empty()
+    }
+
+    /// What is known. `whole`: the body has come to its end. `counts`: its tokens are this call's, and were read well.
+    pub(super) fn tell_into(&self, facts: &mut Facts, whole: bool, counts: bool) {
+        let mut tell = |name, fact: Option<Fact>| facts.tell(name, fact);
+        let text = |text: &Option<String>| text.clone().map(Fact::Text);
+        tell(names::RESPONSE_MODEL, text(&self.model));
+        tell(names::RESPONSE_ID, text(&self.id));
+        let mut finishes = self.finishes.clone();
+        finishes.sort_by_key(|(answer, _)| *answer);
+        let finishes = finishes.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>().join(",");
+        tell(names::FINISH_REASONS, (!finishes.is_empty()).then_some(Fact::Text(finishes)));
+        let ended = self.closed || (whole && !self.finishes.is_empty());
+        // After an error nothing more is counted, but what was counted before it may have been on the way.
+        let certain = self.usage_is_final || (ended && self.failure.is_none());
+        let tokens = if certain && counts { self.tokens } else { Tokens::default() };
+        for (name, count) in [
+            (names::INPUT_TOKENS, tokens.input),
+            (names::OUTPUT_TOKENS, tokens.output),
+            (names::CACHE_READ_TOKENS, tokens.cache_read),
+            (names::CACHE_WRITE_TOKENS, tokens.cache_write),
+            (names::REASONING_TOKENS, tokens.reasoning),
+        ] {
+            tell(name, count.map(Fact::from));
+        }
+        let tools: Vec<&str> = self.answer.tools().collect();
+        tell(names::TOOL_CALLS, (!tools.is_empty()).then(|| Fact::Text(tools.join(","))));
+        tell(names::TOOL_CALL_COUNT, (self.answer.tool_count() > 0).then(|| self.answer.tool_count().into()));
+        if self.streamed {
+            let Times { first_chunk, first_content, longest_gap, .. } = self.times;
+            tell(names::TIME_TO_FIRST_CHUNK, first_chunk.and_then(Fact::seconds));
+            tell(names::TIME_TO_FIRST_TOKEN, first_content.and_then(Fact::seconds));
+            tell(names::LONGEST_GAP, longest_gap.and_then(Fact::seconds));
+            tell(names::TOKENS_PER_SECOND, self.pace(tokens).and_then(Fact::rate));
+        }
+        for (name, fact) in &self.further {
+            facts.tell(name, Some(fact.clone()));
+        }
+        facts.answer = self.answer.text();
+        facts.complete = ended;
+        facts.failure.clone_from(&self.failure);
+        let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());
+        // No store takes a NUL, and no provider counts with one.
+        facts.usage_raw = raw.filter(|raw| raw.len() <= USAGE_MAX_BYTES && !raw.contains("\\u0000"));
+    }
+
+    /// Output tokens a second, of those that came while content came: reasoning that is not shown was done before.
+    fn pace(&self, tokens: Tokens) -> Option<f64> {
+        let span = self.times.last_content?.checked_sub(self.times.first_content?)?.as_secs_f64();
+        let hidden = if self.answer.has_reasoning() { 0 } else { tokens.reasoning.unwrap_or(0) };
+        let shown = tokens.output?.checked_sub(hidden)?;
+        (span > 0.0 && shown > 1).then(|| shown as f64 / span)
+    }
+}
+
+fn named(text: String) -> String {
+    cut(text, NAME_MAX_BYTES)
+}
+
+/// The beginning of a text, whole characters.
+pub(super) fn cut(mut text: String, max: usize) -> String {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.truncate(end);
+    text
+}

@@ -1,0 +1,207 @@
+//! From the bytes of an answer to the pieces that its interface has: events of a stream, binary frames, JSON objects. Each piece
+//! goes through a [`Sieve`], and what that kept to the interface's reader.
+
+use std::io::{self, Write};
+
+use super::api::Api;
+use super::frames;
+use super::reading::Reading;
+use super::sieve::{Sieve, Wanted};
+use super::sse;
+use super::{anthropic, bedrock, gemini, mcp, openai, responses};
+
+/// Members that are named as too long.
+const SKIPPED_MAX: usize = 8;
+
+/// An answer's pieces, as they come, and what they add up to.
+pub(super) struct Replies {
+    api: Api,
+    framing: Framing,
+    wanted: &'static [Wanted],
+    sieve: Sieve,
+    pub(super) reading: Reading,
+    /// Why something of it could not be read.
+    pub(super) broken: Option<&'static str>,
+    pub(super) skipped: Vec<&'static str>,
+}
+
+/// How an answer is cut into pieces.
+pub(super) enum Framing {
+    /// `text/event-stream`
+    Events(sse::Scanner),
+    /// `application/vnd.amazon.eventstream`
+    Frames(frames::Scanner),
+    /// One JSON object, or an array of them, or one after the other.
+    Objects(Objects),
+}
+
+/// Where in a sequence of objects we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Objects {
+    /// Before the first.
+    Start,
+    /// In or after the only one.
+    Single,
+    /// In an array of them.
+    Array,
+    /// In messages that are one object each.
+    Messages,
+    /// After all.
+    Over,
+}
+
+impl Replies {
+    /// Of an answer in this interface, cut into pieces like this.
+    pub(super) fn new(api: Api, framing: Framing, reading: Reading) -> Self {
+        let wanted = match (api, &framing) {
+            (Api::OpenAiChat, _) => openai::WANTED,
+            (Api::OpenAiEmbeddings, _) => openai::WANTED_OF_EMBEDDINGS,
+            (Api::OpenAiResponses, _) => responses::WANTED,
+            (Api::AnthropicMessages, _) => anthropic::WANTED,
+            (Api::Gemini, _) => gemini::WANTED,
+            (Api::BedrockConverse, _) => bedrock::WANTED,
+            (Api::BedrockInvoke, Framing::Frames(_)) => bedrock::WANTED_OF_CHUNK,
+            (Api::BedrockInvoke, _) => bedrock::WANTED_OF_MODEL,
+            (Api::Mcp, _) => mcp::WANTED,
+        };
+        Self { api, framing, wanted, sieve: Sieve::new(wanted), reading, broken: None, skipped: Vec::new() }
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        // Taken out while what it finds is read.
+        let mut framing = std::mem::replace(&mut self.framing, Framing::Objects(Objects::Over));
+        match &mut framing {
+            Framing::Events(scanner) => scanner.read(bytes, &mut |part| match part {
+                sse::Part::Data(data) => {
+                    self.sieve.read(data);
+                }
+                sse::Part::Ends { .. } => self.piece_ends(),
+            }),
+            Framing::Frames(scanner) => {
+                scanner.read(bytes, &mut |frame| self.frame(&frame));
+                if scanner.is_damaged() {
+                    self.broken = Some("response_frames");
+                }
+                if scanner.skipped() > 0 {
+                    self.skip("frame");
+                }
+            }
+            Framing::Objects(objects) => *objects = self.objects(*objects, bytes),
+        }
+        self.framing = framing;
+    }
+
+    /// The body has come to its end.
+    pub(super) fn end(&mut self) {
+        let broken = match &self.framing {
+            Framing::Events(_) => None,
+            Framing::Frames(scanner) => (!scanner.is_between()).then_some("response_frames"),
+            Framing::Objects(Objects::Start | Objects::Over) => None,
+            Framing::Objects(_) => self.sieve.has_begun().then_some("response_json"),
+        };
+        self.broken = self.broken.or(broken);
+    }
+
+    fn objects(&mut self, mut at: Objects, mut bytes: &[u8]) -> Objects {
+        while let Some(&first) = bytes.first() {
+            if self.sieve.has_begun() {
+                let used = self.sieve.read(bytes);
+                bytes = &bytes[used..];
+                if self.sieve.is_bad() {
+                    self.broken = Some("response_json");
+                    return Objects::Over;
+                }
+                if self.sieve.is_whole() {
+                    self.piece_ends();
+                    if at == Objects::Single {
+                        self.reading.close();
+                        at = Objects::Over;
+                    }
+                }
+                continue;
+            }
+            match (at, first) {
+                (Objects::Over, _) => return at,
+                (_, b' ' | b'\t' | b'\r' | b'\n') => bytes = &bytes[1..],
+                (Objects::Start, b'[') => {
+                    self.reading.streamed = true;
+                    (at, bytes) = (Objects::Array, &bytes[1..]);
+                }
+                (Objects::Array, b',') => bytes = &bytes[1..],
+                (Objects::Array, b']') => return Objects::Over,
+                (Objects::Start, b'{') => {
+                    at = Objects::Single;
+                    self.begin(&mut bytes);
+                }
+                (Objects::Array | Objects::Messages, b'{') => self.begin(&mut bytes),
+                _ => {
+                    self.broken = Some("response_json");
+                    return Objects::Over;
+                }
+            }
+        }
+        at
+    }
+
+    /// The brace that an object begins with.
+    fn begin(&mut self, bytes: &mut &[u8]) {
+        self.sieve.read(&bytes[..1]);
+        *bytes = &bytes[1..];
+    }
+
+    /// A piece that is an object has come to its end.
+    fn piece_ends(&mut self) {
+        let sieve = std::mem::replace(&mut self.sieve, Sieve::new(self.wanted));
+        if !sieve.has_begun() {
+            return;
+        }
+        self.reading.chunk();
+        if !sieve.is_whole() && !sieve.start().starts_with(b"[DONE]") {
+            self.broken = Some("response_json");
+            return;
+        }
+        let reading = &mut self.reading;
+        match self.api {
+            Api::OpenAiChat | Api::OpenAiEmbeddings => openai::read(reading, &sieve),
+            Api::OpenAiResponses => responses::read(reading, &sieve),
+            Api::AnthropicMessages => anthropic::read(reading, &sieve),
+            Api::Gemini => gemini::read(reading, &sieve),
+            Api::BedrockConverse => bedrock::whole(reading, &sieve),
+            Api::BedrockInvoke => bedrock::model(reading, &sieve),
+            Api::Mcp => mcp::read(reading, &sieve),
+        }
+        sieve.too_long().for_each(|name| self.skip(name));
+    }
+
+    fn frame(&mut self, frame: &frames::Frame<'_>) {
+        self.reading.chunk();
+        let mut sieve = Sieve::new(self.wanted);
+        sieve.read(frame.payload);
+        if sieve.has_begun() && !sieve.is_whole() {
+            self.broken = Some("response_json");
+            return;
+        }
+        match self.api {
+            Api::BedrockInvoke => bedrock::chunk(&mut self.reading, frame, &sieve),
+            _ => bedrock::event(&mut self.reading, frame, &sieve),
+        }
+        sieve.too_long().for_each(|name| self.skip(name));
+    }
+
+    fn skip(&mut self, name: &'static str) {
+        if self.skipped.len() < SKIPPED_MAX && !self.skipped.contains(&name) {
+            self.skipped.push(name);
+        }
+    }
+}
+
+impl Write for Replies {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.read(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,247 @@
+//! Laws of the reader, on conversations of every interface: however an answer is cut and coded, the facts are the same, and of one
+//! that was broken off they are right or absent.
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::testing::{Conversation, conversation, conversations, ms, told};
+use super::unpack::tests::coded;
+use super::{Fact, Facts, names};
+
+fn whole(conversation: &Conversation) -> Option<Facts> {
+    conversation.read("", std::iter::once(&conversation.answer[..]), true)
+}
+
+#[test]
+fn every_conversation_has_its_facts() {
+    for conversation in conversations() {
+        let found = told(whole(&conversation));
+        assert_eq!(found, conversation.facts, "{}: {found:#}", conversation.name);
+    }
+}
+
+#[test]
+fn an_answer_cut_at_any_byte_has_the_same_facts() {
+    for conversation in conversations() {
+        let all = whole(&conversation);
+        for at in 0..conversation.answer.len() {
+            let (first, second) = conversation.answer.split_at(at);
+            assert_eq!(
+                conversation.read("", [first, second].into_iter(), true),
+                all,
+                "{} cut at {at}",
+                conversation.name
+            );
+        }
+        assert_eq!(conversation.read("", conversation.answer.chunks(1), true), all, "{}", conversation.name);
+    }
+}
+
+#[test]
+fn an_answer_in_any_coding_has_the_same_facts() {
+    for conversation in conversations() {
+        let all = whole(&conversation);
+        for (coding, coded) in coded(&conversation.answer) {
+            for piece in [1, usize::MAX] {
+                let found = conversation.read(coding, coded.chunks(piece), true);
+                assert_eq!(found, all, "{} in {coding}", conversation.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_question_cut_at_any_byte_has_the_same_facts() {
+    for conversation in conversations() {
+        let facts = |piece| conversation.asked(piece).and_then(|reader| reader.facts());
+        let all = facts(usize::MAX);
+        (1..40).for_each(|piece| assert_eq!(facts(piece), all, "{} in pieces of {piece}", conversation.name));
+    }
+}
+
+#[test]
+fn a_question_that_was_broken_off_has_no_facts_but_right_ones() {
+    for conversation in conversations() {
+        let all = conversation.asked(usize::MAX).and_then(|reader| reader.facts());
+        for end in 0..conversation.question.len() {
+            let Some(mut reader) = conversation.reader() else { continue };
+            reader.asked(&conversation.question[..end]);
+            reader.asked_all(false);
+            is_right_or_absent(&conversation, reader.facts(), all.as_ref());
+        }
+    }
+}
+
+#[test]
+fn an_answer_that_was_broken_off_anywhere_has_no_facts_but_right_ones() {
+    for conversation in conversations() {
+        let all = whole(&conversation);
+        for end in 0..conversation.answer.len() {
+            // By a fault, and by one who ends it as if that were all.
+            for meant in [false, true] {
+                let pieces = std::iter::once(&conversation.answer[..end]);
+                is_right_or_absent(&conversation, conversation.read("", pieces, meant), all.as_ref());
+            }
+        }
+        for (coding, coded) in coded(&conversation.answer).into_iter().skip(1) {
+            for end in (0..coded.len()).step_by(23) {
+                let found = conversation.read(coding, std::iter::once(&coded[..end]), false);
+                is_right_or_absent(&conversation, found, all.as_ref());
+            }
+        }
+    }
+}
+
+/// Whether what was found in a part is also true of the whole.
+fn is_right_or_absent(conversation: &Conversation, part: Option<Facts>, all: Option<&Facts>) {
+    let Some(part) = part else { return };
+    let all = all.unwrap_or_else(|| panic!("{}: facts of what is no call to a model", conversation.name));
+    for (name, fact) in &part.properties {
+        let told = all.get(name);
+        match (*name, fact, told) {
+            (names::PARSE_ERROR, ..) => {}
+            // A list that goes on.
+            (names::TOOL_CALLS, Fact::Text(some), Some(Fact::Text(list))) => assert!(list.starts_with(some)),
+            (names::TOOL_CALL_COUNT, Fact::Number(some), Some(Fact::Number(count))) => {
+                assert!(some.as_u64() <= count.as_u64());
+            }
+            (_, fact, told) => assert_eq!(Some(fact), told, "{}: {name}", conversation.name),
+        }
+    }
+    assert!(part.failure.is_none() || part.failure == all.failure, "{}", conversation.name);
+    assert!(!part.complete || all.complete, "{}", conversation.name);
+    // What was said is said in that order, whatever comes between.
+    let mut rest = all.answer.chars();
+    assert!(
+        part.answer.chars().all(|char| rest.any(|other| other == char)),
+        "{}: {}",
+        conversation.name,
+        part.answer
+    );
+}
+
+#[test]
+fn no_wanted_member_hides_another() {
+    for wanted in [
+        super::request::WANTED,
+        super::openai::WANTED,
+        super::openai::WANTED_OF_EMBEDDINGS,
+        super::responses::WANTED,
+        super::anthropic::WANTED,
+        super::gemini::WANTED,
+        super::bedrock::WANTED,
+        super::bedrock::WANTED_OF_CHUNK,
+        super::bedrock::WANTED_OF_MODEL,
+        super::mcp::WANTED,
+    ] {
+        for (path, _) in wanted {
+            assert!(!wanted.iter().any(|(other, _)| super::sieve::leads_to(path, other)), "{path}");
+        }
+    }
+}
+
+#[test]
+fn times_are_of_what_came() {
+    let conversation = conversation("openai_chat_stream");
+    let mut reader = conversation.asked(usize::MAX).unwrap();
+    conversation.begins(&mut reader, "");
+    let events: Vec<&[u8]> = conversation.answer.split_inclusive(|byte| *byte == b'\n').collect();
+    // Six pieces and the end, of which the second to the fourth have words.
+    for (event, at) in events.chunks(2).zip([200, 300, 350, 800, 810, 820, 830]) {
+        reader.told(&event.concat(), ms(at));
+    }
+    reader.told_all(true);
+    let facts = reader.facts().unwrap();
+    let seconds = |name| match facts.get(name) {
+        Some(Fact::Number(number)) => number.as_f64().unwrap(),
+        _ => panic!("no {name}"),
+    };
+    assert_eq!(facts.first_byte, ms(200));
+    assert_eq!(seconds(names::TIME_TO_FIRST_CHUNK), 0.2);
+    assert_eq!(seconds(names::TIME_TO_FIRST_TOKEN), 0.3);
+    assert_eq!(seconds(names::LONGEST_GAP), 0.45);
+    assert_eq!(seconds(names::TOKENS_PER_SECOND), 24.0);
+}
+
+#[test]
+fn what_is_known_is_there_before_the_end() {
+    let conversation = conversation("anthropic_messages_stream_tools");
+    let mut reader = conversation.asked(usize::MAX).unwrap();
+    conversation.begins(&mut reader, "");
+    let end = conversation.answer.windows(8).position(|window| window == b"get_weat").unwrap() + 200;
+    reader.told(&conversation.answer[..end], ms(10));
+    let facts = told(reader.facts());
+    assert_eq!(facts["properties"][names::RESPONSE_MODEL], "claude-sonnet-5-20260901");
+    assert_eq!(facts["properties"][names::TOOL_CALLS], "get_weather");
+    assert_eq!((&facts["properties"][names::INPUT_TOKENS], &facts["complete"]), (&Value::Null, &Value::Bool(false)));
+    assert!(facts["answer"].as_str().unwrap().starts_with("[reasoning]\nA tool knows.\n\n[tool call] get_weather("));
+    assert_eq!(facts["usage_raw"]["input_tokens"], 12);
+}
+
+#[test]
+fn what_cannot_be_read_is_said_and_has_no_tokens() {
+    let conversation = conversation("openai_chat_stream");
+    let error = |found: Option<Facts>| {
+        let properties = told(found)["properties"].take();
+        assert_eq!(properties[names::INPUT_TOKENS], Value::Null);
+        properties[names::PARSE_ERROR].as_str().unwrap_or_default().to_owned()
+    };
+    let damaged = [&conversation.answer[..200], b"}}\n\ndata: {\"choices\":\n\n", &conversation.answer[..]].concat();
+    assert_eq!(error(conversation.read("", std::iter::once(&damaged[..]), true)), "response_json");
+    assert_eq!(error(conversation.read("gzip", std::iter::once(&conversation.answer[..]), true)), "response_coding");
+    assert_eq!(
+        error(conversation.read("aws-chunked", std::iter::once(&conversation.answer[..]), true)),
+        "response_coding"
+    );
+    let mut reader = conversation.asked(usize::MAX).unwrap();
+    conversation.begins(&mut reader, "");
+    reader.told(&conversation.answer, None);
+    reader.give_up(false, "overrun");
+    assert_eq!(error(reader.facts()), "overrun");
+    let mut reader = conversation.reader().unwrap();
+    reader.asked(b"{\"model\":\"m\"] ");
+    reader.asked_all(true);
+    assert_eq!(error(reader.facts()), "request_json");
+}
+
+#[test]
+fn a_question_of_any_size_is_read_and_a_long_answer_is_cut_for_people_but_counted() {
+    let conversation = conversation("openai_chat");
+    let mut reader = conversation.reader().unwrap();
+    reader.asked(b"{\"messages\":[{\"content\":\"");
+    (0..3_000).for_each(|_| reader.asked(&[b'x'; 10_000]));
+    reader.asked(b"\"}],\"model\":\"m\"}");
+    reader.asked_all(true);
+    conversation.begins(&mut reader, "");
+    let words = "word ".repeat(50_000);
+    let answer = String::from_utf8(conversation.answer.clone()).unwrap().replace("as ever", &words);
+    reader.told(answer.as_bytes(), None);
+    reader.told_all(true);
+    let facts = reader.facts().unwrap();
+    assert_eq!(facts.get(names::REQUEST_MODEL), Some(&Fact::Text("m".into())));
+    assert_eq!(facts.get(names::INPUT_TOKENS), Some(&Fact::from(1200)));
+    assert!(facts.answer.len() < 70_000 && facts.answer.ends_with(super::answer::CUT));
+    let longer = answer.replace("word", &"word".repeat(20));
+    let facts = conversation.read("", std::iter::once(longer.as_bytes()), true).unwrap();
+    assert_eq!((facts.get(names::OUTPUT_TOKENS), &facts.skipped[..]), (Some(&Fact::from(80)), &["choices"][..]));
+}
+
+proptest! {
+    #[test]
+    fn damage_never_panics(which in any::<prop::sample::Index>(), places in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6)) {
+        let conversations = conversations();
+        let conversation = which.get(&conversations);
+        let mut answer = conversation.answer.clone();
+        for (place, byte) in places {
+            if let Some(at) = (!answer.is_empty()).then(|| place.index(answer.len())) {
+                answer[at] = byte;
+            }
+        }
+        conversation.read("", answer.chunks(37), true);
+        for (coding, mut coded) in coded(&conversation.answer).into_iter().skip(1) {
+            let at = coded.len() / 2;
+            coded[at] ^= 0x55;
+            conversation.read(coding, coded.chunks(19), true);
+        }
+    }
+}
