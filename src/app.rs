@@ -25,7 +25,7 @@ use crate::config::{self, CaptureLevel, Config, Durability, OnFull, Otas, Scope}
 use crate::deliver::{Deliveries, Status, Watch};
 use crate::hosts::HostRules;
 use crate::peer::Peers;
-use crate::proxy::{self, AgentLimits, Pool, Refusals, Shared, Territories, UpstreamTasks};
+use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Shared, Territories, UpstreamTasks};
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::sinks::{self, Sinks};
@@ -155,8 +155,9 @@ impl App {
             .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
         let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
         let trusted = authority.trusted();
-        let origin_tls =
-            OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, &trusted)?;
+        let tls = &config.tls;
+        let (roots, ours, pinned) = (tls.origin_ca_file.as_deref(), &tls.client_certificates, &tls.pinned);
+        let origin_tls = OriginTls::load(roots, ours, pinned, &trusted)?;
         let listener = bind("listen.proxy", config.listen.proxy).await?;
         let admin_listener = bind("listen.admin", config.listen.admin).await?;
         let (proxy_addr, admin_addr) = (local(&listener)?, local(&admin_listener)?);
@@ -227,7 +228,8 @@ impl App {
         let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, appended)
             .map_err(|e| step("start reporting".to_owned(), e))?;
 
-        let peers = Peers::new(proxy_addr.ip(), config.listen.same_user, config.listen.processes)
+        let listen = config.listen;
+        let peers = Peers::new(proxy_addr.ip(), listen.same_user, listen.processes, listen.allow_clients)
             .map_err(|e| step("start looking up agents".to_owned(), e))?;
         let peers = Arc::new(peers);
         let shared = Arc::new(Shared {
@@ -241,6 +243,9 @@ impl App {
             refusals: Refusals::new(config.tls.learn_passthrough),
             next_proxy: config.upstream.proxy,
             no_next_proxy: config.upstream.no_proxy,
+            egress: Egress::new(&config.egress),
+            quotas: Quotas::new(config.proxy.agent_connections, config.proxy.agent_requests_per_second),
+            strict_host: config.proxy.strict_host,
             connect_timeout: config.proxy.connect_timeout,
             handshake_timeout: config.proxy.handshake_timeout,
             agent_limits: AgentLimits {

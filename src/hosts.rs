@@ -41,6 +41,11 @@ impl HostRules {
         Self(rules)
     }
 
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// This machine, by its usual names.
     pub fn loopback() -> Self {
         let nets =

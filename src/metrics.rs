@@ -100,6 +100,11 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
             now.agents.other_user,
         ),
         (
+            "agents_refused_other_network",
+            "Connections that were closed because they came from outside of listen.allow_clients",
+            now.agents.other_network,
+        ),
+        (
             "agents_refused_left",
             "Connections that were closed because their agents had left before it could be told whose they were",
             now.agents.left,
@@ -265,7 +270,7 @@ mod tests {
             trouble: true,
             holds_delivery: true,
             capture_memory_bytes: 4096,
-            agents: peer::Counts { other_user: 13, left: 14, unknown: 15, processes_missed: 16 },
+            agents: peer::Counts { other_user: 13, other_network: 17, left: 14, unknown: 15, processes_missed: 16 },
             sinks: vec![sinks::Status {
                 name: "jsonl a \"b\"".into(),
                 waiting: 3,
@@ -290,6 +295,7 @@ mod tests {
             "otas_proxy_calls_under_way 20",
             "otas_proxy_connections_free 21",
             "otas_proxy_agents_refused_other_user_total 13",
+            "otas_proxy_agents_refused_other_network_total 17",
             "otas_proxy_agents_refused_left_total 14",
             "otas_proxy_agents_user_unknown_total 15",
             "otas_proxy_agents_process_missed_total 16",

@@ -1,4 +1,8 @@
-//! A value that must never be shown: no `Debug`, no `Display`, no log line.
+//! A value that must never be shown: no `Debug`, no `Display`, no log line; and the files of ours that hold one.
+
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 /// An agent key, a session token or the like. Deliberately has neither `Debug` nor `Display`, so that a struct that
 /// holds one cannot be printed by accident either.
@@ -33,9 +37,39 @@ impl Secret {
     }
 }
 
+/// Refuses a file of ours that others may read: what it holds is no secret, or it is not we who made it (a repository that is
+/// cloned may bring a file of that name, but not with these modes).
+///
+/// # Errors
+/// When it can't be looked at, or others may read or write it.
+pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(file)?.permissions().mode() & 0o777;
+    if mode & 0o077 == 0 {
+        return Ok(());
+    }
+    let told = format!(
+        "{} has mode {mode:04o}, so others may know what it holds: remove it to have one made, or run `chmod 0600 '{0}'`",
+        file.display()
+    );
+    Err(io::Error::new(io::ErrorKind::InvalidData, told))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_others_may_read_holds_no_secret() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "k").unwrap();
+        for (mode, fine) in [(0o600, true), (0o400, true), (0o640, false), (0o644, false), (0o602, false)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let told = only_ours(&file).map_err(|error| error.to_string());
+            assert_eq!(told.is_ok(), fine, "{mode:o}");
+            assert!(told.err().is_none_or(|told| told.contains("chmod 0600")));
+        }
+    }
 
     #[test]
     fn short_secrets_show_nothing_and_long_ones_their_last_four_characters() {

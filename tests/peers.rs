@@ -112,7 +112,7 @@ fn python(port: u16, more: &str) -> Command {
 async fn listening() -> (Peers, TcpListener, u16) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    (Peers::new(address.ip(), true, true).unwrap(), listener, address.port())
+    (Peers::new(address.ip(), true, true, Vec::new()).unwrap(), listener, address.port())
 }
 
 /// Field 22 of its line; the name before it may hold anything.
@@ -201,7 +201,7 @@ async fn a_socket_that_a_child_has_inherited_is_its_parents_until_that_closes_it
         BufReader::new(agent.stdout.take().unwrap()).lines().next_line().await.unwrap().unwrap().parse().unwrap();
     // Two look-ups that know nothing of each other.
     let parents = met(&peers, &listener, 1).await;
-    let childs = met(&Peers::new([127, 0, 0, 1].into(), true, true).unwrap(), &listener, 1).await;
+    let childs = met(&Peers::new([127, 0, 0, 1].into(), true, true, Vec::new()).unwrap(), &listener, 1).await;
     assert_eq!((parents[0].1.facts.pid, childs[0].1.facts.pid), (agent.id().unwrap(), child));
     drop(agent.stdin.take());
     assert!(agent.wait().await.unwrap().success());

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
 
+mod attacks;
 mod attribution;
 mod authority;
 mod capture;
@@ -16,6 +17,7 @@ mod durability;
 mod events;
 mod export;
 mod forwarding;
+mod guards;
 mod interception;
 mod links;
 mod models;

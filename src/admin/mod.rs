@@ -185,6 +185,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
         "sinks": told.sinks.now().iter().map(sinks::Status::json).collect::<Vec<_>>(),
         "agents": {
             "refused_other_user": agents.other_user,
+            "refused_other_network": agents.other_network,
             "refused_left": agents.left,
             "user_unknown": agents.unknown,
             "process_missed": agents.processes_missed,

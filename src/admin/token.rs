@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::secret::Secret;
+use crate::secret::{Secret, only_ours};
 
 /// The name of the file beside the store.
 const FILE: &str = "admin.token";
@@ -31,6 +31,7 @@ pub fn load_or_make(file: &Path) -> io::Result<Secret> {
     if !file.exists() {
         make(file)?;
     }
+    only_ours(file)?;
     let token = Secret::new(&fs::read_to_string(file)?);
     let fine = token.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
     if token.expose().len() < SHORTEST || !fine {

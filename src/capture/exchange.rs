@@ -38,6 +38,8 @@ pub struct Exchange {
     pub version: Version,
     /// The TLS session with the origin, if any.
     pub tls: Option<TlsFacts>,
+    /// The names that it goes by, if they are not all the same.
+    pub names: Option<Box<HostNames>>,
     /// Why it was relayed without being read, if it was.
     pub blind: Option<Blind>,
     /// Whether the upstream connection had carried a request before.
@@ -147,6 +149,29 @@ pub struct TlsFacts {
     pub version: &'static str,
     /// The ALPN protocol that the origin chose, if any.
     pub alpn: Option<&'static str>,
+    /// Its certificate was not verified, but was the one that `tls.pinned` names.
+    pub pinned: bool,
+}
+
+/// The names that one call goes by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNames {
+    /// Of its target: what CONNECT, SOCKS or an absolute URL named.
+    pub target: Box<str>,
+    /// Of its TLS with us (SNI), if there is any and it named one.
+    pub sni: Option<Box<str>>,
+    /// Of its `Host` field, or `:authority`.
+    pub host: Option<Box<str>>,
+}
+
+impl fmt::Display for HostNames {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "its target is `{}`", self.target)?;
+        if let Some(sni) = &self.sni {
+            write!(f, ", its TLS server name `{sni}`")?;
+        }
+        self.host.as_ref().map_or(Ok(()), |host| write!(f, ", its Host `{host}`"))
+    }
 }
 
 /// The request as the agent sent it.

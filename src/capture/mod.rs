@@ -17,8 +17,8 @@ pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use copies::Tap;
 pub use exchange::{
-    Blind, BodyEnd, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, ResponseFacts, SocketFacts,
-    Timings, TlsFacts, TurnFacts, WebSocket,
+    Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
+    SocketFacts, Timings, TlsFacts, TurnFacts, WebSocket,
 };
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};

@@ -18,8 +18,8 @@ use super::conclude::conclude;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::model::{self, ModelTap, Reading};
 use super::{
-    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
-    Timings, TlsFacts, Unlogged, WebSocket,
+    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, Outcome, RequestFacts,
+    ResponseFacts, Timings, TlsFacts, Unlogged, WebSocket,
 };
 use crate::llm;
 use crate::peer::Sought;
@@ -201,6 +201,7 @@ impl Recorder {
             peer: None,
             version,
             tls: None,
+            names: None,
             blind: None,
             connection_reused: false,
             request,
@@ -256,6 +257,11 @@ impl Recorder {
     /// The process that calls.
     pub fn called_by(&self, process: &Sought) {
         self.with(|s| s.exchange.process = process.clone());
+    }
+
+    /// It goes by names that are not all the same.
+    pub fn goes_by(&self, names: HostNames) {
+        self.with(|s| s.exchange.names = Some(Box::new(names)));
     }
 
     /// It is relayed without being read.

@@ -36,7 +36,7 @@ pub(super) fn run(args: &Args) -> Done {
     super::runtime()?.block_on(async {
         store.recover_interrupted()?;
         let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
-        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), &[], &authority.trusted())?;
+        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), &[], &[], &authority.trusted())?;
         let mut otas = config.otas.clone();
         agents::own_key(&mut otas, &config.agents);
         let (otas, collector) = destination(otas, store.path()).await?;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::Agent;
 use super::key::issue_key;
 use crate::config::read_key_file;
-use crate::secret::Secret;
+use crate::secret::{Secret, only_ours};
 
 /// The agent whose key is in this file, which is made (0600) if there is none.
 ///
@@ -22,6 +22,7 @@ pub fn embedded_agent(key_file: &Path) -> io::Result<Agent> {
     if !key_file.exists() {
         make(key_file)?;
     }
+    only_ours(key_file)?;
     let key = read_key_file(key_file)
         .map_err(|told| io::Error::new(io::ErrorKind::InvalidData, format!("{told}; remove it to have one made")))?;
     Ok(Agent { project_id: project_of(&key), key, name: "embedded".to_owned() })
@@ -72,6 +73,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("collector.key");
         fs::write(&path, "").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let error = embedded_agent(&path).err().unwrap().to_string();
         assert!(error.contains("holds no agent key") && error.contains("remove it"), "{error}");
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Event, Listen, OnFull, Order, Otas, Proxy, Redact, Scope, Session, Store,
-    Tls, Upstream,
+    Capture, Config, Delivery, Durability, Egress, Event, Listen, OnFull, Order, Otas, Proxy, Redact, Scope, Session,
+    Store, Tls, Upstream,
 };
 use crate::hosts::HostRules;
 
@@ -24,6 +24,8 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             same_user: true,
             processes: true,
+            allow_clients: Vec::new(),
+            insecure_open_proxy: false,
         },
         otas: Otas {
             deliver: true,
@@ -49,6 +51,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             passthrough: HostRules::default(),
             learn_passthrough: None,
             client_certificates: Vec::new(),
+            pinned: Vec::new(),
         },
         proxy: Proxy {
             via: false,
@@ -62,8 +65,12 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             max_connections: 10_000,
             max_streams: 256,
             shutdown_grace: Duration::from_millis(10_000),
+            agent_connections: 0,
+            agent_requests_per_second: 0,
+            strict_host: false,
         },
         upstream: Upstream { proxy: None, no_proxy: HostRules::loopback() },
+        egress: Egress { deny: HostRules::default(), allow: HostRules::default(), allow_metadata: false },
         capture: Capture {
             body_head_bytes: 262_144,
             body_tail_bytes: 65_536,

@@ -14,8 +14,8 @@ use super::key_file::read_key_file;
 use super::keys::{self, Key};
 use super::sinks;
 use super::source::{Source, Sources};
-use super::types::{Config, Scope};
-use super::{defaults, nearest};
+use super::types::{Config, Listen, Scope, Session};
+use super::{defaults, found, nearest};
 
 /// Settings in the making.
 pub(super) struct Draft {
@@ -76,16 +76,23 @@ impl Draft {
         }
     }
 
-    /// Reads the key file, checks what no setting can be checked for alone, and hands the settings over.
+    /// Reads the key file, checks what no setting can be checked for alone, and hands the settings over. `found_in`: the
+    /// folder of a settings file that was merely found.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem there was.
-    pub(super) fn finish(mut self) -> Result<(Config, Sources), ConfigError> {
+    pub(super) fn finish(mut self, found_in: Option<&Path>) -> Result<(Config, Sources), ConfigError> {
         self.require_own_folders();
         self.read_agent_key();
         // Rules between settings say something only about settings that are sound each for itself.
         if self.problems.is_empty() {
             self.check_rules();
+        }
+        if self.problems.is_empty() {
+            let refused = found_in.map(|folder| found::refused(&self.config, &self.sources, folder));
+            for (source, key, message) in refused.into_iter().flatten() {
+                self.problem(source, Some(key), message);
+            }
         }
         if self.problems.is_empty() {
             return Ok((self.config, self.sources));
@@ -192,6 +199,13 @@ impl Draft {
                 "is the same address as `listen.proxy`; give one of them another port",
             ),
             (
+                is_open(listen, session),
+                keys::LISTEN_PROXY,
+                "would let everybody call out through this machine who reaches that address; keep it on loopback, or give agents \
+                 credentials (`session.scope = \"credential\"`), or name the networks that they call from \
+                 (`listen.allow_clients`); `listen.insecure_open_proxy = true` leaves it open",
+            ),
+            (
                 delivery.backoff_min > delivery.backoff_max,
                 keys::BACKOFF_MIN,
                 "is longer than `delivery.backoff_max_ms`",
@@ -206,6 +220,14 @@ impl Draft {
     fn problem(&mut self, source: Source, key: Option<&str>, message: String) {
         self.problems.push(Problem { source, key: key.map(str::to_owned), message });
     }
+}
+
+/// Whether anybody may call from other machines.
+fn is_open(listen: &Listen, session: &Session) -> bool {
+    !listen.proxy.ip().to_canonical().is_loopback()
+        && session.scope != Scope::Credential
+        && listen.allow_clients.is_empty()
+        && !listen.insecure_open_proxy
 }
 
 /// What to say of a name that stands in `section` and is not known there.

@@ -16,6 +16,8 @@ pub(super) struct SettingsFile {
     pub(super) path: PathBuf,
     pub(super) text: String,
     shown: String,
+    /// Nobody named it, and it is not the user's own: it happened to lie in the working folder.
+    merely_found: bool,
 }
 
 impl SettingsFile {
@@ -36,14 +38,20 @@ impl SettingsFile {
             return Self::read(&cwd.join(path), "named by environment OTAS_PROXY_CONFIG", cwd).map(Some);
         }
         let user = folders::config(env).map(|folder| (folder.join(NAME), "found in the user's configuration folder"));
+        let own = user.as_ref().map(|(path, _)| path.clone());
         for (path, found_by) in [(cwd.join(NAME), "found in the working folder")].into_iter().chain(user) {
             match Self::read(&path, found_by, cwd) {
                 Err(ConfigError::Read { source, .. })
                     if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                read => return read.map(Some),
+                read => return Ok(Some(Self { merely_found: Some(path) != own, ..read? })),
             }
         }
         Ok(None)
+    }
+
+    /// The folder that it was merely found in: it is not certain that whoever starts us wrote it.
+    pub(super) fn merely_found_in(&self) -> Option<&Path> {
+        self.path.parent().filter(|_| self.merely_found)
     }
 
     /// Where the byte at `offset` stands.
@@ -63,7 +71,7 @@ impl SettingsFile {
             Ok(text) => {
                 // Editors of another system put a byte order mark first; columns are counted without it.
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-                Ok(Self { path: path.to_owned(), text, shown })
+                Ok(Self { path: path.to_owned(), text, shown, merely_found: false })
             }
             Err(source) => Err(ConfigError::Read { path: shown, found_by, source }),
         }
@@ -80,6 +88,7 @@ mod tests {
             path: PathBuf::from("/x/proxy.toml"),
             text: "a = 1\r\né = \"ü\" # x\n".to_owned(),
             shown: NAME.to_owned(),
+            merely_found: false,
         };
         let at = |needle: char| match file.place(file.text.find(needle).unwrap()) {
             Source::File { path, line, column } => (path, line, column),

@@ -386,7 +386,11 @@ impl Given<'_> {
     }
 
     /// A list of texts, each checked.
-    fn list<T>(&self, expected: &str, read: impl Fn(&str) -> Result<T, &'static str>) -> Result<Vec<T>, Refused> {
+    pub(super) fn list<T>(
+        &self,
+        expected: &str,
+        read: impl Fn(&str) -> Result<T, &'static str>,
+    ) -> Result<Vec<T>, Refused> {
         let Value::Toml(value) = self.value else { return Err(self.wrong_type(expected)) };
         let items = value.get_ref().as_array().ok_or_else(|| self.wrong_type(expected))?;
         let item = |item: &Spanned<DeValue<'_>>| {
@@ -415,7 +419,7 @@ impl Given<'_> {
         table.iter().map(entry).collect()
     }
 
-    fn text(&self, expected: &str) -> Result<&str, Refused> {
+    pub(super) fn text(&self, expected: &str) -> Result<&str, Refused> {
         let text = match self.value {
             Value::Toml(value) => value.get_ref().as_str(),
             Value::Text(text) => match text.to_str() {
@@ -469,6 +473,7 @@ pub(super) fn toml_type(value: &DeValue<'_>) -> &'static str {
     }
 }
 
+/// A value that is not what was expected.
 pub(super) fn bad(expected: &str, reason: &str) -> Refused {
     Refused { message: format!("expected {expected}: {reason}"), span: None, entry: None }
 }

@@ -1,17 +1,17 @@
 //! The one table of everything that can be set.
 
 use std::ffi::OsStr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use url::Url;
 
 use super::flags::Flags;
 use super::given::{Given, Refused, Value};
-use super::next_proxy::NextProxy;
+use super::shown::{
+    agents, capture_rules, client_certificates, ms, name_of, networks, next_proxy, path, patterns, pinned,
+    redact_allow, url,
+};
 use super::sinks;
-use super::types::{Agent, CaptureLevel, ClientCertificate, Config, Durability, OnFull, Order, Redact, Scope};
-use crate::hosts::HostRules;
+use super::types::{Config, Durability, OnFull, Order, Scope};
 use crate::secret::Secret;
 
 /// One setting.
@@ -40,6 +40,7 @@ pub(super) const AGENT_KEY: &str = "otas.agent_key";
 pub(super) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
 pub(super) const SESSION_TOKEN: &str = "otas.session_token";
 pub(super) const OTAS_DELIVER: &str = "otas.deliver";
+pub(super) const PRICES_FILE: &str = "event.prices_file";
 pub(super) const SINKS: &str = "sinks";
 pub(super) const LISTEN_PROXY: &str = "listen.proxy";
 pub(super) const LISTEN_ADMIN: &str = "listen.admin";
@@ -68,6 +69,8 @@ const HEADER_BYTES: i64 = 384 << 10;
 const CONNECTIONS: i64 = 1_000_000;
 /// More than any client opens.
 const STREAMS: i64 = 65_536;
+/// More than one proxy serves.
+const REQUESTS_PER_SECOND: i64 = 1_000_000;
 
 /// The least that a store can do with: 8 MiB.
 const LEAST_STORE_BYTES: i64 = 8 << 20;
@@ -90,6 +93,16 @@ pub(super) static KEYS: &[Key] = &[
         "listen.processes",
         |c, g| put(&mut c.listen.processes, g.switch()),
         |c| Some(c.listen.processes.to_string()),
+    ),
+    Key::new(
+        "listen.allow_clients",
+        |c, g| put(&mut c.listen.allow_clients, g.networks()),
+        |c| Some(networks(&c.listen.allow_clients)),
+    ),
+    Key::new(
+        "listen.insecure_open_proxy",
+        |c, g| put(&mut c.listen.insecure_open_proxy, g.switch()),
+        |c| Some(c.listen.insecure_open_proxy.to_string()),
     ),
     Key::new(OTAS_DELIVER, |c, g| put(&mut c.otas.deliver, g.switch()), |c| Some(c.otas.deliver.to_string())),
     Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
@@ -188,6 +201,7 @@ pub(super) static KEYS: &[Key] = &[
         |c, g| put(&mut c.tls.client_certificates, g.client_certificates()),
         |c| Some(client_certificates(&c.tls.client_certificates)),
     ),
+    Key::new("tls.pinned", |c, g| put(&mut c.tls.pinned, g.pinned()), |c| Some(pinned(&c.tls.pinned))),
     Key::new("proxy.via", |c, g| put(&mut c.proxy.via, g.switch()), |c| Some(c.proxy.via.to_string())),
     Key::new(
         "proxy.connect_timeout_ms",
@@ -240,6 +254,21 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(ms(c.proxy.shutdown_grace)),
     ),
     Key::new(
+        "proxy.agent_connections",
+        |c, g| put(&mut c.proxy.agent_connections, g.number(0..=CONNECTIONS)),
+        |c| Some(c.proxy.agent_connections.to_string()),
+    ),
+    Key::new(
+        "proxy.agent_requests_per_second",
+        |c, g| put(&mut c.proxy.agent_requests_per_second, g.number(0..=REQUESTS_PER_SECOND)),
+        |c| Some(c.proxy.agent_requests_per_second.to_string()),
+    ),
+    Key::new(
+        "proxy.strict_host",
+        |c, g| put(&mut c.proxy.strict_host, g.switch()),
+        |c| Some(c.proxy.strict_host.to_string()),
+    ),
+    Key::new(
         "upstream.proxy",
         |c, g| put(&mut c.upstream.proxy, g.next_proxy().map(Some)),
         |c| c.upstream.proxy.as_ref().map(next_proxy),
@@ -249,6 +278,13 @@ pub(super) static KEYS: &[Key] = &[
         "upstream.no_proxy",
         |c, g| put(&mut c.upstream.no_proxy, g.hosts()),
         |c| Some(c.upstream.no_proxy.to_string()),
+    ),
+    Key::new("egress.deny", |c, g| put(&mut c.egress.deny, g.hosts()), |c| Some(c.egress.deny.to_string())),
+    Key::new("egress.allow", |c, g| put(&mut c.egress.allow, g.hosts()), |c| Some(c.egress.allow.to_string())),
+    Key::new(
+        "egress.allow_metadata",
+        |c, g| put(&mut c.egress.allow_metadata, g.switch()),
+        |c| Some(c.egress.allow_metadata.to_string()),
     ),
     Key::new(
         "capture.body_head_bytes",
@@ -276,7 +312,7 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(c.event.error_from_status.to_string()),
     ),
     Key::new(
-        "event.prices_file",
+        PRICES_FILE,
         |c, g| put(&mut c.event.prices, g.prices().map(Some)),
         |c| c.event.prices.as_ref().map(|prices| path(prices.file())),
     ),
@@ -414,62 +450,4 @@ fn text(flag: &Option<String>) -> Option<Value<'_>> {
 
 fn file(flag: &Option<PathBuf>) -> Option<Value<'_>> {
     flag.as_deref().map(|path| Value::Text(path.as_os_str()))
-}
-
-/// As people write a base URL: without the slash that the `url` crate adds.
-fn url(url: &Url) -> String {
-    url.as_str().trim_end_matches('/').to_owned()
-}
-
-fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> Option<String> {
-    names.iter().find(|(_, named)| *named == value).map(|(name, _)| (*name).to_owned())
-}
-
-fn path(path: &Path) -> String {
-    path.display().to_string()
-}
-
-fn ms(duration: Duration) -> String {
-    duration.as_millis().to_string()
-}
-
-/// The URL, with what is secret of it masked.
-fn next_proxy(proxy: &NextProxy) -> String {
-    match (&proxy.credentials, proxy.to_string().split_once("://")) {
-        (Some((name, password)), Some((scheme, rest))) => {
-            format!("\"{scheme}://{name}:{}@{rest}\"", password.masked())
-        }
-        _ => format!("\"{proxy}\""),
-    }
-}
-
-/// Their names: the rest is secret, or stands in files.
-fn agents(all: &[Agent]) -> String {
-    format!("{:?}", all.iter().map(|agent| &agent.name).collect::<Vec<_>>())
-}
-
-fn client_certificates(all: &[ClientCertificate]) -> String {
-    let entries = all.iter().map(|ours| {
-        let ClientCertificate { hosts, cert_file, key_file } = ours;
-        format!("{{ hosts = {hosts}, cert_file = {cert_file:?}, key_file = {key_file:?} }}")
-    });
-    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
-}
-
-fn capture_rules(all: &[(HostRules, CaptureLevel)]) -> String {
-    let entries = all.iter().map(|(hosts, level)| {
-        let level = name_of(&CaptureLevel::NAMES, *level).unwrap_or_default();
-        format!("{{ hosts = {hosts}, capture = {level:?} }}")
-    });
-    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
-}
-
-fn patterns(redact: &Redact) -> String {
-    let all = redact.patterns.iter().map(|(name, regex)| format!("{name:?}: {:?}", regex.as_str()));
-    format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
-}
-
-fn redact_allow(redact: &Redact) -> String {
-    let entries = redact.allow.iter().map(ToString::to_string);
-    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
 }

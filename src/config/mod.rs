@@ -11,11 +11,14 @@ mod error;
 mod file;
 mod flags;
 mod folders;
+mod found;
 mod given;
 mod key_file;
 mod keys;
 mod nearest;
+mod nets;
 mod next_proxy;
+mod shown;
 mod sinks;
 mod source;
 mod types;
@@ -29,8 +32,8 @@ pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use sinks::{Otlp, Sink};
 pub use source::{Setting, Source};
 pub use types::{
-    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Event, Listen, OnFull, Order,
-    Otas, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
+    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Egress, Event, Listen, OnFull,
+    Order, Otas, PinnedCertificate, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
 };
 
 use draft::Draft;
@@ -80,7 +83,8 @@ impl Loaded {
 /// relative paths of flags and variables resolve against; relative paths of the file resolve against its own folder.
 ///
 /// The file is the one that `--config` names, else `OTAS_PROXY_CONFIG`, else `./proxy.toml`, else
-/// `otas-proxy/proxy.toml` in the user's configuration folder, else none.
+/// `otas-proxy/proxy.toml` in the user's configuration folder, else none. What is merely found as `./proxy.toml` may not say
+/// everything (`found`).
 ///
 /// # Errors
 /// [`ConfigError::Read`] when the file cannot be read (or was named and does not exist), and
@@ -96,7 +100,7 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> 
     }
     draft.lay_environment(&env, cwd);
     draft.lay_flags(flags, cwd);
-    let (config, sources) = draft.finish()?;
+    let (config, sources) = draft.finish(file.as_ref().and_then(SettingsFile::merely_found_in))?;
     Ok(Loaded { config, file: file.map(|file| file.path), sources })
 }
 

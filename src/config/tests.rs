@@ -6,6 +6,8 @@ use clap::Args as _;
 
 use super::*;
 
+mod guards;
+
 const KEY: &str = "agent_abcdefgh_ijklmnopqrstuv1234";
 const OTHER_KEY: &str = "agent_hgfedcba_zyxwvutsrqpon5678";
 
@@ -99,12 +101,16 @@ fn an_empty_variable_is_not_set_and_white_space_around_one_is_dropped() {
 
 #[test]
 fn every_key_of_the_file_reaches_its_field() {
+    let digest = "0a".repeat(32);
     let case = Case::file(&format!(
-        "[listen]\nproxy = \"0.0.0.0:0\"\nadmin = \"[::1]:9\"\n\
+        "[listen]\nproxy = \"0.0.0.0:0\"\nadmin = \"[::1]:9\"\nallow_clients = [\"10.1.2.3/8\", \"::1\"]\n\
          [otas]\nbrain_url = \"http://b\"\nuasam_url = \"http://u\"\nagent_key = \"{KEY}\"\nsession_token = \"a.b.c\"\n\
          project_id = \"2F1C7C1E93A44BE6A2A40C6F1D8F6E11\"\nproject_domain = \"https://usc.edu\"\n\
          [tls]\nca_dir = \"/ca\"\norigin_ca_file = \"r.pem\"\npassthrough = [\"A.example\", \"*.B.example\"]\n\
-         [proxy]\nvia = true\nconnect_timeout_ms = 1\nshutdown_grace_ms = 0\n\
+         pinned = [{{ hosts = [\"nas.example\"], sha256 = \"{digest}\" }}]\n\
+         [proxy]\nvia = true\nconnect_timeout_ms = 1\nshutdown_grace_ms = 0\nagent_connections = 9\n\
+         agent_requests_per_second = 8\nstrict_host = true\n\
+         [egress]\ndeny = [\"*.bad.example\"]\nallow = [\"10.0.0.0/8:443\"]\nallow_metadata = true\n\
          [capture]\nbody_head_bytes = 0\nbody_tail_bytes = 0x10\nmemory_bytes = 1_000\n\
          rules = [{{ hosts = [\"*.b.example\"], capture = \"headers\" }}, {{ hosts = [\"c\"], capture = \"none\" }}]\n\
          [event]\nerror_from_status = 500\nproperties = {{ team = \"search\", \"a b\" = \"c\" }}\n\
@@ -115,10 +121,21 @@ fn every_key_of_the_file_reaches_its_field() {
          [delivery]\nmax_in_flight = 64\norder = \"strict\"\nattempt_timeout_ms = 2\nbackoff_min_ms = 3\nbackoff_max_ms = 4\n\
          drain_timeout_ms = 5\n"
     ));
+    let case = case.flags(|flags| flags.config = Some("proxy.toml".into()));
     let Loaded { config, file, .. } = case.loaded();
     assert_eq!(file, Some(case.path("cwd/proxy.toml")));
     assert_eq!(config.listen.proxy, SocketAddr::from(([0, 0, 0, 0], 0)));
     assert_eq!(config.listen.admin.to_string(), "[::1]:9");
+    let nets: Vec<String> = config.listen.allow_clients.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(
+        (config.tls.pinned[0].hosts.to_string(), config.tls.pinned[0].sha256),
+        ("[\"nas.example\"]".into(), [10; 32])
+    );
+    assert_eq!((config.proxy.agent_connections, config.proxy.agent_requests_per_second), (9, 8));
+    assert!(config.proxy.strict_host && config.egress.allow_metadata);
+    assert_eq!(config.egress.deny.to_string(), r#"["*.bad.example"]"#);
+    assert_eq!(config.egress.allow.to_string(), r#"["10.0.0.0/8:443"]"#);
     assert_eq!((config.otas.brain_url.as_str(), config.otas.uasam_url.as_str()), ("http://b/", "http://u/"));
     assert_eq!(config.otas.agent_key.unwrap().expose(), KEY);
     assert_eq!(config.otas.session_token.unwrap().expose(), "a.b.c");
@@ -401,7 +418,7 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
         ("[ota]\nx = 1", "1:2: ota: unknown section; did you mean `otas`?"),
         (
             "[logging]",
-            "1:2: logging: unknown section; the sections are listen, otas, session, tls, proxy, upstream, capture, event,",
+            "1:2: logging: unknown section; the sections are listen, otas, session, tls, proxy, upstream, egress, capture, event,",
         ),
         ("otas = 3", "1:8: otas: expected a section `[otas]`, found a whole number"),
         ("[[otas]]\nbrain_url = 1", "1:1: otas: expected a section `[otas]`, found a list"),
@@ -607,7 +624,9 @@ fn what_our_own_file_shows_commented_out_is_the_default() {
         if is_example || ["event.properties", keys::AGENTS, keys::SINKS].contains(&section) {
             continue;
         }
-        let loaded = Case::file(&format!("[{section}]\n{line}\n")).loaded();
+        let named =
+            Case::file(&format!("[{section}]\n{line}\n")).flags(|flags| flags.config = Some("proxy.toml".into()));
+        let loaded = named.loaded();
         assert_eq!(self::line(&loaded, &dotted), pair(&default.value, "file proxy.toml:2"));
         checked += 1;
     }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use regex::Regex;
 use url::Url;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub proxy: Proxy,
     /// How origins are reached.
     pub upstream: Upstream,
+    /// Which of them may be.
+    pub egress: Egress,
     /// How much of each body is kept.
     pub capture: Capture,
     /// How an event is made of an exchange.
@@ -57,6 +60,10 @@ pub struct Listen {
     pub same_user: bool,
     /// Look up the processes of agents on this machine.
     pub processes: bool,
+    /// Networks that agents may call from. Empty: any.
+    pub allow_clients: Vec<IpNet>,
+    /// Listen elsewhere than on loopback though everybody may call.
+    pub insecure_open_proxy: bool,
 }
 
 /// `[otas]`
@@ -141,6 +148,17 @@ pub struct Tls {
     pub learn_passthrough: Option<Duration>,
     /// What we show of ourselves to origins that ask for a certificate.
     pub client_certificates: Vec<ClientCertificate>,
+    /// Certificates that are accepted as they are: exceptions from the check, each for its hosts alone.
+    pub pinned: Vec<PinnedCertificate>,
+}
+
+/// An entry of `tls.pinned`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PinnedCertificate {
+    /// The origins that must show it, and may: whoever signed it, for whatever name and time.
+    pub hosts: HostRules,
+    /// The SHA-256 of its DER form.
+    pub sha256: [u8; 32],
 }
 
 /// An entry of `tls.client_certificates`.
@@ -161,6 +179,17 @@ pub struct Upstream {
     pub proxy: Option<NextProxy>,
     /// Origins that are reached directly all the same.
     pub no_proxy: HostRules,
+}
+
+/// `[egress]`
+#[derive(Clone)]
+pub struct Egress {
+    /// Hosts, addresses and ports that no agent may call.
+    pub deny: HostRules,
+    /// If there are any: what agents may call, and nothing else.
+    pub allow: HostRules,
+    /// Whether agents may call what gives a cloud's machines their credentials.
+    pub allow_metadata: bool,
 }
 
 /// `[proxy]`
@@ -188,6 +217,12 @@ pub struct Proxy {
     pub max_streams: u32,
     /// How long exchanges may go on after SIGTERM.
     pub shutdown_grace: Duration,
+    /// The most connections of one agent at once. 0: as many as there are.
+    pub agent_connections: usize,
+    /// The most requests of one agent in a second. 0: no limit.
+    pub agent_requests_per_second: u32,
+    /// Refuse requests whose tunnel, SNI and `Host` name different hosts.
+    pub strict_host: bool,
 }
 
 /// `[capture]`

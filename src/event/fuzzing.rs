@@ -49,6 +49,7 @@ pub fn events(data: &[u8]) {
         peer: None,
         version: Version::HTTP_11,
         tls: None,
+        names: None,
         blind: None,
         connection_reused: false,
         request: RequestFacts {

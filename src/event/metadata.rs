@@ -155,6 +155,16 @@ pub(super) fn write(
     if let Some(blind) = exchange.blind {
         json.string("blind", blind_name(blind));
     }
+    if let Some(names) = &exchange.names {
+        json.open("names");
+        let all = [("target", Some(&names.target)), ("sni", names.sni.as_ref()), ("host", names.host.as_ref())];
+        for (key, name) in all {
+            if let Some(name) = name {
+                bounded(json, key, name);
+            }
+        }
+        json.close();
+    }
     client(json, exchange);
     upstream(json, exchange);
     timings(json, exchange);
@@ -282,6 +292,9 @@ fn upstream(json: &mut Json, exchange: &Exchange) {
         json.string("tls_version", tls.version);
         if let Some(alpn) = tls.alpn {
             json.string("alpn", alpn);
+        }
+        if tls.pinned {
+            json.string("certificate", "pinned");
         }
     }
     json.close();

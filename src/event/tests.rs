@@ -88,7 +88,8 @@ pub(super) fn exchange() -> Exchange {
         origin: Origin { scheme: "https", host: "api.test".into(), port: 443 },
         peer: Some("192.0.2.1:443".parse().unwrap()),
         version: Version::HTTP_11,
-        tls: Some(TlsFacts { version: "TLSv1.3", alpn: Some("http/1.1") }),
+        tls: Some(TlsFacts { version: "TLSv1.3", alpn: Some("http/1.1"), pinned: false }),
+        names: None,
         blind: None,
         connection_reused: true,
         request: RequestFacts {

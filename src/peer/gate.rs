@@ -1,19 +1,17 @@
 //! Only our own user may call (`listen.same_user`): what is refused is counted, and told once a minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use super::Owner;
-
-/// How often refusals are told.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+use super::refusals::Refusals;
 
 /// Connections that were not let in, and agents that could not be told. All since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Closed: another user's.
     pub other_user: u64,
+    /// Closed: from outside of `listen.allow_clients`.
+    pub other_network: u64,
     /// Closed: whose they were could not be told any more, for their agents had closed them at once.
     pub left: u64,
     /// Let in, though the system does not tell whose they are.
@@ -25,16 +23,9 @@ pub struct Counts {
 /// Lets connections in.
 pub(super) struct Gate {
     own: u32,
-    other_user: AtomicU64,
+    other_user: Refusals,
     left: AtomicU64,
     unknown: AtomicU64,
-    told: Mutex<Option<Told>>,
-}
-
-/// When refusals were told last, and how many there had been.
-struct Told {
-    at: Instant,
-    refused: u64,
 }
 
 /// What is to be done with a connection.
@@ -48,13 +39,7 @@ enum Verdict {
 
 impl Gate {
     pub(super) fn new(own: u32) -> Self {
-        Self {
-            own,
-            other_user: AtomicU64::new(0),
-            left: AtomicU64::new(0),
-            unknown: AtomicU64::new(0),
-            told: Mutex::default(),
-        }
+        Self { own, other_user: Refusals::default(), left: AtomicU64::new(0), unknown: AtomicU64::new(0) }
     }
 
     /// Whether a connection of this owner is served.
@@ -75,8 +60,7 @@ impl Gate {
                 tracing::debug!("an agent closed its connection before it could be told whose it was");
             }
             Verdict::OtherUser(uid) => {
-                let refused = self.other_user.fetch_add(1, Ordering::Relaxed) + 1;
-                if let Some(count) = self.to_tell(refused, Instant::now()) {
+                if let Some(count) = self.other_user.note() {
                     tracing::warn!(
                         uid,
                         count,
@@ -92,23 +76,12 @@ impl Gate {
     pub(super) fn counts(&self) -> Counts {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            other_user: count(&self.other_user),
+            other_user: self.other_user.count(),
+            other_network: 0,
             left: count(&self.left),
             unknown: count(&self.unknown),
             processes_missed: 0,
         }
-    }
-
-    /// How many refusals are to be told now, if any: those since the last time.
-    fn to_tell(&self, refused: u64, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = match &*told {
-            Some(last) if now.duration_since(last.at) < TELL_EVERY => return None,
-            Some(last) => last.refused,
-            None => 0,
-        };
-        *told = Some(Told { at: now, refused });
-        Some(refused.saturating_sub(before))
     }
 }
 
@@ -146,14 +119,6 @@ mod tests {
         let gate = Gate::new(1000);
         let admitted = [held(1000), held(1001), held(1002), Owner::Left, Owner::Unknown].map(|it| gate.admits(it));
         assert_eq!(admitted, [true, false, false, false, true]);
-        assert_eq!(gate.counts(), Counts { other_user: 2, left: 1, unknown: 1, processes_missed: 0 });
-    }
-
-    #[test]
-    fn refusals_are_told_once_a_minute_with_how_many_there_were() {
-        let (gate, now) = (Gate::new(1000), Instant::now());
-        assert_eq!(gate.to_tell(1, now), Some(1));
-        assert_eq!(gate.to_tell(2, now + Duration::from_secs(59)), None);
-        assert_eq!(gate.to_tell(9, now + Duration::from_secs(60)), Some(8));
+        assert_eq!(gate.counts(), Counts { other_user: 2, left: 1, unknown: 1, ..Counts::default() });
     }
 }

@@ -5,6 +5,7 @@
 //! accepted connection
 //!   | linux/diag      the peer's socket: its owner and inode (sock_diag: one exact question, no dump)
 //!   |                 linux/table, where that is not permitted: /proc/net/tcp
+//! networks            one from elsewhere than `listen.allow_clients` is closed, counted, told
 //! gate                another user's connection is closed, counted, told (`listen.same_user`)
 //!   |
 //! seeker              one thread: from the inode to the process, beside the connection
@@ -20,7 +21,9 @@ mod ends;
 mod gate;
 #[cfg(target_os = "linux")]
 mod linux;
+mod networks;
 mod process;
+mod refusals;
 mod seeker;
 mod sought;
 #[cfg(not(target_os = "linux"))]
@@ -35,6 +38,8 @@ use linux as system;
 use unknown as system;
 
 use gate::Gate;
+use ipnet::IpNet;
+use networks::Networks;
 use seeker::Seeker;
 
 pub use ends::{Ends, Owner};
@@ -45,6 +50,7 @@ pub use sought::Sought;
 /// Tells who the agents of one listener are.
 pub struct Peers {
     sockets: system::Sockets,
+    networks: Networks,
     /// `None`: every user may call.
     gate: Option<Gate>,
     /// `None`: processes are not looked up.
@@ -53,13 +59,14 @@ pub struct Peers {
 
 impl Peers {
     /// For a listener at this address. `same_user`: on loopback, only our own user (and root) may call. `processes`: the
-    /// processes that call are looked up.
+    /// processes that call are looked up. `networks`: where agents may call from; if there are none, from anywhere.
     ///
     /// # Errors
     /// When there can be no further thread.
-    pub fn new(listening: IpAddr, same_user: bool, processes: bool) -> io::Result<Self> {
+    pub fn new(listening: IpAddr, same_user: bool, processes: bool, networks: Vec<IpNet>) -> io::Result<Self> {
         Ok(Self {
             sockets: system::Sockets::open(listening),
+            networks: Networks::new(networks),
             gate: (same_user && listening.to_canonical().is_loopback()).then(|| Gate::new(system::own_user())),
             seeker: processes.then(Seeker::start).transpose()?,
         })
@@ -70,6 +77,9 @@ impl Peers {
     ///
     /// Takes some microseconds, and never waits for the process.
     pub async fn meet(&self, ends: Ends) -> Option<Sought> {
+        if !self.networks.admit(ends.peer.ip()) {
+            return None;
+        }
         let seeker = self.seeker.as_ref().filter(|_| ends.are_of_one_machine());
         if self.gate.is_none() && seeker.is_none() {
             return Some(Sought::nothing());
@@ -87,6 +97,7 @@ impl Peers {
     /// Who was not let in, and who could not be told.
     pub fn counts(&self) -> Counts {
         let missed = self.seeker.as_ref().map_or(0, Seeker::missed);
-        Counts { processes_missed: missed, ..self.gate.as_ref().map(Gate::counts).unwrap_or_default() }
+        let other_network = self.networks.refused();
+        Counts { processes_missed: missed, other_network, ..self.gate.as_ref().map(Gate::counts).unwrap_or_default() }
     }
 }

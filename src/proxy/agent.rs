@@ -1,11 +1,14 @@
 //! Who is calling: what is known of the agent at the other end of a connection, for as long as anything of it is served.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::error::ProxyError;
+use super::quota::{Place, Quotas};
 use crate::capture::{AgentProcess, Caller};
 use crate::peer::{AgentRules, Ends, Peers, Process, Sought};
 
@@ -19,6 +22,8 @@ pub(super) struct Agent {
     pub(super) caller: Caller,
     /// Its place among `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
+    /// Its place among those of the one who calls (`proxy.agent_connections`), once that is known.
+    place: OnceLock<Result<Place, ProxyError>>,
 }
 
 impl Agent {
@@ -36,7 +41,25 @@ impl Agent {
             Some(rules) => calling(&sought, rules).await,
             None => Caller::Proxy,
         };
-        Some(Self { address, sought, caller, _permit: permit })
+        Some(Self { address, sought, caller, _permit: permit, place: OnceLock::new() })
+    }
+
+    /// Lets a request of `caller` pass if that is within its share.
+    ///
+    /// # Errors
+    /// When it has too many connections, or asks too often.
+    pub(super) fn may_ask(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
+        self.has_place(quotas, caller)?;
+        quotas.request(caller, self.address.ip(), Instant::now())
+    }
+
+    /// Takes the connection's place among those of `caller`, when that is known for the first time.
+    ///
+    /// # Errors
+    /// When there is none left.
+    pub(super) fn has_place(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
+        let place = self.place.get_or_init(|| quotas.connect(caller, self.address.ip()));
+        place.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
     /// Its process, once it was looked for: soon after it has connected, see [`Sought::wait`]. `None`: it is not known, or not on

@@ -27,11 +27,14 @@ use super::guard::{Guarded, Refuse};
 use super::interim::{AgentIo, Interim};
 use super::strict::{self, Asked};
 use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
-use super::{Shared, forward, respond, socks, tunnel};
+use super::{Shared, forward, names, respond, socks, tunnel};
 use crate::capture::{Caller, Captured, Fields, Kind, Origin, Recorder, RequestFacts};
 
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long an agent that has all its connections already may take to ask for something on one more, and be told so.
+const ONE_TOO_MANY: Duration = Duration::from_secs(2);
 
 /// What the requests of one stream share.
 pub(super) struct AgentConnection {
@@ -63,9 +66,37 @@ impl AgentConnection {
     }
 }
 
+impl AgentConnection {
+    /// Gives `target` back if the request may go there, as far as that can be told before it is dialled.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(super) fn admit(
+        &self,
+        caller: &Caller,
+        request: &Request<Incoming>,
+        recorder: &Recorder,
+        target: Target,
+    ) -> Result<Target, ProxyError> {
+        if !recorder.recording().admits() {
+            return Err(ProxyError::NotRecordable);
+        }
+        self.agent.may_ask(&self.shared.quotas, caller)?;
+        let host = &target.origin.host;
+        if let Some(names) = names::of_request(self.inside.as_ref(), host, request.uri(), request.headers()) {
+            let strict = if self.shared.strict_host { names::strict(&names) } else { Ok(()) };
+            recorder.goes_by(names);
+            strict?;
+        }
+        Ok(target)
+    }
+}
+
 /// The inside of a tunnel.
 pub(super) struct Inside {
     pub(super) target: Target,
+    /// The name that the agent's TLS asked for, if any.
+    pub(super) sni: Option<Arc<str>>,
     /// What both sides speak.
     pub(super) version: Version,
     /// The origin could not be reached as it should: every request is answered with this.
@@ -84,11 +115,13 @@ pub(super) async fn serve_agent(
     else {
         return;
     };
+    // Where credentials tell whose it is, that comes later. One that is too many keeps its place for a moment only.
+    let one_too_many = shared.credentials.is_none() && agent.has_place(&shared.quotas, &agent.caller).is_err();
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // It has not asked for anything yet.
         () = shared.stop.cancelled() => return,
-        () = sleep(shared.agent_limits.idle) => return,
+        () = sleep(if one_too_many { ONE_TOO_MANY } else { shared.agent_limits.idle }) => return,
     };
     match socks {
         true => socks::serve(shared, agent, stream).await,

@@ -2,10 +2,12 @@
 //! that both the agent's answer and the event are made from.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::StatusCode;
 
+use super::egress::Denied;
 use super::strict::Violation;
 use crate::capture::Failure;
 
@@ -121,6 +123,32 @@ pub(super) enum ProxyError {
         origin: String,
         /// What the request asks for.
         protocol: String,
+    },
+    /// No agent may call it (`[egress]`).
+    #[error("{origin}{} {}", address.map(|it| format!(" ({it})")).unwrap_or_default(), denied.words())]
+    EgressDenied {
+        /// Scheme, host and port.
+        origin: String,
+        /// Why not.
+        denied: Denied,
+        /// The address that it has, if that is what is denied.
+        address: Option<IpAddr>,
+    },
+    /// The agent has more than its share.
+    #[error("this agent has had its {limit} {what}")]
+    TooMany {
+        /// What there is a limit for.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+        /// When there may be room again.
+        retry_after: Duration,
+    },
+    /// The names that the request goes by are different hosts (`proxy.strict_host`).
+    #[error("the request names different hosts: {names}")]
+    HostMismatch {
+        /// All of them.
+        names: String,
     },
     /// The target is this proxy itself.
     #[error("{origin} is this proxy itself")]
@@ -296,6 +324,27 @@ impl ProxyError {
                 "request",
                 "open a WebSocket over HTTP/1.1 instead; other protocols are not passed on by extended CONNECT",
             ),
+            Self::EgressDenied { .. } => row(
+                "egress_denied",
+                S::FORBIDDEN,
+                "http_request_denied",
+                "egress",
+                "nothing was sent; which hosts agents may call is set in [egress] of this proxy's settings",
+            ),
+            Self::TooMany { .. } => row(
+                "agent_limit",
+                S::TOO_MANY_REQUESTS,
+                "http_request_denied",
+                "admit",
+                "nothing was sent; come again later, or raise proxy.agent_connections or proxy.agent_requests_per_second",
+            ),
+            Self::HostMismatch { .. } => row(
+                "host_mismatch",
+                S::FORBIDDEN,
+                "http_request_denied",
+                "request",
+                "nothing was sent; CONNECT, the TLS server name and Host must name one host (proxy.strict_host)",
+            ),
             Self::Loop { .. } => row(
                 "proxy_loop",
                 S::LOOP_DETECTED,
@@ -338,6 +387,14 @@ impl ProxyError {
                 "request",
                 "the client must send it as RFC 9110 and RFC 9112 have it",
             ),
+        }
+    }
+
+    /// After how many seconds the agent may come again (RFC 9110 10.2.3).
+    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooMany { retry_after, .. } => Some(retry_after.as_millis().div_ceil(1000).max(1) as u64),
+            _ => None,
         }
     }
 

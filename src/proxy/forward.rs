@@ -45,8 +45,7 @@ pub(super) async fn forward(
     if hops::ends_here(&method, request.headers_mut()) {
         return respond::last_hop(&request, &recorder);
     }
-    let answer = match target {
-        Ok(_) if !recorder.recording().admits() => Err(ProxyError::NotRecordable),
+    let answer = match target.and_then(|target| connection.admit(&caller, &request, &recorder, target)) {
         Ok(target) => exchange(connection, &caller, request, target, &recorder).await,
         Err(error) => Err(error),
     };

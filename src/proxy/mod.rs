@@ -6,6 +6,7 @@ mod body;
 mod connection;
 mod credentials;
 mod direction;
+mod egress;
 mod error;
 mod forward;
 #[cfg(any(test, fuzzing))]
@@ -15,6 +16,8 @@ mod hops;
 mod interim;
 mod listener;
 mod message;
+mod names;
+mod quota;
 mod refusals;
 mod relay;
 mod respond;
@@ -43,8 +46,10 @@ use crate::peer::{AgentRules, Peers};
 use crate::tls::{Leaves, OriginTls};
 
 pub use credentials::Credentials;
+pub use egress::Egress;
 pub use guard::AgentLimits;
 pub use listener::listen;
+pub use quota::Quotas;
 pub use refusals::Refusals;
 pub use territory::{ProjectDomain, SessionTokens, Territories};
 pub use upstream::{Pool, Tasks as UpstreamTasks};
@@ -71,6 +76,12 @@ pub struct Shared {
     pub next_proxy: Option<NextProxy>,
     /// `upstream.no_proxy`.
     pub no_next_proxy: HostRules,
+    /// Which origins agents may call.
+    pub egress: Egress,
+    /// How much each agent may take.
+    pub quotas: Arc<Quotas>,
+    /// `proxy.strict_host`.
+    pub strict_host: bool,
     /// `proxy.connect_timeout_ms`.
     pub connect_timeout: Duration,
     /// `proxy.handshake_timeout_ms`.

@@ -4,7 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -93,11 +93,14 @@ fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
         "proxy": "otas-proxy",
     });
     let body = Bytes::from(document.to_string());
-    let mut headers = HeaderMap::with_capacity(3);
+    let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     if let Ok(value) = HeaderValue::from_str(&proxy_status(row.proxy_status, &detail)) {
         headers.insert(PROXY_STATUS, value);
+    }
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     recorder.answered(row.status, &headers, Some(error.failure()));
     (headers, body)

@@ -70,7 +70,10 @@ pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: Tc
     let recorder = tunnel::begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
     let dialled = match asked.command {
         CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
-        CONNECT => tunnel::reach(&shared, &asked.origin).await,
+        CONNECT => match agent.may_ask(&shared.quotas, &caller) {
+            Ok(()) => tunnel::reach(&shared, &asked.origin).await,
+            Err(error) => Err(error),
+        },
         _ => Err(ProxyError::BadRequest { reason: "of SOCKS only CONNECT is served, neither BIND nor UDP".into() }),
     };
     match dialled {
@@ -230,7 +233,7 @@ fn answer_for(error: &ProxyError, command: u8) -> Answer {
         (_, other) if other != CONNECT => Answer::CommandNotSupported,
         ("connect_refused", _) => Answer::Refused,
         ("dns_not_found" | "connect_failed" | "connect_timeout", _) => Answer::HostUnreachable,
-        ("not_recordable" | "proxy_loop", _) => Answer::NotAllowed,
+        ("not_recordable" | "proxy_loop" | "egress_denied" | "agent_limit", _) => Answer::NotAllowed,
         _ => Answer::Failed,
     }
 }

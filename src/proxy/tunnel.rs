@@ -27,7 +27,7 @@ use super::relay::relay;
 use super::rewound::Rewound;
 use super::sniff::{Protocol, sniff};
 use super::upstream::{Dialled, OriginStream, Target, TlsTarget, Upstream, Way, dial, open};
-use super::{Shared, message, respond};
+use super::{Shared, message, names, respond};
 use crate::capture::{Blind, Caller, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::tls::{H2, HTTP11, Offer};
 
@@ -68,7 +68,10 @@ pub(super) async fn connect(
     let recorder = begin(connection, caller.clone(), &request, origin.clone());
     let dialled = match target {
         Ok(_) if !shared.recording.admits() => Err(ProxyError::NotRecordable),
-        Ok(_) => reach(shared, &origin).await,
+        Ok(_) => match connection.agent.may_ask(&shared.quotas, &caller) {
+            Ok(()) => reach(shared, &origin).await,
+            Err(error) => Err(error),
+        },
         Err(error) => Err(error),
     };
     match dialled {
@@ -321,18 +324,28 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
         Err(_) => return too_slow(tunnel),
     };
     let hello = accepted.client_hello();
-    let name = hello
-        .server_name()
-        .map_or_else(|| tunnel.origin.host.to_string(), |n| n.trim_end_matches('.').to_ascii_lowercase());
-    if let Some(why) = tunnel.shared.relays_blind(&name, tunnel.origin.port) {
+    let sni: Option<Arc<str>> = hello.server_name().map(|n| n.trim_end_matches('.').to_ascii_lowercase().into());
+    let name = sni.clone().unwrap_or_else(|| tunnel.origin.host.clone());
+    let blind = tunnel.shared.relays_blind(&name, tunnel.origin.port);
+    let offer = Offer::of(hello.alpn().into_iter().flatten());
+    if let Some(names) = names::of_tunnel(&tunnel.origin.host, sni.as_deref()) {
+        let refused = names::strict(&names).err().filter(|_| tunnel.shared.strict_host);
+        tunnel.recorder.goes_by(names);
+        // What is served is told so in answer to its requests; what would be relayed unread can only be ended.
+        if let Some(error) = refused.filter(|_| blind.is_some() || offer.is_none()) {
+            tunnel.recorder.failed(error.failure());
+            return Decision::Over;
+        }
+    }
+    if let Some(why) = blind {
         return Decision::Relay { agent: Rewound::new(seen, agent), why };
     }
-    let Some(offer) = Offer::of(hello.alpn().into_iter().flatten()) else {
+    let Some(offer) = offer else {
         return Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownAlpn };
     };
     let shared = &tunnel.shared;
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: Some(TlsTarget { name: name.as_str().into(), offer }), way: Way::Tunnel };
+    let target = Target { origin, tls: Some(TlsTarget { name: name.clone(), offer }), way: Way::Tunnel };
     let opened = match shared.pool.take(&target) {
         Some(pooled) => Ok(pooled),
         None => open(shared, &target, None, tunnel.dialled.take()).await,
@@ -359,7 +372,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     match timeout(limit, StartHandshake::from_parts(accepted, agent).into_stream(config)).await {
         Err(_) => too_slow(tunnel),
         Ok(Ok(stream)) => {
-            let inside = Inside { target, version, broken };
+            let inside = Inside { target, sni, version, broken };
             Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Tls(Box::new(stream)) }))
         }
         Ok(Err(error)) => {
@@ -442,7 +455,7 @@ async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewound<TcpStrea
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),
     };
-    let inside = Inside { target, version, broken };
+    let inside = Inside { target, sni: None, version, broken };
     Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Clear(agent) }))
 }
 

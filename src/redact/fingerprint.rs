@@ -8,6 +8,8 @@ use std::path::Path;
 use aws_lc_rs::{hmac, rand};
 use uuid::Uuid;
 
+use crate::secret::only_ours;
+
 /// The key's file beside the store.
 pub const FINGERPRINT_KEY_FILE: &str = "redaction.key";
 
@@ -25,6 +27,7 @@ impl Fingerprint {
         if !file.exists() {
             make(file)?;
         }
+        only_ours(file)?;
         let key = fs::read(file)?;
         if key.len() != KEY_BYTES {
             let told = format!("{} holds no key of {KEY_BYTES} bytes; remove it to have one made", file.display());

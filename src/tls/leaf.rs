@@ -8,6 +8,7 @@ use quick_cache::sync::Cache;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::ServerSessionMemoryCache;
 use time::OffsetDateTime;
 
 use super::CertAuthority;
@@ -15,6 +16,8 @@ use super::authority::{BACKDATE, serial};
 
 /// Names whose leaf is kept at once. An agent that tries a million names costs a bounded amount of memory.
 const CACHED_LEAVES: usize = 1024;
+/// TLS sessions that agents may take up again, over all names: each configuration would keep as many of its own.
+const KEPT_SESSIONS: usize = 4096;
 const VALIDITY: time::Duration = time::Duration::days(30);
 const RENEW_AFTER: Duration = Duration::from_secs(15 * 24 * 3600);
 
@@ -25,6 +28,8 @@ pub struct Leaves {
     /// beside it is worth more).
     key: KeyPair,
     cache: Cache<(Box<str>, Protocol), Minted>,
+    /// rustls takes one up for the name alone that it was made for.
+    sessions: Arc<ServerSessionMemoryCache>,
 }
 
 /// The ALPN answer that goes with a leaf.
@@ -69,7 +74,12 @@ impl Leaves {
     /// # Errors
     /// When no key can be generated.
     pub fn new(authority: Arc<CertAuthority>) -> Result<Self, rcgen::Error> {
-        Ok(Self { authority: RwLock::new(authority), key: KeyPair::generate()?, cache: Cache::new(CACHED_LEAVES) })
+        Ok(Self {
+            authority: RwLock::new(authority),
+            key: KeyPair::generate()?,
+            cache: Cache::new(CACHED_LEAVES),
+            sessions: ServerSessionMemoryCache::new(KEPT_SESSIONS),
+        })
     }
 
     /// Leaves are signed by `authority` from now on.
@@ -119,6 +129,7 @@ impl Leaves {
             Protocol::Http11 => vec![super::HTTP11.to_vec()],
             Protocol::H2 => vec![super::H2.to_vec()],
         };
+        config.session_storage = self.sessions.clone();
         // Two tickets a handshake cost a signature's worth of work and a write; one is what clients use.
         config.send_tls13_tickets = 1;
         Ok(config)

@@ -4,6 +4,7 @@ mod authority;
 mod bundle;
 mod leaf;
 mod pem;
+mod pinned;
 mod roots;
 mod system_store;
 mod trust_store;

@@ -4,12 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
+use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 
-use crate::config::ClientCertificate;
+use super::pinned::Pinned;
+use crate::config::{ClientCertificate, PinnedCertificate};
 use crate::hosts::HostRules;
 
 /// Where the distributions keep their roots. Read directly, not through `SSL_CERT_FILE`: inside a `run` that variable
@@ -25,6 +27,14 @@ const SYSTEM_BUNDLES: [&str; 6] = [
 
 /// TLS towards origins: the roots, the certificates that we show of ourselves, and a configuration for each ALPN offer.
 pub struct OriginTls {
+    /// For most origins.
+    verified: Clients,
+    /// Origins whose certificate is known beforehand; the first that fits.
+    pinned: Vec<(HostRules, Clients)>,
+}
+
+/// What we are to origins that are checked in one way.
+struct Clients {
     anonymous: Offers,
     /// Hosts that we show a certificate to; the first that fits.
     known_to: Vec<(HostRules, Offers)>,
@@ -65,13 +75,15 @@ pub enum RootsError {
 
 impl OriginTls {
     /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_cas` are never
-    /// trusted, wherever they were installed. `client_certificates`: what we show of ourselves, and to whom.
+    /// trusted, wherever they were installed. `client_certificates`: what we show of ourselves, and to whom. `pinned`: which
+    /// certificates are accepted as they are, and of whom.
     ///
     /// # Errors
     /// [`RootsError`] when a file cannot be used.
     pub fn load(
         origin_ca_file: Option<&Path>,
         client_certificates: &[ClientCertificate],
+        pinned: &[PinnedCertificate],
         own_cas: &[CertificateDer<'_>],
     ) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
@@ -86,28 +98,53 @@ impl OriginTls {
                     .map_err(|e| RootsError::OriginCaFile { path: path.to_owned(), problem: e.to_string() })?;
             }
         }
-        let base = ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots);
-        let known_to = client_certificates.iter().map(|ours| {
+        let base = || ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
+        let pinned = pinned.iter().map(|PinnedCertificate { hosts, sha256 }| {
+            let verifier = Pinned::new(*sha256, provider());
+            let base = base()?.dangerous().with_custom_certificate_verifier(verifier);
+            Ok((hosts.clone(), Clients::new(&base, client_certificates)?))
+        });
+        Ok(Self {
+            pinned: pinned.collect::<Result<_, RootsError>>()?,
+            verified: Clients::new(&base()?.with_root_certificates(roots), client_certificates)?,
+        })
+    }
+
+    /// The client configuration for `host` that offers what the agent offered, in its order, as far as we can speak it.
+    pub fn offering(&self, host: &str, port: u16, alpn: Offer) -> &Arc<ClientConfig> {
+        let pinned = self.pinned.iter().find(|(hosts, _)| hosts.cover(host, port));
+        pinned.map_or(&self.verified, |(_, clients)| clients).of(host, port).offering(alpn)
+    }
+
+    /// Whether the certificate of `host` is not verified, but known beforehand.
+    pub fn pins(&self, host: &str, port: u16) -> bool {
+        self.pinned.iter().any(|(hosts, _)| hosts.cover(host, port))
+    }
+
+    /// The client configuration for what is no call of an agent.
+    pub fn for_ourselves(&self) -> &ClientConfig {
+        &self.verified.anonymous.none
+    }
+}
+
+impl Clients {
+    fn new(
+        base: &ConfigBuilder<ClientConfig, WantsClientCert>,
+        certificates: &[ClientCertificate],
+    ) -> Result<Self, RootsError> {
+        let known_to = certificates.iter().map(|ours| {
             let (chain, key) = client_certificate(ours)?;
             let config = base.clone().with_client_auth_cert(chain, key);
             let config = config.map_err(|e| unusable(&ours.cert_file, &e))?;
             Ok((ours.hosts.clone(), Offers::of(&config)))
         });
         let known_to = known_to.collect::<Result<_, RootsError>>()?;
-        Ok(Self { anonymous: Offers::of(&base.with_no_client_auth()), known_to })
+        Ok(Self { anonymous: Offers::of(&base.clone().with_no_client_auth()), known_to })
     }
 
-    /// The client configuration for `host` that offers what the agent offered, in its order, as far as we can speak it.
-    pub fn offering(&self, host: &str, port: u16, alpn: Offer) -> &Arc<ClientConfig> {
+    fn of(&self, host: &str, port: u16) -> &Offers {
         let known_to = self.known_to.iter().find(|(hosts, _)| hosts.cover(host, port));
-        known_to.map_or(&self.anonymous, |(_, offers)| offers).offering(alpn)
-    }
-
-    /// The client configuration for what is no call of an agent.
-    pub fn for_ourselves(&self) -> &ClientConfig {
-        &self.anonymous.none
+        known_to.map_or(&self.anonymous, |(_, offers)| offers)
     }
 }
 
@@ -246,7 +283,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = OriginTls::load(Some(&path), &[], &[]).err().unwrap().to_string();
+            let error = OriginTls::load(Some(&path), &[], &[], &[]).err().unwrap().to_string();
             assert!(error.contains("roots.pem"), "{error}");
         }
     }

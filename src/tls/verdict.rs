@@ -35,6 +35,9 @@ pub fn certificate_failure(error: &CertificateError) -> (&'static str, String) {
         E::Revoked => ("tls_certificate_revoked", "its certificate has been revoked".to_owned()),
         E::BadSignature => ("tls_certificate_bad_signature", "its certificate's signature is wrong".to_owned()),
         E::BadEncoding => ("tls_certificate_malformed", "its certificate is malformed".to_owned()),
+        E::ApplicationVerificationFailure => {
+            ("tls_certificate_not_pinned", "its certificate is not the one that tls.pinned names for it".to_owned())
+        }
         // webpki has no name of its own for a CA certificate presented as a server's: typical for self-signed ones.
         E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "tls_certificate_unknown_issuer",

@@ -71,9 +71,14 @@ impl Folder {
         for name in ["CODEX_CA_CERTIFICATE", "HTTPLIB2_CA_CERTS", "CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE"] {
             command.env_remove(name);
         }
-        for name in ["OTAS_UASAM_URL", "OTAS_PROXY_CONFIG", "OTAS_PROXY_LOG", "NO_PROXY", "no_proxy"] {
+        for name in ["OTAS_UASAM_URL", "OTAS_PROXY_LOG", "NO_PROXY", "no_proxy"] {
             command.env_remove(name);
         }
+        // Named, for a file that is merely found may not say everything. It need not be there.
+        match self.config().exists() {
+            true => command.env("OTAS_PROXY_CONFIG", "proxy.toml"),
+            false => command.env_remove("OTAS_PROXY_CONFIG"),
+        };
         for name in ["NODE_OPTIONS", "PYTHONPATH"] {
             command.env_remove(name);
         }

@@ -89,7 +89,12 @@ async fn look(args: &Args, loaded: &Loaded, report: &mut Report) {
     }
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir);
     let trusted = authority.as_ref().map(CertAuthority::trusted).unwrap_or_default();
-    match OriginTls::load(config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates, &trusted) {
+    match OriginTls::load(
+        config.tls.origin_ca_file.as_deref(),
+        &config.tls.client_certificates,
+        &config.tls.pinned,
+        &trusted,
+    ) {
         Ok(tls) => {
             if args.wants("otas") {
                 for line in otas::lines(config, tls.for_ourselves()).await {

@@ -166,6 +166,7 @@ pub(in crate::proxy) async fn open(
             Some(HTTP11) => Some("http/1.1"),
             _ => None,
         },
+        pinned: shared.origin_tls.pins(&tls.name, target.origin.port),
     };
     let version = if facts.alpn == Some("h2") { Version::HTTP_2 } else { Version::HTTP_11 };
     if let Some(expected) = expected.filter(|e| *e != version) {

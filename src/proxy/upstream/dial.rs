@@ -14,6 +14,7 @@ use tokio_util::either::Either;
 use super::next_proxy;
 use crate::capture::{Origin, Timings};
 use crate::proxy::Shared;
+use crate::proxy::egress::{Egress, written_out};
 use crate::proxy::error::ProxyError;
 use crate::proxy::rewound::Rewound;
 
@@ -49,10 +50,17 @@ pub(in crate::proxy) async fn dial(
     deadline: Instant,
 ) -> Result<Dialled, ProxyError> {
     let Some(proxy) = shared.next_proxy_for(origin) else {
-        let (tcp, peer, timings) =
-            dial_host(shared, (&*origin.host, origin.port), &origin.to_string(), deadline).await?;
+        let (target, shown) = ((&*origin.host, origin.port), origin.to_string());
+        let (tcp, peer, timings) = dial_host(shared, Some(&shared.egress), target, &shown, deadline).await?;
         return Ok(Dialled { stream: Rewound::new(BytesMut::new(), Either::Left(tcp)), peer, timings });
     };
+    let shown = || origin.to_string();
+    let asked = written_out(&origin.host).map(|ip| SocketAddr::new(ip, origin.port));
+    if asked.is_some_and(|asked| leads_home(asked, asked, &shared.own_listeners)) {
+        return Err(ProxyError::Loop { origin: shown() });
+    }
+    let admitted = shared.egress.admits_unresolved(&origin.host, origin.port);
+    admitted.map_err(|denied| ProxyError::EgressDenied { origin: shown(), denied, address: None })?;
     let mut dialled = next_proxy::connect(shared, proxy, deadline).await?;
     if way == Way::Tunnel {
         let asked = Instant::now();
@@ -68,16 +76,27 @@ pub(super) fn too_late(shared: &Shared, shown: &str, step: &'static str) -> Prox
     ProxyError::Timeout { origin: shown.to_owned(), step, limit: shared.connect_timeout }
 }
 
-/// A TCP connection to a host, but never to one of our own listeners. `shown`: what messages call it.
+/// A TCP connection to a host, but never to one of our own listeners, nor to where `egress` forbids to go. `shown`: what messages
+/// call it.
 pub(super) async fn dial_host(
     shared: &Shared,
+    egress: Option<&Egress>,
     (host, port): (&str, u16),
     shown: &str,
     deadline: Instant,
 ) -> Result<(TcpStream, SocketAddr, Timings), ProxyError> {
     let began = Instant::now();
     let late = |step| too_late(shared, shown, step);
-    let addresses = timeout_at(deadline, resolve(host, port)).await.map_err(|_| late("name resolution"))??;
+    let denied = |denied, address| ProxyError::EgressDenied { origin: shown.to_owned(), denied, address };
+    if let Some(egress) = egress {
+        egress.admits_name(host, port).map_err(|why| denied(why, None))?;
+    }
+    let resolved = timeout_at(deadline, resolve(host, port)).await.map_err(|_| late("name resolution"))??;
+    let judge = |address: SocketAddr| {
+        let ip = address.ip();
+        egress.map_or(Ok(()), |egress| egress.admits(host, ip, port)).map_err(|why| denied(why, Some(ip)))
+    };
+    let addresses = admitted(resolved, judge)?;
     let resolved = Instant::now();
     let failed = |e: io::Error| connect_error(shown, &e);
     let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| late("connect"))?;
@@ -86,6 +105,8 @@ pub(super) async fn dial_host(
     if leads_home(peer, local, &shared.own_listeners) {
         return Err(ProxyError::Loop { origin: shown.to_owned() });
     }
+    // Where the system has connected us to counts, whatever it was asked for.
+    judge(peer)?;
     // Whole exchanges are handed over, not pieces: waiting for more to send only costs the 40 ms of a delayed ACK.
     stream.set_nodelay(true).map_err(failed)?;
     let dns = host.parse::<IpAddr>().is_err().then_some(resolved - began);
@@ -101,6 +122,24 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ProxyError> {
     let found = lookup_host((host, port)).await.map_err(|e| failed(resolver_words(&e)))?;
     let addresses: Vec<_> = found.collect();
     if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
+}
+
+/// The addresses that may be dialled; an error if there are none.
+fn admitted(
+    addresses: Vec<SocketAddr>,
+    judge: impl Fn(SocketAddr) -> Result<(), ProxyError>,
+) -> Result<Vec<SocketAddr>, ProxyError> {
+    let (mut may, mut why_not) = (Vec::with_capacity(addresses.len()), None);
+    for address in addresses {
+        match judge(address) {
+            Ok(()) => may.push(address),
+            Err(error) => why_not = Some(error),
+        }
+    }
+    match why_not {
+        Some(error) if may.is_empty() => Err(error),
+        _ => Ok(may),
+    }
 }
 
 /// Tries the addresses in the resolver's order, the next one as soon as one fails or is slow; the first to answer wins.
@@ -149,8 +188,10 @@ fn leads_home(peer: SocketAddr, local: SocketAddr, own: &[SocketAddr]) -> bool {
     let (peer_ip, local_ip) = (peer.ip().to_canonical(), local.ip().to_canonical());
     own.iter().any(|listener| {
         let listening = listener.ip().to_canonical();
-        let this_machine = peer_ip == local_ip || peer_ip.is_loopback();
-        peer.port() == listener.port() && (peer_ip == listening || (listening.is_unspecified() && this_machine))
+        let this_machine = peer_ip == local_ip || peer_ip.is_loopback() || peer_ip.is_unspecified();
+        let of_any =
+            (listening.is_unspecified() && this_machine) || (peer_ip.is_unspecified() && listening.is_loopback());
+        peer.port() == listener.port() && (peer_ip == listening || of_any)
     })
 }
 
@@ -184,12 +225,25 @@ mod tests {
     }
 
     #[test]
+    fn of_what_a_name_resolves_to_only_that_is_dialled_which_may_be() {
+        let all = ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1"].map(at).to_vec();
+        let may = |address: SocketAddr| match address.ip().is_loopback() {
+            true => Err(ProxyError::NotRecordable),
+            false => Ok(()),
+        };
+        assert_eq!(admitted(all.clone(), may), Ok(vec![all[0]]));
+        assert_eq!(admitted(all[1..].to_vec(), may), Err(ProxyError::NotRecordable));
+        assert_eq!(admitted(all.clone(), |_| Ok(())), Ok(all));
+    }
+
+    #[test]
     fn own_listeners_are_recognised_by_every_address_that_leads_to_them() {
         let own = [at("127.0.0.1:8080")];
         assert!(leads_home(at("127.0.0.1:8080"), at("127.0.0.1:5000"), &own));
         assert!(leads_home(at("[::ffff:127.0.0.1]:8080"), at("[::ffff:127.0.0.1]:5000"), &own));
         assert!(!leads_home(at("127.0.0.2:8080"), at("127.0.0.1:5000"), &own));
         assert!(!leads_home(at("127.0.0.1:8081"), at("127.0.0.1:5000"), &own));
+        assert!(leads_home(at("0.0.0.0:8080"), at("0.0.0.0:8080"), &own), "no address is this machine");
         let open = [at("0.0.0.0:8080")];
         assert!(leads_home(at("127.0.0.2:8080"), at("127.0.0.1:5000"), &open));
         assert!(leads_home(at("10.0.0.7:8080"), at("10.0.0.7:5000"), &open));

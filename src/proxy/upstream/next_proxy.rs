@@ -27,7 +27,7 @@ const HEAD_FIELDS: usize = 64;
 /// A connection to the proxy itself, in TLS if it speaks that.
 pub(super) async fn connect(shared: &Shared, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
     let shown = proxy.to_string();
-    let (tcp, peer, mut timings) = dial_host(shared, (&proxy.host, proxy.port), &shown, deadline).await?;
+    let (tcp, peer, mut timings) = dial_host(shared, None, (&proxy.host, proxy.port), &shown, deadline).await?;
     let began = Instant::now();
     let socket = match proxy.scheme {
         NextProxyScheme::Https => {

@@ -28,6 +28,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
         version: Version::HTTP_11,
         tls: None,
         blind: None,
+        names: None,
         connection_reused: false,
         request: RequestFacts {
             method,

@@ -42,7 +42,7 @@ impl Collector {
         let tls = match settings.certificate.as_deref() {
             None => tls.clone(),
             Some(file) => {
-                OriginTls::load(Some(file), &[], &[]).map_err(SinkError::Certificate)?.for_ourselves().clone()
+                OriginTls::load(Some(file), &[], &[], &[]).map_err(SinkError::Certificate)?.for_ourselves().clone()
             }
         };
         let http = Client::builder()

@@ -1,0 +1,80 @@
+//! How values are shown in a report of the settings: as they are written, secrets masked.
+
+use std::path::Path;
+use std::time::Duration;
+
+use url::Url;
+
+use super::next_proxy::NextProxy;
+use super::types::{Agent, CaptureLevel, ClientCertificate, PinnedCertificate, Redact};
+use crate::hosts::HostRules;
+
+/// As people write a base URL: without the slash that the `url` crate adds.
+pub(super) fn url(url: &Url) -> String {
+    url.as_str().trim_end_matches('/').to_owned()
+}
+
+pub(super) fn name_of<T: PartialEq + Copy>(names: &[(&'static str, T)], value: T) -> Option<String> {
+    names.iter().find(|(_, named)| *named == value).map(|(name, _)| (*name).to_owned())
+}
+
+pub(super) fn path(path: &Path) -> String {
+    path.display().to_string()
+}
+
+pub(super) fn ms(duration: Duration) -> String {
+    duration.as_millis().to_string()
+}
+
+/// The URL of a proxy, with what is secret of it masked.
+pub(super) fn next_proxy(proxy: &NextProxy) -> String {
+    match (&proxy.credentials, proxy.to_string().split_once("://")) {
+        (Some((name, password)), Some((scheme, rest))) => {
+            format!("\"{scheme}://{name}:{}@{rest}\"", password.masked())
+        }
+        _ => format!("\"{proxy}\""),
+    }
+}
+
+/// Their names: the rest is secret, or stands in files.
+pub(super) fn agents(all: &[Agent]) -> String {
+    format!("{:?}", all.iter().map(|agent| &agent.name).collect::<Vec<_>>())
+}
+
+pub(super) fn client_certificates(all: &[ClientCertificate]) -> String {
+    let entries = all.iter().map(|ours| {
+        let ClientCertificate { hosts, cert_file, key_file } = ours;
+        format!("{{ hosts = {hosts}, cert_file = {cert_file:?}, key_file = {key_file:?} }}")
+    });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn capture_rules(all: &[(HostRules, CaptureLevel)]) -> String {
+    let entries = all.iter().map(|(hosts, level)| {
+        let level = name_of(&CaptureLevel::NAMES, *level).unwrap_or_default();
+        format!("{{ hosts = {hosts}, capture = {level:?} }}")
+    });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn patterns(redact: &Redact) -> String {
+    let all = redact.patterns.iter().map(|(name, regex)| format!("{name:?}: {:?}", regex.as_str()));
+    format!("{{{}}}", all.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn redact_allow(redact: &Redact) -> String {
+    let entries = redact.allow.iter().map(ToString::to_string);
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+pub(super) fn networks(all: &[ipnet::IpNet]) -> String {
+    format!("{:?}", all.iter().map(ToString::to_string).collect::<Vec<_>>())
+}
+
+pub(super) fn pinned(all: &[PinnedCertificate]) -> String {
+    let entries = all.iter().map(|PinnedCertificate { hosts, sha256 }| {
+        let digits: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{{ hosts = {hosts}, sha256 = {digits:?} }}")
+    });
+    format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,52 @@
+//! Only clients of some networks may call (`listen.allow_clients`): what is refused is counted, and told once a minute.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::refusals::Refusals;
+
+/// Lets connections in by where they come from.
+pub(super) struct Networks {
+    /// Empty: all.
+    allowed: Vec<IpNet>,
+    refused: Refusals,
+}
+
+impl Networks {
+    pub(super) fn new(allowed: Vec<IpNet>) -> Self {
+        Self { allowed, refused: Refusals::default() }
+    }
+
+    /// Whether a connection from there is served.
+    pub(super) fn admit(&self, from: IpAddr) -> bool {
+        let from = from.to_canonical();
+        if self.allowed.is_empty() || self.allowed.iter().any(|net| net.contains(&from)) {
+            return true;
+        }
+        if let Some(count) = self.refused.note() {
+            tracing::warn!(%from, count, "closed connections from outside of `listen.allow_clients` (this is told once a minute)");
+        }
+        false
+    }
+
+    /// How many were not.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_networks_that_are_named_are_let_in() {
+        let networks = Networks::new(vec!["10.1.0.0/16".parse().unwrap(), "fd00::1/128".parse().unwrap()]);
+        let admit = |from: &str| networks.admit(from.parse().unwrap());
+        assert!(admit("10.1.2.3") && admit("::ffff:10.1.2.3") && admit("fd00::1"));
+        assert!(!admit("10.2.0.1") && !admit("127.0.0.1") && !admit("fd00::2"));
+        assert_eq!(networks.refused(), 3);
+        assert!(Networks::new(Vec::new()).admit([192, 0, 2, 1].into()));
+    }
+}

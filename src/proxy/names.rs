@@ -1,0 +1,118 @@
+//! The names that a request goes by: that of its target (the CONNECT before it, or its absolute URL), that of its TLS (SNI), and
+//! `Host`. They are one, unless somebody means to be taken for another.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use http::header::HOST;
+use http::{HeaderMap, Uri};
+
+use super::connection::Inside;
+use super::error::ProxyError;
+use crate::capture::HostNames;
+
+/// The names of a request for `target`, a host, if they are not all the same.
+pub(super) fn of_request(inside: Option<&Inside>, target: &str, uri: &Uri, headers: &HeaderMap) -> Option<HostNames> {
+    let sni = inside.and_then(|inside| inside.sni.as_deref());
+    let authority = inside.and(uri.authority()).map(|authority| authority.host());
+    let field = headers.get(HOST).map(|value| match str::from_utf8(value.as_bytes()) {
+        Ok(field) => Cow::Borrowed(host_of(field)),
+        Err(_) => String::from_utf8_lossy(value.as_bytes()),
+    });
+    // Over HTTP/2 there may be both; they must be one (RFC 9113 8.3.1).
+    let host = match (authority, field) {
+        (Some(authority), Some(field)) if !same(authority, &field) => {
+            Some(Cow::Owned(format!("{authority}, {field}")))
+        }
+        (_, Some(field)) => Some(field),
+        (authority, None) => authority.map(Cow::Borrowed),
+    };
+    differing(target, sni, host.as_deref())
+}
+
+/// The names of a tunnel, if they are not the same.
+pub(super) fn of_tunnel(target: &str, sni: Option<&str>) -> Option<HostNames> {
+    differing(target, sni, None)
+}
+
+/// What is done with names that are not all the same, if they are to be (`proxy.strict_host`). Where the target is an address, as
+/// agents give it that resolve names themselves, the name that the origin's certificate was checked for may stand beside it.
+pub(super) fn strict(names: &HostNames) -> Result<(), ProxyError> {
+    let vouched = is_address(&names.target) && names.sni.is_some();
+    let HostNames { target, sni, host } = names;
+    let all = [Some(target).filter(|_| !vouched), sni.as_ref(), host.as_ref()];
+    let mut named = all.into_iter().flatten();
+    let first = named.next();
+    match named.all(|name| first.is_none_or(|first| same(first, name))) {
+        true => Ok(()),
+        false => Err(ProxyError::HostMismatch { names: names.to_string() }),
+    }
+}
+
+fn differing(target: &str, sni: Option<&str>, host: Option<&str>) -> Option<HostNames> {
+    let as_target = |name: &str| same(name, target);
+    if sni.is_none_or(as_target) && host.is_none_or(as_target) {
+        return None;
+    }
+    Some(HostNames { target: target.into(), sni: sni.map(Into::into), host: host.map(Into::into) })
+}
+
+/// The host of a `Host` field. Ports are not compared: who is called is who listens at the target's.
+fn host_of(field: &str) -> &str {
+    match field.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,
+        _ => field,
+    }
+}
+
+fn same(one: &str, other: &str) -> bool {
+    bare(one).eq_ignore_ascii_case(bare(other))
+}
+
+fn bare(name: &str) -> &str {
+    name.trim().trim_start_matches('[').trim_end_matches(']').trim_end_matches('.')
+}
+
+fn is_address(name: &str) -> bool {
+    bare(name).parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(host: Option<&'static str>) -> HeaderMap {
+        host.map(|host| (HOST, http::HeaderValue::from_static(host))).into_iter().collect()
+    }
+
+    #[test]
+    fn names_are_one_whatever_their_case_port_and_last_dot() {
+        for (target, host) in [
+            ("a.example", None),
+            ("a.example", Some("A.Example:8443")),
+            ("a.example.", Some("a.example")),
+            ("::1", Some("[::1]:80")),
+            ("::1", Some("[::1]")),
+        ] {
+            let uri = Uri::from_static("/");
+            assert_eq!(of_request(None, target, &uri, &headers(host)), None, "{target} {host:?}");
+        }
+    }
+
+    #[test]
+    fn names_that_differ_are_all_told_and_refused_where_that_is_wanted() {
+        let names = of_request(None, "a.example", &Uri::from_static("/"), &headers(Some("b.example:80"))).unwrap();
+        assert_eq!(
+            (&*names.target, names.sni.as_deref(), names.host.as_deref()),
+            ("a.example", None, Some("b.example"))
+        );
+        assert!(strict(&names).is_err());
+        let strict_of = |target, sni, host| differing(target, sni, host).map(|names| strict(&names).is_ok());
+        assert_eq!(strict_of("a", Some("a"), Some("a")), None);
+        assert_eq!(strict_of("a", Some("b"), None), Some(false));
+        assert_eq!(strict_of("a", Some("b"), Some("b")), Some(false));
+        assert_eq!(strict_of("10.0.0.1", Some("b"), Some("b")), Some(true), "the certificate vouches for it");
+        assert_eq!(strict_of("10.0.0.1", Some("b"), Some("c")), Some(false));
+        assert_eq!(strict_of("10.0.0.1", None, Some("b")), Some(false));
+    }
+}

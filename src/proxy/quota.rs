@@ -1,0 +1,187 @@
+//! How much one agent may take (`proxy.agent_connections`, `proxy.agent_requests_per_second`), so that one that runs wild leaves
+//! the others their share.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::error::ProxyError;
+use crate::capture::{AgentProcess, Caller};
+
+/// The most agents that are remembered; those that have no connection and are within their rate need not be.
+const AGENTS: usize = 4096;
+
+/// The share of each agent.
+pub struct Quotas {
+    /// The most connections at once. 0: no limit.
+    connections: usize,
+    /// The most requests in a second, which may come at once. 0: no limit.
+    per_second: u32,
+    agents: Mutex<HashMap<Who, Used>>,
+}
+
+/// Who is counted as one agent. Labels are not told apart, for an agent makes them up itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Who {
+    Name(String),
+    Process(AgentProcess),
+    /// An address; of IPv6 the network, whose addresses are one machine's to choose from.
+    Address(IpAddr),
+}
+
+struct Used {
+    connections: usize,
+    /// When all that was asked is worked off at the agreed rate (the "theoretical arrival time" of GCRA).
+    until: Instant,
+}
+
+/// A place among the connections of an agent, given back when it is dropped.
+pub(super) struct Place {
+    quotas: Arc<Quotas>,
+    /// `None`: places are not counted.
+    who: Option<Who>,
+}
+
+impl Quotas {
+    /// Limits as in the settings.
+    pub fn new(connections: usize, per_second: u32) -> Arc<Self> {
+        Arc::new(Self { connections, per_second, agents: Mutex::default() })
+    }
+
+    /// A place for one more connection of `caller`, who calls from `address`.
+    ///
+    /// # Errors
+    /// When it has as many as it may.
+    pub(super) fn connect(self: &Arc<Self>, caller: &Caller, address: IpAddr) -> Result<Place, ProxyError> {
+        let mut who = None;
+        if self.connections > 0 {
+            let of = Who::of(caller, address);
+            let mut agents = self.lock();
+            let used = used(&mut agents, &of, Instant::now());
+            if used.connections >= self.connections {
+                let retry_after = Duration::from_secs(1);
+                return Err(ProxyError::TooMany {
+                    what: "connections at once",
+                    limit: self.connections,
+                    retry_after,
+                });
+            }
+            used.connections += 1;
+            who = Some(of);
+        }
+        Ok(Place { quotas: self.clone(), who })
+    }
+
+    /// One more request of `caller`, who calls from `address`.
+    ///
+    /// # Errors
+    /// When it comes faster than it may: after how long it may come.
+    pub(super) fn request(&self, caller: &Caller, address: IpAddr, now: Instant) -> Result<(), ProxyError> {
+        if self.per_second == 0 {
+            return Ok(());
+        }
+        let mut agents = self.lock();
+        let used = used(&mut agents, &Who::of(caller, address), now);
+        let second = Duration::from_secs(1);
+        let until = used.until.max(now) + second / self.per_second;
+        if until > now + second {
+            let (limit, retry_after) = (self.per_second as usize, until - now - second);
+            return Err(ProxyError::TooMany { what: "requests in a second", limit, retry_after });
+        }
+        used.until = until;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Who, Used>> {
+        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an agent uses. Where there are too many, those are forgotten of whom nothing needs to be known, else who is nearest to it.
+fn used<'a>(agents: &'a mut HashMap<Who, Used>, who: &Who, now: Instant) -> &'a mut Used {
+    if agents.len() >= AGENTS && !agents.contains_key(who) {
+        agents.retain(|_, used| used.connections > 0 || used.until > now);
+        if agents.len() >= AGENTS {
+            let idle = agents.iter().filter(|(_, used)| used.connections == 0);
+            let nearest = idle.min_by_key(|(_, used)| used.until).map(|(who, _)| who.clone());
+            nearest.and_then(|nearest| agents.remove(&nearest));
+        }
+    }
+    agents.entry(who.clone()).or_insert(Used { connections: 0, until: now })
+}
+
+impl Who {
+    fn of(caller: &Caller, address: IpAddr) -> Self {
+        match caller {
+            Caller::Credential(of) => Self::Name(of.agent.clone()),
+            Caller::Process(of) => Self::Process(of.clone()),
+            Caller::Proxy => Self::Address(match address.to_canonical() {
+                IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).into(),
+                v4 @ IpAddr::V4(_) => v4,
+            }),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let Some(who) = &self.who else { return };
+        if let Some(used) = self.quotas.lock().get_mut(who) {
+            used.connections = used.connections.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::capture::Credential;
+
+    fn named(agent: &str, label: &str) -> Caller {
+        Caller::Credential(Arc::new(Credential { agent: agent.to_owned(), label: Some(label.to_owned()) }))
+    }
+
+    const HERE: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+
+    #[test]
+    fn an_agent_has_so_many_connections_whatever_labels_it_gives() {
+        let quotas = Quotas::new(2, 0);
+        let (first, _second) =
+            (quotas.connect(&named("a", "1"), HERE).ok(), quotas.connect(&named("a", "2"), HERE).ok());
+        assert!(quotas.connect(&named("a", "3"), HERE).is_err());
+        let _other = quotas.connect(&named("b", "1"), HERE).ok().unwrap();
+        drop(first);
+        assert!(quotas.connect(&named("a", "3"), HERE).is_ok());
+        assert!(quotas.request(&named("a", ""), HERE, Instant::now()).is_ok(), "requests are not limited");
+    }
+
+    #[test]
+    fn requests_come_at_their_rate_or_are_told_when_to_come_again() {
+        let (quotas, now) = (Quotas::new(0, 4), Instant::now());
+        let ask = |now| quotas.request(&Caller::Proxy, HERE, now);
+        let at_once = (0..9).filter(|_| ask(now).is_ok()).count();
+        assert_eq!(at_once, 4);
+        let Err(ProxyError::TooMany { retry_after, limit: 4, .. }) = ask(now) else {
+            panic!("a fifth is let through")
+        };
+        assert_eq!(retry_after, Duration::from_millis(250));
+        assert!(ask(now + Duration::from_millis(249)).is_err() && ask(now + Duration::from_millis(250)).is_ok());
+        let later = now + Duration::from_secs(60);
+        assert_eq!((0..9).filter(|_| ask(later).is_ok()).count(), 4, "what was not used is not saved up");
+    }
+
+    #[test]
+    fn addresses_of_one_network_are_one_agent_and_a_million_agents_are_forgotten() {
+        let (quotas, now) = (Quotas::new(0, 1), Instant::now());
+        let ask = |network: u128, host: u128| {
+            let address = Ipv6Addr::from((0xfd << 120) | (network << 64) | host);
+            quotas.request(&Caller::Proxy, address.into(), now).is_ok()
+        };
+        assert!(ask(1, 1) && !ask(1, 2) && ask(2, 1));
+        for network in 0..20_000 {
+            ask(network, 0);
+            assert!(quotas.lock().len() <= AGENTS);
+        }
+    }
+}
