@@ -14,6 +14,10 @@ bench reps="5":
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}
 
+# The page over a store of so many events, and beside 500 calls a second.
+page events="100000":
+    cargo bench --locked --bench page -- --events {{events}}
+
 # The conservation harness, long: OTAS fails in every way while the proxy is killed again and again.
 chaos rounds="200" seed="20261123":
     OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture conservation::each_call

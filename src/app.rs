@@ -28,6 +28,7 @@ use crate::peer::Peers;
 use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Resolver, Shared, Territories, UpstreamTasks};
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 use crate::report::{Facts, Handoff, Promise, Reporter};
+use crate::sinks::{self, Sinks};
 use crate::store::{self, Bounds, Store, StoreError};
 use crate::tls::{
     AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, keep_up, open_authority, write_bundle,
@@ -64,6 +65,7 @@ pub struct App {
     handoff: Handoff,
     reporter: Reporter,
     deliveries: Deliveries,
+    sinks: Sinks,
     grace: Duration,
     admin_stop: CancellationToken,
 }
@@ -103,29 +105,39 @@ pub struct Summary {
     pub failed: u64,
     /// What is wrong with delivery at the end, if anything.
     pub trouble: Option<String>,
+    /// Events that are not for OTAS (`otas.deliver = false`).
+    pub kept: u64,
+    /// How each sink stands.
+    pub sinks: Vec<sinks::Status>,
 }
 
 impl Summary {
     /// For programs; `run_id` is as in every event's `metadata.proxy.run_id`.
     pub fn json(&self, run_id: &str) -> Value {
-        let Self { calls, delivered, waiting, failed, trouble } = self;
+        let Self { calls, delivered, waiting, failed, trouble, kept, sinks } = self;
+        let sinks: Vec<Value> = sinks.iter().map(sinks::Status::json).collect();
         serde_json::json!({
             "run_id": run_id, "calls": calls, "delivered": delivered, "waiting": waiting, "failed": failed, "trouble": trouble,
+            "kept": kept, "sinks": sinks,
         })
     }
 }
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { calls, delivered, waiting, failed, trouble } = self;
+        let Self { calls, delivered, waiting, failed, trouble, kept, sinks } = self;
         write!(f, "otas-proxy: {calls} calls, {delivered} delivered, {waiting} waiting, {failed} failed")?;
+        if *kept > 0 {
+            write!(f, ", {kept} not for OTAS")?;
+        }
         if *waiting > 0 {
             write!(f, " (what waits stays stored)")?;
         }
         match trouble {
-            Some(trouble) if *waiting > 0 => write!(f, ": {trouble}"),
-            _ => Ok(()),
+            Some(trouble) if *waiting > 0 => write!(f, ": {trouble}")?,
+            _ => {}
         }
+        sinks.iter().try_for_each(|sink| write!(f, "\notas-proxy: {sink}"))
     }
 }
 
@@ -134,7 +146,10 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] when a part cannot be started; nothing is left running then.
-    pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
+    pub async fn start(mut config: Config, meta: Value) -> Result<Self, AppError> {
+        if !config.otas.deliver {
+            agents::without_keys(&mut config);
+        }
         let authority = Arc::new(open_authority(&config.tls.ca_dir)?);
         let bundle_file = write_bundle(&authority)
             .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
@@ -150,7 +165,10 @@ impl App {
         let store = Store::open(&config.store.path)?;
         let mut otas = config.otas.clone();
         agents::own_key(&mut otas, &config.agents);
-        let (otas, collector) = destination(otas, store.path()).await?;
+        let (otas, collector) = match otas.deliver {
+            true => destination(otas, store.path()).await?,
+            false => (otas, None),
+        };
         let key_id = otas.agent_key.as_ref().map(store::key_id).unwrap_or_default();
         let run_id = Uuid::now_v7().to_string();
         let gate = Arc::new(gate(admin_addr, store.path())?);
@@ -163,6 +181,15 @@ impl App {
             Deliveries::start(agents::deliveries(&config, &otas, &store, own, origin_tls.for_ourselves()))
                 .map_err(|e| step("set up delivery".to_owned(), e))?;
         let wake = deliveries.waker();
+        let sinks = Sinks::start(&store, &config.sinks, &config.delivery, origin_tls.for_ourselves())
+            .map_err(|e| step("set up a sink".to_owned(), e))?;
+        let appended = {
+            let (deliveries, sinks) = (wake.clone(), sinks.waker());
+            move || {
+                deliveries();
+                sinks();
+            }
+        };
         let callers = Callers::new(
             store.clone(),
             (session, run_id.clone(), agents::agent_key(&otas)),
@@ -190,6 +217,7 @@ impl App {
             run_id: run_id.clone(),
             error_from_status: config.event.error_from_status,
             properties: config.event.properties,
+            prices: config.event.prices,
             redactor: redactor.clone(),
             bounds: bounds(&config.store),
         };
@@ -197,7 +225,7 @@ impl App {
         let limits =
             Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
         let recording = Recording::new(handoff.clone(), limits, budget.clone());
-        let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, wake)
+        let reporter = Reporter::start(recording.clone(), handoff.clone(), &store, facts, appended)
             .map_err(|e| step("start reporting".to_owned(), e))?;
 
         let listen = config.listen;
@@ -245,6 +273,7 @@ impl App {
         let admin_stop = CancellationToken::new();
         let told = admin::Told {
             delivery: deliveries.watch(),
+            sinks: sinks.watch(),
             tally: reporter.tally().clone(),
             handoff: handoff.clone(),
             budget,
@@ -268,6 +297,7 @@ impl App {
             handoff,
             reporter,
             deliveries,
+            sinks,
             grace: config.proxy.shutdown_grace,
             admin_stop,
         })
@@ -293,7 +323,7 @@ impl App {
     /// event is stored, then delivered as far as `drain` allows. `progress` is told how delivery goes meanwhile.
     /// `hurry` ends both waits at once.
     pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl Fn(&Status)) -> Summary {
-        let Self { shared, handoff, reporter, deliveries, collector, admin_stop, grace, .. } = self;
+        let Self { shared, handoff, reporter, deliveries, sinks, store, collector, admin_stop, grace, .. } = self;
         shared.stop.cancel();
         shared.tasks.close();
         tokio::select! {
@@ -310,14 +340,18 @@ impl App {
         if timeout(HANDED_OFF_WITHIN, shared.recording.all_handed_off()).await.is_err() {
             tracing::error!("some calls do not end; they will have no event");
         }
-        let tally = reporter.tally().clone();
+        let (tally, keeps) = (reporter.tally().clone(), deliveries.is_empty());
         // Joining waits for the disk.
         if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {
             tracing::error!("the reporting thread could not be joined");
         }
         (deliveries.waker())();
-        let status = deliveries.drained(drain, &hurry, progress).await;
-        deliveries.stop().await;
+        let newest = tokio::task::spawn_blocking(move || store.viewer().newest()).await;
+        // Without an answer nothing is known to be had, so the time is waited for.
+        let newest = newest.ok().and_then(Result::ok).unwrap_or(i64::MAX);
+        let (status, fed) =
+            tokio::join!(deliveries.drained(drain, &hurry, progress), sinks.drained(newest, drain, &hurry));
+        tokio::join!(deliveries.stop(), sinks.stop());
         if let Some(collector) = collector {
             collector.stop().await;
         }
@@ -329,6 +363,8 @@ impl App {
             waiting: status.counts.pending,
             failed: status.counts.dead + dropped + lost,
             trouble: status.trouble,
+            kept: if keeps { tally.stored() } else { 0 },
+            sinks: fed,
         }
     }
 }

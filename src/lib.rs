@@ -25,6 +25,7 @@
 //!  redact/            secrets masked in it: by name, by look, our own by their text; in logs and panics as well
 //!  store/             SQLite (WAL): pending -> delivered | dead; bounded, replaced when damaged
 //!  deliver/           sessions, verdict (pure), workers -> OTAS
+//!  sinks/             the same events to other places: JSON lines, spans
 //! ```
 //!
 //! Beside the flow: [`peer`] (whose the other end of a local connection is), [`callers`] (whose call it is: each caller's session), [`config`] (typed -> `proxy.toml` -> validated),
@@ -47,10 +48,12 @@ pub mod hosts;
 pub mod llm;
 pub mod metrics;
 pub mod peer;
+pub mod prices;
 pub mod proxy;
 pub mod redact;
 pub mod report;
 pub mod secret;
+pub mod sinks;
 pub mod stats;
 pub mod store;
 pub mod tls;

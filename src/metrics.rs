@@ -13,6 +13,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::deliver::Verdicts;
 use crate::peer;
+use crate::sinks;
 use crate::store::Counts;
 
 /// The media type of [`text`]'s answer (OpenMetrics 1.0.0).
@@ -27,6 +28,14 @@ pub struct Snapshot {
     pub calls_dropped: u64,
     /// Calls of this process that the store refused to the end.
     pub calls_lost: u64,
+    /// Calls of this process that are to have no event here: to OTAS itself, and into the project's domain.
+    pub calls_unlogged: u64,
+    /// Requests that were refused for want of credentials.
+    pub calls_unauthorized: u64,
+    /// Calls under way.
+    pub calls_under_way: usize,
+    /// Connections of agents that would still be served beside those that are.
+    pub connections_free: usize,
     /// Events that are gone: shed by a full store, overrun, or unreadable.
     pub events_shed: u64,
     /// Events whose bodies a full store has shed.
@@ -56,6 +65,8 @@ pub struct Snapshot {
     pub capture_memory_bytes: usize,
     /// Agents that were not let in, or could not be told.
     pub agents: peer::Counts,
+    /// How the sinks go.
+    pub sinks: Vec<sinks::Status>,
 }
 
 /// The figures in OpenMetrics' text format, each name beginning with `otas_proxy_`.
@@ -69,6 +80,12 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         ("calls_stored", "Calls of this process whose event is in the store", now.calls_stored),
         ("calls_dropped", "Calls of this process that found no room on the way to the store", now.calls_dropped),
         ("calls_lost", "Calls of this process that the store refused to the end", now.calls_lost),
+        (
+            "calls_unlogged",
+            "Calls of this process that are to have no event: to OTAS, into the project",
+            now.calls_unlogged,
+        ),
+        ("calls_unauthorized", "Requests that were refused for want of credentials", now.calls_unauthorized),
         (
             "events_shed",
             "Events that are gone: the store was full or damaged, or calls came too fast",
@@ -103,7 +120,12 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     }
     if let Some(events) = now.events {
         let states = Family::<State, Gauge>::default();
-        for (state, count) in [("pending", events.pending), ("delivered", events.delivered), ("dead", events.dead)] {
+        for (state, count) in [
+            ("pending", events.pending),
+            ("delivered", events.delivered),
+            ("dead", events.dead),
+            ("kept", events.kept),
+        ] {
             states.get_or_create(&State(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
         registry.register("events", "Events in the store, those of other processes too", states);
@@ -112,6 +134,9 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         let help = "Age of the oldest pending event, 0 when none is pending";
         registry.register_with_unit("oldest_pending_age", help, Unit::Seconds, ConstGauge::new(age));
     }
+    gauge(&mut registry, "calls_under_way", "Calls under way", now.calls_under_way);
+    let help = "Connections of agents that would still be served at once, beside those that are";
+    gauge(&mut registry, "connections_free", help, now.connections_free);
     gauge(&mut registry, "posts_in_flight", "Calls to OTAS under way", now.posts_in_flight);
     gauge(&mut registry, "posts_in_flight_limit", "How many calls to OTAS may be under way", now.posts_limit);
     let verdicts = Family::<Passed, Counter>::default();
@@ -136,6 +161,9 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     }
     let help = "Memory that copies of bodies hold";
     registry.register_with_unit("capture_memory", help, Unit::Bytes, ConstGauge::new(now.capture_memory_bytes));
+    if !now.sinks.is_empty() {
+        feed(&mut registry, &now.sinks);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -148,6 +176,47 @@ fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
     value: N,
 ) {
     registry.register(name, help, ConstGauge::new(value));
+}
+
+/// The sinks: events by what became of them, and what is wrong.
+fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
+    let (events, waiting) = (Family::<Became, Counter>::default(), Family::<Sink, Gauge>::default());
+    let (missed, trouble) = (Family::<Sink, Gauge>::default(), Family::<Sink, Gauge>::default());
+    for of in sinks {
+        let sink = Sink(of.name.clone());
+        for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused)] {
+            events.get_or_create(&Became(sink.clone(), became)).inc_by(count);
+        }
+        for (family, count) in
+            [(&waiting, of.waiting), (&missed, of.missed), (&trouble, u64::from(of.trouble.is_some()))]
+        {
+            family.get_or_create(&sink).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    registry.register("sink_events", "Events that this process has handed to a sink, by what became of them", events);
+    registry.register("sink_waiting", "Events that a sink has not had yet", waiting);
+    registry.register("sink_missed", "Events that were gone before a sink could have them", missed);
+    registry.register("sink_trouble", "1 when a sink takes no events, 0 when it does", trouble);
+}
+
+/// The label `sink`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Sink(String);
+
+impl EncodeLabelSet for Sink {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("sink", &*self.0)].encode(encoder)
+    }
+}
+
+/// The labels `sink` and `result`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Became(Sink, &'static str);
+
+impl EncodeLabelSet for Became {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("sink", &*self.0.0), ("result", self.1)].encode(encoder)
+    }
 }
 
 /// The label `verdict`.
@@ -172,20 +241,28 @@ impl EncodeLabelSet for State {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn every_figure_has_its_line() {
-        let text = text(&Snapshot {
+    /// All that can be known.
+    fn full() -> Snapshot {
+        Snapshot {
             calls_stored: 12,
             calls_dropped: 1,
             calls_lost: 2,
+            calls_unlogged: 18,
+            calls_unauthorized: 19,
+            calls_under_way: 20,
+            connections_free: 21,
             events_shed: 9,
             bodies_shed: 7,
             stores_moved_aside: 1,
             store_bytes: Some(65_536),
             verdicts: Verdicts { delivered: 6, retry: 2, ..Verdicts::default() },
-            events: Some(Counts { total: 10, pending: 3, delivered: 6, dead: 1 }),
+            events: Some(Counts { total: 10, pending: 3, delivered: 6, dead: 1, kept: 0 }),
             oldest_pending_age_seconds: Some(1.5),
             posts_in_flight: 4,
             posts_limit: 8,
@@ -194,13 +271,29 @@ mod tests {
             holds_delivery: true,
             capture_memory_bytes: 4096,
             agents: peer::Counts { other_user: 13, other_network: 17, left: 14, unknown: 15, processes_missed: 16 },
-        })
-        .unwrap();
+            sinks: vec![sinks::Status {
+                name: "jsonl a \"b\"".into(),
+                waiting: 3,
+                fed: sinks::Fed { sent: 17, refused: 2 },
+                missed: 4,
+                trouble: Some("full".into()),
+                ..sinks::Status::default()
+            }],
+        }
+    }
+
+    #[test]
+    fn every_figure_has_its_line() {
+        let text = text(&full()).unwrap();
         for line in [
             "otas_proxy_calls_stored_total 12",
             "otas_proxy_calls_dropped_total 1",
             "otas_proxy_calls_lost_total 2",
             "otas_proxy_lost_answers_total 5",
+            "otas_proxy_calls_unlogged_total 18",
+            "otas_proxy_calls_unauthorized_total 19",
+            "otas_proxy_calls_under_way 20",
+            "otas_proxy_connections_free 21",
             "otas_proxy_agents_refused_other_user_total 13",
             "otas_proxy_agents_refused_other_network_total 17",
             "otas_proxy_agents_refused_left_total 14",
@@ -219,12 +312,35 @@ mod tests {
             "otas_proxy_delivery_trouble 1",
             "otas_proxy_delivery_held 1",
             "otas_proxy_store_bytes 65536",
+            "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"sent\"} 17",
+            "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"refused\"} 2",
+            "otas_proxy_sink_waiting{sink=\"jsonl a \\\"b\\\"\"} 3",
+            "otas_proxy_sink_missed{sink=\"jsonl a \\\"b\\\"\"} 4",
+            "otas_proxy_sink_trouble{sink=\"jsonl a \\\"b\\\"\"} 1",
             "otas_proxy_capture_memory_bytes 4096",
             concat!("otas_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
         }
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_dashboard_asks_for_figures_that_there_are_and_for_all_of_them() {
+        let text = text(&full()).unwrap();
+        let told: BTreeSet<&str> = text
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .filter_map(|line| line.split(['{', ' ']).next())
+            .collect();
+        let dashboard: Value = serde_json::from_str(include_str!("../deploy/grafana-dashboard.json")).unwrap();
+        let panels = dashboard["panels"].as_array().unwrap();
+        let queries = panels.iter().flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
+        let queries: String = queries.map(|target| target["expr"].as_str().unwrap().to_owned() + " ").collect();
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let asked: BTreeSet<&str> =
+            queries.split(|c| !is_name(c)).filter(|word| word.starts_with("otas_proxy_")).collect();
+        assert_eq!(asked, told);
     }
 
     #[test]

@@ -19,7 +19,7 @@ async fn events_are_delivered_in_order_under_a_session_of_their_own() {
     bench.append(20);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 20, pending: 0, delivered: 20, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 20, pending: 0, delivered: 20, dead: 0, kept: 0 });
     assert_eq!(status.session, in_session(otas.sessions().await[0].session_id));
     assert_eq!(status.trouble, None);
     assert_eq!(saved_seqs(&otas).await, (0..20).collect::<Vec<_>>());
@@ -70,7 +70,7 @@ async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing
     bench.append(EVENTS as usize);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0 });
+    assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0, kept: 0 });
     assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
     // Both workers are used, and not many more posts wait than those.
     assert!((2..=8).contains(&otas.most_posts_at_once()), "{}", otas.most_posts_at_once());

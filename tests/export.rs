@@ -6,13 +6,16 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use otas_proxy::hosts::{HostRule, HostRules};
 use otas_proxy::store::{SessionRow, Store};
 use serde_json::{Value, json};
+use time::format_description::well_known::Rfc3339;
 
-use crate::support::origin::TestOrigin;
+use crate::support::origin::{TestCa, TestOrigin};
 use crate::support::program::Folder;
 use crate::support::proxy::TestProxy;
 use crate::support::sample::{HOSTILE, Sample, append, deliver};
+use crate::support::websocket::{Ends, TEXT, bare, masked};
 
 /// A store with some calls.
 struct Bench {
@@ -87,6 +90,13 @@ fn events_are_a_har_file_for_their_owner_alone() {
 
 #[test]
 fn a_validator_of_others_takes_the_har_file() {
+    let bench = Bench::with(&samples());
+    bench.said(&["events", "--har", "out.har"]);
+    validate(&bench.folder.path().join("out.har"));
+}
+
+/// By `har-validator`, if `check.sh` has installed it.
+fn validate(file: &Path) {
     let validator = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-node/node_modules/har-validator");
     if !validator.exists() {
         assert!(std::env::var("OTAS_REQUIRE_CLIENTS").as_deref() != Ok("1"), "har-validator is not installed");
@@ -97,14 +107,108 @@ fn a_validator_of_others_takes_the_har_file() {
         );
         return;
     }
-    let bench = Bench::with(&samples());
-    bench.said(&["events", "--har", "out.har"]);
     let script = "const { har } = require(process.argv[1]); \
                   har(JSON.parse(require('fs').readFileSync(process.argv[2], 'utf8'))) \
                   .then(() => console.log('valid'), (error) => { console.log(JSON.stringify(error.errors)); process.exit(1); });";
-    let file = bench.folder.path().join("out.har");
-    let done = Command::new("node").args(["-e", script]).arg(&validator).arg(&file).output().unwrap();
+    let done = Command::new("node").args(["-e", script]).arg(&validator).arg(file).output().unwrap();
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "valid", "{done:?}");
+}
+
+/// What Chromium's and Firefox's importers read of an entry without asking whether it is there.
+fn importable(entry: &Value) {
+    assert!(time::OffsetDateTime::parse(entry["startedDateTime"].as_str().unwrap(), &Rfc3339).is_ok(), "{entry}");
+    for (side, texts) in [
+        ("request", &["method", "url", "httpVersion"][..]),
+        ("response", &["statusText", "httpVersion", "redirectURL"]),
+    ] {
+        let side = &entry[side];
+        assert!(texts.iter().all(|text| side[text].is_string()), "{entry}");
+        assert!(["headers", "cookies"].iter().all(|list| side[list].is_array()), "{entry}");
+        assert!(["headersSize", "bodySize"].iter().all(|size| side[size].is_i64()), "{entry}");
+        let headers = side["headers"].as_array().unwrap();
+        assert!(headers.iter().all(|field| field["name"].is_string() && field["value"].is_string()), "{entry}");
+    }
+    let content = &entry["response"]["content"];
+    assert!(
+        content["size"].is_u64() && content["mimeType"].is_string() && entry["response"]["status"].is_u64(),
+        "{entry}"
+    );
+    assert!(entry["request"]["queryString"].is_array() && entry["cache"].is_object(), "{entry}");
+    // Firefox adds all of these up.
+    let steps = ["blocked", "dns", "connect", "ssl", "send", "wait", "receive"];
+    assert!(steps.iter().all(|step| entry["timings"][step].as_f64().is_some_and(|ms| ms >= -1.0)), "{entry}");
+    if !entry["request"]["postData"].is_null() {
+        assert!(entry["request"]["postData"]["text"].is_string(), "{entry}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_kind_of_call_is_an_entry_that_importers_take() {
+    let folder = Folder::new();
+    folder.configure("");
+    let files = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(files.path());
+    let (plain, secure, secure_too) =
+        (TestOrigin::http().await, TestOrigin::https(&ca).await, TestOrigin::https(&ca).await);
+    let store = folder.path().join("events.db");
+    let passthrough = HostRules::new(vec![HostRule::parse(&secure.url("").replace("https://", "")).unwrap()]);
+    let proxy = TestProxy::new().trusting(&ca).with(|config| {
+        config.store.path = store;
+        (config.capture.body_head_bytes, config.capture.body_tail_bytes) = (4_096, 1_024);
+        config.tls.passthrough = passthrough;
+    });
+    let proxy = proxy.run().await;
+    let client = proxy.client();
+    let get = async |url: String| client.get(url).send().await.unwrap().bytes().await;
+    get(plain.url("/gzip")).await.unwrap();
+    get(plain.url("/bytes/3000")).await.unwrap();
+    get(plain.url("/bytes/100000")).await.unwrap();
+    get(plain.url("/sse/5/1")).await.unwrap();
+    get(plain.url("/status/204?a=%ff&b")).await.unwrap();
+    get(secure_too.url("/echo")).await.unwrap();
+    assert!(get(plain.url("/break/5000")).await.is_err());
+    client.post(plain.url("/echo")).body(vec![0, 159, 146, 150]).send().await.unwrap();
+    let form = client.post(plain.url("/echo")).header("content-type", "application/x-www-form-urlencoded");
+    form.body("a=b&c=d%20e").send().await.unwrap();
+    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    get(format!("http://{closed}/")).await.unwrap();
+    let blind = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
+    let blind = blind.tls_backend_preconfigured(crate::support::proxy::trusting(&ca.file)).build().unwrap();
+    blind.get(secure.url("/echo")).send().await.unwrap();
+    drop(blind);
+    let mut ends =
+        Ends::open(&proxy, "/socket", "Upgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n")
+            .await;
+    ends.say(&masked(TEXT, b"hello")).await;
+    ends.answer(&bare(TEXT, b"there")).await;
+    ends.end().await;
+    proxy.events_so_far(12).await;
+    proxy.stop().await;
+
+    let done = folder.program().args(["events", "--har", "out.har"]).output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let file = folder.path().join("out.har");
+    let har: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert!(har["log"]["pages"].is_array() && har["log"]["creator"]["version"].is_string());
+    let entries = har["log"]["entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 12);
+    entries.iter().for_each(importable);
+    let of =
+        |path: &str| entries.iter().find(|entry| entry["request"]["url"].as_str().unwrap().contains(path)).unwrap();
+    let content = |path: &str| &of(path)["response"]["content"];
+    assert!(content("/gzip")["compression"].as_i64().unwrap() > 2_000 && content("/gzip")["text"].is_string());
+    assert_eq!(
+        (&content("/bytes/3000")["encoding"], &content("/bytes/3000")["size"]),
+        (&"base64".into(), &3_000.into())
+    );
+    assert_eq!(content("/bytes/100000")["comment"], "cut: the whole body was not kept");
+    assert!(content("/sse")["text"].as_str().unwrap().starts_with("data: "));
+    assert!(of("/break")["comment"].as_str().unwrap().starts_with("origin_reset"));
+    assert!(of(&closed.to_string())["comment"].as_str().unwrap().starts_with("connect_refused"));
+    assert_eq!(of("/socket")["_resourceType"], "websocket");
+    assert!(entries.iter().any(|entry| entry["request"]["method"] == "CONNECT"));
+    assert!(of(&secure_too.url("/echo"))["timings"]["ssl"].as_f64().unwrap() > 0.0);
+    validate(&file);
 }
 
 #[tokio::test]

@@ -134,10 +134,10 @@ fn dead_events_are_put_back_by_number_or_all() {
         assert_eq!(done.status.code(), Some(1));
         assert!(text(&done.stderr).contains(told), "{}", text(&done.stderr));
     }
-    assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 1, delivered: 1, dead: 2 });
+    assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 1, delivered: 1, dead: 2, kept: 0 });
     assert_eq!(bench.said(&["retry", "--dead", "--session", "run-1"]), "2 events are pending again\n");
     assert_eq!(bench.said(&["retry", "--dead"]), "no event is dead: nothing to put back\n");
-    assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 3, delivered: 1, dead: 0 });
+    assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 3, delivered: 1, dead: 0, kept: 0 });
     for usage in [&["retry"][..], &["retry", "1", "--dead"], &["retry", "1", "--session", "1"]] {
         assert_eq!(bench.run(usage).status.code(), Some(2), "{usage:?}");
     }

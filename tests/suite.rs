@@ -19,14 +19,18 @@ mod export;
 mod forwarding;
 mod guards;
 mod interception;
+mod links;
 mod models;
 mod onwards;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod outage;
 mod page;
 mod peers;
 mod processes;
 mod redaction;
 mod sessions;
+mod sinks;
 mod socks;
 mod steering;
 mod strictness;

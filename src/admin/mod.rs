@@ -25,6 +25,7 @@ use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
+use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
 
 pub use gate::Gate;
@@ -34,6 +35,8 @@ pub use token::{load_or_make as load_or_make_token, token_file};
 pub struct Told {
     /// How delivery goes.
     pub delivery: Watch,
+    /// How the sinks go.
+    pub sinks: sinks::Watch,
     /// What the reporting thread did.
     pub tally: Arc<Tally>,
     /// Exchanges that found no room.
@@ -94,6 +97,10 @@ async fn figures(State(told): State<Arc<Told>>) -> Response {
         calls_stored: told.tally.stored(),
         calls_dropped: told.handoff.dropped(),
         calls_lost: told.tally.lost(),
+        calls_unlogged: told.tally.unlogged(),
+        calls_unauthorized: told.proxy.unauthorized.load(Ordering::Relaxed),
+        calls_under_way: told.proxy.recording.count_in_progress(),
+        connections_free: told.proxy.connections.available_permits(),
         events_shed: health.events_lost(),
         bodies_shed: health.bodies_removed(),
         stores_moved_aside: health.stores_moved_aside(),
@@ -108,6 +115,7 @@ async fn figures(State(told): State<Arc<Told>>) -> Response {
         holds_delivery: delivery.delivering,
         capture_memory_bytes: told.budget.used_bytes(),
         agents: told.peers.counts(),
+        sinks: told.sinks.now(),
     };
     match metrics::text(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -174,6 +182,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
         },
+        "sinks": told.sinks.now().iter().map(sinks::Status::json).collect::<Vec<_>>(),
         "agents": {
             "refused_other_user": agents.other_user,
             "refused_other_network": agents.other_network,

@@ -18,6 +18,13 @@ pub(crate) fn own_key(otas: &mut Otas, agents: &[Agent]) {
     }
 }
 
+/// As if nobody had a key: what is logged under none is not for OTAS.
+pub(crate) fn without_keys(config: &mut Config) {
+    let otas = &mut config.otas;
+    (otas.agent_key, otas.agent_key_file, otas.session_token) = (None, None, None);
+    config.agents.iter_mut().for_each(|agent| agent.agent_key = None);
+}
+
 /// The key of the proxy itself.
 pub(crate) fn agent_key(otas: &Otas) -> Option<AgentKey> {
     otas.agent_key.clone().map(|key| AgentKey { key, file: otas.agent_key_file.clone() })
@@ -70,6 +77,9 @@ pub(crate) fn deliveries(
         delivery: config.delivery.clone(),
         tls: tls.clone(),
     };
+    if !otas.deliver {
+        return Vec::new();
+    }
     let mut seen: Vec<String> = otas.agent_key.iter().map(key_id).collect();
     let mut all = vec![options(otas.clone(), own)];
     for agent in &config.agents {

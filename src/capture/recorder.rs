@@ -104,6 +104,11 @@ impl Recording {
         found.into_iter().filter(|it| now.duration_since(it.began) > age).map(Recorder).collect()
     }
 
+    /// How many exchanges are in progress.
+    pub fn count_in_progress(&self) -> usize {
+        lock(&self.in_progress).len()
+    }
+
     /// The memory that all captures share.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.budget

@@ -36,6 +36,8 @@ enum Wanted {
     Pending,
     Delivered,
     Dead,
+    /// Not for OTAS (`otas.deliver = false`)
+    Kept,
 }
 
 impl From<Wanted> for State {
@@ -44,6 +46,7 @@ impl From<Wanted> for State {
             Wanted::Pending => Self::Pending,
             Wanted::Delivered => Self::Delivered,
             Wanted::Dead => Self::Dead,
+            Wanted::Kept => Self::Kept,
         }
     }
 }

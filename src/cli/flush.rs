@@ -29,6 +29,9 @@ const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn run(args: &Args) -> Done {
     let config = super::load(&args.flags)?.config;
+    if !config.otas.deliver {
+        return Err("`otas.deliver` is off: nothing is delivered to OTAS".into());
+    }
     let store = Store::open_existing(&config.store.path)?;
     super::runtime()?.block_on(async {
         store.recover_interrupted()?;

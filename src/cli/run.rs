@@ -10,7 +10,7 @@ use super::env::Scope;
 use super::variables::{self, Told};
 use super::{Done, child, meta, signals};
 use crate::app::{App, step};
-use crate::config::{self, Flags};
+use crate::config::{self, Flags, Sink};
 use crate::deliver::Status;
 use crate::peer;
 use crate::proxy::RUN;
@@ -53,7 +53,16 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let mut config = super::load(&args.flags)?.config;
+    let loaded = super::load(&args.flags)?;
+    if loaded.config.sinks.iter().any(Sink::is_stdout) {
+        return Err(loaded
+            .refuse(
+                "sinks",
+                "`path = \"-\"` is standard output, which is the command's own here: give it a file, or use `serve`",
+            )
+            .into());
+    }
+    let mut config = loaded.config;
     // Its own ports, whatever `serve` uses: many runs go on side by side.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);

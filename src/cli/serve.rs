@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{Done, meta, signals};
 use crate::app::App;
-use crate::config::{Flags, Setting};
+use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
 
 /// Runs the proxy until SIGTERM or SIGINT. It then takes no new calls, lets those under way end, and delivers or
@@ -24,21 +24,30 @@ pub(super) fn run(args: Args) -> Done {
         let stop = signals::termination()?;
         let mut hangup = signals::hangup()?;
         let in_force = loaded.report();
-        let otas = loaded.config.otas.brain_url.clone();
+        let otas = loaded.config.otas.clone();
+        let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
+        // Then nothing else may stand there.
+        let stdout_is_a_sink = loaded.config.sinks.iter().any(Sink::is_stdout);
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
-        println!("otas-proxy: listening on http://{}", app.proxy_addr);
-        println!("otas-proxy: health on http://{}/healthz", app.admin_addr);
-        println!("otas-proxy: calls are shown on {}", app.page_url);
-        println!("otas-proxy: CA certificate {} (with the system's roots: {})", app.ca_file.display(), app.bundle_file.display());
+        let say = |line: &str| {
+            if stdout_is_a_sink { eprintln!("otas-proxy: {line}") } else { println!("otas-proxy: {line}") }
+        };
+        say(&format!("listening on http://{}", app.proxy_addr));
+        say(&format!("health on http://{}/healthz", app.admin_addr));
+        say(&format!("calls are shown on {}", app.page_url));
+        let (ca, bundle) = (app.ca_file.display(), app.bundle_file.display());
+        say(&format!("CA certificate {ca} (with the system's roots: {bundle})"));
         match &app.collector {
-            Some(collector) => println!(
-                "otas-proxy: no agent key is configured, so events go to the embedded collector on {} (loopback only)",
+            Some(collector) => say(&format!(
+                "no agent key is configured, so events go to the embedded collector on {} (loopback only)",
                 collector.url
-            ),
-            None => println!("otas-proxy: events go to {otas}"),
+            )),
+            None if otas.deliver => say(&format!("events go to {}", otas.brain_url)),
+            None => say("events are not for OTAS (`otas.deliver` is off)"),
         }
-        println!("otas-proxy: events are stored in {}", app.store.path().display());
+        say(&format!("events are stored in {}", app.store.path().display()));
+        sinks.iter().for_each(|sink| say(&format!("events go to {sink}")));
         let mut watch = app.watch().own();
         let mut told = false;
         loop {
@@ -48,7 +57,7 @@ pub(super) fn run(args: Args) -> Done {
                 Some(session) = opened(watch.as_mut()), if !told => {
                     if let SessionState::Open { otas_session_id } = &session {
                         told = true;
-                        println!("otas-proxy: session {}", otas_session_id.as_deref().unwrap_or("(as configured)"));
+                        say(&format!("session {}", otas_session_id.as_deref().unwrap_or("(as configured)")));
                     }
                 }
             }

@@ -28,6 +28,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             insecure_open_proxy: false,
         },
         otas: Otas {
+            deliver: true,
             brain_url: Url::parse("http://localhost:8002")?,
             uasam_url: Url::parse("http://localhost:8000")?,
             agent_key: None,
@@ -77,7 +78,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             memory_bytes: 33_554_432,
             rules: Vec::new(),
         },
-        event: Event { error_from_status: 400, properties: BTreeMap::new() },
+        event: Event { error_from_status: 400, properties: BTreeMap::new(), prices: None },
         redact: Redact {
             headers: Vec::new(),
             keys: Vec::new(),
@@ -102,5 +103,6 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             backoff_max: Duration::from_millis(60_000),
             drain_timeout: Duration::from_millis(30_000),
         },
+        sinks: Vec::new(),
     })
 }

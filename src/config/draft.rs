@@ -12,6 +12,7 @@ use super::flags::Flags;
 use super::given::{self, Given, Value};
 use super::key_file::read_key_file;
 use super::keys::{self, Key};
+use super::sinks;
 use super::source::{Source, Sources};
 use super::types::{Config, Listen, Scope, Session};
 use super::{defaults, found, nearest};
@@ -59,6 +60,9 @@ impl Draft {
             let Some((variable, value)) = key.variable.and_then(|name| Some((name, env(name)?))) else { continue };
             let given = Given { value: Value::Text(OsStr::new(&value)), base: cwd };
             self.set(key, &given, |_| Source::Environment(variable));
+        }
+        for wrong in sinks::fill_from_environment(&mut self.config.sinks, env) {
+            self.problem(wrong.source, Some(keys::SINKS), wrong.message);
         }
     }
 
@@ -177,6 +181,12 @@ impl Draft {
                 (session.scope == Scope::Credential) == agents.is_empty(),
                 keys::SESSION_SCOPE,
                 "goes with `[[agents]]`: with \"credential\" there is a section for each agent that may call, else there is none",
+            ),
+            (
+                !otas.deliver
+                    && (otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())),
+                keys::OTAS_DELIVER,
+                "is off, but calls into a project's domain need sessions in OTAS; leave `project_domain` out, or deliver",
             ),
             (
                 session.scope == Scope::Process && !listen.processes,

@@ -15,10 +15,12 @@ use super::types::{Agent, Config};
 const NAME_IT: &str = "if you mean it, name the file: --config ./proxy.toml";
 
 /// Settings that a file which was merely found may not have at all, with what they could do.
-const NEVER: [(&str, &str); 10] = [
+const NEVER: [(&str, &str); 12] = [
     ("listen.same_user", "would let other users of this machine call"),
     ("listen.allow_clients", "would let other machines call"),
     ("listen.insecure_open_proxy", "would let everybody call who reaches this machine"),
+    (keys::OTAS_DELIVER, "would keep what agents do from your OTAS"),
+    (keys::SINKS, "would have what agents send told where it likes"),
     ("tls.origin_ca_file", "would have origins trusted that are not who they say, with what agents send them"),
     ("tls.pinned", "would have origins trusted that are not who they say, with what agents send them"),
     ("tls.client_certificates", "would show certificates of yours to hosts of its choice"),
@@ -96,7 +98,8 @@ fn paths(config: &Config) -> Vec<(&'static str, &Path)> {
     let key_file = config.otas.agent_key_file.as_deref().map(|path| (keys::AGENT_KEY_FILE, path));
     let agents = config.agents.iter().filter_map(|agent| Some((keys::AGENTS, agent.agent_key.as_ref()?.1.as_path())));
     let own = [(keys::CA_DIR, config.tls.ca_dir.as_path()), (keys::STORE_PATH, config.store.path.as_path())];
-    own.into_iter().chain(key_file).chain(agents).collect()
+    let prices = config.event.prices.as_ref().map(|prices| (keys::PRICES_FILE, prices.file()));
+    own.into_iter().chain(key_file).chain(agents).chain(prices).collect()
 }
 
 /// Whether a path stays below `folder`, wherever links on the way lead.

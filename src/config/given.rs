@@ -17,6 +17,7 @@ use super::key_file::read_secret_file;
 use super::next_proxy::NextProxy;
 use super::types::{Agent, CaptureLevel, ClientCertificate, RedactAllow};
 use crate::hosts::{HostRule, HostRules};
+use crate::prices::Prices;
 use crate::secret::Secret;
 
 /// A value as its layer holds it.
@@ -129,6 +130,11 @@ impl Given<'_> {
     /// A key or token.
     pub(super) fn secret(&self) -> Result<Secret, Refused> {
         secret(self.text(SECRET)?).map_err(|reason| bad(SECRET, reason))
+    }
+
+    /// A table of prices, read from its file.
+    pub(super) fn prices(&self) -> Result<Prices, Refused> {
+        Prices::read(&self.path()?).map_err(|message| Refused { message, span: None, entry: None })
     }
 
     /// True or false.
@@ -349,6 +355,11 @@ impl Given<'_> {
             let rules = rules.list("a list of rules such as `[\"key.session_id\"]`", |rule| Ok(rule.to_owned()))?;
             Ok(RedactAllow { hosts, path, rules })
         })
+    }
+
+    /// Whether it is this text.
+    pub(super) fn is_text(&self, text: &str) -> bool {
+        matches!(self.value, Value::Toml(value) if value.get_ref().as_str() == Some(text))
     }
 
     /// A list of tables, each with some of these names and no others.

@@ -10,6 +10,7 @@ use super::shown::{
     agents, capture_rules, client_certificates, ms, name_of, networks, next_proxy, path, patterns, pinned,
     redact_allow, url,
 };
+use super::sinks;
 use super::types::{Config, Durability, OnFull, Order, Scope};
 use crate::secret::Secret;
 
@@ -38,6 +39,9 @@ pub(super) struct Flag {
 pub(super) const AGENT_KEY: &str = "otas.agent_key";
 pub(super) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
 pub(super) const SESSION_TOKEN: &str = "otas.session_token";
+pub(super) const OTAS_DELIVER: &str = "otas.deliver";
+pub(super) const PRICES_FILE: &str = "event.prices_file";
+pub(super) const SINKS: &str = "sinks";
 pub(super) const LISTEN_PROXY: &str = "listen.proxy";
 pub(super) const LISTEN_ADMIN: &str = "listen.admin";
 pub(super) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";
@@ -100,6 +104,7 @@ pub(super) static KEYS: &[Key] = &[
         |c, g| put(&mut c.listen.insecure_open_proxy, g.switch()),
         |c| Some(c.listen.insecure_open_proxy.to_string()),
     ),
+    Key::new(OTAS_DELIVER, |c, g| put(&mut c.otas.deliver, g.switch()), |c| Some(c.otas.deliver.to_string())),
     Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
         .variable("OTAS_BRAIN_URL")
         .flag("--brain-url", |f| text(&f.brain_url)),
@@ -307,6 +312,11 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(c.event.error_from_status.to_string()),
     ),
     Key::new(
+        PRICES_FILE,
+        |c, g| put(&mut c.event.prices, g.prices().map(Some)),
+        |c| c.event.prices.as_ref().map(|prices| path(prices.file())),
+    ),
+    Key::new(
         "event.properties",
         |c, g| put(&mut c.event.properties, g.texts()),
         |c| Some(format!("{:?}", c.event.properties)),
@@ -391,6 +401,7 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(ms(c.delivery.drain_timeout)),
     ),
     Key::new(AGENTS, |c, g| put(&mut c.agents, g.agents()), |c| (!c.agents.is_empty()).then(|| agents(&c.agents))),
+    Key::new(SINKS, |c, g| put(&mut c.sinks, g.sinks()), |c| (!c.sinks.is_empty()).then(|| sinks::show(&c.sinks))),
 ];
 
 /// The setting of that name.

@@ -19,6 +19,7 @@ mod nearest;
 mod nets;
 mod next_proxy;
 mod shown;
+mod sinks;
 mod source;
 mod types;
 
@@ -28,6 +29,7 @@ pub use error::{ConfigError, Problem};
 pub use flags::Flags;
 pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
+pub use sinks::{Otlp, Sink};
 pub use source::{Setting, Source};
 pub use types::{
     Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Egress, Event, Listen, OnFull,
@@ -66,6 +68,12 @@ impl Loaded {
             source: self.sources.get(key.name).cloned().unwrap_or(Source::Default),
         };
         keys::KEYS.iter().map(setting).collect()
+    }
+
+    /// For a command that cannot use a setting as it is: says so, with the setting's place.
+    pub fn refuse(&self, key: &str, message: &str) -> ConfigError {
+        let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
+        ConfigError::Invalid(vec![Problem { source, key: Some(key.to_owned()), message: message.to_owned() }])
     }
 }
 

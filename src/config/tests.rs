@@ -410,7 +410,10 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
         ("\nbrain_url = \"http://b\"", "2:1: brain_url: unknown key; did you mean `otas.brain_url`?"),
         ("otas.brian_url = 1", "1:6: otas.brian_url: unknown key; did you mean `otas.brain_url`?"),
         ("[store]\ncolour = 1", "2:1: store.colour: unknown key; known here are path"),
-        ("[event]\nteam = \"x\"", "2:1: event.team: unknown key; known here are error_from_status, properties"),
+        (
+            "[event]\nteam = \"x\"",
+            "2:1: event.team: unknown key; known here are error_from_status, prices_file, properties",
+        ),
         ("\"otas.brain_url\" = 1", "1:1: \"otas.brain_url\": unknown key; the sections are listen, otas"),
         ("[ota]\nx = 1", "1:2: ota: unknown section; did you mean `otas`?"),
         (
@@ -593,8 +596,8 @@ fn our_own_file_holds_every_setting_once_in_the_order_of_the_table() {
         .iter()
         .map(|(section, name, _)| match *section {
             "event.properties" => (*section).to_owned(),
-            // One setting, of which the file shows an example.
-            "agents" => keys::AGENTS.to_owned(),
+            // One setting each, of which the file shows examples.
+            "agents" | "sinks" => (*section).to_owned(),
             section => format!("{section}.{name}"),
         })
         .collect();
@@ -614,11 +617,11 @@ fn what_our_own_file_shows_commented_out_is_the_default() {
     let defaults = Case::new().loaded();
     let mut checked = 0;
     for (section, name, line) in own_lines() {
-        let is_table = ["event.properties", keys::AGENTS].contains(&section);
+        let is_table = ["event.properties", keys::AGENTS, keys::SINKS].contains(&section);
         let dotted = if is_table { section.to_owned() } else { format!("{section}.{name}") };
         let default = defaults.report().into_iter().find(|setting| setting.key == dotted).unwrap();
         let is_example = default.value == "not set" || OWN_FILE.contains(&format!("\n{line}"));
-        if is_example || ["event.properties", keys::AGENTS].contains(&section) {
+        if is_example || ["event.properties", keys::AGENTS, keys::SINKS].contains(&section) {
             continue;
         }
         let named =

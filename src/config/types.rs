@@ -11,7 +11,9 @@ use regex::Regex;
 use url::Url;
 
 use super::next_proxy::NextProxy;
+use super::sinks::Sink;
 use crate::hosts::HostRules;
+use crate::prices::Prices;
 use crate::secret::Secret;
 
 /// The validated settings that the rest of the program reads.
@@ -43,6 +45,8 @@ pub struct Config {
     pub store: Store,
     /// How events are sent.
     pub delivery: Delivery,
+    /// What else is told of each event.
+    pub sinks: Vec<Sink>,
 }
 
 /// `[listen]`
@@ -65,6 +69,8 @@ pub struct Listen {
 /// `[otas]`
 #[derive(Clone)]
 pub struct Otas {
+    /// Events are for OTAS. If not, they are kept here, and go to the sinks alone.
+    pub deliver: bool,
     /// Brain: where events are posted.
     pub brain_url: Url,
     /// UASAM: where sessions are opened and keys checked.
@@ -298,6 +304,8 @@ pub struct Event {
     pub error_from_status: u16,
     /// Added to every event's `custom_properties`.
     pub properties: BTreeMap<String, String>,
+    /// What models cost. `None`: it is not known.
+    pub prices: Option<Prices>,
 }
 
 /// `[store]`

@@ -4,20 +4,20 @@ use std::time::Duration;
 
 /// Waits between a minimum and a maximum.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     min: Duration,
     max: Duration,
 }
 
 impl Backoff {
     /// A maximum below the minimum counts as the minimum.
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(crate) fn new(min: Duration, max: Duration) -> Self {
         Self { min, max: max.max(min) }
     }
 
     /// The wait after `failures` failures in a row (from 1 on): somewhere from the minimum to `2^failures` times it,
     /// never over the maximum. `random` in `0.0..=1.0` says where; spread evenly it keeps many senders apart.
-    pub(super) fn delay(&self, failures: u32, random: f64) -> Duration {
+    pub(crate) fn delay(&self, failures: u32, random: f64) -> Duration {
         let ceiling = 2_u32.checked_pow(failures).and_then(|factor| self.min.checked_mul(factor));
         let ceiling = ceiling.map_or(self.max, |ceiling| ceiling.min(self.max));
         self.min + (ceiling - self.min).mul_f64(random.clamp(0.0, 1.0))
@@ -30,7 +30,7 @@ impl Backoff {
 }
 
 /// A random number in `0.0..=1.0`, good enough to spread waits.
-pub(super) fn random() -> f64 {
+pub(crate) fn random() -> f64 {
     let (bits, _) = uuid::Uuid::new_v4().as_u64_pair();
     bits as f64 / u64::MAX as f64
 }

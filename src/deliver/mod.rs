@@ -17,14 +17,14 @@
 //! An event leaves the store's `pending` only after OTAS said yes, or said never. An answer that is lost on the way
 //! may double a row in OTAS, which cannot deduplicate; such posts are counted ([`Status::lost_answers`]).
 
-mod backoff;
+pub(crate) mod backoff;
 mod bodies;
 mod client;
 mod credentials;
 mod examine;
 mod pace;
 mod queue;
-mod reply;
+pub(crate) mod reply;
 mod seal;
 mod session;
 mod sessions;

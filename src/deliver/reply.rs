@@ -42,7 +42,7 @@ impl Reply {
 
 /// `Retry-After` as it was sent: seconds, or a date, of which one in the past is no wait. Too large a number is a long wait,
 /// and what is neither is none.
-pub(super) fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
+pub(crate) fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(text.parse().unwrap_or(u64::from(u32::MAX))));

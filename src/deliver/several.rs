@@ -35,6 +35,11 @@ impl Deliveries {
         all.into_iter().map(Deliverer::start).collect::<Result<_, _>>().map(Self)
     }
 
+    /// Whether nothing is delivered at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// For whoever appends: wakes them all.
     pub fn waker(&self) -> impl Fn() + Clone + Send + Sync + use<> {
         let wakers: Vec<Waker> = self.0.iter().map(Deliverer::waker).collect();

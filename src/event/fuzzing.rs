@@ -8,7 +8,7 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::decode::{Coding, DECODED_MAX_BYTES, decode};
-use super::{Context, build, with_project_id};
+use super::{Context, Links, build, with_project_id};
 use crate::capture::{
     Caller, Captured, Exchange, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
 };
@@ -73,8 +73,17 @@ pub fn events(data: &[u8]) {
     };
     let properties = BTreeMap::new();
     let redactor = crate::redact::testing::redactor();
-    let context =
-        Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, redactor };
+    let context = Context {
+        seq: 1,
+        run_id: "r",
+        rule: "proxy",
+        error_from_status: 400,
+        properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
+        redactor,
+    };
     let posted = with_project_id(&build(&exchange, &context).json, "p");
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);

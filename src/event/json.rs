@@ -151,6 +151,14 @@ impl Json {
         self.out.extend_from_slice(&[b'.', b'0' + rest / 10, b'0' + rest % 10]);
     }
 
+    /// A member that is any number; what is none is left out.
+    pub(super) fn decimal(&mut self, key: &str, value: f64) {
+        if value.is_finite() {
+            self.key(key);
+            self.out.extend_from_slice(value.to_string().as_bytes());
+        }
+    }
+
     /// A member that is `true` or `false`.
     pub(super) fn flag(&mut self, key: &str, value: bool) {
         self.key(key);

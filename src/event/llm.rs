@@ -165,6 +165,9 @@ pub(super) mod tests {
                 rule: "proxy",
                 error_from_status: 400,
                 properties: &BTreeMap::new(),
+                prices: None,
+                links: crate::event::Links::default(),
+                continues: &|_| None,
                 redactor: &redactor,
             };
             let value: Value = serde_json::from_slice(&build(&exchange, &context).json).unwrap();

@@ -15,16 +15,20 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, fit, grpc, headers, llm, trace, websocket};
+use super::{Context, Links, cost, fit, grpc, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::config::CaptureLevel;
+use crate::llm::names;
 use crate::redact::Masking;
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
 
 /// The names in `custom_properties` that are ours.
-const OURS: [&str; 11] = [
+const OURS: [&str; 14] = [
+    names::COST,
+    names::COST_CURRENCY,
+    names::COST_PRICES,
     "server.address",
     "server.port",
     "url.scheme",
@@ -82,6 +86,7 @@ pub(super) fn properties(
     error_type: &str,
     masking: &mut Masking<'_>,
 ) -> bool {
+    let from = json.len();
     json.open("custom_properties");
     bounded(json, "server.address", &exchange.origin.host);
     json.number("server.port", u64::from(exchange.origin.port));
@@ -114,6 +119,9 @@ pub(super) fn properties(
     if let Some(facts) = &exchange.llm {
         llm::properties(json, facts, masking);
     }
+    if let Some(prices) = context.prices {
+        cost::write(json, from, prices);
+    }
     let cut = further_properties(json, exchange, context, masking);
     json.close();
     cut
@@ -123,7 +131,7 @@ pub(super) fn properties(
 pub(super) fn write(
     json: &mut Json,
     exchange: &Exchange,
-    context: &Context<'_>,
+    (context, links): (&Context<'_>, &Links),
     (request, response): (&Body<'_>, &Body<'_>),
     cuts: &Cuts,
     (masking, level): (&mut Masking<'_>, CaptureLevel),
@@ -143,6 +151,7 @@ pub(super) fn write(
     json.string("kind", kind(exchange));
     attribution(json, exchange, context, masking);
     trace(json, exchange);
+    links.write(json);
     if let Some(blind) = exchange.blind {
         json.string("blind", blind_name(blind));
     }

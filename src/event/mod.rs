@@ -16,6 +16,7 @@
 mod bodies;
 mod body;
 mod content_type;
+mod cost;
 mod decode;
 mod fit;
 mod form;
@@ -24,6 +25,7 @@ pub(crate) mod fuzzing;
 mod grpc;
 mod headers;
 mod json;
+mod links;
 mod llm;
 mod metadata;
 mod otas;
@@ -45,6 +47,7 @@ use uuid::Uuid;
 pub use self::bodies::without_bodies;
 use self::body::Body;
 use self::json::Json;
+pub use self::links::{Links, Retry, Turn};
 use self::metadata::Cuts;
 pub use self::metadata::unix_ms;
 pub use self::otas::{opened_session, posted_event};
@@ -52,6 +55,7 @@ pub use self::outline::{Llm, Outline, Phases};
 pub use self::stored::{Content, Side, Stored};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
 use crate::config::CaptureLevel;
+use crate::prices::Prices;
 use crate::redact::{Masking, Redactor};
 
 /// What an event says beside its exchange.
@@ -66,6 +70,12 @@ pub struct Context<'a> {
     pub error_from_status: u16,
     /// The operator's own `custom_properties`. Those with a name of ours are ignored.
     pub properties: &'a BTreeMap<String, String>,
+    /// What models cost. `None`: it is not known.
+    pub prices: Option<&'a Prices>,
+    /// The calls that this one belongs to.
+    pub links: Links,
+    /// The call that one to a model goes on from, by what was read of it.
+    pub continues: &'a dyn Fn(&Llm) -> Option<Turn>,
     /// What is masked, and how much of which calls is recorded at all.
     pub redactor: &'a Redactor,
 }
@@ -131,11 +141,14 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     let error_type = error_type(exchange, &summary);
     let from = json.len();
     cuts.properties = metadata::properties(&mut json, exchange, context, &error_type, &mut masking);
-    let llm = Llm::column(&json, from);
+    let llm = Llm::written(&json, from);
+    let mut links = context.links;
+    links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
     let reserve = fit::METADATA_RESERVE_BYTES + if exchange.llm.is_some() { fit::LLM_RESERVE_BYTES } else { 0 };
     write_bodies(&mut json, (&request, &response), reserve, &mut cuts);
-    metadata::write(&mut json, exchange, context, (&request, &response), &cuts, (&mut masking, level));
+    metadata::write(&mut json, exchange, (context, &links), (&request, &response), &cuts, (&mut masking, level));
     let outline = Outline::column(exchange, cuts.any());
+    let llm = llm.map(|llm| llm.column()).unwrap_or_default();
     without_our_own(Event { json: json.finish(), outline, llm, ..summary }, &masking)
 }
 

@@ -110,21 +110,32 @@ impl Llm {
     /// The column of an event that was written before; empty if it says nothing of a model.
     pub fn of_event(json: &[u8]) -> String {
         let event: Value = serde_json::from_slice(json).unwrap_or_default();
-        let llm = event["custom_properties"].as_object().and_then(Self::of);
-        llm.map(|llm| Value::Object(llm.0).to_string()).unwrap_or_default()
+        event["custom_properties"].as_object().and_then(Self::of).map(Self::column).unwrap_or_default()
     }
 
-    /// The column of an event, from what was written of it since byte `from`: its properties.
-    pub(super) fn column(json: &Json, from: usize) -> String {
-        let written = json.since(from);
+    /// What the properties of an event say: the member that was written since byte `from`.
+    pub(super) fn written(json: &Json, from: usize) -> Option<Self> {
+        Self::in_member(json.since(from), "")
+    }
+
+    /// The same while the member is not closed yet.
+    pub(super) fn so_far(json: &Json, from: usize) -> Option<Self> {
+        Self::in_member(json.since(from), "}")
+    }
+
+    /// From a member that is an object, once `end` is put behind it.
+    fn in_member(member: &[u8], end: &str) -> Option<Self> {
         // Nearly all calls say nothing of it.
-        if !MARKS.iter().any(|mark| written.windows(mark.len()).any(|seen| seen == mark.as_bytes())) {
-            return String::new();
+        if !MARKS.iter().any(|mark| member.windows(mark.len()).any(|seen| seen == mark.as_bytes())) {
+            return None;
         }
-        let object =
-            written.iter().position(|byte| *byte == b'{').and_then(|at| written.get(at..)).unwrap_or_default();
-        let properties = serde_json::from_slice(object).unwrap_or_default();
-        Self::of(&properties).map(|llm| Value::Object(llm.0).to_string()).unwrap_or_default()
+        let object = member.iter().position(|byte| *byte == b'{').and_then(|at| member.get(at..))?;
+        Self::of(&serde_json::from_slice(&[object, end.as_bytes()].concat()).unwrap_or_default())
+    }
+
+    /// As the column holds it.
+    pub(super) fn column(self) -> String {
+        Value::Object(self.0).to_string()
     }
 
     /// The model that answered, or else the one that was asked for.
@@ -150,6 +161,16 @@ impl Llm {
     /// Tokens that came out.
     pub fn output_tokens(&self) -> Option<u64> {
         self.0.get(names::OUTPUT_TOKENS)?.as_u64()
+    }
+
+    /// Of the input tokens, those that were read from a cache.
+    pub fn cache_read_tokens(&self) -> Option<u64> {
+        self.0.get(names::CACHE_READ_TOKENS)?.as_u64()
+    }
+
+    /// Of the input tokens, those that were written to a cache.
+    pub fn cache_write_tokens(&self) -> Option<u64> {
+        self.0.get(names::CACHE_WRITE_TOKENS)?.as_u64()
     }
 
     /// What it cost, by the user's own table of prices.
@@ -216,7 +237,7 @@ mod tests {
         json.number("gen_ai.usage.input_tokens", 12);
         json.null("gen_ai.usage.output_tokens");
         json.close();
-        let column = Llm::column(&json, from);
+        let column = Llm::written(&json, from).unwrap().column();
         assert_eq!(column, r#"{"gen_ai.request.model":"m-1","gen_ai.usage.input_tokens":12}"#);
         let llm = Llm::parse(&column).unwrap();
         assert_eq!(
@@ -231,7 +252,7 @@ mod tests {
         json.open("custom_properties");
         json.string("server.address", "api.test");
         json.close();
-        assert_eq!(Llm::column(&json, 0), "");
+        assert_eq!(Llm::written(&json, 0), None);
         assert_eq!((Llm::parse(""), Llm::parse("[half")), (None, None));
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::decode::tests::gzip;
 use super::llm::tests::facts;
-use super::{Context, Event, build, with_project_id};
+use super::{Context, Event, Links, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, WebSocket,
@@ -138,8 +138,17 @@ fn captured(bytes: &[u8]) -> Captured {
 }
 
 pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
-    let context =
-        Context { seq: 7, run_id: "run-1", rule: "proxy", error_from_status: 400, properties, redactor: redactor() };
+    let context = Context {
+        seq: 7,
+        run_id: "run-1",
+        rule: "proxy",
+        error_from_status: 400,
+        properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
+        redactor: redactor(),
+    };
     let event = build(exchange, &context);
     let json = untagged(std::str::from_utf8(&event.json).unwrap());
     let value = check(&with_project_id(json.as_bytes(), PROJECT)).unwrap();
@@ -243,6 +252,9 @@ fn statuses_from_the_threshold_on_are_errors() {
         rule: "proxy",
         error_from_status: 0,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: redactor(),
     };
     assert_eq!(build(&exchange, &never).error, "");
@@ -317,6 +329,9 @@ fn everything_at_its_worst_at_once_fits() {
         rule: "proxy",
         error_from_status: 400,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: redactor(),
     };
     let event = build(&exchange, &context);
@@ -489,6 +504,9 @@ fn less_is_recorded_of_some_hosts_and_always_one_event_with_true_sizes() {
             rule: "proxy",
             error_from_status: 0,
             properties: &properties,
+            prices: None,
+            links: Links::default(),
+            continues: &|_| None,
             redactor: &redactor,
         };
         check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap()
@@ -525,6 +543,9 @@ fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
         rule: "proxy",
         error_from_status: 0,
         properties: &properties,
+        prices: None,
+        links: Links::default(),
+        continues: &|_| None,
         redactor: &redactor,
     };
     let mut exchange = exchange();
@@ -760,7 +781,7 @@ proptest! {
         if exchange.request.path.len() % 2 == 0 {
             exchange.llm = Some(Box::new(facts(&exchange.request.path)));
         }
-        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, redactor: redactor() };
+        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor() };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];

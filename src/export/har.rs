@@ -80,6 +80,12 @@ pub fn entry(row: &EventRow) -> Value {
         event.metadata()["upstream"]["peer"].as_str().and_then(|at| at.parse::<std::net::SocketAddr>().ok())
     {
         entry["serverIPAddress"] = peer.ip().to_string().into();
+        // Firefox shows it as the server's port, and writes that itself.
+        entry["connection"] = peer.port().to_string().into();
+    }
+    if event.metadata()["kind"] == "websocket" {
+        // By this Chromium lists it as what it is.
+        entry["_resourceType"] = "websocket".into();
     }
     if !row.error.is_empty() {
         entry["comment"] = row.error.clone().into();
@@ -280,10 +286,8 @@ mod tests {
             entry["response"]["content"],
             json!({ "size": 30, "compression": 20, "mimeType": "image/png", "text": "AAEC", "encoding": "base64" })
         );
-        assert_eq!(
-            (&entry["serverIPAddress"], &entry["response"]["httpVersion"]),
-            (&json!("2001:db8::1"), &json!("HTTP/2"))
-        );
+        assert_eq!((&entry["serverIPAddress"], &entry["connection"]), (&json!("2001:db8::1"), &json!("443")));
+        assert_eq!(entry["response"]["httpVersion"], "HTTP/2");
     }
 
     #[test]

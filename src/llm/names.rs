@@ -99,6 +99,10 @@ pub const PROVIDER_REQUEST_ID: &str = "otas_proxy.llm.provider_request_id";
 pub const TOOL_ERROR: &str = "otas_proxy.llm.tool_error";
 /// What the call cost, by the user's own table of prices.
 pub const COST: &str = "otas_proxy.llm.cost";
+/// The currency that [`COST`] is in.
+pub const COST_CURRENCY: &str = "otas_proxy.llm.cost.currency";
+/// The version of the table of prices that [`COST`] was told by.
+pub const COST_PRICES: &str = "otas_proxy.llm.cost.prices";
 
 /// Why facts are missing that were looked for: a reply could not be read, or not to its end.
 pub const PARSE_ERROR: &str = "otas.parse_error";

@@ -82,6 +82,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::event::Links;
     use crate::redact::testing::redactor;
     use crate::store::Why;
 
@@ -94,6 +95,9 @@ mod tests {
             rule: "proxy",
             error_from_status: 400,
             properties: &BTreeMap::new(),
+            prices: None,
+            links: Links::default(),
+            continues: &|_| None,
             redactor: redactor(),
         };
         let event = event(&gap, &context);

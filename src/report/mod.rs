@@ -1,9 +1,11 @@
 //! The seam between the data path and the reporting path: finished exchanges are queued without waiting, and one
 //! thread makes events of them, redacts them and appends them to the store in groups. Between groups it keeps the store
-//! within its bounds, tells what is missing, and notes what has been under way for long.
+//! within its bounds, tells what is missing, and notes what has been under way for long. On the way it links calls that belong
+//! together.
 
 mod gap;
 mod handoff;
+mod linking;
 mod open;
 mod thread;
 
@@ -17,6 +19,7 @@ pub use handoff::{Handoff, Promise};
 
 use crate::callers::Callers;
 use crate::capture::Recording;
+use crate::prices::Prices;
 use crate::redact::Redactor;
 use crate::store::{Bounds, Store, StoreError};
 
@@ -30,6 +33,8 @@ pub struct Facts {
     pub error_from_status: u16,
     /// `event.properties`.
     pub properties: BTreeMap<String, String>,
+    /// `event.prices_file`.
+    pub prices: Option<Prices>,
     /// What is masked in events.
     pub redactor: Arc<Redactor>,
     /// How large the store may become.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Facts;
 use super::thread::{context, named_token, row};
 use crate::capture::Recording;
-use crate::event;
+use crate::event::{self, Links};
 use crate::store::Writer;
 
 /// From which age on a call is noted.
@@ -56,7 +56,7 @@ impl OpenNotes {
                 && let Some(exchange) = recorder.so_far().filter(|exchange| exchange.unlogged.is_none())
                 && let Ok(session) = facts.callers.of(&exchange.caller, named_token(&exchange).as_ref())
             {
-                notes.push((session.row, event::build(&exchange, &context(facts, &session, 0))));
+                notes.push((session.row, event::build(&exchange, &context(facts, &session, 0, Links::default()))));
             }
         }
         notes.sort_by_key(|(session, _)| *session);

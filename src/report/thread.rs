@@ -9,11 +9,12 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::handoff::Next;
+use super::linking::Linking;
 use super::open::OpenNotes;
 use super::{Facts, Handoff, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
-use crate::event::{self, Context, Event};
+use crate::event::{self, Context, Event, Links, Llm};
 use crate::secret::Secret;
 use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
 
@@ -39,6 +40,7 @@ pub(super) struct Reporting {
     tally: Arc<Tally>,
     appended: Box<dyn Fn() + Send>,
     open: OpenNotes,
+    linking: Linking,
     looked_after: Instant,
 }
 
@@ -61,8 +63,8 @@ impl Reporting {
         tally: Arc<Tally>,
         appended: Box<dyn Fn() + Send>,
     ) -> Self {
-        let (open, looked_after) = (OpenNotes::default(), Instant::now());
-        Self { recording, handoff, store, writer, facts, tally, appended, open, looked_after }
+        let (open, linking, looked_after) = (OpenNotes::default(), Linking::new(), Instant::now());
+        Self { recording, handoff, store, writer, facts, tally, appended, open, linking, looked_after }
     }
 
     pub(super) fn run(mut self) {
@@ -103,7 +105,11 @@ impl Reporting {
                 continue;
             };
             let seq = session.next_seq();
-            let event = event::build(&finished.exchange, &context(&self.facts, &session, seq));
+            let links = self.linking.links(&finished.exchange);
+            let continues = |llm: &Llm| self.linking.continues(llm);
+            let context = Context { continues: &continues, ..context(&self.facts, &session, seq, links) };
+            let event = event::build(&finished.exchange, &context);
+            self.linking.note(&event, &links);
             group.bytes += event.json.len();
             group.events.push((session.row, seq, event));
         }
@@ -196,7 +202,7 @@ impl Reporting {
         for missing in gaps {
             let own = self.facts.callers.own();
             let seq = own.next_seq();
-            let event = gap::event(&missing, &context(&self.facts, own, seq));
+            let event = gap::event(&missing, &context(&self.facts, own, seq, Links::default()));
             match self.writer.append(own.row, &[row(seq, &event)]) {
                 Ok(()) => (self.appended)(),
                 Err(_) => untold.push(missing),
@@ -237,9 +243,11 @@ impl Reporting {
     }
 }
 
-pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64) -> Context<'a> {
-    let Facts { run_id, error_from_status, properties, redactor, .. } = facts;
-    Context { seq, run_id, rule: session.rule, error_from_status: *error_from_status, properties, redactor }
+pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
+    let Facts { run_id, error_from_status, properties, prices, redactor, .. } = facts;
+    let (error_from_status, prices) = (*error_from_status, prices.as_ref());
+    let continues = &|_: &Llm| None;
+    Context { seq, run_id, rule: session.rule, error_from_status, properties, prices, links, continues, redactor }
 }
 
 /// The field that an agent names its own session in.

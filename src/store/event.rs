@@ -13,6 +13,8 @@ pub enum State {
     Delivered,
     /// Refused for good; kept with the reason.
     Dead,
+    /// Not for OTAS: its session has no agent key (`otas.deliver = false`).
+    Kept,
 }
 
 impl State {
@@ -22,6 +24,7 @@ impl State {
             Self::Pending => 0,
             Self::Delivered => 1,
             Self::Dead => 2,
+            Self::Kept => 3,
         }
     }
 
@@ -29,6 +32,7 @@ impl State {
         match code {
             1 => Self::Delivered,
             2 => Self::Dead,
+            3 => Self::Kept,
             _ => Self::Pending,
         }
     }
@@ -40,6 +44,7 @@ impl std::fmt::Display for State {
             Self::Pending => "pending",
             Self::Delivered => "delivered",
             Self::Dead => "dead",
+            Self::Kept => "kept",
         })
     }
 }

@@ -111,7 +111,7 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let Ok(old) = Connection::open_with_flags(from, flags) else { return (0, 0) };
     let waiting: u64 = old
-        .query_row("SELECT sum(total - delivered - dead) FROM sessions", [], |row| row.get(0))
+        .query_row("SELECT sum(total - delivered - dead) FROM sessions WHERE key_id <> ''", [], |row| row.get(0))
         .ok()
         .flatten()
         .map_or(0, |sum: i64| u64::try_from(sum).unwrap_or(0));
@@ -127,7 +127,22 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
             tracing::warn!(%error, "what the damaged store still holds could not be taken over");
             0
         });
+    if let Err(error) = salvage_for_sinks(&old, new, until) {
+        tracing::warn!(%error, "what sinks had not had of the damaged store could not be taken over");
+    }
     (taken, waiting.saturating_sub(taken))
+}
+
+/// Copies where sinks stand, and the settled events that one of them has not had.
+fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> rusqlite::Result<()> {
+    copy_rows(old, new, "sinks", "", until)?;
+    let least: Option<i64> = new.query_row("SELECT min(position) FROM sinks", [], |row| row.get(0))?;
+    if let Some(least) = least {
+        copy_rows(old, new, "events", &format!(" AND state IN (1, 3) AND id > {least}"), until)?;
+    }
+    new.execute_batch(
+        "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum(length(json)), 0) FROM events WHERE state IN (1, 3))",
+    )
 }
 
 /// Copies the columns that both versions of a table have. What cannot be read, or is not what the new table takes, is left out.
@@ -188,7 +203,8 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>
 fn recount(new: &Connection) -> rusqlite::Result<()> {
     new.execute_batch(
         "UPDATE sessions SET dead = 0;
-         UPDATE sessions SET total = delivered + (SELECT count(*) FROM events WHERE session = sessions.id AND state = 0);",
+         UPDATE sessions SET total = delivered + (SELECT count(*) FROM events WHERE session = sessions.id AND state = 0)
+         WHERE key_id <> '';",
     )
 }
 

@@ -16,8 +16,12 @@ const LASTS_MS: i64 = 120_000;
 
 /// A short name for an agent key that does not give it away: the first 8 bytes of its SHA-256, in hex.
 pub fn key_id(key: &Secret) -> String {
-    let hash = digest(&SHA256, key.expose().as_bytes());
-    hash.as_ref().iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
+    short(digest(&SHA256, key.expose().as_bytes()).as_ref())
+}
+
+/// The first 8 bytes of a hash, in hex.
+pub(super) fn short(hash: &[u8]) -> String {
+    hash.iter().take(8).fold(String::with_capacity(16), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
         hex
@@ -60,7 +64,7 @@ impl Store {
         let counts = |row: &rusqlite::Row<'_>| {
             let number = |column| row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0));
             let (total, delivered, dead) = (number(0)?, number(1)?, number(2)?);
-            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead })
+            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead, kept: 0 })
         };
         self.connection()
             .prepare_cached(

@@ -1,6 +1,7 @@
 //! Where events wait: one SQLite file (WAL) that several processes may share.
 //!
-//! Rows go `pending -> delivered | dead` and leave `pending` only after OTAS said yes, or said never.
+//! Rows go `pending -> delivered | dead` and leave `pending` only after OTAS said yes, or said never. Those of sessions without
+//! an agent key are `kept` from the start. Beside that, each sink has its place among them (`sinks`).
 //!
 //! What survives: from the return of [`Writer::append`] on, an event survives the death of this process (kill -9).
 //! With `synchronous = NORMAL` the last commits before a *power loss* may be gone (those since SQLite last synced its
@@ -27,6 +28,7 @@ mod read;
 mod schema;
 mod session;
 mod settle;
+mod sinks;
 mod steer;
 mod tidy;
 mod viewer;
@@ -53,6 +55,7 @@ pub use lock::DeliveryLock;
 pub use read::Counts;
 pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
+pub use sinks::SinkPlace;
 pub use steer::SteerError;
 pub(crate) use tidy::free_disk_bytes;
 pub use tidy::{Bounds, Tidied};

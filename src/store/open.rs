@@ -103,7 +103,7 @@ const PROBES: [&str; 9] = [
      ORDER BY id LIMIT 1",
     "SELECT max(id) FROM events",
     "SELECT id FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1",
-    "SELECT id FROM events INDEXED BY events_delivered WHERE state = 1 ORDER BY started_at_ms LIMIT 1",
+    "SELECT id FROM events INDEXED BY events_settled WHERE state IN (1, 3) ORDER BY started_at_ms LIMIT 1",
     "SELECT llm FROM events INDEXED BY events_listed ORDER BY id LIMIT 1",
     "SELECT salt FROM seal",
     "SELECT delivered_bytes FROM tally",

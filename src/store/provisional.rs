@@ -12,8 +12,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::heal::beside;
-use super::write::signed;
-use super::{NewEvent, SessionRow, Store, StoreError, Writer};
+use super::write::{TALLY, signed, state_of};
+use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::Llm;
 
 /// The sign that a process lives.
@@ -160,14 +160,20 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
     let last: i64 = transaction
         .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
         .unwrap_or(0);
+    let (state, mut first_id, mut bytes) = (state_of(&transaction, session)?, sinks::id_beyond(&transaction)?, 0);
     for (seq, (event_id, json)) in (last + 1..).zip(&calls) {
+        let json = numbered(json, seq);
+        bytes += json.len() as u64;
         transaction.execute(
-            "INSERT INTO events (event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
+            "INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
                  request_bytes, response_bytes, error, state, attempts, json, llm)
-             SELECT event_id, session, ?2, started_at_ms, method, host, path, status_code, latency_ms,
-                 request_bytes, response_bytes, error, 0, 0, ?3, ?4 FROM open_exchanges WHERE event_id = ?1",
-            params![event_id, seq, numbered(json, seq), Llm::of_event(json)],
+             SELECT ?4, event_id, session, ?2, started_at_ms, method, host, path, status_code, latency_ms,
+                 request_bytes, response_bytes, error, ?5, 0, ?3, ?6 FROM open_exchanges WHERE event_id = ?1",
+            params![event_id, seq, json, first_id.take(), state.code(), Llm::of_event(&json)],
         )?;
+    }
+    if state == State::Kept {
+        transaction.execute(TALLY, [signed(bytes)])?;
     }
     transaction.execute(&format!("DELETE FROM open_exchanges WHERE {THEIRS}"), [session.0, holder.0])?;
     transaction.execute(

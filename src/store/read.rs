@@ -17,6 +17,8 @@ pub struct Counts {
     pub delivered: u64,
     /// Refused for good.
     pub dead: u64,
+    /// Not for OTAS.
+    pub kept: u64,
 }
 
 impl Counts {
@@ -27,6 +29,7 @@ impl Counts {
             pending: self.pending + other.pending,
             delivered: self.delivered + other.delivered,
             dead: self.dead + other.dead,
+            kept: self.kept + other.kept,
         }
     }
 }
@@ -52,12 +55,14 @@ impl Store {
 pub(super) fn counts(connection: &Connection, session: Option<SessionRow>) -> rusqlite::Result<Counts> {
     connection
         .prepare_cached(
-            "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
+            "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0),
+                    coalesce(sum(total) FILTER (WHERE key_id = ''), 0)
              FROM sessions WHERE ?1 IS NULL OR id = ?1",
         )?
         .query_row([session.map(|row| row.0)], |row| {
-            let (total, delivered, dead) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
-            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead })
+            let (total, delivered, dead, kept) =
+                (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?, unsigned(row, 3)?);
+            Ok(Counts { total, pending: total.saturating_sub(delivered + dead + kept), delivered, dead, kept })
         })
 }
 
@@ -190,7 +195,7 @@ mod tests {
             settlement(3, again),
         ];
         store.settle(&settlements).unwrap();
-        let expected = Counts { total: 4, pending: 2, delivered: 1, dead: 1 };
+        let expected = Counts { total: 4, pending: 2, delivered: 1, dead: 1, kept: 0 };
         assert_eq!(store.counts(Some(session)).unwrap(), expected);
         assert_eq!(store.counts(None).unwrap(), expected);
         let rows = store.list(&Filter { limit: 10, ..Filter::default() }).unwrap();
@@ -216,7 +221,7 @@ mod tests {
         let delivered = Outcome::Delivered { otas_event_id: "e-1".into() };
         store.settle(&[settlement(1, delivered.clone())]).unwrap();
         store.settle(&[settlement(1, delivered), settlement(1, Outcome::Dead { verdict: "late".into() })]).unwrap();
-        assert_eq!(store.counts(None).unwrap(), Counts { total: 1, pending: 0, delivered: 1, dead: 0 });
+        assert_eq!(store.counts(None).unwrap(), Counts { total: 1, pending: 0, delivered: 1, dead: 0, kept: 0 });
     }
 
     #[test]

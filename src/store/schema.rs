@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -132,6 +132,22 @@ const V7: &str = "
 ALTER TABLE open_exchanges ADD COLUMN holder INTEGER;
 DROP INDEX sessions_of_key;
 CREATE INDEX sessions_of_key ON sessions (key_id, agent_id);
+";
+
+/// Sinks go through the events in the order of their rows: where each stands is a number. What is not for OTAS is kept like
+/// what is delivered, so one index has both.
+const V8: &str = "
+CREATE TABLE sinks (
+    id         INTEGER PRIMARY KEY,
+    name       TEXT    NOT NULL UNIQUE,
+    position   INTEGER NOT NULL,
+    sent       INTEGER NOT NULL DEFAULT 0,
+    refused    INTEGER NOT NULL DEFAULT 0,
+    missed     INTEGER NOT NULL DEFAULT 0,
+    seen_at_ms INTEGER NOT NULL
+) STRICT;
+DROP INDEX events_delivered;
+CREATE INDEX events_settled ON events (started_at_ms) WHERE state IN (1, 3);
 ";
 
 /// What a file turned out to be.

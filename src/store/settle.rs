@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::session::now_ms;
+use super::write::TALLY;
 use super::{State, Store, StoreError, history};
 
 /// What came of one post of one event.
@@ -74,11 +75,9 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             history::note(&transaction, settlement.id, verdict, now_ms())?;
         }
         let count = match state {
-            State::Pending => continue,
+            State::Pending | State::Kept => continue,
             State::Delivered => {
-                transaction
-                    .prepare_cached("UPDATE tally SET delivered_bytes = delivered_bytes + ?1")?
-                    .execute([bytes])?;
+                transaction.prepare_cached(TALLY)?.execute([bytes])?;
                 "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1"
             }
             State::Dead => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",

@@ -231,7 +231,7 @@ mod tests {
     }
 
     fn counts(pending: u64, delivered: u64, dead: u64) -> Counts {
-        Counts { total: pending + delivered + dead, pending, delivered, dead }
+        Counts { total: pending + delivered + dead, pending, delivered, dead, kept: 0 }
     }
 
     #[test]

@@ -2,7 +2,9 @@
 //! between appends.
 //!
 //! The order: delivered events, then the bodies of the oldest that wait, then the oldest events. The last two are losses:
-//! they are counted, and one event will tell of them ([`super::Gap`]).
+//! they are counted, and one event will tell of them ([`super::Gap`]). Events that are not for OTAS count as delivered here.
+//!
+//! What a sink has not had is spared as long as there is room; what it then misses is counted with it.
 
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::read::{COLUMN_COUNT, COLUMNS};
 use super::session::now_ms;
-use super::{Gap, StoreError, Why, Writer};
+use super::{Gap, StoreError, Why, Writer, sinks};
 use crate::event::without_bodies;
 
 /// How large the store may become, and for how long delivered events are kept.
@@ -102,7 +104,12 @@ fn step(
     let oldest_kept = now_ms().saturating_sub(i64::try_from(bounds.keep.as_millis()).unwrap_or(i64::MAX));
     let kept: i64 = transaction.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0))?;
     let too_many_kept = u64::try_from(kept).unwrap_or(0) > bounds.keep_bytes;
-    let removed = forget_delivered(&transaction, if tight || too_many_kept { i64::MAX } else { oldest_kept })?;
+    let spared_after = match tight && bounds.may_drop {
+        true => i64::MAX,
+        false => sinks::least_position(&transaction, oldest_kept)?,
+    };
+    let before_ms = if tight || too_many_kept { i64::MAX } else { oldest_kept };
+    let removed = forget_delivered(&transaction, before_ms, spared_after)?;
     let more = if removed || !tight || !bounds.may_drop {
         removed
     } else {
@@ -119,14 +126,18 @@ fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     Ok((bytes(pages), bytes(pages - free)))
 }
 
-/// Removes the oldest delivered events that began before `before_ms`. The sessions still count them.
-fn forget_delivered(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
-    let oldest = rows(
+/// Removes the oldest delivered events that began before `before_ms`, up to the first of those after row `spared_after`: what
+/// follows it is mostly spared as well, and looking on would cost more with each that is. The sessions still count them.
+fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) -> rusqlite::Result<bool> {
+    let mut oldest = rows(
         connection,
-        "SELECT id, length(json), started_at_ms, session FROM events INDEXED BY events_delivered
-         WHERE state = 1 AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2",
+        "SELECT id, length(json), started_at_ms, session FROM events INDEXED BY events_settled
+         WHERE state IN (1, 3) AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2",
         before_ms,
     )?;
+    let spared = oldest.iter().position(|row| row.id > spared_after);
+    oldest.truncate(spared.unwrap_or(oldest.len()));
+    sinks::note_missed(connection, oldest.iter().map(|row| row.id))?;
     let bytes: i64 = oldest.iter().map(|row| row.bytes).sum();
     delete(connection, &oldest)?;
     connection.execute("UPDATE tally SET delivered_bytes = max(0, delivered_bytes - ?1)", [bytes])?;
@@ -138,7 +149,7 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
     let oldest = rows(
         connection,
         "SELECT id, length(json), started_at_ms, session FROM events
-         WHERE id > ?1 AND state <> 1 AND length(json) > 4096 ORDER BY id LIMIT ?2",
+         WHERE id > ?1 AND state IN (0, 2) AND length(json) > 4096 ORDER BY id LIMIT ?2",
         *from,
     )?;
     debug_assert!(oldest.iter().all(|row| row.bytes > BODY_WORTH_BYTES));
@@ -170,9 +181,10 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
 fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
     let oldest = rows(
         connection,
-        "SELECT id, length(json), started_at_ms, session FROM events WHERE id > ?1 AND state <> 1 ORDER BY id LIMIT ?2",
+        "SELECT id, length(json), started_at_ms, session FROM events WHERE id > ?1 AND state IN (0, 2) ORDER BY id LIMIT ?2",
         i64::MIN,
     )?;
+    sinks::note_missed(connection, oldest.iter().map(|row| row.id))?;
     for row in &oldest {
         connection
             .prepare_cached(
@@ -328,7 +340,7 @@ mod tests {
         let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
         assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
 
-        assert!(case.tidy(&Bounds { max_bytes: 700_000, ..GENEROUS }, 420_000).room);
+        assert!(case.tidy(&Bounds { max_bytes: 760_000, ..GENEROUS }, 420_000).room);
         let gaps = case.store.health().take_gaps(true);
         let left = case.count(State::Pending) as u64;
         assert_eq!(gaps[0].events + left, 300, "{gaps:?}");

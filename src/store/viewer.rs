@@ -318,7 +318,7 @@ impl Viewer {
     }
 
     /// One look: in time, on a connection that nobody else uses meanwhile.
-    fn look<T>(
+    pub(super) fn look<T>(
         &self,
         act: &'static str,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
@@ -418,16 +418,18 @@ const SESSION: &str = "id, run_id, key_id, agent_id, otas_session_id, meta, open
 
 fn session(row: &Row<'_>) -> rusqlite::Result<SessionInfo> {
     let (total, delivered, dead) = (unsigned(row, 8)?, unsigned(row, 9)?, unsigned(row, 10)?);
+    let key_id: String = row.get(2)?;
+    let kept = if key_id.is_empty() { total } else { 0 };
     Ok(SessionInfo {
         row: SessionRow(row.get(0)?),
         run_id: row.get(1)?,
-        key_id: row.get(2)?,
+        key_id,
         agent_id: row.get(3)?,
         otas_session_id: row.get(4)?,
         meta: row.get(5)?,
         opened_at_ms: row.get(6)?,
         closed_at_ms: row.get(7)?,
-        counts: Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead },
+        counts: Counts { total, pending: total.saturating_sub(delivered + dead + kept), delivered, dead, kept },
         dropped: unsigned(row, 11)?,
     })
 }

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::heal::is_corruption;
 use super::link::{FileId, Link};
 use super::session::{ID_BITS, now_ms};
-use super::{NewEvent, SessionRow, Shared, State, StoreError, provisional};
+use super::{NewEvent, SessionRow, Shared, State, StoreError, provisional, sinks};
 
 /// The connection that appends. It belongs to one thread, which groups what came since its last commit.
 pub struct Writer {
@@ -93,12 +93,13 @@ impl Writer {
         {
             let (mut first_id, known) = match self.renumber {
                 true => (Some(fresh_id(&transaction)?), waiting(&transaction)?),
-                false => (None, HashSet::new()),
+                false => (sinks::id_beyond(&transaction)?, HashSet::new()),
             };
             let mut insert = transaction.prepare_cached(INSERT)?;
             let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
             for (session, events) in groups {
-                let mut appended = 0;
+                let state = state_of(&transaction, *session)?;
+                let (mut appended, mut bytes) = (0, 0);
                 for event in *events {
                     if known.contains(event.event_id.as_bytes()) {
                         continue;
@@ -118,12 +119,16 @@ impl Writer {
                         signed(event.request_bytes),
                         signed(event.response_bytes),
                         event.error,
-                        State::Pending.code(),
+                        state.code(),
                         event.outline,
                         event.llm,
                         event.json,
                     ])?;
                     appended += 1;
+                    bytes += event.json.len() as u64;
+                }
+                if state == State::Kept {
+                    transaction.prepare_cached(TALLY)?.execute([signed(bytes)])?;
                 }
                 count.execute(params![session.0, signed(appended)])?;
             }
@@ -135,6 +140,16 @@ impl Writer {
         self.renumber = false;
         Ok(())
     }
+}
+
+/// Bytes of events that nobody waits for any more.
+pub(super) const TALLY: &str = "UPDATE tally SET delivered_bytes = delivered_bytes + ?1";
+
+/// Where a session's events begin: without an agent key they are not for OTAS.
+pub(super) fn state_of(connection: &Connection, session: SessionRow) -> rusqlite::Result<State> {
+    let mut query = connection.prepare_cached("SELECT key_id = '' FROM sessions WHERE id = ?1")?;
+    let keyless: Option<bool> = query.query_row([session.0], |row| row.get(0)).optional()?;
+    Ok(if keyless == Some(true) { State::Kept } else { State::Pending })
 }
 
 /// An id above all that a file before this one can have given: the time, which grows faster than events come.

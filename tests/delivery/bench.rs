@@ -111,6 +111,7 @@ impl Bench {
     pub(super) fn start_for(&self, session_row: Option<SessionRow>, adjust: impl FnOnce(&mut Settings)) -> Deliverer {
         let mut settings = Settings {
             otas: config::Otas {
+                deliver: true,
                 brain_url: self.url.clone(),
                 uasam_url: self.url.clone(),
                 agent_key: Some(self.key.clone()),

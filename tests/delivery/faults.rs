@@ -42,7 +42,7 @@ async fn fault_01_otas_down_in_the_middle() {
     deliverer.watch().wait_for(|status| status.trouble.is_some() && status.in_flight == 0).await.unwrap();
     otas.up().await;
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 200, pending: 0, delivered: 200, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 200, pending: 0, delivered: 200, dead: 0, kept: 0 });
     let seqs = saved_seqs(&otas).await;
     assert_eq!(seqs.iter().copied().collect::<BTreeSet<_>>(), (0..200).collect());
     assert!((seqs.len() - 200) as u64 <= status.lost_answers, "{} lost answers", status.lost_answers);
@@ -127,7 +127,7 @@ async fn fault_05_an_expired_token_is_renewed_once_for_all_that_met_it() {
     otas.expire_tokens().await;
     bench.append(50);
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 60, pending: 0, delivered: 60, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 60, pending: 0, delivered: 60, dead: 0, kept: 0 });
     let sessions = otas.sessions().await;
     assert_eq!(sessions.len(), 2);
     assert_eq!(status.session, in_session(sessions[1].session_id));
@@ -158,7 +158,7 @@ async fn fault_06_a_wrong_key_pauses_and_nothing_is_lost_once_it_is_right() {
     let reason = paused(&deliverer).await;
     let secret = bench.key.expose().rsplit_once('_').unwrap().1;
     assert!(reason.contains("refuses the agent key") && !reason.contains(secret), "{reason}");
-    assert_eq!(bench.counts(), Counts { total: 5, pending: 5, delivered: 0, dead: 0 });
+    assert_eq!(bench.counts(), Counts { total: 5, pending: 5, delivered: 0, dead: 0, kept: 0 });
     otas.give_key(bench.key.clone()).await;
     assert_eq!(deliverer.drained(PATIENCE).await.counts.delivered, 5);
     assert!(matches!(deliverer.status().session, SessionState::Open { .. }));
@@ -176,7 +176,7 @@ async fn fault_06_a_key_revoked_in_the_middle_pauses_after_uasam_confirmed_it() 
     bench.append(5);
     deliverer.wake();
     paused(&deliverer).await;
-    assert_eq!(bench.counts(), Counts { total: 10, pending: 5, delivered: 5, dead: 0 });
+    assert_eq!(bench.counts(), Counts { total: 10, pending: 5, delivered: 5, dead: 0, kept: 0 });
     otas.give_key(bench.key.clone()).await;
     assert_eq!(deliverer.drained(PATIENCE).await.counts.delivered, 10);
     deliverer.stop().await;
@@ -203,7 +203,7 @@ async fn fault_06_a_burst_of_refused_keys_with_a_good_key_loses_nothing() {
     bench.append(40);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 8);
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 40, pending: 0, delivered: 40, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 40, pending: 0, delivered: 40, dead: 0, kept: 0 });
     assert!(matches!(status.session, SessionState::Open { .. }));
     // At the start for the project, then after each probe that was refused.
     assert!((2..=14).contains(&key_checks(&otas)), "{} checks", key_checks(&otas));
@@ -247,7 +247,7 @@ async fn fault_07_a_database_that_is_down_kills_no_event() {
     bench.append(12);
     let deliverer = bench.start(|_| {});
     let counts = deliverer.drained(PATIENCE).await.counts;
-    assert_eq!(counts, Counts { total: 12, pending: 0, delivered: 12, dead: 0 });
+    assert_eq!(counts, Counts { total: 12, pending: 0, delivered: 12, dead: 0, kept: 0 });
     deliverer.stop().await;
 }
 
@@ -259,7 +259,7 @@ async fn fault_07_a_malformed_event_is_dead_after_three_tries() {
     bench.append(1);
     let deliverer = bench.start(|_| {});
     let counts = deliverer.drained(PATIENCE).await.counts;
-    assert_eq!(counts, Counts { total: 1, pending: 0, delivered: 0, dead: 1 });
+    assert_eq!(counts, Counts { total: 1, pending: 0, delivered: 0, dead: 1, kept: 0 });
     assert_eq!(bench.rows()[0].attempts, 3);
     deliverer.stop().await;
 }
@@ -272,7 +272,10 @@ async fn fault_07_a_refused_event_is_sent_once_more_without_its_bodies_and_says_
     bench.append_events(bench.session, &[json!({ "request_body": "a\0b", "response_body": "good" })]);
     bench.append(6);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
-    assert_eq!(deliverer.drained(PATIENCE).await.counts, Counts { total: 7, pending: 0, delivered: 7, dead: 0 });
+    assert_eq!(
+        deliverer.drained(PATIENCE).await.counts,
+        Counts { total: 7, pending: 0, delivered: 7, dead: 0, kept: 0 }
+    );
     let events = otas.events().await;
     let cut = events.iter().find(|event| event["metadata"]["seq"] == 0).unwrap();
     assert_eq!(cut["metadata"]["cut"]["bodies_removed"], true);
@@ -352,7 +355,7 @@ async fn fault_10_an_otas_that_comes_and_goes_gets_everything_in_the_end() {
         otas.up().await;
     }
     let status = deliverer.drained(PATIENCE).await;
-    assert_eq!(status.counts, Counts { total: 100, pending: 0, delivered: 100, dead: 0 });
+    assert_eq!(status.counts, Counts { total: 100, pending: 0, delivered: 100, dead: 0, kept: 0 });
     let seqs = saved_seqs(&otas).await;
     assert_eq!(seqs.iter().copied().collect::<BTreeSet<_>>(), (0..100).collect());
     assert!((seqs.len() - 100) as u64 <= status.lost_answers, "{} lost answers", status.lost_answers);

@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod browser;
+#[cfg(feature = "otlp")]
+pub mod collector;
 pub mod manual;
 pub mod origin;
 pub mod otas;

@@ -82,6 +82,10 @@ impl Folder {
         for name in ["NODE_OPTIONS", "PYTHONPATH"] {
             command.env_remove(name);
         }
+        let otel = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("OTEL_");
+        for (name, _) in std::env::vars_os().filter(|(name, _)| otel(name)) {
+            command.env_remove(name);
+        }
         command
     }
 }
@@ -110,6 +114,8 @@ pub struct Served {
     pub child: Child,
     /// Where agents connect.
     pub url: String,
+    /// Where people look.
+    pub page: String,
     pub folder: Folder,
 }
 
@@ -132,8 +138,13 @@ impl Served {
             .map_while(Result::ok)
             .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
             .expect("it says where it listens");
+        let page = said
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_whitespace().find(|word| word.contains("token=")).map(str::to_owned))
+            .expect("it says where calls are shown");
         std::thread::spawn(move || said.for_each(drop));
-        Self { child, url, folder }
+        Self { child, url, page, folder }
     }
 
     /// Its folder, for the next one; this one is killed.

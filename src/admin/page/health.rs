@@ -9,6 +9,7 @@ use super::session::{sums, tables};
 use crate::admin::{Told, age_seconds, ready};
 use crate::capture::Sink as _;
 use crate::deliver::Status;
+use crate::sinks;
 use crate::stats::{Coverage, Stats};
 use crate::store::{Counts, Filter, State, StoreError, Viewer};
 
@@ -50,6 +51,7 @@ pub(super) fn render(seen: &Seen, told: &Told, rates: &Rates) -> Markup {
         @if not_ready.is_empty() && troubles(seen, &status, told).is_empty() { p.good { "All is well." } }
         h2 { "Delivery" }
         (delivery(seen, &status))
+        (sinks(&told.sinks.now()))
         (throughput(&rates.per_second()))
         (verdicts(seen, &status))
         h2 { "What was seen" }
@@ -75,6 +77,20 @@ fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static 
     }
     if let Some(warning) = &status.warning {
         troubles.push((format!("{warning}."), ""));
+    }
+    for sink in told.sinks.now() {
+        if let Some(trouble) = &sink.trouble {
+            troubles.push((
+                format!("`{}` takes no events: {trouble}.", sink.name),
+                "They wait in the store and go there when it takes them again.",
+            ));
+        }
+        if sink.missed > 0 {
+            troubles.push((
+                format!("`{}` has missed {} events.", sink.name, count(sink.missed)),
+                "The store had no room for them until it took them: raise `store.max_bytes`, or see to its destination.",
+            ));
+        }
     }
     for (number, what, advice) in [
         (
@@ -129,6 +145,28 @@ fn delivery(seen: &Seen, status: &Status) -> Markup {
             (card("who delivers", if status.delivering { "this process".to_owned() } else { "another, or none".to_owned() }))
         }
         p.dim { "Session: " (status.session) }
+    }
+}
+
+/// What else is told of each event.
+fn sinks(all: &[sinks::Status]) -> Markup {
+    html! {
+        @if !all.is_empty() {
+            h2 { "Sinks" }
+            div.scroll { table {
+                thead { tr { th { "sink" } th.n { "sent by this process" } th.n { "waiting" } th.n { "refused" } th.n { "missed" } th { "who feeds it" } } }
+                tbody {
+                    @for of in all { tr {
+                        td.mono { (of.name) }
+                        td.n { (count(of.fed.sent)) }
+                        td.n { (count(of.waiting)) }
+                        td.n.bad[of.fed.refused > 0] title=[of.refusal.as_deref()] { (count(of.fed.refused)) }
+                        td.n.bad[of.missed > 0] { (count(of.missed)) }
+                        td.dim { (if of.feeding { "this process" } else { "another, or none" }) }
+                    } }
+                }
+            } }
+        }
     }
 }
 

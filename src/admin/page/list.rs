@@ -150,7 +150,7 @@ fn filters(asked: &Asked) -> Markup {
             (select("status", "Status", &asked.status, &[
                 ("error", "with an error"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx"), ("1xx", "1xx"), ("none", "no answer"),
             ]))
-            (select("state", "Event", &asked.state, &[("pending", "pending"), ("delivered", "delivered"), ("dead", "dead")]))
+            (select("state", "Event", &asked.state, &[("pending", "pending"), ("delivered", "delivered"), ("dead", "dead"), ("kept", "not for OTAS")]))
             (input("agent", "Agent", &asked.agent, "command, key, id"))
             (input("session", "Session", &asked.session, "number, run id"))
             label.tick { input type="checkbox" name="llm" value="1" checked[!asked.llm.is_empty()]; "models only" }
@@ -216,7 +216,7 @@ pub(super) fn status(code: u16, error: &str) -> Markup {
 /// Where an event is on its way.
 pub(super) fn state(state: State, verdict: Option<&str>) -> Markup {
     let class = match state {
-        State::Pending => "dim",
+        State::Pending | State::Kept => "dim",
         State::Delivered => "good",
         State::Dead => "bad",
     };

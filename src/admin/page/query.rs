@@ -90,7 +90,7 @@ impl Asked {
 }
 
 fn state(name: &str) -> Option<State> {
-    [State::Pending, State::Delivered, State::Dead].into_iter().find(|state| state.to_string() == name)
+    [State::Pending, State::Delivered, State::Dead, State::Kept].into_iter().find(|state| state.to_string() == name)
 }
 
 #[cfg(test)]

@@ -57,6 +57,7 @@ pub(super) fn render(session: &Session) -> Markup {
             dt { "Events" }
             dd {
                 (count(info.counts.delivered)) " delivered, " (count(info.counts.pending)) " pending, " (count(info.counts.dead)) " dead"
+                @if info.counts.kept > 0 { ", " (count(info.counts.kept)) " not for OTAS" }
                 @if info.dropped > 0 { ", " span.bad { (count(info.dropped)) " dropped" } }
             }
         }

@@ -17,6 +17,9 @@ const CURE: &str =
 /// Asks both services for their time, by the `Date` of whatever they answer.
 pub(super) async fn line(config: &Config, tls: &rustls::ClientConfig) -> Line {
     let otas = &config.otas;
+    if !otas.deliver {
+        return Line::skipped(WHAT, "`otas.deliver` is off, so there is no OTAS to compare with");
+    }
     if otas.agent_key.is_none() && config.agents.iter().all(|agent| agent.agent_key.is_none()) {
         return Line::skipped(WHAT, "there is no agent key, so no OTAS to compare with");
     }

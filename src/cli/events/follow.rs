@@ -45,7 +45,7 @@ impl News {
                 let first = Filter { state: Some(State::Pending), limit: 1, ..self.filter.clone() };
                 store.ids_after(&first, self.up_to)?.first().copied()
             }
-            None | Some(State::Pending) => None,
+            None | Some(State::Pending | State::Kept) => None,
         };
         let found = store.ids_after(&self.filter, self.up_to)?;
         let fresh: Vec<i64> = found.iter().copied().filter(|id| !self.told.contains(id)).collect();

@@ -1,0 +1,201 @@
+//! The page over a large store: how fast its list answers, whether its live table keeps up with 500 calls a second, and what
+//! the agents notice of somebody looking.
+//!
+//! `just page`, or `cargo bench --bench page -- --events 100000 --secs 10`. The calls go to an origin over TLS, intercepted and
+//! recorded; their latency is measured from the moment at which each was due. Whoever looks asks for `/live` as the page's script
+//! does, once a second, and for the whole list again each time.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark reports and may stop"
+)]
+#![allow(dead_code, unreachable_pub, reason = "the tests' support has more than is needed here")]
+
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+use std::time::{Duration, Instant};
+
+use otas_proxy::store::Store;
+use reqwest::Client;
+use serde_json::Value;
+use support::origin::{TestCa, TestOrigin};
+use support::program::{Folder, Served};
+use support::proxy::trusting;
+use support::sample::{Sample, append, deliver};
+use tokio::task::JoinSet;
+
+/// Calls a second.
+const RATE: u32 = 500;
+/// How often each page is asked for.
+const LOOKS: usize = 40;
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let number = |name: &str, usual: u32| {
+        let at = args.iter().position(|arg| arg == name);
+        at.map_or(usual, |at| args[at + 1].parse().expect("a number"))
+    };
+    let (events, secs) = (number("--events", 100_000), number("--secs", 10));
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(events, secs));
+}
+
+async fn run(events: u32, secs: u32) {
+    let files = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(files.path());
+    let origin = TestOrigin::https(&ca).await;
+    let folder = Folder::new();
+    std::fs::copy(&ca.file, folder.path().join("origin-ca.pem")).unwrap();
+    // Nothing else is at work: what is measured is the page.
+    folder.configure("[otas]\ndeliver = false\n");
+    fill(&folder, events);
+    let served = Served::start(folder, |program| program);
+    println!("{events} events in the store, {:.0} MiB", size_mib(&served));
+    let (page, token) = served.page.split_once("/?token=").expect("the page's address has a token");
+    let looker = Looker {
+        http: Client::builder().no_proxy().tls_backend_preconfigured(trusting(&ca.file)).build().unwrap(),
+        page: page.to_owned(),
+        token: token.to_owned(),
+    };
+
+    println!("what it takes to answer, in ms, of {LOOKS} times");
+    for (name, path) in [
+        ("list", "/"),
+        ("list, older", "/?before=50000"),
+        ("by host", "/?host=api.openai"),
+        ("by status", "/?status=5xx"),
+        ("calls to models", "/?llm=1"),
+        ("text that stands nowhere", "/?text=nowhere-at-all"),
+        ("sessions", "/sessions"),
+        ("health (sums over all)", "/health"),
+    ] {
+        let mut took = Vec::new();
+        for _ in 0..LOOKS {
+            let began = Instant::now();
+            looker.text(path).await;
+            took.push(began.elapsed());
+        }
+        print(name, took);
+    }
+
+    println!("{RATE} calls a second for {secs} s; latency from when each was due, in ms");
+    let client = served.client();
+    print("nobody looks", load(&client, &origin, secs).await);
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let looking = tokio::spawn(follow(looker, stopped));
+    let calls = load(&client, &origin, secs).await;
+    let count = calls.len();
+    // The last of them have their time to appear.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    stop.send(true).unwrap();
+    let looked = looking.await.unwrap();
+    print("somebody looks", calls);
+    print("/live answers in", looked.took);
+    println!("  of {} calls {} were told of live, {} of these as a number of more", count, looked.told, looked.more);
+}
+
+/// A store with so many calls, delivered.
+fn fill(folder: &Folder, events: u32) {
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("before", "key", r#"{"command":"agent"}"#).unwrap();
+    let kinds = [
+        Sample::of("GET", "api.example.com", "/v1/items/4711", 200),
+        Sample::of("POST", "files.example.com", "/upload", 503),
+        Sample::model("api.openai.com", "/v1/responses", "gpt-5", (1_200, 340), 2_400.0),
+        Sample::of("GET", "docs.example.org", "/guide/start", 404),
+    ];
+    let mut next = 1;
+    while next <= events {
+        let count = (events - next + 1).min(1_000);
+        let samples: Vec<Sample> =
+            (next..next + count).map(|n| copy(&kinds[n as usize % kinds.len()], n, events)).collect();
+        append(&store, session, &samples);
+        deliver(&store, (next..next + count).map(i64::from));
+        next += count;
+    }
+}
+
+/// Ages differ, and bodies have some length.
+fn copy(kind: &Sample, n: u32, events: u32) -> Sample {
+    let mut sample = Sample::of(&kind.method, &kind.host, &format!("{}/{n}", kind.path), kind.status);
+    (sample.latency_ms, sample.llm, sample.event) = (kind.latency_ms, kind.llm.clone(), kind.event.clone());
+    sample.event["response_body"] = "x".repeat(2_000 + n as usize % 4_000).into();
+    sample.ago(i64::from(events - n) * 10)
+}
+
+fn size_mib(served: &Served) -> f64 {
+    std::fs::metadata(served.folder.path().join("events.db")).unwrap().len() as f64 / f64::from(1 << 20)
+}
+
+/// One who has the page's token.
+struct Looker {
+    http: Client,
+    page: String,
+    token: String,
+}
+
+impl Looker {
+    async fn text(&self, path: &str) -> String {
+        let response = self.http.get(format!("{}{path}", self.page)).bearer_auth(&self.token).send().await.unwrap();
+        assert_eq!(response.status(), 200, "{path}");
+        response.text().await.unwrap()
+    }
+}
+
+/// What was seen while looking.
+struct Looked {
+    took: Vec<Duration>,
+    told: u64,
+    more: u64,
+}
+
+/// Follows the live table.
+async fn follow(looker: Looker, mut stopped: tokio::sync::watch::Receiver<bool>) -> Looked {
+    let mut looked = Looked { took: Vec::new(), told: 0, more: 0 };
+    let newest =
+        |page: &str| page.split_once("data-newest=\"").unwrap().1.split('"').next().unwrap().parse::<i64>().unwrap();
+    let mut after = newest(&looker.text("/").await);
+    while !*stopped.borrow() {
+        let began = Instant::now();
+        let news: Value = serde_json::from_str(&looker.text(&format!("/live?after={after}")).await).unwrap();
+        looked.took.push(began.elapsed());
+        let (rows, more) =
+            (news["rows"].as_str().unwrap().matches("<tr").count() as u64, news["more"].as_u64().unwrap());
+        looked.told += rows + more;
+        looked.more += more;
+        after = news["newest"].as_i64().unwrap();
+        looker.text("/").await;
+        let _ = tokio::time::timeout(Duration::from_secs(1), stopped.changed()).await;
+    }
+    looked
+}
+
+/// How long after it was due each call ended.
+async fn load(client: &Client, origin: &TestOrigin, secs: u32) -> Vec<Duration> {
+    // The connections are there before the first call is due.
+    let mut warm = JoinSet::new();
+    for _ in 0..8 {
+        warm.spawn(client.get(origin.url("/bytes/200")).send());
+    }
+    warm.join_all().await;
+    let (start, mut under_way) = (Instant::now(), JoinSet::new());
+    for n in 0..RATE * secs {
+        let due = start + Duration::from_secs(1) * n / RATE;
+        tokio::time::sleep_until(due.into()).await;
+        let call = client.post(origin.url("/echo")).body("a call of the benchmark").send();
+        under_way.spawn(async move {
+            assert_eq!(call.await.unwrap().bytes().await.unwrap().len(), 23);
+            due.elapsed()
+        });
+    }
+    under_way.join_all().await
+}
+
+fn print(name: &str, mut took: Vec<Duration>) {
+    took.sort_unstable();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1_000.0;
+    println!("  {name:26} p50 {:7.2}  p99 {:7.2}  max {:7.2}", at(0.5), at(0.99), at(1.0));
+}

@@ -1,0 +1,48 @@
+//! What a call cost, beside the properties that tell its model and its tokens.
+
+use super::fit;
+use super::json::Json;
+use super::outline::Llm;
+use crate::llm::names;
+use crate::prices::Prices;
+
+/// Writes it, if the properties before it (since byte `from`) and the table tell.
+pub(super) fn write(json: &mut Json, from: usize, prices: &Prices) {
+    let Some(cost) = Llm::so_far(json, from).and_then(|llm| prices.cost(&llm)) else { return };
+    json.decimal(names::COST, cost);
+    for (name, value) in [(names::COST_CURRENCY, prices.currency()), (names::COST_PRICES, prices.version())] {
+        json.string_within(name, value, fit::VALUE_MAX_BYTES, fit::CUT);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn what_is_known_is_written_with_its_currency_and_the_tables_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("prices.toml");
+        let table = "version = 'v-7'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm*'\ninput = 1.5\noutput = 3\n";
+        std::fs::write(&file, table).unwrap();
+        let prices = Prices::read(&file).unwrap();
+        let written = |model: &str| {
+            let mut json = Json::object(0);
+            let from = json.len();
+            json.open("custom_properties");
+            json.string("gen_ai.request.model", model);
+            json.number("gen_ai.usage.input_tokens", 1_000);
+            json.number("gen_ai.usage.output_tokens", 1);
+            write(&mut json, from, &prices);
+            json.close();
+            serde_json::from_slice::<Value>(&json.finish()).unwrap()["custom_properties"].clone()
+        };
+        let known = written("m-1");
+        assert_eq!(known["otas_proxy.llm.cost"], json!(0.001_503));
+        assert_eq!(known["otas_proxy.llm.cost.currency"], "EUR");
+        assert_eq!(known["otas_proxy.llm.cost.prices"], "v-7");
+        assert_eq!(written("x").as_object().unwrap().len(), 3, "unknown is absent");
+    }
+}

@@ -1,0 +1,128 @@
+//! Calls to models that go on from one before: by the id of the answer or of the conversation that they name, or because
+//! their messages begin with all of those that an earlier call had, followed by an answer.
+
+use std::borrow::Cow;
+
+use quick_cache::unsync::Cache;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use uuid::Uuid;
+
+use super::{Parts, REMEMBERED, failed, whole_body};
+use crate::capture::Exchange;
+use crate::event::{Llm, Turn};
+use crate::llm::names;
+
+/// The ends of the paths whose requests hold all messages so far.
+const PATHS: [&str; 2] = ["/chat/completions", "/messages"];
+
+pub(super) struct Conversations {
+    /// By what a call's messages were.
+    talks: Cache<[u8; 32], Talk>,
+    /// By the id of its answer, or of its conversation.
+    named: Cache<String, Turn>,
+}
+
+#[derive(Clone, Copy)]
+enum Talk {
+    /// The only call that had these messages.
+    One { turn: Turn, failed: bool },
+    /// Several had them: which one is gone on from, nobody can tell.
+    Several,
+}
+
+#[derive(Deserialize)]
+struct Asked<'a> {
+    #[serde(borrow)]
+    messages: Vec<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Message<'a> {
+    #[serde(borrow)]
+    role: Cow<'a, str>,
+}
+
+impl Conversations {
+    pub(super) fn new() -> Self {
+        Self { talks: Cache::new(REMEMBERED), named: Cache::new(REMEMBERED) }
+    }
+
+    /// By its messages.
+    pub(super) fn link(&mut self, exchange: &Exchange, caller: u64) -> Option<Turn> {
+        let request = &exchange.request;
+        if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
+            return None;
+        }
+        let body = whole_body(exchange)?;
+        let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
+        let asked: Asked<'_> = serde_json::from_slice(&body).ok()?;
+        let mut so_far = start(exchange, caller);
+        let mut hashes = Vec::with_capacity(asked.messages.len());
+        for message in &asked.messages {
+            let mut parts = Parts::new();
+            parts.add(&so_far);
+            parts.add(message.get().as_bytes());
+            so_far = parts.digest();
+            hashes.push(so_far);
+        }
+        let all = hashes.pop()?;
+        let link = hashes.iter().enumerate().rev().find_map(|(at, hash)| {
+            let answer = asked.messages.get(at + 1)?;
+            match self.talks.get(hash)? {
+                Talk::One { turn, .. } if is_answer(answer) => Some(Some(*turn)),
+                Talk::One { .. } | Talk::Several => Some(None),
+            }
+        });
+        let link = link.flatten();
+        let turn = turn(exchange.id, link);
+        let talk = match self.talks.get(&all) {
+            // A call that failed is made again with the same messages.
+            None | Some(Talk::One { failed: true, .. }) => Talk::One { turn, failed: failed(exchange) },
+            Some(_) => Talk::Several,
+        };
+        self.talks.insert(all, talk);
+        link
+    }
+
+    /// By the ids that it names.
+    pub(super) fn named(&self, llm: &Llm) -> Option<Turn> {
+        let of = |name: &str| self.named.get(&under(name, llm.facts().get(name)?.as_str()?)).copied();
+        let answer = llm.facts().get(names::REQUEST_PREVIOUS).and_then(|id| id.as_str());
+        match answer {
+            Some(id) => self.named.get(&under(names::RESPONSE_ID, id)).copied(),
+            None => of(names::CONVERSATION),
+        }
+    }
+
+    /// Remembers the ids of a call.
+    pub(super) fn note(&mut self, id: Uuid, llm: &Llm, link: Option<Turn>) {
+        let turn = turn(id, link.or_else(|| self.named(llm)));
+        for name in [names::RESPONSE_ID, names::CONVERSATION] {
+            if let Some(value) = llm.facts().get(name).and_then(|value| value.as_str()) {
+                self.named.insert(under(name, value), turn);
+            }
+        }
+    }
+}
+
+/// What a call is to those that go on from it.
+fn turn(id: Uuid, link: Option<Turn>) -> Turn {
+    Turn { previous: id, first: link.map_or(id, |link| link.first) }
+}
+
+fn under(name: &str, id: &str) -> String {
+    format!("{name} {id}")
+}
+
+fn is_answer(message: &RawValue) -> bool {
+    serde_json::from_str::<Message<'_>>(message.get()).is_ok_and(|message| message.role == "assistant")
+}
+
+fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {
+    let mut parts = Parts::new();
+    parts.add(&caller.to_le_bytes());
+    parts.add(exchange.origin.to_string().as_bytes());
+    parts.add(exchange.request.path.as_bytes());
+    parts.digest()
+}

@@ -1,0 +1,141 @@
+//! Which calls belong together. Calls are shown here as they end, before their events are made; what may be linked to later is
+//! remembered within bounds of number and time, and only links that are sure are made.
+//!
+//! ```text
+//!  retries        the same call by the same caller, after it had failed
+//!  redirects      the call that an answer has sent its caller to
+//!  conversations  calls to models that go on from one before
+//! ```
+
+mod conversations;
+mod redirects;
+mod retries;
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::time::{Duration, SystemTime};
+
+use aws_lc_rs::digest::{Context, SHA256};
+use http::Method;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+
+use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
+use crate::event::{Event, Links, Llm, Turn};
+
+/// Calls that each kind of link remembers.
+const REMEMBERED: usize = 4_096;
+
+/// What is remembered of earlier calls.
+pub(super) struct Linking {
+    /// Of this process alone, so that nobody can choose calls that are taken for one another.
+    seed: RandomState,
+    retries: retries::Retries,
+    redirects: redirects::Redirects,
+    conversations: conversations::Conversations,
+}
+
+impl Linking {
+    pub(super) fn new() -> Self {
+        Self {
+            seed: RandomState::new(),
+            retries: retries::Retries::new(),
+            redirects: redirects::Redirects::new(),
+            conversations: conversations::Conversations::new(),
+        }
+    }
+
+    /// The calls that one which has ended belongs to, as far as it shows by itself.
+    pub(super) fn links(&mut self, exchange: &Exchange) -> Links {
+        if exchange.kind != Kind::Http || exchange.websocket.is_some() {
+            return Links::default();
+        }
+        let caller = self.caller(exchange);
+        Links {
+            retry: self.retries.link(exchange, caller),
+            redirect_of: self.redirects.link(exchange, caller),
+            conversation: self.conversations.link(exchange, caller),
+        }
+    }
+
+    /// The call that one goes on from, by what was read of it.
+    pub(super) fn continues(&self, llm: &Llm) -> Option<Turn> {
+        self.conversations.named(llm)
+    }
+
+    /// Remembers what was read of a call.
+    pub(super) fn note(&mut self, event: &Event, links: &Links) {
+        if let Some(llm) = Llm::parse(&event.llm) {
+            self.conversations.note(event.id, &llm, links.conversation);
+        }
+    }
+
+    fn caller(&self, exchange: &Exchange) -> u64 {
+        self.seed.hash_one((&exchange.caller, exchange.agent.ip()))
+    }
+}
+
+/// When a call ended.
+fn ended(exchange: &Exchange) -> SystemTime {
+    exchange.started_at + exchange.timings.total
+}
+
+/// Whether a call began when an earlier one had ended, and soon.
+fn follows(exchange: &Exchange, ended: SystemTime, within: Duration) -> bool {
+    exchange.started_at.duration_since(ended).is_ok_and(|since| since <= within)
+}
+
+/// Whether a call failed in a way after which it may be made again: without an answer, or with one that asks for that.
+fn failed(exchange: &Exchange) -> bool {
+    let status = exchange.response.as_ref().map_or(0, |response| response.status.as_u16());
+    matches!(exchange.outcome, Outcome::Failed(_)) || matches!(status, 408 | 409 | 425 | 429 | 500..)
+}
+
+/// The request's body, if it is known whole. Of a call that got nowhere it may not even have been read.
+fn whole_body(exchange: &Exchange) -> Option<&Captured> {
+    let request = &exchange.request;
+    let field = |name: http::HeaderName| request.headers.get(name.as_str());
+    let announced = field(CONTENT_LENGTH).map(|length| str::from_utf8(length).ok()?.trim().parse::<u64>().ok());
+    let none = || {
+        let bare = field(TRANSFER_ENCODING).is_none() && field(CONTENT_TYPE).is_none();
+        bare && matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS | Method::DELETE)
+    };
+    let read = match announced {
+        Some(length) => length == Some(request.body.total_bytes),
+        None => exchange.timings.send.is_some() || none(),
+    };
+    (read && request.body.omitted_bytes() == 0 && request.body.end == BodyEnd::Complete).then_some(&request.body)
+}
+
+/// A hash of parts that nobody can find others for.
+struct Parts(Context);
+
+impl Parts {
+    fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// Each with its length before it, so that no two lists of parts are one.
+    fn add(&mut self, part: &[u8]) {
+        self.0.update(&(part.len() as u64).to_le_bytes());
+        self.0.update(part);
+    }
+
+    /// A body that was kept whole.
+    fn add_body(&mut self, body: &Captured) {
+        self.0.update(&body.total_bytes.to_le_bytes());
+        body.head.iter().chain(&body.tail).for_each(|piece| self.0.update(piece));
+    }
+
+    fn digest(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+/// A quick look-up key.
+fn key(seed: &RandomState, of: impl Hash) -> u64 {
+    seed.hash_one(of)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,73 @@
+//! The same call once more: same caller, method, URL and body, begun after the one before had failed.
+
+use std::hash::RandomState;
+use std::time::{Duration, SystemTime};
+
+use quick_cache::unsync::Cache;
+use uuid::Uuid;
+
+use super::{Parts, REMEMBERED, ended, failed, follows, key, whole_body};
+use crate::capture::Exchange;
+use crate::event::Retry;
+
+/// Later than this after a failure a call is a new one.
+const WITHIN: Duration = Duration::from_secs(600);
+
+pub(super) struct Retries {
+    seed: RandomState,
+    /// Where something has failed lately. Most calls are to other places, and their bodies need not be looked at.
+    places: Cache<u64, ()>,
+    failures: Cache<[u8; 32], Failure>,
+}
+
+struct Failure {
+    id: Uuid,
+    first: Uuid,
+    count: u32,
+    ended: SystemTime,
+}
+
+impl Retries {
+    pub(super) fn new() -> Self {
+        Self { seed: RandomState::new(), places: Cache::new(REMEMBERED), failures: Cache::new(REMEMBERED) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn remembered(&self) -> usize {
+        self.failures.len()
+    }
+
+    pub(super) fn link(&mut self, exchange: &Exchange, caller: u64) -> Option<Retry> {
+        let (failed, request) = (failed(exchange), &exchange.request);
+        let place = key(&self.seed, (caller, &request.method, &exchange.origin, &request.path));
+        if !failed && self.places.get(&place).is_none() {
+            return None;
+        }
+        let call = call(exchange, caller)?;
+        let before = self.failures.remove(&call).map(|(_, before)| before);
+        let retry = before.filter(|before| follows(exchange, before.ended, WITHIN)).map(|before| Retry {
+            of: before.id,
+            first: before.first,
+            count: before.count.saturating_add(1),
+        });
+        if failed {
+            let (first, count) = retry.map_or((exchange.id, 0), |retry| (retry.first, retry.count));
+            self.places.insert(place, ());
+            self.failures.insert(call, Failure { id: exchange.id, first, count, ended: ended(exchange) });
+        }
+        retry
+    }
+}
+
+/// What makes two calls the same. `None`: the body is not known whole, so nobody can tell.
+fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
+    let (request, body) = (&exchange.request, whole_body(exchange)?);
+    let mut parts = Parts::new();
+    parts.add(&caller.to_le_bytes());
+    parts.add(request.method.as_str().as_bytes());
+    parts.add(exchange.origin.to_string().as_bytes());
+    parts.add(request.path.as_bytes());
+    parts.add(request.query.as_deref().unwrap_or_default().as_bytes());
+    parts.add_body(body);
+    Some(parts.digest())
+}

@@ -1,0 +1,214 @@
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::*;
+use crate::capture::{Caller, Failure, Fields, Origin, RequestFacts, ResponseFacts, Timings};
+
+/// A call that began so many milliseconds after some moment, and took ten.
+fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Exchange {
+    let url = url::Url::parse(url).unwrap();
+    let head = vec![Bytes::copy_from_slice(body.as_bytes())];
+    let body = Captured { head, total_bytes: body.len() as u64, ..Captured::default() };
+    Exchange {
+        id: Uuid::now_v7(),
+        started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + at_ms),
+        kind: Kind::Http,
+        process: crate::peer::Sought::nothing(),
+        agent: "127.0.0.1:50000".parse().unwrap(),
+        caller: Caller::Proxy,
+        unlogged: None,
+        origin: Origin {
+            scheme: if url.scheme() == "http" { "http" } else { "https" },
+            host: url.host_str().unwrap().into(),
+            port: url.port_or_known_default().unwrap(),
+        },
+        peer: None,
+        version: Version::HTTP_11,
+        tls: None,
+        blind: None,
+        names: None,
+        connection_reused: false,
+        request: RequestFacts {
+            method,
+            path: url.path().to_owned(),
+            query: url.query().map(str::to_owned),
+            headers: headers("content-length", &body.total_bytes.to_string()),
+            body,
+            trailers: None,
+        },
+        response: (status > 0).then(|| ResponseFacts {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: Fields::default(),
+            body: Captured::default(),
+            trailers: None,
+        }),
+        outcome: Outcome::Complete,
+        timings: Timings { total: Duration::from_millis(10), ..Timings::default() },
+        websocket: None,
+        llm: None,
+    }
+}
+
+fn post(at_ms: u64, body: &str, status: u16) -> Exchange {
+    call(at_ms, Method::POST, "https://api.test/v1/x?a=b", body, status)
+}
+
+fn failing(mut exchange: Exchange) -> Exchange {
+    exchange.response = None;
+    exchange.outcome = Outcome::Failed(Failure { id: "connect_refused", detail: String::new() });
+    exchange
+}
+
+fn headers(name: &'static str, value: &str) -> Fields {
+    let mut fields = HeaderMap::new();
+    fields.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+    Fields::from(&fields)
+}
+
+fn redirecting(mut exchange: Exchange, to: &str) -> Exchange {
+    exchange.response.as_mut().unwrap().headers = headers("location", to);
+    exchange
+}
+
+#[test]
+fn the_same_call_after_a_failure_is_its_retry_and_each_knows_the_first() {
+    let mut linking = Linking::new();
+    let (first, second, third) = (failing(post(0, "{}", 0)), post(20, "{}", 429), post(40, "{}", 200));
+    assert_eq!(linking.links(&first).retry, None);
+    let retry = |of: &Exchange, count| Some(crate::event::Retry { of: of.id, first: first.id, count });
+    assert_eq!(linking.links(&second).retry, retry(&first, 1));
+    assert_eq!(linking.links(&third).retry, retry(&second, 2));
+    assert_eq!(linking.links(&post(60, "{}", 200)).retry, None, "it had succeeded");
+}
+
+#[test]
+fn another_call_is_no_retry() {
+    type Change = fn(Exchange) -> Exchange;
+    let others: [(&str, Change); 6] = [
+        ("another body", |it| Exchange { request: post(0, "{ }", 0).request, ..it }),
+        ("another query", |mut it| {
+            it.request.query = None;
+            it
+        }),
+        ("another method", |mut it| {
+            it.request.method = Method::PUT;
+            it
+        }),
+        ("another machine", |it| Exchange { agent: "10.0.0.1:1".parse().unwrap(), ..it }),
+        ("begun before the failure", |it| Exchange { started_at: post(5, "", 0).started_at, ..it }),
+        ("long after", |it| Exchange { started_at: post(700_000, "", 0).started_at, ..it }),
+    ];
+    for (what, other) in others {
+        let mut linking = Linking::new();
+        linking.links(&post(0, "{}", 503));
+        assert_eq!(linking.links(&other(post(20, "{}", 200))).retry, None, "{what}");
+    }
+    let mut linking = Linking::new();
+    linking.links(&post(0, "{}", 404));
+    assert_eq!(linking.links(&post(20, "{}", 200)).retry, None, "a refusal that a retry does not change");
+}
+
+#[test]
+fn a_body_that_is_not_known_whole_is_like_no_other() {
+    let mut linking = Linking::new();
+    let cut = |mut exchange: Exchange| {
+        exchange.request.headers = headers("content-length", "3");
+        exchange.request.body.total_bytes = 3;
+        exchange
+    };
+    linking.links(&cut(post(0, "{}", 503)));
+    assert_eq!(linking.links(&cut(post(20, "{}", 200))).retry, None);
+    let never_read = |mut exchange: Exchange| {
+        exchange.request.body = Captured::default();
+        failing(exchange)
+    };
+    linking.links(&never_read(post(40, "{}", 0)));
+    assert_eq!(linking.links(&never_read(post(60, "{}", 0))).retry, None);
+}
+
+#[test]
+fn the_next_call_to_where_an_answer_points_has_followed_it_once() {
+    let mut linking = Linking::new();
+    let first = redirecting(post(0, "{}", 303), "../login?next=%2F#top");
+    let second =
+        redirecting(call(20, Method::GET, "https://api.test/login?next=%2F", "", 302), "https://other.test/");
+    let third = call(40, Method::GET, "https://other.test/", "", 200);
+    assert_eq!(linking.links(&first).redirect_of, None);
+    assert_eq!(linking.links(&second).redirect_of, Some(first.id));
+    assert_eq!(linking.links(&third).redirect_of, Some(second.id));
+    assert_eq!(linking.links(&call(60, Method::GET, "https://other.test/", "", 200)).redirect_of, None);
+}
+
+#[test]
+fn a_redirect_is_followed_with_its_method_only() {
+    let mut linking = Linking::new();
+    linking.links(&redirecting(post(0, "{}", 307), "/x"));
+    assert_eq!(linking.links(&call(20, Method::GET, "https://api.test/x", "", 200)).redirect_of, None);
+    assert!(linking.links(&call(20, Method::POST, "https://api.test/x", "{}", 200)).redirect_of.is_some());
+}
+
+/// A chat with these messages.
+fn chat(at_ms: u64, messages: &[(&str, &str)], status: u16) -> Exchange {
+    let messages: Vec<Value> = messages.iter().map(|(role, text)| json!({ "role": role, "content": text })).collect();
+    let body = json!({ "model": "m", "messages": messages }).to_string();
+    call(at_ms, Method::POST, "https://api.test/v1/chat/completions", &body, status)
+}
+
+const ONE: [(&str, &str); 2] = [("system", "be brief"), ("user", "hi")];
+const TWO: [(&str, &str); 4] = [ONE[0], ONE[1], ("assistant", "hello"), ("user", "how far?")];
+
+#[test]
+fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it() {
+    let mut linking = Linking::new();
+    let (first, second) = (chat(0, &ONE, 200), chat(20, &TWO, 200));
+    let third = chat(40, &[&TWO[..], &[("assistant", "far"), ("user", "thanks")]].concat(), 200);
+    assert_eq!(linking.links(&first).conversation, None);
+    assert_eq!(linking.links(&second).conversation, Some(Turn { previous: first.id, first: first.id }));
+    assert_eq!(linking.links(&third).conversation, Some(Turn { previous: second.id, first: first.id }));
+}
+
+#[test]
+fn where_two_conversations_began_alike_none_is_said_to_go_on() {
+    let mut linking = Linking::new();
+    linking.links(&chat(0, &ONE, 200));
+    linking.links(&chat(20, &ONE, 200));
+    assert_eq!(linking.links(&chat(40, &TWO, 200)).conversation, None);
+    let mut linking = Linking::new();
+    linking.links(&chat(0, &ONE, 500));
+    let again = chat(20, &ONE, 200);
+    assert!(linking.links(&again).retry.is_some());
+    let goes_on = linking.links(&chat(40, &TWO, 200)).conversation;
+    assert_eq!(goes_on.map(|turn| turn.previous), Some(again.id), "a retry is no second conversation");
+    let not_answered = [ONE[0], ONE[1], ("user", "hello?")];
+    assert_eq!(linking.links(&chat(60, &not_answered, 200)).conversation, None);
+}
+
+#[test]
+fn a_call_that_names_an_answer_or_a_conversation_goes_on_from_it() {
+    let mut linking = Linking::new();
+    let llm = |facts: Value| Llm::of(facts.as_object().unwrap()).unwrap();
+    let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
+    let first = llm(json!({ "gen_ai.response.id": "resp_1" }));
+    let second = llm(json!({ "gen_ai.request.previous_response.id": "resp_1", "gen_ai.response.id": "resp_2" }));
+    let third = llm(json!({ "gen_ai.request.previous_response.id": "resp_2" }));
+    linking.conversations.note(one, &first, None);
+    assert_eq!(linking.continues(&second), Some(Turn { previous: one, first: one }));
+    linking.conversations.note(two, &second, None);
+    assert_eq!(linking.continues(&third), Some(Turn { previous: two, first: one }));
+    assert_eq!(linking.continues(&llm(json!({ "gen_ai.request.previous_response.id": "resp_9" }))), None);
+    let talk = llm(json!({ "gen_ai.conversation.id": "conv_1" }));
+    assert_eq!(linking.continues(&talk), None);
+    linking.conversations.note(one, &talk, None);
+    assert_eq!(linking.continues(&talk), Some(Turn { previous: one, first: one }));
+}
+
+#[test]
+fn what_is_remembered_is_bounded() {
+    let mut linking = Linking::new();
+    for n in 0..3 * REMEMBERED {
+        linking.links(&post(0, &n.to_string(), 503));
+    }
+    assert!(linking.retries.remembered() <= REMEMBERED);
+}

@@ -1,0 +1,165 @@
+//! Each event as one line of JSON, in a file or on standard output.
+//!
+//! A thread of its own writes, for a pipe that nobody reads holds up whoever writes to it, even at the end of the process. The
+//! file is opened to append, and anew when its name leads to another one (after a rotation); copying and truncating works, too.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use tokio::sync::oneshot;
+
+use super::Sent;
+use crate::store::EventRow;
+
+/// The thread.
+pub(super) struct JsonLines {
+    write: mpsc::Sender<Order>,
+    shown: String,
+}
+
+struct Order {
+    lines: Vec<u8>,
+    done: oneshot::Sender<io::Result<()>>,
+}
+
+impl JsonLines {
+    /// `None`: standard output.
+    pub(super) fn start(path: Option<PathBuf>) -> io::Result<Self> {
+        let shown = path.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+        let (write, orders) = mpsc::channel::<Order>();
+        std::thread::Builder::new().name("json lines".to_owned()).spawn(move || {
+            let mut out = Out::new(path);
+            while let Ok(Order { lines, done }) = orders.recv() {
+                // Nobody waits any more when the proxy is stopping.
+                let _ = done.send(out.write(&lines));
+            }
+        })?;
+        Ok(Self { write, shown })
+    }
+
+    pub(super) async fn send(&self, events: &[EventRow]) -> Sent {
+        let mut lines = Vec::with_capacity(events.iter().map(|event| event.json.len() + 1).sum());
+        for event in events {
+            lines.extend_from_slice(&event.json);
+            lines.push(b'\n');
+        }
+        let (done, written) = oneshot::channel();
+        if self.write.send(Order { lines, done }).is_err() {
+            return self.later("its thread is gone");
+        }
+        match written.await {
+            Ok(Ok(())) => Sent::Taken { refused: 0, said: String::new() },
+            Ok(Err(error)) => self.later(&error.to_string()),
+            Err(_) => self.later("its thread is gone"),
+        }
+    }
+
+    fn later(&self, why: &str) -> Sent {
+        Sent::Later { why: format!("cannot write to {}: {why}", self.shown), after: None }
+    }
+}
+
+/// What is written to.
+enum Out {
+    Stdout,
+    File { path: PathBuf, open: Option<File> },
+}
+
+impl Out {
+    fn new(path: Option<PathBuf>) -> Self {
+        path.map_or(Self::Stdout, |path| Self::File { path, open: None })
+    }
+
+    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut out = io::stdout().lock();
+                out.write_all(lines)?;
+                out.flush()
+            }
+            Self::File { path, open } => {
+                let mut file = match open.take().filter(|file| is_at(file, path)) {
+                    Some(file) => file,
+                    None => open_at(path)?,
+                };
+                file.write_all(lines)?;
+                // What is noted as had must be on the disk. A pipe has none.
+                match file.sync_data() {
+                    Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
+                    _ => {}
+                }
+                // Kept only if all went well: what is written next must not go behind half a line.
+                *open = Some(file);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether the file still has this name.
+fn is_at(file: &File, path: &Path) -> bool {
+    let named = std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
+    matches!((named, file.metadata()), (Ok(named), Ok(open)) if named == (open.dev(), open.ino()))
+}
+
+/// Opens it at its end, or makes it for its owner alone. Half a line at its end, of a crash or a full disk, is ended.
+fn open_at(path: &Path) -> io::Result<File> {
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.is_file() && file.metadata()?.len() > 0 {
+        let mut reader = File::open(path)?;
+        reader.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        reader.read_exact(&mut last)?;
+        if last != *b"\n" {
+            file.write_all(b"\n")?;
+        }
+    }
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn written(path: &Path) -> String {
+        std::fs::read_to_string(path).unwrap()
+    }
+
+    #[test]
+    fn lines_are_appended_to_a_file_for_its_owner_alone_also_after_a_rotation() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        let mut out = Out::new(Some(path.clone()));
+        out.write(b"{\"a\":1}\n").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        std::fs::rename(&path, folder.path().join("events.jsonl.1")).unwrap();
+        out.write(b"{\"a\":2}\n").unwrap();
+        out.write(b"{\"a\":3}\n").unwrap();
+        assert_eq!(written(&folder.path().join("events.jsonl.1")), "{\"a\":1}\n");
+        assert_eq!(written(&path), "{\"a\":2}\n{\"a\":3}\n");
+        std::fs::write(&path, "").unwrap();
+        out.write(b"{\"a\":4}\n").unwrap();
+        assert_eq!(written(&path), "{\"a\":4}\n", "copied and truncated");
+    }
+
+    #[test]
+    fn half_a_line_is_ended_before_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.jsonl");
+        std::fs::write(&path, "{\"a\":1}\n{\"a\"").unwrap();
+        Out::new(Some(path.clone())).write(b"{\"a\":2}\n").unwrap();
+        assert_eq!(written(&path), "{\"a\":1}\n{\"a\"\n{\"a\":2}\n");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("missing").join("events.jsonl");
+        assert!(Out::new(Some(path)).write(b"{}\n").is_err());
+    }
+}

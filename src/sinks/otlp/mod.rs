@@ -1,0 +1,132 @@
+//! An OpenTelemetry collector, by OTLP over HTTP with protobuf: each event is a span.
+
+mod names;
+mod reply;
+mod span;
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use prost::Message;
+use reqwest::{Client, redirect};
+
+use super::{Sent, SinkError};
+use crate::config::Otlp;
+use crate::deliver::{TransportError, reply::retry_after};
+use crate::store::EventRow;
+use crate::tls::OriginTls;
+
+/// More than any collector answers.
+const REPLY_LIMIT_BYTES: usize = 64 << 10;
+
+/// A collector, as it is called.
+pub(super) struct Collector {
+    http: Client,
+    settings: Otlp,
+    fields: HeaderMap,
+    resource: Resource,
+}
+
+impl Collector {
+    /// `tls`: which certificates it may show, unless the settings name a root of its own.
+    pub(super) fn new(settings: &Otlp, tls: &rustls::ClientConfig) -> Result<Self, SinkError> {
+        let tls = match settings.certificate.as_deref() {
+            None => tls.clone(),
+            Some(file) => {
+                OriginTls::load(Some(file), &[], &[], &[]).map_err(SinkError::Certificate)?.for_ourselves().clone()
+            }
+        };
+        let http = Client::builder()
+            // This process is itself a proxy, and keys go to the collector alone: no proxy, no redirect.
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .tls_backend_preconfigured(tls)
+            .timeout(settings.timeout)
+            .connect_timeout(settings.timeout / 2)
+            .build()
+            .map_err(|error| SinkError::Client(settings.endpoint.to_string(), error))?;
+        Ok(Self { http, fields: fields(settings), resource: resource(settings), settings: settings.clone() })
+    }
+
+    pub(super) async fn send(&self, events: &[EventRow]) -> Sent {
+        let body = self.body(events);
+        match self.post(body).await {
+            Ok(sent) => sent,
+            Err(error) => Sent::Later { why: error.to_string(), after: None },
+        }
+    }
+
+    fn body(&self, events: &[EventRow]) -> Vec<u8> {
+        let scope = InstrumentationScope {
+            name: env!("CARGO_PKG_NAME").to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..InstrumentationScope::default()
+        };
+        let spans = events.iter().map(span::of).collect();
+        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }];
+        let resource = Some(self.resource.clone());
+        let resource_spans = vec![ResourceSpans { resource, scope_spans, schema_url: String::new() }];
+        let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        if self.settings.gzip { gzip(&body) } else { body }
+    }
+
+    async fn post(&self, body: Vec<u8>) -> Result<Sent, TransportError> {
+        let request = self.http.post(self.settings.endpoint.clone()).headers(self.fields.clone()).body(body);
+        let mut response = request.send().await?;
+        let wait = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
+        let wait = wait.and_then(|value| retry_after(value, SystemTime::now()));
+        let mut said = Vec::new();
+        while let Some(chunk) = response.chunk().await? {
+            said.extend_from_slice(&chunk);
+            if said.len() > REPLY_LIMIT_BYTES {
+                break;
+            }
+        }
+        Ok(reply::verdict(response.status().as_u16(), &said, wait))
+    }
+}
+
+/// The header fields of each request. Of two with one name the first counts.
+fn fields(settings: &Otlp) -> HeaderMap {
+    let mut fields = HeaderMap::new();
+    for (name, value) in &settings.headers {
+        // The settings were checked.
+        if let Ok(mut value) = HeaderValue::from_str(value.expose())
+            && !fields.contains_key(name)
+        {
+            value.set_sensitive(true);
+            fields.insert(name, value);
+        }
+    }
+    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-protobuf"));
+    fields.insert(USER_AGENT, HeaderValue::from_static(concat!("otas-proxy/", env!("CARGO_PKG_VERSION"))));
+    if settings.gzip {
+        fields.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    fields
+}
+
+/// What all spans say of their source.
+fn resource(settings: &Otlp) -> Resource {
+    let mut told = settings.resource.clone();
+    told.entry(names::SERVICE_NAME.to_owned()).or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
+    told.entry(names::SERVICE_VERSION.to_owned()).or_insert_with(|| env!("CARGO_PKG_VERSION").to_owned());
+    let attributes = told.iter().map(|(name, value)| span::pair(name, Any::StringValue(value.clone()))).collect();
+    Resource { attributes, ..Resource::default() }
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    // Writing to a Vec cannot fail.
+    let _ = encoder.write_all(body);
+    encoder.finish().unwrap_or_default()
+}

@@ -1,0 +1,90 @@
+//! What a collector's answer means (OTLP 1.x, "OTLP/HTTP Response"): pure.
+
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use prost::Message;
+
+use crate::sinks::Sent;
+
+/// `google.rpc.Status`, which failures come with.
+#[derive(Clone, PartialEq, Message)]
+struct Failure {
+    #[prost(string, tag = "2")]
+    message: String,
+}
+
+/// The longest that a collector's words are repeated.
+const SAID_CHARS: usize = 200;
+
+/// What became of a batch that was answered so.
+pub(super) fn verdict(status: u16, body: &[u8], retry_after: Option<Duration>) -> Sent {
+    match status {
+        200..=299 => {
+            // Whoever answers with something else has taken it all the same.
+            let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|reply| reply.partial_success);
+            let partial = partial.unwrap_or_default();
+            Sent::Taken {
+                refused: u64::try_from(partial.rejected_spans).unwrap_or(0),
+                said: shortened(&partial.error_message),
+            }
+        }
+        413 => Sent::TooLarge(said(status, body)),
+        429 | 502..=504 => Sent::Later { why: said(status, body), after: retry_after },
+        _ => Sent::Refused(said(status, body)),
+    }
+}
+
+fn said(status: u16, body: &[u8]) -> String {
+    let message = Failure::decode(body).map(|failure| failure.message).unwrap_or_default();
+    match message.is_empty() {
+        true => format!("the collector answered {status}"),
+        false => format!("the collector answered {status}: {}", shortened(&message)),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(SAID_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTracePartialSuccess;
+
+    use super::*;
+
+    #[test]
+    fn what_was_taken_in_part_says_how_much_was_not() {
+        let reply = |rejected_spans, error_message: &str| {
+            let error_message = error_message.to_owned();
+            let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message });
+            verdict(200, &ExportTraceServiceResponse { partial_success }.encode_to_vec(), None)
+        };
+        assert_eq!(reply(3, "too old"), Sent::Taken { refused: 3, said: "too old".into() });
+        assert_eq!(reply(-3, ""), Sent::Taken { refused: 0, said: String::new() });
+        assert_eq!(verdict(202, b"", None), Sent::Taken { refused: 0, said: String::new() });
+        assert_eq!(verdict(200, b"{\"partialSuccess\":{}}", None), Sent::Taken { refused: 0, said: String::new() });
+    }
+
+    #[test]
+    fn what_may_be_sent_again_is_and_nothing_else() {
+        let after = Some(Duration::from_secs(7));
+        for status in [429, 502, 503, 504] {
+            assert!(
+                matches!(verdict(status, b"", after), Sent::Later { after: told, .. } if told == after),
+                "{status}"
+            );
+        }
+        for status in [301, 400, 401, 403, 404, 408, 500, 501] {
+            assert!(matches!(verdict(status, b"", after), Sent::Refused(_)), "{status}");
+        }
+        assert!(matches!(verdict(413, b"", None), Sent::TooLarge(_)));
+    }
+
+    #[test]
+    fn a_failures_words_are_repeated_within_bounds() {
+        let body = Failure { message: format!("no\u{1b} {}", "é".repeat(1_000)) }.encode_to_vec();
+        let Sent::Refused(said) = verdict(400, &body, None) else { panic!() };
+        assert!(said.starts_with("the collector answered 400: no é") && said.chars().count() < 240, "{said}");
+    }
+}

@@ -1,0 +1,300 @@
+//! From a stored event to a span: pure. The same event gives the same span each time, ids too, so that a collector may tell
+//! one that was sent twice.
+
+use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
+use serde_json::Value;
+
+use super::names;
+use crate::event::{Side, Stored};
+use crate::store::EventRow;
+
+/// The span of an event.
+pub(super) fn of(row: &EventRow) -> Span {
+    let event = Stored::parse(&row.json);
+    let started = u64::try_from(row.started_at_ms).unwrap_or(0).saturating_mul(1_000_000);
+    let (trace_id, parent_span_id, flags) = trace(&event, row);
+    Span {
+        trace_id,
+        span_id: row.event_id.as_bytes()[8..].to_vec(),
+        trace_state: if parent_span_id.is_empty() { String::new() } else { trace_state(&event) },
+        parent_span_id,
+        flags,
+        name: name(&event, row),
+        kind: if is_call(&event) { SpanKind::Client } else { SpanKind::Internal }.into(),
+        start_time_unix_nano: started,
+        end_time_unix_nano: started.saturating_add(nanos(&event, row)),
+        attributes: attributes(&event, row),
+        status: Some(status(row)),
+        ..Span::default()
+    }
+}
+
+/// A gap is no call.
+fn is_call(event: &Stored) -> bool {
+    event.metadata()["kind"] != "gap"
+}
+
+/// The trace that the call said it was part of, with its parent; or one of its own, made of the event's id.
+fn trace(event: &Stored, row: &EventRow) -> (Vec<u8>, Vec<u8>, u32) {
+    let told = &event.metadata()["trace"];
+    let part = |name: &str| hex(told[name].as_str()?);
+    match (part("trace_id"), part("parent_id"), part("flags")) {
+        (Some(trace), Some(parent), Some(flags)) if trace.len() == 16 && parent.len() == 8 => {
+            let remote = SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32;
+            (trace, parent, u32::from(flags.first().copied().unwrap_or(0)) | remote)
+        }
+        _ => (row.event_id.as_bytes().to_vec(), Vec::new(), 0),
+    }
+}
+
+fn trace_state(event: &Stored) -> String {
+    event.header(Side::Request, "tracestate").unwrap_or_default()
+}
+
+fn hex(text: &str) -> Option<Vec<u8>> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    rest.is_empty().then(|| pairs.iter().map(byte).collect()).flatten()
+}
+
+/// What was done and with what, where that is known; else the method.
+fn name(event: &Stored, row: &EventRow) -> String {
+    let properties = &event.json()["custom_properties"];
+    let text = |name: &str| properties[name].as_str().filter(|text| !text.is_empty());
+    let named =
+        |what: &str, with: Option<&str>| with.map_or_else(|| what.to_owned(), |with| format!("{what} {with}"));
+    if let Some(method) = text("mcp.method.name") {
+        return named(method, text("gen_ai.tool.name"));
+    }
+    if let Some(operation) = text("gen_ai.operation.name") {
+        return named(operation, text("gen_ai.request.model"));
+    }
+    match known_method(row) {
+        names::OTHER_METHOD if is_call(event) => "HTTP".to_owned(),
+        names::OTHER_METHOD => row.method.clone(),
+        method => method.to_owned(),
+    }
+}
+
+fn known_method(row: &EventRow) -> &str {
+    let known = names::KNOWN_METHODS.into_iter().find(|known| *known == row.method);
+    known.unwrap_or(names::OTHER_METHOD)
+}
+
+/// From the request's head to the last byte, as far as that was measured.
+fn nanos(event: &Stored, row: &EventRow) -> u64 {
+    let ms = event.metadata()["timings"]["total"].as_f64().unwrap_or(row.latency_ms);
+    // A float that is too large, or below 0, becomes the nearest there is.
+    (ms * 1e6).round() as u64
+}
+
+fn status(row: &EventRow) -> Status {
+    // For a client all answers from 400 on are errors, whatever the settings make of them.
+    if row.error.is_empty() && row.status_code < 400 {
+        return Status::default();
+    }
+    // What the status code says already is not said again.
+    let message = if row.error.starts_with("http_") { String::new() } else { row.error.clone() };
+    Status { message, code: StatusCode::Error.into() }
+}
+
+fn attributes(event: &Stored, row: &EventRow) -> Vec<KeyValue> {
+    let mut all = Vec::new();
+    if let Some(properties) = event.json()["custom_properties"].as_object() {
+        all.extend(properties.iter().filter_map(|(name, value)| Some(pair(name, property(name, value)?))));
+    }
+    let metadata = event.metadata();
+    let mut add = |name: &str, value: Option<Any>| all.extend(value.map(|value| pair(name, value)));
+    add(names::EVENT_ID, text(&row.event_id.to_string()));
+    add(names::RUN_ID, metadata["proxy"]["run_id"].as_str().and_then(text));
+    add(names::KIND, metadata["kind"].as_str().and_then(text));
+    if !is_call(event) {
+        return all;
+    }
+    let method = known_method(row);
+    add(names::METHOD, text(method));
+    add(names::METHOD_ORIGINAL, if method == names::OTHER_METHOD { text(&row.method) } else { None });
+    add(names::URL, text(&event.url()));
+    add(names::PROTOCOL, if metadata["kind"] == "tunnel" { None } else { text("http") });
+    let peer = metadata["upstream"]["peer"].as_str().and_then(|peer| peer.parse::<std::net::SocketAddr>().ok());
+    add(names::PEER_PORT, peer.map(|peer| Any::IntValue(peer.port().into())));
+    add(names::REQUEST_SIZE, integer(row.request_bytes));
+    add(names::RESPONSE_SIZE, integer(row.response_bytes));
+    add(names::RESEND_COUNT, metadata["links"]["retry_count"].as_u64().and_then(integer));
+    all
+}
+
+/// A property as OpenTelemetry has it. What is not known is left out.
+fn property(name: &str, value: &Value) -> Option<Any> {
+    match value {
+        Value::String(value) if names::LISTS.contains(&name) => {
+            let values = value.split(',').map(|part| AnyValue { value: text(part.trim()) }).collect();
+            Some(Any::ArrayValue(ArrayValue { values }))
+        }
+        Value::String(value) => text(value),
+        Value::Bool(value) => Some(Any::BoolValue(*value)),
+        Value::Number(value) => value.as_i64().map(Any::IntValue).or_else(|| value.as_f64().map(Any::DoubleValue)),
+        Value::Array(values) => {
+            let values = values.iter().map(|value| AnyValue { value: property("", value) }).collect();
+            Some(Any::ArrayValue(ArrayValue { values }))
+        }
+        Value::Null | Value::Object(_) => None,
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what is added may be absent")]
+fn text(value: &str) -> Option<Any> {
+    Some(Any::StringValue(value.to_owned()))
+}
+
+fn integer(value: u64) -> Option<Any> {
+    i64::try_from(value).ok().map(Any::IntValue)
+}
+
+/// An attribute.
+pub(super) fn pair(name: &str, value: Any) -> KeyValue {
+    KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::store::State;
+
+    fn row(event: &Value) -> EventRow {
+        EventRow {
+            id: 1,
+            event_id: Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0000_0abc),
+            session: 1,
+            seq: 1,
+            started_at_ms: 1_700_000_000_500,
+            method: event["method"].as_str().unwrap_or("POST").to_owned(),
+            host: "a.test".into(),
+            path: "/v1".into(),
+            status_code: event["status_code"].as_u64().unwrap_or(200) as u16,
+            latency_ms: 30.0,
+            request_bytes: 2,
+            response_bytes: 10,
+            error: event["error"].as_str().unwrap_or_default().to_owned(),
+            state: State::Delivered,
+            attempts: 1,
+            verdict: None,
+            next_try_at_ms: None,
+            otas_event_id: None,
+            json: event.to_string().into_bytes(),
+        }
+    }
+
+    fn event() -> Value {
+        json!({
+            "path": "/v1", "query_params": "key=****",
+            "request_headers": r#"{"tracestate":"a=b"}"#,
+            "custom_properties": {
+                "url.scheme": "https", "server.address": "a.test", "server.port": 443, "http.response.status_code": 200,
+                "network.protocol.version": "2", "gen_ai.usage.input_tokens": 7, "otas_proxy.llm.cost": 0.5,
+                "gen_ai.response.finish_reasons": "stop,length", "gen_ai.request.stream": true, "error.type": null,
+            },
+            "metadata": {
+                "kind": "http", "proxy": { "run_id": "r-1" }, "upstream": { "peer": "[2001:db8::1]:443" },
+                "timings": { "total": 41.5 }, "links": { "retry_count": 2 },
+            },
+        })
+    }
+
+    fn value(span: &Span, name: &str) -> Option<Any> {
+        let found: Vec<&KeyValue> = span.attributes.iter().filter(|pair| pair.key == name).collect();
+        assert!(found.len() <= 1, "{name} stands there {} times", found.len());
+        found.first().and_then(|pair| pair.value.clone()?.value)
+    }
+
+    #[test]
+    fn a_call_is_a_client_span_with_http_and_model_attributes() {
+        let span = of(&row(&event()));
+        assert_eq!((span.kind(), &*span.name), (SpanKind::Client, "POST"));
+        assert_eq!(span.end_time_unix_nano - span.start_time_unix_nano, 41_500_000);
+        assert_eq!(span.start_time_unix_nano, 1_700_000_000_500_000_000);
+        for (name, expected) in [
+            ("http.request.method", Any::StringValue("POST".into())),
+            ("url.full", Any::StringValue("https://a.test/v1?key=****".into())),
+            ("http.response.status_code", Any::IntValue(200)),
+            ("server.port", Any::IntValue(443)),
+            ("network.peer.port", Any::IntValue(443)),
+            ("http.request.resend_count", Any::IntValue(2)),
+            ("gen_ai.usage.input_tokens", Any::IntValue(7)),
+            ("gen_ai.request.stream", Any::BoolValue(true)),
+            ("otas_proxy.llm.cost", Any::DoubleValue(0.5)),
+            ("otas_proxy.run.id", Any::StringValue("r-1".into())),
+        ] {
+            assert_eq!(value(&span, name), Some(expected), "{name}");
+        }
+        let Some(Any::ArrayValue(reasons)) = value(&span, "gen_ai.response.finish_reasons") else { panic!() };
+        assert_eq!(reasons.values.len(), 2);
+        assert_eq!((value(&span, "error.type"), value(&span, "http.request.method_original")), (None, None));
+        assert_eq!(span.status, Some(Status::default()));
+    }
+
+    #[test]
+    fn without_a_trace_it_has_one_of_its_own_which_is_always_the_same() {
+        let span = of(&row(&event()));
+        assert_eq!((span.trace_id.len(), span.span_id.len(), span.flags), (16, 8, 0));
+        assert!(span.parent_span_id.is_empty() && span.trace_state.is_empty());
+        assert!(span.span_id.iter().any(|byte| *byte != 0));
+        assert_eq!(of(&row(&event())), span);
+    }
+
+    #[test]
+    fn a_traceparent_is_its_parent() {
+        let mut event = event();
+        event["metadata"]["trace"] = json!({
+            "trace_id": "0af7651916cd43dd8448eb211c80319c", "parent_id": "b7ad6b7169203331", "flags": "01",
+        });
+        let span = of(&row(&event));
+        assert_eq!((span.trace_id[0], span.parent_span_id[0], span.flags), (0x0a, 0xb7, 0x301));
+        assert_eq!(span.trace_state, "a=b");
+    }
+
+    #[test]
+    fn errors_and_odd_methods_are_told_as_the_conventions_want() {
+        let mut event = event();
+        (event["method"], event["status_code"], event["error"]) =
+            ("BREW".into(), 0.into(), "connect_refused: nobody listens".into());
+        let span = of(&row(&event));
+        assert_eq!(
+            span.status,
+            Some(Status { message: "connect_refused: nobody listens".into(), code: StatusCode::Error.into() })
+        );
+        assert_eq!(span.name, "HTTP");
+        assert_eq!(value(&span, "http.request.method"), Some(Any::StringValue("_OTHER".into())));
+        assert_eq!(value(&span, "http.request.method_original"), Some(Any::StringValue("BREW".into())));
+        (event["status_code"], event["error"]) = (404.into(), "http_404: Not Found".into());
+        assert_eq!(of(&row(&event)).status, Some(Status { message: String::new(), code: StatusCode::Error.into() }));
+    }
+
+    #[test]
+    fn calls_to_models_and_tools_are_named_by_what_was_done() {
+        let mut event = event();
+        event["custom_properties"]["gen_ai.operation.name"] = "chat".into();
+        event["custom_properties"]["gen_ai.request.model"] = "m-1".into();
+        assert_eq!(of(&row(&event)).name, "chat m-1");
+        event["custom_properties"]["mcp.method.name"] = "tools/call".into();
+        event["custom_properties"]["gen_ai.tool.name"] = "search".into();
+        assert_eq!(of(&row(&event)).name, "tools/call search");
+    }
+
+    #[test]
+    fn a_gap_is_no_call_and_what_is_no_event_is_still_a_span() {
+        let gap = json!({ "method": "GAP", "error": "events_missing: 3", "metadata": { "kind": "gap" } });
+        let span = of(&row(&gap));
+        assert_eq!((span.kind(), &*span.name, value(&span, "url.full")), (SpanKind::Internal, "GAP", None));
+        let mut broken = row(&gap);
+        broken.json = b"half {".to_vec();
+        assert_eq!(of(&broken).span_id.len(), 8);
+    }
+}

@@ -1,0 +1,316 @@
+//! Where sinks stand. A sink goes through the events in the order of their rows, which is the order in which they were
+//! stored, whoever stored them; all rows up to its position are done with.
+
+use std::io;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::key::short;
+use super::read::{COLUMNS, event_row, unsigned};
+use super::session::now_ms;
+use super::write::signed;
+use super::{DeliveryLock, EventRow, Store, StoreError, Viewer};
+
+/// A sink that no process has had for longer than this, and than events are kept, holds nothing back any more.
+const GONE_AFTER_MS: i64 = 86_400_000;
+
+/// Where a sink stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SinkPlace {
+    /// The last row that is done with.
+    pub position: i64,
+    /// Events that it has taken, by all processes.
+    pub sent: u64,
+    /// Events that it refused for good.
+    pub refused: u64,
+    /// Events that were gone before it could have them: the store was full.
+    pub missed: u64,
+}
+
+impl Store {
+    /// Notes that a sink is in use. One that is new begins with the next event; or, if the store was replaced since it was noted
+    /// first (`known`), with all that there is.
+    ///
+    /// # Errors
+    /// When the store cannot be written.
+    pub fn begin_sink(&self, name: &str, known: bool) -> Result<SinkPlace, StoreError> {
+        let connection = self.connection();
+        connection
+            .prepare_cached(
+                "INSERT INTO sinks (name, position, seen_at_ms)
+                 VALUES (?1, CASE WHEN ?3 THEN 0 ELSE coalesce((SELECT max(id) FROM events), 0) END, ?2)
+                 ON CONFLICT (name) DO UPDATE SET seen_at_ms = ?2",
+            )
+            .and_then(|mut note| note.execute(params![name, now_ms(), known]))
+            .and_then(|_| place(&connection, name))
+            .map_err(self.failed("note a sink"))
+    }
+
+    /// Where a sink stands; `None` if the store does not know it.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn sink_place(&self, name: &str) -> Result<Option<SinkPlace>, StoreError> {
+        place(&self.connection(), name).optional().map_err(self.failed("look where a sink stands"))
+    }
+
+    /// Notes that a sink is done with all rows up to `position`: `sent` of them it has taken, `refused` it never will.
+    ///
+    /// # Errors
+    /// When it cannot be written; then they are sent again.
+    pub fn sink_is_at(&self, name: &str, position: i64, sent: u64, refused: u64) -> Result<(), StoreError> {
+        self.connection()
+            .prepare_cached(
+                "UPDATE sinks SET position = max(position, ?2), sent = sent + ?3, refused = refused + ?4, seen_at_ms = ?5
+                 WHERE name = ?1",
+            )
+            .and_then(|mut note| note.execute(params![name, position, signed(sent), signed(refused), now_ms()]))
+            .map(drop)
+            .map_err(self.failed("note what a sink has had"))
+    }
+
+    /// Takes the right to feed a sink, unless another process has it.
+    ///
+    /// # Errors
+    /// As [`Store::try_lock_delivery`].
+    pub fn try_lock_sink(&self, name: &str) -> io::Result<Option<DeliveryLock>> {
+        self.try_lock_delivery(&format!("sink-{}", short(digest(&SHA256, name.as_bytes()).as_ref())))
+    }
+}
+
+impl Viewer {
+    /// How many events there are after row `after`.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn count_after(&self, after: i64) -> Result<u64, StoreError> {
+        self.look("count what a sink has not had", |connection| {
+            connection
+                .prepare_cached("SELECT count(*) FROM events INDEXED BY events_listed WHERE id > ?1")?
+                .query_row([after], |row| unsigned(row, 0))
+        })
+    }
+
+    /// The first events after row `after`, in the order in which they were stored: at most `rows` of them, and no more once
+    /// they have `bytes` together. With them, the newest row that there is.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn events_after(&self, after: i64, rows: usize, bytes: usize) -> Result<(Vec<EventRow>, i64), StoreError> {
+        self.look("read events for a sink", |connection| {
+            let mut query =
+                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
+            let mut found = query.query([after])?;
+            let (mut events, mut size) = (Vec::new(), 0);
+            while events.len() < rows
+                && size < bytes
+                && let Some(row) = found.next()?
+            {
+                let event = event_row(row)?;
+                size += event.json.len();
+                events.push(event);
+            }
+            let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
+            Ok((events, newest.unwrap_or(0)))
+        })
+    }
+}
+
+fn place(connection: &Connection, name: &str) -> rusqlite::Result<SinkPlace> {
+    let read = |row: &Row<'_>| {
+        Ok(SinkPlace {
+            position: row.get(0)?,
+            sent: unsigned(row, 1)?,
+            refused: unsigned(row, 2)?,
+            missed: unsigned(row, 3)?,
+        })
+    };
+    connection
+        .prepare_cached("SELECT position, sent, refused, missed FROM sinks WHERE name = ?1")?
+        .query_row([name], read)
+}
+
+/// The position that every sink which is in use has reached; above all rows when there is none. `kept_since_ms`: a sink that has
+/// not been in use since, nor for a day, counts no more.
+pub(super) fn least_position(connection: &Connection, kept_since_ms: i64) -> rusqlite::Result<i64> {
+    let gone_before_ms = kept_since_ms.min(now_ms() - GONE_AFTER_MS);
+    let least: Option<i64> = connection
+        .prepare_cached("SELECT min(position) FROM sinks WHERE seen_at_ms >= ?1")?
+        .query_row([gone_before_ms], |row| row.get(0))?;
+    Ok(least.unwrap_or(i64::MAX))
+}
+
+/// Counts rows that are removed for each sink that has not had them.
+pub(super) fn note_missed(connection: &Connection, rows: impl Iterator<Item = i64> + Clone) -> rusqlite::Result<()> {
+    let sinks: Vec<(i64, i64)> = connection
+        .prepare_cached("SELECT id, position FROM sinks")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (sink, position) in sinks {
+        let missed = rows.clone().filter(|row| *row > position).count();
+        if missed > 0 {
+            connection
+                .prepare_cached("UPDATE sinks SET missed = missed + ?2 WHERE id = ?1")?
+                .execute(params![sink, signed(missed as u64)])?;
+        }
+    }
+    Ok(())
+}
+
+/// The id that the next row must have at least, if SQLite would choose a smaller one: it gives the ids of the newest rows again
+/// once these are removed, and a sink would take what gets them for what it has had.
+pub(super) fn id_beyond(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT position + 1 FROM (SELECT max(position) AS position FROM sinks)
+             WHERE position > (SELECT coalesce(max(id), 0) FROM events)",
+        )?
+        .query_row([], |row| row.get(0))
+        .optional()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::{Bounds, Counts, NewEvent, Outcome, SessionRow, Settlement, State};
+    use super::*;
+
+    const KEEP_NONE: Bounds =
+        Bounds { max_bytes: 1 << 40, min_free_bytes: 0, keep: Duration::ZERO, keep_bytes: 1 << 40, may_drop: true };
+
+    struct Case {
+        folder: tempfile::TempDir,
+        store: Store,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::open(&folder.path().join("events.db")).unwrap();
+            Self { folder, store }
+        }
+
+        fn append(&self, session: SessionRow, count: usize) {
+            let body = format!(r#"{{"response_body":"{}"}}"#, "x".repeat(10_000));
+            let events = vec![NewEvent::plain(body.as_bytes()); count];
+            self.store.writer().unwrap().append(session, &events).unwrap();
+        }
+
+        fn tidy(&self, bounds: &Bounds) {
+            let mut writer = self.store.writer().unwrap();
+            while writer.tidy(bounds, 0).unwrap().more {}
+        }
+
+        fn rows_after(&self, position: i64) -> Vec<i64> {
+            let (events, _) = self.store.viewer().events_after(position, 1_000, 1 << 30).unwrap();
+            events.iter().map(|event| event.id).collect()
+        }
+    }
+
+    #[test]
+    fn a_sink_begins_with_the_next_event_and_goes_on_where_it_was() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "k", "{}").unwrap();
+        case.append(session, 2);
+        assert_eq!(case.store.begin_sink("s", false).unwrap().position, 2);
+        case.append(session, 3);
+        let (events, newest) = case.store.viewer().events_after(2, 2, 1 << 30).unwrap();
+        assert_eq!((events.iter().map(|event| event.id).collect::<Vec<_>>(), newest), (vec![3, 4], 5));
+        let (events, _) = case.store.viewer().events_after(2, 9, 10_001).unwrap();
+        assert_eq!(events.len(), 1, "one, for it has as many bytes as are wanted");
+        case.store.sink_is_at("s", 4, 1, 1).unwrap();
+        let again = Store::open(&case.folder.path().join("events.db")).unwrap();
+        let place = SinkPlace { position: 4, sent: 1, refused: 1, missed: 0 };
+        assert_eq!((again.begin_sink("s", false).unwrap(), again.sink_place("s").unwrap()), (place, Some(place)));
+        assert_eq!((again.sink_place("t").unwrap(), again.viewer().count_after(4).unwrap()), (None, 1));
+    }
+
+    #[test]
+    fn what_a_sink_has_not_had_is_spared_while_there_is_room_and_else_counted_as_missed() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "k", "{}").unwrap();
+        case.store.begin_sink("s", false).unwrap();
+        case.append(session, 100);
+        let delivered =
+            |id| Settlement { id, attempts: 1, outcome: Outcome::Delivered { otas_event_id: "e".into() } };
+        case.store.settle(&(1..=100).map(delivered).collect::<Vec<_>>()).unwrap();
+        case.store.sink_is_at("s", 10, 10, 0).unwrap();
+        case.tidy(&KEEP_NONE);
+        assert_eq!(case.rows_after(0), (11..=100).collect::<Vec<_>>());
+        case.tidy(&Bounds { max_bytes: 1_000_000, may_drop: false, ..KEEP_NONE });
+        assert_eq!(case.rows_after(0).len(), 90, "where nothing may be dropped, nothing is");
+        case.tidy(&Bounds { max_bytes: 1_000_000, ..KEEP_NONE });
+        let place = case.store.begin_sink("s", false).unwrap();
+        let left = case.store.viewer().count_after(place.position).unwrap();
+        assert!(place.missed > 0 && left > 0, "{place:?}");
+        assert_eq!(place.missed + left, 90);
+        assert_eq!(case.store.health().take_gaps(true), [], "OTAS has had all of it");
+    }
+
+    #[test]
+    fn a_sink_that_nobody_has_any_more_holds_nothing_back() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "", "{}").unwrap();
+        case.store.begin_sink("s", false).unwrap();
+        case.append(session, 5);
+        let long_ago = "UPDATE sinks SET seen_at_ms = 1";
+        case.store.connection().execute(long_ago, []).unwrap();
+        case.tidy(&KEEP_NONE);
+        assert_eq!(case.rows_after(0), [0; 0]);
+        assert_eq!(case.store.begin_sink("s", false).unwrap().missed, 5);
+    }
+
+    #[test]
+    fn no_row_gets_an_id_that_a_sink_has_had() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "", "{}").unwrap();
+        case.store.begin_sink("s", false).unwrap();
+        case.append(session, 3);
+        case.store.sink_is_at("s", 3, 3, 0).unwrap();
+        case.tidy(&KEEP_NONE);
+        assert_eq!(case.rows_after(0), [0; 0]);
+        case.append(session, 2);
+        assert_eq!(case.rows_after(3), [4, 5]);
+    }
+
+    #[test]
+    fn events_of_a_session_without_a_key_are_kept_and_forgotten_like_delivered_ones() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "", "{}").unwrap();
+        case.append(session, 4);
+        assert_eq!(case.store.event(1).unwrap().state, State::Kept);
+        assert_eq!(case.store.counts(None).unwrap(), Counts { total: 4, kept: 4, ..Counts::default() });
+        assert_eq!(case.store.oldest_pending_ms().unwrap(), None);
+        case.tidy(&Bounds { keep: Duration::MAX, keep_bytes: 25_000, ..KEEP_NONE });
+        assert_eq!(case.rows_after(0).len(), 0, "a step takes what it takes");
+        case.append(session, 1);
+        case.tidy(&Bounds { keep: Duration::MAX, ..KEEP_NONE });
+        assert_eq!(case.rows_after(0).len(), 1);
+    }
+
+    #[test]
+    fn of_all_processes_one_feeds_a_sink() {
+        let case = Case::new();
+        let other = Store::open(case.store.path()).unwrap();
+        let held = case.store.try_lock_sink("s").unwrap();
+        assert!(held.is_some() && other.try_lock_sink("s").unwrap().is_none());
+        assert!(other.try_lock_sink("t").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_replaced_store_knows_where_its_sinks_were_and_has_what_they_have_not_had() {
+        let case = Case::new();
+        let session = case.store.begin_session("r", "", "{}").unwrap();
+        case.store.begin_sink("s", false).unwrap();
+        case.append(session, 3);
+        case.store.sink_is_at("s", 1, 1, 0).unwrap();
+        let damage = "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'events_pending';";
+        case.store.connection().execute_batch(damage).unwrap();
+        let again = Store::open(case.store.path()).unwrap();
+        assert_eq!(again.health().stores_moved_aside(), 1);
+        let place = again.begin_sink("s", false).unwrap();
+        assert_eq!((place.position, place.sent, again.viewer().count_after(1).unwrap()), (1, 1, 2));
+    }
+}
