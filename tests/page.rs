@@ -247,6 +247,11 @@ async fn a_call_is_shown_while_its_answer_is_still_coming() {
     drop(streaming);
     eventually("it is an event", async || bench.get(&path).await.status() == StatusCode::SEE_OTHER).await;
     assert_eq!(bench.get(&path).await.headers()["location"], "/event/1");
+    let event = bench.json("/event/1/json").await;
+    let times: Vec<u64> = serde_json::from_value(event["metadata"]["capture"]["event_ms"].clone()).unwrap();
+    let events = event["response_body"].as_str().unwrap().matches("data:").count();
+    assert!(times.len() == events.min(256) && times.is_sorted() && times[1] >= 20, "{times:?} of {events}");
+    assert!(bench.text("/event/1").await.contains(&format!(r#"<span class="dim">+{} ms</span>"#, times[3])));
     assert_eq!(bench.get("/open/nobody").await.status(), 404);
 }
 

@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::BodyEnd;
+use super::arrivals::Arrivals;
 use super::keeper::Keeper;
 use super::model::ModelTap;
 use super::recorder::{Recorder, Side};
@@ -32,6 +33,8 @@ struct Tap {
     keeper: Keeper,
     /// Of a call to a model, what copies it for its reader.
     model: Option<ModelTap>,
+    /// Of an event stream, when its pieces came.
+    arrivals: Option<Arrivals>,
 }
 
 impl<B: Body> CapturedBody<B> {
@@ -39,7 +42,8 @@ impl<B: Body> CapturedBody<B> {
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
         let keeper = recorder.recording().keeper();
         let model = recorder.tap(side);
-        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper, model }), held: None };
+        let arrivals = if side == Side::Response { recorder.arrivals() } else { None };
+        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper, model, arrivals }), held: None };
         if body.inner.is_end_stream() {
             body.end(BodyEnd::Complete);
         }
@@ -49,7 +53,10 @@ impl<B: Body> CapturedBody<B> {
 
 impl<B> CapturedBody<B> {
     fn end(&mut self, end: BodyEnd) {
-        if let Some(Tap { recorder, side, keeper, model }) = self.tap.take() {
+        if let Some(Tap { recorder, side, keeper, model, arrivals }) = self.tap.take() {
+            if let Some(arrivals) = arrivals {
+                recorder.arrived(&arrivals);
+            }
             recorder.body_ended(side, keeper.finish(), end);
             if let Some(model) = model {
                 model.ended(end == BodyEnd::Complete);
@@ -91,7 +98,13 @@ where
                         if let Some(model) = &tap.model {
                             model.see(data);
                         }
+                        if let Some(arrivals) = &mut tap.arrivals {
+                            arrivals.note(tap.keeper.total_bytes());
+                        }
                         if tap.recorder.wants_body() {
+                            if let Some(arrivals) = &tap.arrivals {
+                                tap.recorder.arrived(arrivals);
+                            }
                             tap.recorder.body_so_far(tap.side, tap.keeper.so_far());
                         }
                     } else if let Some(trailers) = frame.trailers_ref() {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
-use super::{Caller, Fields, Unlogged};
+use super::{Arrival, Caller, Fields, Unlogged};
 use crate::peer::Sought;
 use crate::websocket::Summary;
 
@@ -202,6 +202,8 @@ pub struct ResponseFacts {
     pub body: Captured,
     /// Trailer fields, if any came.
     pub trailers: Option<Fields>,
+    /// Of an event stream, when its first pieces came.
+    pub arrivals: Vec<Arrival>,
 }
 
 /// The bounded copy of one body: its first and its last bytes, its true size, and how it ended.

@@ -1,5 +1,6 @@
 //! What is kept of an exchange while its bytes pass by, and how its two halves become one [`Exchange`].
 
+mod arrivals;
 mod body;
 mod caller;
 mod conclude;
@@ -13,6 +14,7 @@ mod socket;
 mod transcript;
 mod turn;
 
+pub use arrivals::Arrival;
 pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use copies::Tap;

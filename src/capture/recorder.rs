@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
+use super::arrivals::Arrivals;
 use super::conclude::conclude;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::model::{self, ModelTap, Reading};
@@ -288,7 +289,8 @@ impl Recorder {
         self.with(|s| {
             s.answered = Some(now);
             s.last_byte = Some(now);
-            s.exchange.response = Some(ResponseFacts { status, headers, body: Captured::default(), trailers: None });
+            let (body, arrivals) = (Captured::default(), Vec::new());
+            s.exchange.response = Some(ResponseFacts { status, headers, body, trailers: None, arrivals });
             if let Some(failure) = made_here {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
@@ -306,6 +308,20 @@ impl Recorder {
         }
         let response = state.exchange.response.as_ref()?;
         state.reading.as_mut()?.answered(response.status, &response.headers, state.forwarded)
+    }
+
+    /// What notes when the pieces of the response come, if it is an event stream.
+    pub(super) fn arrivals(&self) -> Option<Arrivals> {
+        lock(&self.0.state).as_ref().and_then(|s| Arrivals::of(&s.exchange.response.as_ref()?.headers))
+    }
+
+    /// When they came.
+    pub(super) fn arrived(&self, arrivals: &Arrivals) {
+        self.with(|s| {
+            if let Some(response) = &mut s.exchange.response {
+                response.arrivals = arrivals.noted().to_vec();
+            }
+        });
     }
 
     /// The answer is one of this status after all: what was answered first did not tell.

@@ -65,6 +65,7 @@ pub fn events(data: &[u8]) {
             headers: fields(part()),
             body: body(part()),
             trailers: None,
+            arrivals: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings::default(),

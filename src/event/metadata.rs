@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, Links, cost, fit, grpc, headers, llm, trace, websocket};
+use super::{Context, Links, arrivals, cost, fit, grpc, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::config::CaptureLevel;
 use crate::llm::names;
@@ -178,6 +178,7 @@ pub(super) fn write(
     capture(json, "request", &exchange.request.body, request.shown.as_ref(), masking);
     if let Some(facts) = &exchange.response {
         capture(json, "response", &facts.body, response.shown.as_ref(), masking);
+        arrivals::write(json, facts);
     }
     json.close();
     trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);

@@ -13,6 +13,7 @@
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is cut with a mark
 //! that a reader sees, and its true size is kept in `metadata`. The tests name it: `any_exchange_fits`.
 
+mod arrivals;
 mod bodies;
 mod body;
 mod content_type;

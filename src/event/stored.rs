@@ -138,6 +138,12 @@ impl Stored {
         &self.metadata()["capture"][side.named("request", "response")]
     }
 
+    /// Of a response that is an event stream: when its first events were whole, in milliseconds after its head.
+    pub fn event_times_ms(&self, side: Side) -> Vec<u64> {
+        let times = self.metadata()["capture"]["event_ms"].as_array().filter(|_| side == Side::Response);
+        times.into_iter().flatten().map_while(Value::as_u64).collect()
+    }
+
     /// How the event came to be.
     pub fn metadata(&self) -> &Value {
         &self.0["metadata"]

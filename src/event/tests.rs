@@ -110,6 +110,7 @@ pub(super) fn exchange() -> Exchange {
             headers: headers(&[("content-type", "application/json")]),
             body: captured(br#"{"ok":true}"#),
             trailers: None,
+            arrivals: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings {
@@ -750,6 +751,7 @@ impl Parts {
                 headers,
                 body,
                 trailers,
+                arrivals: Vec::new(),
             }),
             outcome: self.failure.map_or(Outcome::Complete, |detail| Outcome::Failed(Failure { id: "any", detail })),
             timings: self.timings,

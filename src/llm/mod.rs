@@ -44,3 +44,5 @@ mod usage;
 pub use api::{Api, Call, Head};
 pub use facts::{Fact, Facts, Failure};
 pub use reader::Reader;
+pub(crate) use sse::{Part, Scanner};
+pub(crate) use unpack::Unpacker;

@@ -2,7 +2,7 @@
 
 /// What was found in a stream.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Part<'a> {
+pub(crate) enum Part<'a> {
     /// Data of the event under way: the lines of it are joined by line feeds.
     Data(&'a [u8]),
     /// It has ended, and is called this; an event without a name is a `message`.
@@ -19,7 +19,7 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
 /// Finds the events.
 #[derive(Debug, Default)]
-pub(super) struct Scanner {
+pub(crate) struct Scanner {
     at: At,
     /// Bytes of a byte order mark that have come, at the beginning of the stream.
     bom: usize,
@@ -46,7 +46,7 @@ enum At {
 
 impl Scanner {
     /// Reads on, and hands over what is found.
-    pub(super) fn read(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Part<'_>)) {
+    pub(crate) fn read(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Part<'_>)) {
         while let Some((&first, rest)) = bytes.split_first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
                 bytes = rest;

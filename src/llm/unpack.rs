@@ -13,7 +13,7 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 23;
 const BROTLI_BUFFER_BYTES: usize = 4096;
 
 /// Hands what is decoded to `W`.
-pub(super) struct Unpacker<W: Write> {
+pub(crate) struct Unpacker<W: Write> {
     decoder: Decoder<Bounded<W>>,
     failed: bool,
 }
@@ -41,7 +41,7 @@ struct Bounded<W> {
 
 impl<W: Write> Unpacker<W> {
     /// For content coded like this (`Content-Encoding`, in lower case). `None`: it cannot be undone.
-    pub(super) fn new(coding: &str, inner: W) -> Option<Self> {
+    pub(crate) fn new(coding: &str, inner: W) -> Option<Self> {
         let inner = Bounded { inner, left: DECODED_MAX_BYTES };
         let decoder = match coding {
             "" | "identity" => Decoder::Plain(inner),
@@ -59,7 +59,7 @@ impl<W: Write> Unpacker<W> {
     }
 
     /// Decodes on. False: it is damaged or too much, here or before, and nothing more comes out.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         if !self.failed {
             self.failed = self.decoder.write(bytes).is_err();
         }
@@ -67,12 +67,12 @@ impl<W: Write> Unpacker<W> {
     }
 
     /// Where it goes.
-    pub(super) fn inner(&self) -> Option<&W> {
+    pub(crate) fn inner(&self) -> Option<&W> {
         self.decoder.inner().map(|bounded| &bounded.inner)
     }
 
     /// The same, to tell it something.
-    pub(super) fn inner_mut(&mut self) -> Option<&mut W> {
+    pub(crate) fn inner_mut(&mut self) -> Option<&mut W> {
         self.decoder.inner_mut().map(|bounded| &mut bounded.inner)
     }
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, PreEscaped, html};
 
-use super::format::{bytes, count};
+use super::format::{bytes, count, duration};
 use crate::event::{Content, Side, Stored};
 
 /// Characters of a text that are shown; the rest is in the JSON and the HAR file.
@@ -28,7 +28,7 @@ pub(super) fn body(event: &Stored, side: Side) -> Markup {
             let kind = event.content_type(side).to_ascii_lowercase();
             html! {
                 @if event.body_is_cut(side) { p.note { "Not all of it was kept: the text says where." } }
-                @if kind.starts_with("text/event-stream") { (stream(text)) }
+                @if kind.starts_with("text/event-stream") { (stream(text, &event.event_times_ms(side))) }
                 @else { (words(text)) }
             }
         }
@@ -148,19 +148,28 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// The events of a stream (WHATWG HTML, "Server-sent events"), one after the other.
-fn stream(text: &str) -> Markup {
+/// The events of a stream (WHATWG HTML, "Server-sent events"), one after the other. `times_ms`: when the first of them were whole,
+/// after the response's head.
+fn stream(text: &str, times_ms: &[u64]) -> Markup {
     let events = events(text);
     let shown = events.len().min(SSE_MAX);
+    // After a gap nobody knows how many are missing.
+    let whole = events.iter().position(|(_, data)| is_mark(data)).unwrap_or(events.len());
+    let time = |at: usize| times_ms.get(at).filter(|_| at < whole).map(|ms| duration(*ms as f64));
     html! {
         p.dim { (count(events.len() as u64)) " events" @if shown < events.len() { ", the first " (count(shown as u64)) " are shown" } }
         ol.sse {
             @for (at, (name, data)) in events.iter().take(SSE_MAX).enumerate() {
-                li { span.dim { (at + 1) } span { (name) } code.mono { (data) } }
+                li { span.dim { (at + 1) } span.dim { @if let Some(time) = time(at) { "+" (time) } } span { (name) } code.mono { (data) } }
             }
         }
         details { summary { "As it came" } (words(text)) }
     }
+}
+
+/// Whether it is a mark of ours, where something is missing.
+fn is_mark(line: &str) -> bool {
+    line.contains("[otas-proxy: ")
 }
 
 /// Name and data of each.
@@ -169,9 +178,9 @@ fn events(text: &str) -> Vec<(String, String)> {
     let (mut name, mut data) = (String::new(), Vec::new());
     for line in text.lines().chain([""]) {
         if line.is_empty() {
-            if !data.is_empty() || !name.is_empty() {
-                events.push((std::mem::take(&mut name), data.join("\n")));
-                data.clear();
+            let name = std::mem::take(&mut name);
+            if !data.is_empty() {
+                events.push((name, std::mem::take(&mut data).join("\n")));
             }
             continue;
         }
@@ -180,8 +189,7 @@ fn events(text: &str) -> Vec<(String, String)> {
         match field {
             "event" => name = value.to_owned(),
             "data" => data.push(value),
-            // A mark of ours where something is missing.
-            _ if line.contains("[otas-proxy: ") => events.push((String::new(), line.to_owned())),
+            _ if is_mark(line) => events.push((String::new(), line.to_owned())),
             _ => {}
         }
     }
@@ -243,6 +251,8 @@ mod tests {
         let expected =
             [("start", "{\"a\":\n1}"), ("", "x"), ("", "…[otas-proxy: 9 of 99 bytes not kept]…"), ("", "cut")];
         assert_eq!(events(text), expected.map(|(name, data)| (name.to_owned(), data.to_owned())));
+        let shown = stream(text, &[5, 1_250, 2_000, 3_000]).into_string();
+        assert!(shown.contains("+5.00 ms") && shown.contains("+1.2 s") && !shown.contains("+2.0 s"), "{shown}");
     }
 
     #[test]

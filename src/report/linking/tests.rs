@@ -43,6 +43,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
             headers: Fields::default(),
             body: Captured::default(),
             trailers: None,
+            arrivals: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings { total: Duration::from_millis(10), ..Timings::default() },

@@ -1,0 +1,67 @@
+//! When the pieces of an event stream came, so that people can see when each of its events did.
+
+use std::time::{Duration, Instant};
+
+use super::Fields;
+
+/// Pieces that are noted of one stream: its first ones.
+const NOTED: usize = 256;
+
+/// How much of a body had come by a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Bytes of it, from its first on.
+    pub total_bytes: u64,
+    /// How long after the response's head.
+    pub after: Duration,
+}
+
+/// Notes them while they pass.
+pub(super) struct Arrivals {
+    since: Instant,
+    noted: Vec<Arrival>,
+}
+
+impl Arrivals {
+    /// Of a response whose head has come just now; `None`: it is no event stream.
+    pub(super) fn of(headers: &Fields) -> Option<Self> {
+        let kind = headers.get("content-type")?;
+        let is_stream = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
+        is_stream.then(|| Self { since: Instant::now(), noted: Vec::new() })
+    }
+
+    /// A piece has passed, and with it so many bytes in all.
+    pub(super) fn note(&mut self, total_bytes: u64) {
+        if self.noted.len() < NOTED {
+            self.noted.push(Arrival { total_bytes, after: self.since.elapsed() });
+        }
+    }
+
+    /// The first pieces, so far.
+    pub(super) fn noted(&self) -> &[Arrival] {
+        &self.noted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::*;
+
+    fn of(kind: &'static str) -> Option<Arrivals> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static(kind));
+        Arrivals::of(&Fields::from(&headers))
+    }
+
+    #[test]
+    fn the_first_pieces_of_event_streams_are_noted_and_of_nothing_else() {
+        assert!(of("application/json").is_none() && of("text/event").is_none());
+        assert!(Arrivals::of(&Fields::default()).is_none());
+        let mut arrivals = of("Text/Event-Stream; charset=utf-8").unwrap();
+        (1..=300).for_each(|bytes| arrivals.note(bytes));
+        assert_eq!(arrivals.noted().len(), NOTED);
+        assert!(arrivals.noted().is_sorted_by_key(|arrival| (arrival.total_bytes, arrival.after)));
+    }
+}

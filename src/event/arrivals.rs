@@ -1,0 +1,146 @@
+//! When each event of an event stream was whole: found again in what was kept, for the data path only notes when pieces came.
+
+use std::io::{self, Write};
+
+use super::json::Json;
+use crate::capture::{Arrival, ResponseFacts};
+use crate::llm::{Part, Scanner, Unpacker};
+
+/// Events whose time is told: the first ones.
+const TOLD: usize = 256;
+
+/// Writes `event_ms`: for each of the first events the milliseconds from the response's head to its last byte, as far as
+/// pieces were noted and kept.
+pub(super) fn write(json: &mut Json, response: &ResponseFacts) {
+    let times = times(response);
+    if times.is_empty() {
+        return;
+    }
+    json.key("event_ms");
+    json.open_array();
+    for ms in times {
+        json.comma();
+        json.value(ms);
+    }
+    json.close_array();
+}
+
+fn times(response: &ResponseFacts) -> Vec<u64> {
+    let coding = response.headers.get("content-encoding").unwrap_or_default().to_ascii_lowercase();
+    let coding = std::str::from_utf8(coding.trim_ascii()).ok();
+    let Some(mut unpacker) = coding.and_then(|coding| Unpacker::new(coding, Events::default())) else {
+        return Vec::new();
+    };
+    let (mut times, mut kept, mut done) = (Vec::new(), response.body.head.iter(), 0);
+    let mut rest: &[u8] = &[];
+    for Arrival { total_bytes, after } in &response.arrivals {
+        while done < *total_bytes {
+            if rest.is_empty() {
+                match kept.next() {
+                    Some(block) => rest = block,
+                    // The rest was not kept, or not from here on.
+                    None => return times,
+                }
+                continue;
+            }
+            let wanted = usize::try_from(total_bytes - done).unwrap_or(usize::MAX).min(rest.len());
+            let (piece, after) = rest.split_at(wanted);
+            (rest, done) = (after, done + wanted as u64);
+            if !unpacker.write(piece) {
+                return times;
+            }
+        }
+        let ended = unpacker.inner_mut().map_or(0, Events::take);
+        let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        times.extend(std::iter::repeat_n(ms, ended.min(TOLD - times.len())));
+    }
+    times
+}
+
+/// Counts events that have ended.
+#[derive(Default)]
+struct Events {
+    scanner: Scanner,
+    ended: usize,
+}
+
+impl Events {
+    /// How many have ended since this was asked last.
+    fn take(&mut self) -> usize {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+impl Write for Events {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.scanner.read(bytes, &mut |part| self.ended += usize::from(matches!(part, Part::Ends { .. })));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+    use crate::capture::{Captured, Fields};
+
+    /// The times of the events of a stream that came in these pieces, a second apart, and was kept in blocks of so many bytes.
+    fn times_of(pieces: &[Vec<u8>], coding: &'static str, block: usize) -> Vec<u64> {
+        let mut headers = HeaderMap::new();
+        headers.insert("content-encoding", HeaderValue::from_static(coding));
+        let (mut arrivals, mut total_bytes) = (Vec::new(), 0);
+        for (piece, second) in pieces.iter().zip(1..) {
+            total_bytes += piece.len() as u64;
+            arrivals.push(Arrival { total_bytes, after: Duration::from_secs(second) });
+        }
+        let head = pieces.concat().chunks(block).map(Bytes::copy_from_slice).collect();
+        let body = Captured { head, total_bytes, ..Captured::default() };
+        let headers = Fields::from(&headers);
+        times(&ResponseFacts { status: StatusCode::OK, headers, body, trailers: None, arrivals })
+    }
+
+    #[test]
+    fn each_event_has_the_time_of_the_piece_that_ended_it() {
+        let pieces = ["data: 1\n\nda", "ta: 2\n", "\ndata: 3\n\ndata: 4\n\n", ": ping\n\n", "data: cut off"];
+        let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
+        for block in [1, 7, 1000] {
+            assert_eq!(times_of(&pieces, "identity", block), [1_000, 3_000, 3_000, 3_000], "{block}");
+        }
+        assert!(times_of(&pieces, "x-unknown", 7).is_empty());
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        let compressed: Vec<Vec<u8>> = pieces
+            .iter()
+            .map(|piece| {
+                gzip.write_all(piece).unwrap();
+                gzip.flush().unwrap();
+                std::mem::take(gzip.get_mut())
+            })
+            .collect();
+        assert_eq!(times_of(&compressed, "GZIP", 5), [1_000, 3_000, 3_000, 3_000]);
+    }
+
+    #[test]
+    fn what_was_not_kept_has_no_time_and_there_are_not_too_many() {
+        let many = vec![b"data: x\n\n".repeat(1_000)];
+        assert_eq!(times_of(&many, "", 64).len(), TOLD);
+        let mut headers = HeaderMap::new();
+        headers.insert("content-type", HeaderValue::from_static("text/event-stream"));
+        let arrivals = vec![
+            Arrival { total_bytes: 9, after: Duration::from_secs(1) },
+            Arrival { total_bytes: 18, after: Duration::from_secs(2) },
+        ];
+        let body =
+            Captured { head: vec![Bytes::from_static(b"data: 1\n\nda")], total_bytes: 18, ..Captured::default() };
+        let response =
+            ResponseFacts { status: StatusCode::OK, headers: Fields::from(&headers), body, trailers: None, arrivals };
+        assert_eq!(times(&response), [1_000]);
+    }
+}
