@@ -25,7 +25,7 @@ use crate::config::{self, CaptureLevel, Config, Durability, OnFull, Otas, Scope}
 use crate::deliver::{Deliveries, Status, Watch};
 use crate::hosts::HostRules;
 use crate::peer::Peers;
-use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Shared, Territories, UpstreamTasks};
+use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Resolver, Shared, Territories, UpstreamTasks};
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::sinks::{self, Sinks};
@@ -237,6 +237,7 @@ impl App {
             leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
             origin_tls,
             pool: Pool::default(),
+            resolver: Resolver::default(),
             own_listeners,
             peers: peers.clone(),
             passthrough: config.tls.passthrough,

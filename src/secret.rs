@@ -4,6 +4,10 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 /// An agent key, a session token or the like. Deliberately has neither `Debug` nor `Display`, so that a struct that
 /// holds one cannot be printed by accident either.
 #[derive(Clone, PartialEq, Eq)]
@@ -21,6 +25,16 @@ impl Secret {
     /// Wraps what somebody else says is a secret. It is not registered: whoever can say many would have anything masked.
     pub fn told(value: &str) -> Self {
         Self(value.trim().into())
+    }
+
+    /// A new one: 256 random bits, as they stand in a URL.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn random() -> io::Result<Self> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gave no random bytes"))?;
+        Ok(Self::new(&URL_SAFE_NO_PAD.encode(bytes)))
     }
 
     /// The value itself, for the one place that sends it.

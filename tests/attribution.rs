@@ -204,3 +204,18 @@ async fn a_session_without_calls_is_closed_and_the_next_call_opens_another() {
     let of = attributed(&otas).await;
     assert_ne!(of["/first"].2, of["/second"].2);
 }
+
+#[tokio::test]
+async fn where_users_are_not_told_apart_a_run_serves_its_own_command_alone() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let secret = Secret::random().unwrap();
+    let proxy = TestProxy::new().otas(&otas).with(|c| c.session.run_secret = Some(secret.clone())).run().await;
+    let url = origin.url("/");
+    for (user, shown) in [("run", "guessed"), ("run", ""), ("other", secret.expose())] {
+        assert_eq!(client(&proxy, user, shown).get(&url).send().await.unwrap().status(), 407);
+    }
+    assert_eq!(origin.accepted(), 0);
+    assert_eq!(client(&proxy, "run", secret.expose()).get(&url).send().await.unwrap().status(), 200);
+    let events = proxy.events().await;
+    assert_eq!((events.len(), &events[0]["metadata"]["attribution"]["rule"]), (1, &"proxy".into()), "{events:#?}");
+}

@@ -13,7 +13,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::token;
 use crate::secret::Secret;
 
 /// The parameter of the URL that is printed.
@@ -66,7 +65,7 @@ impl Gate {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new(listening: SocketAddr, token: Secret) -> std::io::Result<Self> {
-        Ok(Self { listening, token, pass: token::random()? })
+        Ok(Self { listening, token, pass: Secret::random()? })
     }
 
     /// The address to open in a browser, with the token.

@@ -5,9 +5,6 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::rand;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
 use crate::secret::{Secret, only_ours};
@@ -40,19 +37,9 @@ pub fn load_or_make(file: &Path) -> io::Result<Secret> {
     Ok(token)
 }
 
-/// A new one: 256 random bits, as they stand in a URL.
-///
-/// # Errors
-/// When the system gives no random bytes.
-pub(super) fn random() -> io::Result<Secret> {
-    let mut bytes = [0; 32];
-    rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gave no random bytes"))?;
-    Ok(Secret::new(&URL_SAFE_NO_PAD.encode(bytes)))
-}
-
 /// Whole or not at all, and the first of several processes wins.
 fn make(file: &Path) -> io::Result<()> {
-    let token = random()?;
+    let token = Secret::random()?;
     let new = file.with_extension(format!("new-{}", Uuid::new_v4()));
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let written = writeln!(out, "{}", token.expose());

@@ -41,6 +41,9 @@ pub(crate) fn keys(agents: &[Agent]) -> HashMap<String, AgentKey> {
 
 /// Who may use the proxy.
 pub(crate) fn credentials(session: &Session, agents: &[Agent]) -> Option<Credentials> {
+    if let Some(secret) = &session.run_secret {
+        return Some(Credentials::of_run(secret));
+    }
     let known = agents.iter().map(|agent| (agent.name.as_str(), &agent.secret));
     (session.scope == Scope::Credential).then(|| Credentials::new(known))
 }

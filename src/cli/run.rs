@@ -10,8 +10,11 @@ use super::env::Scope;
 use super::variables::{self, Told};
 use super::{Done, child, meta, signals};
 use crate::app::{App, step};
-use crate::config::{Flags, Sink};
+use crate::config::{self, Flags, Sink};
 use crate::deliver::Status;
+use crate::peer;
+use crate::proxy::RUN;
+use crate::secret::Secret;
 use crate::tls::write_agent_files;
 
 /// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
@@ -63,6 +66,11 @@ pub(super) fn run(args: Args) -> Done {
     // Its own ports, whatever `serve` uses: many runs go on side by side.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);
+    // Where the system does not tell whose connections are, a caller must show what only the command is told.
+    if config.listen.same_user && config.session.scope != config::Scope::Credential && !peer::tells_users() {
+        config.session.run_secret = Some(Secret::random()?);
+    }
+    let run_secret = config.session.run_secret.clone();
     let drain = config.delivery.drain_timeout;
     let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
@@ -82,7 +90,7 @@ pub(super) fn run(args: Args) -> Done {
             .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
         let preload = args.scope.preload(&authority)?;
         let told = Told {
-            proxy: format!("http://{}", app.proxy_addr).parse()?,
+            proxy: address(app.proxy_addr, run_secret.as_ref()).parse()?,
             files: &files,
             run_id: Some(&app.run_id),
             otas_hosts,
@@ -109,6 +117,14 @@ pub(super) fn run(args: Args) -> Done {
         eprintln!("{}{summary}", if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
         Ok(ExitCode::from(code))
     })
+}
+
+/// Where the command's calls go, with what they show there.
+fn address(proxy: SocketAddr, secret: Option<&Secret>) -> String {
+    match secret {
+        Some(secret) => format!("http://{RUN}:{}@{proxy}", secret.expose()),
+        None => format!("http://{proxy}"),
+    }
 }
 
 /// The child has ended: a signal now means that nobody wants to wait for delivery.

@@ -43,6 +43,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             scope: Scope::Proxy,
             agent_processes: Vec::new(),
             idle_timeout: Duration::from_millis(1_800_000),
+            run_secret: None,
         },
         agents: Vec::new(),
         tls: Tls {

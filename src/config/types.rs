@@ -101,6 +101,8 @@ pub struct Session {
     pub agent_processes: Vec<String>,
     /// A session that has had no calls for so long is closed; the next call opens another.
     pub idle_timeout: Duration,
+    /// What the command that `run` starts, and nobody else, shows the proxy. No setting: `run` makes it where it is needed.
+    pub run_secret: Option<Secret>,
 }
 
 /// What has a session of its own.

@@ -30,7 +30,7 @@ mod sought;
 mod unknown;
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 #[cfg(target_os = "linux")]
 use linux as system;
@@ -46,6 +46,11 @@ pub use ends::{Ends, Owner};
 pub use gate::Counts;
 pub use process::{AgentRules, Facts, Process};
 pub use sought::Sought;
+
+/// Whether it can be told which user of this machine has a connection to a port on loopback.
+pub fn tells_users() -> bool {
+    system::Sockets::open(IpAddr::V4(Ipv4Addr::LOCALHOST)).tell()
+}
 
 /// Tells who the agents of one listener are.
 pub struct Peers {

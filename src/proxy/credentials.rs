@@ -16,17 +16,27 @@ use crate::secret::Secret;
 /// The longest label that is told apart from others, in bytes; a longer one is refused, and one that no person could read.
 const LABEL_BYTES: usize = 128;
 
+/// The name that the command of a `run` goes by.
+pub const RUN: &str = "run";
+
 /// Who may use the proxy.
 pub struct Credentials {
     /// By name; of each secret its hash, so that comparing takes as long whatever is compared.
     agents: HashMap<String, Digest>,
+    /// They only open the door: whose a call is, is told otherwise.
+    of_run: bool,
 }
 
 impl Credentials {
     /// Names and their secrets.
     pub fn new<'a>(agents: impl IntoIterator<Item = (&'a str, &'a Secret)>) -> Self {
         let hashed = |(name, secret): (&str, &Secret)| (name.to_owned(), digest(&SHA256, secret.expose().as_bytes()));
-        Self { agents: agents.into_iter().map(hashed).collect() }
+        Self { agents: agents.into_iter().map(hashed).collect(), of_run: false }
+    }
+
+    /// What the command of a `run` shows, whose calls are those of the proxy.
+    pub fn of_run(secret: &Secret) -> Self {
+        Self { of_run: true, ..Self::new([(RUN, secret)]) }
     }
 
     /// Whose `Proxy-Authorization` this is. `None`: nobody's who is known.
@@ -46,6 +56,9 @@ impl Credentials {
         let (agent, label) = user.split_once('+').map_or((user, None), |(agent, label)| (agent, Some(label)));
         let known = self.agents.get(agent)?;
         verify_slices_are_equal(known.as_ref(), digest(&SHA256, secret).as_ref()).ok()?;
+        if self.of_run {
+            return Some(Caller::Proxy);
+        }
         let label = label.filter(|label| !label.is_empty());
         if label.is_some_and(|label| label.len() > LABEL_BYTES || label.contains(char::is_control)) {
             return None;

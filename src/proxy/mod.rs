@@ -45,14 +45,14 @@ use crate::hosts::HostRules;
 use crate::peer::{AgentRules, Peers};
 use crate::tls::{Leaves, OriginTls};
 
-pub use credentials::Credentials;
+pub use credentials::{Credentials, RUN};
 pub use egress::Egress;
 pub use guard::AgentLimits;
 pub use listener::listen;
 pub use quota::Quotas;
 pub use refusals::Refusals;
 pub use territory::{ProjectDomain, SessionTokens, Territories};
-pub use upstream::{Pool, Tasks as UpstreamTasks};
+pub use upstream::{Pool, Resolver, Tasks as UpstreamTasks};
 
 /// What every connection of the data path shares.
 pub struct Shared {
@@ -64,6 +64,8 @@ pub struct Shared {
     pub origin_tls: OriginTls,
     /// Idle upstream connections.
     pub pool: Pool,
+    /// Looks origins' names up.
+    pub resolver: Resolver,
     /// Our own listeners: calls to them are refused.
     pub own_listeners: Vec<SocketAddr>,
     /// Who the agents are.

@@ -36,6 +36,11 @@ impl Sockets {
         }
     }
 
+    /// Whether they tell anything.
+    pub(super) fn tell(&self) -> bool {
+        !matches!(self, Self::Unknown)
+    }
+
     /// Whose the agent's socket is.
     pub(super) async fn owner(&self, ends: Ends) -> Owner {
         let owner = match self {

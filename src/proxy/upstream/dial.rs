@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_rustls::client::TlsStream;
@@ -91,7 +91,8 @@ pub(super) async fn dial_host(
     if let Some(egress) = egress {
         egress.admits_name(host, port).map_err(|why| denied(why, None))?;
     }
-    let resolved = timeout_at(deadline, resolve(host, port)).await.map_err(|_| late("name resolution"))??;
+    let resolved =
+        timeout_at(deadline, shared.resolver.resolve(host, port)).await.map_err(|_| late("name resolution"))??;
     let judge = |address: SocketAddr| {
         let ip = address.ip();
         egress.map_or(Ok(()), |egress| egress.admits(host, ip, port)).map_err(|why| denied(why, Some(ip)))
@@ -111,17 +112,6 @@ pub(super) async fn dial_host(
     stream.set_nodelay(true).map_err(failed)?;
     let dns = host.parse::<IpAddr>().is_err().then_some(resolved - began);
     Ok((stream, peer, Timings { dns, connect: Some(resolved.elapsed()), ..Timings::default() }))
-}
-
-/// The system's resolver, so that `/etc/hosts` and search domains work as they do for the agent.
-async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, ProxyError> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let failed = |reason: String| ProxyError::Dns { host: host.to_owned(), reason };
-    let found = lookup_host((host, port)).await.map_err(|e| failed(resolver_words(&e)))?;
-    let addresses: Vec<_> = found.collect();
-    if addresses.is_empty() { Err(failed("it has no address".to_owned())) } else { Ok(addresses) }
 }
 
 /// The addresses that may be dialled; an error if there are none.
@@ -201,12 +191,6 @@ fn connect_error(shown: &str, error: &io::Error) -> ProxyError {
         io::ErrorKind::ConnectionRefused => ProxyError::Refused { origin },
         _ => ProxyError::Unreachable { origin, reason: error.to_string() },
     }
-}
-
-/// "failed to lookup address information: Name or service not known" -> its last part.
-fn resolver_words(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.rsplit_once(": ").map_or(text.clone(), |(_, reason)| reason.to_owned())
 }
 
 #[cfg(test)]

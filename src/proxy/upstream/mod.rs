@@ -4,6 +4,7 @@ mod connection;
 mod dial;
 mod next_proxy;
 mod pool;
+mod resolve;
 mod settings;
 mod tasks;
 
@@ -13,6 +14,7 @@ pub(super) use connection::{
 pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};
 pub use pool::Pool;
+pub use resolve::Resolver;
 pub use tasks::Tasks;
 
 use std::sync::Arc;
