@@ -4,7 +4,6 @@ mod browser;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use http::header::{COOKIE, HOST, IF_NONE_MATCH, ORIGIN, SET_COOKIE};
@@ -302,7 +301,7 @@ async fn the_list_is_filtered_paged_and_told_what_is_new() {
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_events_are_listed_in_less_than_a_tenth_of_a_second_while_others_are_written() {
+async fn a_hundred_thousand_events_are_listed_and_searched_while_others_are_written() {
     let bench = Bench::start().await;
     let store = bench.proxy.app.store.clone();
     let json = json!({ "path": "/v1/messages", "response_body": "x".repeat(2_000) }).to_string();
@@ -329,34 +328,24 @@ async fn a_hundred_thousand_events_are_listed_in_less_than_a_tenth_of_a_second_w
             .collect();
         writer.append(bench.session, &events).unwrap();
     }
-    for path in ["/", "/live?after=99900", "/?text=no-such-thing", "/?llm=1", "/?before=500&status=5xx"] {
-        let mut took = Vec::new();
-        for _ in 0..5 {
-            let started = Instant::now();
-            bench.text(path).await;
-            took.push(started.elapsed());
-        }
-        let best = took.iter().min().unwrap();
-        // Whatever reads no more than its rows. What has to look at every event depends on how this was built.
-        let bound =
-            if path.contains("no-such") || path.contains("before") || path.contains("llm") { 1_000 } else { 100 };
-        assert!(*best < Duration::from_millis(bound), "{path} took {took:?}");
+    // How long this takes is a benchmark's to say (`just page`).
+    for (path, shown) in [("/", 200), ("/?text=no-such-thing", 0), ("/?llm=1", 200), ("/?before=500&status=2xx", 200)] {
+        assert_eq!(bench.text(path).await.matches("/event/").count(), shown, "{path}");
     }
-    // A look that takes long holds up nothing: the writer does not wait for it.
+    // Whoever looks does not make the writer wait: its next row is there while they look.
     let viewer = store.viewer();
-    let mut longest = Duration::ZERO;
     let mut seen = 0;
     viewer
         .each(&Filter { limit: 2_000, ..Filter::default() }, |_| {
             seen += 1;
             if seen % 100 == 0 {
-                let started = Instant::now();
+                let newest = store.viewer().newest().unwrap();
                 writer.append(bench.session, &[plain()]).unwrap();
-                longest = longest.max(started.elapsed());
+                assert_eq!(store.viewer().newest().unwrap(), newest + 1);
             }
         })
         .unwrap();
-    assert!(seen == 2_000 && longest < Duration::from_secs(1), "{seen}: {longest:?}");
+    assert_eq!(seen, 2_000);
 }
 
 fn plain() -> NewEvent<'static> {
