@@ -29,7 +29,7 @@ use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Resolver, 
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::sinks::{self, Sinks};
-use crate::store::{self, Bounds, Store, StoreError};
+use crate::store::{self, Bounds, SessionRow, Store, StoreError};
 use crate::tls::{
     AuthorityError, CertAuthority, Leaves, OriginTls, RootsError, keep_up, open_authority, write_bundle,
 };
@@ -64,6 +64,8 @@ pub struct App {
     shared: Arc<Shared>,
     handoff: Handoff,
     reporter: Reporter,
+    /// That of this start.
+    session: SessionRow,
     deliveries: Deliveries,
     sinks: Sinks,
     grace: Duration,
@@ -296,6 +298,7 @@ impl App {
             shared,
             handoff,
             reporter,
+            session,
             deliveries,
             sinks,
             grace: config.proxy.shutdown_grace,
@@ -323,7 +326,9 @@ impl App {
     /// event is stored, then delivered as far as `drain` allows. `progress` is told how delivery goes meanwhile.
     /// `hurry` ends both waits at once.
     pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl Fn(&Status)) -> Summary {
-        let Self { shared, handoff, reporter, deliveries, sinks, store, collector, admin_stop, grace, .. } = self;
+        let Self {
+            shared, handoff, reporter, session, deliveries, sinks, store, collector, admin_stop, grace, ..
+        } = self;
         shared.stop.cancel();
         shared.tasks.close();
         tokio::select! {
@@ -346,12 +351,17 @@ impl App {
             tracing::error!("the reporting thread could not be joined");
         }
         (deliveries.waker())();
-        let newest = tokio::task::spawn_blocking(move || store.viewer().newest()).await;
+        let viewer = store.viewer();
+        let newest = tokio::task::spawn_blocking(move || viewer.newest()).await;
         // Without an answer nothing is known to be had, so the time is waited for.
         let newest = newest.ok().and_then(Result::ok).unwrap_or(i64::MAX);
         let (status, fed) =
             tokio::join!(deliveries.drained(drain, &hurry, progress), sinks.drained(newest, drain, &hurry));
         tokio::join!(deliveries.stop(), sinks.stop());
+        // What waits of it is delivered all the same, by whoever comes next.
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close_session(session)).await {
+            tracing::warn!(%error, "the session's end could not be noted, so its row stays in the store");
+        }
         if let Some(collector) = collector {
             collector.stop().await;
         }

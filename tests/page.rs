@@ -329,7 +329,8 @@ async fn a_hundred_thousand_events_are_listed_and_searched_while_others_are_writ
         writer.append(bench.session, &events).unwrap();
     }
     // How long this takes is a benchmark's to say (`just page`).
-    for (path, shown) in [("/", 200), ("/?text=no-such-thing", 0), ("/?llm=1", 200), ("/?before=500&status=2xx", 200)] {
+    for (path, shown) in [("/", 200), ("/?text=no-such-thing", 0), ("/?llm=1", 200), ("/?before=500&status=2xx", 200)]
+    {
         assert_eq!(bench.text(path).await.matches("/event/").count(), shown, "{path}");
     }
     // Whoever looks does not make the writer wait: its next row is there while they look.

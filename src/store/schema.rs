@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 8;
+pub(super) const VERSION: i64 = 9;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -149,6 +149,9 @@ CREATE TABLE sinks (
 DROP INDEX events_delivered;
 CREATE INDEX events_settled ON events (started_at_ms) WHERE state IN (1, 3);
 ";
+
+/// Sessions that have ended are forgotten after their events, in the order of their ends.
+const V9: &str = "CREATE INDEX sessions_ended ON sessions (closed_at_ms) WHERE closed_at_ms IS NOT NULL;";
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -110,6 +110,7 @@ fn step(
     };
     let before_ms = if tight || too_many_kept { i64::MAX } else { oldest_kept };
     let removed = forget_delivered(&transaction, before_ms, spared_after)?;
+    let removed = removed || forget_sessions(&transaction, oldest_kept)?;
     let more = if removed || !tight || !bounds.may_drop {
         removed
     } else {
@@ -142,6 +143,23 @@ fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) 
     delete(connection, &oldest)?;
     connection.execute("UPDATE tally SET delivered_bytes = max(0, delivered_bytes - ?1)", [bytes])?;
     Ok(!oldest.is_empty())
+}
+
+/// Removes sessions that ended before `before_ms` and have no event any more: each run, and each label that an agent makes up,
+/// begins one. (Their events began before they ended, so the first event that is left tells.)
+fn forget_sessions(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
+    let removed = connection
+        .prepare_cached(
+            "DELETE FROM sessions WHERE id IN (
+                 SELECT id FROM sessions INDEXED BY sessions_ended
+                 WHERE closed_at_ms < min(?1, coalesce(
+                           (SELECT min(started_at_ms) FROM events INDEXED BY events_settled WHERE state IN (1, 3)), ?1))
+                   AND dead = 0 AND (total = delivered OR key_id = '')
+                   AND id NOT IN (SELECT session FROM open_exchanges)
+                 LIMIT ?2)",
+        )?
+        .execute(params![before_ms, STEP_ROWS])?;
+    Ok(removed > 0)
 }
 
 /// Rewrites the oldest events that still have bodies. `from`: all before it have none any more.
@@ -322,6 +340,33 @@ mod tests {
             case.writer.link.connection.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0)).unwrap();
         assert_eq!(kept, 0);
         assert_eq!(case.store.health().take_gaps(true), []);
+    }
+
+    #[test]
+    fn sessions_that_have_ended_go_after_their_last_event() {
+        let mut case = Case::new();
+        let [empty, waits, _open] =
+            ["empty", "waits", "open"].map(|run| case.store.begin_session(run, "k", "{}").unwrap());
+        case.append(3);
+        case.settle(3, &delivered());
+        case.writer.append(waits, &[NewEvent { started_at_ms: 5, ..NewEvent::plain(b"{}") }]).unwrap();
+        for session in [case.session, empty, waits] {
+            case.store.close_session(session).unwrap();
+        }
+        let ended = "UPDATE sessions SET closed_at_ms = 10 WHERE closed_at_ms IS NOT NULL";
+        case.writer.link.connection.execute(ended, []).unwrap();
+        let left = |case: &Case| {
+            let sessions = case.store.viewer().sessions(9).unwrap();
+            sessions.into_iter().map(|session| session.run_id).collect::<Vec<_>>()
+        };
+        case.tidy(&GENEROUS, 0);
+        assert_eq!(left(&case).len(), 4, "all is kept for as long as is set");
+        let soon = Bounds { keep: Duration::from_secs(60), ..GENEROUS };
+        case.tidy(&soon, 0);
+        assert_eq!(left(&case), ["open", "waits"], "one has not ended, the other has an event that waits");
+        case.settle(1, &delivered());
+        case.tidy(&soon, 0);
+        assert_eq!(left(&case), ["open"]);
     }
 
     #[test]
