@@ -3,6 +3,8 @@
 # Needs a Rust toolchain; installs the rest itself (Debian packages only where they are missing).
 set -euo pipefail
 cd "$(dirname "$0")"
+# rustc 1.95 crashes now and then on an incremental build of the test suite.
+export CARGO_INCREMENTAL=0
 
 DENY_VERSION=0.20.2
 CLIENTS=$PWD/target/clients
