@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::recorder::{Finished, State};
+use super::recorder::State;
+use super::sink::Finished;
 use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
 
 /// What the halves amount to.

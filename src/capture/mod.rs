@@ -10,6 +10,7 @@ mod fields;
 mod keeper;
 mod model;
 mod recorder;
+mod sink;
 mod socket;
 mod transcript;
 mod turn;
@@ -24,5 +25,6 @@ pub use exchange::{
 };
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
-pub use recorder::{Finished, Recorder, Recording, Side, Sink, Upstreamed};
+pub use recorder::{Recorder, Recording, Side, Upstreamed};
+pub use sink::{Finished, Sink};
 pub use socket::{Passed, SocketReader, socket};

@@ -1,49 +1,22 @@
-//! `metadata` (provenance and mechanics, nested) and `custom_properties` (what people filter by, flat). OTAS's page shows
-//! neither, its API returns both.
+//! `metadata`: provenance and mechanics, nested. OTAS's page does not show it, its API returns it.
 //!
-//! `metadata` is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
+//! It is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
 //! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use http::Version;
-use http::header::USER_AGENT;
 use time::OffsetDateTime;
 
 use super::body::{Body, CodingResult, Shown};
 use super::decode::DecodeEnd;
 use super::json::Json;
-use super::{Context, Links, arrivals, cost, fit, grpc, headers, llm, trace, websocket};
+use super::{Context, Links, arrivals, fit, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::config::CaptureLevel;
-use crate::llm::names;
 use crate::redact::Masking;
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
-
-/// The names in `custom_properties` that are ours.
-const OURS: [&str; 14] = [
-    names::COST,
-    names::COST_CURRENCY,
-    names::COST_PRICES,
-    "server.address",
-    "server.port",
-    "url.scheme",
-    "http.response.status_code",
-    "error.type",
-    "network.protocol.version",
-    "network.peer.address",
-    "user_agent.original",
-    "rpc.system.name",
-    "rpc.method",
-    "rpc.response.status_code",
-];
-
-/// Header fields of the request that are properties of its event.
-const PROPERTY_PREFIX: &str = "x-otas-property-";
 
 /// What the fields before `metadata` lost, with the sizes they had.
 #[derive(Default)]
@@ -76,55 +49,6 @@ impl Cuts {
             || [*method, *request_headers, *response_headers, self.properties, self.request_body, self.response_body]
                 .contains(&true)
     }
-}
-
-/// Writes `custom_properties`. True if one of the operator's was cut or left out.
-pub(super) fn properties(
-    json: &mut Json,
-    exchange: &Exchange,
-    context: &Context<'_>,
-    error_type: &str,
-    masking: &mut Masking<'_>,
-) -> bool {
-    let from = json.len();
-    json.open("custom_properties");
-    bounded(json, "server.address", &exchange.origin.host);
-    json.number("server.port", u64::from(exchange.origin.port));
-    json.string("url.scheme", exchange.origin.scheme);
-    match origin_status(exchange) {
-        Some(status) => json.number("http.response.status_code", u64::from(status)),
-        None => json.null("http.response.status_code"),
-    }
-    if !error_type.is_empty() {
-        bounded(json, "error.type", error_type);
-    }
-    json.string("network.protocol.version", protocol_version(exchange.version));
-    if let Some(peer) = exchange.peer {
-        json.ip("network.peer.address", peer.ip());
-    }
-    if grpc::is_grpc(exchange) {
-        json.string("rpc.system.name", "grpc");
-        let path = &exchange.request.path;
-        let masked = masking.uncounted(|masking| masking.path(path));
-        bounded(json, "rpc.method", masked.as_deref().unwrap_or(path).trim_start_matches('/'));
-        if let Some(status) = grpc::status(exchange) {
-            json.string("rpc.response.status_code", &status.name());
-        }
-    }
-    if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
-        let agent = headers::text(agent);
-        let masked = masking.uncounted(|masking| masking.line(&agent));
-        bounded(json, "user_agent.original", masked.as_deref().unwrap_or(&agent));
-    }
-    if let Some(facts) = &exchange.llm {
-        llm::properties(json, facts, masking);
-    }
-    if let Some(prices) = context.prices {
-        cost::write(json, from, prices);
-    }
-    let cut = further_properties(json, exchange, context, masking);
-    json.close();
-    cut
 }
 
 /// Writes `metadata`.
@@ -228,46 +152,6 @@ fn kind(exchange: &Exchange) -> &'static str {
         (Kind::Http, None) => "http",
         (Kind::Tunnel, None) => "tunnel",
     }
-}
-
-/// The status that the origin sent. A failure before the response head means that the answer was of our making.
-fn origin_status(exchange: &Exchange) -> Option<u16> {
-    let ours = matches!(exchange.outcome, Outcome::Failed(_)) && exchange.timings.wait.is_none();
-    exchange.response.as_ref().filter(|_| !ours).map(|response| response.status.as_u16())
-}
-
-/// The operator's, and those that the agent gave with the call; of two with the same name the operator's.
-fn further_properties(
-    json: &mut Json,
-    exchange: &Exchange,
-    context: &Context<'_>,
-    masking: &mut Masking<'_>,
-) -> bool {
-    let mut cut = false;
-    let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
-    let mut given: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
-    for (name, value) in exchange.request.headers.iter() {
-        if let Some(name) = name.strip_prefix(PROPERTY_PREFIX).filter(|name| !name.is_empty()) {
-            let value = headers::text(value);
-            let masked = masking.uncounted(|masking| masking.field(name, &value).or_else(|| masking.line(&value)));
-            given.insert(name.to_owned(), masked.map_or(value, Cow::Owned));
-        }
-    }
-    let is_fact = |name: &str| exchange.llm.as_ref().is_some_and(|facts| facts.get(name).is_some());
-    let ours = |name: &str| OURS.contains(&name) || is_fact(name);
-    given.retain(|name, _| !context.properties.contains_key(name));
-    let operators = context.properties.iter().map(|(name, value)| (name, value.as_str()));
-    for (name, value) in operators.chain(given.iter().map(|(name, value)| (name, &**value))) {
-        if ours(name) {
-            continue;
-        }
-        if json.len() > limit {
-            return true;
-        }
-        json.foreign_key(name, fit::NAME_MAX_BYTES);
-        cut |= json.text(value, fit::VALUE_MAX_BYTES, fit::CUT);
-    }
-    cut
 }
 
 /// The agent's socket, and its process as far as it is known by now.
@@ -467,16 +351,6 @@ pub fn unix_ms(at: SystemTime) -> i64 {
     match at.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-    }
-}
-
-fn protocol_version(version: Version) -> &'static str {
-    match version {
-        Version::HTTP_09 => "0.9",
-        Version::HTTP_10 => "1.0",
-        Version::HTTP_2 => "2",
-        Version::HTTP_3 => "3",
-        _ => "1.1",
     }
 }
 

@@ -31,6 +31,7 @@ mod llm;
 mod metadata;
 mod otas;
 mod outline;
+mod properties;
 mod stored;
 #[cfg(test)]
 mod tests;
@@ -141,7 +142,7 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     json.string("error", &summary.error);
     let error_type = error_type(exchange, &summary);
     let from = json.len();
-    cuts.properties = metadata::properties(&mut json, exchange, context, &error_type, &mut masking);
+    cuts.properties = properties::write(&mut json, exchange, context, &error_type, &mut masking);
     let llm = Llm::written(&json, from);
     let mut links = context.links;
     links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
