@@ -107,21 +107,29 @@ async fn listener(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, opened: Rc<tokio::syn
     }
     opened.wait().await;
     buffer.clear();
+    // What was sent before lay unread while the others were being opened.
+    let from = unix_ns();
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     while Instant::now() < until {
         if stream.read_buf(&mut buffer).await.unwrap() == 0 {
             seen.borrow_mut().errors += 1;
             return;
         }
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos();
+        let now = unix_ns();
         let text = String::from_utf8_lossy(&buffer).into_owned();
         let mut seen = seen.borrow_mut();
         seen.bytes += buffer.len() as u64;
-        for stamp in text.lines().filter_map(|line| line.strip_prefix("data: ")?.trim().parse::<u128>().ok()) {
+        let stamps = text.lines().filter_map(|line| line.strip_prefix("data: ")?.trim().parse::<u128>().ok());
+        for stamp in stamps.filter(|stamp| *stamp >= from) {
             seen.latencies_us.push((now.saturating_sub(stamp) / 1_000) as u64);
         }
         buffer.clear();
     }
+}
+
+/// Nanoseconds since 1970.
+fn unix_ns() -> u128 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_nanos()
 }
 
 async fn call(plan: &Plan, held: &mut Option<Box<dyn Stream>>) -> std::io::Result<u64> {

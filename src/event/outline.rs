@@ -126,7 +126,7 @@ impl Llm {
     /// From a member that is an object, once `end` is put behind it.
     fn in_member(member: &[u8], end: &str) -> Option<Self> {
         // Nearly all calls say nothing of it.
-        if !MARKS.iter().any(|mark| member.windows(mark.len()).any(|seen| seen == mark.as_bytes())) {
+        if !MARKS.iter().any(|mark| memchr::memmem::find(member, mark.as_bytes()).is_some()) {
             return None;
         }
         let object = member.iter().position(|byte| *byte == b'{').and_then(|at| member.get(at..))?;
