@@ -20,6 +20,9 @@ const AGAIN: Duration = Duration::from_secs(4);
 const AGAIN_MOST: Duration = Duration::from_secs(60);
 /// Notes that are written at once.
 const AT_ONCE: usize = 256;
+/// Of these, written in one transaction: between them, and between the events that are made, calls that wait for this core go first,
+/// for many streams that began together are noted together.
+const IN_ONE: usize = 32;
 /// How soon the note of a call to a model is written anew, for people watch its answer come; of so many at once.
 const MODEL_AGAIN: Duration = Duration::from_secs(1);
 const MODELS: usize = 16;
@@ -57,10 +60,13 @@ impl OpenNotes {
                 && let Ok(session) = facts.callers.of(&exchange.caller, named_token(&exchange).as_ref())
             {
                 notes.push((session.row, event::build(&exchange, &context(facts, &session, 0, Links::default()))));
+                std::thread::yield_now();
             }
         }
         notes.sort_by_key(|(session, _)| *session);
-        for same in notes.chunk_by(|(one, _), (other, _)| one == other) {
+        let sessions = notes.chunk_by(|(one, _), (other, _)| one == other);
+        for same in sessions.flat_map(|same| same.chunks(IN_ONE)) {
+            std::thread::yield_now();
             let rows: Vec<_> = same.iter().map(|(_, event)| row(0, event)).collect();
             if let Err(error) = writer.note_open(same[0].0, &rows) {
                 tracing::debug!(%error, "calls under way cannot be noted now");
