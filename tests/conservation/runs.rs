@@ -20,9 +20,12 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     let folder = super::configured(&otas);
     let mut runs: Vec<Child> = (0..RUNS).map(|run| start(&folder, &origin, run)).collect();
     let store = folder.path().join("events.db");
-    eventually("each run has made some calls", async || {
+    eventually("each run has stored some calls", async || {
         let made: BTreeSet<String> = origin.received().iter().filter_map(|call| run_of(&call.body)).collect();
-        made.len() == RUNS && super::judge::number(&store, "SELECT sum(delivered) FROM sessions") > 5
+        let number = |sql| super::judge::number(&store, sql);
+        made.len() == RUNS
+            && number("SELECT count(*) FROM sessions WHERE total > 0") == RUNS as i64
+            && number("SELECT sum(delivered) FROM sessions") > 5
     })
     .await;
     // The one that delivers is the first to go.
