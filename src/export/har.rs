@@ -229,33 +229,11 @@ fn started(unix_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
 
     use super::*;
-    use crate::store::State;
 
     fn row(event: &Value) -> EventRow {
-        EventRow {
-            id: 7,
-            event_id: Uuid::nil(),
-            session: 1,
-            seq: 1,
-            started_at_ms: 1_700_000_000_500,
-            method: "POST".into(),
-            host: "a.test".into(),
-            path: "/v1".into(),
-            status_code: 200,
-            latency_ms: 30.0,
-            request_bytes: 2,
-            response_bytes: 10,
-            error: String::new(),
-            state: State::Delivered,
-            attempts: 1,
-            verdict: None,
-            next_try_at_ms: None,
-            otas_event_id: None,
-            json: event.to_string().into_bytes(),
-        }
+        EventRow::plain(event.to_string().into_bytes())
     }
 
     fn event() -> Value {

@@ -160,3 +160,31 @@ pub struct EventRow {
     /// The JSON object for OTAS, without `project_id`.
     pub json: Vec<u8>,
 }
+
+#[cfg(test)]
+impl EventRow {
+    /// For tests: a call that was delivered, with this JSON.
+    pub(crate) fn plain(json: Vec<u8>) -> Self {
+        Self {
+            id: 7,
+            event_id: Uuid::nil(),
+            session: 1,
+            seq: 1,
+            started_at_ms: 1_700_000_000_500,
+            method: "POST".into(),
+            host: "a.test".into(),
+            path: "/v1".into(),
+            status_code: 200,
+            latency_ms: 30.0,
+            request_bytes: 2,
+            response_bytes: 10,
+            error: String::new(),
+            state: State::Delivered,
+            attempts: 1,
+            verdict: None,
+            next_try_at_ms: None,
+            otas_event_id: None,
+            json,
+        }
+    }
+}

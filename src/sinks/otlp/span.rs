@@ -166,29 +166,15 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::store::State;
 
     fn row(event: &Value) -> EventRow {
         EventRow {
             id: 1,
             event_id: Uuid::from_u128(0x0197_0000_0000_7000_8000_0000_0000_0abc),
-            session: 1,
-            seq: 1,
-            started_at_ms: 1_700_000_000_500,
             method: event["method"].as_str().unwrap_or("POST").to_owned(),
-            host: "a.test".into(),
-            path: "/v1".into(),
             status_code: event["status_code"].as_u64().unwrap_or(200) as u16,
-            latency_ms: 30.0,
-            request_bytes: 2,
-            response_bytes: 10,
             error: event["error"].as_str().unwrap_or_default().to_owned(),
-            state: State::Delivered,
-            attempts: 1,
-            verdict: None,
-            next_try_at_ms: None,
-            otas_event_id: None,
-            json: event.to_string().into_bytes(),
+            ..EventRow::plain(event.to_string().into_bytes())
         }
     }
 
