@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 
 use crate::support::agent::{self, Agent, full, tunnel};
 use crate::support::manual::{ManualOrigin, piece, piecewise};
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Certificate, TestCa, TestOrigin, hex, pattern};
 use crate::support::proxy::{PATIENCE, Running, TestProxy, eventually, read_until};
 
@@ -469,7 +470,7 @@ const WAYS: [Way; 9] = [
 /// Makes one call, and gives the path that its event has and what its `error` begins with.
 async fn go(way: Way, n: usize, proxy: &Running, origin: &TestOrigin, alpn: &[&[u8]]) -> (String, &'static str) {
     if matches!(way, Way::Refused) {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let closed = Nobody::new();
         assert!(agent::connect(proxy, &closed.to_string()).await.0.starts_with("HTTP/1.1 502 "));
         return ("/".to_owned(), "connect_refused");
     }

@@ -19,6 +19,7 @@ use tokio::io::AsyncWriteExt as _;
 use uuid::Uuid;
 
 use crate::redaction::untagged;
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestCa, TestOrigin, hex, pattern};
 use crate::support::otas::TestOtas;
 use crate::support::proxy::{Running, TestProxy, read_until};
@@ -506,7 +507,7 @@ async fn an_agent_that_leaves_in_the_middle_of_its_question_is_told() {
 
 #[tokio::test]
 async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     let chain = Chain::start().await;
     let plain = format!("GET http://{closed}/a HTTP/1.1\r\nHost: {closed}\r\nConnection: close\r\n\r\n");
     let tunnel = format!("CONNECT {closed} HTTP/1.1\r\nHost: {closed}\r\nConnection: close\r\n\r\n");
@@ -657,7 +658,7 @@ async fn secrets_reach_the_origin_and_neither_otas_nor_the_disk() {
 async fn a_password_in_a_url_is_shown_nowhere() {
     const CANARY: &str = "c4n4ry-p4ssw0rd";
     let origin = RawOrigin::start(answer("", b"ok")).await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     let chain = Chain::start().await;
     let served = format!("http://user:{CANARY}@{}/", origin.addr);
     let unreachable = format!("http://user:{CANARY}@{closed}/");

@@ -11,6 +11,7 @@ use otas_proxy::store::{SessionRow, Store};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
+use crate::support::nobody::Nobody;
 use crate::support::origin::{TestCa, TestOrigin};
 use crate::support::program::Folder;
 use crate::support::proxy::TestProxy;
@@ -170,7 +171,7 @@ async fn each_kind_of_call_is_an_entry_that_importers_take() {
     client.post(plain.url("/echo")).body(vec![0, 159, 146, 150]).send().await.unwrap();
     let form = client.post(plain.url("/echo")).header("content-type", "application/x-www-form-urlencoded");
     form.body("a=b&c=d%20e").send().await.unwrap();
-    let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     get(format!("http://{closed}/")).await.unwrap();
     let blind = reqwest::Client::builder().proxy(reqwest::Proxy::all(proxy.url()).unwrap());
     let blind = blind.tls_backend_preconfigured(crate::support::proxy::trusting(&ca.file)).build().unwrap();

@@ -2,6 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestOrigin, pattern};
 use crate::support::proxy::{TestProxy, read_until};
 
@@ -253,7 +254,7 @@ async fn a_call_to_the_proxy_itself_is_refused_with_508() {
 #[tokio::test]
 async fn what_cannot_be_forwarded_is_answered_with_the_reason_and_a_hint() {
     let proxy = TestProxy::new().run().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     for (request, status, words) in [
         ("GET / HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400, "this is a forward proxy"),
         ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n".to_owned(), 400, "only http and https"),

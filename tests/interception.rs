@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::agent::{self, Agent, connect, full, tls, tunnel};
 use crate::support::manual::ManualOrigin;
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Certificate, TestCa, TestOrigin, pattern};
 use crate::support::proxy::{PATIENCE, Running, TestProxy, read_until};
 
@@ -567,7 +568,7 @@ async fn a_connection_that_is_authenticated_itself_serves_no_other_agent() {
 #[tokio::test]
 async fn a_tunnel_to_nowhere_is_refused_before_it_opens() {
     let proxy = TestProxy::new().run().await;
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     let (head, _) = connect(&proxy, &closed.to_string()).await;
     assert!(
         head.starts_with("HTTP/1.1 502 ") && head.contains("proxy-status: otas-proxy; error=connection_refused"),

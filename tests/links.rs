@@ -11,6 +11,7 @@ use otas_proxy::store::Filter;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use crate::support::nobody::Nobody;
 use crate::support::proxy::TestProxy;
 
 /// An origin that fails twice, sends on, and talks.
@@ -84,7 +85,7 @@ fn id(event: &Value) -> &Value {
 #[tokio::test]
 async fn a_call_says_which_it_repeats_which_it_follows_and_which_it_goes_on_from() {
     let origin = origin().await;
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     let proxy = TestProxy::new().run().await;
     let client = proxy.client();
     let mut stored = 0;

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::agent::{connect, tls, tunnel};
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, Certificate, RawOrigin, TestCa, TestOrigin};
 use crate::support::proxy::{Running, TestProxy, read_until};
 
@@ -142,7 +143,7 @@ async fn what_the_next_proxy_refuses_is_told_with_its_name() {
         assert!(error.starts_with("upstream_proxy_failed: ") && error.contains(words), "{error}");
     }
     // Nobody there.
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = Nobody::new();
     let proxy = behind(&format!("socks5://{free}")).run().await;
     assert!(connect(&proxy, "a.test:443").await.0.starts_with("HTTP/1.1 502 "));
     assert!(proxy.events().await[0]["error"].as_str().unwrap().contains(&format!("socks5://{free}")));
@@ -150,7 +151,7 @@ async fn what_the_next_proxy_refuses_is_told_with_its_name() {
 
 #[tokio::test]
 async fn hosts_of_the_no_proxy_list_are_called_directly() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = Nobody::new();
     let proxy = behind(&format!("http://{free}")).with(|c| c.upstream.no_proxy = HostRules::loopback()).run().await;
     let origin = TestOrigin::http().await;
     assert_eq!(proxy.client().get(origin.url("/status/200")).send().await.unwrap().status(), 200);

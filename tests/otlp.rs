@@ -8,9 +8,9 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use otas_proxy::config::{Config, Otlp, Sink};
 use serde_json::Value;
-use tokio::net::TcpListener;
 
 use crate::support::collector::{Answer, TestCollector, attribute};
+use crate::support::nobody::Nobody;
 use crate::support::origin::TestOrigin;
 use crate::support::program::{Folder, Served, python};
 use crate::support::proxy::{Running, TestProxy, eventually};
@@ -47,7 +47,7 @@ async fn each_call_is_a_client_span_with_its_parent_and_without_secrets() {
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let url = origin.url("/echo?api_key=sk-verysecretverysecret1234&q=1");
     proxy.client().get(url).header("traceparent", trace).send().await.unwrap();
-    let refused = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let refused = Nobody::new();
     proxy.client().post(format!("http://{refused}/")).body("x").send().await.unwrap();
     let spans = collector.has(2).await;
     let (first, second) = (&spans[0], &spans[1]);
@@ -110,9 +110,8 @@ async fn a_batch_that_is_too_large_goes_in_parts() {
 #[tokio::test]
 async fn a_collector_that_is_away_gets_all_when_it_is_back_also_from_the_next_process() {
     let origin = TestOrigin::http().await;
-    let reserved = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", reserved.local_addr().unwrap());
-    drop(reserved);
+    let away = Nobody::new();
+    let url = format!("http://{away}");
     let proxy =
         TestProxy::new().with(to(&url)).with(|config| config.delivery.drain_timeout = Duration::ZERO).run().await;
     calls(&proxy, &origin, 5).await;
@@ -123,8 +122,7 @@ async fn a_collector_that_is_away_gets_all_when_it_is_back_also_from_the_next_pr
     let summary = app.stop(Duration::ZERO, hurry, |_| {}).await;
     assert_eq!(summary.sinks[0].fed.sent, 0);
 
-    let Ok(listener) = TcpListener::bind(url.strip_prefix("http://").unwrap()).await else { return };
-    let collector = TestCollector::on(listener);
+    let collector = TestCollector::on(away.listen());
     let path = folder.path().join("otas-proxy.db");
     let proxy = TestProxy::new().with(to(&url)).with(|config| config.store.path = path).run().await;
     assert_eq!(paths(&collector.has(5).await), expected(5));

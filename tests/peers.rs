@@ -92,7 +92,9 @@ async fn met(peers: &Peers, listener: &TcpListener, n: usize) -> Vec<(TcpStream,
     for _ in 0..n {
         let (stream, peer) = listener.accept().await.unwrap();
         let ends = Ends::new(peer, stream.local_addr().unwrap());
-        met.push((stream, peers.meet(ends).await.unwrap().wait().await.unwrap()));
+        let sought = peers.meet(ends).await.unwrap_or_else(|| panic!("{ends:?} may not call"));
+        let process = sought.wait().await.unwrap_or_else(|| panic!("the process of {ends:?} is not found"));
+        met.push((stream, process));
     }
     met
 }

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestCa, TestOrigin};
 use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
@@ -252,7 +253,7 @@ async fn no_canary_is_left_in_anything_that_the_program_writes() {
         origin.addr
     );
     assert!(proxy.raw(ask.as_bytes()).await.contains("a=c4n4ry; Path=/"));
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = Nobody::new();
     let failing = format!(
         "GET http://user:c4n4ry@{closed}/{0}?token=c4n4ry HTTP/1.1\r\nHost: {closed}\r\nX-Any: {0}\r\nConnection: close\r\n\r\n",
         KNOWN[0]
@@ -320,11 +321,12 @@ async fn a_body_that_cannot_be_searched_in_its_budget_is_withheld_and_its_event_
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).with(|config| config.redact.budget = Duration::ZERO).run().await;
     let post = proxy.client().post(origin.url("/echo")).header("content-type", "application/json");
-    let reply = post.body(r#"{"note":"c4n4ry"}"#).send().await.unwrap();
-    assert_eq!(reply.bytes().await.unwrap(), r#"{"note":"c4n4ry"}"#, "the wire is never changed");
+    let note = json!({ "note": "c4n4ry", "more": "x".repeat(2000) }).to_string();
+    let reply = post.body(note.clone()).send().await.unwrap();
+    assert_eq!(reply.bytes().await.unwrap(), note, "the wire is never changed");
     let event = otas.events_at_least(1, WITHIN).await.remove(0);
     assert_eq!(event["metadata"]["redaction"], "failed_withheld");
-    assert_eq!((&event["request_size_bytes"], &event["status_code"]), (&json!(17), &json!(200)));
+    assert_eq!((&event["request_size_bytes"], &event["status_code"]), (&json!(note.len()), &json!(200)));
     for body in ["request_body", "response_body"] {
         assert!(event[body].as_str().unwrap().contains("withheld"), "{event}");
     }

@@ -59,8 +59,10 @@ async fn a_line_is_what_otas_is_sent() {
     let summary = proxy.stop().await;
     assert_eq!((summary.delivered, summary.sinks[0].fed.sent, summary.sinks[0].waiting), (3, 3, 0));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    let (told, sent) = (lines(&file), otas.events().await);
+    let (told, mut sent) = (lines(&file), otas.events().await);
     assert_eq!((told.len(), sent.len()), (3, 3));
+    // Posts that are under way at the same time arrive in any order; lines stand in the order of the calls.
+    sent.sort_by_key(|event| event["path"].as_str().unwrap().to_owned());
     for (line, event) in told.iter().zip(&sent) {
         for field in ["path", "method", "request_body", "response_body", "request_headers"] {
             assert_eq!(line[field], event[field], "{field}");
@@ -144,17 +146,17 @@ async fn each_stored_event_is_a_line_however_often_the_proxy_is_killed() {
     folder.configure("[[sinks]]\ntype = 'jsonl'\npath = 'events.jsonl'\n");
     for round in 0..4 {
         let served = Served::start(folder, |command| command);
-        let client = served.client();
+        let (client, before) = (served.client(), served.events().len());
         for n in 0..30 {
             client.get(origin.url(&format!("/echo/{round}/{n}"))).send().await.unwrap();
         }
-        // In the middle of it: nobody has waited for the file.
+        // In the middle of it: nobody has waited for the last events, or for the file.
+        eventually("most are stored", async || served.events().len() >= before + 20).await;
         folder = served.into_folder();
     }
     let served = Served::start(folder, |command| command);
     let file = served.folder.path().join("events.jsonl");
     eventually("each is a line", async || ids(&lines(&file)) == ids(&served.events())).await;
-    assert!(served.events().len() >= 100, "most were stored before the kills");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::nobody::Nobody;
 use crate::support::origin::{TestCa, TestOrigin};
 use crate::support::proxy::{Running, TestProxy};
 
@@ -77,9 +78,9 @@ async fn a_password_is_taken_and_not_looked_at_also_byte_by_byte() {
 
 #[tokio::test]
 async fn what_cannot_be_served_is_answered_with_its_code_and_is_an_event() {
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let closed = Nobody::new();
     for (request, answer, error) in [
-        (connect_to(closed), 5, "connect_refused"),
+        (connect_to(closed.addr.port()), 5, "connect_refused"),
         (b"\x05\x01\x00\x03\x14no-such-host.invalid\x00\x50".to_vec(), 4, "dns_not_found"),
         (b"\x05\x02\x00\x01\x7f\x00\x00\x01\x00\x50".to_vec(), 7, "bad_request"),
     ] {

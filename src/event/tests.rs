@@ -550,13 +550,15 @@ fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
         redactor: &redactor,
     };
     let mut exchange = exchange();
-    exchange.request.body = captured(b"{\"harmless\":true}");
+    let harmless = format!("{{\"harmless\":\"{}\"}}", "x".repeat(2_000));
+    exchange.request.body = captured(harmless.as_bytes());
+    exchange.response.as_mut().unwrap().body = captured(harmless.as_bytes());
     let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap();
     for field in ["request_body", "response_body"] {
         assert!(value[field].as_str().unwrap().contains("withheld, since they could not be searched"), "{value}");
     }
     assert_eq!(value["metadata"]["redaction"], "failed_withheld");
-    assert_eq!(value["metadata"]["capture"]["request"]["bytes"], 17);
+    assert_eq!(value["metadata"]["capture"]["request"]["bytes"], harmless.len());
     assert_eq!(value_of(&exchange)["metadata"].get("redaction"), None);
 }
 

@@ -39,7 +39,7 @@ impl Sought {
         }
     }
 
-    /// Waits until it was looked for, which takes some tens of microseconds as a rule, a second at most. `None`:
+    /// Waits until it was looked for, which takes some tens of microseconds as a rule, a second of work at most. `None`:
     /// it is not to be found.
     pub async fn wait(&self) -> Option<Arc<Process>> {
         let mut sought = self.0.clone()?;

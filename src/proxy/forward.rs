@@ -2,6 +2,7 @@
 
 use std::error::Error as _;
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -182,7 +183,7 @@ async fn exchange(
     let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
-    let sent = send(connection, &target, version, outbound, recorder);
+    let sent = pin!(send(connection, &target, version, outbound, recorder));
     let (mut response, upstream) = while_waking(sent, arrived).await?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
@@ -271,8 +272,7 @@ fn pass_interim(request: &mut Request<OriginBody>, interim: Interim, gatekeeper:
 
 /// Awaits `sent`, and lets the agent's connection write whenever an interim response has arrived: being polled is
 /// all that it needs for that.
-async fn while_waking<T>(sent: impl Future<Output = T>, arrived: Option<Arc<Notify>>) -> T {
-    let mut sent = std::pin::pin!(sent);
+async fn while_waking<T>(mut sent: Pin<&mut impl Future<Output = T>>, arrived: Option<Arc<Notify>>) -> T {
     loop {
         let Some(arrived) = &arrived else { return sent.await };
         tokio::select! {

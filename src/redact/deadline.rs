@@ -4,10 +4,16 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// A text of so many bytes is searched in less time than the clocks are asked in, or at worst in a millisecond.
+const SHORT_BYTES: usize = 1024;
+
 /// The end of a search. On a machine that is busy with other things a thread waits more than it works, so the clock on the wall
 /// is asked first, being cheap, and the thread's own work decides.
 #[derive(Clone, Copy)]
-pub(super) struct Deadline {
+pub(super) struct Deadline(Option<End>);
+
+#[derive(Clone, Copy)]
+struct End {
     wall: Instant,
     work: Duration,
 }
@@ -15,17 +21,17 @@ pub(super) struct Deadline {
 impl Deadline {
     /// In so much time from now.
     pub(super) fn after(budget: Duration) -> Self {
-        Self { wall: Instant::now() + budget, work: worked() + budget }
+        Self(Some(End { wall: Instant::now() + budget, work: worked() + budget }))
     }
 
-    /// The same again, from now on, for a text so short that asking what was worked would cost more than the search.
-    pub(super) fn again(&self, budget: Duration) -> Self {
-        Self { wall: Instant::now() + budget, work: self.work }
+    /// For one text: a short one needs none.
+    pub(super) fn of(text: &str, budget: Duration) -> Self {
+        if text.len() <= SHORT_BYTES { Self(None) } else { Self::after(budget) }
     }
 
     /// Whether it is over.
     pub(super) fn is_over(&self) -> bool {
-        Instant::now() >= self.wall && worked() >= self.work
+        self.0.is_some_and(|end| Instant::now() >= end.wall && worked() >= end.work)
     }
 }
 
@@ -48,6 +54,12 @@ mod tests {
         while !deadline.is_over() {
             assert!(began.elapsed() < Duration::from_secs(20));
         }
-        assert!(worked() >= deadline.work);
+        assert!(worked() >= deadline.0.unwrap().work);
+    }
+
+    #[test]
+    fn short_texts_need_none() {
+        assert!(!Deadline::of(&"x".repeat(SHORT_BYTES), Duration::ZERO).is_over());
+        assert!(Deadline::of(&"x".repeat(SHORT_BYTES + 1), Duration::ZERO).is_over());
     }
 }

@@ -34,9 +34,9 @@ mod tests;
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
-use aho_corasick::AhoCorasick;
 use regex::Regex;
 
 pub use self::fingerprint::{FINGERPRINT_KEY_FILE, Fingerprint};
@@ -133,7 +133,6 @@ impl Redactor {
             own: own::searcher(),
             counts: Vec::new(),
             withheld: false,
-            of_lines: self.deadline(),
             of_form: None,
         }
     }
@@ -143,10 +142,6 @@ impl Redactor {
         let patterns = patterns::PATTERNS.iter().map(|pattern| pattern.id);
         let own = self.patterns.iter().map(|(id, _)| id.as_str());
         self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO])
-    }
-
-    fn deadline(&self) -> Deadline {
-        Deadline::after(self.budget)
     }
 
     /// The mask of a secret that a machine made.
@@ -189,10 +184,9 @@ fn plain(secret: &str) -> Cow<'_, str> {
 pub struct Masking<'a> {
     redactor: &'a Redactor,
     lifted: Vec<&'a wildmatch::WildMatch>,
-    own: Option<std::sync::Arc<AhoCorasick>>,
+    own: Option<Arc<own::Searcher>>,
     counts: Vec<(&'a str, u32)>,
     withheld: bool,
-    of_lines: Deadline,
     /// That of the form whose values are searched.
     of_form: Option<Deadline>,
 }
@@ -217,7 +211,7 @@ impl<'a> Masking<'a> {
     }
 
     fn short(&mut self, text: &str, ends: Ends) -> Option<String> {
-        let deadline = self.of_form.unwrap_or_else(|| self.of_lines.again(self.redactor.budget));
+        let deadline = self.of_form.unwrap_or_else(|| Deadline::of(text, self.redactor.budget));
         match self.findings(text, ends, deadline) {
             Ok(found) => self.apply(text, found),
             Err(OutOfTime) => {
@@ -237,7 +231,7 @@ impl<'a> Masking<'a> {
     /// # Errors
     /// When it cannot be looked through in its time: then nothing of it may be shown.
     pub(crate) fn text(&mut self, text: &str, ends: Ends) -> Result<Option<String>, OutOfTime> {
-        let found = self.findings(text, ends, self.redactor.deadline());
+        let found = self.findings(text, ends, Deadline::of(text, self.redactor.budget));
         self.withheld |= found.is_err();
         Ok(self.apply(text, found?))
     }
@@ -247,7 +241,7 @@ impl<'a> Masking<'a> {
         let redactor = self.redactor;
         let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
         for secret in self.own.clone().iter().flat_map(|own| own.find_iter(bytes)) {
-            blotted.get_or_insert_with(|| bytes.to_vec())[secret.range()].fill(b'*');
+            blotted.get_or_insert_with(|| bytes.to_vec())[secret].fill(b'*');
             self.count(OWN);
         }
         blotted
@@ -255,10 +249,7 @@ impl<'a> Masking<'a> {
 
     /// Our own secrets in what is written already, JSON included.
     pub(crate) fn own(&self, text: &str) -> Option<String> {
-        match own::mask(text) {
-            (Cow::Owned(masked), _) => Some(masked),
-            (Cow::Borrowed(_), _) => None,
-        }
+        self.own.as_ref().and_then(|own| own.mask(text)).map(|(masked, _)| masked)
     }
 
     /// Notes that something was withheld.
@@ -324,11 +315,7 @@ impl<'a> Masking<'a> {
         }
         if let Some(own) = &self.own {
             let show = || Show::Text(MASK.to_owned());
-            found.extend(own.find_iter(text).map(|secret| Finding {
-                range: secret.range(),
-                rule: OWN,
-                show: show(),
-            }));
+            found.extend(own.find_iter(text.as_bytes()).map(|range| Finding { range, rule: OWN, show: show() }));
         }
         if ends.cut_end {
             let cut = own::cut_off(text);

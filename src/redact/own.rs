@@ -3,9 +3,10 @@
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use aho_corasick::{AhoCorasick, MatchKind};
+use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
 
 use super::MASK;
 
@@ -26,7 +27,7 @@ struct Registry {
     lasting: Vec<Box<str>>,
     passing: VecDeque<Box<str>>,
     /// Made when it is first wanted after a change.
-    searcher: Option<Arc<AhoCorasick>>,
+    searcher: Option<Arc<Searcher>>,
 }
 
 impl Registry {
@@ -49,13 +50,78 @@ impl Registry {
         self.searcher = None;
     }
 
-    fn searcher(&mut self) -> Option<Arc<AhoCorasick>> {
+    fn searcher(&mut self) -> Option<Arc<Searcher>> {
         if self.searcher.is_none() && !(self.lasting.is_empty() && self.passing.is_empty()) {
-            let all = self.lasting.iter().chain(&self.passing).map(|text| text.as_bytes());
-            self.searcher =
-                AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(all).ok().map(Arc::new);
+            let all: Vec<&[u8]> = self.lasting.iter().chain(&self.passing).map(|text| text.as_bytes()).collect();
+            self.searcher = Searcher::new(&all).map(Arc::new);
         }
         self.searcher.clone()
+    }
+}
+
+/// Finds them all.
+pub(super) struct Searcher {
+    way: Way,
+    /// The shortest of them: no shorter text has one.
+    shortest_bytes: usize,
+}
+
+enum Way {
+    /// Many bytes of a text at a time: a fifth of an event's time was spent on this search before. Not on every processor, and
+    /// not for more than some dozens.
+    Packed(packed::Searcher),
+    Any(AhoCorasick),
+}
+
+impl Searcher {
+    fn new(all: &[&[u8]]) -> Option<Self> {
+        let packed = packed::Config::new()
+            .match_kind(packed::MatchKind::LeftmostLongest)
+            .only_teddy(true)
+            .builder()
+            .extend(all)
+            .build();
+        let any = || AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(all).ok();
+        let way = packed.map(Way::Packed).or_else(|| any().map(Way::Any))?;
+        Some(Self { way, shortest_bytes: all.iter().map(|text| text.len()).min()? })
+    }
+
+    /// Where they are, one after the other.
+    pub(super) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let found = self.find(text, at)?;
+            at = found.end;
+            Some(found)
+        })
+    }
+
+    fn find(&self, text: &[u8], from: usize) -> Option<Range<usize>> {
+        if text.len() - from < self.shortest_bytes {
+            return None;
+        }
+        match &self.way {
+            Way::Packed(packed) => {
+                packed.find_in(text, Span { start: from, end: text.len() }).map(|found| found.start()..found.end())
+            }
+            Way::Any(any) => any.find(Input::new(text).range(from..)).map(|found| found.range()),
+        }
+    }
+
+    /// The text without any of them, and how many there were. `None`: there are none.
+    pub(super) fn mask(&self, text: &str) -> Option<(String, u32)> {
+        let mut found = self.find_iter(text.as_bytes()).peekable();
+        found.peek()?;
+        let mut out = String::with_capacity(text.len());
+        let (mut copied, mut count) = (0, 0);
+        for secret in found {
+            out.push_str(&text[copied..secret.start]);
+            out.push_str(MASK);
+            copied = secret.end;
+            count += 1;
+        }
+        out.push_str(&text[copied..]);
+        Some((out, count))
     }
 }
 
@@ -82,7 +148,7 @@ pub fn register_pem(pem: &str) {
 }
 
 /// What finds them all; `None` when there are none.
-pub(super) fn searcher() -> Option<Arc<AhoCorasick>> {
+pub(super) fn searcher() -> Option<Arc<Searcher>> {
     registry().searcher()
 }
 
@@ -98,20 +164,10 @@ pub(super) fn cut_off(text: &str) -> Option<usize> {
 
 /// The text without any of them, and how many there were.
 pub(super) fn mask(text: &str) -> (Cow<'_, str>, u32) {
-    let Some(searcher) = searcher() else { return (Cow::Borrowed(text), 0) };
-    let mut out = String::new();
-    let (mut copied, mut count) = (0, 0);
-    for found in searcher.find_iter(text) {
-        out.push_str(&text[copied..found.start()]);
-        out.push_str(MASK);
-        copied = found.end();
-        count += 1;
+    match searcher().and_then(|searcher| searcher.mask(text)) {
+        Some((masked, count)) => (Cow::Owned(masked), count),
+        None => (Cow::Borrowed(text), 0),
     }
-    if count == 0 {
-        return (Cow::Borrowed(text), 0);
-    }
-    out.push_str(&text[copied..]);
-    (Cow::Owned(out), count)
 }
 
 /// A poisoned lock only means that a panic happened elsewhere: the list is still true.
@@ -121,6 +177,8 @@ fn registry() -> MutexGuard<'static, Registry> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -137,6 +195,20 @@ mod tests {
         assert_eq!(mask("x\\nMIGHAgEAMBMGByqGSM49AgEG0wnPemLine\\n").0, "x\\n****\\n");
     }
 
+    proptest! {
+        #[test]
+        fn either_way_finds_the_same(
+            secrets in prop::collection::vec("[ab]{2,9}", 1..100),
+            text in "[abc]{0,400}",
+        ) {
+            let secrets: Vec<&[u8]> = secrets.iter().map(|text| text.as_bytes()).collect();
+            let searcher = Searcher::new(&secrets).unwrap();
+            let all = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&secrets).unwrap();
+            let found: Vec<_> = searcher.find_iter(text.as_bytes()).collect();
+            prop_assert_eq!(found, all.find_iter(&text).map(|found| found.range()).collect::<Vec<_>>());
+        }
+    }
+
     #[test]
     fn tokens_come_and_go_and_keys_stay() {
         let mut registry = Registry::new();
@@ -144,7 +216,7 @@ mod tests {
         (0..PASSING + 10).for_each(|n| registry.add(&format!("eyJ{n:030}")));
         registry.add("agent_lasting_key");
         assert_eq!((registry.lasting.len(), registry.passing.len()), (1, PASSING));
-        assert!(registry.searcher().unwrap().is_match("an agent_lasting_key here"));
-        assert!(!registry.searcher().unwrap().is_match(&format!("eyJ{:030}", 0)));
+        assert!(registry.searcher().unwrap().mask("an agent_lasting_key here").is_some());
+        assert!(registry.searcher().unwrap().mask(&format!("eyJ{:030}", 0)).is_none());
     }
 }

@@ -22,7 +22,7 @@ static RULES: LazyLock<Option<(Scanner, Names)>> =
 pub fn masked(text: &str) -> Cow<'_, str> {
     let (text, _) = own::mask(text);
     let Some((scanner, names)) = &*RULES else { return text };
-    let Ok(found) = scanner.find(names, &text, Ends::default(), Deadline::after(BUDGET)) else {
+    let Ok(found) = scanner.find(names, &text, Ends::default(), Deadline::of(&text, BUDGET)) else {
         return Cow::Borrowed(WITHHELD);
     };
     if found.is_empty() {

@@ -446,9 +446,11 @@ fn a_text_that_takes_too_long_is_withheld() {
     settings.budget = Duration::ZERO;
     let rules = Redactor::new(&settings, &[], Fingerprint::new(b"k")).unwrap();
     let mut masking = rules.masking("a.test", 443, "/");
-    assert_eq!(masking.text("harmless", Ends::default()), Err(OutOfTime));
+    let long = "harmless ".repeat(200);
+    assert_eq!(masking.text(&long, Ends::default()), Err(OutOfTime));
     assert!(masking.withheld());
-    assert_eq!(masking.line("harmless").as_deref(), Some(WITHHELD));
+    assert_eq!(masking.line(&long).as_deref(), Some(WITHHELD));
+    assert_eq!(masking.line("harmless"), None);
     assert!(masking.form("a=harmless+text", false).is_err());
 }
 

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::deadline::Deadline;
 use super::names::Kind;
 use super::{Ends, Masking, OutOfTime, USERINFO};
 
@@ -36,7 +37,7 @@ impl<'a> Masking<'a> {
     /// When it cannot be looked through in its time.
     pub(crate) fn form(&mut self, text: &str, cut: bool) -> Result<Option<String>, OutOfTime> {
         let before = (self.of_form, self.withheld);
-        self.of_form = Some(self.redactor.deadline());
+        self.of_form = Some(Deadline::after(self.redactor.budget));
         self.withheld = false;
         let masked = self.pairs(text, true, |byte| byte == b'&', Others::Searched { cut });
         let in_time = !self.withheld;

@@ -20,8 +20,14 @@ use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
 
 /// Events that one transaction holds at most.
 const GROUP: usize = 512;
-/// Bytes of events that are held while a transaction is made ready.
-const GROUP_BYTES: usize = 4 << 20;
+/// Bytes of events that are held while a transaction is made ready: what SQLite keeps in memory. With more, pages are written
+/// twice.
+const GROUP_BYTES: usize = 1 << 20;
+/// Up to so many at once there is time to let calls go first now and then: where they have no other processor, they would else
+/// wait until all events are made.
+const UNHURRIED: usize = 256;
+/// Events after which they are.
+const STRETCH: usize = 8;
 /// How long to wait before a store that refused a group is tried again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// How often a store is tried again when the proxy is stopping and waiting is over.
@@ -71,9 +77,10 @@ impl Reporting {
         loop {
             match self.handoff.next_batch(LOOK_AFTER) {
                 Next::Batch(batch) => {
+                    let unhurried = batch.len() <= UNHURRIED;
                     let mut batch = batch.into_iter().peekable();
                     while batch.peek().is_some() {
-                        let group = self.group(&mut batch);
+                        let group = self.group(&mut batch, unhurried);
                         self.append(group);
                     }
                 }
@@ -88,7 +95,7 @@ impl Reporting {
     }
 
     /// The next events, as many as fit one transaction.
-    fn group(&mut self, batch: &mut impl Iterator<Item = Finished>) -> Group {
+    fn group(&mut self, batch: &mut impl Iterator<Item = Finished>, unhurried: bool) -> Group {
         let mut group = Group::default();
         while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
             let Some(mut finished) = batch.next() else { break };
@@ -112,6 +119,9 @@ impl Reporting {
             self.linking.note(&event, &links);
             group.bytes += event.json.len();
             group.events.push((session.row, seq, event));
+            if unhurried && group.events.len().is_multiple_of(STRETCH) {
+                thread::yield_now();
+            }
         }
         // Events of one session stand together, in their order.
         group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
@@ -182,7 +192,7 @@ impl Reporting {
     ) -> Result<(), StoreError> {
         let bounds = self.facts.bounds;
         loop {
-            let tidied = self.writer.tidy(&bounds, bytes)?;
+            let tidied = self.writer.make_room(&bounds, bytes)?;
             self.handoff.store_takes(tidied.room);
             // Without the right to drop, what went out already is stored all the same; no more goes out.
             if tidied.room || !tidied.more {

@@ -48,6 +48,9 @@ const STEP_BYTES: i64 = 2 << 20;
 const BODY_WORTH_BYTES: i64 = 4 << 10;
 /// However full the disk is, so much may be stored.
 const FLOOR_BYTES: u64 = 4 << 20;
+/// Of the room that there is, an append may take such a part before it is measured again: an event takes more than its bytes,
+/// and other processes fill the store and the disk as well.
+const SPARE_PART: u64 = 8;
 
 /// What a reader sees in a body's place.
 const REMOVED: &str = "[removed: the event store was full]";
@@ -62,11 +65,24 @@ impl Writer {
         let mut gap = None;
         let cursor = &mut self.bodies_removed_to;
         let done = step(&mut self.link.connection, bounds, coming_bytes, free_disk, cursor, &mut gap);
+        self.spare_bytes = done.as_ref().map_or(0, |(_, spare_bytes)| *spare_bytes);
         // Whatever else went wrong, what is gone is gone.
         if let Some(gap) = gap.filter(|_| done.is_ok()) {
             self.shared.health.missing(gap);
         }
-        done.map_err(StoreError::query("make room"))
+        done.map(|(tidied, _)| tidied).map_err(StoreError::query("make room"))
+    }
+
+    /// As [`Writer::tidy`], unless it was found lately that there is room to spare. Somebody has to call that now and then.
+    ///
+    /// # Errors
+    /// As [`Writer::tidy`].
+    pub fn make_room(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
+        if coming_bytes < self.spare_bytes {
+            self.spare_bytes -= coming_bytes;
+            return Ok(Tidied { room: true, more: false });
+        }
+        self.tidy(bounds, coming_bytes)
     }
 
     /// After a write that found the disk full: gives back what the log holds.
@@ -84,6 +100,7 @@ impl Writer {
     }
 }
 
+/// Gives with it how many bytes there are to spare: none where something had to be done.
 fn step(
     connection: &mut Connection,
     bounds: &Bounds,
@@ -91,7 +108,7 @@ fn step(
     free_disk: Option<u64>,
     bodies_removed_to: &mut i64,
     gap: &mut Option<Gap>,
-) -> rusqlite::Result<Tidied> {
+) -> rusqlite::Result<(Tidied, u64)> {
     let (file, used) = size_bytes(connection)?;
     let limit = match free_disk.is_some_and(|free| free < bounds.min_free_bytes) {
         true => bounds.max_bytes.min(file.max(FLOOR_BYTES)),
@@ -100,10 +117,17 @@ fn step(
     // So that room is not made for each event alone.
     let room = used + coming_bytes <= limit;
     let tight = used + coming_bytes + limit / 32 > limit;
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let oldest_kept = now_ms().saturating_sub(i64::try_from(bounds.keep.as_millis()).unwrap_or(i64::MAX));
-    let kept: i64 = transaction.query_row("SELECT delivered_bytes FROM tally", [], |row| row.get(0))?;
+    let kept: i64 =
+        connection.prepare_cached("SELECT delivered_bytes FROM tally")?.query_row([], |row| row.get(0))?;
     let too_many_kept = u64::try_from(kept).unwrap_or(0) > bounds.keep_bytes;
+    // Nearly always there is nothing to do, and a transaction that changes nothing costs as much as one that does.
+    if !tight && !too_many_kept && !any_older(connection, oldest_kept)? {
+        let of_disk = free_disk.map_or(u64::MAX, |free| free.saturating_sub(bounds.min_free_bytes));
+        let spare_bytes = (limit - used - coming_bytes).min(of_disk) / SPARE_PART;
+        return Ok((Tidied { room, more: false }, spare_bytes));
+    }
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let spared_after = match tight && bounds.may_drop {
         true => i64::MAX,
         false => sinks::least_position(&transaction, oldest_kept)?,
@@ -117,12 +141,24 @@ fn step(
         remove_bodies(&transaction, bodies_removed_to, gap)? || drop_oldest(&transaction, gap)?
     };
     transaction.commit()?;
-    Ok(Tidied { room, more })
+    Ok((Tidied { room, more }, 0))
+}
+
+/// Whether something may be forgotten for its age alone.
+fn any_older(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
+    connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM events INDEXED BY events_settled
+                            WHERE state IN (1, 3) AND started_at_ms < ?1)
+                 OR EXISTS (SELECT 1 FROM sessions INDEXED BY sessions_ended WHERE closed_at_ms < ?1)",
+        )?
+        .query_row([before_ms], |row| row.get(0))
 }
 
 fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (pages, free, page) = (number("page_count")?, number("freelist_count")?, number("page_size")?);
+    let number = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let (pages, free, page) =
+        (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
     let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page)).unwrap_or(0);
     Ok((bytes(pages), bytes(pages - free)))
 }
@@ -323,6 +359,28 @@ mod tests {
         case.settle(5, &delivered());
         assert_eq!(case.tidy(&GENEROUS, 0), Tidied { room: true, more: false });
         assert_eq!((case.count(State::Pending), case.count(State::Delivered)), (15, 5));
+    }
+
+    #[test]
+    fn room_is_measured_again_once_a_part_of_it_is_taken_or_something_had_to_be_done() {
+        let mut case = Case::new();
+        let bounds = Bounds { max_bytes: 16 << 20, ..GENEROUS };
+        let roomy = Tidied { room: true, more: false };
+        assert_eq!(case.writer.make_room(&bounds, 0).unwrap(), roomy);
+        let spare_bytes = case.writer.spare_bytes;
+        assert!((1 << 20..2 << 20).contains(&spare_bytes), "{spare_bytes}");
+        assert_eq!(case.writer.make_room(&bounds, 1 << 20).unwrap(), roomy);
+        assert_eq!(case.writer.spare_bytes, spare_bytes - (1 << 20));
+        case.append(400);
+        assert_eq!(case.writer.make_room(&bounds, 2 << 20).unwrap(), roomy);
+        assert!(case.writer.spare_bytes < spare_bytes - (512 << 10), "{}", case.writer.spare_bytes);
+        case.settle(10, &delivered());
+        case.tidy(&Bounds { keep: Duration::from_secs(60), ..bounds }, 0);
+        assert!(case.writer.spare_bytes > 0, "the last step found nothing more to do");
+        let full = Bounds { max_bytes: 4 << 20, may_drop: false, ..GENEROUS };
+        assert!(!case.tidy(&full, 0).room);
+        assert_eq!(case.writer.spare_bytes, 0);
+        assert!(!case.writer.make_room(&full, 1).unwrap().room);
     }
 
     #[test]

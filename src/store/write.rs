@@ -20,6 +20,8 @@ pub struct Writer {
     renumber: bool,
     /// Up to this row, events that wait have no bodies any more (see `tidy`).
     pub(super) bodies_removed_to: i64,
+    /// Bytes of events that may come before room is looked for again (see `tidy`).
+    pub(super) spare_bytes: u64,
     /// Each commit waits for the disk.
     syncs: bool,
 }
@@ -31,7 +33,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
-        Self { link, shared, renumber: false, bodies_removed_to: 0, syncs: false }
+        Self { link, shared, renumber: false, bodies_removed_to: 0, spare_bytes: 0, syncs: false }
     }
 
     /// Appends events as pending, all or none. When it returns they survive this process. A damaged store is replaced.
@@ -71,6 +73,7 @@ impl Writer {
     fn relink(&mut self, bad: Option<FileId>) -> Result<(), StoreError> {
         self.link = self.shared.relink(bad)?;
         self.renumber = true;
+        self.spare_bytes = 0;
         if self.syncs { self.sync_always() } else { Ok(()) }
     }
 

@@ -7,6 +7,7 @@ pub mod browser;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod manual;
+pub mod nobody;
 pub mod origin;
 pub mod otas;
 pub mod program;

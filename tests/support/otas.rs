@@ -30,6 +30,8 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
+use super::nobody::Nobody;
+
 const LOG_PATH: &str = "/api/v1/backend/log/agent/";
 const UASAM_PATHS: &str = "/api/agent/";
 const SESSION_PATH: &str = "/api/agent/v1/session/create/";
@@ -42,7 +44,15 @@ pub struct TestOtas {
     project_id: Uuid,
     key: Mutex<Secret>,
     shared: Arc<Shared>,
-    server: tokio::sync::Mutex<Option<Server>>,
+    server: tokio::sync::Mutex<Listening>,
+}
+
+/// What its port does.
+enum Listening {
+    Serves(Server),
+    Refuses(Nobody),
+    /// Only while it changes.
+    Neither,
 }
 
 impl TestOtas {
@@ -54,7 +64,7 @@ impl TestOtas {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::over(ledger));
-        let server = tokio::sync::Mutex::new(Some(Server::start(listener, Arc::clone(&shared))));
+        let server = tokio::sync::Mutex::new(Listening::Serves(Server::start(listener, Arc::clone(&shared))));
         Self { address, project_id, key: Mutex::new(key), shared, server }
     }
 
@@ -147,20 +157,22 @@ impl TestOtas {
 impl TestOtas {
     /// Dies as by `kill -9`: every connection breaks off and the port refuses. What was saved stays saved.
     pub async fn down(&self) {
-        if let Some(server) = self.server.lock().await.take() {
+        let mut listening = self.server.lock().await;
+        if let Listening::Serves(server) = std::mem::replace(&mut *listening, Listening::Neither) {
             server.kill().await;
         }
+        *listening = Listening::Refuses(Nobody::at(self.address));
     }
 
     /// Listens (on the same port) and is well again: ends `down`, `hang`, `slow`, `overload`, `answer_all` and
     /// `uasam_away`. Requests that hang already stay so.
     pub async fn up(&self) {
         self.shared.faults().lasting = Lasting::default();
-        let mut server = self.server.lock().await;
-        if server.is_none() {
-            let listener = TcpListener::bind(self.address).await.unwrap();
-            *server = Some(Server::start(listener, Arc::clone(&self.shared)));
-        }
+        let mut listening = self.server.lock().await;
+        *listening = match std::mem::replace(&mut *listening, Listening::Neither) {
+            Listening::Refuses(nobody) => Listening::Serves(Server::start(nobody.listen(), Arc::clone(&self.shared))),
+            as_it_was => as_it_was,
+        };
     }
 
     /// Takes connections and requests, and never answers.

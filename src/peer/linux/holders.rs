@@ -5,11 +5,13 @@
 //! ancestors' was it first, and a child that calls on its own makes its own.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
 
 use super::entry::{self, Entry, Link};
 
-/// The longest that a socket is looked for.
+/// The longest that a socket is looked for, in processor time: a machine that is busy with others finds it all the same.
 const PATIENCE: Duration = Duration::from_millis(1000);
 /// How many processes that have called are remembered.
 const REMEMBERED: usize = 8;
@@ -32,7 +34,7 @@ struct Caller {
 impl Holders {
     /// The process that has the socket with this inode, made by this user.
     pub(super) fn find(&mut self, uid: u32, inode: u64) -> Option<Entry> {
-        let (link, until) = (Link::of(inode), Instant::now() + PATIENCE);
+        let (link, until) = (Link::of(inode), worked() + PATIENCE);
         let (holder, descriptor) = self.remembered(&link).or_else(|| anywhere(uid, &link, until))?;
         self.callers.retain(|caller| caller.pid != holder.pid());
         self.callers.truncate(REMEMBERED - 1);
@@ -54,7 +56,7 @@ impl Holders {
     }
 }
 
-fn anywhere(uid: u32, link: &Link, until: Instant) -> Option<(Entry, u32)> {
+fn anywhere(uid: u32, link: &Link, until: Duration) -> Option<(Entry, u32)> {
     let mut others = Vec::new();
     let theirs = entry::all().ok()?.into_iter().filter_map(|pid| {
         let entry = Entry::open(pid).ok()?;
@@ -64,13 +66,18 @@ fn anywhere(uid: u32, link: &Link, until: Instant) -> Option<(Entry, u32)> {
         others.push(pid);
         None
     });
-    let in_time = |_: &Entry| Instant::now() < until;
+    let in_time = |_: &Entry| worked() < until;
     let has = |entry: Entry| entry.descriptor(link).map(|descriptor| (entry, descriptor));
     let found = theirs.take_while(in_time).find_map(has);
     // Those that have changed their user since.
     let found = found
         .or_else(|| others.into_iter().filter_map(|pid| Entry::open(pid).ok()).take_while(in_time).find_map(has));
     found.map(|found| topmost(found, link))
+}
+
+/// The processor time that this thread has had.
+fn worked() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// Goes up while the parent has the socket, too.
