@@ -355,9 +355,12 @@ impl App {
         let newest = tokio::task::spawn_blocking(move || viewer.newest()).await;
         // Without an answer nothing is known to be had, so the time is waited for.
         let newest = newest.ok().and_then(Result::ok).unwrap_or(i64::MAX);
-        let (status, fed) =
+        let (_, fed) =
             tokio::join!(deliveries.drained(drain, &hurry, progress), sinks.drained(newest, drain, &hurry));
+        let watch = deliveries.watch();
         tokio::join!(deliveries.stop(), sinks.stop());
+        // What they had counted before may be older than the last events.
+        let status = watch.now();
         // What waits of it is delivered all the same, by whoever comes next.
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || store.close_session(session)).await {
             tracing::warn!(%error, "the session's end could not be noted, so its row stays in the store");

@@ -107,10 +107,10 @@ async fn a_long_body_is_kept_by_its_ends_with_its_true_size() {
     }
 }
 
-/// 64 MiB down and up at once, while the memory that captures hold is watched.
+/// 32 MiB down and up at once, while the memory that captures hold is watched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_arrive_whole_and_the_capture_keeps_to_its_memory() {
-    const SIZE: usize = 64 * MIB;
+    const SIZE: usize = 32 * MIB;
     const BUDGET: u64 = 300 << 10;
     for alpn in [HTTP11, H2] {
         let (ca, proxy) = trusting();
@@ -342,12 +342,17 @@ async fn timings_are_those_of_this_call() {
         let (ca, proxy) = trusting();
         let proxy = proxy.run().await;
         let origin = TestOrigin::h2(&ca).await;
+        // What is timed is timed within what is seen from outside, whatever the machine does meanwhile.
+        let ms = |began: std::time::Instant| began.elapsed().as_secs_f64() * 1000.0;
+        let opening = std::time::Instant::now();
         let mut agent = Agent::to(&proxy, &origin, alpn).await;
         let began = std::time::Instant::now();
         agent.get("/slow/300").await;
-        let seen = began.elapsed().as_secs_f64() * 1000.0;
+        let (opened, seen) = (ms(opening), ms(began));
         agent.ready().await;
+        let began = std::time::Instant::now();
         agent.get("/").await;
+        let seen_again = ms(began);
         agent.close().await;
         let events = proxy.events().await;
         let latency = events[0]["latency_ms"].as_f64().unwrap();
@@ -357,13 +362,14 @@ async fn timings_are_those_of_this_call() {
             timings["wait"].as_f64().unwrap() >= 300.0 && timings["total"].as_f64().unwrap() >= latency,
             "{timings}"
         );
-        for step in ["dns", "connect", "tls", "receive"] {
-            assert!((0.0..300.0).contains(&timings[step].as_f64().unwrap_or(-1.0)), "{step}: {timings}");
-        }
+        let steps = ["dns", "connect", "tls", "receive"].map(|step| timings[step].as_f64().unwrap_or(-1.0));
+        assert!(steps.iter().all(|step| *step >= 0.0), "{timings}");
+        let [dns, connect, tls, receive] = steps;
+        assert!(dns + connect + tls <= opened + 0.1 && receive <= seen - 299.0, "{timings} of {opened}, {seen}");
         assert_eq!(events[0]["metadata"]["upstream"]["reused"], false);
         let timings = &events[1]["metadata"]["timings"];
         assert!(timings["dns"].is_null() && timings["connect"].is_null() && timings["tls"].is_null(), "{timings}");
-        assert!(events[1]["latency_ms"].as_f64().unwrap() < 300.0);
+        assert!(events[1]["latency_ms"].as_f64().unwrap() <= seen_again + 0.1);
         assert_eq!(events[1]["metadata"]["upstream"]["reused"], true);
     }
 }

@@ -38,7 +38,7 @@ fn configured(otas: &TestOtas) -> Folder {
     let (folder, url, key) = (Folder::new(), otas.url(), otas.key());
     folder.configure(&format!(
         "[otas]\nbrain_url = '{url}'\nuasam_url = '{url}'\nagent_key = '{}'\n\
-         [delivery]\nbackoff_min_ms = 5\nbackoff_max_ms = 50\nattempt_timeout_ms = 400\n",
+         [delivery]\nbackoff_min_ms = 5\nbackoff_max_ms = 50\nattempt_timeout_ms = 1000\n",
         key.expose()
     ));
     folder

@@ -5,6 +5,8 @@ mod credentials;
 mod faults;
 mod sessions;
 
+use std::time::Duration;
+
 use otas_proxy::deliver::SessionState;
 use otas_proxy::store::{Counts, State};
 use serde_json::{Value, json};
@@ -65,7 +67,7 @@ async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing
     const EVENTS: u64 = 300;
     const FASTER: u32 = 10;
     let otas = TestOtas::start().await;
-    otas.overload(Overload::measured(FASTER));
+    otas.overload(Overload { time_out: Duration::from_secs(4), ..Overload::measured(FASTER) });
     let bench = Bench::new(&otas);
     bench.append(EVENTS as usize);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 16);

@@ -174,9 +174,10 @@ async fn events_have_their_place_their_own_id_and_their_true_start() {
 #[tokio::test]
 async fn latency_is_the_origins_and_timings_tell_its_parts() {
     let chain = Chain::start().await;
-    let post = chain.proxy.client().post(chain.origin.url("/slow/120")).body("a question");
+    let client = chain.proxy.client();
+    let post = client.post(chain.origin.url("/slow/120")).body("a question");
     post.send().await.unwrap().bytes().await.unwrap();
-    chain.get("/again").await.bytes().await.unwrap();
+    client.get(chain.origin.url("/again")).send().await.unwrap().bytes().await.unwrap();
     let events = chain.events(2).await;
     let slow = events.iter().find(|event| event["path"] == "/slow/120").unwrap();
     assert!(slow["latency_ms"].as_f64().unwrap() >= 120.0);

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestOrigin, pattern};
-use crate::support::proxy::{TestProxy, read_until};
+use crate::support::proxy::{TestProxy, eventually, read_until};
 
 fn ok(body: &str) -> Vec<Act> {
     vec![Act::Write(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes())]
@@ -163,7 +163,8 @@ async fn expect_100_continue_waits_for_the_origins_word() {
     );
     stream.write_all(request.as_bytes()).await.unwrap();
     assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 100 Continue\r\n\r\n");
-    assert!(origin.received().contains("Expect: 100-continue") && !origin.received().contains("hello"));
+    eventually("the origin has the head", async || origin.received().contains("Expect: 100-continue")).await;
+    assert!(!origin.received().contains("hello"));
     stream.write_all(b"hello").await.unwrap();
     assert_eq!(read_until(&mut stream, "\r\n\r\n").await, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
 }
@@ -175,6 +176,8 @@ async fn expect_100_continue_refused_sends_no_body() {
         "POST http://HOST/ HTTP/1.1\r\nHost: HOST\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\n",
     )
     .await;
+    // On a machine that is busy for more than a second the agent is told to go on before the origin's word comes.
+    let reply = reply.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&reply);
     assert!(reply.starts_with("HTTP/1.1 417 Expectation Failed\r\n") && reply.ends_with("\r\n\r\nno"), "{reply}");
     assert!(received.ends_with("\r\n\r\n"), "{received}");
 }

@@ -270,7 +270,7 @@ pub struct Redact {
     pub patterns: Vec<(String, Regex)>,
     /// Rules that are lifted for some calls.
     pub allow: Vec<RedactAllow>,
-    /// The longest that one body may be searched for secrets; then it is withheld.
+    /// The longest that one body may be searched for secrets; then it is withheld. Short ones are searched without a limit.
     pub budget: Duration,
 }
 

@@ -1,9 +1,10 @@
 //! A `proxy.toml` that lies in the folder in which a user starts the program: what it says must not cost the user anything.
 
-use std::process::Output;
+use std::process::{Command, Stdio};
 
 use crate::support::origin::{Act, RawOrigin};
 use crate::support::program::Folder;
+use crate::support::proxy::eventually;
 
 const KEY: &str = "agent_victimsx_0123456789abcdefghijkl";
 
@@ -23,13 +24,14 @@ const PLANTED: [&str; 12] = [
     "[redact]\nallow = [{ hosts = ['*'], rules = ['*'] }]\n",
 ];
 
-fn run(folder: &Folder, named: bool) -> Output {
+fn program(folder: &Folder, named: bool, agent: &str) -> Command {
     let mut program = folder.program();
     program.env_remove("OTAS_PROXY_CONFIG").env("OTAS_AGENT_KEY", KEY).arg("run");
     if named {
         program.args(["--config", "./proxy.toml"]);
     }
-    program.args(["--", "sh", "-c", "echo the agent runs"]).output().unwrap()
+    program.args(["--", "sh", "-c", agent]);
+    program
 }
 
 fn write(folder: &Folder, text: &str) {
@@ -47,7 +49,9 @@ async fn it_gets_neither_the_key_nor_anything_that_agents_send_and_the_start_say
         std::fs::write(home.path().join("agent.key"), KEY).unwrap();
         std::os::unix::fs::symlink(home.path().join("agent.key"), folder.path().join("victims.key")).unwrap();
         write(&folder, &planted.replace("EVIL", &evil.addr.to_string()));
-        let output = tokio::task::spawn_blocking(move || run(&folder, false)).await.unwrap();
+        let output =
+            tokio::task::spawn_blocking(move || program(&folder, false, "echo the agent runs").output().unwrap());
+        let output = output.await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{planted}: {said}");
         assert!(said.contains("proxy.toml:2:") && said.contains("--config ./proxy.toml"), "{planted}: {said}");
@@ -61,10 +65,14 @@ async fn named_by_the_user_the_same_file_holds() {
     let evil = RawOrigin::start(vec![Act::Close]).await;
     let folder = Folder::new();
     write(&folder, &PLANTED[2].replace("EVIL", &evil.addr.to_string()));
-    let output = tokio::task::spawn_blocking(move || run(&folder, true)).await.unwrap();
+    // The agent runs for as long as it has something to read: until the key was sent.
+    let mut run = program(&folder, true, "echo the agent runs; cat");
+    let mut running = run.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("the key is sent", async || evil.received().to_ascii_lowercase().contains("x-otas-agent-key: ")).await;
+    drop(running.stdin.take());
+    let output = tokio::task::spawn_blocking(move || running.wait_with_output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{output:?}");
     assert_eq!(output.stdout, b"the agent runs\n");
-    assert!(evil.received().to_ascii_lowercase().contains("x-otas-agent-key: "), "{}", evil.received());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -69,6 +69,7 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     let (pieces, _question) = origin.call().await.stream("application/json");
     pieces.send(piece(whole(path))).await.unwrap();
     drop(pieces);
+    proxy.events_so_far(1).await;
     let (pieces, _question) = Call::stream(origin.call().await, "text/event-stream");
     let events = streamed(path);
     let tool = events.iter().position(|event| event.contains(TOOL)).unwrap();
@@ -90,6 +91,7 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     drop(pieces);
     let said = running.wait_with_output().await.unwrap();
     assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains("café"));
+    proxy.events_so_far(2).await;
     let page = page(&proxy, "/event/2").await;
     assert!(page.contains("tokens in") && page.contains("tokens a second") && page.contains(says().trim()), "{page}");
     let events = proxy.events().await;

@@ -33,11 +33,12 @@ impl Neighbour {
             let mut it = Self { child, address };
             let listening = async {
                 loop {
-                    if TcpStream::connect(address).await.is_ok() {
-                        return true;
-                    }
+                    let connected = TcpStream::connect(address).await.is_ok();
                     if it.child.try_wait().unwrap().is_some() {
                         return false;
+                    }
+                    if connected {
+                        return true;
                     }
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }

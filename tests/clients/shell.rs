@@ -56,7 +56,7 @@ async fn curl_sees_no_difference(h2: bool, what: &'static str, flag: &str, versi
     let mut direct = Command::new("curl");
     direct.args(arguments).arg("--cacert").arg(&ca).env("NO_PROXY", "*").env("no_proxy", "*");
     let direct = output(direct).await;
-    let timed = [&["curl"][..], &arguments, &["-w", "%{stderr}times %{time_total} %{time_pretransfer}\n"]].concat();
+    let timed = [&["curl"][..], &arguments, &["-w", "%{stderr}times %{time_total} %{time_appconnect}\n"]].concat();
     let proxied = run(&folder, &timed).await;
     assert!(proxied.status.success(), "{}", text(&proxied.stderr));
     // With a proxy curl shows the head of its answer to CONNECT first.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{Overload, TestOtas};
@@ -16,7 +17,8 @@ const CALLS: usize = 12;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_its_own_session() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
-    otas.overload(Overload::measured(20));
+    // As slow as that, and patient: a moment in which the machine is busy elsewhere is no fault of the runs.
+    otas.overload(Overload { time_out: Duration::from_secs(10), ..Overload::measured(20) });
     let folder = super::configured(&otas);
     let mut runs: Vec<Child> = (0..RUNS).map(|run| start(&folder, &origin, run)).collect();
     let store = folder.path().join("events.db");
@@ -35,6 +37,7 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     for run in &killed {
         runs[*run].kill().unwrap();
     }
+    std::fs::write(folder.path().join("go"), "").unwrap();
     let ended = tokio::task::spawn_blocking(move || {
         runs.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
     });
@@ -68,10 +71,12 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     assert_eq!(otas.refused().len(), 0, "{:?}", otas.refused());
 }
 
-/// `otas-proxy run` around a command that makes the calls of this run.
+/// `otas-proxy run` around a command that makes the calls of this run: some, and the rest once there is a file `go`, so that none
+/// has ended before.
 fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
     let calls = format!(
-        "for call in $(seq {CALLS}); do curl -sS -o answer-{run} --data \"run-{run} call-$call\" {} || exit 1; done",
+        "for call in $(seq {CALLS}); do curl -sS -o answer-{run} --data \"run-{run} call-$call\" {} || exit 1; \
+         [ $call != 4 ] || until [ -e go ]; do sleep 0.05; done; done",
         origin.url("/echo")
     );
     let mut program = folder.program();

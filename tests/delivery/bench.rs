@@ -125,7 +125,7 @@ impl Bench {
             delivery: config::Delivery {
                 max_in_flight: 4,
                 order: config::Order::Window,
-                attempt_timeout: Duration::from_secs(5),
+                attempt_timeout: Duration::from_secs(30),
                 backoff_min: Duration::from_millis(2),
                 backoff_max: Duration::from_millis(20),
                 drain_timeout: Duration::ZERO,

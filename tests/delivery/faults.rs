@@ -55,7 +55,7 @@ async fn fault_02_a_post_that_is_never_answered_is_sent_again() {
     otas.withhold_answers(1);
     let bench = Bench::new(&otas);
     bench.append(3);
-    let deliverer = bench.start(|settings| settings.delivery.attempt_timeout = Duration::from_millis(300));
+    let deliverer = bench.start(|settings| settings.delivery.attempt_timeout = Duration::from_secs(3));
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!((status.counts.delivered, status.lost_answers), (3, 1));
     assert_eq!(otas.events().await.len(), 4);
@@ -65,7 +65,7 @@ async fn fault_02_a_post_that_is_never_answered_is_sent_again() {
 #[tokio::test]
 async fn fault_03_an_otas_that_is_slow_is_given_few_at_a_time_and_refuses_none() {
     let otas = TestOtas::start().await;
-    let (key_check, time_out) = (Duration::from_millis(60), Duration::from_millis(600));
+    let (key_check, time_out) = (Duration::from_millis(60), Duration::from_secs(4));
     otas.overload(Overload { max_in_flight: 20, workers: 1, key_check, time_out });
     let bench = Bench::new(&otas);
     bench.append(40);

@@ -1,9 +1,12 @@
 //! A port where nobody listens.
 
-use std::fmt;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use tokio::net::{TcpListener, TcpSocket};
+
+use super::proxy::PATIENCE;
 
 /// A port of this machine that refuses connections, and that is held for as long as this lives: no test that runs beside this
 /// one is given it meanwhile.
@@ -23,7 +26,12 @@ impl Nobody {
         let held = TcpSocket::new_v4().unwrap();
         // Connections of the one before may not have ended.
         held.set_reuseaddr(true).unwrap();
-        held.bind(addr).unwrap();
+        let until = Instant::now() + PATIENCE;
+        // A process that another test has just forked holds that listener until it begins its own program.
+        while let Err(error) = held.bind(addr) {
+            assert!(error.kind() == io::ErrorKind::AddrInUse && Instant::now() < until, "{addr}: {error}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let addr = held.local_addr().unwrap();
         Self { held, addr }
     }

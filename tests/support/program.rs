@@ -90,17 +90,20 @@ impl Folder {
     }
 }
 
-/// The events that the embedded collector of this folder's proxies has saved, in order.
+/// The events that the embedded collector of this folder's proxies has saved, in the order in which their calls began.
 pub fn events(folder: &Path) -> Vec<Value> {
     let db = rusqlite::Connection::open(folder.join("events.db")).unwrap();
     let mut rows = db.prepare("SELECT json, state FROM events ORDER BY id").unwrap();
     let rows = rows.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))).unwrap();
-    rows.map(|row| {
+    let events = rows.map(|row| {
         let (json, state) = row.unwrap();
         assert_eq!(state, 1, "not delivered: {}", String::from_utf8_lossy(&json));
         serde_json::from_slice(&json).unwrap()
-    })
-    .collect()
+    });
+    let mut events: Vec<Value> = events.collect();
+    // UUIDs of version 7.
+    events.sort_by_key(|event| event["metadata"]["event"]["id"].as_str().map(str::to_owned));
+    events
 }
 
 /// The Python that has the client libraries, if `check.sh` has made it.

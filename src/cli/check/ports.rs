@@ -11,8 +11,8 @@ use tokio::time::timeout;
 use super::holder;
 use super::line::Line;
 
-/// A proxy on this machine answers at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A proxy on this machine answers at once, unless the machine is very busy.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// More of an answer is not read.
 const HEAD_LIMIT_BYTES: u64 = 8 << 10;
 

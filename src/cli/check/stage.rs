@@ -44,6 +44,9 @@ const HEAD_LIMIT_BYTES: usize = 8 << 10;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
+/// How long calls that are under way at the end are waited for.
+const GRACE: Duration = Duration::from_secs(3);
+
 /// The proxy and the origin, running.
 pub(super) struct Stage {
     pub(super) app: App,
@@ -93,6 +96,7 @@ impl Stage {
         let mut config = Config::defaults(folder)?;
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         (config.listen.proxy, config.listen.admin) = (any, any);
+        config.proxy.shutdown_grace = GRACE;
         config.tls.ca_dir = settings.tls.ca_dir.clone();
         config.tls.origin_ca_file = Some(root_file);
         config.upstream.proxy = Some(NextProxy::parse(&next_proxy)?);
@@ -114,9 +118,8 @@ impl Stage {
     /// Stops both, and tells what came of the calls.
     pub(super) async fn stop(self) -> Seen {
         let store = self.app.store.clone();
-        let hurry = CancellationToken::new();
-        hurry.cancel();
-        self.app.stop(Duration::ZERO, hurry, |_| {}).await;
+        // Calls that are ending are waited for: how they end is what is to be told.
+        self.app.stop(Duration::ZERO, CancellationToken::new(), |_| {}).await;
         let events = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap_or_default();
         let mut seen = std::mem::take(&mut *lock(&self.seen));
         for event in events {

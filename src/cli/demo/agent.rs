@@ -3,6 +3,7 @@
 use std::error::Error;
 
 use reqwest::{Client, Method, Proxy};
+use tokio::net::TcpSocket;
 
 use super::origin::DemoOrigin;
 use crate::app::App;
@@ -14,7 +15,7 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
         .tls_backend_preconfigured(trusting(app)?)
         .build()?;
     let base = format!("https://localhost:{}", origin.port);
-    let nobody = closed_port()?;
+    let (_held, nobody) = closed_port()?;
     let script: [(&str, Method, String, Option<&str>); 8] = [
         ("a JSON answer", Method::GET, format!("{base}/v1/models"), None),
         ("a JSON question", Method::POST, format!("{base}/v1/echo"), Some(r#"{"prompt":"hello"}"#)),
@@ -63,7 +64,10 @@ fn trusting(app: &App) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sy
         .with_no_client_auth())
 }
 
-/// A port on which nobody listens: one that was free a moment ago.
-fn closed_port() -> std::io::Result<u16> {
-    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+/// A port on which nobody listens, for as long as the socket is held.
+fn closed_port() -> std::io::Result<(TcpSocket, u16)> {
+    let held = TcpSocket::new_v4()?;
+    held.bind(([127, 0, 0, 1], 0).into())?;
+    let port = held.local_addr()?.port();
+    Ok((held, port))
 }
