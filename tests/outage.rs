@@ -190,6 +190,7 @@ async fn a_stop_during_an_outage_keeps_the_events_and_says_so() {
     otas.down().await;
     let proxy = proxy_to(&otas, 4).await;
     finish(calls(&proxy, &origin, CALLS)).await;
+    until(&proxy, in_trouble).await;
     let store = proxy.app.store.clone();
     let Running { app, folder: _folder, .. } = proxy;
     let summary = app.stop(Duration::from_millis(200), tokio_util::sync::CancellationToken::new(), |_| {}).await;

@@ -151,12 +151,12 @@ async fn a_head_that_comes_in_drips_gets_408() {
 #[tokio::test]
 async fn content_may_drip_for_ever_but_not_stand_still() {
     let (otas, origin) = (TestOtas::start().await, silent().await);
-    let proxy = impatient(200).otas(&otas).run().await;
+    let proxy = impatient(2_000).otas(&otas).run().await;
     let mut stream = proxy.connect().await;
     let head = format!("POST http://{0}/ HTTP/1.1\r\nHost: {0}\r\nContent-Length: 1000\r\n\r\n", origin.addr);
     stream.write_all(head.as_bytes()).await.unwrap();
     let began = Instant::now();
-    while began.elapsed() < Duration::from_millis(600) {
+    while began.elapsed() < Duration::from_secs(4) {
         stream.write_all(b"x").await.unwrap();
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -168,8 +168,8 @@ async fn content_may_drip_for_ever_but_not_stand_still() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed_without_a_word_and_one_that_waits_for_its_answer_is_not() {
-    let origin = RawOrigin::start(vec![Act::Pause(Duration::from_millis(500)), Act::Write(OK.to_vec())]).await;
-    let proxy = TestProxy::new().with(|c| c.proxy.idle_timeout = Duration::from_millis(100)).run().await;
+    let origin = RawOrigin::start(vec![Act::Pause(Duration::from_millis(2_500)), Act::Write(OK.to_vec())]).await;
+    let proxy = TestProxy::new().with(|c| c.proxy.idle_timeout = Duration::from_secs(1)).run().await;
     let request = format!("GET http://{0}/ HTTP/1.1\r\nHost: {0}\r\n\r\n", origin.addr);
     let mut stream = proxy.connect().await;
     stream.write_all(request.as_bytes()).await.unwrap();
