@@ -80,8 +80,7 @@ async fn otas_dies_in_the_middle_of_500_calls_and_every_event_arrives_once() {
     otas.down().await;
     finish(before).await;
     finish(calls(&proxy, &origin, CALLS / 2)).await;
-    let away = until(&proxy, in_trouble).await;
-    assert!(away.counts.pending >= CALLS as u64 / 2, "{away:?}");
+    let away = until(&proxy, |status| in_trouble(status) && status.counts.pending >= CALLS as u64 / 2).await;
     assert!(matches!(away.session, SessionState::Open { .. }), "{away:?}");
     otas.up().await;
     let back = until(&proxy, |status| status.counts.delivered == CALLS as u64).await;

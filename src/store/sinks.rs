@@ -93,12 +93,14 @@ impl Viewer {
     }
 
     /// The first events after row `after`, in the order in which they were stored: at most `rows` of them, and no more once
-    /// they have `bytes` together. With them, the newest row that there is.
+    /// they have `bytes` together. With them, the newest row that there was before they were looked for: if there are none, all
+    /// up to that row is done with.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn events_after(&self, after: i64, rows: usize, bytes: usize) -> Result<(Vec<EventRow>, i64), StoreError> {
         self.look("read events for a sink", |connection| {
+            let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
             let mut query =
                 connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
             let mut found = query.query([after])?;
@@ -111,7 +113,6 @@ impl Viewer {
                 size += event.json.len();
                 events.push(event);
             }
-            let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
             Ok((events, newest.unwrap_or(0)))
         })
     }
@@ -225,6 +226,26 @@ mod tests {
         let place = SinkPlace { position: 4, sent: 1, refused: 1, missed: 0 };
         assert_eq!((again.begin_sink("s", false).unwrap(), again.sink_place("s").unwrap()), (place, Some(place)));
         assert_eq!((again.sink_place("t").unwrap(), again.viewer().count_after(4).unwrap()), (None, 1));
+    }
+
+    #[test]
+    fn a_row_that_comes_while_there_is_none_is_not_said_to_be_done_with() {
+        const ROWS: u64 = 500;
+        let case = Case::new();
+        let session = case.store.begin_session("r", "k", "{}").unwrap();
+        let mut writer = case.store.writer().unwrap();
+        let writing = std::thread::spawn(move || {
+            (0..ROWS).for_each(|_| writer.append(session, &[NewEvent::plain(b"{}")]).unwrap());
+        });
+        let viewer = case.store.viewer();
+        let (mut done, mut seen) = (0, 0);
+        while done < ROWS as i64 {
+            let (events, newest) = viewer.events_after(done, 9, 1 << 30).unwrap();
+            seen += events.len() as u64;
+            done = events.last().map_or(newest, |last| last.id);
+        }
+        assert_eq!(seen, ROWS);
+        writing.join().unwrap();
     }
 
     #[test]
