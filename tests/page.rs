@@ -231,15 +231,15 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
 async fn a_call_is_shown_while_its_answer_is_still_coming() {
     let bench = Bench::start().await;
     let origin = TestOrigin::http().await;
-    // Some eight seconds, if nobody is done with it before.
-    let mut streaming = bench.proxy.client().get(origin.url("/sse/400/20")).send().await.unwrap();
+    // More than a minute, if nobody is done with it before.
+    let mut streaming = bench.proxy.client().get(origin.url("/sse/4000/20")).send().await.unwrap();
     for _ in 0..5 {
         assert!(streaming.chunk().await.unwrap().is_some());
     }
     eventually("it is shown as under way", async || bench.text("/").await.contains("under way")).await;
     let news = bench.json("/live?after=0").await;
     let row = news["open"].as_str().unwrap();
-    assert!(row.contains("/sse/400/20") && row.contains(" and on"), "{row}");
+    assert!(row.contains("/sse/4000/20") && row.contains(" and on"), "{row}");
     let path = row.split_once("href=\"/open/").unwrap().1.split('"').next().unwrap();
     let path = format!("/open/{path}");
     eventually("what came is shown", async || bench.text(&path).await.contains("As it came")).await;

@@ -161,7 +161,7 @@ async fn flush_delivers_what_is_stored_and_says_what_it_could_not() {
     assert_eq!(otas.events().await.len(), 5);
     otas.down().await;
     bench.append(2);
-    let done = flush(&["flush", "--timeout", "300ms"]).await;
+    let done = flush(&["flush", "--timeout", "5s"]).await;
     assert_eq!(
         (done.status.code(), &*text(&done.stdout)),
         (Some(1), "0 delivered, 2 waiting, 0 given up\n"),
@@ -224,6 +224,7 @@ async fn metrics_are_open_metrics_and_add_up() {
         all = figures(&body);
         all["otas_proxy_events{state=\"delivered\"}"] == 3.0
             && all["otas_proxy_verdicts_total{verdict=\"delivered\"}"] == 3.0
+            && all["otas_proxy_calls_stored_total"] == 3.0
     })
     .await;
     for (name, value) in [

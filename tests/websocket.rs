@@ -146,8 +146,9 @@ async fn each_turn_of_openais_protocol_is_an_event_of_its_own() {
     ends.say(&masked(CLOSE, b"\x03\xE8")).await;
     ends.end().await;
     let events = proxy.events().await;
-    let (turns, sockets): (Vec<_>, Vec<_>) =
+    let (mut turns, sockets): (Vec<_>, Vec<_>) =
         events.iter().partition(|event| event["metadata"]["kind"] == "websocket_turn");
+    turns.sort_by_key(|turn| turn["metadata"]["websocket"]["turn"].as_u64());
     let [socket] = sockets[..] else { panic!("{events:#?}") };
     assert_eq!(socket["metadata"]["websocket"]["turns"], 3);
     assert_eq!(turns.len(), 3, "{events:#?}");
