@@ -39,6 +39,7 @@ pub mod capture;
 pub mod cli;
 pub mod collector;
 pub mod config;
+mod deadline;
 pub mod deliver;
 pub mod event;
 pub mod export;

@@ -13,7 +13,6 @@
 //! Invariants: what is masked is valid where it stands (a JSON string stays one), masks are known and left alone, and the work
 //! for a text is bounded by [`Redact::budget`](crate::config::Redact); a text that would take more is withheld whole.
 
-mod deadline;
 mod deltas;
 mod edges;
 mod escapes;
@@ -44,10 +43,10 @@ pub use self::own::{register, register_pem};
 pub use self::report::{MaskedStderr, masked, panics_are_masked};
 pub(crate) use self::scan::{Ends, OutOfTime};
 
-use self::deadline::Deadline;
 use self::names::{Kind, Names};
 use self::scan::{Finding, Scanner, Show};
 use crate::config::{CaptureLevel, Redact};
+use crate::deadline::Deadline;
 use crate::hosts::HostRules;
 
 /// What is shown of a secret.

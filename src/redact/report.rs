@@ -6,10 +6,10 @@ use std::io::{self, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use super::deadline::Deadline;
 use super::names::Names;
 use super::scan::{Ends, Scanner};
 use super::{MASK, WITHHELD, own};
+use crate::deadline::Deadline;
 
 /// For a line of a log.
 const BUDGET: Duration = Duration::from_millis(200);

@@ -8,10 +8,10 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
 
-use super::deadline::Deadline;
 use super::names::{self, Kind, Names, WORDS};
 use super::patterns::{PATTERNS, Pattern, is_user_and_password, opaque};
 use super::value::{self, Sign, Value};
+use crate::deadline::Deadline;
 
 /// A secret in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]

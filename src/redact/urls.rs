@@ -5,9 +5,9 @@ use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use super::deadline::Deadline;
 use super::names::Kind;
 use super::{Ends, Masking, OutOfTime, USERINFO};
+use crate::deadline::Deadline;
 
 /// What a value may hold without being encoded, once a secret in it was masked: what our mask is made of among it.
 const IN_VALUES: &AsciiSet =

@@ -7,9 +7,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
-
 use super::entry::{self, Entry, Link};
+use crate::deadline::Deadline;
 
 /// The longest that a socket is looked for, in processor time: a machine that is busy with others finds it all the same.
 const PATIENCE: Duration = Duration::from_millis(1000);
@@ -34,8 +33,8 @@ struct Caller {
 impl Holders {
     /// The process that has the socket with this inode, made by this user.
     pub(super) fn find(&mut self, uid: u32, inode: u64) -> Option<Entry> {
-        let (link, until) = (Link::of(inode), worked() + PATIENCE);
-        let (holder, descriptor) = self.remembered(&link).or_else(|| anywhere(uid, &link, until))?;
+        let (link, deadline) = (Link::of(inode), Deadline::after(PATIENCE));
+        let (holder, descriptor) = self.remembered(&link).or_else(|| anywhere(uid, &link, deadline))?;
         self.callers.retain(|caller| caller.pid != holder.pid());
         self.callers.truncate(REMEMBERED - 1);
         self.callers.push_front(Caller { pid: holder.pid(), descriptor });
@@ -56,7 +55,7 @@ impl Holders {
     }
 }
 
-fn anywhere(uid: u32, link: &Link, until: Duration) -> Option<(Entry, u32)> {
+fn anywhere(uid: u32, link: &Link, deadline: Deadline) -> Option<(Entry, u32)> {
     let mut others = Vec::new();
     let theirs = entry::all().ok()?.into_iter().filter_map(|pid| {
         let entry = Entry::open(pid).ok()?;
@@ -66,18 +65,13 @@ fn anywhere(uid: u32, link: &Link, until: Duration) -> Option<(Entry, u32)> {
         others.push(pid);
         None
     });
-    let in_time = |_: &Entry| worked() < until;
+    let in_time = |_: &Entry| !deadline.is_over();
     let has = |entry: Entry| entry.descriptor(link).map(|descriptor| (entry, descriptor));
     let found = theirs.take_while(in_time).find_map(has);
     // Those that have changed their user since.
     let found = found
         .or_else(|| others.into_iter().filter_map(|pid| Entry::open(pid).ok()).take_while(in_time).find_map(has));
     found.map(|found| topmost(found, link))
-}
-
-/// The processor time that this thread has had.
-fn worked() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// Goes up while the parent has the socket, too.

@@ -1,4 +1,4 @@
-//! How long a text may be searched.
+//! How long a search may take: of a text for secrets, of a machine for a process.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ const SHORT_BYTES: usize = 1024;
 /// The end of a search. On a machine that is busy with other things a thread waits more than it works, so the clock on the wall
 /// is asked first, being cheap, and the thread's own work decides.
 #[derive(Clone, Copy)]
-pub(super) struct Deadline(Option<End>);
+pub(crate) struct Deadline(Option<End>);
 
 #[derive(Clone, Copy)]
 struct End {
@@ -20,17 +20,17 @@ struct End {
 
 impl Deadline {
     /// In so much time from now.
-    pub(super) fn after(budget: Duration) -> Self {
+    pub(crate) fn after(budget: Duration) -> Self {
         Self(Some(End { wall: Instant::now() + budget, work: worked() + budget }))
     }
 
     /// For one text: a short one needs none.
-    pub(super) fn of(text: &str, budget: Duration) -> Self {
+    pub(crate) fn of(text: &str, budget: Duration) -> Self {
         if text.len() <= SHORT_BYTES { Self(None) } else { Self::after(budget) }
     }
 
     /// Whether it is over.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end.wall && worked() >= end.work)
     }
 }
