@@ -30,6 +30,7 @@ mod peers;
 mod processes;
 mod redaction;
 mod sessions;
+mod side_by_side;
 mod sinks;
 mod socks;
 mod steering;

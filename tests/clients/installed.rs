@@ -8,50 +8,50 @@ use serde_json::Value;
 use crate::support::program::python;
 
 /// A client, and where it belongs in the table.
-pub(super) struct Client {
-    pub(super) family: &'static str,
-    pub(super) name: String,
+pub(crate) struct Client {
+    pub(crate) family: &'static str,
+    pub(crate) name: String,
     /// `None` if it is not installed.
-    pub(super) version: Option<String>,
+    pub(crate) version: Option<String>,
 }
 
 impl Client {
     /// By the name that the table has for it.
-    pub(super) fn called(self, name: &str) -> Self {
+    pub(crate) fn called(self, name: &str) -> Self {
         Self { name: name.to_owned(), ..self }
     }
 
     /// In another part of the table.
-    pub(super) fn of(self, family: &'static str) -> Self {
+    pub(crate) fn of(self, family: &'static str) -> Self {
         Self { family, ..self }
     }
 }
 
 /// Whether it is installed; a test fails when it must be (`OTAS_REQUIRE_CLIENTS=1`) and is not.
-pub(super) fn is_there(client: &Client) -> bool {
+pub(crate) fn is_there(client: &Client) -> bool {
     let required = std::env::var("OTAS_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
     assert!(client.version.is_some() || !required, "{} is not installed", client.name);
     client.version.is_some()
 }
 
 /// A program, whose version is the first word with digits and dots in what it says to `question`.
-pub(super) fn program(family: &'static str, name: &str, question: &str) -> Client {
+pub(crate) fn program(family: &'static str, name: &str, question: &str) -> Client {
     Client { family, name: name.to_owned(), version: said_version(Path::new(name), question) }
 }
 
 /// A package of the Python that `check.sh` sets up.
-pub(super) fn python_package(name: &str) -> Client {
+pub(crate) fn python_package(name: &str) -> Client {
     let script = format!("import importlib.metadata as m; print(m.version({name:?}))");
     Client { family: "Python", name: name.to_owned(), version: said(Command::new(python()).args(["-c", &script])) }
 }
 
 /// What comes with that Python.
-pub(super) fn python_itself(name: &str) -> Client {
+pub(crate) fn python_itself(name: &str) -> Client {
     Client { family: "Python", name: name.to_owned(), version: said_version(Path::new(&python()), "--version") }
 }
 
 /// A Python that checks certificates strictly by default, if there is one: from 3.13 on (on the PATH, or pyenv's).
-pub(super) fn strict_python() -> Option<PathBuf> {
+pub(crate) fn strict_python() -> Option<PathBuf> {
     let pyenv = PathBuf::from(std::env::var_os("HOME")?).join(".pyenv/versions");
     let pyenv = std::fs::read_dir(pyenv).into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
     let path = std::env::var_os("PATH")?;
@@ -62,24 +62,24 @@ pub(super) fn strict_python() -> Option<PathBuf> {
 }
 
 /// What comes with it.
-pub(super) fn strict_python_itself(name: &str) -> Client {
+pub(crate) fn strict_python_itself(name: &str) -> Client {
     let version = strict_python().and_then(|program| said_version(&program, "--version"));
     Client { family: "Python", name: name.to_owned(), version }
 }
 
 /// The Node of this major version that `check.sh` sets up.
-pub(super) fn node(major: u32) -> PathBuf {
+pub(crate) fn node(major: u32) -> PathBuf {
     node_modules().join(format!("node{major}/bin/node"))
 }
 
 /// What comes with that Node.
-pub(super) fn node_itself(major: u32, name: &str) -> Client {
+pub(crate) fn node_itself(major: u32, name: &str) -> Client {
     let version = said_version(&node(major), "--version");
     Client { family: "Node", name: name.to_owned(), version: version.map(|version| format!("Node {version}")) }
 }
 
 /// A package, on that Node.
-pub(super) fn node_package(major: u32, name: &str) -> Client {
+pub(crate) fn node_package(major: u32, name: &str) -> Client {
     let text = std::fs::read_to_string(node_modules().join(name).join("package.json")).ok();
     let version =
         text.map(|text| serde_json::from_str::<Value>(&text).unwrap()["version"].as_str().unwrap().to_owned());
@@ -89,7 +89,7 @@ pub(super) fn node_package(major: u32, name: &str) -> Client {
 }
 
 /// Where `check.sh` installs packages for Node.
-pub(super) fn node_modules() -> PathBuf {
+pub(crate) fn node_modules() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-node/node_modules")
 }
 

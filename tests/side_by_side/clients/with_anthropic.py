@@ -1,0 +1,36 @@
+"""Anthropic's SDK: a question whose answer is read whole, and one whose answer is read as a stream."""
+
+import anthropic
+from common import TIMEOUT_SECONDS, TRUST, fields, kinds, run
+
+ASK = {"model": "stand-in", "max_tokens": 9, "messages": [{"role": "user", "content": "Good evening?"}]}
+
+
+def whole(client):
+    try:
+        answer = client.messages.with_raw_response.create(**ASK)
+        shown = fields(answer.headers.multi_items())
+        return {"status": answer.status_code, "fields": shown, "body": answer.http_response.content.decode("latin-1")}
+    except anthropic.APIStatusError as error:
+        return {"status": error.status_code, "message": error.message, "error": type(error).__name__}
+    except anthropic.APIError as error:
+        return {"error": kinds(error)[:2]}
+
+
+def streamed(client):
+    pieces = []
+    try:
+        for event in client.messages.create(**ASK, stream=True):
+            pieces.append(event.type)
+        return {"pieces": pieces}
+    except Exception as error:
+        return {"pieces": pieces, "error": kinds(error)[:2]}
+
+
+def call(url):
+    http_client = anthropic.DefaultHttpxClient(verify=TRUST)
+    with anthropic.Anthropic(base_url=url, api_key="sk-stand-in", max_retries=0, timeout=TIMEOUT_SECONDS, http_client=http_client) as client:
+        return {"whole": whole(client), "streamed": streamed(client)}
+
+
+run(call)

@@ -1,0 +1,5 @@
+// Node's fetch.
+
+import { read, run } from './common.mjs';
+
+await run((url) => read(fetch(url)));
