@@ -134,7 +134,6 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
         ),
         (
             "early_hints",
-            "empty_coding",
             [
                 b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nX-HiNt: 1\r\n\r\n".to_vec(),
                 text("Content-Length: 5\r\n\r\nhello"),
