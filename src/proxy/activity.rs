@@ -1,11 +1,14 @@
 //! What one agent connection is doing: which of its requests are answered, and since when it is idle.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
+
+use super::strict::Written;
 
 /// Shared by what reads the connection and what answers on it.
 #[derive(Clone)]
@@ -22,6 +25,10 @@ struct State {
     switched: bool,
     /// Who waits for answers to end.
     waiting: Option<Waker>,
+    /// How many requests were routed, over HTTP/1.x.
+    routed: u64,
+    /// Paths and queries that the library does not see, each with the number of its request.
+    written: VecDeque<(u64, Written)>,
 }
 
 /// A request is being answered. Dropped when it was.
@@ -47,6 +54,8 @@ impl Activity {
             since: Instant::now(),
             switched: false,
             waiting: None,
+            routed: 0,
+            written: VecDeque::new(),
         })))
     }
 
@@ -54,6 +63,20 @@ impl Activity {
     pub(super) fn answering(&self) -> Answering {
         self.lock().begun += 1;
         Answering(self.clone())
+    }
+
+    /// The agent wrote the path and query of its request with this number (from 1) so that the library does not take them.
+    pub(super) fn wrote(&self, request: u64, written: Written) {
+        self.lock().written.push_back((request, written));
+    }
+
+    /// The next request is routed: its path and query as the agent wrote them, if the library did not see them. Over HTTP/1.x
+    /// requests are routed one by one, in the order in which they came.
+    pub(super) fn route(&self) -> Option<Written> {
+        let mut state = self.lock();
+        state.routed += 1;
+        let is_its = state.written.front().is_some_and(|(request, _)| *request == state.routed);
+        if is_its { state.written.pop_front().map(|(_, written)| written) } else { None }
     }
 
     /// How many requests were answered to the end.

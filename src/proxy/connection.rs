@@ -280,8 +280,14 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
 }
 
 /// Each request: a CONNECT opens a tunnel, everything else is forwarded.
-async fn route(connection: Arc<AgentConnection>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+async fn route(
+    connection: Arc<AgentConnection>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Answer>, Infallible> {
     let answering = connection.activity.answering();
+    if let Some(written) = connection.activity.route() {
+        request.extensions_mut().insert(written);
+    }
     let response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await

@@ -21,8 +21,9 @@ use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction};
+use super::strict::Written;
 use super::upgrade::{Spoken, relay_upgraded};
-use super::upstream::{Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
+use super::upstream::{StandIn, Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
 use super::{Shared, direction, hops, respond};
 use crate::capture::{
     Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
@@ -113,10 +114,14 @@ fn begin(
     if let Some(authority) = request.uri().authority().filter(|_| !request.headers().contains_key(HOST)) {
         headers.push(HOST.as_str(), authority.as_str().as_bytes());
     }
+    let (path, query) = match request.extensions().get::<Written>() {
+        Some(written) => written.shown(),
+        None => (request.uri().path().to_owned(), request.uri().query().map(str::to_owned)),
+    };
     let facts = RequestFacts {
         method: request.method().clone(),
-        path: request.uri().path().to_owned(),
-        query: request.uri().query().map(str::to_owned),
+        path,
+        query,
         headers,
         body: Captured::default(),
         trailers: None,
@@ -245,6 +250,13 @@ fn outbound(
     } else if parts.uri.scheme().is_some() {
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
         parts.uri = path.into();
+    }
+    if let Some(written) = parts.extensions.get::<Written>() {
+        let is_absolute = parts.uri.scheme().is_some();
+        let stand_in = StandIn::of(if is_absolute { written.after_authority() } else { written.origin_form() });
+        let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
+        parts.uri = stand_in.instead(parts.uri).ok_or_else(unusable)?;
+        parts.extensions.insert(stand_in);
     }
     parts.version = Version::HTTP_11;
     Ok(parts)

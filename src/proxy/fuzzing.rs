@@ -3,7 +3,7 @@
 use super::message;
 use super::sniff::sniff;
 use super::socks;
-use super::strict::Framing;
+use super::strict::{Framing, Sound};
 
 /// The first bytes of a tunnel: once something is decided, more bytes change nothing.
 pub fn first_bytes(data: &[u8]) {
@@ -52,8 +52,8 @@ fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
         held.extend_from_slice(piece);
         loop {
             match framing.let_go(&held) {
-                Ok(0) => break,
-                Ok(bytes) => passed.extend(held.drain(..bytes)),
+                Ok(Sound { bytes: 0, .. }) => break,
+                Ok(Sound { bytes, .. }) => passed.extend(held.drain(..bytes)),
                 Err(_) => return (passed, true),
             }
         }

@@ -2,18 +2,19 @@
 //! only while the agent keeps to its time. What is refused is answered here, for hyper never hears of it.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use super::activity::Activity;
 use super::error::ProxyError;
-use super::strict::{Framing, Place, Violation};
+use super::strict::{Framing, Place, Sound, Violation, Written};
 
 /// What is read at once. A larger head makes the buffer grow.
 const READ_BYTES: usize = 8 << 10;
@@ -105,6 +106,18 @@ impl<S> Guarded<S> {
         Poll::Ready(())
     }
 
+    /// Keeps a path and query from the library, which would refuse or change them: `/` goes on in their place, and the request
+    /// gets them back once it is routed. Gives how many of the first bytes of `held` are sound now.
+    fn keep(&mut self, sound: usize, part: Range<usize>) -> usize {
+        let written = Bytes::copy_from_slice(&self.held[part.clone()]);
+        self.activity.wrote(self.framing.heads(), Written::new(written));
+        let after = self.held.split_off(part.end);
+        self.held.truncate(part.start);
+        self.held.put_u8(b'/');
+        self.held.unsplit(after);
+        sound - part.len() + 1
+    }
+
     /// What the agent is in the middle of, and how long that may take.
     fn limit(&self, cx: &Context<'_>) -> Option<(Place, Duration)> {
         let place = self.framing.place(self.held.len());
@@ -175,9 +188,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                 this.framing.tunnel();
             }
             match this.framing.let_go(&this.held) {
-                Ok(0) => {}
-                Ok(bytes) => {
-                    this.sound = bytes;
+                Ok(Sound { bytes: 0, .. }) => {}
+                Ok(Sound { bytes, kept }) => {
+                    this.sound = kept.map_or(bytes, |part| this.keep(bytes, part));
                     continue;
                 }
                 Err(Violation::Malformed(reason)) if this.framing.place(0) == Place::Content => {

@@ -1,7 +1,7 @@
 //! `Max-Forwards` (RFC 9110 7.6.2): how many hops a TRACE or OPTIONS may still take.
 
 use http::header::{AUTHORIZATION, COOKIE, MAX_FORWARDS, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderValue, Method};
 
 /// Whether the request ends here. If not, one hop is taken from what it has left.
 pub(super) fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
@@ -19,8 +19,8 @@ pub(super) fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
 }
 
 /// What a TRACE that ends here is answered with: itself, without what is secret (RFC 9110 9.3.8).
-pub(super) fn trace(uri: &Uri, headers: &HeaderMap) -> Vec<u8> {
-    let mut message = format!("TRACE {uri} HTTP/1.1\r\n").into_bytes();
+pub(super) fn trace(target: &[u8], headers: &HeaderMap) -> Vec<u8> {
+    let mut message = [b"TRACE ", target, b" HTTP/1.1\r\n"].concat();
     let is_secret = |name: &http::HeaderName| {
         [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name) || name.as_str().starts_with("x-otas-")
     };

@@ -14,6 +14,7 @@ use super::Shared;
 use super::body::AgentBody;
 use super::error::ProxyError;
 use super::hops;
+use super::strict::Written;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -46,7 +47,7 @@ pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Resp
     let mut body = Bytes::new();
     if request.method() == Method::TRACE {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("message/http"));
-        body = hops::trace(request.uri(), request.headers()).into();
+        body = hops::trace(&asked_for(request), request.headers()).into();
     }
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     recorder.answered(StatusCode::OK, &headers, None);
@@ -54,6 +55,16 @@ pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Resp
         Response::new(AgentBody::Made(CapturedBody::new(Full::new(body), recorder.clone(), Side::Response)));
     *response.headers_mut() = headers;
     response
+}
+
+/// The target of a request, as the agent wrote it.
+fn asked_for(request: &Request<Incoming>) -> Vec<u8> {
+    let uri = request.uri().to_string().into_bytes();
+    match request.extensions().get::<Written>() {
+        // The library has `/` in its place.
+        Some(written) => [uri.strip_suffix(b"/").unwrap_or(&uri), &written.after_authority()].concat(),
+        None => uri,
+    }
 }
 
 /// What [`failure`] answers as HTTP/1.1 bytes, for a request that never became one; the connection ends with it.

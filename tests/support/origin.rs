@@ -447,9 +447,14 @@ impl RawOrigin {
         Self { addr, received, task }
     }
 
-    /// All bytes received so far.
+    /// All bytes received so far, as text.
     pub fn received(&self) -> String {
-        String::from_utf8_lossy(&self.received.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.received_bytes()).into_owned()
+    }
+
+    /// All bytes received so far.
+    pub fn received_bytes(&self) -> Vec<u8> {
+        self.received.lock().unwrap().clone()
     }
 }
 

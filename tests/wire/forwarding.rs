@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::{answers, exchange, exchange_with, ok};
 use crate::support::agent;
 use crate::support::origin::{Act, RawOrigin};
+use crate::support::otas::TestOtas;
 use crate::support::proxy::{TestProxy, read_until};
 
 /// A request with these fields, alone on its connection.
@@ -91,6 +92,70 @@ async fn item_29_path_and_query_go_unchanged() {
         let seen = exchange(ok(""), &request).await;
         assert_eq!(seen.received, format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n\r\n"));
     }
+}
+
+#[tokio::test]
+async fn item_29_a_target_that_no_uri_may_have_goes_as_it_was_written() {
+    let long = format!("/{}?{}", "p".repeat(70_000), "q".repeat(70_000));
+    for target in [
+        "/a`b\"c<d>",
+        "/x?q=\"<a`b>\"&sig=%7b{}|\\^~",
+        "/bücher?größe=ü",
+        "/a#b?c",
+        "/[x]{y}",
+        "//evil.test/`",
+        &long,
+    ] {
+        let request = format!("GET http://HOST{target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        let seen = exchange(ok("hi"), &request).await;
+        assert_eq!(seen.received, format!("GET {target} HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        assert!(seen.reply.starts_with("HTTP/1.1 200 OK\r\n"), "{target}: {}", seen.reply);
+        let [event] = &seen.events[..] else { panic!("{target}: {:#?}", seen.events) };
+        let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+        let shown = event["path"].as_str().unwrap();
+        assert!(path.starts_with(&shown[..shown.len().min(1000)]), "{target}: {shown}");
+        let shown = event["query_params"].as_str().unwrap();
+        match query {
+            Some(query) if query.contains("sig=") => assert!(shown.starts_with("q=\"<a`b>\"&sig="), "{shown}"),
+            query => assert_eq!(&shown[..shown.len().min(1000)], &query.unwrap_or_default()[..shown.len().min(1000)]),
+        }
+    }
+}
+
+#[tokio::test]
+async fn item_29_targets_that_are_not_text_go_as_they_were_written() {
+    let (otas, origin) = (TestOtas::start().await, RawOrigin::start(ok("hi")).await);
+    let proxy = TestProxy::new().otas(&otas).run().await;
+    let mut agent = proxy.connect().await;
+    let fields = format!("HTTP/1.1\r\nHost: {}\r\n", origin.addr);
+    let odd = [b"GET http://", origin.addr.to_string().as_bytes(), b"/caf\xe9?\xff "].concat();
+    // Three on one connection, the odd one in the middle, all sent at once.
+    let plain = format!("GET http://{}/plain {fields}", origin.addr);
+    let all =
+        [plain.as_bytes(), b"\r\n", &odd, fields.as_bytes(), b"\r\n", plain.as_bytes(), b"Connection: close\r\n\r\n"];
+    agent.write_all(&all.concat()).await.unwrap();
+    let mut reply = String::new();
+    agent.read_to_string(&mut reply).await.unwrap();
+    assert_eq!(reply.matches("HTTP/1.1 200 OK").count(), 3, "{reply}");
+    let events = proxy.events().await;
+    let paths: Vec<_> = events.iter().map(|event| event["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, ["/plain", "/caf%E9", "/plain"]);
+    let lines = origin.received_bytes();
+    assert!(memchr::memmem::find(&lines, b"GET /caf\xe9?\xff HTTP/1.1\r\n").is_some(), "{}", origin.received());
+}
+
+#[tokio::test]
+async fn item_29_a_body_follows_a_target_that_no_uri_may_have() {
+    let acts = [vec![Act::Await(b"the end".to_vec())], ok("hi")].concat();
+    let body = format!("{}the end", "x".repeat(200_000));
+    let request = format!(
+        "POST http://HOST?q=<> HTTP/1.1\r\nHost: HOST\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    let seen = exchange(acts, &request).await;
+    let head = format!("POST /?q=<> HTTP/1.1\r\nHost: HOST\r\nContent-Length: {}\r\n\r\n", body.len());
+    assert_eq!(seen.received, format!("{head}{body}"));
+    assert!(seen.reply.starts_with("HTTP/1.1 200 OK\r\n"), "{}", seen.reply);
 }
 
 #[tokio::test]

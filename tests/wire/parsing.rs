@@ -18,9 +18,23 @@ async fn item_02_the_targets_authority_replaces_host() {
 
 /// A deviation: `http::Uri` does not tell an empty path from `/`.
 #[tokio::test]
-async fn item_03_options_of_a_whole_server_is_forwarded_with_a_path() {
-    let seen = exchange(ok(""), "OPTIONS http://HOST HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(seen.received, "OPTIONS / HTTP/1.1\r\nHost: HOST\r\n\r\n");
+async fn item_03_options_of_a_whole_server_is_forwarded_as_an_asterisk() {
+    for (target, sent) in [("http://HOST", "*"), ("http://HOST/", "/"), ("http://HOST?a", "/?a")] {
+        let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
+        let seen = exchange(ok(""), &request).await;
+        assert_eq!(seen.received, format!("OPTIONS {sent} HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+    }
+}
+
+#[tokio::test]
+async fn item_03_a_target_with_a_space_or_a_control_character_is_refused_with_the_reason() {
+    for target in ["/a b", "/a\tb`", "/a\u{1}", "/a\u{7f}`", "/a`b c"] {
+        let request = format!("GET http://HOST{target} HTTP/1.1\r\nHost: HOST\r\n\r\n");
+        is_refused(&request).await;
+        let seen = exchange(ok(""), &request).await;
+        assert!(seen.reply.contains("has a space or a control character"), "{target:?}: {}", seen.reply);
+    }
+    is_refused("GET http://HO`ST/` HTTP/1.1\r\nHost: HOST\r\n\r\n").await;
 }
 
 #[tokio::test]

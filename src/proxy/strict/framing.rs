@@ -1,7 +1,9 @@
 //! Where an agent's messages begin and end: a state machine that is shown bytes as they come, and lets go what is sound.
 
+use std::ops::Range;
+
 use super::Violation;
-use super::head::{self, Follows};
+use super::head::{self, Follows, Head};
 
 /// The longest line of chunk framing: a size and extensions, which nobody needs.
 const CHUNK_LINE_LIMIT_BYTES: usize = 4 << 10;
@@ -21,6 +23,17 @@ pub(in crate::proxy) struct Framing {
     empty_lines: u8,
     /// Heads that were let go.
     heads: u64,
+    /// The part of the last head that must be kept from the library.
+    kept: Option<Range<usize>>,
+}
+
+/// What of the held bytes can go on.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(in crate::proxy) struct Sound {
+    /// So many of the first bytes.
+    pub(in crate::proxy) bytes: usize,
+    /// A path and query among them that the library would refuse or change: `/` goes on in their place.
+    pub(in crate::proxy) kept: Option<Range<usize>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +63,7 @@ pub(in crate::proxy) enum Place {
 impl Framing {
     /// At the beginning of a first head.
     pub(in crate::proxy) fn new(head_limit_bytes: usize) -> Self {
-        Self { state: State::Head, head_limit_bytes, scanned: 0, empty_lines: 0, heads: 0 }
+        Self { state: State::Head, head_limit_bytes, scanned: 0, empty_lines: 0, heads: 0, kept: None }
     }
 
     /// From now on, nothing is HTTP.
@@ -73,22 +86,28 @@ impl Framing {
         }
     }
 
-    /// How many of the first bytes of `held` can go on: whole heads, whole lines of chunk framing, and content. `held` is
-    /// what was not let go before, and more.
+    /// Which of the first bytes of `held` can go on: whole heads, whole lines of chunk framing, and content. `held` is
+    /// what was not let go before, and more. A head of which a part is kept is the last thing that goes on.
     ///
     /// # Errors
     /// What is wrong with what would come next; the same as often as it is asked.
-    pub(in crate::proxy) fn let_go(&mut self, held: &[u8]) -> Result<usize, Violation> {
+    pub(in crate::proxy) fn let_go(&mut self, held: &[u8]) -> Result<Sound, Violation> {
         let mut gone = 0;
         loop {
             let rest = &held[gone..];
             match self.step(rest) {
-                Ok(Some(bytes)) => gone += bytes,
-                Ok(None) => return Ok(gone),
+                Ok(Some(bytes)) => {
+                    let kept = self.kept.take().map(|part| part.start + gone..part.end + gone);
+                    gone += bytes;
+                    if kept.is_some() {
+                        return Ok(Sound { bytes: gone, kept });
+                    }
+                }
+                Ok(None) => return Ok(Sound { bytes: gone, kept: None }),
                 Err(violation) => {
                     // It is looked at again: what is sound before it goes first, and its sender may have to wait for that.
                     self.scanned = 0;
-                    return if gone > 0 { Ok(gone) } else { Err(violation) };
+                    return if gone > 0 { Ok(Sound { bytes: gone, kept: None }) } else { Err(violation) };
                 }
             }
         }
@@ -170,7 +189,9 @@ impl Framing {
             self.scanned = end;
             if rest[..end].ends_with(b"\r\n\r\n") {
                 self.within_limit(end)?;
-                self.state = match head::read(&rest[..end])? {
+                let Head { follows, kept } = head::read(&rest[..end])?;
+                self.kept = kept;
+                self.state = match follows {
                     Follows::Length(0) => State::Head,
                     Follows::Length(length) => State::Content(length),
                     Follows::Chunked => State::ChunkSize,
@@ -255,8 +276,8 @@ mod tests {
             held.extend_from_slice(piece);
             loop {
                 match framing.let_go(&held) {
-                    Ok(0) => break,
-                    Ok(bytes) => passed.extend(held.drain(..bytes)),
+                    Ok(Sound { bytes: 0, .. }) => break,
+                    Ok(Sound { bytes, .. }) => passed.extend(held.drain(..bytes)),
                     Err(violation) => return (passed, Some(violation)),
                 }
             }
@@ -289,7 +310,7 @@ mod tests {
             let (passed, violation) = pass([&first[..], bad]);
             assert!(violation.is_some(), "{:?}", String::from_utf8_lossy(bad));
             let mut framing = Framing::new(1000);
-            let rest = &bad[framing.let_go(bad).unwrap_or(0)..];
+            let rest = &bad[framing.let_go(bad).unwrap_or_default().bytes..];
             assert_eq!(
                 [framing.let_go(rest).is_err(), framing.let_go(rest).is_err()],
                 [true; 2],
@@ -324,6 +345,18 @@ mod tests {
             let (passed, violation) = pass([&head[..], bad.as_bytes()]);
             assert!(violation.is_some(), "{bad:?}: {}", String::from_utf8_lossy(&passed));
         }
+    }
+
+    #[test]
+    fn a_head_with_a_part_that_is_kept_goes_on_alone() {
+        let first = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
+        let odd = b"GET http://a/<\xe9> HTTP/1.1\r\nHost: a\r\n\r\n";
+        let held = [&first[..], odd, first].concat();
+        let mut framing = Framing::new(1000);
+        let sound = framing.let_go(&held).unwrap();
+        assert_eq!((sound.bytes, framing.heads()), (first.len() + odd.len(), 2));
+        assert_eq!(sound.kept.map(|part| &held[part]), Some(&b"/<\xe9>"[..]));
+        assert_eq!(framing.let_go(first), Ok(Sound { bytes: first.len(), kept: None }));
     }
 
     proptest! {

@@ -1,9 +1,14 @@
 //! One request's head, whole, its lines ended as they must be.
 
+use std::borrow::Cow;
+use std::ops::Range;
+
+use bytes::Bytes;
 use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::Violation;
+use super::target::{self, Written};
 use crate::proxy::message::unbracketed;
 
 /// The most fields of a head (the origin's side takes as many).
@@ -20,11 +25,29 @@ pub(super) enum Follows {
     Tunnel,
 }
 
+/// A head that is sound.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// What follows it.
+    pub(super) follows: Follows,
+    /// The part of it that must be kept from the library: see [`Written`].
+    pub(super) kept: Option<Range<usize>>,
+}
+
 /// Reads a head, from its request line to its empty line.
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn read(head: &[u8]) -> Result<Follows, Violation> {
+pub(super) fn read(head: &[u8]) -> Result<Head, Violation> {
+    let kept = target::to_keep(head);
+    let passes = match &kept {
+        Some(part) => Cow::Owned([&head[..part.start], b"/", &head[part.end..]].concat()),
+        None => Cow::Borrowed(head),
+    };
+    Ok(Head { follows: follows(&passes)?, kept })
+}
+
+fn follows(head: &[u8]) -> Result<Follows, Violation> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {
@@ -32,6 +55,11 @@ pub(super) fn read(head: &[u8]) -> Result<Follows, Violation> {
         Ok(_) => return Err(Violation::malformed("the request's head does not end where it seems to")),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Violation::TooLarge(format!("the request has more than {FIELDS} header fields").into()));
+        }
+        Err(httparse::Error::Token | httparse::Error::Version) if has_blank_target(head) => {
+            return Err(Violation::malformed(
+                "the request's target has a space or a control character, which must be percent-encoded (RFC 9112 3.2)",
+            ));
         }
         Err(error) => return Err(Violation::Malformed(words(error).into())),
     }
@@ -68,13 +96,24 @@ pub(in crate::proxy) fn asked(head: &[u8]) -> Asked {
     let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
     let mut words = line[..line.len().min(ASKED_BYTES)].split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let method = words.next().and_then(|word| Method::from_bytes(word).ok());
-    let target = words.next().and_then(|word| Uri::try_from(word).ok()).unwrap_or_default();
-    Asked {
-        method,
-        path: if target.path().is_empty() { "/".to_owned() } else { target.path().to_owned() },
-        query: target.query().map(str::to_owned),
-        host: target.host().map(str::to_ascii_lowercase),
-    }
+    let target = words.next().unwrap_or_default();
+    // CONNECT names a host alone.
+    let path = target::after_authority(target).unwrap_or(target.len());
+    let host = Uri::try_from(&target[..path]).ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
+    let written = Some(&target[path..]).filter(|written| !written.is_empty()).unwrap_or(b"/");
+    let (path, query) = Written::new(Bytes::copy_from_slice(written)).shown();
+    Asked { method, path, query, host }
+}
+
+/// Whether what stands between the method and the version has a space or a control character in it.
+fn has_blank_target(head: &[u8]) -> bool {
+    let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let method = line.iter().position(|byte| *byte == b' ');
+    let version = line.iter().rposition(|byte| *byte == b' ');
+    method.zip(version).is_some_and(|(method, version)| {
+        let between = line.get(method + 1..version).unwrap_or_default();
+        between.iter().any(|byte| *byte == b' ' || byte.is_ascii_control())
+    })
 }
 
 fn words(error: httparse::Error) -> &'static str {
@@ -161,7 +200,7 @@ mod tests {
     use super::*;
 
     fn follows(head: &str) -> Option<Follows> {
-        read(head.as_bytes()).ok()
+        read(head.as_bytes()).ok().map(|head| head.follows)
     }
 
     #[test]

@@ -6,9 +6,11 @@
 
 mod framing;
 mod head;
+mod target;
 
-pub(super) use framing::{Framing, Place};
+pub(super) use framing::{Framing, Place, Sound};
 pub(super) use head::{Asked, asked};
+pub(super) use target::Written;
 
 use std::borrow::Cow;
 

@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
 use super::{Dialled, OriginStream, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
@@ -55,7 +56,7 @@ pub(in crate::proxy) struct Upstream {
 
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
-    Http1(http1::SendRequest<OriginBody>),
+    Http1(http1::SendRequest<OriginBody>, Next),
     Http2(http2::SendRequest<OriginBody>, ExtendedConnect),
 }
 
@@ -63,7 +64,7 @@ impl Upstream {
     /// The protocol that it speaks.
     pub(in crate::proxy) fn version(&self) -> Version {
         match self.sender {
-            Sender::Http1(_) => Version::HTTP_11,
+            Sender::Http1(..) => Version::HTTP_11,
             Sender::Http2(..) => Version::HTTP_2,
         }
     }
@@ -71,7 +72,7 @@ impl Upstream {
     /// HTTP/2 connections carry many requests at once: another handle on the same one. HTTP/1.1: none.
     pub(in crate::proxy) fn shared(&self) -> Option<Self> {
         match &self.sender {
-            Sender::Http1(_) => None,
+            Sender::Http1(..) => None,
             Sender::Http2(sender, extended) => Some(Self {
                 target: self.target.clone(),
                 sender: Sender::Http2(sender.clone(), extended.clone()),
@@ -87,7 +88,7 @@ impl Upstream {
     /// Whether it can carry a request now or when the one before is over.
     pub(in crate::proxy) fn is_usable(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => !sender.is_closed(),
+            Sender::Http1(sender, _) => !sender.is_closed(),
             Sender::Http2(sender, _) => !sender.is_closed(),
         }
     }
@@ -95,7 +96,7 @@ impl Upstream {
     /// Whether it can carry a request right now.
     pub(in crate::proxy) fn is_idle(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender) => sender.is_ready(),
+            Sender::Http1(sender, _) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready(),
         }
     }
@@ -103,7 +104,7 @@ impl Upstream {
     /// Whether the origin takes extended CONNECT (RFC 8441). Waits for a moment if it has not said so yet.
     pub(in crate::proxy) async fn takes_extended_connect(&self) -> bool {
         match &self.sender {
-            Sender::Http1(_) => false,
+            Sender::Http1(..) => false,
             Sender::Http2(_, extended) => extended.offered().await,
         }
     }
@@ -113,7 +114,7 @@ impl Sender {
     /// Waits until a request can be sent.
     pub(in crate::proxy) async fn ready(&mut self) -> hyper::Result<()> {
         match self {
-            Self::Http1(sender) => sender.ready().await,
+            Self::Http1(sender, _) => sender.ready().await,
             Self::Http2(sender, _) => sender.ready().await,
         }
     }
@@ -124,7 +125,10 @@ impl Sender {
         request: Request<OriginBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
         match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http1(sender, next) => {
+                next.is(request.extensions().get::<StandIn>().cloned());
+                sender.try_send_request(request).await
+            }
             Self::Http2(sender, _) => sender.try_send_request(request).await,
         }
     }
@@ -246,6 +250,7 @@ where
             .map_err(failed)?;
         return Ok((Sender::Http2(sender, extended), drive(shared, connection)));
     }
+    let (stream, next) = Restoring::new(stream);
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(HTTP1_FIELDS)
@@ -254,7 +259,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender), drive(shared, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next), drive(shared, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.

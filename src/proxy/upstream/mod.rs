@@ -5,6 +5,7 @@ mod dial;
 mod next_proxy;
 mod pool;
 mod resolve;
+mod restore;
 mod settings;
 mod tasks;
 
@@ -15,6 +16,7 @@ pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};
 pub use pool::Pool;
 pub use resolve::Resolver;
+pub(super) use restore::StandIn;
 pub use tasks::Tasks;
 
 use std::sync::Arc;

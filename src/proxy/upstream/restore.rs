@@ -1,0 +1,207 @@
+//! Targets that hyper cannot hold: it is given a stand-in, and the target as the agent wrote it takes the stand-in's place in
+//! the bytes that go to the origin.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::Uri;
+use http::uri::PathAndQuery;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A target that goes out in place of a stand-in, as an extension of the request.
+#[derive(Debug, Clone)]
+pub(in crate::proxy) struct StandIn {
+    /// What hyper writes. Nobody can guess it.
+    path: Bytes,
+    /// What goes out.
+    written: Bytes,
+}
+
+impl StandIn {
+    /// For what an agent wrote.
+    pub(in crate::proxy) fn of(written: Bytes) -> Self {
+        Self { path: format!("/{}", uuid::Uuid::new_v4().simple()).into(), written }
+    }
+
+    /// `uri` with the stand-in for its path and query.
+    pub(in crate::proxy) fn instead(&self, uri: Uri) -> Option<Uri> {
+        let mut parts = uri.into_parts();
+        parts.path_and_query = Some(PathAndQuery::from_maybe_shared(self.path.clone()).ok()?);
+        Uri::from_parts(parts).ok()
+    }
+}
+
+/// The way to tell a [`Restoring`] what to restore in the next request.
+#[derive(Debug, Clone, Default)]
+pub(in crate::proxy) struct Next(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    /// Whether there is one: most requests have none, and cost this look.
+    waits: AtomicBool,
+    stand_in: Mutex<Option<StandIn>>,
+}
+
+impl Next {
+    /// The next request has this stand-in, or none.
+    pub(super) fn is(&self, stand_in: Option<StandIn>) {
+        if stand_in.is_some() || self.waits() {
+            let mut next = self.lock();
+            self.0.waits.store(stand_in.is_some(), Ordering::Release);
+            *next = stand_in;
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.0.waits.load(Ordering::Acquire)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<StandIn>> {
+        self.0.stand_in.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where `bytes` have the stand-in. If they begin with it, it is taken.
+    fn find(&self, bytes: &[u8]) -> Option<Found> {
+        let mut next = self.lock();
+        let at = memchr::memmem::find(bytes, &next.as_ref()?.path)?;
+        if at > 0 {
+            return Some(Found::After(at));
+        }
+        self.0.waits.store(false, Ordering::Release);
+        next.take().map(Found::Here)
+    }
+}
+
+enum Found {
+    Here(StandIn),
+    /// After so many bytes.
+    After(usize),
+}
+
+/// A connection that HTTP/1.1 requests are written to, one after the other.
+pub(super) struct Restoring<S> {
+    inner: S,
+    next: Next,
+    /// What is left to write of a target, and how many bytes it stands in for.
+    target: Option<(Bytes, usize)>,
+}
+
+impl<S> Restoring<S> {
+    pub(super) fn new(inner: S) -> (Self, Next) {
+        let next = Next::default();
+        (Self { inner, next: next.clone(), target: None }, next)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Restoring<S> {
+    fn poll_restore(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.target.is_none() {
+            match self.next.find(buf) {
+                None => return Pin::new(&mut self.inner).poll_write(cx, buf),
+                Some(Found::After(bytes)) => return Pin::new(&mut self.inner).poll_write(cx, &buf[..bytes]),
+                Some(Found::Here(StandIn { path, written })) => self.target = Some((written, path.len())),
+            }
+        }
+        // hyper comes again with the same bytes until they are taken.
+        let Some((left, stands_for)) = &mut self.target else { return Poll::Ready(Ok(0)) };
+        while !left.is_empty() {
+            match ready!(Pin::new(&mut self.inner).poll_write(cx, left))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => left.advance(bytes),
+            }
+        }
+        let stands_for = *stands_for;
+        self.target = None;
+        Poll::Ready(Ok(stands_for))
+    }
+
+    fn is_at_it(&self) -> bool {
+        self.target.is_some() || self.next.waits()
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Restoring<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Restoring<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.is_at_it() {
+            true => self.poll_restore(cx, buf),
+            false => Pin::new(&mut self.inner).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.is_at_it() {
+            true => self.poll_restore(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf)),
+            false => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// What comes out when these messages are written, through a pipe of `room` bytes.
+    async fn written(room: usize, stand_in: &StandIn, messages: Vec<Vec<u8>>) -> Vec<u8> {
+        let (ours, mut theirs) = tokio::io::duplex(room);
+        let (mut restoring, next) = Restoring::new(ours);
+        next.is(Some(stand_in.clone()));
+        let writing = tokio::spawn(async move {
+            for message in messages {
+                restoring.write_all(&message).await.unwrap();
+            }
+        });
+        let mut out = Vec::new();
+        theirs.read_to_end(&mut out).await.unwrap();
+        writing.await.unwrap();
+        out
+    }
+
+    #[tokio::test]
+    async fn the_target_takes_the_stand_ins_place_once_whatever_is_written_at_a_time() {
+        let stand_in = StandIn::of(Bytes::from_static(b"/<a>?\xff"));
+        let uri = stand_in.instead(Uri::from_static("http://a:1/x?y")).unwrap();
+        let line = format!("GET {uri} HTTP/1.1\r\n\r\n");
+        for room in [1, 7, 1000] {
+            let messages = vec![b"the end of a body".to_vec(), line.clone().into_bytes(), line.clone().into_bytes()];
+            let out = written(room, &stand_in, messages).await;
+            let expected = b"the end of a bodyGET http://a:1/<a>?\xff HTTP/1.1\r\n\r\n";
+            assert_eq!(out, [expected, line.as_bytes()].concat(), "{room}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_empty_target_leaves_nothing_in_its_place() {
+        let stand_in = StandIn::of(Bytes::new());
+        let uri = stand_in.instead(Uri::from_static("http://a/")).unwrap();
+        let out = written(5, &stand_in, vec![format!("OPTIONS {uri} HTTP/1.1\r\n").into_bytes()]).await;
+        assert_eq!(out, b"OPTIONS http://a HTTP/1.1\r\n");
+    }
+}
