@@ -119,6 +119,7 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     let reduced = (level != CaptureLevel::Full).then(|| reduced(exchange, level));
     let exchange = reduced.as_ref().unwrap_or(exchange);
     let mut masking = context.redactor.masking(&origin.host, origin.port, &exchange.request.path);
+    masking.recognise(exchange.request.headers.iter());
     let mut cuts = Cuts::default();
     let (request, response) = match level {
         CaptureLevel::Full => bodies(exchange, &mut masking),

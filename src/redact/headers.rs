@@ -8,6 +8,11 @@ const SUBPROTOCOL_MAX_BYTES: usize = 40;
 /// One that speaks of a key is one from here on.
 const SPOKEN_MIN_BYTES: usize = 20;
 
+/// The rule on fields that name a session.
+const OF_SESSIONS: &str = "header.*-session-id";
+/// The field of MCP, whose value works like a bearer token.
+const MCP_SESSION: &str = "mcp-session-id";
+
 /// Schemes that are kept. Of an unknown one nothing is: it may be the first half of a secret.
 const SCHEMES: [&str; 12] = [
     "bearer",
@@ -33,6 +38,8 @@ impl<'a> Masking<'a> {
         let redactor = self.redactor;
         let Some((rule, kind)) = redactor.names.header(name) else { return self.other(value) };
         match kind {
+            // The operator's own rules have other names, and hold all the same.
+            HeaderKind::Secret if rule == OF_SESSIONS && self.is_identity_field(name, value) => self.other(value),
             HeaderKind::Secret => self.shown_as(value, Kind::Token, rule),
             HeaderKind::Credentials => self.shown_as(value, Kind::Credentials, rule),
             HeaderKind::Cookies => self.cookies(value, usize::MAX, rule),
@@ -44,6 +51,11 @@ impl<'a> Masking<'a> {
                 self.path(urls.as_deref().unwrap_or(value)).or(urls)
             }
         }
+    }
+
+    /// Whether a field that is called like a session holds an id of the agent's.
+    fn is_identity_field(&self, name: &str, value: &str) -> bool {
+        name != MCP_SESSION && (self.identity.names(name) || self.is_id(value))
     }
 
     fn other(&mut self, value: &str) -> Option<String> {

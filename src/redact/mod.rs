@@ -6,6 +6,7 @@
 //!    |- deltas     secrets that a stream of events tells in pieces
 //!    |- escapes    secrets behind `\u0041`
 //!    |- edges      what a cut left of a secret
+//!  identity        ids of an agent's session, which are no secrets
 //!  own             our own secrets, by their text; in logs and panics as well (report)
 //!  fingerprint     the tag that stands for a secret
 //! ```
@@ -18,6 +19,7 @@ mod edges;
 mod escapes;
 mod fingerprint;
 mod headers;
+mod identity;
 mod names;
 mod own;
 mod patterns;
@@ -43,6 +45,7 @@ pub use self::own::{register, register_pem};
 pub use self::report::{MaskedStderr, masked, panics_are_masked};
 pub(crate) use self::scan::{Ends, OutOfTime};
 
+use self::identity::Identity;
 use self::names::{Kind, Names};
 use self::scan::{Finding, Scanner, Show};
 use crate::config::{CaptureLevel, Redact};
@@ -58,6 +61,11 @@ const TAIL_FROM_BYTES: usize = 20;
 const TAG_BYTES: usize = 9;
 /// What stands in the place of a text that could not be looked through in time.
 pub(crate) const WITHHELD: &str = "[otas-proxy: withheld, since it could not be searched for secrets in its time]";
+
+/// Ids of agents' sessions that are remembered for other calls, such as those of telemetry.
+const IDS_REMEMBERED: usize = 4096;
+/// Rules on names under which agents write such ids.
+const OF_IDS: [&str; 2] = ["key.session_id", "key.session"];
 
 /// The rule on our own secrets.
 const OWN: &str = "own";
@@ -75,6 +83,8 @@ pub struct Redactor {
     capture: Vec<(HostRules, CaptureLevel)>,
     budget: Duration,
     fingerprint: Fingerprint,
+    /// Ids that earlier calls told.
+    ids_seen: quick_cache::sync::Cache<String, ()>,
 }
 
 /// Rules that are lifted for some calls.
@@ -112,6 +122,7 @@ impl Redactor {
             capture: capture.to_vec(),
             budget: settings.budget,
             fingerprint,
+            ids_seen: quick_cache::sync::Cache::new(IDS_REMEMBERED),
         })
     }
 
@@ -130,6 +141,7 @@ impl Redactor {
             redactor: self,
             lifted: self.allow.iter().filter(lifts).flat_map(|allow| &allow.rules).collect(),
             own: own::searcher(),
+            identity: Identity::default(),
             counts: Vec::new(),
             withheld: false,
             of_form: None,
@@ -184,6 +196,7 @@ pub struct Masking<'a> {
     redactor: &'a Redactor,
     lifted: Vec<&'a wildmatch::WildMatch>,
     own: Option<Arc<own::Searcher>>,
+    identity: Identity,
     counts: Vec<(&'a str, u32)>,
     withheld: bool,
     /// That of the form whose values are searched.
@@ -194,6 +207,35 @@ pub struct Masking<'a> {
 pub(crate) struct Counted<'a>(Vec<(&'a str, u32)>);
 
 impl<'a> Masking<'a> {
+    /// Learns from a request's header fields by which ids the agent names its session. They are shown from then on.
+    pub(crate) fn recognise<'f>(&mut self, fields: impl Iterator<Item = (&'f str, &'f [u8])> + Clone) {
+        self.identity = Identity::of(fields);
+        self.remember_ids();
+    }
+
+    /// The same from a body.
+    fn learn(&mut self, text: &str) {
+        if self.identity.learn(text) {
+            self.remember_ids();
+        }
+    }
+
+    fn remember_ids(&self) {
+        let seen = &self.redactor.ids_seen;
+        for id in self.identity.ids().filter(|id| !seen.contains_key(*id)) {
+            seen.insert(id.to_owned(), ());
+        }
+    }
+
+    /// Whether what `rule` found is an id of an agent's session, and so no secret.
+    fn is_identity(&self, rule: &str, value: &str) -> bool {
+        OF_IDS.contains(&rule) && self.is_id(value)
+    }
+
+    fn is_id(&self, value: &str) -> bool {
+        self.identity.has(value) || self.redactor.ids_seen.contains_key(value)
+    }
+
     /// The value to show for a form field, if its name is one of a secret.
     pub fn field(&mut self, name: &str, value: &str) -> Option<String> {
         let redactor = self.redactor;
@@ -230,6 +272,7 @@ impl<'a> Masking<'a> {
     /// # Errors
     /// When it cannot be looked through in its time: then nothing of it may be shown.
     pub(crate) fn text(&mut self, text: &str, ends: Ends) -> Result<Option<String>, OutOfTime> {
+        self.learn(text);
         let found = self.findings(text, ends, Deadline::of(text, self.redactor.budget));
         self.withheld |= found.is_err();
         Ok(self.apply(text, found?))
@@ -295,6 +338,7 @@ impl<'a> Masking<'a> {
         if let Some(shadow) = escapes::Shadow::of(text) {
             found.extend(find(&shadow.text, ends)?.into_iter().map(|finding| shadow.cast_back(finding)));
         }
+        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
         if deadline.is_over() {
             return Err(OutOfTime);
         }
@@ -378,7 +422,7 @@ impl<'a> Masking<'a> {
 
     /// The mask of a whole value, counted; `None` when its rule is lifted.
     fn shown_as(&mut self, value: &str, kind: Kind, rule: &'a str) -> Option<String> {
-        if self.is_lifted(rule) {
+        if self.is_lifted(rule) || self.is_identity(rule, value) {
             return None;
         }
         self.count(rule);

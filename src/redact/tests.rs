@@ -1,5 +1,6 @@
 //! Laws of the whole: no canary of any class is left in any place, and what is no secret stays as it was.
 
+mod identity;
 mod places;
 
 use std::time::{Duration, Instant};

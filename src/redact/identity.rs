@@ -1,0 +1,195 @@
+//! Ids by which an agent names its session, thread, turn or request. They are no secrets: nobody gets in with one, and people
+//! group calls by them. So they are shown wherever they stand, in a header field as in a body.
+//!
+//! `mcp-session-id` is none of them: it works like a bearer token.
+
+use serde_json::Value;
+
+use crate::known_agents;
+
+/// Header fields that hold such an id, whoever sends them.
+const FIELDS: &[&str] = &[
+    "session-id",
+    "session_id",
+    "thread-id",
+    "thread_id",
+    "conversation-id",
+    "conversation_id",
+    "x-conversation-id",
+    "x-claude-code-session-id",
+    "x-claude-code-agent-id",
+    "x-claude-code-parent-agent-id",
+    "x-client-request-id",
+    "x-opencode-session",
+    "x-opencode-request",
+    "x-opencode-session-id",
+    "x-session-affinity",
+];
+/// Fields of Codex, of which there are many.
+const CODEX: &str = "x-codex-";
+/// Fields that hold such an id only where an agent sends them; other programs use the name for a secret.
+const OF_AGENTS: &[&str] = &["x-session-id", "x-thread-id", "x-parent-session-id", "x-root-session-id"];
+/// Fields whose sender is an agent, whatever it calls itself.
+const TELLING: [&str; 4] = ["x-claude-code-", "x-codex-", "x-opencode-", "x-session-affinity"];
+
+/// Ids have at least so many bytes: a shorter text stands anywhere by chance.
+const ID_MIN_BYTES: usize = 8;
+/// And at most so many.
+const ID_MAX_BYTES: usize = 256;
+/// Ids of one call that are kept.
+const IDS: usize = 64;
+/// Bytes of JSON that are read for ids at one place.
+const JSON_MAX_BYTES: usize = 64 << 10;
+/// Places of a text that are read for ids.
+const PLACES: usize = 8;
+
+/// The ids of one call.
+#[derive(Default)]
+pub(super) struct Identity {
+    /// Whether an agent is known to have sent it.
+    agent: bool,
+    ids: Vec<String>,
+}
+
+impl Identity {
+    /// From the request's header fields.
+    pub(super) fn of<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])> + Clone) -> Self {
+        let text = |value: &'f [u8]| std::str::from_utf8(value).ok();
+        let agent = fields.clone().any(|(name, value)| {
+            TELLING.iter().any(|begin| name.starts_with(begin))
+                || (name == "user-agent" && text(value).and_then(known_agents::of_user_agent).is_some())
+        });
+        let mut identity = Self { agent, ids: Vec::new() };
+        for (name, value) in fields {
+            if let Some(value) = text(value).filter(|_| identity.names(name)) {
+                identity.note(value);
+            }
+        }
+        identity
+    }
+
+    /// Whether the header field `name` (lower case) holds an id of the agent's.
+    pub(super) fn names(&self, name: &str) -> bool {
+        FIELDS.contains(&name) || name.starts_with(CODEX) || (self.agent && OF_AGENTS.contains(&name))
+    }
+
+    /// Whether `value` is one of the ids.
+    pub(super) fn has(&self, value: &str) -> bool {
+        self.ids.iter().any(|id| id == value)
+    }
+
+    /// Notes the ids that a body tells: in Codex' `client_metadata`, and in the `user_id` of Claude Code, which is JSON in a
+    /// string.
+    /// Whether there was a new one.
+    pub(super) fn learn(&mut self, text: &str) -> bool {
+        let before = self.ids.len();
+        for name in ["client_metadata", "user_id"] {
+            for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
+                let rest = text[at + name.len()..].trim_start_matches(['\\', '"']).trim_start();
+                let Some(rest) = rest.strip_prefix(':') else { continue };
+                let value = match first_value(rest) {
+                    Some(Value::String(inner)) => serde_json::from_str(&inner).ok(),
+                    other => other,
+                };
+                if let Some(value) = value.filter(|value| name == "client_metadata" || is_of_claude(value)) {
+                    self.note_members(&value);
+                }
+            }
+        }
+        self.ids.len() > before
+    }
+
+    /// All of them.
+    pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
+        self.ids.iter().map(String::as_str)
+    }
+
+    /// An id, or JSON that holds some.
+    fn note(&mut self, value: &str) {
+        let value = value.trim();
+        if value.starts_with('{') && value.len() <= JSON_MAX_BYTES {
+            if let Ok(json) = serde_json::from_str::<Value>(value) {
+                self.note_members(&json);
+            }
+            return;
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:/".contains(&byte);
+        let fits = (ID_MIN_BYTES..=ID_MAX_BYTES).contains(&value.len()) && value.bytes().all(plain);
+        if fits && self.ids.len() < IDS && !self.has(value) {
+            self.ids.push(value.to_owned());
+        }
+    }
+
+    fn note_members(&mut self, json: &Value) {
+        let Value::Object(members) = json else { return };
+        for (name, value) in members {
+            let name = name.to_ascii_lowercase();
+            match value {
+                Value::Object(_) => self.note_members(value),
+                Value::String(text) if name.ends_with("id") || name.starts_with(CODEX) => self.note(text),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The JSON value that a text begins with; it may go on behind it.
+fn first_value(text: &str) -> Option<Value> {
+    let mut end = text.len().min(JSON_MAX_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    serde_json::Deserializer::from_str(&text[..end]).into_iter().next()?.ok()
+}
+
+/// What Claude Code tells of its user.
+fn is_of_claude(value: &Value) -> bool {
+    value.get("session_id").is_some() && (value.get("device_id").is_some() || value.get("account_uuid").is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(fields: &[(&str, &str)]) -> Identity {
+        Identity::of(fields.iter().map(|(name, value)| (*name, value.as_bytes())))
+    }
+
+    #[test]
+    fn an_id_is_known_by_its_field_and_a_weak_name_by_its_sender() {
+        let nobody = of(&[("x-session-id", "0123456789")]);
+        assert!(!nobody.names("x-session-id") && !nobody.has("0123456789"));
+        for sender in [("user-agent", "opencode/1.2"), ("x-session-affinity", "a"), ("x-codex-window-id", "w")] {
+            let agent = of(&[("x-session-id", "0123456789"), sender]);
+            assert!(agent.names("x-session-id") && agent.has("0123456789"), "{sender:?}");
+            assert!(!agent.names("mcp-session-id"));
+        }
+        let turn =
+            of(&[("x-codex-turn-metadata", r#"{"session_id":"0123456789","n":1,"inner":{"turn_id":"turn-0123"}}"#)]);
+        assert!(turn.has("0123456789") && turn.has("turn-0123"));
+        assert!(!of(&[("session-id", "short")]).has("short"));
+    }
+
+    #[test]
+    fn bodies_tell_ids_where_agents_write_them() {
+        for text in [
+            r#"{"model":"m","client_metadata":{"session_id":"0123456789","x":1},"input":[]}"#,
+            r#"{"client_metadata" : {"x-codex-turn-metadata":"{\"session_id\":\"0123456789\"}"}}"#,
+            r#"{"metadata":{"user_id":"{\"device_id\":\"d\",\"account_uuid\":\"\",\"session_id\":\"0123456789\"}"}}"#,
+        ] {
+            let mut identity = Identity::default();
+            identity.learn(text);
+            assert!(identity.has("0123456789"), "{text}");
+        }
+        for text in [
+            r#"{"session_id":"0123456789"}"#,
+            r#"{"user_id":{"session_id":"0123456789"}}"#,
+            r#"{"user_id":"{\"session_id\":\"0123456789\"}"}"#,
+            r#""client_metadata""#,
+        ] {
+            let mut identity = Identity::default();
+            identity.learn(text);
+            assert!(!identity.has("0123456789"), "{text}");
+        }
+    }
+}
