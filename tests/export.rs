@@ -1,7 +1,7 @@
 //! What is stored, in other forms and summed up, on the command line: HAR that others read, a curl command that makes the
 //! call again, the table, the sums.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -212,32 +212,87 @@ async fn each_kind_of_call_is_an_entry_that_importers_take() {
     validate(&file);
 }
 
-#[tokio::test]
+/// A request whose command must make it again.
+struct Again {
+    method: &'static str,
+    content_type: &'static str,
+    coding: Option<&'static str>,
+    body: Vec<u8>,
+}
+
+impl Again {
+    fn post(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { method: "POST", content_type, coding: None, body: body.into() }
+    }
+
+    /// What the origin reads of `sent`.
+    fn content(&self, sent: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        match self.coding {
+            Some("gzip") => drop(flate2::read::GzDecoder::new(sent).read_to_end(&mut out).unwrap()),
+            Some(_) => out = zstd::decode_all(sent).unwrap(),
+            None => out = sent.to_vec(),
+        }
+        out
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_curl_command_of_a_call_makes_it_again() {
     let origin = TestOrigin::http().await;
-    let proxy = TestProxy::new().run().await;
+    let proxy = TestProxy::new().with(|config| config.capture.body_head_bytes = 1 << 20).run().await;
     let odd = "it's \"odd\" $HOME `id` \\ \n\ttext, ünïcode";
-    for (content_type, body) in
-        [("text/plain", odd.as_bytes()), ("application/octet-stream", &[0, 159, 146, 150, 255][..])]
-    {
-        let post =
-            proxy.client().post(origin.url("/echo/it's%20here?q=a%26b[1]")).header("content-type", content_type);
-        post.header("x-own", "a 'quoted' value").body(body.to_vec()).send().await.unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    gzip.write_all(odd.as_bytes()).unwrap();
+    let coded = |coding, body| Again { coding: Some(coding), ..Again::post("text/plain", body) };
+    let calls = [
+        Again::post("text/plain", odd),
+        Again::post("application/octet-stream", [0, 159, 146, 150, 255]),
+        Again { method: "HEAD", ..Again::post("text/plain", "") },
+        coded("gzip", gzip.finish().unwrap()),
+        coded("zstd", zstd::encode_all(odd.as_bytes(), 3).unwrap()),
+        // More than an argument takes, with a line end at its end and without, and as bytes.
+        Again::post("text/plain", format!("{odd}\n").repeat(6_000)),
+        Again::post("text/plain", odd.repeat(6_000)),
+        Again::post("application/octet-stream", [0, 159, 146, 150, 255].repeat(40_000)),
+        Again::post("text/plain", "a\0b\u{1b}[2J\u{202e}c"),
+        Again::post("text/plain", "\u{feff}with its mark"),
+        Again::post("text/plain; charset=utf-16le", b"\xff\xfea\x00\xe9\x00".to_vec()),
+        Again::post("text/plain; charset=iso-8859-1", b"caf\xe9".to_vec()),
+        Again { method: "PUT", ..Again::post("text/plain", "") },
+    ];
+    for call in &calls {
+        let method = call.method.parse::<reqwest::Method>().unwrap();
+        let made = proxy.client().request(method, origin.url("/echo/it's%20here?q=a%26b[1]"));
+        let made = made.header("content-type", call.content_type).header("x-own", "a 'quoted' value");
+        let made = match call.coding {
+            Some(coding) => made.header("content-encoding", coding),
+            None => made,
+        };
+        made.body(call.body.clone()).send().await.unwrap();
     }
-    proxy.events_so_far(2).await;
-    for id in [1, 2] {
-        let event = proxy.app.store.event(id).unwrap();
+    proxy.events_so_far(calls.len()).await;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (at, call) in calls.iter().enumerate() {
+        let event = proxy.app.store.event(at as i64 + 1).unwrap();
         let command = otas_proxy::export::curl::command(&otas_proxy::event::Stored::parse(&event.json));
-        let done = tokio::process::Command::new("bash").args(["-c", &command]).output().await.unwrap();
-        assert!(done.status.success(), "{command}\n{done:?}");
-    }
-    let received = origin.received();
-    for (first, again) in [(0, 2), (1, 3)] {
-        let (first, again) = (&received[first], &received[again]);
-        assert_eq!((&first.method, &first.uri, &first.body), (&again.method, &again.uri, &again.body));
-        for name in ["x-own", "content-type", "user-agent"] {
-            let of = |call: &crate::support::origin::Received| call.headers.iter().find(|(n, _)| n == name).cloned();
-            assert_eq!(of(first), of(again), "{name}");
+        std::fs::write(file.path(), &command).unwrap();
+        for shell in ["sh", "bash"] {
+            let done = tokio::process::Command::new(shell).arg(file.path()).output();
+            let done =
+                tokio::time::timeout(std::time::Duration::from_secs(60), done).await.expect(call.method).unwrap();
+            let shown: String = command.chars().take(2_000).collect();
+            assert!(done.status.success(), "{shown}\n{}", String::from_utf8_lossy(&done.stderr));
+            let received = origin.received();
+            let (first, again) = (&received[at], received.last().unwrap());
+            assert_eq!((&first.method, &first.uri), (&again.method, &again.uri), "{shown}");
+            assert!(call.content(&first.body) == call.content(&again.body), "{shell}: {shown}");
+            for name in ["x-own", "content-type", "content-encoding", "user-agent"] {
+                let of =
+                    |call: &crate::support::origin::Received| call.headers.iter().find(|(n, _)| n == name).cloned();
+                assert_eq!(of(first), of(again), "{name}");
+            }
+            assert_eq!(command.starts_with("# the body is compressed again"), call.coding.is_some(), "{shown}");
         }
     }
     proxy.stop().await;

@@ -31,6 +31,7 @@ mod processes;
 mod redaction;
 mod sessions;
 mod side_by_side;
+mod shown;
 mod sinks;
 mod socks;
 mod steering;

@@ -219,6 +219,11 @@ impl Callers {
     fn meta_of(&self, caller: &Caller, token: Option<&Secret>) -> Value {
         let mut meta = self.meta.clone();
         if let Value::Object(fields) = &mut meta {
+            if let Caller::Process(AgentProcess(of)) = caller
+                && let Some(agent) = of.known_agent()
+            {
+                fields.insert("agent".to_owned(), json!(agent));
+            }
             let of = match caller {
                 Caller::Proxy => json!({ "rule": rule(caller) }),
                 // What an agent is called is its maker's choice, and so may hold anything.

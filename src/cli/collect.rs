@@ -8,7 +8,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use tokio::net::TcpListener;
 use uuid::Uuid;
 
-use super::{Done, signals};
+use super::{Done, say, signals};
 use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
 use crate::secret::Secret;
 
@@ -43,12 +43,12 @@ pub(super) fn run(args: Args) -> Done {
         let listener =
             TcpListener::bind(args.listen).await.map_err(|e| format!("cannot listen on {}: {e}", args.listen))?;
         let collector = Collector::start(listener, CollectorOptions { db: args.db, agents: vec![agent] }).await?;
-        println!("OTAS_BRAIN_URL={}", collector.url);
-        println!("OTAS_UASAM_URL={}", collector.url);
+        say::note(&format!("OTAS_BRAIN_URL={}", collector.url));
+        say::note(&format!("OTAS_UASAM_URL={}", collector.url));
         match given {
             // A key that the caller has already is not printed again.
-            Some(_) => println!("# OTAS_AGENT_KEY as given ({})", key.masked()),
-            None => println!("OTAS_AGENT_KEY={}", key.expose()),
+            Some(_) => say::note(&format!("# OTAS_AGENT_KEY as given ({})", key.masked())),
+            None => say::note(&format!("OTAS_AGENT_KEY={}", key.expose())),
         }
         stop.first().await;
         collector.stop().await;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Done, table};
+use super::{Done, say, table};
 use crate::config::Flags;
 
 /// Prints each setting, secrets masked, and where its value came from.
@@ -15,11 +15,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Done {
     let loaded = super::load(&args.flags)?;
     match &loaded.file {
-        Some(file) => println!("# file: {}", file.display()),
-        None => println!("# no configuration file"),
+        Some(file) => say::out(&format!("# file: {}", file.display()))?,
+        None => say::out("# no configuration file")?,
     }
     let rows =
         loaded.report().into_iter().map(|s| vec![s.key.to_string(), s.value.to_string(), s.source.to_string()]);
-    print!("{}", table::render(&["key", "value", "from"], &rows.collect::<Vec<_>>()));
+    say::raw(&table::render(&["key", "value", "from"], &rows.collect::<Vec<_>>()))?;
     Ok(ExitCode::SUCCESS)
 }

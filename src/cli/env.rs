@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::preload::Preload;
 use super::variables::{self, Told};
-use super::{Done, otas_hosts};
+use super::{Done, otas_hosts, say};
 use crate::app::{AppError, step};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
@@ -85,7 +85,7 @@ pub(super) fn run(args: &Args) -> Done {
         preload: preload.as_ref(),
     };
     for (name, value) in variables::for_agent(&told, &parent) {
-        println!("{}", line(args.shell, name, &value));
+        say::raw(&format!("{}\n", line(args.shell, name, &value)))?;
     }
     Ok(ExitCode::SUCCESS)
 }

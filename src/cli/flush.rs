@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, signals};
+use super::{Done, say, signals};
 use crate::app::{agents, destination, step};
 use crate::config::Flags;
 use crate::deliver::{Deliveries, Status};
@@ -54,10 +54,10 @@ pub(super) fn run(args: &Args) -> Done {
         }
         let (done, left) = (status.counts.delivered.saturating_sub(before.delivered), status.counts.pending);
         let died = status.counts.dead.saturating_sub(before.dead);
-        println!("{done} delivered, {left} waiting, {died} given up");
+        say::note(&format!("{done} delivered, {left} waiting, {died} given up"));
         let why = status.trouble.or_else(|| (!status.delivering).then(|| "another process delivers them".to_owned()));
         match why {
-            Some(why) if left > 0 => eprintln!("otas-proxy: what waits stays stored: {why}"),
+            Some(why) if left > 0 => say::err(&format!("otas-proxy: what waits stays stored: {why}")),
             _ => {}
         }
         Ok(ExitCode::from(u8::from(left > 0 || died > 0)))
@@ -70,7 +70,7 @@ async fn delivered(deliveries: &Deliveries, within: Duration, bar: &ProgressBar)
     let status = deliveries.drained(within, &hurry, |status| {
         let gone = bar.length().unwrap_or(0).saturating_sub(status.counts.pending);
         bar.set_position(gone);
-        bar.set_message(status.trouble.clone().unwrap_or_default());
+        bar.set_message(crate::visible::line(status.trouble.as_deref().unwrap_or_default()).into_owned());
     });
     tokio::select! {
         status = status => Ok(status),

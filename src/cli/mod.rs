@@ -1,8 +1,5 @@
 //! The command line: one file a command.
 
-// Commands speak to people on stdout and stderr.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
-
 mod ca;
 mod check;
 mod child;
@@ -15,9 +12,11 @@ mod events;
 mod filter;
 mod flush;
 mod meta;
+mod none_seen;
 mod preload;
 mod retry;
 mod run;
+mod say;
 mod serve;
 mod signals;
 mod stats;
@@ -25,6 +24,7 @@ mod table;
 mod variables;
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -92,7 +92,10 @@ pub fn main() -> ExitCode {
         Command::Config(args) => config::run(args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("otas-proxy: {}", crate::redact::masked(&chain(error.as_ref())));
+        if say::is_reader_gone(error.as_ref()) {
+            return ExitCode::from(say::READER_GONE);
+        }
+        say::err(&format!("otas-proxy: {}", crate::redact::masked(&chain(error.as_ref()))));
         ExitCode::from(if error.is::<ConfigError>() { USAGE } else { 1 })
     })
 }
@@ -126,7 +129,9 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
 fn log(otherwise: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| crate::redact::MaskedStderr).try_init();
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let writer = move || crate::redact::MaskedStderr { colours };
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer).try_init();
 }
 
 /// An error with its causes, unless it already says them.

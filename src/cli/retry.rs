@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::Done;
+use super::{Done, say};
 use crate::config::Flags;
 use crate::store::Store;
 
@@ -32,9 +32,9 @@ pub(super) fn run(args: Args) -> Done {
         store.retry(&args.ids)?
     };
     match count {
-        0 => println!("no event is dead: nothing to put back"),
-        1 => println!("1 event is pending again"),
-        many => println!("{many} events are pending again"),
+        0 => say::out("no event is dead: nothing to put back")?,
+        1 => say::out("1 event is pending again")?,
+        many => say::out(&format!("{many} events are pending again"))?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::env::Scope;
 use super::variables::{self, Told};
-use super::{Done, child, meta, signals};
+use super::{Done, child, meta, none_seen, say, signals};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::deliver::Status;
@@ -16,6 +16,10 @@ use crate::peer;
 use crate::proxy::RUN;
 use crate::secret::Secret;
 use crate::tls::write_agent_files;
+use crate::{console, visible};
+
+/// What a terminal is sent to begin a line anew.
+const ERASE_LINE: &str = "\r\x1b[K";
 
 /// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
 /// delivered (at most `delivery.drain_timeout_ms`) and exits with CMD's code.
@@ -31,8 +35,8 @@ pub(super) struct Args {
     /// How the last line, on what became of the calls, is written
     #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
     summary: SummaryForm,
-    /// The command and its arguments
-    #[arg(last = true, required = true, value_name = "CMD")]
+    /// The command and its arguments; `--` before it is needed only where it begins with a dash
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<String>,
 }
 
@@ -76,13 +80,13 @@ pub(super) fn run(args: Args) -> Done {
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
         if let Some(collector) = &app.collector {
-            eprintln!(
+            say::err(&format!(
                 "otas-proxy: no agent key is configured, so events go to the embedded collector on {}",
                 collector.url
-            );
+            ));
         }
         if std::io::stderr().is_terminal() {
-            eprintln!("otas-proxy: calls are shown on {}", app.page_url);
+            say::err(&format!("otas-proxy: calls are shown on {}", app.page_url));
         }
         let parent = |name: &str| std::env::var(name).ok();
         let authority = app.authority();
@@ -100,21 +104,32 @@ pub(super) fn run(args: Args) -> Done {
         };
         let set = variables::for_agent(&told, &parent);
         let mut signals = child::Signals::catch()?;
-        let code = match child::start(&args.command, &set) {
-            Ok(mut child) => child::wait(&mut child, &mut signals).await?,
-            Err(error) => {
-                eprintln!("otas-proxy: {error}");
-                error.code()
-            }
+        // The terminal is the command's until it ends, and may show a full-screen program.
+        let hold = std::io::stderr().is_terminal().then(console::Hold::begin);
+        let ended = match child::start(&args.command, &set) {
+            Ok(mut child) => Ok(child::wait(&mut child, &mut signals).await?),
+            Err(error) => Err(error),
         };
+        drop(hold);
+        let code = ended.as_ref().copied().unwrap_or_else(|error| {
+            say::err(&format!("otas-proxy: {error}"));
+            error.code()
+        });
         let hurry = hurry_on_signal()?;
         let run_id = app.run_id.clone();
         let summary = app.stop(drain, hurry, progress).await;
-        let summary = match args.summary {
-            SummaryForm::Text => summary.to_string(),
-            SummaryForm::Json => summary.json(&run_id).to_string(),
-        };
-        eprintln!("{}{summary}", if std::io::stderr().is_terminal() { "\r\x1b[K" } else { "" });
+        if std::io::stderr().is_terminal() {
+            let _ = write!(std::io::stderr(), "{ERASE_LINE}");
+        }
+        match args.summary {
+            SummaryForm::Text if summary.calls == 0 && ended.is_ok() => {
+                say::err(&summary.to_string());
+                let parent = |name: &str| std::env::var(name).ok();
+                none_seen::reasons(&args.command, args.scope, &parent).iter().for_each(|line| say::err(line));
+            }
+            SummaryForm::Text => say::err(&summary.to_string()),
+            SummaryForm::Json => say::err(&visible::json(&summary.json(&run_id).to_string())),
+        }
         Ok(ExitCode::from(code))
     })
 }
@@ -144,7 +159,7 @@ fn progress(status: &Status) {
     let mut stderr = std::io::stderr();
     if stderr.is_terminal() {
         let (done, all) = (status.counts.delivered + status.counts.dead, status.counts.total);
-        let trouble = status.trouble.as_deref().map(|t| format!(" ({t})")).unwrap_or_default();
-        let _ = write!(stderr, "\r\x1b[Kotas-proxy: delivering {done}/{all}{trouble}");
+        let trouble = status.trouble.as_deref().map(|t| format!(" ({})", visible::line(t))).unwrap_or_default();
+        let _ = write!(stderr, "{ERASE_LINE}otas-proxy: delivering {done}/{all}{trouble}");
     }
 }

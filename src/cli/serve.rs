@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::sync::watch;
 
-use super::{Done, meta, signals};
+use super::{Done, meta, say as said, signals};
 use crate::app::App;
 use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
@@ -31,7 +31,8 @@ pub(super) fn run(args: Args) -> Done {
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
         let say = |line: &str| {
-            if stdout_is_a_sink { eprintln!("otas-proxy: {line}") } else { println!("otas-proxy: {line}") }
+            let line = format!("otas-proxy: {line}");
+            if stdout_is_a_sink { said::err(&line) } else { said::note(&line) }
         };
         say(&format!("listening on http://{}", app.proxy_addr));
         say(&format!("health on http://{}/healthz", app.admin_addr));
@@ -53,7 +54,7 @@ pub(super) fn run(args: Args) -> Done {
         loop {
             tokio::select! {
                 () = stop.first() => break,
-                Some(()) = hangup.recv() => eprintln!("otas-proxy: {}", reread(&args.flags, &in_force)),
+                Some(()) = hangup.recv() => said::err(&format!("otas-proxy: {}", reread(&args.flags, &in_force))),
                 Some(session) = opened(watch.as_mut()), if !told => {
                     if let SessionState::Open { otas_session_id } = &session {
                         told = true;
@@ -62,9 +63,9 @@ pub(super) fn run(args: Args) -> Done {
                 }
             }
         }
-        eprintln!("otas-proxy: stopping (a second signal cuts what is still under way)");
+        said::err("otas-proxy: stopping (a second signal cuts what is still under way)");
         let summary = app.stop(drain, stop.hurry(), |_| {}).await;
-        eprintln!("{summary}");
+        said::err(&summary.to_string());
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -1,11 +1,10 @@
 //! `otas-proxy stats`: sums over what is stored.
 
-use std::io::{self, Write as _};
 use std::process::ExitCode;
 
-use super::Done;
 use super::filter::FilterArgs;
 use super::table::{cell, render};
+use super::{Done, say};
 use crate::admin::page::format::{bytes, cost, count, duration};
 use crate::config::Flags;
 use crate::stats::{Stats, Totals};
@@ -29,12 +28,8 @@ pub(super) fn run(args: &Args) -> Done {
     let filter = args.filter.filter(&store, usize::MAX)?;
     let mut stats = Stats::default();
     store.viewer().each(&filter, |call| stats.add(&call))?;
-    let text = if args.json { format!("{:#}\n", stats.json()) } else { shown(&stats) };
-    match io::stdout().write_all(text.as_bytes()) {
-        // `otas-proxy stats | head` has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        done => Ok(done.map(|()| ExitCode::SUCCESS)?),
-    }
+    if args.json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?;
+    Ok(ExitCode::SUCCESS)
 }
 
 const HEAD: [&str; 10] = ["", "calls", "errors", "p50", "p90", "p99", "up", "down", "tokens in → out", "cost"];

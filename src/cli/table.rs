@@ -1,5 +1,7 @@
 //! Text in columns.
 
+use crate::visible;
+
 /// A flexible column is never made narrower than this.
 const NARROWEST: usize = 8;
 /// What stands between two columns.
@@ -78,7 +80,7 @@ impl Columns {
 
 /// `text` for a cell: an agent's words must not steer a terminal.
 pub(super) fn cell(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    visible::line(text).into_owned()
 }
 
 #[cfg(test)]
@@ -112,6 +114,6 @@ mod tests {
 
     #[test]
     fn control_characters_are_not_printed() {
-        assert_eq!(cell("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(cell("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\n");
     }
 }

@@ -32,6 +32,8 @@ pub(super) struct Body<'a> {
 pub(super) struct Shown {
     /// The charset that the text was decoded from, or `base64`.
     pub(super) encoding: &'static str,
+    /// NULs of the text, which stand in the event as U+FFFD.
+    pub(super) nuls: usize,
     /// `Content-Encoding` as received, and what became of it.
     pub(super) coding: Option<(String, CodingResult)>,
 }
@@ -104,11 +106,13 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
         mark =
             format!("\n…[otas-proxy: only the first {} bytes are shown]…\n", fit::grouped(SEARCHED_MAX_BYTES as u64));
     }
+    let tail = tail.unwrap_or_default();
+    let nuls = memchr::memchr_iter(0, head.as_bytes()).count() + memchr::memchr_iter(0, tail.as_bytes()).count();
     Ok(Body {
         head,
         mark,
-        tail: tail.unwrap_or_default(),
-        shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), coding }),
+        tail,
+        shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), nuls, coding }),
         form_fields,
     })
 }

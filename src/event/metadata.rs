@@ -220,6 +220,9 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, m
     }
     if let Some(shown) = shown {
         json.string("encoding", shown.encoding);
+        if shown.nuls > 0 {
+            json.number("nuls", shown.nuls as u64);
+        }
         if let Some((coding, result)) = &shown.coding {
             // Whatever stands in the field; it was counted there.
             let masked = masking.uncounted(|masking| masking.line(coding));

@@ -1,11 +1,11 @@
 //! A call as a `curl` command that makes it again.
 
+mod body;
+
 use std::fmt::Write as _;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-
-use crate::event::{Content, Side, Stored};
+use super::shell::{Input, input, quoted};
+use crate::event::{Side, Stored};
 
 /// Fields that curl sets by itself, or that belong to the connection.
 const OWN: [&str; 9] = [
@@ -19,69 +19,103 @@ const OWN: [&str; 9] = [
     "upgrade",
     "accept-encoding",
 ];
+/// What an event's maker writes in the place of fields that found no room.
+const LEFT_OUT: &str = "…";
+/// curl asks before it sends a body of more than this.
+const EXPECT_BYTES: usize = 1 << 20;
 
-/// The command for a POSIX shell (bash or zsh, where something has control characters). It begins with a comment where it
-/// cannot make the same call: secrets were masked, or the body was not kept whole.
+/// The command for a POSIX shell; bash, zsh or ksh where a header field has hidden characters. It begins with comments where it
+/// cannot make the same call: secrets were masked, or something was not kept whole.
 pub fn command(event: &Stored) -> String {
-    let mut command = String::new();
+    let body = body::of(event);
+    let method = event.text("method");
+    let mut notes = remarks(event);
+    notes.extend(body.notes.iter().cloned());
+    // curl waits for the content that the response to another method would have.
+    let head = method == "HEAD";
+    if head && !body.bytes.is_empty() {
+        notes.push("the request had a body, which curl cannot send with HEAD".to_owned());
+    }
+    let mut command: String = notes.iter().map(|note| format!("# {note}\n")).collect();
+    let content = (!head).then(|| content(event, &body)).flatten();
+    let (before, data, after) = match content {
+        Some(Input::Word(word)) => (String::new(), format!(" \\\n  --data-raw {word}"), String::new()),
+        Some(Input::Piped(before, after)) => (before, " \\\n  --data-binary @-".to_owned(), after),
+        None => (String::new(), String::new(), String::new()),
+    };
+    command.push_str(&before);
+    let asked = if head { "--head".to_owned() } else { format!("-X {}", quoted(method)) };
+    let _ = write!(command, "curl -g -i {asked} {}", quoted(&event.url()));
+    command.push_str(&target(event));
+    fields(&mut command, event, &body, !data.is_empty());
+    command.push_str(&data);
+    command.push_str(&after);
+    command.push('\n');
+    command
+}
+
+/// In what the call that is made differs.
+fn remarks(event: &Stored) -> Vec<String> {
+    let mut remarks = Vec::new();
     if event.redactions() > 0 {
-        command.push_str("# secrets were masked: put them back where **** stands\n");
+        remarks.push("secrets were masked: put them back where **** stands".to_owned());
     }
-    if event.body_is_cut(Side::Request) {
-        command.push_str("# the request's body was not kept whole\n");
+    let cut = &event.metadata()["cut"];
+    for (names, what) in [
+        (&["path_bytes"][..], "the path"),
+        (&["query_bytes"], "the query"),
+        (&["request_headers"], "a header field, or several,"),
+        (&["method"], "the method"),
+    ] {
+        if names.iter().any(|name| !cut[*name].is_null()) {
+            remarks.push(format!("{what} was cut to fit the event"));
+        }
     }
-    let body = event.body(Side::Request);
-    if let Content::Bytes(bytes) = &body {
-        let _ = write!(command, "printf %s '{}' | base64 -d | ", STANDARD.encode(bytes));
+    if event.text("method") == "CONNECT" {
+        remarks.push("this was a tunnel: what went through it is not known".to_owned());
     }
-    let _ = write!(command, "curl -g -i -X {} {}", quoted(event.text("method")), quoted(&event.url()));
+    if event.metadata()["kind"] == "websocket" {
+        remarks.push("this was a WebSocket: curl makes its handshake only".to_owned());
+    }
+    remarks
+}
+
+/// What is sent as content. An empty one is sent where the length was stated, for servers that ask for it.
+fn content(event: &Stored, body: &body::Body) -> Option<Input> {
+    let stated = event.header(Side::Request, "content-length").is_some_and(|length| length.trim() == "0");
+    (!body.bytes.is_empty() || stated).then(|| input(&body.bytes))
+}
+
+/// curl removes `/../` from a path, and sends none for `OPTIONS *`.
+fn target(event: &Stored) -> String {
+    match event.text("path") {
+        "*" => " \\\n  --request-target '*'".to_owned(),
+        path if path.contains("/.") => " \\\n  --path-as-is".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// The header fields; what curl would add by itself is taken away.
+fn fields(command: &mut String, event: &Stored, body: &body::Body, sends: bool) {
     for (name, value) in event.headers(Side::Request) {
-        if OWN.contains(&name.to_ascii_lowercase().as_str()) || name.starts_with(':') {
+        let lower = name.to_ascii_lowercase();
+        let skipped = OWN.contains(&lower.as_str()) || name == LEFT_OUT || name.starts_with([':', '@']);
+        if skipped || (body.without_coding && lower == "content-encoding") {
             continue;
         }
         // An empty field is written so, or curl leaves it out.
         let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         let _ = write!(command, " \\\n  -H {}", quoted(&field));
     }
-    // What curl would add by itself is taken away.
-    let defaults = ["accept", "user-agent", "content-type"];
-    for name in &defaults[..if body == Content::Empty { 2 } else { 3 }] {
-        if event.header(Side::Request, name).is_none() {
-            let _ = write!(command, " \\\n  -H '{name}:'");
-        }
+    let defaults = [
+        ("accept", true),
+        ("user-agent", true),
+        ("content-type", sends),
+        ("expect", body.bytes.len() > EXPECT_BYTES),
+    ];
+    for (name, _) in defaults.iter().filter(|(name, adds)| *adds && event.header(Side::Request, name).is_none()) {
+        let _ = write!(command, " \\\n  -H '{name}:'");
     }
-    match body {
-        Content::Empty => {}
-        Content::Text(text) => {
-            let _ = write!(command, " \\\n  --data-raw {}", quoted(text));
-        }
-        Content::Bytes(_) => command.push_str(" \\\n  --data-binary @-"),
-    }
-    command.push('\n');
-    command
-}
-
-/// One word of a shell, whatever it holds. Control characters are written out: they must steer no terminal.
-fn quoted(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n' && c != '\t';
-    if !text.contains(steers) {
-        return format!("'{}'", text.replace('\'', r"'\''"));
-    }
-    let mut word = String::from("$'");
-    for c in text.chars() {
-        match c {
-            '\'' | '\\' => word.extend(['\\', c]),
-            c if steers(c) && c.is_ascii() => {
-                let _ = write!(word, "\\x{:02x}", u32::from(c));
-            }
-            c if steers(c) => {
-                let _ = write!(word, "\\u{:04x}", u32::from(c));
-            }
-            c => word.push(c),
-        }
-    }
-    word.push('\'');
-    word
 }
 
 #[cfg(test)]
@@ -100,7 +134,7 @@ mod tests {
             "request_headers": r#"{"host":"a.test","content-length":"2","content-type":"text/plain","x-empty":""}"#,
             "request_body": "it's $HOME `id`\n",
             "custom_properties": { "url.scheme": "https", "server.address": "a.test", "server.port": 8443 },
-            "metadata": {},
+            "metadata": { "capture": { "request": { "encoding": "UTF-8", "bytes": 16 } } },
         })
     }
 
@@ -128,8 +162,23 @@ mod tests {
     }
 
     #[test]
-    fn nothing_leaves_its_quotes_or_steers_a_terminal() {
-        assert_eq!(quoted("a'b\u{1b}[2J\\\u{9b}"), r"$'a\'b\x1b[2J\\\u009b'");
-        assert_eq!(quoted("'; rm -rf / #"), r"''\''; rm -rf / #'");
+    fn head_asks_for_no_content_and_what_was_left_out_is_no_field() {
+        let mut event = event();
+        event["method"] = "HEAD".into();
+        event["path"] = "/a/../b".into();
+        event["request_headers"] = r#"{"x":"y","…":"5 more header fields"}"#.into();
+        event["metadata"] = json!({ "cut": { "request_headers": true } });
+        let command = command(&stored(event));
+        assert!(command.contains("curl -g -i --head 'https://a.test:8443/a/../b' \\\n  --path-as-is"), "{command}");
+        assert!(!command.contains("more header fields") && !command.contains("--data"), "{command}");
+        assert!(command.starts_with("# a header field, or several, was cut"), "{command}");
+    }
+
+    #[test]
+    fn an_empty_body_whose_length_was_stated_is_sent_so() {
+        let mut event = event();
+        event["request_body"] = "".into();
+        event["request_headers"] = r#"{"content-length":"0"}"#.into();
+        assert!(command(&stored(event)).ends_with("--data-raw ''\n"));
     }
 }

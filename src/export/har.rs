@@ -12,6 +12,7 @@ use http::StatusCode;
 
 use crate::event::{Content, Phases, Side, Stored};
 use crate::store::EventRow;
+use crate::visible;
 
 /// A whole file of entries.
 pub fn log(entries: Vec<Value>) -> Value {
@@ -47,7 +48,7 @@ impl<'a, W: Write> File<'a, W> {
     /// # Errors
     /// When it cannot be written.
     pub fn add(&mut self, entry: &Value) -> io::Result<()> {
-        write!(self.out, "{}\n{entry}", if self.entries > 0 { "," } else { "" })?;
+        write!(self.out, "{}\n{}", if self.entries > 0 { "," } else { "" }, visible::json(&entry.to_string()))?;
         self.entries += 1;
         Ok(())
     }

@@ -2,3 +2,4 @@
 
 pub mod curl;
 pub mod har;
+mod shell;

@@ -8,6 +8,7 @@ use wildmatch::WildMatch;
 
 use super::command::name_of;
 use super::system;
+use crate::known_agents;
 
 /// The process that holds the agent's end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +74,11 @@ impl Facts {
         let since_boot_s = self.start_ticks / system::ticks_per_second();
         let at = i64::try_from(system::booted_at_s()? + since_boot_s).ok()?;
         OffsetDateTime::from_unix_timestamp(at).ok()?.format(&Rfc3339).ok()
+    }
+
+    /// The agent that it is known to be.
+    pub(crate) fn known_agent(&self) -> Option<&'static str> {
+        self.names().find_map(known_agents::of_program)
     }
 
     /// What it is called.

@@ -10,6 +10,7 @@ use super::names::Names;
 use super::scan::{Ends, Scanner};
 use super::{MASK, WITHHELD, own};
 use crate::deadline::Deadline;
+use crate::{console, visible};
 
 /// For a line of a log.
 const BUDGET: Duration = Duration::from_millis(200);
@@ -42,18 +43,47 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 }
 
 /// Standard error for a log whose lines are each written at once, as `tracing_subscriber`'s are.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct MaskedStderr;
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedStderr {
+    /// Whether the log has colours, which then pass.
+    pub colours: bool,
+}
 
 impl Write for MaskedStderr {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        io::stderr().write_all(masked(&String::from_utf8_lossy(line)).as_bytes())?;
+        let text = String::from_utf8_lossy(line);
+        console::write(&shown(&masked(&text), self.colours));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
     }
+}
+
+/// One line of a log: captured text in it neither steers a terminal nor makes lines of its own.
+fn shown(text: &str, colours: bool) -> String {
+    let text = text.strip_suffix('\n').unwrap_or(text);
+    let mut out = String::with_capacity(text.len() + 8);
+    let mut rest = text;
+    // `tracing_subscriber` escapes ESC in what it is given, so one that is left begins a colour of its own.
+    while let Some(at) = rest.find('\u{1b}').filter(|_| colours) {
+        let (before, from) = rest.split_at(at);
+        out.push_str(&visible::line(before));
+        let length = colour_bytes(from);
+        out.push_str(if length > 0 { &from[..length] } else { "\\u{1b}" });
+        rest = &from[length.max(1)..];
+    }
+    out.push_str(&visible::line(rest));
+    out.push('\n');
+    out
+}
+
+/// How long the sequence is that sets a colour (ECMA-48, SGR); 0 if there is none.
+fn colour_bytes(text: &str) -> usize {
+    let Some(body) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = body.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if body.as_bytes().get(digits) == Some(&b'm') { "\u{1b}[".len() + digits + 1 } else { 0 }
 }
 
 /// From now on a panic's message is masked, too.
@@ -65,7 +95,7 @@ pub fn panics_are_masked() {
         let told = format!("thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
         let told = if traced { format!("{told}\n{trace}") } else { told };
         // Nobody is left to tell when even this cannot be written.
-        let _ = writeln!(io::stderr(), "{}", masked(&told));
+        console::write(&format!("{}\n", visible::lines(&masked(&told))));
     }));
 }
 
@@ -89,6 +119,13 @@ mod tests {
         let told = String::from_utf8_lossy(&done.stderr);
         assert!(told.contains("it was ****, and ****") && told.contains("report.rs"), "{told}");
         assert!(!told.contains(SECRET) && !told.contains("abcdefWXYZ"), "{told}");
+    }
+
+    #[test]
+    fn a_log_line_stays_one_line_and_has_no_colours_but_its_own() {
+        let line = "\u{1b}[33mWARN\u{1b}[0m said \u{1b}[2J\u{202e}x\nINFO forged\n";
+        assert_eq!(shown(line, true), "\u{1b}[33mWARN\u{1b}[0m said \\u{1b}[2J\\u{202e}x\\nINFO forged\n");
+        assert!(!shown(line, false).contains('\u{1b}'));
     }
 
     #[test]

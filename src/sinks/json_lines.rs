@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::Sent;
 use crate::store::EventRow;
+use crate::visible;
 
 /// The thread.
 pub(super) struct JsonLines {
@@ -77,7 +78,11 @@ impl Out {
         match self {
             Self::Stdout => {
                 let mut out = io::stdout().lock();
-                out.write_all(lines)?;
+                // It may be a terminal: what is in the lines must not steer it.
+                match std::str::from_utf8(lines) {
+                    Ok(lines) => out.write_all(visible::json(lines).as_bytes())?,
+                    Err(_) => out.write_all(lines)?,
+                }
                 out.flush()
             }
             Self::File { path, open } => {

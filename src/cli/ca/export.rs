@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use super::super::Done;
+use super::super::{Done, say};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, TRUST_STORE_PASSWORD, trust_store};
 
@@ -40,13 +40,13 @@ pub(super) fn run(args: &Args) -> Done {
         let file = args.file.display();
         let mut out = std::fs::File::create_new(&args.file).map_err(|e| format!("cannot create `{file}`: {e}"))?;
         out.write_all(&bytes).map_err(|e| format!("cannot write `{file}`: {e}"))?;
-        println!("wrote {file}");
+        say::out(&format!("wrote {file}"))?;
     }
     if args.format == Format::P12 {
-        eprintln!("otas-proxy: the trust store's password is {TRUST_STORE_PASSWORD}");
+        say::err(&format!("otas-proxy: the trust store's password is {TRUST_STORE_PASSWORD}"));
     }
     if args.format == Format::Der && authority.trusted().len() > 1 {
-        eprintln!("otas-proxy: a rotation is under way, and DER holds one certificate: the other forms hold all");
+        say::err("otas-proxy: a rotation is under way, and DER holds one certificate: the other forms hold all");
     }
     Ok(ExitCode::SUCCESS)
 }

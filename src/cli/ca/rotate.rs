@@ -6,7 +6,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use x509_parser::time::ASN1Time;
 
-use super::super::Done;
+use super::super::{Done, say};
 use crate::config::Flags;
 use crate::tls::{DEFAULT_OVERLAP, finish_rotation, rotate};
 
@@ -31,19 +31,19 @@ pub(super) fn run(args: &Args) -> Done {
     let now = OffsetDateTime::now_utc();
     if args.finish {
         finish_rotation(&dir, now)?;
-        println!("the new CA signs now; the old one is trusted for the time of the overlap");
+        say::note("the new CA signs now; the old one is trusted for the time of the overlap");
         return Ok(ExitCode::SUCCESS);
     }
     let overlap = time::Duration::try_from(args.overlap).unwrap_or(DEFAULT_OVERLAP);
     let at = rotate(&dir, now, overlap)?;
     if at <= now {
-        println!("the new CA signs now: agents that run, and do not trust it, must be started again");
+        say::note("the new CA signs now: agents that run, and do not trust it, must be started again");
     } else {
-        println!(
+        say::note(&format!(
             "a new CA is there and takes over at {}; agents that are started from now on trust both",
             ASN1Time::from(at)
-        );
+        ));
     }
-    println!("where the CA was installed or copied to (`ca install`, `ca export`), do that again");
+    say::note("where the CA was installed or copied to (`ca install`, `ca export`), do that again");
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::super::Done;
+use super::super::{Done, say};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, Step, SystemStore, SystemStoreError};
 
@@ -30,14 +30,14 @@ pub(super) fn uninstall(args: &Args) -> Done {
 
 fn take(steps: &[Step], dry_run: bool, nothing: &str, as_root: impl Fn() -> String) -> Done {
     if steps.is_empty() {
-        println!("nothing to do: {nothing}");
+        say::note(&format!("nothing to do: {nothing}"));
     }
     for step in steps {
         if dry_run {
-            println!("would {step}");
+            say::note(&format!("would {step}"));
             continue;
         }
-        println!("{step}");
+        say::note(&step.to_string());
         step.take().map_err(|error| match error {
             SystemStoreError::NotRoot { .. } => format!("{error}. Run: {}", as_root()),
             error => error.to_string(),

@@ -1,7 +1,10 @@
 //! One finding, and how findings are told.
 
+use std::io;
+
 use serde::Serialize;
 
+use super::super::say;
 use super::super::table::cell;
 
 /// What was found.
@@ -68,21 +71,27 @@ impl Report {
         Self { json, lines: Vec::new() }
     }
 
-    pub(super) fn add(&mut self, line: Line) {
+    /// # Errors
+    /// When it cannot be told.
+    pub(super) fn add(&mut self, line: Line) -> io::Result<()> {
         if !self.json {
-            print!("{}", told(&line));
+            say::raw(&told(&line))?;
         }
         self.lines.push(line);
+        Ok(())
     }
 
     pub(super) fn has(&self, state: State) -> bool {
         self.lines.iter().any(|line| line.state == state)
     }
 
-    pub(super) fn end(&self) {
-        if self.json {
-            println!("{:#}", serde_json::json!({ "ok": !self.has(State::Fail), "checks": self.lines }));
+    /// # Errors
+    /// When it cannot be told.
+    pub(super) fn end(&self) -> io::Result<()> {
+        if !self.json {
+            return Ok(());
         }
+        say::json(&format!("{:#}", serde_json::json!({ "ok": !self.has(State::Fail), "checks": self.lines })))
     }
 }
 
@@ -99,7 +108,7 @@ mod tests {
     #[test]
     fn a_cure_stands_under_its_finding_and_nothing_steers_the_terminal() {
         let line = Line::fail("wget", "it said \u{1b}[2J", "do this");
-        let wanted = "fail     wget              it said \u{fffd}[2J\n                           → do this\n";
+        let wanted = "fail     wget              it said \\u{1b}[2J\n                           → do this\n";
         assert_eq!(told(&line), wanted);
         assert_eq!(told(&Line::ok("ca", "fine")), "ok       ca                fine\n");
     }

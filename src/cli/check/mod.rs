@@ -67,25 +67,25 @@ pub(super) fn run(args: &Args) -> Done {
     match configuration::load(&args.flags) {
         Ok((loaded, line)) => {
             if args.wants("configuration") {
-                report.add(line);
+                report.add(line)?;
             }
-            super::runtime()?.block_on(look(args, &loaded, &mut report));
+            super::runtime()?.block_on(look(args, &loaded, &mut report))?;
         }
         // Whatever was asked for depends on it.
-        Err(lines) => lines.into_iter().for_each(|line| report.add(line)),
+        Err(lines) => lines.into_iter().try_for_each(|line| report.add(line))?,
     }
-    report.end();
+    report.end()?;
     Ok(ExitCode::from(u8::from(report.has(State::Fail))))
 }
 
-async fn look(args: &Args, loaded: &Loaded, report: &mut Report) {
+async fn look(args: &Args, loaded: &Loaded, report: &mut Report) -> std::io::Result<()> {
     let config = &loaded.config;
     if args.wants("ports") {
-        report.add(ports::proxy(config.listen.proxy).await);
-        report.add(ports::admin(config.listen.admin).await);
+        report.add(ports::proxy(config.listen.proxy).await)?;
+        report.add(ports::admin(config.listen.admin).await)?;
     }
     if args.wants("store") {
-        report.add(store::line(&config.store));
+        report.add(store::line(&config.store))?;
     }
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir);
     let trusted = authority.as_ref().map(CertAuthority::trusted).unwrap_or_default();
@@ -98,23 +98,24 @@ async fn look(args: &Args, loaded: &Loaded, report: &mut Report) {
         Ok(tls) => {
             if args.wants("otas") {
                 for line in otas::lines(config, tls.for_ourselves()).await {
-                    report.add(line);
+                    report.add(line)?;
                 }
             }
             if args.wants("clock") {
-                report.add(clock::line(config, tls.for_ourselves()).await);
+                report.add(clock::line(config, tls.for_ourselves()).await)?;
             }
         }
-        Err(error) => report.add(configuration::unusable(&error.to_string())),
+        Err(error) => report.add(configuration::unusable(&error.to_string()))?,
     }
     if args.wants("ca") || authority.is_err() {
-        report.add(authority::line(&config.tls.ca_dir, authority.as_ref()));
+        report.add(authority::line(&config.tls.ca_dir, authority.as_ref()))?;
     }
     let clients = args.clients();
     if !clients.is_empty() && authority.is_ok() {
         let asked_for = !args.wants("clients");
         for line in call::lines(&clients, asked_for, config, args.as_is, args.preload).await {
-            report.add(line);
+            report.add(line)?;
         }
     }
+    Ok(())
 }

@@ -5,6 +5,7 @@ use std::error::Error;
 use reqwest::{Client, Method, Proxy};
 use tokio::net::TcpSocket;
 
+use super::super::say;
 use super::origin::DemoOrigin;
 use crate::app::App;
 
@@ -36,7 +37,7 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
             Ok(response) => {
                 let status = response.status().as_u16();
                 let bytes = response.bytes().await?.len();
-                println!("agent: {what:<20} {status}, {bytes} bytes");
+                say::out(&format!("agent: {what:<20} {status}, {bytes} bytes"))?;
             }
             Err(error) => {
                 // The client tells of a refused CONNECT as an error of its connection.
@@ -44,11 +45,11 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
                 while let Some(next) = cause.source() {
                     cause = next;
                 }
-                println!("agent: {what:<20} {cause}");
+                say::out(&format!("agent: {what:<20} {cause}"))?;
             }
         }
     }
-    println!();
+    say::out("")?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, meta, table};
+use super::{Done, meta, say, table};
 use crate::app::App;
 use crate::config::Config;
 use crate::store::{EventRow, Filter};
@@ -36,43 +36,40 @@ pub(super) fn run(args: Args) -> Done {
         let _ = std::fs::remove_dir_all(&folder);
     }
     done?;
-    println!();
+    say::out("")?;
     match args.keep {
-        Some(_) => println!(
+        Some(_) => say::out(&format!(
             "Everything is kept in {}: `sqlite3 otas-proxy.db 'select json from events'` shows the events whole.",
             folder.display()
-        ),
-        None => println!("`otas-proxy demo --keep DIR` keeps the events, the CA and the databases to look at."),
+        ))?,
+        None => say::out("`otas-proxy demo --keep DIR` keeps the events, the CA and the databases to look at.")?,
     }
-    println!(
-        "Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md."
-    );
+    say::out(
+        "Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md.",
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let origin = origin::start(folder).await?;
     let app = App::start(configuration(folder, &origin)?, meta::of_this_process(&["demo".to_owned()], &[])).await?;
-    println!("origin     https://localhost:{}", origin.port);
-    println!("proxy      http://{}", app.proxy_addr);
+    say::out(&format!("origin     https://localhost:{}", origin.port))?;
+    say::out(&format!("proxy      http://{}", app.proxy_addr))?;
     if let Some(collector) = &app.collector {
-        println!("collector  {} (stands in for OTAS)", collector.url);
+        say::out(&format!("collector  {} (stands in for OTAS)", collector.url))?;
     }
-    println!();
+    say::out("")?;
     agent::calls(&app, &origin).await?;
     let store = app.store.clone();
     let summary = app.stop(Duration::from_secs(20), CancellationToken::new(), |_| {}).await;
     let mut events = store.list(&Filter { limit: 100, ..Filter::default() })?;
     events.reverse();
-    print!(
-        "{}",
-        table::render(
-            &["#", "method", "host", "path", "status", "ms", "sent", "got", "event", "error"],
-            &rows(&events)
-        )
-    );
-    println!();
-    println!("{summary}");
+    say::raw(&table::render(
+        &["#", "method", "host", "path", "status", "ms", "sent", "got", "event", "error"],
+        &rows(&events),
+    ))?;
+    say::out("")?;
+    say::out(&summary.to_string())?;
     if summary.calls == 0 || summary.delivered != summary.calls {
         return Err("not every call became a delivered event".into());
     }
@@ -92,9 +89,9 @@ fn rows(events: &[EventRow]) -> Vec<Vec<String>> {
     let row = |e: &EventRow| {
         vec![
             e.seq.to_string(),
-            e.method.clone(),
-            e.host.clone(),
-            e.path.clone(),
+            table::cell(&e.method),
+            table::cell(&e.host),
+            table::cell(&e.path),
             e.status_code.to_string(),
             format!("{:.1}", e.latency_ms),
             e.request_bytes.to_string(),

@@ -12,11 +12,12 @@ use clap::Subcommand;
 
 use super::filter::FilterArgs;
 use super::table::Columns;
-use super::{Done, signals};
+use super::{Done, say, signals};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
 use crate::store::{EventRow, Filter, SteerError, Store, Viewer};
+use crate::visible;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -71,18 +72,13 @@ enum Command {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let done = match &args.command {
+    match &args.command {
         Some(Command::Show { flags, json, id }) => one(flags, *id, *json),
         None => match (args.id, args.curl) {
             (Some(id), _) => one(&args.flags, id, args.json),
             (_, Some(id)) => as_curl(&args.flags, id),
             _ => list(args),
         },
-    };
-    match done {
-        // `otas-proxy events | head` has seen enough.
-        Err(error) if is_broken_pipe(error.as_ref()) => Ok(ExitCode::SUCCESS),
-        done => done,
     }
 }
 
@@ -91,13 +87,13 @@ fn one(flags: &Flags, id: i64, json: bool) -> Done {
     let mut event = show::whole(&store.event(id)?);
     event["history"] = show::history(&store.viewer().history(id)?);
     let text = if json { serde_json::to_string(&event) } else { serde_json::to_string_pretty(&event) }?;
-    writeln!(io::stdout(), "{text}")?;
+    say::json(&text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn as_curl(flags: &Flags, id: i64) -> Done {
     let event = Stored::parse(&open(flags)?.event(id)?.json);
-    write!(io::stdout(), "{}", curl::command(&event))?;
+    say::raw(&curl::command(&event))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -107,7 +103,11 @@ fn list(args: &Args) -> Done {
     let filter = args.filter.filter(&store, args.limit.unwrap_or(usual))?;
     if let Some(file) = &args.har {
         let written = har::write(&store, &store.ids(&filter)?, file)?;
-        eprintln!("otas-proxy: {written} events in {}", file.display());
+        say::err(&format!(
+            "otas-proxy: {written} {} in {}",
+            if written == 1 { "event" } else { "events" },
+            file.display()
+        ));
         return Ok(ExitCode::SUCCESS);
     }
     if args.follow {
@@ -153,7 +153,7 @@ impl Printer {
         if let Some(width) = terminal_width() {
             columns = columns.fit(width, &show::FLEXIBLE);
         }
-        write!(io::stdout(), "{}", columns.head(&show::HEAD))?;
+        say::raw(&columns.head(&show::HEAD))?;
         Ok(Self::Table(viewer, columns))
     }
 
@@ -163,7 +163,7 @@ impl Printer {
             Self::Json => {
                 for id in events {
                     let Some(event) = if_still_there(store.event(*id))? else { continue };
-                    writeln!(out, "{}", show::whole(&event))?;
+                    writeln!(out, "{}", visible::json(&show::whole(&event).to_string()))?;
                 }
             }
             Self::Table(viewer, columns) => {
@@ -201,8 +201,4 @@ fn terminal_width() -> Option<usize> {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => USUAL_WIDTH,
     })
-}
-
-fn is_broken_pipe(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

@@ -1,0 +1,56 @@
+//! Why a `run` saw no call, as far as can be told from outside the command, and what to type.
+
+use super::command_line;
+use super::env::Scope;
+
+/// Lines for people: what may have kept calls away from the proxy. Nothing is known for certain.
+pub(super) fn reasons(command: &[String], scope: Scope, parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let command = command_line::masked(command);
+    let mut lines =
+        vec!["otas-proxy: if the command did call somebody, one of these may be why it was not seen:".to_owned()];
+    let mut add = |why: String| lines.push(format!("  - {why}"));
+    if !scope.include_localhost {
+        add(format!(
+            "calls to this machine (localhost, 127.0.0.1, ::1) are left out by NO_PROXY: `otas-proxy run --include-localhost -- {command}`"
+        ));
+    }
+    if let Some(hosts) =
+        ["NO_PROXY", "no_proxy"].into_iter().find_map(parent).filter(|hosts| !hosts.trim().is_empty())
+    {
+        add(format!(
+            "your NO_PROXY leaves out {}: `env -u NO_PROXY -u no_proxy otas-proxy run -- {command}`",
+            hosts.trim()
+        ));
+    }
+    if !scope.preload {
+        add(format!("Node before 22.21 and aiohttp read no proxy variable: `otas-proxy run --preload -- {command}`"));
+    }
+    add("a client may have a proxy setting of its own, or none at all: `otas-proxy check` calls each client that is installed, \
+         and says what it needs"
+        .to_owned());
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_says_what_to_type_and_what_was_done_already_is_left_out() {
+        let command = ["node".to_owned(), "a.js".to_owned()];
+        let none = Scope { include_localhost: false, no_java: false, preload: false };
+        let said =
+            reasons(&command, none, &|name| (name == "no_proxy").then(|| "a.test,b.test".to_owned())).join("\n");
+        for words in [
+            "`otas-proxy run --include-localhost -- node a.js`",
+            "leaves out a.test,b.test: `env -u NO_PROXY -u no_proxy otas-proxy run -- node a.js`",
+            "Node before 22.21",
+            "`otas-proxy run --preload -- node a.js`",
+            "`otas-proxy check`",
+        ] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        let all = Scope { include_localhost: true, no_java: false, preload: true };
+        assert_eq!(reasons(&command, all, &|_| None).len(), 2);
+    }
+}

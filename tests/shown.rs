@@ -1,0 +1,163 @@
+//! What was captured reaches people: it steers no terminal, turns no text around, and a reader that leaves ends a command quietly.
+
+use std::process::{Command, Output, Stdio};
+
+use otas_proxy::store::Store;
+use serde_json::{Value, json};
+
+use crate::support::program::Folder;
+use crate::support::sample::{Sample, append};
+
+/// Steers (C0, C1, DEL), turns around (bidirectional), hides (zero width, tags), ends lines.
+const STEERING: &str =
+    "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b\u{2066}\u{200f}\u{61c}\u{feff}\u{200b}\u{2028}\u{85}\u{e0041}\r\n\tc";
+
+fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(u32::from(c), 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f)
+}
+
+/// A store whose only call has such text in every place.
+fn steering() -> Folder {
+    let folder = Folder::new();
+    folder.configure("");
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("run-1", "key-1", &json!({ "command": STEERING }).to_string()).unwrap();
+    let mut sample = Sample::of(STEERING, STEERING, STEERING, 500);
+    sample.error = STEERING.into();
+    sample.llm = json!({ "gen_ai.response.model": STEERING, "gen_ai.provider.name": STEERING });
+    for field in ["method", "path", "query_params", "request_body", "response_body", "error"] {
+        sample.event[field] = STEERING.into();
+    }
+    sample.event["request_headers"] = json!({ "x-odd": STEERING }).to_string().into();
+    sample.event["metadata"]["llm"]["text"] = STEERING.into();
+    append(&store, session, &[sample]);
+    folder
+}
+
+fn run(folder: &Folder, arguments: &[&str]) -> Output {
+    folder.program().args(arguments).output().unwrap()
+}
+
+#[test]
+fn no_command_lets_captured_text_steer_a_terminal() {
+    let folder = steering();
+    for arguments in [
+        &["events"][..],
+        &["events", "--json"],
+        &["events", "--id", "1"],
+        &["events", "show", "1"],
+        &["events", "show", "--json", "1"],
+        &["events", "--curl", "1"],
+        &["events", "--har", "-"],
+        &["stats"],
+        &["stats", "--json"],
+    ] {
+        let done = run(&folder, arguments);
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success() && !said.is_empty(), "{arguments:?}");
+        assert!(!said.contains(steers), "{arguments:?}: {said:?}");
+        assert!(!String::from_utf8_lossy(&done.stderr).contains(steers), "{arguments:?}");
+    }
+    let table = String::from_utf8(run(&folder, &["events"]).stdout).unwrap();
+    assert!(table.contains(r"a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b") && table.lines().count() == 3, "{table}");
+    let event: Value = serde_json::from_slice(&run(&folder, &["events", "--json"]).stdout).unwrap();
+    assert_eq!((&event["path"], &event["response_body"]), (&STEERING.into(), &STEERING.into()), "JSON says the same");
+}
+
+#[test]
+fn errors_that_hold_what_was_given_steer_no_terminal() {
+    let folder = Folder::new();
+    let done = run(&folder, &["events", "--store-path", "\u{1b}[2J\u{202e}.db"]);
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(!done.status.success() && !said.contains(steers) && said.contains(r"\u{1b}[2J"), "{said:?}");
+}
+
+/// What becomes of a command whose reader has gone before it writes.
+fn unread(mut command: Command) -> Output {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    command.stdin(Stdio::null()).stdout(writer.try_clone().unwrap()).stderr(Stdio::piped());
+    command.output().unwrap()
+}
+
+#[test]
+fn a_reader_that_has_gone_ends_a_command_quietly() {
+    let folder = steering();
+    for arguments in [
+        &["events"][..],
+        &["events", "--json"],
+        &["events", "--har", "-"],
+        &["events", "--curl", "1"],
+        &["events", "show", "1"],
+        &["events", "--follow"],
+        &["stats"],
+        &["stats", "--json"],
+        &["config"],
+        &["check", "configuration", "store"],
+        &["check", "--json", "configuration"],
+        &["env", "--listen-proxy", "127.0.0.1:8080"],
+        &["ca", "show"],
+        &["ca", "export", "-"],
+        &["retry", "--dead"],
+    ] {
+        let mut command = folder.program();
+        command.args(arguments);
+        let done = unread(command);
+        assert_eq!(done.status.code(), Some(141), "{arguments:?}: {done:?}");
+        assert!(done.stderr.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+}
+
+#[test]
+fn a_run_whose_log_nobody_reads_ends_as_its_command_does() {
+    let folder = Folder::new();
+    folder.configure("");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = folder.program();
+    let done = command.args(["run", "sh", "-c", "exit 7"]).stderr(writer).status().unwrap();
+    assert_eq!(done.code(), Some(7));
+}
+
+#[test]
+fn what_is_logged_into_a_file_has_no_colours() {
+    let folder = Folder::new();
+    folder.configure("");
+    let mut command = folder.program();
+    let done = command.env("OTAS_PROXY_LOG", "trace").args(["run", "true"]).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.lines().count() > 1 && !said.contains('\u{1b}'), "{said:?}");
+}
+
+#[test]
+fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
+    let folder = Folder::new();
+    folder.configure("");
+    for arguments in [
+        &["run", "sh", "-c", "printf '%s|' \"$@\"", "x", "--meta", "a=b", "--", "-c"][..],
+        &["run", "--summary", "json", "--", "sh", "-c", "printf '%s|' \"$@\"", "x", "--meta", "a=b", "--", "-c"],
+    ] {
+        let done = run(&folder, arguments);
+        assert_eq!(String::from_utf8_lossy(&done.stdout), "--meta|a=b|--|-c|", "{done:?}");
+    }
+    assert_eq!(
+        run(&folder, &["run", "--nonsense", "true"]).status.code(),
+        Some(2),
+        "an option of ours that there is not"
+    );
+}
+
+#[test]
+fn no_call_at_all_is_explained() {
+    let folder = Folder::new();
+    folder.configure("");
+    let mut command = folder.program();
+    let done = command.env("NO_PROXY", "a.test").args(["run", "true"]).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    for words in
+        ["otas-proxy: 0 calls", "run --include-localhost -- true", "a.test", "Node before 22.21", "otas-proxy check"]
+    {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+}
