@@ -4,6 +4,7 @@ mod bodies;
 mod forwarding;
 mod http2;
 mod parsing;
+mod responses;
 
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
-use super::{Arrival, Caller, Fields, Unlogged};
+use super::{Arrival, Caller, Fields, OriginFault, Unlogged};
 use crate::peer::Sought;
 use crate::websocket::Summary;
 
@@ -204,6 +204,8 @@ pub struct ResponseFacts {
     pub trailers: Option<Fields>,
     /// Of an event stream, when its first pieces came.
     pub arrivals: Vec<Arrival>,
+    /// What was wrong with it and did not keep it from the agent.
+    pub faults: Vec<OriginFault>,
 }
 
 /// The bounded copy of one body: its first and its last bytes, its true size, and how it ended.

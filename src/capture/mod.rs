@@ -6,6 +6,7 @@ mod caller;
 mod conclude;
 mod copies;
 mod exchange;
+mod fault;
 mod fields;
 mod keeper;
 mod model;
@@ -23,6 +24,7 @@ pub use exchange::{
     Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, TurnFacts, WebSocket,
 };
+pub use fault::OriginFault;
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
 pub use recorder::{Recorder, Recording, Side, Upstreamed};

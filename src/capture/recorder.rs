@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, StatusCode, Version};
+use http::{HeaderMap, HeaderName, StatusCode, Version};
 use slab::Slab;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -20,8 +20,8 @@ use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::model::{self, ModelTap, Reading};
 use super::sink::{Finished, Sink};
 use super::{
-    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, Outcome, RequestFacts,
-    ResponseFacts, Timings, TlsFacts, Unlogged, WebSocket,
+    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, OriginFault, Outcome,
+    RequestFacts, ResponseFacts, Timings, TlsFacts, Unlogged, WebSocket,
 };
 use crate::llm;
 use crate::peer::Sought;
@@ -265,7 +265,8 @@ impl Recorder {
             s.answered = Some(now);
             s.last_byte = Some(now);
             let (body, arrivals) = (Captured::default(), Vec::new());
-            s.exchange.response = Some(ResponseFacts { status, headers, body, trailers: None, arrivals });
+            let faults = Vec::new();
+            s.exchange.response = Some(ResponseFacts { status, headers, body, trailers: None, arrivals, faults });
             if let Some(failure) = made_here {
                 s.exchange.outcome = Outcome::Failed(failure);
             }
@@ -295,6 +296,25 @@ impl Recorder {
         self.with(|s| {
             if let Some(response) = &mut s.exchange.response {
                 response.arrivals = arrivals.noted().to_vec();
+            }
+        });
+    }
+
+    /// Something was wrong with the response, and the agent got it all the same.
+    pub fn origin_faults(&self, faults: &[OriginFault]) {
+        self.with(|s| {
+            if let Some(response) = &mut s.exchange.response {
+                response.faults.extend_from_slice(faults);
+            }
+        });
+    }
+
+    /// Field lines that no header map can hold came with the response. Those with a sound name are recorded with its fields.
+    pub fn also_received(&self, lines: &[u8]) {
+        let fields = lines.split(|byte| *byte == b'\n').filter_map(named);
+        self.with(|s| {
+            if let Some(response) = &mut s.exchange.response {
+                fields.for_each(|(name, value)| response.headers.push(name.as_str(), value));
             }
         });
     }
@@ -471,6 +491,13 @@ impl InProgress {
             None => self.recording.hand_over(finished),
         }
     }
+}
+
+/// The name and the value of a line; `None`: its name is none that a field can have.
+fn named(line: &[u8]) -> Option<(HeaderName, &[u8])> {
+    let colon = line.iter().position(|byte| *byte == b':')?;
+    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
+    Some((name, line[colon + 1..].trim_ascii()))
 }
 
 /// A poisoned lock only means that a panic happened elsewhere while holding it: the record is still the best we have.

@@ -104,7 +104,7 @@ mod tests {
         let head = pieces.concat().chunks(block).map(Bytes::copy_from_slice).collect();
         let body = Captured { head, total_bytes, ..Captured::default() };
         let headers = Fields::from(&headers);
-        times(&ResponseFacts { status: StatusCode::OK, headers, body, trailers: None, arrivals })
+        times(&ResponseFacts { status: StatusCode::OK, headers, body, trailers: None, arrivals, faults: Vec::new() })
     }
 
     #[test]
@@ -139,8 +139,14 @@ mod tests {
         ];
         let body =
             Captured { head: vec![Bytes::from_static(b"data: 1\n\nda")], total_bytes: 18, ..Captured::default() };
-        let response =
-            ResponseFacts { status: StatusCode::OK, headers: Fields::from(&headers), body, trailers: None, arrivals };
+        let response = ResponseFacts {
+            status: StatusCode::OK,
+            headers: Fields::from(&headers),
+            body,
+            trailers: None,
+            arrivals,
+            faults: Vec::new(),
+        };
         assert_eq!(times(&response), [1_000]);
     }
 }

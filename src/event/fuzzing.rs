@@ -66,6 +66,7 @@ pub fn events(data: &[u8]) {
             body: body(part()),
             trailers: None,
             arrivals: Vec::new(),
+            faults: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings::default(),

@@ -105,6 +105,7 @@ pub(super) fn write(
         arrivals::write(json, facts);
     }
     json.close();
+    origin_faults(json, exchange);
     trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
     let response_trailers = exchange.response.as_ref().and_then(|response| response.trailers.as_ref());
     trailers(json, "response_trailers", response_trailers, masking);
@@ -239,6 +240,21 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, m
         }
     }
     json.close();
+}
+
+/// What was wrong with the origin's response and did not keep it from the agent.
+fn origin_faults(json: &mut Json, exchange: &Exchange) {
+    let faults = exchange.response.as_ref().map_or(&[][..], |response| &response.faults);
+    if faults.is_empty() {
+        return;
+    }
+    json.key("origin_faults");
+    json.open_array();
+    for fault in faults {
+        json.comma();
+        json.text(fault.name(), usize::MAX, "");
+    }
+    json.close_array();
 }
 
 fn trailers(json: &mut Json, key: &str, trailers: Option<&Fields>, masking: &mut Masking<'_>) {

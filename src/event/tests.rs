@@ -111,6 +111,7 @@ pub(super) fn exchange() -> Exchange {
             body: captured(br#"{"ok":true}"#),
             trailers: None,
             arrivals: Vec::new(),
+            faults: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings {
@@ -754,6 +755,7 @@ impl Parts {
                 body,
                 trailers,
                 arrivals: Vec::new(),
+                faults: Vec::new(),
             }),
             outcome: self.failure.map_or(Outcome::Complete, |detail| Outcome::Failed(Failure { id: "any", detail })),
             timings: self.timings,

@@ -16,8 +16,11 @@ use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep};
 
 use super::activity::Answering;
+use super::error::ProxyError;
+use super::interim::Interim;
 use super::message;
-use crate::capture::CapturedBody;
+use super::upstream::{Answers, is_malformed, words};
+use crate::capture::{CapturedBody, Origin, OriginFault, Recorder};
 
 /// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
 /// (RFC 9110 10.1.1: a client need not wait for ever; curl waits as long).
@@ -117,22 +120,80 @@ impl Body for Gated {
 /// The response's body on its way to the agent.
 pub(super) enum AgentBody {
     /// The origin's; with it, if need be, the end of the connection that it comes from.
-    Origin(CapturedBody<Incoming>, #[expect(dead_code, reason = "held to be dropped")] Option<AbortOnDrop>),
+    Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<AbortOnDrop>),
     /// One that we made.
     Made(CapturedBody<Full<Bytes>>),
     /// None, and nothing to record.
     Empty,
 }
 
+/// The content of an origin's response. What is wrong with it is noted in the record before the record ends.
+pub(super) struct Content {
+    inner: Incoming,
+    recorder: Recorder,
+    origin: Origin,
+    /// Of a response whose end only the end of the connection tells: how that ended.
+    until_close: Option<Answers>,
+}
+
+impl Content {
+    pub(super) fn new(inner: Incoming, recorder: Recorder, origin: Origin, until_close: Option<Answers>) -> Self {
+        Self { inner, recorder, origin, until_close }
+    }
+
+    fn ended(&self) {
+        if self.until_close.as_ref().is_some_and(Answers::ended_unannounced) {
+            self.recorder.origin_faults(&[OriginFault::NoCloseNotify]);
+        }
+    }
+
+    fn failed(&self, error: &hyper::Error) {
+        if is_malformed(error) {
+            let (origin, reason) = (self.origin.to_string(), words(error));
+            self.recorder.failed(ProxyError::BadContent { origin, reason }.failure());
+        }
+    }
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        match &polled {
+            None => self.ended(),
+            Some(Err(error)) => self.failed(error),
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(polled)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 /// A response's body, and the request's being answered as long as it lasts.
 pub(super) struct Answer {
     body: AgentBody,
+    /// The way to know that the agent has what was written (HTTP/1.x).
+    interim: Option<Interim>,
+    /// An error that waits for that: hyper drops what it has not yet written when a body fails.
+    broken: Option<hyper::Error>,
     _answering: Answering,
 }
 
 impl Answer {
-    pub(super) fn new(body: AgentBody, answering: Answering) -> Self {
-        Self { body, _answering: answering }
+    pub(super) fn new(body: AgentBody, interim: Option<Interim>, answering: Answering) -> Self {
+        Self { body, interim, broken: None, _answering: answering }
     }
 }
 
@@ -144,7 +205,16 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        if self.broken.is_none() {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Err(error)) if self.interim.is_some() => self.broken = Some(error),
+                polled => return Poll::Ready(polled),
+            }
+        }
+        if let Some(interim) = &self.interim {
+            ready!(interim.poll_flushed(cx));
+        }
+        Poll::Ready(self.broken.take().map(Err))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -294,7 +294,8 @@ async fn route(
     } else {
         forward::forward(&connection, request).await
     };
-    Ok(response.map(|body| Answer::new(body, answering)))
+    let interim = connection.interim.clone();
+    Ok(response.map(|body| Answer::new(body, interim, answering)))
 }
 
 /// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.

@@ -102,6 +102,14 @@ pub(super) enum ProxyError {
         /// What the parser said.
         reason: String,
     },
+    /// The head of a response came, and its content is not framed as HTTP has it.
+    #[error("{origin} sent content that is not valid HTTP ({reason})")]
+    BadContent {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the parser said.
+        reason: String,
+    },
     /// The agent broke its own request off: nobody is there to be answered.
     #[error("the agent broke off its request to {origin} ({reason})")]
     AgentLeft {
@@ -295,6 +303,13 @@ impl ProxyError {
                 "http_protocol_error",
                 "response",
                 "the origin must speak HTTP on this port",
+            ),
+            Self::BadContent { .. } => row(
+                "origin_bad_response",
+                S::BAD_GATEWAY,
+                "http_protocol_error",
+                "response",
+                "the agent got what came before; the origin's framing must follow RFC 9112 section 7",
             ),
             Self::AgentLeft { .. } => row(
                 "agent_left",

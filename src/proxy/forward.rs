@@ -1,6 +1,5 @@
 //! One request to its origin and back, bytes untouched.
 
-use std::error::Error as _;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -16,14 +15,17 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::body::{AbortOnDrop, AgentBody, Gated, Gatekeeper, OriginBody};
+use super::body::{AbortOnDrop, AgentBody, Content, Gated, Gatekeeper, OriginBody};
 use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::message::{self, Direction};
 use super::strict::Written;
 use super::upgrade::{Spoken, relay_upgraded};
-use super::upstream::{StandIn, Target, TlsTarget, Upstream, Way, authorization, open, unauthorized, words};
+use super::upstream::{
+    Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, bad_head, caused_by, is_malformed,
+    open, unauthorized, words,
+};
 use super::{Shared, direction, hops, respond};
 use crate::capture::{
     Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
@@ -205,7 +207,10 @@ async fn exchange(
     if !unwanted {
         keep_for_next(connection, upstream, &response).await;
     }
+    message::reframe(response.headers_mut())
+        .map_err(|reason| ProxyError::BadResponse { origin: target.origin.to_string(), reason })?;
     recorder.answered(response.status(), response.headers(), None);
+    let until_close = unusual(connection, &mut response, recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, false);
     if connection.shared.via {
@@ -213,8 +218,26 @@ async fn exchange(
     }
     // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
     *response.version_mut() = version;
-    Ok(response
-        .map(|body| AgentBody::Origin(CapturedBody::new(body, recorder.clone(), Side::Response), ends_with_it)))
+    let content = |body| Content::new(body, recorder.clone(), target.origin.clone(), until_close);
+    Ok(response.map(|body| {
+        AgentBody::Origin(CapturedBody::new(content(body), recorder.clone(), Side::Response), ends_with_it)
+    }))
+}
+
+/// Passes on and notes what hyper does not tell of a response. Gives the connection's answers if the content ends where that
+/// does.
+async fn unusual(
+    connection: &AgentConnection,
+    response: &mut Response<Incoming>,
+    recorder: &Recorder,
+) -> Option<Answers> {
+    let Answered { facts, answers } = response.extensions_mut().remove::<Answered>()?;
+    recorder.origin_faults(&facts.faults);
+    if let Some(interim) = connection.interim.as_ref().filter(|_| !facts.lines.is_empty()) {
+        recorder.also_received(&facts.lines);
+        interim.inset(facts.lines).await;
+    }
+    facts.is_until_close.then_some(answers)
 }
 
 /// The head as it goes to the origin.
@@ -444,6 +467,9 @@ fn send_error(shared: &Shared, target: &Target, error: &hyper::Error, request_br
             false => ProxyError::AgentLeft { origin, reason: words(error) },
         };
     }
+    if let Some(reason) = bad_head(error) {
+        return ProxyError::BadResponse { origin, reason };
+    }
     if error.is_parse() {
         return ProxyError::BadResponse { origin, reason: words(error) };
     }
@@ -451,14 +477,4 @@ fn send_error(shared: &Shared, target: &Target, error: &hyper::Error, request_br
         return ProxyError::Closed { origin };
     }
     ProxyError::Reset { origin, reason: words(error) }
-}
-
-/// Whether the body came, but not as its framing has it; otherwise it was cut off.
-fn is_malformed(error: &hyper::Error) -> bool {
-    caused_by(error, |kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
-}
-
-fn caused_by(error: &hyper::Error, kind: impl Fn(io::ErrorKind) -> bool) -> bool {
-    let causes = std::iter::successors(error.source(), |cause| (*cause).source());
-    causes.filter_map(|cause| cause.downcast_ref::<io::Error>()).any(|cause| kind(cause.kind()))
 }

@@ -1,11 +1,13 @@
-//! Interim responses (1xx) to an HTTP/1.1 agent. hyper's server has no call to send one, so we hold the stream that it
-//! writes to and put them in between, where nothing of another response can be under way.
+//! What hyper's server cannot write to an HTTP/1.x agent. We hold the stream that it writes to: interim responses (1xx) are put
+//! where nothing of another response can be under way, and field lines that no header map can hold behind the status line.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
+use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
@@ -29,12 +31,36 @@ struct State {
     between: bool,
     /// A request is under way that has no final response yet.
     open: bool,
+    /// What goes into the head of the final response.
+    inset: Option<Inset>,
+    /// Who waits until all that hyper had is with the agent.
+    flush: Flush,
+}
+
+/// Field lines to put behind a status line.
+struct Inset {
+    lines: Bytes,
+    /// Bytes of hyper's that go before them; `None`: it has not begun to write the head.
+    before: Option<usize>,
+}
+
+/// Whether somebody waits for a flush.
+enum Flush {
+    Unwanted,
+    Wanted(Waker),
+    Done,
 }
 
 impl<S> AgentIo<S> {
     pub(super) fn new(stream: S) -> (Self, Interim) {
-        let interim =
-            Interim(Arc::new(Mutex::new(State { waiting: Vec::new(), written: 0, between: true, open: false })));
+        let interim = Interim(Arc::new(Mutex::new(State {
+            waiting: Vec::new(),
+            written: 0,
+            between: true,
+            open: false,
+            inset: None,
+            flush: Flush::Unwanted,
+        })));
         (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim)
     }
 
@@ -66,6 +92,24 @@ impl Interim {
         }
     }
 
+    /// Puts these lines behind the status line of the response that is written next. Waits until all that was written before is
+    /// with the agent, so that it is known which one that is.
+    pub(super) async fn inset(&self, lines: Bytes) {
+        poll_fn(|cx| self.poll_flushed(cx)).await;
+        self.lock().inset = Some(Inset { lines, before: None });
+    }
+
+    /// Ready when all that hyper had written before this was asked first is with the agent's system.
+    pub(super) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if matches!(state.flush, Flush::Done) {
+            state.flush = Flush::Unwanted;
+            return Poll::Ready(());
+        }
+        state.flush = Flush::Wanted(cx.waker().clone());
+        Poll::Pending
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,7 +127,53 @@ fn encode(to: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
     to.extend_from_slice(b"\r\n");
 }
 
+impl State {
+    /// All that hyper had is with the agent's system.
+    fn flushed(&mut self) {
+        if let Flush::Wanted(waker) = std::mem::replace(&mut self.flush, Flush::Unwanted) {
+            self.flush = Flush::Done;
+            waker.wake();
+        }
+    }
+
+    /// So many bytes of hyper's were written.
+    fn passed(&mut self, bytes: usize) {
+        if let Some(before) = self.inset.as_mut().and_then(|inset| inset.before.as_mut()) {
+            *before -= bytes.min(*before);
+        }
+    }
+}
+
+/// What hyper's server writes before a head, where the agent waits for it.
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Where the status line of the final response ends in what hyper writes.
+fn status_line_end(written: &[u8]) -> usize {
+    let before = if written.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
+    memchr::memchr(b'\n', &written[before..]).map_or(written.len(), |at| before + at + 1)
+}
+
 impl<S: AsyncWrite + Unpin> AgentIo<S> {
+    /// How much of `buf` may be written now: all of it, or what stands before the lines that are put in. Writes these in their
+    /// place.
+    fn poll_inset<'a>(&mut self, cx: &mut Context<'_>, buf: &'a [u8]) -> Poll<io::Result<&'a [u8]>> {
+        let mut state = self.interim.lock();
+        let Some(inset) = &mut state.inset else { return Poll::Ready(Ok(buf)) };
+        let before = *inset.before.get_or_insert_with(|| status_line_end(buf));
+        if before > 0 {
+            return Poll::Ready(Ok(&buf[..before.min(buf.len())]));
+        }
+        while !inset.lines.is_empty() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &inset.lines))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            inset.lines.advance(written);
+        }
+        state.inset = None;
+        Poll::Ready(Ok(buf))
+    }
+
     /// Writes what waits, if it may go now.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.interim.lock();
@@ -112,7 +202,10 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
         self.interim.lock().between = false;
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let buf = ready!(self.poll_inset(cx, buf))?;
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
+        self.interim.lock().passed(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -121,6 +214,10 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
+        if self.interim.lock().inset.is_some() {
+            let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+            return self.poll_write(cx, first);
+        }
         self.interim.lock().between = false;
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
@@ -133,7 +230,9 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.interim.lock().between = true;
         ready!(self.poll_interim(cx))?;
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.interim.lock().flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -2,7 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue, Uri, Version, uri::Authority};
 
@@ -112,9 +113,7 @@ impl Nominated {
                 .filter_map(|t| HeaderName::from_bytes(t.as_bytes()).ok())
                 // Those that this hop treats by themselves, and those that make a message what it is.
                 .filter(|n| {
-                    !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST)
-                        && n != http::header::CONTENT_LENGTH
-                        && n != OTAS_TOKEN
+                    !matches!(*n, UPGRADE | TE | TRANSFER_ENCODING | HOST) && n != CONTENT_LENGTH && n != OTAS_TOKEN
                 })
                 .collect(),
         )
@@ -201,6 +200,30 @@ fn is_of_the_head(name: &HeaderName) -> bool {
     ) || *name == KEEP_ALIVE
         || *name == PROXY_CONNECTION
         || is_otas(name)
+}
+
+/// Leaves a response's framing in the one form that hyper's server writes right: transfer codings in one field that ends in
+/// `chunked`, as it frames content of unknown length, and no length beside them.
+///
+/// # Errors
+/// A length that is not one decimal number.
+pub(super) fn reframe(headers: &mut HeaderMap) -> Result<(), String> {
+    let codings: Vec<&[u8]> = headers.get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
+    if !codings.is_empty() {
+        let mut all = codings.join(&b", "[..]);
+        if !all.to_ascii_lowercase().ends_with(b"chunked") {
+            all.extend_from_slice(b", chunked");
+        }
+        let value = HeaderValue::from_bytes(&all).map_err(|e| e.to_string())?;
+        headers.insert(TRANSFER_ENCODING, value);
+        headers.remove(CONTENT_LENGTH);
+        return Ok(());
+    }
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_one = lengths.next().is_none_or(|first| {
+        first.to_str().is_ok_and(|text| text.parse::<u64>().is_ok()) && lengths.all(|other| other == first)
+    });
+    if is_one { Ok(()) } else { Err("its Content-Length is not one decimal number (RFC 9110 8.6)".to_owned()) }
 }
 
 /// Adds our hop to `Via` (RFC 9110 7.6.3).

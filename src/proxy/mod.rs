@@ -14,6 +14,7 @@ pub(crate) mod fuzzing;
 mod guard;
 mod hops;
 mod interim;
+mod lenient;
 mod listener;
 mod message;
 mod names;

@@ -22,6 +22,8 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 type Body = BoxBody<Bytes, std::io::Error>;
 
@@ -426,8 +428,10 @@ pub enum Act {
     Await(Vec<u8>),
     /// Takes so long.
     Pause(Duration),
-    /// Closes the connection.
+    /// Closes the connection. TLS ends without a word.
     Close,
+    /// Closes the connection in good order: TLS with `close_notify`.
+    Shutdown,
     /// Resets the connection.
     Reset,
 }
@@ -435,13 +439,31 @@ pub enum Act {
 impl RawOrigin {
     /// On each connection: for each request head, these acts in order.
     pub async fn start(acts: Vec<Act>) -> Self {
+        Self::serving(None, acts).await
+    }
+
+    /// The same over TLS.
+    pub async fn tls(config: ServerConfig, acts: Vec<Act>) -> Self {
+        Self::serving(Some(TlsAcceptor::from(Arc::new(config))), acts).await
+    }
+
+    async fn serving(tls: Option<TlsAcceptor>, acts: Vec<Act>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let log = received.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(act(stream, acts.clone(), log.clone()));
+                let (tls, acts, log) = (tls.clone(), acts.clone(), log.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => act(Either::Left(stream), acts, log).await,
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            act(Either::Right(Box::new(stream)), acts, log).await;
+                        }
+                    }
+                });
             }
         });
         Self { addr, received, task }
@@ -464,7 +486,10 @@ impl Drop for RawOrigin {
     }
 }
 
-async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
+/// A connection in clear or in TLS.
+type RawStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+async fn act(mut stream: RawStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
     let mut seen: Vec<u8> = Vec::new();
     loop {
         if !read_until(&mut stream, &mut seen, b"\r\n\r\n", &log).await {
@@ -484,8 +509,16 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
                 }
                 Act::Pause(length) => tokio::time::sleep(*length).await,
                 Act::Close => return,
+                Act::Shutdown => {
+                    let _ = stream.shutdown().await;
+                    return;
+                }
                 Act::Reset => {
-                    socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+                    let tcp = match &stream {
+                        Either::Left(tcp) => tcp,
+                        Either::Right(tls) => tls.get_ref().0,
+                    };
+                    socket2::SockRef::from(tcp).set_linger(Some(Duration::ZERO)).unwrap();
                     return;
                 }
             }
@@ -494,7 +527,7 @@ async fn act(mut stream: TcpStream, acts: Vec<Act>, log: Arc<Mutex<Vec<u8>>>) {
 }
 
 /// Reads until `seen` holds `end`, and takes everything up to it out of `seen`.
-async fn read_until(stream: &mut TcpStream, seen: &mut Vec<u8>, end: &[u8], log: &Arc<Mutex<Vec<u8>>>) -> bool {
+async fn read_until(stream: &mut RawStream, seen: &mut Vec<u8>, end: &[u8], log: &Arc<Mutex<Vec<u8>>>) -> bool {
     loop {
         if let Some(at) = seen.windows(end.len()).position(|w| w == end) {
             seen.drain(..at + end.len());

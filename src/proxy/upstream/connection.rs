@@ -17,6 +17,7 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use super::answers::{Answers, BadHead, OriginIo};
 use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
 use super::{Dialled, OriginStream, Target, TlsTarget, dial};
@@ -56,7 +57,7 @@ pub(in crate::proxy) struct Upstream {
 
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
-    Http1(http1::SendRequest<OriginBody>, Next),
+    Http1(http1::SendRequest<OriginBody>, Next, Answers),
     Http2(http2::SendRequest<OriginBody>, ExtendedConnect),
 }
 
@@ -88,7 +89,7 @@ impl Upstream {
     /// Whether it can carry a request now or when the one before is over.
     pub(in crate::proxy) fn is_usable(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender, _) => !sender.is_closed(),
+            Sender::Http1(sender, ..) => !sender.is_closed(),
             Sender::Http2(sender, _) => !sender.is_closed(),
         }
     }
@@ -96,7 +97,7 @@ impl Upstream {
     /// Whether it can carry a request right now.
     pub(in crate::proxy) fn is_idle(&self) -> bool {
         match &self.sender {
-            Sender::Http1(sender, _) => sender.is_ready(),
+            Sender::Http1(sender, ..) => sender.is_ready(),
             Sender::Http2(sender, _) => sender.is_ready(),
         }
     }
@@ -114,7 +115,7 @@ impl Sender {
     /// Waits until a request can be sent.
     pub(in crate::proxy) async fn ready(&mut self) -> hyper::Result<()> {
         match self {
-            Self::Http1(sender, _) => sender.ready().await,
+            Self::Http1(sender, ..) => sender.ready().await,
             Self::Http2(sender, _) => sender.ready().await,
         }
     }
@@ -125,9 +126,12 @@ impl Sender {
         request: Request<OriginBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
         match self {
-            Self::Http1(sender, next) => {
+            Self::Http1(sender, next, answers) => {
                 next.is(request.extensions().get::<StandIn>().cloned());
-                sender.try_send_request(request).await
+                answers.asked(request.method());
+                let mut response = sender.try_send_request(request).await?;
+                answers.complete(&mut response);
+                Ok(response)
             }
             Self::Http2(sender, _) => sender.try_send_request(request).await,
         }
@@ -251,15 +255,14 @@ where
         return Ok((Sender::Http2(sender, extended), drive(shared, connection)));
     }
     let (stream, next) = Restoring::new(stream);
+    let (stream, answers) = OriginIo::new(stream);
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(HTTP1_FIELDS)
-        .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender, next), drive(shared, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next, answers), drive(shared, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.
@@ -269,6 +272,25 @@ fn drive(shared: &Shared, connection: impl Future<Output = hyper::Result<()>> + 
             tracing::debug!(%error, "a connection to an origin ended");
         }
     })
+}
+
+/// Whether what came is not as its framing has it; otherwise it was cut off.
+pub(in crate::proxy) fn is_malformed(error: &hyper::Error) -> bool {
+    caused_by(error, |kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
+}
+
+/// Whether the system's error behind this one is of a kind.
+pub(in crate::proxy) fn caused_by(error: &hyper::Error, kind: impl Fn(io::ErrorKind) -> bool) -> bool {
+    io_causes(error).any(|cause| kind(cause.kind()))
+}
+
+/// Why the response's head has no one meaning, if it is that.
+pub(in crate::proxy) fn bad_head(error: &hyper::Error) -> Option<String> {
+    io_causes(error).find_map(|cause| cause.get_ref()?.downcast_ref::<BadHead>()).map(ToString::to_string)
+}
+
+fn io_causes(error: &hyper::Error) -> impl Iterator<Item = &io::Error> {
+    std::iter::successors(error.source(), |cause| (*cause).source()).filter_map(|cause| cause.downcast_ref())
 }
 
 /// An error with its causes, in one line.

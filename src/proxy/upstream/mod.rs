@@ -1,5 +1,6 @@
 //! The connections that we make: resolve, connect, TLS, HTTP; kept for the next request while they are good.
 
+mod answers;
 mod connection;
 mod dial;
 mod next_proxy;
@@ -9,8 +10,10 @@ mod restore;
 mod settings;
 mod tasks;
 
+pub(super) use answers::{Answered, Answers};
 pub(super) use connection::{
-    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, open, words,
+    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, bad_head, caused_by, is_malformed,
+    open, words,
 };
 pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};

@@ -44,6 +44,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
             body: Captured::default(),
             trailers: None,
             arrivals: Vec::new(),
+            faults: Vec::new(),
         }),
         outcome: Outcome::Complete,
         timings: Timings { total: Duration::from_millis(10), ..Timings::default() },

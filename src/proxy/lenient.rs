@@ -1,0 +1,177 @@
+//! The lenient reading of a response's head over HTTP/1.x: what common clients understand is made into what hyper takes, and what
+//! has no one meaning is refused (RFC 9112 2.2, 4, 5, 6). The counterpart of [`super::strict`], which reads requests.
+//!
+//! Pure: bytes in, a head or a reason out.
+
+mod framing;
+mod line;
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use hyper::ext::ReasonPhrase;
+
+use crate::capture::OriginFault;
+use line::{Field, Line, Status};
+
+/// Fields for which room is made at once.
+const FIELDS_EXPECTED: usize = 32;
+
+/// A head as hyper is to read it.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Head {
+    /// Its bytes; `None`: as it came.
+    pub(in crate::proxy) rewritten: Option<Vec<u8>>,
+    /// Another head follows for the same request (1xx).
+    pub(in crate::proxy) is_interim: bool,
+    /// What hyper does not tell of it.
+    pub(in crate::proxy) facts: HeadFacts,
+}
+
+/// What hyper does not tell of a response's head.
+#[derive(Debug, Clone, Default)]
+pub(in crate::proxy) struct HeadFacts {
+    /// The reason phrase, if it is not ASCII (hyper's parser drops such a phrase).
+    pub(in crate::proxy) reason: Option<ReasonPhrase>,
+    /// Field lines with their line ends that no header map can hold. They go to the agent as they are.
+    pub(in crate::proxy) lines: Bytes,
+    /// The content ends where the connection ends.
+    pub(in crate::proxy) is_until_close: bool,
+    /// What is wrong with the head.
+    pub(in crate::proxy) faults: Vec<OriginFault>,
+}
+
+impl HeadFacts {
+    fn note(&mut self, fault: OriginFault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+}
+
+/// Whether `bytes` can be the beginning of an HTTP/1.x response.
+pub(in crate::proxy) fn may_begin(bytes: &[u8]) -> bool {
+    const BEGINNING: &[u8] = b"HTTP/1.";
+    let compared = bytes.len().min(BEGINNING.len());
+    bytes[..compared] == BEGINNING[..compared]
+}
+
+/// Where the head ends that `bytes` begin with. `scanned`: how many of them were looked at before; set to how many were now.
+pub(in crate::proxy) fn end(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
+    while let Some(at) = memchr::memchr(b'\n', &bytes[*scanned..]) {
+        let line_end = *scanned + at;
+        *scanned = line_end + 1;
+        let before = bytes[..line_end].strip_suffix(b"\r").unwrap_or(&bytes[..line_end]);
+        if before.ends_with(b"\n") {
+            return Some(line_end + 1);
+        }
+    }
+    *scanned = bytes.len();
+    None
+}
+
+/// Reads a whole head. `is_to_head`: it answers a HEAD request.
+///
+/// # Errors
+/// Why it has no one meaning, in words that follow "sent a response that is not valid HTTP".
+pub(in crate::proxy) fn read(head: &[u8], is_to_head: bool) -> Result<Head, Cow<'static, str>> {
+    if memchr::memchr(0, head).is_some() {
+        return Err("a NUL byte stands in its head (RFC 9110 5.5)".into());
+    }
+    match line::without_bare_cr(head) {
+        Some(clean) => read_lines(&clean, is_to_head, Some(OriginFault::BareCr)),
+        None => read_lines(head, is_to_head, None),
+    }
+}
+
+fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Result<Head, Cow<'static, str>> {
+    let mut lines = line::lines(head);
+    // What is wrong with another status line, hyper says.
+    let Some(status) = lines.next().and_then(Status::read) else { return Ok(Head::default()) };
+    let mut reading = Reading::of(&status, fault);
+    for line in lines {
+        reading.take(Line::read(line))?;
+    }
+    let Reading { mut fields, raw, mut facts, .. } = reading;
+    let framing = framing::settle(&mut fields, &status, is_to_head, &mut facts)?;
+    let rewritten = (!facts.faults.is_empty()).then(|| written(&status, framing.closes, &fields));
+    facts.lines = raw.into();
+    facts.is_until_close = framing.is_until_close;
+    Ok(Head { rewritten, is_interim: status.is_interim(), facts })
+}
+
+/// The fields as they are read, line by line.
+struct Reading<'a> {
+    fields: Vec<Field<'a>>,
+    /// Lines that go beside the fields, with their ends.
+    raw: Vec<u8>,
+    /// The line before stands in `raw`, so its continuation does, too.
+    is_last_raw: bool,
+    facts: HeadFacts,
+}
+
+impl<'a> Reading<'a> {
+    fn of(status: &Status<'_>, fault: Option<OriginFault>) -> Self {
+        let faults = fault.into_iter().collect();
+        let mut facts = HeadFacts { reason: status.reason_beyond_ascii(), faults, ..HeadFacts::default() };
+        if status.is_odd {
+            facts.note(OriginFault::StatusLine);
+        }
+        Self { fields: Vec::with_capacity(FIELDS_EXPECTED), raw: Vec::new(), is_last_raw: true, facts }
+    }
+
+    /// Puts a line where it belongs: to the fields, or to the lines beside them.
+    fn take(&mut self, line: Line<'a>) -> Result<(), Cow<'static, str>> {
+        match line {
+            Line::Field { field, spaced } => {
+                if spaced {
+                    self.facts.note(OriginFault::SpaceBeforeColon);
+                }
+                self.fields.push(field);
+                self.is_last_raw = false;
+            }
+            Line::Fold(more) => match self.fields.last_mut().filter(|_| !self.is_last_raw) {
+                Some(field) => {
+                    self.facts.note(OriginFault::FoldedField);
+                    field.unfold(more);
+                }
+                None => self.pass(more),
+            },
+            Line::Invalid { name, text } => match framing::likeness(name) {
+                framing::Likeness::Same => {
+                    return Err("a control character stands in a field that frames its content (RFC 9110 5.5)".into());
+                }
+                framing::Likeness::Like => {
+                    // Somebody might take it for what frames the content, which is ours to say.
+                    self.facts.note(OriginFault::InvalidFieldDropped);
+                }
+                framing::Likeness::None => self.pass(text),
+            },
+        }
+        Ok(())
+    }
+
+    fn pass(&mut self, line: &[u8]) {
+        self.facts.note(OriginFault::InvalidField);
+        self.raw.extend_from_slice(line);
+        self.raw.extend_from_slice(b"\r\n");
+        self.is_last_raw = true;
+    }
+}
+
+fn written(status: &Status<'_>, closes: bool, fields: &[Field<'_>]) -> Vec<u8> {
+    let size: usize = fields.iter().map(|field| field.name.len() + field.value.len() + 4).sum();
+    let mut bytes = Vec::with_capacity(size + status.reason.len() + 64);
+    status.write(&mut bytes, closes);
+    for field in fields {
+        bytes.extend_from_slice(field.name);
+        bytes.extend_from_slice(b": ");
+        bytes.extend_from_slice(&field.value);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes
+}
+
+#[cfg(test)]
+mod tests;
