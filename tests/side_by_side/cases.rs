@@ -144,7 +144,6 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
         ),
         (
             "interim_of_its_own",
-    "length_list",
             [
                 b"HTTP/1.1 102 Still At It\r\nX-Step: 1\r\n\r\nHTTP/1.1 102 Almost\r\nX-Step: 2\r\n\r\n".to_vec(),
                 text("Content-Length: 5\r\n\r\nhello"),
@@ -158,7 +157,8 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
         ("nameless_field", ok(b": x\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
         ("quoted_name", ok(b"\"X-Q\": x\r\nX-A: b\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
         (
-                    "HTTP/1.1 403 Zugriff verweigert – nö\r\nContent-Length: 5\r\n\r\nhello".as_bytes().to_vec(),
+            "utf8_reason",
+            "HTTP/1.1 403 Zugriff verweigert – nö\r\nContent-Length: 5\r\n\r\nhello".as_bytes().to_vec(),
             Open,
             Whole,
         ),
@@ -168,21 +168,25 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
 
 /// Answers that do not come through as they are yet.
 const PENDING: &[&str] = &[
+    "bad_chunk_and_close",
     "cl_and_te",
     "continue_unasked",
+    "control_char_in_cookie",
     "cut_http_1_0",
     "early_hints",
     "empty_coding",
+    "first_chunk_bad",
+    "folded_field",
     "identity_and_length",
     "interim_of_its_own",
     "length_list",
     "length_twice",
+    "second_chunk_bad",
     "te_and_cl",
     "te_and_cl_stream",
     "te_identity_until_close",
     "trailers",
     "trailers_unannounced",
-    "utf8_reason",
 ];
 
 /// All of them.
