@@ -40,6 +40,9 @@ const SWEEP: Duration = Duration::from_secs(2);
 /// How often the CA's folder is looked at.
 const AUTHORITY_WATCH: Duration = Duration::from_secs(2);
 
+/// How often whoever waits for delivery is told how it goes.
+const TELL_PROGRESS: Duration = Duration::from_millis(100);
+
 /// How long what was cut off may take to end.
 const HANDED_OFF_WITHIN: Duration = Duration::from_secs(5);
 
@@ -113,6 +116,32 @@ pub struct Summary {
     pub sinks: Vec<sinks::Status>,
 }
 
+/// How delivery and the sinks go while the proxy waits for them to be done.
+pub struct Progress {
+    /// Delivery to OTAS.
+    pub delivery: Status,
+    /// The sinks.
+    pub sinks: Vec<sinks::Status>,
+}
+
+impl Progress {
+    /// What is waited for, in words. `None`: nothing any more. `destination`: where OTAS's events go.
+    pub fn what_waits(&self, destination: &str) -> Option<String> {
+        let events = |many: u64| if many == 1 { "1 event".to_owned() } else { format!("{many} events") };
+        let otas = (self.delivery.counts.pending, destination);
+        let sinks = self.sinks.iter().map(|sink| (sink.waiting, sink.name.as_str()));
+        let waits = std::iter::once(otas).chain(sinks).filter(|(many, _)| *many > 0);
+        let words: Vec<String> = waits.map(|(many, to)| format!("{} to reach {to}", events(many))).collect();
+        (!words.is_empty()).then(|| words.join(" and "))
+    }
+
+    /// Why it takes long, if that is known.
+    pub fn trouble(&self) -> Option<String> {
+        let of_sinks = self.sinks.iter().filter(|sink| sink.waiting > 0).find_map(|sink| sink.trouble.clone());
+        self.delivery.trouble.clone().or(of_sinks)
+    }
+}
+
 impl Summary {
     /// For programs; `run_id` is as in every event's `metadata.proxy.run_id`.
     pub fn json(&self, run_id: &str) -> Value {
@@ -177,11 +206,11 @@ impl App {
         let page_url = gate.url();
         let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
         let own_listeners = vec![proxy_addr, admin_addr];
-        // Where each caller has a session of its own, the proxy's is opened only if it is needed.
+        // Where each caller has a session of its own, that of the proxy is not what is shown.
         let own = (config.session.scope == Scope::Proxy).then_some(session);
-        let deliveries =
-            Deliveries::start(agents::deliveries(&config, &otas, &store, own, origin_tls.for_ourselves()))
-                .map_err(|e| step("set up delivery".to_owned(), e))?;
+        let to_otas = origin_tls.for_ourselves();
+        let deliveries = Deliveries::start(agents::deliveries(&config, &otas, &store, (own, Some(session)), to_otas))
+            .map_err(|e| step("set up delivery".to_owned(), e))?;
         let wake = deliveries.waker();
         let sinks = Sinks::start(&store, &config.sinks, &config.delivery, origin_tls.for_ourselves())
             .map_err(|e| step("set up a sink".to_owned(), e))?;
@@ -323,9 +352,14 @@ impl App {
     }
 
     /// Stops in order: no new request, what is under way ends within the grace period (or is cut and says so), every
-    /// event is stored, then delivered as far as `drain` allows. `progress` is told how delivery goes meanwhile.
-    /// `hurry` ends both waits at once.
-    pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl Fn(&Status)) -> Summary {
+    /// event is stored, then delivered and handed to the sinks as far as `drain` allows. `progress` is told how that goes
+    /// meanwhile. `hurry` ends all waits at once; without time to `drain`, posts under way are not waited for either.
+    pub async fn stop(
+        self,
+        drain: Duration,
+        hurry: CancellationToken,
+        mut progress: impl FnMut(&Progress),
+    ) -> Summary {
         let Self {
             shared, handoff, reporter, session, deliveries, sinks, store, collector, admin_stop, grace, ..
         } = self;
@@ -355,10 +389,25 @@ impl App {
         let newest = tokio::task::spawn_blocking(move || viewer.newest()).await;
         // Without an answer nothing is known to be had, so the time is waited for.
         let newest = newest.ok().and_then(Result::ok).unwrap_or(i64::MAX);
-        let (_, fed) =
-            tokio::join!(deliveries.drained(drain, &hurry, progress), sinks.drained(newest, drain, &hurry));
-        let watch = deliveries.watch();
-        tokio::join!(deliveries.stop(), sinks.stop());
+        let (watch, sinks_watch) = (deliveries.watch(), sinks.watch());
+        let fed = {
+            let drained = async {
+                tokio::join!(deliveries.drained(drain, &hurry, |_| {}), sinks.drained(newest, drain, &hurry)).1
+            };
+            tokio::pin!(drained);
+            let mut tell = tokio::time::interval(TELL_PROGRESS);
+            loop {
+                tokio::select! {
+                    biased;
+                    fed = &mut drained => break fed,
+                    _ = tell.tick() => progress(&Progress { delivery: watch.now(), sinks: sinks_watch.now() }),
+                }
+            }
+        };
+        if drain.is_zero() {
+            hurry.cancel();
+        }
+        tokio::join!(deliveries.stop(&hurry), sinks.stop(&hurry));
         // What they had counted before may be older than the last events.
         let status = watch.now();
         // What waits of it is delivered all the same, by whoever comes next.

@@ -35,6 +35,7 @@ mod side_by_side;
 mod sinks;
 mod socks;
 mod steering;
+mod stopping;
 mod strictness;
 mod support;
 mod websocket;

@@ -178,7 +178,9 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
         "delivery": {
             "in_flight": delivery.in_flight,
             "limit": delivery.limit,
+            // All that waits under the keys. Of it, `events.pending` is of this process.
             "backlog": delivery.backlog,
+            "backlog_of_other_processes": delivery.backlog.saturating_sub(delivery.counts.pending),
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
         },

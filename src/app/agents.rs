@@ -62,17 +62,18 @@ pub(crate) fn domains(otas: &Otas, agents: &[Agent]) -> (Option<ProjectDomain>, 
 }
 
 /// One delivery for each key: the proxy's own, then those of the agents. `own`: the session of this start of the proxy, if
-/// its events are what counts.
+/// its state is what is shown. `process`: that session whatever is shown, if this process makes events.
 pub(crate) fn deliveries(
     config: &Config,
     otas: &Otas,
     store: &Store,
-    own: Option<SessionRow>,
+    (own, process): (Option<SessionRow>, Option<SessionRow>),
     tls: &rustls::ClientConfig,
 ) -> Vec<DeliverOptions> {
     let options = |otas: Otas, session_row| DeliverOptions {
         store: store.clone(),
         session_row,
+        process,
         otas,
         delivery: config.delivery.clone(),
         tls: tls.clone(),

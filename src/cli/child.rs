@@ -4,11 +4,12 @@ use std::future::poll_fn;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use rustix::process::{Pid, Signal, getpgrp, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
+use tokio_util::sync::CancellationToken;
 
 /// As shells have it: the command was not found.
 const NOT_FOUND: u8 = 127;
@@ -47,6 +48,19 @@ pub(super) fn start(command: &[String], variables: &[(&'static str, String)]) ->
 pub(super) struct Signals([(unix::Signal, Signal); 6]);
 
 impl Signals {
+    /// Cancelled by the next of them that asks to end. The child has ended: nobody wants to wait any more. What has come so far
+    /// was meant for the child.
+    pub(super) async fn hurry(mut self) -> CancellationToken {
+        let hurry = CancellationToken::new();
+        while poll_fn(|cx| Poll::Ready(self.poll(cx).is_ready())).await {}
+        let cancel = hurry.clone();
+        tokio::spawn(async move {
+            while matches!(self.next().await, Signal::USR1 | Signal::USR2) {}
+            cancel.cancel();
+        });
+        hurry
+    }
+
     /// Catches them from now on.
     pub(super) fn catch() -> io::Result<Self> {
         let caught = |kind: SignalKind, same: Signal| unix::signal(kind).map(|signal| (signal, same));
@@ -61,12 +75,12 @@ impl Signals {
     }
 
     async fn next(&mut self) -> Signal {
-        poll_fn(|cx| {
-            let arrived =
-                self.0.iter_mut().find_map(|(signal, same)| signal.poll_recv(cx).is_ready().then_some(*same));
-            arrived.map_or(Poll::Pending, Poll::Ready)
-        })
-        .await
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
+        let arrived = self.0.iter_mut().find_map(|(signal, same)| signal.poll_recv(cx).is_ready().then_some(*same));
+        arrived.map_or(Poll::Pending, Poll::Ready)
     }
 }
 
@@ -75,6 +89,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
     let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
     loop {
         let received = tokio::select! {
+            biased;
             status = child.wait() => return status.map(code),
             received = signals.next() => received,
         };

@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Done {
         let mut otas = config.otas.clone();
         agents::own_key(&mut otas, &config.agents);
         let (otas, collector) = destination(otas, store.path()).await?;
-        let all = agents::deliveries(&config, &otas, &store, None, roots.for_ourselves());
+        let all = agents::deliveries(&config, &otas, &store, (None, None), roots.for_ourselves());
         let keys = all.iter().filter_map(|one| one.otas.agent_key.as_ref());
         let before = keys.map(|key| store.counts_of_key(&key_id(key))).collect::<Result<Vec<_>, _>>()?;
         let before = before.into_iter().reduce(Counts::and).unwrap_or_default();
@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Done {
         let bar = bar(before.pending);
         let status = delivered(&deliveries, args.timeout.unwrap_or(NO_DEADLINE), &bar).await?;
         bar.finish_and_clear();
-        deliveries.stop().await;
+        deliveries.stop(&CancellationToken::new()).await;
         if let Some(collector) = collector {
             collector.stop().await;
         }

@@ -22,6 +22,7 @@ mod signals;
 mod stats;
 mod table;
 mod variables;
+mod waiting;
 
 use std::error::Error;
 use std::io::IsTerminal as _;

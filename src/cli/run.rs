@@ -1,17 +1,16 @@
 //! `otas-proxy run -- CMD`: one process, one session.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
-
-use tokio_util::sync::CancellationToken;
+use std::time::Duration;
 
 use super::env::Scope;
 use super::variables::{self, Told};
-use super::{Done, child, meta, none_seen, say, signals};
+use super::waiting::Waiting;
+use super::{Done, child, meta, none_seen, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
-use crate::deliver::Status;
 use crate::peer;
 use crate::proxy::RUN;
 use crate::secret::Secret;
@@ -19,10 +18,11 @@ use crate::tls::write_agent_files;
 use crate::{console, visible};
 
 /// What a terminal is sent to begin a line anew.
-const ERASE_LINE: &str = "\r\x1b[K";
+pub(super) const ERASE_LINE: &str = "\r\x1b[K";
 
 /// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
-/// delivered (at most `delivery.drain_timeout_ms`) and exits with CMD's code.
+/// delivered (at most `delivery.drain_timeout_ms`, or as `--wait` says) and exits with CMD's code. While it waits, Ctrl-C ends
+/// the waiting at once; what is not delivered then stays stored.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -32,6 +32,12 @@ pub(super) struct Args {
     meta: Vec<(String, String)>,
     #[command(flatten)]
     scope: Scope,
+    /// Waits so long for the events to be delivered, such as 90s or 5m, instead of `delivery.drain_timeout_ms`
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    wait: Option<Duration>,
+    /// Does not wait for the events to be delivered: they stay stored for `serve`, `flush` or the next `run`
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
     /// How the last line, on what became of the calls, is written
     #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
     summary: SummaryForm,
@@ -75,7 +81,8 @@ pub(super) fn run(args: Args) -> Done {
         config.session.run_secret = Some(Secret::random()?);
     }
     let run_secret = config.session.run_secret.clone();
-    let drain = config.delivery.drain_timeout;
+    let drain = if args.no_wait { Duration::ZERO } else { args.wait.unwrap_or(config.delivery.drain_timeout) };
+    let brain = config.otas.brain_url.clone();
     let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
@@ -115,9 +122,14 @@ pub(super) fn run(args: Args) -> Done {
             say::err(&format!("otas-proxy: {error}"));
             error.code()
         });
-        let hurry = hurry_on_signal()?;
+        let hurry = signals.hurry().await;
         let run_id = app.run_id.clone();
-        let summary = app.stop(drain, hurry, progress).await;
+        let destination = match &app.collector {
+            Some(_) => "the embedded collector".to_owned(),
+            None => format!("OTAS ({brain})"),
+        };
+        let mut waiting = Waiting::new(destination, drain);
+        let summary = app.stop(drain, hurry, |progress| waiting.tell(progress)).await;
         if std::io::stderr().is_terminal() {
             let _ = write!(std::io::stderr(), "{ERASE_LINE}");
         }
@@ -139,27 +151,5 @@ fn address(proxy: SocketAddr, secret: Option<&Secret>) -> String {
     match secret {
         Some(secret) => format!("http://{RUN}:{}@{proxy}", secret.expose()),
         None => format!("http://{proxy}"),
-    }
-}
-
-/// The child has ended: a signal now means that nobody wants to wait for delivery.
-fn hurry_on_signal() -> std::io::Result<CancellationToken> {
-    let signals = signals::termination()?;
-    let hurry = CancellationToken::new();
-    let cancel = hurry.clone();
-    tokio::spawn(async move {
-        signals.first().await;
-        cancel.cancel();
-    });
-    Ok(hurry)
-}
-
-/// On a terminal: how delivery goes, in one line.
-fn progress(status: &Status) {
-    let mut stderr = std::io::stderr();
-    if stderr.is_terminal() {
-        let (done, all) = (status.counts.delivered + status.counts.dead, status.counts.total);
-        let trouble = status.trouble.as_deref().map(|t| format!(" ({})", visible::line(t))).unwrap_or_default();
-        let _ = write!(stderr, "{ERASE_LINE}otas-proxy: delivering {done}/{all}{trouble}");
     }
 }

@@ -50,15 +50,22 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("events are stored in {}", app.store.path().display()));
         sinks.iter().for_each(|sink| say(&format!("events go to {sink}")));
         let mut watch = app.watch().own();
-        let mut told = false;
+        let (mut ready, mut told) = (false, false);
         loop {
             tokio::select! {
                 () = stop.first() => break,
                 Some(()) = hangup.recv() => said::err(&format!("otas-proxy: {}", reread(&args.flags, &in_force))),
                 Some(session) = opened(watch.as_mut()), if !told => {
-                    if let SessionState::Open { otas_session_id } = &session {
-                        told = true;
-                        say(&format!("session {}", otas_session_id.as_deref().unwrap_or("(as configured)")));
+                    match &session {
+                        SessionState::Ready if !ready => {
+                            ready = true;
+                            say("the agent key is good; a session is opened with the first event");
+                        }
+                        SessionState::Open { otas_session_id } => {
+                            told = true;
+                            say(&format!("session {}", otas_session_id.as_deref().unwrap_or("(as configured)")));
+                        }
+                        _ => {}
                     }
                 }
             }

@@ -97,7 +97,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         },
         delivery: Delivery {
             max_in_flight: 16,
-            order: Order::Window,
+            order: Order::Adaptive,
             attempt_timeout: Duration::from_millis(30_000),
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_millis(60_000),

@@ -358,6 +358,9 @@ impl Durability {
 /// `delivery.order`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
+    /// A session's events are sent one by one while few of them wait, or where more at once would be no faster; else as with
+    /// `Window`.
+    Adaptive,
     /// Events are sent in their order, a few at once, so that two of those few may arrive swapped.
     Window,
     /// A session's events are sent one by one.
@@ -366,7 +369,8 @@ pub enum Order {
 
 impl Order {
     /// Its names, as settings have them.
-    pub(super) const NAMES: [(&'static str, Self); 2] = [("window", Self::Window), ("strict", Self::Strict)];
+    pub(super) const NAMES: [(&'static str, Self); 3] =
+        [("adaptive", Self::Adaptive), ("window", Self::Window), ("strict", Self::Strict)];
 }
 
 /// `[delivery]`

@@ -41,6 +41,7 @@ use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::store::{SessionRow, Store};
@@ -56,9 +57,11 @@ pub use verdict::{Blame, Known, Scope, TokenOrigin, Verdict, verdict};
 pub struct DeliverOptions {
     /// Where the events are.
     pub store: Store,
-    /// This process's own session, whose events are counted and waited for. `None`: it has none, and all events of the
-    /// agent key count.
+    /// This process's own session: its state is shown, and `otas.session_token` is its token.
     pub session_row: Option<SessionRow>,
+    /// The first session that this process began. The events of all sessions that it began are counted and waited for, and the
+    /// key is proved at the start. `None`: it makes no events, and all events of the agent key count.
+    pub process: Option<SessionRow>,
     /// Where to, and as whom.
     pub otas: config::Otas,
     /// How.
@@ -82,7 +85,7 @@ pub enum DeliverError {
 pub struct Deliverer {
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
-    stop: oneshot::Sender<()>,
+    stop: oneshot::Sender<CancellationToken>,
     task: JoinHandle<()>,
 }
 
@@ -153,7 +156,7 @@ impl Deliverer {
         self.status.clone()
     }
 
-    /// Waits until nothing that counts here (see [`DeliverOptions::session_row`]) is pending, whoever delivers it, or
+    /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending, whoever delivers it, or
     /// `within` is over, and tells how things stand then. OTAS is tried once at once, even in the middle of a back-off.
     pub async fn drained(&self, within: Duration) -> Status {
         let deadline = Instant::now() + within;
@@ -166,11 +169,16 @@ impl Deliverer {
         self.status()
     }
 
-    /// Stops: no new posts, those under way get a few seconds for their answers, which are written down. What is
-    /// pending stays so.
-    pub async fn stop(self) {
+    /// Stops: no new posts, those under way get a few seconds for their answers, which are written down; after `hurry` they get
+    /// no time. What is pending stays so.
+    pub async fn stop_unless_hurried(self, hurry: CancellationToken) {
         // Both fail only when the worker is gone, which is what is wanted.
-        let _ = self.stop.send(());
+        let _ = self.stop.send(hurry);
         let _ = self.task.await;
+    }
+
+    /// As [`Deliverer::stop_unless_hurried`], without a hurry.
+    pub async fn stop(self) {
+        self.stop_unless_hurried(CancellationToken::new()).await;
     }
 }

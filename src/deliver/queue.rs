@@ -1,6 +1,7 @@
 //! The part of the backlog that is in memory, and how often an event is tried before it is dead.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -31,6 +32,8 @@ pub(super) struct Item {
     malformed: bool,
     delivered_when_refused: Option<u64>,
     not_before: Option<Instant>,
+    /// Where order is kept, later events of its session wait for it until then.
+    holds_back_until: Option<Instant>,
 }
 
 /// What follows from a refusal.
@@ -49,6 +52,10 @@ const WINDOW: usize = 256;
 
 /// Refusals for which an event keeps its place at the head, so that a short fault of OTAS's does not change the order.
 const FIRST_TRIES: u32 = 3;
+
+/// Where order is kept, an event that is set aside holds later ones of its session back for so long: OTAS's database may be down
+/// for all of them. After that they pass it, for only what gets through meanwhile shows that the fault is its own.
+const HELD_BACK: Duration = Duration::from_secs(60);
 
 /// Tries of an event that OTAS found malformed.
 const MALFORMED_TRIES: u32 = 3;
@@ -96,9 +103,16 @@ impl Queue {
         }
     }
 
-    /// The events that may be posted now, in order.
-    pub(super) fn due(&self, now: Instant) -> impl Iterator<Item = &Item> {
-        self.waiting.values().filter(move |item| item.is_due(now))
+    /// What waits, in order.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &Item> {
+        self.waiting.values()
+    }
+
+    /// How many events of each session wait here.
+    pub(super) fn waiting_by_session(&self) -> HashMap<SessionRow, usize> {
+        let mut sessions = HashMap::new();
+        self.waiting.values().for_each(|item| *sessions.entry(item.session).or_default() += 1);
+        sessions
     }
 
     /// The JSON of an event.
@@ -128,9 +142,10 @@ impl Queue {
         self.is_posting(session) || self.waiting.values().any(|item| item.session == session)
     }
 
-    /// When the first event that is set aside is due.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        self.waiting.values().filter_map(|item| item.not_before).min()
+    /// When the first event that is set aside is due, or lets others pass.
+    pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
+        let times = self.waiting.values().flat_map(|item| [item.not_before, item.holds_back_until]);
+        times.flatten().filter(|at| *at > now).min()
     }
 
     /// Puts a posted event back to its place.
@@ -140,8 +155,9 @@ impl Queue {
     }
 
     /// Puts a posted event back, not to be posted before then.
-    pub(super) fn set_aside(&mut self, item: Item, until: Instant) {
-        self.put_back(Item { not_before: Some(until), ..item });
+    pub(super) fn set_aside(&mut self, item: Item, now: Instant, until: Instant) {
+        let holds_back_until = Some(item.holds_back_until.unwrap_or(now + HELD_BACK));
+        self.put_back(Item { not_before: Some(until), holds_back_until, ..item });
     }
 
     /// Forgets a posted event: it is settled, or is to be read again.
@@ -169,6 +185,7 @@ impl Item {
             malformed: false,
             delivered_when_refused: None,
             not_before: None,
+            holds_back_until: None,
         }
     }
 
@@ -198,15 +215,20 @@ impl Item {
         self.refusals
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    /// Whether it may be posted now.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|due| due <= now)
+    }
+
+    /// Whether it is set aside, and later events of its session are not to pass it.
+    pub(super) fn holds_others_back(&self, now: Instant) -> bool {
+        !self.is_due(now) && self.holds_back_until.is_some_and(|until| now < until)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::LazyLock;
-    use std::time::Duration;
 
     use super::*;
     use crate::store::Store;
@@ -229,7 +251,7 @@ mod tests {
     }
 
     fn due(queue: &Queue, now: Instant) -> Vec<i64> {
-        queue.due(now).map(|item| item.id).collect()
+        queue.in_order().filter(|item| item.is_due(now)).map(|item| item.id).collect()
     }
 
     fn event(id: i64) -> PendingEvent {
@@ -254,11 +276,14 @@ mod tests {
         queue.loaded(1, Some(event(1)));
         let first = queue.take(1).unwrap();
         assert_eq!((first.attempts, first.json.as_deref()), (3, Some(&b"{}"[..])));
-        queue.set_aside(first, later);
-        assert_eq!(queue.next_due(), Some(later));
+        queue.set_aside(first, now, later);
+        assert_eq!(queue.next_due(now), Some(later));
         assert_eq!(due(&queue, now), [2]);
         assert_eq!(due(&queue, later), [1, 2]);
-        assert!(queue.due(later).all(|item| item.json.is_none()));
+        assert!(queue.in_order().all(|item| item.json.is_none()));
+        let held_back = |at: Instant| queue.in_order().any(|item| item.holds_others_back(at));
+        assert!(held_back(now) && !held_back(later), "only while it is aside");
+        assert_eq!(queue.next_due(later), Some(now + HELD_BACK));
     }
 
     #[test]
@@ -357,8 +382,8 @@ mod tests {
         let mut suspect = queue.take(2).unwrap();
         suspect.refused(Blame::Unclear, 0);
         suspect.refused(Blame::Unclear, 1);
-        queue.set_aside(innocent, later);
-        queue.set_aside(suspect, later);
+        queue.set_aside(innocent, now, later);
+        queue.set_aside(suspect, now, later);
         queue.release();
         assert_eq!(due(&queue, now), [1]);
     }

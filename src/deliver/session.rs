@@ -1,5 +1,7 @@
 //! What is asked of UASAM: whose a key is, and a new session.
 
+use std::time::Duration;
+
 use super::{Reply, TransportError};
 use crate::secret::Secret;
 
@@ -73,6 +75,14 @@ pub(super) fn identity(
     }
 }
 
+/// How long a key that was accepted before is checked again before a person is asked for a new one. UASAM refuses every key
+/// while its database is down (contract), and issuing a new key revokes the good one.
+pub(super) const REFUSED_IN_DOUBT: Duration = Duration::from_secs(300);
+
+/// What is said meanwhile.
+pub(super) const REFUSED_AFTER_GOOD: &str = "OTAS refuses the agent key that it accepted before: either UASAM cannot reach its \
+     database (it then refuses every key), or the key has expired or was replaced. It is checked again";
+
 /// What is wrong when UASAM refuses a key, and what to do.
 pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
     let shape = match key.expose().strip_prefix("agent_").map(|rest| rest.matches('_').count()) {
@@ -84,11 +94,13 @@ pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
         }
     };
     let cure = if from_file {
-        "Issue a new key in OTAS and put it into the file of `otas.agent_key_file`: it is taken up without a restart"
+        "If OTAS itself is well, issue a new key in OTAS and put it into the file of `otas.agent_key_file`: it is taken up without \
+         a restart"
     } else {
-        "Issue a new key in OTAS, put it into the settings and start again: what waits is then delivered"
+        "If OTAS itself is well, issue a new key in OTAS, put it into the settings and start again: what waits is then delivered"
     };
-    let problem = "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one";
+    let problem = "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one, or UASAM cannot \
+                   reach its database (it then refuses every key)";
     Trouble { problem: format!("{problem}{shape}"), cure }
 }
 
@@ -181,5 +193,6 @@ mod tests {
         assert!(!told("agent_abcd_verysecret").contains("verysecret"));
         assert!(refused_key(&Secret::new("agent_a_b"), true).to_string().contains("without a restart"));
         assert!(told("agent_a_b").contains("start again"));
+        assert!(told("agent_a_b").contains("UASAM cannot reach its database"), "both causes");
     }
 }

@@ -72,8 +72,9 @@ impl Deliveries {
         }
     }
 
-    /// Stops them: see [`Deliverer::stop`].
-    pub async fn stop(self) {
-        futures_util::future::join_all(self.0.into_iter().map(Deliverer::stop)).await;
+    /// Stops them: see [`Deliverer::stop_unless_hurried`].
+    pub async fn stop(self, hurry: &CancellationToken) {
+        let stopping = self.0.into_iter().map(|one| one.stop_unless_hurried(hurry.clone()));
+        futures_util::future::join_all(stopping).await;
     }
 }

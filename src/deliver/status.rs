@@ -14,9 +14,10 @@ pub struct Status {
     pub in_flight: usize,
     /// How many may be at the moment.
     pub limit: usize,
-    /// The events of this process's session (of all the key's, if it has none), as last read from the store.
+    /// The events of all sessions that this process began (of all the key's, if it makes no events), as last read from the
+    /// store.
     pub counts: Counts,
-    /// Pending events of all sessions of the agent key.
+    /// Pending events of all sessions of the agent key: those of this process, and those of earlier and other processes.
     pub backlog: u64,
     /// Why OTAS takes no events at the moment. `None`: it does.
     pub trouble: Option<String>,
@@ -98,6 +99,8 @@ pub enum SessionState {
     /// Not open yet, or being renewed.
     #[default]
     Opening,
+    /// The key is good. A session is opened with the first event, so that none stays empty.
+    Ready,
     /// Open.
     Open {
         /// OTAS's id of it, when the token tells.
@@ -114,6 +117,7 @@ impl std::fmt::Display for SessionState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Opening => f.write_str("opening"),
+            Self::Ready => f.write_str("ready: the key is good, and the first event opens the session"),
             Self::Open { otas_session_id: Some(id) } => write!(f, "open ({id})"),
             Self::Open { otas_session_id: None } => f.write_str("open"),
             Self::Paused { reason } => write!(f, "paused: {reason}"),

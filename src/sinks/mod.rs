@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
@@ -35,6 +35,9 @@ pub use status::{Fed, Status};
 const BATCH: usize = 512;
 /// How long a stopping sink has for what is under way.
 const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// The same when somebody is in a hurry.
+const HURRIED_LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Why a sink cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -194,12 +197,19 @@ impl Sinks {
         self.watch().now()
     }
 
-    /// Stops them. What they have not had stays stored.
-    pub async fn stop(self) {
+    /// Stops them, at once when there is a hurry. What they have not had stays stored.
+    pub async fn stop(self, hurry: &CancellationToken) {
         let stopped = self.0.into_iter().map(|One { stop, mut task, .. }| async move {
             let _ = stop.send(());
-            if timeout(LAST_WORDS, &mut task).await.is_err() {
-                task.abort();
+            let last_words = async {
+                tokio::select! {
+                    () = sleep(LAST_WORDS) => {}
+                    () = async { hurry.cancelled().await; sleep(HURRIED_LAST_WORDS).await } => {}
+                }
+            };
+            tokio::select! {
+                _ = &mut task => {}
+                () = last_words => task.abort(),
             }
         });
         futures_util::future::join_all(stopped).await;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, params};
 
+use super::read::unsigned;
 use super::session::now_ms;
 use super::{Counts, SessionRow, Store, StoreError};
 use crate::secret::Secret;
@@ -61,11 +62,6 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn counts_of_key(&self, key_id: &str) -> Result<Counts, StoreError> {
-        let counts = |row: &rusqlite::Row<'_>| {
-            let number = |column| row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0));
-            let (total, delivered, dead) = (number(0)?, number(1)?, number(2)?);
-            Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead, kept: 0 })
-        };
         self.connection()
             .prepare_cached(
                 "SELECT coalesce(sum(total), 0), coalesce(sum(delivered), 0), coalesce(sum(dead), 0)
@@ -73,6 +69,23 @@ impl Store {
             )
             .and_then(|mut query| query.query_row([key_id], counts))
             .map_err(self.failed("count a key's events"))
+    }
+
+    /// How many events there are in the sessions that one process began under any of these keys, or under any at all if none is
+    /// named. `first`: its first session.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn counts_of_process(&self, first: SessionRow, key_ids: &[String]) -> Result<Counts, StoreError> {
+        let keys = serde_json::json!(key_ids).to_string();
+        self.connection()
+            .prepare_cached(
+                "SELECT coalesce(sum(total + delivered_forgotten), 0),
+                        coalesce(sum(delivered + delivered_forgotten), 0), coalesce(sum(dead), 0)
+                 FROM sessions WHERE (id = ?1 OR process = ?1) AND (?2 = '[]' OR key_id IN (SELECT value FROM json_each(?2)))",
+            )
+            .and_then(|mut query| query.query_row(params![first.0, keys], counts))
+            .map_err(self.failed("count this process's events"))
     }
 
     /// OTAS's agent that a key belongs to, if that is known.
@@ -158,6 +171,12 @@ impl Store {
         }
         Ok((adopted, some_left))
     }
+}
+
+/// From the columns total, delivered, dead of sessions with an agent key.
+fn counts(row: &rusqlite::Row<'_>) -> rusqlite::Result<Counts> {
+    let (total, delivered, dead) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
+    Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead, kept: 0 })
 }
 
 /// Whether a session's key is replaced by key ?1 of agent ?2 from source ?3.

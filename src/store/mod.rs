@@ -76,6 +76,8 @@ struct Shared {
     health: Health,
     /// The sessions that this process has begun: a new store must know them, too.
     sessions: Mutex<Vec<Noted>>,
+    /// The first session that this process began: all others are noted with it.
+    first: OnceLock<SessionRow>,
     /// Nobody takes this process's calls for interrupted while it is here.
     alive: OnceLock<Alive>,
 }
@@ -91,8 +93,8 @@ impl Store {
         let health = Health::default();
         moved.into_iter().for_each(|moved| health.moved_aside(moved));
         let (link, suspect) = (Mutex::new(link), AtomicBool::new(false));
-        let (sessions, alive) = (Mutex::default(), OnceLock::new());
-        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions, alive }) })
+        let (sessions, first, alive) = (Mutex::default(), OnceLock::new(), OnceLock::new());
+        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions, first, alive }) })
     }
 
     /// A connection of its own for the thread that appends.

@@ -99,7 +99,8 @@ fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
 
 const PROBES: [&str; 9] = [
     "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead,
-            agent_id, key_source, key_refused, token_sealed, token_expires_at_ms, token_mark, dropped, token_wanted FROM sessions
+            agent_id, key_source, key_refused, token_sealed, token_expires_at_ms, token_mark, dropped, token_wanted, process,
+            delivered_forgotten FROM sessions
      ORDER BY id LIMIT 1",
     "SELECT max(id) FROM events",
     "SELECT id FROM events INDEXED BY events_pending WHERE state = 0 ORDER BY id LIMIT 1",

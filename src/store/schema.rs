@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 9;
+pub(super) const VERSION: i64 = 10;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step per version: step `n` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
 /// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
 ///
@@ -152,6 +152,16 @@ CREATE INDEX events_settled ON events (started_at_ms) WHERE state IN (1, 3);
 
 /// Sessions that have ended are forgotten after their events, in the order of their ends.
 const V9: &str = "CREATE INDEX sessions_ended ON sessions (closed_at_ms) WHERE closed_at_ms IS NOT NULL;";
+
+/// `process` is the first session of the process that began a session (NULL in that first one), so that a process can count and
+/// wait for the events of all sessions that it began. What was delivered of a session that is forgotten stays counted there.
+const V10: &str = "
+ALTER TABLE sessions ADD COLUMN process             INTEGER;
+ALTER TABLE sessions ADD COLUMN delivered_forgotten INTEGER NOT NULL DEFAULT 0;
+CREATE TRIGGER sessions_go AFTER DELETE ON sessions WHEN old.process IS NOT NULL BEGIN
+    UPDATE sessions SET delivered_forgotten = delivered_forgotten + old.delivered WHERE id = old.process;
+END;
+";
 
 /// What a file turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

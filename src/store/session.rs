@@ -67,6 +67,8 @@ pub(super) struct Noted {
     key_id: String,
     meta: String,
     opened_at_ms: i64,
+    /// The first session of this process, in all but that first one.
+    process: Option<SessionRow>,
 }
 
 impl Noted {
@@ -77,12 +79,13 @@ impl Noted {
 
     /// Notes it in a store that may know it already.
     pub(super) fn note_again(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let Self { row, run_id, key_id, meta, opened_at_ms } = self;
+        let Self { row, run_id, key_id, meta, opened_at_ms, process } = self;
         connection
             .prepare_cached(
-                "INSERT OR IGNORE INTO sessions (id, run_id, key_id, meta, opened_at_ms) VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT OR IGNORE INTO sessions (id, run_id, key_id, meta, opened_at_ms, process)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
             )?
-            .execute(params![row.0, run_id, key_id, meta, opened_at_ms])
+            .execute(params![row.0, run_id, key_id, meta, opened_at_ms, process.map(|first| first.0)])
             .map(drop)
     }
 }
@@ -96,28 +99,30 @@ impl Store {
     /// When the row cannot be written, also because there is a run of that name.
     pub fn begin_session(&self, run_id: &str, key_id: &str, meta: &str) -> Result<SessionRow, StoreError> {
         let opened_at_ms = now_ms();
+        let process = self.shared.first.get().copied();
         let row = self
             .connection()
             .query_row(
-                "INSERT INTO sessions (id, run_id, key_id, meta, opened_at_ms, agent_id)
+                "INSERT INTO sessions (id, run_id, key_id, meta, opened_at_ms, agent_id, process)
                  SELECT max(?1, coalesce(max(id), 0) + 1), ?2, ?3, ?4, ?5,
-                        (SELECT agent_id FROM sessions WHERE key_id = ?3 AND agent_id IS NOT NULL LIMIT 1)
+                        (SELECT agent_id FROM sessions WHERE key_id = ?3 AND agent_id IS NOT NULL LIMIT 1), ?6
                  FROM sessions RETURNING id",
-                params![opened_at_ms << ID_BITS, run_id, key_id, meta, opened_at_ms],
+                params![opened_at_ms << ID_BITS, run_id, key_id, meta, opened_at_ms, process.map(|first| first.0)],
                 |row| row.get(0).map(SessionRow),
             )
             .map_err(self.failed("note the new session"))?;
         let (run_id, key_id, meta) = (run_id.to_owned(), key_id.to_owned(), meta.to_owned());
+        // Of two that begin at once either is the first.
+        let _ = self.shared.first.set(row);
         if self.shared.alive.get().is_none() {
             match Alive::of(self.path(), row) {
-                // Of two that begin at once either is the first.
                 Ok(alive) => drop(self.shared.alive.set(alive)),
                 Err(error) => tracing::warn!(
                     %error, "no lock can be made beside the store: calls that are cut off by a crash will have no event"
                 ),
             }
         }
-        let noted = Noted { row, run_id, key_id, meta, opened_at_ms };
+        let noted = Noted { row, run_id, key_id, meta, opened_at_ms, process };
         self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
         Ok(row)
     }

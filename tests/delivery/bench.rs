@@ -55,7 +55,9 @@ impl Bench {
     }
 
     pub(super) fn session_under(&self, run: &str, key: &Secret) -> SessionRow {
-        let session = self.store.begin_session(run, &key_id(key), &json!({ "run": run }).to_string()).unwrap();
+        // As the process of that run would: with a handle of its own.
+        let store = Store::open(self.store.path()).unwrap();
+        let session = store.begin_session(run, &key_id(key), &json!({ "run": run }).to_string()).unwrap();
         self.sessions.lock().unwrap().push(session);
         session
     }
@@ -141,6 +143,7 @@ impl Bench {
         Deliverer::start(DeliverOptions {
             store: Store::open(self.store.path()).unwrap(),
             session_row,
+            process: session_row,
             otas: settings.otas,
             delivery: settings.delivery,
             tls,

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use otas_proxy::collector::issue_key;
 use otas_proxy::secret::Secret;
+use otas_proxy::store::KeySource;
 use serde_json::json;
 use uuid::Uuid;
 
@@ -89,17 +90,23 @@ async fn a_new_key_of_the_same_agent_goes_on_with_the_same_session() {
     otas.revoke_key().await;
     bench.append(3);
     deliverer.wake();
-    paused(&deliverer).await;
-    bench.key_file(&otas.key());
+    until(&deliverer, |it| it.trouble.as_ref().is_some_and(|why| why.contains("accepted before"))).await;
+    let file = bench.key_file(&otas.key());
     until(&deliverer, |status| status.counts.delivered == 6).await;
+    // A session that is begun under the key that the process was started with.
+    let late = bench.session_under("late", &bench.key);
+    bench.store.note_key_source(late, &KeySource::of(Some(&file))).unwrap();
+    bench.append_to(late, 1);
+    deliverer.wake();
+    until(&deliverer, |_| bench.counts_of(late).delivered == 1).await;
     deliverer.stop().await;
     let session = otas.sessions().await[0].session_id;
-    assert_eq!((otas.sessions().await.len(), saved_in(&otas, session).await.len()), (1, 6));
+    assert_eq!((otas.sessions().await.len(), saved_in(&otas, session).await.len()), (2, 6));
     // And a later process opens what is now sealed with the new key.
     bench.append(1);
     let later = bench.start(|settings| settings.otas.agent_key = Some(otas.key()));
     assert_eq!(later.drained(PATIENCE).await.counts.delivered, 7);
-    assert_eq!(otas.sessions().await.len(), 1);
+    assert_eq!(otas.sessions().await.len(), 2);
     later.stop().await;
 }
 

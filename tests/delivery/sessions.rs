@@ -7,7 +7,7 @@ use otas_proxy::deliver::SessionState;
 use otas_proxy::store::Store;
 use serde_json::json;
 
-use super::bench::{Bench, PATIENCE, in_session, saved_in, until};
+use super::bench::{Bench, PATIENCE, Settings, in_session, saved_in, saved_seqs, until};
 use crate::support::otas::{Answer, Overload, TestOtas};
 
 #[tokio::test]
@@ -61,6 +61,95 @@ async fn the_oldest_go_first_whichever_session_they_belong_to() {
     let expected =
         ["1-0", "1-1", "2-0", "2-1", "1-2", "1-3", "2-2", "2-3", "1-4", "1-5", "2-4", "2-5"].map(|id| json!(id));
     assert_eq!(ids, expected);
+    deliverer.stop().await;
+}
+
+/// As many posts as OTAS can work on, and so many sessions.
+fn at_once(settings: &mut Settings, order: Order) {
+    settings.delivery.order = order;
+    settings.delivery.max_in_flight = 16;
+}
+
+#[tokio::test]
+async fn while_little_waits_each_session_is_delivered_in_its_order() {
+    let otas = TestOtas::start().await;
+    otas.overload(Overload { workers: 8, ..Overload::measured(40) });
+    let bench = Bench::new(&otas);
+    let other = bench.another_session("other");
+    let deliverer = bench.start(|settings| at_once(settings, Order::Adaptive));
+    for round in 1..=6 {
+        bench.append(30);
+        bench.append_to(other, 30);
+        deliverer.wake();
+        until(&deliverer, |status| status.backlog == 0 && status.counts.delivered == 30 * round).await;
+    }
+    assert!(otas.most_posts_at_once() <= 2, "one of each session");
+    for session in otas.sessions().await {
+        let row = if session.meta["run"] == "r" { 1 } else { 2 };
+        let expected: Vec<_> = (0..180).map(|seq| json!(format!("{row}-{seq}"))).collect();
+        assert_eq!(saved_in(&otas, session.session_id).await, expected);
+    }
+    deliverer.stop().await;
+}
+
+#[tokio::test]
+async fn when_much_waits_pace_goes_before_order_and_order_comes_back() {
+    let otas = TestOtas::start().await;
+    otas.overload(Overload { workers: 8, ..Overload::measured(10) });
+    let bench = Bench::new(&otas);
+    bench.append(200);
+    let deliverer = bench.start(|settings| at_once(settings, Order::Adaptive));
+    until(&deliverer, |status| status.backlog == 0 && status.counts.delivered == 200).await;
+    assert!(otas.most_posts_at_once() > 2, "{}", otas.most_posts_at_once());
+    bench.append(30);
+    deliverer.wake();
+    assert_eq!(deliverer.drained(PATIENCE).await.counts.delivered, 230);
+    assert_eq!(saved_seqs(&otas).await[200..], (200..230).collect::<Vec<_>>());
+    deliverer.stop().await;
+}
+
+/// Three sessions make events at 0.95 of the pace that OTAS can take.
+#[tokio::test]
+async fn in_a_soak_at_95_percent_of_the_pace_no_two_neighbours_are_swapped() {
+    const EACH: usize = 60;
+    let otas = TestOtas::start().await;
+    let overload = Overload::measured(10);
+    let pace = f64::from(u32::try_from(overload.workers).unwrap()) / overload.key_check.as_secs_f64();
+    otas.overload(overload);
+    let bench = Bench::new(&otas);
+    let sessions = [bench.session, bench.another_session("b"), bench.another_session("c")];
+    let deliverer = bench.start(|settings| at_once(settings, Order::Adaptive));
+    let mut every = tokio::time::interval(Duration::from_secs_f64(3.0 / (0.95 * pace)));
+    for _ in 0..EACH {
+        every.tick().await;
+        sessions.iter().for_each(|session| bench.append_to(*session, 1));
+        deliverer.wake();
+    }
+    until(&deliverer, |status| status.backlog == 0).await;
+    let mut swaps = 0;
+    for session in otas.sessions().await {
+        let seqs: Vec<u64> = saved_in(&otas, session.session_id)
+            .await
+            .iter()
+            .map(|id| id.as_str().unwrap().split_once('-').unwrap().1.parse().unwrap())
+            .collect();
+        assert_eq!(seqs.len(), EACH);
+        swaps += seqs.windows(2).filter(|pair| pair[0] > pair[1]).count();
+    }
+    assert_eq!(swaps, 0);
+    deliverer.stop().await;
+}
+
+/// OTAS's database refuses one event for a while: later ones of its session do not pass it, those of others do.
+#[tokio::test]
+async fn where_order_is_kept_an_event_that_is_tried_again_is_not_passed_by_its_session() {
+    let otas = TestOtas::start().await;
+    let bench = Bench::new(&otas);
+    bench.append(20);
+    otas.answer_next(6, Answer::refusal(500, "event_capture_failed"));
+    let deliverer = bench.start(|settings| at_once(settings, Order::Adaptive));
+    assert_eq!(deliverer.drained(PATIENCE).await.counts.delivered, 20);
+    assert_eq!(saved_seqs(&otas).await, (0..20).collect::<Vec<_>>());
     deliverer.stop().await;
 }
 

@@ -39,6 +39,12 @@ const BARELY_WAITS: f64 = 0.3;
 /// no more of them, and fewer if some of them wait.
 const NEAR_REFUSAL: Duration = Duration::from_millis(2_500);
 
+/// Several posts at once that are less faster than this are no faster: OTAS has no more workers than one post keeps busy.
+const SOME_GAIN: f64 = 1.1;
+
+/// After so long without several posts at once it is unknown again what they gain.
+const GAIN_IS_KNOWN_FOR: Duration = Duration::from_secs(300);
+
 /// `Retry-After` is honoured up to here: nobody else tells delivery to rest for longer.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
@@ -60,6 +66,8 @@ pub(super) struct Pace {
     windows: u32,
     /// One post is to go alone.
     sounding: bool,
+    /// How much faster several posts at once were than one at a time, and when that was last seen.
+    gain: Option<(f64, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -117,7 +125,13 @@ impl Pace {
             window: Window::default(),
             windows: 0,
             sounding: false,
+            gain: None,
         }
+    }
+
+    /// Whether several posts at once are worth more than one at a time, as far as is known.
+    pub(super) fn gains_by_more(&self, now: Instant) -> bool {
+        self.gain.is_none_or(|(gain, seen)| gain > SOME_GAIN || seen + GAIN_IS_KNOWN_FOR <= now)
     }
 
     /// How many may be under way now.
@@ -170,7 +184,7 @@ impl Pace {
         } else if ticket.window == self.window.number {
             self.window.taken += 1;
             self.window.latency += latency;
-            self.judge_window();
+            self.judge_window(now);
         }
         opened
     }
@@ -213,7 +227,7 @@ impl Pace {
         self.next_window();
     }
 
-    fn judge_window(&mut self) {
+    fn judge_window(&mut self, now: Instant) {
         let enough = if self.limit == 1 { 1 } else { WINDOW.max(u32::try_from(self.limit).unwrap_or(u32::MAX)) };
         if self.window.taken < enough {
             return;
@@ -221,6 +235,11 @@ impl Pace {
         let latency = self.window.latency / self.window.taken;
         let unqueued = self.unqueued.map_or(latency, |before| before.min(latency));
         self.unqueued = Some(unqueued);
+        if self.limit > 1 && self.window.full {
+            let gain = self.limit as f64 * unqueued.as_secs_f64() / latency.as_secs_f64().max(1e-6);
+            let gain = self.gain.map_or(gain, |(before, _)| (before + gain) / 2.0);
+            self.gain = Some((gain, now));
+        }
         let before = self.limit;
         self.limit = self.next_limit(latency, unqueued);
         self.windows += 1;
@@ -298,6 +317,19 @@ mod tests {
         assert_eq!(pace.limit(), 3, "one waits: enough");
         window(&mut pace, now, D * 12);
         assert_eq!(pace.limit(), 1, "OTAS has become slow");
+    }
+
+    #[test]
+    fn it_knows_whether_more_posts_at_once_gain_anything() {
+        let (mut one_worker, mut many_workers, now) = (pace(4), pace(4), Instant::now());
+        assert!(one_worker.gains_by_more(now), "not known yet");
+        for _ in 0..4 {
+            let limit = u32::try_from(one_worker.limit()).unwrap();
+            window(&mut one_worker, now, D * limit);
+            window(&mut many_workers, now, D);
+        }
+        assert!(!one_worker.gains_by_more(now) && many_workers.gains_by_more(now));
+        assert!(one_worker.gains_by_more(now + GAIN_IS_KNOWN_FOR + D * 4), "it may have changed");
     }
 
     #[test]

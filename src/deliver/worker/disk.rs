@@ -41,7 +41,10 @@ pub(super) enum Note {
 /// What is asked.
 struct Turn {
     key_id: String,
+    /// That of `key_id`, and those that this process had before.
+    keys: Vec<String>,
     own: Option<SessionRow>,
+    process: Option<SessionRow>,
     settlements: Vec<Settlement>,
     notes: Vec<Note>,
     take_lock: bool,
@@ -73,8 +76,10 @@ struct Found {
 }
 
 struct FoundCounts {
-    own: Option<(Counts, Option<SessionRecord>)>,
+    /// Of the sessions that this process began.
+    of_process: Option<Counts>,
     of_key: Counts,
+    own: Option<SessionRecord>,
 }
 
 impl Worker {
@@ -122,9 +127,12 @@ impl Worker {
         let delivers = self.lock.is_some();
         let key_id = self.credentials.as_ref().map(|credentials| credentials.key_id.clone()).unwrap_or_default();
         let may_lock = self.credentials.is_some() && self.lock_not_before.is_none_or(|at| at <= now);
+        let keys = self.former_keys.iter().chain(self.credentials.as_ref().map(|it| &it.key_id)).cloned().collect();
         let mut turn = Turn {
             key_id,
+            keys,
             own: self.own,
+            process: self.process,
             settlements: self.unsettled.clone(),
             notes: self.notes.clone(),
             take_lock: polls && !delivers && may_lock,
@@ -202,7 +210,8 @@ impl Worker {
             self.queue.stale();
             self.counts_are_stale = true;
         }
-        if found.adopt_again {
+        // Callers go on beginning sessions under the key that they were told at the start.
+        if found.adopt_again || !self.former_keys.is_empty() && self.adopt_at.is_none() {
             self.adopt_at = Some(now + KEY_FILE_POLL);
         }
         if let Some(run) = found.token_used_by {
@@ -270,8 +279,8 @@ impl Worker {
 
     fn counts_say(&mut self, counts: FoundCounts) {
         self.shown.backlog = counts.of_key.pending;
-        self.shown.counts = counts.own.as_ref().map_or(counts.of_key, |(own, _)| *own);
-        let record = counts.own.and_then(|(_, record)| record);
+        self.shown.counts = counts.of_process.unwrap_or(counts.of_key);
+        let record = counts.own;
         let agent_id = record.as_ref().and_then(|record| record.agent_id.clone());
         self.own_agent = self.own_agent.take().or(agent_id);
         if self.lock.is_some() || self.paused.is_some() {
@@ -345,11 +354,9 @@ impl Turn {
             found.read.push((session, store.session(session)?));
         }
         if self.counts_after != Some(found.data_version) || !self.settlements.is_empty() {
-            let own = match self.own {
-                Some(own) => Some((store.counts(Some(own))?, store.session(own)?)),
-                None => None,
-            };
-            found.counts = Some(FoundCounts { own, of_key: store.counts_of_key(&self.key_id)? });
+            let own = self.own.map(|own| store.session(own)).transpose()?.flatten();
+            let of_process = self.process.map(|first| store.counts_of_process(first, &self.keys)).transpose()?;
+            found.counts = Some(FoundCounts { of_process, of_key: store.counts_of_key(&self.key_id)?, own });
         }
         Ok(found)
     }

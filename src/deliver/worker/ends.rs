@@ -12,7 +12,9 @@ use super::{Call, Done, Worker};
 use crate::deliver::backoff::random;
 use crate::deliver::pace::Ticket;
 use crate::deliver::queue::{Fate, Item};
-use crate::deliver::session::{self, KeyCheck, NotOpen, created, judge_key, refused_key};
+use crate::deliver::session::{
+    self, KeyCheck, NotOpen, REFUSED_AFTER_GOOD, REFUSED_IN_DOUBT, created, judge_key, refused_key,
+};
 use crate::deliver::sessions::Token;
 use crate::deliver::verdict::{Known, Scope, TokenOrigin};
 use crate::deliver::{Blame, Reply, TransportError, Verdict, verdict};
@@ -91,6 +93,7 @@ impl Worker {
 
     fn taken(&mut self, item: &Item, token: &Token, ticket: Ticket, event_id: String) {
         self.delivered += 1;
+        self.key_was_good = true;
         self.sessions.token_taken(item.session, token);
         self.settle(item, Outcome::Delivered { otas_event_id: event_id });
         self.queue.settled(item.id);
@@ -122,7 +125,7 @@ impl Worker {
                     self.failed(&ticket, reason.clone(), None);
                 }
                 self.settle_again(&item, reason, aside_until);
-                self.queue.set_aside(item, aside_until);
+                self.queue.set_aside(item, now, aside_until);
             }
         }
     }
@@ -172,13 +175,7 @@ impl Worker {
     fn key_checked(&mut self, ticket: Ticket, answer: &Answer) {
         match judge_key(answer) {
             KeyCheck::Good { project_id, agent_id } => self.key_is_good(project_id, agent_id),
-            KeyCheck::Refused => {
-                self.notes.push(Note::KeyRefused);
-                if let Some(credentials) = &self.credentials {
-                    let told = refused_key(&credentials.key, credentials.are_from_file());
-                    self.pause(told.to_string());
-                }
-            }
+            KeyCheck::Refused => self.key_refused(&ticket, retry_after(answer)),
             KeyCheck::Unclear { reason } => {
                 self.failed(&ticket, reason, retry_after(answer));
                 // Brain may reach UASAM where we cannot; all that we would learn is in the settings.
@@ -189,6 +186,19 @@ impl Worker {
         }
     }
 
+    fn key_refused(&mut self, ticket: &Ticket, retry_after: Option<Duration>) {
+        let since = *self.key_refused_since.get_or_insert_with(Instant::now);
+        if self.key_was_good && since.elapsed() < REFUSED_IN_DOUBT {
+            self.key_in_doubt = true;
+            return self.failed(ticket, REFUSED_AFTER_GOOD.to_owned(), retry_after);
+        }
+        self.notes.push(Note::KeyRefused);
+        if let Some(credentials) = &self.credentials {
+            let told = refused_key(&credentials.key, credentials.are_from_file());
+            self.pause(told.to_string());
+        }
+    }
+
     fn key_is_good(&mut self, project_id: Option<String>, agent_id: Option<String>) {
         let Some(source) = self.credentials.as_ref().map(|credentials| credentials.source.clone()) else { return };
         if self.key_in_doubt {
@@ -196,6 +206,7 @@ impl Worker {
             self.key_cleared_at = Some(Instant::now());
         }
         self.key_in_doubt = false;
+        (self.key_was_good, self.key_refused_since) = (true, None);
         let identity = match session::identity(project_id, agent_id, self.project_id.as_deref()) {
             Ok(identity) => identity,
             Err(told) => return self.pause(told.to_string()),

@@ -8,13 +8,14 @@
 mod disk;
 mod ends;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 use self::disk::Note;
@@ -35,24 +36,42 @@ use crate::store::{DeliveryLock, SessionRow, Settlement, Store};
 /// How long posts under way may take when delivery is stopped.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// The same when somebody is in a hurry: an answer that is about to arrive is still written down, so that its event is not
+/// posted twice.
+const HURRIED_GRACE: Duration = Duration::from_millis(100);
+
 /// How often to see whether others have appended, or have let go of the right to deliver.
 const POLL: Duration = Duration::from_millis(250);
 
+/// Up to so many waiting events of a session are posted in their order: at OTAS's usual 200 ms an event, what waits arrives
+/// within some 13 seconds.
+const LITTLE_WAITS: usize = 64;
+
 pub(super) struct Worker {
     store: Store,
-    /// This process's own session. `None`: it has none, and delivers those of others.
+    /// This process's own session, if its state is what is shown.
     own: Option<SessionRow>,
+    /// The first session that this process began. `None`: it only delivers what others made.
+    process: Option<SessionRow>,
     client: Arc<OtasClient>,
     /// `None`: there is no agent key.
     credentials: Option<Credentials>,
     key_file: Option<KeyFile>,
     /// The key file holds another key.
     next_key: Option<Secret>,
+    /// Short names of the keys that this process had before: sessions may still be begun under them.
+    former_keys: Vec<String>,
+    /// OTAS has accepted the key since this process took it up.
+    key_was_good: bool,
+    /// Since when UASAM has refused a key that it had accepted.
+    key_refused_since: Option<Instant>,
     /// `otas.session_token`, until OTAS has refused it.
     session_token: Option<Secret>,
     /// `otas.project_id`.
     project_id: Option<String>,
     order: Order,
+    /// With [`Order::Adaptive`]: sessions whose events are posted several at once.
+    rushed: HashSet<SessionRow>,
     /// The right to deliver. `None`: another process does, or nothing can be delivered.
     lock: Option<DeliveryLock>,
     /// Not to be asked for before then.
@@ -135,7 +154,7 @@ enum Need {
 
 impl Worker {
     pub(super) fn new(options: DeliverOptions, status: watch::Sender<Status>) -> Result<Self, DeliverError> {
-        let DeliverOptions { store, session_row, otas, delivery, tls } = options;
+        let DeliverOptions { store, session_row, process, otas, delivery, tls } = options;
         let client = Arc::new(OtasClient::new(&otas, tls, delivery.attempt_timeout)?);
         let backoff = Backoff::new(delivery.backoff_min, delivery.backoff_max);
         let credentials = Credentials::configured(&otas);
@@ -147,13 +166,18 @@ impl Worker {
         Ok(Self {
             store,
             own: session_row,
+            process,
             client,
             key_file: otas.agent_key_file.clone().filter(|_| credentials.is_some()).map(KeyFile::new),
             credentials,
             next_key: None,
+            former_keys: Vec::new(),
+            key_was_good: false,
+            key_refused_since: None,
             session_token: otas.session_token,
             project_id: otas.project_id,
             order: delivery.order,
+            rushed: HashSet::new(),
             lock: None,
             lock_not_before: None,
             salt: None,
@@ -189,15 +213,16 @@ impl Worker {
     }
 
     /// Delivers until told to stop, or until the [`super::Deliverer`] is dropped.
-    pub(super) async fn run(mut self, signals: Arc<Signals>, mut stop: oneshot::Receiver<()>) {
+    pub(super) async fn run(mut self, signals: Arc<Signals>, mut stop: oneshot::Receiver<CancellationToken>) {
         if self.credentials.is_none() {
             self.pause("there is no agent key: set `otas.agent_key_file` (or OTAS_AGENT_KEY)".to_owned());
         }
         let mut asking = Vec::new();
-        loop {
+        let hurry = loop {
             asking.extend(signals.asking());
             self.counts_are_stale |= !asking.is_empty();
             self.change_hands();
+            self.rush(Instant::now());
             self.turn_to_disk().await;
             let wake_at = self.start_calls(Instant::now());
             self.publish();
@@ -209,7 +234,7 @@ impl Worker {
             }
             let wake_at = wake_at.map_or(self.next_poll, |at| at.min(self.next_poll));
             tokio::select! {
-                _ = &mut stop => break,
+                hurry = &mut stop => break hurry.unwrap_or_default(),
                 Some(done) = self.calls.join_next_with_id() => self.finish_all(done),
                 () = signals.appended.notified() => {
                     self.queue.stale();
@@ -218,8 +243,8 @@ impl Worker {
                 () = signals.hurry.notified() => self.hurry(Instant::now()),
                 () = sleep_until(wake_at) => {}
             }
-        }
-        self.wind_up().await;
+        };
+        self.wind_up(&hurry).await;
     }
 
     /// Somebody waits: whatever waits for its time is tried now.
@@ -240,7 +265,11 @@ impl Worker {
             return;
         }
         if let (Some(key), Some(old)) = (self.next_key.take(), &self.credentials) {
-            self.credentials = Some(old.replaced_by(key));
+            let new = old.replaced_by(key);
+            self.former_keys.retain(|former| *former != new.key_id);
+            self.former_keys.push(old.key_id.clone());
+            self.credentials = Some(new);
+            (self.key_was_good, self.key_refused_since) = (false, None);
             self.let_go();
             self.seal_is_current = false;
             self.lock_not_before = None;
@@ -304,13 +333,9 @@ impl Worker {
             Some(Need::Read(_) | Need::Load(_)) => return Step::Wait(Some(now)),
             Some(Need::Open(session)) => Step::Open(session),
             Some(Need::Post(row, token)) => Step::Post(row, token),
-            None => match self.own.map(|own| (own, self.sessions.standing(own, now))) {
-                // Opened before there is anything to deliver, so that a wrong key is told of at the start.
-                Some((own, Standing::Wanted)) => Step::Open(own),
-                Some((_, Standing::Unread)) => return Step::Wait(Some(now)),
-                Some((_, Standing::Open(_))) if self.identity.is_none() && alone => return Step::CheckKey,
-                _ => return Step::Wait(self.queue.next_due().into_iter().chain(self.sessions.held().1).min()),
-            },
+            None if self.own_is_unread(now) => return Step::Wait(Some(now)),
+            None if self.key_is_to_be_proved() && alone => return Step::CheckKey,
+            None => return Step::Wait(self.queue.next_due(now).into_iter().chain(self.sessions.held().1).min()),
         };
         match self.identity {
             Some(_) => step,
@@ -319,16 +344,34 @@ impl Worker {
         }
     }
 
+    /// So that a wrong key is reported at the start, though no session is opened before its first event.
+    fn key_is_to_be_proved(&self) -> bool {
+        let held = self.own.and_then(|own| self.sessions.held_for(own));
+        self.process.is_some() && self.identity.is_none() && held.is_none()
+    }
+
+    /// A token from the settings is looked at before there is an event for it.
+    fn own_is_unread(&self, now: Instant) -> bool {
+        self.own.is_some_and(|own| matches!(self.sessions.standing(own, now), Standing::Unread))
+    }
+
     /// What the first due events need, for at most so many of them.
     fn needs(&self, now: Instant, many: usize) -> Vec<Need> {
         let mut needs = Vec::new();
         let mut passed: Vec<SessionRow> = Vec::new();
-        for item in self.queue.due(now) {
+        for item in self.queue.in_order() {
             if needs.len() >= many {
                 break;
             }
-            let in_turn = self.order == Order::Window || !self.queue.is_posting(item.session);
-            if !in_turn || passed.contains(&item.session) {
+            if passed.contains(&item.session) {
+                continue;
+            }
+            let one_by_one = self.is_one_by_one(item.session);
+            if one_by_one && (self.queue.is_posting(item.session) || item.holds_others_back(now)) {
+                passed.push(item.session);
+                continue;
+            }
+            if !item.is_due(now) {
                 continue;
             }
             let need = match self.sessions.standing(item.session, now) {
@@ -338,12 +381,31 @@ impl Worker {
                 Standing::Open(_) if item.json.is_none() => Some(Need::Load(item.id)),
                 Standing::Open(token) => Some(Need::Post(item.id, token)),
             };
-            if self.order == Order::Strict || !matches!(need, Some(Need::Load(_) | Need::Post(..))) {
+            if one_by_one || !matches!(need, Some(Need::Load(_) | Need::Post(..))) {
                 passed.push(item.session);
             }
             needs.extend(need);
         }
         needs
+    }
+
+    /// Whether a session's events are posted one at a time, so that they arrive in their order.
+    fn is_one_by_one(&self, session: SessionRow) -> bool {
+        match self.order {
+            Order::Strict => true,
+            Order::Window => false,
+            Order::Adaptive => !self.rushed.contains(&session),
+        }
+    }
+
+    /// Finds the sessions of which so much waits that pace matters more than order, if more posts at once are faster at all.
+    fn rush(&mut self, now: Instant) {
+        if self.order != Order::Adaptive {
+            return;
+        }
+        let waiting = if self.pace.gains_by_more(now) { self.queue.waiting_by_session() } else { HashMap::new() };
+        self.rushed.retain(|session| waiting.get(session).is_some_and(|many| *many > LITTLE_WAITS / 4));
+        self.rushed.extend(waiting.iter().filter(|(_, many)| **many > LITTLE_WAITS).map(|(session, _)| session));
     }
 
     fn start(&mut self, step: Step, now: Instant) {
@@ -413,13 +475,14 @@ impl Worker {
         match (&self.paused, held, self.own) {
             (Some(reason), _, _) => shown.session = SessionState::Paused { reason: reason.clone() },
             (None, Some(reason), _) => shown.session = SessionState::Paused { reason: reason.to_owned() },
-            (None, None, Some(own)) if self.lock.is_some() => {
-                shown.session = match self.sessions.open_as(own) {
+            (None, None, own) if self.lock.is_some() => {
+                shown.session = match own.and_then(|own| self.sessions.open_as(own)) {
                     Some(id) => SessionState::Open { otas_session_id: id.map(str::to_owned) },
+                    None if self.identity.is_some() => SessionState::Ready,
                     None => SessionState::Opening,
                 };
             }
-            // Told by the store: another process opens it.
+            // Another process opens it: the store tells.
             (None, None, _) => {}
         }
         self.status.send_if_modified(|status| {
@@ -431,10 +494,20 @@ impl Worker {
         });
     }
 
-    async fn wind_up(mut self) {
-        let deadline = Instant::now() + STOP_GRACE;
-        while let Ok(Some(done)) = timeout_at(deadline, self.calls.join_next_with_id()).await {
-            self.finish_all(done);
+    async fn wind_up(mut self, hurry: &CancellationToken) {
+        let over = async {
+            tokio::select! {
+                () = sleep(STOP_GRACE) => {}
+                () = async { hurry.cancelled().await; sleep(HURRIED_GRACE).await } => {}
+            }
+        };
+        tokio::pin!(over);
+        // A key check is worth no waiting: nothing depends on it any more.
+        while self.under_way.values().any(|call| !matches!(call, Call::CheckKey)) {
+            tokio::select! {
+                Some(done) = self.calls.join_next_with_id() => self.finish_all(done),
+                () = &mut over => break,
+            }
         }
         self.calls.shutdown().await;
         self.store_rests_until = None;
