@@ -56,6 +56,7 @@ pub mod proxy;
 pub mod redact;
 pub mod report;
 pub mod secret;
+mod serving;
 pub mod sinks;
 pub mod stats;
 pub mod store;

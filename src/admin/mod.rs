@@ -7,7 +7,7 @@ mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -25,11 +25,16 @@ use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::report::{Handoff, Tally};
+use crate::serving;
 use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
 
 pub use gate::Gate;
 pub use token::{load_or_make as load_or_make_token, token_file};
+
+/// What clients of the admin port may take: 64 connections, so that descriptors stay free for agents.
+const LIMITS: serving::Limits =
+    serving::Limits { connections: 64, head: Duration::from_secs(20), content: Duration::from_secs(30) };
 
 /// What the admin port tells of.
 pub struct Told {
@@ -67,10 +72,7 @@ pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: Can
         .with_state(told.clone())
         .merge(page::routes(told, stop.clone()))
         .layer(middleware::from_fn_with_state(gate, gate::guard));
-    let served = axum::serve(listener, app).with_graceful_shutdown(stop.cancelled_owned()).await;
-    if let Err(error) = served {
-        tracing::error!(%error, "the admin port failed");
-    }
+    serving::serve(listener, app, LIMITS, stop).await;
 }
 
 async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
@@ -153,7 +155,7 @@ fn in_words(error: &StoreError) -> String {
 /// Seconds from `unix_ms` to now; 0 when the clock was set back.
 fn age_seconds(unix_ms: i64) -> f64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let then = std::time::Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
+    let then = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
     now.saturating_sub(then).as_secs_f64()
 }
 

@@ -28,24 +28,27 @@ mod parse;
 pub mod routes;
 mod uasam;
 
-use std::future::IntoFuture;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
 pub use self::kept_key::embedded_agent;
 pub use self::key::{RandomError, issue_key};
 pub use self::ledger::{Ledger, LedgerError, StoredEvent, StoredSession};
 use crate::secret::Secret;
+use crate::serving;
 
 /// How long [`Collector::stop`] waits for requests under way.
 const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// What its clients may take. The program's own delivery keeps no connection idle for as long.
+const LIMITS: serving::Limits =
+    serving::Limits { connections: 128, head: Duration::from_secs(20), content: Duration::from_secs(30) };
 
 /// What a collector is started with.
 #[derive(Clone, Default)]
@@ -72,7 +75,7 @@ pub struct Collector {
     /// The base URL of both services, such as `http://127.0.0.1:4321`.
     pub url: String,
     ledger: Ledger,
-    stop: oneshot::Sender<()>,
+    stop: DropGuard,
     server: JoinHandle<()>,
 }
 
@@ -84,20 +87,9 @@ impl Collector {
     pub async fn start(listener: TcpListener, options: CollectorOptions) -> Result<Self, StartError> {
         let address = listener.local_addr().map_err(StartError::Listener)?;
         let ledger = Ledger::open(options).await?;
-        let service = routes::router(ledger.clone()).into_make_service_with_connect_info::<SocketAddr>();
-        // Without it each small answer may wait for the sender's delayed ACK.
-        let listener = listener.tap_io(|stream| {
-            let _ = stream.set_nodelay(true);
-        });
-        let (stop, stopped) = oneshot::channel();
-        let serving = axum::serve(listener, service).with_graceful_shutdown(async {
-            let _ = stopped.await;
-        });
-        let server = tokio::spawn(async move {
-            if let Err(error) = serving.into_future().await {
-                tracing::error!(%error, "the collector stopped serving");
-            }
-        });
+        let stop = CancellationToken::new();
+        let server = tokio::spawn(serving::serve(listener, routes::router(ledger.clone()), LIMITS, stop.clone()));
+        let stop = stop.drop_guard();
         Ok(Self { url: format!("http://{}", reachable(address)), ledger, stop, server })
     }
 
@@ -109,7 +101,7 @@ impl Collector {
     /// Stops accepting, and lets requests under way finish for at most five seconds. What takes longer is no longer
     /// waited for and goes with the runtime.
     pub async fn stop(self) {
-        let _ = self.stop.send(());
+        drop(self.stop);
         let abort = self.server.abort_handle();
         if tokio::time::timeout(STOP_GRACE, self.server).await.is_err() {
             abort.abort();

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::support::agent;
 use crate::support::origin::{TestCa, TestOrigin};
-use crate::support::program::{Folder, Served};
+use crate::support::program::{Folder, Served, with_descriptors};
 use crate::support::proxy::{PATIENCE, read_until, trusting};
 
 const MIB: u64 = 1 << 20;
@@ -74,6 +74,57 @@ async fn names_in_tls_without_end() {
     let grown = peak(&served) - full;
     assert!(full < 160 * MIB && grown < 16 * MIB, "{} MiB, and {} more", full / MIB, grown / MIB);
     serves(&served, &origin).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_requests_to_the_admin_port_take_no_descriptor_from_agents() {
+    let folder = Folder::new();
+    folder.configure("");
+    let served = tokio::task::spawn_blocking(move || Served::start(folder, with_descriptors(256))).await.unwrap();
+    let origin = TestOrigin::http().await;
+    let admin = served.page.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let mut halves = Vec::new();
+    for n in 0..400 {
+        let mut half = TcpStream::connect(&admin).await.unwrap();
+        half.write_all(b"GET /status HTTP/1.1\r\nHost: localh").await.unwrap();
+        halves.push(half);
+        if n % 100 == 99 {
+            serves(&served, &origin).await;
+        }
+    }
+    // The port itself answers, too, though as many wait there as it takes.
+    let mut whole = TcpStream::connect(&admin).await.unwrap();
+    whole.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    whole.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+    let descriptors = std::fs::read_dir(format!("/proc/{}/fd", served.child.id())).unwrap().count();
+    assert!(descriptors < 160, "{descriptors} descriptors are open");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn half_requests_to_the_collector_keep_nobody_out() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let collector = otas_proxy::collector::Collector::start(listener, Default::default()).await.unwrap();
+    let address = collector.url.trim_start_matches("http://").to_owned();
+    let mut halves = Vec::new();
+    for _ in 0..300 {
+        let mut half = TcpStream::connect(&address).await.unwrap();
+        half.write_all(b"POST /api/v1/backend/log/agent/ HTTP/1.1\r\nHost: localh").await.unwrap();
+        halves.push(half);
+    }
+    let mut whole = TcpStream::connect(&address).await.unwrap();
+    whole.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut reply = String::new();
+    whole.read_to_string(&mut reply).await.unwrap();
+    assert!(reply.starts_with("HTTP/1.1 200 OK"), "{reply}");
+    // Those whose places were needed were closed.
+    let mut closed = 0;
+    for half in &mut halves[..100] {
+        let ended = tokio::time::timeout(PATIENCE, half.read(&mut [0])).await.expect("it is open for ever");
+        closed += usize::from(matches!(ended, Ok(0) | Err(_)));
+    }
+    assert_eq!(closed, 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -90,6 +90,22 @@ impl Folder {
     }
 }
 
+/// The program, with at most so many descriptors.
+pub fn with_descriptors(most: usize) -> impl FnOnce(Command) -> Command {
+    move |program| {
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={most}:{most}")).arg(program.get_program());
+        limited.current_dir(program.get_current_dir().unwrap());
+        for (name, value) in program.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
+        limited
+    }
+}
+
 /// The events that the embedded collector of this folder's proxies has saved, in the order in which their calls began.
 pub fn events(folder: &Path) -> Vec<Value> {
     let db = rusqlite::Connection::open(folder.join("events.db")).unwrap();
