@@ -35,8 +35,8 @@ impl Deadline {
     }
 }
 
-/// What this thread has worked.
-fn worked() -> Duration {
+/// How much processor time this thread has had.
+pub(crate) fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

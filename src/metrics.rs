@@ -112,7 +112,7 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         ("agents_user_unknown", "Connections of which the system does not tell whose they are", now.agents.unknown),
         (
             "agents_process_missed",
-            "Connections whose process was not looked up, as too many came at once",
+            "Connections whose process was not looked up to the end: too many came at once, or it would have cost too much time",
             now.agents.processes_missed,
         ),
     ] {

@@ -11,6 +11,7 @@ mod env;
 mod events;
 mod filter;
 mod flush;
+mod log;
 mod meta;
 mod none_seen;
 mod preload;
@@ -25,7 +26,6 @@ mod variables;
 mod waiting;
 
 use std::error::Error;
-use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -77,7 +77,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     crate::redact::panics_are_masked();
     // Its findings say it all.
-    log(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
+    log::begin(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
@@ -124,15 +124,6 @@ fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()
-}
-
-/// `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives.
-fn log(otherwise: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let writer = move || crate::redact::MaskedStderr { colours };
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer).try_init();
 }
 
 /// An error with its causes, unless it already says them.

@@ -16,7 +16,7 @@ pub struct Counts {
     pub left: u64,
     /// Let in, though the system does not tell whose they are.
     pub unknown: u64,
-    /// Agents whose process was not looked for, as too many connected at once.
+    /// Agents whose process was not looked for to the end: too many connected at once, or it would have cost too much time.
     pub processes_missed: u64,
 }
 

@@ -2,6 +2,7 @@
 //! many times at once.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
@@ -14,7 +15,7 @@ const WAITING: usize = 1024;
 /// Looks for processes, one after the other. The thread ends when this is dropped.
 pub(super) struct Seeker {
     wanted: SyncSender<Wanted>,
-    missed: AtomicU64,
+    missed: Arc<AtomicU64>,
 }
 
 struct Wanted {
@@ -30,16 +31,23 @@ impl Seeker {
     /// When there can be no further thread.
     pub(super) fn start() -> io::Result<Self> {
         let (wanted, asked) = sync_channel::<Wanted>(WAITING);
+        let missed = Arc::<AtomicU64>::default();
+        let counted = missed.clone();
         let look = move || {
             let mut processes = system::Processes::default();
             while let Ok(Wanted { uid, inode, finder }) = asked.recv() {
-                if !finder.is_forgotten() {
-                    finder.tell(processes.find(uid, inode));
+                if finder.is_forgotten() {
+                    continue;
                 }
+                let found = processes.find(uid, inode);
+                if found.is_none() && processes.gave_up() {
+                    counted.fetch_add(1, Ordering::Relaxed);
+                }
+                finder.tell(found);
             }
         };
         std::thread::Builder::new().name("peers".to_owned()).spawn(look)?;
-        Ok(Self { wanted, missed: AtomicU64::new(0) })
+        Ok(Self { wanted, missed })
     }
 
     /// Looks for the process that holds the socket with this inode, made by this user.
@@ -51,7 +59,7 @@ impl Seeker {
         sought
     }
 
-    /// How many were not looked for.
+    /// How many were not looked for, or not to the end.
     pub(super) fn missed(&self) -> u64 {
         self.missed.load(Ordering::Relaxed)
     }

@@ -30,6 +30,10 @@ impl Processes {
     pub(super) fn find(&mut self, _: u32, _: u64) -> Option<Arc<Process>> {
         None
     }
+
+    pub(super) fn gave_up(&self) -> bool {
+        false
+    }
 }
 
 pub(super) fn own_user() -> u32 {

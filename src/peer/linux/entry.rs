@@ -1,6 +1,7 @@
 //! A process's folder in `/proc`, held open: all that is read through it is of one process, also when its number is given to
 //! another meanwhile.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem::MaybeUninit;
@@ -11,8 +12,18 @@ use procfs_core::FromRead;
 use procfs_core::process::Stat;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, readlinkat_raw};
 
+use crate::deadline::Deadline;
+
 /// The most of a command line that is looked at.
 const COMMAND_LINE_MAX_BYTES: u64 = 4096;
+/// A socket's link is shorter.
+const LINK_BYTES: usize = 64;
+/// The most sockets of one process that are remembered.
+const SOCKETS_KEPT: usize = 8192;
+/// The most free descriptors that are.
+const FREE_KEPT: usize = 64;
+/// The clock is looked at after so many descriptors.
+const DESCRIPTORS_BETWEEN: u32 = 256;
 /// Room for some hundred names of a folder.
 const NAMES_BYTES: usize = 8192;
 
@@ -23,12 +34,30 @@ pub(super) struct Entry {
 }
 
 /// A socket's link as `/proc/PID/fd` shows it.
-pub(super) struct Link(String);
+pub(super) struct Link {
+    inode: u64,
+    text: String,
+}
 
 impl Link {
     pub(super) fn of(inode: u64) -> Self {
-        Self(format!("socket:[{inode}]"))
+        Self { inode, text: format!("socket:[{inode}]") }
     }
+
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+}
+
+/// The descriptors of a process, at one time.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    /// Its sockets by their inodes. Of a process that has very many, not all.
+    pub(super) sockets: HashMap<u64, u32>,
+    /// The lowest that were free.
+    pub(super) free: Vec<u32>,
+    /// The first above all that were taken.
+    pub(super) above: u32,
 }
 
 impl Entry {
@@ -51,23 +80,38 @@ impl Entry {
         fstat(&self.folder).ok().map(|folder| folder.st_uid)
     }
 
-    /// The descriptor by which it has a socket, if it does and may be looked into.
-    pub(super) fn descriptor(&self, link: &Link) -> Option<u32> {
+    /// Looks at all its descriptors. `None`: it may not be looked into, has ended, or `deadline` is over.
+    pub(super) fn look(&self, deadline: Deadline) -> Option<Descriptors> {
         let folder = self.descriptors().ok()?;
         let mut buffer = [MaybeUninit::uninit(); NAMES_BYTES];
         let mut names = RawDir::new(&folder, &mut buffer);
+        let (mut found, mut looked) = (Descriptors::default(), 0_u32);
         while let Some(Ok(entry)) = names.next() {
-            if is_link(folder.as_fd(), entry.file_name(), link) {
-                return entry.file_name().to_str().ok()?.parse().ok();
+            // The names of the folder itself and of its parent are no numbers.
+            let Some(descriptor) = entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()) else {
+                continue;
+            };
+            // They come in their order.
+            let skipped = found.above..descriptor;
+            found.free.extend(skipped.take(FREE_KEPT.saturating_sub(found.free.len())));
+            found.above = found.above.max(descriptor.saturating_add(1));
+            if found.sockets.len() < SOCKETS_KEPT
+                && let Some(inode) = socket(folder.as_fd(), entry.file_name())
+            {
+                found.sockets.insert(inode, descriptor);
+            }
+            looked += 1;
+            if looked % DESCRIPTORS_BETWEEN == 0 && deadline.is_over() {
+                return None;
             }
         }
-        None
+        Some(found)
     }
 
-    /// The same, if it is one of these.
-    pub(super) fn descriptor_among(&self, mut likely: std::ops::Range<u32>, link: &Link) -> Option<u32> {
+    /// The descriptor by which it has a socket, if it is one of these.
+    pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
         let folder = self.descriptors().ok()?;
-        likely.find(|descriptor| is_link(folder.as_fd(), descriptor.to_string().as_str(), link))
+        likely.into_iter().find(|descriptor| is_link(folder.as_fd(), descriptor.to_string().as_str(), link))
     }
 
     /// Its numbers.
@@ -115,7 +159,14 @@ pub(super) fn all() -> io::Result<Vec<u32>> {
     Ok(all)
 }
 
-fn is_link(folder: BorrowedFd<'_>, name: impl rustix::path::Arg, Link(wanted): &Link) -> bool {
-    let mut buffer = [MaybeUninit::<u8>::uninit(); 64];
-    matches!(readlinkat_raw(folder, name, &mut buffer), Ok((link, _)) if &*link == wanted.as_bytes())
+fn is_link(folder: BorrowedFd<'_>, name: impl rustix::path::Arg, wanted: &Link) -> bool {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); LINK_BYTES];
+    matches!(readlinkat_raw(folder, name, &mut buffer), Ok((link, _)) if &*link == wanted.text.as_bytes())
+}
+
+/// The inode of a socket, if the descriptor is one.
+fn socket(folder: BorrowedFd<'_>, name: impl rustix::path::Arg) -> Option<u64> {
+    let mut buffer = [MaybeUninit::<u8>::uninit(); LINK_BYTES];
+    let (link, _) = readlinkat_raw(folder, name, &mut buffer).ok()?;
+    str::from_utf8(link).ok()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }

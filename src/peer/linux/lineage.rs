@@ -48,6 +48,11 @@ impl Processes {
         Some(process)
     }
 
+    /// Whether the last search ended early, to save time.
+    pub(in crate::peer) fn gave_up(&self) -> bool {
+        self.holders.gave_up()
+    }
+
     fn ancestors(&mut self, child: &Facts) -> Vec<Arc<Facts>> {
         let mut ancestors: Vec<Arc<Facts>> = Vec::new();
         let mut next = child.parent;

@@ -1,0 +1,176 @@
+//! The log: on standard error, masked, and with a limit for warnings and errors that repeat. An outside party can make most of
+//! them happen at will; they must not fill a disk or hide others.
+
+use std::collections::HashMap;
+use std::io::IsTerminal as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::redact::MaskedStderr;
+
+/// How long lines from one place in the source are counted together.
+const WINDOW: Duration = Duration::from_secs(10);
+/// How many of them are written.
+const LINES: u64 = 5;
+/// Who says how many were not.
+const TELLER: &str = "otas_proxy::log";
+
+/// Begins to log. `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives; `otherwise` holds if it is not set.
+pub(super) fn begin(otherwise: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
+    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(move || MaskedStderr { colours });
+    let _ = tracing_subscriber::registry().with(filter).with(Repeats::default()).with(lines).try_init();
+}
+
+/// Holds back what repeats, and says how much that was.
+#[derive(Clone, Default)]
+struct Repeats(Arc<Mutex<Counts>>);
+
+#[derive(Default)]
+struct Counts {
+    /// By the place in the source, of which there are only so many.
+    places: HashMap<Identifier, Place>,
+    /// Whether somebody waits for the end of the window.
+    waited_for: bool,
+}
+
+struct Place {
+    target: &'static str,
+    lines: u64,
+    /// What the first line that was held back says.
+    message: String,
+}
+
+/// What is done with a line.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Write,
+    HoldBack,
+}
+
+impl Repeats {
+    fn verdict(&self, event: &Event<'_>) -> Verdict {
+        let metadata = event.metadata();
+        let mut counts = self.lock();
+        let place = counts.places.entry(metadata.callsite()).or_insert_with(|| Place {
+            target: metadata.target(),
+            lines: 0,
+            message: String::new(),
+        });
+        place.lines += 1;
+        if place.lines == LINES + 1 {
+            event.record(&mut Message(&mut place.message));
+        }
+        if place.lines > LINES { Verdict::HoldBack } else { Verdict::Write }
+    }
+
+    /// Whether the caller is to wait for the end of the window: somebody must, and nobody does.
+    fn must_wait(&self) -> bool {
+        !std::mem::replace(&mut self.lock().waited_for, true)
+    }
+
+    /// The window is over: what was held back in it.
+    fn over(&self) -> Vec<Place> {
+        let mut counts = self.lock();
+        counts.waited_for = false;
+        std::mem::take(&mut counts.places).into_values().filter(|place| place.lines > LINES).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Repeats {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        // Who asks for more than warnings wants all of it.
+        if *event.metadata().level() > Level::WARN || event.metadata().target() == TELLER {
+            return true;
+        }
+        let verdict = self.verdict(event);
+        if self.must_wait() {
+            let repeats = self.clone();
+            let waiting = move || {
+                std::thread::sleep(WINDOW);
+                for Place { target, lines, message } in repeats.over() {
+                    let (lines, seconds) = (lines - LINES, WINDOW.as_secs());
+                    tracing::warn!(target: TELLER, lines, from = target, "{message}: more of these lines in {seconds} s");
+                }
+            };
+            // Without a thread, lines stay held back until there is one.
+            if std::thread::Builder::new().name("log".to_owned()).spawn(waiting).is_err() {
+                self.lock().waited_for = false;
+            }
+        }
+        verdict == Verdict::Write
+    }
+}
+
+/// The message of an event.
+struct Message<'a>(&'a mut String);
+
+impl Visit for Message<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            *self.0 = format!("{value:?}");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_repeats_is_held_back_and_counted_and_the_rest_is_written() {
+        let (repeats, written) = (Repeats::default(), Written::default());
+        // No thread of ours ends the window.
+        assert!(repeats.must_wait() && !repeats.must_wait());
+        let writer = written.clone();
+        let lines = tracing_subscriber::fmt::layer().with_writer(move || writer.clone()).with_ansi(false);
+        let log = tracing_subscriber::registry().with(repeats.clone()).with(lines);
+        tracing::subscriber::with_default(log, || {
+            let repeated = || {
+                for n in 0..100 {
+                    tracing::warn!(n, "repeated");
+                    tracing::info!("asked for");
+                }
+                tracing::error!("once");
+            };
+            repeated();
+            let text = || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let count = |words: &str| text().matches(words).count();
+            assert_eq!((count("repeated"), count("asked for"), count("once")), (5, 100, 1));
+            let held_back = repeats.over();
+            let [Place { lines, message, .. }] = &held_back[..] else { panic!("not one place") };
+            assert_eq!((*lines - LINES, message.as_str()), (95, "repeated"));
+            repeated();
+            assert_eq!(count("repeated"), 10);
+            assert!(repeats.over().len() == 1 && repeats.over().is_empty());
+        });
+    }
+}
