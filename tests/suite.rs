@@ -38,5 +38,6 @@ mod steering;
 mod stopping;
 mod strictness;
 mod support;
+mod unreadable;
 mod websocket;
 mod wire;

@@ -119,6 +119,10 @@ pub enum Blind {
     UnknownProtocol,
     /// Its TLS is for a protocol that we do not speak.
     UnknownAlpn,
+    /// Its TLS asks for a server by what is no DNS name, so that neither the agent's side nor the origin's can be spoken.
+    UnreadableName,
+    /// Its TLS is of a version or with cipher suites that we do not speak.
+    UnknownTls,
 }
 
 /// Who is called: scheme, host, port.

@@ -380,6 +380,8 @@ pub(super) fn blind_name(blind: Blind) -> &'static str {
         Blind::Learned => "learned",
         Blind::UnknownProtocol => "unknown_protocol",
         Blind::UnknownAlpn => "unknown_alpn",
+        Blind::UnreadableName => "unreadable_server_name",
+        Blind::UnknownTls => "unknown_tls",
     }
 }
 

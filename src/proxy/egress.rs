@@ -66,9 +66,14 @@ impl Egress {
         }
     }
 
-    /// Before a name is resolved: whether it is denied as it is called, wherever it leads.
+    /// Before a name is resolved: whether it is denied as it is called, wherever it leads. An international name is judged by its
+    /// ASCII form, too.
     pub(super) fn admits_name(&self, host: &str, port: u16) -> Result<(), Denied> {
-        self.judge(host, written_out(host), port)
+        self.judge(host, written_out(host), port)?;
+        match (host.is_ascii(), Host::parse(host)) {
+            (false, Ok(Host::Domain(ascii))) => self.judge(&ascii, written_out(&ascii), port),
+            _ => Ok(()),
+        }
     }
 
     /// Whether `address`, one of those that `host` has, may be dialled.

@@ -72,6 +72,16 @@ pub(super) enum ProxyError {
         /// What failed.
         reason: String,
     },
+    /// The origin ended the TLS handshake with the alert that says that nothing on offer suits it.
+    #[error(
+        "{origin} refused the TLS handshake (alert {alert}): it takes none of the cipher suites that are offered, or wants a client certificate"
+    )]
+    NoCommonCipher {
+        /// Scheme, host and port.
+        origin: String,
+        /// The alert, as RFC 8446 names it.
+        alert: &'static str,
+    },
     /// The origin speaks another protocol than the one agreed with the agent.
     #[error("{origin} no longer offers {protocol}, which this connection speaks")]
     Protocol {
@@ -268,6 +278,15 @@ impl ProxyError {
                 "tls_protocol_error",
                 "tls",
                 "check that the origin speaks TLS 1.2 or 1.3 on this port; nothing was sent to it",
+            ),
+            Self::NoCommonCipher { .. } => row(
+                "tls_no_common_cipher",
+                S::BAD_GATEWAY,
+                "tls_protocol_error",
+                "tls",
+                "offered are TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305; the TLS library has no CBC cipher \
+                 suites, RSA key exchange or finite-field Diffie-Hellman. List the host in tls.passthrough, so that agents speak \
+                 to it themselves (unread), or a certificate for it in tls.client_certificates; nothing was sent to it",
             ),
             Self::NextProxy { .. } => row(
                 "upstream_proxy_failed",

@@ -12,6 +12,7 @@ mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
+mod hello;
 mod hops;
 mod interim;
 mod lenient;

@@ -20,7 +20,12 @@ impl<S> Rewound<S> {
     }
 
     /// What was read ahead and not yet read again.
-    pub(super) fn seen(&mut self) -> &mut BytesMut {
+    pub(super) fn seen(&self) -> &BytesMut {
+        &self.seen
+    }
+
+    /// The same, to be changed.
+    pub(super) fn seen_mut(&mut self) -> &mut BytesMut {
         &mut self.seen
     }
 }

@@ -9,6 +9,7 @@ use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::{OnUpgrade, Parts};
+use rustls::pki_types::ServerName;
 use rustls::server::{Accepted, Acceptor};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -21,6 +22,7 @@ use super::body::AgentBody;
 use super::connection::{AgentConnection, Inside, serve_inside};
 use super::error::ProxyError;
 use super::guard::Guarded;
+use super::hello::{self, Hello};
 use super::interim::AgentIo;
 use super::refusals::Refusal;
 use super::relay::relay;
@@ -314,9 +316,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     let limit = tunnel.shared.handshake_timeout;
     let accepted = match timeout(limit, client_hello(&mut agent, &mut seen)).await {
         Ok(Ok(Some(accepted))) => accepted,
-        Ok(Ok(None)) => {
-            return Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownProtocol };
-        }
+        Ok(Ok(None)) => return unreadable(tunnel, Rewound::new(seen, agent)),
         Ok(Err(error)) => {
             tracing::debug!(%error, "an agent left during its handshake");
             return Decision::Over;
@@ -326,29 +326,29 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     let hello = accepted.client_hello();
     let sni: Option<Arc<str>> = hello.server_name().map(|n| n.trim_end_matches('.').to_ascii_lowercase().into());
     let name = sni.clone().unwrap_or_else(|| tunnel.origin.host.clone());
-    let blind = tunnel.shared.relays_blind(&name, tunnel.origin.port);
     let offer = Offer::of(hello.alpn().into_iter().flatten());
-    if let Some(names) = names::of_tunnel(&tunnel.origin.host, sni.as_deref()) {
-        let refused = names::strict(&names).err().filter(|_| tunnel.shared.strict_host);
-        tunnel.recorder.goes_by(names);
-        // What is served is told so in answer to its requests; what would be relayed unread can only be ended.
-        if let Some(error) = refused.filter(|_| blind.is_some() || offer.is_none()) {
-            tunnel.recorder.failed(error.failure());
-            return Decision::Over;
-        }
-    }
-    if let Some(why) = blind {
-        return Decision::Relay { agent: Rewound::new(seen, agent), why };
-    }
-    let Some(offer) = offer else {
-        return Decision::Relay { agent: Rewound::new(seen, agent), why: Blind::UnknownAlpn };
+    let blind = tunnel.shared.relays_blind(&name, tunnel.origin.port).or(match offer {
+        None => Some(Blind::UnknownAlpn),
+        Some(_) if !crate::tls::speaks_any(hello.cipher_suites()) => Some(Blind::UnknownTls),
+        Some(_) if ServerName::try_from(&*name).is_err() => Some(Blind::UnreadableName),
+        Some(_) => None,
+    });
+    let forbidden = by_its_names(tunnel, sni.as_deref());
+    let offer = match (blind, offer) {
+        (None, Some(offer)) => offer,
+        (why, _) => return unread(tunnel, forbidden, Rewound::new(seen, agent), why.unwrap_or(Blind::UnknownAlpn)),
     };
     let shared = &tunnel.shared;
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
     let target = Target { origin, tls: Some(TlsTarget { name: name.clone(), offer }), way: Way::Tunnel };
-    let opened = match shared.pool.take(&target) {
-        Some(pooled) => Ok(pooled),
-        None => open(shared, &target, None, tunnel.dialled.take()).await,
+    // Names that differ are told in answer to each request.
+    let denied = forbidden.filter(|error| matches!(error, ProxyError::EgressDenied { .. }));
+    let opened = match denied {
+        Some(denied) => Err(denied),
+        None => match shared.pool.take(&target) {
+            Some(pooled) => Ok(pooled),
+            None => open(shared, &target, None, tunnel.dialled.take()).await,
+        },
     };
     let (upstream, broken) = match opened {
         Ok(upstream) => (Some(upstream), None),
@@ -380,6 +380,42 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
             Decision::Over
         }
     }
+}
+
+/// What is relayed unread cannot be answered: where it is refused, it can only be ended.
+fn unread(tunnel: &Tunnel, refused: Option<ProxyError>, agent: Rewound<TcpStream>, why: Blind) -> Decision {
+    match refused {
+        Some(error) => {
+            tunnel.recorder.failed(error.failure());
+            Decision::Over
+        }
+        None => Decision::Relay { agent, why },
+    }
+}
+
+/// A tunnel whose first message the TLS library does not take.
+fn unreadable(tunnel: &Tunnel, agent: Rewound<TcpStream>) -> Decision {
+    let Some(Hello { server_name }) = hello::read(agent.seen()) else {
+        return unread(tunnel, None, agent, Blind::UnknownProtocol);
+    };
+    let name = server_name.map(|name| String::from_utf8_lossy(&name).to_lowercase());
+    let refused = by_its_names(tunnel, name.as_deref());
+    let is_name = name.is_none_or(|name| ServerName::try_from(name).is_ok());
+    unread(tunnel, refused, agent, if is_name { Blind::UnknownTls } else { Blind::UnreadableName })
+}
+
+/// Notes the names that the tunnel goes by, and says why they forbid it, if they do: no agent may call the host that the TLS
+/// asks for, or it is another one than CONNECT named (`proxy.strict_host`).
+fn by_its_names(tunnel: &Tunnel, sni: Option<&str>) -> Option<ProxyError> {
+    let Origin { host, port, .. } = &tunnel.origin;
+    let names = names::of_tunnel(host, sni)?;
+    let differ = names::strict(&names).err().filter(|_| tunnel.shared.strict_host);
+    tunnel.recorder.goes_by(names);
+    let denied = sni.and_then(|sni| {
+        let denied = tunnel.shared.egress.admits_name(sni, *port).err()?;
+        Some(ProxyError::EgressDenied { origin: format!("{sni}:{port}"), denied, address: None })
+    });
+    denied.or(differ)
 }
 
 /// The agent did not end its handshake in time.

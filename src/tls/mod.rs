@@ -15,8 +15,8 @@ pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority, DE
 pub(crate) use bundle::write as write_whole;
 pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, write_agent_files, write_bundle};
 pub use leaf::{LeafError, Leaves};
-pub(crate) use roots::provider;
 pub use roots::{Offer, OriginTls, RootsError};
+pub(crate) use roots::{provider, speaks_any};
 pub use system_store::{Step, SystemStore, SystemStoreError};
 pub use trust_store::{TRUST_STORE_PASSWORD, encode as trust_store};
 pub use upkeep::{finish_rotation, keep_up, open_authority, rotate};

@@ -8,7 +8,7 @@ use rustls::client::WantsClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
+use rustls::{CipherSuite, ClientConfig, ConfigBuilder, RootCertStore};
 
 use super::pinned::Pinned;
 use crate::config::{ClientCertificate, PinnedCertificate};
@@ -235,6 +235,11 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     PROVIDER.clone()
+}
+
+/// Whether one of these cipher suites is one that we speak.
+pub(crate) fn speaks_any(suites: &[CipherSuite]) -> bool {
+    provider().cipher_suites.iter().any(|ours| suites.contains(&ours.suite()))
 }
 
 /// The system's roots, from its files; Mozilla's where there are none (a `scratch` image).

@@ -10,6 +10,7 @@ use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::AbortHandle;
@@ -226,6 +227,12 @@ fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
         Some(rustls::Error::InvalidCertificate(why)) => {
             let (check, reason) = certificate_failure(why);
             ProxyError::Certificate { origin, check, reason }
+        }
+        Some(rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)) => {
+            ProxyError::NoCommonCipher { origin, alert: "handshake_failure" }
+        }
+        Some(rustls::Error::AlertReceived(AlertDescription::InsufficientSecurity)) => {
+            ProxyError::NoCommonCipher { origin, alert: "insufficient_security" }
         }
         Some(other) => ProxyError::Tls { origin, reason: other.to_string() },
         None => ProxyError::Tls { origin, reason: error.to_string() },

@@ -94,7 +94,7 @@ async fn http_connect(
     loop {
         match answer(stream.seen()) {
             Ok(Some((status, head_bytes))) if (200..300).contains(&status) => {
-                stream.seen().advance(head_bytes);
+                stream.seen_mut().advance(head_bytes);
                 return Ok(stream);
             }
             Ok(Some((407, _))) => {
