@@ -1,6 +1,6 @@
 //! `otas-proxy run -- CMD`: one process, one session.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
