@@ -56,11 +56,12 @@ async fn run(events: u32, secs: u32) {
     fill(&folder, events);
     let served = Served::start(folder, |program| program);
     println!("{events} events in the store, {:.0} MiB", size_mib(&served));
-    let (page, token) = served.page.split_once("/?token=").expect("the page's address has a token");
+    let (page, _) = served.page.split_once("/?code=").expect("the page's address has a code");
+    let token = std::fs::read_to_string(served.folder.path().join("admin.token")).expect("the page's token");
     let looker = Looker {
         http: Client::builder().no_proxy().tls_backend_preconfigured(trusting(&ca.file)).build().unwrap(),
         page: page.to_owned(),
-        token: token.to_owned(),
+        token: token.trim().to_owned(),
     };
 
     println!("what it takes to answer, in ms, of {LOOKS} times");

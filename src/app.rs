@@ -52,7 +52,7 @@ pub struct App {
     pub proxy_addr: SocketAddr,
     /// Where health is told.
     pub admin_addr: SocketAddr,
-    /// Where people look at calls: an address for a browser, with the token that it takes.
+    /// Where people look at calls: an address for a browser, which works once and for ten minutes.
     pub page_url: String,
     /// Our CA's certificate.
     pub ca_file: PathBuf,
@@ -72,6 +72,7 @@ pub struct App {
     deliveries: Deliveries,
     sinks: Sinks,
     grace: Duration,
+    gate: Arc<admin::Gate>,
     admin_stop: CancellationToken,
 }
 
@@ -203,7 +204,7 @@ impl App {
         let key_id = otas.agent_key.as_ref().map(store::key_id).unwrap_or_default();
         let run_id = Uuid::now_v7().to_string();
         let gate = Arc::new(gate(admin_addr, store.path())?);
-        let page_url = gate.url();
+        let page_url = gate.link().map_err(|error| step("make the page's address".to_owned(), error))?;
         let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
         let own_listeners = vec![proxy_addr, admin_addr];
         // Where each caller has a session of its own, that of the proxy is not what is shown.
@@ -314,7 +315,7 @@ impl App {
             proxy: shared.clone(),
             stopping: shared.stop.clone(),
         };
-        tokio::spawn(admin::serve(admin_listener, told, gate, admin_stop.clone()));
+        tokio::spawn(admin::serve(admin_listener, told, gate.clone(), admin_stop.clone()));
         Ok(Self {
             proxy_addr,
             admin_addr,
@@ -331,8 +332,17 @@ impl App {
             deliveries,
             sinks,
             grace: config.proxy.shutdown_grace,
+            gate,
             admin_stop,
         })
+    }
+
+    /// A new address for a browser, as [`App::page_url`].
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn page_link(&self) -> io::Result<String> {
+        self.gate.link()
     }
 
     /// The CA that signs what agents are shown.

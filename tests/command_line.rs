@@ -298,7 +298,7 @@ fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
     let page = line_with(&mut out, "calls are shown on");
-    assert!(page.contains("/?token="), "{page}");
+    assert!(page.contains("/?code="), "{page}");
     line_with(&mut out, "ca.pem");
     line_with(&mut out, "embedded collector");
     line_with(&mut out, "session ");

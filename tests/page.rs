@@ -42,7 +42,7 @@ impl Bench {
     }
 
     fn token(&self) -> String {
-        self.proxy.app.page_url.split_once("token=").unwrap().1.to_owned()
+        self.proxy.token()
     }
 
     /// As one who has the token.
@@ -98,8 +98,8 @@ async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
     }
     let model = bench.text("/event/2").await;
     let history = model.split_once("What OTAS said").expect("a history").1;
-    assert!(history.contains(r#"<td class="n">2</td><td>answered 503: &lt;busy&gt;</td>"#), "{history}");
-    assert!(history.contains(r#"<td class="n">1</td><td>answered 400: invalid_json</td>"#), "{history}");
+    assert!(history.contains(r#"<td class="n">2</td><td><bdi>answered 503: &lt;busy&gt;</bdi></td>"#), "{history}");
+    assert!(history.contains(r#"<td class="n">1</td><td><bdi>answered 400: invalid_json</bdi></td>"#), "{history}");
     let session = bench.text(&format!("/session/{}", bench.session.id())).await;
     assert!(session.contains("build-7") && session.contains("By model") && session.contains("2.4 s"), "{session}");
     let health = bench.text("/health").await;
@@ -195,7 +195,7 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
         "/health",
         "/har",
         "/nothing",
-        "/?token=wrong",
+        "/?code=wrong",
     ] {
         assert_eq!(asked(path).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "{path}");
     }
@@ -213,15 +213,23 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
         }
     }
     // The address that is printed lets a browser in, and leaves no token behind in its bar.
-    let entered = client().get(&bench.proxy.app.page_url).send().await.unwrap();
+    let link = &bench.proxy.app.page_url;
+    assert!(link.contains("/?code=") && !link.contains(&bench.token()), "{link}");
+    assert_eq!(client().head(link).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "a look ahead");
+    let entered = client().get(link).send().await.unwrap();
     assert_eq!((entered.status(), &entered.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().unwrap()));
     let cookie = entered.headers()[SET_COOKIE].to_str().unwrap();
     assert!(
-        cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict") && !cookie.contains(&bench.token()),
+        cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains(&bench.token()),
         "{cookie}"
     );
     let cookie = cookie.split(';').next().unwrap();
     assert_eq!(asked("/").header(COOKIE, cookie).send().await.unwrap().status(), 200);
+    let again = client().get(link).send().await.unwrap();
+    assert_eq!(again.status(), StatusCode::UNAUTHORIZED, "it works once");
+    assert!(again.text().await.unwrap().contains("otas-proxy page --listen-admin 127.0.0.1:"));
+    let by_token = bench.url(&format!("/?token={}", bench.token()));
+    assert_eq!(client().get(by_token).send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
     let file = bench.proxy.app.store.path().with_file_name("admin.token");
     assert_eq!(std::fs::read_to_string(&file).unwrap().trim(), bench.token());
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);

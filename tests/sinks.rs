@@ -38,7 +38,7 @@ fn ids<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
 
 /// What the admin port answers.
 async fn admin(proxy: &Running, url: &str) -> String {
-    let (jar, token) = (reqwest::Client::builder().no_proxy(), proxy.app.page_url.split_once("token=").unwrap().1);
+    let (jar, token) = (reqwest::Client::builder().no_proxy(), proxy.token());
     let client = jar.tls_backend_preconfigured(proxy.client_tls(&[])).build().unwrap();
     client.get(url).bearer_auth(token).send().await.unwrap().text().await.unwrap()
 }
@@ -130,7 +130,7 @@ async fn a_file_that_cannot_be_written_holds_up_nobody_and_gets_all_later() {
     .await;
     assert_eq!(figure(&proxy, "otas_proxy_sink_trouble").await, 1.0);
     eventually("they are counted", async || figure(&proxy, "otas_proxy_sink_waiting").await == 3.0).await;
-    let health = admin(&proxy, &proxy.app.page_url.replace("/?", "/health?")).await;
+    let health = admin(&proxy, &format!("http://{}/health", proxy.app.admin_addr)).await;
     assert!(health.contains("takes no events: cannot write to "), "{health}");
     std::fs::create_dir(folder.path().join("later")).unwrap();
     eventually("they are written", async || lines(&file).len() == 3).await;

@@ -13,10 +13,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::code::{self, Codes, PARAMETER};
 use crate::secret::Secret;
-
-/// The parameter of the URL that is printed.
-const PARAMETER: &str = "token";
 
 /// What tells figures and health, and neither a call nor anything else of an agent's.
 const OPEN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
@@ -43,19 +41,20 @@ pub struct Gate {
     /// What the cookie holds instead of the token: browsers show a host's cookies to all its ports, so it is worth
     /// nothing once this process is gone.
     pass: Secret,
+    codes: Codes,
 }
 
 /// What is done with a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Judgement {
     Pass,
-    /// The token is right: the browser is given the cookie and sent to the same address without the token.
+    /// The code is good: the browser is given the cookie and sent to the same address without the code.
     Enter,
     /// Another name than one of ours.
     WrongHost,
     /// Another site's page.
     WrongOrigin,
-    /// No token, or a wrong one.
+    /// Neither token nor cookie, or a code that is not good any more.
     NoToken,
 }
 
@@ -65,16 +64,15 @@ impl Gate {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new(listening: SocketAddr, token: Secret) -> std::io::Result<Self> {
-        Ok(Self { listening, token, pass: Secret::random()? })
+        Ok(Self { listening, token, pass: Secret::random()?, codes: Codes::new(listening.port()) })
     }
 
-    /// The address to open in a browser, with the token.
-    pub fn url(&self) -> String {
-        let mut at = self.listening;
-        if at.ip().is_unspecified() {
-            at.set_ip(if at.is_ipv4() { [127, 0, 0, 1].into() } else { std::net::Ipv6Addr::LOCALHOST.into() });
-        }
-        format!("http://{at}/?{PARAMETER}={}", self.token.expose())
+    /// An address to open in a browser, which works once and for some minutes.
+    ///
+    /// # Errors
+    /// When the system gives no random bytes.
+    pub fn link(&self) -> std::io::Result<String> {
+        code::link(self.listening, &self.token)
     }
 
     fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judgement {
@@ -88,13 +86,13 @@ impl Gate {
         if headers.get_all(ORIGIN).iter().any(|origin| !is_of(origin, host)) {
             return Judgement::WrongOrigin;
         }
-        if open || self.knows(headers) {
-            return Judgement::Pass;
+        // Used up even where the browser is known already: it is in its history. One that looks ahead must not use it up.
+        if let Some(code) = parameter(uri).filter(|_| *method == Method::GET && !looks_ahead(headers))
+            && self.codes.take(&code, &self.token)
+        {
+            return Judgement::Enter;
         }
-        match parameter(uri) {
-            Some(token) if *method == Method::GET && same(&token, &self.token) => Judgement::Enter,
-            _ => Judgement::NoToken,
-        }
+        if open || self.knows(headers) { Judgement::Pass } else { Judgement::NoToken }
     }
 
     /// A loopback name, or the address that is listened on. Where that is every address, any address is ours: a name
@@ -122,14 +120,24 @@ impl Gate {
             })
     }
 
+    fn unknown(&self) -> String {
+        format!(
+            "otas-proxy: this page opens by a link that works once and for ten minutes. `otas-proxy page --listen-admin {}` prints \
+             a new one.\nPrograms send the token that is kept in `admin.token` beside the event store, as `Authorization: Bearer`.\n",
+            self.listening
+        )
+    }
+
     /// Proxies on one machine have a cookie each.
     fn cookie(&self) -> String {
         format!("otas_proxy_{}", self.listening.port())
     }
 
+    /// `Lax`: a link on another page of this machine opens with it. Nothing but a look is to be had by that, for no `GET` changes
+    /// anything and other pages cannot read what it shows.
     fn entered(&self, uri: &Uri) -> Response {
-        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Strict", self.cookie(), self.pass.expose());
-        (StatusCode::SEE_OTHER, [(LOCATION, without_token(uri)), (SET_COOKIE, cookie)]).into_response()
+        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax", self.cookie(), self.pass.expose());
+        (StatusCode::SEE_OTHER, [(LOCATION, without_code(uri)), (SET_COOKIE, cookie)]).into_response()
     }
 }
 
@@ -145,11 +153,7 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
         Judgement::WrongOrigin => {
             refused(StatusCode::FORBIDDEN, "otas-proxy's admin port answers no pages of other sites.\n")
         }
-        Judgement::NoToken => refused(
-            StatusCode::UNAUTHORIZED,
-            "otas-proxy: open the address that `otas-proxy serve` prints when it starts. It holds a token, which is kept in \
-             `admin.token` beside the event store; programs send it as `Authorization: Bearer`.\n",
-        ),
+        Judgement::NoToken => (StatusCode::UNAUTHORIZED, gate.unknown()).into_response(),
     };
     for (name, value) in GUARDS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
@@ -174,7 +178,7 @@ fn parameter(uri: &Uri) -> Option<String> {
     pairs.find(|(key, _)| key == PARAMETER).map(|(_, value)| value.into_owned())
 }
 
-fn without_token(uri: &Uri) -> String {
+fn without_code(uri: &Uri) -> String {
     let pairs = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
     let mut rest = form_urlencoded::Serializer::new(String::new());
     rest.extend_pairs(pairs.filter(|(key, _)| key != PARAMETER));
@@ -184,6 +188,12 @@ fn without_token(uri: &Uri) -> String {
         query if query.is_empty() => path,
         query => format!("{path}?{query}"),
     }
+}
+
+/// Whether a browser loads a page before anybody asks for it.
+fn looks_ahead(headers: &HeaderMap) -> bool {
+    let says = |name: &str| headers.get_all(name).iter().any(|value| value.as_bytes().starts_with(b"prefetch"));
+    says("sec-purpose") || says("purpose")
 }
 
 /// Takes the same time wherever they differ.
@@ -253,29 +263,35 @@ mod tests {
     }
 
     #[test]
-    fn calls_take_the_token_the_cookie_or_the_address_that_was_printed() {
+    fn calls_take_the_token_the_cookie_or_a_link_that_was_not_used() {
         let gate = gate("127.0.0.1:8081");
         let host = ("host", "127.0.0.1:8081");
         assert_eq!(judged(&gate, "/", &[host]), Judgement::NoToken);
         assert_eq!(judged(&gate, "/event/1", &[host, ("authorization", "Bearer wrong")]), Judgement::NoToken);
-        assert_eq!(judged(&gate, "/?token=wrong", &[host]), Judgement::NoToken);
-        assert_eq!(judged(&gate, &format!("/?token={TOKEN}"), &[host]), Judgement::Enter);
+        for address in ["/?code=wrong".to_owned(), format!("/?code={TOKEN}"), format!("/?token={TOKEN}")] {
+            assert_eq!(judged(&gate, &address, &[host]), Judgement::NoToken, "{address}");
+        }
+        let link = gate.link().unwrap();
+        let code = link.strip_prefix("http://127.0.0.1:8081").unwrap();
+        assert!(code.starts_with("/?code=") && !code.contains(TOKEN), "{code}");
+        assert_eq!(judged(&gate, code, &[host, ("sec-purpose", "prefetch;prerender")]), Judgement::NoToken);
+        assert_eq!(judged(&gate, code, &[host]), Judgement::Enter);
+        assert_eq!(judged(&gate, code, &[host]), Judgement::NoToken, "it works once");
         assert_eq!(judged(&gate, "/", &[host, ("authorization", &format!("Bearer {TOKEN}"))]), Judgement::Pass);
         let pass = gate.pass.expose().to_owned();
         assert_eq!(judged(&gate, "/", &[host, ("cookie", &format!("a=b; otas_proxy_8081={pass}"))]), Judgement::Pass);
         assert_eq!(judged(&gate, "/", &[host, ("cookie", &format!("otas_proxy_8081={TOKEN}"))]), Judgement::NoToken);
         assert_ne!(pass, TOKEN);
-        assert_eq!(gate.url(), format!("http://127.0.0.1:8081/?token={TOKEN}"));
     }
 
     #[test]
-    fn the_token_leaves_the_address_bar_and_the_cookie_is_out_of_scripts_reach() {
+    fn the_code_leaves_the_address_bar_and_the_cookie_is_out_of_scripts_reach() {
         let gate = gate("0.0.0.0:8081");
-        let response = gate.entered(&format!("/event/7?a=b+c&token={TOKEN}").parse().unwrap());
+        let response = gate.entered(&"/event/7?a=b+c&code=x".parse().unwrap());
         assert_eq!(response.headers()[LOCATION], "/event/7?a=b+c");
         let cookie = response.headers()[SET_COOKIE].to_str().unwrap();
-        assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Strict") && !cookie.contains(TOKEN), "{cookie}");
-        assert_eq!(gate.entered(&"//evil.example/?token=x".parse().unwrap()).headers()[LOCATION], "/evil.example/");
-        assert!(gate.url().starts_with("http://127.0.0.1:8081/"));
+        assert!(cookie.ends_with("; Path=/; HttpOnly; SameSite=Lax") && !cookie.contains(TOKEN), "{cookie}");
+        assert_eq!(gate.entered(&"//evil.example/?code=x".parse().unwrap()).headers()[LOCATION], "/evil.example/");
+        assert!(gate.link().unwrap().starts_with("http://127.0.0.1:8081/"));
     }
 }

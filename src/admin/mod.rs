@@ -1,5 +1,6 @@
 //! The admin port: whether the proxy is alive and ready, how delivery stands, figures to be scraped, and the page.
 
+mod code;
 mod gate;
 pub(crate) mod page;
 mod ready;
@@ -29,6 +30,7 @@ use crate::serving;
 use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
 
+pub use code::link;
 pub use gate::Gate;
 pub use token::{load_or_make as load_or_make_token, token_file};
 

@@ -1,4 +1,5 @@
-//! The token that opens the page, kept beside the store: it stays the same over restarts, so a bookmark keeps working.
+//! The token by which programs look at the page, and which signs the codes that open it in a browser (`code`). Kept beside the
+//! store, it stays the same over restarts.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};

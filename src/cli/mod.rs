@@ -14,6 +14,7 @@ mod flush;
 mod log;
 mod meta;
 mod none_seen;
+mod page;
 mod preload;
 mod retry;
 mod run;
@@ -51,6 +52,8 @@ enum Command {
     Env(env::Args),
     /// List stored events and where each is on its way
     Events(Box<events::Args>),
+    /// Print a new link to the page of a proxy that runs
+    Page(page::Args),
     /// Sums over what is stored: calls, errors, latencies, tokens, cost
     Stats(stats::Args),
     /// Deliver what is stored, now
@@ -83,6 +86,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Env(args) => env::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Page(args) => page::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),

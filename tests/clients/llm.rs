@@ -115,7 +115,7 @@ async fn shown_while_open(proxy: &Running, path: &str, text: &str) -> String {
 }
 
 async fn page(proxy: &Running, path: &str) -> String {
-    let token = proxy.app.page_url.split_once("token=").unwrap().1;
+    let token = proxy.token();
     let url = format!("http://{}{path}", proxy.app.admin_addr);
     let direct = proxy.client_builder().no_proxy().build().unwrap();
     direct.get(url).bearer_auth(token).send().await.unwrap().text().await.unwrap()

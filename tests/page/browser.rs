@@ -26,8 +26,8 @@ async fn the_table_is_live_can_be_paused_and_is_filtered() {
     let bench = Bench::start().await;
     bench.append(&[Sample::of("GET", "api.test", "/first", 200)]);
     let mut browser = Browser::start(&program, WIDE, false);
-    browser.open(&bench.proxy.app.page_url);
-    assert_eq!(browser.eval("location.href"), json!(bench.url("/")), "the token is gone from the address");
+    browser.open(&bench.proxy.app.page_link().unwrap());
+    assert_eq!(browser.eval("location.href"), json!(bench.url("/")), "the code is gone from the address");
     assert_eq!(browser.eval("document.querySelectorAll('table.calls tbody tr').length"), json!(1));
     bench.append(&[Sample::of("GET", "api.test", "/second", 500)]);
     browser.until("document.querySelector('table.calls tbody tr .c-path').textContent === '/second'");
@@ -71,7 +71,7 @@ async fn five_hundred_calls_a_second_are_kept_up_with() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     let mut browser = Browser::start(&program, WIDE, false);
-    browser.open(&bench.proxy.app.page_url);
+    browser.open(&bench.proxy.app.page_link().unwrap());
     for second in 0..4 {
         for tenth in 0..10 {
             let path = |n| format!("/{second}/{tenth}/{n}");
@@ -96,7 +96,7 @@ async fn nothing_of_a_hostile_call_runs() {
     let bench = Bench::start().await;
     bench.append(&[Sample::hostile()]);
     let mut browser = Browser::start(&program, WIDE, false);
-    browser.open(&bench.proxy.app.page_url);
+    browser.open(&bench.proxy.app.page_link().unwrap());
     // One that comes while the table is live, put in by the script.
     bench.append(&[Sample::hostile()]);
     browser.until("document.querySelectorAll('table.calls tbody tr').length === 2");
@@ -140,7 +140,7 @@ async fn each_page_fits_a_telephone_and_a_wide_screen_in_light_and_dark() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for (dark, size) in [(false, WIDE), (true, (360, 740))] {
         let mut browser = Browser::start(&program, size, dark);
-        browser.open(&bench.proxy.app.page_url);
+        browser.open(&bench.proxy.app.page_link().unwrap());
         let model = "/event/14";
         let session = format!("/session/{}", bench.session.id());
         for (name, path) in [
@@ -165,6 +165,95 @@ async fn each_page_fits_a_telephone_and_a_wide_screen_in_light_and_dark() {
         }
         assert!(browser.said.is_empty(), "{:?}", browser.said);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_can_be_opened_and_its_tokens_are_read_at_every_width() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    an_agents_day(&bench);
+    let long = "a-provider/with-a-very-long-name-of-a-model-that-goes-on-and-on-2026-11-29";
+    bench.append(&[Sample::model(
+        "bedrock-runtime.eu-central-1.example.com",
+        "/model/x/converse",
+        long,
+        (1_234_567, 89_012),
+        900.0,
+    )]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_link().unwrap());
+    for width in [360, 480, 700, 720, 800, 1000, 1001, 1024, 1150, 1280, 1331, 1366, 1440, 1500, 1600, 1920] {
+        browser.resize(width, 800);
+        let over = browser.eval("document.documentElement.scrollWidth - innerWidth").as_i64().unwrap();
+        assert!(over <= 0, "{width}: wider by {over}");
+        let shut = browser.eval(
+            "[...document.querySelectorAll('a.call')].slice(0, 8).filter((link) => { \
+               link.scrollIntoView({ block: 'center' }); \
+               const box = link.getBoundingClientRect(); \
+               const seen = Math.min(box.right, link.closest('td').getBoundingClientRect().right) - box.left; \
+               const there = document.elementFromPoint(box.left + 5, box.top + box.height / 2); \
+               return link.closest('td').clientWidth < 100 || seen < 25 || there?.closest('a') !== link; \
+             }).map((link) => link.textContent)",
+        );
+        assert_eq!(shut, json!([]), "{width}: calls that cannot be opened");
+        let cut = browser.eval(
+            "[...document.querySelectorAll('.model .dim')].filter((part) => \
+               part.getBoundingClientRect().right > part.closest('td').getBoundingClientRect().right + 0.5) \
+             .map((part) => part.textContent)",
+        );
+        assert_eq!(cut, json!([]), "{width}: tokens that are cut");
+    }
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_hidden_is_not_seen_and_what_failed_looks_so() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    let mut failed = Sample::model("api.openai.com", "/v1/responses", "gpt-5.2", (900, 140), 1_350.0);
+    failed.error = "stream_error: overloaded".to_owned();
+    bench.append(&[Sample::model("api.openai.com", "/v1/responses", "gpt-5.2", (9, 1), 350.0).ago(5_000), failed]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_link().unwrap());
+    browser.open(&bench.url("/?before=99"));
+    let seen = "[...document.querySelectorAll('[hidden]')].filter((part) => part.getClientRects().length > 0).length";
+    assert_eq!(browser.eval("document.querySelectorAll('[hidden]').length > 0"), json!(true));
+    assert_eq!(browser.eval(seen), json!(0), "what is hidden is not seen");
+    browser.open(&bench.url(&format!("/session/{}", bench.session.id())));
+    let fills =
+        browser.eval("[...document.querySelectorAll('rect.call')].map((call) => getComputedStyle(call).fill)");
+    assert_eq!(fills, json!(["rgb(130, 80, 223)", "rgb(196, 38, 29)"]), "the failed one is red");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_on_another_page_opens_and_what_is_captured_turns_no_text_around() {
+    const STEERING: &str = "/a\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{1b}\u{9b}z";
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    let mut sample = Sample::of("GET", STEERING, STEERING, 500);
+    sample.error = STEERING.into();
+    for field in ["path", "request_body", "response_body", "error"] {
+        sample.event[field] = STEERING.into();
+    }
+    sample.event["request_headers"] = json!({ "x-odd": STEERING }).to_string().into();
+    bench.append(&[sample]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_link().unwrap());
+    for path in ["/", "/event/1", "/sessions", "/health", &format!("/session/{}", bench.session.id())] {
+        browser.open(&bench.url(path));
+        let steers = r"/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/.test(document.documentElement.outerHTML)";
+        assert_eq!(browser.eval(steers), json!(false), "{path}");
+    }
+    browser.open(&bench.url("/"));
+    assert_eq!(
+        browser.eval("document.querySelector('.c-path bdi').textContent"),
+        json!(r"/a\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{1b}\u{9b}z")
+    );
+    // Another site: a browser that is let in already follows its link here.
+    let elsewhere = format!("data:text/html,<a id=a href={}>x</a>", bench.url("/health"));
+    browser.open(&elsewhere);
+    browser.eval("document.getElementById('a').click()");
+    browser.until("document.querySelector('h1')?.textContent === 'Health'");
 }
 
 /// Calls of an agent that asks models, searches, fails now and then.

@@ -160,7 +160,7 @@ impl Served {
         let page = said
             .by_ref()
             .map_while(Result::ok)
-            .find_map(|line| line.split_whitespace().find(|word| word.contains("token=")).map(str::to_owned))
+            .find_map(|line| line.split_whitespace().find(|word| word.contains("?code=")).map(str::to_owned))
             .expect("it says where calls are shown");
         std::thread::spawn(move || said.for_each(drop));
         Self { child, url, page, folder }

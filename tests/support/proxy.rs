@@ -143,6 +143,11 @@ impl Running {
         waited.unwrap_or_else(|_| panic!("{} of {n} events", stored(&self.app.store).len()))
     }
 
+    /// The token by which programs look at the page.
+    pub fn token(&self) -> String {
+        std::fs::read_to_string(self.app.store.path().with_file_name("admin.token")).unwrap().trim().to_owned()
+    }
+
     /// What the admin port tells.
     pub async fn status(&self) -> Value {
         let mut stream = TcpStream::connect(self.app.admin_addr).await.unwrap();

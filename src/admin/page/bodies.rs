@@ -5,6 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, PreEscaped, html};
 
 use super::format::{bytes, count, duration};
+use super::shown;
 use crate::event::{Content, Side, Stored};
 
 /// Characters of a text that are shown; the rest is in the JSON and the HAR file.
@@ -45,12 +46,12 @@ pub(super) fn body(event: &Stored, side: Side) -> Markup {
 pub(super) fn words(text: &str) -> Markup {
     let laid_out = (text.len() <= PRETTY_MAX).then(|| json(text)).flatten();
     match laid_out {
-        Some(json) => html! { pre tabindex="0" { code { (json) } } },
+        Some(json) => html! { pre tabindex="0" { code { bdi { (json) } } } },
         None => {
-            let shown = beginning(text);
+            let kept = beginning(text);
             html! {
-                pre tabindex="0" { code { (shown) } }
-                @if shown.len() < text.len() { p.note { "The first " (bytes(shown.len() as u64)) " are shown; the JSON has all." } }
+                pre tabindex="0" { code { (shown::lines(kept)) } }
+                @if kept.len() < text.len() { p.note { "The first " (bytes(kept.len() as u64)) " are shown; the JSON has all." } }
             }
         }
     }
@@ -131,7 +132,7 @@ fn new_line(out: &mut String, depth: usize) {
 }
 
 fn coloured(out: &mut String, class: &str, token: &str) {
-    out.push_str(&html! { span class=(class) { (token) } }.into_string());
+    out.push_str(&html! { span class=(class) { (shown::token(token)) } }.into_string());
 }
 
 /// Where a JSON string that `text` begins with ends.
@@ -160,7 +161,7 @@ fn stream(text: &str, times_ms: &[u64]) -> Markup {
         p.dim { (count(events.len() as u64)) " events" @if shown < events.len() { ", the first " (count(shown as u64)) " are shown" } }
         ol.sse {
             @for (at, (name, data)) in events.iter().take(SSE_MAX).enumerate() {
-                li { span.dim { (at + 1) } span.dim { @if let Some(time) = time(at) { "+" (time) } } span { (name) } code.mono { (data) } }
+                li { span.dim { (at + 1) } span.dim { @if let Some(time) = time(at) { "+" (time) } } span { (shown::line(name)) } code.mono { (shown::lines(data)) } }
             }
         }
         details { summary { "As it came" } (words(text)) }

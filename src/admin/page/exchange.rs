@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::format::{bytes, cost, count, date, duration};
-use super::{bodies, list, phases};
+use super::{bodies, list, phases, shown};
 use crate::event::{Llm, Side, Stored};
 use crate::export::curl;
 use crate::llm::names;
@@ -17,7 +17,7 @@ const SENT_MAX: usize = 256 << 10;
 pub(super) fn render(row: &EventRow, session: &str, history: &[Said]) -> Markup {
     let event = Stored::parse(&row.json);
     html! {
-        h1 { (row.method) " " (event.url()) }
+        h1 { (shown::line(&row.method)) " " (shown::line(&event.url())) }
         // A call under way has no row yet.
         @if row.id == 0 { p.note { "Under way: this is what came until now." } }
         (facts(row, &event, session))
@@ -44,7 +44,7 @@ pub(super) fn render(row: &EventRow, session: &str, history: &[Said]) -> Markup 
                 (bodies::body(&event, Side::Response))
             }
         }
-        details { summary { "As curl" } pre #curl tabindex="0" { (curl::command(&event)) } }
+        details { summary { "As curl" } pre #curl tabindex="0" { (shown::lines(&curl::command(&event))) } }
         details { summary { "The event as OTAS is sent it" } (sent(row)) }
         @if !history.is_empty() { h2 { "What OTAS said" } (said(history)) }
     }
@@ -58,7 +58,7 @@ fn said(history: &[Said]) -> Markup {
                 thead { tr { th { "from" } th { "to" } th.n { "posts" } th { "verdict" } } }
                 tbody {
                     @for said in history {
-                        tr { td { (date(said.first_at_ms)) } td { (date(said.last_at_ms)) } td.n { (said.posts) } td { (said.verdict) } }
+                        tr { td { (date(said.first_at_ms)) } td { (date(said.last_at_ms)) } td.n { (said.posts) } td { (shown::line(&said.verdict)) } }
                     }
                 }
             }
@@ -72,23 +72,23 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
     html! {
         dl.facts {
             dt { "Answered" } dd { (list::status(row.status_code, &row.error)) " in " (duration(row.latency_ms)) }
-            @if !row.error.is_empty() { dt { "Error" } dd.bad { (row.error) } }
+            @if !row.error.is_empty() { dt { "Error" } dd.bad { (shown::line(&row.error)) } }
             dt { "Began" } dd { (date(row.started_at_ms)) }
-            dt { "Session" } dd { a href={ "/session/" (row.session) } { (session) } @if row.id != 0 { ", number " (row.seq) " in it" } }
+            dt { "Session" } dd { a href={ "/session/" (row.session) } { (shown::line(session)) } @if row.id != 0 { ", number " (row.seq) " in it" } }
             dt { "Bodies" } dd { (bytes(row.request_bytes)) " up, " (bytes(row.response_bytes)) " down" }
             @if let Some(peer) = said(&metadata["upstream"]["peer"]) {
                 dt { "Connection" }
                 dd {
-                    (peer) ", HTTP/" (said(&event.json()["custom_properties"]["network.protocol.version"]).unwrap_or_default())
-                    @if let Some(tls) = said(&metadata["upstream"]["tls_version"]) { ", " (tls) }
+                    (shown::line(&peer)) ", HTTP/" (shown::line(&said(&event.json()["custom_properties"]["network.protocol.version"]).unwrap_or_default()))
+                    @if let Some(tls) = said(&metadata["upstream"]["tls_version"]) { ", " (shown::line(&tls)) }
                     @if metadata["upstream"]["reused"] == true { ", used before" }
                 }
             }
             @if row.id != 0 { dt { "Event" } dd {
                 (list::state(row.state, row.verdict.as_deref())) ", posts: " (row.attempts)
-                @if let Some(verdict) = &row.verdict { ", last: " (verdict) }
+                @if let Some(verdict) = &row.verdict { ", last: " (shown::line(verdict)) }
                 @if let Some(next) = row.next_try_at_ms { ", again at " (date(next)) }
-                @if let Some(id) = &row.otas_event_id { ", OTAS has it as " code { (id) } }
+                @if let Some(id) = &row.otas_event_id { ", OTAS has it as " code { (shown::line(id)) } }
             } }
         }
     }
@@ -103,14 +103,14 @@ fn missing(row: &EventRow, event: &Stored) -> Markup {
         let end = event.capture(side)["end"].as_str().filter(|end| *end != "complete").map(str::to_owned);
         html! {
             @if omitted > 0 { p.note { "Of the " (name) "'s body " (bytes(omitted)) " were not kept (" code { "capture.body_head_bytes" } ", " code { "capture.body_tail_bytes" } ")." } }
-            @if let Some(end) = end { p.note { "The " (name) "'s body did not end well: " (end) "." } }
+            @if let Some(end) = end { p.note { "The " (name) "'s body did not end well: " (shown::line(&end)) "." } }
         }
     };
     html! {
-        @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed unread: " (blind) ". Only sizes and times are known." } }
+        @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed unread: " (shown::line(blind)) ". Only sizes and times are known." } }
         @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not on the disk." } }
-        @if let Some(cut) = cut { p.note { "Cut to fit the event: " (cut) "." } }
-        @if event.json().is_null() { p.note.bad { "The event cannot be read: " (String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>()) } }
+        @if let Some(cut) = cut { p.note { "Cut to fit the event: " (shown::line(&cut)) "." } }
+        @if event.json().is_null() { p.note.bad { "The event cannot be read: " (shown::line(&String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>())) } }
         (side(Side::Request, "request"))
         (side(Side::Response, "response"))
     }
@@ -118,7 +118,7 @@ fn missing(row: &EventRow, event: &Stored) -> Markup {
 
 fn model(llm: &Llm, event: &Stored) -> Markup {
     let card = |name: &str, value: Option<String>| {
-        html! { @if let Some(value) = value { div.card { b { (value) } span { (name) } } } }
+        html! { @if let Some(value) = value { div.card { b { (shown::line(&value)) } span { (name) } } } }
     };
     html! {
         h2 { "Model" }
@@ -140,8 +140,8 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
         details {
             summary { "All that is known" }
             table.fields {
-                @for (name, value) in llm.facts() { tr { td { (name) } td { (plain(value)) } } }
-                @for (name, value) in event.metadata()["rate_limit"].as_object().into_iter().flatten() { tr { td { (name) } td { (plain(value)) } } }
+                @for (name, value) in llm.facts() { tr { td { (shown::line(name)) } td { (shown::line(&plain(value))) } } }
+                @for (name, value) in event.metadata()["rate_limit"].as_object().into_iter().flatten() { tr { td { (shown::line(name)) } td { (shown::line(&plain(value))) } } }
             }
             @if event.metadata()["usage_raw"].is_object() { p { "As the provider counts:" } (bodies::words(&event.metadata()["usage_raw"].to_string())) }
         }
@@ -157,9 +157,9 @@ fn uncertain(event: &Stored) -> Markup {
         counts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };
     html! {
-        @if let Some(usage) = usage { p.note { "Counted by the provider so far: " (counts(usage)) "." } }
-        @if let Some(why) = properties[names::PARSE_ERROR].as_str() { p.note { "Not all of it could be read (" (why) "): what is not certain is left out." } }
-        @if let Some(what) = metadata["llm"]["too_long"].as_str() { p.note { "Too long to be looked into: " (what) "." } }
+        @if let Some(usage) = usage { p.note { "Counted by the provider so far: " (shown::line(&counts(usage))) "." } }
+        @if let Some(why) = properties[names::PARSE_ERROR].as_str() { p.note { "Not all of it could be read (" (shown::line(why)) "): what is not certain is left out." } }
+        @if let Some(what) = metadata["llm"]["too_long"].as_str() { p.note { "Too long to be looked into: " (shown::line(what)) "." } }
     }
 }
 
@@ -176,7 +176,7 @@ fn fields(event: &Stored, side: Side) -> Markup {
     let fields = event.headers(side);
     html! {
         @if fields.is_empty() { p.dim { "No header fields." } }
-        @else { table.fields { @for (name, value) in &fields { tr { td { (name) } td.mono { (value) } } } } }
+        @else { table.fields { @for (name, value) in &fields { tr { td { (shown::line(name)) } td.mono { (shown::line(value)) } } } } }
     }
 }
 

@@ -6,6 +6,7 @@ use super::format::{bytes, count, duration};
 use super::phases::px;
 use super::rates::Rates;
 use super::session::{sums, tables};
+use super::shown;
 use crate::admin::{Told, age_seconds, ready};
 use crate::capture::Sink as _;
 use crate::deliver::Status;
@@ -157,10 +158,10 @@ fn sinks(all: &[sinks::Status]) -> Markup {
                 thead { tr { th { "sink" } th.n { "sent by this process" } th.n { "waiting" } th.n { "refused" } th.n { "missed" } th { "who feeds it" } } }
                 tbody {
                     @for of in all { tr {
-                        td.mono { (of.name) }
+                        td.mono { (shown::line(&of.name)) }
                         td.n { (count(of.fed.sent)) }
                         td.n { (count(of.waiting)) }
-                        td.n.bad[of.fed.refused > 0] title=[of.refusal.as_deref()] { (count(of.fed.refused)) }
+                        td.n.bad[of.fed.refused > 0] title=[of.refusal.as_deref().map(shown::plain)] { (count(of.fed.refused)) }
                         td.n.bad[of.missed > 0] { (count(of.missed)) }
                         td.dim { (if of.feeding { "this process" } else { "another, or none" }) }
                     } }
@@ -197,7 +198,7 @@ fn throughput(rates: &[f64]) -> Markup {
 fn with_code(words: &str) -> Markup {
     html! {
         @for (at, part) in words.split('`').enumerate() {
-            @if at % 2 == 1 { code { (part) } } @else { (part) }
+            @if at % 2 == 1 { code { (shown::line(part)) } } @else { (shown::line(part)) }
         }
     }
 }
@@ -208,7 +209,7 @@ fn verdicts(seen: &Seen, status: &Status) -> Markup {
         html! {
             @if !rows.is_empty() {
                 h2 { (title) }
-                table { tbody { @for (verdict, number) in rows { tr { td { (verdict) } td.n { (count(*number)) } } } } }
+                table { tbody { @for (verdict, number) in rows { tr { td { (shown::line(verdict)) } td.n { (count(*number)) } } } } }
             }
         }
     };

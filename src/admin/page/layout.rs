@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets::{SCRIPT, STYLE};
+use super::shown;
 
 /// The parts of the page that the navigation names.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -26,7 +27,7 @@ pub(super) fn page(part: Part, title: &str, main: &Markup) -> Response {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                title { (title) " · otas-proxy" }
+                title { (shown::plain(title)) " · otas-proxy" }
                 link rel="stylesheet" href=(STYLE.href());
                 // No request for an icon that there is none of.
                 link rel="icon" href="data:,";
@@ -66,7 +67,7 @@ impl IntoResponse for Failure {
         };
         let main = html! {
             h1 { (title) }
-            p.note { (words) }
+            p.note { (shown::line(&words)) }
             p { a href="/" { "All calls" } }
         };
         (status, page(Part::Calls, title, &main)).into_response()

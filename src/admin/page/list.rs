@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::format::{bytes, clock, cost, count, date, duration};
 use super::phases;
 use super::query::Asked;
+use super::shown;
 use crate::admin::age_seconds;
 use crate::event::{Llm, Outline, Stored};
 use crate::store::{EventRow, Listed, SessionInfo, State, StoreError, Viewer};
@@ -111,8 +112,9 @@ pub(super) fn render(page: &Page, asked: &Asked) -> Markup {
             }
             thead {
                 tr {
-                    th { "at" } th { "session" } th { "method" } th { "host" } th { "path" } th.n { "status" }
-                    th { "latency" } th.n { "up / down" } th { "model, tokens in → out" } th { "event" }
+                    th.c-at { "at" } th.c-session { "session" } th.c-method { "method" } th.c-host { "host" } th.c-path { "path" }
+                    th.c-code.n { "status" } th.c-ms { "latency" } th.c-size.n { "up / down" } th.c-llm { "model, tokens in → out" }
+                    th.c-state { "event" }
                 }
             }
             tbody.open { @for open in &page.under_way { (open_row(open, &page.sessions)) } }
@@ -166,10 +168,10 @@ fn row(listed: &Listed, sessions: &Sessions) -> Markup {
     html! {
         tr id={ "c" (call.id) } data-id=(call.id) data-state=(listed.state) {
             td.c-at title=(date(call.started_at_ms)) { (clock(call.started_at_ms)) }
-            td.c-session title=(session) { a href={ "/session/" (call.session) } { (session) } }
-            td.c-method { (call.method) }
-            td.c-host title=(call.host) { (call.host) }
-            td.c-path title=(call.path) { a.call href={ "/event/" (call.id) } { (call.path) } }
+            td.c-session title=(shown::plain(session)) { a href={ "/session/" (call.session) } { (shown::line(session)) } }
+            td.c-method { (shown::line(&call.method)) }
+            td.c-host title=(shown::plain(&call.host)) { (shown::line(&call.host)) }
+            td.c-path title=(shown::plain(&call.path)) { a.call href={ "/event/" (call.id) } { (shown::line(&call.path)) } }
             td.c-code.n { (status(call.status_code, &call.error)) }
             td.c-ms { span.ms { (duration(call.latency_ms)) } (phases::bar(&outline.ms, call.latency_ms)) }
             td.c-size.n { (bytes(call.request_bytes)) " / " (bytes(call.response_bytes)) }
@@ -186,10 +188,10 @@ fn open_row(row: &EventRow, sessions: &Sessions) -> Markup {
     html! {
         tr.open {
             td.c-at title=(date(row.started_at_ms)) { (clock(row.started_at_ms)) }
-            td.c-session title=(session) { a href={ "/session/" (row.session) } { (session) } }
-            td.c-method { (row.method) }
-            td.c-host title=(row.host) { (row.host) }
-            td.c-path title=(row.path) { a href={ "/open/" (row.event_id) } { (row.path) } }
+            td.c-session title=(shown::plain(session)) { a href={ "/session/" (row.session) } { (shown::line(session)) } }
+            td.c-method { (shown::line(&row.method)) }
+            td.c-host title=(shown::plain(&row.host)) { (shown::line(&row.host)) }
+            td.c-path title=(shown::plain(&row.path)) { a href={ "/open/" (row.event_id) } { (shown::line(&row.path)) } }
             td.c-code.n { (status(row.status_code, "")) }
             td.c-ms { span.ms { (duration(age_seconds(row.started_at_ms) * 1_000.0)) } " and on" }
             td.c-size.n { (bytes(row.request_bytes)) " / " (bytes(row.response_bytes)) }
@@ -210,7 +212,7 @@ pub(super) fn status(code: u16, error: &str) -> Markup {
         _ => "bad",
     };
     let shown = if code == 0 { "–".to_owned() } else { code.to_string() };
-    html! { span class=(class) title=[(!error.is_empty()).then_some(error)] { (shown) @if !error.is_empty() { " !" } } }
+    html! { span class=(class) title=[(!error.is_empty()).then(|| shown::plain(error))] { (shown) @if !error.is_empty() { " !" } } }
 }
 
 /// Where an event is on its way.
@@ -220,17 +222,20 @@ pub(super) fn state(state: State, verdict: Option<&str>) -> Markup {
         State::Delivered => "good",
         State::Dead => "bad",
     };
-    html! { span class=(class) title=[verdict] { (state) } }
+    html! { span class=(class) title=[verdict.map(shown::plain)] { (state) } }
 }
 
 fn model(llm: &Llm) -> Markup {
     let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
     html! {
-        span title=[llm.provider()] { (llm.model().or(llm.operation()).unwrap_or("a model")) }
-        @if llm.input_tokens().or(llm.output_tokens()).is_some() {
-            " " span.dim { (tokens(llm.input_tokens())) " → " (tokens(llm.output_tokens())) }
+        // The name gives way where there is little room, the figures do not.
+        div.model {
+            span.name title=[llm.provider().map(shown::plain)] { (shown::line(llm.model().or(llm.operation()).unwrap_or("a model"))) }
+            @if llm.input_tokens().or(llm.output_tokens()).is_some() {
+                " " span.dim { (tokens(llm.input_tokens())) " → " (tokens(llm.output_tokens())) }
+            }
+            @if let Some(money) = llm.cost() { " " span.dim { (cost(money)) } }
         }
-        @if let Some(money) = llm.cost() { " " span.dim { (cost(money)) } }
     }
 }
 
@@ -250,6 +255,10 @@ fn named(viewer: &Viewer, ids: impl Iterator<Item = i64>) -> Result<Sessions, St
 pub(super) fn name(info: &SessionInfo) -> String {
     let meta: Value = serde_json::from_str(&info.meta).unwrap_or_default();
     let parts = [&meta["caller"]["agent"], &meta["caller"]["label"], &meta["command"]];
-    let said: Vec<&str> = parts.into_iter().filter_map(Value::as_str).filter(|part| !part.is_empty()).collect();
+    let mut said: Vec<&str> = parts.into_iter().filter_map(Value::as_str).filter(|part| !part.is_empty()).collect();
+    // The program, where no other word tells it.
+    if let Some(agent) = meta["agent"].as_str().filter(|agent| !said.iter().any(|part| part.contains(*agent))) {
+        said.insert(0, agent);
+    }
     if said.is_empty() { info.run_id.clone() } else { said.join(" · ") }
 }

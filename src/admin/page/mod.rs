@@ -12,6 +12,7 @@ mod phases;
 mod query;
 mod rates;
 mod session;
+mod shown;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use self::rates::Rates;
 use super::Told;
 use crate::export::har;
 use crate::store::{EventRow, Listed, StoreError, Viewer};
+use crate::visible;
 
 /// Looks at the store that go on at once; others wait for their turn.
 const LOOKS: usize = 4;
@@ -133,11 +135,15 @@ fn session_name(viewer: &Viewer, id: i64) -> Result<String, StoreError> {
 
 async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
     let entry = found(&shown, &id, |_, row| Ok(har::entry(row))).await?;
-    Ok(file(&format!("otas-proxy-{}.har", number(&id)), har::log(vec![entry]).to_string().into_bytes()))
+    Ok(file(
+        &format!("otas-proxy-{}.har", number(&id)),
+        visible::json(&har::log(vec![entry]).to_string()).into_owned().into_bytes(),
+    ))
 }
 
 async fn event_json(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
-    let json = found(&shown, &id, |_, row| Ok(row.json.clone())).await?;
+    let json =
+        found(&shown, &id, |_, row| Ok(visible::json(&String::from_utf8_lossy(&row.json)).into_owned())).await?;
     // Browsers show it as text, whatever it is.
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json).into_response())
 }

@@ -77,7 +77,7 @@ function live(table) {
       asked.set("moving", moving.map((row) => row.dataset.id).join(","));
     }
     const answer = await fetch("/live?" + asked, { headers: { accept: "application/json" } });
-    if (answer.status === 401) throw new Error("the session is over; open the address that it printed again");
+    if (answer.status === 401) throw new Error("this browser is not let in any more; `otas-proxy page` prints a new link");
     if (!answer.ok) throw new Error("status " + answer.status);
     const news = await answer.json();
     waiting = news.more;

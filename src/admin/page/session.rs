@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use super::format::{bytes, cost, count, date, duration};
 use super::list::name;
 use super::phases::px;
+use super::shown;
 use crate::event::Llm;
 use crate::stats::{Stats, Totals};
 use crate::store::{Call, Filter, SessionInfo, SessionRow, StoreError, Viewer};
@@ -45,14 +46,14 @@ pub(super) fn render(session: &Session) -> Markup {
     let Session { info, stats, calls } = session;
     let meta: Map<String, Value> = serde_json::from_str(&info.meta).unwrap_or_default();
     html! {
-        h1 { "Session " (name(info)) }
+        h1 { "Session " (shown::line(&name(info))) }
         dl.facts {
             dt { "Began" } dd { (date(info.opened_at_ms)) }
-            dt { "Run" } dd { code { (info.run_id) } }
-            @if let Some(id) = &info.otas_session_id { dt { "In OTAS" } dd { code { (id) } } }
-            dt { "Agent key" } dd { code { (info.key_id) } @if let Some(agent) = &info.agent_id { ", agent " code { (agent) } } }
+            dt { "Run" } dd { code { (shown::line(&info.run_id)) } }
+            @if let Some(id) = &info.otas_session_id { dt { "In OTAS" } dd { code { (shown::line(id)) } } }
+            dt { "Agent key" } dd { code { (info.key_id) } @if let Some(agent) = &info.agent_id { ", agent " code { (shown::line(agent)) } } }
             @for (key, value) in &meta {
-                dt { (key) } dd { (value.as_str().map_or_else(|| value.to_string(), str::to_owned)) }
+                dt { (shown::line(key)) } dd { (shown::line(&value.as_str().map_or_else(|| value.to_string(), str::to_owned))) }
             }
             dt { "Events" }
             dd {
@@ -112,7 +113,7 @@ pub(super) fn tables(stats: &Stats) -> Markup {
                         tbody {
                             @for (name, of) in names.iter().take(NAMES) {
                                 tr {
-                                    td { (name) }
+                                    td { (shown::line(name)) }
                                     td.n { (count(of.calls)) }
                                     td.n.bad[of.errors > 0] { (count(of.errors)) }
                                     td.n { (of.latency_ms(0.5).map(duration).unwrap_or_default()) }
@@ -161,7 +162,7 @@ fn timeline(calls: &[Call]) -> Markup {
                     }
                 }
                 @for (lane, call) in &placed {
-                    @let told = format!("{} {}{}, {}, {}", call.method, call.host, call.path, call.status_code, duration(call.latency_ms));
+                    @let told = shown::plain(&format!("{} {}{}, {}, {}", call.method, call.host, call.path, call.status_code, duration(call.latency_ms)));
                     a href={ "/event/" (call.id) } aria-label=(told) {
                         title { (told) }
                         rect.call.error[!call.error.is_empty()].llm[Llm::parse(&call.llm).is_some()]
@@ -204,7 +205,7 @@ pub(super) fn render_list(sessions: &[SessionInfo]) -> Markup {
                     @for info in sessions {
                         tr {
                             td { (date(info.opened_at_ms)) }
-                            td { a href={ "/session/" (info.row.id()) } { (name(info)) } }
+                            td { a href={ "/session/" (info.row.id()) } { (shown::line(&name(info))) } }
                             td.mono { (info.key_id) }
                             td.n { a href={ "/?session=" (info.row.id()) } { (count(info.counts.total)) } }
                             td.n { (count(info.counts.delivered)) }
