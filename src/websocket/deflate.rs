@@ -5,9 +5,10 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// What is inflated comes in pieces of at most this size.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// So little is inflated at a time that there is room for all that it gives (at most 1,032 bytes for each, some eight of which
-/// may have come before): an inflater that finds damage forgets what it had no room for.
-const STEP_BYTES: usize = 16;
+/// A message is inflated in blocks of this size, counted from its beginning: how much an inflater gives before it finds damage
+/// depends on how its input is cut, so each message is cut alike. Of so few bytes there is room for all that they give (at most
+/// 1,032 bytes for each, some eight of which may have come before), for what has no room is forgotten when damage is found.
+const BLOCK_BYTES: usize = 16;
 
 /// More of one message than this is not inflated: a bomb costs what the bound costs.
 const MESSAGE_MAX_BYTES: u64 = 64 << 20;
@@ -70,52 +71,70 @@ pub(super) struct Inflater {
     /// Each message begins without the context of those before.
     alone: bool,
     out: Box<[u8]>,
+    /// What has come of the block under way.
+    block: Vec<u8>,
     message_bytes: u64,
 }
 
 impl Inflater {
     pub(super) fn new(alone: bool) -> Self {
         let out = vec![0; PIECE_BYTES].into_boxed_slice();
-        Self { inner: Decompress::new(false), alone, out, message_bytes: 0 }
+        Self { inner: Decompress::new(false), alone, out, block: Vec::with_capacity(BLOCK_BYTES), message_bytes: 0 }
     }
 
-    /// Inflates a piece of a message's payload.
+    /// Inflates a piece of a message's payload, as far as whole blocks of it have come.
     pub(super) fn read(&mut self, mut payload: &[u8], found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
+        while !payload.is_empty() {
+            let (now, rest) = payload.split_at(payload.len().min(BLOCK_BYTES - self.block.len()));
+            self.block.extend_from_slice(now);
+            payload = rest;
+            if self.block.len() == BLOCK_BYTES {
+                self.inflate_block(found)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn inflate_block(&mut self, found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
+        let mut used = 0;
         loop {
+            let block = &self.block[used..];
             let (read, written) = (self.inner.total_in(), self.inner.total_out());
-            let step = &payload[..payload.len().min(STEP_BYTES)];
-            let done = self.inner.decompress(step, &mut self.out, FlushDecompress::None);
-            let read = usize::try_from(self.inner.total_in() - read).unwrap_or(payload.len()).min(payload.len());
+            let done = self.inner.decompress(block, &mut self.out, FlushDecompress::None);
+            let read = usize::try_from(self.inner.total_in() - read).unwrap_or(block.len()).min(block.len());
             let written = usize::try_from(self.inner.total_out() - written).unwrap_or_default().min(self.out.len());
-            payload = &payload[read..];
+            used += read;
             self.message_bytes += written as u64;
             if written > 0 {
                 found(&self.out[..written]);
             }
-            // What came before the damage is shown, wherever the pieces were cut.
+            // What came before the damage is shown.
             let status = done.map_err(|_| Stuck::Damaged)?;
             if self.message_bytes > MESSAGE_MAX_BYTES {
                 return Err(Stuck::TooLarge);
             }
+            let all_read = used == self.block.len();
             match status {
                 // A sender may end its stream with each message and begin another (RFC 7692 section 7.2.3.4).
-                Status::StreamEnd => self.inner.reset(false),
-                // All is read, and there was room for all that it gives.
-                _ if payload.is_empty() && written < self.out.len() => return Ok(()),
-                _ if read == 0 && written == 0 => {
-                    return if payload.is_empty() { Ok(()) } else { Err(Stuck::Damaged) };
+                Status::StreamEnd => {
+                    self.inner.reset(false);
+                    if all_read {
+                        break;
+                    }
                 }
+                // All is read, and there was room for all that it gives.
+                _ if all_read && written < self.out.len() => break,
+                _ if read == 0 && written == 0 => return Err(Stuck::Damaged),
                 _ => {}
             }
-            if payload.is_empty() && status == Status::StreamEnd {
-                return Ok(());
-            }
         }
+        self.block.clear();
+        Ok(())
     }
 
     /// A message has ended: what its sender took off its end is put back (RFC 7692 section 7.2.2).
     pub(super) fn end(&mut self, found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
-        let read = self.read(&[0, 0, 0xFF, 0xFF], found);
+        let read = self.read(&[0, 0, 0xFF, 0xFF], found).and_then(|()| self.inflate_block(found));
         self.message_bytes = 0;
         if self.alone {
             self.inner.reset(false);
