@@ -37,6 +37,7 @@ pub mod app;
 pub mod callers;
 pub mod capture;
 pub mod cli;
+mod codings;
 pub mod collector;
 pub mod config;
 mod console;

@@ -1,45 +1,16 @@
 //! Undoing `Content-Encoding` on our copy of a body, bounded: a compression bomb costs what the bound costs.
 
-use crate::capture::Fields;
-use std::io::{self, Read};
-
 use http::header::CONTENT_ENCODING;
+
+use crate::capture::Fields;
+pub(super) use crate::codings::{Coding, Codings};
+use crate::codings::{Decoder, End, Step};
 
 /// Bytes of decoded content that are kept; the rest of the body is not decoded.
 pub(super) const DECODED_MAX_BYTES: usize = 256 * 1024;
 
 /// Bytes that a coding inside another may yield: nested bombs are cut there.
 const BETWEEN_MAX_BYTES: u64 = 4 * DECODED_MAX_BYTES as u64;
-
-/// Codings that are undone on one body. Real ones have one, seldom two.
-const STACKED_MAX: usize = 3;
-
-/// 8 MiB: what RFC 9659 allows a zstd window to be on the web. A larger one is a way to make us allocate.
-const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-
-/// One content coding that can be undone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Coding {
-    /// `gzip`, `x-gzip`
-    Gzip,
-    /// `deflate`: zlib, or raw deflate as some servers send it
-    Deflate,
-    /// `br`
-    Brotli,
-    /// `zstd`
-    Zstd,
-}
-
-/// What `Content-Encoding` says.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Codings {
-    /// Nothing, or `identity`.
-    None,
-    /// In the order they were applied.
-    Known(Vec<Coding>),
-    /// At least one that we cannot undo, or too many.
-    Unknown,
-}
 
 /// Content with its codings undone, as far as that went.
 pub(super) struct Decoded {
@@ -56,117 +27,63 @@ pub(super) enum DecodeEnd {
     Whole,
     /// At our bound.
     Capped,
-    /// The coded data stopped or broke.
+    /// The coded data stopped or broke, or other bytes follow it.
     Broken,
 }
 
-/// The codings that the header fields name (RFC 9110 8.4: several fields are one list).
+/// The codings that the header fields name.
 pub(super) fn codings(headers: &Fields) -> Codings {
-    let mut known = Vec::new();
-    for value in headers.get_all(CONTENT_ENCODING.as_str()) {
-        for name in value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            match name.to_ascii_lowercase().as_slice() {
-                b"" | b"identity" => {}
-                b"gzip" | b"x-gzip" => known.push(Coding::Gzip),
-                b"deflate" => known.push(Coding::Deflate),
-                b"br" => known.push(Coding::Brotli),
-                b"zstd" => known.push(Coding::Zstd),
-                _ => return Codings::Unknown,
-            }
-            if known.len() > STACKED_MAX {
-                return Codings::Unknown;
-            }
-        }
-    }
-    if known.is_empty() { Codings::None } else { Codings::Known(known) }
+    Codings::named(headers.get_all(CONTENT_ENCODING.as_str()))
 }
 
 /// Undoes `codings` (in the order they were applied) on `input`, up to [`DECODED_MAX_BYTES`]. Damage keeps what came
-/// before it.
+/// before it. Plain text whose header names a coding gives nothing: it is shown as it came.
 pub(super) fn decode(codings: &[Coding], input: &[u8]) -> Decoded {
+    let mut decoder = Decoder::new(codings, BETWEEN_MAX_BYTES);
+    decoder.feed(input);
+    decoder.all_has_come();
     let mut bytes = Vec::new();
-    let read =
-        chain(codings, input).and_then(|reader| reader.take(DECODED_MAX_BYTES as u64 + 1).read_to_end(&mut bytes));
-    let end = match read {
+    while bytes.len() <= DECODED_MAX_BYTES {
+        match decoder.step() {
+            Step::Content(content) => bytes.extend_from_slice(content),
+            Step::Hungry | Step::Damaged => break,
+        }
+    }
+    let end = match decoder.end() {
         _ if bytes.len() > DECODED_MAX_BYTES => DecodeEnd::Capped,
-        Ok(_) => DecodeEnd::Whole,
-        Err(_) => DecodeEnd::Broken,
+        End::Whole => DecodeEnd::Whole,
+        End::Trailing | End::Short => DecodeEnd::Broken,
+        End::Plain => return Decoded { bytes: Vec::new(), end: DecodeEnd::Broken },
     };
     bytes.truncate(DECODED_MAX_BYTES);
     Decoded { bytes, end }
 }
 
-fn chain<'a>(codings: &[Coding], input: &'a [u8]) -> io::Result<Box<dyn Read + 'a>> {
-    let mut reader: Box<dyn Read + 'a> = Box::new(input);
-    for (depth, coding) in codings.iter().rev().enumerate() {
-        if depth > 0 {
-            reader = Box::new(reader.take(BETWEEN_MAX_BYTES));
-        }
-        reader = match coding {
-            Coding::Gzip => Box::new(flate2::read::MultiGzDecoder::new(reader)),
-            Coding::Deflate => inflate(reader)?,
-            Coding::Brotli => Box::new(brotli::Decompressor::new(reader, 4096)),
-            Coding::Zstd => {
-                let mut decoder = zstd::stream::read::Decoder::new(reader)?;
-                decoder.window_log_max(ZSTD_WINDOW_LOG_MAX)?;
-                Box::new(decoder)
-            }
-        };
-    }
-    Ok(reader)
-}
-
-/// `deflate` means zlib (RFC 9110 8.4.1.2), but enough servers send it raw: a zlib header has its own checksum.
-fn inflate<'a>(mut reader: Box<dyn Read + 'a>) -> io::Result<Box<dyn Read + 'a>> {
-    let mut start = Vec::with_capacity(2);
-    reader.by_ref().take(2).read_to_end(&mut start)?;
-    let zlib = matches!(start[..], [first, second]
-        if first & 0x0F == 8 && u16::from_be_bytes([first, second]).is_multiple_of(31));
-    let whole = io::Cursor::new(start).chain(reader);
-    Ok(if zlib {
-        Box::new(flate2::read::ZlibDecoder::new(whole))
-    } else {
-        Box::new(flate2::read::DeflateDecoder::new(whole))
-    })
-}
-
 #[cfg(test)]
 pub(super) mod tests {
-    use http::HeaderMap;
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue};
 
     use super::*;
+    pub(in crate::event) use crate::codings::testing::gzip;
 
-    pub(in crate::event) fn gzip(data: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
+    fn in_coding(coding: Coding, data: &[u8]) -> Vec<u8> {
+        crate::codings::testing::coded(data).into_iter().find(|(of, _)| *of == coding).unwrap().1
     }
 
     fn zlib(data: &[u8]) -> Vec<u8> {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
+        in_coding(Coding::Deflate, data)
     }
 
     fn raw_deflate(data: &[u8]) -> Vec<u8> {
-        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-        encoder.write_all(data).unwrap();
-        encoder.finish().unwrap()
+        crate::codings::testing::coded(data).into_iter().rfind(|(of, _)| *of == Coding::Deflate).unwrap().1
     }
 
     fn br(data: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        brotli::CompressorWriter::new(&mut out, 4096, 5, 20).write_all(data).unwrap();
-        out
+        in_coding(Coding::Brotli, data)
     }
 
     fn zstd(data: &[u8]) -> Vec<u8> {
-        zstd::encode_all(data, 3).unwrap()
+        in_coding(Coding::Zstd, data)
     }
 
     /// In zlib, brotli and zstd.

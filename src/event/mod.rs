@@ -279,7 +279,10 @@ fn error(
         Outcome::Failed(failure) => Some(format!("{}: {}", failure.id, failure.detail)),
         Outcome::Complete => grpc::status(exchange).and_then(|status| status.error()),
     };
-    if let Some(error) = told {
+    let bad = status.map(|status| status.as_u16()).filter(|status| from_status != 0 && *status >= from_status);
+    // A model's provider says more than the status does.
+    let refusal = || Some(format!("http_{}: {}", bad?, exchange.llm.as_ref()?.refusal.as_ref()?));
+    if let Some(error) = told.or_else(refusal) {
         let error = masking.line(&error).unwrap_or(error);
         let error = fit::without_nul(&error);
         // A sixth: even if each byte needs the longest escape.
@@ -290,7 +293,7 @@ fn error(
         return kept.into_owned();
     }
     match status {
-        Some(status) if from_status != 0 && status.as_u16() >= from_status => match status.canonical_reason() {
+        Some(status) if bad.is_some() => match status.canonical_reason() {
             Some(reason) => format!("http_{}: {reason}", status.as_u16()),
             None => format!("http_{}", status.as_u16()),
         },

@@ -32,7 +32,11 @@ struct Part {
     kind: Kind,
     key: u64,
     name: String,
+    /// More of the name may come.
+    name_open: bool,
     text: String,
+    /// The text was there at the beginning; what comes piece by piece stands for it.
+    first: bool,
 }
 
 impl Answer {
@@ -51,8 +55,59 @@ impl Answer {
             return;
         }
         let Some(part) = self.part(kind, key) else { return };
+        let gone = if std::mem::take(&mut part.first) { std::mem::take(&mut part.text).len() } else { 0 };
         part.text.push_str(&text[..end]);
-        self.bytes += end;
+        self.bytes = self.bytes + end - gone;
+    }
+
+    /// What a part begins with, unless it has begun: it is restated if pieces of it come.
+    pub(super) fn begin(&mut self, kind: Kind, key: u64, text: &str) {
+        if self.has(kind, key) {
+            return;
+        }
+        self.add(kind, key, text);
+        if let Some(part) = self.part(kind, key) {
+            part.first = true;
+        }
+    }
+
+    /// Whether some of a part is there.
+    pub(super) fn has(&self, kind: Kind, key: u64) -> bool {
+        self.parts.iter().any(|part| part.kind == kind && part.key == key && !part.text.is_empty())
+    }
+
+    /// Whether any part of this kind has a key for which this holds.
+    pub(super) fn any(&self, kind: Kind, holds: impl Fn(u64) -> bool) -> bool {
+        self.parts.iter().any(|part| part.kind == kind && holds(part.key))
+    }
+
+    /// The name and the arguments of a call, as far as they are there.
+    pub(super) fn call(&self, key: u64) -> (&str, &str) {
+        let call = self.parts.iter().find(|part| part.kind == Kind::Tool && part.key == key);
+        call.map_or(("", ""), |call| (&call.name, &call.text))
+    }
+
+    /// Some of the name of a tool that is called. It may go on, or be said again.
+    pub(super) fn tool_piece(&mut self, key: u64, piece: &str) {
+        let known = self.parts.iter_mut().find(|part| part.kind == Kind::Tool && part.key == key);
+        match known {
+            _ if piece.is_empty() => {}
+            Some(part) if !part.name.is_empty() => {
+                let goes_on = part.name_open && part.text.is_empty() && part.name != piece;
+                if goes_on && part.name.len() + piece.len() <= NAME_MAX_BYTES {
+                    if piece.starts_with(&part.name) {
+                        part.name.clear();
+                    }
+                    part.name.push_str(piece);
+                }
+            }
+            _ => {
+                self.tool(key, piece);
+                if let Some(part) = self.part(Kind::Tool, key) {
+                    part.name_open = true;
+                }
+            }
+        }
     }
 
     /// A tool is called; the same `key` again is the same call.
@@ -81,7 +136,14 @@ impl Answer {
                 return None;
             }
             None => {
-                self.parts.push(Part { kind, key, name: String::new(), text: String::new() });
+                self.parts.push(Part {
+                    kind,
+                    key,
+                    name: String::new(),
+                    name_open: false,
+                    text: String::new(),
+                    first: false,
+                });
                 self.parts.len() - 1
             }
         };
@@ -98,9 +160,11 @@ impl Answer {
         self.parts.iter().any(|part| part.kind == Kind::Reasoning)
     }
 
-    /// The names of the tools called, in their order.
-    pub(super) fn tools(&self) -> impl Iterator<Item = &str> {
-        self.parts.iter().filter(|part| part.kind == Kind::Tool && !part.name.is_empty()).map(|part| &*part.name)
+    /// The names of the tools called, in their order. `ended`: none of them goes on.
+    pub(super) fn tools(&self, ended: bool) -> impl Iterator<Item = &str> {
+        let certain = move |part: &&Part| ended || !part.name_open || !part.text.is_empty();
+        let tools = self.parts.iter().filter(|part| part.kind == Kind::Tool && !part.name.is_empty());
+        tools.filter(certain).map(|part| &*part.name)
     }
 
     /// How many calls of tools there were.
@@ -149,7 +213,7 @@ mod tests {
             answer.text(),
             "[reasoning]\nhm\n\nGood morning\n\n[tool call] clock({})\n\n[tool call] weather({\"at\":1})"
         );
-        assert_eq!((answer.tools().collect::<Vec<_>>(), answer.tool_count()), (vec!["clock", "weather"], 2));
+        assert_eq!((answer.tools(true).collect::<Vec<_>>(), answer.tool_count()), (vec!["clock", "weather"], 2));
     }
 
     #[test]

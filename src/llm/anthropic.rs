@@ -28,7 +28,11 @@ pub(super) const WANTED: &[Wanted] = &[
 /// An event, or a whole answer.
 pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     let index = said.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
-    match said.text("type").unwrap_or_default().as_str() {
+    let kind = said.text("type").unwrap_or_default();
+    if kind == "message" || kind.starts_with("message_") || kind.starts_with("content_block_") {
+        reading.confirm();
+    }
+    match kind.as_str() {
         "message_start" => {
             reading.id(said.text("message.id"));
             reading.model(said.text("message.model"));
@@ -49,7 +53,6 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
             reading.usage(said.get("usage"), Tokens::anthropic);
             if let Some(reason) = said.get("delta").as_ref().and_then(|delta| delta["stop_reason"].as_str()) {
                 reading.finish(0, reason);
-                reading.usage_is_final();
             }
         }
         "message_stop" => {
@@ -77,15 +80,20 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     }
 }
 
-/// A block of an answer: whole, or as it begins, when its tool has no input yet.
+/// A block of an answer: whole, or as it begins, when its tool seldom has its input yet.
 fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
     match block["type"].as_str().unwrap_or_default() {
         "text" => reading.say(Kind::Text, index, block["text"].as_str().unwrap_or_default()),
         "thinking" => reading.say(Kind::Reasoning, index, block["thinking"].as_str().unwrap_or_default()),
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
             reading.tool(index, block["name"].as_str().unwrap_or_default());
-            if !begins && block["input"].is_object() {
-                reading.say(Kind::Tool, index, &block["input"].to_string());
+            match &block["input"] {
+                // Some send the whole input with the beginning.
+                Value::Object(input) if begins && !input.is_empty() => {
+                    reading.begin(Kind::Tool, index, &block["input"].to_string());
+                }
+                Value::Object(_) if !begins => reading.say(Kind::Tool, index, &block["input"].to_string()),
+                _ => {}
             }
         }
         _ => {}

@@ -18,6 +18,10 @@ pub enum Api {
     BedrockConverse,
     /// Bedrock's InvokeModel: the model's own form, and Amazon's around a stream of it.
     BedrockInvoke,
+    /// Cohere's chat.
+    CohereChat,
+    /// Ollama's chat and generate.
+    Ollama,
     /// The Model Context Protocol over HTTP.
     Mcp,
 }
@@ -33,6 +37,8 @@ impl Api {
             Self::Gemini => "gemini",
             Self::BedrockConverse => "bedrock.converse",
             Self::BedrockInvoke => "bedrock.invoke",
+            Self::CohereChat => "cohere.chat",
+            Self::Ollama => "ollama",
             Self::Mcp => "mcp",
         }
     }
@@ -44,7 +50,9 @@ impl Api {
             | Self::OpenAiResponses
             | Self::AnthropicMessages
             | Self::BedrockConverse
-            | Self::BedrockInvoke => Some("chat"),
+            | Self::BedrockInvoke
+            | Self::CohereChat
+            | Self::Ollama => Some("chat"),
             Self::OpenAiEmbeddings => Some("embeddings"),
             Self::Gemini => Some("generate_content"),
             Self::Mcp => None,
@@ -128,15 +136,15 @@ impl Call {
             return None;
         }
         let path = head.path.trim_end_matches('/');
-        let (api, operation) = match path.rsplit('/').next().unwrap_or_default() {
-            "completions" if path.ends_with("/chat/completions") => (Api::OpenAiChat, None),
-            "completions" => (Api::OpenAiChat, Some("text_completion")),
-            "responses" => (Api::OpenAiResponses, None),
-            "embeddings" => (Api::OpenAiEmbeddings, None),
-            "messages" => (Api::AnthropicMessages, None),
-            last => return Self::by_model_in_path(head, path, last).or_else(|| Self::perhaps(head)),
-        };
-        Some(Self { operation, ..Self::new(Some(api), provider(head.host), is_known(head.host)) })
+        Self::by_path(head, path).or_else(|| Self::by_model_in_path(head, path)).or_else(|| Self::perhaps(head, path))
+    }
+
+    /// By the whole path: its last parts, since gateways put parts of their own before them.
+    fn by_path(head: &Head<'_>, path: &str) -> Option<Self> {
+        let (_, api, operation) = PATHS.iter().find(|(end, ..)| path.ends_with(end))?;
+        let provider = provider(head.host);
+        let certain = is_known(head.host) && speaks(provider, *api, path);
+        Some(Self { operation: *operation, ..Self::new(Some(*api), provider, certain) })
     }
 
     /// A turn of OpenAI's responses over a WebSocket to this host.
@@ -152,30 +160,30 @@ impl Call {
         (before.ends_with("/responses") && id.starts_with("resp_")).then(|| Self { operation: Some(FETCH), ..call() })
     }
 
-    /// Google and Amazon have the model in the path: `…/models/MODEL:generateContent`, `/model/MODEL/converse`.
-    fn by_model_in_path(head: &Head<'_>, path: &str, last: &str) -> Option<Self> {
-        let call = |api, model: &str, stream, provider| {
+    /// Google and Amazon have the model in the path: `…/models/MODEL:generateContent`, `/model/MODEL/converse`. Others have
+    /// such paths, too: whose it is, only the host or the signature proves.
+    fn by_model_in_path(head: &Head<'_>, path: &str) -> Option<Self> {
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let call = |api, model: &str, stream, provider: Option<&'static str>| {
             let model = percent_encoding::percent_decode_str(model).decode_utf8_lossy().into_owned();
             let model = Some(model).filter(|model| !model.is_empty());
-            Some(Self { model, stream: Some(stream), ..Self::new(Some(api), provider, true) })
+            Some(Self { model, stream: Some(stream), ..Self::new(Some(api), provider, provider.is_some()) })
         };
         if let Some((model, verb)) = last.split_once(':') {
-            let vertex = provider(head.host);
+            let google = provider(head.host).or(head.host.ends_with(".googleapis.com").then_some("gcp.gen_ai"));
             let model = if model == "v1internal" { "" } else { model };
+            let anthropic = path.contains("/publishers/anthropic/");
             return match verb {
-                "generateContent" => call(Api::Gemini, model, false, vertex.or(Some("gcp.gen_ai"))),
-                "streamGenerateContent" => call(Api::Gemini, model, true, vertex.or(Some("gcp.gen_ai"))),
-                "rawPredict" if path.contains("/publishers/anthropic/") => {
-                    call(Api::AnthropicMessages, model, false, vertex)
-                }
-                "streamRawPredict" if path.contains("/publishers/anthropic/") => {
-                    call(Api::AnthropicMessages, model, true, vertex)
-                }
+                "generateContent" => call(Api::Gemini, model, false, google),
+                "streamGenerateContent" => call(Api::Gemini, model, true, google),
+                "rawPredict" if anthropic => call(Api::AnthropicMessages, model, false, google),
+                "streamRawPredict" if anthropic => call(Api::AnthropicMessages, model, true, google),
                 _ => None,
             };
         }
         let model = path.strip_prefix("/model/")?.strip_suffix(last)?.strip_suffix('/')?;
-        let amazon = Some("aws.bedrock");
+        let signed = (head.field)("authorization").is_some_and(is_signed_for_bedrock);
+        let amazon = provider(head.host).or(signed.then_some("aws.bedrock"));
         match last {
             "converse" => call(Api::BedrockConverse, model, false, amazon),
             "converse-stream" => call(Api::BedrockConverse, model, true, amazon),
@@ -186,16 +194,83 @@ impl Call {
     }
 
     /// A path that tells nothing: one that takes JSON and would take an event stream in answer, as all clients of models and
-    /// of MCP do that stream, or one that the models' own libraries call.
-    fn perhaps(head: &Head<'_>) -> Option<Self> {
+    /// of MCP do that stream, or one that the models' own libraries call. The bodies must tell.
+    fn perhaps(head: &Head<'_>, path: &str) -> Option<Self> {
         let has = |name: &str, what: &[u8]| {
             (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
         };
         let there = |name: &str| (head.field)(name).is_some();
+        let other = path.split('/').any(|part| OTHERS.contains(&part));
         let may_be = there("content-type")
             && (has("accept", b"text/event-stream") || there("x-stainless-lang") || there("anthropic-version"));
-        may_be.then(|| Self::new(None, provider(head.host), false))
+        (may_be && !other).then(|| Self::new(None, provider(head.host), false))
     }
+}
+
+/// How paths end that tell the interface, and what is done there if that is not what the interface is for.
+const PATHS: [(&str, Api, Option<&str>); 9] = [
+    ("/chat/completions", Api::OpenAiChat, None),
+    ("/completions", Api::OpenAiChat, Some("text_completion")),
+    ("/responses", Api::OpenAiResponses, None),
+    ("/embeddings", Api::OpenAiEmbeddings, None),
+    ("/messages", Api::AnthropicMessages, None),
+    ("/v1/chat", Api::CohereChat, None),
+    ("/v2/chat", Api::CohereChat, None),
+    ("/api/chat", Api::Ollama, None),
+    ("/api/generate", Api::Ollama, Some("text_completion")),
+];
+
+/// Parts of paths of calls that look like calls to a model and are others: they count tokens, judge, rank, or are jobs.
+const OTHERS: [&str; 29] = [
+    "audio",
+    "batch",
+    "batches",
+    "classify",
+    "compact",
+    "count_tokens",
+    "count-tokens",
+    "detokenize",
+    "embed",
+    "evals",
+    "files",
+    "fine-tuning",
+    "fine-tunes",
+    "fine_tuning",
+    "images",
+    "input_items",
+    "input_tokens",
+    "moderations",
+    "realtime",
+    "rerank",
+    "score",
+    "search",
+    "speech",
+    "tokenize",
+    "transcriptions",
+    "translations",
+    "uploads",
+    "vector_stores",
+    "videos",
+];
+
+/// Whether this provider has this interface at this path, so that nothing else can be meant.
+fn speaks(provider: Option<&str>, api: Api, path: &str) -> bool {
+    match (provider, api) {
+        (Some("anthropic"), Api::AnthropicMessages) => path.ends_with("/v1/messages"),
+        (_, Api::AnthropicMessages) => path.ends_with("/anthropic/v1/messages") || path == "/anthropic/messages",
+        (Some("cohere"), Api::CohereChat) => true,
+        (_, Api::CohereChat | Api::Ollama) => false,
+        (_, Api::OpenAiResponses) => {
+            ["/v1/responses", "/openai/responses", "/codex/responses"].iter().any(|end| path.ends_with(end))
+        }
+        _ => true,
+    }
+}
+
+/// Whether a request's signature is one for Bedrock (`AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/bedrock/aws4_request, …`).
+fn is_signed_for_bedrock(authorization: &[u8]) -> bool {
+    authorization.starts_with(b"AWS4-HMAC-SHA256 ")
+        && memchr::memmem::find(authorization, b"/bedrock/aws4_request").is_some()
 }
 
 fn is_json(content_type: &[u8]) -> bool {
@@ -230,7 +305,9 @@ const PROVIDERS: [(&str, &str); 21] = [
 fn provider(host: &str) -> Option<&'static str> {
     let is = |name: &str| host == name || (name.starts_with(['.', '-']) && host.ends_with(name));
     let (_, provider) = PROVIDERS.iter().find(|(name, _)| is(name))?;
-    (*provider != "aws.bedrock" || host.starts_with("bedrock-runtime")).then_some(*provider)
+    // Amazon has other services there. A private endpoint's name stands before the service's.
+    (*provider != "aws.bedrock" || host.split('.').any(|label| label.starts_with("bedrock-runtime")))
+        .then_some(*provider)
 }
 
 /// Whether the host has nothing at these paths but models. A web application may have pages at `chatgpt.com`.
@@ -269,6 +346,10 @@ mod tests {
                 true,
             ),
             ("s3.amazonaws.com", "/bucket/messages", Api::AnthropicMessages, None, false),
+            ("api.openai.com", "/v1/threads/t/messages", Api::AnthropicMessages, Some("openai"), false),
+            ("api.anthropic.com", "/api/messages", Api::AnthropicMessages, Some("anthropic"), false),
+            ("api.cohere.com", "/v2/chat", Api::CohereChat, Some("cohere"), true),
+            ("localhost", "/api/chat", Api::Ollama, None, false),
         ] {
             let call = of("POST", host, path, &[]).unwrap();
             assert_eq!((call.api, call.provider, call.certain), (Some(api), provider, certain), "{host}{path}");
@@ -293,12 +374,47 @@ mod tests {
             Some(("claude-y".into(), Some(true), Some("gcp.vertex_ai")))
         );
         assert_eq!(model(google, "/v1beta/models/gemini-x:countTokens"), None);
+        let private = "vpce-0a-b.bedrock-runtime.eu-west-1.vpce.amazonaws.com";
         let arn = "/model/arn%3Aaws%3Abedrock%3A%3A1%3Ainference-profile%2Feu.x/converse-stream";
         assert_eq!(
-            model("vpce.test", arn),
+            model(private, arn),
             Some(("arn:aws:bedrock::1:inference-profile/eu.x".into(), Some(true), Some("aws.bedrock")))
         );
-        assert_eq!(model("vpce.test", "/v1internal:streamGenerateContent").unwrap().0, "");
+        let assistant = model("cloudcode-pa.googleapis.com", "/v1internal:streamGenerateContent");
+        assert_eq!(assistant, Some((String::new(), Some(true), Some("gcp.gen_ai"))));
+    }
+
+    #[test]
+    fn a_path_proves_no_provider_at_other_hosts_but_a_signature_does() {
+        let signature =
+            "AWS4-HMAC-SHA256 Credential=AKIA/20261129/eu-west-1/bedrock/aws4_request, SignedHeaders=host";
+        for (path, fields, provider) in [
+            ("/model/churn/invoke", &[][..], None),
+            ("/model/churn/invoke", &[("authorization", signature)], Some("aws.bedrock")),
+            ("/model/churn/invoke", &[("authorization", "Bearer bedrock/aws4_request")], None),
+            ("/models/m:generateContent", &[], None),
+        ] {
+            let call = of("POST", "app.test", path, fields).unwrap();
+            assert_eq!((call.provider, call.certain), (provider, provider.is_some()), "{path}");
+        }
+    }
+
+    #[test]
+    fn calls_that_only_look_like_calls_to_a_model_are_none() {
+        let fields =
+            [("content-type", "application/json"), ("x-stainless-lang", "python"), ("anthropic-version", "1")];
+        for path in [
+            "/v1/messages/count_tokens",
+            "/v1/moderations",
+            "/v1/audio/speech",
+            "/v1/responses/input_tokens",
+            "/v1/evals/e/runs",
+            "/v1/fine_tuning/jobs",
+            "/v2/rerank",
+            "/v1/messages/batches",
+        ] {
+            assert_eq!(of("POST", "gateway.test", path, &fields), None, "{path}");
+        }
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn event(reading: &mut Reading, frame: &frames::Frame<'_>, said: &Sie
     if is_failure(reading, frame, said) {
         return;
     }
+    reading.confirm();
     let index = said.get("contentBlockIndex").and_then(|index| index.as_u64()).unwrap_or(0);
     match frame.name {
         "contentBlockStart" => {
@@ -62,8 +63,9 @@ pub(super) fn event(reading: &mut Reading, frame: &frames::Frame<'_>, said: &Sie
         // It comes last.
         "metadata" => {
             reading.usage(said.get("usage"), Tokens::converse);
-            reading.usage_is_final();
-            reading.close();
+            if reading.has_finished() {
+                reading.close();
+            }
         }
         _ => {}
     }
@@ -72,6 +74,9 @@ pub(super) fn event(reading: &mut Reading, frame: &frames::Frame<'_>, said: &Sie
 /// A whole answer of Converse, or of a model that answers like it.
 pub(super) fn whole(reading: &mut Reading, said: &Sieve) {
     let content = said.get("output.message.content");
+    if said.has("output.message.content") || said.has("stopReason") {
+        reading.confirm();
+    }
     for (index, part) in (0u64..).zip(content.as_ref().and_then(Value::as_array).into_iter().flatten()) {
         reading.say(Kind::Text, index, part["text"].as_str().unwrap_or_default());
         let thought = &part["reasoningContent"]["reasoningText"]["text"];
@@ -115,7 +120,7 @@ pub(super) fn chunk(reading: &mut Reading, frame: &frames::Frame<'_>, said: &Sie
     // Whatever the model, the last piece has what Amazon counted.
     if let Some(metrics) = inner.get("amazon-bedrock-invocationMetrics") {
         reading.count(Tokens::invocation(&metrics));
-        reading.usage_is_final();
+        reading.confirm();
         reading.close();
     }
 }

@@ -50,6 +50,8 @@ pub struct Facts {
     pub first_byte: Option<Duration>,
     /// Members that were too long to be looked into.
     pub skipped: Vec<&'static str>,
+    /// What the provider says of an error that its status tells.
+    pub refusal: Option<String>,
     /// The answer carries an error, though its status may be a good one.
     pub failure: Option<Failure>,
 }

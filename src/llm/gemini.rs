@@ -30,11 +30,15 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     reading.model(text("modelVersion"));
     reading.id(text("responseId"));
     reading.usage(get("usageMetadata"), Tokens::gemini);
-    let mut finished = false;
+    if ["candidates", "usageMetadata", "promptFeedback"].iter().any(|name| get(name).is_some()) {
+        reading.confirm();
+    }
+    let (mut finished, mut content) = (false, false);
     for candidate in get("candidates").as_ref().and_then(Value::as_array).into_iter().flatten() {
         let index = candidate["index"].as_u64().unwrap_or(0);
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             self::part(reading, index, part);
+            content = true;
         }
         if let Some(reason) = candidate["finishReason"].as_str() {
             reading.finish(index, reason);
@@ -45,9 +49,8 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
         reading.finish(0, reason);
         finished = true;
     }
-    if finished {
-        reading.usage_is_final();
-    }
+    // Nothing but this tells the last piece of a stream, and some give a reason in each.
+    reading.perhaps_last(finished && get("usageMetadata").is_some(), content);
 }
 
 fn part(reading: &mut Reading, index: u64, part: &Value) {

@@ -23,6 +23,7 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     if !answers || reading.asked().id.is_none() {
         return;
     }
+    reading.confirm();
     if said.get("result.isError") == Some(Value::Bool(true)) {
         reading.tell(names::TOOL_ERROR, Fact::Flag(true));
         let tool = reading.asked().tool.clone().unwrap_or_default();

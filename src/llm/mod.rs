@@ -8,8 +8,9 @@
 //!    |- unpack     content codings, piece by piece
 //!    |- replies    sse, frames or objects: the pieces of an answer
 //!    |    |- sieve     the few members of each that matter; the rest passes
-//!    |    |- openai, responses, anthropic, gemini, bedrock, mcp    what a piece means
-//!    |    |- reading   what the pieces add up to (usage: tokens in one form; answer: the text for people)
+//!    |    |- openai, responses, anthropic, gemini, bedrock, cohere, ollama, mcp    what a piece means
+//!    |    |- reading   what the pieces add up to (usage: tokens in one form; answer: the text for people; calls: of tools)
+//!    |- refusal    an answer that is an error: the provider's own sentence
 //!    |- request    the question: parameters, and its interface if the path did not tell
 //!    v
 //!  facts           by the names in `names`
@@ -19,6 +20,8 @@ mod answer;
 mod anthropic;
 mod api;
 mod bedrock;
+mod calls;
+mod cohere;
 mod facts;
 mod frames;
 #[cfg(any(test, fuzzing))]
@@ -26,9 +29,11 @@ pub(crate) mod fuzzing;
 mod gemini;
 mod mcp;
 pub mod names;
+mod ollama;
 mod openai;
 mod reader;
 mod reading;
+mod refusal;
 mod replies;
 mod request;
 mod responses;

@@ -3,12 +3,14 @@
 use serde_json::Value;
 
 use super::answer::Kind;
+use super::calls::Mention;
 use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
 /// Of an answer, whole or a piece of it.
 pub(super) const WANTED: &[Wanted] = &[
+    ("object", 64),
     ("id", 512),
     ("model", 512),
     ("choices", 512 << 10),
@@ -19,66 +21,77 @@ pub(super) const WANTED: &[Wanted] = &[
 
 /// Of an answer with embeddings, whose numbers nobody wants.
 pub(super) const WANTED_OF_EMBEDDINGS: &[Wanted] =
-    &[("model", 512), ("usage", 8 << 10), ("error", 4 << 10), ("data", 0)];
-
-/// What stands where a stream's last piece would.
-const DONE: &[u8] = b"[DONE]";
+    &[("object", 64), ("model", 512), ("usage", 8 << 10), ("error", 4 << 10), ("data", 0)];
 
 /// A piece of a stream, or a whole answer.
 pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    if said.start().starts_with(DONE) {
-        return reading.close();
+    if said.has("choices") || said.has("data") {
+        reading.confirm();
     }
     reading.fail_with(said.get("error").as_ref());
     reading.id(said.text("id"));
     reading.model(said.text("model"));
+    // Some end a stream with the whole answer once more.
+    let whole = reading.streamed && said.text("object").as_deref() == Some("chat.completion");
     let choices = said.get("choices");
     for choice in choices.as_ref().and_then(Value::as_array).into_iter().flatten() {
         let index = choice["index"].as_u64().unwrap_or(0);
-        for message in [&choice["delta"], &choice["message"]] {
-            words(reading, index, message);
-        }
+        words(reading, index, &choice["delta"], whole);
+        words(reading, index, &choice["message"], true);
         reading.say(Kind::Text, index, choice["text"].as_str().unwrap_or_default());
-        if let Some(reason) = choice["finish_reason"].as_str() {
+        if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
             reading.finish(index, reason);
         }
     }
     reading.usage(said.get("usage").or_else(|| said.get("x_groq.usage")), Tokens::openai);
-    // The last piece of a stream counts all; some count in every piece, which says nothing until the end.
-    if choices.as_ref().and_then(Value::as_array).is_some_and(Vec::is_empty) && said.get("usage").is_some() {
-        reading.usage_is_final();
-    }
 }
 
-fn words(reading: &mut Reading, index: u64, message: &Value) {
-    for name in ["reasoning_content", "reasoning"] {
-        reading.say(Kind::Reasoning, index, message[name].as_str().unwrap_or_default());
-    }
-    for name in ["content", "refusal"] {
-        match &message[name] {
-            Value::String(text) => reading.say(Kind::Text, index, text),
-            Value::Array(parts) => {
-                for part in parts {
-                    reading.say(Kind::Text, index, part["text"].as_str().unwrap_or_default());
-                }
-            }
-            _ => {}
+/// What a choice says. `whole`: all of it, of which pieces may have come before.
+fn words(reading: &mut Reading, index: u64, message: &Value, whole: bool) {
+    if !(whole && reading.answer().has(Kind::Reasoning, index)) {
+        for name in ["reasoning_content", "reasoning"] {
+            reading.say(Kind::Reasoning, index, message[name].as_str().unwrap_or_default());
         }
     }
-    let calls = message["tool_calls"].as_array().into_iter().flatten().enumerate();
-    for (place, call) in calls {
-        let key = index << 16 | call["index"].as_u64().unwrap_or(place as u64);
-        let function = if call["function"].is_object() { &call["function"] } else { &call["custom"] };
-        tool(reading, key, function);
+    if !(whole && reading.answer().has(Kind::Text, index)) {
+        for name in ["content", "refusal"] {
+            match &message[name] {
+                Value::String(text) => reading.say(Kind::Text, index, text),
+                Value::Array(parts) => {
+                    for part in parts {
+                        reading.say(Kind::Text, index, part["text"].as_str().unwrap_or_default());
+                    }
+                }
+                _ => {}
+            }
+        }
     }
-    tool(reading, index << 16 | 0xFFFF, &message["function_call"]);
+    if whole && reading.answer().any(Kind::Tool, |key| key >> 16 == index) {
+        return;
+    }
+    let calls = message["tool_calls"].as_array().map(Vec::as_slice).unwrap_or_default();
+    for (place, call) in (0u64..).zip(calls) {
+        let function = if call["function"].is_object() { &call["function"] } else { &call["custom"] };
+        let several = whole || calls.len() > 1;
+        let place = call["index"].as_u64().or(several.then_some(place));
+        tool(reading, (index, place), call["id"].as_str().unwrap_or_default(), function);
+    }
+    tool(reading, (index, Some(FUNCTION_CALL)), "", &message["function_call"]);
 }
 
-fn tool(reading: &mut Reading, key: u64, function: &Value) {
-    if let Some(name) = function["name"].as_str() {
-        reading.tool(key, name);
+/// The place of the one call that there was before there could be several.
+const FUNCTION_CALL: u64 = 0xFFFF;
+
+fn tool(reading: &mut Reading, (choice, index): (u64, Option<u64>), id: &str, function: &Value) {
+    if !function.is_object() {
+        return;
     }
-    for name in ["arguments", "input"] {
-        reading.say(Kind::Tool, key, function[name].as_str().unwrap_or_default());
-    }
+    let arguments = ["arguments", "input"].iter().find_map(|name| match &function[*name] {
+        Value::String(text) => Some(text.clone()),
+        // Not as a text, as it should be, but as what it says.
+        Value::Object(_) => Some(function[*name].to_string()),
+        _ => None,
+    });
+    let name = function["name"].as_str().unwrap_or_default();
+    reading.tool_piece(&Mention { choice, index, id, name }, &arguments.unwrap_or_default());
 }

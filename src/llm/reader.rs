@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::api::{Api, Call, FETCH};
 use super::facts::{Fact, Facts};
 use super::reading::{Asked, Reading};
+use super::refusal::Refusal;
 use super::replies::{Framing, Objects, Replies};
 use super::sieve::Sieve;
-use super::unpack::Unpacker;
+use super::unpack::{Failed, Unpacker};
 use super::usage::Tokens;
 use super::{frames, names, request, sse};
 
@@ -21,6 +22,12 @@ pub struct Reader {
     api: Option<Api>,
     answer: Option<Unpacker<Replies>>,
     answer_whole: bool,
+    /// Bytes of the answer that were taken.
+    answer_bytes: u64,
+    /// After so many of them it had come to its end, by its own form.
+    ended_after: Option<u64>,
+    /// An answer whose status is an error, and what a header field says of that.
+    refusal: Option<(Unpacker<Refusal>, String)>,
     request_id: Option<String>,
     first_byte: Option<Duration>,
     /// Why facts are missing.
@@ -45,35 +52,93 @@ impl Write for Question {
 impl Reader {
     /// Of this call, nothing of whose bodies has passed.
     pub fn new(call: Call) -> Self {
-        let coding = call.field("content-encoding").unwrap_or_default().trim().to_ascii_lowercase();
-        let question = Unpacker::new(&coding, Question(Sieve::new(request::WANTED)));
-        let parse_error = question.is_none().then_some("request_coding");
+        let coding = call.field("content-encoding").unwrap_or_default();
+        let question = Unpacker::new([coding.as_bytes()], Question(Sieve::new(request::WANTED)));
         Self {
             call,
-            question,
+            question: Some(question),
             question_whole: false,
             api: None,
             answer: None,
             answer_whole: false,
+            answer_bytes: 0,
+            ended_after: None,
+            refusal: None,
             request_id: None,
             first_byte: None,
-            parse_error,
+            parse_error: None,
             spoilt: false,
         }
     }
 
-    /// Some of the question's body passed.
-    pub fn asked(&mut self, bytes: &[u8]) {
-        if let Some(question) = &mut self.question
-            && !question.write(bytes)
-        {
-            self.question = None;
-            self.parse_error = Some("request_coding");
+    /// Some of the question's body passed. It is read by [`Reader::work`].
+    pub fn take_question(&mut self, bytes: &[u8]) {
+        if let Some(question) = &mut self.question {
+            question.feed(bytes);
         }
     }
 
-    /// It has ended; `whole`: as its sender meant it to.
+    /// Some of the answer's body passed, so long after the question was forwarded. It is read by [`Reader::work`].
+    pub fn take_answer(&mut self, bytes: &[u8], after: Option<Duration>) {
+        self.first_byte = self.first_byte.or(after);
+        self.answer_bytes += bytes.len() as u64;
+        if let Some(answer) = self.answer.as_mut().filter(|_| !self.spoilt) {
+            answer.inner_mut().reading.at(after);
+            answer.feed(bytes);
+        }
+        if let Some((refusal, _)) = &mut self.refusal {
+            refusal.feed(bytes);
+        }
+    }
+
+    /// Reads a little of what was taken, some 32 KiB of content at most. False: all of it is read.
+    pub fn work(&mut self) -> bool {
+        let question = self.question.as_mut().is_some_and(Unpacker::step);
+        if question || self.answer.as_mut().filter(|_| !self.spoilt).is_some_and(Unpacker::step) {
+            return true;
+        }
+        if self.refusal.as_mut().is_some_and(|(refusal, _)| refusal.step()) {
+            return true;
+        }
+        if let Some(failed) = self.question.as_ref().and_then(Unpacker::failed) {
+            self.question = None;
+            self.parse_error = Some(match failed {
+                Failed::Damaged => "request_coding",
+                Failed::TooLarge => "request_too_large",
+            });
+        }
+        if let Some(answer) = &self.answer {
+            let ended = answer.inner().reading.has_ended();
+            self.ended_after = if ended { self.ended_after.or(Some(self.answer_bytes)) } else { None };
+            if let Some(failed) = answer.failed().filter(|_| !self.spoilt) {
+                self.spoilt = true;
+                self.parse_error = Some(match failed {
+                    Failed::Damaged => "response_coding",
+                    Failed::TooLarge => "response_too_large",
+                });
+            }
+        }
+        false
+    }
+
+    /// Some of the question's body passed, and is read at once.
+    pub fn asked(&mut self, bytes: &[u8]) {
+        self.take_question(bytes);
+        while self.work() {}
+    }
+
+    /// Some of the answer's body passed, so long after the question was forwarded, and is read at once.
+    pub fn told(&mut self, bytes: &[u8], after: Option<Duration>) {
+        self.take_answer(bytes, after);
+        while self.work() {}
+    }
+
+    /// The question has ended; `whole`: as its sender meant it to.
     pub fn asked_all(&mut self, whole: bool) {
+        if let Some(question) = &mut self.question {
+            question.all_has_come();
+        }
+        while self.work() {}
         self.question_whole = whole;
         if let Some(said) = self.said()
             && whole
@@ -84,66 +149,73 @@ impl Reader {
         }
     }
 
-    /// The answer's head: its status, and its fields by their names in lower case.
+    /// The answer's head: its status, and its fields by their names in lower case (of several with one name, a list).
     pub fn answered(&mut self, status: u16, field: &dyn Fn(&str) -> Option<Vec<u8>>) {
         self.settle();
         let text = |name: &str| field(name).and_then(|value| String::from_utf8(value).ok()).unwrap_or_default();
         self.request_id = REQUEST_IDS.iter().map(|name| text(name)).find(|id| !id.is_empty());
         let Some(api) = self.api else { return };
+        let coding = text("content-encoding");
         // What is no answer of a model's is an error page or a redirect, and its status says so.
         if !(200..300).contains(&status) {
+            // `ThrottlingException:http://internal.amazon.com/…`
+            let kind = text("x-amzn-errortype").split(':').next().unwrap_or_default().to_owned();
+            self.refusal = (status >= 400).then(|| (Unpacker::new([coding.as_bytes()], Refusal::new()), kind));
             return;
         }
         let kind = text("content-type").to_ascii_lowercase();
         let framing = match kind.split(';').next().unwrap_or_default().trim() {
             "text/event-stream" => Framing::Events(sse::Scanner::default()),
             "application/vnd.amazon.eventstream" => Framing::Frames(frames::Scanner::default()),
-            kind if kind.is_empty() || kind.ends_with("json") => Framing::Objects(Objects::Start),
+            "" | "text/plain" | "application/octet-stream" => Framing::Objects(Objects::Start),
+            kind if JSON.iter().any(|end| kind.ends_with(end)) => Framing::Objects(Objects::Start),
             _ => return,
         };
         let mut reading = self.reading(!matches!(framing, Framing::Objects(_)) && api != Api::Mcp);
         let count = |name: &str| text(name).parse().ok();
-        reading.count(Tokens {
+        let counted = Tokens {
             input: count("x-amzn-bedrock-input-token-count"),
             output: count("x-amzn-bedrock-output-token-count"),
             ..Tokens::default()
-        });
-        let coding = text("content-encoding").trim().to_ascii_lowercase();
-        self.answer = Unpacker::new(&coding, Replies::new(api, framing, reading));
-        if self.answer.is_none() {
-            self.parse_error = Some("response_coding");
+        };
+        if counted != Tokens::default() {
+            reading.confirm();
         }
+        reading.count(counted);
+        let streams = self.call.stream.or_else(|| self.said()?.get("stream")?.as_bool()) == Some(true);
+        self.answer = Some(Unpacker::new([coding.as_bytes()], Replies::new(api, framing, reading, streams)));
     }
 
     /// The answer comes as messages of a WebSocket.
     pub fn answered_in_messages(&mut self) {
         self.settle();
         if let Some(api) = self.api {
-            let replies = Replies::new(api, Framing::Objects(Objects::Messages), self.reading(true));
-            self.answer = Unpacker::new("", replies);
+            let replies = Replies::new(api, Framing::Objects(Objects::Messages), self.reading(true), true);
+            self.answer = Some(Unpacker::new([], replies));
         }
     }
 
-    /// Some of the answer's body passed, so long after the question was forwarded.
-    pub fn told(&mut self, bytes: &[u8], after: Option<Duration>) {
-        self.first_byte = self.first_byte.or(after);
-        let Some(answer) = &mut self.answer else { return };
-        if let Some(replies) = answer.inner_mut() {
-            replies.reading.at(after);
-        }
-        if !answer.write(bytes) && !self.spoilt {
-            (self.parse_error, self.spoilt) = (Some("response_coding"), true);
-        }
-    }
-
-    /// It has ended; `whole`: as its sender meant it to.
+    /// The answer has ended; `whole`: as its sender meant it to.
     pub fn told_all(&mut self, whole: bool) {
-        self.answer_whole = whole;
-        if let Some(replies) = self.answer.as_mut().and_then(Unpacker::inner_mut)
-            && whole
-        {
-            replies.end();
+        if let Some(answer) = &mut self.answer {
+            answer.all_has_come();
         }
+        if let Some((refusal, _)) = &mut self.refusal {
+            refusal.all_has_come();
+        }
+        while self.work() {}
+        self.answer_whole = whole;
+        if let Some(answer) = self.answer.as_mut().filter(|_| whole) {
+            answer.inner_mut().end();
+        }
+    }
+
+    /// The agent took so many bytes of the answer and left. True: by its own form the answer had come to its end by then, or
+    /// to an error.
+    pub fn left_after(&mut self, delivered_bytes: u64) -> bool {
+        let ended = self.ended_after.is_some_and(|end| end <= delivered_bytes) && !self.spoilt;
+        self.answer_whole |= ended;
+        ended
     }
 
     /// Nothing more of the question, or of the answer, can be read.
@@ -152,18 +224,15 @@ impl Reader {
         if question {
             self.question = None;
         } else {
-            self.spoilt = true;
+            (self.spoilt, self.refusal) = (true, None);
         }
     }
 
     /// What is known by now; `None`: it is, as far as can be seen, no call to a model.
     pub fn facts(&self) -> Option<Facts> {
-        let replies = self.answer.as_ref().and_then(Unpacker::inner);
+        let replies = self.answer.as_ref().map(Unpacker::inner);
         let api = self.api.or_else(|| self.told_by_question())?;
-        let sure = self.call.certain
-            || self.said().is_some_and(|said| request::fits(said, api))
-            || replies.is_some_and(|replies| replies.reading.is_one());
-        if !sure {
+        if !self.call.certain && !self.is_one(api, replies) {
             return None;
         }
         let mut facts = Facts::default();
@@ -187,6 +256,7 @@ impl Reader {
             replies.reading.tell_into(&mut facts, self.answer_whole, counts);
             facts.skipped.clone_from(&replies.skipped);
         }
+        facts.refusal = self.refusal.as_ref().and_then(|(refusal, kind)| refusal.inner().said(kind));
         facts.first_byte = self.first_byte;
         facts.tell(names::PROVIDER_REQUEST_ID, self.request_id.clone().map(Fact::Text));
         facts.tell(names::PARSE_ERROR, parse_error.map(|why| Fact::Text(why.to_owned())));
@@ -194,14 +264,25 @@ impl Reader {
         Some(facts)
     }
 
+    /// Whether it is a call in this interface: the path and the question say so, and the answer does not deny it.
+    fn is_one(&self, api: Api, replies: Option<&Replies>) -> bool {
+        let fits = self.said().is_some_and(|said| request::fits(said, api, &self.call));
+        match replies {
+            _ if api == Api::Mcp => fits,
+            Some(replies) if replies.reading.is_confirmed() => true,
+            Some(replies) if replies.reading.has_pieces() && !replies.reading.has_failed() => false,
+            // Without an answer that tells, a question that looks like one is not enough.
+            _ => fits && self.call.api.is_some(),
+        }
+    }
+
     fn said(&self) -> Option<&Sieve> {
-        self.question.as_ref().and_then(Unpacker::inner).map(|question| &question.0)
+        self.question.as_ref().map(|question| &question.inner().0)
     }
 
     /// The interface, as far as the question tells by now.
     fn told_by_question(&self) -> Option<Api> {
-        let anthropic = self.call.field("anthropic-version").is_some();
-        self.call.api.or_else(|| request::shape(self.said()?, anthropic))
+        self.call.api.or_else(|| request::shape(self.said()?, &self.call))
     }
 
     /// Decides what the call is: the answer begins.
@@ -209,7 +290,7 @@ impl Reader {
         let api = self.told_by_question();
         let denied = |api: Api| {
             let read = self.said().filter(|_| self.question_whole);
-            !self.call.certain && read.is_some_and(|said| !request::fits(said, api))
+            !self.call.certain && read.is_some_and(|said| !request::fits(said, api, &self.call))
         };
         self.api = api.filter(|api| !denied(*api));
     }
@@ -224,6 +305,9 @@ impl Reader {
         Reading::new(asked, streamed)
     }
 }
+
+/// How media types of JSON end, in one piece or in lines.
+const JSON: [&str; 4] = ["json", "jsonl", "jsonlines", "json-lines"];
 
 /// Fields in which providers name the request.
 const REQUEST_IDS: [&str; 5] =

@@ -1,17 +1,18 @@
 //! What the pieces of an answer add up to. The readers of the interfaces say what a piece means; here it is put together, and
 //! decided what is certain enough to be told.
 //!
-//! Tokens are told once the provider has said its last word on them. What a stream that was broken off had said until then is
-//! kept as it came, but is no fact.
+//! Tokens are told once the answer has ended. What a stream that was broken off had said until then is kept as it came, but is
+//! no fact.
 
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::answer::{Answer, Kind};
+use super::calls::{Calls, Mention};
 use super::facts::{Fact, Facts, Failure};
-use super::names;
 use super::usage::Tokens;
+use super::{names, refusal};
 
 /// Texts that name something (a model, an id, a reason) are cut to this many bytes.
 const NAME_MAX_BYTES: usize = 256;
@@ -34,11 +35,27 @@ pub(super) struct Reading {
     usage: Map<String, Value>,
     tokens: Tokens,
     usage_is_final: bool,
+    usage_lost: bool,
     closed: bool,
+    last: Last,
+    confirmed: bool,
+    pieces: bool,
     answer: Answer,
+    calls: Calls,
     failure: Option<Failure>,
     further: Vec<(&'static str, Fact)>,
     times: Times,
+}
+
+/// Whether the last piece of a stream without a mark of its end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Last {
+    #[default]
+    NotYet,
+    /// It says that it is the last one.
+    Came,
+    /// Others came after it: in this stream that says nothing.
+    SaysNothing,
 }
 
 /// What an answer must be held against.
@@ -80,17 +97,18 @@ impl Reading {
 
     /// A piece of the answer has come, whatever is in it.
     pub(super) fn chunk(&mut self) {
+        self.pieces = true;
         self.times.first_chunk = self.times.first_chunk.or(self.times.now);
     }
 
     /// The answer's id.
     pub(super) fn id(&mut self, id: Option<String>) {
-        self.id = self.id.take().or(id.map(named));
+        self.id = self.id.take().or(id.filter(|id| !id.is_empty()).map(named));
     }
 
     /// The model that answers.
     pub(super) fn model(&mut self, model: Option<String>) {
-        self.model = self.model.take().or(model.map(named));
+        self.model = self.model.take().or(model.filter(|model| !model.is_empty()).map(named));
     }
 
     /// Why one of the answers ended; the last word counts.
@@ -104,11 +122,16 @@ impl Reading {
         }
     }
 
-    /// What the provider counted so far: what it says now stands for what it said before.
+    /// What the provider counted so far: what it says now stands for what it said before, but zeros for nothing.
     pub(super) fn usage(&mut self, usage: Option<Value>, tokens: fn(&Value) -> Tokens) {
         let Some(Value::Object(said)) = usage else { return };
-        self.usage.extend(said.into_iter().filter(|(_, value)| !value.is_null()));
+        merge(&mut self.usage, said);
         self.tokens = tokens(&Value::Object(self.usage.clone()));
+    }
+
+    /// The provider counted, but in too many words to be read.
+    pub(super) fn usage_lost(&mut self) {
+        self.usage_lost = true;
     }
 
     /// Tokens that are told elsewhere than in a usage object.
@@ -123,14 +146,63 @@ impl Reading {
         };
     }
 
-    /// The provider will not count any further.
+    /// What the provider counted is its last word, even if the answer is an error.
     pub(super) fn usage_is_final(&mut self) {
-        self.usage_is_final |= !self.usage.is_empty() || self.tokens != Tokens::default();
+        self.usage_is_final = true;
     }
 
     /// The answer has come to its end.
     pub(super) fn close(&mut self) {
         self.closed = true;
+    }
+
+    /// The answer goes on, though it seemed to have ended.
+    pub(super) fn reopen(&mut self) {
+        self.closed = false;
+    }
+
+    /// A piece of a stream without a mark of its end has come: does it say that it is the last one, and has it content?
+    pub(super) fn perhaps_last(&mut self, last: bool, content: bool) {
+        self.last = match self.last {
+            Last::NotYet if last => Last::Came,
+            Last::Came if content => Last::SaysNothing,
+            other => other,
+        };
+    }
+
+    /// Whether the answer has come to its end by its own form, or in an error.
+    pub(super) fn has_ended(&self) -> bool {
+        self.closed || self.last == Last::Came || self.failure.is_some()
+    }
+
+    /// Whether it carries an error.
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    /// Whether any piece of it has come.
+    pub(super) fn has_pieces(&self) -> bool {
+        self.pieces
+    }
+
+    /// Whether a reason was given why an answer ended.
+    pub(super) fn has_finished(&self) -> bool {
+        !self.finishes.is_empty()
+    }
+
+    /// It has been seen to be an answer in this interface.
+    pub(super) fn confirm(&mut self) {
+        self.confirmed = true;
+    }
+
+    /// Whether it has been seen to be an answer in this interface.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.confirmed
+    }
+
+    /// What has come of the answer.
+    pub(super) fn answer(&self) -> &Answer {
+        &self.answer
     }
 
     /// Some of the answer.
@@ -145,6 +217,22 @@ impl Reading {
     pub(super) fn tool(&mut self, key: u64, name: &str) {
         self.content();
         self.answer.tool(key, name);
+    }
+
+    /// The model calls a tool, or goes on to, with this much of its name and its arguments.
+    pub(super) fn tool_piece(&mut self, mention: &Mention<'_>, arguments: &str) {
+        let key = self.calls.key(mention, &self.answer);
+        if !mention.name.is_empty() {
+            self.content();
+            self.answer.tool_piece(key, mention.name);
+        }
+        self.say(Kind::Tool, key, arguments);
+    }
+
+    /// What a part begins with: it is said again if pieces of it come.
+    pub(super) fn begin(&mut self, kind: Kind, key: u64, text: &str) {
+        self.content();
+        self.answer.begin(kind, key, text);
     }
 
     /// A key for a tool call that has no place of its own.
@@ -172,17 +260,11 @@ impl Reading {
         self.failure.get_or_insert(Failure { id, detail });
     }
 
-    /// An error as most providers put it: an object with a type (or a code) and a message, or only a text.
+    /// An error as most providers put it. Some have an empty one in each piece, which is none.
     pub(super) fn fail_with(&mut self, error: Option<&Value>) {
-        let Some(error) = error.filter(|error| !error.is_null()) else { return };
-        let text = |name: &str| match &error[name] {
-            Value::String(text) => text.clone(),
-            Value::Number(number) => number.to_string(),
-            _ => String::new(),
-        };
-        let kind = ["type", "status", "code"].map(text).into_iter().find(|text| !text.is_empty()).unwrap_or_default();
-        let message = error.as_str().map_or_else(|| text("message"), str::to_owned);
-        self.fail("stream_error", &kind, &message);
+        if let Some((kind, message)) = error.and_then(refusal::parts) {
+            self.fail("stream_error", &kind, &message);
+        }
     }
 
     /// A fact that only some interfaces have.
@@ -190,11 +272,6 @@ impl Reading {
         if !self.further.iter().any(|(known, _)| *known == name) {
             self.further.push((name, fact));
         }
-    }
-
-    /// Whether it has been seen to be an answer of a model.
-    pub(super) fn is_one(&self) -> bool {
-        self.tokens != Tokens::default() || !self.answer.is_empty() || !self.further.is_empty()
     }
 
     /// What is known. `whole`: the body has come to its end. `counts`: its tokens are this call's, and were read well.
@@ -209,7 +286,7 @@ impl Reading {
         tell(names::FINISH_REASONS, (!finishes.is_empty()).then_some(Fact::Text(finishes)));
         let ended = self.closed || (whole && !self.finishes.is_empty());
         // After an error nothing more is counted, but what was counted before it may have been on the way.
-        let certain = self.usage_is_final || (ended && self.failure.is_none());
+        let certain = ended && !self.usage_lost && (self.usage_is_final || self.failure.is_none());
         let tokens = if certain && counts { self.tokens } else { Tokens::default() };
         for (name, count) in [
             (names::INPUT_TOKENS, tokens.input),
@@ -220,7 +297,7 @@ impl Reading {
         ] {
             tell(name, count.map(Fact::from));
         }
-        let tools: Vec<&str> = self.answer.tools().collect();
+        let tools: Vec<&str> = self.answer.tools(ended).collect();
         tell(names::TOOL_CALLS, (!tools.is_empty()).then(|| Fact::Text(tools.join(","))));
         tell(names::TOOL_CALL_COUNT, (self.answer.tool_count() > 0).then(|| self.answer.tool_count().into()));
         if self.streamed {
@@ -247,6 +324,20 @@ impl Reading {
         let hidden = if self.answer.has_reasoning() { 0 } else { tokens.reasoning.unwrap_or(0) };
         let shown = tokens.output?.checked_sub(hidden)?;
         (span > 0.0 && shown > 1).then(|| shown as f64 / span)
+    }
+}
+
+/// Puts what is said now over what was said before: member by member, and zeros never over what was counted.
+fn merge(known: &mut Map<String, Value>, said: Map<String, Value>) {
+    for (name, value) in said {
+        match (known.get_mut(&name), value) {
+            (_, Value::Null) => {}
+            (Some(Value::Object(known)), Value::Object(said)) => merge(known, said),
+            (Some(Value::Number(_)), Value::Number(said)) if said.as_f64() == Some(0.0) => {}
+            (_, value) => {
+                known.insert(name, value);
+            }
+        }
     }
 }
 

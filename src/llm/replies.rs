@@ -8,10 +8,13 @@ use super::frames;
 use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::sse;
-use super::{anthropic, bedrock, gemini, mcp, openai, responses};
+use super::{anthropic, bedrock, cohere, gemini, mcp, ollama, openai, responses};
 
 /// Members that are named as too long.
 const SKIPPED_MAX: usize = 8;
+
+/// What stands where a stream's last piece would.
+const DONE: &[u8] = b"[DONE]";
 
 /// An answer's pieces, as they come, and what they add up to.
 pub(super) struct Replies {
@@ -23,6 +26,8 @@ pub(super) struct Replies {
     /// Why something of it could not be read.
     pub(super) broken: Option<&'static str>,
     pub(super) skipped: Vec<&'static str>,
+    /// Several objects are expected: the end of the first is no end of the answer.
+    several: bool,
 }
 
 /// How an answer is cut into pieces.
@@ -40,8 +45,12 @@ pub(super) enum Framing {
 pub(super) enum Objects {
     /// Before the first.
     Start,
-    /// In or after the only one.
+    /// In the first one, or after it.
     Single,
+    /// In a line of several, or between them.
+    Lines,
+    /// In a line that is no object, which does not matter.
+    OtherLine,
     /// In an array of them.
     Array,
     /// In messages that are one object each.
@@ -51,8 +60,8 @@ pub(super) enum Objects {
 }
 
 impl Replies {
-    /// Of an answer in this interface, cut into pieces like this.
-    pub(super) fn new(api: Api, framing: Framing, reading: Reading) -> Self {
+    /// Of an answer in this interface, cut into pieces like this. `streams`: it was asked for in pieces.
+    pub(super) fn new(api: Api, framing: Framing, reading: Reading, streams: bool) -> Self {
         let wanted = match (api, &framing) {
             (Api::OpenAiChat, _) => openai::WANTED,
             (Api::OpenAiEmbeddings, _) => openai::WANTED_OF_EMBEDDINGS,
@@ -62,12 +71,19 @@ impl Replies {
             (Api::BedrockConverse, _) => bedrock::WANTED,
             (Api::BedrockInvoke, Framing::Frames(_)) => bedrock::WANTED_OF_CHUNK,
             (Api::BedrockInvoke, _) => bedrock::WANTED_OF_MODEL,
+            (Api::CohereChat, _) => cohere::WANTED,
+            (Api::Ollama, _) => ollama::WANTED,
             (Api::Mcp, _) => mcp::WANTED,
         };
-        Self { api, framing, wanted, sieve: Sieve::new(wanted), reading, broken: None, skipped: Vec::new() }
+        // Those of Ollama say by themselves which is the last one.
+        let several = streams || api == Api::Ollama;
+        Self { api, framing, wanted, sieve: Sieve::new(wanted), reading, broken: None, skipped: Vec::new(), several }
     }
 
-    fn read(&mut self, bytes: &[u8]) {
+    fn read(&mut self, mut bytes: &[u8]) {
+        if let Framing::Objects(Objects::Start) = self.framing {
+            bytes = self.start(bytes);
+        }
         // Taken out while what it finds is read.
         let mut framing = std::mem::replace(&mut self.framing, Framing::Objects(Objects::Over));
         match &mut framing {
@@ -91,12 +107,25 @@ impl Replies {
         self.framing = framing;
     }
 
+    /// The first byte that matters tells what no header field may have told: events instead of objects.
+    fn start<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let is_mark = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0xEF | 0xBB | 0xBF);
+        let from = bytes.iter().position(|byte| !is_mark(byte)).unwrap_or(bytes.len());
+        let rest = &bytes[from..];
+        // `data:`, `event:`, `id:`, `retry:`, or a comment.
+        if let Some(b'd' | b'e' | b'i' | b'r' | b':') = rest.first() {
+            self.framing = Framing::Events(sse::Scanner::default());
+            self.reading.streamed = true;
+        }
+        rest
+    }
+
     /// The body has come to its end.
     pub(super) fn end(&mut self) {
         let broken = match &self.framing {
             Framing::Events(_) => None,
             Framing::Frames(scanner) => (!scanner.is_between()).then_some("response_frames"),
-            Framing::Objects(Objects::Start | Objects::Over) => None,
+            Framing::Objects(Objects::Start | Objects::Over | Objects::OtherLine) => None,
             Framing::Objects(_) => self.sieve.has_begun().then_some("response_json"),
         };
         self.broken = self.broken.or(broken);
@@ -113,27 +142,47 @@ impl Replies {
                 }
                 if self.sieve.is_whole() {
                     self.piece_ends();
-                    if at == Objects::Single {
+                    if at == Objects::Single && !self.several {
                         self.reading.close();
-                        at = Objects::Over;
                     }
                 }
                 continue;
             }
             match (at, first) {
                 (Objects::Over, _) => return at,
+                (Objects::OtherLine, _) => {
+                    if first == b'\n' {
+                        at = Objects::Lines;
+                    }
+                    bytes = &bytes[1..];
+                }
                 (_, b' ' | b'\t' | b'\r' | b'\n') => bytes = &bytes[1..],
                 (Objects::Start, b'[') => {
                     self.reading.streamed = true;
                     (at, bytes) = (Objects::Array, &bytes[1..]);
                 }
                 (Objects::Array, b',') => bytes = &bytes[1..],
-                (Objects::Array, b']') => return Objects::Over,
+                (Objects::Array, b']') => {
+                    if self.reading.has_finished() {
+                        self.reading.close();
+                    }
+                    return Objects::Over;
+                }
                 (Objects::Start, b'{') => {
                     at = Objects::Single;
                     self.begin(&mut bytes);
                 }
-                (Objects::Array | Objects::Messages, b'{') => self.begin(&mut bytes),
+                // It was not the only one.
+                (Objects::Single, b'{') => {
+                    at = Objects::Lines;
+                    self.reading.streamed = true;
+                    if !self.several {
+                        self.reading.reopen();
+                    }
+                    self.begin(&mut bytes);
+                }
+                (Objects::Array | Objects::Messages | Objects::Lines, b'{') => self.begin(&mut bytes),
+                (Objects::Single | Objects::Lines, _) => at = Objects::OtherLine,
                 _ => {
                     self.broken = Some("response_json");
                     return Objects::Over;
@@ -156,7 +205,10 @@ impl Replies {
             return;
         }
         self.reading.chunk();
-        if !sieve.is_whole() && !sieve.start().starts_with(b"[DONE]") {
+        if sieve.start().starts_with(DONE) {
+            return self.reading.close();
+        }
+        if !sieve.is_whole() {
             self.broken = Some("response_json");
             return;
         }
@@ -168,6 +220,8 @@ impl Replies {
             Api::Gemini => gemini::read(reading, &sieve),
             Api::BedrockConverse => bedrock::whole(reading, &sieve),
             Api::BedrockInvoke => bedrock::model(reading, &sieve),
+            Api::CohereChat => cohere::read(reading, &sieve),
+            Api::Ollama => ollama::read(reading, &sieve),
             Api::Mcp => mcp::read(reading, &sieve),
         }
         sieve.too_long().for_each(|name| self.skip(name));
@@ -189,6 +243,9 @@ impl Replies {
     }
 
     fn skip(&mut self, name: &'static str) {
+        if name.ends_with("usage") || name.ends_with("usageMetadata") {
+            self.reading.usage_lost();
+        }
         if self.skipped.len() < SKIPPED_MAX && !self.skipped.contains(&name) {
             self.skipped.push(name);
         }

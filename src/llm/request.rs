@@ -39,6 +39,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("request.generationConfig", 4096),
     ("inferenceConfig", 4096),
     ("messages", 0),
+    ("message", 0),
     ("input", 0),
     ("prompt", 0),
     ("contents", 0),
@@ -53,18 +54,20 @@ pub(super) const WANTED: &[Wanted] = &[
     ("params.protocolVersion", WORD),
 ];
 
-/// The interface of a question whose path did not tell. `anthropic`: its fields name a version of Anthropic's.
-pub(super) fn shape(said: &Sieve, anthropic: bool) -> Option<Api> {
+/// The interface of a question whose path did not tell.
+pub(super) fn shape(said: &Sieve, call: &Call) -> Option<Api> {
     let has = |name: &str| said.has(name);
-    if said.text("jsonrpc").as_deref() == Some("2.0") {
-        return has("method").then_some(Api::Mcp);
+    if has("jsonrpc") {
+        return is_mcp(said, call).then_some(Api::Mcp);
     }
     if has("contents") || has("request.contents") {
         return Some(Api::Gemini);
     }
     said.text("model")?;
     match (has("messages"), has("input")) {
-        (true, _) if anthropic || has("anthropic_version") => Some(Api::AnthropicMessages),
+        (true, _) if call.field("anthropic-version").is_some() || has("anthropic_version") => {
+            Some(Api::AnthropicMessages)
+        }
         (true, _) => Some(Api::OpenAiChat),
         (_, true) if has("encoding_format") || has("dimensions") => Some(Api::OpenAiEmbeddings),
         (_, true) => Some(Api::OpenAiResponses),
@@ -73,16 +76,58 @@ pub(super) fn shape(said: &Sieve, anthropic: bool) -> Option<Api> {
 }
 
 /// Whether the question is one to a model, as its path says.
-pub(super) fn fits(said: &Sieve, api: Api) -> bool {
+pub(super) fn fits(said: &Sieve, api: Api, call: &Call) -> bool {
     let has = |name: &str| said.has(name);
     match api {
-        Api::Mcp => said.text("jsonrpc").as_deref() == Some("2.0"),
-        Api::Gemini | Api::BedrockConverse | Api::BedrockInvoke => true,
+        Api::Mcp => is_mcp(said, call),
+        Api::Gemini => has("contents") || has("request.contents"),
+        Api::BedrockConverse => has("messages"),
+        Api::BedrockInvoke => has("anthropic_version") || has("messages") || has("inputText") || has("prompt"),
         Api::OpenAiChat => has("model") && (has("messages") || has("prompt")),
         Api::OpenAiResponses | Api::OpenAiEmbeddings => has("model") && has("input"),
         Api::AnthropicMessages => has("messages") && (has("model") || has("anthropic_version")),
+        Api::CohereChat => has("messages") || has("message"),
+        Api::Ollama => has("model") && (has("messages") || has("prompt")),
     }
 }
+
+/// Whether a JSON-RPC message is one of MCP's: a field says so, or a method that no other protocol has. Others (A2A, language
+/// servers, blockchains) speak JSON-RPC, too.
+fn is_mcp(said: &Sieve, call: &Call) -> bool {
+    if said.text("jsonrpc").as_deref() != Some("2.0") || !said.has("method") {
+        return false;
+    }
+    let method = said.text("method").unwrap_or_default();
+    let fields = ["mcp-protocol-version", "mcp-session-id", "mcp-method"];
+    fields.iter().any(|name| call.field(name).is_some())
+        || MCP_METHODS.contains(&method.as_str())
+        || (method == "initialize" && said.has("params.protocolVersion"))
+}
+
+/// Methods that only MCP has.
+const MCP_METHODS: [&str; 21] = [
+    "tools/list",
+    "tools/call",
+    "resources/list",
+    "resources/read",
+    "resources/templates/list",
+    "resources/subscribe",
+    "resources/unsubscribe",
+    "prompts/list",
+    "prompts/get",
+    "completion/complete",
+    "logging/setLevel",
+    "sampling/createMessage",
+    "elicitation/create",
+    "roots/list",
+    "notifications/initialized",
+    "notifications/cancelled",
+    "notifications/progress",
+    "notifications/roots/list_changed",
+    "notifications/tools/list_changed",
+    "notifications/resources/list_changed",
+    "notifications/prompts/list_changed",
+];
 
 /// What the question says.
 pub(super) fn facts(said: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, Fact)> {
@@ -98,7 +143,9 @@ pub(super) fn facts(said: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, F
         call.model.clone().map(|model| Fact::Text(cut(model, NAME))).or_else(|| text("model")),
     );
     let streamed = said.get("stream").and_then(|stream| stream.as_bool());
-    let stream = call.stream.or(streamed).or((api != Api::OpenAiEmbeddings && said.is_whole()).then_some(false));
+    // Ollama streams unless it is asked not to.
+    let unsaid = (api != Api::OpenAiEmbeddings && said.is_whole()).then_some(api == Api::Ollama);
+    let stream = call.stream.or(streamed).or(unsaid);
     tell(names::REQUEST_STREAM, stream.map(Fact::Flag));
     let config =
         ["generationConfig", "request.generationConfig", "inferenceConfig"].iter().find_map(|name| said.get(name));

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::answer::Kind;
 use super::reading::Reading;
+use super::refusal;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
@@ -16,6 +17,8 @@ pub(super) const WANTED: &[Wanted] = &[
     ("summary_index", 32),
     ("delta", 256 << 10),
     ("item", 256 << 10),
+    ("name", 512),
+    ("arguments", 256 << 10),
     ("error", 4 << 10),
     ("code", 256),
     ("message", 2048),
@@ -26,6 +29,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("response.error", 4 << 10),
     ("response.incomplete_details", 1024),
     ("response.conversation", 1024),
+    ("response.output", 512 << 10),
     ("id", 512),
     ("model", 512),
     ("status", 64),
@@ -38,6 +42,9 @@ pub(super) const WANTED: &[Wanted] = &[
 /// An event, or a whole answer.
 pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     let kind = said.text("type").unwrap_or_default();
+    if kind.starts_with("response.") || said.text("object").as_deref() == Some("response") {
+        reading.confirm();
+    }
     let number = |name: &str| said.get(name).and_then(|number| number.as_u64()).unwrap_or(0);
     let key = number("output_index") << 16 | (number("content_index") + number("summary_index"));
     let delta = || said.text("delta").unwrap_or_default();
@@ -54,8 +61,23 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
                 reading.tool(number("output_index"), name);
             }
         }
+        // Some send no pieces before it.
+        "response.output_item.done" => {
+            if let Some(item) = said.get("item") {
+                self::item(reading, number("output_index"), &item);
+            }
+        }
+        "response.function_call_arguments.done" if !reading.answer().has(Kind::Tool, number("output_index")) => {
+            if let Some(name) = said.text("name") {
+                reading.tool(number("output_index"), &name);
+            }
+            reading.say(Kind::Tool, number("output_index"), &said.text("arguments").unwrap_or_default());
+        }
         "response.created" | "response.in_progress" | "response.queued" => head(reading, said, "response."),
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" | "response.done" => {
+            if reading.answer().is_empty() {
+                items(reading, said.get("response.output").as_ref());
+            }
             end(reading, said, "response.", kind.trim_start_matches("response."));
         }
         "error" => {
@@ -105,33 +127,44 @@ fn end(reading: &mut Reading, said: &Sieve, at: &str, as_called: &str) {
 }
 
 fn whole(reading: &mut Reading, said: &Sieve) {
-    let Some(error) = said.get("error").filter(|_| said.text("object").is_none()) else {
-        end(reading, said, "", "");
-        let output = said.get("output");
-        for (index, item) in output.as_ref().and_then(Value::as_array).into_iter().flatten().enumerate() {
-            self::item(reading, index as u64, item);
-        }
-        return;
-    };
-    reading.fail_with(Some(&error));
+    let error = said.get("error").filter(|_| said.text("object").is_none());
+    if let Some(error) = error.filter(|error| refusal::parts(error).is_some()) {
+        return reading.fail_with(Some(&error));
+    }
+    end(reading, said, "", "");
+    items(reading, said.get("output").as_ref());
 }
 
-/// One item of a whole answer.
+/// The items of a whole answer.
+fn items(reading: &mut Reading, output: Option<&Value>) {
+    for (index, item) in (0u64..).zip(output.and_then(Value::as_array).into_iter().flatten()) {
+        self::item(reading, index, item);
+    }
+}
+
+/// One item of an answer, unless pieces of it have come before.
 fn item(reading: &mut Reading, index: u64, item: &Value) {
+    let known = |reading: &Reading, kind| reading.answer().any(kind, |key| key >> 16 == index);
+    let kind = if item["type"] == "reasoning" { Kind::Reasoning } else { Kind::Text };
     let parts = |name: &str| item[name].as_array().cloned().unwrap_or_default();
-    for (place, part) in (0u64..).zip(parts("content")) {
-        let kind = if item["type"] == "reasoning" { Kind::Reasoning } else { Kind::Text };
-        for name in ["text", "refusal"] {
-            reading.say(kind, index << 16 | place, part[name].as_str().unwrap_or_default());
+    if !known(reading, kind) {
+        for (place, part) in (0u64..).zip(parts("content")) {
+            for name in ["text", "refusal"] {
+                reading.say(kind, index << 16 | place, part[name].as_str().unwrap_or_default());
+            }
         }
     }
-    for (place, part) in (0u64..).zip(parts("summary")) {
-        reading.say(Kind::Reasoning, index << 16 | place, part["text"].as_str().unwrap_or_default());
+    if !known(reading, Kind::Reasoning) {
+        for (place, part) in (0u64..).zip(parts("summary")) {
+            reading.say(Kind::Reasoning, index << 16 | place, part["text"].as_str().unwrap_or_default());
+        }
     }
     if let Some(name) = tool(item) {
         reading.tool(index, name);
-        for name in ["arguments", "input"] {
-            reading.say(Kind::Tool, index, item[name].as_str().unwrap_or_default());
+        if !reading.answer().has(Kind::Tool, index) {
+            for name in ["arguments", "input"] {
+                reading.say(Kind::Tool, index, item[name].as_str().unwrap_or_default());
+            }
         }
     }
 }

@@ -5,7 +5,7 @@
 //! name: value
 //!
 //! body
-//! === STATUS
+//! === STATUS, or STATUS (then the connection breaks off)
 //! name: value
 //!
 //! body
@@ -34,6 +34,8 @@ pub(super) struct Conversation {
     status: u16,
     answer_fields: Vec<(String, String)>,
     pub(super) answer: Vec<u8>,
+    /// The connection broke off after it.
+    pub(super) breaks_off: bool,
     pub(super) facts: Value,
 }
 
@@ -62,6 +64,9 @@ impl Conversation {
         let (answer, facts) = rest.split_once("\n=== facts\n").unwrap();
         let (line, question) = question.split_once('\n').unwrap();
         let (status, answer) = answer.split_once('\n').unwrap();
+        let (status, breaks_off) = status
+            .split_once(" (then the connection breaks off)")
+            .map_or((status, false), |(status, _)| (status, true));
         let (fields, question) = message(question);
         let (answer_fields, answer) = message(answer);
         let frames = answer_fields.iter().any(|(_, value)| value.ends_with("eventstream"));
@@ -72,6 +77,7 @@ impl Conversation {
             question: question.into(),
             status: status.parse().unwrap(),
             answer: if frames { answer.lines().flat_map(frame_of).collect() } else { answer.into() },
+            breaks_off,
             answer_fields,
             facts: serde_json::from_str(facts).unwrap(),
         }
@@ -80,6 +86,7 @@ impl Conversation {
     /// A reader that has seen the question's head.
     pub(super) fn reader(&self) -> Option<Reader> {
         let [method, host, path] = &self.line[..] else { panic!("{}: {:?}", self.name, self.line) };
+        let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
         let field = |name: &str| self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_bytes());
         Call::of(&Head { method, host, path, field: &field }).map(Reader::new)
     }
@@ -95,7 +102,7 @@ impl Conversation {
     /// The answer begins, in this coding.
     pub(super) fn begins(&self, reader: &mut Reader, coding: &str) {
         reader.answered(self.status, &|name| match name {
-            "content-encoding" => (!coding.is_empty()).then(|| coding.as_bytes().to_vec()),
+            "content-encoding" if !coding.is_empty() => Some(coding.as_bytes().to_vec()),
             name => self.answer_fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_bytes()),
         });
     }
@@ -110,7 +117,7 @@ impl Conversation {
         let mut reader = self.asked(usize::MAX)?;
         self.begins(&mut reader, coding);
         pieces.for_each(|piece| reader.told(piece, None));
-        reader.told_all(whole);
+        reader.told_all(whole && !self.breaks_off);
         reader.facts()
     }
 }

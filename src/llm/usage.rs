@@ -30,37 +30,45 @@ fn sum(first: Option<u64>, others: [Option<u64>; 2]) -> Option<u64> {
 
 impl Tokens {
     /// OpenAI's: totals, of which some were cached or spent on reasoning. Several who speak the same have names of their own
-    /// for cached ones, and x.ai leaves reasoning out of the output, which its total gives away.
+    /// for cached ones, and x.ai leaves reasoning out of the output, which its total gives away. A total that is larger for no
+    /// reason given (Google leaves thoughts out without a word) makes both sides uncertain.
     pub(super) fn openai(usage: &Value) -> Self {
         let input = first(usage, &["/prompt_tokens", "/input_tokens"]);
         let output = first(usage, &["/completion_tokens", "/output_tokens"]);
         let reasoning =
             first(usage, &["/completion_tokens_details/reasoning_tokens", "/output_tokens_details/reasoning_tokens"]);
+        let cache_read = first(
+            usage,
+            &[
+                "/prompt_tokens_details/cached_tokens",
+                "/input_tokens_details/cached_tokens",
+                "/prompt_cache_hit_tokens",
+            ],
+        );
+        let cache_write =
+            first(usage, &["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"]);
         let all = sum(input, [output, None]);
-        let with_reasoning = sum(all, [reasoning, None]);
-        let left_out =
-            first(usage, &["/total_tokens"]).is_some_and(|total| Some(total) == with_reasoning && Some(total) != all);
-        Self {
-            input,
-            output: if left_out { sum(output, [reasoning, None]) } else { output },
-            cache_read: first(
-                usage,
-                &[
-                    "/prompt_tokens_details/cached_tokens",
-                    "/input_tokens_details/cached_tokens",
-                    "/prompt_cache_hit_tokens",
-                ],
-            ),
-            cache_write: first(
-                usage,
-                &["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"],
-            ),
-            reasoning,
+        let total = first(usage, &["/total_tokens"]);
+        let (input, output) = match (total, all) {
+            (Some(total), Some(all)) if total > all && reasoning == Some(total - all) => {
+                (input, sum(output, [reasoning, None]))
+            }
+            (Some(total), Some(all)) if total > all => (None, None),
+            _ => (input, output),
+        };
+        Self { input, output, cache_read, cache_write, reasoning }
+    }
+
+    /// Anthropic's: input without what was cached. With iterations, the sums leave out those of compaction.
+    pub(super) fn anthropic(usage: &Value) -> Self {
+        let sums = Self::anthropic_sums(usage);
+        match usage["iterations"].as_array().map(Vec::as_slice) {
+            None | Some([]) => sums,
+            Some(iterations) => Self::with_iterations(sums, iterations),
         }
     }
 
-    /// Anthropic's: input without what was cached.
-    pub(super) fn anthropic(usage: &Value) -> Self {
+    fn anthropic_sums(usage: &Value) -> Self {
         let cache_read = first(usage, &["/cache_read_input_tokens"]);
         let cache_write = first(usage, &["/cache_creation_input_tokens"]);
         Self {
@@ -73,6 +81,33 @@ impl Tokens {
                 &["/output_tokens_details/thinking_tokens", "/output_tokens_details/reasoning_tokens"],
             ),
         }
+    }
+
+    /// All that the iterations took, if they are of kinds that are known and agree with the sums beside them.
+    fn with_iterations(sums: Self, iterations: &[Value]) -> Self {
+        let add = |one: Option<u64>, other: Option<u64>| match (one, other) {
+            (Some(one), Some(other)) => one.checked_add(other),
+            (one, other) => one.or(other),
+        };
+        let (mut all, mut messages) = (Self::default(), Self::default());
+        for iteration in iterations {
+            let of = Self::anthropic_sums(iteration);
+            let kind = iteration["type"].as_str().unwrap_or_default();
+            let known = matches!(kind, "message" | "compaction") && of.input.is_some() && of.output.is_some();
+            if !known {
+                return Self::default();
+            }
+            let totals: &mut [&mut Self] =
+                if kind == "message" { &mut [&mut all, &mut messages] } else { &mut [&mut all] };
+            for total in totals {
+                total.input = add(total.input, of.input);
+                total.output = add(total.output, of.output);
+                total.cache_read = add(total.cache_read, of.cache_read);
+                total.cache_write = add(total.cache_write, of.cache_write);
+            }
+        }
+        let agree = |with: &Self| (with.input, with.output) == (sums.input, sums.output);
+        if agree(&messages) || agree(&all) { Self { reasoning: sums.reasoning, ..all } } else { Self::default() }
     }
 
     /// Google's: thoughts beside the output, and what tools put into the prompt beside the prompt.
@@ -101,6 +136,25 @@ impl Tokens {
             cache_read,
             cache_write,
             reasoning: None,
+        }
+    }
+
+    /// Cohere's: what is billed counts, before what was used.
+    pub(super) fn cohere(usage: &Value) -> Self {
+        Self {
+            input: first(usage, &["/billed_units/input_tokens", "/tokens/input_tokens"]),
+            output: first(usage, &["/billed_units/output_tokens", "/tokens/output_tokens"]),
+            cache_read: first(usage, &["/cached_tokens"]),
+            ..Self::default()
+        }
+    }
+
+    /// Ollama's.
+    pub(super) fn ollama(usage: &Value) -> Self {
+        Self {
+            input: first(usage, &["/prompt_eval_count"]),
+            output: first(usage, &["/eval_count"]),
+            ..Self::default()
         }
     }
 
@@ -150,8 +204,47 @@ mod tests {
     }
 
     #[test]
+    fn a_total_that_nothing_explains_makes_tokens_absent() {
+        let usage = |total: u64| json!({"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": total});
+        assert_eq!(Tokens::openai(&usage(425)), Tokens::default());
+        assert_eq!(Tokens::openai(&usage(25)), tokens(20, 5));
+        assert_eq!(Tokens::openai(&usage(0)), tokens(20, 5));
+    }
+
+    #[test]
+    fn iterations_are_summed_if_they_are_known_and_agree() {
+        let usage = |iterations: Value| json!({"input_tokens": 23, "output_tokens": 100, "iterations": iterations});
+        let message = json!({"type": "message", "input_tokens": 23, "output_tokens": 100});
+        let compaction = json!({"type": "compaction", "input_tokens": 180_000, "output_tokens": 3500});
+        assert_eq!(Tokens::anthropic(&usage(json!([compaction, message]))), tokens(180_023, 3600));
+        assert_eq!(Tokens::anthropic(&usage(json!([message]))), tokens(23, 100));
+        assert_eq!(Tokens::anthropic(&usage(json!([]))), tokens(23, 100));
+        let other = json!({"type": "advisor_message", "input_tokens": 5, "output_tokens": 5});
+        assert_eq!(Tokens::anthropic(&usage(json!([message, other]))), Tokens::default());
+        assert_eq!(Tokens::anthropic(&usage(json!([compaction]))), Tokens::default());
+        let cached = json!({"input_tokens": 3, "cache_read_input_tokens": 7, "output_tokens": 9, "iterations": [
+            {"type": "message", "input_tokens": 3, "cache_read_input_tokens": 7, "output_tokens": 9}]});
+        assert_eq!(Tokens::anthropic(&cached), Tokens { cache_read: Some(7), ..tokens(10, 9) });
+    }
+
+    #[test]
+    fn billed_tokens_count_before_used_ones() {
+        let usage = json!({"billed_units": {"input_tokens": 5, "output_tokens": 7}, "tokens": {"input_tokens": 71, "output_tokens": 7}});
+        assert_eq!(Tokens::cohere(&usage), tokens(5, 7));
+        assert_eq!(Tokens::cohere(&json!({"tokens": {"input_tokens": 71, "output_tokens": 7}})), tokens(71, 7));
+    }
+
+    #[test]
     fn what_is_not_told_is_not_nought() {
-        for of in [Tokens::openai, Tokens::anthropic, Tokens::gemini, Tokens::converse, Tokens::invocation] {
+        for of in [
+            Tokens::openai,
+            Tokens::cohere,
+            Tokens::ollama,
+            Tokens::anthropic,
+            Tokens::gemini,
+            Tokens::converse,
+            Tokens::invocation,
+        ] {
             assert_eq!(of(&json!({})), Tokens::default());
             assert_eq!(of(&json!("usage")), Tokens::default());
         }

@@ -1,0 +1,156 @@
+//! What a provider says of an error, in its own words.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::sieve::{Sieve, Wanted};
+
+/// Bytes of what is told of it.
+const SAID_MAX_BYTES: usize = 2048;
+
+/// Where errors stand in answers that are no good ones.
+const WANTED: &[Wanted] = &[
+    ("error", 64 << 10),
+    ("message", 64 << 10),
+    ("Message", 64 << 10),
+    ("msg", 64 << 10),
+    ("detail", 64 << 10),
+    ("type", 256),
+    ("code", 256),
+    ("status", 256),
+];
+
+/// An error's kind (its type, or a code) and its message. `None`: it says nothing, so it is none.
+pub(super) fn parts(error: &Value) -> Option<(String, String)> {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => String::new(),
+    };
+    let (kind, message) = match error {
+        Value::Null | Value::Bool(false) => return None,
+        Value::Bool(true) => ("error".to_owned(), String::new()),
+        Value::Number(number) if number.as_f64() == Some(0.0) => return None,
+        Value::Object(members) if members.values().all(|member| member.is_null() || member == "") => return None,
+        Value::Object(_) => {
+            let first = |names: &[&str]| {
+                names.iter().map(|name| text(&error[*name])).find(|text| !text.is_empty()).unwrap_or_default()
+            };
+            (first(&["type", "status", "code"]), first(&["message", "Message", "msg", "detail"]))
+        }
+        Value::Array(errors) => return errors.first().and_then(parts),
+        other => (String::new(), text(other)),
+    };
+    (error.is_object() || !message.is_empty() || !kind.is_empty()).then_some((kind, message))
+}
+
+/// Reads the body of an answer whose status is an error.
+pub(super) struct Refusal {
+    sieve: Sieve,
+    /// Before the object there may be the bracket of a list, whose first member counts.
+    begun: bool,
+}
+
+impl Refusal {
+    pub(super) fn new() -> Self {
+        Self { sieve: Sieve::new(WANTED), begun: false }
+    }
+
+    /// Its kind and its message, joined. `kind`: what a header field says of that.
+    pub(super) fn said(&self, kind: &str) -> Option<String> {
+        let inside = self.sieve.get("error").as_ref().and_then(parts);
+        let (mut told, message) = inside.or_else(|| self.outside()).unwrap_or_default();
+        if told.is_empty() {
+            kind.clone_into(&mut told);
+        }
+        let said: Vec<String> = [told, message].into_iter().filter(|part| !part.is_empty()).collect();
+        (!said.is_empty()).then(|| super::reading::cut(said.join(": "), SAID_MAX_BYTES))
+    }
+
+    /// Some have the members of an error without an object around them.
+    fn outside(&self) -> Option<(String, String)> {
+        let members = ["message", "Message", "msg", "detail", "type", "code", "status"];
+        let outside = members.iter().filter_map(|name| Some(((*name).to_owned(), self.sieve.get(name)?)));
+        parts(&Value::Object(outside.collect()))
+    }
+}
+
+impl Write for Refusal {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut rest = bytes;
+        while let (false, Some((first, after))) = (self.begun, rest.split_first()) {
+            match first {
+                b' ' | b'\t' | b'\r' | b'\n' | b'[' => rest = after,
+                _ => self.begun = true,
+            }
+        }
+        self.sieve.read(rest);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_providers_error_is_read() {
+        for (body, kind, said) in [
+            (
+                r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
+                "",
+                "overloaded_error: Overloaded",
+            ),
+            (
+                r#"{"error":{"message":"Slow down","type":"requests","code":"rate_limit_exceeded"}}"#,
+                "",
+                "requests: Slow down",
+            ),
+            (
+                r#"[{"error":{"code":429,"message":"Quota","status":"RESOURCE_EXHAUSTED"}}]"#,
+                "",
+                "RESOURCE_EXHAUSTED: Quota",
+            ),
+            (r#"{"message":"Too many requests"}"#, "ThrottlingException", "ThrottlingException: Too many requests"),
+            (
+                r#"{"object":"error","message":"No such model","type":"invalid_model"}"#,
+                "",
+                "invalid_model: No such model",
+            ),
+            (r#"{"error":"model not found"}"#, "", "model not found"),
+            (r#"{"detail":"Unauthorized"}"#, "", "Unauthorized"),
+        ] {
+            let mut refusal = Refusal::new();
+            body.as_bytes().chunks(3).for_each(|piece| refusal.write_all(piece).unwrap());
+            assert_eq!(refusal.said(kind).as_deref(), Some(said), "{body}");
+        }
+        for body in ["", "<html>busy</html>", "{}", "[]", r#"{"error":null}"#] {
+            let mut refusal = Refusal::new();
+            refusal.write_all(body.as_bytes()).unwrap();
+            assert_eq!(refusal.said(""), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_no_error() {
+        for none in [
+            json!(null),
+            json!(false),
+            json!(""),
+            json!({}),
+            json!([]),
+            json!(0),
+            json!({"code": null, "message": ""}),
+        ] {
+            assert_eq!(parts(&none), None, "{none}");
+        }
+        assert!(parts(&json!({"param": "n"})).is_some() && parts(&json!(true)).is_some());
+    }
+}
