@@ -10,6 +10,7 @@
 mod conversations;
 mod redirects;
 mod retries;
+mod same;
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, SystemTime};
@@ -92,6 +93,8 @@ fn failed(exchange: &Exchange) -> bool {
 /// The request's body, if it is known whole. Of a call that got nowhere it may not even have been read.
 fn whole_body(exchange: &Exchange) -> Option<&Captured> {
     let request = &exchange.request;
+    // What was refused before it was read is not known at all.
+    request.headers.iter().next()?;
     let field = |name: http::HeaderName| request.headers.get(name.as_str());
     let announced = field(CONTENT_LENGTH).map(|length| str::from_utf8(length).ok()?.trim().parse::<u64>().ok());
     let none = || {
@@ -117,12 +120,6 @@ impl Parts {
     fn add(&mut self, part: &[u8]) {
         self.0.update(&(part.len() as u64).to_le_bytes());
         self.0.update(part);
-    }
-
-    /// A body that was kept whole.
-    fn add_body(&mut self, body: &Captured) {
-        self.0.update(&body.total_bytes.to_le_bytes());
-        body.head.iter().chain(&body.tail).for_each(|piece| self.0.update(piece));
     }
 
     fn digest(self) -> [u8; 32] {

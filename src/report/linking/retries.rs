@@ -1,12 +1,13 @@
-//! The same call once more: same caller, method, URL and body, begun after the one before had failed.
+//! The same call once more: same caller, method, URL and body (as JSON, if it is that), begun after the one before had failed.
 
 use std::hash::RandomState;
 use std::time::{Duration, SystemTime};
 
+use http::header::CONTENT_ENCODING;
 use quick_cache::unsync::Cache;
 use uuid::Uuid;
 
-use super::{Parts, REMEMBERED, ended, failed, follows, key, whole_body};
+use super::{Parts, REMEMBERED, ended, failed, follows, key, same, whole_body};
 use crate::capture::Exchange;
 use crate::event::Retry;
 
@@ -68,6 +69,7 @@ fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
     parts.add(exchange.origin.to_string().as_bytes());
     parts.add(request.path.as_bytes());
     parts.add(request.query.as_deref().unwrap_or_default().as_bytes());
-    parts.add_body(body);
+    let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
+    same::add(&mut parts, &body, request.headers.get_all(CONTENT_ENCODING.as_str()));
     Some(parts.digest())
 }

@@ -89,7 +89,7 @@ fn the_same_call_after_a_failure_is_its_retry_and_each_knows_the_first() {
 fn another_call_is_no_retry() {
     type Change = fn(Exchange) -> Exchange;
     let others: [(&str, Change); 6] = [
-        ("another body", |it| Exchange { request: post(0, "{ }", 0).request, ..it }),
+        ("another body", |it| Exchange { request: post(0, "{\"a\":1}", 0).request, ..it }),
         ("another query", |mut it| {
             it.request.query = None;
             it
@@ -128,6 +128,28 @@ fn a_body_that_is_not_known_whole_is_like_no_other() {
     };
     linking.links(&never_read(post(40, "{}", 0)));
     assert_eq!(linking.links(&never_read(post(60, "{}", 0))).retry, None);
+}
+
+#[test]
+fn members_of_json_may_change_their_order() {
+    let mut linking = Linking::new();
+    let first = post(0, r#"{"model":"m","client_metadata":{"a":"1","b":"2"}}"#, 503);
+    linking.links(&first);
+    let again = post(20, r#"{"client_metadata":{"b":"2","a":"1"},"model":"m"}"#, 200);
+    assert_eq!(linking.links(&again).retry.map(|retry| retry.of), Some(first.id));
+}
+
+#[test]
+fn what_was_refused_unread_is_like_nothing() {
+    let mut linking = Linking::new();
+    let refused = |at| {
+        let mut exchange = call(at, Method::GET, "http://api.test/", "", 400);
+        exchange.request.headers = Fields::default();
+        exchange.outcome = Outcome::Failed(Failure { id: "bad_request", detail: String::new() });
+        exchange
+    };
+    linking.links(&refused(0));
+    assert_eq!(linking.links(&refused(20)).retry, None);
 }
 
 #[test]
