@@ -3,6 +3,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+#[path = "models/bombs.rs"]
+mod bombs;
+#[path = "models/endings.rs"]
+mod endings;
+
 use std::io::Write as _;
 use std::time::Duration;
 

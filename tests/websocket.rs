@@ -200,6 +200,39 @@ async fn a_turn_that_is_cut_off_says_so() {
     assert!(socket["response_body"].as_str().unwrap().ends_with("closed with 1011: restarting]…\n"));
 }
 
+/// The events of a socket that the agent breaks off, and of its turns, after these messages.
+async fn broken_off_after(asked: &[&str], answered: &[&str]) -> (Value, Vec<Value>) {
+    let proxy = TestProxy::new().run().await;
+    let mut ends = Ends::open(&proxy, "/v1/responses", PLAIN).await;
+    for message in asked {
+        ends.say(&masked(TEXT, message)).await;
+    }
+    for message in answered {
+        ends.answer(&bare(TEXT, message)).await;
+    }
+    ends.reset().await;
+    let (sockets, turns): (Vec<_>, Vec<_>) =
+        proxy.events().await.into_iter().partition(|event| event["metadata"]["kind"] == "websocket");
+    (sockets.into_iter().next().unwrap(), turns)
+}
+
+#[tokio::test]
+async fn a_socket_may_end_without_a_close_frame_while_no_turn_is_open() {
+    const ASKS: &str = r#"{"type":"response.create","model":"m"}"#;
+    const CREATED: &str = r#"{"type":"response.created"}"#;
+    const COMPLETED: &str = r#"{"type":"response.completed","response":{"status":"completed"}}"#;
+    let (socket, turns) = broken_off_after(&[ASKS], &[CREATED, COMPLETED]).await;
+    assert_eq!((&socket["error"], turns.len(), &turns[0]["error"]), (&json!(""), 1, &json!("")), "{socket:#}");
+    assert_eq!(turns[0]["metadata"]["client"], socket["metadata"]["client"]);
+    // It was opened beforehand and never used.
+    let (socket, turns) = broken_off_after(&[], &[]).await;
+    assert_eq!((&socket["error"], turns.len()), (&json!(""), 0));
+    let (socket, turns) = broken_off_after(&[ASKS], &[CREATED]).await;
+    for event in [&socket, &turns[0]] {
+        assert!(event["error"].as_str().unwrap().starts_with("agent_left: "), "{event:#}");
+    }
+}
+
 #[tokio::test]
 async fn who_has_said_that_it_closes_may_break_off_its_connection() {
     for (closes, error) in [(true, ""), (false, "agent_left: ")] {

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 
 use super::BodyEnd;
 use super::arrivals::Arrivals;
+use super::delivery::Delivery;
 use super::keeper::Keeper;
 use super::model::ModelTap;
 use super::recorder::{Recorder, Side};
@@ -35,6 +36,8 @@ struct Tap {
     model: Option<ModelTap>,
     /// Of an event stream, when its pieces came.
     arrivals: Option<Arrivals>,
+    /// Of a response, how much of it the agent was sent.
+    delivery: Option<Delivery>,
 }
 
 impl<B: Body> CapturedBody<B> {
@@ -43,7 +46,9 @@ impl<B: Body> CapturedBody<B> {
         let keeper = recorder.recording().keeper();
         let model = recorder.tap(side);
         let arrivals = if side == Side::Response { recorder.arrivals() } else { None };
-        let mut body = Self { inner, tap: Some(Tap { recorder, side, keeper, model, arrivals }), held: None };
+        let delivery = (side == Side::Response && model.is_some()).then(|| Delivery::new(recorder.flushes()));
+        let mut body =
+            Self { inner, tap: Some(Tap { recorder, side, keeper, model, arrivals, delivery }), held: None };
         if body.inner.is_end_stream() {
             body.end(BodyEnd::Complete);
         }
@@ -53,7 +58,10 @@ impl<B: Body> CapturedBody<B> {
 
 impl<B> CapturedBody<B> {
     fn end(&mut self, end: BodyEnd) {
-        if let Some(Tap { recorder, side, keeper, model, arrivals }) = self.tap.take() {
+        if let Some(Tap { recorder, side, keeper, model, arrivals, delivery }) = self.tap.take() {
+            if let Some(mut delivery) = delivery {
+                recorder.delivered(delivery.delivered_bytes());
+            }
             if let Some(arrivals) = arrivals {
                 recorder.arrived(&arrivals);
             }
@@ -89,12 +97,18 @@ where
             let _ = ready!(Pin::new(&mut held.stored).poll(cx));
             return Poll::Ready(self.held.take().and_then(|held| held.end).map(Ok));
         }
+        if let Some(delivery) = self.tap.as_mut().and_then(|tap| tap.delivery.as_mut()) {
+            delivery.asked();
+        }
         let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let stored = match &polled {
             Some(Ok(frame)) => {
                 if let Some(tap) = &mut self.tap {
                     if let Some(data) = frame.data_ref() {
                         tap.keeper.see(data);
+                        if let Some(delivery) = &mut tap.delivery {
+                            delivery.handed(tap.keeper.total_bytes());
+                        }
                         if let Some(model) = &tap.model {
                             model.see(data);
                         }

@@ -5,6 +5,7 @@ mod body;
 mod caller;
 mod conclude;
 mod copies;
+mod delivery;
 mod exchange;
 mod fault;
 mod fields;
@@ -20,6 +21,7 @@ pub use arrivals::Arrival;
 pub use body::CapturedBody;
 pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use copies::Tap;
+pub use delivery::Flushes;
 pub use exchange::{
     Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, TurnFacts, WebSocket,

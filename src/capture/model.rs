@@ -1,19 +1,27 @@
 //! Reading a call to a model beside its data path: both bodies are copied as they pass, and a task of its own reads the copies. The
 //! exchange is handed off when they are read, which the agent does not wait for.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::copies::{self, Copied, Copies, Tap};
 use super::recorder::{Recording, lock};
-use super::{Exchange, Failure, Fields, Finished, Outcome, Side};
+use super::{BodyEnd, Exchange, Failure, Fields, Finished, Outcome, Side};
 use crate::llm;
 
 /// Copied bytes of one body that may wait for the reader: questions are large and come at once.
 const WAITING_MAX_BYTES: usize = 8 << 20;
+
+/// How long a reader works before it lets others work: it shares its threads with the data path.
+const SLICE: Duration = Duration::from_micros(500);
+/// How long a reader works on one call in all. Real answers take milliseconds.
+const WORK_MAX: Duration = Duration::from_secs(2);
+/// The same once the proxy is being stopped, for which no call may be lost.
+const LAST_WORK_MAX: Duration = Duration::from_millis(200);
 
 /// What copies one body of such a call.
 pub(super) type ModelTap = Tap<Side, Told>;
@@ -43,6 +51,8 @@ pub(super) struct Reading {
 /// An exchange that is over but for what its reader still reads. It is handed off when this is dropped, whoever drops it.
 pub(super) struct Ending {
     finished: Option<Finished>,
+    /// Bytes of the response's body that the agent was sent.
+    delivered_bytes: u64,
     facts: Arc<Mutex<llm::Reader>>,
     recording: Arc<Recording>,
     _open: TaskTrackerToken,
@@ -68,7 +78,8 @@ impl Reading {
         let sides = [Side::Request, Side::Response];
         let ([request, response], copies) = copies::apart(sides, WAITING_MAX_BYTES, recording.budget());
         let facts = Arc::new(Mutex::new(llm::Reader::new(call)));
-        runtime.spawn(read(copies, facts.clone()));
+        let stopping = recording.stopping();
+        runtime.spawn(read(copies, facts.clone(), stopping));
         let line = response.clone();
         Some((Self { facts, response: Some(response), line }, request))
     }
@@ -91,9 +102,16 @@ impl Reading {
     }
 
     /// The exchange is over: it is handed off when all that was copied is read.
-    pub(super) fn over(self, finished: Finished, recording: &Arc<Recording>, open: TaskTrackerToken) {
+    pub(super) fn over(
+        self,
+        finished: Finished,
+        delivered_bytes: u64,
+        recording: &Arc<Recording>,
+        open: TaskTrackerToken,
+    ) {
         let Self { facts, line, .. } = self;
-        let ending = Ending { finished: Some(finished), facts, recording: recording.clone(), _open: open };
+        let (finished, recording) = (Some(finished), recording.clone());
+        let ending = Ending { finished, delivered_bytes, facts, recording, _open: open };
         // With no reader any more, it is handed off here and now.
         drop(line.tell(Told::Over(ending)));
     }
@@ -102,14 +120,21 @@ impl Reading {
 impl Drop for Ending {
     fn drop(&mut self) {
         let Some(mut finished) = self.finished.take() else { return };
-        attach(&mut finished.exchange, lock(&self.facts).facts());
+        attach(&mut finished.exchange, &mut lock(&self.facts), self.delivered_bytes);
         self.recording.hand_over(finished);
     }
 }
 
-/// What was read becomes part of the exchange; an error inside an answer is one of the call, if nothing else failed before.
-pub(super) fn attach(exchange: &mut Exchange, facts: Option<llm::Facts>) {
-    let Some(mut facts) = facts else { return };
+/// What was read becomes part of the exchange. An agent that leaves when it has been sent the whole answer has not left early,
+/// though more of its body, or the end of that, would have come. An error inside an answer is one of the call, if nothing else
+/// failed before.
+pub(super) fn attach(exchange: &mut Exchange, reader: &mut llm::Reader, delivered_bytes: u64) {
+    let left = exchange.response.as_ref().map(|response| response.body.end);
+    let left = matches!(left, Some(BodyEnd::ReceiverLeft | BodyEnd::ShutDown));
+    if left && is_cut_off(&exchange.outcome) && reader.left_after(delivered_bytes) {
+        exchange.outcome = Outcome::Complete;
+    }
+    let Some(mut facts) = reader.facts() else { return };
     if let Some(llm::Failure { id, detail }) = facts.failure.take()
         && exchange.outcome == Outcome::Complete
     {
@@ -118,29 +143,61 @@ pub(super) fn attach(exchange: &mut Exchange, facts: Option<llm::Facts>) {
     exchange.llm = Some(Box::new(facts));
 }
 
+fn is_cut_off(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(Failure { id: "agent_left" | "proxy_shutdown", .. }))
+}
+
 /// Reads what was copied until the exchange is over.
-async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>) {
-    let mut since = None;
+async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, stopping: Arc<AtomicBool>) {
+    let (mut since, mut worked) = (None, Duration::ZERO);
     while let Some(copied) = copies.recv().await {
-        let mut reader = lock(&reader);
         match copied {
-            Copied::Bytes { from: Side::Request, bytes, waiting: _waiting, .. } => reader.asked(&bytes),
-            Copied::Bytes { from: Side::Response, bytes, at, waiting: _waiting } => {
-                reader.told(&bytes, since.map(|since| at.saturating_duration_since(since)));
+            Copied::Bytes { from, bytes, at, waiting: _waiting } => {
+                match from {
+                    Side::Request => lock(&reader).take_question(&bytes),
+                    Side::Response => {
+                        let after = since.map(|since| at.saturating_duration_since(since));
+                        lock(&reader).take_answer(&bytes, after);
+                    }
+                }
+                work(&reader, from, &mut worked, &stopping).await;
             }
-            Copied::Ended { from: Side::Request, whole } => reader.asked_all(whole),
-            Copied::Ended { from: Side::Response, whole } => reader.told_all(whole),
-            Copied::GivenUp { from, why } => reader.give_up(from == Side::Request, why),
+            Copied::Ended { from: Side::Request, whole } => lock(&reader).asked_all(whole),
+            Copied::Ended { from: Side::Response, whole } => lock(&reader).told_all(whole),
+            Copied::GivenUp { from, why } => lock(&reader).give_up(from == Side::Request, why),
             Copied::Told(Told::Answered { status, headers, forwarded }) => {
                 since = forwarded;
-                reader.answered(status.as_u16(), &|name| headers.get(name).map(<[u8]>::to_vec));
+                lock(&reader).answered(status.as_u16(), &|name| {
+                    let values: Vec<&[u8]> = headers.get_all(name).collect();
+                    (!values.is_empty()).then(|| values.join(&b", "[..]))
+                });
             }
-            Copied::Told(Told::Over(ending)) => {
-                drop(reader);
-                return drop(ending);
-            }
+            Copied::Told(Told::Over(ending)) => return drop(ending),
         }
     }
+}
+
+/// Reads what was taken to its end, a slice at a time: a compression bomb must not hold up a thread that serves agents.
+async fn work(reader: &Mutex<llm::Reader>, from: Side, worked: &mut Duration, stopping: &AtomicBool) {
+    let most = || if stopping.load(Ordering::Relaxed) { LAST_WORK_MAX } else { WORK_MAX };
+    while !work_a_slice(&mut lock(reader), from, worked, most()) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Reads for a while, if it has not worked for too long by then. False: there is more to be read.
+fn work_a_slice(reader: &mut llm::Reader, from: Side, worked: &mut Duration, most: Duration) -> bool {
+    let began = Instant::now();
+    let mut more = reader.work();
+    while more && began.elapsed() < SLICE {
+        more = reader.work();
+    }
+    *worked += began.elapsed();
+    if more && *worked > most {
+        reader.give_up(from == Side::Request, "overtime");
+        return true;
+    }
+    !more
 }
 
 #[cfg(test)]
@@ -151,7 +208,7 @@ mod tests {
 
     use super::*;
     use crate::capture::{
-        BodyEnd, Budget, Caller, Captured, CapturedBody, Kind, Limits, Origin, Recorder, RequestFacts, Sink,
+        Budget, Caller, Captured, CapturedBody, Kind, Limits, Origin, Recorder, RequestFacts, Sink,
     };
     use crate::llm::{Fact, names};
 
@@ -222,6 +279,28 @@ mod tests {
             assert_eq!(fact(&taken, names::PARSE_ERROR), Some(Fact::Text(why.to_owned())));
             assert_eq!(budget.used_bytes(), 0);
         }
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_read_in_slices_between_which_others_work() {
+        let (recording, taken) = recording(&Budget::new(1 << 20));
+        let recorder = begun(&recording);
+        let question = CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request);
+        question.collect().await.unwrap();
+        let bomb = zstd::encode_all(std::io::Read::take(std::io::repeat(0), 100 << 20), 3).unwrap();
+        let mut coded = HeaderMap::new();
+        coded.insert("content-encoding", http::HeaderValue::from_static("zstd"));
+        coded.insert("content-type", http::HeaderValue::from_static("text/event-stream"));
+        recorder.answered(StatusCode::OK, &coded, None);
+        CapturedBody::new(Full::new(Bytes::from(bomb)), recorder, Side::Response).collect().await.unwrap();
+        let mut turns = 0;
+        while taken.0.lock().unwrap().is_empty() {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        assert!(turns > 20, "{turns} turns of others while a bomb was read");
+        let why = fact(&taken, names::PARSE_ERROR);
+        assert!(matches!(why, Some(Fact::Text(why)) if why == "response_too_large" || why == "overtime"));
     }
 
     #[tokio::test]

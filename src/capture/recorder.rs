@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::arrivals::Arrivals;
 use super::conclude::conclude;
+use super::delivery::Flushes;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::model::{self, ModelTap, Reading};
 use super::sink::{Finished, Sink};
@@ -31,7 +32,7 @@ pub struct Recording {
     sink: Box<dyn Sink>,
     limits: Limits,
     budget: Arc<Budget>,
-    shutting_down: AtomicBool,
+    shutting_down: Arc<AtomicBool>,
     open: TaskTracker,
     /// All that are in progress, to be looked at from outside.
     in_progress: Mutex<Slab<Weak<InProgress>>>,
@@ -46,7 +47,7 @@ impl Recording {
             sink: Box::new(sink),
             limits,
             budget,
-            shutting_down: AtomicBool::new(false),
+            shutting_down: Arc::default(),
             open,
             in_progress: Mutex::default(),
         })
@@ -55,6 +56,11 @@ impl Recording {
     /// From now on, what is cut off was cut off by our own shutdown.
     pub fn shutting_down(&self) {
         self.shutting_down.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that is so, to be asked later.
+    pub(super) fn stopping(&self) -> Arc<AtomicBool> {
+        self.shutting_down.clone()
     }
 
     /// Waits until every exchange that was begun has been handed off.
@@ -131,6 +137,10 @@ pub(super) struct State {
     pub(super) reading: Option<Reading>,
     /// The same of a turn, which is read where its WebSocket is.
     pub(super) turn: Option<Arc<Mutex<llm::Reader>>>,
+    /// Those of the agent's connection, if it is known.
+    pub(super) flushes: Option<Flushes>,
+    /// Bytes of the response's body that the agent was sent, of a call to a model.
+    pub(super) delivered_bytes: u64,
 }
 
 /// Which body.
@@ -199,6 +209,8 @@ impl Recorder {
             call,
             reading: None,
             turn: None,
+            flushes: None,
+            delivered_bytes: 0,
         };
         let mut places = lock(&recording.in_progress);
         let place = places.vacant_entry();
@@ -284,6 +296,21 @@ impl Recorder {
         }
         let response = state.exchange.response.as_ref()?;
         state.reading.as_mut()?.answered(response.status, &response.headers, state.forwarded)
+    }
+
+    /// The agent's connection tells by this what was written to it.
+    pub fn answered_through(&self, flushes: &Flushes) {
+        self.with(|s| s.flushes = Some(flushes.clone()));
+    }
+
+    /// What tells what was written to the agent's connection.
+    pub(super) fn flushes(&self) -> Option<Flushes> {
+        lock(&self.0.state).as_ref().and_then(|s| s.flushes.clone())
+    }
+
+    /// So much of the response's body was sent to the agent.
+    pub(super) fn delivered(&self, bytes: u64) {
+        self.with(|s| s.delivered_bytes = bytes);
     }
 
     /// What notes when the pieces of the response come, if it is an event stream.
@@ -480,14 +507,16 @@ impl Drop for InProgress {
 impl InProgress {
     /// Hands the exchange off: now, or when it is read to its end.
     fn end(&self, mut state: State, stored: Option<oneshot::Sender<()>>) {
-        let (reading, turn) = (state.reading.take(), state.turn.take());
+        let (reading, turn, delivered_bytes) = (state.reading.take(), state.turn.take(), state.delivered_bytes);
         let shutting_down = self.recording.shutting_down.load(Ordering::Relaxed);
         let mut finished = Finished { stored, ..conclude(state, self.began, shutting_down) };
         if let Some(turn) = turn {
-            model::attach(&mut finished.exchange, lock(&turn).facts());
+            model::attach(&mut finished.exchange, &mut lock(&turn), delivered_bytes);
         }
         match reading {
-            Some(reading) => reading.over(finished, &self.recording, self.recording.open.token()),
+            Some(reading) => {
+                reading.over(finished, delivered_bytes, &self.recording, self.recording.open.token());
+            }
             None => self.recording.hand_over(finished),
         }
     }

@@ -19,6 +19,12 @@ use crate::websocket::{Conversation, Extensions, Form, Part, Peer, Step, Turns};
 
 /// Copied bytes that may wait for the reader. With more, reading has lost against the relay, which waits for nobody.
 const WAITING_MAX_BYTES: usize = 1 << 20;
+/// How long reading goes on before others work: it shares its threads with the data path.
+const SLICE: Duration = Duration::from_micros(500);
+/// Bytes that are read between two looks at the clock. A byte that is compressed may come to a thousand.
+const SLICE_BYTES: usize = 16 << 10;
+/// See [`SLICE_BYTES`].
+const COMPRESSED_SLICE_BYTES: usize = 64;
 /// How soon what came last is there for a note of the socket, should the proxy be killed.
 const QUIET: Duration = Duration::from_secs(1);
 
@@ -43,6 +49,7 @@ pub struct SocketReader {
     asking: Option<Asking>,
     open: VecDeque<Turn>,
     facts: SocketFacts,
+    slice_bytes: usize,
 }
 
 struct Asking {
@@ -77,6 +84,10 @@ pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap<Peer>, Tap<Pee
         asking: None,
         open: VecDeque::new(),
         facts,
+        slice_bytes: match extensions {
+            Extensions::Deflate { .. } => COMPRESSED_SLICE_BYTES,
+            Extensions::None | Extensions::Unknown => SLICE_BYTES,
+        },
         recorder,
     };
     (agent_tap, origin_tap, reader)
@@ -100,7 +111,16 @@ impl SocketReader {
                 }
             };
             match heard {
-                Copied::Bytes { from, bytes, at, waiting: _waiting } => self.read(from, &bytes, at),
+                Copied::Bytes { from, bytes, at, waiting: _waiting } => {
+                    let mut began = Instant::now();
+                    for slice in bytes.chunks(self.slice_bytes) {
+                        if began.elapsed() > SLICE {
+                            tokio::task::yield_now().await;
+                            began = Instant::now();
+                        }
+                        self.read(from, slice, at);
+                    }
+                }
                 Copied::GivenUp { why, .. } => self.give_up(why),
                 // Both ends are told when the relay has ended.
                 Copied::Ended { .. } => {}
@@ -119,11 +139,10 @@ impl SocketReader {
             transcript.note(&format!("closed {code}{reason}"));
         }
         let closed_by = summary.close.as_ref().map(|(by, _)| *by);
-        // Who has said that it closes may end its connection as it likes.
+        // Who has said that it closes may end its connection as it likes, and between two turns nothing is left to be said.
+        let may_end = closed_by.is_some() || self.is_between_turns();
         let ended = |passed: Passed| match passed.end {
-            BodyEnd::SenderFailed | BodyEnd::ReceiverLeft if closed_by.is_some() => {
-                Passed { end: BodyEnd::Complete, ..passed }
-            }
+            BodyEnd::SenderFailed | BodyEnd::ReceiverLeft if may_end => Passed { end: BodyEnd::Complete, ..passed },
             _ => passed,
         };
         let (from_agent, from_origin) = (ended(from_agent), ended(from_origin));
@@ -137,6 +156,16 @@ impl SocketReader {
         recorder.websocket(WebSocket::Socket(Box::new(facts)));
         recorder.body_ended(Side::Request, agent.finish(), from_agent.end);
         recorder.body_ended(Side::Response, origin.finish(), from_origin.end);
+    }
+
+    /// Whether all turns that were asked for are answered in full, and nothing else is under way. Agents keep such a socket, or
+    /// open one beforehand, and drop it without a Close frame.
+    fn is_between_turns(&self) -> bool {
+        let summary = self.conversation.summary();
+        let unread = summary.unread.is_some() || self.facts.given_up.is_some();
+        let silent = summary.agent.messages + summary.origin.messages == 0;
+        let between = summary.unfinished.is_none() && self.open.is_empty() && self.asking.is_none();
+        between && !unread && (self.facts.turns > 0 || silent)
     }
 
     fn read(&mut self, from: Peer, bytes: &[u8], at: Instant) {
@@ -398,8 +427,8 @@ mod tests {
         }
     }
 
-    /// What is recorded of a socket whose origin sends so many bytes in pieces before any of it is read.
-    async fn flooded(budget: &Arc<Budget>, bytes: usize) -> SocketFacts {
+    /// A socket that begins: what copies each side, what reads the copies, and where its record goes.
+    fn begun(budget: &Arc<Budget>, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader, Taken) {
         let taken = Taken::default();
         let recording = Recording::new(taken.clone(), Limits { head_bytes: 1000, tail_bytes: 1000 }, budget.clone());
         let request = RequestFacts {
@@ -414,7 +443,13 @@ mod tests {
         let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
         let recorder = Recorder::begin(&recording, Kind::Http, agent, origin, Version::HTTP_11, request);
         recorder.answered(StatusCode::SWITCHING_PROTOCOLS, &HeaderMap::new(), None);
-        let (from_agent, from_origin, reader) = socket(recorder, Extensions::None);
+        let (from_agent, from_origin, reader) = socket(recorder, extensions);
+        (from_agent, from_origin, reader, taken)
+    }
+
+    /// What is recorded of a socket whose origin sends so many bytes in pieces before any of it is read.
+    async fn flooded(budget: &Arc<Budget>, bytes: usize) -> SocketFacts {
+        let (from_agent, from_origin, reader, taken) = begun(budget, Extensions::None);
         let message = [&[0x82, 126, 0x0F, 0xFC][..], &[7; 4092]].concat();
         (0..bytes / 4096).for_each(|_| from_origin.see(&message));
         from_agent.see(b"\x81\x81\0\0\0\0x");
@@ -436,6 +471,23 @@ mod tests {
         assert_eq!((overrun.given_up, overrun.origin_bytes), (Some("overrun"), 2 << 20));
         assert!((200..256).contains(&overrun.summary.origin.messages), "{overrun:?}");
         assert_eq!(budget.used_bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_bomb_is_read_in_slices_between_which_others_work() {
+        let deflate = Extensions::Deflate { agent_alone: false, origin_alone: false };
+        let (from_agent, from_origin, reader, _taken) = begun(&Budget::new(8 << 20), deflate);
+        let bomb = crate::websocket::testing::Deflater::new().message(&vec![0; 40 << 20], false);
+        from_origin.see(&crate::websocket::testing::frame(0xC1, &bomb, None));
+        drop((from_agent, from_origin));
+        let reading = tokio::spawn(reader.run());
+        let mut turns = 0;
+        while !reading.is_finished() {
+            tokio::task::yield_now().await;
+            turns += 1;
+        }
+        assert!(turns > 20, "{turns} turns of others while a bomb was read");
+        assert_eq!(reading.await.unwrap().conversation.summary().origin.clear_bytes, 40 << 20);
     }
 
     #[tokio::test]

@@ -17,9 +17,9 @@ impl Recorder {
     /// Begins the record of a turn on this exchange, which is a WebSocket; its question is on its way. `None`: the socket's
     /// own record has ended.
     pub(super) fn turn(&self, number: u64) -> Option<Self> {
-        let (id, unlogged, begun, request, upstream) = self.look(|state| {
+        let (id, (unlogged, process), begun, request, upstream) = self.look(|state| {
             let exchange = &*state.exchange;
-            let Exchange { id, agent, caller, unlogged, origin, version, request, peer, tls, .. } = exchange;
+            let Exchange { id, agent, caller, unlogged, process, origin, version, request, peer, tls, .. } = exchange;
             let request = RequestFacts {
                 method: turn_method(),
                 path: request.path.clone(),
@@ -29,10 +29,17 @@ impl Recorder {
                 trailers: None,
             };
             let upstream = Upstreamed { peer: *peer, tls: *tls, reused: true, dialled: Timings::default() };
-            (*id, *unlogged, ((*agent, caller.clone()), origin.clone(), *version), request, upstream)
+            (
+                *id,
+                (*unlogged, process.clone()),
+                ((*agent, caller.clone()), origin.clone(), *version),
+                request,
+                upstream,
+            )
         })?;
         let (by, origin, version) = begun;
         let turn = Self::begin(self.recording(), Kind::Http, by, origin, version, request);
+        turn.called_by(&process);
         turn.forwarded(&upstream);
         turn.with(|s| {
             s.exchange.unlogged = unlogged;

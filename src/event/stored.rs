@@ -33,6 +33,8 @@ pub enum Content<'a> {
 
 /// How what we put into texts begins.
 const MARK: &str = "…[otas-proxy: ";
+/// How the mark begins that says how a WebSocket was closed.
+const CLOSED: &str = "…[otas-proxy: closed with";
 
 /// What may not stand in a URL as it is, but was sent so.
 const NOT_IN_URLS: &AsciiSet =
@@ -128,7 +130,10 @@ impl Stored {
     /// Whether some of the body is missing.
     pub fn body_is_cut(&self, side: Side) -> bool {
         let cut = &self.metadata()["cut"];
-        self.text(side.named("request_body", "response_body")).contains(MARK)
+        let text = self.text(side.named("request_body", "response_body"));
+        // How a WebSocket was closed is said among its messages, and stands for nothing that is missing.
+        let closed = if self.metadata()["kind"] == "websocket" { text.matches(CLOSED).count() } else { 0 };
+        text.matches(MARK).count() > closed
             || cut[side.named("request_body", "response_body")] == true
             || cut["bodies_removed"] == true
     }

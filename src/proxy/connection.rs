@@ -23,12 +23,13 @@ use super::activity::Activity;
 use super::agent::Agent;
 use super::body::Answer;
 use super::error::ProxyError;
+use super::flushed::Flushed;
 use super::guard::{Guarded, Refuse};
 use super::interim::{AgentIo, Interim};
 use super::strict::{self, Asked};
 use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
 use super::{Shared, forward, names, respond, socks, tunnel};
-use crate::capture::{Caller, Captured, Fields, Kind, Origin, Recorder, RequestFacts};
+use crate::capture::{Caller, Captured, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
 
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -50,6 +51,8 @@ pub(super) struct AgentConnection {
     pub(super) interim: Option<Interim>,
     /// What it is doing.
     pub(super) activity: Activity,
+    /// Counts what was written to it.
+    pub(super) flushes: Flushes,
 }
 
 impl AgentConnection {
@@ -158,7 +161,8 @@ async fn serve_http1<S>(
     let activity = Activity::new();
     let refuse =
         refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
-    let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), refuse);
+    let flushes = Flushes::default();
+    let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse);
     let (io, interim) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
@@ -168,6 +172,7 @@ async fn serve_http1<S>(
         upstream: Mutex::new(upstream),
         interim: Some(interim),
         activity,
+        flushes,
     });
     {
         let service = service_fn(|request| route(connection.clone(), request));
@@ -228,6 +233,7 @@ async fn serve_http2<S>(
         upstream: Mutex::new(upstream),
         interim: None,
         activity: Activity::new(),
+        flushes: Flushes::default(),
     });
     {
         let requests = connection.clone();
@@ -244,7 +250,8 @@ async fn serve_http2<S>(
         if takes_websockets {
             http2.enable_connect_protocol();
         }
-        let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
+        let mut serving =
+            pin!(http2.serve_connection(TokioIo::new(Flushed::new(stream, &connection.flushes)), service));
         let over = async {
             tokio::select! {
                 () = shared.stop.cancelled() => {}

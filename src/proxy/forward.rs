@@ -141,6 +141,7 @@ fn begin(
         facts,
     );
     recorder.called_by(&connection.agent.sought);
+    recorder.answered_through(&connection.flushes);
     recorder
 }
 

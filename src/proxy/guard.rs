@@ -15,6 +15,7 @@ use tokio_util::io::poll_read_buf;
 use super::activity::Activity;
 use super::error::ProxyError;
 use super::strict::{Framing, Place, Sound, Violation, Written};
+use crate::capture::Flushes;
 
 /// What is read at once. A larger head makes the buffer grow.
 const READ_BYTES: usize = 8 << 10;
@@ -54,6 +55,7 @@ pub(super) struct Guarded<S> {
     sound: usize,
     watch: Watch,
     activity: Activity,
+    flushes: Flushes,
     /// Taken when something is refused: then nothing more is heard.
     refuse: Option<Refuse>,
     closing: Closing,
@@ -76,8 +78,13 @@ enum Closing {
 }
 
 impl<S> Guarded<S> {
-    /// Guards `inner`. `activity` is told of each request that came out of it.
-    pub(super) fn new(inner: S, limits: AgentLimits, activity: Activity, refuse: Refuse) -> Self {
+    /// Guards `inner`. `activity` is told of each request that came out of it, `flushes` of what was written to it.
+    pub(super) fn new(
+        inner: S,
+        limits: AgentLimits,
+        (activity, flushes): (Activity, Flushes),
+        refuse: Refuse,
+    ) -> Self {
         Self {
             inner,
             limits,
@@ -86,6 +93,7 @@ impl<S> Guarded<S> {
             sound: 0,
             watch: Watch::new(),
             activity,
+            flushes,
             refuse: Some(refuse),
             closing: Closing::Open,
             ended: false,
@@ -243,7 +251,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        self.flushes.note();
+        Poll::Ready(Ok(()))
     }
 
     /// Writes what a refused agent is told, closes our side, and hears the agent out.

@@ -8,6 +8,7 @@ mod credentials;
 mod direction;
 mod egress;
 mod error;
+mod flushed;
 mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
