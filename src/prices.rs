@@ -10,6 +10,9 @@ use crate::event::Llm;
 
 /// The cost is told to this many parts of one unit of currency.
 const PARTS: f64 = 1e10;
+/// What is said of a file that is something else.
+const FORM: &str = "it has `version`, `currency` and sections `[[models]]` with `model`, `provider`, `input`, `output`, `cache_read` \
+                    and `cache_write`, as in prices.example.toml";
 /// Prices are for so many tokens.
 const PER_TOKENS: f64 = 1e6;
 
@@ -56,12 +59,20 @@ impl Prices {
     pub fn read(file: &Path) -> Result<Self, String> {
         let text =
             std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        let table: Table = toml::from_str(&text)
-            .map_err(|error| format!("{} is no table of prices: {}", file.display(), error.to_string().trim_end()))?;
+        // Without the parser's words, which repeat what the file holds: it may be another file, with secrets in it.
+        let table: Table = toml::from_str(&text).map_err(|error| {
+            let line =
+                error.span().and_then(|span| text.get(..span.start)).map_or(1, |b| b.matches('\n').count() + 1);
+            format!("{}:{line}: not a table of prices; {FORM}", file.display())
+        })?;
         let sound = |price: &Option<f64>| price.is_none_or(|price| price.is_finite() && price >= 0.0);
-        for Model { model, input, output, cache_read, cache_write, .. } in &table.models {
+        for (at, Model { input, output, cache_read, cache_write, .. }) in table.models.iter().enumerate() {
             if ![input, output, cache_read, cache_write].into_iter().all(sound) {
-                return Err(format!("{}: a price of `{model}` is below 0 or no number", file.display()));
+                return Err(format!(
+                    "{}: entry {} of `models` has a price below 0 or not a number",
+                    file.display(),
+                    at + 1
+                ));
             }
         }
         Ok(Self { file: file.to_owned(), table })
@@ -183,8 +194,8 @@ mod tests {
     #[test]
     fn a_table_that_is_wrong_says_where() {
         for (table, word) in [
-            ("version = 1\ncurrency = 'EUR'", "line 1"),
-            ("version = 'v'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm'\ninptu = 1.0", "inptu"),
+            ("version = 1\ncurrency = 'EUR'", "prices.toml:1: "),
+            ("version = 'v'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm'\ninptu = 1.0", "prices.toml:5: "),
             ("version = 'v'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm'\ninput = -1.0", "below 0"),
         ] {
             let error = prices(table).unwrap_err();

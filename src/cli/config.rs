@@ -14,9 +14,11 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Done {
     let loaded = super::load(&args.flags)?;
-    match &loaded.file {
-        Some(file) => say::out(&format!("# file: {}", file.display()))?,
-        None => say::out("# no configuration file")?,
+    for file in &loaded.files {
+        say::out(&format!("# file: {}", file.display()))?;
+    }
+    if loaded.files.is_empty() {
+        say::out("# no configuration file")?;
     }
     let rows =
         loaded.report().into_iter().map(|s| vec![s.key.to_string(), s.value.to_string(), s.source.to_string()]);

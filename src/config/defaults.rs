@@ -8,8 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Egress, Event, Listen, OnFull, Order, Otas, Proxy, Redact, Scope, Session,
-    Store, Tls, Upstream,
+    Capture, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order, Otas, Proxy, Redact, Scope,
+    Session, Store, Tls, Upstream,
 };
 use crate::hosts::HostRules;
 
@@ -70,7 +70,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             agent_requests_per_second: 0,
             strict_host: false,
         },
-        upstream: Upstream { proxy: None, no_proxy: HostRules::loopback() },
+        upstream: Upstream { proxy: None, for_http: ForHttp::Same, no_proxy: HostRules::loopback() },
         egress: Egress { deny: HostRules::default(), allow: HostRules::default(), allow_metadata: false },
         capture: Capture {
             body_head_bytes: 262_144,

@@ -9,19 +9,22 @@ use toml::de::{DeTable, DeValue};
 use super::error::{ConfigError, Problem};
 use super::file::SettingsFile;
 use super::flags::Flags;
+use super::found::{self, Found};
 use super::given::{self, Given, Value};
 use super::key_file::read_key_file;
 use super::keys::{self, Key};
 use super::sinks;
 use super::source::{Source, Sources};
 use super::types::{Config, Listen, Scope, Session};
-use super::{defaults, found, nearest};
+use super::{defaults, nearest};
 
 /// Settings in the making.
 pub(super) struct Draft {
     config: Config,
     sources: Sources,
     problems: Vec<Problem>,
+    /// Settings that a file has which was merely found, and may not have. Their values were not looked at.
+    refused: Vec<Problem>,
     /// Whether there is a folder that the defaults of our own files can lie in.
     has_data_folder: bool,
 }
@@ -33,6 +36,7 @@ impl Draft {
             config: defaults::config(data.unwrap_or(Path::new("")))?,
             sources: Sources::new(),
             problems: Vec::new(),
+            refused: Vec::new(),
             has_data_folder: data.is_some(),
         })
     }
@@ -48,7 +52,8 @@ impl Draft {
             let source = file.place(error.span().map_or(file.text.len(), |span| span.start));
             self.problem(source, None, format!("not valid TOML: {}", error.message()));
         }
-        if let (Some(_), Some(second)) = (self.sources.get(keys::AGENT_KEY), self.sources.get(keys::AGENT_KEY_FILE)) {
+        let here = |key| self.sources.get(key).filter(|source| file.has_set(source));
+        if let (Some(_), Some(second)) = (here(keys::AGENT_KEY), here(keys::AGENT_KEY_FILE)) {
             let message = format!("set beside `{}`; keep one of the two", keys::AGENT_KEY);
             self.problem(second.clone(), Some(keys::AGENT_KEY_FILE), message);
         }
@@ -76,24 +81,25 @@ impl Draft {
         }
     }
 
-    /// Reads the key file, checks what no setting can be checked for alone, and hands the settings over. `found_in`: the
-    /// folder of a settings file that was merely found.
+    /// Reads the key file, checks what no setting can be checked for alone, and hands the settings over. `last`: the strongest
+    /// settings file, which may have been merely found.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem there was.
-    pub(super) fn finish(mut self, found_in: Option<&Path>) -> Result<(Config, Sources), ConfigError> {
+    pub(super) fn finish(mut self, last: Option<&SettingsFile>) -> Result<(Config, Sources), ConfigError> {
         self.require_own_folders();
-        self.read_agent_key();
-        // Rules between settings say something only about settings that are sound each for itself.
-        if self.problems.is_empty() {
-            self.check_rules();
+        // Before any file is read that such a file names.
+        if let Some(found) = last.and_then(|file| Found::of(file, &self.config, &self.sources)) {
+            self.refused.extend(found.refused());
         }
-        if self.problems.is_empty() {
-            let refused = found_in.map(|folder| found::refused(&self.config, &self.sources, folder));
-            for (source, key, message) in refused.into_iter().flatten() {
-                self.problem(source, Some(key), message);
+        if self.refused.is_empty() {
+            self.read_agent_key();
+            // Rules between settings say something only about settings that are sound each for itself.
+            if self.problems.is_empty() {
+                self.check_rules();
             }
         }
+        self.problems.append(&mut self.refused);
         if self.problems.is_empty() {
             return Ok((self.config, self.sources));
         }
@@ -106,6 +112,11 @@ impl Draft {
         for (name, value) in table {
             let dotted = dotted(section, name.get_ref());
             if let Some(key) = keys::find(&dotted) {
+                if let Some(why_not) = found::refuses_unread(file, key.name, &self.sources) {
+                    let source = file.place(value.span().start);
+                    self.refused.push(Problem { source, key: Some(dotted), message: why_not });
+                    continue;
+                }
                 let given = Given { value: Value::Toml(value), base };
                 let at = |part: Option<Range<usize>>| file.place(part.unwrap_or(value.span()).start);
                 self.set(key, &given, at);

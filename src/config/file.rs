@@ -3,10 +3,10 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use super::error::ConfigError;
+use super::error::{ConfigError, Problem};
 use super::flags::Flags;
-use super::folders;
 use super::source::Source;
+use super::{folders, found};
 
 const NAME: &str = "proxy.toml";
 const VARIABLE: &str = "OTAS_PROXY_CONFIG";
@@ -21,37 +21,44 @@ pub(super) struct SettingsFile {
 }
 
 impl SettingsFile {
-    /// Finds and reads the file: `--config`, else `OTAS_PROXY_CONFIG`, else (only if they exist) `proxy.toml` in
-    /// `cwd` or in the user's configuration folder.
+    /// Finds and reads the files, the weakest first. Either the one that `--config` or else `OTAS_PROXY_CONFIG` names; or, as far as
+    /// they exist, `proxy.toml` in the user's configuration folder and over it the one in `cwd`, so that a file that somebody
+    /// put there cannot take away what the user's own file says.
     ///
     /// # Errors
-    /// [`ConfigError::Read`] when a named file does not exist, or one that exists cannot be read.
+    /// [`ConfigError::Read`] when a named file does not exist, or one that exists cannot be read; [`ConfigError::Invalid`] when
+    /// the one in `cwd` is a link to a file elsewhere.
     pub(super) fn find(
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
         cwd: &Path,
-    ) -> Result<Option<Self>, ConfigError> {
+    ) -> Result<Vec<Self>, ConfigError> {
         if let Some(path) = &flags.config {
-            return Self::read(&cwd.join(path), "named by flag --config", cwd).map(Some);
+            return Self::read(&cwd.join(path), "named by flag --config", cwd).map(|file| vec![file]);
         }
         if let Some(path) = env(VARIABLE) {
-            return Self::read(&cwd.join(path), "named by environment OTAS_PROXY_CONFIG", cwd).map(Some);
+            return Self::read(&cwd.join(path), "named by environment OTAS_PROXY_CONFIG", cwd).map(|file| vec![file]);
         }
-        let user = folders::config(env).map(|folder| (folder.join(NAME), "found in the user's configuration folder"));
-        let own = user.as_ref().map(|(path, _)| path.clone());
-        for (path, found_by) in [(cwd.join(NAME), "found in the working folder")].into_iter().chain(user) {
-            match Self::read(&path, found_by, cwd) {
-                Err(ConfigError::Read { source, .. })
-                    if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-                read => return Ok(Some(Self { merely_found: Some(path) != own, ..read? })),
-            }
-        }
-        Ok(None)
+        let own = folders::config(env).map(|folder| folder.join(NAME));
+        let users =
+            own.as_ref().map(|path| Self::read_if_there(path, "found in the user's configuration folder", cwd));
+        let users = users.transpose()?.flatten();
+        let here = cwd.join(NAME);
+        let found = match own.as_ref() == Some(&here) {
+            true => None,
+            false => Self::merely_found(&here, cwd)?,
+        };
+        Ok(users.into_iter().chain(found).collect())
     }
 
     /// The folder that it was merely found in: it is not certain that whoever starts us wrote it.
     pub(super) fn merely_found_in(&self) -> Option<&Path> {
         self.path.parent().filter(|_| self.merely_found)
+    }
+
+    /// Whether a value came from this file.
+    pub(super) fn has_set(&self, source: &Source) -> bool {
+        matches!(source, Source::File { path, .. } if *path == self.shown)
     }
 
     /// Where the byte at `offset` stands.
@@ -62,6 +69,28 @@ impl SettingsFile {
             path: self.shown.clone(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// Reads the file that lies in the working folder, if there is one.
+    fn merely_found(path: &Path, cwd: &Path) -> Result<Option<Self>, ConfigError> {
+        if path.is_symlink() && path.exists() && !found::is_within(path, cwd) {
+            let source = Source::File { path: NAME.to_owned(), line: 1, column: 1 };
+            let message = format!("is a link to a file outside of its folder, which is not read; {}", found::NAME_IT);
+            return Err(ConfigError::Invalid(vec![Problem { source, key: None, message }]));
+        }
+        let read = Self::read_if_there(path, "found in the working folder", cwd)?;
+        Ok(read.map(|file| Self { merely_found: true, ..file }))
+    }
+
+    fn read_if_there(path: &Path, found_by: &'static str, cwd: &Path) -> Result<Option<Self>, ConfigError> {
+        match Self::read(path, found_by, cwd) {
+            Err(ConfigError::Read { source, .. })
+                if matches!(source.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
+            {
+                Ok(None)
+            }
+            read => read.map(Some),
         }
     }
 

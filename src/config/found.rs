@@ -1,74 +1,125 @@
-//! What a settings file may not say that was merely found in the working folder: whoever made that folder (the author of a
-//! repository that was cloned, say) made the file as well. It may not have the user's credentials or calls sent anywhere, nor open
-//! this proxy or the user's files to others, nor weaken what protects the calls of agents. Named by the user
-//! (`--config ./proxy.toml`, `OTAS_PROXY_CONFIG`), the same file may.
+//! What a settings file may say that was merely found in the working folder. Whoever made that folder (the author of a
+//! repository that was cloned, say) made the file as well. So it may set only what is listed here, each within its limit:
+//! what concerns the folder alone. Anything else is refused before its value is looked at, and a new setting is refused until it is
+//! listed. Named by the user (`--config ./proxy.toml`, `OTAS_PROXY_CONFIG`), the same file may set everything.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use url::{Host, Url};
 
+use super::error::Problem;
+use super::file::SettingsFile;
 use super::keys;
 use super::source::{Source, Sources};
-use super::types::{Agent, Config};
+use super::types::Config;
 
 /// How people make it deliberate.
-const NAME_IT: &str = "if you mean it, name the file: --config ./proxy.toml";
+pub(super) const NAME_IT: &str = "if you mean it, name the file: --config ./proxy.toml";
 
-/// Settings that a file which was merely found may not have at all, with what they could do.
-const NEVER: [(&str, &str); 12] = [
-    ("listen.same_user", "would let other users of this machine call"),
-    ("listen.allow_clients", "would let other machines call"),
-    ("listen.insecure_open_proxy", "would let everybody call who reaches this machine"),
-    (keys::OTAS_DELIVER, "would keep what agents do from your OTAS"),
-    (keys::SINKS, "would have what agents send told where it likes"),
-    ("tls.origin_ca_file", "would have origins trusted that are not who they say, with what agents send them"),
-    ("tls.pinned", "would have origins trusted that are not who they say, with what agents send them"),
-    ("tls.client_certificates", "would show certificates of yours to hosts of its choice"),
-    ("upstream.proxy", "would lead what agents send through a host of its choice"),
-    ("egress.allow", "would change which hosts agents may call"),
-    ("egress.allow_metadata", "would let agents have this machine's own credentials"),
-    ("redact.allow", "would have secrets stored and delivered unmasked"),
+/// Says what a value would do that is beyond the limit of its setting. `None`: it is within.
+type Limit = fn(&Found<'_>) -> Option<String>;
+
+/// All that such a file may set.
+const MAY: [(&str, Limit); 12] = [
+    (keys::LISTEN_PROXY, |found| opens(found.config.listen.proxy)),
+    (keys::LISTEN_ADMIN, |found| opens(found.config.listen.admin)),
+    (keys::BRAIN_URL, |found| found.sends_credential()),
+    (keys::UASAM_URL, |found| found.sends_credential()),
+    (keys::AGENT_KEY, |found| found.logs_elsewhere(found.config.otas.agent_key.is_some())),
+    (keys::AGENT_KEY_FILE, |found| {
+        let file = found.config.otas.agent_key_file.as_deref();
+        found.leads_out(file).or_else(|| found.logs_elsewhere(file.is_some()))
+    }),
+    (keys::CA_DIR, |found| found.leads_out(Some(&found.config.tls.ca_dir))),
+    // Each call that passes unread is an event that says so.
+    ("tls.passthrough", |_| None),
+    ("egress.deny", |_| None),
+    ("capture.rules", |_| None),
+    ("event.properties", |_| None),
+    (keys::STORE_PATH, |found| found.leads_out(Some(&found.config.store.path))),
 ];
 
-/// What is refused of the settings in force, given where each came from and the folder of the file that was found.
-pub(super) fn refused(config: &Config, sources: &Sources, folder: &Path) -> Vec<(Source, &'static str, String)> {
-    let from_file = |key: &str| sources.get(key).filter(|source| matches!(source, Source::File { .. }));
-    let foreign = foreign_credential(config, sources);
-    let never = NEVER.into_iter().map(|(key, does)| (key, does.to_owned()));
-    // Where what the user's credentials open is sent.
-    let sent = ["otas.brain_url", "otas.uasam_url", "otas.project_domain", "otas.project_subdomains"].into_iter();
-    let sent = sent.filter_map(|key| Some((key, format!("would have {} sent to a host of its choice", foreign?))));
-    let domains = config.agents.iter().any(|agent| agent.agent_key.is_none() && agent.project_domain.is_some());
-    let domains = foreign.filter(|_| domains).map(|credential| {
-        (keys::AGENTS, format!("would have {credential} sent to a `project_domain` of its choice"))
-    });
-    // With a key of its own, it would have what agents send logged for somebody else.
-    let away = [&config.otas.brain_url, &config.otas.uasam_url].into_iter().any(|url| !is_on_this_machine(url));
-    let own_key = if config.otas.agent_key_file.is_some() { keys::AGENT_KEY_FILE } else { keys::AGENT_KEY };
-    let own_keys = [(own_key, config.otas.agent_key.is_some()), (keys::AGENTS, has_keys(&config.agents))];
-    let logged = own_keys.into_iter().filter(|(_, is_set)| away && *is_set);
-    let logged =
-        logged.map(|(key, _)| (key, "would have what agents send logged with a key of its choice".to_owned()));
-    let listens = [(keys::LISTEN_PROXY, config.listen.proxy), (keys::LISTEN_ADMIN, config.listen.admin)].into_iter();
-    let listens = listens.filter(|(_, at)| !at.ip().to_canonical().is_loopback());
-    let listens = listens.map(|(key, _)| (key, "would open a port of yours to other machines".to_owned()));
-    let paths = paths(config).into_iter().filter(|(_, path)| !is_within(path, folder)).map(|(key, path)| {
-        (key, format!("leads out of its folder, to {}: a file of yours could be read or replaced", path.display()))
-    });
-    let all = never.chain(sent).chain(domains).chain(logged).chain(listens).chain(paths);
-    all.filter_map(|(key, does)| {
-        let source = from_file(key)?;
-        Some((
-            source.clone(),
-            key,
-            format!("this file was merely found in the working folder, and {does}; {NAME_IT}"),
-        ))
-    })
-    .collect()
+/// Of these it may have its own where the user's own file has one, too.
+const MAY_REPLACE: [&str; 2] = [keys::LISTEN_PROXY, keys::LISTEN_ADMIN];
+
+/// Why a file may not set this at all, whatever the value. `sources`: what weaker files have set.
+pub(super) fn refuses_unread(file: &SettingsFile, key: &str, sources: &Sources) -> Option<String> {
+    file.merely_found_in()?;
+    if !MAY.iter().any(|(may, _)| *may == key) {
+        return Some(refusal("such a file may not set this"));
+    }
+    // A key and a key file are one setting.
+    let same = match key {
+        keys::AGENT_KEY => keys::AGENT_KEY_FILE,
+        keys::AGENT_KEY_FILE => keys::AGENT_KEY,
+        other => other,
+    };
+    let is_users = |key: &str| sources.get(key).is_some_and(|source| !file.has_set(source));
+    (!MAY_REPLACE.contains(&key) && (is_users(key) || is_users(same)))
+        .then(|| refusal("your own settings file sets this"))
 }
 
-fn has_keys(agents: &[Agent]) -> bool {
-    agents.iter().any(|agent| agent.agent_key.is_some())
+fn refusal(why: &str) -> String {
+    format!("this file was merely found in the working folder, and {why}; {NAME_IT}")
+}
+
+/// The settings in force, with a file that was merely found among their layers.
+pub(super) struct Found<'a> {
+    file: &'a SettingsFile,
+    folder: &'a Path,
+    config: &'a Config,
+    sources: &'a Sources,
+}
+
+impl<'a> Found<'a> {
+    /// `None` if the file was not merely found.
+    pub(super) fn of(file: &'a SettingsFile, config: &'a Config, sources: &'a Sources) -> Option<Self> {
+        Some(Self { file, folder: file.merely_found_in()?, config, sources })
+    }
+
+    /// The values in force that the file has set beyond their limits.
+    pub(super) fn refused(&self) -> Vec<Problem> {
+        let problem = |(key, limit): (&str, Limit)| {
+            let source = self.sources.get(key).filter(|source| self.file.has_set(source))?;
+            let message = refusal(&limit(self)?);
+            Some(Problem { source: source.clone(), key: Some(key.to_owned()), message })
+        };
+        MAY.into_iter().filter_map(problem).collect()
+    }
+
+    /// Where credentials of the user's are sent.
+    fn sends_credential(&self) -> Option<String> {
+        let is_users = |key: &str| {
+            self.sources.get(key).is_some_and(|source| *source != Source::Default && !self.file.has_set(source))
+        };
+        let otas = &self.config.otas;
+        let has_key = (otas.agent_key.is_some() && is_users(keys::AGENT_KEY))
+            || (otas.agent_key_file.is_some() && is_users(keys::AGENT_KEY_FILE));
+        let credential = match (has_key, otas.session_token.is_some() && is_users(keys::SESSION_TOKEN)) {
+            (true, _) => "your agent key",
+            (_, true) => "your session token",
+            _ if self.config.agents.iter().any(|agent| agent.agent_key.is_some()) => "the keys of your agents",
+            _ => return None,
+        };
+        Some(format!("would have {credential} sent to a host of its choice"))
+    }
+
+    /// With a key of its own, it would have what agents send logged for somebody else.
+    fn logs_elsewhere(&self, is_in_force: bool) -> Option<String> {
+        let otas = &self.config.otas;
+        let is_away = [&otas.brain_url, &otas.uasam_url].into_iter().any(|url| !is_on_this_machine(url));
+        (is_in_force && is_away).then(|| "would have what agents send logged with a key of its choice".to_owned())
+    }
+
+    fn leads_out(&self, path: Option<&Path>) -> Option<String> {
+        let path = path.filter(|path| !is_within(path, self.folder))?;
+        Some(format!("leads out of its folder, to {}: a file of yours could be read or replaced", path.display()))
+    }
+}
+
+fn opens(at: SocketAddr) -> Option<String> {
+    (!at.ip().to_canonical().is_loopback()).then(|| "would open a port of yours to other machines".to_owned())
 }
 
 /// Whether nobody but this machine's own users can be at this URL.
@@ -81,29 +132,8 @@ fn is_on_this_machine(url: &Url) -> bool {
     }
 }
 
-/// A credential in force that is not the file's own.
-fn foreign_credential(config: &Config, sources: &Sources) -> Option<&'static str> {
-    let outside = |key: &str| matches!(sources.get(key), Some(Source::Environment(_) | Source::Flag(_)));
-    if config.otas.agent_key.is_some() && outside(keys::AGENT_KEY) {
-        Some("your agent key")
-    } else if config.otas.session_token.is_some() && outside(keys::SESSION_TOKEN) {
-        Some("your session token")
-    } else {
-        None
-    }
-}
-
-/// The files that settings name, each with its setting.
-fn paths(config: &Config) -> Vec<(&'static str, &Path)> {
-    let key_file = config.otas.agent_key_file.as_deref().map(|path| (keys::AGENT_KEY_FILE, path));
-    let agents = config.agents.iter().filter_map(|agent| Some((keys::AGENTS, agent.agent_key.as_ref()?.1.as_path())));
-    let own = [(keys::CA_DIR, config.tls.ca_dir.as_path()), (keys::STORE_PATH, config.store.path.as_path())];
-    let prices = config.event.prices.as_ref().map(|prices| (keys::PRICES_FILE, prices.file()));
-    own.into_iter().chain(key_file).chain(agents).chain(prices).collect()
-}
-
 /// Whether a path stays below `folder`, wherever links on the way lead.
-fn is_within(path: &Path, folder: &Path) -> bool {
+pub(super) fn is_within(path: &Path, folder: &Path) -> bool {
     folder.canonicalize().is_ok_and(|folder| real(path).starts_with(folder))
 }
 

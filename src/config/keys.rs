@@ -36,6 +36,8 @@ pub(super) struct Flag {
     pub(super) value: fn(&Flags) -> Option<Value<'_>>,
 }
 
+pub(super) const BRAIN_URL: &str = "otas.brain_url";
+pub(super) const UASAM_URL: &str = "otas.uasam_url";
 pub(super) const AGENT_KEY: &str = "otas.agent_key";
 pub(super) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
 pub(super) const SESSION_TOKEN: &str = "otas.session_token";
@@ -105,10 +107,10 @@ pub(super) static KEYS: &[Key] = &[
         |c| Some(c.listen.insecure_open_proxy.to_string()),
     ),
     Key::new(OTAS_DELIVER, |c, g| put(&mut c.otas.deliver, g.switch()), |c| Some(c.otas.deliver.to_string())),
-    Key::new("otas.brain_url", |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
+    Key::new(BRAIN_URL, |c, g| put(&mut c.otas.brain_url, g.url()), |c| Some(url(&c.otas.brain_url)))
         .variable("OTAS_BRAIN_URL")
         .flag("--brain-url", |f| text(&f.brain_url)),
-    Key::new("otas.uasam_url", |c, g| put(&mut c.otas.uasam_url, g.url()), |c| Some(url(&c.otas.uasam_url)))
+    Key::new(UASAM_URL, |c, g| put(&mut c.otas.uasam_url, g.url()), |c| Some(url(&c.otas.uasam_url)))
         .variable("OTAS_UASAM_URL")
         .flag("--uasam-url", |f| text(&f.uasam_url)),
     // A key and a key file mean the same thing: the one set in a higher layer replaces the other below.

@@ -32,8 +32,8 @@ pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use sinks::{Otlp, Sink};
 pub use source::{Setting, Source};
 pub use types::{
-    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Egress, Event, Listen, OnFull,
-    Order, Otas, PinnedCertificate, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
+    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen,
+    OnFull, Order, Otas, PinnedCertificate, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
 };
 
 use draft::Draft;
@@ -54,8 +54,8 @@ impl Config {
 pub struct Loaded {
     /// The validated settings.
     pub config: Config,
-    /// The settings file that was read, if there was one.
-    pub file: Option<PathBuf>,
+    /// The settings files that were read, the weakest first.
+    pub files: Vec<PathBuf>,
     sources: Sources,
 }
 
@@ -70,6 +70,11 @@ impl Loaded {
         keys::KEYS.iter().map(setting).collect()
     }
 
+    /// Whether anything sets this.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.sources.contains_key(key)
+    }
+
     /// For a command that cannot use a setting as it is: says so, with the setting's place.
     pub fn refuse(&self, key: &str, message: &str) -> ConfigError {
         let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
@@ -82,9 +87,9 @@ impl Loaded {
 /// `env` looks a variable up (an empty one counts as not set). `cwd` is where `./proxy.toml` is looked for and what
 /// relative paths of flags and variables resolve against; relative paths of the file resolve against its own folder.
 ///
-/// The file is the one that `--config` names, else `OTAS_PROXY_CONFIG`, else `./proxy.toml`, else
-/// `otas-proxy/proxy.toml` in the user's configuration folder, else none. What is merely found as `./proxy.toml` may not say
-/// everything (`found`).
+/// The file is the one that `--config` names, else the one that `OTAS_PROXY_CONFIG` names. Without either it is
+/// `otas-proxy/proxy.toml` in the user's configuration folder, and `./proxy.toml` is laid over it. As nobody named `./proxy.toml`, it
+/// may set only what `found` lists.
 ///
 /// # Errors
 /// [`ConfigError::Read`] when the file cannot be read (or was named and does not exist), and
@@ -92,16 +97,14 @@ impl Loaded {
 pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<Loaded, ConfigError> {
     let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
     let data = folders::data(&env);
-    let file = SettingsFile::find(flags, &env, cwd)?;
+    let files = SettingsFile::find(flags, &env, cwd)?;
 
     let mut draft = Draft::new(data.as_deref())?;
-    if let Some(file) = &file {
-        draft.lay_file(file);
-    }
+    files.iter().for_each(|file| draft.lay_file(file));
     draft.lay_environment(&env, cwd);
     draft.lay_flags(flags, cwd);
-    let (config, sources) = draft.finish(file.as_ref().and_then(SettingsFile::merely_found_in))?;
-    Ok(Loaded { config, file: file.map(|file| file.path), sources })
+    let (config, sources) = draft.finish(files.last())?;
+    Ok(Loaded { config, files: files.into_iter().map(|file| file.path).collect(), sources })
 }
 
 #[cfg(test)]

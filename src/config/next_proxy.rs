@@ -77,6 +77,12 @@ impl NextProxy {
         })
     }
 
+    /// Whether both are one proxy, to which we are the same.
+    pub fn is_the_same_as(&self, other: &Self) -> bool {
+        let parts = |proxy: &Self| (proxy.scheme, proxy.host.clone(), proxy.port);
+        parts(self) == parts(other) && self.credentials == other.credentials
+    }
+
     /// `Proxy-Authorization` for HTTP (RFC 7617). To be marked as sensitive, and sent to nobody else.
     pub fn authorization(&self) -> Option<Secret> {
         use base64::Engine as _;

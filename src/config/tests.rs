@@ -26,7 +26,13 @@ impl Case {
         Self { folder, flags: Flags::default(), env: BTreeMap::from([("HOME", home)]) }
     }
 
+    /// A settings file that the user names.
     fn file(text: &str) -> Self {
+        Self::found(text).env("OTAS_PROXY_CONFIG", "proxy.toml")
+    }
+
+    /// The same file, which merely lies in the working folder.
+    fn found(text: &str) -> Self {
         Self::new().write("cwd/proxy.toml", text)
     }
 
@@ -122,8 +128,8 @@ fn every_key_of_the_file_reaches_its_field() {
          drain_timeout_ms = 5\n"
     ));
     let case = case.flags(|flags| flags.config = Some("proxy.toml".into()));
-    let Loaded { config, file, .. } = case.loaded();
-    assert_eq!(file, Some(case.path("cwd/proxy.toml")));
+    let Loaded { config, files, .. } = case.loaded();
+    assert_eq!(files, [case.path("cwd/proxy.toml")]);
     assert_eq!(config.listen.proxy, SocketAddr::from(([0, 0, 0, 0], 0)));
     assert_eq!(config.listen.admin.to_string(), "[::1]:9");
     let nets: Vec<String> = config.listen.allow_clients.iter().map(ToString::to_string).collect();
@@ -239,7 +245,7 @@ fn the_flags_of_the_table_are_those_of_the_command_line_and_their_help_names_the
 fn the_file_is_the_flags_else_the_variables_else_the_folders_else_the_users() {
     let file = |port: u16| format!("[listen]\nproxy = \"127.0.0.1:{port}\"\n");
     let case = Case::new();
-    assert_eq!(case.loaded().file, None);
+    assert!(case.loaded().files.is_empty());
     let case = case.write("home/.config/otas-proxy/proxy.toml", &file(1));
     assert_eq!(case.loaded().config.listen.proxy.port(), 1);
     let config_home = case.path("xdg").display().to_string();

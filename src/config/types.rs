@@ -179,8 +179,33 @@ pub struct ClientCertificate {
 pub struct Upstream {
     /// The proxy that origins are reached through. `None`: directly.
     pub proxy: Option<NextProxy>,
+    /// What holds for `http` URLs instead. No setting: environments name a proxy for each scheme.
+    pub for_http: ForHttp,
     /// Origins that are reached directly all the same.
     pub no_proxy: HostRules,
+}
+
+/// How `http` URLs are reached.
+#[derive(Clone)]
+pub enum ForHttp {
+    /// As everything else.
+    Same,
+    /// Without a next proxy.
+    Directly,
+    /// Through this one.
+    Through(NextProxy),
+}
+
+impl Upstream {
+    /// The next proxy on the way to an origin. `None`: it is called directly.
+    pub fn proxy_for(&self, scheme: &str, host: &str, port: u16) -> Option<&NextProxy> {
+        let proxy = match &self.for_http {
+            ForHttp::Directly if scheme == "http" => None,
+            ForHttp::Through(proxy) if scheme == "http" => Some(proxy),
+            _ => self.proxy.as_ref(),
+        };
+        proxy.filter(|_| !self.no_proxy.cover(host, port))
+    }
 }
 
 /// `[egress]`

@@ -12,9 +12,10 @@ const CURE: &str = "Correct it: README.md lists every key, and `otas-proxy confi
 pub(super) fn load(flags: &Flags) -> Result<(Loaded, Line), Vec<Line>> {
     let loaded = super::super::load(flags).map_err(|error| problems(error.as_ref()))?;
     let set = loaded.report().into_iter().filter(|setting| setting.source != Source::Default).count();
-    let from = match &loaded.file {
-        Some(file) => format!("read from {}", file.display()),
-        None => "there is no settings file".to_owned(),
+    let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
+    let from = match files.is_empty() {
+        false => format!("read from {}", files.join(" and ")),
+        true => "there is no settings file".to_owned(),
     };
     Ok((loaded, Line::ok("configuration", format!("{from}; not at their defaults: {set}"))))
 }
