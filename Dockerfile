@@ -2,7 +2,7 @@
 FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --bin otas-proxy
+RUN cargo build --profile dist --locked --bin otas-proxy
 
 FROM debian:bookworm-slim
 RUN apt-get update \
@@ -11,7 +11,7 @@ RUN apt-get update \
  && useradd --uid 10001 --create-home --home-dir /var/lib/otas-proxy otas \
  && install -d -o otas -g otas -m 0700 /var/lib/otas-proxy/data \
  && install -d -o otas -g otas -m 0755 /var/lib/otas-proxy/ca
-COPY --from=build /src/target/release/otas-proxy /usr/local/bin/otas-proxy
+COPY --from=build /src/target/dist/otas-proxy /usr/local/bin/otas-proxy
 USER otas
 COPY deploy/container.toml /etc/otas-proxy/proxy.toml
 ENV OTAS_PROXY_CONFIG=/etc/otas-proxy/proxy.toml
