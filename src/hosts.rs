@@ -41,6 +41,12 @@ impl HostRules {
         Self(rules)
     }
 
+    /// With more entries.
+    pub fn extended(mut self, more: impl IntoIterator<Item = HostRule>) -> Self {
+        self.0.extend(more);
+        self
+    }
+
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -84,6 +84,7 @@ pub(super) fn run(args: &Args) -> Done {
         java: !args.scope.no_java,
         preload: preload.as_ref(),
     };
+    variables::warnings(&parent).iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
     for (name, value) in variables::for_agent(&told, &parent) {
         say::raw(&format!("{}\n", line(args.shell, name, &value)))?;
     }

@@ -12,6 +12,7 @@ mod events;
 mod filter;
 mod flush;
 mod log;
+mod inherited;
 mod meta;
 mod none_seen;
 mod page;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::env::Scope;
 use super::variables::{self, Told};
 use super::waiting::Waiting;
-use super::{Done, child, meta, none_seen, say};
+use super::{Done, child, inherited, meta, none_seen, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::peer;
@@ -32,6 +32,8 @@ pub(super) struct Args {
     meta: Vec<(String, String)>,
     #[command(flatten)]
     scope: Scope,
+    #[command(flatten)]
+    upstream: inherited::UpstreamArgs,
     /// Waits so long for the events to be delivered, such as 90s or 5m, instead of `delivery.drain_timeout_ms`
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
@@ -63,7 +65,7 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let loaded = super::load(&args.flags)?;
+    let mut loaded = super::load(&args.flags)?;
     if loaded.config.sinks.iter().any(Sink::is_stdout) {
         return Err(loaded
             .refuse(
@@ -72,6 +74,7 @@ pub(super) fn run(args: Args) -> Done {
             )
             .into());
     }
+    inherited::apply(&mut loaded, args.upstream, &[]);
     let mut config = loaded.config;
     // Its own ports, whatever `serve` uses: many runs go on side by side.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -110,6 +113,7 @@ pub(super) fn run(args: Args) -> Done {
             preload: preload.as_ref(),
         };
         let set = variables::for_agent(&told, &parent);
+        variables::warnings(&parent).iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
         let mut signals = child::Signals::catch()?;
         // The terminal is the command's until it ends, and may show a full-screen program.
         let hold = std::io::stderr().is_terminal().then(console::Hold::begin);

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use tokio::sync::watch;
 
-use super::{Done, meta, say as said, signals};
+use super::{Done, inherited, meta, say as said, signals};
 use crate::app::App;
 use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
@@ -15,15 +15,19 @@ use crate::deliver::{SessionState, Status};
 pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
+    #[command(flatten)]
+    upstream: inherited::UpstreamArgs,
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let loaded = super::load(&args.flags)?;
+    let mut loaded = super::load(&args.flags)?;
+    let own = loaded.config.listen.proxy;
     let drain = loaded.config.delivery.drain_timeout;
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
         let mut hangup = signals::hangup()?;
         let in_force = loaded.report();
+        inherited::apply(&mut loaded, args.upstream, &[own]);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
         // Then nothing else may stand there.

@@ -31,6 +31,40 @@ const REPLACING: [&str; 14] = [
 /// What these name is *added* to a client's roots: they get our CA, with what the parent adds.
 const ADDING: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
+/// What one client each reads in the place of `HTTP_PROXY`: they get our URL where the parent has set them.
+const OF_ONE_CLIENT: [&str; 20] = [
+    "npm_config_proxy",
+    "npm_config_http_proxy",
+    "npm_config_https_proxy",
+    "NPM_CONFIG_PROXY",
+    "NPM_CONFIG_HTTP_PROXY",
+    "NPM_CONFIG_HTTPS_PROXY",
+    "YARN_HTTP_PROXY",
+    "YARN_HTTPS_PROXY",
+    "PIP_PROXY",
+    "UV_HTTP_PROXY",
+    "UV_HTTPS_PROXY",
+    "CARGO_HTTP_PROXY",
+    "grpc_proxy",
+    "GRPC_PROXY",
+    "GLOBAL_AGENT_HTTP_PROXY",
+    "GLOBAL_AGENT_HTTPS_PROXY",
+    "ws_proxy",
+    "wss_proxy",
+    "WS_PROXY",
+    "WSS_PROXY",
+];
+/// The exceptions that one client each reads in the place of `NO_PROXY`.
+const EXCEPTIONS_OF_ONE_CLIENT: [&str; 5] =
+    ["npm_config_noproxy", "NPM_CONFIG_NOPROXY", "no_grpc_proxy", "NO_GRPC_PROXY", "GLOBAL_AGENT_NO_PROXY"];
+
+/// What Java reads beside `JAVA_TOOL_OPTIONS`, and believes more.
+const STRONGER_JAVA: [&str; 2] = ["JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
+/// What of Java's options leads calls elsewhere than to us.
+const JAVA_PROXY: [&str; 4] =
+    ["-Dhttp.proxyHost=", "-Dhttps.proxyHost=", "-Dhttp.nonProxyHosts=", "-DsocksProxyHost="];
+const JAVA_NON_PROXY_HOSTS: &str = "-Dhttp.nonProxyHosts=";
+
 /// Names of this machine that clients send to itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
@@ -67,10 +101,14 @@ pub(super) fn parent_bundles(parent: &dyn Fn(&str) -> Option<String>) -> ParentB
 pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
     let url = told.proxy.as_str().trim_end_matches('/').to_owned();
     let (added, bundle) = (told.files.added.display().to_string(), told.files.bundle.display().to_string());
-    let direct = no_proxy(told, parent);
+    let direct = no_proxy(told, &["no_proxy", "NO_PROXY"], parent);
     let mut all: Vec<(&'static str, String)> = Vec::new();
     all.extend(PROXY.map(|name| (name, url.clone())));
     all.extend(["NO_PROXY", "no_proxy"].map(|name| (name, direct.clone())));
+    let is_set = |name: &&str| parent(name).is_some_and(|value| !value.trim().is_empty());
+    all.extend(OF_ONE_CLIENT.into_iter().filter(is_set).map(|name| (name, url.clone())));
+    let exceptions = |name: &'static str| (name, no_proxy(told, &[name, "no_proxy", "NO_PROXY"], parent));
+    all.extend(EXCEPTIONS_OF_ONE_CLIENT.into_iter().filter(is_set).map(exceptions));
     all.extend(REPLACING.map(|name| (name, bundle.clone())));
     all.extend(ADDING.map(|name| (name, added.clone())));
     all.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
@@ -94,9 +132,11 @@ pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>
 }
 
 /// The hosts that agents call directly: what the parent says, OTAS, and this machine.
-fn no_proxy(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>) -> String {
-    let parents = ["no_proxy", "NO_PROXY"].into_iter().filter_map(parent).collect::<Vec<_>>();
-    let parents = parents.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|entry| !entry.is_empty());
+fn no_proxy(told: &Told<'_>, lists: &[&str], parent: &dyn Fn(&str) -> Option<String>) -> String {
+    let parents = lists.iter().filter_map(|name| parent(name)).collect::<Vec<_>>();
+    // With `*` no call would come to us.
+    let parents = parents.iter().flat_map(|list| list.split(',')).map(str::trim);
+    let parents = parents.filter(|entry| !matches!(*entry, "" | "*"));
     let hosts = told.otas_hosts.iter().map(String::as_str);
     let own = LOOPBACK.into_iter().filter(|_| !told.include_localhost);
     let wanted = |entry: &&str| !(told.include_localhost && is_loopback(entry));
@@ -112,7 +152,12 @@ fn is_loopback(entry: &str) -> bool {
 fn java(told: &Told<'_>, parent: Option<String>) -> String {
     let host = told.proxy.host_str().unwrap_or_default();
     let port = told.proxy.port_or_known_default().unwrap_or_default();
-    let direct = if told.include_localhost { "" } else { JAVA_LOOPBACK };
+    let own = if told.include_localhost { "" } else { JAVA_LOOPBACK };
+    // The last one counts, so it has the parent's as well.
+    let parents = parent.iter().flat_map(|options| options.split_whitespace()).filter_map(non_proxy_hosts);
+    let parents = parents.flat_map(|hosts| hosts.split('|'));
+    let parents = parents.filter(|host| !matches!(*host, "" | "*") && !(told.include_localhost && is_loopback(host)));
+    let direct = distinct(parents.chain(own.split('|').filter(|host| !host.is_empty()))).join("|");
     let parent = parent.filter(|options| !options.is_empty()).map(|options| options + " ").unwrap_or_default();
     let store = told.files.trust_store.display();
     format!(
@@ -120,6 +165,57 @@ fn java(told: &Told<'_>, parent: Option<String>) -> String {
          -Dhttp.nonProxyHosts={direct} -Djavax.net.ssl.trustStore={store} \
          -Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD} -Djavax.net.ssl.trustStoreType=PKCS12"
     )
+}
+
+/// The hosts that one of Java's options excepts.
+fn non_proxy_hosts(option: &str) -> Option<&str> {
+    option.trim_matches(['"', '\'']).strip_prefix(JAVA_NON_PROXY_HOSTS)
+}
+
+/// What the parent has set that keeps calls away from us or loses its meaning here: what it is, and what to type.
+pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
+    let value = |name: &str| parent(name).filter(|value| !value.trim().is_empty());
+    let mut all = Vec::new();
+    let excepts_all = |name: &&str| value(name).is_some_and(|list| list.split([',', ' ']).any(|entry| entry == "*"));
+    if let Some(name) =
+        ["no_proxy", "NO_PROXY"].iter().chain(&EXCEPTIONS_OF_ONE_CLIENT).find(|name| excepts_all(name))
+    {
+        all.push(format!(
+            "{name} has `*`, with which no call would come here: it is left out; `env -u {name}` in front of the command says so for good"
+        ));
+    }
+    for name in STRONGER_JAVA {
+        let set = value(name).unwrap_or_default();
+        if let Some(option) = JAVA_PROXY.iter().find(|option| set.contains(**option)) {
+            let option = option.trim_end_matches('=');
+            all.push(format!(
+                "{name} has {option}, which Java believes more than what is set here: calls of Java may not come here; start with `env -u {name}`"
+            ));
+        }
+    }
+    let java = value("JAVA_TOOL_OPTIONS").unwrap_or_default();
+    if let Some(option) = JAVA_PROXY.iter().find(|option| **option != JAVA_NON_PROXY_HOSTS && java.contains(**option))
+    {
+        let option = option.trim_end_matches('=');
+        all.push(match option {
+            "-DsocksProxyHost" => format!(
+                "JAVA_TOOL_OPTIONS has {option}, through which Java would make its connections: take it out of JAVA_TOOL_OPTIONS, or call with --no-java"
+            ),
+            _ => format!(
+                "JAVA_TOOL_OPTIONS has {option}: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=http://HOST:PORT"
+            ),
+        });
+    }
+    // With a proxy for all clients, that one is taken over.
+    if !PROXY.iter().any(|name| value(name).is_some())
+        && value("OTAS_UPSTREAM_PROXY").is_none()
+        && let Some(name) = OF_ONE_CLIENT.iter().find(|name| value(name).is_some())
+    {
+        all.push(format!(
+            "{name} names a proxy for one client: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=\"${name}\""
+        ));
+    }
+    all
 }
 
 fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
@@ -196,6 +292,50 @@ mod tests {
         let all = given(&including, &[("NO_PROXY", "corp.example,localhost,127.0.0.1,[::1]")]);
         assert_eq!(all["NO_PROXY"], "corp.example,otas.example");
         assert!(all["JAVA_TOOL_OPTIONS"].contains("-Dhttp.nonProxyHosts= "));
+    }
+
+    #[test]
+    fn what_one_client_reads_in_their_place_leads_to_us_as_well() {
+        let files = files();
+        let parent = [
+            ("NPM_CONFIG_PROXY", "http://corp:1"),
+            ("npm_config_noproxy", "a.example,*"),
+            ("PIP_PROXY", "http://corp:1"),
+            ("NO_PROXY", "b.example,*"),
+            ("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts=*.corp.example|localhost|* -Dhttp.proxyHost=corp"),
+        ];
+        let all = given(&told(&files), &parent);
+        assert_eq!(
+            (&*all["NPM_CONFIG_PROXY"], &*all["PIP_PROXY"]),
+            ("http://127.0.0.1:8080", "http://127.0.0.1:8080")
+        );
+        assert!(!all.contains_key("npm_config_proxy") && !all.contains_key("CARGO_HTTP_PROXY"));
+        assert_eq!(
+            all["NO_PROXY"], "b.example,otas.example,localhost,127.0.0.1,::1",
+            "no call would come to us with `*`"
+        );
+        assert_eq!(all["npm_config_noproxy"], "a.example,b.example,otas.example,localhost,127.0.0.1,::1");
+        let java = &all["JAVA_TOOL_OPTIONS"];
+        assert!(java.contains(" -Dhttp.nonProxyHosts=*.corp.example|localhost|127.*|[::1] "), "{java}");
+    }
+
+    #[test]
+    fn what_keeps_calls_away_is_named_with_what_to_type() {
+        let said = |parent: &[(&str, &str)]| {
+            warnings(&|name| parent.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
+                .join("\n")
+        };
+        assert_eq!(said(&[("NO_PROXY", "a.example"), ("JAVA_TOOL_OPTIONS", "-Xmx1g -Dhttp.nonProxyHosts=a")]), "");
+        assert!(said(&[("NO_PROXY", "a.example, *")]).contains("`env -u NO_PROXY`"));
+        assert!(said(&[("JDK_JAVA_OPTIONS", "-Dhttp.nonProxyHosts=*")]).contains("`env -u JDK_JAVA_OPTIONS`"));
+        assert!(said(&[("_JAVA_OPTIONS", "-Dhttps.proxyHost=corp")]).contains("`env -u _JAVA_OPTIONS`"));
+        assert!(
+            said(&[("JAVA_TOOL_OPTIONS", "-Dhttps.proxyHost=corp")]).contains("OTAS_UPSTREAM_PROXY=http://HOST:PORT")
+        );
+        assert!(said(&[("JAVA_TOOL_OPTIONS", "-DsocksProxyHost=corp")]).contains("--no-java"));
+        let npm = said(&[("npm_config_https_proxy", "http://me:hunter2@corp:1")]);
+        assert!(npm.contains("OTAS_UPSTREAM_PROXY=\"$npm_config_https_proxy\"") && !npm.contains("hunter2"), "{npm}");
+        assert_eq!(said(&[("npm_config_proxy", "http://corp:1"), ("HTTPS_PROXY", "http://corp:1")]), "");
     }
 
     #[test]

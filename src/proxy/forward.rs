@@ -197,7 +197,7 @@ async fn exchange(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder);
     }
-    if let Some(next) = connection.shared.next_proxy.as_ref().filter(|_| target.way == Way::NextProxy)
+    if let Some(next) = connection.shared.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
     {
         return Err(unauthorized(next));
@@ -267,7 +267,7 @@ fn outbound(
     }
     if target.way == Way::NextProxy {
         // The target stays as it is: absolute.
-        let next = connection.shared.next_proxy.as_ref();
+        let next = connection.shared.next_proxy_for(&target.origin);
         if let Some(value) = next.map(authorization).transpose()?.flatten() {
             parts.headers.insert(PROXY_AUTHORIZATION, value);
         }

@@ -43,7 +43,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::capture::{Origin, Recording};
-use crate::config::{NextProxy, NextProxyScheme};
+use crate::config::{NextProxy, NextProxyScheme, Upstream};
 use crate::hosts::HostRules;
 use crate::peer::{AgentRules, Peers};
 use crate::tls::{Leaves, OriginTls};
@@ -77,10 +77,8 @@ pub struct Shared {
     pub passthrough: HostRules,
     /// Hosts for which agents refused our certificate.
     pub refusals: Refusals,
-    /// `upstream.proxy`, and the hosts that are called without it.
-    pub next_proxy: Option<NextProxy>,
-    /// `upstream.no_proxy`.
-    pub no_next_proxy: HostRules,
+    /// The next proxy, and the hosts that are called without it.
+    pub upstream: Upstream,
     /// Which origins agents may call.
     pub egress: Egress,
     /// How much each agent may take.
@@ -120,7 +118,7 @@ pub struct Shared {
 impl Shared {
     /// The proxy that `origin` is reached through, if it is not called directly.
     fn next_proxy_for(&self, origin: &Origin) -> Option<&NextProxy> {
-        self.next_proxy.as_ref().filter(|_| !self.no_next_proxy.cover(&origin.host, origin.port))
+        self.upstream.proxy_for(origin.scheme, &origin.host, origin.port)
     }
 
     /// Whether `origin` is asked for at the next proxy, rather than through a tunnel: as HTTP proxies have it for `http`.

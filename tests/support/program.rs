@@ -79,7 +79,12 @@ impl Folder {
             true => command.env("OTAS_PROXY_CONFIG", "proxy.toml"),
             false => command.env_remove("OTAS_PROXY_CONFIG"),
         };
-        for name in ["NODE_OPTIONS", "PYTHONPATH"] {
+        for name in
+            ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "OTAS_PROXY_URL"]
+        {
+            command.env_remove(name);
+        }
+        for name in ["NODE_OPTIONS", "PYTHONPATH", "OTAS_UPSTREAM_PROXY", "XDG_STATE_HOME"] {
             command.env_remove(name);
         }
         let otel = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("OTEL_");
