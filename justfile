@@ -6,6 +6,10 @@ check:
 demo:
     cargo run --release --locked -- demo
 
+# The binary to deploy: slow to build, and the fastest to run.
+dist:
+    cargo build --profile dist --locked
+
 # This proxy and a bare hyper proxy in turns on the same loopback origin; `just bench 7` for more repetitions.
 bench reps="5":
     cargo bench --locked --bench proxy -- --reps {{reps}}

@@ -187,6 +187,7 @@ impl App {
             .map_err(|e| step(format!("write the CA bundle in `{}`", config.tls.ca_dir.display()), e))?;
         let ca_file = authority.dir().join(crate::tls::CA_CERT_FILE);
         let trusted = authority.trusted();
+        let trust_hint = proxy::trust_hint(&ca_file, &config.tls.usual_ca_dir);
         let tls = &config.tls;
         let (roots, ours, pinned) = (tls.origin_ca_file.as_deref(), &tls.client_certificates, &tls.pinned);
         let origin_tls = OriginTls::load(roots, ours, pinned, &trusted)?;
@@ -267,6 +268,7 @@ impl App {
         let shared = Arc::new(Shared {
             recording,
             leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
+            trust_hint,
             origin_tls,
             pool: Pool::default(),
             resolver: Resolver::default(),
@@ -303,6 +305,7 @@ impl App {
         tokio::spawn(sweep(shared.clone()));
         let admin_stop = CancellationToken::new();
         let told = admin::Told {
+            run_id: run_id.clone(),
             delivery: deliveries.watch(),
             sinks: sinks.watch(),
             tally: reporter.tally().clone(),

@@ -18,9 +18,11 @@ mod events;
 mod export;
 mod forwarding;
 mod guards;
+mod inherited;
 mod interception;
 mod links;
 mod models;
+mod one_proxy;
 mod onwards;
 #[cfg(feature = "otlp")]
 mod otlp;

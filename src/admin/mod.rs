@@ -40,6 +40,8 @@ const LIMITS: serving::Limits =
 
 /// What the admin port tells of.
 pub struct Told {
+    /// This process's own name for itself.
+    pub run_id: String,
     /// How delivery goes.
     pub delivery: Watch,
     /// How the sinks go.
@@ -166,6 +168,7 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
     let agents = told.peers.counts();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
+        "run_id": told.run_id,
         "session": delivery.session.to_string(),
         "calls": {
             "unlogged": told.tally.unlogged(),

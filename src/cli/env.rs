@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::preload::Preload;
 use super::variables::{self, Told};
-use super::{Done, otas_hosts, say};
+use super::{About, Done, otas_hosts, running, say};
 use crate::app::{AppError, step};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
@@ -63,12 +63,21 @@ enum Shell {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let config = super::load(&args.flags)?.config;
+    let led = super::led(&args.flags, About::Ca)?;
+    if let (Some(running), Some(other)) = (&led.running, &led.other_ca) {
+        return Err(format!(
+            "agents that trust the CA in {} would refuse the proxy on {}, which signs with the one in {}: leave the CA folder out, or start \
+             `serve` with these settings",
+            other.display(),
+            running.proxy,
+            running.ca_dir.display()
+        )
+        .into());
+    }
+    running::no_second_ca(&led)?;
+    let config = led.loaded.config;
     if config.listen.proxy.port() == 0 {
-        return Err(
-            "`listen.proxy` has port 0, so where a `serve` of these settings listens is not known: name a port"
-                .into(),
-        );
+        return Err("`listen.proxy` has port 0 and no `serve` runs: start it first, or name a port".into());
     }
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
     let parent = |name: &str| std::env::var(name).ok();

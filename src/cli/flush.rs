@@ -6,7 +6,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, say, signals};
+use super::{About, Done, say, signals};
 use crate::app::{agents, destination, step};
 use crate::config::Flags;
 use crate::deliver::{Deliveries, Status};
@@ -28,7 +28,7 @@ pub(super) struct Args {
 const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn run(args: &Args) -> Done {
-    let config = super::load(&args.flags)?.config;
+    let config = super::led(&args.flags, About::Store)?.loaded.config;
     if !config.otas.deliver {
         return Err("`otas.deliver` is off: nothing is delivered to OTAS".into());
     }

@@ -19,6 +19,7 @@ mod page;
 mod preload;
 mod retry;
 mod run;
+mod running;
 mod say;
 mod serve;
 mod signals;
@@ -113,6 +114,25 @@ type Done = Result<ExitCode, Box<dyn Error + Send + Sync>>;
 fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {
     let cwd = std::env::current_dir()?;
     Ok(crate::config::load(flags, &|name| std::env::var(name).ok(), Path::new(&cwd))?)
+}
+
+/// The same for a command that looks at a proxy that runs: with its CA and its store, which are told where they are others than
+/// those of the settings.
+fn led(flags: &Flags, about: About) -> Result<running::Led, Box<dyn Error + Send + Sync>> {
+    let led = running::lead(load(flags)?);
+    let notes = match about {
+        About::Ca => &led.ca_note,
+        About::Store => &led.store_note,
+    };
+    notes.iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
+    Ok(led)
+}
+
+/// What a command looks at.
+#[derive(Clone, Copy)]
+enum About {
+    Ca,
+    Store,
 }
 
 /// The hosts of OTAS, which agents call directly; none that is this machine, if calls to it are to be seen.

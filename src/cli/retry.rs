@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Done, say};
+use super::{About, Done, say};
 use crate::config::Flags;
 use crate::store::Store;
 
@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let store = Store::open_existing(&super::load(&args.flags)?.config.store.path)?;
+    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let count = if args.dead {
         let session = args.session.as_deref().map(|name| store.session_named(name)).transpose()?;
         store.retry_dead(session)?

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::env::Scope;
 use super::variables::{self, Told};
 use super::waiting::Waiting;
-use super::{Done, child, inherited, meta, none_seen, say};
+use super::{Done, child, inherited, meta, none_seen, running, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::peer;
@@ -74,7 +74,9 @@ pub(super) fn run(args: Args) -> Done {
             )
             .into());
     }
-    inherited::apply(&mut loaded, args.upstream, &[]);
+    let others: Vec<SocketAddr> = running::all().into_iter().map(|running| running.proxy).collect();
+    inherited::apply(&mut loaded, args.upstream, &others);
+    running::new_ca(&loaded.config.tls).iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
     let mut config = loaded.config;
     // Its own ports, whatever `serve` uses: many runs go on side by side.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);

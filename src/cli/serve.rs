@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use tokio::sync::watch;
 
-use super::{Done, inherited, meta, say as said, signals};
+use super::running::Running;
+use super::{Done, inherited, meta, running, say as said, signals};
 use crate::app::App;
 use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
@@ -21,17 +22,20 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Done {
     let mut loaded = super::load(&args.flags)?;
-    let own = loaded.config.listen.proxy;
+    let mut own: Vec<_> = running::all().into_iter().map(|running| running.proxy).collect();
+    own.push(loaded.config.listen.proxy);
     let drain = loaded.config.delivery.drain_timeout;
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
         let mut hangup = signals::hangup()?;
         let in_force = loaded.report();
-        inherited::apply(&mut loaded, args.upstream, &[own]);
+        inherited::apply(&mut loaded, args.upstream, &own);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
         // Then nothing else may stand there.
         let stdout_is_a_sink = loaded.config.sinks.iter().any(Sink::is_stdout);
+        let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
+        let new_ca = running::new_ca(&loaded.config.tls);
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
         let say = |line: &str| {
@@ -43,6 +47,12 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("calls are shown on {}", app.page_url));
         let (ca, bundle) = (app.ca_file.display(), app.bundle_file.display());
         say(&format!("CA certificate {ca} (with the system's roots: {bundle})"));
+        new_ca.iter().for_each(|note| say(note));
+        let (proxy, admin, run_id) = (app.proxy_addr, app.admin_addr, app.run_id.clone());
+        let announced = Running { run_id, proxy, admin, ca_dir, store }.announce();
+        if let Err(error) = &announced {
+            said::err(&format!("otas-proxy: other commands will not find this proxy by themselves: {error}"));
+        }
         match &app.collector {
             Some(collector) => say(&format!(
                 "no agent key is configured, so events go to the embedded collector on {} (loopback only)",
@@ -74,6 +84,7 @@ pub(super) fn run(args: Args) -> Done {
                 }
             }
         }
+        drop(announced);
         said::err("otas-proxy: stopping (a second signal cuts what is still under way)");
         let summary = app.stop(drain, stop.hurry(), |_| {}).await;
         said::err(&summary.to_string());

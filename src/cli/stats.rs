@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::filter::FilterArgs;
 use super::table::{cell, render};
-use super::{Done, say};
+use super::{About, Done, say};
 use crate::admin::page::format::{bytes, cost, count, duration};
 use crate::config::Flags;
 use crate::stats::{Stats, Totals};
@@ -24,7 +24,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let store = Store::open_existing(&super::load(&args.flags)?.config.store.path)?;
+    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     let mut stats = Stats::default();
     store.viewer().each(&filter, |call| stats.add(&call))?;

@@ -48,6 +48,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         agents: Vec::new(),
         tls: Tls {
             ca_dir: data.join("ca"),
+            usual_ca_dir: data.join("ca"),
             origin_ca_file: None,
             passthrough: HostRules::default(),
             learn_passthrough: None,

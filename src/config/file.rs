@@ -9,7 +9,7 @@ use super::source::Source;
 use super::{folders, found};
 
 const NAME: &str = "proxy.toml";
-const VARIABLE: &str = "OTAS_PROXY_CONFIG";
+pub(super) const VARIABLE: &str = "OTAS_PROXY_CONFIG";
 
 /// A settings file that was read.
 pub(super) struct SettingsFile {

@@ -14,6 +14,12 @@ pub(super) fn config(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
     base(env, "XDG_CONFIG_HOME", ".config")
 }
 
+/// `$XDG_STATE_HOME/otas-proxy` or `~/.local/state/otas-proxy`, for what concerns this machine and this moment. `None` when neither
+/// variable is of use.
+pub fn state(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    base(env, "XDG_STATE_HOME", ".local/state")
+}
+
 fn base(env: &dyn Fn(&str) -> Option<String>, variable: &str, below_home: &str) -> Option<PathBuf> {
     // "If an implementation encounters a relative path in any of these variables it should [...] ignore it."
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;
+pub use folders::state as state_folder;
 pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use sinks::{Otlp, Sink};
@@ -57,6 +58,8 @@ pub struct Loaded {
     /// The settings files that were read, the weakest first.
     pub files: Vec<PathBuf>,
     sources: Sources,
+    /// The user has named the file.
+    file_is_named: bool,
 }
 
 impl Loaded {
@@ -73,6 +76,15 @@ impl Loaded {
     /// Whether anything sets this.
     pub fn is_set(&self, key: &str) -> bool {
         self.sources.contains_key(key)
+    }
+
+    /// Whether the user means this, rather than a file that lies somewhere: by a flag, a variable or a file that was named.
+    pub fn is_named(&self, key: &str) -> bool {
+        match self.sources.get(key) {
+            Some(Source::Flag(_) | Source::Environment(_)) => true,
+            Some(Source::File { .. }) => self.file_is_named,
+            Some(Source::Default) | None => false,
+        }
     }
 
     /// For a command that cannot use a setting as it is: says so, with the setting's place.
@@ -104,7 +116,8 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> 
     draft.lay_environment(&env, cwd);
     draft.lay_flags(flags, cwd);
     let (config, sources) = draft.finish(files.last())?;
-    Ok(Loaded { config, files: files.into_iter().map(|file| file.path).collect(), sources })
+    let file_is_named = flags.config.is_some() || env(file::VARIABLE).is_some();
+    Ok(Loaded { config, files: files.into_iter().map(|file| file.path).collect(), sources, file_is_named })
 }
 
 #[cfg(test)]

@@ -142,6 +142,8 @@ pub struct Agent {
 pub struct Tls {
     /// Where our CA lives (0700).
     pub ca_dir: PathBuf,
+    /// Where it lives unless settings say otherwise: another CA of ours may be there. No setting.
+    pub usual_ca_dir: PathBuf,
     /// Extra roots (PEM) that origins are verified against, beside the system's.
     pub origin_ca_file: Option<PathBuf>,
     /// Hosts that are relayed blind.

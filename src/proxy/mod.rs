@@ -53,7 +53,7 @@ pub use egress::Egress;
 pub use guard::AgentLimits;
 pub use listener::listen;
 pub use quota::Quotas;
-pub use refusals::Refusals;
+pub use refusals::{Refusals, trust_hint};
 pub use territory::{ProjectDomain, SessionTokens, Territories};
 pub use upstream::{Pool, Resolver, Tasks as UpstreamTasks};
 
@@ -63,6 +63,8 @@ pub struct Shared {
     pub recording: Arc<Recording>,
     /// Certificates for agents.
     pub leaves: Leaves,
+    /// What an agent that refuses them is to be told of our CA.
+    pub trust_hint: String,
     /// TLS towards origins.
     pub origin_tls: OriginTls,
     /// Idle upstream connections.

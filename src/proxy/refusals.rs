@@ -2,13 +2,32 @@
 //! a while after the second refusal (`tls.learn_passthrough`).
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use crate::tls::CA_CERT_FILE;
 
 /// Refusals after which a host is relayed blind: one may be a mistake of the agent's.
 const ENOUGH: u32 = 2;
 /// The most hosts that are remembered: an agent can make up names without end.
 const HOSTS: usize = 1024;
+
+/// What people are told when an agent refuses our certificate. It may trust another CA of ours, in the folder where ours usually
+/// lies, so both are named.
+pub fn trust_hint(ca_file: &Path, usual_ca_dir: &Path) -> String {
+    let other = usual_ca_dir.join(CA_CERT_FILE);
+    let is_other = other.exists() && other.canonicalize().ok() != ca_file.canonicalize().ok();
+    let other = match is_other {
+        true => format!(" (the one in {} is another CA, which does not do)", other.display()),
+        false => String::new(),
+    };
+    format!(
+        "this proxy signs with the CA in {}{other}: if the agent does not trust it, start the agent again with what `otas-proxy env` prints \
+         while this proxy runs, or list the host in tls.passthrough",
+        ca_file.display()
+    )
+}
 
 /// The hosts.
 pub struct Refusals {
@@ -93,6 +112,20 @@ mod tests {
         let later = now + minute * 2;
         assert!(!refusals.learned("a", 443, later));
         assert_eq!(refusals.note("a", 443, later), Refusal::First);
+    }
+
+    #[test]
+    fn the_hint_names_both_cas() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("usual")).unwrap();
+        let (ours, usual) = (at("ca.pem"), at("usual/ca.pem"));
+        std::fs::write(&ours, "").unwrap();
+        let one = trust_hint(&ours, &at("usual"));
+        assert!(one.contains(&ours.display().to_string()) && !one.contains("another CA"), "{one}");
+        std::fs::write(&usual, "").unwrap();
+        assert!(trust_hint(&ours, &at("usual")).contains(&format!("(the one in {} is another CA", usual.display())));
+        assert!(!trust_hint(&usual, &at("usual")).contains("another CA"));
     }
 
     #[test]

@@ -436,7 +436,7 @@ async fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
         Some(_) => ("client_tls_failed", "sent something else than TLS in the middle of the handshake"),
         None => ("agent_left", "closed its connection during the TLS handshake"),
     };
-    let advice = "if it does not trust the proxy's CA, make it (`otas-proxy env` prints the variables), or list the host in tls.passthrough";
+    let advice = &tunnel.shared.trust_hint;
     let noted = match id {
         "client_refused_certificate" => {
             tunnel.shared.refusals.note(name, tunnel.origin.port, std::time::Instant::now())

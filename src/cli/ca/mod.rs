@@ -5,9 +5,11 @@ mod rotate;
 mod show;
 mod store;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
-use super::Done;
+use super::{About, Done, running};
 use crate::config::Flags;
 use crate::tls::CertAuthority;
 
@@ -46,5 +48,12 @@ pub(super) fn run(args: Args) -> Done {
 }
 
 fn authority(flags: &Flags) -> Result<CertAuthority, Box<dyn std::error::Error + Send + Sync>> {
-    Ok(CertAuthority::load_or_create(&super::load(flags)?.config.tls.ca_dir)?)
+    Ok(CertAuthority::load_or_create(&folder(flags)?)?)
+}
+
+/// The CA's folder: that of the proxy that runs, if somebody has not named another one.
+fn folder(flags: &Flags) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
+    let led = super::led(flags, About::Ca)?;
+    running::no_second_ca(&led)?;
+    Ok(led.loaded.config.tls.ca_dir)
 }

@@ -27,7 +27,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let dir = super::super::load(&args.flags)?.config.tls.ca_dir;
+    let dir = super::folder(&args.flags)?;
     let now = OffsetDateTime::now_utc();
     if args.finish {
         finish_rotation(&dir, now)?;

@@ -19,10 +19,10 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 
-use super::Done;
-use crate::config::{Flags, Loaded};
+use super::{Done, running};
+use crate::config::Flags;
 use crate::tls::{CertAuthority, OriginTls};
-use line::{Report, State};
+use line::{Line, Report, State};
 
 /// Looks for what is wrong with this set-up, and says how it is put right: settings, ports, store, OTAS and its credentials, clock,
 /// CA, and each client on the PATH by a real call through a proxy of these settings. Exit code 1 when something fails.
@@ -69,7 +69,13 @@ pub(super) fn run(args: &Args) -> Done {
             if args.wants("configuration") {
                 report.add(line)?;
             }
-            super::runtime()?.block_on(look(args, &loaded, &mut report))?;
+            let led = running::lead(loaded);
+            if let Some(line) =
+                running_line(&led).filter(|_| ["ports", "store", "ca"].iter().any(|part| args.wants(part)))
+            {
+                report.add(line)?;
+            }
+            super::runtime()?.block_on(look(args, &led, &mut report))?;
         }
         // Whatever was asked for depends on it.
         Err(lines) => lines.into_iter().try_for_each(|line| report.add(line))?,
@@ -78,14 +84,40 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(ExitCode::from(u8::from(report.has(State::Fail))))
 }
 
-async fn look(args: &Args, loaded: &Loaded, report: &mut Report) -> std::io::Result<()> {
-    let config = &loaded.config;
+/// The proxy that runs: whether its CA and its store are those of the settings.
+fn running_line(led: &running::Led) -> Option<Line> {
+    const WHAT: &str = "running proxy";
+    let running = led.running.as_ref()?;
+    let (ca, store) = (running.ca_dir.display(), running.store.display());
+    let notes = [&led.ca_note, &led.store_note].into_iter().flatten().cloned().collect::<Vec<_>>().join("; ");
+    Some(match (notes.is_empty(), &led.other_ca) {
+        (true, _) => Line::ok(WHAT, format!("on {}, with the CA in {ca} and the store {store}", running.proxy)),
+        (_, None) => Line::warn(
+            WHAT,
+            notes,
+            "Nothing, if that proxy is the one that you mean: `env`, `events` and `ca` use its CA and its store; else stop it",
+        ),
+        (_, Some(_)) => {
+            Line::fail(WHAT, notes, "Start `serve` with these settings, or leave the CA folder out of them")
+        }
+    })
+}
+
+async fn look(args: &Args, led: &running::Led, report: &mut Report) -> std::io::Result<()> {
+    let config = &led.loaded.config;
     if args.wants("ports") {
         report.add(ports::proxy(config.listen.proxy).await)?;
         report.add(ports::admin(config.listen.admin).await)?;
     }
     if args.wants("store") {
         report.add(store::line(&config.store))?;
+    }
+    if let Err(error) = running::no_second_ca(led) {
+        return report.add(Line::fail(
+            "ca",
+            error.to_string(),
+            "Start `serve` with these settings, or name the CA folder that you mean",
+        ));
     }
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir);
     let trusted = authority.as_ref().map(CertAuthority::trusted).unwrap_or_default();

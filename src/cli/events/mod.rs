@@ -12,7 +12,7 @@ use clap::Subcommand;
 
 use super::filter::FilterArgs;
 use super::table::Columns;
-use super::{Done, say, signals};
+use super::{About, Done, say, signals};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
@@ -191,7 +191,7 @@ fn if_still_there(event: Result<EventRow, SteerError>) -> Result<Option<EventRow
 }
 
 fn open(flags: &Flags) -> Result<Store, Failure> {
-    Ok(Store::open_existing(&super::load(flags)?.config.store.path)?)
+    Ok(Store::open_existing(&super::led(flags, About::Store)?.loaded.config.store.path)?)
 }
 
 /// Characters in a line of the terminal; `None` when stdout is none.

@@ -1,0 +1,292 @@
+//! Which proxies of this user run, so that other commands use the same CA and the same store: `serve` leaves a small file in the
+//! user's state folder, and whoever reads it asks the admin port that it names whether that proxy still runs.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::config::{Loaded, Tls, state_folder};
+use crate::secret::only_ours;
+use crate::tls::{CA_CERT_FILE, CA_KEY_FILE};
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// A proxy on this machine answers at once, unless the machine is very busy.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The most that is read of its answer.
+const ANSWER_BYTES: u64 = 256 << 10;
+
+/// A proxy that runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Running {
+    /// Its own name for itself, which `/status` tells.
+    pub(super) run_id: String,
+    /// Where agents connect.
+    pub(super) proxy: SocketAddr,
+    /// Its admin port.
+    pub(super) admin: SocketAddr,
+    /// The folder of the CA that it signs with.
+    pub(super) ca_dir: PathBuf,
+    /// The file that its events are in.
+    pub(super) store: PathBuf,
+}
+
+/// The file that tells others of a proxy. Removed when dropped.
+pub(super) struct Announced(PathBuf);
+
+impl Drop for Announced {
+    fn drop(&mut self) {
+        // Whoever finds a file that is left asks the port, so it misleads nobody.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+impl Running {
+    /// Tells other commands of this user. `None`: no variable names a folder for it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(super) fn announce(&self) -> io::Result<Option<Announced>> {
+        folder().map(|folder| self.announce_in(&folder)).transpose()
+    }
+
+    fn announce_in(&self, folder: &Path) -> io::Result<Announced> {
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let file = folder.join(format!("{}.json", self.run_id));
+        let new = file.with_extension("new");
+        let mut written = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+        written.write_all(&serde_json::to_vec(self)?)?;
+        std::fs::rename(&new, &file)?;
+        Ok(Announced(file))
+    }
+
+    /// Whether its admin port answers, and says that it is this one.
+    fn answers(&self) -> io::Result<bool> {
+        let mut stream = TcpStream::connect_timeout(&reachable(self.admin), PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        let host = reachable(self.admin);
+        stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+        let mut answer = Vec::new();
+        stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        let status = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
+        Ok(status.is_some_and(|status| status["run_id"] == *self.run_id))
+    }
+
+    /// Whether who connects to `listen` reaches it.
+    fn is_at(&self, listen: SocketAddr) -> bool {
+        reachable(self.proxy) == reachable(listen)
+    }
+}
+
+/// Proxies of this user that run.
+pub(super) fn all() -> Vec<Running> {
+    folder().map(|folder| all_in(&folder)).unwrap_or_default()
+}
+
+fn folder() -> Option<PathBuf> {
+    state_folder(&|name| std::env::var(name).ok()).map(|folder| folder.join("running"))
+}
+
+fn all_in(folder: &Path) -> Vec<Running> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut all: Vec<Running> = files.filter_map(|file| running(&file)).collect();
+    all.sort_by(|a, b| a.run_id.cmp(&b.run_id));
+    all
+}
+
+/// The proxy that a file tells of. The file is removed if that one has ended.
+fn running(file: &Path) -> Option<Running> {
+    // Whoever may write it could lead agents to another proxy.
+    only_ours(file).ok()?;
+    let running: Running = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
+    match running.answers() {
+        Ok(true) => Some(running),
+        Err(error) if matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) => None,
+        _ => {
+            let _ = std::fs::remove_file(file);
+            None
+        }
+    }
+}
+
+/// An address that leads to a listener on every address, too.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+/// Of the proxies that run, the one that these settings lead to: where they say that agents connect, or else the only one, if
+/// nobody has said where.
+fn choose<'a>(all: &'a [Running], loaded: &Loaded) -> Option<&'a Running> {
+    let listen = loaded.config.listen.proxy;
+    let is_open = !loaded.is_set("listen.proxy") || listen.port() == 0;
+    match all {
+        _ if all.iter().any(|running| running.is_at(listen)) => all.iter().find(|running| running.is_at(listen)),
+        [only] if is_open => Some(only),
+        _ => None,
+    }
+}
+
+/// Settings, led to the proxy that runs.
+pub(super) struct Led {
+    pub(super) loaded: Loaded,
+    /// The proxy, if one runs that these settings lead to.
+    pub(super) running: Option<Running>,
+    /// How its CA differs from that of the settings: for people.
+    pub(super) ca_note: Option<String>,
+    /// The same for its store.
+    pub(super) store_note: Option<String>,
+    /// The CA that the settings name by flag or in a named file, though the proxy has another.
+    pub(super) other_ca: Option<PathBuf>,
+}
+
+/// Takes the CA folder, the store and the addresses of the proxy that runs, unless somebody has named others.
+pub(super) fn lead(mut loaded: Loaded) -> Led {
+    let all = all();
+    let running = choose(&all, &loaded).cloned();
+    let (mut ca_note, mut store_note, mut other_ca) = (None, None, None);
+    if let Some(running) = &running {
+        let at = running.proxy;
+        let is_named = |key: &str| loaded.is_named(key);
+        let (ca_named, store_named) = (is_named("tls.ca_dir"), is_named("store.path"));
+        let config = &mut loaded.config;
+        if !is_same(&config.tls.ca_dir, &running.ca_dir) {
+            let (theirs, ours) = (running.ca_dir.display().to_string(), config.tls.ca_dir.display().to_string());
+            if ca_named {
+                ca_note =
+                    Some(format!("the proxy on {at} signs with the CA in {theirs}; the one in {ours} is another"));
+                other_ca = Some(config.tls.ca_dir.clone());
+            } else {
+                ca_note =
+                    Some(format!("this is the CA in {theirs}, of the proxy on {at}; settings here name {ours}"));
+                config.tls.ca_dir.clone_from(&running.ca_dir);
+            }
+        }
+        if !is_same(&config.store.path, &running.store) && !store_named {
+            let (theirs, ours) = (running.store.display(), config.store.path.display());
+            store_note = Some(format!(
+                "events are in {theirs}, of the proxy on {at}; settings here name {ours} (--store-path)"
+            ));
+            config.store.path.clone_from(&running.store);
+        }
+        (config.listen.proxy, config.listen.admin) = (running.proxy, running.admin);
+    }
+    Led { loaded, running, ca_note, store_note, other_ca }
+}
+
+/// Whether both are one file or folder, by whatever way.
+fn is_same(a: &Path, b: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    real(a) == real(b)
+}
+
+/// Refuses to make a second CA: agents that trust the other one would not trust what a proxy with this one signs.
+///
+/// # Errors
+/// When there is no CA in the folder of these settings, but another one in the user's own folder.
+pub(super) fn no_second_ca(led: &Led) -> Result<(), Failure> {
+    let tls = &led.loaded.config.tls;
+    if tls.ca_dir.join(CA_KEY_FILE).exists() || led.loaded.is_named("tls.ca_dir") {
+        return Ok(());
+    }
+    match other_ca(&tls.ca_dir, &tls.usual_ca_dir) {
+        None => Ok(()),
+        Some(other) => Err(format!(
+            "there is no CA in {} yet, but another one in {}: start `otas-proxy serve` first, or name the CA that you mean (--ca-dir)",
+            tls.ca_dir.display(),
+            other.display()
+        )
+        .into()),
+    }
+}
+
+/// What people are told when a CA is about to be made though they have another one.
+pub(super) fn new_ca(tls: &Tls) -> Option<String> {
+    if tls.ca_dir.join(CA_KEY_FILE).exists() {
+        return None;
+    }
+    let other = other_ca(&tls.ca_dir, &tls.usual_ca_dir)?;
+    Some(format!(
+        "a new CA was made in {}; agents that trust the one in {} alone refuse it (`otas-proxy env` prints what they need)",
+        tls.ca_dir.display(),
+        other.display()
+    ))
+}
+
+/// The user's other CA, if there is one.
+fn other_ca(ca_dir: &Path, usual: &Path) -> Option<PathBuf> {
+    (!is_same(ca_dir, usual) && usual.join(CA_CERT_FILE).exists()).then(|| usual.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn one(run_id: &str, admin: SocketAddr) -> Running {
+        Running {
+            run_id: run_id.to_owned(),
+            proxy: "0.0.0.0:8080".parse().unwrap(),
+            admin,
+            ca_dir: "/ca".into(),
+            store: "/s.db".into(),
+        }
+    }
+
+    /// An admin port that says so often who it is.
+    fn admin(run_id: &'static str, times: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for _ in 0..times {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut asked = [0; 1024];
+                let _ = stream.read(&mut asked).unwrap();
+                let body = format!("{{\"run_id\":\"{run_id}\"}}");
+                let _ = write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}");
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn who_answers_is_who_runs_and_what_is_left_of_others_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("running");
+        assert!(all_in(&at).is_empty(), "no folder yet");
+        let runs = one("a", admin("a", 1));
+        let announced = runs.announce_in(&at).unwrap();
+        // Another one has its port now; and one has ended.
+        let (replaced, ended) = (one("b", admin("x", 1)), one("c", "127.0.0.1:1".parse().unwrap()));
+        let left = [replaced.announce_in(&at).unwrap(), ended.announce_in(&at).unwrap()];
+        assert_eq!(all_in(&at), [runs]);
+        assert!(left.iter().all(|file| !file.0.exists()));
+        // Others may have written it.
+        std::fs::set_permissions(&announced.0, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(all_in(&at).is_empty() && announced.0.exists());
+        let file = announced.0.clone();
+        drop(announced);
+        assert!(!file.exists());
+    }
+
+    #[test]
+    fn a_listener_on_every_address_is_reached_by_loopback() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(one("a", at("127.0.0.1:1")).is_at(at("127.0.0.1:8080")));
+        assert!(!one("a", at("127.0.0.1:1")).is_at(at("127.0.0.1:8081")));
+        assert_eq!(reachable(at("[::]:1")), at("[::1]:1"));
+    }
+}
