@@ -347,7 +347,16 @@ fn the_demo_ends_with_a_table_of_delivered_events() {
     assert!(done.status.success(), "{shown}{}", text(&done.stderr));
     assert!(shown.contains("8 calls, 8 delivered, 0 waiting, 0 failed"), "{shown}");
     assert!(
-        shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/stream"),
+        shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/completions"),
         "{shown}"
     );
+    for model in ["demo-small  12 → 7", "demo-large  25 → 9"] {
+        assert!(shown.contains(model), "{model}: {shown}");
+    }
+    assert_eq!(shown.matches("(meant to fail)").count(), 2, "{shown}");
+    // Its last lines are commands that show what they promise.
+    let command = shown.lines().find_map(|line| line.strip_prefix("One of them whole: ")).expect("a command to type");
+    let whole = Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap();
+    let whole = text(&whole.stdout);
+    assert!(whole.contains("demo-large") && whole.contains("Every "), "{whole}");
 }

@@ -9,6 +9,9 @@ use super::super::say;
 use super::origin::DemoOrigin;
 use crate::app::App;
 
+/// Said of calls that fail.
+const MEANT: &str = " (meant to fail)";
+
 /// Makes the calls, one after the other, and says what the agent saw of each.
 pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn Error + Send + Sync>> {
     let client = Client::builder()
@@ -17,11 +20,13 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
         .build()?;
     let base = format!("https://localhost:{}", origin.port);
     let (_held, nobody) = closed_port()?;
+    let question = r#"{"model":"demo-small","messages":[{"role":"user","content":"What becomes of a call?"}]}"#;
+    let streamed = r#"{"model":"demo-large","max_tokens":100,"stream":true,"messages":[{"role":"user","content":"And of a long one?"}]}"#;
     let script: [(&str, Method, String, Option<&str>); 8] = [
         ("a JSON answer", Method::GET, format!("{base}/v1/models"), None),
-        ("a JSON question", Method::POST, format!("{base}/v1/echo"), Some(r#"{"prompt":"hello"}"#)),
+        ("a model's answer", Method::POST, format!("{base}/v1/chat/completions"), Some(question)),
         ("a compressed answer", Method::GET, format!("{base}/report?lang=en"), None),
-        ("a streamed answer", Method::POST, format!("{base}/v1/chat/stream"), Some(r#"{"stream":true}"#)),
+        ("a model's stream", Method::POST, format!("{base}/v1/messages"), Some(streamed)),
         ("a failing service", Method::GET, format!("{base}/overloaded"), None),
         ("an unreachable host", Method::GET, format!("https://localhost:{nobody}/"), None),
         ("a slow answer", Method::GET, format!("{base}/slow"), None),
@@ -37,7 +42,10 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
             Ok(response) => {
                 let status = response.status().as_u16();
                 let bytes = response.bytes().await?.len();
-                say::out(&format!("agent: {what:<20} {status}, {bytes} bytes"))?;
+                say::out(&format!(
+                    "agent: {what:<20} {status}, {bytes} bytes{}",
+                    if status >= 500 { MEANT } else { "" }
+                ))?;
             }
             Err(error) => {
                 // The client tells of a refused CONNECT as an error of its connection.
@@ -45,7 +53,7 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
                 while let Some(next) = cause.source() {
                     cause = next;
                 }
-                say::out(&format!("agent: {what:<20} {cause}"))?;
+                say::out(&format!("agent: {what:<20} {cause}{MEANT}"))?;
             }
         }
     }

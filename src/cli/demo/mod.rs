@@ -5,8 +5,11 @@ mod agent;
 mod origin;
 
 use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -14,35 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Done, meta, say, table};
 use crate::app::App;
-use crate::config::Config;
+use crate::config::{Config, state_folder};
+use crate::event::Llm;
 use crate::store::{EventRow, Filter};
 
 /// Shows what the proxy does: a scripted agent makes some telling calls through it, and the events are printed.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Keep the events, the CA and the collector's database in this folder (otherwise a temporary one is used)
+    /// Keep the events, the CA and the collector's database in this folder (otherwise in one that the next demo replaces)
     #[arg(long, value_name = "DIR")]
-    keep: Option<std::path::PathBuf>,
+    keep: Option<PathBuf>,
 }
 
 pub(super) fn run(args: Args) -> Done {
-    let folder = args
-        .keep
-        .clone()
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("otas-proxy-demo-{}", std::process::id())));
-    std::fs::create_dir_all(&folder).map_err(|e| format!("cannot create `{}`: {e}", folder.display()))?;
-    let done = super::runtime()?.block_on(demo(&folder));
-    if args.keep.is_none() {
-        let _ = std::fs::remove_dir_all(&folder);
-    }
-    done?;
+    let place = Place::choose(args.keep)?;
+    let shown = super::runtime()?.block_on(demo(&place.folder))?;
     say::out("")?;
-    match args.keep {
-        Some(_) => say::out(&format!(
-            "Everything is kept in {}: `sqlite3 otas-proxy.db 'select json from events'` shows the events whole.",
-            folder.display()
-        ))?,
-        None => say::out("`otas-proxy demo --keep DIR` keeps the events, the CA and the databases to look at.")?,
+    say::out("The calls with http_500 and connect_refused are meant to fail, to show what becomes of such.")?;
+    if let (true, Some(id)) = (place.stays, shown) {
+        let program = program();
+        let store = place.folder.join("otas-proxy.db");
+        let store = store.display();
+        say::out(&format!("See them again:    {program} events --store-path '{store}'"))?;
+        say::out(&format!("One of them whole: {program} events show {id} --store-path '{store}'"))?;
     }
     say::out(
         "Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md.",
@@ -50,7 +47,63 @@ pub(super) fn run(args: Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+/// Where the demo's files lie.
+struct Place {
+    folder: PathBuf,
+    /// They are still there when the demo is over.
+    stays: bool,
+    /// Held while the folder is in use.
+    _lock: Option<File>,
+}
+
+impl Place {
+    /// The folder that was named; else one of the user's own, emptied; else (none is known, or another demo is in it) a
+    /// temporary one.
+    fn choose(named: Option<PathBuf>) -> Result<Self, String> {
+        let cannot = |folder: &Path, error: io::Error| format!("cannot use `{}`: {error}", folder.display());
+        if let Some(folder) = named {
+            std::fs::create_dir_all(&folder).map_err(|error| cannot(&folder, error))?;
+            return Ok(Self { folder, stays: true, _lock: None });
+        }
+        if let Some(place) = state_folder(&|name| std::env::var(name).ok()).and_then(|state| Self::kept(&state).ok())
+        {
+            return Ok(place);
+        }
+        let folder = std::env::temp_dir().join(format!("otas-proxy-demo-{}", uuid::Uuid::new_v4().simple()));
+        DirBuilder::new().mode(0o700).create(&folder).map_err(|error| cannot(&folder, error))?;
+        Ok(Self { folder, stays: false, _lock: None })
+    }
+
+    fn kept(state: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(state)?;
+        let lock = File::create(state.join("demo.lock"))?;
+        lock.try_lock().map_err(io::Error::from)?;
+        let folder = state.join("demo");
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => DirBuilder::new().mode(0o700).create(&folder)?,
+        }
+        Ok(Self { folder, stays: true, _lock: Some(lock) })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if !self.stays {
+            let _ = std::fs::remove_dir_all(&self.folder);
+        }
+    }
+}
+
+/// This program, as a person in the working folder types it.
+fn program() -> String {
+    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("otas-proxy"));
+    let below = std::env::current_dir().ok().and_then(|cwd| Some(program.strip_prefix(cwd).ok()?.to_owned()));
+    below.map_or_else(|| program.display().to_string(), |below| format!("./{}", below.display()))
+}
+
+/// Gives the event that is worth a look: the streamed answer of a model.
+async fn demo(folder: &Path) -> Result<Option<i64>, Box<dyn std::error::Error + Send + Sync>> {
     let origin = origin::start(folder).await?;
     let app = App::start(configuration(folder, &origin)?, meta::of_this_process(&["demo".to_owned()], &[])).await?;
     say::out(&format!("origin     https://localhost:{}", origin.port))?;
@@ -65,7 +118,7 @@ async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sy
     let mut events = store.list(&Filter { limit: 100, ..Filter::default() })?;
     events.reverse();
     say::raw(&table::render(
-        &["#", "method", "host", "path", "status", "ms", "sent", "got", "event", "error"],
+        &["#", "method", "host", "path", "status", "ms", "sent", "got", "model", "tokens", "event", "error"],
         &rows(&events),
     ))?;
     say::out("")?;
@@ -73,7 +126,7 @@ async fn demo(folder: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sy
     if summary.calls == 0 || summary.delivered != summary.calls {
         return Err("not every call became a delivered event".into());
     }
-    Ok(())
+    Ok(events.iter().find(|event| event.path == "/v1/messages").map(|event| event.id))
 }
 
 fn configuration(folder: &Path, origin: &origin::DemoOrigin) -> Result<Config, url::ParseError> {
@@ -87,6 +140,8 @@ fn configuration(folder: &Path, origin: &origin::DemoOrigin) -> Result<Config, u
 
 fn rows(events: &[EventRow]) -> Vec<Vec<String>> {
     let row = |e: &EventRow| {
+        let llm = llm(e);
+        let tokens = llm.as_ref().and_then(|llm| Some(format!("{} → {}", llm.input_tokens()?, llm.output_tokens()?)));
         vec![
             e.seq.to_string(),
             table::cell(&e.method),
@@ -96,9 +151,17 @@ fn rows(events: &[EventRow]) -> Vec<Vec<String>> {
             format!("{:.1}", e.latency_ms),
             e.request_bytes.to_string(),
             e.response_bytes.to_string(),
+            llm.as_ref().and_then(|llm| Some(llm.model()?.to_owned())).unwrap_or_default(),
+            tokens.unwrap_or_default(),
             e.state.to_string(),
             e.error.split(':').next().unwrap_or_default().to_owned(),
         ]
     };
     events.iter().map(row).collect()
+}
+
+/// What an event says of a call to a model.
+fn llm(event: &EventRow) -> Option<Llm> {
+    let event: serde_json::Value = serde_json::from_slice(&event.json).ok()?;
+    Llm::of(event["custom_properties"].as_object()?)
 }

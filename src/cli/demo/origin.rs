@@ -76,12 +76,12 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor) {
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     let path = request.uri().path().to_owned();
-    let sent = request.into_body().collect().await.map(|b| b.to_bytes()).unwrap_or_default();
+    let _question = request.into_body().collect().await;
     Ok(match path.as_str() {
         "/v1/models" => json(r#"{"data":[{"id":"demo-small"},{"id":"demo-large"}]}"#.into()),
-        "/v1/echo" => json(sent),
+        "/v1/chat/completions" => json(chat()),
         "/report" => gzipped("A report of some length, told again and again. ".repeat(200).as_bytes()),
-        "/v1/chat/stream" => stream(),
+        "/v1/messages" => stream(),
         "/overloaded" => overloaded(),
         "/slow" => {
             tokio::time::sleep(Duration::from_millis(700)).await;
@@ -124,17 +124,30 @@ fn gzipped(text: &[u8]) -> Response<Body> {
     response
 }
 
-/// Words one by one, as a model answers.
+/// A model's answer, in the form of OpenAI's chat completions.
+fn chat() -> Bytes {
+    let answer = serde_json::json!({
+        "id": "chatcmpl-demo", "object": "chat.completion", "created": 1_750_000_000, "model": "demo-small",
+        "choices": [{
+            "index": 0, "finish_reason": "stop",
+            "message": { "role": "assistant", "content": "Every call becomes one event." },
+        }],
+        "usage": { "prompt_tokens": 12, "completion_tokens": 7, "total_tokens": 19 },
+    });
+    answer.to_string().into()
+}
+
+/// Words one by one, in the form of Anthropic's messages.
 fn stream() -> Response<Body> {
     let (tx, mut rx) = mpsc::channel::<Bytes>(1);
     tokio::spawn(async move {
-        for word in ["Every", "call", "becomes", "one", "event."] {
-            if tx.send(format!("data: {{\"delta\":\"{word}\"}}\n\n").into()).await.is_err() {
+        for event in events() {
+            let kind = event["type"].as_str().unwrap_or_default();
+            if tx.send(format!("event: {kind}\ndata: {event}\n\n").into()).await.is_err() {
                 return;
             }
-            tokio::time::sleep(Duration::from_millis(60)).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
         }
-        let _ = tx.send("data: [DONE]\n\n".into()).await;
     });
     let frames = futures_util::stream::poll_fn(move |cx| {
         rx.poll_recv(cx).map(|word| word.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes))))
@@ -142,4 +155,24 @@ fn stream() -> Response<Body> {
     let mut response = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     response.headers_mut().insert(CONTENT_TYPE, http::HeaderValue::from_static("text/event-stream"));
     response
+}
+
+/// The events of such an answer.
+fn events() -> Vec<serde_json::Value> {
+    use serde_json::json;
+    let begin = [
+        json!({ "type": "message_start", "message": {
+            "id": "msg_demo", "type": "message", "role": "assistant", "model": "demo-large", "content": [],
+            "stop_reason": null, "usage": { "input_tokens": 25, "output_tokens": 1 },
+        } }),
+        json!({ "type": "content_block_start", "index": 0, "content_block": { "type": "text", "text": "" } }),
+    ];
+    let word = |word: &str| json!({ "type": "content_block_delta", "index": 0, "delta": { "type": "text_delta", "text": word } });
+    let words = ["Every ", "call ", "becomes ", "one ", "event."].map(word);
+    let end = [
+        json!({ "type": "content_block_stop", "index": 0 }),
+        json!({ "type": "message_delta", "delta": { "stop_reason": "end_turn" }, "usage": { "output_tokens": 9 } }),
+        json!({ "type": "message_stop" }),
+    ];
+    begin.into_iter().chain(words).chain(end).collect()
 }
