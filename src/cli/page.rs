@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{Done, say};
+use super::{About, Done, say};
 use crate::admin;
 use crate::config::Flags;
 
@@ -15,7 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let config = super::load(&args.flags)?.config;
+    let config = super::led(&args.flags, About::Store)?.loaded.config;
     if config.listen.admin.port() == 0 {
         return Err(
             "`listen.admin` has port 0, so where the proxy's page is, is not known: name it by --listen-admin".into(),
