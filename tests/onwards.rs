@@ -194,3 +194,72 @@ async fn a_network_in_the_passthrough_list_counts_for_names_that_lead_there_and_
     let kinds: Vec<_> = proxy.events().await.iter().map(|event| event["metadata"]["kind"].clone()).collect();
     assert_eq!(kinds, ["tunnel", "http"]);
 }
+
+/// A proxy in TLS that relays to `behind`, and closes without `close_notify`.
+async fn https_proxy(ca: &TestCa, behind: std::net::SocketAddr) -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(ca.server(Certificate::Good, &[])));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let secured = acceptor.accept(stream).await.unwrap();
+                let (from_us, to_us) = tokio::io::split(secured);
+                let (from_it, to_it) = TcpStream::connect(behind).await.unwrap().into_split();
+                let (mut from_us, mut to_us, mut from_it, mut to_it) = (from_us, to_us, from_it, to_it);
+                tokio::select! {
+                    _ = tokio::io::copy(&mut from_us, &mut to_it) => {}
+                    _ = tokio::io::copy(&mut from_it, &mut to_us) => {}
+                }
+                to_us.flush().await.unwrap();
+            });
+        }
+    });
+    addr
+}
+
+#[tokio::test]
+async fn a_next_proxy_may_close_its_tls_without_close_notify() {
+    let acts = vec![Act::Write(b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec()), Act::Close];
+    for tunnels in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = TestCa::new(folder.path());
+        let next = next().await;
+        let through = https_proxy(&ca, next.addr).await;
+        let proxy = behind(&format!("https://localhost:{}", through.port())).trusting(&ca);
+        let proxy = if tunnels { proxy.with(|c| c.tls.passthrough = rules(&["*"])) } else { proxy };
+        let proxy = proxy.run().await;
+        let origin = RawOrigin::start(acts.clone()).await;
+        let request =
+            |target: &str| format!("GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", origin.addr);
+        let mut reply = String::new();
+        if tunnels {
+            let mut agent = tunnel(&proxy, &origin.addr.to_string()).await;
+            agent.write_all(request("/").as_bytes()).await.unwrap();
+            agent.read_to_string(&mut reply).await.unwrap();
+        } else {
+            reply = proxy.raw(request(&format!("http://{}/", origin.addr)).as_bytes()).await;
+        }
+        assert!(reply.starts_with("HTTP/1.1 200 OK\r\n") && reply.contains("hello"), "{reply}");
+        let events = proxy.events().await;
+        assert_eq!((events.len(), &events[0]["metadata"]["outcome"]), (1, &"complete".into()), "{events:#?}");
+        assert_eq!(events[0]["metadata"]["capture"]["response"]["end"], "complete", "{events:#?}");
+    }
+}
+
+#[tokio::test]
+async fn an_origin_behind_a_next_proxy_may_close_its_tls_without_close_notify() {
+    for scheme in ["http", "socks5h"] {
+        let next = next().await;
+        let proxy = behind(&format!("{scheme}://localhost:{}", next.addr.port()));
+        let ca = TestCa::new(proxy.folder());
+        let acts = vec![Act::Write(b"HTTP/1.1 200 OK\r\n\r\nhello".to_vec()), Act::Close];
+        let origin = RawOrigin::tls(ca.server(Certificate::Good, &[]), acts).await;
+        let proxy = proxy.trusting(&ca).run().await;
+        let reply = proxy.client().get(format!("https://localhost:{}/", origin.addr.port())).send().await.unwrap();
+        assert_eq!(reply.text().await.unwrap(), "hello");
+        let events = proxy.events().await;
+        assert_eq!(events[0]["metadata"]["origin_faults"], serde_json::json!(["no_close_notify"]), "{events:#?}");
+    }
+}

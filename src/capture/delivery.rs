@@ -3,21 +3,45 @@
 //! hyper flushes the connection once all is written that it was handed. So a piece is delivered when the body was asked for more
 //! after it (over HTTP/2: it fits the stream's window) and a flush has ended since it was handed over.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+
+use super::recorder::lock;
 
 /// Counts the flushes of one connection that have ended.
 #[derive(Clone, Default)]
-pub struct Flushes(Arc<AtomicU64>);
+pub struct Flushes(Arc<Ended>);
+
+#[derive(Default)]
+struct Ended {
+    count: AtomicU64,
+    waiting: Mutex<Vec<Waker>>,
+}
 
 impl Flushes {
     /// A flush has ended.
     pub fn note(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.count.fetch_add(1, Ordering::AcqRel);
+        let waiting = std::mem::take(&mut *lock(&self.0.waiting));
+        waiting.into_iter().for_each(Waker::wake);
     }
 
-    fn count(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+    /// How many have ended.
+    pub fn count(&self) -> u64 {
+        self.0.count.load(Ordering::Acquire)
+    }
+
+    /// Ready when so many have ended.
+    pub fn poll_count(&self, count: u64, cx: &Context<'_>) -> Poll<()> {
+        let mut waiting = lock(&self.0.waiting);
+        if self.count() >= count {
+            return Poll::Ready(());
+        }
+        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
     }
 }
 

@@ -17,14 +17,16 @@ use tokio::time::{Sleep, sleep};
 
 use super::activity::Answering;
 use super::error::ProxyError;
-use super::interim::Interim;
 use super::message;
 use super::upstream::{Answers, is_malformed, words};
-use crate::capture::{CapturedBody, Origin, OriginFault, Recorder};
+use crate::capture::{CapturedBody, Flushes, Origin, OriginFault, Recorder};
 
 /// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
 /// (RFC 9110 10.1.1: a client need not wait for ever; curl waits as long).
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long the error of a body waits for what came before it to be written over HTTP/2.
+const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 
 /// The request's body on its way to the origin.
 pub(super) type OriginBody = CapturedBody<Gated>;
@@ -184,16 +186,49 @@ impl Body for Content {
 /// A response's body, and the request's being answered as long as it lasts.
 pub(super) struct Answer {
     body: AgentBody,
-    /// The way to know that the agent has what was written (HTTP/1.x).
-    interim: Option<Interim>,
-    /// An error that waits for that: hyper drops what it has not yet written when a body fails.
-    broken: Option<hyper::Error>,
+    sending: Sending,
+    broken: Option<Broken>,
     _answering: Answering,
 }
 
+/// What writes a response's body, and the flushes of the stream that it is written to.
+pub(super) enum Sending {
+    /// The task that polls the body writes the stream, too.
+    Http1(Flushes),
+    /// Another task writes the stream.
+    Http2(Flushes),
+}
+
+/// An error of a body that waits until what came before it is written.
+struct Broken {
+    error: hyper::Error,
+    flushes: u64,
+    patience: Option<Pin<Box<Sleep>>>,
+}
+
+impl Sending {
+    fn broken(&self, error: hyper::Error) -> Broken {
+        match self {
+            Self::Http1(flushes) => Broken { error, flushes: flushes.count() + 1, patience: None },
+            // The one under way may have begun before. If all is written already, no other need come.
+            Self::Http2(flushes) => {
+                Broken { error, flushes: flushes.count() + 2, patience: Some(Box::pin(sleep(FLUSH_PATIENCE))) }
+            }
+        }
+    }
+
+    fn poll_written(&self, broken: &mut Broken, cx: &mut Context<'_>) -> Poll<()> {
+        let (Self::Http1(flushes) | Self::Http2(flushes)) = self;
+        if flushes.poll_count(broken.flushes, cx).is_ready() {
+            return Poll::Ready(());
+        }
+        broken.patience.as_mut().map_or(Poll::Pending, |patience| patience.as_mut().poll(cx))
+    }
+}
+
 impl Answer {
-    pub(super) fn new(body: AgentBody, interim: Option<Interim>, answering: Answering) -> Self {
-        Self { body, interim, broken: None, _answering: answering }
+    pub(super) fn new(body: AgentBody, sending: Sending, answering: Answering) -> Self {
+        Self { body, sending, broken: None, _answering: answering }
     }
 }
 
@@ -207,14 +242,15 @@ impl Body for Answer {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         if self.broken.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Err(error)) if self.interim.is_some() => self.broken = Some(error),
+                Some(Err(error)) => self.broken = Some(self.sending.broken(error)),
                 polled => return Poll::Ready(polled),
             }
         }
-        if let Some(interim) = &self.interim {
-            ready!(interim.poll_flushed(cx));
+        let this = self.get_mut();
+        if let Some(broken) = &mut this.broken {
+            ready!(this.sending.poll_written(broken, cx));
         }
-        Poll::Ready(self.broken.take().map(Err))
+        Poll::Ready(this.broken.take().map(|broken| Err(broken.error)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -21,7 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::activity::Activity;
 use super::agent::Agent;
-use super::body::Answer;
+use super::body::{Answer, Sending};
 use super::error::ProxyError;
 use super::flushed::Flushed;
 use super::guard::{Guarded, Refuse};
@@ -301,8 +301,11 @@ async fn route(
     } else {
         forward::forward(&connection, request).await
     };
-    let interim = connection.interim.clone();
-    Ok(response.map(|body| Answer::new(body, interim, answering)))
+    let sending = match connection.interim {
+        Some(_) => Sending::Http1(connection.flushes.clone()),
+        None => Sending::Http2(connection.flushes.clone()),
+    };
+    Ok(response.map(|body| Answer::new(body, sending, answering)))
 }
 
 /// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.

@@ -236,7 +236,7 @@ async fn unusual(
     recorder.origin_faults(&facts.faults);
     if let Some(interim) = connection.interim.as_ref().filter(|_| !facts.lines.is_empty()) {
         recorder.also_received(&facts.lines);
-        interim.inset(facts.lines).await;
+        interim.inset(facts.lines, &connection.flushes).await;
     }
     facts.is_until_close.then_some(answers)
 }

@@ -5,13 +5,15 @@ use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::capture::Flushes;
 
 /// The stream that hyper's server writes to.
 pub(super) struct AgentIo<S> {
@@ -33,8 +35,6 @@ struct State {
     open: bool,
     /// What goes into the head of the final response.
     inset: Option<Inset>,
-    /// Who waits until all that hyper had is with the agent.
-    flush: Flush,
 }
 
 /// Field lines to put behind a status line.
@@ -42,13 +42,6 @@ struct Inset {
     lines: Bytes,
     /// Bytes of hyper's that go before them; `None`: it has not begun to write the head.
     before: Option<usize>,
-}
-
-/// Whether somebody waits for a flush.
-enum Flush {
-    Unwanted,
-    Wanted(Waker),
-    Done,
 }
 
 impl<S> AgentIo<S> {
@@ -59,7 +52,6 @@ impl<S> AgentIo<S> {
             between: true,
             open: false,
             inset: None,
-            flush: Flush::Unwanted,
         })));
         (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim)
     }
@@ -92,22 +84,12 @@ impl Interim {
         }
     }
 
-    /// Puts these lines behind the status line of the response that is written next. Waits until all that was written before is
-    /// with the agent, so that it is known which one that is.
-    pub(super) async fn inset(&self, lines: Bytes) {
-        poll_fn(|cx| self.poll_flushed(cx)).await;
+    /// Puts these lines behind the status line of the response that is written next. `flushes`: of the same stream. Waits for one,
+    /// so that nothing of a response before is still to be written.
+    pub(super) async fn inset(&self, lines: Bytes, flushes: &Flushes) {
+        let next = flushes.count() + 1;
+        poll_fn(|cx| flushes.poll_count(next, cx)).await;
         self.lock().inset = Some(Inset { lines, before: None });
-    }
-
-    /// Ready when all that hyper had written before this was asked first is with the agent's system.
-    pub(super) fn poll_flushed(&self, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if matches!(state.flush, Flush::Done) {
-            state.flush = Flush::Unwanted;
-            return Poll::Ready(());
-        }
-        state.flush = Flush::Wanted(cx.waker().clone());
-        Poll::Pending
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -128,14 +110,6 @@ fn encode(to: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
 }
 
 impl State {
-    /// All that hyper had is with the agent's system.
-    fn flushed(&mut self) {
-        if let Flush::Wanted(waker) = std::mem::replace(&mut self.flush, Flush::Unwanted) {
-            self.flush = Flush::Done;
-            waker.wake();
-        }
-    }
-
     /// So many bytes of hyper's were written.
     fn passed(&mut self, bytes: usize) {
         if let Some(before) = self.inset.as_mut().and_then(|inset| inset.before.as_mut()) {
@@ -230,9 +204,7 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.interim.lock().between = true;
         ready!(self.poll_interim(cx))?;
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
-        self.interim.lock().flushed();
-        Poll::Ready(Ok(()))
+        Pin::new(&mut self.inner).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -90,6 +90,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Passing<S> {
         let before = buf.filled().len();
         let done = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         let read = buf.filled().len() - before;
+        // A TLS session that ends without `close_notify` (that of the agent, or with the next proxy) has ended.
+        let done =
+            done.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) });
         self.read_bytes += read as u64;
         if let Some(tap) = &self.tap {
             tap.see(&buf.filled()[before..]);

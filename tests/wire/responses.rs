@@ -1,6 +1,7 @@
 //! What origins send that breaks the rules, and what the agent gets of it: what its own client would get without us. In literal
 //! bytes, in clear and over TLS, each call with one event.
 
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -316,5 +317,38 @@ async fn each_recorded_input_comes_to_its_right_end() {
             assert!(seen.reply.starts_with(status_line), "{name}: {}", seen.text());
             assert_ne!(seen.event["metadata"]["failure"], json!("agent_left"), "{name}");
         }
+    }
+}
+
+/// Over HTTP/2 as well: the head, what came of the content, then the error.
+#[tokio::test]
+async fn over_http2_the_head_arrives_before_the_reset_that_came_with_it() {
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    let head = [0, 0, 1, 1, 4, 0, 0, 0, 1, 0x88];
+    let data = [0, 0, 2, 0, 0, 0, 0, 0, 1, b'h', b'i'];
+    let reset = [0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+    for content in [&b""[..], &data] {
+        let answer = [&head[..], content, &reset].concat();
+        // A request's HEADERS with END_STREAM and END_HEADERS, on the first stream.
+        let acts = vec![Act::Write(settings.to_vec()), Act::Await(vec![1, 5, 0, 0, 0, 1]), Act::Write(answer)];
+        let origin = RawOrigin::start(acts).await;
+        let proxy = TestProxy::new().run().await;
+        let mut agent = agent::Agent::clear(&proxy, &origin.addr.to_string(), true).await;
+        let response = agent.send(agent.request("GET", "/", agent::full(""))).await.expect("the head arrives");
+        assert_eq!(response.status(), 200);
+        let mut body = response.into_body();
+        let mut got = Vec::new();
+        let error = loop {
+            match body.frame().await {
+                Some(Ok(frame)) => got.extend_from_slice(&frame.into_data().unwrap()),
+                other => break other,
+            }
+        };
+        assert!(matches!(error, Some(Err(_))), "it never ends cleanly");
+        assert_eq!(got, if content.is_empty() { &b""[..] } else { b"hi" });
+        agent.vanish().await;
+        let events = proxy.events().await;
+        assert_eq!((events.len(), &events[0]["status_code"]), (1, &200.into()), "{events:#?}");
+        assert!(events[0]["error"].as_str().unwrap().starts_with("origin_reset"), "{events:#?}");
     }
 }
