@@ -3,14 +3,14 @@
 
 pub use crate::event::fuzzing::{content_codings, events};
 pub use crate::llm::fuzzing::{event_stream, model_call};
-pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, socks_messages};
+pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, responses, socks_messages};
 pub use crate::websocket::fuzzing::websocket;
 
 /// A target.
 pub type Target = fn(&[u8]);
 
 /// All of them by name.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
     ("event_stream", event_stream),
@@ -18,6 +18,7 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("first_bytes", first_bytes),
     ("model_call", model_call),
     ("requests", requests),
+    ("responses", responses),
     ("socks_messages", socks_messages),
     ("websocket", websocket),
 ];

@@ -195,7 +195,7 @@ async fn exchange(
     let (mut response, upstream) = while_waking(sent, arrived).await?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
-        return switch(connection, response, agent_side, &target, recorder);
+        return switch(connection, response, agent_side, &target, recorder).await;
     }
     if let Some(next) = connection.shared.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
@@ -410,7 +410,7 @@ fn authenticates_connection(headers: &HeaderMap) -> bool {
 }
 
 /// The origin has switched protocols: the agent is told so, and both connections are relayed from there on.
-fn switch(
+async fn switch(
     connection: &AgentConnection,
     mut response: Response<Incoming>,
     agent_side: Option<OnUpgrade>,
@@ -432,6 +432,7 @@ fn switch(
     };
     let origin_side = hyper::upgrade::on(&mut response);
     recorder.answered(response.status(), response.headers(), None);
+    unusual(connection, &mut response, recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, over_http1);
     if over_http1 {

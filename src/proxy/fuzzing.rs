@@ -1,5 +1,6 @@
 //! What must hold of the data path's readers whatever bytes they are given.
 
+use super::lenient;
 use super::message;
 use super::sniff::sniff;
 use super::socks;
@@ -32,6 +33,29 @@ pub fn connect_target(data: &[u8]) {
 /// SOCKS messages: no more is taken than is there, and a whole message is the same however much follows.
 pub fn socks_messages(data: &[u8]) {
     socks::read_any(data);
+}
+
+/// HTTP/1.x response heads: what hyper is given has one reading, what goes beside it cannot end a head, and the pieces that it
+/// came in change nothing. The first byte says whether HEAD was asked, and how long the pieces are.
+pub fn responses(data: &[u8]) {
+    let Some((first, bytes)) = data.split_first() else { return };
+    let whole = lenient::end(bytes, &mut 0);
+    let mut scanned = 0;
+    let ends = (1..=bytes.len()).step_by(usize::from(first >> 1).max(1)).chain([bytes.len()]);
+    let in_pieces = ends.filter_map(|end| lenient::end(&bytes[..end], &mut scanned)).next();
+    assert_eq!(whole, in_pieces);
+    let Some(end) = whole else { return };
+    let is_to_head = first & 1 == 1;
+    let Ok(head) = lenient::read(&bytes[..end], is_to_head) else { return };
+    for line in head.facts.lines.split_inclusive(|byte| *byte == b'\n') {
+        assert!(line.ends_with(b"\r\n") && line.len() > 2 && !line[..line.len() - 2].contains(&b'\r'), "{line:?}");
+    }
+    let Some(rewritten) = head.rewritten else { return };
+    let again = lenient::read(&rewritten, is_to_head);
+    assert!(again.is_ok_and(|again| again.rewritten.is_none()), "{:?}", String::from_utf8_lossy(&rewritten));
+    let mut fields = vec![httparse::EMPTY_HEADER; bytes.len()];
+    let read = httparse::Response::new(&mut fields).parse(&rewritten);
+    assert_eq!(read, Ok(httparse::Status::Complete(rewritten.len())), "{:?}", String::from_utf8_lossy(&rewritten));
 }
 
 /// HTTP/1.x requests: what goes on is what came, and the pieces that it came in change neither that nor the verdict. The first

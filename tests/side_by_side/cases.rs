@@ -172,7 +172,6 @@ const PENDING: &[&str] = &[
     "cl_and_te",
     "continue_unasked",
     "control_char_in_cookie",
-    "cut_http_1_0",
     "early_hints",
     "empty_coding",
     "first_chunk_bad",

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 /// What hyper gets, which lines go beside it, and the names of the faults.
@@ -182,5 +184,25 @@ fn a_head_ends_at_its_empty_line_in_whatever_pieces_it_comes() {
     }
     for (bytes, may) in [("", true), ("HTT", true), ("HTTP/1.1 2", true), ("HTTP/2", false), ("SSH-2.0", false)] {
         assert_eq!(may_begin(bytes.as_bytes()), may, "{bytes}");
+    }
+}
+
+const MIXED: &[u8] =
+    b"HTTP/1.0 200 OK\r\nA : b\r\n c\r\nTransfer-Encoding: identity, chunked\r\nContent-Length: 5, 5\r\n\
+    Set-Cookie: a=\x01b\r\n: x\r\nConnection: keep-alive\r\n\r\nrest";
+
+proptest! {
+    #[test]
+    fn what_hyper_gets_has_one_reading_whatever_came(
+        first in any::<u8>(),
+        junk in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b':'), Just(b','), Just(b' ')], 0..30),
+        at in 0..MIXED.len(),
+        left_out in 0..8usize,
+    ) {
+        let mut bytes = vec![first];
+        bytes.extend_from_slice(MIXED);
+        let end = (at + 1 + left_out).min(bytes.len());
+        bytes.splice(at + 1..end, junk);
+        crate::proxy::fuzzing::responses(&bytes);
     }
 }
