@@ -227,9 +227,14 @@ async fn nul_bytes_are_replaced_where_they_are_text_and_kept_in_base64_where_not
         (text(event, "request_body").to_owned(), encoding.to_owned())
     };
     assert_eq!(shown("text/plain"), ("a\u{FFFD}b".into(), "UTF-8".into()));
-    assert_eq!(shown("application/octet-stream"), (STANDARD.encode("a\0b"), "base64".into()));
+    assert_eq!(shown("application/octet-stream"), (data_url("application/octet-stream", b"a\0b"), "base64".into()));
     let json = "{\"escaped\":\"\\u0000\",\"raw\":\"\u{FFFD}\"}";
     assert_eq!(shown("application/json"), (json.into(), "UTF-8".into()));
+}
+
+/// Bytes as an event has them.
+fn data_url(media_type: &str, bytes: &[u8]) -> String {
+    format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
 
 #[tokio::test]
@@ -247,7 +252,10 @@ async fn lone_surrogates_stay_text_when_escaped_and_are_base64_when_raw() {
         if event["request_content_type"] == "application/json" {
             assert_eq!((text(&event, "request_body"), encoding), (escaped, &json!("UTF-8")));
         } else {
-            assert_eq!((text(&event, "request_body"), encoding), (&*STANDARD.encode(raw), &json!("base64")));
+            assert_eq!(
+                (text(&event, "request_body"), encoding),
+                (&*data_url("application/json", raw), &json!("base64"))
+            );
         }
     }
 }
@@ -267,7 +275,7 @@ async fn invalid_utf_8_anywhere_is_saved() {
     drop(agent);
     let event = chain.event().await;
     assert_eq!((text(&event, "path"), text(&event, "query_params")), ("/%FF%00", "q=%FF%00"));
-    assert_eq!(text(&event, "request_body"), STANDARD.encode(b"\xFF\xFE\xFD"));
+    assert_eq!(text(&event, "request_body"), data_url("application/octet-stream", b"\xFF\xFE\xFD"));
     assert_eq!(event["metadata"]["capture"]["request"]["encoding"], "base64");
     // Old servers say nothing or the wrong thing, and mean windows-1252.
     assert_eq!(text(&event, "response_body"), "café");
@@ -284,7 +292,7 @@ async fn a_binary_body_is_base64_and_says_so() {
     assert_eq!(reply.bytes().await.unwrap(), body);
     let event = chain.event().await;
     for side in ["request", "response"] {
-        assert_eq!(text(&event, &format!("{side}_body")), STANDARD.encode(&body), "{side}");
+        assert_eq!(text(&event, &format!("{side}_body")), data_url("image/png", &body), "{side}");
         let capture = &event["metadata"]["capture"][side];
         assert_eq!(*capture, json!({"bytes": 1_000, "end": "complete", "encoding": "base64"}), "{side}");
         assert_eq!(event[format!("{side}_size_bytes")], 1_000);
@@ -527,6 +535,9 @@ async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
         assert_eq!(inner(&event, "response_body")["error"], "connect_refused", "{method}");
         assert_eq!(event["response_content_type"], "application/problem+json", "{method}");
         assert_eq!(event["custom_properties"]["http.response.status_code"], Value::Null, "{method}");
+        // OTAS's page shows the path, and no host.
+        let path = if *method == "CONNECT" { closed.to_string() } else { "/a".to_owned() };
+        assert_eq!(event["path"], path, "{method}");
         let kind = if *method == "CONNECT" { "tunnel" } else { "http" };
         assert_eq!(event["metadata"]["kind"], kind);
     }

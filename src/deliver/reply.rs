@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::cause::without_links;
+
 /// An answer to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
@@ -120,8 +122,8 @@ impl From<reqwest::Error> for TransportError {
         } else {
             TransportClass::Interrupted
         };
-        let innermost = causes(&error).last().map(ToString::to_string);
-        Self { class, detail: innermost.unwrap_or_default() }
+        let innermost = causes(&error).last().map(ToString::to_string).unwrap_or_default();
+        Self { class, detail: without_links(&innermost).into_owned() }
     }
 }
 

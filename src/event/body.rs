@@ -84,7 +84,12 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     let (head, too_long) = within_reach(head);
     let ends = Ends { cut_start: false, cut_end: cut || too_long };
     // A form was searched field by field, but not what stands between them. Base64 was searched before it was that.
-    let head = if charset.is_some() { masked(head, ends, masking)? } else { head };
+    let head = match charset {
+        Some(_) => masked(head, ends, masking)?,
+        // Of what is still coded, the type says nothing.
+        None if matches!(coding, None | Some((_, CodingResult::Decoded { .. }))) => data_url(&content_type, &head),
+        None => data_url(&ContentType::default(), &head),
+    };
 
     // The end of a form may begin inside a secret whose name is not kept, and coded bytes make no sense from the middle.
     let tail = match charset {
@@ -115,6 +120,11 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
         shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), nuls, coding }),
         form_fields,
     })
+}
+
+/// Base64 that says what it is of (RFC 2397).
+fn data_url<'a>(content_type: &ContentType, base64: &str) -> Cow<'a, str> {
+    Cow::Owned(format!("data:{};base64,{base64}", content_type.in_data_url()))
 }
 
 /// A longer text does not fit an event, so searching it would be for nothing.
@@ -248,7 +258,8 @@ fn mask_form<'a>(
         }
         Family::Text | Family::Textual | Family::Other => match content_type.unlabelled_form(&content) {
             Some(family) => {
-                let (content, _) = mask_form(content, &ContentType { family, charset: None }, cut, masking)?;
+                let (content, _) =
+                    mask_form(content, &ContentType { family, ..ContentType::default() }, cut, masking)?;
                 Ok((content, None))
             }
             None => Ok((content, None)),
@@ -341,7 +352,16 @@ mod tests {
     #[test]
     fn text_is_text_and_the_rest_is_base64() {
         assert_eq!(shown(&whole(b"{}"), "application/json", ""), ("{}".into(), "UTF-8"));
-        assert_eq!(shown(&whole(b"\xFF\xD8\xFF\0"), "image/jpeg", ""), ("/9j/AA==".into(), "base64"));
+        assert_eq!(
+            shown(&whole(b"\xFF\xD8\xFF\0"), "image/jpeg", ""),
+            ("data:image/jpeg;base64,/9j/AA==".into(), "base64")
+        );
+        for odd in ["", "image", "image/a b", "a/b/c", "é/x", ";base64,", "x/\"'\u{1b}"] {
+            let (text, _) = shown(&whole(b"\xFF\xD8\xFF\0"), odd, "");
+            assert_eq!(text, "data:application/octet-stream;base64,/9j/AA==", "{odd}");
+        }
+        let (still_coded, _) = shown(&whole(b"\xFF\xD8\xFF\0"), "text/html", "some-coding");
+        assert!(still_coded.starts_with("data:application/octet-stream;base64,"), "{still_coded}");
         assert_eq!(shown(&Captured::default(), "image/jpeg", "gzip"), (String::new(), ""));
     }
 

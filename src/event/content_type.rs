@@ -16,6 +16,20 @@ pub(super) struct ContentType {
     pub(super) family: Family,
     /// The declared charset, if it is one that exists.
     pub(super) charset: Option<&'static Encoding>,
+    /// Type and subtype, if they are what they should be.
+    pub(super) media_type: Option<String>,
+}
+
+/// A longer one is made up.
+const MEDIA_TYPE_MAX_BYTES: usize = 127;
+
+/// Names as RFC 6838, section 4.2, has them.
+fn is_media_type(text: &str) -> bool {
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "!#$&-^_.+".contains(c))
+    };
+    text.len() <= MEDIA_TYPE_MAX_BYTES && text.split_once('/').is_some_and(|(of, kind)| is_name(of) && is_name(kind))
 }
 
 /// The kinds of content that are shown differently.
@@ -40,7 +54,16 @@ impl ContentType {
         let essence = value.split(';').next().unwrap_or_default().trim();
         let charset = if value.len() == essence.len() { None } else { parameter(value, "charset") }
             .and_then(|label| Encoding::for_label(label.as_bytes()));
-        Self { family: family(essence, value), charset }
+        Self {
+            family: family(essence, value),
+            charset,
+            media_type: is_media_type(essence).then(|| essence.to_owned()),
+        }
+    }
+
+    /// What a `data:` URL (RFC 2397) says of content of this type.
+    pub(super) fn in_data_url(&self) -> &str {
+        self.media_type.as_deref().unwrap_or("application/octet-stream")
     }
 
     /// What content is whose type does not say that it is a form, if it looks like one all the same: origins and agents send

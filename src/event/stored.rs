@@ -70,6 +70,8 @@ impl Stored {
         });
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let path = self.0["metadata"]["cut"]["path"].as_str().unwrap_or_else(|| self.text("path"));
+        // The path of a CONNECT is its host, which stands there already.
+        let path = if self.text("method") == "CONNECT" { "/" } else { path };
         // `OPTIONS *` has no path.
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let query = self.text("query_params");
@@ -119,6 +121,9 @@ impl Stored {
             return Content::Text(text);
         }
         let encoded = text.split(MARK).next().unwrap_or_default().trim_end();
+        // Events of before have the base64 alone.
+        let encoded =
+            encoded.strip_prefix("data:").and_then(|url| url.split_once(";base64,")).map_or(encoded, |it| it.1);
         // What was cut to fit may end within a group of four.
         let whole = encoded.get(..encoded.len() / 4 * 4).unwrap_or_default();
         match STANDARD.decode(whole) {
@@ -198,6 +203,9 @@ mod tests {
         assert_eq!(url("https", "a.test", 443, "/v1", "a=%20b"), "https://a.test/v1?a=%20b");
         assert_eq!(url("http", "::1", 8080, "/ü \"", ""), "http://[::1]:8080/%C3%BC%20%22");
         assert_eq!(url("http", "a.test", 80, "*", ""), "http://a.test/*");
+        let connect = json!({ "url.scheme": "https", "server.address": "a.test", "server.port": 8443 });
+        let connect = json!({ "method": "CONNECT", "path": "a.test:8443", "custom_properties": connect });
+        assert_eq!(stored(connect).url(), "https://a.test:8443/");
     }
 
     #[test]
@@ -217,6 +225,11 @@ mod tests {
             "metadata": { "capture": { "request": { "encoding": "base64" }, "response": { "encoding": "UTF-8" } } },
         }));
         assert_eq!(event.body(Side::Request), Content::Bytes(vec![0, 1, 2]));
+        let event_of_now = stored(json!({
+            "request_body": "data:image/png;base64,AAEC\n…[otas-proxy: 5 of 8 bytes not kept]…\n",
+            "metadata": { "capture": { "request": { "encoding": "base64" } } },
+        }));
+        assert_eq!(event_of_now.body(Side::Request), event.body(Side::Request));
         assert_eq!(event.body(Side::Response), Content::Text("plain"));
         assert_eq!((event.body_is_cut(Side::Request), event.body_is_cut(Side::Response)), (true, false));
     }

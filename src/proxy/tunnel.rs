@@ -31,6 +31,7 @@ use super::sniff::{Protocol, sniff};
 use super::upstream::{Dialled, OriginStream, Target, TlsTarget, Upstream, Way, dial, open};
 use super::{Shared, message, names, respond};
 use crate::capture::{Blind, Caller, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::cause;
 use crate::tls::{H2, HTTP11, Offer};
 
 /// The largest ClientHello that is waited for.
@@ -99,7 +100,7 @@ fn closing(mut response: Response<AgentBody>) -> Response<AgentBody> {
 pub(super) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: Method::CONNECT,
-        path: "/".to_owned(),
+        path: origin.authority(),
         query: None,
         headers: Fields::default(),
         body: Captured::default(),
@@ -141,7 +142,7 @@ impl Tunnel {
 fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incoming>, origin: Origin) -> Recorder {
     let facts = RequestFacts {
         method: request.method().clone(),
-        path: "/".to_owned(),
+        path: origin.authority(),
         query: None,
         headers: Fields::from(request.headers()),
         body: Captured::default(),
@@ -448,6 +449,7 @@ async fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
         let facts = &process.facts;
         format!(" ({}, process {})", facts.name, facts.pid)
     });
+    let error = cause::chain(error);
     match noted {
         Refusal::First => {
             tracing::warn!(%name, %error, "an agent{agent} {how}; {advice} (this is told once for each host)")

@@ -23,6 +23,7 @@ use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
 use super::{Dialled, OriginStream, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
+use crate::cause;
 use crate::proxy::Shared;
 use crate::proxy::body::OriginBody;
 use crate::proxy::error::ProxyError;
@@ -234,8 +235,8 @@ fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
         Some(rustls::Error::AlertReceived(AlertDescription::InsufficientSecurity)) => {
             ProxyError::NoCommonCipher { origin, alert: "insufficient_security" }
         }
-        Some(other) => ProxyError::Tls { origin, reason: other.to_string() },
-        None => ProxyError::Tls { origin, reason: error.to_string() },
+        Some(other) => ProxyError::Tls { origin, reason: cause::chain(other) },
+        None => ProxyError::Tls { origin, reason: cause::chain(error) },
     }
 }
 
@@ -302,11 +303,5 @@ fn io_causes(error: &hyper::Error) -> impl Iterator<Item = &io::Error> {
 
 /// An error with its causes, in one line.
 pub(in crate::proxy) fn words(error: &hyper::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    cause::chain(error)
 }

@@ -13,6 +13,7 @@ use tokio_util::either::Either;
 
 use super::dial::{Dialled, OriginStream, dial_host, too_late};
 use crate::capture::Origin;
+use crate::cause;
 use crate::config::{NextProxy, NextProxyScheme};
 use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
@@ -88,7 +89,7 @@ async fn http_connect(
     proxy: &NextProxy,
     origin: &Origin,
 ) -> Result<OriginStream, ProxyError> {
-    let lost = |e: io::Error| failed(proxy, e.to_string());
+    let lost = |e: io::Error| failed(proxy, cause::chain(&e));
     stream.write_all(connect_request(proxy, origin).as_bytes()).await.map_err(lost)?;
     stream.flush().await.map_err(lost)?;
     loop {
@@ -148,7 +149,7 @@ async fn socks5_connect(
             Socks5Stream::connect_with_password_and_socket(stream, target, name, password.expose()).await
         }
     };
-    tunnelled.map(Socks5Stream::into_inner).map_err(|e| failed(proxy, e.to_string()))
+    tunnelled.map(Socks5Stream::into_inner).map_err(|e| failed(proxy, cause::chain(&e)))
 }
 
 fn failed(proxy: &NextProxy, reason: String) -> ProxyError {
