@@ -107,7 +107,7 @@ pub struct Summary {
     pub delivered: u64,
     /// Events that wait in the store.
     pub waiting: u64,
-    /// Events that OTAS will never take, that found no room, or that the store refused.
+    /// Events that OTAS will never take, that found no room, that the store refused, or that are gone with it.
     pub failed: u64,
     /// What is wrong with delivery at the end, if anything.
     pub trouble: Option<String>,
@@ -397,7 +397,7 @@ impl App {
             tracing::error!("the reporting thread could not be joined");
         }
         (deliveries.waker())();
-        let viewer = store.viewer();
+        let (viewer, health) = (store.viewer(), store.clone());
         let newest = tokio::task::spawn_blocking(move || viewer.newest()).await;
         // Without an answer nothing is known to be had, so the time is waited for.
         let newest = newest.ok().and_then(Result::ok).unwrap_or(i64::MAX);
@@ -430,9 +430,11 @@ impl App {
             collector.stop().await;
         }
         admin_stop.cancel();
-        let (dropped, lost) = (handoff.dropped(), tally.lost());
+        let dropped = handoff.dropped();
+        let shed = health.health().events_lost().saturating_sub(dropped);
+        let lost = tally.lost() + shed;
         Summary {
-            calls: tally.stored() + dropped + lost,
+            calls: tally.stored() + dropped + tally.lost(),
             delivered: status.counts.delivered,
             waiting: status.counts.pending,
             failed: status.counts.dead + dropped + lost,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what it expects by it")]
 
+mod accidents;
 mod attacks;
 mod attribution;
 mod authority;

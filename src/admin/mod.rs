@@ -64,6 +64,13 @@ pub struct Told {
     pub stopping: CancellationToken,
 }
 
+impl Told {
+    /// Events that are gone though they were stored. What found no room on the way to the store is counted there.
+    fn shed(&self) -> u64 {
+        self.store.health().events_lost().saturating_sub(self.handoff.dropped())
+    }
+}
+
 /// Serves until `stop`: `GET /healthz` (the process lives), `/readyz` (200, or 503 with reasons), `/status` (calls,
 /// events, delivery, as JSON) and `/metrics` (OpenMetrics) for everybody, all else for those who have the token.
 pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: CancellationToken) {
@@ -82,7 +89,8 @@ pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: Can
 async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
     let store = backlog(&told.store).await.err();
     let delivery = told.delivery.now();
-    let reasons = ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), store);
+    let reasons =
+        ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), store, told.handoff.in_memory());
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         code,
@@ -145,15 +153,9 @@ async fn backlog(store: &Store) -> Result<Backlog, String> {
     };
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(backlog)) => Ok(backlog),
-        Ok(Err(error)) => Err(in_words(&error)),
+        Ok(Err(error)) => Err(error.in_words()),
         Err(error) => Err(error.to_string()),
     }
-}
-
-/// An error of the store with its cause.
-fn in_words(error: &StoreError) -> String {
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("{error}{cause}")
 }
 
 /// Seconds from `unix_ms` to now; 0 when the clock was set back.
@@ -166,6 +168,7 @@ fn age_seconds(unix_ms: i64) -> f64 {
 async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
     let delivery = told.delivery.now();
     let agents = told.peers.counts();
+    let in_memory = told.handoff.in_memory();
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": told.run_id,
@@ -180,7 +183,11 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
             "pending": delivery.counts.pending,
             "dead": delivery.counts.dead,
             "dropped": told.handoff.dropped(),
-            "lost": told.tally.lost(),
+            // Refused by the store to the end, shed when it was full, or gone with a store that was damaged or taken away.
+            "lost": told.tally.lost() + told.shed(),
+            // While the store refuses them: how many calls are in memory only, and why.
+            "in_memory": in_memory.as_ref().map_or(0, |(calls, _)| *calls),
+            "in_memory_why": in_memory.as_ref().map(|(_, why)| why),
         },
         "delivery": {
             "in_flight": delivery.in_flight,

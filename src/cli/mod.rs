@@ -148,7 +148,12 @@ fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    {
+        let _inside = runtime.enter();
+        signals::file_size_limit_is_an_error()?;
+    }
+    Ok(runtime)
 }
 
 /// An error with its causes, unless it already says them.

@@ -28,6 +28,13 @@ pub(super) fn termination() -> io::Result<Termination> {
     Ok(stages)
 }
 
+/// From now on a write beyond the file-size limit (`ulimit -f`) fails like one to a full disk, instead of ending the process. The
+/// command that `run` starts has its own way with the signal back.
+pub(super) fn file_size_limit_is_an_error() -> io::Result<()> {
+    // Nobody reads it: that it is caught is what matters, and it stays so for the life of the process.
+    signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
+}
+
 /// Listens for SIGHUP from now on, which then ends nothing.
 pub(super) fn hangup() -> io::Result<Signal> {
     signal(SignalKind::hangup())

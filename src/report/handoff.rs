@@ -35,6 +35,10 @@ struct Shared {
     dropped: AtomicU64,
     promise: Promise,
     store_takes_none: AtomicBool,
+    /// Taken from the queue, and not stored yet.
+    held: AtomicU64,
+    /// Why the store takes no events, since when it does not.
+    trouble: Mutex<Option<String>>,
     crowded: AtomicBool,
 }
 
@@ -82,6 +86,7 @@ impl Handoff {
             queue = self.lock();
         }
         self.0.crowded.store(false, Ordering::Relaxed);
+        self.0.held.fetch_add(queue.waiting.len() as u64, Ordering::Relaxed);
         Next::Batch(std::mem::take(&mut queue.waiting))
     }
 
@@ -109,6 +114,23 @@ impl Handoff {
     /// Tells whether the store takes events now.
     pub fn store_takes(&self, some: bool) {
         self.0.store_takes_none.store(!some, Ordering::Relaxed);
+    }
+
+    /// So many that were taken are stored, or given up: they are held no more.
+    pub fn let_go(&self, many: u64) {
+        self.0.held.fetch_sub(many, Ordering::Relaxed);
+    }
+
+    /// Notes why the store refuses events. `None`: it takes them.
+    pub fn store_trouble(&self, why: Option<String>) {
+        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// While the store refuses events: how many calls are in memory only, and why.
+    pub fn in_memory(&self) -> Option<(u64, String)> {
+        let why = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let held = self.0.held.load(Ordering::Relaxed);
+        Some((held + self.lock().waiting.len() as u64, why))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {

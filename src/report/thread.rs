@@ -54,6 +54,8 @@ pub(super) struct Reporting {
 #[derive(Default)]
 struct Group {
     events: Vec<(SessionRow, u64, Event)>,
+    /// All calls that were taken for it.
+    calls: u64,
     /// Calls that have no event here.
     unlogged: Vec<Uuid>,
     bytes: usize,
@@ -99,6 +101,7 @@ impl Reporting {
         let mut group = Group::default();
         while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
             let Some(mut finished) = batch.next() else { break };
+            group.calls += 1;
             group.waiters.extend(finished.stored.take());
             // The exchange's memory is given back here: from now on only the event is held.
             if !is_logged(&finished.exchange) {
@@ -136,7 +139,9 @@ impl Reporting {
             match self.facts.callers.of(&exchange.caller, named.as_ref()) {
                 Ok(session) => return Some(session),
                 Err(error) => {
-                    tracing::error!(%error, "a caller's session cannot be noted; its events wait in memory")
+                    let why = error.in_words();
+                    tracing::error!(error = why, "a caller's session cannot be noted; its events wait in memory");
+                    self.handoff.store_trouble(Some(why));
                 }
             }
             self.handoff.store_takes(false);
@@ -163,12 +168,15 @@ impl Reporting {
         while let Err(error) = self.try_append(&groups, &noted, group.bytes as u64) {
             self.handoff.store_takes(false);
             self.writer.shrink_log();
+            let why = error.in_words();
             if tries == 0 {
-                tracing::error!(%error, "the store takes no events; they wait in memory and are tried again");
+                tracing::error!(error = why, "the store takes no events; they wait in memory and are tried again");
             }
+            self.handoff.store_trouble(Some(why));
             tries += 1;
             if self.handoff.is_closed() && tries >= LAST_TRIES {
                 self.tally.lost.fetch_add(rows.len() as u64, Ordering::Relaxed);
+                self.handoff.let_go(group.calls);
                 return;
             }
             thread::sleep(STORE_RETRY);
@@ -176,6 +184,8 @@ impl Reporting {
         if tries > 0 {
             tracing::warn!("the store takes events again");
         }
+        self.handoff.store_trouble(None);
+        self.handoff.let_go(group.calls);
         self.tally.stored.fetch_add(rows.len() as u64, Ordering::Relaxed);
         for waiter in group.waiters {
             // Fails only when nobody waits any longer.

@@ -18,6 +18,16 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// Others may read or write it, and that cannot be changed.
+    #[error(
+        "the event store {path} would be open to others: `chmod 0600` it, or point `store.path` into a folder of your own"
+    )]
+    Exposed {
+        /// The store's file.
+        path: PathBuf,
+        /// What is open, and why it stays so.
+        source: io::Error,
+    },
     /// SQLite could not open or prepare the file.
     #[error("cannot open the event store {path}: check the file's owner and permissions, or move it aside")]
     Open {
@@ -71,6 +81,15 @@ pub enum StoreError {
     },
 }
 
+/// SQLite calls a write that the file-size limit stops (EFBIG) an I/O error.
+fn has_no_room(error: &rusqlite::Error) -> bool {
+    let limited = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some();
+    error.sqlite_error().is_some_and(|found| {
+        found.code == rusqlite::ErrorCode::DiskFull
+            || limited && found.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE
+    })
+}
+
 impl StoreError {
     /// Whether this says that the file is damaged, rather than that it cannot be reached.
     pub fn is_corruption(&self) -> bool {
@@ -78,6 +97,20 @@ impl StoreError {
             Self::Damaged { .. } => true,
             Self::Query { source, .. } => is_corruption(source),
             _ => false,
+        }
+    }
+
+    /// With its cause, for people. A file-size limit that is reached reads like a full disk.
+    pub fn in_words(&self) -> String {
+        let full = "the disk is full, or the file-size limit of this process (`ulimit -f`) is reached";
+        match self {
+            Self::Query { source, .. } | Self::Open { source, .. } if has_no_room(source) => {
+                format!("{self}: {full}")
+            }
+            other => match std::error::Error::source(other) {
+                Some(cause) => format!("{other}: {cause}"),
+                None => other.to_string(),
+            },
         }
     }
 

@@ -115,11 +115,7 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         .ok()
         .flatten()
         .map_or(0, |sum: i64| u64::try_from(sum).unwrap_or(0));
-    // The sealed tokens are of use only with it.
-    if let Ok(salt) = old.query_row("SELECT salt FROM seal", [], |row| row.get::<_, Vec<u8>>(0)) {
-        let kept = new.execute("UPDATE seal SET salt = ?1", [salt]);
-        kept.err().inspect(|error| tracing::warn!(%error, "sessions will be opened anew"));
-    }
+    copy_salt(&old, new);
     let taken = copy_rows(&old, new, "sessions", "", until)
         .and_then(|_| copy_rows(&old, new, "events", " AND state = 0", until))
         .and_then(|events| recount(new).map(|()| events))
@@ -131,6 +127,14 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         tracing::warn!(%error, "what sinks had not had of the damaged store could not be taken over");
     }
     (taken, waiting.saturating_sub(taken))
+}
+
+/// Without it, sealed tokens could not be opened.
+pub(super) fn copy_salt(old: &Connection, new: &Connection) {
+    if let Ok(salt) = old.query_row("SELECT salt FROM seal", [], |row| row.get::<_, Vec<u8>>(0)) {
+        let kept = new.execute("UPDATE seal SET salt = ?1", [salt]);
+        kept.err().inspect(|error| tracing::warn!(%error, "sessions will be opened anew"));
+    }
 }
 
 /// Copies where sinks stand, and the settled events that one of them has not had.
@@ -146,7 +150,7 @@ fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> 
 }
 
 /// Copies the columns that both versions of a table have. What cannot be read, or is not what the new table takes, is left out.
-fn copy_rows(
+pub(super) fn copy_rows(
     old: &Connection,
     new: &mut Connection,
     table: &str,

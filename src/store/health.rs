@@ -35,6 +35,8 @@ pub enum Why {
     Damaged,
     /// The store had reached its bound, or the disk was nearly full.
     Full,
+    /// The store's file was deleted or taken away while it was in use.
+    Vanished,
     /// Calls ended faster than events could be stored.
     Overrun,
 }
@@ -45,6 +47,7 @@ impl Why {
         match self {
             Self::Damaged => "the event store was damaged",
             Self::Full => "the event store was full",
+            Self::Vanished => "the event store was deleted, or its folder renamed, while it was in use",
             Self::Overrun => "calls ended faster than they could be stored, or the store took nothing",
         }
     }

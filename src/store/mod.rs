@@ -31,6 +31,7 @@ mod settle;
 mod sinks;
 mod steer;
 mod tidy;
+mod vanished;
 mod viewer;
 mod write;
 
@@ -124,7 +125,7 @@ impl Store {
         let mut held = self.shared.link.lock().unwrap_or_else(PoisonError::into_inner);
         let suspect = self.shared.suspect.swap(false, Ordering::Relaxed);
         if suspect || !held.is_current(self.path()) {
-            match self.shared.relink(suspect.then(|| held.file()).flatten()) {
+            match self.shared.relink(&held, suspect.then(|| held.file()).flatten(), 0) {
                 Ok(link) => *held = link,
                 // What is tried next fails as well, and says why.
                 Err(error) => tracing::error!(%error, "the event store cannot be opened again"),
@@ -152,10 +153,19 @@ impl Store {
 }
 
 impl Shared {
-    /// A link to the file that is the store now; when that is still `bad`, it is replaced.
-    fn relink(&self, bad: Option<link::FileId>) -> Result<Link, StoreError> {
-        let (link, moved) = heal::open_or_replace(&self.path, bad)?;
-        moved.into_iter().for_each(|moved| self.health.moved_aside(moved));
+    /// A link to the file that is the store now, in place of `old`; when that is still `bad`, it is replaced. `again`: events in
+    /// the old file that will be written once more.
+    fn relink(&self, old: &Link, bad: Option<link::FileId>, again: u64) -> Result<Link, StoreError> {
+        let (mut link, moved) = heal::open_or_replace(&self.path, bad)?;
+        match moved {
+            Some(moved) => self.health.moved_aside(moved),
+            None => {
+                let first = self.first.get().copied();
+                let missing = vanished::missing(&self.path, old, &mut link, first, again);
+                let missing = missing.map_err(StoreError::query("count what is missing"))?;
+                missing.into_iter().for_each(|gap| self.health.missing(gap));
+            }
+        }
         let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
         for session in sessions.iter() {
             session.note_again(&link.connection).map_err(StoreError::query("note the session"))?;

@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::StoreError;
-use super::heal::is_corruption;
+use super::heal::{beside, is_corruption};
 use super::read::COLUMNS;
 use super::schema::{self, Found};
+use crate::private_file;
 
 /// How long a statement waits for another process that holds the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +34,7 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 /// Opens a connection to a store that is, or thereby becomes, one of this version.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
+    close_to_others(path).map_err(|source| StoreError::Exposed { path: path.into(), source })?;
     let failed = |source| match is_damage(&source) {
         true => StoreError::Damaged { path: path.into(), source: Some(source) },
         false => StoreError::Open { path: path.into(), source },
@@ -62,13 +64,25 @@ fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 /// Makes the file before SQLite does, so that at no moment others can read it. SQLite gives its two side files
-/// (`-wal`, `-shm`) the same mode. What exists already keeps the mode that its owner gave it.
+/// (`-wal`, `-shm`) the same mode.
 fn create(path: &Path) -> io::Result<()> {
     create_folder(path)?;
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
+}
+
+/// What is there already may be open to others: the file, its side files, the folder.
+fn close_to_others(path: &Path) -> io::Result<()> {
+    private_file::close_folder_of(path)?;
+    for side in ["", "-wal", "-shm"] {
+        match private_file::close_to_others(&beside(path, side), private_file::OTHERS_MAY) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// The store's folder, if it is missing.
@@ -97,7 +111,7 @@ fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     transaction.rollback()
 }
 
-const PROBES: [&str; 9] = [
+const PROBES: [&str; 10] = [
     "SELECT id, run_id, key_id, otas_session_id, meta, opened_at_ms, closed_at_ms, total, delivered, dead,
             agent_id, key_source, key_refused, token_sealed, token_expires_at_ms, token_mark, dropped, token_wanted, process,
             delivered_forgotten FROM sessions
@@ -110,6 +124,7 @@ const PROBES: [&str; 9] = [
     "SELECT delivered_bytes FROM tally",
     "SELECT * FROM open_exchanges LIMIT 1",
     "SELECT id FROM events WHERE state = 2 ORDER BY session LIMIT 1",
+    "SELECT file FROM vanished LIMIT 1",
 ];
 
 /// SQLite's own waiting grows to 100 ms a try: as long as a group of events may take in all. Those who hold the store do so

@@ -155,12 +155,14 @@ const V9: &str = "CREATE INDEX sessions_ended ON sessions (closed_at_ms) WHERE c
 
 /// `process` is the first session of the process that began a session (NULL in that first one), so that a process can count and
 /// wait for the events of all sessions that it began. What was delivered of a session that is forgotten stays counted there.
+/// `vanished`: files in whose place this one is, of which it was counted what is missing.
 const V10: &str = "
 ALTER TABLE sessions ADD COLUMN process             INTEGER;
 ALTER TABLE sessions ADD COLUMN delivered_forgotten INTEGER NOT NULL DEFAULT 0;
 CREATE TRIGGER sessions_go AFTER DELETE ON sessions WHEN old.process IS NOT NULL BEGIN
     UPDATE sessions SET delivered_forgotten = delivered_forgotten + old.delivered WHERE id = old.process;
 END;
+CREATE TABLE vanished (file TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
 /// What a file turned out to be.

@@ -31,6 +31,17 @@ pub struct Bounds {
     pub may_drop: bool,
 }
 
+/// On a disk that is smaller than what is to be left free, such a part of it is left.
+const LEFT_OF_SMALL_DISK: u64 = 10;
+
+impl Bounds {
+    /// As they can be kept on the disk that has the store.
+    fn on_disk_of(&self, path: &std::path::Path) -> Self {
+        let all = disk(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+        Self { min_free_bytes: left_free(self.min_free_bytes, all), ..*self }
+    }
+}
+
 /// What a step left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tidied {
@@ -62,6 +73,7 @@ impl Writer {
     /// When the store cannot be read or written.
     pub fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
         let free_disk = free_disk_bytes(&self.shared.path);
+        let bounds = &bounds.on_disk_of(&self.shared.path);
         let mut gap = None;
         let cursor = &mut self.bodies_removed_to;
         let done = step(&mut self.link.connection, bounds, coming_bytes, free_disk, cursor, &mut gap);
@@ -292,8 +304,17 @@ fn note(gap: &mut Option<Gap>, rows: &[Oldest], events: u64, bodies: u64) {
 
 /// Free space of the disk that has the store, for those without special rights. `None`: the system does not tell.
 pub(crate) fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
+    disk(path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+fn disk(path: &std::path::Path) -> Option<rustix::fs::StatVfs> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".as_ref());
-    rustix::fs::statvfs(folder).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    rustix::fs::statvfs(folder).ok()
+}
+
+/// What is left free of a disk of so many bytes: on one that is smaller than that, a part of it.
+fn left_free(min_free_bytes: u64, disk_bytes: u64) -> u64 {
+    if min_free_bytes < disk_bytes { min_free_bytes } else { disk_bytes / LEFT_OF_SMALL_DISK }
 }
 
 #[cfg(test)]
@@ -303,6 +324,13 @@ mod tests {
 
     const GENEROUS: Bounds =
         Bounds { max_bytes: 1 << 40, min_free_bytes: 0, keep: Duration::MAX, keep_bytes: 1 << 40, may_drop: true };
+
+    #[test]
+    fn a_disk_that_is_smaller_than_what_is_to_be_left_free_is_used_all_the_same() {
+        assert_eq!(left_free(512 << 20, 1 << 40), 512 << 20);
+        assert_eq!(left_free(512 << 20, 64 << 20), (64 << 20) / 10);
+        assert_eq!(left_free(0, 64 << 20), 0);
+    }
 
     struct Case {
         _folder: tempfile::TempDir,

@@ -55,23 +55,23 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let act = "append events";
         if !self.link.is_current(&self.shared.path) {
-            self.relink(None)?;
+            self.relink(None, 0)?;
         }
         match self.insert(groups, noted) {
-            Err(error) if is_corruption(&error) => self.relink(self.link.file())?,
+            Err(error) if is_corruption(&error) => self.relink(self.link.file(), 0)?,
             // After a failed write or sync nothing that this connection believes is certain: a new one reads what is
             // really there, and the events are written again.
-            Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => self.relink(None)?,
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => self.relink(None, 0)?,
             Err(source) => return Err(StoreError::Query { act, source }),
             // It may have been moved aside in the middle; what was just committed may have missed the salvage.
             Ok(()) if self.link.is_current(&self.shared.path) => return Ok(()),
-            Ok(()) => self.relink(None)?,
+            Ok(()) => self.relink(None, groups.iter().map(|(_, events)| events.len() as u64).sum())?,
         }
         self.insert(groups, noted).map_err(StoreError::query(act))
     }
 
-    fn relink(&mut self, bad: Option<FileId>) -> Result<(), StoreError> {
-        self.link = self.shared.relink(bad)?;
+    fn relink(&mut self, bad: Option<FileId>, again: u64) -> Result<(), StoreError> {
+        self.link = self.shared.relink(&self.link, bad, again)?;
         self.renumber = true;
         self.spare_bytes = 0;
         if self.syncs { self.sync_always() } else { Ok(()) }

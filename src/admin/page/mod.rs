@@ -83,7 +83,7 @@ impl Shown {
         let _turn = self.looks.acquire().await.map_err(|error| Failure::Store(error.to_string()))?;
         match tokio::task::spawn_blocking(move || look(&shown)).await {
             Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(error)) => Err(Failure::Store(super::in_words(&error))),
+            Ok(Err(error)) => Err(Failure::Store(error.in_words())),
             Err(error) => Err(Failure::Store(error.to_string())),
         }
     }

@@ -1,11 +1,10 @@
 //! `--har FILE`: what is listed, as a HAR file.
 
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::export::har;
+use crate::private_file;
 use crate::store::Store;
 
 /// Writes these events to `file` (for its owner alone, like the store), or to stdout if it is `-`. Old ones may have been
@@ -14,8 +13,8 @@ pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize,
     let mut out: Box<dyn Write> = match file.as_os_str() == "-" {
         true => Box::new(io::stdout().lock()),
         false => {
-            let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file);
-            let made = made.map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+            let made =
+                private_file::create(file).map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
             Box::new(BufWriter::new(made))
         }
     };
