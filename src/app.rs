@@ -493,7 +493,7 @@ fn redactor(
 fn bounds(store: &config::Store) -> Bounds {
     Bounds {
         max_bytes: store.max_bytes,
-        min_free_bytes: store.min_free_bytes,
+        min_free_bytes: store::left_free_bytes(&store.path, store.min_free_bytes),
         keep: store.keep,
         keep_bytes: store.keep_bytes,
         may_drop: store.on_full == OnFull::DropOldest,

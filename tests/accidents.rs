@@ -159,8 +159,7 @@ async fn what_others_may_do_with_store_and_sink_is_taken_from_them_at_the_start(
         set_mode(file, 0o666);
     }
     let (path, to) = (store.clone(), sink.clone());
-    let proxy =
-        proxy.with(|c| (c.store.path, c.sinks) = (path, vec![Sink::JsonLines(Some(to))])).run().await;
+    let proxy = proxy.with(|c| (c.store.path, c.sinks) = (path, vec![Sink::JsonLines(Some(to))])).run().await;
     calls(&proxy, &origin, 1).await;
     let summary = proxy.app.stop(std::time::Duration::from_secs(20), Default::default(), |_| {}).await;
     assert_eq!(summary.sinks[0].fed.sent, 1);

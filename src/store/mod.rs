@@ -58,8 +58,8 @@ pub use session::{KeptToken, SessionRecord, SessionRow};
 pub use settle::{Outcome, Settlement};
 pub use sinks::SinkPlace;
 pub use steer::SteerError;
-pub(crate) use tidy::free_disk_bytes;
 pub use tidy::{Bounds, Tidied};
+pub(crate) use tidy::{free_disk_bytes, left_free_bytes};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::Writer;
 

@@ -31,16 +31,8 @@ pub struct Bounds {
     pub may_drop: bool,
 }
 
-/// On a disk that is smaller than what is to be left free, such a part of it is left.
+/// Of a disk that is smaller than what is to be left free, such a part is left.
 const LEFT_OF_SMALL_DISK: u64 = 10;
-
-impl Bounds {
-    /// As they can be kept on the disk that has the store.
-    fn on_disk_of(&self, path: &std::path::Path) -> Self {
-        let all = disk(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
-        Self { min_free_bytes: left_free(self.min_free_bytes, all), ..*self }
-    }
-}
 
 /// What a step left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +65,6 @@ impl Writer {
     /// When the store cannot be read or written.
     pub fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
         let free_disk = free_disk_bytes(&self.shared.path);
-        let bounds = &bounds.on_disk_of(&self.shared.path);
         let mut gap = None;
         let cursor = &mut self.bodies_removed_to;
         let done = step(&mut self.link.connection, bounds, coming_bytes, free_disk, cursor, &mut gap);
@@ -312,7 +303,13 @@ fn disk(path: &std::path::Path) -> Option<rustix::fs::StatVfs> {
     rustix::fs::statvfs(folder).ok()
 }
 
-/// What is left free of a disk of so many bytes: on one that is smaller than that, a part of it.
+/// How much is left free of the disk that has the store, where `min_free_bytes` are wanted.
+pub(crate) fn left_free_bytes(path: &std::path::Path, min_free_bytes: u64) -> u64 {
+    let all = disk(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    left_free(min_free_bytes, all)
+}
+
+/// On a disk that is smaller than that, a part of it.
 fn left_free(min_free_bytes: u64, disk_bytes: u64) -> u64 {
     if min_free_bytes < disk_bytes { min_free_bytes } else { disk_bytes / LEFT_OF_SMALL_DISK }
 }

@@ -44,7 +44,8 @@ pub(super) fn read(viewer: &Viewer) -> Result<Seen, StoreError> {
 /// The page.
 pub(super) fn render(seen: &Seen, told: &Told, rates: &Rates) -> Markup {
     let status = told.delivery.now();
-    let not_ready = ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), None, told.handoff.in_memory());
+    let not_ready =
+        ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), None, told.handoff.in_memory());
     html! {
         h1 { "Health" }
         @for reason in &not_ready { p.note.bad { (reason) } }
