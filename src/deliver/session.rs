@@ -77,7 +77,12 @@ pub(super) fn identity(
 
 /// How long a key that was accepted before is checked again before a person is asked for a new one. UASAM refuses every key
 /// while its database is down (contract), and issuing a new key revokes the good one.
-pub(super) const REFUSED_IN_DOUBT: Duration = Duration::from_secs(300);
+const REFUSED_IN_DOUBT: Duration = Duration::from_secs(300);
+
+/// Whether a refusal is not to be believed yet: of a key that OTAS has accepted before, and has refused for so long.
+pub(super) fn refusal_is_in_doubt(was_good: bool, refused_for: Duration) -> bool {
+    was_good && refused_for < REFUSED_IN_DOUBT
+}
 
 /// What is said meanwhile.
 pub(super) const REFUSED_AFTER_GOOD: &str = "OTAS refuses the agent key that it accepted before: either UASAM cannot reach its \
@@ -94,10 +99,11 @@ pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
         }
     };
     let cure = if from_file {
-        "If OTAS itself is well, issue a new key in OTAS and put it into the file of `otas.agent_key_file`: it is taken up without \
-         a restart"
+        "Issue a new key in OTAS, if OTAS itself is well (a new key revokes the old one), and put it into the file of \
+         `otas.agent_key_file`: it is taken up without a restart"
     } else {
-        "If OTAS itself is well, issue a new key in OTAS, put it into the settings and start again: what waits is then delivered"
+        "Issue a new key in OTAS, if OTAS itself is well (a new key revokes the old one), put it into the settings and start \
+         again: what waits is then delivered"
     };
     let problem = "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one, or UASAM cannot \
                    reach its database (it then refuses every key)";
@@ -182,6 +188,16 @@ mod tests {
         let told = of(Some("p-1"), Some("p-2")).unwrap_err().to_string();
         assert!(told.contains("p-1") && told.contains("p-2") && told.contains("otas.project_id"), "{told}");
         assert!(of(None, None).unwrap_err().to_string().contains("otas.project_id"));
+    }
+
+    #[test]
+    fn only_a_key_that_was_good_is_doubted_and_for_minutes() {
+        assert!(refusal_is_in_doubt(true, Duration::ZERO) && refusal_is_in_doubt(true, Duration::from_secs(299)));
+        assert!(!refusal_is_in_doubt(true, Duration::from_secs(300)) && !refusal_is_in_doubt(false, Duration::ZERO));
+        let meanwhile = REFUSED_AFTER_GOOD.to_lowercase();
+        assert!(meanwhile.contains("database") && meanwhile.contains("expired") && !meanwhile.contains("issue"));
+        let told = refused_key(&Secret::new("agent_a_b"), false).to_string();
+        assert!(told.contains("database") && told.contains("expired") && told.contains("Issue a new key"), "{told}");
     }
 
     #[test]

@@ -42,6 +42,9 @@ const NEAR_REFUSAL: Duration = Duration::from_millis(2_500);
 /// Several posts at once that are less faster than this are no faster: OTAS has no more workers than one post keeps busy.
 const SOME_GAIN: f64 = 1.1;
 
+/// Of an OTAS that is faster than this the gain is not learnt: then our own work between two posts is what several at once save.
+const FAST: Duration = Duration::from_millis(50);
+
 /// After so long without several posts at once it is unknown again what they gain.
 const GAIN_IS_KNOWN_FOR: Duration = Duration::from_secs(300);
 
@@ -235,7 +238,7 @@ impl Pace {
         let latency = self.window.latency / self.window.taken;
         let unqueued = self.unqueued.map_or(latency, |before| before.min(latency));
         self.unqueued = Some(unqueued);
-        if self.limit > 1 && self.window.full {
+        if self.limit > 1 && self.window.full && unqueued >= FAST {
             let gain = self.limit as f64 * unqueued.as_secs_f64() / latency.as_secs_f64().max(1e-6);
             let gain = self.gain.map_or(gain, |(before, _)| (before + gain) / 2.0);
             self.gain = Some((gain, now));

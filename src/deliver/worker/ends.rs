@@ -13,7 +13,7 @@ use crate::deliver::backoff::random;
 use crate::deliver::pace::Ticket;
 use crate::deliver::queue::{Fate, Item};
 use crate::deliver::session::{
-    self, KeyCheck, NotOpen, REFUSED_AFTER_GOOD, REFUSED_IN_DOUBT, created, judge_key, refused_key,
+    self, KeyCheck, NotOpen, REFUSED_AFTER_GOOD, created, judge_key, refusal_is_in_doubt, refused_key,
 };
 use crate::deliver::sessions::Token;
 use crate::deliver::verdict::{Known, Scope, TokenOrigin};
@@ -188,7 +188,7 @@ impl Worker {
 
     fn key_refused(&mut self, ticket: &Ticket, retry_after: Option<Duration>) {
         let since = *self.key_refused_since.get_or_insert_with(Instant::now);
-        if self.key_was_good && since.elapsed() < REFUSED_IN_DOUBT {
+        if refusal_is_in_doubt(self.key_was_good, since.elapsed()) {
             self.key_in_doubt = true;
             return self.failed(ticket, REFUSED_AFTER_GOOD.to_owned(), retry_after);
         }
