@@ -8,3 +8,4 @@ mod neighbours;
 mod planted;
 mod secrets;
 mod smuggling;
+mod stuck;

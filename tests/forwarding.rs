@@ -32,7 +32,7 @@ async fn names_values_order_case_and_repeats_reach_the_origin_as_sent() {
     assert_eq!(
         received,
         "GET /a//b/../c;p=1?q=%2f&&x=a+b&empty= HTTP/1.1\r\nHost: HOST\r\nX-Zeta: 1\r\nACCEPT: */*\r\n\
-         x-alpha: b\r\nx-alpha: a\r\nUser-agent: raw\r\n\r\n"
+         x-alpha: b\r\nx-alpha: a\r\nUser-agent: raw\r\nConnection: close\r\n\r\n"
     );
     assert!(reply.ends_with("\r\n\r\nhi"), "{reply}");
 }
@@ -60,14 +60,17 @@ async fn hop_by_hop_fields_and_our_own_credentials_stop_here() {
          X-OTAS-AGENT-KEY: agent_a_b\r\nX-OTAS-AGENT-SESSION-TOKEN: t\r\nAuthorization: Bearer stays\r\n\r\n",
     )
     .await;
-    assert_eq!(received, "GET / HTTP/1.1\r\nHost: HOST\r\nAuthorization: Bearer stays\r\nTE: trailers\r\n\r\n");
+    assert_eq!(
+        received,
+        "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\nAuthorization: Bearer stays\r\nTE: trailers\r\n\r\n"
+    );
 }
 
 #[tokio::test]
 async fn the_targets_authority_replaces_host() {
     let (received, _) =
         exchange(ok(""), "GET http://HOST/ HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(received, "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n");
+    assert_eq!(received, "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
 }
 
 #[tokio::test]
@@ -109,7 +112,8 @@ async fn a_chunked_request_arrives_chunked_with_its_trailers() {
     )
     .await;
     assert!(
-        received.contains("Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"),
+        received
+            .contains("Trailer: X-Sum\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n5\r\nhello\r\n0\r\n"),
         "{received}"
     );
     assert!(received.to_ascii_lowercase().ends_with("x-sum: 5\r\n\r\n"), "{received}");

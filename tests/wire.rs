@@ -1,9 +1,14 @@
 //! The rules of the wire, item by item, in literal bytes. The numbers are those of docs/wire.md, which names each rule.
 
 mod bodies;
+mod closed_streams;
+mod early;
 mod forwarding;
+mod half_closed;
 mod http2;
+mod kept;
 mod parsing;
+mod resets;
 mod responses;
 
 use serde_json::Value;

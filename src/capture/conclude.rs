@@ -8,23 +8,26 @@ use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
 
 /// What the halves amount to.
 pub(super) fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
-    let State { mut exchange, forwarded, answered, last_byte, reservation, .. } = state;
+    let State { mut exchange, forwarded, request_ended, answered, last_byte, reservation, .. } = state;
     let now = Instant::now();
+    // The answer came before the request ended.
+    let early = answered.zip(request_ended).is_some_and(|(answered, ended)| answered <= ended);
     let timings = &mut exchange.timings;
     timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
     timings.receive = forwarded.and(answered).zip(last_byte).map(|(from, to)| to - from);
     timings.latency = last_byte.unwrap_or(now) - forwarded.unwrap_or(began);
     timings.total = now - began;
     if exchange.outcome == Outcome::Complete
-        && let Some(failure) = cut_off(&exchange, shutting_down)
+        && let Some(failure) = cut_off(&exchange, shutting_down, early)
     {
         exchange.outcome = Outcome::Failed(failure);
     }
     Finished { exchange, reservation, stored: None }
 }
 
-/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause.
-fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
+/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause. `early`: the answer came
+/// before the request ended.
+fn cut_off(exchange: &Exchange, shutting_down: bool, early: bool) -> Option<Failure> {
     let failure = |id, detail: String| Some(Failure { id, detail });
     let Exchange { origin, request, response, .. } = exchange;
     let Some(response) = response else {
@@ -53,8 +56,9 @@ fn cut_off(exchange: &Exchange, shutting_down: bool) -> Option<Failure> {
             "agent_left",
             format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
         ),
-        // The origin answered in full without waiting for the whole request: its right, and not a failure.
-        BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed => failure(
+        // The origin may answer in full without waiting for the whole request, and an agent that has its answer may stop
+        // sending (RFC 9112 9.5). Neither is a failure.
+        BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed && !early => failure(
             "agent_left",
             format!("the agent broke off its request to {origin} after {} bytes", request.body.total_bytes),
         ),

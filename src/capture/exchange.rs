@@ -44,6 +44,8 @@ pub struct Exchange {
     pub blind: Option<Blind>,
     /// Whether the upstream connection had carried a request before.
     pub connection_reused: bool,
+    /// How often the request was sent again, because a connection ended or an origin refused it without an answer.
+    pub sent_again: u8,
     /// What the agent asked.
     pub request: RequestFacts,
     /// What the agent was answered: the origin's response, or the one we made (then `outcome` is a failure).

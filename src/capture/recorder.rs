@@ -86,6 +86,15 @@ impl Recording {
         found.into_iter().filter(|it| now.duration_since(it.began) > age).map(Recorder).collect()
     }
 
+    /// All that is in progress on the connection of this agent fails for the same reason.
+    pub fn all_failed(&self, agent: SocketAddr, failure: &Failure) {
+        for recorder in self.in_progress(Duration::ZERO) {
+            if recorder.look(|s| s.exchange.agent == agent) == Some(true) {
+                recorder.failed(failure.clone());
+            }
+        }
+    }
+
     /// How many exchanges are in progress.
     pub fn count_in_progress(&self) -> usize {
         lock(&self.in_progress).len()
@@ -190,6 +199,7 @@ impl Recorder {
             names: None,
             blind: None,
             connection_reused: false,
+            sent_again: 0,
             request,
             response: None,
             outcome: Outcome::Complete,
@@ -267,6 +277,15 @@ impl Recorder {
             let (dns, connect, tls) = (upstream.dialled.dns, upstream.dialled.connect, upstream.dialled.tls);
             s.exchange.timings = Timings { dns, connect, tls, ..s.exchange.timings };
             s.forwarded = Some(now);
+        });
+    }
+
+    /// The request got no answer and goes out once more.
+    pub fn sent_again(&self) {
+        self.with(|s| {
+            s.exchange.sent_again = s.exchange.sent_again.saturating_add(1);
+            // It was of the sending before.
+            s.exchange.timings.send = None;
         });
     }
 

@@ -52,6 +52,7 @@ pub fn events(data: &[u8]) {
         names: None,
         blind: None,
         connection_reused: false,
+        sent_again: 0,
         request: RequestFacts {
             method: Method::POST,
             path: text(part()),

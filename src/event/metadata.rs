@@ -174,6 +174,9 @@ fn upstream(json: &mut Json, exchange: &Exchange) {
         json.socket("peer", peer);
     }
     json.flag("reused", exchange.connection_reused);
+    if exchange.sent_again > 0 {
+        json.number("sent_again", exchange.sent_again.into());
+    }
     if let Some(tls) = exchange.tls {
         json.string("tls_version", tls.version);
         if let Some(alpn) = tls.alpn {

@@ -92,6 +92,7 @@ pub(super) fn exchange() -> Exchange {
         names: None,
         blind: None,
         connection_reused: true,
+        sent_again: 0,
         request: RequestFacts {
             method: Method::POST,
             path: "/v1/chat".to_owned(),

@@ -99,6 +99,21 @@ impl Peers {
         })
     }
 
+    /// Whether a process still has the agent's end of a connection. `None`: that cannot be told, or not from here.
+    ///
+    /// Takes some microseconds.
+    pub async fn holds(&self, ends: Ends) -> Option<bool> {
+        if !ends.are_of_one_machine() {
+            return None;
+        }
+        match self.sockets.owner(ends).await {
+            // Without an inode no process has it.
+            Owner::Held { inode, .. } => Some(inode != 0),
+            Owner::Left => Some(false),
+            Owner::Unknown => None,
+        }
+    }
+
     /// Who was not let in, and who could not be told.
     pub fn counts(&self) -> Counts {
         let missed = self.seeker.as_ref().map_or(0, Seeker::missed);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -12,7 +13,15 @@ use super::strict::Written;
 
 /// Shared by what reads the connection and what answers on it.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Mutex<State>>);
+pub(super) struct Activity(Arc<Shared>);
+
+struct Shared {
+    state: Mutex<State>,
+    /// Answers of which a piece waits for the agent to take it.
+    untaken: AtomicUsize,
+    /// The agent took nothing for too long, so that its connection ends.
+    stuck: AtomicBool,
+}
 
 struct State {
     /// Requests that came.
@@ -32,11 +41,27 @@ struct State {
 }
 
 /// A request is being answered. Dropped when it was.
-pub(super) struct Answering(Activity);
+pub(super) struct Answering {
+    activity: Activity,
+    /// A piece of the answer waits for the agent to take it.
+    untaken: bool,
+}
+
+impl Answering {
+    /// Notes whether a piece of the answer waits for the agent to take it.
+    pub(super) fn waits(&mut self, untaken: bool) {
+        match (std::mem::replace(&mut self.untaken, untaken), untaken) {
+            (false, true) => self.activity.0.untaken.fetch_add(1, Ordering::Relaxed),
+            (true, false) => self.activity.0.untaken.fetch_sub(1, Ordering::Relaxed),
+            _ => return,
+        };
+    }
+}
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        let mut state = self.0.lock();
+        self.waits(false);
+        let mut state = self.activity.lock();
         state.answered += 1;
         state.since = Instant::now();
         if let Some(waiting) = state.waiting.take() {
@@ -48,7 +73,7 @@ impl Drop for Answering {
 impl Activity {
     /// Of a connection that begins now.
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State {
+        let state = State {
             begun: 0,
             answered: 0,
             since: Instant::now(),
@@ -56,13 +81,18 @@ impl Activity {
             waiting: None,
             routed: 0,
             written: VecDeque::new(),
-        })))
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            untaken: AtomicUsize::new(0),
+            stuck: AtomicBool::new(false),
+        }))
     }
 
     /// A request came.
     pub(super) fn answering(&self) -> Answering {
         self.lock().begun += 1;
-        Answering(self.clone())
+        Answering { activity: self.clone(), untaken: false }
     }
 
     /// The agent wrote the path and query of its request with this number (from 1) so that the library does not take them.
@@ -94,6 +124,21 @@ impl Activity {
         Poll::Pending
     }
 
+    /// Of how many answers a piece waits for the agent to take it.
+    pub(super) fn untaken(&self) -> usize {
+        self.0.untaken.load(Ordering::Relaxed)
+    }
+
+    /// The agent took nothing for too long.
+    pub(super) fn got_stuck(&self) {
+        self.0.stuck.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the agent took nothing for too long.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.0.stuck.load(Ordering::Relaxed)
+    }
+
     /// What follows on this connection is another protocol.
     pub(super) fn switch(&self) {
         self.lock().switched = true;
@@ -120,7 +165,7 @@ impl Activity {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

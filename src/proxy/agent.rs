@@ -16,6 +16,8 @@ use crate::peer::{AgentRules, Ends, Peers, Process, Sought};
 pub(super) struct Agent {
     /// Its socket.
     pub(super) address: SocketAddr,
+    /// Both ends of its connection.
+    pub(super) ends: Ends,
     /// Its process, which is looked for beside the connection.
     pub(super) sought: Sought,
     /// Whose calls are on this connection, unless each says so itself.
@@ -36,12 +38,13 @@ impl Agent {
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
-        let sought = peers.meet(Ends::new(address, stream.local_addr().ok()?)).await?;
+        let ends = Ends::new(address, stream.local_addr().ok()?);
+        let sought = peers.meet(ends).await?;
         let caller = match rules {
             Some(rules) => calling(&sought, rules).await,
             None => Caller::Proxy,
         };
-        Some(Self { address, sought, caller, _permit: permit, place: OnceLock::new() })
+        Some(Self { address, ends, sought, caller, _permit: permit, place: OnceLock::new() })
     }
 
     /// Lets a request of `caller` pass if that is within its share.

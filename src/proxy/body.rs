@@ -1,4 +1,4 @@
-//! The two bodies of a forwarded exchange: what goes to the origin, and what goes to the agent.
+//! The two bodies of a forwarded exchange: what the agent sends, and what it gets.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -27,9 +27,6 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the error of a body waits for what came before it to be written over HTTP/2.
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
-
-/// The request's body on its way to the origin.
-pub(super) type OriginBody = CapturedBody<Gated>;
 
 /// The agent's body, held back while the origin has not yet said `100 Continue`.
 pub(super) struct Gated {
@@ -121,8 +118,8 @@ impl Body for Gated {
 
 /// The response's body on its way to the agent.
 pub(super) enum AgentBody {
-    /// The origin's; with it, if need be, the end of the connection that it comes from.
-    Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<AbortOnDrop>),
+    /// The origin's; with it, what ends or is told when it ends.
+    Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<Beside>),
     /// One that we made.
     Made(CapturedBody<Full<Bytes>>),
     /// None, and nothing to record.
@@ -183,12 +180,21 @@ impl Body for Content {
     }
 }
 
+/// What lasts as long as an answer, and is dropped with it.
+#[expect(dead_code, reason = "held to be dropped")]
+pub(super) enum Beside {
+    /// The connection that it comes from.
+    Connection(AbortOnDrop),
+    /// Whoever waits for its end is told.
+    Answer(oneshot::Sender<()>),
+}
+
 /// A response's body, and the request's being answered as long as it lasts.
 pub(super) struct Answer {
     body: AgentBody,
     sending: Sending,
     broken: Option<Broken>,
-    _answering: Answering,
+    answering: Answering,
 }
 
 /// What writes a response's body, and the flushes of the stream that it is written to.
@@ -228,7 +234,7 @@ impl Sending {
 
 impl Answer {
     pub(super) fn new(body: AgentBody, sending: Sending, answering: Answering) -> Self {
-        Self { body, sending, broken: None, _answering: answering }
+        Self { body, sending, broken: None, answering }
     }
 }
 
@@ -240,10 +246,15 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        // Whoever asks for the next piece has got rid of the one before.
+        self.answering.waits(false);
         if self.broken.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
                 Some(Err(error)) => self.broken = Some(self.sending.broken(error)),
-                polled => return Poll::Ready(polled),
+                polled => {
+                    self.answering.waits(matches!(polled, Some(Ok(_))));
+                    return Poll::Ready(polled);
+                }
             }
         }
         let this = self.get_mut();

@@ -1,7 +1,6 @@
 //! One stream from an agent (its TCP connection, or the decrypted inside of a tunnel): HTTP is served on it, each
 //! request routed.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::{Mutex, OwnedSemaphorePermit};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
@@ -26,13 +25,17 @@ use super::error::ProxyError;
 use super::flushed::Flushed;
 use super::guard::{Guarded, Refuse};
 use super::interim::{AgentIo, Interim};
+use super::pulse::{Stuck, UNTAKEN, Watched};
 use super::strict::{self, Asked};
 use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
-use super::{Shared, forward, names, respond, socks, tunnel};
+use super::{Shared, departure, forward, names, respond, socks, tunnel};
 use crate::capture::{Caller, Captured, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
 
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
+
+/// How long an HTTP/2 agent that was told to use another connection may do nothing on this one.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long an agent that has all its connections already may take to ask for something on one more, and be told so.
 const ONE_TOO_MANY: Duration = Duration::from_secs(2);
@@ -53,6 +56,8 @@ pub(super) struct AgentConnection {
     pub(super) activity: Activity,
     /// Counts what was written to it.
     pub(super) flushes: Flushes,
+    /// Notified when the agent is to use another connection (HTTP/2).
+    pub(super) leaving: Notify,
 }
 
 impl AgentConnection {
@@ -161,8 +166,8 @@ async fn serve_http1<S>(
     let activity = Activity::new();
     let refuse =
         refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
-    let flushes = Flushes::default();
-    let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse);
+    let (flushes, departure) = (Flushes::default(), departure::of(&shared.peers, agent.ends));
+    let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse, departure);
     let (io, interim) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
@@ -173,6 +178,7 @@ async fn serve_http1<S>(
         interim: Some(interim),
         activity,
         flushes,
+        leaving: Notify::new(),
     });
     {
         let service = service_fn(|request| route(connection.clone(), request));
@@ -197,6 +203,11 @@ async fn serve_http1<S>(
         };
         if let Err(error) = served {
             tracing::debug!(%error, agent = %agent.address, "an agent's connection ended");
+            if connection.activity.is_stuck() {
+                // Told while what it was sent is still there.
+                let (what, limit) = (UNTAKEN, shared.agent_limits.stall);
+                shared.recording.all_failed(agent.address, &ProxyError::Stuck { what, limit }.failure());
+            }
             if error.is_parse() {
                 // hyper has answered it: what it refuses beyond what was read strictly before.
                 let reason = format!("the request is malformed ({error})").into();
@@ -234,6 +245,7 @@ async fn serve_http2<S>(
         interim: None,
         activity: Activity::new(),
         flushes: Flushes::default(),
+        leaving: Notify::new(),
     });
     {
         let requests = connection.clone();
@@ -250,27 +262,39 @@ async fn serve_http2<S>(
         if takes_websockets {
             http2.enable_connect_protocol();
         }
-        let mut serving =
-            pin!(http2.serve_connection(TokioIo::new(Flushed::new(stream, &connection.flushes)), service));
+        let (stream, pulse) = Watched::new(Flushed::new(stream, &connection.flushes));
+        let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {
                 () = shared.stop.cancelled() => {}
                 () = connection.activity.idle_for(limits.idle) => {}
+                () = connection.leaving.notified() => {}
             }
         };
-        let served = tokio::select! {
+        let serve = async {
+            tokio::select! {
+                biased;
+                served = serving.as_mut() => return served,
+                () = over => {}
+            }
+            serving.as_mut().graceful_shutdown();
+            tokio::select! {
+                served = serving.as_mut() => served,
+                // The agent may never acknowledge that.
+                () = pulse.rests_for(&connection.activity, FAREWELL) => Ok(()),
+                () = shared.cut.cancelled() => Ok(()),
+            }
+        };
+        tokio::select! {
             biased;
-            served = serving.as_mut() => served,
-            () = over => {
-                serving.as_mut().graceful_shutdown();
-                tokio::select! {
-                    served = serving => served,
-                    () = shared.cut.cancelled() => Ok(()),
-                }
+            served = serve => if let Err(error) = served {
+                tracing::debug!(%error, agent = %agent.address, "an agent's HTTP/2 connection ended");
+            },
+            Stuck { what, limit } = pulse.stuck(&connection.activity, limits) => {
+                tracing::debug!(what, agent = %agent.address, "an agent's HTTP/2 connection is closed");
+                // Told while what it was sent is still there.
+                shared.recording.all_failed(agent.address, &ProxyError::Stuck { what, limit }.failure());
             }
-        };
-        if let Err(error) = served {
-            tracing::debug!(%error, agent = %agent.address, "an agent's HTTP/2 connection ended");
         }
     }
     give_back(&connection).await;
@@ -286,11 +310,11 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
     }
 }
 
-/// Each request: a CONNECT opens a tunnel, everything else is forwarded.
+/// Each request: a CONNECT opens a tunnel, everything else is forwarded. An error resets its stream (HTTP/2).
 async fn route(
     connection: Arc<AgentConnection>,
     mut request: Request<Incoming>,
-) -> Result<Response<Answer>, Infallible> {
+) -> Result<Response<Answer>, h2::Error> {
     let answering = connection.activity.answering();
     if let Some(written) = connection.activity.route() {
         request.extensions_mut().insert(written);
@@ -299,7 +323,7 @@ async fn route(
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await
     } else {
-        forward::forward(&connection, request).await
+        forward::forward(&connection, request).await?
     };
     let sending = match connection.interim {
         Some(_) => Sending::Http1(connection.flushes.clone()),

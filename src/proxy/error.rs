@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{StatusCode, Version};
 
 use super::egress::Denied;
 use super::strict::Violation;
@@ -104,6 +104,25 @@ pub(super) enum ProxyError {
         /// What the system or HTTP/2 said.
         reason: String,
     },
+    /// A connection that had served requests before ended before the response's head, and the request is not one to send again
+    /// without being asked. An agent expects that of a connection that it keeps, and knows what to do.
+    #[error("{origin} ended a kept connection without answering ({reason})")]
+    Lost {
+        /// Scheme, host and port.
+        origin: String,
+        /// What the system or HTTP said.
+        reason: String,
+    },
+    /// The origin ended the HTTP/2 stream, or its whole connection, before the response's head.
+    #[error("{origin} reset the stream before answering ({code:?})")]
+    StreamReset {
+        /// Scheme, host and port.
+        origin: String,
+        /// The code that it gave.
+        code: h2::Reason,
+        /// It said that it did not handle the request.
+        refused: bool,
+    },
     /// What came is not HTTP.
     #[error("{origin} sent a response that is not valid HTTP ({reason})")]
     BadResponse {
@@ -186,6 +205,14 @@ pub(super) enum ProxyError {
         /// `proxy.stall_timeout_ms`
         limit: Duration,
     },
+    /// The agent took nothing, or stopped in the middle of a frame; its connection was closed.
+    #[error("the agent {what} for {} ms", limit.as_millis())]
+    Stuck {
+        /// What it did, in words.
+        what: &'static str,
+        /// `proxy.stall_timeout_ms` or `proxy.header_timeout_ms`
+        limit: Duration,
+    },
     /// The request is sent, and no response has begun.
     #[error("{origin} did not begin to answer within {} ms", limit.as_millis())]
     NoResponse {
@@ -231,7 +258,38 @@ pub(super) struct Row {
     pub(super) hint: &'static str,
 }
 
+/// How a request ends that its origin did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// We answer it.
+    Answer,
+    /// Nobody is there to be answered.
+    Unheard,
+    /// The agent's connection is closed without a word.
+    Close,
+    /// Its stream is reset.
+    Reset {
+        /// With this code.
+        code: h2::Reason,
+        /// The agent is to use another connection from now on.
+        all: bool,
+    },
+}
+
 impl ProxyError {
+    /// How a request over `version` ends because of this.
+    pub(super) fn ending(&self, version: Version) -> Ending {
+        match self {
+            Self::AgentLeft { .. } => Ending::Unheard,
+            Self::Lost { .. } if version == Version::HTTP_2 => {
+                Ending::Reset { code: h2::Reason::INTERNAL_ERROR, all: true }
+            }
+            Self::Lost { .. } => Ending::Close,
+            Self::StreamReset { code, .. } if version == Version::HTTP_2 => Ending::Reset { code: *code, all: false },
+            _ => Ending::Answer,
+        }
+    }
+
     /// This error's row in the table.
     pub(super) fn row(&self) -> Row {
         use StatusCode as S;
@@ -310,6 +368,41 @@ impl ProxyError {
                 "the request may or may not have been handled; try again if that does no harm",
             ),
             Self::Reset { .. } => row(
+                "origin_reset",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the request may or may not have been handled; try again if that does no harm",
+            ),
+            Self::Lost { .. } => row(
+                "origin_closed",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the agent's connection was ended in the same way; the request may or may not have been handled",
+            ),
+            Self::StreamReset { refused: true, .. } => row(
+                "origin_refused",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the origin did not handle the request; it can be sent again",
+            ),
+            Self::StreamReset { code: h2::Reason::HTTP_1_1_REQUIRED, .. } => row(
+                "origin_reset",
+                S::BAD_GATEWAY,
+                "http_protocol_error",
+                "response",
+                "the origin did not handle the request; it serves this over HTTP/1.1, so the client must not offer h2",
+            ),
+            Self::StreamReset { code: h2::Reason::ENHANCE_YOUR_CALM, .. } => row(
+                "origin_reset",
+                S::BAD_GATEWAY,
+                "connection_terminated",
+                "response",
+                "the origin finds that this client sends too much; send less at once, or more slowly",
+            ),
+            Self::StreamReset { .. } => row(
                 "origin_reset",
                 S::BAD_GATEWAY,
                 "connection_terminated",
@@ -399,6 +492,13 @@ impl ProxyError {
                 "http_request_error",
                 "request",
                 "the origin was told that the rest does not come; send on, or raise proxy.stall_timeout_ms",
+            ),
+            Self::Stuck { .. } => row(
+                "agent_stalled",
+                S::REQUEST_TIMEOUT,
+                "http_request_error",
+                "connection",
+                "its connection was closed; read what is sent, or raise proxy.stall_timeout_ms",
             ),
             Self::NoResponse { .. } => row(
                 "response_timeout",

@@ -1,6 +1,5 @@
 //! One request to its origin and back, bytes untouched.
 
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,42 +11,44 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
-use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::sync::{Notify, oneshot};
 
-use super::body::{AbortOnDrop, AgentBody, Content, Gated, Gatekeeper, OriginBody};
+use super::body::{AbortOnDrop, AgentBody, Beside, Content, Gated, Gatekeeper};
 use super::connection::AgentConnection;
-use super::error::ProxyError;
+use super::error::{Ending, ProxyError};
 use super::interim::Interim;
 use super::message::{self, Direction};
+use super::outgoing::Upload;
+use super::send::{Reply, keep_for_next, send};
 use super::strict::Written;
 use super::upgrade::{Spoken, relay_upgraded};
-use super::upstream::{
-    Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, bad_head, caused_by, is_malformed,
-    open, unauthorized, words,
-};
-use super::{Shared, direction, hops, respond};
-use crate::capture::{
-    Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side, Upstreamed,
-};
+use super::upstream::{Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized};
+use super::{direction, hops, respond};
+use crate::capture::{Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
+
+/// How long an origin that has answered may take nothing of the rest of the request.
+const UPLOAD_STALLS: Duration = Duration::from_secs(1);
 
 /// Forwards `request` and gives back what the agent is answered.
+///
+/// # Errors
+/// It is answered with a reset of its stream (HTTP/2).
 pub(super) async fn forward(
     connection: &Arc<AgentConnection>,
     mut request: Request<Incoming>,
-) -> Response<AgentBody> {
+) -> Result<Response<AgentBody>, h2::Error> {
     let target = target(connection, request.uri());
     let (method, version) = (request.method().clone(), request.version());
     let caller = match connection.caller(request.headers()) {
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, target.as_ref().ok());
-            return respond::unauthorized(&connection.shared, &method, &recorder);
+            return Ok(respond::unauthorized(&connection.shared, &method, &recorder));
         }
     };
     let recorder = begin(connection, caller.clone(), &request, target.as_ref().ok());
     if hops::ends_here(&method, request.headers_mut()) {
-        return respond::last_hop(&request, &recorder);
+        return Ok(respond::last_hop(&request, &recorder));
     }
     let answer = match target.and_then(|target| connection.admit(&caller, &request, &recorder, target)) {
         Ok(target) => exchange(connection, &caller, request, target, &recorder).await,
@@ -56,19 +57,10 @@ pub(super) async fn forward(
     if let Some(interim) = &connection.interim {
         interim.end();
     }
-    let response = answer.unwrap_or_else(|error| {
-        tracing::debug!(%error, "answered by the proxy");
-        let mut response = match error {
-            // No answer is recorded, for none arrives.
-            ProxyError::AgentLeft { .. } => respond::unheard(&error),
-            _ => respond::failure(&error, &method, &recorder),
-        };
-        // The agent's next connection is a new chance; on this one nothing can become better.
-        if version != Version::HTTP_2 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        response
-    });
+    let response = match answer {
+        Ok(response) => response,
+        Err(error) => unanswered(connection, &error, (&method, version), &recorder).await?,
+    };
     // Such a response has no end that could be held back but its head. A switch of protocols is no end at all.
     if response.body().is_end_stream()
         && !switches(&method, response.status())
@@ -78,7 +70,50 @@ pub(super) async fn forward(
         // An event that will never be stored holds nothing back any longer.
         let _ = stored.await;
     }
-    response
+    Ok(response)
+}
+
+/// What the agent gets in place of an answer.
+///
+/// # Errors
+/// Its stream is reset with this code (HTTP/2).
+async fn unanswered(
+    connection: &AgentConnection,
+    error: &ProxyError,
+    (method, version): (&Method, Version),
+    recorder: &Recorder,
+) -> Result<Response<AgentBody>, h2::Error> {
+    tracing::debug!(%error, "answered by the proxy");
+    let mut response = match error.ending(version) {
+        Ending::Answer => respond::failure(error, method, recorder),
+        // No answer is recorded, for none arrives.
+        Ending::Unheard => respond::unheard(error),
+        Ending::Close => {
+            recorder.failed(error.failure());
+            if let Some(interim) = &connection.interim {
+                interim.silence(&connection.flushes).await;
+            }
+            respond::unheard(error)
+        }
+        Ending::Reset { code, all } => {
+            recorder.failed(error.failure());
+            if all {
+                connection.leaving.notify_one();
+            }
+            if recorder.recording().holds_ends()
+                && let Some(stored) = recorder.hand_off()
+            {
+                // An event that will never be stored holds nothing back any longer.
+                let _ = stored.await;
+            }
+            return Err(code.into());
+        }
+    };
+    // The agent's next connection is a new chance; on this one nothing can become better.
+    if version != Version::HTTP_2 {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
 }
 
 /// Whether a request asks for a stream of another protocol over HTTP/2 (RFC 8441 section 4).
@@ -170,6 +205,8 @@ async fn exchange(
         let (origin, protocol) = (target.origin.to_string(), other.as_str().to_owned());
         return Err(ProxyError::NotOffered { origin, protocol });
     }
+    // The agent's last request on its connection is the last one on the origin's, too.
+    let last = message::says_close(request.headers());
     let agent_side = (upgrade || extended).then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
     let (mut parts, body) = request.into_parts();
@@ -192,7 +229,7 @@ async fn exchange(
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
     let sent = pin!(send(connection, &target, version, outbound, recorder));
-    let (mut response, upstream) = while_waking(sent, arrived).await?;
+    let Reply { mut response, upstream, upload } = while_waking(sent, arrived).await?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder).await;
@@ -204,9 +241,13 @@ async fn exchange(
     }
     // Answered without the body: it never goes, so this connection can carry nothing more.
     let unwanted = let_go.is_some_and(|let_go| !let_go.load(Ordering::Acquire));
-    let ends_with_it = unwanted.then(|| AbortOnDrop(upstream.task.clone()));
-    if !unwanted {
-        keep_for_next(connection, upstream, &response).await;
+    let ends_with_it = match (unwanted, upload) {
+        (true, _) => Some(Beside::Connection(AbortOnDrop(upstream.task.clone()))),
+        (false, Some(upload)) if version != Version::HTTP_2 => Some(outlives(connection, upload, &upstream)),
+        (false, _) => None,
+    };
+    if !unwanted && !last {
+        keep_for_next(connection, upstream, response.headers()).await;
     }
     message::reframe(response.headers_mut())
         .map_err(|reason| ProxyError::BadResponse { origin: target.origin.to_string(), reason })?;
@@ -239,6 +280,21 @@ async fn unusual(
         interim.inset(facts.lines, &connection.flushes).await;
     }
     facts.is_until_close.then_some(answers)
+}
+
+/// The answer came before all of the request was sent. When it is over, an origin that takes nothing more of the request keeps
+/// the agent from being heard, also when that has gone; so the upload ends with it.
+fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> Beside {
+    let (over, answer) = oneshot::channel();
+    let task = upstream.task.clone();
+    connection.shared.tasks.spawn(async move {
+        // Dropped with the answer.
+        let _ = answer.await;
+        if upload.stalls(UPLOAD_STALLS).await.is_some() {
+            task.abort();
+        }
+    });
+    Beside::Answer(over)
 }
 
 /// The head as it goes to the origin.
@@ -287,7 +343,11 @@ fn outbound(
 }
 
 /// Passes interim responses to the agent as they come, and lets the body go at the first `100 Continue`.
-fn pass_interim(request: &mut Request<OriginBody>, interim: Interim, gatekeeper: Option<Gatekeeper>) -> Arc<Notify> {
+fn pass_interim(
+    request: &mut Request<CapturedBody<Gated>>,
+    interim: Interim,
+    gatekeeper: Option<Gatekeeper>,
+) -> Arc<Notify> {
     interim.begin();
     let arrived = Arc::new(Notify::new());
     let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(gatekeeper));
@@ -317,96 +377,6 @@ async fn while_waking<T>(mut sent: Pin<&mut impl Future<Output = T>>, arrived: O
             () = arrived.notified() => {}
         }
     }
-}
-
-/// Sends the request on this connection's upstream connection, or on a new one. A request is sent again only if the
-/// connection had been closed before any byte of it was accepted.
-async fn send(
-    connection: &AgentConnection,
-    target: &Target,
-    version: Version,
-    mut request: Request<OriginBody>,
-    recorder: &Recorder,
-) -> Result<(Response<Incoming>, Upstream), ProxyError> {
-    loop {
-        let (mut upstream, reused) = upstream(connection, target, version).await?;
-        if *request.method() == Method::CONNECT && !upstream.takes_extended_connect().await {
-            let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
-            return Err(ProxyError::NotOffered { origin, protocol });
-        }
-        recorder.forwarded(&Upstreamed {
-            peer: Some(upstream.peer),
-            tls: upstream.tls,
-            reused,
-            dialled: upstream.dialled.take().unwrap_or_default(),
-        });
-        let answered = tokio::select! {
-            biased;
-            answered = upstream.sender.send(request) => answered,
-            () = overdue(recorder, connection.shared.response_timeout) => {
-                let limit = connection.shared.response_timeout;
-                return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });
-            }
-        };
-        match answered {
-            Ok(response) => return Ok((response, upstream)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if reused => request = unsent,
-                _ => {
-                    return Err(send_error(
-                        &connection.shared,
-                        target,
-                        &error.into_error(),
-                        recorder.request_broken(),
-                    ));
-                }
-            },
-        }
-    }
-}
-
-/// The upstream connection for a request, and whether it has carried one before.
-async fn upstream(
-    connection: &AgentConnection,
-    target: &Target,
-    version: Version,
-) -> Result<(Upstream, bool), ProxyError> {
-    let mut slot = connection.upstream.lock().await;
-    if let Some(mut held) = slot.take() {
-        if held.target == *target && held.sender.ready().await.is_ok() {
-            let reused = held.dialled.is_none();
-            *slot = held.shared();
-            return Ok((held, reused));
-        }
-        connection.shared.pool.keep(held);
-    }
-    if let Some(mut pooled) = connection.shared.pool.take(target).filter(|u| u.version() == version)
-        && pooled.sender.ready().await.is_ok()
-    {
-        *slot = pooled.shared();
-        return Ok((pooled, true));
-    }
-    // Boxed: the state of a handshake is large, and most requests have none.
-    let opened = Box::pin(open(&connection.shared, target, Some(version), None)).await?;
-    *slot = opened.shared();
-    Ok((opened, false))
-}
-
-/// An HTTP/1.1 connection goes back for this agent's next request; HTTP/2 connections stay where they are.
-async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, response: &Response<Incoming>) {
-    if upstream.version() == Version::HTTP_2 {
-        return;
-    }
-    upstream.bound_to_agent |= authenticates_connection(response.headers());
-    *connection.upstream.lock().await = Some(upstream);
-}
-
-/// `NTLM` and `Negotiate` authenticate the connection, not the request.
-fn authenticates_connection(headers: &HeaderMap) -> bool {
-    headers.get_all(http::header::WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()).any(|v| {
-        let scheme = v.split([' ', ',']).next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case("ntlm") || scheme.eq_ignore_ascii_case("negotiate")
-    })
 }
 
 /// The origin has switched protocols: the agent is told so, and both connections are relayed from there on.
@@ -440,43 +410,4 @@ async fn switch(
     }
     relay_upgraded(connection, spoken, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))
-}
-
-/// Ends when the whole request has been with the origin for `limit`.
-async fn overdue(recorder: &Recorder, limit: Duration) {
-    let mut wait = limit;
-    loop {
-        sleep(wait).await;
-        wait = match recorder.request_sent() {
-            Some(since) if since.elapsed() >= limit => return,
-            Some(since) => limit - since.elapsed(),
-            None => limit,
-        };
-    }
-}
-
-/// `request_broken`: the agent's body had ended in an error, of which whatever hyper says is a consequence.
-fn send_error(shared: &Shared, target: &Target, error: &hyper::Error, request_broken: bool) -> ProxyError {
-    let origin = target.origin.to_string();
-    if request_broken {
-        return match is_malformed(error) {
-            true => ProxyError::BadRequest {
-                reason: format!("the request's body is malformed ({})", words(error)).into(),
-            },
-            false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => {
-                ProxyError::Stalled { limit: shared.agent_limits.stall }
-            }
-            false => ProxyError::AgentLeft { origin, reason: words(error) },
-        };
-    }
-    if let Some(reason) = bad_head(error) {
-        return ProxyError::BadResponse { origin, reason };
-    }
-    if error.is_parse() {
-        return ProxyError::BadResponse { origin, reason: words(error) };
-    }
-    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
-        return ProxyError::Closed { origin };
-    }
-    ProxyError::Reset { origin, reason: words(error) }
 }

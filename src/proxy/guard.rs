@@ -4,15 +4,19 @@
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
 use super::activity::Activity;
+use super::departure::Departure;
 use super::error::ProxyError;
 use super::strict::{Framing, Place, Sound, Violation, Written};
 use crate::capture::Flushes;
@@ -59,7 +63,26 @@ pub(super) struct Guarded<S> {
     /// Taken when something is refused: then nothing more is heard.
     refuse: Option<Refuse>,
     closing: Closing,
+    /// The agent sends no more.
     ended: bool,
+    end: End,
+}
+
+/// How the end of what the agent sends is passed on.
+struct End {
+    departure: Departure,
+    /// Waits for an agent that has ended what it sends to be gone.
+    leaving: Option<BoxFuture<'static, ()>>,
+    /// It has gone.
+    left: bool,
+    /// Bytes written to it.
+    written: Arc<AtomicU64>,
+    /// Not all that was written to it has gone out.
+    unflushed: bool,
+    /// Who waits for that.
+    waiting: Option<Waker>,
+    /// Watches that the agent takes what it is sent.
+    watch: Watch,
 }
 
 /// How far the end of the stream is.
@@ -84,7 +107,17 @@ impl<S> Guarded<S> {
         limits: AgentLimits,
         (activity, flushes): (Activity, Flushes),
         refuse: Refuse,
+        departure: Departure,
     ) -> Self {
+        let end = End {
+            departure,
+            leaving: None,
+            left: false,
+            written: Arc::default(),
+            unflushed: false,
+            waiting: None,
+            watch: Watch::new(),
+        };
         Self {
             inner,
             limits,
@@ -97,6 +130,7 @@ impl<S> Guarded<S> {
             refuse: Some(refuse),
             closing: Closing::Open,
             ended: false,
+            end,
         }
     }
 
@@ -124,6 +158,48 @@ impl<S> Guarded<S> {
         self.held.put_u8(b'/');
         self.held.unsplit(after);
         sound - part.len() + 1
+    }
+
+    /// The agent sends no more: ready when that is the end. Between two requests it is; while the agent waits for an answer, it
+    /// may have closed only its half of the connection (RFC 9112 9.6).
+    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.end.left || self.framing.place(self.held.len()) != Place::Between {
+            return Poll::Ready(());
+        }
+        if self.activity.poll_answered(self.framing.heads(), cx).is_ready() {
+            if !self.end.unflushed {
+                return Poll::Ready(());
+            }
+            self.end.waiting = Some(cx.waker().clone());
+        }
+        let End { departure, leaving, written, .. } = &mut self.end;
+        ready!(leaving.get_or_insert_with(|| departure(written.clone())).as_mut().poll(cx));
+        self.end.left = true;
+        Poll::Ready(())
+    }
+
+    /// What was written to the agent; an error when it has taken nothing for too long.
+    fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.end.unflushed = true;
+        match written {
+            Poll::Ready(Ok(bytes)) => {
+                self.end.written.fetch_add(bytes as u64, Ordering::Relaxed);
+                self.end.watch.rest();
+            }
+            Poll::Pending => return self.poll_untaken(cx).map(Err),
+            Poll::Ready(Err(_)) => {}
+        }
+        written
+    }
+
+    /// The agent takes nothing: ready with an error when that is so for too long.
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.framing.place(0) == Place::Tunnel {
+            return Poll::Pending;
+        }
+        ready!(self.end.watch.poll_over(Place::Content, self.limits.stall, cx));
+        self.activity.got_stuck();
+        Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     /// What the agent is in the middle of, and how long that may take.
@@ -215,10 +291,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                     ready => ready,
                 };
             }
+            if this.ended {
+                ready!(this.poll_end(cx));
+            }
             this.held.reserve(READ_BYTES);
             match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held) {
                 Poll::Ready(Ok(0)) => {
-                    this.ended = true;
+                    if !std::mem::replace(&mut this.ended, true) {
+                        continue;
+                    }
                     // What is left of a head that never ended is for hyper to see, so that the end is not taken for a clean one.
                     let left = this.held.split();
                     let bytes = left.len().min(out.remaining());
@@ -235,7 +316,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut self.inner).poll_write(cx, buf);
+        self.wrote(written, cx)
     }
 
     fn poll_write_vectored(
@@ -243,7 +325,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
+        self.wrote(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -251,8 +334,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.inner).poll_flush(cx))?;
+        match Pin::new(&mut self.inner).poll_flush(cx) {
+            Poll::Pending => return self.poll_untaken(cx).map(Err),
+            Poll::Ready(flushed) => flushed?,
+        }
         self.flushes.note();
+        self.end.watch.rest();
+        self.end.unflushed = false;
+        if let Some(waiting) = self.end.waiting.take() {
+            waiting.wake();
+        }
         Poll::Ready(Ok(()))
     }
 

@@ -35,6 +35,8 @@ struct State {
     open: bool,
     /// What goes into the head of the final response.
     inset: Option<Inset>,
+    /// Nothing more is written: what hyper hands over is dropped.
+    silent: bool,
 }
 
 /// Field lines to put behind a status line.
@@ -52,6 +54,7 @@ impl<S> AgentIo<S> {
             between: true,
             open: false,
             inset: None,
+            silent: false,
         })));
         (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim)
     }
@@ -90,6 +93,21 @@ impl Interim {
         let next = flushes.count() + 1;
         poll_fn(|cx| flushes.poll_count(next, cx)).await;
         self.lock().inset = Some(Inset { lines, before: None });
+    }
+
+    /// From now on nothing reaches the agent, but for what was answered before: its connection can then be closed without a
+    /// response. `flushes`: as for [`Self::inset`].
+    pub(super) async fn silence(&self, flushes: &Flushes) {
+        let next = flushes.count() + 1;
+        poll_fn(|cx| flushes.poll_count(next, cx)).await;
+        self.lock().silent = true;
+    }
+
+    /// Whether what hyper writes goes to the agent; it is no longer between two responses, then.
+    fn writes(&self) -> bool {
+        let mut state = self.lock();
+        state.between &= state.silent;
+        !state.silent
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -175,7 +193,9 @@ impl<S: AsyncRead + Unpin> Read for AgentIo<S> {
 impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        self.interim.lock().between = false;
+        if !self.interim.writes() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         let buf = ready!(self.poll_inset(cx, buf))?;
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
         self.interim.lock().passed(written);
@@ -192,7 +212,9 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
             return self.poll_write(cx, first);
         }
-        self.interim.lock().between = false;
+        if !self.interim.writes() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
     }
 

@@ -39,7 +39,7 @@ impl Direction {
 }
 
 /// The fields that go on to the next hop, in their order (RFC 9110 7.6.1). An `upgrade` that both sides may agree on
-/// keeps its two fields.
+/// keeps its two fields. A request that is the agent's last is the last to the origin, too: `Connection: close` is said again.
 pub(super) fn onward(headers: HeaderMap, direction: Direction, upgrade: bool) -> HeaderMap {
     // `Connection` stops here itself, so what it nominates need not be known to see that there is nothing to do.
     if !headers.keys().any(|name| stops_here(name, direction, upgrade)) {
@@ -48,6 +48,7 @@ pub(super) fn onward(headers: HeaderMap, direction: Direction, upgrade: bool) ->
     let nominated = Nominated::of(&headers);
     // TE is hop-by-hop; the one thing it can say that concerns this hop's other side is said again (RFC 9110 10.1.4).
     let trailers = !direction.is_to_agent() && asks_for_trailers(&headers);
+    let mut close = !direction.is_to_agent() && !upgrade && says_close(&headers);
     // Made anew: removing from a map would change the order of the rest.
     let mut onward = HeaderMap::with_capacity(headers.keys_len() + 1);
     let mut name = None;
@@ -58,6 +59,8 @@ pub(super) fn onward(headers: HeaderMap, direction: Direction, upgrade: bool) ->
             && !nominated.has(name)
         {
             onward.append(name, value);
+        } else if name == Some(CONNECTION) && std::mem::take(&mut close) {
+            onward.append(CONNECTION, HeaderValue::from_static("close"));
         }
     }
     if upgrade {
@@ -126,6 +129,11 @@ impl Nominated {
 
 fn asks_for_trailers(headers: &HeaderMap) -> bool {
     headers.get_all(TE).iter().any(|v| lists(v, "trailers"))
+}
+
+/// Whether a request is the last one of its connection (RFC 9112 9.6).
+pub(super) fn says_close(headers: &HeaderMap) -> bool {
+    headers.get_all(CONNECTION).iter().any(|v| lists(v, "close"))
 }
 
 /// Whether an HTTP/1.1 request asks for another protocol in a way that may be passed on: WebSocket.

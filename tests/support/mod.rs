@@ -6,6 +6,7 @@ pub mod agent;
 pub mod browser;
 #[cfg(feature = "otlp")]
 pub mod collector;
+pub mod frames;
 pub mod manual;
 pub mod nobody;
 pub mod origin;

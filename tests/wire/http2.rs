@@ -1,116 +1,43 @@
 //! HTTP/2 in literal frames, items 42 to 46 and 48. (The sides speak the same protocol: nothing is translated, so that cookies are
 //! never joined for HTTP/1.1, item 45, and names and values need no second validation, item 43.)
 
-use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use bytes::Buf;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::support::agent;
+use crate::support::frames::{
+    ACK, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PROTOCOL_ERROR, RST_STREAM, SETTINGS, hpack,
+};
 use crate::support::origin::{TestCa, TestOrigin};
-use crate::support::proxy::{PATIENCE, Running, TestProxy};
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-const PROTOCOL_ERROR: u32 = 1;
+use crate::support::proxy::{Running, TestProxy};
 
 /// An agent that writes frames by hand.
-struct Frames {
-    stream: TlsStream<TcpStream>,
-    read: BytesMut,
+struct Agent {
+    frames: Frames<TlsStream<TcpStream>>,
     authority: String,
 }
 
-#[derive(Debug, PartialEq)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frames {
+impl Agent {
     async fn to(proxy: &Running, origin: &TestOrigin) -> Self {
         let authority = format!("localhost:{}", origin.addr.port());
         let tunnel = agent::tunnel(proxy, &authority).await;
-        let mut stream = agent::tls(tunnel, "localhost", proxy.client_tls(&[b"h2"])).await.unwrap();
-        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
-        let mut frames = Self { stream, read: BytesMut::new(), authority };
-        frames.write(SETTINGS, 0, 0, &[]).await;
-        frames
+        let stream = agent::tls(tunnel, "localhost", proxy.client_tls(&[b"h2"])).await.unwrap();
+        Self { frames: Frames::client(stream).await, authority }
     }
 
-    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let mut frame = vec![length[1], length[2], length[3], kind, flags];
-        frame.extend_from_slice(&stream.to_be_bytes());
-        frame.extend_from_slice(payload);
-        self.stream.write_all(&frame).await.unwrap();
-    }
-
-    /// The next frame; `None` at the end of the connection.
-    async fn next(&mut self) -> Option<Frame> {
-        loop {
-            if self.read.len() >= 9 {
-                let length =
-                    usize::from(self.read[0]) << 16 | usize::from(self.read[1]) << 8 | usize::from(self.read[2]);
-                if self.read.len() >= 9 + length {
-                    let head = self.read.split_to(9);
-                    let stream = (&head[5..9]).get_u32() & 0x7fff_ffff;
-                    let payload = self.read.split_to(length).to_vec();
-                    return Some(Frame { kind: head[3], flags: head[4], stream, payload });
-                }
-            }
-            let read = tokio::time::timeout(PATIENCE, self.stream.read_buf(&mut self.read)).await;
-            if read.expect("no frame comes").unwrap_or(0) == 0 {
-                return None;
-            }
-        }
-    }
-
-    /// The next frame of this kind; what is to be acknowledged on the way is.
     async fn next_of(&mut self, kind: u8) -> Frame {
-        loop {
-            let frame = self.next().await.expect("the connection ended");
-            if frame.kind == SETTINGS && frame.flags & ACK == 0 {
-                self.write(SETTINGS, ACK, 0, &[]).await;
-            }
-            if frame.kind == kind {
-                return frame;
-            }
-        }
+        self.frames.next_of(&[kind]).await
     }
 
-    /// GET / with further fields, each without indexing and in no Huffman code.
-    fn request(&self, more: &[(&str, &str)]) -> Vec<u8> {
+    /// GET / with further fields.
+    async fn get(&mut self, stream: u32, more: &[(&str, &str)]) {
         let mut fields =
             vec![(":method", "GET"), (":scheme", "https"), (":authority", &*self.authority), (":path", "/x")];
         fields.extend_from_slice(more);
-        hpack(&fields)
+        let block = hpack(&fields);
+        self.frames.write(HEADERS, END_HEADERS | END_STREAM, stream, &block).await;
     }
-
-    async fn get(&mut self, stream: u32, more: &[(&str, &str)]) {
-        let block = self.request(more);
-        self.write(HEADERS, END_HEADERS | END_STREAM, stream, &block).await;
-    }
-}
-
-fn hpack(fields: &[(&str, &str)]) -> Vec<u8> {
-    let mut block = Vec::new();
-    for (name, value) in fields {
-        block.push(0);
-        for text in [name, value] {
-            block.push(u8::try_from(text.len()).unwrap());
-            block.extend_from_slice(text.as_bytes());
-        }
-    }
-    block
 }
 
 async fn stage() -> (tempfile::TempDir, TestOrigin, Running) {
@@ -139,10 +66,10 @@ async fn items_42_and_43_a_malformed_request_is_a_stream_error_and_goes_nowhere(
         &[("x", "a\0b")],
         &[("x y", "z")],
     ] {
-        let mut agent = Frames::to(&proxy, &origin).await;
+        let mut agent = Agent::to(&proxy, &origin).await;
         agent.get(1, bad).await;
         let error = loop {
-            match agent.next().await {
+            match agent.frames.next().await {
                 Some(Frame { kind: RST_STREAM, stream: 1, payload, .. }) => break (&payload[..]).get_u32(),
                 Some(Frame { kind: GOAWAY, payload, .. }) => break (&payload[4..]).get_u32(),
                 Some(frame) => {
@@ -160,7 +87,7 @@ async fn items_42_and_43_a_malformed_request_is_a_stream_error_and_goes_nowhere(
 #[tokio::test]
 async fn item_44_the_authority_is_the_requests_own_and_replaces_host() {
     let (_folder, origin, proxy) = stage().await;
-    let mut agent = Frames::to(&proxy, &origin).await;
+    let mut agent = Agent::to(&proxy, &origin).await;
     agent.get(1, &[]).await;
     agent.next_of(HEADERS).await;
     let received = origin.received().remove(0);
@@ -172,7 +99,7 @@ async fn item_44_the_authority_is_the_requests_own_and_replaces_host() {
 #[tokio::test]
 async fn item_45_cookie_crumbs_arrive_as_they_were_sent() {
     let (_folder, origin, proxy) = stage().await;
-    let mut agent = Frames::to(&proxy, &origin).await;
+    let mut agent = Agent::to(&proxy, &origin).await;
     agent.get(1, &[("cookie", "a=1"), ("cookie", "b=2")]).await;
     agent.next_of(HEADERS).await;
     let crumbs: Vec<_> =
@@ -185,19 +112,19 @@ async fn item_45_cookie_crumbs_arrive_as_they_were_sent() {
 #[tokio::test]
 async fn item_46_a_stopping_proxy_says_goaway_twice_and_ends_what_is_under_way() {
     let (_folder, origin, proxy) = stage().await;
-    let mut agent = Frames::to(&proxy, &origin).await;
+    let mut agent = Agent::to(&proxy, &origin).await;
     let block =
         hpack(&[(":method", "GET"), (":scheme", "https"), (":authority", &agent.authority), (":path", "/slow/300")]);
-    agent.write(HEADERS, END_HEADERS | END_STREAM, 1, &block).await;
+    agent.frames.write(HEADERS, END_HEADERS | END_STREAM, 1, &block).await;
     crate::support::proxy::eventually("the origin has the request", async || origin.received().len() == 1).await;
     let stopping = tokio::spawn(proxy.stop());
     let first = agent.next_of(GOAWAY).await;
     assert_eq!((&first.payload[..4]).get_u32(), 0x7fff_ffff, "the first names no stream as refused");
     let (mut answered, mut last) = (false, u32::MAX);
     // A ping between the two finds out that the first has arrived.
-    while let Some(frame) = agent.next().await {
+    while let Some(frame) = agent.frames.next().await {
         match frame.kind {
-            6 if frame.flags & ACK == 0 => agent.write(6, ACK, 0, &frame.payload).await,
+            6 if frame.flags & ACK == 0 => agent.frames.write(6, ACK, 0, &frame.payload).await,
             GOAWAY => last = (&frame.payload[..4]).get_u32(),
             DATA => answered |= frame.flags & END_STREAM != 0,
             _ => {}
@@ -215,7 +142,7 @@ async fn item_46_a_stopping_proxy_says_goaway_twice_and_ends_what_is_under_way()
 #[tokio::test]
 async fn item_48_extended_connect_is_not_offered_to_an_origin_without_it_and_is_answered_all_the_same() {
     let (_folder, origin, proxy) = stage().await;
-    let mut agent = Frames::to(&proxy, &origin).await;
+    let mut agent = Agent::to(&proxy, &origin).await;
     let settings = agent.next_of(SETTINGS).await;
     assert!(settings.payload.chunks(6).all(|setting| setting[..2] != [0, 8]), "{settings:?}");
     let block = hpack(&[
@@ -225,9 +152,9 @@ async fn item_48_extended_connect_is_not_offered_to_an_origin_without_it_and_is_
         (":authority", &agent.authority),
         (":path", "/x"),
     ]);
-    agent.write(HEADERS, END_HEADERS, 1, &block).await;
+    agent.frames.write(HEADERS, END_HEADERS, 1, &block).await;
     let refused = loop {
-        match agent.next().await {
+        match agent.frames.next().await {
             Some(frame) if matches!(frame.kind, HEADERS | RST_STREAM) && frame.stream == 1 => break true,
             Some(frame) if frame.kind == GOAWAY => break true,
             Some(_) => {}

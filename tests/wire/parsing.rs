@@ -13,7 +13,7 @@ async fn item_01_a_request_has_exactly_one_valid_host() {
 #[tokio::test]
 async fn item_02_the_targets_authority_replaces_host() {
     let seen = exchange(ok(""), "GET http://HOST/ HTTP/1.1\r\nHost: b.test\r\nConnection: close\r\n\r\n").await;
-    assert_eq!(seen.received, "GET / HTTP/1.1\r\nHost: HOST\r\n\r\n");
+    assert_eq!(seen.received, "GET / HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
 }
 
 /// A deviation: `http::Uri` does not tell an empty path from `/`.
@@ -22,7 +22,7 @@ async fn item_03_options_of_a_whole_server_is_forwarded_as_an_asterisk() {
     for (target, sent) in [("http://HOST", "*"), ("http://HOST/", "/"), ("http://HOST?a", "/?a")] {
         let request = format!("OPTIONS {target} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n");
         let seen = exchange(ok(""), &request).await;
-        assert_eq!(seen.received, format!("OPTIONS {sent} HTTP/1.1\r\nHost: HOST\r\n\r\n"));
+        assert_eq!(seen.received, format!("OPTIONS {sent} HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"));
     }
 }
 

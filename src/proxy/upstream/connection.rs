@@ -13,20 +13,21 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::task::AbortHandle;
+use tokio::task::{AbortHandle, Id};
 use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::answers::{Answers, BadHead, OriginIo};
+use super::heard::{Heard, Hearing};
 use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
 use super::{Dialled, OriginStream, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::Shared;
-use crate::proxy::body::OriginBody;
 use crate::proxy::error::ProxyError;
+use crate::proxy::outgoing::OriginBody;
 use crate::tls::{H2, HTTP11, Offer, certificate_failure};
 
 /// Windows of HTTP/2 towards origins and agents: large enough for a fast stream, small enough for many.
@@ -53,13 +54,15 @@ pub(in crate::proxy) struct Upstream {
     pub(in crate::proxy) dialled: Option<Timings>,
     /// The origin has authenticated this connection, not a request: it must not serve another agent connection.
     pub(in crate::proxy) bound_to_agent: bool,
+    /// It was opened for another agent connection, and has answered no request of this one.
+    pub(in crate::proxy) lent: bool,
     /// The task that reads and writes it.
     pub(in crate::proxy) task: AbortHandle,
 }
 
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
-    Http1(http1::SendRequest<OriginBody>, Next, Answers),
+    Http1(http1::SendRequest<OriginBody>, Next, Answers, Heard),
     Http2(http2::SendRequest<OriginBody>, ExtendedConnect),
 }
 
@@ -83,8 +86,22 @@ impl Upstream {
                 tls: self.tls,
                 dialled: None,
                 bound_to_agent: self.bound_to_agent,
+                lent: self.lent,
                 task: self.task.clone(),
             }),
+        }
+    }
+
+    /// Tells it from every other connection.
+    pub(in crate::proxy) fn id(&self) -> Id {
+        self.task.id()
+    }
+
+    /// How many bytes came on it so far. Over HTTP/2 they tell nothing of one request, and none are counted.
+    pub(in crate::proxy) fn heard_bytes(&self) -> u64 {
+        match &self.sender {
+            Sender::Http1(.., heard) => heard.bytes(),
+            Sender::Http2(..) => 0,
         }
     }
 
@@ -128,7 +145,7 @@ impl Sender {
         request: Request<OriginBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
         match self {
-            Self::Http1(sender, next, answers) => {
+            Self::Http1(sender, next, answers, _) => {
                 next.is(request.extensions().get::<StandIn>().cloned());
                 answers.asked(request.method());
                 let mut response = sender.try_send_request(request).await?;
@@ -194,7 +211,16 @@ fn upstream(
     tls: Option<TlsFacts>,
     timings: Timings,
 ) -> Upstream {
-    Upstream { target: target.clone(), sender, peer, tls, dialled: Some(timings), bound_to_agent: false, task }
+    Upstream {
+        target: target.clone(),
+        sender,
+        peer,
+        tls,
+        dialled: Some(timings),
+        bound_to_agent: false,
+        lent: false,
+        task,
+    }
 }
 
 /// Once the agent's side has its protocol, only that one is offered again.
@@ -262,6 +288,7 @@ where
             .map_err(failed)?;
         return Ok((Sender::Http2(sender, extended), drive(shared, connection)));
     }
+    let (stream, heard) = Hearing::of(stream);
     let (stream, next) = Restoring::new(stream);
     let (stream, answers) = OriginIo::new(stream);
     let (sender, connection) = http1::Builder::new()
@@ -270,7 +297,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender, next, answers), drive(shared, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next, answers, heard), drive(shared, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.

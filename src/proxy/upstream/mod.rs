@@ -3,6 +3,7 @@
 mod answers;
 mod connection;
 mod dial;
+mod heard;
 mod next_proxy;
 mod pool;
 mod resolve;

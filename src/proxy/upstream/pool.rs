@@ -2,8 +2,9 @@
 //!
 //! While an agent's connection lives it keeps its own upstream connection; only when it ends does the upstream one
 //! come here. So requests of two agents are never mixed on one HTTP/1.1 connection at the same time, and an agent's
-//! new connection need not pay for a handshake with an origin that we are connected to already. Connections whose
-//! authentication belongs to the connection (`NTLM`, `Negotiate`) never come here.
+//! new connection need not pay for a handshake with an origin that we are connected to already. Only a request that may be
+//! repeated is the first on such a connection: its origin may be closing it just then, and the agent, whose own connection is
+//! new, does not expect that. Connections whose authentication belongs to the connection (`NTLM`, `Negotiate`) never come here.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -38,7 +39,7 @@ impl Pool {
         let mut found = None;
         while let Some((upstream, since)) = list.pop() {
             if since.elapsed() < IDLE_LIMIT && upstream.is_usable() {
-                found = Some(upstream);
+                found = Some(Upstream { lent: true, ..upstream });
                 break;
             }
         }

@@ -30,6 +30,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
         blind: None,
         names: None,
         connection_reused: false,
+        sent_again: 0,
         request: RequestFacts {
             method,
             path: url.path().to_owned(),

@@ -1,0 +1,247 @@
+//! A request's way onto a connection to its origin: the connection that it goes on, and what is done when no answer comes.
+
+use std::error::Error as _;
+use std::io;
+use std::time::Duration;
+
+use http::header::{HeaderMap, WWW_AUTHENTICATE};
+use http::{Method, Request, Response, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use tokio::task::Id;
+use tokio::time::sleep;
+
+use super::Shared;
+use super::body::Gated;
+use super::connection::AgentConnection;
+use super::error::ProxyError;
+use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
+use super::retry::{self, Lost, Next};
+use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
+use crate::capture::{CapturedBody, Recorder, Upstreamed};
+
+/// An origin's answer.
+pub(super) struct Reply {
+    /// Its head, and the way to its content.
+    pub(super) response: Response<Incoming>,
+    /// The connection that it came on.
+    pub(super) upstream: Upstream,
+    /// The request's content, if the answer came before all of it was sent.
+    pub(super) upload: Option<Upload<CapturedBody<Gated>>>,
+}
+
+/// Sends the request on this connection's upstream connection, or on a new one, and waits for the head of the answer. What gets
+/// no answer is sent again where that does no harm (see [`retry`]).
+pub(super) async fn send(
+    connection: &AgentConnection,
+    target: &Target,
+    version: Version,
+    request: Request<CapturedBody<Gated>>,
+    recorder: &Recorder,
+) -> Result<Reply, ProxyError> {
+    let (mut head, body) = request.into_parts();
+    let idempotent = retry::is_idempotent(&head.method);
+    let bounded = body.size_hint().upper().is_some_and(|bytes| bytes <= REMEMBERED_MAX_BYTES);
+    let (mut body, mut recall) = Outgoing::new(body, idempotent || version == Version::HTTP_2);
+    let (mut sent, mut tries, mut avoid) = (0, 0, None);
+    loop {
+        let need = Need { repeatable: idempotent && bounded, avoid };
+        let (mut upstream, reused) = upstream(connection, target, version, need).await?;
+        if head.method == Method::CONNECT && !upstream.takes_extended_connect().await {
+            let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
+            return Err(ProxyError::NotOffered { origin, protocol });
+        }
+        recorder.forwarded(&Upstreamed {
+            peer: Some(upstream.peer),
+            tls: upstream.tls,
+            reused,
+            dialled: upstream.dialled.take().unwrap_or_default(),
+        });
+        let kept = reused || upstream.lent;
+        let spare = (kept || version == Version::HTTP_2).then(|| head.clone());
+        let heard = upstream.heard_bytes();
+        let answered = tokio::select! {
+            biased;
+            answered = upstream.sender.send(Request::from_parts(head, body)) => answered,
+            () = overdue(recorder, connection.shared.response_timeout) => {
+                let limit = connection.shared.response_timeout;
+                return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });
+            }
+        };
+        let mut error = match answered {
+            Ok(response) => {
+                return Ok(Reply { response, upstream, upload: recall.forget() });
+            }
+            Err(error) => error,
+        };
+        let unsent = error.take_message();
+        let error = error.into_error();
+        if recorder.request_broken() {
+            return Err(broken_request(&connection.shared, target, &error));
+        }
+        let lost = Lost {
+            unsent: unsent.is_some(),
+            refused: h2_error(&error).is_some_and(is_refusal),
+            kept,
+            heard: upstream.heard_bytes() != heard,
+            idempotent,
+            withheld: recall.is_withheld(),
+            whole: recall.is_whole(),
+            sent,
+            tries,
+        };
+        let next = retry::next(lost);
+        tracing::debug!(origin = %target.origin, %error, ?next, "a request got no answer");
+        let again = match (next, unsent) {
+            (Next::Agent, _) => {
+                return Err(ProxyError::Lost { origin: target.origin.to_string(), reason: words(&error) });
+            }
+            (Next::Fail, _) => None,
+            (_, Some(unsent)) => Some(unsent.into_parts()),
+            (_, None) => spare.zip(recall.take_back()).inspect(|_| {
+                sent += 1;
+                recorder.sent_again();
+            }),
+        };
+        (head, body) = again.ok_or_else(|| unanswered(target, &error))?;
+        tries += 1;
+        avoid = (next == Next::Elsewhere).then(|| upstream.id());
+    }
+}
+
+/// What a request needs of its connection.
+struct Need {
+    /// It does no harm to send it twice.
+    repeatable: bool,
+    /// A connection that it does not go on again. Then no other that was kept will do either, but one that was opened meanwhile.
+    avoid: Option<Id>,
+}
+
+/// The upstream connection for a request, and whether it has carried one before.
+async fn upstream(
+    connection: &AgentConnection,
+    target: &Target,
+    version: Version,
+    need: Need,
+) -> Result<(Upstream, bool), ProxyError> {
+    let mut slot = connection.upstream.lock().await;
+    if let Some(mut held) = slot.take().filter(|held| need.avoid != Some(held.id())) {
+        let serves = held.target == *target && (need.repeatable || !held.lent);
+        if serves && held.sender.ready().await.is_ok() {
+            let reused = held.dialled.is_none();
+            *slot = held.shared();
+            return Ok((held, reused));
+        }
+        connection.shared.pool.keep(held);
+    }
+    if need.repeatable
+        && need.avoid.is_none()
+        && let Some(mut pooled) = connection.shared.pool.take(target).filter(|u| u.version() == version)
+        && pooled.sender.ready().await.is_ok()
+    {
+        *slot = pooled.shared();
+        return Ok((pooled, true));
+    }
+    // Boxed: the state of a handshake is large, and most requests have none.
+    let opened = Box::pin(open(&connection.shared, target, Some(version), None)).await?;
+    *slot = opened.shared();
+    Ok((opened, false))
+}
+
+/// An HTTP/1.1 connection goes back for this agent's next request; HTTP/2 connections stay where they are. Either is this
+/// agent's own, now that it has answered.
+pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, headers: &HeaderMap) {
+    if upstream.version() == Version::HTTP_2 {
+        if upstream.lent
+            && let Some(held) = connection.upstream.lock().await.as_mut().filter(|held| held.id() == upstream.id())
+        {
+            held.lent = false;
+        }
+        return;
+    }
+    upstream.lent = false;
+    upstream.bound_to_agent |= authenticates_connection(headers);
+    *connection.upstream.lock().await = Some(upstream);
+}
+
+/// `NTLM` and `Negotiate` authenticate the connection, not the request.
+fn authenticates_connection(headers: &HeaderMap) -> bool {
+    headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()).any(|v| {
+        let scheme = v.split([' ', ',']).next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("ntlm") || scheme.eq_ignore_ascii_case("negotiate")
+    })
+}
+
+/// Ends when the whole request has been with the origin for `limit`.
+async fn overdue(recorder: &Recorder, limit: Duration) {
+    let mut wait = limit;
+    loop {
+        sleep(wait).await;
+        wait = match recorder.request_sent() {
+            Some(since) if since.elapsed() >= limit => return,
+            Some(since) => limit - since.elapsed(),
+            None => limit,
+        };
+    }
+}
+
+/// The agent's body had ended in an error, of which whatever hyper says is a consequence.
+fn broken_request(shared: &Shared, target: &Target, error: &hyper::Error) -> ProxyError {
+    let origin = target.origin.to_string();
+    match is_malformed(error) {
+        true => {
+            ProxyError::BadRequest { reason: format!("the request's body is malformed ({})", words(error)).into() }
+        }
+        false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => {
+            ProxyError::Stalled { limit: shared.agent_limits.stall }
+        }
+        false => ProxyError::AgentLeft { origin, reason: words(error) },
+    }
+}
+
+/// The origin gave no answer.
+fn unanswered(target: &Target, error: &hyper::Error) -> ProxyError {
+    let origin = target.origin.to_string();
+    if let Some((error, code)) = h2_error(error).and_then(|error| Some((error, code(error)?))) {
+        return ProxyError::StreamReset { origin, code, refused: is_refusal(error) };
+    }
+    if let Some(reason) = bad_head(error) {
+        return ProxyError::BadResponse { origin, reason };
+    }
+    if error.is_parse() {
+        return ProxyError::BadResponse { origin, reason: words(error) };
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        return ProxyError::Closed { origin };
+    }
+    ProxyError::Reset { origin, reason: words(error) }
+}
+
+/// The code of an HTTP/2 stream or connection that the origin ended.
+fn code(error: &h2::Error) -> Option<h2::Reason> {
+    match error.reason().filter(|_| error.is_remote())? {
+        // A connection that ends without a fault, before it came to this request.
+        h2::Reason::NO_ERROR if error.is_go_away() => Some(h2::Reason::REFUSED_STREAM),
+        code => Some(code),
+    }
+}
+
+/// Whether the origin says that it did not handle the request, and not that it wants another one instead (RFC 9113 8.7). Only
+/// the streams that a GOAWAY leaves out fail because of it.
+fn is_refusal(error: &h2::Error) -> bool {
+    let another = [h2::Reason::HTTP_1_1_REQUIRED, h2::Reason::ENHANCE_YOUR_CALM, h2::Reason::INADEQUATE_SECURITY];
+    error.is_remote()
+        && match error.reason() {
+            Some(h2::Reason::REFUSED_STREAM) => true,
+            Some(code) => error.is_go_away() && !another.contains(&code),
+            None => false,
+        }
+}
+
+fn h2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    causes(error).find_map(|cause| cause.downcast_ref())
+}
+
+fn causes(error: &hyper::Error) -> impl Iterator<Item = &(dyn std::error::Error + 'static)> {
+    std::iter::successors(error.source(), |cause| (*cause).source())
+}

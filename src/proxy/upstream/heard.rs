@@ -1,0 +1,153 @@
+//! A connection to an HTTP/1.1 origin, as hyper reads and writes it: what comes is counted, so that it is known whether an answer
+//! had begun; and an origin that takes no more is heard to the end, for it may have answered before (RFC 9112 9.5).
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// How many bytes came on a connection. Clones tell the same.
+#[derive(Debug, Clone, Default)]
+pub(in crate::proxy) struct Heard(Arc<AtomicU64>);
+
+impl Heard {
+    /// Bytes so far.
+    pub(in crate::proxy) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The connection.
+pub(super) struct Hearing<S> {
+    inner: S,
+    heard: Heard,
+    /// Why nothing more can be written: told once nothing more can be read.
+    broken: Option<io::Error>,
+    /// Writing has failed.
+    deaf: bool,
+}
+
+impl<S> Hearing<S> {
+    pub(super) fn of(inner: S) -> (Self, Heard) {
+        let heard = Heard::default();
+        (Self { inner, heard: heard.clone(), broken: None, deaf: false }, heard)
+    }
+
+    /// An origin that takes no more leaves writers waiting: what it says, or its end, is read meanwhile.
+    fn written<T>(&mut self, written: io::Result<T>) -> Poll<io::Result<T>> {
+        match written {
+            Err(error) if takes_no_more(&error) => {
+                self.deaf = true;
+                self.broken = Some(error);
+                Poll::Pending
+            }
+            other => Poll::Ready(other),
+        }
+    }
+}
+
+fn takes_no_more(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted
+    )
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Hearing<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
+        let bytes = buf.filled().len() - before;
+        self.heard.0.fetch_add(bytes as u64, Ordering::AcqRel);
+        match self.broken.take() {
+            Some(error) if read.is_ok() && bytes == 0 => Poll::Ready(Err(error)),
+            broken => {
+                self.broken = broken;
+                Poll::Ready(read)
+            }
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
+        self.written(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs));
+        self.written(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.deaf {
+            return Poll::Pending;
+        }
+        let flushed = ready!(Pin::new(&mut self.inner).poll_flush(cx));
+        self.written(flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    /// Takes nothing, and has said this.
+    struct Deaf(&'static [u8]);
+
+    impl AsyncRead for Deaf {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            buf.put_slice(std::mem::take(&mut self.0));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_origin_that_takes_no_more_is_read_to_its_end_before_that_is_told() {
+        let (mut stream, heard) = Hearing::of(Deaf(b"413"));
+        assert!(futures_util::poll!(Box::pin(stream.write(b"x"))).is_pending());
+        let mut said = [0; 8];
+        assert_eq!(stream.read(&mut said).await.unwrap(), 3);
+        assert_eq!(heard.bytes(), 3);
+        assert_eq!(stream.read(&mut said).await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(stream.read(&mut said).await.unwrap(), 0);
+    }
+}
