@@ -103,6 +103,8 @@ pub enum AppError {
 pub struct Summary {
     /// Calls that were seen.
     pub calls: u64,
+    /// Those of them that ended with an error.
+    pub errors: u64,
     /// Events that OTAS has.
     pub delivered: u64,
     /// Events that wait in the store.
@@ -146,10 +148,10 @@ impl Progress {
 impl Summary {
     /// For programs; `run_id` is as in every event's `metadata.proxy.run_id`.
     pub fn json(&self, run_id: &str) -> Value {
-        let Self { calls, delivered, waiting, failed, trouble, kept, sinks } = self;
+        let Self { calls, errors, delivered, waiting, failed, trouble, kept, sinks } = self;
         let sinks: Vec<Value> = sinks.iter().map(sinks::Status::json).collect();
         serde_json::json!({
-            "run_id": run_id, "calls": calls, "delivered": delivered, "waiting": waiting, "failed": failed, "trouble": trouble,
+            "run_id": run_id, "calls": calls, "errors": errors, "delivered": delivered, "waiting": waiting, "failed": failed, "trouble": trouble,
             "kept": kept, "sinks": sinks,
         })
     }
@@ -157,8 +159,12 @@ impl Summary {
 
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { calls, delivered, waiting, failed, trouble, kept, sinks } = self;
-        write!(f, "otas-proxy: {calls} calls, {delivered} delivered, {waiting} waiting, {failed} failed")?;
+        let Self { calls, errors, delivered, waiting, failed, trouble, kept, sinks } = self;
+        let word = if *calls == 1 { "call" } else { "calls" };
+        write!(f, "otas-proxy: {calls} {word}, {errors} failed, {delivered} delivered, {waiting} waiting")?;
+        if *failed > 0 {
+            write!(f, ", {failed} given up")?;
+        }
         if *kept > 0 {
             write!(f, ", {kept} not for OTAS")?;
         }
@@ -435,6 +441,7 @@ impl App {
         let lost = tally.lost() + shed;
         Summary {
             calls: tally.stored() + dropped + tally.lost(),
+            errors: tally.with_error(),
             delivered: status.counts.delivered,
             waiting: status.counts.pending,
             failed: status.counts.dead + dropped + lost,

@@ -64,5 +64,6 @@ pub mod sinks;
 pub mod stats;
 pub mod store;
 pub mod tls;
+mod users;
 mod visible;
 pub mod websocket;

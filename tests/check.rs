@@ -179,6 +179,7 @@ async fn a_proxy_of_ours_on_the_port_is_no_fault() {
     let found = check(&served.folder, &["ports", "--listen-proxy", &address.to_string()], &[]).await;
     assert_eq!(found.code, Some(0));
     found.says("listen.proxy", "ok", &["an otas-proxy listens on"]);
+    assert!(served.events().is_empty(), "looking for it is no call");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -161,3 +161,50 @@ fn no_call_at_all_is_explained() {
         assert!(said.contains(words), "{words}: {said}");
     }
 }
+
+#[test]
+fn a_har_file_that_is_there_is_not_written_over_by_accident() {
+    let folder = steering();
+    let file = folder.path().join("out.har");
+    std::fs::write(&file, "mine").unwrap();
+    let done = run(&folder, &["events", "--har", "out.har"]);
+    assert!(!done.status.success() && String::from_utf8_lossy(&done.stderr).contains("--force"), "{done:?}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    assert!(run(&folder, &["events", "--har", "out.har", "--force"]).status.success());
+    assert!(std::fs::read_to_string(&file).unwrap().contains("\"log\""));
+}
+
+#[test]
+fn a_file_that_is_named_and_missing_is_a_wrong_usage() {
+    let folder = Folder::new();
+    folder.configure("");
+    for command in [&["run", "--origin-ca-file", "none.pem", "true"][..], &["serve", "--origin-ca-file", "none.pem"]]
+    {
+        let done = run(&folder, command);
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains("none.pem"), "{done:?}");
+    }
+}
+
+#[test]
+fn a_port_alone_and_each_shell_are_understood() {
+    let folder = Folder::new();
+    folder.configure("");
+    for shell in ["sh", "zsh", "ksh", "tcsh", "nu"] {
+        let done = run(&folder, &["env", "--shell", shell, "--listen-proxy", "9000"]);
+        let said = String::from_utf8(done.stdout).unwrap();
+        assert!(done.status.success() && said.contains("http://127.0.0.1:9000"), "{shell}: {said}");
+    }
+}
+
+#[test]
+fn the_session_of_a_run_names_its_agent() {
+    let folder = Folder::new();
+    folder.configure("[otas]\ndeliver = false\n");
+    std::os::unix::fs::symlink("/usr/bin/env", folder.path().join("claude")).unwrap();
+    let done = run(&folder, &["run", "--include-localhost", "./claude", "curl", "-sS", "http://127.0.0.1:1/"]);
+    assert!(done.status.success(), "{done:?}");
+    let db = rusqlite::Connection::open(folder.path().join("events.db")).unwrap();
+    let meta: String = db.query_row("SELECT meta FROM sessions", [], |row| row.get(0)).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&meta).unwrap()["agent"], "claude", "{meta}");
+}

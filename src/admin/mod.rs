@@ -172,6 +172,8 @@ async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": told.run_id,
+        // By this `check` tells the proxy's port without a call through it.
+        "listens": told.proxy.own_listeners,
         "session": delivery.session.to_string(),
         "calls": {
             "unlogged": told.tally.unlogged(),

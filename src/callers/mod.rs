@@ -115,14 +115,27 @@ impl Callers {
     /// # Errors
     /// When a new session cannot be noted in the store.
     pub fn of(&self, caller: &Caller, carried: Option<&Secret>) -> Result<Arc<CallerSession>, StoreError> {
+        self.of_agent(caller, carried, None)
+    }
+
+    /// The same; `agent` is the program that the call says it comes from, which a session that begins with it names.
+    ///
+    /// # Errors
+    /// As [`Callers::of`].
+    pub fn of_agent(
+        &self,
+        caller: &Caller,
+        carried: Option<&Secret>,
+        agent: Option<&'static str>,
+    ) -> Result<Arc<CallerSession>, StoreError> {
         let carried = carried.filter(|token| self.may_be_of(caller, token)).cloned();
         let token = carried.or_else(|| self.adopted().token_of(caller));
         let key = match (token, caller) {
-            (Some(token), _) => return self.of_token(caller, &token),
+            (Some(token), _) => return self.of_token(caller, &token, agent),
             (None, Caller::Proxy) => return Ok(self.own.clone()),
             (None, Caller::Credential(_) | Caller::Process(_)) => Key::Caller(caller.clone()),
         };
-        self.open(key, caller, None)
+        self.open(key, caller, None, agent)
     }
 
     /// A caller was seen to open a session at OTAS, or to use one: its calls go into that from now on. Blocks.
@@ -170,20 +183,31 @@ impl Callers {
         }
     }
 
-    fn of_token(&self, caller: &Caller, token: &Secret) -> Result<Arc<CallerSession>, StoreError> {
+    fn of_token(
+        &self,
+        caller: &Caller,
+        token: &Secret,
+        agent: Option<&'static str>,
+    ) -> Result<Arc<CallerSession>, StoreError> {
         let key = self.key_of(caller).map(|key| key_id(&key.key)).unwrap_or_default();
         let hash = digest(&SHA256, token.expose().as_bytes()).as_ref().to_vec();
-        self.open(Key::Token(key, hash), caller, Some(token))
+        self.open(Key::Token(key, hash), caller, Some(token), agent)
     }
 
     /// Finds the session, or begins it.
-    fn open(&self, key: Key, caller: &Caller, token: Option<&Secret>) -> Result<Arc<CallerSession>, StoreError> {
+    fn open(
+        &self,
+        key: Key,
+        caller: &Caller,
+        token: Option<&Secret>,
+        agent: Option<&'static str>,
+    ) -> Result<Arc<CallerSession>, StoreError> {
         let mut open_ones = self.open_ones();
         if let Some(open) = open_ones.get_mut(&key) {
             open.used = Instant::now();
             return Ok(open.session.clone());
         }
-        let session = Arc::new(self.begin(caller, token)?);
+        let session = Arc::new(self.begin(caller, token, agent)?);
         let full = open_ones.len() >= OPEN_AT_ONCE;
         let oldest = full.then(|| open_ones.iter().min_by_key(|(_, open)| open.used).map(|(key, _)| key.clone()));
         let oldest = oldest.flatten().and_then(|oldest| open_ones.remove(&oldest));
@@ -195,13 +219,18 @@ impl Callers {
         Ok(session)
     }
 
-    fn begin(&self, caller: &Caller, token: Option<&Secret>) -> Result<CallerSession, StoreError> {
+    fn begin(
+        &self,
+        caller: &Caller,
+        token: Option<&Secret>,
+        agent: Option<&'static str>,
+    ) -> Result<CallerSession, StoreError> {
         let key = self.key_of(caller).cloned();
         let (run_id, short) = (Uuid::now_v7().to_string(), key.as_ref().map(|key| key_id(&key.key)));
         let row = self.store.begin_session(
             &run_id,
             &short.unwrap_or_default(),
-            &self.meta_of(caller, token).to_string(),
+            &self.meta_of(caller, token, agent).to_string(),
         )?;
         if let Some(key) = &key {
             self.store.note_key_source(row, &KeySource::of(key.file.as_deref()))?;
@@ -216,12 +245,15 @@ impl Callers {
     }
 
     /// What OTAS is told of the session.
-    fn meta_of(&self, caller: &Caller, token: Option<&Secret>) -> Value {
+    fn meta_of(&self, caller: &Caller, token: Option<&Secret>, agent: Option<&'static str>) -> Value {
         let mut meta = self.meta.clone();
         if let Value::Object(fields) = &mut meta {
-            if let Caller::Process(AgentProcess(of)) = caller
-                && let Some(agent) = of.known_agent()
-            {
+            // What it runs is a fact, what it says of itself a claim.
+            let process = match caller {
+                Caller::Process(AgentProcess(of)) => of.known_agent(),
+                Caller::Proxy | Caller::Credential(_) => None,
+            };
+            if let Some(agent) = process.or(agent) {
                 fields.insert("agent".to_owned(), json!(agent));
             }
             let of = match caller {

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Done, say, signals};
 use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
+use crate::config::listen_address;
 use crate::secret::Secret;
 
 /// Runs the embedded OTAS-compatible endpoint: session creation, key check, event log and listing, with the limits
@@ -17,7 +18,7 @@ use crate::secret::Secret;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Where to listen; port 0 is any free one
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002")]
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002", value_parser = address)]
     listen: SocketAddr,
     /// The SQLite file for agents, sessions and events; without it everything is in memory
     #[arg(long, value_name = "FILE")]
@@ -25,6 +26,10 @@ pub(super) struct Args {
     /// The project that events are filed under; if not given, one that is always the same for the same key
     #[arg(long, value_name = "UUID")]
     project_id: Option<Uuid>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, &'static str> {
+    listen_address(text).ok_or("expected an IP address and a port such as `127.0.0.1:8002`, or a port alone")
 }
 
 pub(super) fn run(args: Args) -> Done {

@@ -9,6 +9,21 @@ const SECRET_WORDS: [&str; 8] = ["key", "token", "secret", "password", "passwd",
 
 /// The words of `command` in one line.
 pub(super) fn masked(command: &[String]) -> String {
+    masked_words(command).join(" ")
+}
+
+/// The same as a shell reads it.
+pub(super) fn masked_for_shell(command: &[String]) -> String {
+    let plain =
+        |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./=:,@%+*".contains(c));
+    let quoted = |word: &String| match plain(word) {
+        true => word.clone(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    masked_words(command).iter().map(quoted).collect::<Vec<_>>().join(" ")
+}
+
+fn masked_words(command: &[String]) -> Vec<String> {
     let mut shown: Vec<String> = Vec::with_capacity(command.len());
     let mut hide_next = false;
     for word in command {
@@ -16,7 +31,7 @@ pub(super) fn masked(command: &[String]) -> String {
         hide_next = SECRET_OPTIONS.contains(&word.as_str())
             || (word.starts_with('-') && !word.contains('=') && names_secret(word));
     }
-    shown.join(" ")
+    shown
 }
 
 fn masked_word(word: &str) -> String {

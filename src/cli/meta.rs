@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::command_line;
-use crate::known_agents;
+use crate::{known_agents, users};
 
 /// Words of a command that may name the agent: what follows is its task.
 const AGENT_WORDS: usize = 2;
@@ -37,20 +37,7 @@ fn agent(command: &[String]) -> Option<&'static str> {
 /// Who runs this process: by `USER`, else by the user id.
 fn user() -> String {
     let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    named.unwrap_or_else(|| {
-        let id = rustix::process::getuid().as_raw();
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        name_of(id, &users).map_or_else(|| format!("uid {id}"), str::to_owned)
-    })
-}
-
-/// A user's name in a file like `/etc/passwd` (passwd(5)).
-fn name_of(id: u32, users: &str) -> Option<&str> {
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':');
-        let (name, _password, found) = (fields.next()?, fields.next()?, fields.next()?);
-        (found.parse() == Ok(id) && !name.is_empty()).then_some(name)
-    })
+    named.unwrap_or_else(|| users::name(rustix::process::getuid().as_raw()))
 }
 
 #[cfg(test)]
@@ -69,12 +56,5 @@ mod tests {
             assert_eq!(agent(&words), name, "{command}");
             assert_eq!(of_this_process(&words, &[])["agent"].as_str(), name, "{command}");
         }
-    }
-
-    #[test]
-    fn a_user_without_a_variable_has_the_name_of_its_id() {
-        let users = "root:x:0:0:root:/root:/bin/sh\nodd\n:x:7:\nagent:x:1000:1000::/home/agent:/bin/sh\n";
-        assert_eq!((name_of(0, users), name_of(1000, users)), (Some("root"), Some("agent")));
-        assert_eq!((name_of(7, users), name_of(1, users), name_of(1, "")), (None, None, None));
     }
 }

@@ -34,7 +34,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::app::AppError;
 use crate::config::{ConfigError, Flags, Loaded};
+use crate::tls::RootsError;
 
 /// A transparent logging HTTP(S) forward proxy for AI agents: every call passes untouched and becomes one OTAS event.
 #[derive(Parser)]
@@ -103,8 +105,16 @@ pub fn main() -> ExitCode {
             return ExitCode::from(say::READER_GONE);
         }
         say::err(&format!("otas-proxy: {}", crate::redact::masked(&chain(error.as_ref()))));
-        ExitCode::from(if error.is::<ConfigError>() { USAGE } else { 1 })
+        ExitCode::from(if is_usage(error.as_ref()) { USAGE } else { 1 })
     })
+}
+
+/// Whether what was asked for is at fault: a setting, or a file that one names.
+fn is_usage(error: &(dyn Error + 'static)) -> bool {
+    let of_roots = |error: &RootsError| !matches!(error, RootsError::Tls(_));
+    error.is::<ConfigError>()
+        || error.downcast_ref::<RootsError>().is_some_and(of_roots)
+        || matches!(error.downcast_ref::<AppError>(), Some(AppError::Roots(error)) if of_roots(error))
 }
 
 /// What a command ends with.

@@ -5,7 +5,7 @@ use super::env::Scope;
 
 /// Lines for people: what may have kept calls away from the proxy. Nothing is known for certain.
 pub(super) fn reasons(command: &[String], scope: Scope, parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
-    let command = command_line::masked(command);
+    let command = command_line::masked_for_shell(command);
     let mut lines =
         vec!["otas-proxy: if the command did call somebody, one of these may be why it was not seen:".to_owned()];
     let mut add = |why: String| lines.push(format!("  - {why}"));

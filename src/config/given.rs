@@ -71,14 +71,34 @@ const ALLOW: &str =
 const SWITCH: &str = "true or false";
 const TEXTS: &str = "a table of names and texts such as `team = \"search\"`";
 
+/// An address to listen on: an IP address and a port; or a port alone, also as `:9000` or `localhost:9000`, on loopback.
+pub(crate) fn listen_address(text: &str) -> Option<SocketAddr> {
+    let port = text.strip_prefix("localhost:").or_else(|| text.strip_prefix(':')).unwrap_or(text);
+    match port.bytes().all(|byte| byte.is_ascii_digit()) {
+        true => port.parse().ok().map(on_loopback),
+        false => text.parse().ok(),
+    }
+}
+
+fn on_loopback(port: u16) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], port))
+}
+
 /// What one regular expression may take in memory.
 const REGEX_MAX_BYTES: usize = 1 << 20;
 
 impl Given<'_> {
-    /// A socket address; no name is looked up.
+    /// A socket address; no name is looked up. A port alone is one on loopback.
     pub(super) fn address(&self) -> Result<SocketAddr, Refused> {
+        if let Value::Toml(value) = self.value
+            && let Some(port) = value.get_ref().as_integer()
+        {
+            let port =
+                i64::from_str_radix(port.as_str(), port.radix()).ok().and_then(|port| u16::try_from(port).ok());
+            return port.map(on_loopback).ok_or_else(|| bad(ADDRESS, "a port is a number from 0 to 65535"));
+        }
         let text = self.text(ADDRESS)?;
-        text.parse().map_err(|_| {
+        listen_address(text).ok_or_else(|| {
             let port_missing = text.parse::<std::net::IpAddr>().is_ok();
             bad(ADDRESS, if port_missing { "the port is missing" } else { "it is not one" })
         })

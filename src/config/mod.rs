@@ -28,6 +28,7 @@ use std::path::{Path, PathBuf};
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;
 pub use folders::state as state_folder;
+pub(crate) use given::listen_address;
 pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use sinks::{Otlp, Sink};

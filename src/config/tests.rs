@@ -556,7 +556,7 @@ fn a_bad_variable_or_flag_is_named_in_place_of_the_file_position() {
 
 #[test]
 fn all_problems_of_all_layers_are_told_at_once_in_the_order_of_their_places() {
-    let case = Case::file("[store]\nfoo = 1\n[proxy]\nvia = 1\n[listen]\nproxy = 1\n")
+    let case = Case::file("[store]\nfoo = 1\n[proxy]\nvia = 1\n[listen]\nproxy = true\n")
         .env("OTAS_BRAIN_URL", "x")
         .flags(|flags| flags.uasam_url = Some("x".to_owned()));
     let refused = case.refused();
@@ -637,4 +637,32 @@ fn what_our_own_file_shows_commented_out_is_the_default() {
     }
     let with_default = defaults.report().into_iter().filter(|setting| setting.value != "not set").count();
     assert_eq!(checked, with_default - ["tls.ca_dir", "store.path", "event.properties"].len());
+}
+
+#[test]
+fn a_port_alone_is_one_on_loopback_and_what_is_none_is_refused() {
+    for (text, address) in [
+        ("9000", Some("127.0.0.1:9000")),
+        (":9000", Some("127.0.0.1:9000")),
+        ("localhost:9000", Some("127.0.0.1:9000")),
+        ("0", Some("127.0.0.1:0")),
+        ("[::1]:9", Some("[::1]:9")),
+        ("65536", None),
+        ("", None),
+        (":", None),
+        ("host:1", None),
+    ] {
+        assert_eq!(listen_address(text).map(|address| address.to_string()).as_deref(), address, "{text}");
+    }
+    let file = |value: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("p.toml"), format!("[listen]\nproxy = {value}\n")).unwrap();
+        let flags = Flags { config: Some(folder.path().join("p.toml")), ..Flags::default() };
+        load(&flags, &|name| (name == "HOME").then(|| "/home/x".to_owned()), folder.path())
+            .map(|loaded| loaded.config.listen.proxy.to_string())
+            .ok()
+    };
+    assert_eq!(file("9000").as_deref(), Some("127.0.0.1:9000"));
+    assert_eq!(file("\"9000\"").as_deref(), Some("127.0.0.1:9000"));
+    assert_eq!(file("70000"), None);
 }

@@ -52,6 +52,7 @@ pub struct Reporter {
 #[derive(Default)]
 pub struct Tally {
     stored: AtomicU64,
+    with_error: AtomicU64,
     lost: AtomicU64,
     unlogged: AtomicU64,
 }
@@ -60,6 +61,11 @@ impl Tally {
     /// Events in the store.
     pub fn stored(&self) -> u64 {
         self.stored.load(Ordering::Relaxed)
+    }
+
+    /// Those of them whose call ended with an error.
+    pub fn with_error(&self) -> u64 {
+        self.with_error.load(Ordering::Relaxed)
     }
 
     /// Calls that are to have no event here: to OTAS itself, and into the project's domain.

@@ -15,6 +15,7 @@ use super::{Facts, Handoff, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Context, Event, Links, Llm};
+use crate::known_agents;
 use crate::secret::Secret;
 use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
 
@@ -134,9 +135,10 @@ impl Reporting {
     /// Tries until the session is noted, or until the proxy is stopping and the store has had its chances.
     fn session_of(&self, exchange: &Exchange) -> Option<Arc<CallerSession>> {
         let named = named_token(exchange);
+        let agent = agent(exchange);
         let mut tries = 0;
         loop {
-            match self.facts.callers.of(&exchange.caller, named.as_ref()) {
+            match self.facts.callers.of_agent(&exchange.caller, named.as_ref(), agent) {
                 Ok(session) => return Some(session),
                 Err(error) => {
                     let why = error.in_words();
@@ -187,6 +189,8 @@ impl Reporting {
         self.handoff.store_trouble(None);
         self.handoff.let_go(group.calls);
         self.tally.stored.fetch_add(rows.len() as u64, Ordering::Relaxed);
+        let with_error = rows.iter().filter(|row| !row.error.is_empty()).count();
+        self.tally.with_error.fetch_add(with_error as u64, Ordering::Relaxed);
         for waiter in group.waiters {
             // Fails only when nobody waits any longer.
             let _ = waiter.send(());
@@ -302,6 +306,12 @@ fn notice(callers: &Callers, exchange: &Exchange) {
 }
 
 /// An event as the store takes it.
+/// The agent that a request says it comes from.
+fn agent(exchange: &Exchange) -> Option<&'static str> {
+    let value = exchange.request.headers.get(http::header::USER_AGENT.as_str())?;
+    known_agents::of_user_agent(std::str::from_utf8(value).ok()?)
+}
+
 pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
     NewEvent {
         event_id: event.id,

@@ -28,6 +28,17 @@ pub enum StoreError {
         /// What is open, and why it stays so.
         source: io::Error,
     },
+    /// It is another user's.
+    #[error(
+        "the event store {path} is owned by {owner}, and this user cannot write it: run as that user, or point `store.path` \
+         (--store-path) to a file of your own"
+    )]
+    NotOurs {
+        /// The file: the store's, or one that SQLite keeps beside it.
+        path: PathBuf,
+        /// Whose it is.
+        owner: String,
+    },
     /// SQLite could not open or prepare the file.
     #[error("cannot open the event store {path}: check the file's owner and permissions, or move it aside")]
     Open {

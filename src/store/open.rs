@@ -2,17 +2,19 @@
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
+use rustix::fs::{Access, AtFlags, CWD};
 
 use super::StoreError;
 use super::heal::{beside, is_corruption};
 use super::read::COLUMNS;
 use super::schema::{self, Found};
 use crate::private_file;
+use crate::users;
 
 /// How long a statement waits for another process that holds the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +35,7 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// Opens a connection to a store that is, or thereby becomes, one of this version.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    writable(path)?;
     create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
     close_to_others(path).map_err(|source| StoreError::Exposed { path: path.into(), source })?;
     let failed = |source| match is_damage(&source) {
@@ -61,6 +64,23 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     let unfit = matches!(error, rusqlite::Error::SqlInputError { .. });
     let code = error.sqlite_error_code();
     unfit || is_corruption(error) || matches!(code, Some(ErrorCode::Unknown | ErrorCode::ReadOnly))
+}
+
+/// SQLite says of a file of another user that it is read-only, which reads like damage.
+fn writable(path: &Path) -> Result<(), StoreError> {
+    for side in ["", "-wal", "-shm"] {
+        let file = beside(path, side);
+        let Ok(found) = std::fs::metadata(&file) else { continue };
+        if found.uid() != rustix::process::geteuid().as_raw() && !may_write(&file) {
+            return Err(StoreError::NotOurs { path: file, owner: users::name(found.uid()) });
+        }
+    }
+    Ok(())
+}
+
+/// Asked without opening it: closing the file would end the locks that this process has on it (fcntl(2)).
+fn may_write(file: &Path) -> bool {
+    rustix::fs::accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// Makes the file before SQLite does, so that at no moment others can read it. SQLite gives its two side files

@@ -106,7 +106,7 @@ fn running_line(led: &running::Led) -> Option<Line> {
 async fn look(args: &Args, led: &running::Led, report: &mut Report) -> std::io::Result<()> {
     let config = &led.loaded.config;
     if args.wants("ports") {
-        report.add(ports::proxy(config.listen.proxy).await)?;
+        report.add(ports::proxy(config.listen.proxy, config.listen.admin).await)?;
         report.add(ports::admin(config.listen.admin).await)?;
     }
     if args.wants("store") {

@@ -14,13 +14,12 @@ use super::line::Line;
 /// A proxy on this machine answers at once, unless the machine is very busy.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// More of an answer is not read.
-const HEAD_LIMIT_BYTES: u64 = 8 << 10;
+const LIMIT_BYTES: u64 = 256 << 10;
 
-/// `listen.proxy`
-pub(super) async fn proxy(address: SocketAddr) -> Line {
+/// `listen.proxy`. Nothing is sent there: it would be a call, with an event. The admin port, or the system, tells who listens.
+pub(super) async fn proxy(address: SocketAddr, admin: SocketAddr) -> Line {
     match bound("listen.proxy", address) {
-        // Asked for itself, a proxy of ours says that this is a loop, and who it is.
-        Err(Taken) if answers(address, "/", |head| head.contains("\r\nproxy-status:")).await => {
+        Err(Taken) if is_ours(address, admin).await => {
             Line::ok("listen.proxy", format!("an otas-proxy listens on {address}"))
         }
         bound => bound.unwrap_or_else(|Taken| taken("listen.proxy", "--listen-proxy", address)),
@@ -64,28 +63,40 @@ fn taken(what: &str, flag: &str, address: SocketAddr) -> Line {
     Line::fail(what, format!("{address} is taken{by}"), cure)
 }
 
+async fn is_ours(address: SocketAddr, admin: SocketAddr) -> bool {
+    let named = holder::of(address.port()).is_some_and(|holder| holder.starts_with("`otas-proxy`"));
+    named || answers(admin, "/status", |answer| listens(answer, address.port())).await
+}
+
+/// Whether a proxy's `/status` says that it listens on this port.
+fn listens(answer: &str, port: u16) -> bool {
+    let status =
+        answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<serde_json::Value>(body).ok());
+    let at = status.as_ref().and_then(|status| status["listens"].as_array()).into_iter().flatten();
+    at.filter_map(|at| at.as_str()?.parse::<SocketAddr>().ok()).any(|at| at.port() == port)
+}
+
 fn is_readiness(head: &str) -> bool {
     let says_so = head.starts_with("http/1.1 200 ") || head.starts_with("http/1.1 503 ");
     says_so && head.contains("\r\ncontent-type: application/json\r\n")
 }
 
-/// Whether what listens on `address` answers as one of ours does; `as_ours` is shown the head in lower case.
+/// Whether what listens on `address` answers as one of ours does; `as_ours` is shown the answer in lower case.
 async fn answers(address: SocketAddr, path: &str, as_ours: impl Fn(&str) -> bool) -> bool {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
-    let head = timeout(PATIENCE, head_of(SocketAddr::new(host, address.port()), path)).await;
-    head.is_ok_and(|head| head.is_ok_and(|head| as_ours(&head)))
+    let answer = timeout(PATIENCE, answer_of(SocketAddr::new(host, address.port()), path)).await;
+    answer.is_ok_and(|answer| answer.is_ok_and(|answer| as_ours(&answer)))
 }
 
-async fn head_of(address: SocketAddr, path: &str) -> io::Result<String> {
+async fn answer_of(address: SocketAddr, path: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
-    stream.take(HEAD_LIMIT_BYTES).read_to_end(&mut answer).await?;
-    let answer = String::from_utf8_lossy(&answer).to_ascii_lowercase();
-    Ok(answer.split_inclusive("\r\n\r\n").next().unwrap_or_default().to_owned())
+    stream.take(LIMIT_BYTES).read_to_end(&mut answer).await?;
+    Ok(String::from_utf8_lossy(&answer).to_ascii_lowercase())
 }

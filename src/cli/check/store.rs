@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::line::Line;
 use crate::config;
 use crate::store::free_disk_bytes;
+use crate::users;
 
 /// Nothing is made or changed for it but a file that is removed again.
 pub(super) fn line(store: &config::Store) -> Line {
@@ -17,7 +19,7 @@ pub(super) fn line(store: &config::Store) -> Line {
             "Let this user write there (`chown \"$USER\" '{}'`), or choose another file (`store.path`, --store-path)",
             folder.display()
         );
-        return Line::fail(what, format!("cannot write in `{}`: {error}", folder.display()), cure);
+        return Line::fail(what, format!("cannot write in `{}`{}: {error}", folder.display(), owner(&folder)), cure);
     }
     if path.exists()
         && let Err(error) = fs::OpenOptions::new().append(true).open(path)
@@ -26,7 +28,7 @@ pub(super) fn line(store: &config::Store) -> Line {
             "Let this user write it (`chown \"$USER\" '{}'`), or choose another (`store.path`)",
             path.display()
         );
-        return Line::fail(what, format!("cannot write `{}`: {error}", path.display()), cure);
+        return Line::fail(what, format!("cannot write `{}`{}: {error}", path.display(), owner(path)), cure);
     }
     match free_disk_bytes(&folder.join("x")) {
         Some(free) if free < store.min_free_bytes => Line::warn(
@@ -36,6 +38,13 @@ pub(super) fn line(store: &config::Store) -> Line {
         ),
         _ => Line::ok(what, format!("`{}` can be written", path.display())),
     }
+}
+
+/// Whose it is, where it is not ours.
+fn owner(path: &Path) -> String {
+    let owner = fs::metadata(path).map(|found| found.uid()).ok();
+    let other = owner.filter(|uid| *uid != rustix::process::geteuid().as_raw());
+    other.map(|uid| format!(", which is owned by {}", users::name(uid))).unwrap_or_default()
 }
 
 /// The folder, or what of the way to it exists.

@@ -5,7 +5,7 @@ mod har;
 mod show;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -49,6 +49,9 @@ pub(super) struct Args {
     /// Writes them to a HAR file instead (`-`: stdout), bodies and all
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "json"])]
     har: Option<PathBuf>,
+    /// With --har: writes over the file, if there is one
+    #[arg(long, requires = "har")]
+    force: bool,
     /// Prints a curl command that makes the call of this event again
     #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow", "json", "har", "id"])]
     curl: Option<i64>,
@@ -102,6 +105,7 @@ fn list(args: &Args) -> Done {
     let usual = if args.har.is_some() { usize::MAX } else { USUAL_LIMIT };
     let filter = args.filter.filter(&store, args.limit.unwrap_or(usual))?;
     if let Some(file) = &args.har {
+        keep(file, args.force)?;
         let written = har::write(&store, &store.ids(&filter)?, file)?;
         say::err(&format!(
             "otas-proxy: {written} {} in {}",
@@ -116,6 +120,18 @@ fn list(args: &Args) -> Done {
     let events = store.ids(&filter)?;
     Printer::new(args.json, &store, &events)?.print(&store, &events)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to write over a file, unless that is wanted.
+fn keep(file: &Path, force: bool) -> Result<(), Failure> {
+    let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
+    match is_file && !force && file.as_os_str() != "-" {
+        true => {
+            Err(format!("`{}` is there already: choose another name, or write over it with --force", file.display())
+                .into())
+        }
+        false => Ok(()),
+    }
 }
 
 fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
