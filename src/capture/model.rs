@@ -131,10 +131,11 @@ impl Drop for Ending {
 pub(super) fn attach(exchange: &mut Exchange, reader: &mut llm::Reader, delivered_bytes: u64) {
     let left = exchange.response.as_ref().map(|response| response.body.end);
     let left = matches!(left, Some(BodyEnd::ReceiverLeft | BodyEnd::ShutDown));
-    if left && is_cut_off(&exchange.outcome) && reader.left_after(delivered_bytes) {
+    let ended = left && is_cut_off(&exchange.outcome) && reader.left_after(delivered_bytes);
+    let Some(mut facts) = reader.facts() else { return };
+    if ended {
         exchange.outcome = Outcome::Complete;
     }
-    let Some(mut facts) = reader.facts() else { return };
     if let Some(llm::Failure { id, detail }) = facts.failure.take()
         && exchange.outcome == Outcome::Complete
     {

@@ -235,6 +235,17 @@ mod tests {
     }
 
     #[test]
+    fn how_a_websocket_was_closed_is_no_part_that_is_missing() {
+        let socket = |body: &str| stored(json!({ "request_body": body, "metadata": { "kind": "websocket" } }));
+        let closed = "hello\n…[otas-proxy: closed with 1000: bye]…\n";
+        assert!(!socket(closed).body_is_cut(Side::Request));
+        let cut = format!("hello\n…[otas-proxy: 5 of 8 bytes not kept]…\n{closed}");
+        assert!(socket(&cut).body_is_cut(Side::Request));
+        let other = stored(json!({ "request_body": closed, "metadata": { "kind": "http" } }));
+        assert!(other.body_is_cut(Side::Request));
+    }
+
+    #[test]
     fn what_is_no_event_is_empty() {
         let event = Stored::parse(b"half {");
         assert_eq!((event.text("path"), event.bytes(Side::Request)), ("", 0));
