@@ -156,7 +156,8 @@ fn java(told: &Told<'_>, parent: Option<String>) -> String {
     // The last one counts, so it has the parent's as well.
     let parents = parent.iter().flat_map(|options| options.split_whitespace()).filter_map(non_proxy_hosts);
     let parents = parents.flat_map(|hosts| hosts.split('|'));
-    let parents = parents.filter(|host| !matches!(*host, "" | "*") && !(told.include_localhost && is_loopback(host)));
+    let parents = parents.filter(|host| !matches!(*host, "" | "*"));
+    let parents = parents.filter(|host| !(told.include_localhost && is_loopback(host)));
     let direct = distinct(parents.chain(own.split('|').filter(|host| !host.is_empty()))).join("|");
     let parent = parent.filter(|options| !options.is_empty()).map(|options| options + " ").unwrap_or_default();
     let store = told.files.trust_store.display();
