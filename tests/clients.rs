@@ -9,6 +9,7 @@ mod node;
 mod packages;
 mod preload;
 mod python;
+mod refused;
 mod shell;
 mod stage;
 mod table;

@@ -259,7 +259,7 @@ async fn fault_14_in_audit_mode_no_call_goes_out_that_cannot_be_recorded() {
         let reply = client.post(origin.url("/echo")).body(large(went)).send().await.unwrap();
         if reply.status() == 503 {
             let problem: Value = serde_json::from_slice(&reply.bytes().await.unwrap()).unwrap();
-            assert_eq!((&problem["error"], &problem["step"]), (&"not_recordable".into(), &"record".into()));
+            assert_eq!((&problem["error"]["code"], &problem["step"]), (&"not_recordable".into(), &"record".into()));
             return true;
         }
         assert_eq!(reply.status(), 200);

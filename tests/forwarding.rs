@@ -286,6 +286,8 @@ async fn what_cannot_be_forwarded_is_answered_with_the_reason_and_a_hint() {
         let document: serde_json::Value = serde_json::from_str(document).unwrap();
         assert_eq!(document["status"], status);
         assert!(document["step"].is_string() && document["hint"].is_string(), "{document}");
+        // RFC 9457 section 3.1.
+        assert!(document["type"] == "about:blank" && document["title"].is_string(), "{document}");
     }
 }
 

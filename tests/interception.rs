@@ -138,7 +138,7 @@ async fn a_bad_certificate_is_a_502_that_names_the_check_and_the_origin_gets_not
             assert!(proxy_status.starts_with("otas-proxy; error=tls_certificate_error; details="), "{proxy_status}");
             let problem: Value = serde_json::from_slice(&agent::whole(response).await).unwrap();
             assert_eq!(
-                (&problem["error"], &problem["step"], &problem["status"]),
+                (&problem["error"]["code"], &problem["step"], &problem["status"]),
                 (&id.into(), &"tls".into(), &502.into())
             );
             assert!(problem["detail"].as_str().unwrap().contains(words), "{problem:#}");

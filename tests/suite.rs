@@ -31,6 +31,7 @@ mod outage;
 mod page;
 mod peers;
 mod processes;
+mod prompt;
 mod redaction;
 mod sessions;
 mod shown;

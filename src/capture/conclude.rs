@@ -1,21 +1,26 @@
 //! What the halves of an exchange amount to when it is over.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::recorder::State;
 use super::sink::Finished;
 use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
 
+/// Agents that take less to send a request's content are not worth a word.
+const SHOWN_AGENT_TIME: Duration = Duration::from_millis(1);
+
 /// What the halves amount to.
 pub(super) fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
-    let State { mut exchange, forwarded, request_ended, answered, last_byte, reservation, .. } = state;
     let now = Instant::now();
+    let agent_took = state.agent_took(now);
+    let State { mut exchange, forwarded, request_ended, answered, last_byte, reservation, .. } = state;
     // The answer came before the request ended.
     let early = answered.zip(request_ended).is_some_and(|(answered, ended)| answered <= ended);
     let timings = &mut exchange.timings;
     timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
     timings.receive = forwarded.and(answered).zip(last_byte).map(|(from, to)| to - from);
-    timings.latency = last_byte.unwrap_or(now) - forwarded.unwrap_or(began);
+    timings.agent = forwarded.and(Some(agent_took)).filter(|took| *took >= SHOWN_AGENT_TIME);
+    timings.latency = (last_byte.unwrap_or(now) - forwarded.unwrap_or(began)).saturating_sub(agent_took);
     timings.total = now - began;
     if exchange.outcome == Outcome::Complete
         && let Some(failure) = cut_off(&exchange, shutting_down, early)

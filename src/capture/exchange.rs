@@ -289,8 +289,12 @@ pub struct Timings {
     pub wait: Option<Duration>,
     /// From the response head to the last byte of its body.
     pub receive: Option<Duration>,
-    /// From the request head being forwarded to the last byte received: OTAS's `latency_ms`. When nothing was
-    /// forwarded: from the request head being read to the answer.
+    /// How long the agent took to send its request's content once it could be forwarded, if that was a millisecond or more:
+    /// the time in which there was nothing to forward, up to the beginning of the answer.
+    pub agent: Option<Duration>,
+    /// From when the request could be forwarded to the last byte received: OTAS's `latency_ms`. That is the time since its
+    /// head was forwarded, without the time that the agent took to send its content. When nothing was forwarded: from the
+    /// request head being read to the answer.
     pub latency: Duration,
     /// From the request head being read to the end of the exchange.
     pub total: Duration,

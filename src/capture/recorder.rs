@@ -136,6 +136,10 @@ struct InProgress {
 pub(super) struct State {
     pub(super) exchange: Box<Exchange>,
     pub(super) forwarded: Option<Instant>,
+    /// How long the request's content was not there yet while it could have been forwarded, before the answer began.
+    pub(super) agent_took: Duration,
+    /// Since when that is so.
+    pub(super) agent_awaited: Option<Instant>,
     pub(super) request_ended: Option<Instant>,
     pub(super) answered: Option<Instant>,
     pub(super) last_byte: Option<Instant>,
@@ -150,6 +154,19 @@ pub(super) struct State {
     pub(super) flushes: Option<Flushes>,
     /// Bytes of the response's body that the agent was sent, of a call to a model.
     pub(super) delivered_bytes: u64,
+}
+
+impl State {
+    /// Nobody waits for the agent any longer.
+    fn agent_went_on(&mut self, now: Instant) {
+        self.agent_took = self.agent_took(now);
+        self.agent_awaited = None;
+    }
+
+    /// How long the agent has been waited for.
+    pub(super) fn agent_took(&self, now: Instant) -> Duration {
+        self.agent_took + self.agent_awaited.map_or(Duration::ZERO, |since| now - since)
+    }
 }
 
 /// Which body.
@@ -212,6 +229,8 @@ impl Recorder {
         let state = State {
             exchange,
             forwarded: None,
+            agent_took: Duration::ZERO,
+            agent_awaited: None,
             request_ended: None,
             answered: None,
             last_byte: None,
@@ -277,6 +296,8 @@ impl Recorder {
             let (dns, connect, tls) = (upstream.dialled.dns, upstream.dialled.connect, upstream.dialled.tls);
             s.exchange.timings = Timings { dns, connect, tls, ..s.exchange.timings };
             s.forwarded = Some(now);
+            s.agent_took = Duration::ZERO;
+            s.agent_awaited = s.agent_awaited.map(|_| now);
         });
     }
 
@@ -289,10 +310,27 @@ impl Recorder {
         });
     }
 
+    /// The request's content could go on, but the agent has not sent more of it yet.
+    pub fn agent_awaited(&self) {
+        let now = Instant::now();
+        self.with(|s| {
+            if s.answered.is_none() {
+                s.agent_awaited.get_or_insert(now);
+            }
+        });
+    }
+
+    /// The agent has sent more of its request's content.
+    pub fn agent_went_on(&self) {
+        let now = Instant::now();
+        self.with(|s| s.agent_went_on(now));
+    }
+
     /// The head of the response that the agent gets. `made_here`: it is ours, because of this failure.
     pub fn answered(&self, status: StatusCode, headers: &HeaderMap, made_here: Option<Failure>) {
         let (now, headers) = (Instant::now(), Fields::from(headers));
         self.with(|s| {
+            s.agent_went_on(now);
             s.answered = Some(now);
             s.last_byte = Some(now);
             let (body, arrivals) = (Captured::default(), Vec::new());
@@ -314,7 +352,8 @@ impl Recorder {
             return Some(tap);
         }
         let response = state.exchange.response.as_ref()?;
-        state.reading.as_mut()?.answered(response.status, &response.headers, state.forwarded)
+        let asked = state.forwarded.map(|at| at + state.agent_took);
+        state.reading.as_mut()?.answered(response.status, &response.headers, asked)
     }
 
     /// The agent's connection tells by this what was written to it.
@@ -464,7 +503,8 @@ impl Recorder {
         let mut exchange = Exchange::clone(&state.exchange);
         let now = Instant::now();
         exchange.timings.wait = state.forwarded.zip(state.answered).map(|(from, to)| to - from);
-        exchange.timings.latency = now - state.forwarded.unwrap_or(self.0.began);
+        exchange.timings.latency =
+            (now - state.forwarded.unwrap_or(self.0.began)).saturating_sub(state.agent_took(now));
         exchange.timings.total = now - self.0.began;
         let detail =
             "the proxy was ended while this call was under way; what is here was known shortly before".to_owned();

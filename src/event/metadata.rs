@@ -196,6 +196,7 @@ fn timings(json: &mut Json, exchange: &Exchange) {
         ("dns", timings.dns),
         ("connect", timings.connect),
         ("tls", timings.tls),
+        ("agent", timings.agent),
         ("send", timings.send),
         ("wait", timings.wait),
         ("receive", timings.receive),

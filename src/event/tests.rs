@@ -689,11 +689,12 @@ fn any_timings() -> impl Strategy<Value = Timings> {
         ]
     };
     let maybe = || prop::option::of(step());
-    (maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), step(), step()).prop_map(
-        |(dns, connect, tls, send, wait, receive, latency, total)| Timings {
+    (maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), maybe(), step(), step()).prop_map(
+        |(dns, connect, tls, agent, send, wait, receive, latency, total)| Timings {
             dns,
             connect,
             tls,
+            agent,
             send,
             wait,
             receive,

@@ -32,6 +32,9 @@ const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 pub(super) struct Gated {
     inner: Incoming,
     gate: Option<Gate>,
+    /// Is told while the agent's body is not there.
+    recorder: Recorder,
+    awaited: bool,
 }
 
 struct Gate {
@@ -62,17 +65,17 @@ impl Gatekeeper {
 
 impl Gated {
     /// A body that goes at once.
-    pub(super) fn open(inner: Incoming) -> Self {
-        Self { inner, gate: None }
+    pub(super) fn open(inner: Incoming, recorder: Recorder) -> Self {
+        Self { inner, gate: None, recorder, awaited: false }
     }
 
     /// A body that waits for the gatekeeper, or for the patience to end. If the gatekeeper is dropped, the final
     /// response has come instead: then the body is not wanted and never goes.
-    pub(super) fn closed(inner: Incoming) -> (Self, Gatekeeper) {
+    pub(super) fn closed(inner: Incoming, recorder: Recorder) -> (Self, Gatekeeper) {
         let (open, opened) = oneshot::channel();
         let gone = Arc::new(AtomicBool::new(false));
         let gate = Gate { opened: Some(opened), patience: Box::pin(sleep(CONTINUE_PATIENCE)), gone: gone.clone() };
-        (Self { inner, gate: Some(gate) }, Gatekeeper { open, gone })
+        (Self { inner, gate: Some(gate), recorder, awaited: false }, Gatekeeper { open, gone })
     }
 }
 
@@ -104,7 +107,14 @@ impl Body for Gated {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
-        Pin::new(&mut self.inner).poll_frame(cx).map_ok(message::sound_frame)
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        match (polled.is_pending(), self.awaited) {
+            (true, false) => self.recorder.agent_awaited(),
+            (false, true) => self.recorder.agent_went_on(),
+            _ => {}
+        }
+        self.awaited = polled.is_pending();
+        polled.map_ok(message::sound_frame)
     }
 
     fn is_end_stream(&self) -> bool {

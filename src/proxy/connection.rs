@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 
+use super::acknowledge::{Acknowledge, Prompt};
 use super::activity::Activity;
 use super::agent::Agent;
 use super::body::{Answer, Sending};
@@ -27,7 +28,8 @@ use super::guard::{Guarded, Refuse};
 use super::interim::{AgentIo, Interim};
 use super::pulse::{Stuck, UNTAKEN, Watched};
 use super::strict::{self, Asked};
-use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
+use super::trailing::{Trailed, Trailers};
+use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
 use super::{Shared, departure, forward, names, respond, socks, tunnel};
 use crate::capture::{Caller, Captured, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
 
@@ -52,6 +54,8 @@ pub(super) struct AgentConnection {
     pub(super) upstream: Mutex<Option<Upstream>>,
     /// The way to send interim responses (HTTP/1.1 only).
     pub(super) interim: Option<Interim>,
+    /// The way to send trailers (HTTP/1.1 only).
+    pub(super) trailers: Option<Trailers>,
     /// What it is doing.
     pub(super) activity: Activity,
     /// Counts what was written to it.
@@ -145,7 +149,7 @@ pub(super) async fn serve_inside<S>(
     upstream: Option<Upstream>,
     stream: S,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     if inside.version == Version::HTTP_2 {
         serve_http2(shared, (agent, caller), inside, upstream, stream).await;
@@ -161,14 +165,14 @@ async fn serve_http1<S>(
     upstream: Option<Upstream>,
     stream: S,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     let activity = Activity::new();
     let refuse =
         refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
     let (flushes, departure) = (Flushes::default(), departure::of(&shared.peers, agent.ends));
     let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse, departure);
-    let (io, interim) = AgentIo::new(guarded);
+    let (io, interim, trailers) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
@@ -176,6 +180,7 @@ async fn serve_http1<S>(
         inside,
         upstream: Mutex::new(upstream),
         interim: Some(interim),
+        trailers: Some(trailers),
         activity,
         flushes,
         leaving: Notify::new(),
@@ -229,7 +234,7 @@ async fn serve_http2<S>(
     upstream: Option<Upstream>,
     stream: S,
 ) where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     // WebSockets are offered only where the origin offers them (RFC 8441 section 3); a later offer would be too late for most.
     let takes_websockets = match &upstream {
@@ -243,6 +248,7 @@ async fn serve_http2<S>(
         inside: Some(inside),
         upstream: Mutex::new(upstream),
         interim: None,
+        trailers: None,
         activity: Activity::new(),
         flushes: Flushes::default(),
         leaving: Notify::new(),
@@ -262,7 +268,7 @@ async fn serve_http2<S>(
         if takes_websockets {
             http2.enable_connect_protocol();
         }
-        let (stream, pulse) = Watched::new(Flushed::new(stream, &connection.flushes));
+        let (stream, pulse) = Watched::new(Flushed::new(Prompt::new(stream), &connection.flushes));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {
@@ -314,12 +320,12 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
 async fn route(
     connection: Arc<AgentConnection>,
     mut request: Request<Incoming>,
-) -> Result<Response<Answer>, h2::Error> {
+) -> Result<Response<Trailed<Answer>>, h2::Error> {
     let answering = connection.activity.answering();
     if let Some(written) = connection.activity.route() {
         request.extensions_mut().insert(written);
     }
-    let response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
+    let mut response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
         // Boxed: one in many requests, and its state is large.
         Box::pin(tunnel::connect(&connection, request)).await
     } else {
@@ -329,7 +335,9 @@ async fn route(
         Some(_) => Sending::Http1(connection.flushes.clone()),
         None => Sending::Http2(connection.flushes.clone()),
     };
-    Ok(response.map(|body| Answer::new(body, sending, answering)))
+    let from = response.extensions_mut().remove::<Answers>();
+    let trailers = connection.trailers.clone();
+    Ok(response.map(|body| Trailed::new(Answer::new(body, sending, answering), from, trailers)))
 }
 
 /// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.

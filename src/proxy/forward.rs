@@ -16,7 +16,7 @@ use tokio::sync::{Notify, oneshot};
 use super::body::{AbortOnDrop, AgentBody, Beside, Content, Gated, Gatekeeper};
 use super::connection::AgentConnection;
 use super::error::{Ending, ProxyError};
-use super::interim::Interim;
+use super::interim::{Interim, InterimHeads};
 use super::message::{self, Direction};
 use super::outgoing::Upload;
 use super::send::{Reply, keep_for_next, send};
@@ -217,10 +217,10 @@ async fn exchange(
     let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
-            let (body, gatekeeper) = Gated::closed(body);
+            let (body, gatekeeper) = Gated::closed(body, recorder.clone());
             (body, Some(gatekeeper))
         }
-        false => (Gated::open(body), None),
+        false => (Gated::open(body, recorder.clone()), None),
     };
     let let_go = gatekeeper.as_ref().map(Gatekeeper::watch);
     let body = CapturedBody::new(body, recorder.clone(), Side::Request);
@@ -279,6 +279,7 @@ async fn unusual(
         recorder.also_received(&facts.lines);
         interim.inset(facts.lines, &connection.flushes).await;
     }
+    response.extensions_mut().insert(answers.clone());
     facts.is_until_close.then_some(answers)
 }
 
@@ -351,16 +352,19 @@ fn pass_interim(
     interim.begin();
     let arrived = Arc::new(Notify::new());
     let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(gatekeeper));
+    let heads = InterimHeads::default();
+    request.extensions_mut().insert(heads.clone());
     hyper::ext::on_informational(request, move |response| {
+        let came = heads.pop();
         if response.status() == StatusCode::CONTINUE {
-            // hyper's server tells the agent to go on by itself as soon as the body is read.
             let gate = gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
             if let Some(gatekeeper) = gate {
-                gatekeeper.open();
+                // hyper's server tells the agent to go on by itself as soon as the body is read.
+                return gatekeeper.open();
             }
-            return;
         }
-        interim.send(response.status(), &message::onward(response.headers().clone(), Direction::Back, false));
+        let headers = message::onward(response.headers().clone(), Direction::Back, false);
+        interim.send(response.status(), &headers, came.as_ref());
         wake.notify_one();
     });
     arrived

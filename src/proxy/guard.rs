@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::io::poll_read_buf;
 
+use super::acknowledge::Acknowledge;
 use super::activity::Activity;
 use super::departure::Departure;
 use super::error::ProxyError;
@@ -58,6 +59,8 @@ pub(super) struct Guarded<S> {
     /// How many of the first bytes of `held` may go.
     sound: usize,
     watch: Watch,
+    /// What came was acknowledged.
+    acknowledged: bool,
     activity: Activity,
     flushes: Flushes,
     /// Taken when something is refused: then nothing more is heard.
@@ -125,6 +128,7 @@ impl<S> Guarded<S> {
             held: BytesMut::new(),
             sound: 0,
             watch: Watch::new(),
+            acknowledged: false,
             activity,
             flushes,
             refuse: Some(refuse),
@@ -230,6 +234,24 @@ impl<S> Guarded<S> {
         }
     }
 
+    /// Something came.
+    fn progress(&mut self) {
+        self.watch.progress();
+        self.acknowledged = false;
+    }
+
+    /// The rest of a request is still to come, `held` bytes of it not yet let go: its sender may be waiting for an
+    /// acknowledgement of what came.
+    fn acknowledge(&mut self, held: usize)
+    where
+        S: Acknowledge,
+    {
+        let is_underway = matches!(self.framing.place(held), Place::Head | Place::Content);
+        if is_underway && !std::mem::replace(&mut self.acknowledged, true) {
+            self.inner.acknowledge();
+        }
+    }
+
     /// What is content for a good while yet is read to where it goes.
     fn poll_through(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
@@ -242,7 +264,7 @@ impl<S> Guarded<S> {
         out.advance(bytes);
         self.ended = bytes == 0;
         self.framing.passed(bytes as u64);
-        self.watch.progress();
+        self.progress();
         Poll::Ready(Ok(()))
     }
 
@@ -254,7 +276,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -274,6 +296,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             match this.framing.let_go(&this.held) {
                 Ok(Sound { bytes: 0, .. }) => {}
                 Ok(Sound { bytes, kept }) => {
+                    if bytes == this.held.len() {
+                        // Content may not be read until its origin is reached: its sender need not wait for that.
+                        this.acknowledge(0);
+                    }
                     this.sound = kept.map_or(bytes, |part| this.keep(bytes, part));
                     continue;
                 }
@@ -287,7 +313,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
             }
             if this.held.is_empty() && this.framing.unread_bytes() >= READ_BYTES as u64 {
                 return match this.poll_through(cx, out) {
-                    Poll::Pending => this.poll_patience(cx),
+                    Poll::Pending => {
+                        this.acknowledge(0);
+                        this.poll_patience(cx)
+                    }
                     ready => ready,
                 };
             }
@@ -306,9 +335,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Guarded<S> {
                     out.put_slice(&left[..bytes]);
                     return Poll::Ready(Ok(()));
                 }
-                Poll::Ready(Ok(_)) => this.watch.progress(),
+                Poll::Ready(Ok(_)) => this.progress(),
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return this.poll_patience(cx),
+                Poll::Pending => {
+                    this.acknowledge(this.held.len());
+                    return this.poll_patience(cx);
+                }
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What hyper's server cannot write to an HTTP/1.x agent. We hold the stream that it writes to: interim responses (1xx) are put
 //! where nothing of another response can be under way, and field lines that no header map can hold behind the status line.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,16 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::trailing::{Trailers, Trailing};
 use crate::capture::Flushes;
 
 /// The stream that hyper's server writes to.
 pub(super) struct AgentIo<S> {
-    inner: TokioIo<S>,
+    inner: TokioIo<Trailing<S>>,
     interim: Interim,
 }
 
@@ -47,7 +49,7 @@ struct Inset {
 }
 
 impl<S> AgentIo<S> {
-    pub(super) fn new(stream: S) -> (Self, Interim) {
+    pub(super) fn new(stream: S) -> (Self, Interim, Trailers) {
         let interim = Interim(Arc::new(Mutex::new(State {
             waiting: Vec::new(),
             written: 0,
@@ -56,11 +58,12 @@ impl<S> AgentIo<S> {
             inset: None,
             silent: false,
         })));
-        (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim)
+        let (stream, trailers) = Trailing::new(stream);
+        (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim, trailers)
     }
 
     pub(super) fn into_inner(self) -> S {
-        self.inner.into_inner()
+        self.inner.into_inner().into_inner()
     }
 }
 
@@ -70,11 +73,15 @@ impl Interim {
         self.lock().open = true;
     }
 
-    /// Sends an interim response, unless the final one is there already.
-    pub(super) fn send(&self, status: StatusCode, headers: &HeaderMap) {
+    /// Sends an interim response, unless the final one is there already. `came`: its head as it came, of which the fields in
+    /// `headers` go on; without it, what is known of it does.
+    pub(super) fn send(&self, status: StatusCode, headers: &HeaderMap, came: Option<&Bytes>) {
         let mut state = self.lock();
         if state.open {
-            encode(&mut state.waiting, status, headers);
+            match came {
+                Some(head) => copy(&mut state.waiting, head, headers),
+                None => encode(&mut state.waiting, status, headers),
+            }
         }
     }
 
@@ -113,6 +120,39 @@ impl Interim {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The interim heads of one request's answer as they came and hyper has not told of yet: an extension of the request.
+#[derive(Clone, Default)]
+pub(super) struct InterimHeads(Arc<Mutex<VecDeque<Bytes>>>);
+
+impl InterimHeads {
+    /// One came.
+    pub(super) fn push(&self, head: &[u8]) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Bytes::copy_from_slice(head));
+    }
+
+    /// The first of them, which hyper tells of now.
+    pub(super) fn pop(&self) -> Option<Bytes> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+}
+
+/// The status line and the lines of the fields that are in `kept`, in our own version (RFC 9112 2.3).
+fn copy(to: &mut Vec<u8>, head: &[u8], kept: &HeaderMap) {
+    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+    let status = lines.next().unwrap_or_default();
+    to.extend_from_slice(b"HTTP/1.1");
+    to.extend_from_slice(status.get(b"HTTP/1.1".len()..).unwrap_or_default());
+    to.extend_from_slice(b"\r\n");
+    for line in lines {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default().trim_ascii_end();
+        if HeaderName::from_bytes(name).is_ok_and(|name| kept.contains_key(name)) {
+            to.extend_from_slice(line);
+            to.extend_from_slice(b"\r\n");
+        }
+    }
+    to.extend_from_slice(b"\r\n");
 }
 
 fn encode(to: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {

@@ -1,5 +1,6 @@
 //! The data path: an agent's connection in, the origin's connection out, bytes untouched in between.
 
+mod acknowledge;
 mod activity;
 mod agent;
 mod body;
@@ -34,6 +35,7 @@ mod sniff;
 mod socks;
 mod strict;
 mod territory;
+mod trailing;
 mod tunnel;
 mod upgrade;
 mod upstream;

@@ -92,12 +92,15 @@ pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
 fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
     let row = error.row();
     let detail = error.to_string();
+    // What users of SDKs see: OpenAI's and Google's print `error.message`, Anthropic's, AWS's and most others `message`.
+    let message = format!("otas-proxy: {detail}; {}", row.hint);
     let document = json!({
         "type": "about:blank",
         "title": row.status.canonical_reason(),
         "status": row.status.as_u16(),
         "detail": detail,
-        "error": row.id,
+        "message": message,
+        "error": { "type": "proxy_error", "code": row.id, "message": message },
         "host": &*recorder.host(),
         "step": row.step,
         "hint": row.hint,

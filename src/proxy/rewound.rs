@@ -19,6 +19,11 @@ impl<S> Rewound<S> {
         Self { seen, inner }
     }
 
+    /// The stream itself.
+    pub(super) fn inner(&self) -> &S {
+        &self.inner
+    }
+
     /// What was read ahead and not yet read again.
     pub(super) fn seen(&self) -> &BytesMut {
         &self.seen

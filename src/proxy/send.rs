@@ -17,6 +17,7 @@ use super::connection::AgentConnection;
 use super::error::ProxyError;
 use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
 use super::retry::{self, Lost, Next};
+use super::trailing::Trailed;
 use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
 use crate::capture::{CapturedBody, Recorder, Upstreamed};
 
@@ -97,7 +98,7 @@ pub(super) async fn send(
                 return Err(ProxyError::Lost { origin: target.origin.to_string(), reason: words(&error) });
             }
             (Next::Fail, _) => None,
-            (_, Some(unsent)) => Some(unsent.into_parts()),
+            (_, Some(unsent)) => Some(unsent.map(Trailed::into_inner).into_parts()),
             (_, None) => spare.zip(recall.take_back()).inspect(|_| {
                 sent += 1;
                 recorder.sent_again();

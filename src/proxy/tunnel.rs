@@ -17,6 +17,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
+use super::acknowledge::{Acknowledge, Prompt};
 use super::agent::Agent;
 use super::body::AgentBody;
 use super::connection::{AgentConnection, Inside, serve_inside};
@@ -192,7 +193,7 @@ struct Serving {
 
 /// The inside of a tunnel.
 enum Decrypted {
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<Prompt<TcpStream>>>),
     Clear(Rewound<TcpStream>),
 }
 
@@ -273,6 +274,9 @@ async fn first_bytes(tunnel: &mut Tunnel, agent: &mut TcpStream, seen: &mut Byte
     loop {
         if let Some(protocol) = sniff(seen) {
             return Ok(protocol);
+        }
+        if !seen.is_empty() {
+            agent.acknowledge();
         }
         let read = match &mut origin {
             Some(stream) => tokio::select! {
@@ -370,9 +374,12 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
             return Decision::Over;
         }
     };
-    match timeout(limit, StartHandshake::from_parts(accepted, agent).into_stream(config)).await {
+    let handshake = StartHandshake::from_parts(accepted, Prompt::new(agent));
+    match timeout(limit, handshake.into_stream(config)).await {
         Err(_) => too_slow(tunnel),
-        Ok(Ok(stream)) => {
+        Ok(Ok(mut stream)) => {
+            // From here on it is known what the agent is sending.
+            stream.get_mut().0.rest();
             let inside = Inside { target, sni, version, broken };
             Decision::Serve(Box::new(Serving { inside, upstream, stream: Decrypted::Tls(Box::new(stream)) }))
         }
@@ -478,6 +485,7 @@ async fn client_hello(agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<
                 _ => return Ok(None),
             }
         }
+        agent.acknowledge();
         if seen.len() > CLIENT_HELLO_LIMIT_BYTES || agent.read_buf(seen).await? == 0 {
             return Ok(None);
         }
@@ -505,7 +513,7 @@ async fn relay_blind(mut tunnel: Tunnel, agent: Rewound<TcpStream>) {
     match dialled {
         Ok(Dialled { stream, peer, timings }) => {
             tunnel.recorder.forwarded(&Upstreamed { peer: Some(peer), tls: None, reused: false, dialled: timings });
-            relay(agent, stream, &tunnel.recorder, &tunnel.shared.cut).await;
+            relay(Prompt::new(agent), stream, &tunnel.recorder, &tunnel.shared.cut).await;
         }
         Err(error) => tunnel.recorder.failed(error.failure()),
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::cases::{Case, Event};
+use super::cases::{Case, Event, Seen};
 use super::stage::Outcomes;
 
 /// What is not as it must be, a line for each. `requests`: how many the client made for each call directly.
@@ -19,7 +19,7 @@ pub(super) fn faults(
     for case in cases {
         for scheme in ["http", "https"] {
             let name = format!("{scheme}/{}", case.name);
-            if let Some(fault) = outcome_fault(&direct[&name], &proxied[&name]) {
+            if let Some(fault) = outcome_fault(case, &direct[&name], &proxied[&name]) {
                 faults.push(format!("{script} {name}: {fault}"));
             }
             let of_case = |event: &&Value| {
@@ -44,8 +44,35 @@ pub(super) fn faults(
     faults
 }
 
-fn outcome_fault(direct: &Value, proxied: &Value) -> Option<String> {
-    (direct != proxied).then(|| format!("the client sees\n   direct  {direct}\n   proxied {proxied}"))
+fn outcome_fault(case: &Case, direct: &Value, proxied: &Value) -> Option<String> {
+    let is_right = match case.different() {
+        None => direct == proxied,
+        Some(Seen::Answered) => parts(proxied).iter().all(|part| is_answered(case, part)),
+        Some(Seen::AnotherError) => parts(direct)
+            .iter()
+            .zip(parts(proxied))
+            .all(|(direct, proxied)| without_kind(direct) == without_kind(proxied)),
+    };
+    (!is_right).then(|| format!("the client sees\n   direct  {direct}\n   proxied {proxied}"))
+}
+
+/// The outcomes of each of the calls that a client makes.
+fn parts(outcome: &Value) -> Vec<&Value> {
+    match outcome.get("whole") {
+        Some(whole) => vec![whole, &outcome["streamed"]],
+        None => vec![outcome],
+    }
+}
+
+fn is_answered(case: &Case, part: &Value) -> bool {
+    part["error"].is_null() && part.get("status").is_none_or(|status| *status == case.status())
+}
+
+/// An outcome that tells only whether there was an error.
+fn without_kind(part: &Value) -> Value {
+    let mut part = part.clone();
+    part["error"] = Value::from(!part["error"].is_null());
+    part
 }
 
 /// What an event says wrongly.

@@ -13,12 +13,16 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::proxy::interim::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
 
 /// What is read at once. A larger head makes the buffer grow.
 const READ_BYTES: usize = 8 << 10;
 /// The largest head that is waited for; hyper refuses one of this size.
 const HEAD_LIMIT_BYTES: usize = 408 << 10;
+
+/// How many of the last bytes are kept, for the names of trailers as they were written.
+const RECENT_BYTES: usize = 1 << 10;
 
 /// No head is awaited: what comes is content, or another protocol.
 const NONE: u8 = 0;
@@ -39,6 +43,10 @@ struct Known {
     ended_unannounced: AtomicBool,
     /// Of the head that came last.
     facts: Mutex<HeadFacts>,
+    /// Who is told of interim heads as they come.
+    interim: Mutex<Option<InterimHeads>>,
+    /// The last bytes that came.
+    recent: Mutex<Vec<u8>>,
 }
 
 /// Rides with a response: what hyper does not tell of it.
@@ -74,9 +82,32 @@ impl Answers {
         self.0.ended_unannounced.load(Ordering::Acquire)
     }
 
-    fn facts(&self) -> MutexGuard<'_, HeadFacts> {
-        self.0.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Interim heads of the answer to the next request are told to `heads`.
+    pub(super) fn tells(&self, heads: Option<InterimHeads>) {
+        *lock(&self.0.interim) = heads;
     }
+
+    /// The last bytes that came, among them short trailers, if there were any.
+    pub(in crate::proxy) fn recent(&self) -> Vec<u8> {
+        lock(&self.0.recent).clone()
+    }
+
+    /// These came.
+    fn came(&self, bytes: &[u8]) {
+        let mut recent = lock(&self.0.recent);
+        let bytes = &bytes[bytes.len().saturating_sub(RECENT_BYTES)..];
+        let surplus = (recent.len() + bytes.len()).saturating_sub(RECENT_BYTES);
+        recent.drain(..surplus);
+        recent.extend_from_slice(bytes);
+    }
+
+    fn facts(&self) -> MutexGuard<'_, HeadFacts> {
+        lock(&self.0.facts)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The stream.
@@ -125,7 +156,11 @@ impl<S: AsyncRead + Unpin> OriginIo<S> {
             self.held.unsplit(rest);
         }
         *self.answers.facts() = facts;
-        if !is_interim {
+        if is_interim {
+            if let Some(heads) = &*lock(&self.answers.0.interim) {
+                heads.push(&self.held[..self.ready]);
+            }
+        } else {
             self.answers.0.awaited.store(NONE, Ordering::Release);
         }
         Ok(true)
@@ -156,6 +191,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
             if this.ready > 0 {
                 let bytes = this.ready.min(out.remaining());
                 out.put_slice(&this.held[..bytes]);
+                this.answers.came(&this.held[..bytes]);
                 this.held.advance(bytes);
                 this.ready -= bytes;
                 return Poll::Ready(Ok(()));
@@ -165,9 +201,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
                 continue;
             }
             if awaited == NONE {
+                let before = out.filled().len();
                 return match ready!(Pin::new(&mut this.inner).poll_read(cx, out)) {
                     Err(error) if this.is_end(&error) => Poll::Ready(Ok(())),
-                    done => Poll::Ready(done),
+                    done => {
+                        this.answers.came(&out.filled()[before..]);
+                        Poll::Ready(done)
+                    }
                 };
             }
             this.held.reserve(READ_BYTES);

@@ -27,7 +27,9 @@ use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
+use crate::proxy::interim::InterimHeads;
 use crate::proxy::outgoing::OriginBody;
+use crate::proxy::trailing::{Trailed, Trailers, Trailing};
 use crate::tls::{H2, HTTP11, Offer, certificate_failure};
 
 /// Windows of HTTP/2 towards origins and agents: large enough for a fast stream, small enough for many.
@@ -62,8 +64,8 @@ pub(in crate::proxy) struct Upstream {
 
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
-    Http1(http1::SendRequest<OriginBody>, Next, Answers, Heard),
-    Http2(http2::SendRequest<OriginBody>, ExtendedConnect),
+    Http1(http1::SendRequest<Trailed<OriginBody>>, Next, Answers, Heard, Trailers),
+    Http2(http2::SendRequest<Trailed<OriginBody>>, ExtendedConnect),
 }
 
 impl Upstream {
@@ -100,7 +102,7 @@ impl Upstream {
     /// How many bytes came on it so far. Over HTTP/2 they tell nothing of one request, and none are counted.
     pub(in crate::proxy) fn heard_bytes(&self) -> u64 {
         match &self.sender {
-            Sender::Http1(.., heard) => heard.bytes(),
+            Sender::Http1(.., heard, _) => heard.bytes(),
             Sender::Http2(..) => 0,
         }
     }
@@ -143,16 +145,21 @@ impl Sender {
     pub(in crate::proxy) async fn send(
         &mut self,
         request: Request<OriginBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<OriginBody>>> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<Trailed<OriginBody>>>> {
         match self {
-            Self::Http1(sender, next, answers, _) => {
+            Self::Http1(sender, next, answers, _, trailers) => {
+                answers.tells(request.extensions().get::<InterimHeads>().cloned());
                 next.is(request.extensions().get::<StandIn>().cloned());
                 answers.asked(request.method());
-                let mut response = sender.try_send_request(request).await?;
+                let mut response = sender
+                    .try_send_request(request.map(|body| Trailed::new(body, None, Some(trailers.clone()))))
+                    .await?;
                 answers.complete(&mut response);
                 Ok(response)
             }
-            Self::Http2(sender, _) => sender.try_send_request(request).await,
+            Self::Http2(sender, _) => {
+                sender.try_send_request(request.map(|body| Trailed::new(body, None, None))).await
+            }
         }
     }
 }
@@ -291,13 +298,14 @@ where
     let (stream, heard) = Hearing::of(stream);
     let (stream, next) = Restoring::new(stream);
     let (stream, answers) = OriginIo::new(stream);
+    let (stream, trailers) = Trailing::new(stream);
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(HTTP1_FIELDS)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender, next, answers, heard), drive(shared, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next, answers, heard, trailers), drive(shared, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.

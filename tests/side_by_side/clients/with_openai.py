@@ -27,10 +27,15 @@ def streamed(client):
         return {"pieces": pieces, "error": kinds(error)[:2]}
 
 
-def call(url):
+def fresh(url):
     http_client = openai.DefaultHttpxClient(verify=TRUST)
-    with openai.OpenAI(base_url=url, api_key="sk-stand-in", max_retries=0, timeout=TIMEOUT_SECONDS, http_client=http_client) as client:
-        return {"whole": whole(client), "streamed": streamed(client)}
+    return openai.OpenAI(base_url=url, api_key="sk-stand-in", max_retries=0, timeout=TIMEOUT_SECONDS, http_client=http_client)
+
+
+def call(url):
+    # A connection and cookies of its own for each.
+    with fresh(url) as first, fresh(url) as second:
+        return {"whole": whole(first), "streamed": streamed(second)}
 
 
 run(call)

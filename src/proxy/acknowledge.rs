@@ -1,0 +1,114 @@
+//! Acknowledging what an agent sent at once. Some clients leave Nagle's algorithm on towards a proxy (urllib3 does) and send a
+//! request's head and content apart: the second part then waits for the acknowledgement of the first, which the system would
+//! delay by 40 ms (RFC 9293 3.8.6.3).
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
+
+use super::rewound::Rewound;
+
+/// A stream whose sender may be waiting for an acknowledgement.
+pub(super) trait Acknowledge {
+    /// Acknowledges what came so far. It has to be asked for each time: the system forgets it (tcp(7), `TCP_QUICKACK`).
+    fn acknowledge(&self);
+}
+
+impl Acknowledge for TcpStream {
+    fn acknowledge(&self) {
+        // Where it cannot be done the agent waits for a while: no reason to fail.
+        #[cfg(target_os = "linux")]
+        let _ = rustix::net::sockopt::set_tcp_quickack(self, true);
+    }
+}
+
+impl<S: Acknowledge> Acknowledge for Rewound<S> {
+    fn acknowledge(&self) {
+        self.inner().acknowledge();
+    }
+}
+
+impl<S: Acknowledge> Acknowledge for Prompt<S> {
+    fn acknowledge(&self) {
+        self.inner.acknowledge();
+    }
+}
+
+impl<S: Acknowledge> Acknowledge for TlsStream<S> {
+    fn acknowledge(&self) {
+        self.get_ref().0.acknowledge();
+    }
+}
+
+impl<S: Acknowledge> Acknowledge for Box<S> {
+    fn acknowledge(&self) {
+        (**self).acknowledge();
+    }
+}
+
+/// A stream that acknowledges whatever came once nothing more is there to be read: for what is not known to be a request's head
+/// or content.
+pub(super) struct Prompt<S> {
+    inner: S,
+    /// Something came since the last acknowledgement.
+    came: bool,
+    /// It does no more.
+    rests: bool,
+}
+
+impl<S> Prompt<S> {
+    /// `inner`, of which something may have been read already.
+    pub(super) fn new(inner: S) -> Self {
+        Self { inner, came: true, rests: false }
+    }
+
+    /// From now on, acknowledging is left to the system.
+    pub(super) fn rest(&mut self) {
+        self.rests = true;
+    }
+}
+
+impl<S: AsyncRead + Acknowledge + Unpin> AsyncRead for Prompt<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.inner).poll_read(cx, buf);
+        if self.rests {
+            return read;
+        }
+        if read.is_ready() {
+            self.came = true;
+        } else if std::mem::take(&mut self.came) {
+            self.inner.acknowledge();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Prompt<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
