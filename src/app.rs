@@ -4,9 +4,10 @@ pub(crate) mod agents;
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -64,6 +65,8 @@ pub struct App {
     pub store: Store,
     /// The embedded collector, if there is no agent key.
     pub collector: Option<Collector>,
+    /// Gone as soon as no agent is let in any more.
+    listener: Weak<TcpListener>,
     shared: Arc<Shared>,
     handoff: Handoff,
     reporter: Reporter,
@@ -307,6 +310,8 @@ impl App {
             upstream_tasks: UpstreamTasks::default(),
             tasks: TaskTracker::new(),
         });
+        let listener = Arc::new(listener);
+        let weak_listener = Arc::downgrade(&listener);
         tokio::spawn(proxy::listen(shared.clone(), listener));
         tokio::spawn(sweep(shared.clone()));
         let admin_stop = CancellationToken::new();
@@ -333,6 +338,7 @@ impl App {
             run_id,
             store,
             collector,
+            listener: weak_listener,
             shared,
             handoff,
             reporter,
@@ -351,6 +357,14 @@ impl App {
     /// When the system gives no random bytes.
     pub fn page_link(&self) -> io::Result<String> {
         self.gate.link()
+    }
+
+    /// The listening socket of agents once more, for whoever is to keep the port when this proxy stops. `None`: it has stopped.
+    ///
+    /// # Errors
+    /// When there is no descriptor left.
+    pub fn share_listener(&self) -> io::Result<Option<OwnedFd>> {
+        self.listener.upgrade().map(|listener| listener.as_fd().try_clone_to_owned()).transpose()
     }
 
     /// The CA that signs what agents are shown.

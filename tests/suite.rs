@@ -28,6 +28,7 @@ mod onwards;
 #[cfg(feature = "otlp")]
 mod otlp;
 mod outage;
+mod outlived;
 mod page;
 mod peers;
 mod processes;
@@ -42,6 +43,7 @@ mod steering;
 mod stopping;
 mod strictness;
 mod support;
+mod terminal;
 mod unreadable;
 mod websocket;
 mod wire;

@@ -15,6 +15,7 @@ mod inherited;
 mod log;
 mod meta;
 mod none_seen;
+mod outlived;
 mod page;
 mod preload;
 mod retry;
@@ -74,6 +75,9 @@ enum Command {
     Ca(ca::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
+    /// Refuse the calls of processes that outlive their run (started by `run`)
+    #[command(hide = true)]
+    EndedRun,
 }
 
 /// The exit code for a wrong usage or configuration.
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Config(args) => config::run(args),
+        Command::EndedRun => outlived::run(),
     };
     done.unwrap_or_else(|error| {
         if say::is_reader_gone(error.as_ref()) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::env::Scope;
 use super::variables::{self, Told};
 use super::waiting::Waiting;
-use super::{Done, child, inherited, meta, none_seen, running, say};
+use super::{Done, child, inherited, meta, none_seen, outlived, running, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::peer;
@@ -130,6 +130,9 @@ pub(super) fn run(args: Args) -> Done {
         });
         let hurry = signals.hurry().await;
         let run_id = app.run_id.clone();
+        if ended.is_ok() {
+            outlived::see_to(&app, &args.command).await;
+        }
         let destination = match &app.collector {
             Some(_) => "the embedded collector".to_owned(),
             None => format!("OTAS ({brain})"),

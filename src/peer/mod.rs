@@ -52,6 +52,12 @@ pub fn tells_users() -> bool {
     system::Sockets::open(IpAddr::V4(Ipv4Addr::LOCALHOST)).tell()
 }
 
+/// The processes of our own user that were started with this variable (`NAME=value`) in their environment. None where the system
+/// does not tell. Blocks.
+pub(crate) fn processes_with(variable: &str) -> Vec<u32> {
+    system::having(variable)
+}
+
 /// Tells who the agents of one listener are.
 pub struct Peers {
     sockets: system::Sockets,

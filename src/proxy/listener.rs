@@ -18,7 +18,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// Serves agents on `listener` until `shared.stop`. Connections go on in `shared.tasks`.
 ///
 /// At `proxy.max_connections` it waits for one of them to end; the system keeps those that come meanwhile, or refuses them.
-pub async fn listen(shared: Arc<Shared>, listener: TcpListener) {
+pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
     let mut told = false;
     loop {
         if shared.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {

@@ -61,6 +61,7 @@ pub use guard::AgentLimits;
 pub use listener::listen;
 pub use quota::Quotas;
 pub use refusals::{Refusals, trust_hint};
+pub(crate) use respond::run_ended;
 pub use territory::{ProjectDomain, SessionTokens, Territories};
 pub use upstream::{Pool, Resolver, Tasks as UpstreamTasks};
 

@@ -4,20 +4,30 @@
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Shared;
 use super::body::AgentBody;
-use super::error::ProxyError;
+use super::error::{ProxyError, Row};
 use super::hops;
 use super::strict::Written;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+
+/// The one answer that no running proxy gives.
+const RUN_ENDED: Row = Row {
+    id: "run_ended",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    proxy_status: "proxy_internal_error",
+    step: "connect",
+    hint: "nothing was sent; start this process by an `otas-proxy run` of its own, or let the command of its run wait for it, or unset the \
+           proxy variables in its environment",
+};
 
 /// Answers `error` to the agent, and notes in the record that this answer is ours.
 pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
@@ -92,32 +102,54 @@ pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
 fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
     let row = error.row();
     let detail = error.to_string();
+    let document = document(&row, &detail, &recorder.host());
+    let body = Bytes::from(document.to_string());
+    let mut headers = fields_of(&row, &detail, &body);
+    if let Some(seconds) = error.retry_after_seconds() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    recorder.answered(row.status, &headers, Some(error.failure()));
+    (headers, body)
+}
+
+/// The problem document (RFC 9457).
+fn document(row: &Row, detail: &str, host: &str) -> Value {
     // What users of SDKs see: OpenAI's and Google's print `error.message`, Anthropic's, AWS's and most others `message`.
     let message = format!("otas-proxy: {detail}; {}", row.hint);
-    let document = json!({
+    json!({
         "type": "about:blank",
         "title": row.status.canonical_reason(),
         "status": row.status.as_u16(),
         "detail": detail,
         "message": message,
         "error": { "type": "proxy_error", "code": row.id, "message": message },
-        "host": &*recorder.host(),
+        "host": host,
         "step": row.step,
         "hint": row.hint,
         "proxy": "otas-proxy",
-    });
-    let body = Bytes::from(document.to_string());
+    })
+}
+
+/// The header fields of an answer of ours.
+fn fields_of(row: &Row, detail: &str, body: &Bytes) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-    if let Ok(value) = HeaderValue::from_str(&proxy_status(row.proxy_status, &detail)) {
+    if let Ok(value) = HeaderValue::from_str(&proxy_status(row.proxy_status, detail)) {
         headers.insert(PROXY_STATUS, value);
     }
-    if let Some(seconds) = error.retry_after_seconds() {
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    recorder.answered(row.status, &headers, Some(error.failure()));
-    (headers, body)
+    headers
+}
+
+/// Answers a call to `host` that comes when the run whose proxy this was has ended, as `detail` says. The connection ends with it.
+pub(crate) fn run_ended(detail: &str, host: &str) -> Response<Bytes> {
+    let body = Bytes::from(document(&RUN_ENDED, detail, host).to_string());
+    let mut headers = fields_of(&RUN_ENDED, detail, &body);
+    headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    let mut response = Response::new(body);
+    *response.status_mut() = RUN_ENDED.status;
+    *response.headers_mut() = headers;
+    response
 }
 
 /// What hyper is given for an agent that has gone.

@@ -1,0 +1,190 @@
+//! Processes that outlive the `run` that they belong to. Their proxy is gone, and another program may get its port. So a small
+//! process of ours keeps the port while they live, and answers each of their calls with what has happened.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use http::header::{CONNECTION, EXPECT, HOST};
+use http::{HeaderValue, StatusCode};
+use http_body_util::BodyExt as _;
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::{Done, command_line, say};
+use crate::app::App;
+use crate::peer::{self, Ends, Peers};
+use crate::{proxy, serving};
+
+/// Its name on the command line.
+const COMMAND: &str = "ended-run";
+/// The variable that tells it of the run. Unlike arguments, other users cannot read it.
+const VARIABLE: &str = "OTAS_PROXY_ENDED_RUN";
+/// The most of the run's command that is told.
+const COMMAND_CHARS: usize = 200;
+/// How often it is seen whether processes of the run are left.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A process that is just being replaced by a program has no environment for a moment.
+const LOOKS_WITHOUT_ANY: u32 = 2;
+/// How long the port is kept at most.
+const LASTS: Duration = Duration::from_secs(600);
+/// One process has few connections, and all that each gets is one short answer.
+const LIMITS: serving::Limits =
+    serving::Limits { connections: 64, head: Duration::from_secs(5), content: Duration::from_secs(5) };
+
+/// A run that has ended.
+#[derive(Serialize, Deserialize)]
+struct Ended {
+    run_id: String,
+    /// What it ran, without secrets.
+    command: String,
+    /// When that ended.
+    ended_at: String,
+}
+
+impl Ended {
+    fn now(run_id: &str, command: &[String]) -> Self {
+        let second = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        Self {
+            run_id: run_id.to_owned(),
+            command: command_line::masked(command).chars().take(COMMAND_CHARS).collect(),
+            ended_at: second.format(&Rfc3339).unwrap_or_default(),
+        }
+    }
+
+    /// Its processes that live.
+    fn processes(&self) -> Vec<u32> {
+        peer::processes_with(&format!("OTAS_PROXY_RUN_ID={}", self.run_id))
+    }
+
+    fn detail(&self) -> String {
+        let Self { run_id, command, ended_at } = self;
+        format!("the run that this process belongs to has ended: run {run_id} (`{command}`) ended at {ended_at}")
+    }
+}
+
+/// To be called when a run's command has ended: sees to it that the calls of processes which it left are refused with a clear answer.
+pub(super) async fn see_to(app: &App, command: &[String]) {
+    let ended = Ended::now(&app.run_id, command);
+    let looked = tokio::task::spawn_blocking(move || (ended.processes(), ended)).await;
+    let Some((left, ended)) = looked.ok().filter(|(left, _)| !left.is_empty()) else { return };
+    let kept = app.share_listener().and_then(|listener| listener.map(|port| keep(port, &ended)).transpose());
+    let (which, calls) = match left.as_slice() {
+        [one] => (format!("process {one} of this run is"), "its calls"),
+        several => (format!("{} processes of this run are", several.len()), "their calls"),
+    };
+    say::err(&format!("otas-proxy: {which} still running; {calls} are not proxied any more, and fail"));
+    if let Err(error) = kept {
+        say::err(&format!("otas-proxy: cannot start what tells them why: {error}"));
+    }
+}
+
+/// Starts the process that keeps the port.
+fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
+    // Nothing of our environment is needed; with the id of an outer run it would count as a process of that one.
+    let mut command = tokio::process::Command::new(std::env::current_exe()?);
+    command.arg(COMMAND).env_clear().env(VARIABLE, serde_json::to_string(ended)?).current_dir("/");
+    command.stdin(Stdio::from(port)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    Ok(())
+}
+
+/// Keeps the port, which is standard input.
+pub(super) fn run() -> Done {
+    let told = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` alone"))?;
+    let ended: Ended = serde_json::from_str(&told)?;
+    // A session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
+    let _ = rustix::process::setsid();
+    let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    listener.set_nonblocking(true)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(refuse_all(listener, ended))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What answers calls.
+struct Refusal {
+    detail: String,
+    /// What is told is for the run's own user.
+    peers: Peers,
+    local: SocketAddr,
+}
+
+async fn refuse_all(listener: std::net::TcpListener, ended: Ended) -> std::io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let local = listener.local_addr()?;
+    let peers = Peers::new(local.ip(), true, false, Vec::new())?;
+    let refusal = Refusal { detail: ended.detail(), peers, local };
+    let router = Router::new().fallback(refuse).with_state(Arc::new(refusal));
+    let stop = CancellationToken::new();
+    tokio::join!(serving::serve(listener, router, LIMITS, stop.clone()), async {
+        until_over(|| !ended.processes().is_empty()).await;
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Until no process is left, or it has lasted long enough.
+async fn until_over(mut any_left: impl FnMut() -> bool) {
+    let until = Instant::now() + LASTS;
+    let mut looks_without_any = 0;
+    while looks_without_any < LOOKS_WITHOUT_ANY && Instant::now() < until {
+        sleep(LOOK_EVERY).await;
+        looks_without_any = if any_left() { 0 } else { looks_without_any + 1 };
+    }
+}
+
+async fn refuse(
+    State(refusal): State<Arc<Refusal>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response {
+    let (head, mut content) = request.into_parts();
+    if refusal.peers.meet(Ends::new(peer, refusal.local)).await.is_none() {
+        return for_others();
+    }
+    // A connection that is closed with content unread is reset, and its answer may be lost. Its length and time are limited.
+    while !head.headers.contains_key(EXPECT) && matches!(content.frame().await, Some(Ok(_))) {}
+    let host = head.uri.host().or_else(|| head.headers.get(HOST)?.to_str().ok()).unwrap_or_default();
+    proxy::run_ended(&refusal.detail, host).map(Body::from)
+}
+
+/// The answer to another user of this machine, who is told nothing.
+fn for_others() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_port_is_kept_while_processes_are_left_and_not_for_ever() {
+        let begun = Instant::now();
+        until_over(|| true).await;
+        assert_eq!(begun.elapsed(), LASTS);
+        let begun = Instant::now();
+        let mut looks = [true, false, true, false, false].into_iter();
+        until_over(|| looks.next().unwrap()).await;
+        assert_eq!(begun.elapsed(), LOOK_EVERY * 5);
+    }
+
+    #[test]
+    fn what_is_told_of_a_run_holds_no_secret_and_is_short() {
+        let command = ["agent".to_owned(), "--api-key".to_owned(), "s3cret".to_owned(), "x".repeat(999)];
+        let detail = Ended::now("r-1", &command).detail();
+        assert!(detail.contains("run r-1 (`agent --api-key **** x"), "{detail}");
+        assert!(!detail.contains("s3cret") && detail.len() < 400, "{detail}");
+    }
+}
