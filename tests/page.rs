@@ -61,7 +61,8 @@ impl Bench {
     }
 }
 
-fn client() -> Client {
+/// A client that uses no proxy, follows nothing and speaks no TLS.
+pub(crate) fn client() -> Client {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()

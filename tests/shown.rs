@@ -1,11 +1,16 @@
 //! What was captured reaches people: it steers no terminal, turns no text around, and a reader that leaves ends a command quietly.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
 use otas_proxy::store::Store;
 use serde_json::{Value, json};
 
-use crate::support::program::Folder;
+use crate::page::client;
+use crate::support::origin::TestOrigin;
+use crate::support::otas::{Answer, TestOtas};
+use crate::support::program::{Folder, Served};
+use crate::support::proxy::{TestProxy, eventually};
 use crate::support::sample::{Sample, append};
 
 /// Steers (C0, C1, DEL), turns around (bidirectional), hides (zero width, tags), ends lines.
@@ -207,4 +212,74 @@ fn the_session_of_a_run_names_its_agent() {
     let db = rusqlite::Connection::open(folder.path().join("events.db")).unwrap();
     let meta: String = db.query_row("SELECT meta FROM sessions", [], |row| row.get(0)).unwrap();
     assert_eq!(serde_json::from_str::<Value>(&meta).unwrap()["agent"], "claude", "{meta}");
+}
+
+#[test]
+fn a_store_of_another_user_is_told_as_that() {
+    const USER: u32 = 65_532;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = steering();
+    // The folder is the user's, the store in it is root's.
+    for path in [folder.path().to_owned(), folder.config()] {
+        std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();
+    }
+    for arguments in [
+        &["events"][..],
+        &["stats"],
+        &["run", "true"],
+        &["serve"],
+        &["flush"],
+        &["retry", "--dead"],
+        &["check", "store"],
+    ] {
+        let mut command = folder.program();
+        let done = command.args(arguments).uid(USER).gid(USER).output().unwrap();
+        let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+        assert!(!done.status.success() && said.contains("owned by root"), "{arguments:?}: {said}");
+        assert!(!said.contains("damaged") && !said.contains("panicked"), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_command_prints_a_link_that_opens_the_running_proxys_page_once() {
+    let folder = Folder::new();
+    folder.configure("");
+    let served = tokio::task::spawn_blocking(|| Served::start(folder, |program| program)).await.unwrap();
+    let client = client();
+    let link = || {
+        let done = run(&served.folder, &["page"]);
+        assert!(done.status.success(), "{done:?}");
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    let (one, another) = (link(), link());
+    assert_ne!(one, another);
+    for link in [&one, &another] {
+        let entered = client.get(link).send().await.unwrap();
+        assert_eq!(entered.status(), 303, "{link}");
+        let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+        let page = client.get(link.split('?').next().unwrap()).header("cookie", cookie).send().await.unwrap();
+        assert_eq!(page.status(), 200);
+        assert_eq!(client.get(link).send().await.unwrap().status(), 401, "{link} works once");
+    }
+}
+
+#[tokio::test]
+async fn words_of_otas_steer_no_terminal_of_who_looks_at_the_status() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    otas.answer_all(Answer::refusal(503, STEERING));
+    let proxy = TestProxy::new().otas(&otas).run().await;
+    proxy.client().get(origin.url("/bytes/1")).send().await.unwrap();
+    eventually("OTAS's words are told", async || {
+        proxy.status().await["delivery"]["trouble"].as_str().is_some_and(|why| why.contains("[2J"))
+    })
+    .await;
+    for path in ["status", "readyz"] {
+        let url = format!("http://{}/{path}", proxy.app.admin_addr);
+        let told = client().get(url).send().await.unwrap();
+        assert_eq!(told.headers()["content-type"], "application/json");
+        let text = told.text().await.unwrap();
+        assert!(text.contains("[2J") && !text.contains(steers), "{path}: {text:?}");
+    }
 }

@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::{Json, Router, middleware};
+use axum::{Router, middleware};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ use crate::report::{Handoff, Tally};
 use crate::serving;
 use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
+use crate::visible;
 
 pub use code::link;
 pub use gate::Gate;
@@ -86,7 +87,17 @@ pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: Can
     serving::serve(listener, app, LIMITS, stop).await;
 }
 
-async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
+/// JSON that may hold words of others, such as those that OTAS refuses with. People read it on a terminal.
+struct Shown(Value);
+
+impl IntoResponse for Shown {
+    fn into_response(self) -> Response {
+        let text = visible::json(&self.0.to_string()).into_owned();
+        ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+    }
+}
+
+async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Shown) {
     let store = backlog(&told.store).await.err();
     let delivery = told.delivery.now();
     let reasons =
@@ -94,7 +105,7 @@ async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Json<Value>) {
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         code,
-        Json(json!({
+        Shown(json!({
             "ready": reasons.is_empty(),
             "reasons": reasons,
             // For people: none of it makes the proxy unready.
@@ -165,11 +176,11 @@ fn age_seconds(unix_ms: i64) -> f64 {
     now.saturating_sub(then).as_secs_f64()
 }
 
-async fn status(State(told): State<Arc<Told>>) -> Json<Value> {
+async fn status(State(told): State<Arc<Told>>) -> Shown {
     let delivery = told.delivery.now();
     let agents = told.peers.counts();
     let in_memory = told.handoff.in_memory();
-    Json(json!({
+    Shown(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": told.run_id,
         // By this `check` tells the proxy's port without a call through it.

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params_fro
 
 use super::StoreError;
 use super::link::{FileId, Link};
-use super::open::create_folder;
+use super::open::{create_folder, may_be_written};
 use super::session::now_ms;
 
 /// How long is tried to read a damaged file: starting is more urgent. The file stays, so nothing is thrown away.
@@ -41,8 +41,10 @@ pub struct MovedAside {
 /// open; if another handle has replaced it already, its new one is opened.
 pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link, Option<MovedAside>), StoreError> {
     let failed = |source| StoreError::MoveAside { path: path.into(), source };
-    create_folder(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
-    let _lock = lock(path).map_err(failed)?;
+    let not_created = |source| StoreError::Create { path: path.into(), source };
+    may_be_written(path)?;
+    create_folder(path).map_err(not_created)?;
+    let _lock = lock(path).map_err(not_created)?;
     if bad.is_none() || FileId::of(path) != bad {
         match Link::open(path) {
             Err(error) if error.is_corruption() => {}

@@ -35,7 +35,6 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// Opens a connection to a store that is, or thereby becomes, one of this version.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    writable(path)?;
     create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
     close_to_others(path).map_err(|source| StoreError::Exposed { path: path.into(), source })?;
     let failed = |source| match is_damage(&source) {
@@ -66,9 +65,10 @@ fn is_damage(error: &rusqlite::Error) -> bool {
     unfit || is_corruption(error) || matches!(code, Some(ErrorCode::Unknown | ErrorCode::ReadOnly))
 }
 
-/// SQLite says of a file of another user that it is read-only, which reads like damage.
-fn writable(path: &Path) -> Result<(), StoreError> {
-    for side in ["", "-wal", "-shm"] {
+/// Whether a store that is there is ours to write. SQLite says of a file of another user that it is read-only, which reads like
+/// damage, so this is asked before.
+pub(super) fn may_be_written(path: &Path) -> Result<(), StoreError> {
+    for side in ["", "-wal", "-shm", ".lock"] {
         let file = beside(path, side);
         let Ok(found) = std::fs::metadata(&file) else { continue };
         if found.uid() != rustix::process::geteuid().as_raw() && !may_write(&file) {
