@@ -181,8 +181,13 @@ fn a_har_file_is_never_written_through_a_link() {
     let (other, link) = (folder.path().join("other"), folder.path().join("out.har"));
     fs::write(&other, "kept").unwrap();
     std::os::unix::fs::symlink(&other, &link).unwrap();
-    let done = folder.program().args(["events", "--har", "out.har"]).output().unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(!done.status.success() && said.contains("symbolic link"), "{said}");
-    assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
+    for (arguments, why) in [
+        (&["events", "--har", "out.har"][..], "is there already"),
+        (&["events", "--har", "out.har", "--force"], "symbolic link"),
+    ] {
+        let done = folder.program().args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains(why), "{said}");
+        assert_eq!(fs::read_to_string(&other).unwrap(), "kept");
+    }
 }

@@ -117,3 +117,34 @@ async fn ten_processes_of_one_shell_three_with_children_have_ten_sessions_and_ev
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_names_its_agent_by_the_program_or_else_by_what_it_says_it_is() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = TestProxy::new().otas(&otas).with(|c| {
+        (c.session.scope, c.session.agent_processes) = (Scope::Process, vec!["claude".to_owned(), "curl".to_owned()]);
+    });
+    let proxy = proxy.run().await;
+    // The name that a program was started by is its own.
+    let claude = proxy.folder.path().join("claude");
+    std::os::unix::fs::symlink("/usr/bin/curl", &claude).unwrap();
+    let calls = [
+        (claude.to_str().unwrap(), "codex_cli_rs/0.50", Some("claude")),
+        ("/usr/bin/curl", "codex_cli_rs/0.50", Some("codex")),
+        ("/usr/bin/curl", "my-agent/1", None),
+    ];
+    for (at, (program, user_agent, _)) in calls.iter().enumerate() {
+        let mut call = Command::new(program);
+        call.args(["-sS", "-o", "/dev/null", "-x", &proxy.url(), "-A", user_agent, &origin.url(&format!("/{at}"))]);
+        let done = call.env_remove("no_proxy").env_remove("NO_PROXY").output().await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+    otas.events_at_least(calls.len() as u64, WITHIN).await;
+    proxy.stop().await;
+    let (events, sessions) = (otas.stored_events().await, otas.sessions().await);
+    for (at, (program, user_agent, agent)) in calls.iter().enumerate() {
+        let event = events.iter().find(|event| event.body["path"] == format!("/{at}")).unwrap();
+        let session = sessions.iter().find(|session| session.session_id == event.session_id).unwrap();
+        assert_eq!(session.meta["agent"].as_str(), *agent, "{program} as {user_agent}: {}", session.meta);
+    }
+}

@@ -305,13 +305,13 @@ fn notice(callers: &Callers, exchange: &Exchange) {
     }
 }
 
-/// An event as the store takes it.
 /// The agent that a request says it comes from.
 fn agent(exchange: &Exchange) -> Option<&'static str> {
     let value = exchange.request.headers.get(http::header::USER_AGENT.as_str())?;
     known_agents::of_user_agent(std::str::from_utf8(value).ok()?)
 }
 
+/// An event as the store takes it.
 pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
     NewEvent {
         event_id: event.id,

@@ -35,7 +35,7 @@ async fn own_secrets(proxy: &Running, otas: &TestOtas, session: &str) -> Vec<Str
     let pem = std::fs::read_to_string(ca_dir.join("ca.key")).unwrap();
     let line = pem.lines().find(|line| !line.starts_with('-') && line.len() > 30).unwrap();
     let page = proxy.token();
-    let all = [file("planner.key"), otas.key().expose().into(), line.into(), page.into(), session.into()];
+    let all = [file("planner.key"), otas.key().expose().into(), line.into(), page, session.into()];
     all.into_iter().chain(["secret-of-planner".to_owned()]).map(|secret| secret.trim().to_owned()).collect()
 }
 
