@@ -478,7 +478,7 @@ async fn go(way: Way, n: usize, proxy: &Running, origin: &TestOrigin, alpn: &[&[
     if matches!(way, Way::Refused) {
         let closed = Nobody::new();
         assert!(agent::connect(proxy, &closed.to_string()).await.0.starts_with("HTTP/1.1 502 "));
-        return ("/".to_owned(), "connect_refused");
+        return (closed.to_string(), "connect_refused");
     }
     let mut agent = Agent::to(proxy, origin, alpn).await;
     let (path, error) = match way {

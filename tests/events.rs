@@ -533,7 +533,7 @@ async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
             event["error"]
         );
         assert_eq!(event["status_code"], 502, "{method}");
-        assert_eq!(inner(&event, "response_body")["error"], "connect_refused", "{method}");
+        assert_eq!(inner(&event, "response_body")["error"]["code"], "connect_refused", "{method}");
         assert_eq!(event["response_content_type"], "application/problem+json", "{method}");
         assert_eq!(event["custom_properties"]["http.response.status_code"], Value::Null, "{method}");
         // OTAS's page shows the path, and no host.

@@ -474,7 +474,7 @@ async fn an_agent_that_does_not_trust_our_ca_is_an_event_that_says_so() {
     assert_eq!(events.len(), 2);
     for event in &events {
         failed(event, "client_refused_certificate");
-        assert!(event["error"].as_str().unwrap().contains("trust the proxy's CA"), "{event:#}");
+        assert!(event["error"].as_str().unwrap().contains("this proxy signs with the CA in "), "{event:#}");
         assert_eq!(event["metadata"]["kind"], "tunnel");
     }
     assert!(origin.received().is_empty());

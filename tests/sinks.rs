@@ -107,7 +107,7 @@ async fn without_delivery_events_are_kept_for_sinks_and_nothing_is_opened_at_ota
     let (summary, _folder) =
         (proxy.app.stop(std::time::Duration::from_secs(20), Default::default(), |_| {}).await, proxy.folder);
     assert_eq!((summary.kept, summary.waiting, summary.failed), (3, 0, 0));
-    assert!(summary.to_string().contains("0 failed, 3 not for OTAS"), "{summary}");
+    assert!(summary.to_string().contains("0 failed, 0 delivered, 0 waiting, 3 not for OTAS"), "{summary}");
     assert_eq!(lines(&file).len(), 3);
     assert_eq!(store.counts(None).unwrap(), Counts { total: 3, kept: 3, ..Counts::default() });
     assert_eq!(store.event(1).unwrap().state, State::Kept);

@@ -4,8 +4,8 @@ use std::io::{self, Write as _};
 
 use crate::visible;
 
-/// As shells tell the end by SIGPIPE: 128 and its number.
-pub(super) const READER_GONE: u8 = 141;
+/// A reader that has seen enough is no failure.
+pub(super) const READER_GONE: u8 = 0;
 
 /// A line, or several, on standard output.
 ///

@@ -83,7 +83,7 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     }
     assert!(!shown.contains("tokens in<"), "tokens before the end: {shown}");
     if path == "/v1/messages" {
-        assert!(shown.contains("Counted by the provider so far: input_tokens 3"), "{shown}");
+        assert!(shown.contains("Counted by the provider so far: <bdi>input_tokens 3"), "{shown}");
     }
     for event in &events[tool + 1..] {
         pieces.send(piece(event.clone())).await.unwrap();

@@ -294,6 +294,12 @@ impl Worker {
     }
 
     fn session_read(&mut self, session: SessionRow, record: Option<SessionRecord>, now: Instant) {
+        // A session that began after the key was proved does not say whose key it is yet.
+        let of_unknown = record.as_ref().is_some_and(|record| record.agent_id.is_none());
+        let agent_id = self.identity.as_ref().and_then(|identity| identity.agent_id.clone());
+        if let Some(agent_id) = agent_id.filter(|_| of_unknown) {
+            self.notes.push(Note::KeyOf { agent_id });
+        }
         let (Some(seal), Some(salt)) = (self.seals.last(), &self.salt) else { return };
         let configured = self.session_token.as_ref().filter(|_| Some(session) == self.own);
         if let Some(kept) = self.sessions.read(session, record, &self.seals, configured) {
