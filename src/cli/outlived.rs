@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, command_line, say};
 use crate::app::App;
 use crate::peer::{self, Ends, Peers};
-use crate::{proxy, serving};
+use crate::{proxy, serving, visible};
 
 /// Its name on the command line.
 const COMMAND: &str = "ended-run";
@@ -56,14 +56,14 @@ impl Ended {
         let second = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Self {
             run_id: run_id.to_owned(),
-            command: command_line::masked(command).chars().take(COMMAND_CHARS).collect(),
+            command: visible::line(&command_line::masked(command)).chars().take(COMMAND_CHARS).collect(),
             ended_at: second.format(&Rfc3339).unwrap_or_default(),
         }
     }
 
-    /// Its processes that live.
-    fn processes(&self) -> Vec<u32> {
-        peer::processes_with(&format!("OTAS_PROXY_RUN_ID={}", self.run_id))
+    /// The variable that its processes were started with.
+    fn variable(&self) -> String {
+        format!("OTAS_PROXY_RUN_ID={}", self.run_id)
     }
 
     fn detail(&self) -> String {
@@ -75,7 +75,7 @@ impl Ended {
 /// To be called when a run's command has ended: sees to it that the calls of processes which it left are refused with a clear answer.
 pub(super) async fn see_to(app: &App, command: &[String]) {
     let ended = Ended::now(&app.run_id, command);
-    let looked = tokio::task::spawn_blocking(move || (ended.processes(), ended)).await;
+    let looked = tokio::task::spawn_blocking(move || (peer::processes_with(&ended.variable()), ended)).await;
     let Some((left, ended)) = looked.ok().filter(|(left, _)| !left.is_empty()) else { return };
     let kept = app.share_listener().and_then(|listener| listener.map(|port| keep(port, &ended)).transpose());
     let (which, calls) = match left.as_slice() {
@@ -126,10 +126,22 @@ async fn refuse_all(listener: std::net::TcpListener, ended: Ended) -> std::io::R
     let router = Router::new().fallback(refuse).with_state(Arc::new(refusal));
     let stop = CancellationToken::new();
     tokio::join!(serving::serve(listener, router, LIMITS, stop.clone()), async {
-        until_over(|| !ended.processes().is_empty()).await;
+        until_over(any_left(ended.variable())).await;
         stop.cancel();
     });
     Ok(())
+}
+
+/// Tells whether a process with this variable is left. All are looked through only when those that were found last are gone.
+fn any_left(variable: String) -> impl FnMut() -> bool {
+    let mut found = Vec::new();
+    move || {
+        found.retain(|pid| peer::process_has(*pid, &variable));
+        if found.is_empty() {
+            found = peer::processes_with(&variable);
+        }
+        !found.is_empty()
+    }
 }
 
 /// Until no process is left, or it has lasted long enough.

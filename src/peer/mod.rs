@@ -58,6 +58,11 @@ pub(crate) fn processes_with(variable: &str) -> Vec<u32> {
     system::having(variable)
 }
 
+/// Whether this process is one of [`processes_with`] the variable. Blocks.
+pub(crate) fn process_has(pid: u32, variable: &str) -> bool {
+    system::has(pid, variable)
+}
+
 /// Tells who the agents of one listener are.
 pub struct Peers {
     sockets: system::Sockets,

@@ -40,6 +40,10 @@ pub(super) fn having(_: &str) -> Vec<u32> {
     Vec::new()
 }
 
+pub(super) fn has(_: u32, _: &str) -> bool {
+    false
+}
+
 pub(super) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -16,7 +16,8 @@ pub(in crate::peer) fn having(variable: &str) -> Vec<u32> {
     all.filter(|pid| has(*pid, variable)).collect()
 }
 
-fn has(pid: u32, variable: &str) -> bool {
+/// Whether this process has it. Blocks.
+pub(in crate::peer) fn has(pid: u32, variable: &str) -> bool {
     if Entry::open(pid).ok().and_then(|entry| entry.user()) != Some(own_user()) {
         return false;
     }

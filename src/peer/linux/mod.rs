@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use super::{Ends, Owner};
 use diag::Diag;
 
-pub(super) use environment::having;
+pub(super) use environment::{has, having};
 pub(super) use lineage::Processes;
 
 /// Tells whose sockets are, by the way that was found to work at the start.
