@@ -10,6 +10,7 @@ mod kept;
 mod parsing;
 mod resets;
 mod responses;
+mod targets;
 mod trailers;
 
 use serde_json::Value;

@@ -25,6 +25,7 @@ use super::body::{Answer, Sending};
 use super::error::ProxyError;
 use super::flushed::Flushed;
 use super::guard::{Guarded, Refuse};
+use super::h2::AgentH2;
 use super::interim::{AgentIo, Interim};
 use super::pulse::{Stuck, UNTAKEN, Watched};
 use super::strict::{self, Asked};
@@ -255,7 +256,14 @@ async fn serve_http2<S>(
     });
     {
         let requests = connection.clone();
-        let service = service_fn(move |request| route(requests.clone(), request));
+        let (stream, pulse) = Watched::new(Flushed::new(Prompt::new(stream), &connection.flushes));
+        let (stream, kept) = AgentH2::new(stream);
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            if let Some(written) = kept.take(request.uri().path()) {
+                request.extensions_mut().insert(written);
+            }
+            route(requests.clone(), request)
+        });
         let limits = &shared.agent_limits;
         let mut http2 = http2::Builder::new(Tracked(shared.tasks.clone()));
         http2
@@ -268,7 +276,6 @@ async fn serve_http2<S>(
         if takes_websockets {
             http2.enable_connect_protocol();
         }
-        let (stream, pulse) = Watched::new(Flushed::new(Prompt::new(stream), &connection.flushes));
         let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {

@@ -312,7 +312,7 @@ fn outbound(
         message::add_via(&mut parts.headers, received);
     }
     if version == Version::HTTP_2 {
-        return Ok(parts);
+        return with_stand_in(parts, false);
     }
     if let Some(authority) = parts.uri.authority() {
         let named = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
@@ -332,14 +332,18 @@ fn outbound(
         let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
         parts.uri = path.into();
     }
-    if let Some(written) = parts.extensions.get::<Written>() {
-        let is_absolute = parts.uri.scheme().is_some();
-        let stand_in = StandIn::of(if is_absolute { written.after_authority() } else { written.origin_form() });
-        let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
-        parts.uri = stand_in.instead(parts.uri).ok_or_else(unusable)?;
-        parts.extensions.insert(stand_in);
-    }
     parts.version = Version::HTTP_11;
+    let is_absolute = parts.uri.scheme().is_some();
+    with_stand_in(parts, is_absolute)
+}
+
+/// Where the library does not take what the agent wrote, a stand-in for it (`absolute`: of a target in absolute form).
+fn with_stand_in(mut parts: request::Parts, absolute: bool) -> Result<request::Parts, ProxyError> {
+    let Some(written) = parts.extensions.get::<Written>() else { return Ok(parts) };
+    let stand_in = StandIn::of(if absolute { written.after_authority() } else { written.origin_form() });
+    let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
+    parts.uri = stand_in.instead(parts.uri).ok_or_else(unusable)?;
+    parts.extensions.insert(stand_in);
     Ok(parts)
 }
 

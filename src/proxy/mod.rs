@@ -15,6 +15,7 @@ mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod guard;
+mod h2;
 mod hello;
 mod hops;
 mod interim;

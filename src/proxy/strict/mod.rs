@@ -10,7 +10,7 @@ mod target;
 
 pub(super) use framing::{Framing, Place, Sound};
 pub(super) use head::{Asked, asked};
-pub(super) use target::Written;
+pub(super) use target::{Written, is_kept};
 
 use std::borrow::Cow;
 

@@ -73,6 +73,12 @@ pub(super) fn to_keep(head: &[u8]) -> Option<Range<usize>> {
     (!held && rest.iter().copied().all(may_be_sent)).then_some(path..end)
 }
 
+/// Whether a path and query in origin form must be kept from the library.
+pub(in crate::proxy) fn is_kept(path: &[u8]) -> bool {
+    let held = path.len() <= HELD_BYTES && path.iter().copied().all(is_plain);
+    !held && path.starts_with(b"/") && path.iter().copied().all(may_be_sent)
+}
+
 /// Where in a target its path begins; `None`: it is neither in origin form nor in absolute form.
 pub(super) fn after_authority(target: &[u8]) -> Option<usize> {
     if target.starts_with(b"/") {

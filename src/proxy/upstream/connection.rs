@@ -27,6 +27,7 @@ use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
+use crate::proxy::h2::{OriginH2, Waiting};
 use crate::proxy::interim::InterimHeads;
 use crate::proxy::outgoing::OriginBody;
 use crate::proxy::trailing::{Trailed, Trailers, Trailing};
@@ -65,7 +66,7 @@ pub(in crate::proxy) struct Upstream {
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
     Http1(http1::SendRequest<Trailed<OriginBody>>, Next, Answers, Heard, Trailers),
-    Http2(http2::SendRequest<Trailed<OriginBody>>, ExtendedConnect),
+    Http2(http2::SendRequest<Trailed<OriginBody>>, ExtendedConnect, Waiting),
 }
 
 impl Upstream {
@@ -81,9 +82,9 @@ impl Upstream {
     pub(in crate::proxy) fn shared(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(..) => None,
-            Sender::Http2(sender, extended) => Some(Self {
+            Sender::Http2(sender, extended, waiting) => Some(Self {
                 target: self.target.clone(),
-                sender: Sender::Http2(sender.clone(), extended.clone()),
+                sender: Sender::Http2(sender.clone(), extended.clone(), waiting.clone()),
                 peer: self.peer,
                 tls: self.tls,
                 dialled: None,
@@ -111,7 +112,7 @@ impl Upstream {
     pub(in crate::proxy) fn is_usable(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender, ..) => !sender.is_closed(),
-            Sender::Http2(sender, _) => !sender.is_closed(),
+            Sender::Http2(sender, ..) => !sender.is_closed(),
         }
     }
 
@@ -119,7 +120,7 @@ impl Upstream {
     pub(in crate::proxy) fn is_idle(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender, ..) => sender.is_ready(),
-            Sender::Http2(sender, _) => sender.is_ready(),
+            Sender::Http2(sender, ..) => sender.is_ready(),
         }
     }
 
@@ -127,7 +128,7 @@ impl Upstream {
     pub(in crate::proxy) async fn takes_extended_connect(&self) -> bool {
         match &self.sender {
             Sender::Http1(..) => false,
-            Sender::Http2(_, extended) => extended.offered().await,
+            Sender::Http2(_, extended, _) => extended.offered().await,
         }
     }
 }
@@ -137,7 +138,7 @@ impl Sender {
     pub(in crate::proxy) async fn ready(&mut self) -> hyper::Result<()> {
         match self {
             Self::Http1(sender, ..) => sender.ready().await,
-            Self::Http2(sender, _) => sender.ready().await,
+            Self::Http2(sender, ..) => sender.ready().await,
         }
     }
 
@@ -157,7 +158,8 @@ impl Sender {
                 answers.complete(&mut response);
                 Ok(response)
             }
-            Self::Http2(sender, _) => {
+            Self::Http2(sender, _, waiting) => {
+                waiting.add(request.extensions().get::<StandIn>());
                 sender.try_send_request(request.map(|body| Trailed::new(body, None, None))).await
             }
         }
@@ -284,6 +286,7 @@ where
 {
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
     if version == Version::HTTP_2 {
+        let (stream, waiting) = OriginH2::new(stream);
         let (stream, extended) = FirstFrame::of(stream);
         let (sender, connection) = http2::Builder::new(shared.upstream_tasks.clone())
             .timer(TokioTimer::new())
@@ -293,7 +296,7 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        return Ok((Sender::Http2(sender, extended), drive(shared, connection)));
+        return Ok((Sender::Http2(sender, extended, waiting), drive(shared, connection)));
     }
     let (stream, heard) = Hearing::of(stream);
     let (stream, next) = Restoring::new(stream);

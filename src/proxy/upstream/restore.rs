@@ -27,6 +27,16 @@ impl StandIn {
         Self { path: format!("/{}", uuid::Uuid::new_v4().simple()).into(), written }
     }
 
+    /// What the library writes.
+    pub(in crate::proxy) fn path(&self) -> &[u8] {
+        &self.path
+    }
+
+    /// What goes out.
+    pub(in crate::proxy) fn written(&self) -> &[u8] {
+        &self.written
+    }
+
     /// `uri` with the stand-in for its path and query.
     pub(in crate::proxy) fn instead(&self, uri: Uri) -> Option<Uri> {
         let mut parts = uri.into_parts();

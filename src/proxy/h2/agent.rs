@@ -1,0 +1,128 @@
+//! The agent's side of a connection: paths that the library does not take are kept, until their request is routed.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::io::poll_read_buf;
+
+use super::frames::Frames;
+use crate::proxy::strict::{Written, is_kept};
+
+/// What is read at once.
+const READ_BYTES: usize = 16 << 10;
+/// The most paths of a connection whose requests are not routed yet, and their bytes. One more is left to the library, which
+/// refuses it.
+const KEPT: usize = 1024;
+/// See [`KEPT`].
+const KEPT_BYTES: usize = 4 << 20;
+
+/// The paths of one connection, by their stand-ins.
+#[derive(Clone, Default)]
+pub(in crate::proxy) struct Kept(Arc<Mutex<Paths>>);
+
+#[derive(Default)]
+struct Paths {
+    written: HashMap<String, Bytes>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// What the agent wrote for its request, whose path the library has as `path`.
+    pub(in crate::proxy) fn take(&self, path: &str) -> Option<Written> {
+        let mut paths = self.lock();
+        let written = paths.written.remove(path)?;
+        paths.bytes -= written.len();
+        Some(Written::new(written))
+    }
+
+    fn keep(&self, written: &[u8]) -> Option<Vec<u8>> {
+        let mut paths = self.lock();
+        if !is_kept(written) || paths.written.len() >= KEPT || paths.bytes + written.len() > KEPT_BYTES {
+            return None;
+        }
+        let stand_in = format!("/{}", uuid::Uuid::new_v4().simple());
+        paths.bytes += written.len();
+        paths.written.insert(stand_in.clone(), Bytes::copy_from_slice(written));
+        Some(stand_in.into_bytes())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Paths> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream that an agent speaks HTTP/2 on.
+pub(in crate::proxy) struct AgentH2<S> {
+    inner: S,
+    frames: Frames,
+    kept: Kept,
+    /// What came and was not let go.
+    held: BytesMut,
+    /// How many of the first bytes of `held` may go.
+    sound: usize,
+}
+
+impl<S> AgentH2<S> {
+    pub(in crate::proxy) fn new(inner: S) -> (Self, Kept) {
+        let kept = Kept::default();
+        let frames = Frames::of_client();
+        (Self { inner, frames, kept: kept.clone(), held: BytesMut::new(), sound: 0 }, kept)
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for AgentH2<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            if this.sound > 0 {
+                let bytes = this.sound.min(out.remaining());
+                out.put_slice(&this.held[..bytes]);
+                this.held.advance(bytes);
+                this.sound -= bytes;
+                return Poll::Ready(Ok(()));
+            }
+            this.held.reserve(READ_BYTES);
+            if ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held))? == 0 {
+                // What is left of a frame that never ended is for the library to see.
+                this.sound = this.held.len();
+                if this.sound == 0 {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let kept = &this.kept;
+            this.sound = this.frames.let_go(&mut this.held, |path| kept.keep(path));
+        }
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for AgentH2<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

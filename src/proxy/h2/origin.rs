@@ -1,0 +1,150 @@
+//! The origin's side of a connection: paths take the places of their stand-ins in what the library writes.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::frames::Frames;
+use crate::proxy::upstream::StandIn;
+
+/// The most stand-ins that wait to be written. Those of requests that were given up before stay, the oldest goes.
+const WAITING: usize = 1024;
+
+/// The stand-ins that are about to be written on a connection.
+#[derive(Clone, Default)]
+pub(in crate::proxy) struct Waiting(Arc<Told>);
+
+#[derive(Default)]
+struct Told {
+    /// Whether there are any: most connections never have one.
+    any: AtomicBool,
+    stand_ins: Mutex<Vec<StandIn>>,
+}
+
+impl Waiting {
+    /// A request with this stand-in, or none, is about to be written.
+    pub(in crate::proxy) fn add(&self, stand_in: Option<&StandIn>) {
+        let Some(stand_in) = stand_in else { return };
+        let mut all = self.lock();
+        if all.len() >= WAITING {
+            all.remove(0);
+        }
+        all.push(stand_in.clone());
+        self.0.any.store(true, Ordering::Release);
+    }
+
+    fn any(&self) -> bool {
+        self.0.any.load(Ordering::Acquire)
+    }
+
+    fn take(&self, path: &[u8]) -> Option<Vec<u8>> {
+        let mut all = self.lock();
+        let at = all.iter().position(|stand_in| stand_in.path() == path)?;
+        let stand_in = all.swap_remove(at);
+        self.0.any.store(!all.is_empty(), Ordering::Release);
+        Some(stand_in.written().to_vec())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<StandIn>> {
+        self.0.stand_ins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The stream that an origin is spoken HTTP/2 to on.
+pub(in crate::proxy) struct OriginH2<S> {
+    inner: S,
+    frames: Frames,
+    waiting: Waiting,
+    /// What was taken and is not yet written.
+    held: BytesMut,
+    /// How many of the first bytes of `held` may go.
+    sound: usize,
+}
+
+impl<S> OriginH2<S> {
+    pub(in crate::proxy) fn new(inner: S) -> (Self, Waiting) {
+        let waiting = Waiting::default();
+        let frames = Frames::of_client();
+        (Self { inner, frames, waiting: waiting.clone(), held: BytesMut::new(), sound: 0 }, waiting)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> OriginH2<S> {
+    /// Writes what may go.
+    fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sound > 0 {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held[..self.sound]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.held.advance(written);
+            self.sound -= written;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for OriginH2<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for OriginH2<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        ready!(this.poll_held(cx))?;
+        let passing = if this.waiting.any() { this.frames.passing().min(buf.len()) } else { buf.len() };
+        if this.held.is_empty() && passing > 0 {
+            let written = ready!(Pin::new(&mut this.inner).poll_write(cx, &buf[..passing]))?;
+            this.frames.passed(&buf[..written]);
+            return Poll::Ready(Ok(written));
+        }
+        this.held.extend_from_slice(buf);
+        let waiting = &this.waiting;
+        this.sound = this.frames.let_go(&mut this.held, |path| waiting.take(path));
+        // The rest goes with the next call.
+        match this.poll_held(cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if self.held.is_empty() && !self.waiting.any() {
+            let written = ready!(Pin::new(&mut self.inner).poll_write_vectored(cx, bufs))?;
+            let mut left = written;
+            for buf in bufs {
+                let passed = left.min(buf.len());
+                self.frames.passed(&buf[..passed]);
+                left -= passed;
+            }
+            return Poll::Ready(Ok(written));
+        }
+        let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
+        self.poll_write(cx, first)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx))?;
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_held(cx))?;
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
