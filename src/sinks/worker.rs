@@ -133,6 +133,12 @@ impl Worker {
         let batch = self.batch;
         let (events, newest) =
             self.disk(move |disk| disk.viewer.events_after(place.position, batch, BATCH_BYTES)).await?;
+        // After what was read: it may be of a new store, whose events somebody else hands over.
+        let lock = self.lock.clone();
+        if !self.disk(move |_| Ok(lock.is_some_and(|lock| lock.stands()))).await? {
+            self.lock = None;
+            return Ok(Turn::On);
+        }
         let Some(last) = events.last().map(|event| event.id) else {
             self.told.send_modify(|status| {
                 status.up_to = status.up_to.max(newest);

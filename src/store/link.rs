@@ -1,5 +1,6 @@
 //! One connection and the file that it has open, which another handle may have moved aside meanwhile.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -22,7 +23,12 @@ pub(super) struct FileId(u64, u64);
 impl FileId {
     /// The file that has this name now.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|found| Self(found.dev(), found.ino()))
+        std::fs::metadata(path).ok().map(|found| Self::of_open(&found))
+    }
+
+    /// The file that this was read of.
+    pub(super) fn of_open(found: &Metadata) -> Self {
+        Self(found.dev(), found.ino())
     }
 }
 

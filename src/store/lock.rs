@@ -5,14 +5,25 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::Store;
+use super::link::FileId;
 
 /// The right to deliver the events of one agent key, until it is dropped or its process ends, however it ends: the
 /// system releases the lock.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeliveryLock {
-    _file: File,
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl DeliveryLock {
+    /// Whether it still keeps others away. When the store's folder was renamed or deleted, its file has gone with it, and others
+    /// lock the file that stands in its place. Blocks.
+    pub fn stands(&self) -> bool {
+        self.file.metadata().is_ok_and(|held| FileId::of(&self.path) == Some(FileId::of_open(&held)))
+    }
 }
 
 impl Store {
@@ -22,9 +33,10 @@ impl Store {
     /// # Errors
     /// When the file cannot be made or its file system has no locks.
     pub fn try_lock_delivery(&self, key_id: &str) -> io::Result<Option<DeliveryLock>> {
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(self.lock_path(key_id))?;
+        let path = self.lock_path(key_id);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         match file.try_lock() {
-            Ok(()) => Ok(Some(DeliveryLock { _file: file })),
+            Ok(()) => Ok(Some(DeliveryLock { file: Arc::new(file), path })),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
@@ -56,6 +68,20 @@ mod tests {
         assert!(other.try_lock_delivery("b").unwrap().is_some());
         drop(held);
         assert!(other.try_lock_delivery("a").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_lock_that_has_gone_with_its_folder_stands_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, old) = (folder.path().join("data"), folder.path().join("old"));
+        let store = Store::open(&data.join("events.db")).unwrap();
+        let held = store.try_lock_delivery("a").unwrap().unwrap();
+        assert!(held.stands());
+        fs::rename(&data, &old).unwrap();
+        assert!(!held.stands());
+        let other = Store::open(&data.join("events.db")).unwrap();
+        let new = other.try_lock_delivery("a").unwrap().unwrap();
+        assert!(new.stands() && !held.stands());
     }
 
     #[test]

@@ -53,7 +53,7 @@ struct Turn {
     counts_after: Option<i64>,
     without: Vec<SessionRow>,
     room: Option<usize>,
-    delivers: bool,
+    lock: Option<DeliveryLock>,
     load: Vec<i64>,
     read: Vec<SessionRow>,
 }
@@ -62,6 +62,7 @@ struct Turn {
 #[derive(Default)]
 struct Found {
     lock: Option<io::Result<Option<DeliveryLock>>>,
+    lock_has_gone: bool,
     salt: Option<Vec<u8>>,
     new_key: Option<(KeyFile, Option<Result<Secret, String>>)>,
     data_version: i64,
@@ -141,7 +142,7 @@ impl Worker {
             counts_after: self.data_version.filter(|_| !self.counts_are_stale),
             without: Vec::new(),
             room: None,
-            delivers,
+            lock: self.lock.clone(),
             load: Vec::new(),
             read: Vec::new(),
         };
@@ -181,6 +182,10 @@ impl Worker {
             self.key_file = Some(file);
             self.next_look_at_key_file = now + KEY_FILE_POLL;
             self.key_file_says(new_key);
+        }
+        if found.lock_has_gone {
+            // As soon as no call is under way: see `change_hands`.
+            self.lets_others_try = true;
         }
         if let Some(lock) = found.lock {
             self.lock_says(lock, now);
@@ -350,7 +355,7 @@ impl Turn {
         if let Some(room) = self.room {
             found.waiting = Some(store.waiting(&self.key_id, &self.without, room)?);
         }
-        if self.delivers {
+        if self.lock.is_some() {
             found.wanted = Some(store.wanted_sessions(&self.key_id)?);
         }
         for &row in &self.load {
@@ -363,6 +368,10 @@ impl Turn {
             let own = self.own.map(|own| store.session(own)).transpose()?.flatten();
             let of_process = self.process.map(|first| store.counts_of_process(first, &self.keys)).transpose()?;
             found.counts = Some(FoundCounts { of_process, of_key: store.counts_of_key(&self.key_id)?, own });
+        }
+        // After what was read: it may be of a new store, whose events somebody else delivers.
+        if self.lock.as_ref().is_some_and(|lock| !lock.stands()) {
+            (found.lock_has_gone, found.waiting, found.wanted) = (true, None, None);
         }
         Ok(found)
     }
