@@ -142,6 +142,10 @@ impl Call {
     /// By the whole path: its last parts, since gateways put parts of their own before them.
     fn by_path(head: &Head<'_>, path: &str) -> Option<Self> {
         let (_, api, operation) = PATHS.iter().find(|(end, ..)| path.ends_with(end))?;
+        // A job that is to be done later has its answer elsewhere.
+        if path.split('/').any(|part| JOBS.contains(&part)) {
+            return None;
+        }
         let provider = provider(head.host);
         let certain = is_known(head.host) && speaks(provider, *api, path);
         Some(Self { operation: *operation, ..Self::new(Some(*api), provider, certain) })
@@ -172,7 +176,7 @@ impl Call {
         if let Some((model, verb)) = last.split_once(':') {
             let google = provider(head.host).or(head.host.ends_with(".googleapis.com").then_some("gcp.gen_ai"));
             let model = if model == "v1internal" { "" } else { model };
-            let anthropic = path.contains("/publishers/anthropic/");
+            let anthropic = path.contains("/publishers/anthropic/") && model != "count-tokens";
             return match verb {
                 "generateContent" => call(Api::Gemini, model, false, google),
                 "streamGenerateContent" => call(Api::Gemini, model, true, google),
@@ -200,7 +204,7 @@ impl Call {
             (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
         };
         let there = |name: &str| (head.field)(name).is_some();
-        let other = path.split('/').any(|part| OTHERS.contains(&part));
+        let other = path.split(['/', ':']).any(|part| OTHERS.contains(&part) || JOBS.contains(&part));
         let may_be = there("content-type")
             && (has("accept", b"text/event-stream") || there("x-stainless-lang") || there("anthropic-version"));
         (may_be && !other).then(|| Self::new(None, provider(head.host), false))
@@ -221,10 +225,8 @@ const PATHS: [(&str, Api, Option<&str>); 9] = [
 ];
 
 /// Parts of paths of calls that look like calls to a model and are others: they count tokens, judge, rank, or are jobs.
-const OTHERS: [&str; 29] = [
+const OTHERS: [&str; 27] = [
     "audio",
-    "batch",
-    "batches",
     "classify",
     "compact",
     "count_tokens",
@@ -252,6 +254,9 @@ const OTHERS: [&str; 29] = [
     "vector_stores",
     "videos",
 ];
+
+/// Parts of paths of jobs that take the same questions.
+const JOBS: [&str; 3] = ["async", "batch", "batches"];
 
 /// Whether this provider has this interface at this path, so that nothing else can be meant.
 fn speaks(provider: Option<&str>, api: Api, path: &str) -> bool {
@@ -412,6 +417,8 @@ mod tests {
             "/v1/fine_tuning/jobs",
             "/v2/rerank",
             "/v1/messages/batches",
+            "/async/chat/completions",
+            "/v1/projects/p/locations/l/publishers/anthropic/models/count-tokens:rawPredict",
         ] {
             assert_eq!(of("POST", "gateway.test", path, &fields), None, "{path}");
         }

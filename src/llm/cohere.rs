@@ -80,7 +80,10 @@ fn whole(reading: &mut Reading, said: &Sieve) {
     let members = |value: &Value| value.as_array().cloned().unwrap_or_default();
     match said.get("message") {
         Some(message) if message.is_object() => {
-            reading.confirm();
+            // Any chat may have a message in its answer.
+            if message["role"] == "assistant" && said.has("finish_reason") {
+                reading.confirm();
+            }
             for (index, part) in (0u64..).zip(members(&message["content"])) {
                 content(reading, index, &part);
             }
@@ -88,7 +91,7 @@ fn whole(reading: &mut Reading, said: &Sieve) {
                 call(reading, index, &tool);
             }
         }
-        _ if said.has("text") && said.has("meta") => {
+        _ if said.has("text") && said.has("meta") && said.has("generation_id") => {
             reading.confirm();
             reading.say(Kind::Text, 0, &said.text("text").unwrap_or_default());
         }
@@ -103,7 +106,9 @@ fn whole(reading: &mut Reading, said: &Sieve) {
 
 /// An event of the first version's stream.
 fn first_version(reading: &mut Reading, said: &Sieve) {
-    reading.confirm();
+    if said.has("event_type") && said.has("is_finished") {
+        reading.confirm();
+    }
     reading.id(said.text("generation_id"));
     match said.text("event_type").unwrap_or_default().as_str() {
         "text-generation" => reading.say(Kind::Text, 0, &said.text("text").unwrap_or_default()),

@@ -34,8 +34,9 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
         reading.confirm();
     }
     let (mut finished, mut content) = (false, false);
-    for candidate in get("candidates").as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let index = candidate["index"].as_u64().unwrap_or(0);
+    let candidates = get("candidates");
+    for (place, candidate) in (0u64..).zip(candidates.as_ref().and_then(Value::as_array).into_iter().flatten()) {
+        let index = candidate["index"].as_u64().unwrap_or(place);
         for part in candidate["content"]["parts"].as_array().into_iter().flatten() {
             self::part(reading, index, part);
             content = true;

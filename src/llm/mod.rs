@@ -9,7 +9,8 @@
 //!    |- replies    sse, frames or objects: the pieces of an answer
 //!    |    |- sieve     the few members of each that matter; the rest passes
 //!    |    |- openai, responses, anthropic, gemini, bedrock, cohere, ollama, mcp    what a piece means
-//!    |    |- reading   what the pieces add up to (usage: tokens in one form; answer: the text for people; calls: of tools)
+//!    |    |- reading   what the pieces add up to (usage: tokens in one form; counting: may they be of all;
+//!    |    |             answer: the text for people; calls: of tools)
 //!    |- refusal    an answer that is an error: the provider's own sentence
 //!    |- request    the question: parameters, and its interface if the path did not tell
 //!    v
@@ -22,6 +23,7 @@ mod api;
 mod bedrock;
 mod calls;
 mod cohere;
+mod counting;
 mod facts;
 mod frames;
 #[cfg(any(test, fuzzing))]

@@ -25,8 +25,11 @@ pub(super) const WANTED: &[Wanted] = &[
 pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     reading.fail_with(said.get("error").as_ref());
     let Some(done) = said.get("done").and_then(|done| done.as_bool()) else { return };
-    reading.confirm();
-    reading.model(said.text("model"));
+    let model = said.text("model").filter(|model| !model.is_empty());
+    if model.is_some() {
+        reading.confirm();
+    }
+    reading.model(model);
     let message = said.get("message").unwrap_or_default();
     let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
     reading.say(Kind::Reasoning, 0, &(text("thinking") + &said.text("thinking").unwrap_or_default()));

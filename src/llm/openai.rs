@@ -34,16 +34,23 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
     // Some end a stream with the whole answer once more.
     let whole = reading.streamed && said.text("object").as_deref() == Some("chat.completion");
     let choices = said.get("choices");
-    for choice in choices.as_ref().and_then(Value::as_array).into_iter().flatten() {
-        let index = choice["index"].as_u64().unwrap_or(0);
+    for (place, choice) in (0u64..).zip(choices.as_ref().and_then(Value::as_array).into_iter().flatten()) {
+        let index = choice["index"].as_u64().unwrap_or(place);
         words(reading, index, &choice["delta"], whole);
         words(reading, index, &choice["message"], true);
         reading.say(Kind::Text, index, choice["text"].as_str().unwrap_or_default());
         if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
             reading.finish(index, reason);
         }
+        // Moonshot counts in the choice. Of several, none counts all.
+        match (index, choice["usage"].is_object()) {
+            (0, true) => reading.usage(Some(choice["usage"].clone()), Tokens::openai),
+            (_, true) => reading.usage_lost(),
+            _ => {}
+        }
     }
-    reading.usage(said.get("usage").or_else(|| said.get("x_groq.usage")), Tokens::openai);
+    reading.usage(said.get("x_groq.usage"), Tokens::openai);
+    reading.usage(said.get("usage"), Tokens::openai);
 }
 
 /// What a choice says. `whole`: all of it, of which pieces may have come before.

@@ -11,7 +11,7 @@ use super::replies::{Framing, Objects, Replies};
 use super::sieve::Sieve;
 use super::unpack::{Failed, Unpacker};
 use super::usage::Tokens;
-use super::{frames, names, request, sse};
+use super::{frames, names, request};
 
 /// Reads a call to a model, or to a tool.
 pub struct Reader {
@@ -165,13 +165,14 @@ impl Reader {
         }
         let kind = text("content-type").to_ascii_lowercase();
         let framing = match kind.split(';').next().unwrap_or_default().trim() {
-            "text/event-stream" => Framing::Events(sse::Scanner::default()),
+            "text/event-stream" => Framing::Objects(Objects::StartOfEvents),
             "application/vnd.amazon.eventstream" => Framing::Frames(frames::Scanner::default()),
             "" | "text/plain" | "application/octet-stream" => Framing::Objects(Objects::Start),
             kind if JSON.iter().any(|end| kind.ends_with(end)) => Framing::Objects(Objects::Start),
             _ => return,
         };
-        let mut reading = self.reading(!matches!(framing, Framing::Objects(_)) && api != Api::Mcp);
+        let streamed = !matches!(framing, Framing::Objects(Objects::Start));
+        let mut reading = self.reading(streamed && api != Api::Mcp);
         let count = |name: &str| text(name).parse().ok();
         let counted = Tokens {
             input: count("x-amzn-bedrock-input-token-count"),
@@ -239,7 +240,10 @@ impl Reader {
         facts.tell(names::API, Some(Fact::Text(api.name().to_owned())));
         if api != Api::Mcp {
             facts.tell(names::PROVIDER, self.call.provider.map(|provider| Fact::Text(provider.to_owned())));
-            let operation = self.call.operation.or(api.operation());
+            let operation = match self.call.operation {
+                Some(FETCH) => Some(FETCH),
+                by_path => request::operation(self.said(), api, &self.call, by_path),
+            };
             facts.tell(names::OPERATION, operation.map(|operation| Fact::Text(operation.to_owned())));
         }
         if self.call.operation != Some(FETCH) {
@@ -272,7 +276,8 @@ impl Reader {
             Some(replies) if replies.reading.is_confirmed() => true,
             Some(replies) if replies.reading.has_pieces() && !replies.reading.has_failed() => false,
             // Without an answer that tells, a question that looks like one is not enough.
-            _ => fits && self.call.api.is_some(),
+            // Many a chat has the paths and the questions of Cohere and Ollama, so theirs needs an answer that confirms it.
+            _ => fits && self.call.api.is_some() && !matches!(api, Api::CohereChat | Api::Ollama),
         }
     }
 

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::answer::{Answer, Kind};
 use super::calls::{Calls, Mention};
+use super::counting::Counting;
 use super::facts::{Fact, Facts, Failure};
 use super::usage::Tokens;
 use super::{names, refusal};
@@ -36,6 +37,7 @@ pub(super) struct Reading {
     tokens: Tokens,
     usage_is_final: bool,
     usage_lost: bool,
+    counting: Counting,
     closed: bool,
     last: Last,
     confirmed: bool,
@@ -113,6 +115,10 @@ impl Reading {
 
     /// Why one of the answers ended; the last word counts.
     pub(super) fn finish(&mut self, answer: u64, reason: &str) {
+        // Some have a reason in each piece that says that there is none yet.
+        if matches!(reason, "" | "null") {
+            return;
+        }
         let reason = named(reason.to_owned());
         let room = self.finishes.len() < FINISHES_MAX;
         match self.finishes.iter_mut().find(|(known, _)| *known == answer) {
@@ -125,6 +131,11 @@ impl Reading {
     /// What the provider counted so far: what it says now stands for what it said before, but zeros for nothing.
     pub(super) fn usage(&mut self, usage: Option<Value>, tokens: fn(&Value) -> Tokens) {
         let Some(Value::Object(said)) = usage else { return };
+        let said = Value::Object(said);
+        if let Some(output) = tokens(&said).output {
+            self.counting.told(output);
+        }
+        let Value::Object(said) = said else { return };
         merge(&mut self.usage, said);
         self.tokens = tokens(&Value::Object(self.usage.clone()));
     }
@@ -222,11 +233,15 @@ impl Reading {
     /// The model calls a tool, or goes on to, with this much of its name and its arguments.
     pub(super) fn tool_piece(&mut self, mention: &Mention<'_>, arguments: &str) {
         let key = self.calls.key(mention, &self.answer);
+        let known = self.answer.call(key).1;
+        // Some say all that they said of a call again, with the rest of it or without.
+        let restated = !(mention.name.is_empty() && mention.id.is_empty()) && known.starts_with('{');
+        let rest = arguments.strip_prefix(known).filter(|_| restated).unwrap_or(arguments).to_owned();
         if !mention.name.is_empty() {
             self.content();
             self.answer.tool_piece(key, mention.name);
         }
-        self.say(Kind::Tool, key, arguments);
+        self.say(Kind::Tool, key, &rest);
     }
 
     /// What a part begins with: it is said again if pieces of it come.
@@ -241,6 +256,7 @@ impl Reading {
     }
 
     fn content(&mut self) {
+        self.counting.content();
         let Times { now: Some(now), last_content, .. } = self.times else { return };
         self.times.first_content = self.times.first_content.or(Some(now));
         if let Some(gap) = last_content.map(|last| now.saturating_sub(last)) {
@@ -287,7 +303,7 @@ impl Reading {
         let ended = self.closed || (whole && !self.finishes.is_empty());
         // After an error nothing more is counted, but what was counted before it may have been on the way.
         let certain = ended && !self.usage_lost && (self.usage_is_final || self.failure.is_none());
-        let tokens = if certain && counts { self.tokens } else { Tokens::default() };
+        let tokens = if certain && counts { self.counted() } else { Tokens::default() };
         for (name, count) in [
             (names::INPUT_TOKENS, tokens.input),
             (names::OUTPUT_TOKENS, tokens.output),
@@ -316,6 +332,23 @@ impl Reading {
         let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());
         // No store takes a NUL, and no provider counts with one.
         facts.usage_raw = raw.filter(|raw| raw.len() <= USAGE_MAX_BYTES && !raw.contains("\\u0000"));
+    }
+
+    /// What was counted, without what is no count. No question is of no tokens, nor is an answer that says something: such a
+    /// nought stands for an unknown number.
+    fn counted(&self) -> Tokens {
+        let Tokens { input, output, cache_read, cache_write, reasoning } = self.tokens;
+        let input = input.filter(|count| *count > 0);
+        let output = output.filter(|count| *count > 0 || self.answer.is_empty());
+        let output = output.filter(|count| self.counting.may_be_all(*count));
+        let of = |part: Option<u64>, whole: Option<u64>| part.filter(|count| *count > 0 || whole.is_some());
+        Tokens {
+            input,
+            output,
+            cache_read: of(cache_read, input),
+            cache_write: of(cache_write, input),
+            reasoning: of(reasoning, output),
+        }
     }
 
     /// Output tokens a second, of those that came while content came: reasoning that is not shown was done before.

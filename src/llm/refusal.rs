@@ -32,7 +32,7 @@ pub(super) fn parts(error: &Value) -> Option<(String, String)> {
         Value::Null | Value::Bool(false) => return None,
         Value::Bool(true) => ("error".to_owned(), String::new()),
         Value::Number(number) if number.as_f64() == Some(0.0) => return None,
-        Value::Object(members) if members.values().all(|member| member.is_null() || member == "") => return None,
+        Value::Object(_) if says_nothing(error) || is_success(error) => return None,
         Value::Object(_) => {
             let first = |names: &[&str]| {
                 names.iter().map(|name| text(&error[*name])).find(|text| !text.is_empty()).unwrap_or_default()
@@ -43,6 +43,25 @@ pub(super) fn parts(error: &Value) -> Option<(String, String)> {
         other => (String::new(), text(other)),
     };
     (error.is_object() || !message.is_empty() || !kind.is_empty()).then_some((kind, message))
+}
+
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::String(text) => text.is_empty(),
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::Array(members) => members.iter().all(says_nothing),
+        Value::Object(members) => members.values().all(says_nothing),
+        Value::Bool(true) => false,
+    }
+}
+
+/// Some have an object there that says that all is well: `{"code":0,"message":"success"}`.
+fn is_success(error: &Value) -> bool {
+    let well = |name: &str| {
+        error[name].as_str().is_some_and(|text| ["ok", "success"].iter().any(|well| text.eq_ignore_ascii_case(well)))
+    };
+    says_nothing(&error["code"]) && (well("message") || well("msg"))
 }
 
 /// Reads the body of an answer whose status is an error.

@@ -16,6 +16,12 @@ const SKIPPED_MAX: usize = 8;
 /// What stands where a stream's last piece would.
 const DONE: &[u8] = b"[DONE]";
 
+/// Whether this is the mark of a stream's end. Some quote it as a JSON string.
+fn is_done(sieve: &Sieve) -> bool {
+    let start = sieve.start();
+    start.strip_prefix(b"\"").unwrap_or(start).starts_with(DONE)
+}
+
 /// An answer's pieces, as they come, and what they add up to.
 pub(super) struct Replies {
     api: Api,
@@ -32,7 +38,7 @@ pub(super) struct Replies {
 
 /// How an answer is cut into pieces.
 pub(super) enum Framing {
-    /// `text/event-stream`
+    /// An event stream.
     Events(sse::Scanner),
     /// `application/vnd.amazon.eventstream`
     Frames(frames::Scanner),
@@ -43,6 +49,8 @@ pub(super) enum Framing {
 /// Where in a sequence of objects we are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Objects {
+    /// Before the first byte of what is called an event stream.
+    StartOfEvents,
     /// Before the first.
     Start,
     /// In the first one, or after it.
@@ -81,13 +89,15 @@ impl Replies {
     }
 
     fn read(&mut self, mut bytes: &[u8]) {
-        if let Framing::Objects(Objects::Start) = self.framing {
+        if let Framing::Objects(Objects::Start | Objects::StartOfEvents) = self.framing {
             bytes = self.start(bytes);
         }
         // Taken out while what it finds is read.
         let mut framing = std::mem::replace(&mut self.framing, Framing::Objects(Objects::Over));
         match &mut framing {
             Framing::Events(scanner) => scanner.read(bytes, &mut |part| match part {
+                // Some have no blank line between their events: each line has a piece of its own.
+                sse::Part::Data(b"\n") if self.is_line_over() => self.piece_ends(),
                 sse::Part::Data(data) => {
                     self.sieve.read(data);
                 }
@@ -112,20 +122,35 @@ impl Replies {
         let is_mark = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0xEF | 0xBB | 0xBF);
         let from = bytes.iter().position(|byte| !is_mark(byte)).unwrap_or(bytes.len());
         let rest = &bytes[from..];
-        // `data:`, `event:`, `id:`, `retry:`, or a comment.
-        if let Some(b'd' | b'e' | b'i' | b'r' | b':') = rest.first() {
-            self.framing = Framing::Events(sse::Scanner::default());
-            self.reading.streamed = true;
+        let called_events = matches!(self.framing, Framing::Objects(Objects::StartOfEvents));
+        match rest.first() {
+            None => {}
+            // Errors, above all, are one object though the header says otherwise.
+            Some(b'{' | b'[') if called_events => {
+                self.framing = Framing::Objects(Objects::Start);
+                self.reading.streamed = false;
+            }
+            Some(_) if called_events => self.framing = Framing::Events(sse::Scanner::default()),
+            // `data:`, `event:`, `id:`, `retry:`, or a comment.
+            Some(b'd' | b'e' | b'i' | b'r' | b':') => {
+                self.framing = Framing::Events(sse::Scanner::default());
+                self.reading.streamed = true;
+            }
+            Some(_) => {}
         }
         rest
     }
 
     /// The body has come to its end.
     pub(super) fn end(&mut self) {
+        // Not all have a blank line after the last event.
+        if matches!(self.framing, Framing::Events(_)) && self.is_line_over() {
+            self.piece_ends();
+        }
         let broken = match &self.framing {
             Framing::Events(_) => None,
             Framing::Frames(scanner) => (!scanner.is_between()).then_some("response_frames"),
-            Framing::Objects(Objects::Start | Objects::Over | Objects::OtherLine) => None,
+            Framing::Objects(Objects::Start | Objects::StartOfEvents | Objects::Over | Objects::OtherLine) => None,
             Framing::Objects(_) => self.sieve.has_begun().then_some("response_json"),
         };
         self.broken = self.broken.or(broken);
@@ -198,16 +223,26 @@ impl Replies {
         *bytes = &bytes[1..];
     }
 
+    /// Whether the line of an event that has passed is a piece by itself.
+    fn is_line_over(&self) -> bool {
+        self.sieve.is_whole() || (self.sieve.is_bad() && !self.sieve.is_object())
+    }
+
     /// A piece that is an object has come to its end.
     fn piece_ends(&mut self) {
         let sieve = std::mem::replace(&mut self.sieve, Sieve::new(self.wanted));
         if !sieve.has_begun() {
             return;
         }
-        self.reading.chunk();
-        if sieve.start().starts_with(DONE) {
+        if is_done(&sieve) {
+            self.reading.chunk();
             return self.reading.close();
         }
+        // What keeps a stream alive (`ping`, an empty string, a comment that a gateway wrapped) is no piece of the answer.
+        if sieve.is_bad() && !sieve.is_object() && !sieve.start().starts_with(b"[") {
+            return;
+        }
+        self.reading.chunk();
         if !sieve.is_whole() {
             self.broken = Some("response_json");
             return;

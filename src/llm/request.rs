@@ -45,6 +45,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("contents", 0),
     ("request.contents", 0),
     ("inputText", 0),
+    ("textGenerationConfig", 0),
     ("anthropic_version", WORD),
     ("jsonrpc", WORD),
     ("method", NAME),
@@ -86,7 +87,7 @@ pub(super) fn fits(said: &Sieve, api: Api, call: &Call) -> bool {
         Api::OpenAiChat => has("model") && (has("messages") || has("prompt")),
         Api::OpenAiResponses | Api::OpenAiEmbeddings => has("model") && has("input"),
         Api::AnthropicMessages => has("messages") && (has("model") || has("anthropic_version")),
-        Api::CohereChat => has("messages") || has("message"),
+        Api::CohereChat => has("model") && (has("messages") || has("message")),
         Api::Ollama => has("model") && (has("messages") || has("prompt")),
     }
 }
@@ -101,7 +102,8 @@ fn is_mcp(said: &Sieve, call: &Call) -> bool {
     let fields = ["mcp-protocol-version", "mcp-session-id", "mcp-method"];
     fields.iter().any(|name| call.field(name).is_some())
         || MCP_METHODS.contains(&method.as_str())
-        || (method == "initialize" && said.has("params.protocolVersion"))
+        // Its versions are dates. Other protocols with such a call have numbers.
+        || (method == "initialize" && said.text("params.protocolVersion").is_some())
 }
 
 /// Methods that only MCP has.
@@ -129,6 +131,34 @@ const MCP_METHODS: [&str; 21] = [
     "notifications/prompts/list_changed",
 ];
 
+/// What is done, as far as the question and the path tell.
+pub(super) fn operation(
+    said: Option<&Sieve>,
+    api: Api,
+    call: &Call,
+    by_path: Option<&'static str>,
+) -> Option<&'static str> {
+    let has = |name: &str| said.is_some_and(|said| said.has(name));
+    match api {
+        // Mistral's agents are asked at the path of text completions.
+        Api::OpenAiChat if by_path.is_none() || has("messages") => api.operation(),
+        Api::OpenAiChat => by_path.filter(|_| has("prompt")),
+        // All of Amazon's models are invoked so: those that embed, rank and draw as well.
+        Api::BedrockInvoke => {
+            let model = call.model.as_deref().unwrap_or_default();
+            let asks = ["messages", "message", "prompt", "textGenerationConfig", "anthropic_version"]
+                .iter()
+                .any(|name| has(name));
+            match model {
+                _ if model.contains("embed") => Api::OpenAiEmbeddings.operation(),
+                _ if ["stability.", "image", "rerank"].iter().any(|other| model.contains(other)) => None,
+                _ => api.operation().filter(|_| asks),
+            }
+        }
+        _ => by_path.or(api.operation()),
+    }
+}
+
 /// What the question says.
 pub(super) fn facts(said: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, Fact)> {
     let mut facts = Vec::new();
@@ -144,7 +174,9 @@ pub(super) fn facts(said: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, F
     );
     let streamed = said.get("stream").and_then(|stream| stream.as_bool());
     // Ollama streams unless it is asked not to.
-    let unsaid = (api != Api::OpenAiEmbeddings && said.is_whole()).then_some(api == Api::Ollama);
+    let unsaid =
+        api != Api::OpenAiEmbeddings && said.is_whole() && said.raw("stream").is_none_or(|raw| raw == "null");
+    let unsaid = unsaid.then_some(api == Api::Ollama);
     let stream = call.stream.or(streamed).or(unsaid);
     tell(names::REQUEST_STREAM, stream.map(Fact::Flag));
     let config =

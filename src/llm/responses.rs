@@ -109,7 +109,10 @@ fn head(reading: &mut Reading, said: &Sieve, at: &str) {
 fn end(reading: &mut Reading, said: &Sieve, at: &str, as_called: &str) {
     head(reading, said, at);
     reading.usage(said.get(&format!("{at}usage")), Tokens::openai);
-    let status = said.text(&format!("{at}status")).unwrap_or_else(|| as_called.to_owned());
+    // An event that is called the last one is it, though some leave the status as it was at the beginning.
+    let pending = |status: &String| matches!(status.as_str(), "" | "in_progress" | "queued");
+    let status = said.text(&format!("{at}status")).filter(|status| as_called.is_empty() || !pending(status));
+    let status = status.unwrap_or_else(|| as_called.to_owned());
     let why = said.get(&format!("{at}incomplete_details"));
     let why = why.as_ref().and_then(|why| why["reason"].as_str());
     match status.as_str() {

@@ -19,6 +19,8 @@ pub(super) struct Sieve {
     wanted: &'static [Wanted],
     found: Vec<Found>,
     start: Vec<u8>,
+    /// It began as an object does.
+    opened: bool,
     at: At,
     /// The names that lead to where we are, joined by dots, and its length at each object above.
     path: String,
@@ -66,6 +68,7 @@ impl Sieve {
             wanted,
             found: Vec::new(),
             start: Vec::new(),
+            opened: false,
             at: At::Start,
             path: String::new(),
             above: Vec::new(),
@@ -83,6 +86,11 @@ impl Sieve {
     /// Whether what has come is no object, or its beginning.
     pub(super) fn is_bad(&self) -> bool {
         self.at == At::Bad
+    }
+
+    /// Whether it began as an object does, whatever came of it.
+    pub(super) fn is_object(&self) -> bool {
+        self.opened
     }
 
     /// Whether anything but space has come.
@@ -148,7 +156,7 @@ impl Sieve {
         let byte = text[0];
         match (self.at, byte) {
             (_, b' ' | b'\t' | b'\r' | b'\n') => {}
-            (At::Start, b'{') => self.at = At::Name,
+            (At::Start, b'{') => (self.at, self.opened) = (At::Name, true),
             (At::Start, _) => {
                 self.at = At::Bad;
                 return 0;

@@ -18,9 +18,11 @@ pub(super) struct Tokens {
     pub(super) reasoning: Option<u64>,
 }
 
-/// The first of these that is a whole number.
+/// The first of these that is a whole number. Gateways have several names for one count and zeros behind those that they do
+/// not fill in, so a zero counts only if all are.
 fn first(usage: &Value, pointers: &[&str]) -> Option<u64> {
-    pointers.iter().find_map(|pointer| usage.pointer(pointer)?.as_u64())
+    let told = || pointers.iter().filter_map(|pointer| usage.pointer(pointer)?.as_u64());
+    told().find(|count| *count > 0).or_else(|| told().next())
 }
 
 /// The sum of what is there, if the first is.
@@ -43,10 +45,18 @@ impl Tokens {
                 "/prompt_tokens_details/cached_tokens",
                 "/input_tokens_details/cached_tokens",
                 "/prompt_cache_hit_tokens",
+                "/cached_tokens",
+                "/cache_read_input_tokens",
             ],
         );
-        let cache_write =
-            first(usage, &["/prompt_tokens_details/cache_write_tokens", "/input_tokens_details/cache_write_tokens"]);
+        let cache_write = first(
+            usage,
+            &[
+                "/prompt_tokens_details/cache_write_tokens",
+                "/input_tokens_details/cache_write_tokens",
+                "/cache_creation_input_tokens",
+            ],
+        );
         let all = sum(input, [output, None]);
         let total = first(usage, &["/total_tokens"]);
         let (input, output) = match (total, all) {
@@ -56,6 +66,10 @@ impl Tokens {
             (Some(total), Some(all)) if total > all => (None, None),
             _ => (input, output),
         };
+        // A part that is larger than the whole was counted beside it, or wrongly.
+        let cached = sum(cache_read, [cache_write, None]).or(cache_write);
+        let input = input.filter(|input| cached.is_none_or(|cached| cached <= *input));
+        let output = output.filter(|output| reasoning.is_none_or(|reasoning| reasoning <= *output));
         Self { input, output, cache_read, cache_write, reasoning }
     }
 
@@ -110,29 +124,42 @@ impl Tokens {
         if agree(&messages) || agree(&all) { Self { reasoning: sums.reasoning, ..all } } else { Self::default() }
     }
 
-    /// Google's: thoughts beside the output, and what tools put into the prompt beside the prompt.
+    /// Google's: thoughts beside the output, and what tools put into the prompt beside the prompt. Some have the thoughts in
+    /// the output, which the total gives away. A total that nothing explains makes both sides uncertain.
     pub(super) fn gemini(usage: &Value) -> Self {
         let thoughts = first(usage, &["/thoughtsTokenCount"]);
         let candidates = first(usage, &["/candidatesTokenCount"]);
+        let input = sum(first(usage, &["/promptTokenCount"]), [first(usage, &["/toolUsePromptTokenCount"]), None]);
+        let beside = sum(candidates, [thoughts, None]).or(thoughts);
+        let adds_up = |total: u64, output| sum(input, [output, None]) == Some(total);
+        let (input, output) = match first(usage, &["/totalTokenCount"]).filter(|total| *total > 0) {
+            None => (input, beside),
+            Some(total) if adds_up(total, beside) => (input, beside),
+            Some(total) if candidates >= thoughts && adds_up(total, candidates) => (input, candidates),
+            Some(_) => (None, None),
+        };
         Self {
-            input: sum(first(usage, &["/promptTokenCount"]), [first(usage, &["/toolUsePromptTokenCount"]), None]),
-            output: match candidates {
-                Some(_) => sum(candidates, [thoughts, None]),
-                None => thoughts,
-            },
+            input,
+            output,
             cache_read: first(usage, &["/cachedContentTokenCount"]),
             cache_write: None,
             reasoning: thoughts,
         }
     }
 
-    /// Converse's: input without what was cached.
+    /// Converse's: input without what was cached. A total that nothing explains makes both sides uncertain.
     pub(super) fn converse(usage: &Value) -> Self {
         let cache_read = first(usage, &["/cacheReadInputTokens", "/cacheReadInputTokenCount"]);
         let cache_write = first(usage, &["/cacheWriteInputTokens", "/cacheWriteInputTokenCount"]);
+        let (input, output) = (first(usage, &["/inputTokens"]), first(usage, &["/outputTokens"]));
+        let all = sum(input, [cache_read, cache_write]);
+        let total = first(usage, &["/totalTokens"]).filter(|total| *total > 0);
+        // The total has what was cached in it, or not.
+        let adds_up =
+            total.is_none_or(|total| [all, input].iter().any(|input| sum(*input, [output, None]) == Some(total)));
         Self {
-            input: sum(first(usage, &["/inputTokens"]), [cache_read, cache_write]),
-            output: first(usage, &["/outputTokens"]),
+            input: all.filter(|_| adds_up),
+            output: output.filter(|_| adds_up),
             cache_read,
             cache_write,
             reasoning: None,
