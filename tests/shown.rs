@@ -168,6 +168,21 @@ fn no_call_at_all_is_explained() {
 }
 
 #[test]
+fn a_pipe_or_an_endless_file_in_the_working_folder_holds_up_no_command() {
+    let folder = Folder::new();
+    let file = folder.path().join("proxy.toml");
+    let _ = std::fs::remove_file(&file);
+    let config = || folder.program().env_remove("OTAS_PROXY_CONFIG").arg("config").output().unwrap();
+    assert!(Command::new("mkfifo").arg(&file).status().unwrap().success());
+    let said = String::from_utf8_lossy(&config().stderr).into_owned();
+    assert!(said.contains("is not a regular file"), "{said}");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::File::create(&file).unwrap().set_len(1 << 40).unwrap();
+    let said = String::from_utf8_lossy(&config().stderr).into_owned();
+    assert!(said.contains("it is larger than"), "{said}");
+}
+
+#[test]
 fn a_har_file_that_is_there_is_not_written_over_by_accident() {
     let folder = steering();
     let file = folder.path().join("out.har");
@@ -240,6 +255,19 @@ fn a_store_of_another_user_is_told_as_that() {
         assert!(!done.status.success() && said.contains("owned by root"), "{arguments:?}: {said}");
         assert!(!said.contains("damaged") && !said.contains("panicked"), "{arguments:?}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_command_has_no_link_to_a_proxy_that_has_ended() {
+    let folder = Folder::new();
+    folder.configure("");
+    let served = tokio::task::spawn_blocking(|| Served::start(folder, |program| program)).await.unwrap();
+    let admin = served.page.trim_start_matches("http://").split('/').next().unwrap().to_owned();
+    let folder = served.into_folder();
+    let done = run(&folder, &["page", "--listen-admin", &admin]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(!done.status.success() && done.stdout.is_empty(), "{done:?}");
+    assert!(said.contains(&format!("no proxy answers on {admin}: start `otas-proxy serve`")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{About, Done, say};
+use super::{About, Done, running, say};
 use crate::admin;
 use crate::config::Flags;
 
@@ -15,10 +15,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let config = super::led(&args.flags, About::Store)?.loaded.config;
+    let led = super::led(&args.flags, About::Store)?;
+    let config = led.loaded.config;
     if config.listen.admin.port() == 0 {
         return Err(
-            "`listen.admin` has port 0, so where the proxy's page is, is not known: name it by --listen-admin".into(),
+            "`listen.admin` has port 0, so the address of the page is not known: give it with --listen-admin".into(),
         );
     }
     let file = admin::token_file(&config.store.path);
@@ -29,8 +30,15 @@ pub(super) fn run(args: &Args) -> Done {
         )
         .into());
     }
+    let at = config.listen.admin;
+    if led.running.is_none() && !matches!(running::run_id_at(at), Ok(Some(_))) {
+        return Err(format!(
+            "no proxy answers on {at}: start `otas-proxy serve`, or give the address of the page with --listen-admin"
+        )
+        .into());
+    }
     let token = admin::load_or_make_token(&file)
         .map_err(|error| format!("cannot use the page's token in `{}`: {error}", file.display()))?;
-    say::out(&admin::link(config.listen.admin, &token)?)?;
+    say::out(&admin::link(at, &token)?)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -67,22 +67,30 @@ impl Running {
 
     /// Whether its admin port answers, and says that it is this one.
     fn answers(&self) -> io::Result<bool> {
-        let mut stream = TcpStream::connect_timeout(&reachable(self.admin), PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
-        let host = reachable(self.admin);
-        stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
-        let mut answer = Vec::new();
-        stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        let status = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
-        Ok(status.is_some_and(|status| status["run_id"] == *self.run_id))
+        Ok(run_id_at(self.admin)?.is_some_and(|run_id| run_id == self.run_id))
     }
 
     /// Whether who connects to `listen` reaches it.
     fn is_at(&self, listen: SocketAddr) -> bool {
         reachable(self.proxy) == reachable(listen)
     }
+}
+
+/// The name for itself of the proxy with this admin port. `None`: what answers there is no proxy.
+///
+/// # Errors
+/// When nothing answers there.
+pub(super) fn run_id_at(admin: SocketAddr) -> io::Result<Option<String>> {
+    let host = reachable(admin);
+    let mut stream = TcpStream::connect_timeout(&host, PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
+    let mut answer = Vec::new();
+    stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    let status = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
+    Ok(status.and_then(|status| status["run_id"].as_str().map(str::to_owned)))
 }
 
 /// Proxies of this user that run.

@@ -1,6 +1,6 @@
 //! The settings file: which one, its text, and positions in it.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Problem};
@@ -9,6 +9,8 @@ use super::source::Source;
 use super::{folders, found};
 
 const NAME: &str = "proxy.toml";
+/// The largest file that is read, in bytes: far more than all settings take.
+const MAX_BYTES: u64 = 1 << 20;
 pub(super) const VARIABLE: &str = "OTAS_PROXY_CONFIG";
 
 /// A settings file that was read.
@@ -27,7 +29,7 @@ impl SettingsFile {
     ///
     /// # Errors
     /// [`ConfigError::Read`] when a named file does not exist, or one that exists cannot be read; [`ConfigError::Invalid`] when
-    /// the one in `cwd` is a link to a file elsewhere.
+    /// the one in `cwd` is a link to a file elsewhere, or not a regular file.
     pub(super) fn find(
         flags: &Flags,
         env: &dyn Fn(&str) -> Option<String>,
@@ -79,6 +81,11 @@ impl SettingsFile {
             let message = format!("is a link to a file outside of its folder, which is not read; {}", found::NAME_IT);
             return Err(ConfigError::Invalid(vec![Problem { source, key: None, message }]));
         }
+        if std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
+            let source = Source::File { path: NAME.to_owned(), line: 1, column: 1 };
+            let message = format!("is not a regular file, so it is not read; {}", found::NAME_IT);
+            return Err(ConfigError::Invalid(vec![Problem { source, key: None, message }]));
+        }
         let read = Self::read_if_there(path, "found in the working folder", cwd)?;
         Ok(read.map(|file| Self { merely_found: true, ..file }))
     }
@@ -96,7 +103,7 @@ impl SettingsFile {
 
     fn read(path: &Path, found_by: &'static str, cwd: &Path) -> Result<Self, ConfigError> {
         let shown = path.strip_prefix(cwd).unwrap_or(path).display().to_string();
-        match std::fs::read_to_string(path) {
+        match text_of(path) {
             Ok(text) => {
                 // Editors of another system put a byte order mark first; columns are counted without it.
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
@@ -104,6 +111,17 @@ impl SettingsFile {
             }
             Err(source) => Err(ConfigError::Read { path: shown, found_by, source }),
         }
+    }
+}
+
+/// The text of a file of bounded size. A pipe that somebody left in the working folder must not hold up every command; one that is
+/// named (`--config <(...)`) ends when its writer does.
+fn text_of(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_BYTES {
+        true => Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {MAX_BYTES} bytes"))),
+        false => Ok(text),
     }
 }
 

@@ -39,6 +39,8 @@ const CLOSED: &str = "…[otas-proxy: closed with";
 /// What may not stand in a URL as it is, but was sent so.
 const NOT_IN_URLS: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
+/// What curl takes in no URL.
+const NOT_FOR_CURL: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Stored {
     /// Reads an event.
@@ -58,6 +60,16 @@ impl Stored {
 
     /// What was called, as a URL that any reader takes.
     pub fn url(&self) -> String {
+        self.url_without(NOT_IN_URLS)
+    }
+
+    /// What was called, as the agent wrote it: only what curl would refuse or read otherwise is written in another way.
+    pub fn url_as_written(&self) -> String {
+        self.url_without(NOT_FOR_CURL)
+    }
+
+    /// The URL with the characters of `encoded`, and those beyond ASCII, written as bytes.
+    fn url_without(&self, encoded: &'static AsciiSet) -> String {
         let properties = &self.0["custom_properties"];
         let (scheme, host) = (properties["url.scheme"].as_str(), properties["server.address"].as_str());
         let (scheme, host) = (scheme.unwrap_or("http"), host.unwrap_or("unknown.invalid"));
@@ -76,7 +88,7 @@ impl Stored {
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         let query = self.text("query_params");
         let query = if query.is_empty() { String::new() } else { format!("?{query}") };
-        let encode = |text: &str| utf8_percent_encode(text, NOT_IN_URLS).to_string();
+        let encode = |text: &str| utf8_percent_encode(text, encoded).to_string();
         format!("{scheme}://{host}{port}{}{}", encode(&path), encode(&query))
     }
 

@@ -24,7 +24,7 @@ const LEFT_OUT: &str = "…";
 /// curl asks before it sends a body of more than this.
 const EXPECT_BYTES: usize = 1 << 20;
 
-/// The command for a POSIX shell; bash, zsh or ksh where a header field has hidden characters. It begins with comments where it
+/// The command for a POSIX shell. It begins with comments where it
 /// cannot make the same call: secrets were masked, or something was not kept whole.
 pub fn command(event: &Stored) -> String {
     let body = body::of(event);
@@ -45,7 +45,7 @@ pub fn command(event: &Stored) -> String {
     };
     command.push_str(&before);
     let asked = if head { "--head".to_owned() } else { format!("-X {}", quoted(method)) };
-    let _ = write!(command, "curl -g -i {asked} {}", quoted(&event.url()));
+    let _ = write!(command, "curl -g -i {asked} {}", quoted(&event.url_as_written()));
     command.push_str(&target(event));
     fields(&mut command, event, &body, !data.is_empty());
     command.push_str(&data);
@@ -145,6 +145,15 @@ mod tests {
             "curl -g -i -X 'POST' 'https://a.test:8443/v1/it'\\''s' \\\n  -H 'content-type: text/plain' \\\n  \
              -H 'x-empty;' \\\n  -H 'accept:' \\\n  -H 'user-agent:' \\\n  --data-raw 'it'\\''s $HOME `id`\n'\n"
         );
+    }
+
+    #[test]
+    fn the_url_is_as_the_agent_wrote_it() {
+        let mut event = event();
+        event["path"] = "/a`<b>\"{c}|d e".into();
+        event["query_params"] = "x={1,2}&y=ü".into();
+        let command = command(&stored(event));
+        assert!(command.contains("'https://a.test:8443/a`<b>\"{c}|d%20e?x={1,2}&y=%C3%BC'"), "{command}");
     }
 
     #[test]

@@ -14,17 +14,21 @@ const LINE: usize = 76;
 /// The word that ends a here-document. A text with such a line is written as base64.
 const END: &str = "END_OF_BODY";
 
-/// One word, whatever it holds. Hidden characters are written out as bytes, in the quoting that POSIX has since 2024 and bash, zsh
-/// and ksh had before.
+/// One word, whatever it holds but a line end at its end. `printf` writes hidden characters from their bytes: every POSIX shell has
+/// it, and not every one has the quotes `$'…'`.
 pub(super) fn quoted(text: &str) -> String {
     if !text.contains(visible::is_hidden_in_lines) {
         return format!("'{}'", text.replace('\'', r"'\''"));
     }
-    let mut word = String::from("$'");
-    for c in text.chars() {
+    let mut word = String::from("\"$(printf '");
+    for (at, c) in text.char_indices() {
         match c {
-            '\'' | '\\' => word.extend(['\\', c]),
-            c if visible::is_hidden_in_lines(c) => {
+            // The format would be taken for an option.
+            '-' if at == 0 => word.push_str(r"\055"),
+            '\\' => word.push_str(r"\\"),
+            '%' => word.push_str("%%"),
+            // An interactive bash would look for `!` in its history; a quote would end the format.
+            c if matches!(c, '\'' | '!') || visible::is_hidden_in_lines(c) => {
                 // Octal has three digits at most, so what follows is not taken for a part of it.
                 for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                     let _ = write!(word, "\\{byte:03o}");
@@ -33,7 +37,7 @@ pub(super) fn quoted(text: &str) -> String {
             c => word.push(c),
         }
     }
-    word.push('\'');
+    word.push_str("')\"");
     word
 }
 
@@ -72,7 +76,7 @@ mod tests {
 
     #[test]
     fn nothing_leaves_its_quotes_or_steers_a_terminal() {
-        assert_eq!(quoted("a'b\u{1b}[2J\\\u{9b}1\u{202e}"), r"$'a\'b\033[2J\\\302\2331\342\200\256'");
+        assert_eq!(quoted("a'b\u{1b}[2J\\\u{9b}1\u{202e}"), r#""$(printf 'a\047b\033[2J\\\302\2331\342\200\256')""#);
         assert_eq!(quoted("'; rm -rf / #"), r"''\''; rm -rf / #'");
     }
 
@@ -87,6 +91,17 @@ mod tests {
         let done = std::process::Command::new(shell).arg(file.path()).output().unwrap();
         assert!(done.status.success() && done.stderr.is_empty(), "{shell}: {done:?}");
         done.stdout
+    }
+
+    #[test]
+    fn a_word_is_the_same_in_any_shell() {
+        for word in ["a'b!\u{1b}[2J\\\u{9b}1 100% \\n $HOME `id` \"q\"\u{202e}", "-\u{1b}", "x!'"] {
+            let command = format!("printf %s {}", quoted(word));
+            for shell in ["sh", "bash"] {
+                let done = std::process::Command::new(shell).args(["-c", &command]).output().unwrap();
+                assert_eq!(String::from_utf8_lossy(&done.stdout), word, "{shell}: {command}");
+            }
+        }
     }
 
     #[test]
