@@ -76,6 +76,12 @@ impl Answer {
         self.parts.iter().any(|part| part.kind == kind && part.key == key && !part.text.is_empty())
     }
 
+    /// What is there of a part.
+    pub(super) fn known(&self, kind: Kind, key: u64) -> &str {
+        let part = self.parts.iter().rfind(|part| part.kind == kind && part.key == key);
+        part.map_or("", |part| &part.text)
+    }
+
     /// Whether any part of this kind has a key for which this holds.
     pub(super) fn any(&self, kind: Kind, holds: impl Fn(u64) -> bool) -> bool {
         self.parts.iter().any(|part| part.kind == kind && holds(part.key))

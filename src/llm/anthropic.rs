@@ -38,6 +38,7 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
             reading.model(said.text("message.model"));
             // The output is only begun, and the input may be stated anew at the end.
             reading.usage(said.get("message.usage"), Tokens::anthropic);
+            reading.output_is_begun();
         }
         "content_block_start" => {
             if let Some(part) = said.get("content_block") {

@@ -60,7 +60,10 @@ fn words(reading: &mut Reading, index: u64, message: &Value, whole: bool) {
             reading.say(Kind::Reasoning, index, message[name].as_str().unwrap_or_default());
         }
     }
-    if !(whole && reading.answer().has(Kind::Text, index)) {
+    // A message that grows from piece to piece.
+    if let (true, Some(text)) = (whole && reading.streamed, message["content"].as_str()) {
+        reading.say_all(Kind::Text, index, text);
+    } else if !(whole && reading.answer().has(Kind::Text, index)) {
         for name in ["content", "refusal"] {
             match &message[name] {
                 Value::String(text) => reading.say(Kind::Text, index, text),

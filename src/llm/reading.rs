@@ -38,6 +38,8 @@ pub(super) struct Reading {
     usage_is_final: bool,
     usage_lost: bool,
     counting: Counting,
+    /// The output that was told is that of an answer that has only begun.
+    output_is_begun: bool,
     closed: bool,
     last: Last,
     confirmed: bool,
@@ -134,6 +136,7 @@ impl Reading {
         let said = Value::Object(said);
         if let Some(output) = tokens(&said).output {
             self.counting.told(output);
+            self.output_is_begun &= output == 0;
         }
         let Value::Object(said) = said else { return };
         merge(&mut self.usage, said);
@@ -150,11 +153,17 @@ impl Reading {
         let before = self.tokens;
         self.tokens = Tokens {
             input: before.input.or(tokens.input),
-            output: before.output.or(tokens.output),
+            output: before.output.filter(|_| !self.output_is_begun).or(tokens.output),
             cache_read: before.cache_read.or(tokens.cache_read),
             cache_write: before.cache_write.or(tokens.cache_write),
             reasoning: before.reasoning.or(tokens.reasoning),
         };
+        self.output_is_begun &= tokens.output.is_none();
+    }
+
+    /// The output that was told so far is none of the whole answer's.
+    pub(super) fn output_is_begun(&mut self) {
+        self.output_is_begun = true;
     }
 
     /// What the provider counted is its last word, even if the answer is an error.
@@ -222,6 +231,13 @@ impl Reading {
             self.content();
             self.answer.add(kind, key, text);
         }
+    }
+
+    /// All that has come of a part of the answer by now, of which pieces may have come before.
+    pub(super) fn say_all(&mut self, kind: Kind, key: u64, text: &str) {
+        let known = self.answer.known(kind, key);
+        let more = text.strip_prefix(known).unwrap_or(if known.is_empty() { text } else { "" }).to_owned();
+        self.say(kind, key, &more);
     }
 
     /// The model calls a tool.
@@ -340,7 +356,7 @@ impl Reading {
         let Tokens { input, output, cache_read, cache_write, reasoning } = self.tokens;
         let input = input.filter(|count| *count > 0);
         let output = output.filter(|count| *count > 0 || self.answer.is_empty());
-        let output = output.filter(|count| self.counting.may_be_all(*count));
+        let output = output.filter(|count| !self.output_is_begun && self.counting.may_be_all(*count));
         let of = |part: Option<u64>, whole: Option<u64>| part.filter(|count| *count > 0 || whole.is_some());
         Tokens {
             input,
