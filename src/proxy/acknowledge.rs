@@ -5,6 +5,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -12,13 +13,22 @@ use tokio_rustls::server::TlsStream;
 
 use super::rewound::Rewound;
 
-/// A stream whose sender may be waiting for an acknowledgement.
+/// A stream over TCP whose sender may be waiting for an acknowledgement.
 pub(super) trait Acknowledge {
+    /// Makes the end of the connection a reset: it tells the peer that what came before is not whole, also where only the end
+    /// of the connection frames it.
+    fn reset_at_end(&self);
+
     /// Acknowledges what came so far. It has to be asked for each time: the system forgets it (tcp(7), `TCP_QUICKACK`).
     fn acknowledge(&self);
 }
 
 impl Acknowledge for TcpStream {
+    fn reset_at_end(&self) {
+        // It fails only where the connection has ended already.
+        let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
+    }
+
     fn acknowledge(&self) {
         // Where it cannot be done the agent waits for a while: no reason to fail.
         #[cfg(target_os = "linux")]
@@ -27,24 +37,40 @@ impl Acknowledge for TcpStream {
 }
 
 impl<S: Acknowledge> Acknowledge for Rewound<S> {
+    fn reset_at_end(&self) {
+        self.inner().reset_at_end();
+    }
+
     fn acknowledge(&self) {
         self.inner().acknowledge();
     }
 }
 
 impl<S: Acknowledge> Acknowledge for Prompt<S> {
+    fn reset_at_end(&self) {
+        self.inner.reset_at_end();
+    }
+
     fn acknowledge(&self) {
         self.inner.acknowledge();
     }
 }
 
 impl<S: Acknowledge> Acknowledge for TlsStream<S> {
+    fn reset_at_end(&self) {
+        self.get_ref().0.reset_at_end();
+    }
+
     fn acknowledge(&self) {
         self.get_ref().0.acknowledge();
     }
 }
 
 impl<S: Acknowledge> Acknowledge for Box<S> {
+    fn reset_at_end(&self) {
+        (**self).reset_at_end();
+    }
+
     fn acknowledge(&self) {
         (**self).acknowledge();
     }

@@ -21,6 +21,8 @@ struct Shared {
     untaken: AtomicUsize,
     /// The agent took nothing for too long, so that its connection ends.
     stuck: AtomicBool,
+    /// An answer that only the end of the connection frames is not whole.
+    cut_short: AtomicBool,
 }
 
 struct State {
@@ -48,6 +50,11 @@ pub(super) struct Answering {
 }
 
 impl Answering {
+    /// The answer is not whole, and only the end of the connection can tell the agent so.
+    pub(super) fn cut_short(&self) {
+        self.activity.0.cut_short.store(true, Ordering::Relaxed);
+    }
+
     /// Notes whether a piece of the answer waits for the agent to take it.
     pub(super) fn waits(&mut self, untaken: bool) {
         match (std::mem::replace(&mut self.untaken, untaken), untaken) {
@@ -86,6 +93,7 @@ impl Activity {
             state: Mutex::new(state),
             untaken: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
+            cut_short: AtomicBool::new(false),
         }))
     }
 
@@ -137,6 +145,11 @@ impl Activity {
     /// Whether the agent took nothing for too long.
     pub(super) fn is_stuck(&self) -> bool {
         self.0.stuck.load(Ordering::Relaxed)
+    }
+
+    /// Whether an answer that only the end of the connection frames is not whole.
+    pub(super) fn is_cut_short(&self) -> bool {
+        self.0.cut_short.load(Ordering::Relaxed)
     }
 
     /// What follows on this connection is another protocol.

@@ -209,8 +209,8 @@ pub(super) struct Answer {
 
 /// What writes a response's body, and the flushes of the stream that it is written to.
 pub(super) enum Sending {
-    /// The task that polls the body writes the stream, too.
-    Http1(Flushes),
+    /// The task that polls the body writes the stream, too. `until_close`: the end of the connection frames the body.
+    Http1 { flushes: Flushes, until_close: bool },
     /// Another task writes the stream.
     Http2(Flushes),
 }
@@ -225,7 +225,7 @@ struct Broken {
 impl Sending {
     fn broken(&self, error: hyper::Error) -> Broken {
         match self {
-            Self::Http1(flushes) => Broken { error, flushes: flushes.count() + 1, patience: None },
+            Self::Http1 { flushes, .. } => Broken { error, flushes: flushes.count() + 1, patience: None },
             // The one under way may have begun before. If all is written already, no other need come.
             Self::Http2(flushes) => {
                 Broken { error, flushes: flushes.count() + 2, patience: Some(Box::pin(sleep(FLUSH_PATIENCE))) }
@@ -234,7 +234,7 @@ impl Sending {
     }
 
     fn poll_written(&self, broken: &mut Broken, cx: &mut Context<'_>) -> Poll<()> {
-        let (Self::Http1(flushes) | Self::Http2(flushes)) = self;
+        let (Self::Http1 { flushes, .. } | Self::Http2(flushes)) = self;
         if flushes.poll_count(broken.flushes, cx).is_ready() {
             return Poll::Ready(());
         }
@@ -260,7 +260,12 @@ impl Body for Answer {
         self.answering.waits(false);
         if self.broken.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Err(error)) => self.broken = Some(self.sending.broken(error)),
+                Some(Err(error)) => {
+                    if let Sending::Http1 { until_close: true, .. } = self.sending {
+                        self.answering.cut_short();
+                    }
+                    self.broken = Some(self.sending.broken(error));
+                }
                 polled => {
                     self.answering.waits(matches!(polled, Some(Ok(_))));
                     return Poll::Ready(polled);

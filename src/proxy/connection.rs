@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::PROXY_AUTHORIZATION;
+use http::header::{CONTENT_LENGTH, PROXY_AUTHORIZATION};
 use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -329,6 +329,7 @@ async fn route(
     mut request: Request<Incoming>,
 ) -> Result<Response<Trailed<Answer>>, h2::Error> {
     let answering = connection.activity.answering();
+    let is_http_10 = request.version() == Version::HTTP_10;
     if let Some(written) = connection.activity.route() {
         request.extensions_mut().insert(written);
     }
@@ -339,7 +340,10 @@ async fn route(
         forward::forward(&connection, request).await?
     };
     let sending = match connection.interim {
-        Some(_) => Sending::Http1(connection.flushes.clone()),
+        Some(_) => Sending::Http1 {
+            flushes: connection.flushes.clone(),
+            until_close: is_http_10 && !response.headers().contains_key(CONTENT_LENGTH),
+        },
         None => Sending::Http2(connection.flushes.clone()),
     };
     let from = response.extensions_mut().remove::<Answers>();

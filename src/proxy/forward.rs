@@ -152,7 +152,10 @@ fn begin(
         headers.push(HOST.as_str(), authority.as_str().as_bytes());
     }
     let (path, query) = match request.extensions().get::<Written>() {
-        Some(written) => written.shown(),
+        Some(written) => {
+            written.fields().for_each(|(name, value)| headers.push(&lower_case(name), value));
+            written.shown()
+        }
         None => (request.uri().path().to_owned(), request.uri().query().map(str::to_owned)),
     };
     let facts = RequestFacts {
@@ -178,6 +181,10 @@ fn begin(
     recorder.called_by(&connection.agent.sought);
     recorder.answered_through(&connection.flushes);
     recorder
+}
+
+fn lower_case(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).to_ascii_lowercase()
 }
 
 /// The host as the request names it.
@@ -340,7 +347,8 @@ fn outbound(
 /// Where the library does not take what the agent wrote, a stand-in for it (`absolute`: of a target in absolute form).
 fn with_stand_in(mut parts: request::Parts, absolute: bool) -> Result<request::Parts, ProxyError> {
     let Some(written) = parts.extensions.get::<Written>() else { return Ok(parts) };
-    let stand_in = StandIn::of(if absolute { written.after_authority() } else { written.origin_form() });
+    let target = if absolute { written.after_authority() } else { written.origin_form() };
+    let stand_in = StandIn::of(target, written.lines());
     let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
     parts.uri = stand_in.instead(parts.uri).ok_or_else(unusable)?;
     parts.extensions.insert(stand_in);

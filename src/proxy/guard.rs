@@ -2,14 +2,13 @@
 //! only while the agent keeps to its time. What is refused is answered here, for hyper never hears of it.
 
 use std::io::{self, IoSlice};
-use std::ops::Range;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -19,7 +18,7 @@ use super::acknowledge::Acknowledge;
 use super::activity::Activity;
 use super::departure::Departure;
 use super::error::ProxyError;
-use super::strict::{Framing, Place, Sound, Violation, Written};
+use super::strict::{Framing, Kept, Place, Sound, Violation};
 use crate::capture::Flushes;
 
 /// What is read at once. A larger head makes the buffer grow.
@@ -152,16 +151,15 @@ impl<S> Guarded<S> {
         Poll::Ready(())
     }
 
-    /// Keeps a path and query from the library, which would refuse or change them: `/` goes on in their place, and the request
-    /// gets them back once it is routed. Gives how many of the first bytes of `held` are sound now.
-    fn keep(&mut self, sound: usize, part: Range<usize>) -> usize {
-        let written = Bytes::copy_from_slice(&self.held[part.clone()]);
-        self.activity.wrote(self.framing.heads(), Written::new(written));
-        let after = self.held.split_off(part.end);
-        self.held.truncate(part.start);
-        self.held.put_u8(b'/');
+    /// Keeps from the library what it would refuse or change; the request gets it back once it is routed. Gives how many of the
+    /// first bytes of `held` are sound now.
+    fn keep(&mut self, sound: usize, kept: &Kept) -> usize {
+        let after = self.held.split_off(sound);
+        self.activity.wrote(self.framing.heads(), kept.written(&self.held));
+        self.held = BytesMut::from(&kept.without(&self.held)[..]);
+        let sound = self.held.len();
         self.held.unsplit(after);
-        sound - part.len() + 1
+        sound
     }
 
     /// The agent sends no more: ready when that is the end. Between two requests it is; while the agent waits for an answer, it
@@ -300,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
                         // Content may not be read until its origin is reached: its sender need not wait for that.
                         this.acknowledge(0);
                     }
-                    this.sound = kept.map_or(bytes, |part| this.keep(bytes, part));
+                    this.sound = kept.map_or(bytes, |kept| this.keep(bytes, &kept));
                     continue;
                 }
                 Err(Violation::Malformed(reason)) if this.framing.place(0) == Place::Content => {
@@ -346,7 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.wrote(written, cx)
@@ -369,6 +367,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
         match Pin::new(&mut self.inner).poll_flush(cx) {
             Poll::Pending => return self.poll_untaken(cx).map(Err),
             Poll::Ready(flushed) => flushed?,
+        }
+        if self.activity.is_cut_short() {
+            self.inner.reset_at_end();
         }
         self.flushes.note();
         self.end.watch.rest();

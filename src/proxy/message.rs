@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName, MAX_FORWARDS, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{HeaderMap, HeaderValue, Uri, Version, uri::Authority};
 
@@ -70,6 +70,12 @@ pub(super) fn onward(headers: HeaderMap, direction: Direction, upgrade: bool) ->
         onward.insert(TE, HeaderValue::from_static("trailers"));
     }
     onward
+}
+
+/// Whether the proxy itself goes by a request's field with this name, so that it must be able to read the value.
+pub(super) fn is_read_here(name: &HeaderName) -> bool {
+    let is_framing = matches!(*name, TRANSFER_ENCODING | CONTENT_LENGTH | HOST | EXPECT | UPGRADE | MAX_FORWARDS);
+    is_framing || is_otas(name) || stops_here(name, Direction::Outside, false)
 }
 
 fn stops_here(name: &HeaderName, direction: Direction, upgrade: bool) -> bool {

@@ -168,6 +168,48 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
             Whole,
         ),
         ("folded_field", ok(b"X-A: b\r\n c\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
+        // Unusual, but sound or understood by all.
+        ("coding_in_capitals", text("Transfer-Encoding:  CHUNKED \r\n\r\n5\r\nhello\r\n0\r\n\r\n"), Open, Whole),
+        ("length_zeros", text("Content-Length: 0005\r\n\r\nhello"), Open, Whole),
+        ("status_999", b"HTTP/1.1 999 Denied\r\nContent-Length: 5\r\n\r\nhello".to_vec(), Open, Whole),
+        ("status_600", b"HTTP/1.1 600 Odd\r\nContent-Length: 5\r\n\r\nhello".to_vec(), Open, Whole),
+        (
+            "chunk_extension",
+            text("Transfer-Encoding: chunked\r\n\r\n5;a=b;c=\"d\"\r\nhello\r\n0;x\r\n\r\n"),
+            Open,
+            Whole,
+        ),
+        ("chunk_mid_cut", text("Transfer-Encoding: chunked\r\n\r\n9\r\nhello"), Cut, Broken),
+        ("zero_and_cut", text("Content-Length: 0\r\n\r\n"), Cut, Whole),
+        ("surplus", text("Content-Length: 5\r\n\r\nhelloworld"), Close, Whole),
+        ("surplus_204", b"HTTP/1.1 204 No Content\r\n\r\nhello".to_vec(), Close, Whole),
+        (
+            "fields_90",
+            [
+                b"HTTP/1.1 200 OK\r\n".to_vec(),
+                (0..90).map(|n| format!("X-N{n}: {}\r\n", "y".repeat(100))).collect::<String>().into_bytes(),
+                b"Content-Length: 5\r\n\r\nhello".to_vec(),
+            ]
+            .concat(),
+            Open,
+            Whole,
+        ),
+        ("field_60k", text(&format!("X-L: {}\r\nContent-Length: 5\r\n\r\nhello", "y".repeat(60000))), Open, Whole),
+        (
+            "interim_storm",
+            ["HTTP/1.1 102 Processing\r\n\r\n".repeat(30).into_bytes(), text("Content-Length: 5\r\n\r\nhello")]
+                .concat(),
+            Open,
+            Whole,
+        ),
+        ("del_in_value", ok(b"Set-Cookie: a=\x7f\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
+        ("connection_list", ok(b"Connection: close, chunked\r\nContent-Length: 5\r\n\r\nhello"), Close, Whole),
+        (
+            "http_1_0_keep",
+            b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 5\r\n\r\nhello".to_vec(),
+            Open,
+            Whole,
+        ),
     ]
 }
 

@@ -40,6 +40,31 @@ async fn item_17_a_body_that_is_cut_short_never_ends_cleanly() {
     }
 }
 
+/// To an HTTP/1.0 agent, a clean end of the connection would say that the content is whole.
+#[tokio::test]
+async fn item_17_an_http_1_0_agent_sees_its_connection_reset_where_the_content_is_cut_short() {
+    for (chunks, act) in
+        [("5\r\nhello\r\n", Act::Close), ("5\r\nhello\r\n", Act::Reset), ("5\r\nhello\r\nzz\r\n", Act::Close)]
+    {
+        let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let origin = RawOrigin::start(vec![Act::Write([head, chunks].concat().into_bytes()), act]).await;
+        let proxy = TestProxy::new().run().await;
+        let mut agent = proxy.connect().await;
+        agent
+            .write_all(format!("GET http://{0}/ HTTP/1.0\r\nHost: {0}\r\n\r\n", origin.addr).as_bytes())
+            .await
+            .unwrap();
+        let mut reply = Vec::new();
+        let ended = agent.read_to_end(&mut reply).await;
+        assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "{chunks:?}");
+        assert_eq!(String::from_utf8_lossy(&reply), "HTTP/1.0 200 OK\r\n\r\nhello");
+        assert_eq!(proxy.events().await.len(), 1);
+    }
+    let whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    let seen = exchange(answers(whole), "GET http://HOST/ HTTP/1.0\r\nHost: HOST\r\n\r\n").await;
+    assert_eq!(seen.reply, "HTTP/1.0 200 OK\r\n\r\nhello", "a whole one ends in good order");
+}
+
 #[tokio::test]
 async fn item_18_surplus_bytes_after_a_response_are_no_response() {
     let surplus = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil";

@@ -40,6 +40,30 @@ async fn item_25_unknown_fields_pass_in_order_and_cookies_are_not_combined() {
     assert!(seen.reply.contains("\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\nX-Odd: ?\r\n"), "{}", seen.reply);
 }
 
+/// Clients send back what a `Set-Cookie` gave them, and origins take it.
+#[tokio::test]
+async fn item_25_control_characters_in_values_pass_as_the_agent_wrote_them() {
+    let odd = "Cookie: a=\u{1}b; c\r\nX-Esc: \u{1b}[0m\u{7f}\r\n";
+    let seen = exchange(ok("hi"), &get(&format!("X-A: b\r\n{odd}"))).await;
+    assert_eq!(seen.received, format!("GET / HTTP/1.1\r\n{odd}Host: HOST\r\nX-A: b\r\nConnection: close\r\n\r\n"));
+    assert!(seen.reply.starts_with("HTTP/1.1 200 "), "{}", seen.reply);
+    assert_eq!((seen.events.len(), &seen.events[0]["error"]), (1, &"".into()));
+    let fields = seen.events[0]["request_headers"].as_str().unwrap();
+    assert!(fields.contains("\"x-esc\"") && fields.contains("\"cookie\""), "{fields}");
+    // With content, an odd target, and another request behind it on the same connection.
+    let request = format!(
+        "POST http://HOST/`? HTTP/1.1\r\nHost: HOST\r\nContent-Length: 2\r\n{odd}\r\nhi\
+         GET http://HOST/2 HTTP/1.1\r\nHost: HOST\r\nConnection: close\r\n\r\n"
+    );
+    let seen = exchange(ok("hi"), &request).await;
+    let first = format!("POST /`? HTTP/1.1\r\n{odd}Host: HOST\r\nContent-Length: 2\r\n\r\nhi");
+    assert!(seen.received.starts_with(&first), "{}", seen.received);
+    // What the proxy goes by itself must be readable.
+    for bad in ["Content-Length: 1\u{1}", "Connection: \u{1}", "X-OTAS-Agent-Key: \u{1}", "X: a\0b", "X: a\rb"] {
+        super::is_refused(&get(&format!("{bad}\r\n"))).await;
+    }
+}
+
 #[tokio::test]
 async fn item_26_via_is_off_and_right_where_it_is_on() {
     let seen = exchange(ok(""), &get("")).await;

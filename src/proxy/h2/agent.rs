@@ -37,7 +37,7 @@ impl Kept {
         let mut paths = self.lock();
         let written = paths.written.remove(path)?;
         paths.bytes -= written.len();
-        Some(Written::new(written))
+        Some(Written::new(written, Bytes::new()))
     }
 
     fn keep(&self, written: &[u8]) -> Option<Vec<u8>> {

@@ -1,9 +1,8 @@
 //! Where an agent's messages begin and end: a state machine that is shown bytes as they come, and lets go what is sound.
 
-use std::ops::Range;
-
 use super::Violation;
 use super::head::{self, Follows, Head};
+use super::kept::Kept;
 
 /// The longest line of chunk framing: a size and extensions, which nobody needs.
 const CHUNK_LINE_LIMIT_BYTES: usize = 4 << 10;
@@ -23,8 +22,8 @@ pub(in crate::proxy) struct Framing {
     empty_lines: u8,
     /// Heads that were let go.
     heads: u64,
-    /// The part of the last head that must be kept from the library.
-    kept: Option<Range<usize>>,
+    /// What of the last head must be kept from the library.
+    kept: Option<Kept>,
 }
 
 /// What of the held bytes can go on.
@@ -32,8 +31,8 @@ pub(in crate::proxy) struct Framing {
 pub(in crate::proxy) struct Sound {
     /// So many of the first bytes.
     pub(in crate::proxy) bytes: usize,
-    /// A path and query among them that the library would refuse or change: `/` goes on in their place.
-    pub(in crate::proxy) kept: Option<Range<usize>>,
+    /// What among them the library would refuse or change.
+    pub(in crate::proxy) kept: Option<Kept>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,7 +96,7 @@ impl Framing {
             let rest = &held[gone..];
             match self.step(rest) {
                 Ok(Some(bytes)) => {
-                    let kept = self.kept.take().map(|part| part.start + gone..part.end + gone);
+                    let kept = self.kept.take().map(|kept| kept.after(gone));
                     gone += bytes;
                     if kept.is_some() {
                         return Ok(Sound { bytes: gone, kept });
@@ -355,7 +354,7 @@ mod tests {
         let mut framing = Framing::new(1000);
         let sound = framing.let_go(&held).unwrap();
         assert_eq!((sound.bytes, framing.heads()), (first.len() + odd.len(), 2));
-        assert_eq!(sound.kept.map(|part| &held[part]), Some(&b"/<\xe9>"[..]));
+        assert_eq!(sound.kept.map(|kept| &held[kept.target]), Some(&b"/<\xe9>"[..]));
         assert_eq!(framing.let_go(first), Ok(Sound { bytes: first.len(), kept: None }));
     }
 

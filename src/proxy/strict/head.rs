@@ -1,13 +1,13 @@
 //! One request's head, whole, its lines ended as they must be.
 
 use std::borrow::Cow;
-use std::ops::Range;
 
 use bytes::Bytes;
 use http::uri::Authority;
 use http::{Method, Uri};
 
 use super::Violation;
+use super::kept::{self, Kept};
 use super::target::{self, Written};
 use crate::proxy::message::unbracketed;
 
@@ -30,8 +30,8 @@ pub(super) enum Follows {
 pub(super) struct Head {
     /// What follows it.
     pub(super) follows: Follows,
-    /// The part of it that must be kept from the library: see [`Written`].
-    pub(super) kept: Option<Range<usize>>,
+    /// What of it must be kept from the library.
+    pub(super) kept: Option<Kept>,
 }
 
 /// Reads a head, from its request line to its empty line.
@@ -39,11 +39,19 @@ pub(super) struct Head {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(head: &[u8]) -> Result<Head, Violation> {
-    let kept = target::to_keep(head);
-    let passes = match &kept {
-        Some(part) => Cow::Owned([&head[..part.start], b"/", &head[part.end..]].concat()),
-        None => Cow::Borrowed(head),
-    };
+    let kept = target::to_keep(head).map(|target| Kept { target, lines: Vec::new() });
+    match read_without(head, kept) {
+        // Looked at only now: heads seldom have control characters.
+        Err(refused) => match kept::with_lines(head) {
+            Some(kept) => read_without(head, Some(kept)),
+            None => Err(refused),
+        },
+        read => read,
+    }
+}
+
+fn read_without(head: &[u8], kept: Option<Kept>) -> Result<Head, Violation> {
+    let passes = kept.as_ref().map_or(Cow::Borrowed(head), |kept| Cow::Owned(kept.without(head)));
     Ok(Head { follows: follows(&passes)?, kept })
 }
 
@@ -101,7 +109,7 @@ pub(in crate::proxy) fn asked(head: &[u8]) -> Asked {
     let path = target::after_authority(target).unwrap_or(target.len());
     let host = Uri::try_from(&target[..path]).ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
     let written = Some(&target[path..]).filter(|written| !written.is_empty()).unwrap_or(b"/");
-    let (path, query) = Written::new(Bytes::copy_from_slice(written)).shown();
+    let (path, query) = Written::new(Bytes::copy_from_slice(written), Bytes::new()).shown();
     Asked { method, path, query, host }
 }
 

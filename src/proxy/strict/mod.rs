@@ -6,10 +6,12 @@
 
 mod framing;
 mod head;
+mod kept;
 mod target;
 
 pub(super) use framing::{Framing, Place, Sound};
 pub(super) use head::{Asked, asked};
+pub(super) use kept::Kept;
 pub(super) use target::{Written, is_kept};
 
 use std::borrow::Cow;

@@ -6,33 +6,49 @@ use std::ops::Range;
 use bytes::{BufMut, Bytes, BytesMut};
 use percent_encoding::percent_encode_byte;
 
+use super::kept;
+
 /// The longest target that `http::Uri` holds.
 const HELD_BYTES: usize = u16::MAX as usize - 1;
 
 /// A path and query as the agent wrote them, from the end of the authority to the end of the target.
+/// With it go the lines of fields that the library does not take either.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proxy) struct Written(Bytes);
+pub(in crate::proxy) struct Written {
+    path_and_query: Bytes,
+    lines: Bytes,
+}
 
 impl Written {
-    /// As it stands in the target.
-    pub(in crate::proxy) fn new(path_and_query: Bytes) -> Self {
-        Self(path_and_query)
+    /// As they stand in the head; `lines`: with their ends.
+    pub(in crate::proxy) fn new(path_and_query: Bytes, lines: Bytes) -> Self {
+        Self { path_and_query, lines }
+    }
+
+    /// The lines of fields with their ends.
+    pub(in crate::proxy) fn lines(&self) -> Bytes {
+        self.lines.clone()
+    }
+
+    /// Name and value of each of these fields.
+    pub(in crate::proxy) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.lines.split_inclusive(|byte| *byte == b'\n').filter_map(kept::field)
     }
 
     /// What follows the authority in a target in absolute form.
     pub(in crate::proxy) fn after_authority(&self) -> Bytes {
-        self.0.clone()
+        self.path_and_query.clone()
     }
 
     /// A target in origin form (RFC 9112 3.2.1), or `*` for a whole server (RFC 9112 3.2.4).
     pub(in crate::proxy) fn origin_form(&self) -> Bytes {
-        match self.0.first() {
+        match self.path_and_query.first() {
             None => Bytes::from_static(b"*"),
-            Some(b'/') => self.0.clone(),
+            Some(b'/') => self.path_and_query.clone(),
             Some(_) => {
-                let mut form = BytesMut::with_capacity(self.0.len() + 1);
+                let mut form = BytesMut::with_capacity(self.path_and_query.len() + 1);
                 form.put_u8(b'/');
-                form.extend_from_slice(&self.0);
+                form.extend_from_slice(&self.path_and_query);
                 form.freeze()
             }
         }
@@ -60,17 +76,23 @@ fn text(bytes: &[u8]) -> String {
 /// Where in `head` the path and query stand that must be kept from the library; `None`: it takes the target as it is, or the
 /// target is not one that may be sent at all.
 pub(super) fn to_keep(head: &[u8]) -> Option<Range<usize>> {
+    let place = place(head)?;
+    let start = memchr::memchr(b' ', head)? + 1;
+    let rest = &head[place.clone()];
+    if rest.is_empty() {
+        return head.starts_with(b"OPTIONS ").then_some(place);
+    }
+    let held = place.end - start <= HELD_BYTES && rest.iter().copied().all(is_plain);
+    (!held).then_some(place)
+}
+
+/// Where in `head` path and query stand; `None`: the target has none, or is not one that may be sent at all.
+pub(super) fn place(head: &[u8]) -> Option<Range<usize>> {
     let line = &head[..memchr::memchr(b'\r', head)?];
-    let method = memchr::memchr(b' ', line)?;
-    let start = method + 1;
+    let start = memchr::memchr(b' ', line)? + 1;
     let end = start + memchr::memchr(b' ', &line[start..])?;
     let path = start + after_authority(&line[start..end])?;
-    let rest = &line[path..end];
-    if rest.is_empty() {
-        return (&line[..method] == b"OPTIONS").then_some(path..end);
-    }
-    let held = end - start <= HELD_BYTES && rest.iter().copied().all(is_plain);
-    (!held && rest.iter().copied().all(may_be_sent)).then_some(path..end)
+    line[path..end].iter().copied().all(may_be_sent).then_some(path..end)
 }
 
 /// Whether a path and query in origin form must be kept from the library.
@@ -145,7 +167,7 @@ mod tests {
 
     #[test]
     fn it_is_shown_as_it_was_written_and_sent_in_the_form_that_is_asked_for() {
-        let of = |text: &'static [u8]| Written::new(Bytes::from_static(text));
+        let of = |text: &'static [u8]| Written::new(Bytes::from_static(text), Bytes::new());
         assert_eq!(of(b"/a`?b?c").shown(), ("/a`".to_owned(), Some("b?c".to_owned())));
         assert_eq!(of(b"/\xe9\xc3\xa9").shown(), ("/%E9é".to_owned(), None));
         assert_eq!((of(b"?<").shown().0, &of(b"?<").origin_form()[..]), ("/".to_owned(), &b"/?<"[..]));

@@ -1,5 +1,5 @@
-//! Targets that hyper cannot hold: it is given a stand-in, and the target as the agent wrote it takes the stand-in's place in
-//! the bytes that go to the origin.
+//! Targets and fields that hyper cannot hold: it is given a stand-in for the target, and the target as the agent wrote it, with
+//! the fields behind the request line, takes the stand-in's place in the bytes that go to the origin.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,16 +15,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A target that goes out in place of a stand-in, as an extension of the request.
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct StandIn {
-    /// What hyper writes. Nobody can guess it.
+    /// What hyper writes as the target. Nobody can guess it.
     path: Bytes,
-    /// What goes out.
+    /// The target that goes out in its place.
     written: Bytes,
+    /// Lines of fields that go out behind the request line, with their ends.
+    lines: Bytes,
 }
 
+/// What follows the target in the requests that we write.
+const LINE_REST: &[u8] = b" HTTP/1.1\r\n";
+
 impl StandIn {
-    /// For what an agent wrote.
-    pub(in crate::proxy) fn of(written: Bytes) -> Self {
-        Self { path: format!("/{}", uuid::Uuid::new_v4().simple()).into(), written }
+    /// For what an agent wrote. `lines`: of fields, with their ends.
+    pub(in crate::proxy) fn of(written: Bytes, lines: Bytes) -> Self {
+        Self { path: format!("/{}", uuid::Uuid::new_v4().simple()).into(), written, lines }
+    }
+
+    /// What hyper writes over HTTP/1.1, from the target to the end of the request line.
+    fn replaced(&self) -> Vec<u8> {
+        [&self.path, LINE_REST].concat()
+    }
+
+    /// What goes out in place of that.
+    fn replacement(&self) -> Bytes {
+        [&self.written, LINE_REST, &self.lines].concat().into()
     }
 
     /// What the library writes.
@@ -77,7 +92,7 @@ impl Next {
     /// Where `bytes` have the stand-in. If they begin with it, it is taken.
     fn find(&self, bytes: &[u8]) -> Option<Found> {
         let mut next = self.lock();
-        let at = memchr::memmem::find(bytes, &next.as_ref()?.path)?;
+        let at = memchr::memmem::find(bytes, &next.as_ref()?.replaced())?;
         if at > 0 {
             return Some(Found::After(at));
         }
@@ -113,7 +128,9 @@ impl<S: AsyncWrite + Unpin> Restoring<S> {
             match self.next.find(buf) {
                 None => return Pin::new(&mut self.inner).poll_write(cx, buf),
                 Some(Found::After(bytes)) => return Pin::new(&mut self.inner).poll_write(cx, &buf[..bytes]),
-                Some(Found::Here(StandIn { path, written })) => self.target = Some((written, path.len())),
+                Some(Found::Here(stand_in)) => {
+                    self.target = Some((stand_in.replacement(), stand_in.replaced().len()))
+                }
             }
         }
         // hyper comes again with the same bytes until they are taken.
@@ -196,7 +213,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_target_takes_the_stand_ins_place_once_whatever_is_written_at_a_time() {
-        let stand_in = StandIn::of(Bytes::from_static(b"/<a>?\xff"));
+        let stand_in = StandIn::of(Bytes::from_static(b"/<a>?\xff"), Bytes::new());
         let uri = stand_in.instead(Uri::from_static("http://a:1/x?y")).unwrap();
         let line = format!("GET {uri} HTTP/1.1\r\n\r\n");
         for room in [1, 7, 1000] {
@@ -208,10 +225,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_empty_target_leaves_nothing_in_its_place() {
-        let stand_in = StandIn::of(Bytes::new());
+    async fn an_empty_target_leaves_nothing_in_its_place_and_fields_follow_the_request_line() {
+        let stand_in = StandIn::of(Bytes::new(), Bytes::from_static(b"Cookie: \x01\r\n"));
         let uri = stand_in.instead(Uri::from_static("http://a/")).unwrap();
         let out = written(5, &stand_in, vec![format!("OPTIONS {uri} HTTP/1.1\r\n").into_bytes()]).await;
-        assert_eq!(out, b"OPTIONS http://a HTTP/1.1\r\n");
+        assert_eq!(out, b"OPTIONS http://a HTTP/1.1\r\nCookie: \x01\r\n");
     }
 }
