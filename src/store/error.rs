@@ -63,8 +63,10 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// The file is a database of another program.
-    #[error("{path} is a database of another program, not an event store: point `store.path` to another file")]
+    /// The file is of another program, or the user's own.
+    #[error(
+        "{path} is not an event store, but a file of another kind: point `store.path` (--store-path) to another file"
+    )]
     Foreign {
         /// The file.
         path: PathBuf,

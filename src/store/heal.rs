@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -16,6 +16,9 @@ use super::StoreError;
 use super::link::{FileId, Link};
 use super::open::{create_folder, may_be_written};
 use super::session::now_ms;
+
+/// How a database of SQLite begins.
+const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// How long is tried to read a damaged file: starting is more urgent. The file stays, so nothing is thrown away.
 const SALVAGE_FOR: Duration = Duration::from_secs(2);
@@ -43,6 +46,9 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
     let failed = |source| StoreError::MoveAside { path: path.into(), source };
     let not_created = |source| StoreError::Create { path: path.into(), source };
     may_be_written(path)?;
+    if bad.is_none() && is_of_another_kind(path).unwrap_or(false) {
+        return Err(StoreError::Foreign { path: path.into() });
+    }
     create_folder(path).map_err(not_created)?;
     let _lock = lock(path).map_err(not_created)?;
     if bad.is_none() || FileId::of(path) != bad {
@@ -59,6 +65,18 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
         "the event store is damaged: it was moved aside, and a new one goes on with what could be read of it"
     );
     Ok((link, Some(MovedAside { to, salvaged, unreadable })))
+}
+
+/// Whether a file was never a store: it does not begin as one, and the lock that each store has beside it is not there. It may be a
+/// file of the user's that was named by mistake, so it must not be moved. Zeros are what a power loss leaves of a store.
+fn is_of_another_kind(path: &Path) -> io::Result<bool> {
+    if beside(path, ".lock").try_exists()? {
+        return Ok(false);
+    }
+    // Without the lock this process has not opened it yet, so closing it here ends none of our own locks (fcntl(2)).
+    let mut start = Vec::new();
+    File::open(path)?.take(SQLITE.len() as u64).read_to_end(&mut start)?;
+    Ok(!SQLITE.starts_with(&start) && start.iter().any(|byte| *byte != 0))
 }
 
 /// Whether this error says that the file is not what it should be, rather than that it cannot be reached.
@@ -273,6 +291,20 @@ mod tests {
         again(&|| store.settle(&settlements).map(|()| 0));
         assert!(mine.iter().any(|(_, of)| *of == session), "what was appended last is there");
         store.health().stores_moved_aside()
+    }
+
+    #[test]
+    fn a_file_that_was_never_a_store_stays_where_and_as_it_is() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes.txt");
+        std::fs::write(&path, "notes of the user's\n".repeat(200)).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = open_or_replace(&path, None).map(drop);
+        assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes of the user's\n".repeat(200));
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is made beside it");
     }
 
     #[test]
