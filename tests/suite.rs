@@ -22,6 +22,7 @@ mod guards;
 mod inherited;
 mod interception;
 mod links;
+mod masking;
 mod models;
 mod one_proxy;
 mod onwards;

@@ -20,26 +20,35 @@ const PLACES_MAX: usize = 256;
 
 /// For each place in the events of a stream that has several strings, these joined. Nothing for any other text.
 pub(super) fn joined(text: &str) -> Vec<Joined> {
-    if !is_stream(text) {
-        return Vec::new();
-    }
     let mut places: HashMap<u64, Vec<Range<usize>>> = HashMap::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        let data = line.strip_prefix("data:").unwrap_or(line).trim_start();
-        if data.starts_with(['{', '[']) {
-            strings(text, start + line.len() - data.len()..start + line.len(), |place, string| {
-                if places.len() < PLACES_MAX || places.contains_key(&place) {
-                    places.entry(place).or_default().push(string);
-                }
-            });
+    let mut put = |place, string| {
+        if places.len() < PLACES_MAX || places.contains_key(&place) {
+            places.entry(place).or_default().push(string);
         }
-        start += line.len();
+    };
+    let mut plain = Vec::new();
+    if is_array_of_events(text) {
+        strings(text, 0..text.len(), true, &mut put);
+    } else if is_stream(text) {
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            let end = start + line.len();
+            let field = line.strip_prefix("data:");
+            let data = field.unwrap_or(line).trim_start();
+            let closed = data.trim_end().ends_with(['}', ']']);
+            if data.starts_with(['{', '[']) && (closed || field.is_none()) {
+                strings(text, end - data.len()..end, false, &mut put);
+            } else if let Some(field) = field {
+                plain.push(end - field.strip_prefix(' ').unwrap_or(field).len()..end);
+            }
+            start = end;
+        }
     }
     // What is the same in all events is a name or an id.
     let varied =
         |ranges: &Vec<Range<usize>>| ranges.iter().any(|range| text[range.clone()] != text[ranges[0].clone()]);
-    places.into_values().filter(varied).map(|ranges| Joined::of(text, ranges)).collect()
+    let joined = places.into_values().filter(varied).map(|ranges| Joined::of(text, ranges));
+    joined.chain((plain.len() > 1).then(|| Joined::of_lines(text, &plain))).collect()
 }
 
 impl Joined {
@@ -48,6 +57,23 @@ impl Joined {
         for range in ranges {
             joined.pieces.push((joined.text.len(), range.clone()));
             joined.text.push_str(&text[range]);
+        }
+        joined
+    }
+
+    /// The data of events that is no JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6), and
+    /// what one event ends with goes on in the next.
+    fn of_lines(text: &str, lines: &[Range<usize>]) -> Self {
+        let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(lines.len()) };
+        for (at, line) in lines.iter().enumerate() {
+            let content = line.start..line.start + text[line.clone()].trim_end_matches(['\r', '\n']).len();
+            let next = lines.get(at + 1).map(|next| &text[line.end..next.start]);
+            let same_event = next.is_some_and(|between| !between.contains('\n'));
+            joined.pieces.push((joined.text.len(), content.clone()));
+            joined.text.push_str(&text[content]);
+            if same_event {
+                joined.text.push('\n');
+            }
         }
         joined
     }
@@ -64,10 +90,18 @@ impl Joined {
             .map(|(at, piece)| {
                 let from = piece.start + start.saturating_sub(*at);
                 let to = (piece.start + end - at).min(piece.end);
+                let from = from.min(to);
                 Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
             })
             .collect()
     }
+}
+
+/// Whether a text is an array of objects, as Gemini streams its answers without `alt=sse`.
+fn is_array_of_events(text: &str) -> bool {
+    const EVENT: &str = "\"candidates\"";
+    let objects = text.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with('{'));
+    objects && text.matches(EVENT).take(2).count() == 2
 }
 
 fn is_stream(text: &str) -> bool {
@@ -77,8 +111,9 @@ fn is_stream(text: &str) -> bool {
     lines || text.starts_with("data:") || rest.contains("\ndata:")
 }
 
-/// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed.
-fn strings(text: &str, line: Range<usize>, mut found: impl FnMut(u64, Range<usize>)) {
+/// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed. `events`: the
+/// outermost array is one of events, whose indices do not matter.
+fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) {
     let bytes = text.as_bytes();
     let mut above: Vec<(u64, u64, bool)> = Vec::new();
     let (mut place, mut index, mut in_array) = (0, 0, false);
@@ -100,7 +135,7 @@ fn strings(text: &str, line: Range<usize>, mut found: impl FnMut(u64, Range<usiz
                 None => return,
             },
             b',' if in_array => {
-                index += 1;
+                index += u64::from(!events || above.len() > 1);
                 place = mixed(above.last().map_or(0, |(place, ..)| *place), &index.to_le_bytes());
             }
             b'"' => {

@@ -14,15 +14,18 @@
 //! Invariants: what is masked is valid where it stands (a JSON string stays one), masks are known and left alone, and the work
 //! for a text is bounded by [`Redact::budget`](crate::config::Redact); a text that would take more is withheld whole.
 
+mod commands;
 mod deltas;
 mod edges;
 mod escapes;
 mod fingerprint;
 mod headers;
 mod identity;
+mod judge;
 mod names;
 mod own;
 mod patterns;
+mod relation;
 mod report;
 mod scan;
 mod urls;
@@ -152,7 +155,7 @@ impl Redactor {
     fn ids(&self) -> impl Iterator<Item = &str> {
         let patterns = patterns::PATTERNS.iter().map(|pattern| pattern.id);
         let own = self.patterns.iter().map(|(id, _)| id.as_str());
-        self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO])
+        self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO, commands::COMMAND])
     }
 
     /// The mask of a secret that a machine made.

@@ -8,8 +8,11 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
 
+use super::commands;
+use super::judge::{looks_secret, placeholder, reference, strong};
 use super::names::{self, Kind, Names, WORDS};
-use super::patterns::{PATTERNS, Pattern, is_user_and_password, opaque};
+use super::patterns::{PATTERNS, Pattern};
+use super::relation::{self, Related};
 use super::value::{self, Sign, Value};
 use crate::deadline::Deadline;
 
@@ -63,15 +66,18 @@ const AUTHORITY: &str = "://";
 const USERINFO_MAX_BYTES: usize = 1024;
 /// Places that are looked at before the clock is.
 const PLACES_A_LOOK: u32 = 16;
+/// Nouns that an adjective before them makes the name of a secret, in prose.
+const KEY_NOUNS: [&[u8]; 2] = [b"key", b"token"];
+/// Such adjectives, with the space behind them.
+const KEY_ADJECTIVES: [&[u8]; 7] = [b"api ", b"access ", b"secret ", b"private ", b"auth ", b"client ", b"license "];
 /// The name of a secret has not more bytes.
 const NAME_MAX_BYTES: usize = 56;
-/// Values without quotes are secrets from this many bytes on.
-const BARE_MIN_BYTES: usize = 6;
 
 impl Scanner {
     /// For our own words and the last segments of the operator's keys.
     pub(super) fn new(keys: &[String]) -> Result<Self, BuildError> {
         let prefixes = PATTERNS.iter().map(|pattern| pattern.prefix.to_owned()).chain([AUTHORITY.to_owned()]);
+        let prefixes = prefixes.chain(commands::words().map(str::to_owned));
         let words = WORDS.iter().map(|word| (*word).to_owned());
         let own = keys.iter().map(|key| names::last_segment(key));
         let search = AhoCorasick::builder()
@@ -93,7 +99,8 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let mut walk = Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0 };
+        let mut walk =
+            Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0, command_end: 0 };
         let mut at = 0;
         let mut looks = 0;
         while let Some(hit) = self.search.find(Input::new(text).range(at..)) {
@@ -117,6 +124,9 @@ impl Scanner {
                         walk.push(secret, super::USERINFO, Show::Password);
                         end
                     })
+                }
+                None if which <= PATTERNS.len() + commands::COUNT => {
+                    walk.command(which - PATTERNS.len() - 1, hit.start()..hit.end())
                 }
                 None => walk.named(hit.start()..hit.end()),
             };
@@ -197,6 +207,8 @@ struct Walk<'n, 't> {
     found: Vec<Finding<'n>>,
     /// Up to here all values were looked at already.
     container_end: usize,
+    /// Up to here commands were read already.
+    command_end: usize,
 }
 
 impl<'n> Walk<'n, '_> {
@@ -209,8 +221,25 @@ impl<'n> Walk<'n, '_> {
     /// A word was found: is it, with what stands around it, the name of a secret? Gives the place to go on from.
     fn named(&mut self, hit: Range<usize>) -> Option<usize> {
         let name = self.name_around(hit)?;
-        let sign = value::sign_after(self.text, &name)?;
         let (rule, kind) = self.names.key(&self.text[name.clone()])?;
+        self.signed(&name, rule, kind).or_else(|| self.related(&name, rule, kind))
+    }
+
+    /// The word of a command that takes a password.
+    fn command(&mut self, which: usize, hit: Range<usize>) -> Option<usize> {
+        let begins = hit.start == 0 || !self.text[hit.start - 1].is_ascii_alphanumeric();
+        if !begins || hit.start < self.command_end {
+            return None;
+        }
+        let (password, end) = commands::password(self.text, which, hit.end);
+        self.command_end = end;
+        self.push(password?, commands::COMMAND, Show::Password);
+        None
+    }
+
+    /// A name with a sign: `name: value`, `name=value`.
+    fn signed(&mut self, name: &Range<usize>, rule: &'n str, kind: Kind) -> Option<usize> {
+        let sign = value::sign_after(self.text, name)?;
         let in_url = sign.assigns && name.start > 0 && matches!(self.text[name.start - 1], b'?' | b'&' | b'#');
         if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
             return None;
@@ -219,7 +248,10 @@ impl<'n> Walk<'n, '_> {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
                 let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
-                if !asked || content.is_empty() {
+                // `'Password: '`: the quote ends the string that the name stands in.
+                let around = name.start.checked_sub(1).map(|before| self.text[before]);
+                let outer = sign.level.is_none() && around.is_some_and(|around| around == self.text[range.start - 1]);
+                if !asked || outer || content.is_empty() || reference(content) {
                     return None;
                 }
                 self.push(range, rule, show(kind));
@@ -227,7 +259,7 @@ impl<'n> Walk<'n, '_> {
             }
             Value::Number(range) if kind == Kind::Digits && sign.level.is_some() => {
                 let end = range.end;
-                let quote = value::quote(self.text, &name);
+                let quote = value::quote(self.text, name);
                 self.push(range, rule, Show::Quoted(quote));
                 Some(end)
             }
@@ -247,8 +279,30 @@ impl<'n> Walk<'n, '_> {
         }
     }
 
+    /// A name and a value that another form ties to it.
+    fn related(&mut self, name: &Range<usize>, rule: &'n str, kind: Kind) -> Option<usize> {
+        if kind == Kind::Parameter {
+            return None;
+        }
+        let Related { range, certain } = relation::related(self.text, name)?;
+        let content = &self.text[range.clone()];
+        let secret = match kind {
+            Kind::Opaque => looks_secret(content) && !placeholder(content),
+            _ if certain => !placeholder(content),
+            _ => strong(content),
+        };
+        // A name of another secret is no value.
+        if !secret || self.names.key(content).is_some() {
+            return None;
+        }
+        let end = range.end.max(name.end);
+        self.push(range, rule, show(kind));
+        Some(end)
+    }
+
     /// `NAME=value` in code, in files of settings, in URLs; `name: value`.
     fn bare(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, in_url: bool, sign: Sign) -> Option<usize> {
+        let range = if kind == Kind::Credentials { value::with_scheme(self.text, range) } else { range };
         let content = &self.text[range.clone()];
         // A tag ends behind a `#`, at which values end.
         let tagged = &self.text[range.start..self.text.len().min(range.end + super::TAG_BYTES)];
@@ -256,21 +310,29 @@ impl<'n> Walk<'n, '_> {
         if masked.is_some_and(|at| value::is_mask(&content[at..]) || value::is_mask(&tagged[at..])) {
             return None;
         }
-        let has_digit = content.iter().any(u8::is_ascii_digit);
-        let number = content.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
-        let secret = if in_url {
-            true
-        } else if sign.assigns && sign.tight && kind != Kind::Opaque {
-            content.len() >= BARE_MIN_BYTES && has_digit && !number
-        } else {
-            looks_secret(content)
-        };
+        let word = content.rsplit(|byte| *byte == b' ').next().unwrap_or(content);
+        let secret = in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word));
         // What is called or looked up is code.
-        if !secret || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
-            return None;
+        if !secret || placeholder(word) || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
+            return self.typed(range, rule, kind, sign);
         }
         let end = range.end;
         self.push(range, rule, show(kind));
+        Some(end)
+    }
+
+    /// `name: type = "value"`.
+    fn typed(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, sign: Sign) -> Option<usize> {
+        if sign.assigns || kind == Kind::Opaque {
+            return None;
+        }
+        let value = value::behind_a_type(self.text, range.start)?;
+        let content = &self.text[value.clone()];
+        if !strong(content) {
+            return None;
+        }
+        let end = value.end;
+        self.push(value, rule, show(kind));
         Some(end)
     }
 
@@ -288,14 +350,18 @@ impl<'n> Walk<'n, '_> {
         {
             name.start += 1;
         }
+        // `api key` in prose.
+        let word = &self.text[name.clone()];
+        if KEY_NOUNS.iter().any(|noun| word.eq_ignore_ascii_case(noun)) {
+            let before = &self.text[..name.start];
+            if let Some(adjective) = KEY_ADJECTIVES.iter().find(|word| {
+                before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
+            }) {
+                name.start -= adjective.len();
+            }
+        }
         (name.len() <= NAME_MAX_BYTES).then_some(name)
     }
-}
-
-/// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth` of
-/// Docker and npm).
-fn looks_secret(value: &[u8]) -> bool {
-    opaque(value) || is_user_and_password(value)
 }
 
 fn show(kind: Kind) -> Show {

@@ -38,6 +38,8 @@ pub(super) enum Value {
     None,
 }
 
+/// A quote in HTML.
+const ENTITY: &[u8] = b"&quot;";
 /// The longest white space that is passed over, in bytes.
 const SPACE_MAX_BYTES: usize = 256;
 /// The longest value without quotes, in bytes.
@@ -54,16 +56,21 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
         _ => None,
     };
     let mut at = name.end;
+    let mut closed = false;
     if let Some(level) = level {
         let quote = text[name.start - 1];
         let slashes = text[at..].iter().take(level + 1).take_while(|byte| **byte == b'\\').count();
-        if slashes != level || text.get(at + slashes) != Some(&quote) {
-            return None;
+        closed = slashes == level && text.get(at + slashes) == Some(&quote);
+        if closed {
+            at += slashes + 1;
+            // `settings["password"] = …`
+            at += usize::from(text.get(at) == Some(&b']'));
         }
-        at += slashes + 1;
-        // `settings["password"] = …`
-        at += usize::from(text.get(at) == Some(&b']'));
     }
+    // `{&quot;password&quot;:…` in a page.
+    at += usize::from(text[at..].starts_with(ENTITY)) * ENTITY.len();
+    // A quote that ends elsewhere is that of a text in which the name stands: `"TOKEN=…"`.
+    let level = level.filter(|_| closed);
     let before = at;
     at = skip_space(text, at);
     let assigns = match (text.get(at)?, text.get(at + 1)) {
@@ -78,12 +85,20 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
         _ => return None,
     };
     let after = at + 1;
-    let value = skip_space(text, after);
+    let mut value = skip_space(text, after);
+    // `**Password:** …` in Markdown.
+    if !assigns && value == after && text[value..].starts_with(b"** ") {
+        value = skip_space(text, value + 2);
+    }
+    value += usize::from(text[value..].starts_with(ENTITY)) * ENTITY.len();
     Some(Sign { at: value, assigns, tight: at == before && value == after, level })
 }
 
 /// The value after a sign.
 pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
+    // `@"…"` in C#.
+    let verbatim = text[sign.at..].starts_with(b"@\"");
+    let sign = &Sign { at: sign.at + usize::from(verbatim), ..*sign };
     let slashes = text[sign.at..].iter().take(64).take_while(|byte| **byte == b'\\').count();
     match text.get(sign.at + slashes) {
         Some(quote @ (b'"' | b'\'')) => {
@@ -126,6 +141,40 @@ pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
             Value::Bare(sign.at..sign.at + rest.iter().position(ends).unwrap_or(rest.len()))
         }
         _ => Value::None,
+    }
+}
+
+/// Schemes of credentials (RFC 9110 section 11.1), which stand before the secret.
+const SCHEMES: [&[u8]; 7] = [b"bearer", b"basic", b"token", b"apikey", b"digest", b"dpop", b"key"];
+
+/// A bare value, with what follows it if it is but the scheme of credentials.
+pub(super) fn with_scheme(text: &[u8], range: Range<usize>) -> Range<usize> {
+    let scheme = text[range.clone()].to_ascii_lowercase();
+    if !SCHEMES.contains(&&*scheme) || text.get(range.end) != Some(&b' ') {
+        return range;
+    }
+    let sign = Sign { at: range.end + 1, assigns: false, tight: false, level: None };
+    match value_at(text, &sign) {
+        Value::Bare(value) if !value.is_empty() => range.start..value.end,
+        _ => range,
+    }
+}
+
+/// The string behind the type that begins at `start`: `String = "value"`.
+pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<Range<usize>> {
+    const TYPE_MAX_BYTES: usize = 48;
+    let reach = &text[start..text.len().min(start + TYPE_MAX_BYTES)];
+    let of_type = |byte: &u8| {
+        byte.is_ascii_alphanumeric() || matches!(byte, b'&' | b'<' | b'>' | b'_' | b' ' | b'|' | b':' | b'?')
+    };
+    let equals = reach.iter().position(|byte| !of_type(byte))?;
+    if reach[equals] != b'=' {
+        return None;
+    }
+    let sign = Sign { at: skip_space(text, start + equals + 1), assigns: true, tight: false, level: None };
+    match value_at(text, &sign) {
+        Value::Quoted { range, closed: true, .. } => Some(range),
+        _ => None,
     }
 }
 
@@ -209,12 +258,17 @@ fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     StringEnd { content: text.len(), next: text.len(), closed: false }
 }
 
+/// How many backslashes stand at a place.
+pub(super) fn backslashes_at(text: &[u8], at: usize) -> usize {
+    text.get(at..).unwrap_or_default().iter().take(64).take_while(|byte| **byte == b'\\').count()
+}
+
 fn backslashes(text: &[u8], before: usize) -> usize {
     text[..before].iter().rev().take(64).take_while(|byte| **byte == b'\\').count()
 }
 
 /// Past white space, escaped white space among it.
-fn skip_space(text: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
     let limit = text.len().min(at + SPACE_MAX_BYTES);
     while at < limit {
         if text[at].is_ascii_whitespace() {
@@ -264,7 +318,7 @@ mod tests {
         ] {
             assert_eq!(of(text, "k").map(|(shown, _)| shown).as_deref(), Some(value), "{text}");
         }
-        for text in ["k", "\"k\"", "\"k\" ]", "k == v", "k::v", "\"k:v\"", r#""k\":"v""#] {
+        for text in ["k", "\"k\"", "\"k\" ]", "k == v", "k::v"] {
             assert!(of(text, "k").is_none(), "{text}");
         }
         assert_eq!(of("{\"k\":null}", "k").unwrap().1, Value::None);

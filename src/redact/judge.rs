@@ -1,0 +1,96 @@
+//! Whether what stands beside a secret's name is a secret: placeholders, references to secrets and words are none.
+
+use super::patterns::{is_user_and_password, opaque};
+
+/// Values without quotes are secrets from this many bytes on.
+const BARE_MIN_BYTES: usize = 6;
+
+/// Beginnings of references to a secret that stands elsewhere.
+const REFERENCES: [&[u8]; 12] = [
+    b"$env:",
+    b"process.env",
+    b"import.meta.env",
+    b"os.environ",
+    b"os.getenv",
+    b"secrets.",
+    b"var.",
+    b"env.",
+    b"env(",
+    b"vault:",
+    b"op://",
+    b"arn:",
+];
+
+/// Words that people put where a secret belongs.
+const PLACEHOLDERS: [&[u8]; 12] = [
+    b"your",
+    b"changeme",
+    b"change_me",
+    b"change-me",
+    b"example",
+    b"placeholder",
+    b"redacted",
+    b"xxxx",
+    b"****",
+    b"...",
+    b"insert",
+    b"dummy",
+];
+
+/// Names of types and algorithms that have a digit.
+const TECHNICAL: [&[u8]; 14] = [
+    b"uint8array",
+    b"int32",
+    b"int64",
+    b"uint32",
+    b"uint64",
+    b"base64",
+    b"base64url",
+    b"base32",
+    b"sha256",
+    b"sha512",
+    b"sha384",
+    b"oauth2",
+    b"pbkdf2",
+    b"ed25519",
+];
+
+/// Whether a value refers to a secret that stands elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
+pub(super) fn reference(value: &[u8]) -> bool {
+    const LONGEST: usize = 16;
+    let start = value[..value.len().min(LONGEST)].to_ascii_lowercase();
+    let variable =
+        |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let brackets: [(&[u8], &[u8]); 5] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s"), (b"<", b">")];
+    value.strip_prefix(b"$").is_some_and(variable)
+        || brackets.iter().any(|(open, close)| value.starts_with(open) && value.ends_with(close))
+        || REFERENCES.iter().any(|reference| start.starts_with(reference))
+}
+
+/// Whether a value refers to a secret or holds the place of one.
+pub(super) fn placeholder(value: &[u8]) -> bool {
+    const LONGEST: usize = 80;
+    let lower = value[..value.len().min(LONGEST)].to_ascii_lowercase();
+    let is = |word: &[u8]| memchr::memmem::find(&lower, word).is_some();
+    let one_character = value.first().is_some_and(|first| value.iter().all(|byte| byte == first));
+    one_character
+        || reference(value)
+        || value.first() == Some(&b'<')
+        || PLACEHOLDERS.iter().any(|word| is(word))
+        || TECHNICAL.contains(&&*lower)
+}
+
+/// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth`
+/// of Docker and npm).
+pub(super) fn looks_secret(value: &[u8]) -> bool {
+    opaque(value) || is_user_and_password(value)
+}
+
+/// Whether a value that only its neighbour calls a secret is one: letters and digits, as no word has them.
+pub(super) fn strong(value: &[u8]) -> bool {
+    value.len() >= BARE_MIN_BYTES
+        && value.iter().all(|byte| byte.is_ascii_graphic() || *byte >= 0x80)
+        && value.iter().any(u8::is_ascii_digit)
+        && value.iter().any(u8::is_ascii_alphabetic)
+        && !placeholder(value)
+}

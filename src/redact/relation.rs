@@ -1,0 +1,222 @@
+//! What ties a value to a name where neither `=` nor `:` stands between them: elements and attributes of XML, pairs in arrays and
+//! objects, flags of commands, tables, sentences. Quotes may be escaped, so JSON in strings reads alike.
+
+use std::ops::Range;
+
+use super::value::{self, skip_space};
+
+/// A value beside a name.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Related {
+    /// The value.
+    pub(super) range: Range<usize>,
+    /// Whether the form alone says that it is the value; otherwise it must look like a secret.
+    pub(super) certain: bool,
+}
+
+/// The longest value, in bytes.
+const VALUE_MAX_BYTES: usize = 4096;
+/// How far back the other half of a pair, or the word that explains a name, is searched for, in bytes.
+const BACK_MAX_BYTES: usize = 160;
+
+/// Names of a pair's second member.
+const VALUES: [&[u8]; 7] = [b"value", b"Value", b"val", b"default", b"secretValue", b"stringValue", b"content"];
+/// Words of a sentence that give a name its value.
+const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"equals", b"as"];
+/// Words before a variable and its value without a sign.
+const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
+
+/// The value that belongs to a name, if one does.
+pub(super) fn related(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    element(text, name)
+        .or_else(|| flag(text, name))
+        .or_else(|| pair(text, name))
+        .or_else(|| pair_backwards(text, name))
+        .or_else(|| spoken(text, name))
+        .or_else(|| set(text, name))
+}
+
+/// `<password>value</password>`, and `<key>password</key><string>value</string>` of property lists.
+fn element(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    let before = &text[..name.start];
+    if before.ends_with(b"<") {
+        let inside = &text[name.end..text.len().min(name.end + BACK_MAX_BYTES)];
+        let open = inside.iter().position(|byte| matches!(byte, b'>' | b'<' | b'\n'))?;
+        if inside[open] != b'>' || inside[..open].ends_with(b"/") {
+            return None;
+        }
+        return content(text, name.end + open + 1);
+    }
+    let rest = &text[name.end..];
+    if before.ends_with(b">") && rest.starts_with(b"</") {
+        let close = rest.iter().take(32).position(|byte| *byte == b'>')?;
+        let next = skip_space(text, name.end + close + 1);
+        let open = b"<string>";
+        return text[next..].starts_with(open).then(|| content(text, next + open.len()))?;
+    }
+    None
+}
+
+/// Up to the tag that closes an element.
+fn content(text: &[u8], start: usize) -> Option<Related> {
+    let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
+    let length = reach.iter().position(|byte| *byte == b'<')?;
+    (length > 0 && reach[length..].starts_with(b"</"))
+        .then(|| Related { range: start..start + length, certain: true })
+}
+
+/// `--token value`.
+fn flag(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    if text.get(name.start) != Some(&b'-') {
+        return None;
+    }
+    word(text, spaces(text, name.end)?)
+}
+
+/// `["name", "value"]`, `get("name", "default")`, `"name": "NAME", "value": "…"`, `key="NAME" value="…"`, `env.NAME || "…"`.
+fn pair(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    let closed = quote(text, name.end);
+    let at = closed.unwrap_or(name.end);
+    let bracket = at + text[at..].iter().take(2).take_while(|byte| matches!(byte, b']' | b')')).count();
+    let next = skip_space(text, bracket);
+    let rest = text.get(next..)?;
+    for operator in [&b"||"[..], b"??", b"?:", b":-"] {
+        if rest.starts_with(operator) {
+            return quoted(text, skip_space(text, next + operator.len()), false);
+        }
+    }
+    if rest.first() == Some(&b'|') {
+        return word(text, spaces(text, next + 1)?);
+    }
+    if let Some(table) = rest.strip_prefix(b"{") {
+        // Terraform: `variable "NAME" { default = "…" }`
+        closed?;
+        let inner = skip_space(text, text.len() - table.len());
+        return after_value_name(text, inner);
+    }
+    if closed.is_none() && !name_of_a_list(text, name) {
+        return None;
+    }
+    if let Some(found) = after_value_name(text, next) {
+        return Some(found);
+    }
+    if rest.first() != Some(&b',') {
+        return None;
+    }
+    let next = skip_space(text, next + 1);
+    after_value_name(text, next).or_else(|| quoted(text, next, false))
+}
+
+/// Whether a name without quotes is that of `- name: NAME` in YAML.
+fn name_of_a_list(text: &[u8], name: &Range<usize>) -> bool {
+    let before = text[..name.start].trim_ascii_end();
+    before.ends_with(b"name:") || before.ends_with(b"key:")
+}
+
+/// `"value": "…"`, `value="…"`, `value: …`
+fn after_value_name(text: &[u8], at: usize) -> Option<Related> {
+    let start = quote(text, at).unwrap_or(at);
+    let name = VALUES.iter().find(|name| text[start..].starts_with(name))?;
+    let end = start + name.len();
+    let end = quote(text, end).unwrap_or(end);
+    let sign = skip_space(text, end);
+    if !matches!(text.get(sign), Some(b':' | b'=')) {
+        return None;
+    }
+    let value = skip_space(text, sign + 1);
+    quoted(text, value, false).or_else(|| word(text, value))
+}
+
+/// `"value": "…", "name": "NAME"`
+fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    const NAMES: [&[u8]; 3] = [b"name", b"key", b"Key"];
+    let before = unquoted_end(text, name.start)?;
+    let before = text[..before].trim_ascii_end().strip_suffix(b":")?;
+    let before = &text[..unquoted_end(text, before.trim_ascii_end().len())?];
+    let before = NAMES.iter().find_map(|name| before.strip_suffix(*name))?;
+    let before = text[..unquoted_end(text, before.len())?].trim_ascii_end().strip_suffix(b",")?;
+    let end = unquoted_end(text, before.trim_ascii_end().len())?;
+    let reach = &text[end.saturating_sub(VALUE_MAX_BYTES)..end];
+    let quote = reach.iter().rposition(|byte| *byte == b'"')?;
+    let start = end - reach.len() + quote + 1;
+    let before = text[..unquoted_end(text, start)?].trim_ascii_end().strip_suffix(b":")?;
+    let before = &text[..unquoted_end(text, before.trim_ascii_end().len())?];
+    VALUES.iter().any(|name| before.ends_with(name)).then_some(Related { range: start..end, certain: false })
+}
+
+/// `the password is 'value'`, `set the token to value`.
+fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    let at = quote(text, name.end).unwrap_or(name.end);
+    let start = spaces(text, at)?;
+    let verb = VERBS.iter().find(|verb| text[start..].starts_with(verb))?;
+    let after = start + verb.len();
+    let after = after + usize::from(text.get(after) == Some(&b':'));
+    word(text, spaces(text, after)?)
+}
+
+/// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
+fn set(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    let value = spaces(text, name.end)?;
+    let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
+    let before = line.trim_ascii_end();
+    let setter = before.len() < line.len() && SETTERS.iter().any(|word| before.ends_with(word));
+    let login =
+        || [&b"login "[..], b"machine "].iter().any(|word| line.windows(word.len()).any(|part| part == *word));
+    if setter || login() {
+        return word(text, value);
+    }
+    quoted(text, value, false)
+}
+
+/// A value in quotes, escaped or not.
+fn quoted(text: &[u8], at: usize, certain: bool) -> Option<Related> {
+    let at = at + usize::from(text.get(at) == Some(&b'@'));
+    let slashes = value::backslashes_at(text, at);
+    let quote = *text.get(at + slashes)?;
+    if !matches!(quote, b'"' | b'\'' | b'`') {
+        return None;
+    }
+    let start = at + slashes + 1;
+    let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
+    let length = reach.iter().position(|byte| *byte == quote || *byte == b'\n')?;
+    let end = start + length - slashes.min(length);
+    (reach[length] == quote && end > start).then_some(Related { range: start..end, certain })
+}
+
+/// A value with or without quotes, which must look like a secret.
+fn word(text: &[u8], at: usize) -> Option<Related> {
+    if let Some(quoted) = quoted(text, at, false) {
+        return Some(quoted);
+    }
+    let ends = |byte: &u8| {
+        byte.is_ascii_whitespace()
+            || matches!(
+                byte,
+                b'"' | b'\'' | b'`' | b',' | b';' | b'<' | b'>' | b'(' | b')' | b'[' | b']' | b'\\' | b'|'
+            )
+    };
+    let reach = &text[at..text.len().min(at + VALUE_MAX_BYTES)];
+    let length = reach.iter().position(ends).unwrap_or(reach.len());
+    // What is called or indexed is code.
+    let code = matches!(reach.get(length), Some(b'(' | b'['));
+    let end = at + reach[..length].trim_ascii_end().strip_suffix(b".").map_or(length, <[u8]>::len);
+    (!code && length > 0 && reach[0] != b'-').then_some(Related { range: at..end, certain: false })
+}
+
+/// Behind a closing quote, escaped or not; also behind the marks of Markdown.
+fn quote(text: &[u8], at: usize) -> Option<usize> {
+    let slashes = value::backslashes_at(text, at);
+    matches!(text.get(at + slashes), Some(b'"' | b'\'' | b'`')).then_some(at + slashes + 1)
+}
+
+/// The end of what stands before an opening quote that ends at `at`, or before a closing one.
+fn unquoted_end(text: &[u8], at: usize) -> Option<usize> {
+    let before = text.get(..at)?.strip_suffix(b"\"")?;
+    Some(before.len() - before.iter().rev().take(64).take_while(|byte| **byte == b'\\').count())
+}
+
+/// Past spaces, of which there is at least one.
+fn spaces(text: &[u8], at: usize) -> Option<usize> {
+    let next = skip_space(text, at);
+    (next > at && next < text.len()).then_some(next)
+}
