@@ -27,6 +27,7 @@ mod own;
 mod patterns;
 mod relation;
 mod report;
+mod runs;
 mod scan;
 mod urls;
 mod value;

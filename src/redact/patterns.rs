@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
+use super::runs::{Class, Runs};
 use super::scan::Show;
 
 /// One format.
@@ -151,7 +152,8 @@ impl Pattern {
 
     /// Where the secret is whose prefix was found at `start` (in any case). `cut`: the text breaks off at its end, maybe in
     /// the middle of a secret.
-    pub(super) fn verify(&self, text: &[u8], start: usize, cut: bool) -> Option<(usize, usize)> {
+    pub(super) fn verify(&self, runs: &mut Runs<'_>, start: usize, cut: bool) -> Option<(usize, usize)> {
+        let text = runs.text();
         let after = start + self.prefix.len();
         if !self.any_case() && text.get(start..after)? != self.prefix.as_bytes() {
             return None;
@@ -159,57 +161,53 @@ impl Pattern {
         if !matches!(self.shape, Shape::Bot | Shape::Pem | Shape::Path(_)) && !begins(text, start) {
             return None;
         }
-        let run = |class: fn(u8) -> bool| {
-            text[after..].iter().position(|byte| !class(*byte)).map_or(text.len(), |length| after + length)
-        };
         let plain = |end: usize, min: usize| {
             let breaks_off = cut && end == text.len() && end - after >= CUT_MIN_BYTES;
             (end - after >= min || breaks_off).then_some((start, end))
         };
         match self.shape {
-            Shape::Alnum(min) => plain(run(|byte| byte.is_ascii_alphanumeric()), min),
-            Shape::Word(min) => plain(run(word), min),
-            Shape::Hex(min) => plain(run(|byte| byte.is_ascii_hexdigit()), min),
+            Shape::Alnum(min) => plain(runs.end(Class::Alnum, after), min),
+            Shape::Word(min) => plain(runs.end(Class::Word, after), min),
+            Shape::Hex(min) => plain(runs.end(Class::Hex, after), min),
             Shape::Capitals(count) => {
-                let end = run(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit());
+                let end = runs.end(Class::Capitals, after);
                 if end - after > count { None } else { plain(end, count) }
             }
             Shape::Mixed(min) => {
-                let end = run(word);
-                let tail = &text[after..end];
-                let made = tail.iter().any(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
-                if made || !tail.contains(&b'-') { plain(end, min) } else { None }
+                let end = runs.end(Class::Word, after);
+                let made = runs.end(Class::Small, after) < end;
+                let hyphens = runs.end(Class::Unbroken, after) < end;
+                if made || !hyphens { plain(end, min) } else { None }
             }
             Shape::Dotted(min) => {
-                let end = run(|byte| word(byte) || byte == b'.');
-                if text[after..end].contains(&b'.') { plain(end, min) } else { plain(end, usize::MAX) }
+                let end = runs.end(Class::Dotted, after);
+                let dots = runs.end(Class::Word, after) < end;
+                plain(end, if dots { min } else { usize::MAX })
             }
             Shape::Jwt => {
-                let end = run(|byte| word(byte) || byte == b'.');
-                let parts: Vec<usize> = text[start..end].split(|byte| *byte == b'.').map(<[u8]>::len).collect();
-                let sound = parts.len() >= 3 && parts[0] >= 10 && parts[1] >= 4;
+                let end = runs.end(Class::Dotted, start);
+                let first = runs.end(Class::Word, start);
+                let second = runs.end_of_second(Class::Word, (first + 1).min(end));
+                let sound = second < end && first - start >= 10 && second - first > 4;
                 if sound { Some((start, end)) } else { plain(end, usize::MAX) }
             }
-            Shape::Pem => pem(text, start, after),
+            Shape::Pem => pem(runs, start, after),
             Shape::Bearer => {
-                let end = run(token68);
+                let end = runs.end(Class::Token68, after);
                 let breaks_off = cut && end == text.len() && end - after >= CUT_MIN_BYTES;
                 (breaks_off || opaque(&text[after..end])).then_some((after, end))
             }
             Shape::Basic => {
-                let end = run(token68);
+                let end = runs.end(Class::Token68, after);
                 let breaks_off = cut && end == text.len() && end - after >= CUT_MIN_BYTES;
                 // In a path it ends before the next `/`.
                 let first = text[after..end].iter().position(|byte| *byte == b'/').map_or(end, |slash| after + slash);
                 let end = [end, first].into_iter().find(|end| is_user_and_password(&text[after..*end]));
                 end.or(breaks_off.then_some(text.len())).map(|end| (after, end))
             }
-            Shape::Path(min) => {
-                let end = run(|byte| byte.is_ascii_alphanumeric() || byte == b'/');
-                plain(end, min).map(|(_, end)| (after, end))
-            }
+            Shape::Path(min) => plain(runs.end(Class::Path, after), min).map(|(_, end)| (after, end)),
             Shape::AgentKey => {
-                let end = run(word);
+                let end = runs.end(Class::Word, after);
                 let (prefix, secret) = text[after..end].split_at_checked(8)?;
                 let breaks_off = cut && end == text.len() && secret.len() > CUT_MIN_BYTES;
                 let sound = secret.first() == Some(&b'_')
@@ -219,7 +217,7 @@ impl Pattern {
             }
             Shape::Bot => {
                 let digits = text[..start].iter().rev().take_while(|byte| byte.is_ascii_digit()).take(11).count();
-                let end = run(word);
+                let end = runs.end(Class::Word, after);
                 if (8..=10).contains(&digits) { plain(end, 30).map(|(_, end)| (start - digits, end)) } else { None }
             }
         }
@@ -258,18 +256,11 @@ pub(super) fn begins(text: &[u8], start: usize) -> bool {
     }
 }
 
-fn word(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
-}
-
-fn token68(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
-}
-
 /// From the beginning of a private key to the end of its last line, or as far as it can be followed.
-fn pem(text: &[u8], start: usize, after: usize) -> Option<(usize, usize)> {
+fn pem(runs: &mut Runs<'_>, start: usize, after: usize) -> Option<(usize, usize)> {
     const PRIVATE: &[u8] = b"PRIVATE KEY";
     const END: &[u8] = b"-----END";
+    let text = runs.text();
     let label = &text[after..text.len().min(after + 40)];
     let dashes = label.windows(5).position(|five| five == b"-----").unwrap_or(label.len());
     if !label[..dashes].windows(PRIVATE.len()).any(|part| part == PRIVATE) {
@@ -277,15 +268,18 @@ fn pem(text: &[u8], start: usize, after: usize) -> Option<(usize, usize)> {
     }
     let reach = &text[..text.len().min(start + PEM_MAX_BYTES)];
     let body = after + dashes;
-    match reach[body..].windows(END.len()).position(|window| window == END) {
+    match runs.pem_end(body).map(|end| end + END.len()).filter(|end| *end <= reach.len()) {
         Some(end) => {
-            let end = body + end + END.len();
             let rest = &reach[end..reach.len().min(end + 45)];
             let close = rest.windows(5).position(|five| five == b"-----").map_or(rest.len(), |close| close + 5);
             Some((start, end + close))
         }
         None => {
-            let of_key = |byte: &u8| token68(*byte) || matches!(byte, b'\\' | b' ' | b'\n' | b'\r' | b':' | b',');
+            let of_key = |byte: &u8| {
+                byte.is_ascii_alphanumeric()
+                    || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+                    || matches!(byte, b'\\' | b' ' | b'\n' | b'\r' | b':' | b',')
+            };
             let end = reach[body..].iter().position(|byte| !of_key(byte)).map_or(reach.len(), |length| body + length);
             Some((start, end))
         }
@@ -300,7 +294,7 @@ mod tests {
         let lower = text.to_ascii_lowercase();
         PATTERNS.iter().find_map(|pattern| {
             let start = lower.find(&pattern.prefix.to_ascii_lowercase())?;
-            let (start, end) = pattern.verify(text.as_bytes(), start, cut)?;
+            let (start, end) = pattern.verify(&mut Runs::of(text.as_bytes()), start, cut)?;
             Some(&text[start..end])
         })
     }

@@ -13,6 +13,7 @@ use super::judge::{looks_secret, placeholder, reference, strong};
 use super::names::{self, Kind, Names, WORDS};
 use super::patterns::{PATTERNS, Pattern};
 use super::relation::{self, Related};
+use super::runs::Runs;
 use super::value::{self, Sign, Value};
 use crate::deadline::Deadline;
 
@@ -100,7 +101,8 @@ impl Scanner {
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut walk =
-            Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0, command_end: 0 };
+            Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0, name_end: 0, command_end: 0 };
+        let mut runs = Runs::of(text.as_bytes());
         let mut at = 0;
         let mut looks = 0;
         while let Some(hit) = self.search.find(Input::new(text).range(at..)) {
@@ -110,7 +112,7 @@ impl Scanner {
             }
             let which = hit.pattern().as_usize();
             let next = match PATTERNS.get(which) {
-                Some(pattern) => match pattern.verify(walk.text, hit.start(), ends.cut_end) {
+                Some(pattern) => match pattern.verify(&mut runs, hit.start(), ends.cut_end) {
                     Some((start, end)) => {
                         walk.push(start..end, pattern.id, pattern.show());
                         Some(end)
@@ -146,13 +148,14 @@ impl Scanner {
         mut found: impl FnMut(&'static str) -> bool,
     ) -> Option<Vec<u8>> {
         let mut out: Option<Vec<u8>> = None;
+        let mut runs = Runs::of(bytes);
         let mut at = 0;
         while let Some(hit) = self.search.find(Input::new(bytes).range(at..)) {
             at = hit.end();
             let which = hit.pattern().as_usize();
             let secret = match PATTERNS.get(which) {
                 Some(pattern) => pattern
-                    .verify(bytes, hit.start(), cut)
+                    .verify(&mut runs, hit.start(), cut)
                     .or_else(|| behind_its_length(pattern, bytes, hit.start(), cut))
                     .map(|(start, end)| (pattern.id, start..end)),
                 None if which == PATTERNS.len() => {
@@ -192,10 +195,15 @@ fn user_information(text: &[u8], start: usize, cut: bool) -> Option<Range<usize>
     }
 }
 
+/// A text whose length stands in one byte is not longer; nor is what may look like more of it worth a look.
+const BEHIND_LENGTH_MAX_BYTES: usize = 512;
+
 /// A known format behind a byte that is its length, as strings have it in protobuf, CBOR and the like; that byte may be a letter.
 fn behind_its_length(pattern: &Pattern, bytes: &[u8], at: usize, cut: bool) -> Option<(usize, usize)> {
     let length = usize::from(*bytes.get(at.checked_sub(1)?)?);
-    let (start, end) = pattern.verify(&bytes[at..], 0, cut)?;
+    let reach = bytes.len().min(at + BEHIND_LENGTH_MAX_BYTES) - at;
+    let whole = at + reach == bytes.len();
+    let (start, end) = pattern.verify(&mut Runs::of(&bytes[at..at + reach]), 0, cut && whole)?;
     // The bytes that follow it may look like more of it.
     (pattern.prefix.len() < length && length <= end).then_some((at + start, at + end))
 }
@@ -207,6 +215,8 @@ struct Walk<'n, 't> {
     found: Vec<Finding<'n>>,
     /// Up to here all values were looked at already.
     container_end: usize,
+    /// Up to here names were looked at already.
+    name_end: usize,
     /// Up to here commands were read already.
     command_end: usize,
 }
@@ -220,6 +230,10 @@ impl<'n> Walk<'n, '_> {
 
     /// A word was found: is it, with what stands around it, the name of a secret? Gives the place to go on from.
     fn named(&mut self, hit: Range<usize>) -> Option<usize> {
+        // The name is one, however many words of the search stand in it.
+        if hit.start < self.name_end {
+            return None;
+        }
         let name = self.name_around(hit)?;
         let (rule, kind) = self.names.key(&self.text[name.clone()])?;
         self.signed(&name, rule, kind).or_else(|| self.related(&name, rule, kind))
@@ -337,11 +351,12 @@ impl<'n> Walk<'n, '_> {
     }
 
     /// The whole identifier that a word stands in.
-    fn name_around(&self, hit: Range<usize>) -> Option<Range<usize>> {
+    fn name_around(&mut self, hit: Range<usize>) -> Option<Range<usize>> {
         let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
         let hit = hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte)).count();
         let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
         let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        self.name_end = hit.end + right;
         let mut name = hit.start - left..hit.end + right;
         // The `n` of an escaped line end is no part of it.
         if name.start < hit.start

@@ -1,0 +1,118 @@
+//! Runs of characters of one class. A run is walked once, however many beginnings of formats stand in it, so that no text costs
+//! more than a few steps a byte.
+
+/// A class of characters.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Letters and digits.
+    Alnum,
+    /// Hexadecimal digits.
+    Hex,
+    /// Capitals and digits.
+    Capitals,
+    /// Small letters, `-` and `_`.
+    Small,
+    /// Letters, digits and `_`.
+    Unbroken,
+    /// Letters, digits, `-` and `_`.
+    Word,
+    /// The same and dots.
+    Dotted,
+    /// What credentials may have (RFC 9110 section 11.2).
+    Token68,
+    /// Letters, digits and `/`.
+    Path,
+}
+
+const CLASSES: usize = 9;
+
+impl Class {
+    fn has(self, byte: u8) -> bool {
+        match self {
+            Self::Alnum => byte.is_ascii_alphanumeric(),
+            Self::Hex => byte.is_ascii_hexdigit(),
+            Self::Capitals => byte.is_ascii_uppercase() || byte.is_ascii_digit(),
+            Self::Small => byte.is_ascii_lowercase() || matches!(byte, b'-' | b'_'),
+            Self::Unbroken => byte.is_ascii_alphanumeric() || byte == b'_',
+            Self::Word => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'),
+            Self::Dotted => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'),
+            Self::Token68 => {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
+            }
+            Self::Path => byte.is_ascii_alphanumeric() || byte == b'/',
+        }
+    }
+}
+
+/// The runs of one text that were walked last.
+pub(super) struct Runs<'t> {
+    text: &'t [u8],
+    /// Of each class: where a walk began and where its run ends. The second is for what follows a dot.
+    known: [[(usize, usize); CLASSES]; 2],
+    /// Where the next end of a private key is, searched for from the first place on.
+    pem_end: Option<(usize, Option<usize>)>,
+}
+
+impl<'t> Runs<'t> {
+    /// For a text, which is searched from its beginning to its end.
+    pub(super) fn of(text: &'t [u8]) -> Self {
+        Self { text, known: [[(1, 0); CLASSES]; 2], pem_end: None }
+    }
+
+    /// The text.
+    pub(super) fn text(&self) -> &'t [u8] {
+        self.text
+    }
+
+    /// Where the run of a class ends that begins at `from`, or goes on there.
+    pub(super) fn end(&mut self, class: Class, from: usize) -> usize {
+        self.end_in(0, class, from)
+    }
+
+    /// The same for a second part, whose walk does not make the first forgotten.
+    pub(super) fn end_of_second(&mut self, class: Class, from: usize) -> usize {
+        self.end_in(1, class, from)
+    }
+
+    fn end_in(&mut self, place: usize, class: Class, from: usize) -> usize {
+        let known = &mut self.known[place][class as usize];
+        if !(known.0..=known.1).contains(&from) {
+            let rest = self.text.get(from..).unwrap_or_default();
+            let length = rest.iter().position(|byte| !class.has(*byte)).unwrap_or(rest.len());
+            *known = (from, from + length);
+        }
+        known.1
+    }
+
+    /// Where `-----END` stands next, from `from` on.
+    pub(super) fn pem_end(&mut self, from: usize) -> Option<usize> {
+        match self.pem_end {
+            Some((searched, found)) if searched <= from && found.is_none_or(|found| from <= found) => found,
+            _ => {
+                let rest = self.text.get(from..).unwrap_or_default();
+                let found = memchr::memmem::find(rest, b"-----END").map(|at| from + at);
+                self.pem_end = Some((from, found));
+                found
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_known_run_ends_where_a_walk_would_end(text in "[a-zA-Z0-9._/=+ -]{0,80}", froms in prop::collection::vec(0_usize..80, 0..20)) {
+            let mut runs = Runs::of(text.as_bytes());
+            for from in froms.into_iter().filter(|from| *from <= text.len()) {
+                for class in [Class::Alnum, Class::Word, Class::Dotted, Class::Token68, Class::Small] {
+                    prop_assert_eq!(runs.end(class, from), Runs::of(text.as_bytes()).end(class, from));
+                }
+            }
+        }
+    }
+}
