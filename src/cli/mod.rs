@@ -18,6 +18,7 @@ mod none_seen;
 mod outlived;
 mod page;
 mod preload;
+mod redact;
 mod retry;
 mod run;
 mod running;
@@ -73,6 +74,8 @@ enum Command {
     Check(check::Args),
     /// Show, export, install or replace the certificate that agents must trust
     Ca(ca::Args),
+    /// Show what would be masked in a file, and by which rule
+    Redact(redact::Args),
     /// Print the effective configuration and where each value came from
     Config(config::Args),
     /// Refuse the calls of processes that outlive their run (started by `run`)
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
         Command::Ca(args) => ca::run(args),
+        Command::Redact(args) => redact::run(&args),
         Command::Config(args) => config::run(args),
         Command::EndedRun => outlived::run(),
     };

@@ -152,6 +152,16 @@ impl Redactor {
         }
     }
 
+    /// The rules of texts, each once, sorted, with an example of what it finds (`None` for the operator's own).
+    pub fn rules(&self) -> std::collections::BTreeMap<&str, Option<String>> {
+        let formats = patterns::PATTERNS.iter().map(|pattern| (pattern.id, Some(pattern.example())));
+        let names = self.names.ids().map(|id| (id, names::example(id)));
+        let rest =
+            [(USERINFO, "https://ada:pa55w0rd@host/".to_owned()), (commands::COMMAND, "mysql -ppa55w0rd".to_owned())];
+        let own = self.patterns.iter().map(|(id, _)| (id.as_str(), None));
+        names.chain(formats).chain(rest.map(|(id, example)| (id, Some(example)))).chain(own).collect()
+    }
+
     /// The ids of all rules, each at least once, in no order.
     fn ids(&self) -> impl Iterator<Item = &str> {
         let patterns = patterns::PATTERNS.iter().map(|pattern| pattern.id);
@@ -205,6 +215,33 @@ pub struct Masking<'a> {
     withheld: bool,
     /// That of the form whose values are searched.
     of_form: Option<Deadline>,
+}
+
+/// What can be read of bytes of which few are no text: each of those is a `?`, so that everything keeps its place.
+fn readable(bytes: &[u8]) -> Option<String> {
+    const BINARY_OF_A_HUNDRED: usize = 5;
+    let mut text = String::with_capacity(bytes.len());
+    let mut binary = bytes.iter().filter(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()).count();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(chunk.valid());
+        text.extend(chunk.invalid().iter().map(|_| '?'));
+        binary += chunk.invalid().len();
+        if binary * 100 > bytes.len() * BINARY_OF_A_HUNDRED {
+            return None;
+        }
+    }
+    Some(text)
+}
+
+/// A secret in a text, and what stands in its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Masked<'a> {
+    /// Its bytes.
+    pub range: std::ops::Range<usize>,
+    /// The rule that found it.
+    pub rule: &'a str,
+    /// What is shown instead.
+    pub shown: String,
 }
 
 /// What was counted at some time.
@@ -282,8 +319,14 @@ impl<'a> Masking<'a> {
         Ok(self.apply(text, found?))
     }
 
-    /// Bytes that are no text: known formats, passwords in URLs and our own secrets are blotted out.
+    /// Bytes that are no text: known formats, passwords in URLs and our own secrets are blotted out. Where only a few bytes are
+    /// no text, all that a text is searched for is.
     pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
+        let nearly = readable(bytes).and_then(|text| self.nearly_text(bytes, &text, cut));
+        self.binary(nearly.as_deref().unwrap_or(bytes), cut).or(nearly)
+    }
+
+    fn binary(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
         let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
         for secret in self.own.clone().iter().flat_map(|own| own.find_iter(bytes)) {
@@ -291,6 +334,22 @@ impl<'a> Masking<'a> {
             self.count(OWN);
         }
         blotted
+    }
+
+    /// `text` is what can be read of the bytes, each byte in its place.
+    fn nearly_text(&mut self, bytes: &[u8], text: &str, cut: bool) -> Option<Vec<u8>> {
+        let ends = Ends { cut_start: false, cut_end: cut };
+        let Ok(found) = self.findings(text, ends, Deadline::of(text, self.redactor.budget)) else {
+            self.withheld = true;
+            return Some(WITHHELD.as_bytes().to_vec());
+        };
+        let masks = self.merged(text, found);
+        let mut blotted = (!masks.is_empty()).then(|| bytes.to_vec())?;
+        for Masked { range, rule, .. } in masks {
+            blotted[range].fill(b'*');
+            self.count(rule);
+        }
+        Some(blotted)
     }
 
     /// Our own secrets in what is written already, JSON included.
@@ -383,27 +442,23 @@ impl<'a> Masking<'a> {
         Ok(found)
     }
 
-    fn apply(&mut self, text: &str, mut found: Vec<Finding<'a>>) -> Option<String> {
-        found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
-        if found.is_empty() {
+    /// What would be masked in a text, in its order: where, by which rule, and what would stand there.
+    ///
+    /// `None` when it cannot be looked through in its time: it would be withheld.
+    pub fn explain(&self, text: &str) -> Option<Vec<Masked<'a>>> {
+        let found = self.findings(text, Ends::default(), Deadline::of(text, self.redactor.budget)).ok()?;
+        Some(self.merged(text, found))
+    }
+
+    fn apply(&mut self, text: &str, found: Vec<Finding<'a>>) -> Option<String> {
+        let masks = self.merged(text, found);
+        if masks.is_empty() {
             return None;
         }
-        // Of two that begin alike the longer one says more, and of two that are alike the one on our own.
-        found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
         let mut out = String::with_capacity(text.len());
         let mut copied = 0;
-        for finding in found {
-            let Finding { range, rule, show } = finding;
-            if range.end <= copied {
-                continue;
-            }
-            if range.start < copied {
-                // Two that overlap are one, whose end goes with its beginning.
-                copied = range.end;
-                continue;
-            }
+        for Masked { range, rule, shown } in masks {
             out.push_str(&text[copied..range.start]);
-            let shown = self.shown(&text[range.clone()], &show);
             if !shown.is_empty() {
                 self.count(rule);
             }
@@ -412,6 +467,26 @@ impl<'a> Masking<'a> {
         }
         out.push_str(&text[copied..]);
         Some(out)
+    }
+
+    /// Findings in their order, each byte in one of them.
+    fn merged(&self, text: &str, mut found: Vec<Finding<'a>>) -> Vec<Masked<'a>> {
+        found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
+        // Of two that begin alike the longer one says more, and of two that are alike the one on our own.
+        found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
+        let mut masks: Vec<Masked<'a>> = Vec::with_capacity(found.len());
+        for Finding { range, rule, show } in found {
+            match masks.last_mut() {
+                Some(last) if range.end <= last.range.end => {}
+                // Two that overlap are one, whose end goes with its beginning.
+                Some(last) if range.start < last.range.end => last.range.end = range.end,
+                _ => {
+                    let shown = self.shown(&text[range.clone()], &show);
+                    masks.push(Masked { range, rule, shown });
+                }
+            }
+        }
+        masks
     }
 
     fn shown(&self, secret: &str, show: &Show) -> String {

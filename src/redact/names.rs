@@ -49,6 +49,31 @@ pub(super) const HEADERS: &[(&str, HeaderKind)] = &[
     ("header.*-api-key", HeaderKind::Secret),
     ("header.*-apikey", HeaderKind::Secret),
     ("header.*-auth-key", HeaderKind::Secret),
+    ("header.*-rapidapi-key", HeaderKind::Secret),
+    ("header.*-mashape-key", HeaderKind::Secret),
+    ("header.*-functions-key", HeaderKind::Secret),
+    ("header.*-application-key", HeaderKind::Secret),
+    ("header.*-secret-key", HeaderKind::Secret),
+    ("header.*-access-key", HeaderKind::Secret),
+    ("header.*-private-key", HeaderKind::Secret),
+    ("header.*-master-key", HeaderKind::Secret),
+    ("header.*-admin-key", HeaderKind::Secret),
+    ("header.*-service-key", HeaderKind::Secret),
+    ("header.*-subscription-key", HeaderKind::Secret),
+    ("header.*-account-key", HeaderKind::Secret),
+    ("header.*-license-key", HeaderKind::Secret),
+    ("header.*-app-key", HeaderKind::Secret),
+    ("header.*-customer-key", HeaderKind::Secret),
+    ("header.*-session-key", HeaderKind::Secret),
+    ("header.*-passphrase", HeaderKind::Secret),
+    ("header.*-assertion", HeaderKind::Secret),
+    ("header.access-key", HeaderKind::Secret),
+    ("header.secret-key", HeaderKind::Secret),
+    ("header.fastly-key", HeaderKind::Secret),
+    ("header.accesskey", HeaderKind::Secret),
+    ("header.subscription-key", HeaderKind::Secret),
+    ("header.password", HeaderKind::Secret),
+    ("header.secret", HeaderKind::Secret),
     ("header.*-signature", HeaderKind::Secret),
     ("header.*-authorization", HeaderKind::Secret),
     ("header.*-password", HeaderKind::Secret),
@@ -261,8 +286,11 @@ impl Names {
         headers.chain(self.keys.values().map(|(id, _)| &**id))
     }
 
-    /// What holds for a header field (lower case).
+    /// What holds for a header field (lower case). `_` is `-` to the gateways that pass fields on as variables.
     pub(super) fn header(&self, name: &str) -> Option<(&str, HeaderKind)> {
+        if name.contains('_') {
+            return self.header(&name.replace('_', "-"));
+        }
         // Asked for every field of every event: most names end like none of ours.
         if !self.headers.is_empty()
             && let Some((id, kind)) = self.headers.iter().find(|(id, _)| covers(&id["header.".len()..], name))
@@ -306,6 +334,17 @@ impl Names {
         }
         session(name)
     }
+}
+
+/// What a rule on names finds, as an example. `None`: the operator's own.
+pub(super) fn example(id: &str) -> Option<String> {
+    if let Some(name) = id.strip_prefix("header.") {
+        HEADERS.iter().find(|(known, _)| *known == id)?;
+        return Some(format!("{}: …", name.replace('*', "x")));
+    }
+    let (_, kind) = KEYS.iter().find(|(known, _)| *known == id)?;
+    let name = id.trim_start_matches("key.");
+    Some(if *kind == Kind::Parameter { format!("?{name}=…") } else { format!("{name}=…, \"{name}\": \"…\"") })
 }
 
 /// The last segment of a key: it stands in each writing of it, but for its case.
@@ -427,7 +466,12 @@ mod tests {
             ("x-amz-security-token", Some("header.*-token")),
             ("x-acme", Some("header.x-acme")),
             ("x-kerberos-ticket", Some("header.*-ticket")),
+            ("x_api_key", Some("header.*-api-key")),
+            ("dd-application-key", Some("header.*-application-key")),
+            ("fastly-key", Some("header.fastly-key")),
             ("x-ratelimit-limit-tokens", None),
+            ("surrogate-key", None),
+            ("sec-websocket-key", None),
             ("etag", None),
             ("idempotency-key", None),
         ] {

@@ -140,6 +140,25 @@ const CUT_MIN_BYTES: usize = 4;
 const PEM_MAX_BYTES: usize = 64 * 1024;
 
 impl Pattern {
+    /// A text that it finds, made up from its shape.
+    pub(super) fn example(&self) -> String {
+        let of = |alphabet: &str, length: usize| alphabet.chars().cycle().take(length).collect::<String>();
+        let rest = match self.shape {
+            Shape::Alnum(min) | Shape::Word(min) | Shape::Mixed(min) | Shape::Path(min) => of("aB3dE6gH9", min),
+            Shape::Hex(min) => of("0123456789abcdef", min),
+            Shape::Capitals(count) => of("AB3DE6", count),
+            Shape::Dotted(min) => format!("{}.{}", of("aB3dE6", min / 2), of("gH9jK2", min / 2 + 1)),
+            Shape::Jwt => format!("{}.{}.{}", of("hbGciOi9", 12), of("eyJzdWIi", 12), of("aB3dE6gH9", 12)),
+            Shape::Pem => "PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----".to_owned(),
+            Shape::Bearer => of("aB3dE6gH9", 24),
+            Shape::Basic => "YWRhOnBhNTV3MHJk".to_owned(),
+            Shape::AgentKey => format!("{}_{}", of("aB3dE6", 8), of("gH9jK2", 24)),
+            Shape::Bot => of("aB3dE6gH9", 33),
+        };
+        let before = if matches!(self.shape, Shape::Bot) { "123456789" } else { "" };
+        format!("{before}{}{rest}", self.prefix)
+    }
+
     /// What is shown of it: the end of a private key says nothing.
     pub(super) fn show(&self) -> Show {
         if matches!(self.shape, Shape::Pem) { Show::Password } else { Show::Token }
@@ -322,6 +341,15 @@ mod tests {
         assert_eq!(found(&format!("a {key} b"), false), Some(key));
         let escaped = "-----BEGIN PRIVATE KEY-----\\nMHcCab\\nMHcC";
         assert_eq!(found(&format!("{escaped}\",\"b\""), false), Some(escaped));
+    }
+
+    #[test]
+    fn each_format_finds_its_own_example() {
+        for pattern in PATTERNS {
+            let example = pattern.example();
+            let start = example.find(pattern.prefix).unwrap();
+            assert!(pattern.verify(&mut Runs::of(example.as_bytes()), start, false).is_some(), "{example}");
+        }
     }
 
     #[test]

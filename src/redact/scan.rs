@@ -100,8 +100,15 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let mut walk =
-            Walk { names, text: text.as_bytes(), ends, found: Vec::new(), container_end: 0, name_end: 0, command_end: 0 };
+        let mut walk = Walk {
+            names,
+            text: text.as_bytes(),
+            ends,
+            found: Vec::new(),
+            container_end: 0,
+            name_end: 0,
+            command_end: 0,
+        };
         let mut runs = Runs::of(text.as_bytes());
         let mut at = 0;
         let mut looks = 0;

@@ -70,3 +70,21 @@ fn a_secret_is_found_behind_escapes_in_paths_and_urls_and_under_no_name_in_queri
     }
     assert!(masking().query("a_long_name_without_a_value&max_tokens_of_it").is_none());
 }
+
+#[test]
+fn a_text_with_a_byte_that_is_no_text_is_searched_like_any_other() {
+    let with_byte = |text: &str| [text.as_bytes(), b"\xE9"].concat();
+    for (text, secret) in [
+        (r#"{"password":"hunter2-falcon","city":"Orl"#, "hunter2-falcon"),
+        ("<login><password>hunter2-falcon</password><city>Orl", "hunter2-falcon"),
+        ("{\"a\":1}\n{\"api_key\":\"0123456789abcdef0123\"}\nOrl", "0123456789abcdef0123"),
+    ] {
+        let bytes = with_byte(text);
+        let masked = masking().bytes(&bytes, false).unwrap();
+        assert_eq!(masked.len(), bytes.len());
+        let at = text.find(secret).unwrap();
+        assert!(masked[at..at + secret.len()].iter().all(|byte| *byte == b'*'), "{text}");
+        assert_eq!((&masked[..at], masked.last()), (&bytes[..at], Some(&0xE9)));
+    }
+    assert_eq!(masking().bytes(&with_byte("{\"city\":\"Orl"), false), None);
+}

@@ -1,0 +1,69 @@
+//! `otas-proxy redact`: what would be masked in a file, for people who tune their settings.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use super::{Done, say};
+use crate::config::Flags;
+use crate::redact::{Fingerprint, Redactor};
+
+/// Prints each secret that would be masked in a text: line, column, rule, and what would stand in its place. With the settings
+/// that the proxy would use here.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    #[command(flatten)]
+    flags: Flags,
+    /// The text; `-` is standard input
+    #[arg(value_name = "FILE", required_unless_present = "rules")]
+    file: Option<PathBuf>,
+    /// List the rules, each with an example
+    #[arg(long, conflicts_with = "file")]
+    rules: bool,
+    /// Print the whole text as it would be stored
+    #[arg(long, requires = "file")]
+    text: bool,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let config = super::load(&args.flags)?.config;
+    // The tags of masks belong to an installation; these are of none.
+    let redactor = Redactor::new(&config.redact, &config.capture.rules, Fingerprint::new(b"redact"))?;
+    let Some(file) = &args.file else {
+        for (rule, example) in redactor.rules() {
+            say::out(&format!(
+                "{rule:<36} {}",
+                example.as_deref().unwrap_or("(from the settings)").replace('\n', "\\n")
+            ))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    let text = read(file)?;
+    let mut masking = redactor.masking("", 0, "");
+    if args.text {
+        say::raw(masking.message(&text).as_deref().unwrap_or(&text))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let masks = masking
+        .explain(&text)
+        .ok_or_else(|| format!("{}: not searched within its time; the proxy would withhold it", file.display()))?;
+    for mask in &masks {
+        let before = &text[..mask.range.start];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        say::out(&format!("{}:{line}:{column}: {}: {}", file.display(), mask.rule, mask.shown))?;
+    }
+    say::err(&format!("{} would be masked", masks.len()));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The text of a file. Bytes that are no UTF-8 are replaced, as in what is stored.
+fn read(file: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let done = match file == Path::new("-") {
+        true => std::io::stdin().read_to_end(&mut bytes).map(drop),
+        false => std::fs::read(file).map(|read| bytes = read),
+    };
+    done.map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
