@@ -18,6 +18,14 @@ bench reps="5":
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}
 
+# How much of the labelled corpus the masker finds, and how much it changes without need.
+masking:
+    cargo test --locked --test suite -- --nocapture masking::
+
+# What the search for secrets costs a megabyte: prose, and texts made to be slow.
+masking-bench:
+    cargo bench --locked --bench masking
+
 # The page over a store of so many events, and beside 500 calls a second.
 page events="100000":
     cargo bench --locked --bench page -- --events {{events}}
