@@ -30,11 +30,11 @@ pub(super) fn run(args: &Args) -> Done {
     // The tags of masks belong to an installation; these are of none.
     let redactor = Redactor::new(&config.redact, &config.capture.rules, Fingerprint::new(b"redact"))?;
     let Some(file) = &args.file else {
-        for (rule, example) in redactor.rules() {
-            say::out(&format!(
-                "{rule:<36} {}",
-                example.as_deref().unwrap_or("(from the settings)").replace('\n', "\\n")
-            ))?;
+        for (id, rule) in redactor.rules() {
+            let example = rule.example.as_deref().unwrap_or("(from the settings)").replace('\n', "\\n");
+            let about = rule.service.zip(rule.source);
+            let about = about.map_or_else(String::new, |(service, source)| format!("  [{service}; {source}]"));
+            say::out(&format!("{id:<36} {}{about}", shortened(&example)))?;
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -55,6 +55,15 @@ pub(super) fn run(args: &Args) -> Done {
     }
     say::err(&format!("{} would be masked", masks.len()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The beginning of an example that is too long for a line.
+fn shortened(example: &str) -> String {
+    const SHOWN_CHARS: usize = 60;
+    match example.char_indices().nth(SHOWN_CHARS) {
+        Some((end, _)) => format!("{}…", &example[..end]),
+        None => example.to_owned(),
+    }
 }
 
 /// The text of a file. Bytes that are no UTF-8 are replaced, as in what is stored.

@@ -42,9 +42,6 @@ pub(super) fn words() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|(word, _)| *word)
 }
 
-/// How many there are.
-pub(super) const COUNT: usize = COMMANDS.len();
-
 /// The password that command `which`, whose word ends at `end`, is given; and up to where it was read.
 pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<usize>>, usize) {
     let (_, takes) = COMMANDS[which];

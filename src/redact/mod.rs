@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!  headers, urls   fields, queries and forms, by the names in them
-//!  scan            any text: names with values (names, value), known formats (patterns), user information of URLs
+//!  scan            any text: names with values (names, value), known formats (formats, patterns), tokens under a
+//!                 service's name (services), user information of URLs
 //!    |- deltas     secrets that a stream of events tells in pieces
 //!    |- escapes    secrets behind `\u0041`
 //!    |- edges      what a cut left of a secret
@@ -19,6 +20,7 @@ mod deltas;
 mod edges;
 mod escapes;
 mod fingerprint;
+mod formats;
 mod headers;
 mod identity;
 mod judge;
@@ -29,6 +31,7 @@ mod relation;
 mod report;
 mod runs;
 mod scan;
+mod services;
 mod urls;
 mod value;
 
@@ -98,6 +101,17 @@ struct Allow {
     rules: Vec<wildmatch::WildMatch>,
 }
 
+/// What a rule of texts finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// A text that it finds; `None` for the operator's own rules.
+    pub example: Option<String>,
+    /// Whose tokens it finds.
+    pub service: Option<&'static str>,
+    /// The page, or the rule of a public set, that states what they look like.
+    pub source: Option<&'static str>,
+}
+
 /// The rules cannot be made ready.
 #[derive(Debug, thiserror::Error)]
 #[error("the rules of redaction cannot be put together; have fewer `redact.keys`")]
@@ -152,19 +166,28 @@ impl Redactor {
         }
     }
 
-    /// The rules of texts, each once, sorted, with an example of what it finds (`None` for the operator's own).
-    pub fn rules(&self) -> std::collections::BTreeMap<&str, Option<String>> {
-        let formats = patterns::PATTERNS.iter().map(|pattern| (pattern.id, Some(pattern.example())));
-        let names = self.names.ids().map(|id| (id, names::example(id)));
-        let rest =
-            [(USERINFO, "https://ada:pa55w0rd@host/".to_owned()), (commands::COMMAND, "mysql -ppa55w0rd".to_owned())];
-        let own = self.patterns.iter().map(|(id, _)| (id.as_str(), None));
-        names.chain(formats).chain(rest.map(|(id, example)| (id, Some(example)))).chain(own).collect()
+    /// The rules of texts, each once, sorted.
+    pub fn rules(&self) -> std::collections::BTreeMap<&str, Rule> {
+        let formats = formats::all().map(|format| {
+            let example = Some(format.example());
+            (format.id, Rule { example, service: Some(format.service), source: Some(format.source) })
+        });
+        let services = formats::SERVICES.iter().map(|service| {
+            let example = Some(service.example());
+            (service.id, Rule { example, service: Some(service.name), source: Some(service.source) })
+        });
+        let plain = |example| Rule { example, service: None, source: None };
+        let names = self.names.ids().map(|id| (id, plain(names::example(id))));
+        let rest = [(USERINFO, "https://ada:pa55w0rd@host/"), (commands::COMMAND, "mysql -ppa55w0rd")]
+            .map(|(id, example)| (id, plain(Some(example.to_owned()))));
+        let own = self.patterns.iter().map(|(id, _)| (id.as_str(), plain(None)));
+        names.chain(formats).chain(services).chain(rest).chain(own).collect()
     }
 
     /// The ids of all rules, each at least once, in no order.
     fn ids(&self) -> impl Iterator<Item = &str> {
-        let patterns = patterns::PATTERNS.iter().map(|pattern| pattern.id);
+        let patterns =
+            formats::all().map(|format| format.id).chain(formats::SERVICES.iter().map(|service| service.id));
         let own = self.patterns.iter().map(|(id, _)| id.as_str());
         self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO, commands::COMMAND])
     }

@@ -12,129 +12,101 @@ use super::scan::Show;
 pub(super) struct Pattern {
     /// The id of its rule.
     pub(super) id: &'static str,
+    /// Whose it is.
+    pub(super) service: &'static str,
     /// What it begins with, in the case that it has.
     pub(super) prefix: &'static str,
     /// What it goes on with.
     shape: Shape,
+    /// The page, or the rule of a public set, that states all this.
+    pub(super) source: &'static str,
 }
 
 /// What stands after the prefix.
 #[derive(Clone, Copy)]
-enum Shape {
-    /// So many letters and digits at least.
-    Alnum(usize),
-    /// So many of letters, digits, `-` and `_` at least.
-    Word(usize),
-    /// So many hexadecimal digits at least.
-    Hex(usize),
-    /// Exactly so many capitals and digits.
-    Capitals(usize),
-    /// As `Word`, but not words with hyphens: `sk-` also begins names of styles.
+pub(super) enum Shape {
+    /// So many characters of a class, at least and at most.
+    Run(Class, usize, usize),
+    /// So many letters and digits at least. With 36, the last six are a checksum of the others, by which it is known even
+    /// where other letters touch it. A wrong one does not make it harmless.
+    Checked(usize),
+    /// So many of letters, digits, `-` and `_` at least, but not words with hyphens: `sk-` also begins names of styles.
     Mixed(usize),
     /// As `Word`, with dots, of which there is at least one.
     Dotted(usize),
-    /// Three parts or more in base64url, the last of which may be empty (RFC 7515, section 3.1).
+    /// Three parts or more in base64url, of which the second (RFC 7516, section 7.1) or the last (RFC 7515, section 3.1) may
+    /// be empty.
     Jwt,
     /// To the end of a private key (RFC 7468).
     Pem,
+    /// The number of lines, then these, in base64.
+    Lines,
+    /// Parts between `$`, of which the last has so many characters at least.
+    Crypt(usize),
+    /// Rounds, salt and keys, as a server of SCRAM stores them.
+    Scram,
     /// Credentials after their scheme, which stays (RFC 6750, section 2.1).
     Bearer,
     /// The same, in base64 of `user:password` (RFC 7617, section 2).
     Basic,
-    /// A path behind a host that gives the right to post.
-    Path(usize),
+    /// A path behind a host, which stays, that gives the right to post: so many characters of a class at least.
+    Behind(Class, usize),
+    /// So many characters of a class before it, exactly, and so many after it, at least.
+    Around(usize, Class, usize),
     /// `agent_<8>_<secret>`, OTAS's own.
     AgentKey,
     /// After the number of a bot.
     Bot,
 }
 
-const fn pattern(id: &'static str, prefix: &'static str, shape: Shape) -> Pattern {
-    Pattern { id, prefix, shape }
+/// A row of the table.
+pub(super) const fn format(
+    id: &'static str,
+    service: &'static str,
+    prefix: &'static str,
+    shape: Shape,
+    source: &'static str,
+) -> Pattern {
+    Pattern { id, service, prefix, shape, source }
 }
 
-/// All of them. The longer of two prefixes that begin alike is tried alone.
-pub(super) const PATTERNS: &[Pattern] = &[
-    pattern("pattern.anthropic", "sk-ant-", Shape::Word(16)),
-    pattern("pattern.openai", "sk-", Shape::Mixed(16)),
-    pattern("pattern.openai", "sess-", Shape::Alnum(32)),
-    pattern("pattern.aws", "AKIA", Shape::Capitals(16)),
-    pattern("pattern.aws", "ASIA", Shape::Capitals(16)),
-    pattern("pattern.aws", "ABIA", Shape::Capitals(16)),
-    pattern("pattern.aws", "ACCA", Shape::Capitals(16)),
-    pattern("pattern.github", "ghp_", Shape::Alnum(20)),
-    pattern("pattern.github", "gho_", Shape::Alnum(20)),
-    pattern("pattern.github", "ghu_", Shape::Alnum(20)),
-    pattern("pattern.github", "ghs_", Shape::Alnum(20)),
-    pattern("pattern.github", "ghr_", Shape::Alnum(20)),
-    pattern("pattern.github", "github_pat_", Shape::Word(20)),
-    pattern("pattern.gitlab", "glpat-", Shape::Word(16)),
-    pattern("pattern.gitlab", "gldt-", Shape::Word(16)),
-    pattern("pattern.gitlab", "glrt-", Shape::Word(16)),
-    pattern("pattern.gitlab", "glptt-", Shape::Word(16)),
-    pattern("pattern.gitlab", "glcbt-", Shape::Word(16)),
-    pattern("pattern.gitlab", "glsoat-", Shape::Word(16)),
-    pattern("pattern.slack", "xoxb-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxa-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxp-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxr-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxs-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxe-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxc-", Shape::Word(10)),
-    pattern("pattern.slack", "xoxd-", Shape::Word(10)),
-    pattern("pattern.slack", "xapp-", Shape::Word(10)),
-    pattern("pattern.slack", "hooks.slack.com/services/", Shape::Path(20)),
-    pattern("pattern.google", "AIza", Shape::Word(30)),
-    pattern("pattern.google", "ya29.", Shape::Word(20)),
-    pattern("pattern.google", "GOCSPX-", Shape::Word(20)),
-    pattern("pattern.huggingface", "hf_", Shape::Alnum(20)),
-    pattern("pattern.sendgrid", "SG.", Shape::Dotted(32)),
-    pattern("pattern.stripe", "sk_live_", Shape::Alnum(16)),
-    pattern("pattern.stripe", "sk_test_", Shape::Alnum(16)),
-    pattern("pattern.stripe", "rk_live_", Shape::Alnum(16)),
-    pattern("pattern.stripe", "rk_test_", Shape::Alnum(16)),
-    pattern("pattern.stripe", "whsec_", Shape::Alnum(16)),
-    pattern("pattern.npm", "npm_", Shape::Alnum(30)),
-    pattern("pattern.pypi", "pypi-", Shape::Word(40)),
-    pattern("pattern.docker", "dckr_pat_", Shape::Word(20)),
-    pattern("pattern.digitalocean", "dop_v1_", Shape::Hex(32)),
-    pattern("pattern.digitalocean", "doo_v1_", Shape::Hex(32)),
-    pattern("pattern.shopify", "shpat_", Shape::Hex(32)),
-    pattern("pattern.shopify", "shpss_", Shape::Hex(32)),
-    pattern("pattern.shopify", "shpca_", Shape::Hex(32)),
-    pattern("pattern.shopify", "shppa_", Shape::Hex(32)),
-    pattern("pattern.groq", "gsk_", Shape::Alnum(20)),
-    pattern("pattern.perplexity", "pplx-", Shape::Alnum(20)),
-    pattern("pattern.xai", "xai-", Shape::Alnum(20)),
-    pattern("pattern.replicate", "r8_", Shape::Alnum(30)),
-    pattern("pattern.tavily", "tvly-", Shape::Word(16)),
-    pattern("pattern.langsmith", "lsv2_", Shape::Word(30)),
-    pattern("pattern.nvidia", "nvapi-", Shape::Word(30)),
-    pattern("pattern.databricks", "dapi", Shape::Hex(32)),
-    pattern("pattern.linear", "lin_api_", Shape::Alnum(20)),
-    pattern("pattern.notion", "ntn_", Shape::Alnum(30)),
-    pattern("pattern.vault", "hvs.", Shape::Word(20)),
-    pattern("pattern.vault", "hvb.", Shape::Word(20)),
-    pattern("pattern.grafana", "glsa_", Shape::Word(20)),
-    pattern("pattern.grafana", "glc_", Shape::Word(20)),
-    pattern("pattern.sentry", "sntrys_", Shape::Word(20)),
-    pattern("pattern.atlassian", "ATATT3", Shape::Word(20)),
-    pattern("pattern.postman", "PMAK-", Shape::Word(20)),
-    pattern("pattern.mailgun", "key-", Shape::Hex(32)),
-    pattern("pattern.newrelic", "NRAK-", Shape::Alnum(20)),
-    pattern("pattern.square", "sq0atp-", Shape::Word(20)),
-    pattern("pattern.square", "sq0csp-", Shape::Word(20)),
-    pattern("pattern.age", "AGE-SECRET-KEY-1", Shape::Alnum(40)),
-    pattern("pattern.telegram", ":AA", Shape::Bot),
-    pattern("pattern.otas", "agent_", Shape::AgentKey),
-    pattern("pattern.jwt", "eyJ", Shape::Jwt),
-    pattern("pattern.pem", "-----BEGIN ", Shape::Pem),
-    pattern("pattern.bearer", "bearer ", Shape::Bearer),
-    pattern("pattern.basic", "basic ", Shape::Basic),
-];
+pub(super) const fn at_least(class: Class, min: usize) -> Shape {
+    Shape::Run(class, min, usize::MAX)
+}
+
+pub(super) const fn exactly(class: Class, count: usize) -> Shape {
+    Shape::Run(class, count, count)
+}
+
+pub(super) const fn between(class: Class, min: usize, max: usize) -> Shape {
+    Shape::Run(class, min, max)
+}
+
+pub(super) const fn checked(min: usize) -> Shape {
+    Shape::Checked(min)
+}
+
+pub(super) const fn behind(class: Class, min: usize) -> Shape {
+    Shape::Behind(class, min)
+}
+
+pub(super) const fn around(before: usize, class: Class, after: usize) -> Shape {
+    Shape::Around(before, class, after)
+}
+
+pub(super) const fn crypt(last: usize) -> Shape {
+    Shape::Crypt(last)
+}
 
 /// Fewer characters than this of a secret that a cut leaves give nothing away.
 const CUT_MIN_BYTES: usize = 4;
+
+/// A hash of a password has not more than this many bytes behind its last `$`.
+const HASH_MAX_BYTES: usize = 256;
+
+/// The random part of tokens of GitHub and npm, and its checksum behind it.
+const CHECKED_BODY_BYTES: usize = 30;
+const CHECKSUM_BYTES: usize = 6;
 
 /// A private key has not more than this many bytes.
 const PEM_MAX_BYTES: usize = 64 * 1024;
@@ -144,24 +116,40 @@ impl Pattern {
     pub(super) fn example(&self) -> String {
         let of = |alphabet: &str, length: usize| alphabet.chars().cycle().take(length).collect::<String>();
         let rest = match self.shape {
-            Shape::Alnum(min) | Shape::Word(min) | Shape::Mixed(min) | Shape::Path(min) => of("aB3dE6gH9", min),
-            Shape::Hex(min) => of("0123456789abcdef", min),
-            Shape::Capitals(count) => of("AB3DE6", count),
+            Shape::Run(class, min, _) => of(class.sample(), min),
+            Shape::Checked(_) => {
+                let body = of("aB3dE6gH9", CHECKED_BODY_BYTES);
+                format!("{body}{}", String::from_utf8_lossy(&checksum(body.as_bytes())))
+            }
+            Shape::Mixed(min) | Shape::Behind(_, min) => of("aB3dE6gH9", min),
             Shape::Dotted(min) => format!("{}.{}", of("aB3dE6", min / 2), of("gH9jK2", min / 2 + 1)),
             Shape::Jwt => format!("{}.{}.{}", of("hbGciOi9", 12), of("eyJzdWIi", 12), of("aB3dE6gH9", 12)),
             Shape::Pem => "PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----".to_owned(),
+            Shape::Lines => format!("1\n{}\nPrivate-MAC: 00", of("aB3dE6gH9", 64)),
+            Shape::Crypt(last) => format!("10${}${}", of("aB3dE6", 8), of("gH9jK2", last)),
+            Shape::Scram => {
+                format!("4096:{}$", of("aB3dE6gH9", 24)) + &of("gH9jK2", 43) + "=:" + &of("aB3dE6", 43) + "="
+            }
             Shape::Bearer => of("aB3dE6gH9", 24),
             Shape::Basic => "YWRhOnBhNTV3MHJk".to_owned(),
+            Shape::Around(_, class, after) => of(class.sample(), after),
             Shape::AgentKey => format!("{}_{}", of("aB3dE6", 8), of("gH9jK2", 24)),
             Shape::Bot => of("aB3dE6gH9", 33),
         };
-        let before = if matches!(self.shape, Shape::Bot) { "123456789" } else { "" };
+        let before = match self.shape {
+            Shape::Bot => "123456789".to_owned(),
+            Shape::Around(before, class, _) => of(class.sample(), before),
+            _ => String::new(),
+        };
         format!("{before}{}{rest}", self.prefix)
     }
 
-    /// What is shown of it: the end of a private key says nothing.
+    /// What is shown of it: the end of a private key says nothing, that of a hash too much.
     pub(super) fn show(&self) -> Show {
-        if matches!(self.shape, Shape::Pem) { Show::Password } else { Show::Token }
+        match self.shape {
+            Shape::Pem | Shape::Lines | Shape::Crypt(_) | Shape::Scram => Show::Password,
+            _ => Show::Token,
+        }
     }
 
     /// Whether case matters for the prefix. Schemes are written as people like.
@@ -177,20 +165,29 @@ impl Pattern {
         if !self.any_case() && text.get(start..after)? != self.prefix.as_bytes() {
             return None;
         }
-        if !matches!(self.shape, Shape::Bot | Shape::Pem | Shape::Path(_)) && !begins(text, start) {
-            return None;
+        let inside = matches!(self.shape, Shape::Bot | Shape::Pem | Shape::Behind(..) | Shape::Around(..));
+        if !inside && !begins(text, start) {
+            let glued = matches!(self.shape, Shape::Checked(_)) && is_checked(text, after);
+            return glued.then_some((start, after + CHECKED_BODY_BYTES + CHECKSUM_BYTES));
         }
         let plain = |end: usize, min: usize| {
             let breaks_off = cut && end == text.len() && end - after >= CUT_MIN_BYTES;
             (end - after >= min || breaks_off).then_some((start, end))
         };
         match self.shape {
-            Shape::Alnum(min) => plain(runs.end(Class::Alnum, after), min),
-            Shape::Word(min) => plain(runs.end(Class::Word, after), min),
-            Shape::Hex(min) => plain(runs.end(Class::Hex, after), min),
-            Shape::Capitals(count) => {
-                let end = runs.end(Class::Capitals, after);
-                if end - after > count { None } else { plain(end, count) }
+            Shape::Run(class, min, max) => {
+                let end = runs.end(class, after);
+                // Where only the length tells it, words are none.
+                let made = max == usize::MAX || runs.end(Class::Small, after) < end;
+                if end - after <= max && made { plain(end, min) } else { None }
+            }
+            Shape::Checked(min) => {
+                let end = runs.end(Class::Alnum, after);
+                // More letters behind the checksum are no part of it.
+                if is_checked(text, after) {
+                    return Some((start, after + CHECKED_BODY_BYTES + CHECKSUM_BYTES));
+                }
+                plain(end, min)
             }
             Shape::Mixed(min) => {
                 let end = runs.end(Class::Word, after);
@@ -207,10 +204,29 @@ impl Pattern {
                 let end = runs.end(Class::Dotted, start);
                 let first = runs.end(Class::Word, start);
                 let second = runs.end_of_second(Class::Word, (first + 1).min(end));
-                let sound = second < end && first - start >= 10 && second - first > 4;
+                // A key that both sides know is not sent: the second part of an encrypted token is empty.
+                let direct = second == first + 1 && end - second > 40;
+                let sound = second < end && first - start >= 10 && (second - first > 4 || direct);
                 if sound { Some((start, end)) } else { plain(end, usize::MAX) }
             }
             Shape::Pem => pem(runs, start, after),
+            Shape::Lines => {
+                let digits = runs.end(Class::Alnum, after);
+                let number = digits - after <= 3 && text[after..digits].iter().all(u8::is_ascii_digit);
+                let line_ends = text.get(digits).is_some_and(|byte| matches!(byte, b'\r' | b'\n' | b'\\'));
+                if number && digits > after && line_ends { plain(runs.end(Class::Lines, after), 40) } else { None }
+            }
+            Shape::Crypt(last) => {
+                let end = runs.end(Class::Hash, after);
+                let reach = &text[after.max(end.saturating_sub(HASH_MAX_BYTES))..end];
+                let begin = memchr::memrchr(b'$', reach).map_or(0, |dollar| dollar + 1);
+                plain(end, if reach.len() - begin >= last { last } else { usize::MAX })
+            }
+            Shape::Scram => {
+                let end = runs.end(Class::Scram, after);
+                let rounds = text[after..end].iter().take_while(|byte| byte.is_ascii_digit()).count();
+                if rounds > 0 { plain(end, 60) } else { None }
+            }
             Shape::Bearer => {
                 let end = runs.end(Class::Token68, after);
                 let breaks_off = cut && end == text.len() && end - after >= CUT_MIN_BYTES;
@@ -224,7 +240,14 @@ impl Pattern {
                 let end = [end, first].into_iter().find(|end| is_user_and_password(&text[after..*end]));
                 end.or(breaks_off.then_some(text.len())).map(|end| (after, end))
             }
-            Shape::Path(min) => plain(runs.end(Class::Path, after), min).map(|(_, end)| (after, end)),
+            Shape::Behind(class, min) => plain(runs.end(class, after), min).map(|(_, end)| (after, end)),
+            Shape::Around(before, class, min) => {
+                let begin = start.checked_sub(before)?;
+                let alone = text[begin..start].iter().all(|byte| class.has(*byte))
+                    && begin.checked_sub(1).is_none_or(|at| !class.has(text[at]));
+                let end = runs.end(class, after);
+                (alone && end - after >= min).then_some((begin, end))
+            }
             Shape::AgentKey => {
                 let end = runs.end(Class::Word, after);
                 let (prefix, secret) = text[after..end].split_at_checked(8)?;
@@ -241,6 +264,26 @@ impl Pattern {
             }
         }
     }
+}
+
+/// The CRC32 of a token's random part in base62, as GitHub and npm put it behind that:
+/// <https://github.blog/engineering/platform-security/behind-githubs-new-authentication-token-formats/>.
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_BYTES] {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = crc32fast::hash(body);
+    let mut digits = [b'0'; CHECKSUM_BYTES];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[(rest % 62) as usize];
+        rest /= 62;
+    }
+    digits
+}
+
+/// Whether a random part and its checksum stand at a place.
+fn is_checked(text: &[u8], at: usize) -> bool {
+    let Some(whole) = text.get(at..at + CHECKED_BODY_BYTES + CHECKSUM_BYTES) else { return false };
+    let (body, digits) = whole.split_at(CHECKED_BODY_BYTES);
+    body.iter().all(u8::is_ascii_alphanumeric) && checksum(body) == digits
 }
 
 /// Whether a text is one that only a machine makes: long, without a space, with letters and digits.
@@ -307,11 +350,12 @@ fn pem(runs: &mut Runs<'_>, start: usize, after: usize) -> Option<(usize, usize)
 
 #[cfg(test)]
 mod tests {
+    use super::super::formats;
     use super::*;
 
     fn found(text: &str, cut: bool) -> Option<&str> {
         let lower = text.to_ascii_lowercase();
-        PATTERNS.iter().find_map(|pattern| {
+        formats::all().find_map(|pattern| {
             let start = lower.find(&pattern.prefix.to_ascii_lowercase())?;
             let (start, end) = pattern.verify(&mut Runs::of(text.as_bytes()), start, cut)?;
             Some(&text[start..end])
@@ -345,9 +389,9 @@ mod tests {
 
     #[test]
     fn each_format_finds_its_own_example() {
-        for pattern in PATTERNS {
+        for pattern in formats::all() {
             let example = pattern.example();
-            let start = example.find(pattern.prefix).unwrap();
+            let start = example.find(pattern.prefix).unwrap_or_else(|| panic!("{example}"));
             assert!(pattern.verify(&mut Runs::of(example.as_bytes()), start, false).is_some(), "{example}");
         }
     }

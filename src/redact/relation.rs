@@ -28,12 +28,15 @@ const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env
 
 /// The value that belongs to a name, if one does.
 pub(super) fn related(text: &[u8], name: &Range<usize>) -> Option<Related> {
-    element(text, name)
-        .or_else(|| flag(text, name))
-        .or_else(|| pair(text, name))
+    written(text, name)
         .or_else(|| pair_backwards(text, name))
         .or_else(|| spoken(text, name))
         .or_else(|| set(text, name))
+}
+
+/// The same in the forms that only settings, commands and code have, not sentences.
+pub(super) fn written(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    element(text, name).or_else(|| flag(text, name)).or_else(|| pair(text, name))
 }
 
 /// `<password>value</password>`, and `<key>password</key><string>value</string>` of property lists.

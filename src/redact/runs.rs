@@ -20,14 +20,36 @@ pub(super) enum Class {
     Dotted,
     /// What credentials may have (RFC 9110 section 11.2).
     Token68,
-    /// Letters, digits and `/`.
+    /// What the path of a webhook has.
     Path,
+    /// What hashes of passwords have (crypt, PHC strings).
+    Hash,
+    /// What a server of SCRAM stores (RFC 5803).
+    Scram,
+    /// Capitals, digits and `-`.
+    Serial,
+    /// What URLs need not escape (RFC 3986, section 2.3).
+    Unreserved,
+    /// Letters, digits, `+` and `/`.
+    Base64,
+    /// Lines of base64, their ends escaped or not.
+    Lines,
 }
 
-const CLASSES: usize = 9;
+const CLASSES: usize = 15;
 
 impl Class {
-    fn has(self, byte: u8) -> bool {
+    /// Characters of it, digits among them.
+    pub(super) fn sample(self) -> &'static str {
+        match self {
+            Self::Hex => "0123456789abcdef",
+            Self::Capitals | Self::Serial => "AB3DE6",
+            _ => "aB3dE6gH9",
+        }
+    }
+
+    /// Whether a character is of it.
+    pub(super) fn has(self, byte: u8) -> bool {
         match self {
             Self::Alnum => byte.is_ascii_alphanumeric(),
             Self::Hex => byte.is_ascii_hexdigit(),
@@ -39,7 +61,15 @@ impl Class {
             Self::Token68 => {
                 byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
             }
-            Self::Path => byte.is_ascii_alphanumeric() || byte == b'/',
+            Self::Path => byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'@'),
+            Self::Hash => {
+                byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'/' | b'$' | b'=' | b',' | b'+' | b'-' | b'_')
+            }
+            Self::Scram => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b':' | b'$'),
+            Self::Serial => byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-',
+            Self::Unreserved => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'),
+            Self::Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'),
+            Self::Lines => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\\' | b'\r' | b'\n'),
         }
     }
 }

@@ -6,14 +6,16 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind};
+use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, PatternID};
 
 use super::commands;
+use super::formats::{self, SERVICES};
 use super::judge::{looks_secret, placeholder, reference, strong};
 use super::names::{self, Kind, Names, WORDS};
-use super::patterns::{PATTERNS, Pattern};
+use super::patterns::Pattern;
 use super::relation::{self, Related};
 use super::runs::Runs;
+use super::services::Service;
 use super::value::{self, Sign, Value};
 use crate::deadline::Deadline;
 
@@ -59,6 +61,23 @@ pub(crate) struct OutOfTime;
 /// What is searched for in all texts.
 pub(super) struct Scanner {
     search: AhoCorasick,
+    /// Of each needle of the search.
+    needles: Vec<Needle>,
+}
+
+/// What a needle of the search is.
+#[derive(Clone, Copy)]
+enum Needle {
+    /// The beginning of a known format, and whether it may also be a part of a name: `basic `, `key-`.
+    Format(&'static Pattern, bool),
+    /// The beginning of an authority.
+    Authority,
+    /// A word of a command, by its place among them.
+    Command(usize),
+    /// The word of a service.
+    Service(&'static Service),
+    /// A word in names.
+    Word,
 }
 
 /// The beginning of a URL's authority, which may hold a password.
@@ -77,16 +96,31 @@ const NAME_MAX_BYTES: usize = 56;
 impl Scanner {
     /// For our own words and the last segments of the operator's keys.
     pub(super) fn new(keys: &[String]) -> Result<Self, BuildError> {
-        let prefixes = PATTERNS.iter().map(|pattern| pattern.prefix.to_owned()).chain([AUTHORITY.to_owned()]);
-        let prefixes = prefixes.chain(commands::words().map(str::to_owned));
+        let of_name = |prefix: &str| {
+            let prefix = prefix.to_ascii_lowercase();
+            WORDS.iter().any(|word| prefix.contains(word))
+        };
+        let formats = formats::all()
+            .map(|format| (format.prefix.to_owned(), Needle::Format(format, of_name(format.prefix))))
+            .chain([(AUTHORITY.to_owned(), Needle::Authority)]);
+        let commands = commands::words().enumerate().map(|(at, word)| (word.to_owned(), Needle::Command(at)));
+        let services = SERVICES.iter().map(|service| (service.word.to_owned(), Needle::Service(service)));
         let words = WORDS.iter().map(|word| (*word).to_owned());
         let own = keys.iter().map(|key| names::last_segment(key));
+        let names = words.chain(own).map(|word| (word, Needle::Word));
+        let (texts, needles): (Vec<String>, Vec<Needle>) =
+            formats.chain(commands).chain(services).chain(names).unzip();
         let search = AhoCorasick::builder()
             .ascii_case_insensitive(true)
             .match_kind(MatchKind::LeftmostLongest)
             .kind(Some(AhoCorasickKind::DFA))
-            .build(prefixes.chain(words).chain(own))?;
-        Ok(Self { search })
+            .build(texts)?;
+        Ok(Self { search, needles })
+    }
+
+    /// Only the search gives ids, and each has its needle.
+    fn needle(&self, id: PatternID) -> Needle {
+        self.needles.get(id.as_usize()).copied().unwrap_or(Needle::Word)
     }
 
     /// All secrets of a text that are known by their names or their looks, in the order of their beginnings.
@@ -108,6 +142,7 @@ impl Scanner {
             container_end: 0,
             name_end: 0,
             command_end: 0,
+            service_end: 0,
         };
         let mut runs = Runs::of(text.as_bytes());
         let mut at = 0;
@@ -117,27 +152,23 @@ impl Scanner {
             if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
                 return Err(OutOfTime);
             }
-            let which = hit.pattern().as_usize();
-            let next = match PATTERNS.get(which) {
-                Some(pattern) => match pattern.verify(&mut runs, hit.start(), ends.cut_end) {
+            let next = match self.needle(hit.pattern()) {
+                Needle::Format(pattern, of_name) => match pattern.verify(&mut runs, hit.start(), ends.cut_end) {
                     Some((start, end)) => {
                         walk.push(start..end, pattern.id, pattern.show());
                         Some(end)
                     }
-                    // What begins like a key may be a name: `basic `, `key-`.
-                    None => walk.named(hit.start()..hit.end()),
+                    None if of_name => walk.named(hit.start()..hit.end()),
+                    None => None,
                 },
-                None if which == PATTERNS.len() => {
-                    user_information(walk.text, hit.end(), ends.cut_end).map(|secret| {
-                        let end = secret.end;
-                        walk.push(secret, super::USERINFO, Show::Password);
-                        end
-                    })
-                }
-                None if which <= PATTERNS.len() + commands::COUNT => {
-                    walk.command(which - PATTERNS.len() - 1, hit.start()..hit.end())
-                }
-                None => walk.named(hit.start()..hit.end()),
+                Needle::Authority => user_information(walk.text, hit.end(), ends.cut_end).map(|secret| {
+                    let end = secret.end;
+                    walk.push(secret, super::USERINFO, Show::Password);
+                    end
+                }),
+                Needle::Command(which) => walk.command(which, hit.start()..hit.end()),
+                Needle::Service(service) => walk.of_service(service, hit.start()..hit.end()),
+                Needle::Word => walk.named(hit.start()..hit.end()),
             };
             at = next.unwrap_or(hit.end()).max(at + 1);
             while !text.is_char_boundary(at) {
@@ -159,16 +190,13 @@ impl Scanner {
         let mut at = 0;
         while let Some(hit) = self.search.find(Input::new(bytes).range(at..)) {
             at = hit.end();
-            let which = hit.pattern().as_usize();
-            let secret = match PATTERNS.get(which) {
-                Some(pattern) => pattern
+            let secret = match self.needle(hit.pattern()) {
+                Needle::Format(pattern, _) => pattern
                     .verify(&mut runs, hit.start(), cut)
                     .or_else(|| behind_its_length(pattern, bytes, hit.start(), cut))
                     .map(|(start, end)| (pattern.id, start..end)),
-                None if which == PATTERNS.len() => {
-                    user_information(bytes, hit.end(), cut).map(|secret| (super::USERINFO, secret))
-                }
-                None => None,
+                Needle::Authority => user_information(bytes, hit.end(), cut).map(|secret| (super::USERINFO, secret)),
+                Needle::Command(_) | Needle::Service(_) | Needle::Word => None,
             };
             if let Some((rule, secret)) = secret
                 && found(rule)
@@ -226,6 +254,8 @@ struct Walk<'n, 't> {
     name_end: usize,
     /// Up to here commands were read already.
     command_end: usize,
+    /// Up to here names of services were looked at already.
+    service_end: usize,
 }
 
 impl<'n> Walk<'n, '_> {
@@ -244,6 +274,25 @@ impl<'n> Walk<'n, '_> {
         let name = self.name_around(hit)?;
         let (rule, kind) = self.names.key(&self.text[name.clone()])?;
         self.signed(&name, rule, kind).or_else(|| self.related(&name, rule, kind))
+    }
+
+    /// The word of a service was found: is it in the name of one of its tokens? What the name calls a secret by itself is
+    /// found by the word that does.
+    fn of_service(&mut self, service: &'static Service, hit: Range<usize>) -> Option<usize> {
+        if hit.start < self.service_end {
+            return None;
+        }
+        let named_until = self.name_end;
+        let name = self.name_around(hit);
+        self.service_end = std::mem::replace(&mut self.name_end, named_until);
+        let name = name?;
+        let token = service.token(self.text, &name)?;
+        if self.names.key(&self.text[name]).is_some_and(|(_, kind)| kind != Kind::Parameter) {
+            return None;
+        }
+        let end = token.end;
+        self.push(token, service.id, Show::Token);
+        Some(end)
     }
 
     /// The word of a command that takes a password.
@@ -391,5 +440,16 @@ fn show(kind: Kind) -> Show {
         Kind::Password | Kind::Digits => Show::Password,
         Kind::Credentials => Show::Credentials,
         Kind::Token | Kind::Opaque | Kind::Parameter => Show::Token,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_automaton_stays_small() {
+        let scanner = Scanner::new(&[]).unwrap();
+        assert!(scanner.search.memory_usage() < 2 << 20, "{}", scanner.search.memory_usage());
     }
 }

@@ -335,6 +335,44 @@ const FORMS: &[(&str, Form)] = &[
             n.next() % 9999
         )
     }),
+    ("checksums of pods", |n| {
+        format!(
+            "SPEC CHECKSUMS:\n  Datadog: {}\n  Sentry: {}\n  Mapbox-iOS-SDK: {}\n  OneSignal: {}\n\nPODFILE CHECKSUM: {}\n",
+            n.of(HEX, 40),
+            n.of(HEX, 40),
+            n.of(HEX, 40),
+            n.of(HEX, 40),
+            n.of(HEX, 40)
+        )
+    }),
+    ("ids at services", |n| {
+        json!({ "heroku_app_id": format!("{}-1111-4222-a333-444455556666", n.of(HEX, 8)), "datadog_trace_id": n.of(HEX, 32),
+            "sentry_release": n.of(HEX, 40), "twilio_account_sid": format!("AC{}", n.of(HEX, 32)), "mailchimp_list_id": n.of(HEX, 10),
+            "vercel_project_id": format!("prj_{}", n.of(ALNUM, 24)), "spotify_track_id": n.of(ALNUM, 22), "trello_board_id": n.of(HEX, 24) })
+        .to_string()
+    }),
+    ("names of services", |n| {
+        format!(
+            "Alerts go to Datadog: see the dashboard. Heroku, Netlify and Vercel deploy it; Twilio key rotation is due on day {}. cloudflare-worker, okta-auth-js, \
+             sentry.captureException(error), spotify.token.refresh(), import datadog from 'datadog-metrics'; DATADOG_API_KEY=$DATADOG_API_KEY heroku config:get API\n",
+            n.next() % 30
+        )
+    }),
+    ("dollars and braces", |n| {
+        format!(
+            "echo \"$1$2\" | sed 's/\\(a\\)/$1$6$/'; price: $5$ or $6$ for {} items; String.format(\"%1$s and %2$d\", a, b); s.replace(re, '$1$$2$y$7$')\n",
+            n.next() % 90
+        )
+    }),
+    ("short beginnings", |n| {
+        format!(
+            "pat.name sat.date sl.item b_key k_means NF-kappa A3-paper 1000.50 v1.0-beta.{} sk_buff pk_column api_organisation cio_vendor \
+             ion-content sgp_index sm_patient 4b1d{} oy2_value {} hvs.size tkn.value na1.example.com fm2_radio\n",
+            n.next() % 9,
+            n.of(HEX, 8),
+            n.of("0123456789ABCDEFGHJKMNPQRSTVWXYZ", 26)
+        )
+    }),
 ];
 
 /// Ten of each.
