@@ -141,6 +141,8 @@ impl Scanner {
             found: Vec::new(),
             container_end: 0,
             name_end: 0,
+            bare_end: 0,
+            dull_end: 0,
             command_end: 0,
             service_end: 0,
         };
@@ -250,6 +252,10 @@ struct Walk<'n, 't> {
     found: Vec<Finding<'n>>,
     /// Up to here all values were looked at already.
     container_end: usize,
+    /// Where the last value without quotes ended.
+    bare_end: usize,
+    /// Up to here values without quotes were judged to be none.
+    dull_end: usize,
     /// Up to here names were looked at already.
     name_end: usize,
     /// Up to here commands were read already.
@@ -314,7 +320,7 @@ impl<'n> Walk<'n, '_> {
         if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
             return None;
         }
-        match value::value_at(self.text, &sign) {
+        match value::value_from(self.text, &sign, &mut self.bare_end) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
                 let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
@@ -372,6 +378,10 @@ impl<'n> Walk<'n, '_> {
 
     /// `NAME=value` in code, in files of settings, in URLs; `name: value`.
     fn bare(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, in_url: bool, sign: Sign) -> Option<usize> {
+        // The rest of a value that was none: it has been judged once.
+        if !in_url && range.start < self.dull_end {
+            return None;
+        }
         let range = if kind == Kind::Credentials { value::with_scheme(self.text, range) } else { range };
         let content = &self.text[range.clone()];
         // A tag ends behind a `#`, at which values end.
@@ -384,6 +394,9 @@ impl<'n> Walk<'n, '_> {
         let secret = in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word));
         // What is called or looked up is code.
         if !secret || placeholder(word) || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
+            if kind != Kind::Opaque || !word.iter().any(u8::is_ascii_digit) {
+                self.dull_end = range.end;
+            }
             return self.typed(range, rule, kind, sign);
         }
         let end = range.end;

@@ -96,6 +96,11 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
 
 /// The value after a sign.
 pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
+    value_from(text, sign, &mut 0)
+}
+
+/// The same; `bare_end` is where the last value without quotes ended, so that one with many names in it is walked once.
+pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Value {
     // `@"…"` in C#.
     let verbatim = text[sign.at..].starts_with(b"@\"");
     let sign = &Sign { at: sign.at + usize::from(verbatim), ..*sign };
@@ -137,8 +142,11 @@ pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
                             | b'#'
                     )
             };
-            let rest = &text[sign.at..text.len().min(sign.at + BARE_MAX_BYTES)];
-            Value::Bare(sign.at..sign.at + rest.iter().position(ends).unwrap_or(rest.len()))
+            if *bare_end <= sign.at {
+                let rest = &text[sign.at..text.len().min(sign.at + BARE_MAX_BYTES)];
+                *bare_end = sign.at + rest.iter().position(ends).unwrap_or(rest.len());
+            }
+            Value::Bare(sign.at..*bare_end)
         }
         _ => Value::None,
     }
