@@ -57,8 +57,7 @@ fn changed(redactor: &Redactor) -> (usize, Vec<String>) {
 fn first_difference(text: &str, masked: &str) -> String {
     let at = text.bytes().zip(masked.bytes()).position(|(a, b)| a != b).unwrap_or(0);
     let around = |text: &str| {
-        let start = text.floor_char_boundary(at.saturating_sub(50));
-        text[start..text.floor_char_boundary(at + 50)].to_owned()
+        String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(50)..text.len().min(at + 50)]).into_owned()
     };
     format!("{:?} became {:?}", around(text), around(masked))
 }

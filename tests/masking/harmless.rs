@@ -122,9 +122,9 @@ const FORMS: &[(&str, Form)] = &[
     }),
     ("access log", |n| {
         (0..5).fold(String::new(), |mut text, _| {
-            write!(
+            writeln!(
                 text,
-                "203.0.113.{} - - [29/Nov/2026:01:02:03 +0000] \"GET /login?next=/token&page={} HTTP/1.1\" 200 {} \"-\" \"Mozilla/5.0\" request_id={}\n",
+                "203.0.113.{} - - [29/Nov/2026:01:02:03 +0000] \"GET /login?next=/token&page={} HTTP/1.1\" 200 {} \"-\" \"Mozilla/5.0\" request_id={}",
                 n.next() % 255, n.next() % 20, n.next() % 9000, n.of(HEX, 32)
             )
             .unwrap();
