@@ -3,7 +3,8 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Lines that are held back at most; older ones are dropped and counted.
 const HELD_LINES: usize = 200;
@@ -22,14 +23,14 @@ pub(crate) struct Hold(());
 impl Hold {
     /// From now on.
     pub(crate) fn begin() -> Self {
-        held().get_or_insert_default();
+        HELD.lock().get_or_insert_default();
         Self(())
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let Some(Held { lines, dropped }) = held().take() else { return };
+        let Some(Held { lines, dropped }) = HELD.lock().take() else { return };
         if dropped > 0 {
             written(&format!("otas-proxy: {dropped} earlier log lines were dropped while the command ran\n"));
         }
@@ -39,7 +40,7 @@ impl Drop for Hold {
 
 /// Writes a text that ends its line; or keeps it for later. Nobody is left to tell when it cannot be written.
 pub(crate) fn write(text: &str) {
-    match held().as_mut() {
+    match HELD.lock().as_mut() {
         Some(held) => held.push(text),
         None => written(text),
     }
@@ -57,10 +58,6 @@ impl Held {
 
 fn written(text: &str) {
     let _ = io::stderr().write_all(text.as_bytes());
-}
-
-fn held() -> MutexGuard<'static, Option<Held>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

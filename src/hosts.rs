@@ -62,14 +62,14 @@ impl HostRules {
     }
 
     /// Whether the list has `host` (lower case; an address without brackets) at `port`, by what it is called.
-    pub fn cover(&self, host: &str, port: u16) -> bool {
+    pub fn matches(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.');
         let address = host.parse::<IpAddr>().ok();
         self.0.iter().any(|rule| rule.is_for(port) && rule.names(host, address))
     }
 
     /// Whether the list has an address, whatever it is called.
-    pub fn cover_address(&self, address: IpAddr, port: u16) -> bool {
+    pub fn matches_address(&self, address: IpAddr, port: u16) -> bool {
         self.0.iter().any(|rule| rule.is_for(port) && rule.has(address))
     }
 }
@@ -263,9 +263,9 @@ mod tests {
             ("2001:db8::9", 80, false),
             ("any.example", 22, true),
         ] {
-            assert_eq!(list.cover(host, port), covered, "{host}:{port}");
+            assert_eq!(list.matches(host, port), covered, "{host}:{port}");
         }
-        assert!(list.cover_address("10.1.1.1".parse().unwrap(), 1));
-        assert!(!list.cover_address("192.0.2.1".parse().unwrap(), 22), "a glob is for names");
+        assert!(list.matches_address("10.1.1.1".parse().unwrap(), 1));
+        assert!(!list.matches_address("192.0.2.1".parse().unwrap(), 22), "a glob is for names");
     }
 }

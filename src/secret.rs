@@ -1,4 +1,7 @@
-//! A value that must never be shown: no `Debug`, no `Display`, no log line; and the files of ours that hold one.
+//! Values that must never be shown: no `Debug`, no `Display`, no log line. Also the list of our own secrets, and the check of
+//! the files that hold one.
+
+pub(crate) mod registry;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -8,26 +11,30 @@ use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+pub(crate) use self::registry::{register, register_pem};
+
+/// What is shown in place of a secret.
+pub(crate) const MASK: &str = "****";
+
 /// An agent key, a session token or the like. Deliberately has neither `Debug` nor `Display`, so that a struct that
 /// holds one cannot be printed by accident either.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Wraps a value; surrounding white space (a file's last newline) is not part of a secret.
-    ///
-    /// From then on it is masked wherever it turns up (see [`crate::redact::register`]).
+    /// Wraps a secret of ours and registers it, so that it is masked everywhere (see [`registry`]). Surrounding white space,
+    /// such as a file's last newline, is not part of it.
     pub fn new(value: &str) -> Self {
-        crate::redact::register(value);
+        register(value);
         Self(value.trim().into())
     }
 
-    /// Wraps what somebody else says is a secret. It is not registered: whoever can say many would have anything masked.
+    /// Wraps a value that an agent says is a secret. It is not registered: otherwise an agent could have any word masked.
     pub fn told(value: &str) -> Self {
         Self(value.trim().into())
     }
 
-    /// A new one: 256 random bits, as they stand in a URL.
+    /// Generates a secret: 256 random bits in URL-safe base64.
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -42,30 +49,31 @@ impl Secret {
         &self.0
     }
 
-    /// What may be shown to people: the last four characters of a value long enough not to be given away by them.
+    /// What may be shown to people: the last four characters if the value is long enough, otherwise none.
     pub fn masked(&self) -> String {
         match self.0.char_indices().rev().nth(3) {
-            Some((at, _)) if self.0.len() >= 20 => format!("****{}", &self.0[at..]),
-            _ => "****".to_owned(),
+            Some((at, _)) if self.0.len() >= 20 => format!("{MASK}{}", &self.0[at..]),
+            _ => MASK.to_owned(),
         }
     }
 }
 
-/// Refuses a file of ours that others may read: what it holds is no secret, or it is not we who made it (a repository that is
-/// cloned may bring a file of that name, but not with these modes).
+/// Refuses a file with a secret of ours that others may read or write. Such a file is not secret, or we did not make it: a
+/// cloned repository may contain a file of that name, but not with these modes.
 ///
 /// # Errors
-/// When it can't be looked at, or others may read or write it.
+/// When the file's mode cannot be read, or others may read or write the file.
 pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
     let mode = std::fs::metadata(file)?.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
-    let told = format!(
-        "{} has mode {mode:04o}, so others may know what it holds: remove it to have one made, or run `chmod 0600 '{0}'`",
+    let message = format!(
+        "`{}` has mode {mode:04o}, so others may read the secret in it: run `chmod 0600 '{0}'`, or remove the file so that a new \
+         secret is made",
         file.display()
     );
-    Err(io::Error::new(io::ErrorKind::InvalidData, told))
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
 #[cfg(test)]
@@ -73,20 +81,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_that_others_may_read_holds_no_secret() {
+    fn a_file_that_others_may_read_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, "k").unwrap();
         for (mode, fine) in [(0o600, true), (0o400, true), (0o640, false), (0o644, false), (0o602, false)] {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
-            let told = only_ours(&file).map_err(|error| error.to_string());
-            assert_eq!(told.is_ok(), fine, "{mode:o}");
-            assert!(told.err().is_none_or(|told| told.contains("chmod 0600")));
+            let checked = only_ours(&file).map_err(|error| error.to_string());
+            assert_eq!(checked.is_ok(), fine, "{mode:o}");
+            assert!(checked.err().is_none_or(|message| message.contains("chmod 0600")));
         }
     }
 
     #[test]
-    fn short_secrets_show_nothing_and_long_ones_their_last_four_characters() {
+    fn long_secrets_show_their_last_four_characters_and_short_ones_nothing() {
         assert_eq!(Secret::new("short").masked(), "****");
         assert_eq!(Secret::new("agent_abcdefgh_ijklmnop1234\n").masked(), "****1234");
         assert_eq!(Secret::new("ééééééééééééééé").masked(), "****éééé");

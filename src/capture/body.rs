@@ -7,12 +7,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::BodyEnd;
 use super::arrivals::Arrivals;
 use super::delivery::Delivery;
 use super::keeper::Keeper;
 use super::model::ModelTap;
-use super::recorder::{Recorder, Side};
+use super::recorder::Recorder;
+use super::{BodyEnd, Side};
 
 /// A body that is recorded while it passes.
 pub struct CapturedBody<B> {

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::recorder::State;
 use super::sink::Finished;
+use super::state::State;
 use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
 
 /// Agents that take less to send a request's content are not worth a word.

@@ -3,11 +3,11 @@
 //! hyper flushes the connection once all is written that it was handed. So a piece is delivered when the body was asked for more
 //! after it (over HTTP/2: it fits the stream's window) and a flush has ended since it was handed over.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use super::recorder::lock;
+use parking_lot::Mutex;
 
 /// Counts the flushes of one connection that have ended.
 #[derive(Clone, Default)]
@@ -23,7 +23,7 @@ impl Flushes {
     /// A flush has ended.
     pub fn note(&self) {
         self.0.count.fetch_add(1, Ordering::AcqRel);
-        let waiting = std::mem::take(&mut *lock(&self.0.waiting));
+        let waiting = std::mem::take(&mut *self.0.waiting.lock());
         waiting.into_iter().for_each(Waker::wake);
     }
 
@@ -34,7 +34,7 @@ impl Flushes {
 
     /// Ready when so many have ended.
     pub fn poll_count(&self, count: u64, cx: &Context<'_>) -> Poll<()> {
-        let mut waiting = lock(&self.0.waiting);
+        let mut waiting = self.0.waiting.lock();
         if self.count() >= count {
             return Poll::Ready(());
         }

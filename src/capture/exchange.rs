@@ -10,7 +10,7 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::{Arrival, Caller, Fields, OriginFault, Unlogged};
-use crate::peer::Sought;
+use crate::peer::ProcessLookup;
 use crate::websocket::Summary;
 
 /// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
@@ -29,7 +29,7 @@ pub struct Exchange {
     /// Why it has no event, if it is to have none.
     pub unlogged: Option<Unlogged>,
     /// Its process; looked for while the exchange goes on.
-    pub process: Sought,
+    pub process: ProcessLookup,
     /// Who was called.
     pub origin: Origin,
     /// The address that was dialled, once one answered.
@@ -204,6 +204,13 @@ pub struct RequestFacts {
     pub trailers: Option<Fields>,
 }
 
+impl RequestFacts {
+    /// A request whose body has not passed yet, or has none.
+    pub fn without_body(method: Method, path: String, query: Option<String>, headers: Fields) -> Self {
+        Self { method, path, query, headers, body: Captured::default(), trailers: None }
+    }
+}
+
 /// The response as the agent received it.
 #[derive(Clone)]
 pub struct ResponseFacts {
@@ -263,6 +270,15 @@ pub enum Outcome {
     Complete,
     /// Something failed; the agent may have got a response of our making.
     Failed(Failure),
+}
+
+/// Which of the two bodies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// From the agent to the origin.
+    Request,
+    /// From the origin to the agent.
+    Response,
 }
 
 /// Why an exchange failed.

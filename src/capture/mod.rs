@@ -12,8 +12,10 @@ mod fields;
 mod keeper;
 mod model;
 mod recorder;
+mod shared;
 mod sink;
 mod socket;
+mod state;
 mod transcript;
 mod turn;
 
@@ -23,12 +25,12 @@ pub use caller::{AgentProcess, Caller, Credential, Unlogged};
 pub use copies::Tap;
 pub use delivery::Flushes;
 pub use exchange::{
-    Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
+    Blind, BodyEnd, Captured, Exchange, Failure, HostNames, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Side,
     SocketFacts, Timings, TlsFacts, TurnFacts, WebSocket,
 };
 pub use fault::OriginFault;
 pub use fields::Fields;
 pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
-pub use recorder::{Recorder, Recording, Side, Upstreamed};
+pub use recorder::{Recorder, Recording, Upstreamed};
 pub use sink::{Finished, Sink};
 pub use socket::{Passed, SocketReader, socket};

@@ -1,15 +1,15 @@
 //! Reading a call to a model beside its data path: both bodies are copied as they pass, and a task of its own reads the copies. The
 //! exchange is handed off when they are read, which the agent does not wait for.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
+use parking_lot::Mutex;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::copies::{self, Copied, Copies, Tap};
-use super::recorder::{Recording, lock};
+use super::shared::Shared;
 use super::{BodyEnd, Exchange, Failure, Fields, Finished, Outcome, Side};
 use crate::llm;
 
@@ -54,7 +54,7 @@ pub(super) struct Ending {
     /// Bytes of the response's body that the agent was sent.
     delivered_bytes: u64,
     facts: Arc<Mutex<llm::Reader>>,
-    recording: Arc<Recording>,
+    shared: Arc<Shared>,
     _open: TaskTrackerToken,
 }
 
@@ -73,13 +73,12 @@ pub(super) fn recognised(exchange: &Exchange) -> Option<Box<llm::Call>> {
 
 impl Reading {
     /// Begins it, with what copies the request's body. `None`: there is nothing that a task could run on.
-    pub(super) fn begin(call: llm::Call, recording: &Recording) -> Option<(Self, ModelTap)> {
+    pub(super) fn begin(call: llm::Call, shared: &Arc<Shared>) -> Option<(Self, ModelTap)> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let sides = [Side::Request, Side::Response];
-        let ([request, response], copies) = copies::apart(sides, WAITING_MAX_BYTES, recording.budget());
+        let ([request, response], copies) = copies::apart(sides, WAITING_MAX_BYTES, shared.budget());
         let facts = Arc::new(Mutex::new(llm::Reader::new(call)));
-        let stopping = recording.stopping();
-        runtime.spawn(read(copies, facts.clone(), stopping));
+        runtime.spawn(read(copies, facts.clone(), shared.clone()));
         let line = response.clone();
         Some((Self { facts, response: Some(response), line }, request))
     }
@@ -98,20 +97,13 @@ impl Reading {
 
     /// What is known by now.
     pub(super) fn so_far(&self) -> Option<Box<llm::Facts>> {
-        lock(&self.facts).facts().map(Box::new)
+        self.facts.lock().facts().map(Box::new)
     }
 
     /// The exchange is over: it is handed off when all that was copied is read.
-    pub(super) fn over(
-        self,
-        finished: Finished,
-        delivered_bytes: u64,
-        recording: &Arc<Recording>,
-        open: TaskTrackerToken,
-    ) {
+    pub(super) fn over(self, finished: Finished, delivered_bytes: u64, shared: &Arc<Shared>, open: TaskTrackerToken) {
         let Self { facts, line, .. } = self;
-        let (finished, recording) = (Some(finished), recording.clone());
-        let ending = Ending { finished, delivered_bytes, facts, recording, _open: open };
+        let ending = Ending { finished: Some(finished), delivered_bytes, facts, shared: shared.clone(), _open: open };
         // With no reader any more, it is handed off here and now.
         drop(line.tell(Told::Over(ending)));
     }
@@ -120,8 +112,8 @@ impl Reading {
 impl Drop for Ending {
     fn drop(&mut self) {
         let Some(mut finished) = self.finished.take() else { return };
-        attach(&mut finished.exchange, &mut lock(&self.facts), self.delivered_bytes);
-        self.recording.hand_over(finished);
+        attach(&mut finished.exchange, &mut self.facts.lock(), self.delivered_bytes);
+        self.shared.hand_over(finished);
     }
 }
 
@@ -149,26 +141,26 @@ fn is_cut_off(outcome: &Outcome) -> bool {
 }
 
 /// Reads what was copied until the exchange is over.
-async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, stopping: Arc<AtomicBool>) {
+async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, shared: Arc<Shared>) {
     let (mut since, mut worked) = (None, Duration::ZERO);
     while let Some(copied) = copies.recv().await {
         match copied {
             Copied::Bytes { from, bytes, at, waiting: _waiting } => {
                 match from {
-                    Side::Request => lock(&reader).take_question(&bytes),
+                    Side::Request => reader.lock().take_question(&bytes),
                     Side::Response => {
                         let after = since.map(|since| at.saturating_duration_since(since));
-                        lock(&reader).take_answer(&bytes, after);
+                        reader.lock().take_answer(&bytes, after);
                     }
                 }
-                work(&reader, from, &mut worked, &stopping).await;
+                work(&reader, from, &mut worked, &shared).await;
             }
-            Copied::Ended { from: Side::Request, whole } => lock(&reader).asked_all(whole),
-            Copied::Ended { from: Side::Response, whole } => lock(&reader).told_all(whole),
-            Copied::GivenUp { from, why } => lock(&reader).give_up(from == Side::Request, why),
+            Copied::Ended { from: Side::Request, whole } => reader.lock().asked_all(whole),
+            Copied::Ended { from: Side::Response, whole } => reader.lock().told_all(whole),
+            Copied::GivenUp { from, why } => reader.lock().give_up(from == Side::Request, why),
             Copied::Told(Told::Answered { status, headers, forwarded }) => {
                 since = forwarded;
-                lock(&reader).answered(status.as_u16(), &|name| {
+                reader.lock().answered(status.as_u16(), &|name| {
                     let values: Vec<&[u8]> = headers.get_all(name).collect();
                     (!values.is_empty()).then(|| values.join(&b", "[..]))
                 });
@@ -179,9 +171,9 @@ async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, s
 }
 
 /// Reads what was taken to its end, a slice at a time: a compression bomb must not hold up a thread that serves agents.
-async fn work(reader: &Mutex<llm::Reader>, from: Side, worked: &mut Duration, stopping: &AtomicBool) {
-    let most = || if stopping.load(Ordering::Relaxed) { LAST_WORK_MAX } else { WORK_MAX };
-    while !work_a_slice(&mut lock(reader), from, worked, most()) {
+async fn work(reader: &Mutex<llm::Reader>, from: Side, worked: &mut Duration, shared: &Shared) {
+    let most = || if shared.is_shutting_down() { LAST_WORK_MAX } else { WORK_MAX };
+    while !work_a_slice(&mut reader.lock(), from, worked, most()) {
         tokio::task::yield_now().await;
     }
 }
@@ -209,7 +201,7 @@ mod tests {
 
     use super::*;
     use crate::capture::{
-        Budget, Caller, Captured, CapturedBody, Kind, Limits, Origin, Recorder, RequestFacts, Sink,
+        Budget, Caller, CapturedBody, Kind, Limits, Origin, Recorder, Recording, RequestFacts, Sink,
     };
     use crate::llm::{Fact, names};
 
@@ -218,7 +210,7 @@ mod tests {
 
     impl Sink for Taken {
         fn take(&self, finished: Finished) {
-            self.0.lock().unwrap().push(*finished.exchange);
+            self.0.lock().push(*finished.exchange);
         }
     }
 
@@ -233,14 +225,8 @@ mod tests {
     }
 
     fn begun(recording: &Arc<Recording>) -> Recorder {
-        let request = RequestFacts {
-            method: Method::POST,
-            path: "/v1/chat/completions".to_owned(),
-            query: None,
-            headers: Fields::default(),
-            body: Captured::default(),
-            trailers: None,
-        };
+        let path = "/v1/chat/completions".to_owned();
+        let request = RequestFacts::without_body(Method::POST, path, None, Fields::default());
         let origin = Origin { scheme: "https", host: "api.openai.com".into(), port: 443 };
         let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
         Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request)
@@ -259,7 +245,7 @@ mod tests {
     }
 
     fn fact(taken: &Taken, name: &str) -> Option<Fact> {
-        let exchange = taken.0.lock().unwrap().pop().expect("handed off");
+        let exchange = taken.0.lock().pop().expect("handed off");
         exchange.llm.as_ref().and_then(|facts| facts.get(name).cloned())
     }
 
@@ -267,7 +253,7 @@ mod tests {
     async fn the_exchange_has_its_facts_when_it_is_handed_off() {
         let (recording, taken) = recording(&Budget::new(1 << 20));
         called(&recording, ANSWER.into()).await;
-        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        assert_eq!(taken.0.lock().len(), 1);
         assert_eq!(fact(&taken, names::INPUT_TOKENS), Some(Fact::from(1)));
     }
 
@@ -295,7 +281,7 @@ mod tests {
         recorder.answered(StatusCode::OK, &coded, None);
         CapturedBody::new(Full::new(Bytes::from(bomb)), recorder, Side::Response).collect().await.unwrap();
         let mut turns = 0;
-        while taken.0.lock().unwrap().is_empty() {
+        while taken.0.lock().is_empty() {
             tokio::task::yield_now().await;
             turns += 1;
         }
@@ -311,7 +297,7 @@ mod tests {
         drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request));
         drop(recorder);
         recording.all_handed_off().await;
-        let exchange = taken.0.lock().unwrap().pop().unwrap();
+        let exchange = taken.0.lock().pop().unwrap();
         assert!(exchange.response.is_none() && exchange.request.body.end == BodyEnd::ReceiverLeft);
         assert!(exchange.llm.is_some());
     }
@@ -328,11 +314,11 @@ mod tests {
         };
         let (before, other) = (recorder, begun(&recording));
         drop(before);
-        assert_eq!(taken.0.lock().unwrap().len(), 0);
+        assert_eq!(taken.0.lock().len(), 0);
         drop(runtime);
-        assert_eq!(taken.0.lock().unwrap().len(), 1);
+        assert_eq!(taken.0.lock().len(), 1);
         // With no runtime at all, nothing is read.
         drop(CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), other, Side::Request));
-        assert_eq!(taken.0.lock().unwrap().len(), 2);
+        assert_eq!(taken.0.lock().len(), 2);
     }
 }

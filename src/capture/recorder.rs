@@ -4,10 +4,11 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::{HeaderMap, HeaderName, StatusCode, Version};
+use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -19,22 +20,20 @@ use super::conclude::conclude;
 use super::delivery::Flushes;
 use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
 use super::model::{self, ModelTap, Reading};
+use super::shared::Shared;
 use super::sink::{Finished, Sink};
+use super::state::State;
 use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, OriginFault, Outcome,
-    RequestFacts, ResponseFacts, Timings, TlsFacts, Unlogged, WebSocket,
+    RequestFacts, ResponseFacts, Side, Timings, TlsFacts, Unlogged, WebSocket,
 };
-use crate::llm;
-use crate::peer::Sought;
+use crate::peer::ProcessLookup;
 
-/// What all recorders of a process share.
+/// The exchanges of a process: those in progress, and where finished ones go.
 pub struct Recording {
-    sink: Box<dyn Sink>,
-    limits: Limits,
-    budget: Arc<Budget>,
-    shutting_down: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     open: TaskTracker,
-    /// All that are in progress, to be looked at from outside.
+    /// Exchanges in progress, for inspection from outside.
     in_progress: Mutex<Slab<Weak<InProgress>>>,
 }
 
@@ -43,24 +42,12 @@ impl Recording {
     pub fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Arc<Self> {
         let open = TaskTracker::new();
         open.close();
-        Arc::new(Self {
-            sink: Box::new(sink),
-            limits,
-            budget,
-            shutting_down: Arc::default(),
-            open,
-            in_progress: Mutex::default(),
-        })
+        Arc::new(Self { shared: Arc::new(Shared::new(sink, limits, budget)), open, in_progress: Mutex::default() })
     }
 
-    /// From now on, what is cut off was cut off by our own shutdown.
+    /// From now on, an exchange that is cut off was cut off by our own shutdown.
     pub fn shutting_down(&self) {
-        self.shutting_down.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that is so, to be asked later.
-    pub(super) fn stopping(&self) -> Arc<AtomicBool> {
-        self.shutting_down.clone()
+        self.shared.shut_down();
     }
 
     /// Waits until every exchange that was begun has been handed off.
@@ -70,23 +57,23 @@ impl Recording {
 
     /// Whether a call may go out now.
     pub fn admits(&self) -> bool {
-        self.sink.admits()
+        self.shared.sink().admits()
     }
 
     /// Whether the end of a response is held back until its event is stored.
     pub fn holds_ends(&self) -> bool {
-        self.sink.holds_ends()
+        self.shared.sink().holds_ends()
     }
 
     /// The exchanges that have been in progress for longer than `age`.
     pub fn in_progress(&self, age: Duration) -> Vec<Recorder> {
         let now = Instant::now();
-        let found: Vec<_> = lock(&self.in_progress).iter().filter_map(|(_, weak)| weak.upgrade()).collect();
-        // Dropped outside of the lock: whoever drops the last handle takes it.
+        let found: Vec<_> = self.in_progress.lock().iter().filter_map(|(_, weak)| weak.upgrade()).collect();
+        // Handles are dropped outside the lock: dropping the last handle of an exchange takes the lock.
         found.into_iter().filter(|it| now.duration_since(it.began) > age).map(Recorder).collect()
     }
 
-    /// All that is in progress on the connection of this agent fails for the same reason.
+    /// Every exchange in progress on this agent's connection fails for the same reason.
     pub fn all_failed(&self, agent: SocketAddr, failure: &Failure) {
         for recorder in self.in_progress(Duration::ZERO) {
             if recorder.look(|s| s.exchange.agent == agent) == Some(true) {
@@ -97,22 +84,17 @@ impl Recording {
 
     /// How many exchanges are in progress.
     pub fn count_in_progress(&self) -> usize {
-        lock(&self.in_progress).len()
+        self.in_progress.lock().len()
     }
 
     /// The memory that all captures share.
     pub(super) fn budget(&self) -> &Arc<Budget> {
-        &self.budget
-    }
-
-    /// Hands a finished exchange to whoever takes them.
-    pub(super) fn hand_over(&self, finished: Finished) {
-        self.sink.take(finished);
+        self.shared.budget()
     }
 
     /// A copy of one body's first and last bytes, within the limits.
     pub fn keeper(&self) -> Keeper {
-        Keeper::new(self.limits, self.budget.clone())
+        self.shared.keeper()
     }
 }
 
@@ -131,51 +113,6 @@ struct InProgress {
     place: usize,
     /// Dropped after the exchange was handed off.
     _open: TaskTrackerToken,
-}
-
-pub(super) struct State {
-    pub(super) exchange: Box<Exchange>,
-    pub(super) forwarded: Option<Instant>,
-    /// How long the request's content was not there yet while it could have been forwarded, before the answer began.
-    pub(super) agent_took: Duration,
-    /// Since when that is so.
-    pub(super) agent_awaited: Option<Instant>,
-    pub(super) request_ended: Option<Instant>,
-    pub(super) answered: Option<Instant>,
-    pub(super) last_byte: Option<Instant>,
-    pub(super) reservation: Reservation,
-    /// What it may be as a call to a model, until its reading begins.
-    pub(super) call: Option<Box<llm::Call>>,
-    /// What reads it as one.
-    pub(super) reading: Option<Reading>,
-    /// The same of a turn, which is read where its WebSocket is.
-    pub(super) turn: Option<Arc<Mutex<llm::Reader>>>,
-    /// Those of the agent's connection, if it is known.
-    pub(super) flushes: Option<Flushes>,
-    /// Bytes of the response's body that the agent was sent, of a call to a model.
-    pub(super) delivered_bytes: u64,
-}
-
-impl State {
-    /// Nobody waits for the agent any longer.
-    fn agent_went_on(&mut self, now: Instant) {
-        self.agent_took = self.agent_took(now);
-        self.agent_awaited = None;
-    }
-
-    /// How long the agent has been waited for.
-    pub(super) fn agent_took(&self, now: Instant) -> Duration {
-        self.agent_took + self.agent_awaited.map_or(Duration::ZERO, |since| now - since)
-    }
-}
-
-/// Which body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
-    /// From the agent to the origin.
-    Request,
-    /// From the origin to the agent.
-    Response,
 }
 
 /// The connection that an exchange was carried on.
@@ -208,7 +145,7 @@ impl Recorder {
             agent,
             caller,
             unlogged: None,
-            process: Sought::nothing(),
+            process: ProcessLookup::none(),
             origin,
             peer: None,
             version,
@@ -224,7 +161,7 @@ impl Recorder {
             websocket: None,
             llm: None,
         });
-        let reservation = Reservation::none(recording.budget.clone());
+        let reservation = Reservation::none(recording.budget().clone());
         let call = if kind == Kind::Http { model::recognised(&exchange) } else { None };
         let state = State {
             exchange,
@@ -241,7 +178,7 @@ impl Recorder {
             flushes: None,
             delivered_bytes: 0,
         };
-        let mut places = lock(&recording.in_progress);
+        let mut places = recording.in_progress.lock();
         let place = places.vacant_entry();
         let recorder = Self(Arc::new(InProgress {
             recording: recording.clone(),
@@ -272,7 +209,7 @@ impl Recorder {
     }
 
     /// The process that calls.
-    pub fn called_by(&self, process: &Sought) {
+    pub fn called_by(&self, process: &ProcessLookup) {
         self.with(|s| s.exchange.process = process.clone());
     }
 
@@ -344,10 +281,10 @@ impl Recorder {
 
     /// What copies this body, if the call is read as one to a model.
     pub(super) fn tap(&self, side: Side) -> Option<ModelTap> {
-        let mut state = lock(&self.0.state);
+        let mut state = self.0.state.lock();
         let state = state.as_mut()?;
         if side == Side::Request {
-            let (reading, tap) = Reading::begin(*state.call.take()?, &self.0.recording)?;
+            let (reading, tap) = Reading::begin(*state.call.take()?, &self.0.recording.shared)?;
             state.reading = Some(reading);
             return Some(tap);
         }
@@ -363,7 +300,7 @@ impl Recorder {
 
     /// What tells what was written to the agent's connection.
     pub(super) fn flushes(&self) -> Option<Flushes> {
-        lock(&self.0.state).as_ref().and_then(|s| s.flushes.clone())
+        self.0.state.lock().as_ref().and_then(|s| s.flushes.clone())
     }
 
     /// So much of the response's body was sent to the agent.
@@ -373,7 +310,7 @@ impl Recorder {
 
     /// What notes when the pieces of the response come, if it is an event stream.
     pub(super) fn arrivals(&self) -> Option<Arrivals> {
-        lock(&self.0.state).as_ref().and_then(|s| Arrivals::of(&s.exchange.response.as_ref()?.headers))
+        self.0.state.lock().as_ref().and_then(|s| Arrivals::of(&s.exchange.response.as_ref()?.headers))
     }
 
     /// When they came.
@@ -429,13 +366,13 @@ impl Recorder {
 
     /// Whether the agent broke its request's body off.
     pub fn request_broken(&self) -> bool {
-        let state = lock(&self.0.state);
+        let state = self.0.state.lock();
         state.as_ref().is_some_and(|s| s.exchange.request.body.end == BodyEnd::SenderFailed)
     }
 
     /// When the last byte of the request had been sent; `None`: it has not.
     pub fn request_sent(&self) -> Option<Instant> {
-        let state = lock(&self.0.state);
+        let state = self.0.state.lock();
         let state = state.as_ref()?;
         state.forwarded.zip(state.request_ended).map(|(forwarded, ended)| forwarded.max(ended))
     }
@@ -457,7 +394,7 @@ impl Recorder {
     pub fn body_ended(&self, side: Side, kept: Kept, end: BodyEnd) {
         let now = Instant::now();
         let end = match end {
-            BodyEnd::ReceiverLeft if self.0.recording.shutting_down.load(Ordering::Relaxed) => BodyEnd::ShutDown,
+            BodyEnd::ReceiverLeft if self.0.recording.shared.is_shutting_down() => BodyEnd::ShutDown,
             other => other,
         };
         self.with(|s| {
@@ -481,14 +418,14 @@ impl Recorder {
 
     /// A body passed that was only counted.
     pub fn counted(&self, side: Side, total_bytes: u64, end: BodyEnd) {
-        let reservation = Reservation::none(self.0.recording.budget.clone());
+        let reservation = Reservation::none(self.0.recording.budget().clone());
         self.body_ended(side, Kept { head: Vec::new(), tail: Vec::new(), total_bytes, reservation }, end);
     }
 
     /// Hands the exchange off as it is now, before its last clone is dropped, and tells when its event is stored. `None`:
     /// it was handed off already.
     pub fn hand_off(&self) -> Option<oneshot::Receiver<()>> {
-        let state = lock(&self.0.state).take()?;
+        let state = self.0.state.lock().take()?;
         let (stored, told) = oneshot::channel();
         self.0.end(state, Some(stored));
         Some(told)
@@ -498,7 +435,7 @@ impl Recorder {
     /// they were last asked for, which this does again. `None`: it has ended.
     pub fn so_far(&self) -> Option<Exchange> {
         self.0.wanted.store(true, Ordering::Relaxed);
-        let state = lock(&self.0.state);
+        let state = self.0.state.lock();
         let state = state.as_ref()?;
         let mut exchange = Exchange::clone(&state.exchange);
         let now = Instant::now();
@@ -511,14 +448,14 @@ impl Recorder {
         exchange.outcome = Outcome::Failed(Failure { id: "proxy_interrupted", detail });
         exchange.llm = state.reading.as_ref().and_then(Reading::so_far);
         if let Some(turn) = &state.turn {
-            exchange.llm = lock(turn).facts().map(Box::new);
+            exchange.llm = turn.lock().facts().map(Box::new);
         }
         Some(exchange)
     }
 
     /// The exchange's id, while it has not been handed off.
     pub fn id(&self) -> Option<Uuid> {
-        lock(&self.0.state).as_ref().map(|state| state.exchange.id)
+        self.0.state.lock().as_ref().map(|state| state.exchange.id)
     }
 
     /// Whether somebody wants to know what has come of a body so far; asked once, answered with [`Recorder::body_so_far`].
@@ -540,16 +477,16 @@ impl Recorder {
 
     /// This was no exchange after all: a CONNECT whose inside is served, each request in it being one.
     pub fn discard(&self) {
-        lock(&self.0.state).take();
+        self.0.state.lock().take();
     }
 
     /// What it is by now; `None`: it was handed off.
     pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
-        lock(&self.0.state).as_ref().map(look)
+        self.0.state.lock().as_ref().map(look)
     }
 
     pub(super) fn with(&self, change: impl FnOnce(&mut State)) {
-        if let Some(state) = lock(&self.0.state).as_mut() {
+        if let Some(state) = self.0.state.lock().as_mut() {
             change(state);
         }
     }
@@ -557,8 +494,8 @@ impl Recorder {
 
 impl Drop for InProgress {
     fn drop(&mut self) {
-        lock(&self.recording.in_progress).try_remove(self.place);
-        let Some(state) = lock(&self.state).take() else { return };
+        self.recording.in_progress.lock().try_remove(self.place);
+        let Some(state) = self.state.lock().take() else { return };
         self.end(state, None);
     }
 }
@@ -567,16 +504,16 @@ impl InProgress {
     /// Hands the exchange off: now, or when it is read to its end.
     fn end(&self, mut state: State, stored: Option<oneshot::Sender<()>>) {
         let (reading, turn, delivered_bytes) = (state.reading.take(), state.turn.take(), state.delivered_bytes);
-        let shutting_down = self.recording.shutting_down.load(Ordering::Relaxed);
+        let shutting_down = self.recording.shared.is_shutting_down();
         let mut finished = Finished { stored, ..conclude(state, self.began, shutting_down) };
         if let Some(turn) = turn {
-            model::attach(&mut finished.exchange, &mut lock(&turn), delivered_bytes);
+            model::attach(&mut finished.exchange, &mut turn.lock(), delivered_bytes);
         }
         match reading {
             Some(reading) => {
-                reading.over(finished, delivered_bytes, &self.recording, self.recording.open.token());
+                reading.over(finished, delivered_bytes, &self.recording.shared, self.recording.open.token());
             }
-            None => self.recording.hand_over(finished),
+            None => self.recording.shared.hand_over(finished),
         }
     }
 }
@@ -586,9 +523,4 @@ fn named(line: &[u8]) -> Option<(HeaderName, &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = HeaderName::from_bytes(&line[..colon]).ok()?;
     Some((name, line[colon + 1..].trim_ascii()))
-}
-
-/// A poisoned lock only means that a panic happened elsewhere while holding it: the record is still the best we have.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -2,18 +2,19 @@
 //! is one exchange; where its protocol has turns, each is one of its own.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::copies::{self, Copied, Copies, Tap};
 use super::keeper::Keeper;
-use super::recorder::{Recorder, Side, lock};
+use super::recorder::Recorder;
 use super::transcript::Transcript;
-use super::{BodyEnd, Failure, SocketFacts, WebSocket};
+use super::{BodyEnd, Failure, Side, SocketFacts, WebSocket};
 use crate::llm;
 use crate::websocket::{Conversation, Extensions, Form, Part, Peer, Step, Turns};
 
@@ -289,7 +290,7 @@ impl Course<'_> {
             Peer::Origin => {
                 if let Some(turn) = self.open.front().filter(|turn| turn.in_text) {
                     let after = self.at.saturating_duration_since(turn.asked);
-                    lock(&turn.model).told(content, Some(after));
+                    turn.model.lock().told(content, Some(after));
                 }
             }
         }
@@ -357,7 +358,7 @@ impl Turn {
     /// The origin has said how it ended.
     fn ended(self, how: Step) {
         let Self { recorder, answer, model, .. } = self;
-        lock(&model).told_all(true);
+        model.lock().told_all(true);
         if let Step::Failed { status } = how {
             if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
                 recorder.turned_out(status);
@@ -409,13 +410,11 @@ fn not_read(why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use http::{Method, Version};
 
     use super::*;
     use crate::capture::{
-        Budget, Caller, Captured, Exchange, Fields, Finished, Kind, Limits, Origin, Recording, RequestFacts, Sink,
+        Budget, Caller, Exchange, Fields, Finished, Kind, Limits, Origin, Recording, RequestFacts, Sink,
     };
 
     #[derive(Clone, Default)]
@@ -423,7 +422,7 @@ mod tests {
 
     impl Sink for Taken {
         fn take(&self, finished: Finished) {
-            self.0.lock().unwrap().push(*finished.exchange);
+            self.0.lock().push(*finished.exchange);
         }
     }
 
@@ -431,14 +430,7 @@ mod tests {
     fn begun(budget: &Arc<Budget>, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader, Taken) {
         let taken = Taken::default();
         let recording = Recording::new(taken.clone(), Limits { head_bytes: 1000, tail_bytes: 1000 }, budget.clone());
-        let request = RequestFacts {
-            method: Method::GET,
-            path: "/".to_owned(),
-            query: None,
-            headers: Fields::default(),
-            body: Captured::default(),
-            trailers: None,
-        };
+        let request = RequestFacts::without_body(Method::GET, "/".to_owned(), None, Fields::default());
         let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
         let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
         let recorder = Recorder::begin(&recording, Kind::Http, agent, origin, Version::HTTP_11, request);
@@ -456,7 +448,7 @@ mod tests {
         drop((from_agent, from_origin));
         let passed = |bytes| Passed { bytes, end: BodyEnd::Complete };
         reader.run().await.finish(passed(7), passed(bytes as u64));
-        let taken = taken.0.lock().unwrap().pop().unwrap();
+        let taken = taken.0.lock().pop().unwrap();
         let Some(WebSocket::Socket(facts)) = taken.websocket else { panic!("no socket") };
         *facts
     }

@@ -1,11 +1,12 @@
 //! The record of a turn on a WebSocket: an exchange like any other, begun in the middle of its socket.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use http::Method;
+use parking_lot::Mutex;
 
 use super::recorder::{Recorder, Upstreamed};
-use super::{Captured, Exchange, Kind, RequestFacts, Timings, TurnFacts, WebSocket};
+use super::{Exchange, Kind, RequestFacts, Timings, TurnFacts, WebSocket};
 use crate::llm;
 
 impl Recorder {
@@ -20,14 +21,8 @@ impl Recorder {
         let (id, (unlogged, process), begun, request, upstream) = self.look(|state| {
             let exchange = &*state.exchange;
             let Exchange { id, agent, caller, unlogged, process, origin, version, request, peer, tls, .. } = exchange;
-            let request = RequestFacts {
-                method: turn_method(),
-                path: request.path.clone(),
-                query: request.query.clone(),
-                headers: request.headers.clone(),
-                body: Captured::default(),
-                trailers: None,
-            };
+            let (path, query, headers) = (request.path.clone(), request.query.clone(), request.headers.clone());
+            let request = RequestFacts::without_body(turn_method(), path, query, headers);
             let upstream = Upstreamed { peer: *peer, tls: *tls, reused: true, dialled: Timings::default() };
             (
                 *id,

@@ -1,4 +1,4 @@
-//! One coding undone: bytes in, a bounded amount of bytes out.
+//! Decodes one coding: bytes in, a bounded number of bytes out.
 
 use brotli::{BrotliDecompressStream, BrotliResult, BrotliState, HeapAlloc, HuffmanCode};
 use flate2::{Crc, Decompress, FlushDecompress, Status};
@@ -6,30 +6,30 @@ use zstd::stream::raw::{DParameter, Operation};
 
 use super::Coding;
 
-/// 8 MiB: what RFC 9659 allows a zstd window to be on the web. A larger one is a way to make us allocate.
+/// 8 MiB, the largest zstd window that RFC 9659 allows on the web. A larger one would make us allocate too much.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
-/// How a zstd frame begins: its magic number, little-endian (RFC 8878 section 3.1.1).
+/// Magic number of a zstd frame, little-endian (RFC 8878 section 3.1.1).
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xB5, 0x2F, 0xFD];
-/// How a zstd frame begins that is to be skipped, but for the lower half of its first byte (RFC 8878 section 3.1.2).
+/// Magic number of a skippable zstd frame, except for the lower half of its first byte (RFC 8878 section 3.1.2).
 const ZSTD_SKIPPABLE: [u8; 4] = [0x50, 0x2A, 0x4D, 0x18];
-/// How a gzip member begins (RFC 1952 section 2.3.1).
+/// Magic number of a gzip member (RFC 1952 section 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1F, 0x8B];
-/// A gzip header with longer names is none that a server sends.
+/// No server sends a longer gzip header.
 const GZIP_HEADER_MAX_BYTES: usize = 64 << 10;
-/// What tells zlib from raw deflate.
+/// Enough bytes to distinguish zlib from raw deflate.
 const ZLIB_HEADER_BYTES: usize = 2;
-/// What stands after a gzip member: a checksum and a length.
+/// The checksum and the length after a gzip member.
 const GZIP_TRAILER_BYTES: usize = 8;
 
-/// What one run did.
+/// The result of one run.
 pub(super) struct Ran {
-    /// Bytes of input that were used.
+    /// Bytes of input that were consumed.
     pub(super) read: usize,
     /// Bytes of output that were written.
     pub(super) written: usize,
-    /// The data is damaged after that.
+    /// The data after that is damaged.
     pub(super) damaged: bool,
-    /// Nothing can be done until more has come.
+    /// More input is needed.
     pub(super) waits: bool,
 }
 
@@ -42,7 +42,7 @@ impl Ran {
     const WAITS: Self = Self { waits: true, ..Self::of(0, 0) };
 }
 
-/// Undoes one coding.
+/// Decodes one coding.
 pub(super) struct Engine {
     kind: Kind,
     at: At,
@@ -51,10 +51,10 @@ pub(super) struct Engine {
 
 enum Kind {
     Gzip(Gzip),
-    /// `None`: whether it is zlib or raw is told by its first two bytes.
+    /// `None` until the first two bytes show whether it is zlib or raw deflate.
     Deflate(Option<Decompress>),
     Brotli(Box<Brotli>),
-    /// `None`: there is no memory for it.
+    /// `None`: no memory for a decoder.
     Zstd(Option<zstd::stream::raw::Decoder<'static>>),
 }
 
@@ -65,7 +65,7 @@ struct Gzip {
 
 type Brotli = BrotliState<HeapAlloc<u8>, HeapAlloc<u32>, HeapAlloc<HuffmanCode>>;
 
-/// Where in the coded data we are.
+/// The position in the coded data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
     /// Before the first byte, or the header of another member or frame.
@@ -92,13 +92,13 @@ impl Engine {
         Self { kind, at: At::Header, trailing: false }
     }
 
-    /// Whether what begins so is no such data, but plain text.
-    pub(super) fn is_not(&self, start: &[u8]) -> bool {
+    /// Whether content that begins like this is plain text instead of data in this coding.
+    pub(super) fn is_plain_text(&self, start: &[u8]) -> bool {
         let text = |byte: &u8| matches!(byte, b'\t' | b'\n' | b'\r' | b' '..=b'~');
         match self.kind {
             Kind::Gzip(_) => !start.starts_with(&GZIP_MAGIC) && start.iter().all(|byte| text(byte) || *byte >= 0x80),
             Kind::Zstd(_) => start.iter().all(text),
-            // Neither has a mark of its own: only what begins like JSON, markup or an event stream and goes on as text.
+            // These have no magic number. Only text that begins like JSON, markup or an event stream counts as plain.
             Kind::Deflate(_) | Kind::Brotli(_) => {
                 let first = start.iter().find(|byte| !byte.is_ascii_whitespace());
                 matches!(first, Some(b'{' | b'[' | b'<' | b':' | b'd' | b'e' | b'i' | b'r')) && start.iter().all(text)
@@ -106,17 +106,17 @@ impl Engine {
         }
     }
 
-    /// Whether the data has come to an end, so far.
+    /// Whether the data has ended, so far.
     pub(super) fn is_whole(&self) -> bool {
         self.at == At::End
     }
 
-    /// Whether bytes follow the end that are no part of it.
+    /// Whether other bytes follow the end.
     pub(super) fn has_trailing(&self) -> bool {
         self.trailing
     }
 
-    /// Decodes on.
+    /// Decodes some input.
     pub(super) fn run(&mut self, input: &[u8], out: &mut [u8]) -> Ran {
         if self.at == At::End {
             return self.after_the_end(input);
@@ -145,7 +145,7 @@ impl Engine {
         ran
     }
 
-    /// Another member or frame may begin; everything else is left out.
+    /// Another member or frame may begin here. Anything else is dropped.
     fn after_the_end(&mut self, input: &[u8]) -> Ran {
         let magic: &[u8] = match &self.kind {
             _ if self.trailing => &[],
@@ -217,7 +217,7 @@ fn inflated(inflate: &mut Decompress, input: &[u8], out: &mut [u8]) -> (Ran, At)
     let written = usize::try_from(inflate.total_out() - written).unwrap_or(out.len()).min(out.len());
     match done {
         Ok(Status::StreamEnd) => (Ran::of(read, written), At::End),
-        // With input and room there is always something to do.
+        // With input and output room, a sound stream always makes progress.
         Ok(_) if read == 0 && written == 0 && !input.is_empty() => (Ran::DAMAGED, At::Data),
         Ok(_) => (Ran::of(read, written), At::Data),
         Err(_) => (Ran { damaged: true, ..Ran::of(read, written) }, At::Data),
@@ -237,7 +237,7 @@ fn zstd_decoder() -> Option<zstd::stream::raw::Decoder<'static>> {
     Some(decoder)
 }
 
-/// How long the header of a gzip member is (RFC 1952 section 2.3). `None`: it has not all come.
+/// Length of a gzip member's header (RFC 1952 section 2.3). `None`: it is not complete yet.
 fn header_bytes(input: &[u8]) -> Result<Option<usize>, ()> {
     const FIXED_BYTES: usize = 10;
     if input.iter().zip(GZIP_MAGIC).any(|(one, other)| *one != other) {

@@ -1,25 +1,36 @@
-//! Content codings (RFC 9110 section 8.4.1) undone on copies of bodies, piece by piece and in short steps: no step gives more
-//! than [`STEP_BYTES`], so a compression bomb costs its reader many steps and nobody else anything.
+//! Decoding of content codings (RFC 9110 section 8.4.1) on copies of bodies, piece by piece and in short steps. No step gives
+//! more than [`STEP_BYTES`], so a compression bomb costs its reader many steps and other tasks nothing.
 //!
-//! One leniency for all readers. A coding that nobody knows (`none`, `utf-8`), or content that is plain text though its header
-//! names a coding, is content as it came. What follows the end of the coded data is left out.
+//! All readers are lenient in the same way. An unknown coding (`none`, `utf-8`) is ignored. Content that is plain text, though its
+//! header names a coding, is taken as it came. Bytes after the end of the coded data are dropped.
+//!
+//! ```text
+//!  engine     one coding
+//!  Decoder    all codings of a body
+//!    |- unpack   while the body arrives (facts of model calls)
+//!    |- whole    in one call (events)
+//! ```
 
 mod engine;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unpack;
+mod whole;
 
 use self::engine::{Engine, Ran};
+pub(crate) use self::unpack::{Failed, Unpacker};
+pub(crate) use self::whole::{DecodeEnd, decode};
 
-/// The most that one step gives, in bytes.
+/// The most bytes that one step gives.
 pub(crate) const STEP_BYTES: usize = 32 << 10;
 
-/// Codings that are undone on one body. Real ones have one, seldom two.
+/// The most codings on one body. Real bodies have one, rarely two.
 const STACKED_MAX: usize = 3;
 
-/// Plain text is told from coded data by this many of its first bytes.
+/// This many first bytes decide whether the content is coded data or plain text.
 const SNIFFED_BYTES: usize = 16;
 
-/// One content coding that can be undone.
+/// A content coding that we can decode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Coding {
     /// `gzip`, `x-gzip`
@@ -39,7 +50,7 @@ pub(crate) enum Codings {
     None,
     /// In the order they were applied.
     Known(Vec<Coding>),
-    /// At least one that cannot be undone, or too many.
+    /// At least one that we cannot decode, or too many.
     Unknown,
 }
 
@@ -66,12 +77,12 @@ impl Codings {
     }
 }
 
-/// Undoes the codings of one body.
+/// Decodes one body.
 pub(crate) struct Decoder {
-    /// The first takes what came, the last gives the content.
+    /// The first takes the input, the last gives the content.
     stages: Vec<Stage>,
     sniff: Sniff,
-    /// What a step gives.
+    /// The output of a step.
     out: Box<[u8]>,
     damaged: bool,
 }
@@ -79,51 +90,52 @@ pub(crate) struct Decoder {
 struct Stage {
     engine: Engine,
     input: Vec<u8>,
-    /// Bytes of `input` that are used up.
+    /// Bytes of `input` that were consumed.
     used: usize,
-    /// There may be more to come of what was used up.
+    /// Consumed input may give more output.
     more: bool,
-    /// It can do nothing until more has come.
+    /// It needs more input.
     waits: bool,
-    /// Bytes that it may still give, unless it is the last: what comes between two codings is bounded.
+    /// Bytes that it may still give to the next stage. The last stage is not bounded here.
     left: u64,
 }
 
 /// Whether the content is plain text in spite of its header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sniff {
-    /// Too little has come to tell.
+    /// Not known yet: too few bytes.
     Open,
     Coded,
     Plain,
 }
 
-/// What a step of a [`Decoder`] gave.
+/// What a step of a [`Decoder`] gives.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step<'a> {
-    /// Content: some of it, or nothing yet. There may be more.
+    /// A piece of content, which may be empty. There may be more.
     Content(&'a [u8]),
     /// More input is needed.
-    Hungry,
-    /// The coded data is damaged from here on. Nothing more comes.
+    NeedsInput,
+    /// The coded data is damaged from here on. There is no more content.
     Damaged,
 }
 
-/// How the coded data has ended, when all of it has come.
+/// How the coded data ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
-    /// With the end of the coded stream.
+    /// With its own end mark.
     Whole,
-    /// With bytes after it that are no part of it.
+    /// With its own end mark, and other bytes follow.
     Trailing,
-    /// Before its end.
+    /// It is truncated or damaged.
     Short,
-    /// It was plain text, though its header named a coding.
+    /// It was plain text, though the header named a coding.
     Plain,
 }
 
 impl Decoder {
-    /// For content that was coded so, in this order. `between_max_bytes`: what one coding may give to another.
+    /// Decodes content to which `codings` were applied in this order. `between_max_bytes`: the most that one coding may give to
+    /// the next.
     pub(crate) fn new(codings: &[Coding], between_max_bytes: u64) -> Self {
         let stage = |coding: &Coding| Stage {
             engine: Engine::new(*coding),
@@ -141,7 +153,7 @@ impl Decoder {
         }
     }
 
-    /// Takes more of what came. It is decoded by [`Decoder::step`].
+    /// Takes more input, which [`Decoder::step`] decodes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         if let Some(first) = self.stages.first_mut()
             && !self.damaged
@@ -150,24 +162,24 @@ impl Decoder {
         }
     }
 
-    /// All has come: a short body is decided on by what there is.
-    pub(crate) fn all_has_come(&mut self) {
+    /// The input has ended. Whether a very short body is plain text is decided now.
+    pub(crate) fn end_input(&mut self) {
         self.sniff(true);
     }
 
-    /// Decodes on.
+    /// Decodes a little.
     pub(crate) fn step(&mut self) -> Step<'_> {
         if self.damaged {
             return Step::Damaged;
         }
         self.sniff(false);
         match self.sniff {
-            Sniff::Open => return Step::Hungry,
+            Sniff::Open => return Step::NeedsInput,
             Sniff::Plain => return self.plain(),
             Sniff::Coded => {}
         }
-        // What is furthest on goes first, so that little waits between two stages.
-        let Some(at) = self.stages.iter().rposition(Stage::can_run) else { return Step::Hungry };
+        // The last stage that can run goes first, so that little waits between two stages.
+        let Some(at) = self.stages.iter().rposition(Stage::can_run) else { return Step::NeedsInput };
         let Ran { written, damaged, .. } = self.stages[at].run(&mut self.out);
         self.damaged = damaged;
         if let Some(next) = self.stages.get_mut(at + 1) {
@@ -180,7 +192,7 @@ impl Decoder {
         if written == 0 && damaged { Step::Damaged } else { Step::Content(&self.out[..written]) }
     }
 
-    /// How the coded data has ended, if this is all of it.
+    /// How the coded data ended, if the input is complete.
     pub(crate) fn end(&self) -> End {
         if self.sniff == Sniff::Plain {
             return End::Plain;
@@ -195,12 +207,11 @@ impl Decoder {
         }
     }
 
-    /// Plain text passes as it is.
     fn plain(&mut self) -> Step<'_> {
-        let Some(first) = self.stages.first_mut() else { return Step::Hungry };
+        let Some(first) = self.stages.first_mut() else { return Step::NeedsInput };
         let rest = first.input.len() - first.used;
         if rest == 0 {
-            return Step::Hungry;
+            return Step::NeedsInput;
         }
         let now = rest.min(self.out.len());
         self.out[..now].copy_from_slice(&first.input[first.used..][..now]);
@@ -212,7 +223,7 @@ impl Decoder {
         let Some(first) = self.stages.first().filter(|_| self.sniff == Sniff::Open) else { return };
         let seen = first.input.len().min(SNIFFED_BYTES);
         if seen == SNIFFED_BYTES || (all && seen > 0) {
-            let plain = first.engine.is_not(&first.input[..seen]);
+            let plain = first.engine.is_plain_text(&first.input[..seen]);
             self.sniff = if plain { Sniff::Plain } else { Sniff::Coded };
         }
     }
@@ -248,7 +259,7 @@ mod tests {
     use super::testing::{coded, gzip};
     use super::*;
 
-    /// What comes of `data` in pieces of this size, and how it ended.
+    /// Decodes `data` in pieces of this size: the content, how it ended, and whether it was sound.
     fn decoded(codings: &[Coding], data: &[u8], piece: usize) -> (Vec<u8>, End, bool) {
         let (mut decoder, mut out, mut sound) = (Decoder::new(codings, u64::MAX), Vec::new(), true);
         let mut work = |decoder: &mut Decoder| loop {
@@ -257,7 +268,7 @@ mod tests {
                     assert!(content.len() <= STEP_BYTES);
                     out.extend_from_slice(content);
                 }
-                Step::Hungry => break,
+                Step::NeedsInput => break,
                 Step::Damaged => {
                     sound = false;
                     break;
@@ -268,21 +279,21 @@ mod tests {
             decoder.feed(piece);
             work(&mut decoder);
         }
-        decoder.all_has_come();
+        decoder.end_input();
         work(&mut decoder);
         (out, decoder.end(), sound)
     }
 
     proptest! {
         #[test]
-        fn any_cut_of_any_coding_gives_the_content(data in prop::collection::vec(0u8..8, 1..4000), piece in 1usize..300) {
+        fn any_split_of_any_coding_gives_the_content(data in prop::collection::vec(0u8..8, 1..4000), piece in 1usize..300) {
             for (coding, coded) in coded(&data) {
                 prop_assert_eq!(decoded(&[coding], &coded, piece), (data.clone(), End::Whole, true), "{:?}", coding);
             }
         }
 
         #[test]
-        fn noise_never_panics_and_ends(noise in prop::collection::vec(any::<u8>(), 0..600), piece in 1usize..100) {
+        fn noise_never_panics_and_always_ends(noise in prop::collection::vec(any::<u8>(), 0..600), piece in 1usize..100) {
             for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
                 decoded(&[coding, coding], &noise, piece);
             }
@@ -290,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_inside_of_each_other_are_undone_in_order() {
+    fn nested_codings_are_decoded_in_order() {
         let data = b"{\"a\": 1}".repeat(9_000);
         for (outer, _) in coded(b"") {
             for (inner, once) in coded(&data) {
@@ -303,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_the_end_is_left_out_and_told() {
+    fn bytes_after_the_end_are_dropped_and_reported() {
         for (coding, mut bytes) in coded(b"one, two, three, four, five") {
             bytes.extend_from_slice(b"\r\nrubbish");
             for piece in [1, 5, usize::MAX] {
@@ -320,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_in_spite_of_its_header_passes_as_it_is() {
+    fn plain_text_with_a_false_header_passes_unchanged() {
         for text in ["{\"plain\": \"json\", \"n\": 1}", "data: {\"a\":1}\n\ndata: [DONE]\n\n", "{}"] {
             for coding in [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd] {
                 for piece in [1, usize::MAX] {
@@ -332,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_told_after_what_came_before_it() {
+    fn damage_is_reported_after_the_content_before_it() {
         let data: Vec<u8> = (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         let mut bytes = gzip(&data);
         let last = bytes.len() - 3;

@@ -1,4 +1,4 @@
-//! What the tests of other modules write: content in each coding.
+//! For tests: content in each coding.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,14 +9,14 @@ use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 
 use super::Coding;
 
-/// In gzip.
+/// In `gzip`.
 pub(crate) fn gzip(data: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(data).unwrap();
     encoder.finish().unwrap()
 }
 
-/// In each coding; in deflate with and without the header of zlib.
+/// In each coding; `deflate` both with the zlib header and without it.
 pub(crate) fn coded(data: &[u8]) -> Vec<(Coding, Vec<u8>)> {
     let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
     zlib.write_all(data).unwrap();
@@ -31,4 +31,35 @@ pub(crate) fn coded(data: &[u8]) -> Vec<(Coding, Vec<u8>)> {
         (Coding::Brotli, brotli),
         (Coding::Zstd, zstd::encode_all(data, 3).unwrap()),
     ]
+}
+
+fn first_of(coding: Coding, data: &[u8]) -> Vec<u8> {
+    coded(data).into_iter().find(|(of, _)| *of == coding).unwrap().1
+}
+
+/// In `deflate`, with the zlib header.
+pub(crate) fn zlib(data: &[u8]) -> Vec<u8> {
+    first_of(Coding::Deflate, data)
+}
+
+/// In `br`.
+pub(crate) fn br(data: &[u8]) -> Vec<u8> {
+    first_of(Coding::Brotli, data)
+}
+
+/// In `zstd`.
+pub(crate) fn zstd(data: &[u8]) -> Vec<u8> {
+    first_of(Coding::Zstd, data)
+}
+
+/// In each coding, with its name in `Content-Encoding`. The first one is not coded and has no name.
+pub(crate) fn named(data: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let name = |coding| match coding {
+        Coding::Gzip => "gzip",
+        Coding::Deflate => "deflate",
+        Coding::Brotli => "br",
+        Coding::Zstd => "zstd",
+    };
+    let coded = coded(data).into_iter().map(|(coding, data)| (name(coding), data));
+    std::iter::once(("", data.to_vec())).chain(coded).collect()
 }

@@ -206,7 +206,7 @@ impl Upstream {
             ForHttp::Through(proxy) if scheme == "http" => Some(proxy),
             _ => self.proxy.as_ref(),
         };
-        proxy.filter(|_| !self.no_proxy.cover(host, port))
+        proxy.filter(|_| !self.no_proxy.matches(host, port))
     }
 }
 

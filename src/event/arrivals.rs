@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use super::json::Json;
 use crate::capture::{Arrival, ResponseFacts};
-use crate::llm::{Part, Scanner, Unpacker};
+use crate::codings::Unpacker;
+use crate::llm::{Part, Scanner};
 
 /// Events whose time is told: the first ones.
 const TOLD: usize = 256;

@@ -11,11 +11,14 @@ use encoding_rs::Encoding;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::content_type::{ContentType, Family};
-use super::decode::{self, Codings, DecodeEnd};
 use super::json::{Json, boundary_before, escaped_len};
 use super::{fit, form, headers, text};
 use crate::capture::{BodyEnd, Captured, Fields};
+use crate::codings::{Codings, DecodeEnd, decode};
 use crate::redact::{Ends, Masking, OutOfTime};
+
+/// Bytes of decoded content that are kept. The rest of the body is not decoded.
+pub(super) const DECODED_MAX_BYTES: usize = 256 * 1024;
 
 /// A body ready to be written.
 pub(super) struct Body<'a> {
@@ -209,13 +212,18 @@ fn contiguous(captured: &Captured, omitted: u64) -> Cow<'_, [u8]> {
     }
 }
 
+/// The codings that the header fields name.
+fn codings(headers: &Fields) -> Codings {
+    Codings::named(headers.get_all(CONTENT_ENCODING.as_str()))
+}
+
 fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
     let name = || {
         let mut names = headers.get_all(CONTENT_ENCODING.as_str()).map(headers::text);
         let first = names.next().unwrap_or_default().into_owned();
         names.fold(first, |list, name| format!("{list}, {name}"))
     };
-    let known = match decode::codings(headers) {
+    let known = match codings(headers) {
         Codings::None => return (raw, None),
         Codings::Unknown => return (raw, Some((name(), CodingResult::Unsupported))),
         Codings::Known(known) => known,
@@ -223,7 +231,7 @@ fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Opt
     if raw.is_empty() {
         return (raw, Some((name(), CodingResult::Failed)));
     }
-    let decoded = decode::decode(&known, &raw);
+    let decoded = decode(&known, &raw, DECODED_MAX_BYTES);
     // Nothing came out, or noise did (raw deflate takes almost anything) while the input reads well as it is.
     let lie = || decoded.bytes.is_empty() || text::read(&raw, &ContentType::default(), true).is_some();
     if decoded.end == DecodeEnd::Broken && lie() {
@@ -303,7 +311,7 @@ fn tail<'a>(pieces: &'a [Bytes], charset: &'static Encoding, end: BodyEnd) -> Op
 fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>) -> String {
     match coding {
         Some((_, CodingResult::Decoded { end: DecodeEnd::Capped, .. })) => {
-            let kept = fit::grouped(decode::DECODED_MAX_BYTES as u64);
+            let kept = fit::grouped(DECODED_MAX_BYTES as u64);
             format!("\n…[otas-proxy: only the first {kept} bytes of the decoded content are shown]…\n")
         }
         Some((_, CodingResult::Decoded { end: DecodeEnd::Broken, .. })) if unseen == 0 => {
@@ -323,9 +331,11 @@ fn missing(unseen: u64, total: u64, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, HeaderValue};
 
-    use super::super::decode::tests::gzip;
     use super::*;
+    use crate::codings::Coding;
+    use crate::codings::testing::gzip;
     use crate::redact::testing::{redactor, untagged};
 
     fn whole(bytes: &[u8]) -> Captured {
@@ -438,5 +448,18 @@ mod tests {
         assert!(bytes.len() <= 500 + 8);
         let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
         assert!(value["b"].as_str().unwrap().ends_with("an event]…\n"));
+    }
+
+    #[test]
+    fn the_header_is_one_list_over_several_fields() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(codings(&Fields::from(&headers)), Codings::None);
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("identity, GZip"));
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("br"));
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Known(vec![Coding::Gzip, Coding::Brotli]));
+        headers.append(CONTENT_ENCODING, HeaderValue::from_static("aws-chunked"));
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Unknown);
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip,gzip,gzip,gzip"));
+        assert_eq!(codings(&Fields::from(&headers)), Codings::Unknown);
     }
 }

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
-use super::decode::{Coding, DECODED_MAX_BYTES, decode};
+use super::body::DECODED_MAX_BYTES;
 use super::{Context, Links, build, with_project_id};
 use crate::capture::{
     Caller, Captured, Exchange, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
 };
+use crate::codings::{Coding, decode};
 
 /// OTAS takes no larger body (contract: Measured limits).
 const OTAS_MAX_BYTES: usize = 2_621_440;
@@ -23,7 +24,7 @@ pub fn content_codings(data: &[u8]) {
     let first = all[usize::from(*which) % all.len()];
     let codings =
         if *which & 0x80 == 0 { vec![first] } else { vec![all[usize::from(*which >> 2) % all.len()], first] };
-    assert!(decode(&codings, input).bytes.len() <= DECODED_MAX_BYTES);
+    assert!(decode(&codings, input, DECODED_MAX_BYTES).bytes.len() <= DECODED_MAX_BYTES);
 }
 
 /// A whole event of an exchange whose parts are those of `data`, cut at NUL NUL: path, query, request fields, request body,
@@ -43,7 +44,7 @@ pub fn events(data: &[u8]) {
         kind: Kind::Http,
         agent: ([127, 0, 0, 1], 1).into(),
         caller: Caller::Proxy,
-        process: crate::peer::Sought::nothing(),
+        process: crate::peer::ProcessLookup::none(),
         unlogged: None,
         origin: Origin { scheme: "https", host: "api.test".into(), port: 443 },
         peer: None,

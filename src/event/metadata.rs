@@ -8,10 +8,10 @@ use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
 
 use super::body::{Body, CodingResult, Shown};
-use super::decode::DecodeEnd;
 use super::json::Json;
 use super::{Context, Links, arrivals, fit, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
+use crate::codings::DecodeEnd;
 use crate::config::CaptureLevel;
 use crate::redact::Masking;
 

@@ -18,7 +18,6 @@ mod bodies;
 mod body;
 mod content_type;
 mod cost;
-mod decode;
 mod fit;
 mod form;
 #[cfg(any(test, fuzzing))]

@@ -10,13 +10,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::decode::tests::gzip;
 use super::llm::tests::facts;
 use super::{Context, Event, Links, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, WebSocket,
 };
+use crate::codings::testing::{br, gzip, zlib, zstd};
 use crate::config::{CaptureLevel, Redact};
 use crate::hosts::{HostRule, HostRules};
 use crate::redact::testing::{redactor, settings, untagged};
@@ -81,7 +81,7 @@ pub(super) fn exchange() -> Exchange {
         id: Uuid::from_u128(0x0193_5a5a_0000_7000_8000_0000_0000_0001),
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_795_449_601_007),
         kind: Kind::Http,
-        process: crate::peer::Sought::nothing(),
+        process: crate::peer::ProcessLookup::none(),
         agent: "127.0.0.1:50000".parse().unwrap(),
         caller: Caller::Proxy,
         unlogged: None,
@@ -439,13 +439,12 @@ fn secrets_of_bodies_are_masked_however_the_body_is_typed_coded_and_cut_into_pie
         ("multipart/form-data; boundary=B", &multipart),
         ("application/x-www-form-urlencoded", &form),
     ] {
-        let (zlib, br, zstd) = super::decode::tests::coded(body.as_bytes());
         for (coding, bytes) in [
             ("identity", body.clone().into_bytes()),
             ("gzip", gzip(body.as_bytes())),
-            ("deflate", zlib),
-            ("br", br),
-            ("zstd", zstd),
+            ("deflate", zlib(body.as_bytes())),
+            ("br", br(body.as_bytes())),
+            ("zstd", zstd(body.as_bytes())),
             ("gzip, gzip", gzip(&gzip(body.as_bytes()))),
         ] {
             for size in [1, 7, 64, usize::MAX] {

@@ -5,7 +5,7 @@
 //!  head of the question
 //!    |- api        is it one? which interface, whose, which model
 //!  bytes of a body
-//!    |- unpack     content codings, piece by piece
+//!    |- codings    content codings, piece by piece (crate::codings)
 //!    |- replies    sse, frames or objects: the pieces of an answer
 //!    |    |- sieve     the few members of each that matter; the rest passes
 //!    |    |- openai, responses, anthropic, gemini, bedrock, cohere, ollama, mcp    what a piece means
@@ -45,11 +45,10 @@ mod sse;
 mod testing;
 #[cfg(test)]
 mod tests;
-mod unpack;
+mod text;
 mod usage;
 
 pub use api::{Api, Call, Head};
 pub use facts::{Fact, Facts, Failure};
 pub use reader::Reader;
 pub(crate) use sse::{Part, Scanner};
-pub(crate) use unpack::Unpacker;

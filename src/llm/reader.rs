@@ -9,9 +9,9 @@ use super::reading::{Asked, Reading};
 use super::refusal::Refusal;
 use super::replies::{Framing, Objects, Replies};
 use super::sieve::Sieve;
-use super::unpack::{Failed, Unpacker};
 use super::usage::Tokens;
 use super::{frames, names, request};
+use crate::codings::{Failed, Unpacker};
 
 /// Reads a call to a model, or to a tool.
 pub struct Reader {
@@ -136,7 +136,7 @@ impl Reader {
     /// The question has ended; `whole`: as its sender meant it to.
     pub fn asked_all(&mut self, whole: bool) {
         if let Some(question) = &mut self.question {
-            question.all_has_come();
+            question.end_input();
         }
         while self.work() {}
         self.question_whole = whole;
@@ -199,10 +199,10 @@ impl Reader {
     /// The answer has ended; `whole`: as its sender meant it to.
     pub fn told_all(&mut self, whole: bool) {
         if let Some(answer) = &mut self.answer {
-            answer.all_has_come();
+            answer.end_input();
         }
         if let Some((refusal, _)) = &mut self.refusal {
-            refusal.all_has_come();
+            refusal.end_input();
         }
         while self.work() {}
         self.answer_whole = whole;

@@ -12,6 +12,7 @@ use super::answer::{Answer, Kind};
 use super::calls::{Calls, Mention};
 use super::counting::Counting;
 use super::facts::{Fact, Facts, Failure};
+use super::text::cut;
 use super::usage::Tokens;
 use super::{names, refusal};
 
@@ -392,14 +393,4 @@ fn merge(known: &mut Map<String, Value>, said: Map<String, Value>) {
 
 fn named(text: String) -> String {
     cut(text, NAME_MAX_BYTES)
-}
-
-/// The beginning of a text, whole characters.
-pub(super) fn cut(mut text: String, max: usize) -> String {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
-    text
 }

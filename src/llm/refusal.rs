@@ -84,7 +84,7 @@ impl Refusal {
             kind.clone_into(&mut told);
         }
         let said: Vec<String> = [told, message].into_iter().filter(|part| !part.is_empty()).collect();
-        (!said.is_empty()).then(|| super::reading::cut(said.join(": "), SAID_MAX_BYTES))
+        (!said.is_empty()).then(|| super::text::cut(said.join(": "), SAID_MAX_BYTES))
     }
 
     /// Some have the members of an error without an object around them.

@@ -5,8 +5,8 @@ use serde_json::{Number, Value};
 use super::api::{Api, Call};
 use super::facts::Fact;
 use super::names;
-use super::reading::cut;
 use super::sieve::{Sieve, Wanted};
+use super::text::cut;
 
 /// Bytes of a name or an id.
 const NAME: usize = 512;

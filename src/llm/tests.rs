@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::testing::{Conversation, conversation, conversations, ms, told};
-use super::unpack::tests::coded;
 use super::{Fact, Facts, names};
+use crate::codings::testing::named as coded;
 
 fn whole(conversation: &Conversation) -> Option<Facts> {
     conversation.read("", std::iter::once(&conversation.answer[..]), true)

@@ -21,11 +21,11 @@ mod ends;
 mod gate;
 #[cfg(target_os = "linux")]
 mod linux;
+mod lookup;
 mod networks;
 mod process;
 mod refusals;
 mod seeker;
-mod sought;
 #[cfg(not(target_os = "linux"))]
 mod unknown;
 
@@ -44,8 +44,8 @@ use seeker::Seeker;
 
 pub use ends::{Ends, Owner};
 pub use gate::Counts;
+pub use lookup::ProcessLookup;
 pub use process::{AgentRules, Facts, Process};
-pub use sought::Sought;
 
 /// Whether it can be told which user of this machine has a connection to a port on loopback.
 pub fn tells_users() -> bool {
@@ -92,13 +92,13 @@ impl Peers {
     /// for from now on if it is one of this machine's.
     ///
     /// Takes some microseconds, and never waits for the process.
-    pub async fn meet(&self, ends: Ends) -> Option<Sought> {
+    pub async fn meet(&self, ends: Ends) -> Option<ProcessLookup> {
         if !self.networks.admit(ends.peer.ip()) {
             return None;
         }
         let seeker = self.seeker.as_ref().filter(|_| ends.are_of_one_machine());
         if self.gate.is_none() && seeker.is_none() {
-            return Some(Sought::nothing());
+            return Some(ProcessLookup::none());
         }
         let owner = self.sockets.owner(ends).await;
         if self.gate.as_ref().is_some_and(|gate| !gate.admits(owner)) {
@@ -106,7 +106,7 @@ impl Peers {
         }
         Some(match (seeker, owner) {
             (Some(seeker), Owner::Held { uid, inode }) => seeker.seek(uid, inode),
-            _ => Sought::nothing(),
+            _ => ProcessLookup::none(),
         })
     }
 

@@ -1,8 +1,9 @@
 //! Counts refusals of one kind, and says when they are to be told: once a minute, with how many there were.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// How often refusals are told.
 const TELL_EVERY: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ impl Refusals {
     }
 
     fn to_tell(&self, refused: u64, now: Instant) -> Option<u64> {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         let before = match &*told {
             Some(last) if now.duration_since(last.at) < TELL_EVERY => return None,
             Some(last) => last.refused,

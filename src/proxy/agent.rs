@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::error::ProxyError;
 use super::quota::{Place, Quotas};
 use crate::capture::{AgentProcess, Caller};
-use crate::peer::{AgentRules, Ends, Peers, Process, Sought};
+use crate::peer::{AgentRules, Ends, Peers, Process, ProcessLookup};
 
 /// The agent of one TCP connection, shared by all that is served on it: its requests, its tunnel, its upgraded stream.
 pub(super) struct Agent {
@@ -19,7 +19,7 @@ pub(super) struct Agent {
     /// Both ends of its connection.
     pub(super) ends: Ends,
     /// Its process, which is looked for beside the connection.
-    pub(super) sought: Sought,
+    pub(super) sought: ProcessLookup,
     /// Whose calls are on this connection, unless each says so itself.
     pub(super) caller: Caller,
     /// Its place among `proxy.max_connections`.
@@ -65,7 +65,7 @@ impl Agent {
         place.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
-    /// Its process, once it was looked for: soon after it has connected, see [`Sought::wait`]. `None`: it is not known, or not on
+    /// Its process, once it was looked for: soon after it has connected, see [`ProcessLookup::wait`]. `None`: it is not known, or not on
     /// this machine.
     pub(super) async fn process(&self) -> Option<Arc<Process>> {
         self.sought.wait().await
@@ -73,7 +73,7 @@ impl Agent {
 }
 
 /// The agent process, once it was looked for. One that is not to be found is nobody in particular.
-async fn calling(sought: &Sought, rules: &AgentRules) -> Caller {
+async fn calling(sought: &ProcessLookup, rules: &AgentRules) -> Caller {
     match sought.wait().await {
         Some(process) => Caller::Process(AgentProcess(process.agent_process(rules).clone())),
         None => Caller::Proxy,

@@ -90,7 +90,7 @@ impl Egress {
 
     fn judge(&self, host: &str, address: Option<IpAddr>, port: u16) -> Result<(), Denied> {
         let has = |rules: &HostRules| {
-            rules.cover(host, port)
+            rules.matches(host, port)
                 || address.is_some_and(|address| leading_to(address).any(|ip| covers(rules, ip, port)))
         };
         match () {
@@ -102,7 +102,7 @@ impl Egress {
 
     fn allows(&self, host: &str, address: Option<IpAddr>, port: u16) -> Result<(), Denied> {
         let listed = self.allow.is_empty()
-            || self.allow.cover(host, port)
+            || self.allow.matches(host, port)
             || address.is_some_and(|address| covers(&self.allow, address, port));
         if listed { Ok(()) } else { Err(Denied::NotListed) }
     }
@@ -110,7 +110,7 @@ impl Egress {
 
 /// By the address itself, or by a glob for how it is written.
 fn covers(rules: &HostRules, address: IpAddr, port: u16) -> bool {
-    rules.cover_address(address, port) || rules.cover(&address.to_canonical().to_string(), port)
+    rules.matches_address(address, port) || rules.matches(&address.to_canonical().to_string(), port)
 }
 
 /// The address that `host` is in itself, in whatever way it is written: `127.0.0.1`, `0x7f.1`, `017700000001`, `2130706433`. Names

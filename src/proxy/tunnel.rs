@@ -121,7 +121,7 @@ pub(super) fn serve(tunnel: Tunnel, stream: TcpStream, seen: BytesMut) -> Pin<Bo
 impl Shared {
     /// Why a host is relayed blind, if it is.
     fn relays_blind(&self, host: &str, port: u16) -> Option<Blind> {
-        if self.passthrough.cover(host, port) {
+        if self.passthrough.matches(host, port) {
             return Some(Blind::Configured);
         }
         self.refusals.learned(host, port, std::time::Instant::now()).then_some(Blind::Learned)
@@ -132,7 +132,7 @@ impl Tunnel {
     /// Why it is relayed blind, if it is: by the name of its host, or by the address that answered.
     fn relays_blind(&self) -> Option<Blind> {
         let Origin { host, port, .. } = &self.origin;
-        let by_address = |dialled: &&Dialled| self.shared.passthrough.cover_address(dialled.peer.ip(), *port);
+        let by_address = |dialled: &&Dialled| self.shared.passthrough.matches_address(dialled.peer.ip(), *port);
         // Through the next proxy, the address is that proxy's.
         let direct = self.dialled.as_ref().filter(|_| self.shared.next_proxy_for(&self.origin).is_none());
         let listed = direct.filter(by_address).map(|_| Blind::Configured);

@@ -8,7 +8,7 @@
 //!    |- escapes    secrets behind `\u0041`
 //!    |- edges      what a cut left of a secret
 //!  identity        ids of an agent's session, which are no secrets
-//!  own             our own secrets, by their text; in logs and panics as well (report)
+//!  report          our own secrets (secret::registry) in logs and panics
 //!  fingerprint     the tag that stands for a secret
 //! ```
 //!
@@ -25,7 +25,6 @@ mod headers;
 mod identity;
 mod judge;
 mod names;
-mod own;
 mod patterns;
 mod relation;
 mod report;
@@ -48,7 +47,6 @@ use std::time::Duration;
 use regex::Regex;
 
 pub use self::fingerprint::{FINGERPRINT_KEY_FILE, Fingerprint};
-pub use self::own::{register, register_pem};
 pub use self::report::{MaskedStderr, masked, panics_are_masked};
 pub(crate) use self::scan::{Ends, OutOfTime};
 
@@ -58,9 +56,8 @@ use self::scan::{Finding, Scanner, Show};
 use crate::config::{CaptureLevel, Redact};
 use crate::deadline::Deadline;
 use crate::hosts::HostRules;
+use crate::secret::{MASK, registry as own};
 
-/// What is shown of a secret.
-const MASK: &str = "****";
 /// A secret of at least this many bytes is long enough to show its last four characters, so that two keys can be told
 /// apart.
 const TAIL_FROM_BYTES: usize = 20;
@@ -146,14 +143,14 @@ impl Redactor {
 
     /// How much of calls to this host is recorded.
     pub fn level(&self, host: &str, port: u16) -> CaptureLevel {
-        let rule = self.capture.iter().find(|(hosts, _)| hosts.cover(host, port));
+        let rule = self.capture.iter().find(|(hosts, _)| hosts.matches(host, port));
         rule.map_or(CaptureLevel::Full, |(_, level)| *level)
     }
 
     /// Masks for one call.
     pub fn masking(&self, host: &str, port: u16, path: &str) -> Masking<'_> {
         let lifts = |allow: &&Allow| {
-            allow.hosts.cover(host, port) && allow.path.as_ref().is_none_or(|glob| glob.matches(path))
+            allow.hosts.matches(host, port) && allow.path.as_ref().is_none_or(|glob| glob.matches(path))
         };
         Masking {
             redactor: self,

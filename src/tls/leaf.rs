@@ -1,9 +1,10 @@
 //! The certificate for a name that an agent asked for: minted on first use, cached, renewed at half of its life.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::RwLock;
 use quick_cache::sync::Cache;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
 use rustls::ServerConfig;
@@ -84,12 +85,12 @@ impl Leaves {
 
     /// Leaves are signed by `authority` from now on.
     pub fn sign_by(&self, authority: Arc<CertAuthority>) {
-        *self.authority.write().unwrap_or_else(PoisonError::into_inner) = authority;
+        *self.authority.write() = authority;
     }
 
     /// Who signs.
     pub fn authority(&self) -> Arc<CertAuthority> {
-        self.authority.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.authority.read().clone()
     }
 
     /// The server side for an agent that asked for `name` (a DNS name or an IP literal without brackets), answering

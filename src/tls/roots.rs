@@ -112,13 +112,13 @@ impl OriginTls {
 
     /// The client configuration for `host` that offers what the agent offered, in its order, as far as we can speak it.
     pub fn offering(&self, host: &str, port: u16, alpn: Offer) -> &Arc<ClientConfig> {
-        let pinned = self.pinned.iter().find(|(hosts, _)| hosts.cover(host, port));
+        let pinned = self.pinned.iter().find(|(hosts, _)| hosts.matches(host, port));
         pinned.map_or(&self.verified, |(_, clients)| clients).of(host, port).offering(alpn)
     }
 
     /// Whether the certificate of `host` is not verified, but known beforehand.
     pub fn pins(&self, host: &str, port: u16) -> bool {
-        self.pinned.iter().any(|(hosts, _)| hosts.cover(host, port))
+        self.pinned.iter().any(|(hosts, _)| hosts.matches(host, port))
     }
 
     /// The client configuration for what is no call of an agent.
@@ -143,7 +143,7 @@ impl Clients {
     }
 
     fn of(&self, host: &str, port: u16) -> &Offers {
-        let known_to = self.known_to.iter().find(|(hosts, _)| hosts.cover(host, port));
+        let known_to = self.known_to.iter().find(|(hosts, _)| hosts.matches(host, port));
         known_to.map_or(&self.anonymous, |(_, offers)| offers)
     }
 }

@@ -1,8 +1,8 @@
 //! One side of a WebSocket: from its frames to its messages, in clear.
 
-use super::conversation::{Close, Peer};
 use super::deflate::{Extensions, Inflater, Stuck};
 use super::frame::{Frames, Head, Opcode, Piece};
+use super::peer::{Close, Peer};
 
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX_BYTES: usize = 125;

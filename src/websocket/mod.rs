@@ -18,11 +18,13 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod label;
+mod peer;
 #[cfg(test)]
 pub(crate) mod testing;
 mod turns;
 
 pub use channel::{Form, Part, Tally};
-pub use conversation::{Close, Conversation, Peer, Summary};
+pub use conversation::{Conversation, Summary};
 pub use deflate::Extensions;
+pub use peer::{Close, Peer};
 pub use turns::{Step, Turns};

@@ -2,8 +2,8 @@
 //! events that it would stream over HTTP. Told by what the messages say, for gateways have paths of their own.
 
 use super::channel::Form;
-use super::conversation::Peer;
 use super::label::Label;
+use super::peer::Peer;
 
 /// Turns that may be open at once. The protocol has one at a time; more wait for their answers in order.
 const OPEN_MAX: usize = 16;

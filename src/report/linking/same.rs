@@ -35,7 +35,7 @@ fn content<'a>(body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) -> Cow<'
     let Codings::Known(known) = Codings::named(codings) else { return Cow::Borrowed(body) };
     let mut decoder = Decoder::new(&known, DECODED_MAX_BYTES as u64);
     decoder.feed(body);
-    decoder.all_has_come();
+    decoder.end_input();
     let mut content = Vec::new();
     while let Step::Content(some) = decoder.step() {
         content.extend_from_slice(some);

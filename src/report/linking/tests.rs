@@ -15,7 +15,7 @@ fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Excha
         id: Uuid::now_v7(),
         started_at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_700_000_000_000 + at_ms),
         kind: Kind::Http,
-        process: crate::peer::Sought::nothing(),
+        process: crate::peer::ProcessLookup::none(),
         agent: "127.0.0.1:50000".parse().unwrap(),
         caller: Caller::Proxy,
         unlogged: None,

@@ -98,7 +98,7 @@ impl CertAuthority {
         files::refuse_open_mode(dir, 0o700)?;
         files::refuse_open_mode(&key_path, 0o600)?;
         let key = files::read(&key_path)?;
-        crate::redact::register_pem(&key);
+        crate::secret::register_pem(&key);
         let key =
             KeyPair::from_pem(&key).map_err(|e| bad(&key_path, format!("is not a usable private key ({e})")))?;
         let mut others =

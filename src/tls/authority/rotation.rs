@@ -76,7 +76,7 @@ impl Folder {
             files::refuse_open_mode(&next_path, 0o600)?;
             let unusable = |problem: String| AuthorityError::Next { path: next_path.clone(), problem };
             let key = files::read(&next_path)?;
-            crate::redact::register_pem(&key);
+            crate::secret::register_pem(&key);
             let key = KeyPair::from_pem(&key).map_err(|e| unusable(format!("is not a usable private key ({e})")))?;
             for der in &all {
                 if super::belongs(&path, der, &key)? {

@@ -1,24 +1,25 @@
-//! Our own secrets, known by their very text: each [`Secret`](crate::secret::Secret) registers itself when it is made, and
-//! the CA's key when it is read. The list belongs to the process, as its log and its panics do, which must not show them either.
+//! The list of our own secrets, by their exact text. Each [`Secret`](super::Secret) registers itself when it is made, and so
+//! does the CA's key when it is read. There is one list for the process, because its log and its panics must not show them either.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
+use parking_lot::Mutex;
 
 use super::MASK;
 
-/// What has fewer bytes is a word like any other: masking it everywhere would give it away, and ruin texts.
+/// A shorter secret is not registered: masking so short a word everywhere would reveal it and ruin texts.
 const SHORTEST_BYTES: usize = 8;
-/// From here on a secret may be all letters.
+/// A shorter secret that is all letters is not registered: it may be an ordinary word.
 const LETTERS_FROM_BYTES: usize = 16;
-/// So many bytes of one, after which a text breaks off, are not there by chance.
+/// A text that ends with at least this many bytes of a secret was cut inside it; fewer may match by chance.
 const CUT_MIN_BYTES: usize = 6;
-/// How many are kept for good: keys, passwords.
+/// Keys and passwords kept. They are never evicted.
 const LASTING: usize = 4096;
-/// How many tokens are kept; the oldest go. What they look like is known as well (`pattern.jwt`).
+/// Tokens (JWTs) kept. The oldest is evicted first; the rule `pattern.jwt` finds evicted ones by their format.
 const PASSING: usize = 256;
 
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
@@ -26,7 +27,7 @@ static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
 struct Registry {
     lasting: Vec<Box<str>>,
     passing: VecDeque<Box<str>>,
-    /// Made when it is first wanted after a change.
+    /// Built on first use after a change.
     searcher: Option<Arc<Searcher>>,
 }
 
@@ -59,16 +60,16 @@ impl Registry {
     }
 }
 
-/// Finds them all.
-pub(super) struct Searcher {
+/// Finds all registered secrets in a text.
+pub(crate) struct Searcher {
     way: Way,
-    /// The shortest of them: no shorter text has one.
+    /// Length of the shortest secret. A shorter text holds none.
     shortest_bytes: usize,
 }
 
 enum Way {
-    /// Many bytes of a text at a time: a fifth of an event's time was spent on this search before. Not on every processor, and
-    /// not for more than some dozens.
+    /// SIMD search. Without it, this search took a fifth of the time that an event takes. Not available on every processor,
+    /// nor for more than a few dozen secrets.
     Packed(packed::Searcher),
     Any(AhoCorasick),
 }
@@ -86,8 +87,8 @@ impl Searcher {
         Some(Self { way, shortest_bytes: all.iter().map(|text| text.len()).min()? })
     }
 
-    /// Where they are, one after the other.
-    pub(super) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+    /// The ranges of the secrets in `text`, in order, not overlapping.
+    pub(crate) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {
             let found = self.find(text, at)?;
@@ -108,8 +109,8 @@ impl Searcher {
         }
     }
 
-    /// The text without any of them, and how many there were. `None`: there are none.
-    pub(super) fn mask(&self, text: &str) -> Option<(String, u32)> {
+    /// The text with each secret masked, and how many there were. `None`: there are none.
+    pub(crate) fn mask(&self, text: &str) -> Option<(String, u32)> {
         let mut found = self.find_iter(text.as_bytes()).peekable();
         found.peek()?;
         let mut out = String::with_capacity(text.len());
@@ -125,15 +126,15 @@ impl Searcher {
     }
 }
 
-/// From now on `secret` is masked wherever it turns up: events, logs, errors, panics. One that is too short to be told from a
-/// word is not.
-pub fn register(secret: &str) {
+/// Registers `secret`: from now on it is masked in events, logs, errors and panics. A secret so short that it could be an
+/// ordinary word is ignored.
+pub(crate) fn register(secret: &str) {
     let secret = secret.trim();
     let telling = secret.len() >= LETTERS_FROM_BYTES || !secret.bytes().all(|byte| byte.is_ascii_alphabetic());
     if secret.len() >= SHORTEST_BYTES && telling {
-        let mut registry = registry();
+        let mut registry = REGISTRY.lock();
         registry.add(secret);
-        // As it stands in JSON, and in JSON in a string of JSON.
+        // The forms that it takes in JSON, and in JSON inside a JSON string.
         let mut escaped = secret.to_owned();
         for _ in 0..2 {
             escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
@@ -142,19 +143,19 @@ pub fn register(secret: &str) {
     }
 }
 
-/// The same for each line of a PEM file's content: texts that quote it break its lines in their own ways.
-pub fn register_pem(pem: &str) {
+/// Registers each line of a PEM file, because a text that quotes the file may break its lines differently.
+pub(crate) fn register_pem(pem: &str) {
     pem.lines().filter(|line| line.len() >= LETTERS_FROM_BYTES && !line.starts_with('-')).for_each(register);
 }
 
-/// What finds them all; `None` when there are none.
-pub(super) fn searcher() -> Option<Arc<Searcher>> {
-    registry().searcher()
+/// Finds all registered secrets; `None` when there are none.
+pub(crate) fn searcher() -> Option<Arc<Searcher>> {
+    REGISTRY.lock().searcher()
 }
 
-/// Where one begins that a cut at the text's end has left unfinished.
-pub(super) fn cut_off(text: &str) -> Option<usize> {
-    let registry = registry();
+/// Where a secret begins that the end of the text cuts off.
+pub(crate) fn cut_off(text: &str) -> Option<usize> {
+    let registry = REGISTRY.lock();
     let begun = registry.lasting.iter().chain(&registry.passing).filter_map(|secret| {
         let lengths = (CUT_MIN_BYTES..secret.len()).rev().filter(|length| secret.is_char_boundary(*length));
         lengths.map(|length| &secret[..length]).find(|begun| text.ends_with(begun)).map(str::len)
@@ -162,17 +163,12 @@ pub(super) fn cut_off(text: &str) -> Option<usize> {
     begun.max().map(|length| text.len() - length)
 }
 
-/// The text without any of them, and how many there were.
-pub(super) fn mask(text: &str) -> (Cow<'_, str>, u32) {
+/// The text with each registered secret masked, and how many there were.
+pub(crate) fn mask(text: &str) -> (Cow<'_, str>, u32) {
     match searcher().and_then(|searcher| searcher.mask(text)) {
         Some((masked, count)) => (Cow::Owned(masked), count),
         None => (Cow::Borrowed(text), 0),
     }
-}
-
-/// A poisoned lock only means that a panic happened elsewhere: the list is still true.
-fn registry() -> MutexGuard<'static, Registry> {
-    REGISTRY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -182,7 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_registered_is_masked_everywhere_and_words_are_not() {
+    fn registered_secrets_are_masked_and_short_words_are_not() {
         register("0wn-s3cret-of-this-test");
         register("lettersonly");
         register("x1");
@@ -197,7 +193,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn either_way_finds_the_same(
+        fn both_searches_find_the_same(
             secrets in prop::collection::vec("[ab]{2,9}", 1..100),
             text in "[abc]{0,400}",
         ) {
@@ -210,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_come_and_go_and_keys_stay() {
+    fn tokens_are_evicted_and_keys_are_not() {
         let mut registry = Registry::new();
         registry.add("agent_lasting_key");
         (0..PASSING + 10).for_each(|n| registry.add(&format!("eyJ{n:030}")));

@@ -1,26 +1,26 @@
-//! A body without its content codings, piece by piece: each piece of a stream gives what it holds at once. What is read is
-//! bounded, and it is read in short steps, so that whoever reads can let others work in between.
+//! Decoding a body while it arrives: each piece is decoded as soon as it is there. The decoded size is bounded. The work is cut
+//! into short steps, so that other tasks can run in between.
 
 use std::io::Write;
 
-use crate::codings::{Codings, Decoder, Step};
+use super::{Codings, Decoder, Step};
 
-/// All that a coded body may come to: a bomb is a thousand times its size.
+/// The most that is decoded of one body. A compression bomb grows a thousandfold.
 const DECODED_MAX_BYTES: u64 = 64 << 20;
-/// What is handed on at once of a body that is not coded.
+/// The most that one step passes on of a body without a coding.
 const PLAIN_STEP_BYTES: usize = 32 << 10;
 
-/// Hands what is decoded to `W`.
+/// Decodes a body and writes its content to `W`.
 pub(crate) struct Unpacker<W: Write> {
     inner: W,
     source: Source,
-    /// Bytes that may still come out of a coded body.
+    /// Bytes that may still be decoded.
     left: u64,
     failed: Option<Failed>,
 }
 
 enum Source {
-    /// What is not coded, or in a way that nobody knows: it is read as it came.
+    /// Not coded, or with an unknown coding: passed on as it came.
     Plain {
         waiting: Vec<u8>,
         at: usize,
@@ -28,17 +28,17 @@ enum Source {
     Coded(Box<Decoder>),
 }
 
-/// Why nothing more comes out.
+/// Why decoding ended early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failed {
     /// The coded data is damaged.
     Damaged,
-    /// It comes to more than is read.
+    /// The content is larger than the bound.
     TooLarge,
 }
 
 impl<W: Write> Unpacker<W> {
-    /// For content with these values of `Content-Encoding`.
+    /// A body with these values of `Content-Encoding`.
     pub(crate) fn new<'a>(codings: impl IntoIterator<Item = &'a [u8]>, inner: W) -> Self {
         let source = match Codings::named(codings) {
             Codings::None | Codings::Unknown => Source::Plain { waiting: Vec::new(), at: 0 },
@@ -47,7 +47,7 @@ impl<W: Write> Unpacker<W> {
         Self { inner, source, left: DECODED_MAX_BYTES, failed: None }
     }
 
-    /// Takes a piece. It is decoded by [`Unpacker::step`].
+    /// Takes a piece of the body, which [`Unpacker::step`] decodes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
         match &mut self.source {
             _ if self.failed.is_some() => {}
@@ -62,14 +62,14 @@ impl<W: Write> Unpacker<W> {
         }
     }
 
-    /// All has come.
-    pub(crate) fn all_has_come(&mut self) {
+    /// The body has ended.
+    pub(crate) fn end_input(&mut self) {
         if let Source::Coded(decoder) = &mut self.source {
-            decoder.all_has_come();
+            decoder.end_input();
         }
     }
 
-    /// Decodes a little. False: there is nothing more to do.
+    /// Decodes a little. False: nothing is left to decode.
     pub(crate) fn step(&mut self) -> bool {
         if self.failed.is_some() {
             return false;
@@ -88,76 +88,61 @@ impl<W: Write> Unpacker<W> {
                         return false;
                     };
                     self.left = left;
-                    // Nothing of this step is no sign that nothing comes of the next.
+                    // A step without output does not mean that the next has none.
                     if content.is_empty() {
                         return true;
                     }
                     content
                 }
-                Step::Hungry => return false,
+                Step::NeedsInput => return false,
                 Step::Damaged => {
                     self.failed = Some(Failed::Damaged);
                     return false;
                 }
             },
         };
-        // Those that read in this program do not fail.
+        // The writers of this program do not fail.
         !content.is_empty() && self.inner.write_all(content).is_ok()
     }
 
-    /// Decodes a piece to its end. False: it is damaged or too much, here or before, and nothing more comes out.
+    /// Decodes a whole piece. False: decoding ended early, see [`Unpacker::failed`].
     pub(crate) fn write(&mut self, bytes: &[u8]) -> bool {
         self.feed(bytes);
         while self.step() {}
         self.failed.is_none()
     }
 
-    /// Why nothing more comes out, if so.
+    /// Why decoding ended early, if it did.
     pub(crate) fn failed(&self) -> Option<Failed> {
         self.failed
     }
 
-    /// Where it goes.
+    /// The writer.
     pub(crate) fn inner(&self) -> &W {
         &self.inner
     }
 
-    /// The same, to tell it something.
+    /// The writer, mutable.
     pub(crate) fn inner_mut(&mut self) -> &mut W {
         &mut self.inner
     }
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use std::io;
 
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
     use super::*;
-    use crate::codings::Coding;
-
-    /// In each coding, with the names that HTTP has for them; first as it is.
-    pub(in crate::llm) fn coded(data: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
-        let name = |coding| match coding {
-            Coding::Gzip => "gzip",
-            Coding::Deflate => "deflate",
-            Coding::Brotli => "br",
-            Coding::Zstd => "zstd",
-        };
-        let coded = crate::codings::testing::coded(data);
-        std::iter::once(("", data.to_vec()))
-            .chain(coded.into_iter().map(|(coding, data)| (name(coding), data)))
-            .collect()
-    }
 
     fn unpacker<W: Write>(coding: &str, inner: W) -> Unpacker<W> {
         Unpacker::new([coding.as_bytes()], inner)
     }
 
     #[test]
-    fn what_has_come_of_a_stream_is_there_at_once() {
+    fn each_piece_of_a_stream_is_decoded_at_once() {
         let (text, more) = ("data: 1\n\n", "data: 2\n\n");
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         let mut unpacker = unpacker("gzip", Vec::new());
@@ -170,7 +155,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_names_no_known_coding_is_read_as_it_came() {
+    fn a_body_without_a_known_coding_is_read_as_it_came() {
         for coding in ["", "identity", "none", "utf-8", "aws-chunked", "gzip"] {
             let mut unpacker = unpacker(coding, Vec::new());
             assert!(unpacker.write(b"{\"plain\": \"json\"}"), "{coding}");
@@ -192,7 +177,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_bomb_is_read_in_short_steps_and_ends_at_the_bound() {
+    fn a_bomb_is_decoded_in_short_steps_and_ends_at_the_bound() {
         let zeros = || io::Read::take(io::repeat(0), DECODED_MAX_BYTES + (1 << 20));
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         io::copy(&mut zeros(), &mut gzip).unwrap();
@@ -209,7 +194,7 @@ pub(super) mod tests {
             let mut before = 0;
             while unpacker.step() {
                 let now = unpacker.inner().0;
-                assert!(now - before <= crate::codings::STEP_BYTES as u64, "{coding}");
+                assert!(now - before <= super::super::STEP_BYTES as u64, "{coding}");
                 before = now;
             }
             assert_eq!(unpacker.failed(), Some(Failed::TooLarge), "{coding}");
