@@ -363,7 +363,7 @@ async fn a_hundred_thousand_events_are_listed_and_searched_while_others_are_writ
     assert_eq!(seen, 2_000);
 }
 
-fn plain() -> NewEvent<'static> {
+pub(crate) fn plain() -> NewEvent<'static> {
     NewEvent {
         event_id: Uuid::now_v7(),
         seq: 0,

@@ -1,12 +1,13 @@
 //! What was captured reaches people: it steers no terminal, turns no text around, and a reader that leaves ends a command quietly.
 
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
-use otas_proxy::store::Store;
+use otas_proxy::store::{NewEvent, Store};
 use serde_json::{Value, json};
 
-use crate::page::client;
+use crate::page::{client, plain};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{Answer, TestOtas};
 use crate::support::program::{Folder, Served};
@@ -68,6 +69,38 @@ fn no_command_lets_captured_text_steer_a_terminal() {
     assert!(table.contains(r"a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b") && table.lines().count() == 3, "{table}");
     let event: Value = serde_json::from_slice(&run(&folder, &["events", "--json"]).stdout).unwrap();
     assert_eq!((&event["path"], &event["response_body"]), (&STEERING.into(), &STEERING.into()), "JSON says the same");
+}
+
+#[test]
+fn calls_that_come_while_they_are_followed_steer_no_terminal() {
+    let folder = Folder::new();
+    folder.configure("");
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("run-1", "key-1", &json!({ "command": STEERING }).to_string()).unwrap();
+    for arguments in [&["events", "--follow"][..], &["events", "--follow", "--json"]] {
+        let mut child = folder.program().args(arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let (mut out, mut said) = (BufReader::new(child.stdout.take().unwrap()), Vec::new());
+        let mut hostile = Sample::of(STEERING, STEERING, STEERING, 500);
+        hostile.error = STEERING.into();
+        hostile.llm = json!({ "gen_ai.response.model": STEERING, "gen_ai.provider.name": STEERING });
+        hostile.event["path"] = STEERING.into();
+        let long = format!("/{}{STEERING}", "long".repeat(20_000));
+        append(&store, session, &[hostile, Sample::of("GET", "a.test", &long, 200)]);
+        let odd = NewEvent { host: "odd.test", json: b"{\"path\":\"/odd.test\xff\xfe\x1b[2J\"}", ..plain() };
+        store
+            .writer()
+            .unwrap()
+            .append(session, &[odd, NewEvent { host: "last.test", json: b"{\"path\":\"/last.test\"}", ..plain() }])
+            .unwrap();
+        while !String::from_utf8_lossy(&said).contains("last.test") {
+            assert!(out.read_until(b'\n', &mut said).unwrap() > 0, "{arguments:?}: it ended");
+        }
+        let _ = child.kill();
+        child.wait().unwrap();
+        let said = String::from_utf8(said).expect("it is text");
+        assert!(!said.contains(steers), "{arguments:?}: {said:?}");
+        assert!(said.contains("odd.test"), "{arguments:?}");
+    }
 }
 
 #[test]

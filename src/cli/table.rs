@@ -32,6 +32,22 @@ impl Columns {
         Self(widths)
     }
 
+    /// Makes each column at least as wide as its `usual` width, for rows that come later.
+    pub(super) fn at_least(mut self, usual: &[usize]) -> Self {
+        self.0.iter_mut().zip(usual).for_each(|(width, usual)| *width = (*width).max(*usual));
+        self
+    }
+
+    /// Makes the `flexible` columns at most `widest` characters wide: each line is padded to the widest cell.
+    pub(super) fn at_most(mut self, widest: usize, flexible: &[usize]) -> Self {
+        for at in flexible {
+            if let Some(width) = self.0.get_mut(*at) {
+                *width = (*width).min(widest);
+            }
+        }
+        self
+    }
+
     /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters; and the
     /// last one, which rows to come may need, as wide as that allows.
     pub(super) fn fit(mut self, width: usize, flexible: &[usize]) -> Self {
@@ -63,8 +79,10 @@ impl Columns {
     /// One row; what does not fit into its column ends in `…`.
     pub(super) fn line(&self, cells: &[String]) -> String {
         let fitted = |(cell, width): (&String, &usize)| {
-            if cell.chars().count() <= *width {
-                return format!("{cell:<width$}");
+            let wide = cell.chars().count();
+            if wide <= *width {
+                // Not by the formatter's own width, which panics above 65,535.
+                return format!("{cell}{}", " ".repeat(width - wide));
             }
             let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
             format!("{kept}…")
@@ -104,6 +122,14 @@ mod tests {
         assert_eq!(columns.line(&rows[0]), "1234567890  abcdefghi…  end\n");
         let narrow = Columns::of(&["n", "wide", "e"], &rows).fit(5, &[1]);
         assert_eq!(narrow.line(&rows[0]), "1234567890  abcdefg…  end\n", "never narrower than it can be read");
+    }
+
+    #[test]
+    fn a_cell_of_any_length_is_laid_out_and_columns_have_bounds() {
+        let rows = [row(&["x", &"long".repeat(20_000)]), row(&["y", ""])];
+        assert_eq!(render(&["a", "b"], &rows).lines().count(), 4);
+        let columns = Columns::of(&["a", "b"], &rows).at_least(&[3, 1]).at_most(5, &[1]);
+        assert_eq!(columns.line(&rows[0]), "x    long…\n");
     }
 
     #[test]

@@ -207,6 +207,45 @@ async fn a_call_can_be_opened_and_its_tokens_are_read_at_every_width() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_text_breaks_no_layout_at_any_width() {
+    let Some(program) = installed() else { return };
+    let bench = Bench::start().await;
+    let long = "no-place-to-break-".replace('-', "x").repeat(400);
+    let turned = format!("/\u{202e}{long}\u{2066}\u{1b}[2J\u{9b}31m<script>document.title='pwned'</script>");
+    let mut hostile = Sample::model("api.openai.com", &turned, &turned, (1_234_567, 89_012), 900.0);
+    (hostile.host, hostile.method, hostile.error) = (turned.clone(), turned.clone(), turned.clone());
+    for field in ["path", "query_params", "request_body", "response_body", "error", "method", "response_content_type"]
+    {
+        hostile.event[field] = turned.clone().into();
+    }
+    for field in ["request_headers", "response_headers"] {
+        hostile.event[field] = json!({ turned.as_str(): turned, "x": [turned, turned] }).to_string().into();
+    }
+    hostile.event["metadata"]["llm"]["text"] = turned.clone().into();
+    hostile.event["metadata"]["client"] = json!({ "command": turned, "name": turned });
+    hostile.event["custom_properties"]["server.address"] = turned.clone().into();
+    let meta = json!({ "command": turned, "agent": turned, "user": turned, turned.as_str(): turned }).to_string();
+    let session = bench.proxy.app.store.begin_session(&turned, "key-1", &meta).unwrap();
+    append(&bench.proxy.app.store, session, &[hostile, Sample::of("GET", "a.test", "/usual", 200)]);
+    let mut browser = Browser::start(&program, WIDE, false);
+    browser.open(&bench.proxy.app.page_link().unwrap());
+    for path in ["/", "/event/1", &format!("/session/{}", session.id()), "/sessions", "/health"] {
+        browser.open(&bench.url(path));
+        for width in [360, 720, 800, 1000, 1024, 1280, 1366] {
+            browser.resize(width, 800);
+            let over = browser.eval("document.documentElement.scrollWidth - innerWidth").as_i64().unwrap();
+            let wide = "[...document.querySelectorAll('main *')].filter((part) => part.getBoundingClientRect().right > innerWidth + 1) \
+                 .slice(0, 4).map((part) => part.outerHTML.slice(0, 80))";
+            assert!(over <= 0, "{path} at {width}: wider by {over}: {}", browser.eval(wide));
+        }
+        let steers = r"/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff]/.test(document.documentElement.outerHTML)";
+        assert_eq!(browser.eval(steers), json!(false), "{path}");
+        assert_ne!(browser.eval("document.title"), json!("pwned"), "{path}");
+    }
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_hidden_is_not_seen_and_what_failed_looks_so() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;

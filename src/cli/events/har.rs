@@ -13,8 +13,12 @@ pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize,
     let mut out: Box<dyn Write> = match file.as_os_str() == "-" {
         true => Box::new(io::stdout().lock()),
         false => {
-            let made =
-                private_file::create(file).map_err(|error| format!("cannot write `{}`: {error}", file.display()))?;
+            let made = private_file::create(file).map_err(|error| {
+                format!(
+                    "cannot write `{}`: {error}. Name a file in a folder that this user can write",
+                    file.display()
+                )
+            })?;
             Box::new(BufWriter::new(made))
         }
     };

@@ -118,7 +118,7 @@ fn list(args: &Args) -> Done {
         return follow(&store, filter, args);
     }
     let events = store.ids(&filter)?;
-    Printer::new(args.json, &store, &events)?.print(&store, &events)?;
+    Printer::new(args, &store, &events)?.print(&store, &events)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -140,7 +140,7 @@ fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
     let mut news = follow::News::of(filter);
     let events = news.next(store)?;
     let newest = events.get(events.len().saturating_sub(args.limit.unwrap_or(USUAL_LIMIT))..).unwrap_or_default();
-    let printer = Printer::new(args.json, store, newest)?;
+    let printer = Printer::new(args, store, newest)?;
     printer.print(store, newest)?;
     while !runtime.block_on(follow::stopped(&stop)) {
         printer.print(store, &news.next(store)?)?;
@@ -156,8 +156,8 @@ enum Printer {
 
 impl Printer {
     /// A table is as wide as `events` need, or as the terminal is; its heading is printed now.
-    fn new(json: bool, store: &Store, events: &[i64]) -> Result<Self, Failure> {
-        if json {
+    fn new(args: &Args, store: &Store, events: &[i64]) -> Result<Self, Failure> {
+        if args.json {
             return Ok(Self::Json);
         }
         let viewer = store.viewer();
@@ -165,7 +165,10 @@ impl Printer {
         for some in events.chunks(AT_ONCE) {
             rows.extend(viewer.calls_with(some)?.iter().map(show::cells));
         }
-        let mut columns = Columns::of(&show::HEAD, &rows);
+        let mut columns = Columns::of(&show::HEAD, &rows).at_most(WIDEST, &show::FLEXIBLE);
+        if args.follow {
+            columns = columns.at_least(&show::USUAL);
+        }
         if let Some(width) = terminal_width() {
             columns = columns.fit(width, &show::FLEXIBLE);
         }
@@ -194,6 +197,9 @@ impl Printer {
         Ok(out.flush()?)
     }
 }
+
+/// The most characters of a column whose texts may be of any length. `events show` has them whole.
+const WIDEST: usize = 200;
 
 /// Rows that are read at once.
 const AT_ONCE: usize = 500;

@@ -13,6 +13,8 @@ pub(super) const HEAD: [&str; 10] =
     ["id", "at (UTC)", "session", "call", "code", "ms", "model, tokens", "state", "tries", "why"];
 /// Those that may be cut on a narrow terminal: the call, the model and the reason.
 pub(super) const FLEXIBLE: [usize; 3] = [3, 6, 9];
+/// How wide each usually is, for calls that are not there yet when the heading is printed.
+pub(super) const USUAL: [usize; 10] = [5, 14, 16, 48, 4, 7, 30, 9, 5, 20];
 
 /// The event as a row of the table.
 pub(super) fn cells(listed: &Listed) -> Vec<String> {
