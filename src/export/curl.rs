@@ -31,6 +31,8 @@ pub fn command(event: &Stored) -> String {
     let method = event.text("method");
     let mut notes = remarks(event);
     notes.extend(body.notes.iter().cloned());
+    let framing = Framing::of(event, &body);
+    notes.extend(framing.note());
     // curl waits for the content that the response to another method would have.
     let head = method == "HEAD";
     if head && !body.bytes.is_empty() {
@@ -48,6 +50,9 @@ pub fn command(event: &Stored) -> String {
     let _ = write!(command, "curl -g -i {asked} {}", quoted(&event.url_as_written()));
     command.push_str(&target(event));
     fields(&mut command, event, &body, !data.is_empty());
+    if framing == Framing::Chunks && !data.is_empty() {
+        command.push_str(" \\\n  -H 'Transfer-Encoding: chunked'");
+    }
     command.push_str(&data);
     command.push_str(&after);
     command.push('\n');
@@ -83,7 +88,36 @@ fn remarks(event: &Stored) -> Vec<String> {
 /// What is sent as content. An empty one is sent where the length was stated, for servers that ask for it.
 fn content(event: &Stored, body: &body::Body) -> Option<Input> {
     let stated = event.header(Side::Request, "content-length").is_some_and(|length| length.trim() == "0");
-    (!body.bytes.is_empty() || stated).then(|| input(&body.bytes))
+    let in_chunks = Framing::of(event, body) == Framing::Chunks;
+    (!body.bytes.is_empty() || stated || in_chunks).then(|| input(&body.bytes))
+}
+
+/// How the request's content was delimited. curl states its length unless it is told otherwise.
+#[derive(PartialEq, Eq)]
+enum Framing {
+    Length,
+    /// HTTP/1.1's chunks.
+    Chunks,
+    /// By the end of its stream (HTTP/2).
+    Stream,
+}
+
+impl Framing {
+    fn of(event: &Stored, body: &body::Body) -> Self {
+        let coding = event.header(Side::Request, "transfer-encoding");
+        if coding.is_some_and(|coding| coding.to_ascii_lowercase().contains("chunked")) {
+            Self::Chunks
+        } else if event.header(Side::Request, "content-length").is_none() && !body.bytes.is_empty() {
+            Self::Stream
+        } else {
+            Self::Length
+        }
+    }
+
+    fn note(&self) -> Option<String> {
+        (*self == Self::Stream)
+            .then(|| "the request had no Content-Length (HTTP/2 needs none); curl sends one".to_owned())
+    }
 }
 
 /// curl removes `/../` from a path, and sends none for `OPTIONS *`.
@@ -181,6 +215,20 @@ mod tests {
         assert!(command.contains("curl -g -i --head 'https://a.test:8443/a/../b' \\\n  --path-as-is"), "{command}");
         assert!(!command.contains("more header fields") && !command.contains("--data"), "{command}");
         assert!(command.starts_with("# a header field, or several, was cut"), "{command}");
+    }
+
+    #[test]
+    fn content_is_delimited_as_it_was_or_the_command_says_that_it_is_not() {
+        let with = |fields: &str| {
+            let mut event = event();
+            event["request_headers"] = fields.into();
+            command(&stored(event))
+        };
+        let chunked = with(r#"{"Transfer-Encoding":"Chunked"}"#);
+        assert!(chunked.contains("-H 'Transfer-Encoding: chunked'") && !chunked.starts_with('#'), "{chunked}");
+        let http2 = with("{}");
+        assert!(http2.starts_with("# the request had no Content-Length") && !http2.contains("chunked"), "{http2}");
+        assert!(with(r#"{"content-length":"16"}"#).starts_with("curl "));
     }
 
     #[test]
