@@ -165,7 +165,7 @@ fn run(folder: &Folder, options: &[&str]) -> (String, Duration) {
 fn run_says_what_it_waits_for_and_for_how_long() {
     let (said, _) = run(&away(), &["--wait", "2s"]);
     assert!(
-        said.contains("waiting up to ") && said.contains("for 1 event to reach OTAS (http://127.0.0.1:2/)"),
+        said.contains("waiting up to 2s ") && said.contains("for 1 event to reach OTAS (http://127.0.0.1:2/)"),
         "{said}"
     );
     assert!(said.contains("unreachable") && said.contains("--no-wait"), "{said}");
@@ -195,4 +195,45 @@ fn a_signal_while_run_waits_ends_the_waiting_at_once() {
     assert!(child.wait().unwrap().success());
     assert!(said.contains("1 waiting") && said.contains("stays stored"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_second_ctrl_c_ends_the_waiting_and_the_exit_code_is_the_commands() {
+    let folder = away();
+    let script = "curl -sS http://127.0.0.1:1/nobody; echo called >&2; exec sleep 600";
+    let arguments = ["run", "--include-localhost", "--wait", "10m", "--", "sh", "-c", script];
+    let mut child = folder.program().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
+    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    let mut until = |words: &str| {
+        while !said.contains(words) {
+            assert!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0, "it ended: {said}");
+        }
+    };
+    until("called");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    until("waiting up to 10m");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let began = Instant::now();
+    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(said.contains("1 waiting") && said.contains("stays stored"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_key_that_could_not_be_checked_is_not_called_good() {
+    let otas = TestOtas::start().await;
+    otas.uasam_away();
+    let project = otas.project_id().to_string();
+    let proxy = TestProxy::new().otas(&otas).with(|c| c.otas.project_id = Some(project)).run().await;
+    let mut watch = proxy.app.watch().own().unwrap();
+    let known = watch
+        .wait_for(|status| matches!(status.session, SessionState::Ready | SessionState::Unchecked))
+        .await
+        .unwrap()
+        .session
+        .clone();
+    assert_eq!(known, SessionState::Unchecked);
+    proxy.stop().await;
 }

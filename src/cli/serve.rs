@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use tokio::sync::watch;
 
 use super::running::Running;
-use super::{Done, inherited, meta, running, say as said, signals};
+use super::{Done, chosen, inherited, meta, running, say as said, signals};
 use crate::app::App;
 use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
@@ -35,7 +35,7 @@ pub(super) fn run(args: Args) -> Done {
         // Then nothing else may stand there.
         let stdout_is_a_sink = loaded.config.sinks.iter().any(Sink::is_stdout);
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
-        let new_ca = running::new_ca(&loaded.config.tls);
+        let new_ca = chosen::new_ca(&loaded.config.tls);
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
         let say = |line: &str| {
@@ -64,7 +64,7 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("events are stored in {}", app.store.path().display()));
         sinks.iter().for_each(|sink| say(&format!("events go to {sink}")));
         let mut watch = app.watch().own();
-        let (mut ready, mut told) = (false, false);
+        let (mut ready, mut unchecked, mut told) = (false, false, false);
         loop {
             tokio::select! {
                 () = stop.first() => break,
@@ -74,6 +74,10 @@ pub(super) fn run(args: Args) -> Done {
                         SessionState::Ready if !ready => {
                             ready = true;
                             say("the agent key is good; a session is opened with the first event");
+                        }
+                        SessionState::Unchecked if !unchecked => {
+                            unchecked = true;
+                            say("the agent key could not be checked, as UASAM does not answer; events are sent all the same");
                         }
                         SessionState::Open { otas_session_id } => {
                             told = true;

@@ -101,6 +101,8 @@ pub enum SessionState {
     Opening,
     /// The key is good. A session is opened with the first event, so that none stays empty.
     Ready,
+    /// OTAS could not be asked whether the key is good. Events are sent all the same: the first one opens the session.
+    Unchecked,
     /// Open.
     Open {
         /// OTAS's id of it, when the token tells.
@@ -118,6 +120,9 @@ impl std::fmt::Display for SessionState {
         match self {
             Self::Opening => f.write_str("opening"),
             Self::Ready => f.write_str("ready: the key is good, and the first event opens the session"),
+            Self::Unchecked => f.write_str(
+                "ready: the key could not be checked, as UASAM does not answer, and the first event opens the session",
+            ),
             Self::Open { otas_session_id: Some(id) } => write!(f, "open ({id})"),
             Self::Open { otas_session_id: None } => f.write_str("open"),
             Self::Paused { reason } => write!(f, "paused: {reason}"),

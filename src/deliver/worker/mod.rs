@@ -478,7 +478,8 @@ impl Worker {
             (None, None, own) if self.lock.is_some() => {
                 shown.session = match own.and_then(|own| self.sessions.open_as(own)) {
                     Some(id) => SessionState::Open { otas_session_id: id.map(str::to_owned) },
-                    None if self.identity.is_some() => SessionState::Ready,
+                    None if self.identity.is_some() && self.key_was_good => SessionState::Ready,
+                    None if self.identity.is_some() => SessionState::Unchecked,
                     None => SessionState::Opening,
                 };
             }
