@@ -44,8 +44,12 @@ impl Home {
     }
 
     fn serve(&self) -> Serving {
+        self.serve_in("clone")
+    }
+
+    fn serve_in(&self, folder: &str) -> Serving {
         let mut child =
-            self.program("clone").arg("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            self.program(folder).arg("serve").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
         assert!(lines.any(|line| line.contains("events are stored in")), "it says where its events are");
         // Read on, so that it never waits for us.
@@ -126,4 +130,29 @@ async fn commands_elsewhere_use_the_ca_and_the_store_of_the_proxy_that_runs() {
     assert!(check.contains("clone/certs") && check.contains(".local/share/otas-proxy/ca"), "{check}");
     let made = said(&home.run("clone", &["run", "--", "true"]));
     assert!(made.contains("a new CA was made in") && made.contains(".local/share/otas-proxy/ca"), "{made}");
+}
+
+#[test]
+fn of_two_proxies_no_command_guesses_which_one_is_meant() {
+    let home = Home::new();
+    std::fs::write(home.0.path().join("elsewhere/proxy.toml"), SETTINGS).unwrap();
+    std::fs::create_dir(home.0.path().join("third")).unwrap();
+    let _serving = [home.serve_in("clone"), home.serve_in("elsewhere")];
+    let stores = [home.path("clone/data/e.db"), home.path("elsewhere/data/e.db")];
+    for command in ["env", "page", "events", "stats", "flush"] {
+        let output = home.run("third", &[command]);
+        let told = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{command}: {told}");
+        assert!(
+            stores.iter().all(|store| told.contains(store)) && told.contains("--listen-proxy"),
+            "{command}: {told}"
+        );
+        assert!(output.stdout.is_empty(), "{command}: {told}");
+    }
+    let named = |command: &str| home.run("third", &[command, "--store-path", &stores[1]]);
+    let (env, page) = (named("env"), named("page"));
+    assert!(env.status.success() && said(&env).contains(&home.path("elsewhere/certs")), "{}", said(&env));
+    assert!(page.status.success() && said(&page).contains("http://127.0.0.1:"), "{}", said(&page));
+    let check = home.run("third", &["check", "ports"]);
+    assert!(said(&check).contains("2 proxies of yours run"), "{}", said(&check));
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::task::{Context, Poll};
 
@@ -18,7 +19,7 @@ const NOT_EXECUTABLE: u8 = 126;
 
 /// The command could not be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot start `{program}`: {source}")]
+#[error("cannot start `{}`: {}", crate::visible::line(program), self.why())]
 pub(super) struct NotStarted {
     program: String,
     source: io::Error,
@@ -29,6 +30,36 @@ impl NotStarted {
     pub(super) fn code(&self) -> u8 {
         if self.source.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }
     }
+
+    fn why(&self) -> String {
+        let is_path = self.program.contains('/');
+        match self.source.kind() {
+            io::ErrorKind::NotFound if is_path && Path::new(&self.program).exists() => {
+                "the program that its first line names (`#!`) does not exist".to_owned()
+            }
+            io::ErrorKind::NotFound if is_path => "there is no such file".to_owned(),
+            io::ErrorKind::NotFound => "no folder in PATH has it; install it, or give its path".to_owned(),
+            io::ErrorKind::PermissionDenied => {
+                "it is not executable for this user: `chmod +x` it, or name the program that runs it".to_owned()
+            }
+            _ => self.source.to_string(),
+        }
+    }
+}
+
+/// Whether there is something to start, so that nothing is begun for a command that is not there. Whether it can be started is
+/// seen when it is.
+pub(super) fn is_there(command: &[String]) -> Result<(), NotStarted> {
+    let program = command.first().map_or("", String::as_str);
+    let missing = || NotStarted { program: program.to_owned(), source: io::Error::from(io::ErrorKind::NotFound) };
+    let found = match std::env::var_os("PATH") {
+        _ if program.is_empty() => false,
+        _ if program.contains('/') => Path::new(program).exists(),
+        Some(path) => std::env::split_paths(&path).any(|folder| folder.join(program).exists()),
+        // The system's own search path.
+        None => true,
+    };
+    if found { Ok(()) } else { Err(missing()) }
 }
 
 /// Starts `command` with our stdin, stdout and stderr.

@@ -6,7 +6,7 @@ use clap::ValueEnum;
 
 use super::preload::Preload;
 use super::variables::{self, Told};
-use super::{About, Done, otas_hosts, running, say};
+use super::{About, Done, chosen, otas_hosts, say};
 use crate::app::{AppError, step};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
@@ -71,7 +71,7 @@ enum Shell {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let led = super::led(&args.flags, About::Ca)?;
+    let led = super::led(&args.flags, About::Agents)?;
     if let (Some(running), Some(other)) = (&led.running, &led.other_ca) {
         return Err(format!(
             "agents that trust the CA in {} would refuse the proxy on {}, which signs with the one in {}: leave the CA folder out, or start \
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args) -> Done {
         )
         .into());
     }
-    running::no_second_ca(&led)?;
+    chosen::no_second_ca(&led)?;
     let config = led.loaded.config;
     if config.listen.proxy.port() == 0 {
         return Err("`listen.proxy` has port 0 and no `serve` runs: start it first, or name a port".into());

@@ -20,7 +20,7 @@ pub(super) struct Args {
     #[command(flatten)]
     flags: Flags,
     /// Give up after this time, such as 90s, 10m or 2h; without it only SIGINT or SIGTERM ends the waiting
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     timeout: Option<Duration>,
 }
 

@@ -3,6 +3,7 @@
 mod ca;
 mod check;
 mod child;
+mod chosen;
 mod collect;
 mod command_line;
 mod config;
@@ -33,9 +34,11 @@ mod waiting;
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use self::chosen::About;
 use crate::app::AppError;
 use crate::config::{ConfigError, Flags, Loaded};
 use crate::tls::RootsError;
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
 fn is_usage(error: &(dyn Error + 'static)) -> bool {
     let of_roots = |error: &RootsError| !matches!(error, RootsError::Tls(_));
     error.is::<ConfigError>()
+        || error.is::<chosen::Ambiguous>()
         || error.downcast_ref::<RootsError>().is_some_and(of_roots)
         || matches!(error.downcast_ref::<AppError>(), Some(AppError::Roots(error)) if of_roots(error))
 }
@@ -137,21 +141,15 @@ fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {
 
 /// The same for a command that looks at a proxy that runs: with its CA and its store, which are told where they are others than
 /// those of the settings.
-fn led(flags: &Flags, about: About) -> Result<running::Led, Box<dyn Error + Send + Sync>> {
-    let led = running::lead(load(flags)?);
-    let notes = match about {
-        About::Ca => &led.ca_note,
-        About::Store => &led.store_note,
+fn led(flags: &Flags, about: About) -> Result<chosen::Led, Box<dyn Error + Send + Sync>> {
+    let led = chosen::lead(load(flags)?);
+    led.is_clear(about)?;
+    let note = match about {
+        About::Agents | About::Ca => led.ca_note.as_ref(),
+        About::Page | About::Store => led.store_note.as_ref(),
     };
-    notes.iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
+    led.choice_note.iter().chain(note).for_each(|note| say::err(&format!("otas-proxy: {note}")));
     Ok(led)
-}
-
-/// What a command looks at.
-#[derive(Clone, Copy)]
-enum About {
-    Ca,
-    Store,
 }
 
 /// The hosts of OTAS, which agents call directly; none that is this machine, if calls to it are to be seen.
@@ -164,6 +162,11 @@ fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String
         .filter(|host| !(include_localhost && local(host)))
         .map(str::to_owned)
         .collect()
+}
+
+/// A length of time on the command line.
+fn duration(text: &str) -> Result<Duration, &'static str> {
+    humantime::parse_duration(text).map_err(|_| "expected a duration such as 90s, 5m or 2h")
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -181,7 +184,10 @@ fn chain(error: &dyn Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();
-        if !text.contains(&words) {
+        // SQLite's own error says what is said already, behind a number.
+        let words =
+            words.split_once(": ").filter(|(code, _)| code.starts_with("Error code ")).map_or(&*words, |it| it.1);
+        if !text.contains(words) {
             text = format!("{text}: {words}");
         }
         cause = error.source();

@@ -15,7 +15,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let led = super::led(&args.flags, About::Store)?;
+    let led = super::led(&args.flags, About::Page)?;
     let config = led.loaded.config;
     if config.listen.admin.port() == 0 {
         return Err(

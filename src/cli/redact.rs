@@ -1,6 +1,6 @@
 //! `otas-proxy redact`: what would be masked in a file, for people who tune their settings.
 
-use std::io::Read as _;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -73,6 +73,12 @@ fn read(file: &Path) -> Result<String, String> {
         true => std::io::stdin().read_to_end(&mut bytes).map(drop),
         false => std::fs::read(file).map(|read| bytes = read),
     };
-    done.map_err(|error| format!("{}: cannot be read: {error}", file.display()))?;
+    done.map_err(|error| match error.kind() {
+        io::ErrorKind::IsADirectory => format!("`{}` is a folder: name a file in it", file.display()),
+        _ => format!(
+            "cannot read `{}`: {error}. Name a file that this user can read, or `-` for standard input",
+            file.display()
+        ),
+    })?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }

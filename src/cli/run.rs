@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::env::Scope;
 use super::variables::{self, Told};
 use super::waiting::Waiting;
-use super::{Done, child, inherited, meta, none_seen, outlived, running, say};
+use super::{Done, child, chosen, inherited, meta, none_seen, outlived, running, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::peer;
@@ -35,7 +35,7 @@ pub(super) struct Args {
     #[command(flatten)]
     upstream: inherited::UpstreamArgs,
     /// Waits so long for the events to be delivered, such as 90s or 5m, instead of `delivery.drain_timeout_ms`
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     wait: Option<Duration>,
     /// Does not wait for the events to be delivered: they stay stored for `serve`, `flush` or the next `run`
     #[arg(long, conflicts_with = "wait")]
@@ -65,6 +65,10 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) fn run(args: Args) -> Done {
+    if let Err(error) = child::is_there(&args.command) {
+        say::err(&format!("otas-proxy: {error}"));
+        return Ok(ExitCode::from(error.code()));
+    }
     let mut loaded = super::load(&args.flags)?;
     if loaded.config.sinks.iter().any(Sink::is_stdout) {
         return Err(loaded
@@ -76,7 +80,7 @@ pub(super) fn run(args: Args) -> Done {
     }
     let others: Vec<SocketAddr> = running::all().into_iter().map(|running| running.proxy).collect();
     inherited::apply(&mut loaded, args.upstream, &others);
-    running::new_ca(&loaded.config.tls).iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
+    let new_ca = chosen::new_ca(&loaded.config.tls);
     let mut config = loaded.config;
     // Its own ports, whatever `serve` uses: many runs go on side by side.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
@@ -91,6 +95,7 @@ pub(super) fn run(args: Args) -> Done {
     let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
         let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
+        new_ca.iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
         if let Some(collector) = &app.collector {
             say::err(&format!(
                 "otas-proxy: no agent key is configured, so events go to the embedded collector on {}",
@@ -148,7 +153,9 @@ pub(super) fn run(args: Args) -> Done {
                 let parent = |name: &str| std::env::var(name).ok();
                 none_seen::reasons(&args.command, args.scope, &parent).iter().for_each(|line| say::err(line));
             }
-            SummaryForm::Text => say::err(&summary.to_string()),
+            SummaryForm::Text if ended.is_ok() => say::err(&summary.to_string()),
+            // Nothing ran, and the error says why.
+            SummaryForm::Text => {}
             SummaryForm::Json => say::err(&visible::json(&summary.json(&run_id).to_string())),
         }
         Ok(ExitCode::from(code))

@@ -10,11 +10,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::config::{Loaded, Tls, state_folder};
+use crate::config::state_folder;
 use crate::secret::only_ours;
-use crate::tls::{CA_CERT_FILE, CA_KEY_FILE};
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// A proxy on this machine answers at once, unless the machine is very busy.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -71,7 +68,7 @@ impl Running {
     }
 
     /// Whether who connects to `listen` reaches it.
-    fn is_at(&self, listen: SocketAddr) -> bool {
+    pub(super) fn is_at(&self, listen: SocketAddr) -> bool {
         reachable(self.proxy) == reachable(listen)
     }
 }
@@ -125,116 +122,13 @@ fn running(file: &Path) -> Option<Running> {
 }
 
 /// An address that leads to a listener on every address, too.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         ip => ip,
     };
     SocketAddr::new(ip, address.port())
-}
-
-/// Of the proxies that run, the one that these settings lead to: where they say that agents connect, or else the only one, if
-/// nobody has said where.
-fn choose<'a>(all: &'a [Running], loaded: &Loaded) -> Option<&'a Running> {
-    let listen = loaded.config.listen.proxy;
-    let is_open = !loaded.is_set("listen.proxy") || listen.port() == 0;
-    match all {
-        _ if all.iter().any(|running| running.is_at(listen)) => all.iter().find(|running| running.is_at(listen)),
-        [only] if is_open => Some(only),
-        _ => None,
-    }
-}
-
-/// Settings, led to the proxy that runs.
-pub(super) struct Led {
-    pub(super) loaded: Loaded,
-    /// The proxy, if one runs that these settings lead to.
-    pub(super) running: Option<Running>,
-    /// How its CA differs from that of the settings: for people.
-    pub(super) ca_note: Option<String>,
-    /// The same for its store.
-    pub(super) store_note: Option<String>,
-    /// The CA that the settings name by flag or in a named file, though the proxy has another.
-    pub(super) other_ca: Option<PathBuf>,
-}
-
-/// Takes the CA folder, the store and the addresses of the proxy that runs, unless somebody has named others.
-pub(super) fn lead(mut loaded: Loaded) -> Led {
-    let all = all();
-    let running = choose(&all, &loaded).cloned();
-    let (mut ca_note, mut store_note, mut other_ca) = (None, None, None);
-    if let Some(running) = &running {
-        let at = running.proxy;
-        let is_named = |key: &str| loaded.is_named(key);
-        let (ca_named, store_named) = (is_named("tls.ca_dir"), is_named("store.path"));
-        let config = &mut loaded.config;
-        if !is_same(&config.tls.ca_dir, &running.ca_dir) {
-            let (theirs, ours) = (running.ca_dir.display().to_string(), config.tls.ca_dir.display().to_string());
-            if ca_named {
-                ca_note =
-                    Some(format!("the proxy on {at} signs with the CA in {theirs}; the one in {ours} is another"));
-                other_ca = Some(config.tls.ca_dir.clone());
-            } else {
-                ca_note =
-                    Some(format!("this is the CA in {theirs}, of the proxy on {at}; settings here name {ours}"));
-                config.tls.ca_dir.clone_from(&running.ca_dir);
-            }
-        }
-        if !is_same(&config.store.path, &running.store) && !store_named {
-            let (theirs, ours) = (running.store.display(), config.store.path.display());
-            store_note = Some(format!(
-                "events are in {theirs}, of the proxy on {at}; settings here name {ours} (--store-path)"
-            ));
-            config.store.path.clone_from(&running.store);
-        }
-        (config.listen.proxy, config.listen.admin) = (running.proxy, running.admin);
-    }
-    Led { loaded, running, ca_note, store_note, other_ca }
-}
-
-/// Whether both are one file or folder, by whatever way.
-fn is_same(a: &Path, b: &Path) -> bool {
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(a) == real(b)
-}
-
-/// Refuses to make a second CA: agents that trust the other one would not trust what a proxy with this one signs.
-///
-/// # Errors
-/// When there is no CA in the folder of these settings, but another one in the user's own folder.
-pub(super) fn no_second_ca(led: &Led) -> Result<(), Failure> {
-    let tls = &led.loaded.config.tls;
-    if tls.ca_dir.join(CA_KEY_FILE).exists() || led.loaded.is_named("tls.ca_dir") {
-        return Ok(());
-    }
-    match other_ca(&tls.ca_dir, &tls.usual_ca_dir) {
-        None => Ok(()),
-        Some(other) => Err(format!(
-            "there is no CA in {} yet, but another one in {}: start `otas-proxy serve` first, or name the CA that you mean (--ca-dir)",
-            tls.ca_dir.display(),
-            other.display()
-        )
-        .into()),
-    }
-}
-
-/// What people are told when a CA is about to be made though they have another one.
-pub(super) fn new_ca(tls: &Tls) -> Option<String> {
-    if tls.ca_dir.join(CA_KEY_FILE).exists() {
-        return None;
-    }
-    let other = other_ca(&tls.ca_dir, &tls.usual_ca_dir)?;
-    Some(format!(
-        "a new CA was made in {}; agents that trust the one in {} alone refuse it (`otas-proxy env` prints what they need)",
-        tls.ca_dir.display(),
-        other.display()
-    ))
-}
-
-/// The user's other CA, if there is one.
-fn other_ca(ca_dir: &Path, usual: &Path) -> Option<PathBuf> {
-    (!is_same(ca_dir, usual) && usual.join(CA_CERT_FILE).exists()).then(|| usual.to_owned())
 }
 
 #[cfg(test)]

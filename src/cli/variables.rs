@@ -61,9 +61,9 @@ const EXCEPTIONS_OF_ONE_CLIENT: [&str; 5] =
 /// What Java reads beside `JAVA_TOOL_OPTIONS`, and believes more.
 const STRONGER_JAVA: [&str; 2] = ["JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
 /// What of Java's options leads calls elsewhere than to us.
-const JAVA_PROXY: [&str; 4] =
-    ["-Dhttp.proxyHost=", "-Dhttps.proxyHost=", "-Dhttp.nonProxyHosts=", "-DsocksProxyHost="];
+const JAVA_PROXY: [&str; 4] = ["-Dhttp.proxyHost=", "-Dhttps.proxyHost=", JAVA_NON_PROXY_HOSTS, JAVA_SOCKS];
 const JAVA_NON_PROXY_HOSTS: &str = "-Dhttp.nonProxyHosts=";
+const JAVA_SOCKS: &str = "-DsocksProxyHost=";
 
 /// Names of this machine that clients send to itself.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
@@ -178,45 +178,64 @@ pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let value = |name: &str| parent(name).filter(|value| !value.trim().is_empty());
     let mut all = Vec::new();
     let excepts_all = |name: &&str| value(name).is_some_and(|list| list.split([',', ' ']).any(|entry| entry == "*"));
-    if let Some(name) =
-        ["no_proxy", "NO_PROXY"].iter().chain(&EXCEPTIONS_OF_ONE_CLIENT).find(|name| excepts_all(name))
-    {
-        all.push(format!(
-            "{name} has `*`, with which no call would come here: it is left out; `env -u {name}` in front of the command says so for good"
-        ));
-    }
+    let excepting = ["no_proxy", "NO_PROXY"].iter().chain(&EXCEPTIONS_OF_ONE_CLIENT).filter(|name| excepts_all(name));
+    all.extend(excepting.map(|name| {
+        format!(
+            "{name} has `*`, with which no call would come here: it is left out; `env -u {name}` in front of the command avoids this line"
+        )
+    }));
     for name in STRONGER_JAVA {
         let set = value(name).unwrap_or_default();
-        if let Some(option) = JAVA_PROXY.iter().find(|option| set.contains(**option)) {
-            let option = option.trim_end_matches('=');
+        let options = named_options(&set, |_| true);
+        if !options.is_empty() {
             all.push(format!(
-                "{name} has {option}, which Java believes more than what is set here: calls of Java may not come here; start with `env -u {name}`"
+                "{name} has {options}, which Java prefers to what is set here: calls of Java may not come here; start with `env -u {name}`"
             ));
         }
     }
     let java = value("JAVA_TOOL_OPTIONS").unwrap_or_default();
-    if let Some(option) = JAVA_PROXY.iter().find(|option| **option != JAVA_NON_PROXY_HOSTS && java.contains(**option))
-    {
-        let option = option.trim_end_matches('=');
-        all.push(match option {
-            "-DsocksProxyHost" => format!(
-                "JAVA_TOOL_OPTIONS has {option}, through which Java would make its connections: take it out of JAVA_TOOL_OPTIONS, or call with --no-java"
-            ),
-            _ => format!(
-                "JAVA_TOOL_OPTIONS has {option}: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=http://HOST:PORT"
-            ),
-        });
-    }
-    // With a proxy for all clients, that one is taken over.
-    if !PROXY.iter().any(|name| value(name).is_some())
-        && value("OTAS_UPSTREAM_PROXY").is_none()
-        && let Some(name) = OF_ONE_CLIENT.iter().find(|name| value(name).is_some())
-    {
+    let replaced = named_options(&java, |option| option.starts_with("-Dhttp") && option != JAVA_NON_PROXY_HOSTS);
+    if !replaced.is_empty() {
         all.push(format!(
-            "{name} names a proxy for one client: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=\"${name}\""
+            "JAVA_TOOL_OPTIONS has {replaced}: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=http://HOST:PORT"
         ));
     }
+    let socks = named_options(&java, |option| option == JAVA_SOCKS);
+    if !socks.is_empty() {
+        all.push(format!(
+            "JAVA_TOOL_OPTIONS has {socks}, through which Java would make its connections: take it out of JAVA_TOOL_OPTIONS, or call with --no-java"
+        ));
+    }
+    // With a proxy for all clients, that one is taken over.
+    if !PROXY.iter().any(|name| value(name).is_some()) && value("OTAS_UPSTREAM_PROXY").is_none() {
+        all.extend(of_one_client(&value));
+    }
     all
+}
+
+/// The variables that name a proxy for one client each, in a line.
+fn of_one_client(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+    let set: Vec<(&str, String)> = OF_ONE_CLIENT.iter().filter_map(|name| Some((*name, value(name)?))).collect();
+    let (first, proxy) = set.first()?;
+    let names = set.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+    let (verb, each, place) = match set.len() {
+        1 => ("names", "", "its"),
+        _ => ("name", " each", "their"),
+    };
+    // What is set there is not shown: it may hold a password.
+    let goes_on = match set.iter().all(|(_, other)| other == proxy) {
+        true => format!("set OTAS_UPSTREAM_PROXY=\"${first}\""),
+        false => "set OTAS_UPSTREAM_PROXY to one of them: they differ".to_owned(),
+    };
+    Some(format!(
+        "{names} {verb} a proxy for one client{each}: this proxy takes {place} place; if calls must go on through it, {goes_on}"
+    ))
+}
+
+/// Which of Java's options for proxies stand in `set`, without their values.
+fn named_options(set: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let found = JAVA_PROXY.iter().filter(|option| wanted(option) && set.contains(**option));
+    found.map(|option| option.trim_end_matches('=')).collect::<Vec<_>>().join(", ")
 }
 
 fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
@@ -337,6 +356,23 @@ mod tests {
         let npm = said(&[("npm_config_https_proxy", "http://me:hunter2@corp:1")]);
         assert!(npm.contains("OTAS_UPSTREAM_PROXY=\"$npm_config_https_proxy\"") && !npm.contains("hunter2"), "{npm}");
         assert_eq!(said(&[("npm_config_proxy", "http://corp:1"), ("HTTPS_PROXY", "http://corp:1")]), "");
+        let same = said(&[("PIP_PROXY", "http://corp:1"), ("npm_config_proxy", "http://corp:1")]);
+        assert!(same.contains("npm_config_proxy, PIP_PROXY name a proxy for one client each"), "{same}");
+        assert!(same.contains("OTAS_UPSTREAM_PROXY=\"$npm_config_proxy\""), "{same}");
+        let differ =
+            said(&[("PIP_PROXY", "http://b:1"), ("npm_config_proxy", "http://corp:1"), ("wss_proxy", "c:1")]);
+        assert!(differ.contains("npm_config_proxy, PIP_PROXY, wss_proxy name") && differ.contains("they differ"));
+        let lists = said(&[("NO_PROXY", "*"), ("no_proxy", "*"), ("npm_config_noproxy", "*")]);
+        assert!(
+            ["`env -u NO_PROXY`", "`env -u no_proxy`", "`env -u npm_config_noproxy`"]
+                .iter()
+                .all(|it| lists.contains(it))
+        );
+        let java = said(&[("JAVA_TOOL_OPTIONS", "-Dhttp.proxyHost=a -Dhttps.proxyHost=b -DsocksProxyHost=c")]);
+        assert!(
+            java.contains("-Dhttp.proxyHost, -Dhttps.proxyHost:") && java.contains("has -DsocksProxyHost,"),
+            "{java}"
+        );
     }
 
     #[test]

@@ -65,11 +65,12 @@ impl Waiting {
             return None;
         }
         self.said = Some((now, why.clone()));
-        let left = (self.began + self.limit).saturating_duration_since(now).as_secs();
+        let limit = humantime::format_duration(self.limit);
+        let so_far = now.saturating_duration_since(self.began).as_secs();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let hint =
             if first { ". Ctrl-C stops waiting (`--no-wait` never waits); what waits stays stored" } else { "" };
-        Some(format!("otas-proxy: waiting up to {left} s for {waits}{why}{hint}"))
+        Some(format!("otas-proxy: waiting up to {limit} for {waits} ({so_far} s so far){why}{hint}"))
     }
 }
 
@@ -95,13 +96,17 @@ mod tests {
         let said = at(2_000, &away).unwrap();
         assert!(
             said.starts_with(
-                "otas-proxy: waiting up to 28 s for 2 events to reach OTAS (http://otas.test): unreachable: connection refused"
+                "otas-proxy: waiting up to 30s for 2 events to reach OTAS (http://otas.test) (2 s so far): unreachable: connection refused"
             ) && said.contains("Ctrl-C")
                 && said.contains("--no-wait"),
             "{said}"
         );
         assert_eq!(at(2_100, &away), None);
-        assert!(at(2_200, &progress(1, None)).unwrap().ends_with("for 1 event to reach OTAS (http://otas.test)"));
+        assert!(
+            at(2_200, &progress(1, None))
+                .unwrap()
+                .ends_with("for 1 event to reach OTAS (http://otas.test) (2 s so far)")
+        );
         assert_eq!(at(12_100, &progress(1, None)), None);
         assert!(at(12_200, &progress(1, None)).is_some());
     }

@@ -99,8 +99,15 @@ impl Given<'_> {
         }
         let text = self.text(ADDRESS)?;
         listen_address(text).ok_or_else(|| {
-            let port_missing = text.parse::<std::net::IpAddr>().is_ok();
-            bad(ADDRESS, if port_missing { "the port is missing" } else { "it is not one" })
+            let port = text.strip_prefix("localhost:").or_else(|| text.rsplit_once(':').map(|(_, port)| port));
+            let port = port.unwrap_or(text);
+            let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+            let reason = match text.parse::<std::net::IpAddr>() {
+                Ok(_) => "the port is missing",
+                Err(_) if is_number && port.parse::<u16>().is_err() => "a port is a number from 0 to 65535",
+                Err(_) => "this is neither an IP address with a port, nor a port",
+            };
+            bad(ADDRESS, reason)
         })
     }
 
@@ -131,7 +138,7 @@ impl Given<'_> {
 
     /// A UUID in its usual form: hyphens, lower case.
     pub(super) fn uuid(&self) -> Result<String, Refused> {
-        Uuid::parse_str(self.text(UUID)?).map(|id| id.to_string()).map_err(|_| bad(UUID, "it is not one"))
+        Uuid::parse_str(self.text(UUID)?).map(|id| id.to_string()).map_err(|_| bad(UUID, "this is not a UUID"))
     }
 
     /// A path, relative ones resolved.
@@ -186,7 +193,7 @@ impl Given<'_> {
             .iter()
             .find(|(name, _)| *name == text)
             .map(|(_, value)| *value)
-            .ok_or_else(|| bad(&expected, "it is neither"))
+            .ok_or_else(|| bad(&expected, "this value is not known"))
     }
 
     /// Milliseconds in a range.
@@ -225,8 +232,12 @@ impl Given<'_> {
 
     /// A length of time in words.
     pub(super) fn span(&self) -> Result<Duration, Refused> {
-        let span = humantime::parse_duration(self.text(SPAN)?).map_err(|_| bad(SPAN, "it is none"))?;
-        if span.is_zero() { Err(bad(SPAN, "it is none (to leave it unset, leave it out)")) } else { Ok(span) }
+        let span = humantime::parse_duration(self.text(SPAN)?).map_err(|_| bad(SPAN, "this is not a duration"))?;
+        if span.is_zero() {
+            Err(bad(SPAN, "zero is not allowed (to leave it unset, leave it out)"))
+        } else {
+            Ok(span)
+        }
     }
 
     /// The URL of a proxy.
@@ -346,7 +357,7 @@ impl Given<'_> {
             let text = value.get_ref().as_str().ok_or_else(|| refused("it is no text in quotes"))?;
             let regex = RegexBuilder::new(text).size_limit(REGEX_MAX_BYTES).build().map_err(|error| match error {
                 regex::Error::CompiledTooBig(_) => refused("it is too large"),
-                _ => refused("it is none"),
+                _ => refused("this is not a valid one"),
             })?;
             if regex.is_match("") {
                 return Err(refused("it matches where there is nothing"));

@@ -16,7 +16,7 @@ impl Given<'_> {
     pub(super) fn networks(&self) -> Result<Vec<IpNet>, Refused> {
         self.list(NETWORKS, |text| {
             let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-            address.or_else(|_| text.parse::<IpNet>().map(|net| net.trunc())).map_err(|_| "it is none")
+            address.or_else(|_| text.parse::<IpNet>().map(|net| net.trunc())).map_err(|_| "this is not a network")
         })
     }
 
@@ -25,7 +25,7 @@ impl Given<'_> {
         self.tables(PINNED, &["hosts", "sha256"], |part| {
             let hosts = part("hosts").ok_or_else(|| bad(PINNED, "an entry has no `hosts`"))?.hosts()?;
             let given = part("sha256").ok_or_else(|| bad(PINNED, "an entry has no `sha256`"))?;
-            let sha256 = digest(given.text(DIGEST)?).ok_or_else(|| bad(DIGEST, "it is none"))?;
+            let sha256 = digest(given.text(DIGEST)?).ok_or_else(|| bad(DIGEST, "this is not one"))?;
             Ok(PinnedCertificate { hosts, sha256 })
         })
     }

@@ -490,7 +490,10 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
             "[redact]\nkeys = [\"a\"]",
             "2:9: redact.keys: expected a list of names such as `[\"employee_number\"]`: it is not 3",
         ),
-        ("[redact.patterns]\nacme = \"(\"", "2:8: redact.patterns.acme: expected a regular expression: it is none"),
+        (
+            "[redact.patterns]\nacme = \"(\"",
+            "2:8: redact.patterns.acme: expected a regular expression: this is not a valid one",
+        ),
         (
             "[redact.patterns]\nacme = \"x*\"",
             "2:8: redact.patterns.acme: expected a regular expression: it matches where there is nothing",
@@ -512,7 +515,7 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
         ("[redact]\nbudget_ms = 0", "2:13: redact.budget_ms: expected a whole number from 1 to 10000"),
         (
             "[[capture.rules]]\nhosts = [\"a\"]\ncapture = \"nothing\"",
-            "1:1: capture.rules: expected \"full\" or \"headers\" or \"metadata\" or \"none\": it is neither",
+            "1:1: capture.rules: expected \"full\" or \"headers\" or \"metadata\" or \"none\": this value is not known",
         ),
         ("[capture]\nrules = [{ capture = \"none\" }]", "2:10: capture.rules: expected a list such as"),
         (
@@ -543,7 +546,7 @@ fn a_file_that_is_not_toml_says_where() {
 
 #[test]
 fn a_bad_variable_or_flag_is_named_in_place_of_the_file_position() {
-    let uuid = "otas.project_id: expected a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`: it is not one";
+    let uuid = "otas.project_id: expected a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`: this is not a UUID";
     let case = Case::new().env("OTAS_PROJECT_ID", "mine");
     assert_eq!(case.refused(), format!("environment OTAS_PROJECT_ID: {uuid}"));
     let case = Case::new().flags(|flags| flags.project_id = Some("mine".to_owned()));

@@ -18,6 +18,19 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
+    /// The file is a link, and what it leads to could not be made.
+    #[error(
+        "the event store {path} is a link to {target}, which cannot be created: make the folder of that file, or point `store.path` \
+         (--store-path) to another file"
+    )]
+    LinkToNothing {
+        /// The store's file.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Others may read or write it, and that cannot be changed.
     #[error(
         "the event store {path} would be open to others: `chmod 0600` it, or point `store.path` into a folder of your own"

@@ -35,7 +35,10 @@ const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
 /// Opens a connection to a store that is, or thereby becomes, one of this version.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
-    create(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
+    create(path).map_err(|source| match std::fs::read_link(path) {
+        Ok(target) => StoreError::LinkToNothing { path: path.into(), target, source },
+        Err(_) => StoreError::Create { path: path.into(), source },
+    })?;
     close_to_others(path).map_err(|source| StoreError::Exposed { path: path.into(), source })?;
     let failed = |source| match is_damage(&source) {
         true => StoreError::Damaged { path: path.into(), source: Some(source) },
@@ -87,7 +90,10 @@ fn may_write(file: &Path) -> bool {
 /// (`-wal`, `-shm`) the same mode.
 fn create(path: &Path) -> io::Result<()> {
     create_folder(path)?;
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    // A link whose target is missing is followed; SQLite would give the target another mode.
+    let dangling = path.is_symlink() && !path.exists();
+    match OpenOptions::new().write(true).create_new(!dangling).create(dangling).truncate(false).mode(0o600).open(path)
+    {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }

@@ -19,7 +19,7 @@ pub enum SteerError {
     )]
     Missing(PathBuf),
     /// No row has this id.
-    #[error("there is no event {0}: `otas-proxy events` lists what is stored, its first column is the id")]
+    #[error("there is no event {0}: `otas-proxy events` lists the stored events, with the id in the first column")]
     NoEvent(i64),
     /// No session is called so.
     #[error(

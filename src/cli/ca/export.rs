@@ -1,6 +1,6 @@
 //! `ca export`: what agents are to trust, in the form that a client asks for.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -38,7 +38,12 @@ pub(super) fn run(args: &Args) -> Done {
         std::io::stdout().write_all(&bytes)?;
     } else {
         let file = args.file.display();
-        let mut out = std::fs::File::create_new(&args.file).map_err(|e| format!("cannot create `{file}`: {e}"))?;
+        let mut out = std::fs::File::create_new(&args.file).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                format!("`{file}` is there already: choose another name, or remove it first")
+            }
+            _ => format!("cannot create `{file}`: {error}. Name a file in a folder that this user can write"),
+        })?;
         out.write_all(&bytes).map_err(|e| format!("cannot write `{file}`: {e}"))?;
         say::out(&format!("wrote {file}"))?;
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 
-use super::{About, Done, running};
+use super::{About, Done, chosen};
 use crate::config::Flags;
 use crate::tls::CertAuthority;
 
@@ -54,6 +54,6 @@ fn authority(flags: &Flags) -> Result<CertAuthority, Box<dyn std::error::Error +
 /// The CA's folder: that of the proxy that runs, if somebody has not named another one.
 fn folder(flags: &Flags) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
     let led = super::led(flags, About::Ca)?;
-    running::no_second_ca(&led)?;
+    chosen::no_second_ca(&led)?;
     Ok(led.loaded.config.tls.ca_dir)
 }

@@ -18,7 +18,7 @@ pub(super) struct Args {
     flags: Flags,
     /// How long both are trusted before the new CA takes over, and again after, such as 7d or 12h; 0s: it takes over at once, and
     /// agents that run must be started again
-    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with = "finish",
+    #[arg(long, value_name = "DURATION", value_parser = super::super::duration, conflicts_with = "finish",
           default_value = "7d")]
     overlap: Duration,
     /// Let the CA that waits take over now

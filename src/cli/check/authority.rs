@@ -42,6 +42,7 @@ fn unusable(dir: &Path, error: &AuthorityError) -> Line {
         AuthorityError::TooOpen { path, mode, .. } => {
             format!("`{}` has mode {mode:04o}: others may use the CA's key", path.display())
         }
+        AuthorityError::Io { act, path, source } => format!("cannot {act} `{}`: {source}", path.display()),
         error => error.to_string(),
     };
     Line::fail(WHAT, detail, cure)

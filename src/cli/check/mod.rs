@@ -19,7 +19,8 @@ use std::time::Duration;
 
 use clap::builder::PossibleValuesParser;
 
-use super::{Done, running};
+use super::Done;
+use super::chosen::{self, About};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, OriginTls};
 use line::{Line, Report, State};
@@ -69,7 +70,7 @@ pub(super) fn run(args: &Args) -> Done {
             if args.wants("configuration") {
                 report.add(line)?;
             }
-            let led = running::lead(loaded);
+            let led = chosen::lead(loaded);
             if let Some(line) =
                 running_line(&led).filter(|_| ["ports", "store", "ca"].iter().any(|part| args.wants(part)))
             {
@@ -84,12 +85,25 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(ExitCode::from(u8::from(report.has(State::Fail))))
 }
 
-/// The proxy that runs: whether its CA and its store are those of the settings.
-fn running_line(led: &running::Led) -> Option<Line> {
+/// The proxy that runs: whether its CA and its store are those of the settings. Where several run, whether it is clear which one
+/// is meant.
+fn running_line(led: &chosen::Led) -> Option<Line> {
     const WHAT: &str = "running proxy";
+    if let Err(error) = led.is_clear(About::Agents) {
+        return Some(Line::warn(
+            WHAT,
+            error.to_string(),
+            "Name one with --listen-proxy, here and for `env`, `page` and `events`; or stop those that are not needed",
+        ));
+    }
     let running = led.running.as_ref()?;
     let (ca, store) = (running.ca_dir.display(), running.store.display());
-    let notes = [&led.ca_note, &led.store_note].into_iter().flatten().cloned().collect::<Vec<_>>().join("; ");
+    let notes = [&led.choice_note, &led.ca_note, &led.store_note]
+        .into_iter()
+        .flatten()
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
     Some(match (notes.is_empty(), &led.other_ca) {
         (true, _) => Line::ok(WHAT, format!("on {}, with the CA in {ca} and the store {store}", running.proxy)),
         (_, None) => Line::warn(
@@ -103,7 +117,7 @@ fn running_line(led: &running::Led) -> Option<Line> {
     })
 }
 
-async fn look(args: &Args, led: &running::Led, report: &mut Report) -> std::io::Result<()> {
+async fn look(args: &Args, led: &chosen::Led, report: &mut Report) -> std::io::Result<()> {
     let config = &led.loaded.config;
     if args.wants("ports") {
         report.add(ports::proxy(config.listen.proxy, config.listen.admin).await)?;
@@ -112,7 +126,7 @@ async fn look(args: &Args, led: &running::Led, report: &mut Report) -> std::io::
     if args.wants("store") {
         report.add(store::line(&config.store))?;
     }
-    if let Err(error) = running::no_second_ca(led) {
+    if let Err(error) = chosen::no_second_ca(led) {
         return report.add(Line::fail(
             "ca",
             error.to_string(),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::line::Line;
 use crate::config;
-use crate::store::free_disk_bytes;
+use crate::store::{free_disk_bytes, left_free_bytes};
 use crate::users;
 
 /// Nothing is made or changed for it but a file that is removed again.
@@ -30,13 +30,33 @@ pub(super) fn line(store: &config::Store) -> Line {
         );
         return Line::fail(what, format!("cannot write `{}`{}: {error}", path.display(), owner(path)), cure);
     }
-    match free_disk_bytes(&folder.join("x")) {
-        Some(free) if free < store.min_free_bytes => Line::warn(
+    // A link to a file that is not there yet.
+    if let (false, Ok(target)) = (path.exists(), fs::read_link(path))
+        && !path.parent().unwrap_or(Path::new(".")).join(&target).parent().is_some_and(Path::exists)
+    {
+        return Line::fail(
             what,
-            format!("the disk of `{}` has {free} free bytes, less than `store.min_free_bytes`", folder.display()),
+            format!("`{}` is a link to `{}`, whose folder does not exist", path.display(), target.display()),
+            "Make that folder, or choose another file (`store.path`, --store-path)",
+        );
+    }
+    // The bound that the store keeps to: on a disk smaller than the setting it is less.
+    let bound = left_free_bytes(&folder.join("x"), store.min_free_bytes);
+    room(store, &folder, free_disk_bytes(&folder.join("x")), bound)
+}
+
+/// Whether the disk has the room that the store wants left free.
+fn room(store: &config::Store, folder: &Path, free: Option<u64>, bound: u64) -> Line {
+    match free {
+        Some(free) if free < bound => Line::warn(
+            "store",
+            format!(
+                "the disk of `{}` has {free} free bytes, and {bound} are to stay free (`store.min_free_bytes`)",
+                folder.display()
+            ),
             "Make room: until then the store does not grow, and what finds no room in it is dropped and counted",
         ),
-        _ => Line::ok(what, format!("`{}` can be written", path.display())),
+        _ => Line::ok("store", format!("`{}` can be written", store.path.display())),
     }
 }
 
@@ -77,7 +97,15 @@ mod tests {
             !tmp.path().join("not").exists() && fs::read_dir(tmp.path()).unwrap().next().is_none(),
             "nothing is left"
         );
-        assert_eq!(line(&store(&deep, u64::MAX)).state, State::Warn);
+        let small = |free| room(&store(&deep, 0), tmp.path(), Some(free), 100).state;
+        assert_eq!((small(99), small(100)), (State::Warn, State::Ok));
+        // A disk smaller than the setting is used up to a part of it.
+        let bound = left_free_bytes(&tmp.path().join("x"), u64::MAX);
+        assert!(bound < u64::MAX && bound > 0, "{bound}");
+        let link = tmp.path().join("link.db");
+        std::os::unix::fs::symlink("not/x.db", &link).unwrap();
+        assert_eq!(line(&store(&link, 0)).state, State::Fail, "a link to nothing");
+        fs::remove_file(&link).unwrap();
         // A file in the place of a folder: nobody can write in it, not even root.
         fs::write(tmp.path().join("file"), "").unwrap();
         let found = line(&store(&tmp.path().join("file/events.db"), 0));

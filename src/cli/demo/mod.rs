@@ -33,7 +33,9 @@ pub(super) fn run(args: Args) -> Done {
     let place = Place::choose(args.keep)?;
     let shown = super::runtime()?.block_on(demo(&place.folder))?;
     say::out("")?;
-    say::out("The calls with http_500 and connect_refused are meant to fail, to show what becomes of such.")?;
+    say::out(
+        "The demo makes the calls with http_500 and connect_refused fail, to show how failed calls are logged.",
+    )?;
     if let (true, Some(id)) = (place.stays, shown) {
         let program = program();
         let store = place.folder.join("otas-proxy.db");
@@ -60,7 +62,12 @@ impl Place {
     /// The folder that was named; else one of the user's own, emptied; else (none is known, or another demo is in it) a
     /// temporary one.
     fn choose(named: Option<PathBuf>) -> Result<Self, String> {
-        let cannot = |folder: &Path, error: io::Error| format!("cannot use `{}`: {error}", folder.display());
+        let cannot = |folder: &Path, error: io::Error| {
+            format!(
+                "cannot use the folder `{}`: {error}. Name one that this user can write (--keep)",
+                folder.display()
+            )
+        };
         if let Some(folder) = named {
             std::fs::create_dir_all(&folder).map_err(|error| cannot(&folder, error))?;
             return Ok(Self { folder, stays: true, _lock: None });

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file or the folder could not be read or written.
-    #[error("cannot {act} `{}`: {source}", path.display())]
+    #[error("cannot {act} `{}`: {source}. The CA needs a folder that this user can read and write (`tls.ca_dir`, --ca-dir)", path.display())]
     Io {
         /// What was tried.
         act: &'static str,
