@@ -1,43 +1,43 @@
-//! When the pieces of an event stream came, so that people can see when each of its events did.
+//! When the pieces of an event stream arrived, so that people can see when each of its events did.
 
 use std::time::{Duration, Instant};
 
 use super::Fields;
 
-/// Pieces that are noted of one stream: its first ones.
+/// The number of pieces that are noted for one stream: the first ones.
 const NOTED: usize = 256;
 
-/// How much of a body had come by a time.
+/// How much of a body had arrived at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Bytes of it, from its first on.
+    /// Bytes since the start of the body.
     pub total_bytes: u64,
-    /// How long after the response's head.
+    /// Time since the response head.
     pub after: Duration,
 }
 
-/// Notes them while they pass.
+/// Notes arrivals while the body passes.
 pub(super) struct Arrivals {
     since: Instant,
     noted: Vec<Arrival>,
 }
 
 impl Arrivals {
-    /// Of a response whose head has come just now; `None`: it is no event stream.
+    /// For a response whose head has just arrived. `None`: it is not an event stream.
     pub(super) fn of(headers: &Fields) -> Option<Self> {
         let kind = headers.get("content-type")?;
         let is_stream = kind.get(..17).is_some_and(|kind| kind.eq_ignore_ascii_case(b"text/event-stream"));
         is_stream.then(|| Self { since: Instant::now(), noted: Vec::new() })
     }
 
-    /// A piece has passed, and with it so many bytes in all.
+    /// A piece has passed; `total_bytes` have passed by now.
     pub(super) fn note(&mut self, total_bytes: u64) {
         if self.noted.len() < NOTED {
             self.noted.push(Arrival { total_bytes, after: self.since.elapsed() });
         }
     }
 
-    /// The first pieces, so far.
+    /// The arrivals so far.
     pub(super) fn noted(&self) -> &[Arrival] {
         &self.noted
     }
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_pieces_of_event_streams_are_noted_and_of_nothing_else() {
+    fn the_first_pieces_of_event_streams_are_noted_and_no_others() {
         assert!(of("application/json").is_none() && of("text/event").is_none());
         assert!(Arrivals::of(&Fields::default()).is_none());
         let mut arrivals = of("Text/Event-Stream; charset=utf-8").unwrap();

@@ -1,4 +1,5 @@
-//! The body wrapper: passes frames on untouched, shows them to the keeper, and tells how the body ended exactly once.
+//! The body wrapper: passes frames on unchanged, shows them to the keeper, and reports the end of the body exactly
+//! once.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -21,22 +22,22 @@ pub struct CapturedBody<B> {
     held: Option<Held>,
 }
 
-/// The end of a response that waits for its event to be stored: its last frame, or that there is none any more.
+/// The end of a response that waits until its event is stored: its last frame, or `None` if that has passed.
 struct Held {
     end: Option<Frame<Bytes>>,
     stored: oneshot::Receiver<()>,
 }
 
-/// Where what passes is noted. Taken out at the end, so that it ends once.
+/// Where passing frames are recorded. Taken out at the end, so that the body ends once.
 struct Tap {
     recorder: Recorder,
     side: Side,
     keeper: Keeper,
-    /// Of a call to a model, what copies it for its reader.
+    /// For a model call: copies the body for its reader.
     model: Option<ModelTap>,
-    /// Of an event stream, when its pieces came.
+    /// For an event stream: when its pieces arrived.
     arrivals: Option<Arrivals>,
-    /// Of a response, how much of it the agent was sent.
+    /// For a response: how much of it was written to the agent.
     delivery: Option<Delivery>,
 }
 
@@ -72,7 +73,7 @@ impl<B> CapturedBody<B> {
         }
     }
 
-    /// Ends the body; where ends are held back, tells what a response's end must wait for.
+    /// Ends the body. If ends are held back, returns what the end of a response must wait for.
     fn complete(&mut self) -> Option<oneshot::Receiver<()>> {
         let holds = |tap: &&Tap| tap.side == Side::Response && tap.recorder.recording().holds_ends();
         let held = self.tap.as_ref().filter(holds).map(|tap| tap.recorder.clone());
@@ -93,7 +94,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         if let Some(held) = &mut self.held {
-            // An event that will never be stored holds nothing back any longer.
+            // An error means that the event will never be stored. Then nothing is held back any longer.
             let _ = ready!(Pin::new(&mut held.stored).poll(cx));
             return Poll::Ready(self.held.take().and_then(|held| held.end).map(Ok));
         }

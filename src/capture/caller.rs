@@ -1,4 +1,4 @@
-//! Who makes a call, as far as the data path can tell: what decides in which session its event goes.
+//! Who makes a call, as far as the data path knows. This decides in which session its event goes.
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -8,16 +8,16 @@ use crate::peer::Facts;
 /// Who makes a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub enum Caller {
-    /// Whoever uses this proxy.
+    /// Unknown: anyone who uses this proxy.
     #[default]
     Proxy,
     /// An agent that gave the proxy credentials.
     Credential(Arc<Credential>),
-    /// A process of this machine: that of the agent, which may be an ancestor of the one that calls.
+    /// A process on this machine: the agent's, which may be an ancestor of the process that calls.
     Process(AgentProcess),
 }
 
-/// A process, as one caller: two are the same if number and start are.
+/// A process as a caller. Two are equal if process id and start time are.
 #[derive(Debug, Clone)]
 pub struct AgentProcess(pub Arc<Facts>);
 
@@ -41,20 +41,20 @@ impl Hash for AgentProcess {
     }
 }
 
-/// Whom credentials belong to.
+/// The agent that credentials belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Credential {
     /// The `name` of an entry of `[[agents]]`.
     pub agent: String,
-    /// What stood after a `+` in the user name: which of that agent's runs.
+    /// The text after `+` in the user name. It distinguishes runs of the same agent.
     pub label: Option<String>,
 }
 
 /// Why a call has no event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unlogged {
-    /// Its origin is in the project's domain, and logs it itself.
+    /// Its origin is in the project's domain and logs the call itself.
     InDomain,
-    /// It was for OTAS itself.
+    /// It was a call to OTAS.
     Otas,
 }

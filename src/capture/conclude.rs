@@ -1,4 +1,4 @@
-//! What the halves of an exchange amount to when it is over.
+//! The outcome and the timings of an exchange that is over.
 
 use std::time::{Duration, Instant};
 
@@ -6,15 +6,15 @@ use super::sink::Finished;
 use super::state::State;
 use super::{BodyEnd, Exchange, Failure, Kind, Outcome, WebSocket};
 
-/// Agents that take less to send a request's content are not worth a word.
+/// A shorter time for the agent to send its request body is not shown.
 const SHOWN_AGENT_TIME: Duration = Duration::from_millis(1);
 
-/// What the halves amount to.
+/// Makes the finished exchange.
 pub(super) fn conclude(state: State, began: Instant, shutting_down: bool) -> Finished {
     let now = Instant::now();
     let agent_took = state.agent_took(now);
     let State { mut exchange, forwarded, request_ended, answered, last_byte, reservation, .. } = state;
-    // The answer came before the request ended.
+    // The response began before the request ended.
     let early = answered.zip(request_ended).is_some_and(|(answered, ended)| answered <= ended);
     let timings = &mut exchange.timings;
     timings.wait = forwarded.zip(answered).map(|(from, to)| to - from);
@@ -30,16 +30,16 @@ pub(super) fn conclude(state: State, began: Instant, shutting_down: bool) -> Fin
     Finished { exchange, reservation, stored: None }
 }
 
-/// The failure that the way the bodies ended stands for, if any. What broke off first is the cause. `early`: the answer came
+/// The failure that the ends of the bodies mean, if any. What ended first is the cause. `early`: the response began
 /// before the request ended.
 fn cut_off(exchange: &Exchange, shutting_down: bool, early: bool) -> Option<Failure> {
     let failure = |id, detail: String| Some(Failure { id, detail });
     let Exchange { origin, request, response, .. } = exchange;
     let Some(response) = response else {
         return if shutting_down {
-            failure("proxy_shutdown", format!("the proxy was stopped while {origin} had not answered yet"))
+            failure("proxy_shutdown", format!("the proxy was stopped before {origin} responded"))
         } else {
-            failure("agent_left", format!("the agent closed its connection before {origin} had answered"))
+            failure("agent_left", format!("the agent closed its connection before {origin} responded"))
         };
     };
     let bytes = match &exchange.websocket {
@@ -52,20 +52,20 @@ fn cut_off(exchange: &Exchange, shutting_down: bool, early: bool) -> Option<Fail
             format!("the proxy was stopped after {bytes} bytes of the response from {origin}"),
         ),
         BodyEnd::SenderFailed => {
-            failure("origin_reset", format!("{origin} broke off its response after {bytes} bytes"))
+            failure("origin_reset", format!("{origin} aborted its response after {bytes} bytes"))
         }
-        // A tunnel that was relayed unread: a reset is how many TLS clients close (RFC 8446 6.1 asks for less than TCP
-        // does), and nothing tells it from leaving early. `metadata` has how it ended.
+        // In a tunnel that was relayed unread, a reset is how many TLS clients close (RFC 8446 6.1 asks for less than
+        // TCP does). It cannot be distinguished from leaving early. `metadata` has how it ended.
         BodyEnd::ReceiverLeft if exchange.kind == Kind::Tunnel => None,
         BodyEnd::ReceiverLeft => failure(
             "agent_left",
             format!("the agent closed its connection after {bytes} bytes of the response from {origin}"),
         ),
-        // The origin may answer in full without waiting for the whole request, and an agent that has its answer may stop
-        // sending (RFC 9112 9.5). Neither is a failure.
+        // The origin may respond completely without reading the whole request, and an agent that has its response may
+        // stop sending (RFC 9112 9.5). Neither is a failure.
         BodyEnd::Complete if request.body.end == BodyEnd::SenderFailed && !early => failure(
             "agent_left",
-            format!("the agent broke off its request to {origin} after {} bytes", request.body.total_bytes),
+            format!("the agent aborted its request to {origin} after {} bytes", request.body.total_bytes),
         ),
         BodyEnd::Complete => None,
     }

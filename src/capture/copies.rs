@@ -1,5 +1,5 @@
-//! Copies of bytes that pass, on their way to a task that reads them beside the data path. The data path waits for nobody: when
-//! there is no room for a copy, reading has lost, and no more are made.
+//! Copies of passing bytes, for a task that reads them beside the data path. The data path never waits: when there is
+//! no room for a copy, reading is given up and no more copies are made.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -11,18 +11,19 @@ use tokio::sync::mpsc;
 
 use super::keeper::{Budget, Reservation};
 
-/// So many bytes may wait whatever else is captured, as what a connection reads into does; the rest is of the captures' budget.
+/// This many bytes may always wait, like the read buffer of a connection. More is taken from the memory budget of
+/// captures.
 const WAITING_ALWAYS_BYTES: usize = 64 << 10;
-/// What a piece that waits takes beside its bytes.
+/// The overhead of a waiting piece.
 const PIECE_BYTES: usize = 128;
 
-/// Copies what one side sends. `N`: what else the reader may be told.
+/// Copies what one side sends. `N`: other messages to the reader.
 pub struct Tap<S, N = Infallible> {
     side: S,
     line: Arc<Line<S, N>>,
 }
 
-/// What copies of one or both sides wait in.
+/// The queue of copies from one or both sides.
 struct Line<S, N> {
     sender: mpsc::UnboundedSender<Copied<S, N>>,
     waiting_bytes: Arc<AtomicUsize>,
@@ -31,19 +32,19 @@ struct Line<S, N> {
     given_up: AtomicBool,
 }
 
-/// What the reader is given.
+/// A message to the reader.
 pub(super) enum Copied<S, N = Infallible> {
-    /// Bytes that passed, and when.
+    /// Bytes that passed, with their time.
     Bytes { from: S, bytes: Bytes, at: Instant, waiting: Waiting },
-    /// Nothing more will pass; `whole`: as its sender meant it to end.
+    /// The side has ended. `whole`: as its sender intended.
     Ended { from: S, whole: bool },
-    /// There was no room for what came next.
+    /// There was no room for the next copy.
     GivenUp { from: S, why: &'static str },
-    /// What else there is to tell, in its place among the rest.
-    Told(N),
+    /// Another message, in order with the rest.
+    Message(N),
 }
 
-/// The room that waiting bytes take: given back when dropped.
+/// The room of waiting bytes. It is released on drop.
 pub(super) struct Waiting {
     bytes: usize,
     of: Arc<AtomicUsize>,
@@ -56,10 +57,10 @@ impl Drop for Waiting {
     }
 }
 
-/// What reads the copies.
+/// The reader's end of the queue.
 pub(super) type Copies<S, N = Infallible> = mpsc::UnboundedReceiver<Copied<S, N>>;
 
-/// Two taps of which at most `waiting_max_bytes` wait together, so that order is kept and both lose together.
+/// Two taps with one limit, `waiting_max_bytes`, so that order is kept and both are given up together.
 pub(super) fn together<S: Copy>(
     sides: [S; 2],
     waiting_max_bytes: usize,
@@ -70,7 +71,7 @@ pub(super) fn together<S: Copy>(
     (sides.map(|side| Tap { side, line: line.clone() }), copies)
 }
 
-/// Two taps of which at most `waiting_max_bytes` wait each: one may lose without the other.
+/// Two taps with a limit of `waiting_max_bytes` each: one may be given up without the other.
 pub(super) fn apart<S: Copy, N>(
     sides: [S; 2],
     waiting_max_bytes: usize,
@@ -95,7 +96,7 @@ impl<S: Copy, N> Clone for Tap<S, N> {
 }
 
 impl<S: Copy, N> Tap<S, N> {
-    /// Bytes pass. Never waits: when there is no room for a copy, no more are made.
+    /// Copies passing bytes. Never waits: when there is no room, no more copies are made.
     pub fn see(&self, bytes: &[u8]) {
         let line = &self.line;
         if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
@@ -104,7 +105,7 @@ impl<S: Copy, N> Tap<S, N> {
         let takes = bytes.len() + PIECE_BYTES;
         let mut memory = Reservation::none(line.budget.clone());
         let before = line.waiting_bytes.fetch_add(takes, Ordering::Relaxed);
-        // Given back with the piece, or here and now.
+        // Released with the piece, or now if there is no room.
         let of = line.waiting_bytes.clone();
         if before + takes > line.waiting_max_bytes {
             drop(Waiting { bytes: takes, of, _memory: memory });
@@ -119,15 +120,15 @@ impl<S: Copy, N> Tap<S, N> {
         self.send(Copied::Bytes { from: self.side, bytes, at: Instant::now(), waiting });
     }
 
-    /// Nothing more will pass.
+    /// The side has ended.
     pub(super) fn ended(self, whole: bool) {
         self.send(Copied::Ended { from: self.side, whole });
     }
 
-    /// Tells the reader something. It is given back when there is no reader any more.
-    pub(super) fn tell(&self, what: N) -> Result<(), N> {
-        match self.line.sender.send(Copied::Told(what)) {
-            Err(mpsc::error::SendError(Copied::Told(what))) => Err(what),
+    /// Sends another message to the reader. `Err` returns it when the reader is gone.
+    pub(super) fn message(&self, what: N) -> Result<(), N> {
+        match self.line.sender.send(Copied::Message(what)) {
+            Err(mpsc::error::SendError(Copied::Message(what))) => Err(what),
             _ => Ok(()),
         }
     }
@@ -139,7 +140,7 @@ impl<S: Copy, N> Tap<S, N> {
     }
 
     fn send(&self, copied: Copied<S, N>) {
-        // Fails only when the reader is gone, which then says so itself.
+        // Fails only when the reader is gone. Then nobody needs the copy.
         let _ = self.line.sender.send(copied);
     }
 }

@@ -1,7 +1,8 @@
-//! How much of a response's body has been delivered: written to the agent's connection, not only handed over to be written.
+//! How much of a response body has been delivered: written to the agent's connection, not only handed to hyper.
 //!
-//! hyper flushes the connection once all is written that it was handed. So a piece is delivered when the body was asked for more
-//! after it (over HTTP/2: it fits the stream's window) and a flush has ended since it was handed over.
+//! hyper flushes the connection when it has written everything that it was handed. So a piece is delivered when two
+//! things have happened since it was handed over: the body was polled again (over HTTP/2 this shows that it fitted the
+//! stream's window), and a flush has ended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
 
-/// Counts the flushes of one connection that have ended.
+/// Counts the completed flushes of one connection.
 #[derive(Clone, Default)]
 pub struct Flushes(Arc<Ended>);
 
@@ -20,19 +21,19 @@ struct Ended {
 }
 
 impl Flushes {
-    /// A flush has ended.
+    /// A flush is complete.
     pub fn note(&self) {
         self.0.count.fetch_add(1, Ordering::AcqRel);
         let waiting = std::mem::take(&mut *self.0.waiting.lock());
         waiting.into_iter().for_each(Waker::wake);
     }
 
-    /// How many have ended.
+    /// The number of completed flushes.
     pub fn count(&self) -> u64 {
         self.0.count.load(Ordering::Acquire)
     }
 
-    /// Ready when so many have ended.
+    /// Ready when at least `count` flushes are complete.
     pub fn poll_count(&self, count: u64, cx: &Context<'_>) -> Poll<()> {
         let mut waiting = self.0.waiting.lock();
         if self.count() >= count {
@@ -45,43 +46,43 @@ impl Flushes {
     }
 }
 
-/// Follows one body.
+/// Follows the delivery of one body.
 pub(super) struct Delivery {
-    /// `None`: the connection is not known, and what is handed over counts.
+    /// `None`: the connection is not known, so bytes count as delivered when handed over.
     flushes: Option<Flushes>,
     handed_bytes: u64,
     delivered_bytes: u64,
-    /// Flushes before the last piece was handed over.
+    /// The number of flushes when the last piece was handed over.
     before: u64,
-    asked_again: bool,
+    polled_again: bool,
 }
 
 impl Delivery {
     pub(super) fn new(flushes: Option<Flushes>) -> Self {
-        Self { flushes, handed_bytes: 0, delivered_bytes: 0, before: 0, asked_again: false }
+        Self { flushes, handed_bytes: 0, delivered_bytes: 0, before: 0, polled_again: false }
     }
 
-    /// More of the body is asked for.
-    pub(super) fn asked(&mut self) {
-        self.asked_again = true;
+    /// The body is polled for more.
+    pub(super) fn polled(&mut self) {
+        self.polled_again = true;
         self.settle();
     }
 
-    /// So much of it has been handed over by now.
+    /// `total_bytes` of the body have been handed over by now.
     pub(super) fn handed(&mut self, total_bytes: u64) {
         self.handed_bytes = total_bytes;
         self.before = self.flushes.as_ref().map_or(0, Flushes::count);
-        self.asked_again = false;
+        self.polled_again = false;
     }
 
-    /// Bytes that have been delivered.
+    /// Bytes delivered so far.
     pub(super) fn delivered_bytes(&mut self) -> u64 {
         self.settle();
         self.delivered_bytes
     }
 
     fn settle(&mut self) {
-        let flushed = self.flushes.as_ref().is_none_or(|flushes| flushes.count() > self.before && self.asked_again);
+        let flushed = self.flushes.as_ref().is_none_or(|flushes| flushes.count() > self.before && self.polled_again);
         if flushed {
             self.delivered_bytes = self.handed_bytes;
         }
@@ -93,32 +94,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_piece_is_delivered_once_it_was_flushed_and_more_was_asked_for() {
+    fn a_piece_is_delivered_once_it_was_flushed_and_the_body_polled_again() {
         let flushes = Flushes::default();
         let mut delivery = Delivery::new(Some(flushes.clone()));
-        delivery.asked();
+        delivery.polled();
         delivery.handed(10);
         assert_eq!(delivery.delivered_bytes(), 0);
-        delivery.asked();
+        delivery.polled();
         assert_eq!(delivery.delivered_bytes(), 0, "not written yet");
         flushes.note();
         assert_eq!(delivery.delivered_bytes(), 10);
         delivery.handed(15);
         flushes.note();
         assert_eq!(delivery.delivered_bytes(), 10, "a part of it may wait for the agent's window");
-        delivery.asked();
+        delivery.polled();
         assert_eq!(delivery.delivered_bytes(), 15);
         delivery.handed(20);
-        delivery.asked();
+        delivery.polled();
         delivery.handed(30);
-        delivery.asked();
+        delivery.polled();
         assert_eq!(delivery.delivered_bytes(), 15);
         flushes.note();
         assert_eq!(delivery.delivered_bytes(), 30);
     }
 
     #[test]
-    fn where_no_connection_is_known_what_is_handed_over_counts() {
+    fn without_a_known_connection_handed_over_bytes_count_as_delivered() {
         let mut delivery = Delivery::new(None);
         delivery.handed(7);
         assert_eq!(delivery.delivered_bytes(), 7);

@@ -1,4 +1,4 @@
-//! The finished record of one request and its outcome: what the data path hands to the reporting path.
+//! The finished record of one request and its outcome. The data path hands it to the reporting path.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,121 +13,121 @@ use super::{Arrival, Caller, Fields, OriginFault, Unlogged};
 use crate::peer::ProcessLookup;
 use crate::websocket::Summary;
 
-/// One request and its outcome. Exactly one exists for each request that reached the proxy, whatever became of it.
+/// One request and its outcome. There is exactly one for each request that reached the proxy, however it ended.
 #[derive(Clone)]
 pub struct Exchange {
-    /// UUIDv7: the stable name of this exchange, also in OTAS (`metadata.event.id`).
+    /// UUIDv7: the id of this exchange, also in OTAS (`metadata.event.id`).
     pub id: Uuid,
-    /// Wall-clock time at which the request's head had been read.
+    /// Wall-clock time when the request head had been read.
     pub started_at: SystemTime,
-    /// A request that we saw, or a tunnel that we only relayed.
+    /// A request that we read, or a tunnel that we only relayed.
     pub kind: Kind,
     /// The agent's socket.
     pub agent: SocketAddr,
     /// Who calls.
     pub caller: Caller,
-    /// Why it has no event, if it is to have none.
+    /// Why it gets no event, if so.
     pub unlogged: Option<Unlogged>,
-    /// Its process; looked for while the exchange goes on.
+    /// The lookup of the caller's process, which runs beside the exchange.
     pub process: ProcessLookup,
-    /// Who was called.
+    /// The origin that was called.
     pub origin: Origin,
-    /// The address that was dialled, once one answered.
+    /// The address that we connected to.
     pub peer: Option<SocketAddr>,
     /// The protocol spoken on both sides (there is no translation).
     pub version: Version,
     /// The TLS session with the origin, if any.
     pub tls: Option<TlsFacts>,
-    /// The names that it goes by, if they are not all the same.
+    /// The host names of the call, if they differ.
     pub names: Option<Box<HostNames>>,
-    /// Why it was relayed without being read, if it was.
+    /// Why it was relayed unread, if so.
     pub blind: Option<Blind>,
-    /// Whether the upstream connection had carried a request before.
+    /// Whether the upstream connection was reused.
     pub connection_reused: bool,
-    /// How often the request was sent again, because a connection ended or an origin refused it without an answer.
+    /// How often the request was retried, because a connection ended or an origin refused it without a response.
     pub sent_again: u8,
-    /// What the agent asked.
+    /// The request of the agent.
     pub request: RequestFacts,
-    /// What the agent was answered: the origin's response, or the one we made (then `outcome` is a failure).
-    /// `None` when the agent was gone before there was any.
+    /// The response that the agent got: the origin's, or one of ours (then `outcome` is a failure). `None`: the agent
+    /// left before there was one.
     pub response: Option<ResponseFacts>,
     /// How it ended.
     pub outcome: Outcome,
-    /// How long each step took.
+    /// The duration of each step.
     pub timings: Timings,
-    /// What it has to do with a WebSocket, if anything. Then both bodies are messages in clear.
+    /// Set for a WebSocket, or a turn on one. Then both bodies are decompressed messages.
     pub websocket: Option<WebSocket>,
-    /// What it says as a call to a model, if it is one.
+    /// The facts of a model call, if it is one.
     pub llm: Option<Box<crate::llm::Facts>>,
 }
 
-/// A WebSocket, or a part of one.
+/// A WebSocket, or one turn on it.
 #[derive(Clone)]
 pub enum WebSocket {
     /// The exchange is a WebSocket, from its handshake to its end.
     Socket(Box<SocketFacts>),
-    /// The exchange is one turn on a WebSocket: what the agent asked, and all that it was answered.
+    /// The exchange is one turn on a WebSocket: the agent's question and the whole answer.
     Turn(TurnFacts),
 }
 
-/// What was learnt of a WebSocket.
+/// Facts about a WebSocket.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SocketFacts {
-    /// What was read.
+    /// The summary of its messages.
     pub summary: Summary,
-    /// Bytes from the agent that were relayed, frames and all.
+    /// Bytes from the agent, including frame headers.
     pub agent_bytes: u64,
-    /// The same from the origin.
+    /// Bytes from the origin, including frame headers.
     pub origin_bytes: u64,
-    /// Turns that have events of their own.
+    /// Turns, each of which has its own event.
     pub turns: u64,
-    /// Why reading ended before the socket did, if so: then `summary` is what was known by then.
+    /// Why reading ended before the socket did, if so. Then `summary` is what was known by then.
     pub given_up: Option<&'static str>,
 }
 
 impl SocketFacts {
-    /// The same for a socket of which no more will be heard.
+    /// For a socket whose recording was interrupted.
     pub(super) fn interrupted(self) -> Self {
         Self { given_up: self.given_up.or(Some("interrupted")), ..self }
     }
 }
 
-/// Where a turn belongs.
+/// The place of a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TurnFacts {
-    /// The exchange of its WebSocket.
+    /// The exchange of the WebSocket.
     pub socket: Uuid,
-    /// Its place among the turns there, from 1 on.
+    /// Its number on that WebSocket, from 1.
     pub number: u64,
 }
 
-/// What kind of traffic an exchange stands for.
+/// The kind of traffic of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// An HTTP request that was read and forwarded (or refused).
     Http,
-    /// A CONNECT tunnel that was relayed blind, or failed. Sizes are the bytes each way.
+    /// A CONNECT tunnel that was relayed unread, or failed. Sizes are the bytes each way.
     Tunnel,
 }
 
-/// Why a tunnel was relayed without being read.
+/// Why a tunnel was relayed unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blind {
     /// Its host is in `tls.passthrough`.
     Configured,
     /// Agents have refused our certificate for its host (`tls.learn_passthrough`).
     Learned,
-    /// What is spoken in it is neither TLS nor HTTP.
+    /// Its content is neither TLS nor HTTP.
     UnknownProtocol,
-    /// Its TLS is for a protocol that we do not speak.
+    /// The agent offers only ALPN protocols that we do not speak.
     UnknownAlpn,
-    /// Its TLS asks for a server by what is no DNS name, so that neither the agent's side nor the origin's can be spoken.
+    /// Its SNI is not a DNS name, so neither side's TLS can be spoken.
     UnreadableName,
-    /// Its TLS is of a version or with cipher suites that we do not speak.
+    /// It offers no TLS version or no cipher suite that we speak.
     UnknownTls,
 }
 
-/// Who is called: scheme, host, port.
+/// The server that is called: scheme, host, port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {
     /// `http`, `https`, or `tcp` for a tunnel whose content is unknown.
@@ -139,7 +139,7 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// Host and port, as a CONNECT asks for them (RFC 9110, section 7.1).
+    /// Host and port in the form of a CONNECT target (RFC 9110, section 7.1).
     pub fn authority(&self) -> String {
         if self.host.contains(':') {
             format!("[{}]:{}", self.host, self.port)
@@ -155,25 +155,25 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Facts of the TLS session with the origin.
+/// Facts about the TLS session with the origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TlsFacts {
     /// `TLSv1.3` or `TLSv1.2`.
     pub version: &'static str,
-    /// The ALPN protocol that the origin chose, if any.
+    /// The ALPN protocol that the origin selected, if any.
     pub alpn: Option<&'static str>,
-    /// Its certificate was not verified, but was the one that `tls.pinned` names.
+    /// Its certificate was not verified, but matches the one in `tls.pinned`.
     pub pinned: bool,
 }
 
-/// The names that one call goes by.
+/// The host names of one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNames {
-    /// Of its target: what CONNECT, SOCKS or an absolute URL named.
+    /// In its target: CONNECT, SOCKS or an absolute URL.
     pub target: Box<str>,
-    /// Of its TLS with us (SNI), if there is any and it named one.
+    /// In its TLS with us (SNI), if any.
     pub sni: Option<Box<str>>,
-    /// Of its `Host` field, or `:authority`.
+    /// In its `Host` field or `:authority`.
     pub host: Option<Box<str>>,
 }
 
@@ -190,17 +190,17 @@ impl fmt::Display for HostNames {
 /// The request as the agent sent it.
 #[derive(Clone)]
 pub struct RequestFacts {
-    /// The method, whatever its length.
+    /// The method, not shortened.
     pub method: Method,
     /// The path exactly as received, no query. `/` for a tunnel.
     pub path: String,
     /// The query exactly as received, without `?`. `None` when there was no `?`.
     pub query: Option<String>,
-    /// The header fields as received (over HTTP/2 with `:authority` added as `host`).
+    /// The header fields as received; over HTTP/2, `:authority` is added as `host`.
     pub headers: Fields,
-    /// What was kept of the body.
+    /// The captured body.
     pub body: Captured,
-    /// Trailer fields, if any came.
+    /// The trailer fields, if any.
     pub trailers: Option<Fields>,
 }
 
@@ -218,31 +218,31 @@ pub struct ResponseFacts {
     pub status: StatusCode,
     /// The header fields as received from the origin.
     pub headers: Fields,
-    /// What was kept of the body.
+    /// The captured body.
     pub body: Captured,
-    /// Trailer fields, if any came.
+    /// The trailer fields, if any.
     pub trailers: Option<Fields>,
-    /// Of an event stream, when its first pieces came.
+    /// For an event stream: when its first pieces arrived.
     pub arrivals: Vec<Arrival>,
-    /// What was wrong with it and did not keep it from the agent.
+    /// Faults of the response that reached the agent all the same.
     pub faults: Vec<OriginFault>,
 }
 
-/// The bounded copy of one body: its first and its last bytes, its true size, and how it ended.
+/// The bounded copy of one body: its first and last bytes, its true size, and how it ended.
 #[derive(Debug, Clone, Default)]
 pub struct Captured {
-    /// The first bytes, in pieces as they came.
+    /// The first bytes, in pieces as they arrived.
     pub head: Vec<Bytes>,
-    /// The last bytes that are not in `head`, in pieces as they came.
+    /// The last bytes that are not in `head`, in pieces as they arrived.
     pub tail: Vec<Bytes>,
-    /// How many bytes passed by.
+    /// The true size: all bytes that passed.
     pub total_bytes: u64,
     /// How the body ended.
     pub end: BodyEnd,
 }
 
 impl Captured {
-    /// Bytes that passed between `head` and `tail` and were not kept.
+    /// Bytes between `head` and `tail` that were not kept.
     pub fn omitted_bytes(&self) -> u64 {
         let kept: usize = self.head.iter().chain(&self.tail).map(Bytes::len).sum();
         self.total_bytes.saturating_sub(kept as u64)
@@ -252,12 +252,12 @@ impl Captured {
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BodyEnd {
-    /// To its last byte (also: there was none).
+    /// Completely. Also for an empty body.
     #[default]
     Complete,
-    /// The side that was sending it failed or reset.
+    /// The sender failed or reset the connection.
     SenderFailed,
-    /// The side that was receiving it went away before the end.
+    /// The receiver left before the end.
     ReceiverLeft,
     /// The proxy was shut down.
     ShutDown,
@@ -266,9 +266,9 @@ pub enum BodyEnd {
 /// How an exchange ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The agent got the origin's whole response (whatever its status).
+    /// The agent got the origin's whole response, whatever its status.
     Complete,
-    /// Something failed; the agent may have got a response of our making.
+    /// Something failed. The agent may have got a response of ours.
     Failed(Failure),
 }
 
@@ -290,7 +290,7 @@ pub struct Failure {
     pub detail: String,
 }
 
-/// How long each step took, on one monotonic clock. A step that did not happen is `None`.
+/// The duration of each step, on one monotonic clock. `None`: the step did not happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     /// Name resolution.
@@ -305,12 +305,11 @@ pub struct Timings {
     pub wait: Option<Duration>,
     /// From the response head to the last byte of its body.
     pub receive: Option<Duration>,
-    /// How long the agent took to send its request's content once it could be forwarded, if that was a millisecond or more:
-    /// the time in which there was nothing to forward, up to the beginning of the answer.
+    /// How long the proxy waited for the agent to send its request body, until the response began; only if a
+    /// millisecond or more.
     pub agent: Option<Duration>,
-    /// From when the request could be forwarded to the last byte received: OTAS's `latency_ms`. That is the time since its
-    /// head was forwarded, without the time that the agent took to send its content. When nothing was forwarded: from the
-    /// request head being read to the answer.
+    /// OTAS's `latency_ms`: from the request head being forwarded to the last byte received, without the time that the
+    /// agent took to send its body. If nothing was forwarded: from the request head being read to the response.
     pub latency: Duration,
     /// From the request head being read to the end of the exchange.
     pub total: Duration,

@@ -1,34 +1,36 @@
-//! What was wrong with an origin's response that reached the agent all the same.
+//! Faults of an origin's response that reached the agent all the same.
 
-/// Something in a response that breaks the rules of HTTP or TLS, and what was made of it.
+/// A violation of HTTP or TLS in a response, and what the proxy did about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OriginFault {
-    /// The TLS connection ended without `close_notify`, and nothing else marks the content's end: it may have been cut off.
+    /// The TLS connection ended without `close_notify`, and nothing else marks the end of the content: it may be
+    /// truncated.
     NoCloseNotify,
-    /// A `Content-Length` stood beside `Transfer-Encoding`; it was ignored and left out.
+    /// A `Content-Length` came with a `Transfer-Encoding`; it was ignored and removed.
     LengthBesideTransferEncoding,
-    /// `Transfer-Encoding` was repeated, or named a coding that is none; what is left of it went on.
+    /// `Transfer-Encoding` was repeated or named an invalid coding; the valid part was passed on.
     TransferEncoding,
-    /// An HTTP/1.0 response had a `Transfer-Encoding`; it was followed.
+    /// An HTTP/1.0 response had a `Transfer-Encoding`; it was applied.
     TransferEncodingInHttp10,
-    /// `Content-Length` named the same length more than once, or any length where there is no content; one or none went on.
+    /// `Content-Length` named the same length more than once, or any length where there is no content; one or none was
+    /// passed on.
     ContentLength,
-    /// The status line was written oddly (blanks, control characters); it was cleaned.
+    /// The status line had extra blanks or control characters; it was cleaned.
     StatusLine,
-    /// A header line is no valid field; it went on as it was.
+    /// A header line is not a valid field; it was passed on unchanged.
     InvalidField,
-    /// A header line is no valid field and looks like one that frames content; it was left out.
+    /// A header line is not a valid field and looks like one that frames content; it was removed.
     InvalidFieldDropped,
     /// Blanks before a colon were removed.
     SpaceBeforeColon,
-    /// A field went over more than one line; they were joined.
+    /// A field spanned several lines; they were joined.
     FoldedField,
-    /// A CR stood in a line; a space went on in its place.
+    /// A line contained a bare CR; it was replaced by a space.
     BareCr,
 }
 
 impl OriginFault {
-    /// As `metadata.origin_faults` has it.
+    /// Its name in `metadata.origin_faults`.
     pub fn name(self) -> &'static str {
         match self {
             Self::NoCloseNotify => "no_close_notify",

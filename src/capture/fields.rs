@@ -1,15 +1,15 @@
-//! Header fields in one flat copy. The map that hyper gives shares the buffers that the message was read into; keeping
-//! it until the event is made would keep those buffers, and cost the reader a new one for each message.
+//! Header fields in one flat copy. hyper's header map shares the buffers that the message was read into. Keeping the
+//! map until the event is made would keep those buffers, and hyper would need a new one for each message.
 
 use std::fmt;
 
 use http::HeaderMap;
 
-/// The fields of a message, in their order; all values of a name stand one after the other.
+/// The fields of a message, in order. All values of a name are adjacent.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Fields(Vec<u8>);
 
-/// Each field is the length of its name, the length of its value, the name, the value.
+/// Each field is stored as the length of its name, the length of its value, the name, the value.
 const LENGTHS_BYTES: usize = 8;
 
 impl Fields {
@@ -22,7 +22,7 @@ impl Fields {
         self.0.extend_from_slice(value);
     }
 
-    /// The fields one after the other.
+    /// All fields, in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter(&self.0)
     }
@@ -48,7 +48,7 @@ impl fmt::Debug for Fields {
 impl From<&HeaderMap> for Fields {
     fn from(headers: &HeaderMap) -> Self {
         let size: usize = headers.iter().map(|(n, v)| LENGTHS_BYTES + n.as_str().len() + v.len()).sum();
-        // Room for a `host` that stands elsewhere in HTTP/2.
+        // Room for a `host` field, which is added for HTTP/2.
         let mut fields = Self(Vec::with_capacity(size + 64));
         for (name, value) in headers {
             fields.push(name.as_str(), value.as_bytes());
@@ -57,7 +57,7 @@ impl From<&HeaderMap> for Fields {
     }
 }
 
-/// Walks over [`Fields`].
+/// Iterates over [`Fields`].
 #[derive(Clone)]
 pub struct Iter<'a>(&'a [u8]);
 
@@ -70,7 +70,7 @@ impl<'a> Iterator for Iter<'a> {
         let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name_length) as usize)?;
         let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
         self.0 = rest;
-        // Names are ASCII: they came out of a header map.
+        // Names are ASCII: they come from a header map.
         Some((std::str::from_utf8(name).unwrap_or_default(), value))
     }
 }
@@ -83,7 +83,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_a_map_holds_is_what_the_copy_tells(
+        fn the_copy_holds_the_same_fields_as_the_map(
             given in prop::collection::vec(("[a-z]{1,12}", prop::collection::vec(0x20u8..0x7f, 0..40)), 0..20)
         ) {
             let map: HeaderMap = given
@@ -91,9 +91,9 @@ mod tests {
                 .map(|(n, v)| (HeaderName::try_from(n.as_str()).unwrap(), HeaderValue::from_bytes(v).unwrap()))
                 .fold(HeaderMap::new(), |mut map, (n, v)| { map.append(n, v); map });
             let fields = Fields::from(&map);
-            let told: Vec<(&str, &[u8])> = fields.iter().collect();
+            let copied: Vec<(&str, &[u8])> = fields.iter().collect();
             let held: Vec<(&str, &[u8])> = map.iter().map(|(n, v)| (n.as_str(), v.as_bytes())).collect();
-            prop_assert_eq!(told, held);
+            prop_assert_eq!(copied, held);
             for (name, _) in &given {
                 prop_assert_eq!(fields.get(name), map.get(name.as_str()).map(HeaderValue::as_bytes));
                 prop_assert_eq!(fields.get_all(name).count(), map.get_all(name.as_str()).iter().count());

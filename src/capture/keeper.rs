@@ -1,4 +1,4 @@
-//! The bounded copy of one body: its first and its last bytes, in pieces as they came.
+//! The bounded copy of one body: its first and last bytes, in pieces as they arrived.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,23 +8,23 @@ use bytes::{Bytes, BytesMut};
 
 use super::{BodyEnd, Captured};
 
-/// What is kept is copied: a piece that is shared keeps alive the whole read buffer it was cut from, which is many times
-/// the piece, in no budget, and missing where the next bytes are read to. Copies are made in blocks of this size.
+/// Kept bytes are copied. A shared piece would keep its whole read buffer alive, which is many times larger, is in no
+/// budget, and would have to be replaced for the next read. Copies are made in blocks of this size.
 const BLOCK_BYTES: usize = 32 << 10;
 
-/// The last bytes change with every piece: from this size on a piece is only shared until the end has come.
+/// The last bytes change with every piece, so a piece of at least this size is shared until the body ends, not copied.
 const SHARE_FROM_BYTES: usize = 4096;
 
-/// How much of each body is kept.
+/// The limits of each captured body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// First bytes kept.
+    /// The number of first bytes kept.
     pub head_bytes: usize,
-    /// Last bytes kept.
+    /// The number of last bytes kept.
     pub tail_bytes: usize,
 }
 
-/// The memory that all captures of the process share. Past its limit bodies are cut, and say so.
+/// The memory that all captures of the process share. Beyond its limit, bodies are truncated and marked.
 pub struct Budget {
     limit_bytes: usize,
     used_bytes: AtomicUsize,
@@ -47,7 +47,7 @@ impl Budget {
     }
 }
 
-/// A part of the [`Budget`], given back when dropped.
+/// A part of the [`Budget`]. It is released on drop.
 pub struct Reservation {
     budget: Arc<Budget>,
     bytes: usize,
@@ -59,7 +59,7 @@ impl Reservation {
         Self { budget, bytes: 0 }
     }
 
-    /// Takes so many bytes more. False: there are not so many left, and nothing was taken.
+    /// Takes this many more bytes. False: the budget is exhausted, and nothing was taken.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
         let granted = self.budget.take(bytes);
         if granted {
@@ -73,7 +73,7 @@ impl Reservation {
         self.budget.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over what `other` holds.
+    /// Takes over the bytes of `other`.
     pub fn absorb(&mut self, mut other: Self) {
         self.bytes += std::mem::take(&mut other.bytes);
     }
@@ -85,7 +85,7 @@ impl Drop for Reservation {
     }
 }
 
-/// Sees every piece of one body go by and keeps the first and the last bytes of it.
+/// Sees every piece of one body and keeps its first and last bytes.
 pub struct Keeper {
     limits: Limits,
     head: Pieces,
@@ -96,20 +96,20 @@ pub struct Keeper {
     reservation: Reservation,
 }
 
-/// What a [`Keeper`] ends with.
+/// The result of a [`Keeper`].
 pub struct Kept {
     /// The first bytes.
     pub head: Vec<Bytes>,
     /// The last bytes that are not in `head`.
     pub tail: Vec<Bytes>,
-    /// All bytes that went by.
+    /// All bytes that passed.
     pub total_bytes: u64,
-    /// The memory they hold.
+    /// The memory that they hold.
     pub reservation: Reservation,
 }
 
 impl Keeper {
-    /// A keeper of at most `limits`, as far as `budget` allows.
+    /// A keeper within `limits`, as far as `budget` allows.
     pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
         Self {
             limits,
@@ -122,7 +122,7 @@ impl Keeper {
         }
     }
 
-    /// Looks at one piece as it passes.
+    /// Records a passing piece.
     pub fn see(&mut self, piece: &Bytes) {
         self.total_bytes += piece.len() as u64;
         let mut rest = piece.clone();
@@ -133,7 +133,7 @@ impl Keeper {
                 true => self.head.push(&first),
                 false => rest = piece.clone(),
             }
-            // Once anything is kept of the end, the head is closed, or the order would be lost.
+            // Once a byte went to the tail, the head is closed: later bytes must not come before it.
             self.head_open &= rest.is_empty();
         }
         if !rest.is_empty() {
@@ -141,12 +141,12 @@ impl Keeper {
         }
     }
 
-    /// Bytes that went by.
+    /// Bytes that have passed.
     pub fn total_bytes(&self) -> u64 {
         self.total_bytes
     }
 
-    /// What is kept by now, of a body that has not ended.
+    /// What is kept so far of a body that has not ended.
     pub fn so_far(&self) -> Captured {
         Captured {
             head: self.head.so_far(),
@@ -174,7 +174,7 @@ impl Keeper {
         let piece = if piece.len() > limit { piece.slice(piece.len() - limit..) } else { piece };
         let piece = if piece.len() < SHARE_FROM_BYTES { Bytes::copy_from_slice(&piece) } else { piece };
         if !self.reservation.grow(piece.len()) {
-            // No memory left for this one: what is kept of the end must stay the end, so all of it goes.
+            // No memory for this piece. The tail must stay contiguous with the end, so all of it is dropped.
             self.drop_first(0);
             return;
         }
@@ -199,7 +199,7 @@ impl Keeper {
     }
 }
 
-/// Copied bytes, in blocks.
+/// Bytes copied into blocks.
 #[derive(Default)]
 struct Pieces {
     done: Vec<Bytes>,
@@ -219,7 +219,7 @@ impl Pieces {
         while !piece.is_empty() {
             if self.block.len() == self.block.capacity() {
                 self.close_block();
-                // What has come tells what is to come: a short body gets a short block.
+                // The bytes so far predict those to come: a short body gets a short block.
                 self.block = BytesMut::with_capacity(self.bytes.min(BLOCK_BYTES));
             }
             let (now, rest) = piece.split_at(piece.len().min(self.block.capacity() - self.block.len()));
@@ -280,7 +280,7 @@ mod tests {
         }
 
         #[test]
-        fn the_budget_is_never_exceeded_and_what_is_kept_is_a_prefix_and_a_suffix(
+        fn the_budget_is_never_exceeded_and_a_prefix_and_a_suffix_are_kept(
             pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..500), 0..30),
             limit in 0usize..3000,
         ) {

@@ -1,4 +1,4 @@
-//! What is kept of an exchange while its bytes pass by, and how its two halves become one [`Exchange`].
+//! Records an exchange while its bytes pass, and makes one [`Exchange`] of its two halves.
 
 mod arrivals;
 mod body;

@@ -1,5 +1,5 @@
-//! Reading a call to a model beside its data path: both bodies are copied as they pass, and a task of its own reads the copies. The
-//! exchange is handed off when they are read, which the agent does not wait for.
+//! Reads a model call beside its data path: both bodies are copied as they pass, and a separate task reads the copies.
+//! The exchange is handed off when they are read. The agent does not wait for that.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,52 +13,52 @@ use super::shared::Shared;
 use super::{BodyEnd, Exchange, Failure, Fields, Finished, Outcome, Side};
 use crate::llm;
 
-/// Copied bytes of one body that may wait for the reader: questions are large and come at once.
+/// Copied bytes of one body that may wait for the reader. Requests to models are large and arrive at once.
 const WAITING_MAX_BYTES: usize = 8 << 20;
 
-/// How long a reader works before it lets others work: it shares its threads with the data path.
+/// How long a reader works before it yields: it shares threads with the data path.
 const SLICE: Duration = Duration::from_micros(500);
-/// How long a reader works on one call in all. Real answers take milliseconds.
+/// The total time that a reader may work on one call. Real calls take milliseconds.
 const WORK_MAX: Duration = Duration::from_secs(2);
-/// The same once the proxy is being stopped, for which no call may be lost.
+/// The same while the proxy shuts down, which must not take long.
 const LAST_WORK_MAX: Duration = Duration::from_millis(200);
 
-/// What copies one body of such a call.
-pub(super) type ModelTap = Tap<Side, Told>;
+/// Copies one body of a model call.
+pub(super) type ModelTap = Tap<Side, Message>;
 
-/// What the reader is told beside the bytes.
-pub(super) enum Told {
-    /// The answer's head has come.
+/// Other messages to the reader.
+pub(super) enum Message {
+    /// The response head has arrived.
     Answered {
         status: StatusCode,
         headers: Fields,
-        /// When the question was forwarded.
+        /// When the request was forwarded.
         forwarded: Option<Instant>,
     },
     /// The exchange is over.
     Over(Ending),
 }
 
-/// The reading of one call.
+/// The reading of one model call, seen from its recorder.
 pub(super) struct Reading {
     facts: Arc<Mutex<llm::Reader>>,
-    /// Kept until the response has a body.
+    /// Kept until the response head has arrived.
     response: Option<ModelTap>,
-    /// The way to the reader.
+    /// For messages to the reader.
     line: ModelTap,
 }
 
-/// An exchange that is over but for what its reader still reads. It is handed off when this is dropped, whoever drops it.
+/// An exchange that is over except for its reading. It is handed off on drop, wherever that happens.
 pub(super) struct Ending {
     finished: Option<Finished>,
-    /// Bytes of the response's body that the agent was sent.
+    /// Bytes of the response body that were written to the agent.
     delivered_bytes: u64,
     facts: Arc<Mutex<llm::Reader>>,
     shared: Arc<Shared>,
     _open: TaskTrackerToken,
 }
 
-/// What the head of a request says of it as a call to a model; `None` for nearly all.
+/// The model call that a request head suggests. `None` for most requests.
 pub(super) fn recognised(exchange: &Exchange) -> Option<Box<llm::Call>> {
     let request = &exchange.request;
     let field = |name: &str| request.headers.get(name);
@@ -72,7 +72,7 @@ pub(super) fn recognised(exchange: &Exchange) -> Option<Box<llm::Call>> {
 }
 
 impl Reading {
-    /// Begins it, with what copies the request's body. `None`: there is nothing that a task could run on.
+    /// Begins reading, and returns the tap for the request body. `None`: there is no async runtime to read on.
     pub(super) fn begin(call: llm::Call, shared: &Arc<Shared>) -> Option<(Self, ModelTap)> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let sides = [Side::Request, Side::Response];
@@ -83,7 +83,7 @@ impl Reading {
         Some((Self { facts, response: Some(response), line }, request))
     }
 
-    /// What copies the response's body, whose head has come.
+    /// Returns the tap for the response body, whose head has arrived.
     pub(super) fn answered(
         &mut self,
         status: StatusCode,
@@ -91,21 +91,21 @@ impl Reading {
         forwarded: Option<Instant>,
     ) -> Option<ModelTap> {
         let tap = self.response.take()?;
-        let told = Told::Answered { status, headers: headers.clone(), forwarded };
-        tap.tell(told).ok().map(|()| tap)
+        let message = Message::Answered { status, headers: headers.clone(), forwarded };
+        tap.message(message).ok().map(|()| tap)
     }
 
-    /// What is known by now.
+    /// The facts so far.
     pub(super) fn so_far(&self) -> Option<Box<llm::Facts>> {
         self.facts.lock().facts().map(Box::new)
     }
 
-    /// The exchange is over: it is handed off when all that was copied is read.
+    /// The exchange is over. It is handed off when all copies are read.
     pub(super) fn over(self, finished: Finished, delivered_bytes: u64, shared: &Arc<Shared>, open: TaskTrackerToken) {
         let Self { facts, line, .. } = self;
         let ending = Ending { finished: Some(finished), delivered_bytes, facts, shared: shared.clone(), _open: open };
-        // With no reader any more, it is handed off here and now.
-        drop(line.tell(Told::Over(ending)));
+        // If the reader is gone, this drop hands it off now.
+        drop(line.message(Message::Over(ending)));
     }
 }
 
@@ -117,9 +117,9 @@ impl Drop for Ending {
     }
 }
 
-/// What was read becomes part of the exchange. An agent that leaves when it has been sent the whole answer has not left early,
-/// though more of its body, or the end of that, would have come. An error inside an answer is one of the call, if nothing else
-/// failed before.
+/// Adds the facts to the exchange. An agent that leaves after it got the whole answer has not left early, even if the
+/// body or its end mark would have gone on. An error inside an answer becomes the outcome, unless something failed
+/// before.
 pub(super) fn attach(exchange: &mut Exchange, reader: &mut llm::Reader, delivered_bytes: u64) {
     let left = exchange.response.as_ref().map(|response| response.body.end);
     let left = matches!(left, Some(BodyEnd::ReceiverLeft | BodyEnd::ShutDown));
@@ -140,8 +140,8 @@ fn is_cut_off(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Failed(Failure { id: "agent_left" | "proxy_shutdown", .. }))
 }
 
-/// Reads what was copied until the exchange is over.
-async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, shared: Arc<Shared>) {
+/// Reads the copies until the exchange is over.
+async fn read(mut copies: Copies<Side, Message>, reader: Arc<Mutex<llm::Reader>>, shared: Arc<Shared>) {
     let (mut since, mut worked) = (None, Duration::ZERO);
     while let Some(copied) = copies.recv().await {
         match copied {
@@ -158,19 +158,20 @@ async fn read(mut copies: Copies<Side, Told>, reader: Arc<Mutex<llm::Reader>>, s
             Copied::Ended { from: Side::Request, whole } => reader.lock().asked_all(whole),
             Copied::Ended { from: Side::Response, whole } => reader.lock().told_all(whole),
             Copied::GivenUp { from, why } => reader.lock().give_up(from == Side::Request, why),
-            Copied::Told(Told::Answered { status, headers, forwarded }) => {
+            Copied::Message(Message::Answered { status, headers, forwarded }) => {
                 since = forwarded;
                 reader.lock().answered(status.as_u16(), &|name| {
                     let values: Vec<&[u8]> = headers.get_all(name).collect();
                     (!values.is_empty()).then(|| values.join(&b", "[..]))
                 });
             }
-            Copied::Told(Told::Over(ending)) => return drop(ending),
+            Copied::Message(Message::Over(ending)) => return drop(ending),
         }
     }
 }
 
-/// Reads what was taken to its end, a slice at a time: a compression bomb must not hold up a thread that serves agents.
+/// Reads what has arrived, one time slice after the other: a compression bomb must not block a thread that serves
+/// agents.
 async fn work(reader: &Mutex<llm::Reader>, from: Side, worked: &mut Duration, shared: &Shared) {
     let most = || if shared.is_shutting_down() { LAST_WORK_MAX } else { WORK_MAX };
     while !work_a_slice(&mut reader.lock(), from, worked, most()) {
@@ -178,7 +179,7 @@ async fn work(reader: &Mutex<llm::Reader>, from: Side, worked: &mut Duration, sh
     }
 }
 
-/// Reads for a while, if it has not worked for too long by then. False: there is more to be read.
+/// Reads for one time slice, or gives up if the call took too long in total. False: there is more to read.
 fn work_a_slice(reader: &mut llm::Reader, from: Side, worked: &mut Duration, most: Duration) -> bool {
     let began = Instant::now();
     let mut more = reader.work();
@@ -232,7 +233,7 @@ mod tests {
         Recorder::begin(recording, Kind::Http, agent, origin, Version::HTTP_11, request)
     }
 
-    /// A call whose answer comes in one go, before any of it is read.
+    /// A call whose response arrives at once, before any of it is read.
     async fn called(recording: &Arc<Recording>, answer: Bytes) {
         let recorder = begun(recording);
         let question = CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request);
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_comes_faster_than_it_is_read_is_given_up_and_said_and_memory_is_given_back() {
+    async fn an_overrun_reader_gives_up_and_says_so_and_releases_its_memory() {
         for (memory, bytes, why) in [(64 << 20, WAITING_MAX_BYTES, "overrun"), (0, 128 << 10, "no_memory")] {
             let budget = Budget::new(memory);
             let (recording, taken) = recording(&budget);
@@ -269,7 +270,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bomb_is_read_in_slices_between_which_others_work() {
+    async fn a_bomb_is_read_in_slices_so_that_other_tasks_run_in_between() {
         let (recording, taken) = recording(&Budget::new(1 << 20));
         let recorder = begun(&recording);
         let question = CapturedBody::new(Full::new(Bytes::from_static(QUESTION)), recorder.clone(), Side::Request);
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_that_ends_before_all_is_read_loses_no_exchange() {
+    fn no_exchange_is_lost_when_the_runtime_ends_before_all_is_read() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (recording, taken) = recording(&Budget::new(1 << 20));
         let recorder = {

@@ -1,6 +1,6 @@
-//! The record of one exchange while it happens. Clones of it ride with the request body, the response body and the
-//! code that forwards; when the last of them is dropped, the exchange is over and is handed off: exactly once, also
-//! on an error, a disconnect from either side, and a shutdown.
+//! The record of one exchange in flight. Clones of it ride with the request body, the response body and the code that
+//! forwards. When the last of them is dropped, the exchange is over and is handed off: exactly once, even after an
+//! error, a disconnect from either side, or a shutdown.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -107,23 +107,23 @@ struct InProgress {
     began: Instant,
     host: Arc<str>,
     state: Mutex<Option<State>>,
-    /// Somebody wants to know what has come of the bodies so far.
+    /// Set when somebody wants a snapshot of the bodies.
     wanted: AtomicBool,
-    /// Its place among those in progress.
+    /// Its key in [`Recording::in_progress`].
     place: usize,
-    /// Dropped after the exchange was handed off.
+    /// Dropped after the exchange is handed off.
     _open: TaskTrackerToken,
 }
 
-/// The connection that an exchange was carried on.
+/// The upstream connection of an exchange.
 pub struct Upstreamed {
-    /// The address that answered.
+    /// The address that we connected to.
     pub peer: Option<SocketAddr>,
     /// The TLS session, if any.
     pub tls: Option<TlsFacts>,
-    /// Whether it had carried a request before.
+    /// Whether it was reused.
     pub reused: bool,
-    /// What making it took; nothing when it was there already.
+    /// The time it took to connect; empty if it was reused.
     pub dialled: Timings,
 }
 
@@ -193,37 +193,37 @@ impl Recorder {
         recorder
     }
 
-    /// What all recorders share.
+    /// The recording that this belongs to.
     pub fn recording(&self) -> &Arc<Recording> {
         &self.0.recording
     }
 
-    /// Who is called.
+    /// The host that is called.
     pub fn host(&self) -> Arc<str> {
         self.0.host.clone()
     }
 
-    /// It is to have no event, for this reason.
+    /// The exchange gets no event, for this reason.
     pub fn unlogged(&self, why: Unlogged) {
         self.with(|s| s.exchange.unlogged = Some(why));
     }
 
-    /// The process that calls.
+    /// Sets the lookup of the process that calls.
     pub fn called_by(&self, process: &ProcessLookup) {
         self.with(|s| s.exchange.process = process.clone());
     }
 
-    /// It goes by names that are not all the same.
+    /// The host names of the call differ.
     pub fn goes_by(&self, names: HostNames) {
         self.with(|s| s.exchange.names = Some(Box::new(names)));
     }
 
-    /// It is relayed without being read.
+    /// The tunnel is relayed unread.
     pub fn relayed_blind(&self, why: Blind) {
         self.with(|s| s.exchange.blind = Some(why));
     }
 
-    /// The request's head goes out now, on this connection.
+    /// The request head is sent now, on this connection.
     pub fn forwarded(&self, upstream: &Upstreamed) {
         let now = Instant::now();
         self.with(|s| {
@@ -238,16 +238,16 @@ impl Recorder {
         });
     }
 
-    /// The request got no answer and goes out once more.
+    /// The request got no response and is retried.
     pub fn sent_again(&self) {
         self.with(|s| {
             s.exchange.sent_again = s.exchange.sent_again.saturating_add(1);
-            // It was of the sending before.
+            // It belonged to the previous attempt.
             s.exchange.timings.send = None;
         });
     }
 
-    /// The request's content could go on, but the agent has not sent more of it yet.
+    /// The proxy waits for the agent to send more of the request body.
     pub fn agent_awaited(&self) {
         let now = Instant::now();
         self.with(|s| {
@@ -257,13 +257,13 @@ impl Recorder {
         });
     }
 
-    /// The agent has sent more of its request's content.
+    /// The agent has sent more of the request body.
     pub fn agent_went_on(&self) {
         let now = Instant::now();
         self.with(|s| s.agent_went_on(now));
     }
 
-    /// The head of the response that the agent gets. `made_here`: it is ours, because of this failure.
+    /// The agent gets this response head. `made_here`: it is ours, because of this failure.
     pub fn answered(&self, status: StatusCode, headers: &HeaderMap, made_here: Option<Failure>) {
         let (now, headers) = (Instant::now(), Fields::from(headers));
         self.with(|s| {
@@ -279,7 +279,7 @@ impl Recorder {
         });
     }
 
-    /// What copies this body, if the call is read as one to a model.
+    /// Returns the tap for this body, if the call is read as a model call.
     pub(super) fn tap(&self, side: Side) -> Option<ModelTap> {
         let mut state = self.0.state.lock();
         let state = state.as_mut()?;
@@ -293,27 +293,27 @@ impl Recorder {
         state.reading.as_mut()?.answered(response.status, &response.headers, asked)
     }
 
-    /// The agent's connection tells by this what was written to it.
+    /// Sets the flush counter of the agent's connection.
     pub fn answered_through(&self, flushes: &Flushes) {
         self.with(|s| s.flushes = Some(flushes.clone()));
     }
 
-    /// What tells what was written to the agent's connection.
+    /// The flush counter of the agent's connection.
     pub(super) fn flushes(&self) -> Option<Flushes> {
         self.0.state.lock().as_ref().and_then(|s| s.flushes.clone())
     }
 
-    /// So much of the response's body was sent to the agent.
+    /// This many bytes of the response body were written to the agent.
     pub(super) fn delivered(&self, bytes: u64) {
         self.with(|s| s.delivered_bytes = bytes);
     }
 
-    /// What notes when the pieces of the response come, if it is an event stream.
+    /// Returns what notes the arrival of pieces, if the response is an event stream.
     pub(super) fn arrivals(&self) -> Option<Arrivals> {
         self.0.state.lock().as_ref().and_then(|s| Arrivals::of(&s.exchange.response.as_ref()?.headers))
     }
 
-    /// When they came.
+    /// Records the arrivals.
     pub(super) fn arrived(&self, arrivals: &Arrivals) {
         self.with(|s| {
             if let Some(response) = &mut s.exchange.response {
@@ -322,7 +322,7 @@ impl Recorder {
         });
     }
 
-    /// Something was wrong with the response, and the agent got it all the same.
+    /// Adds faults of the response that did not keep it from the agent.
     pub fn origin_faults(&self, faults: &[OriginFault]) {
         self.with(|s| {
             if let Some(response) = &mut s.exchange.response {
@@ -331,7 +331,7 @@ impl Recorder {
         });
     }
 
-    /// Field lines that no header map can hold came with the response. Those with a sound name are recorded with its fields.
+    /// Adds field lines of the response that a header map cannot hold. Those with a valid name are recorded as fields.
     pub fn also_received(&self, lines: &[u8]) {
         let fields = lines.split(|byte| *byte == b'\n').filter_map(named);
         self.with(|s| {
@@ -341,7 +341,7 @@ impl Recorder {
         });
     }
 
-    /// The answer is one of this status after all: what was answered first did not tell.
+    /// Replaces the status: the first one did not show the real result.
     pub(super) fn turned_out(&self, status: StatusCode) {
         self.with(|s| {
             if let Some(response) = &mut s.exchange.response {
@@ -350,12 +350,12 @@ impl Recorder {
         });
     }
 
-    /// What is known of it as a WebSocket.
+    /// Sets the facts of a WebSocket.
     pub(super) fn websocket(&self, facts: WebSocket) {
         self.with(|s| s.exchange.websocket = Some(facts));
     }
 
-    /// The first failure of an exchange is its cause; later ones are its consequences.
+    /// Sets the failure, unless there is one. The first failure is the cause, later ones are consequences.
     pub fn failed(&self, failure: Failure) {
         self.with(|s| {
             if s.exchange.outcome == Outcome::Complete {
@@ -364,20 +364,20 @@ impl Recorder {
         });
     }
 
-    /// Whether the agent broke its request's body off.
+    /// Whether the agent aborted its request body.
     pub fn request_broken(&self) -> bool {
         let state = self.0.state.lock();
         state.as_ref().is_some_and(|s| s.exchange.request.body.end == BodyEnd::SenderFailed)
     }
 
-    /// When the last byte of the request had been sent; `None`: it has not.
+    /// When the last byte of the request was sent. `None`: not yet.
     pub fn request_sent(&self) -> Option<Instant> {
         let state = self.0.state.lock();
         let state = state.as_ref()?;
         state.forwarded.zip(state.request_ended).map(|(forwarded, ended)| forwarded.max(ended))
     }
 
-    /// Trailer fields passed.
+    /// Records trailer fields.
     pub fn trailers(&self, side: Side, trailers: &HeaderMap) {
         let trailers = Fields::from(trailers);
         self.with(|s| match side {
@@ -390,7 +390,7 @@ impl Recorder {
         });
     }
 
-    /// A body ended: what was kept of it, and how.
+    /// Records the end of a body.
     pub fn body_ended(&self, side: Side, kept: Kept, end: BodyEnd) {
         let now = Instant::now();
         let end = match end {
@@ -416,23 +416,23 @@ impl Recorder {
         });
     }
 
-    /// A body passed that was only counted.
+    /// Records a body that was only counted.
     pub fn counted(&self, side: Side, total_bytes: u64, end: BodyEnd) {
         let reservation = Reservation::none(self.0.recording.budget().clone());
         self.body_ended(side, Kept { head: Vec::new(), tail: Vec::new(), total_bytes, reservation }, end);
     }
 
-    /// Hands the exchange off as it is now, before its last clone is dropped, and tells when its event is stored. `None`:
-    /// it was handed off already.
+    /// Hands the exchange off now, before its last clone is dropped. The receiver is notified when its event is stored.
+    /// `None`: it was handed off already.
     pub fn hand_off(&self) -> Option<oneshot::Receiver<()>> {
         let state = self.0.state.lock().take()?;
-        let (stored, told) = oneshot::channel();
+        let (stored, notified) = oneshot::channel();
         self.0.end(state, Some(stored));
-        Some(told)
+        Some(notified)
     }
 
-    /// What is known by now, should the proxy be killed: an exchange that was interrupted. Bodies are as they were when
-    /// they were last asked for, which this does again. `None`: it has ended.
+    /// A snapshot in case the proxy is killed: an interrupted exchange. Its bodies are as of the last request for a
+    /// snapshot; this call also requests the next one. `None`: the exchange has ended.
     pub fn so_far(&self) -> Option<Exchange> {
         self.0.wanted.store(true, Ordering::Relaxed);
         let state = self.0.state.lock();
@@ -444,7 +444,7 @@ impl Recorder {
             (now - state.forwarded.unwrap_or(self.0.began)).saturating_sub(state.agent_took(now));
         exchange.timings.total = now - self.0.began;
         let detail =
-            "the proxy was ended while this call was under way; what is here was known shortly before".to_owned();
+            "the proxy ended while this call was in flight; the event holds what was known shortly before".to_owned();
         exchange.outcome = Outcome::Failed(Failure { id: "proxy_interrupted", detail });
         exchange.llm = state.reading.as_ref().and_then(Reading::so_far);
         if let Some(turn) = &state.turn {
@@ -453,17 +453,17 @@ impl Recorder {
         Some(exchange)
     }
 
-    /// The exchange's id, while it has not been handed off.
+    /// The exchange's id. `None`: it was handed off.
     pub fn id(&self) -> Option<Uuid> {
         self.0.state.lock().as_ref().map(|state| state.exchange.id)
     }
 
-    /// Whether somebody wants to know what has come of a body so far; asked once, answered with [`Recorder::body_so_far`].
+    /// Whether a snapshot of the bodies is wanted. True once for each request; answered with [`Recorder::body_so_far`].
     pub(super) fn wants_body(&self) -> bool {
         self.0.wanted.load(Ordering::Relaxed) && self.0.wanted.swap(false, Ordering::Relaxed)
     }
 
-    /// What has come of a body so far.
+    /// Sets the snapshot of a body.
     pub(super) fn body_so_far(&self, side: Side, so_far: Captured) {
         self.with(|s| match side {
             Side::Request => s.exchange.request.body = so_far,
@@ -475,12 +475,13 @@ impl Recorder {
         });
     }
 
-    /// This was no exchange after all: a CONNECT whose inside is served, each request in it being one.
+    /// Drops the record without an exchange. For a CONNECT whose content is served: each request in it has its own
+    /// exchange.
     pub fn discard(&self) {
         self.0.state.lock().take();
     }
 
-    /// What it is by now; `None`: it was handed off.
+    /// Reads the state. `None`: it was handed off.
     pub(super) fn look<T>(&self, look: impl FnOnce(&State) -> T) -> Option<T> {
         self.0.state.lock().as_ref().map(look)
     }
@@ -501,7 +502,7 @@ impl Drop for InProgress {
 }
 
 impl InProgress {
-    /// Hands the exchange off: now, or when it is read to its end.
+    /// Hands the exchange off: now, or when its reading is done.
     fn end(&self, mut state: State, stored: Option<oneshot::Sender<()>>) {
         let (reading, turn, delivered_bytes) = (state.reading.take(), state.turn.take(), state.delivered_bytes);
         let shutting_down = self.recording.shared.is_shutting_down();
@@ -518,7 +519,7 @@ impl InProgress {
     }
 }
 
-/// The name and the value of a line; `None`: its name is none that a field can have.
+/// The name and the value of a line. `None`: the name is not valid for a field.
 fn named(line: &[u8]) -> Option<(HeaderName, &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let name = HeaderName::from_bytes(&line[..colon]).ok()?;

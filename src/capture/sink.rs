@@ -6,20 +6,20 @@ use super::{Exchange, Reservation};
 
 /// A finished exchange on its way to the reporting path, with the memory that it holds.
 pub struct Finished {
-    /// The exchange; boxed, for it is large and changes hands often.
+    /// The exchange, boxed because it is large and moves often.
     pub exchange: Box<Exchange>,
-    /// Given back to the budget when dropped.
+    /// Released on drop.
     pub reservation: Reservation,
-    /// Told when the event is stored; dropped when it never will be.
+    /// Notified when the event is stored; dropped if it never will be.
     pub stored: Option<oneshot::Sender<()>>,
 }
 
 /// Takes finished exchanges. Must not block: it is called from the data path.
 pub trait Sink: Send + Sync + 'static {
-    /// Takes one.
+    /// Takes a finished exchange.
     fn take(&self, finished: Finished);
 
-    /// Whether a call may go out: where every call must be recorded, one that cannot be may not.
+    /// Whether a call may go out. In strict mode, a call that cannot be recorded may not.
     fn admits(&self) -> bool {
         true
     }

@@ -1,5 +1,5 @@
-//! What is recorded of a WebSocket: its bytes are copied as they pass, and read beside the relay, never before it. The socket
-//! is one exchange; where its protocol has turns, each is one of its own.
+//! Records a WebSocket: its bytes are copied as they pass, and read beside the relay, which never waits for that. The
+//! socket is one exchange. If its protocol has turns, each turn is another.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,27 +18,27 @@ use super::{BodyEnd, Failure, Side, SocketFacts, WebSocket};
 use crate::llm;
 use crate::websocket::{Conversation, Extensions, Form, Part, Peer, Step, Turns};
 
-/// Copied bytes that may wait for the reader. With more, reading has lost against the relay, which waits for nobody.
+/// Copied bytes that may wait for the reader. With more, reading is given up, because the relay never waits.
 const WAITING_MAX_BYTES: usize = 1 << 20;
-/// How long reading goes on before others work: it shares its threads with the data path.
+/// How long the reader works before it yields: it shares threads with the data path.
 const SLICE: Duration = Duration::from_micros(500);
-/// Bytes that are read between two looks at the clock. A byte that is compressed may come to a thousand.
+/// Bytes read between two checks of the clock. A compressed byte may expand to a thousand.
 const SLICE_BYTES: usize = 16 << 10;
 /// See [`SLICE_BYTES`].
 const COMPRESSED_SLICE_BYTES: usize = 64;
-/// How soon what came last is there for a note of the socket, should the proxy be killed.
+/// After this long without new bytes, a snapshot of the socket is taken, in case the proxy is killed.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How one direction of a relayed connection went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Passed {
-    /// Bytes that were passed on.
+    /// Bytes relayed.
     pub bytes: u64,
     /// How it ended.
     pub end: BodyEnd,
 }
 
-/// Reads the copies.
+/// Reads the copies of both sides.
 pub struct SocketReader {
     recorder: Recorder,
     heard: Copies<Peer>,
@@ -46,7 +46,7 @@ pub struct SocketReader {
     agent: Transcript,
     origin: Transcript,
     turns: Turns,
-    /// The agent's message under way, which may begin a turn.
+    /// The agent's current message, if it may begin a turn.
     asking: Option<Asking>,
     open: VecDeque<Turn>,
     facts: SocketFacts,
@@ -59,18 +59,19 @@ struct Asking {
     model: llm::Reader,
 }
 
-/// A turn that the origin has not answered in full.
+/// A turn in flight.
 struct Turn {
     recorder: Recorder,
     answer: Keeper,
     answered: bool,
     model: Arc<Mutex<llm::Reader>>,
     asked: Instant,
-    /// The origin's message under way is a text.
+    /// Whether the origin's current message is text.
     in_text: bool,
 }
 
-/// The record of a WebSocket that begins: what copies each side (the agent's first), and what reads the copies.
+/// Begins the record of a WebSocket. Returns the taps of the agent's and the origin's side, and the reader of the
+/// copies.
 pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader) {
     let budget = recorder.recording().budget();
     let ([agent_tap, origin_tap], heard) = copies::together([Peer::Agent, Peer::Origin], WAITING_MAX_BYTES, budget);
@@ -107,7 +108,7 @@ impl SocketReader {
                     None => return self,
                 },
                 Err(_) => {
-                    fresh = !self.tell();
+                    fresh = !self.snapshot();
                     continue;
                 }
             };
@@ -123,14 +124,14 @@ impl SocketReader {
                     }
                 }
                 Copied::GivenUp { why, .. } => self.give_up(why),
-                // Both ends are told when the relay has ended.
+                // The ends of both sides come with `finish`.
                 Copied::Ended { .. } => {}
             }
-            fresh = !self.tell();
+            fresh = !self.snapshot();
         }
     }
 
-    /// The relay has ended: the rest of the record.
+    /// The relay has ended: completes the record.
     pub fn finish(mut self, from_agent: Passed, from_origin: Passed) {
         let summary = self.conversation.summary();
         if let Some((by, close)) = &summary.close {
@@ -140,7 +141,7 @@ impl SocketReader {
             transcript.note(&format!("closed {code}{reason}"));
         }
         let closed_by = summary.close.as_ref().map(|(by, _)| *by);
-        // Who has said that it closes may end its connection as it likes, and between two turns nothing is left to be said.
+        // After a Close frame, a side may end its connection in any way. Between two turns nothing is missing either.
         let may_end = closed_by.is_some() || self.is_between_turns();
         let ended = |passed: Passed| match passed.end {
             BodyEnd::SenderFailed | BodyEnd::ReceiverLeft if may_end => Passed { end: BodyEnd::Complete, ..passed },
@@ -159,8 +160,8 @@ impl SocketReader {
         recorder.body_ended(Side::Response, origin.finish(), from_origin.end);
     }
 
-    /// Whether all turns that were asked for are answered in full, and nothing else is under way. Agents keep such a socket, or
-    /// open one beforehand, and drop it without a Close frame.
+    /// Whether all turns are answered completely and nothing is in flight. Agents keep such a socket, or open one in
+    /// advance, and drop it without a Close frame.
     fn is_between_turns(&self) -> bool {
         let summary = self.conversation.summary();
         let unread = summary.unread.is_some() || self.facts.given_up.is_some();
@@ -199,15 +200,15 @@ impl SocketReader {
     fn give_up(&mut self, why: &'static str) {
         self.facts.given_up = Some(why);
         let words = match why {
-            "overrun" => "messages came faster than they could be read: what follows is only counted in bytes",
-            _ => "there was no memory left for reading on: what follows is only counted in bytes",
+            "overrun" => "messages came faster than they could be read; from here on only bytes are counted",
+            _ => "the memory for captures is exhausted; from here on only bytes are counted",
         };
         self.agent.note(words);
         self.origin.note(words);
         self.end_turns(why);
     }
 
-    /// Turns cannot be followed any further.
+    /// Ends all turns, because they cannot be followed any further.
     fn end_turns(&mut self, why: &'static str) {
         if let Some(Asking { recorder: Some(recorder), .. }) = self.asking.take() {
             recorder.failed(not_read(why));
@@ -217,8 +218,8 @@ impl SocketReader {
         }
     }
 
-    /// Tells what is known by now to those who want to know. False: not all did.
-    fn tell(&self) -> bool {
+    /// Gives snapshots to the records that want one. False: not all did.
+    fn snapshot(&self) -> bool {
         let mut all = true;
         for turn in &self.open {
             match turn.recorder.wants_body() {
@@ -237,10 +238,10 @@ impl SocketReader {
     }
 }
 
-/// The turns, while bytes of one side are read.
+/// The state of turns, borrowed while bytes of one side are read.
 struct Course<'a> {
     from: Peer,
-    /// When they passed.
+    /// When the bytes passed.
     at: Instant,
     turns: &'a mut Turns,
     asking: &'a mut Option<Asking>,
@@ -264,7 +265,7 @@ impl Course<'_> {
         }
     }
 
-    /// The agent's message under way may have told by now whether it asks.
+    /// Checks whether the agent's current message begins a turn.
     fn may_ask(&mut self) {
         if self.from == Peer::Origin || self.asking.is_none() {
             return;
@@ -279,7 +280,7 @@ impl Course<'_> {
         }
     }
 
-    /// Content as it came.
+    /// Content as received, for the model reader.
     fn model(&mut self, content: &[u8]) {
         match self.from {
             Peer::Agent => {
@@ -296,7 +297,7 @@ impl Course<'_> {
         }
     }
 
-    /// Content as it is shown.
+    /// Content as people see it, for the record.
     fn content(&mut self, line: &Bytes) {
         match self.from {
             Peer::Agent => {
@@ -355,7 +356,7 @@ impl Course<'_> {
 }
 
 impl Turn {
-    /// The origin has said how it ended.
+    /// The origin's message ended the turn.
     fn ended(self, how: Step) {
         let Self { recorder, answer, model, .. } = self;
         model.lock().told_all(true);
@@ -364,13 +365,13 @@ impl Turn {
                 recorder.turned_out(status);
             }
             let detail =
-                format!("{} ended the turn with an error; the response's last line says which", recorder.host());
+                format!("{} ended the turn with an error: see the last line of the response", recorder.host());
             recorder.failed(Failure { id: "turn_failed", detail });
         }
         recorder.body_ended(Side::Response, answer.finish(), BodyEnd::Complete);
     }
 
-    /// It never ended, or nobody saw it.
+    /// The turn did not end, or its end was not seen.
     fn broken_off(
         self,
         unread: Option<&'static str>,
@@ -403,9 +404,9 @@ impl Turn {
     }
 }
 
-/// The failure of a turn whose end nobody saw.
+/// The failure of a turn whose end was not seen.
 fn not_read(why: &str) -> Failure {
-    Failure { id: "turn_not_read", detail: format!("the turn could not be read to its end ({why})") }
+    Failure { id: "turn_not_read", detail: format!("the end of the turn could not be read ({why})") }
 }
 
 #[cfg(test)]
@@ -426,7 +427,7 @@ mod tests {
         }
     }
 
-    /// A socket that begins: what copies each side, what reads the copies, and where its record goes.
+    /// Begins a socket: the taps of both sides, the reader, and the sink of the record.
     fn begun(budget: &Arc<Budget>, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader, Taken) {
         let taken = Taken::default();
         let recording = Recording::new(taken.clone(), Limits { head_bytes: 1000, tail_bytes: 1000 }, budget.clone());
@@ -439,7 +440,7 @@ mod tests {
         (from_agent, from_origin, reader, taken)
     }
 
-    /// What is recorded of a socket whose origin sends so many bytes in pieces before any of it is read.
+    /// The record of a socket whose origin sends this many bytes before any of them is read.
     async fn flooded(budget: &Arc<Budget>, bytes: usize) -> SocketFacts {
         let (from_agent, from_origin, reader, taken) = begun(budget, Extensions::None);
         let message = [&[0x82, 126, 0x0F, 0xFC][..], &[7; 4092]].concat();
@@ -454,7 +455,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_cannot_wait_ends_the_reading_and_is_told_and_memory_is_given_back() {
+    async fn an_overrun_reader_gives_up_and_says_so_and_releases_its_memory() {
         let budget = Budget::new(8 << 20);
         let kept_up = flooded(&budget, 512 << 10).await;
         assert_eq!((kept_up.given_up, kept_up.summary.origin.messages), (None, 128));
@@ -466,7 +467,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bomb_is_read_in_slices_between_which_others_work() {
+    async fn a_bomb_is_read_in_slices_so_that_other_tasks_run_in_between() {
         let deflate = Extensions::Deflate { agent_alone: false, origin_alone: false };
         let (from_agent, from_origin, reader, _taken) = begun(&Budget::new(8 << 20), deflate);
         let bomb = crate::websocket::testing::Deflater::new().message(&vec![0; 40 << 20], false);
@@ -483,7 +484,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn with_no_memory_left_a_little_is_read_all_the_same() {
+    async fn without_memory_a_little_is_still_read() {
         let budget = Budget::new(0);
         assert_eq!(flooded(&budget, 32 << 10).await.given_up, None);
         assert_eq!(flooded(&budget, 512 << 10).await.given_up, Some("no_memory"));

@@ -1,5 +1,5 @@
-//! The messages of one side of a WebSocket as people read them: one after the other, each on lines of its own, the first and
-//! the last of them kept.
+//! The messages of one side of a WebSocket as people read them: each starts on a new line, and the first and last bytes
+//! are kept.
 
 use bytes::Bytes;
 use encoding_rs::{CoderResult, Decoder, UTF_8};
@@ -8,16 +8,16 @@ use super::Captured;
 use super::keeper::{Keeper, Kept};
 use crate::websocket::{Form, Part};
 
-/// A binary message up to this size is shown, if it is text all the same.
+/// A binary message up to this size is shown if it is text.
 const BINARY_TEXT_MAX_BYTES: usize = 4096;
 
-/// Made as messages pass, in pieces.
+/// Built while messages pass, in pieces.
 pub(super) struct Transcript {
     keeper: Keeper,
-    /// Of a text message under way: characters may be split between two pieces.
+    /// Decodes the current text message: a character may be split between two pieces.
     decoder: Decoder,
     text: String,
-    /// Of a binary message under way: its first bytes.
+    /// The first bytes of the current binary message.
     binary: Option<Vec<u8>>,
 }
 
@@ -27,7 +27,7 @@ impl Transcript {
         Self { keeper, decoder, text: String::new(), binary: None }
     }
 
-    /// Reads on. `shown` is given what is added of a message.
+    /// Reads the next part. `shown` gets each text that is added for a message.
     pub(super) fn read(&mut self, part: Part<'_>, shown: &mut impl FnMut(&Bytes)) {
         match part {
             Part::Begins(Form::Text) => {
@@ -46,7 +46,7 @@ impl Transcript {
         }
     }
 
-    /// Adds a remark of our own.
+    /// Adds a note of ours.
     pub(super) fn note(&mut self, words: &str) {
         self.keeper.see(&Bytes::from(format!("…[otas-proxy: {words}]…\n")));
     }
@@ -69,17 +69,17 @@ impl Transcript {
             None => self.decode(b"", true, shown),
         }
         if !whole {
-            let words = format!("…[otas-proxy: a message of {bytes} bytes is not whole, or could not be read]…");
+            let words = format!("…[otas-proxy: a message of {bytes} bytes is incomplete or could not be read]…");
             self.add(Bytes::from(words), shown);
         }
         self.keeper.see(&Bytes::from_static(b"\n"));
     }
 
-    /// Text as it is kept: whatever came, it is UTF-8.
+    /// Adds text. Invalid bytes are replaced, so the result is UTF-8.
     fn decode(&mut self, mut content: &[u8], last: bool, shown: &mut impl FnMut(&Bytes)) {
         loop {
             self.text.clear();
-            // Room for what is replaced is found in a few rounds.
+            // If replacements need more room, the loop goes on.
             self.text.reserve(content.len().clamp(64, 16 << 10));
             let (result, read, _) = self.decoder.decode_to_string(content, &mut self.text, last);
             content = &content[read..];
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn text_stands_on_lines_whatever_the_pieces_split() {
+    fn each_text_is_a_line_whatever_the_pieces_split() {
         let messages =
             [(Form::Text, "café €🦀".as_bytes(), true), (Form::Text, b"", true), (Form::Text, b"{}", true)];
         for piece_bytes in 1..12 {
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_text_is_replaced_or_told() {
+    fn what_is_not_text_is_replaced_or_described() {
         let (kept, _) = transcript_of(
             &[
                 (Form::Text, b"a\xFFb", true),
@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(
             kept,
             "a\u{FFFD}b\n\
-             cut \u{FFFD}…[otas-proxy: a message of 6 bytes is not whole, or could not be read]…\n\
+             cut \u{FFFD}…[otas-proxy: a message of 6 bytes is incomplete or could not be read]…\n\
              {\"text\":1}\n\
              …[otas-proxy: binary message, 2 bytes]…\n\
              …[otas-proxy: binary message, 5000 bytes]…\n"

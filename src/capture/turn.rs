@@ -1,4 +1,4 @@
-//! The record of a turn on a WebSocket: an exchange like any other, begun in the middle of its socket.
+//! The record of a turn on a WebSocket: an exchange like any other, which begins while its socket is open.
 
 use std::sync::Arc;
 
@@ -10,13 +10,13 @@ use super::{Exchange, Kind, RequestFacts, Timings, TurnFacts, WebSocket};
 use crate::llm;
 
 impl Recorder {
-    /// This reads the turn that it records.
+    /// Sets the reader of the turn.
     pub(super) fn read_by(&self, reader: &Arc<Mutex<llm::Reader>>) {
         self.with(|s| s.turn = Some(reader.clone()));
     }
 
-    /// Begins the record of a turn on this exchange, which is a WebSocket; its question is on its way. `None`: the socket's
-    /// own record has ended.
+    /// Begins the record of a turn on this exchange, which is a WebSocket. The agent's question is being sent. `None`:
+    /// the record of the socket has ended.
     pub(super) fn turn(&self, number: u64) -> Option<Self> {
         let (id, (unlogged, process), begun, request, upstream) = self.look(|state| {
             let exchange = &*state.exchange;
@@ -44,7 +44,7 @@ impl Recorder {
     }
 }
 
-/// What stands for the method of a turn, which has none.
+/// The placeholder for the method of a turn, which has none.
 fn turn_method() -> Method {
     Method::from_bytes(b"WEBSOCKET").unwrap_or_default()
 }

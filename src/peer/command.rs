@@ -1,30 +1,29 @@
-//! What of a process's command line is shown: it was not written to be read by others, and often holds secrets.
+//! The part of a process's command line that may be shown. A command line often holds secrets.
 
-/// The most that is shown, in bytes.
+/// The longest line that is shown.
 const LINE_MAX_BYTES: usize = 512;
-/// The most of one word.
+/// The longest word that is shown.
 const WORD_MAX_BYTES: usize = 128;
-/// Stands for what is not shown.
+/// The mark for hidden words.
 const HIDDEN: &str = "…";
-/// What the names of programs' sources end in.
+/// File endings of scripts.
 const SOURCES: [&str; 15] = [
     ".py", ".pyz", ".js", ".mjs", ".cjs", ".ts", ".mts", ".tsx", ".sh", ".rb", ".pl", ".php", ".jar", ".lua", ".exs",
 ];
 
-/// A command line for people.
+/// A command line that is safe to show.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shown {
-    /// The program, the names of its options, and the sources that it was given; `…` for everything else, one for what stands
-    /// in a row.
+    /// The program, the names of its options, and its script files. A `…` stands for each run of hidden words.
     pub(super) line: String,
-    /// The first source, without its folder: what a script is known by.
+    /// The first script file, without its folder. It identifies the process better than its interpreter.
     pub(super) script: Option<String>,
 }
 
-/// Shows the words of a command line: only what is certainly a name, for what is a secret can't be told by its looks.
+/// Shows the words that are certainly names. A secret cannot be recognised by its looks, so every other word is hidden.
 pub(super) fn shown<'a>(words: impl IntoIterator<Item = &'a str>) -> Shown {
     let mut words = words.into_iter();
-    // Some write their state over their first word, arguments included.
+    // Some programs overwrite their first word with a title that includes the arguments.
     let program = words.next().unwrap_or_default();
     let (title, more) = program.split_once(char::is_whitespace).map_or((program, ""), |(title, _)| (title, HIDDEN));
     let mut shown = Shown { line: clipped(title).to_owned(), script: None };
@@ -34,7 +33,7 @@ pub(super) fn shown<'a>(words: impl IntoIterator<Item = &'a str>) -> Shown {
         if shown.script.is_none() && !word.starts_with('-') && part == word {
             shown.script = Some(name_of(word).to_owned());
         }
-        // One mark for all that is hidden in a row.
+        // One mark for a run of hidden words.
         if part == HIDDEN && shown.line.ends_with(HIDDEN) {
             continue;
         }
@@ -53,11 +52,11 @@ pub(super) fn name_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
 
-/// Where in the command line we are.
+/// The position in the command line.
 struct State {
-    /// No word but options so far.
+    /// Only options so far.
     first: bool,
-    /// The word before was `-m`: a module's name follows.
+    /// The previous word was `-m`, so a module's name follows.
     module: bool,
 }
 

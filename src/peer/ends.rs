@@ -1,18 +1,18 @@
-//! The two ends of an accepted connection, and who has the far one.
+//! The two ends of an accepted connection, and the owner of the agent's end.
 
 use std::net::{IpAddr, SocketAddr};
 
 /// The two ends of an accepted connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ends {
-    /// The agent's.
+    /// The agent's address.
     pub peer: SocketAddr,
-    /// Ours.
+    /// Our address.
     pub local: SocketAddr,
 }
 
 impl Ends {
-    /// IPv4 addresses that are written as IPv6 ones as what they are: to the system both are one connection.
+    /// Writes IPv4-mapped IPv6 addresses as IPv4 addresses, because the system treats both as one connection.
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
         let canonical = |address: SocketAddr| match address.ip().to_canonical() {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
@@ -27,25 +27,25 @@ impl Ends {
     }
 }
 
-/// Whose the agent's socket is.
+/// The owner of the agent's socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
-    /// A process has it.
+    /// A process holds it.
     Held {
-        /// The user that made it.
+        /// The user that created it.
         uid: u32,
-        /// The inode that the processes which have it see.
+        /// Its inode, as the processes that hold it see it.
         inode: u64,
     },
-    /// Nobody has it any more, and it can't be told who had: it was closed at once.
+    /// It is closed already, and its former owner is unknown.
     Left,
-    /// The system does not tell.
+    /// The system does not report it.
     Unknown,
 }
 
 impl Owner {
-    /// As the system shows a socket. Without an inode no process has it; Linux before 6.17 then shows root as its owner,
-    /// whoever it was.
+    /// From what the system shows. Without an inode, no process holds the socket; Linux before 6.17 then shows root as
+    /// the owner, whoever it was.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is shown there"))]
     pub(super) fn shown(uid: u32, inode: u64) -> Self {
         if inode == 0 && uid == 0 { Self::Left } else { Self::Held { uid, inode } }

@@ -1,26 +1,26 @@
-//! Only our own user may call (`listen.same_user`): what is refused is counted, and told once a minute.
+//! Admits only our own user and root (`listen.same_user`). Refused connections are counted, and logged once a minute.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Owner;
 use super::refusals::Refusals;
 
-/// Connections that were not let in, and agents that could not be told. All since the start.
+/// Connections that were closed, and agents that stayed unknown, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Closed: another user's.
+    /// Closed: from another user of this machine.
     pub other_user: u64,
-    /// Closed: from outside of `listen.allow_clients`.
+    /// Closed: from an address outside `listen.allow_clients`.
     pub other_network: u64,
-    /// Closed: whose they were could not be told any more, for their agents had closed them at once.
+    /// Closed: the agent closed them before their owner was known.
     pub left: u64,
-    /// Let in, though the system does not tell whose they are.
+    /// Admitted although the system does not report their owner.
     pub unknown: u64,
-    /// Agents whose process was not looked for to the end: too many connected at once, or it would have cost too much time.
+    /// Agents whose process lookup was dropped or given up: too many at once, or too expensive.
     pub processes_missed: u64,
 }
 
-/// Lets connections in.
+/// Decides which connections are admitted.
 pub(super) struct Gate {
     own: u32,
     other_user: Refusals,
@@ -28,11 +28,11 @@ pub(super) struct Gate {
     unknown: AtomicU64,
 }
 
-/// What is to be done with a connection.
+/// The decision on one connection.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
-    LetIn,
-    LetInUnknown,
+    Admit,
+    AdmitUnknown,
     OtherUser(u32),
     Left,
 }
@@ -42,30 +42,30 @@ impl Gate {
         Self { own, other_user: Refusals::default(), left: AtomicU64::new(0), unknown: AtomicU64::new(0) }
     }
 
-    /// Whether a connection of this owner is served.
+    /// Whether a connection of this owner is admitted.
     pub(super) fn admits(&self, owner: Owner) -> bool {
         match verdict(owner, self.own) {
-            Verdict::LetIn => return true,
-            Verdict::LetInUnknown => {
+            Verdict::Admit => return true,
+            Verdict::AdmitUnknown => {
                 if self.unknown.fetch_add(1, Ordering::Relaxed) == 0 {
                     tracing::warn!(
-                        "the system does not tell whose connections are, so every user of this machine may call \
-                         (`listen.same_user`; this is told once)"
+                        "this system does not report who owns a connection, so every user of this machine may connect \
+                         (`listen.same_user`; logged once)"
                     );
                 }
                 return true;
             }
             Verdict::Left => {
                 self.left.fetch_add(1, Ordering::Relaxed);
-                tracing::debug!("an agent closed its connection before it could be told whose it was");
+                tracing::debug!("an agent closed its connection before its owner was known");
             }
             Verdict::OtherUser(uid) => {
                 if let Some(count) = self.other_user.note() {
                     tracing::warn!(
                         uid,
                         count,
-                        "closed connections of another user of this machine; `listen.same_user = false` lets every user \
-                         call (this is told once a minute)"
+                        "closed connections of another user of this machine; set `listen.same_user = false` to admit every \
+                         user (logged once a minute)"
                     );
                 }
             }
@@ -85,14 +85,14 @@ impl Gate {
     }
 }
 
-/// Root may call: it can become our user, or read our memory, in any case. (That is also how `sudo` reaches a proxy of the
-/// user who runs it.)
+/// Root is admitted: it can become our user or read our memory in any case. This also lets `sudo` reach a proxy of the
+/// user who runs it.
 fn verdict(owner: Owner, own: u32) -> Verdict {
     match owner {
-        Owner::Held { uid, .. } if uid == own || uid == 0 => Verdict::LetIn,
+        Owner::Held { uid, .. } if uid == own || uid == 0 => Verdict::Admit,
         Owner::Held { uid, .. } => Verdict::OtherUser(uid),
         Owner::Left => Verdict::Left,
-        Owner::Unknown => Verdict::LetInUnknown,
+        Owner::Unknown => Verdict::AdmitUnknown,
     }
 }
 
@@ -106,11 +106,11 @@ mod tests {
 
     #[test]
     fn our_user_and_root_may_call_and_nobody_else() {
-        assert_eq!(verdict(held(1000), 1000), Verdict::LetIn);
-        assert_eq!(verdict(held(0), 1000), Verdict::LetIn);
+        assert_eq!(verdict(held(1000), 1000), Verdict::Admit);
+        assert_eq!(verdict(held(0), 1000), Verdict::Admit);
         assert_eq!(verdict(held(1001), 1000), Verdict::OtherUser(1001));
         assert_eq!(verdict(held(1000), 0), Verdict::OtherUser(1000));
-        assert_eq!(verdict(Owner::Unknown, 1000), Verdict::LetInUnknown);
+        assert_eq!(verdict(Owner::Unknown, 1000), Verdict::AdmitUnknown);
         assert_eq!(verdict(Owner::Left, 0), Verdict::Left);
     }
 

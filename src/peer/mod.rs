@@ -3,18 +3,18 @@
 //!
 //! ```text
 //! accepted connection
-//!   | linux/diag      the peer's socket: its owner and inode (sock_diag: one exact question, no dump)
+//!   | linux/diag      the peer's socket: its owner and inode (sock_diag: one exact request, no dump)
 //!   |                 linux/table, where that is not permitted: /proc/net/tcp
-//! networks            one from elsewhere than `listen.allow_clients` is closed, counted, told
-//! gate                another user's connection is closed, counted, told (`listen.same_user`)
+//! networks            a connection from outside `listen.allow_clients` is closed, counted, logged
+//! gate                another user's connection is closed, counted, logged (`listen.same_user`)
 //!   |
 //! seeker              one thread: from the inode to the process, beside the connection
 //!   | linux/holders     which process has the inode among its descriptors
-//!   | linux/lineage     its facts, its ancestors, the leader of its session
-//! process             what is known of it, and which of them is the agent (pure)
+//!   | linux/lineage     its facts, its ancestors, the leader of its Unix session
+//! process             its facts, and which of it and its ancestors is the agent (pure)
 //! ```
 //!
-//! Only Linux tells; elsewhere everything is unknown.
+//! Only Linux reports this. On other systems everything is unknown.
 
 mod command;
 mod ends;
@@ -47,38 +47,38 @@ pub use gate::Counts;
 pub use lookup::ProcessLookup;
 pub use process::{AgentRules, Facts, Process};
 
-/// Whether it can be told which user of this machine has a connection to a port on loopback.
+/// Whether this system reports which user of this machine owns a connection to a port on loopback.
 pub fn tells_users() -> bool {
-    system::Sockets::open(IpAddr::V4(Ipv4Addr::LOCALHOST)).tell()
+    system::Sockets::open(IpAddr::V4(Ipv4Addr::LOCALHOST)).know_owners()
 }
 
-/// The processes of our own user that were started with this variable (`NAME=value`) in their environment. None where the system
-/// does not tell. Blocks.
+/// The processes of our own user that have this variable (`NAME=value`) in their environment. Empty where the system
+/// does not report it. Blocks.
 pub(crate) fn processes_with(variable: &str) -> Vec<u32> {
     system::having(variable)
 }
 
-/// Whether this process is one of [`processes_with`] the variable. Blocks.
+/// Whether this process is one of [`processes_with`] this variable. Blocks.
 pub(crate) fn process_has(pid: u32, variable: &str) -> bool {
     system::has(pid, variable)
 }
 
-/// Tells who the agents of one listener are.
+/// Identifies the agents of one listener.
 pub struct Peers {
     sockets: system::Sockets,
     networks: Networks,
-    /// `None`: every user may call.
+    /// `None`: every user is admitted.
     gate: Option<Gate>,
-    /// `None`: processes are not looked up.
+    /// `None`: no process lookups.
     seeker: Option<Seeker>,
 }
 
 impl Peers {
-    /// For a listener at this address. `same_user`: on loopback, only our own user (and root) may call. `processes`: the
-    /// processes that call are looked up. `networks`: where agents may call from; if there are none, from anywhere.
+    /// For a listener at this address. `same_user`: on loopback, admit only our own user and root. `processes`: look up
+    /// the processes that call. `networks`: where agents may call from; empty means from anywhere.
     ///
     /// # Errors
-    /// When there can be no further thread.
+    /// When the system cannot start another thread.
     pub fn new(listening: IpAddr, same_user: bool, processes: bool, networks: Vec<IpNet>) -> io::Result<Self> {
         Ok(Self {
             sockets: system::Sockets::open(listening),
@@ -88,10 +88,10 @@ impl Peers {
         })
     }
 
-    /// Sees who has connected. `None`: it may not, and the connection is to be closed. Otherwise its process, which is looked
-    /// for from now on if it is one of this machine's.
+    /// Checks who has connected. `None`: not admitted, and the connection must be closed. Otherwise the lookup of its
+    /// process, which has begun if the process is on this machine.
     ///
-    /// Takes some microseconds, and never waits for the process.
+    /// Takes some microseconds. It never waits for the lookup.
     pub async fn meet(&self, ends: Ends) -> Option<ProcessLookup> {
         if !self.networks.admit(ends.peer.ip()) {
             return None;
@@ -110,7 +110,7 @@ impl Peers {
         })
     }
 
-    /// Whether a process still has the agent's end of a connection. `None`: that cannot be told, or not from here.
+    /// Whether a process still holds the agent's end of a connection. `None`: unknown, or not on this machine.
     ///
     /// Takes some microseconds.
     pub async fn holds(&self, ends: Ends) -> Option<bool> {
@@ -118,14 +118,14 @@ impl Peers {
             return None;
         }
         match self.sockets.owner(ends).await {
-            // Without an inode no process has it.
+            // Without an inode, no process holds it.
             Owner::Held { inode, .. } => Some(inode != 0),
             Owner::Left => Some(false),
             Owner::Unknown => None,
         }
     }
 
-    /// Who was not let in, and who could not be told.
+    /// Connections that were closed, and agents that stayed unknown.
     pub fn counts(&self) -> Counts {
         let missed = self.seeker.as_ref().map_or(0, Seeker::missed);
         let other_network = self.networks.refused();

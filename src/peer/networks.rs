@@ -1,4 +1,5 @@
-//! Only clients of some networks may call (`listen.allow_clients`): what is refused is counted, and told once a minute.
+//! Admits only clients from some networks (`listen.allow_clients`). Refused connections are counted, and logged once a
+//! minute.
 
 use std::net::IpAddr;
 
@@ -6,9 +7,9 @@ use ipnet::IpNet;
 
 use super::refusals::Refusals;
 
-/// Lets connections in by where they come from.
+/// Admits connections by their source address.
 pub(super) struct Networks {
-    /// Empty: all.
+    /// Empty: every network.
     allowed: Vec<IpNet>,
     refused: Refusals,
 }
@@ -18,19 +19,19 @@ impl Networks {
         Self { allowed, refused: Refusals::default() }
     }
 
-    /// Whether a connection from there is served.
+    /// Whether a connection from this address is admitted.
     pub(super) fn admit(&self, from: IpAddr) -> bool {
         let from = from.to_canonical();
         if self.allowed.is_empty() || self.allowed.iter().any(|net| net.contains(&from)) {
             return true;
         }
         if let Some(count) = self.refused.note() {
-            tracing::warn!(%from, count, "closed connections from outside of `listen.allow_clients` (this is told once a minute)");
+            tracing::warn!(%from, count, "closed connections from addresses outside `listen.allow_clients` (logged once a minute)");
         }
         false
     }
 
-    /// How many were not.
+    /// How many connections were refused.
     pub(super) fn refused(&self) -> u64 {
         self.refused.count()
     }

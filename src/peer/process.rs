@@ -1,4 +1,4 @@
-//! What is known of the process that calls, and which of it and its ancestors is the agent.
+//! Facts about the process that calls, and which of it and its ancestors is the agent.
 
 use std::sync::Arc;
 
@@ -13,90 +13,90 @@ use crate::known_agents;
 /// The process that holds the agent's end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Process {
-    /// Its own facts.
+    /// The process itself.
     pub facts: Arc<Facts>,
-    /// Its parent, the parent of that, and so on: as they were when it was first seen to call, for children whose parent ends
-    /// are given another. Ends below the proxy itself.
+    /// Its parent, grandparent and so on, as they were when it first called: a child whose parent ends gets another
+    /// parent. The list ends below the proxy itself.
     pub ancestors: Vec<Arc<Facts>>,
-    /// The leader of its session; when that has ended, the topmost ancestor in the session.
+    /// The leader of its Unix session. If that has ended: the topmost ancestor in the same session.
     pub leader: Option<Arc<Facts>>,
 }
 
-/// What is known of one process.
+/// Facts about one process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
-    /// Its number, which another process gets when it has ended.
+    /// Its process id. The system may reuse it after the process has ended.
     pub pid: u32,
-    /// When it began, in clock ticks since the system did (`/proc/PID/stat`, field 22): with `pid`, no other process has it.
+    /// When it started, in clock ticks since boot (`/proc/PID/stat`, field 22). Together with `pid` it is unique.
     pub start_ticks: u64,
-    /// Its parent's number.
+    /// The process id of its parent.
     pub parent: u32,
-    /// The number of its session's leader.
+    /// The process id of the leader of its Unix session.
     pub session: u32,
-    /// Its name as the system has it, of at most 15 bytes; programs may set it.
+    /// Its name in the system, at most 15 bytes. Programs may change it.
     pub name: Box<str>,
-    /// The file that it runs. `None`: the system does not say.
+    /// Its executable. `None`: not reported.
     pub exe: Option<Box<str>>,
-    /// Its command line without what could be secret: the program, the names of its options, the sources that it was given.
+    /// Its command line without possible secrets: the program, the names of its options, and its script files.
     pub command: Box<str>,
-    /// The source that it runs, if that can be told, without its folder.
+    /// The script that it runs, without its folder, if that is known.
     pub script: Option<Box<str>>,
 }
 
-/// How agents are told from what they were started by: globs on the names of programs.
+/// Globs on program names. They distinguish an agent from the programs that started it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AgentRules(Vec<WildMatch>);
 
 impl AgentRules {
-    /// From globs: `*` is any characters, `?` any one. A process has one if its executable, its name, or the script that it
-    /// runs is called so.
+    /// Makes rules from globs (`*`: any characters, `?`: any one character). They match a process by its executable,
+    /// its name, or the script that it runs.
     pub fn new<'a>(globs: impl IntoIterator<Item = &'a str>) -> Self {
         Self(globs.into_iter().map(WildMatch::new).collect())
     }
 
-    fn have(&self, process: &Facts) -> bool {
+    fn matches(&self, process: &Facts) -> bool {
         self.0.iter().any(|glob| process.names().any(|name| glob.matches(name)))
     }
 }
 
 impl Process {
-    /// The process that is the agent: of this one and its ancestors the topmost that the rules have; else the leader of its
-    /// session; else this one.
+    /// The process that is the agent: the topmost of this process and its ancestors that the rules match; else the
+    /// leader of its Unix session; else this process.
     pub fn agent_process(&self, rules: &AgentRules) -> &Arc<Facts> {
         let mut topmost_first = self.ancestors.iter().rev().chain([&self.facts]);
-        topmost_first.find(|process| rules.have(process)).or(self.leader.as_ref()).unwrap_or(&self.facts)
+        topmost_first.find(|process| rules.matches(process)).or(self.leader.as_ref()).unwrap_or(&self.facts)
     }
 }
 
 impl Facts {
-    /// When it began, by this machine's clock (RFC 3339). `None`: the system does not say.
+    /// When it started, by this machine's clock (RFC 3339). `None`: not reported.
     pub fn started_at(&self) -> Option<String> {
         let since_boot_s = self.start_ticks / system::ticks_per_second();
         let at = i64::try_from(system::booted_at_s()? + since_boot_s).ok()?;
         OffsetDateTime::from_unix_timestamp(at).ok()?.format(&Rfc3339).ok()
     }
 
-    /// The agent that it is known to be.
+    /// The known agent program that it runs, if any.
     pub(crate) fn known_agent(&self) -> Option<&'static str> {
         self.names().find_map(known_agents::of_program)
     }
 
-    /// What it is called.
+    /// All its names: of its executable, in the system, of its script.
     fn names(&self) -> impl Iterator<Item = &str> {
-        // The file of a program that was replaced while it runs.
+        // The suffix of an executable that was replaced while it runs.
         let exe = self.exe.as_deref().map(|exe| name_of(exe.strip_suffix(" (deleted)").unwrap_or(exe)));
         exe.into_iter().chain([&*self.name]).chain(self.script.as_deref())
     }
 }
 
-/// The leader of `facts`'s session among what is known of it. `alive`: the leader itself, if it lives.
+/// The leader of the Unix session of `facts`. `alive` looks up a process that still runs.
 #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is known there"))]
 pub(super) fn leader(
     facts: &Arc<Facts>,
     ancestors: &[Arc<Facts>],
     alive: impl FnOnce(u32) -> Option<Arc<Facts>>,
 ) -> Option<Arc<Facts>> {
-    // It has none, or one that cannot be seen from here.
+    // It has no session, or one that is not visible from here.
     if facts.session == 0 {
         return None;
     }
@@ -116,12 +116,12 @@ pub(super) mod tests {
         Arc::new(Facts { pid, start_ticks, parent, session, name: name.into(), exe, command, script: None })
     }
 
-    /// A process alone.
+    /// A process without ancestors.
     pub(in crate::peer) fn process(pid: u32) -> Process {
         Process { facts: facts(pid, pid, "alone"), ancestors: Vec::new(), leader: None }
     }
 
-    /// `curl` below `python3` below `sh`, which leads the session, below `claude` below `bash`.
+    /// `bash` started `claude`, which started `sh` (the session leader), which started `python3`, which started `curl`.
     fn family() -> Process {
         let ancestors = [(14, 13, "python3"), (13, 13, "sh"), (12, 11, "claude"), (11, 11, "bash")]
             .map(|(p, s, n)| facts(p, s, n));
@@ -129,7 +129,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_agent_is_the_topmost_that_the_rules_have_else_the_leader_else_the_caller() {
+    fn the_agent_is_the_topmost_match_else_the_session_leader_else_the_caller() {
         let family = family();
         for (rules, agent) in [
             (&["claude"][..], "claude"),
@@ -146,7 +146,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_process_is_known_by_its_file_its_name_and_its_script() {
+    fn a_process_is_matched_by_executable_name_and_script() {
         let one = Facts {
             exe: Some("/opt/node (deleted)".into()),
             script: Some("agent.mjs".into()),
@@ -158,7 +158,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_leader_is_of_the_line_or_lives_elsewhere_or_is_the_topmost_that_is_left() {
+    fn the_leader_is_an_ancestor_or_another_living_process_or_the_topmost_ancestor_left() {
         let [caller, parent, other] = [facts(15, 9, "a"), facts(14, 9, "b"), facts(13, 2, "c")];
         let line = [parent.clone(), other];
         let dead = |_| None;

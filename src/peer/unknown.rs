@@ -1,11 +1,11 @@
-//! Where the system does not tell who is at the other end.
+//! For systems that do not report who owns a connection.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Ends, Owner, Process};
 
-/// Tells nothing.
+/// Knows no owner.
 pub(super) struct Sockets;
 
 impl Sockets {
@@ -13,7 +13,7 @@ impl Sockets {
         Self
     }
 
-    pub(super) fn tell(&self) -> bool {
+    pub(super) fn know_owners(&self) -> bool {
         false
     }
 
@@ -22,7 +22,7 @@ impl Sockets {
     }
 }
 
-/// Finds nothing.
+/// Finds no process.
 #[derive(Default)]
 pub(super) struct Processes;
 

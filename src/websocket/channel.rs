@@ -1,4 +1,4 @@
-//! One side of a WebSocket: from its frames to its messages, in clear.
+//! One side of a WebSocket: from its frames to its messages, decompressed.
 
 use super::deflate::{Extensions, Inflater, Stuck};
 use super::frame::{Frames, Head, Opcode, Piece};
@@ -7,43 +7,43 @@ use super::peer::{Close, Peer};
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX_BYTES: usize = 125;
 
-/// What a message says that it is.
+/// The type of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// UTF-8.
+    /// Text in UTF-8.
     Text,
-    /// Anything.
+    /// Any bytes.
     Binary,
 }
 
-/// A piece of what one side says.
+/// A piece of one side's messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part<'a> {
     /// A message begins.
     Begins(Form),
-    /// Some of it, in clear.
+    /// Some of its content, decompressed.
     Content(&'a [u8]),
-    /// It ended.
+    /// The message ends.
     Ends {
-        /// To its last byte, all of it read.
+        /// It was complete, and all of it could be read.
         whole: bool,
-        /// Its payload, as it was sent.
+        /// Its payload in bytes, as sent.
         bytes: u64,
     },
 }
 
-/// What was counted of one side.
+/// Counts of one side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
-    /// Whole messages.
+    /// Complete messages.
     pub messages: u64,
-    /// Those of them that are binary.
+    /// Binary ones among them.
     pub binary: u64,
-    /// Payload of messages, as it was sent.
+    /// Payload of messages in bytes, as sent.
     pub bytes: u64,
-    /// The same in clear, as far as it was inflated.
+    /// The same, decompressed, as far as it could be.
     pub clear_bytes: u64,
-    /// Messages that were compressed.
+    /// Compressed messages.
     pub compressed: u64,
     /// Ping frames.
     pub pings: u64,
@@ -65,7 +65,7 @@ pub(super) struct Channel {
     unread: Option<&'static str>,
 }
 
-/// What the frame under way is a part of.
+/// What the current frame belongs to.
 enum Frame {
     Message {
         last: bool,
@@ -74,7 +74,7 @@ enum Frame {
         opcode: Opcode,
         payload: Vec<u8>,
     },
-    /// Nothing that is looked at.
+    /// Not read.
     Skipped,
 }
 
@@ -109,24 +109,24 @@ impl Channel {
         self.close.as_ref()
     }
 
-    /// The first thing that was not as RFC 6455 and RFC 7692 have it.
+    /// The first violation of RFC 6455 or RFC 7692.
     pub(super) fn violation(&self) -> Option<&'static str> {
         self.violation
     }
 
-    /// Why contents are not read, at all or any further.
+    /// Why messages are not read, from the start or from some point on.
     pub(super) fn unread(&self) -> Option<&'static str> {
         self.unread
     }
 
-    /// Whether all that came is whole messages.
+    /// Whether the side is between two messages.
     pub(super) fn is_between(&self) -> bool {
         self.frames.is_between() && self.message.is_none()
     }
 
-    /// Reads on.
+    /// Reads the next bytes, and reports what they hold.
     pub(super) fn read(&mut self, bytes: &[u8], found: &mut impl FnMut(Part<'_>)) {
-        // Taken out, for each frame changes the rest.
+        // Taken out, because each frame changes the rest of the state.
         let mut frames = std::mem::replace(&mut self.frames, Frames::new());
         frames.read(bytes, &mut |piece| match piece {
             Piece::Head(head) => self.head(&head, found),
@@ -179,7 +179,7 @@ impl Channel {
         self.message = Some(Message { form, compressed, bytes: 0, whole: self.unread.is_none() });
     }
 
-    /// Notes what is not as it should be. Reading goes on as far as frames can be told apart.
+    /// Notes a violation. Reading goes on as long as frames can be told apart.
     fn check(&mut self, head: &Head) {
         let Head { last, rsv1, rsv23, opcode, mask, length, padded } = *head;
         let control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);
@@ -286,7 +286,7 @@ impl Channel {
         }
     }
 
-    /// The message under way gets no end.
+    /// The current message stays incomplete.
     fn broken_off(&mut self, found: &mut impl FnMut(Part<'_>)) {
         if let Some(message) = self.message.take() {
             found(Part::Ends { whole: false, bytes: message.bytes });

@@ -1,27 +1,27 @@
-//! Both sides of a WebSocket: what each said, and how it ended.
+//! Both sides of a WebSocket: their messages, and how it ended.
 
 use super::channel::{Channel, Part, Tally};
 use super::deflate::Extensions;
 use super::peer::{Close, Peer};
 
-/// What is known of a WebSocket.
+/// A summary of a WebSocket.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Summary {
     /// What the agent sent.
     pub agent: Tally,
     /// What the origin sent.
     pub origin: Tally,
-    /// Who sent the first Close frame, and what it says. `None`: nobody did.
+    /// Who sent the first Close frame, and its content. `None`: nobody did.
     pub close: Option<(Peer, Close)>,
-    /// The other side sent one, too.
+    /// The other side sent a Close frame, too.
     pub close_answered: bool,
-    /// A side ended in the middle of a frame or a message.
+    /// The side that ended in the middle of a frame or a message.
     pub unfinished: Option<Peer>,
-    /// The first thing that was not as the standards have it, and whose.
+    /// The first violation of the standards, and the side that made it.
     pub violation: Option<(Peer, &'static str)>,
-    /// Why contents of a side were not read, at all or from some point on.
+    /// Why messages of a side were not read, from the start or from some point on.
     pub unread: Option<(Peer, &'static str)>,
-    /// What was agreed on.
+    /// The extensions in use.
     pub extensions: Extensions,
 }
 
@@ -34,7 +34,7 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Of a WebSocket whose handshake agreed on these extensions.
+    /// For a WebSocket whose handshake agreed on these extensions.
     pub fn new(extensions: Extensions) -> Self {
         Self {
             agent: Channel::new(Peer::Agent, extensions),
@@ -44,7 +44,7 @@ impl Conversation {
         }
     }
 
-    /// Reads what `from` said next, and hands over what it is, piece by piece.
+    /// Reads the next bytes of `from`, and reports what they hold, piece by piece.
     pub fn read(&mut self, from: Peer, bytes: &[u8], found: &mut impl FnMut(Part<'_>)) {
         let channel = match from {
             Peer::Agent => &mut self.agent,
@@ -56,7 +56,7 @@ impl Conversation {
         }
     }
 
-    /// Why contents of `side` are not read, at all or any further.
+    /// Why messages of `side` are not read, from the start or from some point on.
     pub fn unread(&self, side: Peer) -> Option<&'static str> {
         match side {
             Peer::Agent => self.agent.unread(),
@@ -64,7 +64,7 @@ impl Conversation {
         }
     }
 
-    /// What is known by now.
+    /// The summary so far.
     pub fn summary(&self) -> Summary {
         let first = |of: fn(&Channel) -> Option<&'static str>| {
             let agent = of(&self.agent).map(|what| (Peer::Agent, what));
@@ -99,10 +99,10 @@ mod tests {
     const MASK: Option<[u8; 4]> = Some([7, 0, 200, 9]);
     const DEFLATE: Extensions = Extensions::Deflate { agent_alone: false, origin_alone: false };
 
-    /// A message as it was found: its form, its content, and whether that is all of it.
+    /// A message that was found: its type, its content, and whether it is complete.
     type Found = (Form, Vec<u8>, Option<bool>);
 
-    /// What one side says in these bytes, cut into these pieces.
+    /// The messages of one side in these bytes, split into these pieces.
     fn heard(conversation: &mut Conversation, from: Peer, bytes: &[u8], cuts: &[usize]) -> Vec<Found> {
         let mut messages: Vec<Found> = Vec::new();
         for piece in cut(bytes, cuts) {
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_one_message_and_control_frames_may_stand_between_them() {
+    fn fragments_are_one_message_and_control_frames_may_come_between_them() {
         let mut conversation = Conversation::new(Extensions::None);
         let bytes = [
             frame(0x01, b"Hel", MASK),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_close_frame_tells_who_closed_and_why() {
+    fn the_first_close_frame_shows_who_closed_and_why() {
         let mut conversation = Conversation::new(Extensions::None);
         heard(&mut conversation, Peer::Origin, &frame(0x88, b"\x03\xF3restarting", None), &[3]);
         let close = Close { code: Some(1011), reason: "restarting".to_owned() };
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_as_the_standard_has_it_is_noted() {
+    fn violations_of_the_standard_are_noted() {
         let violation = |from, bytes: &[u8]| violation_of(Extensions::None, from, bytes);
         assert_eq!(violation(Peer::Agent, &frame(0x81, b"x", None)), Some("wrong_masking"));
         assert_eq!(violation(Peer::Origin, &frame(0x81, b"x", MASK)), Some("wrong_masking"));
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_inflated_is_counted_all_the_same() {
+    fn messages_that_cannot_be_inflated_are_still_counted() {
         let mut conversation = Conversation::new(DEFLATE);
         let bytes = [frame(0xC1, b"\xFF\xFF\xFF", None), frame(0x81, b"after", None)].concat();
         let messages = heard(&mut conversation, Peer::Origin, &bytes, &[]);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_side_that_ends_in_the_middle_is_told() {
+    fn a_side_that_ends_in_the_middle_is_reported() {
         let whole = frame(0x81, b"Hello", None);
         for end in 1..whole.len() {
             let mut conversation = Conversation::new(Extensions::None);
@@ -236,7 +236,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_of_the_bytes_gives_the_same_conversation(
+        fn any_split_of_the_bytes_gives_the_same_conversation(
             texts in prop::collection::vec(("[a-d ]{0,400}", any::<bool>(), 0usize..3), 0..5),
             noise in prop::collection::vec(any::<u8>(), 0..60),
             alone in any::<bool>(),

@@ -1,37 +1,38 @@
-//! permessage-deflate (RFC 7692): what was agreed on, and undoing it piece by piece.
+//! permessage-deflate (RFC 7692): its negotiation, and decompression piece by piece.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// What is inflated comes in pieces of at most this size.
+/// The largest piece of decompressed content.
 const PIECE_BYTES: usize = 32 << 10;
 
-/// A message is inflated in blocks of this size, counted from its beginning: how much an inflater gives before it finds damage
-/// depends on how its input is cut, so each message is cut alike. Of so few bytes there is room for all that they give (at most
-/// 1,032 bytes for each, some eight of which may have come before), for what has no room is forgotten when damage is found.
+/// Input is inflated in blocks of this size, counted from the start of the message. How much an inflater gives before
+/// it finds damage depends on how its input is split, so each message is split in the same way. The output of one block
+/// (at most 1,032 bytes for each byte, some eight of which may come from before) always fits the output buffer: an
+/// inflater that finds damage forgets output that did not fit.
 const BLOCK_BYTES: usize = 16;
 
-/// More of one message than this is not inflated: a bomb costs what the bound costs.
+/// The most that is inflated of one message: a compression bomb costs no more.
 const MESSAGE_MAX_BYTES: u64 = 64 << 20;
 
-/// The extensions that a server's answer agrees on (RFC 6455 section 9.1).
+/// The extensions that a server's handshake response accepts (RFC 6455 section 9.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Extensions {
-    /// None: payloads are messages as they are.
+    /// None: payloads are plain messages.
     #[default]
     None,
     /// permessage-deflate.
     Deflate {
-        /// The agent begins each message without the context of those before.
+        /// The agent compresses each message without the context of earlier ones.
         agent_alone: bool,
-        /// The origin does.
+        /// The origin does so.
         origin_alone: bool,
     },
-    /// Others: frames can be told apart, and not what is in them.
+    /// Another extension: frames can be separated, but not read.
     Unknown,
 }
 
 impl Extensions {
-    /// What the values of `Sec-WebSocket-Extensions` in the answer say.
+    /// From the values of `Sec-WebSocket-Extensions` in the handshake response.
     pub fn agreed<'a>(values: impl Iterator<Item = &'a [u8]>) -> Self {
         let mut agreed = Self::None;
         for value in values {
@@ -56,22 +57,22 @@ impl Extensions {
     }
 }
 
-/// The data cannot be inflated (any further).
+/// Why the data cannot be inflated further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stuck {
-    /// It is no deflate.
+    /// It is not valid deflate data.
     Damaged,
-    /// One message of it is larger than is looked at.
+    /// One message is larger than the limit.
     TooLarge,
 }
 
-/// Inflates the messages of one side. Holds some 60 KiB, of which 32 are the window.
+/// Inflates the messages of one side. It uses about 60 KiB, of which 32 are the window.
 pub(super) struct Inflater {
     inner: Decompress,
-    /// Each message begins without the context of those before.
+    /// Each message is compressed without the context of earlier ones.
     alone: bool,
     out: Box<[u8]>,
-    /// What has come of the block under way.
+    /// The current block, while it is incomplete.
     block: Vec<u8>,
     message_bytes: u64,
 }
@@ -82,7 +83,7 @@ impl Inflater {
         Self { inner: Decompress::new(false), alone, out, block: Vec::with_capacity(BLOCK_BYTES), message_bytes: 0 }
     }
 
-    /// Inflates a piece of a message's payload, as far as whole blocks of it have come.
+    /// Inflates a piece of a message's payload, as far as its blocks are complete.
     pub(super) fn read(&mut self, mut payload: &[u8], found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
         while !payload.is_empty() {
             let (now, rest) = payload.split_at(payload.len().min(BLOCK_BYTES - self.block.len()));
@@ -108,21 +109,21 @@ impl Inflater {
             if written > 0 {
                 found(&self.out[..written]);
             }
-            // What came before the damage is shown.
+            // Content before the damage is reported.
             let status = done.map_err(|_| Stuck::Damaged)?;
             if self.message_bytes > MESSAGE_MAX_BYTES {
                 return Err(Stuck::TooLarge);
             }
             let all_read = used == self.block.len();
             match status {
-                // A sender may end its stream with each message and begin another (RFC 7692 section 7.2.3.4).
+                // A sender may end its deflate stream with each message (RFC 7692 section 7.2.3.4).
                 Status::StreamEnd => {
                     self.inner.reset(false);
                     if all_read {
                         break;
                     }
                 }
-                // All is read, and there was room for all that it gives.
+                // All input is consumed, and all output fitted.
                 _ if all_read && written < self.out.len() => break,
                 _ if read == 0 && written == 0 => return Err(Stuck::Damaged),
                 _ => {}
@@ -132,7 +133,7 @@ impl Inflater {
         Ok(())
     }
 
-    /// A message has ended: what its sender took off its end is put back (RFC 7692 section 7.2.2).
+    /// Ends a message: restores the four bytes that its sender removed (RFC 7692 section 7.2.2).
     pub(super) fn end(&mut self, found: &mut impl FnMut(&[u8])) -> Result<(), Stuck> {
         let read = self.read(&[0, 0, 0xFF, 0xFF], found).and_then(|()| self.inflate_block(found));
         self.message_bytes = 0;
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_agreed_on_is_read_from_the_answer() {
+    fn the_negotiated_extension_is_read_from_the_response() {
         let deflate = |agent_alone, origin_alone| Extensions::Deflate { agent_alone, origin_alone };
         assert_eq!(agreed(&[]), Extensions::None);
         assert_eq!(agreed(&["", " , "]), Extensions::None);
@@ -209,7 +210,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn messages_come_out_as_they_went_in_with_and_without_context(
+        fn messages_survive_compression_with_and_without_context(
             texts in prop::collection::vec("[a-e]{0,3000}", 0..5),
             alone in any::<bool>(),
             cuts in prop::collection::vec(1usize..50, 0..20),
@@ -222,7 +223,7 @@ mod tests {
         }
 
         #[test]
-        fn what_comes_before_damage_is_the_same_for_any_cut(
+        fn content_before_damage_is_the_same_for_any_split(
             text in "[a-z ]{0,2000}",
             at in any::<prop::sample::Index>(),
             flip in 1u8..=255,

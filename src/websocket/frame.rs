@@ -1,12 +1,12 @@
-//! Frames (RFC 6455 section 5.2), from bytes that come in any pieces.
+//! Frames (RFC 6455 section 5.2), from bytes in pieces of any size.
 
-/// The longest header: two bytes, eight of length, four of mask.
+/// The longest header: two bytes, eight for the length, four for the mask.
 const HEADER_MAX_BYTES: usize = 14;
 
 /// Payload is unmasked in pieces of this size.
 const UNMASKED_BYTES: usize = 4096;
 
-/// What a frame is.
+/// The type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opcode {
     Continuation,
@@ -15,28 +15,28 @@ pub(super) enum Opcode {
     Close,
     Ping,
     Pong,
-    /// One that RFC 6455 reserves.
+    /// A reserved opcode.
     Reserved,
 }
 
-/// The head of a frame.
+/// The header of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Head {
-    /// The last frame of its message.
+    /// Whether it is the last frame of its message (FIN).
     pub(super) last: bool,
     /// RSV1: the first frame of a compressed message (RFC 7692 section 6).
     pub(super) rsv1: bool,
-    /// RSV2 or RSV3: an extension that nobody has agreed on.
+    /// RSV2 or RSV3: no negotiated extension uses them.
     pub(super) rsv23: bool,
     pub(super) opcode: Opcode,
-    /// What its payload is masked with; agents must, origins must not.
+    /// The masking key. Agents must mask, origins must not.
     pub(super) mask: Option<[u8; 4]>,
     pub(super) length: u64,
-    /// The length is written in more bytes than it needs.
+    /// Whether the length uses more bytes than it needs.
     pub(super) padded: bool,
 }
 
-/// What comes out of the bytes, in its order.
+/// A part of a frame, in the order of the bytes.
 pub(super) enum Piece<'a> {
     Head(Head),
     /// Payload, unmasked.
@@ -48,17 +48,17 @@ pub(super) enum Piece<'a> {
 /// Reads the frames of one side.
 pub(super) struct Frames {
     header: [u8; HEADER_MAX_BYTES],
-    /// Bytes of `header` that are there; 0 between two frames and in a payload.
+    /// Bytes of `header` received so far; 0 between two frames and inside a payload.
     filled: usize,
     payload: Option<Payload>,
-    /// A length that no frame may have: nothing after it can be read.
+    /// A frame had an impossible length, so nothing after it can be read.
     lost: bool,
 }
 
 struct Payload {
     left: u64,
     mask: Option<[u8; 4]>,
-    /// Where in the mask the next byte is.
+    /// The position of the next byte in the masking key.
     phase: usize,
 }
 
@@ -67,17 +67,17 @@ impl Frames {
         Self { header: [0; HEADER_MAX_BYTES], filled: 0, payload: None, lost: false }
     }
 
-    /// Whether the frames' borders are lost: a length with its highest bit set.
+    /// Whether frame boundaries are lost: a length had its highest bit set.
     pub(super) fn is_lost(&self) -> bool {
         self.lost
     }
 
-    /// Whether all that came is whole frames.
+    /// Whether the side is between two frames.
     pub(super) fn is_between(&self) -> bool {
         self.filled == 0 && self.payload.is_none()
     }
 
-    /// Reads on.
+    /// Reads the next bytes, and reports what they hold.
     pub(super) fn read(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Piece<'_>)) {
         while !self.lost {
             bytes = match &mut self.payload {
@@ -158,7 +158,7 @@ impl Payload {
     }
 }
 
-/// How long a header with this second byte is.
+/// The length of a header with this second byte.
 fn header_bytes(second: u8) -> usize {
     let length = match second & 0x7F {
         126 => 2,
@@ -205,7 +205,8 @@ mod tests {
     use super::super::testing::{cut, frame};
     use super::*;
 
-    /// The frames in `bytes`, cut into these pieces: head and payload of each, and whether the last one is whole.
+    /// The frames in `bytes`, split into these pieces: header and payload of each, and whether the last one is
+    /// complete.
     fn read(bytes: &[u8], cuts: &[usize]) -> (Vec<(Head, Vec<u8>)>, bool) {
         let (mut frames, mut found, mut ends) = (Frames::new(), Vec::new(), 0);
         for piece in cut(bytes, cuts) {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_in_too_many_bytes_is_told_and_one_beyond_63_bits_ends_all_reading() {
+    fn a_padded_length_is_reported_and_one_beyond_63_bits_ends_reading() {
         assert!(read(&[0x82, 126, 0, 1, 7], &[]).0[0].0.padded);
         assert!(read(&[0x82, 127, 0, 0, 0, 0, 0, 0, 0, 0], &[]).0[0].0.padded);
         let mut frames = Frames::new();
@@ -245,7 +246,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_of_the_bytes_gives_the_same_frames(
+        fn any_split_of_the_bytes_gives_the_same_frames(
             frames in prop::collection::vec((any::<u8>(), prop::collection::vec(any::<u8>(), 0..300), any::<Option<[u8; 4]>>()), 0..6),
             noise in prop::collection::vec(any::<u8>(), 0..40),
             cuts in prop::collection::vec(1usize..60, 0..30),

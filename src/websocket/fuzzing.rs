@@ -1,9 +1,9 @@
-//! What must hold of the reader whatever a side sends: see [`crate::fuzzing`].
+//! Properties of the WebSocket reader for any input: see [`crate::fuzzing`].
 
 use super::{Conversation, Extensions, Part, Peer, Turns};
 
-/// The first byte tells the side, what was agreed on, and how large the pieces are; the rest is what that side sends. However
-/// it is cut, the same comes out of it.
+/// The first byte chooses the side, the extensions and the size of the pieces; the rest is what that side sends. The
+/// result must not depend on how the bytes are split.
 pub fn websocket(data: &[u8]) {
     let Some((how, bytes)) = data.split_first() else { return };
     let side = if how & 1 == 0 { Peer::Agent } else { Peer::Origin };
@@ -13,13 +13,13 @@ pub fn websocket(data: &[u8]) {
     };
     let pieces = usize::from(how >> 3) + 1;
     let whole = heard(side, extensions, bytes, bytes.len().max(1));
-    assert!(whole == heard(side, extensions, bytes, pieces), "the cut makes a difference");
+    assert!(whole == heard(side, extensions, bytes, pieces), "the split changes the result");
 }
 
-/// The last bytes of each message that are looked at.
+/// The last bytes of each message that are compared.
 const END_BYTES: usize = 64;
 
-/// The messages: the last bytes of each, how many there were, and whether it ended whole.
+/// The messages: the last bytes of each, its size, and whether it is complete.
 fn heard(side: Peer, extensions: Extensions, bytes: &[u8], piece: usize) -> Vec<(Vec<u8>, usize, Option<bool>)> {
     let (mut conversation, mut turns) = (Conversation::new(extensions), Turns::default());
     let mut messages: Vec<(Vec<u8>, usize, Option<bool>)> = Vec::new();

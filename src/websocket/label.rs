@@ -1,14 +1,14 @@
-//! The `type` (and the `status`) of a JSON object, found while its text passes: the first tells what a message of many
-//! protocols is, and may stand before or after megabytes that nobody wants to hold.
+//! Finds the `type` and the `status` of a JSON object while its text passes. In many protocols the type identifies a
+//! message, and it may come before or after megabytes that nobody wants to hold.
 
-/// The longest type that is kept. A longer one is no label.
+/// The longest type that is kept. A longer one is ignored.
 const LABEL_MAX_BYTES: usize = 48;
 
-/// Looks for the members of the outermost object only.
+/// Looks only at the members of the outermost object.
 #[derive(Debug, Clone)]
 pub(super) struct Label {
     at: At,
-    /// Open objects and arrays, the outermost among them.
+    /// Open objects and arrays, including the outermost.
     depth: u32,
     escaped: bool,
     member: Member,
@@ -17,22 +17,22 @@ pub(super) struct Label {
     status: Option<u16>,
 }
 
-/// What is read, or looked for.
+/// The position in the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum At {
-    /// Nothing but space has come.
+    /// Only white space so far.
     Start,
-    /// The name of a member, or the end.
+    /// Before the name of a member, or the end.
     Name,
     InName,
-    /// The colon and the value after it.
+    /// Before the colon or the value after it.
     Value,
     InText,
     InNumber,
-    /// Inside of a value that is not looked at, and in a string there.
+    /// Inside a value that is skipped, and in a string there.
     Inside,
     InsideText,
-    /// It is no object, or it has ended.
+    /// It is not an object, or it has ended.
     Over,
 }
 
@@ -44,7 +44,7 @@ enum Member {
 }
 
 impl Label {
-    /// Nothing has come yet.
+    /// Before the first byte.
     pub(super) fn new() -> Self {
         Self {
             at: At::Start,
@@ -57,22 +57,22 @@ impl Label {
         }
     }
 
-    /// The `type`, once it has come, if it is a string.
+    /// The `type`, once it has been read, if it is a string.
     pub(super) fn get(&self) -> Option<&str> {
         self.label.as_deref()
     }
 
-    /// The `status`, if it is a whole number of at most three digits.
+    /// The `status`, if it is an integer of at most three digits.
     pub(super) fn status(&self) -> Option<u16> {
         self.status
     }
 
-    /// Whether nothing more can be found out.
+    /// Whether the object has ended, so that nothing more can be found.
     pub(super) fn is_over(&self) -> bool {
         self.at == At::Over
     }
 
-    /// Reads on.
+    /// Reads the next piece.
     pub(super) fn read(&mut self, text: &[u8]) {
         for byte in text {
             if self.at == At::Over {
@@ -130,7 +130,7 @@ impl Label {
     }
 
     fn keep(&mut self, byte: u8) {
-        // One more than may be: a longer text is seen to be too long.
+        // One byte more than the limit, so that a text that is too long is noticed.
         if self.text.len() <= LABEL_MAX_BYTES {
             self.text.push(char::from(byte));
         }
@@ -141,7 +141,7 @@ impl Label {
             _ if self.escaped => self.escaped = false,
             b'\\' => {
                 self.escaped = true;
-                // No name or type that is looked for has one.
+                // None of the names and types that we look for has an escape.
                 self.keep(byte);
             }
             b'"' => self.text_ends(),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn it_is_the_outermost_objects_wherever_it_stands() {
+    fn the_type_of_the_outermost_object_is_found_at_any_place() {
         assert_eq!(of(r#"{"type":"response.create","model":"m"}"#), typed("response.create", None));
         assert_eq!(of("\n { \"a\" : { \"type\" : \"in\" } , \"type\" : \"out\" }"), typed("out", None));
         assert_eq!(of(r#"{"a":["{\"type\":\"x\"}",{"type":"y"},1,true,null],"type":"z"}"#), typed("z", None));
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_none_gives_none() {
+    fn texts_without_a_type_have_none() {
         for text in ["", "[]", "hello", "\"type\"", "{}", r#"{"a":1}"#, r#"{"type":7}"#, r#"{"type":null,"b":"c"}"#] {
             assert_eq!(of(text), (None, None), "{text}");
         }
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_finds_the_same_as_a_parser(
+        fn any_split_finds_the_same_as_a_parser(
             before in "[a-z\"{}\\\\:, ]{0,30}",
             name in "[a-z.]{1,20}",
             status in prop::option::of(100u16..600),

@@ -1,5 +1,5 @@
-//! Reading a WebSocket's bytes on a copy of them: pure, in pieces of any size, in bounded memory. Whatever the bytes, nothing
-//! here fails or panics; what is wrong with them is noted.
+//! Reads a copy of a WebSocket's bytes: pure, in pieces of any size, in bounded memory. Whatever the bytes are, nothing
+//! here fails or panics; violations are noted.
 //!
 //! ```text
 //!  bytes of one side
@@ -9,7 +9,7 @@
 //!    |- turns      which message asks, which one ends the answer (label: the `type` of a JSON text, found as it passes)
 //! ```
 //!
-//! Nothing is assembled: a message passes through in pieces, and whoever looks on keeps of it what it has room for.
+//! Messages are not assembled: they pass in pieces, and each reader keeps as much as it has room for.
 
 mod channel;
 mod conversation;

@@ -1,4 +1,4 @@
-//! What the tests of this module write: frames, and bytes cut into pieces.
+//! For tests: frames, and bytes split into pieces.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 

@@ -1,25 +1,25 @@
-//! Turns: in OpenAI's responses protocol over WebSocket the agent asks with one message, and the origin answers with the
-//! events that it would stream over HTTP. Told by what the messages say, for gateways have paths of their own.
+//! Turns of OpenAI's Responses protocol over WebSocket: the agent asks with one message, and the origin answers with
+//! the events that it would stream over HTTP. Turns are recognised by their messages, because gateways use other paths.
 
 use super::channel::Form;
 use super::label::Label;
 use super::peer::Peer;
 
-/// Turns that may be open at once. The protocol has one at a time; more wait for their answers in order.
+/// Turns that may be in flight. The protocol allows one at a time; further ones are answered in order.
 const OPEN_MAX: usize = 16;
 
-/// What the end of a message means.
+/// The meaning of the end of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Nothing.
     None,
-    /// The agent has asked: a turn begins.
+    /// The agent asked: a turn begins.
     Asked,
-    /// The oldest open turn is answered in full.
+    /// The oldest turn in flight is answered completely.
     Answered,
-    /// The oldest open turn has failed.
+    /// The oldest turn in flight failed.
     Failed {
-        /// The status code that the origin gives the failure, if it does.
+        /// The status code of the failure, if the origin names one.
         status: Option<u16>,
     },
 }
@@ -35,21 +35,21 @@ pub struct Turns {
 impl Turns {
     /// A message begins.
     pub fn begins(&mut self, from: Peer, form: Form) {
-        // Nothing that the origin says matters while nobody has asked.
+        // Messages of the origin matter only while a turn is in flight.
         let matters = form == Form::Text && (from == Peer::Agent || self.open > 0);
         *self.of(from) = matters.then(Label::new);
     }
 
-    /// Some of it.
+    /// Some content of the current message.
     pub fn content(&mut self, from: Peer, content: &[u8]) {
         if let Some(label) = self.of(from)
-            && !is_told(label)
+            && !is_decided(label)
         {
             label.read(content);
         }
     }
 
-    /// Whether the agent's message under way asks, or may yet turn out to.
+    /// Whether the agent's current message begins a turn, or may still turn out to.
     pub fn may_ask(&self) -> bool {
         let asks_or_unknown = |label: &Label| match label.get() {
             Some(label) => label == ASKS,
@@ -58,12 +58,12 @@ impl Turns {
         self.open < OPEN_MAX && self.agent.as_ref().is_some_and(asks_or_unknown)
     }
 
-    /// Whether the agent's message under way asks.
+    /// Whether the agent's current message begins a turn.
     pub fn asks(&self) -> bool {
         self.may_ask() && self.agent.as_ref().is_some_and(|label| label.get() == Some(ASKS))
     }
 
-    /// It ended.
+    /// The current message ends.
     pub fn ends(&mut self, from: Peer) -> Step {
         let asks = from == Peer::Agent && self.asks();
         let Some(label) = self.of(from).take() else { return Step::None };
@@ -96,8 +96,8 @@ impl Turns {
 
 const ASKS: &str = "response.create";
 
-/// Whether the rest of the message tells nothing more. An error may name its status after its type.
-fn is_told(label: &Label) -> bool {
+/// Whether the rest of the message does not matter. An error may name its status after its type.
+fn is_decided(label: &Label) -> bool {
     label.is_over() || label.get().is_some_and(|label| label != "error")
 }
 

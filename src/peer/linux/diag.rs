@@ -1,4 +1,4 @@
-//! The kernel is asked for one socket: sock_diag(7). It answers while it is asked, so nothing waits.
+//! Asks the kernel for one socket: sock_diag(7). The kernel answers during the request, so nothing waits.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -15,14 +15,14 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, 
 
 use crate::peer::{Ends, Owner};
 
-/// An answer has some hundred bytes.
+/// An answer has a few hundred bytes.
 const ANSWER_MAX_BYTES: usize = 4096;
-/// Answers to earlier questions that may lie before ours: none, unless a question was broken off.
+/// Answers to earlier questions that may be queued before ours: none, unless a question was interrupted.
 const STALE_ANSWERS: usize = 16;
-/// INET_DIAG_NOCOOKIE: the addresses alone tell which socket.
+/// INET_DIAG_NOCOOKIE: the addresses alone identify the socket.
 const NO_COOKIE: [u8; 8] = [0xFF; 8];
 
-/// A socket to the kernel, open for good: where descriptors run out, whose connections are can still be told.
+/// A netlink socket that stays open, so that owners can be found even when file descriptors run out.
 pub(in crate::peer) struct Diag(Mutex<Asking>);
 
 struct Asking {
@@ -31,10 +31,10 @@ struct Asking {
 }
 
 impl Diag {
-    /// Opens it.
+    /// Opens the socket.
     ///
     /// # Errors
-    /// Where netlink is not permitted.
+    /// When netlink is not permitted.
     pub(super) fn open() -> io::Result<Self> {
         let socket = rustix::net::socket_with(
             AddressFamily::NETLINK,
@@ -45,10 +45,10 @@ impl Diag {
         Ok(Self(Mutex::new(Asking { socket, asked: 0 })))
     }
 
-    /// Whose the far end of a connection is.
+    /// The owner of the agent's end of a connection.
     ///
     /// # Errors
-    /// When the kernel does not answer the question.
+    /// When the kernel does not answer.
     pub(super) fn owner(&self, ends: Ends) -> io::Result<Owner> {
         let mut buffer = [0; ANSWER_MAX_BYTES];
         let mut asking = self.0.lock();
@@ -60,11 +60,11 @@ impl Diag {
                 return Ok(owner);
             }
         }
-        Err(io::Error::other("the kernel answers other questions than those it is asked"))
+        Err(io::Error::other("the kernel answered other requests only"))
     }
 }
 
-/// Asks for the socket whose own address is the agent's.
+/// A request for the socket whose local address is the agent's.
 fn question(ends: Ends, sequence: u32) -> Vec<u8> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST;
@@ -90,7 +90,7 @@ fn question(ends: Ends, sequence: u32) -> Vec<u8> {
     bytes
 }
 
-/// What the kernel says. `None`: it is the answer to another question.
+/// Reads an answer. `None`: it answers another question.
 fn answer(bytes: &[u8], sequence: u32, ends: Ends) -> io::Result<Option<Owner>> {
     let message = NetlinkBuffer::new_checked(bytes).map_err(io::Error::other)?;
     if message.sequence_number() != sequence {
@@ -109,18 +109,18 @@ fn answer(bytes: &[u8], sequence: u32, ends: Ends) -> io::Result<Option<Owner>> 
                 false => Err(io::Error::from_raw_os_error(code)),
             }
         }
-        other => Err(io::Error::other(format!("an answer of the unknown kind {other}"))),
+        other => Err(io::Error::other(format!("unexpected netlink message type {other}"))),
     }
 }
 
-/// Where there is no such connection, the kernel shows who listens on the agent's port.
+/// If there is no such connection, the kernel shows the listener on the agent's port. That is not the agent.
 fn owner(socket: &InetResponseHeader, ends: Ends) -> Owner {
     let SocketId { source_address, source_port, destination_address, destination_port, .. } = socket.socket_id;
     let shown = Ends::new((source_address, source_port).into(), (destination_address, destination_port).into());
     if shown == without_scope(ends) { Owner::shown(socket.uid, socket.inode.into()) } else { Owner::Left }
 }
 
-/// The kernel shows addresses without the interface that they belong to.
+/// The kernel shows addresses without their interface (scope).
 fn without_scope(ends: Ends) -> Ends {
     let bare = |address: std::net::SocketAddr| (address.ip(), address.port()).into();
     Ends { peer: bare(ends.peer), local: bare(ends.local) }
@@ -138,8 +138,8 @@ mod tests {
         Ends::new(peer.parse().unwrap(), OURS.parse().unwrap())
     }
 
-    /// What the kernel would say of a socket.
-    fn told(peer: &str, local: &str, (uid, inode): (u32, u32), sequence: u32) -> Vec<u8> {
+    /// The kernel's answer about a socket.
+    fn answer_of(peer: &str, local: &str, (uid, inode): (u32, u32), sequence: u32) -> Vec<u8> {
         let (peer, local): (std::net::SocketAddr, std::net::SocketAddr) =
             (peer.parse().unwrap(), local.parse().unwrap());
         let socket_id = SocketId {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_question_names_one_socket_and_is_no_dump() {
+    fn a_request_names_one_socket_and_is_not_a_dump() {
         let bytes = question(ends("127.0.0.1:4660"), 7);
         assert_eq!(bytes.len(), 72);
         assert_eq!(&bytes[6..8], &NLM_F_REQUEST.to_ne_bytes());
@@ -186,19 +186,19 @@ mod tests {
     }
 
     #[test]
-    fn answers_are_taken_for_what_they_are() {
+    fn each_answer_is_understood() {
         let (peer, asked) = ("127.0.0.1:5", ends("127.0.0.1:5"));
         let held = Owner::Held { uid: 1000, inode: 9 };
-        assert_eq!(answer(&told(peer, OURS, (1000, 9), 7), 7, asked).unwrap(), Some(held));
-        let mapped = told("[::ffff:127.0.0.1]:5", "[::ffff:127.0.0.1]:8080", (1000, 9), 7);
+        assert_eq!(answer(&answer_of(peer, OURS, (1000, 9), 7), 7, asked).unwrap(), Some(held));
+        let mapped = answer_of("[::ffff:127.0.0.1]:5", "[::ffff:127.0.0.1]:8080", (1000, 9), 7);
         assert_eq!(answer(&mapped, 7, asked).unwrap(), Some(held));
-        assert_eq!(answer(&told(peer, OURS, (0, 0), 7), 7, asked).unwrap(), Some(Owner::Left));
+        assert_eq!(answer(&answer_of(peer, OURS, (0, 0), 7), 7, asked).unwrap(), Some(Owner::Left));
         assert_eq!(answer(&error(2, 7), 7, asked).unwrap(), Some(Owner::Left));
         assert_eq!(answer(&error(1, 7), 7, asked).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
-        assert_eq!(answer(&told(peer, OURS, (1000, 9), 6), 7, asked).unwrap(), None);
+        assert_eq!(answer(&answer_of(peer, OURS, (1000, 9), 6), 7, asked).unwrap(), None);
         // Who listens on the agent's port is not the agent.
-        assert_eq!(answer(&told(peer, "0.0.0.0:0", (1000, 9), 7), 7, asked).unwrap(), Some(Owner::Left));
-        let whole = told(peer, OURS, (1000, 9), 7);
+        assert_eq!(answer(&answer_of(peer, "0.0.0.0:0", (1000, 9), 7), 7, asked).unwrap(), Some(Owner::Left));
+        let whole = answer_of(peer, OURS, (1000, 9), 7);
         for end in 0..whole.len() {
             assert!(answer(&whole[..end], 7, asked).is_err());
         }

@@ -1,5 +1,5 @@
-//! A process's folder in `/proc`, held open: all that is read through it is of one process, also when its number is given to
-//! another meanwhile.
+//! A process's folder in `/proc`, held open. Everything read through it is about that process, even if its process id
+//! is reused meanwhile.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -14,26 +14,26 @@ use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, readlinka
 
 use crate::deadline::Deadline;
 
-/// The most of a command line that is looked at.
+/// The most of a command line that is read.
 const COMMAND_LINE_MAX_BYTES: u64 = 4096;
-/// A socket's link is shorter.
+/// Longer than any socket's link.
 const LINK_BYTES: usize = 64;
-/// The most sockets of one process that are remembered.
+/// Sockets of one process that are remembered.
 const SOCKETS_KEPT: usize = 8192;
-/// The most free descriptors that are.
+/// Free descriptors of one process that are remembered.
 const FREE_KEPT: usize = 64;
-/// The clock is looked at after so many descriptors.
+/// The deadline is checked after this many descriptors.
 const DESCRIPTORS_BETWEEN: u32 = 256;
-/// Room for some hundred names of a folder.
+/// Room for a few hundred file names.
 const NAMES_BYTES: usize = 8192;
 
-/// The folder.
+/// An open process folder.
 pub(super) struct Entry {
     pid: u32,
     folder: OwnedFd,
 }
 
-/// A socket's link as `/proc/PID/fd` shows it.
+/// The link of a socket in `/proc/PID/fd`.
 pub(super) struct Link {
     inode: u64,
     text: String,
@@ -49,22 +49,22 @@ impl Link {
     }
 }
 
-/// The descriptors of a process, at one time.
+/// The descriptors of a process at one moment.
 #[derive(Debug, Default)]
 pub(super) struct Descriptors {
-    /// Its sockets by their inodes. Of a process that has very many, not all.
+    /// Its sockets by inode; not all, if it has very many.
     pub(super) sockets: HashMap<u64, u32>,
-    /// The lowest that were free.
+    /// The lowest free descriptors.
     pub(super) free: Vec<u32>,
-    /// The first above all that were taken.
+    /// The first descriptor above all used ones.
     pub(super) above: u32,
 }
 
 impl Entry {
-    /// Opens the folder of the process that has this number now.
+    /// Opens the folder of the process that has this id now.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is no such process.
     pub(super) fn open(pid: u32) -> io::Result<Self> {
         let folder =
             openat(CWD, format!("/proc/{pid}"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -75,23 +75,23 @@ impl Entry {
         self.pid
     }
 
-    /// The user that it runs as. Root also for those that nobody may look into.
+    /// The user that it runs as. Root also owns the folders of processes that nobody may inspect.
     pub(super) fn user(&self) -> Option<u32> {
         fstat(&self.folder).ok().map(|folder| folder.st_uid)
     }
 
-    /// Looks at all its descriptors. `None`: it may not be looked into, has ended, or `deadline` is over.
+    /// Lists all its descriptors. `None`: we may not inspect it, it has ended, or `deadline` has passed.
     pub(super) fn look(&self, deadline: Deadline) -> Option<Descriptors> {
         let folder = self.descriptors().ok()?;
         let mut buffer = [MaybeUninit::uninit(); NAMES_BYTES];
         let mut names = RawDir::new(&folder, &mut buffer);
         let (mut found, mut looked) = (Descriptors::default(), 0_u32);
         while let Some(Ok(entry)) = names.next() {
-            // The names of the folder itself and of its parent are no numbers.
+            // `.` and `..` are not numbers.
             let Some(descriptor) = entry.file_name().to_str().ok().and_then(|name| name.parse::<u32>().ok()) else {
                 continue;
             };
-            // They come in their order.
+            // The kernel lists them in ascending order.
             let skipped = found.above..descriptor;
             found.free.extend(skipped.take(FREE_KEPT.saturating_sub(found.free.len())));
             found.above = found.above.max(descriptor.saturating_add(1));
@@ -108,13 +108,13 @@ impl Entry {
         Some(found)
     }
 
-    /// The descriptor by which it has a socket, if it is one of these.
+    /// The descriptor among `likely` that is this socket.
     pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
         let folder = self.descriptors().ok()?;
         likely.into_iter().find(|descriptor| is_link(folder.as_fd(), descriptor.to_string().as_str(), link))
     }
 
-    /// Its numbers.
+    /// The fields of its `stat` file.
     ///
     /// # Errors
     /// When it has ended.
@@ -122,17 +122,17 @@ impl Entry {
         Stat::from_read(self.file("stat")?).map_err(io::Error::other)
     }
 
-    /// The file that it runs, if that may be known.
+    /// Its executable, if we may know it.
     pub(super) fn exe(&self) -> Option<String> {
         let exe = readlinkat(&self.folder, "exe", Vec::new()).ok()?;
         Some(exe.to_string_lossy().into_owned())
     }
 
-    /// The words of its command line; none when it has ended.
+    /// The words of its command line; empty when it has ended.
     pub(super) fn command_line(&self) -> Vec<String> {
         let mut bytes = Vec::new();
         if let Ok(file) = self.file("cmdline") {
-            // What was read before an error is still of it.
+            // What was read before an error still counts.
             let _ = file.take(COMMAND_LINE_MAX_BYTES).read_to_end(&mut bytes);
         }
         let words = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
@@ -148,10 +148,10 @@ impl Entry {
     }
 }
 
-/// The numbers of all processes, the youngest first as a rule.
+/// The ids of all processes, usually the youngest first.
 ///
 /// # Errors
-/// Where there is no `/proc`.
+/// When there is no `/proc`.
 pub(super) fn all() -> io::Result<Vec<u32>> {
     let names = std::fs::read_dir(Path::new("/proc"))?;
     let mut all: Vec<u32> = names.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();

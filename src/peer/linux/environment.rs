@@ -1,4 +1,4 @@
-//! Which processes were started with a variable in their environment.
+//! Processes with a given variable in their environment.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -6,17 +6,17 @@ use std::io::Read as _;
 use super::entry::Entry;
 use super::own_user;
 
-/// The most of an environment that is read. Linux lets a program have some megabytes at most.
+/// The most of an environment that is read. Linux allows some megabytes.
 const ENVIRONMENT_MAX_BYTES: u64 = 8 << 20;
 
-/// The processes of our own user that have `variable` (`NAME=value`). One that has ended and was not waited for has none. Blocks.
+/// The processes of our own user that have `variable` (`NAME=value`). A zombie has no environment. Blocks.
 pub(in crate::peer) fn having(variable: &str) -> Vec<u32> {
     let all = std::fs::read_dir("/proc").into_iter().flatten();
     let all = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     all.filter(|pid| has(*pid, variable)).collect()
 }
 
-/// Whether this process has it. Blocks.
+/// Whether this process has the variable. Blocks.
 pub(in crate::peer) fn has(pid: u32, variable: &str) -> bool {
     if Entry::open(pid).ok().and_then(|entry| entry.user()) != Some(own_user()) {
         return false;

@@ -1,14 +1,15 @@
-//! Which process has a socket: only the descriptors of processes tell. Looking through all of a process's descriptors costs
-//! some milliseconds where there are thousands, so it is done once for a process, and rarely again:
+//! Finds the process that holds a socket. Only the descriptors of processes show that. Listing all descriptors of a
+//! process takes milliseconds if there are thousands, so it is done once for each process and rarely again:
 //!
-//! 1. Processes that have called before: where the last look saw the socket, where their next descriptors are likely to be.
-//! 2. Processes that were not looked at yet, the youngest first.
-//! 3. All again, but only for a small share of the time ([`Allowance`]). Beyond it the process stays unknown.
+//! 1. Processes that have called before: first the descriptor where the last listing showed the socket, then those likely
+//!    to be next.
+//! 2. Processes that were not listed yet, the youngest first.
+//! 3. All again, but only for a small share of the time ([`Allowance`]). Beyond it, the process stays unknown.
 //!
-//! Whatever is remembered, only the descriptor itself says that the process has the socket.
+//! Memory only gives hints: a process is taken only if one of its descriptors is the socket now.
 //!
-//! Several have it after a fork. Then it is that of the topmost of them: a socket goes down from parent to child, so its
-//! ancestors' was it first, and a child that calls on its own makes its own.
+//! After a fork several processes hold the socket. It belongs to the topmost of them, because a socket is passed from
+//! parent to child; a child that calls on its own opens its own socket.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -16,56 +17,56 @@ use std::time::{Duration, Instant};
 use super::entry::{self, Descriptors, Entry, Link};
 use crate::deadline::{Deadline, worked};
 
-/// The longest that a socket is looked for, in processor time: a machine that is busy with others finds it all the same.
+/// The longest search for one socket, in processor time, so that a busy machine does not shorten it.
 const PATIENCE: Duration = Duration::from_millis(1000);
-/// How many processes that have called are remembered.
+/// Processes that have called and are remembered.
 const REMEMBERED: usize = 8;
-/// Descriptors are given in order, the lowest that is free: so far above the last one the next is looked for.
+/// New descriptors are the lowest free ones, so the next one is likely within this distance above the last one.
 const NEAR: u32 = 8;
-/// How many descriptors of earlier connections are remembered of a process: it uses them again.
+/// Descriptors of earlier connections that are remembered for a process, because it reuses them.
 const RECENT: usize = 32;
-/// How many descriptors that were free are tried.
+/// Free descriptors that are tried.
 const FREE: usize = 32;
-/// Ancestors that are looked at, at most.
+/// The most ancestors that are followed.
 pub(super) const GENERATIONS: usize = 64;
 
-/// The processes that have called lately, the last one first.
+/// The processes that have called recently, the latest first.
 #[derive(Default)]
 pub(super) struct Holders {
     callers: VecDeque<Caller>,
-    /// Those of which all descriptors were looked at.
+    /// Processes whose descriptors were all listed.
     seen: HashSet<u32>,
     allowance: Allowance,
-    /// Whether something was not looked at in the last search, to save time.
+    /// Whether the last search skipped something to save time.
     gave_up: bool,
 }
 
 /// A process that has called.
 struct Caller {
     pid: u32,
-    /// The descriptors of its last connections, the last one first.
+    /// The descriptors of its recent connections, the latest first.
     recent: VecDeque<u32>,
-    /// Its sockets, each with its descriptor, and what was free, when all its descriptors were looked at.
+    /// Its sockets and its free descriptors at the last full listing.
     looked: Descriptors,
 }
 
-/// Who has the socket.
+/// The process that holds the socket.
 struct Found {
     entry: Entry,
     descriptor: u32,
-    /// All its descriptors, if they were looked at.
+    /// All its descriptors, if they were listed.
     looked: Option<Descriptors>,
 }
 
 impl Caller {
-    /// Where it has the socket, if the last look at all its descriptors saw that, or it is near the last one.
+    /// The descriptor of the socket, if the last listing showed it or it is close to the last one used.
     fn likely(&self, entry: &Entry, link: &Link) -> Option<u32> {
         let known = self.looked.sockets.get(&link.inode()).copied();
         let near = self.recent.front().map_or(0..0, |last| *last..*last + NEAR);
         entry.descriptor_among(known.into_iter().chain(near), link)
     }
 
-    /// Where it has the socket, if it is at a descriptor that was used before or was free.
+    /// The descriptor of the socket, if it is one that was used before or was free.
     fn less_likely(&self, entry: &Entry, link: &Link) -> Option<u32> {
         let free = self.looked.free.iter().take(FREE).copied();
         let above = self.looked.above..self.looked.above + NEAR;
@@ -74,13 +75,13 @@ impl Caller {
 }
 
 impl Holders {
-    /// The process that has the socket with this inode, made by this user.
+    /// The process that holds the socket with this inode, which this user created.
     pub(super) fn find(&mut self, uid: u32, inode: u64) -> Option<Entry> {
         let (link, deadline) = (Link::of(inode), Deadline::after(PATIENCE));
         self.gave_up = false;
         let found = self.remembered(&link);
         let found = found.or_else(|| self.elsewhere(Some(uid), &link, deadline, false));
-        // Those that have changed their user since, and those that did not call when they were looked at.
+        // Then processes that changed their user since, and those that had not called when they were listed.
         let found = found.or_else(|| self.elsewhere(None, &link, deadline, false));
         let found = found.or_else(|| self.again(uid, &link, deadline))?;
         Some(self.remember(found))
@@ -91,7 +92,7 @@ impl Holders {
         self.gave_up
     }
 
-    /// A process that called before this socket was made has not got it from its parent: no ancestor is asked.
+    /// A process that called before this socket existed did not inherit it, so no ancestor is checked.
     fn remembered(&mut self, link: &Link) -> Option<Found> {
         let mut entries = Vec::with_capacity(self.callers.len());
         self.callers.retain(|caller| Entry::open(caller.pid).map(|entry| entries.push(entry)).is_ok());
@@ -103,8 +104,8 @@ impl Holders {
         Some(Found { entry, descriptor, looked: None })
     }
 
-    /// Looks at all descriptors of processes: at those of this user (of all, if there is none) that were not looked at yet, or
-    /// else at those that were, as far as that is allowed.
+    /// Lists all descriptors of processes of this user (of all users, if `None`): of those not listed yet, or with
+    /// `again` of those that were, within the allowance.
     fn elsewhere(&mut self, uid: Option<u32>, link: &Link, deadline: Deadline, again: bool) -> Option<Found> {
         let all = entry::all().ok()?;
         self.seen.retain(|pid| all.binary_search_by(|other| pid.cmp(other)).is_ok());
@@ -125,7 +126,7 @@ impl Holders {
         None
     }
 
-    /// Looks at all descriptors again: first of those that have called, then of all.
+    /// Lists all descriptors again: first of processes that have called, then of all.
     fn again(&mut self, uid: u32, link: &Link, deadline: Deadline) -> Option<Found> {
         let callers: Vec<u32> = self.callers.iter().map(|caller| caller.pid).collect();
         for pid in callers {
@@ -141,7 +142,7 @@ impl Holders {
         self.elsewhere(Some(uid), link, deadline, true)
     }
 
-    /// Looks at all descriptors of one process.
+    /// Lists all descriptors of one process.
     fn look(&mut self, entry: Entry, link: &Link, deadline: Deadline) -> Option<Found> {
         let began = worked();
         let looked = entry.look(deadline);
@@ -152,7 +153,7 @@ impl Holders {
         match descriptor {
             Some(descriptor) => Some(Found { entry, descriptor, looked: Some(looked) }),
             None => {
-                // What it has now is known, which helps with its next connection.
+                // The new listing helps with its next connection.
                 if let Some(caller) = self.callers.iter_mut().find(|caller| caller.pid == entry.pid()) {
                     caller.looked = looked;
                 }
@@ -161,7 +162,7 @@ impl Holders {
         }
     }
 
-    /// Goes up while the parent has the socket, too: mostly by the same descriptor, for that is what a fork leaves.
+    /// Goes up while the parent holds the socket, too: mostly at the same descriptor, as a fork leaves it.
     fn topmost(&mut self, mut found: Found, link: &Link, deadline: Deadline) -> Found {
         for _ in 0..GENERATIONS {
             let parent = found.entry.stat().ok().and_then(|stat| Entry::open(u32::try_from(stat.ppid).ok()?).ok());
@@ -200,16 +201,16 @@ impl Holders {
     }
 }
 
-/// How much processor time may go into looking again at what was looked at: a fiftieth of all time, some of it saved up.
+/// The processor time allowed for listing processes again: a fiftieth of all time, some of which can be saved up.
 struct Allowance {
     left: Duration,
     at: Instant,
 }
 
 impl Allowance {
-    /// What can be saved up.
+    /// The most that can be saved up.
     const MOST: Duration = Duration::from_millis(200);
-    /// One part in so many.
+    /// One part in this many.
     const SHARE: u32 = 50;
 
     fn has_some(&mut self) -> bool {
@@ -243,7 +244,7 @@ mod tests {
         File::from(socket.as_fd().try_clone_to_owned().unwrap()).metadata().unwrap().ino()
     }
 
-    /// The mean processor time of doing something.
+    /// The mean processor time of an action.
     fn cost(times: u32, mut one: impl FnMut()) -> Duration {
         let began = worked();
         (0..times).for_each(|_| one());
@@ -251,13 +252,13 @@ mod tests {
     }
 
     #[test]
-    fn a_process_with_thousands_of_descriptors_is_looked_through_once() {
+    fn a_process_with_thousands_of_descriptors_is_listed_once() {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1024);
         let many = usize::try_from(limit).unwrap().min(6000) / 2;
         let _held: Vec<File> = (0..many).map(|_| File::open("/dev/null").unwrap()).collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let at = listener.local_addr().unwrap();
-        // So that the queue of the listener never fills.
+        // Accepted, so that the listener's queue never fills.
         std::thread::spawn(move || listener.incoming().for_each(drop));
         let connect = || TcpStream::connect(at).unwrap();
         let uid = rustix::process::geteuid().as_raw();
@@ -267,7 +268,7 @@ mod tests {
         };
         let all = connect();
         let whole = cost(1, || assert!(found(&mut holders, &all)));
-        // Connections of a pool that come and go, beside files that do, too.
+        // A pool of connections that come and go, and files that do, too.
         let mut pool: VecDeque<TcpStream> = (0..20).map(|_| connect()).collect();
         let mut missed = 0;
         let each = cost(200, || {
@@ -279,14 +280,14 @@ mod tests {
         println!("{many} descriptors: the first search {whole:?}, each later one {each:?}, {missed} missed");
         assert!(missed <= 20, "{missed} of 200 were not found");
         assert!(each * 4 < whole, "{each:?} each, {whole:?} for all");
-        // All that were open at the last look are known, wherever they are.
+        // All sockets of the last listing are known, whatever their descriptor.
         let burst: Vec<TcpStream> = (0..100).map(|_| connect()).collect();
         assert!(burst.iter().rev().filter(|socket| found(&mut holders, socket)).count() >= 90);
         assert!(burst[0].as_raw_fd() > 0);
     }
 
     #[test]
-    fn looking_again_has_an_allowance() {
+    fn listing_again_has_an_allowance() {
         let mut allowance = Allowance::default();
         assert!(allowance.has_some());
         allowance.spend(Duration::from_secs(1));

@@ -1,5 +1,5 @@
-//! From a socket to its process, the ancestors of that, and the leader of its session. What was read of a process is kept, and
-//! holds for as long as it is the same one and runs the same program.
+//! From a socket to its process, the ancestors of that, and the leader of its Unix session. Facts about a process are
+//! cached, and hold as long as it is the same process and runs the same program.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use crate::peer::command::shown;
 use crate::peer::process::leader;
 use crate::peer::{Facts, Process};
 
-/// Processes of which something is kept, at most.
+/// Processes in each cache.
 const KEPT: usize = 1024;
 
 /// Finds processes.
 pub(in crate::peer) struct Processes {
     holders: Holders,
-    /// Those that called, as they were first seen.
+    /// Processes that called, as they were when first seen.
     callers: Cache<u32, Arc<Process>>,
     facts: Cache<u32, Arc<Facts>>,
 }
@@ -30,7 +30,7 @@ impl Default for Processes {
 }
 
 impl Processes {
-    /// The process that has the socket with this inode, made by this user. Blocks.
+    /// The process that holds the socket with this inode, which this user created. Blocks.
     pub(in crate::peer) fn find(&mut self, uid: u32, inode: u64) -> Option<Arc<Process>> {
         let entry = self.holders.find(uid, inode)?;
         let stat = entry.stat().ok()?;
@@ -61,7 +61,7 @@ impl Processes {
             let Ok(stat) = entry.stat() else { break };
             let facts = self.facts_of(&entry, &stat);
             ancestors.push(facts.clone());
-            // It called, too: its own ancestors are known, also those that have ended since.
+            // This ancestor called, too: its own ancestors are cached, including those that have ended since.
             if let Some(known) = self.callers.get(&next).filter(|known| is_of(&known.facts, &stat)) {
                 ancestors.extend(known.ancestors.iter().cloned());
                 break;
@@ -93,7 +93,7 @@ impl Processes {
     }
 }
 
-/// Whether it is still that process, with that program (as far as its name tells), in that session.
+/// Whether it is still the same process, in the same Unix session and, judging by its name, with the same program.
 fn is_of(facts: &Facts, stat: &Stat) -> bool {
     facts.start_ticks == stat.starttime
         && *facts.name == *stat.comm

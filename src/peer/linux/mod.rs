@@ -1,4 +1,4 @@
-//! How Linux tells: sock_diag (or `/proc/net/tcp`) for sockets, `/proc/PID` for processes.
+//! On Linux: sock_diag (or `/proc/net/tcp`) for sockets, `/proc/PID` for processes.
 
 mod diag;
 mod entry;
@@ -16,18 +16,18 @@ use diag::Diag;
 pub(super) use environment::{has, having};
 pub(super) use lineage::Processes;
 
-/// Tells whose sockets are, by the way that was found to work at the start.
+/// Finds the owners of sockets, in the way that worked at the start.
 pub(super) enum Sockets {
-    /// The kernel is asked: some microseconds, without waiting for anything.
+    /// Asks the kernel. Takes some microseconds and does not block.
     Diag(Diag),
-    /// All sockets are read: blocks, and takes longer the more there are.
+    /// Reads the list of all sockets. Blocks, and takes longer the more there are.
     Table,
     /// Neither works.
     Unknown,
 }
 
 impl Sockets {
-    /// Tries the ways on a connection of our own. `listening`: where agents will connect.
+    /// Tries the ways on a connection of our own. `listening`: the address that agents will connect to.
     pub(super) fn open(listening: IpAddr) -> Self {
         let Ok((_stream, _listener, ends)) = connection_of_our_own(listening) else { return Self::Unknown };
         let is_ours = |owner: io::Result<Owner>| matches!(owner, Ok(Owner::Held { uid, .. }) if uid == own_user());
@@ -38,12 +38,12 @@ impl Sockets {
         }
     }
 
-    /// Whether they tell anything.
-    pub(super) fn tell(&self) -> bool {
+    /// Whether owners can be found at all.
+    pub(super) fn know_owners(&self) -> bool {
         !matches!(self, Self::Unknown)
     }
 
-    /// Whose the agent's socket is.
+    /// The owner of the agent's socket.
     pub(super) async fn owner(&self, ends: Ends) -> Owner {
         let owner = match self {
             Self::Diag(diag) => diag.owner(ends),
@@ -53,7 +53,7 @@ impl Sockets {
             Self::Unknown => return Owner::Unknown,
         };
         owner.unwrap_or_else(|error| {
-            tracing::debug!(%error, "cannot tell whose a connection is");
+            tracing::debug!(%error, "cannot find the owner of a connection");
             Owner::Unknown
         })
     }
@@ -64,12 +64,12 @@ pub(super) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
-/// How many clock ticks a process's start counts in a second.
+/// Clock ticks in a second, the unit of a process's start time.
 pub(super) fn ticks_per_second() -> u64 {
     rustix::param::clock_ticks_per_second()
 }
 
-/// When the system began, in Unix seconds (`/proc/stat`, `btime`).
+/// When the system booted, in Unix seconds (`/proc/stat`, `btime`).
 pub(super) fn booted_at_s() -> Option<u64> {
     let stat = std::fs::read_to_string("/proc/stat").ok()?;
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
@@ -78,7 +78,7 @@ pub(super) fn booted_at_s() -> Option<u64> {
 fn connection_of_our_own(listening: IpAddr) -> io::Result<(TcpStream, TcpListener, Ends)> {
     let loopback = if listening.is_loopback() { listening } else { Ipv4Addr::LOCALHOST.into() };
     let listener = TcpListener::bind((loopback, 0))?;
-    // The system accepts it for us.
+    // The kernel completes the connection without our accept.
     let stream = TcpStream::connect(listener.local_addr()?)?;
     let ends = Ends::new(stream.local_addr()?, stream.peer_addr()?);
     Ok((stream, listener, ends))
@@ -96,7 +96,7 @@ mod tests {
         file.metadata().unwrap().ino()
     }
 
-    /// Both ways give the same.
+    /// Both ways must give the same.
     fn owner(ends: Ends) -> Owner {
         let owner = Diag::open().unwrap().owner(ends).unwrap();
         assert_eq!(table::owner(ends).unwrap(), owner);
@@ -104,8 +104,8 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_and_the_inode_of_the_far_end_are_told() {
-        // A client of either kind may have reached a listener of both.
+    fn the_owner_and_the_inode_of_the_agents_end_are_found() {
+        // A dual-stack listener may have IPv4 and IPv6 clients.
         for (listening, called) in
             [("127.0.0.1", "127.0.0.1"), ("::1", "::1"), ("::", "127.0.0.1"), ("::", "::ffff:127.0.0.1")]
         {
@@ -119,11 +119,11 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_is_gone_has_been_left() {
+    fn a_closed_socket_has_been_left() {
         let (stream, listener, ends) = connection_of_our_own(Ipv6Addr::LOCALHOST.into()).unwrap();
         let elsewhere = Ends::new(SocketAddr::new(ends.peer.ip(), 1), ends.local);
         assert_eq!(owner(elsewhere), Owner::Left);
-        // The other end of a listener is nobody's connection.
+        // A listening socket is not a connection.
         assert_eq!(owner(Ends::new(ends.local, SocketAddr::new(ends.local.ip(), 0))), Owner::Left);
         rustix::net::sockopt::set_socket_linger(&stream, Some(std::time::Duration::ZERO)).unwrap();
         drop((stream, listener));

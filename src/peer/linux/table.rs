@@ -1,4 +1,4 @@
-//! All TCP sockets as `/proc/net/tcp` and `tcp6` list them: where the kernel may not be asked for one.
+//! The list of all TCP sockets in `/proc/net/tcp` and `tcp6`, for systems where netlink is not permitted.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
@@ -8,17 +8,17 @@ use procfs_core::{ExplicitSystemInfo, FromBufReadSI};
 
 use crate::peer::{Ends, Owner};
 
-/// Whose the far end of a connection is.
+/// The owner of the agent's end of a connection.
 ///
 /// # Errors
 /// When the tables cannot be read.
 pub(super) fn owner(ends: Ends) -> io::Result<Owner> {
-    // IPv4 connections of sockets for both kinds stand in the table of IPv6.
+    // IPv4 connections of dual-stack sockets are in the IPv6 table.
     let tables = if ends.peer.is_ipv4() { &["/proc/net/tcp", "/proc/net/tcp6"][..] } else { &["/proc/net/tcp6"] };
     for table in tables {
         let owner = match File::open(table) {
             Ok(file) => listed(BufReader::new(file), ends)?,
-            // A system without IPv6 has no such table.
+            // A system without IPv6 does not have the second table.
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(error),
         };
@@ -30,7 +30,7 @@ pub(super) fn owner(ends: Ends) -> io::Result<Owner> {
 }
 
 fn listed(table: impl BufRead, ends: Ends) -> io::Result<Option<Owner>> {
-    // Of these only the order of bytes counts here.
+    // Only the byte order matters here.
     let system = ExplicitSystemInfo {
         boot_time_secs: 0,
         ticks_per_second: 0,
