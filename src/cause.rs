@@ -1,4 +1,4 @@
-//! What libraries say of errors, in words for people.
+//! Error messages of libraries, made readable for people.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -14,8 +14,8 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     without_links(&text).into_owned()
 }
 
-/// A library's words without links to its manual (as rustls has one in the words for a connection that is closed without
-/// close_notify): they say nothing of the call, and look like a host that was called.
+/// Removes links to a library's manual from its error message. rustls has one for a connection closed without
+/// close_notify. A link says nothing about the call, and looks like a host that was called.
 pub(crate) fn without_links(text: &str) -> Cow<'_, str> {
     let Some(at) = ["https://", "http://"].iter().filter_map(|scheme| text.find(scheme)).min() else {
         return Cow::Borrowed(text);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_to_manuals_go_with_the_words_that_lead_to_them() {
+    fn links_are_removed_with_the_words_that_introduce_them() {
         for (text, plain) in [
             (
                 "peer closed connection without sending TLS close_notify: https://docs.rs/rustls/manual/#unexpected-eof",
@@ -46,7 +46,7 @@ mod tests {
         }
     }
 
-    /// The library's own words, as this version of it has them.
+    /// The message of the installed version of the library.
     #[test]
     fn the_end_of_a_tls_stream_without_close_notify_has_no_link() {
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());

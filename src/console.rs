@@ -1,12 +1,12 @@
-//! Standard error, which a proxy around a command shares with it. While that command has the terminal, lines are held back: in a
-//! full-screen program they would stand in the middle of what it shows.
+//! Standard error, which `run` shares with its command. While the command uses the terminal, log lines are held back,
+//! because they would disturb a full-screen program.
 
 use std::collections::VecDeque;
 use std::io::{self, Write as _};
 
 use parking_lot::Mutex;
 
-/// Lines that are held back at most; older ones are dropped and counted.
+/// The most lines that are held back. Older ones are dropped and counted.
 const HELD_LINES: usize = 200;
 
 static HELD: Mutex<Option<Held>> = Mutex::new(None);
@@ -17,11 +17,11 @@ struct Held {
     dropped: u64,
 }
 
-/// Holds lines back until it is dropped.
+/// Holds lines back until dropped.
 pub(crate) struct Hold(());
 
 impl Hold {
-    /// From now on.
+    /// Begins to hold lines back.
     pub(crate) fn begin() -> Self {
         HELD.lock().get_or_insert_default();
         Self(())
@@ -38,7 +38,7 @@ impl Drop for Hold {
     }
 }
 
-/// Writes a text that ends its line; or keeps it for later. Nobody is left to tell when it cannot be written.
+/// Writes a line, or keeps it for later. A failure to write is ignored: it could not be reported anywhere.
 pub(crate) fn write(text: &str) {
     match HELD.lock().as_mut() {
         Some(held) => held.push(text),
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_held_is_bounded_and_the_newest_is_kept() {
+    fn held_lines_are_bounded_and_the_newest_are_kept() {
         let mut held = Held::default();
         for number in 0..HELD_LINES + 5 {
             held.push(&number.to_string());

@@ -1,14 +1,15 @@
-//! How long a search may take: of a text for secrets, of a machine for a process.
+//! The time limit of a search: of a text for secrets, of a machine for a process.
 
 use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// A text of so many bytes is searched in less time than the clocks are asked in, or at worst in a millisecond.
+/// A text of up to this many bytes needs no deadline: searching it takes less time than reading the clocks, at worst a
+/// millisecond.
 const SHORT_BYTES: usize = 1024;
 
-/// The end of a search. On a machine that is busy with other things a thread waits more than it works, so the clock on the wall
-/// is asked first, being cheap, and the thread's own work decides.
+/// The end of a search, in processor time of the thread, so that a busy machine does not shorten the search. The wall
+/// clock is read first, because that is cheaper.
 #[derive(Clone, Copy)]
 pub(crate) struct Deadline(Option<End>);
 
@@ -19,23 +20,23 @@ struct End {
 }
 
 impl Deadline {
-    /// In so much time from now.
+    /// A deadline after `budget` from now.
     pub(crate) fn after(budget: Duration) -> Self {
         Self(Some(End { wall: Instant::now() + budget, work: worked() + budget }))
     }
 
-    /// For one text: a short one needs none.
+    /// A deadline for one text. A short text needs none.
     pub(crate) fn of(text: &str, budget: Duration) -> Self {
         if text.len() <= SHORT_BYTES { Self(None) } else { Self::after(budget) }
     }
 
-    /// Whether it is over.
+    /// Whether the time is over.
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end.wall && worked() >= end.work)
     }
 }
 
-/// How much processor time this thread has had.
+/// The processor time that this thread has used.
 pub(crate) fn worked() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
@@ -46,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_ends_it_and_waiting_does_not() {
+    fn work_counts_and_waiting_does_not() {
         assert!(Deadline::after(Duration::ZERO).is_over());
         let deadline = Deadline::after(Duration::from_millis(20));
         std::thread::park_timeout(Duration::from_millis(30));

@@ -1,15 +1,15 @@
-//! The entry points of the fuzz targets (`fuzz/`): each states what must hold of one reader whatever it is given. Here, too, what
-//! fuzzing has found is tried again: every file of `fuzz/regressions/TARGET`.
+//! The entry points of the fuzz targets (`fuzz/`). Each asserts properties of one reader for any input. The tests here
+//! also repeat every input in `fuzz/regressions/TARGET`.
 
 pub use crate::event::fuzzing::{content_codings, events};
 pub use crate::llm::fuzzing::{event_stream, model_call};
 pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, responses, socks_messages};
 pub use crate::websocket::fuzzing::websocket;
 
-/// A target.
+/// A fuzz target.
 pub type Target = fn(&[u8]);
 
-/// All of them by name.
+/// All targets by name.
 pub const TARGETS: [(&str, Target); 10] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
@@ -27,9 +27,9 @@ pub const TARGETS: [(&str, Target); 10] = [
 mod tests {
     use super::*;
 
-    /// A regression is one that a target has found once, or an example to begin from.
+    /// A regression is an input that a target found once, or an example to start from.
     #[test]
-    fn what_was_found_once_is_found_no_more() {
+    fn regressions_stay_fixed() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions");
         for (name, target) in TARGETS {
             let files: Vec<_> =

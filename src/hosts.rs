@@ -1,4 +1,4 @@
-//! Lists of hosts, as settings have them: names, globs, networks, each with a port or without.
+//! Lists of hosts in settings: names, globs and networks, with or without a port.
 //!
 //! ```text
 //! api.example.com       that name           10.0.0.0/8        addresses of that network
@@ -23,25 +23,25 @@ pub struct HostRule {
 
 #[derive(Debug, Clone, PartialEq)]
 enum Pattern {
-    /// In the form that hosts are compared in: lower case, international names in their ASCII form, no last dot.
+    /// Normalised: lower case, international names in ASCII form, no trailing dot.
     Name(String),
-    /// The same with `*` (any characters) and `?` (any one).
+    /// A normalised name with `*` (any characters) and `?` (any one character).
     Glob(WildMatch),
-    /// An address is the network of itself.
+    /// A network. An address is a network of one.
     Net(IpNet),
 }
 
-/// Hosts that something holds for.
+/// A list of hosts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HostRules(Vec<HostRule>);
 
 impl HostRules {
-    /// From its entries.
+    /// Makes a list.
     pub fn new(rules: Vec<HostRule>) -> Self {
         Self(rules)
     }
 
-    /// With more entries.
+    /// Adds entries.
     pub fn extended(mut self, more: impl IntoIterator<Item = HostRule>) -> Self {
         self.0.extend(more);
         self
@@ -52,7 +52,7 @@ impl HostRules {
         self.0.is_empty()
     }
 
-    /// This machine, by its usual names.
+    /// The usual names and addresses of this machine.
     pub fn loopback() -> Self {
         let nets =
             [IpNet::new_assert(Ipv4Addr::new(127, 0, 0, 0).into(), 8), IpAddr::from(Ipv6Addr::LOCALHOST).into()];
@@ -61,27 +61,27 @@ impl HostRules {
         Self([name].into_iter().chain(nets).collect())
     }
 
-    /// Whether the list has `host` (lower case; an address without brackets) at `port`, by what it is called.
+    /// Whether an entry matches `host` (lower case; an address without brackets) at `port`.
     pub fn matches(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.');
         let address = host.parse::<IpAddr>().ok();
         self.0.iter().any(|rule| rule.is_for(port) && rule.names(host, address))
     }
 
-    /// Whether the list has an address, whatever it is called.
+    /// Whether a network of the list contains `address`, at `port`.
     pub fn matches_address(&self, address: IpAddr, port: u16) -> bool {
         self.0.iter().any(|rule| rule.is_for(port) && rule.has(address))
     }
 }
 
 impl HostRule {
-    /// Reads an entry.
+    /// Parses an entry.
     ///
     /// # Errors
-    /// Why it is none, without repeating it.
+    /// Why the text is not a valid entry. The message does not repeat the text.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         if text.contains("://") {
-            return Err("it is a URL; write the host alone");
+            return Err("it is a URL; write only the host");
         }
         let (host, port) = split_port(text)?;
         Ok(Self { host: pattern(host)?, port })
@@ -122,7 +122,7 @@ impl fmt::Display for HostRules {
     }
 }
 
-/// The network of one address is shown as the address.
+/// A network of one address is shown as the address.
 fn network(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.to_string() }
 }
@@ -130,7 +130,7 @@ fn network(net: &IpNet) -> String {
 /// `host:port`, `[v6]:port`, or either without a port. More than one colon without brackets is an IPv6 address.
 fn split_port(text: &str) -> Result<(&str, Option<u16>), &'static str> {
     let (host, port) = match text.strip_prefix('[') {
-        Some(rest) => match rest.split_once(']').ok_or("its bracket is not closed")? {
+        Some(rest) => match rest.split_once(']').ok_or("its bracket `[` is not closed")? {
             (host, "") => (host, None),
             (host, port) => (host, Some(port.strip_prefix(':').ok_or("only `:` and a port may follow a bracket")?)),
         },
@@ -166,14 +166,14 @@ fn is_glob(text: &str) -> bool {
     text.contains(['*', '?'])
 }
 
-/// RFC 1123 2.1, and the underscore that real names have.
+/// Normalises a label: RFC 1123 2.1, and underscores, which real names have.
 fn label(text: &str) -> Result<String, &'static str> {
-    let bad = "it is not a host name";
+    let bad = "it is not a valid host name";
     let label = match is_glob(text) {
         true => text.to_ascii_lowercase(),
         false => match Host::parse(text).map_err(|_| bad)? {
             Host::Domain(name) => name,
-            // A number: a label may be one, and is written as it was.
+            // A label may be a number. It stays as written.
             Host::Ipv4(_) | Host::Ipv6(_) => text.to_owned(),
         },
     };
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_take_the_form_that_hosts_are_compared_in() {
+    fn entries_are_normalised() {
         let cases = [
             ("API.Example.com", "api.example.com"),
             ("*.Example.COM", "*.example.com"),
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_never_match_a_host_is_refused() {
+    fn entries_that_can_never_match_a_host_are_refused() {
         for given in [
             "",
             ".",

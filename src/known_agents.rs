@@ -1,12 +1,12 @@
-//! Programs that are known to be agents: what they are called as a process, and what their `User-Agent` begins with.
+//! Programs that are known to be agents, by process name and by `User-Agent`.
 
 /// A known agent.
 struct Known {
-    /// What people call it.
+    /// Its usual name.
     name: &'static str,
-    /// Its programs, without folder and file ending.
+    /// The names of its programs, without folder and file ending.
     programs: &'static [&'static str],
-    /// What its `User-Agent` begins with, in lower case.
+    /// Prefixes of its `User-Agent`, in lower case.
     user_agents: &'static [&'static str],
 }
 

@@ -1,11 +1,11 @@
-//! Captured text on its way to people. Characters that steer a terminal, hide, or turn the direction of what is read are
-//! written out, such as `\u{1b}`. The text that is stored, delivered or sent again is never changed by it.
+//! Makes captured text safe to show. Characters that control a terminal, are invisible, or change the reading direction
+//! are escaped, such as `\u{1b}`. Text that is stored, delivered or sent is never changed by this.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Characters that are written out, beside the control characters of Unicode (C0, DEL, C1). From its lists of format characters
-/// (`Cf`), separators (`Zl`, `Zp`), and letters and marks that show nothing.
+/// Characters that are escaped, besides Unicode's control characters (C0, DEL, C1): format characters (`Cf`),
+/// separators (`Zl`, `Zp`), and letters and marks that show nothing.
 const HIDDEN: [(u32, u32); 28] = [
     (0x00AD, 0x00AD),   // soft hyphen
     (0x034F, 0x034F),   // grapheme joiner
@@ -37,7 +37,7 @@ const HIDDEN: [(u32, u32); 28] = [
     (0x100000, 0x10FFFF),
 ];
 
-/// Whether a character must not reach a terminal or a page as it is.
+/// Whether a character must be escaped.
 pub(crate) fn is_hidden(c: char) -> bool {
     let code = u32::from(c);
     code < 0x20 || (0x7f..0xa0).contains(&code) || (code > 0xa0 && in_list(code))
@@ -48,24 +48,24 @@ fn in_list(code: u32) -> bool {
     after.checked_sub(1).and_then(|at| HIDDEN.get(at)).is_some_and(|(_, last)| code <= *last)
 }
 
-/// One line of text: hidden characters are written out, line ends and tabs among them.
+/// One line of text: escapes hidden characters, including line ends and tabs.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
     replaced(text, is_hidden, write_out)
 }
 
-/// Text of several lines: line ends and tabs stay.
+/// Text of several lines: like [`line`], but line ends and tabs stay.
 pub(crate) fn lines(text: &str) -> Cow<'_, str> {
     replaced(text, is_hidden_in_lines, write_out)
 }
 
-/// Whether a character of a text of several lines is written out.
+/// Whether a character must be escaped in text of several lines.
 pub(crate) fn is_hidden_in_lines(c: char) -> bool {
     is_hidden(c) && c != '\n' && c != '\t'
 }
 
-/// JSON that is written already: what it holds is the same, but hidden characters stand there as `\u…` (RFC 8259, section 7).
+/// Serialized JSON: hidden characters become `\u…` escapes (RFC 8259, section 7), so its content stays the same.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
-    // In valid JSON such a character stands inside a string; line ends only between values.
+    // In valid JSON such characters occur only inside strings, and line ends only between values.
     replaced(text, is_hidden_in_lines, |out, c| {
         for unit in c.encode_utf16(&mut [0; 2]) {
             let _ = write!(out, "\\u{unit:04x}");
@@ -73,7 +73,7 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// A character written out.
+/// Appends a character in escaped form.
 pub(crate) fn write_out(out: &mut String, c: char) {
     match c {
         '\n' => out.push_str("\\n"),
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_steers_or_hides_is_written_out() {
+    fn control_and_invisible_characters_are_escaped() {
         for (text, shown) in [
             ("a\u{1b}[2Jb\n", "a\\u{1b}[2Jb\\n"),
             ("\u{9b}31m\u{7f}\u{85}", "\\u{9b}31m\\u{7f}\\u{85}"),
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn json_says_the_same_and_hides_nothing(text in any::<String>()) {
+        fn json_keeps_its_content_and_hides_nothing(text in any::<String>()) {
             let value = serde_json::json!({ text.clone(): [text] });
             for written in [value.to_string(), format!("{value:#}")] {
                 let shown = json(&written);

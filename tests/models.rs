@@ -151,7 +151,7 @@ async fn an_error_inside_an_answer_is_one_of_the_call() {
     answer.bytes().await.unwrap();
     let event = only(proxy.events().await);
     assert_eq!(event["status_code"], 200);
-    assert_eq!(event["error"], "stream_error: 127.0.0.1 sent an error in its answer: overloaded_error: Overloaded");
+    assert_eq!(event["error"], "stream_error: 127.0.0.1 sent an error in its response: overloaded_error: Overloaded");
     assert_eq!(event["custom_properties"]["error.type"], "stream_error");
     assert_eq!(event["custom_properties"][names::OUTPUT_TOKENS], Value::Null);
 }

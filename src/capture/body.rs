@@ -99,7 +99,7 @@ where
             return Poll::Ready(self.held.take().and_then(|held| held.end).map(Ok));
         }
         if let Some(delivery) = self.tap.as_mut().and_then(|tap| tap.delivery.as_mut()) {
-            delivery.asked();
+            delivery.polled();
         }
         let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         let stored = match &polled {

@@ -123,12 +123,12 @@ impl Drop for Ending {
 pub(super) fn attach(exchange: &mut Exchange, reader: &mut llm::Reader, delivered_bytes: u64) {
     let left = exchange.response.as_ref().map(|response| response.body.end);
     let left = matches!(left, Some(BodyEnd::ReceiverLeft | BodyEnd::ShutDown));
-    let ended = left && is_cut_off(&exchange.outcome) && reader.left_after(delivered_bytes);
+    let ended = left && is_cut_off(&exchange.outcome) && reader.ended_within(delivered_bytes);
     let Some(mut facts) = reader.facts() else { return };
     if ended {
         exchange.outcome = Outcome::Complete;
     }
-    if let Some(llm::Failure { id, detail }) = facts.failure.take()
+    if let Some(llm::AnswerError { id, detail }) = facts.failure.take()
         && exchange.outcome == Outcome::Complete
     {
         exchange.outcome = Outcome::Failed(Failure { id, detail });
@@ -147,20 +147,20 @@ async fn read(mut copies: Copies<Side, Message>, reader: Arc<Mutex<llm::Reader>>
         match copied {
             Copied::Bytes { from, bytes, at, waiting: _waiting } => {
                 match from {
-                    Side::Request => reader.lock().take_question(&bytes),
+                    Side::Request => reader.lock().feed_request(&bytes),
                     Side::Response => {
                         let after = since.map(|since| at.saturating_duration_since(since));
-                        reader.lock().take_answer(&bytes, after);
+                        reader.lock().feed_response(&bytes, after);
                     }
                 }
                 work(&reader, from, &mut worked, &shared).await;
             }
-            Copied::Ended { from: Side::Request, whole } => reader.lock().asked_all(whole),
-            Copied::Ended { from: Side::Response, whole } => reader.lock().told_all(whole),
+            Copied::Ended { from: Side::Request, whole } => reader.lock().end_request(whole),
+            Copied::Ended { from: Side::Response, whole } => reader.lock().end_response(whole),
             Copied::GivenUp { from, why } => reader.lock().give_up(from == Side::Request, why),
             Copied::Message(Message::Answered { status, headers, forwarded }) => {
                 since = forwarded;
-                reader.lock().answered(status.as_u16(), &|name| {
+                reader.lock().response_head(status.as_u16(), &|name| {
                     let values: Vec<&[u8]> = headers.get_all(name).collect();
                     (!values.is_empty()).then(|| values.join(&b", "[..]))
                 });

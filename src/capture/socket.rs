@@ -285,13 +285,13 @@ impl Course<'_> {
         match self.from {
             Peer::Agent => {
                 if let Some(asking) = self.asking {
-                    asking.model.asked(content);
+                    asking.model.read_request(content);
                 }
             }
             Peer::Origin => {
                 if let Some(turn) = self.open.front().filter(|turn| turn.in_text) {
                     let after = self.at.saturating_duration_since(turn.asked);
-                    turn.model.lock().told(content, Some(after));
+                    turn.model.lock().read_response(content, Some(after));
                 }
             }
         }
@@ -340,8 +340,8 @@ impl Course<'_> {
 
     fn asked(&mut self, whole: bool) {
         let Some(Asking { recorder: Some(recorder), keeper, mut model }) = self.asking.take() else { return };
-        model.asked_all(whole);
-        model.answered_in_messages();
+        model.end_request(whole);
+        model.response_in_messages();
         let model = Arc::new(Mutex::new(model));
         recorder.read_by(&model);
         self.facts.turns += 1;
@@ -359,7 +359,7 @@ impl Turn {
     /// The origin's message ended the turn.
     fn ended(self, how: Step) {
         let Self { recorder, answer, model, .. } = self;
-        model.lock().told_all(true);
+        model.lock().end_response(true);
         if let Step::Failed { status } = how {
             if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
                 recorder.turned_out(status);

@@ -1,17 +1,17 @@
-//! An answer put together again for people: what the model said, what it thought aloud, the tools that it called.
+//! An answer assembled for people: the model's text, its reasoning, and its tool calls.
 
 use std::fmt::Write as _;
 
-/// Bytes of an answer that are kept.
+/// The most of an answer that is kept.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
-/// Parts of an answer.
+/// The most parts of an answer.
 const PARTS_MAX: usize = 256;
-/// Bytes of a tool's name.
+/// The longest name of a tool.
 const NAME_MAX_BYTES: usize = 128;
-/// What stands at the end of an answer that is longer.
+/// The mark at the end of a truncated answer.
 pub(super) const CUT: &str = "…[otas-proxy: the rest of the answer is not kept]";
 
-/// What a part of an answer is.
+/// The kind of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Text,
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Tool,
 }
 
-/// The parts, in the order in which they began.
+/// The parts of an answer, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Answer {
     parts: Vec<Part>,
@@ -32,15 +32,15 @@ struct Part {
     kind: Kind,
     key: u64,
     name: String,
-    /// More of the name may come.
+    /// More of the name may follow.
     name_open: bool,
     text: String,
-    /// The text was there at the beginning; what comes piece by piece stands for it.
+    /// The text came with the beginning of the part. If pieces follow, they replace it.
     first: bool,
 }
 
 impl Answer {
-    /// Goes on with the part that `key` stands for among those of its kind.
+    /// Appends to the part of this kind and `key`.
     pub(super) fn add(&mut self, kind: Kind, key: u64, text: &str) {
         if text.is_empty() {
             return;
@@ -60,7 +60,7 @@ impl Answer {
         self.bytes = self.bytes + end - gone;
     }
 
-    /// What a part begins with, unless it has begun: it is restated if pieces of it come.
+    /// Sets the initial text of a part that has not begun. Pieces that follow replace it.
     pub(super) fn begin(&mut self, kind: Kind, key: u64, text: &str) {
         if self.has(kind, key) {
             return;
@@ -71,29 +71,29 @@ impl Answer {
         }
     }
 
-    /// Whether some of a part is there.
+    /// Whether a part has any text.
     pub(super) fn has(&self, kind: Kind, key: u64) -> bool {
         self.parts.iter().any(|part| part.kind == kind && part.key == key && !part.text.is_empty())
     }
 
-    /// What is there of a part.
+    /// The text of a part so far.
     pub(super) fn known(&self, kind: Kind, key: u64) -> &str {
         let part = self.parts.iter().rfind(|part| part.kind == kind && part.key == key);
         part.map_or("", |part| &part.text)
     }
 
-    /// Whether any part of this kind has a key for which this holds.
+    /// Whether any part of this kind has a key that `holds`.
     pub(super) fn any(&self, kind: Kind, holds: impl Fn(u64) -> bool) -> bool {
         self.parts.iter().any(|part| part.kind == kind && holds(part.key))
     }
 
-    /// The name and the arguments of a call, as far as they are there.
+    /// The name and the arguments of a tool call so far.
     pub(super) fn call(&self, key: u64) -> (&str, &str) {
         let call = self.parts.iter().find(|part| part.kind == Kind::Tool && part.key == key);
         call.map_or(("", ""), |call| (&call.name, &call.text))
     }
 
-    /// Some of the name of a tool that is called. It may go on, or be said again.
+    /// Adds a piece of a tool's name. The name may continue, or be repeated.
     pub(super) fn tool_piece(&mut self, key: u64, piece: &str) {
         let known = self.parts.iter_mut().find(|part| part.kind == Kind::Tool && part.key == key);
         match known {
@@ -116,7 +116,7 @@ impl Answer {
         }
     }
 
-    /// A tool is called; the same `key` again is the same call.
+    /// Adds a tool call. The same `key` again is the same call.
     pub(super) fn tool(&mut self, key: u64, name: &str) {
         let known = self.parts.iter().any(|part| part.kind == Kind::Tool && part.key == key && !part.name.is_empty());
         if known || name.is_empty() {
@@ -156,36 +156,36 @@ impl Answer {
         self.parts.get_mut(at)
     }
 
-    /// Whether there is anything.
+    /// Whether there is no part.
     pub(super) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Whether any reasoning came.
+    /// Whether there is any reasoning.
     pub(super) fn has_reasoning(&self) -> bool {
         self.parts.iter().any(|part| part.kind == Kind::Reasoning)
     }
 
-    /// The names of the tools called, in their order. `ended`: none of them goes on.
+    /// The names of the called tools, in order. `ended`: all names are complete.
     pub(super) fn tools(&self, ended: bool) -> impl Iterator<Item = &str> {
         let certain = move |part: &&Part| ended || !part.name_open || !part.text.is_empty();
         let tools = self.parts.iter().filter(|part| part.kind == Kind::Tool && !part.name.is_empty());
         tools.filter(certain).map(|part| &*part.name)
     }
 
-    /// How many calls of tools there were.
+    /// The number of tool calls.
     pub(super) fn tool_count(&self) -> u64 {
         self.tools
     }
 
-    /// As people read it.
+    /// The whole answer as text.
     pub(super) fn text(&self) -> String {
         let mut out = String::with_capacity(self.bytes + 64);
         for part in &self.parts {
             if !out.is_empty() {
                 out.push_str("\n\n");
             }
-            // Writing into a string does not fail.
+            // Writing to a string does not fail.
             let _ = match part.kind {
                 Kind::Text => write!(out, "{}", part.text),
                 Kind::Reasoning => write!(out, "[reasoning]\n{}", part.text),
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_come_in_the_order_in_which_they_began() {
+    fn parts_are_in_the_order_in_which_they_began() {
         let mut answer = Answer::default();
         answer.add(Kind::Reasoning, 0, "hm");
         answer.add(Kind::Text, 0, "Good ");
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_end_is_cut_and_says_so() {
+    fn an_endless_answer_is_truncated_and_marked() {
         let mut answer = Answer::default();
         for at in 0..400 {
             answer.add(Kind::Text, at, &"é".repeat(1_000));

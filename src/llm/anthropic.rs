@@ -1,4 +1,4 @@
-//! Anthropic's messages: one object, or a stream of named events.
+//! Anthropic's Messages: one object, or a stream of named events.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
-/// Of an event, or of a whole answer.
+/// The members of an event, or of a whole answer, that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("type", 64),
     ("message.id", 512),
@@ -25,75 +25,75 @@ pub(super) const WANTED: &[Wanted] = &[
     ("amazon-bedrock-invocationMetrics", 2048),
 ];
 
-/// An event, or a whole answer.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    let index = said.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
-    let kind = said.text("type").unwrap_or_default();
+/// Reads an event, or a whole answer.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    let index = members.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
+    let kind = members.text("type").unwrap_or_default();
     if kind == "message" || kind.starts_with("message_") || kind.starts_with("content_block_") {
         reading.confirm();
     }
     match kind.as_str() {
         "message_start" => {
-            reading.id(said.text("message.id"));
-            reading.model(said.text("message.model"));
-            // The output is only begun, and the input may be stated anew at the end.
-            reading.usage(said.get("message.usage"), Tokens::anthropic);
+            reading.id(members.text("message.id"));
+            reading.model(members.text("message.model"));
+            // The output count is only a start value, and the input may be updated at the end.
+            reading.usage(members.get("message.usage"), Tokens::anthropic);
             reading.output_is_begun();
         }
         "content_block_start" => {
-            if let Some(part) = said.get("content_block") {
+            if let Some(part) = members.get("content_block") {
                 block(reading, index, &part, true);
             }
         }
         "content_block_delta" => {
-            if let Some(delta) = said.get("delta") {
+            if let Some(delta) = members.get("delta") {
                 self::delta(reading, index, &delta);
             }
         }
         "message_delta" => {
-            reading.usage(said.get("usage"), Tokens::anthropic);
-            if let Some(reason) = said.get("delta").as_ref().and_then(|delta| delta["stop_reason"].as_str()) {
+            reading.usage(members.get("usage"), Tokens::anthropic);
+            if let Some(reason) = members.get("delta").as_ref().and_then(|delta| delta["stop_reason"].as_str()) {
                 reading.finish(0, reason);
             }
         }
         "message_stop" => {
-            if let Some(metrics) = said.get("amazon-bedrock-invocationMetrics") {
+            if let Some(metrics) = members.get("amazon-bedrock-invocationMetrics") {
                 reading.count(Tokens::invocation(&metrics));
             }
             reading.close();
         }
         "message" => {
-            reading.id(said.text("id"));
-            reading.model(said.text("model"));
+            reading.id(members.text("id"));
+            reading.model(members.text("model"));
             for (place, part) in
-                (0u64..).zip(said.get("content").as_ref().and_then(Value::as_array).into_iter().flatten())
+                (0u64..).zip(members.get("content").as_ref().and_then(Value::as_array).into_iter().flatten())
             {
                 block(reading, place, part, false);
             }
-            if let Some(reason) = said.text("stop_reason") {
+            if let Some(reason) = members.text("stop_reason") {
                 reading.finish(0, &reason);
             }
-            reading.usage(said.get("usage"), Tokens::anthropic);
+            reading.usage(members.get("usage"), Tokens::anthropic);
             reading.close();
         }
-        "error" => reading.fail_with(said.get("error").as_ref()),
+        "error" => reading.fail_with(members.get("error").as_ref()),
         _ => {}
     }
 }
 
-/// A block of an answer: whole, or as it begins, when its tool seldom has its input yet.
+/// Reads a block of an answer: a whole one, or one that `begins` and whose tool input usually follows.
 fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
     match block["type"].as_str().unwrap_or_default() {
-        "text" => reading.say(Kind::Text, index, block["text"].as_str().unwrap_or_default()),
-        "thinking" => reading.say(Kind::Reasoning, index, block["thinking"].as_str().unwrap_or_default()),
+        "text" => reading.append(Kind::Text, index, block["text"].as_str().unwrap_or_default()),
+        "thinking" => reading.append(Kind::Reasoning, index, block["thinking"].as_str().unwrap_or_default()),
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
             reading.tool(index, block["name"].as_str().unwrap_or_default());
             match &block["input"] {
-                // Some send the whole input with the beginning.
+                // Some servers send the whole input at the beginning.
                 Value::Object(input) if begins && !input.is_empty() => {
                     reading.begin(Kind::Tool, index, &block["input"].to_string());
                 }
-                Value::Object(_) if !begins => reading.say(Kind::Tool, index, &block["input"].to_string()),
+                Value::Object(_) if !begins => reading.append(Kind::Tool, index, &block["input"].to_string()),
                 _ => {}
             }
         }
@@ -104,9 +104,9 @@ fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
 fn delta(reading: &mut Reading, index: u64, delta: &Value) {
     let text = |name: &str| delta[name].as_str().unwrap_or_default();
     match text("type") {
-        "text_delta" => reading.say(Kind::Text, index, text("text")),
-        "thinking_delta" => reading.say(Kind::Reasoning, index, text("thinking")),
-        "input_json_delta" => reading.say(Kind::Tool, index, text("partial_json")),
+        "text_delta" => reading.append(Kind::Text, index, text("text")),
+        "thinking_delta" => reading.append(Kind::Reasoning, index, text("thinking")),
+        "input_json_delta" => reading.append(Kind::Tool, index, text("partial_json")),
         _ => {}
     }
 }

@@ -1,22 +1,22 @@
-//! Which calls are calls to a model or to a tool, as far as their heads tell: a cheap look at the method, the path, the host and
-//! a few fields. What a body must still confirm is said.
+//! Recognises calls to models and tools by their request heads: a cheap check of the method, the path, the host and a
+//! few fields. `certain` says whether the bodies must still confirm it.
 
-/// An interface: what its questions and answers look like.
+/// An API: the format of its requests and responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Api {
-    /// OpenAI's chat completions (and the older text completions), and whoever speaks the same.
+    /// OpenAI's Chat Completions (and the older text completions), and compatible servers.
     OpenAiChat,
-    /// OpenAI's responses.
+    /// OpenAI's Responses.
     OpenAiResponses,
-    /// OpenAI's embeddings, and whoever speaks the same.
+    /// OpenAI's Embeddings, and compatible servers.
     OpenAiEmbeddings,
-    /// Anthropic's messages.
+    /// Anthropic's Messages.
     AnthropicMessages,
     /// Google's `generateContent` and `streamGenerateContent`.
     Gemini,
     /// Bedrock's Converse and ConverseStream.
     BedrockConverse,
-    /// Bedrock's InvokeModel: the model's own form, and Amazon's around a stream of it.
+    /// Bedrock's InvokeModel: the model's own format, and Amazon's framing around a stream of it.
     BedrockInvoke,
     /// Cohere's chat.
     CohereChat,
@@ -43,7 +43,7 @@ impl Api {
         }
     }
 
-    /// What is done by a call, in OpenTelemetry's words; MCP's calls are told by their method.
+    /// The operation of a call, in OpenTelemetry's terms. `None` for MCP, whose method decides.
     pub(super) fn operation(self) -> Option<&'static str> {
         match self {
             Self::OpenAiChat
@@ -60,37 +60,37 @@ impl Api {
     }
 }
 
-/// What it is called to fetch a response that was made before.
+/// The operation of fetching a stored response.
 pub(super) const FETCH: &str = "fetch_response";
 
-/// A call that is read.
+/// A recognised call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Call {
-    /// The interface, if the head tells; otherwise the question's body does.
+    /// The API. `None`: the request body decides.
     pub(super) api: Option<Api>,
-    /// Whose it is.
+    /// The provider.
     pub(super) provider: Option<&'static str>,
-    /// What is done, where the path tells more than the interface.
+    /// The operation, if the path is more specific than the API.
     pub(super) operation: Option<&'static str>,
-    /// The model that the path names.
+    /// The model in the path.
     pub(super) model: Option<String>,
-    /// Whether a streamed answer is asked for, where the path tells.
+    /// Whether a streamed answer is requested, if the path says so.
     pub(super) stream: Option<bool>,
-    /// The head alone is proof; otherwise the bodies must show that a model is meant.
+    /// Whether the head alone is proof. Otherwise the bodies must confirm that it is a model call.
     pub(super) certain: bool,
-    /// Who is called.
+    /// The host that is called.
     pub(super) host: String,
-    /// Fields of the request that say something, with their values.
+    /// The request fields that matter, with their values.
     fields: Vec<(&'static str, String)>,
 }
 
-/// Fields of a request that say something of the call.
+/// The request fields that matter.
 const FIELDS: [&str; 6] =
     ["anthropic-version", "content-encoding", "mcp-method", "mcp-name", "mcp-protocol-version", "mcp-session-id"];
-/// Bytes of such a field.
+/// The longest value of such a field.
 const FIELD_MAX_BYTES: usize = 256;
 
-/// A request's head.
+/// A request head.
 pub struct Head<'a> {
     /// The method.
     pub method: &'a str,
@@ -103,7 +103,7 @@ pub struct Head<'a> {
 }
 
 impl Call {
-    /// What the call is, if it may be one to a model or a tool.
+    /// Recognises a call to a model or a tool. `None`: it is certainly not one.
     pub fn of(head: &Head<'_>) -> Option<Self> {
         let mut call = Self::by_head(head)?;
         head.host.clone_into(&mut call.host);
@@ -115,7 +115,7 @@ impl Call {
         Some(call)
     }
 
-    /// One of the request's fields.
+    /// The value of a request field.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         self.fields.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
     }
@@ -131,7 +131,7 @@ impl Call {
             "GET" => return Self::fetching(head),
             _ => return None,
         }
-        // Uploads may be at such paths, too, and be of any size.
+        // Uploads may have such paths, too, and any size.
         if (head.field)("content-type").is_some_and(|kind| !is_json(kind)) {
             return None;
         }
@@ -139,10 +139,10 @@ impl Call {
         Self::by_path(head, path).or_else(|| Self::by_model_in_path(head, path)).or_else(|| Self::perhaps(head, path))
     }
 
-    /// By the whole path: its last parts, since gateways put parts of their own before them.
+    /// By the end of the path, because gateways add prefixes.
     fn by_path(head: &Head<'_>, path: &str) -> Option<Self> {
         let (_, api, operation) = PATHS.iter().find(|(end, ..)| path.ends_with(end))?;
-        // A job that is to be done later has its answer elsewhere.
+        // The answer of a batch job comes elsewhere.
         if path.split('/').any(|part| JOBS.contains(&part)) {
             return None;
         }
@@ -151,21 +151,21 @@ impl Call {
         Some(Self { operation: *operation, ..Self::new(Some(*api), provider, certain) })
     }
 
-    /// A turn of OpenAI's responses over a WebSocket to this host.
+    /// A turn of OpenAI's Responses over a WebSocket to this host.
     pub fn turn(host: &str) -> Self {
         let call = Self::new(Some(Api::OpenAiResponses), provider(host), true);
         Self { stream: Some(true), host: host.to_owned(), ..call }
     }
 
-    /// Fetching a response that was made before: its tokens were counted then.
+    /// Fetching a stored response. Its tokens were counted when it was made.
     fn fetching(head: &Head<'_>) -> Option<Self> {
         let (before, id) = head.path.rsplit_once('/')?;
         let call = || Self::new(Some(Api::OpenAiResponses), provider(head.host), is_known(head.host));
         (before.ends_with("/responses") && id.starts_with("resp_")).then(|| Self { operation: Some(FETCH), ..call() })
     }
 
-    /// Google and Amazon have the model in the path: `…/models/MODEL:generateContent`, `/model/MODEL/converse`. Others have
-    /// such paths, too: whose it is, only the host or the signature proves.
+    /// Google and Amazon have the model in the path: `…/models/MODEL:generateContent`, `/model/MODEL/converse`. Others
+    /// have such paths, too, so only the host or the signature proves the provider.
     fn by_model_in_path(head: &Head<'_>, path: &str) -> Option<Self> {
         let last = path.rsplit('/').next().unwrap_or_default();
         let call = |api, model: &str, stream, provider: Option<&'static str>| {
@@ -197,8 +197,8 @@ impl Call {
         }
     }
 
-    /// A path that tells nothing: one that takes JSON and would take an event stream in answer, as all clients of models and
-    /// of MCP do that stream, or one that the models' own libraries call. The bodies must tell.
+    /// An unknown path that may be a model call: it takes JSON and accepts an event stream, as all clients of models
+    /// and of MCP do that stream; or an official model library calls it. The bodies must confirm it.
     fn perhaps(head: &Head<'_>, path: &str) -> Option<Self> {
         let has = |name: &str, what: &[u8]| {
             (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
@@ -211,7 +211,7 @@ impl Call {
     }
 }
 
-/// How paths end that tell the interface, and what is done there if that is not what the interface is for.
+/// Path suffixes that identify an API, and the operation if it is not the API's usual one.
 const PATHS: [(&str, Api, Option<&str>); 9] = [
     ("/chat/completions", Api::OpenAiChat, None),
     ("/completions", Api::OpenAiChat, Some("text_completion")),
@@ -224,7 +224,7 @@ const PATHS: [(&str, Api, Option<&str>); 9] = [
     ("/api/generate", Api::Ollama, Some("text_completion")),
 ];
 
-/// Parts of paths of calls that look like calls to a model and are others: they count tokens, judge, rank, or are jobs.
+/// Path segments of calls that look like model calls but are not: they count tokens, classify, rank, or manage jobs.
 const OTHERS: [&str; 27] = [
     "audio",
     "classify",
@@ -255,10 +255,10 @@ const OTHERS: [&str; 27] = [
     "videos",
 ];
 
-/// Parts of paths of jobs that take the same questions.
+/// Path segments of batch jobs, which take the same requests.
 const JOBS: [&str; 3] = ["async", "batch", "batches"];
 
-/// Whether this provider has this interface at this path, so that nothing else can be meant.
+/// Whether this provider has this API at this path, so that it cannot be anything else.
 fn speaks(provider: Option<&str>, api: Api, path: &str) -> bool {
     match (provider, api) {
         (Some("anthropic"), Api::AnthropicMessages) => path.ends_with("/v1/messages"),
@@ -272,7 +272,7 @@ fn speaks(provider: Option<&str>, api: Api, path: &str) -> bool {
     }
 }
 
-/// Whether a request's signature is one for Bedrock (`AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/bedrock/aws4_request, …`).
+/// Whether the request is signed for Bedrock (`AWS4-HMAC-SHA256 Credential=KEY/DATE/REGION/bedrock/aws4_request, …`).
 fn is_signed_for_bedrock(authorization: &[u8]) -> bool {
     authorization.starts_with(b"AWS4-HMAC-SHA256 ")
         && memchr::memmem::find(authorization, b"/bedrock/aws4_request").is_some()
@@ -282,7 +282,7 @@ fn is_json(content_type: &[u8]) -> bool {
     memchr::memmem::find(&content_type.to_ascii_lowercase(), b"json").is_some()
 }
 
-/// Hosts, and whose they are. A name that begins with a dot stands for all that end so.
+/// Hosts and their providers. A name that begins with `.` or `-` is a suffix.
 const PROVIDERS: [(&str, &str); 21] = [
     ("api.openai.com", "openai"),
     ("chatgpt.com", "openai"),
@@ -310,12 +310,12 @@ const PROVIDERS: [(&str, &str); 21] = [
 fn provider(host: &str) -> Option<&'static str> {
     let is = |name: &str| host == name || (name.starts_with(['.', '-']) && host.ends_with(name));
     let (_, provider) = PROVIDERS.iter().find(|(name, _)| is(name))?;
-    // Amazon has other services there. A private endpoint's name stands before the service's.
+    // Amazon has other services under these names. A private endpoint puts its name before the service.
     (*provider != "aws.bedrock" || host.split('.').any(|label| label.starts_with("bedrock-runtime")))
         .then_some(*provider)
 }
 
-/// Whether the host has nothing at these paths but models. A web application may have pages at `chatgpt.com`.
+/// Whether the host serves only models at these paths. `chatgpt.com` is also a web application.
 fn is_known(host: &str) -> bool {
     host != "chatgpt.com" && provider(host).is_some()
 }
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn paths_tell_the_interface_and_hosts_the_provider() {
+    fn paths_identify_the_api_and_hosts_the_provider() {
         for (host, path, api, provider, certain) in [
             ("api.openai.com", "/v1/chat/completions", Api::OpenAiChat, Some("openai"), true),
             ("localhost", "/api/v1/chat/completions", Api::OpenAiChat, None, false),
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_proves_no_provider_at_other_hosts_but_a_signature_does() {
+    fn at_other_hosts_a_signature_proves_the_provider_and_a_path_does_not() {
         let signature =
             "AWS4-HMAC-SHA256 Credential=AKIA/20261129/eu-west-1/bedrock/aws4_request, SignedHeaders=host";
         for (path, fields, provider) in [
@@ -405,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_only_look_like_calls_to_a_model_are_none() {
+    fn calls_that_only_look_like_model_calls_are_not_read() {
         let fields =
             [("content-type", "application/json"), ("x-stainless-lang", "python"), ("anthropic-version", "1")];
         for path in [

@@ -1,12 +1,12 @@
-//! Which call of a tool a piece of a streamed answer belongs to. Providers that speak OpenAI's interface number and name calls
-//! as they like: indexes repeat or are missing, ids come once, with each piece, or never.
+//! Assigns pieces of a streamed answer to tool calls. Providers that speak OpenAI's API number and name calls
+//! differently: indexes repeat or are missing, and ids come once, with each piece, or never.
 
 use super::answer::Answer;
 
-/// Calls that are told apart in one answer.
+/// The most calls that are distinguished in one answer.
 const CALLS_MAX: usize = 256;
 
-/// The calls of one answer.
+/// The tool calls of one answer.
 #[derive(Default)]
 pub(super) struct Calls {
     known: Vec<Known>,
@@ -19,9 +19,9 @@ struct Known {
     key: u64,
 }
 
-/// A piece of a call. What is not there is empty.
+/// A piece of a tool call. A missing text is empty.
 pub(super) struct Mention<'a> {
-    /// The answer that it is a part of.
+    /// The choice that it belongs to.
     pub(super) choice: u64,
     pub(super) index: Option<u64>,
     pub(super) id: &'a str,
@@ -29,7 +29,7 @@ pub(super) struct Mention<'a> {
 }
 
 impl Calls {
-    /// The key of the call that a piece belongs to.
+    /// The key of the call that this piece belongs to.
     pub(super) fn key(&mut self, of: &Mention<'_>, answer: &Answer) -> u64 {
         let first = self.known.len() as u64;
         let mut known = self.known.iter_mut().rev().filter(|known| known.choice == of.choice);
@@ -58,7 +58,7 @@ impl Calls {
     }
 }
 
-/// Whether a piece at the place of a call goes on with it; otherwise it begins another.
+/// Whether a piece with the index of a known call continues it. Otherwise it begins another.
 fn goes_on(known: &Known, of: &Mention<'_>, answer: &Answer) -> bool {
     if of.name.is_empty() {
         return true;
@@ -76,7 +76,7 @@ mod tests {
     use super::super::answer::Kind;
     use super::*;
 
-    /// The calls that come of these pieces: index, id, name, arguments.
+    /// The calls that these pieces make. Each piece: index, id, name, arguments.
     fn calls(pieces: &[(Option<u64>, &str, &str, &str)]) -> String {
         let (mut calls, mut answer) = (Calls::default(), Answer::default());
         for (index, id, name, arguments) in pieces {
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_told_apart_however_they_are_numbered() {
+    fn calls_are_distinguished_however_they_are_numbered() {
         for (what, pieces, expected) in [
             ("repeated index", vec![(Some(0), "a", "f", "{}"), (Some(0), "b", "g", "[1]")], "f({}) g([1])"),
             ("no index", vec![(None, "a", "f", "{"), (None, "", "", "}"), (None, "b", "g", "1")], "f({}) g(1)"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_is_bounded() {
+    fn remembered_calls_are_bounded() {
         let (mut calls, answer) = (Calls::default(), Answer::default());
         for n in 0..1000 {
             calls.key(&Mention { choice: 0, index: Some(n), id: "", name: "f" }, &answer);

@@ -1,25 +1,26 @@
-//! Whether a stream's counts of its output are counts of all so far, or of single pieces, which nobody can add up.
+//! Decides whether a stream's output token counts are running totals, or counts of single pieces, which cannot be added
+//! up reliably.
 
-/// How a stream counted its output while it came: an honest count of all so far does not fall behind.
+/// Follows the output counts of a stream. A running total never falls behind.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Counting {
-    /// Pieces of content that have come, and how many there were at the last count.
+    /// Pieces of content so far, and at the last count.
     pieces: u64,
     pieces_before: u64,
     highest: u64,
-    /// A count was no higher than one before, though content came in between.
+    /// A count was not higher than an earlier one, although content came in between.
     fell_behind: bool,
 }
 
 impl Counting {
-    /// A piece of content has come.
+    /// A piece of content arrived.
     pub(super) fn content(&mut self) {
         self.pieces += 1;
     }
 
-    /// So many tokens were told.
-    pub(super) fn told(&mut self, output: u64) {
-        // What is told before any content, or as nought, is a guess.
+    /// The stream reported this count.
+    pub(super) fn count(&mut self, output: u64) {
+        // A count before any content, or of zero, is a placeholder.
         if output == 0 || self.pieces == 0 {
             return;
         }
@@ -29,7 +30,7 @@ impl Counting {
         self.pieces_before = self.pieces;
     }
 
-    /// Whether this count may be one of all, not of a piece alone.
+    /// Whether this count may be the total.
     pub(super) fn may_be_all(&self, output: u64) -> bool {
         !self.fell_behind || output >= self.highest.max(self.pieces)
     }
@@ -39,32 +40,32 @@ impl Counting {
 mod tests {
     use super::*;
 
-    /// Whether the last of these counts, each told after a piece of content, may be one of all.
+    /// Whether the last of these counts, each reported after a piece of content, may be the total.
     fn holds(counts: &[u64]) -> bool {
         let mut counting = Counting::default();
         for count in counts {
             counting.content();
-            counting.told(*count);
+            counting.count(*count);
         }
         counting.may_be_all(counts.iter().copied().rfind(|count| *count > 0).unwrap_or(0))
     }
 
     #[test]
-    fn counts_of_single_pieces_are_no_count_of_all() {
+    fn counts_of_single_pieces_are_not_totals() {
         for counts in [&[1, 1, 1][..], &[3, 5, 2], &[4, 0, 3]] {
             assert!(!holds(counts), "{counts:?}");
         }
     }
 
     #[test]
-    fn counts_of_all_so_far_and_one_of_all_at_the_end_hold() {
+    fn running_totals_and_a_total_at_the_end_are_totals() {
         for counts in [&[1, 3, 7][..], &[25, 25, 25], &[1, 1, 1, 25], &[5], &[0, 0, 5]] {
             assert!(holds(counts), "{counts:?}");
         }
         let mut counting = Counting::default();
-        counting.told(8);
+        counting.count(8);
         counting.content();
-        counting.told(5);
+        counting.count(5);
         assert!(counting.may_be_all(5), "what is told before any content is a guess");
     }
 }

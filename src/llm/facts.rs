@@ -1,28 +1,28 @@
-//! What is known of one call, ready to be written into its event.
+//! The facts of one call, ready to be written into its event.
 
 use std::time::Duration;
 
 use serde_json::Number;
 
-/// A fact's value: flat, as properties are.
+/// The value of a fact.
 #[derive(Clone, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub enum Fact {
-    /// A text from outside: to be masked and bounded.
+    /// Text from outside, which must be masked and bounded.
     Text(String),
-    /// A number as it came, or one of ours.
+    /// A number.
     Number(Number),
-    /// Yes or no.
+    /// A boolean.
     Flag(bool),
 }
 
 impl Fact {
-    /// Seconds, to a tenth of a millisecond.
+    /// Seconds, rounded to a tenth of a millisecond.
     pub(super) fn seconds(of: Duration) -> Option<Self> {
         Number::from_f64((of.as_secs_f64() * 10_000.0).round() / 10_000.0).map(Self::Number)
     }
 
-    /// A number with two decimals.
+    /// A number rounded to two decimals.
     pub(super) fn rate(of: f64) -> Option<Self> {
         Number::from_f64((of * 100.0).round() / 100.0).map(Self::Number)
     }
@@ -34,31 +34,31 @@ impl From<u64> for Fact {
     }
 }
 
-/// What is known of one call to a model or a tool.
+/// The facts of one call to a model or a tool.
 #[derive(Clone, Default, PartialEq)]
 #[cfg_attr(test, derive(Debug))]
 pub struct Facts {
-    /// By the names in [`names`](super::names), each at most once.
+    /// Facts by their names in [`names`](super::names), each at most once.
     pub properties: Vec<(&'static str, Fact)>,
-    /// The provider's own usage object as it came: JSON.
+    /// The provider's usage object, unchanged: JSON.
     pub usage_raw: Option<String>,
-    /// The answer as text for people; empty if there is none.
+    /// The answer as text for people. May be empty.
     pub answer: String,
-    /// The answer came to its end, as its own form tells.
+    /// Whether the answer is complete by its own format.
     pub complete: bool,
-    /// From the request being forwarded to the first byte of the answer's body.
+    /// Time from forwarding the request to the first byte of the response body.
     pub first_byte: Option<Duration>,
-    /// Members that were too long to be looked into.
+    /// Members that were too long to be read.
     pub skipped: Vec<&'static str>,
-    /// What the provider says of an error that its status tells.
+    /// The provider's error message, if the status is an error.
     pub refusal: Option<String>,
-    /// The answer carries an error, though its status may be a good one.
-    pub failure: Option<Failure>,
+    /// An error inside the answer, even if the status is a success.
+    pub failure: Option<AnswerError>,
 }
 
-/// An error that stands inside an answer.
+/// An error inside an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct AnswerError {
     /// `stream_error`, `response_failed`, `tool_error` or `jsonrpc_error`.
     pub id: &'static str,
     /// One sentence for people.
@@ -66,14 +66,14 @@ pub struct Failure {
 }
 
 impl Facts {
-    /// Adds a fact, unless one of that name is there.
-    pub(super) fn tell(&mut self, name: &'static str, fact: Option<Fact>) {
+    /// Adds a fact, unless there is one of that name.
+    pub(super) fn add(&mut self, name: &'static str, fact: Option<Fact>) {
         if let Some(fact) = fact.filter(|_| self.get(name).is_none()) {
             self.properties.push((name, fact));
         }
     }
 
-    /// One of the properties.
+    /// The fact of this name.
     pub fn get(&self, name: &str) -> Option<&Fact> {
         self.properties.iter().find(|(known, _)| *known == name).map(|(_, fact)| fact)
     }

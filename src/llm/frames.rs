@@ -3,53 +3,53 @@
 
 use flate2::Crc;
 
-/// Bytes of a frame that are held. Larger ones pass unread; the encoding allows 16 MiB.
+/// The largest frame that is read. Larger ones are skipped; the encoding allows 16 MiB.
 const FRAME_MAX_BYTES: usize = 1 << 20;
-/// What the encoding allows, in bytes: more is no frame.
+/// The largest frame that the encoding allows.
 const ALLOWED_MAX_BYTES: usize = (16 << 20) + (128 << 10) + OVERHEAD_BYTES;
 const PRELUDE_BYTES: usize = 12;
 const CHECKSUM_BYTES: usize = 4;
 const OVERHEAD_BYTES: usize = PRELUDE_BYTES + CHECKSUM_BYTES;
 
-/// A frame's headers that matter, and its payload.
+/// The headers of a frame that matter, and its payload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame<'a> {
     /// `event`, `exception` or `error`.
     pub(super) kind: &'a str,
-    /// What kind of event or exception.
+    /// The type of the event or the exception.
     pub(super) name: &'a str,
-    /// What an `error` says.
+    /// The message of an `error`.
     pub(super) message: &'a str,
     pub(super) payload: &'a [u8],
 }
 
-/// Finds the frames.
+/// Finds frames in a stream.
 #[derive(Debug, Default)]
 pub(super) struct Scanner {
     held: Vec<u8>,
-    /// Bytes of a frame too large to be held that are still to come.
+    /// Bytes left of a frame that is skipped.
     passing: usize,
     skipped: u64,
     damaged: bool,
 }
 
 impl Scanner {
-    /// Whether the stream was not what it should be: from there on nothing is read.
+    /// Whether the stream is damaged. Nothing is read after that.
     pub(super) fn is_damaged(&self) -> bool {
         self.damaged
     }
 
-    /// Frames that were too large to be read.
+    /// The number of frames that were skipped because of their size.
     pub(super) fn skipped(&self) -> u64 {
         self.skipped
     }
 
-    /// Whether the stream stands between two frames.
+    /// Whether the stream is between two frames.
     pub(super) fn is_between(&self) -> bool {
         self.held.is_empty() && self.passing == 0
     }
 
-    /// Reads on, and hands over what is found.
+    /// Reads the next bytes, and reports frames.
     pub(super) fn read(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Frame<'_>)) {
         while !bytes.is_empty() && !self.damaged {
             if self.passing > 0 {
@@ -77,7 +77,7 @@ impl Scanner {
         }
     }
 
-    /// The prelude has come: is it one, and can the frame be held?
+    /// Checks a complete prelude: whether it is valid, and whether the frame is small enough.
     fn prelude(&mut self) {
         let (whole, headers) = (length(&self.held), number(&self.held, 4));
         let sound = number(&self.held, 8) == checksum(&self.held[..8]) as usize
@@ -172,7 +172,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 pub(super) mod testing {
     use super::checksum;
 
-    /// A frame with these headers and this payload.
+    /// Encodes a frame with these headers and this payload.
     pub(in crate::llm) fn frame(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
         let mut fields = Vec::new();
         for (name, value) in headers {
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_known_frame_is_read() {
-        // From the encoding's own description: no headers, no payload.
+        // An example from the specification: no headers, no payload.
         let empty = [0, 0, 0, 0x10, 0, 0, 0, 0, 0x05, 0xC2, 0x48, 0xEB, 0x7D, 0x98, 0xC8, 0xFF];
         let (frames, scanner) = read(&empty, 5);
         assert_eq!((frames.len(), scanner.is_damaged(), scanner.is_between()), (1, false, true));
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn any_cut_gives_the_same_and_headers_of_every_type_are_passed_over() {
+    fn any_split_gives_the_same_and_headers_of_every_type_are_skipped() {
         let mut other = vec![1, b'a', 0, 1, b'b', 2, 9, 1, b'c', 4, 0, 0, 0, 1, 1, b'd', 6, 0, 2, 1, 2, 1, b'e', 9];
         other.extend_from_slice(&[0; 16]);
         other.extend_from_slice(&[1, b'f', 8, 0, 0, 0, 0, 0, 0, 0, 0]);
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_ends_the_reading_and_what_is_too_large_passes() {
+    fn damage_ends_reading_and_large_frames_are_skipped() {
         let mut damaged = event("metadata", "{\"a\":1}");
         let last = damaged.len() - 6;
         damaged[last] ^= 1;

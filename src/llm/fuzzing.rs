@@ -1,8 +1,8 @@
-//! What must hold of the readers whatever comes: see [`crate::fuzzing`].
+//! Properties of the readers for any input: see [`crate::fuzzing`].
 
 use super::{Call, Fact, Facts, Head, Reader, names, sse};
 
-/// An event stream: however it is cut, the same events are in it. The first byte tells how large the pieces are.
+/// An event stream: its events must not depend on how it is split. The first byte chooses the size of the pieces.
 pub fn event_stream(data: &[u8]) {
     let Some((size, stream)) = data.split_first() else { return };
     let events = |piece: usize| {
@@ -17,10 +17,10 @@ pub fn event_stream(data: &[u8]) {
         found
     };
     let whole = events(stream.len().max(1));
-    assert!(whole == events(usize::from(size % 16) + 1), "the cut makes a difference");
+    assert!(whole == events(usize::from(size % 16) + 1), "the split changes the result");
 }
 
-/// Interfaces by the paths that they are at, and the forms of their answers.
+/// The paths of the APIs, and the content types of their answers.
 const PATHS: [&str; 8] = [
     "/v1/chat/completions",
     "/v1/responses",
@@ -34,9 +34,9 @@ const PATHS: [&str; 8] = [
 const FORMS: [&str; 3] = ["text/event-stream", "application/json", "application/vnd.amazon.eventstream"];
 const CODINGS: [&str; 5] = ["", "gzip", "deflate", "br", "zstd"];
 
-/// A call: the first three bytes choose its interface, form and coding, and the size of the pieces; a NUL stands between the
-/// question and the answer. However a sound answer is cut, the facts are the same: of a damaged coding, how much comes out
-/// before the damage is seen depends on the pieces.
+/// A call: the first three bytes choose its API, its content type and coding, and the size of the pieces. A NUL
+/// separates request and response. The facts must not depend on how a sound response is split. In a damaged coding, the
+/// content before the damage does depend on it.
 pub fn model_call(data: &[u8]) {
     let Some((&[api, form, size], rest)) = data.split_first_chunk::<3>() else { return };
     let at = rest.iter().position(|byte| *byte == 0).unwrap_or(rest.len());
@@ -48,7 +48,7 @@ pub fn model_call(data: &[u8]) {
         let told = facts.as_ref().and_then(|facts| facts.get(names::PARSE_ERROR));
         told == Some(&Fact::Text("response_coding".to_owned()))
     };
-    assert!(whole == pieces || damaged(&whole) || damaged(&pieces), "the cut makes a difference");
+    assert!(whole == pieces || damaged(&whole) || damaged(&pieces), "the split changes the result");
 }
 
 fn read((path, form): (&str, usize), question: &[u8], answer: &[u8], piece: usize) -> Option<Facts> {
@@ -58,14 +58,14 @@ fn read((path, form): (&str, usize), question: &[u8], answer: &[u8], piece: usiz
         _ => None,
     };
     let mut reader = Reader::new(Call::of(&Head { method: "POST", host: "api.test", path, field: &field })?);
-    question.chunks(piece).for_each(|piece| reader.asked(piece));
-    reader.asked_all(true);
-    reader.answered(200, &|name| match name {
+    question.chunks(piece).for_each(|piece| reader.read_request(piece));
+    reader.end_request(true);
+    reader.response_head(200, &|name| match name {
         "content-type" => Some(FORMS[form % FORMS.len()].into()),
         "content-encoding" => Some(CODINGS[form / FORMS.len() % CODINGS.len()].into()),
         _ => None,
     });
-    answer.chunks(piece).for_each(|piece| reader.told(piece, None));
-    reader.told_all(true);
+    answer.chunks(piece).for_each(|piece| reader.read_response(piece, None));
+    reader.end_response(true);
     reader.facts()
 }

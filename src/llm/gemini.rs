@@ -1,4 +1,4 @@
-//! Google's `generateContent`: one object, or a stream of such objects, of which the last counts all.
+//! Google's `generateContent`: one object, or a stream of such objects. The last one has the total token counts.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
-/// Of an answer, whole or a piece of it. Google's code assistant has it in a `response`.
+/// The members of an answer, or a piece of it, that are read. Google's code assistant puts them into `response`.
 pub(super) const WANTED: &[Wanted] = &[
     ("candidates", 512 << 10),
     ("usageMetadata", 8 << 10),
@@ -22,11 +22,11 @@ pub(super) const WANTED: &[Wanted] = &[
     ("response.promptFeedback", 4 << 10),
 ];
 
-/// A piece of a stream, or a whole answer.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    let get = |name: &str| said.get(name).or_else(|| said.get(&format!("response.{name}")));
-    let text = |name: &str| said.text(name).or_else(|| said.text(&format!("response.{name}")));
-    reading.fail_with(said.get("error").as_ref());
+/// Reads a piece of a stream, or a whole answer.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    let get = |name: &str| members.get(name).or_else(|| members.get(&format!("response.{name}")));
+    let text = |name: &str| members.text(name).or_else(|| members.text(&format!("response.{name}")));
+    reading.fail_with(members.get("error").as_ref());
     reading.model(text("modelVersion"));
     reading.id(text("responseId"));
     reading.usage(get("usageMetadata"), Tokens::gemini);
@@ -50,19 +50,19 @@ pub(super) fn read(reading: &mut Reading, said: &Sieve) {
         reading.finish(0, reason);
         finished = true;
     }
-    // Nothing but this tells the last piece of a stream, and some give a reason in each.
+    // Only this identifies the last piece of a stream. Some servers give a stop reason in each piece.
     reading.perhaps_last(finished && get("usageMetadata").is_some(), content);
 }
 
 fn part(reading: &mut Reading, index: u64, part: &Value) {
     let kind = if part["thought"] == true { Kind::Reasoning } else { Kind::Text };
-    reading.say(kind, index, part["text"].as_str().unwrap_or_default());
+    reading.append(kind, index, part["text"].as_str().unwrap_or_default());
     if let Some(name) = part["functionCall"]["name"].as_str() {
-        // Each comes whole, and is one of its own.
+        // Each call comes in one piece.
         let key = reading.next_tool();
         reading.tool(key, name);
         if part["functionCall"]["args"].is_object() {
-            reading.say(Kind::Tool, key, &part["functionCall"]["args"].to_string());
+            reading.append(Kind::Tool, key, &part["functionCall"]["args"].to_string());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The Model Context Protocol over HTTP: the one message that answers the request, among those that a stream may carry.
+//! The Model Context Protocol over HTTP: finds the message that answers the request among the messages of a stream.
 
 use serde_json::Value;
 
@@ -7,7 +7,7 @@ use super::names;
 use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 
-/// Of a message.
+/// The members of a message that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("id", 512),
     ("method", 0),
@@ -17,24 +17,24 @@ pub(super) const WANTED: &[Wanted] = &[
     ("error.message", 2048),
 ];
 
-/// A message of the server's.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    let answers = !said.has("method") && said.get("id").map(|id| id.to_string()) == reading.asked().id;
-    if !answers || reading.asked().id.is_none() {
+/// Reads a message from the server.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    let answers = !members.has("method") && members.get("id").map(|id| id.to_string()) == reading.request().id;
+    if !answers || reading.request().id.is_none() {
         return;
     }
     reading.confirm();
-    if said.get("result.isError") == Some(Value::Bool(true)) {
-        reading.tell(names::TOOL_ERROR, Fact::Flag(true));
-        let tool = reading.asked().tool.clone().unwrap_or_default();
+    if members.get("result.isError") == Some(Value::Bool(true)) {
+        reading.add_fact(names::TOOL_ERROR, Fact::Flag(true));
+        let tool = reading.request().tool.clone().unwrap_or_default();
         reading.fail("tool_error", &tool, "");
     }
-    if let Some(version) = said.text("result.protocolVersion") {
-        reading.tell(names::MCP_VERSION, Fact::Text(version));
+    if let Some(version) = members.text("result.protocolVersion") {
+        reading.add_fact(names::MCP_VERSION, Fact::Text(version));
     }
-    if let Some(code) = said.get("error.code") {
-        reading.tell(names::RPC_STATUS, Fact::Text(code.to_string()));
-        reading.fail("jsonrpc_error", &code.to_string(), &said.text("error.message").unwrap_or_default());
+    if let Some(code) = members.get("error.code") {
+        reading.add_fact(names::RPC_STATUS, Fact::Text(code.to_string()));
+        reading.fail("jsonrpc_error", &code.to_string(), &members.text("error.message").unwrap_or_default());
     }
     reading.close();
 }

@@ -1,5 +1,6 @@
-//! The facts of calls to language models, and to the tools of their agents, read off a copy of what passes: pure, in pieces of
-//! any size, in bounded memory. Whatever the bytes, nothing here fails or panics; what cannot be read is said.
+//! Facts of calls to language models and to the tools of agents, read from a copy of the bodies: pure, in pieces of any
+//! size, in bounded memory. Whatever the bytes are, nothing here fails or panics. What cannot be read is reported as a
+//! fact.
 //!
 //! ```text
 //!  head of the question
@@ -49,6 +50,6 @@ mod text;
 mod usage;
 
 pub use api::{Api, Call, Head};
-pub use facts::{Fact, Facts, Failure};
+pub use facts::{AnswerError, Fact, Facts};
 pub use reader::Reader;
 pub(crate) use sse::{Part, Scanner};

@@ -1,4 +1,4 @@
-//! Ollama's chat and generate: one object, or one a line, of which the last is done.
+//! Ollama's chat and generate: one object, or one on each line, the last of which has `done`.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
-/// Of a line, or of a whole answer.
+/// The members of a line, or of a whole answer, that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("model", 512),
     ("message", 512 << 10),
@@ -21,32 +21,32 @@ pub(super) const WANTED: &[Wanted] = &[
     ("error", 4 << 10),
 ];
 
-/// A line, or a whole answer.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    reading.fail_with(said.get("error").as_ref());
-    let Some(done) = said.get("done").and_then(|done| done.as_bool()) else { return };
-    let model = said.text("model").filter(|model| !model.is_empty());
+/// Reads a line, or a whole answer.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    reading.fail_with(members.get("error").as_ref());
+    let Some(done) = members.get("done").and_then(|done| done.as_bool()) else { return };
+    let model = members.text("model").filter(|model| !model.is_empty());
     if model.is_some() {
         reading.confirm();
     }
     reading.model(model);
-    let message = said.get("message").unwrap_or_default();
+    let message = members.get("message").unwrap_or_default();
     let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
-    reading.say(Kind::Reasoning, 0, &(text("thinking") + &said.text("thinking").unwrap_or_default()));
-    reading.say(Kind::Text, 0, &(text("content") + &said.text("response").unwrap_or_default()));
+    reading.append(Kind::Reasoning, 0, &(text("thinking") + &members.text("thinking").unwrap_or_default()));
+    reading.append(Kind::Text, 0, &(text("content") + &members.text("response").unwrap_or_default()));
     for call in message["tool_calls"].as_array().into_iter().flatten() {
-        // Each comes whole.
+        // Each call comes in one piece.
         let key = Some(reading.next_tool());
         let name = call["function"]["name"].as_str().unwrap_or_default();
         let arguments = call["function"]["arguments"].to_string();
         reading.tool_piece(&Mention { choice: 0, index: key, id: "", name }, &arguments);
     }
     if done {
-        if let Some(reason) = said.text("done_reason") {
+        if let Some(reason) = members.text("done_reason") {
             reading.finish(0, &reason);
         }
         let counts = ["prompt_eval_count", "eval_count"];
-        let counts = counts.iter().filter_map(|name| Some(((*name).to_owned(), said.get(name)?)));
+        let counts = counts.iter().filter_map(|name| Some(((*name).to_owned(), members.get(name)?)));
         reading.usage(Some(Value::Object(counts.collect())), Tokens::ollama);
         reading.close();
     } else {

@@ -1,4 +1,4 @@
-//! OpenAI's chat completions, text completions and embeddings, as many others speak them, too.
+//! OpenAI's Chat Completions, text completions and Embeddings, which many other servers speak, too.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::reading::Reading;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
-/// Of an answer, whole or a piece of it.
+/// The members of an answer, or a piece of it, that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("object", 64),
     ("id", 512),
@@ -19,57 +19,57 @@ pub(super) const WANTED: &[Wanted] = &[
     ("error", 4 << 10),
 ];
 
-/// Of an answer with embeddings, whose numbers nobody wants.
+/// The members of an answer with embeddings that are read. The vectors are skipped.
 pub(super) const WANTED_OF_EMBEDDINGS: &[Wanted] =
     &[("object", 64), ("model", 512), ("usage", 8 << 10), ("error", 4 << 10), ("data", 0)];
 
-/// A piece of a stream, or a whole answer.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    if said.has("choices") || said.has("data") {
+/// Reads a piece of a stream, or a whole answer.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    if members.has("choices") || members.has("data") {
         reading.confirm();
     }
-    reading.fail_with(said.get("error").as_ref());
-    reading.id(said.text("id"));
-    reading.model(said.text("model"));
-    // Some end a stream with the whole answer once more.
-    let whole = reading.streamed && said.text("object").as_deref() == Some("chat.completion");
-    let choices = said.get("choices");
+    reading.fail_with(members.get("error").as_ref());
+    reading.id(members.text("id"));
+    reading.model(members.text("model"));
+    // Some servers repeat the whole answer at the end of a stream.
+    let whole = reading.streamed && members.text("object").as_deref() == Some("chat.completion");
+    let choices = members.get("choices");
     for (place, choice) in (0u64..).zip(choices.as_ref().and_then(Value::as_array).into_iter().flatten()) {
         let index = choice["index"].as_u64().unwrap_or(place);
-        words(reading, index, &choice["delta"], whole);
-        words(reading, index, &choice["message"], true);
-        reading.say(Kind::Text, index, choice["text"].as_str().unwrap_or_default());
+        message(reading, index, &choice["delta"], whole);
+        message(reading, index, &choice["message"], true);
+        reading.append(Kind::Text, index, choice["text"].as_str().unwrap_or_default());
         if let Some(reason) = choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
             reading.finish(index, reason);
         }
-        // Moonshot counts in the choice. Of several, none counts all.
+        // Moonshot reports usage in the choice. With several choices there is no total.
         match (index, choice["usage"].is_object()) {
             (0, true) => reading.usage(Some(choice["usage"].clone()), Tokens::openai),
             (_, true) => reading.usage_lost(),
             _ => {}
         }
     }
-    reading.usage(said.get("x_groq.usage"), Tokens::openai);
-    reading.usage(said.get("usage"), Tokens::openai);
+    reading.usage(members.get("x_groq.usage"), Tokens::openai);
+    reading.usage(members.get("usage"), Tokens::openai);
 }
 
-/// What a choice says. `whole`: all of it, of which pieces may have come before.
-fn words(reading: &mut Reading, index: u64, message: &Value, whole: bool) {
+/// Reads the message of a choice. `whole`: a complete message, pieces of which may have come before.
+fn message(reading: &mut Reading, index: u64, message: &Value, whole: bool) {
     if !(whole && reading.answer().has(Kind::Reasoning, index)) {
         for name in ["reasoning_content", "reasoning"] {
-            reading.say(Kind::Reasoning, index, message[name].as_str().unwrap_or_default());
+            reading.append(Kind::Reasoning, index, message[name].as_str().unwrap_or_default());
         }
     }
-    // A message that grows from piece to piece.
+    // Some servers send a message that grows from piece to piece.
     if let (true, Some(text)) = (whole && reading.streamed, message["content"].as_str()) {
-        reading.say_all(Kind::Text, index, text);
+        reading.append_whole(Kind::Text, index, text);
     } else if !(whole && reading.answer().has(Kind::Text, index)) {
         for name in ["content", "refusal"] {
             match &message[name] {
-                Value::String(text) => reading.say(Kind::Text, index, text),
+                Value::String(text) => reading.append(Kind::Text, index, text),
                 Value::Array(parts) => {
                     for part in parts {
-                        reading.say(Kind::Text, index, part["text"].as_str().unwrap_or_default());
+                        reading.append(Kind::Text, index, part["text"].as_str().unwrap_or_default());
                     }
                 }
                 _ => {}
@@ -89,7 +89,7 @@ fn words(reading: &mut Reading, index: u64, message: &Value, whole: bool) {
     tool(reading, (index, Some(FUNCTION_CALL)), "", &message["function_call"]);
 }
 
-/// The place of the one call that there was before there could be several.
+/// The index of the call in the old API, which allowed only one.
 const FUNCTION_CALL: u64 = 0xFFFF;
 
 fn tool(reading: &mut Reading, (choice, index): (u64, Option<u64>), id: &str, function: &Value) {
@@ -98,7 +98,7 @@ fn tool(reading: &mut Reading, (choice, index): (u64, Option<u64>), id: &str, fu
     }
     let arguments = ["arguments", "input"].iter().find_map(|name| match &function[*name] {
         Value::String(text) => Some(text.clone()),
-        // Not as a text, as it should be, but as what it says.
+        // Some servers send an object instead of its JSON text.
         Value::Object(_) => Some(function[*name].to_string()),
         _ => None,
     });

@@ -1,11 +1,11 @@
-//! Reads one call: its question and its answer, in pieces of any size, each with the time when it passed.
+//! Reads one call: its request and its response, in pieces of any size.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 use super::api::{Api, Call, FETCH};
 use super::facts::{Fact, Facts};
-use super::reading::{Asked, Reading};
+use super::reading::{Reading, Request};
 use super::refusal::Refusal;
 use super::replies::{Framing, Objects, Replies};
 use super::sieve::Sieve;
@@ -18,21 +18,21 @@ pub struct Reader {
     call: Call,
     question: Option<Unpacker<Question>>,
     question_whole: bool,
-    /// The interface, once it is certain that it is one.
+    /// The API, once it is settled.
     api: Option<Api>,
     answer: Option<Unpacker<Replies>>,
     answer_whole: bool,
-    /// Bytes of the answer that were taken.
+    /// Bytes of the response body so far.
     answer_bytes: u64,
-    /// After so many of them it had come to its end, by its own form.
+    /// The number of bytes after which the answer was complete by its own format.
     ended_after: Option<u64>,
-    /// An answer whose status is an error, and what a header field says of that.
+    /// A response whose status is an error, and the error type in its header fields.
     refusal: Option<(Unpacker<Refusal>, String)>,
     request_id: Option<String>,
     first_byte: Option<Duration>,
     /// Why facts are missing.
     parse_error: Option<&'static str>,
-    /// Facts of the answer cannot be trusted.
+    /// Whether facts of the answer cannot be trusted.
     spoilt: bool,
 }
 
@@ -50,7 +50,7 @@ impl Write for Question {
 }
 
 impl Reader {
-    /// Of this call, nothing of whose bodies has passed.
+    /// Begins reading a call, before its bodies.
     pub fn new(call: Call) -> Self {
         let coding = call.field("content-encoding").unwrap_or_default();
         let question = Unpacker::new([coding.as_bytes()], Question(Sieve::new(request::WANTED)));
@@ -71,19 +71,19 @@ impl Reader {
         }
     }
 
-    /// Some of the question's body passed. It is read by [`Reader::work`].
-    pub fn take_question(&mut self, bytes: &[u8]) {
+    /// Takes a piece of the request body, which [`Reader::work`] reads.
+    pub fn feed_request(&mut self, bytes: &[u8]) {
         if let Some(question) = &mut self.question {
             question.feed(bytes);
         }
     }
 
-    /// Some of the answer's body passed, so long after the question was forwarded. It is read by [`Reader::work`].
-    pub fn take_answer(&mut self, bytes: &[u8], after: Option<Duration>) {
+    /// Takes a piece of the response body, which [`Reader::work`] reads. `after`: time since the request was forwarded.
+    pub fn feed_response(&mut self, bytes: &[u8], after: Option<Duration>) {
         self.first_byte = self.first_byte.or(after);
         self.answer_bytes += bytes.len() as u64;
         if let Some(answer) = self.answer.as_mut().filter(|_| !self.spoilt) {
-            answer.inner_mut().reading.at(after);
+            answer.inner_mut().reading.set_time(after);
             answer.feed(bytes);
         }
         if let Some((refusal, _)) = &mut self.refusal {
@@ -91,7 +91,7 @@ impl Reader {
         }
     }
 
-    /// Reads a little of what was taken, some 32 KiB of content at most. False: all of it is read.
+    /// Reads a little, at most some 32 KiB of content. False: everything taken so far is read.
     pub fn work(&mut self) -> bool {
         let question = self.question.as_mut().is_some_and(Unpacker::step);
         if question || self.answer.as_mut().filter(|_| !self.spoilt).is_some_and(Unpacker::step) {
@@ -121,42 +121,42 @@ impl Reader {
         false
     }
 
-    /// Some of the question's body passed, and is read at once.
-    pub fn asked(&mut self, bytes: &[u8]) {
-        self.take_question(bytes);
+    /// Takes a piece of the request body and reads it at once.
+    pub fn read_request(&mut self, bytes: &[u8]) {
+        self.feed_request(bytes);
         while self.work() {}
     }
 
-    /// Some of the answer's body passed, so long after the question was forwarded, and is read at once.
-    pub fn told(&mut self, bytes: &[u8], after: Option<Duration>) {
-        self.take_answer(bytes, after);
+    /// Takes a piece of the response body and reads it at once. `after`: time since the request was forwarded.
+    pub fn read_response(&mut self, bytes: &[u8], after: Option<Duration>) {
+        self.feed_response(bytes, after);
         while self.work() {}
     }
 
-    /// The question has ended; `whole`: as its sender meant it to.
-    pub fn asked_all(&mut self, whole: bool) {
+    /// The request body has ended. `whole`: as its sender intended.
+    pub fn end_request(&mut self, whole: bool) {
         if let Some(question) = &mut self.question {
             question.end_input();
         }
         while self.work() {}
         self.question_whole = whole;
-        if let Some(said) = self.said()
+        if let Some(members) = self.members()
             && whole
-            && said.has_begun()
-            && !said.is_whole()
+            && members.has_begun()
+            && !members.is_whole()
         {
             self.parse_error = Some("request_json");
         }
     }
 
-    /// The answer's head: its status, and its fields by their names in lower case (of several with one name, a list).
-    pub fn answered(&mut self, status: u16, field: &dyn Fn(&str) -> Option<Vec<u8>>) {
+    /// The response head: its status, and its fields by lower-case name (several fields of one name are joined).
+    pub fn response_head(&mut self, status: u16, field: &dyn Fn(&str) -> Option<Vec<u8>>) {
         self.settle();
         let text = |name: &str| field(name).and_then(|value| String::from_utf8(value).ok()).unwrap_or_default();
         self.request_id = REQUEST_IDS.iter().map(|name| text(name)).find(|id| !id.is_empty());
         let Some(api) = self.api else { return };
         let coding = text("content-encoding");
-        // What is no answer of a model's is an error page or a redirect, and its status says so.
+        // A response without a success status is not an answer of a model.
         if !(200..300).contains(&status) {
             // `ThrottlingException:http://internal.amazon.com/…`
             let kind = text("x-amzn-errortype").split(':').next().unwrap_or_default().to_owned();
@@ -183,12 +183,12 @@ impl Reader {
             reading.confirm();
         }
         reading.count(counted);
-        let streams = self.call.stream.or_else(|| self.said()?.get("stream")?.as_bool()) == Some(true);
+        let streams = self.call.stream.or_else(|| self.members()?.get("stream")?.as_bool()) == Some(true);
         self.answer = Some(Unpacker::new([coding.as_bytes()], Replies::new(api, framing, reading, streams)));
     }
 
-    /// The answer comes as messages of a WebSocket.
-    pub fn answered_in_messages(&mut self) {
+    /// The response comes as messages of a WebSocket.
+    pub fn response_in_messages(&mut self) {
         self.settle();
         if let Some(api) = self.api {
             let replies = Replies::new(api, Framing::Objects(Objects::Messages), self.reading(true), true);
@@ -196,8 +196,8 @@ impl Reader {
         }
     }
 
-    /// The answer has ended; `whole`: as its sender meant it to.
-    pub fn told_all(&mut self, whole: bool) {
+    /// The response body has ended. `whole`: as its sender intended.
+    pub fn end_response(&mut self, whole: bool) {
         if let Some(answer) = &mut self.answer {
             answer.end_input();
         }
@@ -211,15 +211,15 @@ impl Reader {
         }
     }
 
-    /// The agent took so many bytes of the answer and left. True: by its own form the answer had come to its end by then, or
-    /// to an error.
-    pub fn left_after(&mut self, delivered_bytes: u64) -> bool {
+    /// Whether the answer was complete by its own format, or had failed, within the bytes that the agent got before it
+    /// left. If so, it counts as whole.
+    pub fn ended_within(&mut self, delivered_bytes: u64) -> bool {
         let ended = self.ended_after.is_some_and(|end| end <= delivered_bytes) && !self.spoilt;
         self.answer_whole |= ended;
         ended
     }
 
-    /// Nothing more of the question, or of the answer, can be read.
+    /// Gives up reading the request (`question`) or the response, for this reason.
     pub fn give_up(&mut self, question: bool, why: &'static str) {
         self.parse_error = Some(why);
         if question {
@@ -229,91 +229,91 @@ impl Reader {
         }
     }
 
-    /// What is known by now; `None`: it is, as far as can be seen, no call to a model.
+    /// The facts so far. `None`: it does not seem to be a model call.
     pub fn facts(&self) -> Option<Facts> {
         let replies = self.answer.as_ref().map(Unpacker::inner);
-        let api = self.api.or_else(|| self.told_by_question())?;
+        let api = self.api.or_else(|| self.interface_by_question())?;
         if !self.call.certain && !self.is_one(api, replies) {
             return None;
         }
         let mut facts = Facts::default();
-        facts.tell(names::API, Some(Fact::Text(api.name().to_owned())));
+        facts.add(names::API, Some(Fact::Text(api.name().to_owned())));
         if api != Api::Mcp {
-            facts.tell(names::PROVIDER, self.call.provider.map(|provider| Fact::Text(provider.to_owned())));
+            facts.add(names::PROVIDER, self.call.provider.map(|provider| Fact::Text(provider.to_owned())));
             let operation = match self.call.operation {
                 Some(FETCH) => Some(FETCH),
-                by_path => request::operation(self.said(), api, &self.call, by_path),
+                by_path => request::operation(self.members(), api, &self.call, by_path),
             };
-            facts.tell(names::OPERATION, operation.map(|operation| Fact::Text(operation.to_owned())));
+            facts.add(names::OPERATION, operation.map(|operation| Fact::Text(operation.to_owned())));
         }
         if self.call.operation != Some(FETCH) {
             let empty = Sieve::new(request::WANTED);
-            let said = self.said().unwrap_or(&empty);
-            for (name, fact) in request::facts(said, api, &self.call) {
-                facts.tell(name, Some(fact));
+            let members = self.members().unwrap_or(&empty);
+            for (name, fact) in request::facts(members, api, &self.call) {
+                facts.add(name, Some(fact));
             }
         }
         let mut parse_error = self.parse_error;
         if let Some(replies) = replies {
             parse_error = parse_error.or(replies.broken);
             let counts = !self.spoilt && replies.broken.is_none() && self.call.operation != Some(FETCH);
-            replies.reading.tell_into(&mut facts, self.answer_whole, counts);
+            replies.reading.add_to(&mut facts, self.answer_whole, counts);
             facts.skipped.clone_from(&replies.skipped);
         }
-        facts.refusal = self.refusal.as_ref().and_then(|(refusal, kind)| refusal.inner().said(kind));
+        facts.refusal = self.refusal.as_ref().and_then(|(refusal, kind)| refusal.inner().message(kind));
         facts.first_byte = self.first_byte;
-        facts.tell(names::PROVIDER_REQUEST_ID, self.request_id.clone().map(Fact::Text));
-        facts.tell(names::PARSE_ERROR, parse_error.map(|why| Fact::Text(why.to_owned())));
-        facts.tell(names::SEMCONV, Some(Fact::Text(names::SEMCONV_VERSION.to_owned())));
+        facts.add(names::PROVIDER_REQUEST_ID, self.request_id.clone().map(Fact::Text));
+        facts.add(names::PARSE_ERROR, parse_error.map(|why| Fact::Text(why.to_owned())));
+        facts.add(names::SEMCONV, Some(Fact::Text(names::SEMCONV_VERSION.to_owned())));
         Some(facts)
     }
 
-    /// Whether it is a call in this interface: the path and the question say so, and the answer does not deny it.
+    /// Whether it is a call of this API: the path and the request match it, and the response does not contradict.
     fn is_one(&self, api: Api, replies: Option<&Replies>) -> bool {
-        let fits = self.said().is_some_and(|said| request::fits(said, api, &self.call));
+        let fits = self.members().is_some_and(|members| request::fits(members, api, &self.call));
         match replies {
             _ if api == Api::Mcp => fits,
             Some(replies) if replies.reading.is_confirmed() => true,
             Some(replies) if replies.reading.has_pieces() && !replies.reading.has_failed() => false,
-            // Without an answer that tells, a question that looks like one is not enough.
-            // Many a chat has the paths and the questions of Cohere and Ollama, so theirs needs an answer that confirms it.
+            // Without a response that confirms it, a similar request is not enough. Many chat services have the paths
+            // and the requests of Cohere and Ollama, so these always need a response that confirms it.
             _ => fits && self.call.api.is_some() && !matches!(api, Api::CohereChat | Api::Ollama),
         }
     }
 
-    fn said(&self) -> Option<&Sieve> {
+    fn members(&self) -> Option<&Sieve> {
         self.question.as_ref().map(|question| &question.inner().0)
     }
 
-    /// The interface, as far as the question tells by now.
-    fn told_by_question(&self) -> Option<Api> {
-        self.call.api.or_else(|| request::shape(self.said()?, &self.call))
+    /// The API, as far as the request shows.
+    fn interface_by_question(&self) -> Option<Api> {
+        self.call.api.or_else(|| request::shape(self.members()?, &self.call))
     }
 
-    /// Decides what the call is: the answer begins.
+    /// Settles the API when the response begins.
     fn settle(&mut self) {
-        let api = self.told_by_question();
+        let api = self.interface_by_question();
         let denied = |api: Api| {
-            let read = self.said().filter(|_| self.question_whole);
-            !self.call.certain && read.is_some_and(|said| !request::fits(said, api, &self.call))
+            let read = self.members().filter(|_| self.question_whole);
+            !self.call.certain && read.is_some_and(|members| !request::fits(members, api, &self.call))
         };
         self.api = api.filter(|api| !denied(*api));
     }
 
     fn reading(&self, streamed: bool) -> Reading {
-        let said = |name: &str| self.said().and_then(|said| said.get(name));
-        let asked = Asked {
+        let members = |name: &str| self.members().and_then(|members| members.get(name));
+        let request = Request {
             host: self.call.host.clone(),
-            id: said("id").map(|id| id.to_string()),
-            tool: said("params.name").and_then(|name| name.as_str().map(str::to_owned)),
+            id: members("id").map(|id| id.to_string()),
+            tool: members("params.name").and_then(|name| name.as_str().map(str::to_owned)),
         };
-        Reading::new(asked, streamed)
+        Reading::new(request, streamed)
     }
 }
 
-/// How media types of JSON end, in one piece or in lines.
+/// Endings of media types of JSON, in one piece or in lines.
 const JSON: [&str; 4] = ["json", "jsonl", "jsonlines", "json-lines"];
 
-/// Fields in which providers name the request.
+/// Header fields with the provider's id of the request.
 const REQUEST_IDS: [&str; 5] =
     ["x-request-id", "request-id", "x-amzn-requestid", "apim-request-id", "x-goog-request-id"];

@@ -1,8 +1,8 @@
-//! What the pieces of an answer add up to. The readers of the interfaces say what a piece means; here it is put together, and
-//! decided what is certain enough to be told.
+//! Collects the pieces of an answer. The readers of the APIs say what a piece means; here the pieces are combined, and
+//! it is decided which facts are certain.
 //!
-//! Tokens are told once the answer has ended. What a stream that was broken off had said until then is kept as it came, but is
-//! no fact.
+//! Token counts become facts when the answer is complete. The usage of a truncated stream is kept as it came, but is
+//! not a fact.
 
 use std::time::Duration;
 
@@ -11,25 +11,25 @@ use serde_json::{Map, Value};
 use super::answer::{Answer, Kind};
 use super::calls::{Calls, Mention};
 use super::counting::Counting;
-use super::facts::{Fact, Facts, Failure};
+use super::facts::{AnswerError, Fact, Facts};
 use super::text::cut;
 use super::usage::Tokens;
 use super::{names, refusal};
 
-/// Texts that name something (a model, an id, a reason) are cut to this many bytes.
+/// The longest name of something (a model, an id, a stop reason).
 const NAME_MAX_BYTES: usize = 256;
-/// Bytes of what an error says.
+/// The longest error message.
 const ERROR_MAX_BYTES: usize = 2048;
-/// Reasons that are kept, one for each answer.
+/// The most stop reasons, one for each answer.
 const FINISHES_MAX: usize = 16;
-/// Bytes of the provider's usage object.
+/// The largest usage object.
 const USAGE_MAX_BYTES: usize = 8 << 10;
 
-/// An answer while it comes.
+/// An answer while it arrives.
 #[derive(Default)]
 pub(super) struct Reading {
-    asked: Asked,
-    /// The answer comes in pieces.
+    request: Request,
+    /// Whether the answer is streamed.
     pub(super) streamed: bool,
     id: Option<String>,
     model: Option<String>,
@@ -39,7 +39,7 @@ pub(super) struct Reading {
     usage_is_final: bool,
     usage_lost: bool,
     counting: Counting,
-    /// The output that was told is that of an answer that has only begun.
+    /// The last output count is only a start value.
     output_is_begun: bool,
     closed: bool,
     last: Last,
@@ -47,34 +47,34 @@ pub(super) struct Reading {
     pieces: bool,
     answer: Answer,
     calls: Calls,
-    failure: Option<Failure>,
+    failure: Option<AnswerError>,
     further: Vec<(&'static str, Fact)>,
     times: Times,
 }
 
-/// Whether the last piece of a stream without a mark of its end has come.
+/// Whether the last piece of a stream without an end mark has arrived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Last {
     #[default]
     NotYet,
-    /// It says that it is the last one.
+    /// A piece looked like the last one.
     Came,
-    /// Others came after it: in this stream that says nothing.
+    /// More content came after it, so this sign means nothing in this stream.
     SaysNothing,
 }
 
-/// What an answer must be held against.
+/// Facts of the request that an answer is compared with.
 #[derive(Default)]
-pub(super) struct Asked {
-    /// Who was asked.
+pub(super) struct Request {
+    /// The host.
     pub(super) host: String,
     /// The id of the JSON-RPC request, as its JSON.
     pub(super) id: Option<String>,
-    /// The tool that was asked for.
+    /// The requested tool.
     pub(super) tool: Option<String>,
 }
 
-/// When things came, counted from the request being forwarded.
+/// Times since the request was forwarded.
 #[derive(Default, Clone, Copy)]
 struct Times {
     now: Option<Duration>,
@@ -85,40 +85,40 @@ struct Times {
 }
 
 impl Reading {
-    /// Nothing has come yet.
-    pub(super) fn new(asked: Asked, streamed: bool) -> Self {
-        Self { asked, streamed, ..Self::default() }
+    /// Before the first piece.
+    pub(super) fn new(request: Request, streamed: bool) -> Self {
+        Self { request, streamed, ..Self::default() }
     }
 
-    /// What was asked.
-    pub(super) fn asked(&self) -> &Asked {
-        &self.asked
+    /// The request.
+    pub(super) fn request(&self) -> &Request {
+        &self.request
     }
 
-    /// What follows came then.
-    pub(super) fn at(&mut self, now: Option<Duration>) {
+    /// Sets the arrival time of the next pieces.
+    pub(super) fn set_time(&mut self, now: Option<Duration>) {
         self.times.now = now;
     }
 
-    /// A piece of the answer has come, whatever is in it.
+    /// Notes a piece of the answer, whatever its content.
     pub(super) fn chunk(&mut self) {
         self.pieces = true;
         self.times.first_chunk = self.times.first_chunk.or(self.times.now);
     }
 
-    /// The answer's id.
+    /// Sets the answer's id, unless it is known.
     pub(super) fn id(&mut self, id: Option<String>) {
         self.id = self.id.take().or(id.filter(|id| !id.is_empty()).map(named));
     }
 
-    /// The model that answers.
+    /// Sets the model that answers, unless it is known.
     pub(super) fn model(&mut self, model: Option<String>) {
         self.model = self.model.take().or(model.filter(|model| !model.is_empty()).map(named));
     }
 
-    /// Why one of the answers ended; the last word counts.
+    /// Sets the stop reason of one of the answers. The last one counts.
     pub(super) fn finish(&mut self, answer: u64, reason: &str) {
-        // Some have a reason in each piece that says that there is none yet.
+        // Some servers send an empty reason in each piece.
         if matches!(reason, "" | "null") {
             return;
         }
@@ -131,25 +131,25 @@ impl Reading {
         }
     }
 
-    /// What the provider counted so far: what it says now stands for what it said before, but zeros for nothing.
+    /// Updates the provider's usage object. New values replace old ones, except that zeros never do.
     pub(super) fn usage(&mut self, usage: Option<Value>, tokens: fn(&Value) -> Tokens) {
-        let Some(Value::Object(said)) = usage else { return };
-        let said = Value::Object(said);
-        if let Some(output) = tokens(&said).output {
-            self.counting.told(output);
+        let Some(Value::Object(update)) = usage else { return };
+        let update = Value::Object(update);
+        if let Some(output) = tokens(&update).output {
+            self.counting.count(output);
             self.output_is_begun &= output == 0;
         }
-        let Value::Object(said) = said else { return };
-        merge(&mut self.usage, said);
+        let Value::Object(update) = update else { return };
+        merge(&mut self.usage, update);
         self.tokens = tokens(&Value::Object(self.usage.clone()));
     }
 
-    /// The provider counted, but in too many words to be read.
+    /// The usage object was too large to be read.
     pub(super) fn usage_lost(&mut self) {
         self.usage_lost = true;
     }
 
-    /// Tokens that are told elsewhere than in a usage object.
+    /// Adds token counts from outside the usage object.
     pub(super) fn count(&mut self, tokens: Tokens) {
         let before = self.tokens;
         self.tokens = Tokens {
@@ -162,27 +162,27 @@ impl Reading {
         self.output_is_begun &= tokens.output.is_none();
     }
 
-    /// The output that was told so far is none of the whole answer's.
+    /// The output count so far is only a start value.
     pub(super) fn output_is_begun(&mut self) {
         self.output_is_begun = true;
     }
 
-    /// What the provider counted is its last word, even if the answer is an error.
+    /// The provider's counts are final, even if the answer is an error.
     pub(super) fn usage_is_final(&mut self) {
         self.usage_is_final = true;
     }
 
-    /// The answer has come to its end.
+    /// The answer is complete.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }
 
-    /// The answer goes on, though it seemed to have ended.
+    /// The answer continues, although it seemed complete.
     pub(super) fn reopen(&mut self) {
         self.closed = false;
     }
 
-    /// A piece of a stream without a mark of its end has come: does it say that it is the last one, and has it content?
+    /// A piece of a stream without an end mark arrived. `last`: it looks like the last one. `content`: it has content.
     pub(super) fn perhaps_last(&mut self, last: bool, content: bool) {
         self.last = match self.last {
             Last::NotYet if last => Last::Came,
@@ -191,7 +191,7 @@ impl Reading {
         };
     }
 
-    /// Whether the answer has come to its end by its own form, or in an error.
+    /// Whether the answer is complete by its own format, or has failed.
     pub(super) fn has_ended(&self) -> bool {
         self.closed || self.last == Last::Came || self.failure.is_some()
     }
@@ -201,73 +201,73 @@ impl Reading {
         self.failure.is_some()
     }
 
-    /// Whether any piece of it has come.
+    /// Whether any piece has arrived.
     pub(super) fn has_pieces(&self) -> bool {
         self.pieces
     }
 
-    /// Whether a reason was given why an answer ended.
+    /// Whether there is a stop reason.
     pub(super) fn has_finished(&self) -> bool {
         !self.finishes.is_empty()
     }
 
-    /// It has been seen to be an answer in this interface.
+    /// Confirms that it is an answer of this API.
     pub(super) fn confirm(&mut self) {
         self.confirmed = true;
     }
 
-    /// Whether it has been seen to be an answer in this interface.
+    /// Whether it is confirmed as an answer of this API.
     pub(super) fn is_confirmed(&self) -> bool {
         self.confirmed
     }
 
-    /// What has come of the answer.
+    /// The answer so far.
     pub(super) fn answer(&self) -> &Answer {
         &self.answer
     }
 
-    /// Some of the answer.
-    pub(super) fn say(&mut self, kind: Kind, key: u64, text: &str) {
+    /// Appends text to a part of the answer.
+    pub(super) fn append(&mut self, kind: Kind, key: u64, text: &str) {
         if !text.is_empty() {
             self.content();
             self.answer.add(kind, key, text);
         }
     }
 
-    /// All that has come of a part of the answer by now, of which pieces may have come before.
-    pub(super) fn say_all(&mut self, kind: Kind, key: u64, text: &str) {
+    /// Sets the whole text of a part so far, pieces of which may have come before.
+    pub(super) fn append_whole(&mut self, kind: Kind, key: u64, text: &str) {
         let known = self.answer.known(kind, key);
         let more = text.strip_prefix(known).unwrap_or(if known.is_empty() { text } else { "" }).to_owned();
-        self.say(kind, key, &more);
+        self.append(kind, key, &more);
     }
 
-    /// The model calls a tool.
+    /// Adds a tool call.
     pub(super) fn tool(&mut self, key: u64, name: &str) {
         self.content();
         self.answer.tool(key, name);
     }
 
-    /// The model calls a tool, or goes on to, with this much of its name and its arguments.
+    /// Adds a piece of a tool call.
     pub(super) fn tool_piece(&mut self, mention: &Mention<'_>, arguments: &str) {
         let key = self.calls.key(mention, &self.answer);
         let known = self.answer.call(key).1;
-        // Some say all that they said of a call again, with the rest of it or without.
+        // Some servers repeat a whole call, with or without more of it.
         let restated = !(mention.name.is_empty() && mention.id.is_empty()) && known.starts_with('{');
         let rest = arguments.strip_prefix(known).filter(|_| restated).unwrap_or(arguments).to_owned();
         if !mention.name.is_empty() {
             self.content();
             self.answer.tool_piece(key, mention.name);
         }
-        self.say(Kind::Tool, key, &rest);
+        self.append(Kind::Tool, key, &rest);
     }
 
-    /// What a part begins with: it is said again if pieces of it come.
+    /// Sets the initial text of a part. Pieces that follow replace it.
     pub(super) fn begin(&mut self, kind: Kind, key: u64, text: &str) {
         self.content();
         self.answer.begin(kind, key, text);
     }
 
-    /// A key for a tool call that has no place of its own.
+    /// A key for a tool call without an index.
     pub(super) fn next_tool(&self) -> u64 {
         self.answer.tool_count()
     }
@@ -284,41 +284,42 @@ impl Reading {
 
     /// The answer carries an error.
     pub(super) fn fail(&mut self, id: &'static str, kind: &str, message: &str) {
-        let said = [kind, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
-        let said = cut(said, ERROR_MAX_BYTES);
+        let message = [kind, message].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+        let message = cut(message, ERROR_MAX_BYTES);
         let detail = match id {
-            "tool_error" => format!("the tool {said} of {} says of its result that it is an error", self.asked.host),
-            _ => format!("{} sent an error in its answer: {said}", self.asked.host),
+            "tool_error" => format!("the tool {message} of {} returned an error", self.request.host),
+            _ => format!("{} sent an error in its response: {message}", self.request.host),
         };
-        self.failure.get_or_insert(Failure { id, detail });
+        self.failure.get_or_insert(AnswerError { id, detail });
     }
 
-    /// An error as most providers put it. Some have an empty one in each piece, which is none.
+    /// Reads an error in the usual format. Some servers send an empty one in each piece, which is not an error.
     pub(super) fn fail_with(&mut self, error: Option<&Value>) {
         if let Some((kind, message)) = error.and_then(refusal::parts) {
             self.fail("stream_error", &kind, &message);
         }
     }
 
-    /// A fact that only some interfaces have.
-    pub(super) fn tell(&mut self, name: &'static str, fact: Fact) {
+    /// Adds a fact that only some APIs have.
+    pub(super) fn add_fact(&mut self, name: &'static str, fact: Fact) {
         if !self.further.iter().any(|(known, _)| *known == name) {
             self.further.push((name, fact));
         }
     }
 
-    /// What is known. `whole`: the body has come to its end. `counts`: its tokens are this call's, and were read well.
-    pub(super) fn tell_into(&self, facts: &mut Facts, whole: bool, counts: bool) {
-        let mut tell = |name, fact: Option<Fact>| facts.tell(name, fact);
+    /// Adds everything to `facts`. `whole`: the body has ended. `counts`: token counts belong to this call and were
+    /// read correctly.
+    pub(super) fn add_to(&self, facts: &mut Facts, whole: bool, counts: bool) {
+        let mut add = |name, fact: Option<Fact>| facts.add(name, fact);
         let text = |text: &Option<String>| text.clone().map(Fact::Text);
-        tell(names::RESPONSE_MODEL, text(&self.model));
-        tell(names::RESPONSE_ID, text(&self.id));
+        add(names::RESPONSE_MODEL, text(&self.model));
+        add(names::RESPONSE_ID, text(&self.id));
         let mut finishes = self.finishes.clone();
         finishes.sort_by_key(|(answer, _)| *answer);
         let finishes = finishes.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>().join(",");
-        tell(names::FINISH_REASONS, (!finishes.is_empty()).then_some(Fact::Text(finishes)));
+        add(names::FINISH_REASONS, (!finishes.is_empty()).then_some(Fact::Text(finishes)));
         let ended = self.closed || (whole && !self.finishes.is_empty());
-        // After an error nothing more is counted, but what was counted before it may have been on the way.
+        // After an error, earlier counts may be incomplete.
         let certain = ended && !self.usage_lost && (self.usage_is_final || self.failure.is_none());
         let tokens = if certain && counts { self.counted() } else { Tokens::default() };
         for (name, count) in [
@@ -328,31 +329,31 @@ impl Reading {
             (names::CACHE_WRITE_TOKENS, tokens.cache_write),
             (names::REASONING_TOKENS, tokens.reasoning),
         ] {
-            tell(name, count.map(Fact::from));
+            add(name, count.map(Fact::from));
         }
         let tools: Vec<&str> = self.answer.tools(ended).collect();
-        tell(names::TOOL_CALLS, (!tools.is_empty()).then(|| Fact::Text(tools.join(","))));
-        tell(names::TOOL_CALL_COUNT, (self.answer.tool_count() > 0).then(|| self.answer.tool_count().into()));
+        add(names::TOOL_CALLS, (!tools.is_empty()).then(|| Fact::Text(tools.join(","))));
+        add(names::TOOL_CALL_COUNT, (self.answer.tool_count() > 0).then(|| self.answer.tool_count().into()));
         if self.streamed {
             let Times { first_chunk, first_content, longest_gap, .. } = self.times;
-            tell(names::TIME_TO_FIRST_CHUNK, first_chunk.and_then(Fact::seconds));
-            tell(names::TIME_TO_FIRST_TOKEN, first_content.and_then(Fact::seconds));
-            tell(names::LONGEST_GAP, longest_gap.and_then(Fact::seconds));
-            tell(names::TOKENS_PER_SECOND, self.pace(tokens).and_then(Fact::rate));
+            add(names::TIME_TO_FIRST_CHUNK, first_chunk.and_then(Fact::seconds));
+            add(names::TIME_TO_FIRST_TOKEN, first_content.and_then(Fact::seconds));
+            add(names::LONGEST_GAP, longest_gap.and_then(Fact::seconds));
+            add(names::TOKENS_PER_SECOND, self.pace(tokens).and_then(Fact::rate));
         }
         for (name, fact) in &self.further {
-            facts.tell(name, Some(fact.clone()));
+            facts.add(name, Some(fact.clone()));
         }
         facts.answer = self.answer.text();
         facts.complete = ended;
         facts.failure.clone_from(&self.failure);
         let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());
-        // No store takes a NUL, and no provider counts with one.
+        // OTAS's database does not take a NUL, and no provider sends one.
         facts.usage_raw = raw.filter(|raw| raw.len() <= USAGE_MAX_BYTES && !raw.contains("\\u0000"));
     }
 
-    /// What was counted, without what is no count. No question is of no tokens, nor is an answer that says something: such a
-    /// nought stands for an unknown number.
+    /// The token counts, without invalid ones. A request never has zero tokens, nor does an answer with content: such a
+    /// zero means unknown.
     fn counted(&self) -> Tokens {
         let Tokens { input, output, cache_read, cache_write, reasoning } = self.tokens;
         let input = input.filter(|count| *count > 0);
@@ -368,7 +369,7 @@ impl Reading {
         }
     }
 
-    /// Output tokens a second, of those that came while content came: reasoning that is not shown was done before.
+    /// Output tokens per second while content arrived. Hidden reasoning happened before and does not count.
     fn pace(&self, tokens: Tokens) -> Option<f64> {
         let span = self.times.last_content?.checked_sub(self.times.first_content?)?.as_secs_f64();
         let hidden = if self.answer.has_reasoning() { 0 } else { tokens.reasoning.unwrap_or(0) };
@@ -377,13 +378,13 @@ impl Reading {
     }
 }
 
-/// Puts what is said now over what was said before: member by member, and zeros never over what was counted.
-fn merge(known: &mut Map<String, Value>, said: Map<String, Value>) {
-    for (name, value) in said {
+/// Merges an update member by member. A zero never replaces a count.
+fn merge(known: &mut Map<String, Value>, update: Map<String, Value>) {
+    for (name, value) in update {
         match (known.get_mut(&name), value) {
             (_, Value::Null) => {}
-            (Some(Value::Object(known)), Value::Object(said)) => merge(known, said),
-            (Some(Value::Number(_)), Value::Number(said)) if said.as_f64() == Some(0.0) => {}
+            (Some(Value::Object(known)), Value::Object(update)) => merge(known, update),
+            (Some(Value::Number(_)), Value::Number(update)) if update.as_f64() == Some(0.0) => {}
             (_, value) => {
                 known.insert(name, value);
             }

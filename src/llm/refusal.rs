@@ -1,4 +1,4 @@
-//! What a provider says of an error, in its own words.
+//! A provider's error message, in its own words.
 
 use std::io::{self, Write};
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use super::sieve::{Sieve, Wanted};
 
-/// Bytes of what is told of it.
-const SAID_MAX_BYTES: usize = 2048;
+/// The longest message.
+const MESSAGE_MAX_BYTES: usize = 2048;
 
-/// Where errors stand in answers that are no good ones.
+/// The members of an error response that are read.
 const WANTED: &[Wanted] = &[
     ("error", 64 << 10),
     ("message", 64 << 10),
@@ -21,7 +21,7 @@ const WANTED: &[Wanted] = &[
     ("status", 256),
 ];
 
-/// An error's kind (its type, or a code) and its message. `None`: it says nothing, so it is none.
+/// The kind of an error (its type or code) and its message. `None`: the value is empty, so it is not an error.
 pub(super) fn parts(error: &Value) -> Option<(String, String)> {
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
@@ -56,7 +56,7 @@ fn says_nothing(value: &Value) -> bool {
     }
 }
 
-/// Some have an object there that says that all is well: `{"code":0,"message":"success"}`.
+/// Some servers send an object for success: `{"code":0,"message":"success"}`.
 fn is_success(error: &Value) -> bool {
     let well = |name: &str| {
         error[name].as_str().is_some_and(|text| ["ok", "success"].iter().any(|well| text.eq_ignore_ascii_case(well)))
@@ -64,10 +64,10 @@ fn is_success(error: &Value) -> bool {
     says_nothing(&error["code"]) && (well("message") || well("msg"))
 }
 
-/// Reads the body of an answer whose status is an error.
+/// Reads the body of a response whose status is an error.
 pub(super) struct Refusal {
     sieve: Sieve,
-    /// Before the object there may be the bracket of a list, whose first member counts.
+    /// Whether the object has begun. A list bracket may come first; then the first element counts.
     begun: bool,
 }
 
@@ -76,18 +76,18 @@ impl Refusal {
         Self { sieve: Sieve::new(WANTED), begun: false }
     }
 
-    /// Its kind and its message, joined. `kind`: what a header field says of that.
-    pub(super) fn said(&self, kind: &str) -> Option<String> {
+    /// The kind and the message, joined. `kind`: the error type in a header field.
+    pub(super) fn message(&self, kind: &str) -> Option<String> {
         let inside = self.sieve.get("error").as_ref().and_then(parts);
-        let (mut told, message) = inside.or_else(|| self.outside()).unwrap_or_default();
-        if told.is_empty() {
-            kind.clone_into(&mut told);
+        let (mut label, message) = inside.or_else(|| self.outside()).unwrap_or_default();
+        if label.is_empty() {
+            kind.clone_into(&mut label);
         }
-        let said: Vec<String> = [told, message].into_iter().filter(|part| !part.is_empty()).collect();
-        (!said.is_empty()).then(|| super::text::cut(said.join(": "), SAID_MAX_BYTES))
+        let parts: Vec<String> = [label, message].into_iter().filter(|part| !part.is_empty()).collect();
+        (!parts.is_empty()).then(|| super::text::cut(parts.join(": "), MESSAGE_MAX_BYTES))
     }
 
-    /// Some have the members of an error without an object around them.
+    /// Some servers send the members of an error without an object around them.
     fn outside(&self) -> Option<(String, String)> {
         let members = ["message", "Message", "msg", "detail", "type", "code", "status"];
         let outside = members.iter().filter_map(|name| Some(((*name).to_owned(), self.sieve.get(name)?)));
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn each_providers_error_is_read() {
-        for (body, kind, said) in [
+        for (body, kind, message) in [
             (
                 r#"{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"}}"#,
                 "",
@@ -148,17 +148,17 @@ mod tests {
         ] {
             let mut refusal = Refusal::new();
             body.as_bytes().chunks(3).for_each(|piece| refusal.write_all(piece).unwrap());
-            assert_eq!(refusal.said(kind).as_deref(), Some(said), "{body}");
+            assert_eq!(refusal.message(kind).as_deref(), Some(message), "{body}");
         }
         for body in ["", "<html>busy</html>", "{}", "[]", r#"{"error":null}"#] {
             let mut refusal = Refusal::new();
             refusal.write_all(body.as_bytes()).unwrap();
-            assert_eq!(refusal.said(""), None, "{body}");
+            assert_eq!(refusal.message(""), None, "{body}");
         }
     }
 
     #[test]
-    fn what_says_nothing_is_no_error() {
+    fn an_empty_error_is_not_an_error() {
         for none in [
             json!(null),
             json!(false),

@@ -1,5 +1,5 @@
-//! From the bytes of an answer to the pieces that its interface has: events of a stream, binary frames, JSON objects. Each piece
-//! goes through a [`Sieve`], and what that kept to the interface's reader.
+//! Splits a response into the pieces of its API: events of a stream, binary frames, JSON objects. Each piece goes
+//! through a [`Sieve`], and the members that it kept go to the reader of the API.
 
 use std::io::{self, Write};
 
@@ -10,33 +10,33 @@ use super::sieve::{Sieve, Wanted};
 use super::sse;
 use super::{anthropic, bedrock, cohere, gemini, mcp, ollama, openai, responses};
 
-/// Members that are named as too long.
+/// The most members that are reported as too long.
 const SKIPPED_MAX: usize = 8;
 
-/// What stands where a stream's last piece would.
+/// The end mark of a stream.
 const DONE: &[u8] = b"[DONE]";
 
-/// Whether this is the mark of a stream's end. Some quote it as a JSON string.
+/// Whether this is the end mark of a stream. Some servers send it as a JSON string.
 fn is_done(sieve: &Sieve) -> bool {
     let start = sieve.start();
     start.strip_prefix(b"\"").unwrap_or(start).starts_with(DONE)
 }
 
-/// An answer's pieces, as they come, and what they add up to.
+/// The pieces of an answer as they arrive, and what was read from them.
 pub(super) struct Replies {
     api: Api,
     framing: Framing,
     wanted: &'static [Wanted],
     sieve: Sieve,
     pub(super) reading: Reading,
-    /// Why something of it could not be read.
+    /// Why a part of it could not be read.
     pub(super) broken: Option<&'static str>,
     pub(super) skipped: Vec<&'static str>,
-    /// Several objects are expected: the end of the first is no end of the answer.
+    /// Several objects are expected, so the end of the first is not the end of the answer.
     several: bool,
 }
 
-/// How an answer is cut into pieces.
+/// How an answer is framed.
 pub(super) enum Framing {
     /// An event stream.
     Events(sse::Scanner),
@@ -46,29 +46,29 @@ pub(super) enum Framing {
     Objects(Objects),
 }
 
-/// Where in a sequence of objects we are.
+/// The position in a sequence of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Objects {
-    /// Before the first byte of what is called an event stream.
+    /// Before the first byte of a response with the type of an event stream.
     StartOfEvents,
     /// Before the first.
     Start,
-    /// In the first one, or after it.
+    /// In the first object, or after it.
     Single,
-    /// In a line of several, or between them.
+    /// In one of several lines, or between them.
     Lines,
-    /// In a line that is no object, which does not matter.
+    /// In a line that is not an object and is skipped.
     OtherLine,
-    /// In an array of them.
+    /// In an array of objects.
     Array,
-    /// In messages that are one object each.
+    /// In messages of one object each.
     Messages,
-    /// After all.
+    /// After the end.
     Over,
 }
 
 impl Replies {
-    /// Of an answer in this interface, cut into pieces like this. `streams`: it was asked for in pieces.
+    /// For an answer of this API with this framing. `streams`: a streamed answer was requested.
     pub(super) fn new(api: Api, framing: Framing, reading: Reading, streams: bool) -> Self {
         let wanted = match (api, &framing) {
             (Api::OpenAiChat, _) => openai::WANTED,
@@ -83,7 +83,7 @@ impl Replies {
             (Api::Ollama, _) => ollama::WANTED,
             (Api::Mcp, _) => mcp::WANTED,
         };
-        // Those of Ollama say by themselves which is the last one.
+        // Ollama marks the last object itself.
         let several = streams || api == Api::Ollama;
         Self { api, framing, wanted, sieve: Sieve::new(wanted), reading, broken: None, skipped: Vec::new(), several }
     }
@@ -92,11 +92,11 @@ impl Replies {
         if let Framing::Objects(Objects::Start | Objects::StartOfEvents) = self.framing {
             bytes = self.start(bytes);
         }
-        // Taken out while what it finds is read.
+        // Taken out while its pieces are read.
         let mut framing = std::mem::replace(&mut self.framing, Framing::Objects(Objects::Over));
         match &mut framing {
             Framing::Events(scanner) => scanner.read(bytes, &mut |part| match part {
-                // Some have no blank line between their events: each line has a piece of its own.
+                // Some servers send no blank lines between events. Then each line is a piece.
                 sse::Part::Data(b"\n") if self.is_line_over() => self.piece_ends(),
                 sse::Part::Data(data) => {
                     self.sieve.read(data);
@@ -117,7 +117,7 @@ impl Replies {
         self.framing = framing;
     }
 
-    /// The first byte that matters tells what no header field may have told: events instead of objects.
+    /// Decides by the first significant byte between events and objects, because header fields may be wrong.
     fn start<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let is_mark = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0xEF | 0xBB | 0xBF);
         let from = bytes.iter().position(|byte| !is_mark(byte)).unwrap_or(bytes.len());
@@ -125,7 +125,7 @@ impl Replies {
         let called_events = matches!(self.framing, Framing::Objects(Objects::StartOfEvents));
         match rest.first() {
             None => {}
-            // Errors, above all, are one object though the header says otherwise.
+            // Errors in particular are often one object in spite of the header.
             Some(b'{' | b'[') if called_events => {
                 self.framing = Framing::Objects(Objects::Start);
                 self.reading.streamed = false;
@@ -141,9 +141,9 @@ impl Replies {
         rest
     }
 
-    /// The body has come to its end.
+    /// The body has ended.
     pub(super) fn end(&mut self) {
-        // Not all have a blank line after the last event.
+        // Some servers send no blank line after the last event.
         if matches!(self.framing, Framing::Events(_)) && self.is_line_over() {
             self.piece_ends();
         }
@@ -197,7 +197,7 @@ impl Replies {
                     at = Objects::Single;
                     self.begin(&mut bytes);
                 }
-                // It was not the only one.
+                // Another object follows the first one.
                 (Objects::Single, b'{') => {
                     at = Objects::Lines;
                     self.reading.streamed = true;
@@ -217,18 +217,18 @@ impl Replies {
         at
     }
 
-    /// The brace that an object begins with.
+    /// Reads the opening brace of an object.
     fn begin(&mut self, bytes: &mut &[u8]) {
         self.sieve.read(&bytes[..1]);
         *bytes = &bytes[1..];
     }
 
-    /// Whether the line of an event that has passed is a piece by itself.
+    /// Whether the last line of an event is a complete piece.
     fn is_line_over(&self) -> bool {
         self.sieve.is_whole() || (self.sieve.is_bad() && !self.sieve.is_object())
     }
 
-    /// A piece that is an object has come to its end.
+    /// A piece is complete.
     fn piece_ends(&mut self) {
         let sieve = std::mem::replace(&mut self.sieve, Sieve::new(self.wanted));
         if !sieve.has_begun() {
@@ -238,7 +238,7 @@ impl Replies {
             self.reading.chunk();
             return self.reading.close();
         }
-        // What keeps a stream alive (`ping`, an empty string, a comment that a gateway wrapped) is no piece of the answer.
+        // Keep-alive data (`ping`, an empty string, a comment wrapped by a gateway) is not a piece of the answer.
         if sieve.is_bad() && !sieve.is_object() && !sieve.start().starts_with(b"[") {
             return;
         }

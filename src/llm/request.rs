@@ -1,4 +1,4 @@
-//! The question: which interface it speaks if the path did not tell, and the parameters that it sets.
+//! The request: its API if the path does not show it, and its parameters.
 
 use serde_json::{Number, Value};
 
@@ -8,12 +8,12 @@ use super::names;
 use super::sieve::{Sieve, Wanted};
 use super::text::cut;
 
-/// Bytes of a name or an id.
+/// The longest name or id.
 const NAME: usize = 512;
-/// Bytes of a number or a word.
+/// The longest number or keyword.
 const WORD: usize = 64;
 
-/// All members of any interface's question that matter.
+/// The members of a request, of any API, that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("model", NAME),
     ("modelId", NAME),
@@ -55,16 +55,16 @@ pub(super) const WANTED: &[Wanted] = &[
     ("params.protocolVersion", WORD),
 ];
 
-/// The interface of a question whose path did not tell.
-pub(super) fn shape(said: &Sieve, call: &Call) -> Option<Api> {
-    let has = |name: &str| said.has(name);
+/// The API of a request, by its members.
+pub(super) fn shape(members: &Sieve, call: &Call) -> Option<Api> {
+    let has = |name: &str| members.has(name);
     if has("jsonrpc") {
-        return is_mcp(said, call).then_some(Api::Mcp);
+        return is_mcp(members, call).then_some(Api::Mcp);
     }
     if has("contents") || has("request.contents") {
         return Some(Api::Gemini);
     }
-    said.text("model")?;
+    members.text("model")?;
     match (has("messages"), has("input")) {
         (true, _) if call.field("anthropic-version").is_some() || has("anthropic_version") => {
             Some(Api::AnthropicMessages)
@@ -76,11 +76,11 @@ pub(super) fn shape(said: &Sieve, call: &Call) -> Option<Api> {
     }
 }
 
-/// Whether the question is one to a model, as its path says.
-pub(super) fn fits(said: &Sieve, api: Api, call: &Call) -> bool {
-    let has = |name: &str| said.has(name);
+/// Whether the request matches this API.
+pub(super) fn fits(members: &Sieve, api: Api, call: &Call) -> bool {
+    let has = |name: &str| members.has(name);
     match api {
-        Api::Mcp => is_mcp(said, call),
+        Api::Mcp => is_mcp(members, call),
         Api::Gemini => has("contents") || has("request.contents"),
         Api::BedrockConverse => has("messages"),
         Api::BedrockInvoke => has("anthropic_version") || has("messages") || has("inputText") || has("prompt"),
@@ -92,18 +92,18 @@ pub(super) fn fits(said: &Sieve, api: Api, call: &Call) -> bool {
     }
 }
 
-/// Whether a JSON-RPC message is one of MCP's: a field says so, or a method that no other protocol has. Others (A2A, language
-/// servers, blockchains) speak JSON-RPC, too.
-fn is_mcp(said: &Sieve, call: &Call) -> bool {
-    if said.text("jsonrpc").as_deref() != Some("2.0") || !said.has("method") {
+/// Whether a JSON-RPC message belongs to MCP: by a header field, or by a method that no other protocol has. Other
+/// protocols use JSON-RPC, too (A2A, language servers, blockchains).
+fn is_mcp(members: &Sieve, call: &Call) -> bool {
+    if members.text("jsonrpc").as_deref() != Some("2.0") || !members.has("method") {
         return false;
     }
-    let method = said.text("method").unwrap_or_default();
+    let method = members.text("method").unwrap_or_default();
     let fields = ["mcp-protocol-version", "mcp-session-id", "mcp-method"];
     fields.iter().any(|name| call.field(name).is_some())
         || MCP_METHODS.contains(&method.as_str())
-        // Its versions are dates. Other protocols with such a call have numbers.
-        || (method == "initialize" && said.text("params.protocolVersion").is_some())
+        // Versions of MCP are texts (dates). Other protocols with such a call have numbers.
+        || (method == "initialize" && members.text("params.protocolVersion").is_some())
 }
 
 /// Methods that only MCP has.
@@ -131,19 +131,19 @@ const MCP_METHODS: [&str; 21] = [
     "notifications/prompts/list_changed",
 ];
 
-/// What is done, as far as the question and the path tell.
+/// The operation, as far as the request and the path show it.
 pub(super) fn operation(
-    said: Option<&Sieve>,
+    members: Option<&Sieve>,
     api: Api,
     call: &Call,
     by_path: Option<&'static str>,
 ) -> Option<&'static str> {
-    let has = |name: &str| said.is_some_and(|said| said.has(name));
+    let has = |name: &str| members.is_some_and(|members| members.has(name));
     match api {
-        // Mistral's agents are asked at the path of text completions.
+        // Mistral's agents use the path of text completions.
         Api::OpenAiChat if by_path.is_none() || has("messages") => api.operation(),
         Api::OpenAiChat => by_path.filter(|_| has("prompt")),
-        // All of Amazon's models are invoked so: those that embed, rank and draw as well.
+        // All of Amazon's models are invoked like this, including those that embed, rank and draw.
         Api::BedrockInvoke => {
             let model = call.model.as_deref().unwrap_or_default();
             let asks = ["messages", "message", "prompt", "textGenerationConfig", "anthropic_version"]
@@ -159,52 +159,49 @@ pub(super) fn operation(
     }
 }
 
-/// What the question says.
-pub(super) fn facts(said: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, Fact)> {
+/// The facts of the request.
+pub(super) fn facts(members: &Sieve, api: Api, call: &Call) -> Vec<(&'static str, Fact)> {
     let mut facts = Vec::new();
-    let mut tell = |name, fact: Option<Fact>| facts.extend(fact.map(|fact| (name, fact)));
+    let mut add = |name, fact: Option<Fact>| facts.extend(fact.map(|fact| (name, fact)));
     if api == Api::Mcp {
-        mcp(said, call, &mut tell);
+        mcp(members, call, &mut add);
         return facts;
     }
-    let text = |name: &str| said.text(name).map(|text| Fact::Text(cut(text, NAME)));
-    tell(
-        names::REQUEST_MODEL,
-        call.model.clone().map(|model| Fact::Text(cut(model, NAME))).or_else(|| text("model")),
-    );
-    let streamed = said.get("stream").and_then(|stream| stream.as_bool());
-    // Ollama streams unless it is asked not to.
-    let unsaid =
-        api != Api::OpenAiEmbeddings && said.is_whole() && said.raw("stream").is_none_or(|raw| raw == "null");
-    let unsaid = unsaid.then_some(api == Api::Ollama);
-    let stream = call.stream.or(streamed).or(unsaid);
-    tell(names::REQUEST_STREAM, stream.map(Fact::Flag));
+    let text = |name: &str| members.text(name).map(|text| Fact::Text(cut(text, NAME)));
+    add(names::REQUEST_MODEL, call.model.clone().map(|model| Fact::Text(cut(model, NAME))).or_else(|| text("model")));
+    let streamed = members.get("stream").and_then(|stream| stream.as_bool());
+    // Ollama streams by default, the others do not.
+    let by_default =
+        api != Api::OpenAiEmbeddings && members.is_whole() && members.raw("stream").is_none_or(|raw| raw == "null");
+    let by_default = by_default.then_some(api == Api::Ollama);
+    let stream = call.stream.or(streamed).or(by_default);
+    add(names::REQUEST_STREAM, stream.map(Fact::Flag));
     let config =
-        ["generationConfig", "request.generationConfig", "inferenceConfig"].iter().find_map(|name| said.get(name));
-    for (name, members, inside) in PARAMETERS {
-        let outside = members.iter().find_map(|member| number(said.get(member)));
+        ["generationConfig", "request.generationConfig", "inferenceConfig"].iter().find_map(|name| members.get(name));
+    for (name, outside, inside) in PARAMETERS {
+        let outside = outside.iter().find_map(|member| number(members.get(member)));
         let inside = || inside.iter().find_map(|member| number(config.as_ref()?.get(member).cloned()));
-        tell(name, outside.or_else(inside).map(Fact::Number));
+        add(name, outside.or_else(inside).map(Fact::Number));
     }
-    if number(said.get("n")).and_then(|n| n.as_u64()) != Some(1) {
-        tell(names::REQUEST_CHOICES, number(said.get("n")).map(Fact::Number));
+    if number(members.get("n")).and_then(|n| n.as_u64()) != Some(1) {
+        add(names::REQUEST_CHOICES, number(members.get("n")).map(Fact::Number));
     }
-    tell(names::REQUEST_ENCODING, text("encoding_format"));
-    let output = said.text("response_format.type").or_else(|| said.text("text.format.type"));
-    tell(
+    add(names::REQUEST_ENCODING, text("encoding_format"));
+    let output = members.text("response_format.type").or_else(|| members.text("text.format.type"));
+    add(
         names::OUTPUT_TYPE,
         output.map(|form| Fact::Text(if form.starts_with("json") { "json".to_owned() } else { form })),
     );
-    tell(names::REQUEST_PREVIOUS, text("previous_response_id"));
-    let conversation = said.get("conversation").and_then(|of| match of {
+    add(names::REQUEST_PREVIOUS, text("previous_response_id"));
+    let conversation = members.get("conversation").and_then(|of| match of {
         Value::String(id) => Some(id),
         of => of["id"].as_str().map(str::to_owned),
     });
-    tell(names::CONVERSATION, conversation.map(|id| Fact::Text(cut(id, NAME))));
+    add(names::CONVERSATION, conversation.map(|id| Fact::Text(cut(id, NAME))));
     facts
 }
 
-/// A parameter: its name in events, in questions, and in the objects that Google and Amazon put it into.
+/// A parameter: its name in events, its names in requests, and its names in the config objects of Google and Amazon.
 type Parameter = (&'static str, &'static [&'static str], &'static [&'static str]);
 
 const PARAMETERS: [Parameter; 8] = [
@@ -229,20 +226,20 @@ fn number(value: Option<Value>) -> Option<Number> {
     }
 }
 
-/// What a message of MCP's says; its fields say the same in part, for those who cannot read bodies.
-fn mcp(said: &Sieve, call: &Call, tell: &mut impl FnMut(&'static str, Option<Fact>)) {
-    let text = |name: &str| said.text(name);
+/// The facts of an MCP message. Its header fields repeat some of them.
+fn mcp(members: &Sieve, call: &Call, add: &mut impl FnMut(&'static str, Option<Fact>)) {
+    let text = |name: &str| members.text(name);
     let method = text("method").or_else(|| call.field("mcp-method"));
     let calls_tool = method.as_deref() == Some("tools/call");
-    tell(names::MCP_METHOD, method.map(Fact::Text));
+    add(names::MCP_METHOD, method.map(Fact::Text));
     if calls_tool {
-        tell(names::OPERATION, Some(Fact::Text("execute_tool".to_owned())));
-        tell(names::TOOL, text("params.name").or_else(|| call.field("mcp-name")).map(Fact::Text));
+        add(names::OPERATION, Some(Fact::Text("execute_tool".to_owned())));
+        add(names::TOOL, text("params.name").or_else(|| call.field("mcp-name")).map(Fact::Text));
     }
-    tell(names::MCP_RESOURCE, text("params.uri").map(Fact::Text));
+    add(names::MCP_RESOURCE, text("params.uri").map(Fact::Text));
     let version = call.field("mcp-protocol-version").or_else(|| text("params.protocolVersion"));
-    tell(names::MCP_VERSION, version.map(Fact::Text));
-    tell(names::MCP_SESSION, call.field("mcp-session-id").map(Fact::Text));
-    let id = said.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-    tell(names::JSONRPC_ID, id.map(Fact::Text));
+    add(names::MCP_VERSION, version.map(Fact::Text));
+    add(names::MCP_SESSION, call.field("mcp-session-id").map(Fact::Text));
+    let id = members.get("id").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+    add(names::JSONRPC_ID, id.map(Fact::Text));
 }

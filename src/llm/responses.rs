@@ -1,4 +1,4 @@
-//! OpenAI's responses: one object, a stream of named events, or the same events as messages of a WebSocket.
+//! OpenAI's Responses: one object, a stream of named events, or the same events as messages of a WebSocket.
 
 use serde_json::Value;
 
@@ -8,7 +8,7 @@ use super::refusal;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
 
-/// Of an event, or of a whole answer.
+/// The members of an event, or of a whole answer, that are read.
 pub(super) const WANTED: &[Wanted] = &[
     ("type", 128),
     ("object", 64),
@@ -39,86 +39,86 @@ pub(super) const WANTED: &[Wanted] = &[
     ("output", 512 << 10),
 ];
 
-/// An event, or a whole answer.
-pub(super) fn read(reading: &mut Reading, said: &Sieve) {
-    let kind = said.text("type").unwrap_or_default();
-    if kind.starts_with("response.") || said.text("object").as_deref() == Some("response") {
+/// Reads an event, or a whole answer.
+pub(super) fn read(reading: &mut Reading, members: &Sieve) {
+    let kind = members.text("type").unwrap_or_default();
+    if kind.starts_with("response.") || members.text("object").as_deref() == Some("response") {
         reading.confirm();
     }
-    let number = |name: &str| said.get(name).and_then(|number| number.as_u64()).unwrap_or(0);
+    let number = |name: &str| members.get(name).and_then(|number| number.as_u64()).unwrap_or(0);
     let key = number("output_index") << 16 | (number("content_index") + number("summary_index"));
-    let delta = || said.text("delta").unwrap_or_default();
+    let delta = || members.text("delta").unwrap_or_default();
     match kind.as_str() {
-        "response.output_text.delta" | "response.refusal.delta" => reading.say(Kind::Text, key, &delta()),
+        "response.output_text.delta" | "response.refusal.delta" => reading.append(Kind::Text, key, &delta()),
         "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
-            reading.say(Kind::Reasoning, key, &delta());
+            reading.append(Kind::Reasoning, key, &delta());
         }
         "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta" => {
-            reading.say(Kind::Tool, number("output_index"), &delta());
+            reading.append(Kind::Tool, number("output_index"), &delta());
         }
         "response.output_item.added" => {
-            if let Some(name) = said.get("item").as_ref().and_then(tool) {
+            if let Some(name) = members.get("item").as_ref().and_then(tool) {
                 reading.tool(number("output_index"), name);
             }
         }
-        // Some send no pieces before it.
+        // Some servers send no pieces before it.
         "response.output_item.done" => {
-            if let Some(item) = said.get("item") {
+            if let Some(item) = members.get("item") {
                 self::item(reading, number("output_index"), &item);
             }
         }
         "response.function_call_arguments.done" if !reading.answer().has(Kind::Tool, number("output_index")) => {
-            if let Some(name) = said.text("name") {
+            if let Some(name) = members.text("name") {
                 reading.tool(number("output_index"), &name);
             }
-            reading.say(Kind::Tool, number("output_index"), &said.text("arguments").unwrap_or_default());
+            reading.append(Kind::Tool, number("output_index"), &members.text("arguments").unwrap_or_default());
         }
-        "response.created" | "response.in_progress" | "response.queued" => head(reading, said, "response."),
+        "response.created" | "response.in_progress" | "response.queued" => head(reading, members, "response."),
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" | "response.done" => {
             if reading.answer().is_empty() {
-                items(reading, said.get("response.output").as_ref());
+                items(reading, members.get("response.output").as_ref());
             }
-            end(reading, said, "response.", kind.trim_start_matches("response."));
+            end(reading, members, "response.", kind.trim_start_matches("response."));
         }
         "error" => {
-            let error = said.get("error");
+            let error = members.get("error");
             match &error {
                 Some(Value::Object(_)) => reading.fail_with(error.as_ref()),
                 _ => reading.fail(
                     "stream_error",
-                    &said.text("code").unwrap_or_default(),
-                    &said.text("message").unwrap_or_default(),
+                    &members.text("code").unwrap_or_default(),
+                    &members.text("message").unwrap_or_default(),
                 ),
             }
         }
-        "" => whole(reading, said),
+        "" => whole(reading, members),
         _ => {}
     }
 }
 
-fn head(reading: &mut Reading, said: &Sieve, at: &str) {
-    reading.id(said.text(&format!("{at}id")));
-    reading.model(said.text(&format!("{at}model")));
-    let conversation = said.get(&format!("{at}conversation"));
+fn head(reading: &mut Reading, members: &Sieve, at: &str) {
+    reading.id(members.text(&format!("{at}id")));
+    reading.model(members.text(&format!("{at}model")));
+    let conversation = members.get(&format!("{at}conversation"));
     if let Some(id) = conversation.as_ref().and_then(|of| of["id"].as_str()) {
-        reading.tell(super::names::CONVERSATION, super::facts::Fact::Text(id.to_owned()));
+        reading.add_fact(super::names::CONVERSATION, super::facts::Fact::Text(id.to_owned()));
     }
 }
 
-/// It has ended, or a whole answer tells how it stands. `as_called`: how, by the name of the event.
-fn end(reading: &mut Reading, said: &Sieve, at: &str, as_called: &str) {
-    head(reading, said, at);
-    reading.usage(said.get(&format!("{at}usage")), Tokens::openai);
-    // An event that is called the last one is it, though some leave the status as it was at the beginning.
+/// Reads the end of an answer, or the state of a whole one. `as_called`: the status by the name of the event.
+fn end(reading: &mut Reading, members: &Sieve, at: &str, as_called: &str) {
+    head(reading, members, at);
+    reading.usage(members.get(&format!("{at}usage")), Tokens::openai);
+    // The name of the event decides, because some servers leave the status as it was at the beginning.
     let pending = |status: &String| matches!(status.as_str(), "" | "in_progress" | "queued");
-    let status = said.text(&format!("{at}status")).filter(|status| as_called.is_empty() || !pending(status));
+    let status = members.text(&format!("{at}status")).filter(|status| as_called.is_empty() || !pending(status));
     let status = status.unwrap_or_else(|| as_called.to_owned());
-    let why = said.get(&format!("{at}incomplete_details"));
+    let why = members.get(&format!("{at}incomplete_details"));
     let why = why.as_ref().and_then(|why| why["reason"].as_str());
     match status.as_str() {
         "" | "in_progress" | "queued" => return,
         "failed" => {
-            let error = said.get(&format!("{at}error"));
+            let error = members.get(&format!("{at}error"));
             let of = |name: &str| error.as_ref().and_then(|error| error[name].as_str()).unwrap_or_default();
             reading.fail("response_failed", of("code"), of("message"));
             reading.finish(0, &status);
@@ -129,23 +129,23 @@ fn end(reading: &mut Reading, said: &Sieve, at: &str, as_called: &str) {
     reading.close();
 }
 
-fn whole(reading: &mut Reading, said: &Sieve) {
-    let error = said.get("error").filter(|_| said.text("object").is_none());
+fn whole(reading: &mut Reading, members: &Sieve) {
+    let error = members.get("error").filter(|_| members.text("object").is_none());
     if let Some(error) = error.filter(|error| refusal::parts(error).is_some()) {
         return reading.fail_with(Some(&error));
     }
-    end(reading, said, "", "");
-    items(reading, said.get("output").as_ref());
+    end(reading, members, "", "");
+    items(reading, members.get("output").as_ref());
 }
 
-/// The items of a whole answer.
+/// Reads the items of a whole answer.
 fn items(reading: &mut Reading, output: Option<&Value>) {
     for (index, item) in (0u64..).zip(output.and_then(Value::as_array).into_iter().flatten()) {
         self::item(reading, index, item);
     }
 }
 
-/// One item of an answer, unless pieces of it have come before.
+/// Reads one item of an answer, unless its pieces have come before.
 fn item(reading: &mut Reading, index: u64, item: &Value) {
     let known = |reading: &Reading, kind| reading.answer().any(kind, |key| key >> 16 == index);
     let kind = if item["type"] == "reasoning" { Kind::Reasoning } else { Kind::Text };
@@ -153,26 +153,26 @@ fn item(reading: &mut Reading, index: u64, item: &Value) {
     if !known(reading, kind) {
         for (place, part) in (0u64..).zip(parts("content")) {
             for name in ["text", "refusal"] {
-                reading.say(kind, index << 16 | place, part[name].as_str().unwrap_or_default());
+                reading.append(kind, index << 16 | place, part[name].as_str().unwrap_or_default());
             }
         }
     }
     if !known(reading, Kind::Reasoning) {
         for (place, part) in (0u64..).zip(parts("summary")) {
-            reading.say(Kind::Reasoning, index << 16 | place, part["text"].as_str().unwrap_or_default());
+            reading.append(Kind::Reasoning, index << 16 | place, part["text"].as_str().unwrap_or_default());
         }
     }
     if let Some(name) = tool(item) {
         reading.tool(index, name);
         if !reading.answer().has(Kind::Tool, index) {
             for name in ["arguments", "input"] {
-                reading.say(Kind::Tool, index, item[name].as_str().unwrap_or_default());
+                reading.append(Kind::Tool, index, item[name].as_str().unwrap_or_default());
             }
         }
     }
 }
 
-/// The tool that an item calls: one of the agent's by its name, one of the provider's by its kind.
+/// The tool that an item calls: by name for the agent's tools, by type for the provider's.
 fn tool(item: &Value) -> Option<&str> {
     let kind = item["type"].as_str()?.strip_suffix("_call")?;
     item["name"].as_str().or(Some(kind))

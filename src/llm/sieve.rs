@@ -1,34 +1,33 @@
-//! Some members of a JSON object, kept while its text passes: a question to a model may be megabytes of conversation, of
-//! which a few short members matter. Nothing else is held, whatever the size.
+//! Keeps some members of a JSON object while its text passes. A request to a model may hold megabytes of conversation,
+//! and only a few short members matter. Nothing else is held, whatever the size.
 
 use memchr::memchr2;
 use serde_json::Value;
 
-/// A member that is wanted: the names that lead to it, joined by dots, and how many bytes of it are kept at most. With 0 it
-/// is only noted that it is there.
+/// A wanted member: its dotted path, and the most bytes that are kept. With 0, only its presence is noted.
 pub(super) type Wanted = (&'static str, usize);
 
-/// A longer name is none that is looked for, in bytes.
+/// The longest name of a wanted member.
 const NAME_MAX_BYTES: usize = 48;
-/// The first bytes are kept, since `[DONE]` is no object.
+/// The first bytes that are kept of text that is not an object, such as `[DONE]`.
 const START_BYTES: usize = 8;
 
-/// Looks for the wanted members.
+/// Finds the wanted members.
 #[derive(Debug, Clone)]
 pub(super) struct Sieve {
     wanted: &'static [Wanted],
     found: Vec<Found>,
     start: Vec<u8>,
-    /// It began as an object does.
+    /// Whether it began with a brace.
     opened: bool,
     at: At,
-    /// The names that lead to where we are, joined by dots, and its length at each object above.
+    /// Dotted path of the current member, and the length of the path at each enclosing object.
     path: String,
     above: Vec<usize>,
-    /// Objects and arrays that are open in the value under way.
+    /// Open objects and arrays in the current value.
     nested: usize,
     escaped: bool,
-    /// The value under way is kept here, in `found`.
+    /// The index in `found` where the current value is kept.
     keeping: Option<usize>,
 }
 
@@ -49,7 +48,7 @@ enum At {
     InName,
     Colon,
     Value,
-    /// In a string, a number or a word, or between the parts of an object or array that is not looked into.
+    /// In a string; in a number or a keyword; between the parts of an object or array that is skipped.
     Text,
     Scalar,
     Nested,
@@ -57,12 +56,12 @@ enum At {
     After,
     /// The object has ended.
     Over,
-    /// It is no object.
+    /// It is not an object.
     Bad,
 }
 
 impl Sieve {
-    /// Nothing has come yet. No path may lead on from another.
+    /// Before the first byte. No wanted path may be inside another.
     pub(super) fn new(wanted: &'static [Wanted]) -> Self {
         Self {
             wanted,
@@ -78,48 +77,48 @@ impl Sieve {
         }
     }
 
-    /// Whether the object has come to its end.
+    /// Whether the object is complete.
     pub(super) fn is_whole(&self) -> bool {
         self.at == At::Over
     }
 
-    /// Whether what has come is no object, or its beginning.
+    /// Whether the text is not an object.
     pub(super) fn is_bad(&self) -> bool {
         self.at == At::Bad
     }
 
-    /// Whether it began as an object does, whatever came of it.
+    /// Whether it began with a brace, even if it is invalid.
     pub(super) fn is_object(&self) -> bool {
         self.opened
     }
 
-    /// Whether anything but space has come.
+    /// Whether anything but white space has been read.
     pub(super) fn has_begun(&self) -> bool {
         self.at != At::Start
     }
 
-    /// The first bytes of what is no object.
+    /// The first bytes of text that is not an object.
     pub(super) fn start(&self) -> &[u8] {
         &self.start
     }
 
-    /// Whether a wanted member was there, whatever its length.
+    /// Whether a wanted member was present, whatever its length.
     pub(super) fn has(&self, path: &str) -> bool {
         self.found.iter().any(|found| found.wanted.0 == path && found.whole)
     }
 
-    /// The text of a member that came whole and was not too long.
+    /// The text of a member that is complete and not too long.
     pub(super) fn raw(&self, path: &str) -> Option<&str> {
         let found = self.found.iter().rev().find(|found| found.wanted.0 == path && found.whole && !found.too_long)?;
         std::str::from_utf8(&found.text).ok()
     }
 
-    /// A member's value; null counts as none.
+    /// The value of a member. Null counts as absent.
     pub(super) fn get(&self, path: &str) -> Option<Value> {
         serde_json::from_str(self.raw(path)?).ok().filter(|value: &Value| !value.is_null())
     }
 
-    /// A member that is a string.
+    /// The value of a member that is a string.
     pub(super) fn text(&self, path: &str) -> Option<String> {
         match self.get(path)? {
             Value::String(text) => Some(text),
@@ -127,12 +126,12 @@ impl Sieve {
         }
     }
 
-    /// The members that were there but longer than is kept, of those whose text is wanted.
+    /// The members whose text is wanted but was too long.
     pub(super) fn too_long(&self) -> impl Iterator<Item = &'static str> {
         self.found.iter().filter(|found| found.too_long && found.wanted.1 > 0).map(|found| found.wanted.0)
     }
 
-    /// Reads on, and tells how many bytes belonged to the object: all, unless it has ended.
+    /// Reads the next bytes. Returns how many belong to the object: all, unless it ended.
     pub(super) fn read(&mut self, text: &[u8]) -> usize {
         let mut at = 0;
         while at < text.len() && !matches!(self.at, At::Over | At::Bad) {
@@ -202,7 +201,7 @@ impl Sieve {
         1
     }
 
-    /// Up to the quote that ends a name or a string.
+    /// Reads up to the quote that ends a name or a string.
     fn in_text(&mut self, text: &[u8]) -> usize {
         if self.escaped {
             self.escaped = false;
@@ -274,7 +273,7 @@ impl Sieve {
         }
     }
 
-    /// The path without the name of the member that has passed.
+    /// Removes the name of the last member from the path.
     fn name_is_over(&mut self) {
         self.path.truncate(self.above.last().copied().unwrap_or(0));
     }
@@ -282,7 +281,7 @@ impl Sieve {
     fn pass(&mut self, text: &[u8]) {
         if self.at == At::InName {
             let from = self.above.last().map_or(0, |above| above + 1);
-            // A name that is too long is never one of ours, nor is one that is not ASCII.
+            // A name that is too long or not ASCII is never wanted.
             for byte in text.iter().take((from + NAME_MAX_BYTES).saturating_sub(self.path.len())) {
                 self.path.push(char::from(*byte));
             }
@@ -305,7 +304,7 @@ impl Sieve {
     }
 }
 
-/// Whether a member at one path may have the other in it.
+/// Whether `other` is inside the member at `path`.
 pub(super) fn leads_to(path: &str, other: &str) -> bool {
     other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
 }
@@ -331,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn wanted_members_are_kept_and_others_pass() {
+    fn wanted_members_are_kept_and_others_skipped() {
         let text = r#" {"x":[{"model":"in"},"]}\""],"model" : "m\"1" ,"a":{"b":-1.5e3,"c":{"d":[1,{"e":"}"}]},"z":{}},
             "messages":[{"role":"user"}],"usage":null,"end":true} rest"#;
         let sieve = read(text, &[]);
@@ -344,14 +343,14 @@ mod tests {
     }
 
     #[test]
-    fn the_last_of_two_counts_and_what_is_too_long_is_told() {
+    fn the_last_of_two_counts_and_long_ones_are_reported() {
         let sieve = read(&format!(r#"{{"model":"a","model":"b","usage":"{}"}}"#, "x".repeat(300)), &[]);
         assert_eq!(sieve.text("model").as_deref(), Some("b"));
         assert_eq!((sieve.get("usage"), sieve.too_long().collect::<Vec<_>>()), (None, vec!["usage"]));
     }
 
     #[test]
-    fn what_is_no_object_is_told_from_one() {
+    fn other_text_is_distinguished_from_objects() {
         for (text, start) in [("[DONE]", "[DONE]"), (" plain", "plain"), ("{\"a\":?}", "?}"), ("{,", ",")] {
             let sieve = read(text, &[]);
             assert!(sieve.is_bad() && !sieve.is_whole(), "{text}");
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn how_much_belonged_to_the_object_is_told() {
+    fn the_number_of_bytes_of_the_object_is_reported() {
         let mut sieve = Sieve::new(WANTED);
         assert_eq!(sieve.read(br#"{"model":"m"},{"model""#), 13);
     }
@@ -384,7 +383,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_finds_what_a_parser_finds(
+        fn any_split_finds_what_a_parser_finds(
             members in prop::collection::vec(("a|b|model|usage|messages|[a-z]{0,3}", any_value()), 0..6),
             sizes in prop::collection::vec(1usize..9, 1..9),
             pretty in any::<bool>(),
@@ -395,7 +394,7 @@ mod tests {
             prop_assert!(sieve.is_whole());
             for (path, _) in WANTED.iter().filter(|(path, max)| *max > 0 && !sieve.too_long().any(|long| long == *path)) {
                 let pointer = format!("/{}", path.replace('.', "/"));
-                // What lies in an array has an index, not a name: there is none in these paths.
+                // Elements of an array have no name, so paths do not go into arrays.
                 let expected = value.pointer(&pointer).filter(|value| !value.is_null()).cloned();
                 prop_assert_eq!(sieve.get(path), expected);
             }

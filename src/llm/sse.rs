@@ -1,27 +1,27 @@
-//! Event streams (WHATWG HTML section 9.2.6), read in pieces of any size: nothing of an event's data is held here.
+//! Event streams (WHATWG HTML section 9.2.6), read in pieces of any size. The data of events is not held here.
 
-/// What was found in a stream.
+/// A part of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
-    /// Data of the event under way: the lines of it are joined by line feeds.
+    /// Data of the current event. Its lines are joined by line feeds.
     Data(&'a [u8]),
-    /// It has ended, and is called this; an event without a name is a `message`.
+    /// The event ends. Without a name it is a `message`.
     Ends {
-        /// Its name, as far as it is kept.
+        /// Its name, truncated if too long.
         name: &'a str,
     },
 }
 
-/// Bytes of a field's name, and of an event's, that are kept: longer ones are none that we know.
+/// The longest names of fields and events that are kept. We know no longer ones.
 const NAME_MAX_BYTES: usize = 64;
-/// May stand before the first line.
+/// A byte order mark may come before the first line.
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
-/// Finds the events.
+/// Finds events in a stream.
 #[derive(Debug, Default)]
 pub(crate) struct Scanner {
     at: At,
-    /// Bytes of a byte order mark that have come, at the beginning of the stream.
+    /// Matching bytes of a byte order mark at the start of the stream.
     bom: usize,
     after_cr: bool,
     field: Vec<u8>,
@@ -36,16 +36,16 @@ enum At {
     Bom,
     LineStart,
     Field,
-    /// After the colon, where one space is no part of the value.
+    /// After the colon, where one space is not part of the value.
     Space,
     Data,
     Name,
-    /// A comment, or a field that does not matter.
+    /// In a comment, or a field that does not matter.
     Other,
 }
 
 impl Scanner {
-    /// Reads on, and hands over what is found.
+    /// Reads the next bytes, and reports their parts.
     pub(crate) fn read(&mut self, mut bytes: &[u8], found: &mut impl FnMut(Part<'_>)) {
         while let Some((&first, rest)) = bytes.split_first() {
             if std::mem::take(&mut self.after_cr) && first == b'\n' {
@@ -91,7 +91,7 @@ impl Scanner {
         }
     }
 
-    /// Of what may be a mark at the very beginning; as much as matched and was none begins the first line.
+    /// Reads a possible byte order mark. If it is incomplete, its bytes begin the first line.
     fn bom<'a>(&mut self, bytes: &'a [u8], found: &mut impl FnMut(Part<'_>)) -> &'a [u8] {
         if bytes.first() == BOM.get(self.bom) {
             self.bom += 1;
@@ -127,7 +127,7 @@ impl Scanner {
 
     fn line_ends(&mut self, found: &mut impl FnMut(Part<'_>)) {
         match self.at {
-            // A field without a colon, or with nothing after it, is one whose value is empty.
+            // A field without a colon, or with nothing after it, has an empty value.
             At::Field | At::Space => self.value_begins(found),
             At::LineStart => {
                 if self.data_lines > 0 {
@@ -154,7 +154,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// The events of a stream that comes in pieces of this size: name and data of each.
+    /// The events of a stream in pieces of this size: name and data of each.
     pub(in crate::llm) fn events(stream: &[u8], piece: usize) -> Vec<(String, String)> {
         let (mut scanner, mut data, mut events) = (Scanner::default(), Vec::new(), Vec::new());
         for piece in stream.chunks(piece.max(1)) {
@@ -188,24 +188,24 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_mark_before_the_first_line_is_no_part_of_it() {
+    fn a_byte_order_mark_is_not_part_of_the_first_line() {
         assert_eq!(all("\u{FEFF}data: 1\n\n"), pairs(&[("message", "1")]));
         assert_eq!(all("\u{FEFF}\u{FEFF}data: 1\n\ndata: 2\n\n"), pairs(&[("message", "2")]));
         assert_eq!(events(b"\xEF\xBBdata: 1\n\n\xEF\xBB\xBFdata: 2\n\ndata: 3\n\n", 1), pairs(&[("message", "3")]));
     }
 
     #[test]
-    fn what_has_no_blank_line_after_it_is_no_event() {
+    fn data_without_a_blank_line_after_it_is_not_an_event() {
         assert_eq!(all("data: 1\n\ndata: 2\n"), pairs(&[("message", "1")]));
         assert_eq!(all("event: a\n\ndata:  two spaces\n\n"), pairs(&[("message", " two spaces")]));
         assert_eq!(all("data : 1\n\ndatas: 2\n\nDATA: 3\n\n"), []);
     }
 
-    /// The standard's algorithm, on a text that is there at once.
+    /// The standard's algorithm on a complete text.
     fn by_the_book(stream: &str) -> Vec<(String, String)> {
         let stream = stream.strip_prefix('\u{FEFF}').unwrap_or(stream).replace("\r\n", "\n").replace('\r', "\n");
         let (mut events, mut name, mut data) = (Vec::new(), String::new(), String::new());
-        // What follows the last line end is not a line yet.
+        // Text after the last line end is not a line yet.
         let lines = stream.split('\n');
         let count = lines.clone().count();
         for line in lines.take(count - 1) {
@@ -230,7 +230,7 @@ pub(super) mod tests {
 
     proptest! {
         #[test]
-        fn any_cut_of_any_stream_gives_what_the_standard_says(
+        fn any_split_of_any_stream_gives_what_the_standard_says(
             lines in prop::collection::vec(("(data|event|id|dat|)(: ?)?[ab: é]{0,6}", "\n|\r|\r\n|\n\n"), 0..20),
             bom in "\u{FEFF}?",
             piece in 1usize..8,

@@ -1,4 +1,4 @@
-//! The conversations of `tests/fixtures/llm`: a question, its answer, and the facts that are to be found in them.
+//! The conversations in `tests/fixtures/llm`: a request, its response, and the expected facts.
 //!
 //! ```text
 //! METHOD HOST PATH
@@ -13,8 +13,8 @@
 //! JSON
 //! ```
 //!
-//! A body in Amazon's event stream encoding stands there as its frames, one a line: the name (`!` before it: an exception; `*`
-//! after it: in base64 within the payload) and the payload.
+//! A body in Amazon's event stream encoding is written as its frames, one on each line: the name (`!` before it: an
+//! exception; `*` after it: in base64 within the payload) and the payload.
 
 use std::path::Path;
 use std::time::Duration;
@@ -34,12 +34,12 @@ pub(super) struct Conversation {
     status: u16,
     answer_fields: Vec<(String, String)>,
     pub(super) answer: Vec<u8>,
-    /// The connection broke off after it.
+    /// Whether the connection breaks off after it.
     pub(super) breaks_off: bool,
     pub(super) facts: Value,
 }
 
-/// All of them.
+/// All conversations.
 pub(super) fn conversations() -> Vec<Conversation> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/llm");
     let mut all: Vec<Conversation> = std::fs::read_dir(folder)
@@ -53,7 +53,7 @@ pub(super) fn conversations() -> Vec<Conversation> {
     all
 }
 
-/// The one of this name.
+/// The conversation of this name.
 pub(super) fn conversation(name: &str) -> Conversation {
     conversations().into_iter().find(|conversation| conversation.name == name).unwrap()
 }
@@ -83,7 +83,7 @@ impl Conversation {
         }
     }
 
-    /// A reader that has seen the question's head.
+    /// A reader that has seen the request head.
     pub(super) fn reader(&self) -> Option<Reader> {
         let [method, host, path] = &self.line[..] else { panic!("{}: {:?}", self.name, self.line) };
         let path = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
@@ -91,33 +91,33 @@ impl Conversation {
         Call::of(&Head { method, host, path, field: &field }).map(Reader::new)
     }
 
-    /// The same, with the question read in pieces of this size.
-    pub(super) fn asked(&self, piece: usize) -> Option<Reader> {
+    /// A reader that has read the request, in pieces of this size.
+    pub(super) fn after_request(&self, piece: usize) -> Option<Reader> {
         let mut reader = self.reader()?;
-        self.question.chunks(piece.max(1)).for_each(|piece| reader.asked(piece));
-        reader.asked_all(true);
+        self.question.chunks(piece.max(1)).for_each(|piece| reader.read_request(piece));
+        reader.end_request(true);
         Some(reader)
     }
 
-    /// The answer begins, in this coding.
+    /// Begins the response, in this coding.
     pub(super) fn begins(&self, reader: &mut Reader, coding: &str) {
-        reader.answered(self.status, &|name| match name {
+        reader.response_head(self.status, &|name| match name {
             "content-encoding" if !coding.is_empty() => Some(coding.as_bytes().to_vec()),
             name => self.answer_fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.clone().into_bytes()),
         });
     }
 
-    /// What is found when the answer comes in these pieces.
+    /// The facts when the response comes in these pieces.
     pub(super) fn read<'a>(
         &self,
         coding: &str,
         pieces: impl Iterator<Item = &'a [u8]>,
         whole: bool,
     ) -> Option<Facts> {
-        let mut reader = self.asked(usize::MAX)?;
+        let mut reader = self.after_request(usize::MAX)?;
         self.begins(&mut reader, coding);
-        pieces.for_each(|piece| reader.told(piece, None));
-        reader.told_all(whole && !self.breaks_off);
+        pieces.for_each(|piece| reader.read_response(piece, None));
+        reader.end_response(whole && !self.breaks_off);
         reader.facts()
     }
 }
@@ -143,8 +143,8 @@ fn frame_of(line: &str) -> Vec<u8> {
     }
 }
 
-/// Facts as a conversation states them.
-pub(super) fn told(facts: Option<Facts>) -> Value {
+/// Facts in the format of a conversation file.
+pub(super) fn as_json(facts: Option<Facts>) -> Value {
     let Some(facts) = facts else { return Value::Null };
     let value = |fact: Fact| match fact {
         Fact::Text(text) => Value::String(text),
@@ -163,7 +163,7 @@ pub(super) fn told(facts: Option<Facts>) -> Value {
     })
 }
 
-/// Milliseconds.
+/// A time in milliseconds.
 pub(super) fn ms(ms: u64) -> Option<Duration> {
     Some(Duration::from_millis(ms))
 }

@@ -1,10 +1,10 @@
-//! Laws of the reader, on conversations of every interface: however an answer is cut and coded, the facts are the same, and of one
-//! that was broken off they are right or absent.
+//! Laws of the reader, on conversations of every API: facts do not depend on how a response is split and coded, and the
+//! facts of a truncated response are right or absent.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::testing::{Conversation, conversation, conversations, ms, told};
+use super::testing::{Conversation, as_json, conversation, conversations, ms};
 use super::{Fact, Facts, names};
 use crate::codings::testing::named as coded;
 
@@ -15,13 +15,13 @@ fn whole(conversation: &Conversation) -> Option<Facts> {
 #[test]
 fn every_conversation_has_its_facts() {
     for conversation in conversations() {
-        let found = told(whole(&conversation));
+        let found = as_json(whole(&conversation));
         assert_eq!(found, conversation.facts, "{}: {found:#}", conversation.name);
     }
 }
 
 #[test]
-fn an_answer_cut_at_any_byte_has_the_same_facts() {
+fn an_answer_split_at_any_byte_has_the_same_facts() {
     for conversation in conversations() {
         let all = whole(&conversation);
         for at in 0..conversation.answer.len() {
@@ -51,33 +51,33 @@ fn an_answer_in_any_coding_has_the_same_facts() {
 }
 
 #[test]
-fn a_question_cut_at_any_byte_has_the_same_facts() {
+fn a_request_split_at_any_byte_has_the_same_facts() {
     for conversation in conversations() {
-        let facts = |piece| conversation.asked(piece).and_then(|reader| reader.facts());
+        let facts = |piece| conversation.after_request(piece).and_then(|reader| reader.facts());
         let all = facts(usize::MAX);
         (1..40).for_each(|piece| assert_eq!(facts(piece), all, "{} in pieces of {piece}", conversation.name));
     }
 }
 
 #[test]
-fn a_question_that_was_broken_off_has_no_facts_but_right_ones() {
+fn a_truncated_request_has_only_right_facts() {
     for conversation in conversations() {
-        let all = conversation.asked(usize::MAX).and_then(|reader| reader.facts());
+        let all = conversation.after_request(usize::MAX).and_then(|reader| reader.facts());
         for end in 0..conversation.question.len() {
             let Some(mut reader) = conversation.reader() else { continue };
-            reader.asked(&conversation.question[..end]);
-            reader.asked_all(false);
+            reader.read_request(&conversation.question[..end]);
+            reader.end_request(false);
             is_right_or_absent(&conversation, reader.facts(), all.as_ref());
         }
     }
 }
 
 #[test]
-fn an_answer_that_was_broken_off_anywhere_has_no_facts_but_right_ones() {
+fn an_answer_truncated_anywhere_has_only_right_facts() {
     for conversation in conversations() {
         let all = whole(&conversation);
         for end in 0..conversation.answer.len() {
-            // By a fault, and by one who ends it as if that were all.
+            // Truncated by a fault, and ended by a server as if it were complete.
             for meant in [false, true] {
                 let pieces = std::iter::once(&conversation.answer[..end]);
                 is_right_or_absent(&conversation, conversation.read("", pieces, meant), all.as_ref());
@@ -113,32 +113,32 @@ fn an_agent_that_leaves_has_the_whole_answer_only_after_its_end() {
         assert!(all.as_ref().is_some_and(|all| all.complete), "{name}");
         let mut ended = Vec::new();
         for end in 0..=conversation.answer.len() {
-            let mut reader = conversation.asked(usize::MAX).unwrap();
+            let mut reader = conversation.after_request(usize::MAX).unwrap();
             conversation.begins(&mut reader, "");
-            reader.told(&conversation.answer[..end], None);
-            reader.told_all(false);
-            if reader.left_after(end as u64) {
+            reader.read_response(&conversation.answer[..end], None);
+            reader.end_response(false);
+            if reader.ended_within(end as u64) {
                 ended.push(end);
                 assert_eq!(reader.facts(), all, "{name} left after {end}");
             } else {
                 assert!(!reader.facts().is_some_and(|facts| facts.complete), "{name} left after {end}");
             }
-            // What was not delivered does not count.
-            assert!(!reader.left_after(0), "{name}");
+            // Bytes that were not delivered do not count.
+            assert!(!reader.ended_within(0), "{name}");
         }
         assert_eq!(ended.last(), Some(&conversation.answer.len()), "{name}");
     }
 }
 
-/// Whether what was found in a part is also true of the whole.
+/// Asserts that facts of a part are also facts of the whole.
 fn is_right_or_absent(conversation: &Conversation, part: Option<Facts>, all: Option<&Facts>) {
     let Some(part) = part else { return };
-    let all = all.unwrap_or_else(|| panic!("{}: facts of what is no call to a model", conversation.name));
+    let all = all.unwrap_or_else(|| panic!("{}: facts of a call that is not a model call", conversation.name));
     for (name, fact) in &part.properties {
         let told = all.get(name);
         match (*name, fact, told) {
             (names::PARSE_ERROR, ..) => {}
-            // A list that goes on.
+            // A list that continues.
             (names::TOOL_CALLS, Fact::Text(some), Some(Fact::Text(list))) => assert!(list.starts_with(some)),
             (names::TOOL_CALL_COUNT, Fact::Number(some), Some(Fact::Number(count))) => {
                 assert!(some.as_u64() <= count.as_u64());
@@ -148,7 +148,7 @@ fn is_right_or_absent(conversation: &Conversation, part: Option<Facts>, all: Opt
     }
     assert!(part.failure.is_none() || part.failure == all.failure, "{}", conversation.name);
     assert!(!part.complete || all.complete, "{}", conversation.name);
-    // What was said is said in that order, whatever comes between.
+    // The partial answer is a subsequence of the whole one.
     let mut rest = all.answer.chars();
     assert!(
         part.answer.chars().all(|char| rest.any(|other| other == char)),
@@ -181,16 +181,16 @@ fn no_wanted_member_hides_another() {
 }
 
 #[test]
-fn times_are_of_what_came() {
+fn times_are_those_of_the_pieces() {
     let conversation = conversation("openai_chat_stream");
-    let mut reader = conversation.asked(usize::MAX).unwrap();
+    let mut reader = conversation.after_request(usize::MAX).unwrap();
     conversation.begins(&mut reader, "");
     let events: Vec<&[u8]> = conversation.answer.split_inclusive(|byte| *byte == b'\n').collect();
-    // Six pieces and the end, of which the second to the fourth have words.
+    // Six pieces and the end. The second to the fourth have text.
     for (event, at) in events.chunks(2).zip([200, 300, 350, 800, 810, 820, 830]) {
-        reader.told(&event.concat(), ms(at));
+        reader.read_response(&event.concat(), ms(at));
     }
-    reader.told_all(true);
+    reader.end_response(true);
     let facts = reader.facts().unwrap();
     let seconds = |name| match facts.get(name) {
         Some(Fact::Number(number)) => number.as_f64().unwrap(),
@@ -204,13 +204,13 @@ fn times_are_of_what_came() {
 }
 
 #[test]
-fn what_is_known_is_there_before_the_end() {
+fn facts_are_there_before_the_end() {
     let conversation = conversation("anthropic_messages_stream_tools");
-    let mut reader = conversation.asked(usize::MAX).unwrap();
+    let mut reader = conversation.after_request(usize::MAX).unwrap();
     conversation.begins(&mut reader, "");
     let end = conversation.answer.windows(8).position(|window| window == b"get_weat").unwrap() + 200;
-    reader.told(&conversation.answer[..end], ms(10));
-    let facts = told(reader.facts());
+    reader.read_response(&conversation.answer[..end], ms(10));
+    let facts = as_json(reader.facts());
     assert_eq!(facts["properties"][names::RESPONSE_MODEL], "claude-sonnet-5-20260901");
     assert_eq!(facts["properties"][names::TOOL_CALLS], "get_weather");
     assert_eq!((&facts["properties"][names::INPUT_TOKENS], &facts["complete"]), (&Value::Null, &Value::Bool(false)));
@@ -219,10 +219,10 @@ fn what_is_known_is_there_before_the_end() {
 }
 
 #[test]
-fn what_cannot_be_read_is_said_and_has_no_tokens() {
+fn unreadable_answers_are_reported_and_have_no_tokens() {
     let conversation = conversation("openai_chat_stream");
     let error = |found: Option<Facts>| {
-        let properties = told(found)["properties"].take();
+        let properties = as_json(found)["properties"].take();
         assert_eq!(properties[names::INPUT_TOKENS], Value::Null);
         properties[names::PARSE_ERROR].as_str().unwrap_or_default().to_owned()
     };
@@ -232,30 +232,30 @@ fn what_cannot_be_read_is_said_and_has_no_tokens() {
     let end = gzip.len() - 6;
     gzip[end] ^= 1;
     assert_eq!(error(conversation.read("gzip", std::iter::once(&gzip[..]), true)), "response_coding");
-    let mut reader = conversation.asked(usize::MAX).unwrap();
+    let mut reader = conversation.after_request(usize::MAX).unwrap();
     conversation.begins(&mut reader, "");
-    reader.told(&conversation.answer, None);
+    reader.read_response(&conversation.answer, None);
     reader.give_up(false, "overrun");
     assert_eq!(error(reader.facts()), "overrun");
     let mut reader = conversation.reader().unwrap();
-    reader.asked(b"{\"model\":\"m\"] ");
-    reader.asked_all(true);
+    reader.read_request(b"{\"model\":\"m\"] ");
+    reader.end_request(true);
     assert_eq!(error(reader.facts()), "request_json");
 }
 
 #[test]
-fn a_question_of_any_size_is_read_and_a_long_answer_is_cut_for_people_but_counted() {
+fn a_request_of_any_size_is_read_and_a_long_answer_is_truncated_but_counted() {
     let conversation = conversation("openai_chat");
     let mut reader = conversation.reader().unwrap();
-    reader.asked(b"{\"messages\":[{\"content\":\"");
-    (0..3_000).for_each(|_| reader.asked(&[b'x'; 10_000]));
-    reader.asked(b"\"}],\"model\":\"m\"}");
-    reader.asked_all(true);
+    reader.read_request(b"{\"messages\":[{\"content\":\"");
+    (0..3_000).for_each(|_| reader.read_request(&[b'x'; 10_000]));
+    reader.read_request(b"\"}],\"model\":\"m\"}");
+    reader.end_request(true);
     conversation.begins(&mut reader, "");
     let words = "word ".repeat(50_000);
     let answer = String::from_utf8(conversation.answer.clone()).unwrap().replace("as ever", &words);
-    reader.told(answer.as_bytes(), None);
-    reader.told_all(true);
+    reader.read_response(answer.as_bytes(), None);
+    reader.end_response(true);
     let facts = reader.facts().unwrap();
     assert_eq!(facts.get(names::REQUEST_MODEL), Some(&Fact::Text("m".into())));
     assert_eq!(facts.get(names::INPUT_TOKENS), Some(&Fact::from(1200)));

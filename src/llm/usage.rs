@@ -1,39 +1,40 @@
-//! Tokens as each provider counts them, in one form: input has those read from and written to a cache in it, output has those of
-//! reasoning (OpenTelemetry's conventions for generative AI). What a provider does not say is `None`; what cannot be added up is.
+//! Token counts of each provider in one form: input includes tokens read from and written to a cache, output includes
+//! reasoning (OpenTelemetry's conventions for generative AI). A count that the provider does not report, or that cannot
+//! be computed, is `None`.
 
 use serde_json::Value;
 
 /// Tokens of one call.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tokens {
-    /// All that went in.
+    /// All input tokens.
     pub(super) input: Option<u64>,
-    /// All that came out.
+    /// All output tokens.
     pub(super) output: Option<u64>,
-    /// Of the input, read from a cache.
+    /// Input tokens read from a cache.
     pub(super) cache_read: Option<u64>,
-    /// Of the input, written to a cache.
+    /// Input tokens written to a cache.
     pub(super) cache_write: Option<u64>,
-    /// Of the output, spent on reasoning.
+    /// Output tokens spent on reasoning.
     pub(super) reasoning: Option<u64>,
 }
 
-/// The first of these that is a whole number. Gateways have several names for one count and zeros behind those that they do
-/// not fill in, so a zero counts only if all are.
+/// The first of these that is an integer. Gateways have several names for one count, and zeros in those that they do
+/// not fill in, so a zero counts only if all are zero.
 fn first(usage: &Value, pointers: &[&str]) -> Option<u64> {
-    let told = || pointers.iter().filter_map(|pointer| usage.pointer(pointer)?.as_u64());
-    told().find(|count| *count > 0).or_else(|| told().next())
+    let counts = || pointers.iter().filter_map(|pointer| usage.pointer(pointer)?.as_u64());
+    counts().find(|count| *count > 0).or_else(|| counts().next())
 }
 
-/// The sum of what is there, if the first is.
+/// The sum of the counts that are present. `None` if the first is absent.
 fn sum(first: Option<u64>, others: [Option<u64>; 2]) -> Option<u64> {
     others.into_iter().flatten().try_fold(first?, u64::checked_add)
 }
 
 impl Tokens {
-    /// OpenAI's: totals, of which some were cached or spent on reasoning. Several who speak the same have names of their own
-    /// for cached ones, and x.ai leaves reasoning out of the output, which its total gives away. A total that is larger for no
-    /// reason given (Google leaves thoughts out without a word) makes both sides uncertain.
+    /// OpenAI's counts: totals that include cached and reasoning tokens. Compatible servers have other names for cached
+    /// tokens. x.ai leaves reasoning out of the output, which its total shows. An unexplained larger total (Google
+    /// omits thoughts silently) makes input and output uncertain.
     pub(super) fn openai(usage: &Value) -> Self {
         let input = first(usage, &["/prompt_tokens", "/input_tokens"]);
         let output = first(usage, &["/completion_tokens", "/output_tokens"]);
@@ -66,14 +67,14 @@ impl Tokens {
             (Some(total), Some(all)) if total > all => (None, None),
             _ => (input, output),
         };
-        // A part that is larger than the whole was counted beside it, or wrongly.
+        // A part that is larger than the whole was counted separately, or wrongly.
         let cached = sum(cache_read, [cache_write, None]).or(cache_write);
         let input = input.filter(|input| cached.is_none_or(|cached| cached <= *input));
         let output = output.filter(|output| reasoning.is_none_or(|reasoning| reasoning <= *output));
         Self { input, output, cache_read, cache_write, reasoning }
     }
 
-    /// Anthropic's: input without what was cached. With iterations, the sums leave out those of compaction.
+    /// Anthropic's counts: input excludes cached tokens. With iterations, the sums exclude those of compaction.
     pub(super) fn anthropic(usage: &Value) -> Self {
         let sums = Self::anthropic_sums(usage);
         match usage["iterations"].as_array().map(Vec::as_slice) {
@@ -97,7 +98,7 @@ impl Tokens {
         }
     }
 
-    /// All that the iterations took, if they are of kinds that are known and agree with the sums beside them.
+    /// The totals of all iterations, if their types are known and they agree with the sums.
     fn with_iterations(sums: Self, iterations: &[Value]) -> Self {
         let add = |one: Option<u64>, other: Option<u64>| match (one, other) {
             (Some(one), Some(other)) => one.checked_add(other),
@@ -124,8 +125,8 @@ impl Tokens {
         if agree(&messages) || agree(&all) { Self { reasoning: sums.reasoning, ..all } } else { Self::default() }
     }
 
-    /// Google's: thoughts beside the output, and what tools put into the prompt beside the prompt. Some have the thoughts in
-    /// the output, which the total gives away. A total that nothing explains makes both sides uncertain.
+    /// Google's counts: output excludes thoughts, and the prompt excludes tool results. Some servers include thoughts
+    /// in the output, which the total shows. An unexplained total makes input and output uncertain.
     pub(super) fn gemini(usage: &Value) -> Self {
         let thoughts = first(usage, &["/thoughtsTokenCount"]);
         let candidates = first(usage, &["/candidatesTokenCount"]);
@@ -147,14 +148,14 @@ impl Tokens {
         }
     }
 
-    /// Converse's: input without what was cached. A total that nothing explains makes both sides uncertain.
+    /// Converse's counts: input excludes cached tokens. An unexplained total makes input and output uncertain.
     pub(super) fn converse(usage: &Value) -> Self {
         let cache_read = first(usage, &["/cacheReadInputTokens", "/cacheReadInputTokenCount"]);
         let cache_write = first(usage, &["/cacheWriteInputTokens", "/cacheWriteInputTokenCount"]);
         let (input, output) = (first(usage, &["/inputTokens"]), first(usage, &["/outputTokens"]));
         let all = sum(input, [cache_read, cache_write]);
         let total = first(usage, &["/totalTokens"]).filter(|total| *total > 0);
-        // The total has what was cached in it, or not.
+        // The total may include cached tokens or not.
         let adds_up =
             total.is_none_or(|total| [all, input].iter().any(|input| sum(*input, [output, None]) == Some(total)));
         Self {
@@ -166,7 +167,7 @@ impl Tokens {
         }
     }
 
-    /// Cohere's: what is billed counts, before what was used.
+    /// Cohere's counts: billed tokens come before used ones.
     pub(super) fn cohere(usage: &Value) -> Self {
         Self {
             input: first(usage, &["/billed_units/input_tokens", "/tokens/input_tokens"]),
@@ -176,7 +177,7 @@ impl Tokens {
         }
     }
 
-    /// Ollama's.
+    /// Ollama's counts.
     pub(super) fn ollama(usage: &Value) -> Self {
         Self {
             input: first(usage, &["/prompt_eval_count"]),
@@ -185,7 +186,7 @@ impl Tokens {
         }
     }
 
-    /// What InvokeModel tells of any model, in fields of its own.
+    /// InvokeModel's counts, which are the same for every model.
     pub(super) fn invocation(metrics: &Value) -> Self {
         let cache_read = first(metrics, &["/cacheReadInputTokenCount"]);
         let cache_write = first(metrics, &["/cacheWriteInputTokenCount"]);
@@ -210,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn cached_and_reasoning_tokens_are_in_the_sums_however_they_are_told() {
+    fn the_sums_include_cached_and_reasoning_tokens() {
         let openai = json!({"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15,
             "prompt_tokens_details": {"cached_tokens": 4}, "completion_tokens_details": {"reasoning_tokens": 2}});
         let expected = Tokens { cache_read: Some(4), reasoning: Some(2), ..tokens(10, 5) };
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_total_that_nothing_explains_makes_tokens_absent() {
+    fn an_unexplained_total_makes_tokens_absent() {
         let usage = |total: u64| json!({"prompt_tokens": 20, "completion_tokens": 5, "total_tokens": total});
         assert_eq!(Tokens::openai(&usage(425)), Tokens::default());
         assert_eq!(Tokens::openai(&usage(25)), tokens(20, 5));
@@ -262,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_told_is_not_nought() {
+    fn a_missing_count_is_not_zero() {
         for of in [
             Tokens::openai,
             Tokens::cohere,

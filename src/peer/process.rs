@@ -153,7 +153,7 @@ pub(super) mod tests {
             ..(*facts(1, 1, "worker")).clone()
         };
         for (glob, has) in [("node", true), ("worker", true), ("agent.*", true), ("opt", false), ("NODE", false)] {
-            assert_eq!(AgentRules::new([glob]).have(&one), has, "{glob}");
+            assert_eq!(AgentRules::new([glob]).matches(&one), has, "{glob}");
         }
     }
 

@@ -1,8 +1,8 @@
-//! The files by which agents trust us: for variables that *replace* a client's roots (the system's roots and our CA in one
-//! file), for those that *add* to them, and for clients that read neither (Java, PHP, wget).
+//! The files that make agents trust us: for variables that *replace* a client's roots (the system's roots and our CA in
+//! one file), for those that *add* to them, and for clients that read neither (Java, PHP, wget).
 //!
-//! They lie beside the CA, on stable paths: tools look at them after a run as well. What the parent's own variables name is
-//! merged in, in files of their own, called after their content.
+//! They are beside the CA, on stable paths, because tools read them after a run, too. Certificates that the parent's
+//! own variables name are merged into separate files, which are named after their content.
 
 use std::fs;
 use std::io::{self, Write};
@@ -16,15 +16,15 @@ use rustls::pki_types::pem::PemObject;
 use super::roots::system_roots;
 use super::{CertAuthority, pem, trust_store};
 
-/// The bundle's file in `tls.ca_dir`, when nothing is merged in.
+/// The bundle in `tls.ca_dir` when nothing is merged in.
 pub const BUNDLE_FILE: &str = "bundle.pem";
 
-/// What agents are pointed at.
+/// The files that agents are pointed at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentFiles {
-    /// Our CA, and what the parent adds to its clients' roots.
+    /// Our CA, and certificates that the parent adds to its clients' roots.
     pub added: PathBuf,
-    /// The system's roots, what the parent put in their place, and our CA.
+    /// The system's roots, the parent's replacements for them, and our CA.
     pub bundle: PathBuf,
     /// The same for Java (PKCS#12, [`super::TRUST_STORE_PASSWORD`]).
     pub trust_store: PathBuf,
@@ -34,12 +34,12 @@ pub struct AgentFiles {
     pub wgetrc: PathBuf,
 }
 
-/// Bundles that the parent's variables name.
+/// Bundles that the parent's environment variables name.
 #[derive(Debug, Clone, Default)]
 pub struct ParentBundles {
-    /// By variables that replace a client's roots.
+    /// From variables that replace a client's roots.
     pub replacing: Vec<PathBuf>,
-    /// By variables that add to them.
+    /// From variables that add to them.
     pub adding: Vec<PathBuf>,
 }
 
@@ -53,8 +53,8 @@ pub fn write_bundle(authority: &CertAuthority) -> io::Result<PathBuf> {
     Ok(path)
 }
 
-/// Writes all files beside the CA. What is right already is left alone, so that a process that reads it now is not disturbed.
-/// A bundle of the parent that cannot be read is left out, with a warning.
+/// Writes all files beside the CA. A file that is right already is not touched, so that processes that read it are not
+/// disturbed. A parent's bundle that cannot be read is skipped with a warning.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -83,7 +83,7 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     };
     let trust_store = dir.join(format!("truststore-{}.p12", short_hash(&roots)));
     if !trust_store.exists() {
-        // Its bytes differ each time (salts), so it is made once for each content.
+        // Its bytes differ each time because of salts, so it is made once for each content.
         let certificates = pem::decode(roots.as_bytes()).map_err(io::Error::other)?;
         write(&trust_store, &trust_store::encode(&certificates)?)?;
     }
@@ -100,8 +100,8 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
     Ok(AgentFiles { added, bundle, trust_store, php_dir, wgetrc })
 }
 
-/// Brings every such file that is there up to date: our certificates are in it, and those in `gone` are not. So an agent whose
-/// environment was made before a rotation, and which reads the file again, trusts what is in force now.
+/// Updates all existing files: adds our certificates and removes those in `gone`. So an agent that was started before a
+/// rotation, and reads the file again, trusts the CA in force.
 pub(super) fn refresh(authority: &CertAuthority, gone: &[CertificateDer<'static>]) -> io::Result<()> {
     for entry in fs::read_dir(authority.dir())? {
         let path = entry?.path();
@@ -123,7 +123,7 @@ pub(super) fn refresh(authority: &CertAuthority, gone: &[CertificateDer<'static>
     Ok(())
 }
 
-/// What a file is to hold that holds `there`.
+/// The new content of a file that holds the certificates `there`.
 fn in_step(
     there: &[CertificateDer<'static>],
     authority: &CertAuthority,
@@ -133,7 +133,7 @@ fn in_step(
     there.iter().filter(|der| !gone.contains(der) && !ours.contains(der)).chain(&ours).cloned().collect()
 }
 
-/// The certificates in these files, but for files of our own.
+/// The certificates in these files, except in our own files.
 fn certificates(own_dir: &Path, files: &[PathBuf]) -> Vec<CertificateDer<'static>> {
     let mut all: Vec<CertificateDer<'static>> = Vec::new();
     for file in files.iter().filter(|file| file.parent() != Some(own_dir)) {
@@ -145,19 +145,19 @@ fn certificates(own_dir: &Path, files: &[PathBuf]) -> Vec<CertificateDer<'static
             }),
             Err(error) => tracing::warn!(
                 file = %file.display(), %error,
-                "a CA file that a variable names cannot be read; what it trusts, agents will not"
+                "cannot read a CA file that an environment variable names; agents will not trust its certificates"
             ),
         }
     }
     all
 }
 
-/// Writes a file that others read, whole; what is right already is left alone.
+/// Writes a file atomically. A file that is right already is not touched.
 pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
-    // Readers must never see half of it: write beside, then rename.
+    // Readers must never see half of it: it is written under another name, then renamed.
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(&beside)?;
@@ -175,7 +175,7 @@ fn bundle(authority: &CertAuthority, more: &[CertificateDer<'_>]) -> String {
     text
 }
 
-/// Enough to tell contents apart.
+/// A short hash that distinguishes contents.
 fn short_hash(text: &str) -> String {
     let hash = digest(&SHA256, text.as_bytes());
     hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parent_trusts_is_merged_in_once_and_our_own_files_are_not() {
+    fn the_parents_certificates_are_merged_in_once_and_our_own_files_are_not() {
         let tmp = tempfile::tempdir().unwrap();
         let ca = CertAuthority::load_or_create(&tmp.path().join("ca")).unwrap();
         let other = CertAuthority::load_or_create(&tmp.path().join("other")).unwrap();

@@ -1,4 +1,4 @@
-//! The certificate for a name that an agent asked for: minted on first use, cached, renewed at half of its life.
+//! The certificate for a name that an agent asked for: issued on first use, cached, renewed at half of its lifetime.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use time::OffsetDateTime;
 use super::CertAuthority;
 use super::authority::{BACKDATE, serial};
 
-/// Names whose leaf is kept at once. An agent that tries a million names costs a bounded amount of memory.
+/// Leaves in the cache. An agent that asks for a million names uses bounded memory.
 const CACHED_LEAVES: usize = 1024;
-/// TLS sessions that agents may take up again, over all names: each configuration would keep as many of its own.
-const KEPT_SESSIONS: usize = 4096;
+/// TLS sessions that agents may resume, over all names. Otherwise each configuration would keep as many of its own.
+const KEPT_TLS_SESSIONS: usize = 4096;
 const VALIDITY: time::Duration = time::Duration::days(30);
 const RENEW_AFTER: Duration = Duration::from_secs(15 * 24 * 3600);
 
-/// Server configurations for agents, one for each (name, protocol), made on demand.
+/// Server configurations for agents, one for each name and protocol, made on demand.
 pub struct Leaves {
     authority: RwLock<Arc<CertAuthority>>,
-    /// One key for all leaves of this process (as measured: half the cost of a fresh key each, no loss: the CA key
-    /// beside it is worth more).
+    /// One key for all leaves of this process. By measurement this halves the cost, and nothing is lost: the CA key in
+    /// the same process is worth more.
     key: KeyPair,
     cache: Cache<(Box<str>, Protocol), Minted>,
-    /// rustls takes one up for the name alone that it was made for.
+    /// rustls resumes a TLS session only for the name that it was made for.
     sessions: Arc<ServerSessionMemoryCache>,
 }
 
-/// The ALPN answer that goes with a leaf.
+/// The ALPN protocol that a leaf's configuration selects.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Protocol {
     None,
@@ -48,7 +48,7 @@ struct Minted {
     at: Instant,
 }
 
-/// A leaf could not be made.
+/// Why a leaf could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum LeafError {
     /// The certificate could not be built or signed.
@@ -79,25 +79,25 @@ impl Leaves {
             authority: RwLock::new(authority),
             key: KeyPair::generate()?,
             cache: Cache::new(CACHED_LEAVES),
-            sessions: ServerSessionMemoryCache::new(KEPT_SESSIONS),
+            sessions: ServerSessionMemoryCache::new(KEPT_TLS_SESSIONS),
         })
     }
 
-    /// Leaves are signed by `authority` from now on.
+    /// Sets the CA that signs leaves from now on.
     pub fn sign_by(&self, authority: Arc<CertAuthority>) {
         *self.authority.write() = authority;
     }
 
-    /// Who signs.
+    /// The CA that signs leaves.
     pub fn authority(&self) -> Arc<CertAuthority> {
         self.authority.read().clone()
     }
 
-    /// The server side for an agent that asked for `name` (a DNS name or an IP literal without brackets), answering
-    /// its ALPN offer with `alpn` (none: no ALPN extension is sent).
+    /// The server configuration for an agent that asked for `name` (a DNS name or an IP literal without brackets) and
+    /// whose ALPN offer is answered with `alpn` (`None`: no ALPN extension is sent).
     ///
     /// # Errors
-    /// [`LeafError`] when the name cannot stand in a certificate.
+    /// [`LeafError`] when the name is not valid in a certificate.
     pub fn server_config(&self, name: &str, alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>, LeafError> {
         let protocol = match alpn {
             Some(super::H2) => Protocol::H2,
@@ -131,13 +131,13 @@ impl Leaves {
             Protocol::H2 => vec![super::H2.to_vec()],
         };
         config.session_storage = self.sessions.clone();
-        // Two tickets a handshake cost a signature's worth of work and a write; one is what clients use.
+        // Two tickets for each handshake would cost as much as a signature, and a write. Clients use one.
         config.send_tls13_tickets = 1;
         Ok(config)
     }
 }
 
-/// What all clients that were measured accept, Python 3.13's strict check included.
+/// Satisfies all clients that we tested, including Python 3.13's strict check.
 fn profile(name: &str, ca_not_after: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn leaves_of_an_authority_that_was_replaced_are_not_handed_out() {
+    fn leaves_of_a_replaced_authority_are_not_used() {
         let (tmp, leaves) = leaves();
         let before = leaves.server_config("api.example.com", None).unwrap();
         let next = CertAuthority::load_or_create(&tmp.path().join("next")).unwrap();
@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_cannot_stand_in_a_certificate_is_an_error() {
+    fn a_name_that_is_invalid_in_a_certificate_is_an_error() {
         let (_tmp, leaves) = leaves();
         assert!(matches!(leaves.server_config("bücher.example", None), Err(LeafError::Mint { .. })));
     }

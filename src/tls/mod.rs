@@ -22,7 +22,7 @@ pub use trust_store::{TRUST_STORE_PASSWORD, encode as trust_store};
 pub use upkeep::{finish_rotation, keep_up, open_authority, rotate};
 pub use verdict::certificate_failure;
 
-/// The protocols that we can speak on both sides, as ALPN names.
+/// The ALPN name of HTTP/2.
 pub const H2: &[u8] = b"h2";
-/// HTTP/1.1's ALPN name.
+/// The ALPN name of HTTP/1.1.
 pub const HTTP11: &[u8] = b"http/1.1";

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// These certificates, one after the other.
+/// Encodes certificates.
 pub(super) fn encode<'a>(certificates: impl IntoIterator<Item = &'a CertificateDer<'a>>) -> String {
     let mut text = String::new();
     certificates.into_iter().for_each(|der| push(&mut text, der));
@@ -28,8 +28,8 @@ pub(super) fn push(text: &mut String, der: &CertificateDer<'_>) {
 /// All certificates in `text`.
 ///
 /// # Errors
-/// What is wrong with it, for people.
+/// The problem, for people.
 pub(super) fn decode(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let found = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>().map_err(|e| format!("{e:?}"))?;
-    if found.is_empty() { Err("there is none in it".to_owned()) } else { Ok(found) }
+    if found.is_empty() { Err("it contains no certificate".to_owned()) } else { Ok(found) }
 }

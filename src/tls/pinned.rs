@@ -1,5 +1,5 @@
-//! The one exception from the check of origins' certificates: a certificate that is known beforehand (`tls.pinned`). It is accepted
-//! whoever signed it, for whatever name and time; no other is. That its key is there is proven as ever.
+//! The one exception from verifying origins' certificates: a certificate that is known in advance (`tls.pinned`). It is
+//! accepted whoever signed it, for any name and time; no other is. The origin must still prove that it has the key.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What origins' certificates are verified against, and the client side of TLS towards them.
+//! The roots that origins' certificates are verified against, and the client side of TLS towards origins.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ use super::pinned::Pinned;
 use crate::config::{ClientCertificate, PinnedCertificate};
 use crate::hosts::HostRules;
 
-/// Where the distributions keep their roots. Read directly, not through `SSL_CERT_FILE`: inside a `run` that variable
-/// names a bundle with our own CA in it, and the proxy must never trust itself.
+/// Where distributions keep their roots. They are read directly, not through `SSL_CERT_FILE`: inside a `run` that
+/// variable names a bundle with our own CA, and the proxy must never trust itself.
 const SYSTEM_BUNDLES: [&str; 6] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -25,18 +25,18 @@ const SYSTEM_BUNDLES: [&str; 6] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// TLS towards origins: the roots, the certificates that we show of ourselves, and a configuration for each ALPN offer.
+/// TLS towards origins: the roots, our client certificates, and a configuration for each ALPN offer.
 pub struct OriginTls {
     /// For most origins.
     verified: Clients,
-    /// Origins whose certificate is known beforehand; the first that fits.
+    /// For origins whose certificate is known in advance. The first match counts.
     pinned: Vec<(HostRules, Clients)>,
 }
 
-/// What we are to origins that are checked in one way.
+/// Client configurations that verify origins in one way.
 struct Clients {
     anonymous: Offers,
-    /// Hosts that we show a certificate to; the first that fits.
+    /// For hosts that get a client certificate. The first match counts.
     known_to: Vec<(HostRules, Offers)>,
 }
 
@@ -49,10 +49,10 @@ struct Offers {
     none: Arc<ClientConfig>,
 }
 
-/// The roots could not be read.
+/// Why TLS towards origins cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// `tls.origin_ca_file` is not there or has no certificate in it.
+    /// `tls.origin_ca_file` is missing or contains no certificate.
     #[error("tls.origin_ca_file: cannot read certificates from `{}`: {problem}", path.display())]
     OriginCaFile {
         /// The file.
@@ -74,9 +74,9 @@ pub enum RootsError {
 }
 
 impl OriginTls {
-    /// Reads the system's roots (Mozilla's where there are none) and those in `origin_ca_file`. `own_cas` are never
-    /// trusted, wherever they were installed. `client_certificates`: what we show of ourselves, and to whom. `pinned`: which
-    /// certificates are accepted as they are, and of whom.
+    /// Reads the system's roots (Mozilla's if there are none) and those in `origin_ca_file`. `own_cas` are never
+    /// trusted, wherever they are installed. `client_certificates`: our client certificates and their hosts. `pinned`:
+    /// certificates that are accepted as they are, and their hosts.
     ///
     /// # Errors
     /// [`RootsError`] when a file cannot be used.
@@ -88,7 +88,7 @@ impl OriginTls {
     ) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
         let system = system_roots();
-        // Old roots in a system's store that webpki cannot parse are of no use to anyone: left out, as usual.
+        // Old roots that webpki cannot parse are skipped, as usual.
         roots.add_parsable_certificates(system.into_iter().filter(|der| !own_cas.contains(der)));
         if let Some(path) = origin_ca_file {
             let extra = extra_roots(path)?;
@@ -110,18 +110,18 @@ impl OriginTls {
         })
     }
 
-    /// The client configuration for `host` that offers what the agent offered, in its order, as far as we can speak it.
+    /// The client configuration for `host`. It offers the agent's ALPN protocols in its order, as far as we speak them.
     pub fn offering(&self, host: &str, port: u16, alpn: Offer) -> &Arc<ClientConfig> {
         let pinned = self.pinned.iter().find(|(hosts, _)| hosts.matches(host, port));
         pinned.map_or(&self.verified, |(_, clients)| clients).of(host, port).offering(alpn)
     }
 
-    /// Whether the certificate of `host` is not verified, but known beforehand.
+    /// Whether the certificate of `host` is pinned instead of verified.
     pub fn pins(&self, host: &str, port: u16) -> bool {
         self.pinned.iter().any(|(hosts, _)| hosts.matches(host, port))
     }
 
-    /// The client configuration for what is no call of an agent.
+    /// The client configuration for our own calls.
     pub fn for_ourselves(&self) -> &ClientConfig {
         &self.verified.anonymous.none
     }
@@ -148,7 +148,7 @@ impl Clients {
     }
 }
 
-/// The chain and the key of one of `tls.client_certificates`.
+/// Reads the chain and the key of an entry of `tls.client_certificates`.
 fn client_certificate(
     ours: &ClientCertificate,
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), RootsError> {
@@ -190,7 +190,7 @@ impl Offers {
     }
 }
 
-/// An ALPN offer, reduced to the protocols that we can speak.
+/// An ALPN offer, reduced to the protocols that we speak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Offer {
     /// `h2, http/1.1`: what most clients send.
@@ -206,8 +206,8 @@ pub enum Offer {
 }
 
 impl Offer {
-    /// Reduces what an agent offered. `None` in the result's place means that it offered only protocols that we
-    /// cannot speak: such a connection is relayed blind.
+    /// Reduces an agent's offer. `None`: it offered only protocols that we do not speak, so the connection is relayed
+    /// unread.
     pub fn of<'a>(protocols: impl IntoIterator<Item = &'a [u8]>) -> Option<Self> {
         let (mut any, mut first, mut h2, mut http11) = (false, None, false, false);
         for protocol in protocols {
@@ -230,19 +230,19 @@ impl Offer {
     }
 }
 
-/// The one cryptography provider of the process, handed in everywhere so that no global default is needed.
+/// The cryptography provider of the process. It is passed explicitly, so that no global default is needed.
 pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
     PROVIDER.clone()
 }
 
-/// Whether one of these cipher suites is one that we speak.
+/// Whether we support one of these cipher suites.
 pub(crate) fn speaks_any(suites: &[CipherSuite]) -> bool {
     provider().cipher_suites.iter().any(|ours| suites.contains(&ours.suite()))
 }
 
-/// The system's roots, from its files; Mozilla's where there are none (a `scratch` image).
+/// The system's roots, from its files; Mozilla's if there are none (a `scratch` image).
 pub(super) fn system_roots() -> Vec<CertificateDer<'static>> {
     for path in SYSTEM_BUNDLES {
         let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(path)), None).certs;
@@ -258,9 +258,9 @@ fn extra_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> 
     let bytes = std::fs::read(path).map_err(|e: io::Error| refuse(e.to_string()))?;
     let found = CertificateDer::pem_slice_iter(&bytes)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|e| refuse(format!("not PEM ({e:?})")))?;
+        .map_err(|e| refuse(format!("it is not PEM ({e:?})")))?;
     if found.is_empty() {
-        return Err(refuse("there is no PEM certificate in it".to_owned()));
+        return Err(refuse("it contains no PEM certificate".to_owned()));
     }
     Ok(found)
 }
@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_offer_keeps_the_agents_order_and_drops_what_we_cannot_speak() {
+    fn an_offer_keeps_the_agents_order_and_drops_unknown_protocols() {
         let of = |offered: &[&[u8]]| Offer::of(offered.iter().copied());
         assert_eq!(of(&[b"h2", b"http/1.1"]), Some(Offer::H2AndHttp11));
         assert_eq!(of(&[b"http/1.1", b"http/1.0", b"h2"]), Some(Offer::Http11AndH2));

@@ -1,6 +1,6 @@
-//! The system's trust store: what would be done to put our CA into it, and to take it out again.
+//! The system's trust store: the steps that add our CA to it and remove it again.
 //!
-//! Finding the store and deciding are apart from doing, so that `--dry-run` and tests see the very steps that are taken.
+//! Steps are decided separately from taking them, so that `--dry-run` and tests see exactly the steps that are taken.
 
 use std::fmt;
 use std::fs;
@@ -12,12 +12,12 @@ use rustls::pki_types::CertificateDer;
 
 use super::{key_id, pem};
 
-/// The store of a system, found by its folders and programs.
+/// The trust store of a system, found by its folders and programs.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SystemStore {
-    /// Where certificates of one's own go.
+    /// The folder for additional certificates.
     anchors: PathBuf,
-    /// What makes the system take them up, and what makes it forget them.
+    /// Makes the system trust added certificates, and forget removed ones.
     take_up: Update,
     forget: Update,
 }
@@ -29,27 +29,27 @@ struct Update {
     arguments: &'static [&'static str],
 }
 
-/// One thing to do; its `Display` says it as a person would type it.
+/// One step. Its `Display` describes it for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Write this text into this file.
+    /// Write a certificate to a file.
     Write {
         /// The file.
         path: PathBuf,
-        /// A certificate.
+        /// The certificate.
         pem: String,
     },
-    /// Remove this file.
+    /// Remove a file.
     Remove {
         /// The file.
         path: PathBuf,
     },
-    /// Nothing: the file is called like ours, but what is in it is not.
+    /// Leave a file: it has our file name but other content.
     Leave {
         /// The file.
         path: PathBuf,
     },
-    /// Run this program.
+    /// Run a program.
     Run {
         /// The program.
         program: PathBuf,
@@ -58,20 +58,20 @@ pub enum Step {
     },
 }
 
-/// Why the CA cannot be put into the system's store, or taken out of it.
+/// Why the CA cannot be added to the system's store, or removed from it.
 #[derive(Debug, thiserror::Error)]
 pub enum SystemStoreError {
-    /// No store that we know.
+    /// The system has no store that we know.
     #[error(
         "this system has no trust store that otas-proxy knows (Debian's and Alpine's `update-ca-certificates`, Fedora's \
          `update-ca-trust`): install the package `ca-certificates`, or `otas-proxy ca export FILE` and add the file by hand"
     )]
     Unknown,
-    /// A file of ours that holds something else.
-    #[error("`{}` is there and holds another certificate: move it away first", .0.display())]
+    /// A file with our file name holds another certificate.
+    #[error("`{}` already exists and holds another certificate: move it away first", .0.display())]
     Taken(PathBuf),
-    /// We may not.
-    #[error("cannot {act} `{}`: only root may", path.display())]
+    /// We lack the permission.
+    #[error("cannot {act} `{}`: this needs root; run the command with `sudo`", path.display())]
     NotRoot {
         /// What was tried.
         act: &'static str,
@@ -93,7 +93,7 @@ pub enum SystemStoreError {
     Update {
         /// The program.
         program: PathBuf,
-        /// How.
+        /// How it failed.
         how: String,
     },
 }
@@ -125,10 +125,10 @@ impl SystemStore {
         Ok(Self { anchors: debian, take_up: update(&found, &[]), forget })
     }
 
-    /// What puts these certificates into the store; nothing when they are there.
+    /// The steps that add these certificates to the store; none if they are in it.
     ///
     /// # Errors
-    /// When a file that we would write is there with other content, or cannot be read.
+    /// When a file that we would write exists with other content, or cannot be read.
     pub fn install(&self, certificates: &[CertificateDer<'static>]) -> Result<Vec<Step>, SystemStoreError> {
         let mut steps = Vec::new();
         for der in certificates {
@@ -136,14 +136,14 @@ impl SystemStore {
             match self.holds(&path)? {
                 Some(there) if there == [der.clone()] => {}
                 Some(_) => return Err(SystemStoreError::Taken(path)),
-                // One certificate a file: the systems' programs ask for that.
+                // The systems' programs require one certificate in each file.
                 None => steps.push(Step::Write { path, pem: pem::encode([der]) }),
             }
         }
         Ok(Self::with(steps, &self.take_up))
     }
 
-    /// What takes the CAs of these names ([`key_id`]) out of the store; nothing when they are not in it.
+    /// The steps that remove the CAs of these short names ([`key_id`]) from the store; none if they are not in it.
     ///
     /// # Errors
     /// When a file of that name cannot be read.
@@ -160,12 +160,12 @@ impl SystemStore {
         Ok(Self::with(steps, &self.forget))
     }
 
-    /// Two installations' CAs have two names.
+    /// The CAs of two installations have different file names.
     fn file(&self, key_id: &str) -> PathBuf {
         self.anchors.join(format!("otas-proxy-{key_id}.crt"))
     }
 
-    /// The certificates in a file: none if it holds something else. `None`: there is no such file.
+    /// The certificates in a file; empty if it holds something else. `None`: there is no such file.
     fn holds(&self, path: &Path) -> Result<Option<Vec<CertificateDer<'static>>>, SystemStoreError> {
         match fs::read(path) {
             Ok(bytes) => Ok(Some(pem::decode(&bytes).unwrap_or_default())),
@@ -183,10 +183,10 @@ impl SystemStore {
 }
 
 impl Step {
-    /// Does it.
+    /// Takes the step.
     ///
     /// # Errors
-    /// When it cannot be done; most often for want of rights.
+    /// When it fails, usually because of missing permissions.
     pub fn take(&self) -> Result<(), SystemStoreError> {
         match self {
             Self::Write { path, pem } => {
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use crate::tls::CertAuthority;
 
-    /// A system with this program, which notes its arguments in `ran`, and these folders.
+    /// A system with these folders and this program, which writes its arguments to `ran`.
     fn system(program: &str, folders: &[&str]) -> tempfile::TempDir {
         let root = tempfile::tempdir().unwrap();
         for folder in folders.iter().chain(&["usr/sbin"]) {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_system_and_a_failing_program_are_told_with_what_to_do() {
+    fn an_unknown_system_and_a_failing_program_are_reported_with_what_to_do() {
         let empty = tempfile::tempdir().unwrap();
         let error = SystemStore::find(empty.path()).unwrap_err().to_string();
         assert!(error.contains("ca-certificates") && error.contains("ca export"), "{error}");

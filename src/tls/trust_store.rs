@@ -1,31 +1,31 @@
-//! Certificates as a PKCS#12 trust store, which is what Java reads.
+//! Certificates as a PKCS#12 trust store, the format that Java reads.
 
 use std::io;
 
 use p12_keystore::{Certificate, KeyStore, KeyStoreEntry, Pkcs12ImportPolicy};
 use rustls::pki_types::CertificateDer;
 
-/// The password of a trust store, which protects nothing: it holds public certificates. Java's own default.
+/// The password of the trust store: Java's default. It protects nothing, because the certificates are public.
 pub const TRUST_STORE_PASSWORD: &str = "changeit";
 
-/// A trust store of these certificates ([`TRUST_STORE_PASSWORD`]). Its bytes differ each time (salts).
+/// Encodes a trust store with [`TRUST_STORE_PASSWORD`]. Its bytes differ each time because of salts.
 ///
 /// # Errors
-/// When it cannot be encoded.
+/// When encoding fails.
 pub fn encode(certificates: &[CertificateDer<'_>]) -> io::Result<Vec<u8>> {
     let mut store = KeyStore::new();
     for (nth, der) in certificates.iter().enumerate() {
-        // Java could not read it either.
+        // A certificate that this library cannot read is skipped. Java could not read it either.
         if let Ok(certificate) = Certificate::from_der(der) {
             store.add_entry(&format!("root-{nth:03}"), KeyStoreEntry::Certificate(certificate));
         }
     }
-    // The password is public, so nothing is gained by making it slow to guess.
+    // The password is public, so many iterations would gain nothing.
     let writer = store.writer(TRUST_STORE_PASSWORD).encryption_iterations(1).mac_iterations(1);
     writer.write().map_err(io::Error::other)
 }
 
-/// The certificates in a trust store of ours. `None`: it is none.
+/// The certificates in a trust store of ours. `None`: it is not one.
 pub(super) fn decode(bytes: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     let store = KeyStore::from_pkcs12(bytes, TRUST_STORE_PASSWORD, Pkcs12ImportPolicy::Relaxed).ok()?;
     let certificate = |entry: &KeyStoreEntry| match entry {

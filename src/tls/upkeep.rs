@@ -1,5 +1,5 @@
-//! The CA's folder in the course of time: the next CA is made, takes over, and the old one goes; the files that agents were given
-//! are kept in step.
+//! Maintenance of the CA folder: the next CA is made, takes over, and the old one is removed. The files of agents are
+//! updated each time.
 
 use std::path::Path;
 
@@ -8,19 +8,19 @@ use time::{Duration, OffsetDateTime};
 use super::authority::{self, AuthorityError, CertAuthority, Change};
 use super::bundle;
 
-/// The CA in `dir` for a proxy that starts: what it is time for is done first, and said in the log. That this fails keeps
-/// nobody from starting.
+/// Opens the CA in `dir` for a proxy that starts. Does what is due first, and logs it. A failure of that does not
+/// prevent the start.
 ///
 /// # Errors
 /// As [`CertAuthority::load_or_create`].
 pub fn open_authority(dir: &Path) -> Result<CertAuthority, AuthorityError> {
     if let Err(error) = keep_up(dir, OffsetDateTime::now_utc()) {
-        tracing::warn!(%error, "the CA's folder could not be kept in order");
+        tracing::warn!(%error, "cannot maintain the CA folder");
     }
     CertAuthority::load_or_create(dir)
 }
 
-/// Does what it is time for. Cheap when there is nothing to do.
+/// Does what is due. Cheap when nothing is.
 ///
 /// # Errors
 /// When the folder's files cannot be used or written.
@@ -33,20 +33,20 @@ pub fn keep_up(dir: &Path, now: OffsetDateTime) -> Result<(), AuthorityError> {
         match change {
             Change::Prepared(at) => tracing::warn!(
                 takes_over = %x509_parser::time::ASN1Time::from(*at),
-                "the CA certificate has passed 80 % of its life, so a new one was made, which takes over then: agents that are \
-                 started from now on trust both; where the CA was installed or copied to, do that again"
+                "the CA certificate has passed 80 % of its lifetime, so a new CA was made, which takes over at that time. Agents that \
+                 start from now on trust both. Where the CA was installed or copied, do that again"
             ),
             Change::TookOver => tracing::warn!("the new CA has taken over"),
-            Change::Removed(_) => tracing::info!("a CA that was replaced is trusted no more"),
+            Change::Removed(_) => tracing::info!("a replaced CA is no longer trusted"),
         }
     }
     refresh(dir, now, &changes)
 }
 
-/// Makes the next CA, which takes over after `overlap`, and gives the time when it does.
+/// Makes the next CA, which takes over after `overlap`. Returns the time when it takes over.
 ///
 /// # Errors
-/// When one waits to take over already, and when the folder's files cannot be used or written.
+/// When a CA already waits to take over, or the folder's files cannot be used or written.
 pub fn rotate(dir: &Path, now: OffsetDateTime, overlap: Duration) -> Result<OffsetDateTime, AuthorityError> {
     let at = authority::begin(dir, now, overlap)?;
     let changes = if at <= now { authority::settle(dir, now)? } else { Vec::new() };
@@ -57,14 +57,14 @@ pub fn rotate(dir: &Path, now: OffsetDateTime, overlap: Duration) -> Result<Offs
 /// Lets the next CA take over now.
 ///
 /// # Errors
-/// When none waits, and when the folder's files cannot be used or written.
+/// When no CA waits, or the folder's files cannot be used or written.
 pub fn finish_rotation(dir: &Path, now: OffsetDateTime) -> Result<(), AuthorityError> {
     authority::finish(dir, now)?;
     let changes = authority::settle(dir, now)?;
     refresh(dir, now, &changes)
 }
 
-/// Agents that run already know the files by their paths, and read them again for each child.
+/// Updates the files of agents. Running agents know their paths and read them again for each child.
 fn refresh(dir: &Path, now: OffsetDateTime, changes: &[Change]) -> Result<(), AuthorityError> {
     let gone = changes.iter().filter_map(|change| match change {
         Change::Removed(gone) => Some(gone.as_slice()),

@@ -1,8 +1,8 @@
-//! What rustls says of an origin's certificate, in words that people can act on.
+//! Why rustls refused an origin's certificate, in words that people can act on.
 
 use rustls::CertificateError;
 
-/// The failure's stable identifier and the sentence for people: which check failed.
+/// The stable identifier of the failure, and a sentence for people that says which check failed.
 pub fn certificate_failure(error: &CertificateError) -> (&'static str, String) {
     use CertificateError as E;
     match error {
@@ -23,7 +23,7 @@ pub fn certificate_failure(error: &CertificateError) -> (&'static str, String) {
         ),
         E::NotValidForName => ("tls_certificate_wrong_name", "its certificate is for another name".to_owned()),
         E::NotValidForNameContext { presented, .. } => {
-            // webpki spells a name as `DnsName("x")`; people want x.
+            // webpki writes a name as `DnsName("x")`.
             let names: Vec<&str> = presented
                 .iter()
                 .map(|n| {
@@ -33,12 +33,15 @@ pub fn certificate_failure(error: &CertificateError) -> (&'static str, String) {
             ("tls_certificate_wrong_name", format!("its certificate is for another name ({})", names.join(", ")))
         }
         E::Revoked => ("tls_certificate_revoked", "its certificate has been revoked".to_owned()),
-        E::BadSignature => ("tls_certificate_bad_signature", "its certificate's signature is wrong".to_owned()),
+        E::BadSignature => {
+            ("tls_certificate_bad_signature", "the signature of its certificate is invalid".to_owned())
+        }
         E::BadEncoding => ("tls_certificate_malformed", "its certificate is malformed".to_owned()),
         E::ApplicationVerificationFailure => {
             ("tls_certificate_not_pinned", "its certificate is not the one that tls.pinned names for it".to_owned())
         }
-        // webpki has no name of its own for a CA certificate presented as a server's: typical for self-signed ones.
+        // webpki has no error of its own for a CA certificate that a server presents as its own. That is typical of
+        // self-signed ones.
         E::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
             "tls_certificate_unknown_issuer",
             "its certificate is self-signed (a CA certificate used as a server's)".to_owned(),

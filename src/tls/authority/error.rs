@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why the CA cannot be used. Each message says what to do.
+/// Why the CA cannot be used. Each message says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     /// A file or the folder could not be read or written.
@@ -16,68 +16,68 @@ pub enum AuthorityError {
         /// Why it failed.
         source: io::Error,
     },
-    /// One of the two files is there without the other.
-    #[error("`{}` is there but `{}` is missing: restore it, or move both away to have a new CA made", present.display(), missing.display())]
+    /// One of the two files exists without the other.
+    #[error("`{}` exists but `{}` is missing: restore it, or move both files away so that a new CA is made", present.display(), missing.display())]
     Half {
         /// The file that exists.
         present: PathBuf,
         /// The file that does not.
         missing: PathBuf,
     },
-    /// A file's content is not what it should be.
-    #[error("`{}` {problem}: restore it, or move `ca.pem` and `ca.key` away to have a new CA made", path.display())]
+    /// The content of a file is invalid.
+    #[error("`{}` {problem}: restore it, or move `ca.pem` and `ca.key` away so that a new CA is made", path.display())]
     Bad {
         /// Which file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// The certificate's time is over, or has not come.
-    #[error("`{}` is not valid now (only from {from} to {to}): `otas-proxy ca rotate` makes a new CA in its place; if the dates are right, set this machine's clock", path.display())]
+    /// The certificate has expired or is not valid yet.
+    #[error("`{}` is not valid now (only from {from} to {to}): run `otas-proxy ca rotate` to replace it with a new CA, or set this machine's clock if it is wrong", path.display())]
     NotValidNow {
         /// The certificate's file.
         path: PathBuf,
-        /// Its first moment.
+        /// The start of its validity.
         from: String,
-        /// Its last.
+        /// The end of its validity.
         to: String,
     },
-    /// Others than the owner may read the key.
+    /// The key is readable by others.
     #[error("`{}` has mode {mode:04o}, so others may read the CA key: run `chmod {wanted:04o} '{}'`", path.display(), path.display())]
     TooOpen {
         /// The key or its folder.
         path: PathBuf,
-        /// Its present mode.
+        /// Its current mode.
         mode: u32,
         /// The mode that it must not exceed.
         wanted: u32,
     },
-    /// What is known of a rotation cannot be understood.
-    #[error("`{}` {problem}: remove it; what it says is then guessed from the certificates", path.display())]
+    /// The record of a rotation cannot be parsed or written.
+    #[error("`{}` {problem}: remove it; its content is then derived from the certificates", path.display())]
     Record {
         /// The record's file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// The next CA's key is not what it should be.
-    #[error("`{}` {problem}: remove it, and run `otas-proxy ca rotate` to have another made", path.display())]
+    /// The key of the next CA is invalid.
+    #[error("`{}` {problem}: remove it, and run `otas-proxy ca rotate` to make another", path.display())]
     Next {
         /// The next key's file.
         path: PathBuf,
         /// What is wrong with it.
         problem: String,
     },
-    /// A second rotation was asked for while one is under way.
+    /// A rotation was requested while another is in progress.
     #[error(
-        "a new CA is there already and takes over at {takes_over}: `otas-proxy ca rotate --finish` makes it take over now"
+        "a new CA waits already and takes over at {takes_over}: run `otas-proxy ca rotate --finish` to let it take over now"
     )]
     UnderWay {
         /// When it takes over.
         takes_over: String,
     },
     /// There is no rotation to finish.
-    #[error("no new CA waits to take over: `otas-proxy ca rotate` makes one")]
+    #[error("no new CA waits to take over: run `otas-proxy ca rotate` to make one")]
     NothingToFinish,
     /// The certificate could not be made.
     #[error("cannot make the CA certificate: {0}")]

@@ -1,4 +1,4 @@
-//! The CA's folder: its modes, and writing in it so that a crash leaves the old file or the new one.
+//! The CA folder: its modes, and writing files so that a crash leaves either the old file or the new one.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::{AuthorityError, io_error};
 
-/// Taken while a rotation changes files.
+/// The lock file of rotations.
 const LOCK_FILE: &str = "ca.lock";
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
@@ -23,7 +23,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
     }
 }
 
-/// One rotation at a time: the lock is released when the file is dropped, however its process ends.
+/// Allows one rotation at a time. The lock is released when the file is dropped or its process ends.
 pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
     let path = dir.join(LOCK_FILE);
     let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
@@ -34,7 +34,7 @@ pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
 
 pub(super) fn refuse_open_mode(path: &Path, wanted: u32) -> Result<(), AuthorityError> {
     let mode = fs::metadata(path).map_err(|source| io_error("look at", path, source))?.permissions().mode() & 0o777;
-    // A folder that others may list does no harm as long as they can't write to it: the key has its own mode.
+    // Others may list the folder as long as they cannot write to it: the key has its own mode.
     let harmful = if wanted == 0o700 { 0o022 } else { 0o077 };
     if mode & harmful != 0 {
         return Err(AuthorityError::TooOpen { path: path.to_owned(), mode, wanted });
@@ -42,7 +42,7 @@ pub(super) fn refuse_open_mode(path: &Path, wanted: u32) -> Result<(), Authority
     Ok(())
 }
 
-/// Writes a file that must not be there yet.
+/// Writes a file that must not exist yet.
 pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
     let mut file = OpenOptions::new()
         .write(true)
@@ -53,7 +53,7 @@ pub(super) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Auth
     file.write_all(bytes).and_then(|()| file.sync_all()).map_err(|source| io_error("write", path, source))
 }
 
-/// Writes a file whole, in the place of one that may be there.
+/// Writes a file atomically, replacing one that may exist.
 pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), AuthorityError> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let beside = path.with_file_name(format!(".{name}.{}", uuid::Uuid::new_v4().simple()));
@@ -61,7 +61,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Author
     rename(&beside, path)
 }
 
-/// Renames, and makes sure that the folder remembers it.
+/// Renames a file and syncs the folder, so that the rename survives a crash.
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), AuthorityError> {
     fs::rename(from, to).map_err(|source| io_error("replace", to, source))?;
     let dir = to.parent().unwrap_or(Path::new("."));

@@ -1,8 +1,8 @@
-//! Our certificate authority: made on first use, replaced only by a rotation, refused when anything about it is wrong.
+//! Our certificate authority: made on first use, replaced only by a rotation, refused when anything is wrong with it.
 //!
-//! In `tls.ca_dir`, `ca.key` is the key that signs, and `ca.pem` holds every certificate of ours that agents are to trust: that of
-//! `ca.key` first, and during a rotation the next one's and the old one's. Which of them is in force is said by the key
-//! alone, so one rename of a key is the whole switch, and a crash leaves the old CA or the new one.
+//! In `tls.ca_dir`, `ca.key` is the signing key, and `ca.pem` holds all our certificates that agents must trust: first
+//! that of `ca.key`, and during a rotation also the next one and the old one. The key alone decides which CA is in
+//! force. So renaming one key file is the whole switch, and a crash leaves either the old CA or the new one.
 
 mod error;
 mod files;
@@ -29,34 +29,34 @@ use super::pem;
 use error::bad;
 use record::Record;
 
-/// The file in `tls.ca_dir` with every certificate of ours that agents are to trust, the one in force first; also what
-/// "add" variables such as `NODE_EXTRA_CA_CERTS` point at.
+/// The file in `tls.ca_dir` with all our certificates that agents must trust, the one in force first. Variables that
+/// add roots, such as `NODE_EXTRA_CA_CERTS`, point at it.
 pub const CA_CERT_FILE: &str = "ca.pem";
-/// The CA key's file in `tls.ca_dir`, mode 0600.
+/// The file of the CA key in `tls.ca_dir`, mode 0600.
 pub const CA_KEY_FILE: &str = "ca.key";
 
-/// Our CA, loaded and checked: certificate and key fit, it may sign, and it is valid now.
+/// Our CA, loaded and checked: certificate and key match, it may sign, and it is valid now.
 pub struct CertAuthority {
     pub(super) issuer: Issuer<'static, KeyPair>,
     der: CertificateDer<'static>,
-    /// The others that agents are to trust.
+    /// Other certificates that agents must trust.
     others: Vec<CertificateDer<'static>>,
     dir: PathBuf,
     not_after: OffsetDateTime,
 }
 
 impl CertAuthority {
-    /// Loads the CA in `dir`, or makes one when there is none yet. Never overwrites.
+    /// Loads the CA in `dir`, or makes one if there is none. Never overwrites a file.
     ///
     /// # Errors
-    /// [`AuthorityError`] when the folder or a file cannot be used, the two files do not fit each other, the
-    /// certificate is not a CA or not valid now, or the key is readable by others.
+    /// [`AuthorityError`] when the folder or a file cannot be used, certificate and key do not match, the certificate
+    /// is not a CA certificate or not valid now, or the key is readable by others.
     pub fn load_or_create(dir: &Path) -> Result<Self, AuthorityError> {
         files::create_dir(dir)?;
         let now = OffsetDateTime::now_utc();
         if is_missing(dir)? {
             match create(dir, now) {
-                // Another process was first: what it made is loaded below.
+                // Another process made the CA first. It is loaded below.
                 Err(AuthorityError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
                     wait_for_the_other(dir);
                 }
@@ -74,7 +74,7 @@ impl CertAuthority {
         Self::load_at(dir, OffsetDateTime::now_utc())
     }
 
-    /// The same at a given time.
+    /// Loads the CA as of a given time.
     pub(super) fn load_at(dir: &Path, now: OffsetDateTime) -> Result<Self, AuthorityError> {
         let loaded = Self::load_at_any_time(dir, now)?;
         let (_, cert) = parse(&dir.join(CA_CERT_FILE), &loaded.der)?;
@@ -86,7 +86,7 @@ impl CertAuthority {
         Ok(loaded)
     }
 
-    /// The same, though its certificate may have expired: only a rotation can do anything with it.
+    /// Loads the CA even if its certificate has expired, for a rotation.
     fn load_at_any_time(dir: &Path, now: OffsetDateTime) -> Result<Self, AuthorityError> {
         let (cert_path, key_path) = (dir.join(CA_CERT_FILE), dir.join(CA_KEY_FILE));
         match (files::exists(&cert_path)?, files::exists(&key_path)?) {
@@ -125,17 +125,17 @@ impl CertAuthority {
         &self.der
     }
 
-    /// Every certificate of ours that agents are to trust, the one in force first. There are others only during a rotation.
+    /// All our certificates that agents must trust, the one in force first. There are others only during a rotation.
     pub fn trusted(&self) -> Vec<CertificateDer<'static>> {
         std::iter::once(&self.der).chain(&self.others).cloned().collect()
     }
 
-    /// The same as PEM text.
+    /// The trusted certificates as PEM text.
     pub fn trusted_pem(&self) -> String {
         pem::encode(&self.trusted())
     }
 
-    /// The folder it lives in.
+    /// The folder of the CA.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -149,17 +149,17 @@ impl CertAuthority {
 fn create(dir: &Path, now: OffsetDateTime) -> Result<(), AuthorityError> {
     let key = KeyPair::generate()?;
     let cert = profile::profile(&key, now)?.self_signed(&key)?;
-    // The key first and exclusively: whoever creates it owns the making of this CA.
+    // The key comes first and exclusively: the process that creates it makes this CA.
     files::write_new(&dir.join(CA_KEY_FILE), key.serialize_pem().as_bytes(), 0o600)?;
     files::write_new(&dir.join(CA_CERT_FILE), cert.pem().as_bytes(), 0o644)
 }
 
-/// Whether there is no CA at all in `dir`.
+/// Whether `dir` has no CA at all.
 fn is_missing(dir: &Path) -> Result<bool, AuthorityError> {
     Ok(!files::exists(&dir.join(CA_CERT_FILE))? && !files::exists(&dir.join(CA_KEY_FILE))?)
 }
 
-/// Another process created the key a moment ago and writes the certificate next: give it that moment.
+/// Another process has just created the key and will write the certificate next. Waits for that.
 fn wait_for_the_other(dir: &Path) {
     for _ in 0..100 {
         if fs::read(dir.join(CA_CERT_FILE)).is_ok_and(|pem| pem.ends_with(b"-----\n") || pem.ends_with(b"-----\r\n"))
@@ -183,7 +183,7 @@ fn check(path: &Path, der: &CertificateDer<'_>) -> Result<OffsetDateTime, Author
     Ok(cert.validity().not_after.to_datetime())
 }
 
-/// Whether agents are to trust this certificate beside the one in force.
+/// Whether agents must trust this certificate beside the one in force.
 fn is_trusted(der: &CertificateDer<'_>, record: &Record, now: OffsetDateTime) -> bool {
     let Ok((_, cert)) = x509_parser::parse_x509_certificate(der) else { return false };
     let until = record.until(&key_id(der));

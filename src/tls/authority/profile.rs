@@ -1,4 +1,4 @@
-//! What stands in a CA certificate.
+//! The content of a CA certificate.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair, KeyUsagePurpose, SerialNumber};
@@ -8,19 +8,19 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::ParsedExtension;
 
 const VALIDITY: Duration = Duration::days(825);
-/// Sandboxes' clocks differ from their host's: nothing is minted to be valid from this very second.
+/// Certificates are valid from the past, because clocks in sandboxes differ from the host's.
 pub(in crate::tls) const BACKDATE: Duration = Duration::hours(24);
 
-/// Bytes of a key identifier in the short name of a CA: in its subject, and in file names.
+/// Bytes of the key identifier that form the short name of a CA, in its subject and in file names.
 const SHORT_ID_BYTES: usize = 4;
 
-/// What Python 3.13's strict check, Apple's rules and all clients that were measured ask of a CA certificate.
+/// Satisfies Python 3.13's strict check, Apple's rules and all clients that we tested.
 pub(super) fn profile(key: &KeyPair, now: OffsetDateTime) -> Result<CertificateParams, rcgen::Error> {
     let mut params = CertificateParams::default();
     let id = params.key_identifier(key);
     params.key_identifier_method = rcgen::KeyIdMethod::PreSpecified(id.clone());
     params.distinguished_name = rcgen::DistinguishedName::new();
-    // Unique for each installation, so that two CAs never collide by name.
+    // Unique for each installation, so that the names of two CAs never collide.
     params.distinguished_name.push(DnType::CommonName, format!("OTAS Proxy CA {}", short(&id)));
     params.distinguished_name.push(DnType::OrganizationName, "OTAS Proxy");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -41,8 +41,8 @@ pub(in crate::tls) fn serial() -> SerialNumber {
     SerialNumber::from_slice(&bytes)
 }
 
-/// The short name of a CA certificate: the start of its subject key identifier, or of its hash if it has none and so is not
-/// of our making.
+/// The short name of a CA certificate: the start of its subject key identifier, or of its hash if it has none (then it
+/// is not ours).
 pub fn key_id(der: &CertificateDer<'_>) -> String {
     let parsed = x509_parser::parse_x509_certificate(der).ok();
     let of = |cert: &X509Certificate<'_>| {

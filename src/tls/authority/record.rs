@@ -1,4 +1,5 @@
-//! What the certificates cannot say of a rotation: when the next CA takes over, and until when an old one is trusted.
+//! The state of a rotation that certificates cannot hold: when the next CA takes over, and until when an old one is
+//! trusted.
 
 use std::path::Path;
 
@@ -16,10 +17,10 @@ const RECORD_FILE: &str = "rotation.json";
 pub(super) struct Record {
     /// When the next CA takes over, in Unix seconds.
     pub(super) takes_over_s: Option<i64>,
-    /// How long both are trusted before that, and again after.
+    /// How long both CAs are trusted before the switch, and again after it.
     pub(super) overlap_s: Option<i64>,
-    /// All CAs that were replaced, the oldest first. They stay on record when they are trusted no more, so that
-    /// `ca uninstall` knows them as ours.
+    /// All replaced CAs, the oldest first. They stay here after they are no longer trusted, so that `ca uninstall`
+    /// knows them as ours.
     pub(super) retired: Vec<Retired>,
 }
 
@@ -33,14 +34,14 @@ pub(super) struct Retired {
 }
 
 impl Record {
-    /// The record in `dir`; an empty one where there is none.
+    /// Reads the record in `dir`; empty if there is none.
     pub(super) fn read(dir: &Path) -> Result<Self, AuthorityError> {
         let path = dir.join(RECORD_FILE);
         if !files::exists(&path)? {
             return Ok(Self::default());
         }
         let understood = serde_json::from_str(&files::read(&path)?);
-        understood.map_err(|e| AuthorityError::Record { path, problem: format!("cannot be understood ({e})") })
+        understood.map_err(|e| AuthorityError::Record { path, problem: format!("cannot be parsed ({e})") })
     }
 
     pub(super) fn write(&self, dir: &Path) -> Result<(), AuthorityError> {
@@ -52,13 +53,13 @@ impl Record {
         files::replace(&path, &text, 0o644)
     }
 
-    /// Until when the CA of this name is trusted, if it has been replaced.
+    /// Until when the CA of this short name is trusted, if it was replaced.
     pub(super) fn until(&self, key_id: &str) -> Option<OffsetDateTime> {
         let retired = self.retired.iter().find(|retired| retired.key_id == key_id)?;
         OffsetDateTime::from_unix_timestamp(retired.until_s).ok()
     }
 
-    /// Notes that the CA of this name was replaced.
+    /// Records that the CA of this short name was replaced.
     pub(super) fn retire(&mut self, key_id: &str, until: OffsetDateTime) {
         self.retired.retain(|retired| retired.key_id != key_id);
         self.retired.push(Retired { key_id: key_id.to_owned(), until_s: until.unix_timestamp() });

@@ -1,4 +1,4 @@
-//! From one CA to the next, in steps of which each leaves a folder that can be used.
+//! From one CA to the next. Each step leaves a usable folder.
 //!
 //! ```text
 //!  begin    the next certificate joins `ca.pem`; its key waits in `next.key`     the old CA signs, agents trust both
@@ -21,40 +21,40 @@ use crate::tls::pem;
 /// The key of the CA that takes over next, mode 0600.
 const NEXT_KEY_FILE: &str = "next.key";
 
-/// How long agents have to learn the next CA before it signs, and how long the old one is trusted after that.
+/// How long the next CA is trusted before it signs, and how long the old one is trusted afterwards.
 pub const DEFAULT_OVERLAP: Duration = Duration::days(7);
 
-/// The next CA takes over at least so long before the old one expires.
+/// The next CA takes over at least this long before the old one expires.
 const BEFORE_THE_END: Duration = Duration::days(1);
 
-/// A CA is renewed after so many tenths of its life.
+/// A CA is renewed after this many tenths of its lifetime.
 const RENEWED_AFTER_TENTHS: i32 = 8;
 
-/// What was done to the CA's folder.
+/// A change in the CA folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::tls) enum Change {
-    /// The CA in force has passed 80 % of its life, so the next one was made, and takes over then.
+    /// The CA in force has passed 80 % of its lifetime. The next one was made and takes over at this time.
     Prepared(OffsetDateTime),
-    /// The next CA is the one in force now.
+    /// The next CA is in force now.
     TookOver,
-    /// Certificates that agents are no longer to trust were removed.
+    /// Certificates that agents no longer need to trust were removed.
     Removed(Vec<CertificateDer<'static>>),
 }
 
-/// One of our CAs.
+/// The state of one of our CAs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// It signs.
     InForce,
-    /// It takes over then.
+    /// It takes over at this time.
     Next(OffsetDateTime),
-    /// It was replaced, and is trusted until then.
+    /// It was replaced, and is trusted until this time.
     Replaced(OffsetDateTime),
-    /// Somebody put it beside ours.
+    /// Somebody else added it to the file.
     Added,
 }
 
-/// What the folder holds.
+/// The content of the CA folder.
 struct Folder {
     active: CertAuthority,
     /// The certificate of `next.key`.
@@ -98,13 +98,13 @@ impl Folder {
     fn takes_over(&self) -> Option<OffsetDateTime> {
         let next = self.next.as_ref()?;
         let noted = self.record.takes_over_s.and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
-        // Without a record: as it would have been noted.
+        // Without a record: the time that it would have recorded.
         let made = || x509_parser::parse_x509_certificate(next).ok().map(|(_, it)| it.validity().not_before);
         let takes_over = noted.or_else(|| made().map(|made| made.to_datetime() + BACKDATE + self.overlap()));
         takes_over.map(|at| at.min(self.active.not_after))
     }
 
-    /// What was replaced, and is trusted no more. What else is in `ca.pem` is not ours to remove.
+    /// Replaced certificates that are no longer trusted. Other certificates in `ca.pem` are not ours to remove.
     fn outlived(&self, now: OffsetDateTime) -> Vec<CertificateDer<'static>> {
         let outlived = |der: &&CertificateDer<'static>| {
             let replaced = **der != self.active.der && self.record.until(&key_id(der)).is_some();
@@ -113,7 +113,7 @@ impl Folder {
         self.all.iter().filter(outlived).cloned().collect()
     }
 
-    /// Past 80 % of its life, with nothing made to follow.
+    /// Whether the CA has passed 80 % of its lifetime and has no successor yet.
     fn is_to_be_renewed(&self, now: OffsetDateTime) -> Result<bool, AuthorityError> {
         if self.next.is_some() {
             return Ok(false);
@@ -124,7 +124,7 @@ impl Folder {
     }
 }
 
-/// Whether [`settle`] would do anything. Only reads.
+/// Whether [`settle`] would change anything. Only reads.
 pub(in crate::tls) fn due(dir: &Path, now: OffsetDateTime) -> Result<bool, AuthorityError> {
     if is_missing(dir)? {
         return Ok(false);
@@ -134,8 +134,8 @@ pub(in crate::tls) fn due(dir: &Path, now: OffsetDateTime) -> Result<bool, Autho
     Ok(takes_over || !folder.outlived(now).is_empty() || folder.is_to_be_renewed(now)?)
 }
 
-/// Does what it is time for: lets the next CA take over, removes what agents need not trust any more, and makes the next CA
-/// when this one has passed 80 % of its life.
+/// Does what is due: lets the next CA take over, removes certificates that agents no longer need to trust, and makes
+/// the next CA when the current one has passed 80 % of its lifetime.
 pub(in crate::tls) fn settle(dir: &Path, now: OffsetDateTime) -> Result<Vec<Change>, AuthorityError> {
     let _lock = files::lock(dir)?;
     let mut changes = Vec::new();
@@ -156,7 +156,7 @@ pub(in crate::tls) fn settle(dir: &Path, now: OffsetDateTime) -> Result<Vec<Chan
     Ok(changes)
 }
 
-/// Makes the next CA, which takes over after `overlap`; at once when the one in force has expired.
+/// Makes the next CA. It takes over after `overlap`, or at once if the one in force has expired.
 pub(in crate::tls) fn begin(
     dir: &Path,
     now: OffsetDateTime,
@@ -181,7 +181,7 @@ pub(in crate::tls) fn finish(dir: &Path, now: OffsetDateTime) -> Result<(), Auth
 }
 
 impl CertAuthority {
-    /// Our certificates that agents are to trust, each with its short name and what it is, the one in force first.
+    /// Our trusted certificates, the one in force first, each with its short name and its state.
     ///
     /// # Errors
     /// When the folder's files cannot be read.
@@ -201,7 +201,7 @@ impl CertAuthority {
         Ok(folder.active.trusted().into_iter().map(of).collect())
     }
 
-    /// The short names of every CA that this folder has or had.
+    /// The short names of all CAs that this folder has or had.
     ///
     /// # Errors
     /// When the folder's files cannot be read.
@@ -220,7 +220,7 @@ fn add_next(mut folder: Folder, now: OffsetDateTime, overlap: Duration) -> Resul
     let key = KeyPair::generate()?;
     let cert = profile(&key, now)?.self_signed(&key)?;
     let at = (now + overlap).min(folder.active.not_after - BEFORE_THE_END).max(now);
-    // Trusted before it can sign: the key comes last, and only with it is there a next CA.
+    // The certificate is trusted before it can sign. The key comes last, because only with a key is there a next CA.
     folder.all.push(cert.der().clone());
     write_certificates(&folder)?;
     folder.record.takes_over_s = Some(at.unix_timestamp());
@@ -235,7 +235,7 @@ fn take_over(mut folder: Folder, now: OffsetDateTime) -> Result<Folder, Authorit
     let until = now + folder.overlap();
     folder.record.retire(&key_id(&folder.active.der), until);
     folder.record.write(&dir)?;
-    // The switch: everything before it is prepared, and everything after it is order.
+    // This rename is the switch. What comes before prepares it, what comes after tidies up.
     files::rename(&dir.join(NEXT_KEY_FILE), &dir.join(CA_KEY_FILE))?;
     let mut folder = Folder::read(&dir, now)?;
     write_certificates(&folder)?;
@@ -244,7 +244,7 @@ fn take_over(mut folder: Folder, now: OffsetDateTime) -> Result<Folder, Authorit
     Ok(folder)
 }
 
-/// Writes `ca.pem`, the certificate in force first: some clients read no further.
+/// Writes `ca.pem` with the certificate in force first: some clients read only the first.
 fn write_certificates(folder: &Folder) -> Result<(), AuthorityError> {
     let active = &folder.active.der;
     let others = folder.all.iter().filter(|der| *der != active);
@@ -279,7 +279,7 @@ mod tests {
         CertAuthority::load_at(dir, now).unwrap()
     }
 
-    /// All that a folder holds, and a folder that holds it again: what a crash at this moment would leave.
+    /// The files of a folder, and a folder restored from them: what a crash at this moment would leave.
     fn copy(dir: &Path) -> (tempfile::TempDir, std::path::PathBuf) {
         let tmp = tempfile::tempdir().unwrap();
         let to = tmp.path().join("ca");
@@ -372,7 +372,7 @@ mod tests {
     fn a_crash_between_any_two_steps_leaves_one_ca_or_the_other() {
         let (_tmp, dir) = folder();
         let (old, now) = (at(&dir, start()), start() + DAY);
-        // Between the certificate and its key: there is no next one, and another attempt makes one.
+        // A crash between the certificate and its key: there is no next CA, and another attempt makes one.
         let (_begun, half) = copy(&dir);
         begin(&half, now, DEFAULT_OVERLAP).unwrap();
         fs::remove_file(half.join(NEXT_KEY_FILE)).unwrap();
@@ -380,7 +380,7 @@ mod tests {
         assert!(settle(&half, now).unwrap().is_empty());
         begin(&half, now, DEFAULT_OVERLAP).unwrap();
 
-        // Between the record of the old one and the switch, and between the switch and what follows.
+        // A crash between the record and the switch, and one between the switch and the tidying up.
         begin(&dir, now, DEFAULT_OVERLAP).unwrap();
         let then = now + DEFAULT_OVERLAP;
         let (_noted, noted) = copy(&dir);
@@ -397,13 +397,13 @@ mod tests {
             assert_eq!(at(&dir, then + DAY * 7).trusted().len(), 1);
             begin(&dir, then + DAY * 7, DEFAULT_OVERLAP).unwrap();
         }
-        // Without its record the next CA takes over all the same.
+        // Without a record, the next CA still takes over.
         fs::remove_file(dir.join("rotation.json")).unwrap();
         assert_eq!(settle(&dir, then + DAY).unwrap(), [Change::TookOver]);
     }
 
     #[test]
-    fn a_next_key_that_is_of_no_use_is_told_and_the_ca_in_force_goes_on() {
+    fn an_unusable_next_key_is_reported_and_the_ca_in_force_goes_on() {
         let (_tmp, dir) = folder();
         begin(&dir, start(), DEFAULT_OVERLAP).unwrap();
         fs::write(dir.join(NEXT_KEY_FILE), "broken").unwrap();
