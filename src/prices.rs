@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use wildmatch::WildMatch;
 
-use crate::event::Llm;
+use crate::llm::Llm;
 
 /// The cost is told to this many parts of one unit of currency.
 const PARTS: f64 = 1e10;

@@ -180,7 +180,7 @@ async fn an_end_that_is_held_back_for_its_event_is_held_for_its_facts_too() {
 }
 
 #[tokio::test]
-async fn a_tool_that_fails_is_an_error_and_a_call_that_is_none_to_a_model_says_nothing_of_one() {
+async fn a_failed_tool_is_an_error_and_other_calls_have_no_model_facts() {
     let proxy = TestProxy::new().run().await;
     let mut origin = ManualOrigin::start(None).await;
     let call =
@@ -200,7 +200,10 @@ async fn a_tool_that_fails_is_an_error_and_a_call_that_is_none_to_a_model_says_n
         sending.await.unwrap().unwrap().bytes().await.unwrap();
     }
     let [tool, other] = &proxy.events().await[..] else { panic!("two events") };
-    assert!(tool["error"].as_str().unwrap().starts_with("tool_error: the tool search of 127.0.0.1 says"), "{tool:#}");
+    assert!(
+        tool["error"].as_str().unwrap().starts_with("tool_error: the tool search of 127.0.0.1 returned an error"),
+        "{tool:#}"
+    );
     let properties = &tool["custom_properties"];
     assert_eq!((&properties[names::TOOL], &properties[names::MCP_METHOD]), (&json!("search"), &json!("tools/call")));
     assert_eq!(other["error"], "");

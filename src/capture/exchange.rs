@@ -127,6 +127,20 @@ pub enum Blind {
     UnknownTls,
 }
 
+impl Blind {
+    /// Its name in `metadata.blind`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Configured => "configured",
+            Self::Learned => "learned",
+            Self::UnknownProtocol => "unknown_protocol",
+            Self::UnknownAlpn => "unknown_alpn",
+            Self::UnreadableName => "unreadable_server_name",
+            Self::UnknownTls => "unknown_tls",
+        }
+    }
+}
+
 /// The server that is called: scheme, host, port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Origin {

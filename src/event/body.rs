@@ -31,6 +31,12 @@ pub(super) struct Body<'a> {
     pub(super) form_fields: Option<Vec<u8>>,
 }
 
+/// Both bodies of an exchange.
+pub(super) struct Bodies<'a> {
+    pub(super) request: Body<'a>,
+    pub(super) response: Body<'a>,
+}
+
 /// How a body is shown, for `metadata.capture`.
 pub(super) struct Shown {
     /// The charset that the text was decoded from, or `base64`.

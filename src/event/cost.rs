@@ -1,14 +1,13 @@
-//! What a call cost, beside the properties that tell its model and its tokens.
+//! The cost of a model call, written after the properties with its model and its tokens.
 
 use super::fit;
 use super::json::Json;
-use super::outline::Llm;
-use crate::llm::names;
+use crate::llm::{Llm, names};
 use crate::prices::Prices;
 
-/// Writes it, if the properties before it (since byte `from`) and the table tell.
+/// Writes the cost, if the properties since byte `from` and the price table determine it.
 pub(super) fn write(json: &mut Json, from: usize, prices: &Prices) {
-    let Some(cost) = Llm::so_far(json, from).and_then(|llm| prices.cost(&llm)) else { return };
+    let Some(cost) = Llm::of_open_member(json.since(from)).and_then(|llm| prices.cost(&llm)) else { return };
     json.decimal(names::COST, cost);
     for (name, value) in [(names::COST_CURRENCY, prices.currency()), (names::COST_PRICES, prices.version())] {
         json.string_within(name, value, fit::VALUE_MAX_BYTES, fit::CUT);
@@ -22,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_known_is_written_with_its_currency_and_the_tables_version() {
+    fn a_known_cost_is_written_with_its_currency_and_the_tables_version() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("prices.toml");
         let table = "version = 'v-7'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm*'\ninput = 1.5\noutput = 3\n";

@@ -6,8 +6,7 @@ use std::iter::Peekable;
 use crate::capture::Fields;
 
 use super::fit::CUT;
-use super::json::Json;
-use crate::redact::Masking;
+use super::writer::EventWriter;
 
 /// How long a single value may be: tried in turn until all fields fit, so the largest values are cut first.
 const VALUE_STEPS_BYTES: [usize; 3] = [16 * 1024, 1024, 128];
@@ -19,22 +18,22 @@ const AROUND_BYTES: usize = 8;
 const NOTE_BYTES: usize = 64;
 
 /// Writes the fields as members of the object that is open in `json`, in at most `max` bytes. True if something was cut.
-pub(super) fn write(json: &mut Json, headers: &Fields, max: usize, masking: &mut Masking<'_>) -> bool {
-    let start = json.len();
+pub(super) fn write(out: &mut EventWriter<'_>, headers: &Fields, max: usize) -> bool {
+    let start = out.json.len();
     let limit = start + max - NOTE_BYTES;
-    let before = masking.counted();
+    let before = out.masking.counted();
     let mut left_out = 0;
     for value_max in VALUE_STEPS_BYTES {
-        json.rewind(start);
-        masking.recount(&before);
-        let fields = members(json, headers, limit, value_max, masking);
+        out.json.rewind(start);
+        out.masking.recount(&before);
+        let fields = members(out, headers, limit, value_max);
         if fields.left_out == 0 {
             return fields.cut;
         }
         left_out = fields.left_out;
     }
     // Not even short values fit: the last try stands, and says what it lacks.
-    json.string("…", &format!("{left_out} more header fields"));
+    out.json.string("…", &format!("{left_out} more header fields"));
     true
 }
 
@@ -51,7 +50,8 @@ struct Written {
     left_out: usize,
 }
 
-fn members(json: &mut Json, headers: &Fields, limit: usize, value_max: usize, masking: &mut Masking<'_>) -> Written {
+fn members(out: &mut EventWriter<'_>, headers: &Fields, limit: usize, value_max: usize) -> Written {
+    let EventWriter { json, masking, .. } = out;
     let mut written = Written { cut: false, left_out: 0 };
     // They come with all values of a name one after the other.
     let mut fields = headers.iter().peekable();
@@ -101,16 +101,15 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::config::CaptureLevel;
     use crate::redact::testing::{redactor, untagged};
 
     fn shown(headers: &Fields, max: usize) -> (Value, u64, bool) {
-        let mut json = Json::object(0);
-        let redactor = redactor();
-        let mut masking = redactor.masking("x.test", 443, "/");
-        let cut = write(&mut json, headers, max, &mut masking);
-        let bytes = json.finish();
+        let mut out = EventWriter::new(redactor().masking("x.test", 443, "/"), CaptureLevel::Full);
+        let cut = write(&mut out, headers, max);
+        let bytes = out.json.finish();
         assert!(bytes.len() <= max + 2, "{} > {max}", bytes.len());
-        (serde_json::from_str(&untagged(&String::from_utf8(bytes).unwrap())).unwrap(), masking.total(), cut)
+        (serde_json::from_str(&untagged(&String::from_utf8(bytes).unwrap())).unwrap(), out.masking.total(), cut)
     }
 
     fn headers(fields: &[(&'static str, &[u8])]) -> Fields {

@@ -33,6 +33,11 @@ impl Json {
         self.out
     }
 
+    /// Makes room for this many more bytes.
+    pub(super) fn reserve(&mut self, bytes: usize) {
+        self.out.reserve(bytes);
+    }
+
     /// Bytes written so far.
     pub(super) fn len(&self) -> usize {
         self.out.len()

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::de::IgnoredAny;
 
-use super::json::Json;
-use super::metadata::{bounded, hundredths};
+use super::clock::hundredths;
+use super::writer::EventWriter;
 use super::{fit, headers};
 use crate::capture::{Exchange, Fields};
 use crate::llm::{Fact, Facts};
@@ -20,32 +20,29 @@ const LIMITS_MAX: usize = 32;
 const LIMIT_MAX_BYTES: usize = 128;
 
 /// Writes the facts among the properties.
-pub(super) fn properties(json: &mut Json, facts: &Facts, masking: &mut Masking<'_>) {
+pub(super) fn properties(out: &mut EventWriter<'_>, facts: &Facts) {
     for (name, fact) in &facts.properties {
         match fact {
-            Fact::Text(text) => {
-                let masked = masking.uncounted(|masking| masking.line(text));
-                bounded(json, name, masked.as_deref().unwrap_or(text));
-            }
-            Fact::Number(number) => json.verbatim(name, &number.to_string()),
-            Fact::Flag(flag) => json.flag(name, *flag),
+            Fact::Text(text) => out.bounded_line(name, text),
+            Fact::Number(number) => out.json.verbatim(name, &number.to_string()),
+            Fact::Flag(flag) => out.json.flag(name, *flag),
         }
     }
 }
 
 /// Writes `usage_raw`, `rate_limit` and `llm` into `metadata`.
-pub(super) fn write(json: &mut Json, exchange: &Exchange, masking: &mut Masking<'_>) {
+pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange) {
     let Some(facts) = &exchange.llm else { return };
     if let Some(raw) = &facts.usage_raw {
-        let masked = masking.uncounted(|masking| masking.line(raw));
-        let raw = masked.as_deref().unwrap_or(raw);
-        if serde_json::from_str::<IgnoredAny>(raw).is_ok() {
-            json.verbatim("usage_raw", raw);
+        let raw = out.uncounted_line(raw);
+        if serde_json::from_str::<IgnoredAny>(&raw).is_ok() {
+            out.json.verbatim("usage_raw", &raw);
         }
     }
     if let Some(response) = &exchange.response {
-        rate_limit(json, &response.headers, masking);
+        rate_limit(out, &response.headers);
     }
+    let EventWriter { json, masking, .. } = out;
     json.open("llm");
     json.flag("complete", facts.complete);
     if let Some(first) = facts.first_byte {
@@ -77,20 +74,20 @@ fn masked(answer: &str, complete: bool, masking: &mut Masking<'_>) -> String {
     }
 }
 
-fn rate_limit(json: &mut Json, fields: &Fields, masking: &mut Masking<'_>) {
-    let told = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit));
-    let mut fields = fields.iter().filter(told).take(LIMITS_MAX).peekable();
+fn rate_limit(out: &mut EventWriter<'_>, fields: &Fields) {
+    let is_limit = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit));
+    let mut fields = fields.iter().filter(is_limit).take(LIMITS_MAX).peekable();
     if fields.peek().is_none() {
         return;
     }
-    json.open("rate_limit");
+    out.json.open("rate_limit");
     for (name, value) in fields {
         let value = headers::text(value);
-        let masked = masking.uncounted(|masking| masking.line(&value));
-        json.foreign_key(name, LIMIT_MAX_BYTES);
-        json.text(masked.as_deref().unwrap_or(&value), LIMIT_MAX_BYTES, fit::CUT);
+        let masked = out.uncounted_line(&value);
+        out.json.foreign_key(name, LIMIT_MAX_BYTES);
+        out.json.text(&masked, LIMIT_MAX_BYTES, fit::CUT);
     }
-    json.close();
+    out.json.close();
 }
 
 #[cfg(test)]

@@ -3,68 +3,39 @@
 //! It is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
 //! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use time::OffsetDateTime;
 
-use super::body::{Body, CodingResult, Shown};
+use super::body::{Bodies, CodingResult, Shown};
+use super::clock::{hundredths, unix_ms};
+use super::context::Context;
 use super::json::Json;
-use super::{Context, Links, arrivals, fit, headers, llm, trace, websocket};
-use crate::capture::{AgentProcess, Blind, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
+use super::links::Links;
+use super::writer::EventWriter;
+use super::{arrivals, fit, headers, llm, trace, websocket};
+use crate::capture::{AgentProcess, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::codings::DecodeEnd;
 use crate::config::CaptureLevel;
-use crate::redact::Masking;
 
 /// The version of `metadata`'s layout.
 const SCHEMA: u64 = 1;
 
-/// What the fields before `metadata` lost, with the sizes they had.
-#[derive(Default)]
-pub(super) struct Cuts {
-    /// Bytes of the path.
-    pub(super) path_bytes: Option<usize>,
-    /// Bytes of the query.
-    pub(super) query_bytes: Option<usize>,
-    /// Bytes of the failure's sentence.
-    pub(super) error_bytes: Option<usize>,
-    /// Whether the method was longer than its column.
-    pub(super) method: bool,
-    /// Whether request header fields were cut or left out.
-    pub(super) request_headers: bool,
-    /// Whether response header fields were cut or left out.
-    pub(super) response_headers: bool,
-    /// Whether properties were cut or left out.
-    pub(super) properties: bool,
-    /// Whether the request body was cut to fit the event.
-    pub(super) request_body: bool,
-    /// Whether the response body was cut to fit the event.
-    pub(super) response_body: bool,
-}
-
-impl Cuts {
-    /// Whether anything was lost.
-    pub(super) fn any(&self) -> bool {
-        let Self { path_bytes, query_bytes, error_bytes, method, request_headers, response_headers, .. } = self;
-        [path_bytes, query_bytes, error_bytes].into_iter().any(Option::is_some)
-            || [*method, *request_headers, *response_headers, self.properties, self.request_body, self.response_body]
-                .contains(&true)
-    }
-}
-
 /// Writes `metadata`.
 pub(super) fn write(
-    json: &mut Json,
+    out: &mut EventWriter<'_>,
     exchange: &Exchange,
-    (context, links): (&Context<'_>, &Links),
-    (request, response): (&Body<'_>, &Body<'_>),
-    cuts: &Cuts,
-    (masking, level): (&mut Masking<'_>, CaptureLevel),
+    context: &Context<'_>,
+    links: &Links,
+    bodies: &Bodies<'_>,
 ) {
+    let json = &mut out.json;
     json.open("metadata");
     json.number("schema", SCHEMA);
     json.open("proxy");
     json.string("version", env!("CARGO_PKG_VERSION"));
-    bounded(json, "run_id", context.run_id);
+    out.bounded("run_id", context.run_id);
+    let json = &mut out.json;
     json.close();
     json.open("event");
     let mut id = [0; 36];
@@ -73,67 +44,77 @@ pub(super) fn write(
     json.close();
     started_at(json, exchange.started_at);
     json.string("kind", kind(exchange));
-    attribution(json, exchange, context, masking);
-    trace(json, exchange);
-    links.write(json);
+    attribution(out, exchange, context);
+    trace(&mut out.json, exchange);
+    links.write(&mut out.json);
     if let Some(blind) = exchange.blind {
-        json.string("blind", blind_name(blind));
+        out.json.string("blind", blind.name());
     }
-    if let Some(names) = &exchange.names {
-        json.open("names");
-        let all = [("target", Some(&names.target)), ("sni", names.sni.as_ref()), ("host", names.host.as_ref())];
-        for (key, name) in all {
-            if let Some(name) = name {
-                bounded(json, key, name);
-            }
-        }
-        json.close();
-    }
-    client(json, exchange);
-    upstream(json, exchange);
-    timings(json, exchange);
+    names(out, exchange);
+    client(out, exchange);
+    upstream(&mut out.json, exchange);
+    timings(&mut out.json, exchange);
     if let Some(facts) = &exchange.websocket {
-        websocket::write(json, facts);
+        websocket::write(&mut out.json, facts);
     }
-    json.open("capture");
-    if let Some(level) = level_name(level) {
-        json.string("level", level);
-    }
-    capture(json, "request", &exchange.request.body, request.shown.as_ref(), masking);
-    if let Some(facts) = &exchange.response {
-        capture(json, "response", &facts.body, response.shown.as_ref(), masking);
-        arrivals::write(json, facts);
-    }
-    json.close();
-    origin_faults(json, exchange);
-    trailers(json, "request_trailers", exchange.request.trailers.as_ref(), masking);
+    captures(out, exchange, bodies);
+    origin_faults(&mut out.json, exchange);
+    trailers(out, "request_trailers", exchange.request.trailers.as_ref());
     let response_trailers = exchange.response.as_ref().and_then(|response| response.trailers.as_ref());
-    trailers(json, "response_trailers", response_trailers, masking);
-    llm::write(json, exchange, masking);
-    outcome(json, &exchange.outcome);
-    cut_fields(json, exchange, cuts, masking);
-    redactions(json, masking);
-    json.close();
+    trailers(out, "response_trailers", response_trailers);
+    llm::write(out, exchange);
+    outcome(out, &exchange.outcome);
+    cut_fields(out, exchange);
+    redactions(out);
+    out.json.close();
+}
+
+/// The host names of the call, if they differ.
+fn names(out: &mut EventWriter<'_>, exchange: &Exchange) {
+    let Some(names) = &exchange.names else { return };
+    out.json.open("names");
+    let all = [("target", Some(&names.target)), ("sni", names.sni.as_ref()), ("host", names.host.as_ref())];
+    for (key, name) in all {
+        if let Some(name) = name {
+            out.bounded(key, name);
+        }
+    }
+    out.json.close();
+}
+
+/// How both bodies were captured and are shown.
+fn captures(out: &mut EventWriter<'_>, exchange: &Exchange, bodies: &Bodies<'_>) {
+    out.json.open("capture");
+    if let Some(level) = level_name(out.level) {
+        out.json.string("level", level);
+    }
+    capture(out, "request", &exchange.request.body, bodies.request.shown.as_ref());
+    if let Some(facts) = &exchange.response {
+        capture(out, "response", &facts.body, bodies.response.shown.as_ref());
+        arrivals::write(&mut out.json, facts);
+    }
+    out.json.close();
 }
 
 /// Whose call it is, and by which rule that is known.
-fn attribution(json: &mut Json, exchange: &Exchange, context: &Context<'_>, masking: &mut Masking<'_>) {
-    json.open("attribution");
-    json.string("rule", context.rule);
+fn attribution(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>) {
+    out.json.open("attribution");
+    out.json.string("rule", context.rule);
     match &exchange.caller {
         Caller::Proxy => {}
         Caller::Credential(of) => {
-            bounded(json, "agent", &of.agent);
+            out.bounded("agent", &of.agent);
             if let Some(label) = &of.label {
-                bounded(json, "label", masking.line(label).as_deref().unwrap_or(label));
+                let masked = out.masking.line(label);
+                out.bounded("label", masked.as_deref().unwrap_or(label));
             }
         }
         Caller::Process(AgentProcess(of)) => {
-            json.number("pid", u64::from(of.pid));
-            bounded(json, "name", &of.name);
+            out.json.number("pid", u64::from(of.pid));
+            out.bounded("name", &of.name);
         }
     }
-    json.close();
+    out.json.close();
 }
 
 fn trace(json: &mut Json, exchange: &Exchange) {
@@ -156,16 +137,16 @@ fn kind(exchange: &Exchange) -> &'static str {
 }
 
 /// The agent's socket, and its process as far as it is known by now.
-fn client(json: &mut Json, exchange: &Exchange) {
-    json.open("client");
-    json.socket("addr", exchange.agent);
+fn client(out: &mut EventWriter<'_>, exchange: &Exchange) {
+    out.json.open("client");
+    out.json.socket("addr", exchange.agent);
     if let Some(process) = exchange.process.found() {
-        json.number("pid", u64::from(process.facts.pid));
+        out.json.number("pid", u64::from(process.facts.pid));
         if let Some(exe) = &process.facts.exe {
-            bounded(json, "exe", exe);
+            out.bounded("exe", exe);
         }
     }
-    json.close();
+    out.json.close();
 }
 
 fn upstream(json: &mut Json, exchange: &Exchange) {
@@ -209,13 +190,11 @@ fn timings(json: &mut Json, exchange: &Exchange) {
     json.close();
 }
 
-/// Milliseconds in hundredths, rounded: what [`Json::hundredths`] writes. Saturates after millions of years.
-pub(super) fn hundredths(duration: Duration) -> u64 {
-    let fraction = u64::from((duration.subsec_nanos() + 5_000) / 10_000);
-    duration.as_secs().saturating_mul(100_000).saturating_add(fraction)
-}
-
-fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, masking: &mut Masking<'_>) {
+fn capture(out: &mut EventWriter<'_>, key: &str, body: &Captured, shown: Option<&Shown>) {
+    // Secrets in the field were counted with the header fields.
+    let coding = shown.and_then(|shown| shown.coding.as_ref());
+    let coding = coding.map(|(name, result)| (out.uncounted_line(name), *result));
+    let json = &mut out.json;
     json.open(key);
     json.number("bytes", body.total_bytes);
     json.string("end", end_name(body.end));
@@ -228,18 +207,11 @@ fn capture(json: &mut Json, key: &str, body: &Captured, shown: Option<&Shown>, m
         if shown.nuls > 0 {
             json.number("nuls", shown.nuls as u64);
         }
-        if let Some((coding, result)) = &shown.coding {
-            // Whatever stands in the field; it was counted there.
-            let masked = masking.uncounted(|masking| masking.line(coding));
-            json.string_within(
-                "content_encoding",
-                masked.as_deref().unwrap_or(coding),
-                fit::NAME_MAX_BYTES,
-                fit::CUT,
-            );
-            json.string("decoded", result_name(*result));
+        if let Some((name, result)) = coding {
+            json.string_within("content_encoding", &name, fit::NAME_MAX_BYTES, fit::CUT);
+            json.string("decoded", result_name(result));
             if let CodingResult::Decoded { bytes, .. } = result {
-                json.number("decoded_bytes", *bytes as u64);
+                json.number("decoded_bytes", bytes as u64);
             }
         }
     }
@@ -261,37 +233,37 @@ fn origin_faults(json: &mut Json, exchange: &Exchange) {
     json.close_array();
 }
 
-fn trailers(json: &mut Json, key: &str, trailers: Option<&Fields>, masking: &mut Masking<'_>) {
+fn trailers(out: &mut EventWriter<'_>, key: &str, trailers: Option<&Fields>) {
     if let Some(trailers) = trailers {
-        json.open(key);
-        headers::write(json, trailers, fit::TRAILERS_MAX_BYTES, masking);
-        json.close();
+        out.json.open(key);
+        headers::write(out, trailers, fit::TRAILERS_MAX_BYTES);
+        out.json.close();
     }
 }
 
-fn outcome(json: &mut Json, outcome: &Outcome) {
+fn outcome(out: &mut EventWriter<'_>, outcome: &Outcome) {
     match outcome {
-        Outcome::Complete => json.string("outcome", "complete"),
+        Outcome::Complete => out.json.string("outcome", "complete"),
         Outcome::Failed(failure) => {
-            json.string("outcome", "failed");
-            bounded(json, "failure", failure.id);
+            out.json.string("outcome", "failed");
+            out.bounded("failure", failure.id);
         }
     }
 }
 
-fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts, masking: &mut Masking<'_>) {
-    let start = json.len();
-    json.open("cut");
-    let empty = json.len();
-    if let Some(bytes) = cuts.path_bytes {
-        json.number("path_bytes", bytes as u64);
-        let path = &exchange.request.path;
-        let masked = masking.uncounted(|masking| masking.path(path));
-        json.string_within("path", masked.as_deref().unwrap_or(path), fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
+fn cut_fields(out: &mut EventWriter<'_>, exchange: &Exchange) {
+    let start = out.json.len();
+    out.json.open("cut");
+    let empty = out.json.len();
+    if let Some(bytes) = out.cuts.path_bytes {
+        out.json.number("path_bytes", bytes as u64);
+        let masked = out.uncounted_path(&exchange.request.path);
+        out.json.string_within("path", &masked, fit::WHOLE_PATH_MAX_BYTES, fit::CUT);
     }
-    if cuts.method {
-        bounded(json, "method", exchange.request.method.as_str());
+    if out.cuts.method {
+        out.bounded("method", exchange.request.method.as_str());
     }
+    let EventWriter { json, cuts, .. } = out;
     for (key, bytes) in [("query_bytes", cuts.query_bytes), ("error_bytes", cuts.error_bytes)] {
         if let Some(bytes) = bytes {
             json.number(key, bytes as u64);
@@ -316,9 +288,10 @@ fn cut_fields(json: &mut Json, exchange: &Exchange, cuts: &Cuts, masking: &mut M
 }
 
 /// How much was masked, by which rules, and whether something was withheld because that was not certain.
-fn redactions(json: &mut Json, masking: &Masking<'_>) {
+fn redactions(out: &mut EventWriter<'_>) {
     /// Rules that are listed. More than these find something only if somebody means them to.
     const RULES_MAX: usize = 64;
+    let EventWriter { json, masking, .. } = out;
     json.number("redactions", masking.total());
     if masking.total() > 0 {
         json.open("redaction_rules");
@@ -340,10 +313,6 @@ fn level_name(level: CaptureLevel) -> Option<&'static str> {
         CaptureLevel::Metadata => Some("metadata"),
         CaptureLevel::None => Some("none"),
     }
-}
-
-pub(super) fn bounded(json: &mut Json, key: &str, value: &str) {
-    json.string_within(key, value, fit::VALUE_MAX_BYTES, fit::CUT);
 }
 
 /// RFC 3339 in UTC with milliseconds. A clock outside the years 0 to 9999 is not written.
@@ -369,26 +338,6 @@ fn started_at(json: &mut Json, at: SystemTime) {
     json.string("started_at", std::str::from_utf8(&text).unwrap_or_default());
 }
 
-/// Milliseconds since 1970, negative before it.
-pub fn unix_ms(at: SystemTime) -> i64 {
-    match at.duration_since(SystemTime::UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
-        Err(before) => i64::try_from(before.duration().as_millis()).map_or(i64::MIN, |ms| -ms),
-    }
-}
-
-/// As `metadata.blind` has it.
-pub(super) fn blind_name(blind: Blind) -> &'static str {
-    match blind {
-        Blind::Configured => "configured",
-        Blind::Learned => "learned",
-        Blind::UnknownProtocol => "unknown_protocol",
-        Blind::UnknownAlpn => "unknown_alpn",
-        Blind::UnreadableName => "unreadable_server_name",
-        Blind::UnknownTls => "unknown_tls",
-    }
-}
-
 fn end_name(end: BodyEnd) -> &'static str {
     match end {
         BodyEnd::Complete => "complete",
@@ -410,6 +359,8 @@ fn result_name(result: CodingResult) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn shown(write: impl Fn(&mut Json)) -> String {
@@ -430,13 +381,5 @@ mod tests {
     fn a_clock_far_away_is_left_out() {
         let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
         assert_eq!(shown(|json| started_at(json, far)), "{}");
-    }
-
-    #[test]
-    fn durations_round_to_hundredths_of_a_millisecond() {
-        assert_eq!(hundredths(Duration::from_nanos(1_234_999)), 123);
-        assert_eq!(hundredths(Duration::from_nanos(1_235_000)), 124);
-        assert_eq!(hundredths(Duration::from_nanos(999_999_999)), 100_000);
-        assert_eq!(hundredths(Duration::MAX), u64::MAX);
     }
 }

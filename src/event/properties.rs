@@ -6,12 +6,11 @@ use std::collections::BTreeMap;
 use http::Version;
 use http::header::USER_AGENT;
 
-use super::json::Json;
-use super::metadata::bounded;
-use super::{Context, cost, fit, grpc, headers, llm};
+use super::context::Context;
+use super::writer::EventWriter;
+use super::{cost, fit, grpc, headers, llm};
 use crate::capture::{Exchange, Outcome};
 use crate::llm::names;
-use crate::redact::Masking;
 
 /// The names in `custom_properties` that are ours.
 const OURS: [&str; 14] = [
@@ -34,17 +33,12 @@ const OURS: [&str; 14] = [
 /// Header fields of the request that are properties of its event.
 const PROPERTY_PREFIX: &str = "x-otas-property-";
 
-/// Writes `custom_properties`. True if one of the operator's was cut or left out.
-pub(super) fn write(
-    json: &mut Json,
-    exchange: &Exchange,
-    context: &Context<'_>,
-    error_type: &str,
-    masking: &mut Masking<'_>,
-) -> bool {
-    let from = json.len();
-    json.open("custom_properties");
-    bounded(json, "server.address", &exchange.origin.host);
+/// Writes `custom_properties`, and notes whether one was truncated or left out.
+pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>, error_type: &str) {
+    let from = out.json.len();
+    out.json.open("custom_properties");
+    out.bounded("server.address", &exchange.origin.host);
+    let json = &mut out.json;
     json.number("server.port", u64::from(exchange.origin.port));
     json.string("url.scheme", exchange.origin.scheme);
     match origin_status(exchange) {
@@ -52,44 +46,38 @@ pub(super) fn write(
         None => json.null("http.response.status_code"),
     }
     if !error_type.is_empty() {
-        bounded(json, "error.type", error_type);
+        out.bounded("error.type", error_type);
     }
+    let json = &mut out.json;
     json.string("network.protocol.version", protocol_version(exchange.version));
     if let Some(peer) = exchange.peer {
         json.ip("network.peer.address", peer.ip());
     }
     if grpc::is_grpc(exchange) {
         json.string("rpc.system.name", "grpc");
-        let path = &exchange.request.path;
-        let masked = masking.uncounted(|masking| masking.path(path));
-        bounded(json, "rpc.method", masked.as_deref().unwrap_or(path).trim_start_matches('/'));
+        let path = out.uncounted_path(&exchange.request.path);
+        out.bounded("rpc.method", path.trim_start_matches('/'));
         if let Some(status) = grpc::status(exchange) {
-            json.string("rpc.response.status_code", &status.name());
+            out.json.string("rpc.response.status_code", &status.name());
         }
     }
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
-        let agent = headers::text(agent);
-        let masked = masking.uncounted(|masking| masking.line(&agent));
-        bounded(json, "user_agent.original", masked.as_deref().unwrap_or(&agent));
+        out.bounded_line("user_agent.original", &headers::text(agent));
     }
     if let Some(facts) = &exchange.llm {
-        llm::properties(json, facts, masking);
+        llm::properties(out, facts);
     }
     if let Some(prices) = context.prices {
-        cost::write(json, from, prices);
+        cost::write(&mut out.json, from, prices);
     }
-    let cut = further_properties(json, exchange, context, masking);
-    json.close();
-    cut
+    out.cuts.properties = further_properties(out, exchange, context);
+    out.json.close();
 }
 
-/// The operator's, and those that the agent gave with the call; of two with the same name the operator's.
-fn further_properties(
-    json: &mut Json,
-    exchange: &Exchange,
-    context: &Context<'_>,
-    masking: &mut Masking<'_>,
-) -> bool {
+/// Writes the operator's properties and those that the agent sent with the call. If names collide, the operator's wins. True
+/// if one was truncated or left out.
+fn further_properties(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>) -> bool {
+    let EventWriter { json, masking, .. } = out;
     let mut cut = false;
     let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
     let mut given: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();

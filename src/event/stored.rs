@@ -6,7 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
 
-use super::{Llm, Phases};
+use super::outline::Phases;
+use crate::llm::Llm;
 
 /// A stored event.
 pub struct Stored(Value);

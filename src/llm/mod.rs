@@ -42,6 +42,7 @@ mod request;
 mod responses;
 mod sieve;
 mod sse;
+mod summary;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -53,3 +54,4 @@ pub use api::{Api, Call, Head};
 pub use facts::{AnswerError, Fact, Facts};
 pub use reader::Reader;
 pub(crate) use sse::{Part, Scanner};
+pub use summary::Llm;
