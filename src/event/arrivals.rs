@@ -1,4 +1,5 @@
-//! When each event of an event stream was whole: found again in what was kept, for the data path only notes when pieces came.
+//! When each event of an event stream was complete: reconstructed from the captured body, because the data path notes
+//! only when pieces arrived.
 
 use std::io::{self, Write};
 
@@ -7,10 +8,10 @@ use crate::capture::{Arrival, ResponseFacts};
 use crate::codings::Unpacker;
 use crate::llm::{Part, Scanner};
 
-/// Events whose time is told: the first ones.
-const TOLD: usize = 256;
+/// The number of events that get a time: the first ones.
+const TIMED_EVENTS_MAX: usize = 256;
 
-/// Writes `event_ms`: for each of the first events the milliseconds from the response's head to its last byte, as far as
+/// Writes `event_ms`: for each of the first events, the milliseconds from the response head to its last byte, as far as
 /// pieces were noted and kept.
 pub(super) fn write(json: &mut Json, response: &ResponseFacts) {
     let times = times(response);
@@ -35,7 +36,7 @@ fn times(response: &ResponseFacts) -> Vec<u64> {
             if rest.is_empty() {
                 match kept.next() {
                     Some(block) => rest = block,
-                    // The rest was not kept, or not from here on.
+                    // The rest was not kept.
                     None => return times,
                 }
                 continue;
@@ -49,12 +50,12 @@ fn times(response: &ResponseFacts) -> Vec<u64> {
         }
         let ended = unpacker.inner_mut().take();
         let ms = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-        times.extend(std::iter::repeat_n(ms, ended.min(TOLD - times.len())));
+        times.extend(std::iter::repeat_n(ms, ended.min(TIMED_EVENTS_MAX - times.len())));
     }
     times
 }
 
-/// Counts events that have ended.
+/// Counts completed events.
 #[derive(Default)]
 struct Events {
     scanner: Scanner,
@@ -62,7 +63,7 @@ struct Events {
 }
 
 impl Events {
-    /// How many have ended since this was asked last.
+    /// The number of events completed since the last call.
     fn take(&mut self) -> usize {
         std::mem::take(&mut self.ended)
     }
@@ -89,7 +90,8 @@ mod tests {
     use super::*;
     use crate::capture::{Captured, Fields};
 
-    /// The times of the events of a stream that came in these pieces, a second apart, and was kept in blocks of so many bytes.
+    /// The times of the events of a stream that arrived in these pieces, a second apart, and was kept in blocks of this
+    /// size.
     fn times_of(pieces: &[Vec<u8>], coding: &'static str, block: usize) -> Vec<u64> {
         let mut headers = HeaderMap::new();
         headers.insert("content-encoding", HeaderValue::from_static(coding));
@@ -105,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn each_event_has_the_time_of_the_piece_that_ended_it() {
+    fn each_event_has_the_time_of_its_last_piece() {
         let pieces = ["data: 1\n\nda", "ta: 2\n", "\ndata: 3\n\ndata: 4\n\n", ": ping\n\n", "data: cut off"];
         let pieces: Vec<Vec<u8>> = pieces.iter().map(|piece| piece.as_bytes().to_vec()).collect();
         for block in [1, 7, 1000] {
@@ -125,9 +127,9 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_kept_has_no_time_and_there_are_not_too_many() {
+    fn events_that_were_not_kept_have_no_time_and_times_are_bounded() {
         let many = vec![b"data: x\n\n".repeat(1_000)];
-        assert_eq!(times_of(&many, "", 64).len(), TOLD);
+        assert_eq!(times_of(&many, "", 64).len(), TIMED_EVENTS_MAX);
         let mut headers = HeaderMap::new();
         headers.insert("content-type", HeaderValue::from_static("text/event-stream"));
         let arrivals = vec![

@@ -1,12 +1,12 @@
-//! Taking the bodies out of an event that is stored already.
+//! Removing the bodies from a stored event.
 
 use serde_json::{Map, Value};
 
-/// The fields that hold what agents and origins sent.
+/// The fields that hold bodies.
 const BODIES: [&str; 3] = ["request_body", "response_body", "post_data"];
 
-/// The event without its bodies. It says so: `note` stands in their places, and `metadata.cut` has `bodies_removed`.
-/// `None` when `json` is no object.
+/// The event without its bodies: `note` replaces them, and `metadata.cut` gets `bodies_removed`. `None` when `json` is
+/// not an object.
 pub fn without_bodies(json: &[u8], note: &str) -> Option<Vec<u8>> {
     let mut event: Map<String, Value> = serde_json::from_slice(json).ok()?;
     for name in BODIES {
@@ -20,7 +20,7 @@ pub fn without_bodies(json: &[u8], note: &str) -> Option<Vec<u8>> {
     serde_json::to_vec(&event).ok()
 }
 
-/// The object of that name, made if there is none; `None` if something else stands there.
+/// The member object of that name, created if missing. `None` if the member is not an object.
 fn object<'a>(parent: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
     parent.entry(name).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
 }

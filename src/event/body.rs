@@ -1,5 +1,5 @@
-//! A captured body as people read it: content codings undone, as text where it is text and as base64 where it is not,
-//! secrets masked, and a mark in the text itself wherever something is missing (OTAS's page shows no metadata).
+//! A captured body as people read it: decoded, as text if it is text and otherwise as base64, with secrets masked, and
+//! with a mark in the text wherever something is missing (OTAS's page shows no metadata).
 
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,7 +25,7 @@ pub(super) struct Body<'a> {
     head: Cow<'a, str>,
     mark: String,
     tail: Cow<'a, str>,
-    /// How it came to look like this; `None` for an empty body.
+    /// How it is shown. `None` for an empty body.
     pub(super) shown: Option<Shown>,
     /// The fields of a form as a JSON object.
     pub(super) form_fields: Option<Vec<u8>>,
@@ -39,34 +39,34 @@ pub(super) struct Bodies<'a> {
 
 /// How a body is shown, for `metadata.capture`.
 pub(super) struct Shown {
-    /// The charset that the text was decoded from, or `base64`.
+    /// The charset of the text, or `base64`.
     pub(super) encoding: &'static str,
-    /// NULs of the text, which stand in the event as U+FFFD.
+    /// NULs in the text, which become U+FFFD in the event.
     pub(super) nuls: usize,
-    /// `Content-Encoding` as received, and what became of it.
+    /// `Content-Encoding` as received, and the result of decoding.
     pub(super) coding: Option<(String, CodingResult)>,
 }
 
-/// What became of a body's content coding.
+/// The result of decoding a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CodingResult {
-    /// Undone to the end of what was captured.
+    /// Decoded.
     Decoded {
-        /// Bytes of content that came out.
+        /// Bytes of decoded content.
         bytes: usize,
-        /// Where it ended.
+        /// Where decoding ended.
         end: DecodeEnd,
     },
-    /// We cannot undo it: shown as it came.
+    /// The coding is unknown, so the body is shown as it came.
     Unsupported,
-    /// It is not what it says: shown as it came.
+    /// The body is not in this coding, so it is shown as it came.
     Failed,
 }
 
-/// Renders a captured body by its message's header fields. What cannot be searched for secrets, in its time or at all, is
-/// withheld.
+/// Renders a captured body by the header fields of its message. A body that cannot be searched for secrets, in time or
+/// at all, is withheld.
 pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<'_>) -> Body<'a> {
-    // A fault in the search must cost this body, not its event nor those after it.
+    // A bug in the search must cost only this body, not its event or later ones.
     let rendered = catch_unwind(AssertUnwindSafe(|| searched(captured, headers, masking)));
     match rendered {
         Ok(Ok(body)) => body,
@@ -92,15 +92,16 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     let (head, charset) = as_text(content, &content_type, cut, masking);
     let (head, too_long) = within_reach(head);
     let ends = Ends { cut_start: false, cut_end: cut || too_long };
-    // A form was searched field by field, but not what stands between them. Base64 was searched before it was that.
+    // A form was searched field by field, but not between the fields. Base64 was searched before it was encoded.
     let head = match charset {
         Some(_) => masked(head, ends, masking)?,
-        // Of what is still coded, the type says nothing.
+        // The content type does not describe a body that is still coded.
         None if matches!(coding, None | Some((_, CodingResult::Decoded { .. }))) => data_url(&content_type, &head),
         None => data_url(&ContentType::default(), &head),
     };
 
-    // The end of a form may begin inside a secret whose name is not kept, and coded bytes make no sense from the middle.
+    // The end of a form may begin inside a secret whose name is not kept, and coded bytes cannot be decoded from the
+    // middle.
     let tail = match charset {
         Some(charset) if omitted > 0 && coding.is_none() && !content_type.is_form() => {
             tail(&captured.tail, charset, captured.end)
@@ -131,12 +132,12 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     })
 }
 
-/// Base64 that says what it is of (RFC 2397).
+/// Base64 with its content type (RFC 2397).
 fn data_url<'a>(content_type: &ContentType, base64: &str) -> Cow<'a, str> {
     Cow::Owned(format!("data:{};base64,{base64}", content_type.in_data_url()))
 }
 
-/// A longer text does not fit an event, so searching it would be for nothing.
+/// A longer text does not fit into an event, so it need not be searched.
 const SEARCHED_MAX_BYTES: usize = fit::EVENT_MAX_BYTES;
 
 fn within_reach(text: Cow<'_, str>) -> (Cow<'_, str>, bool) {
@@ -159,7 +160,7 @@ fn masked<'a>(text: Cow<'a, str>, ends: Ends, masking: &mut Masking<'_>) -> Resu
 }
 
 impl Body<'_> {
-    /// A tunnel's bytes, which nobody but its ends can read.
+    /// The bytes of a tunnel, which only its ends can read.
     pub(super) fn sealed(total_bytes: u64) -> Self {
         let mark = if total_bytes == 0 {
             String::new()
@@ -175,7 +176,7 @@ impl Body<'_> {
         Self::of_mark(format!("…[otas-proxy: {bytes} bytes withheld, since they could not be searched for secrets]…"))
     }
 
-    /// No body, since there was no message.
+    /// No body, because there was no message.
     pub(super) fn none() -> Self {
         Self::of_mark(String::new())
     }
@@ -185,19 +186,19 @@ impl Body<'_> {
         self.head.len() + self.mark.len() + self.tail.len()
     }
 
-    /// Bytes that [`Body::write`] takes when nothing is cut, without the key and the quotes.
+    /// The escaped size in bytes when nothing is truncated, without the key and the quotes.
     pub(super) fn escaped_len(&self) -> usize {
         escaped_len(&self.head) + escaped_len(&self.mark) + escaped_len(&self.tail)
     }
 
-    /// Writes it whole.
+    /// Writes the whole body.
     pub(super) fn write(&self, json: &mut Json, key: &str) {
         json.joined(key, [&self.head, &self.mark, &self.tail]);
     }
 
-    /// Writes as much of its beginning as fits into `max` bytes, with a mark.
+    /// Writes as much of the beginning as fits into `max` bytes, with a mark.
     pub(super) fn write_within(&self, json: &mut Json, key: &str, max: usize) {
-        // Escaped here, since it is appended as it stands.
+        // Already escaped, because it is appended unchanged.
         const MARK: &str =
             "\\n…[otas-proxy: the rest is left out to fit OTAS's limit of 2,621,440 bytes an event]…\\n";
         json.beginning(key, &self.head, max, MARK);
@@ -208,7 +209,7 @@ impl Body<'_> {
     }
 }
 
-/// The captured bytes from the first on without a gap.
+/// The captured bytes up to the first gap.
 fn contiguous(captured: &Captured, omitted: u64) -> Cow<'_, [u8]> {
     let tail: &[Bytes] = if omitted == 0 { &captured.tail } else { &[] };
     match (&captured.head[..], tail) {
@@ -238,7 +239,8 @@ fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Opt
         return (raw, Some((name(), CodingResult::Failed)));
     }
     let decoded = decode(&known, &raw, DECODED_MAX_BYTES);
-    // Nothing came out, or noise did (raw deflate takes almost anything) while the input reads well as it is.
+    // The header is false: decoding gave nothing, or noise (raw deflate accepts almost anything) while the input itself
+    // is text.
     let lie = || decoded.bytes.is_empty() || text::read(&raw, &ContentType::default(), true).is_some();
     if decoded.end == DecodeEnd::Broken && lie() {
         return (raw, Some((name(), CodingResult::Failed)));
@@ -247,7 +249,7 @@ fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Opt
     (Cow::Owned(decoded.bytes), Some((name(), result)))
 }
 
-/// Content without its secrets, if that was searched already, and the fields of a form.
+/// Content whose secrets are masked if it is a form, and the fields of the form.
 type Masked<'a> = (Cow<'a, [u8]>, Option<Vec<u8>>);
 
 fn mask_form<'a>(
@@ -281,7 +283,7 @@ fn mask_form<'a>(
     }
 }
 
-/// The content as text and its charset, or as base64 and `None`.
+/// The content as text with its charset, or as base64 with `None`.
 fn as_text<'a>(
     content: Cow<'a, [u8]>,
     content_type: &ContentType,
@@ -297,7 +299,7 @@ fn as_text<'a>(
     match found {
         Some((text, charset)) => (text, Some(charset)),
         None => {
-            // More than this never fits, so encoding it would be for nothing.
+            // More than this never fits, so it need not be encoded.
             let bytes = &content[..content.len().min(fit::EVENT_MAX_BYTES)];
             let masked = masking.bytes(bytes, cut);
             (Cow::Owned(STANDARD.encode(masked.as_deref().unwrap_or(bytes))), None)
@@ -321,7 +323,7 @@ fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>) -> Str
             format!("\n…[otas-proxy: only the first {kept} bytes of the decoded content are shown]…\n")
         }
         Some((_, CodingResult::Decoded { end: DecodeEnd::Broken, .. })) if unseen == 0 => {
-            "\n…[otas-proxy: the compressed data breaks off or is damaged here]…\n".to_owned()
+            "\n…[otas-proxy: the compressed data is truncated or damaged here]…\n".to_owned()
         }
         Some(_) => missing(unseen, total, "compressed "),
         None => missing(unseen, total, ""),
@@ -366,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_text_and_the_rest_is_base64() {
+    fn text_is_shown_as_text_and_the_rest_as_base64() {
         assert_eq!(shown(&whole(b"{}"), "application/json", ""), ("{}".into(), "UTF-8"));
         assert_eq!(
             shown(&whole(b"\xFF\xD8\xFF\0"), "image/jpeg", ""),
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_body_shows_both_ends_and_what_is_missing_whatever_the_seams_split() {
+    fn a_truncated_body_shows_both_ends_and_what_is_missing_wherever_it_is_split() {
         let captured = cut(&"head €".as_bytes()[..7], &"€ tail".as_bytes()[2..], 5_242_880);
         let (text, encoding) = shown(&captured, "text/plain", "");
         assert_eq!(text, "head \n…[otas-proxy: 5,242,867 of 5,242,880 bytes not kept]…\n tail");
@@ -397,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_kept_still_says_how_much_there_was() {
+    fn a_body_of_which_nothing_was_kept_shows_its_size() {
         let captured = Captured { total_bytes: 1_234, ..Captured::default() };
         assert_eq!(shown(&captured, "text/plain", "").0, "\n…[otas-proxy: 1,234 of 1,234 bytes not kept]…\n");
         let only_tail = cut(b"", b"the end", 1_234);
@@ -406,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_compressed_body_gives_the_text_of_its_beginning() {
+    fn a_truncated_compressed_body_shows_its_beginning() {
         let text: String = (0..5_000).map(|n| format!("{} ", n * 7919 % 10_007)).collect();
         let coded = gzip(text.as_bytes());
         let (head, tail) = (&coded[..coded.len() / 2], &coded[coded.len() - 100..]);
@@ -417,13 +419,13 @@ mod tests {
     }
 
     #[test]
-    fn damage_bombs_and_lies_are_marked_or_shown_as_they_came() {
+    fn damage_and_bombs_are_marked_and_falsely_coded_bodies_shown_as_they_came() {
         let text = "word ".repeat(1_000);
         let mut coded = gzip(text.as_bytes());
         coded.truncate(coded.len() - 4);
         assert_eq!(
             shown(&whole(&coded), "text/plain", "gzip").0,
-            text + "\n…[otas-proxy: the compressed data breaks off or is damaged here]…\n"
+            text + "\n…[otas-proxy: the compressed data is truncated or damaged here]…\n"
         );
         let bomb = shown(&whole(&gzip(&vec![b'0'; 10 << 20])), "text/plain", "gzip").0;
         assert!(bomb.ends_with("first 262,144 bytes of the decoded content are shown]…\n") && bomb.len() < 270_000);
@@ -435,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_forms_are_masked_in_the_body_and_a_form_shows_no_tail() {
+    fn secrets_in_forms_are_masked_and_a_form_shows_no_tail() {
         let form = "application/x-www-form-urlencoded";
         let captured = cut(b"grant_type=x&client_secret=hu", b"sh&token=1", 1_000);
         let (text, _) = shown(&captured, form, "");

@@ -1,29 +1,29 @@
-//! What a `Content-Type` says that matters for showing a body.
+//! The parts of a `Content-Type` that matter for showing a body.
 
 use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
-/// Where the first part of a form says that it is one (RFC 7578, section 4.2).
+/// The header by which the first part of a form is recognised (RFC 7578, section 4.2).
 const DISPOSITION: &[u8] = b"content-disposition: form-data";
-/// So far content is looked at to see what it is.
+/// The number of first bytes that are checked to recognise content.
 const SNIFFED_BYTES: usize = 512;
 
 /// A parsed `Content-Type` (RFC 9110 8.3); the default stands for a missing one.
 #[derive(Default)]
 pub(super) struct ContentType {
-    /// What kind of content it names.
+    /// The kind of content.
     pub(super) family: Family,
-    /// The declared charset, if it is one that exists.
+    /// The declared charset, if it exists.
     pub(super) charset: Option<&'static Encoding>,
-    /// Type and subtype, if they are what they should be.
+    /// Type and subtype, if valid.
     pub(super) media_type: Option<String>,
 }
 
-/// A longer one is made up.
+/// No real media type is longer.
 const MEDIA_TYPE_MAX_BYTES: usize = 127;
 
-/// Names as RFC 6838, section 4.2, has them.
+/// Whether the text is a media type with names as in RFC 6838, section 4.2.
 fn is_media_type(text: &str) -> bool {
     let is_name = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -41,15 +41,15 @@ pub(super) enum Family {
     Multipart(String),
     /// `text/*`.
     Text,
-    /// A type that is text without being `text/*`: JSON, XML, JavaScript and the like.
+    /// Textual types other than `text/*`: JSON, XML, JavaScript and the like.
     Textual,
-    /// Anything else, or no type at all: text only if its bytes are.
+    /// Any other type, or none: shown as text only if its bytes are text.
     #[default]
     Other,
 }
 
 impl ContentType {
-    /// Reads a header value; never fails, an odd one is [`Family::Other`].
+    /// Parses a header value. Never fails: an invalid one is [`Family::Other`].
     pub(super) fn parse(value: &str) -> Self {
         let essence = value.split(';').next().unwrap_or_default().trim();
         let charset = if value.len() == essence.len() { None } else { parameter(value, "charset") }
@@ -61,13 +61,13 @@ impl ContentType {
         }
     }
 
-    /// What a `data:` URL (RFC 2397) says of content of this type.
+    /// The media type for a `data:` URL (RFC 2397).
     pub(super) fn in_data_url(&self) -> &str {
         self.media_type.as_deref().unwrap_or("application/octet-stream")
     }
 
-    /// What content is whose type does not say that it is a form, if it looks like one all the same: origins and agents send
-    /// forms without a type, or with that of a text.
+    /// Recognises a form without the type of a form: origins and agents send forms without a type, or with that of a
+    /// text.
     pub(super) fn unlabelled_form(&self, content: &[u8]) -> Option<Family> {
         if !matches!(self.family, Family::Other | Family::Text) {
             return None;
@@ -88,12 +88,12 @@ impl ContentType {
         form.then_some(Family::Form)
     }
 
-    /// Whether the type promises text.
+    /// Whether the type means text.
     pub(super) fn is_textual(&self) -> bool {
         matches!(self.family, Family::Form | Family::Text | Family::Textual)
     }
 
-    /// Whether the body is a form, whose secret fields are masked.
+    /// Whether the body is a form.
     pub(super) fn is_form(&self) -> bool {
         matches!(self.family, Family::Form | Family::Multipart(_))
     }
@@ -132,7 +132,7 @@ fn unquote(quoted: &str) -> (Cow<'_, str>, &str) {
         match char {
             '"' if !escaped => {
                 let inner = &quoted[..at];
-                // Browsers send `filename="C:\x"` unescaped, so only `\"` is taken for an escape.
+                // Browsers send `filename="C:\x"` unescaped, so only `\"` counts as an escape.
                 let text = if inner.contains("\\\"") { inner.replace("\\\"", "\"").into() } else { inner.into() };
                 return (text, &quoted[at + 1..]);
             }
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn types_are_told_apart_whatever_their_case_and_parameters() {
+    fn types_are_recognised_whatever_their_case_and_parameters() {
         let family = |value| ContentType::parse(value).family;
         assert_eq!(family("Application/JSON"), Family::Textual);
         assert_eq!(family("application/problem+json; charset=utf-8"), Family::Textual);
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn forms_without_a_type_are_known_by_their_looks() {
+    fn forms_without_a_type_are_recognised_by_their_content() {
         let looks =
             |content_type, content: &str| ContentType::parse(content_type).unlabelled_form(content.as_bytes());
         let part = "--x\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n--x--\r\n";

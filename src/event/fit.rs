@@ -1,23 +1,23 @@
-//! OTAS's limits, and how much of the room each field may take. Each bound is on escaped bytes, so that their sum is a
-//! bound on the whole; bodies get what is left. Nothing is refused: what does not fit is cut, and says so.
+//! OTAS's limits, and the room of each field. Each bound is in escaped bytes, so their sum bounds the whole event;
+//! bodies get the rest. Nothing is rejected: what does not fit is truncated and marked.
 
 use std::borrow::Cow;
 
 use super::json::boundary_before;
 
-/// What one POST may hold (contract, "Measured limits": whole body). More is answered with an HTML 400.
+/// The largest POST (contract, "Measured limits": whole body). A larger one is answered with an HTML 400.
 pub(super) const EVENT_MAX_BYTES: usize = 2_621_440;
 
-/// Kept free for [`with_project_id`](super::with_project_id): the member around a UUID of 36 characters takes 52.
+/// Reserved for [`with_project_id`](super::with_project_id): the member with a UUID of 36 characters takes 52.
 pub(super) const PROJECT_ID_RESERVE_BYTES: usize = 256;
 
-/// Kept free for `metadata`, which is written last. Its parts are bounded one by one, see `metadata.rs`.
+/// Reserved for `metadata`, which is written last. Its parts are bounded one by one, see `metadata.rs`.
 pub(super) const METADATA_RESERVE_BYTES: usize = 96 * 1024;
 
-/// Kept free for what `metadata` says of a call to a model: the answer, the provider's count, its limits.
+/// Reserved in `metadata` for a model call: the answer, the provider's usage object, its rate limits.
 pub(super) const LLM_RESERVE_BYTES: usize = 128 * 1024;
 
-/// Bytes of the answer's text.
+/// Bytes of the answer text of a model call.
 pub(super) const ANSWER_MAX_BYTES: usize = 96 * 1024;
 
 /// The largest value of the integer columns (contract: `status_code`, `*_size_bytes`).
@@ -53,10 +53,10 @@ pub(super) const VALUE_MAX_BYTES: usize = 4 * 1024;
 /// Bytes of a name from outside in `custom_properties`.
 pub(super) const NAME_MAX_BYTES: usize = 256;
 
-/// Bytes after which no further property of the operator's is added.
+/// When the properties reach this size, no more of the operator's are added.
 pub(super) const PROPERTIES_FILL_BYTES: usize = 64 * 1024;
 
-/// Bytes after which no further field is added to `post_data`.
+/// When `post_data` reaches this size, no more fields are added.
 pub(super) const POST_DATA_FILL_BYTES: usize = 32 * 1024;
 
 /// Bytes of a field's name in `post_data`.
@@ -65,23 +65,23 @@ pub(super) const FIELD_NAME_MAX_BYTES: usize = 256;
 /// Bytes of a field's value in `post_data`.
 pub(super) const FIELD_VALUE_MAX_BYTES: usize = 4 * 1024;
 
-/// What `post_data` can grow to by the three above.
+/// The largest `post_data` by the three limits above.
 #[cfg(test)]
 pub(super) const POST_DATA_MAX_BYTES: usize =
     POST_DATA_FILL_BYTES + FIELD_NAME_MAX_BYTES + FIELD_VALUE_MAX_BYTES + 128;
 
-/// The mark at the end of a value that was cut.
+/// The mark at the end of a truncated value.
 pub(super) const CUT: &str = "…[cut]";
 
-/// A path that OTAS can index, ending in the mark if it is not the whole one.
+/// A path that OTAS can index. It ends in the mark if it was truncated.
 pub(super) struct Path<'a> {
     /// The path to send.
     pub(super) text: Cow<'a, str>,
-    /// Whether it was longer.
+    /// Whether it was truncated.
     pub(super) cut: bool,
 }
 
-/// Cuts a path on a character boundary, the mark within the limit.
+/// Truncates a path at a character boundary. The mark counts towards the limit.
 pub(super) fn path(path: &str) -> Path<'_> {
     let text = if path.is_empty() { Cow::Borrowed("/") } else { without_nul(path) };
     if text.len() <= PATH_MAX_BYTES {
@@ -91,7 +91,7 @@ pub(super) fn path(path: &str) -> Path<'_> {
     Path { text: Cow::Owned(format!("{}{CUT}", &text[..end])), cut: true }
 }
 
-/// At most `max` characters, the mark included.
+/// At most `max` characters, including the mark.
 pub(super) fn chars(text: &str, max: usize) -> Cow<'_, str> {
     if text.len() <= max || text.char_indices().nth(max).is_none() {
         return Cow::Borrowed(text);
@@ -100,13 +100,13 @@ pub(super) fn chars(text: &str, max: usize) -> Cow<'_, str> {
     Cow::Owned(format!("{}{CUT}", &text[..kept]))
 }
 
-/// The text with each NUL replaced, as OTAS will be sent it.
+/// The text with each NUL replaced by U+FFFD, as in the event.
 pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
     if text.as_bytes().contains(&0) { text.replace('\0', "\u{FFFD}").into() } else { text.into() }
 }
 
-/// How many bytes each of two bodies gets of `room`, when they would take `first` and `second`: a small one leaves the
-/// rest to the other.
+/// How many bytes of `room` each of two bodies gets, if they need `first` and `second`. A small body leaves the rest to
+/// the other.
 pub(super) fn shares(room: usize, first: usize, second: usize) -> (usize, usize) {
     let half = room / 2;
     if first.saturating_add(second) <= room {

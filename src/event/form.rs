@@ -1,4 +1,4 @@
-//! Form bodies: their fields for `post_data`, and their secret fields masked in the body itself.
+//! Form bodies: their fields for `post_data`, and the masking of secret fields in the body.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -8,32 +8,32 @@ use super::fit;
 use super::json::Json;
 use crate::redact::{Ends, Masking, OutOfTime};
 
-/// Fields that are listed; a form with more says how many.
+/// The most fields that are listed. A form with more says how many.
 const FIELDS_MAX: usize = 256;
 
-/// A text field of a multipart form longer than this is only measured.
+/// Of a longer text field of a multipart form, only the size is shown.
 const INLINE_MAX_BYTES: usize = 1024;
 
-/// The fields of an urlencoded form whose secrets are masked already, as one JSON object. `cut`: there was more of it.
+/// The fields of an urlencoded form whose secrets are already masked, as a JSON object. `cut`: the form is truncated.
 pub(super) fn urlencoded_fields(body: &[u8], cut: bool) -> Vec<u8> {
     let mut pairs = form_urlencoded::parse(body);
     let fields: Vec<_> = pairs.by_ref().take(FIELDS_MAX).collect();
     object(&fields, pairs.count(), cut)
 }
 
-/// The fields of a multipart form whose secrets are masked already, as one JSON object: text inline, files by name and
-/// size. `cut`: there was more of it.
+/// The fields of a multipart form whose secrets are already masked, as a JSON object: texts inline, files by name and
+/// size. `cut`: the form is truncated.
 pub(super) fn multipart_fields(body: &[u8], boundary: &str, cut: bool) -> Vec<u8> {
     let parts = parts(body, boundary);
     let fields: Vec<_> = parts.iter().take(FIELDS_MAX).map(|part| (part.name.clone(), part.shown(body))).collect();
     object(&fields, parts.len() - fields.len(), cut)
 }
 
-/// The body of a multipart form with its secrets masked: fields by their names, texts and files by what is in them. `None`
-/// when there are none. `cut`: there was more of it.
+/// Masks secrets in a multipart form: fields by their names, texts and files by their content. `None`: there are none.
+/// `cut`: the form is truncated.
 ///
 /// # Errors
-/// When it cannot be looked through in its time.
+/// When the search does not finish in time.
 pub(super) fn mask_multipart(
     body: &[u8],
     boundary: &str,
@@ -44,7 +44,7 @@ pub(super) fn mask_multipart(
     let mut copied = 0;
     let mut searched = 0;
     for part in parts(body, boundary) {
-        // Its name and that of its file are what somebody chose.
+        // The names of the field and of its file may hold secrets, too.
         let head = str::from_utf8(&body[searched..part.value.start]).unwrap_or_default();
         if let Some(shown) = masking.text(head, Ends::default())? {
             out.extend_from_slice(&body[copied..searched]);
@@ -72,7 +72,7 @@ pub(super) fn mask_multipart(
     Ok(Some(out))
 }
 
-/// Repeated names become arrays, in the place of the first.
+/// Repeated names become an array at the position of the first.
 fn object(fields: &[(Cow<'_, str>, Cow<'_, str>)], mut left_out: usize, cut: bool) -> Vec<u8> {
     let mut json = Json::object(256);
     for (index, (name, value)) in fields.iter().enumerate() {
@@ -103,7 +103,7 @@ fn object(fields: &[(Cow<'_, str>, Cow<'_, str>)], mut left_out: usize, cut: boo
     }
     match (left_out, cut) {
         (0, false) => {}
-        (0, true) => json.string("…", "the form was not kept whole"),
+        (0, true) => json.string("…", "the form is truncated"),
         (count, _) => json.string("…", &format!("{count} more fields")),
     }
     json.finish()
@@ -113,9 +113,9 @@ fn object(fields: &[(Cow<'_, str>, Cow<'_, str>)], mut left_out: usize, cut: boo
 struct Part<'a> {
     name: Cow<'a, str>,
     file: Option<Cow<'a, str>>,
-    /// Where its content stands in the body.
+    /// The range of its content in the body.
     value: Range<usize>,
-    /// Whether its end was seen.
+    /// Whether its end was captured.
     whole: bool,
 }
 
@@ -132,7 +132,7 @@ impl<'a> Part<'a> {
     }
 }
 
-/// Splits a multipart body (RFC 7578, RFC 2046 5.1.1). What does not look like a part is skipped.
+/// Splits a multipart body (RFC 7578, RFC 2046 5.1.1). Invalid parts are skipped.
 fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<Part<'a>> {
     let delimiter = format!("--{boundary}");
     let mut parts = Vec::new();
@@ -156,7 +156,7 @@ fn part(body: &[u8], range: Range<usize>, whole: bool) -> Option<Part<'_>> {
             (Some(crlf), Some(lf)) if lf < crlf => (lf, 2),
             (Some(crlf), _) => (crlf, 4),
             (None, Some(lf)) => (lf, 2),
-            // A part without headers, or cut inside them: nobody knows its name.
+            // A part without complete headers has no known name.
             (None, None) => return None,
         };
     let disposition = body[range.start..head].split(|byte| *byte == b'\n').find_map(|line| {
@@ -178,7 +178,7 @@ fn without_line_end(body: &[u8], start: usize, end: usize) -> usize {
     start + content.strip_suffix(b"\r").unwrap_or(content).len()
 }
 
-/// A delimiter stands at the beginning of a line.
+/// Finds a delimiter, which is always at the start of a line.
 fn find_line(body: &[u8], needle: &[u8], from: usize) -> Option<usize> {
     let mut from = from;
     loop {
@@ -214,12 +214,12 @@ mod tests {
     #[test]
     fn urlencoded_fields_are_decoded_and_repeats_are_arrays() {
         assert_eq!(text(urlencoded_fields(b"a=1&b=x+y%21&a=2&c", false)), r#"{"a":["1","2"],"b":"x y!","c":""}"#);
-        assert_eq!(text(urlencoded_fields(b"a=1", true)), r#"{"a":"1","…":"the form was not kept whole"}"#);
+        assert_eq!(text(urlencoded_fields(b"a=1", true)), r#"{"a":"1","…":"the form is truncated"}"#);
         assert_eq!(text(urlencoded_fields(b"", false)), "{}");
     }
 
     #[test]
-    fn a_form_of_many_fields_says_how_many_are_left_out() {
+    fn a_form_with_many_fields_says_how_many_are_left_out() {
         let many: String = (0..300).map(|n| format!("f{n}=1&")).collect();
         assert!(text(urlencoded_fields(many.as_bytes(), false)).ends_with(r#","…":"44 more fields"}"#));
         let same = format!("a={}&", "\u{1}".repeat(2000)).repeat(200);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_multipart_body_cut_anywhere_is_read_as_far_as_it_goes() {
+    fn a_multipart_body_truncated_anywhere_is_read_as_far_as_it_goes() {
         for end in 0..UPLOAD.len() {
             let shown = text(multipart_fields(&UPLOAD.as_bytes()[..end], "B", true));
             assert!(shown.starts_with('{') && shown.ends_with('}'));

@@ -1,4 +1,4 @@
-//! What must hold of events whatever an exchange holds.
+//! Properties of events for any exchange: see [`crate::fuzzing`].
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -14,10 +14,10 @@ use crate::capture::{
 };
 use crate::codings::{Coding, decode};
 
-/// OTAS takes no larger body (contract: Measured limits).
+/// OTAS's largest body (contract: Measured limits).
 const OTAS_MAX_BYTES: usize = 2_621_440;
 
-/// Content codings: bounded, whatever they hold. The first byte says which.
+/// Content codings: decoding is bounded for any input. The first byte chooses the codings.
 pub fn content_codings(data: &[u8]) {
     let Some((which, input)) = data.split_first() else { return };
     let all = [Coding::Gzip, Coding::Deflate, Coding::Brotli, Coding::Zstd];
@@ -27,8 +27,8 @@ pub fn content_codings(data: &[u8]) {
     assert!(decode(&codings, input, DECODED_MAX_BYTES).bytes.len() <= DECODED_MAX_BYTES);
 }
 
-/// A whole event of an exchange whose parts are those of `data`, cut at NUL NUL: path, query, request fields, request body,
-/// response fields, response body. It is JSON that OTAS takes.
+/// The event of an exchange made of the parts of `data`, separated by NUL NUL: path, query, request fields, request
+/// body, response fields, response body. It must be JSON that OTAS accepts.
 pub fn events(data: &[u8]) {
     let mut rest = data;
     let mut part = || {
@@ -91,7 +91,7 @@ pub fn events(data: &[u8]) {
     let posted = with_project_id(&build(&exchange, &context).json, "p");
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);
-    assert!(event.is_ok_and(|event| event["path"].is_string()), "it is no JSON");
+    assert!(event.is_ok_and(|event| event["path"].is_string()), "it is not valid JSON");
 }
 
 /// `name: value` lines.
@@ -109,7 +109,7 @@ fn fields(bytes: &[u8]) -> Fields {
     fields
 }
 
-/// A body of which the middle may not have been kept: it is cut where NUL 1 stands.
+/// A body. If it contains NUL 1, the middle was not kept at that point.
 fn body(bytes: &[u8]) -> Captured {
     let cut = bytes.windows(2).position(|two| two == [0, 1]);
     let (head, tail) = cut.map_or((bytes, &[][..]), |at| (&bytes[..at], &bytes[at + 2..]));

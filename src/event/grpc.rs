@@ -1,5 +1,5 @@
-//! How a gRPC call ended: its status is no HTTP status, but stands in the trailers (or, of a call without messages, in the header
-//! fields) of a response that is 200 whatever happened (gRPC over HTTP/2, Responses).
+//! The status of a gRPC call. It is not an HTTP status: it comes in the trailers (or, for a call without messages, in
+//! the header fields) of a response that is always 200 (gRPC over HTTP/2, Responses).
 
 use std::borrow::Cow;
 
@@ -8,7 +8,7 @@ use percent_encoding::percent_decode;
 use super::headers;
 use crate::capture::{Exchange, Fields};
 
-/// The status codes by number (gRPC, Status codes).
+/// The names of the status codes, by number (gRPC, Status codes).
 const NAMES: [&str; 17] = [
     "OK",
     "CANCELLED",
@@ -42,7 +42,7 @@ pub(super) fn is_grpc(exchange: &Exchange) -> bool {
     of(&exchange.request.headers)
 }
 
-/// The status of a gRPC call, if one came.
+/// The status of a gRPC call, if there is one.
 pub(super) fn status(exchange: &Exchange) -> Option<Status> {
     let response = exchange.response.as_ref().filter(|_| is_grpc(exchange))?;
     let of = |fields: &Fields| {
@@ -54,12 +54,12 @@ pub(super) fn status(exchange: &Exchange) -> Option<Status> {
 }
 
 impl Status {
-    /// The name of its code; the number of one that has none.
+    /// The name of the code, or its number if it has no name.
     pub(super) fn name(&self) -> Cow<'static, str> {
         NAMES.get(usize::from(self.code)).map_or_else(|| self.code.to_string().into(), |name| Cow::Borrowed(*name))
     }
 
-    /// What the event's `error` says of it; nothing if all went well.
+    /// The event's `error`. `None` on success.
     pub(super) fn error(&self) -> Option<String> {
         let (code, name) = (self.code, self.name());
         match self.message.as_str() {
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_ok_is_no_error() {
+    fn every_status_except_ok_is_an_error() {
         assert_eq!(status(0, "").error(), None);
         assert_eq!(status(5, "no such thing").error().unwrap(), "grpc_5: NOT_FOUND: no such thing");
         assert_eq!(status(16, "").error().unwrap(), "grpc_16: UNAUTHENTICATED");

@@ -1,4 +1,4 @@
-//! Header fields as one JSON object: name to value, repeats as arrays, secrets masked, within a bound.
+//! Header fields as a JSON object: name to value, repeated names as arrays, secrets masked, of bounded size.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
@@ -8,16 +8,17 @@ use crate::capture::Fields;
 use super::fit::CUT;
 use super::writer::EventWriter;
 
-/// How long a single value may be: tried in turn until all fields fit, so the largest values are cut first.
+/// Limits for a single value. They are tried in turn until all fields fit, so the largest values are truncated first.
 const VALUE_STEPS_BYTES: [usize; 3] = [16 * 1024, 1024, 128];
 
-/// What stands around a name or a value at most: a comma, two quotes (two bytes each in a string), a colon or brackets.
+/// The most overhead of a name or a value: a comma, two quotes (two bytes each inside a string), a colon or brackets.
 const AROUND_BYTES: usize = 8;
 
-/// Kept free for the member that says how many fields are left out.
+/// Reserved for the member that says how many fields are left out.
 const NOTE_BYTES: usize = 64;
 
-/// Writes the fields as members of the object that is open in `json`, in at most `max` bytes. True if something was cut.
+/// Writes the fields as members of the open object, in at most `max` bytes. True if something was truncated or left
+/// out.
 pub(super) fn write(out: &mut EventWriter<'_>, headers: &Fields, max: usize) -> bool {
     let start = out.json.len();
     let limit = start + max - NOTE_BYTES;
@@ -32,12 +33,12 @@ pub(super) fn write(out: &mut EventWriter<'_>, headers: &Fields, max: usize) -> 
         }
         left_out = fields.left_out;
     }
-    // Not even short values fit: the last try stands, and says what it lacks.
+    // Not even the shortest values fit. The last attempt stays, with a note.
     out.json.string("…", &format!("{left_out} more header fields"));
     true
 }
 
-/// A value as text: UTF-8 if it is that, else each byte as its Latin-1 character.
+/// A value as text: as UTF-8 if valid, otherwise as Latin-1.
 pub(super) fn text(value: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(value) {
         Ok(text) => Cow::Borrowed(text),
@@ -53,7 +54,7 @@ struct Written {
 fn members(out: &mut EventWriter<'_>, headers: &Fields, limit: usize, value_max: usize) -> Written {
     let EventWriter { json, masking, .. } = out;
     let mut written = Written { cut: false, left_out: 0 };
-    // They come with all values of a name one after the other.
+    // All values of a name are adjacent.
     let mut fields = headers.iter().peekable();
     while let Some((name, value)) = fields.next() {
         if json.len() + name.len() + CUT.len() + 2 * AROUND_BYTES > limit {
@@ -121,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn repeats_are_arrays_and_odd_bytes_are_latin_1() {
+    fn repeated_names_are_arrays_and_other_bytes_are_latin_1() {
         let headers = headers(&[
             ("host", b"x.test"),
             ("set-cookie", b"a=1; Path=/"),
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_values_are_cut_first() {
+    fn the_largest_values_are_truncated_first() {
         let huge = vec![b'"'; 1 << 20];
         let headers = headers(&[("x-huge", &huge), ("x-huge", &huge), ("host", b"x.test"), ("x-huge2", &huge)]);
         let (value, _, cut) = shown(&headers, 64 * 1024);

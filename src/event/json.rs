@@ -1,16 +1,16 @@
-//! Writing JSON by hand, straight into bytes. Every string of an event passes through [`escape`], so what OTAS's
-//! database refuses cannot be written at all: U+0000 becomes U+FFFD, and no `\uD8xx` escape is ever produced.
+//! Writes JSON directly into bytes. Every string of an event passes through [`escape`], so it cannot contain what
+//! OTAS's database rejects: U+0000 becomes U+FFFD, and no `\uD8xx` escape is ever written.
 
 use std::net::{IpAddr, SocketAddr};
 
-/// A JSON object under construction. Members are written in call order; commas are set by looking back one byte.
+/// A JSON object under construction. Members are written in call order. Commas are set by looking at the last byte.
 pub(super) struct Json {
     out: Vec<u8>,
     place: Place,
 }
 
-/// Where what is written stands. OTAS wants header fields as a string that is itself JSON; writing that in one pass, with
-/// escapes for both levels, saves a copy on every event.
+/// The nesting of the output. OTAS wants header fields as a string that is itself JSON. Writing it in one pass, with
+/// escapes for both levels, saves a copy for every event.
 #[derive(Clone, Copy)]
 enum Place {
     /// In the event itself.
@@ -43,12 +43,12 @@ impl Json {
         self.out.len()
     }
 
-    /// What was written after the first `len` bytes.
+    /// The output after the first `len` bytes.
     pub(super) fn since(&self, len: usize) -> &[u8] {
         self.out.get(len..).unwrap_or_default()
     }
 
-    /// Takes back everything after the first `len` bytes (a value of [`Json::len`] from before).
+    /// Removes the output after the first `len` bytes (an earlier value of [`Json::len`]).
     pub(super) fn rewind(&mut self, len: usize) {
         self.out.truncate(len);
     }
@@ -62,27 +62,27 @@ impl Json {
         self.out.push(b':');
     }
 
-    /// Starts a member whose name came from outside: escaped, at most `max` bytes of it.
+    /// Starts a member whose name comes from outside: escaped, at most `max` bytes.
     pub(super) fn foreign_key(&mut self, key: &str, max: usize) {
         self.comma();
         self.text(key, max, "…");
         self.out.push(b':');
     }
 
-    /// A member that is a string, whole.
+    /// A member that is a string of any length.
     pub(super) fn string(&mut self, key: &str, value: &str) {
         self.key(key);
         self.text(value, usize::MAX, "");
     }
 
-    /// A member that is a string of at most `max` bytes once escaped; a longer one ends in `mark`. True if it was cut.
+    /// A member that is a string of at most `max` escaped bytes. A longer one ends in `mark`. True if it was truncated.
     pub(super) fn string_within(&mut self, key: &str, value: &str, max: usize, mark: &str) -> bool {
         self.key(key);
         self.text(value, max, mark)
     }
 
-    /// A member that is the beginning of a string and `mark`, together at most `max` bytes once escaped. `mark` is escaped
-    /// already.
+    /// A member that is the beginning of a string and `mark`, together at most `max` escaped bytes. `mark` is already
+    /// escaped.
     pub(super) fn beginning(&mut self, key: &str, value: &str, max: usize, mark: &str) {
         self.key(key);
         self.quote();
@@ -91,7 +91,7 @@ impl Json {
         self.quote();
     }
 
-    /// A string value (an element, or a value after a key) of at most `max` bytes once escaped. True if it was cut.
+    /// A string value (an element, or a value after a key) of at most `max` escaped bytes. True if it was truncated.
     /// `mark` needs no escaping.
     pub(super) fn text(&mut self, value: &str, max: usize, mark: &str) -> bool {
         self.quote();
@@ -106,7 +106,7 @@ impl Json {
         cut
     }
 
-    /// A member that is a string made of several texts, one after the other, unlimited.
+    /// A member that is a string of several joined texts, of any length.
     pub(super) fn joined(&mut self, key: &str, texts: [&str; 3]) {
         self.key(key);
         self.quote();
@@ -116,7 +116,7 @@ impl Json {
         self.quote();
     }
 
-    /// A member that is a string whose text is JSON that was written before.
+    /// A member that is a string with existing JSON as its text.
     pub(super) fn string_of_json(&mut self, key: &str, inner: &[u8]) {
         self.key(key);
         self.quote();
@@ -124,14 +124,15 @@ impl Json {
         self.quote();
     }
 
-    /// Opens a member that is a string whose text is a JSON object. Until [`Json::close_string`], members go into that.
+    /// Opens a member that is a string with a JSON object as its text. Until [`Json::close_string`], members go into
+    /// that object.
     pub(super) fn open_string(&mut self, key: &str) {
         self.key(key);
         self.out.extend_from_slice(b"\"{");
         self.place = Place::InString;
     }
 
-    /// Closes what [`Json::open_string`] opened.
+    /// Closes the string of [`Json::open_string`].
     pub(super) fn close_string(&mut self) {
         self.out.extend_from_slice(b"}\"");
         self.place = Place::Outside;
@@ -156,7 +157,7 @@ impl Json {
         self.out.extend_from_slice(&[b'.', b'0' + rest / 10, b'0' + rest % 10]);
     }
 
-    /// A member that is any number; what is none is left out.
+    /// A member that is any number. NaN and infinity are left out.
     pub(super) fn decimal(&mut self, key: &str, value: f64) {
         if value.is_finite() {
             self.key(key);
@@ -170,7 +171,7 @@ impl Json {
         self.out.extend_from_slice(if value { b"true" } else { b"false" });
     }
 
-    /// A member whose value is JSON already, without a NUL.
+    /// A member whose value is existing JSON without a NUL.
     pub(super) fn verbatim(&mut self, key: &str, value: &str) {
         self.key(key);
         self.out.extend_from_slice(value.as_bytes());
@@ -204,7 +205,7 @@ impl Json {
         self.out.push(b'{');
     }
 
-    /// Closes what [`Json::open`] opened.
+    /// Closes the object of [`Json::open`].
     pub(super) fn close(&mut self) {
         self.out.push(b'}');
     }
@@ -214,12 +215,12 @@ impl Json {
         self.out.push(b'[');
     }
 
-    /// Closes what [`Json::open_array`] opened.
+    /// Closes the array of [`Json::open_array`].
     pub(super) fn close_array(&mut self) {
         self.out.push(b']');
     }
 
-    /// Separates array elements and members. No value ends in an opening bracket or a colon, so one byte tells.
+    /// Separates array elements and members. No value ends in an opening bracket or a colon, so the last byte decides.
     pub(super) fn comma(&mut self) {
         if !matches!(self.out.last(), Some(b'{' | b'[' | b':')) {
             self.out.push(b',');
@@ -241,7 +242,7 @@ impl Json {
     }
 }
 
-/// How many bytes `text` takes once escaped.
+/// The size of `text` in bytes once escaped.
 pub(super) fn escaped_len(text: &str) -> usize {
     let bytes = text.as_bytes();
     let (mut at, mut len) = (0, 0);
@@ -255,8 +256,8 @@ pub(super) fn escaped_len(text: &str) -> usize {
     }
 }
 
-/// Appends `bytes` (valid UTF-8), escaped, as far as they fit into `max` bytes without splitting a character, and says how
-/// many were taken.
+/// Appends `bytes` (valid UTF-8), escaped, as far as they fit into `max` bytes without splitting a character. Returns
+/// how many were consumed.
 pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> usize {
     escape_with(out, bytes, max, sequence)
 }
@@ -292,7 +293,7 @@ pub(super) fn boundary_before(bytes: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// How many bytes from the start need no escape; eight at a time, since this sees every byte of every event.
+/// The number of first bytes that need no escape. Checks eight at a time, because it sees every byte of every event.
 fn clean_run(bytes: &[u8]) -> usize {
     let (words, rest) = bytes.as_chunks::<8>();
     for (index, word) in words.iter().enumerate() {
@@ -305,8 +306,8 @@ fn clean_run(bytes: &[u8]) -> usize {
     words.len() * 8 + rest.iter().position(special).unwrap_or(rest.len())
 }
 
-/// Sets the top bit of the lowest byte that is a control character, a quote or a backslash (higher ones may be false,
-/// since a borrow runs upwards; the lowest never is). Zero: there is none.
+/// Sets the top bit of the lowest byte that is a control character, a quote or a backslash. Higher bytes may be set
+/// falsely, because a borrow runs upwards; the lowest never is. Zero: there is none.
 fn special_bytes(word: u64) -> u64 {
     const ONES: u64 = u64::from_le_bytes([1; 8]);
     const TOPS: u64 = ONES << 7;
@@ -314,7 +315,7 @@ fn special_bytes(word: u64) -> u64 {
     (below(word, 0x20) | below(word ^ (ONES * 0x22), 1) | below(word ^ (ONES * 0x5C), 1)) & TOPS
 }
 
-/// What a byte that needs it is written as. NUL cannot be stored, escaped or not, so it becomes U+FFFD.
+/// The escape sequence of a byte. NUL cannot be stored, even escaped, so it becomes U+FFFD.
 fn sequence(byte: u8) -> &'static [u8] {
     match byte {
         0 => "\u{FFFD}".as_bytes(),
@@ -327,7 +328,7 @@ fn sequence(byte: u8) -> &'static [u8] {
     }
 }
 
-/// The same, escaped once more.
+/// The escape sequence inside a string of JSON.
 fn sequence_in_string(byte: u8) -> &'static [u8] {
     match byte {
         0 => "\u{FFFD}".as_bytes(),
@@ -394,7 +395,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_string_reads_back_as_written_but_for_nul(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
+        fn a_string_reads_back_as_written_except_for_nul(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
             let mut json = Json::object(0);
             json.string("k", &text);
             let value: serde_json::Value = serde_json::from_slice(&json.finish()).unwrap();
@@ -411,7 +412,7 @@ mod tests {
         }
 
         #[test]
-        fn one_pass_writes_what_two_would(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
+        fn one_pass_writes_the_same_as_two(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}") {
             let mut inner = Json::object(0);
             inner.string("k", &text);
             let mut two = Json::object(0);
@@ -439,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_string_ends_in_its_mark_and_numbers_keep_two_decimals() {
+    fn a_truncated_string_ends_in_its_mark_and_numbers_keep_two_decimals() {
         let mut json = Json::object(0);
         assert!(json.string_within("a", "0123456789", 8, "…"));
         assert!(!json.string_within("b", "01234567", 8, "…"));

@@ -1,42 +1,42 @@
-//! `metadata.links`: the calls that a call belongs to, by the ids of their events. Only what is sure is said.
+//! `metadata.links`: related calls, by the ids of their events. Only certain relations are written.
 
 use uuid::Uuid;
 
 use super::json::Json;
 
-/// The calls that one belongs to.
+/// The relations of a call to other calls.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Links {
-    /// The call that failed and was made again by this one.
+    /// Set if this call is a retry.
     pub retry: Option<Retry>,
-    /// The call that was answered with a redirect to this one.
+    /// The call whose response redirected to this one.
     pub redirect_of: Option<Uuid>,
-    /// The call that this one goes on from in a conversation with a model.
+    /// Set if this call continues a conversation with a model.
     pub conversation: Option<Turn>,
 }
 
-/// One of several attempts.
+/// A retry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retry {
-    /// The attempt before.
+    /// The previous attempt.
     pub of: Uuid,
     /// The first attempt.
     pub first: Uuid,
-    /// How often the call was made again by now: 1 for the second attempt.
+    /// The number of retries so far: 1 for the second attempt.
     pub count: u32,
 }
 
 /// A place in a conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
-    /// The call before.
+    /// The previous call.
     pub previous: Uuid,
     /// The first call.
     pub first: Uuid,
 }
 
 impl Links {
-    /// Writes the member, if there is anything to say.
+    /// Writes the member, unless there are no relations.
     pub(super) fn write(&self, json: &mut Json) {
         let Self { retry, redirect_of, conversation } = self;
         if *self == Self::default() {

@@ -1,5 +1,5 @@
-//! What an event says of a call to a model beside its bodies: facts in `custom_properties`, and the provider's own count, its limits
-//! and the answer as text in `metadata`.
+//! What an event holds of a model call besides its bodies: facts in `custom_properties`; the provider's usage object,
+//! its rate limits and the answer as text in `metadata`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -12,11 +12,11 @@ use crate::capture::{Exchange, Fields};
 use crate::llm::{Fact, Facts};
 use crate::redact::{Ends, Masking, WITHHELD};
 
-/// How fields begin in which providers tell what is left of their limits.
+/// Prefixes of header fields with the provider's rate limits.
 const LIMITS: [&str; 4] = ["x-ratelimit-", "anthropic-ratelimit-", "ratelimit", "retry-after"];
-/// Such fields that are told.
+/// The most such fields that are written.
 const LIMITS_MAX: usize = 32;
-/// Bytes of one of them.
+/// Bytes of one such field.
 const LIMIT_MAX_BYTES: usize = 128;
 
 /// Writes the facts among the properties.
@@ -58,11 +58,11 @@ pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange) {
     json.close();
 }
 
-/// The answer without its secrets: a text put together from pieces may show one that was in none of them.
+/// The answer with its secrets masked. A text assembled from pieces may show a secret that was in none of them.
 fn masked(answer: &str, complete: bool, masking: &mut Masking<'_>) -> String {
     let ends = Ends { cut_start: false, cut_end: !complete };
     let before = masking.counted();
-    // A fault in the search must cost this text, not its event nor those after it.
+    // A bug in the search must cost only this text, not its event or later ones.
     let searched = catch_unwind(AssertUnwindSafe(|| masking.text(answer, ends)));
     masking.recount(&before);
     match searched {
@@ -103,7 +103,7 @@ pub(super) mod tests {
     use crate::config::CaptureLevel;
     use crate::llm::names;
 
-    /// Facts of a call in which all texts are this one.
+    /// Facts in which every text is this one.
     pub(in crate::event) fn facts(text: &str) -> Facts {
         let mut facts = Facts { answer: text.to_owned(), complete: true, ..Facts::default() };
         for name in
@@ -119,7 +119,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn facts_of_a_model_are_properties_and_win_over_those_of_the_operator() {
+    fn model_facts_are_properties_and_override_the_operators() {
         let mut exchange = exchange();
         exchange.response.as_mut().unwrap().headers =
             headers(&[("x-ratelimit-remaining-tokens", "149000"), ("retry-after", "2")]);
@@ -142,7 +142,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn secrets_of_an_answer_are_masked_and_less_is_recorded_of_some_hosts() {
+    fn secrets_in_an_answer_are_masked_and_capture_levels_apply() {
         let secret = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789AbCdEfGh";
         let mut exchange = exchange();
         exchange.llm = Some(Box::new(facts(&format!("the key is {secret}, password: \"hush-hush\""))));

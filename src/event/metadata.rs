@@ -1,6 +1,6 @@
-//! `metadata`: provenance and mechanics, nested. OTAS's page does not show it, its API returns it.
+//! `metadata`: provenance and technical details, nested. OTAS's page does not show it, its API returns it.
 //!
-//! It is written last, into room reserved for it: every part of it that comes from outside is bounded here, and
+//! It is written last, into reserved room. Every part that comes from outside is bounded here, and
 //! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
 
 use std::time::SystemTime;
@@ -96,7 +96,7 @@ fn captures(out: &mut EventWriter<'_>, exchange: &Exchange, bodies: &Bodies<'_>)
     out.json.close();
 }
 
-/// Whose call it is, and by which rule that is known.
+/// The caller, and the rule that identified it.
 fn attribution(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>) {
     out.json.open("attribution");
     out.json.string("rule", context.rule);
@@ -136,7 +136,7 @@ fn kind(exchange: &Exchange) -> &'static str {
     }
 }
 
-/// The agent's socket, and its process as far as it is known by now.
+/// The agent's address, and its process if it was found by now.
 fn client(out: &mut EventWriter<'_>, exchange: &Exchange) {
     out.json.open("client");
     out.json.socket("addr", exchange.agent);
@@ -218,7 +218,7 @@ fn capture(out: &mut EventWriter<'_>, key: &str, body: &Captured, shown: Option<
     json.close();
 }
 
-/// What was wrong with the origin's response and did not keep it from the agent.
+/// Faults of the origin's response that did not keep it from the agent.
 fn origin_faults(json: &mut Json, exchange: &Exchange) {
     let faults = exchange.response.as_ref().map_or(&[][..], |response| &response.faults);
     if faults.is_empty() {
@@ -287,9 +287,10 @@ fn cut_fields(out: &mut EventWriter<'_>, exchange: &Exchange) {
     }
 }
 
-/// How much was masked, by which rules, and whether something was withheld because that was not certain.
+/// The number of masked secrets, the rules that found them, and whether something was withheld because the search
+/// failed.
 fn redactions(out: &mut EventWriter<'_>) {
-    /// Rules that are listed. More than these find something only if somebody means them to.
+    /// The most rules that are listed. Real events have fewer.
     const RULES_MAX: usize = 64;
     let EventWriter { json, masking, .. } = out;
     json.number("redactions", masking.total());
@@ -315,7 +316,7 @@ fn level_name(level: CaptureLevel) -> Option<&'static str> {
     }
 }
 
-/// RFC 3339 in UTC with milliseconds. A clock outside the years 0 to 9999 is not written.
+/// RFC 3339 in UTC with milliseconds. A time outside the years 0 to 9999 is not written.
 fn started_at(json: &mut Json, at: SystemTime) {
     let Ok(at) = OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms(at)) * 1_000_000) else { return };
     let Ok(year) = u16::try_from(at.year()) else { return };
@@ -378,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_far_away_is_left_out() {
+    fn a_time_beyond_the_year_9999_is_left_out() {
         let far = SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 40);
         assert_eq!(shown(|json| started_at(json, far)), "{}");
     }

@@ -1,4 +1,4 @@
-//! What an agent does at OTAS itself, as far as it tells whose its calls are.
+//! An agent's own calls to OTAS that show which session its calls belong to.
 
 use http::{Method, StatusCode};
 use serde_json::Value;
@@ -12,13 +12,13 @@ const CREATE_SESSION: &str = "/session/create/";
 /// Brain's call that takes an event (contract: Log an event).
 const LOG_EVENT: &str = "/log/agent/";
 
-/// Whether the call was an event that OTAS took: only then is the token that it came with known to be good.
+/// Whether the call was an event that OTAS accepted. Only then is its session token known to be valid.
 pub fn posted_event(exchange: &Exchange) -> bool {
     let taken = exchange.response.as_ref().is_some_and(|response| response.status == StatusCode::CREATED);
     taken && exchange.request.method == Method::POST && exchange.request.path.ends_with(LOG_EVENT)
 }
 
-/// The token of the session that the agent has just opened, if that is what the call was.
+/// The token of the session that the agent opened with this call, if it did.
 pub fn opened_session(exchange: &Exchange) -> Option<Secret> {
     let response = exchange.response.as_ref()?;
     let opens = exchange.request.method == Method::POST

@@ -1,5 +1,5 @@
-//! What lists of calls show beside an event's own columns: its phases, how it passed, what it says of a model. It is kept
-//! with the event in two columns of the store, so that no list has to read whole events.
+//! What lists of calls show besides an event's own columns: its phases and its capture. It is stored with the event in
+//! a column of its own, so that no list has to read whole events.
 
 use std::time::Duration;
 
@@ -8,26 +8,26 @@ use serde::{Deserialize, Serialize};
 use super::clock::hundredths;
 use crate::capture::{Exchange, Kind};
 
-/// How a call passed. Of an event that no call stands behind (a gap, say) all is empty.
+/// A summary of a call. Empty for an event without a call, such as a gap.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Outline {
     /// `http`, `https`, or `tcp` for a tunnel whose content is unknown.
     pub scheme: String,
-    /// Whether it is a request that was read, not a tunnel.
+    /// Whether the request was read; false for a tunnel.
     #[serde(skip_serializing_if = "is_false")]
     pub read: bool,
     /// Why it was relayed unread, as in `metadata.blind`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub blind: Option<String>,
-    /// Something of it is not in the event: bytes of a body that were not kept, or what did not fit.
+    /// Whether something is missing in the event: bytes of a body that were not kept, or what did not fit.
     #[serde(skip_serializing_if = "is_false")]
     pub cut: bool,
-    /// How long each phase took.
+    /// The duration of each phase.
     pub ms: Phases,
 }
 
-/// A call's phases in milliseconds, as `metadata.timings` has them. One that did not happen is `None`.
+/// The phases of a call in milliseconds, as in `metadata.timings`. `None`: the phase did not happen.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Phases {
@@ -40,24 +40,24 @@ pub struct Phases {
     /// TLS handshake with the origin.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<f64>,
-    /// From the request's head being forwarded to the last byte of its body.
+    /// From forwarding the request head to the last byte of its body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub send: Option<f64>,
-    /// From the request's head being forwarded to the response's head.
+    /// From forwarding the request head to the response head.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wait: Option<f64>,
-    /// From the response's head to the last byte of its body.
+    /// From the response head to the last byte of its body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receive: Option<f64>,
 }
 
 impl Outline {
-    /// As the column holds it; an empty one has nothing to say.
+    /// Parses the store's column, which may be empty.
     pub fn parse(column: &str) -> Self {
         serde_json::from_str(column).unwrap_or_default()
     }
 
-    /// The column of an exchange's event. `cut`: the event lacks something that was captured.
+    /// The store's column for the event of an exchange. `cut`: the event lacks something that was captured.
     pub(super) fn column(exchange: &Exchange, cut: bool) -> String {
         let timings = &exchange.timings;
         let ms = |step: Option<Duration>| step.map(|step| hundredths(step) as f64 / 100.0);

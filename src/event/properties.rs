@@ -1,4 +1,4 @@
-//! `custom_properties`: what people filter by, flat. OTAS's page does not show them, its API returns them.
+//! `custom_properties`: flat properties that people filter by. OTAS's page does not show them, its API returns them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::{cost, fit, grpc, headers, llm};
 use crate::capture::{Exchange, Outcome};
 use crate::llm::names;
 
-/// The names in `custom_properties` that are ours.
+/// Our own names in `custom_properties`.
 const OURS: [&str; 14] = [
     names::COST,
     names::COST_CURRENCY,
@@ -30,7 +30,7 @@ const OURS: [&str; 14] = [
     "rpc.response.status_code",
 ];
 
-/// Header fields of the request that are properties of its event.
+/// The prefix of request header fields that become properties.
 const PROPERTY_PREFIX: &str = "x-otas-property-";
 
 /// Writes `custom_properties`, and notes whether one was truncated or left out.
@@ -105,7 +105,7 @@ fn further_properties(out: &mut EventWriter<'_>, exchange: &Exchange, context: &
     cut
 }
 
-/// The status that the origin sent. A failure before the response head means that the answer was of our making.
+/// The status from the origin. A failure before the response head means that the response was ours.
 fn origin_status(exchange: &Exchange) -> Option<u16> {
     let ours = matches!(exchange.outcome, Outcome::Failed(_)) && exchange.timings.wait.is_none();
     exchange.response.as_ref().filter(|_| !ours).map(|response| response.status.as_u16())

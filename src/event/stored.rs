@@ -1,5 +1,5 @@
-//! An event as it was stored, read back for people: the inverse of what this module writes. It may be of any version,
-//! or damaged: what is not there is empty, nothing fails.
+//! A stored event, read back for people: the inverse of what this module writes. It may be of any version, or damaged:
+//! missing parts are empty, nothing fails.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,59 +17,59 @@ pub struct Stored(Value);
 pub enum Side {
     /// What the agent sent.
     Request,
-    /// What it was answered.
+    /// What the agent received.
     Response,
 }
 
-/// A body as far as it was kept, content codings undone.
+/// A decoded body, as far as it was kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content<'a> {
     /// There was none, or none of it was kept.
     Empty,
-    /// Text. It says itself where something is missing.
+    /// Text, with marks where something is missing.
     Text(&'a str),
-    /// Anything else.
+    /// Other bytes.
     Bytes(Vec<u8>),
 }
 
-/// How what we put into texts begins.
+/// The beginning of our marks in texts.
 const MARK: &str = "…[otas-proxy: ";
-/// How the mark begins that says how a WebSocket was closed.
+/// The beginning of the mark that shows how a WebSocket was closed.
 const CLOSED: &str = "…[otas-proxy: closed with";
 
-/// What may not stand in a URL as it is, but was sent so.
+/// Characters that are invalid in a URL but may have been sent.
 const NOT_IN_URLS: &AsciiSet =
     &CONTROLS.add(b' ').add(b'"').add(b'<').add(b'>').add(b'\\').add(b'^').add(b'`').add(b'{').add(b'|').add(b'}');
-/// What curl takes in no URL.
+/// Characters that curl rejects in a URL.
 const NOT_FOR_CURL: &AsciiSet = &CONTROLS.add(b' ');
 
 impl Stored {
-    /// Reads an event.
+    /// Parses an event.
     pub fn parse(json: &[u8]) -> Self {
         Self(serde_json::from_slice(json).unwrap_or_default())
     }
 
-    /// All of it; null if it could not be read.
+    /// The whole event; null if it could not be parsed.
     pub fn json(&self) -> &Value {
         &self.0
     }
 
-    /// A field that is text.
+    /// A text field.
     pub fn text(&self, name: &str) -> &str {
         self.0[name].as_str().unwrap_or_default()
     }
 
-    /// What was called, as a URL that any reader takes.
+    /// The URL of the call, encoded so that any reader accepts it.
     pub fn url(&self) -> String {
         self.url_without(NOT_IN_URLS)
     }
 
-    /// What was called, as the agent wrote it: only what curl would refuse or read otherwise is written in another way.
+    /// The URL of the call as the agent wrote it, except for characters that curl would reject or misread.
     pub fn url_as_written(&self) -> String {
         self.url_without(NOT_FOR_CURL)
     }
 
-    /// The URL with the characters of `encoded`, and those beyond ASCII, written as bytes.
+    /// The URL with the characters of `encoded`, and those beyond ASCII, percent-encoded.
     fn url_without(&self, encoded: &'static AsciiSet) -> String {
         let properties = &self.0["custom_properties"];
         let (scheme, host) = (properties["url.scheme"].as_str(), properties["server.address"].as_str());
@@ -83,7 +83,7 @@ impl Stored {
         });
         let port = port.map(|port| format!(":{port}")).unwrap_or_default();
         let path = self.0["metadata"]["cut"]["path"].as_str().unwrap_or_else(|| self.text("path"));
-        // The path of a CONNECT is its host, which stands there already.
+        // The path of a CONNECT is its host, which the URL already has.
         let path = if self.text("method") == "CONNECT" { "/" } else { path };
         // `OPTIONS *` has no path.
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
@@ -93,7 +93,7 @@ impl Stored {
         format!("{scheme}://{host}{port}{}{}", encode(&path), encode(&query))
     }
 
-    /// Header fields in their order, one for each value.
+    /// Header fields in order, one for each value.
     pub fn headers(&self, side: Side) -> Vec<(String, String)> {
         let field = self.text(side.named("request_headers", "response_headers"));
         let fields: Map<String, Value> = serde_json::from_str(field).unwrap_or_default();
@@ -119,7 +119,7 @@ impl Stored {
         self.text(side.named("request_content_type", "response_content_type"))
     }
 
-    /// True size of the body in bytes.
+    /// The true size of the body in bytes.
     pub fn bytes(&self, side: Side) -> u64 {
         self.0[side.named("request_size_bytes", "response_size_bytes")].as_u64().unwrap_or_default()
     }
@@ -134,10 +134,10 @@ impl Stored {
             return Content::Text(text);
         }
         let encoded = text.split(MARK).next().unwrap_or_default().trim_end();
-        // Events of before have the base64 alone.
+        // Older events have only the base64.
         let encoded =
             encoded.strip_prefix("data:").and_then(|url| url.split_once(";base64,")).map_or(encoded, |it| it.1);
-        // What was cut to fit may end within a group of four.
+        // Truncated base64 may end within a group of four.
         let whole = encoded.get(..encoded.len() / 4 * 4).unwrap_or_default();
         match STANDARD.decode(whole) {
             Ok(bytes) => Content::Bytes(bytes),
@@ -149,25 +149,25 @@ impl Stored {
     pub fn body_is_cut(&self, side: Side) -> bool {
         let cut = &self.metadata()["cut"];
         let text = self.text(side.named("request_body", "response_body"));
-        // How a WebSocket was closed is said among its messages, and stands for nothing that is missing.
+        // The mark about the end of a WebSocket does not mean that something is missing.
         let closed = if self.metadata()["kind"] == "websocket" { text.matches(CLOSED).count() } else { 0 };
         text.matches(MARK).count() > closed
             || cut[side.named("request_body", "response_body")] == true
             || cut["bodies_removed"] == true
     }
 
-    /// What `metadata.capture` says of one side.
+    /// `metadata.capture` of one side.
     pub fn capture(&self, side: Side) -> &Value {
         &self.metadata()["capture"][side.named("request", "response")]
     }
 
-    /// Of a response that is an event stream: when its first events were whole, in milliseconds after its head.
+    /// For a response that is an event stream: when its first events were complete, in milliseconds after its head.
     pub fn event_times_ms(&self, side: Side) -> Vec<u64> {
         let times = self.metadata()["capture"]["event_ms"].as_array().filter(|_| side == Side::Response);
         times.into_iter().flatten().map_while(Value::as_u64).collect()
     }
 
-    /// How the event came to be.
+    /// The `metadata` of the event.
     pub fn metadata(&self) -> &Value {
         &self.0["metadata"]
     }
@@ -177,12 +177,12 @@ impl Stored {
         serde_json::from_value(self.metadata()["timings"].clone()).unwrap_or_default()
     }
 
-    /// What it says of a model's work.
+    /// The facts of a model call.
     pub fn llm(&self) -> Option<Llm> {
         Llm::of(self.0["custom_properties"].as_object()?)
     }
 
-    /// How many secrets were masked.
+    /// The number of masked secrets.
     pub fn redactions(&self) -> u64 {
         self.metadata()["redactions"].as_u64().unwrap_or_default()
     }
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_is_put_together_and_can_be_read_by_all() {
+    fn the_url_is_assembled_and_any_reader_accepts_it() {
         let url = |scheme: &str, host: &str, port: u16, path: &str, query: &str| {
             let properties = json!({ "url.scheme": scheme, "server.address": host, "server.port": port });
             stored(json!({ "path": path, "query_params": query, "custom_properties": properties })).url()
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_came_more_than_once_are_several() {
+    fn repeated_fields_are_separate() {
         let event = stored(json!({ "response_headers": r#"{"set-cookie":["a=1","b=2"],"x":"y"}"# }));
         let fields = event.headers(Side::Response);
         let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&**name, &**value)).collect();
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_text_or_bytes_and_say_what_is_missing() {
+    fn bodies_are_text_or_bytes_and_show_what_is_missing() {
         let event = stored(json!({
             "request_body": "AAEC\n…[otas-proxy: 5 of 8 bytes not kept]…\n",
             "response_body": "plain",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn how_a_websocket_was_closed_is_no_part_that_is_missing() {
+    fn the_mark_of_a_closed_websocket_does_not_mean_a_truncated_body() {
         let socket = |body: &str| stored(json!({ "request_body": body, "metadata": { "kind": "websocket" } }));
         let closed = "hello\n…[otas-proxy: closed with 1000: bye]…\n";
         assert!(!socket(closed).body_is_cut(Side::Request));
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_event_is_empty() {
+    fn an_invalid_event_is_empty() {
         let event = Stored::parse(b"half {");
         assert_eq!((event.text("path"), event.bytes(Side::Request)), ("", 0));
         assert_eq!((event.headers(Side::Request), event.body(Side::Request)), (vec![], Content::Empty));

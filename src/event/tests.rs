@@ -1,4 +1,4 @@
-//! Laws of the whole: any exchange fits OTAS, sizes stay true, and no secret is left where people look.
+//! Laws of whole events: any exchange fits OTAS's limits, sizes stay true, and no secret is left anywhere.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -24,7 +24,7 @@ use crate::redact::{Fingerprint, Redactor};
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
 
-/// The contract's table "Measured limits", and the types that Brain's columns have.
+/// Checks the contract's "Measured limits" and the types of Brain's columns.
 pub(super) fn check(body: &[u8]) -> Result<Value, String> {
     if body.len() > 2_621_440 {
         return Err(format!("{} bytes", body.len()));
@@ -64,7 +64,7 @@ pub(super) fn check(body: &[u8]) -> Result<Value, String> {
     Ok(event)
 }
 
-/// A Rust string cannot hold a lone surrogate, and the parser refuses one, so NUL is what is left to look for.
+/// A Rust string cannot hold a lone surrogate, and the parser rejects one, so only NUL must be checked.
 fn no_nul(value: &Value) -> Result<(), String> {
     match value {
         Value::String(text) if text.contains('\0') => Err("a string holds NUL".to_owned()),
@@ -167,7 +167,7 @@ fn inner(value: &Value, field: &str) -> Value {
 }
 
 #[test]
-fn an_ordinary_exchange_reads_like_this() {
+fn an_ordinary_exchange_gives_this_event() {
     let properties =
         BTreeMap::from([("team".to_owned(), "a".to_owned()), ("server.port".to_owned(), "1".to_owned())]);
     let (event, value) = event_of(&exchange(), &properties);
@@ -223,7 +223,7 @@ fn an_ordinary_exchange_reads_like_this() {
 }
 
 #[test]
-fn failures_are_sentences_and_an_answer_of_ours_is_no_status_of_the_origin() {
+fn failures_are_sentences_and_our_own_response_is_not_a_status_of_the_origin() {
     let mut exchange = exchange();
     exchange.outcome =
         Outcome::Failed(Failure { id: "connect_refused", detail: "api.test:443 refused the connection.".to_owned() });
@@ -264,7 +264,7 @@ fn statuses_from_the_threshold_on_are_errors() {
 }
 
 #[test]
-fn giants_are_cut_with_a_mark_and_their_sizes_kept() {
+fn huge_fields_are_truncated_with_a_mark_and_their_sizes_kept() {
     let mut exchange = exchange();
     let long = format!("/{}", "é".repeat(50_000));
     exchange.request.path.clone_from(&long);
@@ -343,7 +343,7 @@ fn everything_at_its_worst_at_once_fits() {
     assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < reserve);
     assert_eq!(value["metadata"]["cut"]["properties"], true);
 
-    // A call to a model has more to say, in room of its own.
+    // A model call has more metadata, in its own reserve.
     let mut fields = exchange.response.take().unwrap().headers;
     (0..100).for_each(|index| fields.push(&format!("x-ratelimit-{index}{}", "x".repeat(1_000)), run_id.as_bytes()));
     exchange.response = Some(ResponseFacts { headers: fields, ..self::exchange().response.unwrap() });
@@ -392,7 +392,7 @@ fn no_secret_is_left_in_any_place() {
     assert_eq!((&rules["header.cookie"], &rules["url.userinfo"]), (&json!(1), &json!(1)));
 }
 
-/// A secret that is known by its look.
+/// A secret in a known format.
 const KEY: &str = "sk-ant-api03-c4n4ry0123456789abcdefWXYZ";
 
 fn leaks(event: &Event) -> bool {
@@ -401,7 +401,7 @@ fn leaks(event: &Event) -> bool {
 }
 
 #[test]
-fn a_known_format_is_left_in_no_room_of_an_event() {
+fn a_secret_in_a_known_format_is_masked_in_every_part() {
     let mut exchange = exchange();
     exchange.request.path = format!("/v1/{KEY}/{}", "x".repeat(5_000));
     exchange.request.query = Some(format!("q={KEY}"));
@@ -422,7 +422,7 @@ fn a_known_format_is_left_in_no_room_of_an_event() {
 }
 
 #[test]
-fn secrets_of_bodies_are_masked_however_the_body_is_typed_coded_and_cut_into_pieces() {
+fn secrets_in_bodies_are_masked_whatever_the_type_the_coding_and_the_pieces() {
     let json =
         format!(r#"{{"messages":[{{"content":"use {KEY}"}}],"deep":[[{{"password":"c4n4ry"}}]],"max_tokens":5}}"#);
     let stream = format!("event: a\ndata: {{\"delta\":\"{KEY}\"}}\n\ndata: {{\"api_key\":\"c4n4ry\"}}\n\n");
@@ -495,7 +495,7 @@ pub(super) fn rules(capture: &[(&str, CaptureLevel)], budget: Duration) -> Redac
 }
 
 #[test]
-fn less_is_recorded_of_some_hosts_and_always_one_event_with_true_sizes() {
+fn capture_levels_record_less_and_always_one_event_with_true_sizes() {
     let mut exchange = exchange();
     exchange.request.trailers = Some(headers(&[("x-any", "t")]));
     let properties = BTreeMap::new();
@@ -537,7 +537,7 @@ fn less_is_recorded_of_some_hosts_and_always_one_event_with_true_sizes() {
 }
 
 #[test]
-fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
+fn a_body_that_cannot_be_searched_in_time_is_withheld_from_its_event() {
     let redactor = rules(&[], Duration::ZERO);
     let properties = BTreeMap::new();
     let context = Context {
@@ -565,7 +565,7 @@ fn a_body_that_cannot_be_searched_in_its_time_is_withheld_and_its_event_goes() {
 }
 
 #[test]
-fn a_request_without_host_says_whom_it_was_for_and_a_tunnel_why_it_has_no_body() {
+fn a_request_without_host_shows_its_host_and_a_tunnel_why_it_has_no_body() {
     let mut exchange = exchange();
     exchange.kind = Kind::Tunnel;
     exchange.request.headers = Fields::default();
@@ -577,7 +577,7 @@ fn a_request_without_host_says_whom_it_was_for_and_a_tunnel_why_it_has_no_body()
 }
 
 #[test]
-fn a_tunnel_that_never_came_to_be_shows_the_answer_that_the_agent_got() {
+fn a_failed_tunnel_shows_the_response_that_the_agent_got() {
     let mut exchange = exchange();
     exchange.kind = Kind::Tunnel;
     exchange.request.body = Captured::default();
@@ -710,7 +710,7 @@ fn any_message() -> impl Strategy<Value = Message> {
     (any_headers(), any_body(), prop::option::of(any_headers()))
 }
 
-/// What an exchange is made of (an exchange itself has no `Debug`, which proptest asks for).
+/// The parts of an exchange (which has no `Debug`, as proptest requires).
 #[derive(Debug)]
 struct Parts {
     method: String,

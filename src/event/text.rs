@@ -1,4 +1,4 @@
-//! From bytes to text: by byte order mark, by declared charset, as UTF-8, or not at all.
+//! Decodes bytes as text: by byte order mark, by the declared charset, as UTF-8, or not at all.
 
 use std::borrow::Cow;
 
@@ -6,17 +6,18 @@ use encoding_rs::{DecoderResult, Encoding, UTF_8, WINDOWS_1252};
 
 use super::content_type::{ContentType, Family};
 
-/// Bytes that turned out to be text.
+/// Bytes that are text.
 pub(super) struct Text<'a> {
-    /// The text, without a byte order mark. May hold NULs, which the JSON writer replaces.
+    /// The text, without a byte order mark. May contain NULs, which the JSON writer replaces.
     pub(super) text: Cow<'a, str>,
-    /// The charset that it decoded from.
+    /// The charset of the bytes.
     pub(super) charset: &'static Encoding,
 }
 
-/// Reads `bytes` as text, or `None`: then they are shown as base64. `cut`: the last character may be incomplete.
+/// Decodes `bytes` as text. `None`: they are not text and are shown as base64. `cut`: the last character may be
+/// incomplete.
 ///
-/// A charset counts only if it decodes without error. A NUL is let pass only where the type promises text.
+/// A charset counts only if it decodes without error. NULs are allowed only if the type means text.
 pub(super) fn read<'a>(bytes: &'a [u8], content_type: &ContentType, cut: bool) -> Option<Text<'a>> {
     let textual = content_type.is_textual();
     let marked = if textual { Encoding::for_bom(bytes) } else { None };
@@ -32,8 +33,8 @@ pub(super) fn read<'a>(bytes: &'a [u8], content_type: &ContentType, cut: bool) -
     if !textual && text.text.as_bytes().contains(&0) { None } else { Some(text) }
 }
 
-/// Reads the end of a body whose beginning was text of `charset`, from the first whole character on. `None` where the
-/// place of a character cannot be told from the middle of a body.
+/// Decodes the end of a body whose beginning was text in `charset`, from the first whole character. `None` if character
+/// boundaries cannot be found from the middle of a body.
 pub(super) fn read_tail<'a>(bytes: &'a [u8], charset: &'static Encoding, cut: bool) -> Option<Cow<'a, str>> {
     if charset == UTF_8 {
         let inside = bytes.iter().take(3).take_while(|byte| **byte & 0xC0 == 0x80).count();
@@ -62,8 +63,8 @@ fn decode<'a>(bytes: &[u8], charset: &'static Encoding, cut: bool) -> Option<Tex
     }
 }
 
-/// Old pages say `text/html` and no charset, and mean windows-1252 (the default of WHATWG's Encoding standard). It
-/// decodes anything, so control characters rule it out.
+/// Old pages with `text/html` and no charset mean windows-1252 (the default of WHATWG's Encoding standard). It decodes
+/// any bytes, so control characters rule it out.
 fn unlabelled<'a>(bytes: &[u8], cut: bool) -> Option<Text<'a>> {
     let binary = |byte: &u8| *byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0C | 0x1B);
     if bytes.iter().any(binary) { None } else { decode(bytes, WINDOWS_1252, cut) }
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_none() {
+    fn other_bytes_are_not_text() {
         assert_eq!(read_as(b"\xFF\xD8\xFF\xE0", "image/jpeg", false), None);
         assert_eq!(read_as(b"\xFF\x01", "text/plain", false), None);
         assert_eq!(read_as(b"caf\xe9", "application/json", false), None);
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_cut_at_a_seam_are_left_out() {
+    fn incomplete_characters_at_a_gap_are_left_out() {
         assert_eq!(read_as(&"a€".as_bytes()[..3], "", true), some("a", "UTF-8"));
         assert_eq!(read_as(&"a€".as_bytes()[..3], "", false), None);
         assert_eq!(read_as(b"a\0b", "text/plain; charset=utf-16le", true), some("a", "UTF-16LE"));

@@ -1,6 +1,6 @@
-//! The trace that a request says it is part of (W3C Trace Context, `traceparent`). It is read and never changed.
+//! The trace that a request belongs to (W3C Trace Context, `traceparent`). The header is read and never changed.
 
-/// What a valid `traceparent` names.
+/// The parts of a valid `traceparent`.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Trace<'a> {
     pub(super) trace_id: &'a str,
@@ -8,7 +8,7 @@ pub(super) struct Trace<'a> {
     pub(super) flags: &'a str,
 }
 
-/// Reads a `traceparent` (Trace Context 3.2.2): `None` when it is not valid. A later version may have more parts.
+/// Parses a `traceparent` (Trace Context 3.2.2). `None`: not valid. A later version may have more parts.
 pub(super) fn read(value: &str) -> Option<Trace<'_>> {
     let mut parts = value.trim().split('-');
     let (version, trace_id, parent_id, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);

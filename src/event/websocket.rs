@@ -1,10 +1,10 @@
-//! What an event says of a WebSocket beside its messages: `metadata.websocket`.
+//! `metadata.websocket`: what an event holds of a WebSocket besides its messages.
 
 use super::json::Json;
 use crate::capture::{SocketFacts, TurnFacts, WebSocket};
 use crate::websocket::{Extensions, Peer, Tally};
 
-/// `metadata.kind`
+/// The value of `metadata.kind`.
 pub(super) fn kind(websocket: &WebSocket) -> &'static str {
     match websocket {
         WebSocket::Socket(_) => "websocket",
@@ -12,7 +12,7 @@ pub(super) fn kind(websocket: &WebSocket) -> &'static str {
     }
 }
 
-/// Writes `metadata.websocket`. The reason of a Close frame stands among the messages, where secrets are looked for.
+/// Writes `metadata.websocket`. The reason of a Close frame is among the messages, where secrets are masked.
 pub(super) fn write(json: &mut Json, websocket: &WebSocket) {
     json.open("websocket");
     match websocket {
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_tells_what_it_carried_and_how_it_ended() {
+    fn a_socket_shows_its_messages_and_how_it_ended() {
         let agent = Tally { messages: 2, bytes: 10, clear_bytes: 30, compressed: 1, pings: 1, ..Tally::default() };
         let summary = Summary {
             agent,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_turn_tells_where_it_belongs() {
+    fn a_turn_names_its_socket() {
         let socket = Uuid::from_u128(7);
         assert_eq!(
             written(&WebSocket::Turn(TurnFacts { socket, number: 2 })),
