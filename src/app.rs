@@ -413,7 +413,8 @@ impl App {
         }
         let (tally, keeps) = (reporter.tally().clone(), deliveries.is_empty());
         // Joining waits for the disk.
-        if tokio::task::spawn_blocking(move || reporter.finish()).await.is_err() {
+        let hurried = hurry.clone();
+        if tokio::task::spawn_blocking(move || reporter.finish(hurried)).await.is_err() {
             tracing::error!("the reporting thread could not be joined");
         }
         (deliveries.waker())();

@@ -35,6 +35,7 @@ mod peers;
 mod processes;
 mod prompt;
 mod redaction;
+mod searching;
 mod sessions;
 mod shown;
 mod side_by_side;

@@ -22,6 +22,11 @@ impl Fields {
         self.0.extend_from_slice(value);
     }
 
+    /// How many bytes they come to.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
     /// All fields, in order.
     pub fn iter(&self) -> Iter<'_> {
         Iter(&self.0)

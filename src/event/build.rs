@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 
 use super::body::{self, Bodies, Body};
 use super::clock::{hundredths, unix_ms};
@@ -18,6 +18,40 @@ use crate::redact::Masking;
 
 /// Makes the event of an exchange. Never fails: see the invariant of [`event`](super).
 pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
+    make(exchange, context, true)
+}
+
+/// The same without what takes long to search for secrets: bodies, a model's answer, and header fields of many bytes. The event
+/// says that they are withheld.
+pub fn without_texts(exchange: &Exchange, context: &Context<'_>) -> Event {
+    let response = exchange.response.iter().map(|response| &response.headers);
+    let headers: usize = [&exchange.request.headers].into_iter().chain(response).map(Fields::bytes).sum();
+    let reduced = (headers > HEADERS_SHORT_BYTES).then(|| reduced(exchange, CaptureLevel::Metadata));
+    make(reduced.as_ref().unwrap_or(exchange), context, false)
+}
+
+/// Header fields of so many bytes are searched in less than a millisecond.
+const HEADERS_SHORT_BYTES: usize = 16 * 1024;
+
+/// How many bytes making the event may have to search, at most: bodies, header fields, a model's answer. Coded bodies count as
+/// much as they may come to.
+pub fn searched_bytes(exchange: &Exchange) -> usize {
+    let captured = |captured: &Captured, headers: &Fields| {
+        let bytes: usize = captured.head.iter().chain(&captured.tail).map(bytes::Bytes::len).sum();
+        match headers.get(CONTENT_ENCODING.as_str()) {
+            Some(_) if bytes > 0 => bytes + body::DECODED_MAX_BYTES,
+            _ => bytes,
+        }
+    };
+    let request = &exchange.request;
+    let target = request.path.len() + request.query.as_ref().map_or(0, String::len);
+    let asked = captured(&request.body, &request.headers) + request.headers.bytes();
+    let answered = exchange.response.as_ref().map_or(0, |it| captured(&it.body, &it.headers) + it.headers.bytes());
+    target + asked + answered + exchange.llm.as_ref().map_or(0, |facts| facts.answer.len())
+}
+
+/// `texts`: whether bodies are searched and shown.
+fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     let origin = &exchange.origin;
     let level = context.redactor.level(&origin.host, origin.port);
     let reduced = (level != CaptureLevel::Full).then(|| reduced(exchange, level));
@@ -26,7 +60,8 @@ pub fn build(exchange: &Exchange, context: &Context<'_>) -> Event {
     masking.recognise(exchange.request.headers.iter());
     let mut out = EventWriter::new(masking, level);
     let bodies = match level {
-        CaptureLevel::Full => bodies(exchange, &mut out.masking),
+        CaptureLevel::Full if texts => bodies(exchange, &mut out.masking),
+        CaptureLevel::Full => withheld_bodies(exchange, &mut out.masking),
         _ => Bodies { request: Body::none(), response: Body::none() },
     };
     let summary = summary(&mut out, exchange, context);
@@ -113,6 +148,16 @@ fn bodies<'a>(exchange: &'a Exchange, masking: &mut Masking<'_>) -> Bodies<'a> {
     let request = body(&exchange.request.body, &exchange.request.headers);
     let response = exchange.response.as_ref().map(|response| body(&response.body, &response.headers));
     Bodies { request, response: response.unwrap_or_else(Body::none) }
+}
+
+fn withheld_bodies<'a>(exchange: &Exchange, masking: &mut Masking<'_>) -> Bodies<'a> {
+    masking.withhold_texts();
+    let body = |captured: &Captured| match captured.total_bytes {
+        0 => Body::none(),
+        bytes => Body::withheld(bytes),
+    };
+    let response = exchange.response.as_ref().map(|response| body(&response.body));
+    Bodies { request: body(&exchange.request.body), response: response.unwrap_or_else(Body::none) }
 }
 
 fn plain_text() -> Fields {

@@ -46,7 +46,7 @@ mod websocket;
 mod writer;
 
 pub use self::bodies::without_bodies;
-pub use self::build::build;
+pub use self::build::{build, searched_bytes, without_texts};
 pub use self::clock::unix_ms;
 pub use self::context::{Context, Event};
 pub use self::links::{Links, Retry, Turn};

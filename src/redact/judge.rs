@@ -61,9 +61,12 @@ pub(super) fn reference(value: &[u8]) -> bool {
     let start = value[..value.len().min(LONGEST)].to_ascii_lowercase();
     let variable =
         |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
-    let brackets: [(&[u8], &[u8]); 5] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s"), (b"<", b">")];
+    let brackets: [(&[u8], &[u8]); 4] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s")];
+    // One pair around all of it: a password may begin with `<>`.
+    let angled = |inner: &[u8]| !inner.iter().any(|byte| matches!(byte, b'<' | b'>'));
     value.strip_prefix(b"$").is_some_and(variable)
         || brackets.iter().any(|(open, close)| value.starts_with(open) && value.ends_with(close))
+        || value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).is_some_and(angled)
         || REFERENCES.iter().any(|reference| start.starts_with(reference))
 }
 

@@ -159,6 +159,7 @@ impl Redactor {
             identity: Identity::default(),
             counts: Vec::new(),
             withheld: false,
+            texts_withheld: false,
             of_form: None,
         }
     }
@@ -233,6 +234,8 @@ pub struct Masking<'a> {
     identity: Identity,
     counts: Vec<(&'a str, u32)>,
     withheld: bool,
+    /// Whether all texts are, without a search.
+    texts_withheld: bool,
     /// That of the form whose values are searched.
     of_form: Option<Deadline>,
 }
@@ -333,6 +336,9 @@ impl<'a> Masking<'a> {
     /// # Errors
     /// When it cannot be looked through in its time: then nothing of it may be shown.
     pub(crate) fn text(&mut self, text: &str, ends: Ends) -> Result<Option<String>, OutOfTime> {
+        if self.texts_withheld {
+            return Err(OutOfTime);
+        }
         self.learn(text);
         let found = self.findings(text, ends, Deadline::of(text, self.redactor.budget));
         self.withheld |= found.is_err();
@@ -382,7 +388,13 @@ impl<'a> Masking<'a> {
         self.withheld = true;
     }
 
-    /// Whether something was withheld for want of time.
+    /// From now on texts are withheld instead of searched. Short lines are searched all the same.
+    pub(crate) fn withhold_texts(&mut self) {
+        self.withheld = true;
+        self.texts_withheld = true;
+    }
+
+    /// Whether something was withheld because it was not searched.
     pub fn withheld(&self) -> bool {
         self.withheld
     }

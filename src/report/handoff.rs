@@ -46,6 +46,8 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<Finished>,
     closed: bool,
+    /// The reader is to look elsewhere.
+    woken: bool,
     gap: Option<Gap>,
 }
 
@@ -53,7 +55,7 @@ struct Queue {
 pub enum Next {
     /// What came since it asked last.
     Batch(VecDeque<Finished>),
-    /// Nothing came.
+    /// Nothing came, or the reader was woken.
     Nothing,
     /// Nothing will come any more.
     Closed,
@@ -73,13 +75,14 @@ impl Handoff {
     /// The next batch, as soon as there is one, or nothing after `patience`. Blocks.
     pub fn next_batch(&self, patience: Duration) -> Next {
         let mut queue = self.lock();
-        if queue.waiting.is_empty() && !queue.closed {
+        if queue.waiting.is_empty() && !queue.closed && !queue.woken {
             queue = self.0.filled.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
+        queue.woken = false;
         if queue.waiting.is_empty() {
             return if queue.closed { Next::Closed } else { Next::Nothing };
         }
-        // Who is waited for needs no company.
+        // Strict mode: do not delay for batching.
         if !queue.closed && !self.0.promise.strict {
             drop(queue);
             std::thread::sleep(GATHER);
@@ -88,6 +91,12 @@ impl Handoff {
         self.0.crowded.store(false, Ordering::Relaxed);
         self.0.held.fetch_add(queue.waiting.len() as u64, Ordering::Relaxed);
         Next::Batch(std::mem::take(&mut queue.waiting))
+    }
+
+    /// Wakes the reader, which has something else to take.
+    pub fn wake(&self) {
+        self.lock().woken = true;
+        self.0.filled.notify_all();
     }
 
     /// No exchange comes any more: the reader ends when it has read what is there.

@@ -1,5 +1,6 @@
 //! The seam between the data path and the reporting path: finished exchanges are queued without waiting, and one
-//! thread makes events of them, redacts them and appends them to the store in groups. Between groups it keeps the store
+//! thread makes events of them, redacts them and appends them to the store in groups. What has much to search for secrets is
+//! searched by other threads beside it, fairly by caller. Between groups it keeps the store
 //! within its bounds, tells what is missing, and notes what has been under way for long. On the way it links calls that belong
 //! together.
 
@@ -7,15 +8,21 @@ mod gap;
 mod handoff;
 mod linking;
 mod open;
+mod searchers;
 mod thread;
+mod turns;
+mod unsearched;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 pub use handoff::{Handoff, Promise};
+use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
 use crate::capture::Recording;
@@ -46,6 +53,22 @@ pub struct Reporter {
     thread: JoinHandle<()>,
     handoff: Handoff,
     tally: Arc<Tally>,
+    stop: Arc<Stop>,
+}
+
+/// How long bodies are searched when nothing comes any more.
+const SEARCH_AT_THE_END: Duration = Duration::from_secs(5);
+
+/// The end of the reporting thread.
+#[derive(Default)]
+struct Stop(Mutex<Option<(Instant, CancellationToken)>>);
+
+impl Stop {
+    /// Whether what was not searched yet is to be withheld.
+    fn hurries(&self) -> bool {
+        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        end.as_ref().is_some_and(|(deadline, hurry)| hurry.is_cancelled() || Instant::now() >= *deadline)
+    }
 }
 
 /// What became of the exchanges that were handed off.
@@ -107,16 +130,17 @@ impl Reporter {
         if handoff.promise().strict {
             writer.sync_always()?;
         }
+        let stop = Arc::<Stop>::default();
         let reporting = thread::Reporting::new(
             recording,
             handoff.clone(),
             (store.clone(), writer),
             facts,
-            tally.clone(),
+            (tally.clone(), stop.clone()),
             Box::new(appended),
-        );
+        )?;
         let thread = std::thread::Builder::new().name("reporter".to_owned()).spawn(move || reporting.run())?;
-        Ok(Self { thread, handoff, tally })
+        Ok(Self { thread, handoff, tally, stop })
     }
 
     /// What became of the exchanges so far.
@@ -124,8 +148,11 @@ impl Reporter {
         &self.tally
     }
 
-    /// Ends the thread once everything that was handed off is in the store. Blocks.
-    pub fn finish(self) {
+    /// Ends the thread once everything that was handed off is in the store. Bodies that are not searched for secrets within five
+    /// seconds, or when `hurry` is cancelled, are withheld from their events. Blocks.
+    pub fn finish(self, hurry: CancellationToken) {
+        let end = (Instant::now() + SEARCH_AT_THE_END, hurry);
+        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
         self.handoff.close();
         if self.thread.join().is_err() {
             tracing::error!("the reporting thread had panicked; events since then are missing");

@@ -1,5 +1,6 @@
 //! The reporting thread: takes what was handed off, appends it in groups, and looks after the store in between.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -11,7 +12,9 @@ use uuid::Uuid;
 use super::handoff::Next;
 use super::linking::Linking;
 use super::open::OpenNotes;
-use super::{Facts, Handoff, Tally, gap};
+use super::searchers::{Job, JobKind, Made, MadeKind, Searchers};
+use super::unsearched::Unsearched;
+use super::{Facts, Handoff, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Context, Event, Links, Llm};
@@ -29,6 +32,12 @@ const GROUP_BYTES: usize = 1 << 20;
 const UNHURRIED: usize = 256;
 /// Events after which they are.
 const STRETCH: usize = 8;
+/// A call with so few bytes to search has its event made here: handing it to another thread would cost as much.
+pub(super) const SMALL_BYTES: usize = 16 << 10;
+/// Bytes of larger calls that are searched here all the same, between two looks at the queue. What is more is searched beside.
+pub(super) const ALLOWANCE_BYTES: usize = 512 << 10;
+/// How often the queue is looked at while something is searched beside: so late at most a call is noted.
+const LOOK_BESIDE: Duration = Duration::from_millis(10);
 /// How long to wait before a store that refused a group is tried again.
 const STORE_RETRY: Duration = Duration::from_millis(500);
 /// How often a store is tried again when the proxy is stopping and waiting is over.
@@ -43,11 +52,14 @@ pub(super) struct Reporting {
     handoff: Handoff,
     store: Store,
     writer: Writer,
-    facts: Facts,
+    facts: Arc<Facts>,
     tally: Arc<Tally>,
     appended: Box<dyn Fn() + Send>,
     open: OpenNotes,
-    linking: Linking,
+    linking: Arc<Linking>,
+    searchers: Searchers,
+    unsearched: Unsearched,
+    stop: Arc<Stop>,
     looked_after: Instant,
 }
 
@@ -69,67 +81,134 @@ impl Reporting {
         handoff: Handoff,
         (store, writer): (Store, Writer),
         facts: Facts,
-        tally: Arc<Tally>,
+        (tally, stop): (Arc<Tally>, Arc<Stop>),
         appended: Box<dyn Fn() + Send>,
-    ) -> Self {
-        let (open, linking, looked_after) = (OpenNotes::default(), Linking::new(), Instant::now());
-        Self { recording, handoff, store, writer, facts, tally, appended, open, linking, looked_after }
+    ) -> io::Result<Self> {
+        let (facts, linking) = (Arc::new(facts), Arc::new(Linking::new()));
+        let searchers = Searchers::start(facts.clone(), linking.clone(), handoff.clone())?;
+        let (open, unsearched, looked_after) = (OpenNotes::default(), Unsearched::default(), Instant::now());
+        Ok(Self {
+            recording,
+            handoff,
+            store,
+            writer,
+            facts,
+            tally,
+            appended,
+            open,
+            linking,
+            searchers,
+            unsearched,
+            stop,
+            looked_after,
+        })
     }
 
     pub(super) fn run(mut self) {
         loop {
-            match self.handoff.next_batch(LOOK_AFTER) {
+            let patience = if self.searchers.is_idle() { LOOK_AFTER } else { LOOK_BESIDE };
+            match self.handoff.next_batch(patience) {
                 Next::Batch(batch) => {
                     let unhurried = batch.len() <= UNHURRIED;
                     let mut batch = batch.into_iter().peekable();
+                    let mut allowance = ALLOWANCE_BYTES;
                     while batch.peek().is_some() {
-                        let group = self.group(&mut batch, unhurried);
-                        self.append(group);
+                        let group = self.group(&mut batch, unhurried, &mut allowance);
+                        if group.calls > 0 {
+                            self.append(group);
+                        }
                     }
                 }
                 Next::Nothing => {}
-                Next::Closed => break,
+                Next::Closed if self.searchers.is_idle() => break,
+                Next::Closed => {
+                    if self.stop.hurries() {
+                        self.searchers.hurry();
+                    }
+                    self.searchers.wait(LOOK_BESIDE);
+                }
             }
+            self.take_made();
+            self.unsearched.note(&mut self.open, &mut self.writer, &self.facts);
             if self.looked_after.elapsed() >= LOOK_AFTER {
                 self.look_after();
             }
         }
         self.tell_gaps(true);
+        self.searchers.end();
     }
 
-    /// The next events, as many as fit one transaction.
-    fn group(&mut self, batch: &mut impl Iterator<Item = Finished>, unhurried: bool) -> Group {
+    /// The next events, as many as fit one transaction. Calls with much to search go to the searchers instead.
+    fn group(&mut self, batch: &mut impl Iterator<Item = Finished>, unhurried: bool, allowance: &mut usize) -> Group {
         let mut group = Group::default();
         while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
             let Some(mut finished) = batch.next() else { break };
-            group.calls += 1;
-            group.waiters.extend(finished.stored.take());
-            // The exchange's memory is given back here: from now on only the event is held.
             if !is_logged(&finished.exchange) {
+                group.calls += 1;
+                group.waiters.extend(finished.stored.take());
                 self.tally.unlogged.fetch_add(1, Ordering::Relaxed);
                 notice(&self.facts.callers, &finished.exchange);
                 group.unlogged.push(finished.exchange.id);
                 continue;
             }
             let Some(session) = self.session_of(&finished.exchange) else {
+                group.calls += 1;
                 self.tally.lost.fetch_add(1, Ordering::Relaxed);
                 continue;
             };
             let seq = session.next_seq();
-            let links = self.linking.links(&finished.exchange);
-            let continues = |llm: &Llm| self.linking.continues(llm);
-            let context = Context { continues: &continues, ..context(&self.facts, &session, seq, links) };
-            let event = event::build(&finished.exchange, &context);
-            self.linking.note(&event, &links);
+            if !is_searched_here(&finished.exchange, allowance) {
+                self.search_beside(finished, session, seq);
+                continue;
+            }
+            group.calls += 1;
+            group.waiters.extend(finished.stored.take());
+            // The exchange's memory is given back here: from now on only the event is held.
+            let event = build(&finished.exchange, &self.facts, &session, seq, &self.linking);
             group.bytes += event.json.len();
             group.events.push((session.row, seq, event));
             if unhurried && group.events.len().is_multiple_of(STRETCH) {
                 thread::yield_now();
             }
         }
-        // Events of one session stand together, in their order.
-        group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
         group
+    }
+
+    fn search_beside(&mut self, finished: Finished, session: Arc<CallerSession>, seq: u64) {
+        let Finished { exchange, reservation, stored } = finished;
+        let exchange = Arc::<Exchange>::from(exchange);
+        self.unsearched.add(&exchange, session.clone(), seq);
+        self.searchers.take(Job { exchange, session, kind: JobKind::Event { seq, reservation, stored } });
+    }
+
+    /// Appends what the searchers have made.
+    fn take_made(&mut self) {
+        let mut made = self.searchers.made().into_iter().peekable();
+        while made.peek().is_some() {
+            let mut group = Group::default();
+            while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
+                let Some(Made { session, id, event, kind }) = made.next() else { break };
+                match (kind, event) {
+                    (MadeKind::Event { seq, stored }, event) => {
+                        group.calls += 1;
+                        self.unsearched.remove(id);
+                        let Some(event) = event else {
+                            tracing::error!("a call's event cannot be made; it is counted as lost");
+                            self.tally.lost.fetch_add(1, Ordering::Relaxed);
+                            group.unlogged.push(id);
+                            continue;
+                        };
+                        group.waiters.extend(stored);
+                        group.bytes += event.json.len();
+                        group.events.push((session.row, seq, event));
+                    }
+                    (MadeKind::Note, event) => self.open.made(id, session.row, event, &mut self.writer),
+                }
+            }
+            if group.calls > 0 {
+                self.append(group);
+            }
+        }
     }
 
     /// Tries until the session is noted, or until the proxy is stopping and the store has had its chances.
@@ -156,7 +235,9 @@ impl Reporting {
     }
 
     /// Tries until the store has the group, or until the proxy is stopping and the store has had its chances.
-    fn append(&mut self, group: Group) {
+    fn append(&mut self, mut group: Group) {
+        // Events of one session stand together, in their order.
+        group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
         let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(_, seq, event)| row(*seq, event)).collect();
         let noted = self.open.ended(rows.iter().map(|row| row.event_id).chain(group.unlogged));
         let mut groups: Vec<(SessionRow, &[NewEvent<'_>])> = Vec::new();
@@ -254,7 +335,7 @@ impl Reporting {
             }
         }
         self.tell_gaps(false);
-        self.open.note(&self.recording, &mut self.writer, &self.facts);
+        self.open.note(&self.recording, &mut self.writer, &self.facts, &self.searchers);
         self.facts.callers.tidy();
         match self.store.recover_interrupted() {
             Ok(0) => {}
@@ -265,6 +346,32 @@ impl Reporting {
             Err(error) => tracing::debug!(%error, "interrupted calls cannot be looked for now"),
         }
     }
+}
+
+/// Whether a call's event is made by the reporting thread itself: it has little to search, or there is allowance left.
+pub(super) fn is_searched_here(exchange: &Exchange, allowance: &mut usize) -> bool {
+    let bytes = event::searched_bytes(exchange);
+    if bytes <= SMALL_BYTES {
+        return true;
+    }
+    let left = allowance.checked_sub(bytes);
+    *allowance = left.unwrap_or(*allowance);
+    left.is_some()
+}
+
+/// The event of a call that has ended, linked.
+pub(super) fn build(
+    exchange: &Exchange,
+    facts: &Facts,
+    session: &CallerSession,
+    seq: u64,
+    linking: &Linking,
+) -> Event {
+    let links = linking.links(exchange);
+    let continues = |llm: &Llm| linking.continues(llm);
+    let event = event::build(exchange, &Context { continues: &continues, ..context(facts, session, seq, links) });
+    linking.note(&event, &links);
+    event
 }
 
 pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {

@@ -16,6 +16,9 @@ use super::write::{TALLY, signed, state_of};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::Llm;
 
+/// Where an event says which place it has in its session.
+const PLACE: &str = "/metadata/event/seq";
+
 /// The sign that a process lives.
 pub(super) struct Alive {
     /// Its first session.
@@ -161,8 +164,18 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
         .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
         .unwrap_or(0);
     let (state, mut first_id, mut bytes) = (state_of(&transaction, session)?, sinks::id_beyond(&transaction)?, 0);
-    for (seq, (event_id, json)) in (last + 1..).zip(&calls) {
-        let json = numbered(json, seq);
+    // A call that had ended has its place already. Those that had not come behind all others.
+    let places: Vec<i64> = calls.iter().map(|(_, json)| place_of(json)).collect();
+    let ended = places.iter().filter(|place| **place > 0);
+    let mut next = ended.clone().copied().max().unwrap_or(0).max(last + signed(ended.count() as u64));
+    for ((event_id, json), place) in calls.iter().zip(places) {
+        let (seq, json) = match place {
+            0 => {
+                next += 1;
+                (next, numbered(json, next))
+            }
+            place => (place, json.clone()),
+        };
         bytes += json.len() as u64;
         transaction.execute(
             "INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
@@ -184,10 +197,15 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
     Ok(calls.len())
 }
 
-/// While a call was under way it had no place among those that had ended.
+/// The place of a call among those that had ended; 0: it was under way.
+fn place_of(json: &[u8]) -> i64 {
+    let event = serde_json::from_slice::<Value>(json).unwrap_or_default();
+    event.pointer(PLACE).and_then(Value::as_i64).unwrap_or(0)
+}
+
 fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
     let Ok(mut event) = serde_json::from_slice::<Value>(json) else { return json.to_vec() };
-    if let Some(place) = event.pointer_mut("/metadata/event/seq") {
+    if let Some(place) = event.pointer_mut(PLACE) {
         *place = seq.into();
     }
     serde_json::to_vec(&event).unwrap_or_else(|_| json.to_vec())

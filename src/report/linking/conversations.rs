@@ -2,6 +2,7 @@
 //! their messages begin with all of those that an earlier call had, followed by an answer.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use quick_cache::unsync::Cache;
 use serde::Deserialize;
@@ -49,30 +50,11 @@ impl Conversations {
     }
 
     /// By its messages.
-    pub(super) fn link(&mut self, exchange: &Exchange, caller: u64) -> Option<Turn> {
-        let request = &exchange.request;
-        if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
-            return None;
-        }
-        let body = whole_body(exchange)?;
-        let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
-        let asked: Asked<'_> = serde_json::from_slice(&body).ok()?;
-        let mut so_far = start(exchange, caller);
-        let mut hashes = Vec::with_capacity(asked.messages.len());
-        for message in &asked.messages {
-            let mut parts = Parts::new();
-            parts.add(&so_far);
-            parts.add(message.get().as_bytes());
-            so_far = parts.digest();
-            hashes.push(so_far);
-        }
-        let all = hashes.pop()?;
-        let link = hashes.iter().enumerate().rev().find_map(|(at, hash)| {
-            let answer = asked.messages.get(at + 1)?;
-            match self.talks.get(hash)? {
-                Talk::One { turn, .. } if is_answer(answer) => Some(Some(*turn)),
-                Talk::One { .. } | Talk::Several => Some(None),
-            }
+    pub(super) fn link(&mut self, exchange: &Exchange, talked: Option<Talked>) -> Option<Turn> {
+        let Talked { before, all, body } = talked?;
+        let link = before.iter().rev().find_map(|(hash, next)| match self.talks.get(hash)? {
+            Talk::One { turn, .. } if is_answer(body.get(next.clone())?) => Some(Some(*turn)),
+            Talk::One { .. } | Talk::Several => Some(None),
         });
         let link = link.flatten();
         let turn = turn(exchange.id, link);
@@ -106,6 +88,42 @@ impl Conversations {
     }
 }
 
+/// The messages of a call, hashed.
+pub(super) struct Talked {
+    /// Of each but the last: all up to it, and where in the body the one behind it stands.
+    before: Vec<([u8; 32], Range<usize>)>,
+    /// All.
+    all: [u8; 32],
+    body: Vec<u8>,
+}
+
+/// What a call to a model says in its messages, if they are known whole.
+pub(super) fn talked(exchange: &Exchange, caller: u64) -> Option<Talked> {
+    let request = &exchange.request;
+    if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
+        return None;
+    }
+    let body = whole_body(exchange)?;
+    let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
+    let asked: Asked<'_> = serde_json::from_slice(&body).ok()?;
+    let mut so_far = start(exchange, caller);
+    let hashes = asked.messages.iter().map(|message| {
+        let mut parts = Parts::new();
+        parts.add(&so_far);
+        parts.add(message.get().as_bytes());
+        so_far = parts.digest();
+        so_far
+    });
+    let mut hashes: Vec<_> = hashes.collect();
+    let all = hashes.pop()?;
+    let place = |message: &RawValue| {
+        let start = message.get().as_ptr().addr() - body.as_ptr().addr();
+        start..start + message.get().len()
+    };
+    let before = hashes.into_iter().zip(&asked.messages[1..]).map(|(hash, next)| (hash, place(next))).collect();
+    Some(Talked { before, all, body })
+}
+
 /// What a call is to those that go on from it.
 fn turn(id: Uuid, link: Option<Turn>) -> Turn {
     Turn { previous: id, first: link.map_or(id, |link| link.first) }
@@ -115,8 +133,8 @@ fn under(name: &str, id: &str) -> String {
     format!("{name} {id}")
 }
 
-fn is_answer(message: &RawValue) -> bool {
-    serde_json::from_str::<Message<'_>>(message.get()).is_ok_and(|message| message.role == "assistant")
+fn is_answer(message: &[u8]) -> bool {
+    serde_json::from_slice::<Message<'_>>(message).is_ok_and(|message| message.role == "assistant")
 }
 
 fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {

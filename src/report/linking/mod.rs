@@ -13,6 +13,7 @@ mod retries;
 mod same;
 
 use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
@@ -25,10 +26,14 @@ use crate::event::{Event, Links, Llm, Turn};
 /// Calls that each kind of link remembers.
 const REMEMBERED: usize = 4_096;
 
-/// What is remembered of earlier calls.
+/// What is remembered of earlier calls. Bodies are read outside of the lock: several threads link.
 pub(super) struct Linking {
     /// Of this process alone, so that nobody can choose calls that are taken for one another.
     seed: RandomState,
+    memory: Mutex<Memory>,
+}
+
+struct Memory {
     retries: retries::Retries,
     redirects: redirects::Redirects,
     conversations: conversations::Conversations,
@@ -36,37 +41,45 @@ pub(super) struct Linking {
 
 impl Linking {
     pub(super) fn new() -> Self {
-        Self {
-            seed: RandomState::new(),
+        let memory = Memory {
             retries: retries::Retries::new(),
             redirects: redirects::Redirects::new(),
             conversations: conversations::Conversations::new(),
-        }
+        };
+        Self { seed: RandomState::new(), memory: Mutex::new(memory) }
     }
 
     /// The calls that one which has ended belongs to, as far as it shows by itself.
-    pub(super) fn links(&mut self, exchange: &Exchange) -> Links {
+    pub(super) fn links(&self, exchange: &Exchange) -> Links {
         if exchange.kind != Kind::Http || exchange.websocket.is_some() {
             return Links::default();
         }
         let caller = self.caller(exchange);
+        let talked = conversations::talked(exchange, caller);
+        let matters = self.memory().retries.matters(exchange, caller);
+        let call = if matters { retries::call(exchange, caller) } else { None };
+        let mut memory = self.memory();
         Links {
-            retry: self.retries.link(exchange, caller),
-            redirect_of: self.redirects.link(exchange, caller),
-            conversation: self.conversations.link(exchange, caller),
+            retry: memory.retries.link(exchange, caller, call),
+            redirect_of: memory.redirects.link(exchange, caller),
+            conversation: memory.conversations.link(exchange, talked),
         }
     }
 
     /// The call that one goes on from, by what was read of it.
     pub(super) fn continues(&self, llm: &Llm) -> Option<Turn> {
-        self.conversations.named(llm)
+        self.memory().conversations.named(llm)
     }
 
     /// Remembers what was read of a call.
-    pub(super) fn note(&mut self, event: &Event, links: &Links) {
+    pub(super) fn note(&self, event: &Event, links: &Links) {
         if let Some(llm) = Llm::parse(&event.llm) {
-            self.conversations.note(event.id, &llm, links.conversation);
+            self.memory().conversations.note(event.id, &llm, links.conversation);
         }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn caller(&self, exchange: &Exchange) -> u64 {

@@ -38,13 +38,20 @@ impl Retries {
         self.failures.len()
     }
 
-    pub(super) fn link(&mut self, exchange: &Exchange, caller: u64) -> Option<Retry> {
-        let (failed, request) = (failed(exchange), &exchange.request);
-        let place = key(&self.seed, (caller, &request.method, &exchange.origin, &request.path));
-        if !failed && self.places.get(&place).is_none() {
-            return None;
-        }
-        let call = call(exchange, caller)?;
+    /// Whether it matters what the call was: it failed, or something has failed lately where it went.
+    pub(super) fn matters(&self, exchange: &Exchange, caller: u64) -> bool {
+        failed(exchange) || self.places.get(&self.place(exchange, caller)).is_some()
+    }
+
+    fn place(&self, exchange: &Exchange, caller: u64) -> u64 {
+        let request = &exchange.request;
+        key(&self.seed, (caller, &request.method, &exchange.origin, &request.path))
+    }
+
+    /// `call` is what makes two calls the same: see [`call`].
+    pub(super) fn link(&mut self, exchange: &Exchange, caller: u64, call: Option<[u8; 32]>) -> Option<Retry> {
+        let (call, failed) = (call?, failed(exchange));
+        let place = self.place(exchange, caller);
         let before = self.failures.remove(&call).map(|(_, before)| before);
         let retry = before.filter(|before| follows(exchange, before.ended, WITHIN)).map(|before| Retry {
             of: before.id,
@@ -61,7 +68,7 @@ impl Retries {
 }
 
 /// What makes two calls the same. `None`: the body is not known whole, so nobody can tell.
-fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
+pub(super) fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
     let (request, body) = (&exchange.request, whole_body(exchange)?);
     let mut parts = Parts::new();
     parts.add(&caller.to_le_bytes());

@@ -77,7 +77,7 @@ fn redirecting(mut exchange: Exchange, to: &str) -> Exchange {
 
 #[test]
 fn the_same_call_after_a_failure_is_its_retry_and_each_knows_the_first() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let (first, second, third) = (failing(post(0, "{}", 0)), post(20, "{}", 429), post(40, "{}", 200));
     assert_eq!(linking.links(&first).retry, None);
     let retry = |of: &Exchange, count| Some(crate::event::Retry { of: of.id, first: first.id, count });
@@ -104,18 +104,18 @@ fn another_call_is_no_retry() {
         ("long after", |it| Exchange { started_at: post(700_000, "", 0).started_at, ..it }),
     ];
     for (what, other) in others {
-        let mut linking = Linking::new();
+        let linking = Linking::new();
         linking.links(&post(0, "{}", 503));
         assert_eq!(linking.links(&other(post(20, "{}", 200))).retry, None, "{what}");
     }
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     linking.links(&post(0, "{}", 404));
     assert_eq!(linking.links(&post(20, "{}", 200)).retry, None, "a refusal that a retry does not change");
 }
 
 #[test]
 fn a_body_that_is_not_known_whole_is_like_no_other() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let cut = |mut exchange: Exchange| {
         exchange.request.headers = headers("content-length", "3");
         exchange.request.body.total_bytes = 3;
@@ -133,7 +133,7 @@ fn a_body_that_is_not_known_whole_is_like_no_other() {
 
 #[test]
 fn members_of_json_may_change_their_order() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let first = post(0, r#"{"model":"m","client_metadata":{"a":"1","b":"2"}}"#, 503);
     linking.links(&first);
     let again = post(20, r#"{"client_metadata":{"b":"2","a":"1"},"model":"m"}"#, 200);
@@ -142,7 +142,7 @@ fn members_of_json_may_change_their_order() {
 
 #[test]
 fn what_was_refused_unread_is_like_nothing() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let refused = |at| {
         let mut exchange = call(at, Method::GET, "http://api.test/", "", 400);
         exchange.request.headers = Fields::default();
@@ -155,7 +155,7 @@ fn what_was_refused_unread_is_like_nothing() {
 
 #[test]
 fn the_next_call_to_where_an_answer_points_has_followed_it_once() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let first = redirecting(post(0, "{}", 303), "../login?next=%2F#top");
     let second =
         redirecting(call(20, Method::GET, "https://api.test/login?next=%2F", "", 302), "https://other.test/");
@@ -168,7 +168,7 @@ fn the_next_call_to_where_an_answer_points_has_followed_it_once() {
 
 #[test]
 fn a_redirect_is_followed_with_its_method_only() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     linking.links(&redirecting(post(0, "{}", 307), "/x"));
     assert_eq!(linking.links(&call(20, Method::GET, "https://api.test/x", "", 200)).redirect_of, None);
     assert!(linking.links(&call(20, Method::POST, "https://api.test/x", "{}", 200)).redirect_of.is_some());
@@ -186,7 +186,7 @@ const TWO: [(&str, &str); 4] = [ONE[0], ONE[1], ("assistant", "hello"), ("user",
 
 #[test]
 fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let (first, second) = (chat(0, &ONE, 200), chat(20, &TWO, 200));
     let third = chat(40, &[&TWO[..], &[("assistant", "far"), ("user", "thanks")]].concat(), 200);
     assert_eq!(linking.links(&first).conversation, None);
@@ -196,11 +196,11 @@ fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it()
 
 #[test]
 fn where_two_conversations_began_alike_none_is_said_to_go_on() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     linking.links(&chat(0, &ONE, 200));
     linking.links(&chat(20, &ONE, 200));
     assert_eq!(linking.links(&chat(40, &TWO, 200)).conversation, None);
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     linking.links(&chat(0, &ONE, 500));
     let again = chat(20, &ONE, 200);
     assert!(linking.links(&again).retry.is_some());
@@ -212,28 +212,28 @@ fn where_two_conversations_began_alike_none_is_said_to_go_on() {
 
 #[test]
 fn a_call_that_names_an_answer_or_a_conversation_goes_on_from_it() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     let llm = |facts: Value| Llm::of(facts.as_object().unwrap()).unwrap();
     let (one, two) = (Uuid::now_v7(), Uuid::now_v7());
     let first = llm(json!({ "gen_ai.response.id": "resp_1" }));
     let second = llm(json!({ "gen_ai.request.previous_response.id": "resp_1", "gen_ai.response.id": "resp_2" }));
     let third = llm(json!({ "gen_ai.request.previous_response.id": "resp_2" }));
-    linking.conversations.note(one, &first, None);
+    linking.memory().conversations.note(one, &first, None);
     assert_eq!(linking.continues(&second), Some(Turn { previous: one, first: one }));
-    linking.conversations.note(two, &second, None);
+    linking.memory().conversations.note(two, &second, None);
     assert_eq!(linking.continues(&third), Some(Turn { previous: two, first: one }));
     assert_eq!(linking.continues(&llm(json!({ "gen_ai.request.previous_response.id": "resp_9" }))), None);
     let talk = llm(json!({ "gen_ai.conversation.id": "conv_1" }));
     assert_eq!(linking.continues(&talk), None);
-    linking.conversations.note(one, &talk, None);
+    linking.memory().conversations.note(one, &talk, None);
     assert_eq!(linking.continues(&talk), Some(Turn { previous: one, first: one }));
 }
 
 #[test]
 fn what_is_remembered_is_bounded() {
-    let mut linking = Linking::new();
+    let linking = Linking::new();
     for n in 0..3 * REMEMBERED {
         linking.links(&post(0, &n.to_string(), 503));
     }
-    assert!(linking.retries.remembered() <= REMEMBERED);
+    assert!(linking.memory().retries.remembered() <= REMEMBERED);
 }

@@ -1,0 +1,72 @@
+//! Calls that have ended and whose bodies are still searched, beside the reporting thread. A proxy that is killed meanwhile must
+//! leave an event of each: what takes longer than a moment is noted in the store without its bodies.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::Facts;
+use super::open::OpenNotes;
+use super::thread::{context, row};
+use crate::callers::CallerSession;
+use crate::capture::Exchange;
+use crate::event::{self, Links};
+use crate::store::Writer;
+
+/// A search that takes longer is noted. With the time until the reporting thread looks, this stays below the 50 ms after which an
+/// ended call is not missing.
+const AFTER: Duration = Duration::from_millis(15);
+/// Notes that are written at once: events of others go between them.
+const AT_ONCE: usize = 32;
+
+/// The calls without a note so far, the oldest first.
+#[derive(Default)]
+pub(super) struct Unsearched {
+    calls: VecDeque<Call>,
+}
+
+struct Call {
+    id: Uuid,
+    /// Gone when its event was made.
+    exchange: Weak<Exchange>,
+    session: Arc<CallerSession>,
+    seq: u64,
+    since: Instant,
+}
+
+impl Unsearched {
+    /// Adds a call whose search begins.
+    pub(super) fn add(&mut self, exchange: &Arc<Exchange>, session: Arc<CallerSession>, seq: u64) {
+        let (id, since) = (exchange.id, Instant::now());
+        self.calls.push_back(Call { id, exchange: Arc::downgrade(exchange), session, seq, since });
+    }
+
+    /// Its event was made.
+    pub(super) fn remove(&mut self, id: Uuid) {
+        self.calls.retain(|call| call.id != id);
+    }
+
+    /// Notes the calls that have waited for long enough.
+    pub(super) fn note(&mut self, open: &mut OpenNotes, writer: &mut Writer, facts: &Facts) {
+        for _ in 0..AT_ONCE {
+            if self.calls.front().is_none_or(|call| call.since.elapsed() < AFTER) {
+                break;
+            }
+            let Some(call) = self.calls.pop_front() else { break };
+            let Some(exchange) = call.exchange.upgrade() else { continue };
+            let context = context(facts, &call.session, call.seq, Links::default());
+            let event = event::without_texts(&exchange, &context);
+            drop(exchange);
+            match writer.note_open(call.session.row, &[row(call.seq, &event)]) {
+                Ok(()) => open.ended_unsearched(call.id),
+                Err(error) => {
+                    tracing::debug!(%error, "a call whose bodies are searched cannot be noted now");
+                    self.calls.push_front(call);
+                    return;
+                }
+            }
+        }
+    }
+}
