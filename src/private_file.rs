@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -31,6 +31,29 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
         file.set_len(0)?;
     }
     Ok(file)
+}
+
+/// Refuses a symbolic link that another user has made: it could lead to a file that the other user may read, or have one of ours
+/// overwritten. Our own links and those of root (`/dev/stdout`) are followed.
+///
+/// # Errors
+/// When it is such a link.
+pub(crate) fn refuse_link_of_another_user(path: &Path) -> io::Result<()> {
+    refuse_link_unless_of(path, rustix::process::geteuid().as_raw())
+}
+
+fn refuse_link_unless_of(path: &Path, user_id: u32) -> io::Result<()> {
+    const ROOT: u32 = 0;
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() && ![user_id, ROOT].contains(&found.uid()) => Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            format!(
+                "it is a symbolic link of another user (user id {}), which is not followed: remove it",
+                found.uid()
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Takes from others what they may do with a file of ours, with a message. `harmful`: what they must not.
@@ -135,5 +158,22 @@ mod tests {
         std::os::unix::fs::symlink(&file, &link).unwrap();
         assert!(create(&link).unwrap_err().to_string().contains("symbolic link"));
         assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+    }
+
+    #[test]
+    fn a_link_of_another_user_is_refused_and_one_of_our_own_or_of_root_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("events.jsonl");
+        refuse_link_unless_of(&link, 0).unwrap();
+        std::os::unix::fs::symlink("/dev/null", &link).unwrap();
+        let maker = fs::symlink_metadata(&link).unwrap().uid();
+        refuse_link_unless_of(&link, maker).unwrap();
+        refuse_link_unless_of(Path::new("/dev/stdout"), maker).unwrap();
+        let other = refuse_link_unless_of(&link, maker + 1);
+        assert_eq!(other.is_err(), maker != 0, "{other:?}");
+        if maker == 0 {
+            std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+            assert!(refuse_link_unless_of(&link, 0).unwrap_err().to_string().contains("user id 12345"));
+        }
     }
 }

@@ -113,8 +113,9 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Opens it at its end, or makes it for its owner alone. Half a line at its end, of a crash or a full disk, is ended.
 fn open_at(path: &Path) -> io::Result<File> {
-    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     private_file::close_folder_of(path)?;
+    private_file::refuse_link_of_another_user(path)?;
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     private_file::close_to_others(path, private_file::OTHERS_MAY_BUT_READ_AS_A_GROUP)?;
     if file.metadata()?.is_file() && file.metadata()?.len() > 0 {
         let mut reader = File::open(path)?;

@@ -163,7 +163,8 @@ impl Sinks {
             }
             let (signals, (stop, stopped)) = (Arc::new(Signals::default()), oneshot::channel());
             let (told, status) = watch::channel(Status::of(sink.name()));
-            let worker = worker::Worker::new(store.clone(), Target::new(sink, tls)?, delivery, told);
+            let mut worker = worker::Worker::new(store.clone(), Target::new(sink, tls)?, delivery, told);
+            worker.begin();
             let task = tokio::spawn(worker.run(signals.clone(), stopped));
             all.push(One { signals, status, stop, task });
         }
@@ -213,5 +214,29 @@ impl Sinks {
             }
         });
         futures_util::future::join_all(stopped).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewEvent;
+
+    /// The worker's task gets its first turn only after the event is stored.
+    #[tokio::test]
+    async fn a_new_sink_gets_an_event_that_is_stored_right_after_the_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("run", "", "{}").unwrap();
+        let sink = config::Sink::JsonLines(Some(folder.path().join("events.jsonl")));
+        let config = config::Config::defaults(folder.path()).unwrap();
+        let tls = rustls::ClientConfig::builder_with_provider(crate::tls::provider());
+        let tls = tls.with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_root_certificates(rustls::RootCertStore::empty()).with_no_client_auth();
+        let sinks = Sinks::start(&store, &[sink], &config.delivery, &tls).unwrap();
+        store.writer().unwrap().append(session, &[NewEvent::plain(b"{}")]).unwrap();
+        let status = sinks.drained(1, Duration::from_secs(20), &CancellationToken::new()).await;
+        assert_eq!(status[0].fed.sent, 1);
+        assert_eq!(std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap(), "{}\n");
     }
 }

@@ -79,6 +79,14 @@ impl Worker {
         }
     }
 
+    /// Notes in the store where a new sink begins: before the first call is accepted, so that the sink gets its event. A store
+    /// that cannot be written now is tried again by [`Worker::run`].
+    pub(super) fn begin(&mut self) {
+        if self.disk.store.begin_sink(&self.name, false).is_ok() {
+            self.noted = Some(Instant::now());
+        }
+    }
+
     /// Until it is told to stop.
     pub(super) async fn run(mut self, signals: Arc<Signals>, mut stopped: oneshot::Receiver<()>) {
         loop {
