@@ -27,10 +27,11 @@ use super::flushed::Flushed;
 use super::guard::{Guarded, Refuse};
 use super::h2::AgentH2;
 use super::interim::{AgentIo, Interim};
+use super::lenient::HTTP1_FIELDS;
 use super::pulse::{Stuck, UNTAKEN, Watched};
 use super::strict::{self, Asked};
 use super::trailing::{Trailed, Trailers};
-use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Target, Upstream};
+use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream};
 use super::{Shared, departure, forward, names, respond, socks, tunnel};
 use crate::capture::{Caller, Captured, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
 

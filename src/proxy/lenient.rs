@@ -14,7 +14,9 @@ use hyper::ext::ReasonPhrase;
 use crate::capture::OriginFault;
 use line::{Field, Line, Status};
 
-/// Fields for which room is made at once.
+/// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
+pub(in crate::proxy) const HTTP1_FIELDS: usize = 512;
+/// Room is made for this many fields at once.
 const FIELDS_EXPECTED: usize = 32;
 
 /// A head as hyper is to read it.
@@ -93,6 +95,13 @@ fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Resu
         reading.take(Line::read(line))?;
     }
     let Reading { mut fields, raw, mut facts, .. } = reading;
+    if fields.len() > HTTP1_FIELDS {
+        return Err(format!(
+            "its head has {} fields, more than the {HTTP1_FIELDS} that this proxy passes",
+            fields.len()
+        )
+        .into());
+    }
     let framing = framing::settle(&mut fields, &status, is_to_head, &mut facts)?;
     let rewritten = (!facts.faults.is_empty()).then(|| written(&status, framing.closes, &fields));
     facts.lines = raw.into();

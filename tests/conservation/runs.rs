@@ -20,7 +20,7 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     // As slow as that, and patient: a moment in which the machine is busy elsewhere is no fault of the runs.
     otas.overload(Overload { time_out: Duration::from_secs(10), ..Overload::measured(20) });
     let folder = super::configured(&otas);
-    let mut runs: Vec<Child> = (0..RUNS).map(|run| start(&folder, &origin, run)).collect();
+    let mut runs = Runs((0..RUNS).map(|run| start(&folder, &origin, run)).collect());
     let store = folder.path().join("events.db");
     eventually("each run has stored some calls", async || {
         let made: BTreeSet<String> = origin.received().iter().filter_map(|call| run_of(&call.body)).collect();
@@ -32,14 +32,14 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     .await;
     // The one that delivers is the first to go.
     let delivering = holder(folder.path()).expect("somebody delivers");
-    let first = runs.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
+    let first = runs.0.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
     let killed: BTreeSet<usize> = [first, (first + 3) % RUNS, (first + 6) % RUNS].into();
     for run in &killed {
-        runs[*run].kill().unwrap();
+        runs.0[*run].kill().unwrap();
     }
     std::fs::write(folder.path().join("go"), "").unwrap();
     let ended = tokio::task::spawn_blocking(move || {
-        runs.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
+        runs.0.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
     });
     for (run, well) in ended.await.unwrap().into_iter().enumerate() {
         assert_eq!(well, !killed.contains(&run), "run {run}");
@@ -71,13 +71,27 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     assert_eq!(otas.refused().len(), 0, "{:?}", otas.refused());
 }
 
+/// Ends what is left of the runs when the test fails: a run that lives on would call a port that another test has by then.
+struct Runs(Vec<Child>);
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        for run in &mut self.0 {
+            // Most have ended already.
+            let _ = run.kill();
+            let _ = run.wait();
+        }
+    }
+}
+
 /// `otas-proxy run` around a command that makes the calls of this run: some, and the rest once there is a file `go`, so that none
 /// has ended before.
 fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
     let calls = format!(
         "for call in $(seq {CALLS}); do curl -sS -o answer-{run} --data \"run-{run} call-$call\" {} || exit 1; \
-         [ $call != 4 ] || until [ -e go ]; do sleep 0.05; done; done",
-        origin.url("/echo")
+         [ $call != 4 ] || until [ -e go ] || [ ! -e {} ]; do sleep 0.05; done; done",
+        origin.url("/echo"),
+        folder.path().display()
     );
     let mut program = folder.program();
     program

@@ -17,7 +17,7 @@ use super::origin::TestCa;
 use super::otas::TestOtas;
 
 /// A test that waits longer for bytes than this has failed.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A proxy about to be started.
 pub struct TestProxy {

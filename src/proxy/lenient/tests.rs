@@ -85,6 +85,14 @@ fn in_an_http_1_0_response_chunks_are_followed_and_end_the_connection() {
 }
 
 #[test]
+fn a_head_with_too_many_fields_is_refused_with_their_number() {
+    let head = |fields: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(fields));
+    assert!(read(head(HTTP1_FIELDS).as_bytes(), false).is_ok());
+    let why = read(head(600).as_bytes(), false).unwrap_err();
+    assert_eq!(why, "its head has 600 fields, more than the 512 that this proxy passes");
+}
+
+#[test]
 fn a_length_is_one_number_however_often_it_is_said() {
     assert_eq!(
         fields("Content-Length: 6, 6\r\n"),

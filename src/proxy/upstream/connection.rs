@@ -29,6 +29,7 @@ use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
 use crate::proxy::h2::{OriginH2, Waiting};
 use crate::proxy::interim::InterimHeads;
+use crate::proxy::lenient::HTTP1_FIELDS;
 use crate::proxy::outgoing::OriginBody;
 use crate::proxy::trailing::{Trailed, Trailers, Trailing};
 use crate::tls::{H2, HTTP11, Offer, certificate_failure};
@@ -39,9 +40,6 @@ pub(in crate::proxy) const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
 /// The largest header list that passes over HTTP/2 (hyper's default of 16 KiB is less than origins take).
 const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
-
-/// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
-pub(in crate::proxy) const HTTP1_FIELDS: usize = 512;
 
 /// An open connection.
 pub(in crate::proxy) struct Upstream {

@@ -13,8 +13,7 @@ mod tasks;
 
 pub(super) use answers::{Answered, Answers};
 pub(super) use connection::{
-    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, HTTP1_FIELDS, Upstream, bad_head, caused_by, is_malformed,
-    open, words,
+    H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, bad_head, caused_by, is_malformed, open, words,
 };
 pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};
