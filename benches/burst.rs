@@ -1,9 +1,10 @@
-//! A burst: 500 calls a second against an OTAS that is as slow as it was measured to be (two workers, 200 ms a key check, a
-//! time-out of 5 s, and refusals of good keys past it). What arrives, how fast, and what the agents notice.
+//! A burst: 500 calls a second against an OTAS as slow as it was measured to be (two workers, 200 ms for each key
+//! check, a time-out of 5 s after which good keys are refused). Measures what arrives, how fast, and what the agents
+//! notice.
 //!
-//! `just burst`, or `cargo bench --bench burst -- --events 2000`. Agents' latency is measured from the moment at which a call
-//! was due, three times over the same load: without a proxy, through this proxy with logging switched off for the host
-//! (`tls.passthrough`: the bytes are relayed unread), and intercepted, recorded and delivered.
+//! `just burst`, or `cargo bench --bench burst -- --events 2000`. Agents' latency is measured from the moment when a
+//! call was due, three times over the same load: without a proxy, through this proxy with logging switched off for the
+//! host (`tls.passthrough`: bytes are relayed unread), and intercepted, recorded and delivered.
 
 #![allow(
     clippy::print_stdout,
@@ -25,9 +26,9 @@ use support::program::{Folder, Served};
 use support::proxy::trusting;
 use tokio::task::JoinSet;
 
-/// Calls a second.
+/// Calls per second.
 const RATE: u32 = 500;
-/// What the OTAS can do: two workers, 200 ms an event.
+/// The capacity of the OTAS: two workers, 200 ms for each event.
 const CAPACITY_PER_S: f64 = 10.0;
 
 fn main() {
@@ -100,9 +101,9 @@ fn through(served: &Served, ca_file: &std::path::Path) -> reqwest::Client {
     reqwest::Client::builder().proxy(proxy).tls_backend_preconfigured(trusting(ca_file)).build().unwrap()
 }
 
-/// Latencies of so many calls, one every 2 ms, whether or not those before have ended.
+/// The latencies of this many calls, one every 2 ms, whether or not earlier ones have ended.
 async fn load(client: &reqwest::Client, origin: &TestOrigin, calls: u32) -> Vec<Duration> {
-    // The connections are there before the first call is due.
+    // Connections are opened before the first call is due.
     let mut warm = JoinSet::new();
     for _ in 0..8 {
         warm.spawn(client.get(origin.url("/bytes/200")).send());

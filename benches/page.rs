@@ -1,9 +1,9 @@
-//! The page over a large store: how fast its list answers, whether its live table keeps up with 500 calls a second, and what
-//! the agents notice of somebody looking.
+//! The page over a large store: how fast its list responds, whether its live table keeps up with 500 calls a second,
+//! and what the agents notice of a viewer.
 //!
-//! `just page`, or `cargo bench --bench page -- --events 100000 --secs 10`. The calls go to an origin over TLS, intercepted and
-//! recorded; their latency is measured from the moment at which each was due. Whoever looks asks for `/live` as the page's script
-//! does, once a second, and for the whole list again each time.
+//! `just page`, or `cargo bench --bench page -- --events 100000 --secs 10`. The calls go to an origin over TLS,
+//! intercepted and recorded. Their latency is measured from the moment when each was due. The viewer requests `/live`
+//! once a second, as the page's script does, and the whole list each time.
 
 #![allow(
     clippy::print_stdout,
@@ -30,9 +30,9 @@ use support::proxy::trusting;
 use support::sample::{Sample, append, deliver};
 use tokio::task::JoinSet;
 
-/// Calls a second.
+/// Calls per second.
 const RATE: u32 = 500;
-/// How often each page is asked for.
+/// How often each page is requested.
 const LOOKS: usize = 40;
 
 fn main() {
@@ -51,7 +51,7 @@ async fn run(events: u32, secs: u32) {
     let origin = TestOrigin::https(&ca).await;
     let folder = Folder::new();
     std::fs::copy(&ca.file, folder.path().join("origin-ca.pem")).unwrap();
-    // Nothing else is at work: what is measured is the page.
+    // Nothing else runs, so only the page is measured.
     folder.configure("[otas]\ndeliver = false\n");
     fill(&folder, events);
     let served = Served::start(folder, |program| program);
@@ -98,7 +98,7 @@ async fn run(events: u32, secs: u32) {
     println!("  the live table was behind the calls that had ended by {} at most", looked.behind);
 }
 
-/// A store with so many calls, delivered.
+/// A store with this many delivered calls.
 fn fill(folder: &Folder, events: u32) {
     let store = Store::open(&folder.path().join("events.db")).unwrap();
     let session = store.begin_session("before", "key", r#"{"command":"agent"}"#).unwrap();
@@ -119,7 +119,7 @@ fn fill(folder: &Folder, events: u32) {
     }
 }
 
-/// Ages differ, and bodies have some length.
+/// Calls of different ages, with bodies of some length.
 fn copy(kind: &Sample, n: u32, events: u32) -> Sample {
     let mut sample = Sample::of(&kind.method, &kind.host, &format!("{}/{n}", kind.path), kind.status);
     (sample.latency_ms, sample.llm, sample.event) = (kind.latency_ms, kind.llm.clone(), kind.event.clone());
@@ -131,7 +131,7 @@ fn size_mib(served: &Served) -> f64 {
     std::fs::metadata(served.folder.path().join("events.db")).unwrap().len() as f64 / f64::from(1 << 20)
 }
 
-/// One who has the page's token.
+/// A viewer with the page's token.
 struct Looker {
     http: Client,
     page: String,
@@ -146,14 +146,14 @@ impl Looker {
     }
 }
 
-/// What was seen while looking.
+/// The viewer's measurements.
 struct Looked {
     took: Vec<Duration>,
-    /// Calls that had ended when the table was asked for, and that it did not know of yet: at most.
+    /// The most calls that had ended when the table was requested and were not in it yet.
     behind: i64,
 }
 
-/// Follows the live table. `ended`: the calls that have, since it is followed.
+/// Follows the live table. `ended`: calls that have ended since then.
 async fn follow(looker: Looker, mut stopped: tokio::sync::watch::Receiver<bool>, ended: Arc<AtomicI64>) -> Looked {
     let mut looked = Looked { took: Vec::new(), behind: 0 };
     let newest =
@@ -172,9 +172,9 @@ async fn follow(looker: Looker, mut stopped: tokio::sync::watch::Receiver<bool>,
     looked
 }
 
-/// How long after it was due each call ended.
+/// The time of each call from when it was due to its end.
 async fn load(client: &Client, origin: &TestOrigin, secs: u32, ended: &Arc<AtomicI64>) -> Vec<Duration> {
-    // The connections are there before the first call is due.
+    // Connections are opened before the first call is due.
     let mut warm = JoinSet::new();
     for _ in 0..8 {
         warm.spawn(client.get(origin.url("/bytes/200")).send());

@@ -1,4 +1,4 @@
-//! What an event says of a call, however it ended: exactly one for each.
+//! Each call has exactly one event with the right facts, however the call ends.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ const HTTP11: &[&[u8]] = &[b"http/1.1"];
 const H2: &[&[u8]] = &[b"h2"];
 const MIB: usize = 1 << 20;
 
-/// A proxy about to be started that trusts the CA beside it.
+/// A proxy to be started, and a CA that it trusts.
 fn trusting() -> (TestCa, TestProxy) {
     let proxy = TestProxy::new();
     let ca = TestCa::new(proxy.folder());
@@ -29,7 +29,7 @@ fn trusting() -> (TestCa, TestProxy) {
     (ca, proxy)
 }
 
-/// The proxy, an origin to be led by hand, and an agent's connection to it that speaks `alpn`.
+/// The proxy, an origin under manual control, and an agent's connection to it with `alpn`.
 async fn by_hand(alpn: &[&[u8]]) -> (Running, ManualOrigin, Agent) {
     let (ca, proxy) = trusting();
     let proxy = proxy.with(|c| c.proxy.shutdown_grace = Duration::from_millis(50)).run().await;
@@ -48,7 +48,7 @@ fn only(mut events: Vec<Value>) -> Value {
     events.remove(0)
 }
 
-/// Its sizes, also where `metadata` tells them.
+/// Asserts the sizes of an event, also in `metadata`.
 fn sizes(event: &Value, request: u64, response: u64) {
     assert_eq!(
         (&event["request_size_bytes"], &event["response_size_bytes"]),
@@ -87,7 +87,7 @@ async fn sizes_are_those_on_the_wire_and_bodies_are_readable() {
 }
 
 #[tokio::test]
-async fn a_long_body_is_kept_by_its_ends_with_its_true_size() {
+async fn a_long_body_keeps_both_ends_and_its_true_size() {
     let (ca, proxy) = trusting();
     let proxy = proxy.with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (1000, 500)).run().await;
     let origin = TestOrigin::h2(&ca).await;
@@ -107,7 +107,7 @@ async fn a_long_body_is_kept_by_its_ends_with_its_true_size() {
     }
 }
 
-/// 32 MiB down and up at once, while the memory that captures hold is watched.
+/// 32 MiB down and up at once, while the memory of captures is watched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_bodies_arrive_whole_and_the_capture_keeps_to_its_memory() {
     const SIZE: usize = 32 * MIB;
@@ -174,7 +174,7 @@ async fn each_piece_of_a_stream_reaches_the_agent_before_the_next_is_sent() {
         let (proxy, mut origin, mut agent) = by_hand(alpn).await;
         let answer = agent.send(agent.request("GET", "/stream", full("")));
         let (pieces, _) = origin.call().await.stream("text/event-stream");
-        // Also the head, before there is anything of the body.
+        // Also the head, before any of the body.
         let mut body = answer.await.unwrap().into_body();
         let mut all = String::new();
         for i in 0..10 {
@@ -275,12 +275,13 @@ async fn an_agent_that_leaves_in_mid_upload_frees_the_origin_at_once() {
     }
 }
 
-/// Over HTTP/1.1 the agent's end stands behind what nobody reads, so that no origin would notice, proxy or not.
+/// Only HTTP/2: over HTTP/1.1 the agent's end is behind bytes that nobody reads, so no origin would notice it, with or
+/// without a proxy.
 #[tokio::test]
-async fn an_agent_that_leaves_an_upload_that_stands_still_frees_the_origin_too() {
+async fn an_agent_that_leaves_a_stalled_upload_frees_the_origin_too() {
     let (proxy, mut origin, mut agent) = by_hand(H2).await;
     let answer = agent.start(agent.request("POST", "/", full(vec![7; 8 * MIB])));
-    // Not a byte of the body is read here: the windows and buffers between are full, or soon will be.
+    // The origin reads nothing of the body, so the windows and buffers in between fill up.
     let mut call = origin.call().await;
     agent.vanish().await;
     answer.abort();
@@ -304,16 +305,16 @@ async fn an_agent_that_leaves_before_any_answer_frees_the_origin_at_once() {
 }
 
 #[tokio::test]
-async fn what_is_under_way_at_a_shutdown_is_an_event_that_says_so() {
+async fn a_call_in_flight_at_a_shutdown_is_an_event_that_says_so() {
     for alpn in [HTTP11, H2] {
-        // No answer yet.
+        // Before the response.
         let (proxy, mut origin, mut agent) = by_hand(alpn).await;
         let _answer = agent.start(agent.request("GET", "/never", full("")));
         let _call = origin.call().await;
         let event = only(proxy.events().await);
         failed(&event, "proxy_shutdown");
         assert_eq!(event["status_code"], 0);
-        // In the middle of the answer.
+        // In the middle of the response.
         let (proxy, mut origin, mut agent) = by_hand(alpn).await;
         let answer = agent.send(agent.request("GET", "/", full("")));
         let (pieces, _) = origin.call().await.stream("text/plain");
@@ -342,7 +343,7 @@ async fn timings_are_those_of_this_call() {
         let (ca, proxy) = trusting();
         let proxy = proxy.run().await;
         let origin = TestOrigin::h2(&ca).await;
-        // What is timed is timed within what is seen from outside, whatever the machine does meanwhile.
+        // Each measured time is within the time seen from outside, however busy the machine is.
         let ms = |began: std::time::Instant| began.elapsed().as_secs_f64() * 1000.0;
         let opening = std::time::Instant::now();
         let mut agent = Agent::to(&proxy, &origin, alpn).await;
@@ -394,7 +395,7 @@ async fn a_body_that_breaks_its_framing_is_the_agents_mistake() {
     assert_eq!(event["request_body"], "hello");
 }
 
-/// An origin that takes connections and requests, and then neither reads nor answers, so that uploads stand still.
+/// The origin accepts connections and requests, but then neither reads nor answers, so uploads stall.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_shutdown_in_the_middle_of_many_calls_loses_none() {
     for alpn in [HTTP11, H2] {
@@ -426,7 +427,7 @@ async fn tunnels_in_any_state_at_a_shutdown_are_one_event_each() {
     let proxy = TestProxy::new().with(|c| c.proxy.shutdown_grace = Duration::from_millis(50)).run().await;
     let origin = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let authority = origin.local_addr().unwrap().to_string();
-    // Nothing said yet; half a ClientHello; relayed.
+    // No bytes yet; half a ClientHello; relayed.
     let _idle = tunnel(&proxy, &authority).await;
     let mut hello = tunnel(&proxy, &authority).await;
     hello.write_all(b"\x16\x03\x01\x02\x00\x01").await.unwrap();
@@ -473,7 +474,7 @@ const WAYS: [Way; 9] = [
     Way::Refused,
 ];
 
-/// Makes one call, and gives the path that its event has and what its `error` begins with.
+/// Makes one call. Returns the path of its event and the beginning of its `error`.
 async fn go(way: Way, n: usize, proxy: &Running, origin: &TestOrigin, alpn: &[&[u8]]) -> (String, &'static str) {
     if matches!(way, Way::Refused) {
         let closed = Nobody::new();
@@ -551,7 +552,7 @@ proptest! {
             });
             let mut wanted: Vec<_> =
                 futures_util::StreamExt::collect(futures_util::StreamExt::buffer_unordered(futures_util::stream::iter(going), 16)).await;
-            // All have ended by themselves before the proxy is stopped, or the stop would be the cause of some ends.
+            // All calls end before the proxy is stopped. Otherwise the shutdown would end some of them.
             proxy.events_so_far(wanted.len()).await;
             let events = proxy.events().await;
             let ids: HashSet<_> = events.iter().map(|e| e["metadata"]["event"]["id"].as_str().unwrap()).collect();

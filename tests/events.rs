@@ -1,5 +1,5 @@
-//! From an agent's call to the event that OTAS saved: what is odd, large, broken or secret arrives whole in sense, and
-//! within every limit that OTAS was measured to have.
+//! From an agent's call to the event that OTAS saved: unusual, large, damaged and secret content arrives with its
+//! meaning intact, within every measured limit of OTAS.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ use crate::support::proxy::{Running, TestProxy, read_until};
 
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// An origin, the proxy and a strict OTAS that the events go to.
+/// An origin, the proxy, and a strict OTAS that receives the events.
 struct Chain {
     origin: TestOrigin,
     proxy: Running,
@@ -60,7 +60,7 @@ impl Chain {
         event
     }
 
-    /// All `n` events, none refused and none left over.
+    /// All `n` events; none was refused and none is left.
     async fn events(self, n: u64) -> Vec<Value> {
         self.otas.events_at_least(n, WITHIN).await;
         let summary = self.proxy.stop().await;
@@ -91,7 +91,7 @@ fn text<'a>(event: &'a Value, field: &str) -> &'a str {
     event[field].as_str().unwrap()
 }
 
-/// A field whose text is itself JSON.
+/// Parses a field whose text is JSON.
 fn inner(event: &Value, field: &str) -> Value {
     serde_json::from_str(text(event, field)).unwrap()
 }
@@ -99,7 +99,7 @@ fn inner(event: &Value, field: &str) -> Value {
 // ---- The whole of an event
 
 #[tokio::test]
-async fn an_event_says_what_was_asked_and_answered() {
+async fn an_event_holds_the_request_and_the_response() {
     let chain = Chain::start().await;
     let host = format!("localhost:{}", chain.origin.addr.port());
     let reply = chain.proxy.client().get(chain.origin.url("/v1/models?limit=2&x=%20"));
@@ -142,7 +142,7 @@ async fn an_event_says_what_was_asked_and_answered() {
 }
 
 #[tokio::test]
-async fn events_have_their_place_their_own_id_and_their_true_start() {
+async fn events_have_their_number_their_id_and_their_true_start() {
     let before = OffsetDateTime::now_utc();
     let chain = Chain::start().await;
     for at in 0..12 {
@@ -151,7 +151,7 @@ async fn events_have_their_place_their_own_id_and_their_true_start() {
     let mut events = chain.events(12).await;
     events.sort_by_key(|event| event["metadata"]["event"]["seq"].as_u64());
     let mut ids = BTreeSet::new();
-    // Milliseconds are kept.
+    // With milliseconds.
     let mut last = before - Duration::from_millis(1);
     for (at, event) in events.iter().enumerate() {
         let metadata = &event["metadata"];
@@ -172,7 +172,7 @@ async fn events_have_their_place_their_own_id_and_their_true_start() {
 }
 
 #[tokio::test]
-async fn latency_is_the_origins_and_timings_tell_its_parts() {
+async fn latency_is_the_origins_and_timings_show_its_parts() {
     let chain = Chain::start().await;
     let client = chain.proxy.client();
     let post = client.post(chain.origin.url("/slow/120")).body("a question");
@@ -193,7 +193,7 @@ async fn latency_is_the_origins_and_timings_tell_its_parts() {
 }
 
 #[tokio::test]
-async fn over_https_an_event_is_no_different() {
+async fn over_https_an_event_is_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let origin = TestOrigin::h2(&ca).await;
@@ -210,14 +210,14 @@ async fn over_https_an_event_is_no_different() {
     assert_eq!(inner(&event, "request_headers")["host"], format!("localhost:{}", origin.addr.port()));
 }
 
-// ---- Text that OTAS's database refuses
+// ---- Text that OTAS's database rejects
 
 #[tokio::test]
 async fn nul_bytes_are_replaced_where_they_are_text_and_kept_in_base64_where_not() {
     let chain = Chain::start().await;
     chain.echo("text/plain", "a\0b").await.bytes().await.unwrap();
     chain.echo("application/octet-stream", "a\0b").await.bytes().await.unwrap();
-    // The escape is six harmless characters of the body's text; the raw one is a NUL in it.
+    // The escape is six harmless characters of the text; the raw byte is a NUL.
     chain.echo("application/json", "{\"escaped\":\"\\u0000\",\"raw\":\"\0\"}").await.bytes().await.unwrap();
     let events = chain.events(3).await;
     let shown = |content_type: &str| {
@@ -232,7 +232,7 @@ async fn nul_bytes_are_replaced_where_they_are_text_and_kept_in_base64_where_not
     assert_eq!(shown("application/json"), (json.into(), "UTF-8".into()));
 }
 
-/// Bytes as an event has them.
+/// Bytes in the format of an event.
 fn data_url(media_type: &str, bytes: &[u8]) -> String {
     format!("data:{media_type};base64,{}", STANDARD.encode(bytes))
 }
@@ -277,7 +277,7 @@ async fn invalid_utf_8_anywhere_is_saved() {
     assert_eq!((text(&event, "path"), text(&event, "query_params")), ("/%FF%00", "q=%FF%00"));
     assert_eq!(text(&event, "request_body"), data_url("application/octet-stream", b"\xFF\xFE\xFD"));
     assert_eq!(event["metadata"]["capture"]["request"]["encoding"], "base64");
-    // Old servers say nothing or the wrong thing, and mean windows-1252.
+    // Old servers declare no charset or a wrong one, and mean windows-1252.
     assert_eq!(text(&event, "response_body"), "café");
     assert_eq!(event["metadata"]["capture"]["response"]["encoding"], "windows-1252");
     assert_eq!(inner(&event, "response_headers")["x-odd"], "café");
@@ -291,7 +291,7 @@ async fn a_binary_body_is_base64_and_says_so() {
     let reply = chain.echo("image/png", body.clone()).await;
     assert_eq!(reply.bytes().await.unwrap(), body);
     let event = chain.event().await;
-    // The origin does not say what it answers with.
+    // The origin declares no content type.
     for (side, media_type) in [("request", "image/png"), ("response", "application/octet-stream")] {
         assert_eq!(text(&event, &format!("{side}_body")), data_url(media_type, &body), "{side}");
         let capture = &event["metadata"]["capture"][side];
@@ -300,13 +300,13 @@ async fn a_binary_body_is_base64_and_says_so() {
     }
 }
 
-// ---- More than fits
+// ---- Content that does not fit
 
 #[tokio::test]
 async fn a_5_mib_body_both_ways_is_cut_with_a_mark_and_keeps_its_size() {
     const SIZE: usize = 5 << 20;
     let chain = Chain::start().await;
-    // No escape is needed, then many are.
+    // First without escapes, then with many.
     for (content_type, piece) in [
         ("text/plain", "0123456789abcdef"),
         ("application/json", "\"\\\n\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}"),
@@ -328,7 +328,7 @@ async fn a_5_mib_body_both_ways_is_cut_with_a_mark_and_keeps_its_size() {
                 assert!(shown.contains("\n…[otas-proxy: 4,915,200 of 5,242,880 bytes not kept]…\n"));
                 assert!(shown.starts_with("0123456789abcdef") && shown.ends_with("0123456789abcdef"));
             } else {
-                // 320 KiB of which nearly each byte takes six do not fit twice.
+                // Two bodies of 320 KiB in which nearly every byte needs six do not fit.
                 assert!(shown.starts_with("\"\\\n\u{1}") && shown.contains("…[otas-proxy: "), "{side}");
             }
         }
@@ -380,7 +380,7 @@ async fn a_content_type_of_400_bytes_and_a_method_of_30_characters_are_cut() {
 }
 
 #[tokio::test]
-async fn a_gzip_bomb_is_unpacked_no_further_than_its_cap() {
+async fn a_gzip_bomb_is_decompressed_only_to_the_limit() {
     let chain = Chain::start().await;
     let packed = chain.get("/bomb").await.bytes().await.unwrap().len();
     let event = chain.event().await;
@@ -394,7 +394,7 @@ async fn a_gzip_bomb_is_unpacked_no_further_than_its_cap() {
 }
 
 #[tokio::test]
-async fn a_compressed_body_is_shown_as_the_text_that_it_holds() {
+async fn a_compressed_body_is_shown_as_its_text() {
     let chain = Chain::start().await;
     let packed = chain.get("/gzip").await.bytes().await.unwrap().len();
     let event = chain.event().await;
@@ -404,7 +404,7 @@ async fn a_compressed_body_is_shown_as_the_text_that_it_holds() {
     assert_eq!(event["metadata"]["capture"]["response"]["decoded"], "whole");
 }
 
-/// Over HTTP/2, since HTTP/1 libraries stop at 100 fields.
+/// Over HTTP/2, because HTTP/1 libraries stop at 100 fields.
 #[tokio::test]
 async fn two_hundred_fields_of_60_kb_are_all_there() {
     let folder = tempfile::tempdir().unwrap();
@@ -455,10 +455,10 @@ async fn repeated_fields_are_arrays_in_their_order() {
     assert_eq!((&headers["x-many"], &headers["x-one"]), (&json!(["1", "2", "1"]), &json!("1")));
 }
 
-// ---- Calls that go wrong
+// ---- Failed calls
 
 #[tokio::test]
-async fn a_reset_in_the_middle_of_a_body_is_told_with_what_came() {
+async fn a_reset_in_the_middle_of_a_body_is_reported_with_the_bytes_before_it() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 100\r\n\r\nthe first part";
     let origin = RawOrigin::start(vec![Act::Write(head.to_vec()), Act::Await(b"go on".to_vec()), Act::Reset]).await;
     let chain = Chain::start().await;
@@ -478,7 +478,7 @@ async fn a_reset_in_the_middle_of_a_body_is_told_with_what_came() {
 }
 
 #[tokio::test]
-async fn an_agent_that_leaves_in_the_middle_of_its_answer_is_told() {
+async fn an_agent_that_leaves_in_the_middle_of_a_response_is_reported() {
     let head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: 1\n\n";
     let acts = vec![Act::Write(head.to_vec()), Act::Await(b"never sent".to_vec())];
     let origin = RawOrigin::start(acts).await;
@@ -497,7 +497,7 @@ async fn an_agent_that_leaves_in_the_middle_of_its_answer_is_told() {
 }
 
 #[tokio::test]
-async fn an_agent_that_leaves_in_the_middle_of_its_question_is_told() {
+async fn an_agent_that_leaves_in_the_middle_of_a_request_is_reported() {
     let origin = RawOrigin::start(vec![Act::Await(b"half a que".to_vec()), Act::Await(b"never sent".to_vec())]).await;
     let chain = Chain::start().await;
     let mut agent = chain.proxy.connect().await;
@@ -516,7 +516,7 @@ async fn an_agent_that_leaves_in_the_middle_of_its_question_is_told() {
 }
 
 #[tokio::test]
-async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
+async fn an_unreachable_origin_is_an_event_with_our_response() {
     let closed = Nobody::new();
     let chain = Chain::start().await;
     let plain = format!("GET http://{closed}/a HTTP/1.1\r\nHost: {closed}\r\nConnection: close\r\n\r\n");
@@ -536,7 +536,7 @@ async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
         assert_eq!(inner(&event, "response_body")["error"]["code"], "connect_refused", "{method}");
         assert_eq!(event["response_content_type"], "application/problem+json", "{method}");
         assert_eq!(event["custom_properties"]["http.response.status_code"], Value::Null, "{method}");
-        // OTAS's page shows the path, and no host.
+        // OTAS's page shows the path but no host.
         let path = if *method == "CONNECT" { closed.to_string() } else { "/a".to_owned() };
         assert_eq!(event["path"], path, "{method}");
         let kind = if *method == "CONNECT" { "tunnel" } else { "http" };
@@ -545,7 +545,7 @@ async fn an_origin_that_cannot_be_reached_is_an_event_with_our_answer() {
 }
 
 #[tokio::test]
-async fn an_unread_tunnel_says_how_much_went_through_it() {
+async fn an_unread_tunnel_has_its_sizes() {
     let origin = RawOrigin::start(vec![Act::Write(b"220 hello\r\n".to_vec()), Act::Close]).await;
     let chain = Chain::start().await;
     let mut agent = chain.proxy.connect().await;
@@ -591,7 +591,7 @@ async fn with_error_from_status_0_no_status_is_an_error() {
     assert_eq!((&event["status_code"], &event["error"]), (&json!(503), &json!("")));
 }
 
-// ---- What people add, and what nobody may see
+// ---- Added properties, and secrets
 
 #[tokio::test]
 async fn configured_properties_are_in_every_event() {
@@ -638,7 +638,7 @@ async fn secrets_reach_the_origin_and_neither_otas_nor_the_disk() {
     let reply = proxy.raw(request.as_bytes()).await;
     assert_eq!(reply.matches(CANARY).count(), 2, "the agent gets its cookies");
     let saved = otas.events_at_least(1, WITHIN).await;
-    // All but Proxy-Authorization, which is for the proxy alone.
+    // All except Proxy-Authorization, which is only for the proxy.
     let mut received = origin.received();
     while received.matches(CANARY).count() < 8 {
         tokio::task::yield_now().await;

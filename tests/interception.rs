@@ -1,4 +1,4 @@
-//! HTTPS and everything else inside CONNECT: what each side sees, and what the events say.
+//! HTTPS and other protocols inside CONNECT: what each side sees, and the events.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ use crate::support::proxy::{PATIENCE, Running, TestProxy, read_until};
 
 const BOTH: &[&[u8]] = &[b"h2", b"http/1.1"];
 
-/// A proxy that trusts the test's origins, and the CA to make them with.
+/// A proxy that trusts the test origins, and the CA for them.
 async fn trusting() -> (TestCa, Running) {
     let proxy = TestProxy::new();
     let ca = TestCa::new(proxy.folder());
@@ -39,7 +39,7 @@ fn failed(event: &Value, id: &str) {
 }
 
 #[tokio::test]
-async fn both_sides_speak_what_the_origin_chose_of_the_agents_offer() {
+async fn both_sides_speak_what_the_origin_selected_from_the_agents_offer() {
     for (origin_speaks_h2, offer, alpn, version, shown) in [
         (false, BOTH, Some(&b"http/1.1"[..]), Version::HTTP_11, "1.1"),
         (true, BOTH, Some(b"h2"), Version::HTTP_2, "2"),
@@ -103,11 +103,11 @@ async fn trailers_pass_both_ways_over_http2() {
 }
 
 #[tokio::test]
-async fn the_leaf_is_for_the_name_or_the_address_that_was_asked_for() {
+async fn the_leaf_is_for_the_requested_name_or_address() {
     let (ca, proxy) = trusting().await;
     let origin = TestOrigin::https(&ca).await;
     for name in ["localhost", "127.0.0.1"] {
-        // The handshake itself verifies the name: rustls accepts no certificate without the right SAN.
+        // The handshake verifies the name: rustls accepts no certificate without the right SAN.
         let mut agent = Agent::named(&proxy, name, origin.addr.port(), BOTH).await;
         assert_eq!(agent.get("/").await.0, 200);
         let (_, leaf) = x509_parser::parse_x509_certificate(&agent.certificate).unwrap();
@@ -157,7 +157,7 @@ async fn a_stream_that_the_agent_resets_is_reset_at_the_origin_and_the_others_go
     let (ca, proxy) = trusting().await;
     let mut origin = ManualOrigin::start(Some(ca.server(Certificate::Good, BOTH))).await;
     let mut agent = Agent::named(&proxy, "localhost", origin.addr.port(), BOTH).await;
-    // One that is reset before its answer, one in the middle of it, one that goes on.
+    // One is reset before its response, one in the middle of it, one goes on.
     let waiting = agent.start(agent.request("GET", "/waiting", full("")));
     let mut unanswered = origin.call().await;
     let reading = agent.send(agent.request("GET", "/reading", full("")));
@@ -206,7 +206,7 @@ async fn an_origin_that_speaks_no_tls_is_a_502() {
     let greeter = greeting.local_addr().unwrap();
     let task = tokio::spawn(async move {
         let (mut stream, _) = greeting.accept().await.unwrap();
-        // Not before the ClientHello: an origin that speaks first would make this an unknown protocol.
+        // Only after the ClientHello: an origin that speaks first would make this an unknown protocol.
         stream.read_u8().await.unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
     });
@@ -312,7 +312,7 @@ async fn an_unknown_protocol_is_relayed_byte_for_byte_and_counted() {
 }
 
 #[tokio::test]
-async fn an_origin_that_speaks_first_is_heard_at_once() {
+async fn an_origin_that_speaks_first_is_relayed_at_once() {
     let (authority, origin) = once(async |mut stream: TcpStream| {
         stream.write_all(b"220 ready\r\n").await.unwrap();
         let mut got = [0; 6];
@@ -323,7 +323,7 @@ async fn an_origin_that_speaks_first_is_heard_at_once() {
     let proxy = TestProxy::new().run().await;
     let mut stream = tunnel(&proxy, &authority).await;
     assert_eq!(read_until(&mut stream, "\r\n").await, "220 ready\r\n");
-    // What would be HTTP from an agent that speaks first is not, after a greeting.
+    // After a greeting, bytes that look like HTTP are not HTTP.
     stream.write_all(b"GET /\r").await.unwrap();
     assert_eq!(&origin.await.unwrap(), b"GET /\r");
     drop(stream);
@@ -334,7 +334,7 @@ async fn an_origin_that_speaks_first_is_heard_at_once() {
 
 #[tokio::test]
 async fn a_half_closed_tunnel_goes_on_the_other_way() {
-    // The agent is done first: what it closed is closed for the origin, and the answer still comes.
+    // The agent finishes first: its close reaches the origin, and the response still arrives.
     let (authority, origin) = once(async |mut stream: TcpStream| {
         let got = rest(&mut stream).await;
         stream.write_all(b"answer").await.unwrap();
@@ -347,7 +347,7 @@ async fn a_half_closed_tunnel_goes_on_the_other_way() {
     stream.shutdown().await.unwrap();
     assert_eq!(rest(&mut stream).await, b"answer");
     assert_eq!(origin.await.unwrap(), b"\x01question");
-    // The origin is done first.
+    // The origin finishes first.
     let (authority, origin) = once(async |mut stream: TcpStream| {
         stream.write_all(b"greeting").await.unwrap();
         stream.shutdown().await.unwrap();
@@ -366,7 +366,7 @@ async fn a_half_closed_tunnel_goes_on_the_other_way() {
 }
 
 #[tokio::test]
-async fn a_tunnel_that_a_side_resets_says_whose_side_it_was() {
+async fn a_reset_tunnel_shows_which_side_reset_it() {
     let proxy = TestProxy::new().run().await;
     let (authority, _origin) = once(async |mut stream: TcpStream| {
         stream.read_u8().await.unwrap();
@@ -376,7 +376,7 @@ async fn a_tunnel_that_a_side_resets_says_whose_side_it_was() {
     let mut stream = tunnel(&proxy, &authority).await;
     stream.write_all(b"\x01").await.unwrap();
     let mut all = Vec::new();
-    // Whether the reset comes through as one is the system's affair; that it ends is ours.
+    // The system decides whether the reset arrives as a reset. We ensure that the connection ends.
     let _ = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut all)).await.expect("no end");
     let events = proxy.events_so_far(1).await;
     failed(&events[0], "origin_reset");
@@ -393,7 +393,8 @@ async fn a_tunnel_that_a_side_resets_says_whose_side_it_was() {
     tokio::time::timeout(PATIENCE, origin).await.expect("the origin's side does not end").unwrap();
     let events = proxy.events().await;
     assert_eq!(events.len(), 2);
-    // Many TLS clients close this way, so of a tunnel that is relayed unread it is no error; how it ended is said.
+    // Many TLS clients close like this, so it is not an error in an unread tunnel. The event shows how the tunnel
+    // ended.
     assert_eq!(
         (&events[1]["error"], &events[1]["metadata"]["capture"]["response"]["end"]),
         (&"".into(), &"receiver_left".into())
@@ -436,13 +437,13 @@ async fn an_agent_that_offers_only_an_unknown_protocol_is_relayed_blind() {
 }
 
 #[tokio::test]
-async fn a_host_that_agents_refuse_us_for_is_relayed_blind_if_that_is_wanted() {
+async fn a_host_for_which_agents_refuse_our_certificate_is_relayed_blind_if_configured() {
     let proxy = TestProxy::new().with(|c| c.tls.learn_passthrough = Some(Duration::from_secs(600)));
     let ca = TestCa::new(proxy.folder());
     let proxy = proxy.trusting(&ca).run().await;
     let origin = TestOrigin::https(&ca).await;
     let authority = format!("localhost:{}", origin.addr.port());
-    // It pins the origin's own issuer: ours is refused twice, then it sees its own.
+    // The agent pins the origin's issuer: it refuses our certificate twice, then sees the origin's.
     let mut worked = Vec::new();
     for _ in 0..3 {
         let call = tls(tunnel(&proxy, &authority).await, "localhost", ca.client(&[])).await;
@@ -481,7 +482,7 @@ async fn an_agent_that_does_not_trust_our_ca_is_an_event_that_says_so() {
 }
 
 #[tokio::test]
-async fn an_agent_that_does_not_end_its_handshake_is_not_waited_for() {
+async fn an_agent_that_does_not_finish_its_handshake_is_dropped() {
     let ca_folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(ca_folder.path());
     let proxy =
@@ -490,7 +491,7 @@ async fn an_agent_that_does_not_end_its_handshake_is_not_waited_for() {
     let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
     let mut hello = Vec::new();
     rustls::ClientConnection::new(ca.client(BOTH).into(), name).unwrap().write_tls(&mut hello).unwrap();
-    // The half of a ClientHello, and a whole one with nothing after it.
+    // Half a ClientHello, and a whole one with nothing after it.
     for sent in [&hello[..hello.len() / 2], &hello] {
         let mut agent = tunnel(&proxy, &format!("localhost:{}", origin.addr.port())).await;
         agent.write_all(sent).await.unwrap();
@@ -511,7 +512,7 @@ async fn an_agent_that_leaves_in_the_middle_of_its_handshake_has_refused_nothing
     let mut hello = Vec::new();
     rustls::ClientConnection::new(ca.client(BOTH).into(), name).unwrap().write_tls(&mut hello).unwrap();
     agent.write_all(&hello).await.unwrap();
-    // The first byte of the proxy's part of the handshake has come: the proxy is in the middle of it.
+    // The first byte of the proxy's handshake has arrived, so the proxy is in the middle of it.
     agent.read_u8().await.unwrap();
     drop(agent);
     let events = proxy.events().await;
@@ -529,7 +530,7 @@ async fn the_next_agent_connection_uses_the_idle_upstream_connection() {
             let mut agent = Agent::to(&proxy, &origin, offer).await;
             assert_eq!(agent.get("/").await.0, 200);
             agent.close().await;
-            // The connection is given back when the agent's side has ended, a moment later.
+            // The connection returns to the pool when the agent's side has ended, a moment later.
             proxy.events_so_far(call).await;
             tokio::task::yield_now().await;
         }
@@ -541,7 +542,7 @@ async fn the_next_agent_connection_uses_the_idle_upstream_connection() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_authenticated_itself_serves_no_other_agent() {
+async fn an_authenticated_connection_serves_no_other_agent() {
     for scheme in ["NTLM", "Negotiate"] {
         let (ca, proxy) = trusting().await;
         let mut origin = ManualOrigin::start(Some(ca.server(Certificate::Good, &[b"http/1.1"]))).await;

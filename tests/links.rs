@@ -1,4 +1,4 @@
-//! Calls that belong together are linked in their events: retries, redirects, conversations.
+//! Related calls are linked in their events: retries, redirects, conversations.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::support::nobody::Nobody;
 use crate::support::proxy::TestProxy;
 
-/// An origin that fails twice, sends on, and talks.
+/// An origin that fails twice, redirects, and answers.
 async fn origin() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, calls) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
@@ -31,7 +31,7 @@ async fn origin() -> String {
     url
 }
 
-/// An origin that speaks OpenAI's responses protocol: the nth answer is called `resp_n`.
+/// An origin that speaks OpenAI's Responses: the nth answer has the id `resp_n`.
 async fn model() -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (url, calls) = (format!("http://{}", listener.local_addr().unwrap()), Arc::new(AtomicU32::new(0)));
@@ -49,7 +49,7 @@ async fn model() -> String {
 }
 
 #[tokio::test]
-async fn a_call_to_a_model_says_what_it_cost_and_which_answer_it_goes_on_from() {
+async fn a_model_call_has_its_cost_and_the_answer_that_it_continues() {
     let (origin, folder) = (model().await, tempfile::tempdir().unwrap());
     let (file, table) = (folder.path().join("prices.toml"), "version = '7'\ncurrency = 'EUR'\n");
     let model = "[[models]]\nmodel = 'm-*'\ninput = 2\noutput = 10\ncache_read = 0.5\n";
@@ -83,7 +83,7 @@ fn id(event: &Value) -> &Value {
 }
 
 #[tokio::test]
-async fn a_call_says_which_it_repeats_which_it_follows_and_which_it_goes_on_from() {
+async fn a_call_names_the_calls_that_it_retries_follows_and_continues() {
     let origin = origin().await;
     let closed = Nobody::new();
     let proxy = TestProxy::new().run().await;
@@ -92,7 +92,7 @@ async fn a_call_says_which_it_repeats_which_it_follows_and_which_it_goes_on_from
     let mut send = async |method: &str, url: String, body: &str| {
         let request = client.request(method.parse().unwrap(), url).body(body.to_owned());
         request.send().await.unwrap();
-        // The next call begins when this one has ended for the proxy, too.
+        // The next call begins after this one has ended for the proxy, too.
         stored += 1;
         proxy.events_so_far(stored).await;
     };

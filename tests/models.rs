@@ -1,5 +1,5 @@
-//! Calls to models through the proxy: what their events say, however they pass and however they end. The bytes are nobody's
-//! business here; that they do not change is asked elsewhere.
+//! Model calls through the proxy: the facts in their events, however the calls pass and end. Other tests check that the
+//! bytes stay unchanged.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -31,7 +31,7 @@ fn only(mut events: Vec<Value>) -> Value {
     events.remove(0)
 }
 
-/// A question on its way, and the pieces of its answer.
+/// A request in flight, and the pieces of its response.
 async fn asked(proxy: &Running, origin: &mut ManualOrigin, path: &str) -> (reqwest::Response, Pieces) {
     let ask =
         json!({"model": "m-1", "stream": true, "max_tokens": 5, "messages": [{"role": "user", "content": "?"}]});
@@ -47,7 +47,7 @@ async fn asked(proxy: &Running, origin: &mut ManualOrigin, path: &str) -> (reqwe
 }
 
 #[tokio::test]
-async fn facts_do_not_depend_on_what_is_kept_of_bodies() {
+async fn facts_do_not_depend_on_how_much_of_the_bodies_is_kept() {
     let proxy =
         TestProxy::new().with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (16, 0)).run().await;
     let mut origin = ManualOrigin::start(None).await;
@@ -98,7 +98,7 @@ async fn a_compressed_stream_is_read_as_it_comes() {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_broken_off_has_one_event_without_tokens() {
+async fn a_truncated_answer_has_one_event_without_tokens() {
     for (end, id) in [("agent", "agent_left"), ("origin", "origin_reset"), ("proxy", "proxy_shutdown")] {
         let proxy = TestProxy::new().with(|c| c.proxy.shutdown_grace = Duration::from_millis(50)).run().await;
         let mut origin = ManualOrigin::start(None).await;
@@ -138,7 +138,7 @@ async fn an_answer_that_was_broken_off_has_one_event_without_tokens() {
 }
 
 #[tokio::test]
-async fn an_error_inside_an_answer_is_one_of_the_call() {
+async fn an_error_inside_an_answer_is_an_error_of_the_call() {
     let proxy = TestProxy::new().run().await;
     let mut origin = ManualOrigin::start(None).await;
     let (answer, pieces) = asked(&proxy, &mut origin, MESSAGES).await;
@@ -157,7 +157,7 @@ async fn an_error_inside_an_answer_is_one_of_the_call() {
 }
 
 #[tokio::test]
-async fn an_end_that_is_held_back_for_its_event_is_held_for_its_facts_too() {
+async fn in_strict_mode_the_end_of_a_response_waits_for_its_facts_too() {
     let proxy = TestProxy::new().with(|c| c.store.durability = Durability::Strict).run().await;
     let mut origin = ManualOrigin::start(None).await;
     let url = format!("http://{}{CHAT}", origin.addr);
@@ -171,7 +171,7 @@ async fn an_end_that_is_held_back_for_its_event_is_held_for_its_facts_too() {
         let response = Response::builder().header("content-type", "application/json").body(body).unwrap();
         call.answer.send(response).unwrap();
         sending.await.unwrap().unwrap().bytes().await.unwrap();
-        // Stored, whatever becomes of the proxy now.
+        // Stored, even if the proxy is killed now.
         let stored = proxy.events_so_far(0).await;
         let last = stored.last().expect("no event when the agent had the end");
         assert_eq!(last["custom_properties"][names::OUTPUT_TOKENS], 4);
@@ -213,7 +213,7 @@ async fn a_failed_tool_is_an_error_and_other_calls_have_no_model_facts() {
 }
 
 #[tokio::test]
-async fn what_is_read_is_given_back() {
+async fn reading_releases_its_memory() {
     let proxy = TestProxy::new().run().await;
     let mut origin = ManualOrigin::start(None).await;
     let (mut answer, pieces) = asked(&proxy, &mut origin, CHAT).await;

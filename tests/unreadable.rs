@@ -1,5 +1,5 @@
-//! TLS that the library cannot speak: agents are relayed unread, with the reason in the event, unless a rule forbids it; of
-//! origins the true cause is told.
+//! TLS that the library cannot speak: agents are relayed unread, with the reason in the event, unless a rule forbids
+//! it; for origins the true cause is reported.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -13,11 +13,11 @@ use crate::support::agent::{self, Agent};
 use crate::support::origin::{Certificate, TestCa};
 use crate::support::proxy::{Running, TestProxy};
 
-/// ECDHE with AES-GCM, which is spoken, and RSA with AES-CBC, which is not.
+/// ECDHE with AES-GCM, which is supported, and RSA with AES-CBC, which is not.
 const SPOKEN: u16 = 0xC02F;
 const NOT_SPOKEN: u16 = 0x002F;
 
-/// Behind its length, a number of two bytes.
+/// The bytes after their length in two bytes.
 fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes()[..], bytes].concat()
 }
@@ -39,7 +39,7 @@ fn hello(name: &[u8], suite: u16) -> Vec<u8> {
     [&[22, 3, 1][..], &sized(&message)].concat()
 }
 
-/// What an origin gets through a tunnel to it that begins with `hello`, and the event.
+/// What an origin receives through a tunnel that begins with `hello`, and the event.
 async fn relayed(proxy: Running, hello: &[u8]) -> (Vec<u8>, Value) {
     relayed_to("127.0.0.1", proxy, hello).await
 }
@@ -61,7 +61,7 @@ async fn relayed_to(host: &str, proxy: Running, hello: &[u8]) -> (Vec<u8>, Value
 }
 
 #[tokio::test]
-async fn a_server_name_that_is_none_is_relayed_unread_and_the_event_says_so() {
+async fn an_invalid_server_name_is_relayed_unread_and_the_event_says_so() {
     let long = "a".repeat(64);
     for name in ["user-.example", "*.example", "a..example", "bücher.example", &format!("{long}.example"), "a b"] {
         let hello = hello(name.as_bytes(), SPOKEN);
@@ -73,7 +73,7 @@ async fn a_server_name_that_is_none_is_relayed_unread_and_the_event_says_so() {
 }
 
 #[tokio::test]
-async fn an_agent_whose_cipher_suites_are_not_spoken_is_relayed_unread_and_the_event_says_so() {
+async fn an_agent_with_unsupported_cipher_suites_is_relayed_unread_and_the_event_says_so() {
     let hello = hello(b"localhost", NOT_SPOKEN);
     let (got, event) = relayed(TestProxy::new().run().await, &hello).await;
     assert_eq!(got, hello);
@@ -81,7 +81,7 @@ async fn an_agent_whose_cipher_suites_are_not_spoken_is_relayed_unread_and_the_e
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_held_to_the_rules_by_the_name_that_it_asks_for() {
+async fn rules_apply_to_the_server_name_of_unreadable_tls() {
     let deny = |config: &mut otas_proxy::config::Config| {
         let rules = ["*-.example", "bücher.example", "denied.example"].map(|rule| HostRule::parse(rule).unwrap());
         config.egress.deny = HostRules::new(rules.to_vec());
@@ -117,7 +117,7 @@ async fn a_request_to_a_name_that_is_denied_is_refused_whatever_connect_named() 
     assert!(events.len() == 1 && events[0]["metadata"]["failure"] == "egress_denied", "{events:#?}");
 }
 
-/// A server of TLS 1.2 with one cipher suite, which the library does not have.
+/// A TLS 1.2 server with one cipher suite, which the library does not have.
 const ONLY_CBC: &str = "
 import socket, ssl, sys
 context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -137,7 +137,7 @@ while True:
 ";
 
 #[tokio::test]
-async fn of_an_origin_whose_cipher_suites_are_not_spoken_the_cause_is_told() {
+async fn for_an_origin_with_unsupported_cipher_suites_the_cause_is_reported() {
     let proxy = TestProxy::new();
     let ca = TestCa::new(proxy.folder());
     let (certificate, key) = ca.issue(Certificate::Good);

@@ -1,4 +1,4 @@
-//! WebSockets: every byte passes as it is, and what they carry is recorded in clear (wire checklist 39, 47, 48).
+//! WebSockets: every byte passes unchanged, and messages are recorded decompressed (wire checklist 39, 47, 48).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ async fn checklist_47_a_compressed_conversation_passes_unchanged_and_is_recorded
 }
 
 #[tokio::test]
-async fn messages_of_any_size_pass_for_any_capture_limit_and_only_their_first_and_last_are_kept() {
+async fn messages_of_any_size_pass_for_any_capture_limit_and_only_the_first_and_last_are_kept() {
     for (head, tail) in [(0, 0), (200, 300), (1 << 20, 0)] {
         let proxy = TestProxy::new()
             .with(|config| (config.capture.body_head_bytes, config.capture.body_tail_bytes) = (head, tail))
@@ -180,7 +180,7 @@ async fn each_turn_of_openais_protocol_is_an_event_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_turn_that_is_cut_off_says_so() {
+async fn a_truncated_turn_says_so() {
     let proxy = TestProxy::new().run().await;
     let mut ends = Ends::open(&proxy, "/v1/responses", PLAIN).await;
     ends.say(&masked(TEXT, r#"{"type":"response.create","model":"m"}"#)).await;
@@ -200,8 +200,8 @@ async fn a_turn_that_is_cut_off_says_so() {
     assert!(socket["response_body"].as_str().unwrap().ends_with("closed with 1011: restarting]…\n"));
 }
 
-/// The events of a socket that the agent breaks off, and of its turns, after these messages.
-async fn broken_off_after(asked: &[&str], answered: &[&str]) -> (Value, Vec<Value>) {
+/// The events of a socket that the agent aborts after these messages, and of its turns.
+async fn aborted_after(asked: &[&str], answered: &[&str]) -> (Value, Vec<Value>) {
     let proxy = TestProxy::new().run().await;
     let mut ends = Ends::open(&proxy, "/v1/responses", PLAIN).await;
     for message in asked {
@@ -221,20 +221,20 @@ async fn a_socket_may_end_without_a_close_frame_while_no_turn_is_open() {
     const ASKS: &str = r#"{"type":"response.create","model":"m"}"#;
     const CREATED: &str = r#"{"type":"response.created"}"#;
     const COMPLETED: &str = r#"{"type":"response.completed","response":{"status":"completed"}}"#;
-    let (socket, turns) = broken_off_after(&[ASKS], &[CREATED, COMPLETED]).await;
+    let (socket, turns) = aborted_after(&[ASKS], &[CREATED, COMPLETED]).await;
     assert_eq!((&socket["error"], turns.len(), &turns[0]["error"]), (&json!(""), 1, &json!("")), "{socket:#}");
     assert_eq!(turns[0]["metadata"]["client"], socket["metadata"]["client"]);
-    // It was opened beforehand and never used.
-    let (socket, turns) = broken_off_after(&[], &[]).await;
+    // It was opened in advance and never used.
+    let (socket, turns) = aborted_after(&[], &[]).await;
     assert_eq!((&socket["error"], turns.len()), (&json!(""), 0));
-    let (socket, turns) = broken_off_after(&[ASKS], &[CREATED]).await;
+    let (socket, turns) = aborted_after(&[ASKS], &[CREATED]).await;
     for event in [&socket, &turns[0]] {
         assert!(event["error"].as_str().unwrap().starts_with("agent_left: "), "{event:#}");
     }
 }
 
 #[tokio::test]
-async fn who_has_said_that_it_closes_may_break_off_its_connection() {
+async fn a_side_that_sent_a_close_frame_may_abort_its_connection() {
     for (closes, error) in [(true, ""), (false, "agent_left: ")] {
         let proxy = TestProxy::new().run().await;
         let mut ends = Ends::open(&proxy, "/", PLAIN).await;
@@ -253,7 +253,7 @@ async fn who_has_said_that_it_closes_may_break_off_its_connection() {
 }
 
 #[tokio::test]
-async fn a_stopped_proxy_says_what_it_knows_of_sockets_and_turns_under_way() {
+async fn a_stopped_proxy_reports_sockets_and_turns_in_flight() {
     let proxy = TestProxy::new().with(|config| config.proxy.shutdown_grace = Duration::from_millis(50)).run().await;
     let mut ends = Ends::open(&proxy, "/v1/responses", PLAIN).await;
     ends.say(&masked(TEXT, r#"{"type":"response.create","model":"m"}"#)).await;
@@ -269,7 +269,7 @@ async fn a_stopped_proxy_says_what_it_knows_of_sockets_and_turns_under_way() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_passes_all_the_same_and_is_told() {
+async fn unreadable_messages_pass_unchanged_and_are_reported() {
     let unknown = "Upgrade: websocket\r\nSec-WebSocket-Extensions: x-shuffle\r\n";
     for (answer, frames, key, told) in [
         (unknown, bare(0xF1, b"?"), "unread", json!({ "by": "agent", "what": "unknown_extension" })),
@@ -319,7 +319,7 @@ async fn checklist_39_an_upgrade_to_something_else_is_relayed_and_counted() {
 }
 
 #[tokio::test]
-async fn a_socket_under_way_is_noted_with_what_it_has_carried() {
+async fn a_socket_in_flight_is_noted_with_its_messages_so_far() {
     let proxy = TestProxy::new().run().await;
     let mut ends = Ends::open(&proxy, "/", PLAIN).await;
     ends.say(&masked(TEXT, b"hello")).await;
@@ -329,14 +329,14 @@ async fn a_socket_under_way_is_noted_with_what_it_has_carried() {
         let noted = "SELECT count(*) FROM open_exchanges WHERE json LIKE '%hello%' AND json LIKE '%\"given_up\":\"interrupted\"%'";
         store.query_row(noted, [], |row| row.get(0)).unwrap()
     };
-    // What has come is asked for at the first note, so it stands in the second, though the socket is silent.
+    // The first snapshot requests the messages, so the second has them, although the socket is silent.
     eventually("a note with the message", async || noted() == 1).await;
     ends.end().await;
     assert_eq!(only_event(proxy).await["request_body"], "hello\n");
 }
 
-/// An HTTP/2 origin over TLS that answers extended CONNECT by saying everything back, and all else with 204. `offers`: it
-/// says that it takes extended CONNECT.
+/// An HTTP/2 origin over TLS that echoes over extended CONNECT, and answers everything else with 204. `offers`: it
+/// announces extended CONNECT.
 async fn http2_origin(ca: &TestCa, offers: bool) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -348,13 +348,13 @@ async fn http2_origin(ca: &TestCa, offers: bool) -> u16 {
             if offers {
                 http2.enable_connect_protocol();
             }
-            tokio::spawn(http2.serve_connection(TokioIo::new(stream), service_fn(say_back)));
+            tokio::spawn(http2.serve_connection(TokioIo::new(stream), service_fn(echo)));
         }
     });
     port
 }
 
-async fn say_back(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
+async fn echo(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes>>, Infallible> {
     let mut response = Response::new(Empty::new());
     let asked = request.extensions().get::<Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
     if !asked || request.uri().path() == "/forbidden" {
@@ -372,7 +372,7 @@ async fn say_back(mut request: Request<Incoming>) -> Result<Response<Empty<Bytes
     Ok(response)
 }
 
-/// An agent's HTTP/2 connection through the proxy, and whether extended CONNECT is offered on it.
+/// An agent's HTTP/2 connection through the proxy, and whether it offers extended CONNECT.
 async fn http2_agent(proxy: &Running, port: u16) -> (http2::SendRequest<Full<Bytes>>, bool) {
     let stream = tunnel(proxy, &format!("localhost:{port}")).await;
     let stream = tls(stream, "localhost", proxy.client_tls(&[b"h2"])).await.unwrap();
@@ -383,7 +383,7 @@ async fn http2_agent(proxy: &Running, port: u16) -> (http2::SendRequest<Full<Byt
     let mut asked = Box::pin(
         sender.send_request(Request::get(format!("https://localhost:{port}/")).body(Full::default()).unwrap()),
     );
-    // Once a response is there, so are the settings that came before it.
+    // A response comes after the settings.
     let mut answered = false;
     tokio::spawn(std::future::poll_fn(move |cx| {
         let ended = std::pin::Pin::new(&mut connection).poll(cx);
@@ -429,7 +429,7 @@ async fn checklist_48_websockets_over_http2_pass_where_the_origin_offers_them() 
     socket.shutdown().await.unwrap();
     let mut rest = Vec::new();
     socket.read_to_end(&mut rest).await.unwrap();
-    // Not granted, and another protocol: ordinary answers.
+    // A refusal and another protocol get ordinary responses.
     let refused = sender.send_request(extended_connect(port, "/forbidden", "websocket")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
     let unknown = sender.send_request(extended_connect(port, "/chat", "connect-udp")).await.unwrap();
@@ -446,7 +446,7 @@ async fn checklist_48_websockets_over_http2_pass_where_the_origin_offers_them() 
     assert_eq!(socket["custom_properties"]["network.protocol.version"], "2");
     let facts = &socket["metadata"]["websocket"];
     assert_eq!((number(&facts["agent"]["messages"]), &facts["closed_by"]), (2, &json!("agent")));
-    // What it says back is masked, which an origin must not do.
+    // Its echo is masked, which an origin must not do.
     assert_eq!(facts["violation"], json!({ "by": "origin", "what": "wrong_masking" }));
     assert_eq!(of("/forbidden", 403)["error"], "http_403: Forbidden");
     assert!(of("/chat", 501)["error"].as_str().unwrap().starts_with("protocol_not_offered: "));

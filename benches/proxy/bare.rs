@@ -1,4 +1,4 @@
-//! The bare proxy: what a forward proxy with interception costs on hyper and rustls when it does nothing else. No
+//! The bare proxy: the cost of a forward proxy with interception on hyper and rustls that does nothing else. No
 //! capture, no events, no mirroring of the origin's protocol; one pool for all agents.
 
 use std::path::Path;
@@ -29,7 +29,7 @@ struct Proxy {
     leaves: Leaves,
 }
 
-/// Serves for ever; prints its port. `folder` holds its CA (`proxy-ca`) and the origin's (`origin-ca`).
+/// Serves forever; prints its port. `folder` holds its CA (`proxy-ca`) and the origin's (`origin-ca`).
 pub fn serve(folder: &Path) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join("origin-ca/ca.pem")).unwrap()).unwrap();

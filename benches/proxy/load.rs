@@ -1,4 +1,5 @@
-//! The load: one thread, some connections, each sending one request after the other; prints what it saw.
+//! The load: one thread and several connections, each of which sends one request after the other. Prints its
+//! measurements.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -97,7 +98,7 @@ async fn worker(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, until: Instant) {
     }
 }
 
-/// Reads a stream of events for so long, once all streams are open, and notes how old each event is.
+/// Reads a stream of events for this long, once all streams are open, and notes the age of each event.
 async fn listener(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, opened: Rc<tokio::sync::Barrier>, seconds: f64) {
     let mut stream = connect(&plan).await.unwrap();
     stream.write_all(&plan.request).await.unwrap();
@@ -107,7 +108,7 @@ async fn listener(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, opened: Rc<tokio::syn
     }
     opened.wait().await;
     buffer.clear();
-    // What was sent before lay unread while the others were being opened.
+    // Earlier events waited unread while the other streams were opened.
     let from = unix_ns();
     let until = Instant::now() + Duration::from_secs_f64(seconds);
     while Instant::now() < until {
@@ -161,7 +162,7 @@ async fn connect(plan: &Plan) -> std::io::Result<Box<dyn Stream>> {
     Ok(Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await?))
 }
 
-/// Reads a response with a Content-Length and gives the length.
+/// Reads a response with a Content-Length. Returns the length.
 async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
     let mut buffer = Vec::with_capacity(256 << 10);
     let head = loop {

@@ -1,9 +1,9 @@
-//! How fast is it: this proxy (capture, redaction and store on) and a bare hyper proxy without any of that, in turns on
+//! Compares this proxy (capture, redaction and store on) with a bare hyper proxy without any of that, alternately, on
 //! the same loopback origin. `just bench`, or `cargo bench --bench proxy -- --reps 7 --secs 2 --only intercepted`.
 //!
-//! The proxy under test has core 0 for itself, origin and load share core 1 (where `taskset` is installed and there
-//! are two cores). CPU is user and system time of the proxy's process over the calls made. Compare ratios, which are
-//! paired within a repetition: absolute figures are the machine's.
+//! The proxy under test has core 0; origin and load share core 1 (if `taskset` is installed and there are two cores).
+//! CPU is the user and system time of the proxy's process per call. Compare ratios, which are paired within a
+//! repetition: absolute figures depend on the machine.
 
 #![allow(
     clippy::print_stdout,
@@ -21,7 +21,7 @@ mod origin;
 
 use std::path::PathBuf;
 
-/// What one process of the benchmark does. Processes other than the first are this same program, started again.
+/// The role of one process of the benchmark. Other processes than the first are the same program, started again.
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|a| a != "--bench").collect();
     match args.first().map(String::as_str) {

@@ -1,4 +1,4 @@
-//! Runs the scenarios in turns and prints the table.
+//! Runs the scenarios alternately and prints the table.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-/// What was asked for on the command line.
+/// The command-line options.
 pub struct Options {
     reps: usize,
     secs: f64,
@@ -77,7 +77,7 @@ const SCENARIOS: [Scenario; 8] = [
     },
     Scenario { name: "intercepted 1 MiB", tls: true, path: "/mib", connections: 4, mode: "keep", post_bytes: 0 },
     Scenario { name: "intercepted 100 MiB", tls: true, path: "/100mib", connections: 1, mode: "keep", post_bytes: 0 },
-    // A call is an event of a stream here, its latency the time from being sent to being read.
+    // Here a call is an event of a stream. Its latency is the time from being sent to being read.
     Scenario {
         name: "1,000 event streams",
         tls: true,
@@ -88,7 +88,7 @@ const SCENARIOS: [Scenario; 8] = [
     },
 ];
 
-/// One proxy measured once.
+/// One measurement of one proxy.
 #[derive(Clone, Default)]
 struct Figures {
     cpu_us: f64,
@@ -168,7 +168,7 @@ fn measure(cpu: &CpuOf, name: &str, scenario: &Scenario, port: &str, folder: &Pa
     figures
 }
 
-/// This proxy with its defaults; OTAS is away, so that every event is kept.
+/// This proxy with its defaults. OTAS is unreachable, so every event is kept.
 fn otas_proxy(cpu: &CpuOf, folder: &Path) -> (Child, String) {
     for old in ["", "-wal", "-shm"] {
         let _ = std::fs::remove_file(folder.join(format!("store.db{old}")));
@@ -217,7 +217,7 @@ fn end(mut child: Child) {
     child.wait().unwrap();
 }
 
-/// CPU time and places on this machine.
+/// CPU time and CPU pinning on this machine.
 struct CpuOf {
     pins: bool,
     ticks_per_second: f64,
@@ -236,9 +236,10 @@ impl CpuOf {
         if self.pins { vec!["taskset".to_owned(), "-c".to_owned(), core.to_string()] } else { Vec::new() }
     }
 
-    /// User and system time of a process (`taskset` becomes the program it starts, so the id is the program's).
+    /// The user and system time of a process (`taskset` becomes the program that it starts, so the id is the
+    /// program's).
     fn seconds(&self, pid: u32) -> f64 {
-        // The kernel adds the last slice up at the next tick.
+        // The kernel adds the last time slice at the next tick.
         std::thread::sleep(Duration::from_millis(20));
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
         let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();

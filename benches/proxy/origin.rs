@@ -1,4 +1,4 @@
-//! The origin: HTTP/1.1 in clear and over TLS, one thread, answers of fixed sizes.
+//! The origin: HTTP/1.1 in clear and over TLS, one thread, responses of fixed sizes.
 
 use std::convert::Infallible;
 use std::path::Path;
@@ -17,10 +17,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// How often a stream has an event.
+/// The interval between events of a stream.
 const EVENT_EVERY: Duration = Duration::from_millis(500);
 
-/// Serves for ever; prints the two ports. Its certificate is signed by the CA in `folder`.
+/// Serves forever; prints its two ports. Its certificate is signed by the CA in `folder`.
 pub fn serve(folder: &Path) {
     let authority = Arc::new(CertAuthority::load_or_create(folder).unwrap());
     let tls = TlsAcceptor::from(Leaves::new(authority).unwrap().server_config("localhost", Some(HTTP11)).unwrap());
@@ -56,7 +56,7 @@ async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, mib: Bytes) {
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// Events without end, each with the time at which it was sent, in nanoseconds since 1970.
+/// Endless events, each with the time when it was sent, in nanoseconds since 1970.
 fn stamps() -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, Infallible>> + Send + Sync {
     let every = tokio::time::interval(EVENT_EVERY);
     futures_util::stream::unfold(every, |mut every| async move {

@@ -47,13 +47,14 @@ pub struct SocketReader {
     origin: Transcript,
     turns: Turns,
     /// The agent's current message, if it may begin a turn.
-    asking: Option<Asking>,
+    asking: Option<Question>,
     open: VecDeque<Turn>,
     facts: SocketFacts,
     slice_bytes: usize,
 }
 
-struct Asking {
+/// A message of the agent that may begin a turn.
+struct Question {
     recorder: Option<Recorder>,
     keeper: Keeper,
     model: llm::Reader,
@@ -210,7 +211,7 @@ impl SocketReader {
 
     /// Ends all turns, because they cannot be followed any further.
     fn end_turns(&mut self, why: &'static str) {
-        if let Some(Asking { recorder: Some(recorder), .. }) = self.asking.take() {
+        if let Some(Question { recorder: Some(recorder), .. }) = self.asking.take() {
             recorder.failed(not_read(why));
         }
         for turn in self.open.drain(..) {
@@ -244,7 +245,7 @@ struct Course<'a> {
     /// When the bytes passed.
     at: Instant,
     turns: &'a mut Turns,
-    asking: &'a mut Option<Asking>,
+    asking: &'a mut Option<Question>,
     open: &'a mut VecDeque<Turn>,
     facts: &'a mut SocketFacts,
     recorder: &'a Recorder,
@@ -254,7 +255,7 @@ impl Course<'_> {
     fn begins(&mut self, form: Form) {
         self.turns.begins(self.from, form);
         if self.from == Peer::Agent {
-            let asking = || Asking {
+            let asking = || Question {
                 recorder: None,
                 keeper: self.recorder.recording().keeper(),
                 model: llm::Reader::new(llm::Call::turn(&self.recorder.host())),
@@ -339,7 +340,7 @@ impl Course<'_> {
     }
 
     fn asked(&mut self, whole: bool) {
-        let Some(Asking { recorder: Some(recorder), keeper, mut model }) = self.asking.take() else { return };
+        let Some(Question { recorder: Some(recorder), keeper, mut model }) = self.asking.take() else { return };
         model.end_request(whole);
         model.response_in_messages();
         let model = Arc::new(Mutex::new(model));

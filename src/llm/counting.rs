@@ -66,6 +66,6 @@ mod tests {
         counting.count(8);
         counting.content();
         counting.count(5);
-        assert!(counting.may_be_all(5), "what is told before any content is a guess");
+        assert!(counting.may_be_all(5), "a count before any content is a placeholder");
     }
 }

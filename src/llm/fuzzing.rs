@@ -45,8 +45,8 @@ pub fn model_call(data: &[u8]) {
     let whole = read(chosen, question, answer, answer.len().max(1));
     let pieces = read(chosen, question, answer, usize::from(size % 32) + 1);
     let damaged = |facts: &Option<Facts>| {
-        let told = facts.as_ref().and_then(|facts| facts.get(names::PARSE_ERROR));
-        told == Some(&Fact::Text("response_coding".to_owned()))
+        let error = facts.as_ref().and_then(|facts| facts.get(names::PARSE_ERROR));
+        error == Some(&Fact::Text("response_coding".to_owned()))
     };
     assert!(whole == pieces || damaged(&whole) || damaged(&pieces), "the split changes the result");
 }

@@ -135,15 +135,15 @@ fn is_right_or_absent(conversation: &Conversation, part: Option<Facts>, all: Opt
     let Some(part) = part else { return };
     let all = all.unwrap_or_else(|| panic!("{}: facts of a call that is not a model call", conversation.name));
     for (name, fact) in &part.properties {
-        let told = all.get(name);
-        match (*name, fact, told) {
+        let whole = all.get(name);
+        match (*name, fact, whole) {
             (names::PARSE_ERROR, ..) => {}
             // A list that continues.
             (names::TOOL_CALLS, Fact::Text(some), Some(Fact::Text(list))) => assert!(list.starts_with(some)),
             (names::TOOL_CALL_COUNT, Fact::Number(some), Some(Fact::Number(count))) => {
                 assert!(some.as_u64() <= count.as_u64());
             }
-            (_, fact, told) => assert_eq!(Some(fact), told, "{}: {name}", conversation.name),
+            (_, fact, whole) => assert_eq!(Some(fact), whole, "{}: {name}", conversation.name),
         }
     }
     assert!(part.failure.is_none() || part.failure == all.failure, "{}", conversation.name);

@@ -32,7 +32,7 @@ pub struct Facts {
     /// The process id of its parent.
     pub parent: u32,
     /// The process id of the leader of its Unix session.
-    pub session: u32,
+    pub unix_session: u32,
     /// Its name in the system, at most 15 bytes. Programs may change it.
     pub name: Box<str>,
     /// Its executable. `None`: not reported.
@@ -97,13 +97,13 @@ pub(super) fn leader(
     alive: impl FnOnce(u32) -> Option<Arc<Facts>>,
 ) -> Option<Arc<Facts>> {
     // It has no session, or one that is not visible from here.
-    if facts.session == 0 {
+    if facts.unix_session == 0 {
         return None;
     }
-    let above = || ancestors.iter().take_while(|above| above.session == facts.session);
+    let above = || ancestors.iter().take_while(|above| above.unix_session == facts.unix_session);
     let mut line = [facts].into_iter().chain(above());
-    let leader = line.find(|process| process.pid == facts.session).cloned();
-    leader.or_else(|| alive(facts.session)).or_else(|| above().last().cloned())
+    let leader = line.find(|process| process.pid == facts.unix_session).cloned();
+    leader.or_else(|| alive(facts.unix_session)).or_else(|| above().last().cloned())
 }
 
 #[cfg(test)]
@@ -113,7 +113,16 @@ pub(super) mod tests {
     fn facts(pid: u32, session: u32, name: &str) -> Arc<Facts> {
         let (start_ticks, parent) = (u64::from(pid) * 10, pid - 1);
         let (exe, command) = (Some(format!("/usr/bin/{name}").into()), name.into());
-        Arc::new(Facts { pid, start_ticks, parent, session, name: name.into(), exe, command, script: None })
+        Arc::new(Facts {
+            pid,
+            start_ticks,
+            parent,
+            unix_session: session,
+            name: name.into(),
+            exe,
+            command,
+            script: None,
+        })
     }
 
     /// A process without ancestors.

@@ -1,4 +1,4 @@
-//! Compression bombs in answers: they cost the reader of the answer its bound, and no other agent anything.
+//! Compression bombs in answers: they cost their reader no more than the bound, and do not slow other agents.
 
 use std::io;
 
@@ -12,10 +12,10 @@ use crate::support::manual::ManualOrigin;
 use crate::support::origin::TestOrigin;
 use crate::support::proxy::TestProxy;
 
-/// What a bomb comes to.
+/// The decompressed size of a bomb.
 const BOMB_BYTES: u64 = 250 << 20;
 
-/// On one thread: whatever does not let others work holds up all.
+/// On one thread, so that a task that does not yield blocks all others.
 #[tokio::test]
 async fn another_agent_is_answered_while_a_bomb_is_read() {
     let proxy = TestProxy::new().run().await;

@@ -1,4 +1,4 @@
-//! When an answer has ended: by its own form, whatever the agent does with its connection afterwards.
+//! An answer is complete by its own format, whatever the agent does with its connection afterwards.
 
 use std::time::Duration;
 
@@ -15,14 +15,14 @@ use crate::support::proxy::{Running, TestProxy};
 use crate::support::standin::llm::streamed;
 use otas_proxy::llm::names;
 
-/// An interface: its path, its media type, the events of its answer.
+/// An API: its path, its media type, and the events of its answer.
 struct Interface {
     path: &'static str,
     media_type: &'static str,
     events: Vec<Vec<u8>>,
 }
 
-fn interfaces() -> Vec<Interface> {
+fn apis() -> Vec<Interface> {
     let text = |path, media_type, events: Vec<String>| {
         let events = events.into_iter().map(String::into_bytes).collect();
         Interface { path, media_type, events }
@@ -115,7 +115,7 @@ impl Ending {
         }
     }
 
-    /// The agent has what it wants, and drops the rest: over HTTP/1.1 its connection, over HTTP/2 the stream.
+    /// The agent drops the rest: over HTTP/1.1 its connection, over HTTP/2 the stream.
     async fn leave(self, way: Way) {
         match (self, way) {
             (Self::Plain(answer), _) => drop(answer),
@@ -162,7 +162,8 @@ async fn begin(proxy: &Running, origin: &mut ManualOrigin, way: Way, of: &Interf
     tokio::join!(asking, answering)
 }
 
-/// The event of a call whose agent reads so many events of the answer and leaves, while the origin keeps its answer open.
+/// The event of a call whose agent reads this many events of the answer and leaves, while the origin keeps its response
+/// open.
 async fn left_after(way: Way, of: &Interface, events: usize) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
@@ -186,7 +187,7 @@ async fn left_after(way: Way, of: &Interface, events: usize) -> Value {
 #[tokio::test]
 async fn an_agent_that_leaves_after_the_end_of_its_answer_has_not_left_early() {
     for way in [Way::Plain, Way::Http1, Way::Http2] {
-        for interface in interfaces() {
+        for interface in apis() {
             let event = left_after(way, &interface, interface.events.len()).await;
             let path = interface.path;
             assert_eq!(
@@ -203,7 +204,7 @@ async fn an_agent_that_leaves_after_the_end_of_its_answer_has_not_left_early() {
 #[tokio::test]
 async fn an_agent_that_leaves_before_the_end_of_its_answer_has_left() {
     for way in [Way::Plain, Way::Http1, Way::Http2] {
-        for interface in interfaces() {
+        for interface in apis() {
             let event = left_after(way, &interface, interface.events.len() - 1).await;
             let told = event["error"].as_str().unwrap();
             assert!(told.starts_with("agent_left: "), "{way:?} {}: {told}", interface.path);
@@ -217,9 +218,9 @@ async fn an_agent_that_leaves_before_the_end_of_its_answer_has_left() {
 async fn an_end_that_was_not_delivered_does_not_count() {
     let proxy = TestProxy::new().run().await;
     let mut origin = ManualOrigin::start(None).await;
-    let interface = &interfaces()[0];
+    let interface = &apis()[0];
     let (ending, pieces) = begin(&proxy, &mut origin, Way::Plain, interface).await;
-    // The agent reads nothing of it: what the kernel and the proxy do not hold waits for the agent.
+    // The agent reads nothing, so data waits once the buffers of kernel and proxy are full.
     let filler = format!(": {}\n\n", "x".repeat(256 << 10));
     loop {
         let sent = tokio::time::timeout(Duration::from_millis(500), pieces.send(piece(filler.clone()))).await;
@@ -240,7 +241,7 @@ async fn an_agent_that_leaves_after_an_error_in_its_answer_is_not_the_cause() {
     let proxy = TestProxy::new().run().await;
     let mut origin = ManualOrigin::start(None).await;
     let error = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
-    let mut interface = interfaces().remove(1);
+    let mut interface = apis().remove(1);
     interface.events.truncate(3);
     interface.events.push(format!("event: error\ndata: {error}\n\n").into_bytes());
     let (mut ending, pieces) = begin(&proxy, &mut origin, Way::Plain, &interface).await;
@@ -255,7 +256,7 @@ async fn an_agent_that_leaves_after_an_error_in_its_answer_is_not_the_cause() {
 }
 
 #[tokio::test]
-async fn an_error_has_the_providers_own_words_without_secrets_and_cut() {
+async fn an_error_has_the_providers_message_masked_and_truncated() {
     let secret = "sk-proj-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789AbCdEfGh";
     let long = "x".repeat(9_000);
     for (status, kind, message, told) in [

@@ -23,11 +23,12 @@ const STALE_ANSWERS: usize = 16;
 const NO_COOKIE: [u8; 8] = [0xFF; 8];
 
 /// A netlink socket that stays open, so that owners can be found even when file descriptors run out.
-pub(in crate::peer) struct Diag(Mutex<Asking>);
+pub(in crate::peer) struct Diag(Mutex<Netlink>);
 
-struct Asking {
+struct Netlink {
     socket: OwnedFd,
-    asked: u32,
+    /// The sequence number of the last request.
+    sequence: u32,
 }
 
 impl Diag {
@@ -42,7 +43,7 @@ impl Diag {
             SocketFlags::CLOEXEC,
             Some(netlink::SOCK_DIAG),
         )?;
-        Ok(Self(Mutex::new(Asking { socket, asked: 0 })))
+        Ok(Self(Mutex::new(Netlink { socket, sequence: 0 })))
     }
 
     /// The owner of the agent's end of a connection.
@@ -51,12 +52,12 @@ impl Diag {
     /// When the kernel does not answer.
     pub(super) fn owner(&self, ends: Ends) -> io::Result<Owner> {
         let mut buffer = [0; ANSWER_MAX_BYTES];
-        let mut asking = self.0.lock();
-        asking.asked = asking.asked.wrapping_add(1);
-        rustix::net::send(&asking.socket, &question(ends, asking.asked), SendFlags::empty())?;
+        let mut netlink = self.0.lock();
+        netlink.sequence = netlink.sequence.wrapping_add(1);
+        rustix::net::send(&netlink.socket, &question(ends, netlink.sequence), SendFlags::empty())?;
         for _ in 0..=STALE_ANSWERS {
-            let (bytes, _) = rustix::net::recv(&asking.socket, &mut buffer, RecvFlags::DONTWAIT)?;
-            if let Some(owner) = answer(&buffer[..bytes.min(ANSWER_MAX_BYTES)], asking.asked, ends)? {
+            let (bytes, _) = rustix::net::recv(&netlink.socket, &mut buffer, RecvFlags::DONTWAIT)?;
+            if let Some(owner) = answer(&buffer[..bytes.min(ANSWER_MAX_BYTES)], netlink.sequence, ends)? {
                 return Ok(owner);
             }
         }

@@ -82,7 +82,7 @@ impl Processes {
             pid: entry.pid(),
             start_ticks: stat.starttime,
             parent: number(stat.ppid),
-            session: number(stat.session),
+            unix_session: number(stat.session),
             name: stat.comm.as_str().into(),
             exe: entry.exe().map(Into::into),
             command: command.line.into(),
@@ -97,5 +97,5 @@ impl Processes {
 fn is_of(facts: &Facts, stat: &Stat) -> bool {
     facts.start_ticks == stat.starttime
         && *facts.name == *stat.comm
-        && u32::try_from(stat.session).is_ok_and(|session| session == facts.session)
+        && u32::try_from(stat.session).is_ok_and(|session| session == facts.unix_session)
 }
