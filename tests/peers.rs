@@ -184,7 +184,7 @@ async fn children_that_fork_are_processes_of_their_own_below_one_agent() {
         // Without rules it is who leads the session: not one of these, for we have not begun one.
         let leader = process.agent_process(&AgentRules::default());
         // Where the tests run that may be out of sight (0), or have ended.
-        let session = process.facts.session;
+        let session = process.facts.unix_session;
         let expected = match std::path::Path::new(&format!("/proc/{session}/stat")).exists() {
             _ if session == 0 => process.facts.pid,
             true => session,
