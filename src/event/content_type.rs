@@ -6,6 +6,8 @@ use encoding_rs::Encoding;
 
 /// The header by which the first part of a form is recognised (RFC 7578, section 4.2).
 const DISPOSITION: &[u8] = b"content-disposition: form-data";
+/// The maximum number of pieces of a parameter.
+const PIECES_MAX: usize = 16;
 /// The number of first bytes that are checked to recognise content.
 const SNIFFED_BYTES: usize = 512;
 
@@ -123,6 +125,26 @@ pub(super) fn parameter<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> 
         rest = next.split_once(';').map_or("", |(_, parameters)| parameters);
     }
     None
+}
+
+/// The same for a parameter that may stand in other forms, too: encoded (`name*=UTF-8''a%5Fb`, RFC 8187), in pieces
+/// (`name*0="a_"; name*1="b"`, RFC 2231 section 3), or with quotes and line ends as browsers escape them (`%22`; HTML standard,
+/// section 4.10.21.8).
+pub(super) fn extended_parameter(value: &str, name: &str) -> Option<String> {
+    let decoded = |text: &str| percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned();
+    let plain = |text: &str| text.rsplit_once('\'').map_or_else(|| decoded(text), |(_, text)| decoded(text));
+    if let Some(encoded) = parameter(value, &format!("{name}*")) {
+        return Some(plain(&encoded));
+    }
+    if let Some(whole) = parameter(value, name) {
+        return Some(decoded(&whole));
+    }
+    let mut pieces = (0..PIECES_MAX).map_while(|at| {
+        let piece = parameter(value, &format!("{name}*{at}"));
+        piece.map(Cow::into_owned).or_else(|| Some(plain(&parameter(value, &format!("{name}*{at}*"))?)))
+    });
+    let first = pieces.next()?;
+    Some(pieces.fold(first, |whole, piece| whole + &piece))
 }
 
 /// The text up to the closing quote, and what follows it.

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::content_type::parameter;
+use super::content_type::extended_parameter;
 use super::fit;
 use super::json::Json;
 use crate::redact::{Ends, Masking, OutOfTime};
@@ -25,7 +25,8 @@ pub(super) fn urlencoded_fields(body: &[u8], cut: bool) -> Vec<u8> {
 /// size. `cut`: the form is truncated.
 pub(super) fn multipart_fields(body: &[u8], boundary: &str, cut: bool) -> Vec<u8> {
     let parts = parts(body, boundary);
-    let fields: Vec<_> = parts.iter().take(FIELDS_MAX).map(|part| (part.name.clone(), part.shown(body))).collect();
+    let fields: Vec<_> =
+        parts.iter().take(FIELDS_MAX).map(|part| (Cow::Borrowed(&*part.name), part.shown(body))).collect();
     object(&fields, parts.len() - fields.len(), cut)
 }
 
@@ -45,10 +46,14 @@ pub(super) fn mask_multipart(
     let mut searched = 0;
     for part in parts(body, boundary) {
         // The names of the field and of its file may hold secrets, too.
-        let head = str::from_utf8(&body[searched..part.value.start]).unwrap_or_default();
-        if let Some(shown) = masking.text(head, Ends::default())? {
+        let head = &body[searched..part.value.start];
+        let shown = match std::str::from_utf8(head) {
+            Ok(text) => masking.text(text, Ends::default())?.map(String::into_bytes),
+            Err(_) => masking.bytes(head, false),
+        };
+        if let Some(shown) = shown {
             out.extend_from_slice(&body[copied..searched]);
-            out.extend_from_slice(shown.as_bytes());
+            out.extend_from_slice(&shown);
             copied = part.value.start;
         }
         searched = part.value.end;
@@ -110,17 +115,17 @@ fn object(fields: &[(Cow<'_, str>, Cow<'_, str>)], mut left_out: usize, cut: boo
 }
 
 /// One part of a multipart form.
-struct Part<'a> {
-    name: Cow<'a, str>,
-    file: Option<Cow<'a, str>>,
+struct Part {
+    name: String,
+    file: Option<String>,
     /// The range of its content in the body.
     value: Range<usize>,
     /// Whether its end was captured.
     whole: bool,
 }
 
-impl<'a> Part<'a> {
-    fn shown(&self, body: &'a [u8]) -> Cow<'a, str> {
+impl Part {
+    fn shown<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
         let size = fit::grouped(self.value.len() as u64);
         let more = if self.whole { "" } else { " or more" };
         let value = &body[self.value.clone()];
@@ -133,7 +138,7 @@ impl<'a> Part<'a> {
 }
 
 /// Splits a multipart body (RFC 7578, RFC 2046 5.1.1). Invalid parts are skipped.
-fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<Part<'a>> {
+fn parts(body: &[u8], boundary: &str) -> Vec<Part> {
     let delimiter = format!("--{boundary}");
     let mut parts = Vec::new();
     let Some(first) = find_line(body, delimiter.as_bytes(), 0) else { return parts };
@@ -150,7 +155,21 @@ fn parts<'a>(body: &'a [u8], boundary: &str) -> Vec<Part<'a>> {
     parts
 }
 
-fn part(body: &[u8], range: Range<usize>, whole: bool) -> Option<Part<'_>> {
+/// The header fields of a part, each on one line: a line that begins with white space continues the one before it (RFC 5322,
+/// section 2.2.3). A byte that is no text costs only its own character.
+fn unfolded(head: &[u8]) -> String {
+    let text = String::from_utf8_lossy(head);
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        if line.starts_with([' ', '\t']) {
+            out.truncate(out.trim_end_matches(['\r', '\n']).len());
+        }
+        out.push_str(line);
+    }
+    out
+}
+
+fn part(body: &[u8], range: Range<usize>, whole: bool) -> Option<Part> {
     let (head, skip) =
         match (find(&body[..range.end], b"\r\n\r\n", range.start), find(&body[..range.end], b"\n\n", range.start)) {
             (Some(crlf), Some(lf)) if lf < crlf => (lf, 2),
@@ -159,14 +178,14 @@ fn part(body: &[u8], range: Range<usize>, whole: bool) -> Option<Part<'_>> {
             // A part without complete headers has no known name.
             (None, None) => return None,
         };
-    let disposition = body[range.start..head].split(|byte| *byte == b'\n').find_map(|line| {
-        let line = std::str::from_utf8(line).ok()?;
+    let head_text = unfolded(&body[range.start..head]);
+    let disposition = head_text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("content-disposition").then_some(value.trim())
     })?;
     Some(Part {
-        name: parameter(disposition, "name").unwrap_or_default(),
-        file: parameter(disposition, "filename"),
+        name: extended_parameter(disposition, "name").unwrap_or_default(),
+        file: extended_parameter(disposition, "filename"),
         value: head + skip..range.end,
         whole,
     })
@@ -234,6 +253,33 @@ mod tests {
             untagged(&text(multipart_fields(&masked, "B", false))),
             r#"{"who":"me","f":"<file a \"b\".bin, 4 bytes>","client_secret":"****"}"#
         );
+    }
+
+    #[test]
+    fn a_field_has_its_name_however_the_name_is_written() {
+        for disposition in [
+            "form-data;\r\n name=\"client_secret\"",
+            "form-data; name=\r\n\t\"client_secret\"",
+            "form-data;\n  name=client_secret",
+            "\r\n form-data; name=\"client_secret\"",
+            "form-data; filename=\"caf\u{e9};name=x\"; name=\"client_secret\"",
+            "form-data; name*=UTF-8''client%5Fsecret",
+            "form-data; name*=utf-8'en'client%5fsecret; name=\"x\"",
+            "form-data; name*0=\"client_\"; name*1=\"secret\"",
+            "form-data; name*0*=UTF-8''client%5F;\r\n name*1=secret",
+            "form-data; name=\"auth[client_secret]\"",
+            "form-data; name=\"client%5Fsecret\"",
+            "form-data; name=\"\\\"client_secret\\\"\"",
+            "form-data; name=\"%22client_secret%22\"",
+        ] {
+            let body = format!(
+                "--B\r\nContent-Type: text/plain\r\nContent-Disposition: {disposition}\r\n\r\nhush hush\r\n--B--\r\n"
+            );
+            let shown = masked(body.as_bytes()).map(text).unwrap_or_default();
+            assert_eq!(untagged(&shown), body.replace("hush hush", "****"), "{disposition}");
+        }
+        let latin = b"--B\r\nX-Note: caf\xe9\r\nContent-Disposition: form-data; filename=\"\xe9\"; name=\"client_secret\"\r\n\r\nhush\r\n--B--\r\n";
+        assert!(!masked(latin).unwrap().windows(4).any(|part| part == b"hush"));
     }
 
     #[test]

@@ -355,7 +355,7 @@ impl<'a> Masking<'a> {
     fn binary(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
         let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
-        for secret in self.own.clone().iter().flat_map(|own| own.find_iter(bytes)) {
+        for secret in self.own.clone().iter().flat_map(|own| own.find_all(bytes)) {
             blotted.get_or_insert_with(|| bytes.to_vec())[secret].fill(b'*');
             self.count(OWN);
         }
@@ -442,6 +442,17 @@ impl<'a> Masking<'a> {
                 let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
                 found.extend(joined.pieces_of(&finding, shown));
             }
+            for range in self.own.iter().flat_map(|own| own.find_all(joined.text.as_bytes())) {
+                let finding = Finding { range, rule: OWN, show: Show::Token };
+                found.extend(joined.pieces_of(&finding, MASK.to_owned()));
+            }
+            for (rule, regex) in &redactor.patterns {
+                for secret in regex.find_iter(&joined.text) {
+                    let shown = self.redactor.token(secret.as_str());
+                    let finding = Finding { range: secret.range(), rule, show: Show::Token };
+                    found.extend(joined.pieces_of(&finding, shown));
+                }
+            }
         }
         for (rule, regex) in &redactor.patterns {
             for secret in regex.find_iter(text) {
@@ -453,7 +464,8 @@ impl<'a> Masking<'a> {
         }
         if let Some(own) = &self.own {
             let show = || Show::Text(MASK.to_owned());
-            found.extend(own.find_iter(text.as_bytes()).map(|range| Finding { range, rule: OWN, show: show() }));
+            let ranges = own.find_all(text.as_bytes()).into_iter();
+            found.extend(ranges.map(|range| Finding { range, rule: OWN, show: show() }));
         }
         if ends.cut_end {
             let cut = own::cut_off(text);

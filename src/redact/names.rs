@@ -308,6 +308,10 @@ impl Names {
 
     /// What holds for a JSON member, a form field or a query parameter. `user[password]` counts as `password`.
     pub(super) fn key(&self, name: &[u8]) -> Option<KeyRule<'_>> {
+        let name = match name {
+            [b'"', inner @ .., b'"'] => inner,
+            name => name,
+        };
         let name = name.strip_suffix(b"[]").unwrap_or(name);
         let name = match name.strip_suffix(b"]") {
             Some(inner) => inner.rsplit(|byte| *byte == b'[').next().unwrap_or(name),

@@ -10,6 +10,7 @@ use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
 use parking_lot::Mutex;
 
 use super::MASK;
+use super::hidden::{self, Hidden};
 
 /// A shorter secret is not registered: masking so short a word everywhere would reveal it and ruin texts.
 const SHORTEST_BYTES: usize = 8;
@@ -87,8 +88,26 @@ impl Searcher {
         Some(Self { way, shortest_bytes: all.iter().map(|text| text.len()).min()? })
     }
 
-    /// The ranges of the secrets in `text`, in order, not overlapping.
-    pub(crate) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
+    /// The ranges of the secrets in `text`, in order, not overlapping: plain ones, and those behind encodings.
+    pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
+        let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| self.find_iter(bytes).for_each(found);
+        let hidden = Hidden { search: &search, shortest_bytes: self.shortest_bytes }.find(text);
+        let mut all: Vec<Range<usize>> = self.find_iter(text).collect();
+        if hidden.is_empty() {
+            return all;
+        }
+        all.extend(hidden);
+        all.sort_by_key(|range| range.start);
+        all.dedup_by(|next, last| {
+            let overlaps = next.start < last.end;
+            last.end = if overlaps { last.end.max(next.end) } else { last.end };
+            overlaps
+        });
+        all
+    }
+
+    /// The ranges of the plain ones.
+    fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {
             let found = self.find(text, at)?;
@@ -111,8 +130,10 @@ impl Searcher {
 
     /// The text with each secret masked, and how many there were. `None`: there are none.
     pub(crate) fn mask(&self, text: &str) -> Option<(String, u32)> {
-        let mut found = self.find_iter(text.as_bytes()).peekable();
-        found.peek()?;
+        let found = self.find_all(text.as_bytes());
+        if found.is_empty() {
+            return None;
+        }
         let mut out = String::with_capacity(text.len());
         let (mut copied, mut count) = (0, 0);
         for secret in found {
@@ -140,6 +161,11 @@ pub(crate) fn register(secret: &str) {
             escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
             registry.add(&escaped);
         }
+        hidden::readings(secret).filter(|read| read.len() >= SHORTEST_BYTES).for_each(|read| registry.add(&read));
+        // A space in the query of a URL.
+        if secret.contains(' ') {
+            registry.add(&secret.replace(' ', "+"));
+        }
     }
 }
 
@@ -153,14 +179,17 @@ pub(crate) fn searcher() -> Option<Arc<Searcher>> {
     REGISTRY.lock().searcher()
 }
 
-/// Where a secret begins that the end of the text cuts off.
+/// Where a secret begins that the end of the text cuts off, behind an encoding or not.
 pub(crate) fn cut_off(text: &str) -> Option<usize> {
     let registry = REGISTRY.lock();
-    let begun = registry.lasting.iter().chain(&registry.passing).filter_map(|secret| {
-        let lengths = (CUT_MIN_BYTES..secret.len()).rev().filter(|length| secret.is_char_boundary(*length));
-        lengths.map(|length| &secret[..length]).find(|begun| text.ends_with(begun)).map(str::len)
-    });
-    begun.max().map(|length| text.len() - length)
+    let begun = |text: &[u8]| {
+        let begun = registry.lasting.iter().chain(&registry.passing).filter_map(|secret| {
+            let lengths = (CUT_MIN_BYTES..secret.len()).rev();
+            lengths.map(|length| &secret.as_bytes()[..length]).find(|begun| text.ends_with(begun)).map(<[u8]>::len)
+        });
+        begun.max().map(|length| text.len() - length)
+    };
+    hidden::cut_off(text.as_bytes(), &begun).filter(|start| text.is_char_boundary(*start))
 }
 
 /// The text with each registered secret masked, and how many there were.

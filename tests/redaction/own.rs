@@ -39,6 +39,104 @@ async fn own_secrets(proxy: &Running, otas: &TestOtas, session: &str) -> Vec<Str
     all.into_iter().chain(["secret-of-planner".to_owned()]).map(|secret| secret.trim().to_owned()).collect()
 }
 
+/// A secret as other writers encode it, one encoding inside another among them.
+fn encodings(secret: &str) -> Vec<(&'static str, String)> {
+    let base64 = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text);
+    let url_safe = |text: &str| base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, text);
+    let each = |text: &str, write: &dyn Fn(u8) -> String| text.bytes().map(write).collect::<String>();
+    let escaped = |text: &str| each(text, &|byte| format!("\\u{byte:04x}"));
+    let percent = |text: &str| each(text, &|byte| format!("%{byte:02x}"));
+    vec![
+        ("JSON's \\u", escaped(secret)),
+        ("JSON's \\/", format!("path\\/{}", secret.replace('/', "\\/").replace('+', "\\u002B"))),
+        ("HTML, decimal", each(secret, &|byte| format!("&#{byte};"))),
+        ("HTML, hexadecimal", each(secret, &|byte| format!("&#x{byte:X};"))),
+        ("HTML, names", secret.replace('_', "&lowbar;").replace('/', "&sol;").replace('+', "&plus;")),
+        ("URL", percent(secret)),
+        ("base64", base64(secret)),
+        ("base64 behind a byte", base64(&format!("x{secret}y"))),
+        ("base64 behind two bytes", base64(&format!("xy{secret}yz"))),
+        ("base64 for URLs", url_safe(&format!("user:{secret}"))),
+        ("hexadecimal", each(secret, &|byte| format!("{byte:02x}"))),
+        ("hexadecimal, capitals", each(secret, &|byte| format!("{byte:02X}"))),
+        ("URL in base64", base64(&percent(secret))),
+        ("base64 in a URL", percent(&base64(secret))),
+        ("base64 in base64", base64(&base64(&format!("a {secret} b")))),
+        ("JSON in HTML", escaped(secret).replace('\\', "&bsol;")),
+    ]
+}
+
+/// Whether part of an encoded secret can be read that is long enough to tell it, whatever its first and last bytes show.
+fn shows(text: &str, encoded: &str) -> bool {
+    let reach = encoded.len().min(24);
+    let parts: Vec<&str> =
+        (8..encoded.len().saturating_sub(reach)).step_by(7).map(|at| &encoded[at..at + reach]).collect();
+    parts.iter().any(|part| text.contains(part))
+}
+
+#[tokio::test]
+async fn our_own_secrets_are_found_behind_every_encoding_in_every_place() {
+    let (otas, outside) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = with_agents_and(&otas, &["planner"], |proxy| proxy).await;
+    let planner = client(&proxy, "planner", "secret-of-planner");
+    let ca_dir = proxy.app.ca_file.parent().unwrap();
+    let pem = std::fs::read_to_string(ca_dir.join("ca.key")).unwrap();
+    let line = pem.lines().find(|line| !line.starts_with('-') && line.len() > 30).unwrap();
+    let mut expected = Vec::new();
+    for secret in [otas.key().expose(), line] {
+        for (coding, encoded) in encodings(secret) {
+            let pieces = |text: &str| {
+                let pieces: Vec<_> =
+                    text.as_bytes().chunks(5).map(|piece| String::from_utf8_lossy(piece).into_owned()).collect();
+                pieces
+                    .iter()
+                    .map(|piece| format!("data: {}\n\n", serde_json::json!({ "delta": { "text": piece } })))
+                    .collect::<String>()
+            };
+            for (content_type, body) in [
+                ("text/html", format!("<p>it is {encoded}, yes</p>")),
+                ("application/json", format!("{{\"a\":{{\"b\":\"{encoded}\"}}}}")),
+                (
+                    "application/x-www-form-urlencoded",
+                    format!("a={}&b=2", encoded.replace('%', "%25").replace('&', "%26").replace('+', "%2B")),
+                ),
+                ("application/octet-stream", format!("\0\u{1}{encoded}\0")),
+                ("text/event-stream", pieces(&format!("it is {encoded} ."))),
+            ] {
+                let query: String = form_urlencoded::byte_serialize(encoded.as_bytes()).collect();
+                let post = planner.post(outside.url(&format!("/echo?q={query}"))).header("x-any", &encoded);
+                let post =
+                    post.header("user-agent", format!("agent ({encoded})")).header("content-type", content_type);
+                assert_eq!(
+                    post.body(body.clone()).send().await.unwrap().text().await.unwrap(),
+                    body,
+                    "the wire is never changed"
+                );
+                expected.push((coding, content_type, encoded.clone(), body));
+            }
+        }
+    }
+    let events = otas.events_at_least(expected.len() as u64, WITHIN).await;
+    let mut all = String::new();
+    for value in events.iter().flat_map(|event| event.as_object().unwrap().values()) {
+        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        // A binary body is shown in base64 itself.
+        let inner = value
+            .split_once(";base64,")
+            .and_then(|(_, coded)| base64::Engine::decode(&base64::engine::general_purpose::STANDARD, coded).ok());
+        all += &value;
+        all += &String::from_utf8_lossy(&inner.unwrap_or_default());
+    }
+    let all = [serde_json::to_string(&all).unwrap(), all].concat();
+    let left: Vec<_> = expected
+        .iter()
+        .filter(|(_, _, encoded, body)| shows(&all, encoded) || all.contains(&**body))
+        .map(|(coding, content_type, ..)| format!("{coding} in {content_type}"))
+        .collect();
+    assert!(left.is_empty(), "{} left: {:#?}", left.len(), &left[..left.len().min(6)]);
+    proxy.stop().await;
+}
+
 #[tokio::test]
 async fn our_own_secrets_are_masked_wherever_they_turn_up() {
     let folder = tempfile::tempdir().unwrap();
