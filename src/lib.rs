@@ -1,6 +1,6 @@
 //! otas-proxy: a transparent logging HTTP(S) forward proxy for AI agents.
 //!
-//! The way of a request, top to bottom:
+//! The path of a request, top to bottom:
 //!
 //! ```text
 //!  agent
@@ -15,7 +15,7 @@
 //!    |                   proxy/upstream  resolve, connect, TLS, pool; every step timed
 //!    |- failure ----> proxy/respond   the one table from our errors to what the agent sees
 //!    v
-//!  capture/           the body wrapper: passes frames on untouched, keeps head and tail, tells its end once
+//!  capture/           the body wrapper: passes frames on unchanged, keeps head and tail, reports its end once
 //!  capture/socket     reads a copy of a WebSocket's bytes: websocket/ (pure) finds its messages
 //!  capture/model      reads a copy of a call to a model: llm/ (pure) finds its facts
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
@@ -28,7 +28,7 @@
 //!  sinks/             the same events to other places: JSON lines, spans
 //! ```
 //!
-//! Beside the flow: [`peer`] (whose the other end of a local connection is), [`callers`] (whose call it is: each caller's session), [`config`] (typed -> `proxy.toml` -> validated),
+//! Beside the flow: [`peer`] (the owner of a local connection's other end), [`callers`] (each caller's session), [`config`] (typed -> `proxy.toml` -> validated),
 //! [`cli`] (one file a command), [`admin`]
 //! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
 

@@ -33,7 +33,7 @@ use super::strict::{self, Asked};
 use super::trailing::{Trailed, Trailers};
 use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream};
 use super::{Shared, departure, forward, names, respond, socks, tunnel};
-use crate::capture::{Caller, Captured, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
+use crate::capture::{Caller, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
 
 /// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -359,14 +359,8 @@ fn refusing(shared: &Arc<Shared>, (agent, caller): (&Arc<Agent>, Option<Caller>)
         let Asked { method, path, query, host } = strict::asked(head);
         let origin =
             origin.unwrap_or_else(|| Origin { scheme: "http", host: host.unwrap_or_default().into(), port: 0 });
-        let facts = RequestFacts {
-            method: method.unwrap_or_else(unknown_method),
-            path,
-            query,
-            headers: Fields::default(),
-            body: Captured::default(),
-            trailers: None,
-        };
+        let method = method.unwrap_or_else(unknown_method);
+        let facts = RequestFacts::without_body(method, path, query, Fields::default());
         let recorder = Recorder::begin(
             &shared.recording,
             Kind::Http,

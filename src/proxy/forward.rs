@@ -24,7 +24,7 @@ use super::strict::Written;
 use super::upgrade::{Spoken, relay_upgraded};
 use super::upstream::{Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized};
 use super::{direction, hops, respond};
-use crate::capture::{Caller, Captured, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
+use crate::capture::{Caller, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
 
 /// How long an origin that has answered may take nothing of the rest of the request.
 const UPLOAD_STALLS: Duration = Duration::from_secs(1);
@@ -158,14 +158,7 @@ fn begin(
         }
         None => (request.uri().path().to_owned(), request.uri().query().map(str::to_owned)),
     };
-    let facts = RequestFacts {
-        method: request.method().clone(),
-        path,
-        query,
-        headers,
-        body: Captured::default(),
-        trailers: None,
-    };
+    let facts = RequestFacts::without_body(request.method().clone(), path, query, headers);
     let origin = target.map_or_else(
         || Origin { scheme: "http", host: host_of(request.uri(), request.headers()).into(), port: 0 },
         |target| target.origin.clone(),

@@ -31,7 +31,7 @@ use super::rewound::Rewound;
 use super::sniff::{Protocol, sniff};
 use super::upstream::{Dialled, OriginStream, Target, TlsTarget, Upstream, Way, dial, open};
 use super::{Shared, message, names, respond};
-use crate::capture::{Blind, Caller, Captured, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
+use crate::capture::{Blind, Caller, Failure, Fields, Kind, Origin, Recorder, RequestFacts, Upstreamed};
 use crate::cause;
 use crate::tls::{H2, HTTP11, Offer};
 
@@ -99,14 +99,7 @@ fn closing(mut response: Response<AgentBody>) -> Response<AgentBody> {
 
 /// The record of a tunnel that was asked for by SOCKS, which has no header fields; it is shown as a CONNECT.
 pub(super) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
-    let facts = RequestFacts {
-        method: Method::CONNECT,
-        path: origin.authority(),
-        query: None,
-        headers: Fields::default(),
-        body: Captured::default(),
-        trailers: None,
-    };
+    let facts = RequestFacts::without_body(Method::CONNECT, origin.authority(), None, Fields::default());
     let recorder =
         Recorder::begin(&shared.recording, Kind::Tunnel, (agent.address, caller), origin, Version::HTTP_11, facts);
     recorder.called_by(&agent.sought);
@@ -141,14 +134,8 @@ impl Tunnel {
 }
 
 fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incoming>, origin: Origin) -> Recorder {
-    let facts = RequestFacts {
-        method: request.method().clone(),
-        path: origin.authority(),
-        query: None,
-        headers: Fields::from(request.headers()),
-        body: Captured::default(),
-        trailers: None,
-    };
+    let headers = Fields::from(request.headers());
+    let facts = RequestFacts::without_body(request.method().clone(), origin.authority(), None, headers);
     let recorder = Recorder::begin(
         &connection.shared.recording,
         Kind::Tunnel,

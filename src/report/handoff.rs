@@ -197,18 +197,11 @@ mod tests {
     use http::{Method, Version};
 
     use super::*;
-    use crate::capture::{Budget, Caller, Captured, Fields, Kind, Limits, Origin, Recorder, Recording, RequestFacts};
+    use crate::capture::{Budget, Caller, Fields, Kind, Limits, Origin, Recorder, Recording, RequestFacts};
 
     /// Begins and ends an exchange, which hands it off.
     fn one(recording: &Arc<Recording>) {
-        let request = RequestFacts {
-            method: Method::GET,
-            path: "/".to_owned(),
-            query: None,
-            headers: Fields::default(),
-            body: Captured::default(),
-            trailers: None,
-        };
+        let request = RequestFacts::without_body(Method::GET, "/".to_owned(), None, Fields::default());
         let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };
         let agent = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
         drop(Recorder::begin(recording, Kind::Http, (agent, Caller::Proxy), origin, Version::HTTP_11, request));
