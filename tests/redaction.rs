@@ -1,6 +1,7 @@
 //! Secrets reach the origin whole, and neither the disk, nor OTAS, nor the log, nor the figures. Through the program itself, with
 //! its log at its loudest; afterwards all that it wrote is searched byte by byte.
 
+mod everywhere;
 mod harmless;
 mod own;
 mod places;

@@ -39,6 +39,48 @@ impl Shadow {
         Some(shadow)
     }
 
+    /// The same for the characters that XML and HTML escape in texts, however often (`&quot;`, `&amp;quot;`).
+    pub(super) fn of_markup(text: &str) -> Option<Self> {
+        const ENTITIES: [(&str, char); 9] = [
+            ("quot;", '"'),
+            ("lt;", '<'),
+            ("gt;", '>'),
+            ("apos;", '\''),
+            ("#39;", '\''),
+            ("#x27;", '\''),
+            ("#34;", '"'),
+            ("#x22;", '"'),
+            ("amp;", '&'),
+        ];
+        let mut shadow = Self { text: String::new(), undone: Vec::new() };
+        let mut copied = 0;
+        for (start, _) in text.match_indices('&') {
+            if start < copied {
+                continue;
+            }
+            let mut rest = &text[start + 1..];
+            while let Some(next) = rest.strip_prefix("amp;") {
+                rest = next;
+            }
+            // `&amp;` itself, unless another entity follows it.
+            let entity = ENTITIES.iter().find_map(|(name, char)| Some((rest.strip_prefix(name)?, *char)));
+            let (rest, char) = match entity {
+                Some(found) => found,
+                None if rest.len() < text.len() - start - 1 => (rest, '&'),
+                None => continue,
+            };
+            shadow.text.push_str(&text[copied..start]);
+            copied = text.len() - rest.len();
+            shadow.undone.push((shadow.text.len(), start, copied));
+            shadow.text.push(char);
+        }
+        if shadow.undone.is_empty() {
+            return None;
+        }
+        shadow.text.push_str(&text[copied..]);
+        Some(shadow)
+    }
+
     /// What was found here, where it stood in the text itself.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         let start = self.place(finding.range.start).0;
@@ -61,6 +103,16 @@ impl Shadow {
 mod tests {
     use super::*;
     use crate::redact::scan::Show;
+
+    #[test]
+    fn markup_is_undone_however_often_it_was_escaped() {
+        let text = "a &lt;k&gt;v &amp;amp;quot;x&quot; &amp; &copy; &";
+        let shadow = Shadow::of_markup(text).unwrap();
+        assert_eq!(shadow.text, "a <k>v \"x\" & &copy; &");
+        let finding = Finding { range: 7..10, rule: "", show: Show::Token };
+        assert_eq!(&text[shadow.cast_back(finding).range], "&amp;amp;quot;x&quot;");
+        assert!(Shadow::of_markup("a & b").is_none());
+    }
 
     #[test]
     fn escapes_are_undone_and_places_found_again() {

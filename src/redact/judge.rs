@@ -97,3 +97,15 @@ pub(super) fn strong(value: &[u8]) -> bool {
         && value.iter().any(u8::is_ascii_alphabetic)
         && !placeholder(value)
 }
+
+/// Whether a value has capitals, small letters and several digits, as passwords have and names in code mostly not.
+pub(super) fn mixed(value: &[u8]) -> bool {
+    const MIN_BYTES: usize = 12;
+    const MIN_DIGITS: usize = 2;
+    value.len() >= MIN_BYTES
+        && strong(value)
+        && value.iter().all(u8::is_ascii_alphanumeric)
+        && value.iter().filter(|byte| byte.is_ascii_digit()).count() >= MIN_DIGITS
+        && value.iter().any(u8::is_ascii_uppercase)
+        && value.iter().any(u8::is_ascii_lowercase)
+}

@@ -242,7 +242,7 @@ pub struct Masking<'a> {
 
 /// What can be read of bytes of which few are no text: each of those is a `?`, so that everything keeps its place.
 fn readable(bytes: &[u8]) -> Option<String> {
-    const BINARY_OF_A_HUNDRED: usize = 5;
+    const BINARY_OF_A_HUNDRED: usize = 30;
     let mut text = String::with_capacity(bytes.len());
     let mut binary = bytes.iter().filter(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()).count();
     for chunk in bytes.utf8_chunks() {
@@ -430,7 +430,8 @@ impl<'a> Masking<'a> {
         let redactor = self.redactor;
         let find = |text: &str, ends| redactor.scanner.find(&redactor.names, text, ends, deadline);
         let mut found = find(text, ends)?;
-        if let Some(shadow) = escapes::Shadow::of(text) {
+        let shadows = [escapes::Shadow::of(text), escapes::Shadow::of_markup(text)];
+        for shadow in shadows.into_iter().flatten() {
             found.extend(find(&shadow.text, ends)?.into_iter().map(|finding| shadow.cast_back(finding)));
         }
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));

@@ -10,7 +10,7 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, P
 
 use super::commands;
 use super::formats::{self, SERVICES};
-use super::judge::{looks_secret, placeholder, reference, strong};
+use super::judge::{looks_secret, mixed, placeholder, reference, strong};
 use super::names::{self, Kind, Names, WORDS};
 use super::patterns::Pattern;
 use super::relation::{self, Related};
@@ -363,7 +363,7 @@ impl<'n> Walk<'n, '_> {
         let Related { range, certain } = relation::related(self.text, name)?;
         let content = &self.text[range.clone()];
         let secret = match kind {
-            Kind::Opaque => looks_secret(content) && !placeholder(content),
+            Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),
             _ if certain => !placeholder(content),
             _ => strong(content),
         };

@@ -54,7 +54,7 @@ impl<'a> Masking<'a> {
     /// The same in any text with URLs, which was searched as it is already: each run of characters without a separator is one
     /// value. Only one that holds a secret is encoded anew.
     pub(super) fn escaped(&mut self, text: &str) -> Option<String> {
-        if !text.contains('%') {
+        if !text.contains(['%', '+']) {
             return None;
         }
         let separates = |char: char| char.is_whitespace() || "/?&=#;,\"'<>".contains(char);
@@ -64,10 +64,7 @@ impl<'a> Masking<'a> {
         for run in text.split_inclusive(separates) {
             let end = start + run.trim_end_matches(separates).len();
             let value = &text[start..end];
-            let plain = if value.contains('%') { percent_decode_str(value).decode_utf8_lossy() } else { "".into() };
-            if plain.len() >= VALUE_MIN_BYTES
-                && let Some(masked) = self.line(&plain)
-            {
+            if let Some(masked) = self.unescaped(value) {
                 out.push_str(&text[copied..start]);
                 out.extend(utf8_percent_encode(&masked, IN_VALUES));
                 copied = end;
@@ -75,6 +72,17 @@ impl<'a> Masking<'a> {
             start += run.len();
         }
         (copied > 0).then(|| out + &text[copied..])
+    }
+
+    /// A value without its percent-escapes and its secrets, if it holds some: `+` is a character of its own in a path and a space
+    /// in a query.
+    fn unescaped(&mut self, value: &str) -> Option<String> {
+        if value.len() < VALUE_MIN_BYTES || !value.contains(['%', '+']) {
+            return None;
+        }
+        let plain = percent_decode_str(value).decode_utf8_lossy();
+        let masked = if value.contains('%') { self.line(&plain) } else { None };
+        masked.or_else(|| if value.contains('+') { self.line(&decoded(value)) } else { None })
     }
 
     /// Masks user information and the values of secret keys of every URL in a text, a relative one too.

@@ -102,7 +102,8 @@ pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
 /// The same; `bare_end` is where the last value without quotes ended, so that one with many names in it is walked once.
 pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Value {
     // `@"…"` in C#.
-    let verbatim = text[sign.at..].starts_with(b"@\"");
+    let verbatim =
+        text.get(sign.at) == Some(&b'@') && text.get(sign.at + 1 + backslashes_at(text, sign.at + 1)) == Some(&b'"');
     let sign = &Sign { at: sign.at + usize::from(verbatim), ..*sign };
     let slashes = text[sign.at..].iter().take(64).take_while(|byte| **byte == b'\\').count();
     match text.get(sign.at + slashes) {

@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 use super::kinds::{self, Secret};
 
 /// A text with one secret.
-pub(super) struct Planted {
-    pub(super) form: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) text: String,
+pub(crate) struct Planted {
+    pub(crate) form: &'static str,
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
     /// The secret as it stands in the text.
-    pub(super) traced: String,
+    pub(crate) traced: String,
 }
 
 /// A form: from a secret to a text.
@@ -193,15 +193,29 @@ fn url(value: &str) -> String {
     value.replace('+', "%2B").replace('/', "%2F")
 }
 
+fn planted(form: &'static str, make: Form, secret: &Secret) -> Planted {
+    let text = make(secret);
+    let traced = if text.contains(&secret.value) { secret.value.clone() } else { url(&secret.value) };
+    Planted { form, kind: secret.kind, text, traced }
+}
+
 /// Each form with each kind.
 pub(super) fn all() -> Vec<Planted> {
-    let mut all = Vec::new();
-    for (seed, (form, make)) in FORMS.iter().enumerate() {
-        for secret in kinds::all(seed as u64 + 1) {
-            let text = make(&secret);
-            let traced = if text.contains(&secret.value) { secret.value.clone() } else { url(&secret.value) };
-            all.push(Planted { form, kind: secret.kind, text, traced });
-        }
-    }
-    all
+    let forms = FORMS.iter().enumerate();
+    forms
+        .flat_map(|(seed, (form, make))| {
+            kinds::all(seed as u64 + 1).into_iter().map(|secret| planted(form, *make, &secret))
+        })
+        .collect()
+}
+
+/// Each form with one secret, another for each seed; the kinds take turns.
+pub(crate) fn one_each(seed: u64) -> Vec<Planted> {
+    let forms = FORMS.iter().enumerate();
+    forms
+        .map(|(at, (form, make))| {
+            let mut kinds = kinds::all(1_000_003 * (seed + 1) + at as u64);
+            planted(form, *make, &kinds.swap_remove((at + seed as usize) % 10))
+        })
+        .collect()
 }
