@@ -29,6 +29,13 @@ const COMMANDS: &[(&str, Takes)] = &[
     ("redis-cli", Takes::Next("-a")),
     ("smbclient", Takes::User(&["-U"])),
     ("curl", Takes::User(&["-u", "--user", "-U", "--proxy-user"])),
+    ("docker login", Takes::Next("-p")),
+    ("podman login", Takes::Next("-p")),
+    ("az login", Takes::Next("-p")),
+    ("ldapsearch", Takes::Next("-w")),
+    ("ldapmodify", Takes::Next("-w")),
+    ("sqlcmd", Takes::Next("-P")),
+    ("openssl enc", Takes::Next("-k")),
     ("identified by", Takes::Here),
 ];
 
@@ -147,6 +154,9 @@ mod tests {
             ("curl -u ada:hunter2 https://a.test", "hunter2"),
             (r#"["curl","--user","ada:hunter2","x"]"#, "hunter2"),
             (r#"{"cmd":"curl -u \"ada:hunter2\" x"}"#, "hunter2"),
+            ("docker login -u ada -p hunter2 registry.test", "hunter2"),
+            ("ldapsearch -D cn=admin -w hunter2 -b dc=x", "hunter2"),
+            ("sqlcmd -S db -U sa -P hunter2 -Q 'select 1'", "hunter2"),
             ("CREATE USER a IDENTIFIED BY 'hunter2';", "hunter2"),
         ] {
             assert_eq!(found(text), Some(password), "{text}");
