@@ -21,6 +21,7 @@ mod forwarding;
 mod guards;
 mod inherited;
 mod interception;
+mod layers;
 mod links;
 mod masking;
 mod models;

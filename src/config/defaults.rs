@@ -8,10 +8,11 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order, Otas, Proxy, Redact, Scope,
+    Capture, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order, Otas, Proxy, Scope,
     Session, Store, Tls, Upstream,
 };
 use crate::hosts::HostRules;
+use crate::redact::Redact;
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
 ///

@@ -15,9 +15,10 @@ use uuid::Uuid;
 
 use super::key_file::read_secret_file;
 use super::next_proxy::NextProxy;
-use super::types::{Agent, CaptureLevel, ClientCertificate, RedactAllow};
+use super::types::{Agent, ClientCertificate};
 use crate::hosts::{HostRule, HostRules};
 use crate::prices::Prices;
+use crate::redact::{CaptureLevel, RedactAllow};
 use crate::secret::Secret;
 
 /// A value as its layer holds it.

@@ -25,6 +25,7 @@ mod types;
 
 use std::path::{Path, PathBuf};
 
+pub use crate::redact::{CaptureLevel, Redact, RedactAllow};
 pub use error::{ConfigError, Problem};
 pub use flags::Flags;
 pub use folders::state as state_folder;
@@ -34,8 +35,8 @@ pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use sinks::{Otlp, Sink};
 pub use source::{Setting, Source};
 pub use types::{
-    Agent, Capture, CaptureLevel, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen,
-    OnFull, Order, Otas, PinnedCertificate, Proxy, Redact, RedactAllow, Scope, Session, Store, Tls, Upstream,
+    Agent, Capture, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order,
+    Otas, PinnedCertificate, Proxy, Scope, Session, Store, Tls, Upstream,
 };
 
 use draft::Draft;

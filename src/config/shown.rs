@@ -6,8 +6,9 @@ use std::time::Duration;
 use url::Url;
 
 use super::next_proxy::NextProxy;
-use super::types::{Agent, CaptureLevel, ClientCertificate, PinnedCertificate, Redact};
+use super::types::{Agent, ClientCertificate, PinnedCertificate};
 use crate::hosts::HostRules;
+use crate::redact::{CaptureLevel, Redact};
 
 /// As people write a base URL: without the slash that the `url` crate adds.
 pub(super) fn url(url: &Url) -> String {

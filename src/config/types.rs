@@ -1,19 +1,18 @@
 //! The validated settings: plain typed fields that the rest of the program reads.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use regex::Regex;
 use url::Url;
 
 use super::next_proxy::NextProxy;
 use super::sinks::Sink;
 use crate::hosts::HostRules;
 use crate::prices::Prices;
+use crate::redact::{CaptureLevel, Redact};
 use crate::secret::Secret;
 
 /// The validated settings that the rest of the program reads.
@@ -265,63 +264,6 @@ pub struct Capture {
     pub memory_bytes: usize,
     /// How much of calls to which hosts is recorded, the first that has the host.
     pub rules: Vec<(HostRules, CaptureLevel)>,
-}
-
-/// `capture` in an entry of `capture.rules`. Each call is an event, whatever the level.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CaptureLevel {
-    /// All of it.
-    Full,
-    /// No bodies.
-    Headers,
-    /// No bodies, no header fields, no query.
-    Metadata,
-    /// No path either: that there was a call, to whom, how long it took and how it ended.
-    None,
-}
-
-impl CaptureLevel {
-    /// Its names, as settings have them.
-    pub(super) const NAMES: [(&'static str, Self); 4] =
-        [("full", Self::Full), ("headers", Self::Headers), ("metadata", Self::Metadata), ("none", Self::None)];
-}
-
-/// `[redact]`
-#[derive(Clone)]
-pub struct Redact {
-    /// Header fields that are masked beside ours: names, or `*-end`.
-    pub headers: Vec<String>,
-    /// JSON members, form fields and query parameters that are masked beside ours.
-    pub keys: Vec<String>,
-    /// What is masked wherever it matches, by name.
-    pub patterns: Vec<(String, Regex)>,
-    /// Rules that are lifted for some calls.
-    pub allow: Vec<RedactAllow>,
-    /// The longest that one body may be searched for secrets; then it is withheld. Short ones are searched without a limit.
-    pub budget: Duration,
-}
-
-/// As in the settings file.
-impl fmt::Display for RedactAllow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { hosts, path, rules } = self;
-        write!(f, "{{ hosts = {hosts}, ")?;
-        if let Some(path) = path {
-            write!(f, "path = {path:?}, ")?;
-        }
-        write!(f, "rules = {rules:?} }}")
-    }
-}
-
-/// An entry of `redact.allow`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RedactAllow {
-    /// The hosts of the calls.
-    pub hosts: HostRules,
-    /// Their paths: a glob. `None`: all.
-    pub path: Option<String>,
-    /// The rules: ids, or globs of such.
-    pub rules: Vec<String>,
 }
 
 /// `[event]`

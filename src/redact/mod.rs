@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Invariants: what is masked is valid where it stands (a JSON string stays one), masks are known and left alone, and the work
-//! for a text is bounded by [`Redact::budget`](crate::config::Redact); a text that would take more is withheld whole.
+//! for a text is bounded by [`Redact::budget`]; a text that would take more is withheld whole.
 
 mod commands;
 mod deltas;
@@ -31,6 +31,7 @@ mod report;
 mod runs;
 mod scan;
 mod services;
+mod settings;
 mod urls;
 mod value;
 
@@ -49,11 +50,11 @@ use regex::Regex;
 pub use self::fingerprint::{FINGERPRINT_KEY_FILE, Fingerprint};
 pub use self::report::{MaskedStderr, masked, panics_are_masked};
 pub(crate) use self::scan::{Ends, OutOfTime};
+pub use self::settings::{CaptureLevel, Redact, RedactAllow};
 
 use self::identity::Identity;
 use self::names::{Kind, Names};
 use self::scan::{Finding, Scanner, Show};
-use crate::config::{CaptureLevel, Redact};
 use crate::deadline::Deadline;
 use crate::hosts::HostRules;
 use crate::secret::{MASK, registry as own};

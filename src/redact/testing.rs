@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{Fingerprint, Redactor};
-use crate::config::Redact;
+use crate::redact::Redact;
 
 /// Our own rules, with a key of tests and more time than any test takes.
 pub(crate) fn redactor() -> &'static Redactor {

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 
 use super::testing::{redactor, settings, untagged};
 use super::*;
-use crate::config::RedactAllow;
 use crate::hosts::HostRule;
+use crate::redact::RedactAllow;
 
 /// One secret of each class that is known by its look.
 const CANARIES: [&str; 22] = [
