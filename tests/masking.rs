@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use otas_proxy::config::Redact;
 use otas_proxy::redact::{Fingerprint, Redactor};
+use serde_json::json;
 
 use self::forms::Planted;
 
@@ -60,6 +61,77 @@ fn first_difference(text: &str, masked: &str) -> String {
         String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(50)..text.len().min(at + 50)]).into_owned()
     };
     format!("{:?} became {:?}", around(text), around(masked))
+}
+
+/// A text that holds others.
+type Holder = (&'static str, fn(&str) -> String);
+
+/// Where a stream can stand.
+const HOLDERS: &[Holder] = &[
+    ("string", |t| json!({ "content": t, "n": 1 }).to_string()),
+    ("string in a string", |t| json!({ "arguments": json!({ "output": t }).to_string() }).to_string()),
+    ("string in a string in a string", |t| {
+        json!({ "a": json!({ "b": json!([{ "c": t }]).to_string() }).to_string() }).to_string()
+    }),
+    ("lines of JSON", |t| format!("{}\n{}\n", json!({ "n": 1 }), json!({ "log": t }))),
+    ("prose", |t| format!("The answer is this:\n\n{t}\nIt has no end.\n")),
+    ("quoted lines", |t| t.lines().map(|line| format!("> {line}\n")).collect()),
+    ("YAML", |t| format!("note: |\n{}", t.lines().map(|line| format!("  {line}\n")).collect::<String>())),
+    ("page", |t| {
+        format!("<body><pre>{}\n</pre>", t.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;"))
+    }),
+    ("string in pieces", |t| {
+        let pieces = t.as_bytes().chunks(6).map(|piece| json!({ "delta": String::from_utf8_lossy(piece) }));
+        pieces.map(|piece| format!("data: {piece}\n\n")).collect()
+    }),
+    ("string of a string in pieces", |t| {
+        let inner = json!({ "command": t }).to_string();
+        let pieces = inner.as_bytes().chunks(6).map(|piece| json!({ "delta": String::from_utf8_lossy(piece) }));
+        pieces.map(|piece| format!("data: {piece}\n\n")).collect()
+    }),
+];
+
+#[test]
+fn a_stream_is_read_in_every_text_that_holds_it() {
+    let redactor = redactor();
+    let streams: Vec<Planted> = (0..10)
+        .flat_map(|seed| forms::one_each(seed))
+        .filter(|planted| forms::STREAMS.contains(&planted.form))
+        .collect();
+    assert_eq!(streams.len(), 10 * forms::STREAMS.len());
+    let mut left = Vec::new();
+    for planted in &streams {
+        for (holder, hold) in HOLDERS {
+            let text = hold(&planted.text);
+            let masked = masked(&redactor, &text);
+            if leaks_in_pieces(&masked, planted) {
+                left.push(format!("{} / {} in {holder}: {masked}", planted.form, planted.kind));
+            }
+            let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).is_ok();
+            assert!(!json(&text) || json(&masked), "{holder}: {text} became {masked}");
+        }
+    }
+    // As messages of one WebSocket, in each order.
+    for first in 0..forms::STREAMS.len() {
+        let mut order: Vec<&Planted> = streams.iter().collect();
+        order.rotate_left(first);
+        let text: String = order.iter().map(|planted| planted.text.clone() + "\n").collect();
+        let masked = masked(&redactor, &text);
+        left.extend(
+            streams
+                .iter()
+                .filter(|planted| leaks_in_pieces(&masked, planted))
+                .map(|planted| format!("{} / {} in the transcript from {first} on", planted.form, planted.kind)),
+        );
+    }
+    assert!(left.is_empty(), "{} leak:\n{}", left.len(), left.join("\n"));
+}
+
+/// Whether some part of a secret can be read in a piece of a stream, but for what a mask shows: its end, and a tag.
+fn leaks_in_pieces(masked: &str, planted: &Planted) -> bool {
+    let core = &planted.traced.as_bytes()[..planted.traced.len() - 4];
+    let without_tags = regex::Regex::new("#[0-9a-f]{8}").unwrap().replace_all(masked, "#").into_owned();
+    core.windows(4).any(|part| without_tags.as_bytes().windows(4).any(|at| at == part))
 }
 
 #[test]

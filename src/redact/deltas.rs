@@ -17,8 +17,11 @@ pub(super) struct Joined {
 const DEPTH_MAX: usize = 64;
 /// Places of which the strings are joined; a stream of one kind of events has few.
 const PLACES_MAX: usize = 256;
+/// What stands before lines that are indented or quoted.
+const MARGIN: [char; 5] = [' ', '\t', '>', '\r', '\n'];
 
-/// For each place in the events of a stream that has several strings, these joined. Nothing for any other text.
+/// For each place in the events of a stream that has several strings, these joined. The stream may stand between other lines,
+/// as it does in the transcript of a WebSocket. Nothing for any other text.
 pub(super) fn joined(text: &str) -> Vec<Joined> {
     let mut places: HashMap<u64, Vec<Range<usize>>> = HashMap::new();
     let mut put = |place, string| {
@@ -27,22 +30,30 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         }
     };
     let mut plain = Vec::new();
-    if is_array_of_events(text) {
-        strings(text, 0..text.len(), true, &mut put);
-    } else if is_stream(text) {
-        let mut start = 0;
-        for line in text.split_inclusive('\n') {
-            let end = start + line.len();
-            let field = line.strip_prefix("data:");
-            let data = field.unwrap_or(line).trim_start();
-            let closed = data.trim_end().ends_with(['}', ']']);
-            if data.starts_with(['{', '[']) && (closed || field.is_none()) {
-                strings(text, end - data.len()..end, false, &mut put);
-            } else if let Some(field) = field {
-                plain.push(end - field.strip_prefix(' ').unwrap_or(field).len()..end);
-            }
-            start = end;
+    let arrays = has_events_in_arrays(text);
+    let mut start = if arrays || is_stream(text) { 0 } else { text.len() };
+    while start < text.len() {
+        let end = memchr::memchr(b'\n', &text.as_bytes()[start..]).map_or(text.len(), |length| start + length + 1);
+        let line = behind_margin(&text[start..end]);
+        let field = line.strip_prefix("data:");
+        let data = field.unwrap_or(line).trim_start();
+        let at = end - data.len();
+        // Bytes that are no text may stand before it, as in gRPC.
+        let array = data.find(['[', '{']).map(|length| at + length).filter(|_| arrays);
+        if let Some(array) = array.filter(|array| begins_array(&text[*array..])) {
+            let array_end = strings(text, array..text.len(), true, &mut put);
+            start = memchr::memchr(b'\n', &text.as_bytes()[array_end..])
+                .map_or(text.len(), |length| array_end + length + 1)
+                .max(end);
+            continue;
         }
+        let closed = data.trim_end().ends_with(['}', ']']);
+        if data.starts_with(['{', '[']) && (closed || field.is_none()) {
+            strings(text, at..end, false, &mut put);
+        } else if let Some(field) = field {
+            plain.push(end - field.strip_prefix(' ').unwrap_or(field).len()..end);
+        }
+        start = end;
     }
     // What is the same in all events is a name or an id.
     let varied =
@@ -62,16 +73,16 @@ impl Joined {
     }
 
     /// The data of events that is no JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6), and
-    /// what one event ends with goes on in the next.
+    /// what one event ends with goes on in the next, unless another text stands between them.
     fn of_lines(text: &str, lines: &[Range<usize>]) -> Self {
         let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(lines.len()) };
         for (at, line) in lines.iter().enumerate() {
             let content = line.start..line.start + text[line.clone()].trim_end_matches(['\r', '\n']).len();
             let next = lines.get(at + 1).map(|next| &text[line.end..next.start]);
-            let same_event = next.is_some_and(|between| !between.contains('\n'));
+            let apart = next.is_some_and(|between| !between.contains('\n') || between.lines().any(is_other_text));
             joined.pieces.push((joined.text.len(), content.clone()));
             joined.text.push_str(&text[content]);
-            if same_event {
+            if apart {
                 joined.text.push('\n');
             }
         }
@@ -97,23 +108,52 @@ impl Joined {
     }
 }
 
-/// Whether a text is an array of objects, as Gemini streams its answers without `alt=sse`.
-fn is_array_of_events(text: &str) -> bool {
+/// A line without its margin and the tags of a page before it.
+fn behind_margin(line: &str) -> &str {
+    let mut line = line.trim_start_matches(MARGIN);
+    while let Some(end) = line.starts_with('<').then(|| line.find('>')).flatten() {
+        line = line[end..].trim_start_matches(MARGIN);
+    }
+    line
+}
+
+/// Whether a line between two of data is no part of a stream.
+fn is_other_text(line: &str) -> bool {
+    const FIELDS: [&str; 5] = ["event:", "id:", "retry:", ":", "data:"];
+    let line = behind_margin(line).trim_end();
+    !line.is_empty() && !FIELDS.iter().any(|field| line.starts_with(field))
+}
+
+/// Whether a text may have an array of objects, as Gemini streams its answers without `alt=sse`.
+fn has_events_in_arrays(text: &str) -> bool {
     const EVENT: &str = "\"candidates\"";
-    let objects = text.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with('{'));
-    objects && text.matches(EVENT).take(2).count() == 2
+    text.contains('[') && text.matches(EVENT).take(2).count() == 2
+}
+
+/// Whether an array of objects with members begins here.
+fn begins_array(text: &str) -> bool {
+    let behind = |rest: &str, sign: char| rest.trim_start_matches(MARGIN).strip_prefix(sign).map(str::len);
+    let within = |sign: char, length: usize| behind(&text[text.len() - length..], sign);
+    text.starts_with('[') && within('{', text.len() - 1).and_then(|length| within('"', length)).is_some()
 }
 
 fn is_stream(text: &str) -> bool {
     // Most texts are one line; that is found out fastest.
     let Some(rest) = text.find('\n').map(|end| &text[end..]) else { return text.starts_with("data:") };
-    let lines = text.starts_with('{') && rest.contains("\n{");
-    lines || text.starts_with("data:") || rest.contains("\ndata:")
+    let lines = || usize::from(text.starts_with('{')) + rest.matches("\n{").take(2).count() > 1;
+    text.contains("data:") || lines()
+}
+
+/// Whether a text may have a stream in a JSON string: its line ends are escaped there, and its quotes, maybe several times.
+pub(super) fn may_be_in_strings(text: &str) -> bool {
+    let escaped_line_end = |before: &str| before.trim_end_matches([' ', '>']).ends_with("\\n");
+    let begins = |what: &str| text.match_indices(what).any(|(at, _)| escaped_line_end(&text[..at]));
+    text.contains('\\') && (begins("data:") || begins("{\\") || text.contains("candidates\\"))
 }
 
 /// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed. `events`: the
-/// outermost array is one of events, whose indices do not matter.
-fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) {
+/// outermost array is one of events, whose indices do not matter, and ends what is read. Gives where that was.
+fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) -> usize {
     let bytes = text.as_bytes();
     let mut above: Vec<(u64, u64, bool)> = Vec::new();
     let (mut place, mut index, mut in_array) = (0, 0, false);
@@ -122,7 +162,7 @@ fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u
         match bytes[at] {
             open @ (b'{' | b'[') => {
                 if above.len() == DEPTH_MAX {
-                    return;
+                    return at;
                 }
                 above.push((place, index, in_array));
                 (in_array, index) = (open == b'[', 0);
@@ -131,8 +171,9 @@ fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u
                 }
             }
             b'}' | b']' => match above.pop() {
+                Some(_) if events && above.is_empty() => return at,
                 Some(outer) => (place, index, in_array) = outer,
-                None => return,
+                None => return at,
             },
             b',' if in_array => {
                 index += u64::from(!events || above.len() > 1);
@@ -153,6 +194,7 @@ fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u
         }
         at += 1;
     }
+    line.end
 }
 
 fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {

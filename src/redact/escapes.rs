@@ -81,6 +81,32 @@ impl Shadow {
         Some(shadow)
     }
 
+    /// The same for all escapes of the JSON strings in a text, so that each is the text that it is. Its quotes are line ends
+    /// here: what a string begins with begins a line.
+    pub(super) fn of_strings(text: &str) -> Self {
+        let mut shadow = Self { text: String::with_capacity(text.len()), undone: Vec::new() };
+        let mut copied = 0;
+        for at in memchr::memchr2_iter(b'\\', b'"', text.as_bytes()) {
+            if at < copied {
+                continue;
+            }
+            let (char, bytes) = match text.as_bytes()[at..] {
+                [b'"', ..] => ('\n', 1),
+                [_, b'n', ..] => ('\n', 2),
+                [_, b'r', ..] => ('\r', 2),
+                [_, b't', ..] => ('\t', 2),
+                [_, byte @ (b'"' | b'\\' | b'/'), ..] => (char::from(byte), 2),
+                _ => continue,
+            };
+            shadow.text.push_str(&text[copied..at]);
+            copied = at + bytes;
+            shadow.undone.push((shadow.text.len(), at, copied));
+            shadow.text.push(char);
+        }
+        shadow.text.push_str(&text[copied..]);
+        shadow
+    }
+
     /// What was found here, where it stood in the text itself.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         let start = self.place(finding.range.start).0;
@@ -112,6 +138,16 @@ mod tests {
         let finding = Finding { range: 7..10, rule: "", show: Show::Token };
         assert_eq!(&text[shadow.cast_back(finding).range], "&amp;amp;quot;x&quot;");
         assert!(Shadow::of_markup("a & b").is_none());
+    }
+
+    #[test]
+    fn strings_are_the_texts_that_they_are() {
+        let text = r#"{"a":"data: {\"k\":\"v\\n\"}\n\ndata: \u00e9\/"}"#;
+        let shadow = Shadow::of_strings(text);
+        assert_eq!(shadow.text, "{\na\n:\ndata: {\"k\":\"v\\n\"}\n\ndata: \\u00e9/\n}");
+        let start = shadow.text.find("v\\n").unwrap();
+        let finding = Finding { range: start..start + 3, rule: "", show: Show::Token };
+        assert_eq!(&text[shadow.cast_back(finding).range], r"v\\n");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!  headers, urls   fields, queries and forms, by the names in them
 //!  scan            any text: names with values (names, value), known formats (formats, patterns), tokens under a
 //!                 service's name (services), user information of URLs
-//!    |- deltas     secrets that a stream of events tells in pieces
+//!    |- streams    secrets that a stream of events tells in pieces (deltas), also one that is a string of JSON
 //!    |- escapes    secrets behind `\u0041`
 //!    |- edges      what a cut left of a secret
 //!  identity        ids of an agent's session, which are no secrets
@@ -32,6 +32,7 @@ mod runs;
 mod scan;
 mod services;
 mod settings;
+mod streams;
 mod urls;
 mod value;
 
@@ -427,35 +428,26 @@ impl<'a> Masking<'a> {
         masked
     }
 
-    fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+    /// What the scanner finds in a text, also behind its escapes.
+    fn scanned(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let redactor = self.redactor;
-        let find = |text: &str, ends| redactor.scanner.find(&redactor.names, text, ends, deadline);
-        let mut found = find(text, ends)?;
+        let find = |text: &str| redactor.scanner.find(&redactor.names, text, ends, deadline);
+        let mut found = find(text)?;
         let shadows = [escapes::Shadow::of(text), escapes::Shadow::of_markup(text)];
         for shadow in shadows.into_iter().flatten() {
-            found.extend(find(&shadow.text, ends)?.into_iter().map(|finding| shadow.cast_back(finding)));
+            found.extend(find(&shadow.text)?.into_iter().map(|finding| shadow.cast_back(finding)));
         }
+        Ok(found)
+    }
+
+    fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let redactor = self.redactor;
+        let mut found = self.scanned(text, ends, deadline)?;
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
         if deadline.is_over() {
             return Err(OutOfTime);
         }
-        for joined in deltas::joined(text) {
-            for finding in find(&joined.text, Ends::default())? {
-                let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
-                found.extend(joined.pieces_of(&finding, shown));
-            }
-            for range in self.own.iter().flat_map(|own| own.find_all(joined.text.as_bytes())) {
-                let finding = Finding { range, rule: OWN, show: Show::Token };
-                found.extend(joined.pieces_of(&finding, MASK.to_owned()));
-            }
-            for (rule, regex) in &redactor.patterns {
-                for secret in regex.find_iter(&joined.text) {
-                    let shown = self.redactor.token(secret.as_str());
-                    let finding = Finding { range: secret.range(), rule, show: Show::Token };
-                    found.extend(joined.pieces_of(&finding, shown));
-                }
-            }
-        }
+        found.extend(self.in_streams(text, deadline)?);
         for (rule, regex) in &redactor.patterns {
             for secret in regex.find_iter(text) {
                 found.push(Finding { range: secret.range(), rule, show: Show::Token });

@@ -186,6 +186,10 @@ const FORMS: &[(&str, Form)] = &[
     ("query", |s| format!("GET https://api.example.com/v1/items?api_key={}&page=2", url(&s.value))),
 ];
 
+/// Forms that are a stream of their own, which needs its line ends.
+pub(crate) const STREAMS: [&str; 4] =
+    ["event stream in pieces", "array of pieces", "plain event stream in pieces", "lines of one event"];
+
 /// How a conversation carries a text.
 fn chat(content: &str) -> String {
     json!({ "model": "m", "messages": [{ "role": "user", "content": content }], "max_tokens": 100 }).to_string()
@@ -198,7 +202,9 @@ fn url(value: &str) -> String {
 
 fn planted(form: &'static str, make: Form, secret: &Secret) -> Planted {
     let text = make(secret);
-    let traced = if text.contains(&secret.value) { secret.value.clone() } else { url(&secret.value) };
+    let encoded = url(&secret.value);
+    // A text in pieces has neither.
+    let traced = if text.contains(&encoded) { encoded } else { secret.value.clone() };
     Planted { form, kind: secret.kind, text, traced }
 }
 

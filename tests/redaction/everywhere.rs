@@ -12,16 +12,12 @@ use tokio::net::TcpListener;
 
 use super::places::{all_that_it_tells, chunked, handshake};
 use super::{Loud, WITHIN, brotli, deflate, gzip};
-use crate::masking::forms::{self, Planted};
+use crate::masking::forms::{self, Planted, STREAMS};
 use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin};
 use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
 use crate::support::websocket::{BINARY, DEFLATED, Deflater, TEXT, bare, masked};
-
-/// Forms that are a stream of their own: they stand in bodies, not inside other texts.
-const STREAMS: [&str; 4] =
-    ["event stream in pieces", "array of pieces", "plain event stream in pieces", "lines of one event"];
 
 /// Of so many bytes the pieces of a stream are: no secret is whole in any.
 const PIECE: usize = 6;
@@ -191,8 +187,8 @@ impl Plants {
     fn readable_in(&self, told: &BTreeMap<String, Vec<u8>>) -> Vec<String> {
         let mut needles = Vec::new();
         let mut owners = Vec::new();
-        for (at, (.., secret)) in self.all.iter().enumerate() {
-            for needle in traces(secret) {
+        for (at, (form, _, secret)) in self.all.iter().enumerate() {
+            for needle in traces(secret, STREAMS.iter().any(|stream| form.starts_with(stream))) {
                 needles.push(needle);
                 owners.push(at);
             }
@@ -210,8 +206,10 @@ impl Plants {
     }
 }
 
-/// What shows a secret: either half of what no mask shows of it, plain, escaped and encoded.
-fn traces(secret: &str) -> Vec<String> {
+/// What shows a secret: either half of what no mask shows of it, plain, escaped and encoded; of one in pieces also what a piece
+/// has of it, where no other text has that by chance.
+fn traces(secret: &str, in_pieces: bool) -> Vec<String> {
+    const PART: usize = 5;
     let core = &secret[..secret.len() - 4];
     // Half of a password of words is words.
     let half = if core.contains(char::is_lowercase) && core.matches('-').count() == 2 {
@@ -221,6 +219,11 @@ fn traces(secret: &str) -> Vec<String> {
     };
     let halves = [&core[..half], &core[core.len() - half..]];
     let mut all = Vec::new();
+    if in_pieces {
+        let kinds = [char::is_lowercase, char::is_uppercase, |char: char| char.is_ascii_digit()];
+        let parts = (0..=core.len() - PART).map(|start| &core[start..start + PART]);
+        all.extend(parts.filter(|part| kinds.iter().all(|kind| part.contains(*kind))).map(str::to_owned));
+    }
     for half in halves {
         let json = serde_json::to_string(half).unwrap();
         all.extend([half.to_owned(), json[1..json.len() - 1].to_owned(), encoded(half), percent(half)]);
@@ -251,20 +254,24 @@ fn coded(which: usize, body: &[u8]) -> (&'static str, Vec<u8>) {
 
 /// One call with a secret of this form in each of several places: two bodies, and parts of its heads.
 async fn call(proxy: &Loud, plants: &mut Plants, fresh: impl Fn(usize) -> Planted, turn: usize, bodies: [usize; 2]) {
-    let streams = STREAMS.contains(&fresh(0).form);
+    let stream = STREAMS.contains(&fresh(0).form);
     let mut heads: BTreeMap<u8, Vec<String>> = BTreeMap::new();
     for (at, (name, side, write)) in PARTS.iter().enumerate() {
-        if !streams && at % (BODIES.len() / 2) == turn {
-            let planted = plants.sow(name, fresh(at + 2));
-            heads.entry(*side as u8).or_default().push(write(&planted));
+        let planted = fresh(at + 2);
+        let written = write(&planted);
+        // A stream has line ends, which a field has only encoded.
+        let can_stand = !stream || !written.contains(&line(&planted.text));
+        if can_stand && at % (BODIES.len() / 2) == turn {
+            plants.sow(name, planted);
+            heads.entry(*side as u8).or_default().push(written);
         }
     }
     let part = |side: Side| heads.get(&(side as u8)).cloned().unwrap_or_default();
     let fields = |side| part(side).into_iter().map(|field| field + "\r\n").collect::<String>();
     let mut message = |place: &str, which: usize, fresh: Planted| {
         let (name, content_type, write) = BODIES[which];
-        let plain = ["plain text", "Latin-1", "UTF-16 with a byte order mark"].contains(&name);
-        let text = if streams && !plain {
+        // That is one line.
+        let text = if stream && name == "plain text in pieces" {
             "nothing".to_owned()
         } else {
             plants.sow(&format!("{place}: {name}"), fresh).text
@@ -302,9 +309,6 @@ async fn call(proxy: &Loud, plants: &mut Plants, fresh: impl Fn(usize) -> Plante
 
 /// Calls to models that fail with a sentence of their provider's; and gRPC.
 async fn refusals(proxy: &Loud, plants: &mut Plants, fresh: impl Fn(usize) -> Planted) -> usize {
-    if STREAMS.contains(&fresh(0).form) {
-        return 0;
-    }
     let ask = plants.sow("prompt", fresh(0)).text;
     let tell = plants.sow("sentence of an error", fresh(1)).text;
     let body = json!({ "model": "m", "messages": [{ "role": "user", "content": ask }] }).to_string();
@@ -475,8 +479,7 @@ async fn a_secret_of_any_form_in_any_place_can_be_read_nowhere() {
     }
     for from in (0..count).step_by(8) {
         socket(&proxy, &mut plants, |at| {
-            let forms = forms::one_each((6_000 + at) as u64).into_iter().skip(from).take(8);
-            forms.filter(|planted| !STREAMS.contains(&planted.form)).collect()
+            forms::one_each((6_000 + at) as u64).into_iter().skip(from).take(8).collect()
         })
         .await;
         calls += 1;
