@@ -27,7 +27,7 @@ use crate::deliver::{Deliveries, Status, Watch};
 use crate::hosts::HostRules;
 use crate::peer::Peers;
 use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Resolver, Shared, Territories, UpstreamTasks};
-use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
+use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::sinks::{self, Sinks};
 use crate::store::{self, Bounds, SessionRow, Store, StoreError};
@@ -249,6 +249,9 @@ impl App {
         );
         let credentials = agents::credentials(&config.session, &config.agents);
 
+        for slow in slow_patterns(&config.redact.patterns) {
+            tracing::warn!("{slow}");
+        }
         let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
         let handoff = Handoff::new(Promise {
             audit: config.store.on_full == OnFull::Refuse,

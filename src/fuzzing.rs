@@ -4,18 +4,20 @@
 pub use crate::event::fuzzing::{content_codings, events};
 pub use crate::llm::fuzzing::{event_stream, model_call};
 pub use crate::proxy::fuzzing::{connect_target, first_bytes, requests, responses, socks_messages};
+pub use crate::redact::fuzzing::masking_time;
 pub use crate::websocket::fuzzing::websocket;
 
 /// A fuzz target.
 pub type Target = fn(&[u8]);
 
 /// All targets by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("connect_target", connect_target),
     ("content_codings", content_codings),
     ("event_stream", event_stream),
     ("events", events),
     ("first_bytes", first_bytes),
+    ("masking_time", masking_time),
     ("model_call", model_call),
     ("requests", requests),
     ("responses", responses),

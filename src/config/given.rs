@@ -357,7 +357,9 @@ impl Given<'_> {
             };
             let text = value.get_ref().as_str().ok_or_else(|| refused("it is no text in quotes"))?;
             let regex = RegexBuilder::new(text).size_limit(REGEX_MAX_BYTES).build().map_err(|error| match error {
-                regex::Error::CompiledTooBig(_) => refused("it is too large"),
+                regex::Error::CompiledTooBig(_) => refused(
+                    "it is too large, so that searching with it would take long; bound or lower its repetitions",
+                ),
                 _ => refused("this is not a valid one"),
             })?;
             if regex.is_match("") {

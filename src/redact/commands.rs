@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use super::judge::{placeholder, strong};
 use super::value::backslashes_at;
+use super::work::steps;
 
 /// How a command takes a password.
 #[derive(Clone, Copy)]
@@ -78,6 +79,7 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
             }
         },
     };
+    steps(words.at - end);
     (found, words.at)
 }
 

@@ -1,6 +1,11 @@
 //! Whether what stands beside a secret's name is a secret: placeholders, references to secrets and words are none.
 
+use std::sync::LazyLock;
+
+use aho_corasick::AhoCorasick;
+
 use super::patterns::{is_user_and_password, opaque};
+use super::work::steps;
 
 /// Values without quotes are secrets from this many bytes on.
 const BARE_MIN_BYTES: usize = 6;
@@ -57,8 +62,9 @@ const TECHNICAL: [&[u8]; 14] = [
 
 /// Whether a value refers to a secret that stands elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
 pub(super) fn reference(value: &[u8]) -> bool {
-    const LONGEST: usize = 16;
-    let start = value[..value.len().min(LONGEST)].to_ascii_lowercase();
+    steps(value.len());
+    let begins =
+        |reference: &&[u8]| value.get(..reference.len()).is_some_and(|start| start.eq_ignore_ascii_case(reference));
     let variable =
         |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let brackets: [(&[u8], &[u8]); 4] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s")];
@@ -67,20 +73,22 @@ pub(super) fn reference(value: &[u8]) -> bool {
     value.strip_prefix(b"$").is_some_and(variable)
         || brackets.iter().any(|(open, close)| value.starts_with(open) && value.ends_with(close))
         || value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).is_some_and(angled)
-        || REFERENCES.iter().any(|reference| start.starts_with(reference))
+        || REFERENCES.iter().any(begins)
 }
 
 /// Whether a value refers to a secret or holds the place of one.
 pub(super) fn placeholder(value: &[u8]) -> bool {
     const LONGEST: usize = 80;
-    let lower = value[..value.len().min(LONGEST)].to_ascii_lowercase();
-    let is = |word: &[u8]| memchr::memmem::find(&lower, word).is_some();
+    /// `None` cannot be: the words are few.
+    static WORDS: LazyLock<Option<AhoCorasick>> =
+        LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(PLACEHOLDERS).ok());
+    let start = &value[..value.len().min(LONGEST)];
     let one_character = value.first().is_some_and(|first| value.iter().all(|byte| byte == first));
     one_character
         || reference(value)
         || value.first() == Some(&b'<')
-        || PLACEHOLDERS.iter().any(|word| is(word))
-        || TECHNICAL.contains(&&*lower)
+        || WORDS.as_ref().is_some_and(|words| words.is_match(start))
+        || TECHNICAL.iter().any(|name| start.eq_ignore_ascii_case(name))
 }
 
 /// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth`

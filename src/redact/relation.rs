@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::value::{self, skip_space};
+use super::work::steps;
 
 /// A value beside a name.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,11 +28,11 @@ const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"eq
 const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
 
 /// The value that belongs to a name, if one does.
-pub(super) fn related(text: &[u8], name: &Range<usize>) -> Option<Related> {
+pub(super) fn related(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related> {
     written(text, name)
         .or_else(|| pair_backwards(text, name))
         .or_else(|| spoken(text, name))
-        .or_else(|| set(text, name))
+        .or_else(|| set(text, name, logins))
 }
 
 /// The same in the forms that only settings, commands and code have, not sentences.
@@ -63,7 +64,9 @@ fn element(text: &[u8], name: &Range<usize>) -> Option<Related> {
 /// Up to the tag that closes an element.
 fn content(text: &[u8], start: usize) -> Option<Related> {
     let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
-    let length = reach.iter().position(|byte| *byte == b'<')?;
+    let length = reach.iter().position(|byte| *byte == b'<');
+    steps(length.unwrap_or(reach.len()));
+    let length = length?;
     (length > 0 && reach[length..].starts_with(b"</"))
         .then(|| Related { range: start..start + length, certain: true })
 }
@@ -140,7 +143,9 @@ fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
     let before = text[..unquoted_end(text, before.len())?].trim_ascii_end().strip_suffix(b",")?;
     let end = unquoted_end(text, before.trim_ascii_end().len())?;
     let reach = &text[end.saturating_sub(VALUE_MAX_BYTES)..end];
-    let quote = reach.iter().rposition(|byte| *byte == b'"')?;
+    let quote = reach.iter().rposition(|byte| *byte == b'"');
+    steps(reach.len() - quote.unwrap_or(0));
+    let quote = quote?;
     let start = end - reach.len() + quote + 1;
     let before = text[..unquoted_end(text, start)?].trim_ascii_end().strip_suffix(b":")?;
     let before = &text[..unquoted_end(text, before.trim_ascii_end().len())?];
@@ -158,17 +163,42 @@ fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
-fn set(text: &[u8], name: &Range<usize>) -> Option<Related> {
+fn set(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related> {
     let value = spaces(text, name.end)?;
     let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
     let before = line.trim_ascii_end();
     let setter = before.len() < line.len() && SETTERS.iter().any(|word| before.ends_with(word));
-    let login =
-        || [&b"login "[..], b"machine "].iter().any(|word| line.windows(word.len()).any(|part| part == *word));
-    if setter || login() {
+    if setter || logins.before(text, name.start) {
         return word(text, value);
     }
     quoted(text, value, false)
+}
+
+/// The words of netrc before a name. The text before each name is looked through once, however many names stand in it.
+#[derive(Default)]
+pub(super) struct Logins {
+    /// Up to here.
+    searched: usize,
+    /// Where the last one begins.
+    last: Option<usize>,
+}
+
+impl Logins {
+    const WORDS: [&[u8]; 2] = [b"login ", b"machine "];
+
+    /// Whether one stands before a name, not far from it. Names are asked about in their order.
+    fn before(&mut self, text: &[u8], name: usize) -> bool {
+        const LONGEST: usize = 8;
+        let far = name.saturating_sub(BACK_MAX_BYTES);
+        let from = self.searched.saturating_sub(LONGEST).max(far);
+        steps(name.saturating_sub(from));
+        let begins = |at: &usize| Self::WORDS.iter().any(|word| text[*at..name].starts_with(word));
+        if let Some(at) = (from..name).rev().find(begins) {
+            self.last = Some(at);
+        }
+        self.searched = name;
+        self.last.is_some_and(|at| at >= far && at < name)
+    }
 }
 
 /// A value in quotes, escaped or not.
@@ -181,7 +211,9 @@ fn quoted(text: &[u8], at: usize, certain: bool) -> Option<Related> {
     }
     let start = at + slashes + 1;
     let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
-    let length = reach.iter().position(|byte| *byte == quote || *byte == b'\n')?;
+    let length = reach.iter().position(|byte| *byte == quote || *byte == b'\n');
+    steps(length.unwrap_or(reach.len()));
+    let length = length?;
     let end = start + length - slashes.min(length);
     (reach[length] == quote && end > start).then_some(Related { range: start..end, certain })
 }
@@ -200,6 +232,7 @@ fn word(text: &[u8], at: usize) -> Option<Related> {
     };
     let reach = &text[at..text.len().min(at + VALUE_MAX_BYTES)];
     let length = reach.iter().position(ends).unwrap_or(reach.len());
+    steps(length);
     // What is called or indexed is code.
     let code = matches!(reach.get(length), Some(b'(' | b'['));
     let end = at + reach[..length].trim_ascii_end().strip_suffix(b".").map_or(length, <[u8]>::len);

@@ -1,6 +1,8 @@
 //! Runs of characters of one class. A run is walked once, however many beginnings of formats stand in it, so that no text costs
 //! more than a few steps a byte.
 
+use super::work::steps;
+
 /// A class of characters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
@@ -109,6 +111,7 @@ impl<'t> Runs<'t> {
         if !(known.0..=known.1).contains(&from) {
             let rest = self.text.get(from..).unwrap_or_default();
             let length = rest.iter().position(|byte| !class.has(*byte)).unwrap_or(rest.len());
+            steps(length);
             *known = (from, from + length);
         }
         known.1
@@ -121,6 +124,7 @@ impl<'t> Runs<'t> {
             _ => {
                 let rest = self.text.get(from..).unwrap_or_default();
                 let found = memchr::memmem::find(rest, b"-----END").map(|at| from + at);
+                steps(found.map_or(rest.len(), |found| found - from));
                 self.pem_end = Some((from, found));
                 found
             }

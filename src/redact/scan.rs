@@ -11,12 +11,14 @@ use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, P
 use super::commands;
 use super::formats::{self, SERVICES};
 use super::judge::{looks_secret, mixed, placeholder, reference, strong};
+use super::memo::NameMemo;
 use super::names::{self, Kind, Names, WORDS};
 use super::patterns::Pattern;
-use super::relation::{self, Related};
+use super::relation::{self, Logins, Related};
 use super::runs::Runs;
 use super::services::Service;
 use super::value::{self, Sign, Value};
+use super::work::steps;
 use crate::deadline::Deadline;
 
 /// A secret in a text.
@@ -145,7 +147,10 @@ impl Scanner {
             dull_end: 0,
             command_end: 0,
             service_end: 0,
+            memo: NameMemo::new(),
+            logins: Logins::default(),
         };
+        steps(text.len());
         let mut runs = Runs::of(text.as_bytes());
         let mut at = 0;
         let mut looks = 0;
@@ -220,6 +225,7 @@ fn user_information(text: &[u8], start: usize, cut: bool) -> Option<Range<usize>
             || byte.is_ascii_control()
     };
     let end = reach.iter().position(ends).unwrap_or(reach.len());
+    steps(end);
     let authority = &reach[..end];
     match authority.iter().rposition(|byte| *byte == b'@') {
         Some(at) => {
@@ -262,9 +268,15 @@ struct Walk<'n, 't> {
     command_end: usize,
     /// Up to here names of services were looked at already.
     service_end: usize,
+    memo: NameMemo<'n>,
+    logins: Logins,
 }
 
 impl<'n> Walk<'n, '_> {
+    fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
+        self.memo.key(self.names, self.text, name)
+    }
+
     fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
         if !range.is_empty() && !value::is_mask(&self.text[range.clone()]) {
             self.found.push(Finding { range, rule, show });
@@ -278,7 +290,7 @@ impl<'n> Walk<'n, '_> {
             return None;
         }
         let name = self.name_around(hit)?;
-        let (rule, kind) = self.names.key(&self.text[name.clone()])?;
+        let (rule, kind) = self.key(name.clone())?;
         self.signed(&name, rule, kind).or_else(|| self.related(&name, rule, kind))
     }
 
@@ -293,7 +305,7 @@ impl<'n> Walk<'n, '_> {
         self.service_end = std::mem::replace(&mut self.name_end, named_until);
         let name = name?;
         let token = service.token(self.text, &name)?;
-        if self.names.key(&self.text[name]).is_some_and(|(_, kind)| kind != Kind::Parameter) {
+        if self.key(name).is_some_and(|(_, kind)| kind != Kind::Parameter) {
             return None;
         }
         let end = token.end;
@@ -360,7 +372,7 @@ impl<'n> Walk<'n, '_> {
         if kind == Kind::Parameter {
             return None;
         }
-        let Related { range, certain } = relation::related(self.text, name)?;
+        let Related { range, certain } = relation::related(self.text, name, &mut self.logins)?;
         let content = &self.text[range.clone()];
         let secret = match kind {
             Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),
@@ -368,7 +380,7 @@ impl<'n> Walk<'n, '_> {
             _ => strong(content),
         };
         // A name of another secret is no value.
-        if !secret || self.names.key(content).is_some() {
+        if !secret || self.key(range.clone()).is_some() {
             return None;
         }
         let end = range.end.max(name.end);
@@ -384,6 +396,7 @@ impl<'n> Walk<'n, '_> {
         }
         let range = if kind == Kind::Credentials { value::with_scheme(self.text, range) } else { range };
         let content = &self.text[range.clone()];
+        steps(content.len());
         // A tag ends behind a `#`, at which values end.
         let tagged = &self.text[range.start..self.text.len().min(range.end + super::TAG_BYTES)];
         let masked = content.windows(super::MASK.len()).position(|four| four == super::MASK.as_bytes());
@@ -425,6 +438,7 @@ impl<'n> Walk<'n, '_> {
         let hit = hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte)).count();
         let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
         let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        steps(left + right);
         self.name_end = hit.end + right;
         let mut name = hit.start - left..hit.end + right;
         // The `n` of an escaped line end is no part of it.

@@ -1,7 +1,9 @@
 //! Laws of the whole: no canary of any class is left in any place, and what is no secret stays as it was.
 
+mod hostile;
 mod identity;
 mod places;
+mod time;
 
 use std::time::{Duration, Instant};
 

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::work::steps;
+
 /// A sign between a name and its value, and where the value begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sign {
@@ -146,6 +148,7 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
             if *bare_end <= sign.at {
                 let rest = &text[sign.at..text.len().min(sign.at + BARE_MAX_BYTES)];
                 *bare_end = sign.at + rest.iter().position(ends).unwrap_or(rest.len());
+                steps(*bare_end - sign.at);
             }
             Value::Bare(sign.at..*bare_end)
         }
@@ -205,6 +208,7 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
             b'}' | b']' => {
                 open.pop();
                 if open.is_empty() {
+                    steps(at - start);
                     return (leaves, at + 1);
                 }
             }
@@ -226,6 +230,7 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
         }
         at += 1;
     }
+    steps(text.len() - start);
     (leaves, text.len())
 }
 
@@ -251,6 +256,12 @@ struct StringEnd {
 /// Where the string ends whose content begins at `start`. A quote closes a string of its own level or of one further out; one
 /// further in has more backslashes.
 fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
+    let end = string_end_of(text, start, quote, level);
+    steps(end.next - start);
+    end
+}
+
+fn string_end_of(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     let unit = level + 1;
     let mut slashes = 0;
     for (at, byte) in text.iter().enumerate().skip(start) {

@@ -5,6 +5,7 @@ use std::error::Error;
 use super::super::chain;
 use super::line::Line;
 use crate::config::{ConfigError, Flags, Loaded, Source};
+use crate::redact;
 
 const CURE: &str = "Correct it: README.md lists every key, and `otas-proxy config` shows what is in force";
 
@@ -18,6 +19,13 @@ pub(super) fn load(flags: &Flags) -> Result<(Loaded, Line), Vec<Line>> {
         true => "there is no settings file".to_owned(),
     };
     Ok((loaded, Line::ok("configuration", format!("{from}; not at their defaults: {set}"))))
+}
+
+/// Patterns of the operator's that take long: a finding for each.
+pub(super) fn slow_patterns(loaded: &Loaded) -> Vec<Line> {
+    const CURE: &str = "Write it so that it searches faster, or give the search more time";
+    let slow = redact::slow_patterns(&loaded.config.redact.patterns);
+    slow.iter().map(|pattern| Line::warn("configuration", pattern.to_string(), CURE)).collect()
 }
 
 fn problems(error: &(dyn Error + 'static)) -> Vec<Line> {

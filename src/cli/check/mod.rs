@@ -69,6 +69,9 @@ pub(super) fn run(args: &Args) -> Done {
         Ok((loaded, line)) => {
             if args.wants("configuration") {
                 report.add(line)?;
+                for line in configuration::slow_patterns(&loaded) {
+                    report.add(line)?;
+                }
             }
             let led = chosen::lead(loaded);
             if let Some(line) =

@@ -1,0 +1,87 @@
+//! What was judged a moment ago: texts that repeat a name or a secret cost little more than a comparison for each.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::ops::Range;
+
+use super::names::{Kind, Names};
+
+/// Names that are remembered.
+const PLACES: usize = 16;
+
+/// The rule on a name, and its kind.
+type Rule<'n> = Option<(&'n str, Kind)>;
+
+/// The names of one text that were judged last.
+pub(super) struct NameMemo<'n> {
+    known: [(Range<usize>, Rule<'n>); PLACES],
+}
+
+impl<'n> NameMemo<'n> {
+    pub(super) fn new() -> Self {
+        Self { known: [const { (0..0, None) }; PLACES] }
+    }
+
+    /// As [`Names::key`] of the name that stands in this range.
+    pub(super) fn key(&mut self, names: &'n Names, text: &[u8], name: Range<usize>) -> Rule<'n> {
+        let bytes = &text[name.clone()];
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return None };
+        let place = (bytes.len() + usize::from(*first) * 7 + usize::from(*last) * 3) % PLACES;
+        let (known, rule) = &self.known[place];
+        if text[known.clone()] == *bytes {
+            return *rule;
+        }
+        let rule = names.key(bytes);
+        self.known[place] = (name, rule);
+        rule
+    }
+}
+
+/// Secrets of one call whose masks are remembered. The tag is a keyed hash, so it costs more than the search for its secret: where a
+/// call has more secrets than this, the further ones are masked without it.
+const MASKS: usize = 4096;
+
+/// The masks of secrets.
+#[derive(Default)]
+pub(super) struct MaskMemo {
+    /// Of this call alone, so that nobody can choose secrets that are taken for one another.
+    seed: RandomState,
+    masks: RefCell<HashMap<u64, String>>,
+    /// The kind, the text and the mask of the last short one: a text that repeats one secret needs no hash.
+    last: RefCell<Option<(u8, String, String)>>,
+}
+
+/// Longer secrets are not compared with the last one.
+const SHORT_BYTES: usize = 256;
+
+impl MaskMemo {
+    /// The mask of a secret of this kind, made with `make` the first time.
+    pub(super) fn mask(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> String {
+        if let Some((of, last, mask)) = &*self.last.borrow()
+            && *of == kind
+            && last == secret
+        {
+            return mask.clone();
+        }
+        let mask = self.remembered(kind, secret, make);
+        if secret.len() <= SHORT_BYTES {
+            *self.last.borrow_mut() = Some((kind, secret.to_owned(), mask.clone()));
+        }
+        mask
+    }
+
+    fn remembered(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> String {
+        let key = self.seed.hash_one((kind, secret));
+        let mut masks = self.masks.borrow_mut();
+        if let Some(mask) = masks.get(&key) {
+            return mask.clone();
+        }
+        if masks.len() >= MASKS {
+            return super::MASK.to_owned();
+        }
+        let mask = make();
+        masks.insert(key, mask.clone());
+        mask
+    }
+}

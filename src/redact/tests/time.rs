@@ -1,0 +1,50 @@
+//! The work of a search grows with the text and no faster, whatever the text: counted in steps, which are exact where time is not.
+
+use proptest::prelude::*;
+
+use super::super::fuzzing::{STEPS_A_BYTE, steps_of};
+use super::hostile::{HOSTILE, HOSTILE_TO_FORMATS};
+
+fn all() -> Vec<&'static str> {
+    HOSTILE.iter().chain(HOSTILE_TO_FORMATS).copied().collect()
+}
+
+fn filled(piece: &str, bytes: usize) -> String {
+    piece.repeat(bytes.div_ceil(piece.len()))
+}
+
+#[test]
+fn no_piece_that_is_repeated_takes_more_than_some_steps_a_byte() {
+    let mut slowest = (0.0, "");
+    for piece in all() {
+        let text = filled(piece, 32 << 10);
+        let steps = steps_of(&text) as f64 / text.len() as f64;
+        assert!(steps <= STEPS_A_BYTE as f64, "{piece:?}: {steps:.1} steps a byte");
+        slowest = if steps > slowest.0 { (steps, piece) } else { slowest };
+    }
+    println!("the most steps a byte: {:.1}, of {:?}", slowest.0, slowest.1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn pieces_in_any_order_take_work_in_proportion_to_their_length(
+        pieces in prop::collection::vec(prop::sample::select(all()), 1..12),
+    ) {
+        let piece = pieces.concat();
+        let (short, long) = (filled(&piece, 8 << 10), filled(&piece, 32 << 10));
+        let (of_short, of_long) = (steps_of(&short), steps_of(&long));
+        let ratio = long.len() as f64 / short.len() as f64;
+        prop_assert!(of_long <= STEPS_A_BYTE * long.len() as u64, "{piece:?}: {of_long} of {}", long.len());
+        prop_assert!(of_long as f64 <= 1.5 * ratio * of_short as f64 + 10_000.0, "{piece:?}: {of_short}, {of_long}");
+    }
+
+    #[test]
+    fn pieces_in_any_order_without_repetition(
+        pieces in prop::collection::vec(prop::sample::select(all()), 1..2000),
+    ) {
+        let text = pieces.concat();
+        let steps = steps_of(&text);
+        prop_assert!(steps <= STEPS_A_BYTE * text.len() as u64 + 10_000, "{steps} steps of {} bytes", text.len());
+    }
+}
