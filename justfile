@@ -30,9 +30,9 @@ masking-bench:
 page events="100000":
     cargo bench --locked --bench page -- --events {{events}}
 
-# The conservation harness, long: OTAS fails in every way while the proxy is killed again and again.
+# The chaos harness, long: OTAS fails in every way while the proxy is killed again and again.
 chaos rounds="200" seed="20261123":
-    OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture conservation::each_call
+    OTAS_CHAOS_ROUNDS={{rounds}} OTAS_CHAOS_SEED={{seed}} cargo test --locked --test suite -- --nocapture chaos::each_call
 
 # One fuzz target (their list: `ls fuzz/fuzz_targets`), for so many seconds, beginning from what it has found before. Needs
 # cargo-fuzz; the variable lets a stable compiler take the flags that it passes.

@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::admin;
-use crate::callers::{Callers, Tokens};
+use crate::callers::{Callers, RunSession, Tokens};
 use crate::capture::{Budget, Limits, Recording};
 use crate::collector::{Collector, CollectorOptions, embedded_agent};
 use crate::config::{self, CaptureLevel, Config, Durability, OnFull, Otas, Scope};
@@ -234,7 +234,7 @@ impl App {
         };
         let callers = Callers::new(
             store.clone(),
-            (session, run_id.clone(), agents::agent_key(&otas)),
+            RunSession { row: session, run_id: run_id.clone(), key: agents::agent_key(&otas) },
             meta,
             agents::keys(&config.agents),
             config.session.idle_timeout,
@@ -318,7 +318,7 @@ impl App {
         tokio::spawn(proxy::listen(shared.clone(), listener));
         tokio::spawn(sweep(shared.clone()));
         let admin_stop = CancellationToken::new();
-        let told = admin::Told {
+        let told = admin::AdminSources {
             run_id: run_id.clone(),
             delivery: deliveries.watch(),
             sinks: sinks.watch(),

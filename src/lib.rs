@@ -38,6 +38,7 @@ pub mod callers;
 pub mod capture;
 mod cause;
 pub mod cli;
+mod clock;
 mod codings;
 pub mod collector;
 pub mod config;

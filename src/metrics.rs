@@ -1,5 +1,5 @@
-//! The figures of a running proxy as OpenMetrics text. Everything is read when it is asked for: nothing is counted here,
-//! and nothing of this is in the path of a call.
+//! The metrics of a running proxy as OpenMetrics text. Values are read when a scrape asks for them; nothing is counted here,
+//! and nothing runs in the path of a call.
 
 use std::fmt;
 
@@ -16,130 +16,125 @@ use crate::peer;
 use crate::sinks;
 use crate::store::Counts;
 
-/// The media type of [`text`]'s answer (OpenMetrics 1.0.0).
+/// The media type of [`text`] (OpenMetrics 1.0.0).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The figures at one moment.
+/// The values at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Calls of this process that are in the store.
     pub calls_stored: u64,
-    /// Calls of this process that found no room on their way to the store.
+    /// Calls of this process that were dropped because the queue was full.
     pub calls_dropped: u64,
-    /// Calls of this process that the store refused to the end.
+    /// Calls of this process that the store refused for good.
     pub calls_lost: u64,
-    /// Calls of this process that are to have no event here: to OTAS itself, and into the project's domain.
+    /// Calls of this process that get no event here: to OTAS itself, and into the project's domain.
     pub calls_unlogged: u64,
-    /// Requests that were refused for want of credentials.
+    /// Requests refused because they had no credentials.
     pub calls_unauthorized: u64,
-    /// Calls under way.
+    /// Calls in flight.
     pub calls_under_way: usize,
-    /// Connections of agents that would still be served beside those that are.
+    /// Further agent connections that would be accepted now.
     pub connections_free: usize,
-    /// Events that are gone: shed by a full store, overrun, or unreadable.
+    /// Lost events: shed by a full store, overrun, or unreadable.
     pub events_shed: u64,
-    /// Events whose bodies a full store has shed.
+    /// Events whose bodies were removed by a full store.
     pub bodies_shed: u64,
     /// Damaged stores that were moved aside.
     pub stores_moved_aside: u64,
-    /// All events in the store; `None` when it cannot be read.
+    /// All events in the store. `None` when it cannot be read.
     pub events: Option<Counts>,
-    /// Seconds since the request of the oldest pending event came; 0 when none is pending, `None` when the store
-    /// cannot be read.
+    /// Age of the oldest pending event in seconds. 0 when none is pending, `None` when the store cannot be read.
     pub oldest_pending_age_seconds: Option<f64>,
-    /// Size of the store's file; `None` when it cannot be told.
+    /// Size of the store's file. `None` when unknown.
     pub store_bytes: Option<u64>,
-    /// Calls to OTAS under way.
+    /// Calls to OTAS in flight.
     pub posts_in_flight: usize,
-    /// How many may be.
+    /// The limit of calls to OTAS in flight.
     pub posts_limit: usize,
     /// Posts whose answer was lost.
     pub lost_answers: u64,
-    /// What came of the posts.
+    /// Verdicts of the posts.
     pub verdicts: Verdicts,
-    /// Whether OTAS takes no events at the moment.
+    /// Whether OTAS accepts no events at the moment.
     pub trouble: bool,
-    /// Whether this process is the one that delivers.
+    /// Whether this process delivers.
     pub holds_delivery: bool,
-    /// Memory that captures hold.
+    /// Memory held by captures.
     pub capture_memory_bytes: usize,
-    /// Agents that were not let in, or could not be told.
+    /// Agents that were refused, or whose user is unknown.
     pub agents: peer::Counts,
-    /// How the sinks go.
+    /// The sinks.
     pub sinks: Vec<sinks::Status>,
 }
 
-/// The figures in OpenMetrics' text format, each name beginning with `otas_proxy_`.
+/// The metrics in OpenMetrics text format. Each name begins with `otas_proxy_`.
 ///
 /// # Errors
-/// Never in practice: writing to a string does not fail.
+/// Does not happen: writing to a string does not fail.
 pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     let mut registry = Registry::with_prefix("otas_proxy");
-    registry.register("build", "The version that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
+    registry.register("build", "Version of this program", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
     for (name, help, count) in [
         ("calls_stored", "Calls of this process whose event is in the store", now.calls_stored),
-        ("calls_dropped", "Calls of this process that found no room on the way to the store", now.calls_dropped),
-        ("calls_lost", "Calls of this process that the store refused to the end", now.calls_lost),
+        ("calls_dropped", "Calls of this process that were dropped because the queue was full", now.calls_dropped),
+        ("calls_lost", "Calls of this process that the store refused for good", now.calls_lost),
         (
             "calls_unlogged",
-            "Calls of this process that are to have no event: to OTAS, into the project",
+            "Calls of this process that get no event: to OTAS, and into the project",
             now.calls_unlogged,
         ),
-        ("calls_unauthorized", "Requests that were refused for want of credentials", now.calls_unauthorized),
-        (
-            "events_shed",
-            "Events that are gone: the store was full or damaged, or calls came too fast",
-            now.events_shed,
-        ),
+        ("calls_unauthorized", "Requests refused because they had no credentials", now.calls_unauthorized),
+        ("events_shed", "Lost events: the store was full or damaged, or calls came too fast", now.events_shed),
         ("bodies_shed", "Events whose bodies were removed because the store was full", now.bodies_shed),
         ("stores_moved_aside", "Damaged stores that were moved aside", now.stores_moved_aside),
-        ("lost_answers", "Posts whose answer was lost: OTAS may have the event twice", now.lost_answers),
+        ("lost_answers", "Posts without an answer: OTAS may have the event twice", now.lost_answers),
         (
             "agents_refused_other_user",
-            "Connections that were closed because they were another user's",
+            "Connections closed because they belong to another user",
             now.agents.other_user,
         ),
         (
             "agents_refused_other_network",
-            "Connections that were closed because they came from outside of listen.allow_clients",
+            "Connections closed because they came from outside of listen.allow_clients",
             now.agents.other_network,
         ),
         (
             "agents_refused_left",
-            "Connections that were closed because their agents had left before it could be told whose they were",
+            "Connections closed because their agents had left before their user was known",
             now.agents.left,
         ),
-        ("agents_user_unknown", "Connections of which the system does not tell whose they are", now.agents.unknown),
+        ("agents_user_unknown", "Connections whose user the system does not tell", now.agents.unknown),
         (
             "agents_process_missed",
-            "Connections whose process was not looked up to the end: too many came at once, or it would have cost too much time",
+            "Connections whose process look-up was given up: too many at once, or too slow",
             now.agents.processes_missed,
         ),
     ] {
         registry.register(name, help, ConstCounter::new(count));
     }
     if let Some(events) = now.events {
-        let states = Family::<State, Gauge>::default();
+        let states = Family::<StateLabel, Gauge>::default();
         for (state, count) in [
             ("pending", events.pending),
             ("delivered", events.delivered),
             ("dead", events.dead),
             ("kept", events.kept),
         ] {
-            states.get_or_create(&State(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
+            states.get_or_create(&StateLabel(state)).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
-        registry.register("events", "Events in the store, those of other processes too", states);
+        registry.register("events", "Events in the store, of all processes", states);
     }
     if let Some(age) = now.oldest_pending_age_seconds {
         let help = "Age of the oldest pending event, 0 when none is pending";
         registry.register_with_unit("oldest_pending_age", help, Unit::Seconds, ConstGauge::new(age));
     }
-    gauge(&mut registry, "calls_under_way", "Calls under way", now.calls_under_way);
-    let help = "Connections of agents that would still be served at once, beside those that are";
+    gauge(&mut registry, "calls_under_way", "Calls in flight", now.calls_under_way);
+    let help = "Further agent connections that would be accepted now";
     gauge(&mut registry, "connections_free", help, now.connections_free);
     gauge(&mut registry, "posts_in_flight", "Calls to OTAS under way", now.posts_in_flight);
-    gauge(&mut registry, "posts_in_flight_limit", "How many calls to OTAS may be under way", now.posts_limit);
-    let verdicts = Family::<Passed, Counter>::default();
+    gauge(&mut registry, "posts_in_flight_limit", "Limit of calls to OTAS in flight", now.posts_limit);
+    let verdicts = Family::<VerdictLabel, Counter>::default();
     let Verdicts { delivered, retry, check_key, renew_session, pause, refused, dead } = now.verdicts;
     for (verdict, count) in [
         ("delivered", delivered),
@@ -150,16 +145,21 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
         ("refused", refused),
         ("dead", dead),
     ] {
-        verdicts.get_or_create(&Passed(verdict)).inc_by(count);
+        verdicts.get_or_create(&VerdictLabel(verdict)).inc_by(count);
     }
-    registry.register("verdicts", "What came of the posts of this process", verdicts);
-    gauge(&mut registry, "delivery_trouble", "1 when OTAS takes no events, 0 when it does", usize::from(now.trouble));
-    let help = "1 when this process delivers its key's events, 0 when another does or none";
+    registry.register("verdicts", "Posts of this process by verdict", verdicts);
+    gauge(
+        &mut registry,
+        "delivery_trouble",
+        "1 when OTAS accepts no events, 0 when it does",
+        usize::from(now.trouble),
+    );
+    let help = "1 when this process delivers its key's events, 0 otherwise";
     gauge(&mut registry, "delivery_held", help, usize::from(now.holds_delivery));
     if let Some(bytes) = now.store_bytes {
         registry.register_with_unit("store", "Size of the store's file", Unit::Bytes, ConstGauge::new(bytes));
     }
-    let help = "Memory that copies of bodies hold";
+    let help = "Memory held by captured bodies";
     registry.register_with_unit("capture_memory", help, Unit::Bytes, ConstGauge::new(now.capture_memory_bytes));
     if !now.sinks.is_empty() {
         feed(&mut registry, &now.sinks);
@@ -178,14 +178,14 @@ fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
     registry.register(name, help, ConstGauge::new(value));
 }
 
-/// The sinks: events by what became of them, and what is wrong.
+/// The sinks: events by result, and trouble.
 fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
-    let (events, waiting) = (Family::<Became, Counter>::default(), Family::<Sink, Gauge>::default());
-    let (missed, trouble) = (Family::<Sink, Gauge>::default(), Family::<Sink, Gauge>::default());
+    let (events, waiting) = (Family::<SinkResultLabels, Counter>::default(), Family::<SinkLabel, Gauge>::default());
+    let (missed, trouble) = (Family::<SinkLabel, Gauge>::default(), Family::<SinkLabel, Gauge>::default());
     for of in sinks {
-        let sink = Sink(of.name.clone());
+        let sink = SinkLabel(of.name.clone());
         for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused)] {
-            events.get_or_create(&Became(sink.clone(), became)).inc_by(count);
+            events.get_or_create(&SinkResultLabels(sink.clone(), became)).inc_by(count);
         }
         for (family, count) in
             [(&waiting, of.waiting), (&missed, of.missed), (&trouble, u64::from(of.trouble.is_some()))]
@@ -193,17 +193,17 @@ fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
             family.get_or_create(&sink).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
-    registry.register("sink_events", "Events that this process has handed to a sink, by what became of them", events);
-    registry.register("sink_waiting", "Events that a sink has not had yet", waiting);
-    registry.register("sink_missed", "Events that were gone before a sink could have them", missed);
-    registry.register("sink_trouble", "1 when a sink takes no events, 0 when it does", trouble);
+    registry.register("sink_events", "Events that this process has sent to a sink, by result", events);
+    registry.register("sink_waiting", "Backlog of a sink", waiting);
+    registry.register("sink_missed", "Events that were dropped from the store before a sink got them", missed);
+    registry.register("sink_trouble", "1 when a sink accepts no events, 0 when it does", trouble);
 }
 
 /// The label `sink`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Sink(String);
+struct SinkLabel(String);
 
-impl EncodeLabelSet for Sink {
+impl EncodeLabelSet for SinkLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         [("sink", &*self.0)].encode(encoder)
     }
@@ -211,9 +211,9 @@ impl EncodeLabelSet for Sink {
 
 /// The labels `sink` and `result`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Became(Sink, &'static str);
+struct SinkResultLabels(SinkLabel, &'static str);
 
-impl EncodeLabelSet for Became {
+impl EncodeLabelSet for SinkResultLabels {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         [("sink", &*self.0.0), ("result", self.1)].encode(encoder)
     }
@@ -221,9 +221,9 @@ impl EncodeLabelSet for Became {
 
 /// The label `verdict`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Passed(&'static str);
+struct VerdictLabel(&'static str);
 
-impl EncodeLabelSet for Passed {
+impl EncodeLabelSet for VerdictLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         [("verdict", self.0)].encode(encoder)
     }
@@ -231,9 +231,9 @@ impl EncodeLabelSet for Passed {
 
 /// The label `state`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct State(&'static str);
+struct StateLabel(&'static str);
 
-impl EncodeLabelSet for State {
+impl EncodeLabelSet for StateLabel {
     fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
         [("state", self.0)].encode(encoder)
     }
@@ -247,7 +247,7 @@ mod tests {
 
     use super::*;
 
-    /// All that can be known.
+    /// All values known.
     fn full() -> Snapshot {
         Snapshot {
             calls_stored: 12,
@@ -274,7 +274,7 @@ mod tests {
             sinks: vec![sinks::Status {
                 name: "jsonl a \"b\"".into(),
                 waiting: 3,
-                fed: sinks::Fed { sent: 17, refused: 2 },
+                fed: sinks::SinkCounts { sent: 17, refused: 2 },
                 missed: 4,
                 trouble: Some("full".into()),
                 ..sinks::Status::default()
@@ -283,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn every_figure_has_its_line() {
+    fn every_metric_has_its_line() {
         let text = text(&full()).unwrap();
         for line in [
             "otas_proxy_calls_stored_total 12",
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn the_dashboard_asks_for_figures_that_there_are_and_for_all_of_them() {
+    fn the_dashboard_uses_exactly_the_existing_metrics() {
         let text = text(&full()).unwrap();
         let told: BTreeSet<&str> = text
             .lines()
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_left_out() {
+    fn unknown_values_are_left_out() {
         let text = text(&Snapshot::default()).unwrap();
         assert!(
             !text.contains("otas_proxy_events{")

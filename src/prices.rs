@@ -1,22 +1,20 @@
-//! What a call to a model cost, by the user's own table of prices. What is not known is not 0: a model that the table does not
-//! have, tokens that nobody told, or a kind of tokens without a price give no cost at all.
+//! The cost of model calls, from the user's table of prices. Unknown is not 0: a model that is not in the table, unreported
+//! tokens, or a kind of tokens without a price give no cost.
 
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use wildmatch::WildMatch;
 
-use crate::llm::Llm;
-
-/// The cost is told to this many parts of one unit of currency.
+/// The precision of a cost: this many parts of one currency unit.
 const PARTS: f64 = 1e10;
-/// What is said of a file that is something else.
+/// The expected form, for error messages.
 const FORM: &str = "it has `version`, `currency` and sections `[[models]]` with `model`, `provider`, `input`, `output`, `cache_read` \
                     and `cache_write`, as in prices.example.toml";
-/// Prices are for so many tokens.
+/// Prices are per this many tokens.
 const PER_TOKENS: f64 = 1e6;
 
-/// A table of prices, as its file has it.
+/// A table of prices, as in its file.
 #[derive(Debug, Clone)]
 pub struct Prices {
     file: PathBuf,
@@ -26,21 +24,21 @@ pub struct Prices {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
-    /// What events name the table by.
+    /// The version that events name.
     version: String,
-    /// What all prices are in.
+    /// The currency of all prices.
     currency: String,
     #[serde(default)]
     models: Vec<Model>,
 }
 
-/// The prices of the models that one glob names, for a million tokens each.
+/// Prices for the models that match one glob, per million tokens.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
-    /// A glob on the model that answered (or was asked for, if the answer does not say).
+    /// A glob for the model that answered, or else the model that was asked for.
     model: String,
-    /// Only of this provider.
+    /// Only for this provider.
     provider: Option<String>,
     /// Input that was not read from a cache.
     input: Option<f64>,
@@ -51,15 +49,34 @@ struct Model {
     cache_write: Option<f64>,
 }
 
+/// What a call to a model used, as far as it is known.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage<'a> {
+    /// The model that answered, or the one that was asked for.
+    pub model: Option<&'a str>,
+    /// The provider, as OpenTelemetry names it.
+    pub provider: Option<&'a str>,
+    /// The operation, as OpenTelemetry names it.
+    pub operation: Option<&'a str>,
+    /// All input, cached or not.
+    pub input_tokens: Option<u64>,
+    /// All output.
+    pub output_tokens: Option<u64>,
+    /// Input that was read from a cache.
+    pub cache_read_tokens: Option<u64>,
+    /// Input that was written to a cache.
+    pub cache_write_tokens: Option<u64>,
+}
+
 impl Prices {
     /// Reads a table.
     ///
     /// # Errors
-    /// What is wrong with it, and where.
+    /// The problem, and its line.
     pub fn read(file: &Path) -> Result<Self, String> {
         let text =
             std::fs::read_to_string(file).map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        // Without the parser's words, which repeat what the file holds: it may be another file, with secrets in it.
+        // Without the parser's message: it quotes the file, which may be a wrong file with secrets in it.
         let table: Table = toml::from_str(&text).map_err(|error| {
             let line =
                 error.span().and_then(|span| text.get(..span.start)).map_or(1, |b| b.matches('\n').count() + 1);
@@ -83,30 +100,30 @@ impl Prices {
         &self.file
     }
 
-    /// What events name the table by.
+    /// The version that events name.
     pub fn version(&self) -> &str {
         &self.table.version
     }
 
-    /// What all prices are in.
+    /// The currency of all prices.
     pub fn currency(&self) -> &str {
         &self.table.currency
     }
 
-    /// What a call cost, by the first entry that has its model. `None`: it is not known.
-    pub fn cost(&self, llm: &Llm) -> Option<f64> {
-        let (name, provider) = (llm.model()?, llm.provider());
+    /// The cost of a call, by the first entry that matches its model. `None`: unknown.
+    pub fn cost(&self, usage: &Usage<'_>) -> Option<f64> {
+        let (name, provider) = (usage.model?, usage.provider);
         let has = |entry: &&Model| {
             WildMatch::new(&entry.model).matches(name)
                 && entry.provider.as_deref().is_none_or(|wanted| provider == Some(wanted))
         };
         let prices = self.table.models.iter().find(has)?;
-        let (read, written) = (llm.cache_read_tokens().unwrap_or(0), llm.cache_write_tokens().unwrap_or(0));
-        // The input counts what was read from caches and written to them, too.
-        let fresh = llm.input_tokens()?.checked_sub(read)?.checked_sub(written)?;
-        let output = match llm.output_tokens() {
-            // Of an embedding there is none.
-            None if llm.operation() == Some("embeddings") => 0,
+        let (read, written) = (usage.cache_read_tokens.unwrap_or(0), usage.cache_write_tokens.unwrap_or(0));
+        // The input count includes tokens read from and written to caches.
+        let fresh = usage.input_tokens?.checked_sub(read)?.checked_sub(written)?;
+        let output = match usage.output_tokens {
+            // An embedding has no output.
+            None if usage.operation == Some("embeddings") => 0,
             told => told?,
         };
         let kinds = [
@@ -125,8 +142,6 @@ impl Prices {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
-
     use super::*;
 
     const TABLE: &str = r#"
@@ -152,47 +167,49 @@ mod tests {
         Prices::read(&file)
     }
 
-    fn llm(facts: &Value) -> Llm {
-        Llm::of(facts.as_object().unwrap()).unwrap()
-    }
-
     fn cost(model: &str, tokens: [Option<u64>; 4]) -> Option<f64> {
-        let [input, output, read, write] = tokens;
-        prices(TABLE).unwrap().cost(&llm(&json!({
-            "gen_ai.provider.name": "acme", "gen_ai.request.model": model, "gen_ai.usage.input_tokens": input,
-            "gen_ai.usage.output_tokens": output, "gen_ai.usage.cache_read.input_tokens": read,
-            "gen_ai.usage.cache_write.input_tokens": write,
-        })))
+        let [input_tokens, output_tokens, cache_read_tokens, cache_write_tokens] = tokens;
+        let (model, provider, operation) = (Some(model), Some("acme"), None);
+        let usage =
+            Usage { model, provider, operation, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens };
+        prices(TABLE).unwrap().cost(&usage)
     }
 
     #[test]
-    fn each_kind_of_tokens_has_its_price_and_cached_ones_are_among_the_input() {
+    fn each_kind_of_tokens_has_its_price_and_input_includes_cached_tokens() {
         assert_eq!(cost("big-1", [Some(1_000_000), Some(100_000), None, None]), Some(3.0));
         assert_eq!(cost("big-1", [Some(1_000), Some(0), Some(600), Some(400)]), Some(0.0013));
         assert_eq!(cost("other", [Some(3), Some(4), None, None]), Some(0.000_007));
     }
 
     #[test]
-    fn what_is_not_known_has_no_cost() {
-        assert_eq!(cost("big-1", [None, Some(1), None, None]), None, "input that nobody told");
-        assert_eq!(cost("big-1", [Some(1), None, None, None]), None, "output that nobody told");
+    fn unknown_has_no_cost() {
+        assert_eq!(cost("big-1", [None, Some(1), None, None]), None, "unknown input");
+        assert_eq!(cost("big-1", [Some(1), None, None, None]), None, "unknown output");
         assert_eq!(cost("other", [Some(9), Some(1), Some(2), None]), None, "a kind without a price");
-        assert_eq!(cost("big-1", [Some(1), Some(1), Some(2), None]), None, "more cached than there was");
+        assert_eq!(cost("big-1", [Some(1), Some(1), Some(2), None]), None, "more cached than input");
         let narrow = prices("version = 'v'\ncurrency = 'EUR'\n[[models]]\nmodel = 'x'\n").unwrap();
-        assert_eq!(narrow.cost(&llm(&json!({ "gen_ai.request.model": "y" }))), None, "a model that is not there");
-        assert_eq!(narrow.cost(&llm(&json!({ "gen_ai.usage.input_tokens": 5 }))), None, "no model");
+        assert_eq!(
+            narrow.cost(&Usage { model: Some("y"), ..Usage::default() }),
+            None,
+            "a model that is not in the table"
+        );
+        assert_eq!(narrow.cost(&Usage { input_tokens: Some(5), ..Usage::default() }), None, "no model");
     }
 
     #[test]
     fn an_embedding_needs_no_output() {
-        let facts = json!({
-            "gen_ai.operation.name": "embeddings", "gen_ai.request.model": "e", "gen_ai.usage.input_tokens": 2_000_000,
-        });
-        assert_eq!(prices(TABLE).unwrap().cost(&llm(&facts)), Some(2.0));
+        let usage = Usage {
+            operation: Some("embeddings"),
+            model: Some("e"),
+            input_tokens: Some(2_000_000),
+            ..Usage::default()
+        };
+        assert_eq!(prices(TABLE).unwrap().cost(&usage), Some(2.0));
     }
 
     #[test]
-    fn a_table_that_is_wrong_says_where() {
+    fn errors_in_a_table_have_a_line() {
         for (table, word) in [
             ("version = 1\ncurrency = 'EUR'", "prices.toml:1: "),
             ("version = 'v'\ncurrency = 'EUR'\n[[models]]\nmodel = 'm'\ninptu = 1.0", "prices.toml:5: "),

@@ -1,28 +1,29 @@
-//! Files that hold what was captured: for their owner alone.
+//! Private files: captured content, keys and tokens, readable only by their owner.
 
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use uuid::Uuid;
 
-/// Nobody but the owner may do anything.
+/// Permissions that others must not have.
 pub(crate) const OTHERS_MAY: u32 = 0o077;
-/// As [`OTHERS_MAY`], but a group may read: one that ships logs, say.
+/// As [`OTHERS_MAY`], but the group may read, for example to ship logs.
 pub(crate) const OTHERS_MAY_BUT_READ_AS_A_GROUP: u32 = 0o027;
 
-/// Makes a file to be written from its beginning, or empties the one that is there. Symbolic links are not followed: somebody
-/// else may have put one there, to have another file overwritten.
+/// Creates a file, or truncates an existing one. Symbolic links are not followed: another user may have planted one to have a
+/// different file overwritten.
 ///
 /// # Errors
-/// When it cannot be opened, is a symbolic link, or others may read or write it and that cannot be changed.
+/// When the file cannot be opened, is a symbolic link, or is accessible to others and that cannot be changed.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
     let no_links = OFlags::NOFOLLOW.bits().cast_signed();
     let opened = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(no_links).open(path);
     let file = opened.map_err(|error| match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => {
-            io::Error::new(error.kind(), "it is a symbolic link, which is not followed: give the file's own name")
+            io::Error::new(error.kind(), "it is a symbolic link, which is not followed: use the file's own path")
         }
         _ => error,
     })?;
@@ -56,14 +57,34 @@ fn refuse_link_unless_of(path: &Path, user_id: u32) -> io::Result<()> {
     }
 }
 
-/// Takes from others what they may do with a file of ours, with a message. `harmful`: what they must not.
+/// Creates a file (0600) with these contents if it does not exist. It is written completely or not at all. If several processes
+/// start together, the first one wins.
 ///
 /// # Errors
-/// When it cannot be looked at, or its mode cannot be changed.
+/// When the contents cannot be made, or the file cannot be written.
+pub(crate) fn create_if_absent(path: &Path, contents: impl FnOnce() -> io::Result<Vec<u8>>) -> io::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let contents = contents()?;
+    let new = path.with_extension(format!("new-{}", Uuid::new_v4()));
+    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&contents);
+    let linked = written.and_then(|()| match fs::hard_link(&new, path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        other => other,
+    });
+    fs::remove_file(&new)?;
+    linked
+}
+
+/// Removes the permissions in `harmful` from a file of ours, and logs a warning.
+///
+/// # Errors
+/// When the mode cannot be read or changed.
 pub(crate) fn close_to_others(path: &Path, harmful: u32) -> io::Result<()> {
     let found = fs::metadata(path)?;
     let mode = found.permissions().mode() & 0o7777;
-    // Pipes and devices hold nothing.
+    // Pipes and devices store nothing.
     if !found.is_file() || mode & harmful == 0 {
         return Ok(());
     }
@@ -72,15 +93,15 @@ pub(crate) fn close_to_others(path: &Path, harmful: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(wanted)).map_err(|error| {
         io::Error::new(
             error.kind(),
-            format!("others may read or write `{shown}` (mode {mode:04o}), and its mode cannot be changed ({error})"),
+            format!("others can read or write `{shown}` (mode {mode:04o}), and its mode cannot be changed: {error}"),
         )
     })?;
-    tracing::warn!("others could read or write `{shown}` (mode {mode:04o}): its mode is {wanted:04o} now");
+    tracing::warn!("others could read or write `{shown}` (mode {mode:04o}): changed its mode to {wanted:04o}");
     Ok(())
 }
 
-/// The same for the folder of such a file: whoever may write in it can replace the file. Of a folder like `/tmp`, where nobody
-/// can touch the files of others, nothing is asked.
+/// The same for the folder of such a file: anyone who may write in it can replace the file. A sticky folder like `/tmp` is
+/// fine, because users cannot touch each other's files there.
 ///
 /// # Errors
 /// As [`close_to_others`].
@@ -97,12 +118,14 @@ pub(crate) fn close_folder_of(path: &Path) -> io::Result<()> {
         io::Error::new(
             error.kind(),
             format!(
-                "everybody may write in the folder `{shown}` (mode {mode:04o}), and its mode cannot be changed ({error}): \
+                "everybody can write in the folder `{shown}` (mode {mode:04o}), and its mode cannot be changed ({error}): \
                  use a folder of your own in it"
             ),
         )
     })?;
-    tracing::warn!("everybody could write in the folder `{shown}` (mode {mode:04o}): its mode is {wanted:04o} now");
+    tracing::warn!(
+        "everybody could write in the folder `{shown}` (mode {mode:04o}): changed its mode to {wanted:04o}"
+    );
     Ok(())
 }
 
@@ -119,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_do_is_taken_from_them() {
+    fn permissions_of_others_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("events");
         fs::write(&file, "x").unwrap();
@@ -137,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_everybody_may_write_in_is_closed_unless_files_are_safe_in_it() {
+    fn a_world_writable_folder_is_closed_unless_it_is_sticky() {
         let folder = tempfile::tempdir().unwrap();
         for (before, after) in [(0o777, 0o775), (0o2777, 0o2775), (0o1777, 0o1777), (0o755, 0o755)] {
             set(folder.path(), before);
@@ -147,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_made_anew_and_no_link_is_followed() {
+    fn a_file_is_truncated_and_no_link_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("a.har"), folder.path().join("link.har"));
         fs::write(&file, "old").unwrap();

@@ -70,8 +70,7 @@ pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
         return Ok(());
     }
     let message = format!(
-        "`{}` has mode {mode:04o}, so others may read the secret in it: run `chmod 0600 '{0}'`, or remove the file so that a new \
-         secret is made",
+        "`{}` has mode {mode:04o}, so others may know the secret in it: remove it, and a new secret is made",
         file.display()
     );
     Err(io::Error::new(io::ErrorKind::InvalidData, message))
@@ -90,7 +89,7 @@ mod tests {
             std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
             let checked = only_ours(&file).map_err(|error| error.to_string());
             assert_eq!(checked.is_ok(), fine, "{mode:o}");
-            assert!(checked.err().is_none_or(|message| message.contains("chmod 0600")));
+            assert!(checked.err().is_none_or(|message| message.contains("remove it")));
         }
     }
 

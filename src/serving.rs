@@ -1,12 +1,11 @@
-//! How the ports beside the data path are served: the admin port and the embedded collector. Whoever connects to them can
-//! take neither descriptors from agents nor the port from others: connections, heads, request bodies and stalled
-//! responses have limits.
+//! Serves the ports beside the data path: the admin port and the embedded collector. Connections, heads, request bodies and
+//! stalled responses are limited, so that clients cannot take descriptors from agents or the port from others.
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,29 +19,31 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// When there are no descriptors left, waiting a little lets connections end.
+/// When descriptors run out, a short wait lets connections end.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
-/// What the clients of one port may take.
+/// Limits for the clients of one port.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Connections at once. One more takes the place of the oldest that has no request under way; if all have one, it is closed.
+    /// Connections at once. A further one replaces the oldest without a request in flight. If all have one, the new connection
+    /// is closed.
     pub(crate) connections: usize,
-    /// How long a connection may wait for the end of a request's head, idle time between two requests included.
+    /// How long a connection may wait for the end of a request's head. This includes idle time between two requests.
     pub(crate) head: Duration,
-    /// How long a request's content may take, and how long a response may find no room.
+    /// How long a request's content may take, and how long a stalled response may last.
     pub(crate) content: Duration,
 }
 
-/// Serves `router` until `stop`, then waits for requests under way.
+/// Serves `router` until `stop`, then waits for requests in flight.
 pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
-    let (places, tasks) = (Arc::new(Places::new(limits.connections)), TaskTracker::new());
+    let (places, tasks) = (Arc::new(Slots::new(limits.connections)), TaskTracker::new());
     let service = TowerToHyperService::new(router);
     loop {
         let accepted = tokio::select! {
@@ -52,13 +53,13 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, limits: Limits,
         let (stream, address) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
-                tracing::warn!(%error, "the admin port or the collector cannot accept a connection just now");
+                tracing::warn!(%error, "the admin port or the collector cannot accept connections at the moment");
                 sleep(PAUSE_AFTER_FAILURE).await;
                 continue;
             }
         };
         let Some(place) = places.take() else { continue };
-        // Without it each small answer may wait for the other side's delayed ACK.
+        // Otherwise each small answer may wait for the peer's delayed ACK.
         let _ = stream.set_nodelay(true);
         tasks.spawn(connection((stream, address), service.clone(), limits, place, stop.clone()));
     }
@@ -70,20 +71,20 @@ async fn connection(
     (stream, address): (TcpStream, SocketAddr),
     router: TowerToHyperService<Router>,
     limits: Limits,
-    place: Place,
+    place: SlotGuard,
     stop: CancellationToken,
 ) {
     let service = service_fn(|mut request: Request<Incoming>| {
         let busy = place.busy();
         request.extensions_mut().insert(ConnectInfo(address));
-        let answer = router.call(request.map(|body| Body::new(Timely::new(body, limits.content))));
-        async move { answer.await.map(|response| response.map(|body| Held { body, _busy: busy })) }
+        let answer = router.call(request.map(|body| Body::new(TimedRequestBody::new(body, limits.content))));
+        async move { answer.await.map(|response| response.map(|body| ResponseInFlight { body, _busy: busy })) }
     });
-    let io = TokioIo::new(Patient { inner: stream, limit: limits.content, timer: None });
+    let io = TokioIo::new(WriteTimeout { inner: stream, limit: limits.content, timer: None });
     let mut http1 = http1::Builder::new();
     http1.timer(TokioTimer::new()).header_read_timeout(limits.head);
     let mut serving = pin!(http1.serve_connection(io, service));
-    // What becomes of a connection concerns its client alone.
+    // Connection errors concern only the client.
     let _: Result<(), hyper::Error> = tokio::select! {
         served = serving.as_mut() => served,
         () = place.taken.leave.cancelled() => Ok(()),
@@ -94,84 +95,84 @@ async fn connection(
     };
 }
 
-/// The places of one port.
-struct Places {
+/// The connection slots of one port.
+struct Slots {
     most: usize,
-    /// The oldest first.
-    taken: Mutex<Vec<Arc<Taken>>>,
+    /// Oldest first.
+    taken: Mutex<Vec<Arc<Slot>>>,
 }
 
 #[derive(Default)]
-struct Taken {
-    /// Requests under way.
+struct Slot {
+    /// Requests in flight.
     busy: AtomicUsize,
-    /// Another connection gets the place.
+    /// Another connection gets the slot.
     leave: CancellationToken,
 }
 
-/// The place of one connection, given back when it is dropped.
-struct Place {
-    places: Arc<Places>,
-    taken: Arc<Taken>,
+/// The slot of one connection. Freed when dropped.
+struct SlotGuard {
+    slots: Arc<Slots>,
+    taken: Arc<Slot>,
 }
 
-/// A request is under way. Dropped when its response has gone.
-struct Busy(Arc<Taken>);
+/// A request in flight, until its response has been sent.
+struct RequestGuard(Arc<Slot>);
 
-impl Places {
+impl Slots {
     fn new(most: usize) -> Self {
         Self { most, taken: Mutex::default() }
     }
 
-    /// A place for one more connection.
-    fn take(self: &Arc<Self>) -> Option<Place> {
+    /// A slot for one more connection.
+    fn take(self: &Arc<Self>) -> Option<SlotGuard> {
         let mut all = self.lock();
         if all.len() >= self.most {
             let idle = all.iter().position(|taken| taken.busy.load(Ordering::Acquire) == 0)?;
             all.remove(idle).leave.cancel();
         }
-        let taken = Arc::<Taken>::default();
+        let taken = Arc::<Slot>::default();
         all.push(taken.clone());
-        Some(Place { places: self.clone(), taken })
+        Some(SlotGuard { slots: self.clone(), taken })
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Taken>>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Slot>>> {
+        self.taken.lock()
     }
 }
 
-impl Place {
-    fn busy(&self) -> Busy {
+impl SlotGuard {
+    fn busy(&self) -> RequestGuard {
         self.taken.busy.fetch_add(1, Ordering::AcqRel);
-        Busy(self.taken.clone())
+        RequestGuard(self.taken.clone())
     }
 }
 
-impl Drop for Place {
+impl Drop for SlotGuard {
     fn drop(&mut self) {
-        self.places.lock().retain(|taken| !Arc::ptr_eq(taken, &self.taken));
+        self.slots.lock().retain(|taken| !Arc::ptr_eq(taken, &self.taken));
     }
 }
 
-impl Drop for Busy {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         self.0.busy.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// A request's content, which must end in time.
-struct Timely {
+/// A request's content, with a time limit.
+struct TimedRequestBody {
     body: Incoming,
     until: Pin<Box<Sleep>>,
 }
 
-impl Timely {
+impl TimedRequestBody {
     fn new(body: Incoming, limit: Duration) -> Self {
         Self { body, until: Box::pin(sleep(limit)) }
     }
 }
 
-impl HttpBody for Timely {
+impl HttpBody for TimedRequestBody {
     type Data = Bytes;
     type Error = axum::BoxError;
 
@@ -192,13 +193,13 @@ impl HttpBody for Timely {
     }
 }
 
-/// A response's content, under way until it is dropped.
-struct Held {
+/// A response's content, in flight until it is dropped.
+struct ResponseInFlight {
     body: Body,
-    _busy: Busy,
+    _busy: RequestGuard,
 }
 
-impl HttpBody for Held {
+impl HttpBody for ResponseInFlight {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -215,14 +216,14 @@ impl HttpBody for Held {
     }
 }
 
-/// A stream that fails when what is written finds no room for too long.
-struct Patient<S> {
+/// A stream that fails when a write is blocked for too long.
+struct WriteTimeout<S> {
     inner: S,
     limit: Duration,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     fn in_time<T>(&mut self, written: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.timer = None;
@@ -234,13 +235,13 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.in_time(written, cx)
@@ -298,7 +299,7 @@ mod tests {
         stream
     }
 
-    /// All that comes until the end, whichever way the connection ends.
+    /// Reads everything until the connection ends in any way.
     async fn rest(mut stream: TcpStream) -> String {
         let mut all = Vec::new();
         let _ = stream.read_to_end(&mut all).await;
@@ -306,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_head_and_an_idle_connection_end_in_time() {
+    async fn an_incomplete_head_and_an_idle_connection_time_out() {
         let (address, _stop) = started(Limits { connections: 9, head: SHORT, content: LONG }).await;
         assert!(!rest(send(address, b"GET / HTTP/1.1\r\nHo").await).await.contains("200"));
         assert!(rest(send(address, b"").await).await.is_empty());
@@ -315,7 +316,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn content_that_does_not_come_and_a_response_that_nobody_reads_end_in_time() {
+    async fn missing_content_and_an_unread_response_time_out() {
         let (address, stop) = started(Limits { connections: 9, head: LONG, content: SHORT }).await;
         let half = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf";
         assert!(!rest(send(address, half).await).await.contains("200"));
@@ -326,24 +327,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_more_takes_the_place_of_the_oldest_that_has_no_request() {
+    async fn a_new_connection_replaces_the_oldest_idle_one() {
         let (address, stop) = started(Limits { connections: 3, head: LONG, content: LONG }).await;
         let never = send(address, b"GET /never HTTP/1.1\r\nHost: a\r\n\r\n").await;
         for _ in 0..5 {
             let half = send(address, b"GET / HTTP/1.1\r\nHo").await;
             let (next, whole) = (send(address, b"GET").await, send(address, WHOLE).await);
             assert!(rest(whole).await.ends_with("ok"));
-            // It left for one of those.
+            // It was closed for one of them.
             assert_eq!(rest(half).await, "");
             drop(next);
         }
-        assert!(never.try_read(&mut [0]).is_err(), "it has a request under way, and waits for its answer");
+        assert!(never.try_read(&mut [0]).is_err(), "its request is in flight");
         stop.cancel();
     }
 
     #[tokio::test]
-    async fn where_all_have_a_request_one_more_is_closed() {
-        let places = Arc::new(Places::new(1));
+    async fn a_new_connection_is_closed_when_all_are_busy() {
+        let places = Arc::new(Slots::new(1));
         let first = places.take().unwrap();
         let busy = first.busy();
         assert!(places.take().is_none());

@@ -1,5 +1,5 @@
-//! Sums over calls: how many, how fast, how large, what they cost, by host and by model; and how much of what passed was
-//! seen. Pure: it is shown one call after the other.
+//! Totals over calls: count, latency, size and cost, by host and by model, and how much of the traffic was captured. Pure:
+//! calls are added one by one.
 
 use std::collections::HashMap;
 
@@ -8,55 +8,55 @@ use serde_json::{Map, Value, json};
 use crate::event::{Llm, Outline};
 use crate::store::Call;
 
-/// The sums.
+/// The totals.
 #[derive(Debug, Clone, Default)]
 pub struct Stats {
-    /// Over all calls.
+    /// All calls.
     pub all: Totals,
-    /// How much was seen.
+    /// Coverage.
     pub coverage: Coverage,
     hosts: HashMap<String, Totals>,
     models: HashMap<String, Totals>,
 }
 
-/// Sums over some calls.
+/// Totals of some calls.
 #[derive(Debug, Clone, Default)]
 pub struct Totals {
-    /// How many.
+    /// The number of calls.
     pub calls: u64,
-    /// Of these, with an error.
+    /// Calls with an error.
     pub errors: u64,
-    /// Bytes of requests' bodies.
+    /// Bytes of request bodies.
     pub request_bytes: u64,
-    /// Bytes of responses' bodies.
+    /// Bytes of response bodies.
     pub response_bytes: u64,
-    /// Calls to models.
+    /// Model calls.
     pub llm_calls: u64,
-    /// Tokens that went in; `None` if no call told.
+    /// Input tokens. `None` if no call reported any.
     pub input_tokens: Option<u64>,
-    /// Tokens that came out; `None` if no call told.
+    /// Output tokens. `None` if no call reported any.
     pub output_tokens: Option<u64>,
-    /// What they cost; `None` if it is known of none.
+    /// The cost. `None` if it is unknown for all calls.
     pub cost: Option<f64>,
     latencies_ms: Vec<f32>,
 }
 
-/// How much of what passed was seen.
+/// How much of the traffic was captured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Coverage {
-    /// HTTPS calls that were intercepted and read.
+    /// HTTPS calls that were intercepted.
     pub intercepted: u64,
     /// Plain HTTP calls.
     pub plain: u64,
-    /// Tunnels that were relayed unread.
+    /// Tunnels that were relayed without interception.
     pub blind: u64,
     /// Tunnels whose agent refused our certificate.
     pub refused_certificates: u64,
-    /// Other tunnels that failed.
+    /// Other failed tunnels.
     pub failed_tunnels: u64,
-    /// Calls whose event does not hold all of them.
+    /// Calls with an incomplete event.
     pub cut: u64,
-    /// Events that tell that others are missing.
+    /// Events that report lost events.
     pub gaps: u64,
 }
 
@@ -78,17 +78,17 @@ impl Stats {
         }
     }
 
-    /// By host, the most called first.
+    /// By host, most calls first.
     pub fn hosts(&self) -> Vec<(&str, &Totals)> {
         by_calls(&self.hosts)
     }
 
-    /// By model, the most called first.
+    /// By model, most calls first.
     pub fn models(&self) -> Vec<(&str, &Totals)> {
         by_calls(&self.models)
     }
 
-    /// All of it.
+    /// The totals of everything added so far.
     pub fn json(&self) -> Value {
         let map = |of: Vec<(&str, &Totals)>| -> Map<String, Value> {
             of.into_iter().map(|(name, totals)| (name.to_owned(), totals.json())).collect()
@@ -113,7 +113,7 @@ fn by_calls(map: &HashMap<String, Totals>) -> Vec<(&str, &Totals)> {
 }
 
 impl Totals {
-    /// The latency that `share` of the calls (0.5: half of them) did not exceed, in milliseconds; `None`: no calls.
+    /// The latency that a `share` of the calls did not exceed, in milliseconds (0.5 for p50). `None`: no calls.
     pub fn latency_ms(&self, share: f64) -> Option<f64> {
         let mut latencies = self.latencies_ms.clone();
         let last = latencies.len().checked_sub(1)?;
@@ -133,7 +133,7 @@ impl Totals {
         for (sum, more) in
             [(&mut self.input_tokens, llm.input_tokens()), (&mut self.output_tokens, llm.output_tokens())]
         {
-            // What is not told is not 0.
+            // Unknown is not 0.
             *sum = match (*sum, more) {
                 (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
                 (sum, more) => sum.or(more),
@@ -168,7 +168,7 @@ impl Coverage {
             _ if call.error.starts_with("client_refused_certificate") => &mut self.refused_certificates,
             (true, _, "https") => &mut self.intercepted,
             (true, ..) => &mut self.plain,
-            // Events of before this was noted say nothing of it.
+            // Events of older versions do not say.
             (false, None, "") => return,
             (false, None, _) => &mut self.failed_tunnels,
         };
@@ -176,7 +176,7 @@ impl Coverage {
     }
 }
 
-/// Not a call: it tells that others are missing.
+/// Not a call, but a report of lost events.
 fn is_gap(call: &Call) -> bool {
     call.method == "GAP" && call.host == "otas-proxy"
 }
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_are_summed_over_all_by_host_and_by_model() {
+    fn totals_are_kept_overall_by_host_and_by_model() {
         let mut stats = Stats::default();
         for n in 1..=100 {
             stats.add(&call("a.test", f64::from(n)));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_and_what_was_not_is_counted_apart() {
+    fn coverage_is_counted_by_kind() {
         let mut stats = Stats::default();
         let outline =
             |outline: &str, error: &str| Call { outline: outline.into(), error: error.into(), ..call("a", 1.0) };

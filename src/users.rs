@@ -1,6 +1,6 @@
-//! Users of this machine by their ids.
+//! Names of this machine's users.
 
-/// The user's name, or the id where none is known.
+/// The user's name, or the id if it has none.
 pub(crate) fn name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     name_in(&users, uid).map_or_else(|| format!("uid {uid}"), str::to_owned)
@@ -20,7 +20,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_is_named_as_the_system_does() {
+    fn names_come_from_the_passwd_file() {
         let users = "root:x:0:0:root:/root:/bin/sh\nodd\n:x:7:\nagent:x:1000:1000::/home/agent:/bin/sh\n";
         assert_eq!((name_in(users, 0), name_in(users, 1000)), (Some("root"), Some("agent")));
         assert_eq!((name_in(users, 7), name_in(users, 1), name_in("", 1)), (None, None, None));

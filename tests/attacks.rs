@@ -3,9 +3,9 @@
 
 mod attribution;
 mod exhaustion;
-mod homeward;
-mod neighbours;
+mod other_users;
 mod planted;
 mod secrets;
 mod smuggling;
+mod ssrf;
 mod stuck;

@@ -1,4 +1,4 @@
-//! Agents that would have their calls taken for another's: by its credentials, by its token, by one that they made up.
+//! Agents that try to have their calls attributed to another agent: by credentials, by token, by a forged token.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::support::proxy::{Running, TestProxy, eventually, read_until};
 const WITHIN: Duration = Duration::from_secs(60);
 const TOKEN: &str = "x-otas-agent-session-token";
 
-/// By path: the rule, the agent and the session of each event.
+/// Rule, agent and session of each event, by path.
 async fn attributed(otas: &TestOtas) -> HashMap<String, (String, String, String)> {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let of = |event: otas_proxy::collector::StoredEvent| {
@@ -31,12 +31,12 @@ fn basic(name: &str) -> String {
     format!("Proxy-Authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:secret-of-{name}")))
 }
 
-/// The agent's key, as its file has it.
+/// The agent's key, as in its file.
 fn key(proxy: &Running, agent: &str) -> Secret {
     Secret::new(&std::fs::read_to_string(proxy.folder.path().join(format!("{agent}.key"))).unwrap())
 }
 
-/// The token with another signature.
+/// The token with a different signature.
 fn forged(token: &Secret) -> String {
     let (signed, _) = token.expose().rsplit_once('.').unwrap();
     format!("{signed}.AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
@@ -47,7 +47,7 @@ async fn noticed(proxy: &Running, unlogged: u64) {
 }
 
 #[tokio::test]
-async fn inside_a_tunnel_the_tunnels_credentials_count_and_no_others() {
+async fn inside_a_tunnel_only_the_tunnels_credentials_count() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = with_agents(&otas, &["planner", "writer"]).await;
     let host = format!("localhost:{}", origin.addr.port());
@@ -83,7 +83,7 @@ async fn each_request_of_one_connection_has_its_own_credentials() {
         stream.write_all(get.as_bytes()).await.unwrap();
         read_until(&mut stream, "agent\"}").await;
     }
-    // What one has shown does not hold for the next.
+    // The credentials of one request do not apply to the next.
     let get = format!("GET http://{host}/nobody HTTP/1.1\r\nHost: {host}\r\n\r\n");
     stream.write_all(get.as_bytes()).await.unwrap();
     read_until(&mut stream, "HTTP/1.1 407 ").await;
@@ -99,7 +99,7 @@ async fn each_request_of_one_connection_has_its_own_credentials() {
 }
 
 #[tokio::test]
-async fn a_forged_token_of_the_right_agent_puts_its_call_into_no_session_that_there_is() {
+async fn a_forged_token_of_the_right_agent_does_not_reach_an_existing_session() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let client = proxy.client();
@@ -116,11 +116,11 @@ async fn a_forged_token_of_the_right_agent_puts_its_call_into_no_session_that_th
     let forged = &of["/forged"].2;
     let session =
         otas.sessions().await.into_iter().find(|session| session.session_id.to_string() == *forged).unwrap();
-    assert!(session.meta["in_place_of"].is_string(), "it says what it is: {}", session.meta);
+    assert!(session.meta["in_place_of"].is_string(), "the session says why it exists: {}", session.meta);
 }
 
 #[tokio::test]
-async fn a_token_of_another_agent_is_none_before_anything_is_known_of_either() {
+async fn a_token_of_another_agent_is_ignored_even_before_either_is_known() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = with_agents(&otas, &["planner", "writer"]).await;
     let writers = otas.session_token(&key(&proxy, "writer")).await;
@@ -132,11 +132,11 @@ async fn a_token_of_another_agent_is_none_before_anything_is_known_of_either() {
     let event = otas.stored_events().await.remove(0);
     let of = |id| sessions.iter().find(|session| session.session_id == id).unwrap().agent_id;
     let writer = sessions.iter().find(|session| session.meta == json!({})).unwrap();
-    assert_ne!(of(event.session_id), writer.agent_id, "it is in a session of the agent that called");
+    assert_ne!(of(event.session_id), writer.agent_id, "the session belongs to the calling agent");
 }
 
 #[tokio::test]
-async fn an_event_that_an_agent_posts_is_noticed_once_otas_has_taken_it() {
+async fn an_event_posted_by_an_agent_counts_once_otas_has_accepted_it() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = with_agents(&otas, &["planner"]).await;
     let planner = client(&proxy, "planner", "secret-of-planner");
@@ -164,11 +164,11 @@ async fn an_event_that_an_agent_posts_is_noticed_once_otas_has_taken_it() {
     let of = attributed(&otas).await;
     assert_eq!((&*of["/refused"].0, &*of["/after"].0), ("credential", "token"));
     assert_eq!(of["/before"].2, of["/refused"].2);
-    assert_eq!(of["/after"].2, of["/by-itself"].2, "from there on its own session");
+    assert_eq!(of["/after"].2, of["/by-itself"].2, "its own session from then on");
 }
 
 #[tokio::test]
-async fn what_an_agent_calls_its_token_is_masked_nowhere_else() {
+async fn a_claimed_token_is_not_masked_elsewhere() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let client = proxy.client();
@@ -185,7 +185,7 @@ async fn what_an_agent_calls_its_token_is_masked_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_session_without_calls_is_closed_and_the_next_call_opens_another() {
+async fn an_idle_session_is_closed_and_the_next_call_opens_another() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let idle = Duration::from_millis(300);
     let proxy =
@@ -206,7 +206,7 @@ async fn a_session_without_calls_is_closed_and_the_next_call_opens_another() {
 }
 
 #[tokio::test]
-async fn where_users_are_not_told_apart_a_run_serves_its_own_command_alone() {
+async fn without_user_checks_a_run_serves_only_its_own_command() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let secret = Secret::random().unwrap();
     let proxy = TestProxy::new().otas(&otas).with(|c| c.session.run_secret = Some(secret.clone())).run().await;

@@ -153,7 +153,7 @@ async fn each_fault_of_the_credentials_has_its_own_diagnosis() {
         (
             set(&[("OTAS_SESSION_TOKEN", "no-token")]),
             "session",
-            ["is no token of OTAS's", "Remove `otas.session_token`"],
+            ["is not an OTAS token", "Remove `otas.session_token`"],
         ),
         (
             set(&[("OTAS_SESSION_TOKEN", foreign.expose())]),

@@ -1,4 +1,4 @@
-//! The OTAS contract, line by line, asked of the collector; and the faults of the test OTAS.
+//! The OTAS contract, line by line, against the collector; and the faults of the test OTAS.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ async fn a_bad_key_is_not_verified() {
     expect_no(&post(&otas, VERIFY, &[(KEY, "agent_un_known")], "{}").await, 401, "invalid_agent_key");
 }
 
-/// About one key in six of a real OTAS.
+/// About one in six keys of a real OTAS.
 #[tokio::test]
 async fn a_key_with_an_underscore_in_its_prefix_is_always_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -116,7 +116,7 @@ async fn a_key_with_an_underscore_in_its_prefix_is_always_refused() {
 // ---- Brain: taking an event
 
 #[tokio::test]
-async fn an_event_is_taken_whole_and_filed_under_the_keys_project() {
+async fn an_event_is_stored_whole_under_the_keys_project() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let mut sent = event();
@@ -139,7 +139,7 @@ async fn an_event_is_taken_whole_and_filed_under_the_keys_project() {
 }
 
 #[tokio::test]
-async fn each_refusal_has_its_status_and_description_and_the_checks_their_order() {
+async fn each_refusal_has_its_status_and_description_and_checks_are_ordered() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let (key, token) = (run.key.expose(), run.token.as_str());
@@ -170,7 +170,7 @@ async fn each_refusal_has_its_status_and_description_and_the_checks_their_order(
 }
 
 #[tokio::test]
-async fn another_databases_token_is_refused() {
+async fn a_token_of_another_database_is_refused() {
     let otas = TestOtas::start().await;
     let elsewhere = Run::open(&TestOtas::start().await).await;
     let headers = [(KEY, otas.key()), (TOKEN, Secret::new(&elsewhere.token))];
@@ -197,7 +197,7 @@ async fn missing_fields_are_named_in_otass_order() {
 }
 
 #[tokio::test]
-async fn a_body_at_djangos_limit_is_taken_and_a_longer_one_gets_a_page() {
+async fn a_body_at_djangos_limit_is_accepted_and_a_longer_one_gets_a_page() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let body = |length: usize| {
@@ -216,13 +216,13 @@ async fn a_body_at_djangos_limit_is_taken_and_a_longer_one_gets_a_page() {
     assert!(answer.text.contains("<h1>Bad Request (400)</h1>"));
     assert_eq!(otas.refused()[0].reason, "text/html; charset=utf-8");
 
-    // The credentials are looked at before.
+    // The credentials are checked first.
     let answer = post(&otas, LOG, &[(KEY, "agent_un_known")], &body(BODY_MAX_BYTES + 1)).await;
     expect_no(&answer, 401, "invalid_or_expired_agent_key");
 }
 
 #[tokio::test]
-async fn what_the_database_cannot_save_fails_to_be_captured() {
+async fn events_that_the_database_cannot_save_are_refused() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let long = |length| format!("{:?}", "a".repeat(length));
@@ -259,7 +259,7 @@ async fn what_the_database_cannot_save_fails_to_be_captured() {
 }
 
 #[tokio::test]
-async fn what_is_at_a_limit_is_saved() {
+async fn events_at_each_limit_are_saved() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let long = |length| format!("{:?}", "a".repeat(length));
@@ -299,7 +299,7 @@ async fn without_its_trailing_slash_a_post_is_a_server_error() {
 // ---- Brain: listing events
 
 #[tokio::test]
-async fn a_sessions_events_are_listed_in_the_order_of_their_arrival() {
+async fn a_sessions_events_are_listed_in_order_of_arrival() {
     let otas = TestOtas::start().await;
     let (one, two) = (Run::open(&otas).await, Run::open(&otas).await);
     for path in ["/1", "/2", "/3"] {
@@ -331,7 +331,7 @@ async fn a_sessions_events_are_listed_in_the_order_of_their_arrival() {
 }
 
 #[tokio::test]
-async fn at_most_five_hundred_events_are_listed_and_two_hundred_unasked() {
+async fn at_most_five_hundred_events_are_listed_and_two_hundred_by_default() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     for _ in 0..502 {
@@ -361,7 +361,7 @@ async fn a_listing_needs_a_session_and_a_number() {
 }
 
 #[tokio::test]
-async fn a_listing_is_for_this_machine_and_not_for_web_pages() {
+async fn only_this_machine_and_no_web_page_can_list_events() {
     let otas = TestOtas::start().await;
     let url = format!("{}{EVENTS}?session_id={}", otas.url(), Uuid::nil());
     let answer = Received::of(client().get(url).header("host", "evil.example").send().await.unwrap()).await;
@@ -395,13 +395,13 @@ async fn a_collector_with_a_file_remembers_after_a_restart() {
 }
 
 #[tokio::test]
-async fn it_tells_that_it_is_well() {
+async fn its_health_check_answers() {
     let answer = fetch(&TestOtas::start().await, "/healthz").await;
     assert_eq!((answer.status, answer.text.as_str()), (200, "ok\n"));
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_request_under_way_finish() {
+async fn a_stop_lets_requests_in_flight_finish() {
     let key = issue_key().unwrap();
     let agent = Agent { key: key.clone(), project_id: Uuid::new_v4(), name: "agent".to_owned() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -429,7 +429,7 @@ async fn a_stop_lets_a_request_under_way_finish() {
 // ---- The faults of the test OTAS
 
 #[tokio::test]
-async fn down_breaks_everything_off_and_up_is_the_same_otas_again() {
+async fn down_aborts_everything_and_up_restores_the_same_otas() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     assert_eq!(run.log(&event().to_string()).await.status, 201);
@@ -450,7 +450,7 @@ async fn down_breaks_everything_off_and_up_is_the_same_otas_again() {
 }
 
 #[tokio::test]
-async fn down_and_up_may_be_said_twice() {
+async fn down_and_up_may_be_repeated() {
     let otas = TestOtas::start().await;
     otas.down().await;
     otas.down().await;
@@ -460,7 +460,7 @@ async fn down_and_up_may_be_said_twice() {
 }
 
 #[tokio::test]
-async fn a_hanging_otas_takes_the_request_and_never_answers() {
+async fn a_hanging_otas_reads_the_request_and_never_answers() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     otas.hang();
@@ -522,7 +522,7 @@ async fn a_lost_answer_leaves_the_event_saved() {
 }
 
 #[tokio::test]
-async fn within_its_means_an_overloadable_otas_saves_everything() {
+async fn within_its_capacity_an_overloadable_otas_saves_everything() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     otas.overload(Overload { max_in_flight: 4, workers: 1, key_check: Duration::from_millis(5), time_out: WITHIN });
@@ -531,7 +531,7 @@ async fn within_its_means_an_overloadable_otas_saves_everything() {
 }
 
 #[tokio::test]
-async fn overload_looks_like_a_bad_key_to_all_under_way() {
+async fn overload_looks_like_a_bad_key_to_all_posts_in_flight() {
     let otas = TestOtas::start().await;
     let run = Run::open(&otas).await;
     let (key_check, time_out) = (Duration::from_millis(2_700), Duration::from_secs(3));
@@ -540,7 +540,7 @@ async fn overload_looks_like_a_bad_key_to_all_under_way() {
     assert!(otas.refused().iter().all(|refused| refused.reason == "invalid_or_expired_agent_key"));
     assert_eq!(otas.events().await, [] as [Value; 0]);
 
-    // The key was good all along, and asked on its own UASAM says so, in its time.
+    // The key was valid all along, and UASAM says so when asked directly.
     assert_eq!(post(&otas, VERIFY, &[(KEY, run.key.expose())], "{}").await.status, 200);
     otas.up().await;
     assert_eq!(run.log(&event().to_string()).await.status, 201);
@@ -561,7 +561,7 @@ async fn expired_tokens_are_refused_and_new_ones_are_not() {
     let (old, key) = (Run::open(&otas).await, otas.key());
     otas.expire_tokens().await;
     expect_no(&old.log(&event().to_string()).await, 401, "invalid_or_expired_token");
-    // The key is still looked at first.
+    // The key is still checked first.
     let headers = [(KEY, "agent_un_known"), (TOKEN, old.token.as_str())];
     expect_no(&post(&otas, LOG, &headers, "{}").await, 401, "invalid_or_expired_agent_key");
     assert_eq!(Run::open_at(&otas.url(), key).await.log(&event().to_string()).await.status, 201);
@@ -588,13 +588,13 @@ async fn waiting_for_events_ends_with_the_event() {
 
 #[tokio::test]
 #[should_panic(expected = "0 of 1 events after")]
-async fn waiting_in_vain_says_so() {
+async fn a_wait_that_times_out_says_so() {
     TestOtas::start().await.events_at_least(1, Duration::from_millis(10)).await;
 }
 
 // ---- A sender
 
-/// One run of an agent: its key and the session that it opened.
+/// One run of an agent: its key and its session.
 struct Run {
     url: String,
     key: Secret,
@@ -626,7 +626,7 @@ impl Run {
         Received::of(self.try_log(body).await.unwrap()).await
     }
 
-    /// The statuses of as many posts as said, all under way at the same time.
+    /// The statuses of this many parallel posts.
     async fn log_at_once(&self, posts: usize) -> Vec<u16> {
         let body = event().to_string();
         let mut under_way = tokio::task::JoinSet::new();
@@ -638,7 +638,7 @@ impl Run {
     }
 }
 
-/// An answer, read to its end.
+/// A complete answer.
 struct Received {
     status: u16,
     content_type: String,
@@ -684,17 +684,17 @@ async fn send(url: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Re
 }
 
 fn client() -> reqwest::Client {
-    // reqwest wants a TLS provider even where all is plain HTTP; another test of this process may have set it.
+    // reqwest needs a TLS provider even for plain HTTP. Another test in this process may have set it.
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap()
 }
 
-/// An event with its required fields alone.
+/// An event with only its required fields.
 fn event() -> Value {
     json!({"project_id": Uuid::nil().to_string(), "path": "/", "method": "GET", "status_code": 200, "latency_ms": 12.34})
 }
 
-/// An event with one field's JSON set literally.
+/// An event in which one field has this literal JSON.
 fn event_with(field: &str, json: &str) -> String {
     let mut event = event();
     event.as_object_mut().unwrap().remove(field);

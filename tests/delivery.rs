@@ -1,4 +1,4 @@
-//! Delivery from the store to OTAS: what arrives, in which order, at which pace.
+//! Delivery from the store to OTAS: completeness, order and pace.
 
 mod bench;
 mod credentials;
@@ -15,7 +15,7 @@ use self::bench::{Bench, PATIENCE, in_session, saved_seqs};
 use crate::support::otas::{Overload, TestOtas, UasamCall};
 
 #[tokio::test]
-async fn events_are_delivered_in_order_under_a_session_of_their_own() {
+async fn events_are_delivered_in_order_in_their_own_session() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(20);
@@ -52,7 +52,7 @@ async fn rows_that_come_later_are_delivered_when_it_is_woken() {
 }
 
 #[tokio::test]
-async fn no_more_posts_are_under_way_than_allowed() {
+async fn posts_in_flight_stay_within_the_limit() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(60);
@@ -63,7 +63,7 @@ async fn no_more_posts_are_under_way_than_allowed() {
 }
 
 #[tokio::test]
-async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing_is_refused() {
+async fn a_burst_is_delivered_at_otas_capacity_with_hardly_any_refusals() {
     const EVENTS: u64 = 300;
     const FASTER: u32 = 10;
     let otas = TestOtas::start().await;
@@ -74,13 +74,13 @@ async fn a_burst_is_delivered_at_the_pace_that_otas_can_take_and_next_to_nothing
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.counts, Counts { total: EVENTS, pending: 0, delivered: EVENTS, dead: 0, kept: 0 });
     assert!(otas.refused().len() as u64 * 50 <= EVENTS, "{} refused", otas.refused().len());
-    // Both workers are used, and not many more posts wait than those.
+    // Both workers are busy, and few more posts are queued.
     assert!((2..=8).contains(&otas.most_posts_at_once()), "{}", otas.most_posts_at_once());
     deliverer.stop().await;
 }
 
 #[tokio::test]
-async fn what_was_acknowledged_is_never_posted_again_by_a_later_delivery() {
+async fn acknowledged_events_are_never_posted_again() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(50);

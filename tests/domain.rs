@@ -1,4 +1,4 @@
-//! The project's domain: its servers get the token of whoever calls, and nobody else ever does.
+//! The project's domain: its servers get the caller's token, and no other server does.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::support::proxy::{Running, TestProxy, eventually, read_until};
 const WITHIN: Duration = Duration::from_secs(60);
 const TOKEN: &str = "x-otas-agent-session-token";
 
-/// A proxy whose project's domain is this URL.
+/// A proxy with this URL as its project's domain.
 async fn in_project(otas: &TestOtas, ca: &TestCa, domain: &str) -> Running {
     let url: Url = domain.parse().unwrap();
     TestProxy::new().otas(otas).trusting(ca).with(|c| c.otas.project_domain = Some(url)).run().await
@@ -32,7 +32,7 @@ fn leaks(received: &Received) -> bool {
     received.headers.iter().any(|(name, value)| name.replace('_', "-").starts_with("x-otas") || value.contains("eyJ"))
 }
 
-/// A client that follows redirects, and takes its header fields along. It says where it ended.
+/// A client that follows redirects and repeats its header fields. Returns where it ended.
 fn followers(url: &str, h2: bool, token: &Secret) -> Vec<Command> {
     let field = format!("X-OTAS-AGENT-SESSION-TOKEN: {}", token.expose());
     let mut curl = Command::new("curl");
@@ -46,7 +46,7 @@ fn followers(url: &str, h2: bool, token: &Secret) -> Vec<Command> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_redirect_out_of_the_domain_takes_no_token_along_whatever_the_client_copies() {
+async fn a_redirect_out_of_the_domain_does_not_carry_the_token() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     for h2 in [false, true] {
@@ -58,7 +58,7 @@ async fn a_redirect_out_of_the_domain_takes_no_token_along_whatever_the_client_c
         let proxy = in_project(&otas, &ca, &inside.url("/")).await;
         let own = otas.session_token(&otas.key()).await;
         let url = inside.url(&format!("/redirect?{}", outside.url("/elsewhere")));
-        // One that knows of no token; the proxy puts it in.
+        // A client that does not know the token; the proxy adds it.
         let plain = proxy.client_builder().build().unwrap().get(&url).send().await.unwrap();
         assert_eq!(plain.url().as_str(), outside.url("/elsewhere"));
         let mut calls = 1;
@@ -81,13 +81,13 @@ async fn a_redirect_out_of_the_domain_takes_no_token_along_whatever_the_client_c
         otas.events_at_least(calls as u64, WITHIN).await;
         proxy.stop().await;
         let events = otas.events().await;
-        assert_eq!(events.len(), calls, "no event of the domain's calls");
+        assert_eq!(events.len(), calls, "calls into the domain have no event");
         assert!(events.iter().all(|event| event["path"] == "/elsewhere"));
     }
 }
 
 #[tokio::test]
-async fn the_token_goes_only_where_every_name_of_the_call_is_the_domains() {
+async fn the_token_is_sent_only_if_every_name_of_the_call_is_in_the_domain() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let otas = TestOtas::start().await;
@@ -97,7 +97,7 @@ async fn the_token_goes_only_where_every_name_of_the_call_is_the_domains() {
         let alpn: &[&[u8]] = if h2 { &[b"h2"] } else { &[b"http/1.1"] };
         let port = origin.addr.port();
         let mut agent = Agent::to(&proxy, &origin, alpn).await;
-        // A server that several share: whose the request is, is said in it.
+        // A shared server, which chooses by the request's host.
         for (host, path) in [("localhost", "/mine"), ("LOCALHOST.", "/mine"), ("evil.test", "/fronted")] {
             let mut request = agent.request("GET", path, agent::full(""));
             if h2 {
@@ -113,13 +113,13 @@ async fn the_token_goes_only_where_every_name_of_the_call_is_the_domains() {
             request.headers_mut().insert("host", HeaderValue::from_static("evil.test"));
             agent::whole(agent.send(request).await.unwrap()).await;
         }
-        // The server shows a certificate for the name that it is asked for by, whatever address it was called at.
+        // The server's certificate matches the requested name, whatever address was dialled.
         let tunnel = agent::tunnel(&proxy, &format!("127.0.0.1:{port}")).await;
         let mut by_address = agent::tls(tunnel, "localhost", proxy.client_tls(&[b"http/1.1"])).await.unwrap();
         let get = format!("GET /mine HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n");
         tokio::io::AsyncWriteExt::write_all(&mut by_address, get.as_bytes()).await.unwrap();
         read_until(&mut by_address, "agent\"}").await;
-        // That of a server which is asked for by another name than the domain's is not it.
+        // A certificate for another name than the domain's does not count.
         let mut other = Agent::named(&proxy, "127.0.0.1", port, alpn).await;
         assert_eq!(other.get("/fronted").await.0, 200);
         for received in origin.received() {
@@ -128,12 +128,12 @@ async fn the_token_goes_only_where_every_name_of_the_call_is_the_domains() {
         }
         let fronted = if h2 { 3 } else { 2 };
         let paths: Vec<Value> = proxy.events().await.iter().map(|event| event["path"].clone()).collect();
-        assert_eq!(paths, vec!["/fronted"; fronted], "what is not the domain's is logged here");
+        assert_eq!(paths, vec!["/fronted"; fronted], "calls outside the domain are logged here");
     }
 }
 
 #[tokio::test]
-async fn the_token_goes_out_in_clear_only_where_the_settings_say_http() {
+async fn the_token_is_sent_in_clear_only_if_the_settings_say_http() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let otas = TestOtas::start().await;
@@ -148,13 +148,13 @@ async fn the_token_goes_out_in_clear_only_where_the_settings_say_http() {
 }
 
 #[tokio::test]
-async fn no_otas_field_leaves_in_any_spelling_in_trailers_or_with_an_upgrade() {
+async fn otas_fields_are_never_forwarded_in_any_spelling_trailers_or_upgrades() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let otas = TestOtas::start().await;
     let inside = TestOrigin::https(&ca).await;
     let proxy = in_project(&otas, &ca, &inside.url("/")).await;
-    // HTTP/1.1: literal bytes, as odd as they may be.
+    // HTTP/1.1: literal bytes in odd forms.
     let origin = RawOrigin::start(vec![
         Act::Await(b"0\r\n".to_vec()),
         Act::Await(b"\r\n".to_vec()),
@@ -210,7 +210,7 @@ async fn no_otas_field_leaves_in_any_spelling_in_trailers_or_with_an_upgrade() {
 }
 
 #[tokio::test]
-async fn in_the_domain_the_token_is_the_callers_own_whatever_it_says_of_itself() {
+async fn in_the_domain_the_token_is_always_the_callers_own() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (otas, inside) = (TestOtas::start().await, TestOrigin::https(&ca).await);
@@ -223,16 +223,16 @@ async fn in_the_domain_the_token_is_the_callers_own_whatever_it_says_of_itself()
     let (own, other) = (own.expose(), other.expose());
     for (fields, expected) in [
         (&[(TOKEN, own)][..], own),
-        // Another agent's, nobody's, or no token at all.
+        // Another agent's, a forged one, or no token.
         (&[(TOKEN, other)], &ours),
         (&[(TOKEN, "e30.e30.c2ln")], &ours),
         (&[(TOKEN, "")], &ours),
-        // Of two, the server may read either.
+        // Of two fields the server may read either.
         (&[(TOKEN, own), (TOKEN, other)], &ours),
-        // Read as the same by servers that make variables of fields.
+        // Servers that turn fields into variables read them as the same name.
         (&[("x_otas_agent_session_token", other)], &ours),
         (&[(TOKEN, own), ("x-otas-agent_session_token", other)], own),
-        // Who would have it taken off by the next hop.
+        // Asks the next hop to remove the field.
         (&[("connection", TOKEN)], &ours),
     ] {
         let mut request = agent.request("GET", "/", agent::full(""));
@@ -251,13 +251,13 @@ async fn in_the_domain_the_token_is_the_callers_own_whatever_it_says_of_itself()
 }
 
 #[tokio::test]
-async fn who_cannot_be_told_from_another_agent_yet_gets_a_session_first() {
+async fn a_caller_of_an_unknown_agent_gets_a_session_first() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (otas, inside) = (TestOtas::start().await, TestOrigin::https(&ca).await);
     let url: Url = inside.url("/").parse().unwrap();
     let other = otas.session_token(&otas.another_agent("other").await).await;
-    // Of an agent's key nothing is known before its first session.
+    // The agent of a key is unknown before its first session.
     let proxy = crate::sessions::with_agents_and(&otas, &["planner"], |proxy| {
         proxy.trusting(&ca).with(|c| c.otas.project_domain = Some(url))
     })
@@ -272,7 +272,7 @@ async fn who_cannot_be_told_from_another_agent_yet_gets_a_session_first() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn while_otas_is_away_calls_into_the_domain_wait_once_and_are_then_logged_here() {
+async fn during_an_outage_calls_into_the_domain_wait_once_and_are_then_logged_here() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (otas, inside) = (TestOtas::start().await, TestOrigin::https(&ca).await);
@@ -282,7 +282,7 @@ async fn while_otas_is_away_calls_into_the_domain_wait_once_and_are_then_logged_
         proxy.trusting(&ca).with(|c| c.otas.project_domain = Some(url))
     })
     .await;
-    // Of several callers none waits for another's session, and of one caller's calls only the first waits.
+    // Callers do not wait for each other's sessions, and only the first call of a caller waits.
     let began = std::time::Instant::now();
     let calls = (0..9).map(|call| {
         let client = crate::sessions::client(&proxy, &format!("planner+{}", call % 3), "secret-of-planner");
@@ -295,6 +295,6 @@ async fn while_otas_is_away_calls_into_the_domain_wait_once_and_are_then_logged_
     assert!(!inside.received().iter().any(leaks));
     otas.up().await;
     otas.events_at_least(9, WITHIN).await;
-    assert_eq!(otas.sessions().await.len(), 3, "each under its own all the same");
+    assert_eq!(otas.sessions().await.len(), 3, "each in its own session");
     proxy.stop().await;
 }

@@ -1,5 +1,5 @@
-//! What survives what: a killed proxy, a full disk, a disk that fails, a store that somebody else holds; and what is said of
-//! that which does not survive.
+//! Durability: a killed proxy, a full disk, a failing disk, a store that another process holds, and the reports of what was
+//! lost.
 
 use std::collections::BTreeSet;
 use std::process::Command;
@@ -27,7 +27,7 @@ fn away() -> Folder {
     folder
 }
 
-/// A number that a query gives, asked of the file itself.
+/// A number from a query on the file itself.
 fn number(store: &std::path::Path, sql: &str) -> i64 {
     let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
@@ -41,7 +41,7 @@ async fn post(client: &reqwest::Client, url: &str, body: String) -> u16 {
     status
 }
 
-/// Keeps others from writing until it is dropped.
+/// Blocks other writers until it is dropped.
 fn hold(store: &std::path::Path) -> Connection {
     let holder = Connection::open(store).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -49,7 +49,7 @@ fn hold(store: &std::path::Path) -> Connection {
 }
 
 #[tokio::test]
-async fn fault_12_a_killed_proxy_leaves_what_had_ended_and_what_was_known_of_what_had_not() {
+async fn fault_12_a_killed_proxy_leaves_ended_calls_and_notes_of_calls_in_flight() {
     let mut served = Served::start(away(), |program| program);
     let (origin, mut manual) = (TestOrigin::http().await, ManualOrigin::start(None).await);
     let client = served.client();
@@ -65,8 +65,8 @@ async fn fault_12_a_killed_proxy_leaves_what_had_ended_and_what_was_known_of_wha
         assert_eq!(post(&client, &origin.url("/echo"), format!("call {n}")).await, 200);
     }
     let store = served.folder.path().join("events.db");
-    // What has come of the stream is asked for at its first note, so it stands in the second.
-    eventually("the stream is noted, with what has come of it", async || {
+    // The first note starts the capture of the stream's progress, so the second note contains it.
+    eventually("the stream is noted with its progress", async || {
         let _ = pieces.send(piece("data: more\n\n")).await;
         let _ = reply.chunk().await;
         number(&store, "SELECT count(*) FROM open_exchanges WHERE json LIKE '%data: one%'") == 1
@@ -90,7 +90,7 @@ async fn fault_12_a_killed_proxy_leaves_what_had_ended_and_what_was_known_of_wha
 }
 
 #[tokio::test]
-async fn a_call_that_was_noted_while_it_was_under_way_has_one_event_when_it_ends() {
+async fn a_call_noted_in_flight_has_one_event_when_it_ends() {
     let mut origin = ManualOrigin::start(None).await;
     let proxy = TestProxy::new().run().await;
     let (client, url) = (proxy.client(), format!("http://{}/slow", origin.addr));
@@ -106,7 +106,7 @@ async fn a_call_that_was_noted_while_it_was_under_way_has_one_event_when_it_ends
     assert_eq!((events.len(), &events[0]["error"], &events[0]["response_body"]), (1, &"".into(), &"done".into()));
 }
 
-/// An event of no call.
+/// An event without a call.
 fn plain(n: u64) -> NewEvent<'static> {
     NewEvent {
         event_id: uuid::Uuid::now_v7(),
@@ -127,7 +127,7 @@ fn plain(n: u64) -> NewEvent<'static> {
 }
 
 #[test]
-fn fault_13_a_log_that_ends_anywhere_leaves_a_whole_store_with_the_first_of_its_events() {
+fn fault_13_a_truncated_log_leaves_an_intact_store_with_its_first_events() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("events.db");
     let store = Store::open(&path).unwrap();
@@ -136,7 +136,7 @@ fn fault_13_a_log_that_ends_anywhere_leaves_a_whole_store_with_the_first_of_its_
     for n in 1..=40 {
         writer.append(session, &[plain(n)]).unwrap();
     }
-    // A power loss keeps what was synced, and of the rest any beginning.
+    // A power loss keeps what was synced, and any prefix of the rest.
     let log = std::fs::read(path.with_file_name("events.db-wal")).unwrap();
     let mut last = 0;
     for part in 0..=20 {
@@ -175,7 +175,7 @@ async fn fault_19_two_proxies_on_one_store_each_have_their_own_session() {
 }
 
 #[test]
-fn fault_20_a_clock_that_was_set_back_changes_no_order() {
+fn fault_20_setting_the_clock_back_does_not_change_the_order() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(&folder.path().join("events.db")).unwrap();
     let session = store.begin_session("r", "k", "{}").unwrap();
@@ -190,7 +190,7 @@ fn fault_20_a_clock_that_was_set_back_changes_no_order() {
     assert_eq!(rows.iter().map(|row| row.seq).collect::<Vec<_>>(), [3, 2, 1]);
 }
 
-/// A proxy with a store of 8 MiB, and an OTAS that is away.
+/// A proxy with a store of 8 MiB and an unreachable OTAS.
 async fn small(otas: &TestOtas, on_full: OnFull) -> Running {
     let proxy = TestProxy::new().otas(otas).with(|c| {
         c.store.max_bytes = 8 << 20;
@@ -202,13 +202,13 @@ async fn small(otas: &TestOtas, on_full: OnFull) -> Running {
     proxy.run().await
 }
 
-/// 100 KB that no two calls share.
+/// 100 KB that differ for each call.
 fn large(n: usize) -> String {
     format!("{n:050000}").repeat(2)
 }
 
 #[tokio::test]
-async fn faults_14_and_15_a_store_at_its_bound_sheds_bodies_then_events_and_says_how_many() {
+async fn faults_14_and_15_a_full_store_sheds_bodies_then_events_and_reports_how_many() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     otas.down().await;
     let proxy = small(&otas, OnFull::DropOldest).await;
@@ -217,13 +217,13 @@ async fn faults_14_and_15_a_store_at_its_bound_sheds_bodies_then_events_and_says
     for n in 0..120 {
         assert_eq!(post(&client, &origin.url("/echo"), large(n)).await, 200);
     }
-    // Events of their own tell of it, once nothing more goes missing for a while.
+    // Gap events report it once nothing more is lost for a while.
     let calls = |events: &[Value]| events.iter().filter(|event| event["metadata"]["kind"] != "gap").count();
     let told = |events: &[Value]| -> u64 {
         events.iter().filter_map(|event| event["custom_properties"]["otas_proxy.gap.bodies"].as_u64()).sum()
     };
     let health = proxy.app.store.health();
-    eventually("all calls are stored, and what is missing is told", async || {
+    eventually("all calls are stored and losses are reported", async || {
         let events = proxy.events_so_far(0).await;
         calls(&events) == 120 && told(&events) == health.bodies_removed()
     })
@@ -232,7 +232,7 @@ async fn faults_14_and_15_a_store_at_its_bound_sheds_bodies_then_events_and_says
     assert!(lost == 0 && (60..120).contains(&without), "{lost} {without}");
     let file = std::fs::metadata(proxy.app.store.path()).unwrap().len();
     assert!(file <= 12 << 20, "{file}");
-    // It recovers without a restart: what is delivered makes room.
+    // It recovers without a restart: delivered events make room.
     otas.up().await;
     let mut events = Vec::new();
     eventually("OTAS has it all", async || {
@@ -249,7 +249,7 @@ async fn faults_14_and_15_a_store_at_its_bound_sheds_bodies_then_events_and_says
 }
 
 #[tokio::test]
-async fn fault_14_in_audit_mode_no_call_goes_out_that_cannot_be_recorded() {
+async fn fault_14_in_audit_mode_calls_that_cannot_be_recorded_are_refused() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     otas.down().await;
     let proxy = small(&otas, OnFull::Refuse).await;
@@ -268,9 +268,9 @@ async fn fault_14_in_audit_mode_no_call_goes_out_that_cannot_be_recorded() {
     })
     .await;
     assert!(went >= 30, "{went}");
-    assert_eq!(origin.received().len(), went, "nothing of a refused call went out");
+    assert_eq!(origin.received().len(), went, "a refused call was not forwarded");
     assert_eq!(proxy.app.store.health().events_lost() + proxy.app.store.health().bodies_removed(), 0);
-    // Delivered events are no record that must stay.
+    // Delivered events may be removed in audit mode.
     otas.up().await;
     eventually("calls go out again", async || {
         client.post(origin.url("/echo")).body("again").send().await.unwrap().status() == 200
@@ -284,8 +284,8 @@ async fn fault_14_in_audit_mode_no_call_goes_out_that_cannot_be_recorded() {
 }
 
 #[tokio::test]
-async fn faults_14_and_18_a_disk_that_takes_no_write_disturbs_no_call_and_is_written_when_it_does_again() {
-    // The system itself refuses every write past this size; ignored, its signal becomes an error of the write.
+async fn faults_14_and_18_a_disk_that_refuses_writes_disturbs_no_call_and_is_written_later() {
+    // The system refuses every write past this size. The signal is ignored, so the write fails with an error.
     let limited = |program: Command| {
         let mut limited = Command::new("sh");
         let binary = program.get_program().to_owned();
@@ -313,11 +313,11 @@ async fn faults_14_and_18_a_disk_that_takes_no_write_disturbs_no_call_and_is_wri
     eventually("all are stored", async || number(&store, "SELECT count(*) FROM events") == 60).await;
     let bodies: BTreeSet<_> =
         served.events().iter().map(|event| event["request_body"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(bodies.len(), 60, "none is lost, none is twice");
+    assert_eq!(bodies.len(), 60, "none is lost or duplicated");
 }
 
 #[tokio::test]
-async fn fault_23_a_store_that_somebody_holds_disturbs_no_call() {
+async fn fault_23_a_locked_store_disturbs_no_call() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().run().await;
     let client = proxy.client();
@@ -330,7 +330,7 @@ async fn fault_23_a_store_that_somebody_holds_disturbs_no_call() {
 }
 
 #[tokio::test]
-async fn strict_durability_holds_the_end_of_a_response_back_until_its_event_is_stored() {
+async fn strict_durability_delays_the_end_of_a_response_until_its_event_is_stored() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().with(|c| c.store.durability = Durability::Strict).run().await;
     for (path, method) in [("/echo", "POST"), ("/bytes/100000", "GET"), ("/sse/3/1", "GET"), ("/bytes/5", "HEAD")] {
@@ -366,7 +366,7 @@ async fn strict_durability_holds_the_end_of_a_response_back_until_its_event_is_s
 }
 
 #[test]
-fn fault_16_a_store_that_cannot_be_made_stops_the_start_and_says_which() {
+fn fault_16_a_store_that_cannot_be_created_prevents_the_start_and_is_named() {
     let folder = Folder::new();
     std::fs::write(folder.path().join("file"), "").unwrap();
     std::fs::write(

@@ -1,5 +1,5 @@
-//! What is stored, in other forms and summed up, on the command line: HAR that others read, a curl command that makes the
-//! call again, the table, the sums.
+//! Exports and totals on the command line: HAR that other programs read, a curl command that repeats the call, the table, the
+//! totals.
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -65,7 +65,7 @@ fn samples() -> Vec<Sample> {
 }
 
 #[test]
-fn events_are_a_har_file_for_their_owner_alone() {
+fn events_are_exported_to_a_private_har_file() {
     let bench = Bench::with(&samples());
     let done = bench.run(&["events", "--har", "out.har"]);
     assert!(String::from_utf8_lossy(&done.stderr).contains("6 events in out.har"), "{done:?}");
@@ -90,18 +90,18 @@ fn events_are_a_har_file_for_their_owner_alone() {
 }
 
 #[test]
-fn a_validator_of_others_takes_the_har_file() {
+fn a_third_party_validator_accepts_the_har_file() {
     let bench = Bench::with(&samples());
     bench.said(&["events", "--har", "out.har"]);
     validate(&bench.folder.path().join("out.har"));
 }
 
-/// By `har-validator`, if `check.sh` has installed it.
+/// Runs `har-validator`, if `check.sh` has installed it.
 fn validate(file: &Path) {
     let validator = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/clients-node/node_modules/har-validator");
     if !validator.exists() {
         assert!(std::env::var("OTAS_REQUIRE_CLIENTS").as_deref() != Ok("1"), "har-validator is not installed");
-        // Past the harness, which shows what is printed of tests that fail only.
+        // Bypasses the harness, which shows output only of failing tests.
         let _ = writeln!(
             std::io::stderr(),
             "har-validator is not installed, so this was NOT tested (run ./check.sh once)"
@@ -115,7 +115,7 @@ fn validate(file: &Path) {
     assert_eq!(String::from_utf8_lossy(&done.stdout).trim(), "valid", "{done:?}");
 }
 
-/// What Chromium's and Firefox's importers read of an entry without asking whether it is there.
+/// The fields of an entry that the importers of Chromium and Firefox read without checking.
 fn importable(entry: &Value) {
     assert!(time::OffsetDateTime::parse(entry["startedDateTime"].as_str().unwrap(), &Rfc3339).is_ok(), "{entry}");
     for (side, texts) in [
@@ -135,7 +135,7 @@ fn importable(entry: &Value) {
         "{entry}"
     );
     assert!(entry["request"]["queryString"].is_array() && entry["cache"].is_object(), "{entry}");
-    // Firefox adds all of these up.
+    // Firefox adds up all of these.
     let steps = ["blocked", "dns", "connect", "ssl", "send", "wait", "receive"];
     assert!(steps.iter().all(|step| entry["timings"][step].as_f64().is_some_and(|ms| ms >= -1.0)), "{entry}");
     if !entry["request"]["postData"].is_null() {
@@ -144,7 +144,7 @@ fn importable(entry: &Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_kind_of_call_is_an_entry_that_importers_take() {
+async fn each_kind_of_call_is_an_importable_entry() {
     let folder = Folder::new();
     folder.configure("");
     let files = tempfile::tempdir().unwrap();
@@ -212,7 +212,7 @@ async fn each_kind_of_call_is_an_entry_that_importers_take() {
     validate(&file);
 }
 
-/// A request whose command must make it again.
+/// A request that its command must repeat.
 struct Again {
     method: &'static str,
     content_type: &'static str,
@@ -225,7 +225,7 @@ impl Again {
         Self { method: "POST", content_type, coding: None, body: body.into() }
     }
 
-    /// What the origin reads of `sent`.
+    /// The bytes that the origin reads of `sent`.
     fn content(&self, sent: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         match self.coding {
@@ -238,7 +238,7 @@ impl Again {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_curl_command_of_a_call_makes_it_again() {
+async fn the_curl_command_of_a_call_repeats_it() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().with(|config| config.capture.body_head_bytes = 1 << 20).run().await;
     let odd = "it's \"odd\" $HOME `id` \\ \n\ttext, ünïcode";
@@ -251,7 +251,7 @@ async fn the_curl_command_of_a_call_makes_it_again() {
         Again { method: "HEAD", ..Again::post("text/plain", "") },
         coded("gzip", gzip.finish().unwrap()),
         coded("zstd", zstd::encode_all(odd.as_bytes(), 3).unwrap()),
-        // More than an argument takes, with a line end at its end and without, and as bytes.
+        // Larger than an argument allows, with and without a final line end, and as bytes.
         Again::post("text/plain", format!("{odd}\n").repeat(6_000)),
         Again::post("text/plain", odd.repeat(6_000)),
         Again::post("application/octet-stream", [0, 159, 146, 150, 255].repeat(40_000)),
@@ -299,7 +299,7 @@ async fn the_curl_command_of_a_call_makes_it_again() {
 }
 
 #[test]
-fn the_table_is_filtered_as_the_page_is_and_a_hostile_call_steers_no_terminal() {
+fn the_table_has_the_filters_of_the_page_and_a_hostile_call_cannot_control_a_terminal() {
     let bench = Bench::with(&samples());
     deliver(&bench.store, [1]);
     let ids = |arguments: &[&str]| -> Vec<i64> {
@@ -321,7 +321,7 @@ fn the_table_is_filtered_as_the_page_is_and_a_hostile_call_steers_no_terminal() 
 }
 
 #[test]
-fn sums_are_told_as_tables_and_as_json() {
+fn totals_are_printed_as_tables_and_as_json() {
     let bench = Bench::with(&samples());
     let said = bench.said(&["stats"]);
     for words in ["api.test", "gpt-x", "100 → 20", "HTTPS, intercepted and read", "p99"] {

@@ -1,4 +1,4 @@
-//! Spans: what a collector gets of each call, and that it gets all of them, whatever happens to it or to the proxy.
+//! Spans: the content of each span, and that the collector gets all of them, whatever happens to it or the proxy.
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -15,7 +15,7 @@ use crate::support::origin::TestOrigin;
 use crate::support::program::{Folder, Served, python};
 use crate::support::proxy::{Running, TestProxy, eventually};
 
-/// A sink to this collector, in a proxy that tries again soon.
+/// A sink to this collector, in a proxy that retries soon.
 fn to(url: &str) -> impl FnOnce(&mut Config) + use<> {
     let otlp = Otlp::at(&url.parse().unwrap()).unwrap();
     move |config| {
@@ -62,7 +62,7 @@ async fn each_call_is_a_client_span_with_its_parent_and_without_secrets() {
     assert_eq!(attribute(second, "error.type").as_deref(), Some("connect_refused"));
     assert_eq!(second.status.as_ref().unwrap().code, 2);
     let stored = proxy.app.store.event(2).unwrap();
-    assert_eq!(second.trace_id, stored.event_id.as_bytes(), "made of the event's id");
+    assert_eq!(second.trace_id, stored.event_id.as_bytes(), "made from the event's id");
     let posted = &collector.posted()[0];
     assert_eq!(
         (posted.path.as_str(), &posted.headers["content-type"]),
@@ -76,7 +76,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn what_a_collector_cannot_take_now_comes_again_and_what_it_will_not_take_is_counted() {
+async fn temporary_failures_are_retried_and_refusals_are_counted() {
     let (origin, collector) = (TestOrigin::http().await, TestCollector::start().await);
     collector.answer(&[Answer::Status(503, Some("0")), Answer::Status(429, None), Answer::Status(502, None)]);
     let proxy = TestProxy::new().with(to(&collector.url())).run().await;
@@ -98,7 +98,7 @@ async fn what_a_collector_cannot_take_now_comes_again_and_what_it_will_not_take_
 }
 
 #[tokio::test]
-async fn a_batch_that_is_too_large_goes_in_parts() {
+async fn a_batch_that_is_too_large_is_split() {
     let (origin, collector) = (TestOrigin::http().await, TestCollector::start().await);
     collector.answer(&[Answer::AtMost(3)]);
     let proxy = TestProxy::new().with(to(&collector.url())).run().await;
@@ -108,7 +108,7 @@ async fn a_batch_that_is_too_large_goes_in_parts() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_away_gets_all_when_it_is_back_also_from_the_next_process() {
+async fn an_unreachable_collector_gets_all_spans_later_even_from_the_next_process() {
     let origin = TestOrigin::http().await;
     let away = Nobody::new();
     let url = format!("http://{away}");
@@ -130,7 +130,7 @@ async fn a_collector_that_is_away_gets_all_when_it_is_back_also_from_the_next_pr
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_environment_alone_switches_nothing_on_and_fills_in_what_a_section_leaves_out() {
+async fn the_environment_completes_a_section_but_enables_nothing() {
     let (origin, collector) = (TestOrigin::http().await, TestCollector::start().await);
     let url = collector.url();
     let variables = |mut command: Command| {
@@ -149,7 +149,7 @@ async fn the_environment_alone_switches_nothing_on_and_fills_in_what_a_section_l
     served.client().get(origin.url("/echo/1")).send().await.unwrap();
     let spans = collector.has(1).await;
     let one: BTreeSet<String> = ["/echo/1".to_owned()].into();
-    assert_eq!(paths(&spans), one, "what was before the sink is not sent");
+    assert_eq!(paths(&spans), one, "events before the sink existed are not sent");
     let posted = &collector.posted()[0];
     assert_eq!(
         (&posted.headers["x-key"], &posted.headers["content-encoding"]),
@@ -161,7 +161,7 @@ async fn the_environment_alone_switches_nothing_on_and_fills_in_what_a_section_l
 }
 
 #[tokio::test]
-async fn the_published_definitions_of_others_read_what_is_sent() {
+async fn the_official_definitions_parse_our_spans() {
     let script = "
 import json, sys
 from google.protobuf.json_format import MessageToDict

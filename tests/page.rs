@@ -1,4 +1,4 @@
-//! The page: each part of it is shown, to those who may see it, and what was captured is text whatever it holds.
+//! The page: all parts are shown, only to authorised users, and captured content is always text.
 
 mod browser;
 
@@ -17,7 +17,7 @@ use crate::support::otas::TestOtas;
 use crate::support::proxy::{Running, TestProxy, eventually};
 use crate::support::sample::{HOSTILE, Sample, append, deliver};
 
-/// A proxy with a page, and a session that nobody delivers.
+/// A proxy with a page, and a session that nothing delivers.
 struct Bench {
     proxy: Running,
     session: SessionRow,
@@ -45,7 +45,7 @@ impl Bench {
         self.proxy.token()
     }
 
-    /// As one who has the token.
+    /// With the token.
     async fn get(&self, path: &str) -> Response {
         client().get(self.url(path)).bearer_auth(self.token()).send().await.unwrap()
     }
@@ -61,7 +61,7 @@ impl Bench {
     }
 }
 
-/// A client that uses no proxy, follows nothing and speaks no TLS.
+/// A client without proxy, redirects and TLS.
 pub(crate) fn client() -> Client {
     let tls = rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -73,7 +73,7 @@ pub(crate) fn client() -> Client {
 }
 
 #[tokio::test]
-async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
+async fn each_part_is_shown_with_security_headers() {
     let bench = Bench::start().await;
     let origin = TestOrigin::http().await;
     let sent = bench.proxy.client().post(origin.url("/echo?a=b")).header("content-type", "application/json");
@@ -98,14 +98,14 @@ async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
         bench.proxy.app.store.settle(&[Settlement { id: 2, attempts: 1, outcome }]).unwrap();
     }
     let model = bench.text("/event/2").await;
-    let history = model.split_once("What OTAS said").expect("a history").1;
+    let history = model.split_once("OTAS's answers").expect("a history").1;
     assert!(history.contains(r#"<td class="n">2</td><td><bdi>answered 503: &lt;busy&gt;</bdi></td>"#), "{history}");
     assert!(history.contains(r#"<td class="n">1</td><td><bdi>answered 400: invalid_json</bdi></td>"#), "{history}");
     let session = bench.text(&format!("/session/{}", bench.session.id())).await;
     assert!(session.contains("build-7") && session.contains("By model") && session.contains("2.4 s"), "{session}");
     let health = bench.text("/health").await;
     assert!(
-        health.contains("plain HTTP") && health.contains("events a second") && health.contains("By host"),
+        health.contains("plain HTTP") && health.contains("events per second") && health.contains("By host"),
         "{health}"
     );
     assert!(
@@ -133,7 +133,7 @@ async fn each_part_is_shown_and_says_what_a_browser_may_do_with_it() {
 }
 
 #[tokio::test]
-async fn the_script_and_the_style_are_kept_by_what_they_hold() {
+async fn script_and_style_are_cached_by_content() {
     let bench = Bench::start().await;
     let list = bench.text("/").await;
     for (before, kind) in [("<script src=\"", "text/javascript"), ("stylesheet\" href=\"", "text/css")] {
@@ -184,7 +184,7 @@ async fn a_hostile_call_is_text_wherever_it_is_shown() {
 }
 
 #[tokio::test]
-async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_anything() {
+async fn calls_need_the_token_and_pages_of_other_sites_get_nothing() {
     let bench = Bench::start().await;
     let asked = |path: &str| client().get(bench.url(path));
     for path in [
@@ -213,10 +213,10 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
             assert_eq!(refused.status(), status, "{path}: {name}: {value}");
         }
     }
-    // The address that is printed lets a browser in, and leaves no token behind in its bar.
+    // The printed URL opens the page, and no token stays in the address bar.
     let link = &bench.proxy.app.page_url;
     assert!(link.contains("/?code=") && !link.contains(&bench.token()), "{link}");
-    assert_eq!(client().head(link).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "a look ahead");
+    assert_eq!(client().head(link).send().await.unwrap().status(), StatusCode::UNAUTHORIZED, "a prefetch");
     let entered = client().get(link).send().await.unwrap();
     assert_eq!((entered.status(), &entered.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().unwrap()));
     let cookie = entered.headers()[SET_COOKIE].to_str().unwrap();
@@ -237,23 +237,23 @@ async fn only_those_with_the_token_see_calls_and_no_page_of_another_site_sees_an
 }
 
 #[tokio::test]
-async fn a_call_is_shown_while_its_answer_is_still_coming() {
+async fn a_call_is_shown_while_its_response_arrives() {
     let bench = Bench::start().await;
     let origin = TestOrigin::http().await;
-    // More than a minute, if nobody is done with it before.
+    // It would take more than a minute, but is ended before.
     let mut streaming = bench.proxy.client().get(origin.url("/sse/4000/20")).send().await.unwrap();
     for _ in 0..5 {
         assert!(streaming.chunk().await.unwrap().is_some());
     }
-    eventually("it is shown as under way", async || bench.text("/").await.contains("under way")).await;
+    eventually("it is shown as in flight", async || bench.text("/").await.contains("in flight")).await;
     let news = bench.json("/live?after=0").await;
     let row = news["open"].as_str().unwrap();
     assert!(row.contains("/sse/4000/20") && row.contains(" and on"), "{row}");
     let path = row.split_once("href=\"/open/").unwrap().1.split('"').next().unwrap();
     let path = format!("/open/{path}");
-    eventually("what came is shown", async || bench.text(&path).await.contains("As it came")).await;
+    eventually("what was received is shown", async || bench.text(&path).await.contains("As received")).await;
     assert_eq!(bench.get(&path).await.headers()["refresh"], "2");
-    assert!(!bench.text("/?host=127").await.contains("under way"), "filters are for what has ended");
+    assert!(!bench.text("/?host=127").await.contains("in flight"), "filters apply to ended calls");
     drop(streaming);
     eventually("it is an event", async || bench.get(&path).await.status() == StatusCode::SEE_OTHER).await;
     assert_eq!(bench.get(&path).await.headers()["location"], "/event/1");
@@ -269,7 +269,7 @@ async fn a_call_is_shown_while_its_answer_is_still_coming() {
 }
 
 #[tokio::test]
-async fn the_list_is_filtered_paged_and_told_what_is_new() {
+async fn the_list_is_filtered_paged_and_updated() {
     let bench = Bench::start().await;
     let calls: Vec<Sample> = (0..250).map(|n| Sample::of("GET", "api.test", &format!("/call/{n}"), 200)).collect();
     bench.append(&calls);
@@ -310,12 +310,12 @@ async fn the_list_is_filtered_paged_and_told_what_is_new() {
     assert_eq!(
         (&news["rows"], &news["newest"]),
         (&json!(""), &json!(252)),
-        "what the filter passes over is not looked at again"
+        "rows that do not match are not read again"
     );
 }
 
 #[tokio::test]
-async fn a_hundred_thousand_events_are_listed_and_searched_while_others_are_written() {
+async fn a_hundred_thousand_events_are_listed_and_searched_during_writes() {
     let bench = Bench::start().await;
     let store = bench.proxy.app.store.clone();
     let json = json!({ "path": "/v1/messages", "response_body": "x".repeat(2_000) }).to_string();
@@ -342,12 +342,12 @@ async fn a_hundred_thousand_events_are_listed_and_searched_while_others_are_writ
             .collect();
         writer.append(bench.session, &events).unwrap();
     }
-    // How long this takes is a benchmark's to say (`just page`).
+    // How long this takes is measured by a benchmark (`just page`).
     for (path, shown) in [("/", 200), ("/?text=no-such-thing", 0), ("/?llm=1", 200), ("/?before=500&status=2xx", 200)]
     {
         assert_eq!(bench.text(path).await.matches("/event/").count(), shown, "{path}");
     }
-    // Whoever looks does not make the writer wait: its next row is there while they look.
+    // A reader does not block the writer: the next row is stored during the read.
     let viewer = store.viewer();
     let mut seen = 0;
     viewer

@@ -1,5 +1,5 @@
-//! Whose call it is: each event in its caller's session, the project's own calls with their token and not logged here, and
-//! nothing of it seen by others.
+//! Sessions: each event is in its caller's session. The project's own calls carry their token and are not logged here, and no
+//! other server sees it.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -21,7 +21,7 @@ use crate::support::proxy::{Running, TestProxy};
 const WITHIN: Duration = Duration::from_secs(60);
 const TOKEN: &str = "x-otas-agent-session-token";
 
-/// An agent with a key of its own in OTAS.
+/// An agent with its own key in OTAS.
 async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
     let key = otas.another_agent(name).await;
     Agent {
@@ -33,7 +33,7 @@ async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
     }
 }
 
-/// A proxy that serves agents with credentials only.
+/// A proxy that requires credentials.
 pub(crate) async fn with_agents(otas: &TestOtas, names: &[&str]) -> Running {
     with_agents_and(otas, names, |proxy| proxy).await
 }
@@ -83,7 +83,7 @@ async fn ten_thousand_overlapping_calls_of_two_agents_are_each_in_their_own_sess
             }));
         }
     }
-    // Among them one who knows a name, and not its secret.
+    // One of them knows a name but not its secret.
     let elsewhere = TestOrigin::http().await;
     let (intruder, url) = (client(&proxy, "planner", "secret-of-writer"), elsewhere.url("/planner"));
     for _ in 0..100 {
@@ -109,7 +109,7 @@ async fn ten_thousand_overlapping_calls_of_two_agents_are_each_in_their_own_sess
     assert!(sessions.values().all(|of_one| of_one.len() == 1), "{sessions:?}");
     assert!(sessions["planner"].is_disjoint(&sessions["writer"]));
     let known = otas.sessions().await;
-    assert_eq!(known.len(), 2, "no session is opened that nobody needs");
+    assert_eq!(known.len(), 2, "only needed sessions are opened");
     assert!(known[0].agent_id != known[1].agent_id, "each under its agent's key");
 }
 
@@ -195,7 +195,7 @@ async fn in_project(otas: &TestOtas, ca: &TestCa, domain: &TestOrigin) -> Runnin
 }
 
 #[tokio::test]
-async fn calls_into_the_projects_domain_carry_the_token_and_are_not_logged_and_no_other_origin_sees_it() {
+async fn calls_into_the_projects_domain_carry_the_token_unlogged_and_no_other_origin_sees_it() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     for h2 in [false, true] {
@@ -220,7 +220,7 @@ async fn calls_into_the_projects_domain_carry_the_token_and_are_not_logged_and_n
         assert_eq!((received.len(), tokens.len()), (3, 1), "every call carries the one token");
         let leaked =
             |r: &crate::support::origin::Received| r.headers.iter().any(|(name, _)| name.starts_with("x-otas"));
-        assert!(!outside.received().iter().any(leaked), "nothing of it leaves: {:?}", outside.received());
+        assert!(!outside.received().iter().any(leaked), "the token does not leak: {:?}", outside.received());
         otas.events_at_least(3, WITHIN).await;
         proxy.stop().await;
         let events = otas.stored_events().await;
@@ -237,7 +237,7 @@ async fn calls_into_the_projects_domain_carry_the_token_and_are_not_logged_and_n
 }
 
 #[tokio::test]
-async fn a_call_into_the_domain_that_never_gets_there_is_logged_here() {
+async fn a_failed_call_into_the_domain_is_logged_here() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (otas, inside) = (TestOtas::start().await, TestOrigin::https(&ca).await);
@@ -265,7 +265,7 @@ async fn log_in_domain_logs_such_calls_as_well() {
 }
 
 #[tokio::test]
-async fn an_agent_that_names_its_own_session_is_logged_in_it() {
+async fn an_agent_that_sends_its_own_token_is_logged_in_that_session() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let client = proxy.client();
@@ -273,7 +273,7 @@ async fn an_agent_that_names_its_own_session_is_logged_in_it() {
     let own = otas.session_token(&otas.key()).await;
     client.get(origin.url("/own")).header(TOKEN, own.expose()).send().await.unwrap();
     client.get(origin.url("/forged")).header(TOKEN, "e30.e30.c2ln").send().await.unwrap();
-    assert!(origin.received().iter().all(|r| header(r, TOKEN).is_none()), "and the token goes nowhere");
+    assert!(origin.received().iter().all(|r| header(r, TOKEN).is_none()), "the token is not forwarded");
     otas.events_at_least(3, WITHIN).await;
     proxy.stop().await;
     let of: HashMap<String, (String, String)> = otas
@@ -291,7 +291,7 @@ async fn an_agent_that_names_its_own_session_is_logged_in_it() {
 }
 
 #[tokio::test]
-async fn another_agents_token_is_no_way_into_its_session() {
+async fn a_token_of_another_agent_does_not_give_access_to_its_session() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = with_agents(&otas, &["planner", "writer"]).await;
     let key = |agent: &str| {
@@ -319,7 +319,7 @@ async fn another_agents_token_is_no_way_into_its_session() {
 }
 
 #[tokio::test]
-async fn a_session_that_the_agent_opens_through_the_proxy_is_its_own_from_there_on() {
+async fn a_session_opened_through_the_proxy_becomes_the_agents_own() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let client = proxy.client();
@@ -327,7 +327,7 @@ async fn a_session_that_the_agent_opens_through_the_proxy_is_its_own_from_there_
     otas.events_at_least(1, WITHIN).await;
     let create = client.post(format!("{}/api/agent/v1/session/create/", otas.url()));
     let answer = create.header("X-OTAS-AGENT-KEY", otas.key().expose()).body("{}").send().await.unwrap();
-    assert_eq!(answer.status(), 200, "what is for OTAS goes there as it is");
+    assert_eq!(answer.status(), 200, "calls to OTAS are forwarded unchanged");
     // It is noticed off the call's path.
     crate::support::proxy::eventually("the session is noticed", async || {
         proxy.status().await["calls"]["unlogged"] == 1
@@ -344,7 +344,7 @@ async fn a_session_that_the_agent_opens_through_the_proxy_is_its_own_from_there_
 }
 
 #[tokio::test]
-async fn properties_and_the_trace_of_a_call_are_read_and_the_properties_stay_here() {
+async fn properties_and_trace_headers_are_read_and_the_properties_are_not_forwarded() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -355,7 +355,7 @@ async fn properties_and_the_trace_of_a_call_are_read_and_the_properties_stay_her
     assert!(received.headers.iter().all(|(name, _)| !name.starts_with("x-otas")));
     let event = otas.events_at_least(1, WITHIN).await.remove(0);
     assert_eq!(event["custom_properties"]["task"], "T-7");
-    assert_eq!(event["custom_properties"]["server.port"], origin.addr.port(), "ours stay ours");
+    assert_eq!(event["custom_properties"]["server.port"], origin.addr.port(), "our own properties are kept");
     assert_eq!(event["metadata"]["trace"]["trace_id"], "0af7651916cd43dd8448eb211c80319c");
     proxy.stop().await;
 }

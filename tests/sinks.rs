@@ -1,4 +1,4 @@
-//! JSON lines: each event is a line, whatever happens to the file or to the proxy; beside OTAS and instead of it.
+//! JSON Lines: each event is one line, whatever happens to the file or the proxy; beside OTAS and instead of it.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -26,7 +26,7 @@ async fn calls(proxy: &Running, origin: &TestOrigin, numbers: std::ops::Range<us
     }
 }
 
-/// The whole lines of a file.
+/// The complete lines of a file.
 fn lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap_or_default();
     text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -36,14 +36,14 @@ fn ids<'a>(events: impl IntoIterator<Item = &'a Value>) -> BTreeSet<String> {
     events.into_iter().map(|event| event["metadata"]["event"]["id"].as_str().unwrap().to_owned()).collect()
 }
 
-/// What the admin port answers.
+/// An answer of the admin port.
 async fn admin(proxy: &Running, url: &str) -> String {
     let (jar, token) = (reqwest::Client::builder().no_proxy(), proxy.token());
     let client = jar.tls_backend_preconfigured(proxy.client_tls(&[])).build().unwrap();
     client.get(url).bearer_auth(token).send().await.unwrap().text().await.unwrap()
 }
 
-/// The first line of a figure: for what is taken or in trouble.
+/// The first line of a metric: the value for accepted events, or the trouble.
 async fn figure(proxy: &Running, name: &str) -> f64 {
     let text = admin(proxy, &format!("http://{}/metrics", proxy.app.admin_addr)).await;
     let lines = text.lines().filter(|line| line.starts_with(name) && !line.contains("refused"));
@@ -51,7 +51,7 @@ async fn figure(proxy: &Running, name: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn a_line_is_what_otas_is_sent() {
+async fn a_line_equals_the_posted_event() {
     let (origin, otas, folder) = (TestOrigin::http().await, TestOtas::start().await, tempfile::tempdir().unwrap());
     let file = folder.path().join("events.jsonl");
     let proxy = TestProxy::new().otas(&otas).with(lines_to(file.clone())).run().await;
@@ -61,7 +61,7 @@ async fn a_line_is_what_otas_is_sent() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let (told, mut sent) = (lines(&file), otas.events().await);
     assert_eq!((told.len(), sent.len()), (3, 3));
-    // Posts that are under way at the same time arrive in any order; lines stand in the order of the calls.
+    // Posts in flight arrive in any order; lines are in the order of the calls.
     sent.sort_by_key(|event| event["path"].as_str().unwrap().to_owned());
     for (line, event) in told.iter().zip(&sent) {
         for field in ["path", "method", "request_body", "response_body", "request_headers"] {
@@ -75,7 +75,7 @@ async fn a_line_is_what_otas_is_sent() {
 }
 
 #[tokio::test]
-async fn the_next_process_goes_on_where_the_last_one_was_also_after_a_rotation() {
+async fn the_next_process_continues_at_the_position_even_after_a_rotation() {
     let (origin, folder) = (TestOrigin::http().await, tempfile::tempdir().unwrap());
     let (file, rotated) = (folder.path().join("events.jsonl"), folder.path().join("events.jsonl.1"));
     let store = folder.path().join("events.db");
@@ -96,7 +96,7 @@ async fn the_next_process_goes_on_where_the_last_one_was_also_after_a_rotation()
 }
 
 #[tokio::test]
-async fn without_delivery_events_are_kept_for_sinks_and_nothing_is_opened_at_otas() {
+async fn without_delivery_events_are_kept_for_sinks_and_no_session_is_opened() {
     let (origin, otas, folder) = (TestOrigin::http().await, TestOtas::start().await, tempfile::tempdir().unwrap());
     let file = folder.path().join("events.jsonl");
     let proxy = TestProxy::new().otas(&otas).with(lines_to(file.clone())).with(|config| config.otas.deliver = false);
@@ -115,7 +115,7 @@ async fn without_delivery_events_are_kept_for_sinks_and_nothing_is_opened_at_ota
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_holds_up_nobody_and_gets_all_later() {
+async fn an_unwritable_file_delays_nothing_and_gets_all_events_later() {
     let (origin, folder) = (TestOrigin::http().await, tempfile::tempdir().unwrap());
     let file = folder.path().join("later").join("events.jsonl");
     let proxy = TestProxy::new().with(lines_to(file.clone())).with(|config| {
@@ -131,7 +131,7 @@ async fn a_file_that_cannot_be_written_holds_up_nobody_and_gets_all_later() {
     assert_eq!(figure(&proxy, "otas_proxy_sink_trouble").await, 1.0);
     eventually("they are counted", async || figure(&proxy, "otas_proxy_sink_waiting").await == 3.0).await;
     let health = admin(&proxy, &format!("http://{}/health", proxy.app.admin_addr)).await;
-    assert!(health.contains("takes no events: cannot write to "), "{health}");
+    assert!(health.contains("accepts no events: cannot write to "), "{health}");
     std::fs::create_dir(folder.path().join("later")).unwrap();
     eventually("they are written", async || lines(&file).len() == 3).await;
     eventually("it is well", async || proxy.status().await["sinks"][0]["trouble"].is_null()).await;
@@ -140,7 +140,7 @@ async fn a_file_that_cannot_be_written_holds_up_nobody_and_gets_all_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_stored_event_is_a_line_however_often_the_proxy_is_killed() {
+async fn each_stored_event_is_a_line_even_if_the_proxy_is_killed() {
     let origin = TestOrigin::http().await;
     let mut folder = Folder::new();
     folder.configure("[[sinks]]\ntype = 'jsonl'\npath = 'events.jsonl'\n");
@@ -150,7 +150,7 @@ async fn each_stored_event_is_a_line_however_often_the_proxy_is_killed() {
         for n in 0..30 {
             client.get(origin.url(&format!("/echo/{round}/{n}"))).send().await.unwrap();
         }
-        // In the middle of it: nobody has waited for the last events, or for the file.
+        // Killed in the middle: the last events and the file were not awaited.
         eventually("most are stored", async || served.events().len() >= before + 20).await;
         folder = served.into_folder();
     }
@@ -192,7 +192,7 @@ fn standard_output_has_the_lines_and_nothing_else() {
 }
 
 #[test]
-fn a_section_that_makes_no_sense_stops_the_start_and_says_where() {
+fn an_invalid_section_prevents_the_start_and_is_named() {
     let folder = Folder::new();
     for (section, words) in [
         ("type = 'jsonl'", "`jsonl` has a `path`"),

@@ -1,4 +1,4 @@
-//! Seeing and steering: what waits and why is told on the command line and the admin port, and can be acted upon.
+//! Commands and the admin port: they show the backlog and its reasons, and retry dead events.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
@@ -36,7 +36,7 @@ fn events_are_listed_newest_last_in_a_table_and_whole_as_json() {
     assert_eq!(whole[1]["attempts"], 1);
     assert_eq!(whole[1]["verdict"], "answered 400: invalid_json");
     assert_eq!(whole[2]["otas_event_id"], "e-3");
-    assert_eq!(whole[2]["metadata"]["seq"], 2, "what is stored is there as it is");
+    assert_eq!(whole[2]["metadata"]["seq"], 2, "stored JSON is unchanged");
     let refused: Value = serde_json::from_str(&bench.said(&["events", "show", "2"])).unwrap();
     let said = &refused["history"][0];
     assert_eq!((&said["verdict"], &said["posts"]), (&"answered 400: invalid_json".into(), &1.into()));
@@ -62,7 +62,7 @@ fn events_are_chosen_by_state_session_and_number() {
     assert_eq!(serde_json::from_str::<Value>(&one).unwrap()["id"], 4);
     assert_eq!(bench.said(&["events", "--id", "4"]), one);
     for (arguments, told) in
-        [(["events", "--id", "9"], "there is no event 9"), (["events", "--session", "x"], "no session `x`")]
+        [(["events", "--id", "9"], "event not found: 9"), (["events", "--session", "x"], "session not found: `x`")]
     {
         let done = bench.run(&arguments);
         assert_eq!((done.status.code(), text(&done.stderr).contains(told)), (Some(1), true), "{done:?}");
@@ -70,19 +70,19 @@ fn events_are_chosen_by_state_session_and_number() {
 }
 
 #[test]
-fn a_store_that_is_not_there_is_said_and_not_made() {
+fn a_missing_store_is_an_error_and_is_not_created() {
     let folder = Folder::new();
     folder.configure("");
     for arguments in [&["events"][..], &["events", "show", "1"], &["retry", "--dead"]] {
         let done = folder.program().args(arguments).output().unwrap();
         assert_eq!(done.status.code(), Some(1), "{arguments:?}");
-        assert!(text(&done.stderr).contains("there is no event store"), "{}", text(&done.stderr));
+        assert!(text(&done.stderr).contains("event store not found"), "{}", text(&done.stderr));
         assert!(!folder.path().join("events.db").exists());
     }
 }
 
 #[test]
-fn following_prints_what_is_new_until_it_is_asked_to_stop() {
+fn following_prints_new_events_until_it_is_stopped() {
     let bench = Bench::new();
     bench.append(2);
     for signal in [Signal::INT, Signal::TERM] {
@@ -108,7 +108,7 @@ fn following_prints_what_is_new_until_it_is_asked_to_stop() {
 }
 
 #[test]
-fn a_reader_that_has_seen_enough_is_no_failure() {
+fn a_closed_output_pipe_is_not_a_failure() {
     let bench = Bench::new();
     bench.append(2_000);
     let mut child =
@@ -118,7 +118,7 @@ fn a_reader_that_has_seen_enough_is_no_failure() {
 }
 
 #[test]
-fn dead_events_are_put_back_by_number_or_all() {
+fn dead_events_are_retried_by_number_or_all() {
     let bench = Bench::new();
     bench.append(4);
     for id in 1..=3 {
@@ -128,7 +128,7 @@ fn dead_events_are_put_back_by_number_or_all() {
     assert_eq!(bench.said(&["retry", "2"]), "1 event is pending again\n");
     assert_eq!(bench.store.event(2).unwrap().state, State::Pending);
     for (id, told) in
-        [("2", "event 2 is pending, not dead"), ("4", "event 4 is delivered, not dead"), ("9", "no event 9")]
+        [("2", "event 2 is pending, not dead"), ("4", "event 4 is delivered, not dead"), ("9", "event not found: 9")]
     {
         let done = bench.run(&["retry", "1", id]);
         assert_eq!(done.status.code(), Some(1));
@@ -144,7 +144,7 @@ fn dead_events_are_put_back_by_number_or_all() {
 }
 
 #[tokio::test]
-async fn flush_delivers_what_is_stored_and_says_what_it_could_not() {
+async fn flush_delivers_the_backlog_and_reports_the_rest() {
     let otas = TestOtas::start().await;
     let bench = Arc::new(Bench::of(&otas));
     bench.append(5);
@@ -174,7 +174,7 @@ async fn flush_delivers_what_is_stored_and_says_what_it_could_not() {
 }
 
 #[tokio::test]
-async fn a_proxy_is_ready_whatever_otas_does_until_it_cannot_record_or_stops() {
+async fn a_proxy_is_ready_during_outages_until_it_cannot_record_or_stops() {
     let otas = TestOtas::start().await;
     otas.down().await;
     let proxy = TestProxy::new().otas(&otas).with(|c| c.store.on_full = OnFull::Refuse).run().await;
@@ -190,7 +190,7 @@ async fn a_proxy_is_ready_whatever_otas_does_until_it_cannot_record_or_stops() {
 }
 
 #[tokio::test]
-async fn an_audited_proxy_without_room_is_not_ready() {
+async fn a_proxy_in_audit_mode_with_a_full_store_is_not_ready() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     otas.down().await;
     let proxy = TestProxy::new().otas(&otas).with(|c| {
@@ -258,7 +258,7 @@ async fn admin(proxy: &Running, path: &str) -> (u16, String) {
     (reply.status().as_u16(), reply.text().await.unwrap())
 }
 
-/// OpenMetrics text, read strictly: each figure belongs to a family that has its type and help.
+/// Strictly parsed OpenMetrics text: each metric belongs to a family with type and help.
 fn figures(body: &str) -> BTreeMap<String, f64> {
     let (mut families, mut figures) = (BTreeSet::new(), BTreeMap::new());
     let body = body.strip_suffix("# EOF\n").expect("it ends with EOF");
@@ -286,7 +286,7 @@ fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// A program that must end by itself: its exit code.
+/// A program that must end by itself. Returns its exit code.
 fn ended(child: &mut Child) -> Option<i32> {
     let until = Instant::now() + PATIENCE;
     while Instant::now() < until {
@@ -311,7 +311,7 @@ impl Bench {
         Self::with("", "k")
     }
 
-    /// Its events belong to this OTAS's agent.
+    /// Its events belong to the agent of this OTAS.
     fn of(otas: &TestOtas) -> Self {
         let (url, key) = (otas.url(), otas.key());
         let settings = format!(
@@ -368,7 +368,7 @@ impl Bench {
         self.folder.program().args(arguments).output().unwrap()
     }
 
-    /// What a command that must go well says.
+    /// The output of a command that must succeed.
     fn said(&self, arguments: &[&str]) -> String {
         let done = self.run(arguments);
         assert!(done.status.success(), "{}", text(&done.stderr));

@@ -1,33 +1,34 @@
-//! One-time codes that open the page. A browser keeps each address it was sent to, so an address holds no lasting secret: a code
-//! is taken once, within some minutes, by the proxy that it was made for.
+//! One-time codes that open the page. A browser keeps every address in its history, so an address must hold no lasting secret.
+//! A code works once, for a few minutes, and only at the proxy that it was made for.
 //!
-//! A code is signed with the lasting token, so whoever may read that can make one without asking the proxy: the token itself is
-//! shown to nobody, not even to what listens on the proxy's port in its place.
+//! A code is signed with the lasting token. So whoever may read the token can make a code without asking the proxy, and the
+//! token itself is never shown, not even to another program that listens on the proxy's port.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use aws_lc_rs::hmac::{self, HMAC_SHA256, Key};
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 
+use crate::clock;
 use crate::secret::Secret;
 
-/// The parameter of the URL that holds it.
+/// The URL parameter that holds a code.
 pub(super) const PARAMETER: &str = "code";
-/// How long a code is good.
+/// How long a code is valid.
 const GOOD_FOR: Duration = Duration::from_secs(600);
-/// Codes that were taken and are remembered. When there are more, none is taken until one is too old.
+/// How many used codes are remembered. When the list is full, no code is accepted until the oldest has expired.
 const REMEMBERED: usize = 4096;
 
 const NONCE_BYTES: usize = 16;
 const TIME_BYTES: usize = 8;
-/// What the tag is of, beside nonce, time and port: tags of the same key for other purposes are others.
+/// What the tag covers, with nonce, time and port. Tags made with the same key for other purposes differ.
 const PURPOSE: &[u8] = b"otas-proxy page code";
 
-/// An address for a browser, which opens the page of the proxy whose admin port is `listening`, once.
+/// A URL that opens the page once in a browser. `listening` is the address of the proxy's admin port.
 ///
 /// # Errors
 /// When the system gives no random bytes.
@@ -38,26 +39,26 @@ pub fn link(listening: SocketAddr, token: &Secret) -> std::io::Result<String> {
     }
     let mut nonce = [0; NONCE_BYTES];
     rand::fill(&mut nonce).map_err(|_| std::io::Error::other("the system gave no random bytes"))?;
-    Ok(format!("http://{at}/?{PARAMETER}={}", code(token, listening.port(), nonce, now_ms())))
+    Ok(format!("http://{at}/?{PARAMETER}={}", code(token, listening.port(), nonce, clock::now_ms().cast_unsigned())))
 }
 
-/// The codes of one proxy.
+/// The codes that one proxy accepts.
 pub(super) struct Codes {
     port: u16,
-    /// Older codes were for a proxy before this one, which may have taken them.
+    /// Older codes were made for an earlier proxy, which may have accepted them already.
     since_ms: u64,
     taken: Mutex<Vec<([u8; NONCE_BYTES], u64)>>,
 }
 
 impl Codes {
-    /// For the proxy whose admin port this is, and which starts now.
+    /// For a proxy that starts now with this admin port.
     pub(super) fn new(port: u16) -> Self {
-        Self { port, since_ms: now_ms(), taken: Mutex::default() }
+        Self { port, since_ms: clock::now_ms().cast_unsigned(), taken: Mutex::default() }
     }
 
-    /// Whether `code` is good. It is not from then on.
+    /// Whether `code` is valid. This uses it up.
     pub(super) fn take(&self, code: &str, token: &Secret) -> bool {
-        self.take_at(code, token, now_ms())
+        self.take_at(code, token, clock::now_ms().cast_unsigned())
     }
 
     fn take_at(&self, code: &str, token: &Secret, now_ms: u64) -> bool {
@@ -66,7 +67,7 @@ impl Codes {
         if made_ms < oldest_ms || made_ms > now_ms {
             return false;
         }
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut taken = self.taken.lock();
         taken.retain(|(_, made_ms)| *made_ms >= oldest_ms);
         if taken.len() >= REMEMBERED || taken.iter().any(|(other, _)| *other == nonce) {
             return false;
@@ -82,7 +83,7 @@ fn code(token: &Secret, port: u16, nonce: [u8; NONCE_BYTES], made_ms: u64) -> St
     URL_SAFE_NO_PAD.encode([&head, tag.as_ref()].concat())
 }
 
-/// Nonce and time of a code that was made with this token for this port.
+/// Nonce and time of a code made with this token for this port.
 fn verified(code: &str, token: &Secret, port: u16) -> Option<([u8; NONCE_BYTES], u64)> {
     let bytes = URL_SAFE_NO_PAD.decode(code).ok()?;
     let (head, tag) = bytes.split_at_checked(NONCE_BYTES + TIME_BYTES)?;
@@ -99,10 +100,6 @@ fn key(token: &Secret) -> Key {
     Key::new(HMAC_SHA256, token.expose().as_bytes())
 }
 
-fn now_ms() -> u64 {
-    millis(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
@@ -112,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_good_once_for_some_minutes_for_one_proxy() {
+    fn a_code_works_once_for_some_minutes_at_one_proxy() {
         let (token, other) = (Secret::told("a-token"), Secret::told("another"));
         let codes = Codes::new(8081);
         let now = codes.since_ms + 3_600_000;
@@ -137,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_taken_is_forgotten_when_it_is_too_old_anyway() {
+    fn used_codes_are_forgotten_when_they_have_expired() {
         let (token, codes) = (Secret::told("a-token"), Codes::new(1));
         for number in 0..200_u64 {
             let now = codes.since_ms + number * 60_000;
@@ -145,6 +142,6 @@ mod tests {
             nonce[..8].copy_from_slice(&number.to_be_bytes());
             assert!(codes.take_at(&code(&token, 1, nonce, now), &token, now));
         }
-        assert!(codes.taken.lock().unwrap().len() <= 11);
+        assert!(codes.taken.lock().len() <= 11);
     }
 }

@@ -1,6 +1,6 @@
-//! Who may use the admin port. A page of another site cannot reach it through a browser, also not by a name that is made
-//! to lead here (DNS rebinding): `Host` and `Origin` are looked at. What shows calls takes a token, because every
-//! program and person on this machine can connect.
+//! Who may use the admin port. `Host` and `Origin` are checked, so that no page of another site reaches the port through a
+//! browser, not even by a name that resolves to this machine (DNS rebinding). Every program and person on this machine can
+//! connect, so whatever shows calls takes a token.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,11 +16,11 @@ use axum::response::{IntoResponse, Response};
 use super::code::{self, Codes, PARAMETER};
 use crate::secret::Secret;
 
-/// What tells figures and health, and neither a call nor anything else of an agent's.
+/// Paths that need no token: figures and health, nothing of an agent's.
 const OPEN: [&str; 4] = ["/healthz", "/readyz", "/metrics", "/status"];
 
-/// What every answer says to browsers. What is captured is shown as text; were it ever more, nothing of it could run,
-/// load or leave.
+/// Sent with every response. Captured text is always shown as text; if that ever failed, nothing of it could run, load or
+/// leave.
 const GUARDS: [(HeaderName, &str); 6] = [
     (
         HeaderName::from_static("content-security-policy"),
@@ -38,28 +38,28 @@ const GUARDS: [(HeaderName, &str); 6] = [
 pub struct Gate {
     listening: SocketAddr,
     token: Secret,
-    /// What the cookie holds instead of the token: browsers show a host's cookies to all its ports, so it is worth
-    /// nothing once this process is gone.
+    /// What the cookie holds instead of the token. Browsers send a host's cookies to all its ports, so it becomes worthless
+    /// when this process ends.
     pass: Secret,
     codes: Codes,
 }
 
-/// What is done with a request.
+/// The decision for a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Judgement {
     Pass,
-    /// The code is good: the browser is given the cookie and sent to the same address without the code.
+    /// The code is valid: the browser gets the cookie and a redirect to the same address without the code.
     Enter,
-    /// Another name than one of ours.
+    /// The `Host` is not one of ours.
     WrongHost,
-    /// Another site's page.
+    /// The `Origin` is another site.
     WrongOrigin,
-    /// Neither token nor cookie, or a code that is not good any more.
+    /// No token and no cookie, or a code that is no longer valid.
     NoToken,
 }
 
 impl Gate {
-    /// For the port that listens on `listening`.
+    /// For the port at the address `listening`.
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -67,7 +67,7 @@ impl Gate {
         Ok(Self { listening, token, pass: Secret::random()?, codes: Codes::new(listening.port()) })
     }
 
-    /// An address to open in a browser, which works once and for some minutes.
+    /// A URL to open in a browser. It works once, for a few minutes.
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -78,7 +78,7 @@ impl Gate {
     fn judge(&self, method: &Method, uri: &Uri, headers: &HeaderMap) -> Judgement {
         let open = OPEN.contains(&uri.path());
         let host = headers.get(HOST);
-        // Figures of a port that is meant for others are scraped under whatever name they have for it.
+        // A port meant for others is scraped under whatever name they have for it.
         let named = open && !self.listening.ip().is_loopback();
         if !named && !host.is_none_or(|host| self.is_ours(host)) {
             return Judgement::WrongHost;
@@ -86,7 +86,8 @@ impl Gate {
         if headers.get_all(ORIGIN).iter().any(|origin| !is_of(origin, host)) {
             return Judgement::WrongOrigin;
         }
-        // Used up even where the browser is known already: it is in its history. One that looks ahead must not use it up.
+        // The code is used up even if the browser is known already, because it stands in the history. A prefetch must not use
+        // it up.
         if let Some(code) = parameter(uri).filter(|_| *method == Method::GET && !looks_ahead(headers))
             && self.codes.take(&code, &self.token)
         {
@@ -95,8 +96,8 @@ impl Gate {
         if open || self.knows(headers) { Judgement::Pass } else { Judgement::NoToken }
     }
 
-    /// A loopback name, or the address that is listened on. Where that is every address, any address is ours: a name
-    /// can be made to lead here, an address cannot.
+    /// A loopback name, or the listening address. When the port listens on every address, any IP address is ours: a name can be
+    /// made to resolve to this machine, an address cannot.
     fn is_ours(&self, host: &HeaderValue) -> bool {
         let Some(authority) = host.to_str().ok().and_then(|host| host.parse::<Authority>().ok()) else {
             return false;
@@ -108,7 +109,7 @@ impl Gate {
         }
     }
 
-    /// Whether a request brings the cookie, or the token as a program would (`Authorization: Bearer`).
+    /// Whether a request has the cookie, or the token in `Authorization: Bearer` as programs send it.
     fn knows(&self, headers: &HeaderMap) -> bool {
         let name = self.cookie();
         let mut cookies = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
@@ -128,20 +129,20 @@ impl Gate {
         )
     }
 
-    /// Proxies on one machine have a cookie each.
+    /// Several proxies on one machine have different cookies.
     fn cookie(&self) -> String {
         format!("otas_proxy_{}", self.listening.port())
     }
 
-    /// `Lax`: a link on another page of this machine opens with it. Nothing but a look is to be had by that, for no `GET` changes
-    /// anything and other pages cannot read what it shows.
+    /// `Lax`: a link on another page of this machine opens with it. That reveals nothing: no `GET` changes anything, and other
+    /// pages cannot read the response.
     fn entered(&self, uri: &Uri) -> Response {
         let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax", self.cookie(), self.pass.expose());
         (StatusCode::SEE_OTHER, [(LOCATION, without_code(uri)), (SET_COOKIE, cookie)]).into_response()
     }
 }
 
-/// Lets a request pass or answers it, and says on every answer what a browser may do with it.
+/// Lets a request pass or answers it, and adds the security headers to every response.
 pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let mut response = match gate.judge(request.method(), request.uri(), request.headers()) {
         Judgement::Pass => next.run(request).await,
@@ -165,7 +166,7 @@ fn refused(status: StatusCode, words: &'static str) -> Response {
     (status, words).into_response()
 }
 
-/// Whether an `Origin` is the host that is asked.
+/// Whether `Origin` names the requested host.
 fn is_of(origin: &HeaderValue, host: Option<&HeaderValue>) -> bool {
     let bare = |value: &HeaderValue| value.to_str().map(str::to_ascii_lowercase).unwrap_or_default();
     let (origin, host) = (bare(origin), host.map(bare).unwrap_or_default());
@@ -190,13 +191,13 @@ fn without_code(uri: &Uri) -> String {
     }
 }
 
-/// Whether a browser loads a page before anybody asks for it.
+/// Whether a browser prefetches the page.
 fn looks_ahead(headers: &HeaderMap) -> bool {
     let says = |name: &str| headers.get_all(name).iter().any(|value| value.as_bytes().starts_with(b"prefetch"));
     says("sec-purpose") || says("purpose")
 }
 
-/// Takes the same time wherever they differ.
+/// Takes the same time wherever the two differ.
 fn same(given: &str, secret: &Secret) -> bool {
     verify_slices_are_equal(given.as_bytes(), secret.expose().as_bytes()).is_ok()
 }
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn only_names_that_cannot_be_made_to_lead_here_are_answered() {
+    fn only_loopback_names_and_addresses_are_answered() {
         let (local, public, every) = (gate("127.0.0.1:8081"), gate("10.1.2.3:8081"), gate("0.0.0.0:8081"));
         for host in ["localhost", "LocalHost:8081", "127.0.0.1:8081", "127.0.0.2", "[::1]:8081"] {
             assert_eq!(judged(&local, "/status", &[("host", host)]), Judgement::Pass, "{host}");
@@ -263,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_take_the_token_the_cookie_or_a_link_that_was_not_used() {
+    fn calls_need_the_token_the_cookie_or_an_unused_link() {
         let gate = gate("127.0.0.1:8081");
         let host = ("host", "127.0.0.1:8081");
         assert_eq!(judged(&gate, "/", &[host]), Judgement::NoToken);
@@ -285,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_code_leaves_the_address_bar_and_the_cookie_is_out_of_scripts_reach() {
+    fn the_code_leaves_the_address_bar_and_scripts_cannot_read_the_cookie() {
         let gate = gate("0.0.0.0:8081");
         let response = gate.entered(&"/event/7?a=b+c&code=x".parse().unwrap());
         assert_eq!(response.headers()[LOCATION], "/event/7?a=b+c");

@@ -1,4 +1,4 @@
-//! The admin port: whether the proxy is alive and ready, how delivery stands, figures to be scraped, and the page.
+//! The admin port: health, readiness, delivery status, metrics, and the page.
 
 mod code;
 mod gate;
@@ -8,7 +8,7 @@ mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capture::Budget;
 use crate::capture::Sink as _;
+use crate::clock::now_ms;
 use crate::deliver::Watch;
 use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
@@ -35,112 +36,112 @@ pub use code::link;
 pub use gate::Gate;
 pub use token::{load_or_make as load_or_make_token, token_file};
 
-/// What clients of the admin port may take: 64 connections, so that descriptors stay free for agents.
+/// Limits of the admin port: 64 connections, so that descriptors stay free for agents.
 const LIMITS: serving::Limits =
     serving::Limits { connections: 64, head: Duration::from_secs(20), content: Duration::from_secs(30) };
 
-/// What the admin port tells of.
-pub struct Told {
-    /// This process's own name for itself.
+/// What the admin port reports on.
+pub struct AdminSources {
+    /// The run id of this process.
     pub run_id: String,
-    /// How delivery goes.
+    /// Delivery.
     pub delivery: Watch,
-    /// How the sinks go.
+    /// The sinks.
     pub sinks: sinks::Watch,
-    /// What the reporting thread did.
+    /// Counters of the reporting thread.
     pub tally: Arc<Tally>,
-    /// Exchanges that found no room.
+    /// Exchanges that were dropped because the queue was full.
     pub handoff: Handoff,
-    /// Memory that captures hold.
+    /// Memory held by captures.
     pub budget: Arc<Budget>,
-    /// Who the agents are.
+    /// The agents' processes.
     pub peers: Arc<Peers>,
-    /// `redact.allow`, as the settings have it.
+    /// `redact.allow` from the settings.
     pub redact_allow: Vec<String>,
-    /// Where events wait.
+    /// The event store.
     pub store: Store,
     /// The data path.
     pub proxy: Arc<Shared>,
-    /// Cancelled when the proxy takes no new calls any more.
+    /// Cancelled when the proxy stops taking new calls.
     pub stopping: CancellationToken,
 }
 
-impl Told {
-    /// Events that are gone though they were stored. What found no room on the way to the store is counted there.
+impl AdminSources {
+    /// Stored events that were lost later. Those that never reached the store are counted in `handoff`.
     fn shed(&self) -> u64 {
         self.store.health().events_lost().saturating_sub(self.handoff.dropped())
     }
 }
 
-/// Serves until `stop`: `GET /healthz` (the process lives), `/readyz` (200, or 503 with reasons), `/status` (calls,
-/// events, delivery, as JSON) and `/metrics` (OpenMetrics) for everybody, all else for those who have the token.
-pub async fn serve(listener: TcpListener, told: Told, gate: Arc<Gate>, stop: CancellationToken) {
-    let told = Arc::new(told);
+/// Serves until `stop`. Open to everybody: `GET /healthz` (the process is alive), `/readyz` (200, or 503 with reasons),
+/// `/status` (calls, events and delivery as JSON) and `/metrics` (OpenMetrics). All else needs the token.
+pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>, stop: CancellationToken) {
+    let sources = Arc::new(sources);
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
         .route("/metrics", get(figures))
-        .with_state(told.clone())
-        .merge(page::routes(told, stop.clone()))
+        .with_state(sources.clone())
+        .merge(page::routes(sources, stop.clone()))
         .layer(middleware::from_fn_with_state(gate, gate::guard));
     serving::serve(listener, app, LIMITS, stop).await;
 }
 
-/// JSON that may hold words of others, such as those that OTAS refuses with. People read it on a terminal.
-struct Shown(Value);
+/// JSON that may contain text from others, such as OTAS's error messages. People read it on a terminal.
+struct TerminalSafeJson(Value);
 
-impl IntoResponse for Shown {
+impl IntoResponse for TerminalSafeJson {
     fn into_response(self) -> Response {
         let text = visible::json(&self.0.to_string()).into_owned();
         ([(header::CONTENT_TYPE, "application/json")], text).into_response()
     }
 }
 
-async fn readyz(State(told): State<Arc<Told>>) -> (StatusCode, Shown) {
-    let store = backlog(&told.store).await.err();
-    let delivery = told.delivery.now();
+async fn readyz(State(sources): State<Arc<AdminSources>>) -> (StatusCode, TerminalSafeJson) {
+    let store = backlog(&sources.store).await.err();
+    let delivery = sources.delivery.now();
     let reasons =
-        ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), store, told.handoff.in_memory());
+        ready::reasons(sources.stopping.is_cancelled(), sources.handoff.admits(), store, sources.handoff.in_memory());
     let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (
         code,
-        Shown(json!({
+        TerminalSafeJson(json!({
             "ready": reasons.is_empty(),
             "reasons": reasons,
-            // For people: none of it makes the proxy unready.
+            // For people. None of it makes the proxy unready.
             "delivery": { "session": delivery.session.to_string(), "trouble": delivery.trouble, "backlog": delivery.backlog },
         })),
     )
 }
 
-async fn figures(State(told): State<Arc<Told>>) -> Response {
-    let backlog = backlog(&told.store).await.ok();
-    let delivery = told.delivery.now();
-    let health = told.store.health();
+async fn figures(State(sources): State<Arc<AdminSources>>) -> Response {
+    let backlog = backlog(&sources.store).await.ok();
+    let delivery = sources.delivery.now();
+    let health = sources.store.health();
     let snapshot = Snapshot {
-        calls_stored: told.tally.stored(),
-        calls_dropped: told.handoff.dropped(),
-        calls_lost: told.tally.lost(),
-        calls_unlogged: told.tally.unlogged(),
-        calls_unauthorized: told.proxy.unauthorized.load(Ordering::Relaxed),
-        calls_under_way: told.proxy.recording.count_in_progress(),
-        connections_free: told.proxy.connections.available_permits(),
+        calls_stored: sources.tally.stored(),
+        calls_dropped: sources.handoff.dropped(),
+        calls_lost: sources.tally.lost(),
+        calls_unlogged: sources.tally.unlogged(),
+        calls_unauthorized: sources.proxy.unauthorized.load(Ordering::Relaxed),
+        calls_under_way: sources.proxy.recording.count_in_progress(),
+        connections_free: sources.proxy.connections.available_permits(),
         events_shed: health.events_lost(),
         bodies_shed: health.bodies_removed(),
         stores_moved_aside: health.stores_moved_aside(),
         events: backlog.as_ref().map(|backlog| backlog.events),
         oldest_pending_age_seconds: backlog.map(|backlog| backlog.oldest_age_seconds),
-        store_bytes: std::fs::metadata(told.store.path()).ok().map(|file| file.len()),
+        store_bytes: std::fs::metadata(sources.store.path()).ok().map(|file| file.len()),
         posts_in_flight: delivery.in_flight,
         posts_limit: delivery.limit,
         verdicts: delivery.verdicts,
         lost_answers: delivery.lost_answers,
         trouble: delivery.trouble.is_some(),
         holds_delivery: delivery.delivering,
-        capture_memory_bytes: told.budget.used_bytes(),
-        agents: told.peers.counts(),
-        sinks: told.sinks.now(),
+        capture_memory_bytes: sources.budget.used_bytes(),
+        agents: sources.peers.counts(),
+        sinks: sources.sinks.now(),
     };
     match metrics::text(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
@@ -148,13 +149,13 @@ async fn figures(State(told): State<Arc<Told>>) -> Response {
     }
 }
 
-/// What waits in the store.
+/// The backlog in the store.
 struct Backlog {
     events: Counts,
     oldest_age_seconds: f64,
 }
 
-/// Asked of the store on a blocking thread; an error in words.
+/// Asks the store on a blocking thread. The error is readable text.
 async fn backlog(store: &Store) -> Result<Backlog, String> {
     let store = store.clone();
     let read = move || -> Result<Backlog, StoreError> {
@@ -169,49 +170,48 @@ async fn backlog(store: &Store) -> Result<Backlog, String> {
     }
 }
 
-/// Seconds from `unix_ms` to now; 0 when the clock was set back.
+/// Seconds since `unix_ms`. 0 when the clock was set back.
 fn age_seconds(unix_ms: i64) -> f64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let then = Duration::from_millis(u64::try_from(unix_ms).unwrap_or(0));
-    now.saturating_sub(then).as_secs_f64()
+    let age_ms = now_ms().saturating_sub(unix_ms.max(0));
+    Duration::from_millis(u64::try_from(age_ms).unwrap_or(0)).as_secs_f64()
 }
 
-async fn status(State(told): State<Arc<Told>>) -> Shown {
-    let delivery = told.delivery.now();
-    let agents = told.peers.counts();
-    let in_memory = told.handoff.in_memory();
-    Shown(json!({
+async fn status(State(sources): State<Arc<AdminSources>>) -> TerminalSafeJson {
+    let delivery = sources.delivery.now();
+    let agents = sources.peers.counts();
+    let in_memory = sources.handoff.in_memory();
+    TerminalSafeJson(json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "run_id": told.run_id,
-        // By this `check` tells the proxy's port without a call through it.
-        "listens": told.proxy.own_listeners,
+        "run_id": sources.run_id,
+        // `check` learns the proxy's port from this, without a call through it.
+        "listens": sources.proxy.own_listeners,
         "session": delivery.session.to_string(),
         "calls": {
-            "unlogged": told.tally.unlogged(),
-            "unauthorized": told.proxy.unauthorized.load(Ordering::Relaxed),
+            "unlogged": sources.tally.unlogged(),
+            "unauthorized": sources.proxy.unauthorized.load(Ordering::Relaxed),
         },
         "events": {
-            "stored": told.tally.stored(),
+            "stored": sources.tally.stored(),
             "delivered": delivery.counts.delivered,
             "pending": delivery.counts.pending,
             "dead": delivery.counts.dead,
-            "dropped": told.handoff.dropped(),
-            // Refused by the store to the end, shed when it was full, or gone with a store that was damaged or taken away.
-            "lost": told.tally.lost() + told.shed(),
-            // While the store refuses them: how many calls are in memory only, and why.
+            "dropped": sources.handoff.dropped(),
+            // Events that the store refused, shed when full, or lost with a damaged or deleted store.
+            "lost": sources.tally.lost() + sources.shed(),
+            // While the store refuses events: how many calls are in memory only, and why.
             "in_memory": in_memory.as_ref().map_or(0, |(calls, _)| *calls),
             "in_memory_why": in_memory.as_ref().map(|(_, why)| why),
         },
         "delivery": {
             "in_flight": delivery.in_flight,
             "limit": delivery.limit,
-            // All that waits under the keys. Of it, `events.pending` is of this process.
+            // The backlog of all processes under these keys. `events.pending` counts this process only.
             "backlog": delivery.backlog,
             "backlog_of_other_processes": delivery.backlog.saturating_sub(delivery.counts.pending),
             "trouble": delivery.trouble,
             "lost_answers": delivery.lost_answers,
         },
-        "sinks": told.sinks.now().iter().map(sinks::Status::json).collect::<Vec<_>>(),
+        "sinks": sources.sinks.now().iter().map(sinks::Status::json).collect::<Vec<_>>(),
         "agents": {
             "refused_other_user": agents.other_user,
             "refused_other_network": agents.other_network,
@@ -219,7 +219,7 @@ async fn status(State(told): State<Arc<Told>>) -> Shown {
             "user_unknown": agents.unknown,
             "process_missed": agents.processes_missed,
         },
-        "capture": { "memory_bytes": told.budget.used_bytes() },
-        "redaction": { "allow": told.redact_allow },
+        "capture": { "memory_bytes": sources.budget.used_bytes() },
+        "redaction": { "allow": sources.redact_allow },
     }))
 }

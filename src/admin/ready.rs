@@ -1,7 +1,8 @@
-//! Whether the proxy is ready: it takes calls, and can record them. OTAS being away is no reason: agents must not notice it.
+//! Whether the proxy is ready: it takes calls and can record them. An OTAS outage does not count, because agents must not
+//! notice it.
 
-/// Why the proxy is not ready: nothing when it is. `store`: why the store cannot be read. `in_memory`: calls that are not stored,
-/// and why.
+/// The reasons why the proxy is not ready; empty when it is. `store` is the error of a store that cannot be read. `in_memory`
+/// is the number of calls that are not stored yet, and why.
 pub(super) fn reasons(
     stopping: bool,
     admits: bool,
@@ -21,7 +22,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_is_told() {
+    fn each_reason_is_listed() {
         assert_eq!(reasons(false, true, None, None), [""; 0]);
         let all = reasons(true, false, Some("disk I/O error".into()), Some((3, "full".into())));
         assert!(

@@ -1,4 +1,4 @@
-//! The sessions that callers have opened by themselves.
+//! Sessions that agents opened themselves.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use super::OPEN_AT_ONCE;
 use crate::capture::Caller;
 use crate::secret::Secret;
 
-/// Which token is whose. At most as many are remembered as sessions are open; the one used least lately makes room.
+/// The tokens of callers. Bounded by the number of open sessions; the least recently used one is evicted.
 #[derive(Default)]
-pub(super) struct Adopted(HashMap<Caller, Own>);
+pub(super) struct Adopted(HashMap<Caller, OwnToken>);
 
-struct Own {
+struct OwnToken {
     token: Secret,
     used: Instant,
 }
 
 impl Adopted {
-    /// The caller's own token, which is used with that.
+    /// The caller's own token. This counts as a use.
     pub(super) fn token_of(&mut self, caller: &Caller) -> Option<Secret> {
         let own = self.0.get_mut(caller)?;
         own.used = Instant::now();
@@ -29,7 +29,7 @@ impl Adopted {
         self.0.contains_key(caller)
     }
 
-    /// From now on this is the caller's own.
+    /// Remembers the caller's own token.
     pub(super) fn insert(&mut self, caller: &Caller, token: &Secret) {
         if self.0.len() >= OPEN_AT_ONCE
             && !self.0.contains_key(caller)
@@ -37,10 +37,10 @@ impl Adopted {
         {
             self.0.remove(&oldest);
         }
-        self.0.insert(caller.clone(), Own { token: token.clone(), used: Instant::now() });
+        self.0.insert(caller.clone(), OwnToken { token: token.clone(), used: Instant::now() });
     }
 
-    /// Forgets those that were not used for so long: the run that such a session was for has ended.
+    /// Evicts tokens that were not used for this long: their run has ended.
     pub(super) fn tidy(&mut self, idle: Duration) {
         self.0.retain(|_, own| own.used.elapsed() < idle);
     }
@@ -58,11 +58,11 @@ mod tests {
     }
 
     #[test]
-    fn many_callers_are_remembered_up_to_a_bound_and_idle_ones_are_forgotten() {
+    fn callers_are_remembered_up_to_a_bound_and_idle_ones_are_evicted() {
         let (mut adopted, token) = (Adopted::default(), Secret::told("t"));
         for n in 0..OPEN_AT_ONCE + 10 {
             adopted.insert(&caller(n), &token);
-            assert!(adopted.token_of(&caller(0)).is_some(), "what is used stays");
+            assert!(adopted.token_of(&caller(0)).is_some(), "a used token stays");
         }
         assert_eq!(adopted.0.len(), OPEN_AT_ONCE);
         assert!(!adopted.has(&caller(1)) && adopted.has(&caller(OPEN_AT_ONCE + 9)));

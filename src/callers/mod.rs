@@ -1,17 +1,18 @@
-//! Whose call it is, as OTAS has it: each caller's session. A session is one row of the store, begun with the first call of
-//! its caller and closed when none has come for long; delivery opens it at OTAS when its first event, or a call into the
-//! project's domain, needs it.
+//! The OTAS session of each caller. A session is one row of the store. It begins with the caller's first call and is closed
+//! after a long time without calls. Delivery opens it at OTAS when its first event, or a call into the project's domain, needs
+//! it.
 
 mod adopted;
 mod tokens;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -24,9 +25,9 @@ use crate::store::{KeySource, SessionRow, Store, StoreError, key_id};
 pub use tokens::Tokens;
 
 use adopted::Adopted;
-use tokens::Held;
+use tokens::TokenCache;
 
-/// Sessions that are open at once, at most: the one that was used least lately makes room.
+/// The maximum number of open sessions. The least recently used one is evicted.
 const OPEN_AT_ONCE: usize = 4096;
 
 /// The agent key that a caller's events are sent with.
@@ -38,25 +39,36 @@ pub struct AgentKey {
     pub file: Option<PathBuf>,
 }
 
+/// A session as the store knows it.
+pub struct RunSession {
+    /// Its row in the store.
+    pub row: SessionRow,
+    /// The id of its run.
+    pub run_id: String,
+    /// The key that its events are sent with. `None`: they are not for OTAS.
+    pub key: Option<AgentKey>,
+}
+
 /// The session of one caller.
 pub struct CallerSession {
     /// Its row in the store.
     pub row: SessionRow,
-    /// By which rule calls are put into it: `proxy`, `credential`, `process`, `token`.
+    /// The rule that assigns calls to it: `proxy`, `credential`, `process` or `token`.
     pub rule: &'static str,
     run_id: String,
     key: Option<AgentKey>,
     seq: AtomicU64,
     /// Its token, for calls into the project's domain.
-    held: Held,
+    held: TokenCache,
 }
 
 impl CallerSession {
-    fn new((row, run_id, key): (SessionRow, String, Option<AgentKey>), rule: &'static str) -> Self {
-        Self { row, rule, run_id, key, seq: AtomicU64::new(0), held: Held::default() }
+    fn new(run: RunSession, rule: &'static str) -> Self {
+        let RunSession { row, run_id, key } = run;
+        Self { row, rule, run_id, key, seq: AtomicU64::new(0), held: TokenCache::default() }
     }
 
-    /// The place of the next event in it, from 1 on.
+    /// The number of the next event in it, starting at 1.
     pub fn next_seq(&self) -> u64 {
         self.seq.fetch_add(1, Ordering::Relaxed) + 1
     }
@@ -67,21 +79,21 @@ pub struct Callers {
     store: Store,
     /// The proxy's own session.
     own: Arc<CallerSession>,
-    /// What tells this start of the proxy apart.
+    /// Facts about this run of the proxy, for each session's `meta`.
     meta: Value,
-    /// Agents that have a key of their own, by name.
+    /// Agents with their own key, by name.
     agents: HashMap<String, AgentKey>,
     idle_timeout: Duration,
     open: Mutex<HashMap<Key, Open>>,
-    /// A lock of its own: the data path asks, too, and waits for no disk.
+    /// A separate lock: the data path uses it and must not wait for the disk.
     adopted: Mutex<Adopted>,
 }
 
-/// What a session is found by.
+/// The key of an open session.
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
     Caller(Caller),
-    /// An agent's own session: the agent key's short name, and a hash of the token.
+    /// A session that an agent opened itself: the short name of the agent key, and a hash of the token.
     Token(String, Vec<u8>),
 }
 
@@ -91,11 +103,10 @@ struct Open {
 }
 
 impl Callers {
-    /// `own`: the row, the run's name and the key of the proxy's own session, which has this `meta`. `agents`: those with keys of
-    /// their own.
+    /// `own` is the proxy's own session, which has this `meta`. `agents` are those with keys of their own.
     pub fn new(
         store: Store,
-        own: (SessionRow, String, Option<AgentKey>),
+        own: RunSession,
         meta: Value,
         agents: HashMap<String, AgentKey>,
         idle_timeout: Duration,
@@ -105,20 +116,22 @@ impl Callers {
         Arc::new(Self { store, own, meta, agents, idle_timeout, open, adopted })
     }
 
-    /// The proxy's own session: for what is nobody else's.
+    /// The proxy's own session, for calls that belong to no other.
     pub fn own(&self) -> &Arc<CallerSession> {
         &self.own
     }
 
-    /// The session of a call: that of the token that it carried, if that is one of its agent's; else its caller's. Blocks.
+    /// The session of a call. If the call carried a token of its own agent, the session of that token; otherwise the caller's
+    /// session. Blocks.
     ///
     /// # Errors
-    /// When a new session cannot be noted in the store.
+    /// When a new session cannot be added to the store.
     pub fn of(&self, caller: &Caller, carried: Option<&Secret>) -> Result<Arc<CallerSession>, StoreError> {
         self.of_agent(caller, carried, None)
     }
 
-    /// The same; `agent` is the program that the call says it comes from, which a session that begins with it names.
+    /// As [`Callers::of`]. `agent` is the program that the call claims to come from; a session that begins with this call
+    /// records it.
     ///
     /// # Errors
     /// As [`Callers::of`].
@@ -138,14 +151,14 @@ impl Callers {
         self.open(key, caller, None, agent)
     }
 
-    /// A caller was seen to open a session at OTAS, or to use one: its calls go into that from now on. Blocks.
+    /// The caller opened or used this session at OTAS, so its calls belong to it from now on. Blocks.
     pub fn adopt(&self, caller: &Caller, token: &Secret) {
         if self.may_be_of(caller, token) {
             self.adopted().insert(caller, token);
         }
     }
 
-    /// Closes sessions that have had no calls for long. Blocks.
+    /// Closes sessions without recent calls. Blocks.
     pub fn tidy(&self) {
         let closed: Vec<_> = {
             let (mut open, now) = (self.open_ones(), Instant::now());
@@ -159,19 +172,19 @@ impl Callers {
 
     fn close(&self, session: &CallerSession) {
         if let Err(error) = self.store.close_session(session.row) {
-            tracing::debug!(%error, "a session's end could not be noted");
+            tracing::debug!(%error, "cannot record the end of a session");
         }
     }
 
-    /// Whether a token is one of the caller's agent, as far as its text tells: only OTAS can check its signature. `None`: whose
-    /// the agent's key is, is not known yet. Blocks.
+    /// Whether a token belongs to the caller's agent, according to its claims; only OTAS can check its signature. `None`: the
+    /// agent of the key is not known yet. Blocks.
     fn is_of(&self, caller: &Caller, token: &Secret) -> Option<bool> {
         let (Some(claimed), Some(key)) = (agent_of_token(token), self.key_of(caller)) else { return Some(false) };
         let known = self.store.agent_of_key(&key_id(&key.key)).ok()??;
         Some(claimed == known)
     }
 
-    /// The same where OTAS has the last word, for it sees the token with the agent's key.
+    /// As [`Callers::is_of`], where OTAS decides in the end: it sees the token with the agent's key.
     fn may_be_of(&self, caller: &Caller, token: &Secret) -> bool {
         self.is_of(caller, token).unwrap_or(true)
     }
@@ -241,14 +254,14 @@ impl Callers {
             self.store.keep_token(row, &kept)?;
         }
         let rule = if token.is_some() { "token" } else { rule(caller) };
-        Ok(CallerSession::new((row, run_id, key), rule))
+        Ok(CallerSession::new(RunSession { row, run_id, key }, rule))
     }
 
-    /// What OTAS is told of the session.
+    /// The `meta` of the session for OTAS.
     fn meta_of(&self, caller: &Caller, token: Option<&Secret>, agent: Option<&'static str>) -> Value {
         let mut meta = self.meta.clone();
         if let Value::Object(fields) = &mut meta {
-            // What it runs is a fact, what it says of itself a claim.
+            // The program of a process is a fact; an agent's statement is a claim.
             let process = match caller {
                 Caller::Process(AgentProcess(of)) => of.known_agent(),
                 Caller::Proxy | Caller::Credential(_) => None,
@@ -258,7 +271,7 @@ impl Callers {
             }
             let of = match caller {
                 Caller::Proxy => json!({ "rule": rule(caller) }),
-                // What an agent is called is its maker's choice, and so may hold anything.
+                // The label is the agent's choice and may contain anything.
                 Caller::Credential(of) => json!({
                     "rule": rule(caller), "agent": of.agent, "label": of.label.as_deref().map(masked),
                 }),
@@ -272,7 +285,7 @@ impl Callers {
             };
             fields.insert("caller".to_owned(), of);
             if token.is_some() {
-                // Seen only if the agent's own session is refused, and this one takes its place.
+                // Visible only if OTAS refuses the agent's own session, so that this one replaces it.
                 fields.insert("in_place_of".to_owned(), json!("a session of the agent's own that OTAS refused"));
             }
         }
@@ -280,11 +293,11 @@ impl Callers {
     }
 
     fn open_ones(&self) -> MutexGuard<'_, HashMap<Key, Open>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock()
     }
 
     fn adopted(&self) -> MutexGuard<'_, Adopted> {
-        self.adopted.lock().unwrap_or_else(PoisonError::into_inner)
+        self.adopted.lock()
     }
 }
 
@@ -307,11 +320,17 @@ mod tests {
 
     fn callers(store: &Store, idle: Duration) -> Arc<Callers> {
         let row = store.begin_session("own", "k", "{}").unwrap();
-        Callers::new(store.clone(), (row, "own".to_owned(), None), json!({}), HashMap::new(), idle)
+        Callers::new(
+            store.clone(),
+            RunSession { row, run_id: "own".to_owned(), key: None },
+            json!({}),
+            HashMap::new(),
+            idle,
+        )
     }
 
     #[test]
-    fn many_labels_take_no_more_memory_files_or_locks_than_a_few_thousand() {
+    fn many_labels_take_bounded_memory_files_and_locks() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let callers = callers(&store, Duration::from_secs(3600));
@@ -320,16 +339,16 @@ mod tests {
         for label in 1..many {
             callers.of(&caller(label), None).unwrap();
             if label % 1_000 == 0 {
-                assert_eq!(callers.of(&caller(0), None).unwrap().row, kept, "one that calls keeps its session");
+                assert_eq!(callers.of(&caller(0), None).unwrap().row, kept, "an active caller keeps its session");
             }
         }
         assert_eq!(callers.open_ones().len(), OPEN_AT_ONCE);
         assert!(std::fs::read_dir(folder.path()).unwrap().count() < 8);
-        assert_ne!(callers.of(&caller(1), None).unwrap().row, kept, "one that comes back gets another");
+        assert_ne!(callers.of(&caller(1), None).unwrap().row, kept, "a returning caller gets a new session");
     }
 
     #[test]
-    fn an_agents_own_session_goes_on_while_that_of_the_proxy_for_it_is_closed() {
+    fn an_agents_own_session_stays_open_when_the_proxys_session_for_it_is_closed() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let idle = Duration::from_millis(200);

@@ -1,9 +1,11 @@
 //! Who makes a call, as far as the data path knows. This decides in which session its event goes.
 
 use std::hash::{Hash, Hasher};
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::peer::Facts;
+use crate::secret::Secret;
 
 /// Who makes a call.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -57,4 +59,15 @@ pub enum Unlogged {
     InDomain,
     /// It was a call to OTAS.
     Otas,
+}
+
+/// Gives the session tokens that calls into a project's domain carry.
+pub trait SessionTokens: Send + Sync {
+    /// The token for a call. It is the one that the call itself carries (`named`), if that belongs to the caller's agent. Otherwise
+    /// it is that of the caller's session, once the session is open. `None`: no session was open within a few seconds.
+    fn token<'a>(
+        &'a self,
+        caller: &'a Caller,
+        named: Option<Secret>,
+    ) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
 }

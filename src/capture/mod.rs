@@ -21,7 +21,7 @@ mod turn;
 
 pub use arrivals::Arrival;
 pub use body::CapturedBody;
-pub use caller::{AgentProcess, Caller, Credential, Unlogged};
+pub use caller::{AgentProcess, Caller, Credential, SessionTokens, Unlogged};
 pub use copies::Tap;
 pub use delivery::Flushes;
 pub use exchange::{

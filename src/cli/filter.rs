@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::store::{Filter, State, StatusClass, SteerError, Store};
+use crate::store::{CommandError, Filter, State, StatusClass, Store};
 
 /// Which events.
 #[derive(clap::Args)]
@@ -53,7 +53,7 @@ impl From<Wanted> for State {
 
 impl FilterArgs {
     /// What is wanted of `store`, at most `limit` of it.
-    pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, SteerError> {
+    pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, CommandError> {
         Ok(Filter {
             state: self.state.map(State::from),
             session: self.session.as_deref().map(|name| store.session_named(name)).transpose()?,

@@ -1,29 +1,29 @@
-//! The answers, word for word OTAS's.
+//! The answers, word for word as OTAS gives them.
 
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::ledger::LedgerError;
+use super::error::LedgerError;
 
-/// Yes, with what was asked for in `response`.
+/// Success, with the result in `response`.
 pub(super) fn yes(status: StatusCode, description: &str, response: Value) -> Response {
     (status, Json(json!({"status": 1, "status_description": description, "response": response}))).into_response()
 }
 
-/// No, and why: OTAS's table of answers.
+/// The refusals of OTAS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// Brain: no key was sent.
     MissingAgentKey,
-    /// Brain: UASAM did not accept the key.
+    /// Brain: UASAM refused the key.
     InvalidOrExpiredAgentKey,
-    /// UASAM: no key was sent, or it is not an agent's.
+    /// UASAM: no key was sent, or it belongs to no agent.
     InvalidAgentKey,
     /// Brain: no session token was sent.
     MissingToken,
-    /// Brain: the token is malformed, expired or signed by another.
+    /// Brain: the token is malformed, expired or signed by someone else.
     InvalidOrExpiredToken,
     /// Brain: the token belongs to another agent than the key.
     SessionAgentMismatch,
@@ -31,22 +31,22 @@ pub(super) enum Refusal {
     TooLarge,
     /// The body is not JSON.
     InvalidJson,
-    /// Required fields that the event lacks.
+    /// Required fields are missing.
     MissingFields(Vec<&'static str>),
     /// The database refused the event, or is down.
     EventCaptureFailed,
     /// UASAM could not open a session, and why.
     ServerError(String),
-    /// Listing events: a parameter is wrong, as a sentence.
+    /// Listing events: a parameter is invalid; a sentence says why.
     BadQuery(&'static str),
-    /// Listing events from another machine: there are no user tokens here to send.
+    /// Listing events from another machine. There are no user tokens here.
     MissingUserToken,
     /// A POST to an endpoint without its trailing slash.
     NoTrailingSlash,
 }
 
 impl Refusal {
-    /// What is answered when our own database failed; why goes to the log too.
+    /// The answer when our own database failed. The reason is logged as well.
     pub(super) fn server_error(error: &LedgerError) -> Self {
         tracing::error!(error = error as &dyn std::error::Error, "the collector could not answer");
         Self::ServerError(error.to_string())
@@ -79,7 +79,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// What Django itself says, before any of OTAS's own code: a page for people.
+/// Django's own answer, before OTAS's code runs: an HTML page.
 fn page(status: StatusCode, title: &str) -> Response {
     let head = format!("<!doctype html>\n<html lang=\"en\">\n<head>\n  <title>{title}</title>\n</head>\n");
     (status, Html(format!("{head}<body>\n  <h1>{title}</h1><p></p>\n</body>\n</html>\n"))).into_response()

@@ -1,4 +1,4 @@
-//! Brain's part: events are taken and listed.
+//! Brain's part: accepts and lists events.
 
 use axum::Json;
 use axum::http::{HeaderMap, StatusCode};
@@ -7,20 +7,21 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::answer::{Refusal, yes};
-use super::book::{Book, KnownAgent, NewEvent};
+use super::database::{Database, KnownAgent, NewEvent};
+use super::error::LedgerError;
 use super::jwt::Claims;
-use super::ledger::{LedgerError, StoredEvent};
 use super::limits::{self, Columns};
 use super::parse::parse;
-use super::routes::{ReadBody, header_text};
+use super::request::{ReadBody, header_text};
+use super::stored::StoredEvent;
 
 const LISTED_UNASKED: i64 = 200;
 const LISTED_AT_MOST: i64 = 500;
 
-/// `POST /api/v1/backend/log/agent/`: takes one event. The order of the checks is OTAS's: key, token, match, JSON,
-/// required fields, save.
-pub(super) fn log_event(book: &Book, headers: &HeaderMap, body: ReadBody) -> Result<Response, Refusal> {
-    let (agent, claims) = sender(book, headers)?;
+/// `POST /api/v1/backend/log/agent/`: accepts one event. The checks run in OTAS's order: key, token, match, JSON, required
+/// fields, save.
+pub(super) fn log_event(database: &Database, headers: &HeaderMap, body: ReadBody) -> Result<Response, Refusal> {
+    let (agent, claims) = sender(database, headers)?;
     let body = body?;
     let parsed = parse(&body).ok_or(Refusal::InvalidJson)?;
     let fields = parsed.value.as_object();
@@ -31,12 +32,12 @@ pub(super) fn log_event(book: &Book, headers: &HeaderMap, body: ReadBody) -> Res
     let columns = savable(fields, parsed.lone_surrogate)?;
     let body = std::str::from_utf8(&body).map_err(|_| Refusal::InvalidJson)?;
     let event = NewEvent { agent: &agent, session_id: &claims.agent_session_id, columns, body };
-    let event_id = book.save(&event).map_err(capture_failed)?;
+    let event_id = database.save(&event).map_err(capture_failed)?;
     Ok(yes(StatusCode::CREATED, "event_captured", json!({"event_id": event_id.to_string()})))
 }
 
-/// `GET /api/v1/agent/session/events/`: a session's events in the order of their arrival.
-pub(super) fn list_events(book: &Book, query: &[(String, String)]) -> Result<Response, Refusal> {
+/// `GET /api/v1/agent/session/events/`: a session's events in order of arrival.
+pub(super) fn list_events(database: &Database, query: &[(String, String)]) -> Result<Response, Refusal> {
     let parameter = |name: &str| query.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let id =
         parameter("session_id").filter(|id| !id.is_empty()).ok_or(Refusal::BadQuery("session_id is required"))?;
@@ -47,8 +48,8 @@ pub(super) fn list_events(book: &Book, query: &[(String, String)]) -> Result<Res
         Some(Err(_)) => return Err(Refusal::BadQuery("limit must be an integer")),
     };
     let limit = usize::try_from(limit.clamp(1, LISTED_AT_MOST)).unwrap_or_default();
-    let events = book.events(Some(id), limit).map_err(|error| Refusal::server_error(&error))?;
-    // OTAS tells whose agent was asked for; here it is the one that the events say.
+    let events = database.events(Some(id), limit).map_err(|error| Refusal::server_error(&error))?;
+    // OTAS answers with the agent of the session; here it is the agent of the events.
     let of_first = |read: fn(&StoredEvent) -> Uuid| events.first().map(|event| read(event).to_string());
     let answer = json!({
         "status": 1,
@@ -62,12 +63,12 @@ pub(super) fn list_events(book: &Book, query: &[(String, String)]) -> Result<Res
     Ok(Json(answer).into_response())
 }
 
-/// Who sends: the agent of the key, and the session of the token, which must be the same agent's.
-fn sender(book: &Book, headers: &HeaderMap) -> Result<(KnownAgent, Claims), Refusal> {
+/// The agent of the key and the session of the token. Both must belong to the same agent.
+fn sender(database: &Database, headers: &HeaderMap) -> Result<(KnownAgent, Claims), Refusal> {
     let key = header_text(headers, "x-otas-agent-key").ok_or(Refusal::MissingAgentKey)?;
-    let agent = book.agent(&key).map_err(capture_failed)?.ok_or(Refusal::InvalidOrExpiredAgentKey)?;
+    let agent = database.agent(&key).map_err(capture_failed)?.ok_or(Refusal::InvalidOrExpiredAgentKey)?;
     let token = header_text(headers, "x-otas-agent-session-token").ok_or(Refusal::MissingToken)?;
-    let claims = book.claims(&token).ok_or(Refusal::InvalidOrExpiredToken)?;
+    let claims = database.claims(&token).ok_or(Refusal::InvalidOrExpiredToken)?;
     if claims.agent_id != agent.agent_id.to_string() {
         return Err(Refusal::SessionAgentMismatch);
     }
@@ -84,11 +85,11 @@ fn savable(fields: &Map<String, Value>, lone_surrogate: bool) -> Result<Columns<
 }
 
 fn capture_failed(error: LedgerError) -> Refusal {
-    tracing::error!(error = &error as &dyn std::error::Error, "the collector could not take an event");
+    tracing::error!(error = &error as &dyn std::error::Error, "the collector could not accept an event");
     Refusal::EventCaptureFailed
 }
 
-/// An event as OTAS lists it: all its columns, absent ones as null or 0.
+/// An event as OTAS lists it: all columns, with null or 0 for absent ones.
 fn shown(event: &StoredEvent) -> Value {
     let mut shown = json!({
         "event_id": event.event_id.to_string(),

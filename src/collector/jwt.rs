@@ -6,36 +6,36 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// How long a token is good for, in seconds.
+/// The lifetime of a token, in seconds.
 const LIFETIME_SECONDS: i64 = 30 * 24 * 60 * 60;
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 
-/// What a session token says.
+/// The claims of a session token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Claims {
     /// The session.
     pub(super) agent_session_id: String,
-    /// The agent that opened it.
+    /// The agent that opened the session.
     pub(super) agent_id: String,
     /// When it was issued, in Unix seconds.
     pub(super) iat: i64,
-    /// From when it is refused, in Unix seconds.
+    /// When it expires, in Unix seconds.
     pub(super) exp: i64,
 }
 
 impl Claims {
-    /// Claims that hold from `now` (Unix seconds) for 30 days.
+    /// Claims that are valid from `now` (Unix seconds) for 30 days.
     pub(super) fn new(session: Uuid, agent: Uuid, now: i64) -> Self {
         let exp = now.saturating_add(LIFETIME_SECONDS);
         Self { agent_session_id: session.to_string(), agent_id: agent.to_string(), iat: now, exp }
     }
 }
 
-/// Signs tokens, and knows its own again.
+/// Signs tokens and verifies its own.
 pub(super) struct Signer(hmac::Key);
 
 impl Signer {
-    /// A signer over a database's own secret.
+    /// A signer with the secret of a database.
     pub(super) fn new(secret: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
@@ -43,7 +43,7 @@ impl Signer {
     /// The signed token.
     ///
     /// # Errors
-    /// Never for [`Claims`], which always serialise.
+    /// Does not happen: [`Claims`] always serialise.
     pub(super) fn sign(&self, claims: &Claims) -> Result<String, serde_json::Error> {
         let claims = serde_json::to_vec(claims)?;
         let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(claims));
@@ -51,8 +51,8 @@ impl Signer {
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag)))
     }
 
-    /// The claims of a token that this signer made and that has not expired at `now` (Unix seconds). The signature is
-    /// looked at first and always as HS256, so what the header says of the algorithm cannot matter.
+    /// The claims of a token that this signer made and that has not expired at `now` (Unix seconds). The signature is checked
+    /// first and always as HS256, so the algorithm in the header does not matter.
     pub(super) fn verify(&self, token: &str, now: i64) -> Option<Claims> {
         let (signed, tag) = token.rsplit_once('.')?;
         let (_, claims) = signed.split_once('.')?;
@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_holds_for_thirty_days() {
+    fn a_token_is_valid_for_thirty_days() {
         let signer = Signer::new(b"secret");
         let token = signer.sign(&claims()).unwrap();
         assert_eq!(signer.verify(&token, NOW), Some(claims()));
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn another_secret_a_changed_claim_and_no_token_at_all_are_refused() {
+    fn other_secrets_changed_claims_and_other_text_are_refused() {
         let signer = Signer::new(b"secret");
         let token = signer.sign(&claims()).unwrap();
         assert_eq!(Signer::new(b"other").verify(&token, NOW), None);

@@ -1,9 +1,7 @@
-//! The embedded collector's one key, kept in a file: what one run leaves undelivered is delivered by the next, and runs side
-//! by side are one agent.
+//! The embedded collector's key, kept in a file. So a later run delivers what an earlier one left, and parallel runs are the
+//! same agent.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::digest;
@@ -12,37 +10,26 @@ use uuid::Uuid;
 use super::Agent;
 use super::key::issue_key;
 use crate::config::read_key_file;
+use crate::private_file;
 use crate::secret::{Secret, only_ours};
 
-/// The agent whose key is in this file, which is made (0600) if there is none.
+/// The agent whose key is in this file. The file is created (0600) if it does not exist.
 ///
 /// # Errors
-/// When the file cannot be made or read, or holds no key.
+/// When the file cannot be created or read, or holds no key.
 pub fn embedded_agent(key_file: &Path) -> io::Result<Agent> {
-    if !key_file.exists() {
-        make(key_file)?;
-    }
+    private_file::create_if_absent(key_file, || {
+        let key = issue_key().map_err(io::Error::other)?;
+        Ok(format!("{}\n", key.expose()).into_bytes())
+    })?;
     only_ours(key_file)?;
-    let key = read_key_file(key_file)
-        .map_err(|told| io::Error::new(io::ErrorKind::InvalidData, format!("{told}; remove it to have one made")))?;
+    let key = read_key_file(key_file).map_err(|error| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("{error}; remove the file, and a new one is made"))
+    })?;
     Ok(Agent { project_id: project_of(&key), key, name: "embedded".to_owned() })
 }
 
-/// Whole or not at all, and the first of several processes wins.
-fn make(key_file: &Path) -> io::Result<()> {
-    let key = issue_key().map_err(io::Error::other)?;
-    let new = key_file.with_extension(format!("new-{}", Uuid::new_v4()));
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    let written = writeln!(file, "{}", key.expose());
-    let made = written.and_then(|()| match fs::hard_link(&new, key_file) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    fs::remove_file(&new)?;
-    made
-}
-
-/// The project that the key belongs to, the same at each start.
+/// The project of the key, the same at each start.
 fn project_of(key: &Secret) -> Uuid {
     let hash = digest::digest(&digest::SHA256, key.expose().as_bytes());
     Uuid::new_v8(hash.as_ref().first_chunk().copied().unwrap_or_default())
@@ -50,12 +37,13 @@ fn project_of(key: &Secret) -> Uuid {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
 
     #[test]
-    fn all_that_start_together_are_one_agent_and_so_are_those_that_come_later() {
+    fn parallel_and_later_starts_are_the_same_agent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("collector.key");
         let agents: Vec<Agent> = std::thread::scope(|scope| {
@@ -69,12 +57,12 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_holds_no_key_is_told() {
+    fn a_file_that_holds_no_key_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("collector.key");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         let error = embedded_agent(&path).err().unwrap().to_string();
-        assert!(error.contains("holds no agent key") && error.contains("remove it"), "{error}");
+        assert!(error.contains("holds no agent key") && error.contains("remove the file"), "{error}");
     }
 }

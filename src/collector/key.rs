@@ -6,18 +6,18 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::secret::Secret;
 
-/// Random bytes of a prefix, and the characters that they become.
+/// Random bytes of a prefix, and its length in characters.
 const PREFIX_BYTES: usize = 8;
 const PREFIX_CHARS: usize = 11;
 const SECRET_BYTES: usize = 32;
 
 /// The system gave no random bytes.
 #[derive(Debug, thiserror::Error)]
-#[error("the system's random number generator failed; without it no key can be made")]
+#[error("the system's random number generator failed, so no key can be generated")]
 pub struct RandomError;
 
-/// Makes a new agent key, of OTAS's form. Unlike OTAS it never makes one whose prefix contains `_`, which OTAS then
-/// refuses for ever.
+/// Generates an agent key in OTAS's form. Unlike OTAS it never generates a prefix with `_`, because OTAS refuses such keys for
+/// ever.
 ///
 /// # Errors
 /// When the system gives no random bytes.
@@ -38,7 +38,7 @@ pub(super) fn random<const N: usize>() -> Result<[u8; N], RandomError> {
     Ok(bytes)
 }
 
-/// The prefix as the issuer knows it. An issued one has eleven characters; a key written by hand goes up to the next `_`.
+/// The prefix as the issuer knows it. In issued keys it has eleven characters; in handwritten keys it ends at the next `_`.
 pub(super) fn issued_prefix(key: &str) -> Option<&str> {
     let rest = key.strip_prefix("agent_")?;
     match (rest.get(..PREFIX_CHARS), rest.get(PREFIX_CHARS..)) {
@@ -47,14 +47,14 @@ pub(super) fn issued_prefix(key: &str) -> Option<&str> {
     }
 }
 
-/// The prefix as the server reads it from a presented key: between the first two underscores. (Measured: it differs
+/// The prefix as the server reads it from a presented key: the text between the first two underscores. (Measured: it differs
 /// from the issuer's when the prefix contains `_`, and such a key is never found.)
 pub(super) fn presented_prefix(key: &str) -> Option<&str> {
     let (prefix, secret) = key.strip_prefix("agent_")?.split_once('_')?;
     (!prefix.is_empty() && !secret.is_empty()).then_some(prefix)
 }
 
-/// What is stored of a key. A key has 256 random bits, so a plain hash keeps it.
+/// The stored hash of a key. A key has 256 random bits, so a plain hash is safe.
 pub(super) fn hash(key: &str) -> Vec<u8> {
     digest::digest(&digest::SHA256, key.as_bytes()).as_ref().to_vec()
 }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_has_no_prefix() {
+    fn other_text_has_no_prefix() {
         for key in ["", "agent", "agent_", "agent_x", "agent__x", "agent_x_", "sdk_abc_def", "agent_abcdefghijk_"] {
             assert_eq!(presented_prefix(key), None, "{key}");
             assert_eq!(issued_prefix(key), None, "{key}");

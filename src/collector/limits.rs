@@ -1,11 +1,11 @@
-//! What OTAS's database cannot save, as measured: the reason behind each `event_capture_failed`.
+//! What OTAS's database cannot save, as measured: the reasons for each `event_capture_failed`.
 
 use serde_json::{Map, Value};
 
-/// The fields that an event must have, in the order in which OTAS names those that are missing.
+/// The required fields, in the order in which OTAS lists missing ones.
 pub(super) const REQUIRED: [&str; 5] = ["project_id", "path", "method", "status_code", "latency_ms"];
 
-/// Fields that are strings, or null, or absent.
+/// Fields that are strings, null or absent.
 pub(super) const TEXTS: [&str; 9] = [
     "request_headers",
     "request_body",
@@ -18,14 +18,14 @@ pub(super) const TEXTS: [&str; 9] = [
     "error",
 ];
 
-/// Fields that are objects, or null, or absent.
+/// Fields that are objects, null or absent.
 pub(super) const OBJECTS: [&str; 2] = ["custom_properties", "metadata"];
 
 /// Fields that are sizes, or absent (then 0). Null is refused.
 pub(super) const SIZES: [&str; 2] = ["request_size_bytes", "response_size_bytes"];
 
-/// `path` is indexed, and an index row takes 2,704 bytes once compressed (random text of 2,601 bytes was saved, 2,801 was
-/// not). This limit is on the plain text, so it never saves what OTAS would not.
+/// `path` is indexed, and an index row takes at most 2,704 bytes after compression (random text of 2,601 bytes was saved, 2,801
+/// was not). This limit applies to the plain text, so it never accepts what OTAS refuses.
 pub(super) const PATH_MAX_BYTES: usize = 2_650;
 pub(super) const METHOD_MAX_CHARS: usize = 20;
 pub(super) const CONTENT_TYPE_MAX_CHARS: usize = 255;
@@ -41,10 +41,10 @@ pub(super) struct Columns<'a> {
     pub(super) error: &'a str,
 }
 
-/// Reads an event that has every required field, or says which limit it breaks.
+/// Reads an event that has every required field, or names the limit that it breaks.
 ///
 /// # Errors
-/// The first broken limit, as a sentence for our own log: OTAS's answer doesn't tell.
+/// The first broken limit, as a sentence for our own log. OTAS's answer does not say.
 pub(super) fn columns(event: &Map<String, Value>) -> Result<Columns<'_>, String> {
     if let Some((field, _)) = event.iter().find(|(field, value)| field.contains('\0') || has_nul(value)) {
         return Err(format!("{field:?} contains U+0000"));
@@ -78,7 +78,7 @@ pub(super) fn columns(event: &Map<String, Value>) -> Result<Columns<'_>, String>
     })
 }
 
-/// Whether a string anywhere in a value, names included, contains U+0000.
+/// Whether any string in a value, including names, contains U+0000.
 pub(super) fn has_nul(value: &Value) -> bool {
     match value {
         Value::String(text) => text.contains('\0'),
@@ -100,7 +100,7 @@ fn at_most(max: usize, field: &str, length: usize, unit: &str) -> Result<(), Str
     if length > max { Err(format!("{field} has {length} {unit}, more than {max}")) } else { Ok(()) }
 }
 
-/// A PostgreSQL `integer` that Django holds to be positive: 0 … 2^31-1.
+/// A PostgreSQL `integer` that Django requires to be positive: 0 … 2^31-1.
 fn integer(field: &str, value: &Value) -> Result<u32, String> {
     let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
     number
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn at_each_limit_an_event_fits_and_past_it_it_does_not() {
+    fn each_limit_is_exact() {
         let table = [
             ("path", json!("é".repeat(PATH_MAX_BYTES / 2)), json!("a".repeat(PATH_MAX_BYTES + 1))),
             ("method", json!("é".repeat(METHOD_MAX_CHARS)), json!("A".repeat(METHOD_MAX_CHARS + 1))),
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn a_nul_is_found_wherever_it_hides() {
+    fn a_nul_is_found_at_any_depth() {
         for value in [json!("a\0"), json!({"a": "\0"}), json!({"\0": 1}), json!({"a": [{"b": ["\0"]}]})] {
             let error = columns(&event("metadata", value.clone())).unwrap_err();
             assert!(error.contains("U+0000"), "{value}: {error}");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_columns_are_the_events() {
+    fn columns_are_read_from_the_event() {
         let read = event("error", json!("boom"));
         let expected = Columns { path: "/", method: "GET", status_code: 200, latency_ms: 1.5, error: "boom" };
         assert_eq!(columns(&read), Ok(expected));

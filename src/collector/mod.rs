@@ -1,6 +1,6 @@
-//! The embedded OTAS-compatible endpoint: where events go when there is no OTAS to send them to.
+//! The embedded OTAS-compatible endpoint, which receives events when there is no OTAS.
 //!
-//! It answers for both of OTAS's services on one listener and keeps what it takes in one SQLite file:
+//! It implements both of OTAS's services on one listener and stores everything in one SQLite file:
 //!
 //! | service | endpoint |
 //! |---|---|
@@ -8,24 +8,27 @@
 //! | Brain | `POST /api/v1/backend/log/agent/`, `GET /api/v1/agent/session/events/?session_id=…&limit=…` |
 //! | ours | `GET /healthz` |
 //!
-//! Answers, the order of the checks and the limits are OTAS's own, as documented and as measured, so a sender that
-//! works here works there. Where the two must differ, this one is the stricter, with three exceptions:
+//! The answers, the order of the checks and the limits are those of OTAS, as documented and measured. So a sender that works
+//! here works there. Where the two must differ, this one is stricter, with three exceptions:
 //!
-//! - listing a session's events asks for no user token, because there are no users here; instead it is answered
+//! - listing a session's events needs no user token, because there are no users here; instead it is answered
 //!   only to callers on the same machine ([`routes`]);
 //! - an agent key does not expire after 30 days, because nobody could renew it (session tokens do expire);
-//! - nothing is slow: the key check is one look-up, not 200 ms of PBKDF2.
+//! - it is fast: the key check is one look-up, not 200 ms of PBKDF2.
 
 mod answer;
-mod book;
 mod brain;
+mod database;
+mod error;
 mod jwt;
 mod kept_key;
 mod key;
 mod ledger;
 mod limits;
 mod parse;
+mod request;
 pub mod routes;
+mod stored;
 mod uasam;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -37,40 +40,42 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use uuid::Uuid;
 
+pub use self::error::LedgerError;
 pub use self::kept_key::embedded_agent;
 pub use self::key::{RandomError, issue_key};
-pub use self::ledger::{Ledger, LedgerError, StoredEvent, StoredSession};
+pub use self::ledger::Ledger;
+pub use self::stored::{StoredEvent, StoredSession};
 use crate::secret::Secret;
 use crate::serving;
 
-/// How long [`Collector::stop`] waits for requests under way.
+/// How long [`Collector::stop`] waits for requests in flight.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// What its clients may take. The program's own delivery keeps no connection idle for as long.
+/// Limits for its clients. Our own delivery closes idle connections sooner.
 const LIMITS: serving::Limits =
     serving::Limits { connections: 128, head: Duration::from_secs(20), content: Duration::from_secs(30) };
 
-/// What a collector is started with.
+/// The collector's options.
 #[derive(Clone, Default)]
 pub struct CollectorOptions {
-    /// The SQLite file, created with mode 0600. `None`: in memory, gone at the stop.
+    /// The SQLite file, created with mode 0600. `None`: in memory.
     pub db: Option<PathBuf>,
-    /// Agents to accept, beside those that the file remembers.
+    /// Agents to accept, in addition to those in the file.
     pub agents: Vec<Agent>,
 }
 
 /// An agent that may send events.
 #[derive(Clone)]
 pub struct Agent {
-    /// Its key, as made by [`issue_key`]. Giving a known agent another key revokes the one it had.
+    /// Its key, from [`issue_key`]. A new key for a known agent revokes the old one.
     pub key: Secret,
-    /// The project that its events are filed under, whatever they say.
+    /// The project of its events, whatever the events say.
     pub project_id: Uuid,
     /// Its name, unique in the project.
     pub name: String,
 }
 
-/// A running collector. Dropping it stops it too, without waiting for anything.
+/// A running collector. Dropping it stops it without waiting.
 pub struct Collector {
     /// The base URL of both services, such as `http://127.0.0.1:4321`.
     pub url: String,
@@ -93,13 +98,13 @@ impl Collector {
         Ok(Self { url: format!("http://{}", reachable(address)), ledger, stop, server })
     }
 
-    /// What it has stored, for listing and for adding agents.
+    /// The database, for listing events and adding agents.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// Stops accepting, and lets requests under way finish for at most five seconds. What takes longer is no longer
-    /// waited for and goes with the runtime.
+    /// Stops accepting connections, and lets requests in flight finish for at most five seconds. Slower ones end with the
+    /// runtime.
     pub async fn stop(self) {
         drop(self.stop);
         let abort = self.server.abort_handle();
@@ -109,18 +114,18 @@ impl Collector {
     }
 }
 
-/// Why a collector could not be started.
+/// Why a collector could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The listener is not bound.
-    #[error("reading the collector's own address failed")]
+    #[error("cannot read the collector's own address")]
     Listener(#[source] std::io::Error),
-    /// The database would not open.
+    /// The database could not be opened.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
 }
 
-/// The address to call a socket by that is bound to every address.
+/// The address to reach a socket that is bound to every address.
 fn reachable(bound: SocketAddr) -> SocketAddr {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -135,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_bound_to_every_address_is_called_by_loopback() {
+    fn a_socket_bound_to_every_address_is_reached_by_loopback() {
         assert_eq!(reachable("0.0.0.0:80".parse().unwrap()), "127.0.0.1:80".parse().unwrap());
         assert_eq!(reachable("[::]:80".parse().unwrap()), "[::1]:80".parse().unwrap());
         assert_eq!(reachable("10.1.2.3:80".parse().unwrap()), "10.1.2.3:80".parse().unwrap());

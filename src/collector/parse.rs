@@ -1,5 +1,5 @@
-//! Reading JSON as OTAS does: Python takes a lone surrogate escape (`\ud800`) and only PostgreSQL refuses it, so it
-//! must not be mistaken for broken JSON.
+//! Parses JSON as OTAS does. Python accepts a lone surrogate escape (`\ud800`), and only PostgreSQL refuses it, so it must not
+//! count as invalid JSON.
 
 use std::borrow::Cow;
 
@@ -7,13 +7,13 @@ use serde_json::Value;
 
 /// A body that is JSON.
 pub(super) struct Parsed {
-    /// Its value; each lone surrogate stands as U+FFFD.
+    /// Its value. Each lone surrogate is replaced by U+FFFD.
     pub(super) value: Value,
     /// Whether some string had a lone surrogate.
     pub(super) lone_surrogate: bool,
 }
 
-/// Reads a body; an empty one is `{}`. `None`: not JSON.
+/// Parses a body. An empty one is `{}`. `None`: not JSON.
 pub(super) fn parse(body: &[u8]) -> Option<Parsed> {
     if body.is_empty() {
         return Some(Parsed { value: Value::Object(serde_json::Map::new()), lone_surrogate: false });
@@ -23,8 +23,8 @@ pub(super) fn parse(body: &[u8]) -> Option<Parsed> {
     Some(Parsed { value, lone_surrogate: matches!(text, Cow::Owned(_)) })
 }
 
-/// The text with each lone surrogate escape replaced by `\ufffd`; borrowed when there was none. A backslash is legal in
-/// strings only, so strings need no tracking: elsewhere the text is refused afterwards anyway.
+/// The text with each lone surrogate escape replaced by `\ufffd`; borrowed if there was none. A backslash is legal only in
+/// strings, so strings need no tracking: elsewhere the parser refuses the text anyway.
 fn mend_surrogates(text: &str) -> Cow<'_, str> {
     let bytes = text.as_bytes();
     let mut mended = String::new();
@@ -53,7 +53,7 @@ fn mend_surrogates(text: &str) -> Cow<'_, str> {
     Cow::Owned(mended)
 }
 
-/// The UTF-16 code unit of the escape `\uXXXX` that begins at `at`.
+/// The UTF-16 code unit of the escape `\uXXXX` at `at`.
 fn escaped_unit(bytes: &[u8], at: usize) -> Option<u16> {
     let digits = bytes.get(at..at + 6)?.strip_prefix(b"\\u")?;
     digits.iter().try_fold(0, |unit: u16, digit| {
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn lone_surrogates_are_seen_and_pairs_are_not() {
+    fn lone_surrogates_are_replaced_and_pairs_are_not() {
         expect(r#""\ud83d\ude00""#, json!("😀"), false);
         expect(r#""\ud83d""#, json!("\u{fffd}"), true);
         expect(r#""\ude00\ud83d""#, json!("\u{fffd}\u{fffd}"), true);
@@ -84,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_backslash_before_a_u_is_no_escape() {
+    fn an_escaped_backslash_before_a_u_is_not_an_escape() {
         expect(r#""\\ud83d""#, json!("\\ud83d"), false);
         expect(r#""\\\ud83d""#, json!("\\\u{fffd}"), true);
     }
 
     #[test]
-    fn what_is_not_json_is_not_json_with_a_surrogate_either() {
+    fn invalid_json_with_a_surrogate_is_still_invalid() {
         for text in ["{", "\\ud83d", r#"{"a":"\ud83d""#, r#""\ud83"#, "\"\\", "NaN", "\"\u{1}\""] {
             assert!(parse(text.as_bytes()).is_none(), "{text}");
         }

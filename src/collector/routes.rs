@@ -1,15 +1,15 @@
-//! Which request goes where: reads it whole, and lets the database thread decide.
+//! The routes: read a request completely, then decide on a database thread.
 //!
-//! The body is read to its end before anything is answered, also when the answer is going to be no: a sender that is
-//! still writing when the connection closes may never see the answer.
+//! The body is read to its end before any answer, even a refusal. A sender that is still writing when the connection closes may
+//! never see the answer.
 //!
-//! Listing events: the collector has no users, so it asks for no user token, and instead answers only to callers on
-//! this machine (a loopback peer, calling us by a loopback name, so that no web page can by way of its own name).
+//! Listing events: the collector has no users, so it needs no user token. Instead it answers only callers on this machine: a
+//! loopback peer that uses a loopback name, so that no web page can read events through a name of its own.
 
 use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Query, State};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -17,16 +17,18 @@ use axum::routing::{get, post};
 use http_body_util::BodyExt as _;
 
 use super::answer::Refusal;
-use super::book::Book;
-use super::ledger::{Ledger, LedgerError};
+use super::database::Database;
+use super::error::LedgerError;
+use super::ledger::Ledger;
+use super::request::{ReadBody, header_text};
 use super::{brain, uasam};
 
-/// The longest body that Django reads (measured).
+/// The maximum body size of Django (measured).
 const BODY_MAX_BYTES: usize = 2_621_440;
-/// How much of a longer one is read and thrown away, so that the sender sees the answer.
+/// How much of a longer body is read and discarded, so that the sender sees the answer.
 const DISCARD_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// All endpoints over a ledger. Listing events needs `ConnectInfo<SocketAddr>` from whoever serves this.
+/// All endpoints over a ledger. Listing events needs `ConnectInfo<SocketAddr>` from the server.
 pub fn router(ledger: Ledger) -> Router {
     let endpoints = [
         ("/api/agent/v1/session/create/", post(create_session)),
@@ -43,21 +45,12 @@ pub fn router(ledger: Ledger) -> Router {
     router.with_state(ledger)
 }
 
-/// A whole body of at most [`BODY_MAX_BYTES`], or what to answer once the checks before it have passed.
-pub(super) type ReadBody = Result<Bytes, Refusal>;
-
-/// A header's value; an empty one is none.
-pub(super) fn header_text(headers: &HeaderMap, name: &str) -> Option<String> {
-    let value = headers.get(name)?;
-    (!value.is_empty()).then(|| String::from_utf8_lossy(value.as_bytes()).into_owned())
-}
-
 async fn create_session(State(ledger): State<Ledger>, headers: HeaderMap, body: Body) -> Response {
     decide(&ledger, headers, body, uasam::create_session).await
 }
 
 async fn verify_key(State(ledger): State<Ledger>, headers: HeaderMap, body: Body) -> Response {
-    decide(&ledger, headers, body, |book, headers, _| uasam::verify_key(book, headers)).await
+    decide(&ledger, headers, body, |database, headers, _| uasam::verify_key(database, headers)).await
 }
 
 async fn log_event(State(ledger): State<Ledger>, headers: HeaderMap, body: Body) -> Response {
@@ -74,17 +67,17 @@ async fn list_events(
     if !local {
         return Refusal::MissingUserToken.into_response();
     }
-    respond(ledger.run(move |book| brain::list_events(book, &query)).await)
+    respond(ledger.run(move |database| brain::list_events(database, &query)).await)
 }
 
 async fn decide(
     ledger: &Ledger,
     headers: HeaderMap,
     body: Body,
-    rule: impl FnOnce(&Book, &HeaderMap, ReadBody) -> Result<Response, Refusal> + Send + 'static,
+    rule: impl FnOnce(&Database, &HeaderMap, ReadBody) -> Result<Response, Refusal> + Send + 'static,
 ) -> Response {
     let body = read(body).await;
-    respond(ledger.run(move |book| rule(book, &headers, body)).await)
+    respond(ledger.run(move |database| rule(database, &headers, body)).await)
 }
 
 fn respond(decision: Result<Result<Response, Refusal>, LedgerError>) -> Response {
@@ -112,7 +105,7 @@ async fn read(mut body: Body) -> ReadBody {
     if total_bytes > BODY_MAX_BYTES { Err(Refusal::TooLarge) } else { Ok(kept.into()) }
 }
 
-/// Whether we were called by a loopback address or `localhost`.
+/// Whether the `Host` is a loopback address or `localhost`.
 fn names_loopback(headers: &HeaderMap) -> bool {
     let Some(host) = header_text(headers, header::HOST.as_str()) else { return false };
     let name = match host.rsplit_once(':') {

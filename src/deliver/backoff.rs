@@ -1,4 +1,4 @@
-//! How long to wait after failures: full jitter between a minimum and a doubling ceiling, for ever.
+//! The wait after failures: full jitter between a minimum and a doubling ceiling, without end.
 
 use std::time::Duration;
 
@@ -15,15 +15,15 @@ impl Backoff {
         Self { min, max: max.max(min) }
     }
 
-    /// The wait after `failures` failures in a row (from 1 on): somewhere from the minimum to `2^failures` times it,
-    /// never over the maximum. `random` in `0.0..=1.0` says where; spread evenly it keeps many senders apart.
+    /// The wait after `failures` consecutive failures (1 or more): between the minimum and `2^failures` times it, at most the
+    /// maximum. `random` in `0.0..=1.0` selects the point. An even spread keeps many senders apart.
     pub(crate) fn delay(&self, failures: u32, random: f64) -> Duration {
         let ceiling = 2_u32.checked_pow(failures).and_then(|factor| self.min.checked_mul(factor));
         let ceiling = ceiling.map_or(self.max, |ceiling| ceiling.min(self.max));
         self.min + (ceiling - self.min).mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// The wait while a person is needed: the longest.
+    /// The wait while an operator is needed: the longest.
     pub(super) fn slowest(&self) -> Duration {
         self.max
     }
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn it_doubles_up_to_the_maximum_and_never_gives_up() {
+    fn it_doubles_up_to_the_maximum_and_continues_for_ever() {
         let backoff = Backoff::new(Duration::from_secs(1), Duration::from_secs(60));
         let ceilings: Vec<u64> = (1..9).map(|failures| backoff.delay(failures, 1.0).as_secs()).collect();
         assert_eq!(ceilings, [2, 4, 8, 16, 32, 60, 60, 60]);

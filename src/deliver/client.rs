@@ -1,4 +1,4 @@
-//! The contract's three calls. What the answers mean is not decided here.
+//! The contract's three calls. The answers are judged elsewhere.
 
 use std::time::{Duration, SystemTime};
 
@@ -17,11 +17,11 @@ const KEY_HEADER: &str = "x-otas-agent-key";
 /// The session token's header (contract: Credentials).
 const TOKEN_HEADER: &str = "x-otas-agent-session-token";
 
-/// More of an answer than this is not read: OTAS's are some hundred bytes.
+/// Longer answers are cut: OTAS's have some hundred bytes.
 const REPLY_LIMIT_BYTES: usize = 256 << 10;
 
-/// A connection idle for longer is not used again. A server closes idle connections after a time of its own, and a
-/// post that meets the closing is an answer lost; during a backlog connections are never idle.
+/// Connections idle for longer are not reused. Servers close idle connections, and a post that meets the close loses its
+/// answer. During a backlog connections are never idle.
 const IDLE_LIMIT: Duration = Duration::from_secs(1);
 
 /// OTAS's two services.
@@ -33,19 +33,19 @@ pub(super) struct OtasClient {
 }
 
 impl OtasClient {
-    /// `tls` says which certificates are accepted; `attempt_timeout` limits each call as a whole.
+    /// `tls` sets which certificates are accepted. `attempt_timeout` limits each call as a whole.
     pub(super) fn new(
         otas: &config::Otas,
         tls: rustls::ClientConfig,
         attempt_timeout: Duration,
     ) -> Result<Self, DeliverError> {
         let http = Client::builder()
-            // This process is itself a proxy, and credentials go to OTAS alone: no proxy, no redirect.
+            // This process is itself a proxy, and the credentials are for OTAS only: no proxy, no redirects.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .tls_backend_preconfigured(tls)
             .timeout(attempt_timeout)
-            // Shorter than the whole, so that "could not connect" is told from "did not answer".
+            // Shorter than the whole timeout, so that "could not connect" differs from "did not answer".
             .connect_timeout(attempt_timeout / 2)
             .pool_idle_timeout(IDLE_LIMIT)
             .build()
@@ -107,7 +107,7 @@ impl OtasClient {
     }
 }
 
-/// Appends to a base URL, whether or not it ends in a slash or has a path of its own.
+/// Joins a path to a base URL, with or without a trailing slash or a path.
 fn join(base: &Url, path: &str) -> Result<Url, DeliverError> {
     let mut joined = base.clone();
     joined.set_query(None);
@@ -116,11 +116,11 @@ fn join(base: &Url, path: &str) -> Result<Url, DeliverError> {
     Ok(joined)
 }
 
-/// A header that no log shows.
+/// A header that is never logged.
 fn header(secret: &Secret) -> Result<HeaderValue, TransportError> {
     let unfit = |_| TransportError {
         class: TransportClass::Unreachable,
-        detail: "the agent key or session token holds characters that no header can carry".to_owned(),
+        detail: "the agent key or session token has characters that are not allowed in a header".to_owned(),
     };
     let mut value = HeaderValue::from_str(secret.expose()).map_err(unfit)?;
     value.set_sensitive(true);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_no_header_can_carry_is_an_error_that_does_not_show_it() {
+    fn an_invalid_secret_is_an_error_that_does_not_show_it() {
         let error = header(&Secret::new("top\nsecret")).unwrap_err();
         assert!(!error.to_string().contains("secret\""), "{error}");
         assert!(header(&Secret::new("agent_a_b")).unwrap().is_sensitive());

@@ -1,4 +1,4 @@
-//! The agent key, and the file that it may change in while we run.
+//! The agent key, and the key file, which may change while we run.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -18,7 +18,7 @@ pub(super) struct Credentials {
 }
 
 impl Credentials {
-    /// The settings' key, if there is one.
+    /// The key from the settings, if there is one.
     pub(super) fn configured(otas: &config::Otas) -> Option<Self> {
         let key = otas.agent_key.clone()?;
         Some(Self { key_id: key_id(&key), key, source: KeySource::of(otas.agent_key_file.as_deref()) })
@@ -34,14 +34,14 @@ impl Credentials {
     }
 }
 
-/// A key file, and what was last seen of it.
+/// A key file and its last known state.
 #[derive(Clone)]
 pub(super) struct KeyFile {
     path: PathBuf,
     seen: Option<Stamp>,
 }
 
-/// What differs after a file was written or replaced: device, inode, length, and when it was changed.
+/// Changes whenever a file is written or replaced: device, inode, length, change time.
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl KeyFile {
@@ -49,8 +49,8 @@ impl KeyFile {
         Self { path, seen: None }
     }
 
-    /// What the file holds, if it has changed since the last look. A file that is away for a moment, as while it is being
-    /// replaced, has not. Blocks.
+    /// The file's key, if the file has changed since the last call. A missing file counts as unchanged, because it may be in
+    /// the middle of a replacement. Blocks.
     pub(super) fn look(&mut self) -> Option<Result<Secret, String>> {
         let found = fs::metadata(&self.path).ok()?;
         let stamp = (found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec());
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_read_when_it_has_changed() {
+    fn a_file_is_read_only_when_it_has_changed() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("agent.key");
         let mut file = KeyFile::new(path.clone());

@@ -1,6 +1,6 @@
-//! Whether delivery would work: the calls, judgements and words of the worker, once, and without leaving an event behind.
+//! Checks whether delivery would work. It makes the worker's calls once and saves no event.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -8,47 +8,48 @@ use super::client::OtasClient;
 use super::credentials::Credentials;
 use super::session::{self, KeyCheck, NotOpen, Trouble, created, judge_key, refused_key};
 use super::{
-    DeliverError, Known, Reply, TokenError, TokenOrigin, TransportClass, TransportError, Verdict, check_token,
-    verdict,
+    CredentialFacts, DeliverError, Reply, TokenError, TokenOrigin, TransportClass, TransportError, Verdict,
+    check_token, verdict,
 };
+use crate::clock::now_ms;
 use crate::config;
 use crate::secret::Secret;
 
-/// What one step found, for people.
+/// The result of one step, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
-    /// It is as it should be.
+    /// Good.
     Good(String),
-    /// It is not.
+    /// Bad.
     Bad {
-        /// What is wrong.
+        /// The problem.
         problem: String,
         /// What to do.
         cure: String,
     },
-    /// It was not looked at, and why.
+    /// Not checked, and why.
     NotTried(String),
 }
 
-/// What the steps found.
+/// The results of all steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Examined {
-    /// UASAM on the agent key.
+    /// UASAM's answer about the agent key.
     pub key: Finding,
-    /// The session: the configured token, or one that was opened for this.
+    /// The session: the configured token, or one opened for this check.
     pub session: Finding,
-    /// Brain on both of them.
+    /// Brain's answer about both.
     pub brain: Finding,
 }
 
 type Answer = Result<Reply, TransportError>;
 
-/// Asks OTAS whether it would take events of these settings. `None`: there is no agent key. A session is opened (with `meta`)
-/// if no token is configured; no event is saved: what Brain is sent lacks every field, which it says only after it has accepted
-/// key and token (contract: order of the checks).
+/// Asks OTAS whether it would accept events with these settings. `None`: there is no agent key. Without a configured token, a
+/// session is opened with `meta`. No event is saved: Brain gets an event without any field, which it refuses only after it has
+/// accepted key and token (contract: order of the checks).
 ///
 /// # Errors
-/// When no client can be made of the settings.
+/// When no HTTP client can be created from the settings.
 pub async fn examine(
     otas: &config::Otas,
     tls: rustls::ClientConfig,
@@ -91,17 +92,16 @@ fn judged_key(answer: &Answer, credentials: &Credentials, configured_project: Op
 }
 
 fn configured(token: &Secret) -> (Finding, Option<Secret>) {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    match check_token(token, i64::try_from(now).unwrap_or(i64::MAX)) {
+    match check_token(token, now_ms() / 1_000) {
         Ok(_) => (Finding::Good("the token of `otas.session_token` has not expired".to_owned()), Some(token.clone())),
         Err(error) => {
             let problem = match error {
                 TokenError::NotAToken => {
-                    "`otas.session_token` is no token of OTAS's (a JWT in three parts, `eyJ…`)".to_owned()
+                    "`otas.session_token` is not an OTAS token (a JWT in three parts, `eyJ…`)".to_owned()
                 }
                 TokenError::Expired(ago_s) => format!("`otas.session_token` expired {ago_s} s ago"),
             };
-            (bad(problem, "Remove `otas.session_token` (OTAS_SESSION_TOKEN): a session is then opened"), None)
+            (bad(problem, "Remove `otas.session_token` (OTAS_SESSION_TOKEN); a session is then opened for you"), None)
         }
     }
 }
@@ -114,50 +114,48 @@ fn opened(answer: &Answer, credentials: &Credentials) -> (Finding, Option<Secret
     }
 }
 
-/// What Brain says to nothing at all, sent with a good key and token.
+/// Brain's answer to an empty event with a valid key and token.
 fn judged_brain(answer: &Answer, token: TokenOrigin) -> Finding {
     if answer.as_ref().is_ok_and(|reply| {
         reply.status == 400 && reply.envelope().is_some_and(|it| it.description == "missing_required_fields")
     }) {
         return Finding::Good("Brain accepts key and token".to_owned());
     }
-    match verdict(answer, Known { key_is_good: true, token }) {
+    match verdict(answer, CredentialFacts { key_is_good: true, token }) {
         Verdict::Pause { reason, advice, .. } => bad(format!("Brain {reason}"), advice),
         Verdict::RenewSession { reason } => bad(
-            format!("Brain {reason}, of the token in `otas.session_token`"),
-            "Remove `otas.session_token` (OTAS_SESSION_TOKEN): a session is then opened",
+            format!("Brain {reason} for the token in `otas.session_token`"),
+            "Remove `otas.session_token` (OTAS_SESSION_TOKEN); a session is then opened for you",
         ),
         Verdict::Retry { reason } => bad(format!("Brain: {reason}"), cure(answer, "otas.brain_url")),
         Verdict::Refused { reason, .. } => bad(format!("Brain {reason}"), cure(answer, "otas.brain_url")),
-        // Neither can be: nothing was sent that could be saved, and the key is known to be good.
-        Verdict::Delivered { .. } | Verdict::CheckKey => {
-            bad("Brain answers what OTAS does not".to_owned(), "Check `otas.brain_url` and what stands before it")
-        }
+        // Neither can happen: nothing that could be saved was sent, and the key is valid.
+        Verdict::Delivered { .. } | Verdict::CheckKey => bad(
+            "Brain's answer is not one of OTAS's".to_owned(),
+            "Check `otas.brain_url` and any proxy in front of it",
+        ),
     }
 }
 
-/// What to do about a call without a good answer.
+/// What to do about a failed call.
 fn cure(answer: &Answer, setting: &str) -> String {
     match answer {
         Err(error) => match error.class {
             TransportClass::Unreachable => {
-                format!("Start OTAS, or correct `{setting}`; events wait in the store meanwhile")
+                format!("Start OTAS, or correct `{setting}`; events stay in the store until then")
             }
             TransportClass::Certificate => {
-                format!(
-                    "Name the root that its certificate is signed by in `tls.origin_ca_file`, or correct `{setting}`"
-                )
+                format!("Add the root of its certificate to `tls.origin_ca_file`, or correct `{setting}`")
             }
             TransportClass::TimedOut | TransportClass::Interrupted => {
-                "See how OTAS is doing (it is slow when it has much to do); events wait in the store meanwhile"
-                    .to_owned()
+                "Check the load on OTAS (it is slow under load); events stay in the store until then".to_owned()
             }
         },
         Ok(reply) if reply.status >= 500 => {
-            "Look into OTAS's own log (is its database up?); events wait in the store meanwhile".to_owned()
+            "Check OTAS's own log (is its database up?); events stay in the store until then".to_owned()
         }
         Ok(reply) if reply.envelope().is_some() => "Try again: OTAS is busy".to_owned(),
-        Ok(_) => format!("This is not OTAS's own answer: check `{setting}` and what stands before it"),
+        Ok(_) => format!("This is not OTAS's own answer: check `{setting}` and any proxy in front of it"),
     }
 }
 
@@ -191,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn brain_is_good_only_when_it_misses_the_fields_and_nothing_else() {
+    fn brain_is_good_only_when_it_complains_about_missing_fields() {
         let good = judged_brain(&refusal(400, "missing_required_fields"), TokenOrigin::Renewed);
         assert!(matches!(good, Finding::Good(_)));
         let by = |answer: &Answer, token| {
@@ -224,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_token_is_looked_at_before_it_is_used() {
+    fn a_configured_token_is_checked_before_it_is_used() {
         let (finding, token) = configured(&Secret::new("not one"));
         assert!(token.is_none() && told(&finding).1.contains("Remove `otas.session_token`"));
     }

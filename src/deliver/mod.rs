@@ -1,21 +1,21 @@
-//! Delivery: stored events go to OTAS, each under the session of its own run, in order, at the pace it can take, until it
-//! has them.
+//! Delivery: stored events are posted to OTAS until it accepts them, each in its own session, in order, and as fast as OTAS can
+//! process them.
 //!
 //! ```text
-//!  client       the contract's three calls                   reply     what came back, or how the call failed
-//!  verdict      what a reply means for an event (pure)       backoff   how long to wait (pure)
-//!  pace         how many posts may be under way (pure)       queue     what waits in memory, and its fate (pure)
-//!  bodies       an event as it is posted (pure)              token     a session token's claims (pure)
-//!  seal         a token as it is kept (pure)                 sessions  the sessions of the events, with their tokens
-//!  credentials  the key, and the file it may change in       session   what is asked of UASAM
-//!  worker       the loop that joins them                 examine   whether it would work, without an event
+//!  client       the contract's three calls                   reply     the reply, or why there is none
+//!  verdict      judges a reply for its event (pure)          backoff   the wait after failures (pure)
+//!  pace         the limit of posts in flight (pure)          queue     the backlog in memory (pure)
+//!  bodies       an event without its bodies (pure)           token     a session token's claims (pure)
+//!  seal         encrypts tokens in the store (pure)          sessions  sessions and their tokens
+//!  credentials  the key, and the file it may change in       session   questions to UASAM
+//!  worker       the loop that joins them                     examine   a dry run for `check`
 //! ```
 //!
-//! Of all processes that share a store, one at a time delivers the events of an agent key, for OTAS's pace is one for all;
-//! the others wait to take over within a second.
+//! Of all processes that share a store, one at a time delivers the events of an agent key, because OTAS's capacity is shared by
+//! all. Another process takes over within a second.
 //!
-//! An event leaves the store's `pending` only after OTAS said yes, or said never. An answer that is lost on the way
-//! may double a row in OTAS, which cannot deduplicate; such posts are counted ([`Status::lost_answers`]).
+//! An event leaves `pending` only when OTAS has accepted it or refused it for good. When an answer is lost, the event may be
+//! stored twice, because OTAS cannot deduplicate. Such posts are counted ([`Status::lost_answers`]).
 
 pub(crate) mod backoff;
 mod bodies;
@@ -34,9 +34,10 @@ mod token;
 mod verdict;
 mod worker;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use thiserror::Error;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -51,37 +52,37 @@ pub use reply::{Reply, TransportClass, TransportError};
 pub use several::{Deliveries, Watch};
 pub use status::{SessionState, Status, Verdicts};
 pub use token::{Claims, TokenError, agent_of_token, check_token, seal_token, unseal_token};
-pub use verdict::{Blame, Known, Scope, TokenOrigin, Verdict, verdict};
+pub use verdict::{Blame, CredentialFacts, Scope, TokenOrigin, Verdict, verdict};
 
-/// What delivery needs.
+/// The inputs of delivery.
 pub struct DeliverOptions {
-    /// Where the events are.
+    /// The event store.
     pub store: Store,
-    /// This process's own session: its state is shown, and `otas.session_token` is its token.
+    /// This process's own session. Its state is shown, and `otas.session_token` is its token.
     pub session_row: Option<SessionRow>,
-    /// The first session that this process began. The events of all sessions that it began are counted and waited for, and the
-    /// key is proved at the start. `None`: it makes no events, and all events of the agent key count.
+    /// The first session that this process began. The events of all its sessions are counted and awaited, and the key is
+    /// verified at the start. `None`: this process makes no events, and all events of the agent key count.
     pub process: Option<SessionRow>,
-    /// Where to, and as whom.
+    /// OTAS's addresses, and the credentials.
     pub otas: config::Otas,
-    /// How.
+    /// Back-off, concurrency and order.
     pub delivery: config::Delivery,
-    /// Which certificates OTAS may show.
+    /// Which certificates are accepted from OTAS.
     pub tls: rustls::ClientConfig,
 }
 
 /// Why delivery cannot start.
 #[derive(Debug, Error)]
 pub enum DeliverError {
-    /// The HTTP client could not be made.
+    /// The HTTP client could not be created.
     #[error("cannot set up the HTTP client for OTAS")]
     Client(#[source] reqwest::Error),
-    /// A base URL that no path can be joined to.
-    #[error("`{0}` is no base URL for OTAS: give one like http://localhost:8002")]
+    /// A base URL without a path.
+    #[error("`{0}` is not a base URL for OTAS: use one like http://localhost:8002")]
     Url(url::Url),
 }
 
-/// A running delivery. Dropping it stops it as well, without waiting for posts under way.
+/// A running delivery. Dropping it stops it without waiting for posts in flight.
 pub struct Deliverer {
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
@@ -89,29 +90,29 @@ pub struct Deliverer {
     task: JoinHandle<()>,
 }
 
-/// What the outside tells the worker.
+/// Signals to the worker.
 #[derive(Default)]
 struct Signals {
     /// Rows were appended.
     appended: Notify,
-    /// Somebody waits: try now instead of at the end of the back-off.
+    /// A caller is waiting: try now, even during a back-off.
     hurry: Notify,
-    /// Who is to be told when the store has been looked at.
+    /// Callers to notify once the store has been read.
     asking: Mutex<Vec<oneshot::Sender<()>>>,
 }
 
 impl Signals {
     fn ask(&self, reply: oneshot::Sender<()>) {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner).push(reply);
+        self.asking.lock().push(reply);
         self.hurry.notify_one();
     }
 
     fn asking(&self) -> Vec<oneshot::Sender<()>> {
-        std::mem::take(&mut self.asking.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.asking.lock())
     }
 }
 
-/// Tells delivery that rows were appended: cheap, never blocks, from any thread.
+/// Tells delivery about appended rows. Cheap, never blocks, from any thread.
 #[derive(Clone)]
 pub struct Waker(Arc<Signals>);
 
@@ -123,10 +124,10 @@ impl Waker {
 }
 
 impl Deliverer {
-    /// Starts delivering; must be called on a Tokio runtime.
+    /// Starts delivery. Must be called on a Tokio runtime.
     ///
     /// # Errors
-    /// When the HTTP client cannot be set up. Whatever OTAS does later is no error: it shows in [`Status`].
+    /// When the HTTP client cannot be set up. Later OTAS failures show in [`Status`].
     pub fn start(options: DeliverOptions) -> Result<Self, DeliverError> {
         let (status_sender, status) = watch::channel(Status::default());
         let (stop, stopped) = oneshot::channel();
@@ -136,7 +137,7 @@ impl Deliverer {
         Ok(Self { signals, status, stop, task })
     }
 
-    /// Tells that rows were appended.
+    /// Tells delivery about appended rows.
     pub fn wake(&self) {
         self.signals.appended.notify_one();
     }
@@ -146,22 +147,22 @@ impl Deliverer {
         Waker(self.signals.clone())
     }
 
-    /// How delivery goes.
+    /// The current status.
     pub fn status(&self) -> Status {
         self.status.borrow().clone()
     }
 
-    /// How delivery goes, to be followed.
+    /// The status, to be followed.
     pub fn watch(&self) -> watch::Receiver<Status> {
         self.status.clone()
     }
 
-    /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending, whoever delivers it, or
-    /// `within` is over, and tells how things stand then. OTAS is tried once at once, even in the middle of a back-off.
+    /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending, whichever process delivers it, or
+    /// until `within` is over. Returns the status. OTAS is tried once at the start, even during a back-off.
     pub async fn drained(&self, within: Duration) -> Status {
         let deadline = Instant::now() + within;
         let (reply, looked) = oneshot::channel();
-        // What is known may be older than the last rows: the worker looks first.
+        // The status may be older than the last rows, so the worker reads the store first.
         self.signals.ask(reply);
         let _ = timeout_at(deadline, looked).await;
         let mut status = self.status.clone();
@@ -169,15 +170,15 @@ impl Deliverer {
         self.status()
     }
 
-    /// Stops: no new posts, those under way get a few seconds for their answers, which are written down; after `hurry` they get
-    /// no time. What is pending stays so.
+    /// Stops: starts no new posts. Posts in flight get a few seconds to be answered and recorded; after `hurry` they get no
+    /// time. The backlog stays pending.
     pub async fn stop_unless_hurried(self, hurry: CancellationToken) {
-        // Both fail only when the worker is gone, which is what is wanted.
+        // Both fail only if the worker has ended already.
         let _ = self.stop.send(hurry);
         let _ = self.task.await;
     }
 
-    /// As [`Deliverer::stop_unless_hurried`], without a hurry.
+    /// As [`Deliverer::stop_unless_hurried`], without `hurry`.
     pub async fn stop(self) {
         self.stop_unless_hurried(CancellationToken::new()).await;
     }

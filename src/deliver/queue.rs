@@ -1,4 +1,4 @@
-//! The part of the backlog that is in memory, and how often an event is tried before it is dead.
+//! The part of the backlog that is in memory, and the number of attempts before an event is dead.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::Blame;
 use crate::store::{PendingEvent, SessionRow};
 
-/// The first pending events of all sessions, in the order of their rows. Their JSON is read when they are about to be
-/// posted, so that memory stays small however many wait, and however large they are.
+/// The first pending events of all sessions, in row order. Their JSON is read just before they are posted, so memory stays
+/// small however large the backlog and its events are.
 #[derive(Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<i64, Item>,
@@ -17,84 +17,84 @@ pub(super) struct Queue {
     all_read: bool,
 }
 
-/// An event that waits, or is being posted.
+/// An event that is pending in memory or being posted.
 pub(super) struct Item {
     /// Its row.
     pub(super) id: i64,
-    /// The session that it belongs to.
+    /// Its session.
     pub(super) session: SessionRow,
-    /// Posts so far, by any run, once its JSON is read.
+    /// Posts so far, by any process. Known once its JSON is read.
     pub(super) attempts: u32,
-    /// `None`: to be read before it is posted.
+    /// `None`: it must be read before it is posted.
     pub(super) json: Option<Vec<u8>>,
     refusals: u32,
     strikes: u32,
     malformed: bool,
     delivered_when_refused: Option<u64>,
     not_before: Option<Instant>,
-    /// Where order is kept, later events of its session wait for it until then.
+    /// With ordered delivery, later events of its session wait for it until then.
     holds_back_until: Option<Instant>,
 }
 
-/// What follows from a refusal.
+/// The consequence of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It stays first in line, and nothing passes it: OTAS may be at fault.
+    /// It stays first in line and blocks the others: OTAS may be at fault.
     First,
-    /// Others may pass it. `suspect`: others got through lately, so the fault is likely its own.
+    /// Others may pass it. `suspect`: others were accepted lately, so the event is probably at fault.
     Aside { suspect: bool },
-    /// It has had its tries.
+    /// It has used up its attempts.
     Dead,
 }
 
-/// Events that are held in memory, without their JSON, beside those that were set aside.
+/// Events held in memory, without their JSON, in addition to those set aside.
 const WINDOW: usize = 256;
 
-/// Refusals for which an event keeps its place at the head, so that a short fault of OTAS's does not change the order.
+/// Refusals for which an event stays first in line, so that a short fault of OTAS does not change the order.
 const FIRST_TRIES: u32 = 3;
 
-/// Where order is kept, an event that is set aside holds later ones of its session back for so long: OTAS's database may be down
-/// for all of them. After that they pass it, for only what gets through meanwhile shows that the fault is its own.
+/// With ordered delivery, an event that was set aside blocks later ones of its session for this long: OTAS's database may be
+/// down for all. After that they pass it, because only their success shows that the event is at fault.
 const HELD_BACK: Duration = Duration::from_secs(60);
 
-/// Tries of an event that OTAS found malformed.
+/// Attempts for an event that OTAS found malformed.
 const MALFORMED_TRIES: u32 = 3;
 
-/// Refusals in between which others got through, after which an event is dead.
+/// Refusals after which an event is dead, if others were accepted between them.
 const STRIKES: u32 = 5;
 
-/// Tries that an event has had at the least before `STRIKES` count.
+/// The minimum number of attempts before `STRIKES` applies.
 const UNCLEAR_TRIES: u32 = 8;
 
 impl Queue {
-    /// There may be rows that were not read.
+    /// There may be rows that were not read yet.
     pub(super) fn stale(&mut self) {
         self.all_read = false;
     }
 
-    /// Forgets everything that waits: it is read from the store again.
+    /// Drops everything that is pending in memory. It is read from the store again.
     pub(super) fn forget(&mut self) {
         *self = Self::default();
     }
 
-    /// Forgets what waits of one session.
+    /// Drops what is pending of one session.
     pub(super) fn forget_session(&mut self, session: SessionRow) {
         self.waiting.retain(|_, item| item.session != session);
         self.all_read = false;
     }
 
-    /// How many of the first pending rows to read, when few are at hand and there may be more.
+    /// How many of the first pending rows to read, if few are in memory and there may be more.
     pub(super) fn wants(&self) -> Option<usize> {
         let at_hand = self.waiting.values().filter(|item| item.not_before.is_none()).count();
         (!self.all_read && at_hand < WINDOW / 2).then_some(self.waiting.len() + self.posted.len() + WINDOW)
     }
 
-    /// What the store gave for [`Queue::wants`], asked for `limit`.
+    /// Takes the rows that the store returned for [`Queue::wants`], with that `limit`.
     pub(super) fn read(&mut self, rows: &[(i64, SessionRow)], limit: usize) {
         self.all_read = rows.len() < limit;
         let last = if self.all_read { i64::MAX } else { rows.last().map_or(0, |(id, _)| *id) };
         let read: HashSet<i64> = rows.iter().map(|(id, _)| *id).collect();
-        // Pending no more: somebody else settled it, or its session is held.
+        // No longer pending: another process settled it, or its session is held.
         self.waiting.retain(|id, _| *id > last || read.contains(id));
         for &(id, session) in rows {
             if !self.posted.contains_key(&id) {
@@ -103,12 +103,12 @@ impl Queue {
         }
     }
 
-    /// What waits, in order.
+    /// What is pending, in order.
     pub(super) fn in_order(&self) -> impl Iterator<Item = &Item> {
         self.waiting.values()
     }
 
-    /// How many events of each session wait here.
+    /// The number of pending events of each session in memory.
     pub(super) fn waiting_by_session(&self) -> HashMap<SessionRow, usize> {
         let mut sessions = HashMap::new();
         self.waiting.values().for_each(|item| *sessions.entry(item.session).or_default() += 1);
@@ -119,13 +119,13 @@ impl Queue {
     pub(super) fn loaded(&mut self, id: i64, event: Option<PendingEvent>) {
         match (event, self.waiting.get_mut(&id)) {
             (Some(event), Some(item)) => (item.attempts, item.json) = (event.attempts, Some(event.json)),
-            // Pending no more: somebody else settled it.
+            // No longer pending: another process settled it.
             (None, Some(_)) => drop(self.waiting.remove(&id)),
             (_, None) => {}
         }
     }
 
-    /// Takes an event to post it.
+    /// Takes an event for posting.
     pub(super) fn take(&mut self, id: i64) -> Option<Item> {
         let item = self.waiting.remove(&id)?;
         self.posted.insert(id, item.session);
@@ -142,30 +142,30 @@ impl Queue {
         self.is_posting(session) || self.waiting.values().any(|item| item.session == session)
     }
 
-    /// When the first event that is set aside is due, or lets others pass.
+    /// When the first event that was set aside is due, or lets others pass.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
         let times = self.waiting.values().flat_map(|item| [item.not_before, item.holds_back_until]);
         times.flatten().filter(|at| *at > now).min()
     }
 
-    /// Puts a posted event back to its place.
+    /// Puts a posted event back in its place.
     pub(super) fn put_back(&mut self, item: Item) {
         self.posted.remove(&item.id);
         self.waiting.insert(item.id, Item { json: None, ..item });
     }
 
-    /// Puts a posted event back, not to be posted before then.
+    /// Puts a posted event back, to be posted no earlier than then.
     pub(super) fn set_aside(&mut self, item: Item, now: Instant, until: Instant) {
         let holds_back_until = Some(item.holds_back_until.unwrap_or(now + HELD_BACK));
         self.put_back(Item { not_before: Some(until), holds_back_until, ..item });
     }
 
-    /// Forgets a posted event: it is settled, or is to be read again.
+    /// Removes a posted event: it is settled, or will be read again.
     pub(super) fn settled(&mut self, id: i64) {
         self.posted.remove(&id);
     }
 
-    /// OTAS takes events again: what it refused when it took none was not at fault.
+    /// OTAS accepts events again, so refusals during its outage were not the events' fault.
     pub(super) fn release(&mut self) {
         for item in self.waiting.values_mut().filter(|item| item.strikes == 0) {
             item.not_before = None;
@@ -189,12 +189,12 @@ impl Item {
         }
     }
 
-    /// Whether its bodies may be what OTAS cannot save: it refused the event and not the others.
+    /// Whether OTAS may be refusing the bodies: it refused the event and accepted others.
     pub(super) fn leaves_bodies_out(&self) -> bool {
         self.malformed || self.strikes > 0
     }
 
-    /// Notes that OTAS refused this event, at a time when it had taken `delivered` events in all.
+    /// Records that OTAS refused this event, at a time when it had accepted `delivered` events in all.
     pub(super) fn refused(&mut self, blame: Blame, delivered: u64) -> Fate {
         let before = self.delivered_when_refused.replace(delivered);
         let others_passed = before.is_some_and(|before| before < delivered);
@@ -210,7 +210,7 @@ impl Item {
         }
     }
 
-    /// How often OTAS refused it, in this run.
+    /// How often OTAS refused it in this process.
     pub(super) fn refusals(&self) -> u32 {
         self.refusals
     }
@@ -220,7 +220,7 @@ impl Item {
         self.not_before.is_none_or(|due| due <= now)
     }
 
-    /// Whether it is set aside, and later events of its session are not to pass it.
+    /// Whether it is set aside and blocks later events of its session.
     pub(super) fn holds_others_back(&self, now: Instant) -> bool {
         !self.is_due(now) && self.holds_back_until.is_some_and(|until| now < until)
     }
@@ -233,7 +233,7 @@ mod tests {
     use super::*;
     use crate::store::Store;
 
-    /// Two sessions, always the same.
+    /// Two fixed sessions.
     fn sessions() -> (SessionRow, SessionRow) {
         static SESSIONS: LazyLock<(SessionRow, SessionRow)> = LazyLock::new(|| {
             let folder = tempfile::tempdir().unwrap();
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_settled_by_somebody_else_is_forgotten() {
+    fn an_event_settled_by_another_process_is_dropped() {
         let (mut queue, now) = (queue(&[1, 2, 3]), Instant::now());
         queue.loaded(1, None);
         assert_eq!(due(&queue, now), [2, 3]);
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn it_reads_on_only_while_there_is_more_and_room() {
+    fn it_reads_more_only_while_there_are_rows_and_room() {
         let session = sessions().0;
         let mut queue = Queue::default();
         assert_eq!(queue.wants(), Some(WINDOW));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_posted_is_not_read_again() {
+    fn events_in_flight_are_not_read_again() {
         let (mut queue, now, session) = (queue(&[1, 2]), Instant::now(), sessions().0);
         queue.take(1).unwrap();
         assert!(queue.is_posting(session) && queue.has(session));
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn one_session_can_be_forgotten() {
+    fn one_session_can_be_dropped() {
         let (one, other) = sessions();
         let mut queue = Queue::default();
         queue.read(&[(1, one), (2, other)], 100);
@@ -344,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn no_number_of_refusals_kills_an_event_while_nothing_gets_through() {
+    fn refusals_never_kill_an_event_while_none_is_accepted() {
         let mut item = item();
         let fates: Vec<Fate> = (0..100).map(|_| item.refused(Blame::Unclear, 7)).collect();
         assert_eq!(fates[..3], [Fate::First, Fate::First, Fate::Aside { suspect: false }]);
@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_07_an_event_that_alone_is_refused_is_tried_without_bodies_and_dead_after_eight_tries() {
+    fn fault_07_an_event_that_alone_is_refused_is_tried_without_bodies_and_dead_after_eight_attempts() {
         let mut item = item();
         let mut fates = Vec::new();
         for delivered in 0..8 {
@@ -365,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_07_a_malformed_event_is_tried_without_bodies_and_dead_after_three_tries() {
+    fn fault_07_a_malformed_event_is_tried_without_bodies_and_dead_after_three_attempts() {
         let mut item = item();
         assert!(!item.leaves_bodies_out());
         let fates = [(); 3].map(|()| item.refused(Blame::Event, 0));
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn recovery_releases_those_that_were_refused_with_all_the_others() {
+    fn recovery_releases_events_refused_during_an_outage() {
         let (mut queue, now) = (queue(&[1, 2]), Instant::now());
         let later = now + Duration::from_secs(60);
         let mut innocent = queue.take(1).unwrap();

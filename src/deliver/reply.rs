@@ -1,4 +1,4 @@
-//! What came back from OTAS, or how the call failed. The bodies are read here and nowhere else.
+//! OTAS's reply, or why there is none. Only this file reads the bodies.
 
 use std::error::Error;
 use std::time::{Duration, SystemTime};
@@ -8,19 +8,19 @@ use thiserror::Error;
 
 use crate::cause::without_links;
 
-/// An answer to one call.
+/// The reply to one call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status code.
     pub status: u16,
-    /// The body, up to a limit far above anything that OTAS answers.
+    /// The body, cut at a limit far above OTAS's replies.
     pub body: Vec<u8>,
-    /// How long OTAS asks to be left alone (RFC 9110, section 10.2.3).
+    /// How long OTAS asks clients to wait (RFC 9110, section 10.2.3).
     pub retry_after: Option<Duration>,
 }
 
 impl Reply {
-    /// OTAS's envelope, when the whole body is one.
+    /// OTAS's envelope, if the whole body is one.
     pub(super) fn envelope(&self) -> Option<Envelope> {
         let body: Value = serde_json::from_slice(&self.body).ok()?;
         let succeeded = body.get("status")?.as_i64()? == 1;
@@ -29,7 +29,7 @@ impl Reply {
         Some(Envelope { succeeded, description, response: body.get("response").cloned().unwrap_or_default() })
     }
 
-    /// One line for people: what was answered.
+    /// The reply in one line, for people.
     pub(super) fn summary(&self) -> String {
         let kind = match self.envelope() {
             Some(envelope) => envelope.description,
@@ -42,8 +42,8 @@ impl Reply {
     }
 }
 
-/// `Retry-After` as it was sent: seconds, or a date, of which one in the past is no wait. Too large a number is a long wait,
-/// and what is neither is none.
+/// `Retry-After`: seconds, or a date. A date in the past is no wait, a number that is too large is a long wait, and anything
+/// else is ignored.
 pub(crate) fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     let text = std::str::from_utf8(value).ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -53,14 +53,14 @@ pub(crate) fn retry_after(value: &[u8], now: SystemTime) -> Option<Duration> {
     Some(date.duration_since(now).unwrap_or_default())
 }
 
-/// A description is for a log line; a server's stack trace is not.
+/// Descriptions are cut for log lines: a server may send a stack trace.
 const DESCRIPTION_CHARS: usize = 200;
 
 /// `{"status": 0|1, "status_description": "...", "response": {...}}`, which all of OTAS's answers are (contract).
 pub(super) struct Envelope {
     /// `status` is 1.
     pub(super) succeeded: bool,
-    /// `status_description`, or nothing.
+    /// `status_description`, or empty.
     pub(super) description: String,
     response: Value,
 }
@@ -77,35 +77,35 @@ impl Envelope {
     }
 }
 
-/// How a call failed without an answer.
+/// Why a call got no reply.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{class}: {detail}")]
 pub struct TransportError {
-    /// What kind of failure.
+    /// The kind of failure.
     pub class: TransportClass,
     /// The innermost cause, for people.
     pub detail: String,
 }
 
-/// The kinds of failure that differ in what they mean.
+/// Kinds of failure with different consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TransportClass {
     /// No connection: nothing was sent.
     #[error("unreachable")]
     Unreachable,
-    /// The certificate was not accepted: nothing was sent.
-    #[error("its certificate was not accepted")]
+    /// The certificate was rejected: nothing was sent.
+    #[error("its certificate was rejected")]
     Certificate,
-    /// No answer in time: what was sent may have been saved.
+    /// No reply in time: the event may have been saved.
     #[error("no answer in time")]
     TimedOut,
-    /// The connection broke: what was sent may have been saved.
+    /// The connection broke: the event may have been saved.
     #[error("the connection broke")]
     Interrupted,
 }
 
 impl TransportError {
-    /// Whether OTAS may have saved what was sent.
+    /// Whether OTAS may have saved the event.
     pub fn answer_lost(&self) -> bool {
         matches!(self.class, TransportClass::TimedOut | TransportClass::Interrupted)
     }
@@ -127,10 +127,10 @@ impl From<reqwest::Error> for TransportError {
     }
 }
 
-/// An error and what caused it, outermost first.
+/// An error and its causes, outermost first.
 fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     std::iter::successors(Some(error), |&error| {
-        // An I/O error shows its inner error's causes, but not the inner error itself.
+        // An I/O error has the causes of its inner error, but not the inner error itself.
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         inner.map(|inner| inner as &(dyn Error + 'static)).or_else(|| error.source())
     })
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_told_in_one_line() {
+    fn a_reply_is_summarised_in_one_line() {
         let told = [
             reply(401, r#"{"status":0,"status_description":"invalid_agent_key"}"#).summary(),
             reply(200, "\n <!doctype html><title>Sign in</title>").summary(),
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_04_retry_after_is_read_in_seconds_or_as_a_date_and_nonsense_is_none() {
+    fn fault_04_retry_after_is_read_as_seconds_or_a_date_and_anything_else_is_ignored() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let read = |value: &str| retry_after(value.as_bytes(), now).map(|wait| wait.as_secs());
         assert_eq!(read("120"), Some(120));

@@ -1,5 +1,5 @@
-//! Session tokens as the store keeps them: sealed with a key that is derived from the agent key, which is not in the store.
-//! So the file alone gives nothing away, and a token opens only with the key it was made under, for the run it belongs to.
+//! Session tokens as the store keeps them: sealed with a key derived from the agent key, which is not in the store. So the file
+//! alone reveals nothing, and a token opens only with its agent key and its run.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use aws_lc_rs::error::Unspecified;
@@ -7,17 +7,17 @@ use aws_lc_rs::{hkdf, hmac};
 
 use crate::secret::Secret;
 
-/// What the derived key is for (HKDF's `info`, RFC 5869, section 3.2).
+/// The purpose of the derived key (HKDF's `info`, RFC 5869, section 3.2).
 const PURPOSE: &[u8] = b"otas-proxy session token v1";
 
 /// Seals and opens.
 pub(super) struct Seal(RandomizedNonceKey);
 
 impl Seal {
-    /// Derives the sealing key (HKDF-SHA256). `salt` is the store's own.
+    /// Derives the sealing key (HKDF-SHA256). `salt` comes from the store.
     ///
     /// # Errors
-    /// Never, for keys and salts of the lengths used here.
+    /// Does not happen with keys and salts of the lengths used here.
     pub(super) fn new(agent_key: &Secret, salt: &[u8]) -> Result<Self, Unspecified> {
         let extracted = hkdf::Salt::new(hkdf::HKDF_SHA256, salt).extract(agent_key.expose().as_bytes());
         let mut key = [0; 32];
@@ -25,7 +25,7 @@ impl Seal {
         RandomizedNonceKey::new(&AES_256_GCM, &key).map(Self)
     }
 
-    /// Seals a token for a run: the nonce, then the sealed bytes and their tag.
+    /// Seals a token for a run. The result is the nonce, the ciphertext and the tag.
     ///
     /// # Errors
     /// When the system gives no random bytes.
@@ -36,7 +36,7 @@ impl Seal {
         Ok(sealed)
     }
 
-    /// Opens what was sealed for this run. `None`: under another agent key, for another run, or damaged.
+    /// Opens a token sealed for this run. `None`: it was sealed with another agent key or for another run, or it is damaged.
     pub(super) fn open(&self, sealed: &[u8], run_id: &str) -> Option<Secret> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_LEN>()?;
         let mut opened = sealed.to_vec();
@@ -46,7 +46,7 @@ impl Seal {
     }
 }
 
-/// What a token from the settings is known again by, though it is not kept.
+/// A fingerprint of a token from the settings, which identifies it without keeping it.
 pub(super) fn mark(token: &Secret, salt: &[u8]) -> Vec<u8> {
     let key = hmac::Key::new(hmac::HMAC_SHA256, salt);
     hmac::sign(&key, token.expose().as_bytes()).as_ref().to_vec()
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_with_its_key_salt_and_run_alone() {
+    fn a_token_opens_only_with_its_key_salt_and_run() {
         let token = Secret::new("e30.eyJhIjoxfQ.c2ln");
         let sealed = seal("agent_a_b", b"salt").seal(&token, "run-1").unwrap();
         assert!(seal("agent_a_b", b"salt").open(&sealed, "run-1") == Some(token));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn no_two_sealings_are_alike_and_none_shows_the_token() {
+    fn sealings_differ_and_do_not_contain_the_token() {
         let (seal, token) = (seal("agent_a_b", b"salt"), Secret::new("e30.eyJhIjoxfQ.c2ln"));
         let (one, other) = (seal.seal(&token, "r").unwrap(), seal.seal(&token, "r").unwrap());
         assert_ne!(one, other);

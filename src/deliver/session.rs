@@ -1,43 +1,43 @@
-//! What is asked of UASAM: whose a key is, and a new session.
+//! Questions to UASAM: the agent of a key, and a new session.
 
 use std::time::Duration;
 
 use super::{Reply, TransportError};
 use crate::secret::Secret;
 
-/// Whose a key is, as far as OTAS or the settings say.
+/// The owner of a key, as OTAS or the settings say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
-    /// Goes into each event.
+    /// The project id for each event.
     pub(super) project_id: String,
     /// OTAS's id of the agent.
     pub(super) agent_id: Option<String>,
 }
 
-/// What UASAM says of a key.
+/// UASAM's answer about a key.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum KeyCheck {
-    /// It is good, and belongs to this project and agent.
+    /// The key is valid and belongs to this project and agent.
     Good { project_id: Option<String>, agent_id: Option<String> },
-    /// It is refused.
+    /// The key is refused.
     Refused,
-    /// UASAM did not say.
+    /// UASAM gave no clear answer.
     Unclear { reason: String },
 }
 
-/// Why there is no session yet.
+/// Why opening a session failed.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotOpen {
-    /// It may work later.
+    /// A retry may work.
     Retry { reason: String },
     /// The key is refused.
     KeyRefused,
 }
 
-/// Something that only a person can put right.
+/// A problem that only an operator can fix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Trouble {
-    /// What is wrong.
+    /// The problem.
     pub(super) problem: String,
     /// What to do.
     pub(super) cure: &'static str,
@@ -49,10 +49,10 @@ impl std::fmt::Display for Trouble {
     }
 }
 
-/// Holds what UASAM says of a good key against the settings.
+/// Compares UASAM's answer about a valid key with the settings.
 ///
 /// # Errors
-/// What is wrong, and what to do.
+/// The problem, and what to do.
 pub(super) fn identity(
     project_id: Option<String>,
     agent_id: Option<String>,
@@ -64,31 +64,31 @@ pub(super) fn identity(
                 "`otas.project_id` is {configured}, but the agent key belongs to project {found}, and OTAS files events \
                  under the key's project"
             ),
-            cure: "Remove `otas.project_id` (OTAS_PROJECT_ID), or give the key of an agent of that project",
+            cure: "Remove `otas.project_id` (OTAS_PROJECT_ID), or use the key of an agent of that project",
         }),
         (Some(project_id), _) => Ok(Identity { project_id, agent_id }),
         (None, Some(configured)) => Ok(Identity { project_id: configured.to_owned(), agent_id }),
         (None, None) => Err(Trouble {
-            problem: "OTAS accepts the agent key but does not tell its project".to_owned(),
+            problem: "OTAS accepts the agent key but does not say which project it belongs to".to_owned(),
             cure: "Set `otas.project_id`",
         }),
     }
 }
 
-/// How long a key that was accepted before is checked again before a person is asked for a new one. UASAM refuses every key
-/// while its database is down (contract), and issuing a new key revokes the good one.
+/// How long a key that was accepted before is retried before an operator is asked for a new one. UASAM refuses every key while
+/// its database is down (contract), and a new key would revoke the valid one.
 const REFUSED_IN_DOUBT: Duration = Duration::from_secs(300);
 
-/// Whether a refusal is not to be believed yet: of a key that OTAS has accepted before, and has refused for so long.
+/// Whether a refusal is doubtful: OTAS accepted the key before, and has refused it only for this long.
 pub(super) fn refusal_is_in_doubt(was_good: bool, refused_for: Duration) -> bool {
     was_good && refused_for < REFUSED_IN_DOUBT
 }
 
-/// What is said meanwhile.
+/// The warning until then.
 pub(super) const REFUSED_AFTER_GOOD: &str = "OTAS refuses the agent key that it accepted before: either UASAM cannot reach its \
      database (it then refuses every key), or the key has expired or was replaced. It is checked again";
 
-/// What is wrong when UASAM refuses a key, and what to do.
+/// The problem when UASAM refuses a key, and what to do.
 pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
     let shape = match key.expose().strip_prefix("agent_").map(|rest| rest.matches('_').count()) {
         None | Some(0) => ". It does not look like one (`agent_<prefix>_<secret>`): copy it whole",
@@ -99,11 +99,11 @@ pub(super) fn refused_key(key: &Secret, from_file: bool) -> Trouble {
         }
     };
     let cure = if from_file {
-        "Issue a new key in OTAS, if OTAS itself is well (a new key revokes the old one), and put it into the file of \
-         `otas.agent_key_file`: it is taken up without a restart"
+        "Issue a new key in OTAS (this revokes the old one, so first check that OTAS itself works) and write it to the file of \
+         `otas.agent_key_file`: it is read without a restart"
     } else {
-        "Issue a new key in OTAS, if OTAS itself is well (a new key revokes the old one), put it into the settings and start \
-         again: what waits is then delivered"
+        "Issue a new key in OTAS (this revokes the old one, so first check that OTAS itself works), put it into the settings \
+         and restart: the backlog is then delivered"
     };
     let problem = "OTAS refuses the agent key: it is wrong, expired (after 30 days) or replaced by a newer one, or UASAM cannot \
                    reach its database (it then refuses every key)";
@@ -126,7 +126,7 @@ pub(super) fn judge_key(answer: &Result<Reply, TransportError>) -> KeyCheck {
     }
 }
 
-/// Judges the answer to the opening of a session; gives its token.
+/// Judges the reply to opening a session. Returns its token.
 pub(super) fn created(answer: &Result<Reply, TransportError>) -> Result<Secret, NotOpen> {
     let reply = match answer {
         Ok(reply) => reply,
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_check_is_clear_only_in_otas_own_words() {
+    fn a_key_check_is_clear_only_with_an_otas_answer() {
         let good = r#"{"status":1,"response":{"project_id":"p-1","agent":{"id":"a"}}}"#;
         let known = KeyCheck::Good { project_id: Some("p-1".into()), agent_id: Some("a".into()) };
         assert_eq!(judge_key(&reply(200, good)), known);
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn the_project_is_the_keys_and_a_different_setting_is_told() {
+    fn a_project_setting_that_differs_from_the_keys_is_an_error() {
         let of = |found: Option<&str>, configured| identity(found.map(str::to_owned), None, configured);
         assert_eq!(of(Some("p-1"), None).unwrap().project_id, "p-1");
         assert_eq!(of(Some("p-1"), Some("P-1")).unwrap().project_id, "p-1");
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_key_that_was_good_is_doubted_and_for_minutes() {
+    fn a_refusal_is_doubtful_only_for_a_key_that_was_valid() {
         assert!(refusal_is_in_doubt(true, Duration::ZERO) && refusal_is_in_doubt(true, Duration::from_secs(299)));
         assert!(!refusal_is_in_doubt(true, Duration::from_secs(300)) && !refusal_is_in_doubt(false, Duration::ZERO));
         let meanwhile = REFUSED_AFTER_GOOD.to_lowercase();
@@ -208,7 +208,7 @@ mod tests {
         assert!(told("sk-123").contains("does not look like one"));
         assert!(!told("agent_abcd_verysecret").contains("verysecret"));
         assert!(refused_key(&Secret::new("agent_a_b"), true).to_string().contains("without a restart"));
-        assert!(told("agent_a_b").contains("start again"));
+        assert!(told("agent_a_b").contains("and restart"));
         assert!(told("agent_a_b").contains("UASAM cannot reach its database"), "both causes");
     }
 }

@@ -1,9 +1,9 @@
-//! The sessions whose events are delivered, each with its token. One is read from the store when its first event is due,
-//! and opened at OTAS if it has no token that is still good.
+//! The sessions whose events are delivered, with their tokens. A session is read from the store when its first event is due,
+//! and opened at OTAS if it has no valid token.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::Instant;
@@ -11,16 +11,17 @@ use tokio::time::Instant;
 use super::seal::{self, Seal};
 use super::verdict::TokenOrigin;
 use super::{check_token, token};
+use crate::clock::now_ms;
 use crate::secret::Secret;
 use crate::store::{KeptToken, SessionRecord, SessionRow};
 
-/// A token is renewed so long before it expires, or after three quarters of a short life.
+/// A token is renewed this long before it expires, or after three quarters of a short lifetime.
 const RENEW_BEFORE: Duration = Duration::from_secs(300);
 
-/// More sessions than this are forgotten once they have nothing to deliver; they can be read again.
+/// Above this many sessions, those without pending events are dropped from memory. They can be read again.
 const KEPT: usize = 256;
 
-/// All sessions that have had events to deliver lately.
+/// The sessions that recently had events to deliver.
 #[derive(Default)]
 pub(super) struct Sessions {
     slots: HashMap<SessionRow, Slot>,
@@ -32,7 +33,7 @@ struct Slot {
     meta: Value,
     otas_session_id: Option<String>,
     state: State,
-    /// The token was refused and renewed, and nothing has been taken with the new one yet.
+    /// The token was refused and renewed, and no event has been accepted with the new one yet.
     renewed: bool,
 }
 
@@ -40,34 +41,34 @@ enum State {
     Wanted,
     Opening,
     Open(Arc<Token>),
-    /// A person must put something right.
+    /// An operator must fix something.
     Held {
         reason: String,
         until: Instant,
     },
 }
 
-/// What a session's events are posted with.
+/// The token for a session's events.
 pub(super) struct Token {
     pub(super) secret: Secret,
     origin: TokenOrigin,
     expires_at: Option<Instant>,
     renew_at: Option<Instant>,
-    /// Rises, so that a late refusal of an old token is told from one of the new.
+    /// Increases with each token, so that a late refusal of an old token is recognised.
     generation: u64,
 }
 
-/// How a session stands.
+/// The state of a session.
 pub(super) enum Standing {
     /// Not read from the store yet.
     Unread,
-    /// To be opened at OTAS.
+    /// Must be opened at OTAS.
     Wanted,
     /// Being opened.
     Opening,
     /// Its events can be posted.
     Open(Arc<Token>),
-    /// Its events wait for a person.
+    /// Its events wait for an operator.
     Held,
 }
 
@@ -83,9 +84,9 @@ impl Sessions {
         }
     }
 
-    /// Takes in what the store keeps of a session. Its token is used if it has not expired and one of the seals opens it:
-    /// the last of them is that of the current key, those before it are of keys that it has replaced. Gives what to keep of
-    /// a token that was under one of those.
+    /// Loads a session from the store. Its token is used if it has not expired and one of the seals opens it. The last seal
+    /// belongs to the current key, earlier ones to keys that it replaced. Returns the token to store again, if it was sealed
+    /// under a replaced key.
     pub(super) fn read(
         &mut self,
         session: SessionRow,
@@ -121,8 +122,8 @@ impl Sessions {
         anew
     }
 
-    /// Uses a token from the settings for a session that has none. Gives what to keep of it; `None`: it has one, or this
-    /// cannot be one, for which it is held.
+    /// Uses the token from the settings for a session that has none. Returns the token to store. `None`: the session has a
+    /// token already, or the configured one is invalid; then the session is held.
     pub(super) fn configure(
         &mut self,
         session: SessionRow,
@@ -149,7 +150,7 @@ impl Sessions {
         }
     }
 
-    /// A session is being opened at OTAS; gives the `meta` to open it with.
+    /// Marks a session as being opened. Returns the `meta` to open it with.
     pub(super) fn opening(&mut self, session: SessionRow) -> Value {
         self.slots.get_mut(&session).map_or(Value::Null, |slot| {
             slot.state = State::Opening;
@@ -157,20 +158,20 @@ impl Sessions {
         })
     }
 
-    /// It is open: gives what to keep of its new token.
+    /// Marks a session as open. Returns the token to store.
     pub(super) fn opened(&mut self, session: SessionRow, token: Secret, seal: &Seal) -> Option<KeptToken> {
         let lifetime = token::claims(&token).and_then(|claims| claims.lifetime());
         self.opened_as(session, token, TokenOrigin::Opened, lifetime, seal)
     }
 
-    /// It could not be opened.
+    /// Opening failed.
     pub(super) fn not_opened(&mut self, session: SessionRow) {
         if let Some(slot) = self.slots.get_mut(&session) {
             slot.state = State::Wanted;
         }
     }
 
-    /// Its token was refused: a new session is wanted for it. False: that was of a token that is used no more.
+    /// A token was refused: a new session is needed. Returns false if the token is no longer in use.
     pub(super) fn token_refused(&mut self, session: SessionRow, token: &Token) -> bool {
         let Some(slot) = self.slots.get_mut(&session).filter(|slot| slot.uses(token)) else { return false };
         slot.state = State::Wanted;
@@ -178,20 +179,20 @@ impl Sessions {
         true
     }
 
-    /// An event was taken with a token.
+    /// An event was accepted with a token.
     pub(super) fn token_taken(&mut self, session: SessionRow, token: &Token) {
         if let Some(slot) = self.slots.get_mut(&session).filter(|slot| slot.uses(token)) {
             slot.renewed = false;
         }
     }
 
-    /// Where a token stands in the eyes of a verdict. `None`: it is used no more.
+    /// The origin of a token, for the verdict. `None`: it is no longer in use.
     pub(super) fn origin(&self, session: SessionRow, token: &Token) -> Option<TokenOrigin> {
         let slot = self.slots.get(&session).filter(|slot| slot.uses(token))?;
         Some(if slot.renewed { TokenOrigin::Renewed } else { token.origin })
     }
 
-    /// Whether its token was renewed and has not proved itself.
+    /// Whether the token was renewed and not yet accepted.
     pub(super) fn is_renewed(&self, session: SessionRow) -> bool {
         self.slots.get(&session).is_some_and(|slot| slot.renewed)
     }
@@ -203,14 +204,14 @@ impl Sessions {
         }
     }
 
-    /// Forgets the sessions that have been held long enough, to be read again. True: there were some.
+    /// Drops the sessions that have been held long enough; they are read again. True if there were any.
     pub(super) fn release(&mut self, now: Instant) -> bool {
         let before = self.slots.len();
         self.slots.retain(|_, slot| !matches!(slot.state, State::Held { until, .. } if until <= now));
         self.slots.len() < before
     }
 
-    /// The sessions that are held, and when the first of them is to be tried again.
+    /// The held sessions, and when the first of them is tried again.
     pub(super) fn held(&self) -> (Vec<SessionRow>, Option<Instant>) {
         let held = self.slots.iter().filter_map(|(session, slot)| match &slot.state {
             State::Held { until, .. } => Some((*session, *until)),
@@ -228,13 +229,13 @@ impl Sessions {
         }
     }
 
-    /// OTAS's name for a session that is open.
+    /// OTAS's id for an open session.
     pub(super) fn open_as(&self, session: SessionRow) -> Option<Option<&str>> {
         let slot = self.slots.get(&session)?;
         matches!(slot.state, State::Open(_)).then_some(slot.otas_session_id.as_deref())
     }
 
-    /// Forgets sessions that are not `needed`, when there are many.
+    /// When there are many sessions, drops those that are not `needed`.
     pub(super) fn tidy(&mut self, needed: impl Fn(SessionRow) -> bool) {
         if self.slots.len() > KEPT {
             self.slots.retain(|session, slot| matches!(slot.state, State::Opening) || needed(*session));
@@ -279,12 +280,6 @@ impl Slot {
     }
 }
 
-/// Now in Unix milliseconds; a clock before 1970 counts as 1970.
-pub(super) fn now_ms() -> i64 {
-    in_ms(Duration::ZERO)
-}
-
 fn in_ms(wait: Duration) -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.saturating_add(wait).as_millis()).unwrap_or(i64::MAX)
+    now_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }

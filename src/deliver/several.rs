@@ -1,4 +1,4 @@
-//! Delivery under several agent keys at once, each by itself: one that is refused or slow holds up no other.
+//! Delivery with several agent keys, each independent: a refused or slow key does not delay the others.
 
 use std::time::Duration;
 
@@ -7,23 +7,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::{DeliverError, DeliverOptions, Deliverer, Status, Waker};
 
-/// How several deliveries go.
+/// The status of several deliveries.
 #[derive(Clone)]
 pub struct Watch(Vec<watch::Receiver<Status>>);
 
 impl Watch {
-    /// How they go together.
+    /// The combined status.
     pub fn now(&self) -> Status {
         self.0.iter().map(|one| one.borrow().clone()).reduce(Status::and).unwrap_or_default()
     }
 
-    /// That under the proxy's own key, to be followed.
+    /// The status under the proxy's own key, to be followed.
     pub fn own(&self) -> Option<watch::Receiver<Status>> {
         self.0.first().cloned()
     }
 }
 
-/// All deliveries of a process: the first is that of the proxy's own key.
+/// All deliveries of a process. The first one uses the proxy's own key.
 pub struct Deliveries(Vec<Deliverer>);
 
 impl Deliveries {
@@ -35,28 +35,28 @@ impl Deliveries {
         all.into_iter().map(Deliverer::start).collect::<Result<_, _>>().map(Self)
     }
 
-    /// Whether nothing is delivered at all.
+    /// Whether nothing is delivered.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// For whoever appends: wakes them all.
+    /// A handle that wakes all of them.
     pub fn waker(&self) -> impl Fn() + Clone + Send + Sync + use<> {
         let wakers: Vec<Waker> = self.0.iter().map(Deliverer::waker).collect();
         move || wakers.iter().for_each(Waker::wake)
     }
 
-    /// How they go, now and from now on.
+    /// Their status, now and later.
     pub fn watch(&self) -> Watch {
         Watch(self.0.iter().map(Deliverer::watch).collect())
     }
 
-    /// How they go together.
+    /// The combined status.
     pub fn status(&self) -> Status {
         self.watch().now()
     }
 
-    /// Waits until nothing is pending, the time is over or there is a hurry; `progress` is told how it goes.
+    /// Waits until nothing is pending, the time is over, or `hurry` is set. `progress` receives the status.
     pub async fn drained(&self, within: Duration, hurry: &CancellationToken, progress: impl Fn(&Status)) -> Status {
         const TELL: Duration = Duration::from_millis(100);
         let drained = futures_util::future::join_all(self.0.iter().map(|one| one.drained(within)));

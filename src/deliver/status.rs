@@ -1,4 +1,4 @@
-//! What delivery tells about itself.
+//! The status of delivery.
 
 use super::Verdict;
 use crate::store::Counts;
@@ -8,29 +8,29 @@ use crate::store::Counts;
 pub struct Status {
     /// The OTAS session.
     pub session: SessionState,
-    /// This process delivers; if not, another one that shares the store may.
+    /// Whether this process delivers. If not, another one that shares the store may.
     pub delivering: bool,
-    /// Calls to OTAS under way.
+    /// Calls to OTAS in flight.
     pub in_flight: usize,
-    /// How many may be at the moment.
+    /// The current limit of calls in flight.
     pub limit: usize,
-    /// The events of all sessions that this process began (of all the key's, if it makes no events), as last read from the
-    /// store.
+    /// The events of all sessions that this process began, as last read from the store. If it makes no events: all events of
+    /// the key.
     pub counts: Counts,
-    /// Pending events of all sessions of the agent key: those of this process, and those of earlier and other processes.
+    /// The backlog of the agent key: pending events of this process and of all others.
     pub backlog: u64,
-    /// Why OTAS takes no events at the moment. `None`: it does.
+    /// Why OTAS accepts no events at the moment. `None`: it does.
     pub trouble: Option<String>,
-    /// Posts whose answer was lost: each may have been saved, and is sent again all the same.
+    /// Posts whose answer was lost. Each event may have been saved, and is sent again.
     pub lost_answers: u64,
-    /// What came of the posts so far.
+    /// Verdicts of the posts so far.
     pub verdicts: Verdicts,
-    /// Something that a person should know, though events are delivered.
+    /// A warning for people, although events are delivered.
     pub warning: Option<String>,
 }
 
 impl Status {
-    /// Two deliveries under different keys as one: what is counted adds up, and one that is in trouble is the one that is told of.
+    /// Combines two deliveries with different keys. Counts add up; a delivery in trouble determines the trouble.
     pub(super) fn and(self, other: Self) -> Self {
         let worse = if self.trouble.is_none() && other.trouble.is_some() { &other } else { &self };
         Self {
@@ -48,22 +48,22 @@ impl Status {
     }
 }
 
-/// How often each verdict was passed by this process.
+/// How often this process reached each verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Verdicts {
-    /// Taken.
+    /// Accepted.
     pub delivered: u64,
-    /// Not the event's fault: sent again.
+    /// The event is not at fault: sent again.
     pub retry: u64,
-    /// The key was refused, which UASAM was asked about.
+    /// The key was refused, and UASAM was asked about it.
     pub check_key: u64,
-    /// The session's token was refused.
+    /// The session token was refused.
     pub renew_session: u64,
-    /// A person was needed.
+    /// An operator was needed.
     pub pause: u64,
-    /// The event may have been at fault.
+    /// The event may be at fault.
     pub refused: u64,
-    /// Events that were given up.
+    /// Events that are dead.
     pub dead: u64,
 }
 
@@ -93,24 +93,24 @@ impl Verdicts {
     }
 }
 
-/// How the OTAS session stands.
+/// The state of the OTAS session.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum SessionState {
     /// Not open yet, or being renewed.
     #[default]
     Opening,
-    /// The key is good. A session is opened with the first event, so that none stays empty.
+    /// The key is valid. The session is opened with the first event, so that no session stays empty.
     Ready,
     /// OTAS could not be asked whether the key is good. Events are sent all the same: the first one opens the session.
     Unchecked,
     /// Open.
     Open {
-        /// OTAS's id of it, when the token tells.
+        /// OTAS's session id, if the token contains it.
         otas_session_id: Option<String>,
     },
-    /// Something must be put right by a person. Events are kept, and OTAS is tried again slowly.
+    /// An operator must fix something. Events are kept, and OTAS is tried again slowly.
     Paused {
-        /// What is wrong, and what to do.
+        /// The problem, and what to do.
         reason: String,
     },
 }
@@ -119,7 +119,7 @@ impl std::fmt::Display for SessionState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Opening => f.write_str("opening"),
-            Self::Ready => f.write_str("ready: the key is good, and the first event opens the session"),
+            Self::Ready => f.write_str("ready: the key is valid, and the first event opens the session"),
             Self::Unchecked => f.write_str(
                 "ready: the key could not be checked, as UASAM does not answer, and the first event opens the session",
             ),

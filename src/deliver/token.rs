@@ -1,4 +1,4 @@
-//! What a session token says of itself. Its signature is OTAS's to check; we have no key for that.
+//! The claims of a session token. Only OTAS has the key to check its signature.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::seal::Seal;
-use super::sessions::now_ms;
+use crate::clock::now_ms;
 use crate::config::read_key_file;
 use crate::secret::Secret;
 use crate::store::KeptToken;
 
-/// The claims that matter here (contract: Credentials).
+/// The claims that are used here (contract: Credentials).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Claims {
     /// `agent_session_id`.
@@ -28,7 +28,7 @@ pub struct Claims {
 }
 
 impl Claims {
-    /// How long a token lives that has just been issued, whatever the two clocks say.
+    /// The lifetime of a token that was just issued. Independent of the two clocks.
     pub(super) fn lifetime(&self) -> Option<Duration> {
         let lifetime = self.expires_at_s? - self.issued_at_s?;
         Duration::try_from_secs_f64(lifetime).ok().filter(|lifetime| !lifetime.is_zero())
@@ -38,29 +38,29 @@ impl Claims {
 /// Why a configured token cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum TokenError {
-    /// Not three parts with JSON in the middle.
+    /// Not a JWT: three parts with JSON in the middle.
     #[error(
-        "the session token is not one of OTAS's (a JWT in three parts, `eyJ…`): copy `jwt_token` whole, \
-         or remove `otas.session_token` to let a session be opened"
+        "the session token is not an OTAS token (a JWT in three parts, `eyJ…`): copy the whole `jwt_token`, \
+         or remove `otas.session_token`, and a session is opened for you"
     )]
     NotAToken,
     /// Past its `exp`.
     #[error(
         "the session token expired {0} s ago: create a new session, \
-         or remove `otas.session_token` to let one be opened"
+         or remove `otas.session_token`, and one is opened for you"
     )]
     Expired(i64),
 }
 
-/// Reads a token's claims, and refuses one that is past its `exp` at `now_s` (Unix seconds).
+/// Reads a token's claims. Refuses a token past its `exp` at `now_s` (Unix seconds).
 ///
 /// # Errors
-/// When it is no JWT, or expired.
+/// When it is not a JWT, or has expired.
 pub fn check_token(token: &Secret, now_s: i64) -> Result<Claims, TokenError> {
     let claims = claims(token).ok_or(TokenError::NotAToken)?;
-    // JWT's dates may have a fraction (RFC 7519, section 2).
+    // JWT dates may have a fraction (RFC 7519, section 2).
     match claims.expires_at_s.map(|expires| expires as i64) {
-        // Clocks differ a little; OTAS's own decides in between.
+        // Clocks differ a little. Within the tolerance OTAS decides.
         Some(expires) if expires.saturating_add(CLOCK_TOLERANCE_S) < now_s => {
             Err(TokenError::Expired(now_s.saturating_sub(expires)))
         }
@@ -68,9 +68,9 @@ pub fn check_token(token: &Secret, now_s: i64) -> Result<Claims, TokenError> {
     }
 }
 
-/// The agent that a token says it is of. `None`: it is none of OTAS's, or not good now.
+/// The agent id in a token. `None`: not an OTAS token, or expired.
 pub fn agent_of_token(token: &Secret) -> Option<String> {
-    // `{"` in base64url: how every token of OTAS begins, and what of one that was only told is known by its looks.
+    // `{"` in base64url: every OTAS token starts with it. Tokens that agents merely sent are recognised by it.
     if !token.expose().starts_with("eyJ") {
         return None;
     }
@@ -78,7 +78,7 @@ pub fn agent_of_token(token: &Secret) -> Option<String> {
     claims.otas_session_id.and(claims.agent_id)
 }
 
-/// A token that an agent opened itself, as the store keeps it. `None`: it is none, or the system gives no random bytes.
+/// Seals a token that an agent opened itself. `None`: it is not a token, or the system gives no random bytes.
 pub fn seal_token(agent_key: &Secret, salt: &[u8], token: &Secret, run_id: &str) -> Option<KeptToken> {
     let claims = claims(token)?;
     let sealed = Seal::new(agent_key, salt).ok()?.seal(token, run_id).ok()?;
@@ -86,21 +86,22 @@ pub fn seal_token(agent_key: &Secret, salt: &[u8], token: &Secret, run_id: &str)
     Some(KeptToken { otas_session_id: claims.otas_session_id, sealed, expires_at_ms, mark: None })
 }
 
-/// Opens a token that delivery keeps: under the agent key as it was read at the start, or as its file has it now. Blocks.
+/// Opens a sealed token with the agent key from the start, or with the key that its file has now. Blocks.
 pub fn unseal_token(
-    (key, file): (&Secret, Option<&Path>),
+    key: &Secret,
+    key_file: Option<&Path>,
     salt: &[u8],
     sealed: &[u8],
     run_id: &str,
 ) -> Option<Secret> {
     let open = |key: &Secret| Seal::new(key, salt).ok()?.open(sealed, run_id);
-    open(key).or_else(|| open(&read_key_file(file?).ok()?))
+    open(key).or_else(|| open(&read_key_file(key_file?).ok()?))
 }
 
-/// How far this machine's clock may be off.
+/// The tolerated clock difference.
 const CLOCK_TOLERANCE_S: i64 = 60;
 
-/// The claims of a token, when it has any.
+/// The claims of a token, if it is one.
 pub(super) fn claims(token: &Secret) -> Option<Claims> {
     let mut parts = token.expose().split('.');
     let (_header, payload, _signature, None) = (parts.next()?, parts.next()?, parts.next()?, parts.next()) else {
@@ -133,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_token_tells_its_session() {
+    fn a_valid_token_names_its_session() {
         let claims = check_token(&token(r#"{"agent_session_id":"s-1","agent_id":"a","iat":1,"exp":2000}"#), 1_000);
         let claims = claims.unwrap();
         assert_eq!((claims.otas_session_id.as_deref(), claims.expires_at_s), (Some("s-1"), Some(2_000.0)));
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_that_is_none_is_not_guessed() {
+    fn an_invalid_lifetime_is_unknown() {
         for claims in [
             r#"{"exp":1}"#,
             r#"{"iat":1}"#,
@@ -154,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_tells_whose_it_is_or_is_none() {
+    fn a_token_names_its_agent_or_is_rejected() {
         let agent = |claims: &str| agent_of_token(&token(claims));
         assert_eq!(agent(r#"{"agent_session_id":"s","agent_id":"a"}"#).as_deref(), Some("a"));
         for claims in [
@@ -176,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn other_text_is_refused_as_a_token() {
         for text in ["", "abc", "a.b", "a.b.c", "a.e30.c.d", "a.bm90IGpzb24.c"] {
             assert_eq!(check_token(&Secret::new(text), 0), Err(TokenError::NotAToken), "{text}");
         }

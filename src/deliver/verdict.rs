@@ -1,4 +1,4 @@
-//! What an answer of Brain means for an event: one pure, total function over the contract's table.
+//! The verdict on an event after a reply of Brain: one pure, total function over the contract's table.
 
 use super::reply::Envelope;
 use super::{Reply, TransportError};
@@ -6,51 +6,51 @@ use super::{Reply, TransportError};
 /// What to do with an event after a post.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// OTAS has it.
+    /// OTAS accepted it.
     Delivered {
-        /// OTAS's name for it.
+        /// OTAS's id for it.
         event_id: String,
     },
-    /// Not the event's fault: send it again later.
+    /// The event is not at fault: retry later.
     Retry {
         /// What happened.
         reason: String,
     },
-    /// Brain refused the key. UASAM must be asked: Brain says the same when UASAM is down or slow (contract).
+    /// Brain refused the key. UASAM must be asked, because Brain gives the same answer when UASAM is down or slow (contract).
     CheckKey,
-    /// The session's token is no longer good: open a new session for it, then send the event again.
+    /// The session token is no longer valid: open a new session, then send the event again.
     RenewSession {
         /// What happened.
         reason: String,
     },
-    /// A person must put something right. Keep everything.
+    /// An operator must fix something. All events are kept.
     Pause {
-        /// Whose events wait for that.
+        /// Which events are paused.
         scope: Scope,
-        /// What is wrong.
+        /// The problem.
         reason: String,
         /// What to do.
         advice: &'static str,
     },
-    /// The event itself may be at fault: after its tries it is dead.
+    /// The event may be at fault: after its attempts it is dead.
     Refused {
         /// What happened.
         reason: String,
-        /// How sure that is.
+        /// How certain that is.
         blame: Blame,
     },
 }
 
-/// Whose fault a refusal is.
+/// What is at fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blame {
-    /// OTAS looked at the event and found it malformed.
+    /// OTAS checked the event and found it malformed.
     Event,
-    /// The event's, or that of OTAS's database: it is the event's when others get through meanwhile.
+    /// The event or OTAS's database. The event, if others are accepted meanwhile.
     Unclear,
 }
 
-/// What a pause holds back.
+/// What a pause stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
     /// All events of the agent key.
@@ -59,28 +59,28 @@ pub enum Scope {
     Session,
 }
 
-/// What was known of the credentials that the event was posted with.
+/// What is known about the credentials of the post.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Known {
-    /// UASAM was asked about the key when Brain last refused it, a moment ago, and found it good.
+pub struct CredentialFacts {
+    /// Brain refused the key a moment ago, and UASAM then found it valid.
     pub key_is_good: bool,
     /// Where the token came from.
     pub token: TokenOrigin,
 }
 
-/// Where a session token came from.
+/// The origin of a session token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenOrigin {
     /// The settings.
     Settings,
     /// A session that we opened with the key.
     Opened,
-    /// As `Opened`, because the token before was refused, and no event has been taken with the new one yet.
+    /// As `Opened`, but the token before was refused and no event has been accepted with the new one yet.
     Renewed,
 }
 
-/// Judges the answer to a post. Only an acknowledgement that names the event counts as delivered.
-pub fn verdict(answer: &Result<Reply, TransportError>, known: Known) -> Verdict {
+/// Judges the reply to a post. Only an acknowledgement with an event id counts as delivered.
+pub fn verdict(answer: &Result<Reply, TransportError>, known: CredentialFacts) -> Verdict {
     let reply = match answer {
         Ok(reply) => reply,
         Err(error) => return Verdict::Retry { reason: error.to_string() },
@@ -92,7 +92,7 @@ pub fn verdict(answer: &Result<Reply, TransportError>, known: Known) -> Verdict 
         (400 | 413 | 414 | 422 | 431, _) => bad_request(reply, envelope),
         (401, _) => unauthorized(reply, envelope, known),
         (403, _) => forbidden(reply, envelope, known.token),
-        // Any 500, for one that only this event gets must not block the others. 502 to 504 never reach the event.
+        // Any 500: one that only this event gets must not block the others. 502 to 504 never reach OTAS.
         (500, _) => Verdict::Refused { reason: reply.summary(), blame: Blame::Unclear },
         _ => Verdict::Retry { reason: reply.summary() },
     }
@@ -101,22 +101,22 @@ pub fn verdict(answer: &Result<Reply, TransportError>, known: Known) -> Verdict 
 fn bad_request(reply: &Reply, envelope: Option<Envelope>) -> Verdict {
     let blame = match envelope.as_ref().map(|envelope| envelope.description.as_str()) {
         Some("missing_required_fields" | "invalid_json") => Blame::Event,
-        // An HTML page is a body over the limit (contract), but also a host name that the server does not know.
+        // An HTML page means a body over the limit (contract), or a host name that the server does not know.
         _ => Blame::Unclear,
     };
     Verdict::Refused { reason: reply.summary(), blame }
 }
 
-fn unauthorized(reply: &Reply, envelope: Option<Envelope>, known: Known) -> Verdict {
+fn unauthorized(reply: &Reply, envelope: Option<Envelope>, known: CredentialFacts) -> Verdict {
     let reason = reply.summary();
     match envelope.as_ref().map(|envelope| envelope.description.as_str()) {
         Some("invalid_or_expired_agent_key") if known.key_is_good => {
-            Verdict::Retry { reason: format!("{reason}, but the key is good: OTAS was too busy to check it") }
+            Verdict::Retry { reason: format!("{reason}, but the key is valid: OTAS was too busy to check it") }
         }
         Some("invalid_or_expired_agent_key") => Verdict::CheckKey,
         Some("invalid_or_expired_token") if known.token == TokenOrigin::Renewed => Verdict::Pause {
             scope: Scope::Key,
-            reason: format!("{reason}, of a session token that it has only just issued"),
+            reason: format!("{reason} for a session token that OTAS has just issued"),
             advice: "UASAM and Brain must share one JWT secret and the same time; check that `otas.uasam_url` and \
                      `otas.brain_url` belong to one OTAS",
         },
@@ -129,7 +129,7 @@ fn unauthorized(reply: &Reply, envelope: Option<Envelope>, known: Known) -> Verd
         _ => Verdict::Pause {
             scope: Scope::Key,
             reason,
-            advice: "this is not OTAS's own answer: check `otas.brain_url` and what stands before it",
+            advice: "this is not OTAS's own answer: check `otas.brain_url` and any proxy in front of it",
         },
     }
 }
@@ -137,21 +137,21 @@ fn unauthorized(reply: &Reply, envelope: Option<Envelope>, known: Known) -> Verd
 fn forbidden(reply: &Reply, envelope: Option<Envelope>, token: TokenOrigin) -> Verdict {
     let reason = reply.summary();
     if envelope.is_none_or(|envelope| envelope.description != "session_agent_mismatch") {
-        let advice = "this is not OTAS's own answer: check `otas.brain_url` and what stands before it";
+        let advice = "this is not OTAS's own answer: check `otas.brain_url` and any proxy in front of it";
         return Verdict::Pause { scope: Scope::Key, reason, advice };
     }
     match token {
         TokenOrigin::Settings => Verdict::Pause {
             scope: Scope::Session,
             reason,
-            advice: "the configured session token belongs to another agent than the key: remove `otas.session_token` \
-                     (OTAS_SESSION_TOKEN) to let a session be opened, or give the key of that agent",
+            advice: "the configured session token belongs to another agent than the agent key: remove `otas.session_token` \
+                     (OTAS_SESSION_TOKEN), and a session is opened for you, or use the key of that agent",
         },
         TokenOrigin::Opened => Verdict::RenewSession { reason },
         TokenOrigin::Renewed => Verdict::Pause {
             scope: Scope::Key,
             reason,
-            advice: "it says that a session which was opened with this very key belongs to another agent: check that \
+            advice: "Brain says that a session opened with this key belongs to another agent: check that \
                      `otas.uasam_url` and `otas.brain_url` belong to one OTAS",
         },
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::super::TransportClass;
     use super::*;
 
-    const KNOWN: Known = Known { key_is_good: false, token: TokenOrigin::Opened };
+    const KNOWN: CredentialFacts = CredentialFacts { key_is_good: false, token: TokenOrigin::Opened };
 
     fn answered(status: u16, body: &str) -> Result<Reply, TransportError> {
         Ok(Reply { status, body: body.into(), retry_after: None })
@@ -185,14 +185,14 @@ mod tests {
     const SAVED: &str = r#"{"status":1,"status_description":"event_captured","response":{"event_id":"e-1"}}"#;
 
     #[test]
-    fn an_acknowledgement_that_names_the_event_is_delivered() {
+    fn an_acknowledgement_with_an_event_id_means_delivered() {
         let delivered = Verdict::Delivered { event_id: "e-1".into() };
         assert_eq!(judge(201, SAVED), delivered);
         assert_eq!(judge(200, SAVED), delivered);
     }
 
     #[test]
-    fn nothing_else_that_looks_like_success_is() {
+    fn no_other_reply_means_delivered() {
         let surprises = [
             (200, "<html>Welcome to the hotel's network</html>"),
             (201, "<html></html>"),
@@ -238,17 +238,17 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_key_that_was_just_found_good_is_not_asked_about_again() {
+    fn a_refused_key_that_was_just_verified_is_not_checked_again() {
         let answer = answered(401, &refusal("invalid_or_expired_agent_key"));
-        let verdict = verdict(&answer, Known { key_is_good: true, ..KNOWN });
+        let verdict = verdict(&answer, CredentialFacts { key_is_good: true, ..KNOWN });
         assert!(matches!(verdict, Verdict::Retry { .. }), "{verdict:?}");
     }
 
     #[test]
-    fn what_a_refused_token_means_and_what_to_do_depends_on_where_it_came_from() {
+    fn a_refused_token_is_judged_by_its_origin() {
         let told = |status, description: &str, token| match verdict(
             &answered(status, &refusal(description)),
-            Known { token, ..KNOWN },
+            CredentialFacts { token, ..KNOWN },
         ) {
             Verdict::Pause { scope, advice, .. } => (Some(scope), advice.contains("otas.session_token")),
             Verdict::RenewSession { .. } => (None, false),
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_answers_keep_the_event() {
+    fn replies_that_are_not_from_otas_keep_the_event() {
         for status in [401, 403] {
             assert!(matches!(judge(status, "<html>"), Verdict::Pause { .. }), "{status}");
         }
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_without_an_answer_is_tried_again() {
+    fn a_post_without_a_reply_is_retried() {
         for class in [
             TransportClass::Unreachable,
             TransportClass::Certificate,
@@ -321,7 +321,7 @@ mod tests {
                 && serde_json::from_slice::<serde_json::Value>(&body).is_ok_and(|body| {
                     body["status"] == 1 && body["response"]["event_id"].as_str().is_some_and(|id| !id.is_empty())
                 });
-            let verdict = verdict(&Ok(Reply { status, body, retry_after: None }), Known { key_is_good, token });
+            let verdict = verdict(&Ok(Reply { status, body, retry_after: None }), CredentialFacts { key_is_good, token });
             prop_assert_eq!(matches!(verdict, Verdict::Delivered { .. }), acknowledged);
         }
     }

@@ -1,4 +1,4 @@
-//! Removing the bodies from a stored event.
+//! The body to post, from a stored event: with the project id, and without the bodies where OTAS refuses them.
 
 use serde_json::{Map, Value};
 
@@ -20,7 +20,21 @@ pub fn without_bodies(json: &[u8], note: &str) -> Option<Vec<u8>> {
     serde_json::to_vec(&event).ok()
 }
 
-/// The member object of that name, created if missing. `None` if the member is not an object.
+/// The body of a post: the stored object with `project_id` in front. At most 2,621,440 bytes for an id of up to 200. `None` when
+/// `json` is not an object.
+pub fn with_project_id(json: &[u8], project_id: &str) -> Option<Vec<u8>> {
+    let rest = json.trim_ascii().strip_prefix(b"{")?;
+    let mut body = Vec::with_capacity(json.len() + project_id.len() + 20);
+    body.extend_from_slice(br#"{"project_id":"#);
+    body.extend_from_slice(Value::from(project_id).to_string().as_bytes());
+    if rest.trim_ascii() != b"}" {
+        body.push(b',');
+    }
+    body.extend_from_slice(rest);
+    Some(body)
+}
+
+/// The object of that name, made if there is none; `None` if something else stands there.
 fn object<'a>(parent: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
     parent.entry(name).or_insert_with(|| Value::Object(Map::new())).as_object_mut()
 }
@@ -30,6 +44,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_project_id_goes_in_front() {
+        let body = |json: &str| with_project_id(json.as_bytes(), "p-1").map(|body| String::from_utf8(body).unwrap());
+        assert_eq!(body(r#"{"path":"/v1"}"#).unwrap(), r#"{"project_id":"p-1","path":"/v1"}"#);
+        assert_eq!(body("{}").unwrap(), r#"{"project_id":"p-1"}"#);
+        assert_eq!(body("[1]"), None);
+        assert_eq!(body(""), None);
+        let odd = with_project_id(b"{}", "a\"b").unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&odd).unwrap(), json!({ "project_id": "a\"b" }));
+    }
 
     #[test]
     fn bodies_are_removed_and_the_event_says_so() {

@@ -3,14 +3,26 @@
 use super::fit;
 use super::json::Json;
 use crate::llm::{Llm, names};
-use crate::prices::Prices;
+use crate::prices::{Prices, Usage};
 
 /// Writes the cost, if the properties since byte `from` and the price table determine it.
 pub(super) fn write(json: &mut Json, from: usize, prices: &Prices) {
-    let Some(cost) = Llm::of_open_member(json.since(from)).and_then(|llm| prices.cost(&llm)) else { return };
+    let Some(cost) = Llm::of_open_member(json.since(from)).and_then(|llm| prices.cost(&usage(&llm))) else { return };
     json.decimal(names::COST, cost);
     for (name, value) in [(names::COST_CURRENCY, prices.currency()), (names::COST_PRICES, prices.version())] {
         json.string_within(name, value, fit::VALUE_MAX_BYTES, fit::CUT);
+    }
+}
+
+fn usage(llm: &Llm) -> Usage<'_> {
+    Usage {
+        model: llm.model(),
+        provider: llm.provider(),
+        operation: llm.operation(),
+        input_tokens: llm.input_tokens(),
+        output_tokens: llm.output_tokens(),
+        cache_read_tokens: llm.cache_read_tokens(),
+        cache_write_tokens: llm.cache_write_tokens(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Writes JSON directly into bytes. Every string of an event passes through [`escape`], so it cannot contain what
+//! Writes JSON directly into bytes. Every string of an event passes through [`escape_with`], so it cannot contain what
 //! OTAS's database rejects: U+0000 becomes U+FFFD, and no `\uD8xx` escape is ever written.
 
 use std::net::{IpAddr, SocketAddr};
@@ -258,10 +258,6 @@ pub(super) fn escaped_len(text: &str) -> usize {
 
 /// Appends `bytes` (valid UTF-8), escaped, as far as they fit into `max` bytes without splitting a character. Returns
 /// how many were consumed.
-pub(super) fn escape(out: &mut Vec<u8>, bytes: &[u8], max: usize) -> usize {
-    escape_with(out, bytes, max, sequence)
-}
-
 fn escape_with(out: &mut Vec<u8>, bytes: &[u8], max: usize, sequence: impl Fn(u8) -> &'static [u8]) -> usize {
     let (mut at, mut room) = (0, max);
     loop {
@@ -405,7 +401,7 @@ mod tests {
         #[test]
         fn a_limit_holds_and_never_splits_a_character(text in "[\\x00-\\x24\\\\a-cé€🦀]{0,40}", max in 0_usize..60) {
             let mut out = Vec::new();
-            let taken = escape(&mut out, text.as_bytes(), max);
+            let taken = escape_with(&mut out, text.as_bytes(), max, sequence);
             prop_assert!(out.len() <= max && text.is_char_boundary(taken));
             prop_assert_eq!(out.len(), escaped_len(&text[..taken]));
             prop_assert_eq!(taken == text.len(), escaped_len(&text) <= max);

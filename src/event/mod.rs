@@ -45,7 +45,7 @@ mod trace;
 mod websocket;
 mod writer;
 
-pub use self::bodies::without_bodies;
+pub use self::bodies::{with_project_id, without_bodies};
 pub use self::build::{build, searched_bytes, without_texts};
 pub use self::clock::unix_ms;
 pub use self::context::{Context, Event};
@@ -54,13 +54,3 @@ pub use self::otas::{opened_session, posted_event};
 pub use self::outline::{Outline, Phases};
 pub use self::stored::{Content, Side, Stored};
 pub use crate::llm::Llm;
-
-/// The body to post: `json` with the project's id in front. At most 2,621,440 bytes for an id of up to 200.
-pub fn with_project_id(json: &[u8], project_id: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(json.len() + project_id.len() + 32);
-    out.extend_from_slice(b"{\"project_id\":\"");
-    json::escape(&mut out, project_id.as_bytes(), usize::MAX);
-    out.extend_from_slice(b"\",");
-    out.extend_from_slice(json.strip_prefix(b"{").unwrap_or(json));
-    out
-}

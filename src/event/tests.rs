@@ -154,7 +154,7 @@ pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String
     };
     let event = build(exchange, &context);
     let json = untagged(std::str::from_utf8(&event.json).unwrap());
-    let value = check(&with_project_id(json.as_bytes(), PROJECT)).unwrap();
+    let value = check(&with_project_id(json.as_bytes(), PROJECT).unwrap()).unwrap();
     (event, value)
 }
 
@@ -338,7 +338,7 @@ fn everything_at_its_worst_at_once_fits() {
         redactor: redactor(),
     };
     let event = build(&exchange, &context);
-    let value = check(&with_project_id(&event.json, PROJECT)).unwrap();
+    let value = check(&with_project_id(&event.json, PROJECT).unwrap()).unwrap();
     let reserve = super::fit::METADATA_RESERVE_BYTES;
     assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < reserve);
     assert_eq!(value["metadata"]["cut"]["properties"], true);
@@ -348,7 +348,7 @@ fn everything_at_its_worst_at_once_fits() {
     (0..100).for_each(|index| fields.push(&format!("x-ratelimit-{index}{}", "x".repeat(1_000)), run_id.as_bytes()));
     exchange.response = Some(ResponseFacts { headers: fields, ..self::exchange().response.unwrap() });
     exchange.llm = Some(Box::new(facts(&run_id)));
-    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap();
+    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap();
     let bytes = serde_json::to_vec(&value["metadata"]).unwrap().len();
     assert!(bytes < reserve + super::fit::LLM_RESERVE_BYTES, "{bytes}");
     assert!(value["metadata"]["llm"]["text"].as_str().unwrap().ends_with("…[cut]"));
@@ -512,7 +512,7 @@ fn capture_levels_record_less_and_always_one_event_with_true_sizes() {
             continues: &|_| None,
             redactor: &redactor,
         };
-        check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap()
+        check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap()
     };
     for (level, name, headers, path) in [
         (CaptureLevel::Full, Value::Null, true, "/v1/chat"),
@@ -555,7 +555,7 @@ fn a_body_that_cannot_be_searched_in_time_is_withheld_from_its_event() {
     let harmless = format!("{{\"harmless\":\"{}\"}}", "x".repeat(2_000));
     exchange.request.body = captured(harmless.as_bytes());
     exchange.response.as_mut().unwrap().body = captured(harmless.as_bytes());
-    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT)).unwrap();
+    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap();
     for field in ["request_body", "response_body"] {
         assert!(value[field].as_str().unwrap().contains("withheld, since they could not be searched"), "{value}");
     }
@@ -791,7 +791,7 @@ proptest! {
         }
         let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor() };
         let event = build(&exchange, &context);
-        let value = check(&with_project_id(&event.json, PROJECT)).map_err(TestCaseError::fail)?;
+        let value = check(&with_project_id(&event.json, PROJECT).unwrap()).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];
         prop_assert_eq!(event.request_bytes, exchange.request.body.total_bytes);
         prop_assert_eq!(&capture["request"]["bytes"], &json!(event.request_bytes));

@@ -1,4 +1,4 @@
-//! A call as a `curl` command that makes it again.
+//! A call as a `curl` command that repeats it.
 
 mod body;
 
@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use super::shell::{Input, input, quoted};
 use crate::event::{Side, Stored};
 
-/// Fields that curl sets by itself, or that belong to the connection.
+/// Fields that curl sets itself, or that belong to the connection.
 const OWN: [&str; 9] = [
     "host",
     "content-length",
@@ -19,13 +19,13 @@ const OWN: [&str; 9] = [
     "upgrade",
     "accept-encoding",
 ];
-/// What an event's maker writes in the place of fields that found no room.
+/// The event's marker for header fields that were cut.
 const LEFT_OUT: &str = "…";
-/// curl asks before it sends a body of more than this.
+/// curl sends `Expect: 100-continue` for bodies larger than this.
 const EXPECT_BYTES: usize = 1 << 20;
 
-/// The command for a POSIX shell. It begins with comments where it
-/// cannot make the same call: secrets were masked, or something was not kept whole.
+/// The command for a POSIX shell. Comments at its start say where it differs from the call: masked secrets, or parts that were
+/// cut.
 pub fn command(event: &Stored) -> String {
     let body = body::of(event);
     let method = event.text("method");
@@ -33,7 +33,7 @@ pub fn command(event: &Stored) -> String {
     notes.extend(body.notes.iter().cloned());
     let framing = Framing::of(event, &body);
     notes.extend(framing.note());
-    // curl waits for the content that the response to another method would have.
+    // For other methods curl would wait for content that a response to HEAD does not have.
     let head = method == "HEAD";
     if head && !body.bytes.is_empty() {
         notes.push("the request had a body, which curl cannot send with HEAD".to_owned());
@@ -59,7 +59,7 @@ pub fn command(event: &Stored) -> String {
     command
 }
 
-/// In what the call that is made differs.
+/// How the command differs from the call.
 fn remarks(event: &Stored) -> Vec<String> {
     let mut remarks = Vec::new();
     if event.redactions() > 0 {
@@ -77,15 +77,15 @@ fn remarks(event: &Stored) -> Vec<String> {
         }
     }
     if event.text("method") == "CONNECT" {
-        remarks.push("this was a tunnel: what went through it is not known".to_owned());
+        remarks.push("this was a tunnel: its content is not known".to_owned());
     }
     if event.metadata()["kind"] == "websocket" {
-        remarks.push("this was a WebSocket: curl makes its handshake only".to_owned());
+        remarks.push("this was a WebSocket: curl only makes the handshake".to_owned());
     }
     remarks
 }
 
-/// What is sent as content. An empty one is sent where the length was stated, for servers that ask for it.
+/// The content to send. An empty one is sent if the request stated its length, because some servers require that.
 fn content(event: &Stored, body: &body::Body) -> Option<Input> {
     let stated = event.header(Side::Request, "content-length").is_some_and(|length| length.trim() == "0");
     let in_chunks = Framing::of(event, body) == Framing::Chunks;
@@ -120,7 +120,7 @@ impl Framing {
     }
 }
 
-/// curl removes `/../` from a path, and sends none for `OPTIONS *`.
+/// curl removes `/../` from a path, and sends no path for `OPTIONS *`.
 fn target(event: &Stored) -> String {
     match event.text("path") {
         "*" => " \\\n  --request-target '*'".to_owned(),
@@ -129,7 +129,7 @@ fn target(event: &Stored) -> String {
     }
 }
 
-/// The header fields; what curl would add by itself is taken away.
+/// The header fields. Fields that curl would add itself are removed.
 fn fields(command: &mut String, event: &Stored, body: &body::Body, sends: bool) {
     for (name, value) in event.headers(Side::Request) {
         let lower = name.to_ascii_lowercase();
@@ -137,7 +137,7 @@ fn fields(command: &mut String, event: &Stored, body: &body::Body, sends: bool) 
         if skipped || (body.without_coding && lower == "content-encoding") {
             continue;
         }
-        // An empty field is written so, or curl leaves it out.
+        // This form is for an empty field, which curl would otherwise leave out.
         let field = if value.is_empty() { format!("{name};") } else { format!("{name}: {value}") };
         let _ = write!(command, " \\\n  -H {}", quoted(&field));
     }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_is_made_again_by_one_command() {
+    fn a_call_is_repeated_by_one_command() {
         assert_eq!(
             command(&stored(event())),
             "curl -g -i -X 'POST' 'https://a.test:8443/v1/it'\\''s' \\\n  -H 'content-type: text/plain' \\\n  \
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_url_is_as_the_agent_wrote_it() {
+    fn the_url_is_exactly_the_agents() {
         let mut event = event();
         event["path"] = "/a`<b>\"{c}|d e".into();
         event["query_params"] = "x={1,2}&y=ü".into();
@@ -191,21 +191,18 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_through_a_pipe_and_what_is_missing_is_said() {
+    fn bytes_come_through_a_pipe_and_cuts_are_noted() {
         let mut event = event();
         event["request_body"] = "AAEC\n…[otas-proxy: 5 of 8 bytes not kept]…\n".into();
         event["metadata"] = json!({ "redactions": 1, "capture": { "request": { "encoding": "base64" } } });
         let command = command(&stored(event));
         assert!(command.starts_with("# secrets were masked"), "{command}");
-        assert!(
-            command.contains("\n# the request's body was not kept whole\nprintf %s 'AAEC' | base64 -d | curl"),
-            "{command}"
-        );
+        assert!(command.contains("\n# the request's body was cut\nprintf %s 'AAEC' | base64 -d | curl"), "{command}");
         assert!(command.ends_with("--data-binary @-\n"), "{command}");
     }
 
     #[test]
-    fn head_asks_for_no_content_and_what_was_left_out_is_no_field() {
+    fn head_sends_no_content_and_cut_markers_are_not_fields() {
         let mut event = event();
         event["method"] = "HEAD".into();
         event["path"] = "/a/../b".into();
@@ -232,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_whose_length_was_stated_is_sent_so() {
+    fn an_empty_body_with_a_stated_length_is_sent() {
         let mut event = event();
         event["request_body"] = "".into();
         event["request_headers"] = r#"{"content-length":"0"}"#.into();

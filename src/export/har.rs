@@ -14,7 +14,7 @@ use crate::event::{Content, Phases, Side, Stored};
 use crate::store::EventRow;
 use crate::visible;
 
-/// A whole file of entries.
+/// A complete file of entries.
 pub fn log(entries: Vec<Value>) -> Value {
     json!({
         "log": {
@@ -26,17 +26,17 @@ pub fn log(entries: Vec<Value>) -> Value {
     })
 }
 
-/// A file that is written entry by entry, because all together may be large.
+/// Writes a file entry by entry, because it may be large.
 pub struct File<'a, W> {
     out: &'a mut W,
     entries: u64,
 }
 
 impl<'a, W: Write> File<'a, W> {
-    /// Begins one.
+    /// Starts a file.
     ///
     /// # Errors
-    /// When it cannot be written, as for the other two.
+    /// When writing fails, as for the other two methods.
     pub fn begin(out: &'a mut W) -> io::Result<Self> {
         let creator = json!({ "name": "otas-proxy", "version": env!("CARGO_PKG_VERSION") });
         write!(out, "{{\"log\":{{\"version\":\"1.2\",\"creator\":{creator},\"pages\":[],\"entries\":[")?;
@@ -46,17 +46,17 @@ impl<'a, W: Write> File<'a, W> {
     /// Adds an entry.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When writing fails.
     pub fn add(&mut self, entry: &Value) -> io::Result<()> {
         write!(self.out, "{}\n{}", if self.entries > 0 { "," } else { "" }, visible::json(&entry.to_string()))?;
         self.entries += 1;
         Ok(())
     }
 
-    /// Ends it, with a `comment` for its readers if it is not empty. What is not ended is no JSON.
+    /// Ends the file, with a `comment` if it is not empty. A file that is not ended is not valid JSON.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When writing fails.
     pub fn end(self, comment: &str) -> io::Result<()> {
         match comment {
             "" => writeln!(self.out, "]}}}}"),
@@ -65,7 +65,7 @@ impl<'a, W: Write> File<'a, W> {
     }
 }
 
-/// The entry of one event. What it holds beyond HAR stands in `_otas`.
+/// The entry of one event. Facts beyond HAR are in `_otas`.
 pub fn entry(row: &EventRow) -> Value {
     let event = Stored::parse(&row.json);
     let timings = Timings::of(&event.phases(), row.latency_ms);
@@ -81,11 +81,11 @@ pub fn entry(row: &EventRow) -> Value {
         event.metadata()["upstream"]["peer"].as_str().and_then(|at| at.parse::<std::net::SocketAddr>().ok())
     {
         entry["serverIPAddress"] = peer.ip().to_string().into();
-        // Firefox shows it as the server's port, and writes that itself.
+        // Firefox shows it as the server's port, and writes it itself.
         entry["connection"] = peer.port().to_string().into();
     }
     if event.metadata()["kind"] == "websocket" {
-        // By this Chromium lists it as what it is.
+        // Chromium uses it to show the resource type.
         entry["_resourceType"] = "websocket".into();
     }
     if !row.error.is_empty() {
@@ -116,7 +116,7 @@ fn request(row: &EventRow, event: &Stored) -> Value {
     let posted = match event.body(Side::Request) {
         Content::Empty => return request,
         Content::Text(text) => json!({ "mimeType": event.content_type(Side::Request), "text": text }),
-        // HAR has no place for bytes here; this is what Chromium writes and others read.
+        // HAR has no place for bytes here. Chromium writes this, and other tools read it.
         Content::Bytes(bytes) => json!({
             "mimeType": event.content_type(Side::Request), "text": STANDARD.encode(bytes), "encoding": "base64",
         }),
@@ -163,8 +163,8 @@ fn response(row: &EventRow, event: &Stored) -> Value {
     })
 }
 
-/// HAR's timings in milliseconds: one after the other, where ours may overlap (an origin may answer before it has the
-/// whole request). -1: it did not happen.
+/// HAR's timings in milliseconds. They are consecutive, although our phases may overlap (an origin may answer before it has the
+/// whole request). -1: the phase did not occur.
 struct Timings {
     dns: f64,
     connect: f64,
@@ -180,7 +180,7 @@ impl Timings {
         let send = phases.send.unwrap_or_default().min(wait);
         Self {
             dns: phases.dns.unwrap_or(-1.0),
-            // In HAR connecting includes the handshake.
+            // In HAR, connecting includes the TLS handshake.
             connect: phases.connect.map_or(-1.0, |connect| rounded(connect + phases.tls.unwrap_or_default())),
             ssl: phases.tls.unwrap_or(-1.0),
             send,
@@ -202,7 +202,7 @@ impl Timings {
     }
 }
 
-/// To hundredths, as the phases are.
+/// Rounded to hundredths, like the phases.
 fn rounded(ms: f64) -> f64 {
     (ms * 100.0).round() / 100.0
 }
@@ -254,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_has_what_was_asked_and_answered() {
+    fn an_entry_has_request_and_response() {
         let entry = entry(&row(&event()));
         assert_eq!(entry["startedDateTime"], "2023-11-14T22:13:20.5Z");
         assert_eq!(entry["request"]["url"], "https://a.test/v1?a=b%20c");
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_the_same_written_at_once_or_entry_by_entry() {
+    fn writing_at_once_or_entry_by_entry_gives_the_same_file() {
         let entries = vec![entry(&row(&event())), entry(&row(&json!({})))];
         for entries in [vec![], entries] {
             let mut out = Vec::new();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_of_nothing_is_still_an_entry() {
+    fn an_empty_event_is_still_an_entry() {
         let bare = entry(&row(&json!({})));
         assert_eq!(bare["timings"]["wait"], 30.0);
         assert_eq!((&bare["timings"]["dns"], &bare["request"]["postData"]), (&json!(-1.0), &Value::Null));

@@ -1,4 +1,4 @@
-//! A stored event in other programs' forms: pure functions.
+//! Exports stored events to formats of other programs. Pure functions.
 
 pub mod curl;
 pub mod har;

@@ -1,4 +1,4 @@
-//! Words and input for a POSIX shell.
+//! Quotes words and input for a POSIX shell.
 
 use std::fmt::Write as _;
 
@@ -7,15 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 
 use crate::visible;
 
-/// Input above this many bytes does not stand in an argument: Linux takes 128 KiB at most for one, in whatever quoting.
+/// Larger input does not go into an argument: Linux allows at most 128 KiB for one, after quoting.
 const ARGUMENT_MAX_BYTES: usize = 64 << 10;
 /// Characters of base64 in a line.
 const LINE: usize = 76;
-/// The word that ends a here-document. A text with such a line is written as base64.
+/// The delimiter of a here-document. A text with such a line is written as base64.
 const END: &str = "END_OF_BODY";
 
-/// One word, whatever it holds but a line end at its end. `printf` writes hidden characters from their bytes: every POSIX shell has
-/// it, and not every one has the quotes `$'…'`.
+/// Quotes one word. Only a trailing line end is lost. Hidden characters are written with `printf`, which every POSIX shell has,
+/// unlike the quotes `$'…'`.
 pub(super) fn quoted(text: &str) -> String {
     if !text.contains(visible::is_hidden_in_lines) {
         return format!("'{}'", text.replace('\'', r"'\''"));
@@ -23,13 +23,13 @@ pub(super) fn quoted(text: &str) -> String {
     let mut word = String::from("\"$(printf '");
     for (at, c) in text.char_indices() {
         match c {
-            // The format would be taken for an option.
+            // Otherwise the format would be taken for an option.
             '-' if at == 0 => word.push_str(r"\055"),
             '\\' => word.push_str(r"\\"),
             '%' => word.push_str("%%"),
-            // An interactive bash would look for `!` in its history; a quote would end the format.
+            // An interactive bash expands `!` from its history; a quote would end the format.
             c if matches!(c, '\'' | '!') || visible::is_hidden_in_lines(c) => {
-                // Octal has three digits at most, so what follows is not taken for a part of it.
+                // Octal escapes have at most three digits, so the following text is not part of it.
                 for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                     let _ = write!(word, "\\{byte:03o}");
                 }
@@ -41,20 +41,20 @@ pub(super) fn quoted(text: &str) -> String {
     word
 }
 
-/// How a command is given some bytes.
+/// How a command gets its input.
 pub(super) enum Input {
     /// As this word.
     Word(String),
-    /// On its standard input: what stands before the command, and what follows it.
+    /// On standard input: the text before the command, and the text after it.
     Piped(String, String),
 }
 
-/// `bytes` for a command, byte for byte, in any shell.
+/// Passes `bytes` to a command, byte for byte, in any shell.
 pub(super) fn input(bytes: &[u8]) -> Input {
     let text = std::str::from_utf8(bytes).ok().filter(|text| !text.contains(visible::is_hidden_in_lines));
     match text {
         Some(text) if text.len() <= ARGUMENT_MAX_BYTES => Input::Word(quoted(text)),
-        // A here-document ends its last line, and cannot do otherwise.
+        // A here-document always ends with a line end.
         Some(text) if text.ends_with('\n') && !text.lines().any(|line| line == END) => {
             Input::Piped(String::new(), format!(" <<'{END}'\n{text}{END}"))
         }
@@ -75,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_leaves_its_quotes_or_steers_a_terminal() {
+    fn nothing_escapes_its_quotes_or_controls_a_terminal() {
         assert_eq!(quoted("a'b\u{1b}[2J\\\u{9b}1\u{202e}"), r#""$(printf 'a\047b\033[2J\\\302\2331\342\200\256')""#);
         assert_eq!(quoted("'; rm -rf / #"), r"''\''; rm -rf / #'");
     }
 
-    /// What `cat` is given in a shell.
+    /// The input of `cat` in a shell.
     fn given(shell: &str, bytes: &[u8]) -> Vec<u8> {
         let command = match input(bytes) {
             Input::Word(word) => format!("printf %s {word}"),
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_given_the_very_bytes_in_any_shell() {
+    fn a_command_gets_the_exact_bytes_in_any_shell() {
         let text = "it's a \"line\" with $HOME `id` \\ ünïcode\n";
         let mut samples: Vec<Vec<u8>> =
             [text, "x", "\t'", "a\u{1b}[2J\u{0}b", "\u{202e}", END, "\n\n"].map(|s| s.as_bytes().to_vec()).into();

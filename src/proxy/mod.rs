@@ -63,7 +63,7 @@ pub use listener::listen;
 pub use quota::Quotas;
 pub use refusals::{Refusals, trust_hint};
 pub(crate) use respond::run_ended;
-pub use territory::{ProjectDomain, SessionTokens, Territories};
+pub use territory::{ProjectDomain, Territories};
 pub use upstream::{Pool, Resolver, Tasks as UpstreamTasks};
 
 /// What every connection of the data path shares.

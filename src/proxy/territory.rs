@@ -2,13 +2,11 @@
 //! is ours to log.
 
 use std::collections::HashMap;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use url::Url;
 
-use crate::capture::Caller;
-use crate::secret::Secret;
+use crate::capture::{Caller, SessionTokens};
 
 /// Where a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,17 +51,6 @@ pub(super) struct Addressee<'a> {
     /// The names that it goes by: that of the server that has shown who it is (of the one that was called, where none has), and
     /// those that the request says. Servers that share an address choose by any of them, so all must be of one territory.
     pub(super) names: [&'a str; 3],
-}
-
-/// Gives the tokens that calls into a project's domain carry.
-pub trait SessionTokens: Send + Sync {
-    /// The one for a call that names this one, or none: what it names, if that is of the caller's agent; else that of the caller's
-    /// session, once it is open. `None`: it is not within a few seconds.
-    fn token<'a>(
-        &'a self,
-        caller: &'a Caller,
-        named: Option<Secret>,
-    ) -> Pin<Box<dyn Future<Output = Option<Secret>> + Send + 'a>>;
 }
 
 impl ProjectDomain {

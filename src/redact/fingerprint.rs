@@ -1,13 +1,12 @@
 //! The tag that stands for a masked secret: the same for the same secret, and of no use without this installation's key.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::{hmac, rand};
-use uuid::Uuid;
 
+use crate::private_file;
 use crate::secret::only_ours;
 
 /// The key's file beside the store.
@@ -24,9 +23,7 @@ impl Fingerprint {
     /// # Errors
     /// When the file cannot be made or read, or does not hold a key.
     pub fn load_or_create(file: &Path) -> io::Result<Self> {
-        if !file.exists() {
-            make(file)?;
-        }
+        private_file::create_if_absent(file, random_key)?;
         only_ours(file)?;
         let key = fs::read(file)?;
         if key.len() != KEY_BYTES {
@@ -48,18 +45,10 @@ impl Fingerprint {
     }
 }
 
-/// Whole or not at all, and the first of several processes wins.
-fn make(file: &Path) -> io::Result<()> {
-    let mut key = [0; KEY_BYTES];
+fn random_key() -> io::Result<Vec<u8>> {
+    let mut key = vec![0; KEY_BYTES];
     rand::fill(&mut key).map_err(|_| io::Error::other("the system gives no random bytes"))?;
-    let new = file.with_extension(format!("new-{}", Uuid::new_v4()));
-    let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&key);
-    let made = written.and_then(|()| match fs::hard_link(&new, file) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
-    });
-    fs::remove_file(&new)?;
-    made
+    Ok(key)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ pub(super) fn event(gap: &Gap, context: &Context<'_>) -> Event {
     let error = format!(
         "events_missing: {events} events are missing and {bodies} are without their bodies, of calls that began from {from} to \
          {to}: {}",
-        gap.why.text()
+        gap.reason.text()
     );
     let json = json!({
         "path": "/",
@@ -84,11 +84,17 @@ mod tests {
     use super::*;
     use crate::event::Links;
     use crate::redact::testing::redactor;
-    use crate::store::Why;
+    use crate::store::LossReason;
 
     #[test]
     fn a_gap_says_how_many_from_when_to_when_and_why() {
-        let gap = Gap { why: Why::Full, events: 7, bodies: 2, from_ms: 1_700_000_000_000, to_ms: 1_700_000_060_500 };
+        let gap = Gap {
+            reason: LossReason::Full,
+            events: 7,
+            bodies: 2,
+            from_ms: 1_700_000_000_000,
+            to_ms: 1_700_000_060_500,
+        };
         let context = Context {
             seq: 9,
             run_id: "r",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::capture::{Finished, Sink};
 use crate::event::unix_ms;
-use crate::store::{Gap, Why};
+use crate::store::{Gap, LossReason};
 
 /// Exchanges that may wait at once. Their bodies are bounded by the capture budget; this bounds the rest.
 const LIMIT: usize = 32_768;
@@ -156,7 +156,7 @@ impl Sink for Handoff {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
             let began = unix_ms(oldest.exchange.started_at);
             let gap = queue.gap.get_or_insert(Gap {
-                why: Why::Overrun,
+                reason: LossReason::Overrun,
                 events: 0,
                 bodies: 0,
                 from_ms: began,
@@ -220,7 +220,7 @@ mod tests {
         }
         assert_eq!(handoff.dropped(), 3);
         let gap = handoff.take_gap().unwrap();
-        assert_eq!((gap.why, gap.events), (Why::Overrun, 3));
+        assert_eq!((gap.reason, gap.events), (LossReason::Overrun, 3));
         assert_eq!(handoff.take_gap(), None);
         handoff.close();
         assert!(matches!(handoff.next_batch(Duration::ZERO), Next::Batch(batch) if batch.len() == LIMIT));

@@ -22,12 +22,17 @@ use crate::event::{self, Event, Links};
 
 /// Events that wait for the reporting thread come to so many bytes, and then the threads pause.
 const MADE_MAX_BYTES: usize = 8 << 20;
-/// Threads at most. At least two, so that one caller never has them all.
+/// Threads at most. At least two, so that one caller never has them all: each has one at a time.
 const THREADS_MAX: usize = 8;
 
 /// Who shares a turn: calls of one caller from one address.
 pub(super) type Turn = (Caller, IpAddr);
 type Turns = super::turns::Turns<Turn, Job>;
+
+/// The turn of a call.
+pub(super) fn turn_of(exchange: &Exchange) -> Turn {
+    (exchange.caller.clone(), exchange.agent.ip())
+}
 
 /// What is to be made.
 pub(super) struct Job {
@@ -46,6 +51,7 @@ pub(super) enum JobKind {
 
 /// What came of a job.
 pub(super) struct Made {
+    pub(super) turn: Turn,
     pub(super) session: Arc<CallerSession>,
     /// The call.
     pub(super) id: uuid::Uuid,
@@ -94,7 +100,7 @@ impl Searchers {
     pub(super) fn start(facts: Arc<Facts>, linking: Arc<Linking>, handoff: Handoff) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = cores.clamp(2, THREADS_MAX);
-        let turns = Turns::new(threads / 2);
+        let turns = Turns::new();
         let state = State { turns, made: Vec::new(), made_bytes: 0, hurried: false, closed: false };
         let (state, changed, made) = (Mutex::new(state), Condvar::new(), Condvar::new());
         let shared = Arc::new(Shared { state, changed, made, facts, linking, handoff });
@@ -108,7 +114,7 @@ impl Searchers {
 
     /// Takes a job.
     pub(super) fn take(&self, job: Job) {
-        let turn = (job.exchange.caller.clone(), job.exchange.agent.ip());
+        let turn = turn_of(&job.exchange);
         self.shared.lock().turns.push(turn, job);
         self.shared.changed.notify_one();
     }
@@ -156,7 +162,7 @@ impl Searchers {
 impl Shared {
     fn work(&self) {
         while let Some((turn, job, hurried)) = self.next() {
-            let made = self.make(job, hurried);
+            let made = self.make(turn.clone(), job, hurried);
             let mut state = self.lock();
             state.turns.ended(&turn);
             state.made_bytes += made.event.as_ref().map_or(0, |event| event.json.len());
@@ -182,7 +188,7 @@ impl Shared {
         }
     }
 
-    fn make(&self, job: Job, hurried: bool) -> Made {
+    fn make(&self, turn: Turn, job: Job, hurried: bool) -> Made {
         let Job { exchange, session, kind } = job;
         let (seq, is_note) = match &kind {
             JobKind::Event { seq, .. } => (*seq, false),
@@ -208,7 +214,7 @@ impl Shared {
             }
             JobKind::Note => MadeKind::Note,
         };
-        Made { session, id, event, kind }
+        Made { turn, session, id, event, kind }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

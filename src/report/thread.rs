@@ -1,5 +1,7 @@
 //! The reporting thread: takes what was handed off, appends it in groups, and looks after the store in between.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +14,7 @@ use uuid::Uuid;
 use super::handoff::Next;
 use super::linking::Linking;
 use super::open::OpenNotes;
-use super::searchers::{Job, JobKind, Made, MadeKind, Searchers};
+use super::searchers::{Job, JobKind, Made, MadeKind, Searchers, Turn, turn_of};
 use super::unsearched::Unsearched;
 use super::{Facts, Handoff, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
@@ -58,6 +60,9 @@ pub(super) struct Reporting {
     open: OpenNotes,
     linking: Arc<Linking>,
     searchers: Searchers,
+    /// Calls at the searchers, by caller. Until they are stored, all later calls of that caller go there too: so its events are
+    /// stored in their order.
+    beside: HashMap<Turn, usize>,
     unsearched: Unsearched,
     stop: Arc<Stop>,
     looked_after: Instant,
@@ -98,6 +103,7 @@ impl Reporting {
             open,
             linking,
             searchers,
+            beside: HashMap::new(),
             unsearched,
             stop,
             looked_after,
@@ -157,7 +163,8 @@ impl Reporting {
                 continue;
             };
             let seq = session.next_seq();
-            if !is_searched_here(&finished.exchange, allowance) {
+            let follows = !self.beside.is_empty() && self.beside.contains_key(&turn_of(&finished.exchange));
+            if follows || !is_searched_here(&finished.exchange, allowance) {
                 self.search_beside(finished, session, seq);
                 continue;
             }
@@ -178,6 +185,7 @@ impl Reporting {
         let Finished { exchange, reservation, stored } = finished;
         let exchange = Arc::<Exchange>::from(exchange);
         self.unsearched.add(&exchange, session.clone(), seq);
+        *self.beside.entry(turn_of(&exchange)).or_default() += 1;
         self.searchers.take(Job { exchange, session, kind: JobKind::Event { seq, reservation, stored } });
     }
 
@@ -187,11 +195,12 @@ impl Reporting {
         while made.peek().is_some() {
             let mut group = Group::default();
             while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
-                let Some(Made { session, id, event, kind }) = made.next() else { break };
+                let Some(Made { turn, session, id, event, kind }) = made.next() else { break };
                 match (kind, event) {
                     (MadeKind::Event { seq, stored }, event) => {
                         group.calls += 1;
                         self.unsearched.remove(id);
+                        self.stored_beside(turn);
                         let Some(event) = event else {
                             tracing::error!("a call's event cannot be made; it is counted as lost");
                             self.tally.lost.fetch_add(1, Ordering::Relaxed);
@@ -207,6 +216,15 @@ impl Reporting {
             }
             if group.calls > 0 {
                 self.append(group);
+            }
+        }
+    }
+
+    fn stored_beside(&mut self, turn: Turn) {
+        if let Entry::Occupied(mut calls) = self.beside.entry(turn) {
+            *calls.get_mut() -= 1;
+            if *calls.get() == 0 {
+                calls.remove();
             }
         }
     }
@@ -300,7 +318,7 @@ impl Reporting {
     /// Tells what is missing: what is over, or all.
     fn tell_gaps(&mut self, all: bool) {
         if let Some(gap) = self.handoff.take_gap() {
-            self.store.health().missing(gap);
+            self.store.health().record_loss(gap);
         }
         let gaps = self.store.health().take_gaps(all);
         let mut untold = Vec::new();
@@ -313,7 +331,7 @@ impl Reporting {
                 Err(_) => untold.push(missing),
             }
         }
-        self.store.health().untold(untold);
+        self.store.health().put_back(untold);
     }
 
     /// Bounds, what is missing, what has been under way for long, what other processes left when they were killed.

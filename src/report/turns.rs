@@ -1,12 +1,10 @@
-//! Fair turns: a queue per caller, served in turn, of which one caller never has all workers. Pure.
+//! Fair turns: a queue per caller. Callers are served in turn, and each has one job at a time, so its jobs end in order. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
 /// Jobs of many callers.
 pub(super) struct Turns<K, J> {
-    /// Jobs of one caller that run at once, at most.
-    share: usize,
     callers: HashMap<K, Of<J>>,
     /// Callers with jobs that wait, in the order of their turns.
     order: VecDeque<K>,
@@ -14,17 +12,18 @@ pub(super) struct Turns<K, J> {
 
 struct Of<J> {
     waiting: VecDeque<J>,
-    running: usize,
+    is_running: bool,
 }
 
 impl<K: Clone + Eq + Hash, J> Turns<K, J> {
-    pub(super) fn new(share: usize) -> Self {
-        Self { share, callers: HashMap::new(), order: VecDeque::new() }
+    pub(super) fn new() -> Self {
+        Self { callers: HashMap::new(), order: VecDeque::new() }
     }
 
     /// Adds a job behind those of its caller.
     pub(super) fn push(&mut self, caller: K, job: J) {
-        let of = self.callers.entry(caller.clone()).or_insert_with(|| Of { waiting: VecDeque::new(), running: 0 });
+        let of =
+            self.callers.entry(caller.clone()).or_insert_with(|| Of { waiting: VecDeque::new(), is_running: false });
         if of.waiting.is_empty() {
             self.order.push_back(caller);
         }
@@ -36,12 +35,12 @@ impl<K: Clone + Eq + Hash, J> Turns<K, J> {
         for _ in 0..self.order.len() {
             let caller = self.order.pop_front()?;
             let Some(of) = self.callers.get_mut(&caller) else { continue };
-            if of.running >= self.share {
+            if of.is_running {
                 self.order.push_back(caller);
                 continue;
             }
             let Some(job) = of.waiting.pop_front() else { continue };
-            of.running += 1;
+            of.is_running = true;
             if !of.waiting.is_empty() {
                 self.order.push_back(caller.clone());
             }
@@ -53,8 +52,8 @@ impl<K: Clone + Eq + Hash, J> Turns<K, J> {
     /// A job of this caller has ended.
     pub(super) fn ended(&mut self, caller: &K) {
         let Some(of) = self.callers.get_mut(caller) else { return };
-        of.running -= 1;
-        if of.running == 0 && of.waiting.is_empty() {
+        of.is_running = false;
+        if of.waiting.is_empty() {
             self.callers.remove(caller);
         }
     }
@@ -73,7 +72,7 @@ mod tests {
 
     #[test]
     fn one_caller_with_many_jobs_holds_up_no_other() {
-        let mut turns = Turns::new(1);
+        let mut turns = Turns::new();
         (0..60).for_each(|n| turns.push("hostile", n));
         assert_eq!(turns.start(), Some(("hostile", 0)));
         assert_eq!(turns.start(), None, "the other workers are left for others");
@@ -92,9 +91,8 @@ mod tests {
         #[test]
         fn each_job_runs_once_and_those_of_one_caller_begin_in_their_order(
             jobs in prop::collection::vec(0_u8..4, 0..60),
-            share in 1_usize..3,
         ) {
-            let mut turns = Turns::new(share);
+            let mut turns = Turns::new();
             jobs.iter().enumerate().for_each(|(at, caller)| turns.push(*caller, at));
             let (mut begun, mut running) = (Vec::new(), VecDeque::new());
             while !turns.is_empty() {
@@ -103,7 +101,7 @@ mod tests {
                         prop_assert_eq!(jobs[at], caller);
                         begun.push(at);
                         running.push_back(caller);
-                        prop_assert!(running.iter().filter(|of| **of == caller).count() <= share);
+                        prop_assert!(running.iter().filter(|of| **of == caller).count() == 1);
                     }
                     None => turns.ended(&running.pop_front().unwrap()),
                 }

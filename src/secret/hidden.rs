@@ -116,8 +116,9 @@ impl Hidden<'_> {
 }
 
 /// What a secret is read as that itself looks like it had escapes: `a%41b` is `aAb` where all escapes of a text are undone.
-pub(super) fn readings(secret: &str) -> impl Iterator<Item = String> {
-    let read = |text: &String| String::from_utf8(Plain::of(text.as_bytes())?.bytes).ok();
+/// The bytes need not be UTF-8.
+pub(super) fn readings(secret: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    let read = |text: &Vec<u8>| Some(Plain::of(text)?.bytes);
     std::iter::successors(Some(secret.to_owned()), read).skip(1)
 }
 
@@ -530,7 +531,7 @@ mod tests {
 
     fn found(secret: &str, text: &str) -> Vec<Range<usize>> {
         let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| {
-            for secret in std::iter::once(secret.to_owned()).chain(readings(secret)) {
+            for secret in std::iter::once(secret.as_bytes().to_owned()).chain(readings(secret.as_bytes())) {
                 memchr::memmem::find_iter(bytes, &secret).for_each(|at| found(at..at + secret.len()));
             }
         };

@@ -26,8 +26,8 @@ const PASSING: usize = 256;
 static REGISTRY: Mutex<Registry> = Mutex::new(Registry::new());
 
 struct Registry {
-    lasting: Vec<Box<str>>,
-    passing: VecDeque<Box<str>>,
+    lasting: Vec<Box<[u8]>>,
+    passing: VecDeque<Box<[u8]>>,
     /// Built on first use after a change.
     searcher: Option<Arc<Searcher>>,
 }
@@ -37,11 +37,11 @@ impl Registry {
         Self { lasting: Vec::new(), passing: VecDeque::new(), searcher: None }
     }
 
-    fn add(&mut self, text: &str) {
+    fn add(&mut self, text: &[u8]) {
         if self.lasting.iter().chain(&self.passing).any(|known| **known == *text) {
             return;
         }
-        if text.starts_with("eyJ") {
+        if text.starts_with(b"eyJ") {
             if self.passing.len() == PASSING {
                 self.passing.pop_front();
             }
@@ -54,7 +54,7 @@ impl Registry {
 
     fn searcher(&mut self) -> Option<Arc<Searcher>> {
         if self.searcher.is_none() && !(self.lasting.is_empty() && self.passing.is_empty()) {
-            let all: Vec<&[u8]> = self.lasting.iter().chain(&self.passing).map(|text| text.as_bytes()).collect();
+            let all: Vec<&[u8]> = self.lasting.iter().chain(&self.passing).map(AsRef::as_ref).collect();
             self.searcher = Searcher::new(&all).map(Arc::new);
         }
         self.searcher.clone()
@@ -154,17 +154,19 @@ pub(crate) fn register(secret: &str) {
     let telling = secret.len() >= LETTERS_FROM_BYTES || !secret.bytes().all(|byte| byte.is_ascii_alphabetic());
     if secret.len() >= SHORTEST_BYTES && telling {
         let mut registry = REGISTRY.lock();
-        registry.add(secret);
+        registry.add(secret.as_bytes());
         // The forms that it takes in JSON, and in JSON inside a JSON string.
         let mut escaped = secret.to_owned();
         for _ in 0..2 {
             escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
-            registry.add(&escaped);
+            registry.add(escaped.as_bytes());
         }
-        hidden::readings(secret).filter(|read| read.len() >= SHORTEST_BYTES).for_each(|read| registry.add(&read));
+        hidden::readings(secret.as_bytes())
+            .filter(|read| read.len() >= SHORTEST_BYTES)
+            .for_each(|read| registry.add(&read));
         // A space in the query of a URL.
         if secret.contains(' ') {
-            registry.add(&secret.replace(' ', "+"));
+            registry.add(secret.replace(' ', "+").as_bytes());
         }
     }
 }
@@ -185,7 +187,7 @@ pub(crate) fn cut_off(text: &str) -> Option<usize> {
     let begun = |text: &[u8]| {
         let begun = registry.lasting.iter().chain(&registry.passing).filter_map(|secret| {
             let lengths = (CUT_MIN_BYTES..secret.len()).rev();
-            lengths.map(|length| &secret.as_bytes()[..length]).find(|begun| text.ends_with(begun)).map(<[u8]>::len)
+            lengths.map(|length| &secret[..length]).find(|begun| text.ends_with(begun)).map(<[u8]>::len)
         });
         begun.max().map(|length| text.len() - length)
     };
@@ -226,7 +228,7 @@ mod tests {
             secrets in prop::collection::vec("[ab]{2,9}", 1..100),
             text in "[abc]{0,400}",
         ) {
-            let secrets: Vec<&[u8]> = secrets.iter().map(|text| text.as_bytes()).collect();
+            let secrets: Vec<&[u8]> = secrets.iter().map(AsRef::as_ref).collect();
             let searcher = Searcher::new(&secrets).unwrap();
             let all = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&secrets).unwrap();
             let found: Vec<_> = searcher.find_iter(text.as_bytes()).collect();
@@ -237,9 +239,9 @@ mod tests {
     #[test]
     fn tokens_are_evicted_and_keys_are_not() {
         let mut registry = Registry::new();
-        registry.add("agent_lasting_key");
-        (0..PASSING + 10).for_each(|n| registry.add(&format!("eyJ{n:030}")));
-        registry.add("agent_lasting_key");
+        registry.add(b"agent_lasting_key");
+        (0..PASSING + 10).for_each(|n| registry.add(format!("eyJ{n:030}").as_bytes()));
+        registry.add(b"agent_lasting_key");
         assert_eq!((registry.lasting.len(), registry.passing.len()), (1, PASSING));
         assert!(registry.searcher().unwrap().mask("an agent_lasting_key here").is_some());
         assert!(registry.searcher().unwrap().mask(&format!("eyJ{:030}", 0)).is_none());

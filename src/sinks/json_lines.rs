@@ -1,7 +1,8 @@
 //! Each event as one line of JSON, in a file or on standard output.
 //!
-//! A thread of its own writes, for a pipe that nobody reads holds up whoever writes to it, even at the end of the process. The
-//! file is opened to append, and anew when its name leads to another one (after a rotation); copying and truncating works, too.
+//! A separate thread writes, because a pipe that nobody reads blocks its writer, even at exit. The file is opened for
+//! appending, and opened again when its name refers to another file (after a rotation). Copy-and-truncate rotation works as
+//! well.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -16,13 +17,13 @@ use crate::private_file;
 use crate::store::EventRow;
 use crate::visible;
 
-/// The thread.
+/// The writing thread.
 pub(super) struct JsonLines {
-    write: mpsc::Sender<Order>,
+    write: mpsc::Sender<WriteRequest>,
     shown: String,
 }
 
-struct Order {
+struct WriteRequest {
     lines: Vec<u8>,
     done: oneshot::Sender<io::Result<()>>,
 }
@@ -31,11 +32,11 @@ impl JsonLines {
     /// `None`: standard output.
     pub(super) fn start(path: Option<PathBuf>) -> io::Result<Self> {
         let shown = path.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
-        let (write, orders) = mpsc::channel::<Order>();
+        let (write, orders) = mpsc::channel::<WriteRequest>();
         std::thread::Builder::new().name("json lines".to_owned()).spawn(move || {
             let mut out = Out::new(path);
-            while let Ok(Order { lines, done }) = orders.recv() {
-                // Nobody waits any more when the proxy is stopping.
+            while let Ok(WriteRequest { lines, done }) = orders.recv() {
+                // When the proxy stops, nobody waits for the result.
                 let _ = done.send(out.write(&lines));
             }
         })?;
@@ -49,13 +50,13 @@ impl JsonLines {
             lines.push(b'\n');
         }
         let (done, written) = oneshot::channel();
-        if self.write.send(Order { lines, done }).is_err() {
-            return self.later("its thread is gone");
+        if self.write.send(WriteRequest { lines, done }).is_err() {
+            return self.later("its thread has ended");
         }
         match written.await {
             Ok(Ok(())) => Sent::Taken { refused: 0, said: String::new() },
             Ok(Err(error)) => self.later(&error.to_string()),
-            Err(_) => self.later("its thread is gone"),
+            Err(_) => self.later("its thread has ended"),
         }
     }
 
@@ -64,7 +65,7 @@ impl JsonLines {
     }
 }
 
-/// What is written to.
+/// The destination.
 enum Out {
     Stdout,
     File { path: PathBuf, open: Option<File> },
@@ -79,7 +80,7 @@ impl Out {
         match self {
             Self::Stdout => {
                 let mut out = io::stdout().lock();
-                // It may be a terminal: what is in the lines must not steer it.
+                // It may be a terminal, so control characters are escaped.
                 match std::str::from_utf8(lines) {
                     Ok(lines) => out.write_all(visible::json(lines).as_bytes())?,
                     Err(_) => out.write_all(lines)?,
@@ -92,12 +93,12 @@ impl Out {
                     None => open_at(path)?,
                 };
                 file.write_all(lines)?;
-                // What is noted as had must be on the disk. A pipe has none.
+                // An event counts as written only once it is on the disk. A pipe has no disk.
                 match file.sync_data() {
                     Err(error) if error.kind() != io::ErrorKind::InvalidInput => return Err(error),
                     _ => {}
                 }
-                // Kept only if all went well: what is written next must not go behind half a line.
+                // Kept only after success: a new line must not follow half a line.
                 *open = Some(file);
                 Ok(())
             }
@@ -111,7 +112,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     matches!((named, file.metadata()), (Ok(named), Ok(open)) if named == (open.dev(), open.ino()))
 }
 
-/// Opens it at its end, or makes it for its owner alone. Half a line at its end, of a crash or a full disk, is ended.
+/// Opens the file for appending, or creates it (0600). Half a line at its end, left by a crash or a full disk, is terminated.
 fn open_at(path: &Path) -> io::Result<File> {
     private_file::close_folder_of(path)?;
     private_file::refuse_link_of_another_user(path)?;
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_appended_to_a_file_for_its_owner_alone_also_after_a_rotation() {
+    fn lines_are_appended_to_a_private_file_even_after_a_rotation() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         let mut out = Out::new(Some(path.clone()));
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn half_a_line_is_ended_before_the_next_one() {
+    fn half_a_line_is_terminated_before_the_next_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.jsonl");
         std::fs::write(&path, "{\"a\":1}\n{\"a\"").unwrap();
@@ -166,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_is_an_error() {
+    fn a_failed_write_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("missing").join("events.jsonl");
         assert!(Out::new(Some(path)).write(b"{}\n").is_err());

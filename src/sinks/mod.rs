@@ -1,6 +1,6 @@
-//! Sinks: what is told of each event beside OTAS, or instead of it. Each goes through the store by itself, in the order of the
-//! rows, and its place there is kept in the store, so that a restart goes on where it was. An event may come twice (an answer
-//! that was lost, a crash before the place was noted), and is passed over only when it is counted.
+//! Sinks: other destinations of events, beside OTAS or instead of it. Each sink reads the store in row order. Its position is
+//! kept in the store, so it continues there after a restart. An event may be sent twice (a lost answer, or a crash before the
+//! position was saved). A skipped event is counted.
 //!
 //! ```text
 //!  worker       reads the next events, hands them over, notes the place; waits and tries again
@@ -9,8 +9,8 @@
 //!  status       how it goes
 //! ```
 //!
-//! Of all processes that share a store one feeds a sink; the others wait to take over. A sink that is slow or away holds up
-//! nobody: what it has not had stays in the store as long as there is room.
+//! Of all processes that share a store, one sends to a sink; the others wait to take over. A slow or unreachable sink delays
+//! nothing: its backlog stays in the store while there is room.
 
 mod json_lines;
 #[cfg(feature = "otlp")]
@@ -29,47 +29,47 @@ use tokio_util::sync::CancellationToken;
 use crate::config;
 use crate::store::{EventRow, Store};
 
-pub use status::{Fed, Status};
+pub use status::{SinkCounts, Status};
 
-/// The most events that are handed over at once: as many as OpenTelemetry's own exporters send.
+/// The maximum batch size, the same as in OpenTelemetry's own exporters.
 const BATCH: usize = 512;
-/// How long a stopping sink has for what is under way.
+/// How long a stopping sink waits for the batch in flight.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// The same when somebody is in a hurry.
+/// The same in a hurry.
 const HURRIED_LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Why a sink cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum SinkError {
-    /// No thread for a file.
+    /// The thread for a file could not be started.
     #[error("cannot start the thread that writes `{0}`")]
     Thread(String, #[source] std::io::Error),
-    /// The root that the collector may be signed by.
+    /// The collector's root certificate could not be used.
     #[cfg(feature = "otlp")]
     #[error("OTEL_EXPORTER_OTLP_CERTIFICATE: {0}")]
     Certificate(#[source] crate::tls::RootsError),
-    /// The HTTP client could not be made.
+    /// The HTTP client could not be created.
     #[cfg(feature = "otlp")]
     #[error("cannot set up the HTTP client for `{0}`")]
     Client(String, #[source] reqwest::Error),
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, PartialEq, Eq)]
-#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "a file refuses nothing"))]
+#[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "a file never refuses an event"))]
 enum Sent {
-    /// It was taken, but for `refused` of its events, about which `said` was said.
+    /// Accepted, except for `refused` events. `said` is the reason.
     Taken { refused: u64, said: String },
-    /// None of it will ever be taken.
+    /// None of it will ever be accepted.
     Refused(String),
-    /// It is too much at once.
+    /// The batch is too large.
     TooLarge(String),
-    /// It must be sent again, not before `after` if that was asked for.
+    /// It must be sent again, no earlier than `after` if the sink asked for that.
     Later { why: String, after: Option<Duration> },
 }
 
-/// Where a sink's events go.
+/// The destination of a sink.
 enum Target {
     JsonLines(json_lines::JsonLines),
     #[cfg(feature = "otlp")]
@@ -95,7 +95,7 @@ impl Target {
         }
     }
 
-    /// How long the first event waits for others that are handed over with it.
+    /// How long the first event of a batch waits for others.
     fn gather(&self) -> Duration {
         match self {
             Self::JsonLines(_) => Duration::from_millis(20),
@@ -113,42 +113,42 @@ impl Target {
     }
 }
 
-/// What the outside tells a worker.
+/// Signals to a worker.
 #[derive(Default)]
 struct Signals {
     /// Events were stored.
     appended: Notify,
-    /// Somebody waits: try now.
+    /// A caller is waiting: try now.
     hurry: Notify,
 }
 
 /// All sinks of a process.
-pub struct Sinks(Vec<One>);
+pub struct Sinks(Vec<RunningSink>);
 
-struct One {
+struct RunningSink {
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-/// How all sinks go, to be asked for at any time.
+/// The status of all sinks, available at any time.
 #[derive(Clone)]
 pub struct Watch(Vec<watch::Receiver<Status>>);
 
 impl Watch {
-    /// How they go now.
+    /// The current status.
     pub fn now(&self) -> Vec<Status> {
         self.0.iter().map(|one| one.borrow().clone()).collect()
     }
 }
 
 impl Sinks {
-    /// Starts them, but for those that are switched off; must be called on a Tokio runtime. `tls`: which certificates their
-    /// collectors may show.
+    /// Starts all sinks that are not switched off. Must be called on a Tokio runtime. `tls` sets which certificates are
+    /// accepted from collectors.
     ///
     /// # Errors
-    /// When one cannot be set up. Whatever is wrong with its destination later is no error: it shows in [`Status`].
+    /// When a sink cannot be set up. Later problems at its destination show in [`Status`].
     pub fn start(
         store: &Store,
         sinks: &[config::Sink],
@@ -158,37 +158,37 @@ impl Sinks {
         let mut all = Vec::new();
         for sink in sinks {
             if matches!(sink, config::Sink::Otlp(otlp) if otlp.disabled) {
-                tracing::warn!(sink = sink.name(), "OTEL_SDK_DISABLED is set: nothing is sent there");
+                tracing::warn!(sink = sink.name(), "OTEL_SDK_DISABLED is set: this sink is off");
                 continue;
             }
             let (signals, (stop, stopped)) = (Arc::new(Signals::default()), oneshot::channel());
-            let (told, status) = watch::channel(Status::of(sink.name()));
-            let mut worker = worker::Worker::new(store.clone(), Target::new(sink, tls)?, delivery, told);
+            let (status_sender, status) = watch::channel(Status::of(sink.name()));
+            let mut worker = worker::Worker::new(store.clone(), Target::new(sink, tls)?, delivery, status_sender);
             worker.begin();
             let task = tokio::spawn(worker.run(signals.clone(), stopped));
-            all.push(One { signals, status, stop, task });
+            all.push(RunningSink { signals, status, stop, task });
         }
         Ok(Self(all))
     }
 
-    /// For whoever appends: wakes them all.
+    /// A handle that wakes all sinks.
     pub fn waker(&self) -> impl Fn() + Clone + Send + Sync + use<> {
         let all: Vec<Arc<Signals>> = self.0.iter().map(|one| one.signals.clone()).collect();
         move || all.iter().for_each(|signals| signals.appended.notify_one())
     }
 
-    /// How they go, now and from now on.
+    /// Their status, now and later.
     pub fn watch(&self) -> Watch {
         Watch(self.0.iter().map(|one| one.status.clone()).collect())
     }
 
-    /// Waits until each has had all rows up to `newest`, the time is over or there is a hurry.
+    /// Waits until each sink has processed all rows up to `newest`, the time is over, or `hurry` is set.
     pub async fn drained(&self, newest: i64, within: Duration, hurry: &CancellationToken) -> Vec<Status> {
         let deadline = Instant::now() + within;
         let all = self.0.iter().map(|one| async move {
             one.signals.hurry.notify_one();
             let mut status = one.status.clone();
-            // Fails only when the worker is gone, which says enough.
+            // Fails only if the worker has ended.
             let _ = timeout_at(deadline, status.wait_for(|status| status.up_to >= newest)).await;
         });
         tokio::select! {
@@ -198,9 +198,9 @@ impl Sinks {
         self.watch().now()
     }
 
-    /// Stops them, at once when there is a hurry. What they have not had stays stored.
+    /// Stops them, at once in a hurry. Their backlog stays in the store.
     pub async fn stop(self, hurry: &CancellationToken) {
-        let stopped = self.0.into_iter().map(|One { stop, mut task, .. }| async move {
+        let stopped = self.0.into_iter().map(|RunningSink { stop, mut task, .. }| async move {
             let _ = stop.send(());
             let last_words = async {
                 tokio::select! {

@@ -1,4 +1,4 @@
-//! What a sink tells about itself.
+//! The status of a sink.
 
 use serde_json::{Value, json};
 
@@ -7,40 +7,40 @@ use crate::store::SinkPlace;
 /// How a sink goes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
-    /// What it is called: its kind and its destination.
+    /// Its name: kind and destination.
     pub name: String,
-    /// This process feeds it; if not, another one that shares the store may.
+    /// Whether this process sends to it. If not, another one that shares the store may.
     pub feeding: bool,
-    /// The last row that it is known to be done with.
+    /// The last row that is known to be done.
     pub up_to: i64,
-    /// Events that it has not had yet, as last counted.
+    /// Its backlog, as last counted.
     pub waiting: u64,
-    /// What this process did.
-    pub fed: Fed,
-    /// Events that were gone before it could have them, over all processes.
+    /// What this process sent.
+    pub fed: SinkCounts,
+    /// Events that were dropped from the store before the sink got them, for all processes.
     pub missed: u64,
-    /// Why it takes no events at the moment. `None`: it does.
+    /// Why it accepts no events at the moment. `None`: it does.
     pub trouble: Option<String>,
-    /// What it said of events that it refused, last.
+    /// The last reason it gave for a refusal.
     pub refusal: Option<String>,
 }
 
-/// Events that a process has handed to a sink.
+/// Events that a process has sent to a sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Fed {
-    /// Taken.
+pub struct SinkCounts {
+    /// Accepted.
     pub sent: u64,
     /// Refused for good.
     pub refused: u64,
 }
 
 impl Status {
-    /// That of a sink which has not begun.
+    /// The status of a sink that has not started.
     pub(super) fn of(name: String) -> Self {
         Self { name, ..Self::default() }
     }
 
-    /// What the store says of its place.
+    /// Takes over its position from the store.
     pub(super) fn at(&mut self, place: SinkPlace) {
         self.up_to = self.up_to.max(place.position);
         self.missed = place.missed;

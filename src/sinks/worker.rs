@@ -1,4 +1,4 @@
-//! One sink's loop: the next events, one batch at a time and in order, until it has them.
+//! The loop of one sink: sends the backlog in order, one batch at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use crate::config;
 use crate::deliver::backoff::{Backoff, random};
 use crate::store::{DeliveryLock, EventRow, SinkPlace, Store, StoreError, Viewer};
 
-/// Bytes of events that are read at once, or one event.
+/// Bytes of events that are read at once. A larger event is read alone.
 const BATCH_BYTES: usize = 4 << 20;
-/// How often the store is looked at for what other processes have stored, and for whether another one still feeds the sink.
+/// How often to check for events from other processes, and whether another process still has the sink.
 const POLL: Duration = Duration::from_secs(1);
-/// How often it is noted that the sink is in use, and counted what it has not had.
+/// How often the store learns that the sink is in use, and the backlog is counted.
 const NOTE: Duration = Duration::from_secs(60);
 const COUNT: Duration = Duration::from_secs(1);
-/// The longest that a collector may ask to be left alone.
+/// The longest wait that a collector may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
 pub(super) struct Worker {
@@ -27,30 +27,30 @@ pub(super) struct Worker {
     disk: Arc<Disk>,
     target: Target,
     backoff: Backoff,
-    told: watch::Sender<Status>,
+    status_sender: watch::Sender<Status>,
     lock: Option<DeliveryLock>,
-    /// When the store was told last that the sink is in use.
+    /// When the store last learned that the sink is in use.
     noted: Option<Instant>,
     counted: Option<Instant>,
     failures: u32,
-    /// The most events that are sent at once: fewer while a batch was too large.
+    /// The current batch size. It is smaller while a batch was too large.
     batch: usize,
     missed: u64,
 }
 
-/// What is asked of the store, on blocking threads.
+/// Operations on the store, on blocking threads.
 struct Disk {
     store: Store,
     viewer: Viewer,
 }
 
-/// What is to be done next.
-enum Turn {
-    /// Go on at once.
+/// The next step.
+enum NextStep {
+    /// Continue at once.
     On,
     /// Wait for events.
     Idle,
-    /// Wait so long, unless somebody is in a hurry.
+    /// Wait this long, unless a caller is in a hurry.
     Rest(Duration),
 }
 
@@ -59,9 +59,9 @@ impl Worker {
         store: Store,
         target: Target,
         delivery: &config::Delivery,
-        told: watch::Sender<Status>,
+        status_sender: watch::Sender<Status>,
     ) -> Self {
-        let name = told.borrow().name.clone();
+        let name = status_sender.borrow().name.clone();
         let disk = Arc::new(Disk { viewer: store.viewer(), store });
         let backoff = Backoff::new(delivery.backoff_min, delivery.backoff_max);
         Self {
@@ -69,7 +69,7 @@ impl Worker {
             disk,
             target,
             backoff,
-            told,
+            status_sender,
             lock: None,
             noted: None,
             counted: None,
@@ -87,20 +87,20 @@ impl Worker {
         }
     }
 
-    /// Until it is told to stop.
+    /// Runs until it is told to stop.
     pub(super) async fn run(mut self, signals: Arc<Signals>, mut stopped: oneshot::Receiver<()>) {
         loop {
             let (turn, gather) = (self.turn().await, self.target.gather());
             let wait = async {
                 match turn {
-                    Turn::On => {}
-                    Turn::Idle => tokio::select! {
-                        // Each hand-over has its price: a few events share it.
+                    NextStep::On => {}
+                    NextStep::Idle => tokio::select! {
+                        // Each request has a fixed cost, so a few events share it.
                         () = async { signals.appended.notified().await; sleep(gather).await } => {}
                         () = signals.hurry.notified() => {}
                         () = sleep(POLL) => {}
                     },
-                    Turn::Rest(pause) => tokio::select! {
+                    NextStep::Rest(pause) => tokio::select! {
                         () = signals.hurry.notified() => {}
                         () = sleep(pause) => {}
                     },
@@ -114,7 +114,7 @@ impl Worker {
         }
     }
 
-    async fn turn(&mut self) -> Turn {
+    async fn turn(&mut self) -> NextStep {
         match self.try_turn().await {
             Ok(turn) => turn,
             Err(error) => {
@@ -124,49 +124,49 @@ impl Worker {
         }
     }
 
-    async fn try_turn(&mut self) -> Result<Turn, String> {
+    async fn try_turn(&mut self) -> Result<NextStep, String> {
         let place = self.place().await?;
-        self.told.send_modify(|status| status.at(place));
+        self.status_sender.send_modify(|status| status.at(place));
         self.tell_missed(place.missed);
         self.count(place.position).await?;
         if self.lock.is_none() {
             let name = self.name.clone();
             let lock = self.disk(move |disk| Ok(disk.store.try_lock_sink(&name))).await?;
-            self.lock = lock.map_err(|error| format!("no lock can be made beside the store: {error}"))?;
+            self.lock = lock.map_err(|error| format!("cannot create a lock file beside the store: {error}"))?;
             let feeding = self.lock.is_some();
-            self.told.send_modify(|status| status.feeding = feeding);
-            // Another process feeds it; what was read of its place is what that one had reached.
-            return Ok(if feeding { Turn::On } else { Turn::Idle });
+            self.status_sender.send_modify(|status| status.feeding = feeding);
+            // Another process has the sink, and the stored position is where that process is.
+            return Ok(if feeding { NextStep::On } else { NextStep::Idle });
         }
         let batch = self.batch;
         let (events, newest) =
             self.disk(move |disk| disk.viewer.events_after(place.position, batch, BATCH_BYTES)).await?;
-        // After what was read: it may be of a new store, whose events somebody else hands over.
+        // Checked after the read: it may be from a new store, whose events another process sends.
         let lock = self.lock.clone();
         if !self.disk(move |_| Ok(lock.is_some_and(|lock| lock.stands()))).await? {
             self.lock = None;
-            return Ok(Turn::On);
+            return Ok(NextStep::On);
         }
         let Some(last) = events.last().map(|event| event.id) else {
-            self.told.send_modify(|status| {
+            self.status_sender.send_modify(|status| {
                 status.up_to = status.up_to.max(newest);
                 status.waiting = 0;
             });
-            return Ok(Turn::Idle);
+            return Ok(NextStep::Idle);
         };
         self.send(&events, last).await
     }
 
-    async fn send(&mut self, events: &[EventRow], last: i64) -> Result<Turn, String> {
+    async fn send(&mut self, events: &[EventRow], last: i64) -> Result<NextStep, String> {
         let count = events.len() as u64;
         let (refused, said) = match self.target.send(events).await {
             Sent::Taken { refused, said } => (refused.min(count), said),
             Sent::Refused(why) => (count, why),
-            // A batch of one is refused for good.
+            // A batch of one event is refused for good.
             Sent::TooLarge(why) if count == 1 => (1, why),
             Sent::TooLarge(_) => {
                 self.batch = (events.len() / 2).max(1);
-                return Ok(Turn::On);
+                return Ok(NextStep::On);
             }
             Sent::Later { why, after } => {
                 self.in_trouble(&why);
@@ -176,14 +176,14 @@ impl Worker {
         let (name, sent) = (self.name.clone(), count - refused);
         self.disk(move |disk| disk.store.sink_is_at(&name, last, sent, refused)).await?;
         if refused > 0 {
-            warn!(sink = self.name, refused, said, "events were refused for good, and are left out there");
+            warn!(sink = self.name, refused, said, "the sink refused events for good");
         }
         if self.failures > 0 {
-            info!(sink = self.name, "events are taken again");
+            info!(sink = self.name, "the sink accepts events again");
         }
         self.failures = 0;
         self.batch = (self.batch * 2).min(BATCH);
-        self.told.send_modify(|status| {
+        self.status_sender.send_modify(|status| {
             status.trouble = None;
             status.up_to = status.up_to.max(last);
             status.waiting = status.waiting.saturating_sub(count);
@@ -192,10 +192,10 @@ impl Worker {
                 status.refusal = Some(said);
             }
         });
-        Ok(Turn::On)
+        Ok(NextStep::On)
     }
 
-    /// Where the sink stands. Now and then it is noted that it is in use.
+    /// The sink's position. From time to time the store learns that the sink is in use.
     async fn place(&mut self) -> Result<SinkPlace, String> {
         let (name, known) = (self.name.clone(), self.noted.is_some());
         if self.noted.is_some_and(|noted| noted.elapsed() < NOTE)
@@ -209,12 +209,12 @@ impl Worker {
         Ok(place)
     }
 
-    /// What it has not had, for people; with a long backlog it takes its time, so not at each turn.
+    /// Counts the backlog, for people. This is slow for a long backlog, so it is not done every time.
     async fn count(&mut self, position: i64) -> Result<(), String> {
         if self.counted.is_none_or(|counted| counted.elapsed() >= COUNT) {
             let waiting = self.disk(move |disk| disk.viewer.count_after(position)).await?;
             self.counted = Some(Instant::now());
-            self.told.send_modify(|status| status.waiting = waiting);
+            self.status_sender.send_modify(|status| status.waiting = waiting);
         }
         Ok(())
     }
@@ -229,31 +229,28 @@ impl Worker {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
                 format!("{error}{}", cause.unwrap_or_default())
             }),
-            Err(_) => Err("a turn to the disk ended in a panic".to_owned()),
+            Err(_) => Err("the disk task panicked".to_owned()),
         }
     }
 
     fn in_trouble(&mut self, why: &str) {
         self.failures = self.failures.saturating_add(1);
-        let new = self.told.borrow().trouble.as_deref() != Some(why);
+        let new = self.status_sender.borrow().trouble.as_deref() != Some(why);
         if new {
-            warn!(sink = self.name, why, "events are not taken; they wait in the store");
-            self.told.send_modify(|status| status.trouble = Some(why.to_owned()));
+            warn!(sink = self.name, why, "the sink accepts no events; they stay in the store");
+            self.status_sender.send_modify(|status| status.trouble = Some(why.to_owned()));
         }
     }
 
     fn tell_missed(&mut self, missed: u64) {
         if missed > self.missed {
-            warn!(
-                sink = self.name,
-                missed, "the store had no room for events that this sink has not had: they are missing there"
-            );
+            warn!(sink = self.name, missed, "the store was full and dropped events that this sink has not received");
             self.missed = missed;
         }
     }
 
-    fn rest(&self, after: Option<Duration>) -> Turn {
+    fn rest(&self, after: Option<Duration>) -> NextStep {
         let backoff = self.backoff.delay(self.failures, random());
-        Turn::Rest(after.map_or(backoff, |after| after.clamp(backoff, LONGEST_WAIT.max(backoff))))
+        NextStep::Rest(after.map_or(backoff, |after| after.clamp(backoff, LONGEST_WAIT.max(backoff))))
     }
 }

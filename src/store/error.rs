@@ -1,21 +1,21 @@
-//! What can go wrong with the store: the act that failed, and what to do.
+//! Store errors: the operation that failed, and what to do.
 
 use std::io;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::heal::is_corruption;
+use super::sql::is_corruption;
 
-/// Why the store did not do as asked.
+/// Why a store operation failed.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// The folder or the file could not be made.
+    /// The folder or the file could not be created.
     #[error("cannot create the event store {path}: check that its folder exists and is writable")]
     Create {
         /// The store's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// The file is a link, and what it leads to could not be made.
@@ -31,25 +31,25 @@ pub enum StoreError {
         /// What the system said.
         source: io::Error,
     },
-    /// Others may read or write it, and that cannot be changed.
+    /// Others may read or write the file, and its mode cannot be changed.
     #[error(
-        "the event store {path} would be open to others: `chmod 0600` it, or point `store.path` into a folder of your own"
+        "the event store {path} can be read by others: `chmod 0600` it, or set `store.path` to a file in a folder of your own"
     )]
     Exposed {
         /// The store's file.
         path: PathBuf,
-        /// What is open, and why it stays so.
+        /// What is accessible, and why it cannot be changed.
         source: io::Error,
     },
-    /// It is another user's.
+    /// The file belongs to another user.
     #[error(
         "the event store {path} is owned by {owner}, and this user cannot write it: run as that user, or point `store.path` \
          (--store-path) to a file of your own"
     )]
     NotOurs {
-        /// The file: the store's, or one that SQLite keeps beside it.
+        /// The store's file or one of its side files.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner.
         owner: String,
     },
     /// SQLite could not open or prepare the file.
@@ -57,36 +57,34 @@ pub enum StoreError {
     Open {
         /// The store's file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
-    /// The file is not what it should be.
+    /// The file is damaged.
     #[error("the event store {path} is damaged")]
     Damaged {
         /// The store's file.
         path: PathBuf,
-        /// What SQLite said, if it noticed.
+        /// SQLite's error, if there was one.
         source: Option<rusqlite::Error>,
     },
     /// A damaged store could not be moved aside.
-    #[error("the event store {path} is damaged and cannot be moved aside: check the rights of its folder")]
+    #[error("the event store {path} is damaged and cannot be moved aside: check the permissions of its folder")]
     MoveAside {
         /// The store's file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The file is of another program, or the user's own.
-    #[error(
-        "{path} is not an event store, but a file of another kind: point `store.path` (--store-path) to another file"
-    )]
+    /// The file belongs to another program or holds something else.
+    #[error("{path} exists and is not an event store: set `store.path` (--store-path) to another file")]
     Foreign {
         /// The file.
         path: PathBuf,
     },
     /// The file was written by a newer otas-proxy.
     #[error(
-        "the event store {path} has version {found}, this otas-proxy knows up to {known}: \
+        "the event store {path} has version {found}, but this otas-proxy supports versions up to {known}: \
          run the newer otas-proxy, or point `store.path` to another file"
     )]
     Newer {
@@ -97,17 +95,17 @@ pub enum StoreError {
         /// The newest version known here.
         known: i64,
     },
-    /// A statement failed: a full or failing disk, or another process that held the store for over five seconds.
+    /// A statement failed: the disk is full or failing, or another process held the store for over five seconds.
     #[error("the event store could not {act}")]
     Query {
-        /// What was being done.
+        /// The operation, for "could not …".
         act: &'static str,
-        /// What SQLite said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
 }
 
-/// SQLite calls a write that the file-size limit stops (EFBIG) an I/O error.
+/// SQLite reports a write beyond the file-size limit (EFBIG) as an I/O error.
 fn has_no_room(error: &rusqlite::Error) -> bool {
     let limited = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some();
     error.sqlite_error().is_some_and(|found| {
@@ -117,7 +115,7 @@ fn has_no_room(error: &rusqlite::Error) -> bool {
 }
 
 impl StoreError {
-    /// Whether this says that the file is damaged, rather than that it cannot be reached.
+    /// Whether the file is damaged, rather than unreachable.
     pub fn is_corruption(&self) -> bool {
         match self {
             Self::Damaged { .. } => true,
@@ -126,9 +124,9 @@ impl StoreError {
         }
     }
 
-    /// With its cause, for people. A file-size limit that is reached reads like a full disk.
+    /// The error with its cause, for people. Reaching a file-size limit reads like a full disk.
     pub fn in_words(&self) -> String {
-        let full = "the disk is full, or the file-size limit of this process (`ulimit -f`) is reached";
+        let full = "the disk is full, or this process has reached its file-size limit (`ulimit -f`)";
         match self {
             Self::Query { source, .. } | Self::Open { source, .. } if has_no_room(source) => {
                 format!("{self}: {full}")
@@ -140,7 +138,7 @@ impl StoreError {
         }
     }
 
-    /// For `map_err`: names the act that failed.
+    /// For `map_err`: names the operation that failed.
     pub(super) fn query(act: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Query { act, source }
     }

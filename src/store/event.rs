@@ -1,17 +1,26 @@
-//! The rows: an event as it is appended, as delivery needs it, and as people list it.
+//! The rows of events: as appended, as delivery needs them, and as people list them.
 
 use uuid::Uuid;
 
-use super::SessionRow;
+/// A row of `sessions`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionRow(pub(super) i64);
 
-/// Where an event is on its way.
+impl SessionRow {
+    /// The row's id, as [`EventRow::session`] names it.
+    pub fn id(self) -> i64 {
+        self.0
+    }
+}
+
+/// The delivery state of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Not yet acknowledged.
     Pending,
     /// Acknowledged by OTAS.
     Delivered,
-    /// Refused for good; kept with the reason.
+    /// Refused for good; kept with its verdict.
     Dead,
     /// Not for OTAS: its session has no agent key (`otas.deliver = false`).
     Kept,
@@ -49,24 +58,24 @@ impl std::fmt::Display for State {
     }
 }
 
-/// An event to append; everything is borrowed, nothing is copied on the way to SQLite.
+/// An event to append. Everything is borrowed, so nothing is copied on the way to SQLite.
 #[derive(Debug, Clone, Copy)]
 pub struct NewEvent<'a> {
     /// The exchange's UUIDv7.
     pub event_id: Uuid,
-    /// Its number in its session, from 0 or 1 on.
+    /// Its number in its session, starting at 0 or 1.
     pub seq: u64,
-    /// When the request came, in Unix milliseconds.
+    /// When the request arrived, in Unix milliseconds.
     pub started_at_ms: i64,
     /// The request's method.
     pub method: &'a str,
-    /// Who was called.
+    /// The host that was called.
     pub host: &'a str,
     /// The request's path.
     pub path: &'a str,
     /// The response's status code.
     pub status_code: u16,
-    /// How long the call took.
+    /// The latency of the call.
     pub latency_ms: f64,
     /// Size of the request's body.
     pub request_bytes: u64,
@@ -74,9 +83,9 @@ pub struct NewEvent<'a> {
     pub response_bytes: u64,
     /// OTAS's `error`; empty on success.
     pub error: &'a str,
-    /// How the call passed, for lists (`event::Outline`).
+    /// Phases and connection facts, for lists (`event::Outline`).
     pub outline: &'a str,
-    /// What it says of a model's work, for lists (`event::Llm`).
+    /// Model facts, for lists (`event::Llm`).
     pub llm: &'a str,
     /// The JSON object for OTAS, without `project_id`.
     pub json: &'a [u8],
@@ -84,7 +93,7 @@ pub struct NewEvent<'a> {
 
 #[cfg(test)]
 impl<'a> NewEvent<'a> {
-    /// For tests: an event of no call, with this JSON.
+    /// For tests: an event with this JSON and arbitrary other values.
     pub(crate) fn plain(json: &'a [u8]) -> Self {
         Self {
             event_id: Uuid::now_v7(),
@@ -108,11 +117,11 @@ impl<'a> NewEvent<'a> {
 /// A pending row as delivery needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PendingEvent {
-    /// The row, which is also the order of delivery.
+    /// The row. Events are delivered in row order.
     pub id: i64,
     /// The session that it belongs to.
     pub session: SessionRow,
-    /// How often it has been posted, by any run.
+    /// Posts so far, by all processes.
     pub attempts: u32,
     /// The JSON object for OTAS, without `project_id`.
     pub json: Vec<u8>,
@@ -129,17 +138,17 @@ pub struct EventRow {
     pub session: i64,
     /// Its number in its session.
     pub seq: u64,
-    /// When the request came, in Unix milliseconds.
+    /// When the request arrived, in Unix milliseconds.
     pub started_at_ms: i64,
     /// The request's method.
     pub method: String,
-    /// Who was called.
+    /// The host that was called.
     pub host: String,
     /// The request's path.
     pub path: String,
     /// The response's status code.
     pub status_code: u16,
-    /// How long the call took.
+    /// The latency of the call.
     pub latency_ms: f64,
     /// Size of the request's body.
     pub request_bytes: u64,
@@ -147,15 +156,15 @@ pub struct EventRow {
     pub response_bytes: u64,
     /// OTAS's `error`; empty on success.
     pub error: String,
-    /// Where the event is on its way.
+    /// The delivery state.
     pub state: State,
-    /// How often it has been posted.
+    /// Posts so far.
     pub attempts: u32,
-    /// What came of the last post.
+    /// The verdict of the last post.
     pub verdict: Option<String>,
     /// When it is posted again, in Unix milliseconds.
     pub next_try_at_ms: Option<i64>,
-    /// OTAS's name for it, once delivered.
+    /// OTAS's id for it, once delivered.
     pub otas_event_id: Option<String>,
     /// The JSON object for OTAS, without `project_id`.
     pub json: Vec<u8>,
@@ -163,7 +172,7 @@ pub struct EventRow {
 
 #[cfg(test)]
 impl EventRow {
-    /// For tests: a call that was delivered, with this JSON.
+    /// For tests: a delivered event with this JSON.
     pub(crate) fn plain(json: Vec<u8>) -> Self {
         Self {
             id: 7,

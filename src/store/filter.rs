@@ -1,39 +1,39 @@
-//! Which events to list: one meaning for the page, the command line and everything that reads.
+//! Which events to list. The page and the command line share this one definition.
 
 use rusqlite::types::Value;
 
 use super::{SessionRow, State};
 
-/// Which events to list. An empty one wants all.
+/// Which events to list. An empty filter matches all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Only those in this state.
+    /// Only events in this state.
     pub state: Option<State>,
-    /// Only those of this session.
+    /// Only events of this session.
     pub session: Option<SessionRow>,
-    /// Only those with this in their method, host, path, error or what they say of a model; in any case.
+    /// Only events with this text in their method, host, path, error or model facts. Case is ignored.
     pub text: Option<String>,
-    /// Only those whose host has this in it; in any case.
+    /// Only events whose host contains this. Case is ignored.
     pub host: Option<String>,
-    /// Only those that were answered so.
+    /// Only events with such a response.
     pub status: Option<StatusClass>,
-    /// Only those of the sessions of this agent: OTAS's id of it, the short name of its key, or a part of its command, its
-    /// name or its label.
+    /// Only events of this agent's sessions: OTAS's agent id, the short name of its key, or a part of its command, name or
+    /// label.
     pub agent: Option<String>,
-    /// Only calls to models.
+    /// Only model calls.
     pub llm_only: bool,
-    /// At most so many.
+    /// The maximum number of events.
     pub limit: usize,
 }
 
 /// How a call was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StatusClass {
-    /// With a status from this hundred: 1 to 5.
+    /// A status in this hundred: 1 to 5.
     Hundred(u8),
-    /// Not at all.
+    /// No response.
     None,
-    /// Whatever the status: the event has an error.
+    /// The event has an error, whatever the status.
     Error,
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Display for StatusClass {
     }
 }
 
-/// A filter as SQL: conditions on `events`, each with an `AND` before it, and the values of their question marks.
+/// A filter as SQL: conditions on `events`, each with a leading `AND`, and the values of their placeholders.
 pub(super) struct Clauses {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
@@ -72,7 +72,7 @@ pub(super) struct Clauses {
 impl Filter {
     pub(super) fn clauses(&self) -> Clauses {
         let mut clauses = Clauses { sql: String::new(), values: Vec::new() };
-        // The state is written out, because a partial index is used only where the query shows that it applies.
+        // The state is written out: a partial index is used only if the query text shows that it applies.
         if let Some(state) = self.state {
             clauses.sql += &format!(" AND state = {}", state.code());
         }
@@ -122,7 +122,7 @@ impl Clauses {
     }
 }
 
-/// The pattern for `LIKE` that `text` is a part of what it matches.
+/// A `LIKE` pattern that matches texts containing `text`.
 fn containing(text: &str) -> Value {
     let escaped = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
     Value::Text(format!("%{escaped}%"))
@@ -134,7 +134,7 @@ mod tests {
     use crate::store::{NewEvent, Store};
 
     #[test]
-    fn each_condition_narrows_and_all_hold_together() {
+    fn conditions_are_combined_with_and() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let one = store
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!(ids(all()), [1, 2, 3, 4]);
         assert_eq!(ids(text("API.test/v1")), [1]);
         assert_eq!(ids(text("100%_s")), [1]);
-        assert_eq!(ids(text("1%_s")), [0; 0], "signs of patterns are text");
+        assert_eq!(ids(text("1%_s")), [0; 0], "wildcards are taken literally");
         assert_eq!(ids(text("agent_left")), [3]);
         assert_eq!(ids(text("GPT-X")), [4]);
         assert_eq!(ids(Filter { host: Some("api".into()), ..all() }), [1]);
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn classes_are_read_as_they_are_written() {
+    fn status_classes_survive_a_round_trip() {
         for text in ["1xx", "5xx", "none", "error"] {
             assert_eq!(text.parse::<StatusClass>().unwrap().to_string(), text);
         }

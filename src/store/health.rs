@@ -1,70 +1,71 @@
-//! What the store had to do to go on: what was moved aside, and what was lost and must be told.
+//! Repairs and losses: damaged stores that were moved aside, and gaps that must be reported.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::MovedAside;
-use super::session::now_ms;
+use parking_lot::Mutex;
 
-/// Counts of one process, from its start on.
+use super::MovedAside;
+use crate::clock::now_ms;
+
+/// Counters of one process since its start.
 #[derive(Default)]
 pub struct Health {
     moved_aside: AtomicU64,
     events_lost: AtomicU64,
     bodies_removed: AtomicU64,
-    gaps: Mutex<Vec<Untold>>,
+    gaps: Mutex<Vec<OpenGap>>,
 }
 
-/// A gap that has not been told yet.
-struct Untold {
+/// A gap that has not been reported yet.
+struct OpenGap {
     gap: Gap,
     since: Instant,
     grew: Instant,
 }
 
-/// A gap is over when nothing more has gone missing for so long.
+/// A gap has ended when nothing more was lost for this long.
 const OVER_AFTER: Duration = Duration::from_secs(1);
-/// One that does not end is told in parts.
+/// A gap that goes on is reported in parts, at this interval.
 const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
-/// Why something is missing.
+/// Why events are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Why {
-    /// The store was damaged, and some of it could not be read.
+pub enum LossReason {
+    /// The store was damaged, and part of it could not be read.
     Damaged,
-    /// The store had reached its bound, or the disk was nearly full.
+    /// The store had reached its limit, or the disk was nearly full.
     Full,
-    /// The store's file was deleted or taken away while it was in use.
+    /// The store's file was deleted or moved away while in use.
     Vanished,
     /// Calls ended faster than events could be stored.
     Overrun,
 }
 
-impl Why {
+impl LossReason {
     /// For people.
     pub fn text(self) -> &'static str {
         match self {
             Self::Damaged => "the event store was damaged",
             Self::Full => "the event store was full",
-            Self::Vanished => "the event store was deleted, or its folder renamed, while it was in use",
-            Self::Overrun => "calls ended faster than they could be stored, or the store took nothing",
+            Self::Vanished => "the event store was deleted, or its folder renamed, while in use",
+            Self::Overrun => "calls ended faster than they could be stored, or the store could not be written",
         }
     }
 }
 
-/// Something that is missing: one event will tell of it.
+/// A loss. One event reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Why.
-    pub why: Why,
-    /// Events that are gone.
+    /// The reason.
+    pub reason: LossReason,
+    /// Lost events.
     pub events: u64,
-    /// Events that are there without their bodies.
+    /// Events that lost their bodies.
     pub bodies: u64,
-    /// When the first call of them began, in Unix milliseconds.
+    /// When the first of these calls began, in Unix milliseconds.
     pub from_ms: i64,
-    /// When the last one began.
+    /// When the last one began, in Unix milliseconds.
     pub to_ms: i64,
 }
 
@@ -74,7 +75,7 @@ impl Health {
         self.moved_aside.load(Ordering::Relaxed)
     }
 
-    /// Events that are gone, for whatever reason.
+    /// Events lost for any reason.
     pub fn events_lost(&self) -> u64 {
         self.events_lost.load(Ordering::Relaxed)
     }
@@ -84,31 +85,30 @@ impl Health {
         self.bodies_removed.load(Ordering::Relaxed)
     }
 
-    /// Notes something that is missing; it joins what is missing for the same reason.
-    pub fn missing(&self, gap: Gap) {
+    /// Records a loss. Losses with the same reason are merged.
+    pub fn record_loss(&self, gap: Gap) {
         self.events_lost.fetch_add(gap.events, Ordering::Relaxed);
         self.bodies_removed.fetch_add(gap.bodies, Ordering::Relaxed);
         self.hold(gap);
     }
 
-    /// What is missing and has not been told yet: what is over, or all. Whoever takes it tells it, or gives it back with
-    /// [`Health::untold`].
+    /// The gaps to report: those that have ended, or all. The caller reports them, or gives them back with [`Health::put_back`].
     pub fn take_gaps(&self, all: bool) -> Vec<Gap> {
-        let ripe = |it: &Untold| all || it.grew.elapsed() >= OVER_AFTER || it.since.elapsed() >= TOLD_WITHIN;
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        let ripe = |it: &OpenGap| all || it.grew.elapsed() >= OVER_AFTER || it.since.elapsed() >= TOLD_WITHIN;
+        let mut gaps = self.gaps.lock();
         gaps.extract_if(.., |it| ripe(it)).map(|it| it.gap).collect()
     }
 
-    /// Gives back what could not be told. Its counts stand already.
-    pub fn untold(&self, gaps: Vec<Gap>) {
+    /// Takes back gaps that could not be reported. They are not counted again.
+    pub fn put_back(&self, gaps: Vec<Gap>) {
         gaps.into_iter().for_each(|gap| self.hold(gap));
     }
 
     fn hold(&self, gap: Gap) {
         let now = Instant::now();
-        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        match gaps.iter_mut().find(|known| known.gap.why == gap.why) {
-            None => gaps.push(Untold { gap, since: now, grew: now }),
+        let mut gaps = self.gaps.lock();
+        match gaps.iter_mut().find(|known| known.gap.reason == gap.reason) {
+            None => gaps.push(OpenGap { gap, since: now, grew: now }),
             Some(known) => {
                 known.grew = now;
                 known.gap.events += gap.events;
@@ -123,7 +123,13 @@ impl Health {
         self.moved_aside.fetch_add(1, Ordering::Relaxed);
         let now = now_ms();
         if moved.unreadable > 0 {
-            self.missing(Gap { why: Why::Damaged, events: moved.unreadable, bodies: 0, from_ms: now, to_ms: now });
+            self.record_loss(Gap {
+                reason: LossReason::Damaged,
+                events: moved.unreadable,
+                bodies: 0,
+                from_ms: now,
+                to_ms: now,
+            });
         }
     }
 }

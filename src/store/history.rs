@@ -1,24 +1,24 @@
-//! What OTAS said to the posts of an event that it did not take at once, in the order in which it did.
+//! The history of an event's posts: OTAS's answers in order. Events accepted by the first post have none.
 
 use rusqlite::{Connection, Row, params};
 
-/// The same answer to some posts in a row.
+/// Equal answers to consecutive posts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Said {
-    /// What it means for the event.
+pub struct PastVerdict {
+    /// The verdict.
     pub verdict: String,
-    /// How many posts had it.
+    /// The number of posts.
     pub posts: u32,
-    /// When the first of them ended, in Unix milliseconds.
+    /// When the first post ended, in Unix milliseconds.
     pub first_at_ms: i64,
-    /// When the last of them ended.
+    /// When the last post ended, in Unix milliseconds.
     pub last_at_ms: i64,
 }
 
-/// So many answers in turn are kept of one event; the oldest go.
+/// How many answers are kept for one event. The oldest are removed first.
 const KEPT: u32 = 50;
 
-/// Notes the end of a post of an event, within the transaction of its settlement.
+/// Records the result of a post, in the transaction of its settlement.
 pub(super) fn note(connection: &Connection, event: i64, verdict: &str, at_ms: i64) -> rusqlite::Result<()> {
     let again = connection
         .prepare_cached(
@@ -44,8 +44,8 @@ pub(super) fn note(connection: &Connection, event: i64, verdict: &str, at_ms: i6
     Ok(())
 }
 
-/// What was noted of an event, oldest first.
-pub(super) fn of(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Said>> {
+/// The history of an event, oldest first.
+pub(super) fn of(connection: &Connection, event: i64) -> rusqlite::Result<Vec<PastVerdict>> {
     connection
         .prepare_cached(
             "SELECT verdict, posts, first_at_ms, last_at_ms FROM verdicts WHERE event = ?1 ORDER BY number",
@@ -54,8 +54,8 @@ pub(super) fn of(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Sa
         .collect()
 }
 
-fn said(row: &Row<'_>) -> rusqlite::Result<Said> {
-    Ok(Said { verdict: row.get(0)?, posts: row.get(1)?, first_at_ms: row.get(2)?, last_at_ms: row.get(3)? })
+fn said(row: &Row<'_>) -> rusqlite::Result<PastVerdict> {
+    Ok(PastVerdict { verdict: row.get(0)?, posts: row.get(1)?, first_at_ms: row.get(2)?, last_at_ms: row.get(3)? })
 }
 
 #[cfg(test)]
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn answers_in_a_row_are_one_the_oldest_go_and_all_go_with_their_event() {
+    fn equal_answers_are_merged_and_the_history_is_bounded_and_removed_with_its_event() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let session = store.begin_session("run", "key", "{}").unwrap();
@@ -84,7 +84,7 @@ mod tests {
         settle(Outcome::Delivered { otas_event_id: "e".to_owned() });
         let expected = [("away", 2), ("slow", 1), ("away", 1), ("delivered", 1)];
         assert_eq!(told(), expected.map(|(verdict, posts)| (verdict.to_owned(), posts)));
-        // One that was taken at once has no history.
+        // An event accepted by the first post has no history.
         store
             .settle(&[Settlement {
                 id: 2,

@@ -1,5 +1,5 @@
-//! Agent keys, as far as the store knows them: a name that does not give them away, whose they are, and what waits under
-//! each. Sessions pass from a key to the one that replaced it.
+//! Agent keys in the store: a short name that does not reveal the key, the agent it belongs to, and its events. Sessions pass
+//! from a key to the one that replaces it.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, params};
 
-use super::read::unsigned;
-use super::session::now_ms;
+use super::sql::unsigned;
 use super::{Counts, SessionRow, Store, StoreError};
+use crate::clock::now_ms;
 use crate::secret::Secret;
 
-/// A token that expires sooner is as none.
+/// A token that expires sooner counts as absent.
 const LASTS_MS: i64 = 120_000;
 
-/// A short name for an agent key that does not give it away: the first 8 bytes of its SHA-256, in hex.
+/// A short name that does not reveal the key: the first 8 bytes of its SHA-256, in hex.
 pub fn key_id(key: &Secret) -> String {
     short(digest(&SHA256, key.expose().as_bytes()).as_ref())
 }
@@ -32,14 +32,14 @@ pub(super) fn short(hash: &[u8]) -> String {
 /// Where a process has its agent key from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeySource {
-    /// This file, which holds one agent's key now and later.
+    /// This file. It holds one agent's key, also after a rotation.
     File(PathBuf),
     /// The settings or the environment.
     Settings,
 }
 
 impl KeySource {
-    /// The source of a key that was read from this file, if it was read from one.
+    /// The source of a key, read from this file if there is one.
     pub fn of(file: Option<&Path>) -> Self {
         match file {
             Some(file) => Self::File(std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned())),
@@ -57,7 +57,7 @@ impl KeySource {
 }
 
 impl Store {
-    /// How many events there are in all sessions of an agent key.
+    /// The number of events in all sessions of an agent key.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -71,8 +71,8 @@ impl Store {
             .map_err(self.failed("count a key's events"))
     }
 
-    /// How many events there are in the sessions that one process began under any of these keys, or under any at all if none is
-    /// named. `first`: its first session.
+    /// The number of events in the sessions that one process began under these keys, or under any key if none is named. `first`
+    /// is the process's first session.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -88,7 +88,7 @@ impl Store {
             .map_err(self.failed("count this process's events"))
     }
 
-    /// OTAS's agent that a key belongs to, if that is known.
+    /// OTAS's agent id for a key, if known.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -96,10 +96,10 @@ impl Store {
         self.connection()
             .prepare_cached("SELECT max(agent_id) FROM sessions WHERE key_id = ?1")
             .and_then(|mut query| query.query_row([key_id], |row| row.get(0)))
-            .map_err(self.failed("read whose a key is"))
+            .map_err(self.failed("read the agent of a key"))
     }
 
-    /// The sessions of a key that are to be opened though they may have no events: those without a token that lasts.
+    /// Sessions of a key that must be opened even without events: those that were asked for and have no lasting token.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -112,10 +112,10 @@ impl Store {
             .and_then(|mut query| {
                 query.query_map(params![key_id, now_ms() + LASTS_MS], |row| row.get(0).map(SessionRow))?.collect()
             })
-            .map_err(self.failed("read which sessions are wanted"))
+            .map_err(self.failed("read the requested sessions"))
     }
 
-    /// Notes whose key it is, as OTAS says.
+    /// Records which agent a key belongs to, as OTAS says.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -126,10 +126,10 @@ impl Store {
                 params![key_id, agent_id],
             )
             .map(drop)
-            .map_err(self.failed("note whose a key is"))
+            .map_err(self.failed("record the agent of a key"))
     }
 
-    /// Notes that OTAS refused a key for good. One that it took before has merely been replaced.
+    /// Records that OTAS refused a key for good. A key that was accepted before has merely been replaced.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -137,12 +137,12 @@ impl Store {
         self.connection()
             .execute("UPDATE sessions SET key_refused = 1 WHERE key_id = ?1 AND agent_id IS NULL", [key_id])
             .map(drop)
-            .map_err(self.failed("note that a key is refused"))
+            .map_err(self.failed("record that a key is refused"))
     }
 
-    /// Gives the sessions of keys that this one replaces to it: those of the same agent; those whose agent was never
-    /// learnt, if their key came from the same file, or, like this one, from the settings and was refused. Tells how many,
-    /// and whether some are left because somebody delivers them at this moment.
+    /// Moves sessions from the keys that this one replaces. These are the keys of the same agent. Keys of an unknown agent
+    /// count if they came from the same file, or if both keys came from the settings and the old one was refused. Returns how
+    /// many sessions moved, and whether some were left because another process is delivering them.
     ///
     /// # Errors
     /// When it cannot be written.
@@ -152,11 +152,11 @@ impl Store {
         agent_id: Option<&str>,
         source: &KeySource,
     ) -> Result<(usize, bool), StoreError> {
-        let failed = self.failed("pass sessions on to a new key");
+        let failed = self.failed("move sessions to a new key");
         let replaced = replaced_keys(&self.connection(), key_id, agent_id, source).map_err(failed)?;
         let (mut adopted, mut some_left) = (0, false);
         for old in replaced {
-            // Nobody must be posting these events under the old key while they change hands.
+            // No process may post these events under the old key while they change keys.
             let Ok(Some(_lock)) = self.try_lock_delivery(&old) else {
                 some_left = true;
                 continue;
@@ -167,19 +167,19 @@ impl Store {
                     &format!("UPDATE sessions SET key_id = ?1, agent_id = coalesce(?2, agent_id) WHERE key_id = ?4 AND {REPLACED}"),
                     params![key_id, agent_id, source.column(), old],
                 )
-                .map_err(self.failed("pass sessions on to a new key"))?;
+                .map_err(self.failed("move sessions to a new key"))?;
         }
         Ok((adopted, some_left))
     }
 }
 
-/// From the columns total, delivered, dead of sessions with an agent key.
+/// From the columns total, delivered and dead of sessions with an agent key.
 fn counts(row: &rusqlite::Row<'_>) -> rusqlite::Result<Counts> {
     let (total, delivered, dead) = (unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?);
     Ok(Counts { total, pending: total.saturating_sub(delivered + dead), delivered, dead, kept: 0 })
 }
 
-/// Whether a session's key is replaced by key ?1 of agent ?2 from source ?3.
+/// Whether key ?1 of agent ?2 from source ?3 replaces a session's key.
 const REPLACED: &str = "key_id <> ?1 AND (agent_id = ?2
      OR (agent_id IS NULL AND key_source = ?3 AND (key_refused OR key_source <> 'settings')))";
 
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_of_the_same_agent_pass_to_its_new_key_and_no_others_do() {
+    fn only_sessions_of_the_same_agent_move_to_its_new_key() {
         let (_folder, store) = store();
         for (run, key) in [("a1", "old"), ("b1", "foreign"), ("n1", "unknown")] {
             begin(&store, run, key, &KeySource::Settings);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn of_an_unknown_agent_the_same_file_counts_and_in_the_settings_a_refusal() {
+    fn keys_of_an_unknown_agent_are_replaced_by_file_or_after_a_refusal() {
         let (_folder, store) = store();
         begin(&store, "same file", "k1", &file("/a"));
         begin(&store, "other file", "k2", &file("/b"));
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_are_being_delivered_stay_until_that_ends() {
+    fn sessions_in_delivery_stay_until_the_lock_is_released() {
         let (_folder, store) = store();
         begin(&store, "1", "old", &file("/a"));
         let lock = store.try_lock_delivery("old").unwrap();

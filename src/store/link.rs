@@ -1,4 +1,4 @@
-//! One connection and the file that it has open, which another handle may have moved aside meanwhile.
+//! A connection and the file it has open. Another handle may have moved that file aside.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +16,7 @@ pub(super) struct Link {
     file: Option<FileId>,
 }
 
-/// Device and inode: what a file is, whatever its name.
+/// Device and inode. They identify a file whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
@@ -26,18 +26,18 @@ impl FileId {
         std::fs::metadata(path).ok().map(|found| Self::of_open(&found))
     }
 
-    /// The file that this was read of.
+    /// The file that this metadata was read from.
     pub(super) fn of_open(found: &Metadata) -> Self {
         Self(found.dev(), found.ino())
     }
 }
 
 impl Link {
-    /// Opens a store that is, or thereby becomes, one of this version.
+    /// Opens a store. Creates or migrates it if necessary.
     pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
         let connection = open::open(path)?;
-        // Between the two the file may have been moved aside: then this is another file than the one that is open, the
-        // next look tells so, and it is opened again.
+        // The file may be moved aside between the two steps. Then the ids differ, the next check notices, and the store is
+        // opened again.
         Ok(Self { file: FileId::of(path), connection })
     }
 
@@ -46,7 +46,7 @@ impl Link {
         self.file
     }
 
-    /// Whether the file that is open is the one that has the store's name.
+    /// Whether the open file still has the store's name.
     pub(super) fn is_current(&self, path: &Path) -> bool {
         self.file.is_some() && self.file == FileId::of(path)
     }

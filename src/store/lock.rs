@@ -1,6 +1,5 @@
-//! Who delivers: of all processes that share a store, one for each agent key.
+//! The delivery lock: of all processes that share a store, one delivers the events of each agent key.
 
-use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -8,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Store;
+use super::files::with_suffix;
 use super::link::FileId;
 
-/// The right to deliver the events of one agent key, until it is dropped or its process ends, however it ends: the
-/// system releases the lock.
+/// The right to deliver the events of one agent key. The system releases the lock when it is dropped or the process ends.
 #[derive(Debug, Clone)]
 pub struct DeliveryLock {
     file: Arc<File>,
@@ -19,19 +18,19 @@ pub struct DeliveryLock {
 }
 
 impl DeliveryLock {
-    /// Whether it still keeps others away. When the store's folder was renamed or deleted, its file has gone with it, and others
-    /// lock the file that stands in its place. Blocks.
+    /// Whether it still excludes other processes. After the store's folder was renamed or deleted, other processes lock a new
+    /// file in its place. Blocks.
     pub fn stands(&self) -> bool {
         self.file.metadata().is_ok_and(|held| FileId::of(&self.path) == Some(FileId::of_open(&held)))
     }
 }
 
 impl Store {
-    /// Takes the right to deliver the events of an agent key ([`super::key_id`]), unless somebody has it. It stands on a
-    /// file beside the store (0600), which stays: removing it would let two take it.
+    /// Takes the right to deliver the events of an agent key ([`super::key_id`]), unless another process has it. The lock is a
+    /// file beside the store (0600). It is never removed: otherwise two processes could take the lock.
     ///
     /// # Errors
-    /// When the file cannot be made or its file system has no locks.
+    /// When the file cannot be created or its file system has no locks.
     pub fn try_lock_delivery(&self, key_id: &str) -> io::Result<Option<DeliveryLock>> {
         let path = self.lock_path(key_id);
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
@@ -42,12 +41,10 @@ impl Store {
         }
     }
 
-    /// The same file for all that share the store, by whatever links they come to it.
+    /// The same file for all processes, whatever links they reach the store by.
     fn lock_path(&self, key_id: &str) -> PathBuf {
         let store = fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().into());
-        let mut name = OsString::from(store);
-        name.push(format!(".deliver-{key_id}.lock"));
-        name.into()
+        with_suffix(&store, &format!(".deliver-{key_id}.lock"))
     }
 }
 
@@ -58,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_holder_for_each_key_until_it_lets_go() {
+    fn each_key_has_one_holder_until_it_is_released() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         let (store, other) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
@@ -71,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_that_has_gone_with_its_folder_stands_no_more() {
+    fn a_lock_is_void_once_its_folder_was_renamed() {
         let folder = tempfile::tempdir().unwrap();
         let (data, old) = (folder.path().join("data"), folder.path().join("old"));
         let store = Store::open(&data.join("events.db")).unwrap();
@@ -85,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_to_the_store_leads_to_the_same_lock_which_is_its_owners_alone() {
+    fn a_link_to_the_store_leads_to_the_same_private_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (path, link) = (folder.path().join("events.db"), folder.path().join("link.db"));
         let store = Store::open(&path).unwrap();

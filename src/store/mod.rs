@@ -1,21 +1,24 @@
-//! Where events wait: one SQLite file (WAL) that several processes may share.
+//! The event store: one SQLite file (WAL) that several processes may share.
 //!
-//! Rows go `pending -> delivered | dead` and leave `pending` only after OTAS said yes, or said never. Those of sessions without
-//! an agent key are `kept` from the start. Beside that, each sink has its place among them (`sinks`).
+//! Rows go `pending -> delivered | dead`. They leave `pending` only when OTAS has accepted the event or refused it for good.
+//! Events of sessions without an agent key are `kept` from the start. Each sink also has its own position among the rows
+//! (`sinks`).
 //!
-//! What survives: from the return of [`Writer::append`] on, an event survives the death of this process (kill -9).
-//! With `synchronous = NORMAL` the last commits before a *power loss* may be gone (those since SQLite last synced its
-//! write-ahead log, which it does at each checkpoint); the file itself stays whole.
+//! Durability: once [`Writer::append`] has returned, an event survives the death of this process (kill -9). With `synchronous =
+//! NORMAL`, a *power loss* may lose the last commits: those since SQLite last synced its write-ahead log, which it does at each
+//! checkpoint. The file itself stays intact.
 //!
-//! A damaged file is moved aside (`heal`), and all handles of all processes go over to the new one.
+//! A damaged file is moved aside (`recovery`), and all handles of all processes switch to the new one.
 //!
-//! [`Store`] is a cheap handle; [`Writer`] is the one connection made for speed, owned by the thread that appends.
-//! All calls block: keep them off the async threads.
+//! [`Store`] is a cheap handle. [`Writer`] is the connection for appending, owned by one thread. All calls block: keep them off
+//! the async threads.
 
+mod ack;
+mod commands;
 mod error;
 mod event;
+mod files;
 mod filter;
-mod heal;
 mod health;
 mod history;
 mod key;
@@ -25,45 +28,46 @@ mod open;
 mod pending;
 mod provisional;
 mod read;
+mod recovery;
+mod retention;
 mod schema;
 mod session;
-mod settle;
 mod sinks;
-mod steer;
-mod tidy;
+mod sql;
 mod vanished;
 mod viewer;
 mod write;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
 use link::Link;
-use provisional::Alive;
-use session::Noted;
+use provisional::AliveLock;
+use session::OwnSession;
 
+pub use ack::{Outcome, Settlement};
+pub use commands::CommandError;
 pub use error::StoreError;
-pub use event::{EventRow, NewEvent, PendingEvent, State};
+pub use event::{EventRow, NewEvent, PendingEvent, SessionRow, State};
 pub use filter::{Filter, StatusClass};
-pub use heal::MovedAside;
-pub use health::{Gap, Health, Why};
-pub use history::Said;
+pub use health::{Gap, Health, LossReason};
+pub use history::PastVerdict;
 pub use key::{KeySource, key_id};
 pub use lock::DeliveryLock;
 pub use read::Counts;
-pub use session::{KeptToken, SessionRecord, SessionRow};
-pub use settle::{Outcome, Settlement};
+pub use recovery::MovedAside;
+pub use retention::{Bounds, TidyStep};
+pub(crate) use retention::{free_disk_bytes, left_free_bytes};
+pub use session::{KeptToken, SessionRecord};
 pub use sinks::SinkPlace;
-pub use steer::SteerError;
-pub use tidy::{Bounds, Tidied};
-pub(crate) use tidy::{free_disk_bytes, left_free_bytes};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::Writer;
 
-/// A handle on the store: clones share one connection, used for everything but appending.
+/// A handle on the store. Clones share one connection, used for everything but appending.
 #[derive(Clone)]
 pub struct Store {
     shared: Arc<Shared>,
@@ -72,25 +76,25 @@ pub struct Store {
 struct Shared {
     path: Box<Path>,
     link: Mutex<Link>,
-    /// The file that `link` leads to was found damaged.
+    /// The file behind `link` was found damaged.
     suspect: AtomicBool,
     health: Health,
-    /// The sessions that this process has begun: a new store must know them, too.
-    sessions: Mutex<Vec<Noted>>,
-    /// The first session that this process began: all others are noted with it.
+    /// The open sessions of this process. They are written again into a store that replaces this one.
+    sessions: Mutex<Vec<OwnSession>>,
+    /// The first session of this process. All later ones refer to it.
     first: OnceLock<SessionRow>,
-    /// Nobody takes this process's calls for interrupted while it is here.
-    alive: OnceLock<Alive>,
+    /// While this is held, no other process takes this process's calls for interrupted.
+    alive: OnceLock<AliveLock>,
 }
 
 impl Store {
-    /// Opens the store, and creates it (file 0600, missing folders 0700) when there is none. A damaged one is moved
-    /// aside; see [`Store::health`].
+    /// Opens the store. Creates it (file 0600, missing folders 0700) if it does not exist. A damaged store is moved aside; see
+    /// [`Store::health`].
     ///
     /// # Errors
-    /// When the file cannot be opened or made, is another program's database, or was written by a newer version.
+    /// When the file cannot be opened or created, is another program's database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        let (link, moved) = heal::open_or_replace(path, None)?;
+        let (link, moved) = recovery::open_or_replace(path, None)?;
         let health = Health::default();
         moved.into_iter().for_each(|moved| health.moved_aside(moved));
         let (link, suspect) = (Mutex::new(link), AtomicBool::new(false));
@@ -98,53 +102,52 @@ impl Store {
         Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions, first, alive }) })
     }
 
-    /// A connection of its own for the thread that appends.
+    /// A separate connection for the thread that appends.
     ///
     /// # Errors
     /// As [`Store::open`].
     pub fn writer(&self) -> Result<Writer, StoreError> {
-        let (link, moved) = heal::open_or_replace(self.path(), None)?;
+        let (link, moved) = recovery::open_or_replace(self.path(), None)?;
         moved.into_iter().for_each(|moved| self.shared.health.moved_aside(moved));
         Ok(Writer::new(link, self.shared.clone()))
     }
 
-    /// The file.
+    /// The store's file.
     pub fn path(&self) -> &Path {
         &self.shared.path
     }
 
-    /// What the store had to do to go on.
+    /// Losses and repairs of this process.
     pub fn health(&self) -> &Health {
         &self.shared.health
     }
 
-    /// The connection, to the file that is the store now.
+    /// The connection. It is opened again if the file was replaced.
     fn connection(&self) -> Connected<'_> {
-        // A holder that panicked has left no half-done transaction behind (they roll back when dropped), so a poisoned
-        // lock is as good as any.
-        let mut held = self.shared.link.lock().unwrap_or_else(PoisonError::into_inner);
+        // A holder that panics leaves no half-done transaction: dropping one rolls it back.
+        let mut held = self.shared.link.lock();
         let suspect = self.shared.suspect.swap(false, Ordering::Relaxed);
         if suspect || !held.is_current(self.path()) {
             match self.shared.relink(&held, suspect.then(|| held.file()).flatten(), 0) {
                 Ok(link) => *held = link,
-                // What is tried next fails as well, and says why.
+                // The caller's next statement fails as well and reports why.
                 Err(error) => tracing::error!(%error, "the event store cannot be opened again"),
             }
         }
         Connected(held)
     }
 
-    /// Whether a session is one that this process has begun, and has not closed unless it was the first.
+    /// Whether this process began the session and has not closed it. Its first session always counts.
     fn is_mine(&self, session: SessionRow) -> bool {
-        let sessions = self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.shared.sessions.lock();
         self.shared.alive.get().is_some_and(|alive| alive.holder() == session)
             || sessions.iter().any(|noted| noted.row() == session)
     }
 
-    /// For `map_err`: names the act that failed, and has the file looked at if it is damaged.
+    /// For `map_err`: names the operation that failed. If the error means damage, the file is checked at the next use.
     fn failed(&self, act: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
         move |source| {
-            if heal::is_corruption(&source) {
+            if sql::is_corruption(&source) {
                 self.shared.suspect.store(true, Ordering::Relaxed);
             }
             StoreError::Query { act, source }
@@ -153,20 +156,20 @@ impl Store {
 }
 
 impl Shared {
-    /// A link to the file that is the store now, in place of `old`; when that is still `bad`, it is replaced. `again`: events in
-    /// the old file that will be written once more.
+    /// Opens the current file in place of `old`. If that is still the `bad` file, it is replaced. `again` is the number of
+    /// events in the old file that will be written again.
     fn relink(&self, old: &Link, bad: Option<link::FileId>, again: u64) -> Result<Link, StoreError> {
-        let (mut link, moved) = heal::open_or_replace(&self.path, bad)?;
+        let (mut link, moved) = recovery::open_or_replace(&self.path, bad)?;
         match moved {
             Some(moved) => self.health.moved_aside(moved),
             None => {
                 let first = self.first.get().copied();
-                let missing = vanished::missing(&self.path, old, &mut link, first, again);
-                let missing = missing.map_err(StoreError::query("count what is missing"))?;
-                missing.into_iter().for_each(|gap| self.health.missing(gap));
+                let losses = vanished::losses(&self.path, old, &mut link, first, again);
+                let losses = losses.map_err(StoreError::query("count lost events"))?;
+                losses.into_iter().for_each(|gap| self.health.record_loss(gap));
             }
         }
-        let sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let sessions = self.sessions.lock();
         for session in sessions.iter() {
             session.note_again(&link.connection).map_err(StoreError::query("note the session"))?;
         }

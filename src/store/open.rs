@@ -1,8 +1,8 @@
-//! Opening the file: who may read it, and how SQLite is set.
+//! Opening the file: its permissions, and SQLite's settings.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -10,30 +10,31 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionB
 use rustix::fs::{Access, AtFlags, CWD};
 
 use super::StoreError;
-use super::heal::{beside, is_corruption};
+use super::files::{create_folder, with_suffix};
 use super::read::COLUMNS;
-use super::schema::{self, Found};
+use super::schema::{self, Recognised};
+use super::sql::is_corruption;
 use crate::private_file;
 use crate::users;
 
 /// How long a statement waits for another process that holds the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How often it looks meanwhile.
+/// The pause between two tries.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
-/// Pages of write-ahead log at which SQLite copies it back into the file. Each such checkpoint syncs the disk twice, so
-/// they are made rarer than the default's 1,000; at 16 KiB a page the log stays around 32 MB.
+/// The size of the write-ahead log, in pages, at which SQLite checkpoints it. Each checkpoint syncs the disk twice, so it
+/// happens less often than by default (1,000). With 16 KiB pages the log stays around 32 MB.
 const CHECKPOINT_PAGES: i64 = 2_000;
 
-/// Pages of a new store. An event of a small call is some 2.5 KB: of the usual 4 KiB pages each would fill one, and
+/// The page size of a new store. The event of a small call takes some 2.5 KB. It would fill one of the usual 4 KiB pages, and
 /// half of what is written would be padding.
 const PAGE_BYTES: i64 = 16 << 10;
 
-/// After a burst the log's file is cut back to this many bytes.
+/// After a burst the log file is truncated to this size.
 const LOG_LIMIT_BYTES: i64 = 64 << 20;
 
-/// Opens a connection to a store that is, or thereby becomes, one of this version.
+/// Opens a connection. Creates or migrates the store if necessary.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     create(path).map_err(|source| match std::fs::read_link(path) {
         Ok(target) => StoreError::LinkToNothing { path: path.into(), target, source },
@@ -46,10 +47,10 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     };
     let mut connection = connect(path).map_err(failed)?;
     match schema::recognise(&mut connection).map_err(failed)? {
-        Found::Foreign => Err(StoreError::Foreign { path: path.into() }),
-        Found::Newer(found) => Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
-        Found::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }),
-        Found::Store(version) => {
+        Recognised::Foreign => Err(StoreError::Foreign { path: path.into() }),
+        Recognised::Newer(found) => Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
+        Recognised::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }),
+        Recognised::Store(version) => {
             tune(&connection).map_err(failed)?;
             if version < schema::VERSION {
                 schema::migrate(&mut connection).map_err(failed)?;
@@ -60,19 +61,19 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     }
 }
 
-/// While opening, also a statement that does not fit the tables, or a file that says of itself that it is not to be
-/// written (we have just opened it for that), means damage.
+/// While opening, two more errors mean damage: a statement that does not match the tables, and a file that claims to be
+/// read-only although we just opened it for writing.
 fn is_damage(error: &rusqlite::Error) -> bool {
     let unfit = matches!(error, rusqlite::Error::SqlInputError { .. });
     let code = error.sqlite_error_code();
     unfit || is_corruption(error) || matches!(code, Some(ErrorCode::Unknown | ErrorCode::ReadOnly))
 }
 
-/// Whether a store that is there is ours to write. SQLite says of a file of another user that it is read-only, which reads like
-/// damage, so this is asked before.
+/// Whether this user may write an existing store. SQLite reports another user's file as read-only, which looks like damage, so
+/// this is checked first.
 pub(super) fn may_be_written(path: &Path) -> Result<(), StoreError> {
     for side in ["", "-wal", "-shm", ".lock"] {
-        let file = beside(path, side);
+        let file = with_suffix(path, side);
         let Ok(found) = std::fs::metadata(&file) else { continue };
         if found.uid() != rustix::process::geteuid().as_raw() && !may_write(&file) {
             return Err(StoreError::NotOurs { path: file, owner: users::name(found.uid()) });
@@ -81,13 +82,13 @@ pub(super) fn may_be_written(path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Asked without opening it: closing the file would end the locks that this process has on it (fcntl(2)).
+/// Checked without opening the file: closing it again would release this process's locks on it (fcntl(2)).
 fn may_write(file: &Path) -> bool {
     rustix::fs::accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
-/// Makes the file before SQLite does, so that at no moment others can read it. SQLite gives its two side files
-/// (`-wal`, `-shm`) the same mode.
+/// Creates the file before SQLite does, so that others can never read it. SQLite gives its side files (`-wal`, `-shm`) the same
+/// mode.
 fn create(path: &Path) -> io::Result<()> {
     create_folder(path)?;
     // A link whose target is missing is followed; SQLite would give the target another mode.
@@ -99,24 +100,16 @@ fn create(path: &Path) -> io::Result<()> {
     }
 }
 
-/// What is there already may be open to others: the file, its side files, the folder.
+/// Existing files may be accessible to others: the store, its side files, the folder.
 fn close_to_others(path: &Path) -> io::Result<()> {
     private_file::close_folder_of(path)?;
     for side in ["", "-wal", "-shm"] {
-        match private_file::close_to_others(&beside(path, side), private_file::OTHERS_MAY) {
+        match private_file::close_to_others(&with_suffix(path, side), private_file::OTHERS_MAY) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
     Ok(())
-}
-
-/// The store's folder, if it is missing.
-pub(super) fn create_folder(path: &Path) -> io::Result<()> {
-    match path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => DirBuilder::new().recursive(true).mode(0o700).create(folder),
-        None => Ok(()),
-    }
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -126,8 +119,8 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Touches what every use needs, so that most damage is found now: the schema, the root of each table and index, the
-/// right to write. A whole check would take seconds on a large file; what it would find is found when it is read.
+/// Touches what every use needs, so that most damage is found now: the schema, the root of each table and index, the right to
+/// write. A full check would take seconds on a large file; other damage is found when it is read.
 fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let every_column = format!("SELECT {COLUMNS} FROM events ORDER BY id LIMIT 1");
@@ -153,15 +146,15 @@ const PROBES: [&str; 10] = [
     "SELECT file FROM vanished LIMIT 1",
 ];
 
-/// SQLite's own waiting grows to 100 ms a try: as long as a group of events may take in all. Those who hold the store do so
-/// for a millisecond or two.
+/// SQLite's own back-off grows to 100 ms, as long as a whole group of events may take. Other processes hold the store for a
+/// millisecond or two.
 fn wait_for_others(tries: i32) -> bool {
     std::thread::sleep(BUSY_PAUSE);
     BUSY_PAUSE * tries.unsigned_abs() < BUSY_TIMEOUT
 }
 
 fn tune(connection: &Connection) -> rusqlite::Result<()> {
-    // Takes effect only in a file that has no page yet.
+    // Takes effect only in an empty file.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     write_ahead(connection)?;
     connection.pragma_update(None, "synchronous", "NORMAL")?;
@@ -170,8 +163,8 @@ fn tune(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_LIMIT_BYTES, |_| Ok(()))
 }
 
-/// Turning a new file to WAL is the one act that SQLite's busy timeout does not cover, so it is tried again while
-/// another process does the same.
+/// Switching a new file to WAL is the one operation that SQLite's busy timeout does not cover. So it is retried while another
+/// process does the same.
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     let started = Instant::now();
     loop {
@@ -199,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_store_is_for_its_owner_alone() {
+    fn only_its_owner_can_read_a_new_store() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("new/deep/events.db");
         let connection = open(&path).unwrap();
@@ -213,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_store_of_the_first_version_is_brought_up_and_keeps_what_waits() {
+    fn a_store_of_the_first_version_is_migrated_and_keeps_its_backlog() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         schema::tests::make_v1(&Connection::open(&path).unwrap());
@@ -224,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_store_is_refused_and_says_so() {
+    fn a_newer_store_is_refused_with_its_version() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
@@ -247,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_no_database_is_an_error_not_a_panic() {
+    fn a_file_that_is_not_a_database_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         std::fs::write(&path, "this is not a database, and long enough for one to tell".repeat(40)).unwrap();
@@ -255,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn processes_that_start_together_all_get_in() {
+    fn processes_that_start_together_all_open_the_store() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         std::thread::scope(|scope| {

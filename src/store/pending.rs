@@ -1,12 +1,13 @@
-//! What waits for delivery, oldest first, as the one that delivers an agent key's events reads it.
+//! The backlog, oldest first, as the deliverer of an agent key reads it.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::sql::as_limit;
 use super::{PendingEvent, SessionRow, Store, StoreError};
 
 impl Store {
-    /// The first `limit` pending events of all sessions of an agent key, in the order of their rows, but for those of the
-    /// sessions in `without`. Their JSON is read one by one ([`Store::pending_event`]): it may be large.
+    /// The first `limit` pending events of all sessions of an agent key, in row order, except those of the sessions in
+    /// `without`. Their JSON may be large, so it is read one by one ([`Store::pending_event`]).
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -16,7 +17,7 @@ impl Store {
         without: &[SessionRow],
         limit: usize,
     ) -> Result<Vec<(i64, SessionRow)>, StoreError> {
-        waiting(&self.connection(), key_id, without, limit).map_err(self.failed("read what is pending"))
+        waiting(&self.connection(), key_id, without, limit).map_err(self.failed("read the backlog"))
     }
 
     /// One event, if it is still pending.
@@ -30,18 +31,18 @@ impl Store {
             .map_err(self.failed("read a pending event"))
     }
 
-    /// A number that changes when another connection, of this process or another, has changed the store.
+    /// A number that changes when another connection, of any process, has changed the store.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn data_version(&self) -> Result<i64, StoreError> {
         self.connection()
             .query_row("PRAGMA data_version", [], |row| row.get(0))
-            .map_err(self.failed("see whether anything is new"))
+            .map_err(self.failed("check for changes"))
     }
 }
 
-/// The planner would take the row ids of the whole table for the better order.
+/// Without `INDEXED BY` the planner would walk the whole table in row order.
 const WAITING: &str = "
 SELECT id, session FROM events INDEXED BY events_pending
 WHERE state = 0 AND session IN (SELECT id FROM sessions WHERE key_id = ?1)
@@ -58,9 +59,7 @@ fn waiting(
     let without = format!("[{}]", without.join(","));
     connection
         .prepare_cached(WAITING)?
-        .query_map(params![key_id, without, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get(0)?, SessionRow(row.get(1)?)))
-        })?
+        .query_map(params![key_id, without, as_limit(limit)], |row| Ok((row.get(0)?, SessionRow(row.get(1)?))))?
         .collect()
 }
 
@@ -87,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_comes_oldest_first_over_all_sessions_of_a_key() {
+    fn the_backlog_of_a_key_is_read_oldest_first_over_all_its_sessions() {
         let (_folder, store, one) = store();
         let other = store.begin_session("other", "key", "{}").unwrap();
         let foreign = store.begin_session("foreign", "another key", "{}").unwrap();
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_settled_waits_no_more() {
+    fn settled_events_leave_the_backlog() {
         let (_folder, store, session) = store();
         append(&store, session, 2);
         let outcome = Outcome::Delivered { otas_event_id: "e".into() };
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_change_is_seen_and_what_we_change_ourselves_is_not() {
+    fn changes_by_other_connections_are_noticed_and_our_own_are_not() {
         let (_folder, store, session) = store();
         let before = store.data_version().unwrap();
         store.close_session(session).unwrap();
@@ -123,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_delivery_asks_all_the_time_reads_the_partial_index_alone() {
+    fn the_backlog_query_reads_only_the_partial_index() {
         let (_folder, store, _session) = store();
         let plan: Vec<String> = store
             .connection()

@@ -1,6 +1,7 @@
-//! Calls under way, as far as they are known: what is noted of a process that is no more becomes events.
+//! Calls in flight. They are noted while they run; if their process dies, the notes become events.
 //!
-//! A process lives as long as it holds the lock on its first session's file; the system frees it, however the process ends.
+//! A process is alive as long as it holds the lock on the file of its first session. The system releases the lock however the
+//! process ends.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -11,30 +12,30 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::heal::beside;
-use super::write::{TALLY, signed, state_of};
+use super::files::with_suffix;
+use super::sql::{TALLY, first_state, signed};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::Llm;
 
 /// Where an event says which place it has in its session.
 const PLACE: &str = "/metadata/event/seq";
 
-/// The sign that a process lives.
-pub(super) struct Alive {
+/// The lock that shows that a process is alive.
+pub(super) struct AliveLock {
     /// Its first session.
     holder: SessionRow,
     path: PathBuf,
     _file: File,
 }
 
-impl Alive {
-    /// Taken when the first session begins.
+impl AliveLock {
+    /// Takes the lock for the process whose first session is `holder`.
     pub(super) fn of(store: &Path, holder: SessionRow) -> io::Result<Self> {
         let path = sign(store, holder);
         loop {
             let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
             file.lock()?;
-            // Somebody who looked for the dead may have removed it in between.
+            // A process that searched for dead ones may have removed the file in between.
             if fs::metadata(&path).is_ok_and(|found| file.metadata().is_ok_and(|ours| found.ino() == ours.ino())) {
                 return Ok(Self { holder, path, _file: file });
             }
@@ -42,26 +43,26 @@ impl Alive {
     }
 }
 
-impl Alive {
+impl AliveLock {
     /// The first session of its process.
     pub(super) fn holder(&self) -> SessionRow {
         self.holder
     }
 }
 
-impl Drop for Alive {
+impl Drop for AliveLock {
     fn drop(&mut self) {
-        // A leftover is removed by whoever looks for the dead.
+        // A leftover file is removed by the next process that searches for dead ones.
         let _ = fs::remove_file(&self.path);
     }
 }
 
 fn sign(store: &Path, holder: SessionRow) -> PathBuf {
     let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    beside(&store, &format!(".run-{}.lock", holder.0))
+    with_suffix(&store, &format!(".run-{}.lock", holder.0))
 }
 
-/// Whether nobody lives any more who holds this sign; if so, it is removed.
+/// Whether the process is dead. If so, its lock file is removed.
 fn is_dead(store: &Path, holder: SessionRow) -> bool {
     let path = sign(store, holder);
     let Ok(file) = OpenOptions::new().append(true).open(&path) else { return true };
@@ -71,29 +72,30 @@ fn is_dead(store: &Path, holder: SessionRow) -> bool {
             true
         }
         Err(TryLockError::WouldBlock) => false,
-        // A file system without locks: better an event too late than one of a call that goes on.
+        // A file system without locks: rather report late than report a call that is still in flight.
         Err(TryLockError::Error(_)) => false,
     }
 }
 
 impl Writer {
-    /// Notes calls that are under way, in place of what was noted of them before.
+    /// Notes calls in flight. A newer note replaces the older one of the same call.
     ///
     /// # Errors
-    /// When they cannot be written; then none is.
+    /// When the store cannot be written. Then none is noted.
     pub fn note_open(&mut self, session: SessionRow, calls: &[NewEvent<'_>]) -> Result<(), StoreError> {
         if calls.is_empty() {
             return Ok(());
         }
-        let holder = self.shared.alive.get().map(Alive::holder);
-        note_open(&mut self.link.connection, (session, holder), calls)
-            .map_err(StoreError::query("note calls under way"))
+        let holder = self.shared.alive.get().map(AliveLock::holder);
+        note_open(&mut self.link.connection, session, holder, calls)
+            .map_err(StoreError::query("note calls in flight"))
     }
 }
 
 fn note_open(
     connection: &mut Connection,
-    (session, holder): (SessionRow, Option<SessionRow>),
+    session: SessionRow,
+    holder: Option<SessionRow>,
     calls: &[NewEvent<'_>],
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -125,10 +127,10 @@ fn note_open(
 }
 
 impl Store {
-    /// Makes events of what is noted of calls whose process is no more. Tells how many.
+    /// Turns the notes of dead processes into events. Returns how many.
     ///
     /// # Errors
-    /// When the store cannot be read or written; what was done until then stays done.
+    /// When the store cannot be read or written. Sessions that were done before stay done.
     pub fn recover_interrupted(&self) -> Result<usize, StoreError> {
         let act = "record interrupted calls";
         let noted: Vec<(SessionRow, SessionRow)> = self
@@ -152,7 +154,7 @@ impl Store {
     }
 }
 
-/// In one transaction, so that of several who recover a session one does.
+/// One transaction, so that only one of several processes recovers a session.
 fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow) -> rusqlite::Result<usize> {
     const THEIRS: &str = "session = ?1 AND coalesce(holder, session) = ?2";
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -163,7 +165,7 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
     let last: i64 = transaction
         .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
         .unwrap_or(0);
-    let (state, mut first_id, mut bytes) = (state_of(&transaction, session)?, sinks::id_beyond(&transaction)?, 0);
+    let (state, mut first_id, mut bytes) = (first_state(&transaction, session)?, sinks::id_beyond(&transaction)?, 0);
     // A call that had ended has its place already. Those that had not come behind all others.
     let places: Vec<i64> = calls.iter().map(|(_, json)| place_of(json)).collect();
     let ended = places.iter().filter(|place| **place > 0);
@@ -203,6 +205,7 @@ fn place_of(json: &[u8]) -> i64 {
     event.pointer(PLACE).and_then(Value::as_i64).unwrap_or(0)
 }
 
+/// Sets the event's place in its session, which a call in flight does not have yet.
 fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
     let Ok(mut event) = serde_json::from_slice::<Value>(json) else { return json.to_vec() };
     if let Some(place) = event.pointer_mut(PLACE) {
@@ -229,7 +232,7 @@ mod tests {
         br#"{"path":"/","custom_properties":{"gen_ai.request.model":"m"},"metadata":{"event":{"seq":0}}}"#;
 
     #[test]
-    fn what_a_dead_process_had_under_way_becomes_events_once_and_what_a_living_one_has_stays() {
+    fn calls_of_a_dead_process_become_events_once_and_those_of_a_living_one_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         let (dying, living, looking) =
@@ -259,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_of_many_sessions_holds_one_lock_also_for_those_that_it_has_closed() {
+    fn a_process_holds_one_lock_for_all_its_sessions_even_closed_ones() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         let (dying, looking) = (Store::open(&path).unwrap(), Store::open(&path).unwrap());
@@ -276,7 +279,7 @@ mod tests {
         }
         dying.close_session(sessions[49]).unwrap();
         for store in [&dying, &looking] {
-            assert_eq!(store.recover_interrupted().unwrap(), 0, "its process lives");
+            assert_eq!(store.recover_interrupted().unwrap(), 0, "its process is alive");
         }
         drop((writer, dying));
         assert_eq!(looking.recover_interrupted().unwrap(), 2);

@@ -1,12 +1,13 @@
-//! Reading: what waits, how much there is of what, and lists for people.
+//! Reading: counts and lists.
 
 use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
 use super::filter::Clauses;
+use super::sql::{as_limit, unsigned};
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
 
-/// How many events there are, by where they are on their way.
+/// The number of events in each delivery state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
     /// All that were appended.
@@ -22,7 +23,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Both together.
+    /// The sum of two counts.
     pub fn and(self, other: Self) -> Self {
         Self {
             total: self.total + other.total,
@@ -35,7 +36,7 @@ impl Counts {
 }
 
 impl Store {
-    /// How many events there are of one session, or of all. Cheap: it scans sessions, not events.
+    /// The number of events of one session, or of all. Cheap: it scans sessions, not events.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -73,12 +74,12 @@ fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventR
     connection.prepare_cached(&sql)?.query_map(params_from_iter(values), event_row)?.collect()
 }
 
-/// All columns of an event; `json` is the last.
+/// All columns of an event. `json` is the last.
 pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
                        request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
                        otas_event_id, outline, llm, json";
 
-/// How many [`COLUMNS`] there are.
+/// The number of [`COLUMNS`].
 pub(super) const COLUMN_COUNT: usize = 21;
 
 pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
@@ -103,15 +104,6 @@ pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         otas_event_id: row.get(17)?,
         json: row.get(20)?,
     })
-}
-
-/// SQLite's integers are signed; ours are written as non-negative ones.
-pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
-    row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0))
-}
-
-pub(super) fn as_limit(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -155,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_appended_is_listed_as_it_was() {
+    fn an_appended_event_is_listed_unchanged() {
         let (_folder, store, session) = store();
         let given = event(7);
         store.writer().unwrap().append(session, &[given]).unwrap();
@@ -185,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn settled_rows_leave_pending_and_the_counts_follow() {
+    fn settled_rows_leave_pending_and_are_counted() {
         let (_folder, store, session) = store();
         append(&store, session, 4);
         let again = Outcome::Again { verdict: "unreachable".into(), next_try_at_ms: 42 };

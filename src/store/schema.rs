@@ -1,4 +1,4 @@
-//! The tables, and how a file of an older version becomes one of this version.
+//! The tables, and the migration of older files.
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -8,14 +8,14 @@ pub(super) const VERSION: i64 = 10;
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
-/// One step per version: step `n` takes a file from version `n` to `n + 1`.
+/// One step for each version: step `n` migrates a file from version `n` to `n + 1`.
 const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
 
-/// `sessions` counts its own events, in the transaction that changes them: a count never scans the events.
+/// `sessions` counts its events in the transaction that changes them, so a count never scans the events.
 ///
-/// Each index costs every insert, so the only one that a new row touches is that of pending rows. It ends (as every
-/// index does) with the row id, so it also gives a session's rows in order. Its twin for dead rows is free until one
-/// dies. `json` comes last: what is read without it need not follow its overflow pages.
+/// Each index makes inserts slower, so a new row touches only the index of pending rows. Like every index it ends with the row
+/// id, so it also gives a session's rows in order. The index of dead rows costs nothing until an event dies. `json` is the last
+/// column, so reading the others need not follow its overflow pages.
 const V1: &str = "
 CREATE TABLE sessions (
     id              INTEGER PRIMARY KEY,
@@ -54,10 +54,10 @@ CREATE INDEX events_pending ON events (session) WHERE state = 0;
 CREATE INDEX events_dead    ON events (session) WHERE state = 2;
 ";
 
-/// Events belong to sessions for good, so a session keeps its OTAS token (sealed with a key that is not in this file, see
-/// `deliver/seal`) and what is known of its agent key: whose it is, where it came from, whether OTAS refused it.
+/// Events belong to their session for good. So a session keeps its OTAS token (sealed with a key that is not in this file, see
+/// `deliver/seal`) and the facts about its agent key: its agent, its source, and whether OTAS refused it.
 ///
-/// What is pending is read over all sessions of a key in the order of its rows, so that is the index's order.
+/// The backlog is read in row order over all sessions of a key, so the index has that order.
 const V2: &str = "
 ALTER TABLE sessions ADD COLUMN agent_id            TEXT;
 ALTER TABLE sessions ADD COLUMN key_source          TEXT;
@@ -72,11 +72,10 @@ CREATE TABLE seal (salt BLOB NOT NULL) STRICT;
 INSERT INTO seal VALUES (randomblob(32));
 ";
 
-/// What is delivered is forgotten in the order of its time, bounded by its bytes. What had to be dropped is counted, and
-/// belongs to no other count of its session any more.
+/// Delivered events are removed in order of time, bounded by their bytes. Dropped events are counted separately and leave all
+/// other counts of their session.
 ///
-/// `open_exchanges` has the calls that were under way for longer than a second, as far as they were known: what is there
-/// when their process is gone becomes events.
+/// `open_exchanges` notes calls that have been in flight for over a second. When their process dies, they become events.
 const V3: &str = "
 ALTER TABLE sessions ADD COLUMN dropped INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX events_delivered ON events (started_at_ms) WHERE state = 1;
@@ -98,12 +97,11 @@ CREATE TABLE open_exchanges (
 ) STRICT;
 ";
 
-/// A session can be wanted before it has an event to deliver: calls into the project's domain carry its token.
+/// A session may be needed before it has an event: calls into the project's domain carry its token.
 const V4: &str = "ALTER TABLE sessions ADD COLUMN token_wanted INTEGER NOT NULL DEFAULT 0;";
 
-/// Lists, filters and totals are read from an index that holds all that they look at: a filter that few events pass would
-/// else read every event's JSON (measured with 100,000 events of 20 KB: 250 ms without, 7 ms with it, for 1.4 µs more an
-/// insert). Events of before say nothing of their phases there.
+/// Lists, filters and totals read a covering index. Without it, a filter that matches few events would read every event's JSON
+/// (100,000 events of 20 KB: 250 ms without, 7 ms with it; an insert costs 1.4 µs more). Older events have no phases in it.
 const V5: &str = "
 ALTER TABLE events ADD COLUMN outline TEXT NOT NULL DEFAULT '';
 ALTER TABLE events ADD COLUMN llm     TEXT NOT NULL DEFAULT '';
@@ -111,7 +109,7 @@ CREATE INDEX events_listed ON events (id, session, started_at_ms, method, host, 
                                       request_bytes, response_bytes, error, outline, llm);
 ";
 
-/// What OTAS said to posts that it did not take at once (`history`). It goes with its event.
+/// OTAS's answers to posts that were not accepted at once (`history`). They are removed with their event.
 const V6: &str = "
 CREATE TABLE verdicts (
     event       INTEGER NOT NULL,
@@ -125,17 +123,17 @@ CREATE TABLE verdicts (
 CREATE TRIGGER verdicts_go AFTER DELETE ON events BEGIN DELETE FROM verdicts WHERE event = old.id; END;
 ";
 
-/// Which process has noted a call, by its first session: a process may have thousands of sessions, and holds one lock. Before,
-/// each session had its own. Whose a key is, is asked for each new session and each token that an agent names, so the index
-/// tells it however many sessions there are.
+/// `holder` is the first session of the process that noted a call. A process may have thousands of sessions but holds one lock;
+/// before, each session had its own lock. The agent of a key is looked up for each new session and each token that an agent
+/// sends, so an index answers it.
 const V7: &str = "
 ALTER TABLE open_exchanges ADD COLUMN holder INTEGER;
 DROP INDEX sessions_of_key;
 CREATE INDEX sessions_of_key ON sessions (key_id, agent_id);
 ";
 
-/// Sinks go through the events in the order of their rows: where each stands is a number. What is not for OTAS is kept like
-/// what is delivered, so one index has both.
+/// Sinks read events in row order, so a sink's position is one number. Kept events are retained like delivered ones, so one
+/// index has both.
 const V8: &str = "
 CREATE TABLE sinks (
     id         INTEGER PRIMARY KEY,
@@ -150,12 +148,12 @@ DROP INDEX events_delivered;
 CREATE INDEX events_settled ON events (started_at_ms) WHERE state IN (1, 3);
 ";
 
-/// Sessions that have ended are forgotten after their events, in the order of their ends.
+/// Ended sessions are removed after their events, in the order in which they ended.
 const V9: &str = "CREATE INDEX sessions_ended ON sessions (closed_at_ms) WHERE closed_at_ms IS NOT NULL;";
 
-/// `process` is the first session of the process that began a session (NULL in that first one), so that a process can count and
-/// wait for the events of all sessions that it began. What was delivered of a session that is forgotten stays counted there.
-/// `vanished`: files in whose place this one is, of which it was counted what is missing.
+/// `process` is the first session of the process that began a session (NULL in that first one). With it a process counts and
+/// awaits the events of all its sessions. The delivered events of a removed session stay counted there. `vanished` lists
+/// replaced files whose losses have been counted.
 const V10: &str = "
 ALTER TABLE sessions ADD COLUMN process             INTEGER;
 ALTER TABLE sessions ADD COLUMN delivered_forgotten INTEGER NOT NULL DEFAULT 0;
@@ -165,24 +163,24 @@ END;
 CREATE TABLE vanished (file TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ";
 
-/// What a file turned out to be.
+/// What a file was recognised as.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    /// A store, or an empty file that may become one: its version.
+pub(super) enum Recognised {
+    /// A store of this version, or an empty file (0).
     Store(i64),
-    /// Somebody else's database.
+    /// Another program's database.
     Foreign,
     /// A store of a newer version.
     Newer(i64),
-    /// What was a store, but contradicts itself.
+    /// A store that contradicts itself.
     Damaged,
 }
 
-/// Versions beyond this are no versions but damage: what would be refused must be credible.
+/// Larger version numbers are damage, not newer versions.
 const CREDIBLE: i64 = 1_000;
 
-/// Looks at a file without changing it, and in one transaction: another process may be making its tables.
-pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<Found> {
+/// Recognises a file without changing it, in one transaction: another process may be creating its tables.
+pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<Recognised> {
     let transaction = connection.transaction()?;
     let tables = number(&transaction, "SELECT count(*) FROM sqlite_schema")?;
     let our_tables = number(
@@ -192,15 +190,15 @@ pub(super) fn recognise(connection: &mut Connection) -> rusqlite::Result<Found> 
     let version = number(&transaction, "PRAGMA user_version")?;
     let our_id = number(&transaction, "PRAGMA application_id")? == APPLICATION_ID;
     Ok(match (our_id, our_tables == 3, version) {
-        (false, false, 0) if tables == 0 => Found::Store(0),
-        (false, false, _) => Found::Foreign,
-        (true, true, newer) if (VERSION + 1..CREDIBLE).contains(&newer) => Found::Newer(newer),
-        (true, true, known) if (1..=VERSION).contains(&known) => Found::Store(known),
-        _ => Found::Damaged,
+        (false, false, 0) if tables == 0 => Recognised::Store(0),
+        (false, false, _) => Recognised::Foreign,
+        (true, true, newer) if (VERSION + 1..CREDIBLE).contains(&newer) => Recognised::Newer(newer),
+        (true, true, known) if (1..=VERSION).contains(&known) => Recognised::Store(known),
+        _ => Recognised::Damaged,
     })
 }
 
-/// Brings a recognised file to this version, in one transaction: two processes that start together migrate it once.
+/// Migrates a recognised file in one transaction, so that two processes that start together do it once.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version = number(&transaction, "PRAGMA user_version")?;

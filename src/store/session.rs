@@ -1,43 +1,33 @@
-//! Sessions: one row for each run, to which its events belong, with what it takes to deliver them later.
+//! Sessions: one row for each, with what is needed to deliver its events later.
 
-use std::sync::PoisonError;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::provisional::Alive;
-use super::{KeySource, Store, StoreError};
+use super::provisional::AliveLock;
+use super::sql::ID_BITS;
+use super::{KeySource, SessionRow, Store, StoreError};
+use crate::clock::now_ms;
 
-/// A row of `sessions`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SessionRow(pub(super) i64);
-
-impl SessionRow {
-    /// The row's id, as [`super::EventRow::session`] names it.
-    pub fn id(self) -> i64 {
-        self.0
-    }
-}
-
-/// What a session's events are delivered with.
+/// What delivery needs to know about a session.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SessionRecord {
-    /// Its run's own name.
+    /// Its run id.
     pub run_id: String,
-    /// A JSON object, for OTAS.
+    /// The `meta` for OTAS: a JSON object.
     pub meta: String,
-    /// OTAS's agent, if it is known whose its key is.
+    /// OTAS's agent id, if known.
     pub agent_id: Option<String>,
-    /// OTAS's name for it, once it is open there.
+    /// OTAS's session id, once the session is open.
     pub otas_session_id: Option<String>,
     /// Its token, sealed.
     pub token_sealed: Option<Vec<u8>>,
-    /// When its token expires, in Unix milliseconds by this machine's clock.
+    /// When the token expires, in Unix milliseconds by this machine's clock.
     pub token_expires_at_ms: Option<i64>,
 }
 
 impl SessionRecord {
-    /// How long its token is good; for ever if nothing else is known.
+    /// The remaining lifetime of its token. Unlimited if unknown.
     pub fn life_left(&self) -> Duration {
         let left = |at: i64| Duration::from_millis(u64::try_from(at.saturating_sub(now_ms())).unwrap_or(0));
         self.token_expires_at_ms.map_or(FOR_EVER, left)
@@ -47,37 +37,37 @@ impl SessionRecord {
 /// Longer than any process runs.
 const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 86_400);
 
-/// A token to be kept with its session.
+/// A token to keep with its session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptToken {
-    /// OTAS's name for the session, when the token tells.
+    /// OTAS's session id, if the token contains it.
     pub otas_session_id: Option<String>,
     /// The token, sealed.
     pub sealed: Vec<u8>,
     /// When it expires, in Unix milliseconds by this machine's clock.
     pub expires_at_ms: Option<i64>,
-    /// Of a token from the settings: what it is known again by.
+    /// For a token from the settings: a fingerprint that identifies it.
     pub mark: Option<Vec<u8>>,
 }
 
-/// A session of this process, as it was noted: a store that takes the place of a damaged one gets it again.
-pub(super) struct Noted {
+/// A session of this process. It is written again into a store that replaces this one.
+pub(super) struct OwnSession {
     row: SessionRow,
     run_id: String,
     key_id: String,
     meta: String,
     opened_at_ms: i64,
-    /// The first session of this process, in all but that first one.
+    /// The first session of this process. `None` in that first one.
     process: Option<SessionRow>,
 }
 
-impl Noted {
+impl OwnSession {
     /// Its row.
     pub(super) fn row(&self) -> SessionRow {
         self.row
     }
 
-    /// Notes it in a store that may know it already.
+    /// Writes it into a store that may have it already.
     pub(super) fn note_again(&self, connection: &Connection) -> rusqlite::Result<()> {
         let Self { row, run_id, key_id, meta, opened_at_ms, process } = self;
         connection
@@ -91,12 +81,12 @@ impl Noted {
 }
 
 impl Store {
-    /// Notes a run: `run_id` must be new, `key_id` is [`super::key_id`]'s, `meta` a JSON object.
+    /// Adds a session. `run_id` must be new, `key_id` comes from [`super::key_id`], `meta` is a JSON object.
     ///
-    /// The row's id is the time, so that it stays this session's own also in a store that takes this one's place.
+    /// The row id is made from the time, so it stays unique in a store that replaces this one.
     ///
     /// # Errors
-    /// When the row cannot be written, also because there is a run of that name.
+    /// When the row cannot be written, or the run id exists already.
     pub fn begin_session(&self, run_id: &str, key_id: &str, meta: &str) -> Result<SessionRow, StoreError> {
         let opened_at_ms = now_ms();
         let process = self.shared.first.get().copied();
@@ -110,24 +100,24 @@ impl Store {
                 params![opened_at_ms << ID_BITS, run_id, key_id, meta, opened_at_ms, process.map(|first| first.0)],
                 |row| row.get(0).map(SessionRow),
             )
-            .map_err(self.failed("note the new session"))?;
+            .map_err(self.failed("add the session"))?;
         let (run_id, key_id, meta) = (run_id.to_owned(), key_id.to_owned(), meta.to_owned());
-        // Of two that begin at once either is the first.
+        // Of two that begin at the same time, either may be the first.
         let _ = self.shared.first.set(row);
         if self.shared.alive.get().is_none() {
-            match Alive::of(self.path(), row) {
+            match AliveLock::of(self.path(), row) {
                 Ok(alive) => drop(self.shared.alive.set(alive)),
                 Err(error) => tracing::warn!(
-                    %error, "no lock can be made beside the store: calls that are cut off by a crash will have no event"
+                    %error, "cannot create a lock file beside the store: calls that a crash interrupts will have no event"
                 ),
             }
         }
-        let noted = Noted { row, run_id, key_id, meta, opened_at_ms, process };
-        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
+        let noted = OwnSession { row, run_id, key_id, meta, opened_at_ms, process };
+        self.shared.sessions.lock().push(noted);
         Ok(row)
     }
 
-    /// Notes where the process of a session has its key from.
+    /// Records where the process of a session has its key from.
     ///
     /// # Errors
     /// When the row cannot be written.
@@ -135,10 +125,10 @@ impl Store {
         self.connection()
             .execute("UPDATE sessions SET key_source = ?2 WHERE id = ?1", params![session.0, source.column()])
             .map(drop)
-            .map_err(self.failed("note where a key came from"))
+            .map_err(self.failed("record the source of a key"))
     }
 
-    /// What a session's events are delivered with; `None` if there is no such session.
+    /// What delivery needs to know about a session. `None` if there is no such session.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -151,7 +141,7 @@ impl Store {
             .map_err(self.failed("read a session"))
     }
 
-    /// Keeps a session's token, in place of the one before.
+    /// Replaces a session's token.
     ///
     /// # Errors
     /// When the row cannot be written.
@@ -167,7 +157,7 @@ impl Store {
             .map_err(self.failed("keep a session's token"))
     }
 
-    /// The run that has used a token of this mark already, if one other than `session`'s has.
+    /// The run id of another session that has used a token with this fingerprint.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -182,7 +172,7 @@ impl Store {
             .map_err(self.failed("look for a token's earlier use"))
     }
 
-    /// The store's own random bytes, for keys that are derived from an agent key.
+    /// The store's own random bytes, from which keys are derived together with an agent key.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -192,7 +182,7 @@ impl Store {
             .map_err(self.failed("read its salt"))
     }
 
-    /// Asks whoever delivers to open a session, events or not.
+    /// Asks the deliverer to open a session, even if it has no events.
     ///
     /// # Errors
     /// When the row cannot be written.
@@ -200,24 +190,21 @@ impl Store {
         self.connection()
             .execute("UPDATE sessions SET token_wanted = 1 WHERE id = ?1", [session.0])
             .map(drop)
-            .map_err(self.failed("ask for a session to be opened"))
+            .map_err(self.failed("request a session's token"))
     }
 
-    /// Notes that a run appends no more.
+    /// Records that a session has ended.
     ///
     /// # Errors
     /// When the row cannot be written.
     pub fn close_session(&self, session: SessionRow) -> Result<(), StoreError> {
-        self.shared.sessions.lock().unwrap_or_else(PoisonError::into_inner).retain(|noted| noted.row != session);
+        self.shared.sessions.lock().retain(|noted| noted.row != session);
         self.connection()
             .execute("UPDATE sessions SET closed_at_ms = ?2 WHERE id = ?1", params![session.0, now_ms()])
             .map(drop)
-            .map_err(self.failed("note the session's end"))
+            .map_err(self.failed("record the session's end"))
     }
 }
-
-/// Ids that are made of the time grow by so many a millisecond; they stay exact in JSON's numbers (53 bits).
-pub(super) const ID_BITS: u32 = 10;
 
 fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRecord> {
     Ok(SessionRecord {
@@ -230,18 +217,12 @@ fn record(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRecord> {
     })
 }
 
-/// Now in Unix milliseconds; a clock before 1970 counts as 1970.
-pub(super) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_run_is_noted_once() {
+    fn a_run_id_is_used_once() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let first = store.begin_session("run-1", "k", "{}").unwrap();
@@ -257,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_kept_with_its_session_and_its_mark_stays() {
+    fn a_token_is_replaced_and_its_mark_stays() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let (first, second) =

@@ -1,5 +1,5 @@
-//! Where sinks stand. A sink goes through the events in the order of their rows, which is the order in which they were
-//! stored, whoever stored them; all rows up to its position are done with.
+//! The positions of sinks. A sink reads events in row order, which is the order in which all processes stored them. All rows up
+//! to its position are done.
 
 use std::io;
 
@@ -7,30 +7,30 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::key::short;
-use super::read::{COLUMNS, event_row, unsigned};
-use super::session::now_ms;
-use super::write::signed;
+use super::read::{COLUMNS, event_row};
+use super::sql::{signed, unsigned};
 use super::{DeliveryLock, EventRow, Store, StoreError, Viewer};
+use crate::clock::now_ms;
 
-/// A sink that no process has had for longer than this, and than events are kept, holds nothing back any more.
+/// A sink unused for this long, and for longer than events are retained, no longer holds back retention.
 const GONE_AFTER_MS: i64 = 86_400_000;
 
-/// Where a sink stands.
+/// The position and counters of a sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SinkPlace {
-    /// The last row that is done with.
+    /// The last row that is done.
     pub position: i64,
-    /// Events that it has taken, by all processes.
+    /// Events that it accepted, sent by all processes.
     pub sent: u64,
     /// Events that it refused for good.
     pub refused: u64,
-    /// Events that were gone before it could have them: the store was full.
+    /// Events that were dropped before it could get them, because the store was full.
     pub missed: u64,
 }
 
 impl Store {
-    /// Notes that a sink is in use. One that is new begins with the next event; or, if the store was replaced since it was noted
-    /// first (`known`), with all that there is.
+    /// Records that a sink is in use. A new sink starts with the next event. If the store was replaced since the sink was first
+    /// used (`known`), it starts with the first event.
     ///
     /// # Errors
     /// When the store cannot be written.
@@ -44,21 +44,21 @@ impl Store {
             )
             .and_then(|mut note| note.execute(params![name, now_ms(), known]))
             .and_then(|_| place(&connection, name))
-            .map_err(self.failed("note a sink"))
+            .map_err(self.failed("register a sink"))
     }
 
-    /// Where a sink stands; `None` if the store does not know it.
+    /// The position of a sink. `None` if the store does not know it.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn sink_place(&self, name: &str) -> Result<Option<SinkPlace>, StoreError> {
-        place(&self.connection(), name).optional().map_err(self.failed("look where a sink stands"))
+        place(&self.connection(), name).optional().map_err(self.failed("read the position of a sink"))
     }
 
-    /// Notes that a sink is done with all rows up to `position`: `sent` of them it has taken, `refused` it never will.
+    /// Records that all rows up to `position` are done: the sink accepted `sent` of them and refused `refused` for good.
     ///
     /// # Errors
-    /// When it cannot be written; then they are sent again.
+    /// When the store cannot be written. Then the events are sent again.
     pub fn sink_is_at(&self, name: &str, position: i64, sent: u64, refused: u64) -> Result<(), StoreError> {
         self.connection()
             .prepare_cached(
@@ -67,10 +67,10 @@ impl Store {
             )
             .and_then(|mut note| note.execute(params![name, position, signed(sent), signed(refused), now_ms()]))
             .map(drop)
-            .map_err(self.failed("note what a sink has had"))
+            .map_err(self.failed("record the position of a sink"))
     }
 
-    /// Takes the right to feed a sink, unless another process has it.
+    /// Takes the right to send to a sink, unless another process has it.
     ///
     /// # Errors
     /// As [`Store::try_lock_delivery`].
@@ -80,21 +80,20 @@ impl Store {
 }
 
 impl Viewer {
-    /// How many events there are after row `after`.
+    /// The number of events after row `after`.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn count_after(&self, after: i64) -> Result<u64, StoreError> {
-        self.look("count what a sink has not had", |connection| {
+        self.look("count the backlog of a sink", |connection| {
             connection
                 .prepare_cached("SELECT count(*) FROM events INDEXED BY events_listed WHERE id > ?1")?
                 .query_row([after], |row| unsigned(row, 0))
         })
     }
 
-    /// The first events after row `after`, in the order in which they were stored: at most `rows` of them, and no more once
-    /// they have `bytes` together. With them, the newest row that there was before they were looked for: if there are none, all
-    /// up to that row is done with.
+    /// The first events after row `after`, in row order: at most `rows`, and no more once they have `bytes` in total. Also
+    /// returns the newest row that existed before the read; if there are no events, all rows up to it are done.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -132,8 +131,8 @@ fn place(connection: &Connection, name: &str) -> rusqlite::Result<SinkPlace> {
         .query_row([name], read)
 }
 
-/// The position that every sink which is in use has reached; above all rows when there is none. `kept_since_ms`: a sink that has
-/// not been in use since, nor for a day, counts no more.
+/// The position that all sinks in use have reached. Above all rows if there is none. A sink that was last used before
+/// `kept_since_ms`, and over a day ago, is ignored.
 pub(super) fn least_position(connection: &Connection, kept_since_ms: i64) -> rusqlite::Result<i64> {
     let gone_before_ms = kept_since_ms.min(now_ms() - GONE_AFTER_MS);
     let least: Option<i64> = connection
@@ -142,7 +141,7 @@ pub(super) fn least_position(connection: &Connection, kept_since_ms: i64) -> rus
     Ok(least.unwrap_or(i64::MAX))
 }
 
-/// Counts rows that are removed for each sink that has not had them.
+/// Counts removed rows as missed for each sink that has not had them.
 pub(super) fn note_missed(connection: &Connection, rows: impl Iterator<Item = i64> + Clone) -> rusqlite::Result<()> {
     let sinks: Vec<(i64, i64)> = connection
         .prepare_cached("SELECT id, position FROM sinks")?
@@ -159,8 +158,8 @@ pub(super) fn note_missed(connection: &Connection, rows: impl Iterator<Item = i6
     Ok(())
 }
 
-/// The id that the next row must have at least, if SQLite would choose a smaller one: it gives the ids of the newest rows again
-/// once these are removed, and a sink would take what gets them for what it has had.
+/// The smallest allowed id of the next row, if SQLite would choose a smaller one. SQLite reuses the ids of removed newest rows,
+/// and a sink would skip the new events.
 pub(super) fn id_beyond(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached(
@@ -211,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sink_begins_with_the_next_event_and_goes_on_where_it_was() {
+    fn a_sink_starts_with_the_next_event_and_continues_at_its_position() {
         let case = Case::new();
         let session = case.store.begin_session("r", "k", "{}").unwrap();
         case.append(session, 2);
@@ -229,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_comes_while_there_is_none_is_not_said_to_be_done_with() {
+    fn a_row_that_is_added_during_an_empty_read_is_not_skipped() {
         const ROWS: u64 = 500;
         let case = Case::new();
         let session = case.store.begin_session("r", "k", "{}").unwrap();
@@ -249,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_sink_has_not_had_is_spared_while_there_is_room_and_else_counted_as_missed() {
+    fn the_backlog_of_a_sink_is_retained_while_there_is_room_and_otherwise_counted_as_missed() {
         let case = Case::new();
         let session = case.store.begin_session("r", "k", "{}").unwrap();
         case.store.begin_sink("s", false).unwrap();
@@ -261,17 +260,17 @@ mod tests {
         case.tidy(&KEEP_NONE);
         assert_eq!(case.rows_after(0), (11..=100).collect::<Vec<_>>());
         case.tidy(&Bounds { max_bytes: 1_000_000, may_drop: false, ..KEEP_NONE });
-        assert_eq!(case.rows_after(0).len(), 90, "where nothing may be dropped, nothing is");
+        assert_eq!(case.rows_after(0).len(), 90, "nothing may be dropped");
         case.tidy(&Bounds { max_bytes: 1_000_000, ..KEEP_NONE });
         let place = case.store.begin_sink("s", false).unwrap();
         let left = case.store.viewer().count_after(place.position).unwrap();
         assert!(place.missed > 0 && left > 0, "{place:?}");
         assert_eq!(place.missed + left, 90);
-        assert_eq!(case.store.health().take_gaps(true), [], "OTAS has had all of it");
+        assert_eq!(case.store.health().take_gaps(true), [], "OTAS has all of it");
     }
 
     #[test]
-    fn a_sink_that_nobody_has_any_more_holds_nothing_back() {
+    fn an_unused_sink_does_not_hold_back_retention() {
         let case = Case::new();
         let session = case.store.begin_session("r", "", "{}").unwrap();
         case.store.begin_sink("s", false).unwrap();
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn no_row_gets_an_id_that_a_sink_has_had() {
+    fn no_id_is_reused_below_the_position_of_a_sink() {
         let case = Case::new();
         let session = case.store.begin_session("r", "", "{}").unwrap();
         case.store.begin_sink("s", false).unwrap();
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn events_of_a_session_without_a_key_are_kept_and_forgotten_like_delivered_ones() {
+    fn events_of_a_session_without_a_key_are_kept_and_retained_like_delivered_ones() {
         let case = Case::new();
         let session = case.store.begin_session("r", "", "{}").unwrap();
         case.append(session, 4);
@@ -312,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn of_all_processes_one_feeds_a_sink() {
+    fn one_of_all_processes_sends_to_a_sink() {
         let case = Case::new();
         let other = Store::open(case.store.path()).unwrap();
         let held = case.store.try_lock_sink("s").unwrap();
@@ -321,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replaced_store_knows_where_its_sinks_were_and_has_what_they_have_not_had() {
+    fn a_replaced_store_keeps_the_positions_and_backlogs_of_its_sinks() {
         let case = Case::new();
         let session = case.store.begin_session("r", "", "{}").unwrap();
         case.store.begin_sink("s", false).unwrap();

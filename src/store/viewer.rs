@@ -1,26 +1,27 @@
-//! Reading for people: lists, totals, one event. On connections of its own that cannot write, so that nobody who looks
-//! ever holds up what appends or delivers; and no look takes longer than [`LONGEST`].
+//! Reading for people: lists, totals, single events. Viewers use read-only connections of their own, so a reader never blocks
+//! appends or delivery. No query takes longer than [`LONGEST`].
 
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
+use super::commands::{OLDEST_PENDING, SESSION_NAMED};
 use super::filter::Clauses;
 use super::link::FileId;
-use super::read::{COLUMNS, as_limit, counts, event_row, unsigned};
-use super::steer::{OLDEST_PENDING, SESSION_NAMED};
-use super::{Counts, EventRow, Filter, Said, SessionRow, State, Store, StoreError, history};
+use super::read::{COLUMNS, counts, event_row};
+use super::sql::{as_limit, unsigned};
+use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history};
 
-/// A look that takes longer is broken off: a reader that stays holds on to the write-ahead log.
+/// Longer queries are aborted: a long-lived reader keeps the write-ahead log from being truncated.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// Steps of SQLite's machine between two looks at the clock.
+/// SQLite instructions between two checks of the deadline.
 const STEPS: i32 = 10_000;
 
-/// Connections that are kept for the next look.
+/// Idle connections that are kept.
 const IDLE: usize = 4;
 
 /// A reader of a store. All calls block: keep them off the async threads.
@@ -29,7 +30,7 @@ pub struct Viewer {
     idle: Mutex<Vec<View>>,
 }
 
-/// A connection, and the file that it has open.
+/// A connection and the file that it has open.
 struct View {
     connection: Connection,
     file: Option<FileId>,
@@ -42,17 +43,17 @@ pub struct Call {
     pub id: i64,
     /// The session's row.
     pub session: i64,
-    /// When the request came, in Unix milliseconds.
+    /// When the request arrived, in Unix milliseconds.
     pub started_at_ms: i64,
     /// The request's method.
     pub method: String,
-    /// Who was called.
+    /// The host that was called.
     pub host: String,
     /// The request's path.
     pub path: String,
     /// The response's status code; 0 if there was none.
     pub status_code: u16,
-    /// How long the call took.
+    /// The latency of the call.
     pub latency_ms: f64,
     /// Size of the request's body.
     pub request_bytes: u64,
@@ -60,47 +61,47 @@ pub struct Call {
     pub response_bytes: u64,
     /// OTAS's `error`; empty on success.
     pub error: String,
-    /// `event::Outline`'s column.
+    /// The column of `event::Outline`.
     pub outline: String,
-    /// `event::Llm`'s column.
+    /// The column of `event::Llm`.
     pub llm: String,
 }
 
-/// A call, and where its event is on its way.
+/// A call with its delivery state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
     /// The call.
     pub call: Call,
-    /// Where the event is on its way.
+    /// The delivery state.
     pub state: State,
-    /// How often it has been posted.
+    /// Posts so far.
     pub attempts: u32,
-    /// What came of the last post.
+    /// The verdict of the last post.
     pub verdict: Option<String>,
 }
 
-/// A session, as people look at it.
+/// A session, as people see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionInfo {
     /// Its row.
     pub row: SessionRow,
-    /// Its run's own name.
+    /// Its run id.
     pub run_id: String,
     /// The short name of its agent key.
     pub key_id: String,
-    /// OTAS's agent, if it is known whose the key is.
+    /// OTAS's agent id, if known.
     pub agent_id: Option<String>,
-    /// OTAS's name for it, once it is open there.
+    /// OTAS's session id, once the session is open.
     pub otas_session_id: Option<String>,
-    /// What it says of itself: a JSON object.
+    /// Its `meta`: a JSON object.
     pub meta: String,
     /// When it began, in Unix milliseconds.
     pub opened_at_ms: i64,
-    /// When it ended, as far as that was noted.
+    /// When it ended, in Unix milliseconds, if recorded.
     pub closed_at_ms: Option<i64>,
     /// Its events.
     pub counts: Counts,
-    /// Events that had to be dropped before delivery.
+    /// Events that were dropped before delivery.
     pub dropped: u64,
 }
 
@@ -112,16 +113,16 @@ impl Store {
 }
 
 impl Viewer {
-    /// Calls that `filter` wants, newest first; only those before row `before`, if it is given.
+    /// Calls that match `filter`, newest first; with `before`, only older ones.
     ///
     /// # Errors
-    /// When the store cannot be read, or not in time.
+    /// When the store cannot be read in time.
     pub fn calls(&self, filter: &Filter, before: Option<i64>) -> Result<Vec<Listed>, StoreError> {
         self.list(filter, before.map(|id| format!(" AND id < {id}")).unwrap_or_default())
     }
 
-    /// Calls after row `after` up to row `up_to` that `filter` wants, newest first: the newest, if there are more than its
-    /// limit.
+    /// Calls after row `after` up to row `up_to` that match `filter`, newest first. If there are more than the filter's limit,
+    /// the newest ones.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -129,17 +130,17 @@ impl Viewer {
         self.list(filter, format!(" AND id > {after} AND id <= {up_to}"))
     }
 
-    /// The newest row; 0 when there is none.
+    /// The newest row. 0 if there is none.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn newest(&self) -> Result<i64, StoreError> {
-        self.look("look for its newest event", |connection| {
+        self.look("find its newest event", |connection| {
             connection.prepare_cached("SELECT coalesce(max(id), 0) FROM events")?.query_row([], |row| row.get(0))
         })
     }
 
-    /// The calls of these rows, as far as they are there.
+    /// The calls of these rows. Missing rows are skipped.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -161,7 +162,7 @@ impl Viewer {
         })
     }
 
-    /// Shows `see` each call that `filter` wants, newest first. Cheaper than a list: where events are on their way is not
+    /// Calls `see` with each call that matches `filter`, newest first. Cheaper than a list, because delivery states are not
     /// looked up.
     ///
     /// # Errors
@@ -170,7 +171,7 @@ impl Viewer {
         let Clauses { sql, mut values } = filter.clauses();
         values.push(as_limit(filter.limit).into());
         let sql = format!("SELECT {CALL} FROM events INDEXED BY events_listed WHERE 1{sql} ORDER BY id DESC LIMIT ?");
-        self.look("sum up its events", |connection| {
+        self.look("summarise its events", |connection| {
             let mut query = connection.prepare(&sql)?;
             let mut rows = query.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {
@@ -180,7 +181,7 @@ impl Viewer {
         })
     }
 
-    /// One event, whole; `None` if there is none.
+    /// One event with all its columns. `None` if there is none.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -191,32 +192,32 @@ impl Viewer {
         })
     }
 
-    /// What OTAS said to the posts of an event that it did not take at once, oldest first.
+    /// OTAS's answers to the posts of an event, oldest first. Empty if the first post was accepted.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
-    pub fn history(&self, id: i64) -> Result<Vec<Said>, StoreError> {
+    pub fn history(&self, id: i64) -> Result<Vec<PastVerdict>, StoreError> {
         self.look("read an event's history", |connection| history::of(connection, id))
     }
 
-    /// Calls that have been under way for a second or more, as they were half a second ago at most, newest first: each as
-    /// the event that it would be if nothing more came. Their rows have no numbers yet.
+    /// Calls that have been in flight for a second or more, newest first, at most half a second out of date. Each is shown as
+    /// the event that it would be if it ended now. They have no row numbers yet.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn under_way(&self, limit: usize) -> Result<Vec<EventRow>, StoreError> {
-        self.look("list calls under way", |connection| {
+        self.look("list calls in flight", |connection| {
             let sql = format!("SELECT {OPEN} FROM open_exchanges ORDER BY started_at_ms DESC LIMIT ?1");
             connection.prepare_cached(&sql)?.query_map([as_limit(limit)], open_row)?.collect()
         })
     }
 
-    /// One of them; `None` if it is not under way (any more).
+    /// One call in flight. `None` if it is not, or no longer, in flight.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn under_way_as(&self, event_id: Uuid) -> Result<Option<EventRow>, StoreError> {
-        self.look("read a call under way", |connection| {
+        self.look("read a call in flight", |connection| {
             let sql = format!("SELECT {OPEN} FROM open_exchanges WHERE event_id = ?1");
             connection.prepare_cached(&sql)?.query_row([event_id.as_bytes()], open_row).optional()
         })
@@ -227,7 +228,7 @@ impl Viewer {
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn row_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
-        self.look("look for an event", |connection| {
+        self.look("find an event", |connection| {
             connection
                 .prepare_cached(
                     "SELECT id FROM (SELECT id, event_id FROM events ORDER BY id DESC LIMIT 5000) WHERE event_id = ?1",
@@ -237,7 +238,7 @@ impl Viewer {
         })
     }
 
-    /// The session that a person means: its number, its run id or OTAS's id of it.
+    /// The session with this number, run id or OTAS session id.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -248,7 +249,7 @@ impl Viewer {
         })
     }
 
-    /// What is known of a session; `None` if there is none.
+    /// One session. `None` if it does not exist.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -270,7 +271,7 @@ impl Viewer {
         })
     }
 
-    /// How many events there are of all sessions.
+    /// The number of events of all sessions.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -278,28 +279,27 @@ impl Viewer {
         self.look("count its events", |connection| counts(connection, None))
     }
 
-    /// When the oldest pending event's request came, in Unix milliseconds; `None`: nothing is pending.
+    /// When the request of the oldest pending event arrived, in Unix milliseconds. `None`: nothing is pending.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn oldest_pending_ms(&self) -> Result<Option<i64>, StoreError> {
-        self.look("look for its oldest pending event", |connection| {
+        self.look("find its oldest pending event", |connection| {
             connection.prepare_cached(OLDEST_PENDING)?.query_row([], |row| row.get(0)).optional()
         })
     }
 
-    /// Events of all sessions that had to be dropped before delivery.
+    /// Events of all sessions that were dropped before delivery.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn dropped(&self) -> Result<u64, StoreError> {
-        self.look("count what was dropped", |connection| {
+        self.look("count dropped events", |connection| {
             connection.query_row("SELECT coalesce(sum(dropped), 0) FROM sessions", [], |row| unsigned(row, 0))
         })
     }
 
-    /// What was said last of events that are not delivered, by how many it was said: the most frequent first. Of the
-    /// newest `limit` such events.
+    /// The last verdicts of the newest `limit` events in this state, with their counts, most frequent first.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -317,30 +317,30 @@ impl Viewer {
         })
     }
 
-    /// One look: in time, on a connection that nobody else uses meanwhile.
+    /// Runs one query within the time limit, on a connection that no other query uses.
     pub(super) fn look<T>(
         &self,
         act: &'static str,
         look: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T, StoreError> {
-        let mut view = self.taken().map_err(StoreError::query(act))?;
+        let mut view = self.connect().map_err(StoreError::query(act))?;
         let until = Instant::now() + LONGEST;
         let seen = view
             .connection
             .progress_handler(STEPS, Some(move || Instant::now() > until))
             .and_then(|()| look(&view.connection))
             .map_err(StoreError::query(act))?;
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         if idle.len() < IDLE {
             idle.push(view);
         }
         Ok(seen)
     }
 
-    /// A connection to the file that is the store now.
-    fn taken(&self) -> rusqlite::Result<View> {
+    /// A connection to the current file.
+    fn connect(&self) -> rusqlite::Result<View> {
         let now = FileId::of(&self.path);
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut idle = self.idle.lock();
         idle.retain(|view| view.file == now);
         if let Some(view) = idle.pop() {
             return Ok(view);
@@ -353,7 +353,7 @@ impl Viewer {
     }
 }
 
-/// The columns of a [`Call`], all of them in the index `events_listed`.
+/// The columns of a [`Call`]. All are in the index `events_listed`.
 const CALL: &str = "id, session, started_at_ms, method, host, path, status_code, latency_ms, request_bytes, \
                     response_bytes, error, outline, llm";
 
@@ -384,7 +384,7 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
     })
 }
 
-/// What is noted of a call under way.
+/// The columns of a call in flight.
 const OPEN: &str = "event_id, session, started_at_ms, method, host, path, status_code, latency_ms, request_bytes, \
                     response_bytes, json";
 
@@ -471,7 +471,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_and_verdicts_are_told() {
+    fn sessions_and_verdicts_are_listed() {
         let (_folder, store, session) = store(3);
         let dead =
             |id, verdict: &str| Settlement { id, attempts: 1, outcome: Outcome::Dead { verdict: verdict.into() } };
@@ -486,20 +486,20 @@ mod tests {
     }
 
     #[test]
-    fn looking_writes_nothing_and_follows_the_store_that_takes_the_place_of_another() {
+    fn a_viewer_cannot_write_and_follows_a_replaced_store() {
         let (_folder, store, _) = store(1);
         let viewer = store.viewer();
         assert!(viewer.look("try", |connection| connection.execute("DELETE FROM events", [])).is_err());
         assert_eq!(ids(viewer.calls(&Filter { limit: 9, ..Filter::default() }, None).unwrap()), [1]);
         for side in ["", "-wal", "-shm"] {
-            let _ = std::fs::remove_file(super::super::heal::beside(store.path(), side));
+            let _ = std::fs::remove_file(super::super::files::with_suffix(store.path(), side));
         }
         drop(Store::open(store.path()).unwrap());
         assert_eq!(ids(viewer.calls(&Filter { limit: 9, ..Filter::default() }, None).unwrap()), [0; 0]);
     }
 
     #[test]
-    fn lists_read_the_index_alone_until_a_row_is_wanted() {
+    fn lists_read_only_the_index() {
         let (_folder, store, _) = store(1);
         let plan = |sql: &str| -> Vec<String> {
             let connection = store.connection();

@@ -78,12 +78,12 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let shown = shown_while_open(&proxy, path, TOOL).await;
-    for part in ["stand-in", says().trim(), TOOL, "to the first token", "Under way"] {
+    for part in ["stand-in", says().trim(), TOOL, "time to first token", "In flight"] {
         assert!(shown.contains(part), "no {part}: {shown}");
     }
     assert!(!shown.contains("tokens in<"), "tokens before the end: {shown}");
     if path == "/v1/messages" {
-        assert!(shown.contains("Counted by the provider so far: <bdi>input_tokens 3"), "{shown}");
+        assert!(shown.contains("Reported by the provider so far: <bdi>input_tokens 3"), "{shown}");
     }
     for event in &events[tool + 1..] {
         pieces.send(piece(event.clone())).await.unwrap();
@@ -93,7 +93,10 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains("café"));
     proxy.events_so_far(2).await;
     let page = page(&proxy, "/event/2").await;
-    assert!(page.contains("tokens in") && page.contains("tokens a second") && page.contains(says().trim()), "{page}");
+    assert!(
+        page.contains("tokens in") && page.contains("tokens per second") && page.contains(says().trim()),
+        "{page}"
+    );
     let events = proxy.events().await;
     has_facts(&events[1], true);
 }

@@ -17,12 +17,12 @@ use crate::support::otas::TestOtas;
 
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A store with a session, and what a delivery from it is set to.
+/// A store with a session, and the settings of a delivery from it.
 pub(super) struct Bench {
     folder: tempfile::TempDir,
     pub(super) store: Store,
     pub(super) session: SessionRow,
-    /// All of them, in the order of their beginning.
+    /// All sessions, oldest first.
     sessions: Mutex<Vec<SessionRow>>,
     url: url::Url,
     pub(super) key: Secret,
@@ -49,13 +49,13 @@ impl Bench {
         self.folder.path()
     }
 
-    /// The session of another run, under the same key.
+    /// The session of another run under the same key.
     pub(super) fn another_session(&self, run: &str) -> SessionRow {
         self.session_under(run, &self.key)
     }
 
     pub(super) fn session_under(&self, run: &str, key: &Secret) -> SessionRow {
-        // As the process of that run would: with a handle of its own.
+        // Like that run's process: with its own handle.
         let store = Store::open(self.store.path()).unwrap();
         let session = store.begin_session(run, &key_id(key), &json!({ "run": run }).to_string()).unwrap();
         self.sessions.lock().unwrap().push(session);
@@ -70,7 +70,7 @@ impl Bench {
         self.append_events(session, &vec![json!({}); count]);
     }
 
-    /// Events with these fields beside the required ones.
+    /// Events with these fields in addition to the required ones.
     pub(super) fn append_events(&self, session: SessionRow, fields: &[Value]) {
         let nth = 1 + self.sessions.lock().unwrap().iter().position(|known| *known == session).unwrap();
         let next = self.store.counts(Some(session)).unwrap().total;
@@ -109,7 +109,7 @@ impl Bench {
         self.start_for(Some(self.session), adjust)
     }
 
-    /// Delivers as the process of this session would: with a handle of its own on the store.
+    /// Delivers like the process of this session: with its own handle on the store.
     pub(super) fn start_for(&self, session_row: Option<SessionRow>, adjust: impl FnOnce(&mut Settings)) -> Deliverer {
         let mut settings = Settings {
             otas: config::Otas {
@@ -164,7 +164,7 @@ impl Bench {
         self.store.list(&Filter { limit: 1_000, ..Filter::default() }).unwrap()
     }
 
-    /// A file that holds a key.
+    /// A key file.
     pub(super) fn key_file(&self, key: &Secret) -> PathBuf {
         let path = self.folder().join("agent.key");
         let new = self.folder().join("agent.key.new");
@@ -174,7 +174,7 @@ impl Bench {
     }
 }
 
-/// Waits until the status is such.
+/// Waits for a status.
 pub(super) async fn until(deliverer: &Deliverer, what: impl FnMut(&Status) -> bool) -> Status {
     let mut watch = deliverer.watch();
     match timeout(PATIENCE, watch.wait_for(what)).await {
@@ -183,7 +183,7 @@ pub(super) async fn until(deliverer: &Deliverer, what: impl FnMut(&Status) -> bo
     }
 }
 
-/// Waits for delivery to pause; tells why it did.
+/// Waits for delivery to pause. Returns the reason.
 pub(super) async fn paused(deliverer: &Deliverer) -> String {
     match until(deliverer, |status| matches!(status.session, SessionState::Paused { .. })).await.session {
         SessionState::Paused { reason } => reason,
@@ -191,12 +191,12 @@ pub(super) async fn paused(deliverer: &Deliverer) -> String {
     }
 }
 
-/// What a post of an event was saved as, by its place in the run.
+/// The saved post of an event, by its number in the run.
 pub(super) async fn saved_seqs(otas: &TestOtas) -> Vec<u64> {
     otas.events().await.iter().map(|event| event["metadata"]["seq"].as_u64().unwrap()).collect()
 }
 
-/// The events that were saved, each with the session it was saved in.
+/// The saved events, each with its session.
 pub(super) async fn saved_in(otas: &TestOtas, session: Uuid) -> Vec<Value> {
     let events = otas.stored_events().await.into_iter();
     events.filter(|event| event.session_id == session).map(|event| event.body["metadata"]["id"].clone()).collect()

@@ -1,5 +1,5 @@
-//! Keys, tokens and projects that are wrong, expire or change: each is told with what to do, and nothing is lost once it is put
-//! right.
+//! Wrong, expired and changed keys, tokens and projects: each is reported with what to do, and nothing is lost once it is
+//! fixed.
 
 use std::time::Duration;
 
@@ -27,15 +27,15 @@ async fn a_configured_token_and_project_are_used() {
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.session, in_session(otas.sessions().await[0].session_id));
     assert_eq!(status.counts.delivered, 2);
-    // Two posts, and the key's check, which tells its project.
+    // Two posts, and the key check, which returns the project.
     assert_eq!((otas.posts(), otas.uasam_calls().len(), key_checks(&otas)), (2, 1, 1));
     deliverer.stop().await;
 }
 
 #[tokio::test]
-async fn a_configured_token_that_is_expired_or_none_at_all_is_told_before_anything_is_sent() {
+async fn an_expired_or_invalid_configured_token_is_reported_before_anything_is_sent() {
     let otas = TestOtas::start().await;
-    for (given, told) in [(expired_token(), "expired"), ("not-a-token".into(), "is not one of OTAS's")] {
+    for (given, told) in [(expired_token(), "expired"), ("not-a-token".into(), "is not an OTAS token")] {
         let bench = Bench::new(&otas);
         bench.append(1);
         let deliverer = bench.start(|settings| settings.otas.session_token = Some(Secret::new(&given)));
@@ -60,7 +60,7 @@ async fn without_a_key_everything_is_kept() {
 }
 
 #[tokio::test]
-async fn fault_06_a_wrong_key_in_a_file_is_put_right_without_a_restart() {
+async fn fault_06_a_wrong_key_in_a_file_is_fixed_without_a_restart() {
     let otas = TestOtas::start().await;
     let wrong = issue_key().unwrap();
     let bench = Bench::at(otas.url().parse().unwrap(), wrong.clone());
@@ -68,7 +68,7 @@ async fn fault_06_a_wrong_key_in_a_file_is_put_right_without_a_restart() {
     bench.append(5);
     let deliverer = bench.start(|settings| {
         settings.otas.agent_key_file = Some(file);
-        // Only the file's change can end the pause in time.
+        // Only the change of the file can end the pause in time.
         settings.delivery.backoff_max = Duration::from_secs(3_600);
     });
     let told = paused(&deliverer).await;
@@ -80,7 +80,7 @@ async fn fault_06_a_wrong_key_in_a_file_is_put_right_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_new_key_of_the_same_agent_goes_on_with_the_same_session() {
+async fn a_new_key_of_the_same_agent_continues_the_session() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let file = bench.key_file(&otas.key());
@@ -93,7 +93,7 @@ async fn a_new_key_of_the_same_agent_goes_on_with_the_same_session() {
     until(&deliverer, |it| it.trouble.as_ref().is_some_and(|why| why.contains("accepted before"))).await;
     let file = bench.key_file(&otas.key());
     until(&deliverer, |status| status.counts.delivered == 6).await;
-    // A session that is begun under the key that the process was started with.
+    // A session that begins under the key from the start of the process.
     let late = bench.session_under("late", &bench.key);
     bench.store.note_key_source(late, &KeySource::of(Some(&file))).unwrap();
     bench.append_to(late, 1);
@@ -102,7 +102,7 @@ async fn a_new_key_of_the_same_agent_goes_on_with_the_same_session() {
     deliverer.stop().await;
     let session = otas.sessions().await[0].session_id;
     assert_eq!((otas.sessions().await.len(), saved_in(&otas, session).await.len()), (2, 6));
-    // And a later process opens what is now sealed with the new key.
+    // A later process opens the token that is now sealed with the new key.
     bench.append(1);
     let later = bench.start(|settings| settings.otas.agent_key = Some(otas.key()));
     assert_eq!(later.drained(PATIENCE).await.counts.delivered, 7);
@@ -119,7 +119,7 @@ async fn a_key_of_another_agent_in_the_file_pauses_until_the_right_one_is_back()
     until(&deliverer, |status| status.session != Default::default()).await;
     bench.key_file(&otas.another_agent("other").await);
     let told = paused(&deliverer).await;
-    assert!(told.contains("another agent") && told.contains("put a key of that agent back"), "{told}");
+    assert!(told.contains("another agent") && told.contains("restore a key of agent"), "{told}");
     bench.append(2);
     bench.key_file(&otas.key());
     until(&deliverer, |status| status.counts.delivered == 2).await;
@@ -127,7 +127,7 @@ async fn a_key_of_another_agent_in_the_file_pauses_until_the_right_one_is_back()
 }
 
 #[tokio::test]
-async fn what_waited_under_a_replaced_key_is_delivered_with_the_new_one_after_a_restart() {
+async fn the_backlog_of_a_replaced_key_is_delivered_with_the_new_one_after_a_restart() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(1);
@@ -143,18 +143,18 @@ async fn what_waited_under_a_replaced_key_is_delivered_with_the_new_one_after_a_
     until(&second, |status| status.backlog == 0 && status.counts.delivered == 2).await;
     until(&second, |_| bench.counts().delivered == 5).await;
     second.stop().await;
-    // Each in a session of its own run, told apart by their `meta`.
+    // Each run has its own session, identified by its `meta`.
     let metas: Vec<_> = otas.sessions().await.into_iter().map(|session| session.meta["run"].clone()).collect();
     assert!(metas.contains(&json!("r")) && metas.contains(&json!("second")), "{metas:?}");
 }
 
 #[tokio::test]
-async fn fault_06_what_waited_under_a_wrong_key_is_delivered_after_a_restart_with_the_right_one() {
+async fn fault_06_the_backlog_of_a_wrong_key_is_delivered_after_a_restart_with_the_right_one() {
     let otas = TestOtas::start().await;
     let bench = Bench::at(otas.url().parse().unwrap(), issue_key().unwrap());
     bench.append(3);
     let first = bench.start(|_| {});
-    assert!(paused(&first).await.contains("start again"));
+    assert!(paused(&first).await.contains("and restart"));
     first.stop().await;
     let session = bench.session_under("second", &otas.key());
     let second = bench.start_for(Some(session), |settings| settings.otas.agent_key = Some(otas.key()));
@@ -163,7 +163,7 @@ async fn fault_06_what_waited_under_a_wrong_key_is_delivered_after_a_restart_wit
 }
 
 #[tokio::test]
-async fn a_key_that_can_never_be_good_is_told_by_its_underscore() {
+async fn a_key_with_an_invalid_underscore_is_reported() {
     let otas = TestOtas::start().await;
     let bench = Bench::at(otas.url().parse().unwrap(), Secret::new("agent_ab_defghijk_secret"));
     let deliverer = bench.start(|_| {});
@@ -173,7 +173,7 @@ async fn a_key_that_can_never_be_good_is_told_by_its_underscore() {
 }
 
 #[tokio::test]
-async fn an_expired_token_keeps_the_events_and_they_are_delivered_once_it_is_taken_out() {
+async fn events_wait_during_an_expired_token_and_are_delivered_once_it_is_removed() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(3);
@@ -186,7 +186,7 @@ async fn an_expired_token_keeps_the_events_and_they_are_delivered_once_it_is_tak
 }
 
 #[tokio::test]
-async fn fault_06_a_token_of_another_agent_holds_its_own_run_and_no_other() {
+async fn fault_06_a_token_of_another_agent_pauses_only_its_own_run() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let foreign = otas.session_token(&otas.another_agent("other").await).await;
@@ -208,7 +208,7 @@ async fn fault_06_a_token_of_another_agent_holds_its_own_run_and_no_other() {
 }
 
 #[tokio::test]
-async fn a_project_that_does_not_match_the_key_pauses_until_it_is_put_right() {
+async fn a_project_that_does_not_match_the_key_pauses_until_it_is_fixed() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(3);
@@ -222,7 +222,7 @@ async fn a_project_that_does_not_match_the_key_pauses_until_it_is_put_right() {
         assert!(told.contains(part), "{told}");
     }
     assert_eq!((otas.posts(), bench.counts().pending), (0, 3));
-    // It does not stand in the way of a process with the right settings.
+    // It does not block a process with the right settings.
     let second = bench.start(|_| {});
     assert_eq!(second.drained(PATIENCE).await.counts.delivered, 3);
     first.stop().await;
@@ -230,7 +230,7 @@ async fn a_project_that_does_not_match_the_key_pauses_until_it_is_put_right() {
 }
 
 #[tokio::test]
-async fn a_configured_token_that_an_earlier_run_has_used_is_warned_about_and_used() {
+async fn a_configured_token_used_by_an_earlier_run_causes_a_warning_and_is_used() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let token = otas.session_token(&otas.key()).await;
@@ -249,7 +249,7 @@ async fn a_configured_token_that_an_earlier_run_has_used_is_warned_about_and_use
 }
 
 #[tokio::test]
-async fn the_store_gives_no_key_and_no_token_away() {
+async fn the_store_contains_no_readable_key_or_token() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let token = otas.session_token(&otas.key()).await;
@@ -270,7 +270,7 @@ async fn the_store_gives_no_key_and_no_token_away() {
     assert!(looked_at > 10_000);
 }
 
-/// A token of OTAS's form that expired long ago.
+/// A well-formed token that expired long ago.
 fn expired_token() -> String {
     let claims = json!({ "agent_session_id": "s", "agent_id": "a", "iat": 1, "exp": 1_000 });
     format!("e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()))

@@ -1,5 +1,5 @@
-//! Faults 1 to 11: an OTAS that goes away, refuses, lies and loses answers. Nothing is lost, nothing is doubled that could be
-//! known about, and a person is told what to put right.
+//! Faults 1 to 11: an OTAS that is unreachable, refuses, sends wrong answers and loses answers. No event is lost, none is
+//! knowingly sent twice, and an operator learns what to fix.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ async fn fault_02_a_post_that_is_never_answered_is_sent_again() {
 }
 
 #[tokio::test]
-async fn fault_03_an_otas_that_is_slow_is_given_few_at_a_time_and_refuses_none() {
+async fn fault_03_a_slow_otas_gets_few_posts_at_a_time_and_refuses_none() {
     let otas = TestOtas::start().await;
     let (key_check, time_out) = (Duration::from_millis(60), Duration::from_secs(4));
     otas.overload(Overload { max_in_flight: 20, workers: 1, key_check, time_out });
@@ -78,7 +78,7 @@ async fn fault_03_an_otas_that_is_slow_is_given_few_at_a_time_and_refuses_none()
 }
 
 #[tokio::test]
-async fn fault_04_retry_after_in_seconds_is_waited_for() {
+async fn fault_04_retry_after_in_seconds_is_honoured() {
     let otas = TestOtas::start().await;
     otas.answer_next(1, Answer::new(429).header("retry-after", "1"));
     otas.answer_next(1, Answer::new(503));
@@ -93,7 +93,7 @@ async fn fault_04_retry_after_in_seconds_is_waited_for() {
 }
 
 #[tokio::test]
-async fn fault_04_an_absurd_retry_after_keeps_the_events_and_is_not_hurried() {
+async fn fault_04_an_absurd_retry_after_keeps_the_events_and_is_not_shortened() {
     let otas = TestOtas::start().await;
     otas.answer_next(1, Answer::new(503).header("retry-after", "999999999999999999999"));
     let bench = Bench::new(&otas);
@@ -106,7 +106,7 @@ async fn fault_04_an_absurd_retry_after_keeps_the_events_and_is_not_hurried() {
 }
 
 #[tokio::test]
-async fn fault_04_server_errors_and_dates_that_are_past_are_tried_again() {
+async fn fault_04_server_errors_and_past_dates_are_retried() {
     let otas = TestOtas::start().await;
     for status in [500, 502, 503, 504] {
         otas.answer_next(1, Answer::new(status).header("retry-after", "Sun, 06 Nov 1994 08:49:37 GMT"));
@@ -119,7 +119,7 @@ async fn fault_04_server_errors_and_dates_that_are_past_are_tried_again() {
 }
 
 #[tokio::test]
-async fn fault_05_an_expired_token_is_renewed_once_for_all_that_met_it() {
+async fn fault_05_an_expired_token_is_renewed_once_for_all_its_posts() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(10);
@@ -149,7 +149,7 @@ async fn fault_05_a_token_that_is_refused_when_new_pauses_instead_of_renewing_fo
     deliverer.stop().await;
 }
 
-/// The part of an agent key that must not be shown. It is base64url, so `_` may stand in it; none stands in the prefix.
+/// The part of an agent key that must not be shown. It is base64url and may contain `_`; the prefix does not.
 fn secret_part(key: &Secret) -> &str {
     let secret = key.expose().splitn(3, '_').nth(2).unwrap();
     assert!(secret.len() > 20, "an agent key has a long secret");
@@ -157,7 +157,7 @@ fn secret_part(key: &Secret) -> &str {
 }
 
 #[tokio::test]
-async fn fault_06_a_wrong_key_pauses_and_nothing_is_lost_once_it_is_right() {
+async fn fault_06_a_wrong_key_pauses_and_nothing_is_lost_once_it_is_fixed() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     otas.revoke_key().await;
@@ -174,7 +174,7 @@ async fn fault_06_a_wrong_key_pauses_and_nothing_is_lost_once_it_is_right() {
 }
 
 #[tokio::test]
-async fn fault_06_a_key_that_was_accepted_and_is_refused_is_doubted_and_no_new_one_is_advised() {
+async fn fault_06_a_refusal_of_an_accepted_key_is_doubted_and_no_new_key_is_advised() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(5);
@@ -183,7 +183,7 @@ async fn fault_06_a_key_that_was_accepted_and_is_refused_is_doubted_and_no_new_o
     otas.revoke_key().await;
     bench.append(5);
     deliverer.wake();
-    // UASAM says the same of a good key while its database is down, and a new key would revoke it.
+    // UASAM refuses valid keys while its database is down, and a new key would revoke the valid one.
     let doubted =
         until(&deliverer, |it| it.trouble.as_ref().is_some_and(|why| why.contains("accepted before"))).await;
     let why = doubted.trouble.unwrap();
@@ -218,7 +218,7 @@ async fn fault_06_a_burst_of_refused_keys_with_a_good_key_loses_nothing() {
     let status = deliverer.drained(PATIENCE).await;
     assert_eq!(status.counts, Counts { total: 40, pending: 0, delivered: 40, dead: 0, kept: 0 });
     assert!(matches!(status.session, SessionState::Open { .. }));
-    // At the start for the project, then after each probe that was refused.
+    // At the start for the project, then after each refused probe.
     assert!((2..=14).contains(&key_checks(&otas)), "{} checks", key_checks(&otas));
     let mut seqs = saved_seqs(&otas).await;
     seqs.sort_unstable();
@@ -227,7 +227,7 @@ async fn fault_06_a_burst_of_refused_keys_with_a_good_key_loses_nothing() {
 }
 
 #[tokio::test]
-async fn fault_07_an_event_that_alone_is_refused_is_dead_after_its_tries_and_the_rest_flow_on() {
+async fn fault_07_an_event_that_alone_is_refused_is_dead_after_its_attempts_and_the_rest_is_delivered() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(3);
@@ -235,7 +235,7 @@ async fn fault_07_an_event_that_alone_is_refused_is_dead_after_its_tries_and_the
     bench.append(6);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
     deliverer.watch().wait_for(|status| status.counts.delivered == 9).await.unwrap();
-    // Its last tries count only while others get through.
+    // Its last attempts count only while others are accepted.
     while bench.counts().dead == 0 {
         let done = bench.counts().delivered;
         bench.append(1);
@@ -265,7 +265,7 @@ async fn fault_07_a_database_that_is_down_kills_no_event() {
 }
 
 #[tokio::test]
-async fn fault_07_a_malformed_event_is_dead_after_three_tries() {
+async fn fault_07_a_malformed_event_is_dead_after_three_attempts() {
     let otas = TestOtas::start().await;
     otas.answer_next(3, Answer::refusal(400, "missing_required_fields"));
     let bench = Bench::new(&otas);
@@ -281,7 +281,7 @@ async fn fault_07_a_malformed_event_is_dead_after_three_tries() {
 async fn fault_07_a_refused_event_is_sent_once_more_without_its_bodies_and_says_so() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
-    // OTAS's database cannot hold a NUL; here it is in a body.
+    // OTAS's database cannot store a NUL; here it is in a body.
     bench.append_events(bench.session, &[json!({ "request_body": "a\0b", "response_body": "good" })]);
     bench.append(6);
     let deliverer = bench.start(|settings| settings.delivery.max_in_flight = 1);
@@ -323,13 +323,13 @@ async fn fault_08_pages_redirects_and_halves_of_answers_never_count() {
 }
 
 #[tokio::test]
-async fn fault_09_a_certificate_that_is_not_trusted_gets_no_key() {
+async fn fault_09_a_server_with_an_untrusted_certificate_gets_no_key() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let acceptor = untrusted_acceptor();
     let server = tokio::spawn(async move {
         let (stream, _) = listener.accept().await.unwrap();
-        // The agent's side ends the handshake: no byte of a request is ever decrypted.
+        // The client aborts the handshake, so no byte of a request is sent.
         acceptor.accept(stream).await.is_err()
     });
     let url = format!("https://localhost:{}", address.port()).parse().unwrap();
@@ -338,14 +338,14 @@ async fn fault_09_a_certificate_that_is_not_trusted_gets_no_key() {
     let deliverer = bench.start(|settings| settings.delivery.backoff_min = Duration::from_secs(3_600));
     let status = deliverer.watch().wait_for(|status| status.trouble.is_some()).await.unwrap().clone();
     let told = status.trouble.unwrap();
-    assert!(told.contains("certificate was not accepted"), "{told}");
+    assert!(told.contains("certificate was rejected"), "{told}");
     assert!(server.await.unwrap());
     assert_eq!(bench.counts().pending, 1);
     deliverer.stop().await;
 }
 
 #[tokio::test]
-async fn fault_10_a_name_that_is_not_found_keeps_the_events() {
+async fn fault_10_an_unknown_host_name_keeps_the_events() {
     let bench = Bench::at("http://otas.invalid:8002".parse().unwrap(), issue_key().unwrap());
     bench.append(2);
     let deliverer = bench.start(|settings| settings.delivery.attempt_timeout = Duration::from_secs(2));
@@ -356,7 +356,7 @@ async fn fault_10_a_name_that_is_not_found_keeps_the_events() {
 }
 
 #[tokio::test]
-async fn fault_10_an_otas_that_comes_and_goes_gets_everything_in_the_end() {
+async fn fault_10_an_intermittent_otas_gets_everything_in_the_end() {
     let otas = TestOtas::start().await;
     let bench = Bench::at(otas.url().replace("127.0.0.1", "localhost").parse().unwrap(), otas.key());
     bench.append(100);
@@ -376,7 +376,7 @@ async fn fault_10_an_otas_that_comes_and_goes_gets_everything_in_the_end() {
 }
 
 #[tokio::test]
-async fn fault_11_an_answer_lost_on_the_way_is_counted_and_sent_again_under_the_same_id() {
+async fn fault_11_a_lost_answer_is_counted_and_the_event_sent_again_under_the_same_id() {
     let otas = TestOtas::start().await;
     otas.lose_answers(1);
     let bench = Bench::new(&otas);
@@ -390,7 +390,7 @@ async fn fault_11_an_answer_lost_on_the_way_is_counted_and_sent_again_under_the_
     deliverer.stop().await;
 }
 
-/// TLS with a certificate that nobody vouches for.
+/// TLS with a certificate from an unknown issuer.
 fn untrusted_acceptor() -> tokio_rustls::TlsAcceptor {
     let rcgen::CertifiedKey { cert, signing_key } =
         rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

@@ -1,4 +1,4 @@
-//! Sessions of past runs and of runs side by side on one store: each event in its own, delivered by one process at a time.
+//! Sessions of past runs and of parallel runs on one store: each event in its own session, delivered by one process at a time.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::bench::{Bench, PATIENCE, Settings, in_session, saved_in, saved_seqs, 
 use crate::support::otas::{Answer, Overload, TestOtas};
 
 #[tokio::test]
-async fn events_of_a_past_run_are_delivered_in_the_session_that_it_had() {
+async fn events_of_a_past_run_are_delivered_in_its_session() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(2);
@@ -47,7 +47,7 @@ async fn a_past_run_that_never_reached_otas_gets_its_session_with_its_own_meta()
 }
 
 #[tokio::test]
-async fn the_oldest_go_first_whichever_session_they_belong_to() {
+async fn the_oldest_events_go_first_across_sessions() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let other = bench.another_session("other");
@@ -64,14 +64,14 @@ async fn the_oldest_go_first_whichever_session_they_belong_to() {
     deliverer.stop().await;
 }
 
-/// As many posts as OTAS can work on, and so many sessions.
+/// As many posts as OTAS can process, and this many sessions.
 fn at_once(settings: &mut Settings, order: Order) {
     settings.delivery.order = order;
     settings.delivery.max_in_flight = 16;
 }
 
 #[tokio::test]
-async fn while_little_waits_each_session_is_delivered_in_its_order() {
+async fn a_small_backlog_is_delivered_in_order() {
     let otas = TestOtas::start().await;
     otas.overload(Overload { workers: 8, ..Overload::measured(40) });
     let bench = Bench::new(&otas);
@@ -93,7 +93,7 @@ async fn while_little_waits_each_session_is_delivered_in_its_order() {
 }
 
 #[tokio::test]
-async fn when_much_waits_pace_goes_before_order_and_order_comes_back() {
+async fn a_large_backlog_is_delivered_in_parallel_and_order_returns_after_it() {
     let otas = TestOtas::start().await;
     otas.overload(Overload { workers: 8, ..Overload::measured(10) });
     let bench = Bench::new(&otas);
@@ -108,9 +108,9 @@ async fn when_much_waits_pace_goes_before_order_and_order_comes_back() {
     deliverer.stop().await;
 }
 
-/// Three sessions make events at 0.95 of the pace that OTAS can take.
+/// Three sessions make events at 0.95 of OTAS's capacity.
 #[tokio::test]
-async fn in_a_soak_at_95_percent_of_the_pace_no_two_neighbours_are_swapped() {
+async fn at_95_percent_of_capacity_no_two_adjacent_events_are_swapped() {
     const EACH: usize = 60;
     let otas = TestOtas::start().await;
     let overload = Overload::measured(10);
@@ -140,9 +140,9 @@ async fn in_a_soak_at_95_percent_of_the_pace_no_two_neighbours_are_swapped() {
     deliverer.stop().await;
 }
 
-/// OTAS's database refuses one event for a while: later ones of its session do not pass it, those of others do.
+/// OTAS's database refuses one event for a while. Later events of its session do not pass it; those of other sessions do.
 #[tokio::test]
-async fn where_order_is_kept_an_event_that_is_tried_again_is_not_passed_by_its_session() {
+async fn with_ordered_delivery_a_retried_event_is_not_passed_by_its_session() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(20);
@@ -154,7 +154,7 @@ async fn where_order_is_kept_an_event_that_is_tried_again_is_not_passed_by_its_s
 }
 
 #[tokio::test]
-async fn in_strict_order_a_session_has_one_event_under_way() {
+async fn in_strict_order_a_session_has_one_event_in_flight() {
     let otas = TestOtas::start().await;
     otas.overload(Overload { workers: 8, ..Overload::measured(40) });
     let bench = Bench::new(&otas);
@@ -186,12 +186,12 @@ async fn of_two_processes_one_delivers_and_the_other_takes_over() {
     until(&first, |status| status.delivering).await;
     let second = bench.start_for(Some(other), |_| {});
     bench.append_to(other, 5);
-    // Nobody wakes the first: it sees for itself what others append.
+    // Nothing wakes the first process: it checks for new events itself.
     let status = second.drained(PATIENCE).await;
     assert_eq!((status.counts.delivered, status.delivering), (5, false));
     assert!(matches!(status.session, SessionState::Open { .. }), "{status:?}");
 
-    // Dropped, as a process that dies, which closes its files.
+    // Dropped like a process that dies, which closes its files.
     drop(first);
     bench.append(3);
     bench.append_to(other, 3);
@@ -208,7 +208,7 @@ async fn of_two_processes_one_delivers_and_the_other_takes_over() {
 }
 
 #[tokio::test]
-async fn ten_processes_together_keep_to_the_pace_of_one() {
+async fn ten_processes_together_keep_the_pace_of_one() {
     let otas = TestOtas::start().await;
     otas.overload(Overload::measured(20));
     let bench = Bench::new(&otas);
@@ -217,7 +217,7 @@ async fn ten_processes_together_keep_to_the_pace_of_one() {
         sessions.iter().for_each(|session| bench.append_to(*session, 3));
     }
     let mut all: Vec<_> = sessions.iter().map(|session| bench.start_for(Some(*session), |_| {})).collect();
-    // The one that delivers goes, three times.
+    // The delivering process ends, three times.
     for _ in 0..3 {
         let at = loop {
             if let Some(at) = all.iter().position(|deliverer| deliverer.status().delivering) {
@@ -235,7 +235,7 @@ async fn ten_processes_together_keep_to_the_pace_of_one() {
     until(&all[0], |status| status.backlog == 0).await;
     assert_eq!(bench.store.counts(None).unwrap().delivered, 120);
     assert!(otas.most_posts_at_once() <= 8, "{}", otas.most_posts_at_once());
-    // In ten sessions; what was under way when its process went may be there twice.
+    // In ten sessions. Posts in flight when their process ended may be duplicates.
     let ids = otas
         .events()
         .await
@@ -247,7 +247,7 @@ async fn ten_processes_together_keep_to_the_pace_of_one() {
 }
 
 #[tokio::test]
-async fn a_process_whose_own_events_are_delivered_need_not_wait_for_those_of_others() {
+async fn a_process_does_not_wait_for_the_events_of_others() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     bench.append(1);
@@ -259,7 +259,7 @@ async fn a_process_whose_own_events_are_delivered_need_not_wait_for_those_of_oth
     assert_eq!((status.counts.pending, status.counts.delivered), (0, 1));
     assert!(status.backlog > 0, "{status:?}");
     first.stop().await;
-    // It has let go of the right to deliver, and what is left waits for the next.
+    // It has released the lock, and the next process delivers the rest.
     let second = bench.start_for(Some(other), |_| {});
     otas.up().await;
     assert_eq!(second.drained(PATIENCE).await.counts.delivered, 30);
@@ -290,7 +290,7 @@ async fn a_kept_token_that_has_expired_or_cannot_be_opened_is_replaced() {
     let first = bench.start(|_| {});
     assert_eq!(first.drained(PATIENCE).await.counts.delivered, 1);
     first.stop().await;
-    // As another agent key would have sealed it.
+    // As sealed with another agent key.
     let record = bench.store.session(bench.session).unwrap().unwrap();
     let mut sealed = record.token_sealed.unwrap();
     sealed[20] ^= 1;
@@ -310,7 +310,7 @@ async fn a_kept_token_that_has_expired_or_cannot_be_opened_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_becomes_pending_again_is_found() {
+async fn events_that_become_pending_again_are_found() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     otas.answer_next(3, Answer::refusal(400, "missing_required_fields"));

@@ -1,4 +1,4 @@
-//! The page in a real browser. Skipped, saying so, where no Chromium is installed; `check.sh` installs one.
+//! The page in a real browser. Skipped with a message if Chromium is not installed; `check.sh` installs it.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ const WIDE: (u32, u32) = (1600, 900);
 fn installed() -> Option<PathBuf> {
     let found = chromium();
     if found.is_none() {
-        // Past the harness, which shows what is printed of tests that fail only.
+        // Bypasses the harness, which shows output only of failing tests.
         let _ = writeln!(std::io::stderr(), "not run: Chromium is not installed (Debian package `chromium`)");
     }
     found
@@ -34,7 +34,7 @@ async fn the_table_is_live_can_be_paused_and_is_filtered() {
     assert_eq!(browser.eval("document.getElementById('c1').dataset.state"), json!("pending"));
     deliver(&bench.proxy.app.store, [1]);
     browser.until("document.getElementById('c1').dataset.state === 'delivered'");
-    // Paused by a key: new calls are counted, and come when it goes on.
+    // Paused with a key: new calls are counted, and appear on resume.
     browser.press("p");
     browser.until("document.getElementById('pause').getAttribute('aria-pressed') === 'true'");
     bench.append(&[Sample::of("GET", "api.test", "/third", 200)]);
@@ -42,7 +42,7 @@ async fn the_table_is_live_can_be_paused_and_is_filtered() {
     assert_eq!(browser.eval("document.querySelectorAll('table.calls tbody tr').length"), json!(2));
     browser.press("p");
     browser.until("document.querySelectorAll('table.calls tbody tr').length === 3");
-    // By keyboard to a call, and into it.
+    // By keyboard to a call and its page.
     browser.press("j");
     assert_eq!(browser.eval("document.activeElement.textContent"), json!("/third"));
     browser.press("j");
@@ -56,7 +56,7 @@ async fn the_table_is_live_can_be_paused_and_is_filtered() {
     browser.until(
         "location.search.includes('text=second') && document.querySelectorAll('table.calls tbody tr').length === 1",
     );
-    // What is live keeps to the filter.
+    // Live updates respect the filter.
     bench.append(&[
         Sample::of("GET", "api.test", "/fourth", 200),
         Sample::of("GET", "api.test", "/second/again", 200),
@@ -67,7 +67,7 @@ async fn the_table_is_live_can_be_paused_and_is_filtered() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_calls_a_second_are_kept_up_with() {
+async fn the_table_keeps_up_with_five_hundred_calls_per_second() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     let mut browser = Browser::start(&program, WIDE, false);
@@ -91,13 +91,13 @@ async fn five_hundred_calls_a_second_are_kept_up_with() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_of_a_hostile_call_runs() {
+async fn nothing_of_a_hostile_call_is_executed() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     bench.append(&[Sample::hostile()]);
     let mut browser = Browser::start(&program, WIDE, false);
     browser.open(&bench.proxy.app.page_link().unwrap());
-    // One that comes while the table is live, put in by the script.
+    // A call that the script inserts while the table is live.
     bench.append(&[Sample::hostile()]);
     browser.until("document.querySelectorAll('table.calls tbody tr').length === 2");
     let session = format!("/session/{}", bench.session.id());
@@ -118,7 +118,7 @@ async fn nothing_of_a_hostile_call_runs() {
         json!(true),
         "it is shown as text"
     );
-    // Were something to get in after all, the policy would not let it run.
+    // Even if something got in, the policy would prevent it from running.
     let smuggled = format!("document.body.insertAdjacentHTML('beforeend', {}); 1", json!(HOSTILE));
     assert!(browser.said.is_empty(), "{:?}", browser.said);
     browser.eval(&smuggled);
@@ -133,7 +133,7 @@ async fn nothing_of_a_hostile_call_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_page_fits_a_telephone_and_a_wide_screen_in_light_and_dark() {
+async fn each_page_fits_a_phone_and_a_wide_screen_in_light_and_dark() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     an_agents_day(&bench);
@@ -168,7 +168,7 @@ async fn each_page_fits_a_telephone_and_a_wide_screen_in_light_and_dark() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_can_be_opened_and_its_tokens_are_read_at_every_width() {
+async fn a_call_can_be_opened_and_its_tokens_are_visible_at_every_width() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     an_agents_day(&bench);
@@ -246,7 +246,7 @@ async fn hostile_text_breaks_no_layout_at_any_width() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_hidden_is_not_seen_and_what_failed_looks_so() {
+async fn hidden_elements_are_invisible_and_failures_are_red() {
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
     let mut failed = Sample::model("api.openai.com", "/v1/responses", "gpt-5.2", (900, 140), 1_350.0);
@@ -265,7 +265,7 @@ async fn what_is_hidden_is_not_seen_and_what_failed_looks_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_on_another_page_opens_and_what_is_captured_turns_no_text_around() {
+async fn a_link_on_another_page_opens_and_captured_text_cannot_change_text_direction() {
     const STEERING: &str = "/a\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{1b}\u{9b}z";
     let Some(program) = installed() else { return };
     let bench = Bench::start().await;
@@ -288,14 +288,14 @@ async fn a_link_on_another_page_opens_and_what_is_captured_turns_no_text_around(
         browser.eval("document.querySelector('.c-path bdi').textContent"),
         json!(r"/a\u{202e}gpj\u{2066}\u{200b}\u{feff}\u{1b}\u{9b}z")
     );
-    // Another site: a browser that is let in already follows its link here.
+    // Another site: an authorised browser follows its link here.
     let elsewhere = format!("data:text/html,<a id=a href={}>x</a>", bench.url("/health"));
     browser.open(&elsewhere);
     browser.eval("document.getElementById('a').click()");
     browser.until("document.querySelector('h1')?.textContent === 'Health'");
 }
 
-/// Calls of an agent that asks models, searches, fails now and then.
+/// Calls of an agent that uses models, searches, and sometimes fails.
 fn an_agents_day(bench: &Bench) {
     let mut calls = Vec::new();
     for round in 0..12i64 {

@@ -1,7 +1,7 @@
-//! `TestOtas`: OTAS as strict as it was measured to be, with faults that can be switched while it runs.
+//! `TestOtas`: an OTAS as strict as measured, with faults that can be switched on and off.
 //!
-//! It is the collector behind a layer that plays the faults, on a free port of 127.0.0.1. Both services, UASAM and
-//! Brain, are at [`TestOtas::url`].
+//! It is the collector behind a layer that injects faults, on a free port of 127.0.0.1. Both services, UASAM and Brain, are at
+//! [`TestOtas::url`].
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::convert::Infallible;
@@ -38,7 +38,7 @@ const SESSION_PATH: &str = "/api/agent/v1/session/create/";
 const KEY_HEADER: &str = "x-otas-agent-key";
 const TOKEN_HEADER: &str = "x-otas-agent-session-token";
 
-/// An OTAS of the test's own, gone when dropped.
+/// A test's own OTAS. Stops when dropped.
 pub struct TestOtas {
     address: SocketAddr,
     project_id: Uuid,
@@ -47,7 +47,7 @@ pub struct TestOtas {
     server: tokio::sync::Mutex<Listening>,
 }
 
-/// What its port does.
+/// The state of its port.
 enum Listening {
     Serves(Server),
     Refuses(Nobody),
@@ -73,7 +73,7 @@ impl TestOtas {
         format!("http://{}", self.address)
     }
 
-    /// The agent's key.
+    /// The agent's current key.
     pub fn key(&self) -> Secret {
         self.key.lock().unwrap().clone()
     }
@@ -83,7 +83,7 @@ impl TestOtas {
         self.project_id
     }
 
-    /// Another agent of the same project, by its key.
+    /// Adds another agent to the project. Returns its key.
     pub async fn another_agent(&self, name: &str) -> Secret {
         let key = issue_key().unwrap();
         let agent = Agent { key: key.clone(), project_id: self.project_id, name: name.to_owned() };
@@ -91,12 +91,12 @@ impl TestOtas {
         key
     }
 
-    /// The events saved so far: their bodies as received, in the order of their arrival.
+    /// The bodies of the saved events as received, in order of arrival.
     pub async fn events(&self) -> Vec<Value> {
         self.stored_events().await.into_iter().map(|event| event.body).collect()
     }
 
-    /// The events saved so far, with what was stored beside them (the session, for one).
+    /// The saved events with everything stored about them, such as the session.
     pub async fn stored_events(&self) -> Vec<StoredEvent> {
         self.shared.ledger.events(None, usize::MAX).await.unwrap()
     }
@@ -106,7 +106,7 @@ impl TestOtas {
         self.shared.ledger.sessions().await.unwrap()
     }
 
-    /// Opens a session with this key, and gives its token.
+    /// Opens a session with this key. Returns its token.
     pub async fn session_token(&self, key: &Secret) -> Secret {
         let opening = Request::post(SESSION_PATH).header(KEY_HEADER, key.expose());
         let answer = self.shared.collect(opening.body(Bytes::from_static(b"{}")).unwrap()).await;
@@ -115,27 +115,27 @@ impl TestOtas {
         Secret::new(body["response"]["jwt_token"].as_str().unwrap())
     }
 
-    /// The posts of events that were answered anything but 201, in the order of the answers.
+    /// The posts of events that were not answered with 201, in order of the answers.
     pub fn refused(&self) -> Vec<Refused> {
         self.shared.faults().refused.clone()
     }
 
-    /// How many posts of events have arrived, whatever became of them.
+    /// The number of posts of events that have arrived.
     pub fn posts(&self) -> u64 {
         *self.shared.posts.borrow()
     }
 
-    /// The most posts of events that were ever under way at once.
+    /// The maximum number of posts in flight so far.
     pub fn most_posts_at_once(&self) -> usize {
         self.shared.faults().under_way.most
     }
 
-    /// What was asked of UASAM so far, whatever became of it.
+    /// The calls to UASAM so far.
     pub fn uasam_calls(&self) -> Vec<UasamCall> {
         self.shared.faults().uasam_calls.clone()
     }
 
-    /// Waits until `n` events are saved and returns all that then are. Panics when that takes longer than `within`.
+    /// Waits until `n` events are saved, and returns all. Panics after `within`.
     pub async fn events_at_least(&self, n: u64, within: Duration) -> Vec<Value> {
         let mut saved = self.shared.ledger.saved();
         if timeout(within, saved.wait_for(|saved| *saved >= n)).await.is_err() {
@@ -145,7 +145,7 @@ impl TestOtas {
         self.events().await
     }
 
-    /// Waits until `n` posts of events have arrived. Panics when that takes longer than `within`.
+    /// Waits until `n` posts of events have arrived. Panics after `within`.
     pub async fn posts_at_least(&self, n: u64, within: Duration) {
         let mut posts = self.shared.posts.subscribe();
         let waited = timeout(within, posts.wait_for(|posts| *posts >= n)).await;
@@ -155,7 +155,7 @@ impl TestOtas {
 
 /// The faults.
 impl TestOtas {
-    /// Dies as by `kill -9`: every connection breaks off and the port refuses. What was saved stays saved.
+    /// Ends as by `kill -9`: every connection is reset and the port refuses connections. Saved events stay.
     pub async fn down(&self) {
         let mut listening = self.server.lock().await;
         if let Listening::Serves(server) = std::mem::replace(&mut *listening, Listening::Neither) {
@@ -164,8 +164,8 @@ impl TestOtas {
         *listening = Listening::Refuses(Nobody::at(self.address));
     }
 
-    /// Listens (on the same port) and is well again: ends `down`, `hang`, `slow`, `overload`, `answer_all` and
-    /// `uasam_away`. Requests that hang already stay so.
+    /// Listens again on the same port and works: ends `down`, `hang`, `slow`, `overload`, `answer_all` and `uasam_away`.
+    /// Requests that already hang stay so.
     pub async fn up(&self) {
         self.shared.faults().lasting = Lasting::default();
         let mut listening = self.server.lock().await;
@@ -175,22 +175,22 @@ impl TestOtas {
         };
     }
 
-    /// Takes connections and requests, and never answers.
+    /// Accepts connections and requests, and never answers.
     pub fn hang(&self) {
         self.shared.faults().lasting.hang = true;
     }
 
-    /// Takes so long to answer each event.
+    /// Delays the answer to each event by this time.
     pub fn slow(&self, per_event: Duration) {
         self.shared.faults().lasting.slow = per_event;
     }
 
-    /// Falls over when too much is asked at once.
+    /// Fails under load, as [`Overload`] describes.
     pub fn overload(&self, overload: Overload) {
         self.shared.faults().lasting.overload = Some(Arc::new(KeyChecks::new(overload)));
     }
 
-    /// Gives the next `times` posts of events this answer; nothing of them is saved.
+    /// Answers the next `times` posts of events like this, without saving them.
     pub fn answer_next(&self, times: usize, answer: Answer) {
         self.shared.faults().answers.extend(std::iter::repeat_n(answer, times));
     }
@@ -200,12 +200,12 @@ impl TestOtas {
         self.shared.faults().lasting.answer = Some(answer);
     }
 
-    /// UASAM is away while Brain is there, which then cannot check a key and takes it for a bad one.
+    /// UASAM is unreachable for Brain, which then reports every key as bad.
     pub fn uasam_away(&self) {
         self.shared.faults().lasting.uasam_away = true;
     }
 
-    /// Saves the next `times` events, and breaks the connection off instead of answering.
+    /// Saves the next `times` events, and resets the connection instead of answering.
     pub fn lose_answers(&self, times: usize) {
         self.shared.faults().lost_answers += times;
     }
@@ -215,23 +215,23 @@ impl TestOtas {
         self.shared.faults().withheld_answers += times;
     }
 
-    /// Refuses all session tokens given out so far.
+    /// Refuses all session tokens issued so far.
     pub async fn expire_tokens(&self) {
         let sessions = self.sessions().await;
         self.shared.faults().expired.extend(sessions.into_iter().map(|session| session.session_id.to_string()));
     }
 
-    /// Session tokens given out from now on are good for so long, and say so.
+    /// New session tokens have this lifetime.
     pub fn tokens_live(&self, lifetime: Duration) {
         self.shared.faults().tokens_live = Some(lifetime);
     }
 
-    /// Revokes the agent's key, as issuing a new one does; [`TestOtas::key`] is the new one from now on.
+    /// Revokes the agent's key, as issuing a new one does. [`TestOtas::key`] returns the new one.
     pub async fn revoke_key(&self) {
         self.give_key(issue_key().unwrap()).await;
     }
 
-    /// Makes `key` the agent's key, in place of the one that it had.
+    /// Replaces the agent's key with `key`.
     pub async fn give_key(&self, key: Secret) {
         let agent = Agent { key: key.clone(), project_id: self.project_id, name: "agent".to_owned() };
         self.shared.ledger.register(agent).await.unwrap();
@@ -239,16 +239,16 @@ impl TestOtas {
     }
 }
 
-/// The measured overload: so many keys are checked at once, and a post that waits too long for it is answered 401
-/// `invalid_or_expired_agent_key`, however good its key; its check goes on all the same, for UASAM does not know that Brain
-/// has given up. With more than `max_in_flight` posts under way, all that are under way go that way.
+/// The measured overload: a limited number of keys is checked at once. A post that waits too long for its check is answered
+/// with 401 `invalid_or_expired_agent_key`, however valid its key. Its check still runs, because UASAM does not know that Brain
+/// has given up. With more than `max_in_flight` posts, all posts in flight fail this way.
 #[derive(Clone, Copy)]
 pub struct Overload {
-    /// Posts under way at once that still go well. Measured: 20.
+    /// The maximum number of parallel posts that succeed. Measured: 20.
     pub max_in_flight: usize,
-    /// Keys that are checked at once. Measured: 2, one a core.
+    /// Parallel key checks. Measured: 2, one for each core.
     pub workers: usize,
-    /// How long checking a key takes. Measured: 200 ms.
+    /// The duration of a key check. Measured: 200 ms.
     pub key_check: Duration,
     /// How long Brain waits for UASAM. Measured: 5 s.
     pub time_out: Duration,
@@ -275,7 +275,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// A status with no body and no headers.
+    /// A status without body and headers.
     pub fn new(status: u16) -> Self {
         Self { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: String::new() }
     }
@@ -286,7 +286,7 @@ impl Answer {
         self.header("content-type", content_type)
     }
 
-    /// A refusal in OTAS's own words.
+    /// A refusal in OTAS's format.
     pub fn refusal(status: u16, description: &str) -> Self {
         let body = json!({"status": 0, "status_description": description});
         Self::new(status).body("application/json", &body.to_string())
@@ -308,14 +308,14 @@ impl From<Answer> for Response<Bytes> {
     }
 }
 
-/// A post of an event that was not answered 201.
+/// A post of an event that was not answered with 201.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refused {
-    /// The status that it was answered.
+    /// The status of the answer.
     pub status: u16,
-    /// Its `status_description`; of an answer that is not OTAS's JSON, its content type.
+    /// Its `status_description`, or the content type if the answer is not OTAS's JSON.
     pub reason: String,
-    /// What was posted.
+    /// The posted body.
     pub body: String,
 }
 
@@ -328,7 +328,7 @@ pub struct UasamCall {
     pub body: String,
 }
 
-/// What lasts over restarts: what is stored, and the faults.
+/// The state that survives restarts: stored data and faults.
 struct Shared {
     ledger: Ledger,
     collector: TowerToHyperService<Router>,
@@ -344,7 +344,7 @@ struct Faults {
     withheld_answers: usize,
     expired: HashSet<String>,
     tokens_live: Option<Duration>,
-    /// Tokens that say that they live shorter than they do, and the true ones.
+    /// Tokens that claim a shorter lifetime, and the original tokens.
     short_lived: HashMap<String, ShortLived>,
     refused: Vec<Refused>,
     uasam_calls: Vec<UasamCall>,
@@ -357,14 +357,14 @@ struct ShortLived {
     until: SystemTime,
 }
 
-/// Posts of events under way, now and at most.
+/// Posts of events in flight: now and the maximum.
 #[derive(Default)]
 struct UnderWay {
     now: usize,
     most: usize,
 }
 
-/// How the answer to a saved event gets lost.
+/// How the answer to a saved event is lost.
 enum Loss {
     BreakOff,
     Silence,
@@ -384,7 +384,7 @@ impl Faults {
     }
 }
 
-/// Faults that go on until `up()`.
+/// Faults that last until `up()`.
 #[derive(Clone, Default)]
 struct Lasting {
     hang: bool,
@@ -394,7 +394,7 @@ struct Lasting {
     uasam_away: bool,
 }
 
-/// The connection is to break off without an answer.
+/// Resets the connection instead of answering.
 #[derive(Debug, thiserror::Error)]
 #[error("broken off on purpose")]
 struct BreakOff;
@@ -444,7 +444,7 @@ impl Shared {
         })
     }
 
-    /// The answer to the opening of a session, with a token that says that it lives so long.
+    /// The answer to opening a session, with a token that claims this lifetime.
     async fn with_short_lived_token(&self, answer: Response<Body>, lifetime: Duration) -> Response<Body> {
         let (mut head, body) = answer.into_parts();
         let mut body: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
@@ -495,7 +495,7 @@ impl Shared {
         Ok(Response::from_parts(answer, body.into()))
     }
 
-    /// Lives through what comes before the collector; an answer means that it never gets there.
+    /// Injects the faults that come before the collector. Returns an answer if the request must not reach it.
     async fn fault(&self, lasting: &Lasting) -> Option<Response<Bytes>> {
         let scripted = self.faults().answers.pop_front();
         if let Some(answer) = scripted.or_else(|| lasting.answer.clone()) {
@@ -510,7 +510,7 @@ impl Shared {
         (!key_checked).then(|| Answer::refusal(401, "invalid_or_expired_agent_key").into())
     }
 
-    /// The post, with a token in place of an expired one that the collector will not know either.
+    /// The post with an original token in place of a shortened one that the collector would not know.
     fn with_its_token(&self, mut post: Request<Bytes>) -> Request<Bytes> {
         let shown = post.headers().get(TOKEN_HEADER).and_then(|token| token.to_str().ok()).unwrap_or_default();
         let session = session_of(shown);
@@ -531,19 +531,19 @@ impl Shared {
     }
 }
 
-/// Counts a post of an event as under way until it is dropped.
+/// Counts a post of an event as in flight until it is dropped.
 struct PostEnds<'a>(&'a Shared);
 
 impl Drop for PostEnds<'_> {
     fn drop(&mut self) {
-        // A panic while dropping would hide the one that is on its way.
+        // A panic in `drop` would hide the original panic.
         if let Ok(mut faults) = self.0.faults.lock() {
             faults.under_way.now -= 1;
         }
     }
 }
 
-/// The session that a token names, whether or not it is good.
+/// The session in a token, valid or not.
 fn session_of(token: &str) -> Option<String> {
     Some(claims_of(token)?["agent_session_id"].as_str()?.to_owned())
 }
@@ -559,7 +559,7 @@ fn reason(headers: &HeaderMap, body: &[u8]) -> String {
     json["status_description"].as_str().unwrap_or_else(content_type).to_owned()
 }
 
-/// UASAM under load, as [`Overload`] tells.
+/// UASAM under load, as [`Overload`] describes.
 struct KeyChecks {
     limits: Overload,
     workers: Arc<Semaphore>,
@@ -570,7 +570,7 @@ struct KeyChecks {
 struct Load {
     arrived: u64,
     in_flight: usize,
-    /// The posts up to this one, as they arrived, will not be in time.
+    /// The posts up to this one will time out.
     late_up_to: u64,
 }
 
@@ -589,7 +589,7 @@ impl KeyChecks {
         check.await.unwrap();
     }
 
-    /// A post's key check, of which Brain waits for the end only so long.
+    /// The key check of a post. Brain waits for it only this long.
     async fn in_time(&self) -> bool {
         let deadline = Instant::now() + self.limits.time_out;
         let (number, _leaves) = self.enter();
@@ -612,7 +612,7 @@ impl KeyChecks {
     }
 }
 
-/// A post under way, until it is dropped (as when its sender hangs up).
+/// A post in flight, until it is dropped, for example when its sender disconnects.
 struct Leaves<'a>(&'a Mutex<Load>);
 
 impl Drop for Leaves<'_> {
@@ -641,7 +641,7 @@ impl Server {
     }
 }
 
-/// Serves until the other end of `dying` is dropped; when it returns no socket is open.
+/// Serves until the other end of `dying` is dropped. Then no socket is open.
 async fn serve(listener: TcpListener, shared: Arc<Shared>, mut dying: oneshot::Receiver<()>) {
     let mut connections = JoinSet::new();
     loop {
@@ -660,6 +660,6 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>, mut dying: oneshot::R
 async fn serve_connection(stream: TcpStream, peer: SocketAddr, shared: Arc<Shared>) {
     let service = service_fn(|request| shared.answer(peer, request));
     stream.set_nodelay(true).unwrap();
-    // An error is a sender that left, or a connection that a fault broke off.
+    // An error means that the sender left or a fault reset the connection.
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }

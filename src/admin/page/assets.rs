@@ -1,4 +1,4 @@
-//! The page's one script and one style sheet. Their names hold what they hold, so a browser keeps them for good.
+//! The page's script and style sheet. Their names contain a hash of their content, so a browser may cache them for ever.
 
 use std::sync::LazyLock;
 
@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-/// A file that is a part of the program.
+/// A file that is compiled into the program.
 pub(super) struct Asset {
     text: &'static str,
     content_type: &'static str,
@@ -33,7 +33,7 @@ impl Asset {
         Self { text, content_type, hash: format!("\"{hash}\""), name }
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub(super) fn href(&self) -> String {
         format!("/assets/{}", self.name)
     }

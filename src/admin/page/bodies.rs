@@ -1,4 +1,4 @@
-//! A captured body, shown inert: text is text whatever it holds, and only raster images are handed to the browser as such.
+//! Shows a captured body as inert text. Only raster images are given to the browser as images.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -8,27 +8,27 @@ use super::format::{bytes, count, duration};
 use super::shown;
 use crate::event::{Content, Side, Stored};
 
-/// Characters of a text that are shown; the rest is in the JSON and the HAR file.
+/// Characters of a text that are shown. The rest is in the JSON and the HAR file.
 const TEXT_MAX: usize = 512 << 10;
-/// JSON up to this is laid out and coloured.
+/// JSON up to this size is indented and coloured.
 const PRETTY_MAX: usize = 384 << 10;
-/// Images up to this are shown.
+/// Images up to this size are shown.
 const IMAGE_MAX: usize = 2 << 20;
 /// Bytes that are shown in hex.
 const HEX_MAX: usize = 4 << 10;
 /// Events of a stream that are shown.
 const SSE_MAX: usize = 1_000;
 
-/// One side's body.
+/// The body of one side.
 pub(super) fn body(event: &Stored, side: Side) -> Markup {
     let size = event.bytes(side);
     match event.body(side) {
         Content::Empty if size == 0 => html! { p.dim { "No body." } },
-        Content::Empty => html! { p.note { "Of " (bytes(size)) " nothing was kept." } },
+        Content::Empty => html! { p.note { (bytes(size)) " passed; nothing was kept." } },
         Content::Text(text) => {
             let kind = event.content_type(side).to_ascii_lowercase();
             html! {
-                @if event.body_is_cut(side) { p.note { "Not all of it was kept: the text says where." } }
+                @if event.body_is_cut(side) { p.note { "Not all of the body was kept: a mark in the text shows where." } }
                 @if kind.starts_with("text/event-stream") { (stream(text, &event.event_times_ms(side))) }
                 @else { (words(text)) }
             }
@@ -42,7 +42,7 @@ pub(super) fn body(event: &Stored, side: Side) -> Markup {
     }
 }
 
-/// Text, as JSON if it is some.
+/// Text; JSON is indented.
 pub(super) fn words(text: &str) -> Markup {
     let laid_out = (text.len() <= PRETTY_MAX).then(|| json(text)).flatten();
     match laid_out {
@@ -57,7 +57,7 @@ pub(super) fn words(text: &str) -> Markup {
     }
 }
 
-/// As much as is shown, whole characters.
+/// The part that is shown, in whole characters.
 fn beginning(text: &str) -> &str {
     let mut end = text.len().min(TEXT_MAX);
     while !text.is_char_boundary(end) {
@@ -66,7 +66,7 @@ fn beginning(text: &str) -> &str {
     &text[..end]
 }
 
-/// Laid out and coloured; `None` if it is no JSON object or array.
+/// Indented and coloured. `None` if the text is not a JSON object or array.
 fn json(text: &str) -> Option<Markup> {
     let text = text.trim();
     if !text.starts_with(['{', '[']) {
@@ -76,8 +76,7 @@ fn json(text: &str) -> Option<Markup> {
     Some(laid_out(text))
 }
 
-/// Valid JSON on lines of its own, with colours for names, texts, numbers and words. Every value stays as it was written:
-/// a reader must not see another number than the one that was sent.
+/// Indents valid JSON and colours names, strings, numbers and words. Every value stays exactly as it was sent, numbers too.
 fn laid_out(text: &str) -> Markup {
     let mut out = String::with_capacity(text.len() * 2);
     let mut depth = 0_usize;
@@ -117,7 +116,7 @@ fn laid_out(text: &str) -> Markup {
                     .unwrap_or(rest.len());
                 coloured(&mut out, if first.is_ascii_lowercase() { "w" } else { "num" }, &rest[..length]);
             }
-            // White space; valid JSON has nothing else.
+            // White space; valid JSON has nothing else here.
             other => length = other.len_utf8(),
         }
         rest = &rest[length..];
@@ -127,7 +126,7 @@ fn laid_out(text: &str) -> Markup {
 
 fn new_line(out: &mut String, depth: usize) {
     out.push('\n');
-    // Nobody reads what is indented further.
+    // Deeper indentation would not be readable.
     out.extend(std::iter::repeat_n("  ", depth.min(40)));
 }
 
@@ -135,7 +134,7 @@ fn coloured(out: &mut String, class: &str, token: &str) {
     out.push_str(&html! { span class=(class) { (shown::token(token)) } }.into_string());
 }
 
-/// Where a JSON string that `text` begins with ends.
+/// The end of the JSON string that `text` starts with.
 fn string_end(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
@@ -149,12 +148,12 @@ fn string_end(text: &str) -> usize {
     text.len()
 }
 
-/// The events of a stream (WHATWG HTML, "Server-sent events"), one after the other. `times_ms`: when the first of them were whole,
-/// after the response's head.
+/// The events of a stream (WHATWG HTML, "Server-sent events"). `times_ms`: when the first of them were complete, counted from
+/// the response's head.
 fn stream(text: &str, times_ms: &[u64]) -> Markup {
     let events = events(text);
     let shown = events.len().min(SSE_MAX);
-    // After a gap nobody knows how many are missing.
+    // After a gap the number of missing events is unknown.
     let whole = events.iter().position(|(_, data)| is_mark(data)).unwrap_or(events.len());
     let time = |at: usize| times_ms.get(at).filter(|_| at < whole).map(|ms| duration(*ms as f64));
     html! {
@@ -164,16 +163,16 @@ fn stream(text: &str, times_ms: &[u64]) -> Markup {
                 li { span.dim { (at + 1) } span.dim { @if let Some(time) = time(at) { "+" (time) } } span { (shown::line(name)) } code.mono { (shown::lines(data)) } }
             }
         }
-        details { summary { "As it came" } (words(text)) }
+        details { summary { "As received" } (words(text)) }
     }
 }
 
-/// Whether it is a mark of ours, where something is missing.
+/// Whether the text is our mark for a missing part.
 fn is_mark(line: &str) -> bool {
     line.contains("[otas-proxy: ")
 }
 
-/// Name and data of each.
+/// Name and data of each event.
 fn events(text: &str) -> Vec<(String, String)> {
     let mut events = Vec::new();
     let (mut name, mut data) = (String::new(), Vec::new());
@@ -197,7 +196,7 @@ fn events(text: &str) -> Vec<(String, String)> {
     events
 }
 
-/// The type of a raster image, by its first bytes: what a header says is the origin's word, and an SVG is a document.
+/// The type of a raster image by its first bytes. The header is not trusted, and an SVG is a document.
 fn image(content: &[u8]) -> Option<&'static str> {
     let begins = |with: &[u8]| content.starts_with(with);
     match () {
@@ -232,7 +231,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_is_laid_out_and_whatever_it_holds_stays_text() {
+    fn json_is_indented_and_markup_in_it_stays_text() {
         let shown = words(r#"{"a<b":"</span><script>alert(1)</script>\"","n":[-1.5e3,true,null]}"#).into_string();
         assert!(shown.contains(r#"<span class="k">&quot;a&lt;b&quot;</span>: "#), "{shown}");
         assert!(shown.contains("&lt;script&gt;") && !shown.contains("<script"), "{shown}");
@@ -247,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_is_its_events() {
+    fn a_stream_is_shown_as_its_events() {
         let text = "event: start\ndata: {\"a\":\ndata: 1}\n\n: ping\n\ndata:x\n\n…[otas-proxy: 9 of 99 bytes not kept]…\ndata: cut";
         let expected =
             [("start", "{\"a\":\n1}"), ("", "x"), ("", "…[otas-proxy: 9 of 99 bytes not kept]…"), ("", "cut")];

@@ -1,4 +1,4 @@
-//! One exchange: what was asked and answered, how long each phase took, and what became of its event.
+//! One exchange: request, response, the time of each phase, and the state of its event.
 
 use maud::{Markup, html};
 use serde_json::Value;
@@ -8,18 +8,18 @@ use super::{bodies, list, phases, shown};
 use crate::event::{Llm, Side, Stored};
 use crate::export::curl;
 use crate::llm::names;
-use crate::store::{EventRow, Said};
+use crate::store::{EventRow, PastVerdict};
 
-/// The event as sent is shown up to this many bytes; the rest is in its JSON.
+/// The posted event is shown up to this many bytes. The rest is in its JSON.
 const SENT_MAX: usize = 256 << 10;
 
-/// The page of one event. `session`: what its session is called; `history`: what OTAS said, if not yes at once.
-pub(super) fn render(row: &EventRow, session: &str, history: &[Said]) -> Markup {
+/// The page of one event. `session` is the session's name. `history` is what OTAS answered, if the first post was not accepted.
+pub(super) fn render(row: &EventRow, session: &str, history: &[PastVerdict]) -> Markup {
     let event = Stored::parse(&row.json);
     html! {
         h1 { (shown::line(&row.method)) " " (shown::line(&event.url())) }
-        // A call under way has no row yet.
-        @if row.id == 0 { p.note { "Under way: this is what came until now." } }
+        // A call in flight has no row yet.
+        @if row.id == 0 { p.note { "In flight: this is what was captured so far." } }
         (facts(row, &event, session))
         @if row.id != 0 { (missing(row, &event)) }
         div.bar {
@@ -45,13 +45,13 @@ pub(super) fn render(row: &EventRow, session: &str, history: &[Said]) -> Markup 
             }
         }
         details { summary { "As curl" } pre #curl tabindex="0" { (shown::lines(&curl::command(&event))) } }
-        details { summary { "The event as OTAS is sent it" } (sent(row)) }
-        @if !history.is_empty() { h2 { "What OTAS said" } (said(history)) }
+        details { summary { "The event as sent to OTAS" } (sent(row)) }
+        @if !history.is_empty() { h2 { "OTAS's answers" } (history_table(history)) }
     }
 }
 
-/// One line for the same answer to some posts in a row.
-fn said(history: &[Said]) -> Markup {
+/// One line for each run of equal answers.
+fn history_table(history: &[PastVerdict]) -> Markup {
     html! {
         div.scroll {
             table {
@@ -71,9 +71,9 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
     let said = |value: &Value| value.as_str().map(str::to_owned);
     html! {
         dl.facts {
-            dt { "Answered" } dd { (list::status(row.status_code, &row.error)) " in " (duration(row.latency_ms)) }
+            dt { "Status" } dd { (list::status(row.status_code, &row.error)) " in " (duration(row.latency_ms)) }
             @if !row.error.is_empty() { dt { "Error" } dd.bad { (shown::line(&row.error)) } }
-            dt { "Began" } dd { (date(row.started_at_ms)) }
+            dt { "Started" } dd { (date(row.started_at_ms)) }
             dt { "Session" } dd { a href={ "/session/" (row.session) } { (shown::line(session)) } @if row.id != 0 { ", number " (row.seq) " in it" } }
             dt { "Bodies" } dd { (bytes(row.request_bytes)) " up, " (bytes(row.response_bytes)) " down" }
             @if let Some(peer) = said(&metadata["upstream"]["peer"]) {
@@ -81,14 +81,14 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
                 dd {
                     (shown::line(&peer)) ", HTTP/" (shown::line(&said(&event.json()["custom_properties"]["network.protocol.version"]).unwrap_or_default()))
                     @if let Some(tls) = said(&metadata["upstream"]["tls_version"]) { ", " (shown::line(&tls)) }
-                    @if metadata["upstream"]["reused"] == true { ", used before" }
+                    @if metadata["upstream"]["reused"] == true { ", reused" }
                 }
             }
             @if row.id != 0 { dt { "Event" } dd {
                 (list::state(row.state, row.verdict.as_deref())) ", posts: " (row.attempts)
                 @if let Some(verdict) = &row.verdict { ", last: " (shown::line(verdict)) }
                 @if let Some(next) = row.next_try_at_ms { ", again at " (date(next)) }
-                @if let Some(id) = &row.otas_event_id { ", OTAS has it as " code { (shown::line(id)) } }
+                @if let Some(id) = &row.otas_event_id { ", OTAS event id " code { (shown::line(id)) } }
             } }
         }
     }
@@ -102,14 +102,14 @@ fn missing(row: &EventRow, event: &Stored) -> Markup {
         let omitted = event.capture(side)["omitted"].as_u64().unwrap_or_default();
         let end = event.capture(side)["end"].as_str().filter(|end| *end != "complete").map(str::to_owned);
         html! {
-            @if omitted > 0 { p.note { "Of the " (name) "'s body " (bytes(omitted)) " were not kept (" code { "capture.body_head_bytes" } ", " code { "capture.body_tail_bytes" } ")." } }
-            @if let Some(end) = end { p.note { "The " (name) "'s body did not end well: " (shown::line(&end)) "." } }
+            @if omitted > 0 { p.note { (bytes(omitted)) " of the " (name) "'s body were not kept (" code { "capture.body_head_bytes" } ", " code { "capture.body_tail_bytes" } ")." } }
+            @if let Some(end) = end { p.note { "The " (name) "'s body did not end properly: " (shown::line(&end)) "." } }
         }
     };
     html! {
-        @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed unread: " (shown::line(blind)) ". Only sizes and times are known." } }
-        @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not on the disk." } }
-        @if let Some(cut) = cut { p.note { "Cut to fit the event: " (shown::line(&cut)) "." } }
+        @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed without interception: " (shown::line(blind)) ". Only sizes and times are known." } }
+        @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not stored on disk." } }
+        @if let Some(cut) = cut { p.note { "Cut to fit OTAS's limits: " (shown::line(&cut)) "." } }
         @if event.json().is_null() { p.note.bad { "The event cannot be read: " (shown::line(&String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>())) } }
         (side(Side::Request, "request"))
         (side(Side::Response, "response"))
@@ -128,27 +128,27 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
             (card("operation", llm.operation().map(str::to_owned)))
             (card("tokens in", llm.input_tokens().map(count)))
             (card("tokens out", llm.output_tokens().map(count)))
-            (card("to the first piece", llm.first_chunk_ms().map(duration)))
-            (card("to the first token", llm.first_token_ms().map(duration)))
-            (card("tokens a second", llm.tokens_per_second().map(|rate| format!("{rate:.1}"))))
-            (card("stopped because", llm.finish().map(str::to_owned)))
+            (card("time to first chunk", llm.first_chunk_ms().map(duration)))
+            (card("time to first token", llm.first_token_ms().map(duration)))
+            (card("tokens per second", llm.tokens_per_second().map(|rate| format!("{rate:.1}"))))
+            (card("stop reason", llm.finish().map(str::to_owned)))
             (card("tools called", llm.tool_calls().map(str::to_owned)))
             (card("cost", llm.cost().map(cost)))
         }
         (uncertain(event))
-        @if let Some(answer) = answer(event.metadata()) { details open { summary { "The answer" } (bodies::words(answer)) } }
+        @if let Some(answer) = answer(event.metadata()) { details open { summary { "Response" } (bodies::words(answer)) } }
         details {
-            summary { "All that is known" }
+            summary { "All properties" }
             table.fields {
                 @for (name, value) in llm.facts() { tr { td { (shown::line(name)) } td { (shown::line(&plain(value))) } } }
                 @for (name, value) in event.metadata()["rate_limit"].as_object().into_iter().flatten() { tr { td { (shown::line(name)) } td { (shown::line(&plain(value))) } } }
             }
-            @if event.metadata()["usage_raw"].is_object() { p { "As the provider counts:" } (bodies::words(&event.metadata()["usage_raw"].to_string())) }
+            @if event.metadata()["usage_raw"].is_object() { p { "Usage as the provider reported it:" } (bodies::words(&event.metadata()["usage_raw"].to_string())) }
         }
     }
 }
 
-/// What is not known for certain, and why.
+/// What is uncertain, and why.
 fn uncertain(event: &Stored) -> Markup {
     let (metadata, properties) = (event.metadata(), &event.json()["custom_properties"]);
     let usage = metadata["usage_raw"].as_object().filter(|_| metadata["llm"]["complete"] == false);
@@ -157,13 +157,13 @@ fn uncertain(event: &Stored) -> Markup {
         counts.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
     };
     html! {
-        @if let Some(usage) = usage { p.note { "Counted by the provider so far: " (shown::line(&counts(usage))) "." } }
-        @if let Some(why) = properties[names::PARSE_ERROR].as_str() { p.note { "Not all of it could be read (" (shown::line(why)) "): what is not certain is left out." } }
-        @if let Some(what) = metadata["llm"]["too_long"].as_str() { p.note { "Too long to be looked into: " (shown::line(what)) "." } }
+        @if let Some(usage) = usage { p.note { "Reported by the provider so far: " (shown::line(&counts(usage))) "." } }
+        @if let Some(why) = properties[names::PARSE_ERROR].as_str() { p.note { "Not everything could be parsed (" (shown::line(why)) "). Uncertain facts are left out." } }
+        @if let Some(what) = metadata["llm"]["too_long"].as_str() { p.note { "Too long to parse: " (shown::line(what)) "." } }
     }
 }
 
-/// The answer's text, put together again if it was streamed.
+/// The response's text, assembled if it was streamed.
 fn answer(metadata: &Value) -> Option<&str> {
     metadata["llm"]["text"].as_str().filter(|answer| !answer.is_empty())
 }
@@ -185,5 +185,5 @@ fn sent(row: &EventRow) -> Markup {
     if text.len() <= SENT_MAX {
         return bodies::words(&text);
     }
-    html! { p { "It has " (bytes(text.len() as u64)) ": " a href={ "/event/" (row.id) "/json" } { "the whole of it" } "." } }
+    html! { p { (bytes(text.len() as u64)) " in all: " a href={ "/event/" (row.id) "/json" } { "open the whole event" } "." } }
 }

@@ -1,4 +1,4 @@
-//! Times, sizes and counts as people read them.
+//! Times, sizes and counts for people.
 
 use time::OffsetDateTime;
 use time::macros::format_description;
@@ -60,7 +60,7 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-/// A sum of money in the price table's currency, with as many digits as say something.
+/// An amount of money in the price table's currency, with the significant digits.
 pub(crate) fn cost(cost: f64) -> String {
     if cost == 0.0 || cost >= 0.1 { format!("{cost:.2}") } else { format!("{cost:.5}") }
 }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_times_and_counts_are_short() {
+    fn sizes_times_and_counts_are_readable() {
         assert_eq!(
             [0, 1023, 1024, 1536, 10 << 20, u64::MAX].map(bytes),
             ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10 MiB", "16384 PiB"]

@@ -1,4 +1,4 @@
-//! Health: what waits and since when, how fast it goes, what OTAS said, how much of what passed was seen; and what to do.
+//! Health: backlog and its age, delivery rate, OTAS's answers, coverage, and what to do about problems.
 
 use maud::{Markup, html};
 
@@ -7,18 +7,18 @@ use super::phases::px;
 use super::rates::Rates;
 use super::session::{sums, tables};
 use super::shown;
-use crate::admin::{Told, age_seconds, ready};
+use crate::admin::{AdminSources, age_seconds, ready};
 use crate::capture::Sink as _;
 use crate::deliver::Status;
 use crate::sinks;
 use crate::stats::{Coverage, Stats};
 use crate::store::{Counts, Filter, State, StoreError, Viewer};
 
-/// Calls that are summed up: the newest.
+/// How many of the newest calls are summed up.
 const SUMMED: usize = 100_000;
 
-/// What is read of the store.
-pub(super) struct Seen {
+/// What is read from the store.
+pub(super) struct StoreSummary {
     counts: Counts,
     oldest_pending_ms: Option<i64>,
     dropped: u64,
@@ -27,11 +27,11 @@ pub(super) struct Seen {
     stats: Stats,
 }
 
-/// Reads it.
-pub(super) fn read(viewer: &Viewer) -> Result<Seen, StoreError> {
+/// Reads the store.
+pub(super) fn read(viewer: &Viewer) -> Result<StoreSummary, StoreError> {
     let mut stats = Stats::default();
     viewer.each(&Filter { limit: SUMMED, ..Filter::default() }, |call| stats.add(&call))?;
-    Ok(Seen {
+    Ok(StoreSummary {
         counts: viewer.counts()?,
         oldest_pending_ms: viewer.oldest_pending_ms()?,
         dropped: viewer.dropped()?,
@@ -42,55 +42,55 @@ pub(super) fn read(viewer: &Viewer) -> Result<Seen, StoreError> {
 }
 
 /// The page.
-pub(super) fn render(seen: &Seen, told: &Told, rates: &Rates) -> Markup {
-    let status = told.delivery.now();
+pub(super) fn render(seen: &StoreSummary, sources: &AdminSources, rates: &Rates) -> Markup {
+    let status = sources.delivery.now();
     let not_ready =
-        ready::reasons(told.stopping.is_cancelled(), told.handoff.admits(), None, told.handoff.in_memory());
+        ready::reasons(sources.stopping.is_cancelled(), sources.handoff.admits(), None, sources.handoff.in_memory());
     html! {
         h1 { "Health" }
         @for reason in &not_ready { p.note.bad { (reason) } }
-        @for (what, advice) in troubles(seen, &status, told) { p.note { (with_code(&what)) " " span.dim { (with_code(advice)) } } }
-        @if not_ready.is_empty() && troubles(seen, &status, told).is_empty() { p.good { "All is well." } }
+        @for (what, advice) in troubles(seen, &status, sources) { p.note { (with_code(&what)) " " span.dim { (with_code(advice)) } } }
+        @if not_ready.is_empty() && troubles(seen, &status, sources).is_empty() { p.good { "No problems." } }
         h2 { "Delivery" }
         (delivery(seen, &status))
-        (sinks(&told.sinks.now()))
+        (sinks(&sources.sinks.now()))
         (throughput(&rates.per_second()))
         (verdicts(seen, &status))
-        h2 { "What was seen" }
-        p.dim { "Of the newest " (count(SUMMED as u64)) " events in the store, those of other processes too." }
-        (coverage(&seen.stats.coverage, told, seen))
+        h2 { "Coverage" }
+        p.dim { "The newest " (count(SUMMED as u64)) " events in the store, of all processes." }
+        (coverage(&seen.stats.coverage, sources, seen))
         h2 { "Calls" }
         (sums(&seen.stats))
         (tables(&seen.stats))
     }
 }
 
-/// What is not as it should be, and what to do about it.
-fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static str)> {
-    let health = told.store.health();
+/// Each problem, and what to do about it.
+fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec<(String, &'static str)> {
+    let health = sources.store.health();
     let of = &seen.stats.coverage;
-    let lost = told.tally.lost() + told.handoff.dropped() + health.events_lost();
+    let lost = sources.tally.lost() + sources.handoff.dropped() + health.events_lost();
     let mut troubles = Vec::new();
     if let Some(trouble) = &status.trouble {
         troubles.push((
-            format!("OTAS takes no events: {trouble}."),
-            "Nothing is lost meanwhile; events wait in the store and go out when it answers.",
+            format!("OTAS accepts no events: {trouble}."),
+            "Nothing is lost: events stay in the store and are sent when OTAS answers.",
         ));
     }
     if let Some(warning) = &status.warning {
         troubles.push((format!("{warning}."), ""));
     }
-    for sink in told.sinks.now() {
+    for sink in sources.sinks.now() {
         if let Some(trouble) = &sink.trouble {
             troubles.push((
-                format!("`{}` takes no events: {trouble}.", sink.name),
-                "They wait in the store and go there when it takes them again.",
+                format!("`{}` accepts no events: {trouble}.", sink.name),
+                "Events stay in the store and are sent when it accepts them again.",
             ));
         }
         if sink.missed > 0 {
             troubles.push((
                 format!("`{}` has missed {} events.", sink.name, count(sink.missed)),
-                "The store had no room for them until it took them: raise `store.max_bytes`, or see to its destination.",
+                "The store was full before the sink accepted them: raise `store.max_bytes`, or repair the sink's destination.",
             ));
         }
     }
@@ -98,7 +98,7 @@ fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static 
         (
             seen.counts.dead,
             "events were refused by OTAS for good.",
-            "Their verdicts are below. When the cause is gone, `otas-proxy retry --dead` sends them again.",
+            "The verdicts below say why. When the cause is fixed, `otas-proxy retry --dead` sends them again.",
         ),
         (
             seen.dropped + lost,
@@ -114,7 +114,7 @@ fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static 
         (
             health.stores_moved_aside(),
             "damaged stores were moved aside.",
-            "Look at the disk; the old files are beside the store, as `….corrupt-<time>`.",
+            "Check the disk. The old files are next to the store: `….corrupt-<time>`.",
         ),
         (
             of.refused_certificates,
@@ -123,8 +123,8 @@ fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static 
         ),
         (
             status.lost_answers,
-            "answers of OTAS were lost on the way.",
-            "OTAS may have those events twice; `metadata.event.id` tells them apart.",
+            "posts got no answer from OTAS.",
+            "OTAS may have those events twice; `metadata.event.id` identifies duplicates.",
         ),
     ] {
         if number > 0 {
@@ -134,29 +134,29 @@ fn troubles(seen: &Seen, status: &Status, told: &Told) -> Vec<(String, &'static 
     troubles
 }
 
-fn delivery(seen: &Seen, status: &Status) -> Markup {
+fn delivery(seen: &StoreSummary, status: &Status) -> Markup {
     let card = |name: &str, value: String| html! { div.card { b { (value) } span { (name) } } };
     let age = seen.oldest_pending_ms.map_or_else(|| "–".to_owned(), |ms| duration(age_seconds(ms) * 1_000.0));
     html! {
         div.cards {
             (card("pending", count(seen.counts.pending)))
-            (card("the oldest has waited", age))
+            (card("age of oldest pending", age))
             (card("delivered", count(seen.counts.delivered)))
             (card("dead", count(seen.counts.dead)))
-            (card("posts under way / at most", format!("{} / {}", status.in_flight, status.limit)))
+            (card("posts in flight / limit", format!("{} / {}", status.in_flight, status.limit)))
             (card("who delivers", if status.delivering { "this process".to_owned() } else { "another, or none".to_owned() }))
         }
         p.dim { "Session: " (status.session) }
     }
 }
 
-/// What else is told of each event.
+/// The sinks.
 fn sinks(all: &[sinks::Status]) -> Markup {
     html! {
         @if !all.is_empty() {
             h2 { "Sinks" }
             div.scroll { table {
-                thead { tr { th { "sink" } th.n { "sent by this process" } th.n { "waiting" } th.n { "refused" } th.n { "missed" } th { "who feeds it" } } }
+                thead { tr { th { "sink" } th.n { "sent by this process" } th.n { "waiting" } th.n { "refused" } th.n { "missed" } th { "sent by" } } }
                 tbody {
                     @for of in all { tr {
                         td.mono { (shown::line(&of.name)) }
@@ -172,7 +172,7 @@ fn sinks(all: &[sinks::Status]) -> Markup {
     }
 }
 
-/// Events a second over the last minutes, as a curve.
+/// Events per second over the last minutes, as a curve.
 fn throughput(rates: &[f64]) -> Markup {
     const WIDE: f64 = 600.0;
     const HIGH: f64 = 60.0;
@@ -185,9 +185,9 @@ fn throughput(rates: &[f64]) -> Markup {
         .collect();
     let now = rates.last().copied().unwrap_or_default();
     html! {
-        p { "OTAS takes " b { (format!("{now:.1}")) } " events a second now, " (format!("{most:.1}")) " at most in the last ten minutes." }
+        p { "OTAS accepts " b { (format!("{now:.1}")) } " events per second now; the maximum of the last ten minutes was " (format!("{most:.1}")) "." }
         @if rates.len() > 1 {
-            svg viewBox=(format!("0 0 {WIDE} {}", HIGH + 4.0)) width=(WIDE) height=(HIGH + 4.0) role="img" aria-label="Events delivered a second" {
+            svg viewBox=(format!("0 0 {WIDE} {}", HIGH + 4.0)) width=(WIDE) height=(HIGH + 4.0) role="img" aria-label="Events delivered per second" {
                 line.grid x1="0" x2=(WIDE) y1=(HIGH + 2.0) y2=(HIGH + 2.0) {}
                 polyline.curve points=(points.join(" ")) {}
             }
@@ -195,7 +195,7 @@ fn throughput(rates: &[f64]) -> Markup {
     }
 }
 
-/// Words with what stands between backticks as code.
+/// Text with the parts between backticks as code.
 fn with_code(words: &str) -> Markup {
     html! {
         @for (at, part) in words.split('`').enumerate() {
@@ -204,7 +204,7 @@ fn with_code(words: &str) -> Markup {
     }
 }
 
-fn verdicts(seen: &Seen, status: &Status) -> Markup {
+fn verdicts(seen: &StoreSummary, status: &Status) -> Markup {
     let of = &status.verdicts;
     let table = |title: &str, rows: &[(String, u64)]| {
         html! {
@@ -215,45 +215,45 @@ fn verdicts(seen: &Seen, status: &Status) -> Markup {
         }
     };
     html! {
-        h2 { "What OTAS said to this process" }
+        h2 { "OTAS's answers to this process" }
         div.scroll { table {
-            thead { tr { th { "verdict" } th.n { "posts" } th { "what it means" } } }
+            thead { tr { th { "verdict" } th.n { "posts" } th { "meaning" } } }
             tbody {
                 @for (name, number, means) in [
                     ("delivered", of.delivered, "OTAS has it."),
-                    ("retry", of.retry, "Not the event's fault; it is sent again."),
-                    ("check key", of.check_key, "The key was refused. OTAS says so under load, too: it is asked about the key before anything is given up."),
-                    ("renew session", of.renew_session, "The session's token is no longer good; a new one is got."),
-                    ("pause", of.pause, "A person must put something right: see above."),
-                    ("refused", of.refused, "The event may be at fault: once more without its bodies, then it is dead."),
-                    ("dead", of.dead, "Given up; `otas-proxy retry` sends it again."),
+                    ("retry", of.retry, "The event is not at fault; it is sent again."),
+                    ("check key", of.check_key, "The key was refused. OTAS also does this under load, so the key is verified before delivery stops."),
+                    ("renew session", of.renew_session, "The session token is no longer valid; a new one is requested."),
+                    ("pause", of.pause, "An operator must fix something: see above."),
+                    ("refused", of.refused, "The event may be at fault: it is sent once more without its bodies, then it is dead."),
+                    ("dead", of.dead, "No more retries; `otas-proxy retry` sends it again."),
                 ] { tr { td { (name) } td.n { (count(number)) } td.dim { (with_code(means)) } } }
             }
         } }
-        (table("Why events wait", &seen.pending))
+        (table("Why events are pending", &seen.pending))
         (table("Why events are dead", &seen.dead))
     }
 }
 
-fn coverage(of: &Coverage, told: &Told, seen: &Seen) -> Markup {
-    let lost = told.tally.lost() + told.handoff.dropped();
+fn coverage(of: &Coverage, sources: &AdminSources, seen: &StoreSummary) -> Markup {
+    let lost = sources.tally.lost() + sources.handoff.dropped();
     html! {
         div.scroll { table {
             thead { tr { th { "calls" } th.n { "number" } th { "what to do" } } }
             tbody {
                 @for (name, number, advice) in [
-                    ("HTTPS, intercepted and read", of.intercepted, ""),
+                    ("HTTPS, intercepted", of.intercepted, ""),
                     ("plain HTTP", of.plain, ""),
-                    ("relayed unread", of.blind, "Hosts in `tls.passthrough`, those learnt to be, and protocols that are not HTTP; `metadata.blind` says which."),
-                    ("refused certificates", of.refused_certificates, "Make the agent trust the CA: `otas-proxy env` prints the variables."),
-                    ("other tunnels that failed", of.failed_tunnels, "Their errors say why: the origin was not reached, or its certificate is not good."),
-                    ("cut", of.cut, "More of each body is kept with `capture.body_head_bytes` and `capture.body_tail_bytes`."),
+                    ("relayed without interception", of.blind, "Hosts in `tls.passthrough`, hosts whose clients refuse our certificate, and protocols other than HTTP; `metadata.blind` says which."),
+                    ("certificate refused by the agent", of.refused_certificates, "Make the agent trust the CA: `otas-proxy env` prints the variables."),
+                    ("other tunnels that failed", of.failed_tunnels, "Their errors say why: the origin was not reached, or its certificate is invalid."),
+                    ("cut", of.cut, "Raise `capture.body_head_bytes` and `capture.body_tail_bytes` to keep more."),
                     ("dropped before delivery", seen.dropped, "Raise `store.max_bytes`."),
-                    ("lost by this process", lost, "Calls ended faster than they could be stored, or the disk takes nothing."),
-                    ("dead", seen.counts.dead, "`otas-proxy retry --dead` when the cause is gone."),
+                    ("lost by this process", lost, "Calls ended faster than they could be stored, or the disk is full."),
+                    ("dead", seen.counts.dead, "`otas-proxy retry --dead`, once the cause is fixed."),
                 ] { tr { td { (name) } td.n { (count(number)) } td.dim { @if number > 0 { (with_code(advice)) } } } }
             }
         } }
-        p.dim { "Captures hold " (bytes(told.budget.used_bytes() as u64)) " of memory. Clients that read no proxy variable are not seen at all." }
+        p.dim { "Captures hold " (bytes(sources.budget.used_bytes() as u64)) " of memory. Clients that ignore the proxy variables are not seen at all." }
     }
 }

@@ -1,4 +1,4 @@
-//! What all pages share: head, navigation, and how a page says that something is wrong.
+//! What all pages share: head, navigation, and error pages.
 
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, html};
 use super::assets::{SCRIPT, STYLE};
 use super::shown;
 
-/// The parts of the page that the navigation names.
+/// The entries of the navigation.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Calls,
@@ -29,11 +29,11 @@ pub(super) fn page(part: Part, title: &str, main: &Markup) -> Response {
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 title { (shown::plain(title)) " · otas-proxy" }
                 link rel="stylesheet" href=(STYLE.href());
-                // No request for an icon that there is none of.
+                // There is no icon: this avoids the request for one.
                 link rel="icon" href="data:,";
             }
             body {
-                a.skip href="#main" { "To the content" }
+                a.skip href="#main" { "Skip to content" }
                 header.top {
                     strong { "otas-proxy" }
                     nav aria-label="Parts" {
@@ -52,14 +52,14 @@ pub(super) fn page(part: Part, title: &str, main: &Markup) -> Response {
 }
 
 /// Why a page cannot be shown.
-pub(super) enum Failure {
-    /// There is no such thing (any more).
+pub(super) enum PageError {
+    /// It does not exist, or no longer.
     NotFound(String),
     /// The store cannot be read.
     Store(String),
 }
 
-impl IntoResponse for Failure {
+impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, words) = match self {
             Self::NotFound(words) => (StatusCode::NOT_FOUND, "Not found", words),

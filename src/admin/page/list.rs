@@ -1,4 +1,4 @@
-//! The table of calls, newest first, and what is new in it.
+//! The table of calls, newest first, and its live updates.
 
 use std::collections::HashMap;
 
@@ -7,16 +7,16 @@ use serde_json::{Value, json};
 
 use super::format::{bytes, clock, cost, count, date, duration};
 use super::phases;
-use super::query::Asked;
+use super::query::ListQuery;
 use super::shown;
 use crate::admin::age_seconds;
 use crate::event::{Llm, Outline, Stored};
 use crate::store::{EventRow, Listed, SessionInfo, State, StoreError, Viewer};
 
-/// Rows that a page begins with, and that come at once when they are new.
+/// Rows on one page, and the most new rows in one update.
 const ROWS: usize = 200;
 
-/// Calls under way that are shown.
+/// Calls in flight that are shown.
 const UNDER_WAY: usize = 20;
 
 /// New rows that are counted while the table is paused.
@@ -25,22 +25,22 @@ const COUNTED: usize = 1_000;
 /// What the table shows.
 pub(super) struct Page {
     rows: Vec<Listed>,
-    /// Calls that have not ended; only on the unfiltered beginning of the list.
+    /// Calls in flight; only on the first page without filters.
     under_way: Vec<EventRow>,
     sessions: Sessions,
-    /// There are older ones.
+    /// There are older rows.
     more: bool,
-    /// The newest row of the store when it was looked at.
+    /// The newest row of the store when the page was read.
     newest: i64,
-    /// It is the beginning of the list, which new calls come to.
+    /// This is the first page, which new calls are added to.
     live: bool,
 }
 
-/// What sessions are called in the table.
+/// The names of sessions in the table.
 type Sessions = HashMap<i64, String>;
 
 /// Reads what the table shows.
-pub(super) fn read(viewer: &Viewer, asked: &Asked) -> Result<Page, StoreError> {
+pub(super) fn read(viewer: &Viewer, asked: &ListQuery) -> Result<Page, StoreError> {
     let newest = viewer.newest()?;
     let mut rows = match asked.filter(viewer, ROWS + 1)? {
         Some(filter) => viewer.calls(&filter, Some(asked.before().unwrap_or(newest.saturating_add(1))))?,
@@ -54,8 +54,8 @@ pub(super) fn read(viewer: &Viewer, asked: &Asked) -> Result<Page, StoreError> {
     Ok(Page { rows, under_way, sessions, more, newest, live })
 }
 
-/// Calls that have not ended. Filters are for what has.
-fn under_way(viewer: &Viewer, asked: &Asked) -> Result<Vec<EventRow>, StoreError> {
+/// Calls in flight. Filters apply only to calls that have ended.
+fn under_way(viewer: &Viewer, asked: &ListQuery) -> Result<Vec<EventRow>, StoreError> {
     if asked.query(None).is_empty() { viewer.under_way(UNDER_WAY) } else { Ok(Vec::new()) }
 }
 
@@ -63,9 +63,9 @@ fn sessions_of(rows: &[Listed]) -> impl Iterator<Item = i64> {
     rows.iter().map(|listed| listed.call.session)
 }
 
-/// What is new since the script last asked, as its `take` reads it: rows to put above the others (`rows`; `more` beyond
-/// them), and rows that went on (`moved`).
-pub(super) fn news(viewer: &Viewer, asked: &Asked) -> Result<Value, StoreError> {
+/// The changes since the script's last request, in the form that its `take` reads: new rows (`rows`, and how many `more`), and
+/// rows whose state changed (`moved`).
+pub(super) fn news(viewer: &Viewer, asked: &ListQuery) -> Result<Value, StoreError> {
     let newest = viewer.newest()?;
     let limit = if asked.counts() { COUNTED } else { ROWS + 1 };
     let mut rows = match asked.filter(viewer, limit)? {
@@ -92,7 +92,7 @@ pub(super) fn news(viewer: &Viewer, asked: &Asked) -> Result<Value, StoreError> 
 }
 
 /// The table with its filters.
-pub(super) fn render(page: &Page, asked: &Asked) -> Markup {
+pub(super) fn render(page: &Page, asked: &ListQuery) -> Markup {
     let last = page.rows.last().map(|listed| listed.call.id.to_string()).unwrap_or_default();
     html! {
         h1 { "Calls" }
@@ -121,7 +121,7 @@ pub(super) fn render(page: &Page, asked: &Asked) -> Markup {
             tbody.past { @for listed in &page.rows { (row(listed, &page.sessions)) } }
         }
         @if page.rows.is_empty() {
-            p.dim #none { "No calls that match." @if page.live { " New ones appear here by themselves." } }
+            p.dim #none { "No matching calls." @if page.live { " New calls appear here as they come." } }
         }
         p { a #older.button href={ "/" (asked.query(Some(("before", &last)))) } hidden[!page.more] { "Older" } }
     }
@@ -130,7 +130,7 @@ pub(super) fn render(page: &Page, asked: &Asked) -> Markup {
 const COLUMNS: [&str; 10] =
     ["c-at", "c-session", "c-method", "c-host", "c-path", "c-code", "c-ms", "c-size", "c-llm", "c-state"];
 
-fn filters(asked: &Asked) -> Markup {
+fn filters(asked: &ListQuery) -> Markup {
     let select = |name: &str, label: &str, now: &str, options: &[(&str, &str)]| {
         html! {
             label {
@@ -150,7 +150,7 @@ fn filters(asked: &Asked) -> Markup {
             (input("text", "Text", &asked.text, "path, error, model"))
             (input("host", "Host", &asked.host, ""))
             (select("status", "Status", &asked.status, &[
-                ("error", "with an error"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx"), ("1xx", "1xx"), ("none", "no answer"),
+                ("error", "with an error"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx"), ("1xx", "1xx"), ("none", "no response"),
             ]))
             (select("state", "Event", &asked.state, &[("pending", "pending"), ("delivered", "delivered"), ("dead", "dead"), ("kept", "not for OTAS")]))
             (input("agent", "Agent", &asked.agent, "command, key, id"))
@@ -181,7 +181,7 @@ fn row(listed: &Listed, sessions: &Sessions) -> Markup {
     }
 }
 
-/// A call that has not ended: what is known of it so far.
+/// A call in flight: what is known so far.
 fn open_row(row: &EventRow, sessions: &Sessions) -> Markup {
     let event = Stored::parse(&row.json);
     let session = sessions.get(&row.session).map_or("", String::as_str);
@@ -196,12 +196,12 @@ fn open_row(row: &EventRow, sessions: &Sessions) -> Markup {
             td.c-ms { span.ms { (duration(age_seconds(row.started_at_ms) * 1_000.0)) } " and on" }
             td.c-size.n { (bytes(row.request_bytes)) " / " (bytes(row.response_bytes)) }
             td.c-llm { @if let Some(llm) = event.llm() { (model(&llm)) } }
-            td.c-state { span.dim { "under way" } }
+            td.c-state { span.dim { "in flight" } }
         }
     }
 }
 
-/// The status, and what is wrong in its title.
+/// The status, with the error as its title.
 pub(super) fn status(code: u16, error: &str) -> Markup {
     let class = match code {
         _ if code < 400 && !error.is_empty() => "bad",
@@ -215,7 +215,7 @@ pub(super) fn status(code: u16, error: &str) -> Markup {
     html! { span class=(class) title=[(!error.is_empty()).then(|| shown::plain(error))] { (shown) @if !error.is_empty() { " !" } } }
 }
 
-/// Where an event is on its way.
+/// The delivery state of an event.
 pub(super) fn state(state: State, verdict: Option<&str>) -> Markup {
     let class = match state {
         State::Pending | State::Kept => "dim",
@@ -228,7 +228,7 @@ pub(super) fn state(state: State, verdict: Option<&str>) -> Markup {
 fn model(llm: &Llm) -> Markup {
     let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
     html! {
-        // The name gives way where there is little room, the figures do not.
+        // When space is short the name is shortened, not the figures.
         div.model {
             span.name title=[llm.provider().map(shown::plain)] { (shown::line(llm.model().or(llm.operation()).unwrap_or("a model"))) }
             @if llm.input_tokens().or(llm.output_tokens()).is_some() {
@@ -251,12 +251,12 @@ fn named(viewer: &Viewer, ids: impl Iterator<Item = i64>) -> Result<Sessions, St
     Ok(named)
 }
 
-/// What people know a session by: the caller that it is of, and its command; else its run.
+/// A session's name for people: its caller and command, or else its run.
 pub(super) fn name(info: &SessionInfo) -> String {
     let meta: Value = serde_json::from_str(&info.meta).unwrap_or_default();
     let parts = [&meta["caller"]["agent"], &meta["caller"]["label"], &meta["command"]];
     let mut said: Vec<&str> = parts.into_iter().filter_map(Value::as_str).filter(|part| !part.is_empty()).collect();
-    // The program, where no other word tells it.
+    // The program, if nothing else names it.
     if let Some(agent) = meta["agent"].as_str().filter(|agent| !said.iter().any(|part| part.contains(*agent))) {
         said.insert(0, agent);
     }

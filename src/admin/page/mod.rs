@@ -1,5 +1,5 @@
-//! The page: calls as they come, one exchange, sessions, health. Rendered here, escaped by `maud`; the one script only keeps
-//! the table live and copies. Everything is read on blocking threads, on connections that cannot write.
+//! The page: live calls, one exchange, sessions, health. It is rendered here and escaped by `maud`. The one script only updates
+//! the table and copies text. All reads run on blocking threads, on read-only connections.
 
 mod assets;
 mod bodies;
@@ -26,36 +26,36 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::layout::{Failure, Part, page};
-use self::query::Asked;
+use self::layout::{PageError, Part, page};
+use self::query::ListQuery;
 use self::rates::Rates;
-use super::Told;
+use super::AdminSources;
 use crate::export::har;
 use crate::store::{EventRow, Listed, StoreError, Viewer};
 use crate::visible;
 
-/// Looks at the store that go on at once; others wait for their turn.
+/// Reads of the store that run at once. More wait.
 const LOOKS: usize = 4;
 /// Sessions that are listed.
 const SESSIONS: usize = 500;
-/// Events in a HAR file of the list, and the bytes after which no more are added: it is made in memory.
+/// Events in a HAR file of the list, and the size after which no more are added: it is built in memory.
 const HAR_EVENTS: usize = 2_000;
 const HAR_BYTES: usize = 16 << 20;
 
 /// What the page is made from.
-struct Shown {
-    told: Arc<Told>,
+struct PageContext {
+    sources: Arc<AdminSources>,
     viewer: Viewer,
     rates: Rates,
     looks: Semaphore,
 }
 
-/// The page's routes; what it watches ends with `stop`.
-pub(super) fn routes(told: Arc<Told>, stop: CancellationToken) -> Router {
-    let viewer = told.store.viewer();
-    let shown = Arc::new(Shown { told, viewer, rates: Rates::default(), looks: Semaphore::new(LOOKS) });
+/// The page's routes. Background work ends with `stop`.
+pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Router {
+    let viewer = sources.store.viewer();
+    let shown = Arc::new(PageContext { sources, viewer, rates: Rates::default(), looks: Semaphore::new(LOOKS) });
     let watching = shown.clone();
-    tokio::spawn(async move { watching.rates.watch(watching.told.delivery.clone(), stop).await });
+    tokio::spawn(async move { watching.rates.watch(watching.sources.delivery.clone(), stop).await });
     Router::new()
         .route("/", get(calls))
         .route("/live", get(live))
@@ -71,36 +71,36 @@ pub(super) fn routes(told: Arc<Told>, stop: CancellationToken) -> Router {
         .with_state(shown)
 }
 
-type Answer = Result<Response, Failure>;
+type Answer = Result<Response, PageError>;
 
-impl Shown {
+impl PageContext {
     /// Reads the store off the async threads.
     async fn look<T: Send + 'static>(
         self: Arc<Self>,
         look: impl FnOnce(&Self) -> Result<T, StoreError> + Send + 'static,
-    ) -> Result<T, Failure> {
+    ) -> Result<T, PageError> {
         let shown = self.clone();
-        let _turn = self.looks.acquire().await.map_err(|error| Failure::Store(error.to_string()))?;
+        let _turn = self.looks.acquire().await.map_err(|error| PageError::Store(error.to_string()))?;
         match tokio::task::spawn_blocking(move || look(&shown)).await {
             Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(error)) => Err(Failure::Store(error.in_words())),
-            Err(error) => Err(Failure::Store(error.to_string())),
+            Ok(Err(error)) => Err(PageError::Store(error.in_words())),
+            Err(error) => Err(PageError::Store(error.to_string())),
         }
     }
 }
 
-async fn calls(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+async fn calls(State(shown): State<Arc<PageContext>>, Query(asked): Query<ListQuery>) -> Answer {
     let main = shown.look(move |shown| Ok(list::render(&list::read(&shown.viewer, &asked)?, &asked))).await?;
     Ok(page(Part::Calls, "Calls", &main))
 }
 
-async fn live(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+async fn live(State(shown): State<Arc<PageContext>>, Query(asked): Query<ListQuery>) -> Answer {
     let news = shown.look(move |shown| list::news(&shown.viewer, &asked)).await?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(news)).into_response())
 }
 
-/// A call under way, drawn again every two seconds; the event that it has become, once it has ended.
-async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+/// A call in flight, refreshed every two seconds. Once it has ended, its event.
+async fn open(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let event_id = id.parse::<Uuid>().unwrap_or_default();
     let seen = shown.look(move |shown| {
         if let Some(row) = shown.viewer.under_way_as(event_id)? {
@@ -114,11 +114,11 @@ async fn open(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer
             Ok(([(HeaderName::from_static("refresh"), "2")], page(Part::Calls, &title, &main)).into_response())
         }
         Some(Err(row)) => Ok(Redirect::to(&format!("/event/{row}")).into_response()),
-        None => Err(Failure::NotFound("This call is not under way, and not among the newest events.".to_owned())),
+        None => Err(PageError::NotFound("This call is not in flight, and not among the newest events.".to_owned())),
     }
 }
 
-async fn event(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+async fn event(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let (title, main) = found(&shown, &id, |shown, row| {
         let (session, history) = (session_name(&shown.viewer, row.session)?, shown.viewer.history(row.id)?);
         Ok((format!("{} {}{}", row.method, row.host, row.path), exchange::render(row, &session, &history)))
@@ -133,7 +133,7 @@ fn session_name(viewer: &Viewer, id: i64) -> Result<String, StoreError> {
     Ok(info.map_or_else(|| id.to_string(), |info| list::name(&info)))
 }
 
-async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+async fn event_har(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let entry = found(&shown, &id, |_, row| Ok(har::entry(row))).await?;
     Ok(file(
         &format!("otas-proxy-{}.har", number(&id)),
@@ -141,58 +141,60 @@ async fn event_har(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> A
     ))
 }
 
-async fn event_json(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+async fn event_json(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let json =
         found(&shown, &id, |_, row| Ok(visible::json(&String::from_utf8_lossy(&row.json)).into_owned())).await?;
-    // Browsers show it as text, whatever it is.
+    // Browsers show it as text, whatever it contains.
     Ok(([(CONTENT_TYPE, "application/json"), (CACHE_CONTROL, "no-store")], json).into_response())
 }
 
-/// One event, or the page that says that there is none.
+/// One event, or "not found".
 async fn found<T: Send + 'static>(
-    shown: &Arc<Shown>,
+    shown: &Arc<PageContext>,
     id: &str,
-    make: impl FnOnce(&Shown, &EventRow) -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, Failure> {
+    make: impl FnOnce(&PageContext, &EventRow) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, PageError> {
     let id = number(id);
     let made = shown.clone().look(move |shown| {
         let row = shown.viewer.event(id)?;
         row.map(|row| make(shown, &row)).transpose()
     });
     made.await?.ok_or_else(|| {
-        Failure::NotFound(format!("There is no event {id}: it may have been delivered and forgotten."))
+        PageError::NotFound(format!(
+            "There is no event {id}. It may have been delivered and then removed by retention."
+        ))
     })
 }
 
-/// A row's number; what is none is no row's.
+/// A row number. Anything else matches no row.
 fn number(id: &str) -> i64 {
     id.parse().unwrap_or_default()
 }
 
-async fn sessions(State(shown): State<Arc<Shown>>) -> Answer {
+async fn sessions(State(shown): State<Arc<PageContext>>) -> Answer {
     let main = shown.look(|shown| Ok(session::render_list(&shown.viewer.sessions(SESSIONS)?))).await?;
     Ok(page(Part::Sessions, "Sessions", &main))
 }
 
-async fn session(State(shown): State<Arc<Shown>>, Path(id): Path<String>) -> Answer {
+async fn session(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let named = id.clone();
     let main = shown.look(move |shown| {
         let row = shown.viewer.session_named(&named)?;
         let session = row.map(|row| session::read(&shown.viewer, row)).transpose()?.flatten();
         Ok(session.map(|session| session::render(&session)))
     });
-    let main = main.await?.ok_or_else(|| Failure::NotFound(format!("There is no session {id}.")))?;
+    let main = main.await?.ok_or_else(|| PageError::NotFound(format!("There is no session {id}.")))?;
     Ok(page(Part::Sessions, "Session", &main))
 }
 
-async fn health(State(shown): State<Arc<Shown>>) -> Answer {
+async fn health(State(shown): State<Arc<PageContext>>) -> Answer {
     let main =
-        shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, &shown.told, &shown.rates))).await?;
+        shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, &shown.sources, &shown.rates))).await?;
     Ok(page(Part::Health, "Health", &main))
 }
 
 /// The list as a file, newest first.
-async fn all_har(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) -> Answer {
+async fn all_har(State(shown): State<Arc<PageContext>>, Query(asked): Query<ListQuery>) -> Answer {
     let made = shown.look(move |shown| {
         let filter = asked.filter(&shown.viewer, HAR_EVENTS + 1)?;
         let calls = filter.map(|filter| shown.viewer.calls(&filter, None)).transpose()?.unwrap_or_default();
@@ -201,9 +203,9 @@ async fn all_har(State(shown): State<Arc<Shown>>, Query(asked): Query<Asked>) ->
     Ok(file("otas-proxy.har", made.await?))
 }
 
-/// What does not fit is said in the file.
+/// The file says so when events were left out.
 fn har_of(viewer: &Viewer, calls: &[Listed]) -> Result<Vec<u8>, StoreError> {
-    const CUT: &str = "cut: only the newest calls are here; `otas-proxy events --har` writes all";
+    const CUT: &str = "cut: only the newest calls are in this file; `otas-proxy events --har` writes all";
     let (mut out, mut bytes, mut cut) = (Vec::new(), 0, "");
     // Writing into memory does not fail.
     let Ok(mut file) = har::File::begin(&mut out) else { return Ok(out) };

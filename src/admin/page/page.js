@@ -108,7 +108,7 @@ function live(table) {
       older.href = "/?" + to;
       older.hidden = false;
     }
-    // Whoever reads further down keeps the place.
+    // Keep the scroll position of a reader further down.
     if (!following && scrollY > 0) scrollBy(0, document.documentElement.scrollHeight - before);
   }
 

@@ -1,4 +1,4 @@
-//! A call's phases, drawn: a small bar for lists, a waterfall for one call. Inline SVG; colours come from the style sheet.
+//! Draws a call's phases as inline SVG: a small bar for lists, a waterfall for one call. The style sheet has the colours.
 
 use maud::{Markup, html};
 
@@ -7,7 +7,7 @@ use crate::event::Phases;
 
 /// The bar's size in a list.
 const BAR: (f64, f64) = (96.0, 10.0);
-/// Latencies from 1 ms to this fill the bar, by their logarithm: the eye compares orders of magnitude.
+/// Latencies from 1 ms to this fill the bar on a logarithmic scale, because orders of magnitude matter.
 const FULL_MS: f64 = 60_000.0;
 
 /// One phase, on the clock of its call.
@@ -19,16 +19,16 @@ struct Span {
     ms: f64,
 }
 
-/// A bar as long as the call took (by its logarithm), divided as its phases divide it.
+/// A bar as long as the call's latency (logarithmic), divided by its phases.
 pub(super) fn bar(phases: &Phases, latency_ms: f64) -> Markup {
     let spans = one_after_the_other(phases);
     let sum: f64 = spans.iter().map(|span| span.ms).sum();
     let share = (latency_ms.max(1.0).ln() / FULL_MS.ln()).clamp(0.04, 1.0);
     let scale = if sum > 0.0 { BAR.0 * share / sum } else { 0.0 };
-    let told: Vec<String> = spans.iter().map(|span| format!("{} {}", span.name, duration(span.ms))).collect();
+    let label: Vec<String> = spans.iter().map(|span| format!("{} {}", span.name, duration(span.ms))).collect();
     html! {
-        svg.phases width=(BAR.0) height=(BAR.1) role="img" aria-label=(told.join(", ")) {
-            title { (told.join(", ")) }
+        svg.phases width=(BAR.0) height=(BAR.1) role="img" aria-label=(label.join(", ")) {
+            title { (label.join(", ")) }
             @for span in &spans {
                 rect class=(span.class) x=(px(span.from_ms * scale)) y="1" width=(px(span.ms * scale)) height="8" {}
             }
@@ -36,7 +36,7 @@ pub(super) fn bar(phases: &Phases, latency_ms: f64) -> Markup {
     }
 }
 
-/// Each phase on a line of its own, where it began and ended. Sending overlaps waiting.
+/// One line for each phase, from start to end. Sending overlaps waiting.
 pub(super) fn waterfall(phases: &Phases) -> Markup {
     const LABEL: f64 = 90.0;
     const WIDE: f64 = 520.0;
@@ -73,7 +73,7 @@ fn as_they_were(phases: &Phases) -> Vec<Span> {
         spans.push(Span { name, class, from_ms: at, ms });
         at += ms;
     }
-    // From here on the clock is that of the request's head being forwarded.
+    // From here on, time 0 is when the request's head was forwarded.
     spans.extend(send.map(|ms| Span { name: "send", class: "send", from_ms: at, ms }));
     spans.extend(wait.map(|ms| Span { name: "wait", class: "wait", from_ms: at, ms }));
     at += wait.or(send).unwrap_or_default();
@@ -94,7 +94,7 @@ fn one_after_the_other(phases: &Phases) -> Vec<Span> {
     spans
 }
 
-/// A coordinate with as many digits as can be seen.
+/// A coordinate, rounded to what can be seen.
 pub(super) fn px(at: f64) -> String {
     format!("{at:.1}")
 }
@@ -113,7 +113,7 @@ mod tests {
     };
 
     #[test]
-    fn sending_is_a_part_of_waiting_and_receiving_comes_after() {
+    fn sending_overlaps_waiting_and_receiving_follows() {
         let on_line = |spans: Vec<Span>| -> Vec<(&str, f64, f64)> {
             spans.iter().map(|span| (span.class, span.from_ms, span.ms)).collect()
         };
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_known_is_drawn_as_nothing() {
+    fn unknown_phases_are_not_drawn() {
         let bar = bar(&Phases::default(), 3.0).into_string();
         assert!(!bar.contains("<rect") && !waterfall(&Phases::default()).into_string().contains("<rect"), "{bar}");
     }

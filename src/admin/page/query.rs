@@ -1,13 +1,13 @@
-//! What a page is asked for: filters and places in the list, from the address. What makes no sense counts as not asked.
+//! The query of a page: filters and positions in the list. Invalid values are ignored.
 
 use serde::Deserialize;
 
 use crate::store::{Filter, State, StatusClass, StoreError, Viewer};
 
-/// The parameters of the list, of what is live in it, and of its HAR file.
+/// The parameters of the list, of its live updates, and of its HAR file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Asked {
+pub(super) struct ListQuery {
     pub(super) text: String,
     pub(super) host: String,
     pub(super) status: String,
@@ -19,14 +19,14 @@ pub(super) struct Asked {
     before: String,
     /// Only calls after this row.
     after: String,
-    /// Rows, with commas between them, that may have gone on.
+    /// Rows that may have changed, separated by commas.
     moving: String,
-    /// How many are new, instead of them.
+    /// Send only the number of new rows.
     count: String,
 }
 
-impl Asked {
-    /// The filter; `None` when there is no such session, so nothing is wanted.
+impl ListQuery {
+    /// The filter. `None` when there is no such session: then nothing matches.
     pub(super) fn filter(&self, viewer: &Viewer, limit: usize) -> Result<Option<Filter>, StoreError> {
         let session = match &*self.session {
             "" => None,
@@ -60,12 +60,12 @@ impl Asked {
         !self.count.is_empty()
     }
 
-    /// At most so many: the script asks for no more.
+    /// An upper bound; the script asks for no more.
     pub(super) fn moving(&self) -> Vec<i64> {
         self.moving.split(',').filter_map(|id| id.parse().ok()).take(200).collect()
     }
 
-    /// The filters as a query, beginning with `?`; with `more`, a pair.
+    /// The filters as a query that starts with `?`, with the pair `more` added.
     pub(super) fn query(&self, more: Option<(&str, &str)>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
         for (name, value) in [
@@ -98,24 +98,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_query_is_read_and_written_and_nonsense_is_no_filter() {
+    fn a_query_is_read_and_written_and_invalid_values_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let store = crate::store::Store::open(&folder.path().join("events.db")).unwrap();
         let viewer = store.viewer();
-        let asked = Asked {
+        let asked = ListQuery {
             text: " a&b ".into(),
             status: "7xx".into(),
             state: "dead".into(),
             before: "x".into(),
             moving: "1,x,3".into(),
-            ..Asked::default()
+            ..ListQuery::default()
         };
         let filter = asked.filter(&viewer, 9).unwrap().unwrap();
         assert_eq!((filter.text.as_deref(), filter.status, filter.state), (Some("a&b"), None, Some(State::Dead)));
         assert_eq!((asked.before(), asked.after(), asked.moving()), (None, i64::MAX, vec![1, 3]));
         assert_eq!(asked.query(Some(("before", "7"))), "?text=+a%26b+&status=7xx&state=dead&before=7");
-        assert_eq!(Asked::default().query(None), "");
-        let unknown = Asked { session: "nobody".into(), ..Asked::default() };
+        assert_eq!(ListQuery::default().query(None), "");
+        let unknown = ListQuery { session: "nobody".into(), ..ListQuery::default() };
         assert_eq!(unknown.filter(&viewer, 9).unwrap(), None);
     }
 }

@@ -1,24 +1,24 @@
-//! How fast OTAS has taken events lately: the counter of this process, looked at now and then.
+//! How fast OTAS accepted events lately: samples of this process's counter.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Watch;
 
-/// How often the counter is looked at.
+/// Time between two samples.
 const EVERY: Duration = Duration::from_secs(5);
-/// How many looks are remembered: ten minutes.
+/// Samples that are kept: ten minutes.
 const KEPT: usize = 121;
 
-/// What was seen.
+/// The samples.
 #[derive(Default)]
 pub(super) struct Rates(Mutex<VecDeque<(Instant, u64)>>);
 
 impl Rates {
-    /// Looks until `stop`.
+    /// Samples until `stop`.
     pub(super) async fn watch(&self, delivery: Watch, stop: CancellationToken) {
         let mut every = tokio::time::interval(EVERY);
         loop {
@@ -30,16 +30,16 @@ impl Rates {
     }
 
     fn note(&self, at: Instant, delivered: u64) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         if seen.len() == KEPT {
             seen.pop_front();
         }
         seen.push_back((at, delivered));
     }
 
-    /// Events a second between each two looks, the oldest first.
+    /// Events per second between each two samples, oldest first.
     pub(super) fn per_second(&self) -> Vec<f64> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.0.lock();
         let pairs = seen.iter().zip(seen.iter().skip(1));
         pairs
             .map(|((from, before), (to, after))| {
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_delivered_between_two_looks_is_a_rate_and_old_looks_are_forgotten() {
+    fn rates_come_from_two_samples_and_old_samples_are_dropped() {
         let rates = Rates::default();
         let start = Instant::now();
         for (second, delivered) in [(0, 0), (5, 50), (10, 50)] {

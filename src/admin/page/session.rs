@@ -1,4 +1,4 @@
-//! Sessions: the list, and one with its timeline and its sums.
+//! Sessions: the list, and one session with its timeline and totals.
 
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -13,9 +13,9 @@ use crate::store::{Call, Filter, SessionInfo, SessionRow, StoreError, Viewer};
 
 /// Calls in a timeline: the newest.
 const DRAWN: usize = 400;
-/// Calls that are summed up: the newest.
+/// Calls in the totals: the newest.
 const SUMMED: usize = 200_000;
-/// Lines of a timeline; what overlaps more than that shares lines.
+/// Lines of a timeline. Beyond this many overlapping calls, lines are shared.
 const LANES: usize = 40;
 /// Rows of the tables by host and by model.
 const NAMES: usize = 50;
@@ -28,7 +28,7 @@ pub(super) struct Session {
     calls: Vec<Call>,
 }
 
-/// Reads a session; `None` if there is none.
+/// Reads a session. `None` if it does not exist.
 pub(super) fn read(viewer: &Viewer, row: SessionRow) -> Result<Option<Session>, StoreError> {
     let Some(info) = viewer.session(row)? else { return Ok(None) };
     let (mut stats, mut calls) = (Stats::default(), Vec::new());
@@ -79,13 +79,13 @@ pub(super) fn sums(stats: &Stats) -> Markup {
     html! {
         div.cards {
             (card("calls", count(all.calls)))
-            (card("with an error", count(all.errors)))
-            (card("half took at most", latency(0.5)))
-            (card("99 of 100 took at most", latency(0.99)))
+            (card("errors", count(all.errors)))
+            (card("p50", latency(0.5)))
+            (card("p99", latency(0.99)))
             (card("bytes up", bytes(all.request_bytes)))
             (card("bytes down", bytes(all.response_bytes)))
             @if all.llm_calls > 0 {
-                (card("calls to models", count(all.llm_calls)))
+                (card("model calls", count(all.llm_calls)))
                 (card("tokens in", known(all.input_tokens)))
                 (card("tokens out", known(all.output_tokens)))
                 (card("cost", all.cost.map_or_else(|| "unknown".to_owned(), cost)))
@@ -98,7 +98,7 @@ fn known(tokens: Option<u64>) -> String {
     tokens.map_or_else(|| "unknown".to_owned(), count)
 }
 
-/// Sums by host and by model.
+/// Totals by host and by model.
 pub(super) fn tables(stats: &Stats) -> Markup {
     let table = |title: &str, names: &[(&str, &Totals)]| {
         html! {
@@ -137,7 +137,7 @@ pub(super) fn tables(stats: &Stats) -> Markup {
     }
 }
 
-/// Calls on a common clock, each on the first line that is free when it begins.
+/// Calls on a common clock, each on the first line that is free when it starts.
 fn timeline(calls: &[Call]) -> Markup {
     const WIDE: f64 = 1_200.0;
     const LINE: f64 = 14.0;
@@ -162,9 +162,9 @@ fn timeline(calls: &[Call]) -> Markup {
                     }
                 }
                 @for (lane, call) in &placed {
-                    @let told = shown::plain(&format!("{} {}{}, {}, {}", call.method, call.host, call.path, call.status_code, duration(call.latency_ms)));
-                    a href={ "/event/" (call.id) } aria-label=(told) {
-                        title { (told) }
+                    @let label = shown::plain(&format!("{} {}{}, {}, {}", call.method, call.host, call.path, call.status_code, duration(call.latency_ms)));
+                    a href={ "/event/" (call.id) } aria-label=(label) {
+                        title { (label) }
                         rect.call.error[!call.error.is_empty()].llm[Llm::parse(&call.llm).is_some()]
                             x=(px(since(call) * scale)) y=(LINE * *lane as f64 + 2.0) width=(px((call.latency_ms * scale).max(2.0))) height=(LINE - 4.0) rx="2" {}
                     }
@@ -174,7 +174,7 @@ fn timeline(calls: &[Call]) -> Markup {
     }
 }
 
-/// The first line that is free from `at` on, taken until the call ends; when all are in use, the one that is free first.
+/// The first line that is free at `at`; it is taken until the call ends. When all are taken, the one that becomes free first.
 fn lane(lanes: &mut Vec<f64>, at: f64, ms: f64) -> usize {
     let free = lanes.iter().position(|until| *until <= at);
     let lane = match free {
@@ -226,7 +226,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_that_overlap_get_lines_of_their_own_and_lines_are_used_again() {
+    fn overlapping_calls_get_separate_lines_and_lines_are_reused() {
         let mut lanes = Vec::new();
         let calls = [(0.0, 10.0), (5.0, 10.0), (10.0, 1.0), (16.0, 1.0)];
         assert_eq!(calls.map(|(at, ms)| lane(&mut lanes, at, ms)), [0, 1, 0, 0]);

@@ -1,26 +1,26 @@
-//! Captured text on a page. It cannot turn the direction of what stands beside it (`bdi`), and characters that hide or steer are
-//! written out and look different from text that was sent so.
+//! Captured text on a page. `bdi` keeps it from changing the direction of the text around it. Hidden and control characters are
+//! written out, and look different from text that was sent in that form.
 
 use maud::{Markup, PreEscaped, html};
 
 use crate::visible;
 
-/// A line of captured text.
+/// One line of captured text.
 pub(super) fn line(text: &str) -> Markup {
     html! { bdi { (written(text, visible::is_hidden)) } }
 }
 
-/// Captured text of several lines, for a place that keeps them.
+/// Captured text of several lines, for an element that preserves line breaks.
 pub(super) fn lines(text: &str) -> Markup {
     html! { bdi { (token(text)) } }
 }
 
-/// A piece of a text that stands in such a place.
+/// A part of such a text.
 pub(super) fn token(text: &str) -> Markup {
     written(text, visible::is_hidden_in_lines)
 }
 
-/// Captured text for an attribute, or for another place that takes no markup.
+/// Captured text for an attribute, or another place without markup.
 pub(super) fn plain(text: &str) -> String {
     visible::line(text).into_owned()
 }

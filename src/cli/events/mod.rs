@@ -16,7 +16,7 @@ use super::{About, Done, say, signals};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
-use crate::store::{EventRow, Filter, SteerError, Store, Viewer};
+use crate::store::{CommandError, EventRow, Filter, Store, Viewer};
 use crate::visible;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -205,9 +205,9 @@ const WIDEST: usize = 200;
 const AT_ONCE: usize = 500;
 
 /// Old events may be removed while they are listed.
-fn if_still_there(event: Result<EventRow, SteerError>) -> Result<Option<EventRow>, SteerError> {
+fn if_still_there(event: Result<EventRow, CommandError>) -> Result<Option<EventRow>, CommandError> {
     match event {
-        Err(SteerError::NoEvent(_)) => Ok(None),
+        Err(CommandError::NoEvent(_)) => Ok(None),
         event => event.map(Some),
     }
 }

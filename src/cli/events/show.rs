@@ -6,7 +6,7 @@ use time::macros::format_description;
 
 use crate::cli::table::cell;
 use crate::event::Llm;
-use crate::store::{EventRow, Listed, Said, State};
+use crate::store::{EventRow, Listed, PastVerdict, State};
 
 /// The table's columns.
 pub(super) const HEAD: [&str; 10] =
@@ -63,9 +63,9 @@ pub(super) fn whole(event: &EventRow) -> Value {
 }
 
 /// What OTAS said to its posts, if not yes at once.
-pub(super) fn history(history: &[Said]) -> Value {
-    let said = |said: &Said| {
-        let Said { verdict, posts, first_at_ms, last_at_ms } = said;
+pub(super) fn history(history: &[PastVerdict]) -> Value {
+    let said = |said: &PastVerdict| {
+        let PastVerdict { verdict, posts, first_at_ms, last_at_ms } = said;
         json!({ "verdict": verdict, "posts": posts, "first_at_ms": first_at_ms, "last_at_ms": last_at_ms })
     };
     history.iter().map(said).collect()

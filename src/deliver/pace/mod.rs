@@ -1,10 +1,10 @@
-//! How many posts may be under way: as many as OTAS can work on, one probe at a time while it takes none.
+//! The limit of posts in flight: as many as OTAS can process, and one probe at a time while it accepts none.
 //!
-//! Posts above what OTAS can work on only wait there, and one that waits for five seconds is refused as if its key were
-//! bad (contract, "Overload looks like a bad key"). So the limit is found from latency, long before anything fails
-//! (as TCP Vegas does): a post that is alone shows how long OTAS takes when nothing waits; what it takes longer at a higher
-//! limit is waiting. The limit rises by one after a window of successes while less than a post waits on average, falls to
-//! what OTAS works on when more than two do, and is halved by each failure.
+//! Posts beyond OTAS's capacity only queue there, and a post that waits for five seconds is refused as if its key were bad
+//! (contract, "Overload looks like a bad key"). So the limit is found from latency, long before anything fails (as in TCP
+//! Vegas). A post that is alone shows OTAS's latency without queueing. Additional latency at a higher limit is queueing. The
+//! limit rises by one after a window of successes with less than one post queued on average. It falls to OTAS's capacity when
+//! more than two are queued. Each failure halves it.
 
 #[cfg(test)]
 mod simulation;
@@ -15,46 +15,46 @@ use tokio::time::Instant;
 
 use super::backoff::Backoff;
 
-/// Less than so many posts waiting at OTAS, or than so much of the limit (for latency varies): one more may be tried.
+/// The limit rises if fewer posts than this are queued at OTAS, or less than this fraction of the limit (latency varies).
 const FEW_WAIT: f64 = 0.75;
 const FEW_WAIT_OF_LIMIT: f64 = 0.1;
 
-/// More than so many posts waiting at OTAS, or than so much of the limit: too many are under way.
+/// The limit falls if more posts than this are queued at OTAS, or more than this fraction of the limit.
 const MANY_WAIT: f64 = 2.0;
 const MANY_WAIT_OF_LIMIT: f64 = 0.3;
 
-/// Successes that tell of latency at the least, at any limit but one.
+/// The minimum number of successes in a window, except at a limit of one.
 const WINDOW: u32 = 4;
 
-/// After so many windows one post goes alone, to learn again how long OTAS takes when nothing waits.
+/// After this many windows one post goes alone, to measure the latency without queueing again.
 const WINDOWS_UNTIL_SOUNDING: u32 = 100;
 
-/// Latency that the scheduling of two machines explains.
+/// Latency variation from the scheduling of two machines.
 const NOISE: Duration = Duration::from_millis(5);
 
-/// So little of a post waiting that it is none.
+/// Less queueing than this counts as none.
 const BARELY_WAITS: f64 = 0.3;
 
-/// Half of what Brain waits for a key check (contract). Posts that take longer are close to being refused: there are to be
-/// no more of them, and fewer if some of them wait.
+/// Half of the time that Brain waits for a key check (contract). Posts that take longer are close to being refused: the limit
+/// must not rise, and it falls if some are queued.
 const NEAR_REFUSAL: Duration = Duration::from_millis(2_500);
 
-/// Several posts at once that are less faster than this are no faster: OTAS has no more workers than one post keeps busy.
+/// If parallel posts are not faster by this factor, OTAS has only as many workers as one post keeps busy.
 const SOME_GAIN: f64 = 1.1;
 
-/// Of an OTAS that is faster than this the gain is not learnt: then our own work between two posts is what several at once save.
+/// Below this latency the gain is not measured: then our own work between two posts is what parallel posts save.
 const FAST: Duration = Duration::from_millis(50);
 
-/// After so long without several posts at once it is unknown again what they gain.
+/// After this long without parallel posts, their gain is unknown again.
 const GAIN_IS_KNOWN_FOR: Duration = Duration::from_secs(300);
 
-/// `Retry-After` is honoured up to here: nobody else tells delivery to rest for longer.
+/// `Retry-After` is honoured up to this long.
 pub(super) const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
 
-/// The gate that every call to OTAS passes. It knows nothing of events or replies.
+/// The gate that every call to OTAS passes. It knows nothing about events or replies.
 ///
-/// Calls under way together fail together; that is one failure, not many. So each call carries the `epoch` it was
-/// started in, each failure begins a new one, and only the current epoch's calls move the gate.
+/// Calls in flight at the same time fail together, and that is one failure. So each call carries the `epoch` in which it
+/// started, each failure starts a new epoch, and only calls of the current epoch change the gate.
 #[derive(Debug)]
 pub(super) struct Pace {
     ceiling: usize,
@@ -63,13 +63,13 @@ pub(super) struct Pace {
     epoch: u64,
     failures: u32,
     gate: Gate,
-    /// How long a post takes that waits for no other.
+    /// The latency of a post without queueing.
     unqueued: Option<Duration>,
     window: Window,
     windows: u32,
-    /// One post is to go alone.
+    /// One post must go alone.
     sounding: bool,
-    /// How much faster several posts at once were than one at a time, and when that was last seen.
+    /// How much faster parallel posts were than single ones, and when that was last measured.
     gain: Option<(f64, Instant)>,
 }
 
@@ -77,20 +77,20 @@ pub(super) struct Pace {
 enum Gate {
     Open,
     Closed {
-        /// The next probe.
+        /// When the next probe may go.
         until: Instant,
-        /// OTAS asked for so long: no hurry of ours shortens it.
+        /// OTAS asked for this wait. It is never shortened.
         asked_until: Instant,
     },
 }
 
-/// Posts that were started at the current limit and taken.
+/// Posts that were started at the current limit and accepted.
 #[derive(Debug, Default)]
 struct Window {
     number: u64,
     taken: u32,
     latency: Duration,
-    /// The limit was reached, so that a higher one would have been used.
+    /// The limit was reached, so a higher one would have been used.
     full: bool,
 }
 
@@ -101,11 +101,11 @@ pub(super) enum Permit {
     Now,
     /// Not before then.
     After(Instant),
-    /// Not before one that is under way has ended.
+    /// Not before a call in flight has ended.
     Full,
 }
 
-/// A call that was started, as its end must be told.
+/// A call that was started. It must be passed back at its end.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticket {
     epoch: u64,
@@ -115,7 +115,7 @@ pub(super) struct Ticket {
 }
 
 impl Pace {
-    /// Starts at one. A ceiling of 0 counts as 1.
+    /// Starts at a limit of one. A ceiling of 0 counts as 1.
     pub(super) fn new(ceiling: usize, backoff: Backoff) -> Self {
         Self {
             ceiling: ceiling.max(1),
@@ -132,12 +132,12 @@ impl Pace {
         }
     }
 
-    /// Whether several posts at once are worth more than one at a time, as far as is known.
+    /// Whether parallel posts are faster than single ones, as far as known.
     pub(super) fn gains_by_more(&self, now: Instant) -> bool {
         self.gain.is_none_or(|(gain, seen)| gain > SOME_GAIN || seen + GAIN_IS_KNOWN_FOR <= now)
     }
 
-    /// How many may be under way now.
+    /// The current limit of calls in flight.
     pub(super) fn limit(&self) -> usize {
         match self.gate {
             Gate::Open if !self.sounding => self.limit,
@@ -153,7 +153,7 @@ impl Pace {
         }
     }
 
-    /// A call starts, beside so many others.
+    /// Starts a call, with this many others in flight.
     pub(super) fn begin(&mut self, now: Instant, in_flight: usize) -> Ticket {
         self.window.full |= in_flight + 1 >= self.limit;
         let alone = in_flight == 0 && self.limit() == 1;
@@ -168,7 +168,7 @@ impl Pace {
         }
     }
 
-    /// A post was taken. True when this opened the gate.
+    /// A post was accepted. Returns true if this opened the gate.
     pub(super) fn success(&mut self, ticket: &Ticket, now: Instant) -> bool {
         if ticket.epoch != self.epoch {
             return false;
@@ -192,7 +192,7 @@ impl Pace {
         opened
     }
 
-    /// A call failed: back off, for as long at least as OTAS asks. True when this is news.
+    /// A call failed: backs off for at least as long as OTAS asks. Returns true if this is news.
     pub(super) fn failure(
         &mut self,
         ticket: &Ticket,
@@ -210,13 +210,14 @@ impl Pace {
         self.failures == 1
     }
 
-    /// A person is needed: only slow probes from here on.
+    /// An operator is needed: only slow probes from here on.
     pub(super) fn slow_down(&mut self, now: Instant) {
         self.limit = 1;
         self.close(now + self.backoff.slowest(), now);
     }
 
-    /// The next probe need not wait, but for what OTAS asked. Failures in a row stay counted: nothing has been taken yet.
+    /// The next probe need not wait, except for what OTAS asked. The failure count stays, because nothing has been accepted
+    /// yet.
     pub(super) fn probe_at_once(&mut self, now: Instant) {
         if let Gate::Closed { until, asked_until } = &mut self.gate {
             *until = now.max(*asked_until);
@@ -246,7 +247,7 @@ impl Pace {
         let before = self.limit;
         self.limit = self.next_limit(latency, unqueued);
         self.windows += 1;
-        // A fall of more than a step: OTAS is not what it was.
+        // A fall of more than one step: OTAS has changed.
         if self.windows >= WINDOWS_UNTIL_SOUNDING || self.limit + 1 < before {
             self.windows = 0;
             self.sounding = self.limit > 1;
@@ -254,7 +255,7 @@ impl Pace {
         self.next_window();
     }
 
-    /// By Little's law, of `limit` posts under way the share that latency exceeds its unqueued value by is waiting.
+    /// By Little's law: of `limit` posts in flight, the share by which latency exceeds its unqueued value is queued.
     fn next_limit(&self, latency: Duration, unqueued: Duration) -> usize {
         let limit = self.limit as f64;
         let busy = unqueued.as_secs_f64() / latency.saturating_sub(NOISE).max(unqueued).as_secs_f64().max(1e-6);
@@ -262,7 +263,7 @@ impl Pace {
         if latency > NEAR_REFUSAL && waiting > BARELY_WAITS {
             (self.limit / 2).max(1)
         } else if waiting > MANY_WAIT.max(MANY_WAIT_OF_LIMIT * limit) {
-            // Those that OTAS works on, and one that waits so that it never idles.
+            // The number that OTAS processes, plus one that is queued so that OTAS never idles.
             ((limit - waiting).floor() as usize + 1).clamp(1, self.limit)
         } else if waiting < FEW_WAIT.max(FEW_WAIT_OF_LIMIT * limit) && latency <= NEAR_REFUSAL && self.window.full {
             (self.limit + 1).min(self.ceiling)
@@ -288,7 +289,7 @@ mod tests {
         Pace::new(ceiling, Backoff::new(Duration::from_secs(1), Duration::from_secs(60)))
     }
 
-    /// Posts at the limit until a window is judged, each of which takes so long.
+    /// Posts at the limit until a window is judged, with this latency each.
     fn window(pace: &mut Pace, now: Instant, latency: Duration) {
         let number = pace.window.number;
         while pace.window.number == number {
@@ -299,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_with_one_and_rises_by_one_while_nothing_waits() {
+    fn it_starts_with_one_and_rises_by_one_while_nothing_is_queued() {
         let (mut pace, now) = (pace(4), Instant::now());
         for limit in [1, 2, 3, 4, 4] {
             assert_eq!(pace.limit(), limit);
@@ -311,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_that_grows_with_the_limit_stops_it_and_brings_it_back() {
+    fn latency_that_grows_with_the_limit_lowers_it() {
         let (mut pace, now) = (pace(16), Instant::now());
         window(&mut pace, now, D);
         window(&mut pace, now, D);
@@ -323,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn it_knows_whether_more_posts_at_once_gain_anything() {
+    fn it_measures_whether_parallel_posts_are_faster() {
         let (mut one_worker, mut many_workers, now) = (pace(4), pace(4), Instant::now());
         assert!(one_worker.gains_by_more(now), "not known yet");
         for _ in 0..4 {
@@ -384,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn probing_at_once_forgets_the_wait_but_not_the_failures() {
+    fn an_immediate_probe_skips_the_wait_and_keeps_the_failure_count() {
         let (mut pace, now) = (pace(4), Instant::now());
         let ticket = pace.begin(now, 0);
         pace.failure(&ticket, now, 1.0, None);
@@ -398,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_04_retry_after_is_honoured_up_to_five_minutes_and_not_hurried() {
+    fn fault_04_retry_after_is_honoured_up_to_five_minutes_and_never_shortened() {
         let (mut pace, now) = (pace(4), Instant::now());
         for (asked, waited) in [(0, 2), (90, 90), (86_400, 300), (u64::MAX / 2, 300)] {
             let mut pace = Pace::new(4, pace.backoff);
@@ -413,7 +414,7 @@ mod tests {
     }
 
     #[test]
-    fn now_and_then_a_post_goes_alone() {
+    fn from_time_to_time_a_post_goes_alone() {
         let (mut pace, now) = (pace(2), Instant::now());
         for _ in 0..WINDOWS_UNTIL_SOUNDING {
             window(&mut pace, now, D);
@@ -426,7 +427,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_happens_the_limit_stays_within_bounds_and_a_call_can_always_be_made(
+        fn the_limit_always_stays_within_bounds_and_a_call_can_always_start(
             ceiling in 0_usize..20, steps in proptest::collection::vec((0_u8..5, 0_u64..20_000, 0.0..1.0), 1..300)
         ) {
             let mut pace = pace(ceiling);

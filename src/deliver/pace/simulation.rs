@@ -1,5 +1,5 @@
-//! The pace against OTAS as it was measured, simulated: time is a number, so that hours pass in milliseconds, and chance is a
-//! seed, so that they pass the same each time.
+//! Simulates the pace against OTAS as it was measured. Time is a number, so hours pass in milliseconds. Randomness comes from a
+//! seed, so every run is the same.
 
 use std::cell::Cell;
 use std::cmp::Reverse;
@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::{Pace, Permit, Ticket};
 use crate::deliver::backoff::Backoff;
 
-/// Each simulation is run with so many seeds.
+/// The number of seeds for each simulation.
 const SEEDS: u64 = 20;
 
-/// Chance that is the same for the same seed (SplitMix64).
+/// A seeded random number generator (SplitMix64).
 #[derive(Clone)]
 struct Chance(Rc<Cell<u64>>);
 
@@ -33,7 +33,7 @@ impl Chance {
         (bits ^ (bits >> 31)) as f64 / u64::MAX as f64
     }
 
-    /// Takes between 75 and 125 % of this.
+    /// Between 75 and 125 % of this.
     fn about(&self, ms: u64) -> Box<dyn Fn() -> Duration> {
         let chance = self.clone();
         Box::new(move || Duration::from_millis(ms).mul_f64(0.75 + 0.5 * chance.next()))
@@ -44,17 +44,17 @@ fn seeds() -> impl Iterator<Item = Chance> {
     (0..SEEDS).map(Chance::new)
 }
 
-/// An OTAS: so many workers, each of which takes so long for a post. What is not done in time is refused, but its work is
-/// done all the same: Brain gives up waiting, UASAM does not know.
+/// A simulated OTAS with workers that take a fixed time for a post. A post that is not done in time is refused, but its work is
+/// still done: Brain gives up waiting, and UASAM does not notice.
 struct Otas {
     workers: usize,
     takes: Box<dyn Fn() -> Duration>,
     time_out: Duration,
-    /// Whether it takes posts at all, so long after the start.
+    /// Whether it accepts posts at this time after the start.
     up: fn(Duration) -> bool,
 }
 
-/// What came of delivering a backlog.
+/// The result of delivering a backlog.
 #[derive(Debug)]
 struct Delivery {
     took: Duration,
@@ -64,7 +64,7 @@ struct Delivery {
     slowest: Duration,
 }
 
-/// Delivers so many events to it, or as many as fit `within`.
+/// Delivers this many events, or as many as fit `within`.
 fn deliver(otas: &Otas, events: u32, within: Duration, chance: &Chance) -> Delivery {
     let start = Instant::now();
     let mut now = start;
@@ -102,7 +102,7 @@ fn deliver(otas: &Otas, events: u32, within: Duration, chance: &Chance) -> Deliv
             tickets.push((ticket, good));
         }
         let ended = under_way.peek().map(|Reverse((ends, _))| *ends);
-        now = [ended, due].into_iter().flatten().min().expect("something is under way, or due");
+        now = [ended, due].into_iter().flatten().min().expect("something is in flight or due");
         if ended == Some(now) {
             let Reverse((_, number)) = under_way.pop().unwrap();
             let (ticket, good) = tickets[number as usize];
@@ -124,13 +124,13 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// How much of what OTAS can do was used.
+/// The fraction of OTAS's capacity that was used.
 fn use_of(delivery: &Delivery, workers: u32, per_event: Duration) -> f64 {
     f64::from(delivery.taken) * per_event.as_secs_f64() / (f64::from(workers) * delivery.took.as_secs_f64())
 }
 
 #[test]
-fn a_burst_of_2000_on_two_workers_is_delivered_without_refusals_at_nine_tenths_of_what_they_can_do() {
+fn a_burst_of_2000_on_two_workers_is_delivered_without_refusals_at_90_percent_of_capacity() {
     for chance in seeds() {
         for takes in [Box::new(|| ms(200)) as Box<dyn Fn() -> Duration>, chance.about(200)] {
             let otas = Otas { workers: 2, takes, time_out: ms(5_000), up: |_| true };
@@ -157,7 +157,7 @@ fn eight_workers_are_all_used() {
 }
 
 #[test]
-fn one_worker_is_never_swamped() {
+fn one_worker_is_never_overloaded() {
     for chance in seeds() {
         let otas = Otas { workers: 1, takes: chance.about(280), time_out: ms(5_000), up: |_| true };
         let seen = deliver(&otas, 1_000, Duration::MAX, &chance);
@@ -167,7 +167,7 @@ fn one_worker_is_never_swamped() {
 }
 
 #[test]
-fn fault_03_an_otas_of_ten_seconds_a_post_is_given_few_and_refuses_none() {
+fn fault_03_an_otas_of_ten_seconds_a_post_gets_few_and_refuses_none() {
     for chance in seeds() {
         let otas = Otas { workers: 1, takes: chance.about(10_000), time_out: ms(30_000), up: |_| true };
         let seen = deliver(&otas, 100, Duration::MAX, &chance);
@@ -177,7 +177,7 @@ fn fault_03_an_otas_of_ten_seconds_a_post_is_given_few_and_refuses_none() {
 }
 
 #[test]
-fn an_otas_that_becomes_slow_is_given_less() {
+fn an_otas_that_becomes_slow_gets_fewer_posts() {
     let calls = Cell::new(0);
     let takes = move || {
         calls.set(calls.get() + 1);
@@ -191,7 +191,7 @@ fn an_otas_that_becomes_slow_is_given_less() {
 }
 
 #[test]
-fn fault_10_an_otas_that_comes_and_goes_gets_few_posts_in_vain() {
+fn fault_10_an_intermittent_otas_gets_few_failing_posts() {
     let up = |at: Duration| (at.as_secs() / 20).is_multiple_of(2);
     let mut taken = 0;
     for chance in seeds() {
@@ -201,12 +201,12 @@ fn fault_10_an_otas_that_comes_and_goes_gets_few_posts_in_vain() {
         assert!(seen.refused < 30 * 12, "{seen:?}");
         taken += u64::from(seen.taken);
     }
-    // It is up for ten of twenty minutes, and needs some of them to be found so.
+    // It is up for ten of every twenty minutes, and some of that time passes before it is probed.
     assert!(taken > 1_500 * SEEDS, "{taken}");
 }
 
 #[test]
-fn fault_01_an_hour_away_costs_about_two_probes_a_minute() {
+fn fault_01_an_hour_of_outage_costs_about_two_probes_a_minute() {
     let up = |at: Duration| at.as_secs() > 3_600;
     for chance in seeds() {
         let otas = Otas { workers: 2, takes: chance.about(200), time_out: ms(5_000), up };

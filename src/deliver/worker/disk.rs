@@ -1,4 +1,4 @@
-//! A turn to the disk: everything that is written and read at once, on a blocking thread.
+//! One visit to the disk: all reads and writes of the worker, together on a blocking thread.
 
 use std::io;
 use std::time::Duration;
@@ -17,31 +17,31 @@ use crate::store::{
     StoreError,
 };
 
-/// How long to wait after the store failed (a full disk, say).
+/// The pause after the store failed, for example because the disk is full.
 const STORE_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often to see whether the key file has changed.
+/// How often to check the key file.
 const KEY_FILE_POLL: Duration = Duration::from_secs(1);
 
-/// Something to be written down that is not about an event.
+/// A fact to store that is not about an event.
 #[derive(Clone)]
 pub(super) enum Note {
-    /// Where the key of this process's session comes from.
+    /// The source of the key of this process's session.
     KeySource(SessionRow, KeySource),
     /// A session's token.
     Token(SessionRow, KeptToken),
-    /// Whose key it is.
+    /// The agent of the key.
     KeyOf { agent_id: String },
     /// OTAS refuses the key.
     KeyRefused,
-    /// Sessions of keys that this one replaces become its own.
+    /// Moves the sessions of replaced keys to this key.
     Adopt { agent_id: Option<String>, source: KeySource },
 }
 
-/// What is asked.
-struct Turn {
+/// The worker's questions.
+struct DiskRequest {
     key_id: String,
-    /// That of `key_id`, and those that this process had before.
+    /// The current key id, and those that this process had before.
     keys: Vec<String>,
     own: Option<SessionRow>,
     process: Option<SessionRow>,
@@ -58,15 +58,15 @@ struct Turn {
     read: Vec<SessionRow>,
 }
 
-/// What is found.
+/// The answers.
 #[derive(Default)]
-struct Found {
+struct DiskReply {
     lock: Option<io::Result<Option<DeliveryLock>>>,
     lock_has_gone: bool,
     salt: Option<Vec<u8>>,
     new_key: Option<(KeyFile, Option<Result<Secret, String>>)>,
     data_version: i64,
-    counts: Option<FoundCounts>,
+    counts: Option<DiskCounts>,
     waiting: Option<Vec<(i64, SessionRow)>>,
     wanted: Option<Vec<SessionRow>>,
     loaded: Vec<(i64, Option<PendingEvent>)>,
@@ -76,15 +76,15 @@ struct Found {
     token_used_by: Option<String>,
 }
 
-struct FoundCounts {
-    /// Of the sessions that this process began.
+struct DiskCounts {
+    /// Counts of the sessions that this process began.
     of_process: Option<Counts>,
     of_key: Counts,
     own: Option<SessionRecord>,
 }
 
 impl Worker {
-    /// Writes what is settled, then reads what is needed next. When the store fails, all of it waits.
+    /// Writes the settlements, then reads what is needed next. When the store fails, everything is retried later.
     pub(super) async fn turn_to_disk(&mut self) {
         let now = Instant::now();
         if self.store_rests_until.is_some_and(|until| now < until) {
@@ -105,7 +105,7 @@ impl Worker {
         let found = match done.await {
             Ok((turn, Ok(found))) => Ok((turn, found)),
             Ok((_, Err(error))) => Err(error.to_string() + &cause(&error)),
-            Err(_) => Err("a turn to the disk ended in a panic".to_owned()),
+            Err(_) => Err("the disk task panicked".to_owned()),
         };
         match found {
             Ok((turn, found)) => {
@@ -117,19 +117,19 @@ impl Worker {
                 self.take_in(turn, found, now);
             }
             Err(error) => {
-                warn!(error, "the store failed: delivery waits for it");
+                warn!(error, "the store failed: delivery is paused until it works again");
                 self.store_rests_until = Some(now + STORE_PAUSE);
                 self.next_poll = now + STORE_PAUSE;
             }
         }
     }
 
-    fn turn(&self, now: Instant, polls: bool) -> Turn {
+    fn turn(&self, now: Instant, polls: bool) -> DiskRequest {
         let delivers = self.lock.is_some();
         let key_id = self.credentials.as_ref().map(|credentials| credentials.key_id.clone()).unwrap_or_default();
         let may_lock = self.credentials.is_some() && self.lock_not_before.is_none_or(|at| at <= now);
         let keys = self.former_keys.iter().chain(self.credentials.as_ref().map(|it| &it.key_id)).cloned().collect();
-        let mut turn = Turn {
+        let mut turn = DiskRequest {
             key_id,
             keys,
             own: self.own,
@@ -166,7 +166,7 @@ impl Worker {
         turn
     }
 
-    /// Asks once more for the sessions of a replaced key that somebody was still delivering.
+    /// Asks again for sessions of a replaced key that another process was still delivering.
     fn adopt_again(&mut self, now: Instant) {
         let due = self.adopt_at.is_some_and(|at| at <= now);
         if let (true, Some(identity), Some(credentials)) = (due, &self.identity, &self.credentials) {
@@ -176,7 +176,7 @@ impl Worker {
         }
     }
 
-    fn take_in(&mut self, turn: Turn, found: Found, now: Instant) {
+    fn take_in(&mut self, turn: DiskRequest, found: DiskReply, now: Instant) {
         self.salt = self.salt.take().or(found.salt);
         if let Some((file, new_key)) = found.new_key {
             self.key_file = Some(file);
@@ -184,7 +184,7 @@ impl Worker {
             self.key_file_says(new_key);
         }
         if found.lock_has_gone {
-            // As soon as no call is under way: see `change_hands`.
+            // Applied as soon as no call is in flight: see `change_hands`.
             self.lets_others_try = true;
         }
         if let Some(lock) = found.lock {
@@ -211,17 +211,17 @@ impl Worker {
             self.session_read(session, record, now);
         }
         if found.adopted > 0 {
-            info!(sessions = found.adopted, "sessions of the key that this one replaces are delivered with it");
+            info!(sessions = found.adopted, "sessions of a replaced key are now delivered with this key");
             self.queue.stale();
             self.counts_are_stale = true;
         }
-        // Callers go on beginning sessions under the key that they were told at the start.
+        // Callers keep adding sessions under the key that they got at the start.
         if found.adopt_again || !self.former_keys.is_empty() && self.adopt_at.is_none() {
             self.adopt_at = Some(now + KEY_FILE_POLL);
         }
         if let Some(run) = found.token_used_by {
             let warning = format!(
-                "the configured session token was used by an earlier run already (run {run}): OTAS wants a session for each \
+                "the configured session token was already used by an earlier run (run {run}): OTAS expects one session for each \
                  run, so their events now stand in one; remove `otas.session_token` (OTAS_SESSION_TOKEN), or give each run \
                  a new one"
             );
@@ -234,11 +234,11 @@ impl Worker {
         let current = self.credentials.as_ref().map(|credentials| &credentials.key);
         match new_key {
             Some(Ok(key)) if current != Some(&key) => {
-                info!("the key file holds another key: taking it up");
+                info!("the key file has a new key: switching to it");
                 self.next_key = Some(key);
             }
             Some(Ok(_)) => self.next_key = None,
-            Some(Err(error)) => warn!(error, "the key file has changed for the worse: going on with the key before"),
+            Some(Err(error)) => warn!(error, "the key file is invalid; keeping the old key"),
             None => {}
         }
     }
@@ -250,17 +250,17 @@ impl Worker {
                 self.lock = Some(lock);
                 self.lets_others_try = false;
                 self.queue.forget();
-                // Whoever delivered meanwhile may have changed the sessions' tokens.
+                // Another process may have changed the tokens of the sessions.
                 self.sessions = Sessions::default();
                 self.counts_are_stale = true;
                 self.take_up_seal();
             }
-            // Whoever has it meets OTAS's troubles.
+            // The process that delivers sees OTAS's problems.
             Ok(None) => self.resume(),
             Err(error) => {
                 let path = self.store.path().display();
                 self.pause(format!(
-                    "cannot lock a file beside the event store {path}, so that two processes might deliver the same events \
+                    "cannot lock a file beside the event store {path}, so two processes might deliver the same events \
                      ({error}): put the store where files can be made and locked"
                 ));
                 self.lock_not_before = Some(now + STORE_PAUSE);
@@ -278,11 +278,11 @@ impl Worker {
                 self.seals.push(seal);
                 self.seal_is_current = true;
             }
-            Err(_) => self.pause("no key could be derived to seal session tokens with".to_owned()),
+            Err(_) => self.pause("cannot derive the key that seals session tokens".to_owned()),
         }
     }
 
-    fn counts_say(&mut self, counts: FoundCounts) {
+    fn counts_say(&mut self, counts: DiskCounts) {
         self.shown.backlog = counts.of_key.pending;
         self.shown.counts = counts.of_process.unwrap_or(counts.of_key);
         let record = counts.own;
@@ -299,7 +299,7 @@ impl Worker {
     }
 
     fn session_read(&mut self, session: SessionRow, record: Option<SessionRecord>, now: Instant) {
-        // A session that began after the key was proved does not say whose key it is yet.
+        // A session added after the key was verified does not know its agent yet.
         let of_unknown = record.as_ref().is_some_and(|record| record.agent_id.is_none());
         let agent_id = self.identity.as_ref().and_then(|identity| identity.agent_id.clone());
         if let Some(agent_id) = agent_id.filter(|_| of_unknown) {
@@ -323,7 +323,7 @@ impl Worker {
     }
 }
 
-impl Turn {
+impl DiskRequest {
     fn is_idle(&self) -> bool {
         self.settlements.is_empty()
             && self.notes.is_empty()
@@ -332,8 +332,8 @@ impl Turn {
             && self.read.is_empty()
     }
 
-    fn run(&self, store: &Store) -> Result<Found, StoreError> {
-        let mut found = Found::default();
+    fn run(&self, store: &Store) -> Result<DiskReply, StoreError> {
+        let mut found = DiskReply::default();
         if !self.settlements.is_empty() {
             store.settle(&self.settlements)?;
         }
@@ -350,7 +350,7 @@ impl Turn {
         if self.take_lock {
             found.lock = Some(store.try_lock_delivery(&self.key_id));
         }
-        // Before what is read: a change in between is seen again.
+        // Read before the other data, so that a change in between is seen again.
         found.data_version = store.data_version()?;
         if let Some(room) = self.room {
             found.waiting = Some(store.waiting(&self.key_id, &self.without, room)?);
@@ -367,16 +367,16 @@ impl Turn {
         if self.counts_after != Some(found.data_version) || !self.settlements.is_empty() {
             let own = self.own.map(|own| store.session(own)).transpose()?.flatten();
             let of_process = self.process.map(|first| store.counts_of_process(first, &self.keys)).transpose()?;
-            found.counts = Some(FoundCounts { of_process, of_key: store.counts_of_key(&self.key_id)?, own });
+            found.counts = Some(DiskCounts { of_process, of_key: store.counts_of_key(&self.key_id)?, own });
         }
-        // After what was read: it may be of a new store, whose events somebody else delivers.
+        // Checked after the reads: they may be from a new store, whose events another process delivers.
         if self.lock.as_ref().is_some_and(|lock| !lock.stands()) {
             (found.lock_has_gone, found.waiting, found.wanted) = (true, None, None);
         }
         Ok(found)
     }
 
-    fn write(&self, note: &Note, store: &Store, found: &mut Found) -> Result<(), StoreError> {
+    fn write(&self, note: &Note, store: &Store, found: &mut DiskReply) -> Result<(), StoreError> {
         match note {
             Note::KeySource(session, source) => store.note_key_source(*session, source),
             Note::Token(session, kept) => {

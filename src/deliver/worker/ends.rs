@@ -1,14 +1,15 @@
-//! What the end of a call means for the event, its session, the key and the pace.
+//! The end of a call: what it means for the event, its session, the key and the pace.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
 use super::disk::Note;
-use super::{Call, Done, Worker};
+use super::{Call, FinishedCall, Worker};
+use crate::clock::now_ms;
 use crate::deliver::backoff::random;
 use crate::deliver::pace::Ticket;
 use crate::deliver::queue::{Fate, Item};
@@ -16,23 +17,23 @@ use crate::deliver::session::{
     self, KeyCheck, NotOpen, REFUSED_AFTER_GOOD, created, judge_key, refusal_is_in_doubt, refused_key,
 };
 use crate::deliver::sessions::Token;
-use crate::deliver::verdict::{Known, Scope, TokenOrigin};
+use crate::deliver::verdict::{CredentialFacts, Scope, TokenOrigin};
 use crate::deliver::{Blame, Reply, TransportError, Verdict, verdict};
 use crate::store::{Outcome, SessionRow, Settlement};
 
-/// For so long after UASAM has cleared a key, Brain's refusals of it are not asked about again.
+/// After UASAM has verified a key, refusals by Brain are not checked again for this long.
 const KEY_CLEARED_FOR: Duration = Duration::from_secs(30);
 
 type Answer = Result<Reply, TransportError>;
 
 impl Worker {
-    pub(super) fn finish(&mut self, done: Result<Done, JoinError>, call: Option<Call>) {
+    pub(super) fn finish(&mut self, done: Result<FinishedCall, JoinError>, call: Option<Call>) {
         match done {
-            Ok(Done::Posted { item, token, ticket, answer }) => self.posted(item, &token, ticket, &answer),
-            Ok(Done::Opened { session, ticket, answer }) => self.opened(session, ticket, &answer),
-            Ok(Done::KeyChecked { ticket, answer }) => self.key_checked(ticket, &answer),
+            Ok(FinishedCall::Posted { item, token, ticket, answer }) => self.posted(item, &token, ticket, &answer),
+            Ok(FinishedCall::Opened { session, ticket, answer }) => self.opened(session, ticket, &answer),
+            Ok(FinishedCall::KeyChecked { ticket, answer }) => self.key_checked(ticket, &answer),
             Err(error) => {
-                error!(%error, "a call to OTAS ended in a panic");
+                error!(%error, "a call to OTAS panicked");
                 let ticket = self.pace.begin(Instant::now(), self.calls.len());
                 self.failed(&ticket, "an internal error".to_owned(), None);
                 match call {
@@ -56,7 +57,7 @@ impl Worker {
         let verdict = verdict(answer, self.known(origin));
         self.shown.verdicts.count(&verdict);
         match verdict {
-            Verdict::Delivered { event_id } => self.taken(&item, token, ticket, event_id),
+            Verdict::Delivered { event_id } => self.accepted(&item, token, ticket, event_id),
             Verdict::Retry { reason } => {
                 self.failed(&ticket, reason.clone(), retry_after(answer));
                 self.again(item, reason);
@@ -71,7 +72,7 @@ impl Worker {
                 self.token_refused(item.session, token, origin, &reason);
                 self.again(item, reason);
             }
-            // The answer to a token that has been replaced meanwhile says nothing of the new one.
+            // The reply to a replaced token says nothing about the new one.
             Verdict::Pause { reason, .. } if origin.is_none() => self.again(item, reason),
             Verdict::Pause { scope: Scope::Key, reason, advice } => {
                 self.pause(format!("OTAS {reason}; {advice}"));
@@ -86,19 +87,19 @@ impl Worker {
         }
     }
 
-    fn known(&self, origin: Option<TokenOrigin>) -> Known {
+    fn known(&self, origin: Option<TokenOrigin>) -> CredentialFacts {
         let key_is_good = self.key_cleared_at.is_some_and(|at| at.elapsed() < KEY_CLEARED_FOR);
-        Known { key_is_good, token: origin.unwrap_or(TokenOrigin::Opened) }
+        CredentialFacts { key_is_good, token: origin.unwrap_or(TokenOrigin::Opened) }
     }
 
-    fn taken(&mut self, item: &Item, token: &Token, ticket: Ticket, event_id: String) {
+    fn accepted(&mut self, item: &Item, token: &Token, ticket: Ticket, event_id: String) {
         self.delivered += 1;
         self.key_was_good = true;
         self.sessions.token_taken(item.session, token);
         self.settle(item, Outcome::Delivered { otas_event_id: event_id });
         self.queue.settled(item.id);
         if self.pace.success(&ticket, Instant::now()) {
-            info!("OTAS takes events again");
+            info!("OTAS accepts events again");
             self.queue.release();
             self.resume();
         }
@@ -111,7 +112,7 @@ impl Worker {
         match fate {
             Fate::Dead => {
                 self.pace.probe_at_once(now);
-                self.bury(item, reason);
+                self.mark_dead(item, reason);
             }
             Fate::First => {
                 self.failed(&ticket, reason.clone(), None);
@@ -130,7 +131,7 @@ impl Worker {
         }
     }
 
-    /// All posts that met the old token come here; the first opens the way for a new one.
+    /// All posts that used the old token end here. The first one requests a new token.
     fn token_refused(&mut self, session: SessionRow, token: &Token, origin: Option<TokenOrigin>, reason: &str) {
         if !self.sessions.token_refused(session, token) {
             return;
@@ -147,12 +148,12 @@ impl Worker {
         let reason = match created(answer) {
             Ok(token) => {
                 self.pace.probe_at_once(Instant::now());
-                // A renewed session must first prove itself.
+                // A renewed session must have an event accepted first.
                 if !self.sessions.is_renewed(session) {
                     self.resume();
                 }
                 let Some(kept) = self.seals.last().and_then(|seal| self.sessions.opened(session, token, seal)) else {
-                    error!("a session token could not be sealed: it is not kept for later runs");
+                    error!("cannot seal a session token: later runs cannot use it");
                     return;
                 };
                 info!(session = kept.otas_session_id, "OTAS session open");
@@ -178,7 +179,7 @@ impl Worker {
             KeyCheck::Refused => self.key_refused(&ticket, retry_after(answer)),
             KeyCheck::Unclear { reason } => {
                 self.failed(&ticket, reason, retry_after(answer));
-                // Brain may reach UASAM where we cannot; all that we would learn is in the settings.
+                // Brain may reach UASAM where we cannot, and the settings have all that UASAM would tell us.
                 if let (Some(project_id), false) = (&self.project_id, self.key_in_doubt) {
                     self.identity = session::identity(None, None, Some(project_id)).ok();
                 }
@@ -194,29 +195,29 @@ impl Worker {
         }
         self.notes.push(Note::KeyRefused);
         if let Some(credentials) = &self.credentials {
-            let told = refused_key(&credentials.key, credentials.are_from_file());
-            self.pause(told.to_string());
+            let trouble = refused_key(&credentials.key, credentials.are_from_file());
+            self.pause(trouble.to_string());
         }
     }
 
     fn key_is_good(&mut self, project_id: Option<String>, agent_id: Option<String>) {
         let Some(source) = self.credentials.as_ref().map(|credentials| credentials.source.clone()) else { return };
         if self.key_in_doubt {
-            debug!("the agent key is good: OTAS was too busy to check it");
+            debug!("the agent key is valid: OTAS was too busy to check it");
             self.key_cleared_at = Some(Instant::now());
         }
         self.key_in_doubt = false;
         (self.key_was_good, self.key_refused_since) = (true, None);
         let identity = match session::identity(project_id, agent_id, self.project_id.as_deref()) {
             Ok(identity) => identity,
-            Err(told) => return self.pause(told.to_string()),
+            Err(trouble) => return self.pause(trouble.to_string()),
         };
         if let (Some(own), Some(found)) = (&self.own_agent, &identity.agent_id)
             && own != found
         {
             return self.pause(format!(
-                "the agent key is now that of another agent ({found}) than the one whose session this run has ({own}): \
-                 put a key of that agent back, or start again to log as the other one; what waits stays stored"
+                "the new agent key belongs to another agent ({found}) than this run's session ({own}): \
+                 restore a key of agent {own}, or restart to log as the other agent; pending events stay in the store"
             ));
         }
         if let Some(agent_id) = &identity.agent_id {
@@ -225,7 +226,7 @@ impl Worker {
         }
         self.notes.append(&mut self.sealed_anew);
         if self.identity.as_ref() != Some(&identity) {
-            info!(project = identity.project_id, agent = identity.agent_id, "the agent key is good");
+            info!(project = identity.project_id, agent = identity.agent_id, "the agent key is valid");
             self.notes.push(Note::Adopt { agent_id: identity.agent_id.clone(), source });
             self.identity = Some(identity);
         }
@@ -233,20 +234,20 @@ impl Worker {
         self.pace.probe_at_once(Instant::now());
     }
 
-    /// A call failed in a way that is not one event's fault.
+    /// A call failed, and no event is at fault.
     pub(super) fn failed(&mut self, ticket: &Ticket, reason: String, retry_after: Option<Duration>) {
         let now = Instant::now();
         let news = self.pace.failure(ticket, now, random(), retry_after);
         let next_in = self.pace.next_at(now) - now;
         if news {
-            warn!(%reason, ?next_in, "OTAS takes no events: keeping them");
+            warn!(%reason, ?next_in, "OTAS accepts no events: keeping them");
         } else {
-            debug!(%reason, ?next_in, "OTAS still takes no events");
+            debug!(%reason, ?next_in, "OTAS still accepts no events");
         }
         self.trouble = Some(reason);
     }
 
-    /// Only a person can help: events are kept, and OTAS is tried slowly.
+    /// An operator is needed: events are kept, and OTAS is tried slowly.
     pub(super) fn pause(&mut self, reason: String) {
         if self.paused.as_ref() != Some(&reason) {
             error!(%reason, "delivery is paused, events are kept");
@@ -273,8 +274,8 @@ impl Worker {
         self.queue.put_back(item);
     }
 
-    pub(super) fn bury(&mut self, item: Item, reason: String) {
-        error!(row = item.id, attempts = item.attempts, %reason, "OTAS will not take this event: it is kept as dead");
+    pub(super) fn mark_dead(&mut self, item: Item, reason: String) {
+        error!(row = item.id, attempts = item.attempts, %reason, "OTAS refuses this event for good: it is kept as dead");
         self.shown.verdicts.dead += 1;
         self.settle(&item, Outcome::Dead { verdict: reason });
         self.queue.settled(item.id);
@@ -282,8 +283,7 @@ impl Worker {
 
     fn settle_again(&mut self, item: &Item, verdict: String, next_try: Instant) {
         let wait = next_try.saturating_duration_since(Instant::now());
-        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + wait;
-        let next_try_at_ms = i64::try_from(at.as_millis()).unwrap_or(i64::MAX);
+        let next_try_at_ms = now_ms().saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
         self.settle(item, Outcome::Again { verdict, next_try_at_ms });
     }
 

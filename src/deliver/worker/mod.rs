@@ -1,9 +1,8 @@
-//! The loop: takes the right to deliver, reads what is pending, posts it in order, judges the answers, and writes down what
-//! became of each event.
+//! The loop: takes the delivery lock, reads the backlog, posts it in order, judges the replies, and records the results.
 //!
-//! One task owns all state, so nothing here is locked. Calls to OTAS are tasks of their own; the disk is asked on the
-//! blocking threads, once a turn (`disk`): what is settled is written, counts are read, the window is filled. Nothing new is
-//! posted while an acknowledgement is not yet written down. What the ends of calls mean is in `ends`.
+//! One task owns all state, so nothing is locked. Calls to OTAS are separate tasks. The disk is visited on blocking threads,
+//! once per turn (`disk`): settlements are written, counts are read, the queue is filled. No new post starts while a settlement
+//! is unwritten. `ends` handles the ends of calls.
 
 mod disk;
 mod ends;
@@ -30,38 +29,38 @@ use super::session::Identity;
 use super::sessions::{Sessions, Standing, Token};
 use super::{DeliverError, DeliverOptions, Reply, SessionState, Signals, Status, TransportError};
 use crate::config::Order;
+use crate::event;
 use crate::secret::Secret;
 use crate::store::{DeliveryLock, SessionRow, Settlement, Store};
 
-/// How long posts under way may take when delivery is stopped.
+/// How long posts in flight may take when delivery stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
-/// The same when somebody is in a hurry: an answer that is about to arrive is still written down, so that its event is not
-/// posted twice.
+/// The same in a hurry. A reply that is about to arrive is still recorded, so that its event is not posted twice.
 const HURRIED_GRACE: Duration = Duration::from_millis(100);
 
-/// How often to see whether others have appended, or have let go of the right to deliver.
+/// How often to check whether other processes have appended events or released the lock.
 const POLL: Duration = Duration::from_millis(250);
 
-/// Up to so many waiting events of a session are posted in their order: at OTAS's usual 200 ms an event, what waits arrives
-/// within some 13 seconds.
+/// Up to this many pending events of a session are posted in order. At OTAS's usual 200 ms an event, they arrive within some 13
+/// seconds.
 const LITTLE_WAITS: usize = 64;
 
 pub(super) struct Worker {
     store: Store,
-    /// This process's own session, if its state is what is shown.
+    /// This process's own session, if its state is shown.
     own: Option<SessionRow>,
-    /// The first session that this process began. `None`: it only delivers what others made.
+    /// The first session that this process began. `None`: it only delivers events of other processes.
     process: Option<SessionRow>,
     client: Arc<OtasClient>,
     /// `None`: there is no agent key.
     credentials: Option<Credentials>,
     key_file: Option<KeyFile>,
-    /// The key file holds another key.
+    /// The key file has a new key.
     next_key: Option<Secret>,
-    /// Short names of the keys that this process had before: sessions may still be begun under them.
+    /// Ids of the keys that this process had before. Sessions may still be added under them.
     former_keys: Vec<String>,
-    /// OTAS has accepted the key since this process took it up.
+    /// OTAS has accepted the current key.
     key_was_good: bool,
     /// Since when UASAM has refused a key that it had accepted.
     key_refused_since: Option<Instant>,
@@ -70,38 +69,38 @@ pub(super) struct Worker {
     /// `otas.project_id`.
     project_id: Option<String>,
     order: Order,
-    /// With [`Order::Adaptive`]: sessions whose events are posted several at once.
+    /// With [`Order::Adaptive`]: sessions that have several posts in flight at once.
     rushed: HashSet<SessionRow>,
-    /// The right to deliver. `None`: another process does, or nothing can be delivered.
+    /// The delivery lock. `None`: another process has it, or nothing can be delivered.
     lock: Option<DeliveryLock>,
-    /// Not to be asked for before then.
+    /// When to try the lock again.
     lock_not_before: Option<Instant>,
-    /// The store's salt, and with it the seals of the keys that this process has had; the last is the current one's.
+    /// The store's salt and the seals of this process's keys; the last one belongs to the current key.
     salt: Option<Vec<u8>>,
     seals: Vec<Seal>,
     seal_is_current: bool,
-    /// Tokens that were under a former key's seal, to be kept once the current key is known to be the same agent's.
+    /// Tokens sealed under a former key. They are stored again once the current key is known to belong to the same agent.
     sealed_anew: Vec<Note>,
     identity: Option<Identity>,
-    /// OTAS's agent that this process's events belong to.
+    /// OTAS's id of the agent that owns this process's events.
     own_agent: Option<String>,
     backoff: Backoff,
     pace: Pace,
     queue: Queue,
     sessions: Sessions,
-    /// Sessions that are to be opened, events or not.
+    /// Sessions that must be opened even without events.
     wanted: Vec<SessionRow>,
-    calls: JoinSet<Done>,
-    /// Which call posts which row, or opens which session, should a call end without saying so.
+    calls: JoinSet<FinishedCall>,
+    /// The row that each call posts, or the session that it opens, in case the call panics.
     under_way: HashMap<Id, Call>,
     key_in_doubt: bool,
-    /// When UASAM last cleared a key that Brain had refused.
+    /// When UASAM last verified a key that Brain had refused.
     key_cleared_at: Option<Instant>,
-    /// What a person must put right before anything of this key is delivered.
+    /// What an operator must fix before anything of this key is delivered.
     paused: Option<String>,
-    /// The right to deliver goes to others when what is under way has ended: their settings may be better.
+    /// The lock is released once no call is in flight, because another process may have better settings.
     lets_others_try: bool,
-    /// Why OTAS takes no events.
+    /// Why OTAS accepts no events.
     trouble: Option<String>,
     /// Sessions of a replaced key are still being delivered with it: when to ask for them again.
     adopt_at: Option<Instant>,
@@ -112,7 +111,7 @@ pub(super) struct Worker {
     next_look_at_key_file: Instant,
     data_version: Option<i64>,
     counts_are_stale: bool,
-    /// Events that OTAS took from this worker.
+    /// Events that OTAS accepted from this worker.
     delivered: u64,
     shown: Status,
     status: watch::Sender<Status>,
@@ -125,30 +124,30 @@ enum Call {
 }
 
 /// The end of a call to OTAS.
-enum Done {
+enum FinishedCall {
     Posted { item: Item, token: Arc<Token>, ticket: Ticket, answer: Result<Reply, TransportError> },
     Opened { session: SessionRow, ticket: Ticket, answer: Result<Reply, TransportError> },
     KeyChecked { ticket: Ticket, answer: Result<Reply, TransportError> },
 }
 
-/// What to do next, given that a call may start.
+/// The next step, if a call may start.
 enum Step {
     CheckKey,
     Open(SessionRow),
     Post(i64, Arc<Token>),
-    /// Nothing before this time, or before something happens.
+    /// Wait until this time, or until something happens.
     Wait(Option<Instant>),
 }
 
 /// What the next due event needs.
 enum Need {
-    /// Its session, from the store.
+    /// Its session must be read from the store.
     Read(SessionRow),
-    /// Its session, at OTAS.
+    /// Its session must be opened at OTAS.
     Open(SessionRow),
-    /// Its JSON, from the store.
+    /// Its JSON must be read from the store.
     Load(i64),
-    /// Nothing more.
+    /// Ready to post.
     Post(i64, Arc<Token>),
 }
 
@@ -228,7 +227,7 @@ impl Worker {
             self.publish();
             if !self.counts_are_stale {
                 for asking in asking.drain(..) {
-                    // Who has given up waiting need not be told.
+                    // The receiver may have given up waiting.
                     let _ = asking.send(());
                 }
             }
@@ -247,7 +246,7 @@ impl Worker {
         self.wind_up(&hurry).await;
     }
 
-    /// Somebody waits: whatever waits for its time is tried now.
+    /// A caller is waiting: everything that is delayed is tried now.
     fn hurry(&mut self, now: Instant) {
         self.pace.probe_at_once(now);
         self.lock_not_before = None;
@@ -258,8 +257,8 @@ impl Worker {
         }
     }
 
-    /// Between calls, with everything written down: takes up a new key, and lets others deliver while only a person can
-    /// help here.
+    /// Between calls, with everything recorded: switches to a new key, and lets another process deliver while an operator is
+    /// needed here.
     fn change_hands(&mut self) {
         if !self.calls.is_empty() || !self.unsettled.is_empty() || !self.notes.is_empty() {
             return;
@@ -292,7 +291,7 @@ impl Worker {
         self.next_poll = Instant::now();
     }
 
-    /// Starts as many calls as may start. Tells when to look again, should nothing happen before.
+    /// Starts as many calls as allowed. Returns when to check again if nothing happens before.
     fn start_calls(&mut self, now: Instant) -> Option<Instant> {
         if self.sessions.release(now) {
             self.queue.stale();
@@ -316,8 +315,8 @@ impl Worker {
         }
     }
 
-    /// A key is checked while nothing else is under way: then there is one check at a time, and no post is judged by a key
-    /// that is in doubt.
+    /// A key is checked only while no other call is in flight. So there is one check at a time, and no post is judged by a key
+    /// in doubt.
     fn next_step(&mut self, now: Instant) -> Step {
         let alone = self.calls.is_empty();
         if self.key_in_doubt {
@@ -325,7 +324,7 @@ impl Worker {
         }
         let is_wanted = |session: &&SessionRow| matches!(self.sessions.standing(**session, now), Standing::Wanted);
         let need = match self.wanted.iter().find(is_wanted) {
-            // An agent waits for it.
+            // An agent is waiting for it.
             Some(wanted) => Some(Need::Open(*wanted)),
             None => self.needs(now, 1).pop(),
         };
@@ -344,18 +343,18 @@ impl Worker {
         }
     }
 
-    /// So that a wrong key is reported at the start, though no session is opened before its first event.
+    /// So that a wrong key is reported at the start, although no session is opened before its first event.
     fn key_is_to_be_proved(&self) -> bool {
         let held = self.own.and_then(|own| self.sessions.held_for(own));
         self.process.is_some() && self.identity.is_none() && held.is_none()
     }
 
-    /// A token from the settings is looked at before there is an event for it.
+    /// The token from the settings is checked before there is an event for it.
     fn own_is_unread(&self, now: Instant) -> bool {
         self.own.is_some_and(|own| matches!(self.sessions.standing(own, now), Standing::Unread))
     }
 
-    /// What the first due events need, for at most so many of them.
+    /// What the first due events need, for at most this many of them.
     fn needs(&self, now: Instant, many: usize) -> Vec<Need> {
         let mut needs = Vec::new();
         let mut passed: Vec<SessionRow> = Vec::new();
@@ -389,7 +388,7 @@ impl Worker {
         needs
     }
 
-    /// Whether a session's events are posted one at a time, so that they arrive in their order.
+    /// Whether a session's events are posted one at a time, to arrive in order.
     fn is_one_by_one(&self, session: SessionRow) -> bool {
         match self.order {
             Order::Strict => true,
@@ -398,7 +397,7 @@ impl Worker {
         }
     }
 
-    /// Finds the sessions of which so much waits that pace matters more than order, if more posts at once are faster at all.
+    /// Finds the sessions whose backlog is so large that speed matters more than order, if parallel posts are faster at all.
     fn rush(&mut self, now: Instant) {
         if self.order != Order::Adaptive {
             return;
@@ -415,7 +414,7 @@ impl Worker {
             Step::Wait(_) => return,
             Step::CheckKey => {
                 let ticket = self.pace.begin(now, in_flight);
-                let check = async move { Done::KeyChecked { ticket, answer: client.verify_key(&key).await } };
+                let check = async move { FinishedCall::KeyChecked { ticket, answer: client.verify_key(&key).await } };
                 (Call::CheckKey, self.calls.spawn(check))
             }
             Step::Open(session) => {
@@ -423,22 +422,22 @@ impl Worker {
                 let meta = self.sessions.opening(session);
                 let opening = async move {
                     let answer = client.create_session(&key, &meta).await;
-                    Done::Opened { session, ticket, answer }
+                    FinishedCall::Opened { session, ticket, answer }
                 };
                 (Call::Open(session), self.calls.spawn(opening))
             }
             Step::Post(row, token) => {
                 let Some(mut item) = self.queue.take(row) else { return };
                 let Some(body) = self.body(&item) else {
-                    self.bury(item, "what is stored is no JSON object".to_owned());
+                    self.mark_dead(item, "the stored event is not a JSON object".to_owned());
                     return;
                 };
-                // It is read again should it be needed again: what is under way is held once, not twice.
+                // It is read again if needed, so that events in flight are held only once.
                 item.json = None;
                 let ticket = self.pace.begin(now, in_flight);
                 let posting = async move {
                     let answer = client.log_event(&key, &token.secret, body).await;
-                    Done::Posted { item, token, ticket, answer }
+                    FinishedCall::Posted { item, token, ticket, answer }
                 };
                 (Call::Post(row), self.calls.spawn(posting))
             }
@@ -451,12 +450,12 @@ impl Worker {
         if item.leaves_bodies_out() {
             bodies::without_bodies(project_id, json)
         } else {
-            bodies::whole(project_id, json)
+            event::with_project_id(json, project_id)
         }
     }
 
-    /// Takes in a finished call, and all others that have finished meanwhile: they are settled together.
-    fn finish_all(&mut self, first: Result<(Id, Done), JoinError>) {
+    /// Handles a finished call, and all others that have finished meanwhile. They are settled together.
+    fn finish_all(&mut self, first: Result<(Id, FinishedCall), JoinError>) {
         let mut next = Some(first);
         while let Some(done) = next {
             let call = self.under_way.remove(&done.as_ref().map_or_else(JoinError::id, |(id, _)| *id));
@@ -483,7 +482,7 @@ impl Worker {
                     None => SessionState::Opening,
                 };
             }
-            // Another process opens it: the store tells.
+            // Another process is opening it; the store will tell.
             (None, None, _) => {}
         }
         self.status.send_if_modified(|status| {
@@ -503,7 +502,7 @@ impl Worker {
             }
         };
         tokio::pin!(over);
-        // A key check is worth no waiting: nothing depends on it any more.
+        // The key check is not awaited: nothing depends on it any more.
         while self.under_way.values().any(|call| !matches!(call, Call::CheckKey)) {
             tokio::select! {
                 Some(done) = self.calls.join_next_with_id() => self.finish_all(done),
@@ -515,7 +514,7 @@ impl Worker {
         self.counts_are_stale = true;
         self.turn_to_disk().await;
         if !self.unsettled.is_empty() {
-            error!(events = self.unsettled.len(), "what became of the last events could not be written down");
+            error!(events = self.unsettled.len(), "the results of the last posts could not be recorded");
         }
         self.publish();
     }

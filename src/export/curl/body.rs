@@ -1,4 +1,4 @@
-//! The bytes of a request's body, made again from what is stored: in its charset, with its byte order mark, in its content coding.
+//! Rebuilds the bytes of a request's body from the stored text: charset, byte order mark, content coding.
 
 use std::io::{self, Write as _};
 
@@ -8,22 +8,22 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 
 use crate::event::{Content, Side, Stored};
 
-/// What stands in the place of a NUL in a stored text.
+/// Replaces NUL in stored text.
 const IN_PLACE_OF_NUL: char = '\u{fffd}';
-/// zstd's own default.
+/// zstd's default level.
 const ZSTD_LEVEL: i32 = 3;
-/// A window that each decoder takes, and a middle quality.
+/// A window size that every decoder accepts, and a medium quality.
 const BROTLI: (u32, u32) = (5, 22);
 const BROTLI_BUFFER_BYTES: usize = 4096;
 
 /// A body to send.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Body {
-    /// Its bytes; empty if there is none.
+    /// The bytes; empty if there are none.
     pub(super) bytes: Vec<u8>,
-    /// What a reader should know, each in a line.
+    /// Notes for the reader, one per line.
     pub(super) notes: Vec<String>,
-    /// Whether `Content-Encoding` has to go, since the bytes are not in that coding.
+    /// Whether `Content-Encoding` must be dropped, because the bytes are not in that coding.
     pub(super) without_coding: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) fn of(event: &Stored) -> Body {
     let capture = event.capture(Side::Request);
     let cut = event.body_is_cut(Side::Request);
     if cut {
-        body.notes.push("the request's body was not kept whole".to_owned());
+        body.notes.push("the request's body was cut".to_owned());
     }
     let content = match event.body(Side::Request) {
         Content::Empty => return body,
@@ -50,9 +50,7 @@ pub(super) fn of(event: &Stored) -> Body {
     match coded.map(|coding| (coding, capture["decoded"].as_str())) {
         Some((coding, Some("whole"))) if !cut => match in_coding(&content, coding) {
             Ok(bytes) => {
-                body.notes.push(format!(
-                    "the body is compressed again ({coding}): the origin reads the same content, from other bytes"
-                ));
+                body.notes.push(format!("the body is compressed again ({coding}): same content, different bytes"));
                 body.bytes = bytes;
             }
             Err(_) => body.leave_plain(coding, content),
@@ -76,7 +74,7 @@ impl Body {
     }
 }
 
-/// The text with its NULs, if it can be told where they stood.
+/// The text with its NULs, if their positions are known.
 fn with_nuls(text: &str, nuls: u64, notes: &mut Vec<String>) -> String {
     if nuls == 0 {
         return text.to_owned();
@@ -84,21 +82,21 @@ fn with_nuls(text: &str, nuls: u64, notes: &mut Vec<String>) -> String {
     if text.matches(IN_PLACE_OF_NUL).count() as u64 == nuls {
         return text.replace(IN_PLACE_OF_NUL, "\0");
     }
-    notes.push(format!("the body had NUL bytes ({nuls}), which are U+FFFD here"));
+    notes.push(format!("the body had {nuls} NUL bytes, which are U+FFFD here"));
     text.to_owned()
 }
 
 fn in_charset(text: &str, charset: &'static Encoding) -> Vec<u8> {
     let units = |bytes: fn(u16) -> [u8; 2]| text.encode_utf16().flat_map(bytes).collect();
     match charset {
-        // The library decodes these, and encodes neither.
+        // The library decodes these charsets but does not encode them.
         charset if charset == UTF_16LE => units(u16::to_le_bytes),
         charset if charset == UTF_16BE => units(u16::to_be_bytes),
         charset => charset.encode(text).0.into_owned(),
     }
 }
 
-/// The byte order mark is not a part of the text: where just that is missing of what was sent, it stood there.
+/// The byte order mark is not part of the text. If the body is shorter than sent by exactly its length, it was there.
 fn with_mark(content: Vec<u8>, charset: Option<&str>, sent: Option<u64>) -> Vec<u8> {
     let mark: &[u8] = match charset.and_then(|name| Encoding::for_label(name.as_bytes())) {
         Some(charset) if charset == UTF_8 => b"\xef\xbb\xbf",
@@ -150,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn charsets_marks_and_nuls_are_as_they_were() {
+    fn charsets_marks_and_nuls_are_restored() {
         for (text, capture, bytes) in [
             ("é", json!({ "encoding": "UTF-8", "bytes": 2 }), &b"\xc3\xa9"[..]),
             ("é", json!({ "encoding": "UTF-8", "bytes": 5 }), b"\xef\xbb\xbf\xc3\xa9"),
@@ -166,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coded_body_is_coded_again_or_sent_plain_with_a_word() {
+    fn a_coded_body_is_coded_again_or_sent_plain_with_a_note() {
         for coding in ["gzip", "deflate", "br", "zstd", "gzip, br"] {
             let made = body("a text", json!({ "encoding": "UTF-8", "content_encoding": coding, "decoded": "whole" }));
             assert!(!made.without_coding && made.bytes != b"a text" && made.notes.len() == 1, "{coding}");

@@ -1,4 +1,4 @@
-//! An OpenTelemetry collector, by OTLP over HTTP with protobuf: each event is a span.
+//! An OpenTelemetry collector, over OTLP/HTTP with protobuf. Each event is a span.
 
 mod names;
 mod reply;
@@ -25,10 +25,10 @@ use crate::deliver::{TransportError, reply::retry_after};
 use crate::store::EventRow;
 use crate::tls::OriginTls;
 
-/// More than any collector answers.
+/// Longer answers are cut.
 const REPLY_LIMIT_BYTES: usize = 64 << 10;
 
-/// A collector, as it is called.
+/// A client of a collector.
 pub(super) struct Collector {
     http: Client,
     settings: Otlp,
@@ -37,7 +37,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    /// `tls`: which certificates it may show, unless the settings name a root of its own.
+    /// `tls` sets which certificates are accepted, unless the settings name the collector's root.
     pub(super) fn new(settings: &Otlp, tls: &rustls::ClientConfig) -> Result<Self, SinkError> {
         let tls = match settings.certificate.as_deref() {
             None => tls.clone(),
@@ -46,7 +46,7 @@ impl Collector {
             }
         };
         let http = Client::builder()
-            // This process is itself a proxy, and keys go to the collector alone: no proxy, no redirect.
+            // This process is itself a proxy, and the keys are for the collector only: no proxy, no redirects.
             .no_proxy()
             .redirect(redirect::Policy::none())
             .tls_backend_preconfigured(tls)
@@ -95,11 +95,11 @@ impl Collector {
     }
 }
 
-/// The header fields of each request. Of two with one name the first counts.
+/// The header fields of each request. If a name occurs twice, the first one counts.
 fn fields(settings: &Otlp) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for (name, value) in &settings.headers {
-        // The settings were checked.
+        // The settings were validated.
         if let Ok(mut value) = HeaderValue::from_str(value.expose())
             && !fields.contains_key(name)
         {
@@ -115,12 +115,12 @@ fn fields(settings: &Otlp) -> HeaderMap {
     fields
 }
 
-/// What all spans say of their source.
+/// The resource attributes of all spans.
 fn resource(settings: &Otlp) -> Resource {
-    let mut told = settings.resource.clone();
-    told.entry(names::SERVICE_NAME.to_owned()).or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
-    told.entry(names::SERVICE_VERSION.to_owned()).or_insert_with(|| env!("CARGO_PKG_VERSION").to_owned());
-    let attributes = told.iter().map(|(name, value)| span::pair(name, Any::StringValue(value.clone()))).collect();
+    let mut resource = settings.resource.clone();
+    resource.entry(names::SERVICE_NAME.to_owned()).or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
+    resource.entry(names::SERVICE_VERSION.to_owned()).or_insert_with(|| env!("CARGO_PKG_VERSION").to_owned());
+    let attributes = resource.iter().map(|(name, value)| span::pair(name, Any::StringValue(value.clone()))).collect();
     Resource { attributes, ..Resource::default() }
 }
 

@@ -1,16 +1,16 @@
-//! The names that spans carry beside those that an event's properties have already (which are OpenTelemetry's as well).
+//! Attribute names of spans, in addition to the event's properties (which have OpenTelemetry names already).
 //!
-//! HTTP: semantic conventions 1.45.0, stable but for the sizes of bodies, which are in development there.
+//! HTTP: semantic conventions 1.45.0. Stable, except for body sizes, which are in development there.
 
 /// `http.request.method`: the method, or [`OTHER_METHOD`].
 pub(super) const METHOD: &str = "http.request.method";
-/// The method as it was sent, where it is none of [`KNOWN_METHODS`].
+/// The original method, if it is not one of [`KNOWN_METHODS`].
 pub(super) const METHOD_ORIGINAL: &str = "http.request.method_original";
-/// How often the call was made again by now.
+/// The number of retries so far.
 pub(super) const RESEND_COUNT: &str = "http.request.resend_count";
-/// Bytes of the request's body, as they were sent.
+/// Bytes of the request's body, as sent.
 pub(super) const REQUEST_SIZE: &str = "http.request.body.size";
-/// Bytes of the response's body, as they came.
+/// Bytes of the response's body, as received.
 pub(super) const RESPONSE_SIZE: &str = "http.response.body.size";
 /// The whole URL, secrets masked.
 pub(super) const URL: &str = "url.full";
@@ -18,7 +18,7 @@ pub(super) const URL: &str = "url.full";
 pub(super) const PROTOCOL: &str = "network.protocol.name";
 /// The port that was dialled.
 pub(super) const PEER_PORT: &str = "network.peer.port";
-/// Where this comes from.
+/// The instrumentation scope.
 pub(super) const SERVICE_NAME: &str = "service.name";
 /// Its version.
 pub(super) const SERVICE_VERSION: &str = "service.version";
@@ -29,11 +29,11 @@ pub(super) const RUN_ID: &str = "otas_proxy.run.id";
 /// What kind of event it is, as in `metadata.kind`.
 pub(super) const KIND: &str = "otas_proxy.kind";
 
-/// In the place of a method that is not known.
+/// Replaces an unknown method.
 pub(super) const OTHER_METHOD: &str = "_OTHER";
-/// The methods that are known: those of RFC 9110, RFC 5789 and `QUERY`.
+/// The known methods: those of RFC 9110, RFC 5789 and `QUERY`.
 pub(super) const KNOWN_METHODS: [&str; 10] =
     ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "QUERY", "TRACE"];
 
-/// Properties that OpenTelemetry has as lists, and we as text with commas.
+/// Properties that are lists in OpenTelemetry, and comma-separated text here.
 pub(super) const LISTS: [&str; 1] = ["gen_ai.response.finish_reasons"];

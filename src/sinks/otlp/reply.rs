@@ -1,4 +1,4 @@
-//! What a collector's answer means (OTLP 1.x, "OTLP/HTTP Response"): pure.
+//! Judges a collector's reply (OTLP 1.x, "OTLP/HTTP Response"). Pure.
 
 use std::time::Duration;
 
@@ -7,21 +7,21 @@ use prost::Message;
 
 use crate::sinks::Sent;
 
-/// `google.rpc.Status`, which failures come with.
+/// `google.rpc.Status`, the body of error replies.
 #[derive(Clone, PartialEq, Message)]
-struct Failure {
+struct ErrorStatus {
     #[prost(string, tag = "2")]
     message: String,
 }
 
-/// The longest that a collector's words are repeated.
+/// The collector's message is cut at this length.
 const SAID_CHARS: usize = 200;
 
-/// What became of a batch that was answered so.
+/// The result of a batch, from the reply.
 pub(super) fn verdict(status: u16, body: &[u8], retry_after: Option<Duration>) -> Sent {
     match status {
         200..=299 => {
-            // Whoever answers with something else has taken it all the same.
+            // A 2xx with another body means accepted as well.
             let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|reply| reply.partial_success);
             let partial = partial.unwrap_or_default();
             Sent::Taken {
@@ -36,7 +36,7 @@ pub(super) fn verdict(status: u16, body: &[u8], retry_after: Option<Duration>) -
 }
 
 fn said(status: u16, body: &[u8]) -> String {
-    let message = Failure::decode(body).map(|failure| failure.message).unwrap_or_default();
+    let message = ErrorStatus::decode(body).map(|failure| failure.message).unwrap_or_default();
     match message.is_empty() {
         true => format!("the collector answered {status}"),
         false => format!("the collector answered {status}: {}", shortened(&message)),
@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_in_part_says_how_much_was_not() {
+    fn a_partial_success_counts_the_refused_events() {
         let reply = |rejected_spans, error_message: &str| {
             let error_message = error_message.to_owned();
             let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message });
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_sent_again_is_and_nothing_else() {
+    fn only_retryable_replies_are_retried() {
         let after = Some(Duration::from_secs(7));
         for status in [429, 502, 503, 504] {
             assert!(
@@ -82,8 +82,8 @@ mod tests {
     }
 
     #[test]
-    fn a_failures_words_are_repeated_within_bounds() {
-        let body = Failure { message: format!("no\u{1b} {}", "é".repeat(1_000)) }.encode_to_vec();
+    fn error_messages_are_cut() {
+        let body = ErrorStatus { message: format!("no\u{1b} {}", "é".repeat(1_000)) }.encode_to_vec();
         let Sent::Refused(said) = verdict(400, &body, None) else { panic!() };
         assert!(said.starts_with("the collector answered 400: no é") && said.chars().count() < 240, "{said}");
     }

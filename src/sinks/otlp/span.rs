@@ -1,5 +1,5 @@
-//! From a stored event to a span: pure. The same event gives the same span each time, ids too, so that a collector may tell
-//! one that was sent twice.
+//! Converts a stored event to a span. Pure. The same event always gives the same span with the same ids, so a collector can
+//! recognise a duplicate.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
@@ -33,15 +33,15 @@ pub(super) fn of(row: &EventRow) -> Span {
     }
 }
 
-/// A gap is no call.
+/// A gap is not a call.
 fn is_call(event: &Stored) -> bool {
     event.metadata()["kind"] != "gap"
 }
 
-/// The trace that the call said it was part of, with its parent; or one of its own, made of the event's id.
+/// The trace that the call belongs to, with its parent. Otherwise a new trace, made from the event's id.
 fn trace(event: &Stored, row: &EventRow) -> (Vec<u8>, Vec<u8>, u32) {
-    let told = &event.metadata()["trace"];
-    let part = |name: &str| hex(told[name].as_str()?);
+    let trace = &event.metadata()["trace"];
+    let part = |name: &str| hex(trace[name].as_str()?);
     match (part("trace_id"), part("parent_id"), part("flags")) {
         (Some(trace), Some(parent), Some(flags)) if trace.len() == 16 && parent.len() == 8 => {
             let remote = SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32;
@@ -61,7 +61,7 @@ fn hex(text: &str) -> Option<Vec<u8>> {
     rest.is_empty().then(|| pairs.iter().map(byte).collect()).flatten()
 }
 
-/// What was done and with what, where that is known; else the method.
+/// The operation and its target, if known. Otherwise the method.
 fn name(event: &Stored, row: &EventRow) -> String {
     let properties = &event.json()["custom_properties"];
     let text = |name: &str| properties[name].as_str().filter(|text| !text.is_empty());
@@ -85,19 +85,19 @@ fn known_method(row: &EventRow) -> &str {
     known.unwrap_or(names::OTHER_METHOD)
 }
 
-/// From the request's head to the last byte, as far as that was measured.
+/// From the request's head to the last byte, as far as measured.
 fn nanos(event: &Stored, row: &EventRow) -> u64 {
     let ms = event.metadata()["timings"]["total"].as_f64().unwrap_or(row.latency_ms);
-    // A float that is too large, or below 0, becomes the nearest there is.
+    // A float out of range is clamped.
     (ms * 1e6).round() as u64
 }
 
 fn status(row: &EventRow) -> Status {
-    // For a client all answers from 400 on are errors, whatever the settings make of them.
+    // For client spans every status from 400 on is an error, whatever our settings say.
     if row.error.is_empty() && row.status_code < 400 {
         return Status::default();
     }
-    // What the status code says already is not said again.
+    // The status code is not repeated.
     let message = if row.error.starts_with("http_") { String::new() } else { row.error.clone() };
     Status { message, code: StatusCode::Error.into() }
 }
@@ -128,7 +128,7 @@ fn attributes(event: &Stored, row: &EventRow) -> Vec<KeyValue> {
     all
 }
 
-/// A property as OpenTelemetry has it. What is not known is left out.
+/// A property in OpenTelemetry's form. Unknown values are left out.
 fn property(name: &str, value: &Value) -> Option<Any> {
     match value {
         Value::String(value) if names::LISTS.contains(&name) => {
@@ -146,7 +146,7 @@ fn property(name: &str, value: &Value) -> Option<Any> {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "what is added may be absent")]
+#[expect(clippy::unnecessary_wraps, reason = "the added value may be absent")]
 fn text(value: &str) -> Option<Any> {
     Some(Any::StringValue(value.to_owned()))
 }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_trace_it_has_one_of_its_own_which_is_always_the_same() {
+    fn without_a_trace_the_span_gets_a_deterministic_one() {
         let span = of(&row(&event()));
         assert_eq!((span.trace_id.len(), span.span_id.len(), span.flags), (16, 8, 0));
         assert!(span.parent_span_id.is_empty() && span.trace_state.is_empty());
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_and_odd_methods_are_told_as_the_conventions_want() {
+    fn errors_and_unknown_methods_follow_the_conventions() {
         let mut event = event();
         (event["method"], event["status_code"], event["error"]) =
             ("BREW".into(), 0.into(), "connect_refused: nobody listens".into());
@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_to_models_and_tools_are_named_by_what_was_done() {
+    fn model_and_tool_calls_are_named_by_their_operation() {
         let mut event = event();
         event["custom_properties"]["gen_ai.operation.name"] = "chat".into();
         event["custom_properties"]["gen_ai.request.model"] = "m-1".into();
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_no_call_and_what_is_no_event_is_still_a_span() {
+    fn gaps_and_invalid_events_become_spans_too() {
         let gap = json!({ "method": "GAP", "error": "events_missing: 3", "metadata": { "kind": "gap" } });
         let span = of(&row(&gap));
         assert_eq!((span.kind(), &*span.name, value(&span, "url.full")), (SpanKind::Internal, "GAP", None));

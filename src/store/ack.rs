@@ -1,51 +1,51 @@
-//! Writing down what came of posts.
+//! Records the results of posts.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::session::now_ms;
-use super::write::TALLY;
+use super::sql::TALLY;
 use super::{State, Store, StoreError, history};
+use crate::clock::now_ms;
 
-/// What came of one post of one event.
+/// The result of one post of one event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settlement {
     /// The event's row.
     pub id: i64,
-    /// How often it has been posted by now.
+    /// Posts so far.
     pub attempts: u32,
-    /// What came of it.
+    /// The result.
     pub outcome: Outcome,
 }
 
-/// What became of an event.
+/// What happened to an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// OTAS has it.
+    /// OTAS accepted it.
     Delivered {
-        /// OTAS's name for it.
+        /// OTAS's id for it.
         otas_event_id: String,
     },
-    /// OTAS will never have it.
+    /// It will never be accepted.
     Dead {
-        /// Why.
+        /// The verdict.
         verdict: String,
     },
     /// It is still pending.
     Again {
-        /// Why.
+        /// The verdict.
         verdict: String,
-        /// When it will be posted again, in Unix milliseconds.
+        /// When it is posted again, in Unix milliseconds.
         next_try_at_ms: i64,
     },
 }
 
 impl Store {
-    /// Writes down what came of posts, all or none. A row that is pending no more is left as it is.
+    /// Records the results of posts, all or none. A row that is no longer pending stays as it is.
     ///
     /// # Errors
-    /// When it cannot be written; then nothing is, and it may be tried again.
+    /// When the store cannot be written. Then nothing is recorded, and the caller may retry.
     pub fn settle(&self, settlements: &[Settlement]) -> Result<(), StoreError> {
-        settle(&mut self.connection(), settlements).map_err(self.failed("write down what became of events"))
+        settle(&mut self.connection(), settlements).map_err(self.failed("record the results of posts"))
     }
 }
 
@@ -70,7 +70,7 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             )
             .optional()?;
         let Some((session, bytes)) = found else { continue };
-        // What is taken at once, as nearly all is, has no history.
+        // Events accepted by the first post, which are nearly all, have no history.
         if state != State::Delivered || settlement.attempts > 1 {
             history::note(&transaction, settlement.id, verdict, now_ms())?;
         }

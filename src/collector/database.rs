@@ -1,14 +1,14 @@
-//! The SQLite file: agents, sessions, events and the signing secret. Every method blocks.
+//! The SQLite database: agents, sessions, events and the signing secret. Every method blocks.
 //!
-//! WAL with `synchronous=NORMAL`: what was answered 201 survives the process being killed, but perhaps not the
-//! machine losing its power.
+//! WAL with `synchronous=NORMAL`: an event that was answered with 201 survives a kill of the process, but perhaps not a power
+//! loss.
 
 use std::fs::{self, OpenOptions, Permissions};
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
@@ -18,9 +18,10 @@ use time::macros::format_description;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::error::LedgerError;
 use super::jwt::{Claims, Signer};
-use super::ledger::{LedgerError, StoredEvent, StoredSession};
 use super::limits::Columns;
+use super::stored::{StoredEvent, StoredSession};
 use super::{Agent, key};
 
 const SCHEMA_VERSION: i64 = 1;
@@ -59,12 +60,12 @@ const SCHEMA: &str = "
 ";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const SIGNING_SECRET_BYTES: usize = 32;
-/// As Python's `isoformat` writes a time, which is RFC 3339.
+/// The format of Python's `isoformat`, which is RFC 3339.
 const TIME: &[BorrowedFormatItem<'static>] =
     format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]+00:00");
 
 /// The open database.
-pub(super) struct Book {
+pub(super) struct Database {
     connection: Mutex<Connection>,
     signer: Signer,
     saved: watch::Sender<u64>,
@@ -77,7 +78,7 @@ pub(super) struct KnownAgent {
     pub(super) name: String,
 }
 
-/// An event to be saved: whose it is, its columns, and its whole text.
+/// An event to save: its agent, its columns and its full text.
 pub(super) struct NewEvent<'a> {
     pub(super) agent: &'a KnownAgent,
     /// From the token.
@@ -86,8 +87,8 @@ pub(super) struct NewEvent<'a> {
     pub(super) body: &'a str,
 }
 
-impl Book {
-    /// Opens a file (made with mode 0600, and set to it if it is there) or a database in memory.
+impl Database {
+    /// Opens a file (created with, or changed to, mode 0600) or a database in memory.
     pub(super) fn open(file: Option<&Path>) -> Result<Self, LedgerError> {
         let opening = during("opening");
         let mut connection = match file {
@@ -98,7 +99,7 @@ impl Book {
             None => Connection::open_in_memory().map_err(opening)?,
         };
         connection.busy_timeout(BUSY_TIMEOUT).map_err(opening)?;
-        // Before anything is written: a file that is not ours stays as it is.
+        // Checked before anything is written: a file that is not ours stays unchanged.
         schema_version(&connection)?;
         connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(())).map_err(opening)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(opening)?;
@@ -106,7 +107,7 @@ impl Book {
         Ok(Self { connection: Mutex::new(connection), signer: Signer::new(&secret), saved: watch::Sender::new(0) })
     }
 
-    /// Accepts an agent. A key belongs to the agent that it was given to last, and an agent has one key.
+    /// Accepts an agent. A key belongs to the agent that was registered with it last, and an agent has one key.
     pub(super) fn register(&self, agent: &Agent) -> Result<Uuid, LedgerError> {
         let name = &agent.name;
         let key = agent.key.expose();
@@ -133,7 +134,7 @@ impl Book {
         Ok(id)
     }
 
-    /// The agent that a presented key belongs to, if any.
+    /// The agent of a presented key, if any.
     pub(super) fn agent(&self, key: &str) -> Result<Option<KnownAgent>, LedgerError> {
         let Some(prefix) = key::presented_prefix(key) else { return Ok(None) };
         let sql = "SELECT agent_id, project_id, name FROM agent WHERE key_prefix = ?1 AND key_hash = ?2";
@@ -157,7 +158,7 @@ impl Book {
         self.signer.sign(&claims).map_err(LedgerError::Token)
     }
 
-    /// What a token says, if it is ours and has not expired.
+    /// The claims of a token, if it is ours and has not expired.
     pub(super) fn claims(&self, token: &str) -> Option<Claims> {
         self.signer.verify(token, OffsetDateTime::now_utc().unix_timestamp())
     }
@@ -189,7 +190,7 @@ impl Book {
         Ok(event_id)
     }
 
-    /// At most `limit` events of one session, or of all, in the order of their arrival.
+    /// At most `limit` events of one session, or of all, in order of arrival.
     pub(super) fn events(&self, session_id: Option<Uuid>, limit: usize) -> Result<Vec<StoredEvent>, LedgerError> {
         let which = if session_id.is_some() { "session_id = ?1" } else { "?1 IS NULL" };
         let sql = format!(
@@ -228,14 +229,14 @@ impl Book {
         listed.map_err(during("listing sessions"))
     }
 
-    /// Follows the number of events saved since the opening.
+    /// Follows the number of events saved since the database was opened.
     pub(super) fn saved(&self) -> watch::Receiver<u64> {
         self.saved.subscribe()
     }
 
-    /// A transaction that a panic interrupted was rolled back, so the connection is fit for use.
+    /// A transaction that a panic interrupted was rolled back, so the connection is usable.
     fn connection(&self) -> MutexGuard<'_, Connection> {
-        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connection.lock()
     }
 }
 
@@ -253,7 +254,7 @@ fn schema_version(connection: &Connection) -> Result<i64, LedgerError> {
     }
 }
 
-/// Makes the tables if there are none, in one transaction that other processes wait for. Returns the signing secret.
+/// Creates the tables if necessary, in one transaction that other processes wait for. Returns the signing secret.
 fn prepare(connection: &mut Connection) -> Result<Vec<u8>, LedgerError> {
     let preparing = during("making the tables");
     let change = connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).map_err(preparing)?;
@@ -273,7 +274,7 @@ fn during(act: &'static str) -> impl Fn(rusqlite::Error) -> LedgerError + Copy {
 }
 
 fn written(time: OffsetDateTime) -> String {
-    // Formatting into a string fails only for components that a date and time lack.
+    // Formatting into a string fails only for components that a date and time do not have.
     time.format(TIME).unwrap_or_default()
 }
 
@@ -301,13 +302,13 @@ mod tests {
     }
 
     #[test]
-    fn the_file_and_its_companions_are_the_owners_alone() {
+    fn the_file_and_its_side_files_are_private() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("otas.db");
         fs::write(&path, "").unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-        let book = Book::open(Some(&path)).unwrap();
-        book.register(&agent("agent_a_b", "one")).unwrap();
+        let database = Database::open(Some(&path)).unwrap();
+        database.register(&agent("agent_a_b", "one")).unwrap();
         for entry in fs::read_dir(dir.path()).unwrap() {
             let entry = entry.unwrap();
             assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{:?}", entry.path());
@@ -318,49 +319,49 @@ mod tests {
     fn a_file_remembers_agents_and_its_signing_secret() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("otas.db");
-        let book = Book::open(Some(&path)).unwrap();
-        let id = book.register(&agent("agent_a_b", "one")).unwrap();
-        let token = book.open_session(id, &Value::Null).unwrap();
-        drop(book);
+        let database = Database::open(Some(&path)).unwrap();
+        let id = database.register(&agent("agent_a_b", "one")).unwrap();
+        let token = database.open_session(id, &Value::Null).unwrap();
+        drop(database);
 
-        let book = Book::open(Some(&path)).unwrap();
-        assert_eq!(book.agent("agent_a_b").unwrap().map(|agent| agent.agent_id), Some(id));
-        assert_eq!(book.claims(&token).map(|claims| claims.agent_id), Some(id.to_string()));
-        assert!(Book::open(None).unwrap().claims(&token).is_none(), "another database has another secret");
+        let database = Database::open(Some(&path)).unwrap();
+        assert_eq!(database.agent("agent_a_b").unwrap().map(|agent| agent.agent_id), Some(id));
+        assert_eq!(database.claims(&token).map(|claims| claims.agent_id), Some(id.to_string()));
+        assert!(Database::open(None).unwrap().claims(&token).is_none(), "another database has another secret");
     }
 
     #[test]
-    fn a_new_key_revokes_the_one_before_and_a_key_belongs_to_one_agent() {
-        let book = Book::open(None).unwrap();
-        let one = book.register(&agent("agent_a_1", "one")).unwrap();
-        assert_eq!(book.register(&agent("agent_b_2", "one")).unwrap(), one);
-        assert!(book.agent("agent_a_1").unwrap().is_none());
-        assert_eq!(book.agent("agent_b_2").unwrap().map(|agent| agent.agent_id), Some(one));
+    fn a_new_key_revokes_the_old_one_and_a_key_belongs_to_one_agent() {
+        let database = Database::open(None).unwrap();
+        let one = database.register(&agent("agent_a_1", "one")).unwrap();
+        assert_eq!(database.register(&agent("agent_b_2", "one")).unwrap(), one);
+        assert!(database.agent("agent_a_1").unwrap().is_none());
+        assert_eq!(database.agent("agent_b_2").unwrap().map(|agent| agent.agent_id), Some(one));
 
-        let two = book.register(&agent("agent_b_2", "two")).unwrap();
-        assert_eq!(book.agent("agent_b_2").unwrap().map(|agent| agent.agent_id), Some(two));
+        let two = database.register(&agent("agent_b_2", "two")).unwrap();
+        assert_eq!(database.agent("agent_b_2").unwrap().map(|agent| agent.agent_id), Some(two));
     }
 
     #[test]
-    fn a_key_of_another_form_is_not_registered_and_not_shown() {
-        let error = Book::open(None).unwrap().register(&agent("sk-very-secret", "one")).unwrap_err();
+    fn a_malformed_key_is_not_registered_and_not_shown() {
+        let error = Database::open(None).unwrap().register(&agent("sk-very-secret", "one")).unwrap_err();
         assert!(matches!(error, LedgerError::KeyForm { .. }));
         assert!(!error.to_string().contains("sk-very-secret"));
     }
 
     #[test]
-    fn another_versions_file_is_left_alone() {
+    fn a_file_of_another_version_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("otas.db");
         Connection::open(&path).unwrap().pragma_update(None, "user_version", 9).unwrap();
         let before = fs::read(&path).unwrap();
-        assert!(matches!(Book::open(Some(&path)), Err(LedgerError::Schema { found: 9, expected: 1 })));
+        assert!(matches!(Database::open(Some(&path)), Err(LedgerError::Schema { found: 9, expected: 1 })));
         assert_eq!(fs::read(&path).unwrap(), before);
     }
 
     #[test]
-    fn a_directory_that_is_not_there_is_named() {
-        let error = Book::open(Some(Path::new("/nowhere/at/all/otas.db"))).err().unwrap();
+    fn a_missing_directory_is_named() {
+        let error = Database::open(Some(Path::new("/nowhere/at/all/otas.db"))).err().unwrap();
         assert!(error.to_string().contains("/nowhere/at/all/otas.db"));
     }
 

@@ -1,8 +1,7 @@
-//! A store that is damaged is moved aside, what can still be read of it is taken over, and the traffic goes on.
+//! A damaged store is moved aside, its readable rows are salvaged, and traffic goes on in a new file.
 //!
-//! The three files of SQLite keep their belonging: `events.db`, `-wal` and `-shm` become `events.db.corrupt-<time>`, and so on.
+//! SQLite's three files are renamed together: `events.db`, `-wal` and `-shm` become `events.db.corrupt-<time>`, and so on.
 
-use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
@@ -10,38 +9,39 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior, params_from_iter};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 
 use super::StoreError;
+use super::files::{create_folder, with_suffix};
 use super::link::{FileId, Link};
-use super::open::{create_folder, may_be_written};
-use super::session::now_ms;
+use super::open::may_be_written;
+use crate::clock::now_ms;
 
-/// How a database of SQLite begins.
+/// The header of an SQLite database.
 const SQLITE: &[u8] = b"SQLite format 3\0";
 
-/// How long is tried to read a damaged file: starting is more urgent. The file stays, so nothing is thrown away.
+/// Time limit for salvaging a damaged file, because the start must not wait. The file stays, so nothing is deleted.
 const SALVAGE_FOR: Duration = Duration::from_secs(2);
 
-/// How long another process that is just opening the store is waited for.
+/// How long to wait for another process that is opening the store.
 const LOCK_FOR: Duration = Duration::from_secs(5);
 
-/// Rows that cannot be read, after which the rest is given up.
+/// Unreadable rows after which the rest of a table is given up.
 const HOPELESS: u32 = 64;
 
-/// What became of a damaged store.
+/// A damaged store that was moved aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MovedAside {
-    /// Where it is now.
+    /// Its new path.
     pub to: PathBuf,
-    /// Events of it that are in the new store.
+    /// Its events that were salvaged into the new store.
     pub salvaged: u64,
-    /// Events that waited in it, by its own count, and could not be read; 0 if not even the count could.
+    /// Its pending events, by its own count, that could not be read. 0 if the count was unreadable too.
     pub unreadable: u64,
 }
 
-/// Opens the store; if it is damaged, a new one in its place. `bad`: the file in which damage was found while it was
-/// open; if another handle has replaced it already, its new one is opened.
+/// Opens the store. A damaged store is replaced by a new one. `bad` is the file that was found damaged while open; if another
+/// handle has replaced it already, the new file is opened.
 pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link, Option<MovedAside>), StoreError> {
     let failed = |source| StoreError::MoveAside { path: path.into(), source };
     let not_created = |source| StoreError::Create { path: path.into(), source };
@@ -62,47 +62,30 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
     let (salvaged, unreadable) = salvage(&to, &mut link.connection);
     tracing::error!(
         store = %path.display(), moved_to = %to.display(), salvaged, unreadable,
-        "the event store is damaged: it was moved aside, and a new one goes on with what could be read of it"
+        "the event store is damaged: it was moved aside, and a new one was created with its readable rows"
     );
     Ok((link, Some(MovedAside { to, salvaged, unreadable })))
 }
 
-/// Whether a file was never a store: it does not begin as one, and the lock that each store has beside it is not there. It may be a
-/// file of the user's that was named by mistake, so it must not be moved. Zeros are what a power loss leaves of a store.
+/// Whether a file was never a store: it has no SQLite header, and the lock file beside it is missing. It may be the user's own
+/// file, named by mistake, so it must not be moved. (A power loss can leave a store full of zeros.)
 fn is_of_another_kind(path: &Path) -> io::Result<bool> {
-    if beside(path, ".lock").try_exists()? {
+    if with_suffix(path, ".lock").try_exists()? {
         return Ok(false);
     }
-    // Without the lock this process has not opened it yet, so closing it here ends none of our own locks (fcntl(2)).
+    // Without a lock file this process has not opened the store, so closing the file releases none of our locks (fcntl(2)).
     let mut start = Vec::new();
     File::open(path)?.take(SQLITE.len() as u64).read_to_end(&mut start)?;
     Ok(!SQLITE.starts_with(&start) && start.iter().any(|byte| *byte != 0))
 }
 
-/// Whether this error says that the file is not what it should be, rather than that it cannot be reached.
-pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
-    use rusqlite::Error as E;
-    match error {
-        // What stands in a row cannot have been written by us.
-        E::FromSqlConversionFailure(..)
-        | E::IntegralValueOutOfRange(..)
-        | E::InvalidColumnType(..)
-        | E::Utf8Error(..) => true,
-        other => other.sqlite_error().is_some_and(|found| {
-            matches!(found.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
-                // The file is shorter than it says.
-                || found.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
-        }),
-    }
-}
-
-/// Opening and moving aside are done by one process at a time. Freed when dropped.
+/// Only one process at a time opens or moves the store. Released when dropped.
 fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(beside(path, ".lock"))?;
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(with_suffix(path, ".lock"))?;
     let started = Instant::now();
     loop {
         match file.try_lock() {
-            // A process that is stopped in the middle must not stop all others for ever.
+            // A process that was suspended here must not block all others for ever.
             Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_FOR => {
                 std::thread::sleep(Duration::from_millis(2))
             }
@@ -112,11 +95,11 @@ fn lock(path: &Path) -> io::Result<File> {
     }
 }
 
-/// The log goes first: a new file must never be opened beside the old one's log.
+/// The log is moved first: a new database must never be opened beside the log of the old one.
 fn move_aside(path: &Path) -> io::Result<PathBuf> {
-    let to = beside(path, &format!(".corrupt-{}", now_ms()));
+    let to = with_suffix(path, &format!(".corrupt-{}", now_ms()));
     for side in ["-wal", "-shm", ""] {
-        match std::fs::rename(beside(path, side), beside(&to, side)) {
+        match std::fs::rename(with_suffix(path, side), with_suffix(&to, side)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -124,8 +107,8 @@ fn move_aside(path: &Path) -> io::Result<PathBuf> {
     Ok(to)
 }
 
-/// Copies sessions and waiting events, as far as they can be read. Gives how many events were taken over, and how many
-/// more had waited by the damaged file's own count.
+/// Copies the readable sessions and pending events. Returns how many events were salvaged, and how many more were pending by
+/// the damaged file's own count.
 fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
     let until = Instant::now() + SALVAGE_FOR;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -140,24 +123,25 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         .and_then(|_| copy_rows(&old, new, "events", " AND state = 0", until))
         .and_then(|events| recount(new).map(|()| events))
         .unwrap_or_else(|error| {
-            tracing::warn!(%error, "what the damaged store still holds could not be taken over");
+            tracing::warn!(%error, "the rows of the damaged store could not be salvaged");
             0
         });
     if let Err(error) = salvage_for_sinks(&old, new, until) {
-        tracing::warn!(%error, "what sinks had not had of the damaged store could not be taken over");
+        tracing::warn!(%error, "the backlog of the sinks could not be salvaged from the damaged store");
     }
     (taken, waiting.saturating_sub(taken))
 }
 
-/// Without it, sealed tokens could not be opened.
+/// Without the salt, sealed tokens could not be opened.
 pub(super) fn copy_salt(old: &Connection, new: &Connection) {
     if let Ok(salt) = old.query_row("SELECT salt FROM seal", [], |row| row.get::<_, Vec<u8>>(0)) {
         let kept = new.execute("UPDATE seal SET salt = ?1", [salt]);
-        kept.err().inspect(|error| tracing::warn!(%error, "sessions will be opened anew"));
+        kept.err()
+            .inspect(|error| tracing::warn!(%error, "the salt could not be copied: sessions will be opened again"));
     }
 }
 
-/// Copies where sinks stand, and the settled events that one of them has not had.
+/// Copies the positions of sinks, and the settled events that a sink has not had.
 fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> rusqlite::Result<()> {
     copy_rows(old, new, "sinks", "", until)?;
     let least: Option<i64> = new.query_row("SELECT min(position) FROM sinks", [], |row| row.get(0))?;
@@ -169,7 +153,7 @@ fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> 
     )
 }
 
-/// Copies the columns that both versions of a table have. What cannot be read, or is not what the new table takes, is left out.
+/// Copies the columns that both files have. Unreadable rows, and rows that the new table rejects, are left out.
 pub(super) fn copy_rows(
     old: &Connection,
     new: &mut Connection,
@@ -187,7 +171,7 @@ pub(super) fn copy_rows(
     {
         let mut insert =
             transaction.prepare(&format!("INSERT OR IGNORE INTO {table} ({names}) VALUES ({places})"))?;
-        // One row at a time: after a row that cannot be read, the next one may be readable.
+        // One row at a time: the row after an unreadable one may be readable.
         let Ok(mut next) =
             old.prepare(&format!("SELECT id, {names} FROM {table} WHERE id > ?1{which} ORDER BY id LIMIT 1"))
         else {
@@ -223,20 +207,13 @@ fn columns(connection: &Connection, table: &str) -> rusqlite::Result<Vec<String>
         .collect()
 }
 
-/// The sessions' own counts follow what is there.
+/// Makes the counts of the sessions match their events.
 fn recount(new: &Connection) -> rusqlite::Result<()> {
     new.execute_batch(
         "UPDATE sessions SET dead = 0;
          UPDATE sessions SET total = delivered + (SELECT count(*) FROM events WHERE session = sessions.id AND state = 0)
          WHERE key_id <> '';",
     )
-}
-
-/// `path` with something after its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = OsString::from(path);
-    name.push(suffix);
-    name.into()
 }
 
 #[cfg(test)]
@@ -256,13 +233,13 @@ mod tests {
         serde_json::to_vec(&serde_json::json!({ "path": "/", "response_body": "x".repeat(bytes) })).unwrap()
     }
 
-    /// A store with some hundred events, a third of them delivered, closed.
+    /// A closed store with some hundred events, a third of them delivered.
     fn filled(path: &Path) -> u64 {
         let store = Store::open(path).unwrap();
         let session = store.begin_session("old", "k", "{}").unwrap();
         let mut writer = store.writer().unwrap();
         for n in 0..EVENTS {
-            // Some fill a page and more.
+            // Some events need more than one page.
             let json = json(if n % 10 == 0 { 40_000 } else { 900 });
             writer.append(session, &[event(&json)]).unwrap();
         }
@@ -273,7 +250,7 @@ mod tests {
         EVENTS - third.len() as u64
     }
 
-    /// Everything that the proxy does with a store; what is damaged may fail, but not twice.
+    /// Does everything that the proxy does with a store. An operation may fail on damage, but only once.
     fn use_it(path: &Path, run: &str) -> u64 {
         let store = Store::open(path).unwrap();
         let again = |act: &dyn Fn() -> Result<u64, StoreError>| act().or_else(|_| act()).or_else(|_| act()).unwrap();
@@ -289,12 +266,12 @@ mod tests {
             .map(|(id, _)| Settlement { id: *id, attempts: 1, outcome: Outcome::Dead { verdict: "x".into() } })
             .collect();
         again(&|| store.settle(&settlements).map(|()| 0));
-        assert!(mine.iter().any(|(_, of)| *of == session), "what was appended last is there");
+        assert!(mine.iter().any(|(_, of)| *of == session), "the last event is there");
         store.health().stores_moved_aside()
     }
 
     #[test]
-    fn a_file_that_was_never_a_store_stays_where_and_as_it_is() {
+    fn a_file_that_was_never_a_store_is_left_alone() {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("notes.txt");
@@ -304,11 +281,11 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::Foreign { .. })), "{refused:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "notes of the user's\n".repeat(200));
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o644);
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is made beside it");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no other file is created");
     }
 
     #[test]
-    fn fault_17_bytes_flipped_anywhere_never_stop_a_start() {
+    fn fault_17_flipped_bytes_never_prevent_a_start() {
         let folder = tempfile::tempdir().unwrap();
         let whole = folder.path().join("whole.db");
         filled(&whole);
@@ -325,14 +302,14 @@ mod tests {
             let path = folder.path().join(format!("{round}.db"));
             std::fs::write(&path, &bytes).unwrap();
             let file = OpenOptions::new().write(true).open(&path).unwrap();
-            // Half of them where it hurts: in the first pages.
+            // Half of the damage is in the first pages, where it matters most.
             let at = if round % 2 == 0 { draw(bytes.len()) } else { draw(20_000) };
             match round % 5 {
                 0 => file.write_all_at(&[0; 4096], at as u64).unwrap(),
                 1 => file.set_len(at as u64).unwrap(),
                 _ => file.write_all_at(&[bytes[at] ^ (1 << draw(8))], at as u64).unwrap(),
             }
-            // Not a version that might be a newer one's, which is refused and not damage.
+            // Not in the version number: a larger one would be refused as newer, not as damaged.
             if (60..64).contains(&at) && round % 5 > 1 {
                 continue;
             }
@@ -342,12 +319,12 @@ mod tests {
     }
 
     #[test]
-    fn fault_17_what_can_be_read_of_a_damaged_store_is_taken_over() {
+    fn fault_17_readable_rows_of_a_damaged_store_are_salvaged() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         let waiting = filled(&path);
         let length = std::fs::metadata(&path).unwrap().len();
-        // One page in the middle; and the header says that this is another program's.
+        // Damages one page in the middle, and the application id.
         let file = OpenOptions::new().write(true).open(&path).unwrap();
         file.write_all_at(&[0xFF; 16 << 10], (length / 2) & !0x3FFF).unwrap();
         file.write_all_at(b"0000", 68).unwrap();
@@ -364,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn fault_17_a_store_that_breaks_while_it_is_open_is_replaced_for_all_its_handles() {
+    fn fault_17_a_store_damaged_while_open_is_replaced_for_all_its_handles() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");
         let store = Store::open(&path).unwrap();
@@ -372,14 +349,14 @@ mod tests {
         let mut writer = store.writer().unwrap();
         writer.append(session, &[event(b"{}")]).unwrap();
         let old = store.waiting("k", &[], 10).unwrap()[0].0;
-        // Another handle found damage, and moved the file aside.
+        // Another handle finds damage and moves the file aside.
         let (_link, moved) = open_or_replace(&path, FileId::of(&path)).unwrap();
         assert_eq!(moved.unwrap().salvaged, 1);
         writer.append(session, &[event(b"{}"), event(b"{}")]).unwrap();
         let ids: Vec<i64> = store.waiting("k", &[], 10).unwrap().iter().map(|(id, _)| *id).collect();
         assert_eq!(ids[0], old);
         assert_eq!(ids.len(), 3);
-        assert!(ids[1] > now_ms() << 9, "no id is given twice: {ids:?}");
+        assert!(ids[1] > now_ms() << 9, "no id is used twice: {ids:?}");
         assert_eq!(ids[2], ids[1] + 1);
         assert_eq!(store.counts(Some(session)).unwrap().pending, 3);
     }

@@ -1,4 +1,4 @@
-//! The agents: calls with unique ids and bodies made of them, through whichever proxy is there.
+//! The agents: calls with unique ids and bodies derived from them, through the current proxy.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
@@ -9,23 +9,23 @@ use tokio::task::JoinSet;
 
 use crate::support::program::Served;
 
-/// Agents that work at the same time.
+/// Parallel agents.
 const AGENTS: u64 = 4;
 
 /// A call as its agent knows it.
 pub(super) struct Call {
-    /// What was sent, and comes back.
+    /// The body that is sent and echoed.
     pub(super) body: String,
-    /// Which of the proxies it went through, from 0 on.
+    /// The index of its proxy, starting at 0.
     pub(super) proxy: usize,
-    /// When the agent had the whole answer; `None`: it broke off.
+    /// When the agent had the whole response. `None`: the call failed.
     pub(super) ended: Option<Instant>,
 }
 
 /// Calls by their ids.
 pub(super) type Calls = HashMap<String, Call>;
 
-/// The proxy that is there: the how many-th it is, and a client that uses it.
+/// The current proxy: its index, and a client that uses it.
 type Way = (usize, reqwest::Client);
 
 pub(super) struct Producer {
@@ -57,26 +57,26 @@ impl Producer {
         Self { proxy, ended, stop, calls, agents }
     }
 
-    /// From now on calls go through this proxy, the how many-th it is; `None`: they wait for one.
+    /// From now on calls use this proxy (with this index). `None`: they wait for one.
     pub(super) fn use_proxy(&self, served: Option<(usize, &Served)>) {
         self.proxy.send_replace(served.map(|(nth, served)| (nth, served.client())));
     }
 
-    /// Waits until so many more calls have ended.
+    /// Waits until this many more calls have ended.
     pub(super) async fn more(&self, calls: usize) {
         let mut ended = self.ended.clone();
         let enough = *ended.borrow() + calls;
         ended.wait_for(|ended| *ended >= enough).await.unwrap();
     }
 
-    /// The calls through this proxy that have ended by now.
+    /// The calls through this proxy that have ended so far.
     pub(super) fn ended(&self, proxy: usize) -> HashSet<String> {
         let calls = self.calls.lock().unwrap();
         let ended = calls.iter().filter(|(_, call)| call.proxy == proxy && call.ended.is_some());
         ended.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Ends the calls under way, and gives all.
+    /// Ends the calls in flight, and returns all.
     pub(super) async fn stop(mut self) -> Calls {
         self.stop.send_replace(true);
         while let Some(agent) = self.agents.join_next().await {
@@ -103,7 +103,7 @@ impl Agent {
                 return;
             }
             let id = format!("call-{}-{n}", self.name);
-            // Some are large, most are small.
+            // A few are large, most are small.
             let body = format!("{id} {}", "conserved ".repeat(if n % 17 == 0 { 4_000 } else { n % 50 }));
             self.calls.lock().unwrap().insert(id.clone(), Call { body: body.clone(), proxy, ended: None });
             let answer = async {
@@ -111,12 +111,12 @@ impl Agent {
                 let status = reply.status();
                 Ok::<_, reqwest::Error>((status, reply.text().await?))
             };
-            // What breaks off was killed; what does not, must be right.
+            // A failed call was killed. A successful one must be correct.
             if let Ok((status, text)) = answer.await {
                 assert_eq!((status.as_u16(), text == body), (200, true), "{id}");
                 self.calls.lock().unwrap().get_mut(&id).unwrap().ended = Some(Instant::now());
             } else {
-                // The proxy is gone: there is nothing to do before it is said to be.
+                // The proxy has ended: wait for the next one.
                 let _ = self.proxies.changed().await;
             }
             self.count.send_modify(|count| *count += 1);

@@ -1,4 +1,4 @@
-//! How origins are reached: through the next proxy in each of its forms, with certificates of ours, or not opened at all.
+//! Connections to origins: through each kind of next proxy, with client certificates, or relayed without interception.
 
 use std::sync::Arc;
 
@@ -26,12 +26,12 @@ fn behind(next: &str) -> TestProxy {
     })
 }
 
-/// A next proxy, which relays what it is given.
+/// A next proxy that relays everything.
 async fn next() -> Running {
     TestProxy::new().with(|c| c.tls.passthrough = rules(&["*"])).run().await
 }
 
-/// Calls an https and an http origin through a proxy that goes through `scheme` to `next`.
+/// Calls an https and an http origin through a proxy that uses `next` by `scheme`.
 async fn calls_pass(scheme: &str, next: std::net::SocketAddr, set: impl FnOnce(TestProxy, &TestCa) -> TestProxy) {
     let proxy = behind(&format!("{scheme}://localhost:{}", next.port()));
     let ca = TestCa::new(proxy.folder());
@@ -96,7 +96,7 @@ async fn through_an_https_proxy() {
 }
 
 #[tokio::test]
-async fn the_next_proxy_gets_our_credentials_and_nobody_else_does() {
+async fn only_the_next_proxy_gets_our_credentials() {
     let answer = b"HTTP/1.1 200 fine\r\n\r\n220 ready\r\n".to_vec();
     let next = RawOrigin::start(vec![Act::Write(answer), Act::Await(b"QUIT".to_vec()), Act::Close]).await;
     let proxy = behind(&format!("http://me:p%40ss@{}", next.addr)).run().await;
@@ -115,7 +115,7 @@ async fn the_next_proxy_gets_our_credentials_and_nobody_else_does() {
 }
 
 #[tokio::test]
-async fn an_http_url_is_asked_for_whole_with_our_credentials() {
+async fn an_http_url_is_requested_in_absolute_form_with_our_credentials() {
     let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok".to_vec();
     let next = RawOrigin::start(vec![Act::Write(reply), Act::Close]).await;
     let proxy = behind(&format!("http://me:pw@{}", next.addr)).run().await;
@@ -131,7 +131,7 @@ async fn an_http_url_is_asked_for_whole_with_our_credentials() {
 }
 
 #[tokio::test]
-async fn what_the_next_proxy_refuses_is_told_with_its_name() {
+async fn a_refusal_by_the_next_proxy_names_it() {
     for (status, words) in [(403, "status 403"), (407, "(407)")] {
         let refusal = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes();
         let next = RawOrigin::start(vec![Act::Write(refusal), Act::Close]).await;
@@ -158,7 +158,7 @@ async fn hosts_of_the_no_proxy_list_are_called_directly() {
 }
 
 #[tokio::test]
-async fn an_origin_that_asks_for_a_certificate_gets_the_one_for_its_host() {
+async fn an_origin_that_asks_for_a_client_certificate_gets_the_one_for_its_host() {
     let proxy = TestProxy::new();
     let ca = TestCa::new(proxy.folder());
     let (cert_file, key_file) = ca.client_certificate(proxy.folder());
@@ -167,7 +167,7 @@ async fn an_origin_that_asks_for_a_certificate_gets_the_one_for_its_host() {
     let origin = TestOrigin::tls(ca.server_for_known_clients(&[b"h2", b"http/1.1"])).await;
     let known = proxy.client().get(origin.url("/status/200")).send().await.unwrap();
     assert_eq!(known.status(), 200);
-    // By its address it is another host, to which we are nobody.
+    // By its address it is another host, without a client certificate.
     let unknown = proxy.client().get(format!("https://127.0.0.1:{}/", origin.addr.port())).send().await.unwrap();
     assert_eq!(unknown.status(), 502);
     let events = proxy.events().await;
@@ -176,7 +176,7 @@ async fn an_origin_that_asks_for_a_certificate_gets_the_one_for_its_host() {
 }
 
 #[tokio::test]
-async fn a_network_in_the_passthrough_list_counts_for_names_that_lead_there_and_a_port_for_itself() {
+async fn a_network_in_the_passthrough_list_covers_resolved_names_and_a_port_only_itself() {
     let proxy = TestProxy::new();
     let ca = TestCa::new(proxy.folder());
     let origin = TestOrigin::https(&ca).await;
@@ -185,7 +185,7 @@ async fn a_network_in_the_passthrough_list_counts_for_names_that_lead_there_and_
     let proxy = proxy.trusting(&ca).with(|c| c.tls.passthrough = list).run().await;
     let other = TestOrigin::https(&ca).await;
     let end = b"GET /status/200 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
-    // The first is relayed blind: its own certificate is seen. The second, at another port, is not.
+    // The first is not intercepted, so its own certificate is seen. The second, at another port, is.
     for (port, roots) in [(port, ca.client(&[])), (other.addr.port(), proxy.client_tls(&[]))] {
         let mut agent = tls(tunnel(&proxy, &format!("localhost:{port}")).await, "localhost", roots).await.unwrap();
         agent.write_all(end).await.unwrap();
@@ -195,7 +195,7 @@ async fn a_network_in_the_passthrough_list_counts_for_names_that_lead_there_and_
     assert_eq!(kinds, ["tunnel", "http"]);
 }
 
-/// A proxy in TLS that relays to `behind`, and closes without `close_notify`.
+/// A TLS proxy that relays to `behind`, and closes without `close_notify`.
 async fn https_proxy(ca: &TestCa, behind: std::net::SocketAddr) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();

@@ -1,4 +1,4 @@
-//! Another user of the machine: neither the port of a `run`, nor what it keeps, is theirs.
+//! Other users of the machine can neither use the port of a `run` nor read its files.
 
 #![cfg(target_os = "linux")]
 
@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use crate::support::origin::TestOrigin;
 use crate::support::program::Folder;
 
-/// A user that is neither root nor who runs the tests.
+/// A user that is neither root nor the user of the tests.
 const ANOTHER_USER: u32 = 65_533;
 
-/// A program, run by another user without any of our groups.
+/// A program run by another user, without any of our groups.
 fn as_another(program: &str) -> Command {
     let mut command = Command::new("setpriv");
     command.args([
@@ -49,7 +49,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     all
 }
 
-/// Those of the files that the other user can read, by their names.
+/// The names of the files that the other user can read.
 fn readable(files: &[PathBuf]) -> Vec<String> {
     let can = |file: &&PathBuf| {
         as_another("cat").arg(file).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
@@ -60,12 +60,12 @@ fn readable(files: &[PathBuf]) -> Vec<String> {
     names
 }
 
-/// A `run` whose command waits until its stdin is closed, and what it told that command. Everybody may look into its folder.
+/// A `run` whose command waits until its stdin is closed, and the command's environment. Everybody may enter its folder.
 fn running(folder: &Folder) -> (std::process::Child, Vec<String>) {
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let script = "echo \"$HTTP_PROXY\"; echo \"$SSL_CERT_FILE\"; cat";
     let mut run = folder.program();
-    // Whoever starts it may have the widest of umasks.
+    // The umask may be fully open.
     let mut run = run
         .args(["run", "--", "sh", "-c", script])
         .stdin(Stdio::piped())
@@ -81,7 +81,7 @@ fn running(folder: &Folder) -> (std::process::Child, Vec<String>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_second_user_can_neither_call_through_a_run_nor_read_what_it_keeps() {
+async fn a_second_user_can_neither_use_a_run_nor_read_its_files() {
     if !are_root() {
         return;
     }
@@ -122,14 +122,14 @@ async fn a_second_user_can_neither_call_through_a_run_nor_read_what_it_keeps() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_a_folder_that_all_may_enter_only_what_is_to_be_trusted_can_be_read() {
+async fn in_a_shared_folder_only_the_certificates_can_be_read() {
     if !are_root() {
         return;
     }
     let done = tokio::task::spawn_blocking(move || {
         let folder = Folder::new();
         std::fs::write(folder.config(), "[tls]\nca_dir = 'ca'\n[store]\npath = 'data/events.db'\n").unwrap();
-        // As the image has it, so that agents of other users can trust the CA.
+        // As in the container image, so that agents of other users can trust the CA.
         std::fs::create_dir(folder.path().join("ca")).unwrap();
         std::fs::set_permissions(folder.path().join("ca"), std::fs::Permissions::from_mode(0o755)).unwrap();
         let (mut run, told) = running(&folder);

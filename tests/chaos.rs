@@ -1,6 +1,5 @@
-//! Conservation: whatever OTAS does and however often the proxy is killed, each call that an agent saw end, and that was in
-//! the store before a kill, has exactly one event, none is invented, none altered. (How long calls take to get there is a
-//! figure that a run prints.)
+//! Chaos: OTAS fails in every way and the proxy is killed again and again. Each call that an agent saw end, and that was stored
+//! before a kill, has exactly one event. No event is invented or altered. (A run prints how long delivery took.)
 //!
 //! A *producer* sends calls with unique ids through the real program; the *origin* echoes; the *backend* is the strict test
 //! OTAS with faults; after the faults the *judge* compares. `OTAS_CHAOS_ROUNDS` and `OTAS_CHAOS_SEED` make it longer and
@@ -23,17 +22,17 @@ use faults::Random;
 use judge::{Kill, judge};
 use producer::Producer;
 
-/// The most memory that the proxy may ever have held.
+/// The proxy's maximum memory.
 const MEMORY_KIB: u64 = 160 << 10;
 
-/// Rounds of a run that is part of every test.
+/// Rounds of a run in the normal suite.
 const ROUNDS: usize = 6;
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().map_or(default, |text| text.parse().unwrap())
 }
 
-/// Where the proxy delivers to. OTAS is tried again soon, for rounds are short.
+/// OTAS's address. Retries are quick, because rounds are short.
 fn configured(otas: &TestOtas) -> Folder {
     let (folder, url, key) = (Folder::new(), otas.url(), otas.key());
     folder.configure(&format!(
@@ -45,7 +44,7 @@ fn configured(otas: &TestOtas) -> Folder {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_call_has_one_event_whatever_otas_does_and_however_often_the_proxy_is_killed() {
+async fn each_call_has_one_event_despite_faults_and_kills() {
     let seed = setting("OTAS_CHAOS_SEED", 20_261_123);
     let rounds = usize::try_from(setting("OTAS_CHAOS_ROUNDS", ROUNDS as u64)).unwrap();
     println!("OTAS_CHAOS_SEED={seed} OTAS_CHAOS_ROUNDS={rounds}");
@@ -61,7 +60,7 @@ async fn each_call_has_one_event_whatever_otas_does_and_however_often_the_proxy_
             lost_answers += faults::next(&otas, &mut random).await;
             producer.more(20 + random.below(60)).await;
         }
-        // What has ended is stored soon, and then survives whatever comes.
+        // Ended calls are stored soon, and then survive everything.
         let (store, ended) = (served.folder.path().join("events.db"), producer.ended(round));
         eventually("what has ended is stored", async || ended.is_subset(&judge::stored(&store))).await;
         // Somewhere in the middle of the next calls.
@@ -75,7 +74,7 @@ async fn each_call_has_one_event_whatever_otas_does_and_however_often_the_proxy_
         producer.use_proxy(None);
         folder = served.into_folder();
     }
-    // The faults are over: everything arrives, and a fresh call works.
+    // The faults have ended: everything arrives, and a new call works.
     otas.up().await;
     let served = Served::start(folder, |program| program);
     producer.use_proxy(Some((rounds, &served)));
@@ -89,7 +88,7 @@ async fn each_call_has_one_event_whatever_otas_does_and_however_often_the_proxy_
     judge(&otas, &calls, &kills, lost_answers, &store).await;
 }
 
-/// Waits until all calls of the last session are stored, no event waits, and no call is noted as one under way.
+/// Waits until all calls of the last session are stored, no event is pending, and no call is noted as in flight.
 async fn drained(store: &std::path::Path, ended: usize, within: Duration) {
     let stored = || judge::number(store, "SELECT total FROM sessions ORDER BY id DESC LIMIT 1");
     let waiting = || judge::number(store, "SELECT sum(total - delivered - dead) FROM sessions");
@@ -107,7 +106,7 @@ async fn drained(store: &std::path::Path, ended: usize, within: Duration) {
     }
 }
 
-/// The most memory that a process ever held.
+/// The maximum memory of a process so far.
 fn memory_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();

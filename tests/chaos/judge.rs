@@ -1,4 +1,4 @@
-//! The judge: what agents saw against what OTAS has.
+//! The judge: compares the agents' calls with OTAS's events.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -14,18 +14,18 @@ use crate::support::otas::TestOtas;
 /// The proxy was killed.
 pub(super) struct Kill {
     pub(super) at: Instant,
-    /// The calls whose events had been in its store by then. Of the others it is not known whether they were.
+    /// The calls whose events were stored by then. Whether the others were is unknown.
     pub(super) stored: HashSet<String>,
 }
 
-/// A number that a query gives, asked of the file itself.
+/// A number from a query on the file itself.
 pub(super) fn number(store: &Path, sql: &str) -> i64 {
     let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// The calls whose events the newest session has in the store.
+/// The calls of the newest session whose events are stored.
 pub(super) fn stored(store: &Path) -> HashSet<String> {
     let connection = Connection::open_with_flags(store, OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap();
     connection.busy_timeout(Duration::from_secs(5)).unwrap();
@@ -39,7 +39,7 @@ pub(super) fn stored(store: &Path) -> HashSet<String> {
     events.map(|json| id(json.unwrap())).collect()
 }
 
-/// Panics if the books do not balance.
+/// Panics if calls and events do not match.
 pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_answers: usize, store: &Path) {
     let saved = otas.stored_events().await;
     let mut posted: HashMap<String, Vec<&Value>> = HashMap::new();
@@ -47,7 +47,7 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
         let id = event.body["metadata"]["event"]["id"].as_str().unwrap().to_owned();
         posted.entry(id).or_default().push(&event.body);
     }
-    // The same event twice is the same event, and only where an answer was lost.
+    // Two equal events are one event, and only allowed after a lost answer.
     let doubled: usize = posted.values().map(|posts| posts.len() - 1).sum();
     assert!(doubled <= lost_answers + IN_FLIGHT * kills.len(), "{doubled} doubled, {lost_answers} answers lost");
     assert!(
@@ -55,7 +55,7 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
         "an event was altered between posts"
     );
 
-    // Each event is of a call that was made, and no call has two.
+    // Each event belongs to a call, and no call has two.
     let mut of_call: HashMap<&str, &Value> = HashMap::new();
     for event in posted.values().map(|posts| posts[0]) {
         let body = event["request_body"].as_str().unwrap();
@@ -72,7 +72,7 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
             assert_eq!((&event["status_code"], &event["error"]), (&200.into(), &"".into()), "{id}");
         }
     }
-    // What was not in the store yet when its proxy was killed may be lost.
+    // A call that was not stored when its proxy was killed may be lost.
     let (mut missing, mut lost, mut oldest_lost) = (Vec::new(), 0, Duration::ZERO);
     for (id, call) in calls.iter().filter(|(id, _)| !of_call.contains_key(&***id)) {
         match (call.ended, kills.get(call.proxy)) {
@@ -89,7 +89,7 @@ pub(super) async fn judge(otas: &TestOtas, calls: &Calls, kills: &[Kill], lost_a
     assert!(missing.is_empty(), "{} of {ended} calls that had ended are missing: {missing:?}", missing.len());
     assert_eq!(number(store, "SELECT coalesce(sum(dead), 0) + coalesce(sum(dropped), 0) FROM sessions"), 0);
 
-    // Each in the session of its own run.
+    // Each in the session of its run.
     let runs: HashSet<&str> =
         of_call.values().map(|event| event["metadata"]["proxy"]["run_id"].as_str().unwrap()).collect();
     let mut run_of_session: HashMap<_, &str> = HashMap::new();

@@ -1,5 +1,5 @@
-//! To the admin port, and to the credentials of a cloud's machine, through the proxy: by every spelling that leads there, as a URL,
-//! through a tunnel, by SOCKS and by a redirect.
+//! SSRF: the admin port and cloud metadata credentials, requested through the proxy in every notation, as a URL, through a
+//! tunnel, by SOCKS and by a redirect.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,7 +11,7 @@ use crate::support::agent;
 use crate::support::origin::{Act, RawOrigin};
 use crate::support::proxy::{PATIENCE, Running, TestProxy};
 
-/// Ways to write this machine.
+/// Notations of this machine.
 const HERE: [&str; 36] = [
     "127.0.0.1",
     "127.1",
@@ -51,7 +51,7 @@ const HERE: [&str; 36] = [
     "%31%32%37.0.0.1",
 ];
 
-/// Ways to write where clouds give credentials away.
+/// Notations of cloud metadata services.
 const METADATA: [&str; 32] = [
     "169.254.169.254",
     "169.254.169.254.",
@@ -87,7 +87,7 @@ const METADATA: [&str; 32] = [
     "METADATA.Google.Internal.",
 ];
 
-/// The status that the proxy answers with; what it says must be its own.
+/// The status of the proxy's own answer.
 fn refused(what: &str, reply: &str) -> u16 {
     assert!(!reply.contains("default-src 'none'") && !reply.contains("\r\n\r\nok\n"), "{what} was answered: {reply}");
     let status = reply.split(' ').nth(1).and_then(|status| status.parse().ok());
@@ -97,7 +97,7 @@ fn refused(what: &str, reply: &str) -> u16 {
     status
 }
 
-/// Calls `/healthz` of this host and port in each way; gives the statuses that there were.
+/// Calls `/healthz` of this host and port in each way. Returns the statuses.
 async fn call(proxy: &Running, host: &str, port: u16) -> BTreeSet<u16> {
     let mut statuses = BTreeSet::new();
     let url = format!("GET http://{host}:{port}/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
@@ -116,7 +116,7 @@ async fn call(proxy: &Running, host: &str, port: u16) -> BTreeSet<u16> {
     statuses
 }
 
-/// Whether a SOCKS request for this name, or for this address, is granted.
+/// Whether a SOCKS request for this name or address is granted.
 async fn opens_by_socks(proxy: &Running, host: &str, port: u16) -> bool {
     let target = match host.parse::<IpAddr>() {
         Ok(IpAddr::V4(address)) => [vec![1], address.octets().to_vec()].concat(),
@@ -129,7 +129,7 @@ async fn opens_by_socks(proxy: &Running, host: &str, port: u16) -> bool {
     let mut answer = Vec::new();
     let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
     match read {
-        // It was closed: refused, or not even understood.
+        // Closed: refused or not understood.
         Ok(_) => answer.get(3).is_some_and(|status| *status == 0),
         Err(_) => true,
     }
@@ -164,7 +164,7 @@ fn own_names() -> Vec<String> {
 }
 
 #[tokio::test]
-async fn the_admin_port_is_out_of_reach_by_every_way_to_write_this_machine() {
+async fn the_admin_port_is_unreachable_by_every_notation_of_this_machine() {
     for admin in ["127.0.0.1:0", "0.0.0.0:0", "[::]:0"] {
         let listen: SocketAddr = admin.parse().unwrap();
         let proxy = TestProxy::new().with(|c| c.listen.admin = listen).run().await;
@@ -182,7 +182,7 @@ async fn the_admin_port_is_out_of_reach_by_every_way_to_write_this_machine() {
 }
 
 #[tokio::test]
-async fn the_credentials_of_a_clouds_machine_are_out_of_reach_by_every_way_to_write_them() {
+async fn cloud_metadata_is_unreachable_by_every_notation() {
     let proxy = TestProxy::new().run().await;
     let mut denied = 0;
     for host in METADATA {
@@ -200,7 +200,7 @@ async fn the_credentials_of_a_clouds_machine_are_out_of_reach_by_every_way_to_wr
 }
 
 #[tokio::test]
-async fn an_origin_cannot_send_an_agent_there() {
+async fn an_origin_cannot_redirect_an_agent_there() {
     let proxy = TestProxy::new().run().await;
     let admin = proxy.app.admin_addr;
     for (to, status) in [(format!("http://{admin}/healthz"), 508), ("http://169.254.169.254/latest".to_owned(), 403)]
@@ -213,7 +213,7 @@ async fn an_origin_cannot_send_an_agent_there() {
 }
 
 #[tokio::test]
-async fn a_tunnel_leads_where_it_was_opened_to_whatever_is_asked_for_inside() {
+async fn a_tunnel_always_leads_to_its_destination() {
     let origin = RawOrigin::start(vec![Act::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi".to_vec())]).await;
     let proxy = TestProxy::new().run().await;
     let admin = proxy.app.admin_addr;
@@ -227,7 +227,7 @@ async fn a_tunnel_leads_where_it_was_opened_to_whatever_is_asked_for_inside() {
 }
 
 #[tokio::test]
-async fn names_that_are_looked_up_elsewhere_do_not_lead_home_either() {
+async fn names_resolved_by_the_next_proxy_do_not_lead_to_this_machine() {
     use otas_proxy::config::NextProxy;
     let next = RawOrigin::start(vec![Act::Close]).await;
     let proxy = TestProxy::new().with(|c| {

@@ -1,10 +1,10 @@
-//! Bounds: delivered events are forgotten after a while, and when the store is full the oldest make room, in short steps
+//! Retention: delivered events are removed after a while, and a full store drops its oldest rows. It works in short steps
 //! between appends.
 //!
-//! The order: delivered events, then the bodies of the oldest that wait, then the oldest events. The last two are losses:
-//! they are counted, and one event will tell of them ([`super::Gap`]). Events that are not for OTAS count as delivered here.
+//! The order: delivered events, then the bodies of the oldest pending events, then the oldest events. The last two are losses:
+//! they are counted, and one event reports them ([`super::Gap`]). Kept events count as delivered here.
 //!
-//! What a sink has not had is spared as long as there is room; what it then misses is counted with it.
+//! The backlog of a sink is retained while there is room. After that, its events are counted as missed.
 
 use std::time::Duration;
 
@@ -12,50 +12,50 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::read::{COLUMN_COUNT, COLUMNS};
-use super::session::now_ms;
-use super::{Gap, StoreError, Why, Writer, sinks};
+use super::{Gap, LossReason, StoreError, Writer, sinks};
+use crate::clock::now_ms;
 use crate::event::without_bodies;
 
-/// How large the store may become, and for how long delivered events are kept.
+/// How large the store may become, and how long delivered events are retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// The most that the database's file may hold in bytes (its log may take some 32 MiB more).
+    /// The maximum size of the database file, in bytes. The log may take some 32 MiB more.
     pub max_bytes: u64,
-    /// Free space that is left to others on the disk, in bytes: below it the file does not grow.
+    /// Free disk space that is left to other programs, in bytes. Below it the file does not grow.
     pub min_free_bytes: u64,
-    /// How long delivered events are kept.
+    /// How long delivered events are retained.
     pub keep: Duration,
-    /// How many bytes of delivered events are kept.
+    /// How many bytes of delivered events are retained.
     pub keep_bytes: u64,
-    /// What waits may be dropped to make room.
+    /// Whether pending events may be dropped to make room.
     pub may_drop: bool,
 }
 
-/// Of a disk that is smaller than what is to be left free, such a part is left.
+/// On a disk smaller than `min_free_bytes`, this fraction is left free.
 const LEFT_OF_SMALL_DISK: u64 = 10;
 
-/// What a step left.
+/// The result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tidied {
-    /// There is room for what comes.
+pub struct TidyStep {
+    /// There is room for the next events.
     pub room: bool,
-    /// Another step would find something to do.
+    /// Another step would find more to do.
     pub more: bool,
 }
 
-/// Rows that one step looks at: some milliseconds' work.
+/// Rows that one step looks at: a few milliseconds of work.
 const STEP_ROWS: i64 = 64;
 /// Bytes of events that one step removes.
 const STEP_BYTES: i64 = 2 << 20;
-/// An event that is shorter has no bodies worth removing.
+/// Shorter events have no bodies worth removing.
 const BODY_WORTH_BYTES: i64 = 4 << 10;
-/// However full the disk is, so much may be stored.
+/// This much may be stored however full the disk is.
 const FLOOR_BYTES: u64 = 4 << 20;
-/// Of the room that there is, an append may take such a part before it is measured again: an event takes more than its bytes,
-/// and other processes fill the store and the disk as well.
+/// The fraction of the free room that appends may use before it is measured again. An event takes more than its bytes, and
+/// other processes fill the store and the disk as well.
 const SPARE_PART: u64 = 8;
 
-/// What a reader sees in a body's place.
+/// Stands in place of a body.
 const REMOVED: &str = "[removed: the event store was full]";
 
 impl Writer {
@@ -63,38 +63,39 @@ impl Writer {
     ///
     /// # Errors
     /// When the store cannot be read or written.
-    pub fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
+    pub fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<TidyStep, StoreError> {
         let free_disk = free_disk_bytes(&self.shared.path);
         let mut gap = None;
         let cursor = &mut self.bodies_removed_to;
         let done = step(&mut self.link.connection, bounds, coming_bytes, free_disk, cursor, &mut gap);
         self.spare_bytes = done.as_ref().map_or(0, |(_, spare_bytes)| *spare_bytes);
-        // Whatever else went wrong, what is gone is gone.
+        // A failed step was rolled back, so it lost nothing.
         if let Some(gap) = gap.filter(|_| done.is_ok()) {
-            self.shared.health.missing(gap);
+            self.shared.health.record_loss(gap);
         }
         done.map(|(tidied, _)| tidied).map_err(StoreError::query("make room"))
     }
 
-    /// As [`Writer::tidy`], unless it was found lately that there is room to spare. Somebody has to call that now and then.
+    /// As [`Writer::tidy`], but does nothing while the last measurement leaves enough room. [`Writer::tidy`] must still be
+    /// called from time to time.
     ///
     /// # Errors
     /// As [`Writer::tidy`].
-    pub fn make_room(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<Tidied, StoreError> {
+    pub fn make_room(&mut self, bounds: &Bounds, coming_bytes: u64) -> Result<TidyStep, StoreError> {
         if coming_bytes < self.spare_bytes {
             self.spare_bytes -= coming_bytes;
-            return Ok(Tidied { room: true, more: false });
+            return Ok(TidyStep { room: true, more: false });
         }
         self.tidy(bounds, coming_bytes)
     }
 
-    /// After a write that found the disk full: gives back what the log holds.
+    /// Truncates the log after a write failed because the disk was full.
     pub fn shrink_log(&mut self) {
-        // It may be in use by readers; then the next try gets it.
+        // Readers may be using the log; then the next call truncates it.
         let _ = self.link.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 
-    /// Bytes that the database's file has, and how many of them hold something.
+    /// The size of the database file, and how many of its bytes are in use.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -103,7 +104,7 @@ impl Writer {
     }
 }
 
-/// Gives with it how many bytes there are to spare: none where something had to be done.
+/// Also returns how many bytes may be appended before the next measurement: 0 if something had to be removed.
 fn step(
     connection: &mut Connection,
     bounds: &Bounds,
@@ -111,24 +112,24 @@ fn step(
     free_disk: Option<u64>,
     bodies_removed_to: &mut i64,
     gap: &mut Option<Gap>,
-) -> rusqlite::Result<(Tidied, u64)> {
+) -> rusqlite::Result<(TidyStep, u64)> {
     let (file, used) = size_bytes(connection)?;
     let limit = match free_disk.is_some_and(|free| free < bounds.min_free_bytes) {
         true => bounds.max_bytes.min(file.max(FLOOR_BYTES)),
         false => bounds.max_bytes,
     };
-    // So that room is not made for each event alone.
+    // A margin, so that room is not made for each event separately.
     let room = used + coming_bytes <= limit;
     let tight = used + coming_bytes + limit / 32 > limit;
     let oldest_kept = now_ms().saturating_sub(i64::try_from(bounds.keep.as_millis()).unwrap_or(i64::MAX));
     let kept: i64 =
         connection.prepare_cached("SELECT delivered_bytes FROM tally")?.query_row([], |row| row.get(0))?;
     let too_many_kept = u64::try_from(kept).unwrap_or(0) > bounds.keep_bytes;
-    // Nearly always there is nothing to do, and a transaction that changes nothing costs as much as one that does.
+    // Usually there is nothing to do, and even a transaction without changes is expensive.
     if !tight && !too_many_kept && !any_older(connection, oldest_kept)? {
         let of_disk = free_disk.map_or(u64::MAX, |free| free.saturating_sub(bounds.min_free_bytes));
         let spare_bytes = (limit - used - coming_bytes).min(of_disk) / SPARE_PART;
-        return Ok((Tidied { room, more: false }, spare_bytes));
+        return Ok((TidyStep { room, more: false }, spare_bytes));
     }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let spared_after = match tight && bounds.may_drop {
@@ -144,10 +145,10 @@ fn step(
         remove_bodies(&transaction, bodies_removed_to, gap)? || drop_oldest(&transaction, gap)?
     };
     transaction.commit()?;
-    Ok((Tidied { room, more }, 0))
+    Ok((TidyStep { room, more }, 0))
 }
 
-/// Whether something may be forgotten for its age alone.
+/// Whether an event or a session is too old.
 fn any_older(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
     connection
         .prepare_cached(
@@ -166,8 +167,9 @@ fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     Ok((bytes(pages), bytes(pages - free)))
 }
 
-/// Removes the oldest delivered events that began before `before_ms`, up to the first of those after row `spared_after`: what
-/// follows it is mostly spared as well, and looking on would cost more with each that is. The sessions still count them.
+/// Removes the oldest delivered events that began before `before_ms`. It stops at the first one after row `spared_after`: most
+/// of the following ones are spared too, and skipping them would cost more each time. The sessions still count the removed
+/// events.
 fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) -> rusqlite::Result<bool> {
     let mut oldest = rows(
         connection,
@@ -184,8 +186,8 @@ fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) 
     Ok(!oldest.is_empty())
 }
 
-/// Removes sessions that ended before `before_ms` and have no event any more: each run, and each label that an agent makes up,
-/// begins one. (Their events began before they ended, so the first event that is left tells.)
+/// Removes sessions that ended before `before_ms` and have no events left. Each run, and each label that an agent invents,
+/// begins one. A session's events began before it ended, so comparing with the oldest event suffices.
 fn forget_sessions(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> {
     let removed = connection
         .prepare_cached(
@@ -201,7 +203,7 @@ fn forget_sessions(connection: &Connection, before_ms: i64) -> rusqlite::Result<
     Ok(removed > 0)
 }
 
-/// Rewrites the oldest events that still have bodies. `from`: all before it have none any more.
+/// Rewrites the oldest events that still have bodies. `from`: all earlier ones have none left.
 fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
     let oldest = rows(
         connection,
@@ -211,7 +213,7 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
     )?;
     debug_assert!(oldest.iter().all(|row| row.bytes > BODY_WORTH_BYTES));
     let Some(last) = oldest.last() else { return Ok(false) };
-    // All are removed and put back shorter: shortened in its place, each would keep the page that it has.
+    // Events are removed and inserted again. A row shortened in place would keep its page.
     let mut read = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))?;
     let mut shortened = Vec::new();
     for row in &oldest {
@@ -234,7 +236,7 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
     Ok(true)
 }
 
-/// Removes the oldest events that are not delivered.
+/// Drops the oldest undelivered events.
 fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
     let oldest = rows(
         connection,
@@ -256,19 +258,19 @@ fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Resu
 }
 
 /// A row that a step may remove.
-struct Oldest {
+struct Candidate {
     id: i64,
     bytes: i64,
     started_at_ms: i64,
     session: i64,
 }
 
-/// The first rows of a query, as many as one step takes.
-fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<Oldest>> {
+/// The first rows of a query, as many as one step handles.
+fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<Candidate>> {
     let mut bytes = 0;
     let mut query = connection.prepare_cached(sql)?;
     let found = query.query_map(params![from, STEP_ROWS], |row| {
-        Ok(Oldest { id: row.get(0)?, bytes: row.get(1)?, started_at_ms: row.get(2)?, session: row.get(3)? })
+        Ok(Candidate { id: row.get(0)?, bytes: row.get(1)?, started_at_ms: row.get(2)?, session: row.get(3)? })
     })?;
     let mut taken = Vec::new();
     for row in found {
@@ -282,18 +284,18 @@ fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<O
     Ok(taken)
 }
 
-fn delete(connection: &Connection, rows: &[Oldest]) -> rusqlite::Result<()> {
+fn delete(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1")?;
     rows.iter().try_for_each(|row| delete.execute([row.id]).map(drop))
 }
 
-fn note(gap: &mut Option<Gap>, rows: &[Oldest], events: u64, bodies: u64) {
+fn note(gap: &mut Option<Gap>, rows: &[Candidate], events: u64, bodies: u64) {
     let Some(from_ms) = rows.iter().map(|row| row.started_at_ms).min() else { return };
     let to_ms = rows.iter().map(|row| row.started_at_ms).max().unwrap_or(from_ms);
-    *gap = Some(Gap { why: Why::Full, events, bodies, from_ms, to_ms });
+    *gap = Some(Gap { reason: LossReason::Full, events, bodies, from_ms, to_ms });
 }
 
-/// Free space of the disk that has the store, for those without special rights. `None`: the system does not tell.
+/// Free space of the store's disk for users without special rights. `None` if the system does not tell.
 pub(crate) fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
     disk(path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
@@ -303,13 +305,13 @@ fn disk(path: &std::path::Path) -> Option<rustix::fs::StatVfs> {
     rustix::fs::statvfs(folder).ok()
 }
 
-/// How much is left free of the disk that has the store, where `min_free_bytes` are wanted.
+/// How much of the store's disk is left free for a setting of `min_free_bytes`.
 pub(crate) fn left_free_bytes(path: &std::path::Path, min_free_bytes: u64) -> u64 {
     let all = disk(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
     left_free(min_free_bytes, all)
 }
 
-/// On a disk that is smaller than that, a part of it.
+/// On a smaller disk, a fraction of it.
 fn left_free(min_free_bytes: u64, disk_bytes: u64) -> u64 {
     if min_free_bytes < disk_bytes { min_free_bytes } else { disk_bytes / LEFT_OF_SMALL_DISK }
 }
@@ -323,7 +325,7 @@ mod tests {
         Bounds { max_bytes: 1 << 40, min_free_bytes: 0, keep: Duration::MAX, keep_bytes: 1 << 40, may_drop: true };
 
     #[test]
-    fn a_disk_that_is_smaller_than_what_is_to_be_left_free_is_used_all_the_same() {
+    fn a_disk_smaller_than_min_free_bytes_is_still_used() {
         assert_eq!(left_free(512 << 20, 1 << 40), 512 << 20);
         assert_eq!(left_free(512 << 20, 64 << 20), (64 << 20) / 10);
         assert_eq!(left_free(0, 64 << 20), 0);
@@ -344,7 +346,7 @@ mod tests {
             Self { writer: store.writer().unwrap(), store, session, _folder: folder }
         }
 
-        /// Events with 10 KB bodies; they began at 1, 2, 3 ms.
+        /// Events with 10 KB bodies that began at 1, 2, 3 … ms.
         fn append(&mut self, count: i64) {
             let body = "x".repeat(10_000);
             let json = format!(r#"{{"path":"/","response_body":"{body}"}}"#);
@@ -359,7 +361,7 @@ mod tests {
             self.store.settle(&ids.into_iter().map(|(id, _)| settled(id)).collect::<Vec<_>>()).unwrap();
         }
 
-        fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> Tidied {
+        fn tidy(&mut self, bounds: &Bounds, coming_bytes: u64) -> TidyStep {
             loop {
                 let tidied = self.writer.tidy(bounds, coming_bytes).unwrap();
                 if !tidied.more {
@@ -382,15 +384,15 @@ mod tests {
         let mut case = Case::new();
         case.append(20);
         case.settle(5, &delivered());
-        assert_eq!(case.tidy(&GENEROUS, 0), Tidied { room: true, more: false });
+        assert_eq!(case.tidy(&GENEROUS, 0), TidyStep { room: true, more: false });
         assert_eq!((case.count(State::Pending), case.count(State::Delivered)), (15, 5));
     }
 
     #[test]
-    fn room_is_measured_again_once_a_part_of_it_is_taken_or_something_had_to_be_done() {
+    fn room_is_measured_again_after_a_fraction_was_used_or_something_was_removed() {
         let mut case = Case::new();
         let bounds = Bounds { max_bytes: 16 << 20, ..GENEROUS };
-        let roomy = Tidied { room: true, more: false };
+        let roomy = TidyStep { room: true, more: false };
         assert_eq!(case.writer.make_room(&bounds, 0).unwrap(), roomy);
         let spare_bytes = case.writer.spare_bytes;
         assert!((1 << 20..2 << 20).contains(&spare_bytes), "{spare_bytes}");
@@ -409,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn delivered_events_are_forgotten_by_age_and_by_size_and_stay_counted() {
+    fn delivered_events_are_removed_by_age_and_size_and_stay_counted() {
         let mut case = Case::new();
         case.append(200);
         case.settle(150, &delivered());
@@ -426,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn sessions_that_have_ended_go_after_their_last_event() {
+    fn ended_sessions_are_removed_after_their_last_event() {
         let mut case = Case::new();
         let [empty, waits, _open] =
             ["empty", "waits", "open"].map(|run| case.store.begin_session(run, "k", "{}").unwrap());
@@ -443,17 +445,17 @@ mod tests {
             sessions.into_iter().map(|session| session.run_id).collect::<Vec<_>>()
         };
         case.tidy(&GENEROUS, 0);
-        assert_eq!(left(&case).len(), 4, "all is kept for as long as is set");
+        assert_eq!(left(&case).len(), 4, "all are within their retention");
         let soon = Bounds { keep: Duration::from_secs(60), ..GENEROUS };
         case.tidy(&soon, 0);
-        assert_eq!(left(&case), ["open", "waits"], "one has not ended, the other has an event that waits");
+        assert_eq!(left(&case), ["open", "waits"], "one has not ended, the other has a pending event");
         case.settle(1, &delivered());
         case.tidy(&soon, 0);
         assert_eq!(left(&case), ["open"]);
     }
 
     #[test]
-    fn delivered_events_go_first_then_bodies_then_the_oldest_events_and_losses_are_told() {
+    fn delivered_events_go_first_then_bodies_then_the_oldest_events_and_losses_are_reported() {
         let mut case = Case::new();
         case.append(400);
         case.settle(100, &delivered());
@@ -462,7 +464,7 @@ mod tests {
         assert_eq!((case.count(State::Delivered), case.count(State::Pending)), (0, 300));
         let gaps = case.store.health().take_gaps(true);
         assert_eq!(gaps.len(), 1);
-        assert_eq!((gaps[0].why, gaps[0].events, gaps[0].from_ms), (Why::Full, 0, 101));
+        assert_eq!((gaps[0].reason, gaps[0].events, gaps[0].from_ms), (LossReason::Full, 0, 101));
         assert!(gaps[0].bodies > 0 && gaps[0].bodies < 300, "{gaps:?}");
         let ids = case.store.waiting("k", &[], 1).unwrap();
         let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
@@ -479,19 +481,19 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_be_dropped_stays_and_there_is_no_room() {
+    fn events_that_may_not_be_dropped_stay_and_there_is_no_room() {
         let mut case = Case::new();
         case.append(100);
         case.settle(1, &Outcome::Dead { verdict: "x".into() });
         let full = Bounds { max_bytes: 500_000, may_drop: false, ..GENEROUS };
-        assert_eq!(case.tidy(&full, 0), Tidied { room: false, more: false });
+        assert_eq!(case.tidy(&full, 0), TidyStep { room: false, more: false });
         assert_eq!((case.count(State::Pending), case.count(State::Dead)), (99, 1));
         case.settle(99, &delivered());
         assert!(case.tidy(&full, 0).room);
     }
 
     #[test]
-    fn a_disk_that_is_nearly_full_lets_the_file_not_grow() {
+    fn the_file_does_not_grow_on_a_nearly_full_disk() {
         let mut case = Case::new();
         case.append(1_000);
         let (file, _) = case.writer.size_bytes().unwrap();

@@ -1,4 +1,4 @@
-//! Many runs at once on one store, some of them killed.
+//! Several parallel runs on one store, some of them killed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
@@ -15,9 +15,9 @@ const RUNS: usize = 10;
 const CALLS: usize = 12;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_its_own_session() {
+async fn ten_runs_on_one_store_survive_three_kills_and_every_event_arrives_in_its_session() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
-    // As slow as that, and patient: a moment in which the machine is busy elsewhere is no fault of the runs.
+    // Slow and patient: a busy machine must not fail the runs.
     otas.overload(Overload { time_out: Duration::from_secs(10), ..Overload::measured(20) });
     let folder = super::configured(&otas);
     let mut runs = Runs((0..RUNS).map(|run| start(&folder, &origin, run)).collect());
@@ -30,7 +30,7 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
             && number("SELECT sum(delivered) FROM sessions") > 5
     })
     .await;
-    // The one that delivers is the first to go.
+    // The delivering run is killed first.
     let delivering = holder(folder.path()).expect("somebody delivers");
     let first = runs.0.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
     let killed: BTreeSet<usize> = [first, (first + 3) % RUNS, (first + 6) % RUNS].into();
@@ -44,7 +44,7 @@ async fn of_ten_runs_on_one_store_three_are_killed_and_every_event_arrives_in_it
     for (run, well) in ended.await.unwrap().into_iter().enumerate() {
         assert_eq!(well, !killed.contains(&run), "run {run}");
     }
-    // What the killed ones left, and nobody has delivered by now, the next process delivers.
+    // The next process delivers what the killed runs left.
     let flushed = tokio::task::spawn_blocking({
         let mut flush = folder.program();
         move || flush.args(["flush", "--timeout", "30s"]).output().unwrap()
@@ -84,8 +84,8 @@ impl Drop for Runs {
     }
 }
 
-/// `otas-proxy run` around a command that makes the calls of this run: some, and the rest once there is a file `go`, so that none
-/// has ended before.
+/// `otas-proxy run` around a command that makes this run's calls: some at once, and the rest when the file `go` exists, so that
+/// no run ends before.
 fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
     let calls = format!(
         "for call in $(seq {CALLS}); do curl -sS -o answer-{run} --data \"run-{run} call-$call\" {} || exit 1; \
@@ -107,7 +107,7 @@ fn run_of(body: &[u8]) -> Option<String> {
     text.split(' ').next().filter(|word| word.starts_with("run-")).map(str::to_owned)
 }
 
-/// The process that holds the right to deliver: the system knows.
+/// The process that holds the delivery lock, according to the system.
 fn holder(folder: &Path) -> Option<u32> {
     let locks: BTreeSet<u64> = std::fs::read_dir(folder)
         .unwrap()

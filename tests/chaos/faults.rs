@@ -1,10 +1,10 @@
-//! What goes wrong with OTAS, one thing at a time, by a seed.
+//! Faults of OTAS, one at a time, from a seed.
 
 use std::time::Duration;
 
 use crate::support::otas::{Answer, TestOtas};
 
-/// A small generator (xorshift): the same seed, the same schedule.
+/// A small generator (xorshift): the same seed gives the same schedule.
 pub(super) struct Random(u64);
 
 impl Random {
@@ -21,10 +21,10 @@ impl Random {
     }
 }
 
-/// The most posts that can be under way at once: each may have been saved when its answer is lost.
+/// The maximum number of posts in flight. When answers are lost, each of them may have been saved.
 pub(super) const IN_FLIGHT: usize = 16;
 
-/// Ends what was wrong, and begins something else, or nothing. Tells how many answers may be lost by it.
+/// Ends the current fault and starts another one, or none. Returns how many answers it may lose.
 pub(super) async fn next(otas: &TestOtas, random: &mut Random) -> usize {
     otas.up().await;
     let few = 1 + random.below(6);

@@ -1,4 +1,4 @@
-//! What people ask of the store and tell it: one event whole, what is new, dead events put back.
+//! What commands need from the store: one event, new events, and retries of dead events.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,31 +7,28 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use thiserror::Error;
 
 use super::filter::Clauses;
-use super::read::{COLUMNS, as_limit, event_row};
+use super::read::{COLUMNS, event_row};
+use super::sql::as_limit;
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
 
-/// Why the store did not do as a person asked.
+/// Why a command failed.
 #[derive(Debug, Error)]
-pub enum SteerError {
-    /// There is no such file; reading commands make none.
-    #[error(
-        "there is no event store {0}: nothing was logged with these settings yet, or `store.path` names another file"
-    )]
+pub enum CommandError {
+    /// The file does not exist. Commands that read do not create it.
+    #[error("event store not found: {0}: nothing was logged with these settings yet, or `store.path` is wrong")]
     Missing(PathBuf),
     /// No row has this id.
-    #[error("there is no event {0}: `otas-proxy events` lists the stored events, with the id in the first column")]
+    #[error("event not found: {0}: `otas-proxy events` lists the stored events with their ids")]
     NoEvent(i64),
-    /// No session is called so.
-    #[error(
-        "there is no session `{0}`: give the number that `otas-proxy events` shows, a run id or OTAS's session id"
-    )]
+    /// No session has this name.
+    #[error("session not found: `{0}`: give its number in `otas-proxy events`, a run id or OTAS's session id")]
     NoSession(String),
-    /// Only dead events are put back.
-    #[error("event {id} is {state}, not dead: nothing was changed")]
+    /// Only dead events can be retried.
+    #[error("event {id} is {state}, not dead: no event was changed")]
     NotDead {
         /// The row.
         id: i64,
-        /// What it is instead.
+        /// Its state.
         state: State,
     },
     /// The store failed.
@@ -40,42 +37,42 @@ pub enum SteerError {
 }
 
 impl Store {
-    /// Opens a store that is there already, for commands that have no reason to make one.
+    /// Opens an existing store.
     ///
     /// # Errors
-    /// [`SteerError::Missing`] when there is no file, otherwise as [`Store::open`].
-    pub fn open_existing(path: &Path) -> Result<Self, SteerError> {
+    /// [`CommandError::Missing`] when there is no file, otherwise as [`Store::open`].
+    pub fn open_existing(path: &Path) -> Result<Self, CommandError> {
         if !path.exists() {
-            return Err(SteerError::Missing(path.into()));
+            return Err(CommandError::Missing(path.into()));
         }
         Ok(Self::open(path)?)
     }
 
-    /// The session that a person means: its number, its run id or OTAS's id of it.
+    /// The session with this number, run id or OTAS session id.
     ///
     /// # Errors
-    /// [`SteerError::NoSession`] when there is none, or when the store cannot be read.
-    pub fn session_named(&self, name: &str) -> Result<SessionRow, SteerError> {
+    /// [`CommandError::NoSession`] when there is none, or when the store cannot be read.
+    pub fn session_named(&self, name: &str) -> Result<SessionRow, CommandError> {
         self.connection()
             .query_row(SESSION_NAMED, params![name.parse::<i64>().ok(), name], |row| row.get(0).map(SessionRow))
             .optional()
             .map_err(self.failed("look up a session"))?
-            .ok_or_else(|| SteerError::NoSession(name.to_owned()))
+            .ok_or_else(|| CommandError::NoSession(name.to_owned()))
     }
 
-    /// One event, whole.
+    /// One event with all its columns.
     ///
     /// # Errors
-    /// [`SteerError::NoEvent`] when there is none, or when the store cannot be read.
-    pub fn event(&self, id: i64) -> Result<EventRow, SteerError> {
+    /// [`CommandError::NoEvent`] when there is none, or when the store cannot be read.
+    pub fn event(&self, id: i64) -> Result<EventRow, CommandError> {
         self.connection()
             .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
             .and_then(|mut query| query.query_row([id], event_row).optional())
             .map_err(self.failed("read an event"))?
-            .ok_or(SteerError::NoEvent(id))
+            .ok_or(CommandError::NoEvent(id))
     }
 
-    /// The ids of the events that `filter` wants, the newest of them, in the order in which they were stored.
+    /// The ids of the newest events that match `filter`, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -85,7 +82,7 @@ impl Store {
         Ok(ids)
     }
 
-    /// The ids of the first events after row `after_id` that `filter` wants, in the order in which they were stored.
+    /// The ids of the first events after row `after_id` that match `filter`, oldest first.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -93,42 +90,41 @@ impl Store {
         ids_after(&self.connection(), filter, after_id, false).map_err(self.failed("list its events"))
     }
 
-    /// A number that changes when another connection has changed the store: cheaper than looking for what is new.
+    /// A number that changes when another connection has changed the store. Cheaper than a query for new events.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub fn change(&self) -> Result<i64, StoreError> {
         self.connection()
             .query_row("PRAGMA data_version", [], |row| row.get(0))
-            .map_err(self.failed("look for changes"))
+            .map_err(self.failed("check for changes"))
     }
 
-    /// Puts dead events back to pending, to be tried at once and with all their tries again: all of them, or none.
-    /// Tells how many.
+    /// Puts dead events back to pending, all or none. They are due at once, with a fresh count of attempts. Returns how many.
     ///
     /// # Errors
-    /// [`SteerError::NoEvent`] and [`SteerError::NotDead`] for the first id that is not a dead event's, or when the
+    /// [`CommandError::NoEvent`] and [`CommandError::NotDead`] for the first id that is not a dead event's, or when the
     /// store cannot be written.
-    pub fn retry(&self, ids: &[i64]) -> Result<u64, SteerError> {
+    pub fn retry(&self, ids: &[i64]) -> Result<u64, CommandError> {
         let ids: BTreeSet<i64> = ids.iter().copied().collect();
-        let refused = retry(&mut self.connection(), &ids).map_err(self.failed("put events back"))?;
+        let refused = retry(&mut self.connection(), &ids).map_err(self.failed("retry events"))?;
         match refused {
             None => Ok(ids.len() as u64),
-            Some((id, None)) => Err(SteerError::NoEvent(id)),
-            Some((id, Some(state))) => Err(SteerError::NotDead { id, state }),
+            Some((id, None)) => Err(CommandError::NoEvent(id)),
+            Some((id, Some(state))) => Err(CommandError::NotDead { id, state }),
         }
     }
 
-    /// Puts all dead events back to pending, of one session or of all. Tells how many.
+    /// Puts all dead events of one session, or of all, back to pending. Returns how many.
     ///
     /// # Errors
     /// When the store cannot be written.
     pub fn retry_dead(&self, session: Option<SessionRow>) -> Result<u64, StoreError> {
-        retry_dead(&mut self.connection(), session).map_err(self.failed("put dead events back"))
+        retry_dead(&mut self.connection(), session).map_err(self.failed("retry dead events"))
     }
 
-    /// When the oldest pending event's request came, in Unix milliseconds; `None`: nothing is pending. Cheap: one look
-    /// into the index of pending rows.
+    /// When the request of the oldest pending event arrived, in Unix milliseconds. `None`: nothing is pending. Cheap: one read
+    /// of the index of pending rows.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -136,7 +132,7 @@ impl Store {
         self.connection()
             .prepare_cached(OLDEST_PENDING)
             .and_then(|mut query| query.query_row([], |row| row.get(0)).optional())
-            .map_err(self.failed("look for its oldest pending event"))
+            .map_err(self.failed("find its oldest pending event"))
     }
 }
 
@@ -160,7 +156,7 @@ fn ids_after(
     connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
 }
 
-/// The first id that is no dead event's, and what it is; then nothing was changed.
+/// The first id that is not a dead event, and its state. Then nothing is changed.
 fn retry(connection: &mut Connection, ids: &BTreeSet<i64>) -> rusqlite::Result<Option<(i64, Option<State>)>> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for id in ids {
@@ -172,7 +168,7 @@ fn retry(connection: &mut Connection, ids: &BTreeSet<i64>) -> rusqlite::Result<O
             .query_row([id], |row| row.get(0))
             .optional()?;
         let Some(session) = session else {
-            // Dropping the transaction takes back what was changed before.
+            // Dropping the transaction rolls back the earlier changes.
             let state = transaction
                 .query_row("SELECT state FROM events WHERE id = ?1", [id], |row| row.get(0).map(State::from_code))
                 .optional()?;
@@ -235,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_events_are_put_back_with_the_counts() {
+    fn dead_events_are_retried_and_counted() {
         let (_folder, store) = store();
         let (a, b) = (store.begin_session("a", "k1", "{}").unwrap(), store.begin_session("b", "k2", "{}").unwrap());
         append(&store, a, &[1, 2, 3]);
@@ -255,14 +251,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_dead_is_refused_and_nothing_changes() {
+    fn retrying_an_event_that_is_not_dead_changes_nothing() {
         let (_folder, store) = store();
         let session = store.begin_session("a", "k", "{}").unwrap();
         append(&store, session, &[1, 2, 3]);
         die(&store, &[1]);
         deliver(&store, 3);
         for (ids, told) in
-            [([1, 2], "event 2 is pending"), ([1, 3], "event 3 is delivered"), ([1, 9], "there is no event 9")]
+            [([1, 2], "event 2 is pending"), ([1, 3], "event 3 is delivered"), ([1, 9], "event not found: 9")]
         {
             let error = store.retry(&ids).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
@@ -272,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_are_the_newest_in_order_and_what_follows() {
+    fn ids_are_the_newest_in_order_and_those_that_follow() {
         let (_folder, store) = store();
         let (a, b) = (store.begin_session("a", "k", "{}").unwrap(), store.begin_session("b", "k", "{}").unwrap());
         append(&store, a, &[1, 2, 3]);
@@ -283,11 +279,11 @@ mod tests {
         assert_eq!(store.ids(&filter(Some(State::Pending), Some(a), 9)).unwrap(), [1, 3]);
         assert_eq!(store.ids_after(&filter(None, None, 2), 2).unwrap(), [3, 4]);
         assert_eq!(store.ids_after(&filter(Some(State::Delivered), None, 9), 0).unwrap(), [2]);
-        assert!(matches!(store.event(6), Err(SteerError::NoEvent(6))));
+        assert!(matches!(store.event(6), Err(CommandError::NoEvent(6))));
     }
 
     #[test]
-    fn a_session_goes_by_three_names() {
+    fn a_session_is_found_by_three_names() {
         let (_folder, store) = store();
         let _first = store.begin_session("run-a", "k", "{}").unwrap();
         let second = store.begin_session("run-b", "k", "{}").unwrap();
@@ -297,7 +293,7 @@ mod tests {
         for name in [&*second.id().to_string(), "run-b", "otas-b"] {
             assert_eq!(store.session_named(name).unwrap(), second);
         }
-        assert!(store.session_named("run-c").unwrap_err().to_string().contains("no session `run-c`"));
+        assert!(store.session_named("run-c").unwrap_err().to_string().contains("session not found: `run-c`"));
     }
 
     #[test]
@@ -326,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_another_connection_shows_and_a_missing_file_is_not_made() {
+    fn changes_by_another_connection_are_noticed_and_a_missing_file_is_not_created() {
         let (folder, store) = store();
         let session = store.begin_session("a", "k", "{}").unwrap();
         let before = store.change().unwrap();
@@ -334,7 +330,7 @@ mod tests {
         append(&store, session, &[1]);
         assert_ne!(store.change().unwrap(), before);
         let path = folder.path().join("none.db");
-        assert!(matches!(Store::open_existing(&path), Err(SteerError::Missing(_))));
+        assert!(matches!(Store::open_existing(&path), Err(CommandError::Missing(_))));
         assert!(!path.exists());
     }
 }

@@ -1,0 +1,50 @@
+//! What statements in several files share: integers as SQLite holds them, and how errors are told apart.
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
+
+use super::event::{SessionRow, State};
+
+/// Ids made from the time grow by this many bits a millisecond. They stay exact in JSON numbers (53 bits).
+pub(super) const ID_BITS: u32 = 10;
+
+/// Adds to the bytes of settled events: those delivered or kept.
+pub(super) const TALLY: &str = "UPDATE tally SET delivered_bytes = delivered_bytes + ?1";
+
+/// The state of a session's new events. Without an agent key they are not for OTAS.
+pub(super) fn first_state(connection: &Connection, session: SessionRow) -> rusqlite::Result<State> {
+    let mut query = connection.prepare_cached("SELECT key_id = '' FROM sessions WHERE id = ?1")?;
+    let keyless: Option<bool> = query.query_row([session.0], |row| row.get(0)).optional()?;
+    Ok(if keyless == Some(true) { State::Kept } else { State::Pending })
+}
+
+/// For a column: SQLite's integers are signed.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// From a column. A negative number, which we never write, counts as 0.
+pub(super) fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
+    row.get::<_, i64>(column).map(|value| u64::try_from(value).unwrap_or(0))
+}
+
+/// For `LIMIT`.
+pub(super) fn as_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Whether an error means that the file is damaged, rather than that it cannot be reached.
+pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
+    use rusqlite::Error as E;
+    match error {
+        // We never write such values.
+        E::FromSqlConversionFailure(..)
+        | E::IntegralValueOutOfRange(..)
+        | E::InvalidColumnType(..)
+        | E::Utf8Error(..) => true,
+        other => other.sqlite_error().is_some_and(|found| {
+            matches!(found.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
+                // The file is shorter than its header says.
+                || found.extended_code == rusqlite::ffi::SQLITE_IOERR_SHORT_READ
+        }),
+    }
+}
