@@ -40,11 +40,15 @@ fuzz target seconds="600":
     mkdir -p fuzz/corpus/{{target}}
     RUSTC_BOOTSTRAP=1 cargo fuzz run --sanitizer none {{target}} fuzz/corpus/{{target}} fuzz/regressions/{{target}} -- -max_total_time={{seconds}} -max_len=65536
 
-# The README's table of clients, from a run of their tests (`just check` installs them).
+# The table in docs/clients.md, from a run of the clients' tests (`just check` installs the clients).
 clients-table:
     rm -rf target/clients-table
     OTAS_REQUIRE_CLIENTS=1 cargo test --locked --test suite clients::
     tests/clients/table.sh
+
+# The manual as a website in target/book. Needs mdbook.
+book:
+    mdbook build docs
 
 # The page's screenshots in docs/, from the test that looks at each of its parts in a headless Chromium.
 screenshots:
