@@ -188,7 +188,7 @@ async fn settings_files_and_a_key_that_others_may_read_are_told_with_what_to_do(
     folder.configure("[otas]\nbrian_url = 'http://localhost:1'\n");
     let found = check(&folder, &[], &[]).await;
     assert_eq!(found.code, Some(1));
-    found.says("configuration", "fail", &["proxy.toml:", "did you mean `otas.brain_url`", "README"]);
+    found.says("configuration", "fail", &["proxy.toml:", "did you mean `otas.brain_url`", "docs/configuration.md"]);
 
     folder.configure("");
     assert_eq!(check(&folder, &["ca"], &[]).await.code, Some(0));

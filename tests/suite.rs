@@ -13,6 +13,7 @@ mod clients;
 mod collector;
 mod command_line;
 mod delivery;
+mod docs;
 mod domain;
 mod durability;
 mod events;

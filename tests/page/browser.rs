@@ -157,7 +157,7 @@ async fn each_page_fits_a_phone_and_a_wide_screen_in_light_and_dark() {
             assert_eq!(back, json!(if dark { "rgb(15, 19, 24)" } else { "rgb(255, 255, 255)" }));
             let shot = browser.screenshot();
             assert!(shot.starts_with(b"\x89PNG"), "{name}");
-            // `just screenshots` keeps them for the README.
+            // `just screenshots` keeps them for the README and docs/page.md.
             if std::env::var_os("OTAS_SCREENSHOTS").is_some() && name != "sessions" && (!dark || name == "calls") {
                 let kind = if dark { "-narrow-dark" } else { "" };
                 std::fs::write(folder.join(format!("page-{name}{kind}.png")), shot).unwrap();

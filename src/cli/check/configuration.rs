@@ -7,7 +7,8 @@ use super::line::Line;
 use crate::config::{ConfigError, Flags, Loaded, Source};
 use crate::redact;
 
-const CURE: &str = "Correct it: README.md lists every key, and `otas-proxy config` shows what is in force";
+const CURE: &str =
+    "Correct it: docs/configuration.md lists every key, and `otas-proxy config` shows what is in force";
 
 /// Loads them; or gives a finding for each thing that is wrong with them.
 pub(super) fn load(flags: &Flags) -> Result<(Loaded, Line), Vec<Line>> {
