@@ -1,5 +1,5 @@
 //! Calls that have ended and whose bodies are still searched, beside the reporting thread. A proxy that is killed meanwhile must
-//! leave an event of each: what takes longer than a moment is noted in the store without its bodies.
+//! leave an event of each: what takes longer than a moment is noted in the store, large calls without their bodies.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Facts;
 use super::open::OpenNotes;
-use super::thread::{context, row};
+use super::thread::{SMALL_BYTES, context, row};
 use crate::callers::CallerSession;
 use crate::capture::Exchange;
 use crate::event::{self, Links};
@@ -57,7 +57,11 @@ impl Unsearched {
             let Some(call) = self.calls.pop_front() else { break };
             let Some(exchange) = call.exchange.upgrade() else { continue };
             let context = context(facts, &call.session, call.seq, Links::default());
-            let event = event::without_texts(&exchange, &context);
+            // A small call that waits behind its caller's large ones is searched at once.
+            let event = match event::searched_bytes(&exchange) <= SMALL_BYTES {
+                true => event::build(&exchange, &context),
+                false => event::without_texts(&exchange, &context),
+            };
             drop(exchange);
             match writer.note_open(call.session.row, &[row(call.seq, &event)]) {
                 Ok(()) => open.ended_unsearched(call.id),

@@ -45,6 +45,7 @@ proptest! {
     ) {
         let text = pieces.concat();
         let steps = steps_of(&text);
-        prop_assert!(steps <= STEPS_A_BYTE * text.len() as u64 + 10_000, "{steps} steps of {} bytes", text.len());
+        // The costly pieces can stand side by side.
+        prop_assert!(steps <= 2 * STEPS_A_BYTE * text.len() as u64 + 10_000, "{steps} steps of {} bytes", text.len());
     }
 }
