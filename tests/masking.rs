@@ -94,10 +94,8 @@ const HOLDERS: &[Holder] = &[
 #[test]
 fn a_stream_is_read_in_every_text_that_holds_it() {
     let redactor = redactor();
-    let streams: Vec<Planted> = (0..10)
-        .flat_map(forms::one_each)
-        .filter(|planted| forms::STREAMS.contains(&planted.form))
-        .collect();
+    let streams: Vec<Planted> =
+        (0..10).flat_map(forms::one_each).filter(|planted| forms::STREAMS.contains(&planted.form)).collect();
     assert_eq!(streams.len(), 10 * forms::STREAMS.len());
     let mut left = Vec::new();
     for planted in &streams {
