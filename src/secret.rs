@@ -23,7 +23,7 @@ pub(crate) const MASK: &str = "****";
 pub struct Secret(Box<str>);
 
 impl Secret {
-    /// Wraps a secret of ours and registers it, so that it is masked everywhere (see [`registry`]). Surrounding white space,
+    /// Wraps a secret of ours and registers it, so that it is masked everywhere (see `registry`). Surrounding white space,
     /// such as a file's last newline, is not part of it.
     pub fn new(value: &str) -> Self {
         register(value);
