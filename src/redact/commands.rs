@@ -18,6 +18,12 @@ enum Takes {
     User(&'static [&'static str]),
     /// Right behind the word.
     Here,
+    /// The same, if it looks like a password.
+    Strong,
+    /// As the word behind a user's name that begins so.
+    BehindUser(&'static str),
+    /// Right behind the word, if the rest of the line has one of these, to which it is piped.
+    Piped(&'static [&'static str]),
 }
 
 /// The word that begins a command (in any case), and how it takes its password.
@@ -38,7 +44,17 @@ const COMMANDS: &[(&str, Takes)] = &[
     ("sqlcmd", Takes::Next("-P")),
     ("openssl enc", Takes::Next("-k")),
     ("identified by", Takes::Here),
+    ("gh secret set", Takes::Next("--body")),
+    ("zip", Takes::Next("-P")),
+    ("unzip", Takes::Next("-P")),
+    ("rclone obscure", Takes::Strong),
+    ("net use", Takes::BehindUser("/user:")),
+    ("echo", Takes::Piped(READ_FROM_PIPES)),
+    ("printf", Takes::Piped(READ_FROM_PIPES)),
 ];
+
+/// What reads a password from a pipe.
+const READ_FROM_PIPES: &[&str] = &["--password-stdin", "--passphrase-fd 0", "sudo -S", "passwd --stdin"];
 
 /// The rule.
 pub(super) const COMMAND: &str = "command.password";
@@ -56,6 +72,23 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
     let mut words = Words { text, at: end, limit: text.len().min(end + LINE_MAX_BYTES) };
     let found = match takes {
         Takes::Here => words.next().filter(|word| !placeholder(&text[word.clone()])),
+        Takes::Strong => words.next().filter(|word| strong(&text[word.clone()])),
+        Takes::BehindUser(flag) => {
+            let line = &text[end..words.limit];
+            let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+            memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes()).and_then(|user| {
+                let space = memchr::memchr(b' ', &line[user..])?;
+                words.at = end + user + space;
+                words.next().filter(|word| text[word.start] != b'/' && strong_or_word(text, word))
+            })
+        }
+        Takes::Piped(readers) => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
+            let rest = &text[word.end..words.limit];
+            let rest = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
+            let piped = memchr::memchr(b'|', rest).map(|pipe| &rest[pipe..]);
+            let read = |rest: &[u8]| readers.iter().any(|it| memchr::memmem::find(rest, it.as_bytes()).is_some());
+            piped.is_some_and(read) && strong_or_word(text, word)
+        }),
         Takes::Glued(flag) => words.by_ref().find_map(|word| {
             let glued = word.start + flag.len()..word.end;
             (text[word].starts_with(flag.as_bytes()) && strong_or_word(text, &glued)).then_some(glued)
@@ -160,6 +193,12 @@ mod tests {
             ("ldapsearch -D cn=admin -w hunter2 -b dc=x", "hunter2"),
             ("sqlcmd -S db -U sa -P hunter2 -Q 'select 1'", "hunter2"),
             ("CREATE USER a IDENTIFIED BY 'hunter2';", "hunter2"),
+            ("gh secret set DEPLOY --body hunter2 --repo a/b", "hunter2"),
+            ("zip -r -P hunter2 out.zip files", "hunter2"),
+            ("rclone obscure hunter22", "hunter22"),
+            (r"net use Z: \\nas\share /user:DOM\ada hunter2 /persistent:yes", "hunter2"),
+            ("echo 'hunter2' | docker login -u ada --password-stdin", "hunter2"),
+            ("echo -n hunter2 | sudo -S true", "hunter2"),
         ] {
             assert_eq!(found(text), Some(password), "{text}");
         }
@@ -174,6 +213,11 @@ mod tests {
             "curl -o out https://a.test\nuser -u a:hunter2",
             "docker run --user 1000:1000 x",
             "curl --user 1000:1000 x",
+            "rclone obscure password",
+            "echo hunter2 | sort",
+            "echo done; docker login --password-stdin < file",
+            "echo $TOKEN | docker login --password-stdin",
+            r"net use Z: \\srv\share /user:ada",
         ] {
             assert_eq!(found(text), None, "{text}");
         }

@@ -94,15 +94,33 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
 /// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth`
 /// of Docker and npm).
 pub(super) fn looks_secret(value: &[u8]) -> bool {
-    opaque(value) || is_user_and_password(value)
+    opaque(value) || random_letters(value) || is_user_and_password(value)
 }
 
-/// Whether a value that only its neighbour calls a secret is one: letters and digits, as no word has them.
+/// Whether a value is of letters whose case changes as in no name: names in code are words of several small letters behind one
+/// capital, with an abbreviation here and there.
+fn random_letters(value: &[u8]) -> bool {
+    const MIN_BYTES: usize = 20;
+    const MAX_BYTES: usize = 4096;
+    if !(MIN_BYTES..=MAX_BYTES).contains(&value.len())
+        || !value.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'))
+    {
+        return false;
+    }
+    // Capitals side by side, and a single small letter between capitals.
+    let odd = value.chunk_by(|a, b| a.is_ascii_uppercase() == b.is_ascii_uppercase()).filter(|run| {
+        if run[0].is_ascii_uppercase() { run.len() > 1 } else { run.len() == 1 && run[0].is_ascii_lowercase() }
+    });
+    let small = value.iter().any(u8::is_ascii_lowercase);
+    small && odd.count() >= (value.len() / 8).max(3)
+}
+
+/// Whether a value that only its neighbour calls a secret is one: letters and digits, as no word has them, or random letters.
 pub(super) fn strong(value: &[u8]) -> bool {
     value.len() >= BARE_MIN_BYTES
         && value.iter().all(|byte| byte.is_ascii_graphic() || *byte >= 0x80)
-        && value.iter().any(u8::is_ascii_digit)
-        && value.iter().any(u8::is_ascii_alphabetic)
+        && (random_letters(value)
+            || (value.iter().any(u8::is_ascii_digit) && value.iter().any(u8::is_ascii_alphabetic)))
         && !placeholder(value)
 }
 
@@ -116,4 +134,33 @@ pub(super) fn mixed(value: &[u8]) -> bool {
         && value.iter().filter(|byte| byte.is_ascii_digit()).count() >= MIN_DIGITS
         && value.iter().any(u8::is_ascii_uppercase)
         && value.iter().any(u8::is_ascii_lowercase)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_letters_are_told_from_names() {
+        for value in [
+            "qWxRtYbNmKlPzQaSdFgH",
+            "hGtRfDeSwAqZxCvBnMkLjHuY",
+            "YhTgRfVbNmJkLpOiUyTrEwQaSdFg",
+            "abXYcdZWefVUghTSijRQ",
+        ] {
+            assert!(strong(value.as_bytes()), "{value}");
+        }
+        for value in [
+            "getUserNameFromTokenStore",
+            "XMLHttpRequestEventTarget",
+            "passwordEncoderFactoryBean",
+            "AWS_SECRET_ACCESS_KEY_NAME",
+            "MyHTTPServerWithLongNames",
+            "correct-horse-battery-staple",
+            "src/components/AuthProvider",
+            "AbstractSingletonProxyFactoryBean",
+        ] {
+            assert!(!strong(value.as_bytes()), "{value}");
+        }
+    }
 }

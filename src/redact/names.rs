@@ -102,6 +102,7 @@ pub(super) enum Kind {
 pub(super) const KEYS: &[(&str, Kind)] = &[
     ("key.password", Kind::Password),
     ("key.passwd", Kind::Password),
+    ("key.pass", Kind::Password),
     ("key.pwd", Kind::Password),
     ("key.passphrase", Kind::Password),
     ("key.passcode", Kind::Password),
@@ -186,6 +187,11 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("card_no", "key.card_number"),
     ("cvv2", "key.cvv"),
     ("passwort", "key.password"),
+    ("kennwort", "key.password"),
+    ("passe", "key.password"),
+    ("contraseña", "key.password"),
+    // UTF-8 that was declared as Latin-1.
+    ("contraseÃ±a", "key.password"),
     ("pgpassword", "key.password"),
     ("db_pass", "key.password"),
     ("smtp_pass", "key.password"),
@@ -205,6 +211,9 @@ const SPELLINGS: &[(&str, &str)] = &[
 /// What, in lower case, is somewhere in each name that is looked for in texts. Whoever searches a text searches for these.
 pub(super) const WORDS: &[&str] = &[
     "pass",
+    "kennwort",
+    "contraseña",
+    "contraseÃ±a",
     "pwd",
     "otp",
     "pin",
@@ -336,6 +345,7 @@ impl Names {
                 // Short names mean something only alone.
                 return match kind {
                     Kind::Parameter if !whole => None,
+                    Kind::Password if !whole && rest == b"pass" => None,
                     Kind::Opaque if harmless(&name[..name.len() - rest.len()]) => None,
                     kind => Some((id, *kind)),
                 };

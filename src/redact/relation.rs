@@ -156,10 +156,28 @@ fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
 fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
     let at = quote(text, name.end).unwrap_or(name.end);
     let start = spaces(text, at)?;
-    let verb = VERBS.iter().find(|verb| text[start..].starts_with(verb))?;
-    let after = start + verb.len();
+    let after = match VERBS.iter().find(|verb| text[start..].starts_with(verb)) {
+        Some(verb) => start + verb.len(),
+        None => later_verb(text, start)?,
+    };
     let after = after + usize::from(text.get(after) == Some(&b':'));
     word(text, spaces(text, after)?)
+}
+
+/// Behind the verb of `the password for guests is value`: a few words stand before it.
+fn later_verb(text: &[u8], start: usize) -> Option<usize> {
+    const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
+    const VERBS: [&[u8]; 4] = [b" is ", b" was ", b" ist ", b" lautet "];
+    const REACH_BYTES: usize = 48;
+    let reach = &text[start..text.len().min(start + REACH_BYTES)];
+    let sentence =
+        reach.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_')));
+    let reach = &reach[..sentence.unwrap_or(reach.len())];
+    if !PREPOSITIONS.iter().any(|word| reach.starts_with(word)) {
+        return None;
+    }
+    let verbs = VERBS.iter().filter_map(|verb| Some(memchr::memmem::find(reach, verb)? + verb.len() - 1));
+    verbs.min().map(|end| start + end)
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.

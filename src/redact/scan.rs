@@ -339,6 +339,8 @@ impl<'n> Walk<'n, '_> {
                 // `'Password: '`: the quote ends the string that the name stands in.
                 let around = name.start.checked_sub(1).map(|before| self.text[before]);
                 let outer = sign.level.is_none() && around.is_some_and(|around| around == self.text[range.start - 1]);
+                // The name has other meanings.
+                let asked = asked && (rule != "key.pass" || strong(content));
                 if !asked || outer || content.is_empty() || reference(content) {
                     return None;
                 }
@@ -435,7 +437,8 @@ impl<'n> Walk<'n, '_> {
     /// The whole identifier that a word stands in.
     fn name_around(&mut self, hit: Range<usize>) -> Option<Range<usize>> {
         let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
-        let hit = hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte)).count();
+        let hit =
+            hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte) || **byte >= 0x80).count();
         let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
         let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
         steps(left + right);

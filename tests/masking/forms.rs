@@ -111,6 +111,17 @@ const FORMS: &[(&str, Form)] = &[
     ("redis-cli -a", |s| format!("redis-cli -h cache -a {} ping", s.value)),
     ("docker login", |s| format!("docker login -u ada -p {} registry.example.com", s.value)),
     ("ldapsearch -w", |s| format!("ldapsearch -D cn=admin -w {} -b dc=example", s.value)),
+    ("docker login from a pipe", |s| {
+        format!("echo '{}' | docker login -u ada --password-stdin r.example.com", s.value)
+    }),
+    ("gh secret set", |s| format!("gh secret set DEPLOY --body {} --repo ada/app", s.value)),
+    ("net use", |s| format!("net use Z: \\\\srv\\share /user:ada {} /persistent:yes", s.value)),
+    ("rclone obscure", |s| format!("rclone obscure {}", s.value)),
+    ("zip -P", |s| format!("zip -r -P {} out.zip docs", s.value)),
+    ("pass", |s| format!("user: ada\npass: {}\nhost: db\n", s.value)),
+    ("mot de passe", |s| format!("Identifiant : ada\nMot de passe : {}\n", s.value)),
+    ("contraseña", |s| format!("usuario: ada\ncontraseña: {}\n", s.value)),
+    ("prose, a few words later", |s| format!("The wifi password for guests is {} until Monday.", s.value)),
     ("PGPASSWORD", |s| format!("PGPASSWORD={} psql -h db -U app shop", s.value)),
     ("netrc", |s| format!("machine api.example.com login ada password {}\n", s.value)),
     ("netrc, lines", |s| format!("machine api.example.com\n  login ada\n  password {}\n", s.value)),

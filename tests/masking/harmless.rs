@@ -208,6 +208,25 @@ const FORMS: &[(&str, Form)] = &[
             n.next() % 20
         )
     }),
+    ("results of tests", |n| {
+        format!(
+            "pass: {0} fail: 0\n{{\"pass\": true, \"passes\": {0}}}\nrender pass: shadows\n.pass{{color:red}}\npass: \"second\"\ncheck(pass=True)\n",
+            n.next() % 90
+        )
+    }),
+    ("prose about passwords of others", |n| {
+        format!(
+            "The password for guests is printed on the receipt. The password of user {0} was changed. Zip it: zip -r out.zip docs. echo done | sort; printf '%s' x\n\
+             The token for page {0} is next. rclone obscure password. net use Z: /user:ada\ncontraseña: obligatoria. Mot de passe : requis.\n",
+            n.next() % 90
+        )
+    }),
+    ("names in code as defaults", |n| {
+        format!(
+            "key = os.environ.get('API_KEY', 'getDefaultApiKeyFromStore')\npassword = config.get('password', 'PasswordEncoderFactoryBean{}')\n",
+            ["", "Impl", "Proxy"][n.next() as usize % 3]
+        )
+    }),
     ("German prose", |n| {
         format!(
             "Das Passwort ist abgelaufen. Bitte geben Sie Ihr neues Passwort ein ({} Zeichen). Der Schlüssel liegt unter der Matte, Token sind knapp.",
