@@ -60,6 +60,8 @@ const READ_FROM_PIPES: &[&str] = &["--password-stdin", "--passphrase-fd 0", "sud
 pub(super) const COMMAND: &str = "command.password";
 /// A command is read so far, in bytes.
 const LINE_MAX_BYTES: usize = 2048;
+/// A command that reads from a pipe is read so far, in bytes.
+const PIPED_MAX_BYTES: usize = 256;
 
 /// The words to search for.
 pub(super) fn words() -> impl Iterator<Item = &'static str> {
@@ -76,6 +78,8 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
         Takes::BehindUser(flag) => {
             let line = &text[end..words.limit];
             let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+            // Another such command on the line is a part of this one.
+            words.at = end + line.len();
             memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes()).and_then(|user| {
                 let space = memchr::memchr(b' ', &line[user..])?;
                 words.at = end + user + space;
@@ -83,11 +87,13 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
             })
         }
         Takes::Piped(readers) => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
-            let rest = &text[word.end..words.limit];
-            let rest = &rest[..memchr::memchr(b'\n', rest).unwrap_or(rest.len())];
-            let piped = memchr::memchr(b'|', rest).map(|pipe| &rest[pipe..]);
-            let read = |rest: &[u8]| readers.iter().any(|it| memchr::memmem::find(rest, it.as_bytes()).is_some());
-            piped.is_some_and(read) && strong_or_word(text, word)
+            // No further, so that many such commands cost no more than few.
+            let rest = &text[word.end..words.limit.min(word.end + PIPED_MAX_BYTES)];
+            let mut commands = rest.split(|byte| *byte == b'|').skip(1);
+            let next = commands.next().and_then(|next| next.split(|byte| *byte == b'\n').next());
+            let reads = |next: &[u8]| readers.iter().any(|it| memchr::memmem::find(next, it.as_bytes()).is_some());
+            let same_line = memchr::memchr2(b'|', b'\n', rest).is_some_and(|at| rest[at] == b'|');
+            same_line && next.is_some_and(reads) && strong_or_word(text, word)
         }),
         Takes::Glued(flag) => words.by_ref().find_map(|word| {
             let glued = word.start + flag.len()..word.end;

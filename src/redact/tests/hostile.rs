@@ -2,6 +2,21 @@
 
 /// Pieces that, repeated, look like the beginning of something again and again.
 pub(crate) const HOSTILE: &[&str] = &[
+    "echo ",
+    "echo a|",
+    "echo - ",
+    "net use ",
+    "password for ",
+    "password of a ",
+    "zip ",
+    "data: a\n",
+    "data: {\"a\":\"b\"}\n",
+    "data: {\\\"a\\\":\\\"b\\\"}\\n",
+    "\\ndata: \\\\ndata: \\\\\\\\ndata: ",
+    "[{\"candidates\":\n",
+    "\\n{\\\"candidates\\\":\\\"a\\\"}",
+    "&quot;data: ",
+    "AbCdEFgHijKLmN",
     "sk-",
     "eyJ-",
     "eyJ",
