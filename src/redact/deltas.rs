@@ -151,6 +151,12 @@ pub(super) fn may_be_in_strings(text: &str) -> bool {
     text.contains('\\') && (begins("data:") || begins("{\\") || text.contains("candidates\\"))
 }
 
+/// Whether a text may have a stream in a page: its quotes are entities there.
+pub(super) fn may_be_in_a_page(text: &str) -> bool {
+    let quotes = ["quot;", "#34;", "#x22;"];
+    (text.contains("data:") || text.contains("candidates&")) && quotes.iter().any(|quote| text.contains(quote))
+}
+
 /// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed. `events`: the
 /// outermost array is one of events, whose indices do not matter, and ends what is read. Gives where that was.
 fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) -> usize {

@@ -10,36 +10,62 @@ use crate::deadline::Deadline;
 /// Streams in strings in streams that are followed.
 const DEPTH_MAX: usize = 6;
 
+/// What streams tell, and what is unescaped to find them, has so many times the bytes of its text at most; few texts have half of
+/// that. One that has more is withheld.
+const BYTES_A_BYTE: usize = 3;
+/// Short texts may have so many bytes of it.
+const BYTES_AT_LEAST: usize = 4 << 10;
+/// Unescaping costs so much less than a search.
+const UNESCAPED_BYTES_A_SEARCHED: usize = 4;
+
+/// How much may still be looked at in the streams of one text.
+struct Spare {
+    bytes: usize,
+    deadline: Deadline,
+}
+
+impl Spare {
+    fn take(&mut self, bytes: usize) -> Result<(), OutOfTime> {
+        self.bytes = self.bytes.checked_sub(bytes).ok_or(OutOfTime)?;
+        if self.deadline.is_over() { Err(OutOfTime) } else { Ok(()) }
+    }
+}
+
 impl<'a> Masking<'a> {
     /// What the streams of a text tell.
+    ///
+    /// # Errors
+    /// When that is not done at `deadline`, or is too much.
     pub(super) fn in_streams(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        self.in_streams_below(text, DEPTH_MAX, deadline)
+        let mut spare = Spare { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline };
+        self.in_streams_below(text, DEPTH_MAX, &mut spare)
     }
 
-    fn in_streams_below(&self, text: &str, depth: usize, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+    fn in_streams_below(&self, text: &str, depth: usize, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut found = Vec::new();
         if depth == 0 {
             return Ok(found);
         }
-        if deadline.is_over() {
-            return Err(OutOfTime);
-        }
         for joined in deltas::joined(text) {
-            let mut inside = self.told(&joined.text, deadline)?;
-            inside.extend(self.in_streams_below(&joined.text, depth - 1, deadline)?);
+            // It is searched again behind each kind of escape that it has.
+            let escapes = ["\\u00", "&"].iter().filter(|sign| joined.text.contains(**sign)).count();
+            spare.take(joined.text.len() * (1 + escapes))?;
+            let mut inside = self.told(&joined.text, spare.deadline)?;
+            inside.extend(self.in_streams_below(&joined.text, depth - 1, spare)?);
             for finding in inside {
                 let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
                 found.extend(joined.pieces_of(&finding, shown));
             }
         }
         if deltas::may_be_in_strings(text) {
+            spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
             let shadow = Shadow::of_strings(text);
-            let inside = self.in_streams_below(&shadow.text, depth - 1, deadline)?;
+            let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(in_a_string(finding))));
         }
-        let of_page = text.contains("data:") || text.contains("candidates&");
-        if let Some(shadow) = of_page.then(|| Shadow::of_markup(text)).flatten() {
-            let inside = self.in_streams_below(&shadow.text, depth - 1, deadline)?;
+        if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Shadow::of_markup(text)).flatten() {
+            spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
+            let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(finding)));
         }
         Ok(found)
