@@ -2,9 +2,11 @@
 //! the oldest go, for the latest are worth more; they are counted, and one event will tell of them.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use crate::capture::{Finished, Sink};
 use crate::event::unix_ms;
@@ -76,7 +78,7 @@ impl Handoff {
     pub fn next_batch(&self, patience: Duration) -> Next {
         let mut queue = self.lock();
         if queue.waiting.is_empty() && !queue.closed && !queue.woken {
-            queue = self.0.filled.wait_timeout(queue, patience).unwrap_or_else(PoisonError::into_inner).0;
+            self.0.filled.wait_for(&mut queue, patience);
         }
         queue.woken = false;
         if queue.waiting.is_empty() {
@@ -132,18 +134,18 @@ impl Handoff {
 
     /// Notes why the store refuses events. `None`: it takes them.
     pub fn store_trouble(&self, why: Option<String>) {
-        *self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        *self.0.trouble.lock() = why;
     }
 
     /// While the store refuses events: how many calls are in memory only, and why.
     pub fn in_memory(&self) -> Option<(u64, String)> {
-        let why = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        let why = self.0.trouble.lock().clone()?;
         let held = self.0.held.load(Ordering::Relaxed);
         Some((held + self.lock().waiting.len() as u64, why))
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.0.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.queue.lock()
     }
 }
 

@@ -17,11 +17,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use handoff::{Handoff, Promise};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
@@ -66,7 +66,7 @@ struct Stop(Mutex<Option<(Instant, CancellationToken)>>);
 impl Stop {
     /// Whether what was not searched yet is to be withheld.
     fn hurries(&self) -> bool {
-        let end = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = self.0.lock();
         end.as_ref().is_some_and(|(deadline, hurry)| hurry.is_cancelled() || Instant::now() >= *deadline)
     }
 }
@@ -152,7 +152,7 @@ impl Reporter {
     /// seconds, or when `hurry` is cancelled, are withheld from their events. Blocks.
     pub fn finish(self, hurry: CancellationToken) {
         let end = (Instant::now() + SEARCH_AT_THE_END, hurry);
-        *self.stop.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(end);
+        *self.stop.0.lock() = Some(end);
         self.handoff.close();
         if self.thread.join().is_err() {
             tracing::error!("the reporting thread had panicked; events since then are missing");

@@ -7,10 +7,11 @@
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::linking::Linking;
@@ -92,6 +93,13 @@ struct State {
     closed: bool,
 }
 
+impl State {
+    /// Whether the threads may go on: see [`MADE_MAX_BYTES`].
+    fn has_room(&self) -> bool {
+        self.made_bytes < MADE_MAX_BYTES
+    }
+}
+
 impl Searchers {
     /// Starts the threads.
     ///
@@ -128,18 +136,22 @@ impl Searchers {
     /// What was made since this was asked last.
     pub(super) fn made(&self) -> Vec<Made> {
         let mut state = self.shared.lock();
+        let paused = !state.has_room();
         state.made_bytes = 0;
         let made = std::mem::take(&mut state.made);
         drop(state);
-        self.shared.changed.notify_all();
+        // Asked after each batch: threads that wait for jobs need not wake for it.
+        if paused {
+            self.shared.changed.notify_all();
+        }
         made
     }
 
     /// Waits until something was made, for so long at most.
     pub(super) fn wait(&self, patience: Duration) {
-        let state = self.shared.lock();
+        let mut state = self.shared.lock();
         if state.made.is_empty() {
-            drop(self.shared.made.wait_timeout(state, patience));
+            self.shared.made.wait_for(&mut state, patience);
         }
     }
 
@@ -180,30 +192,31 @@ impl Shared {
             if state.closed {
                 return None;
             }
-            let room = state.made_bytes < MADE_MAX_BYTES;
-            if room && let Some((turn, job)) = state.turns.start() {
+            if state.has_room()
+                && let Some((turn, job)) = state.turns.start()
+            {
                 return Some((turn, job, state.hurried));
             }
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            self.changed.wait(&mut state);
         }
     }
 
     fn make(&self, turn: Turn, job: Job, hurried: bool) -> Made {
         let Job { exchange, session, kind } = job;
-        let (seq, is_note) = match &kind {
-            JobKind::Event { seq, .. } => (*seq, false),
-            JobKind::Note => (0, true),
+        let seq = match &kind {
+            JobKind::Event { seq, .. } => *seq,
+            JobKind::Note => 0,
+        };
+        let unlinked = || context(&self.facts, &session, seq, Links::default());
+        let withheld = || event::without_texts(&exchange, &unlinked());
+        let searched = || match &kind {
+            _ if hurried => withheld(),
+            JobKind::Note => event::build(&exchange, &unlinked()),
+            JobKind::Event { .. } => build(&exchange, &self.facts, &session, seq, &self.linking),
         };
         // A fault must cost the bodies, or at worst this event, not the thread.
-        let searched = || match hurried || is_note {
-            true if hurried => {
-                event::without_texts(&exchange, &context(&self.facts, &session, seq, Links::default()))
-            }
-            true => event::build(&exchange, &context(&self.facts, &session, seq, Links::default())),
-            false => build(&exchange, &self.facts, &session, seq, &self.linking),
-        };
-        let plain = || event::without_texts(&exchange, &context(&self.facts, &session, seq, Links::default()));
-        let event = catch_unwind(AssertUnwindSafe(searched)).or_else(|_| catch_unwind(AssertUnwindSafe(plain))).ok();
+        let event =
+            catch_unwind(AssertUnwindSafe(searched)).or_else(|_| catch_unwind(AssertUnwindSafe(withheld))).ok();
         let id = exchange.id;
         drop(exchange);
         let kind = match kind {
@@ -218,6 +231,6 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 }

@@ -13,12 +13,12 @@ mod retries;
 mod same;
 
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::digest::{Context, SHA256};
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
 use crate::event::{Event, Links, Llm, Turn};
@@ -79,7 +79,7 @@ impl Linking {
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
-        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+        self.memory.lock()
     }
 
     fn caller(&self, exchange: &Exchange) -> u64 {
