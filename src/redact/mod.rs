@@ -451,15 +451,10 @@ impl<'a> Masking<'a> {
         Ok(found)
     }
 
-    fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let redactor = self.redactor;
-        let mut found = self.scanned(text, ends, deadline)?;
-        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
-        if deadline.is_over() {
-            return Err(OutOfTime);
-        }
-        found.extend(self.in_streams(text, deadline)?);
-        for (rule, regex) in &redactor.patterns {
+    /// What the operator's patterns find, and our own secrets.
+    fn listed(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = Vec::new();
+        for (rule, regex) in &self.redactor.patterns {
             for (nth, secret) in regex.find_iter(text).enumerate() {
                 if nth % MATCHES_A_LOOK == 0 && deadline.is_over() {
                     return Err(OutOfTime);
@@ -470,11 +465,19 @@ impl<'a> Masking<'a> {
                 return Err(OutOfTime);
             }
         }
-        if let Some(own) = &self.own {
-            let show = || Show::Text(MASK.to_owned());
-            let ranges = own.find_all(text.as_bytes()).into_iter();
-            found.extend(ranges.map(|range| Finding { range, rule: OWN, show: show() }));
+        let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
+        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
+        Ok(found)
+    }
+
+    fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = self.scanned(text, ends, deadline)?;
+        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
+        if deadline.is_over() {
+            return Err(OutOfTime);
         }
+        found.extend(self.in_streams(text, deadline)?);
+        found.extend(self.listed(text, deadline)?);
         if ends.cut_end {
             let cut = own::cut_off(text);
             found.extend(cut.map(|start| Finding {

@@ -1,17 +1,17 @@
-//! Secrets in streams of events, which tell a text in pieces. A stream may be the text of a JSON string, of a page, or of
-//! another stream, and so may that one.
+//! Secrets in streams of events, which hold a text in pieces. A stream may stand in a JSON string, in a page or in another
+//! stream, at any depth.
 
+use super::Masking;
 use super::deltas;
 use super::escapes::Shadow;
 use super::scan::{Ends, Finding, OutOfTime, Show};
-use super::{MASK, Masking, OWN};
 use crate::deadline::Deadline;
 
 /// Streams in strings in streams that are followed.
 const DEPTH_MAX: usize = 6;
 
-/// What streams tell, and what is unescaped to find them, has so many times the bytes of its text at most; few texts have half of
-/// that. One that has more is withheld.
+/// The joined pieces, and what is unescaped to find them, come to at most so many times the bytes of the text. Few texts reach half
+/// of that. A text that needs more is withheld.
 const BYTES_A_BYTE: usize = 3;
 /// Short texts may have so many bytes of it.
 const BYTES_AT_LEAST: usize = 4 << 10;
@@ -32,7 +32,7 @@ impl Spare {
 }
 
 impl<'a> Masking<'a> {
-    /// What the streams of a text tell.
+    /// What the streams in a text hold.
     ///
     /// # Errors
     /// When that is not done at `deadline`, or is too much.
@@ -50,7 +50,8 @@ impl<'a> Masking<'a> {
             // It is searched again behind each kind of escape that it has.
             let escapes = ["\\u00", "&"].iter().filter(|sign| joined.text.contains(**sign)).count();
             spare.take(joined.text.len() * (1 + escapes))?;
-            let mut inside = self.told(&joined.text, spare.deadline)?;
+            let mut inside = self.scanned(&joined.text, Ends::default(), spare.deadline)?;
+            inside.extend(self.listed(&joined.text, spare.deadline)?);
             inside.extend(self.in_streams_below(&joined.text, depth - 1, spare)?);
             for finding in inside {
                 let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
@@ -67,18 +68,6 @@ impl<'a> Masking<'a> {
             spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
             let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(finding)));
-        }
-        Ok(found)
-    }
-
-    /// What stands in a text that was told in pieces.
-    fn told(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let mut found = self.scanned(text, Ends::default(), deadline)?;
-        let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
-        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
-        for (rule, regex) in &self.redactor.patterns {
-            let secrets = regex.find_iter(text).map(|secret| secret.range());
-            found.extend(secrets.map(|range| Finding { range, rule: rule.as_str(), show: Show::Token }));
         }
         Ok(found)
     }
