@@ -3,6 +3,7 @@
 
 mod hidden;
 pub(crate) mod registry;
+pub(crate) mod undone;
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,20 +1,23 @@
-//! `\u0041` in JSON is a letter like any other: some encoders write `&`, `<` or `+` so, and anybody may write a name so.
+//! Escapes undone, so that a text is searched as it is read: `\u0041` in JSON is a letter like any other, and `&quot;` a quote.
+
+use std::ops::Range;
 
 use super::scan::Finding;
+use crate::secret::undone::Undone;
 
 /// A text with such escapes undone, and where each stood. Escaped quotes and backslashes stay: they are no part of a name, and
 /// without their escapes strings would end elsewhere.
+#[derive(Default)]
 pub(super) struct Shadow {
     pub(super) text: String,
-    /// Of each escape: where its character is here, where it stood, and where it ended there.
-    undone: Vec<(usize, usize, usize)>,
+    undone: Undone,
 }
 
 impl Shadow {
     /// `None` when there is no such escape.
     pub(super) fn of(text: &str) -> Option<Self> {
         const SIGN: &str = "\\u00";
-        let mut shadow = Self { text: String::new(), undone: Vec::new() };
+        let mut shadow = Self::default();
         let mut copied = 0;
         for (sign, _) in text.match_indices(SIGN) {
             let digits = sign + SIGN.len();
@@ -27,10 +30,9 @@ impl Shadow {
             }
             let slashes = text.as_bytes()[copied..sign].iter().rev().take_while(|byte| **byte == b'\\').count();
             let start = sign - slashes;
-            shadow.text.push_str(&text[copied..start]);
+            let before = &text[copied..start];
             copied = digits + 2;
-            shadow.undone.push((shadow.text.len(), start, copied));
-            shadow.text.push(char::from(code));
+            shadow.put(before, start..copied, char::from(code));
         }
         if shadow.undone.is_empty() {
             return None;
@@ -52,7 +54,7 @@ impl Shadow {
             ("#x22;", '"'),
             ("amp;", '&'),
         ];
-        let mut shadow = Self { text: String::new(), undone: Vec::new() };
+        let mut shadow = Self::default();
         let mut copied = 0;
         for (start, _) in text.match_indices('&') {
             if start < copied {
@@ -69,10 +71,9 @@ impl Shadow {
                 None if rest.len() < text.len() - start - 1 => (rest, '&'),
                 None => continue,
             };
-            shadow.text.push_str(&text[copied..start]);
+            let before = &text[copied..start];
             copied = text.len() - rest.len();
-            shadow.undone.push((shadow.text.len(), start, copied));
-            shadow.text.push(char);
+            shadow.put(before, start..copied, char);
         }
         if shadow.undone.is_empty() {
             return None;
@@ -84,7 +85,7 @@ impl Shadow {
     /// The same for all escapes of the JSON strings in a text, so that each is the text that it is. Its quotes are line ends
     /// here: what a string begins with begins a line.
     pub(super) fn of_strings(text: &str) -> Self {
-        let mut shadow = Self { text: String::with_capacity(text.len()), undone: Vec::new() };
+        let mut shadow = Self { text: String::with_capacity(text.len()), undone: Undone::default() };
         let mut copied = 0;
         for at in memchr::memchr2_iter(b'\\', b'"', text.as_bytes()) {
             if at < copied {
@@ -98,30 +99,25 @@ impl Shadow {
                 [_, byte @ (b'"' | b'\\' | b'/'), ..] => (char::from(byte), 2),
                 _ => continue,
             };
-            shadow.text.push_str(&text[copied..at]);
+            let before = &text[copied..at];
             copied = at + bytes;
-            shadow.undone.push((shadow.text.len(), at, copied));
-            shadow.text.push(char);
+            shadow.put(before, at..copied, char);
         }
         shadow.text.push_str(&text[copied..]);
         shadow
     }
 
-    /// What was found here, where it stood in the text itself.
-    pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
-        let start = self.place(finding.range.start).0;
-        let end = finding.range.end.checked_sub(1).map_or(start, |last| self.place(last).1);
-        Finding { range: start..end.max(start), ..finding }
+    /// Copies what stands before an escape, and the character in place of the escape.
+    fn put(&mut self, before: &str, stood: Range<usize>, character: char) {
+        self.text.push_str(before);
+        let here = self.text.len();
+        self.text.push(character);
+        self.undone.note(here..self.text.len(), stood);
     }
 
-    /// From where to where the byte at `at` stood.
-    fn place(&self, at: usize) -> (usize, usize) {
-        let before = self.undone.partition_point(|(here, ..)| *here <= at);
-        match before.checked_sub(1).map(|index| self.undone[index]) {
-            Some((here, start, end)) if here == at => (start, end),
-            Some((here, _, end)) => (end + at - here - 1, end + at - here),
-            None => (at, at + 1),
-        }
+    /// What was found here, where it stood in the text itself.
+    pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
+        Finding { range: self.undone.back(finding.range), ..finding }
     }
 }
 

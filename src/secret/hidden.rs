@@ -5,6 +5,8 @@
 
 use std::ops::Range;
 
+use super::undone::Undone;
+
 /// Layers of escapes that are undone, one inside another.
 const ESCAPES_MAX: usize = 4;
 /// Layers of base64 or hexadecimal digits that are decoded, one inside another.
@@ -38,7 +40,7 @@ impl Hidden<'_> {
     fn inside(
         &self,
         text: &[u8],
-        undone: Option<&[Undone]>,
+        undone: Option<&Undone>,
         escapes: usize,
         decoded: usize,
         found: &mut dyn FnMut(Range<usize>),
@@ -59,7 +61,7 @@ impl Hidden<'_> {
     fn runs(
         &self,
         text: &[u8],
-        undone: Option<&[Undone]>,
+        undone: Option<&Undone>,
         escapes: usize,
         decoded: usize,
         found: &mut dyn FnMut(Range<usize>),
@@ -69,10 +71,7 @@ impl Hidden<'_> {
         while let Some(start) = text[at..].iter().position(|byte| value(*byte) < 64).map(|skip| at + skip) {
             let run = Run::at(text, start);
             at = run.end;
-            let new = undone.is_none_or(|undone| {
-                let next = undone.partition_point(|undone| undone.here < start);
-                undone.get(next).is_some_and(|undone| undone.here < run.end)
-            });
+            let new = undone.is_none_or(|undone| undone.any_in(&(start..run.end)));
             if run.len() < min || !new {
                 continue;
             }
@@ -136,7 +135,7 @@ fn cut_inside(text: &[u8], depth: usize, begun: &dyn Fn(&[u8]) -> Option<usize>)
     if let Some(plain) = Plain::of(text)
         && let Some(start) = cut_inside(&plain.bytes, depth - 1, begun)
     {
-        return Some(plain.place(start).start);
+        return Some(plain.undone.place(start).start);
     }
     let run = text.iter().rev().take_while(|byte| value(**byte) < 64).count();
     let digits = &text[text.len() - run..];
@@ -153,24 +152,16 @@ fn cut_inside(text: &[u8], depth: usize, begun: &dyn Fn(&[u8]) -> Option<usize>)
     })
 }
 
-/// An escape: its character has `length` bytes at `here`, and stood at `start..end`.
-struct Undone {
-    here: usize,
-    length: usize,
-    start: usize,
-    end: usize,
-}
-
 /// A text with one layer of escapes undone.
 struct Plain {
     bytes: Vec<u8>,
-    undone: Vec<Undone>,
+    undone: Undone,
 }
 
 impl Plain {
     /// `None` when there are none.
     fn of(text: &[u8]) -> Option<Self> {
-        let mut plain = Self { bytes: Vec::new(), undone: Vec::new() };
+        let mut plain = Self { bytes: Vec::new(), undone: Undone::default() };
         let (mut copied, mut at) = (0, 0);
         while let Some(start) = memchr::memchr3(b'\\', b'%', b'&', &text[at..]).map(|skip| at + skip) {
             let Some((character, length)) = escape(&text[start..]) else {
@@ -187,7 +178,7 @@ impl Plain {
                     plain.bytes.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 }
             }
-            plain.undone.push(Undone { here, length: plain.bytes.len() - here, start, end: at });
+            plain.undone.note(here..plain.bytes.len(), start..at);
         }
         if plain.undone.is_empty() {
             return None;
@@ -198,19 +189,7 @@ impl Plain {
 
     /// Where a range of these bytes stood.
     fn back(&self, range: Range<usize>) -> Range<usize> {
-        self.place(range.start).start..self.place(range.end - 1).end
-    }
-
-    fn place(&self, at: usize) -> Range<usize> {
-        let before = self.undone.partition_point(|undone| undone.here <= at);
-        match before.checked_sub(1).map(|index| &self.undone[index]) {
-            Some(undone) if at < undone.here + undone.length => undone.start..undone.end,
-            Some(undone) => {
-                let place = undone.end + at - undone.here - undone.length;
-                place..place + 1
-            }
-            None => at..at + 1,
-        }
+        self.undone.back(range)
     }
 }
 

@@ -200,13 +200,8 @@ fn retry_dead(connection: &mut Connection, session: Option<SessionRow>) -> rusql
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::testing::store;
     use crate::store::{Counts, KeptToken, NewEvent, Outcome, Settlement};
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("events.db")).unwrap();
-        (folder, store)
-    }
 
     fn append(store: &Store, session: SessionRow, started: &[i64]) {
         let events: Vec<_> = started

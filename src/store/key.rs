@@ -198,12 +198,7 @@ fn replaced_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn store() -> (tempfile::TempDir, Store) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("events.db")).unwrap();
-        (folder, store)
-    }
+    use crate::store::testing::store;
 
     fn begin(store: &Store, run: &str, key: &str, source: &KeySource) -> SessionRow {
         let row = store.begin_session(run, key, "{}").unwrap();

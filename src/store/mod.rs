@@ -34,6 +34,8 @@ mod schema;
 mod session;
 mod sinks;
 mod sql;
+#[cfg(test)]
+mod testing;
 mod vanished;
 mod viewer;
 mod write;

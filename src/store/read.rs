@@ -109,11 +109,10 @@ pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{NewEvent, Outcome, Settlement};
+    use crate::store::{NewEvent, Outcome, Settlement, testing};
 
     fn store() -> (tempfile::TempDir, Store, SessionRow) {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let (folder, store) = testing::store();
         let session = store.begin_session("run", "key", r#"{"a":1}"#).unwrap();
         (folder, store, session)
     }
