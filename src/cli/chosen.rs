@@ -157,7 +157,7 @@ fn lead_to(all: Vec<Running>, mut loaded: Loaded) -> Led {
     Led { loaded, running, several, choice_note, ca_note, store_note, other_ca }
 }
 
-/// The CA of these proxies, if they have the same: what people are told, and the named CA that it is not.
+/// Uses the CA of these proxies if they share one. Returns the note for the user, and the CA in the settings if it is a different one.
 fn take_ca(loaded: &mut Loaded, candidates: &[Running]) -> (Option<String>, Option<PathBuf>) {
     let Some(theirs) = all_same(candidates, |running| &running.ca_dir) else { return (None, None) };
     let is_named = loaded.is_named("tls.ca_dir");
@@ -175,7 +175,7 @@ fn take_ca(loaded: &mut Loaded, candidates: &[Running]) -> (Option<String>, Opti
     (Some(note), None)
 }
 
-/// The store of these proxies, if they have the same: what people are told.
+/// Uses the store of these proxies if they share one. Returns the note for the user.
 fn take_store(loaded: &mut Loaded, candidates: &[Running]) -> Option<String> {
     let theirs = all_same(candidates, |running| &running.store)?;
     let is_named = loaded.is_named("store.path");
@@ -226,7 +226,7 @@ pub(super) fn no_second_ca(led: &Led) -> Result<(), Failure> {
     }
 }
 
-/// What people are told when a CA is about to be made though they have another one.
+/// The warning when a new CA is about to be made although the user has another one.
 pub(super) fn new_ca(tls: &Tls) -> Option<String> {
     if tls.ca_dir.join(CA_KEY_FILE).exists() {
         return None;

@@ -1,6 +1,6 @@
 //! The proxy that the environment names (`HTTP_PROXY` and the like): calls go on through it, as the agent's own would have.
 //!
-//! Pure: from what the environment has set to what `upstream` becomes, and what people are told of it.
+//! Pure: the environment's variables in, `upstream` and the lines to print out.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -42,7 +42,7 @@ pub(super) fn apply(loaded: &mut Loaded, args: UpstreamArgs, own: &[SocketAddr])
 
 /// Takes over what the environment names, unless the settings have a proxy (`is_set`). `own`: where proxies of ours listen.
 ///
-/// Gives the lines that people are told, without credentials.
+/// Returns the lines to print, without credentials.
 pub(super) fn take_over(
     upstream: &mut Upstream,
     args: UpstreamArgs,

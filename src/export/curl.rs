@@ -92,7 +92,7 @@ fn content(event: &Stored, body: &body::Body) -> Option<Input> {
     (!body.bytes.is_empty() || stated || in_chunks).then(|| input(&body.bytes))
 }
 
-/// How the request's content was delimited. curl states its length unless it is told otherwise.
+/// How the request's content was delimited. curl sends a Content-Length by default.
 #[derive(PartialEq, Eq)]
 enum Framing {
     Length,

@@ -13,8 +13,7 @@ const ENOUGH: u32 = 2;
 /// The most hosts that are remembered: an agent can make up names without end.
 const HOSTS: usize = 1024;
 
-/// What people are told when an agent refuses our certificate. It may trust another CA of ours, in the folder where ours usually
-/// lies, so both are named.
+/// The hint when an agent refuses our certificate. The agent may trust another CA of ours, in the usual folder, so both are named.
 pub fn trust_hint(ca_file: &Path, usual_ca_dir: &Path) -> String {
     let other = usual_ca_dir.join(CA_CERT_FILE);
     let is_other = other.exists() && other.canonicalize().ok() != ca_file.canonicalize().ok();

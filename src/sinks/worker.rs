@@ -87,7 +87,7 @@ impl Worker {
         }
     }
 
-    /// Runs until it is told to stop.
+    /// Runs until `stopped` fires.
     pub(super) async fn run(mut self, signals: Arc<Signals>, mut stopped: oneshot::Receiver<()>) {
         loop {
             let (turn, gather) = (self.turn().await, self.target.gather());

@@ -1,4 +1,4 @@
-//! What statements in several files share: integers as SQLite holds them, and how errors are told apart.
+//! Helpers for SQL statements: integers as SQLite holds them, and kinds of errors.
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row};
 

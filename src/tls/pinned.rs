@@ -1,5 +1,6 @@
 //! The one exception from verifying origins' certificates: a certificate that is known in advance (`tls.pinned`). It is
-//! accepted whoever signed it, for any name and time; no other is. The origin must still prove that it has the key.
+//! accepted regardless of its issuer, its names and its dates. Any other certificate is refused. The origin must still prove that
+//! it holds the private key.
 
 use std::sync::Arc;
 
