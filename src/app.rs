@@ -6,16 +6,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::admin;
@@ -26,7 +23,10 @@ use crate::config::{self, CaptureLevel, Config, Durability, OnFull, Otas, Scope}
 use crate::deliver::{Deliveries, Status, Watch};
 use crate::hosts::HostRules;
 use crate::peer::Peers;
-use crate::proxy::{self, AgentLimits, Egress, Pool, Quotas, Refusals, Resolver, Shared, Territories, UpstreamTasks};
+use crate::proxy::{
+    self, Admission, AgentLimits, Destinations, Egress, Forwarding, Interception, Lifecycle, Origins, Pool, Quotas,
+    Refusals, Resolver, Shared, UpstreamTasks,
+};
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
 use crate::report::{Facts, Handoff, Promise, Reporter};
 use crate::sinks::{self, Sinks};
@@ -240,7 +240,7 @@ impl App {
             config.session.idle_timeout,
         );
         let (own_domain, domains) = agents::domains(&otas, &config.agents);
-        let territories = Territories::new(
+        let destinations = Destinations::new(
             [&otas.uasam_url, &otas.brain_url],
             own_domain,
             domains,
@@ -279,39 +279,44 @@ impl App {
         let peers = Arc::new(peers);
         let shared = Arc::new(Shared {
             recording,
-            leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
-            trust_hint,
-            origin_tls,
-            pool: Pool::default(),
-            resolver: Resolver::default(),
-            own_listeners,
-            peers: peers.clone(),
-            passthrough: config.tls.passthrough,
-            refusals: Refusals::new(config.tls.learn_passthrough),
-            upstream: config.upstream,
-            egress: Egress::new(&config.egress),
-            quotas: Quotas::new(config.proxy.agent_connections, config.proxy.agent_requests_per_second),
-            strict_host: config.proxy.strict_host,
-            connect_timeout: config.proxy.connect_timeout,
-            handshake_timeout: config.proxy.handshake_timeout,
+            admission: Admission::new(
+                config.proxy.max_connections,
+                peers.clone(),
+                agents::processes(&config.session),
+                credentials,
+                Quotas::new(config.proxy.agent_connections, config.proxy.agent_requests_per_second),
+            ),
             agent_limits: AgentLimits {
                 header_bytes: config.proxy.max_header_bytes,
                 header: config.proxy.header_timeout,
+                handshake: config.proxy.handshake_timeout,
                 idle: config.proxy.idle_timeout,
                 stall: config.proxy.stall_timeout,
                 streams: config.proxy.max_streams,
             },
-            credentials,
-            agent_processes: agents::processes(&config.session),
-            unauthorized: AtomicU64::new(0),
-            territories,
-            response_timeout: config.proxy.response_timeout,
-            connections: Arc::new(Semaphore::new(config.proxy.max_connections)),
-            via: config.proxy.via,
-            stop: CancellationToken::new(),
-            cut: CancellationToken::new(),
-            upstream_tasks: UpstreamTasks::default(),
-            tasks: TaskTracker::new(),
+            interception: Interception {
+                leaves: Leaves::new(authority).map_err(|e| step("make the leaves' key".to_owned(), e))?,
+                trust_hint,
+                passthrough: config.tls.passthrough,
+                refusals: Refusals::new(config.tls.learn_passthrough),
+            },
+            forwarding: Forwarding {
+                strict_host: config.proxy.strict_host,
+                via: config.proxy.via,
+                response_timeout: config.proxy.response_timeout,
+                destinations,
+            },
+            origins: Origins {
+                tls: origin_tls,
+                resolver: Resolver::default(),
+                own_listeners,
+                next_proxies: config.upstream,
+                egress: Egress::new(&config.egress),
+                connect_timeout: config.proxy.connect_timeout,
+                tasks: UpstreamTasks::default(),
+            },
+            pool: Pool::default(),
+            lifecycle: Lifecycle::default(),
         });
         let listener = Arc::new(listener);
         let weak_listener = Arc::downgrade(&listener);
@@ -329,7 +334,7 @@ impl App {
             redact_allow: config.redact.allow.iter().map(ToString::to_string).collect(),
             store: store.clone(),
             proxy: shared.clone(),
-            stopping: shared.stop.clone(),
+            stopping: shared.lifecycle.stop.clone(),
         };
         tokio::spawn(admin::serve(admin_listener, told, gate.clone(), admin_stop.clone()));
         Ok(Self {
@@ -372,7 +377,7 @@ impl App {
 
     /// The CA that signs what agents are shown.
     pub fn authority(&self) -> Arc<CertAuthority> {
-        self.shared.leaves.authority()
+        self.shared.interception.leaves.authority()
     }
 
     /// Follows the CA's folder from now on: a CA that takes over there signs here, too. For a proxy whose agents are started on
@@ -398,19 +403,19 @@ impl App {
         let Self {
             shared, handoff, reporter, session, deliveries, sinks, store, collector, admin_stop, grace, ..
         } = self;
-        shared.stop.cancel();
-        shared.tasks.close();
+        shared.lifecycle.stop.cancel();
+        shared.lifecycle.tasks.close();
         tokio::select! {
-            () = shared.tasks.wait() => {}
+            () = shared.lifecycle.tasks.wait() => {}
             () = tokio::time::sleep(grace) => {}
             () = hurry.cancelled() => {}
         }
         shared.recording.shutting_down();
-        shared.cut.cancel();
-        shared.tasks.wait().await;
+        shared.lifecycle.cut.cancel();
+        shared.lifecycle.tasks.wait().await;
         shared.pool.clear();
         // Upstream connections may still hold the bodies of requests, and with them their exchanges.
-        shared.upstream_tasks.end_all();
+        shared.origins.tasks.end_all();
         if timeout(HANDED_OFF_WITHIN, shared.recording.all_handed_off()).await.is_err() {
             tracing::error!("some calls do not end; they will have no event");
         }
@@ -530,7 +535,7 @@ async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             _ = every.tick() => shared.pool.sweep(),
-            () = shared.cut.cancelled() => return,
+            () = shared.lifecycle.cut.cancelled() => return,
         }
     }
 }
@@ -541,9 +546,9 @@ async fn follow_authority(shared: Arc<Shared>) {
     loop {
         tokio::select! {
             _ = every.tick() => {}
-            () = shared.cut.cancelled() => return,
+            () = shared.lifecycle.cut.cancelled() => return,
         }
-        let now = shared.leaves.authority();
+        let now = shared.interception.leaves.authority();
         let dir = now.dir().to_owned();
         let looked = tokio::task::spawn_blocking(move || {
             keep_up(&dir, time::OffsetDateTime::now_utc())?;
@@ -552,7 +557,7 @@ async fn follow_authority(shared: Arc<Shared>) {
         match looked.await {
             Ok(Ok(found)) if found.der() != now.der() => {
                 tracing::warn!("another CA signs from now on");
-                shared.leaves.sign_by(Arc::new(found));
+                shared.interception.leaves.sign_by(Arc::new(found));
             }
             // Said once: what is wrong with a folder stays wrong for long.
             Ok(Err(error)) if told != error.to_string() => {

@@ -7,7 +7,6 @@ mod ready;
 mod token;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use axum::extract::State;
@@ -124,9 +123,9 @@ async fn figures(State(sources): State<Arc<AdminSources>>) -> Response {
         calls_dropped: sources.handoff.dropped(),
         calls_lost: sources.tally.lost(),
         calls_unlogged: sources.tally.unlogged(),
-        calls_unauthorized: sources.proxy.unauthorized.load(Ordering::Relaxed),
+        calls_unauthorized: sources.proxy.admission.unauthorized(),
         calls_under_way: sources.proxy.recording.count_in_progress(),
-        connections_free: sources.proxy.connections.available_permits(),
+        connections_free: sources.proxy.admission.connections.available_permits(),
         events_shed: health.events_lost(),
         bodies_shed: health.bodies_removed(),
         stores_moved_aside: health.stores_moved_aside(),
@@ -184,11 +183,11 @@ async fn status(State(sources): State<Arc<AdminSources>>) -> TerminalSafeJson {
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": sources.run_id,
         // `check` learns the proxy's port from this, without a call through it.
-        "listens": sources.proxy.own_listeners,
+        "listens": sources.proxy.origins.own_listeners,
         "session": delivery.session.to_string(),
         "calls": {
             "unlogged": sources.tally.unlogged(),
-            "unauthorized": sources.proxy.unauthorized.load(Ordering::Relaxed),
+            "unauthorized": sources.proxy.admission.unauthorized(),
         },
         "events": {
             "stored": sources.tally.stored(),

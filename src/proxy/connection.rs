@@ -72,7 +72,7 @@ impl AgentConnection {
     /// # Errors
     /// When only agents that are known may call, and this is none.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ProxyError> {
-        match (&self.caller, &self.shared.credentials) {
+        match (&self.caller, &self.shared.admission.credentials) {
             (Some(caller), _) => Ok(caller.clone()),
             (None, None) => Ok(self.agent.caller.clone()),
             (None, Some(known)) => known.of_header(headers.get(PROXY_AUTHORIZATION)).ok_or(ProxyError::Unauthorized),
@@ -95,10 +95,10 @@ impl AgentConnection {
         if !recorder.recording().admits() {
             return Err(ProxyError::NotRecordable);
         }
-        self.agent.may_ask(&self.shared.quotas, caller)?;
+        self.agent.may_ask(&self.shared.admission.quotas, caller)?;
         let host = &target.origin.host;
         if let Some(names) = names::of_request(self.inside.as_ref(), host, request.uri(), request.headers()) {
-            let strict = if self.shared.strict_host { names::strict(&names) } else { Ok(()) };
+            let strict = if self.shared.forwarding.strict_host { names::strict(&names) } else { Ok(()) };
             recorder.goes_by(names);
             strict?;
         }
@@ -125,16 +125,19 @@ pub(super) async fn serve_agent(
     stream: TcpStream,
 ) {
     let Some(agent) =
-        Agent::meet(&shared.peers, shared.agent_processes.as_ref(), &stream, address, permit).await.map(Arc::new)
+        Agent::meet(&shared.admission.peers, shared.admission.agent_processes.as_ref(), &stream, address, permit)
+            .await
+            .map(Arc::new)
     else {
         return;
     };
     // Where credentials tell whose it is, that comes later. One that is too many keeps its place for a moment only.
-    let one_too_many = shared.credentials.is_none() && agent.has_place(&shared.quotas, &agent.caller).is_err();
+    let one_too_many =
+        shared.admission.credentials.is_none() && agent.has_place(&shared.admission.quotas, &agent.caller).is_err();
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // It has not asked for anything yet.
-        () = shared.stop.cancelled() => return,
+        () = shared.lifecycle.stop.cancelled() => return,
         () = sleep(if one_too_many { ONE_TOO_MANY } else { shared.agent_limits.idle }) => return,
     };
     match socks {
@@ -172,7 +175,7 @@ async fn serve_http1<S>(
     let activity = Activity::new();
     let refuse =
         refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
-    let (flushes, departure) = (Flushes::default(), departure::of(&shared.peers, agent.ends));
+    let (flushes, departure) = (Flushes::default(), departure::of(&shared.admission.peers, agent.ends));
     let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse, departure);
     let (io, interim, trailers) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
@@ -200,11 +203,11 @@ async fn serve_http1<S>(
         let served = tokio::select! {
             biased;
             served = serving.as_mut() => served,
-            () = shared.stop.cancelled() => {
+            () = shared.lifecycle.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = serving => served,
-                    () = shared.cut.cancelled() => Ok(()),
+                    () = shared.lifecycle.cut.cancelled() => Ok(()),
                 }
             }
         };
@@ -266,7 +269,7 @@ async fn serve_http2<S>(
             route(requests.clone(), request)
         });
         let limits = &shared.agent_limits;
-        let mut http2 = http2::Builder::new(Tracked(shared.tasks.clone()));
+        let mut http2 = http2::Builder::new(Tracked(shared.lifecycle.tasks.clone()));
         http2
             .timer(TokioTimer::new())
             .auto_date_header(false)
@@ -280,7 +283,7 @@ async fn serve_http2<S>(
         let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {
-                () = shared.stop.cancelled() => {}
+                () = shared.lifecycle.stop.cancelled() => {}
                 () = connection.activity.idle_for(limits.idle) => {}
                 () = connection.leaving.notified() => {}
             }
@@ -296,7 +299,7 @@ async fn serve_http2<S>(
                 served = serving.as_mut() => served,
                 // The agent may never acknowledge that.
                 () = pulse.rests_for(&connection.activity, FAREWELL) => Ok(()),
-                () = shared.cut.cancelled() => Ok(()),
+                () = shared.lifecycle.cut.cancelled() => Ok(()),
             }
         };
         tokio::select! {

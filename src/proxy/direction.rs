@@ -3,8 +3,8 @@
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Version, request};
 
+use super::destination::{Addressee, Destination, Destinations};
 use super::message::{self, Direction, OTAS_TOKEN};
-use super::territory::{Addressee, Territories, Territory};
 use super::upstream::Target;
 use crate::capture::{Caller, Recorder, Unlogged};
 use crate::secret::Secret;
@@ -12,19 +12,19 @@ use crate::secret::Secret;
 /// Where the request goes as OTAS has it, and what that means for it: a call into the project's domain carries the token of
 /// its caller's session, and is logged there; one to OTAS is logged nowhere; all others are ours to log.
 pub(super) async fn of(
-    territories: &Territories,
+    destinations: &Destinations,
     caller: &Caller,
     parts: &mut request::Parts,
     target: &Target,
     recorder: &Recorder,
 ) -> Direction {
-    let territory = territories.of(caller, &addressee(target, parts));
-    match territory {
-        Territory::Outside => return Direction::Outside,
-        Territory::Otas => recorder.unlogged(Unlogged::Otas),
-        Territory::InDomain => {
+    let destination = destinations.of(caller, &addressee(target, parts));
+    match destination {
+        Destination::Outside => return Direction::Outside,
+        Destination::Otas => recorder.unlogged(Unlogged::Otas),
+        Destination::InDomain => {
             // Without a token nobody logs it there.
-            if put_token(territories, caller, &mut parts.headers).await && !territories.log_in_domain {
+            if put_token(destinations, caller, &mut parts.headers).await && !destinations.log_in_domain {
                 recorder.unlogged(Unlogged::InDomain);
             }
         }
@@ -51,13 +51,13 @@ fn addressee<'a>(target: &'a Target, parts: &'a request::Parts) -> Addressee<'a>
 }
 
 /// Puts in the token that the caller's calls carry. It may name one of its agent itself; any other goes no further.
-async fn put_token(territories: &Territories, caller: &Caller, headers: &mut HeaderMap) -> bool {
+async fn put_token(destinations: &Destinations, caller: &Caller, headers: &mut HeaderMap) -> bool {
     let mut all = headers.get_all(OTAS_TOKEN).into_iter();
     let named = match (all.next(), all.next()) {
         (Some(one), None) => one.to_str().ok().map(Secret::told),
         _ => None,
     };
-    let token = territories.tokens.token(caller, named).await;
+    let token = destinations.tokens.token(caller, named).await;
     let value = token.and_then(|token| HeaderValue::from_str(token.expose()).ok());
     let Some(mut value) = value else {
         headers.remove(OTAS_TOKEN);

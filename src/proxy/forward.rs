@@ -43,7 +43,7 @@ pub(super) async fn forward(
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, target.as_ref().ok());
-            return Ok(respond::unauthorized(&connection.shared, &method, &recorder));
+            return Ok(respond::unauthorized(&connection.shared.admission, &method, &recorder));
         }
     };
     let recorder = begin(connection, caller.clone(), &request, target.as_ref().ok());
@@ -134,7 +134,7 @@ fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError>
             let origin = message::absolute_target(uri)?;
             let tls = (origin.scheme == "https")
                 .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
-            let asked = tls.is_none() && connection.shared.asks_next_proxy(&origin);
+            let asked = tls.is_none() && connection.shared.origins.asks_next_proxy(&origin);
             Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel } })
         }
     }
@@ -212,8 +212,8 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let territories = &connection.shared.territories;
-    let direction = direction::of(territories, caller, &mut parts, &target, recorder).await;
+    let destinations = &connection.shared.forwarding.destinations;
+    let direction = direction::of(destinations, caller, &mut parts, &target, recorder).await;
     let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
@@ -234,7 +234,8 @@ async fn exchange(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder).await;
     }
-    if let Some(next) = connection.shared.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
+    if let Some(next) =
+        connection.shared.origins.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
     {
         return Err(unauthorized(next));
@@ -255,7 +256,7 @@ async fn exchange(
     let until_close = unusual(connection, &mut response, recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, false);
-    if connection.shared.via {
+    if connection.shared.forwarding.via {
         message::add_via(response.headers_mut(), version);
     }
     // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
@@ -288,7 +289,7 @@ async fn unusual(
 fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> Beside {
     let (over, answer) = oneshot::channel();
     let task = upstream.task.clone();
-    connection.shared.tasks.spawn(async move {
+    connection.shared.lifecycle.tasks.spawn(async move {
         // Dropped with the answer.
         let _ = answer.await;
         if upload.stalls(UPLOAD_STALLS).await.is_some() {
@@ -308,7 +309,7 @@ fn outbound(
 ) -> Result<request::Parts, ProxyError> {
     let received = parts.version;
     parts.headers = message::onward(parts.headers, direction, upgrade);
-    if connection.shared.via {
+    if connection.shared.forwarding.via {
         message::add_via(&mut parts.headers, received);
     }
     if version == Version::HTTP_2 {
@@ -324,7 +325,7 @@ fn outbound(
     }
     if target.way == Way::NextProxy {
         // The target stays as it is: absolute.
-        let next = connection.shared.next_proxy_for(&target.origin);
+        let next = connection.shared.origins.next_proxy_for(&target.origin);
         if let Some(value) = next.map(authorization).transpose()?.flatten() {
             parts.headers.insert(PROXY_AUTHORIZATION, value);
         }

@@ -36,6 +36,8 @@ pub struct AgentLimits {
     pub header_bytes: usize,
     /// `proxy.header_timeout_ms`: from a head's first byte to its last.
     pub header: Duration,
+    /// `proxy.handshake_timeout_ms`: for a TLS or SOCKS handshake.
+    pub handshake: Duration,
     /// `proxy.idle_timeout_ms`: between two requests.
     pub idle: Duration,
     /// `proxy.stall_timeout_ms`: between two pieces of a request's content.

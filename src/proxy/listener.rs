@@ -15,20 +15,20 @@ use super::connection::serve_agent;
 /// When there are no descriptors left, waiting a little lets connections end; giving up would end the proxy.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
-/// Serves agents on `listener` until `shared.stop`. Connections go on in `shared.tasks`.
+/// Serves agents on `listener` until `shared.lifecycle.stop`. Connections go on in `shared.lifecycle.tasks`.
 ///
 /// At `proxy.max_connections` it waits for one of them to end; the system keeps those that come meanwhile, or refuses them.
 pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
     let mut told = false;
     loop {
-        if shared.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {
+        if shared.admission.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {
             tracing::warn!(
                 "as many connections as `proxy.max_connections` allows: further ones wait (this is told once)"
             );
         }
         let accepted = tokio::select! {
             accepted = accept(&shared, &listener) => accepted,
-            () = shared.stop.cancelled() => return,
+            () = shared.lifecycle.stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, address, permit)) => {
@@ -37,7 +37,7 @@ pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
                     tracing::debug!(%error, "an agent left at once");
                     continue;
                 }
-                shared.tasks.spawn(serve_agent(shared.clone(), address, permit, stream));
+                shared.lifecycle.tasks.spawn(serve_agent(shared.clone(), address, permit, stream));
             }
             Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left at once"),
             Err(error) => {
@@ -52,7 +52,7 @@ async fn accept(
     shared: &Shared,
     listener: &TcpListener,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = shared.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let permit = shared.admission.connections.clone().acquire_owned().await.map_err(io::Error::other)?;
     let (stream, address) = listener.accept().await?;
     Ok((stream, address, permit))
 }

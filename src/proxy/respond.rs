@@ -1,8 +1,6 @@
 //! From a failure to the answer that the agent gets: status, `Proxy-Status` (RFC 9209) and a problem document
 //! (RFC 9457) that names the host, the step that failed and what to do.
 
-use std::sync::atomic::Ordering;
-
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
@@ -10,7 +8,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 
-use super::Shared;
+use super::admission::Admission;
 use super::body::AgentBody;
 use super::error::{ProxyError, Row};
 use super::hops;
@@ -41,8 +39,8 @@ pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) 
 }
 
 /// Asks an agent for credentials. There is no event of it, for it is nobody's; it is counted.
-pub(super) fn unauthorized(shared: &Shared, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
-    shared.unauthorized.fetch_add(1, Ordering::Relaxed);
+pub(super) fn unauthorized(admission: &Admission, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
+    admission.count_unauthorized();
     let mut response = failure(&ProxyError::Unauthorized, method, recorder);
     recorder.discard();
     response

@@ -64,8 +64,8 @@ pub(super) async fn send(
         let answered = tokio::select! {
             biased;
             answered = upstream.sender.send(Request::from_parts(head, body)) => answered,
-            () = overdue(recorder, connection.shared.response_timeout) => {
-                let limit = connection.shared.response_timeout;
+            () = overdue(recorder, connection.shared.forwarding.response_timeout) => {
+                let limit = connection.shared.forwarding.response_timeout;
                 return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });
             }
         };
@@ -144,7 +144,7 @@ async fn upstream(
         return Ok((pooled, true));
     }
     // Boxed: the state of a handshake is large, and most requests have none.
-    let opened = Box::pin(open(&connection.shared, target, Some(version), None)).await?;
+    let opened = Box::pin(open(&connection.shared.origins, target, Some(version), None)).await?;
     *slot = opened.shared();
     Ok((opened, false))
 }

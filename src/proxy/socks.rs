@@ -4,7 +4,6 @@
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::{Buf, BytesMut};
 use http::{HeaderMap, StatusCode};
@@ -61,7 +60,7 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) {
     let mut seen = BytesMut::new();
     let (caller, asked) =
-        match timeout(shared.handshake_timeout, handshake(&shared, &agent, &mut stream, &mut seen)).await {
+        match timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen)).await {
             Ok(Ok(Some(asked))) => asked,
             Ok(Ok(None)) => return,
             Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
@@ -70,7 +69,7 @@ pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: Tc
     let recorder = tunnel::begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
     let dialled = match asked.command {
         CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
-        CONNECT => match agent.may_ask(&shared.quotas, &caller) {
+        CONNECT => match agent.may_ask(&shared.admission.quotas, &caller) {
             Ok(()) => tunnel::reach(&shared, &asked.origin).await,
             Err(error) => Err(error),
         },
@@ -109,20 +108,23 @@ async fn handshake(
 ) -> io::Result<Option<(Caller, Asked)>> {
     let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
     // Where all may call who reach the proxy, a password is taken and not looked at.
-    let served = if shared.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
+    let served =
+        if shared.admission.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
     let chosen = served.iter().copied().find(|method| methods.contains(method));
     stream.write_all(&[VERSION, chosen.unwrap_or(NO_ACCEPTABLE_METHOD)]).await?;
     let mut caller = agent.caller.clone();
     match chosen {
         None => {
-            shared.unauthorized.fetch_add(u64::from(shared.credentials.is_some()), Ordering::Relaxed);
+            if shared.admission.credentials.is_some() {
+                shared.admission.count_unauthorized();
+            }
             return Ok(None);
         }
         Some(PASSWORD) => {
             let Some((name, password)) = message(stream, seen, credentials).await? else { return Ok(None) };
-            if let Some(known) = &shared.credentials {
+            if let Some(known) = &shared.admission.credentials {
                 let Some(known) = known.of(&name, &password) else {
-                    shared.unauthorized.fetch_add(1, Ordering::Relaxed);
+                    shared.admission.count_unauthorized();
                     stream.write_all(&[PASSWORD_VERSION, WRONG_PASSWORD]).await?;
                     return Ok(None);
                 };

@@ -66,13 +66,13 @@ pub(super) async fn connect(
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, origin);
-            return closing(respond::unauthorized(shared, request.method(), &recorder));
+            return closing(respond::unauthorized(&shared.admission, request.method(), &recorder));
         }
     };
     let recorder = begin(connection, caller.clone(), &request, origin.clone());
     let dialled = match target {
         Ok(_) if !shared.recording.admits() => Err(ProxyError::NotRecordable),
-        Ok(_) => match connection.agent.may_ask(&shared.quotas, &caller) {
+        Ok(_) => match connection.agent.may_ask(&shared.admission.quotas, &caller) {
             Ok(()) => reach(shared, &origin).await,
             Err(error) => Err(error),
         },
@@ -85,7 +85,7 @@ pub(super) async fn connect(
             let agent_side = hyper::upgrade::on(&mut request);
             let (shared, agent) = (shared.clone(), connection.agent.clone());
             let tunnel = Tunnel { shared: shared.clone(), agent, caller, origin, dialled, recorder };
-            shared.tasks.spawn(boxed(tunnel, agent_side));
+            shared.lifecycle.tasks.spawn(boxed(tunnel, agent_side));
             Response::new(AgentBody::Empty)
         }
     }
@@ -111,25 +111,15 @@ pub(super) fn serve(tunnel: Tunnel, stream: TcpStream, seen: BytesMut) -> Pin<Bo
     Box::pin(run(tunnel, stream, seen))
 }
 
-impl Shared {
-    /// Why a host is relayed blind, if it is.
-    fn relays_blind(&self, host: &str, port: u16) -> Option<Blind> {
-        if self.passthrough.matches(host, port) {
-            return Some(Blind::Configured);
-        }
-        self.refusals.learned(host, port, std::time::Instant::now()).then_some(Blind::Learned)
-    }
-}
-
 impl Tunnel {
     /// Why it is relayed blind, if it is: by the name of its host, or by the address that answered.
     fn relays_blind(&self) -> Option<Blind> {
         let Origin { host, port, .. } = &self.origin;
-        let by_address = |dialled: &&Dialled| self.shared.passthrough.matches_address(dialled.peer.ip(), *port);
         // Through the next proxy, the address is that proxy's.
-        let direct = self.dialled.as_ref().filter(|_| self.shared.next_proxy_for(&self.origin).is_none());
-        let listed = direct.filter(by_address).map(|_| Blind::Configured);
-        self.shared.relays_blind(host, *port).or(listed)
+        let direct = self.dialled.as_ref().filter(|_| self.shared.origins.next_proxy_for(&self.origin).is_none());
+        let interception = &self.shared.interception;
+        let by_address = || interception.relays_address_blind(direct?.peer.ip(), *port);
+        interception.relays_blind(host, *port).or_else(by_address)
     }
 }
 
@@ -150,7 +140,7 @@ fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incomin
 
 /// A connection to the origin, so that a failure is told now; none if an idle one shows that it can be reached.
 pub(super) async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dialled>, ProxyError> {
-    let blind = shared.relays_blind(&origin.host, origin.port).is_some();
+    let blind = shared.interception.relays_blind(&origin.host, origin.port).is_some();
     if !blind && shared.pool.knows(&origin.host, origin.port) {
         return Ok(None);
     }
@@ -158,7 +148,7 @@ pub(super) async fn reach(shared: &Shared, origin: &Origin) -> Result<Option<Dia
 }
 
 async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyError> {
-    dial(shared, origin, Way::Tunnel, Instant::now() + shared.connect_timeout).await
+    dial(&shared.origins, origin, Way::Tunnel, Instant::now() + shared.origins.connect_timeout).await
 }
 
 /// What is done with a tunnel, once its first bytes have told what it is.
@@ -207,7 +197,7 @@ fn boxed(tunnel: Tunnel, agent_side: OnUpgrade) -> Pin<Box<dyn Future<Output = (
 }
 
 async fn run(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
-    let cut = tunnel.shared.cut.clone();
+    let cut = tunnel.shared.lifecycle.cut.clone();
     // Boxed: what setting up needs is not to be carried along for as long as the tunnel is served.
     let decision = tokio::select! {
         decision = Box::pin(decide(&mut tunnel, agent, seen)) => decision,
@@ -305,7 +295,7 @@ async fn begins_http2(origin: &mut OriginStream) -> bool {
 
 /// TLS: the origin first, so that the agent gets the protocol that the origin chose, or a 502 that says why not.
 async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
-    let limit = tunnel.shared.handshake_timeout;
+    let limit = tunnel.shared.agent_limits.handshake;
     let accepted = match timeout(limit, client_hello(&mut agent, &mut seen)).await {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return unreadable(tunnel, Rewound::new(seen, agent)),
@@ -319,7 +309,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
     let sni: Option<Arc<str>> = hello.server_name().map(|n| n.trim_end_matches('.').to_ascii_lowercase().into());
     let name = sni.clone().unwrap_or_else(|| tunnel.origin.host.clone());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
-    let blind = tunnel.shared.relays_blind(&name, tunnel.origin.port).or(match offer {
+    let blind = tunnel.shared.interception.relays_blind(&name, tunnel.origin.port).or(match offer {
         None => Some(Blind::UnknownAlpn),
         Some(_) if !crate::tls::speaks_any(hello.cipher_suites()) => Some(Blind::UnknownTls),
         Some(_) if ServerName::try_from(&*name).is_err() => Some(Blind::UnreadableName),
@@ -339,7 +329,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
         Some(denied) => Err(denied),
         None => match shared.pool.take(&target) {
             Some(pooled) => Ok(pooled),
-            None => open(shared, &target, None, tunnel.dialled.take()).await,
+            None => open(&shared.origins, &target, None, tunnel.dialled.take()).await,
         },
     };
     let (upstream, broken) = match opened {
@@ -353,7 +343,7 @@ async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut
         (None, _) => Some(HTTP11),
     };
     let version = if alpn == Some(H2) { Version::HTTP_2 } else { Version::HTTP_11 };
-    let config = match shared.leaves.server_config(&name, alpn) {
+    let config = match shared.interception.leaves.server_config(&name, alpn) {
         Ok(config) => config,
         Err(error) => {
             tracing::warn!(%error, "cannot intercept");
@@ -404,10 +394,10 @@ fn unreadable(tunnel: &Tunnel, agent: Rewound<TcpStream>) -> Decision {
 fn by_its_names(tunnel: &Tunnel, sni: Option<&str>) -> Option<ProxyError> {
     let Origin { host, port, .. } = &tunnel.origin;
     let names = names::of_tunnel(host, sni)?;
-    let differ = names::strict(&names).err().filter(|_| tunnel.shared.strict_host);
+    let differ = names::strict(&names).err().filter(|_| tunnel.shared.forwarding.strict_host);
     tunnel.recorder.goes_by(names);
     let denied = sni.and_then(|sni| {
-        let denied = tunnel.shared.egress.admits_name(sni, *port).err()?;
+        let denied = tunnel.shared.origins.egress.admits_name(sni, *port).err()?;
         Some(ProxyError::EgressDenied { origin: format!("{sni}:{port}"), denied, address: None })
     });
     denied.or(differ)
@@ -415,7 +405,7 @@ fn by_its_names(tunnel: &Tunnel, sni: Option<&str>) -> Option<ProxyError> {
 
 /// The agent did not end its handshake in time.
 fn too_slow(tunnel: &Tunnel) -> Decision {
-    let limit_ms = tunnel.shared.handshake_timeout.as_millis();
+    let limit_ms = tunnel.shared.agent_limits.handshake.as_millis();
     let detail =
         format!("the agent did not end its TLS handshake within {limit_ms} ms (`proxy.handshake_timeout_ms`)");
     tunnel.recorder.failed(Failure { id: "client_tls_timeout", detail });
@@ -431,10 +421,10 @@ async fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
         Some(_) => ("client_tls_failed", "sent something else than TLS in the middle of the handshake"),
         None => ("agent_left", "closed its connection during the TLS handshake"),
     };
-    let advice = &tunnel.shared.trust_hint;
+    let advice = &tunnel.shared.interception.trust_hint;
     let noted = match id {
         "client_refused_certificate" => {
-            tunnel.shared.refusals.note(name, tunnel.origin.port, std::time::Instant::now())
+            tunnel.shared.interception.refusals.note(name, tunnel.origin.port, std::time::Instant::now())
         }
         _ => Refusal::Another,
     };
@@ -483,7 +473,7 @@ async fn client_hello(agent: &mut TcpStream, seen: &mut BytesMut) -> io::Result<
 async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewound<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
     let target = Target { origin, tls: None, way: Way::Tunnel };
-    let opened = open(&tunnel.shared, &target, Some(version), tunnel.dialled.take()).await;
+    let opened = open(&tunnel.shared.origins, &target, Some(version), tunnel.dialled.take()).await;
     let (upstream, broken) = match opened {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),
@@ -500,7 +490,7 @@ async fn relay_blind(mut tunnel: Tunnel, agent: Rewound<TcpStream>) {
     match dialled {
         Ok(Dialled { stream, peer, timings }) => {
             tunnel.recorder.forwarded(&Upstreamed { peer: Some(peer), tls: None, reused: false, dialled: timings });
-            relay(Prompt::new(agent), stream, &tunnel.recorder, &tunnel.shared.cut).await;
+            relay(Prompt::new(agent), stream, &tunnel.recorder, &tunnel.shared.lifecycle.cut).await;
         }
         Err(error) => tunnel.recorder.failed(error.failure()),
     }

@@ -47,7 +47,7 @@ pub(super) fn relay_upgraded(
     let (shared, caller) = (connection.shared.clone(), connection.agent.clone());
     // An HTTP/2 connection is not idle while it carries this.
     let answering = connection.activity.answering();
-    connection.shared.tasks.spawn(async move {
+    connection.shared.lifecycle.tasks.spawn(async move {
         // Its connection lasts as long as this does.
         let _held = (caller, answering);
         let (agent, origin) = match tokio::try_join!(agent, origin) {
@@ -60,11 +60,12 @@ pub(super) fn relay_upgraded(
             }
         };
         let Spoken::WebSocket(extensions) = spoken else {
-            return relay(agent, origin, &recorder, &shared.cut).await;
+            return relay(agent, origin, &recorder, &shared.lifecycle.cut).await;
         };
         let (agent_tap, origin_tap, reader) = socket(recorder.clone(), extensions);
-        let reading = shared.tasks.spawn(reader.run());
-        let (from_agent, from_origin) = relay_copied((agent, agent_tap), (origin, origin_tap), &shared.cut).await;
+        let reading = shared.lifecycle.tasks.spawn(reader.run());
+        let (from_agent, from_origin) =
+            relay_copied((agent, agent_tap), (origin, origin_tap), &shared.lifecycle.cut).await;
         match reading.await {
             Ok(reader) => reader.finish(from_agent, from_origin),
             Err(error) => {

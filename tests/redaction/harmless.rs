@@ -93,7 +93,7 @@ fn corpus() -> Vec<(&'static str, String)> {
     // Code that speaks of tokens, keys and secrets all the time.
     for code in [
         include_str!("../../src/deliver/sessions.rs"),
-        include_str!("../../src/proxy/territory.rs"),
+        include_str!("../../src/proxy/destination.rs"),
         include_str!("../../src/callers/tokens.rs"),
         include_str!("../../src/redact/names.rs"),
         include_str!("../../src/store/key.rs"),

@@ -22,10 +22,9 @@ use super::answers::{Answers, BadHead, OriginIo};
 use super::heard::{Heard, Hearing};
 use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
-use super::{Dialled, OriginStream, Target, TlsTarget, dial};
+use super::{Dialled, OriginStream, Origins, Target, TlsTarget, dial};
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
-use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
 use crate::proxy::h2::{OriginH2, Waiting};
 use crate::proxy::interim::InterimHeads;
@@ -167,25 +166,25 @@ impl Sender {
 /// Opens a connection to `target`. `expected`: the protocol that the agent's side speaks already, if it does.
 /// `dialled`: the TCP connection, if there is one already.
 pub(in crate::proxy) async fn open(
-    shared: &Shared,
+    origins: &Origins,
     target: &Target,
     expected: Option<Version>,
     dialled: Option<Dialled>,
 ) -> Result<Upstream, ProxyError> {
-    let limit = shared.connect_timeout;
+    let limit = origins.connect_timeout;
     let deadline = tokio::time::Instant::now() + limit;
     let Dialled { stream, peer, mut timings } = match dialled {
         Some(dialled) => dialled,
-        None => dial(shared, &target.origin, target.way, deadline).await?,
+        None => dial(origins, &target.origin, target.way, deadline).await?,
     };
     let origin = target.origin.to_string();
     let Some(tls) = &target.tls else {
-        let sender = handshake(shared, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
+        let sender = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
         return Ok(upstream(target, sender, peer, None, timings));
     };
     let began = Instant::now();
     let offer = narrowed(tls.offer, expected);
-    let stream = timeout_at(deadline, tls_connect(shared, target, tls, offer, stream))
+    let stream = timeout_at(deadline, tls_connect(origins, target, tls, offer, stream))
         .await
         .map_err(|_| ProxyError::Timeout { origin: origin.clone(), step: "TLS handshake", limit })??;
     timings.tls = Some(began.elapsed());
@@ -200,14 +199,14 @@ pub(in crate::proxy) async fn open(
             Some(HTTP11) => Some("http/1.1"),
             _ => None,
         },
-        pinned: shared.origin_tls.pins(&tls.name, target.origin.port),
+        pinned: origins.tls.pins(&tls.name, target.origin.port),
     };
     let version = if facts.alpn == Some("h2") { Version::HTTP_2 } else { Version::HTTP_11 };
     if let Some(expected) = expected.filter(|e| *e != version) {
         let protocol = if expected == Version::HTTP_2 { "h2" } else { "http/1.1" };
         return Err(ProxyError::Protocol { origin, protocol });
     }
-    let sender = handshake(shared, stream, version, &origin).await?;
+    let sender = handshake(origins, stream, version, &origin).await?;
     Ok(upstream(target, sender, peer, Some(facts), timings))
 }
 
@@ -240,7 +239,7 @@ fn narrowed(offer: Offer, expected: Option<Version>) -> Offer {
 }
 
 async fn tls_connect(
-    shared: &Shared,
+    origins: &Origins,
     target: &Target,
     tls: &TlsTarget,
     offer: Offer,
@@ -251,7 +250,7 @@ async fn tls_connect(
         origin: origin.clone(),
         reason: format!("`{}` cannot be asked for as a server's name", tls.name),
     })?;
-    let config = shared.origin_tls.offering(&tls.name, target.origin.port, offer);
+    let config = origins.tls.offering(&tls.name, target.origin.port, offer);
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|e| tls_error(&e, &origin))
 }
 
@@ -274,7 +273,7 @@ fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
 }
 
 async fn handshake<S>(
-    shared: &Shared,
+    origins: &Origins,
     stream: S,
     version: Version,
     origin: &str,
@@ -286,7 +285,7 @@ where
     if version == Version::HTTP_2 {
         let (stream, waiting) = OriginH2::new(stream);
         let (stream, extended) = FirstFrame::of(stream);
-        let (sender, connection) = http2::Builder::new(shared.upstream_tasks.clone())
+        let (sender, connection) = http2::Builder::new(origins.tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
@@ -294,7 +293,7 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        return Ok((Sender::Http2(sender, extended, waiting), drive(shared, connection)));
+        return Ok((Sender::Http2(sender, extended, waiting), drive(origins, connection)));
     }
     let (stream, heard) = Hearing::of(stream);
     let (stream, next) = Restoring::new(stream);
@@ -306,12 +305,12 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender, next, answers, heard, trailers), drive(shared, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next, answers, heard, trailers), drive(origins, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.
-fn drive(shared: &Shared, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> AbortHandle {
-    shared.upstream_tasks.spawn(async move {
+fn drive(origins: &Origins, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> AbortHandle {
+    origins.tasks.spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection to an origin ended");
         }

@@ -12,8 +12,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
 use super::next_proxy;
+use super::origins::Origins;
 use crate::capture::{Origin, Timings};
-use crate::proxy::Shared;
 use crate::proxy::egress::{Egress, written_out};
 use crate::proxy::error::ProxyError;
 use crate::proxy::rewound::Rewound;
@@ -44,55 +44,55 @@ pub(in crate::proxy) enum Way {
 
 /// Connects to `origin` by `deadline`.
 pub(in crate::proxy) async fn dial(
-    shared: &Shared,
+    origins: &Origins,
     origin: &Origin,
     way: Way,
     deadline: Instant,
 ) -> Result<Dialled, ProxyError> {
-    let Some(proxy) = shared.next_proxy_for(origin) else {
+    let Some(proxy) = origins.next_proxy_for(origin) else {
         let (target, shown) = ((&*origin.host, origin.port), origin.to_string());
-        let (tcp, peer, timings) = dial_host(shared, Some(&shared.egress), target, &shown, deadline).await?;
+        let (tcp, peer, timings) = dial_host(origins, Some(&origins.egress), target, &shown, deadline).await?;
         return Ok(Dialled { stream: Rewound::new(BytesMut::new(), Either::Left(tcp)), peer, timings });
     };
     let shown = || origin.to_string();
     let asked = written_out(&origin.host).map(|ip| SocketAddr::new(ip, origin.port));
-    if asked.is_some_and(|asked| leads_home(asked, asked, &shared.own_listeners)) {
+    if asked.is_some_and(|asked| leads_home(asked, asked, &origins.own_listeners)) {
         return Err(ProxyError::Loop { origin: shown() });
     }
-    let admitted = shared.egress.admits_unresolved(&origin.host, origin.port);
+    let admitted = origins.egress.admits_unresolved(&origin.host, origin.port);
     admitted.map_err(|denied| ProxyError::EgressDenied { origin: shown(), denied, address: None })?;
-    let mut dialled = next_proxy::connect(shared, proxy, deadline).await?;
+    let mut dialled = next_proxy::connect(origins, proxy, deadline).await?;
     if way == Way::Tunnel {
         let asked = Instant::now();
         let tunnelled = timeout_at(deadline, next_proxy::tunnel(dialled.stream, proxy, origin)).await;
-        dialled.stream = tunnelled.map_err(|_| too_late(shared, &proxy.to_string(), "CONNECT"))??;
+        dialled.stream = tunnelled.map_err(|_| too_late(origins, &proxy.to_string(), "CONNECT"))??;
         // What asking for the tunnel takes is part of connecting.
         dialled.timings.connect = dialled.timings.connect.map(|took| took + asked.elapsed());
     }
     Ok(dialled)
 }
 
-pub(super) fn too_late(shared: &Shared, shown: &str, step: &'static str) -> ProxyError {
-    ProxyError::Timeout { origin: shown.to_owned(), step, limit: shared.connect_timeout }
+pub(super) fn too_late(origins: &Origins, shown: &str, step: &'static str) -> ProxyError {
+    ProxyError::Timeout { origin: shown.to_owned(), step, limit: origins.connect_timeout }
 }
 
 /// A TCP connection to a host, but never to one of our own listeners, nor to where `egress` forbids to go. `shown`: what messages
 /// call it.
 pub(super) async fn dial_host(
-    shared: &Shared,
+    origins: &Origins,
     egress: Option<&Egress>,
     (host, port): (&str, u16),
     shown: &str,
     deadline: Instant,
 ) -> Result<(TcpStream, SocketAddr, Timings), ProxyError> {
     let began = Instant::now();
-    let late = |step| too_late(shared, shown, step);
+    let late = |step| too_late(origins, shown, step);
     let denied = |denied, address| ProxyError::EgressDenied { origin: shown.to_owned(), denied, address };
     if let Some(egress) = egress {
         egress.admits_name(host, port).map_err(|why| denied(why, None))?;
     }
     let resolved =
-        timeout_at(deadline, shared.resolver.resolve(host, port)).await.map_err(|_| late("name resolution"))??;
+        timeout_at(deadline, origins.resolver.resolve(host, port)).await.map_err(|_| late("name resolution"))??;
     let judge = |address: SocketAddr| {
         let ip = address.ip();
         egress.map_or(Ok(()), |egress| egress.admits(host, ip, port)).map_err(|why| denied(why, Some(ip)))
@@ -103,7 +103,7 @@ pub(super) async fn dial_host(
     let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| late("connect"))?;
     let stream = connected.map_err(failed)?;
     let (peer, local) = (stream.peer_addr().map_err(failed)?, stream.local_addr().map_err(failed)?);
-    if leads_home(peer, local, &shared.own_listeners) {
+    if leads_home(peer, local, &origins.own_listeners) {
         return Err(ProxyError::Loop { origin: shown.to_owned() });
     }
     // Where the system has connected us to counts, whatever it was asked for.

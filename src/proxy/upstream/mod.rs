@@ -5,6 +5,7 @@ mod connection;
 mod dial;
 mod heard;
 mod next_proxy;
+mod origins;
 mod pool;
 mod resolve;
 mod restore;
@@ -17,6 +18,7 @@ pub(super) use connection::{
 };
 pub(super) use dial::{Dialled, OriginStream, Way, dial};
 pub(super) use next_proxy::{authorization, unauthorized};
+pub use origins::Origins;
 pub use pool::Pool;
 pub use resolve::Resolver;
 pub(super) use restore::StandIn;

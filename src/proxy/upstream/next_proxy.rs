@@ -12,10 +12,10 @@ use tokio_socks::tcp::Socks5Stream;
 use tokio_util::either::Either;
 
 use super::dial::{Dialled, OriginStream, dial_host, too_late};
+use super::origins::Origins;
 use crate::capture::Origin;
 use crate::cause;
 use crate::config::{NextProxy, NextProxyScheme};
-use crate::proxy::Shared;
 use crate::proxy::error::ProxyError;
 use crate::proxy::rewound::Rewound;
 use crate::tls::Offer;
@@ -26,14 +26,14 @@ const HEAD_LIMIT_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 
 /// A connection to the proxy itself, in TLS if it speaks that.
-pub(super) async fn connect(shared: &Shared, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
+pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
     let shown = proxy.to_string();
-    let (tcp, peer, mut timings) = dial_host(shared, None, (&proxy.host, proxy.port), &shown, deadline).await?;
+    let (tcp, peer, mut timings) = dial_host(origins, None, (&proxy.host, proxy.port), &shown, deadline).await?;
     let began = Instant::now();
     let socket = match proxy.scheme {
         NextProxyScheme::Https => {
-            let secured = timeout_at(deadline, tls(shared, proxy, tcp)).await;
-            Either::Right(Box::new(secured.map_err(|_| too_late(shared, &shown, "TLS handshake"))??))
+            let secured = timeout_at(deadline, tls(origins, proxy, tcp)).await;
+            Either::Right(Box::new(secured.map_err(|_| too_late(origins, &shown, "TLS handshake"))??))
         }
         NextProxyScheme::Http | NextProxyScheme::Socks5 => Either::Left(tcp),
     };
@@ -71,13 +71,13 @@ pub(in crate::proxy) fn unauthorized(proxy: &NextProxy) -> ProxyError {
 }
 
 async fn tls(
-    shared: &Shared,
+    origins: &Origins,
     proxy: &NextProxy,
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProxyError> {
     let name = ServerName::try_from(proxy.host.clone())
         .map_err(|_| failed(proxy, "its name cannot be asked for in TLS".to_owned()))?;
-    let config = shared.origin_tls.offering(&proxy.host, proxy.port, Offer::None);
+    let config = origins.tls.offering(&proxy.host, proxy.port, Offer::None);
     tokio_rustls::TlsConnector::from(config.clone())
         .connect(name, stream)
         .await

@@ -10,7 +10,7 @@ use crate::capture::{Caller, SessionTokens};
 
 /// Where a call goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Territory {
+pub(super) enum Destination {
     /// To others.
     Outside,
     /// Into the domain of the caller's project.
@@ -20,7 +20,7 @@ pub(super) enum Territory {
 }
 
 /// What is whose.
-pub struct Territories {
+pub struct Destinations {
     /// UASAM and Brain: host and port.
     otas: Vec<(String, u16)>,
     /// The domain of the project that the proxy's own agent belongs to.
@@ -49,7 +49,7 @@ pub(super) struct Addressee<'a> {
     pub(super) scheme: &'a str,
     pub(super) port: u16,
     /// The names that it goes by: that of the server that has shown who it is (of the one that was called, where none has), and
-    /// those that the request says. Servers that share an address choose by any of them, so all must be of one territory.
+    /// those that the request says. Servers that share an address choose by any of them, so all must be of one destination.
     pub(super) names: [&'a str; 3],
 }
 
@@ -61,7 +61,7 @@ impl ProjectDomain {
         Some(Self { scheme, host, port: url.port_or_known_default()?, subdomains })
     }
 
-    fn covers(&self, to: &Addressee<'_>) -> bool {
+    fn matches(&self, to: &Addressee<'_>) -> bool {
         // What is meant for TLS never goes out in clear.
         let safe = to.scheme == "https" || (self.scheme == "http" && to.scheme == "http");
         safe && to.port == self.port && to.names.iter().all(|name| self.has(name))
@@ -77,7 +77,7 @@ impl ProjectDomain {
     }
 }
 
-impl Territories {
+impl Destinations {
     /// `otas`: the URLs of UASAM and Brain. `own` and `agents`: whose domains are whose.
     pub fn new(
         otas: [&Url; 2],
@@ -94,18 +94,18 @@ impl Territories {
     }
 
     /// Where a call of `caller` goes.
-    pub(super) fn of(&self, caller: &Caller, to: &Addressee<'_>) -> Territory {
+    pub(super) fn of(&self, caller: &Caller, to: &Addressee<'_>) -> Destination {
         let domain = match caller {
             Caller::Credential(of) => self.agents.get(&of.agent).or(self.own.as_ref()),
             Caller::Proxy | Caller::Process(_) => self.own.as_ref(),
         };
         let is_all = |host: &str| to.names.iter().all(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host));
         if self.otas.iter().any(|(host, port)| *port == to.port && is_all(host)) {
-            Territory::Otas
-        } else if domain.is_some_and(|domain| domain.covers(to)) {
-            Territory::InDomain
+            Destination::Otas
+        } else if domain.is_some_and(|domain| domain.matches(to)) {
+            Destination::InDomain
         } else {
-            Territory::Outside
+            Destination::Outside
         }
     }
 }
@@ -114,9 +114,9 @@ impl Territories {
 mod tests {
     use super::*;
 
-    fn covers(domain: &str, subdomains: bool, scheme: &'static str, host: &str, port: u16) -> bool {
+    fn matches(domain: &str, subdomains: bool, scheme: &'static str, host: &str, port: u16) -> bool {
         let to = Addressee { scheme, port, names: [host; 3] };
-        ProjectDomain::new(&domain.parse().unwrap(), subdomains).unwrap().covers(&to)
+        ProjectDomain::new(&domain.parse().unwrap(), subdomains).unwrap().matches(&to)
     }
 
     #[test]
@@ -131,29 +131,29 @@ mod tests {
             (["usc.test", "usc.test", "user@usc.test"], false),
         ] {
             let to = Addressee { scheme: "https", port: 443, names };
-            assert_eq!(domain.covers(&to), inside, "{names:?}");
+            assert_eq!(domain.matches(&to), inside, "{names:?}");
         }
     }
 
     #[test]
     fn a_domain_is_its_host_and_port_and_what_is_below_only_if_wanted() {
-        assert!(covers("https://usc.test", false, "https", "usc.test", 443));
-        assert!(covers("https://USC.test.", false, "https", "usc.test", 443));
-        assert!(covers("https://usc.test:8443", false, "https", "usc.test", 8443));
-        assert!(!covers("https://usc.test", false, "https", "api.usc.test", 443));
-        assert!(covers("https://usc.test", true, "https", "api.usc.test", 443));
-        assert!(covers("https://usc.test", true, "https", "a.b.usc.test.", 443));
+        assert!(matches("https://usc.test", false, "https", "usc.test", 443));
+        assert!(matches("https://USC.test.", false, "https", "usc.test", 443));
+        assert!(matches("https://usc.test:8443", false, "https", "usc.test", 8443));
+        assert!(!matches("https://usc.test", false, "https", "api.usc.test", 443));
+        assert!(matches("https://usc.test", true, "https", "api.usc.test", 443));
+        assert!(matches("https://usc.test", true, "https", "a.b.usc.test.", 443));
         for (host, port) in
             [("notusc.test", 443), (".usc.test", 443), ("usc.test.evil.test", 443), ("usc.test", 8443)]
         {
-            assert!(!covers("https://usc.test", true, "https", host, port), "{host}");
+            assert!(!matches("https://usc.test", true, "https", host, port), "{host}");
         }
     }
 
     #[test]
     fn a_token_goes_out_in_clear_only_to_a_domain_that_is_named_so() {
-        assert!(!covers("https://usc.test:80", false, "http", "usc.test", 80));
-        assert!(covers("http://usc.test", false, "http", "usc.test", 80));
-        assert!(covers("http://usc.test:443", false, "https", "usc.test", 443));
+        assert!(!matches("https://usc.test:80", false, "http", "usc.test", 80));
+        assert!(matches("http://usc.test", false, "http", "usc.test", 80));
+        assert!(matches("http://usc.test:443", false, "https", "usc.test", 443));
     }
 }

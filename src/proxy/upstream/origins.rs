@@ -1,0 +1,42 @@
+//! What connections to origins are made with.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::resolve::Resolver;
+use super::tasks::Tasks;
+use crate::capture::Origin;
+use crate::config::{NextProxy, NextProxyScheme, Upstream};
+use crate::proxy::egress::Egress;
+use crate::tls::OriginTls;
+
+/// What connections to origins are made with.
+pub struct Origins {
+    /// TLS towards origins.
+    pub tls: OriginTls,
+    /// Looks up the addresses of hosts.
+    pub resolver: Resolver,
+    /// Our own listeners. Calls to them are refused.
+    pub own_listeners: Vec<SocketAddr>,
+    /// The next proxy, and the hosts that are called without it.
+    pub next_proxies: Upstream,
+    /// Which origins agents may call.
+    pub egress: Egress,
+    /// `proxy.connect_timeout_ms`
+    pub connect_timeout: Duration,
+    /// The tasks that read and write the connections. They end when the agents are done.
+    pub tasks: Tasks,
+}
+
+impl Origins {
+    /// The next proxy on the way to `origin`. `None`: it is called directly.
+    pub(in crate::proxy) fn next_proxy_for(&self, origin: &Origin) -> Option<&NextProxy> {
+        self.next_proxies.proxy_for(origin.scheme, &origin.host, origin.port)
+    }
+
+    /// Whether requests for `origin`, whose scheme is `http`, are sent to the next proxy itself. Otherwise they go through a
+    /// tunnel, or directly.
+    pub(in crate::proxy) fn asks_next_proxy(&self, origin: &Origin) -> bool {
+        self.next_proxy_for(origin).is_some_and(|proxy| proxy.scheme != NextProxyScheme::Socks5)
+    }
+}
