@@ -250,35 +250,45 @@ async fn exchange(
     if !unwanted && !last {
         keep_for_next(connection, upstream, response.headers()).await;
     }
-    message::reframe(response.headers_mut())
+    let unframed = message::reframe(response.headers_mut())
         .map_err(|reason| ProxyError::BadResponse { origin: target.origin.to_string(), reason })?;
     recorder.answered(response.status(), response.headers(), None);
-    let until_close = unusual(connection, &mut response, recorder).await;
+    let framed_by_close = unframed.filter(|_| connection.interim.is_some());
+    let until_close = unusual(connection, &mut response, framed_by_close.as_deref(), recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, false);
     if connection.shared.forwarding.via {
         message::add_via(response.headers_mut(), version);
     }
-    // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself.
-    *response.version_mut() = version;
+    // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself. It puts no chunks into
+    // content of that version.
+    *response.version_mut() = match framed_by_close.is_some() && until_close.is_some() {
+        true => Version::HTTP_10,
+        false => version,
+    };
     let content = |body| Content::new(body, recorder.clone(), target.origin.clone(), until_close);
     Ok(response.map(|body| {
         AgentBody::Origin(CapturedBody::new(content(body), recorder.clone(), Side::Response), ends_with_it)
     }))
 }
 
-/// Passes on and notes what hyper does not tell of a response. Gives the connection's answers if the content ends where that
-/// does.
+/// Passes on and records what hyper cannot hold of a response. `codings`: transfer codings of content that ends with the
+/// connection. Gives the connection's answers if the content ends where that does.
 async fn unusual(
     connection: &AgentConnection,
     response: &mut Response<Incoming>,
+    codings: Option<&[u8]>,
     recorder: &Recorder,
 ) -> Option<Answers> {
     let Answered { facts, answers } = response.extensions_mut().remove::<Answered>()?;
     recorder.origin_faults(&facts.faults);
-    if let Some(interim) = connection.interim.as_ref().filter(|_| !facts.lines.is_empty()) {
-        recorder.also_received(&facts.lines);
-        interim.inset(facts.lines, &connection.flushes).await;
+    let lines = match codings.filter(|_| facts.is_until_close) {
+        Some(codings) => [b"Transfer-Encoding: ", codings, b"\r\n", &*facts.lines].concat().into(),
+        None => facts.lines,
+    };
+    if let Some(interim) = connection.interim.as_ref().filter(|_| !lines.is_empty()) {
+        recorder.also_received(&lines);
+        interim.inset(lines, &connection.flushes).await;
     }
     response.extensions_mut().insert(answers.clone());
     facts.is_until_close.then_some(answers)
@@ -412,7 +422,7 @@ async fn switch(
     };
     let origin_side = hyper::upgrade::on(&mut response);
     recorder.answered(response.status(), response.headers(), None);
-    unusual(connection, &mut response, recorder).await;
+    unusual(connection, &mut response, None, recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, over_http1);
     if over_http1 {

@@ -216,28 +216,29 @@ fn is_of_the_head(name: &HeaderName) -> bool {
         || is_otas(name)
 }
 
-/// Leaves a response's framing in the one form that hyper's server writes right: transfer codings in one field that ends in
-/// `chunked`, as it frames content of unknown length, and no length beside them.
+/// Leaves a response's framing in the one form that hyper's server writes right: no length beside transfer codings, and codings
+/// that end in `chunked`. Gives other codings, which it removes: their content ends with the connection (RFC 9112 6.3), and
+/// hyper would add `chunked`, which many clients do not undo behind another coding.
 ///
 /// # Errors
 /// A length that is not one decimal number.
-pub(super) fn reframe(headers: &mut HeaderMap) -> Result<(), String> {
+pub(super) fn reframe(headers: &mut HeaderMap) -> Result<Option<Vec<u8>>, String> {
     let codings: Vec<&[u8]> = headers.get_all(TRANSFER_ENCODING).iter().map(HeaderValue::as_bytes).collect();
     if !codings.is_empty() {
-        let mut all = codings.join(&b", "[..]);
-        if !all.to_ascii_lowercase().ends_with(b"chunked") {
-            all.extend_from_slice(b", chunked");
-        }
-        let value = HeaderValue::from_bytes(&all).map_err(|e| e.to_string())?;
-        headers.insert(TRANSFER_ENCODING, value);
+        let all = codings.join(&b", "[..]);
         headers.remove(CONTENT_LENGTH);
-        return Ok(());
+        if all.to_ascii_lowercase().ends_with(b"chunked") {
+            headers.insert(TRANSFER_ENCODING, HeaderValue::from_bytes(&all).map_err(|e| e.to_string())?);
+            return Ok(None);
+        }
+        headers.remove(TRANSFER_ENCODING);
+        return Ok(Some(all));
     }
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let is_one = lengths.next().is_none_or(|first| {
         first.to_str().is_ok_and(|text| text.parse::<u64>().is_ok()) && lengths.all(|other| other == first)
     });
-    if is_one { Ok(()) } else { Err("its Content-Length is not one decimal number (RFC 9110 8.6)".to_owned()) }
+    if is_one { Ok(None) } else { Err("its Content-Length is not one decimal number (RFC 9110 8.6)".to_owned()) }
 }
 
 /// Adds our hop to `Via` (RFC 9110 7.6.3).

@@ -27,12 +27,14 @@ pub(super) enum End {
 pub(super) enum Event {
     /// The origin's status, and no error beyond that.
     Whole,
+    /// The same, or that the agent left: some clients refuse the answer at its head.
+    WholeOrLeft,
     /// The origin's status, and why the answer is not whole.
     Broken,
 }
 
 use End::{Close, Cut, Open};
-use Event::{Broken, Whole};
+use Event::{Broken, Whole, WholeOrLeft};
 
 /// How the answers in the fixtures end, and what the event says of them.
 const FIXTURES: &[(&str, End, Event)] = &[
@@ -66,6 +68,13 @@ fn further() -> Vec<(&'static str, Vec<u8>, End, Event)> {
         ),
         ("cookies", text("Set-Cookie: a=1\r\nSet-Cookie: b=2\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
         ("latin1_value", ok(b"X-Name: caf\xe9\r\nContent-Length: 5\r\n\r\nhello"), Open, Whole),
+        ("unknown_coding_until_close", text("Transfer-Encoding: xyz\r\n\r\nhello"), Close, WholeOrLeft),
+        (
+            "coding_before_chunks",
+            text("Transfer-Encoding: xyz, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"),
+            Open,
+            WholeOrLeft,
+        ),
         ("no_content", b"HTTP/1.1 204 No Content\r\nX-A: b\r\n\r\n".to_vec(), Open, Whole),
         ("phrase_of_its_own", b"HTTP/1.1 404 Nothing Here\r\nContent-Length: 5\r\n\r\nhello".to_vec(), Open, Whole),
         ("no_phrase", b"HTTP/1.1 200 \r\nContent-Length: 5\r\n\r\nhello".to_vec(), Open, Whole),

@@ -84,6 +84,7 @@ fn event_fault(case: &Case, event: &Value) -> Option<String> {
     let of_status = if case.status() < 400 { String::new() } else { format!("http_{}", case.status()) };
     let is_right = match case.event {
         Event::Whole => error.split(':').next() == Some(&of_status),
+        Event::WholeOrLeft => error.is_empty() || error.starts_with("agent_left: "),
         Event::Broken => !error.is_empty() && !error.starts_with("http_"),
     };
     (!is_right).then(|| format!("its event has the error {error:?}"))

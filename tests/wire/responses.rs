@@ -142,11 +142,13 @@ async fn transfer_encoding_wins_over_a_length() {
         ("Transfer-Encoding: chunked\r\nContent-Length: none\r\n", CHUNKS, vec![both]),
         ("Transfer-Encoding: chunked, identity\r\nContent-Length: 5\r\n", CHUNKS, vec!["transfer_encoding", both]),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKS, vec!["transfer_encoding"]),
-        ("Transfer-Encoding: gzip, gzip\r\nContent-Length: 5\r\n", "\r\nhello", vec![both]),
+        ("Transfer-Encoding: gzip, gzip\r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding", both]),
         ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding"]),
         ("Transfer-Encoding: \r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding"]),
         ("Transfer-Encoding: identity\r\n", "\r\nhello", vec!["transfer_encoding"]),
-        ("Transfer-Encoding: gzip\r\nConnection: close\r\n", "\r\nhello", vec![]),
+        ("Transfer-Encoding: gzip\r\nConnection: close\r\n", "\r\nhello", vec!["transfer_encoding"]),
+        ("Transfer-Encoding: xyz\r\n", "\r\nhello", vec!["transfer_encoding"]),
+        ("Transfer-Encoding: gzip, chunked\r\n", CHUNKS, vec![]),
     ] {
         let seen = plain(format!("{OK}{fields}{content}").as_bytes()).await;
         is_whole(&seen, "hello", &faults);
@@ -154,7 +156,10 @@ async fn transfer_encoding_wins_over_a_length() {
         assert!(!head.contains("identity"), "{head}");
         assert!(!(head.contains("content-length") && head.contains("transfer-encoding")), "{head}");
         assert!(!head.contains("close, chunked") && !head.contains("chunked, chunked"), "{head}");
-        assert_eq!(head.contains("gzip"), fields.contains("gzip"), "{head}");
+        for coding in ["gzip, gzip", "gzip, chunked", "xyz"] {
+            assert_eq!(head.contains(&format!("{coding}\r\n")), fields.contains(coding), "{head}");
+        }
+        assert!(!head.contains("gzip, gzip, chunked") && !head.contains("xyz, chunked"), "{head}");
     }
 }
 
@@ -272,11 +277,12 @@ async fn a_close_without_close_notify_ends_what_only_the_end_frames() {
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nhello",
         "HTTP/1.0 200 OK\r\n\r\nhello",
         "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nhello",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello",
     ] {
         is_whole(&over_tls(response.as_bytes(), false).await, "hello", &["no_close_notify"]);
         is_whole(&over_tls(response.as_bytes(), true).await, "hello", &[]);
     }
+    let coded = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello";
+    is_whole(&over_tls(coded, false).await, "hello", &["transfer_encoding", "no_close_notify"]);
     for whole in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
         is_whole(&over_tls(format!("{OK}{whole}").as_bytes(), false).await, "hello", &[]);
     }

@@ -57,6 +57,9 @@ pub(super) fn settle(
     let has_coding = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
     let is_chunked = has_coding && settle_codings(fields, facts);
     let is_coded = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
+    if is_coded && !is_chunked {
+        facts.note(OriginFault::TransferEncoding);
+    }
     // `Transfer-Encoding` wins (RFC 9112 6.3); also one that names no coding, where the end of the connection is promised.
     if is_coded || (has_coding && !is_without_content && ends_connection(fields, status)) {
         let before = fields.len();
