@@ -52,7 +52,12 @@ pub fn responses(data: &[u8]) {
     }
     let Some(rewritten) = head.rewritten else { return };
     let again = lenient::read(&rewritten, is_to_head);
-    assert!(again.is_ok_and(|again| again.rewritten.is_none()), "{:?}", String::from_utf8_lossy(&rewritten));
+    // Read again, it is written the same: codings that do not end in `chunked` stay, and stay a fault.
+    assert!(
+        again.is_ok_and(|again| again.rewritten.is_none_or(|twice| twice == rewritten)),
+        "{:?}",
+        String::from_utf8_lossy(&rewritten)
+    );
     let mut fields = vec![httparse::EMPTY_HEADER; bytes.len()];
     let read = httparse::Response::new(&mut fields).parse(&rewritten);
     assert_eq!(read, Ok(httparse::Status::Complete(rewritten.len())), "{:?}", String::from_utf8_lossy(&rewritten));
