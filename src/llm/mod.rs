@@ -34,6 +34,8 @@ mod mcp;
 pub mod names;
 mod ollama;
 mod openai;
+#[cfg(test)]
+mod oracles;
 mod reader;
 mod reading;
 mod refusal;

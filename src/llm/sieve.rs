@@ -1,5 +1,9 @@
 //! Keeps some members of a JSON object while its text passes. A request to a model may hold megabytes of conversation,
 //! and only a few short members matter. Nothing else is held, whatever the size.
+//!
+//! The punctuation around members is checked. The inside of values that are skipped is not.
+
+use std::borrow::Cow;
 
 use memchr::memchr2;
 use serde_json::Value;
@@ -7,8 +11,10 @@ use serde_json::Value;
 /// A wanted member: its dotted path, and the most bytes that are kept. With 0, only its presence is noted.
 pub(super) type Wanted = (&'static str, usize);
 
-/// The longest name of a wanted member.
-const NAME_MAX_BYTES: usize = 48;
+/// Longer names, in bytes of their JSON, are never wanted. Each of their characters may be written as six.
+const NAME_MAX_BYTES: usize = 288;
+/// Stands in a path for a name that is never wanted. No wanted path has it.
+const UNWANTED: char = '\0';
 /// The first bytes that are kept of text that is not an object, such as `[DONE]`.
 const START_BYTES: usize = 8;
 
@@ -21,6 +27,8 @@ pub(super) struct Sieve {
     /// Whether it began with a brace.
     opened: bool,
     at: At,
+    /// The current member's name, as JSON without its quotes; one byte more than the limit if it is too long.
+    name: Vec<u8>,
     /// Dotted path of the current member, and the length of the path at each enclosing object.
     path: String,
     above: Vec<usize>,
@@ -43,7 +51,9 @@ struct Found {
 enum At {
     /// Before the object.
     Start,
-    /// Before a name, or the end.
+    /// Before the first name, or the end.
+    FirstName,
+    /// After a comma, before a name.
     Name,
     InName,
     Colon,
@@ -69,6 +79,7 @@ impl Sieve {
             start: Vec::new(),
             opened: false,
             at: At::Start,
+            name: Vec::new(),
             path: String::new(),
             above: Vec::new(),
             nested: 0,
@@ -155,33 +166,33 @@ impl Sieve {
         let byte = text[0];
         match (self.at, byte) {
             (_, b' ' | b'\t' | b'\r' | b'\n') => {}
-            (At::Start, b'{') => (self.at, self.opened) = (At::Name, true),
+            (At::Start, b'{') => (self.at, self.opened) = (At::FirstName, true),
             (At::Start, _) => {
                 self.at = At::Bad;
                 return 0;
             }
-            (At::Name, b'"') => {
+            (At::FirstName | At::Name, b'"') => {
                 self.at = At::InName;
-                if !self.path.is_empty() {
-                    self.path.push('.');
-                }
+                self.name.clear();
             }
             (At::Colon, b':') => self.at = At::Value,
             (At::Value, byte) => return self.begin_value(byte),
             (At::After, b',') => {
-                self.name_is_over();
+                self.path.truncate(self.above.last().copied().unwrap_or(0));
                 self.at = At::Name;
             }
-            (At::Name | At::After, b'}') => self.object_ends(),
+            (At::FirstName | At::After, b'}') => self.object_ends(),
             _ => self.at = At::Bad,
         }
         1
     }
 
     fn begin_value(&mut self, byte: u8) -> usize {
+        // Of two members with one name, the last one counts, with all that is inside it.
+        let replaced = |found: &Found| found.wanted.0 == self.path || leads_to(&self.path, found.wanted.0);
+        self.found.retain(|found| !replaced(found));
         let wanted = self.wanted.iter().find(|(path, _)| *path == self.path);
         self.keeping = wanted.map(|wanted| {
-            self.found.retain(|found| found.wanted.0 != wanted.0);
             self.found.push(Found { wanted: *wanted, text: Vec::new(), whole: false, too_long: false });
             self.found.len() - 1
         });
@@ -189,7 +200,7 @@ impl Sieve {
         match byte {
             b'{' if self.keeping.is_none() && leads_on() => {
                 self.above.push(self.path.len());
-                self.at = At::Name;
+                self.at = At::FirstName;
                 return 1;
             }
             b'{' | b'[' => (self.at, self.nested) = (At::Nested, 1),
@@ -217,6 +228,7 @@ impl Sieve {
             self.pass(&text[..=end]);
         } else if self.at == At::InName {
             self.pass(&text[..end]);
+            self.name_ends();
             self.at = At::Colon;
         } else {
             self.pass(&text[..=end]);
@@ -244,8 +256,8 @@ impl Sieve {
     }
 
     fn in_scalar(&mut self, text: &[u8]) -> usize {
-        let ends = |byte: &u8| matches!(byte, b',' | b'}' | b']' | b' ' | b'\t' | b'\r' | b'\n');
-        let end = text.iter().position(ends);
+        let goes_on = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+        let end = text.iter().position(|byte| !goes_on(byte));
         self.pass(&text[..end.unwrap_or(text.len())]);
         if end.is_some() {
             self.value_may_be_over();
@@ -273,18 +285,27 @@ impl Sieve {
         }
     }
 
-    /// Removes the name of the last member from the path.
-    fn name_is_over(&mut self) {
-        self.path.truncate(self.above.last().copied().unwrap_or(0));
+    /// Appends the name of the current member to the path.
+    fn name_ends(&mut self) {
+        if !self.above.is_empty() {
+            self.path.push('.');
+        }
+        let name = std::str::from_utf8(&self.name).ok().filter(|name| name.len() <= NAME_MAX_BYTES);
+        let name = name.and_then(|name| match name.contains('\\') {
+            true => serde_json::from_str::<String>(&format!("\"{name}\"")).ok().map(Cow::Owned),
+            false => Some(Cow::Borrowed(name)),
+        });
+        match name {
+            // A dot separates names in a path.
+            Some(name) if !name.contains('.') => self.path.push_str(&name),
+            _ => self.path.push(UNWANTED),
+        }
     }
 
     fn pass(&mut self, text: &[u8]) {
         if self.at == At::InName {
-            let from = self.above.last().map_or(0, |above| above + 1);
-            // A name that is too long or not ASCII is never wanted.
-            for byte in text.iter().take((from + NAME_MAX_BYTES).saturating_sub(self.path.len())) {
-                self.path.push(char::from(*byte));
-            }
+            let room = (NAME_MAX_BYTES + 1).saturating_sub(self.name.len());
+            self.name.extend_from_slice(&text[..text.len().min(room)]);
         } else {
             self.keep(text);
         }
@@ -347,6 +368,30 @@ mod tests {
         let sieve = read(&format!(r#"{{"model":"a","model":"b","usage":"{}"}}"#, "x".repeat(300)), &[]);
         assert_eq!(sieve.text("model").as_deref(), Some("b"));
         assert_eq!((sieve.get("usage"), sieve.too_long().collect::<Vec<_>>()), (None, vec!["usage"]));
+    }
+
+    #[test]
+    fn names_are_compared_as_a_parser_reads_them() {
+        let escaped = read(r#"{"mod\u0065l":"m","a":{"\u0062":1}}"#, &[3]);
+        assert_eq!((escaped.text("model").as_deref(), escaped.get("a.b")), (Some("m"), Some(json!(1))));
+        let dotted = read(r#"{"a.b":1,"a":{"c.d":2}}"#, &[]);
+        assert_eq!((dotted.get("a.b"), dotted.get("a.c.d")), (None, None));
+        let replaced = read(r#"{"a":{"b":1},"a":{"c":{"d":2}},"a":5}"#, &[]);
+        assert!(!replaced.has("a.b") && !replaced.has("a.c.d"));
+    }
+
+    #[test]
+    fn wrong_punctuation_is_not_an_object() {
+        for text in [
+            r#"{"a":1,}"#,
+            r#"{"a":{"b":1,}}"#,
+            r#"{"a":1"b":2}"#,
+            r#"{"a":null:2}"#,
+            r#"{,"a":1}"#,
+            r#"{"a":1,,"b":2}"#,
+        ] {
+            assert!(read(text, &[]).is_bad(), "{text}");
+        }
     }
 
     #[test]

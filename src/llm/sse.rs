@@ -131,8 +131,9 @@ impl Scanner {
             At::Field | At::Space => self.value_begins(found),
             At::LineStart => {
                 if self.data_lines > 0 {
-                    let name = std::str::from_utf8(&self.name).unwrap_or_default();
-                    found(Part::Ends { name: if name.is_empty() { "message" } else { name } });
+                    // A truncated name may end within a character.
+                    let name = String::from_utf8_lossy(&self.name);
+                    found(Part::Ends { name: if name.is_empty() { "message" } else { &name } });
                 }
                 self.data_lines = 0;
                 self.name.clear();
@@ -199,6 +200,9 @@ pub(super) mod tests {
         assert_eq!(all("data: 1\n\ndata: 2\n"), pairs(&[("message", "1")]));
         assert_eq!(all("event: a\n\ndata:  two spaces\n\n"), pairs(&[("message", " two spaces")]));
         assert_eq!(all("data : 1\n\ndatas: 2\n\nDATA: 3\n\n"), []);
+        let (long, truncated) = ("é".repeat(40), "é".repeat(32));
+        assert_eq!(all(&format!("event: {long}\ndata: 1\n\n")), pairs(&[(&truncated, "1")]));
+        assert_eq!(all(&format!("event: x{long}\ndata: 1\n\n"))[0].0.chars().next_back(), Some('\u{FFFD}'));
     }
 
     /// The standard's algorithm on a complete text.

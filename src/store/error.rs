@@ -18,7 +18,7 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
-    /// The file is a link, and what it leads to could not be made.
+    /// The file is a symbolic link whose target could not be created.
     #[error(
         "the event store {path} is a link to {target}, which cannot be created: make the folder of that file, or point `store.path` \
          (--store-path) to another file"
@@ -26,9 +26,9 @@ pub enum StoreError {
     LinkToNothing {
         /// The store's file.
         path: PathBuf,
-        /// Where it leads.
+        /// The target of the link.
         target: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Others may read or write the file, and its mode cannot be changed.

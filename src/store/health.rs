@@ -26,8 +26,8 @@ struct OpenGap {
 
 /// A gap has ended when nothing more was lost for this long.
 const OVER_AFTER: Duration = Duration::from_secs(1);
-/// A gap that goes on is reported in parts, at this interval.
-const TOLD_WITHIN: Duration = Duration::from_secs(60);
+/// A gap that lasts longer is reported in parts, at this interval.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why events are lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Health {
 
     /// The gaps to report: those that have ended, or all. The caller reports them, or gives them back with [`Health::put_back`].
     pub fn take_gaps(&self, all: bool) -> Vec<Gap> {
-        let ripe = |it: &OpenGap| all || it.grew.elapsed() >= OVER_AFTER || it.since.elapsed() >= TOLD_WITHIN;
+        let ripe = |it: &OpenGap| all || it.grew.elapsed() >= OVER_AFTER || it.since.elapsed() >= REPORT_INTERVAL;
         let mut gaps = self.gaps.lock();
         gaps.extract_if(.., |it| ripe(it)).map(|it| it.gap).collect()
     }

@@ -17,8 +17,8 @@ use super::sql::{TALLY, first_state, signed};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::Llm;
 
-/// Where an event says which place it has in its session.
-const PLACE: &str = "/metadata/event/seq";
+/// The path of an event's number in its session.
+const NUMBER: &str = "/metadata/event/seq";
 
 /// The lock that shows that a process is alive.
 pub(super) struct AliveLock {
@@ -72,7 +72,7 @@ fn is_dead(store: &Path, holder: SessionRow) -> bool {
             true
         }
         Err(TryLockError::WouldBlock) => false,
-        // A file system without locks: rather report late than report a call that is still in flight.
+        // The file system has no locks. A late report is better than one of a call that is still in flight.
         Err(TryLockError::Error(_)) => false,
     }
 }
@@ -166,17 +166,17 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
         .query_row("SELECT total + dropped FROM sessions WHERE id = ?1", [session.0], |row| row.get(0))
         .unwrap_or(0);
     let (state, mut first_id, mut bytes) = (first_state(&transaction, session)?, sinks::id_beyond(&transaction)?, 0);
-    // A call that had ended has its place already. Those that had not come behind all others.
-    let places: Vec<i64> = calls.iter().map(|(_, json)| place_of(json)).collect();
-    let ended = places.iter().filter(|place| **place > 0);
+    // A call that had ended has a number already. Calls in flight get the numbers after all others.
+    let numbers: Vec<i64> = calls.iter().map(|(_, json)| number_of(json)).collect();
+    let ended = numbers.iter().filter(|number| **number > 0);
     let mut next = ended.clone().copied().max().unwrap_or(0).max(last + signed(ended.count() as u64));
-    for ((event_id, json), place) in calls.iter().zip(places) {
-        let (seq, json) = match place {
+    for ((event_id, json), number) in calls.iter().zip(numbers) {
+        let (seq, json) = match number {
             0 => {
                 next += 1;
                 (next, numbered(json, next))
             }
-            place => (place, json.clone()),
+            number => (number, json.clone()),
         };
         bytes += json.len() as u64;
         transaction.execute(
@@ -199,17 +199,17 @@ fn recover(connection: &mut Connection, session: SessionRow, holder: SessionRow)
     Ok(calls.len())
 }
 
-/// The place of a call among those that had ended; 0: it was under way.
-fn place_of(json: &[u8]) -> i64 {
+/// The number of a call in its session. 0: it was still in flight, so it has none yet.
+fn number_of(json: &[u8]) -> i64 {
     let event = serde_json::from_slice::<Value>(json).unwrap_or_default();
-    event.pointer(PLACE).and_then(Value::as_i64).unwrap_or(0)
+    event.pointer(NUMBER).and_then(Value::as_i64).unwrap_or(0)
 }
 
-/// Sets the event's place in its session, which a call in flight does not have yet.
+/// Sets the event's number in its session.
 fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
     let Ok(mut event) = serde_json::from_slice::<Value>(json) else { return json.to_vec() };
-    if let Some(place) = event.pointer_mut(PLACE) {
-        *place = seq.into();
+    if let Some(number) = event.pointer_mut(NUMBER) {
+        *number = seq.into();
     }
     serde_json::to_vec(&event).unwrap_or_else(|_| json.to_vec())
 }

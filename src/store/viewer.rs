@@ -205,7 +205,7 @@ impl Viewer {
     ///
     /// # Errors
     /// As [`Viewer::calls`].
-    pub fn under_way(&self, limit: usize) -> Result<Vec<EventRow>, StoreError> {
+    pub fn calls_in_flight(&self, limit: usize) -> Result<Vec<EventRow>, StoreError> {
         self.look("list calls in flight", |connection| {
             let sql = format!("SELECT {OPEN} FROM open_exchanges ORDER BY started_at_ms DESC LIMIT ?1");
             connection.prepare_cached(&sql)?.query_map([as_limit(limit)], open_row)?.collect()
@@ -216,7 +216,7 @@ impl Viewer {
     ///
     /// # Errors
     /// As [`Viewer::calls`].
-    pub fn under_way_as(&self, event_id: Uuid) -> Result<Option<EventRow>, StoreError> {
+    pub fn call_in_flight(&self, event_id: Uuid) -> Result<Option<EventRow>, StoreError> {
         self.look("read a call in flight", |connection| {
             let sql = format!("SELECT {OPEN} FROM open_exchanges WHERE event_id = ?1");
             connection.prepare_cached(&sql)?.query_row([event_id.as_bytes()], open_row).optional()

@@ -17,7 +17,7 @@ use crate::store::{EventRow, Listed, SessionInfo, State, StoreError, Viewer};
 const ROWS: usize = 200;
 
 /// Calls in flight that are shown.
-const UNDER_WAY: usize = 20;
+const IN_FLIGHT: usize = 20;
 
 /// New rows that are counted while the table is paused.
 const COUNTED: usize = 1_000;
@@ -26,7 +26,7 @@ const COUNTED: usize = 1_000;
 pub(super) struct Page {
     rows: Vec<Listed>,
     /// Calls in flight; only on the first page without filters.
-    under_way: Vec<EventRow>,
+    in_flight: Vec<EventRow>,
     sessions: Sessions,
     /// There are older rows.
     more: bool,
@@ -49,14 +49,14 @@ pub(super) fn read(viewer: &Viewer, asked: &ListQuery) -> Result<Page, StoreErro
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
     let live = asked.before().is_none();
-    let under_way = if live { under_way(viewer, asked)? } else { Vec::new() };
-    let sessions = named(viewer, sessions_of(&rows).chain(under_way.iter().map(|row| row.session)))?;
-    Ok(Page { rows, under_way, sessions, more, newest, live })
+    let in_flight = if live { in_flight(viewer, asked)? } else { Vec::new() };
+    let sessions = named(viewer, sessions_of(&rows).chain(in_flight.iter().map(|row| row.session)))?;
+    Ok(Page { rows, in_flight, sessions, more, newest, live })
 }
 
 /// Calls in flight. Filters apply only to calls that have ended.
-fn under_way(viewer: &Viewer, asked: &ListQuery) -> Result<Vec<EventRow>, StoreError> {
-    if asked.query(None).is_empty() { viewer.under_way(UNDER_WAY) } else { Ok(Vec::new()) }
+fn in_flight(viewer: &Viewer, asked: &ListQuery) -> Result<Vec<EventRow>, StoreError> {
+    if asked.query(None).is_empty() { viewer.calls_in_flight(IN_FLIGHT) } else { Ok(Vec::new()) }
 }
 
 fn sessions_of(rows: &[Listed]) -> impl Iterator<Item = i64> {
@@ -79,7 +79,7 @@ pub(super) fn news(viewer: &Viewer, asked: &ListQuery) -> Result<Value, StoreErr
     rows.truncate(ROWS);
     let mut moved = viewer.calls_with(&asked.moving())?;
     moved.retain(|listed| listed.state != State::Pending);
-    let open = under_way(viewer, asked)?;
+    let open = in_flight(viewer, asked)?;
     let all = sessions_of(&rows).chain(sessions_of(&moved)).chain(open.iter().map(|row| row.session));
     let sessions = named(viewer, all)?;
     let moved: serde_json::Map<String, Value> = moved
@@ -117,7 +117,7 @@ pub(super) fn render(page: &Page, asked: &ListQuery) -> Markup {
                     th.c-state { "event" }
                 }
             }
-            tbody.open { @for open in &page.under_way { (open_row(open, &page.sessions)) } }
+            tbody.open { @for open in &page.in_flight { (open_row(open, &page.sessions)) } }
             tbody.past { @for listed in &page.rows { (row(listed, &page.sessions)) } }
         }
         @if page.rows.is_empty() {

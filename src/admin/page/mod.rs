@@ -103,7 +103,7 @@ async fn live(State(shown): State<Arc<PageContext>>, Query(asked): Query<ListQue
 async fn open(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
     let event_id = id.parse::<Uuid>().unwrap_or_default();
     let seen = shown.look(move |shown| {
-        if let Some(row) = shown.viewer.under_way_as(event_id)? {
+        if let Some(row) = shown.viewer.call_in_flight(event_id)? {
             let main = exchange::render(&row, &session_name(&shown.viewer, row.session)?, &[]);
             return Ok(Some(Ok((format!("{} {}{}", row.method, row.host, row.path), main))));
         }
