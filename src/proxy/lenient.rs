@@ -104,6 +104,10 @@ fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Resu
     }
     let framing = framing::settle(&mut fields, &status, is_to_head, &mut facts)?;
     let rewritten = (!facts.faults.is_empty()).then(|| written(&status, framing.closes, &fields));
+    // hyper reads such a head as it is.
+    if framing.lacks_chunked {
+        facts.note(OriginFault::TransferEncoding);
+    }
     facts.lines = raw.into();
     facts.is_until_close = framing.is_until_close;
     Ok(Head { rewritten, is_interim: status.is_interim(), facts })

@@ -142,7 +142,7 @@ async fn transfer_encoding_wins_over_a_length() {
         ("Transfer-Encoding: chunked\r\nContent-Length: none\r\n", CHUNKS, vec![both]),
         ("Transfer-Encoding: chunked, identity\r\nContent-Length: 5\r\n", CHUNKS, vec!["transfer_encoding", both]),
         ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", CHUNKS, vec!["transfer_encoding"]),
-        ("Transfer-Encoding: gzip, gzip\r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding", both]),
+        ("Transfer-Encoding: gzip, gzip\r\nContent-Length: 5\r\n", "\r\nhello", vec![both, "transfer_encoding"]),
         ("Transfer-Encoding: identity\r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding"]),
         ("Transfer-Encoding: \r\nContent-Length: 5\r\n", "\r\nhello", vec!["transfer_encoding"]),
         ("Transfer-Encoding: identity\r\n", "\r\nhello", vec!["transfer_encoding"]),

@@ -17,6 +17,8 @@ pub(super) struct Framing {
     pub(super) is_until_close: bool,
     /// The head must say that the connection ends with it.
     pub(super) closes: bool,
+    /// Its transfer codings do not end in `chunked`.
+    pub(super) lacks_chunked: bool,
 }
 
 /// Whether a name stands for a framing field.
@@ -57,9 +59,6 @@ pub(super) fn settle(
     let has_coding = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
     let is_chunked = has_coding && settle_codings(fields, facts);
     let is_coded = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
-    if is_coded && !is_chunked {
-        facts.note(OriginFault::TransferEncoding);
-    }
     // `Transfer-Encoding` wins (RFC 9112 6.3); also one that names no coding, where the end of the connection is promised.
     if is_coded || (has_coding && !is_without_content && ends_connection(fields, status)) {
         let before = fields.len();
@@ -76,7 +75,11 @@ pub(super) fn settle(
     }
     settle_lengths(fields, status, facts)?;
     let has_length = fields.iter().any(|field| field.is(CONTENT_LENGTH));
-    Ok(Framing { is_until_close: !is_without_content && !is_chunked && !has_length, closes })
+    Ok(Framing {
+        is_until_close: !is_without_content && !is_chunked && !has_length,
+        closes,
+        lacks_chunked: is_coded && !is_chunked,
+    })
 }
 
 /// Leaves one line of transfer codings, or none. True: the content comes in chunks.

@@ -42,7 +42,7 @@ fn transfer_encoding_wins_and_has_one_form() {
         (
             "Transfer-Encoding: gzip, gzip\r\nContent-Length: 5\r\n",
             "Transfer-Encoding: gzip, gzip\r\n",
-            vec![odd, both],
+            vec![both, odd],
             true,
         ),
         ("Transfer-Encoding: identity\r\n", "", vec![odd], true),
