@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::rewound::Rewound;
+use super::rewind::Rewind;
 
 /// A stream over TCP whose sender may be waiting for an acknowledgement.
 pub(super) trait Acknowledge {
@@ -36,7 +36,7 @@ impl Acknowledge for TcpStream {
     }
 }
 
-impl<S: Acknowledge> Acknowledge for Rewound<S> {
+impl<S: Acknowledge> Acknowledge for Rewind<S> {
     fn reset_at_end(&self) {
         self.inner().reset_at_end();
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use super::strict::Written;
+use super::strict::Verbatim;
 
 /// Shared by what reads the connection and what answers on it.
 #[derive(Clone)]
@@ -39,7 +39,7 @@ struct State {
     /// How many requests were routed, over HTTP/1.x.
     routed: u64,
     /// Paths and queries that the library does not see, each with the number of its request.
-    written: VecDeque<(u64, Written)>,
+    written: VecDeque<(u64, Verbatim)>,
 }
 
 /// A request is being answered. Dropped when it was.
@@ -104,13 +104,13 @@ impl Activity {
     }
 
     /// The agent wrote the path and query of its request with this number (from 1) so that the library does not take them.
-    pub(super) fn wrote(&self, request: u64, written: Written) {
+    pub(super) fn wrote(&self, request: u64, written: Verbatim) {
         self.lock().written.push_back((request, written));
     }
 
     /// The next request is routed: its path and query as the agent wrote them, if the library did not see them. Over HTTP/1.x
     /// requests are routed one by one, in the order in which they came.
-    pub(super) fn route(&self) -> Option<Written> {
+    pub(super) fn route(&self) -> Option<Verbatim> {
         let mut state = self.lock();
         state.routed += 1;
         let is_its = state.written.front().is_some_and(|(request, _)| *request == state.routed);

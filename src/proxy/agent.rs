@@ -7,10 +7,11 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::admission::Admission;
 use super::error::ProxyError;
-use super::quota::{Place, Quotas};
+use super::quota::{Quotas, Slot};
 use crate::capture::{AgentProcess, Caller};
-use crate::peer::{AgentRules, Ends, Peers, Process, ProcessLookup};
+use crate::peer::{AgentRules, Ends, Process, ProcessLookup};
 
 /// The agent of one TCP connection, shared by all that is served on it: its requests, its tunnel, its upgraded stream.
 pub(super) struct Agent {
@@ -19,40 +20,39 @@ pub(super) struct Agent {
     /// Both ends of its connection.
     pub(super) ends: Ends,
     /// Its process, which is looked for beside the connection.
-    pub(super) sought: ProcessLookup,
+    pub(super) process_lookup: ProcessLookup,
     /// Whose calls are on this connection, unless each says so itself.
     pub(super) caller: Caller,
     /// Its place among `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
     /// Its place among those of the one who calls (`proxy.agent_connections`), once that is known.
-    place: OnceLock<Result<Place, ProxyError>>,
+    slot: OnceLock<Result<Slot, ProxyError>>,
 }
 
 impl Agent {
-    /// The agent that has connected. `None`: it may not, or has gone. `rules`: each agent process is a caller of its own, so that
-    /// it is waited for.
-    pub(super) async fn meet(
-        peers: &Peers,
-        rules: Option<&AgentRules>,
+    /// Identifies the agent of a new connection. `None`: it may not connect, or it has left. Waits for the process lookup only if
+    /// the process decides who the caller is.
+    pub(super) async fn identify(
+        admission: &Admission,
         stream: &TcpStream,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
         let ends = Ends::new(address, stream.local_addr().ok()?);
-        let sought = peers.meet(ends).await?;
-        let caller = match rules {
-            Some(rules) => calling(&sought, rules).await,
+        let process_lookup = admission.peers.meet(ends).await?;
+        let caller = match &admission.agent_processes {
+            Some(rules) => calling_process(&process_lookup, rules).await,
             None => Caller::Proxy,
         };
-        Some(Self { address, ends, sought, caller, _permit: permit, place: OnceLock::new() })
+        Some(Self { address, ends, process_lookup, caller, _permit: permit, slot: OnceLock::new() })
     }
 
     /// Lets a request of `caller` pass if that is within its share.
     ///
     /// # Errors
     /// When it has too many connections, or asks too often.
-    pub(super) fn may_ask(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
-        self.has_place(quotas, caller)?;
+    pub(super) fn admit_request(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
+        self.claim_slot(quotas, caller)?;
         quotas.request(caller, self.address.ip(), Instant::now())
     }
 
@@ -60,21 +60,21 @@ impl Agent {
     ///
     /// # Errors
     /// When there is none left.
-    pub(super) fn has_place(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
-        let place = self.place.get_or_init(|| quotas.connect(caller, self.address.ip()));
-        place.as_ref().map(|_| ()).map_err(Clone::clone)
+    pub(super) fn claim_slot(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
+        let slot = self.slot.get_or_init(|| quotas.connect(caller, self.address.ip()));
+        slot.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
     /// Its process, once it was looked for: soon after it has connected, see [`ProcessLookup::wait`]. `None`: it is not known, or not on
     /// this machine.
     pub(super) async fn process(&self) -> Option<Arc<Process>> {
-        self.sought.wait().await
+        self.process_lookup.wait().await
     }
 }
 
 /// The agent process, once it was looked for. One that is not to be found is nobody in particular.
-async fn calling(sought: &ProcessLookup, rules: &AgentRules) -> Caller {
-    match sought.wait().await {
+async fn calling_process(lookup: &ProcessLookup, rules: &AgentRules) -> Caller {
+    match lookup.wait().await {
         Some(process) => Caller::Process(AgentProcess(process.agent_process(rules).clone())),
         None => Caller::Proxy,
     }

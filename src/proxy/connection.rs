@@ -1,155 +1,137 @@
-//! One stream from an agent (its TCP connection, or the decrypted inside of a tunnel): HTTP is served on it, each
-//! request routed.
+//! Serves an agent's stream: its TCP connection, or the inside of a tunnel. Each HTTP request on it is routed.
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, PROXY_AUTHORIZATION};
-use http::{HeaderMap, Method, Request, Response, Version};
+use bytes::BytesMut;
+use http::header::CONTENT_LENGTH;
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
+use hyper::upgrade::Parts;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 use super::acknowledge::{Acknowledge, Prompt};
 use super::activity::Activity;
 use super::agent::Agent;
-use super::body::{Answer, Sending};
+use super::bad_head::refusing;
+use super::body::{AgentBody, Answer, Sending};
+use super::context::{AgentConnection, Inside};
 use super::error::ProxyError;
 use super::flushed::Flushed;
-use super::guard::{Guarded, Refuse};
+use super::guard::Guarded;
 use super::h2::AgentH2;
-use super::interim::{AgentIo, Interim};
+use super::interim::AgentIo;
 use super::lenient::HTTP1_FIELDS;
 use super::pulse::{Stuck, UNTAKEN, Watched};
-use super::strict::{self, Asked};
-use super::trailing::{Trailed, Trailers};
-use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Target, Upstream};
-use super::{Shared, departure, forward, names, respond, socks, tunnel};
-use crate::capture::{Caller, Fields, Flushes, Kind, Origin, Recorder, RequestFacts};
-
-/// How long the end of a response's body may lag behind on the upstream side when the agent has gone already.
-const SETTLE: Duration = Duration::from_millis(100);
+use super::send::give_back;
+use super::shared::Shared;
+use super::socks::Accepted;
+use super::trailing::Trailed;
+use super::tunnel::{Decision, Decrypted, Opened, Serving, Tunnel};
+use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream};
+use super::{departure, forward, socks, tunnel};
+use crate::capture::{Caller, Failure, Flushes};
 
 /// How long an HTTP/2 agent that was told to use another connection may do nothing on this one.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long an agent that has all its connections already may take to ask for something on one more, and be told so.
-const ONE_TOO_MANY: Duration = Duration::from_secs(2);
+const OVER_LIMIT_IDLE: Duration = Duration::from_secs(2);
 
-/// What the requests of one stream share.
-pub(super) struct AgentConnection {
-    pub(super) shared: Arc<Shared>,
-    pub(super) agent: Arc<Agent>,
-    /// Whose tunnel it is the inside of; otherwise each request tells.
-    pub(super) caller: Option<Caller>,
-    /// Where the requests go if the stream is the inside of a tunnel; otherwise each names its target.
-    pub(super) inside: Option<Inside>,
-    /// The upstream connection that this stream uses.
-    pub(super) upstream: Mutex<Option<Upstream>>,
-    /// The way to send interim responses (HTTP/1.1 only).
-    pub(super) interim: Option<Interim>,
-    /// The way to send trailers (HTTP/1.1 only).
-    pub(super) trailers: Option<Trailers>,
-    /// What it is doing.
-    pub(super) activity: Activity,
-    /// Counts what was written to it.
-    pub(super) flushes: Flushes,
-    /// Notified when the agent is to use another connection (HTTP/2).
-    pub(super) leaving: Notify,
-}
-
-impl AgentConnection {
-    /// Whose request with these header fields is.
-    ///
-    /// # Errors
-    /// When only agents that are known may call, and this is none.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ProxyError> {
-        match (&self.caller, &self.shared.admission.credentials) {
-            (Some(caller), _) => Ok(caller.clone()),
-            (None, None) => Ok(self.agent.caller.clone()),
-            (None, Some(known)) => known.of_header(headers.get(PROXY_AUTHORIZATION)).ok_or(ProxyError::Unauthorized),
-        }
-    }
-}
-
-impl AgentConnection {
-    /// Gives `target` back if the request may go there, as far as that can be told before it is dialled.
-    ///
-    /// # Errors
-    /// Why it may not.
-    pub(super) fn admit(
-        &self,
-        caller: &Caller,
-        request: &Request<Incoming>,
-        recorder: &Recorder,
-        target: Target,
-    ) -> Result<Target, ProxyError> {
-        if !recorder.recording().admits() {
-            return Err(ProxyError::NotRecordable);
-        }
-        self.agent.may_ask(&self.shared.admission.quotas, caller)?;
-        let host = &target.origin.host;
-        if let Some(names) = names::of_request(self.inside.as_ref(), host, request.uri(), request.headers()) {
-            let strict = if self.shared.forwarding.strict_host { names::strict(&names) } else { Ok(()) };
-            recorder.goes_by(names);
-            strict?;
-        }
-        Ok(target)
-    }
-}
-
-/// The inside of a tunnel.
-pub(super) struct Inside {
-    pub(super) target: Target,
-    /// The name that the agent's TLS asked for, if any.
-    pub(super) sni: Option<Arc<str>>,
-    /// What both sides speak.
-    pub(super) version: Version,
-    /// The origin could not be reached as it should: every request is answered with this.
-    pub(super) broken: Option<ProxyError>,
-}
-
-/// Serves an agent's TCP connection until it ends; before anything of it is read, whether it may call is seen.
+/// Serves an agent's TCP connection until it ends. Checks whether the agent may call before it reads anything.
 pub(super) async fn serve_agent(
     shared: Arc<Shared>,
     address: SocketAddr,
     permit: OwnedSemaphorePermit,
     stream: TcpStream,
 ) {
-    let Some(agent) =
-        Agent::meet(&shared.admission.peers, shared.admission.agent_processes.as_ref(), &stream, address, permit)
-            .await
-            .map(Arc::new)
-    else {
+    let Some(agent) = Agent::identify(&shared.admission, &stream, address, permit).await.map(Arc::new) else {
         return;
     };
-    // Where credentials tell whose it is, that comes later. One that is too many keeps its place for a moment only.
-    let one_too_many =
-        shared.admission.credentials.is_none() && agent.has_place(&shared.admission.quotas, &agent.caller).is_err();
+    // With credentials, the caller is not known yet. An agent over its limit keeps its slot only for a moment.
+    let over_limit =
+        shared.admission.credentials.is_none() && agent.claim_slot(&shared.admission.quotas, &agent.caller).is_err();
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
-        // It has not asked for anything yet.
+        // No request has come yet.
         () = shared.lifecycle.stop.cancelled() => return,
-        () = sleep(if one_too_many { ONE_TOO_MANY } else { shared.agent_limits.idle }) => return,
+        () = sleep(if over_limit { OVER_LIMIT_IDLE } else { shared.agent_limits.idle }) => return,
     };
-    match socks {
-        true => socks::serve(shared, agent, stream).await,
-        false => serve_http1(shared, (agent, None), None, None, stream).await,
+    if !socks {
+        return serve_http1(shared, agent, None, None, None, stream).await;
+    }
+    if let Some(Accepted { tunnel, stream, seen }) = socks::accept(shared, agent, stream).await {
+        serve_tunnel(tunnel, stream, seen).await;
     }
 }
 
-/// Serves HTTP on the inside of a tunnel. `upstream`: the connection that is open already.
-pub(super) async fn serve_inside<S>(
+/// Serves a tunnel that a CONNECT has opened. Boxed, because the inside of a tunnel is served by the code that opens tunnels: a
+/// future would contain itself.
+fn serve_connect(Opened { tunnel, agent_side }: Opened) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let upgraded = match agent_side.await {
+            Ok(upgraded) => upgraded.downcast::<AgentIo<Guarded<TcpStream>>>(),
+            Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
+        };
+        match upgraded {
+            Ok(Parts { io, read_buf, .. }) => {
+                let (stream, held) = io.into_inner().into_parts();
+                let mut seen = BytesMut::from(&read_buf[..]);
+                seen.unsplit(held);
+                serve_tunnel(tunnel, stream, seen).await;
+            }
+            Err(_) => tunnel.recorder.failed(Failure {
+                id: "proxy_internal",
+                detail: "the tunnel's stream is not the one that was accepted".to_owned(),
+            }),
+        }
+    })
+}
+
+/// Serves an open tunnel until it ends. `seen`: bytes of the agent that were read already.
+async fn serve_tunnel(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
+    let cut = tunnel.shared.lifecycle.cut.clone();
+    // Boxed, so that the state of the set-up does not stay for as long as the tunnel.
+    let decision = tokio::select! {
+        decision = Box::pin(tunnel::decide(&mut tunnel, agent, seen)) => decision,
+        () = cut.cancelled() => return tunnel.recorder.failed(Failure {
+            id: "proxy_shutdown",
+            detail: "the proxy was stopped while the tunnel was being set up".to_owned(),
+        }),
+    };
+    match decision {
+        Decision::Serve(serving) => {
+            let Serving { inside, upstream, stream } = *serving;
+            let Tunnel { shared, agent, caller, recorder, .. } = tunnel;
+            recorder.discard();
+            drop(recorder);
+            match stream {
+                Decrypted::Tls(stream) => serve_inside(shared, agent, caller, inside, upstream, stream).await,
+                Decrypted::Clear(stream) => serve_inside(shared, agent, caller, inside, upstream, stream).await,
+            }
+        }
+        Decision::Relay { agent, why } => {
+            tunnel.recorder.relayed_blind(why);
+            tunnel::relay_blind(tunnel, agent).await;
+        }
+        Decision::Over => {}
+    }
+}
+
+/// Serves HTTP on the inside of a tunnel. `upstream`: the connection to the origin, if it is open.
+async fn serve_inside<S>(
     shared: Arc<Shared>,
-    (agent, caller): (Arc<Agent>, Caller),
+    agent: Arc<Agent>,
+    caller: Caller,
     inside: Inside,
     upstream: Option<Upstream>,
     stream: S,
@@ -157,15 +139,16 @@ pub(super) async fn serve_inside<S>(
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     if inside.version == Version::HTTP_2 {
-        serve_http2(shared, (agent, caller), inside, upstream, stream).await;
+        serve_http2(shared, agent, caller, inside, upstream, stream).await;
     } else {
-        serve_http1(shared, (agent, Some(caller)), Some(inside), upstream, stream).await;
+        serve_http1(shared, agent, Some(caller), Some(inside), upstream, stream).await;
     }
 }
 
 async fn serve_http1<S>(
     shared: Arc<Shared>,
-    (agent, caller): (Arc<Agent>, Option<Caller>),
+    agent: Arc<Agent>,
+    caller: Option<Caller>,
     inside: Option<Inside>,
     upstream: Option<Upstream>,
     stream: S,
@@ -173,10 +156,10 @@ async fn serve_http1<S>(
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     let activity = Activity::new();
-    let refuse =
-        refusing(&shared, (&agent, caller.clone()), inside.as_ref().map(|inside| inside.target.origin.clone()));
+    let origin = inside.as_ref().map(|inside| inside.target.origin.clone());
+    let refuse = refusing(&shared, &agent, caller.clone(), origin);
     let (flushes, departure) = (Flushes::default(), departure::of(&shared.admission.peers, agent.ends));
-    let guarded = Guarded::new(stream, shared.agent_limits, (activity.clone(), flushes.clone()), refuse, departure);
+    let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), flushes.clone(), refuse, departure);
     let (io, interim, trailers) = AgentIo::new(guarded);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
@@ -222,10 +205,7 @@ async fn serve_http1<S>(
                 // hyper has answered it: what it refuses beyond what was read strictly before.
                 let reason = format!("the request is malformed ({error})").into();
                 let origin = connection.inside.as_ref().map(|inside| inside.target.origin.clone());
-                refusing(&shared, (&agent, connection.caller.clone()), origin)(
-                    &ProxyError::BadRequest { reason },
-                    b"",
-                );
+                refusing(&shared, &agent, connection.caller.clone(), origin)(&ProxyError::BadRequest { reason }, b"");
             }
         }
     }
@@ -234,7 +214,8 @@ async fn serve_http1<S>(
 
 async fn serve_http2<S>(
     shared: Arc<Shared>,
-    (agent, caller): (Arc<Agent>, Caller),
+    agent: Arc<Agent>,
+    caller: Caller,
     inside: Inside,
     upstream: Option<Upstream>,
     stream: S,
@@ -339,7 +320,13 @@ async fn route(
     }
     let mut response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
         // Boxed: one in many requests, and its state is large.
-        Box::pin(tunnel::connect(&connection, request)).await
+        match Box::pin(tunnel::connect(&connection, request)).await {
+            Ok(opened) => {
+                connection.shared.lifecycle.tasks.spawn(serve_connect(opened));
+                Response::new(AgentBody::Empty)
+            }
+            Err(response) => response,
+        }
     } else {
         forward::forward(&connection, request).await?
     };
@@ -353,41 +340,4 @@ async fn route(
     let from = response.extensions_mut().remove::<Answers>();
     let trailers = connection.trailers.clone();
     Ok(response.map(|body| Trailed::new(Answer::new(body, sending, answering), from, trailers)))
-}
-
-/// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.
-fn refusing(shared: &Arc<Shared>, (agent, caller): (&Arc<Agent>, Option<Caller>), origin: Option<Origin>) -> Refuse {
-    let (shared, agent) = (shared.clone(), agent.clone());
-    Box::new(move |error, head| {
-        let Asked { method, path, query, host } = strict::asked(head);
-        let origin =
-            origin.unwrap_or_else(|| Origin { scheme: "http", host: host.unwrap_or_default().into(), port: 0 });
-        let method = method.unwrap_or_else(unknown_method);
-        let facts = RequestFacts::without_body(method, path, query, Fields::default());
-        let recorder = Recorder::begin(
-            &shared.recording,
-            Kind::Http,
-            (agent.address, caller.unwrap_or_else(|| agent.caller.clone())),
-            origin,
-            Version::HTTP_11,
-            facts,
-        );
-        recorder.called_by(&agent.sought);
-        respond::refusal(error, &recorder)
-    })
-}
-
-/// How a method is shown that is none.
-fn unknown_method() -> Method {
-    Method::from_bytes(b"UNKNOWN").unwrap_or_default()
-}
-
-/// The agent has gone: its upstream connection may serve another one.
-async fn give_back(connection: &AgentConnection) {
-    let Some(mut upstream) = connection.upstream.lock().await.take() else { return };
-    if upstream.is_usable()
-        && (upstream.is_idle() || matches!(timeout(SETTLE, upstream.sender.ready()).await, Ok(Ok(()))))
-    {
-        connection.shared.pool.keep(upstream);
-    }
 }

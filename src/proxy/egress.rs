@@ -69,9 +69,9 @@ impl Egress {
     /// Before a name is resolved: whether it is denied as it is called, wherever it leads. An international name is judged by its
     /// ASCII form, too.
     pub(super) fn admits_name(&self, host: &str, port: u16) -> Result<(), Denied> {
-        self.judge(host, written_out(host), port)?;
+        self.judge(host, literal_address(host), port)?;
         match (host.is_ascii(), Host::parse(host)) {
-            (false, Ok(Host::Domain(ascii))) => self.judge(&ascii, written_out(&ascii), port),
+            (false, Ok(Host::Domain(ascii))) => self.judge(&ascii, literal_address(&ascii), port),
             _ => Ok(()),
         }
     }
@@ -85,13 +85,13 @@ impl Egress {
     /// Whether `host` may be asked for at a proxy that resolves names itself: all that is known of it is how it is called.
     pub(super) fn admits_unresolved(&self, host: &str, port: u16) -> Result<(), Denied> {
         self.admits_name(host, port)?;
-        self.allows(host, written_out(host), port)
+        self.allows(host, literal_address(host), port)
     }
 
     fn judge(&self, host: &str, address: Option<IpAddr>, port: u16) -> Result<(), Denied> {
         let has = |rules: &HostRules| {
             rules.matches(host, port)
-                || address.is_some_and(|address| leading_to(address).any(|ip| covers(rules, ip, port)))
+                || address.is_some_and(|address| reachable_by(address).any(|ip| matches(rules, ip, port)))
         };
         match () {
             () if has(&self.deny) => Err(Denied::Listed),
@@ -103,19 +103,19 @@ impl Egress {
     fn allows(&self, host: &str, address: Option<IpAddr>, port: u16) -> Result<(), Denied> {
         let listed = self.allow.is_empty()
             || self.allow.matches(host, port)
-            || address.is_some_and(|address| covers(&self.allow, address, port));
+            || address.is_some_and(|address| matches(&self.allow, address, port));
         if listed { Ok(()) } else { Err(Denied::NotListed) }
     }
 }
 
 /// By the address itself, or by a glob for how it is written.
-fn covers(rules: &HostRules, address: IpAddr, port: u16) -> bool {
+fn matches(rules: &HostRules, address: IpAddr, port: u16) -> bool {
     rules.matches_address(address, port) || rules.matches(&address.to_canonical().to_string(), port)
 }
 
 /// The address that `host` is in itself, in whatever way it is written: `127.0.0.1`, `0x7f.1`, `017700000001`, `2130706433`. Names
 /// of this machine (RFC 6761 6.3) are its address, too.
-pub(super) fn written_out(host: &str) -> Option<IpAddr> {
+pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.trim_end_matches('.');
     if bare.eq_ignore_ascii_case("localhost") || bare.to_ascii_lowercase().ends_with(".localhost") {
         return Some(Ipv4Addr::LOCALHOST.into());
@@ -129,7 +129,7 @@ pub(super) fn written_out(host: &str) -> Option<IpAddr> {
 
 /// The address, and those that dialling it may lead to: no address is this machine (as Linux has it); an IPv4 address inside of an
 /// IPv6 one is where a translator sends it (RFC 4291 2.5.5, RFC 6052, RFC 8215, RFC 3056).
-fn leading_to(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+fn reachable_by(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let address = address.to_canonical();
     let here = address.is_unspecified().then_some([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
     let inner = match address {

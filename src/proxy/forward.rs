@@ -14,13 +14,14 @@ use hyper::upgrade::OnUpgrade;
 use tokio::sync::{Notify, oneshot};
 
 use super::body::{AbortOnDrop, AgentBody, Beside, Content, Gated, Gatekeeper};
-use super::connection::AgentConnection;
+use super::context::AgentConnection;
 use super::error::{Ending, ProxyError};
-use super::interim::{Interim, InterimHeads};
+use super::interim::Interim;
+use super::interim_heads::InterimHeads;
 use super::message::{self, Direction};
 use super::outgoing::Upload;
 use super::send::{Reply, keep_for_next, send};
-use super::strict::Written;
+use super::strict::Verbatim;
 use super::upgrade::{Spoken, relay_upgraded};
 use super::upstream::{Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized};
 use super::{direction, hops, respond};
@@ -151,7 +152,7 @@ fn begin(
     if let Some(authority) = request.uri().authority().filter(|_| !request.headers().contains_key(HOST)) {
         headers.push(HOST.as_str(), authority.as_str().as_bytes());
     }
-    let (path, query) = match request.extensions().get::<Written>() {
+    let (path, query) = match request.extensions().get::<Verbatim>() {
         Some(written) => {
             written.fields().for_each(|(name, value)| headers.push(&lower_case(name), value));
             written.shown()
@@ -171,7 +172,7 @@ fn begin(
         request.version(),
         facts,
     );
-    recorder.called_by(&connection.agent.sought);
+    recorder.called_by(&connection.agent.process_lookup);
     recorder.answered_through(&connection.flushes);
     recorder
 }
@@ -350,7 +351,7 @@ fn outbound(
 
 /// Where the library does not take what the agent wrote, a stand-in for it (`absolute`: of a target in absolute form).
 fn with_stand_in(mut parts: request::Parts, absolute: bool) -> Result<request::Parts, ProxyError> {
-    let Some(written) = parts.extensions.get::<Written>() else { return Ok(parts) };
+    let Some(written) = parts.extensions.get::<Verbatim>() else { return Ok(parts) };
     let target = if absolute { written.after_authority() } else { written.origin_form() };
     let stand_in = StandIn::of(target, written.lines());
     let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };

@@ -4,7 +4,7 @@ use super::lenient;
 use super::message;
 use super::sniff::sniff;
 use super::socks;
-use super::strict::{Framing, Sound};
+use super::strict::{Checked, Framing};
 
 /// The first bytes of a tunnel: once something is decided, more bytes change nothing.
 pub fn first_bytes(data: &[u8]) {
@@ -80,9 +80,9 @@ fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, bool) {
     for piece in pieces {
         held.extend_from_slice(piece);
         loop {
-            match framing.let_go(&held) {
-                Ok(Sound { bytes: 0, .. }) => break,
-                Ok(Sound { bytes, .. }) => passed.extend(held.drain(..bytes)),
+            match framing.check(&held) {
+                Ok(Checked { bytes: 0, .. }) => break,
+                Ok(Checked { bytes, .. }) => passed.extend(held.drain(..bytes)),
                 Err(_) => return (passed, true),
             }
         }

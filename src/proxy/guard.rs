@@ -18,7 +18,7 @@ use super::acknowledge::Acknowledge;
 use super::activity::Activity;
 use super::departure::Departure;
 use super::error::ProxyError;
-use super::strict::{Framing, Kept, Place, Sound, Violation};
+use super::strict::{Bypass, Checked, Framing, Position, Violation};
 use crate::capture::Flushes;
 
 /// What is read at once. A larger head makes the buffer grow.
@@ -109,7 +109,8 @@ impl<S> Guarded<S> {
     pub(super) fn new(
         inner: S,
         limits: AgentLimits,
-        (activity, flushes): (Activity, Flushes),
+        activity: Activity,
+        flushes: Flushes,
         refuse: Refuse,
         departure: Departure,
     ) -> Self {
@@ -155,10 +156,10 @@ impl<S> Guarded<S> {
 
     /// Keeps from the library what it would refuse or change; the request gets it back once it is routed. Gives how many of the
     /// first bytes of `held` are sound now.
-    fn keep(&mut self, sound: usize, kept: &Kept) -> usize {
+    fn take_out(&mut self, sound: usize, bypass: &Bypass) -> usize {
         let after = self.held.split_off(sound);
-        self.activity.wrote(self.framing.heads(), kept.written(&self.held));
-        self.held = BytesMut::from(&kept.without(&self.held)[..]);
+        self.activity.wrote(self.framing.heads(), bypass.verbatim(&self.held));
+        self.held = BytesMut::from(&bypass.without(&self.held)[..]);
         let sound = self.held.len();
         self.held.unsplit(after);
         sound
@@ -167,7 +168,7 @@ impl<S> Guarded<S> {
     /// The agent sends no more: ready when that is the end. Between two requests it is; while the agent waits for an answer, it
     /// may have closed only its half of the connection (RFC 9112 9.6).
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.end.left || self.framing.place(self.held.len()) != Place::Between {
+        if self.end.left || self.framing.position(self.held.len()) != Position::Between {
             return Poll::Ready(());
         }
         if self.activity.poll_answered(self.framing.heads(), cx).is_ready() {
@@ -198,24 +199,24 @@ impl<S> Guarded<S> {
 
     /// The agent takes nothing: ready with an error when that is so for too long.
     fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        if self.framing.place(0) == Place::Tunnel {
+        if self.framing.position(0) == Position::Tunnel {
             return Poll::Pending;
         }
-        ready!(self.end.watch.poll_over(Place::Content, self.limits.stall, cx));
+        ready!(self.end.watch.poll_over(Position::Content, self.limits.stall, cx));
         self.activity.got_stuck();
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
     /// What the agent is in the middle of, and how long that may take.
-    fn limit(&self, cx: &Context<'_>) -> Option<(Place, Duration)> {
-        let place = self.framing.place(self.held.len());
+    fn limit(&self, cx: &Context<'_>) -> Option<(Position, Duration)> {
+        let place = self.framing.position(self.held.len());
         match place {
             // It waits for us.
-            Place::Between if self.activity.poll_answered(self.framing.heads(), cx).is_pending() => None,
-            Place::Between => Some((place, self.limits.idle)),
-            Place::Head => Some((place, self.limits.header)),
-            Place::Content => Some((place, self.limits.stall)),
-            Place::Tunnel => None,
+            Position::Between if self.activity.poll_answered(self.framing.heads(), cx).is_pending() => None,
+            Position::Between => Some((place, self.limits.idle)),
+            Position::Head => Some((place, self.limits.header)),
+            Position::Content => Some((place, self.limits.stall)),
+            Position::Tunnel => None,
         }
     }
 
@@ -227,10 +228,10 @@ impl<S> Guarded<S> {
         };
         ready!(self.watch.poll_over(place, limit, cx));
         match place {
-            Place::Head => self.poll_refuse(&ProxyError::SlowHead { limit }, cx).map(Ok),
+            Position::Head => self.poll_refuse(&ProxyError::SlowHead { limit }, cx).map(Ok),
             // An idle connection ends without a word.
-            Place::Between => Poll::Ready(Ok(())),
-            Place::Content | Place::Tunnel => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Position::Between => Poll::Ready(Ok(())),
+            Position::Content | Position::Tunnel => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
     }
 
@@ -246,7 +247,7 @@ impl<S> Guarded<S> {
     where
         S: Acknowledge,
     {
-        let is_underway = matches!(self.framing.place(held), Place::Head | Place::Content);
+        let is_underway = matches!(self.framing.position(held), Position::Head | Position::Content);
         if is_underway && !std::mem::replace(&mut self.acknowledged, true) {
             self.inner.acknowledge();
         }
@@ -270,9 +271,9 @@ impl<S> Guarded<S> {
 
     /// Whether the agent may be sending what nobody reads.
     fn may_be_sending(&self) -> bool {
-        let idle =
-            self.framing.place(self.held.len()) == Place::Between && self.activity.answered() >= self.framing.heads();
-        !self.ended && self.framing.place(0) != Place::Tunnel && !(idle && self.refuse.is_some())
+        let idle = self.framing.position(self.held.len()) == Position::Between
+            && self.activity.answered() >= self.framing.heads();
+        !self.ended && self.framing.position(0) != Position::Tunnel && !(idle && self.refuse.is_some())
     }
 }
 
@@ -293,17 +294,17 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
             if this.activity.switched() {
                 this.framing.tunnel();
             }
-            match this.framing.let_go(&this.held) {
-                Ok(Sound { bytes: 0, .. }) => {}
-                Ok(Sound { bytes, kept }) => {
+            match this.framing.check(&this.held) {
+                Ok(Checked { bytes: 0, .. }) => {}
+                Ok(Checked { bytes, bypass }) => {
                     if bytes == this.held.len() {
                         // Content may not be read until its origin is reached: its sender need not wait for that.
                         this.acknowledge(0);
                     }
-                    this.sound = kept.map_or(bytes, |kept| this.keep(bytes, &kept));
+                    this.sound = bypass.map_or(bytes, |bypass| this.take_out(bytes, &bypass));
                     continue;
                 }
-                Err(Violation::Malformed(reason)) if this.framing.place(0) == Place::Content => {
+                Err(Violation::Malformed(reason)) if this.framing.position(0) == Position::Content => {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, reason)));
                 }
                 Err(violation) => {
@@ -427,7 +428,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> 
 
 /// Watches the time. Progress costs it nothing: the timer is looked at, and set again, only when it is over.
 struct Watch {
-    place: Option<Place>,
+    place: Option<Position>,
     /// When the agent came to where it is, or went on there.
     since: Instant,
     progressed: bool,
@@ -450,8 +451,8 @@ impl Watch {
     }
 
     /// Ready when the agent has been where it is for `limit`. In a head, progress does not count: it is to end.
-    fn poll_over(&mut self, place: Place, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let goes_on = std::mem::take(&mut self.progressed) && place != Place::Head;
+    fn poll_over(&mut self, place: Position, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let goes_on = std::mem::take(&mut self.progressed) && place != Position::Head;
         if self.place != Some(place) || goes_on {
             (self.place, self.since) = (Some(place), Instant::now());
         }

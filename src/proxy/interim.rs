@@ -1,7 +1,6 @@
 //! What hyper's server cannot write to an HTTP/1.x agent. We hold the stream that it writes to: interim responses (1xx) are put
 //! where nothing of another response can be under way, and field lines that no header map can hold behind the status line.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -119,22 +118,6 @@ impl Interim {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The interim heads of one request's answer as they came and hyper has not told of yet: an extension of the request.
-#[derive(Clone, Default)]
-pub(super) struct InterimHeads(Arc<Mutex<VecDeque<Bytes>>>);
-
-impl InterimHeads {
-    /// One came.
-    pub(super) fn push(&self, head: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push_back(Bytes::copy_from_slice(head));
-    }
-
-    /// The first of them, which hyper tells of now.
-    pub(super) fn pop(&self) -> Option<Bytes> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 

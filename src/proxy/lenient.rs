@@ -3,15 +3,14 @@
 //!
 //! Pure: bytes in, a head or a reason out.
 
+mod facts;
 mod framing;
 mod line;
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
-use hyper::ext::ReasonPhrase;
-
 use crate::capture::OriginFault;
+pub(in crate::proxy) use facts::HeadFacts;
 use line::{Field, Line, Status};
 
 /// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
@@ -28,27 +27,6 @@ pub(in crate::proxy) struct Head {
     pub(in crate::proxy) is_interim: bool,
     /// What hyper does not tell of it.
     pub(in crate::proxy) facts: HeadFacts,
-}
-
-/// What hyper does not tell of a response's head.
-#[derive(Debug, Clone, Default)]
-pub(in crate::proxy) struct HeadFacts {
-    /// The reason phrase, if it is not ASCII (hyper's parser drops such a phrase).
-    pub(in crate::proxy) reason: Option<ReasonPhrase>,
-    /// Field lines with their line ends that no header map can hold. They go to the agent as they are.
-    pub(in crate::proxy) lines: Bytes,
-    /// The content ends where the connection ends.
-    pub(in crate::proxy) is_until_close: bool,
-    /// What is wrong with the head.
-    pub(in crate::proxy) faults: Vec<OriginFault>,
-}
-
-impl HeadFacts {
-    fn note(&mut self, fault: OriginFault) {
-        if !self.faults.contains(&fault) {
-            self.faults.push(fault);
-        }
-    }
 }
 
 /// Whether `bytes` can be the beginning of an HTTP/1.x response.

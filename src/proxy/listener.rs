@@ -9,8 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::Shared;
 use super::connection::serve_agent;
+use super::shared::Shared;
 
 /// When there are no descriptors left, waiting a little lets connections end; giving up would end the proxy.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);

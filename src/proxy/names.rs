@@ -4,17 +4,19 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use http::HeaderMap;
 use http::header::HOST;
-use http::{HeaderMap, Uri};
 
-use super::connection::Inside;
 use super::error::ProxyError;
 use crate::capture::HostNames;
 
 /// The names of a request for `target`, a host, if they are not all the same.
-pub(super) fn of_request(inside: Option<&Inside>, target: &str, uri: &Uri, headers: &HeaderMap) -> Option<HostNames> {
-    let sni = inside.and_then(|inside| inside.sni.as_deref());
-    let authority = inside.and(uri.authority()).map(|authority| authority.host());
+pub(super) fn of_request(
+    target: &str,
+    sni: Option<&str>,
+    authority: Option<&str>,
+    headers: &HeaderMap,
+) -> Option<HostNames> {
     let field = headers.get(HOST).map(|value| match str::from_utf8(value.as_bytes()) {
         Ok(field) => Cow::Borrowed(host_of(field)),
         Err(_) => String::from_utf8_lossy(value.as_bytes()),
@@ -37,7 +39,7 @@ pub(super) fn of_tunnel(target: &str, sni: Option<&str>) -> Option<HostNames> {
 
 /// What is done with names that are not all the same, if they are to be (`proxy.strict_host`). Where the target is an address, as
 /// agents give it that resolve names themselves, the name that the origin's certificate was checked for may stand beside it.
-pub(super) fn strict(names: &HostNames) -> Result<(), ProxyError> {
+pub(super) fn check(names: &HostNames) -> Result<(), ProxyError> {
     let vouched = is_address(&names.target) && names.sni.is_some();
     let HostNames { target, sni, host } = names;
     let all = [Some(target).filter(|_| !vouched), sni.as_ref(), host.as_ref()];
@@ -94,20 +96,19 @@ mod tests {
             ("::1", Some("[::1]:80")),
             ("::1", Some("[::1]")),
         ] {
-            let uri = Uri::from_static("/");
-            assert_eq!(of_request(None, target, &uri, &headers(host)), None, "{target} {host:?}");
+            assert_eq!(of_request(target, None, None, &headers(host)), None, "{target} {host:?}");
         }
     }
 
     #[test]
     fn names_that_differ_are_all_told_and_refused_where_that_is_wanted() {
-        let names = of_request(None, "a.example", &Uri::from_static("/"), &headers(Some("b.example:80"))).unwrap();
+        let names = of_request("a.example", None, None, &headers(Some("b.example:80"))).unwrap();
         assert_eq!(
             (&*names.target, names.sni.as_deref(), names.host.as_deref()),
             ("a.example", None, Some("b.example"))
         );
-        assert!(strict(&names).is_err());
-        let strict_of = |target, sni, host| differing(target, sni, host).map(|names| strict(&names).is_ok());
+        assert!(check(&names).is_err());
+        let strict_of = |target, sni, host| differing(target, sni, host).map(|names| check(&names).is_ok());
         assert_eq!(strict_of("a", Some("a"), Some("a")), None);
         assert_eq!(strict_of("a", Some("b"), None), Some(false));
         assert_eq!(strict_of("a", Some("b"), Some("b")), Some(false));

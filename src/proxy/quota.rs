@@ -36,10 +36,10 @@ struct Used {
     until: Instant,
 }
 
-/// A place among the connections of an agent, given back when it is dropped.
-pub(super) struct Place {
+/// A slot among the connections of an agent, given back when it is dropped.
+pub(super) struct Slot {
     quotas: Arc<Quotas>,
-    /// `None`: places are not counted.
+    /// `None`: slots are not counted.
     who: Option<Who>,
 }
 
@@ -49,11 +49,11 @@ impl Quotas {
         Arc::new(Self { connections, per_second, agents: Mutex::default() })
     }
 
-    /// A place for one more connection of `caller`, who calls from `address`.
+    /// A slot for one more connection of `caller`, who calls from `address`.
     ///
     /// # Errors
     /// When it has as many as it may.
-    pub(super) fn connect(self: &Arc<Self>, caller: &Caller, address: IpAddr) -> Result<Place, ProxyError> {
+    pub(super) fn connect(self: &Arc<Self>, caller: &Caller, address: IpAddr) -> Result<Slot, ProxyError> {
         let mut who = None;
         if self.connections > 0 {
             let of = Who::of(caller, address);
@@ -70,7 +70,7 @@ impl Quotas {
             used.connections += 1;
             who = Some(of);
         }
-        Ok(Place { quotas: self.clone(), who })
+        Ok(Slot { quotas: self.clone(), who })
     }
 
     /// One more request of `caller`, who calls from `address`.
@@ -124,7 +124,7 @@ impl Who {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
         let Some(who) = &self.who else { return };
         if let Some(used) = self.quotas.lock().get_mut(who) {

@@ -12,7 +12,7 @@ use super::admission::Admission;
 use super::body::AgentBody;
 use super::error::{ProxyError, Row};
 use super::hops;
-use super::strict::Written;
+use super::strict::Verbatim;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -68,7 +68,7 @@ pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Resp
 /// The target of a request, as the agent wrote it.
 fn asked_for(request: &Request<Incoming>) -> Vec<u8> {
     let uri = request.uri().to_string().into_bytes();
-    match request.extensions().get::<Written>() {
+    match request.extensions().get::<Verbatim>() {
         // The library has `/` in its place.
         Some(written) => [uri.strip_suffix(b"/").unwrap_or(&uri), &written.after_authority()].concat(),
         None => uri,

@@ -9,17 +9,20 @@ use http::{Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::task::Id;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use super::Shared;
 use super::body::Gated;
-use super::connection::AgentConnection;
+use super::context::AgentConnection;
 use super::error::ProxyError;
 use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
 use super::retry::{self, Lost, Next};
+use super::shared::Shared;
 use super::trailing::Trailed;
 use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
 use crate::capture::{CapturedBody, Recorder, Upstreamed};
+
+/// How long the end of a response may take to arrive from the origin after the agent has left.
+const SETTLE: Duration = Duration::from_millis(100);
 
 /// An origin's answer.
 pub(super) struct Reply {
@@ -163,6 +166,16 @@ pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Up
     upstream.lent = false;
     upstream.bound_to_agent |= authenticates_connection(headers);
     *connection.upstream.lock().await = Some(upstream);
+}
+
+/// The agent has gone: its upstream connection may serve another one.
+pub(super) async fn give_back(connection: &AgentConnection) {
+    let Some(mut upstream) = connection.upstream.lock().await.take() else { return };
+    if upstream.is_usable()
+        && (upstream.is_idle() || matches!(timeout(SETTLE, upstream.sender.ready()).await, Ok(Ok(()))))
+    {
+        connection.shared.pool.keep(upstream);
+    }
 }
 
 /// `NTLM` and `Negotiate` authenticate the connection, not the request.

@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 use super::agent::Agent;
 use super::error::ProxyError;
-use super::tunnel::Tunnel;
-use super::{Shared, tunnel};
+use super::shared::Shared;
+use super::tunnel::{Tunnel, admit_and_reach, begin_socks};
 use crate::capture::{Caller, Origin};
 
 /// The first byte of every SOCKS5 connection, and of no HTTP one.
@@ -56,38 +56,49 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut first).await, Ok(1)) && first == [VERSION]
 }
 
-/// Serves a SOCKS connection until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) {
+/// A tunnel whose agent has been told that it is open.
+pub(super) struct Accepted {
+    pub(super) tunnel: Tunnel,
+    pub(super) stream: TcpStream,
+    /// What was read of `stream` after the handshake.
+    pub(super) seen: BytesMut,
+}
+
+/// Opens the tunnel that a SOCKS connection asks for. `None`: the agent was told why there is none, or has left.
+pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) -> Option<Accepted> {
     let mut seen = BytesMut::new();
-    let (caller, asked) =
-        match timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen)).await {
-            Ok(Ok(Some(asked))) => asked,
-            Ok(Ok(None)) => return,
-            Ok(Err(error)) => return tracing::debug!(%error, "an agent left in the middle of its SOCKS handshake"),
-            Err(_) => return tracing::debug!("an agent did not end its SOCKS handshake"),
-        };
-    let recorder = tunnel::begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
+    let handshake = timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen));
+    let (caller, asked) = match handshake.await {
+        Ok(Ok(asked)) => asked?,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "an agent left during its SOCKS handshake");
+            return None;
+        }
+        Err(_) => {
+            tracing::debug!("an agent did not finish its SOCKS handshake in time");
+            return None;
+        }
+    };
+    let recorder = begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
     let dialled = match asked.command {
-        CONNECT if !shared.recording.admits() => Err(ProxyError::NotRecordable),
-        CONNECT => match agent.may_ask(&shared.admission.quotas, &caller) {
-            Ok(()) => tunnel::reach(&shared, &asked.origin).await,
-            Err(error) => Err(error),
-        },
+        CONNECT => admit_and_reach(&shared, &agent, &caller, &asked.origin).await,
         _ => Err(ProxyError::BadRequest { reason: "of SOCKS only CONNECT is served, neither BIND nor UDP".into() }),
     };
     match dialled {
         Ok(dialled) => {
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             if let Err(error) = answer(&mut stream, Answer::Succeeded).await {
-                return tracing::debug!(%error, "an agent left before its tunnel was open");
+                tracing::debug!(%error, "an agent left before its tunnel was open");
+                return None;
             }
             let tunnel = Tunnel { shared, agent, caller, origin: asked.origin, dialled, recorder };
-            tunnel::serve(tunnel, stream, seen).await;
+            Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {
             recorder.answered(error.row().status, &HeaderMap::new(), Some(error.failure()));
             let answered = answer(&mut stream, answer_for(&error, asked.command)).await;
             tracing::debug!(%error, ?answered, "a SOCKS request was refused");
+            None
         }
     }
 }

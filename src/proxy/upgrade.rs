@@ -6,7 +6,7 @@ use http::header::{SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
-use super::connection::AgentConnection;
+use super::context::AgentConnection;
 use super::message::lists;
 use super::relay::{relay, relay_copied};
 use crate::capture::{Failure, Recorder, Side, socket};

@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use super::frames::Frames;
-use crate::proxy::strict::{Written, is_kept};
+use crate::proxy::strict::{Verbatim, must_bypass};
 
 /// What is read at once.
 const READ_BYTES: usize = 16 << 10;
@@ -33,16 +33,16 @@ struct Paths {
 
 impl Kept {
     /// What the agent wrote for its request, whose path the library has as `path`.
-    pub(in crate::proxy) fn take(&self, path: &str) -> Option<Written> {
+    pub(in crate::proxy) fn take(&self, path: &str) -> Option<Verbatim> {
         let mut paths = self.lock();
         let written = paths.written.remove(path)?;
         paths.bytes -= written.len();
-        Some(Written::new(written, Bytes::new()))
+        Some(Verbatim::new(written, Bytes::new()))
     }
 
     fn keep(&self, written: &[u8]) -> Option<Vec<u8>> {
         let mut paths = self.lock();
-        if !is_kept(written) || paths.written.len() >= KEPT || paths.bytes + written.len() > KEPT_BYTES {
+        if !must_bypass(written) || paths.written.len() >= KEPT || paths.bytes + written.len() > KEPT_BYTES {
             return None;
         }
         let stand_in = format!("/{}", uuid::Uuid::new_v4().simple());

@@ -1,4 +1,4 @@
-//! Paths over HTTP/2 that the library refuses or changes, as [`super::strict::Written`] has it for HTTP/1.x: beneath the library,
+//! Paths over HTTP/2 that the library refuses or changes, as [`super::strict::Verbatim`] has it for HTTP/1.x: beneath the library,
 //! a stand-in takes the path's place in what the agent sends, and the path that of the stand-in in what the origin gets.
 
 mod agent;

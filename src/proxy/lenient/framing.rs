@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::HeadFacts;
+use super::facts::HeadFacts;
 use super::line::{Field, Status};
 use crate::capture::OriginFault;
 

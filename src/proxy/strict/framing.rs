@@ -1,8 +1,8 @@
-//! Where an agent's messages begin and end: a state machine that is shown bytes as they come, and lets go what is sound.
+//! Where an agent's messages begin and end: a state machine that is shown bytes as they come, and lets go what is checked.
 
-use super::Violation;
+use super::bypass::Bypass;
 use super::head::{self, Follows, Head};
-use super::kept::Kept;
+use super::violation::Violation;
 
 /// The longest line of chunk framing: a size and extensions, which nobody needs.
 const CHUNK_LINE_LIMIT_BYTES: usize = 4 << 10;
@@ -22,17 +22,17 @@ pub(in crate::proxy) struct Framing {
     empty_lines: u8,
     /// Heads that were let go.
     heads: u64,
-    /// What of the last head must be kept from the library.
-    kept: Option<Kept>,
+    /// The parts of the last head that bypass the library.
+    bypass: Option<Bypass>,
 }
 
 /// What of the held bytes can go on.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(in crate::proxy) struct Sound {
+pub(in crate::proxy) struct Checked {
     /// So many of the first bytes.
     pub(in crate::proxy) bytes: usize,
-    /// What among them the library would refuse or change.
-    pub(in crate::proxy) kept: Option<Kept>,
+    /// The parts of them that bypass the library.
+    pub(in crate::proxy) bypass: Option<Bypass>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ enum State {
 
 /// What the agent is in the middle of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::proxy) enum Place {
+pub(in crate::proxy) enum Position {
     /// At the beginning of a head.
     Between,
     /// In a head.
@@ -62,7 +62,7 @@ pub(in crate::proxy) enum Place {
 impl Framing {
     /// At the beginning of a first head.
     pub(in crate::proxy) fn new(head_limit_bytes: usize) -> Self {
-        Self { state: State::Head, head_limit_bytes, scanned: 0, empty_lines: 0, heads: 0, kept: None }
+        Self { state: State::Head, head_limit_bytes, scanned: 0, empty_lines: 0, heads: 0, bypass: None }
     }
 
     /// From now on, nothing is HTTP.
@@ -76,12 +76,12 @@ impl Framing {
     }
 
     /// Where the agent is, `held` bytes of it not yet let go.
-    pub(in crate::proxy) fn place(&self, held: usize) -> Place {
+    pub(in crate::proxy) fn position(&self, held: usize) -> Position {
         match self.state {
-            State::Head if held == 0 => Place::Between,
-            State::Head => Place::Head,
-            State::Tunnel => Place::Tunnel,
-            _ => Place::Content,
+            State::Head if held == 0 => Position::Between,
+            State::Head => Position::Head,
+            State::Tunnel => Position::Tunnel,
+            _ => Position::Content,
         }
     }
 
@@ -90,23 +90,23 @@ impl Framing {
     ///
     /// # Errors
     /// What is wrong with what would come next; the same as often as it is asked.
-    pub(in crate::proxy) fn let_go(&mut self, held: &[u8]) -> Result<Sound, Violation> {
+    pub(in crate::proxy) fn check(&mut self, held: &[u8]) -> Result<Checked, Violation> {
         let mut gone = 0;
         loop {
             let rest = &held[gone..];
             match self.step(rest) {
                 Ok(Some(bytes)) => {
-                    let kept = self.kept.take().map(|kept| kept.after(gone));
+                    let bypass = self.bypass.take().map(|bypass| bypass.after(gone));
                     gone += bytes;
-                    if kept.is_some() {
-                        return Ok(Sound { bytes: gone, kept });
+                    if bypass.is_some() {
+                        return Ok(Checked { bytes: gone, bypass });
                     }
                 }
-                Ok(None) => return Ok(Sound { bytes: gone, kept: None }),
+                Ok(None) => return Ok(Checked { bytes: gone, bypass: None }),
                 Err(violation) => {
-                    // It is looked at again: what is sound before it goes first, and its sender may have to wait for that.
+                    // It is looked at again: what is checked before it goes first, and its sender may have to wait for that.
                     self.scanned = 0;
-                    return if gone > 0 { Ok(Sound { bytes: gone, kept: None }) } else { Err(violation) };
+                    return if gone > 0 { Ok(Checked { bytes: gone, bypass: None }) } else { Err(violation) };
                 }
             }
         }
@@ -188,8 +188,8 @@ impl Framing {
             self.scanned = end;
             if rest[..end].ends_with(b"\r\n\r\n") {
                 self.within_limit(end)?;
-                let Head { follows, kept } = head::read(&rest[..end])?;
-                self.kept = kept;
+                let Head { follows, bypass } = head::read(&rest[..end])?;
+                self.bypass = bypass;
                 self.state = match follows {
                     Follows::Length(0) => State::Head,
                     Follows::Length(length) => State::Content(length),
@@ -274,9 +274,9 @@ mod tests {
         for piece in pieces {
             held.extend_from_slice(piece);
             loop {
-                match framing.let_go(&held) {
-                    Ok(Sound { bytes: 0, .. }) => break,
-                    Ok(Sound { bytes, .. }) => passed.extend(held.drain(..bytes)),
+                match framing.check(&held) {
+                    Ok(Checked { bytes: 0, .. }) => break,
+                    Ok(Checked { bytes, .. }) => passed.extend(held.drain(..bytes)),
                     Err(violation) => return (passed, Some(violation)),
                 }
             }
@@ -290,13 +290,13 @@ mod tests {
         CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n\x16\x03\n\n anything";
 
     #[test]
-    fn sound_messages_go_on_whole() {
+    fn checked_messages_go_on_whole() {
         assert_eq!(pass([GOOD]), (GOOD.to_vec(), None));
         assert_eq!(pass(GOOD.chunks(1)), (GOOD.to_vec(), None));
     }
 
     #[test]
-    fn nothing_of_an_unsound_head_goes_on_and_what_was_before_it_does() {
+    fn nothing_of_an_unchecked_head_goes_on_and_what_was_before_it_does() {
         let first = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec();
         for bad in [
             &b"GET / HTTP/1.1\nHost: a\n\n"[..],
@@ -309,12 +309,8 @@ mod tests {
             let (passed, violation) = pass([&first[..], bad]);
             assert!(violation.is_some(), "{:?}", String::from_utf8_lossy(bad));
             let mut framing = Framing::new(1000);
-            let rest = &bad[framing.let_go(bad).unwrap_or_default().bytes..];
-            assert_eq!(
-                [framing.let_go(rest).is_err(), framing.let_go(rest).is_err()],
-                [true; 2],
-                "as often as asked"
-            );
+            let rest = &bad[framing.check(bad).unwrap_or_default().bytes..];
+            assert_eq!([framing.check(rest).is_err(), framing.check(rest).is_err()], [true; 2], "as often as asked");
             assert!(passed.starts_with(&first) && passed.len() <= first.len() + 8, "{bad:?}");
         }
         let long = format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "x".repeat(1000));
@@ -347,15 +343,15 @@ mod tests {
     }
 
     #[test]
-    fn a_head_with_a_part_that_is_kept_goes_on_alone() {
+    fn a_head_with_a_bypass_goes_on_alone() {
         let first = b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
         let odd = b"GET http://a/<\xe9> HTTP/1.1\r\nHost: a\r\n\r\n";
         let held = [&first[..], odd, first].concat();
         let mut framing = Framing::new(1000);
-        let sound = framing.let_go(&held).unwrap();
-        assert_eq!((sound.bytes, framing.heads()), (first.len() + odd.len(), 2));
-        assert_eq!(sound.kept.map(|kept| &held[kept.target]), Some(&b"/<\xe9>"[..]));
-        assert_eq!(framing.let_go(first), Ok(Sound { bytes: first.len(), kept: None }));
+        let checked = framing.check(&held).unwrap();
+        assert_eq!((checked.bytes, framing.heads()), (first.len() + odd.len(), 2));
+        assert_eq!(checked.bypass.map(|bypass| &held[bypass.target]), Some(&b"/<\xe9>"[..]));
+        assert_eq!(framing.check(first), Ok(Checked { bytes: first.len(), bypass: None }));
     }
 
     proptest! {

@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
+use http::Uri;
 use http::uri::Authority;
-use http::{Method, Uri};
 
-use super::Violation;
-use super::kept::{self, Kept};
-use super::target::{self, Written};
+use super::bypass::{self, Bypass};
+use super::target;
+use super::violation::Violation;
 use crate::proxy::message::unbracketed;
 
 /// The most fields of a head (the origin's side takes as many).
@@ -30,8 +29,8 @@ pub(super) enum Follows {
 pub(super) struct Head {
     /// What follows it.
     pub(super) follows: Follows,
-    /// What of it must be kept from the library.
-    pub(super) kept: Option<Kept>,
+    /// What of it must be bypass from the library.
+    pub(super) bypass: Option<Bypass>,
 }
 
 /// Reads a head, from its request line to its empty line.
@@ -39,20 +38,20 @@ pub(super) struct Head {
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(head: &[u8]) -> Result<Head, Violation> {
-    let kept = target::to_keep(head).map(|target| Kept { target, lines: Vec::new() });
-    match read_without(head, kept) {
+    let bypass = target::to_bypass(head).map(|target| Bypass { target, lines: Vec::new() });
+    match read_without(head, bypass) {
         // Looked at only now: heads seldom have control characters.
-        Err(refused) => match kept::with_lines(head) {
-            Some(kept) => read_without(head, Some(kept)),
+        Err(refused) => match bypass::with_lines(head) {
+            Some(bypass) => read_without(head, Some(bypass)),
             None => Err(refused),
         },
         read => read,
     }
 }
 
-fn read_without(head: &[u8], kept: Option<Kept>) -> Result<Head, Violation> {
-    let passes = kept.as_ref().map_or(Cow::Borrowed(head), |kept| Cow::Owned(kept.without(head)));
-    Ok(Head { follows: follows(&passes)?, kept })
+fn read_without(head: &[u8], bypass: Option<Bypass>) -> Result<Head, Violation> {
+    let passes = bypass.as_ref().map_or(Cow::Borrowed(head), |bypass| Cow::Owned(bypass.without(head)));
+    Ok(Head { follows: follows(&passes)?, bypass })
 }
 
 fn follows(head: &[u8]) -> Result<Follows, Violation> {
@@ -81,36 +80,6 @@ fn follows(head: &[u8]) -> Result<Follows, Violation> {
         (true, Follows::Length(0)) => Ok(Follows::Tunnel),
         (true, _) => Err(Violation::malformed("a CONNECT request has no content (RFC 9110 9.3.6)")),
     }
-}
-
-/// What a head that was refused seems to ask for, for the record of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proxy) struct Asked {
-    /// The method, if it is one.
-    pub(in crate::proxy) method: Option<Method>,
-    /// The path, if there is one.
-    pub(in crate::proxy) path: String,
-    /// The query, if there is one.
-    pub(in crate::proxy) query: Option<String>,
-    /// The host of an absolute target.
-    pub(in crate::proxy) host: Option<String>,
-}
-
-/// The longest request line that is looked at in a head that was refused.
-const ASKED_BYTES: usize = 4 << 10;
-
-/// Reads of a refused head what can be read of its request line.
-pub(in crate::proxy) fn asked(head: &[u8]) -> Asked {
-    let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).find(|line| !line.is_empty()).unwrap_or_default();
-    let mut words = line[..line.len().min(ASKED_BYTES)].split(|byte| *byte == b' ').filter(|word| !word.is_empty());
-    let method = words.next().and_then(|word| Method::from_bytes(word).ok());
-    let target = words.next().unwrap_or_default();
-    // CONNECT names a host alone.
-    let path = target::after_authority(target).unwrap_or(target.len());
-    let host = Uri::try_from(&target[..path]).ok().and_then(|uri| uri.host().map(str::to_ascii_lowercase));
-    let written = Some(&target[path..]).filter(|written| !written.is_empty()).unwrap_or(b"/");
-    let (path, query) = Written::new(Bytes::copy_from_slice(written), Bytes::new()).shown();
-    Asked { method, path, query, host }
 }
 
 /// Whether what stands between the method and the version has a space or a control character in it.
@@ -221,23 +190,6 @@ mod tests {
         assert_eq!(follows("CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"), Some(Follows::Tunnel));
         assert_eq!(follows("GET http://a/ HTTP/1.0\r\n\r\n"), Some(Follows::Length(0)));
         assert_eq!(follows("OPTIONS * HTTP/1.1\r\nHost:\r\n\r\n"), Some(Follows::Length(0)));
-    }
-
-    #[test]
-    fn of_a_refused_head_the_request_line_is_read_as_far_as_it_goes() {
-        let of = |head: &str| {
-            let Asked { method, path, query, host } = asked(head.as_bytes());
-            (method.map(|m| m.to_string()), path, query, host)
-        };
-        let some = |text: &str| Some(text.to_owned());
-        assert_eq!(
-            of("\r\nPOST http://u:p@API.test:80/a/b?c=d HTTP/1.1\r\nHost: x y\r\n\r\n"),
-            (some("POST"), "/a/b".to_owned(), some("c=d"), some("api.test"))
-        );
-        assert_eq!(of("GET  /x"), (some("GET"), "/x".to_owned(), None, None));
-        assert_eq!(of("CONNECT a:1 HTTP/1.1\r\n"), (some("CONNECT"), "/".to_owned(), None, some("a")));
-        assert_eq!(of("\x16\x03\x01 \x7f"), (None, "/".to_owned(), None, None));
-        assert_eq!(of(""), (None, "/".to_owned(), None, None));
     }
 
     #[test]

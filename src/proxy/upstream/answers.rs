@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-use crate::proxy::interim::InterimHeads;
+use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
 
 /// What is read at once. A larger head makes the buffer grow.

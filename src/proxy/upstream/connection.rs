@@ -1,6 +1,5 @@
 //! One HTTP connection to an origin, in clear or over TLS, HTTP/1.1 or HTTP/2.
 
-use std::error::Error as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -18,16 +17,20 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::answers::{Answers, BadHead, OriginIo};
+use super::answers::{Answers, OriginIo};
+use super::dial::dial;
+use super::errors::words;
 use super::heard::{Heard, Hearing};
+use super::origins::Origins;
 use super::restore::{Next, Restoring, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
-use super::{Dialled, OriginStream, Origins, Target, TlsTarget, dial};
+use super::target::{Target, TlsTarget};
+use super::tcp::{Dialled, OriginStream};
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::error::ProxyError;
 use crate::proxy::h2::{OriginH2, Waiting};
-use crate::proxy::interim::InterimHeads;
+use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::HTTP1_FIELDS;
 use crate::proxy::outgoing::OriginBody;
 use crate::proxy::trailing::{Trailed, Trailers, Trailing};
@@ -315,28 +318,4 @@ fn drive(origins: &Origins, connection: impl Future<Output = hyper::Result<()>> 
             tracing::debug!(%error, "a connection to an origin ended");
         }
     })
-}
-
-/// Whether what came is not as its framing has it; otherwise it was cut off.
-pub(in crate::proxy) fn is_malformed(error: &hyper::Error) -> bool {
-    caused_by(error, |kind| matches!(kind, io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData))
-}
-
-/// Whether the system's error behind this one is of a kind.
-pub(in crate::proxy) fn caused_by(error: &hyper::Error, kind: impl Fn(io::ErrorKind) -> bool) -> bool {
-    io_causes(error).any(|cause| kind(cause.kind()))
-}
-
-/// Why the response's head has no one meaning, if it is that.
-pub(in crate::proxy) fn bad_head(error: &hyper::Error) -> Option<String> {
-    io_causes(error).find_map(|cause| cause.get_ref()?.downcast_ref::<BadHead>()).map(ToString::to_string)
-}
-
-fn io_causes(error: &hyper::Error) -> impl Iterator<Item = &io::Error> {
-    std::iter::successors(error.source(), |cause| (*cause).source()).filter_map(|cause| cause.downcast_ref())
-}
-
-/// An error with its causes, in one line.
-pub(in crate::proxy) fn words(error: &hyper::Error) -> String {
-    cause::chain(error)
 }

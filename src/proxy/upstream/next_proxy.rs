@@ -11,13 +11,13 @@ use tokio::time::{Instant, timeout_at};
 use tokio_socks::tcp::Socks5Stream;
 use tokio_util::either::Either;
 
-use super::dial::{Dialled, OriginStream, dial_host, too_late};
 use super::origins::Origins;
+use super::tcp::{Dialled, OriginStream, dial_host, too_late};
 use crate::capture::Origin;
 use crate::cause;
 use crate::config::{NextProxy, NextProxyScheme};
 use crate::proxy::error::ProxyError;
-use crate::proxy::rewound::Rewound;
+use crate::proxy::rewind::Rewind;
 use crate::tls::Offer;
 
 /// The largest head of an answer to CONNECT.
@@ -28,7 +28,7 @@ const HEAD_FIELDS: usize = 64;
 /// A connection to the proxy itself, in TLS if it speaks that.
 pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
     let shown = proxy.to_string();
-    let (tcp, peer, mut timings) = dial_host(origins, None, (&proxy.host, proxy.port), &shown, deadline).await?;
+    let (tcp, peer, mut timings) = dial_host(origins, None, &proxy.host, proxy.port, &shown, deadline).await?;
     let began = Instant::now();
     let socket = match proxy.scheme {
         NextProxyScheme::Https => {
@@ -38,7 +38,7 @@ pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Inst
         NextProxyScheme::Http | NextProxyScheme::Socks5 => Either::Left(tcp),
     };
     timings.connect = timings.connect.map(|took| took + began.elapsed());
-    Ok(Dialled { stream: Rewound::new(BytesMut::new(), socket), peer, timings })
+    Ok(Dialled { stream: Rewind::new(BytesMut::new(), socket), peer, timings })
 }
 
 /// A tunnel to `origin`, asked for on a connection to the proxy.
@@ -114,16 +114,11 @@ async fn http_connect(
 }
 
 fn connect_request(proxy: &NextProxy, origin: &Origin) -> String {
-    let authority = authority(origin);
+    let authority = origin.authority();
     let authorization = proxy.authorization();
     let authorization =
         authorization.map(|value| format!("Proxy-Authorization: {}\r\n", value.expose())).unwrap_or_default();
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n")
-}
-
-fn authority(origin: &Origin) -> String {
-    let Origin { host, port, .. } = origin;
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// The status of an answer to CONNECT and the length of its head; `None` while it is not whole.

@@ -10,7 +10,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{Target, Upstream};
+use super::connection::Upstream;
+use super::target::Target;
 
 /// Below the shortest keep-alive time-out that servers commonly have (Node: 5 s), so that a connection is hardly ever
 /// taken in the moment in which its origin closes it.

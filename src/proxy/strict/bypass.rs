@@ -1,25 +1,26 @@
-//! What of a head must be kept from the HTTP library, which refuses or changes it, though clients send it and origins take it:
-//! odd targets ([`super::target`]) and field values with control characters. Both pass as the agent wrote them.
+//! The parts of a head that bypass the HTTP library: clients send them and origins accept them, but the library refuses or changes
+//! them. They are odd targets ([`super::target`]) and field values with control characters. Both go on byte for byte.
 
 use std::ops::Range;
 
 use bytes::Bytes;
 use http::HeaderName;
 
-use super::target::{self, Written};
+use super::target;
+use super::verbatim::{Verbatim, field};
 use crate::proxy::message;
 
-/// The parts of the bytes of a head, or of what begins with other messages and ends with that head.
+/// The parts of a head that bypass the library, as ranges of its bytes. Other messages may stand before the head.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::proxy) struct Kept {
-    /// Path and query. `/` goes on in their place.
+pub(in crate::proxy) struct Bypass {
+    /// Path and query. The library gets `/` in their place.
     pub(super) target: Range<usize>,
-    /// Lines of fields with their ends, in order. Nothing goes on in their place.
+    /// Lines of fields with their line ends, in order. The library gets nothing in their place.
     pub(super) lines: Vec<Range<usize>>,
 }
 
-impl Kept {
-    /// What goes on of `bytes`.
+impl Bypass {
+    /// `bytes` as the library gets them.
     pub(in crate::proxy) fn without(&self, bytes: &[u8]) -> Vec<u8> {
         let mut rest = Vec::with_capacity(bytes.len() + 1);
         rest.extend_from_slice(&bytes[..self.target.start]);
@@ -33,22 +34,22 @@ impl Kept {
         rest
     }
 
-    /// What is kept of `bytes`.
-    pub(in crate::proxy) fn written(&self, bytes: &[u8]) -> Written {
+    /// The parts of `bytes` that bypass the library.
+    pub(in crate::proxy) fn verbatim(&self, bytes: &[u8]) -> Verbatim {
         let lines: Vec<&[u8]> = self.lines.iter().map(|line| &bytes[line.clone()]).collect();
-        Written::new(Bytes::copy_from_slice(&bytes[self.target.clone()]), lines.concat().into())
+        Verbatim::new(Bytes::copy_from_slice(&bytes[self.target.clone()]), lines.concat().into())
     }
 
-    /// The same parts where `before` bytes stand before the head.
+    /// The same parts, with `before` more bytes in front of the head.
     pub(super) fn after(self, before: usize) -> Self {
         let moved = |part: Range<usize>| part.start + before..part.end + before;
         Self { target: moved(self.target), lines: self.lines.into_iter().map(moved).collect() }
     }
 }
 
-/// The parts of a head that the library refuses for control characters in field values; `None`: there are none that may go on.
-/// A field that the proxy reads itself may not.
-pub(super) fn with_lines(head: &[u8]) -> Option<Kept> {
+/// The parts of a head whose fields the library refuses for control characters in their values. `None`: there are no such fields
+/// that may be sent. A field that the proxy reads itself may not.
+pub(super) fn with_lines(head: &[u8]) -> Option<Bypass> {
     let target = target::place(head)?;
     let is_whole_server = target.is_empty();
     let mut lines = Vec::new();
@@ -59,17 +60,17 @@ pub(super) fn with_lines(head: &[u8]) -> Option<Kept> {
         from = end;
     }
     let nominated: Vec<&[u8]> = lines.iter().flat_map(|line| connection_options(&head[line.clone()])).collect();
-    lines.retain(|line| is_kept(&head[line.clone()], &nominated));
-    (!lines.is_empty() && !is_whole_server).then_some(Kept { target, lines })
+    lines.retain(|line| bypasses(&head[line.clone()], &nominated));
+    (!lines.is_empty() && !is_whole_server).then_some(Bypass { target, lines })
 }
 
-/// The options of a `Connection` field, which name fields that stop here (RFC 9110 7.6.1).
+/// The options of a `Connection` field. They name fields that are not forwarded (RFC 9110 7.6.1).
 fn connection_options(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let value = field(line).filter(|(name, _)| name.eq_ignore_ascii_case(b"connection")).map(|(_, value)| value);
     value.unwrap_or_default().split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
-fn is_kept(line: &[u8], nominated: &[&[u8]]) -> bool {
+fn bypasses(line: &[u8], nominated: &[&[u8]]) -> bool {
     let Some((name, value)) = field(line) else { return false };
     if nominated.iter().any(|option| option.eq_ignore_ascii_case(name)) {
         return false;
@@ -81,27 +82,20 @@ fn is_kept(line: &[u8], nominated: &[&[u8]]) -> bool {
         && HeaderName::from_bytes(name).is_ok_and(|name| !message::is_read_here(&name))
 }
 
-/// The name and the value of a field's line, given with its end.
-pub(super) fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
-    let line = line.strip_suffix(b"\r\n")?;
-    let colon = memchr::memchr(b':', line)?;
-    Some((&line[..colon], line[colon + 1..].trim_ascii()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_value_with_a_control_character_is_kept_and_nothing_that_the_proxy_reads() {
+    fn a_value_with_a_control_character_bypasses_the_library_but_no_field_that_the_proxy_reads() {
         let head = |line: &str| format!("GET /a HTTP/1.1\r\nHost: a\r\n{line}\r\nX: y\r\n\r\n").into_bytes();
         for line in ["Cookie: a=\u{1}; b=2", "X-A:\u{7f}", "user-agent: \u{1b}[0m"] {
             let head = head(line);
-            let kept = with_lines(&head).unwrap();
-            assert_eq!(kept.without(&head), b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n", "{line:?}");
-            let written = kept.written(&head);
-            assert_eq!(&written.after_authority()[..], b"/a");
-            assert_eq!(written.lines(), format!("{line}\r\n").as_bytes());
+            let bypass = with_lines(&head).unwrap();
+            assert_eq!(bypass.without(&head), b"GET / HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n", "{line:?}");
+            let verbatim = bypass.verbatim(&head);
+            assert_eq!(&verbatim.after_authority()[..], b"/a");
+            assert_eq!(verbatim.lines(), format!("{line}\r\n").as_bytes());
         }
         for line in [
             "X: a\0b",

@@ -8,12 +8,12 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// A stream, and what was read of it already.
-pub(super) struct Rewound<S> {
+pub(super) struct Rewind<S> {
     seen: BytesMut,
     inner: S,
 }
 
-impl<S> Rewound<S> {
+impl<S> Rewind<S> {
     /// `seen` comes first.
     pub(super) fn new(seen: BytesMut, inner: S) -> Self {
         Self { seen, inner }
@@ -35,14 +35,14 @@ impl<S> Rewound<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> Rewound<S> {
+impl<S: AsyncRead + Unpin> Rewind<S> {
     /// Reads ahead, at least one byte. 0: there are no more.
     pub(super) async fn read_ahead(&mut self) -> io::Result<usize> {
         self.inner.read_buf(&mut self.seen).await
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Rewind<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.seen.is_empty() {
             return Pin::new(&mut self.inner).poll_read(cx, buf);
@@ -57,7 +57,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Rewind<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.inner).poll_write(cx, buf)
     }

@@ -1,0 +1,27 @@
+//! What hyper does not report of a response's head.
+
+use bytes::Bytes;
+use hyper::ext::ReasonPhrase;
+
+use crate::capture::OriginFault;
+
+/// What hyper does not report of a response's head.
+#[derive(Debug, Clone, Default)]
+pub(in crate::proxy) struct HeadFacts {
+    /// The reason phrase, if it is not ASCII (hyper's parser drops such a phrase).
+    pub(in crate::proxy) reason: Option<ReasonPhrase>,
+    /// Field lines with their line ends that no header map can hold. They go to the agent as they are.
+    pub(in crate::proxy) lines: Bytes,
+    /// The content ends where the connection ends.
+    pub(in crate::proxy) is_until_close: bool,
+    /// What is wrong with the head.
+    pub(in crate::proxy) faults: Vec<OriginFault>,
+}
+
+impl HeadFacts {
+    pub(super) fn note(&mut self, fault: OriginFault) {
+        if !self.faults.contains(&fault) {
+            self.faults.push(fault);
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! How a tunnel is opened: by CONNECT, or by SOCKS.
+
+use std::sync::Arc;
+
+use http::header::CONNECTION;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use tokio::time::Instant;
+
+use crate::capture::{Caller, Fields, Kind, Origin, Recorder, RequestFacts};
+use crate::proxy::agent::Agent;
+use crate::proxy::body::AgentBody;
+use crate::proxy::context::AgentConnection;
+use crate::proxy::error::ProxyError;
+use crate::proxy::shared::Shared;
+use crate::proxy::upstream::{Dialled, Way, dial};
+use crate::proxy::{message, respond};
+
+/// An open tunnel: who called, where it leads, and its record.
+pub(in crate::proxy) struct Tunnel {
+    pub(in crate::proxy) shared: Arc<Shared>,
+    pub(in crate::proxy) agent: Arc<Agent>,
+    pub(in crate::proxy) caller: Caller,
+    /// Scheme `tcp`, with the host and port of the CONNECT.
+    pub(in crate::proxy) origin: Origin,
+    /// The TCP connection to the origin. `None`: the pool has an idle connection to it.
+    pub(in crate::proxy) dialled: Option<Dialled>,
+    pub(in crate::proxy) recorder: Recorder,
+}
+
+/// A tunnel opened by CONNECT.
+pub(in crate::proxy) struct Opened {
+    pub(in crate::proxy) tunnel: Tunnel,
+    /// The agent's stream, once the CONNECT is answered.
+    pub(in crate::proxy) agent_side: OnUpgrade,
+}
+
+/// Opens the tunnel that a CONNECT asks for.
+///
+/// # Errors
+/// The response that says why there is no tunnel.
+pub(in crate::proxy) async fn connect(
+    connection: &AgentConnection,
+    mut request: Request<Incoming>,
+) -> Result<Opened, Response<AgentBody>> {
+    let shared = &connection.shared;
+    let target = match &connection.inside {
+        None => message::connect_target(request.uri()),
+        Some(_) => Err(ProxyError::BadRequest { reason: "CONNECT inside a tunnel is not served".into() }),
+    };
+    let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);
+    let origin = Origin { scheme: "tcp", host: host.into(), port };
+    let caller = match connection.caller(request.headers()) {
+        Ok(caller) => caller,
+        Err(_) => {
+            let recorder = begin(connection, Caller::Proxy, &request, origin);
+            return Err(closing(respond::unauthorized(&shared.admission, request.method(), &recorder)));
+        }
+    };
+    let recorder = begin(connection, caller.clone(), &request, origin.clone());
+    let dialled = match target {
+        Ok(_) => admit_and_reach(shared, &connection.agent, &caller, &origin).await,
+        Err(error) => Err(error),
+    };
+    match dialled {
+        Err(error) => Err(closing(respond::failure(&error, request.method(), &recorder))),
+        Ok(dialled) => {
+            recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
+            let agent_side = hyper::upgrade::on(&mut request);
+            let (shared, agent) = (shared.clone(), connection.agent.clone());
+            Ok(Opened { tunnel: Tunnel { shared, agent, caller, origin, dialled, recorder }, agent_side })
+        }
+    }
+}
+
+/// After a CONNECT that failed, the bytes of the stream may not be HTTP.
+fn closing(mut response: Response<AgentBody>) -> Response<AgentBody> {
+    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incoming>, origin: Origin) -> Recorder {
+    let headers = Fields::from(request.headers());
+    let facts = RequestFacts::without_body(request.method().clone(), origin.authority(), None, headers);
+    begin_tunnel(&connection.shared, &connection.agent, caller, origin, request.version(), facts)
+}
+
+/// The record of a tunnel that SOCKS asked for. It is shown as a CONNECT without header fields.
+pub(in crate::proxy) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
+    let facts = RequestFacts::without_body(Method::CONNECT, origin.authority(), None, Fields::default());
+    begin_tunnel(shared, agent, caller, origin, Version::HTTP_11, facts)
+}
+
+fn begin_tunnel(
+    shared: &Shared,
+    agent: &Agent,
+    caller: Caller,
+    origin: Origin,
+    version: Version,
+    facts: RequestFacts,
+) -> Recorder {
+    let from = (agent.address, caller);
+    let recorder = Recorder::begin(&shared.recording, Kind::Tunnel, from, origin, version, facts);
+    recorder.called_by(&agent.process_lookup);
+    recorder
+}
+
+/// Connects to the origin of a tunnel before the agent is answered, so that the answer can report a failure. `None`: the pool
+/// has an idle connection, so the origin can be reached.
+pub(in crate::proxy) async fn admit_and_reach(
+    shared: &Shared,
+    agent: &Agent,
+    caller: &Caller,
+    origin: &Origin,
+) -> Result<Option<Dialled>, ProxyError> {
+    if !shared.recording.admits() {
+        return Err(ProxyError::NotRecordable);
+    }
+    agent.admit_request(&shared.admission.quotas, caller)?;
+    let blind = shared.interception.relays_blind(&origin.host, origin.port).is_some();
+    if !blind && shared.pool.knows(&origin.host, origin.port) {
+        return Ok(None);
+    }
+    dial_now(shared, origin).await.map(Some)
+}
+
+pub(super) async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyError> {
+    dial(&shared.origins, origin, Way::Tunnel, Instant::now() + shared.origins.connect_timeout).await
+}
