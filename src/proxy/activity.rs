@@ -2,22 +2,23 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::strict::Verbatim;
 
-/// Shared by what reads the connection and what answers on it.
+/// Inner by what reads the connection and what answers on it.
 #[derive(Clone)]
-pub(super) struct Activity(Arc<Shared>);
+pub(super) struct Activity(Arc<Inner>);
 
-struct Shared {
+struct Inner {
     state: Mutex<State>,
-    /// Answers of which a piece waits for the agent to take it.
+    /// Responses of which a piece waits for the agent to take it.
     untaken: AtomicUsize,
     /// The agent took nothing for too long, so that its connection ends.
     stuck: AtomicBool,
@@ -68,7 +69,7 @@ impl Answering {
 impl Drop for Answering {
     fn drop(&mut self) {
         self.waits(false);
-        let mut state = self.activity.lock();
+        let mut state = self.activity.0.state.lock();
         state.answered += 1;
         state.since = Instant::now();
         if let Some(waiting) = state.waiting.take() {
@@ -89,7 +90,7 @@ impl Activity {
             routed: 0,
             written: VecDeque::new(),
         };
-        Self(Arc::new(Shared {
+        Self(Arc::new(Inner {
             state: Mutex::new(state),
             untaken: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
@@ -99,19 +100,19 @@ impl Activity {
 
     /// A request came.
     pub(super) fn answering(&self) -> Answering {
-        self.lock().begun += 1;
+        self.0.state.lock().begun += 1;
         Answering { activity: self.clone(), untaken: false }
     }
 
     /// The agent wrote the path and query of its request with this number (from 1) so that the library does not take them.
     pub(super) fn wrote(&self, request: u64, written: Verbatim) {
-        self.lock().written.push_back((request, written));
+        self.0.state.lock().written.push_back((request, written));
     }
 
     /// The next request is routed: its path and query as the agent wrote them, if the library did not see them. Over HTTP/1.x
     /// requests are routed one by one, in the order in which they came.
     pub(super) fn route(&self) -> Option<Verbatim> {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         state.routed += 1;
         let is_its = state.written.front().is_some_and(|(request, _)| *request == state.routed);
         if is_its { state.written.pop_front().map(|(_, written)| written) } else { None }
@@ -119,12 +120,12 @@ impl Activity {
 
     /// How many requests were answered to the end.
     pub(super) fn answered(&self) -> u64 {
-        self.lock().answered
+        self.0.state.lock().answered
     }
 
     /// Ready when so many requests were answered.
     pub(super) fn poll_answered(&self, requests: u64, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         if state.answered >= requests {
             return Poll::Ready(());
         }
@@ -154,19 +155,19 @@ impl Activity {
 
     /// What follows on this connection is another protocol.
     pub(super) fn switch(&self) {
-        self.lock().switched = true;
+        self.0.state.lock().switched = true;
     }
 
     /// Whether what follows is another protocol.
     pub(super) fn switched(&self) -> bool {
-        self.lock().switched
+        self.0.state.lock().switched
     }
 
     /// Ends when nothing was asked for `limit`.
     pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
             let (begun, idle_since) = {
-                let state = self.lock();
+                let state = self.0.state.lock();
                 (state.begun, (state.begun == state.answered).then_some(state.since))
             };
             match idle_since.map(|since| since + limit) {
@@ -175,10 +176,6 @@ impl Activity {
                 Some(due) => sleep_until(due).await,
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use super::activity::Answering;
 use super::error::ProxyError;
 use super::message;
-use super::upstream::{Answers, is_malformed, words};
+use super::upstream::{Responses, is_malformed, words};
 use crate::capture::{CapturedBody, Flushes, Origin, OriginFault, Recorder};
 
 /// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
@@ -129,7 +129,7 @@ impl Body for Gated {
 /// The response's body on its way to the agent.
 pub(super) enum AgentBody {
     /// The origin's; with it, what ends or is told when it ends.
-    Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<Beside>),
+    Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<DropWithBody>),
     /// One that we made.
     Made(CapturedBody<Full<Bytes>>),
     /// None, and nothing to record.
@@ -142,16 +142,16 @@ pub(super) struct Content {
     recorder: Recorder,
     origin: Origin,
     /// Of a response whose end only the end of the connection tells: how that ended.
-    until_close: Option<Answers>,
+    until_close: Option<Responses>,
 }
 
 impl Content {
-    pub(super) fn new(inner: Incoming, recorder: Recorder, origin: Origin, until_close: Option<Answers>) -> Self {
+    pub(super) fn new(inner: Incoming, recorder: Recorder, origin: Origin, until_close: Option<Responses>) -> Self {
         Self { inner, recorder, origin, until_close }
     }
 
     fn ended(&self) {
-        if self.until_close.as_ref().is_some_and(Answers::ended_unannounced) {
+        if self.until_close.as_ref().is_some_and(Responses::ended_unannounced) {
             self.recorder.origin_faults(&[OriginFault::NoCloseNotify]);
         }
     }
@@ -192,15 +192,15 @@ impl Body for Content {
 
 /// What lasts as long as an answer, and is dropped with it.
 #[expect(dead_code, reason = "held to be dropped")]
-pub(super) enum Beside {
+pub(super) enum DropWithBody {
     /// The connection that it comes from.
     Connection(AbortOnDrop),
     /// Whoever waits for its end is told.
-    Answer(oneshot::Sender<()>),
+    Response(oneshot::Sender<()>),
 }
 
 /// A response's body, and the request's being answered as long as it lasts.
-pub(super) struct Answer {
+pub(super) struct ResponseBody {
     body: AgentBody,
     sending: Sending,
     broken: Option<Broken>,
@@ -242,13 +242,13 @@ impl Sending {
     }
 }
 
-impl Answer {
+impl ResponseBody {
     pub(super) fn new(body: AgentBody, sending: Sending, answering: Answering) -> Self {
         Self { body, sending, broken: None, answering }
     }
 }
 
-impl Body for Answer {
+impl Body for ResponseBody {
     type Data = Bytes;
     type Error = hyper::Error;
 

@@ -23,7 +23,7 @@ use super::acknowledge::{Acknowledge, Prompt};
 use super::activity::Activity;
 use super::agent::Agent;
 use super::bad_head::refusing;
-use super::body::{AgentBody, Answer, Sending};
+use super::body::{AgentBody, ResponseBody, Sending};
 use super::context::{AgentConnection, Inside};
 use super::error::ProxyError;
 use super::flushed::Flushed;
@@ -31,13 +31,13 @@ use super::guard::Guarded;
 use super::h2::AgentH2;
 use super::interim::AgentIo;
 use super::lenient::HTTP1_FIELDS;
-use super::pulse::{Stuck, UNTAKEN, Watched};
+use super::pulse::{Stuck, UNTAKEN, WatchedIo};
 use super::send::give_back;
 use super::shared::Shared;
 use super::socks::Accepted;
-use super::trailing::Trailed;
+use super::trailers::TrailerBody;
 use super::tunnel::{Decision, Decrypted, Opened, Serving, Tunnel};
-use super::upstream::{Answers, H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream};
+use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Responses, Upstream};
 use super::{departure, forward, socks, tunnel};
 use crate::capture::{Caller, Failure, Flushes};
 
@@ -241,7 +241,7 @@ async fn serve_http2<S>(
     });
     {
         let requests = connection.clone();
-        let (stream, pulse) = Watched::new(Flushed::new(Prompt::new(stream), &connection.flushes));
+        let (stream, pulse) = WatchedIo::new(Flushed::new(Prompt::new(stream), &connection.flushes));
         let (stream, kept) = AgentH2::new(stream);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(written) = kept.take(request.uri().path()) {
@@ -312,7 +312,7 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
 async fn route(
     connection: Arc<AgentConnection>,
     mut request: Request<Incoming>,
-) -> Result<Response<Trailed<Answer>>, h2::Error> {
+) -> Result<Response<TrailerBody<ResponseBody>>, h2::Error> {
     let answering = connection.activity.answering();
     let is_http_10 = request.version() == Version::HTTP_10;
     if let Some(written) = connection.activity.route() {
@@ -337,7 +337,7 @@ async fn route(
         },
         None => Sending::Http2(connection.flushes.clone()),
     };
-    let from = response.extensions_mut().remove::<Answers>();
+    let from = response.extensions_mut().remove::<Responses>();
     let trailers = connection.trailers.clone();
-    Ok(response.map(|body| Trailed::new(Answer::new(body, sending, answering), from, trailers)))
+    Ok(response.map(|body| TrailerBody::new(ResponseBody::new(body, sending, answering), from, trailers)))
 }

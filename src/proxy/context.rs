@@ -13,7 +13,7 @@ use super::error::ProxyError;
 use super::interim::Interim;
 use super::names;
 use super::shared::Shared;
-use super::trailing::Trailers;
+use super::trailers::Trailers;
 use super::upstream::{Target, Upstream};
 use crate::capture::{Caller, Flushes, Recorder};
 

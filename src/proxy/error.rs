@@ -5,11 +5,10 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{StatusCode, Version};
+use http::Version;
 
 use super::egress::Denied;
 use super::strict::Violation;
-use crate::capture::Failure;
 
 /// Why a request was not answered by its origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -244,27 +243,13 @@ impl From<Violation> for ProxyError {
     }
 }
 
-/// The columns of the table: see [`ProxyError::row`].
-pub(super) struct Row {
-    /// Stable identifier: `error` of the event starts with it.
-    pub(super) id: &'static str,
-    /// What the agent gets.
-    pub(super) status: StatusCode,
-    /// The error type of RFC 9209 section 2.3.
-    pub(super) proxy_status: &'static str,
-    /// The step that failed, in a word or two.
-    pub(super) step: &'static str,
-    /// What to do about it.
-    pub(super) hint: &'static str,
-}
-
 /// How a request ends that its origin did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// We answer it.
     Answer,
     /// Nobody is there to be answered.
-    Unheard,
+    AgentGone,
     /// The agent's connection is closed without a word.
     Close,
     /// Its stream is reset.
@@ -280,7 +265,7 @@ impl ProxyError {
     /// How a request over `version` ends because of this.
     pub(super) fn ending(&self, version: Version) -> Ending {
         match self {
-            Self::AgentLeft { .. } => Ending::Unheard,
+            Self::AgentLeft { .. } => Ending::AgentGone,
             Self::Lost { .. } if version == Version::HTTP_2 => {
                 Ending::Reset { code: h2::Reason::INTERNAL_ERROR, all: true }
             }
@@ -288,253 +273,5 @@ impl ProxyError {
             Self::StreamReset { code, .. } if version == Version::HTTP_2 => Ending::Reset { code: *code, all: false },
             _ => Ending::Answer,
         }
-    }
-
-    /// This error's row in the table.
-    pub(super) fn row(&self) -> Row {
-        use StatusCode as S;
-        let row = |id, status, proxy_status, step, hint| Row { id, status, proxy_status, step, hint };
-        match self {
-            Self::Dns { .. } => row(
-                "dns_not_found",
-                S::BAD_GATEWAY,
-                "dns_error",
-                "resolve",
-                "check the host's spelling and this machine's DNS",
-            ),
-            Self::Refused { .. } => row(
-                "connect_refused",
-                S::BAD_GATEWAY,
-                "connection_refused",
-                "connect",
-                "check the port, and that the origin is up",
-            ),
-            Self::Unreachable { .. } => row(
-                "connect_failed",
-                S::BAD_GATEWAY,
-                "destination_ip_unroutable",
-                "connect",
-                "check this machine's network and the origin's address",
-            ),
-            Self::Timeout { .. } => row(
-                "connect_timeout",
-                S::GATEWAY_TIMEOUT,
-                "connection_timeout",
-                "connect",
-                "check that the origin can be reached, or raise proxy.connect_timeout_ms",
-            ),
-            Self::Certificate { check, .. } => row(
-                check,
-                S::BAD_GATEWAY,
-                "tls_certificate_error",
-                "tls",
-                "the origin must present a certificate that is valid for its name; nothing was sent to it",
-            ),
-            Self::Tls { .. } => row(
-                "tls_handshake_failed",
-                S::BAD_GATEWAY,
-                "tls_protocol_error",
-                "tls",
-                "check that the origin speaks TLS 1.2 or 1.3 on this port; nothing was sent to it",
-            ),
-            Self::NoCommonCipher { .. } => row(
-                "tls_no_common_cipher",
-                S::BAD_GATEWAY,
-                "tls_protocol_error",
-                "tls",
-                "offered are TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305; the TLS library has no CBC cipher \
-                 suites, RSA key exchange or finite-field Diffie-Hellman. List the host in tls.passthrough, so that agents speak \
-                 to it themselves (unread), or a certificate for it in tls.client_certificates; nothing was sent to it",
-            ),
-            Self::NextProxy { .. } => row(
-                "upstream_proxy_failed",
-                S::BAD_GATEWAY,
-                "destination_unavailable",
-                "upstream proxy",
-                "check `upstream.proxy` and what that proxy allows; hosts in `upstream.no_proxy` are called directly",
-            ),
-            Self::Protocol { .. } => row(
-                "protocol_changed",
-                S::BAD_GATEWAY,
-                "tls_protocol_error",
-                "tls",
-                "open a new connection: it will agree on a protocol anew",
-            ),
-            Self::Closed { .. } => row(
-                "origin_closed",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the request may or may not have been handled; try again if that does no harm",
-            ),
-            Self::Reset { .. } => row(
-                "origin_reset",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the request may or may not have been handled; try again if that does no harm",
-            ),
-            Self::Lost { .. } => row(
-                "origin_closed",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the agent's connection was ended in the same way; the request may or may not have been handled",
-            ),
-            Self::StreamReset { refused: true, .. } => row(
-                "origin_refused",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the origin did not handle the request; it can be sent again",
-            ),
-            Self::StreamReset { code: h2::Reason::HTTP_1_1_REQUIRED, .. } => row(
-                "origin_reset",
-                S::BAD_GATEWAY,
-                "http_protocol_error",
-                "response",
-                "the origin did not handle the request; it serves this over HTTP/1.1, so the client must not offer h2",
-            ),
-            Self::StreamReset { code: h2::Reason::ENHANCE_YOUR_CALM, .. } => row(
-                "origin_reset",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the origin finds that this client sends too much; send less at once, or more slowly",
-            ),
-            Self::StreamReset { .. } => row(
-                "origin_reset",
-                S::BAD_GATEWAY,
-                "connection_terminated",
-                "response",
-                "the request may or may not have been handled; try again if that does no harm",
-            ),
-            Self::BadResponse { .. } => row(
-                "origin_bad_response",
-                S::BAD_GATEWAY,
-                "http_protocol_error",
-                "response",
-                "the origin must speak HTTP on this port",
-            ),
-            Self::BadContent { .. } => row(
-                "origin_bad_response",
-                S::BAD_GATEWAY,
-                "http_protocol_error",
-                "response",
-                "the agent got what came before; the origin's framing must follow RFC 9112 section 7",
-            ),
-            Self::AgentLeft { .. } => row(
-                "agent_left",
-                S::BAD_REQUEST,
-                "http_request_error",
-                "request",
-                "the origin got a part of the request; it was told that the rest does not come",
-            ),
-            Self::NotRecordable => row(
-                "not_recordable",
-                S::SERVICE_UNAVAILABLE,
-                "proxy_internal_error",
-                "record",
-                "nothing was sent; make room on the disk of `store.path` or raise `store.max_bytes`, then try again",
-            ),
-            Self::Unauthorized => row(
-                "proxy_unauthorized",
-                S::PROXY_AUTHENTICATION_REQUIRED,
-                "http_request_denied",
-                "authenticate",
-                "put NAME:SECRET of an entry of `[[agents]]` into the proxy's URL: http://NAME:SECRET@host:port",
-            ),
-            Self::NotOffered { .. } => row(
-                "protocol_not_offered",
-                S::NOT_IMPLEMENTED,
-                "http_upgrade_failed",
-                "request",
-                "open a WebSocket over HTTP/1.1 instead; other protocols are not passed on by extended CONNECT",
-            ),
-            Self::EgressDenied { .. } => row(
-                "egress_denied",
-                S::FORBIDDEN,
-                "http_request_denied",
-                "egress",
-                "nothing was sent; which hosts agents may call is set in [egress] of this proxy's settings",
-            ),
-            Self::TooMany { .. } => row(
-                "agent_limit",
-                S::TOO_MANY_REQUESTS,
-                "http_request_denied",
-                "admit",
-                "nothing was sent; come again later, or raise proxy.agent_connections or proxy.agent_requests_per_second",
-            ),
-            Self::HostMismatch { .. } => row(
-                "host_mismatch",
-                S::FORBIDDEN,
-                "http_request_denied",
-                "request",
-                "nothing was sent; CONNECT, the TLS server name and Host must name one host (proxy.strict_host)",
-            ),
-            Self::Loop { .. } => row(
-                "proxy_loop",
-                S::LOOP_DETECTED,
-                "proxy_loop_detected",
-                "connect",
-                "call the service itself, not the proxy's own port",
-            ),
-            Self::SlowHead { .. } => row(
-                "request_timeout",
-                S::REQUEST_TIMEOUT,
-                "http_request_error",
-                "request",
-                "nothing was sent to the origin; send the head at once, or raise proxy.header_timeout_ms",
-            ),
-            Self::Stalled { .. } => row(
-                "request_stalled",
-                S::REQUEST_TIMEOUT,
-                "http_request_error",
-                "request",
-                "the origin was told that the rest does not come; send on, or raise proxy.stall_timeout_ms",
-            ),
-            Self::Stuck { .. } => row(
-                "agent_stalled",
-                S::REQUEST_TIMEOUT,
-                "http_request_error",
-                "connection",
-                "its connection was closed; read what is sent, or raise proxy.stall_timeout_ms",
-            ),
-            Self::NoResponse { .. } => row(
-                "response_timeout",
-                S::GATEWAY_TIMEOUT,
-                "http_response_timeout",
-                "response",
-                "the request may or may not have been handled; if it takes so long, raise proxy.response_timeout_ms",
-            ),
-            Self::LargeHead { .. } => row(
-                "request_head_too_large",
-                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                "http_request_error",
-                "request",
-                "send fewer or smaller header fields, or raise proxy.max_header_bytes",
-            ),
-            Self::BadRequest { .. } => row(
-                "bad_request",
-                S::BAD_REQUEST,
-                "http_request_error",
-                "request",
-                "the client must send it as RFC 9110 and RFC 9112 have it",
-            ),
-        }
-    }
-
-    /// After how many seconds the agent may come again (RFC 9110 10.2.3).
-    pub(super) fn retry_after_seconds(&self) -> Option<u64> {
-        match self {
-            Self::TooMany { retry_after, .. } => Some(retry_after.as_millis().div_ceil(1000).max(1) as u64),
-            _ => None,
-        }
-    }
-
-    /// The same as a failure for the event.
-    pub(super) fn failure(&self) -> Failure {
-        let row = self.row();
-        Failure { id: row.id, detail: format!("{self}; {}", row.hint) }
     }
 }

@@ -11,19 +11,22 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
 use hyper::upgrade::OnUpgrade;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use super::body::{AbortOnDrop, AgentBody, Beside, Content, Gated, Gatekeeper};
+use super::body::{AbortOnDrop, AgentBody, Content, DropWithBody, Gated, Gatekeeper};
 use super::context::AgentConnection;
 use super::error::{Ending, ProxyError};
 use super::interim::Interim;
 use super::interim_heads::InterimHeads;
 use super::message::{self, Direction};
 use super::outgoing::Upload;
-use super::send::{Reply, keep_for_next, send};
+use super::send::{OriginResponse, keep_for_next, send};
 use super::strict::Verbatim;
-use super::upgrade::{Spoken, relay_upgraded};
-use super::upstream::{Answered, Answers, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized};
+use super::upgrade::{NewProtocol, relay_upgraded};
+use super::upstream::{
+    ResponseNotes, Responses, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized,
+};
 use super::{direction, hops, respond};
 use crate::capture::{Caller, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
 
@@ -60,7 +63,7 @@ pub(super) async fn forward(
     }
     let response = match answer {
         Ok(response) => response,
-        Err(error) => unanswered(connection, &error, (&method, version), &recorder).await?,
+        Err(error) => answer_error(connection, &error, (&method, version), &recorder).await?,
     };
     // Such a response has no end that could be held back but its head. A switch of protocols is no end at all.
     if response.body().is_end_stream()
@@ -78,7 +81,7 @@ pub(super) async fn forward(
 ///
 /// # Errors
 /// Its stream is reset with this code (HTTP/2).
-async fn unanswered(
+async fn answer_error(
     connection: &AgentConnection,
     error: &ProxyError,
     (method, version): (&Method, Version),
@@ -88,13 +91,13 @@ async fn unanswered(
     let mut response = match error.ending(version) {
         Ending::Answer => respond::failure(error, method, recorder),
         // No answer is recorded, for none arrives.
-        Ending::Unheard => respond::unheard(error),
+        Ending::AgentGone => respond::placeholder(error),
         Ending::Close => {
             recorder.failed(error.failure());
             if let Some(interim) = &connection.interim {
                 interim.silence(&connection.flushes).await;
             }
-            respond::unheard(error)
+            respond::placeholder(error)
         }
         Ending::Reset { code, all } => {
             recorder.failed(error.failure());
@@ -230,7 +233,7 @@ async fn exchange(
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
     let sent = pin!(send(connection, &target, version, outbound, recorder));
-    let Reply { mut response, upstream, upload } = while_waking(sent, arrived).await?;
+    let OriginResponse { mut response, upstream, upload } = while_waking(sent, arrived).await?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder).await;
@@ -241,10 +244,10 @@ async fn exchange(
     {
         return Err(unauthorized(next));
     }
-    // Answered without the body: it never goes, so this connection can carry nothing more.
+    // ResponseNotes without the body: it never goes, so this connection can carry nothing more.
     let unwanted = let_go.is_some_and(|let_go| !let_go.load(Ordering::Acquire));
     let ends_with_it = match (unwanted, upload) {
-        (true, _) => Some(Beside::Connection(AbortOnDrop(upstream.task.clone()))),
+        (true, _) => Some(DropWithBody::Connection(AbortOnDrop(upstream.task.clone()))),
         (false, Some(upload)) if version != Version::HTTP_2 => Some(outlives(connection, upload, &upstream)),
         (false, _) => None,
     };
@@ -280,8 +283,8 @@ async fn unusual(
     response: &mut Response<Incoming>,
     codings: Option<&[u8]>,
     recorder: &Recorder,
-) -> Option<Answers> {
-    let Answered { facts, answers } = response.extensions_mut().remove::<Answered>()?;
+) -> Option<Responses> {
+    let ResponseNotes { facts, answers } = response.extensions_mut().remove::<ResponseNotes>()?;
     recorder.origin_faults(&facts.faults);
     let lines = match codings.filter(|_| facts.is_until_close) {
         Some(codings) => [b"Transfer-Encoding: ", codings, b"\r\n", &*facts.lines].concat().into(),
@@ -297,7 +300,7 @@ async fn unusual(
 
 /// The answer came before all of the request was sent. When it is over, an origin that takes nothing more of the request keeps
 /// the agent from being heard, also when that has gone; so the upload ends with it.
-fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> Beside {
+fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> DropWithBody {
     let (over, answer) = oneshot::channel();
     let task = upstream.task.clone();
     connection.shared.lifecycle.tasks.spawn(async move {
@@ -307,7 +310,7 @@ fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, u
             task.abort();
         }
     });
-    Beside::Answer(over)
+    DropWithBody::Response(over)
 }
 
 /// The head as it goes to the origin.
@@ -355,7 +358,7 @@ fn with_stand_in(mut parts: request::Parts, absolute: bool) -> Result<request::P
     let target = if absolute { written.after_authority() } else { written.origin_form() };
     let stand_in = StandIn::of(target, written.lines());
     let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
-    parts.uri = stand_in.instead(parts.uri).ok_or_else(unusable)?;
+    parts.uri = stand_in.replace_path(parts.uri).ok_or_else(unusable)?;
     parts.extensions.insert(stand_in);
     Ok(parts)
 }
@@ -368,13 +371,13 @@ fn pass_interim(
 ) -> Arc<Notify> {
     interim.begin();
     let arrived = Arc::new(Notify::new());
-    let (wake, gate) = (arrived.clone(), std::sync::Mutex::new(gatekeeper));
+    let (wake, gate) = (arrived.clone(), Mutex::new(gatekeeper));
     let heads = InterimHeads::default();
     request.extensions_mut().insert(heads.clone());
     hyper::ext::on_informational(request, move |response| {
         let came = heads.pop();
         if response.status() == StatusCode::CONTINUE {
-            let gate = gate.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            let gate = gate.lock().take();
             if let Some(gatekeeper) = gate {
                 // hyper's server tells the agent to go on by itself as soon as the body is read.
                 return gatekeeper.open();
@@ -413,9 +416,9 @@ async fn switch(
         return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
     };
     let over_http1 = response.version() != Version::HTTP_2;
-    let spoken = match (over_http1, response.status()) {
-        (true, _) => Spoken::after_101(response.headers()),
-        (false, StatusCode::OK) => Spoken::websocket(response.headers()),
+    let protocol = match (over_http1, response.status()) {
+        (true, _) => NewProtocol::after_101(response.headers()),
+        (false, StatusCode::OK) => NewProtocol::websocket(response.headers()),
         (false, other) => {
             let reason = format!("{other} in answer to an extended CONNECT");
             return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
@@ -429,6 +432,6 @@ async fn switch(
     if over_http1 {
         connection.activity.switch();
     }
-    relay_upgraded(connection, spoken, agent_side, origin_side, recorder.clone());
+    relay_upgraded(connection, protocol, agent_side, origin_side, recorder.clone());
     Ok(response.map(|_| AgentBody::Empty))
 }

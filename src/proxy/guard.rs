@@ -58,8 +58,8 @@ pub(super) struct Guarded<S> {
     /// What came and was not let go.
     held: BytesMut,
     /// How many of the first bytes of `held` may go.
-    sound: usize,
-    watch: Watch,
+    checked: usize,
+    watch: ProgressTimer,
     /// What came was acknowledged.
     acknowledged: bool,
     activity: Activity,
@@ -86,7 +86,7 @@ struct End {
     /// Who waits for that.
     waiting: Option<Waker>,
     /// Watches that the agent takes what it is sent.
-    watch: Watch,
+    watch: ProgressTimer,
 }
 
 /// How far the end of the stream is.
@@ -121,15 +121,15 @@ impl<S> Guarded<S> {
             written: Arc::default(),
             unflushed: false,
             waiting: None,
-            watch: Watch::new(),
+            watch: ProgressTimer::new(),
         };
         Self {
             inner,
             limits,
             framing: Framing::new(limits.header_bytes),
             held: BytesMut::new(),
-            sound: 0,
-            watch: Watch::new(),
+            checked: 0,
+            watch: ProgressTimer::new(),
             acknowledged: false,
             activity,
             flushes,
@@ -155,14 +155,14 @@ impl<S> Guarded<S> {
     }
 
     /// Keeps from the library what it would refuse or change; the request gets it back once it is routed. Gives how many of the
-    /// first bytes of `held` are sound now.
-    fn take_out(&mut self, sound: usize, bypass: &Bypass) -> usize {
-        let after = self.held.split_off(sound);
+    /// first bytes of `held` are checked now.
+    fn take_out(&mut self, checked: usize, bypass: &Bypass) -> usize {
+        let after = self.held.split_off(checked);
         self.activity.wrote(self.framing.heads(), bypass.verbatim(&self.held));
         self.held = BytesMut::from(&bypass.without(&self.held)[..]);
-        let sound = self.held.len();
+        let checked = self.held.len();
         self.held.unsplit(after);
-        sound
+        checked
     }
 
     /// The agent sends no more: ready when that is the end. Between two requests it is; while the agent waits for an answer, it
@@ -209,25 +209,25 @@ impl<S> Guarded<S> {
 
     /// What the agent is in the middle of, and how long that may take.
     fn limit(&self, cx: &Context<'_>) -> Option<(Position, Duration)> {
-        let place = self.framing.position(self.held.len());
-        match place {
+        let position = self.framing.position(self.held.len());
+        match position {
             // It waits for us.
             Position::Between if self.activity.poll_answered(self.framing.heads(), cx).is_pending() => None,
-            Position::Between => Some((place, self.limits.idle)),
-            Position::Head => Some((place, self.limits.header)),
-            Position::Content => Some((place, self.limits.stall)),
+            Position::Between => Some((position, self.limits.idle)),
+            Position::Head => Some((position, self.limits.header)),
+            Position::Content => Some((position, self.limits.stall)),
             Position::Tunnel => None,
         }
     }
 
     /// Nothing came: has the agent taken too long?
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Some((place, limit)) = self.limit(cx) else {
+        let Some((position, limit)) = self.limit(cx) else {
             self.watch.rest();
             return Poll::Pending;
         };
-        ready!(self.watch.poll_over(place, limit, cx));
-        match place {
+        ready!(self.watch.poll_over(position, limit, cx));
+        match position {
             Position::Head => self.poll_refuse(&ProxyError::SlowHead { limit }, cx).map(Ok),
             // An idle connection ends without a word.
             Position::Between => Poll::Ready(Ok(())),
@@ -281,11 +281,11 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if this.sound > 0 {
-                let bytes = this.sound.min(out.remaining());
+            if this.checked > 0 {
+                let bytes = this.checked.min(out.remaining());
                 out.put_slice(&this.held[..bytes]);
                 this.held.advance(bytes);
-                this.sound -= bytes;
+                this.checked -= bytes;
                 return Poll::Ready(Ok(()));
             }
             if this.refuse.is_none() {
@@ -301,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
                         // Content may not be read until its origin is reached: its sender need not wait for that.
                         this.acknowledge(0);
                     }
-                    this.sound = bypass.map_or(bytes, |bypass| this.take_out(bytes, &bypass));
+                    this.checked = bypass.map_or(bytes, |bypass| this.take_out(bytes, &bypass));
                     continue;
                 }
                 Err(Violation::Malformed(reason)) if this.framing.position(0) == Position::Content => {
@@ -427,17 +427,17 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> 
 }
 
 /// Watches the time. Progress costs it nothing: the timer is looked at, and set again, only when it is over.
-struct Watch {
-    place: Option<Position>,
+struct ProgressTimer {
+    position: Option<Position>,
     /// When the agent came to where it is, or went on there.
     since: Instant,
     progressed: bool,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
-impl Watch {
+impl ProgressTimer {
     fn new() -> Self {
-        Self { place: None, since: Instant::now(), progressed: false, timer: None }
+        Self { position: None, since: Instant::now(), progressed: false, timer: None }
     }
 
     /// Something came.
@@ -447,14 +447,14 @@ impl Watch {
 
     /// Nobody waits for the agent.
     fn rest(&mut self) {
-        self.place = None;
+        self.position = None;
     }
 
     /// Ready when the agent has been where it is for `limit`. In a head, progress does not count: it is to end.
-    fn poll_over(&mut self, place: Position, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let goes_on = std::mem::take(&mut self.progressed) && place != Position::Head;
-        if self.place != Some(place) || goes_on {
-            (self.place, self.since) = (Some(place), Instant::now());
+    fn poll_over(&mut self, position: Position, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
+        let goes_on = std::mem::take(&mut self.progressed) && position != Position::Head;
+        if self.position != Some(position) || goes_on {
+            (self.position, self.since) = (Some(position), Instant::now());
         }
         let due = self.since + limit;
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));

@@ -4,21 +4,22 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderName, StatusCode};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::trailing::{Trailers, Trailing};
+use super::trailers::{TrailerIo, Trailers};
 use crate::capture::Flushes;
 
 /// The stream that hyper's server writes to.
 pub(super) struct AgentIo<S> {
-    inner: TokioIo<Trailing<S>>,
+    inner: TokioIo<TrailerIo<S>>,
     interim: Interim,
 }
 
@@ -57,7 +58,7 @@ impl<S> AgentIo<S> {
             inset: None,
             silent: false,
         })));
-        let (stream, trailers) = Trailing::new(stream);
+        let (stream, trailers) = TrailerIo::new(stream);
         (Self { inner: TokioIo::new(stream), interim: interim.clone() }, interim, trailers)
     }
 
@@ -69,13 +70,13 @@ impl<S> AgentIo<S> {
 impl Interim {
     /// A request begins: interim responses may follow.
     pub(super) fn begin(&self) {
-        self.lock().open = true;
+        self.0.lock().open = true;
     }
 
     /// Sends an interim response, unless the final one is there already. `came`: its head as it came, of which the fields in
     /// `headers` go on; without it, what is known of it does.
     pub(super) fn send(&self, status: StatusCode, headers: &HeaderMap, came: Option<&Bytes>) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         if state.open {
             match came {
                 Some(head) => copy(&mut state.waiting, head, headers),
@@ -86,7 +87,7 @@ impl Interim {
 
     /// The final response comes next. An interim one that could not be placed yet is dropped, as it may be.
     pub(super) fn end(&self) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.open = false;
         if !state.between && state.written == 0 {
             state.waiting.clear();
@@ -98,7 +99,7 @@ impl Interim {
     pub(super) async fn inset(&self, lines: Bytes, flushes: &Flushes) {
         let next = flushes.count() + 1;
         poll_fn(|cx| flushes.poll_count(next, cx)).await;
-        self.lock().inset = Some(Inset { lines, before: None });
+        self.0.lock().inset = Some(Inset { lines, before: None });
     }
 
     /// From now on nothing reaches the agent, but for what was answered before: its connection can then be closed without a
@@ -106,18 +107,14 @@ impl Interim {
     pub(super) async fn silence(&self, flushes: &Flushes) {
         let next = flushes.count() + 1;
         poll_fn(|cx| flushes.poll_count(next, cx)).await;
-        self.lock().silent = true;
+        self.0.lock().silent = true;
     }
 
     /// Whether what hyper writes goes to the agent; it is no longer between two responses, then.
     fn writes(&self) -> bool {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.between &= state.silent;
         !state.silent
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,7 +169,7 @@ impl<S: AsyncWrite + Unpin> AgentIo<S> {
     /// How much of `buf` may be written now: all of it, or what stands before the lines that are put in. Writes these in their
     /// place.
     fn poll_inset<'a>(&mut self, cx: &mut Context<'_>, buf: &'a [u8]) -> Poll<io::Result<&'a [u8]>> {
-        let mut state = self.interim.lock();
+        let mut state = self.interim.0.lock();
         let Some(inset) = &mut state.inset else { return Poll::Ready(Ok(buf)) };
         let before = *inset.before.get_or_insert_with(|| status_line_end(buf));
         if before > 0 {
@@ -191,7 +188,7 @@ impl<S: AsyncWrite + Unpin> AgentIo<S> {
 
     /// Writes what waits, if it may go now.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut state = self.interim.lock();
+        let mut state = self.interim.0.lock();
         while state.written < state.waiting.len() && (state.between || state.written > 0) {
             let n = ready!(Pin::new(&mut self.inner).poll_write(cx, &state.waiting[state.written..]))?;
             if n == 0 {
@@ -221,7 +218,7 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
         }
         let buf = ready!(self.poll_inset(cx, buf))?;
         let written = ready!(Pin::new(&mut self.inner).poll_write(cx, buf))?;
-        self.interim.lock().passed(written);
+        self.interim.0.lock().passed(written);
         Poll::Ready(Ok(written))
     }
 
@@ -231,7 +228,7 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         ready!(self.poll_interim(cx))?;
-        if self.interim.lock().inset.is_some() {
+        if self.interim.0.lock().inset.is_some() {
             let first = bufs.iter().find(|buf| !buf.is_empty()).map_or(&[][..], |buf| buf);
             return self.poll_write(cx, first);
         }
@@ -247,7 +244,7 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
 
     /// hyper flushes when it has handed over all it had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.interim.lock().between = true;
+        self.interim.0.lock().between = true;
         ready!(self.poll_interim(cx))?;
         Pin::new(&mut self.inner).poll_flush(cx)
     }

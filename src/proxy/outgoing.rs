@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use super::body::Gated;
@@ -17,16 +18,16 @@ use crate::capture::CapturedBody;
 /// What is remembered of one body at most, to be sent again.
 pub(super) const REMEMBERED_MAX_BYTES: u64 = 64 << 10;
 
-type Shared<B> = Arc<Mutex<State<B>>>;
+type SharedState<B> = Arc<Mutex<State<B>>>;
 
 /// The body as the connection to the origin reads it.
 pub(super) type OriginBody = Outgoing<CapturedBody<Gated>>;
 
 /// A body that can be taken back.
-pub(super) struct Outgoing<B>(Shared<B>);
+pub(super) struct Outgoing<B>(SharedState<B>);
 
 /// The other handle on an [`Outgoing`] body.
-pub(super) struct Recall<B>(Shared<B>);
+pub(super) struct Recall<B>(SharedState<B>);
 
 /// Looks at an [`Outgoing`] body without holding it.
 pub(super) struct Upload<B>(Weak<Mutex<State<B>>>);
@@ -76,7 +77,7 @@ impl<B> Outgoing<B> {
 impl<B: Body> Recall<B> {
     /// Whether there is content, and none of it was sent.
     pub(super) fn is_withheld(&self) -> bool {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         state.sent.bytes == 0
             && !state.sent.trailers
             && state.inner.as_ref().is_some_and(|inner| !inner.is_end_stream())
@@ -84,7 +85,7 @@ impl<B: Body> Recall<B> {
 
     /// Whether the body can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
-        let sent = &lock(&self.0).sent;
+        let sent = &self.0.lock().sent;
         !sent.trailers && (sent.bytes == 0 || sent.pieces.is_some())
     }
 
@@ -93,7 +94,7 @@ impl<B: Body> Recall<B> {
         if !self.is_whole() {
             return None;
         }
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let inner = state.inner.take()?;
         let pieces = std::mem::take(&mut state.sent).pieces;
         // Every piece is noted again when it is sent again.
@@ -107,7 +108,7 @@ impl<B: Body> Recall<B> {
 
     /// It is not sent again, so nothing is remembered any longer. Gives a look at what is still being sent, if anything is.
     pub(super) fn forget(self) -> Option<Upload<B>> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         state.sent.pieces = None;
         let goes_on = state.inner.as_ref().is_some_and(|inner| !inner.is_end_stream());
         drop(state);
@@ -118,7 +119,7 @@ impl<B: Body> Recall<B> {
 impl<B: Body> Upload<B> {
     /// Ends when nothing of the body was sent for `limit`, or `None` of it is left to send.
     pub(super) async fn stalls(&self, limit: Duration) -> Option<()> {
-        let sent = || Some(lock(&*self.0.upgrade()?).sent.bytes);
+        let sent = || Some(self.0.upgrade()?.lock().sent.bytes);
         loop {
             let before = sent()?;
             sleep(limit).await;
@@ -137,7 +138,7 @@ where
     type Error = B::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut state = lock(&self.0);
+        let mut state = self.0.lock();
         let state = &mut *state;
         // Who reads a body that was taken back has a connection that ends.
         let Some(inner) = &mut state.inner else { return Poll::Pending };
@@ -152,12 +153,12 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         state.again.is_empty() && state.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let state = lock(&self.0);
+        let state = self.0.lock();
         let again: u64 = state.again.iter().map(|piece| piece.len() as u64).sum();
         let rest = state.inner.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
         let mut hint = SizeHint::new();
@@ -167,10 +168,6 @@ where
         }
         hint
     }
-}
-
-fn lock<B>(state: &Mutex<State<B>>) -> MutexGuard<'_, State<B>> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 
@@ -24,7 +25,7 @@ pub(super) const UNTAKEN: &str = "took nothing of what it was sent";
 const LOOK: Duration = Duration::from_secs(5);
 
 /// The stream.
-pub(super) struct Watched<S> {
+pub(super) struct WatchedIo<S> {
     inner: S,
     pulse: Pulse,
 }
@@ -52,7 +53,7 @@ pub(super) struct Stuck {
     pub(super) limit: Duration,
 }
 
-impl<S> Watched<S> {
+impl<S> WatchedIo<S> {
     pub(super) fn new(inner: S) -> (Self, Pulse) {
         let pulse = Pulse(Arc::new(Mutex::new(State {
             frames: Frames::new(),
@@ -70,7 +71,7 @@ impl Pulse {
         let look = (limits.header.min(limits.stall) / 4).clamp(Duration::from_millis(10), LOOK);
         loop {
             sleep(look).await;
-            if let Some(stuck) = self.lock().stuck(activity.untaken() > 0, limits) {
+            if let Some(stuck) = self.0.lock().stuck(activity.untaken() > 0, limits) {
                 return stuck;
             }
         }
@@ -81,16 +82,12 @@ impl Pulse {
         sleep(limit).await;
         loop {
             activity.idle_for(limit).await;
-            let quiet = self.lock().progressed.elapsed();
+            let quiet = self.0.lock().progressed.elapsed();
             match limit.checked_sub(quiet) {
                 None | Some(Duration::ZERO) => return,
                 Some(left) => sleep(left).await,
             }
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,8 +96,8 @@ impl State {
         let now = Instant::now();
         self.progressed = now;
         let whole = self.frames.see(bytes);
-        self.begun = match self.frames.place() {
-            Place::Between => None,
+        self.begun = match self.frames.position() {
+            FramePosition::Between => None,
             // What is under way now may have begun before.
             _ => self.begun.filter(|_| !whole).or(Some(now)),
         };
@@ -115,9 +112,11 @@ impl State {
 
     fn stuck(&self, untaken: bool, limits: &AgentLimits) -> Option<Stuck> {
         let over = |since: Instant, limit, what| (since.elapsed() >= limit).then_some(Stuck { what, limit });
-        match (self.frames.place(), self.begun) {
-            (Place::Head, Some(begun)) => over(begun, limits.header, "did not end a request's head"),
-            (Place::Frame, Some(_)) => over(self.progressed, limits.stall, "did not go on in the middle of a frame"),
+        match (self.frames.position(), self.begun) {
+            (FramePosition::Head, Some(begun)) => over(begun, limits.header, "did not end a request's head"),
+            (FramePosition::Frame, Some(_)) => {
+                over(self.progressed, limits.stall, "did not go on in the middle of a frame")
+            }
             _ if self.blocked || untaken => over(self.progressed, limits.stall, UNTAKEN),
             _ => None,
         }
@@ -126,7 +125,7 @@ impl State {
 
 /// What is under way in what an agent sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FramePosition {
     /// Nothing.
     Between,
     /// The preface, the header of a frame, or a request's head.
@@ -182,31 +181,31 @@ impl Frames {
         whole
     }
 
-    fn place(&self) -> Place {
+    fn position(&self) -> FramePosition {
         let begun = (1..PREFACE_BYTES).contains(&self.preface);
         let in_header = (1..FRAME_HEADER_BYTES).contains(&self.filled);
         let of_head = self.filled == FRAME_HEADER_BYTES && matches!(self.header[3], HEADERS | CONTINUATION);
         match () {
-            () if begun || in_header || of_head || self.head => Place::Head,
-            () if self.filled == FRAME_HEADER_BYTES => Place::Frame,
-            () => Place::Between,
+            () if begun || in_header || of_head || self.head => FramePosition::Head,
+            () if self.filled == FRAME_HEADER_BYTES => FramePosition::Frame,
+            () => FramePosition::Between,
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WatchedIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
-        self.pulse.lock().read(&buf.filled()[before..]);
+        self.pulse.0.lock().read(&buf.filled()[before..]);
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WatchedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
-        self.pulse.lock().wrote(&written);
+        self.pulse.0.lock().wrote(&written);
         written
     }
 
@@ -216,7 +215,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write_vectored(cx, bufs);
-        self.pulse.lock().wrote(&written);
+        self.pulse.0.lock().wrote(&written);
         written
     }
 
@@ -226,7 +225,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.inner).poll_flush(cx);
-        self.pulse.lock().blocked = flushed.is_pending();
+        self.pulse.0.lock().blocked = flushed.is_pending();
         flushed
     }
 
@@ -246,23 +245,23 @@ mod tests {
         [&length[1..], &[kind, flags, 0, 0, 0, 1], &vec![7; payload]].concat()
     }
 
-    fn places(bytes: &[u8]) -> Vec<Place> {
+    fn places(bytes: &[u8]) -> Vec<FramePosition> {
         let mut frames = Frames::new();
         frames.see(&[0; PREFACE_BYTES]);
-        let place = |byte: &u8| {
+        let position = |byte: &u8| {
             frames.see(&[*byte]);
-            frames.place()
+            frames.position()
         };
-        bytes.iter().map(place).collect()
+        bytes.iter().map(position).collect()
     }
 
     #[test]
     fn it_is_known_what_is_under_way() {
-        use Place::{Between, Frame, Head};
-        assert_eq!(Frames::new().place(), Between);
+        use FramePosition::{Between, Frame, Head};
+        assert_eq!(Frames::new().position(), Between);
         let mut half = Frames::new();
         half.see(b"PRI");
-        assert_eq!(half.place(), Head);
+        assert_eq!(half.position(), Head);
         assert_eq!(places(&frame(0, 0, 2)), [&[Head; 8][..], &[Frame, Frame, Between]].concat());
         assert_eq!(places(&frame(4, 0, 0)), [&[Head; 8][..], &[Between]].concat());
         assert_eq!(places(&frame(1, END_HEADERS, 1)), [&[Head; 9][..], &[Between]].concat());
@@ -287,7 +286,7 @@ mod tests {
                     break;
                 }
             }
-            prop_assert_eq!(at_once.place(), in_pieces.place());
+            prop_assert_eq!(at_once.position(), in_pieces.position());
         }
     }
 }

@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::error::ProxyError;
+use parking_lot::Mutex;
+
 use crate::capture::{AgentProcess, Caller};
 
 /// The most agents that are remembered; those that have no connection and are within their rate need not be.
@@ -57,7 +59,7 @@ impl Quotas {
         let mut who = None;
         if self.connections > 0 {
             let of = Who::of(caller, address);
-            let mut agents = self.lock();
+            let mut agents = self.agents.lock();
             let used = used(&mut agents, &of, Instant::now());
             if used.connections >= self.connections {
                 let retry_after = Duration::from_secs(1);
@@ -81,7 +83,7 @@ impl Quotas {
         if self.per_second == 0 {
             return Ok(());
         }
-        let mut agents = self.lock();
+        let mut agents = self.agents.lock();
         let used = used(&mut agents, &Who::of(caller, address), now);
         let second = Duration::from_secs(1);
         let until = used.until.max(now) + second / self.per_second;
@@ -91,10 +93,6 @@ impl Quotas {
         }
         used.until = until;
         Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Who, Used>> {
-        self.agents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +125,7 @@ impl Who {
 impl Drop for Slot {
     fn drop(&mut self) {
         let Some(who) = &self.who else { return };
-        if let Some(used) = self.quotas.lock().get_mut(who) {
+        if let Some(used) = self.quotas.agents.lock().get_mut(who) {
             used.connections = used.connections.saturating_sub(1);
         }
     }
@@ -181,7 +179,7 @@ mod tests {
         assert!(ask(1, 1) && !ask(1, 2) && ask(2, 1));
         for network in 0..20_000 {
             ask(network, 0);
-            assert!(quotas.lock().len() <= AGENTS);
+            assert!(quotas.agents.lock().len() <= AGENTS);
         }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::tls::CA_CERT_FILE;
 
@@ -59,7 +61,7 @@ impl Refusals {
 
     /// An agent refused our certificate for this host.
     pub(super) fn note(&self, host: &str, port: u16, now: Instant) -> Refusal {
-        let mut hosts = self.lock();
+        let mut hosts = self.hosts.lock();
         let key = (Box::from(host), port);
         if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
             let oldest = hosts.iter().min_by_key(|(_, refused)| refused.last).map(|(key, _)| key.clone());
@@ -82,16 +84,12 @@ impl Refusals {
     /// Whether this host is relayed blind now.
     pub(super) fn learned(&self, host: &str, port: u16, now: Instant) -> bool {
         let Some(learn_for) = self.learn_for else { return false };
-        let hosts = self.lock();
+        let hosts = self.hosts.lock();
         // Nearly always there is none, and nothing to look for.
         !hosts.is_empty()
             && hosts
                 .get(&(Box::from(host), port))
                 .is_some_and(|refused| refused.times >= ENOUGH && now - refused.last <= learn_for)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<(Box<str>, u16), Refused>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -136,6 +134,6 @@ mod tests {
             assert_eq!(refusals.note(&host, 1, now), Refusal::Another);
             assert!(!refusals.learned(&host, 1, now));
         }
-        assert_eq!(refusals.lock().len(), HOSTS);
+        assert_eq!(refusals.hosts.lock().len(), HOSTS);
     }
 }

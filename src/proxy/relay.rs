@@ -19,7 +19,7 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    let (from_agent, from_origin) = passing(Passing::new(agent, None), Passing::new(origin, None), cut).await;
+    let (from_agent, from_origin) = relay_both(RelayedIo::new(agent, None), RelayedIo::new(origin, None), cut).await;
     recorder.counted(Side::Request, from_agent.bytes, from_agent.end);
     recorder.counted(Side::Response, from_origin.bytes, from_origin.end);
 }
@@ -34,10 +34,14 @@ where
     A: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
 {
-    passing(Passing::new(agent, Some(agent_tap)), Passing::new(origin, Some(origin_tap)), cut).await
+    relay_both(RelayedIo::new(agent, Some(agent_tap)), RelayedIo::new(origin, Some(origin_tap)), cut).await
 }
 
-async fn passing<A, O>(mut agent: Passing<A>, mut origin: Passing<O>, cut: &CancellationToken) -> (Passed, Passed)
+async fn relay_both<A, O>(
+    mut agent: RelayedIo<A>,
+    mut origin: RelayedIo<O>,
+    cut: &CancellationToken,
+) -> (Passed, Passed)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     O: AsyncRead + AsyncWrite + Unpin,
@@ -55,7 +59,7 @@ where
 
 /// Whose side broke: a reset is seen by the one that reads or writes it. A side that had ended what it sends before it takes
 /// no more has closed its connection, as any may.
-fn broken<A, O>(error: &io::Error, agent: &Passing<A>, origin: &Passing<O>) -> BodyEnd {
+fn broken<A, O>(error: &io::Error, agent: &RelayedIo<A>, origin: &RelayedIo<O>) -> BodyEnd {
     tracing::debug!(%error, "a relayed connection broke");
     match (agent.failed, origin.failed) {
         (true, false) if agent.ended => BodyEnd::Complete,
@@ -66,7 +70,7 @@ fn broken<A, O>(error: &io::Error, agent: &Passing<A>, origin: &Passing<O>) -> B
 }
 
 /// A stream that counts what is read from it, shows it to its tap, and remembers whether it ended or failed.
-struct Passing<S> {
+struct RelayedIo<S> {
     inner: S,
     tap: Option<Tap<Peer>>,
     read_bytes: u64,
@@ -74,7 +78,7 @@ struct Passing<S> {
     ended: bool,
 }
 
-impl<S> Passing<S> {
+impl<S> RelayedIo<S> {
     fn new(inner: S, tap: Option<Tap<Peer>>) -> Self {
         Self { inner, tap, read_bytes: 0, failed: false, ended: false }
     }
@@ -85,7 +89,7 @@ impl<S> Passing<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Passing<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RelayedIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let done = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
@@ -102,7 +106,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Passing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Passing<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RelayedIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let done = ready!(Pin::new(&mut self.inner).poll_write(cx, buf));
         self.note(done)

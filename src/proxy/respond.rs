@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::admission::Admission;
 use super::body::AgentBody;
-use super::error::{ProxyError, Row};
+use super::error::ProxyError;
+use super::error_table::Row;
 use super::hops;
 use super::strict::Verbatim;
 use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
@@ -27,7 +28,7 @@ const RUN_ENDED: Row = Row {
            proxy variables in its environment",
 };
 
-/// Answers `error` to the agent, and notes in the record that this answer is ours.
+/// Responses `error` to the agent, and notes in the record that this answer is ours.
 pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
     let (headers, body) = answer(error, recorder);
     let body = if *method == Method::HEAD { Bytes::new() } else { body };
@@ -49,7 +50,7 @@ pub(super) fn unauthorized(admission: &Admission, method: &Method, recorder: &Re
     response
 }
 
-/// Answers a TRACE or OPTIONS that was to come no further than here (RFC 9110 7.6.2).
+/// Responses a TRACE or OPTIONS that was to come no further than here (RFC 9110 7.6.2).
 pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Response<AgentBody> {
     let mut headers = HeaderMap::with_capacity(2);
     let mut body = Bytes::new();
@@ -139,7 +140,7 @@ fn fields_of(row: &Row, detail: &str, body: &Bytes) -> HeaderMap {
     headers
 }
 
-/// Answers a call to `host` that comes when the run whose proxy this was has ended, as `detail` says. The connection ends with it.
+/// Responses a call to `host` that comes when the run whose proxy this was has ended, as `detail` says. The connection ends with it.
 pub(crate) fn run_ended(detail: &str, host: &str) -> Response<Bytes> {
     let body = Bytes::from(document(&RUN_ENDED, detail, host).to_string());
     let mut headers = fields_of(&RUN_ENDED, detail, &body);
@@ -151,7 +152,7 @@ pub(crate) fn run_ended(detail: &str, host: &str) -> Response<Bytes> {
 }
 
 /// What hyper is given for an agent that has gone.
-pub(super) fn unheard(error: &ProxyError) -> Response<AgentBody> {
+pub(super) fn placeholder(error: &ProxyError) -> Response<AgentBody> {
     let mut response = Response::new(AgentBody::Empty);
     *response.status_mut() = error.row().status;
     response

@@ -4,7 +4,7 @@ use http::Method;
 
 /// What is known of a request that got no answer.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Lost {
+pub(super) struct LostRequest {
     /// Not a byte of it was accepted by the connection.
     pub(super) unsent: bool,
     /// The origin said that it did not handle it (`REFUSED_STREAM`, or a GOAWAY that leaves it out).
@@ -12,7 +12,7 @@ pub(super) struct Lost {
     /// The connection had carried a request before, or was opened for another agent connection.
     pub(super) kept: bool,
     /// A byte of an answer had come.
-    pub(super) heard: bool,
+    pub(super) response_begun: bool,
     /// Its method is idempotent.
     pub(super) idempotent: bool,
     /// There is content, and nothing of it was sent: the origin cannot have handled the request.
@@ -27,7 +27,7 @@ pub(super) struct Lost {
 
 /// What becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum Retry {
     /// It is sent again, on the same connection if that is good.
     Again,
     /// It is sent again, on another connection.
@@ -42,20 +42,20 @@ pub(super) enum Next {
 const TRIES: u8 = 3;
 
 /// Decides.
-pub(super) fn next(lost: Lost) -> Next {
-    let Lost { unsent, refused, kept, heard, idempotent, withheld, whole, sent, tries } = lost;
+pub(super) fn decide(lost: LostRequest) -> Retry {
+    let LostRequest { unsent, refused, kept, response_begun, idempotent, withheld, whole, sent, tries } = lost;
     if unsent && tries < TRIES {
-        return Next::Again;
+        return Retry::Again;
     }
     if refused && whole && sent + 1 < TRIES {
-        return if sent == 0 { Next::Again } else { Next::Elsewhere };
+        return if sent == 0 { Retry::Again } else { Retry::Elsewhere };
     }
-    if refused || unsent || !kept || heard {
-        return Next::Fail;
+    if refused || unsent || !kept || response_begun {
+        return Retry::Fail;
     }
     match (idempotent || withheld) && whole && sent == 0 {
-        true => Next::Elsewhere,
-        false => Next::Agent,
+        true => Retry::Elsewhere,
+        false => Retry::Agent,
     }
 }
 
@@ -69,11 +69,11 @@ mod tests {
     use super::*;
 
     /// A GET on a kept connection that ended without a byte.
-    const KEPT: Lost = Lost {
+    const KEPT: LostRequest = LostRequest {
         unsent: false,
         refused: false,
         kept: true,
-        heard: false,
+        response_begun: false,
         idempotent: true,
         withheld: false,
         whole: true,
@@ -83,29 +83,29 @@ mod tests {
 
     #[test]
     fn what_may_be_repeated_is_sent_again_once_on_another_connection() {
-        assert_eq!(next(KEPT), Next::Elsewhere);
-        assert_eq!(next(Lost { sent: 1, ..KEPT }), Next::Agent);
-        assert_eq!(next(Lost { whole: false, ..KEPT }), Next::Agent, "its content is gone");
-        let post = Lost { idempotent: false, ..KEPT };
-        assert_eq!(next(post), Next::Agent);
-        assert_eq!(next(Lost { withheld: true, ..post }), Next::Elsewhere);
+        assert_eq!(decide(KEPT), Retry::Elsewhere);
+        assert_eq!(decide(LostRequest { sent: 1, ..KEPT }), Retry::Agent);
+        assert_eq!(decide(LostRequest { whole: false, ..KEPT }), Retry::Agent, "its content is gone");
+        let post = LostRequest { idempotent: false, ..KEPT };
+        assert_eq!(decide(post), Retry::Agent);
+        assert_eq!(decide(LostRequest { withheld: true, ..post }), Retry::Elsewhere);
     }
 
     #[test]
     fn an_answer_that_began_and_a_new_connection_are_failures() {
-        assert_eq!(next(Lost { heard: true, ..KEPT }), Next::Fail);
-        assert_eq!(next(Lost { kept: false, ..KEPT }), Next::Fail);
+        assert_eq!(decide(LostRequest { response_begun: true, ..KEPT }), Retry::Fail);
+        assert_eq!(decide(LostRequest { kept: false, ..KEPT }), Retry::Fail);
     }
 
     #[test]
     fn what_was_not_handled_is_sent_again_whatever_it_is() {
-        let refused = Lost { refused: true, idempotent: false, kept: false, ..KEPT };
-        assert_eq!(next(refused), Next::Again);
-        assert_eq!(next(Lost { sent: 1, ..refused }), Next::Elsewhere);
-        assert_eq!(next(Lost { sent: 2, ..refused }), Next::Fail);
-        assert_eq!(next(Lost { whole: false, ..refused }), Next::Fail);
-        let unsent = Lost { unsent: true, idempotent: false, ..KEPT };
-        assert_eq!(next(unsent), Next::Again);
-        assert_eq!(next(Lost { tries: TRIES, ..unsent }), Next::Fail);
+        let refused = LostRequest { refused: true, idempotent: false, kept: false, ..KEPT };
+        assert_eq!(decide(refused), Retry::Again);
+        assert_eq!(decide(LostRequest { sent: 1, ..refused }), Retry::Elsewhere);
+        assert_eq!(decide(LostRequest { sent: 2, ..refused }), Retry::Fail);
+        assert_eq!(decide(LostRequest { whole: false, ..refused }), Retry::Fail);
+        let unsent = LostRequest { unsent: true, idempotent: false, ..KEPT };
+        assert_eq!(decide(unsent), Retry::Again);
+        assert_eq!(decide(LostRequest { tries: TRIES, ..unsent }), Retry::Fail);
     }
 }

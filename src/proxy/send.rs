@@ -15,9 +15,9 @@ use super::body::Gated;
 use super::context::AgentConnection;
 use super::error::ProxyError;
 use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
-use super::retry::{self, Lost, Next};
+use super::retry::{self, LostRequest, Retry};
 use super::shared::Shared;
-use super::trailing::Trailed;
+use super::trailers::TrailerBody;
 use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
 use crate::capture::{CapturedBody, Recorder, Upstreamed};
 
@@ -25,7 +25,7 @@ use crate::capture::{CapturedBody, Recorder, Upstreamed};
 const SETTLE: Duration = Duration::from_millis(100);
 
 /// An origin's answer.
-pub(super) struct Reply {
+pub(super) struct OriginResponse {
     /// Its head, and the way to its content.
     pub(super) response: Response<Incoming>,
     /// The connection that it came on.
@@ -42,7 +42,7 @@ pub(super) async fn send(
     version: Version,
     request: Request<CapturedBody<Gated>>,
     recorder: &Recorder,
-) -> Result<Reply, ProxyError> {
+) -> Result<OriginResponse, ProxyError> {
     let (mut head, body) = request.into_parts();
     let idempotent = retry::is_idempotent(&head.method);
     let bounded = body.size_hint().upper().is_some_and(|bytes| bytes <= REMEMBERED_MAX_BYTES);
@@ -63,7 +63,7 @@ pub(super) async fn send(
         });
         let kept = reused || upstream.lent;
         let spare = (kept || version == Version::HTTP_2).then(|| head.clone());
-        let heard = upstream.heard_bytes();
+        let heard = upstream.received_bytes();
         let answered = tokio::select! {
             biased;
             answered = upstream.sender.send(Request::from_parts(head, body)) => answered,
@@ -74,7 +74,7 @@ pub(super) async fn send(
         };
         let mut error = match answered {
             Ok(response) => {
-                return Ok(Reply { response, upstream, upload: recall.forget() });
+                return Ok(OriginResponse { response, upstream, upload: recall.forget() });
             }
             Err(error) => error,
         };
@@ -83,33 +83,33 @@ pub(super) async fn send(
         if recorder.request_broken() {
             return Err(broken_request(&connection.shared, target, &error));
         }
-        let lost = Lost {
+        let lost = LostRequest {
             unsent: unsent.is_some(),
             refused: h2_error(&error).is_some_and(is_refusal),
             kept,
-            heard: upstream.heard_bytes() != heard,
+            response_begun: upstream.received_bytes() != heard,
             idempotent,
             withheld: recall.is_withheld(),
             whole: recall.is_whole(),
             sent,
             tries,
         };
-        let next = retry::next(lost);
+        let next = retry::decide(lost);
         tracing::debug!(origin = %target.origin, %error, ?next, "a request got no answer");
         let again = match (next, unsent) {
-            (Next::Agent, _) => {
+            (Retry::Agent, _) => {
                 return Err(ProxyError::Lost { origin: target.origin.to_string(), reason: words(&error) });
             }
-            (Next::Fail, _) => None,
-            (_, Some(unsent)) => Some(unsent.map(Trailed::into_inner).into_parts()),
+            (Retry::Fail, _) => None,
+            (_, Some(unsent)) => Some(unsent.map(TrailerBody::into_inner).into_parts()),
             (_, None) => spare.zip(recall.take_back()).inspect(|_| {
                 sent += 1;
                 recorder.sent_again();
             }),
         };
-        (head, body) = again.ok_or_else(|| unanswered(target, &error))?;
+        (head, body) = again.ok_or_else(|| response_error(target, &error))?;
         tries += 1;
-        avoid = (next == Next::Elsewhere).then(|| upstream.id());
+        avoid = (next == Retry::Elsewhere).then(|| upstream.id());
     }
 }
 
@@ -214,7 +214,7 @@ fn broken_request(shared: &Shared, target: &Target, error: &hyper::Error) -> Pro
 }
 
 /// The origin gave no answer.
-fn unanswered(target: &Target, error: &hyper::Error) -> ProxyError {
+fn response_error(target: &Target, error: &hyper::Error) -> ProxyError {
     let origin = target.origin.to_string();
     if let Some((error, code)) = h2_error(error).and_then(|error| Some((error, code(error)?))) {
         return ProxyError::StreamReset { origin, code, refused: is_refusal(error) };

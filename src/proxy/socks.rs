@@ -30,7 +30,7 @@ const CONNECT: u8 = 1;
 
 /// What an agent is answered (RFC 1928 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum Reply {
     Succeeded = 0,
     Failed = 1,
     NotAllowed = 2,
@@ -68,8 +68,8 @@ pub(super) struct Accepted {
 pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) -> Option<Accepted> {
     let mut seen = BytesMut::new();
     let handshake = timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen));
-    let (caller, asked) = match handshake.await {
-        Ok(Ok(asked)) => asked?,
+    let (caller, request_of) = match handshake.await {
+        Ok(Ok(request_of)) => request_of?,
         Ok(Err(error)) => {
             tracing::debug!(%error, "an agent left during its SOCKS handshake");
             return None;
@@ -79,24 +79,24 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
             return None;
         }
     };
-    let recorder = begin_socks(&shared, &agent, caller.clone(), asked.origin.clone());
-    let dialled = match asked.command {
-        CONNECT => admit_and_reach(&shared, &agent, &caller, &asked.origin).await,
+    let recorder = begin_socks(&shared, &agent, caller.clone(), request_of.origin.clone());
+    let dialled = match request_of.command {
+        CONNECT => admit_and_reach(&shared, &agent, &caller, &request_of.origin).await,
         _ => Err(ProxyError::BadRequest { reason: "of SOCKS only CONNECT is served, neither BIND nor UDP".into() }),
     };
     match dialled {
         Ok(dialled) => {
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
-            if let Err(error) = answer(&mut stream, Answer::Succeeded).await {
+            if let Err(error) = send_reply(&mut stream, Reply::Succeeded).await {
                 tracing::debug!(%error, "an agent left before its tunnel was open");
                 return None;
             }
-            let tunnel = Tunnel { shared, agent, caller, origin: asked.origin, dialled, recorder };
+            let tunnel = Tunnel { shared, agent, caller, origin: request_of.origin, dialled, recorder };
             Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {
             recorder.answered(error.row().status, &HeaderMap::new(), Some(error.failure()));
-            let answered = answer(&mut stream, answer_for(&error, asked.command)).await;
+            let answered = send_reply(&mut stream, reply_for(&error, request_of.command)).await;
             tracing::debug!(%error, ?answered, "a SOCKS request was refused");
             None
         }
@@ -105,7 +105,7 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
 
 /// What an agent asks for.
 #[derive(Debug, PartialEq, Eq)]
-struct Asked {
+struct ConnectRequest {
     command: u8,
     origin: Origin,
 }
@@ -116,7 +116,7 @@ async fn handshake(
     agent: &Agent,
     stream: &mut TcpStream,
     seen: &mut BytesMut,
-) -> io::Result<Option<(Caller, Asked)>> {
+) -> io::Result<Option<(Caller, ConnectRequest)>> {
     let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
     // Where all may call who reach the proxy, a password is taken and not looked at.
     let served =
@@ -146,8 +146,8 @@ async fn handshake(
         Some(_) => {}
     }
     match message(stream, seen, request).await? {
-        Some(Some(asked)) => Ok(Some((caller, asked))),
-        Some(None) => answer(stream, Answer::AddressNotSupported).await.map(|()| None),
+        Some(Some(request_of)) => Ok(Some((caller, request_of))),
+        Some(None) => send_reply(stream, Reply::AddressNotSupported).await.map(|()| None),
         None => Ok(None),
     }
 }
@@ -209,7 +209,7 @@ pub(super) fn read_any(bytes: &[u8]) {
 }
 
 /// Version, command, reserved, address, port. `None` in it: an address of a kind that does not exist.
-fn request(bytes: &[u8]) -> Result<Whole<Option<Asked>>, Malformed> {
+fn request(bytes: &[u8]) -> Result<Whole<Option<ConnectRequest>>, Malformed> {
     let [version, command, _, kind, rest @ ..] = bytes else { return Ok(None) };
     if *version != VERSION {
         return Err(Malformed);
@@ -238,22 +238,22 @@ fn request(bytes: &[u8]) -> Result<Whole<Option<Asked>>, Malformed> {
     };
     let Some(port) = rest.get(bytes..).and_then(|rest| rest.first_chunk::<2>()) else { return Ok(None) };
     let origin = Origin { scheme: "tcp", host: host.into(), port: u16::from_be_bytes(*port) };
-    Ok(Some((Some(Asked { command: *command, origin }), 4 + bytes + 2)))
+    Ok(Some((Some(ConnectRequest { command: *command, origin }), 4 + bytes + 2)))
 }
 
-fn answer_for(error: &ProxyError, command: u8) -> Answer {
+fn reply_for(error: &ProxyError, command: u8) -> Reply {
     match (error.row().id, command) {
-        (_, other) if other != CONNECT => Answer::CommandNotSupported,
-        ("connect_refused", _) => Answer::Refused,
-        ("dns_not_found" | "connect_failed" | "connect_timeout", _) => Answer::HostUnreachable,
-        ("not_recordable" | "proxy_loop" | "egress_denied" | "agent_limit", _) => Answer::NotAllowed,
-        _ => Answer::Failed,
+        (_, other) if other != CONNECT => Reply::CommandNotSupported,
+        ("connect_refused", _) => Reply::Refused,
+        ("dns_not_found" | "connect_failed" | "connect_timeout", _) => Reply::HostUnreachable,
+        ("not_recordable" | "proxy_loop" | "egress_denied" | "agent_limit", _) => Reply::NotAllowed,
+        _ => Reply::Failed,
     }
 }
 
 /// The address that we are bound to is nobody's business: all zeros.
-async fn answer(stream: &mut TcpStream, answer: Answer) -> io::Result<()> {
-    stream.write_all(&[VERSION, answer as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
+async fn send_reply(stream: &mut TcpStream, send_reply: Reply) -> io::Result<()> {
+    stream.write_all(&[VERSION, send_reply as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
 }
 
 #[cfg(test)]
@@ -262,16 +262,19 @@ mod tests {
 
     use super::*;
 
-    fn asked(host: &str, port: u16) -> Option<Asked> {
-        Some(Asked { command: 1, origin: Origin { scheme: "tcp", host: host.into(), port } })
+    fn request_of(host: &str, port: u16) -> Option<ConnectRequest> {
+        Some(ConnectRequest { command: 1, origin: Origin { scheme: "tcp", host: host.into(), port } })
     }
 
     #[test]
     fn requests_name_their_origin_in_three_ways() {
-        assert_eq!(request(b"\x05\x01\x00\x01\x7f\x00\x00\x01\x01\xbb"), Ok(Some((asked("127.0.0.1", 443), 10))));
-        assert_eq!(request(b"\x05\x01\x00\x03\x06A.test\x00\x50more"), Ok(Some((asked("a.test", 80), 13))));
+        assert_eq!(
+            request(b"\x05\x01\x00\x01\x7f\x00\x00\x01\x01\xbb"),
+            Ok(Some((request_of("127.0.0.1", 443), 10)))
+        );
+        assert_eq!(request(b"\x05\x01\x00\x03\x06A.test\x00\x50more"), Ok(Some((request_of("a.test", 80), 13))));
         let v6 = [&b"\x05\x01\x00\x04"[..], &[0; 15], &[1, 0, 80]].concat();
-        assert_eq!(request(&v6), Ok(Some((asked("::1", 80), 22))));
+        assert_eq!(request(&v6), Ok(Some((request_of("::1", 80), 22))));
         assert_eq!(request(b"\x05\x01\x00\x09\x00"), Ok(Some((None, 5))));
         assert_eq!(request(b"\x04\x01\x00\x01"), Err(Malformed));
         assert_eq!(request(b"\x05\x01\x00\x03\x04a b/\x00\x50"), Err(Malformed));

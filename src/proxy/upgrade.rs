@@ -13,14 +13,14 @@ use crate::capture::{Failure, Recorder, Side, socket};
 use crate::websocket::Extensions;
 
 /// What both sides agreed to speak.
-pub(super) enum Spoken {
+pub(super) enum NewProtocol {
     /// WebSocket, with these extensions.
     WebSocket(Extensions),
     /// Something that is not read.
     Other,
 }
 
-impl Spoken {
+impl NewProtocol {
     /// As a `101 Switching Protocols` has it.
     pub(super) fn after_101(headers: &HeaderMap) -> Self {
         match headers.get_all(UPGRADE).iter().any(|value| lists(value, "websocket")) {
@@ -39,7 +39,7 @@ impl Spoken {
 /// Relays in the background once both sides have switched.
 pub(super) fn relay_upgraded(
     connection: &AgentConnection,
-    spoken: Spoken,
+    protocol: NewProtocol,
     agent: OnUpgrade,
     origin: OnUpgrade,
     recorder: Recorder,
@@ -59,7 +59,7 @@ pub(super) fn relay_upgraded(
                 });
             }
         };
-        let Spoken::WebSocket(extensions) = spoken else {
+        let NewProtocol::WebSocket(extensions) = protocol else {
             return relay(agent, origin, &recorder, &shared.lifecycle.cut).await;
         };
         let (agent_tap, origin_tap, reader) = socket(recorder.clone(), extensions);

@@ -1,12 +1,13 @@
-//! The agent's side of a connection: paths that the library does not take are kept, until their request is routed.
+//! The agent's side of a connection: paths that the library does not take are bypassed, until their request is routed.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -17,13 +18,13 @@ use crate::proxy::strict::{Verbatim, must_bypass};
 const READ_BYTES: usize = 16 << 10;
 /// The most paths of a connection whose requests are not routed yet, and their bytes. One more is left to the library, which
 /// refuses it.
-const KEPT: usize = 1024;
-/// See [`KEPT`].
-const KEPT_BYTES: usize = 4 << 20;
+const PATHS_MAX: usize = 1024;
+/// See [`PATHS_MAX`].
+const PATHS_MAX_BYTES: usize = 4 << 20;
 
 /// The paths of one connection, by their stand-ins.
 #[derive(Clone, Default)]
-pub(in crate::proxy) struct Kept(Arc<Mutex<Paths>>);
+pub(in crate::proxy) struct BypassedPaths(Arc<Mutex<Paths>>);
 
 #[derive(Default)]
 struct Paths {
@@ -31,18 +32,19 @@ struct Paths {
     bytes: usize,
 }
 
-impl Kept {
+impl BypassedPaths {
     /// What the agent wrote for its request, whose path the library has as `path`.
     pub(in crate::proxy) fn take(&self, path: &str) -> Option<Verbatim> {
-        let mut paths = self.lock();
+        let mut paths = self.0.lock();
         let written = paths.written.remove(path)?;
         paths.bytes -= written.len();
         Some(Verbatim::new(written, Bytes::new()))
     }
 
     fn keep(&self, written: &[u8]) -> Option<Vec<u8>> {
-        let mut paths = self.lock();
-        if !must_bypass(written) || paths.written.len() >= KEPT || paths.bytes + written.len() > KEPT_BYTES {
+        let mut paths = self.0.lock();
+        if !must_bypass(written) || paths.written.len() >= PATHS_MAX || paths.bytes + written.len() > PATHS_MAX_BYTES
+        {
             return None;
         }
         let stand_in = format!("/{}", uuid::Uuid::new_v4().simple());
@@ -50,28 +52,24 @@ impl Kept {
         paths.written.insert(stand_in.clone(), Bytes::copy_from_slice(written));
         Some(stand_in.into_bytes())
     }
-
-    fn lock(&self) -> MutexGuard<'_, Paths> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The stream that an agent speaks HTTP/2 on.
 pub(in crate::proxy) struct AgentH2<S> {
     inner: S,
     frames: Frames,
-    kept: Kept,
+    bypassed: BypassedPaths,
     /// What came and was not let go.
     held: BytesMut,
     /// How many of the first bytes of `held` may go.
-    sound: usize,
+    cleared: usize,
 }
 
 impl<S> AgentH2<S> {
-    pub(in crate::proxy) fn new(inner: S) -> (Self, Kept) {
-        let kept = Kept::default();
+    pub(in crate::proxy) fn new(inner: S) -> (Self, BypassedPaths) {
+        let bypassed = BypassedPaths::default();
         let frames = Frames::of_client();
-        (Self { inner, frames, kept: kept.clone(), held: BytesMut::new(), sound: 0 }, kept)
+        (Self { inner, frames, bypassed: bypassed.clone(), held: BytesMut::new(), cleared: 0 }, bypassed)
     }
 }
 
@@ -79,24 +77,24 @@ impl<S: AsyncRead + Unpin> AsyncRead for AgentH2<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            if this.sound > 0 {
-                let bytes = this.sound.min(out.remaining());
+            if this.cleared > 0 {
+                let bytes = this.cleared.min(out.remaining());
                 out.put_slice(&this.held[..bytes]);
                 this.held.advance(bytes);
-                this.sound -= bytes;
+                this.cleared -= bytes;
                 return Poll::Ready(Ok(()));
             }
             this.held.reserve(READ_BYTES);
             if ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held))? == 0 {
                 // What is left of a frame that never ended is for the library to see.
-                this.sound = this.held.len();
-                if this.sound == 0 {
+                this.cleared = this.held.len();
+                if this.cleared == 0 {
                     return Poll::Ready(Ok(()));
                 }
                 continue;
             }
-            let kept = &this.kept;
-            this.sound = this.frames.let_go(&mut this.held, |path| kept.keep(path));
+            let bypassed = &this.bypassed;
+            this.cleared = this.frames.advance(&mut this.held, |path| bypassed.keep(path));
         }
     }
 }

@@ -76,7 +76,11 @@ impl Frames {
 
     /// How many of the first bytes of `held` can go on. `replace` gives what takes the place of a path, if anything does, and
     /// that is in `held` then.
-    pub(super) fn let_go(&mut self, held: &mut BytesMut, mut replace: impl FnMut(&[u8]) -> Option<Vec<u8>>) -> usize {
+    pub(super) fn advance(
+        &mut self,
+        held: &mut BytesMut,
+        mut replace: impl FnMut(&[u8]) -> Option<Vec<u8>>,
+    ) -> usize {
         let mut gone = 0;
         while gone < held.len() {
             let passing = self.passing().min(held.len() - gone);
@@ -216,8 +220,8 @@ mod tests {
         let (mut frames, mut held, mut passed) = (Frames::of_client(), BytesMut::new(), Vec::new());
         for piece in pieces {
             held.extend_from_slice(piece);
-            let sound = frames.let_go(&mut held, |path| path.starts_with(b"/<").then(|| by.to_vec()));
-            passed.extend_from_slice(&held.split_to(sound));
+            let cleared = frames.advance(&mut held, |path| path.starts_with(b"/<").then(|| by.to_vec()));
+            passed.extend_from_slice(&held.split_to(cleared));
         }
         passed
     }
@@ -272,8 +276,8 @@ mod tests {
             let mut frames = Frames::of_client();
             stream[..unseen].chunks(4).for_each(|bytes| frames.passed(bytes));
             let mut held = BytesMut::from(&stream[unseen..]);
-            let sound = frames.let_go(&mut held, |_| Some(b"/other".to_vec()));
-            assert_eq!([&stream[..unseen], &held[..sound]].concat(), expected, "{unseen}");
+            let cleared = frames.advance(&mut held, |_| Some(b"/other".to_vec()));
+            assert_eq!([&stream[..unseen], &held[..cleared]].concat(), expected, "{unseen}");
         }
     }
 

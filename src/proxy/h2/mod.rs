@@ -7,4 +7,4 @@ mod hpack;
 mod origin;
 
 pub(super) use agent::AgentH2;
-pub(super) use origin::{OriginH2, Waiting};
+pub(super) use origin::{OriginH2, PendingStandIns};

@@ -2,36 +2,37 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::frames::Frames;
 use crate::proxy::upstream::StandIn;
 
 /// The most stand-ins that wait to be written. Those of requests that were given up before stay, the oldest goes.
-const WAITING: usize = 1024;
+const PENDING_MAX: usize = 1024;
 
 /// The stand-ins that are about to be written on a connection.
 #[derive(Clone, Default)]
-pub(in crate::proxy) struct Waiting(Arc<Told>);
+pub(in crate::proxy) struct PendingStandIns(Arc<Pending>);
 
 #[derive(Default)]
-struct Told {
+struct Pending {
     /// Whether there are any: most connections never have one.
     any: AtomicBool,
     stand_ins: Mutex<Vec<StandIn>>,
 }
 
-impl Waiting {
+impl PendingStandIns {
     /// A request with this stand-in, or none, is about to be written.
     pub(in crate::proxy) fn add(&self, stand_in: Option<&StandIn>) {
         let Some(stand_in) = stand_in else { return };
-        let mut all = self.lock();
-        if all.len() >= WAITING {
+        let mut all = self.0.stand_ins.lock();
+        if all.len() >= PENDING_MAX {
             all.remove(0);
         }
         all.push(stand_in.clone());
@@ -43,15 +44,11 @@ impl Waiting {
     }
 
     fn take(&self, path: &[u8]) -> Option<Vec<u8>> {
-        let mut all = self.lock();
+        let mut all = self.0.stand_ins.lock();
         let at = all.iter().position(|stand_in| stand_in.path() == path)?;
         let stand_in = all.swap_remove(at);
         self.0.any.store(!all.is_empty(), Ordering::Release);
         Some(stand_in.written().to_vec())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<StandIn>> {
-        self.0.stand_ins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -59,31 +56,31 @@ impl Waiting {
 pub(in crate::proxy) struct OriginH2<S> {
     inner: S,
     frames: Frames,
-    waiting: Waiting,
+    waiting: PendingStandIns,
     /// What was taken and is not yet written.
     held: BytesMut,
     /// How many of the first bytes of `held` may go.
-    sound: usize,
+    cleared: usize,
 }
 
 impl<S> OriginH2<S> {
-    pub(in crate::proxy) fn new(inner: S) -> (Self, Waiting) {
-        let waiting = Waiting::default();
+    pub(in crate::proxy) fn new(inner: S) -> (Self, PendingStandIns) {
+        let waiting = PendingStandIns::default();
         let frames = Frames::of_client();
-        (Self { inner, frames, waiting: waiting.clone(), held: BytesMut::new(), sound: 0 }, waiting)
+        (Self { inner, frames, waiting: waiting.clone(), held: BytesMut::new(), cleared: 0 }, waiting)
     }
 }
 
 impl<S: AsyncWrite + Unpin> OriginH2<S> {
     /// Writes what may go.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.sound > 0 {
-            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held[..self.sound]))?;
+        while self.cleared > 0 {
+            let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held[..self.cleared]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.held.advance(written);
-            self.sound -= written;
+            self.cleared -= written;
         }
         Poll::Ready(Ok(()))
     }
@@ -107,7 +104,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OriginH2<S> {
         }
         this.held.extend_from_slice(buf);
         let waiting = &this.waiting;
-        this.sound = this.frames.let_go(&mut this.held, |path| waiting.take(path));
+        this.cleared = this.frames.advance(&mut this.held, |path| waiting.take(path));
         // The rest goes with the next call.
         match this.poll_held(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),

@@ -17,23 +17,23 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::answers::{Answers, OriginIo};
 use super::dial::dial;
 use super::errors::words;
-use super::heard::{Heard, Hearing};
 use super::origins::Origins;
-use super::restore::{Next, Restoring, StandIn};
+use super::receiving::{ReceivedBytes, ReceivingIo};
+use super::responses::{OriginIo, Responses};
+use super::restore::{NextStandIn, RestoringIo, StandIn};
 use super::settings::{ExtendedConnect, FirstFrame};
 use super::target::{Target, TlsTarget};
 use super::tcp::{Dialled, OriginStream};
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::error::ProxyError;
-use crate::proxy::h2::{OriginH2, Waiting};
+use crate::proxy::h2::{OriginH2, PendingStandIns};
 use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::HTTP1_FIELDS;
 use crate::proxy::outgoing::OriginBody;
-use crate::proxy::trailing::{Trailed, Trailers, Trailing};
+use crate::proxy::trailers::{TrailerBody, TrailerIo, Trailers};
 use crate::tls::{H2, HTTP11, Offer, certificate_failure};
 
 /// Windows of HTTP/2 towards origins and agents: large enough for a fast stream, small enough for many.
@@ -65,8 +65,8 @@ pub(in crate::proxy) struct Upstream {
 
 /// The way to send a request.
 pub(in crate::proxy) enum Sender {
-    Http1(http1::SendRequest<Trailed<OriginBody>>, Next, Answers, Heard, Trailers),
-    Http2(http2::SendRequest<Trailed<OriginBody>>, ExtendedConnect, Waiting),
+    Http1(http1::SendRequest<TrailerBody<OriginBody>>, NextStandIn, Responses, ReceivedBytes, Trailers),
+    Http2(http2::SendRequest<TrailerBody<OriginBody>>, ExtendedConnect, PendingStandIns),
 }
 
 impl Upstream {
@@ -101,7 +101,7 @@ impl Upstream {
     }
 
     /// How many bytes came on it so far. Over HTTP/2 they tell nothing of one request, and none are counted.
-    pub(in crate::proxy) fn heard_bytes(&self) -> u64 {
+    pub(in crate::proxy) fn received_bytes(&self) -> u64 {
         match &self.sender {
             Sender::Http1(.., heard, _) => heard.bytes(),
             Sender::Http2(..) => 0,
@@ -146,21 +146,21 @@ impl Sender {
     pub(in crate::proxy) async fn send(
         &mut self,
         request: Request<OriginBody>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Trailed<OriginBody>>>> {
+    ) -> Result<Response<Incoming>, TrySendError<Request<TrailerBody<OriginBody>>>> {
         match self {
             Self::Http1(sender, next, answers, _, trailers) => {
                 answers.tells(request.extensions().get::<InterimHeads>().cloned());
-                next.is(request.extensions().get::<StandIn>().cloned());
+                next.set(request.extensions().get::<StandIn>().cloned());
                 answers.asked(request.method());
                 let mut response = sender
-                    .try_send_request(request.map(|body| Trailed::new(body, None, Some(trailers.clone()))))
+                    .try_send_request(request.map(|body| TrailerBody::new(body, None, Some(trailers.clone()))))
                     .await?;
                 answers.complete(&mut response);
                 Ok(response)
             }
             Self::Http2(sender, _, waiting) => {
                 waiting.add(request.extensions().get::<StandIn>());
-                sender.try_send_request(request.map(|body| Trailed::new(body, None, None))).await
+                sender.try_send_request(request.map(|body| TrailerBody::new(body, None, None))).await
             }
         }
     }
@@ -298,10 +298,10 @@ where
             .map_err(failed)?;
         return Ok((Sender::Http2(sender, extended, waiting), drive(origins, connection)));
     }
-    let (stream, heard) = Hearing::of(stream);
-    let (stream, next) = Restoring::new(stream);
+    let (stream, heard) = ReceivingIo::of(stream);
+    let (stream, next) = RestoringIo::new(stream);
     let (stream, answers) = OriginIo::new(stream);
-    let (stream, trailers) = Trailing::new(stream);
+    let (stream, trailers) = TrailerIo::new(stream);
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(HTTP1_FIELDS)

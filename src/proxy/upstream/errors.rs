@@ -3,7 +3,7 @@
 use std::error::Error as _;
 use std::io;
 
-use super::answers::BadHead;
+use super::responses::BadHead;
 use crate::cause;
 
 /// Whether the bytes that came violate their framing. Otherwise the connection was cut off.

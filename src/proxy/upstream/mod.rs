@@ -1,21 +1,20 @@
 //! Connections to origins: resolve, connect, TLS, HTTP. They are kept for the next request while they are usable.
 
-mod answers;
 mod connection;
 mod dial;
 mod errors;
-mod heard;
 mod next_proxy;
 mod origins;
 mod pool;
+mod receiving;
 mod resolve;
+mod responses;
 mod restore;
 mod settings;
 mod target;
 mod tasks;
 mod tcp;
 
-pub(super) use answers::{Answered, Answers};
 pub(super) use connection::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open};
 pub(super) use dial::dial;
 pub(super) use errors::{bad_head, caused_by, is_malformed, words};
@@ -23,6 +22,7 @@ pub(super) use next_proxy::{authorization, unauthorized};
 pub use origins::Origins;
 pub use pool::Pool;
 pub use resolve::Resolver;
+pub(super) use responses::{ResponseNotes, Responses};
 pub(super) use restore::StandIn;
 pub(super) use target::{Target, TlsTarget, Way};
 pub use tasks::Tasks;

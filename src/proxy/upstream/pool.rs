@@ -7,8 +7,9 @@
 //! new, does not expect that. Connections whose authentication belongs to the connection (`NTLM`, `Negotiate`) never come here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::connection::Upstream;
 use super::target::Target;
@@ -34,7 +35,7 @@ struct Idle {
 impl Pool {
     /// The connection to `target` that was used last, if one is still good.
     pub(in crate::proxy) fn take(&self, target: &Target) -> Option<Upstream> {
-        let mut idle = self.lock();
+        let mut idle = self.0.lock();
         let list = idle.by_target.get_mut(target)?;
         let before = list.len();
         let mut found = None;
@@ -54,7 +55,7 @@ impl Pool {
 
     /// Whether there is a connection to this host and port, whatever its TLS.
     pub(in crate::proxy) fn knows(&self, host: &str, port: u16) -> bool {
-        let idle = self.lock();
+        let idle = self.0.lock();
         idle.by_target.iter().any(|(target, list)| {
             target.origin.port == port
                 && *target.origin.host == *host
@@ -67,7 +68,7 @@ impl Pool {
         if !upstream.is_idle() || upstream.bound_to_agent {
             return;
         }
-        let mut idle = self.lock();
+        let mut idle = self.0.lock();
         if idle.count >= IN_ALL {
             return;
         }
@@ -80,7 +81,7 @@ impl Pool {
 
     /// Closes what has been idle for too long. Called from time to time.
     pub(crate) fn sweep(&self) {
-        let mut idle = self.lock();
+        let mut idle = self.0.lock();
         idle.by_target.retain(|_, list| {
             list.retain(|(upstream, since)| since.elapsed() < IDLE_LIMIT && upstream.is_usable());
             !list.is_empty()
@@ -90,10 +91,6 @@ impl Pool {
 
     /// Closes all.
     pub(crate) fn clear(&self) {
-        *self.lock() = Idle::default();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Idle> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock() = Idle::default();
     }
 }

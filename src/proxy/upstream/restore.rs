@@ -3,13 +3,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use http::Uri;
 use http::uri::PathAndQuery;
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A target that goes out in place of a stand-in, as an extension of the request.
@@ -53,29 +54,29 @@ impl StandIn {
     }
 
     /// `uri` with the stand-in for its path and query.
-    pub(in crate::proxy) fn instead(&self, uri: Uri) -> Option<Uri> {
+    pub(in crate::proxy) fn replace_path(&self, uri: Uri) -> Option<Uri> {
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(PathAndQuery::from_maybe_shared(self.path.clone()).ok()?);
         Uri::from_parts(parts).ok()
     }
 }
 
-/// The way to tell a [`Restoring`] what to restore in the next request.
+/// The way to tell a [`RestoringIo`] what to restore in the next request.
 #[derive(Debug, Clone, Default)]
-pub(in crate::proxy) struct Next(Arc<Told>);
+pub(in crate::proxy) struct NextStandIn(Arc<Pending>);
 
 #[derive(Debug, Default)]
-struct Told {
+struct Pending {
     /// Whether there is one: most requests have none, and cost this look.
     waits: AtomicBool,
     stand_in: Mutex<Option<StandIn>>,
 }
 
-impl Next {
+impl NextStandIn {
     /// The next request has this stand-in, or none.
-    pub(super) fn is(&self, stand_in: Option<StandIn>) {
+    pub(super) fn set(&self, stand_in: Option<StandIn>) {
         if stand_in.is_some() || self.waits() {
-            let mut next = self.lock();
+            let mut next = self.0.stand_in.lock();
             self.0.waits.store(stand_in.is_some(), Ordering::Release);
             *next = stand_in;
         }
@@ -85,13 +86,9 @@ impl Next {
         self.0.waits.load(Ordering::Acquire)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<StandIn>> {
-        self.0.stand_in.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Where `bytes` have the stand-in. If they begin with it, it is taken.
     fn find(&self, bytes: &[u8]) -> Option<Found> {
-        let mut next = self.lock();
+        let mut next = self.0.stand_in.lock();
         let at = memchr::memmem::find(bytes, &next.as_ref()?.replaced())?;
         if at > 0 {
             return Some(Found::After(at));
@@ -108,21 +105,21 @@ enum Found {
 }
 
 /// A connection that HTTP/1.1 requests are written to, one after the other.
-pub(super) struct Restoring<S> {
+pub(super) struct RestoringIo<S> {
     inner: S,
-    next: Next,
+    next: NextStandIn,
     /// What is left to write of a target, and how many bytes it stands in for.
     target: Option<(Bytes, usize)>,
 }
 
-impl<S> Restoring<S> {
-    pub(super) fn new(inner: S) -> (Self, Next) {
-        let next = Next::default();
+impl<S> RestoringIo<S> {
+    pub(super) fn new(inner: S) -> (Self, NextStandIn) {
+        let next = NextStandIn::default();
         (Self { inner, next: next.clone(), target: None }, next)
     }
 }
 
-impl<S: AsyncWrite + Unpin> Restoring<S> {
+impl<S: AsyncWrite + Unpin> RestoringIo<S> {
     fn poll_restore(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.target.is_none() {
             match self.next.find(buf) {
@@ -146,20 +143,20 @@ impl<S: AsyncWrite + Unpin> Restoring<S> {
         Poll::Ready(Ok(stands_for))
     }
 
-    fn is_at_it(&self) -> bool {
+    fn is_restoring(&self) -> bool {
         self.target.is_some() || self.next.waits()
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Restoring<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RestoringIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Restoring<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RestoringIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match self.is_at_it() {
+        match self.is_restoring() {
             true => self.poll_restore(cx, buf),
             false => Pin::new(&mut self.inner).poll_write(cx, buf),
         }
@@ -170,7 +167,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Restoring<S> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match self.is_at_it() {
+        match self.is_restoring() {
             true => self.poll_restore(cx, bufs.iter().find(|buf| !buf.is_empty()).map_or(&[], |buf| buf)),
             false => Pin::new(&mut self.inner).poll_write_vectored(cx, bufs),
         }
@@ -198,8 +195,8 @@ mod tests {
     /// What comes out when these messages are written, through a pipe of `room` bytes.
     async fn written(room: usize, stand_in: &StandIn, messages: Vec<Vec<u8>>) -> Vec<u8> {
         let (ours, mut theirs) = tokio::io::duplex(room);
-        let (mut restoring, next) = Restoring::new(ours);
-        next.is(Some(stand_in.clone()));
+        let (mut restoring, next) = RestoringIo::new(ours);
+        next.set(Some(stand_in.clone()));
         let writing = tokio::spawn(async move {
             for message in messages {
                 restoring.write_all(&message).await.unwrap();
@@ -214,7 +211,7 @@ mod tests {
     #[tokio::test]
     async fn the_target_takes_the_stand_ins_place_once_whatever_is_written_at_a_time() {
         let stand_in = StandIn::of(Bytes::from_static(b"/<a>?\xff"), Bytes::new());
-        let uri = stand_in.instead(Uri::from_static("http://a:1/x?y")).unwrap();
+        let uri = stand_in.replace_path(Uri::from_static("http://a:1/x?y")).unwrap();
         let line = format!("GET {uri} HTTP/1.1\r\n\r\n");
         for room in [1, 7, 1000] {
             let messages = vec![b"the end of a body".to_vec(), line.clone().into_bytes(), line.clone().into_bytes()];
@@ -227,7 +224,7 @@ mod tests {
     #[tokio::test]
     async fn an_empty_target_leaves_nothing_in_its_place_and_fields_follow_the_request_line() {
         let stand_in = StandIn::of(Bytes::new(), Bytes::from_static(b"Cookie: \x01\r\n"));
-        let uri = stand_in.instead(Uri::from_static("http://a/")).unwrap();
+        let uri = stand_in.replace_path(Uri::from_static("http://a/")).unwrap();
         let out = written(5, &stand_in, vec![format!("OPTIONS {uri} HTTP/1.1\r\n").into_bytes()]).await;
         assert_eq!(out, b"OPTIONS http://a HTTP/1.1\r\nCookie: \x01\r\n");
     }

@@ -1,8 +1,9 @@
 //! The tasks that read and write upstream connections. They hold exchanges too, so a stopping proxy must be able to end
 //! them; that costs something for each connection, and nothing for each request on it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
 /// All of them. Clones are handles on the same ones.
@@ -12,18 +13,14 @@ pub struct Tasks(Arc<Mutex<JoinSet<()>>>);
 impl Tasks {
     /// Runs `task` until it ends, or all are ended.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> AbortHandle {
-        let mut tasks = self.lock();
+        let mut tasks = self.0.lock();
         while tasks.try_join_next().is_some() {}
         tasks.spawn(task)
     }
 
     /// Ends all.
     pub(crate) fn end_all(&self) {
-        self.lock().abort_all();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, JoinSet<()>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().abort_all();
     }
 }
 

@@ -11,9 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// How many bytes came on a connection. Clones tell the same.
 #[derive(Debug, Clone, Default)]
-pub(in crate::proxy) struct Heard(Arc<AtomicU64>);
+pub(in crate::proxy) struct ReceivedBytes(Arc<AtomicU64>);
 
-impl Heard {
+impl ReceivedBytes {
     /// Bytes so far.
     pub(in crate::proxy) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Acquire)
@@ -21,18 +21,18 @@ impl Heard {
 }
 
 /// The connection.
-pub(super) struct Hearing<S> {
+pub(super) struct ReceivingIo<S> {
     inner: S,
-    heard: Heard,
+    heard: ReceivedBytes,
     /// Why nothing more can be written: told once nothing more can be read.
     broken: Option<io::Error>,
     /// Writing has failed.
     deaf: bool,
 }
 
-impl<S> Hearing<S> {
-    pub(super) fn of(inner: S) -> (Self, Heard) {
-        let heard = Heard::default();
+impl<S> ReceivingIo<S> {
+    pub(super) fn of(inner: S) -> (Self, ReceivedBytes) {
+        let heard = ReceivedBytes::default();
         (Self { inner, heard: heard.clone(), broken: None, deaf: false }, heard)
     }
 
@@ -56,7 +56,7 @@ fn takes_no_more(error: &io::Error) -> bool {
     )
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Hearing<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ReceivingIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
@@ -72,7 +72,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Hearing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Hearing<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ReceivingIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         if self.deaf {
             return Poll::Pending;
@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_origin_that_takes_no_more_is_read_to_its_end_before_that_is_told() {
-        let (mut stream, heard) = Hearing::of(Deaf(b"413"));
+        let (mut stream, heard) = ReceivingIo::of(Deaf(b"413"));
         assert!(futures_util::poll!(Box::pin(stream.write(b"x"))).is_pending());
         let mut said = [0; 8];
         assert_eq!(stream.read(&mut said).await.unwrap(), 3);

@@ -4,26 +4,27 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName};
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::upstream::Answers;
+use super::upstream::Responses;
 
 /// How hyper ends content in chunks (RFC 9112 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// The way from a body to the stream that it is written to.
 #[derive(Clone, Default)]
-pub(super) struct Trailers(Arc<Shared>);
+pub(super) struct Trailers(Arc<Inner>);
 
 #[derive(Default)]
-struct Shared {
+struct Inner {
     /// Whether there are any: most messages have none, and cost this look.
     waits: AtomicBool,
     state: Mutex<State>,
@@ -43,8 +44,8 @@ enum State {
 
 impl Trailers {
     /// Ready when the end of the content that is written next is replaced by one with these trailers.
-    fn poll_put(&self, trailers: &HeaderMap, from: Option<&Answers>, cx: &Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
+    fn poll_put(&self, trailers: &HeaderMap, from: Option<&Responses>, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.0.state.lock();
         if matches!(*state, State::Next) {
             *state = State::At(end_with(trailers, from));
             return Poll::Ready(());
@@ -59,7 +60,7 @@ impl Trailers {
         if !self.waits() {
             return;
         }
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         match std::mem::take(&mut *state) {
             State::Behind(waker) => {
                 *state = State::Next;
@@ -76,7 +77,7 @@ impl Trailers {
         if !self.waits() || !written.starts_with(LAST_CHUNK) {
             return None;
         }
-        let mut state = self.lock();
+        let mut state = self.0.state.lock();
         match std::mem::take(&mut *state) {
             State::At(end) => {
                 self.0.waits.store(false, Ordering::Release);
@@ -92,15 +93,11 @@ impl Trailers {
     fn waits(&self) -> bool {
         self.0.waits.load(Ordering::Acquire)
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// The last chunk and the trailers. `from`: what they came in, where their names stand as they were written.
-fn end_with(trailers: &HeaderMap, from: Option<&Answers>) -> BytesMut {
-    let came = from.map(Answers::recent).unwrap_or_default();
+fn end_with(trailers: &HeaderMap, from: Option<&Responses>) -> BytesMut {
+    let came = from.map(Responses::recent).unwrap_or_default();
     let mut end = BytesMut::from(&b"0\r\n"[..]);
     for (name, value) in trailers {
         end.extend_from_slice(as_written(name, &came).unwrap_or(name.as_str().as_bytes()));
@@ -124,19 +121,19 @@ fn as_written<'a>(name: &HeaderName, text: &'a [u8]) -> Option<&'a [u8]> {
 }
 
 /// A body that gives its trailers to the stream, where it has one, instead of to hyper.
-pub(super) struct Trailed<B> {
+pub(super) struct TrailerBody<B> {
     inner: B,
-    from: Option<Answers>,
+    from: Option<Responses>,
     to: Option<Trailers>,
     held: Option<HeaderMap>,
     /// Nothing more comes of `inner`.
     ended: bool,
 }
 
-impl<B> Trailed<B> {
+impl<B> TrailerBody<B> {
     /// `from`: what the body is the content of, if that is an answer over HTTP/1.x. `to`: the stream that the body is written
     /// to; none where hyper writes trailers by itself.
-    pub(super) fn new(inner: B, from: Option<Answers>, to: Option<Trailers>) -> Self {
+    pub(super) fn new(inner: B, from: Option<Responses>, to: Option<Trailers>) -> Self {
         Self { inner, from, to, held: None, ended: false }
     }
 
@@ -146,7 +143,7 @@ impl<B> Trailed<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Trailed<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for TrailerBody<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -191,14 +188,14 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Trailed<B> {
 }
 
 /// The stream that hyper writes to.
-pub(super) struct Trailing<S> {
+pub(super) struct TrailerIo<S> {
     inner: S,
     trailers: Trailers,
     /// An end with trailers that is being written.
     end: BytesMut,
 }
 
-impl<S> Trailing<S> {
+impl<S> TrailerIo<S> {
     pub(super) fn new(inner: S) -> (Self, Trailers) {
         let trailers = Trailers::default();
         (Self { inner, trailers: trailers.clone(), end: BytesMut::new() }, trailers)
@@ -209,7 +206,7 @@ impl<S> Trailing<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Trailing<S> {
+impl<S: AsyncWrite + Unpin> TrailerIo<S> {
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.end.is_empty() {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.end))?;
@@ -229,13 +226,13 @@ impl<S: AsyncWrite + Unpin> Trailing<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Trailing<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for TrailerIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_read(cx, buf)
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Trailing<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for TrailerIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_end(cx))?;
         if self.takes(buf) {

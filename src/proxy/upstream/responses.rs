@@ -3,13 +3,14 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use http::{Method, Response};
 use hyper::body::Incoming;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
@@ -33,7 +34,7 @@ const HEAD_TO_HEAD: u8 = 2;
 
 /// What is known of the answers on a connection. Clones know the same.
 #[derive(Clone, Default)]
-pub(in crate::proxy) struct Answers(Arc<Known>);
+pub(in crate::proxy) struct Responses(Arc<Known>);
 
 #[derive(Default)]
 struct Known {
@@ -51,9 +52,9 @@ struct Known {
 
 /// Rides with a response: what hyper does not tell of it.
 #[derive(Clone)]
-pub(in crate::proxy) struct Answered {
+pub(in crate::proxy) struct ResponseNotes {
     pub(in crate::proxy) facts: HeadFacts,
-    pub(in crate::proxy) answers: Answers,
+    pub(in crate::proxy) answers: Responses,
 }
 
 /// A head that has no one meaning.
@@ -61,7 +62,7 @@ pub(in crate::proxy) struct Answered {
 #[error("{0}")]
 pub(in crate::proxy) struct BadHead(std::borrow::Cow<'static, str>);
 
-impl Answers {
+impl Responses {
     /// A request with this method goes out now; no other is under way.
     pub(super) fn asked(&self, method: &Method) {
         let awaited = if *method == Method::HEAD { HEAD_TO_HEAD } else { HEAD };
@@ -74,7 +75,7 @@ impl Answers {
         if let Some(reason) = facts.reason.take() {
             response.extensions_mut().insert(reason);
         }
-        response.extensions_mut().insert(Answered { facts, answers: self.clone() });
+        response.extensions_mut().insert(ResponseNotes { facts, answers: self.clone() });
     }
 
     /// Whether the TLS session ended without `close_notify`.
@@ -84,17 +85,17 @@ impl Answers {
 
     /// Interim heads of the answer to the next request are told to `heads`.
     pub(super) fn tells(&self, heads: Option<InterimHeads>) {
-        *lock(&self.0.interim) = heads;
+        *self.0.interim.lock() = heads;
     }
 
     /// The last bytes that came, among them short trailers, if there were any.
     pub(in crate::proxy) fn recent(&self) -> Vec<u8> {
-        lock(&self.0.recent).clone()
+        self.0.recent.lock().clone()
     }
 
     /// These came.
     fn came(&self, bytes: &[u8]) {
-        let mut recent = lock(&self.0.recent);
+        let mut recent = self.0.recent.lock();
         let bytes = &bytes[bytes.len().saturating_sub(RECENT_BYTES)..];
         let surplus = (recent.len() + bytes.len()).saturating_sub(RECENT_BYTES);
         recent.drain(..surplus);
@@ -102,18 +103,14 @@ impl Answers {
     }
 
     fn facts(&self) -> MutexGuard<'_, HeadFacts> {
-        lock(&self.0.facts)
+        self.0.facts.lock()
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The stream.
 pub(super) struct OriginIo<S> {
     inner: S,
-    answers: Answers,
+    answers: Responses,
     /// What came and was not handed on.
     held: BytesMut,
     /// How many of the first bytes of `held` may be handed on.
@@ -123,8 +120,8 @@ pub(super) struct OriginIo<S> {
 }
 
 impl<S: AsyncRead + Unpin> OriginIo<S> {
-    pub(super) fn new(inner: S) -> (Self, Answers) {
-        let answers = Answers::default();
+    pub(super) fn new(inner: S) -> (Self, Responses) {
+        let answers = Responses::default();
         (Self { inner, answers: answers.clone(), held: BytesMut::new(), ready: 0, scanned: 0 }, answers)
     }
 
@@ -157,7 +154,7 @@ impl<S: AsyncRead + Unpin> OriginIo<S> {
         }
         *self.answers.facts() = facts;
         if is_interim {
-            if let Some(heads) = &*lock(&self.answers.0.interim) {
+            if let Some(heads) = &*self.answers.0.interim.lock() {
                 heads.push(&self.held[..self.ready]);
             }
         } else {
