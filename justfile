@@ -14,6 +14,10 @@ dist:
 bench reps="5":
     cargo bench --locked --bench proxy -- --reps {{reps}}
 
+# A coding agent's calls, whose conversations grow and are sent whole each time, beside the bare proxy (some four minutes).
+bench-llm reps="3":
+    cargo bench --locked --bench llm -- --reps {{reps}}
+
 # A burst of calls against an OTAS as slow as it was measured to be: what arrives, and what agents notice (some four minutes).
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}

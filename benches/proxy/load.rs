@@ -2,24 +2,15 @@
 //! measurements.
 
 use std::cell::RefCell;
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+use crate::shared::way::{Stream, Way};
 
 struct Plan {
-    proxy: String,
-    authority: String,
-    tls: Option<TlsConnector>,
+    way: Way,
     new_connection_each: bool,
     request: Vec<u8>,
 }
@@ -28,8 +19,8 @@ struct Plan {
 /// `calls errors seconds bytes p50_us p99_us`.
 pub fn run(args: &[String]) {
     let [proxy_port, origin_port, ca, path, connections, seconds, mode, post] = args else { panic!("usage") };
-    let authority = format!("localhost:{origin_port}");
-    let target = if ca == "-" { format!("http://{authority}{path}") } else { path.clone() };
+    let way = Way::new(proxy_port, origin_port, ca);
+    let (authority, target) = (&way.authority, way.target(path));
     let post: usize = post.parse().unwrap();
     let mut request = if post > 0 {
         format!("POST {target} HTTP/1.1\r\nHost: {authority}\r\nUser-Agent: bench\r\nAccept: */*\r\nContent-Type: application/octet-stream\r\nContent-Length: {post}\r\n\r\n")
@@ -38,13 +29,7 @@ pub fn run(args: &[String]) {
     }
     .into_bytes();
     request.extend(std::iter::repeat_n(b'z', post));
-    let plan = Rc::new(Plan {
-        proxy: format!("127.0.0.1:{proxy_port}"),
-        authority,
-        tls: (ca != "-").then(|| connector(Path::new(ca))),
-        new_connection_each: mode == "new",
-        request,
-    });
+    let plan = Rc::new(Plan { way, new_connection_each: mode == "new", request });
     let (connections, seconds): (usize, f64) = (connections.parse().unwrap(), seconds.parse().unwrap());
     let opened = Rc::new(tokio::sync::Barrier::new(connections));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -100,7 +85,7 @@ async fn worker(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, until: Instant) {
 
 /// Reads a stream of events for this long, once all streams are open, and notes the age of each event.
 async fn listener(plan: Rc<Plan>, seen: Rc<RefCell<Seen>>, opened: Rc<tokio::sync::Barrier>, seconds: f64) {
-    let mut stream = connect(&plan).await.unwrap();
+    let mut stream = plan.way.connect().await.unwrap();
     stream.write_all(&plan.request).await.unwrap();
     let mut buffer = Vec::with_capacity(8 << 10);
     while !buffer.windows(4).any(|w| w == b"\r\n\r\n") {
@@ -136,7 +121,7 @@ fn unix_ns() -> u128 {
 async fn call(plan: &Plan, held: &mut Option<Box<dyn Stream>>) -> std::io::Result<u64> {
     let mut stream = match held.take() {
         Some(stream) => stream,
-        None => connect(plan).await?,
+        None => plan.way.connect().await?,
     };
     stream.write_all(&plan.request).await?;
     stream.flush().await?;
@@ -145,21 +130,6 @@ async fn call(plan: &Plan, held: &mut Option<Box<dyn Stream>>) -> std::io::Resul
         *held = Some(stream);
     }
     Ok(bytes)
-}
-
-async fn connect(plan: &Plan) -> std::io::Result<Box<dyn Stream>> {
-    let mut tcp = TcpStream::connect(&plan.proxy).await?;
-    tcp.set_nodelay(true)?;
-    let Some(tls) = &plan.tls else { return Ok(Box::new(tcp)) };
-    tcp.write_all(format!("CONNECT {0} HTTP/1.1\r\nHost: {0}\r\n\r\n", plan.authority).as_bytes()).await?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(tcp.read_u8().await?);
-    }
-    if !head.starts_with(b"HTTP/1.1 200") {
-        return Err(std::io::Error::other(String::from_utf8_lossy(&head).into_owned()));
-    }
-    Ok(Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await?))
 }
 
 /// Reads a response with a Content-Length. Returns the length.
@@ -191,18 +161,4 @@ async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
         }
     }
     Ok(length)
-}
-
-/// Full handshakes each time: resumption would hide what a new connection costs.
-fn connector(ca: &Path) -> TlsConnector {
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
-    let mut config =
-        rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-    config.resumption = rustls::client::Resumption::disabled();
-    TlsConnector::from(Arc::new(config))
 }

@@ -14,10 +14,11 @@
 )]
 #![allow(unreachable_pub, reason = "its modules are its own")]
 
-mod bare;
 mod load;
 mod measure;
 mod origin;
+#[path = "../shared/mod.rs"]
+mod shared;
 
 use std::path::PathBuf;
 
@@ -33,7 +34,7 @@ fn main() {
 fn role(name: &str, args: &[String]) {
     match name {
         "origin" => origin::serve(&PathBuf::from(&args[0])),
-        "bare" => bare::serve(&PathBuf::from(&args[0])),
+        "bare" => shared::bare::serve(&PathBuf::from(&args[0])),
         "load" => load::run(args),
         other => panic!("no role {other}"),
     }

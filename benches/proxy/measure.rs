@@ -1,10 +1,8 @@
 //! Runs the scenarios alternately and prints the table.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+
+use crate::shared::processes::{Bench, PROXIES, median, order};
 
 /// The command-line options.
 pub struct Options {
@@ -102,156 +100,44 @@ struct Figures {
 
 /// Runs and prints.
 pub fn run(options: &Options) {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let cpu = CpuOf::this_machine();
-    let mut origin = start(&cpu.pinned(1), "origin", &[&folder.join("origin-ca").display().to_string()]);
-    let ports = first_line(&mut origin);
-    let (plain, secure) = ports.split_once(' ').unwrap();
-    println!(
-        "median of {} repetitions of {} s; proxy on core 0, origin and load on core 1: {}",
-        options.reps, options.secs, cpu.pins
-    );
+    let bench = Bench::start();
+    println!("median of {} repetitions of {} s; {}", options.reps, options.secs, bench.cores());
     for scenario in
         SCENARIOS.iter().filter(|s| options.only.as_ref().is_none_or(|word| s.name.contains(word.as_str())))
     {
-        let port = if scenario.tls { secure } else { plain };
         let mut seen: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
         for rep in 0..options.reps {
-            let order = if rep % 2 == 0 { ["bare", "otas-proxy"] } else { ["otas-proxy", "bare"] };
-            for name in order {
-                let figures = measure(&cpu, name, scenario, port, folder, options.secs);
+            for name in order(rep) {
+                let figures = measure(&bench, name, scenario, options.secs);
                 seen.entry(name).or_default().push(figures);
             }
         }
-        print(scenario, &seen["bare"], &seen["otas-proxy"]);
+        let [bare, ours] = PROXIES;
+        print(scenario, &seen[bare], &seen[ours]);
     }
-    end(origin);
 }
 
-fn measure(cpu: &CpuOf, name: &str, scenario: &Scenario, port: &str, folder: &Path, secs: f64) -> Figures {
-    let (mut proxy, proxy_port) = match name {
-        "bare" => {
-            let mut proxy = start(&cpu.pinned(0), "bare", &[&folder.display().to_string()]);
-            let port = first_line(&mut proxy);
-            (proxy, port)
-        }
-        _ => otas_proxy(cpu, folder),
-    };
+fn measure(bench: &Bench, name: &str, scenario: &Scenario, secs: f64) -> Figures {
+    let proxy = bench.proxy(name);
     let load = |secs: f64| {
-        let ca = if scenario.tls { folder.join("proxy-ca/ca.pem").display().to_string() } else { "-".to_owned() };
         let (connections, secs, post) =
             (scenario.connections.to_string(), secs.to_string(), scenario.post_bytes.to_string());
-        let args = [&proxy_port, port, &ca, scenario.path, &connections, &secs, scenario.mode, &post];
-        let load = start(&cpu.pinned(1), "load", &args);
-        let out = load.wait_with_output().unwrap();
-        let words: Vec<f64> =
-            String::from_utf8(out.stdout).unwrap().split_whitespace().map(|w| w.parse().unwrap()).collect();
-        words
+        bench.load(&proxy, scenario.tls, &[scenario.path, &connections, &secs, scenario.mode, &post])
     };
     load(0.3);
-    let before = cpu.seconds(proxy.id());
+    let before = proxy.cpu_seconds();
     let seen = load(secs);
-    let used = cpu.seconds(proxy.id()) - before;
+    let used = proxy.cpu_seconds() - before;
     let [calls, errors, seconds, bytes, p50_us, p99_us] = seen[..] else { panic!("the load said nothing") };
-    let figures = Figures {
+    Figures {
         cpu_us: used / calls.max(1.0) * 1e6,
         p50_us,
         p99_us,
         calls_per_s: calls / seconds,
         mb_per_s: bytes / seconds / 1e6,
-        peak_rss_mib: peak_rss_mib(proxy.id()),
+        peak_rss_mib: proxy.peak_rss_mib(),
         errors,
-    };
-    proxy.kill().unwrap();
-    proxy.wait().unwrap();
-    figures
-}
-
-/// This proxy with its defaults. OTAS is unreachable, so every event is kept.
-fn otas_proxy(cpu: &CpuOf, folder: &Path) -> (Child, String) {
-    for old in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(folder.join(format!("store.db{old}")));
     }
-    let config = folder.join("proxy.toml");
-    std::fs::write(
-        &config,
-        "[listen]\nproxy = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n\
-         [otas]\nbrain_url = 'http://127.0.0.1:9'\nuasam_url = 'http://127.0.0.1:9'\nagent_key = 'agent_bench_measured'\n\
-         [tls]\nca_dir = 'proxy-ca'\norigin_ca_file = 'origin-ca/ca.pem'\n[store]\npath = 'store.db'\n",
-    )
-    .unwrap();
-    let mut command = cpu.pinned(0);
-    command.push(env!("CARGO_BIN_EXE_otas-proxy").to_owned());
-    let mut child = spawn(&command, &["serve", "--config", &config.display().to_string()]);
-    let line = first_line(&mut child);
-    let port = line.rsplit_once(':').unwrap().1.trim().to_owned();
-    (child, port)
-}
-
-fn start(pinned: &[String], role: &str, args: &[&str]) -> Child {
-    let mut command = pinned.to_vec();
-    command.push(std::env::current_exe().unwrap().display().to_string());
-    spawn(&command, &[&["--role", role], args].concat())
-}
-
-fn spawn(command: &[String], args: &[&str]) -> Child {
-    Command::new(&command[0])
-        .args(&command[1..])
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
-}
-
-fn first_line(child: &mut Child) -> String {
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    line.trim().to_owned()
-}
-
-fn end(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// CPU time and CPU pinning on this machine.
-struct CpuOf {
-    pins: bool,
-    ticks_per_second: f64,
-}
-
-impl CpuOf {
-    fn this_machine() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let taskset = Command::new("taskset").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok();
-        let ticks = Command::new("getconf").arg("CLK_TCK").output().ok();
-        let ticks = ticks.and_then(|o| String::from_utf8(o.stdout).ok()).and_then(|t| t.trim().parse().ok());
-        Self { pins: cores > 1 && taskset, ticks_per_second: ticks.unwrap_or(100.0) }
-    }
-
-    fn pinned(&self, core: usize) -> Vec<String> {
-        if self.pins { vec!["taskset".to_owned(), "-c".to_owned(), core.to_string()] } else { Vec::new() }
-    }
-
-    /// The user and system time of a process (`taskset` becomes the program that it starts, so the id is the
-    /// program's).
-    fn seconds(&self, pid: u32) -> f64 {
-        // The kernel adds the last time slice at the next tick.
-        std::thread::sleep(Duration::from_millis(20));
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / self.ticks_per_second
-    }
-}
-
-fn peak_rss_mib(pid: u32) -> f64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
 }
 
 fn print(scenario: &Scenario, bare: &[Figures], ours: &[Figures]) {
@@ -260,7 +146,7 @@ fn print(scenario: &Scenario, bare: &[Figures], ours: &[Figures]) {
         "{:<12} {:>12} {:>9} {:>9} {:>9} {:>9} {:>9} {:>7}",
         "", "CPU us/call", "p50 us", "p99 us", "calls/s", "MB/s", "RSS MiB", "errors"
     );
-    for (name, all) in [("bare", bare), ("otas-proxy", ours)] {
+    for (name, all) in PROXIES.into_iter().zip([bare, ours]) {
         let m = |f: fn(&Figures) -> f64| median(all.iter().map(f).collect());
         println!(
             "{name:<12} {:>12.1} {:>9.0} {:>9.0} {:>9.0} {:>9.1} {:>9.1} {:>7.0}",
@@ -284,9 +170,4 @@ fn print(scenario: &Scenario, bare: &[Figures], ours: &[Figures]) {
         ratio(|f| f.mb_per_s),
         ratio(|f| f.peak_rss_mib),
     );
-}
-
-fn median(mut all: Vec<f64>) -> f64 {
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or_default()
 }

@@ -1,59 +1,23 @@
-//! The origin: HTTP/1.1 in clear and over TLS, one thread, responses of fixed sizes.
+//! What the origin answers: responses of fixed sizes, and an endless stream of events.
 
 use std::convert::Infallible;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use otas_proxy::tls::{CertAuthority, HTTP11, Leaves};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
+
+use crate::shared::{self, origin::Body};
 
 /// The interval between events of a stream.
 const EVENT_EVERY: Duration = Duration::from_millis(500);
 
 /// Serves forever; prints its two ports. Its certificate is signed by the CA in `folder`.
 pub fn serve(folder: &Path) {
-    let authority = Arc::new(CertAuthority::load_or_create(folder).unwrap());
-    let tls = TlsAcceptor::from(Leaves::new(authority).unwrap().server_config("localhost", Some(HTTP11)).unwrap());
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let secure = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        println!("{} {}", plain.local_addr().unwrap().port(), secure.local_addr().unwrap().port());
-        tokio::join!(accept(plain, None), accept(secure, Some(tls)));
-    });
-}
-
-async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>) {
     let mib = Bytes::from(vec![b'z'; 1 << 20]);
-    loop {
-        let (stream, _) = listener.accept().await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (tls, mib) = (tls.clone(), mib.clone());
-        tokio::spawn(async move {
-            match tls {
-                None => http(stream, mib).await,
-                Some(tls) => {
-                    if let Ok(stream) = tls.accept(stream).await {
-                        http(stream, mib).await;
-                    }
-                }
-            }
-        });
-    }
-}
-
-async fn http(stream: impl AsyncRead + AsyncWrite + Unpin, mib: Bytes) {
-    let service = service_fn(|request| answer(request, mib.clone()));
-    let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    shared::origin::serve(folder, move |request| answer(request, mib.clone()));
 }
 
 /// Endless events, each with the time when it was sent, in nanoseconds since 1970.
@@ -65,8 +29,6 @@ fn stamps() -> impl futures_util::Stream<Item = Result<http_body::Frame<Bytes>, 
         Some((Ok(http_body::Frame::data(Bytes::from(format!("data: {now}\n\n")))), every))
     })
 }
-
-type Body = http_body_util::combinators::BoxBody<Bytes, Infallible>;
 
 async fn answer(request: Request<Incoming>, mib: Bytes) -> Result<Response<Body>, Infallible> {
     const SMALL: &str = r#"{"id":"resp_0123456789abcdef","object":"response","model":"demo-small","status":"completed","usage":{"input_tokens":12,"output_tokens":34,"total_tokens":46},"output":"the quick brown fox jumps over the lazy dog"}"#;
