@@ -50,6 +50,10 @@ clients-table:
     OTAS_REQUIRE_CLIENTS=1 cargo test --locked --test suite clients::
     tests/clients/table.sh
 
+# `proxy.toml` and the tables of docs/configuration.md, from the list that parses settings (src/config/keys).
+reference:
+    OTAS_WRITE_REFERENCE=1 cargo test --locked --test suite docs::the_settings_file
+
 # The manual as a website in target/book. Needs mdbook.
 book:
     mdbook build docs

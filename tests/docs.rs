@@ -1,11 +1,12 @@
 //! The documentation: each relative link leads to a file and a heading, each page of the manual is in its table of contents,
-//! and the README stays short.
+//! the README stays short, and `proxy.toml` and the reference page are those of the list that parses settings.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use otas_proxy::config::{settings_file, settings_tables};
 use regex::Regex;
 
 /// `[text](target)` and `![text](target)`, without a title.
@@ -105,6 +106,43 @@ fn the_readme_stays_short() {
     assert!(readme.lines().count() <= 200, "README.md has {} lines; 200 are allowed", readme.lines().count());
     let long = readme.lines().enumerate().find(|(_, line)| line.chars().count() > 120);
     assert_eq!(long.map(|(at, _)| at + 1), None, "this line of README.md has more than 120 characters");
+}
+
+/// The reference page is generated from the end of this line on.
+const GENERATED: &str = "<!-- From here to the end: generated from src/config/keys.";
+
+/// Set, the generated files are written, not compared: `just reference`.
+const WRITE: &str = "OTAS_WRITE_REFERENCE";
+
+/// What a generated file should hold.
+type Content = fn(&str) -> String;
+
+#[test]
+fn the_settings_file_and_the_reference_page_are_those_of_the_parser() {
+    let page: Content = |text| {
+        let marked = text.find(GENERATED).expect("the page marks where it is generated");
+        let head = marked + text[marked..].find('\n').unwrap() + 1;
+        format!("{}\n{}", &text[..head], settings_tables().unwrap())
+    };
+    let files: [(&str, Content); 2] = [("proxy.toml", |_| settings_file().unwrap()), ("docs/configuration.md", page)];
+    for (name, content) in files {
+        let path = root().join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        let expected = content(&text);
+        if std::env::var_os(WRITE).is_some() {
+            fs::write(&path, expected).unwrap();
+            continue;
+        }
+        let differs = text.lines().zip(expected.lines()).position(|(is, should)| is != should);
+        let at = differs.unwrap_or_else(|| text.lines().count().min(expected.lines().count()));
+        assert!(
+            text == expected,
+            "{name}:{}: differs from src/config/keys; run `just reference`\n  is:     {:?}\n  should: {:?}",
+            at + 1,
+            text.lines().nth(at),
+            expected.lines().nth(at)
+        );
+    }
 }
 
 #[test]

@@ -61,7 +61,7 @@ impl Draft {
 
     /// Lays the environment over what is there.
     pub(super) fn lay_environment(&mut self, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) {
-        for key in keys::KEYS {
+        for key in keys::all() {
             let Some((variable, value)) = key.variable.and_then(|name| Some((name, env(name)?))) else { continue };
             let given = Given { value: Value::Text(OsStr::new(&value)), base: cwd };
             self.set(key, &given, |_| Source::Environment(variable));
@@ -73,7 +73,7 @@ impl Draft {
 
     /// Lays the command line over what is there.
     pub(super) fn lay_flags(&mut self, flags: &Flags, cwd: &Path) {
-        for key in keys::KEYS {
+        for key in keys::all() {
             let Some((flag, value)) = key.flag.as_ref().and_then(|flag| Some((flag, (flag.value)(flags)?))) else {
                 continue;
             };

@@ -1,59 +1,62 @@
-//! What of the settings can be given on the command line. No secret can: other users may read a command line.
+//! The settings that the command line can give. No secret is among them, because other users can read command lines.
+//! Their help is made from `keys` (see `help`).
 
 use std::path::PathBuf;
 
+/// What the flags stand under in the help.
+pub const FLAGS_HEADING: &str = "Settings";
+
 /// The highest layer of the settings: what the command line sets, and which settings file is read.
 #[derive(Debug, Clone, Default, clap::Args)]
-#[command(next_help_heading = "Settings")]
+#[command(next_help_heading = FLAGS_HEADING)]
 pub struct Flags {
-    /// Settings file [env: OTAS_PROXY_CONFIG] [default: ./proxy.toml, else otas-proxy/proxy.toml in the user's
-    /// configuration folder, if one exists]
+    /// Settings file [env: OTAS_PROXY_CONFIG] [default: ./proxy.toml and the user's own]
+    ///
+    /// By default ./proxy.toml is read over otas-proxy/proxy.toml in the user's configuration folder, as far as they exist.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
-    /// Address that agents connect to; port 0 takes any free one [default: 127.0.0.1:8080]
+    /// Sets `listen.proxy`.
     #[arg(long, value_name = "IP:PORT")]
     pub listen_proxy: Option<String>,
 
-    /// Address of the health checks; port 0 takes any free one [default: 127.0.0.1:8081]
+    /// Sets `listen.admin`.
     #[arg(long, value_name = "IP:PORT")]
     pub listen_admin: Option<String>,
 
-    /// Brain, the OTAS service that takes events [env: OTAS_BRAIN_URL] [default: http://localhost:8002]
+    /// Sets `otas.brain_url`.
     #[arg(long, value_name = "URL")]
     pub brain_url: Option<String>,
 
-    /// UASAM, the OTAS service that checks keys and opens sessions [env: OTAS_UASAM_URL] [default:
-    /// http://localhost:8000]
+    /// Sets `otas.uasam_url`.
     #[arg(long, value_name = "URL")]
     pub uasam_url: Option<String>,
 
-    /// File that holds the agent key and nothing else (the key itself goes into OTAS_AGENT_KEY or the settings file)
+    /// Sets `otas.agent_key_file`.
     #[arg(long, value_name = "FILE")]
     pub agent_key_file: Option<PathBuf>,
 
-    /// Project that events belong to [env: OTAS_PROJECT_ID] [default: the project of the agent key]
+    /// Sets `otas.project_id`.
     #[arg(long, value_name = "UUID")]
     pub project_id: Option<String>,
 
-    /// Base URL of the project's own servers [env: OTAS_PROJECT_DOMAIN]
+    /// Sets `otas.project_domain`.
     #[arg(long, value_name = "URL")]
     pub project_domain: Option<String>,
 
-    /// PEM file of root certificates to trust for origins, beside the system's
+    /// Sets `tls.origin_ca_file`.
     #[arg(long, value_name = "FILE")]
     pub origin_ca_file: Option<PathBuf>,
 
-    /// Host whose TLS is relayed without being opened: an exact name or *.suffix. May be repeated, or list several
-    /// with commas; replaces the settings file's list
+    /// Sets `tls.passthrough`.
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     pub passthrough: Vec<String>,
 
-    /// SQLite file that events wait in [default: otas-proxy/otas-proxy.db in the user's data folder]
+    /// Sets `store.path`.
     #[arg(long, value_name = "FILE")]
     pub store_path: Option<PathBuf>,
 
-    /// Folder of the proxy's own certificate authority [default: otas-proxy/ca in the user's data folder]
+    /// Sets `tls.ca_dir`.
     #[arg(long, value_name = "FOLDER")]
     pub ca_dir: Option<PathBuf>,
 }

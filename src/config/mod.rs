@@ -1,9 +1,9 @@
 //! Settings: flags over environment over `proxy.toml` over defaults, validated once into a [`Config`].
 //!
-//! One table (`keys`) knows every setting: its dotted name, its variable and flag, how it is read and how it is shown.
-//! The layers are laid over each other from the lowest up (`draft`), each remembering where a value came from, and
-//! every problem found on the way is told at once. No error repeats a text value: it may be a secret that was put in
-//! the wrong place.
+//! One list (`keys`) has everything about each setting: name, variable, flag, limits, meaning, how it is read and shown. `proxy.toml`,
+//! the tables of the reference page and the help of flags are made from it (`reference`, `help`). `draft` applies the layers from the
+//! lowest to the highest, remembers where each value came from, and reports all problems at once. No error repeats a text value,
+//! because it may be a secret in the wrong place.
 
 mod defaults;
 mod draft;
@@ -13,11 +13,13 @@ mod flags;
 mod folders;
 mod found;
 mod given;
+mod help;
 mod key_file;
 mod keys;
 mod nearest;
 mod nets;
 mod next_proxy;
+mod reference;
 mod shown;
 mod sinks;
 mod source;
@@ -27,11 +29,13 @@ use std::path::{Path, PathBuf};
 
 pub use crate::redact::{CaptureLevel, Redact, RedactAllow};
 pub use error::{ConfigError, Problem};
-pub use flags::Flags;
+pub use flags::{FLAGS_HEADING, Flags};
 pub use folders::state as state_folder;
 pub(crate) use given::listen_address;
+pub use help::with_flag_help;
 pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
+pub use reference::{settings_file, settings_tables};
 pub use sinks::{Otlp, Sink};
 pub use source::{Setting, Source};
 pub use types::{
@@ -72,7 +76,7 @@ impl Loaded {
             value: (key.show)(&self.config).unwrap_or_else(|| "not set".to_owned()),
             source: self.sources.get(key.name).cloned().unwrap_or(Source::Default),
         };
-        keys::KEYS.iter().map(setting).collect()
+        keys::all().map(setting).collect()
     }
 
     /// Whether anything sets this.

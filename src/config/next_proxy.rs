@@ -6,11 +6,13 @@ use url::Url;
 
 use crate::secret::Secret;
 
-/// Where it is, what it speaks, and who we are to it.
+/// Its address, its protocol and our credentials.
 #[derive(Clone)]
 pub struct NextProxy {
     /// What it speaks.
     pub scheme: NextProxyScheme,
+    /// The scheme as its URL has it: `socks5` and `socks5h` are the same here.
+    pub written_scheme: &'static str,
     /// A name in lower case or an IP literal without brackets.
     pub host: String,
     /// Its TCP port.
@@ -31,31 +33,27 @@ pub enum NextProxyScheme {
 }
 
 impl NextProxyScheme {
-    /// Schemes of its URL. `socks5h` says of SOCKS5 what is done here in any case.
+    /// Schemes of its URL, with their default ports. `socks5h` asks for what is done for `socks5` as well: the next proxy resolves
+    /// names.
     const NAMES: [(&'static str, Self, u16); 4] = [
         ("http", Self::Http, 80),
         ("https", Self::Https, 443),
         ("socks5", Self::Socks5, 1080),
         ("socks5h", Self::Socks5, 1080),
     ];
-
-    fn name(self) -> &'static str {
-        Self::NAMES.iter().find(|(_, scheme, _)| *scheme == self).map_or("", |(name, ..)| name)
-    }
 }
 
 impl NextProxy {
     /// Reads its URL.
     ///
     /// # Errors
-    /// Why it is none, without repeating it: it may hold a password.
+    /// Why it is not valid, without repeating it: it may hold a password.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let url = Url::parse(text).map_err(|_| "it is no URL")?;
-        let (_, scheme, default_port) =
-            NextProxyScheme::NAMES
-                .into_iter()
-                .find(|(name, ..)| *name == url.scheme())
-                .ok_or("it begins with none of http://, https://, socks5:// and socks5h://")?;
+        let url = Url::parse(text).map_err(|_| "it is not a URL")?;
+        let (written_scheme, scheme, default_port) = NextProxyScheme::NAMES
+            .into_iter()
+            .find(|(name, ..)| *name == url.scheme())
+            .ok_or("it does not begin with http://, https://, socks5:// or socks5h://")?;
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or("it has no host")?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err("it must end after the port");
@@ -67,23 +65,24 @@ impl NextProxy {
         if let Some((name, _)) = &credentials
             && name.contains(':')
         {
-            return Err("its user name has a `:` in it, which no proxy can be told");
+            return Err("its user name contains a `:`, which Basic authentication does not allow");
         }
         Ok(Self {
             scheme,
+            written_scheme,
             host: host.trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase(),
             port: url.port().unwrap_or(default_port),
             credentials,
         })
     }
 
-    /// Whether both are one proxy, to which we are the same.
+    /// Whether both are the same proxy with the same credentials.
     pub fn is_the_same_as(&self, other: &Self) -> bool {
         let parts = |proxy: &Self| (proxy.scheme, proxy.host.clone(), proxy.port);
         parts(self) == parts(other) && self.credentials == other.credentials
     }
 
-    /// `Proxy-Authorization` for HTTP (RFC 7617). To be marked as sensitive, and sent to nobody else.
+    /// `Proxy-Authorization` for HTTP (RFC 7617). Mark it as sensitive, and send it to this proxy only.
     pub fn authorization(&self) -> Option<Secret> {
         use base64::Engine as _;
         let (name, password) = self.credentials.as_ref()?;
@@ -100,7 +99,7 @@ fn decoded(text: &str) -> Result<String, &'static str> {
 /// Without credentials.
 impl fmt::Display for NextProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, port) = (self.scheme.name(), self.port);
+        let (scheme, port) = (self.written_scheme, self.port);
         if self.host.contains(':') {
             write!(f, "{scheme}://[{}]:{port}", self.host)
         } else {
@@ -114,12 +113,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn its_url_says_what_it_speaks_and_who_we_are() {
+    fn its_url_has_protocol_address_and_credentials() {
         for (url, shown) in [
             ("http://proxy.example:3128", "http://proxy.example:3128"),
             ("HTTPS://Proxy.example", "https://proxy.example:443"),
             ("socks5://10.0.0.1", "socks5://10.0.0.1:1080"),
-            ("socks5h://[::1]:9", "socks5://[::1]:9"),
+            ("socks5h://[::1]:9", "socks5h://[::1]:9"),
         ] {
             let proxy = NextProxy::parse(url).ok().unwrap();
             assert_eq!(proxy.to_string(), shown);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::next_proxy::NextProxy;
+use super::sinks::Sink;
 use super::types::{Agent, ClientCertificate, PinnedCertificate};
 use crate::hosts::HostRules;
 use crate::redact::{CaptureLevel, Redact};
@@ -78,4 +79,19 @@ pub(super) fn pinned(all: &[PinnedCertificate]) -> String {
         format!("{{ hosts = {hosts}, sha256 = {digits:?} }}")
     });
     format!("[{}]", entries.collect::<Vec<_>>().join(", "))
+}
+
+/// As the settings have them. Header fields are shown by name only.
+pub(super) fn sinks(all: &[Sink]) -> String {
+    let entry = |sink: &Sink| match sink {
+        Sink::JsonLines(path) => {
+            format!("{{ type = \"jsonl\", path = {:?} }}", path.as_deref().unwrap_or("-".as_ref()))
+        }
+        Sink::Otlp(otlp) => {
+            let names: Vec<&str> = otlp.headers.iter().map(|(name, _)| name.as_str()).collect();
+            let off = if otlp.disabled { " (off: OTEL_SDK_DISABLED)" } else { "" };
+            format!("{{ type = \"otlp\", endpoint = \"{}\", headers = {names:?} }}{off}", otlp.endpoint)
+        }
+    };
+    format!("[{}]", all.iter().map(entry).collect::<Vec<_>>().join(", "))
 }

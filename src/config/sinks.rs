@@ -253,21 +253,6 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     parts.map(pair).collect()
 }
 
-/// As the settings have them; of header fields their names.
-pub(super) fn show(sinks: &[Sink]) -> String {
-    let entry = |sink: &Sink| match sink {
-        Sink::JsonLines(path) => {
-            format!("{{ type = \"jsonl\", path = {:?} }}", path.as_deref().unwrap_or("-".as_ref()))
-        }
-        Sink::Otlp(otlp) => {
-            let names: Vec<&str> = otlp.headers.iter().map(|(name, _)| name.as_str()).collect();
-            let off = if otlp.disabled { " (off: OTEL_SDK_DISABLED)" } else { "" };
-            format!("{{ type = \"otlp\", endpoint = \"{}\", headers = {names:?} }}{off}", otlp.endpoint)
-        }
-    };
-    format!("[{}]", sinks.iter().map(entry).collect::<Vec<_>>().join(", "))
-}
-
 #[cfg(test)]
 #[cfg(feature = "otlp")]
 mod tests {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::Args as _;
 
+use super::keys::Kind;
 use super::*;
 
 mod guards;
@@ -225,9 +226,9 @@ fn every_variable_and_flag_reaches_its_key() {
 
 #[test]
 fn the_flags_of_the_table_are_those_of_the_command_line_and_their_help_names_the_variable() {
-    let command = Flags::augment_args(clap::Command::new("otas-proxy"));
+    let command = with_flag_help(Flags::augment_args(clap::Command::new("otas-proxy"))).unwrap();
     let mut defined: Vec<String> = command.get_arguments().map(|arg| format!("--{}", arg.get_id())).collect();
-    for key in keys::KEYS {
+    for key in keys::all() {
         let Some(flag) = &key.flag else { continue };
         let arg = command.get_arguments().find(|arg| arg.get_long() == Some(&flag.name[2..])).expect(flag.name);
         let help = arg.get_help().unwrap().to_string();
@@ -597,27 +598,68 @@ fn our_own_file_sets_nothing_so_that_there_is_one_ca_and_one_store() {
     assert_eq!(line(&found, "store.path").1, line(&without, "store.path").1);
 }
 
+/// The lines that the list has for one setting, uncommented: an example if there is one.
+fn example(key: &keys::Key) -> Option<String> {
+    let example = key.example?;
+    let (section, leaf) = key.name.split_once('.').unwrap_or(("", key.name));
+    match key.kind {
+        Kind::Section => Some(example.to_owned()),
+        _ => Some(format!("[{section}]\n{leaf} = {example}")),
+    }
+}
+
 #[test]
-fn our_own_file_holds_every_setting_once_in_the_order_of_the_table() {
-    let lines = own_lines();
-    let held: Vec<String> = lines
-        .iter()
-        .map(|(section, name, _)| match *section {
-            "event.properties" => (*section).to_owned(),
-            // One setting each, of which the file shows examples.
-            "agents" | "sinks" => (*section).to_owned(),
-            section => format!("{section}.{name}"),
-        })
-        .collect();
-    let mut held = held;
-    held.dedup();
-    assert_eq!(held, keys::names().collect::<Vec<_>>());
-    for key in keys::KEYS {
-        let flag = key.flag.as_ref().map(|flag| flag.name);
-        for name in [key.variable, flag].into_iter().flatten() {
-            assert!(OWN_FILE.contains(name), "{} should tell of {name}", key.name);
+fn the_parser_takes_each_example() {
+    let mut checked = 0;
+    for key in keys::all() {
+        let Some(text) = example(key) else { continue };
+        let scope = if key.name == "agents" { "[session]\nscope = \"credential\"\n" } else { "" };
+        let case = Case::file(&format!("{scope}{text}\n"))
+            .write("cwd/agent.key", KEY)
+            .write("cwd/planner.key", OTHER_KEY)
+            .write("cwd/planner.secret", "s3cret")
+            .write("cwd/otlp.headers", "x-key=v")
+            .write("cwd/prices.toml", include_str!("../../prices.example.toml"))
+            .env("OTAS_AGENT_KEY", if key.name == keys::SESSION_TOKEN { KEY } else { "" });
+        let (_, source) = line(&case.loaded(), key.name);
+        assert!(source.starts_with("file proxy.toml:"), "{}: {source}", key.name);
+        checked += 1;
+    }
+    assert!(checked >= 12, "only {checked}");
+}
+
+#[test]
+fn the_parser_takes_the_limits_and_the_choices_that_the_list_states_and_nothing_else() {
+    let refused = |key: &keys::Key, value: &str| {
+        let (section, leaf) = key.name.split_once('.').unwrap();
+        let refused = Case::file(&format!("[{section}]\n{leaf} = {value}\n")).load().err();
+        // Rules between settings are about other things.
+        refused.is_some_and(|error| error.to_string().contains("expected"))
+    };
+    let mut checked = (0, 0);
+    for key in keys::all() {
+        match key.kind {
+            Kind::Number { least, most } => {
+                assert!(!refused(key, &least.to_string()) && !refused(key, &most.to_string()), "{}", key.name);
+                assert!(
+                    refused(key, &(least - 1).to_string()) && refused(key, &(most + 1).to_string()),
+                    "{}",
+                    key.name
+                );
+                checked.0 += 1;
+            }
+            Kind::Choice(names) => {
+                for name in names() {
+                    assert!(!refused(key, &format!("{name:?}")), "{} {name}", key.name);
+                    assert!(key.meaning.contains(&format!("`{name:?}`")), "{} does not explain {name}", key.name);
+                }
+                assert!(refused(key, "\"another\""), "{}", key.name);
+                checked.1 += 1;
+            }
+            Kind::Text | Kind::Plain | Kind::Section => {}
         }
     }
+    assert!(checked.0 >= 20 && checked.1 == 4, "{checked:?}");
 }
 
 #[test]
@@ -625,12 +667,12 @@ fn what_our_own_file_shows_commented_out_is_the_default() {
     let defaults = Case::new().loaded();
     let mut checked = 0;
     for (section, name, line) in own_lines() {
-        let is_table = ["event.properties", keys::AGENTS, keys::SINKS].contains(&section);
+        let is_table = ["event.properties", "agents", keys::SINKS].contains(&section);
         let dotted = if is_table { section.to_owned() } else { format!("{section}.{name}") };
         let default = defaults.report().into_iter().find(|setting| setting.key == dotted).unwrap();
         // Examples: the defaults of these depend on the user.
         let is_example = default.value == "not set" || ["tls.ca_dir", "store.path"].contains(&&*dotted);
-        if is_example || ["event.properties", keys::AGENTS, keys::SINKS].contains(&section) {
+        if is_example || ["event.properties", "agents", keys::SINKS].contains(&section) {
             continue;
         }
         let named =

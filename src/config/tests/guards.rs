@@ -94,7 +94,7 @@ fn of_all_settings_it_may_have_only_those_listed_here() {
         "store.path",
     ];
     let mut may = Vec::new();
-    for key in keys::KEYS {
+    for key in keys::all() {
         // No value of a right type, which would be told if it were looked at.
         let text = match key.name.split_once('.') {
             Some((section, name)) => format!("[{section}]\n{name} = 1979-05-27\n"),

@@ -1,0 +1,29 @@
+//! `[event]`
+
+use super::super::shown::path;
+use super::key::{Key, Kind, number, put};
+
+pub(super) const KEYS: &[Key] = &[
+    number!(
+        event.error_from_status,
+        0..=999,
+        "Responses with this status or a higher one are events with `error` set to `http_<code>`. 0: none are."
+    ),
+    Key::new(
+        "event.prices_file",
+        Kind::Text,
+        "Your table of what models cost (see `prices.example.toml`), read at the start. Events of calls to models then have \
+         their cost, its currency and the version of the table. What is not known is left out.",
+        |c, g| put(&mut c.event.prices, g.prices().map(Some)),
+        |c| c.event.prices.as_ref().map(|prices| path(prices.file())),
+    )
+    .example("\"prices.toml\""),
+    Key::new(
+        "event.properties",
+        Kind::Section,
+        "Added to the `custom_properties` of every event: any names, with texts as values.",
+        |c, g| put(&mut c.event.properties, g.texts()),
+        |c| Some(format!("{:?}", c.event.properties)),
+    )
+    .example("[event.properties]\nteam = \"search\""),
+];

@@ -1,0 +1,46 @@
+//! `[listen]`
+
+use super::super::shown::networks;
+use super::key::{Key, Kind, put, switch, text};
+use super::names;
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        names::LISTEN_PROXY,
+        Kind::Text,
+        "Where agents connect: the address for `HTTP_PROXY` and `HTTPS_PROXY`. Port 0 takes any free port. Beyond loopback it \
+         needs credentials (`session.scope`), `listen.allow_clients` or `listen.insecure_open_proxy`.",
+        |c, g| put(&mut c.listen.proxy, g.address()),
+        |c| Some(c.listen.proxy.to_string()),
+    )
+    .flag("--listen-proxy", |f| text(&f.listen_proxy)),
+    Key::new(
+        names::LISTEN_ADMIN,
+        Kind::Text,
+        "Where the web page, health, status and metrics are served. Port 0 takes any free port.",
+        |c, g| put(&mut c.listen.admin, g.address()),
+        |c| Some(c.listen.admin.to_string()),
+    )
+    .flag("--listen-admin", |f| text(&f.listen_admin)),
+    switch!(
+        listen.same_user,
+        "On loopback, serve only the user who runs the proxy, and root. Connections of other users are closed and counted. \
+         Switch it off where agents run as another user, as in a sidecar. Linux only."
+    ),
+    switch!(
+        listen.processes,
+        "Look up the process that each local connection comes from, for `metadata.client` of its events. Linux only."
+    ),
+    Key::new(
+        "listen.allow_clients",
+        Kind::Plain,
+        "The networks (`10.1.0.0/16`) and addresses that agents may connect from. Other connections are closed and counted. \
+         An empty list allows all.",
+        |c, g| put(&mut c.listen.allow_clients, g.networks()),
+        |c| Some(networks(&c.listen.allow_clients)),
+    ),
+    switch!(
+        listen.insecure_open_proxy,
+        "Allow a port beyond loopback through which everybody who reaches it can call out. Without this such a start is refused."
+    ),
+];

@@ -1,0 +1,26 @@
+//! `[upstream]`
+
+use super::super::shown::next_proxy;
+use super::key::{Key, Kind, put};
+
+pub(super) const KEYS: &[Key] = &[
+    Key::new(
+        "upstream.proxy",
+        Kind::Text,
+        "The next proxy, through which origins are reached: `http://`, `https://`, `socks5://` or `socks5h://`, with \
+         `user:password@` if it needs them. It resolves the names of origins. Delivery to OTAS does not use it. No flag sets it, \
+         because other users can read command lines.",
+        |c, g| put(&mut c.upstream.proxy, g.next_proxy().map(Some)),
+        |c| c.upstream.proxy.as_ref().map(next_proxy),
+    )
+    .unset("none (origins are called directly)")
+    .example("\"http://user:password@proxy.example:3128\"")
+    .variable("OTAS_UPSTREAM_PROXY"),
+    Key::new(
+        "upstream.no_proxy",
+        Kind::Plain,
+        "Origins that are called directly nevertheless: a list as for `tls.passthrough`.",
+        |c, g| put(&mut c.upstream.no_proxy, g.hosts()),
+        |c| Some(c.upstream.no_proxy.to_string()),
+    ),
+];
