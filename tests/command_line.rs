@@ -363,3 +363,112 @@ fn the_demo_ends_with_a_table_of_delivered_events() {
     let whole = text(&whole.stdout);
     assert!(whole.contains("demo-large") && whole.contains("Every "), "{whole}");
 }
+
+#[test]
+fn a_ca_folder_that_cannot_be_used_is_reported_once() {
+    let folder = configured();
+    let done = run(&folder, &["run", "--ca-dir", "/etc/passwd", "true"]);
+    let said = text(&done.stderr);
+    assert!(!done.status.success() && said.matches("/etc/passwd/ca.pem").count() == 1, "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+}
+
+#[test]
+fn the_next_proxy_is_shown_with_the_scheme_that_was_given() {
+    for scheme in ["http", "https", "socks5", "socks5h"] {
+        let folder = configured();
+        let url = format!("{scheme}://proxy.example:9");
+        let done = folder.program().arg("config").env("OTAS_UPSTREAM_PROXY", &url).output().unwrap();
+        assert!(text(&done.stdout).contains(&format!("\"{url}\"")), "{}", text(&done.stdout));
+    }
+}
+
+#[test]
+fn a_number_after_events_is_answered_with_the_command_that_shows_it() {
+    let done = run(&configured(), &["events", "999"]);
+    assert_eq!(done.status.code(), Some(2));
+    assert!(text(&done.stderr).contains("otas-proxy events show 999"), "{}", text(&done.stderr));
+}
+
+/// What bash offers for a line whose last word is being typed, by the function that the script registers.
+fn completed(folder: &Folder, line: &str) -> Vec<String> {
+    const COMPLETE: &str = r#"
+        source "$SCRIPT" || exit 1
+        function=$(complete -p otas-proxy | sed 's/.*-F \([^ ]*\).*/\1/')
+        read -ra COMP_WORDS <<< "$LINE"
+        [[ $LINE == *" " ]] && COMP_WORDS+=("")
+        COMP_CWORD=$(( ${#COMP_WORDS[@]} - 1 )) COMP_LINE=$LINE COMP_POINT=${#LINE}
+        "$function" otas-proxy "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+        printf '%s\n' "${COMPREPLY[@]}""#;
+    let script = folder.path().join("completions.bash");
+    let done = Command::new("bash").args(["-c", COMPLETE]).env("SCRIPT", script).env("LINE", line).output().unwrap();
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    text(&done.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_takes_the_completions_and_completes_commands_flags_and_values() {
+    let folder = configured();
+    let done = run(&folder, &["completions", "bash"]);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    let script = folder.path().join("completions.bash");
+    std::fs::write(&script, done.stdout).unwrap();
+    assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success());
+    assert_eq!(completed(&folder, "otas-proxy ev"), ["events"]);
+    assert_eq!(completed(&folder, "otas-proxy events --fol"), ["--follow"]);
+    assert_eq!(completed(&folder, "otas-proxy ca rot"), ["rotate"]);
+    assert_eq!(completed(&folder, "otas-proxy events --state de"), ["delivered", "dead"]);
+    let commands = completed(&folder, "otas-proxy ");
+    assert!(
+        ["serve", "run", "man"].iter().all(|name| commands.iter().any(|offered| offered == name)),
+        "{commands:?}"
+    );
+    assert!(commands.iter().all(|name| name != "ended-run"), "an internal command is offered: {commands:?}");
+}
+
+#[test]
+fn each_shell_that_help_names_has_completions() {
+    for (shell, words) in
+        [("zsh", "#compdef otas-proxy"), ("fish", "complete -c otas-proxy"), ("powershell", "otas-proxy")]
+    {
+        let done = run(&configured(), &["completions", shell]);
+        let script = text(&done.stdout);
+        assert!(done.status.success() && script.contains(words) && script.contains("include-localhost"), "{shell}");
+        assert!(!script.contains("ended-run"), "{shell} offers an internal command");
+    }
+}
+
+#[test]
+fn manual_pages_render() {
+    let folder = configured();
+    for (arguments, words) in [
+        (&["man"][..], &["otas-proxy-run(1)", "Run the proxy until SIGTERM or SIGINT"][..]),
+        (&["man", "run"], &["otas-proxy-run", "--include-localhost", "Examples:", "--brain-url"]),
+        (&["man", "ca", "rotate"], &["otas-proxy-ca-rotate", "--overlap"]),
+    ] {
+        let done = run(&folder, arguments);
+        let roff = text(&done.stdout);
+        assert!(done.status.success() && roff.contains("\n.TH otas-proxy") && roff.contains("\n.SH NAME"), "{roff}");
+        assert!(!roff.contains("ended\\-run"), "{arguments:?} shows an internal command");
+        let page = folder.path().join("page.1");
+        std::fs::write(&page, &done.stdout).unwrap();
+        // A system without man has checked the structure above.
+        let Ok(rendered) = Command::new("man")
+            .arg("--warnings")
+            .arg("-l")
+            .arg(&page)
+            .env("MANPAGER", "cat")
+            .env("MANWIDTH", "100")
+            .output()
+        else {
+            continue;
+        };
+        let (shown, warned) = (text(&rendered.stdout), text(&rendered.stderr));
+        assert!(rendered.status.success() && warned.is_empty(), "{arguments:?}: {warned}");
+        for words in words {
+            assert!(shown.contains(words), "{arguments:?}: {words} is missing in:\n{shown}");
+        }
+    }
+    let done = run(&folder, &["man", "nonsense"]);
+    assert!(!done.status.success() && text(&done.stderr).contains("no such command"), "{}", text(&done.stderr));
+}

@@ -13,17 +13,19 @@ use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
 use crate::config::listen_address;
 use crate::secret::Secret;
 
-/// Runs the embedded OTAS-compatible endpoint: session creation, key check, event log and listing, with the limits
-/// that a real OTAS was measured to have. For development and tests; the listing asks for no credentials.
+/// Run the embedded OTAS-compatible endpoint alone, for development and tests
+///
+/// It creates sessions, checks keys, and logs and lists events, with the measured limits of a real OTAS. Its list needs no
+/// credentials.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Where to listen; port 0 is any free one
+    /// The address to listen on; port 0 takes any free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8002", value_parser = address)]
     listen: SocketAddr,
-    /// The SQLite file for agents, sessions and events; without it everything is in memory
+    /// The SQLite file for agents, sessions and events [default: in memory]
     #[arg(long, value_name = "FILE")]
     db: Option<PathBuf>,
-    /// The project that events are filed under; if not given, one that is always the same for the same key
+    /// The project of the events [default: a UUID that follows from the key]
     #[arg(long, value_name = "UUID")]
     project_id: Option<Uuid>,
 }

@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use super::{Done, say, table};
 use crate::config::Flags;
 
-/// Prints each setting, secrets masked, and where its value came from.
+/// Print the settings in force and where each value came from
+///
+/// Secrets are masked.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

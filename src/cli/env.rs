@@ -11,29 +11,33 @@ use crate::app::{AppError, step};
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
 
-/// Prints what an agent's environment needs to use the proxy of these settings and to trust it.
+/// Print the variables that make an agent use a running proxy and trust its CA
+///
+/// They are those of the proxy that runs, or of these settings if none does.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// In whose words
+    /// The form to print them in
     #[arg(long, value_enum, default_value_t = Shell::Bash)]
     shell: Shell,
     #[command(flatten)]
     scope: Scope,
+    #[command(flatten)]
+    flags: Flags,
 }
 
-/// What is left out, or not.
+// No documentation comment: clap would take it for the command's.
 #[derive(clap::Args, Clone, Copy)]
+#[command(next_help_heading = "Agents")]
 pub(super) struct Scope {
-    /// Calls to this machine (localhost, 127.0.0.1, ::1) go through the proxy as well
+    /// Send calls to this machine (localhost, 127.0.0.1, ::1) through the proxy, too
     #[arg(long)]
     pub(super) include_localhost: bool,
-    /// Leave JAVA_TOOL_OPTIONS alone: Java says on stderr that it picked it up
+    /// Do not set JAVA_TOOL_OPTIONS, which Java reports on stderr
     #[arg(long)]
     pub(super) no_java: bool,
-    /// Catch as well what reads no variable: Node before 22.21 and aiohttp load a small file of ours first (NODE_OPTIONS,
-    /// PYTHONPATH)
+    /// Also catch clients that read no proxy variable: Node before 22.21 and aiohttp
+    ///
+    /// They load a small file of ours first (NODE_OPTIONS, PYTHONPATH).
     #[arg(long)]
     pub(super) preload: bool,
 }

@@ -4,25 +4,26 @@ use clap::ValueEnum;
 
 use crate::store::{CommandError, Filter, State, StatusClass, Store};
 
-/// Which events.
+// No documentation comment: clap would take it for the command's.
 #[derive(clap::Args)]
+#[command(next_help_heading = "Filters")]
 pub(super) struct FilterArgs {
     /// Only events in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<Wanted>,
-    /// Only events of this session: its number here, its run id, or OTAS's session id
+    /// Only events of this session: its number here, its run id or its id in OTAS
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
-    /// Only events with this in their method, host, path, error or model
+    /// Only events with this text in their method, host, path, error or model
     #[arg(long, value_name = "TEXT")]
     text: Option<String>,
-    /// Only calls to hosts with this in their name
+    /// Only calls to hosts with this text in their name
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// Only calls answered so: 1xx to 5xx, none or error
+    /// Only calls with this outcome: 1xx to 5xx, none or error
     #[arg(long, value_name = "CLASS")]
     status: Option<StatusClass>,
-    /// Only sessions of this agent: OTAS's id of it, the short name of its key, or a part of its command
+    /// Only sessions of this agent: its id in OTAS, the short name of its key or a part of its command
     #[arg(long, value_name = "AGENT")]
     agent: Option<String>,
     /// Only calls to models

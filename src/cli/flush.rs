@@ -13,15 +13,17 @@ use crate::deliver::{Deliveries, Status};
 use crate::store::{Counts, Store, key_id};
 use crate::tls::{CertAuthority, OriginTls};
 
-/// Delivers the stored events of the configured agent key, each in the session of its own run. Exit code 1 when some are
-/// left: they stay stored.
+/// Deliver stored events now
+///
+/// It delivers the events of the configured agent key, each in the session of its own run. Exit code 1: some are left and stay
+/// stored.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Give up after this time, such as 90s, 10m or 2h; without it only SIGINT or SIGTERM ends the waiting
+    /// Give up after this time, such as 90s, 10m or 2h [default: wait until SIGINT or SIGTERM]
     #[arg(long, value_name = "DURATION", value_parser = super::duration)]
     timeout: Option<Duration>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// For people without a deadline: longer than any OTAS is away.

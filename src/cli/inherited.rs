@@ -8,11 +8,13 @@ use super::say;
 use crate::config::{ForHttp, Loaded, NextProxy, Upstream};
 use crate::hosts::HostRule;
 
-/// How the next proxy is chosen.
+// No documentation comment: clap would take it for the command's.
 #[derive(clap::Args, Clone, Copy)]
+#[command(next_help_heading = "Next proxy")]
 pub(super) struct UpstreamArgs {
-    /// Call hosts directly: not through `upstream.proxy`, nor through the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY,
-    /// ALL_PROXY)
+    /// Call hosts directly: use no next proxy
+    ///
+    /// Neither `upstream.proxy` nor the proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) is used.
     #[arg(long)]
     no_upstream: bool,
 }
@@ -263,7 +265,7 @@ mod tests {
         assert_eq!(way(&upstream, "https://a.example/"), "direct");
         assert_eq!(way(&upstream, "http://a.example/"), "http://h.example:1");
         let (upstream, _) = taken(&[("HTTP_PROXY", "http://h.example"), ("ALL_PROXY", "socks5h://s.example")], &[]);
-        assert_eq!(way(&upstream, "https://a.example/"), "socks5://s.example:1080");
+        assert_eq!(way(&upstream, "https://a.example/"), "socks5h://s.example:1080");
         assert_eq!(way(&upstream, "http://a.example/"), "http://h.example:80");
         let (upstream, _) = taken(&[("all_proxy", "https://t.example")], &[]);
         assert_eq!(way(&upstream, "http://a.example/"), "https://t.example:443");

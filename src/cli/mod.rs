@@ -6,14 +6,18 @@ mod child;
 mod chosen;
 mod collect;
 mod command_line;
+mod completions;
 mod config;
 mod demo;
 mod env;
 mod events;
 mod filter;
 mod flush;
+mod help;
+mod hints;
 mod inherited;
 mod log;
+mod man;
 mod meta;
 mod none_seen;
 mod outlived;
@@ -32,20 +36,24 @@ mod variables;
 mod waiting;
 
 use std::error::Error;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use self::chosen::About;
 use crate::app::AppError;
 use crate::config::{ConfigError, Flags, Loaded};
 use crate::tls::RootsError;
 
-/// A transparent logging HTTP(S) forward proxy for AI agents: every call passes untouched and becomes one OTAS event.
+/// A transparent logging HTTP(S) proxy for AI agents: each call passes untouched and becomes one event
+///
+/// `otas-proxy COMMAND --help` explains a command. `-h` is its summary.
 #[derive(Parser)]
-#[command(version, about, propagate_version = true, max_term_width = 110)]
+#[command(version, propagate_version = true, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -53,37 +61,34 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the proxy until SIGTERM or SIGINT
     Serve(serve::Args),
-    /// Run one command with the proxy around it: one process, one session
     Run(run::Args),
-    /// Print the variables that make an agent use the proxy and trust it
     Env(env::Args),
-    /// List stored events and where each is on its way
     Events(Box<events::Args>),
-    /// Print a new link to the page of a proxy that runs
     Page(page::Args),
-    /// Sums over what is stored: calls, errors, latencies, tokens, cost
     Stats(stats::Args),
-    /// Deliver what is stored, now
     Flush(flush::Args),
-    /// Put dead events back to be delivered
     Retry(retry::Args),
-    /// Run the embedded OTAS-compatible endpoint alone
     Collect(collect::Args),
-    /// Show what the proxy does, without network or credentials
     Demo(demo::Args),
-    /// Look for what is wrong with this set-up, and say how it is put right
     Check(check::Args),
-    /// Show, export, install or replace the certificate that agents must trust
     Ca(ca::Args),
-    /// Show what would be masked in a file, and by which rule
     Redact(redact::Args),
-    /// Print the effective configuration and where each value came from
     Config(config::Args),
-    /// Refuse the calls of processes that outlive their run (started by `run`)
-    #[command(hide = true)]
-    EndedRun,
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// The whole command line, with its help.
+fn command() -> Result<clap::Command, url::ParseError> {
+    Ok(help::completed(crate::config::with_flag_help(Cli::command())?))
+}
+
+/// What the command line asks for.
+fn parsed(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command().map_err(|error| Cli::command().error(ErrorKind::Io, error))?;
+    let matches = command.try_get_matches_from_mut(arguments).map_err(|error| hints::with_hint(error, arguments))?;
+    Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 
 /// The exit code for a wrong usage or configuration.
@@ -91,8 +96,13 @@ const USAGE: u8 = 2;
 
 /// Parses the command line and runs the command. Exit codes: 0 fine, 2 usage or configuration, else the child's or 1.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
     crate::redact::panics_are_masked();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if outlived::is_asked_for(&arguments) {
+        log::begin("warn");
+        return ended(outlived::run());
+    }
+    let cli = parsed(&arguments).unwrap_or_else(|error| error.exit());
     // Its findings say it all.
     log::begin(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
     let done = match cli.command {
@@ -110,8 +120,14 @@ pub fn main() -> ExitCode {
         Command::Ca(args) => ca::run(args),
         Command::Redact(args) => redact::run(&args),
         Command::Config(args) => config::run(args),
-        Command::EndedRun => outlived::run(),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     };
+    ended(done)
+}
+
+/// The exit code of what was done. Says why it failed, if it did.
+fn ended(done: Done) -> ExitCode {
     done.unwrap_or_else(|error| {
         if say::is_reader_gone(error.as_ref()) {
             return ExitCode::from(say::READER_GONE);

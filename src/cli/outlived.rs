@@ -1,6 +1,7 @@
 //! Processes that outlive the `run` that they belong to. Their proxy is gone, and another program may get its port. So a small
 //! process of ours keeps the port while they live, and answers each of their calls with what has happened.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::{ExitCode, Stdio};
@@ -25,7 +26,7 @@ use crate::app::App;
 use crate::peer::{self, Ends, Peers};
 use crate::{proxy, serving, visible};
 
-/// Its name on the command line.
+/// What `run` starts it by. It is for `run` only, so the help and completions of the command line do not have it.
 const COMMAND: &str = "ended-run";
 /// The variable that tells it of the run. Unlike arguments, other users cannot read it.
 const VARIABLE: &str = "OTAS_PROXY_ENDED_RUN";
@@ -70,6 +71,11 @@ impl Ended {
         let Self { run_id, command, ended_at } = self;
         format!("the run that this process belongs to has ended: run {run_id} (`{command}`) ended at {ended_at}")
     }
+}
+
+/// Whether `run` has started this process to refuse the calls of processes that outlive it.
+pub(super) fn is_asked_for(arguments: &[OsString]) -> bool {
+    matches!(arguments, [_, command] if command == COMMAND)
 }
 
 /// To be called when a run's command has ended: sees to it that the calls of processes which it left are refused with a clear answer.

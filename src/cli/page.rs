@@ -6,8 +6,10 @@ use super::{About, Done, running, say};
 use crate::admin;
 use crate::config::Flags;
 
-/// Prints an address that opens the page of a proxy that runs, in a browser. It works once and for ten minutes. The proxy is the one
-/// that listens on `listen.admin` of these settings; that of a `run` prints its own address when it starts.
+/// Print a link that opens the page of a running proxy in a browser
+///
+/// The link works once, within ten minutes. The proxy is the one on `listen.admin` of these settings. The proxy of a `run` prints
+/// its own link when it starts.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]

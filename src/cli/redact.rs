@@ -8,21 +8,22 @@ use super::{Done, say};
 use crate::config::Flags;
 use crate::redact::{Fingerprint, Redactor};
 
-/// Prints each secret that would be masked in a text: line, column, rule, and what would stand in its place. With the settings
-/// that the proxy would use here.
+/// Show which secrets in a file would be masked, and by which rule
+///
+/// Each line has a secret's line and column, its rule and its mask. The settings are those that the proxy would use here.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// The text; `-` is standard input
+    /// The file to search; `-` is standard input
     #[arg(value_name = "FILE", required_unless_present = "rules")]
     file: Option<PathBuf>,
-    /// List the rules, each with an example
+    /// List the rules with an example of each
     #[arg(long, conflicts_with = "file")]
     rules: bool,
     /// Print the whole text as it would be stored
     #[arg(long, requires = "file")]
     text: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(args: &Args) -> Done {

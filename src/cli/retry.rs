@@ -6,21 +6,22 @@ use super::{About, Done, say};
 use crate::config::Flags;
 use crate::store::Store;
 
-/// Puts dead events back to pending, to be tried at once and with all their tries again; the next `run`, `serve` or
-/// `flush` delivers them.
+/// Make dead events pending again, so that they are delivered
+///
+/// Each gets all its tries again. The next `run`, `serve` or `flush` delivers them.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Events by their numbers in `otas-proxy events --state dead`; all of them, or none
+    /// Numbers of dead events, as in `otas-proxy events --state dead`; if one of them is not dead, nothing is changed
     #[arg(value_name = "ID", required_unless_present = "dead", conflicts_with = "dead")]
     ids: Vec<i64>,
-    /// All dead events
+    /// Retry all dead events
     #[arg(long)]
     dead: bool,
-    /// Only those of this session: its number, its run id, or OTAS's session id
+    /// With --dead: only those of this session (its number, its run id or its id in OTAS)
     #[arg(long, value_name = "SESSION", requires = "dead", conflicts_with = "ids")]
     session: Option<String>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(args: Args) -> Done {

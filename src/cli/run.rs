@@ -20,40 +20,41 @@ use crate::{console, visible};
 /// What a terminal is sent to begin a line anew.
 pub(super) const ERASE_LINE: &str = "\r\x1b[K";
 
-/// Runs CMD with a proxy of its own on a free loopback port and a session of its own, then waits for its events to be
-/// delivered (at most `delivery.drain_timeout_ms`, or as `--wait` says) and exits with CMD's code. While it waits, Ctrl-C ends
-/// the waiting at once; what is not delivered then stays stored.
+/// Run one command with a proxy around it: one process, one session
+///
+/// The command gets a proxy of its own on a free loopback port and a session of its own. Afterwards `run` waits until its events
+/// are delivered (see --wait) and exits with the command's code. Ctrl-C ends the wait; events that are not delivered stay stored.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Adds a pair to what the session says of itself (may be repeated)
+    /// Add a pair to the meta of the session (may be repeated)
     #[arg(long = "meta", value_name = "KEY=VALUE", value_parser = pair)]
     meta: Vec<(String, String)>,
+    /// Wait this long for delivery, such as 90s or 5m [default: delivery.drain_timeout_ms]
+    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
+    wait: Option<Duration>,
+    /// Do not wait for delivery: events stay stored for `serve`, `flush` or the next `run`
+    #[arg(long, conflicts_with = "wait")]
+    no_wait: bool,
+    /// The form of the last line, which sums up the calls
+    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
+    summary: SummaryForm,
+    /// The command and its arguments; it needs `--` before it only if it begins with a dash
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
     #[command(flatten)]
     scope: Scope,
     #[command(flatten)]
     upstream: inherited::UpstreamArgs,
-    /// Waits so long for the events to be delivered, such as 90s or 5m, instead of `delivery.drain_timeout_ms`
-    #[arg(long, value_name = "DURATION", value_parser = super::duration)]
-    wait: Option<Duration>,
-    /// Does not wait for the events to be delivered: they stay stored for `serve`, `flush` or the next `run`
-    #[arg(long, conflicts_with = "wait")]
-    no_wait: bool,
-    /// How the last line, on what became of the calls, is written
-    #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
-    summary: SummaryForm,
-    /// The command and its arguments; `--` before it is needed only where it begins with a dash
-    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
-    command: Vec<String>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 /// `--summary`.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum SummaryForm {
-    /// A sentence
+    /// One sentence
     Text,
-    /// A JSON object
+    /// One JSON object
     Json,
 }
 

@@ -10,14 +10,16 @@ use crate::app::App;
 use crate::config::{Flags, Setting, Sink};
 use crate::deliver::{SessionState, Status};
 
-/// Runs the proxy until SIGTERM or SIGINT. It then takes no new calls, lets those under way end, and delivers or
-/// stores every event; a second signal cuts what is still under way.
+/// Run the proxy until SIGTERM or SIGINT
+///
+/// After the signal it takes no new calls, lets calls in flight end, and delivers or stores every event. A second signal cuts the
+/// calls that are still in flight. SIGHUP checks the settings and says what a restart would change.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    flags: Flags,
-    #[command(flatten)]
     upstream: inherited::UpstreamArgs,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(args: Args) -> Done {

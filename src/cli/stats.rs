@@ -10,17 +10,19 @@ use crate::config::Flags;
 use crate::stats::{Stats, Totals};
 use crate::store::Store;
 
-/// Sums over stored calls: how many, errors, latencies, bytes, tokens and cost, over all and by host and model, and how much
-/// of what passed was seen. It only reads the store, so it may run beside a proxy.
+/// Print totals of stored calls: errors, latencies, tokens, cost
+///
+/// Totals are over all calls, by host and by model. A second table says how many calls were read, relayed unread or cut. The
+/// command only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// One JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(args: &Args) -> Done {

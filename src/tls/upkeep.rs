@@ -14,10 +14,13 @@ use super::bundle;
 /// # Errors
 /// As [`CertAuthority::load_or_create`].
 pub fn open_authority(dir: &Path) -> Result<CertAuthority, AuthorityError> {
-    if let Err(error) = keep_up(dir, OffsetDateTime::now_utc()) {
+    let kept = keep_up(dir, OffsetDateTime::now_utc());
+    // Its error says the same where the folder cannot be used at all.
+    let authority = CertAuthority::load_or_create(dir)?;
+    if let Err(error) = kept {
         tracing::warn!(%error, "cannot maintain the CA folder");
     }
-    CertAuthority::load_or_create(dir)
+    Ok(authority)
 }
 
 /// Does what is due. Cheap when nothing is.

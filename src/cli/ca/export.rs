@@ -12,22 +12,22 @@ use crate::tls::{CertAuthority, TRUST_STORE_PASSWORD, trust_store};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// In which form
+    /// The form to write
     #[arg(long, value_enum, default_value_t = Format::Pem)]
     format: Format,
-    /// Where to; an existing file is not overwritten
+    /// The file to write, or `-`; an existing file is not overwritten
     file: PathBuf,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Text; during a rotation with both certificates
+    /// Text; during a rotation both certificates
     Pem,
-    /// One certificate in binary: the one in force
+    /// Binary; only the certificate in force
     Der,
-    /// A PKCS#12 trust store, as Java reads it (password: changeit)
+    /// A PKCS#12 trust store for Java (password: changeit)
     P12,
 }
 

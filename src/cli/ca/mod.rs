@@ -13,7 +13,9 @@ use super::{About, Done, chosen};
 use crate::config::Flags;
 use crate::tls::CertAuthority;
 
-/// Shows the CA certificate, gives it to others, and replaces it; one is made if there is none yet.
+/// Show, export, install or replace the CA certificate that agents must trust
+///
+/// If there is no CA yet, it is made.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -22,18 +24,18 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print the certificates that agents are to trust: subject, validity, file
+    /// Print the certificates that agents must trust: file, subject, validity, PEM
     Show {
         #[command(flatten)]
         flags: Flags,
     },
-    /// Write what agents are to trust to FILE, or to stdout with `-`; never the key
+    /// Write the certificates that agents must trust to a file, or to stdout (`-`); never the key
     Export(export::Args),
-    /// Put the CA into the system's trust store (Debian, Fedora, Alpine and the like); needs root
+    /// Add the CA to the system's trust store (Debian, Fedora, Alpine and the like); needs root
     Install(store::Args),
-    /// Take the CA, and those that it replaced, out of the system's trust store; needs root
+    /// Remove the CA and those that it replaced from the system's trust store; needs root
     Uninstall(store::Args),
-    /// Make a new CA, which takes over after a time in which agents learn to trust it
+    // Described where its arguments are.
     Rotate(rotate::Args),
 }
 

@@ -10,20 +10,23 @@ use super::super::{Done, say};
 use crate::config::Flags;
 use crate::tls::{DEFAULT_OVERLAP, finish_rotation, rotate};
 
-/// Makes a new CA. The old one signs until it takes over, and agents that are started from now on trust both; after that the
-/// old one is trusted for as long again. A `serve` that runs follows by itself, a `run` stays with the CA that it was started with.
+/// Replace the CA by a new one, after a time in which agents learn to trust it
+///
+/// The old CA signs until the new one takes over. Agents that are started from now on trust both. Afterwards the old CA is
+/// trusted for as long again. A running `serve` follows by itself; a `run` stays with the CA that it was started with.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// How long both are trusted before the new CA takes over, and again after, such as 7d or 12h; 0s: it takes over at once, and
-    /// agents that run must be started again
+    /// The time before the new CA takes over, such as 7d or 12h; both are trusted for as long again
+    ///
+    /// With 0s it takes over at once, and running agents must be restarted.
     #[arg(long, value_name = "DURATION", value_parser = super::super::duration, conflicts_with = "finish",
           default_value = "7d")]
     overlap: Duration,
-    /// Let the CA that waits take over now
+    /// Let a new CA that is waiting take over now
     #[arg(long)]
     finish: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn run(args: &Args) -> Done {

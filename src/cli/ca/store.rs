@@ -9,11 +9,11 @@ use crate::tls::{CertAuthority, Step, SystemStore, SystemStoreError};
 
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
-    /// Say what would be done, and do nothing
+    /// Only say what would be done
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 pub(super) fn install(args: &Args) -> Done {

@@ -25,25 +25,28 @@ use crate::config::Flags;
 use crate::tls::{CertAuthority, OriginTls};
 use line::{Line, Report, State};
 
-/// Looks for what is wrong with this set-up, and says how it is put right: settings, ports, store, OTAS and its credentials, clock,
-/// CA, and each client on the PATH by a real call through a proxy of these settings. Exit code 1 when something fails.
+/// Find what is wrong with this set-up, and say how to fix it
+///
+/// It checks settings, ports, store, OTAS and its credentials, clock and CA, and calls each client on the PATH through a proxy of
+/// these settings. Exit code 1: a check failed.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    #[command(flatten)]
-    flags: Flags,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Call clients with the environment as it is, with the check's own proxy in the place of the settings'; otherwise with what
-    /// `run` and `env` would set
+    /// Call clients with the environment as it is, in place of the variables that `run` and `env` would set
+    ///
+    /// Only the proxy of the settings is replaced by the check's own.
     #[arg(long)]
     as_is: bool,
     /// Call clients as with `run --preload`
     #[arg(long, conflicts_with = "as_is")]
     preload: bool,
-    /// Look at these alone: parts of the set-up, or clients by their names
+    /// Check only these: parts of the set-up, or clients by name
     #[arg(value_name = "WHAT", value_parser = PossibleValuesParser::new(PARTS.into_iter().chain(clients::names())))]
     what: Vec<String>,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 const PARTS: [&str; 7] = ["configuration", "ports", "store", "otas", "clock", "ca", "clients"];

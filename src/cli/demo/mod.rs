@@ -21,10 +21,12 @@ use crate::config::{Config, state_folder};
 use crate::event::Llm;
 use crate::store::{EventRow, Filter};
 
-/// Shows what the proxy does: a scripted agent makes some telling calls through it, and the events are printed.
+/// Show what the proxy does, without network or credentials
+///
+/// A scripted agent makes some calls through a proxy, and the events are listed.
 #[derive(clap::Args)]
 pub(super) struct Args {
-    /// Keep the events, the CA and the collector's database in this folder (otherwise in one that the next demo replaces)
+    /// Keep the events, the CA and the collector's database in this folder [default: one that the next demo replaces]
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }

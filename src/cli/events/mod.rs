@@ -21,56 +21,58 @@ use crate::visible;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a terminal is taken for that does not tell its width.
+/// The width in columns of a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
 
-/// How many events are listed unless it is said.
+/// How many events are listed by default.
 const USUAL_LIMIT: usize = 50;
 
-/// Lists stored events, the newest last. It only reads the store, so it may run beside a proxy.
+/// List stored events and the state of their delivery
+///
+/// The newest event is the last. The command only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
-    #[command(flatten)]
-    flags: Flags,
-    #[command(flatten)]
-    filter: FilterArgs,
-    /// The newest so many (50; with --har: all)
+    /// The number of newest events to list [default: 50; with --har: all]
     #[arg(long, value_name = "N")]
     limit: Option<usize>,
-    /// Goes on printing new ones, until SIGINT or SIGTERM
+    /// Keep printing new events until SIGINT or SIGTERM
     #[arg(long)]
     follow: bool,
-    /// One JSON object a line, each event whole
+    /// Print whole events, one JSON object per line
     #[arg(long)]
     json: bool,
-    /// Writes them to a HAR file instead (`-`: stdout), bodies and all
+    /// Write whole events to a HAR file instead (`-`: stdout)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "json"])]
     har: Option<PathBuf>,
-    /// With --har: writes over the file, if there is one
+    /// With --har: overwrite an existing file
     #[arg(long, requires = "har")]
     force: bool,
-    /// Prints a curl command that makes the call of this event again
+    /// Print a curl command that repeats the call of this event
     #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow", "json", "har", "id"])]
     curl: Option<i64>,
-    /// Only this event, whole
+    /// Print only this event, whole (as `events show`)
     #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow"])]
     id: Option<i64>,
+    #[command(flatten)]
+    filter: FilterArgs,
+    #[command(flatten)]
+    flags: Flags,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Print one event, whole
     Show {
-        #[command(flatten)]
-        flags: Flags,
-        /// In one line
+        /// Print it as JSON in one line
         #[arg(long)]
         json: bool,
         /// The event's number in the list
         id: i64,
+        #[command(flatten)]
+        flags: Flags,
     },
 }
 

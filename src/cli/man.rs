@@ -1,0 +1,30 @@
+//! `otas-proxy man`: the manual pages.
+
+use std::process::ExitCode;
+
+use super::{Done, say};
+
+/// Print a manual page in roff, for man
+///
+/// Without a command it is the page of otas-proxy itself, which lists the commands.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The command that the page is about, such as `run` or `ca rotate`
+    #[arg(value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    let mut all = super::command()?;
+    // Gives each subcommand its full name and the options that all have.
+    all.build();
+    let mut page = &all;
+    for name in &args.command {
+        let found = page.find_subcommand(name);
+        page = found.ok_or_else(|| format!("no such command: {name:?}; `otas-proxy help` lists the commands"))?;
+    }
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(page.clone()).render(&mut roff)?;
+    say::raw(&String::from_utf8(roff)?)?;
+    Ok(ExitCode::SUCCESS)
+}
