@@ -86,6 +86,9 @@ impl Producer {
     }
 }
 
+/// The header field that names a call: the event of a killed proxy may lack its body.
+pub(super) const CALL: &str = "x-call";
+
 struct Agent {
     name: String,
     url: String,
@@ -107,7 +110,7 @@ impl Agent {
             let body = format!("{id} {}", "conserved ".repeat(if n % 17 == 0 { 4_000 } else { n % 50 }));
             self.calls.lock().unwrap().insert(id.clone(), Call { body: body.clone(), proxy, ended: None });
             let answer = async {
-                let reply = client.post(&self.url).body(body.clone()).send().await?;
+                let reply = client.post(&self.url).header(CALL, &id).body(body.clone()).send().await?;
                 let status = reply.status();
                 Ok::<_, reqwest::Error>((status, reply.text().await?))
             };
