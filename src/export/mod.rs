@@ -2,4 +2,6 @@
 
 pub mod curl;
 pub mod har;
+#[cfg(test)]
+mod oracle;
 mod shell;

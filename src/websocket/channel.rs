@@ -3,6 +3,7 @@
 use super::deflate::{Extensions, Inflater, Stuck};
 use super::frame::{Frames, Head, Opcode, Piece};
 use super::peer::{Close, Peer};
+use super::utf8::Utf8;
 
 /// The longest payload of a control frame (RFC 6455 section 5.5).
 const CONTROL_MAX_BYTES: usize = 125;
@@ -83,6 +84,8 @@ struct Message {
     compressed: bool,
     bytes: u64,
     whole: bool,
+    /// For text that can be read.
+    utf8: Option<Utf8>,
 }
 
 impl Channel {
@@ -176,7 +179,9 @@ impl Channel {
                 None => self.unread = Some("unknown_extension"),
             }
         }
-        self.message = Some(Message { form, compressed, bytes: 0, whole: self.unread.is_none() });
+        let whole = self.unread.is_none();
+        let utf8 = (form == Form::Text && whole).then(Utf8::default);
+        self.message = Some(Message { form, compressed, bytes: 0, whole, utf8 });
     }
 
     /// Notes a violation. Reading goes on as long as frames can be told apart.
@@ -229,9 +234,10 @@ impl Channel {
             message.whole = false;
             return;
         }
-        let clear_bytes = &mut self.tally.clear_bytes;
+        let (clear_bytes, utf8, violation) = (&mut self.tally.clear_bytes, &mut message.utf8, &mut self.violation);
         let mut clear = |piece: &[u8]| {
             *clear_bytes += piece.len() as u64;
+            check_text(utf8, violation, |utf8| utf8.takes(piece));
             found(Part::Content(piece));
         };
         match self.inflater.as_mut().filter(|_| message.compressed) {
@@ -251,7 +257,7 @@ impl Channel {
         });
         self.inflater = None;
         if let Some(message) = &mut self.message {
-            message.whole = false;
+            (message.whole, message.utf8) = (false, None);
         }
     }
 
@@ -262,6 +268,9 @@ impl Channel {
             Frame::Control { opcode: Opcode::Pong, .. } => self.tally.pongs += 1,
             Frame::Control { opcode: Opcode::Close, payload } => {
                 self.broken_off(found);
+                if !Close::is_valid(&payload) {
+                    self.violation.get_or_insert("bad_close_frame");
+                }
                 self.close = Some(Close::read(&payload));
             }
             _ => {}
@@ -269,16 +278,18 @@ impl Channel {
     }
 
     fn message_ends(&mut self, found: &mut impl FnMut(Part<'_>)) {
-        if let Some(inflater) = self.inflater.as_mut().filter(|_| self.message.as_ref().is_some_and(|m| m.compressed))
-        {
-            let clear_bytes = &mut self.tally.clear_bytes;
+        let Some(message) = &mut self.message else { return };
+        let (clear_bytes, utf8, violation) = (&mut self.tally.clear_bytes, &mut message.utf8, &mut self.violation);
+        if let Some(inflater) = self.inflater.as_mut().filter(|_| message.compressed) {
             let inflated = inflater.end(&mut |piece| {
                 *clear_bytes += piece.len() as u64;
+                check_text(utf8, violation, |utf8| utf8.takes(piece));
                 found(Part::Content(piece));
             });
             self.stuck(inflated);
         }
-        if let Some(Message { form, compressed, bytes, whole }) = self.message.take() {
+        if let Some(Message { form, compressed, bytes, whole, mut utf8 }) = self.message.take() {
+            check_text(&mut utf8, &mut self.violation, Utf8::ends);
             self.tally.messages += 1;
             self.tally.binary += u64::from(form == Form::Binary);
             self.tally.compressed += u64::from(compressed);
@@ -291,5 +302,17 @@ impl Channel {
         if let Some(message) = self.message.take() {
             found(Part::Ends { whole: false, bytes: message.bytes });
         }
+    }
+}
+
+/// Notes text that is not UTF-8 (RFC 6455 section 8.1), once a message.
+fn check_text(
+    text: &mut Option<Utf8>,
+    violation: &mut Option<&'static str>,
+    is_valid: impl FnOnce(&mut Utf8) -> bool,
+) {
+    if text.as_mut().is_some_and(|utf8| !is_valid(utf8)) {
+        violation.get_or_insert("invalid_utf8");
+        *text = None;
     }
 }

@@ -200,6 +200,12 @@ mod tests {
         let within = [frame(0x01, b"a", None), frame(0x81, b"b", None)].concat();
         assert_eq!(violation(Peer::Origin, &within), Some("message_within_message"));
         assert_eq!(violation(Peer::Origin, &[0x81, 126, 0, 1, b'x']), Some("padded_length"));
+        assert_eq!(violation(Peer::Origin, &frame(0x81, b"\xFF", None)), Some("invalid_utf8"));
+        assert_eq!(violation(Peer::Origin, &frame(0x81, b"a\xC3", None)), Some("invalid_utf8"));
+        assert_eq!(violation(Peer::Origin, &frame(0x82, b"\xFF", None)), None);
+        for bad in [&b"\x03"[..], b"\x03\xED", b"\0\0", b"\x13\x88", b"\x03\xE8\xFF"] {
+            assert_eq!(violation(Peer::Origin, &frame(0x88, bad, None)), Some("bad_close_frame"), "{bad:?}");
+        }
         assert_eq!(violation(Peer::Origin, &frame(0x81, b"x", None)), None);
     }
 

@@ -4,7 +4,7 @@
 //! ```text
 //!  bytes of one side
 //!    |- frame      headers, lengths, masks                    -> head, payload, end of each frame
-//!    |- channel    control frames, fragments, deflate         -> messages, in clear, piece by piece
+//!    |- channel    control frames, fragments, deflate, utf8   -> messages, in clear, piece by piece
 //!    |- conversation   both sides: counts, who closed, why
 //!    |- turns      which message asks, which one ends the answer (label: the `type` of a JSON text, found as it passes)
 //! ```
@@ -18,10 +18,13 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod label;
+#[cfg(test)]
+mod oracle;
 mod peer;
 #[cfg(test)]
 pub(crate) mod testing;
 mod turns;
+mod utf8;
 
 pub use channel::{Form, Part, Tally};
 pub use conversation::{Conversation, Summary};

@@ -19,6 +19,19 @@ pub struct Close {
 }
 
 impl Close {
+    /// Whether a Close frame may have this payload: none, or a status code that endpoints may send (RFC 6455 section 7.4, and
+    /// IANA's registry of close codes) and a reason in UTF-8.
+    pub(super) fn is_valid(payload: &[u8]) -> bool {
+        match payload {
+            [] => true,
+            [first, second, reason @ ..] => {
+                let code = u16::from_be_bytes([*first, *second]);
+                matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) && std::str::from_utf8(reason).is_ok()
+            }
+            [_] => false,
+        }
+    }
+
     pub(super) fn read(payload: &[u8]) -> Self {
         match payload {
             [first, second, reason @ ..] => Self {
