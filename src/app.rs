@@ -28,7 +28,7 @@ use crate::proxy::{
     Refusals, Resolver, Shared, UpstreamTasks,
 };
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
-use crate::report::{Facts, Handoff, Promise, Reporter};
+use crate::report::{Facts, Guarantees, Handoff, Reporter};
 use crate::sinks::{self, Sinks};
 use crate::store::{self, Bounds, SessionRow, Store, StoreError};
 use crate::tls::{
@@ -253,7 +253,7 @@ impl App {
             tracing::warn!("{slow}");
         }
         let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
-        let handoff = Handoff::new(Promise {
+        let handoff = Handoff::new(Guarantees {
             audit: config.store.on_full == OnFull::Refuse,
             strict: config.store.durability == Durability::Strict,
         });

@@ -20,7 +20,7 @@
 //!  capture/model      reads a copy of a call to a model: llm/ (pure) finds its facts
 //!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
 //!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
-//!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, tells what is missing
+//!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, reports gaps
 //!  event/             Exchange -> Event: decode, text or base64, fit OTAS's limits (pure functions)
 //!  redact/            secrets masked in it: by name, by look, our own by their text; in logs and panics as well
 //!  store/             SQLite (WAL): pending -> delivered | dead; bounded, replaced when damaged

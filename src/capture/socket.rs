@@ -326,9 +326,9 @@ impl Course<'_> {
         }
         let step = self.turns.ends(self.from);
         match step {
-            Step::Asked => self.asked(whole),
+            Step::Begins => self.asked(whole),
             Step::None => {}
-            Step::Answered | Step::Failed { .. } => {
+            Step::Completes | Step::Fails { .. } => {
                 if let Some(turn) = self.open.pop_front() {
                     turn.ended(step);
                 }
@@ -361,7 +361,7 @@ impl Turn {
     fn ended(self, how: Step) {
         let Self { recorder, answer, model, .. } = self;
         model.lock().end_response(true);
-        if let Step::Failed { status } = how {
+        if let Step::Fails { status } = how {
             if let Some(status) = status.and_then(|status| StatusCode::from_u16(status).ok()) {
                 recorder.turned_out(status);
             }

@@ -1,4 +1,4 @@
-//! The event that tells of what is missing.
+//! The event that reports lost events.
 
 use serde_json::json;
 use time::OffsetDateTime;
@@ -8,9 +8,9 @@ use uuid::Uuid;
 use crate::event::{Context, Event, unix_ms};
 use crate::store::Gap;
 
-/// What stands where a call's method stands.
+/// Its method.
 const METHOD: &str = "GAP";
-/// What stands where a call's host stands.
+/// Its host.
 const HOST: &str = "otas-proxy";
 
 /// The event of one gap.
@@ -20,8 +20,7 @@ pub(super) fn event(gap: &Gap, context: &Context<'_>) -> Event {
     let (from, to) = (when(gap.from_ms), when(gap.to_ms));
     let Gap { events, bodies, .. } = gap;
     let error = format!(
-        "events_missing: {events} events are missing and {bodies} are without their bodies, of calls that began from {from} to \
-         {to}: {}",
+        "events_missing: {events} events are missing and {bodies} have lost their bodies; the calls began from {from} to {to}: {}",
         gap.reason.text()
     );
     let json = json!({
@@ -109,8 +108,8 @@ mod tests {
         let event = event(&gap, &context);
         assert_eq!(
             event.error,
-            "events_missing: 7 events are missing and 2 are without their bodies, of calls that began from \
-             2023-11-14T22:13:20Z to 2023-11-14T22:14:20.5Z: the event store was full"
+            "events_missing: 7 events are missing and 2 have lost their bodies; the calls began from 2023-11-14T22:13:20Z to \
+             2023-11-14T22:14:20.5Z: the event store was full"
         );
         let json: Value = serde_json::from_slice(&event.json).unwrap();
         assert_eq!(json["custom_properties"]["otas_proxy.gap.events"], 7);

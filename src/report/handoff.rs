@@ -1,5 +1,5 @@
-//! The bounded hand-off between the data path and the reporting path: a queue that is emptied in batches. When it is full
-//! the oldest go, for the latest are worth more; they are counted, and one event will tell of them.
+//! The hand-off between the data path and the reporting path: a bounded queue that is emptied in batches. When it is full, the oldest
+//! exchanges are dropped, because the newest are worth more. They are counted, and one event reports them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,15 +12,15 @@ use crate::capture::{Finished, Sink};
 use crate::event::unix_ms;
 use crate::store::{Gap, LossReason};
 
-/// Exchanges that may wait at once. Their bodies are bounded by the capture budget; this bounds the rest.
+/// The most waiting exchanges. The capture budget bounds their bodies; this bounds the rest.
 const LIMIT: usize = 32_768;
-/// How long the first of a batch waits for others: what one wake-up, one transaction and one commit are shared by.
+/// How long the first exchange of a batch waits for others. The batch shares one wake-up, one transaction and one commit.
 const GATHER: Duration = Duration::from_millis(5);
 
-/// What is promised of recording, beyond doing it.
+/// What is guaranteed about recording.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Promise {
-    /// No call goes out that cannot be recorded (`store.on_full = "refuse"`).
+pub struct Guarantees {
+    /// A call that cannot be recorded is refused (`store.on_full = "refuse"`).
     pub audit: bool,
     /// No response ends before its event is stored (`store.durability = "strict"`).
     pub strict: bool,
@@ -35,12 +35,13 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     dropped: AtomicU64,
-    promise: Promise,
-    store_takes_none: AtomicBool,
-    /// Taken from the queue, and not stored yet.
+    guarantees: Guarantees,
+    store_refuses: AtomicBool,
+    /// Exchanges that were taken from the queue and are not stored yet.
     held: AtomicU64,
-    /// Why the store takes no events, since when it does not.
+    /// Why the store accepts no events. `None`: it does.
     trouble: Mutex<Option<String>>,
+    /// More than half of the queue is used.
     crowded: AtomicBool,
 }
 
@@ -48,33 +49,33 @@ struct Shared {
 struct Queue {
     waiting: VecDeque<Finished>,
     closed: bool,
-    /// The reader is to look elsewhere.
+    /// The reader was woken without an exchange.
     woken: bool,
     gap: Option<Gap>,
 }
 
-/// What the reader is given.
+/// What the reader gets.
 pub enum Next {
-    /// What came since it asked last.
+    /// The exchanges since the last call.
     Batch(VecDeque<Finished>),
-    /// Nothing came, or the reader was woken.
+    /// There was no exchange in time, or the reader was woken.
     Nothing,
-    /// Nothing will come any more.
+    /// There will be no more exchanges.
     Closed,
 }
 
 impl Handoff {
-    /// A queue that keeps these promises.
-    pub fn new(promise: Promise) -> Self {
-        Self(Arc::new(Shared { promise, ..Shared::default() }))
+    /// A queue with these guarantees.
+    pub fn new(guarantees: Guarantees) -> Self {
+        Self(Arc::new(Shared { guarantees, ..Shared::default() }))
     }
 
-    /// What is promised.
-    pub fn promise(&self) -> Promise {
-        self.0.promise
+    /// The guarantees.
+    pub fn guarantees(&self) -> Guarantees {
+        self.0.guarantees
     }
 
-    /// The next batch, as soon as there is one, or nothing after `patience`. Blocks.
+    /// The next batch. Waits for at most `patience`. Blocks.
     pub fn next_batch(&self, patience: Duration) -> Next {
         let mut queue = self.lock();
         if queue.waiting.is_empty() && !queue.closed && !queue.woken {
@@ -85,7 +86,7 @@ impl Handoff {
             return if queue.closed { Next::Closed } else { Next::Nothing };
         }
         // Strict mode: do not delay for batching.
-        if !queue.closed && !self.0.promise.strict {
+        if !queue.closed && !self.0.guarantees.strict {
             drop(queue);
             std::thread::sleep(GATHER);
             queue = self.lock();
@@ -95,13 +96,13 @@ impl Handoff {
         Next::Batch(std::mem::take(&mut queue.waiting))
     }
 
-    /// Wakes the reader, which has something else to take.
+    /// Wakes the reader: there is other work for it.
     pub fn wake(&self) {
         self.lock().woken = true;
         self.0.filled.notify_all();
     }
 
-    /// No exchange comes any more: the reader ends when it has read what is there.
+    /// Closes the queue. The reader ends when the queue is empty.
     pub fn close(&self) {
         self.lock().closed = true;
         self.0.filled.notify_all();
@@ -112,28 +113,28 @@ impl Handoff {
         self.lock().closed
     }
 
-    /// Exchanges that found no room, for which there is no event.
+    /// Exchanges that were dropped because the queue was full. They have no event.
     pub fn dropped(&self) -> u64 {
         self.0.dropped.load(Ordering::Relaxed)
     }
 
-    /// What was dropped and has not been told yet.
+    /// Takes the gap of dropped exchanges that has not been reported yet.
     pub fn take_gap(&self) -> Option<Gap> {
         self.lock().gap.take()
     }
 
-    /// Tells whether the store takes events now.
-    pub fn store_takes(&self, some: bool) {
-        self.0.store_takes_none.store(!some, Ordering::Relaxed);
+    /// Sets whether the store accepts events now.
+    pub fn set_store_accepts(&self, accepts: bool) {
+        self.0.store_refuses.store(!accepts, Ordering::Relaxed);
     }
 
-    /// So many that were taken are stored, or given up: they are held no more.
-    pub fn let_go(&self, many: u64) {
+    /// This many exchanges that were taken are now stored or given up.
+    pub fn release(&self, many: u64) {
         self.0.held.fetch_sub(many, Ordering::Relaxed);
     }
 
-    /// Notes why the store refuses events. `None`: it takes them.
-    pub fn store_trouble(&self, why: Option<String>) {
+    /// Sets why the store refuses events. `None`: it accepts them.
+    pub fn set_store_trouble(&self, why: Option<String>) {
         *self.0.trouble.lock() = why;
     }
 
@@ -178,19 +179,19 @@ impl Sink for Handoff {
             self.0.crowded.store(true, Ordering::Relaxed);
         }
         drop(queue);
-        // Only the first of a batch wakes the reader: a wake-up for each would cost more than the rest of it.
+        // Only the first exchange of a batch wakes the reader. Waking it for each would cost more than all else here.
         if first {
             self.0.filled.notify_one();
         }
     }
 
     fn admits(&self) -> bool {
-        let refuses = self.0.store_takes_none.load(Ordering::Relaxed) || self.0.crowded.load(Ordering::Relaxed);
-        !(self.0.promise.audit && refuses)
+        let refuses = self.0.store_refuses.load(Ordering::Relaxed) || self.0.crowded.load(Ordering::Relaxed);
+        !(self.0.guarantees.audit && refuses)
     }
 
     fn holds_ends(&self) -> bool {
-        self.0.promise.strict
+        self.0.guarantees.strict
     }
 }
 
@@ -214,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_and_what_found_it_is_kept() {
+    fn exchanges_that_find_no_room_are_counted_and_the_others_kept() {
         let handoff = Handoff::default();
         let recording = recording(&handoff);
         for _ in 0..LIMIT + 3 {
@@ -231,13 +232,13 @@ mod tests {
 
     #[test]
     fn an_audited_proxy_admits_no_call_while_there_is_no_room_for_it() {
-        let (handoff, lenient) = (Handoff::new(Promise { audit: true, strict: false }), Handoff::default());
+        let (handoff, lenient) = (Handoff::new(Guarantees { audit: true, strict: false }), Handoff::default());
         let recording = recording(&handoff);
         assert!(recording.admits());
-        handoff.store_takes(false);
-        lenient.store_takes(false);
+        handoff.set_store_accepts(false);
+        lenient.set_store_accepts(false);
         assert!(!recording.admits() && lenient.admits());
-        handoff.store_takes(true);
+        handoff.set_store_accepts(true);
         assert!(recording.admits());
         (0..=LIMIT / 2).for_each(|_| one(&recording));
         assert!(!recording.admits());

@@ -1,9 +1,18 @@
-//! The seam between the data path and the reporting path: finished exchanges are queued without waiting, and one
-//! thread makes events of them, redacts them and appends them to the store in groups. What has much to search for secrets is
-//! searched by other threads beside it, fairly by caller. Between groups it keeps the store
-//! within its bounds, tells what is missing, and notes what has been under way for long. On the way it links calls that belong
-//! together.
+//! From the data path to the store. Finished exchanges are queued without waiting. One thread makes events of them, with secrets
+//! masked, and appends them to the store in groups. Large bodies are searched for secrets by other threads, fairly by caller.
+//! Between groups the thread keeps the store within its bounds, reports gaps, and notes calls in flight.
+//!
+//! ```text
+//!  handoff     the bounded queue
+//!  thread      the reporting thread
+//!    |- events      an exchange -> its event and its row
+//!    |- linking     which calls belong together
+//!    |- searchers   threads that make the events of large calls   (turns: fair among callers; unsearched: notes until they are done)
+//!    |- open        notes of calls in flight
+//!    |- gap         the event that reports lost events
+//! ```
 
+mod events;
 mod gap;
 mod handoff;
 mod linking;
@@ -20,7 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use handoff::{Handoff, Promise};
+pub use handoff::{Guarantees, Handoff};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -32,9 +41,9 @@ use crate::store::{Bounds, Store, StoreError};
 
 /// What goes into every event of this process.
 pub struct Facts {
-    /// Whose events belong to which session.
+    /// The sessions of the callers.
     pub callers: Arc<Callers>,
-    /// This process's own name for itself.
+    /// The id of this run.
     pub run_id: String,
     /// `event.error_from_status`.
     pub error_from_status: u16,
@@ -42,9 +51,9 @@ pub struct Facts {
     pub properties: BTreeMap<String, String>,
     /// `event.prices_file`.
     pub prices: Option<Prices>,
-    /// What is masked in events.
+    /// Masks secrets in events.
     pub redactor: Arc<Redactor>,
-    /// How large the store may become.
+    /// The bounds of the store.
     pub bounds: Bounds,
 }
 
@@ -56,22 +65,22 @@ pub struct Reporter {
     stop: Arc<Stop>,
 }
 
-/// How long bodies are searched when nothing comes any more.
+/// How long waiting bodies are still searched when the proxy stops.
 const SEARCH_AT_THE_END: Duration = Duration::from_secs(5);
 
-/// The end of the reporting thread.
+/// The deadline of the searches once the proxy stops.
 #[derive(Default)]
 struct Stop(Mutex<Option<(Instant, CancellationToken)>>);
 
 impl Stop {
-    /// Whether what was not searched yet is to be withheld.
+    /// Whether bodies that are not searched yet are withheld.
     fn hurries(&self) -> bool {
         let end = self.0.lock();
         end.as_ref().is_some_and(|(deadline, hurry)| hurry.is_cancelled() || Instant::now() >= *deadline)
     }
 }
 
-/// What became of the exchanges that were handed off.
+/// Counts of the exchanges that were handed off.
 #[derive(Default)]
 pub struct Tally {
     stored: AtomicU64,
@@ -86,29 +95,29 @@ impl Tally {
         self.stored.load(Ordering::Relaxed)
     }
 
-    /// Those of them whose call ended with an error.
+    /// Stored events with an error.
     pub fn with_error(&self) -> u64 {
         self.with_error.load(Ordering::Relaxed)
     }
 
-    /// Calls that are to have no event here: to OTAS itself, and into the project's domain.
+    /// Calls that get no event: those to OTAS itself, and those into the project's domain.
     pub fn unlogged(&self) -> u64 {
         self.unlogged.load(Ordering::Relaxed)
     }
 
-    /// Events that the store refused to the end.
+    /// Events that the store refused for good.
     pub fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
 
-/// Why nothing can be reported.
+/// Why reporting cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The store cannot be opened once more.
+    /// The store could not be opened for writing.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The system gives no thread.
+    /// The thread could not be started.
     #[error("cannot start the reporting thread")]
     Thread(#[from] io::Error),
 }
@@ -117,7 +126,7 @@ impl Reporter {
     /// Starts the thread. `appended` is called after each group that was committed.
     ///
     /// # Errors
-    /// When the store cannot be opened once more, or the system gives no thread.
+    /// When the store cannot be opened for writing, or the thread cannot be started.
     pub fn start(
         recording: Arc<Recording>,
         handoff: Handoff,
@@ -127,7 +136,7 @@ impl Reporter {
     ) -> Result<Self, ReportError> {
         let tally = Arc::new(Tally::default());
         let mut writer = store.writer()?;
-        if handoff.promise().strict {
+        if handoff.guarantees().strict {
             writer.sync_always()?;
         }
         let stop = Arc::<Stop>::default();
@@ -143,19 +152,19 @@ impl Reporter {
         Ok(Self { thread, handoff, tally, stop })
     }
 
-    /// What became of the exchanges so far.
+    /// The counts so far.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
     }
 
-    /// Ends the thread once everything that was handed off is in the store. Bodies that are not searched for secrets within five
-    /// seconds, or when `hurry` is cancelled, are withheld from their events. Blocks.
+    /// Ends the thread when all exchanges that were handed off are stored. Bodies that are not searched for secrets within five
+    /// seconds, or before `hurry` is cancelled, are withheld from their events. Blocks.
     pub fn finish(self, hurry: CancellationToken) {
         let end = (Instant::now() + SEARCH_AT_THE_END, hurry);
         *self.stop.0.lock() = Some(end);
         self.handoff.close();
         if self.thread.join().is_err() {
-            tracing::error!("the reporting thread had panicked; events since then are missing");
+            tracing::error!("the reporting thread panicked: later events are missing");
         }
     }
 }

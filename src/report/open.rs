@@ -1,5 +1,5 @@
-//! Calls that have been under way for long are noted in the store as far as they are known, so that a proxy that is killed
-//! in the middle of them leaves an event of each.
+//! Notes of calls in flight. A call that takes longer than a second is noted in the store, as far as it is known. If the proxy is
+//! killed, each note becomes an event.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,24 +8,24 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Facts;
+use super::events::{ALLOWANCE_BYTES, context, is_searched_here, named_token, row};
 use super::searchers::{Job, JobKind, Searchers};
-use super::thread::{ALLOWANCE_BYTES, context, is_searched_here, named_token, row};
 use crate::capture::Recording;
 use crate::event::{self, Event, Links};
 use crate::store::{SessionRow, Writer};
 
-/// From which age on a call is noted.
+/// The age at which a call is noted.
 const AGE: Duration = Duration::from_secs(1);
-/// How soon a note is written anew for the first time; then each time twice as late.
+/// The time until a note is first written again. It doubles each time.
 const AGAIN: Duration = Duration::from_secs(4);
-/// How late at most.
+/// The longest time until a note is written again.
 const AGAIN_MOST: Duration = Duration::from_secs(60);
-/// Notes that are written at once.
+/// The most notes in one round.
 const AT_ONCE: usize = 256;
-/// Of these, written in one transaction: between them, and between the events that are made, calls that wait for this core go first,
-/// for many streams that began together are noted together.
+/// The most notes in one transaction. Many streams may begin together, so the thread yields between transactions and between events:
+/// calls that wait for this core go first.
 const IN_ONE: usize = 32;
-/// How soon the note of a call to a model is written anew, for people watch its answer come; of so many at once.
+/// The same for a model call, because people watch its answer arrive; if at most [`MODELS`] are in flight.
 const MODEL_AGAIN: Duration = Duration::from_secs(1);
 const MODELS: usize = 16;
 
@@ -33,7 +33,7 @@ const MODELS: usize = 16;
 #[derive(Default)]
 pub(super) struct OpenNotes {
     noted: HashMap<Uuid, Note>,
-    /// Those whose notes are made beside the reporting thread.
+    /// Calls whose notes the searchers are making.
     making: HashSet<Uuid>,
 }
 
@@ -43,7 +43,7 @@ struct Note {
 }
 
 impl OpenNotes {
-    /// Of these calls, which have ended, those whose notes must go.
+    /// Of calls that have ended, those whose notes must be removed.
     pub(super) fn ended(&mut self, ended: impl Iterator<Item = Uuid>) -> Vec<Uuid> {
         if self.noted.is_empty() && self.making.is_empty() {
             return Vec::new();
@@ -55,23 +55,23 @@ impl OpenNotes {
         ended.filter(gone).collect()
     }
 
-    /// A call that has ended was noted, since its bodies are still searched.
+    /// A call that has ended was noted, because its bodies are still being searched.
     pub(super) fn ended_unsearched(&mut self, id: Uuid) {
         self.making.remove(&id);
         self.noted.insert(id, Note { due: Instant::now() + AGAIN_MOST, pause: AGAIN_MOST });
     }
 
-    /// A note was made beside the reporting thread. It is of no use once the call has ended.
+    /// A searcher has made a note. It is dropped if the call has ended meanwhile.
     pub(super) fn made(&mut self, id: Uuid, session: SessionRow, event: Option<Event>, writer: &mut Writer) {
         let (true, Some(event)) = (self.making.remove(&id), event) else { return };
         match writer.note_open(session, &[row(0, &event)]) {
-            Ok(()) => self.put_off(&event, Instant::now(), true),
-            Err(error) => tracing::debug!(%error, "a call under way cannot be noted now"),
+            Ok(()) => self.schedule(&event, Instant::now(), true),
+            Err(error) => tracing::debug!(%error, "cannot note a call in flight now"),
         }
     }
 
-    /// Notes a call anew later.
-    fn put_off(&mut self, event: &Event, now: Instant, few_models: bool) {
+    /// Sets when a call is noted again.
+    fn schedule(&mut self, event: &Event, now: Instant, few_models: bool) {
         let pause = match self.noted.get(&event.id) {
             _ if !event.llm.is_empty() && few_models => MODEL_AGAIN,
             Some(note) => (note.pause * 2).min(AGAIN_MOST),
@@ -80,7 +80,7 @@ impl OpenNotes {
         self.noted.insert(event.id, Note { due: now + pause, pause });
     }
 
-    /// Notes what has been under way for long, and what was noted long ago.
+    /// Notes the calls that are old enough, and writes old notes again.
     pub(super) fn note(&mut self, recording: &Recording, writer: &mut Writer, facts: &Facts, searchers: &Searchers) {
         let now = Instant::now();
         let mut allowance = ALLOWANCE_BYTES;
@@ -108,13 +108,13 @@ impl OpenNotes {
             std::thread::yield_now();
             let rows: Vec<_> = same.iter().map(|(_, event)| row(0, event)).collect();
             if let Err(error) = writer.note_open(same[0].0, &rows) {
-                tracing::debug!(%error, "calls under way cannot be noted now");
+                tracing::debug!(%error, "cannot note calls in flight now");
                 return;
             }
         }
         let models = notes.iter().filter(|(_, event)| !event.llm.is_empty()).count();
         for (_, event) in &notes {
-            self.put_off(event, now, models <= MODELS);
+            self.schedule(event, now, models <= MODELS);
         }
     }
 }

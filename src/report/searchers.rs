@@ -14,8 +14,8 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
+use super::events::{build, context};
 use super::linking::Linking;
-use super::thread::{build, context};
 use super::{Facts, Handoff};
 use crate::callers::CallerSession;
 use crate::capture::{Caller, Exchange, Reservation};

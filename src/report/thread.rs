@@ -1,4 +1,4 @@
-//! The reporting thread: takes what was handed off, appends it in groups, and looks after the store in between.
+//! The reporting thread: takes finished exchanges, appends their events in groups, and maintains the store in between.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::events::{ALLOWANCE_BYTES, agent_program, build, context, is_searched_here, named_token, row};
 use super::handoff::Next;
 use super::linking::Linking;
 use super::open::OpenNotes;
@@ -19,34 +20,27 @@ use super::unsearched::Unsearched;
 use super::{Facts, Handoff, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
-use crate::event::{self, Context, Event, Links, Llm};
-use crate::known_agents;
-use crate::secret::Secret;
+use crate::event::{self, Event, Links};
 use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
 
-/// Events that one transaction holds at most.
+/// The most events in one transaction.
 const GROUP: usize = 512;
-/// Bytes of events that are held while a transaction is made ready: what SQLite keeps in memory. With more, pages are written
-/// twice.
+/// The most bytes of events in one transaction: SQLite keeps this much in memory. With more, it writes pages twice.
 const GROUP_BYTES: usize = 1 << 20;
-/// Up to so many at once there is time to let calls go first now and then: where they have no other processor, they would else
-/// wait until all events are made.
+/// In batches up to this size the thread yields now and then. Otherwise calls would wait until all events are made, if they have
+/// no other processor.
 const UNHURRIED: usize = 256;
-/// Events after which they are.
+/// Events built between two yields.
 const STRETCH: usize = 8;
-/// A call with so few bytes to search has its event made here: handing it to another thread would cost as much.
-pub(super) const SMALL_BYTES: usize = 16 << 10;
-/// Bytes of larger calls that are searched here all the same, between two looks at the queue. What is more is searched beside.
-pub(super) const ALLOWANCE_BYTES: usize = 512 << 10;
-/// How often the queue is looked at while something is searched beside: so late at most a call is noted.
-const LOOK_BESIDE: Duration = Duration::from_millis(10);
-/// How long to wait before a store that refused a group is tried again.
+/// How often the queue is checked while searchers are busy. A call is noted at most this late.
+const CHECK_WHILE_SEARCHING: Duration = Duration::from_millis(10);
+/// The pause before a failed append is retried.
 const STORE_RETRY: Duration = Duration::from_millis(500);
-/// How often a store is tried again when the proxy is stopping and waiting is over.
+/// Retries of an append while the proxy is stopping.
 const LAST_TRIES: u32 = 4;
-/// How often the store is looked after.
-const LOOK_AFTER: Duration = Duration::from_millis(500);
-/// Steps of making room that are taken at once, while nothing is in want of it.
+/// The time between two rounds of maintenance.
+const MAINTENANCE: Duration = Duration::from_millis(500);
+/// Retention steps in one round of maintenance.
 const STEPS: u32 = 8;
 
 pub(super) struct Reporting {
@@ -60,21 +54,21 @@ pub(super) struct Reporting {
     open: OpenNotes,
     linking: Arc<Linking>,
     searchers: Searchers,
-    /// Calls at the searchers, by caller. Until they are stored, all later calls of that caller go there too: so its events are
-    /// stored in their order.
-    beside: HashMap<Turn, usize>,
+    /// Calls at the searchers, by caller. Until they are stored, all later calls of that caller go there as well, so its events are
+    /// stored in order.
+    searching: HashMap<Turn, usize>,
     unsearched: Unsearched,
     stop: Arc<Stop>,
-    looked_after: Instant,
+    maintained_at: Instant,
 }
 
-/// Events on their way into one transaction.
+/// Events for one transaction.
 #[derive(Default)]
 struct Group {
     events: Vec<(SessionRow, u64, Event)>,
-    /// All calls that were taken for it.
+    /// The calls that were taken for it, including those without an event.
     calls: u64,
-    /// Calls that have no event here.
+    /// Calls that get no event.
     unlogged: Vec<Uuid>,
     bytes: usize,
     waiters: Vec<oneshot::Sender<()>>,
@@ -91,7 +85,7 @@ impl Reporting {
     ) -> io::Result<Self> {
         let (facts, linking) = (Arc::new(facts), Arc::new(Linking::new()));
         let searchers = Searchers::start(facts.clone(), linking.clone(), handoff.clone())?;
-        let (open, unsearched, looked_after) = (OpenNotes::default(), Unsearched::default(), Instant::now());
+        let (open, unsearched, maintained_at) = (OpenNotes::default(), Unsearched::default(), Instant::now());
         Ok(Self {
             recording,
             handoff,
@@ -103,16 +97,16 @@ impl Reporting {
             open,
             linking,
             searchers,
-            beside: HashMap::new(),
+            searching: HashMap::new(),
             unsearched,
             stop,
-            looked_after,
+            maintained_at,
         })
     }
 
     pub(super) fn run(mut self) {
         loop {
-            let patience = if self.searchers.is_idle() { LOOK_AFTER } else { LOOK_BESIDE };
+            let patience = if self.searchers.is_idle() { MAINTENANCE } else { CHECK_WHILE_SEARCHING };
             match self.handoff.next_batch(patience) {
                 Next::Batch(batch) => {
                     let unhurried = batch.len() <= UNHURRIED;
@@ -131,20 +125,20 @@ impl Reporting {
                     if self.stop.hurries() {
                         self.searchers.hurry();
                     }
-                    self.searchers.wait(LOOK_BESIDE);
+                    self.searchers.wait(CHECK_WHILE_SEARCHING);
                 }
             }
             self.take_made();
             self.unsearched.note(&mut self.open, &mut self.writer, &self.facts);
-            if self.looked_after.elapsed() >= LOOK_AFTER {
-                self.look_after();
+            if self.maintained_at.elapsed() >= MAINTENANCE {
+                self.maintain();
             }
         }
-        self.tell_gaps(true);
+        self.report_gaps(true);
         self.searchers.end();
     }
 
-    /// The next events, as many as fit one transaction. Calls with much to search go to the searchers instead.
+    /// Makes the next events, as many as fit one transaction. Calls with much to search go to the searchers instead.
     fn group(&mut self, batch: &mut impl Iterator<Item = Finished>, unhurried: bool, allowance: &mut usize) -> Group {
         let mut group = Group::default();
         while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
@@ -163,14 +157,14 @@ impl Reporting {
                 continue;
             };
             let seq = session.next_seq();
-            let follows = !self.beside.is_empty() && self.beside.contains_key(&turn_of(&finished.exchange));
+            let follows = !self.searching.is_empty() && self.searching.contains_key(&turn_of(&finished.exchange));
             if follows || !is_searched_here(&finished.exchange, allowance) {
-                self.search_beside(finished, session, seq);
+                self.hand_to_searchers(finished, session, seq);
                 continue;
             }
             group.calls += 1;
             group.waiters.extend(finished.stored.take());
-            // The exchange's memory is given back here: from now on only the event is held.
+            // Releases the exchange's memory: from here on only the event is held.
             let event = build(&finished.exchange, &self.facts, &session, seq, &self.linking);
             group.bytes += event.json.len();
             group.events.push((session.row, seq, event));
@@ -181,15 +175,15 @@ impl Reporting {
         group
     }
 
-    fn search_beside(&mut self, finished: Finished, session: Arc<CallerSession>, seq: u64) {
+    fn hand_to_searchers(&mut self, finished: Finished, session: Arc<CallerSession>, seq: u64) {
         let Finished { exchange, reservation, stored } = finished;
         let exchange = Arc::<Exchange>::from(exchange);
         self.unsearched.add(&exchange, session.clone(), seq);
-        *self.beside.entry(turn_of(&exchange)).or_default() += 1;
+        *self.searching.entry(turn_of(&exchange)).or_default() += 1;
         self.searchers.take(Job { exchange, session, kind: JobKind::Event { seq, reservation, stored } });
     }
 
-    /// Appends what the searchers have made.
+    /// Appends the events that the searchers have made.
     fn take_made(&mut self) {
         let mut made = self.searchers.made().into_iter().peekable();
         while made.peek().is_some() {
@@ -200,9 +194,9 @@ impl Reporting {
                     (MadeKind::Event { seq, stored }, event) => {
                         group.calls += 1;
                         self.unsearched.remove(id);
-                        self.stored_beside(turn);
+                        self.searched_call_stored(turn);
                         let Some(event) = event else {
-                            tracing::error!("a call's event cannot be made; it is counted as lost");
+                            tracing::error!("cannot make the event of a call: it is counted as lost");
                             self.tally.lost.fetch_add(1, Ordering::Relaxed);
                             group.unlogged.push(id);
                             continue;
@@ -220,8 +214,8 @@ impl Reporting {
         }
     }
 
-    fn stored_beside(&mut self, turn: Turn) {
-        if let Entry::Occupied(mut calls) = self.beside.entry(turn) {
+    fn searched_call_stored(&mut self, turn: Turn) {
+        if let Entry::Occupied(mut calls) = self.searching.entry(turn) {
             *calls.get_mut() -= 1;
             if *calls.get() == 0 {
                 calls.remove();
@@ -229,21 +223,21 @@ impl Reporting {
         }
     }
 
-    /// Tries until the session is noted, or until the proxy is stopping and the store has had its chances.
+    /// The session of a call. Retries while the store fails; gives up only when the proxy is stopping.
     fn session_of(&self, exchange: &Exchange) -> Option<Arc<CallerSession>> {
         let named = named_token(exchange);
-        let agent = agent(exchange);
+        let agent = agent_program(exchange);
         let mut tries = 0;
         loop {
             match self.facts.callers.of_agent(&exchange.caller, named.as_ref(), agent) {
                 Ok(session) => return Some(session),
                 Err(error) => {
                     let why = error.in_words();
-                    tracing::error!(error = why, "a caller's session cannot be noted; its events wait in memory");
-                    self.handoff.store_trouble(Some(why));
+                    tracing::error!(error = why, "cannot add a session to the store: its events wait in memory");
+                    self.handoff.set_store_trouble(Some(why));
                 }
             }
-            self.handoff.store_takes(false);
+            self.handoff.set_store_accepts(false);
             tries += 1;
             if self.handoff.is_closed() && tries >= LAST_TRIES {
                 return None;
@@ -252,9 +246,9 @@ impl Reporting {
         }
     }
 
-    /// Tries until the store has the group, or until the proxy is stopping and the store has had its chances.
+    /// Appends a group. Retries while the store fails; gives up only when the proxy is stopping.
     fn append(&mut self, mut group: Group) {
-        // Events of one session stand together, in their order.
+        // Groups the events by session, in order.
         group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
         let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(_, seq, event)| row(*seq, event)).collect();
         let noted = self.open.ended(rows.iter().map(|row| row.event_id).chain(group.unlogged));
@@ -267,31 +261,31 @@ impl Reporting {
         }
         let mut tries = 0;
         while let Err(error) = self.try_append(&groups, &noted, group.bytes as u64) {
-            self.handoff.store_takes(false);
+            self.handoff.set_store_accepts(false);
             self.writer.shrink_log();
             let why = error.in_words();
             if tries == 0 {
-                tracing::error!(error = why, "the store takes no events; they wait in memory and are tried again");
+                tracing::error!(error = why, "the store accepts no events: they wait in memory and are retried");
             }
-            self.handoff.store_trouble(Some(why));
+            self.handoff.set_store_trouble(Some(why));
             tries += 1;
             if self.handoff.is_closed() && tries >= LAST_TRIES {
                 self.tally.lost.fetch_add(rows.len() as u64, Ordering::Relaxed);
-                self.handoff.let_go(group.calls);
+                self.handoff.release(group.calls);
                 return;
             }
             thread::sleep(STORE_RETRY);
         }
         if tries > 0 {
-            tracing::warn!("the store takes events again");
+            tracing::warn!("the store accepts events again");
         }
-        self.handoff.store_trouble(None);
-        self.handoff.let_go(group.calls);
+        self.handoff.set_store_trouble(None);
+        self.handoff.release(group.calls);
         self.tally.stored.fetch_add(rows.len() as u64, Ordering::Relaxed);
         let with_error = rows.iter().filter(|row| !row.error.is_empty()).count();
         self.tally.with_error.fetch_add(with_error as u64, Ordering::Relaxed);
         for waiter in group.waiters {
-            // Fails only when nobody waits any longer.
+            // Fails only when the response no longer waits.
             let _ = waiter.send(());
         }
         (self.appended)();
@@ -306,8 +300,8 @@ impl Reporting {
         let bounds = self.facts.bounds;
         loop {
             let tidied = self.writer.make_room(&bounds, bytes)?;
-            self.handoff.store_takes(tidied.room);
-            // Without the right to drop, what went out already is stored all the same; no more goes out.
+            self.handoff.set_store_accepts(tidied.room);
+            // With `store.on_full = "refuse"` nothing may be dropped. Calls that were made are stored in any case; new ones are refused.
             if tidied.room || !tidied.more {
                 break;
             }
@@ -315,95 +309,60 @@ impl Reporting {
         self.writer.append_ended(groups, noted)
     }
 
-    /// Tells what is missing: what is over, or all.
-    fn tell_gaps(&mut self, all: bool) {
+    /// Appends an event for each gap that has ended, or for all gaps.
+    fn report_gaps(&mut self, all: bool) {
         if let Some(gap) = self.handoff.take_gap() {
             self.store.health().record_loss(gap);
         }
         let gaps = self.store.health().take_gaps(all);
-        let mut untold = Vec::new();
+        let mut unreported = Vec::new();
         for missing in gaps {
             let own = self.facts.callers.own();
             let seq = own.next_seq();
             let event = gap::event(&missing, &context(&self.facts, own, seq, Links::default()));
             match self.writer.append(own.row, &[row(seq, &event)]) {
                 Ok(()) => (self.appended)(),
-                Err(_) => untold.push(missing),
+                Err(_) => unreported.push(missing),
             }
         }
-        self.store.health().put_back(untold);
+        self.store.health().put_back(unreported);
     }
 
-    /// Bounds, what is missing, what has been under way for long, what other processes left when they were killed.
-    fn look_after(&mut self) {
-        self.looked_after = Instant::now();
+    /// One round of maintenance: retention, gaps, notes of calls in flight, and the calls of processes that were killed.
+    fn maintain(&mut self) {
+        self.maintained_at = Instant::now();
         for _ in 0..STEPS {
             match self.writer.tidy(&self.facts.bounds, 0) {
                 Ok(tidied) => {
-                    self.handoff.store_takes(tidied.room);
+                    self.handoff.set_store_accepts(tidied.room);
                     if !tidied.more {
                         break;
                     }
                 }
                 Err(error) => {
-                    tracing::debug!(%error, "the store cannot be looked after now");
-                    self.handoff.store_takes(false);
+                    tracing::debug!(%error, "cannot maintain the store now");
+                    self.handoff.set_store_accepts(false);
                     break;
                 }
             }
         }
-        self.tell_gaps(false);
+        self.report_gaps(false);
         self.open.note(&self.recording, &mut self.writer, &self.facts, &self.searchers);
         self.facts.callers.tidy();
         match self.store.recover_interrupted() {
             Ok(0) => {}
             Ok(calls) => {
-                tracing::warn!(calls, "calls of a process that was killed are recorded as interrupted");
+                tracing::warn!(calls, "recorded the interrupted calls of a process that was killed");
                 (self.appended)();
             }
-            Err(error) => tracing::debug!(%error, "interrupted calls cannot be looked for now"),
+            Err(error) => tracing::debug!(%error, "cannot look for interrupted calls now"),
         }
     }
 }
 
-/// Whether a call's event is made by the reporting thread itself: it has little to search, or there is allowance left.
-pub(super) fn is_searched_here(exchange: &Exchange, allowance: &mut usize) -> bool {
-    let bytes = event::searched_bytes(exchange);
-    if bytes <= SMALL_BYTES {
-        return true;
-    }
-    let left = allowance.checked_sub(bytes);
-    *allowance = left.unwrap_or(*allowance);
-    left.is_some()
-}
-
-/// The event of a call that has ended, linked.
-pub(super) fn build(
-    exchange: &Exchange,
-    facts: &Facts,
-    session: &CallerSession,
-    seq: u64,
-    linking: &Linking,
-) -> Event {
-    let links = linking.links(exchange);
-    let continues = |llm: &Llm| linking.continues(llm);
-    let event = event::build(exchange, &Context { continues: &continues, ..context(facts, session, seq, links) });
-    linking.note(&event, &links);
-    event
-}
-
-pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
-    let Facts { run_id, error_from_status, properties, prices, redactor, .. } = facts;
-    let (error_from_status, prices) = (*error_from_status, prices.as_ref());
-    let continues = &|_: &Llm| None;
-    Context { seq, run_id, rule: session.rule, error_from_status, properties, prices, links, continues, redactor }
-}
-
-/// The field that an agent names its own session in.
-const TOKEN_FIELD: &str = "x-otas-agent-session-token";
-
-/// A call into the project's domain that never got there was logged by nobody there.
-pub(super) fn is_logged(exchange: &Exchange) -> bool {
+/// Whether a call gets an event. A call into the project's domain gets one if it was never forwarded, because then no server
+/// there has logged it.
+fn is_logged(exchange: &Exchange) -> bool {
     match exchange.unlogged {
         None => true,
         Some(Unlogged::InDomain) => exchange.timings.wait.is_none(),
@@ -411,15 +370,7 @@ pub(super) fn is_logged(exchange: &Exchange) -> bool {
     }
 }
 
-/// The session that an agent says its call belongs to, if it names just one.
-pub(super) fn named_token(exchange: &Exchange) -> Option<Secret> {
-    let mut all = exchange.request.headers.get_all(TOKEN_FIELD);
-    let (one, none) = (all.next()?, all.next());
-    // It is the agent's word only: see `Secret::told`.
-    none.is_none().then(|| str::from_utf8(one).ok().map(Secret::told)).flatten()
-}
-
-/// An agent that opens a session at OTAS, or has an event taken there, has told what its calls belong to.
+/// Remembers the session that an agent opened at OTAS, or posted an event in: its later calls belong to it.
 fn notice(callers: &Callers, exchange: &Exchange) {
     if exchange.unlogged != Some(Unlogged::Otas) {
         return;
@@ -427,31 +378,5 @@ fn notice(callers: &Callers, exchange: &Exchange) {
     let used = || named_token(exchange).filter(|_| event::posted_event(exchange));
     if let Some(token) = event::opened_session(exchange).or_else(used) {
         callers.adopt(&exchange.caller, &token);
-    }
-}
-
-/// The agent that a request says it comes from.
-fn agent(exchange: &Exchange) -> Option<&'static str> {
-    let value = exchange.request.headers.get(http::header::USER_AGENT.as_str())?;
-    known_agents::of_user_agent(std::str::from_utf8(value).ok()?)
-}
-
-/// An event as the store takes it.
-pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
-    NewEvent {
-        event_id: event.id,
-        seq,
-        started_at_ms: event.started_at_ms,
-        method: &event.method,
-        host: &event.host,
-        path: &event.path,
-        status_code: event.status_code,
-        latency_ms: event.latency_ms,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        error: &event.error,
-        outline: &event.outline,
-        llm: &event.llm,
-        json: &event.json,
     }
 }

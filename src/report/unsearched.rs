@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Facts;
+use super::events::{SMALL_BYTES, context, row};
 use super::open::OpenNotes;
-use super::thread::{SMALL_BYTES, context, row};
 use crate::callers::CallerSession;
 use crate::capture::Exchange;
 use crate::event::{self, Links};

@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::Value;
-use uuid::Uuid;
 
 use super::files::with_suffix;
 use super::sql::{TALLY, first_state, signed};
@@ -212,12 +211,6 @@ fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
         *number = seq.into();
     }
     serde_json::to_vec(&event).unwrap_or_else(|_| json.to_vec())
-}
-
-/// Removes the notes of calls that have ended, in the transaction that appends their events.
-pub(super) fn forget(transaction: &Connection, ended: &[Uuid]) -> rusqlite::Result<()> {
-    let mut delete = transaction.prepare_cached("DELETE FROM open_exchanges WHERE event_id = ?1")?;
-    ended.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
 }
 
 #[cfg(test)]

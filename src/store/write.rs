@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::link::{FileId, Link};
 use super::sql::{ID_BITS, TALLY, first_state, is_corruption, signed};
-use super::{NewEvent, SessionRow, Shared, State, StoreError, provisional, sinks};
+use super::{NewEvent, SessionRow, Shared, State, StoreError, sinks};
 use crate::clock::now_ms;
 
 /// The connection that appends. It belongs to one thread, which groups events into batches.
@@ -139,12 +139,18 @@ impl Writer {
             }
         }
         if !noted.is_empty() {
-            provisional::forget(&transaction, noted)?;
+            remove_notes(&transaction, noted)?;
         }
         transaction.commit()?;
         self.renumber = false;
         Ok(())
     }
+}
+
+/// Removes the provisional notes of calls that have ended, in the transaction that appends their events.
+fn remove_notes(transaction: &Connection, ended: &[Uuid]) -> rusqlite::Result<()> {
+    let mut delete = transaction.prepare_cached("DELETE FROM open_exchanges WHERE event_id = ?1")?;
+    ended.iter().try_for_each(|id| delete.execute([id.as_bytes()]).map(drop))
 }
 
 /// An id above all ids of earlier files. It is made from the time, which grows faster than events arrive.

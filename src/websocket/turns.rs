@@ -13,12 +13,12 @@ const OPEN_MAX: usize = 16;
 pub enum Step {
     /// Nothing.
     None,
-    /// The agent asked: a turn begins.
-    Asked,
+    /// The agent has asked: a turn begins.
+    Begins,
     /// The oldest turn in flight is answered completely.
-    Answered,
+    Completes,
     /// The oldest turn in flight failed.
-    Failed {
+    Fails {
         /// The status code of the failure, if the origin names one.
         status: Option<u16>,
     },
@@ -69,17 +69,17 @@ impl Turns {
         let Some(label) = self.of(from).take() else { return Step::None };
         if asks {
             self.open += 1;
-            return Step::Asked;
+            return Step::Begins;
         }
         if from == Peer::Agent || self.open == 0 {
             return Step::None;
         }
         let step = match label.get() {
             Some("response.completed" | "response.incomplete" | "response.cancelled" | "response.done") => {
-                Step::Answered
+                Step::Completes
             }
-            Some("response.failed") => Step::Failed { status: None },
-            Some("error") => Step::Failed { status: label.status().filter(|status| *status >= 400) },
+            Some("response.failed") => Step::Fails { status: None },
+            Some("error") => Step::Fails { status: label.status().filter(|status| *status >= 400) },
             _ => return Step::None,
         };
         self.open -= 1;
@@ -115,10 +115,10 @@ mod tests {
     fn a_turn_goes_from_the_question_to_the_end_of_its_answer() {
         let mut turns = Turns::default();
         assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"error"}"#), Step::None);
-        assert_eq!(says(&mut turns, Peer::Agent, r#"{"model":"m","type":"response.create"}"#), Step::Asked);
+        assert_eq!(says(&mut turns, Peer::Agent, r#"{"model":"m","type":"response.create"}"#), Step::Begins);
         assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"other"}"#), Step::None);
         assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.output_text.delta"}"#), Step::None);
-        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.completed","response":{}}"#), Step::Answered);
+        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.completed","response":{}}"#), Step::Completes);
         assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.completed"}"#), Step::None);
     }
 
@@ -126,12 +126,12 @@ mod tests {
     fn failures_and_their_status_are_told_and_turns_answered_in_order() {
         let mut turns = Turns::default();
         for _ in 0..3 {
-            assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::Asked);
+            assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::Begins);
         }
-        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.failed"}"#), Step::Failed { status: None });
+        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.failed"}"#), Step::Fails { status: None });
         let error = r#"{"type":"error","status":429,"error":{"message":"slow down"}}"#;
-        assert_eq!(says(&mut turns, Peer::Origin, error), Step::Failed { status: Some(429) });
-        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.incomplete"}"#), Step::Answered);
+        assert_eq!(says(&mut turns, Peer::Origin, error), Step::Fails { status: Some(429) });
+        assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.incomplete"}"#), Step::Completes);
         assert_eq!(says(&mut turns, Peer::Origin, r#"{"type":"response.failed"}"#), Step::None);
     }
 
@@ -148,7 +148,7 @@ mod tests {
         turns.begins(Peer::Agent, Form::Binary);
         assert!(!turns.may_ask());
         for _ in 0..OPEN_MAX {
-            assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::Asked);
+            assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::Begins);
         }
         assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::None);
     }

@@ -1,5 +1,5 @@
-//! Calls to models that go on from one before: by the id of the answer or of the conversation that they name, or because
-//! their messages begin with all of those that an earlier call had, followed by an answer.
+//! Model calls that continue an earlier one. They name the id of its response or of the conversation, or their messages begin with
+//! all messages of the earlier call, followed by an answer.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,13 +14,13 @@ use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
 use crate::llm::names;
 
-/// The ends of the paths whose requests hold all messages so far.
+/// Endings of the paths of APIs whose requests hold all messages so far.
 const PATHS: [&str; 2] = ["/chat/completions", "/messages"];
 
 pub(super) struct Conversations {
-    /// By what a call's messages were.
+    /// By the hash of a call's messages.
     talks: Cache<[u8; 32], Talk>,
-    /// By the id of its answer, or of its conversation.
+    /// By the id of a call's response, or of its conversation.
     named: Cache<String, Turn>,
 }
 
@@ -28,12 +28,12 @@ pub(super) struct Conversations {
 enum Talk {
     /// The only call that had these messages.
     One { turn: Turn, failed: bool },
-    /// Several had them: which one is gone on from, nobody can tell.
+    /// Several calls had these messages, so it is unknown which one is continued.
     Several,
 }
 
 #[derive(Deserialize)]
-struct Asked<'a> {
+struct RequestBody<'a> {
     #[serde(borrow)]
     messages: Vec<&'a RawValue>,
 }
@@ -49,7 +49,7 @@ impl Conversations {
         Self { talks: Cache::new(REMEMBERED), named: Cache::new(REMEMBERED) }
     }
 
-    /// By its messages.
+    /// The call that this one continues, by its messages.
     pub(super) fn link(&mut self, exchange: &Exchange, talked: Option<Talked>) -> Option<Turn> {
         let Talked { before, all, body } = talked?;
         let link = before.iter().rev().find_map(|(hash, next)| match self.talks.get(hash)? {
@@ -59,7 +59,7 @@ impl Conversations {
         let link = link.flatten();
         let turn = turn(exchange.id, link);
         let talk = match self.talks.get(&all) {
-            // A call that failed is made again with the same messages.
+            // A retry of a failed call has the same messages.
             None | Some(Talk::One { failed: true, .. }) => Talk::One { turn, failed: failed(exchange) },
             Some(_) => Talk::Several,
         };
@@ -67,7 +67,7 @@ impl Conversations {
         link
     }
 
-    /// By the ids that it names.
+    /// The call that this one continues, by the ids that it names.
     pub(super) fn named(&self, llm: &Llm) -> Option<Turn> {
         let of = |name: &str| self.named.get(&under(name, llm.facts().get(name)?.as_str()?)).copied();
         let answer = llm.facts().get(names::REQUEST_PREVIOUS).and_then(|id| id.as_str());
@@ -88,16 +88,16 @@ impl Conversations {
     }
 }
 
-/// The messages of a call, hashed.
+/// The hashed messages of a call.
 pub(super) struct Talked {
-    /// Of each but the last: all up to it, and where in the body the one behind it stands.
+    /// For each message but the last: the hash of all messages up to it, and the range of the next one in the body.
     before: Vec<([u8; 32], Range<usize>)>,
-    /// All.
+    /// The hash of all messages.
     all: [u8; 32],
     body: Vec<u8>,
 }
 
-/// What a call to a model says in its messages, if they are known whole.
+/// The messages of a model call, if the whole body is known.
 pub(super) fn talked(exchange: &Exchange, caller: u64) -> Option<Talked> {
     let request = &exchange.request;
     if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
@@ -105,9 +105,9 @@ pub(super) fn talked(exchange: &Exchange, caller: u64) -> Option<Talked> {
     }
     let body = whole_body(exchange)?;
     let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
-    let asked: Asked<'_> = serde_json::from_slice(&body).ok()?;
+    let sent: RequestBody<'_> = serde_json::from_slice(&body).ok()?;
     let mut so_far = start(exchange, caller);
-    let hashes = asked.messages.iter().map(|message| {
+    let hashes = sent.messages.iter().map(|message| {
         let mut parts = Parts::new();
         parts.add(&so_far);
         parts.add(message.get().as_bytes());
@@ -120,11 +120,11 @@ pub(super) fn talked(exchange: &Exchange, caller: u64) -> Option<Talked> {
         let start = message.get().as_ptr().addr() - body.as_ptr().addr();
         start..start + message.get().len()
     };
-    let before = hashes.into_iter().zip(&asked.messages[1..]).map(|(hash, next)| (hash, place(next))).collect();
+    let before = hashes.into_iter().zip(&sent.messages[1..]).map(|(hash, next)| (hash, place(next))).collect();
     Some(Talked { before, all, body })
 }
 
-/// What a call is to those that go on from it.
+/// The link that calls get which continue this one.
 fn turn(id: Uuid, link: Option<Turn>) -> Turn {
     Turn { previous: id, first: link.map_or(id, |link| link.first) }
 }

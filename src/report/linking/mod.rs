@@ -1,10 +1,10 @@
-//! Which calls belong together. Calls are shown here as they end, before their events are made; what may be linked to later is
-//! remembered within bounds of number and time, and only links that are sure are made.
+//! Links between calls. Each call passes here when it has ended, before its event is made. Earlier calls are remembered within
+//! bounds of number and time. Only certain links are made.
 //!
 //! ```text
-//!  retries        the same call by the same caller, after it had failed
-//!  redirects      the call that an answer has sent its caller to
-//!  conversations  calls to models that go on from one before
+//!  retries        the same call by the same caller, after it failed
+//!  redirects      the call that follows a redirect
+//!  conversations  model calls that continue an earlier one
 //! ```
 
 mod conversations;
@@ -23,12 +23,12 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
 use crate::event::{Event, Links, Llm, Turn};
 
-/// Calls that each kind of link remembers.
+/// The most calls that each kind of link remembers.
 const REMEMBERED: usize = 4_096;
 
-/// What is remembered of earlier calls. Bodies are read outside of the lock: several threads link.
+/// Finds links. Bodies are read outside the lock, because several threads use it.
 pub(super) struct Linking {
-    /// Of this process alone, so that nobody can choose calls that are taken for one another.
+    /// Random, so that nobody can construct calls with equal hashes.
     seed: RandomState,
     memory: Mutex<Memory>,
 }
@@ -49,7 +49,7 @@ impl Linking {
         Self { seed: RandomState::new(), memory: Mutex::new(memory) }
     }
 
-    /// The calls that one which has ended belongs to, as far as it shows by itself.
+    /// The links of a call that has ended, as far as the exchange shows them.
     pub(super) fn links(&self, exchange: &Exchange) -> Links {
         if exchange.kind != Kind::Http || exchange.websocket.is_some() {
             return Links::default();
@@ -66,12 +66,12 @@ impl Linking {
         }
     }
 
-    /// The call that one goes on from, by what was read of it.
+    /// The call that a model call continues, by the facts that were read.
     pub(super) fn continues(&self, llm: &Llm) -> Option<Turn> {
         self.memory().conversations.named(llm)
     }
 
-    /// Remembers what was read of a call.
+    /// Remembers the facts of a model call.
     pub(super) fn note(&self, event: &Event, links: &Links) {
         if let Some(llm) = Llm::parse(&event.llm) {
             self.memory().conversations.note(event.id, &llm, links.conversation);
@@ -92,21 +92,21 @@ fn ended(exchange: &Exchange) -> SystemTime {
     exchange.started_at + exchange.timings.total
 }
 
-/// Whether a call began when an earlier one had ended, and soon.
+/// Whether a call began after `ended`, and no later than `within`.
 fn follows(exchange: &Exchange, ended: SystemTime, within: Duration) -> bool {
     exchange.started_at.duration_since(ended).is_ok_and(|since| since <= within)
 }
 
-/// Whether a call failed in a way after which it may be made again: without an answer, or with one that asks for that.
+/// Whether a call failed in a way that makes a retry likely: without a response, or with a status that invites one.
 fn failed(exchange: &Exchange) -> bool {
     let status = exchange.response.as_ref().map_or(0, |response| response.status.as_u16());
     matches!(exchange.outcome, Outcome::Failed(_)) || matches!(status, 408 | 409 | 425 | 429 | 500..)
 }
 
-/// The request's body, if it is known whole. Of a call that got nowhere it may not even have been read.
+/// The request's body, if all of it is known. If the call failed early, the body may not have been read.
 fn whole_body(exchange: &Exchange) -> Option<&Captured> {
     let request = &exchange.request;
-    // What was refused before it was read is not known at all.
+    // A request without header fields was refused before it was read.
     request.headers.iter().next()?;
     let field = |name: http::HeaderName| request.headers.get(name.as_str());
     let announced = field(CONTENT_LENGTH).map(|length| str::from_utf8(length).ok()?.trim().parse::<u64>().ok());
@@ -121,7 +121,7 @@ fn whole_body(exchange: &Exchange) -> Option<&Captured> {
     (read && request.body.omitted_bytes() == 0 && request.body.end == BodyEnd::Complete).then_some(&request.body)
 }
 
-/// A hash of parts that nobody can find others for.
+/// A cryptographic hash of a list of parts.
 struct Parts(Context);
 
 impl Parts {
@@ -129,7 +129,7 @@ impl Parts {
         Self(Context::new(&SHA256))
     }
 
-    /// Each with its length before it, so that no two lists of parts are one.
+    /// Adds a part with its length, so that different lists never hash the same bytes.
     fn add(&mut self, part: &[u8]) {
         self.0.update(&(part.len() as u64).to_le_bytes());
         self.0.update(part);
@@ -142,7 +142,7 @@ impl Parts {
     }
 }
 
-/// A quick look-up key.
+/// A hash for look-ups.
 fn key(seed: &RandomState, of: impl Hash) -> u64 {
     seed.hash_one(of)
 }

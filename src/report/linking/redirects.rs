@@ -1,4 +1,4 @@
-//! The call that an answer has sent its caller to: the next one of that caller to the URL in `Location`.
+//! Redirects: the caller's next call to the URL in `Location`.
 
 use std::hash::RandomState;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,13 +11,13 @@ use uuid::Uuid;
 use super::{REMEMBERED, ended, follows, key};
 use crate::capture::{Exchange, Outcome};
 
-/// Clients follow at once.
+/// A later call does not follow the redirect: clients follow at once.
 const WITHIN: Duration = Duration::from_secs(60);
 
 pub(super) struct Redirects {
     seed: RandomState,
     sent_to: Cache<u64, Redirected>,
-    /// When the last one was remembered: nearly always there is none that could be followed.
+    /// When the last redirect was remembered. Usually there is none, and the URL need not be parsed.
     last: Option<Instant>,
 }
 
@@ -25,7 +25,7 @@ struct Redirected {
     id: Uuid,
     to: Url,
     ended: SystemTime,
-    /// The method that it is followed with; `None`: GET, or the one it had.
+    /// The method of the call that follows. `None`: GET, or the redirected call's own.
     method: Option<Method>,
     had: Method,
 }
@@ -51,7 +51,7 @@ impl Redirects {
         link
     }
 
-    /// One redirect is followed by one call.
+    /// The redirect that this call follows. Each is followed once.
     fn followed(&mut self, exchange: &Exchange, caller: u64, url: &Url) -> Option<Uuid> {
         let at = key(&self.seed, (caller, url));
         let method = &exchange.request.method;
@@ -68,7 +68,7 @@ impl Redirects {
     }
 }
 
-/// Where an answer sends its caller, and with which method (RFC 9110, 15.4).
+/// The target of a redirect, and the method of the call that follows (RFC 9110, 15.4).
 fn redirect(exchange: &Exchange) -> Option<(String, Option<Method>)> {
     let response = exchange.response.as_ref().filter(|_| exchange.outcome == Outcome::Complete)?;
     let had = &exchange.request.method;

@@ -1,4 +1,5 @@
-//! The same call once more: same caller, method, URL and body (as JSON, if it is that), begun after the one before had failed.
+//! Retries: calls with the same caller, method, URL and body (compared as JSON if possible) that began after the earlier one had
+//! failed.
 
 use std::hash::RandomState;
 use std::time::{Duration, SystemTime};
@@ -11,17 +12,17 @@ use super::{Parts, REMEMBERED, ended, failed, follows, key, same, whole_body};
 use crate::capture::Exchange;
 use crate::event::Retry;
 
-/// Later than this after a failure a call is a new one.
+/// A call that begins later than this after a failure is not a retry.
 const WITHIN: Duration = Duration::from_secs(600);
 
 pub(super) struct Retries {
     seed: RandomState,
-    /// Where something has failed lately. Most calls are to other places, and their bodies need not be looked at.
+    /// Where calls failed lately. Most calls go elsewhere, so their bodies need not be hashed.
     places: Cache<u64, ()>,
-    failures: Cache<[u8; 32], Failure>,
+    failures: Cache<[u8; 32], FailedCall>,
 }
 
-struct Failure {
+struct FailedCall {
     id: Uuid,
     first: Uuid,
     count: u32,
@@ -38,7 +39,7 @@ impl Retries {
         self.failures.len()
     }
 
-    /// Whether it matters what the call was: it failed, or something has failed lately where it went.
+    /// Whether the call must be hashed: it failed, or another call to the same place failed lately.
     pub(super) fn matters(&self, exchange: &Exchange, caller: u64) -> bool {
         failed(exchange) || self.places.get(&self.place(exchange, caller)).is_some()
     }
@@ -48,7 +49,7 @@ impl Retries {
         key(&self.seed, (caller, &request.method, &exchange.origin, &request.path))
     }
 
-    /// `call` is what makes two calls the same: see [`call`].
+    /// The retry that the exchange is, if any. `call`: its hash by [`call`].
     pub(super) fn link(&mut self, exchange: &Exchange, caller: u64, call: Option<[u8; 32]>) -> Option<Retry> {
         let (call, failed) = (call?, failed(exchange));
         let place = self.place(exchange, caller);
@@ -61,13 +62,13 @@ impl Retries {
         if failed {
             let (first, count) = retry.map_or((exchange.id, 0), |retry| (retry.first, retry.count));
             self.places.insert(place, ());
-            self.failures.insert(call, Failure { id: exchange.id, first, count, ended: ended(exchange) });
+            self.failures.insert(call, FailedCall { id: exchange.id, first, count, ended: ended(exchange) });
         }
         retry
     }
 }
 
-/// What makes two calls the same. `None`: the body is not known whole, so nobody can tell.
+/// A hash that is equal for equal calls. `None`: the body is not known completely.
 pub(super) fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
     let (request, body) = (&exchange.request, whole_body(exchange)?);
     let mut parts = Parts::new();

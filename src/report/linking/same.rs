@@ -1,5 +1,5 @@
-//! Bodies that say the same: JSON is compared as JSON, whatever the order of its members and the space between them, and all
-//! else as bytes. Clients write an object's members in another order when they make a call again.
+//! Compares bodies. JSON is compared by value, whatever the order of members and the white space, because some clients change the
+//! order in a retry. Everything else is compared as bytes.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,12 +10,12 @@ use serde_json::value::RawValue;
 use super::Parts;
 use crate::codings::{Codings, Decoder, End, Step};
 
-/// Objects in objects that are looked into. What lies deeper is compared as text.
+/// The deepest nesting that is compared by value. Deeper JSON is compared as text.
 const DEPTH_MAX: usize = 64;
-/// A body that comes to more without its coding is compared as it was sent.
+/// A body that is larger when decoded is compared as it was sent.
 const DECODED_MAX_BYTES: usize = 16 << 20;
 
-/// Adds what a body says. `codings`: the values of its `Content-Encoding`.
+/// Adds the content of a body. `codings`: the values of its `Content-Encoding`.
 pub(super) fn add<'a>(parts: &mut Parts, body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) {
     let content = content(body, codings);
     match serde_json::from_slice::<&RawValue>(&content) {
@@ -30,7 +30,7 @@ pub(super) fn add<'a>(parts: &mut Parts, body: &'a [u8], codings: impl Iterator<
     }
 }
 
-/// The body without its codings, if they can be undone to its end.
+/// The decoded body, if it can be decoded completely. Otherwise the body as it was sent.
 fn content<'a>(body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) -> Cow<'a, [u8]> {
     let Codings::Known(known) = Codings::named(codings) else { return Cow::Borrowed(body) };
     let mut decoder = Decoder::new(&known, DECODED_MAX_BYTES as u64);
@@ -51,7 +51,7 @@ fn add_value(parts: &mut Parts, json: &str, depth: usize) {
     let within = depth < DEPTH_MAX;
     match json.as_bytes().first() {
         Some(b'{') if within && let Ok(Members(mut members)) = serde_json::from_str::<Members<'_>>(json) => {
-            // Two of one name stay in their order.
+            // Members with the same name keep their order.
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
             parts.add(b"{");
             for (name, value) in members {
@@ -69,12 +69,12 @@ fn add_value(parts: &mut Parts, json: &str, depth: usize) {
             parts.add(b"\"");
             parts.add(text.as_bytes());
         }
-        // Numbers are compared as they were written: no two are taken for one another.
+        // Numbers are compared as written: different numbers may be equal as floats.
         _ => parts.add(json.as_bytes()),
     }
 }
 
-/// An object's members, all of them.
+/// All members of an object, including repeated names.
 struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -1,0 +1,87 @@
+//! Makes events of exchanges: with the context of this process, their links, and their rows for the store.
+
+use super::Facts;
+use super::linking::Linking;
+use crate::callers::CallerSession;
+use crate::capture::Exchange;
+use crate::event::{self, Context, Event, Links, Llm};
+use crate::known_agents;
+use crate::secret::Secret;
+use crate::store::NewEvent;
+
+/// A call with at most this many bytes to search is searched by the reporting thread. Handing it to another thread would cost as
+/// much.
+pub(super) const SMALL_BYTES: usize = 16 << 10;
+/// Bytes of larger calls that the reporting thread still searches between two checks of the queue. The searchers get the rest.
+pub(super) const ALLOWANCE_BYTES: usize = 512 << 10;
+
+/// Whether the reporting thread makes a call's event itself: there is little to search, or `allowance` has room for it.
+pub(super) fn is_searched_here(exchange: &Exchange, allowance: &mut usize) -> bool {
+    let bytes = event::searched_bytes(exchange);
+    if bytes <= SMALL_BYTES {
+        return true;
+    }
+    let left = allowance.checked_sub(bytes);
+    *allowance = left.unwrap_or(*allowance);
+    left.is_some()
+}
+
+/// Makes the event of a call that has ended, with its links to other calls.
+pub(super) fn build(
+    exchange: &Exchange,
+    facts: &Facts,
+    session: &CallerSession,
+    seq: u64,
+    linking: &Linking,
+) -> Event {
+    let links = linking.links(exchange);
+    let continues = |llm: &Llm| linking.continues(llm);
+    let event = event::build(exchange, &Context { continues: &continues, ..context(facts, session, seq, links) });
+    linking.note(&event, &links);
+    event
+}
+
+/// What an event of this session holds besides its exchange.
+pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
+    let Facts { run_id, error_from_status, properties, prices, redactor, .. } = facts;
+    let (error_from_status, prices) = (*error_from_status, prices.as_ref());
+    let continues = &|_: &Llm| None;
+    Context { seq, run_id, rule: session.rule, error_from_status, properties, prices, links, continues, redactor }
+}
+
+/// The header field in which an agent names its own session.
+const TOKEN_FIELD: &str = "x-otas-agent-session-token";
+
+/// The token of the session that the agent names in its call, if it names exactly one.
+pub(super) fn named_token(exchange: &Exchange) -> Option<Secret> {
+    let mut all = exchange.request.headers.get_all(TOKEN_FIELD);
+    let (one, none) = (all.next()?, all.next());
+    // The agent's claim is not verified: see `Secret::told`.
+    none.is_none().then(|| str::from_utf8(one).ok().map(Secret::told)).flatten()
+}
+
+/// The known agent program that the request's `User-Agent` names.
+pub(super) fn agent_program(exchange: &Exchange) -> Option<&'static str> {
+    let value = exchange.request.headers.get(http::header::USER_AGENT.as_str())?;
+    known_agents::of_user_agent(std::str::from_utf8(value).ok()?)
+}
+
+/// The row to append for an event.
+pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
+    NewEvent {
+        event_id: event.id,
+        seq,
+        started_at_ms: event.started_at_ms,
+        method: &event.method,
+        host: &event.host,
+        path: &event.path,
+        status_code: event.status_code,
+        latency_ms: event.latency_ms,
+        request_bytes: event.request_bytes,
+        response_bytes: event.response_bytes,
+        error: &event.error,
+        outline: &event.outline,
+        llm: &event.llm,
+        json: &event.json,
+    }
+}
