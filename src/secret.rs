@@ -1,6 +1,9 @@
 //! Values that must never be shown: no `Debug`, no `Display`, no log line. Also the list of our own secrets, and the check of
 //! the files that hold one.
 
+mod coded;
+mod digits;
+pub(crate) mod escapes;
 mod hidden;
 pub(crate) mod registry;
 pub(crate) mod undone;

@@ -89,11 +89,12 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
         Takes::Piped(readers) => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
             // No further, so that many such commands cost no more than few.
             let rest = &text[word.end..words.limit.min(word.end + PIPED_MAX_BYTES)];
-            let mut commands = rest.split(|byte| *byte == b'|').skip(1);
-            let next = commands.next().and_then(|next| next.split(|byte| *byte == b'\n').next());
-            let reads = |next: &[u8]| readers.iter().any(|it| memchr::memmem::find(next, it.as_bytes()).is_some());
-            let same_line = memchr::memchr2(b'|', b'\n', rest).is_some_and(|at| rest[at] == b'|');
-            same_line && next.is_some_and(reads) && strong_or_word(text, word)
+            let piped = memchr::memchr2(b'|', b'\n', rest).filter(|at| rest[*at] == b'|').is_some_and(|pipe| {
+                let next = &rest[pipe + 1..];
+                let next = &next[..memchr::memchr2(b'|', b'\n', next).unwrap_or(next.len())];
+                readers.iter().any(|reader| memchr::memmem::find(next, reader.as_bytes()).is_some())
+            });
+            piped && strong_or_word(text, word)
         }),
         Takes::Glued(flag) => words.by_ref().find_map(|word| {
             let glued = word.start + flag.len()..word.end;

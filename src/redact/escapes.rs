@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::scan::Finding;
+use crate::secret::escapes::entity;
 use crate::secret::undone::Undone;
 
 /// A text with such escapes undone, and where each stood. Escaped quotes and backslashes stay: they are no part of a name, and
@@ -43,17 +44,6 @@ impl Shadow {
 
     /// The same for the characters that XML and HTML escape in texts, however often (`&quot;`, `&amp;quot;`).
     pub(super) fn of_markup(text: &str) -> Option<Self> {
-        const ENTITIES: [(&str, char); 9] = [
-            ("quot;", '"'),
-            ("lt;", '<'),
-            ("gt;", '>'),
-            ("apos;", '\''),
-            ("#39;", '\''),
-            ("#x27;", '\''),
-            ("#34;", '"'),
-            ("#x22;", '"'),
-            ("amp;", '&'),
-        ];
         let mut shadow = Self::default();
         let mut copied = 0;
         for (start, _) in text.match_indices('&') {
@@ -65,7 +55,8 @@ impl Shadow {
                 rest = next;
             }
             // `&amp;` itself, unless another entity follows it.
-            let entity = ENTITIES.iter().find_map(|(name, char)| Some((rest.strip_prefix(name)?, *char)));
+            let entity = entity(rest.as_bytes()).filter(|(char, _)| char.is_ascii_graphic());
+            let entity = entity.map(|(char, bytes)| (&rest[bytes..], char));
             let (rest, char) = match entity {
                 Some(found) => found,
                 None if rest.len() < text.len() - start - 1 => (rest, '&'),

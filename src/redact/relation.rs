@@ -167,7 +167,7 @@ fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
 /// Behind the verb of `the password for guests is value`: a few words stand before it.
 fn later_verb(text: &[u8], start: usize) -> Option<usize> {
     const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
-    const VERBS: [&[u8]; 4] = [b" is ", b" was ", b" ist ", b" lautet "];
+    const VERBS: [&[u8]; 4] = [b"is ", b"was ", b"ist ", b"lautet "];
     const REACH_BYTES: usize = 48;
     let reach = &text[start..text.len().min(start + REACH_BYTES)];
     let sentence =
@@ -176,8 +176,10 @@ fn later_verb(text: &[u8], start: usize) -> Option<usize> {
     if !PREPOSITIONS.iter().any(|word| reach.starts_with(word)) {
         return None;
     }
-    let verbs = VERBS.iter().filter_map(|verb| Some(memchr::memmem::find(reach, verb)? + verb.len() - 1));
-    verbs.min().map(|end| start + end)
+    memchr::memchr_iter(b' ', reach).find_map(|space| {
+        let verb = VERBS.iter().find(|verb| reach[space + 1..].starts_with(verb))?;
+        Some(start + space + verb.len())
+    })
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.

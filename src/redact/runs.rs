@@ -50,8 +50,48 @@ impl Class {
         }
     }
 
+    const ALL: [Self; CLASSES] = [
+        Self::Alnum,
+        Self::Hex,
+        Self::Capitals,
+        Self::Small,
+        Self::Unbroken,
+        Self::Word,
+        Self::Dotted,
+        Self::Token68,
+        Self::Path,
+        Self::Hash,
+        Self::Scram,
+        Self::Serial,
+        Self::Unreserved,
+        Self::Base64,
+        Self::Lines,
+    ];
+
     /// Whether a character is of it.
+    #[inline]
     pub(super) fn has(self, byte: u8) -> bool {
+        /// Of each byte its classes, a bit for each.
+        const CLASSES_OF: [u16; 256] = {
+            let mut classes = [0; 256];
+            let mut at = 0;
+            while at < CLASSES {
+                let class = Class::ALL[at];
+                let mut byte = 0;
+                while byte < 256 {
+                    if class.defines(byte as u8) {
+                        classes[byte] |= 1 << class as u16;
+                    }
+                    byte += 1;
+                }
+                at += 1;
+            }
+            classes
+        };
+        CLASSES_OF[usize::from(byte)] & (1 << self as u16) != 0
+    }
+
+    const fn defines(self, byte: u8) -> bool {
         match self {
             Self::Alnum => byte.is_ascii_alphanumeric(),
             Self::Hex => byte.is_ascii_hexdigit(),

@@ -6,7 +6,9 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind, BuildError, Input, MatchKind, PatternID};
+use aho_corasick::automaton::Automaton as _;
+use aho_corasick::dfa::DFA;
+use aho_corasick::{BuildError, Input, Match, MatchKind, PatternID};
 
 use super::commands;
 use super::formats::{self, SERVICES};
@@ -62,7 +64,7 @@ pub(crate) struct OutOfTime;
 
 /// What is searched for in all texts.
 pub(super) struct Scanner {
-    search: AhoCorasick,
+    search: DFA,
     /// Of each needle of the search.
     needles: Vec<Needle>,
 }
@@ -87,7 +89,7 @@ const AUTHORITY: &str = "://";
 /// The longest user information that is looked for, in bytes.
 const USERINFO_MAX_BYTES: usize = 1024;
 /// Places that are looked at before the clock is.
-const PLACES_A_LOOK: u32 = 16;
+const PLACES_A_LOOK: u32 = 64;
 /// Nouns that an adjective before them makes the name of a secret, in prose.
 const KEY_NOUNS: [&[u8]; 2] = [b"key", b"token"];
 /// Such adjectives, with the space behind them.
@@ -112,12 +114,16 @@ impl Scanner {
         let names = words.chain(own).map(|word| (word, Needle::Word));
         let (texts, needles): (Vec<String>, Vec<Needle>) =
             formats.chain(commands).chain(services).chain(names).unzip();
-        let search = AhoCorasick::builder()
-            .ascii_case_insensitive(true)
-            .match_kind(MatchKind::LeftmostLongest)
-            .kind(Some(AhoCorasickKind::DFA))
-            .build(texts)?;
+        let search =
+            DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(texts)?;
         Ok(Self { search, needles })
+    }
+
+    /// The first needle at `from` or later.
+    #[inline]
+    fn next(&self, text: &[u8], from: usize) -> Option<Match> {
+        // Fails only for kinds of search that it was not built for.
+        self.search.try_find(&Input::new(text).range(from..)).ok().flatten()
     }
 
     /// Only the search gives ids, and each has its needle.
@@ -154,7 +160,7 @@ impl Scanner {
         let mut runs = Runs::of(text.as_bytes());
         let mut at = 0;
         let mut looks = 0;
-        while let Some(hit) = self.search.find(Input::new(text).range(at..)) {
+        while let Some(hit) = self.next(text.as_bytes(), at) {
             looks += 1;
             if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
                 return Err(OutOfTime);
@@ -195,7 +201,7 @@ impl Scanner {
         let mut out: Option<Vec<u8>> = None;
         let mut runs = Runs::of(bytes);
         let mut at = 0;
-        while let Some(hit) = self.search.find(Input::new(bytes).range(at..)) {
+        while let Some(hit) = self.next(bytes, at) {
             at = hit.end();
             let secret = match self.needle(hit.pattern()) {
                 Needle::Format(pattern, _) => pattern

@@ -10,13 +10,13 @@ use crate::deadline::Deadline;
 /// Streams in strings in streams that are followed.
 const DEPTH_MAX: usize = 6;
 
-/// The joined pieces, and what is unescaped to find them, come to at most so many times the bytes of the text. Few texts reach half
-/// of that. A text that needs more is withheld.
-const BYTES_A_BYTE: usize = 3;
+/// The joined pieces, and what is unescaped to find them, come to at most so many times the bytes of the text. Few texts reach three
+/// quarters of that. A text that needs more is withheld.
+const BYTES_A_BYTE: usize = 2;
 /// Short texts may have so many bytes of it.
 const BYTES_AT_LEAST: usize = 4 << 10;
 /// Unescaping costs so much less than a search.
-const UNESCAPED_BYTES_A_SEARCHED: usize = 4;
+const UNESCAPED_BYTES_A_SEARCHED: usize = 3;
 
 /// How much may still be looked at in the streams of one text.
 struct Spare {

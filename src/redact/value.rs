@@ -161,8 +161,8 @@ const SCHEMES: [&[u8]; 7] = [b"bearer", b"basic", b"token", b"apikey", b"digest"
 
 /// A bare value, with what follows it if it is but the scheme of credentials.
 pub(super) fn with_scheme(text: &[u8], range: Range<usize>) -> Range<usize> {
-    let scheme = text[range.clone()].to_ascii_lowercase();
-    if !SCHEMES.contains(&&*scheme) || text.get(range.end) != Some(&b' ') {
+    let scheme = |known: &&[u8]| text[range.clone()].eq_ignore_ascii_case(known);
+    if text.get(range.end) != Some(&b' ') || !SCHEMES.iter().any(scheme) {
         return range;
     }
     let sign = Sign { at: range.end + 1, assigns: false, tight: false, level: None };

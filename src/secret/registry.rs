@@ -10,6 +10,7 @@ use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
 use parking_lot::Mutex;
 
 use super::MASK;
+use super::coded::Coded;
 use super::hidden::{self, Hidden};
 
 /// A shorter secret is not registered: masking so short a word everywhere would reveal it and ruin texts.
@@ -64,6 +65,8 @@ impl Registry {
 /// Finds all registered secrets in a text.
 pub(crate) struct Searcher {
     way: Way,
+    /// Finds those in base64 and in hexadecimal digits.
+    coded: Coded,
     /// Length of the shortest secret. A shorter text holds none.
     shortest_bytes: usize,
 }
@@ -85,13 +88,14 @@ impl Searcher {
             .build();
         let any = || AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(all).ok();
         let way = packed.map(Way::Packed).or_else(|| any().map(Way::Any))?;
-        Some(Self { way, shortest_bytes: all.iter().map(|text| text.len()).min()? })
+        let coded = Coded::new(all.iter().copied()).ok()?;
+        Some(Self { way, coded, shortest_bytes: all.iter().map(|text| text.len()).min()? })
     }
 
     /// The ranges of the secrets in `text`, in order, not overlapping: plain ones, and those behind encodings.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
         let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| self.find_iter(bytes).for_each(found);
-        let hidden = Hidden { search: &search, shortest_bytes: self.shortest_bytes }.find(text);
+        let hidden = Hidden { search: &search, coded: &self.coded, shortest_bytes: self.shortest_bytes }.find(text);
         let mut all: Vec<Range<usize>> = self.find_iter(text).collect();
         if hidden.is_empty() {
             return all;

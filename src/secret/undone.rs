@@ -1,21 +1,48 @@
-//! Where the escapes of a text stood that are undone in a copy of it: what is found in the copy can be marked in the text.
+//! Where the escapes of a text were that are undone in a copy of it: what is found in the copy can be marked in the text.
 
 use std::ops::Range;
 
-/// The escapes, in their order.
+/// The escapes, in their order. Escapes of one length side by side are one entry, so that a text of nothing else takes no memory.
 #[derive(Default)]
-pub(crate) struct Undone(Vec<Escape>);
+pub(crate) struct Undone(Vec<Escapes>);
 
-/// Its character is at `here` in the copy, and it stood at `stood` in the text.
-struct Escape {
-    here: Range<usize>,
-    stood: Range<usize>,
+/// Some escapes side by side.
+struct Escapes {
+    /// Where the character of the first begins in the copy.
+    here: usize,
+    /// Where the first begins in the text.
+    stood: usize,
+    /// The length of each in the text, in bytes.
+    stood_bytes: usize,
+    /// The length of each character in the copy, in bytes.
+    here_bytes: u32,
+    times: u32,
+}
+
+impl Escapes {
+    fn here_end(&self) -> usize {
+        self.here + self.here_bytes as usize * self.times as usize
+    }
+
+    fn stood_end(&self) -> usize {
+        self.stood + self.stood_bytes * self.times as usize
+    }
 }
 
 impl Undone {
-    /// Notes the next escape.
+    /// Notes the next escape: its character is at `here` in the copy, and it was at `stood` in the text.
     pub(crate) fn note(&mut self, here: Range<usize>, stood: Range<usize>) {
-        self.0.push(Escape { here, stood });
+        let here_bytes = here.len() as u32;
+        if let Some(last) = self.0.last_mut()
+            && (last.here_end(), last.stood_end()) == (here.start, stood.start)
+            && (last.here_bytes, last.stood_bytes) == (here_bytes, stood.len())
+            && last.times < u32::MAX
+        {
+            last.times += 1;
+            return;
+        }
+        let (stood, stood_bytes) = (stood.start, stood.len());
+        self.0.push(Escapes { here: here.start, stood, stood_bytes, here_bytes, times: 1 });
     }
 
     /// Whether there are none.
@@ -23,26 +50,30 @@ impl Undone {
         self.0.is_empty()
     }
 
-    /// Whether the character of one begins in this range of the copy.
+    /// Whether a character of one is in this range of the copy.
     pub(crate) fn any_in(&self, range: &Range<usize>) -> bool {
-        let next = self.0.partition_point(|escape| escape.here.start < range.start);
-        self.0.get(next).is_some_and(|escape| escape.here.start < range.end)
+        let next = self.0.partition_point(|escapes| escapes.here_end() <= range.start);
+        self.0.get(next).is_some_and(|escapes| escapes.here < range.end)
     }
 
-    /// Where a range of the copy stood in the text.
+    /// Where a range of the copy was in the text.
     pub(crate) fn back(&self, range: Range<usize>) -> Range<usize> {
         let start = self.place(range.start).start;
         let end = range.end.checked_sub(1).map_or(start, |last| self.place(last).end);
         start..end.max(start)
     }
 
-    /// Where the byte at `at` stood.
+    /// Where the byte at `at` was.
     pub(crate) fn place(&self, at: usize) -> Range<usize> {
-        let before = self.0.partition_point(|escape| escape.here.start <= at);
+        let before = self.0.partition_point(|escapes| escapes.here <= at);
         match before.checked_sub(1).map(|index| &self.0[index]) {
-            Some(escape) if at < escape.here.end => escape.stood.clone(),
-            Some(escape) => {
-                let place = escape.stood.end + at - escape.here.end;
+            Some(escapes) if at < escapes.here_end() => {
+                let nth = (at - escapes.here) / escapes.here_bytes as usize;
+                let start = escapes.stood + nth * escapes.stood_bytes;
+                start..start + escapes.stood_bytes
+            }
+            Some(escapes) => {
+                let place = escapes.stood_end() + at - escapes.here_end();
                 place..place + 1
             }
             None => at..at + 1,
@@ -56,7 +87,7 @@ mod tests {
 
     /// `a\n"&eacute;"b` as `a⏎"é"b`.
     #[test]
-    fn a_range_of_the_copy_stood_where_its_escapes_stood() {
+    fn a_range_of_the_copy_was_where_its_escapes_were() {
         let mut undone = Undone::default();
         undone.note(1..2, 1..3);
         undone.note(3..5, 4..12);
@@ -64,6 +95,20 @@ mod tests {
             assert_eq!(undone.back(here.clone()), stood, "{here:?}");
         }
         assert_eq!(undone.back(6..6), 13..13);
-        assert!(undone.any_in(&(2..4)) && !undone.any_in(&(4..9)));
+        assert!(undone.any_in(&(2..4)) && !undone.any_in(&(5..9)));
+    }
+
+    #[test]
+    fn escapes_side_by_side_are_one_entry_and_each_is_found() {
+        let mut undone = Undone::default();
+        (0..1000).for_each(|at| undone.note(5 + at..6 + at, 5 + 2 * at..7 + 2 * at));
+        undone.note(1005..1006, 2005..2011);
+        assert_eq!(undone.0.len(), 2);
+        for (here, stood) in
+            [(4..5, 4..5), (5..6, 5..7), (7..9, 9..13), (1004..1006, 2003..2011), (1006..1007, 2011..2012)]
+        {
+            assert_eq!(undone.back(here.clone()), stood, "{here:?}");
+        }
+        assert!(undone.any_in(&(900..901)) && !undone.any_in(&(0..5)) && !undone.any_in(&(1006..1010)));
     }
 }

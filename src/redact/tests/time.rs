@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 
 use super::super::fuzzing::{STEPS_A_BYTE, steps_of};
-use super::hostile::{HOSTILE, HOSTILE_TO_FORMATS};
+use super::hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS};
 
 fn all() -> Vec<&'static str> {
-    HOSTILE.iter().chain(HOSTILE_TO_FORMATS).copied().collect()
+    [HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS].concat()
 }
 
 fn filled(piece: &str, bytes: usize) -> String {

@@ -1,0 +1,93 @@
+//! Finds secrets in base64 and in hexadecimal digits by what they look like there, so that nothing need be decoded for that.
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, BuildError, MatchKind};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+use super::digits::hex_stretches;
+
+/// The end of an encoded secret that is searched for has at most so many characters: no two secrets end alike.
+const END_MAX_BYTES: usize = 32;
+
+/// Finds encoded secrets in a run of characters of base64.
+pub(super) struct Coded {
+    base64: AhoCorasick,
+    /// Of each needle of `base64`.
+    of_base64: Vec<Reach>,
+    hex: AhoCorasick,
+    /// Of each needle of `hex`.
+    of_hex: Vec<Reach>,
+    /// No secret has fewer hexadecimal digits.
+    hex_min_bytes: usize,
+}
+
+/// How many characters in front of a needle and behind it hold more of the secret.
+#[derive(Clone, Copy)]
+struct Reach {
+    before: usize,
+    after: usize,
+}
+
+impl Coded {
+    /// For these secrets.
+    ///
+    /// # Errors
+    /// When they are too many to search for at once.
+    pub(super) fn new<'s>(secrets: impl Iterator<Item = &'s [u8]> + Clone) -> Result<Self, BuildError> {
+        let (base64, of_base64): (Vec<_>, Vec<_>) = secrets.clone().flat_map(in_base64).unzip();
+        let (hex, of_hex): (Vec<_>, Vec<_>) = secrets.clone().map(in_hex).unzip();
+        let build = |needles, any_case| {
+            AhoCorasick::builder()
+                .match_kind(MatchKind::LeftmostLongest)
+                .ascii_case_insensitive(any_case)
+                .build::<Vec<Vec<u8>>, Vec<u8>>(needles)
+        };
+        let hex_min_bytes = 2 * secrets.map(<[u8]>::len).min().unwrap_or(0);
+        Ok(Self { base64: build(base64, false)?, of_base64, hex: build(hex, true)?, of_hex, hex_min_bytes })
+    }
+
+    /// The ranges of characters that hold bits of a secret, in no order.
+    pub(super) fn find(&self, characters: &[u8], found: &mut dyn FnMut(Range<usize>)) {
+        let whole = |reach: Reach, range: Range<usize>| {
+            range.start.saturating_sub(reach.before)..characters.len().min(range.end + reach.after)
+        };
+        for hit in self.base64.find_iter(characters) {
+            found(whole(self.of_base64[hit.pattern().as_usize()], hit.range()));
+        }
+        for digits in hex_stretches(characters, self.hex_min_bytes) {
+            for hit in self.hex.find_iter(&characters[digits.clone()]) {
+                let range = digits.start + hit.start()..digits.start + hit.end();
+                found(whole(self.of_hex[hit.pattern().as_usize()], range));
+            }
+        }
+    }
+}
+
+/// The ends of a secret in base64, behind each number of bytes, in each alphabet (RFC 4648, sections 4 and 5): the characters
+/// that hold bits of the secret alone.
+fn in_base64(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, Reach)> {
+    (0..3).flat_map(move |before| {
+        let encoded = STANDARD_NO_PAD.encode([&[0; 3][..before], secret].concat()).into_bytes();
+        let bits = before * 8..(before + secret.len()) * 8;
+        let end = bits.end / 6;
+        let start = bits.start.div_ceil(6).max(end.saturating_sub(END_MAX_BYTES));
+        let reach = Reach { before: start - bits.start / 6, after: bits.end.div_ceil(6) - end };
+        let standard = encoded[start..end].to_vec();
+        let for_urls = standard.iter().map(|byte| match byte {
+            b'+' => b'-',
+            b'/' => b'_',
+            byte => *byte,
+        });
+        let for_urls = Some(for_urls.collect::<Vec<_>>()).filter(|other| *other != standard);
+        [Some(standard), for_urls].into_iter().flatten().map(move |needle| (needle, reach))
+    })
+}
+
+/// The end of a secret in hexadecimal digits.
+fn in_hex(secret: &[u8]) -> (Vec<u8>, Reach) {
+    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let before = digits.len().saturating_sub(END_MAX_BYTES);
+    (digits.as_bytes()[before..].to_vec(), Reach { before, after: 0 })
+}

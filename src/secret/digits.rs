@@ -1,0 +1,190 @@
+//! Runs of characters of base64 and of hexadecimal digits in a text, and the bytes that they encode. Pure.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// Base64 continues after a line end when its line is at least this long, in bytes (RFC 2045: 76; PEM: 64).
+const LINE_MIN_BYTES: usize = 32;
+
+/// A run of characters of base64, with line ends in it.
+pub(super) struct Run {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Where each of its lines begins in the text, and how many characters of the run come before it; empty when it is one line.
+    lines: Vec<(usize, usize)>,
+}
+
+impl Run {
+    /// The first run of at least `min` characters that begins at `from` or later.
+    pub(super) fn next(text: &[u8], mut from: usize, min: usize) -> Option<Self> {
+        loop {
+            // A run of several lines begins with a long one.
+            let start = stretch(text, from, min.min(LINE_MIN_BYTES), |byte| value(byte) < 64)?;
+            let run = Self::at(text, start);
+            if run.len() >= min {
+                return Some(run);
+            }
+            from = run.end;
+        }
+    }
+
+    /// The run that begins at `start`.
+    fn at(text: &[u8], start: usize) -> Self {
+        let line_end = |from: usize| {
+            let rest = &text[from..];
+            from + rest.iter().position(|byte| value(*byte) == 64).unwrap_or(rest.len())
+        };
+        let mut run = Self { start, end: line_end(start), lines: Vec::new() };
+        let (mut line, mut before) = (start, 0);
+        loop {
+            let next = match &text[run.end..] {
+                [b'\r', b'\n', ..] => run.end + 2,
+                [b'\n', ..] => run.end + 1,
+                _ => break,
+            };
+            let end = line_end(next);
+            if run.end - line < LINE_MIN_BYTES || end == next {
+                break;
+            }
+            if run.lines.is_empty() {
+                run.lines.push((start, 0));
+            }
+            before += run.end - line;
+            run.lines.push((next, before));
+            (line, run.end) = (next, end);
+        }
+        run
+    }
+
+    fn len(&self) -> usize {
+        match self.lines.last() {
+            Some((start, before)) => before + self.end - start,
+            None => self.end - self.start,
+        }
+    }
+
+    /// Its characters, without line ends.
+    pub(super) fn characters<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        let whole = &text[self.start..self.end];
+        if self.lines.is_empty() {
+            return whole.into();
+        }
+        let ends = self.lines.iter().skip(1).map(|(start, _)| *start).chain([self.end]);
+        let mut characters = Vec::with_capacity(self.len());
+        for ((start, _), end) in self.lines.iter().zip(ends) {
+            let line = &text[*start..end];
+            characters.extend_from_slice(line.trim_ascii_end());
+        }
+        characters.into()
+    }
+
+    /// Where a range of its characters is in the text.
+    pub(super) fn back(&self, range: Range<usize>) -> Range<usize> {
+        self.place(range.start)..self.place(range.end.saturating_sub(1).max(range.start)) + 1
+    }
+
+    /// Where its character `index` is in the text.
+    fn place(&self, index: usize) -> usize {
+        let line = self.lines.partition_point(|(_, before)| *before <= index);
+        let (start, before) = line.checked_sub(1).map_or((self.start, 0), |line| self.lines[line]);
+        start + index - before
+    }
+}
+
+/// Where the first stretch of at least `min` bytes of a class begins, at `from` or later. Looks at each place from the last one
+/// backwards, so that most of a text without such a stretch is skipped.
+pub(super) fn stretch(text: &[u8], mut from: usize, min: usize, of: impl Fn(u8) -> bool) -> Option<usize> {
+    let min = min.max(1);
+    // The bytes in front of this place were looked at: they are of the class if they are in the window.
+    let mut known = from;
+    while let Some(window) = text.get(from..from + min) {
+        let new = known.saturating_sub(from);
+        match window[new..].iter().rposition(|byte| !of(*byte)) {
+            Some(other) => {
+                known = from + min;
+                from += new + other + 1;
+            }
+            None => return Some(from),
+        }
+    }
+    None
+}
+
+/// What a character of base64 means, in either alphabet (RFC 4648, sections 4 and 5); 64 for any other.
+pub(super) fn value(byte: u8) -> u8 {
+    const VALUES: [u8; 256] = {
+        let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let mut values = [64; 256];
+        let mut at = 0;
+        while at < 64 {
+            values[alphabet[at] as usize] = at as u8;
+            at += 1;
+        }
+        values[b'-' as usize] = 62;
+        values[b'_' as usize] = 63;
+        values
+    };
+    VALUES[usize::from(byte)]
+}
+
+/// Decodes characters of base64 as far as they make whole bytes, into `out`.
+pub(super) fn base64(characters: &[u8], out: &mut Vec<u8>) {
+    let bits = |group: &[u8]| group.iter().fold(0_u32, |bits, byte| bits << 6 | u32::from(value(*byte) & 63));
+    let groups = characters.chunks_exact(4);
+    let rest = groups.remainder();
+    out.clear();
+    out.resize(characters.len() / 4 * 3, 0);
+    for (group, three) in groups.zip(out.chunks_exact_mut(3)) {
+        three.copy_from_slice(&bits(group).to_be_bytes()[1..]);
+    }
+    let last = bits(rest) << (6 * (4 - rest.len()));
+    out.extend_from_slice(&last.to_be_bytes()[1..][..rest.len().saturating_sub(1)]);
+}
+
+/// The stretches of at least `min` hexadecimal digits.
+pub(super) fn hex_stretches(characters: &[u8], min: usize) -> impl Iterator<Item = Range<usize>> {
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = stretch(characters, from, min, |byte| byte.is_ascii_hexdigit())?;
+        let rest = &characters[start..];
+        let length = rest.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(rest.len());
+        from = start + length;
+        Some(start..from)
+    })
+}
+
+/// Decodes hexadecimal digits in pairs, into `out`.
+pub(super) fn hexadecimal(digits: &[u8], out: &mut Vec<u8>) {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    out.clear();
+    out.extend(digits.chunks_exact(2).map(|two| digit(two[0]) << 4 | digit(two[1])));
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_stretch_is_found_where_a_walk_finds_it(text in "[ab]{0,60}", from in 0_usize..20, min in 1_usize..6) {
+            let text = text.as_bytes();
+            let walk = (from..text.len().max(from)).find(|at| {
+                text.get(*at..at + min).is_some_and(|window| window.iter().all(|byte| *byte == b'a'))
+            });
+            prop_assert_eq!(stretch(text, from, min, |byte| byte == b'a'), walk);
+        }
+    }
+
+    #[test]
+    fn a_run_goes_over_the_ends_of_long_lines() {
+        let line = "aB3+".repeat(8);
+        let text = format!("short\n{line}\r\n{line}\nend and {line}, no");
+        let run = Run::next(text.as_bytes(), 0, 40).unwrap();
+        let characters = run.characters(text.as_bytes());
+        assert_eq!(&*characters, format!("{line}{line}end").as_bytes());
+        assert_eq!(&text[run.back(30..34)], "3+\r\naB");
+        assert!(Run::next(text.as_bytes(), run.end, 40).is_none());
+    }
+}
