@@ -1,6 +1,6 @@
-//! Acknowledging what an agent sent at once. Some clients leave Nagle's algorithm on towards a proxy (urllib3 does) and send a
-//! request's head and content apart: the second part then waits for the acknowledgement of the first, which the system would
-//! delay by 40 ms (RFC 9293 3.8.6.3).
+//! Acknowledges an agent's bytes at once. Some clients (urllib3) leave Nagle's algorithm on and write a request's head and content
+//! separately. The content then waits until the head is acknowledged, and the system would delay that by 40 ms (RFC 9293
+//! 3.8.6.3).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,22 +15,23 @@ use super::rewind::Rewind;
 
 /// A stream over TCP whose sender may be waiting for an acknowledgement.
 pub(super) trait Acknowledge {
-    /// Makes the end of the connection a reset: it tells the peer that what came before is not whole, also where only the end
-    /// of the connection frames it.
+    /// Makes the connection end with a reset. So the peer knows that the content is cut off, even if only the end of the connection
+    /// frames it.
     fn reset_at_end(&self);
 
-    /// Acknowledges what came so far. It has to be asked for each time: the system forgets it (tcp(7), `TCP_QUICKACK`).
+    /// Acknowledges the bytes received so far. The system forgets the request, so it is repeated each time (tcp(7),
+    /// `TCP_QUICKACK`).
     fn acknowledge(&self);
 }
 
 impl Acknowledge for TcpStream {
     fn reset_at_end(&self) {
-        // It fails only where the connection has ended already.
+        // Fails only if the connection has ended already.
         let _ = rustix::net::sockopt::set_socket_linger(self, Some(Duration::ZERO));
     }
 
     fn acknowledge(&self) {
-        // Where it cannot be done the agent waits for a while: no reason to fail.
+        // If this fails, the agent merely waits a little longer.
         #[cfg(target_os = "linux")]
         let _ = rustix::net::sockopt::set_tcp_quickack(self, true);
     }
@@ -76,23 +77,23 @@ impl<S: Acknowledge> Acknowledge for Box<S> {
     }
 }
 
-/// A stream that acknowledges whatever came once nothing more is there to be read: for what is not known to be a request's head
-/// or content.
+/// A stream that acknowledges everything as soon as nothing more can be read. For bytes that may not be a request's head or
+/// content.
 pub(super) struct Prompt<S> {
     inner: S,
-    /// Something came since the last acknowledgement.
+    /// Bytes came since the last acknowledgement.
     came: bool,
-    /// It does no more.
+    /// The system acknowledges.
     rests: bool,
 }
 
 impl<S> Prompt<S> {
-    /// `inner`, of which something may have been read already.
+    /// Bytes of `inner` may have been read already.
     pub(super) fn new(inner: S) -> Self {
         Self { inner, came: true, rests: false }
     }
 
-    /// From now on, acknowledging is left to the system.
+    /// Leaves acknowledging to the system from now on.
     pub(super) fn rest(&mut self) {
         self.rests = true;
     }

@@ -1,4 +1,4 @@
-//! What one agent connection is doing: which of its requests are answered, and since when it is idle.
+//! The state of one agent connection: which requests are answered, and since when it is idle.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -12,51 +12,51 @@ use tokio::time::{Instant, sleep_until};
 
 use super::strict::Verbatim;
 
-/// Inner by what reads the connection and what answers on it.
+/// The state of one agent connection. Its reader and its responses share it.
 #[derive(Clone)]
 pub(super) struct Activity(Arc<Inner>);
 
 struct Inner {
     state: Mutex<State>,
-    /// Responses of which a piece waits for the agent to take it.
+    /// Responses with a piece that the agent has not read yet.
     untaken: AtomicUsize,
-    /// The agent took nothing for too long, so that its connection ends.
+    /// The agent read nothing for too long, so its connection ends.
     stuck: AtomicBool,
-    /// An answer that only the end of the connection frames is not whole.
+    /// A response that only the end of the connection frames is cut off.
     cut_short: AtomicBool,
 }
 
 struct State {
-    /// Requests that came.
+    /// Requests received.
     begun: u64,
-    /// Requests that were answered to the end.
+    /// Requests whose responses have ended.
     answered: u64,
-    /// When the last of them was, or the connection began.
+    /// When the last response ended, or the connection began.
     since: Instant,
-    /// What follows is another protocol.
+    /// The connection has switched to another protocol.
     switched: bool,
-    /// Who waits for answers to end.
+    /// Woken when a response ends.
     waiting: Option<Waker>,
-    /// How many requests were routed, over HTTP/1.x.
+    /// Requests routed so far (HTTP/1.x only).
     routed: u64,
-    /// Paths and queries that the library does not see, each with the number of its request.
+    /// Parts of requests that bypass the library, each with the number of its request.
     written: VecDeque<(u64, Verbatim)>,
 }
 
-/// A request is being answered. Dropped when it was.
+/// A request in flight. Dropped when its response has ended.
 pub(super) struct Answering {
     activity: Activity,
-    /// A piece of the answer waits for the agent to take it.
+    /// The agent has not read a piece of the response yet.
     untaken: bool,
 }
 
 impl Answering {
-    /// The answer is not whole, and only the end of the connection can tell the agent so.
+    /// Marks the response as cut off. Only the end of the connection can tell the agent so.
     pub(super) fn cut_short(&self) {
         self.activity.0.cut_short.store(true, Ordering::Relaxed);
     }
 
-    /// Notes whether a piece of the answer waits for the agent to take it.
+    /// Sets whether a piece of the response waits for the agent to read it.
     pub(super) fn waits(&mut self, untaken: bool) {
         match (std::mem::replace(&mut self.untaken, untaken), untaken) {
             (false, true) => self.activity.0.untaken.fetch_add(1, Ordering::Relaxed),
@@ -79,7 +79,6 @@ impl Drop for Answering {
 }
 
 impl Activity {
-    /// Of a connection that begins now.
     pub(super) fn new() -> Self {
         let state = State {
             begun: 0,
@@ -98,19 +97,19 @@ impl Activity {
         }))
     }
 
-    /// A request came.
+    /// Counts a new request.
     pub(super) fn answering(&self) -> Answering {
         self.0.state.lock().begun += 1;
         Answering { activity: self.clone(), untaken: false }
     }
 
-    /// The agent wrote the path and query of its request with this number (from 1) so that the library does not take them.
+    /// Keeps the parts of a request that bypass the library. Requests are numbered from 1.
     pub(super) fn wrote(&self, request: u64, written: Verbatim) {
         self.0.state.lock().written.push_back((request, written));
     }
 
-    /// The next request is routed: its path and query as the agent wrote them, if the library did not see them. Over HTTP/1.x
-    /// requests are routed one by one, in the order in which they came.
+    /// Counts the next request as routed, and returns the parts of it that bypassed the library. HTTP/1.x requests are routed one
+    /// by one, in the order in which they came.
     pub(super) fn route(&self) -> Option<Verbatim> {
         let mut state = self.0.state.lock();
         state.routed += 1;
@@ -118,12 +117,12 @@ impl Activity {
         if is_its { state.written.pop_front().map(|(_, written)| written) } else { None }
     }
 
-    /// How many requests were answered to the end.
+    /// The number of requests whose responses have ended.
     pub(super) fn answered(&self) -> u64 {
         self.0.state.lock().answered
     }
 
-    /// Ready when so many requests were answered.
+    /// Ready when this many responses have ended.
     pub(super) fn poll_answered(&self, requests: u64, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
         if state.answered >= requests {
@@ -133,37 +132,37 @@ impl Activity {
         Poll::Pending
     }
 
-    /// Of how many answers a piece waits for the agent to take it.
+    /// The number of responses with a piece that the agent has not read yet.
     pub(super) fn untaken(&self) -> usize {
         self.0.untaken.load(Ordering::Relaxed)
     }
 
-    /// The agent took nothing for too long.
+    /// Marks the agent as stuck: it read nothing for too long.
     pub(super) fn got_stuck(&self) {
         self.0.stuck.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the agent took nothing for too long.
+    /// Whether the agent read nothing for too long.
     pub(super) fn is_stuck(&self) -> bool {
         self.0.stuck.load(Ordering::Relaxed)
     }
 
-    /// Whether an answer that only the end of the connection frames is not whole.
+    /// Whether a response that only the end of the connection frames is cut off.
     pub(super) fn is_cut_short(&self) -> bool {
         self.0.cut_short.load(Ordering::Relaxed)
     }
 
-    /// What follows on this connection is another protocol.
+    /// Marks the connection as switched to another protocol.
     pub(super) fn switch(&self) {
         self.0.state.lock().switched = true;
     }
 
-    /// Whether what follows is another protocol.
+    /// Whether the connection has switched to another protocol.
     pub(super) fn switched(&self) -> bool {
         self.0.state.lock().switched
     }
 
-    /// Ends when nothing was asked for `limit`.
+    /// Ends when there was no request in flight for `limit`.
     pub(super) async fn idle_for(&self, limit: Duration) {
         loop {
             let (begun, idle_since) = {

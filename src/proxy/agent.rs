@@ -1,4 +1,4 @@
-//! Who is calling: what is known of the agent at the other end of a connection, for as long as anything of it is served.
+//! The agent at the other end of a connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -13,19 +13,19 @@ use super::quota::{Quotas, Slot};
 use crate::capture::{AgentProcess, Caller};
 use crate::peer::{AgentRules, Ends, Process, ProcessLookup};
 
-/// The agent of one TCP connection, shared by all that is served on it: its requests, its tunnel, its upgraded stream.
+/// The agent of one TCP connection. All that is served on the connection shares it: requests, a tunnel, an upgraded stream.
 pub(super) struct Agent {
-    /// Its socket.
+    /// The address of its socket.
     pub(super) address: SocketAddr,
     /// Both ends of its connection.
     pub(super) ends: Ends,
-    /// Its process, which is looked for beside the connection.
+    /// Finds its process in the background.
     pub(super) process_lookup: ProcessLookup,
-    /// Whose calls are on this connection, unless each says so itself.
+    /// The caller of all requests on this connection, unless each request has its own.
     pub(super) caller: Caller,
-    /// Its place among `proxy.max_connections`.
+    /// Counts towards `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
-    /// Its place among those of the one who calls (`proxy.agent_connections`), once that is known.
+    /// Counts towards the caller's `proxy.agent_connections`, once the caller is known.
     slot: OnceLock<Result<Slot, ProxyError>>,
 }
 
@@ -47,32 +47,31 @@ impl Agent {
         Some(Self { address, ends, process_lookup, caller, _permit: permit, slot: OnceLock::new() })
     }
 
-    /// Lets a request of `caller` pass if that is within its share.
+    /// Checks a request of `caller` against its limits.
     ///
     /// # Errors
-    /// When it has too many connections, or asks too often.
+    /// When it has too many connections, or sends requests too fast.
     pub(super) fn admit_request(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
         self.claim_slot(quotas, caller)?;
         quotas.request(caller, self.address.ip(), Instant::now())
     }
 
-    /// Takes the connection's place among those of `caller`, when that is known for the first time.
+    /// Counts this connection as one of `caller`'s, unless that was done before.
     ///
     /// # Errors
-    /// When there is none left.
+    /// When `caller` has too many connections.
     pub(super) fn claim_slot(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
         let slot = self.slot.get_or_init(|| quotas.connect(caller, self.address.ip()));
         slot.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
-    /// Its process, once it was looked for: soon after it has connected, see [`ProcessLookup::wait`]. `None`: it is not known, or not on
-    /// this machine.
+    /// Its process. Waits for the lookup, see [`ProcessLookup::wait`]. `None`: it is unknown, or not on this machine.
     pub(super) async fn process(&self) -> Option<Arc<Process>> {
         self.process_lookup.wait().await
     }
 }
 
-/// The agent process, once it was looked for. One that is not to be found is nobody in particular.
+/// The caller of a connection whose process decides. An unknown process counts as the proxy itself.
 async fn calling_process(lookup: &ProcessLookup, rules: &AgentRules) -> Caller {
     match lookup.wait().await {
         Some(process) => Caller::Process(AgentProcess(process.agent_process(rules).clone())),

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use super::strict::{RequestLine, request_line};
 use crate::capture::{Caller, Fields, Kind, Origin, Recorder, RequestFacts};
 
-/// What is done with a head that is refused before it is a request: there is an event of it, and the agent is told why.
+/// Answers a refused head, and records an event for it.
 pub(super) fn refusing(
     shared: &Arc<Shared>,
     agent: &Arc<Agent>,
@@ -38,7 +38,7 @@ pub(super) fn refusing(
     })
 }
 
-/// How a method is shown that is none.
+/// Placeholder for an unparsable method.
 fn unknown_method() -> Method {
     Method::from_bytes(b"UNKNOWN").unwrap_or_default()
 }

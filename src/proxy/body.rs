@@ -1,4 +1,4 @@
-//! The two bodies of a forwarded exchange: what the agent sends, and what it gets.
+//! The two bodies of a forwarded exchange: of the request, and of the response.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -21,24 +21,24 @@ use super::message;
 use super::upstream::{Responses, is_malformed, words};
 use crate::capture::{CapturedBody, Flushes, Origin, OriginFault, Recorder};
 
-/// How long an origin that was asked with `Expect: 100-continue` may stay silent before the body is sent all the same
-/// (RFC 9110 10.1.1: a client need not wait for ever; curl waits as long).
+/// How long a body waits for `100 Continue` before it is sent anyway. RFC 9110 10.1.1 says that a client need not wait for ever.
+/// curl waits as long.
 const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long the error of a body waits for what came before it to be written over HTTP/2.
+/// How long a body's error waits until the bytes before it are written (HTTP/2).
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The agent's body, held back while the origin has not yet said `100 Continue`.
+/// The request's body, held back until the origin sends `100 Continue`.
 pub(super) struct Gated {
     inner: Incoming,
     gate: Option<Gate>,
-    /// Is told while the agent's body is not there.
+    /// Records how long we wait for the agent.
     recorder: Recorder,
     awaited: bool,
 }
 
 struct Gate {
-    /// `None`: the body is not wanted.
+    /// `None`: the origin does not want the body.
     opened: Option<oneshot::Receiver<()>>,
     patience: Pin<Box<Sleep>>,
     gone: Arc<AtomicBool>,
@@ -51,26 +51,26 @@ pub(super) struct Gatekeeper {
 }
 
 impl Gatekeeper {
-    /// Lets the body go.
+    /// Releases the body.
     pub(super) fn open(self) {
-        // Fails only when the body is gone already.
+        // Fails only if the body was dropped already.
         let _ = self.open.send(());
     }
 
-    /// Tells, then and later, whether the body was let go.
+    /// A flag that is set when the body is released.
     pub(super) fn watch(&self) -> Arc<AtomicBool> {
         self.gone.clone()
     }
 }
 
 impl Gated {
-    /// A body that goes at once.
+    /// A body that is sent at once.
     pub(super) fn open(inner: Incoming, recorder: Recorder) -> Self {
         Self { inner, gate: None, recorder, awaited: false }
     }
 
-    /// A body that waits for the gatekeeper, or for the patience to end. If the gatekeeper is dropped, the final
-    /// response has come instead: then the body is not wanted and never goes.
+    /// A body that waits for the gatekeeper, or until [`CONTINUE_PATIENCE`] is over. If the gatekeeper is dropped, the final
+    /// response came first: then the origin does not want the body, and it is never sent.
     pub(super) fn closed(inner: Incoming, recorder: Recorder) -> (Self, Gatekeeper) {
         let (open, opened) = oneshot::channel();
         let gone = Arc::new(AtomicBool::new(false));
@@ -128,20 +128,20 @@ impl Body for Gated {
 
 /// The response's body on its way to the agent.
 pub(super) enum AgentBody {
-    /// The origin's; with it, what ends or is told when it ends.
+    /// The origin's, and what is dropped with it.
     Origin(CapturedBody<Content>, #[expect(dead_code, reason = "held to be dropped")] Option<DropWithBody>),
-    /// One that we made.
+    /// A body of ours.
     Made(CapturedBody<Full<Bytes>>),
-    /// None, and nothing to record.
+    /// No body, and nothing to record.
     Empty,
 }
 
-/// The content of an origin's response. What is wrong with it is noted in the record before the record ends.
+/// The content of an origin's response. Its faults are recorded before the record ends.
 pub(super) struct Content {
     inner: Incoming,
     recorder: Recorder,
     origin: Origin,
-    /// Of a response whose end only the end of the connection tells: how that ended.
+    /// Tells how the connection ended. Only for a response whose content ends with the connection.
     until_close: Option<Responses>,
 }
 
@@ -151,7 +151,7 @@ impl Content {
     }
 
     fn ended(&self) {
-        if self.until_close.as_ref().is_some_and(Responses::ended_unannounced) {
+        if self.until_close.as_ref().is_some_and(Responses::ended_without_close_notify) {
             self.recorder.origin_faults(&[OriginFault::NoCloseNotify]);
         }
     }
@@ -190,16 +190,16 @@ impl Body for Content {
     }
 }
 
-/// What lasts as long as an answer, and is dropped with it.
+/// Lasts as long as a response, and is dropped with it.
 #[expect(dead_code, reason = "held to be dropped")]
 pub(super) enum DropWithBody {
-    /// The connection that it comes from.
+    /// Ends the connection that the response comes from.
     Connection(AbortOnDrop),
-    /// Whoever waits for its end is told.
+    /// Tells a task that the response has ended.
     Response(oneshot::Sender<()>),
 }
 
-/// A response's body, and the request's being answered as long as it lasts.
+/// A response's body. Its request counts as in flight as long as the body lasts.
 pub(super) struct ResponseBody {
     body: AgentBody,
     sending: Sending,
@@ -207,15 +207,15 @@ pub(super) struct ResponseBody {
     answering: Answering,
 }
 
-/// What writes a response's body, and the flushes of the stream that it is written to.
+/// How a response's body is written, and the flushes of its stream.
 pub(super) enum Sending {
-    /// The task that polls the body writes the stream, too. `until_close`: the end of the connection frames the body.
+    /// The task that polls the body also writes the stream. `until_close`: the end of the connection frames the body.
     Http1 { flushes: Flushes, until_close: bool },
     /// Another task writes the stream.
     Http2(Flushes),
 }
 
-/// An error of a body that waits until what came before it is written.
+/// A body's error. It waits until the bytes before it are written.
 struct Broken {
     error: hyper::Error,
     flushes: u64,
@@ -226,7 +226,7 @@ impl Sending {
     fn broken(&self, error: hyper::Error) -> Broken {
         match self {
             Self::Http1 { flushes, .. } => Broken { error, flushes: flushes.count() + 1, patience: None },
-            // The one under way may have begun before. If all is written already, no other need come.
+            // The current flush may have begun before the last bytes. If all is written already, there may be no other flush.
             Self::Http2(flushes) => {
                 Broken { error, flushes: flushes.count() + 2, patience: Some(Box::pin(sleep(FLUSH_PATIENCE))) }
             }
@@ -256,7 +256,7 @@ impl Body for ResponseBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        // Whoever asks for the next piece has got rid of the one before.
+        // The piece before was written, so hyper asks for the next one.
         self.answering.waits(false);
         if self.broken.is_none() {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {

@@ -41,10 +41,10 @@ use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Respon
 use super::{departure, forward, socks, tunnel};
 use crate::capture::{Caller, Failure, Flushes};
 
-/// How long an HTTP/2 agent that was told to use another connection may do nothing on this one.
+/// How long an HTTP/2 connection may be idle after its agent was told to use another one.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// How long an agent that has all its connections already may take to ask for something on one more, and be told so.
+/// How long a connection over the limit stays open for a first request, which is then refused.
 const OVER_LIMIT_IDLE: Duration = Duration::from_secs(2);
 
 /// Serves an agent's TCP connection until it ends. Checks whether the agent may call before it reads anything.
@@ -197,12 +197,12 @@ async fn serve_http1<S>(
         if let Err(error) = served {
             tracing::debug!(%error, agent = %agent.address, "an agent's connection ended");
             if connection.activity.is_stuck() {
-                // Told while what it was sent is still there.
+                // Recorded while the responses are still in flight.
                 let (what, limit) = (UNTAKEN, shared.agent_limits.stall);
                 shared.recording.all_failed(agent.address, &ProxyError::Stuck { what, limit }.failure());
             }
             if error.is_parse() {
-                // hyper has answered it: what it refuses beyond what was read strictly before.
+                // hyper has refused and answered something that the strict reader let pass.
                 let reason = format!("the request is malformed ({error})").into();
                 let origin = connection.inside.as_ref().map(|inside| inside.target.origin.clone());
                 refusing(&shared, &agent, connection.caller.clone(), origin)(&ProxyError::BadRequest { reason }, b"");
@@ -222,7 +222,7 @@ async fn serve_http2<S>(
 ) where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
-    // WebSockets are offered only where the origin offers them (RFC 8441 section 3); a later offer would be too late for most.
+    // WebSockets are offered only if the origin offers them (RFC 8441 section 3). A later offer would be too late for most agents.
     let takes_websockets = match &upstream {
         Some(upstream) => upstream.takes_extended_connect().await,
         None => false,
@@ -278,7 +278,7 @@ async fn serve_http2<S>(
             serving.as_mut().graceful_shutdown();
             tokio::select! {
                 served = serving.as_mut() => served,
-                // The agent may never acknowledge that.
+                // The agent may never acknowledge the GOAWAY.
                 () = pulse.rests_for(&connection.activity, FAREWELL) => Ok(()),
                 () = shared.lifecycle.cut.cancelled() => Ok(()),
             }
@@ -290,7 +290,7 @@ async fn serve_http2<S>(
             },
             Stuck { what, limit } = pulse.stuck(&connection.activity, limits) => {
                 tracing::debug!(what, agent = %agent.address, "an agent's HTTP/2 connection is closed");
-                // Told while what it was sent is still there.
+                // Recorded while the responses are still in flight.
                 shared.recording.all_failed(agent.address, &ProxyError::Stuck { what, limit }.failure());
             }
         }
@@ -298,7 +298,7 @@ async fn serve_http2<S>(
     give_back(&connection).await;
 }
 
-/// Runs the streams of an HTTP/2 connection among the tasks that a shutdown waits for.
+/// Runs the streams of an HTTP/2 connection as tasks that a shutdown waits for.
 #[derive(Clone)]
 struct Tracked(TaskTracker);
 
@@ -308,7 +308,10 @@ impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tracke
     }
 }
 
-/// Each request: a CONNECT opens a tunnel, everything else is forwarded. An error resets its stream (HTTP/2).
+/// Routes a request: a CONNECT opens a tunnel, everything else is forwarded.
+///
+/// # Errors
+/// The stream is reset with this error (HTTP/2).
 async fn route(
     connection: Arc<AgentConnection>,
     mut request: Request<Incoming>,
@@ -319,7 +322,7 @@ async fn route(
         request.extensions_mut().insert(written);
     }
     let mut response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
-        // Boxed: one in many requests, and its state is large.
+        // Boxed, because few requests are CONNECTs and the state is large.
         match Box::pin(tunnel::connect(&connection, request)).await {
             Ok(opened) => {
                 connection.shared.lifecycle.tasks.spawn(serve_connect(opened));

@@ -13,17 +13,17 @@ use http::HeaderValue;
 use crate::capture::{Caller, Credential};
 use crate::secret::Secret;
 
-/// The longest label that is told apart from others, in bytes; a longer one is refused, and one that no person could read.
+/// The longest label. Longer labels, and labels with control characters, are refused.
 const LABEL_BYTES: usize = 128;
 
-/// The name that the command of a `run` goes by.
+/// The user name of a `run`'s command.
 pub const RUN: &str = "run";
 
 /// Who may use the proxy.
 pub struct Credentials {
-    /// By name; of each secret its hash, so that comparing takes as long whatever is compared.
+    /// Names, with the hash of each secret. Comparing hashes takes the same time for any input.
     agents: HashMap<String, Digest>,
-    /// They only open the door: whose a call is, is told otherwise.
+    /// The credentials only grant access. They do not decide who the caller is.
     of_run: bool,
 }
 
@@ -34,12 +34,12 @@ impl Credentials {
         Self { agents: agents.into_iter().map(hashed).collect(), of_run: false }
     }
 
-    /// What the command of a `run` shows, whose calls are those of the proxy.
+    /// The credentials of a `run`'s command. Its calls are the proxy's own.
     pub fn of_run(secret: &Secret) -> Self {
         Self { of_run: true, ..Self::new([(RUN, secret)]) }
     }
 
-    /// Whose `Proxy-Authorization` this is. `None`: nobody's who is known.
+    /// The caller with this `Proxy-Authorization`. `None`: the credentials are unknown.
     pub(super) fn of_header(&self, value: Option<&HeaderValue>) -> Option<Caller> {
         let (scheme, encoded) = value?.to_str().ok()?.trim().split_once(' ')?;
         if !scheme.eq_ignore_ascii_case("basic") {
@@ -50,7 +50,7 @@ impl Credentials {
         self.of(&decoded[..at], &decoded[at + 1..])
     }
 
-    /// Who has this user name and secret.
+    /// The caller with this user name and secret.
     pub(super) fn of(&self, user: &[u8], secret: &[u8]) -> Option<Caller> {
         let user = str::from_utf8(user).ok()?;
         let (agent, label) = user.split_once('+').map_or((user, None), |(agent, label)| (agent, Some(label)));

@@ -1,5 +1,5 @@
-//! Whether an agent that has ended what it sends has gone. One that has only closed its half waits for its answer; to us both
-//! look the same. Where the agent is on this machine, the system tells whether a process still has its socket.
+//! Whether an agent that closed its side of the connection has left. It may have closed only its half and still wait for a response:
+//! both look the same. If the agent is on this machine, the system knows whether a process still holds its socket.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,15 +9,15 @@ use tokio::time::sleep;
 
 use crate::peer::{Ends, Peers};
 
-/// How soon the system is asked again at first: an agent that closes its socket has it for a moment longer.
+/// The first pause between two lookups. An agent that closes its socket holds it for a moment longer.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
-/// How often it is asked later.
+/// The longest pause between two lookups.
 const EVERY: Duration = Duration::from_secs(1);
-/// How long an agent of which nothing can be known takes part without anything being written to it. Writing to one that has gone
-/// fails, so that nothing else must find that out.
+/// After this long without a write, an agent that the system does not know counts as gone. Writing to an agent that has left fails,
+/// so writes need no lookup.
 const UNKNOWN: Duration = Duration::from_secs(60);
 
-/// Ends when the agent has gone, as far as that can be told. `written`: bytes that were written to it so far.
+/// Ends when the agent has left, as far as that can be known. `written`: bytes written to it so far.
 pub(super) async fn gone(peers: &Peers, ends: Ends, written: &AtomicU64) {
     let mut wait = FIRST_LOOK;
     loop {
@@ -43,10 +43,10 @@ async fn silent(written: &AtomicU64, limit: Duration) {
     }
 }
 
-/// Waits until an agent has gone: see [`gone`].
+/// Waits until an agent has left: see [`gone`].
 pub(super) type Departure = Box<dyn Fn(Arc<AtomicU64>) -> futures_util::future::BoxFuture<'static, ()> + Send>;
 
-/// Of the agent with this connection.
+/// For the agent with this connection.
 pub(super) fn of(peers: &Arc<Peers>, ends: Ends) -> Departure {
     let peers = peers.clone();
     Box::new(move |written| {

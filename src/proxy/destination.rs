@@ -1,5 +1,5 @@
-//! Where a call goes, as OTAS has it: to OTAS itself, into the project's domain (whose own servers log it), or outside, which
-//! is ours to log.
+//! The destinations that OTAS distinguishes: OTAS itself, the project's domain (whose servers log the call), and the outside (whose
+//! calls we log).
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,28 +8,28 @@ use url::Url;
 
 use crate::capture::{Caller, SessionTokens};
 
-/// Where a call goes.
+/// The kind of destination of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Destination {
-    /// To others.
+    /// Any other server.
     Outside,
-    /// Into the domain of the caller's project.
+    /// The domain of the caller's project.
     InDomain,
-    /// To OTAS.
+    /// OTAS itself.
     Otas,
 }
 
-/// What is whose.
+/// The hosts of OTAS, and the domains of the projects.
 pub struct Destinations {
     /// UASAM and Brain: host and port.
     otas: Vec<(String, u16)>,
     /// The domain of the project that the proxy's own agent belongs to.
     own: Option<ProjectDomain>,
-    /// Those of `[[agents]]`, by name.
+    /// The domains of `[[agents]]`, by name.
     agents: HashMap<String, ProjectDomain>,
-    /// Whether calls into a domain are logged all the same.
+    /// Whether we log calls into a domain anyway.
     pub(super) log_in_domain: bool,
-    /// Where the tokens are that such calls carry.
+    /// Gives the tokens for such calls.
     pub(super) tokens: Arc<dyn SessionTokens>,
 }
 
@@ -42,19 +42,20 @@ pub struct ProjectDomain {
     subdomains: bool,
 }
 
-/// Whom a call is for.
+/// The server that a call is for.
 #[derive(Clone, Copy)]
 pub(super) struct Addressee<'a> {
     /// `http` or `https`.
     pub(super) scheme: &'a str,
     pub(super) port: u16,
-    /// The names that it goes by: that of the server that has shown who it is (of the one that was called, where none has), and
-    /// those that the request says. Servers that share an address choose by any of them, so all must be of one destination.
+    /// The name that TLS has verified (without TLS: the host that was called), then the names in the request. Servers that share an
+    /// address choose by any of them, so all must have the same destination.
     pub(super) names: [&'a str; 3],
 }
 
 impl ProjectDomain {
-    /// That of a base URL; with `subdomains`, of all names below its host, too. In clear only if the URL is `http`.
+    /// The domain of a base URL. `subdomains`: also all names below its host. Cleartext calls belong to it only if the URL is
+    /// `http`.
     pub fn new(url: &Url, subdomains: bool) -> Option<Self> {
         let scheme = if url.scheme() == "http" { "http" } else { "https" };
         let host = url.host_str()?.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
@@ -62,7 +63,7 @@ impl ProjectDomain {
     }
 
     fn matches(&self, to: &Addressee<'_>) -> bool {
-        // What is meant for TLS never goes out in clear.
+        // A token for a TLS domain must never be sent in clear.
         let safe = to.scheme == "https" || (self.scheme == "http" && to.scheme == "http");
         safe && to.port == self.port && to.names.iter().all(|name| self.has(name))
     }
@@ -78,7 +79,7 @@ impl ProjectDomain {
 }
 
 impl Destinations {
-    /// `otas`: the URLs of UASAM and Brain. `own` and `agents`: whose domains are whose.
+    /// `otas`: the URLs of UASAM and Brain. `own`: the domain of the proxy's own agent. `agents`: those of `[[agents]]`.
     pub fn new(
         otas: [&Url; 2],
         own: Option<ProjectDomain>,
@@ -93,7 +94,7 @@ impl Destinations {
         Self { otas: otas.into_iter().filter_map(place).collect(), own, agents, log_in_domain, tokens }
     }
 
-    /// Where a call of `caller` goes.
+    /// The destination of a call of `caller`.
     pub(super) fn of(&self, caller: &Caller, to: &Addressee<'_>) -> Destination {
         let domain = match caller {
             Caller::Credential(of) => self.agents.get(&of.agent).or(self.own.as_ref()),

@@ -1,16 +1,17 @@
-//! Whom a request is for, and what it may carry there.
+//! The direction of a request, and the token that it carries.
 
 use http::header::HOST;
 use http::{HeaderMap, HeaderValue, Version, request};
 
 use super::destination::{Addressee, Destination, Destinations};
-use super::message::{self, Direction, OTAS_TOKEN};
+use super::message::{Direction, OTAS_TOKEN};
+use super::request_target;
 use super::upstream::Target;
 use crate::capture::{Caller, Recorder, Unlogged};
 use crate::secret::Secret;
 
-/// Where the request goes as OTAS has it, and what that means for it: a call into the project's domain carries the token of
-/// its caller's session, and is logged there; one to OTAS is logged nowhere; all others are ours to log.
+/// The direction of a request. A call into the project's domain gets the token of its caller's session and is logged there. A call
+/// to OTAS is not logged. We log all other calls.
 pub(super) async fn of(
     destinations: &Destinations,
     caller: &Caller,
@@ -23,7 +24,7 @@ pub(super) async fn of(
         Destination::Outside => return Direction::Outside,
         Destination::Otas => recorder.unlogged(Unlogged::Otas),
         Destination::InDomain => {
-            // Without a token nobody logs it there.
+            // Without a token, the domain cannot log the call.
             if put_token(destinations, caller, &mut parts.headers).await && !destinations.log_in_domain {
                 recorder.unlogged(Unlogged::InDomain);
             }
@@ -32,25 +33,27 @@ pub(super) async fn of(
     Direction::Inside
 }
 
-/// Whom a request is for: the server that TLS has shown, or else the one that was called, and whom the request names.
+/// The server that a request is for: the name that TLS verified, or the host that was called; and the names in the request.
 fn addressee<'a>(target: &'a Target, parts: &'a request::Parts) -> Addressee<'a> {
     let server = target.tls.as_ref().map_or(&*target.origin.host, |tls| &*tls.name);
-    // What stands before the `@` does not go out.
-    let alone = |authority: &'a str| message::host_alone(authority.rsplit_once('@').map_or(authority, |(_, a)| a));
+    // User information is not sent on.
+    let alone =
+        |authority: &'a str| request_target::host_alone(authority.rsplit_once('@').map_or(authority, |(_, a)| a));
     let authority = parts.uri.authority().map(|authority| alone(authority.as_str()));
     let mut fields = parts.headers.get_all(HOST).into_iter();
     let field = match (fields.next(), fields.next()) {
-        // Over HTTP/1.1 it is made to say what the target says.
+        // Over HTTP/1.1, `Host` is set to the target's host.
         _ if authority.is_some() && parts.version != Version::HTTP_2 => None,
         (None, _) => None,
-        (Some(one), None) => one.to_str().ok().map(message::host_alone).or(Some("")),
+        (Some(one), None) => one.to_str().ok().map(request_target::host_alone).or(Some("")),
         (Some(_), Some(_)) => Some(""),
     };
     let names = [server, authority.unwrap_or(server), field.unwrap_or(server)];
     Addressee { scheme: target.origin.scheme, port: target.origin.port, names }
 }
 
-/// Puts in the token that the caller's calls carry. It may name one of its agent itself; any other goes no further.
+/// Sets the token of the caller's session. The caller may name another token of its own agent. Any other token is removed. Returns
+/// whether there is a token.
 async fn put_token(destinations: &Destinations, caller: &Caller, headers: &mut HeaderMap) -> bool {
     let mut all = headers.get_all(OTAS_TOKEN).into_iter();
     let named = match (all.next(), all.next()) {

@@ -1,5 +1,5 @@
-//! Which hosts agents may call (`[egress]`). Names are looked at before they are resolved, addresses before they are dialled: each
-//! that a name resolved to by itself, so that no name leads where no agent may go.
+//! Which hosts agents may call (`[egress]`). A name is checked before it is resolved. Each address that it resolves to is checked
+//! before it is dialled, so no name can lead to a denied address.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,8 +8,8 @@ use url::Host;
 use crate::config;
 use crate::hosts::{HostRule, HostRules};
 
-/// Where the machines of a cloud get what they may do, credentials among it, by asking: link-local addresses (AWS, Azure, Google,
-/// Oracle, OpenStack and others; containers of ECS and EKS), and those of services that have others.
+/// Metadata services of clouds, which give a machine its credentials: link-local addresses (AWS, Azure, Google, Oracle, OpenStack
+/// and others; containers of ECS and EKS), and services at other addresses.
 const METADATA: [&str; 13] = [
     "169.254.0.0/16",
     "fe80::a9fe:a9fe",
@@ -26,7 +26,7 @@ const METADATA: [&str; 13] = [
     "metadata.tencentyun.com",
 ];
 
-/// What agents may call.
+/// Which hosts agents may call.
 pub struct Egress {
     deny: HostRules,
     allow: HostRules,
@@ -40,23 +40,25 @@ pub(super) enum Denied {
     Listed,
     /// It is not listed in `egress.allow`.
     NotListed,
-    /// It gives credentials of this machine to who asks (`egress.allow_metadata`).
+    /// It is a metadata service, which gives out this machine's credentials (`egress.allow_metadata`).
     Metadata,
 }
 
 impl Denied {
-    /// The rest of a sentence on the host.
+    /// The reason, as the rest of a sentence about the host.
     pub(super) fn words(self) -> &'static str {
         match self {
             Self::Listed => "may not be called (`egress.deny`)",
-            Self::NotListed => "is not among the hosts that may be called (`egress.allow`)",
-            Self::Metadata => "gives this machine's own credentials to whoever asks (`egress.allow_metadata`)",
+            Self::NotListed => "is not in the list of allowed hosts (`egress.allow`)",
+            Self::Metadata => {
+                "is a metadata service, which gives out this machine's credentials (`egress.allow_metadata`)"
+            }
         }
     }
 }
 
 impl Egress {
-    /// As the settings have it.
+    /// The rules of the settings, and those for metadata services.
     pub fn new(settings: &config::Egress) -> Self {
         let metadata = METADATA.iter().filter(|_| !settings.allow_metadata);
         Self {
@@ -66,8 +68,7 @@ impl Egress {
         }
     }
 
-    /// Before a name is resolved: whether it is denied as it is called, wherever it leads. An international name is judged by its
-    /// ASCII form, too.
+    /// Checks a name before it is resolved. An international name is also checked in its ASCII form.
     pub(super) fn admits_name(&self, host: &str, port: u16) -> Result<(), Denied> {
         self.judge(host, literal_address(host), port)?;
         match (host.is_ascii(), Host::parse(host)) {
@@ -76,13 +77,13 @@ impl Egress {
         }
     }
 
-    /// Whether `address`, one of those that `host` has, may be dialled.
+    /// Checks whether `address`, one of the addresses of `host`, may be dialled.
     pub(super) fn admits(&self, host: &str, address: IpAddr, port: u16) -> Result<(), Denied> {
         self.judge(host, Some(address), port)?;
         self.allows(host, Some(address), port)
     }
 
-    /// Whether `host` may be asked for at a proxy that resolves names itself: all that is known of it is how it is called.
+    /// Checks whether `host` may be called through a proxy that resolves names itself. Only the name is known.
     pub(super) fn admits_unresolved(&self, host: &str, port: u16) -> Result<(), Denied> {
         self.admits_name(host, port)?;
         self.allows(host, literal_address(host), port)
@@ -108,13 +109,13 @@ impl Egress {
     }
 }
 
-/// By the address itself, or by a glob for how it is written.
+/// Whether a rule matches the address, or a glob matches its text.
 fn matches(rules: &HostRules, address: IpAddr, port: u16) -> bool {
     rules.matches_address(address, port) || rules.matches(&address.to_canonical().to_string(), port)
 }
 
-/// The address that `host` is in itself, in whatever way it is written: `127.0.0.1`, `0x7f.1`, `017700000001`, `2130706433`. Names
-/// of this machine (RFC 6761 6.3) are its address, too.
+/// The address that `host` spells out, in any notation: `127.0.0.1`, `0x7f.1`, `017700000001`, `2130706433`. Names of this machine
+/// (RFC 6761 6.3) count as its address.
 pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
     let bare = host.trim_end_matches('.');
     if bare.eq_ignore_ascii_case("localhost") || bare.to_ascii_lowercase().ends_with(".localhost") {
@@ -127,8 +128,8 @@ pub(super) fn literal_address(host: &str) -> Option<IpAddr> {
     })
 }
 
-/// The address, and those that dialling it may lead to: no address is this machine (as Linux has it); an IPv4 address inside of an
-/// IPv6 one is where a translator sends it (RFC 4291 2.5.5, RFC 6052, RFC 8215, RFC 3056).
+/// The address, and all addresses that dialling it may reach. The unspecified address reaches this machine (on Linux). A translator
+/// may send an IPv6 address to the IPv4 address inside it (RFC 4291 2.5.5, RFC 6052, RFC 8215, RFC 3056).
 fn reachable_by(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let address = address.to_canonical();
     let here = address.is_unspecified().then_some([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);

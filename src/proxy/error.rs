@@ -1,5 +1,4 @@
-//! Everything that can go wrong between an agent and an origin, with its name, its status and its words: the one table
-//! that both the agent's answer and the event are made from.
+//! Everything that can go wrong between an agent and an origin, in words. Its identifier, status and hint: [`super::error_table`].
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,7 +9,7 @@ use http::Version;
 use super::egress::Denied;
 use super::strict::Violation;
 
-/// Why a request was not answered by its origin.
+/// Why a request got no response from its origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ProxyError {
     /// The name does not resolve.
@@ -21,13 +20,13 @@ pub(super) enum ProxyError {
         /// What the resolver said.
         reason: String,
     },
-    /// Nothing listens there.
+    /// The origin refused the connection.
     #[error("cannot connect to {origin}: connection refused")]
     Refused {
         /// Scheme, host and port.
         origin: String,
     },
-    /// No route, or another error of the network.
+    /// There is no route, or the network failed in another way.
     #[error("cannot connect to {origin}: {reason}")]
     Unreachable {
         /// Scheme, host and port.
@@ -40,7 +39,7 @@ pub(super) enum ProxyError {
     Timeout {
         /// Scheme, host and port.
         origin: String,
-        /// The step that was under way.
+        /// The step that took too long.
         step: &'static str,
         /// `proxy.connect_timeout_ms`.
         limit: Duration,
@@ -52,10 +51,10 @@ pub(super) enum ProxyError {
         origin: String,
         /// The identifier of the check that failed.
         check: &'static str,
-        /// The same in words.
+        /// Why, in words.
         reason: String,
     },
-    /// The next proxy (`upstream.proxy`) did not give us a way to the origin.
+    /// The next proxy (`upstream.proxy`) failed.
     #[error("the upstream proxy {proxy} cannot be used: {reason}")]
     NextProxy {
         /// Its URL, without credentials.
@@ -63,7 +62,7 @@ pub(super) enum ProxyError {
         /// What failed.
         reason: String,
     },
-    /// The TLS handshake failed for another reason than the certificate.
+    /// The TLS handshake failed, but not because of the certificate.
     #[error("the TLS handshake with {origin} failed: {reason}")]
     Tls {
         /// Scheme, host and port.
@@ -71,9 +70,9 @@ pub(super) enum ProxyError {
         /// What failed.
         reason: String,
     },
-    /// The origin ended the TLS handshake with the alert that says that nothing on offer suits it.
+    /// The origin ended the TLS handshake with an alert: it accepts none of the offered parameters.
     #[error(
-        "{origin} refused the TLS handshake (alert {alert}): it takes none of the cipher suites that are offered, or wants a client certificate"
+        "{origin} refused the TLS handshake (alert {alert}): it accepts none of the offered cipher suites, or requires a client certificate"
     )]
     NoCommonCipher {
         /// Scheme, host and port.
@@ -81,7 +80,7 @@ pub(super) enum ProxyError {
         /// The alert, as RFC 8446 names it.
         alert: &'static str,
     },
-    /// The origin speaks another protocol than the one agreed with the agent.
+    /// The origin chose another protocol than the one agreed with the agent.
     #[error("{origin} no longer offers {protocol}, which this connection speaks")]
     Protocol {
         /// Scheme, host and port.
@@ -96,16 +95,16 @@ pub(super) enum ProxyError {
         origin: String,
     },
     /// The connection was reset before the response's head.
-    #[error("{origin} broke the connection off before answering ({reason})")]
+    #[error("{origin} reset the connection before answering ({reason})")]
     Reset {
         /// Scheme, host and port.
         origin: String,
         /// What the system or HTTP/2 said.
         reason: String,
     },
-    /// A connection that had served requests before ended before the response's head, and the request is not one to send again
-    /// without being asked. An agent expects that of a connection that it keeps, and knows what to do.
-    #[error("{origin} ended a kept connection without answering ({reason})")]
+    /// A reused connection ended before the response's head, and the request cannot be retried safely. Agents expect this on
+    /// connections that they reuse, and handle it themselves.
+    #[error("{origin} closed a reused connection without answering ({reason})")]
     Lost {
         /// Scheme, host and port.
         origin: String,
@@ -117,12 +116,12 @@ pub(super) enum ProxyError {
     StreamReset {
         /// Scheme, host and port.
         origin: String,
-        /// The code that it gave.
+        /// The error code of the origin.
         code: h2::Reason,
-        /// It said that it did not handle the request.
+        /// The origin said that it did not handle the request.
         refused: bool,
     },
-    /// What came is not HTTP.
+    /// The response is not HTTP.
     #[error("{origin} sent a response that is not valid HTTP ({reason})")]
     BadResponse {
         /// Scheme, host and port.
@@ -130,7 +129,7 @@ pub(super) enum ProxyError {
         /// What the parser said.
         reason: String,
     },
-    /// The head of a response came, and its content is not framed as HTTP has it.
+    /// The response's content violates its HTTP framing.
     #[error("{origin} sent content that is not valid HTTP ({reason})")]
     BadContent {
         /// Scheme, host and port.
@@ -138,49 +137,51 @@ pub(super) enum ProxyError {
         /// What the parser said.
         reason: String,
     },
-    /// The agent broke its own request off: nobody is there to be answered.
-    #[error("the agent broke off its request to {origin} ({reason})")]
+    /// The agent left before its request was complete.
+    #[error("the agent left before its request to {origin} was complete ({reason})")]
     AgentLeft {
         /// Scheme, host and port.
         origin: String,
         /// What the system or HTTP/2 said.
         reason: String,
     },
-    /// Every call must be recorded, and this one could not be.
-    #[error("this proxy records every call (`store.on_full = \"refuse\"`), and its event store takes none now")]
+    /// Every call must be recorded, and this one cannot be.
+    #[error(
+        "this proxy records every call (`store.on_full = \"refuse\"`), and its event store cannot accept another call now"
+    )]
     NotRecordable,
-    /// The agent gave no credentials that are known.
-    #[error("this proxy serves agents that it knows: no credentials were given, or they are wrong")]
+    /// The agent sent no credentials, or unknown ones.
+    #[error("this proxy requires credentials: they are missing or wrong")]
     Unauthorized,
-    /// A request over HTTP/2 asks for a protocol that is not to be had there (RFC 8441).
+    /// A request over HTTP/2 asks for a protocol that the origin does not offer (RFC 8441).
     #[error("{origin} does not offer `{protocol}` over HTTP/2")]
     NotOffered {
         /// Scheme, host and port.
         origin: String,
-        /// What the request asks for.
+        /// The protocol that the request asks for.
         protocol: String,
     },
-    /// No agent may call it (`[egress]`).
+    /// Agents may not call this host (`[egress]`).
     #[error("{origin}{} {}", address.map(|it| format!(" ({it})")).unwrap_or_default(), denied.words())]
     EgressDenied {
         /// Scheme, host and port.
         origin: String,
         /// Why not.
         denied: Denied,
-        /// The address that it has, if that is what is denied.
+        /// The denied address of the host, if its address is denied.
         address: Option<IpAddr>,
     },
-    /// The agent has more than its share.
-    #[error("this agent has had its {limit} {what}")]
+    /// The agent has reached a limit.
+    #[error("limit reached: {limit} {what} for each agent")]
     TooMany {
-        /// What there is a limit for.
+        /// What is limited.
         what: &'static str,
         /// The limit.
         limit: usize,
-        /// When there may be room again.
+        /// After this time the agent may try again.
         retry_after: Duration,
     },
-    /// The names that the request goes by are different hosts (`proxy.strict_host`).
+    /// The request names different hosts (`proxy.strict_host`).
     #[error("the request names different hosts: {names}")]
     HostMismatch {
         /// All of them.
@@ -192,19 +193,19 @@ pub(super) enum ProxyError {
         /// Scheme, host and port.
         origin: String,
     },
-    /// The agent did not end a request's head in time.
-    #[error("the request's head did not end within {} ms", limit.as_millis())]
+    /// The agent did not send a whole request head in time.
+    #[error("the request's head was not complete within {} ms", limit.as_millis())]
     SlowHead {
         /// `proxy.header_timeout_ms`
         limit: Duration,
     },
-    /// The agent stopped sending in the middle of its request's content.
-    #[error("the agent sent nothing of its request's content for {} ms", limit.as_millis())]
+    /// The agent stopped sending before its request's content was complete.
+    #[error("the agent sent no more of its request's content for {} ms", limit.as_millis())]
     Stalled {
         /// `proxy.stall_timeout_ms`
         limit: Duration,
     },
-    /// The agent took nothing, or stopped in the middle of a frame; its connection was closed.
+    /// The agent read nothing, or stopped within a frame. Its connection was closed.
     #[error("the agent {what} for {} ms", limit.as_millis())]
     Stuck {
         /// What it did, in words.
@@ -212,7 +213,7 @@ pub(super) enum ProxyError {
         /// `proxy.stall_timeout_ms` or `proxy.header_timeout_ms`
         limit: Duration,
     },
-    /// The request is sent, and no response has begun.
+    /// The request was sent, and no response has begun.
     #[error("{origin} did not begin to answer within {} ms", limit.as_millis())]
     NoResponse {
         /// Scheme, host and port.
@@ -220,13 +221,13 @@ pub(super) enum ProxyError {
         /// `proxy.response_timeout_ms`
         limit: Duration,
     },
-    /// The request's head is larger than is served here.
+    /// The request's head is too large.
     #[error("{reason}")]
     LargeHead {
-        /// Which limit it is over.
+        /// Which limit it exceeds.
         reason: Cow<'static, str>,
     },
-    /// The request cannot be forwarded as it is.
+    /// The request is malformed, or cannot be forwarded.
     #[error("{reason}")]
     BadRequest {
         /// What is wrong with it.
@@ -243,20 +244,20 @@ impl From<Violation> for ProxyError {
     }
 }
 
-/// How a request ends that its origin did not answer.
+/// How a request ends that got no response from its origin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// We answer it.
+    /// With an error response of ours.
     Answer,
-    /// Nobody is there to be answered.
+    /// The agent has left, so nobody gets a response.
     AgentGone,
-    /// The agent's connection is closed without a word.
+    /// The agent's connection is closed without a response.
     Close,
-    /// Its stream is reset.
+    /// The stream is reset.
     Reset {
         /// With this code.
         code: h2::Reason,
-        /// The agent is to use another connection from now on.
+        /// The agent must use another connection for its next request.
         all: bool,
     },
 }

@@ -5,11 +5,14 @@ use http::StatusCode;
 use super::error::ProxyError;
 use crate::capture::Failure;
 
-/// The columns of the table: see [`ProxyError::row`].
+/// The hint when it is not known whether the origin has handled the request.
+const MAYBE_HANDLED: &str = "the origin may have handled the request; retry it if that is safe";
+
+/// A row of the table: see [`ProxyError::row`].
 pub(super) struct Row {
-    /// Stable identifier: `error` of the event starts with it.
+    /// Stable identifier. The `error` of the event starts with it.
     pub(super) id: &'static str,
-    /// What the agent gets.
+    /// The status of the agent's response.
     pub(super) status: StatusCode,
     /// The error type of RFC 9209 section 2.3.
     pub(super) proxy_status: &'static str,
@@ -35,7 +38,7 @@ impl ProxyError {
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_refused",
                 step: "connect",
-                hint: "check the port, and that the origin is up",
+                hint: "check the port, and that the origin is running",
             },
             Self::Unreachable { .. } => Row {
                 id: "connect_failed",
@@ -70,72 +73,72 @@ impl ProxyError {
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "tls_protocol_error",
                 step: "tls",
-                hint: "offered are TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305; the TLS library has no CBC cipher \
-                 suites, RSA key exchange or finite-field Diffie-Hellman. List the host in tls.passthrough, so that agents speak \
-                 to it themselves (unread), or a certificate for it in tls.client_certificates; nothing was sent to it",
+                hint: "this proxy offers TLS 1.3, and TLS 1.2 with ECDHE and AES-GCM or ChaCha20-Poly1305; its TLS library has no CBC cipher \
+                 suites, RSA key exchange or finite-field Diffie-Hellman. List the host in tls.passthrough (its calls are then \
+                 relayed unread), or a certificate for it in tls.client_certificates; nothing was sent to it",
             },
             Self::NextProxy { .. } => Row {
                 id: "upstream_proxy_failed",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "destination_unavailable",
                 step: "upstream proxy",
-                hint: "check `upstream.proxy` and what that proxy allows; hosts in `upstream.no_proxy` are called directly",
+                hint: "check `upstream.proxy`, and what that proxy allows; hosts in `upstream.no_proxy` are called directly",
             },
             Self::Protocol { .. } => Row {
                 id: "protocol_changed",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "tls_protocol_error",
                 step: "tls",
-                hint: "open a new connection: it will agree on a protocol anew",
+                hint: "open a new connection, which negotiates the protocol again",
             },
             Self::Closed { .. } => Row {
                 id: "origin_closed",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the request may or may not have been handled; try again if that does no harm",
+                hint: MAYBE_HANDLED,
             },
             Self::Reset { .. } => Row {
                 id: "origin_reset",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the request may or may not have been handled; try again if that does no harm",
+                hint: MAYBE_HANDLED,
             },
             Self::Lost { .. } => Row {
                 id: "origin_closed",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the agent's connection was ended in the same way; the request may or may not have been handled",
+                hint: "the agent's connection was closed in the same way; the origin may have handled the request",
             },
             Self::StreamReset { refused: true, .. } => Row {
                 id: "origin_refused",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the origin did not handle the request; it can be sent again",
+                hint: "the origin did not handle the request; retry it",
             },
             Self::StreamReset { code: h2::Reason::HTTP_1_1_REQUIRED, .. } => Row {
                 id: "origin_reset",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "http_protocol_error",
                 step: "response",
-                hint: "the origin did not handle the request; it serves this over HTTP/1.1, so the client must not offer h2",
+                hint: "the origin did not handle the request; it requires HTTP/1.1, so the client must not offer h2",
             },
             Self::StreamReset { code: h2::Reason::ENHANCE_YOUR_CALM, .. } => Row {
                 id: "origin_reset",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the origin finds that this client sends too much; send less at once, or more slowly",
+                hint: "the origin says that this client sends too much; send fewer requests at once, or send them more slowly",
             },
             Self::StreamReset { .. } => Row {
                 id: "origin_reset",
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "connection_terminated",
                 step: "response",
-                hint: "the request may or may not have been handled; try again if that does no harm",
+                hint: MAYBE_HANDLED,
             },
             Self::BadResponse { .. } => Row {
                 id: "origin_bad_response",
@@ -149,21 +152,21 @@ impl ProxyError {
                 status: StatusCode::BAD_GATEWAY,
                 proxy_status: "http_protocol_error",
                 step: "response",
-                hint: "the agent got what came before; the origin's framing must follow RFC 9112 section 7",
+                hint: "the agent got the content before the fault; the origin's framing must follow RFC 9112 section 7",
             },
             Self::AgentLeft { .. } => Row {
                 id: "agent_left",
                 status: StatusCode::BAD_REQUEST,
                 proxy_status: "http_request_error",
                 step: "request",
-                hint: "the origin got a part of the request; it was told that the rest does not come",
+                hint: "the origin got a part of the request, and was told that the rest will not come",
             },
             Self::NotRecordable => Row {
                 id: "not_recordable",
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 proxy_status: "proxy_internal_error",
                 step: "record",
-                hint: "nothing was sent; make room on the disk of `store.path` or raise `store.max_bytes`, then try again",
+                hint: "nothing was sent; free space on the disk of `store.path` or raise `store.max_bytes`, then retry",
             },
             Self::Unauthorized => Row {
                 id: "proxy_unauthorized",
@@ -177,21 +180,21 @@ impl ProxyError {
                 status: StatusCode::NOT_IMPLEMENTED,
                 proxy_status: "http_upgrade_failed",
                 step: "request",
-                hint: "open a WebSocket over HTTP/1.1 instead; other protocols are not passed on by extended CONNECT",
+                hint: "open a WebSocket over HTTP/1.1 instead; this proxy forwards no other protocol by extended CONNECT",
             },
             Self::EgressDenied { .. } => Row {
                 id: "egress_denied",
                 status: StatusCode::FORBIDDEN,
                 proxy_status: "http_request_denied",
                 step: "egress",
-                hint: "nothing was sent; which hosts agents may call is set in [egress] of this proxy's settings",
+                hint: "nothing was sent; [egress] in this proxy's settings says which hosts agents may call",
             },
             Self::TooMany { .. } => Row {
                 id: "agent_limit",
                 status: StatusCode::TOO_MANY_REQUESTS,
                 proxy_status: "http_request_denied",
                 step: "admit",
-                hint: "nothing was sent; come again later, or raise proxy.agent_connections or proxy.agent_requests_per_second",
+                hint: "nothing was sent; retry later, or raise proxy.agent_connections or proxy.agent_requests_per_second",
             },
             Self::HostMismatch { .. } => Row {
                 id: "host_mismatch",
@@ -219,21 +222,21 @@ impl ProxyError {
                 status: StatusCode::REQUEST_TIMEOUT,
                 proxy_status: "http_request_error",
                 step: "request",
-                hint: "the origin was told that the rest does not come; send on, or raise proxy.stall_timeout_ms",
+                hint: "the origin was told that the rest will not come; send the content faster, or raise proxy.stall_timeout_ms",
             },
             Self::Stuck { .. } => Row {
                 id: "agent_stalled",
                 status: StatusCode::REQUEST_TIMEOUT,
                 proxy_status: "http_request_error",
                 step: "connection",
-                hint: "its connection was closed; read what is sent, or raise proxy.stall_timeout_ms",
+                hint: "its connection was closed; read the responses faster, or raise proxy.stall_timeout_ms",
             },
             Self::NoResponse { .. } => Row {
                 id: "response_timeout",
                 status: StatusCode::GATEWAY_TIMEOUT,
                 proxy_status: "http_response_timeout",
                 step: "response",
-                hint: "the request may or may not have been handled; if it takes so long, raise proxy.response_timeout_ms",
+                hint: "the origin may have handled the request; if it needs more time, raise proxy.response_timeout_ms",
             },
             Self::LargeHead { .. } => Row {
                 id: "request_head_too_large",
@@ -247,12 +250,12 @@ impl ProxyError {
                 status: StatusCode::BAD_REQUEST,
                 proxy_status: "http_request_error",
                 step: "request",
-                hint: "the client must send it as RFC 9110 and RFC 9112 have it",
+                hint: "the client must follow RFC 9110 and RFC 9112",
             },
         }
     }
 
-    /// After how many seconds the agent may come again (RFC 9110 10.2.3).
+    /// The seconds for `Retry-After` (RFC 9110 10.2.3).
     pub(super) fn retry_after_seconds(&self) -> Option<u64> {
         match self {
             Self::TooMany { retry_after, .. } => Some(retry_after.as_millis().div_ceil(1000).max(1) as u64),
@@ -260,7 +263,7 @@ impl ProxyError {
         }
     }
 
-    /// The same as a failure for the event.
+    /// The failure for the event.
     pub(super) fn failure(&self) -> Failure {
         let row = self.row();
         Failure { id: row.id, detail: format!("{self}; {}", row.hint) }

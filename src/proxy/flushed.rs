@@ -1,4 +1,4 @@
-//! The stream of an agent that speaks HTTP/2: it counts the flushes that have ended, so that events can tell what was sent.
+//! The stream of an HTTP/2 agent. It counts finished flushes, so that events can say which bytes were sent.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::capture::Flushes;
 
-/// The stream.
+/// The stream of an HTTP/2 agent.
 pub(super) struct Flushed<S> {
     inner: S,
     flushes: Flushes,

@@ -1,12 +1,12 @@
-//! One request to its origin and back, bytes untouched.
+//! Forwards one request to its origin, and the response back. The bytes stay as they are.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::{CONNECTION, EXPECT, HOST, PROXY_AUTHORIZATION};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request, uri};
+use http::header::{CONNECTION, EXPECT, HOST};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, uri};
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::ext::Protocol;
@@ -21,22 +21,21 @@ use super::interim::Interim;
 use super::interim_heads::InterimHeads;
 use super::message::{self, Direction};
 use super::outgoing::Upload;
+use super::request_head::outbound;
 use super::send::{OriginResponse, keep_for_next, send};
 use super::strict::Verbatim;
 use super::upgrade::{NewProtocol, relay_upgraded};
-use super::upstream::{
-    ResponseNotes, Responses, StandIn, Target, TlsTarget, Upstream, Way, authorization, unauthorized,
-};
-use super::{direction, hops, respond};
+use super::upstream::{ResponseNotes, Responses, Target, TlsTarget, Upstream, Way, unauthorized};
+use super::{direction, hops, request_target, respond};
 use crate::capture::{Caller, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
 
-/// How long an origin that has answered may take nothing of the rest of the request.
+/// How long an origin that has answered may stop reading the rest of the request.
 const UPLOAD_STALLS: Duration = Duration::from_secs(1);
 
-/// Forwards `request` and gives back what the agent is answered.
+/// Forwards `request` and returns the response for the agent.
 ///
 /// # Errors
-/// It is answered with a reset of its stream (HTTP/2).
+/// The request's stream is reset with this error (HTTP/2).
 pub(super) async fn forward(
     connection: &Arc<AgentConnection>,
     mut request: Request<Incoming>,
@@ -63,34 +62,35 @@ pub(super) async fn forward(
     }
     let response = match answer {
         Ok(response) => response,
-        Err(error) => answer_error(connection, &error, (&method, version), &recorder).await?,
+        Err(error) => answer_error(connection, &error, &method, version, &recorder).await?,
     };
-    // Such a response has no end that could be held back but its head. A switch of protocols is no end at all.
+    // A response without content ends with its head, so the head waits for the event. After a switch of protocols, nothing ends yet.
     if response.body().is_end_stream()
         && !switches(&method, response.status())
         && recorder.recording().holds_ends()
         && let Some(stored) = recorder.hand_off()
     {
-        // An event that will never be stored holds nothing back any longer.
+        // An error means that the event will never be stored: then the response does not wait.
         let _ = stored.await;
     }
     Ok(response)
 }
 
-/// What the agent gets in place of an answer.
+/// What the agent gets when the origin gave no response.
 ///
 /// # Errors
-/// Its stream is reset with this code (HTTP/2).
+/// The request's stream is reset with this error (HTTP/2).
 async fn answer_error(
     connection: &AgentConnection,
     error: &ProxyError,
-    (method, version): (&Method, Version),
+    method: &Method,
+    version: Version,
     recorder: &Recorder,
 ) -> Result<Response<AgentBody>, h2::Error> {
     tracing::debug!(%error, "answered by the proxy");
     let mut response = match error.ending(version) {
         Ending::Answer => respond::failure(error, method, recorder),
-        // No answer is recorded, for none arrives.
+        // No response is recorded, because none arrives.
         Ending::AgentGone => respond::placeholder(error),
         Ending::Close => {
             recorder.failed(error.failure());
@@ -107,35 +107,35 @@ async fn answer_error(
             if recorder.recording().holds_ends()
                 && let Some(stored) = recorder.hand_off()
             {
-                // An event that will never be stored holds nothing back any longer.
+                // An error means that the event will never be stored.
                 let _ = stored.await;
             }
             return Err(code.into());
         }
     };
-    // The agent's next connection is a new chance; on this one nothing can become better.
+    // A new connection may work. This one cannot recover, so it is closed.
     if version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }
 
-/// Whether a request asks for a stream of another protocol over HTTP/2 (RFC 8441 section 4).
+/// Whether a request is an extended CONNECT: a stream of another protocol over HTTP/2 (RFC 8441 section 4).
 pub(super) fn is_extended_connect<B>(request: &Request<B>) -> bool {
     request.method() == Method::CONNECT && request.extensions().get::<Protocol>().is_some()
 }
 
-/// Whether what follows this answer is another protocol.
+/// Whether another protocol follows this response.
 fn switches(method: &Method, status: StatusCode) -> bool {
     status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status == StatusCode::OK)
 }
 
-/// Where a request goes: to the tunnel's origin, or to the one that its absolute target names.
+/// The target of a request: the tunnel's origin, or the origin in the request's absolute URL.
 fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError> {
     match &connection.inside {
         Some(inside) => Ok(inside.target.clone()),
         None => {
-            let origin = message::absolute_target(uri)?;
+            let origin = request_target::absolute_target(uri)?;
             let tls = (origin.scheme == "https")
                 .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
             let asked = tls.is_none() && connection.shared.origins.asks_next_proxy(&origin);
@@ -151,7 +151,7 @@ fn begin(
     target: Option<&Target>,
 ) -> Recorder {
     let mut headers = Fields::from(request.headers());
-    // Over HTTP/2 the host stands in `:authority`; what is shown of an event is its header fields.
+    // Over HTTP/2 the host is in `:authority`, but events show only header fields.
     if let Some(authority) = request.uri().authority().filter(|_| !request.headers().contains_key(HOST)) {
         headers.push(HOST.as_str(), authority.as_str().as_bytes());
     }
@@ -184,11 +184,11 @@ fn lower_case(name: &[u8]) -> String {
     String::from_utf8_lossy(name).to_ascii_lowercase()
 }
 
-/// The host as the request names it.
+/// The host and port that the request names.
 fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
     let named = uri.authority().map(uri::Authority::as_str);
     let named = named.or_else(|| headers.get(HOST).and_then(|v| v.to_str().ok())).unwrap_or_default();
-    // What stands before the `@` may be a password.
+    // The part before the `@` may be a password.
     named.rsplit_once('@').map_or(named, |(_, host)| host)
 }
 
@@ -209,7 +209,7 @@ async fn exchange(
         let (origin, protocol) = (target.origin.to_string(), other.as_str().to_owned());
         return Err(ProxyError::NotOffered { origin, protocol });
     }
-    // The agent's last request on its connection is the last one on the origin's, too.
+    // If this is the last request on the agent's connection, it is the last one on the upstream connection, too.
     let last = message::says_close(request.headers());
     let agent_side = (upgrade || extended).then(|| hyper::upgrade::on(&mut request));
     let version = connection.inside.as_ref().map_or(Version::HTTP_11, |inside| inside.version);
@@ -218,7 +218,7 @@ async fn exchange(
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
     let destinations = &connection.shared.forwarding.destinations;
     let direction = direction::of(destinations, caller, &mut parts, &target, recorder).await;
-    let head = outbound(parts, connection, &target, (version, direction), upgrade)?;
+    let head = outbound(parts, connection, &target, version, direction, upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
             let (body, gatekeeper) = Gated::closed(body, recorder.clone());
@@ -226,7 +226,7 @@ async fn exchange(
         }
         false => (Gated::open(body, recorder.clone()), None),
     };
-    let let_go = gatekeeper.as_ref().map(Gatekeeper::watch);
+    let released = gatekeeper.as_ref().map(Gatekeeper::watch);
     let body = CapturedBody::new(body, recorder.clone(), Side::Request);
     let mut outbound = Request::from_parts(head, body);
     let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
@@ -244,8 +244,8 @@ async fn exchange(
     {
         return Err(unauthorized(next));
     }
-    // ResponseNotes without the body: it never goes, so this connection can carry nothing more.
-    let unwanted = let_go.is_some_and(|let_go| !let_go.load(Ordering::Acquire));
+    // The origin answered without waiting for the body, so the body is never sent, and the connection cannot be reused.
+    let unwanted = released.is_some_and(|released| !released.load(Ordering::Acquire));
     let ends_with_it = match (unwanted, upload) {
         (true, _) => Some(DropWithBody::Connection(AbortOnDrop(upstream.task.clone()))),
         (false, Some(upload)) if version != Version::HTTP_2 => Some(outlives(connection, upload, &upstream)),
@@ -264,8 +264,7 @@ async fn exchange(
     if connection.shared.forwarding.via {
         message::add_via(response.headers_mut(), version);
     }
-    // Our own HTTP version goes out (RFC 9112 2.3); hyper steps down for an HTTP/1.0 agent by itself. It puts no chunks into
-    // content of that version.
+    // We send our own HTTP version (RFC 9112 2.3). hyper lowers it for an HTTP/1.0 agent, and does not chunk HTTP/1.0 content.
     *response.version_mut() = match framed_by_close.is_some() && until_close.is_some() {
         true => Version::HTTP_10,
         false => version,
@@ -276,15 +275,15 @@ async fn exchange(
     }))
 }
 
-/// Passes on and records what hyper cannot hold of a response. `codings`: transfer codings of content that ends with the
-/// connection. Gives the connection's answers if the content ends where that does.
+/// Forwards and records what hyper cannot hold of a response. `codings`: transfer codings of content that ends with the connection.
+/// Returns the connection's [`Responses`] if the content ends with the connection.
 async fn unusual(
     connection: &AgentConnection,
     response: &mut Response<Incoming>,
     codings: Option<&[u8]>,
     recorder: &Recorder,
 ) -> Option<Responses> {
-    let ResponseNotes { facts, answers } = response.extensions_mut().remove::<ResponseNotes>()?;
+    let ResponseNotes { facts, responses } = response.extensions_mut().remove::<ResponseNotes>()?;
     recorder.origin_faults(&facts.faults);
     let lines = match codings.filter(|_| facts.is_until_close) {
         Some(codings) => [b"Transfer-Encoding: ", codings, b"\r\n", &*facts.lines].concat().into(),
@@ -294,17 +293,17 @@ async fn unusual(
         recorder.also_received(&lines);
         interim.inset(lines, &connection.flushes).await;
     }
-    response.extensions_mut().insert(answers.clone());
-    facts.is_until_close.then_some(answers)
+    response.extensions_mut().insert(responses.clone());
+    facts.is_until_close.then_some(responses)
 }
 
-/// The answer came before all of the request was sent. When it is over, an origin that takes nothing more of the request keeps
-/// the agent from being heard, also when that has gone; so the upload ends with it.
+/// The response came before the whole request was sent. When the response has ended and the origin then reads nothing for
+/// [`UPLOAD_STALLS`], its connection is closed. Otherwise it would block the agent's connection, even after the agent has left.
 fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> DropWithBody {
     let (over, answer) = oneshot::channel();
     let task = upstream.task.clone();
     connection.shared.lifecycle.tasks.spawn(async move {
-        // Dropped with the answer.
+        // The sender is dropped with the response.
         let _ = answer.await;
         if upload.stalls(UPLOAD_STALLS).await.is_some() {
             task.abort();
@@ -313,57 +312,7 @@ fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, u
     DropWithBody::Response(over)
 }
 
-/// The head as it goes to the origin.
-fn outbound(
-    mut parts: request::Parts,
-    connection: &AgentConnection,
-    target: &Target,
-    (version, direction): (Version, Direction),
-    upgrade: bool,
-) -> Result<request::Parts, ProxyError> {
-    let received = parts.version;
-    parts.headers = message::onward(parts.headers, direction, upgrade);
-    if connection.shared.forwarding.via {
-        message::add_via(&mut parts.headers, received);
-    }
-    if version == Version::HTTP_2 {
-        return with_stand_in(parts, false);
-    }
-    if let Some(authority) = parts.uri.authority() {
-        let named = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
-        message::set_host(&mut parts.headers, named)?;
-    } else if !parts.headers.contains_key(HOST)
-        && let Some(inside) = &connection.inside
-    {
-        message::set_host(&mut parts.headers, &inside.target.origin.host)?;
-    }
-    if target.way == Way::NextProxy {
-        // The target stays as it is: absolute.
-        let next = connection.shared.origins.next_proxy_for(&target.origin);
-        if let Some(value) = next.map(authorization).transpose()?.flatten() {
-            parts.headers.insert(PROXY_AUTHORIZATION, value);
-        }
-    } else if parts.uri.scheme().is_some() {
-        let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| uri::PathAndQuery::from_static("/"));
-        parts.uri = path.into();
-    }
-    parts.version = Version::HTTP_11;
-    let is_absolute = parts.uri.scheme().is_some();
-    with_stand_in(parts, is_absolute)
-}
-
-/// Where the library does not take what the agent wrote, a stand-in for it (`absolute`: of a target in absolute form).
-fn with_stand_in(mut parts: request::Parts, absolute: bool) -> Result<request::Parts, ProxyError> {
-    let Some(written) = parts.extensions.get::<Verbatim>() else { return Ok(parts) };
-    let target = if absolute { written.after_authority() } else { written.origin_form() };
-    let stand_in = StandIn::of(target, written.lines());
-    let unusable = || ProxyError::BadRequest { reason: "the request's target cannot be sent on".into() };
-    parts.uri = stand_in.replace_path(parts.uri).ok_or_else(unusable)?;
-    parts.extensions.insert(stand_in);
-    Ok(parts)
-}
-
-/// Passes interim responses to the agent as they come, and lets the body go at the first `100 Continue`.
+/// Forwards interim responses to the agent as they come, and releases the body at the first `100 Continue`.
 fn pass_interim(
     request: &mut Request<CapturedBody<Gated>>,
     interim: Interim,
@@ -379,7 +328,7 @@ fn pass_interim(
         if response.status() == StatusCode::CONTINUE {
             let gate = gate.lock().take();
             if let Some(gatekeeper) = gate {
-                // hyper's server tells the agent to go on by itself as soon as the body is read.
+                // hyper's server sends `100 Continue` itself as soon as the body is read.
                 return gatekeeper.open();
             }
         }
@@ -390,8 +339,7 @@ fn pass_interim(
     arrived
 }
 
-/// Awaits `sent`, and lets the agent's connection write whenever an interim response has arrived: being polled is
-/// all that it needs for that.
+/// Awaits `sent`. Each interim response wakes this task, which polls the agent's connection: then the connection writes it.
 async fn while_waking<T>(mut sent: Pin<&mut impl Future<Output = T>>, arrived: Option<Arc<Notify>>) -> T {
     loop {
         let Some(arrived) = &arrived else { return sent.await };
@@ -403,7 +351,7 @@ async fn while_waking<T>(mut sent: Pin<&mut impl Future<Output = T>>, arrived: O
     }
 }
 
-/// The origin has switched protocols: the agent is told so, and both connections are relayed from there on.
+/// The origin has switched protocols. The agent gets this response, and from then on both connections are relayed.
 async fn switch(
     connection: &AgentConnection,
     mut response: Response<Incoming>,
@@ -412,7 +360,7 @@ async fn switch(
     recorder: &Recorder,
 ) -> Result<Response<AgentBody>, ProxyError> {
     let Some(agent_side) = agent_side else {
-        let reason = "101 Switching Protocols, though nobody had asked for it".to_owned();
+        let reason = "101 Switching Protocols without a request for it".to_owned();
         return Err(ProxyError::BadResponse { origin: target.origin.to_string(), reason });
     };
     let over_http1 = response.version() != Version::HTTP_2;

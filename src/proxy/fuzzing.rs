@@ -1,12 +1,12 @@
-//! What must hold of the data path's readers whatever bytes they are given.
+//! Properties of the data path's readers that must hold for any bytes.
 
 use super::lenient;
-use super::message;
+use super::request_target;
 use super::sniff::sniff;
 use super::socks;
 use super::strict::{Checked, Framing};
 
-/// The first bytes of a tunnel: once something is decided, more bytes change nothing.
+/// The first bytes of a tunnel: once the protocol is known, more bytes do not change it.
 pub fn first_bytes(data: &[u8]) {
     let mut decided = None;
     for end in 0..=data.len().min(64 << 10) {
@@ -18,25 +18,25 @@ pub fn first_bytes(data: &[u8]) {
     }
 }
 
-/// The target of a CONNECT: a host without brackets, and a port that is one.
+/// The target of a CONNECT: a host without brackets, and a valid port.
 pub fn connect_target(data: &[u8]) {
     let Ok(uri) = http::Uri::try_from(data) else { return };
-    if let Ok((host, port)) = message::connect_target(&uri) {
+    if let Ok((host, port)) = request_target::connect_target(&uri) {
         assert!(!host.is_empty() && !host.contains(['[', ']', '@', '/', ' ']), "{host:?}");
         assert_ne!(port, 0);
     }
-    if let Ok(origin) = message::absolute_target(&uri) {
+    if let Ok(origin) = request_target::absolute_target(&uri) {
         assert!(matches!(origin.scheme, "http" | "https") && !origin.host.is_empty());
     }
 }
 
-/// SOCKS messages: no more is taken than is there, and a whole message is the same however much follows.
+/// SOCKS messages: a message is never longer than its bytes, and bytes after it do not change it.
 pub fn socks_messages(data: &[u8]) {
     socks::read_any(data);
 }
 
-/// HTTP/1.x response heads: what hyper is given has one reading, what goes beside it cannot end a head, and the pieces that it
-/// came in change nothing. The first byte says whether HEAD was asked, and how long the pieces are.
+/// HTTP/1.x response heads: the head for hyper has one reading, the raw lines cannot end a head, and the size of the received pieces
+/// changes nothing. The first byte says whether the request was HEAD, and how long the pieces are.
 pub fn responses(data: &[u8]) {
     let Some((first, bytes)) = data.split_first() else { return };
     let whole = lenient::end(bytes, &mut 0);
@@ -63,8 +63,8 @@ pub fn responses(data: &[u8]) {
     assert_eq!(read, Ok(httparse::Status::Complete(rewritten.len())), "{:?}", String::from_utf8_lossy(&rewritten));
 }
 
-/// HTTP/1.x requests: what goes on is what came, and the pieces that it came in change neither that nor the verdict. The first
-/// byte says how long the pieces are.
+/// HTTP/1.x requests: the bytes are passed on unchanged, and the size of the received pieces changes neither them nor the verdict.
+/// The first byte says how long the pieces are.
 pub fn requests(data: &[u8]) {
     let Some((length, bytes)) = data.split_first() else { return };
     let (whole, in_pieces) = (pass([bytes]), pass(bytes.chunks(usize::from(*length).max(1))));

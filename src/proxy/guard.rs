@@ -1,5 +1,5 @@
-//! The stream of an agent that speaks HTTP/1.x, as hyper gets to see it: only what was read strictly ([`super::strict`]), and
-//! only while the agent keeps to its time. What is refused is answered here, for hyper never hears of it.
+//! The stream of an HTTP/1.x agent, as hyper sees it. hyper gets only bytes that the strict reader accepted ([`super::strict`]), and
+//! only while the agent keeps the time limits. Refused requests are answered here, because hyper never sees them.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,87 +16,71 @@ use tokio_util::io::poll_read_buf;
 
 use super::acknowledge::Acknowledge;
 use super::activity::Activity;
+use super::agent_limits::AgentLimits;
 use super::departure::Departure;
 use super::error::ProxyError;
+use super::progress_timer::ProgressTimer;
 use super::strict::{Bypass, Checked, Framing, Position, Violation};
 use crate::capture::Flushes;
 
-/// What is read at once. A larger head makes the buffer grow.
+/// How much is read at once. For a larger head, the buffer grows.
 const READ_BYTES: usize = 8 << 10;
-/// How long, and for how many bytes, an agent is heard after its last response, so that a reset does not take that away from
+/// How long we read from an agent after its last response. Without this, a reset could destroy the response before the agent reads
 /// it (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(1);
-/// See [`LINGER`].
+/// How many bytes we read at most during [`LINGER`].
 const LINGER_BYTES: usize = 1 << 20;
 
-/// How long an agent may take, and how much it may ask at once.
-#[derive(Debug, Clone, Copy)]
-pub struct AgentLimits {
-    /// `proxy.max_header_bytes`
-    pub header_bytes: usize,
-    /// `proxy.header_timeout_ms`: from a head's first byte to its last.
-    pub header: Duration,
-    /// `proxy.handshake_timeout_ms`: for a TLS or SOCKS handshake.
-    pub handshake: Duration,
-    /// `proxy.idle_timeout_ms`: between two requests.
-    pub idle: Duration,
-    /// `proxy.stall_timeout_ms`: between two pieces of a request's content.
-    pub stall: Duration,
-    /// `proxy.max_streams`: requests under way at once on one HTTP/2 connection.
-    pub streams: u32,
-}
-
-/// Tells an agent whose head was refused why: gets the error and the bytes that the head begins with, notes the refusal, and
-/// gives the response to write.
+/// Records a refused head and returns the response to write. Gets the error, and the bytes that the head begins with.
 pub(super) type Refuse = Box<dyn FnOnce(&ProxyError, &[u8]) -> BytesMut + Send>;
 
-/// The stream.
+/// The stream of an HTTP/1.x agent.
 pub(super) struct Guarded<S> {
     inner: S,
     limits: AgentLimits,
     framing: Framing,
-    /// What came and was not let go.
+    /// Bytes received, but not passed on yet.
     held: BytesMut,
-    /// How many of the first bytes of `held` may go.
+    /// How many of the first bytes of `held` may be passed on.
     checked: usize,
     watch: ProgressTimer,
-    /// What came was acknowledged.
+    /// All received bytes were acknowledged.
     acknowledged: bool,
     activity: Activity,
     flushes: Flushes,
-    /// Taken when something is refused: then nothing more is heard.
+    /// Taken when something is refused. Then nothing more is read.
     refuse: Option<Refuse>,
     closing: Closing,
-    /// The agent sends no more.
+    /// The agent has closed its side.
     ended: bool,
     end: End,
 }
 
-/// How the end of what the agent sends is passed on.
+/// How the end of the agent's side is passed on.
 struct End {
     departure: Departure,
-    /// Waits for an agent that has ended what it sends to be gone.
+    /// Waits until an agent that closed its side has left.
     leaving: Option<BoxFuture<'static, ()>>,
-    /// It has gone.
+    /// The agent has left.
     left: bool,
     /// Bytes written to it.
     written: Arc<AtomicU64>,
-    /// Not all that was written to it has gone out.
+    /// Some written bytes are not flushed yet.
     unflushed: bool,
-    /// Who waits for that.
+    /// Woken by the flush.
     waiting: Option<Waker>,
-    /// Watches that the agent takes what it is sent.
+    /// Checks that the agent reads what it is sent.
     watch: ProgressTimer,
 }
 
-/// How far the end of the stream is.
+/// How far the stream is closed.
 enum Closing {
     Open,
-    /// These bytes of our own are still to be written.
+    /// These bytes of an error response must still be written.
     Refusing(BytesMut),
-    /// Our side is to be closed.
+    /// Our side must be closed.
     Ending,
-    /// Our side is closed; the agent's is heard until it is, too.
+    /// Our side is closed. We read until the agent's side is closed, too.
     Lingering {
         until: Pin<Box<Sleep>>,
         heard: usize,
@@ -105,7 +89,7 @@ enum Closing {
 }
 
 impl<S> Guarded<S> {
-    /// Guards `inner`. `activity` is told of each request that came out of it, `flushes` of what was written to it.
+    /// Guards `inner`. `activity` counts its requests, `flushes` counts the flushes of what is written to it.
     pub(super) fn new(
         inner: S,
         limits: AgentLimits,
@@ -140,12 +124,12 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// The stream itself, and what came of it that nobody has read.
+    /// The stream itself, and the received bytes that were not passed on.
     pub(super) fn into_parts(self) -> (S, BytesMut) {
         (self.inner, self.held)
     }
 
-    /// Nothing more is heard of the agent. What it asked for before is answered first, then it is told why.
+    /// Refuses the agent's next request, and reads nothing more. Earlier requests are answered first.
     fn poll_refuse(&mut self, error: &ProxyError, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.activity.poll_answered(self.framing.heads(), cx));
         if let Some(refuse) = self.refuse.take() {
@@ -154,8 +138,8 @@ impl<S> Guarded<S> {
         Poll::Ready(())
     }
 
-    /// Keeps from the library what it would refuse or change; the request gets it back once it is routed. Gives how many of the
-    /// first bytes of `held` are checked now.
+    /// Takes out the parts that bypass the library. The request gets them back when it is routed. Returns how many of the first bytes
+    /// of `held` may be passed on now.
     fn take_out(&mut self, checked: usize, bypass: &Bypass) -> usize {
         let after = self.held.split_off(checked);
         self.activity.wrote(self.framing.heads(), bypass.verbatim(&self.held));
@@ -165,8 +149,8 @@ impl<S> Guarded<S> {
         checked
     }
 
-    /// The agent sends no more: ready when that is the end. Between two requests it is; while the agent waits for an answer, it
-    /// may have closed only its half of the connection (RFC 9112 9.6).
+    /// The agent has closed its side. Ready when this ends the connection. Between two requests it does. While the agent waits for a
+    /// response, it may have closed only its half (RFC 9112 9.6).
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.end.left || self.framing.position(self.held.len()) != Position::Between {
             return Poll::Ready(());
@@ -183,7 +167,7 @@ impl<S> Guarded<S> {
         Poll::Ready(())
     }
 
-    /// What was written to the agent; an error when it has taken nothing for too long.
+    /// Notes a write to the agent. An error if the agent read nothing for too long.
     fn wrote(&mut self, written: Poll<io::Result<usize>>, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.end.unflushed = true;
         match written {
@@ -197,7 +181,7 @@ impl<S> Guarded<S> {
         written
     }
 
-    /// The agent takes nothing: ready with an error when that is so for too long.
+    /// The agent does not read. Ready with an error when it has not read for too long.
     fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.framing.position(0) == Position::Tunnel {
             return Poll::Pending;
@@ -207,11 +191,11 @@ impl<S> Guarded<S> {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
-    /// What the agent is in the middle of, and how long that may take.
+    /// The position of the agent, and how long it may stay there.
     fn limit(&self, cx: &Context<'_>) -> Option<(Position, Duration)> {
         let position = self.framing.position(self.held.len());
         match position {
-            // It waits for us.
+            // The agent waits for us.
             Position::Between if self.activity.poll_answered(self.framing.heads(), cx).is_pending() => None,
             Position::Between => Some((position, self.limits.idle)),
             Position::Head => Some((position, self.limits.header)),
@@ -220,7 +204,7 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// Nothing came: has the agent taken too long?
+    /// Nothing came. Checks whether the agent has taken too long.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some((position, limit)) = self.limit(cx) else {
             self.watch.rest();
@@ -229,20 +213,20 @@ impl<S> Guarded<S> {
         ready!(self.watch.poll_over(position, limit, cx));
         match position {
             Position::Head => self.poll_refuse(&ProxyError::SlowHead { limit }, cx).map(Ok),
-            // An idle connection ends without a word.
+            // An idle connection ends without a response.
             Position::Between => Poll::Ready(Ok(())),
             Position::Content | Position::Tunnel => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
         }
     }
 
-    /// Something came.
+    /// Bytes came.
     fn progress(&mut self) {
         self.watch.progress();
         self.acknowledged = false;
     }
 
-    /// The rest of a request is still to come, `held` bytes of it not yet let go: its sender may be waiting for an
-    /// acknowledgement of what came.
+    /// Acknowledges the received part of a request, because its sender may wait for that before it sends the rest. `held`: received
+    /// bytes that were not passed on.
     fn acknowledge(&mut self, held: usize)
     where
         S: Acknowledge,
@@ -253,7 +237,7 @@ impl<S> Guarded<S> {
         }
     }
 
-    /// What is content for a good while yet is read to where it goes.
+    /// Reads content directly into the reader's buffer.
     fn poll_through(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>>
     where
         S: AsyncRead + Unpin,
@@ -269,7 +253,7 @@ impl<S> Guarded<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Whether the agent may be sending what nobody reads.
+    /// Whether the agent may be sending bytes that nobody reads.
     fn may_be_sending(&self) -> bool {
         let idle = self.framing.position(self.held.len()) == Position::Between
             && self.activity.answered() >= self.framing.heads();
@@ -298,7 +282,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
                 Ok(Checked { bytes: 0, .. }) => {}
                 Ok(Checked { bytes, bypass }) => {
                     if bytes == this.held.len() {
-                        // Content may not be read until its origin is reached: its sender need not wait for that.
+                        // hyper may not read the content before the origin is connected. The agent need not wait for that.
                         this.acknowledge(0);
                     }
                     this.checked = bypass.map_or(bytes, |bypass| this.take_out(bytes, &bypass));
@@ -330,7 +314,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
                     if !std::mem::replace(&mut this.ended, true) {
                         continue;
                     }
-                    // What is left of a head that never ended is for hyper to see, so that the end is not taken for a clean one.
+                    // hyper gets the rest of an incomplete head, so that it does not take the end for a clean one.
                     let left = this.held.split();
                     let bytes = left.len().min(out.remaining());
                     out.put_slice(&left[..bytes]);
@@ -383,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> 
         Poll::Ready(Ok(()))
     }
 
-    /// Writes what a refused agent is told, closes our side, and hears the agent out.
+    /// Writes the error response, if there is one. Then closes our side and reads until the agent has closed its side.
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -423,50 +407,5 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> 
                 Closing::Closed => return Poll::Ready(Ok(())),
             }
         }
-    }
-}
-
-/// Watches the time. Progress costs it nothing: the timer is looked at, and set again, only when it is over.
-struct ProgressTimer {
-    position: Option<Position>,
-    /// When the agent came to where it is, or went on there.
-    since: Instant,
-    progressed: bool,
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-impl ProgressTimer {
-    fn new() -> Self {
-        Self { position: None, since: Instant::now(), progressed: false, timer: None }
-    }
-
-    /// Something came.
-    fn progress(&mut self) {
-        self.progressed = true;
-    }
-
-    /// Nobody waits for the agent.
-    fn rest(&mut self) {
-        self.position = None;
-    }
-
-    /// Ready when the agent has been where it is for `limit`. In a head, progress does not count: it is to end.
-    fn poll_over(&mut self, position: Position, limit: Duration, cx: &mut Context<'_>) -> Poll<()> {
-        let goes_on = std::mem::take(&mut self.progressed) && position != Position::Head;
-        if self.position != Some(position) || goes_on {
-            (self.position, self.since) = (Some(position), Instant::now());
-        }
-        let due = self.since + limit;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(due)));
-        if timer.deadline() > due {
-            timer.as_mut().reset(due);
-        }
-        while timer.as_mut().poll(cx).is_ready() {
-            if timer.deadline() >= due {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(due);
-        }
-        Poll::Pending
     }
 }

@@ -1,9 +1,9 @@
-//! What a TLS ClientHello says of itself, for those that the TLS library does not take (RFC 8446 4.1.2, RFC 6066 3). Pure.
+//! Reads a TLS ClientHello that the TLS library refuses (RFC 8446 4.1.2, RFC 6066 3). Pure.
 
 /// A ClientHello.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hello {
-    /// The server's name as it was sent, which need not be one.
+    /// The server name as it was sent. It may not be a valid name.
     pub(super) server_name: Option<Vec<u8>>,
 }
 
@@ -14,7 +14,7 @@ const FIXED_BYTES: usize = 2 + 32;
 const SERVER_NAME: usize = 0;
 const HOST_NAME: u8 = 0;
 
-/// Reads the ClientHello that a connection begins with. `None`: it is none, or it is not whole.
+/// Reads the ClientHello at the beginning of a connection. `None`: it is incomplete, or not a ClientHello.
 pub(super) fn read(stream: &[u8]) -> Option<Hello> {
     let message = handshake(stream);
     let (&[kind, first, second, third], rest) = message.split_first_chunk()?;
@@ -42,7 +42,7 @@ fn host_name(extension: &[u8]) -> Option<&[u8]> {
     (kind == [HOST_NAME]).then(|| list.field(2)).flatten()
 }
 
-/// The handshake's bytes in the records that are there.
+/// The handshake message from all complete records, and the part in the last one.
 fn handshake(stream: &[u8]) -> Vec<u8> {
     let (mut records, mut message) = (Bytes(stream), Vec::new());
     while let Some([HANDSHAKE, 3, _]) = records.take(3) {
@@ -54,7 +54,7 @@ fn handshake(stream: &[u8]) -> Vec<u8> {
     message
 }
 
-/// What is left to be read.
+/// The bytes that are still to be read.
 struct Bytes<'a>(&'a [u8]);
 
 impl<'a> Bytes<'a> {
@@ -64,12 +64,12 @@ impl<'a> Bytes<'a> {
         Some(taken)
     }
 
-    /// A number of so many bytes.
+    /// A big-endian number of this many bytes.
     fn number(&mut self, bytes: usize) -> Option<usize> {
         Some(self.take(bytes)?.iter().fold(0, |number, byte| number << 8 | usize::from(*byte)))
     }
 
-    /// Bytes behind their length, a number of so many bytes.
+    /// A field with its length before it. The length has this many bytes.
     fn field(&mut self, bytes: usize) -> Option<&'a [u8]> {
         let length = self.number(bytes)?;
         self.take(length)

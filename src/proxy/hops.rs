@@ -3,7 +3,7 @@
 use http::header::{AUTHORIZATION, COOKIE, MAX_FORWARDS, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderValue, Method};
 
-/// Whether the request ends here. If not, one hop is taken from what it has left.
+/// Whether the request ends here. If not, decrements `Max-Forwards`.
 pub(super) fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
     if *method != Method::TRACE && *method != Method::OPTIONS {
         return false;
@@ -12,13 +12,13 @@ pub(super) fn ends_here(method: &Method, headers: &mut HeaderMap) -> bool {
     match left {
         Some(0) => return true,
         Some(left) => drop(headers.insert(MAX_FORWARDS, HeaderValue::from(left - 1))),
-        // Not invented, and not touched where it says nothing.
+        // A missing or invalid field stays as it is.
         None => {}
     }
     false
 }
 
-/// What a TRACE that ends here is answered with: itself, without what is secret (RFC 9110 9.3.8).
+/// The response to a TRACE that ends here: the request itself, without secrets (RFC 9110 9.3.8).
 pub(super) fn trace(target: &[u8], headers: &HeaderMap) -> Vec<u8> {
     let mut message = [b"TRACE ", target, b" HTTP/1.1\r\n"].concat();
     let is_secret = |name: &http::HeaderName| {

@@ -1,5 +1,5 @@
-//! What hyper's server cannot write to an HTTP/1.x agent. We hold the stream that it writes to: interim responses (1xx) are put
-//! where nothing of another response can be under way, and field lines that no header map can hold behind the status line.
+//! Writes what hyper's server cannot write to an HTTP/1.x agent. This wraps hyper's stream: interim responses (1xx) are inserted
+//! between two responses, and field lines that no header map can hold are inserted after the status line.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -23,28 +23,28 @@ pub(super) struct AgentIo<S> {
     interim: Interim,
 }
 
-/// The way to send an interim response on an [`AgentIo`].
+/// Sends interim responses on an [`AgentIo`].
 #[derive(Clone)]
 pub(super) struct Interim(Arc<Mutex<State>>);
 
 struct State {
-    /// Bytes to put in, and how many of them are written.
+    /// Interim responses to write, and how many of their bytes are written.
     waiting: Vec<u8>,
     written: usize,
-    /// hyper has handed over all it had: we are between two responses.
+    /// hyper has written all it had, so we are between two responses.
     between: bool,
-    /// A request is under way that has no final response yet.
+    /// A request is in flight and has no final response yet.
     open: bool,
-    /// What goes into the head of the final response.
+    /// Lines for the head of the final response.
     inset: Option<Inset>,
-    /// Nothing more is written: what hyper hands over is dropped.
+    /// Nothing more is written. What hyper writes is dropped.
     silent: bool,
 }
 
-/// Field lines to put behind a status line.
+/// Field lines to insert after a status line.
 struct Inset {
     lines: Bytes,
-    /// Bytes of hyper's that go before them; `None`: it has not begun to write the head.
+    /// How many of hyper's bytes go before them. `None`: hyper has not begun to write the head.
     before: Option<usize>,
 }
 
@@ -68,13 +68,13 @@ impl<S> AgentIo<S> {
 }
 
 impl Interim {
-    /// A request begins: interim responses may follow.
+    /// A request begins. Interim responses may follow.
     pub(super) fn begin(&self) {
         self.0.lock().open = true;
     }
 
-    /// Sends an interim response, unless the final one is there already. `came`: its head as it came, of which the fields in
-    /// `headers` go on; without it, what is known of it does.
+    /// Sends an interim response, unless the final one has come already. `came`: its head as the origin sent it. Only the fields in
+    /// `headers` are forwarded. Without `came`, the head is made from `status` and `headers`.
     pub(super) fn send(&self, status: StatusCode, headers: &HeaderMap, came: Option<&Bytes>) {
         let mut state = self.0.lock();
         if state.open {
@@ -85,7 +85,7 @@ impl Interim {
         }
     }
 
-    /// The final response comes next. An interim one that could not be placed yet is dropped, as it may be.
+    /// The final response comes next. An interim response that could not be inserted yet is dropped, which HTTP allows.
     pub(super) fn end(&self) {
         let mut state = self.0.lock();
         state.open = false;
@@ -94,23 +94,23 @@ impl Interim {
         }
     }
 
-    /// Puts these lines behind the status line of the response that is written next. `flushes`: of the same stream. Waits for one,
-    /// so that nothing of a response before is still to be written.
+    /// Inserts these lines after the status line of the next response. `flushes`: of the same stream. Waits for a flush first, so that
+    /// the response before is completely written.
     pub(super) async fn inset(&self, lines: Bytes, flushes: &Flushes) {
         let next = flushes.count() + 1;
         poll_fn(|cx| flushes.poll_count(next, cx)).await;
         self.0.lock().inset = Some(Inset { lines, before: None });
     }
 
-    /// From now on nothing reaches the agent, but for what was answered before: its connection can then be closed without a
-    /// response. `flushes`: as for [`Self::inset`].
+    /// Drops everything that hyper writes from now on. So the connection can be closed without a response. Earlier responses are
+    /// written first. `flushes`: as for [`Self::inset`].
     pub(super) async fn silence(&self, flushes: &Flushes) {
         let next = flushes.count() + 1;
         poll_fn(|cx| flushes.poll_count(next, cx)).await;
         self.0.lock().silent = true;
     }
 
-    /// Whether what hyper writes goes to the agent; it is no longer between two responses, then.
+    /// Whether hyper's bytes are written to the agent. If so, we are no longer between two responses.
     fn writes(&self) -> bool {
         let mut state = self.0.lock();
         state.between &= state.silent;
@@ -118,7 +118,7 @@ impl Interim {
     }
 }
 
-/// The status line and the lines of the fields that are in `kept`, in our own version (RFC 9112 2.3).
+/// Copies the status line, with our own HTTP version (RFC 9112 2.3), and the lines of the fields in `kept`.
 fn copy(to: &mut Vec<u8>, head: &[u8], kept: &HeaderMap) {
     let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     let status = lines.next().unwrap_or_default();
@@ -148,7 +148,7 @@ fn encode(to: &mut Vec<u8>, status: StatusCode, headers: &HeaderMap) {
 }
 
 impl State {
-    /// So many bytes of hyper's were written.
+    /// Notes that this many of hyper's bytes were written.
     fn passed(&mut self, bytes: usize) {
         if let Some(before) = self.inset.as_mut().and_then(|inset| inset.before.as_mut()) {
             *before -= bytes.min(*before);
@@ -156,18 +156,18 @@ impl State {
     }
 }
 
-/// What hyper's server writes before a head, where the agent waits for it.
+/// hyper's server writes this before a head if the agent waits for it.
 const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Where the status line of the final response ends in what hyper writes.
+/// The end of the final response's status line in the bytes that hyper writes.
 fn status_line_end(written: &[u8]) -> usize {
     let before = if written.starts_with(CONTINUE) { CONTINUE.len() } else { 0 };
     memchr::memchr(b'\n', &written[before..]).map_or(written.len(), |at| before + at + 1)
 }
 
 impl<S: AsyncWrite + Unpin> AgentIo<S> {
-    /// How much of `buf` may be written now: all of it, or what stands before the lines that are put in. Writes these in their
-    /// place.
+    /// Returns the part of `buf` that may be written now: all of it, or the part before the inserted lines. Writes the inserted lines
+    /// when it is their turn.
     fn poll_inset<'a>(&mut self, cx: &mut Context<'_>, buf: &'a [u8]) -> Poll<io::Result<&'a [u8]>> {
         let mut state = self.interim.0.lock();
         let Some(inset) = &mut state.inset else { return Poll::Ready(Ok(buf)) };
@@ -186,7 +186,7 @@ impl<S: AsyncWrite + Unpin> AgentIo<S> {
         Poll::Ready(Ok(buf))
     }
 
-    /// Writes what waits, if it may go now.
+    /// Writes the interim responses that wait, if they may be written now.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.interim.0.lock();
         while state.written < state.waiting.len() && (state.between || state.written > 0) {
@@ -242,7 +242,7 @@ impl<S: AsyncWrite + Unpin> Write for AgentIo<S> {
         self.inner.is_write_vectored()
     }
 
-    /// hyper flushes when it has handed over all it had.
+    /// hyper flushes when it has written all it had.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.interim.0.lock().between = true;
         ready!(self.poll_interim(cx))?;

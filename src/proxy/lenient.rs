@@ -1,5 +1,5 @@
-//! The lenient reading of a response's head over HTTP/1.x: what common clients understand is made into what hyper takes, and what
-//! has no one meaning is refused (RFC 9112 2.2, 4, 5, 6). The counterpart of [`super::strict`], which reads requests.
+//! Lenient reading of a response's head over HTTP/1.x. A head that common clients understand is rewritten so that hyper accepts it.
+//! An ambiguous head is refused (RFC 9112 2.2, 4, 5, 6). [`super::strict`] is the counterpart for requests.
 //!
 //! Pure: bytes in, a head or a reason out.
 
@@ -13,19 +13,19 @@ use crate::capture::OriginFault;
 pub(in crate::proxy) use facts::HeadFacts;
 use line::{Field, Line, Status};
 
-/// The most fields of an HTTP/1.1 message that pass (hyper's default of 100 is less than some origins send).
+/// The most header fields of an HTTP/1.1 message. Some origins send more than hyper's default of 100.
 pub(in crate::proxy) const HTTP1_FIELDS: usize = 512;
-/// Room is made for this many fields at once.
+/// The initial capacity for fields.
 const FIELDS_EXPECTED: usize = 32;
 
-/// A head as hyper is to read it.
+/// A head, prepared for hyper.
 #[derive(Debug, Default)]
 pub(in crate::proxy) struct Head {
-    /// Its bytes; `None`: as it came.
+    /// The rewritten head. `None`: it stays as it came.
     pub(in crate::proxy) rewritten: Option<Vec<u8>>,
     /// Another head follows for the same request (1xx).
     pub(in crate::proxy) is_interim: bool,
-    /// What hyper does not tell of it.
+    /// What hyper does not report.
     pub(in crate::proxy) facts: HeadFacts,
 }
 
@@ -36,7 +36,7 @@ pub(in crate::proxy) fn may_begin(bytes: &[u8]) -> bool {
     bytes[..compared] == BEGINNING[..compared]
 }
 
-/// Where the head ends that `bytes` begin with. `scanned`: how many of them were looked at before; set to how many were now.
+/// The end of the head at the beginning of `bytes`. `scanned`: how many of them were searched before. It is updated.
 pub(in crate::proxy) fn end(bytes: &[u8], scanned: &mut usize) -> Option<usize> {
     while let Some(at) = memchr::memchr(b'\n', &bytes[*scanned..]) {
         let line_end = *scanned + at;
@@ -53,10 +53,10 @@ pub(in crate::proxy) fn end(bytes: &[u8], scanned: &mut usize) -> Option<usize> 
 /// Reads a whole head. `is_to_head`: it answers a HEAD request.
 ///
 /// # Errors
-/// Why it has no one meaning, in words that follow "sent a response that is not valid HTTP".
+/// Why it is ambiguous, in words that follow "sent a response that is not valid HTTP".
 pub(in crate::proxy) fn read(head: &[u8], is_to_head: bool) -> Result<Head, Cow<'static, str>> {
     if memchr::memchr(0, head).is_some() {
-        return Err("a NUL byte stands in its head (RFC 9110 5.5)".into());
+        return Err("its head contains a NUL byte (RFC 9110 5.5)".into());
     }
     match line::without_bare_cr(head) {
         Some(clean) => read_lines(&clean, is_to_head, Some(OriginFault::BareCr)),
@@ -66,7 +66,7 @@ pub(in crate::proxy) fn read(head: &[u8], is_to_head: bool) -> Result<Head, Cow<
 
 fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Result<Head, Cow<'static, str>> {
     let mut lines = line::lines(head);
-    // What is wrong with another status line, hyper says.
+    // hyper reports any other faulty status line.
     let Some(status) = lines.next().and_then(Status::read) else { return Ok(Head::default()) };
     let mut reading = Reading::of(&status, fault);
     for line in lines {
@@ -74,11 +74,7 @@ fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Resu
     }
     let Reading { mut fields, raw, mut facts, .. } = reading;
     if fields.len() > HTTP1_FIELDS {
-        return Err(format!(
-            "its head has {} fields, more than the {HTTP1_FIELDS} that this proxy passes",
-            fields.len()
-        )
-        .into());
+        return Err(format!("its head has {} fields, more than the limit of {HTTP1_FIELDS}", fields.len()).into());
     }
     let framing = framing::settle(&mut fields, &status, is_to_head, &mut facts)?;
     let rewritten = (!facts.faults.is_empty()).then(|| written(&status, framing.closes, &fields));
@@ -91,12 +87,12 @@ fn read_lines(head: &[u8], is_to_head: bool, fault: Option<OriginFault>) -> Resu
     Ok(Head { rewritten, is_interim: status.is_interim(), facts })
 }
 
-/// The fields as they are read, line by line.
+/// The fields read so far.
 struct Reading<'a> {
     fields: Vec<Field<'a>>,
-    /// Lines that go beside the fields, with their ends.
+    /// Lines that hyper does not get, with their line ends.
     raw: Vec<u8>,
-    /// The line before stands in `raw`, so its continuation does, too.
+    /// The last line is in `raw`, so its continuation goes there, too.
     is_last_raw: bool,
     facts: HeadFacts,
 }
@@ -111,7 +107,7 @@ impl<'a> Reading<'a> {
         Self { fields: Vec::with_capacity(FIELDS_EXPECTED), raw: Vec::new(), is_last_raw: true, facts }
     }
 
-    /// Puts a line where it belongs: to the fields, or to the lines beside them.
+    /// Adds a line to the fields, or to the raw lines.
     fn take(&mut self, line: Line<'a>) -> Result<(), Cow<'static, str>> {
         match line {
             Line::Field { field, spaced } => {
@@ -130,10 +126,10 @@ impl<'a> Reading<'a> {
             },
             Line::Invalid { name, text } => match framing::likeness(name) {
                 framing::Likeness::Same => {
-                    return Err("a control character stands in a field that frames its content (RFC 9110 5.5)".into());
+                    return Err("a field that frames its content contains a control character (RFC 9110 5.5)".into());
                 }
                 framing::Likeness::Like => {
-                    // Somebody might take it for what frames the content, which is ours to say.
+                    // A careless reader could take it for a framing field, so it is dropped.
                     self.facts.note(OriginFault::InvalidFieldDropped);
                 }
                 framing::Likeness::None => self.pass(text),

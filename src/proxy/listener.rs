@@ -1,4 +1,4 @@
-//! Accepts agents for ever; each gets a task of its own.
+//! Accepts agents for ever. Each gets a task of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,19 +12,17 @@ use tokio::time::sleep;
 use super::connection::serve_agent;
 use super::shared::Shared;
 
-/// When there are no descriptors left, waiting a little lets connections end; giving up would end the proxy.
+/// The pause after a failed accept. If there are no descriptors left, other connections may end meanwhile.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 
-/// Serves agents on `listener` until `shared.lifecycle.stop`. Connections go on in `shared.lifecycle.tasks`.
+/// Accepts agents on `listener` until `shared.lifecycle.stop`. Their connections continue in `shared.lifecycle.tasks`.
 ///
-/// At `proxy.max_connections` it waits for one of them to end; the system keeps those that come meanwhile, or refuses them.
+/// At `proxy.max_connections` it waits until a connection ends. Meanwhile the system queues new connections, or refuses them.
 pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
     let mut told = false;
     loop {
         if shared.admission.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {
-            tracing::warn!(
-                "as many connections as `proxy.max_connections` allows: further ones wait (this is told once)"
-            );
+            tracing::warn!("limit reached: `proxy.max_connections`; new connections wait (logged once)");
         }
         let accepted = tokio::select! {
             accepted = accept(&shared, &listener) => accepted,
@@ -32,16 +30,16 @@ pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
         };
         match accepted {
             Ok((stream, address, permit)) => {
-                // Whole exchanges are handed over, not pieces: see `upstream::dial`.
+                // We write whole messages: see `upstream::tcp`.
                 if let Err(error) = stream.set_nodelay(true) {
-                    tracing::debug!(%error, "an agent left at once");
+                    tracing::debug!(%error, "an agent left before it was accepted");
                     continue;
                 }
                 shared.lifecycle.tasks.spawn(serve_agent(shared.clone(), address, permit, stream));
             }
-            Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left at once"),
+            Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left before it was accepted"),
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection just now");
+                tracing::warn!(%error, "cannot accept a connection; trying again");
                 sleep(PAUSE_AFTER_FAILURE).await;
             }
         }

@@ -1,5 +1,5 @@
-//! The names that a request goes by: that of its target (the CONNECT before it, or its absolute URL), that of its TLS (SNI), and
-//! `Host`. They are one, unless somebody means to be taken for another.
+//! The host names of a request: in its target (the CONNECT, or the absolute URL), in its TLS ClientHello (SNI), and in `Host`.
+//! Normally they are equal. If they differ, the request may pretend to be for another host.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use http::header::HOST;
 use super::error::ProxyError;
 use crate::capture::HostNames;
 
-/// The names of a request for `target`, a host, if they are not all the same.
+/// The names of a request for the host `target`. `None`: all are equal. `authority`: the host of the URI inside a tunnel.
 pub(super) fn of_request(
     target: &str,
     sni: Option<&str>,
@@ -21,7 +21,7 @@ pub(super) fn of_request(
         Ok(field) => Cow::Borrowed(host_of(field)),
         Err(_) => String::from_utf8_lossy(value.as_bytes()),
     });
-    // Over HTTP/2 there may be both; they must be one (RFC 9113 8.3.1).
+    // Over HTTP/2 there may be both, and they must be equal (RFC 9113 8.3.1).
     let host = match (authority, field) {
         (Some(authority), Some(field)) if !same(authority, &field) => {
             Some(Cow::Owned(format!("{authority}, {field}")))
@@ -32,13 +32,16 @@ pub(super) fn of_request(
     differing(target, sni, host.as_deref())
 }
 
-/// The names of a tunnel, if they are not the same.
+/// The names of a tunnel. `None`: they are equal.
 pub(super) fn of_tunnel(target: &str, sni: Option<&str>) -> Option<HostNames> {
     differing(target, sni, None)
 }
 
-/// What is done with names that are not all the same, if they are to be (`proxy.strict_host`). Where the target is an address, as
-/// agents give it that resolve names themselves, the name that the origin's certificate was checked for may stand beside it.
+/// Checks names that differ (`proxy.strict_host`). Agents that resolve names themselves send an address as the target. Then the SNI
+/// is compared instead, because the origin's certificate was checked for it.
+///
+/// # Errors
+/// When the names are different hosts.
 pub(super) fn check(names: &HostNames) -> Result<(), ProxyError> {
     let vouched = is_address(&names.target) && names.sni.is_some();
     let HostNames { target, sni, host } = names;
@@ -59,7 +62,7 @@ fn differing(target: &str, sni: Option<&str>, host: Option<&str>) -> Option<Host
     Some(HostNames { target: target.into(), sni: sni.map(Into::into), host: host.map(Into::into) })
 }
 
-/// The host of a `Host` field. Ports are not compared: who is called is who listens at the target's.
+/// The host of a `Host` field. Ports are not compared, because we dial the port of the target.
 fn host_of(field: &str) -> &str {
     match field.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !host.ends_with(':') => host,

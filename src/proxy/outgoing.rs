@@ -1,5 +1,5 @@
-//! The request's body on its way to the origin. It can be taken back and sent once more: as long as nothing of it was sent, or
-//! while the pieces that were sent are still remembered.
+//! The request's body on its way to the origin. It can be taken back and sent again as long as nothing was sent, or while the sent
+//! pieces are still remembered.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -15,12 +15,12 @@ use tokio::time::sleep;
 use super::body::Gated;
 use crate::capture::CapturedBody;
 
-/// What is remembered of one body at most, to be sent again.
+/// How much of one body is remembered at most, for sending it again.
 pub(super) const REMEMBERED_MAX_BYTES: u64 = 64 << 10;
 
 type SharedState<B> = Arc<Mutex<State<B>>>;
 
-/// The body as the connection to the origin reads it.
+/// The body that the connection to the origin reads.
 pub(super) type OriginBody = Outgoing<CapturedBody<Gated>>;
 
 /// A body that can be taken back.
@@ -29,24 +29,24 @@ pub(super) struct Outgoing<B>(SharedState<B>);
 /// The other handle on an [`Outgoing`] body.
 pub(super) struct Recall<B>(SharedState<B>);
 
-/// Looks at an [`Outgoing`] body without holding it.
+/// Observes an [`Outgoing`] body without keeping it alive.
 pub(super) struct Upload<B>(Weak<Mutex<State<B>>>);
 
 struct State<B> {
-    /// `None`: it was taken back.
+    /// `None`: the body was taken back.
     inner: Option<B>,
-    /// Pieces that are sent once more, before the rest of `inner`.
+    /// Pieces to send again before the rest of `inner`.
     again: VecDeque<Bytes>,
     sent: Sent,
 }
 
-/// What was sent of a body.
+/// The part of a body that was sent.
 #[derive(Default)]
 struct Sent {
     bytes: u64,
-    /// Trailers were sent, too.
+    /// The trailers were sent.
     trailers: bool,
-    /// The pieces, while they are remembered.
+    /// The sent pieces. `None`: they are not remembered.
     pieces: Option<VecDeque<Bytes>>,
 }
 
@@ -66,7 +66,7 @@ impl Sent {
 }
 
 impl<B> Outgoing<B> {
-    /// `inner`, and the way to take it back. `remembered`: what is sent of it is remembered, within a limit.
+    /// `remembered`: sent pieces are remembered, up to [`REMEMBERED_MAX_BYTES`].
     pub(super) fn new(inner: B, remembered: bool) -> (Self, Recall<B>) {
         let sent = Sent { pieces: remembered.then(VecDeque::new), ..Sent::default() };
         let state = Arc::new(Mutex::new(State { inner: Some(inner), again: VecDeque::new(), sent }));
@@ -89,7 +89,7 @@ impl<B: Body> Recall<B> {
         !sent.trailers && (sent.bytes == 0 || sent.pieces.is_some())
     }
 
-    /// The body from its beginning, taken back from whoever has it. `None`: it is not whole any more.
+    /// Takes the body back and returns it from its beginning. `None`: it cannot be sent from its beginning any more.
     pub(super) fn take_back(&mut self) -> Option<Outgoing<B>> {
         if !self.is_whole() {
             return None;
@@ -97,7 +97,7 @@ impl<B: Body> Recall<B> {
         let mut state = self.0.lock();
         let inner = state.inner.take()?;
         let pieces = std::mem::take(&mut state.sent).pieces;
-        // Every piece is noted again when it is sent again.
+        // Each piece is remembered again when it is sent again.
         let sent = Sent { pieces: pieces.is_some().then(VecDeque::new), ..Sent::default() };
         let mut again = pieces.unwrap_or_default();
         again.append(&mut state.again);
@@ -106,7 +106,7 @@ impl<B: Body> Recall<B> {
         Some(Outgoing(self.0.clone()))
     }
 
-    /// It is not sent again, so nothing is remembered any longer. Gives a look at what is still being sent, if anything is.
+    /// Forgets the sent pieces, because the body is not sent again. Returns an observer if the body is still being sent.
     pub(super) fn forget(self) -> Option<Upload<B>> {
         let mut state = self.0.lock();
         state.sent.pieces = None;
@@ -117,7 +117,7 @@ impl<B: Body> Recall<B> {
 }
 
 impl<B: Body> Upload<B> {
-    /// Ends when nothing of the body was sent for `limit`, or `None` of it is left to send.
+    /// Ends when nothing was sent for `limit`. `None`: the body was sent or dropped.
     pub(super) async fn stalls(&self, limit: Duration) -> Option<()> {
         let sent = || Some(self.0.upgrade()?.lock().sent.bytes);
         loop {
@@ -140,7 +140,7 @@ where
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         let mut state = self.0.lock();
         let state = &mut *state;
-        // Who reads a body that was taken back has a connection that ends.
+        // The reader of a body that was taken back has a connection that is ending.
         let Some(inner) = &mut state.inner else { return Poll::Pending };
         let polled = match state.again.pop_front() {
             Some(piece) => Some(Ok(Frame::data(piece))),

@@ -1,5 +1,5 @@
-//! The stream of an agent that speaks HTTP/2, as hyper reads and writes it: watched for whether the agent goes on. hyper has a
-//! limit for none of this: half a frame, half a request's head, or answers that nobody takes (RFC 9113 10.5).
+//! The stream of an HTTP/2 agent, with time limits that hyper does not have: for an incomplete frame, for an incomplete request
+//! head, and for responses that the agent does not read (RFC 9113 10.5).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -12,44 +12,44 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, sleep};
 
 use super::activity::Activity;
-use super::guard::AgentLimits;
+use super::agent_limits::AgentLimits;
 
 const PREFACE_BYTES: usize = 24;
 const FRAME_HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
-/// What an agent did that does not read.
-pub(super) const UNTAKEN: &str = "took nothing of what it was sent";
-/// How often it is looked whether the agent goes on, at least.
+/// How messages describe an agent that does not read.
+pub(super) const UNTAKEN: &str = "read nothing of what it was sent";
+/// The longest interval between two checks.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// The stream.
+/// The stream of an HTTP/2 agent.
 pub(super) struct WatchedIo<S> {
     inner: S,
     pulse: Pulse,
 }
 
-/// What the agent is doing. Clones tell the same.
+/// The progress of the agent. Clones share it.
 #[derive(Clone)]
 pub(super) struct Pulse(Arc<Mutex<State>>);
 
 struct State {
     frames: Frames,
-    /// When the first byte of what is under way came.
+    /// When the first byte of the incomplete frame or head came.
     begun: Option<Instant>,
-    /// When a byte passed, either way.
+    /// When a byte last passed in either direction.
     progressed: Instant,
-    /// A write waits for the agent.
+    /// A write waits until the agent reads.
     blocked: bool,
 }
 
-/// An agent that does not go on, and for how long.
+/// An agent that made no progress for too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stuck {
-    /// What it did, in words.
+    /// What the agent did, in words.
     pub(super) what: &'static str,
-    /// The limit that it is over.
+    /// The limit that it exceeded.
     pub(super) limit: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Pulse {
         }
     }
 
-    /// Ends when no byte passed for `limit`, and nothing was asked for.
+    /// Ends when no byte passed for `limit` and no request was in flight.
     pub(super) async fn rests_for(&self, activity: &Activity, limit: Duration) {
         sleep(limit).await;
         loop {
@@ -98,7 +98,7 @@ impl State {
         let whole = self.frames.see(bytes);
         self.begun = match self.frames.position() {
             FramePosition::Between => None,
-            // What is under way now may have begun before.
+            // The incomplete part may have begun before.
             _ => self.begun.filter(|_| !whole).or(Some(now)),
         };
     }
@@ -113,37 +113,35 @@ impl State {
     fn stuck(&self, untaken: bool, limits: &AgentLimits) -> Option<Stuck> {
         let over = |since: Instant, limit, what| (since.elapsed() >= limit).then_some(Stuck { what, limit });
         match (self.frames.position(), self.begun) {
-            (FramePosition::Head, Some(begun)) => over(begun, limits.header, "did not end a request's head"),
-            (FramePosition::Frame, Some(_)) => {
-                over(self.progressed, limits.stall, "did not go on in the middle of a frame")
-            }
+            (FramePosition::Head, Some(begun)) => over(begun, limits.header, "did not complete a request's head"),
+            (FramePosition::Frame, Some(_)) => over(self.progressed, limits.stall, "made no progress within a frame"),
             _ if self.blocked || untaken => over(self.progressed, limits.stall, UNTAKEN),
             _ => None,
         }
     }
 }
 
-/// What is under way in what an agent sends.
+/// The position in an agent's stream of frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FramePosition {
-    /// Nothing.
+    /// Between two frames.
     Between,
-    /// The preface, the header of a frame, or a request's head.
+    /// In the preface, in the header of a frame, or in a request's head.
     Head,
-    /// The rest of another frame.
+    /// In the payload of another frame.
     Frame,
 }
 
-/// Finds where frames end.
+/// Finds the ends of frames.
 struct Frames {
-    /// Bytes of the preface that are still to come.
+    /// Missing bytes of the preface.
     preface: usize,
     header: [u8; FRAME_HEADER_BYTES],
-    /// How much of `header` there is.
+    /// How many bytes of `header` have come.
     filled: usize,
-    /// Bytes of the payload that are still to come.
+    /// Missing bytes of the payload.
     payload: usize,
-    /// A head has begun, and has not ended.
+    /// A head is incomplete.
     head: bool,
 }
 
@@ -152,7 +150,7 @@ impl Frames {
         Self { preface: PREFACE_BYTES, header: [0; FRAME_HEADER_BYTES], filled: 0, payload: 0, head: false }
     }
 
-    /// Takes what came next. Whether something became whole with it.
+    /// Reads the next bytes. True: a frame or head was completed.
     fn see(&mut self, mut bytes: &[u8]) -> bool {
         let mut whole = false;
         let skip = self.preface.min(bytes.len());

@@ -1,5 +1,4 @@
-//! How much one agent may take (`proxy.agent_connections`, `proxy.agent_requests_per_second`), so that one that runs wild leaves
-//! the others their share.
+//! Limits for each agent (`proxy.agent_connections`, `proxy.agent_requests_per_second`), so that one agent cannot use up the proxy.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -11,34 +10,34 @@ use parking_lot::Mutex;
 
 use crate::capture::{AgentProcess, Caller};
 
-/// The most agents that are remembered; those that have no connection and are within their rate need not be.
+/// The most agents that are tracked. Agents without connections that are within their rate need no tracking.
 const AGENTS: usize = 4096;
 
-/// The share of each agent.
+/// The limits, and what each agent uses.
 pub struct Quotas {
     /// The most connections at once. 0: no limit.
     connections: usize,
-    /// The most requests in a second, which may come at once. 0: no limit.
+    /// The most requests per second. They may come in a burst. 0: no limit.
     per_second: u32,
     agents: Mutex<HashMap<Who, Used>>,
 }
 
-/// Who is counted as one agent. Labels are not told apart, for an agent makes them up itself.
+/// What counts as one agent. Labels do not count, because agents choose them freely.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Who {
     Name(String),
     Process(AgentProcess),
-    /// An address; of IPv6 the network, whose addresses are one machine's to choose from.
+    /// An IPv4 address, or an IPv6 /64 network: one machine may use all addresses of its network.
     Address(IpAddr),
 }
 
 struct Used {
     connections: usize,
-    /// When all that was asked is worked off at the agreed rate (the "theoretical arrival time" of GCRA).
+    /// When the rate allows the next request without a burst (the "theoretical arrival time" of GCRA).
     until: Instant,
 }
 
-/// A slot among the connections of an agent, given back when it is dropped.
+/// A slot among the connections of an agent. Dropping it frees the slot.
 pub(super) struct Slot {
     quotas: Arc<Quotas>,
     /// `None`: slots are not counted.
@@ -46,7 +45,7 @@ pub(super) struct Slot {
 }
 
 impl Quotas {
-    /// Limits as in the settings.
+    /// `connections`: `proxy.agent_connections`. `per_second`: `proxy.agent_requests_per_second`.
     pub fn new(connections: usize, per_second: u32) -> Arc<Self> {
         Arc::new(Self { connections, per_second, agents: Mutex::default() })
     }
@@ -54,7 +53,7 @@ impl Quotas {
     /// A slot for one more connection of `caller`, who calls from `address`.
     ///
     /// # Errors
-    /// When it has as many as it may.
+    /// When it has too many connections.
     pub(super) fn connect(self: &Arc<Self>, caller: &Caller, address: IpAddr) -> Result<Slot, ProxyError> {
         let mut who = None;
         if self.connections > 0 {
@@ -75,10 +74,10 @@ impl Quotas {
         Ok(Slot { quotas: self.clone(), who })
     }
 
-    /// One more request of `caller`, who calls from `address`.
+    /// Counts a request of `caller`, who calls from `address`.
     ///
     /// # Errors
-    /// When it comes faster than it may: after how long it may come.
+    /// When requests come too fast. The error says when to retry.
     pub(super) fn request(&self, caller: &Caller, address: IpAddr, now: Instant) -> Result<(), ProxyError> {
         if self.per_second == 0 {
             return Ok(());
@@ -89,14 +88,14 @@ impl Quotas {
         let until = used.until.max(now) + second / self.per_second;
         if until > now + second {
             let (limit, retry_after) = (self.per_second as usize, until - now - second);
-            return Err(ProxyError::TooMany { what: "requests in a second", limit, retry_after });
+            return Err(ProxyError::TooMany { what: "requests per second", limit, retry_after });
         }
         used.until = until;
         Ok(())
     }
 }
 
-/// What an agent uses. Where there are too many, those are forgotten of whom nothing needs to be known, else who is nearest to it.
+/// What an agent uses. If there are too many agents, the idle ones are evicted first, then the one closest to idle.
 fn used<'a>(agents: &'a mut HashMap<Who, Used>, who: &Who, now: Instant) -> &'a mut Used {
     if agents.len() >= AGENTS && !agents.contains_key(who) {
         agents.retain(|_, used| used.connections > 0 || used.until > now);

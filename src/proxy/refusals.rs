@@ -1,5 +1,5 @@
-//! Hosts for which agents refused our certificate: each is warned of once, and, if the operator wants it, relayed blind for
-//! a while after the second refusal (`tls.learn_passthrough`).
+//! Hosts for which agents refused our certificate. Each host is logged once. With `tls.learn_passthrough`, a host is relayed without
+//! decryption for a while after the second refusal.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -10,29 +10,29 @@ use parking_lot::Mutex;
 
 use crate::tls::CA_CERT_FILE;
 
-/// Refusals after which a host is relayed blind: one may be a mistake of the agent's.
+/// After this many refusals a host is relayed without decryption. A single one may be a mistake of the agent.
 const ENOUGH: u32 = 2;
-/// The most hosts that are remembered: an agent can make up names without end.
+/// The most hosts that are remembered, because an agent can invent any number of names.
 const HOSTS: usize = 1024;
 
-/// The hint when an agent refuses our certificate. The agent may trust another CA of ours, in the usual folder, so both are named.
+/// The hint for an agent that refuses our certificate. The agent may trust another CA of ours, in the usual folder, so both are named.
 pub fn trust_hint(ca_file: &Path, usual_ca_dir: &Path) -> String {
     let other = usual_ca_dir.join(CA_CERT_FILE);
     let is_other = other.exists() && other.canonicalize().ok() != ca_file.canonicalize().ok();
     let other = match is_other {
-        true => format!(" (the one in {} is another CA, which does not do)", other.display()),
+        true => format!(" (the one in {} is another CA, which does not help)", other.display()),
         false => String::new(),
     };
     format!(
-        "this proxy signs with the CA in {}{other}: if the agent does not trust it, start the agent again with what `otas-proxy env` prints \
-         while this proxy runs, or list the host in tls.passthrough",
+        "this proxy signs with the CA in {}{other}: if the agent does not trust it, restart the agent with the variables that \
+         `otas-proxy env` prints while this proxy runs, or list the host in tls.passthrough",
         ca_file.display()
     )
 }
 
-/// The hosts.
+/// The hosts for which agents refused our certificate.
 pub struct Refusals {
-    /// How long a host is relayed blind. `None`: it is not.
+    /// How long a host is relayed without decryption. `None`: hosts are always decrypted.
     learn_for: Option<Duration>,
     hosts: Mutex<HashMap<(Box<str>, u16), Refused>>,
 }
@@ -42,24 +42,24 @@ struct Refused {
     last: Instant,
 }
 
-/// What a refusal is to its host.
+/// The effect of a refusal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
-    /// The first: people should be told.
+    /// The first refusal for this host. It is logged as a warning.
     First,
-    /// One more.
+    /// Another refusal.
     Another,
-    /// From now on the host is relayed blind.
+    /// The host is relayed without decryption from now on, for this long.
     Learned(Duration),
 }
 
 impl Refusals {
-    /// None yet. `learn_for`: `tls.learn_passthrough`.
+    /// `learn_for`: `tls.learn_passthrough`.
     pub fn new(learn_for: Option<Duration>) -> Self {
         Self { learn_for, hosts: Mutex::default() }
     }
 
-    /// An agent refused our certificate for this host.
+    /// Notes that an agent refused our certificate for this host.
     pub(super) fn note(&self, host: &str, port: u16, now: Instant) -> Refusal {
         let mut hosts = self.hosts.lock();
         let key = (Box::from(host), port);
@@ -68,7 +68,7 @@ impl Refusals {
             oldest.and_then(|oldest| hosts.remove(&oldest));
         }
         let refused = hosts.entry(key).or_insert(Refused { times: 0, last: now });
-        // What was learnt is over: the host gets another chance, and the agents too.
+        // The learned period is over: agents get another chance to accept our certificate.
         if self.learn_for.is_some_and(|learn_for| now - refused.last > learn_for) {
             refused.times = 0;
         }
@@ -81,11 +81,11 @@ impl Refusals {
         }
     }
 
-    /// Whether this host is relayed blind now.
+    /// Whether this host is relayed without decryption now.
     pub(super) fn learned(&self, host: &str, port: u16, now: Instant) -> bool {
         let Some(learn_for) = self.learn_for else { return false };
         let hosts = self.hosts.lock();
-        // Nearly always there is none, and nothing to look for.
+        // Usually there is no host, so there is nothing to look up.
         !hosts.is_empty()
             && hosts
                 .get(&(Box::from(host), port))

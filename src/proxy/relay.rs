@@ -1,5 +1,5 @@
-//! Bytes both ways, unchanged: for passthrough hosts, unknown protocols and upgraded connections. Counted, and copied only
-//! for who reads them beside (a WebSocket).
+//! Relays bytes both ways, unchanged: for passthrough hosts, unknown protocols and upgraded connections. The bytes are counted. Those
+//! of a WebSocket are also copied for its reader.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use crate::websocket::Peer;
 
 const BUFFER_BYTES: usize = 16 << 10;
 
-/// Relays until both sides are done (a half-closed connection goes on the other way), or until `cut`.
+/// Relays until both sides are closed, or until `cut`. A half-closed connection continues in the other direction.
 pub(super) async fn relay<A, O>(agent: A, origin: O, recorder: &Recorder, cut: &CancellationToken)
 where
     A: AsyncRead + AsyncWrite + Unpin,
@@ -24,10 +24,13 @@ where
     recorder.counted(Side::Response, from_origin.bytes, from_origin.end);
 }
 
-/// The same, with a copy of all that passes for each side's tap. Tells how it went, the agent's side first.
+/// Relays like [`relay`], and copies the bytes of each side to its tap. Returns the outcome of the agent's side, then of the
+/// origin's.
 pub(super) async fn relay_copied<A, O>(
-    (agent, agent_tap): (A, Tap<Peer>),
-    (origin, origin_tap): (O, Tap<Peer>),
+    agent: A,
+    agent_tap: Tap<Peer>,
+    origin: O,
+    origin_tap: Tap<Peer>,
     cut: &CancellationToken,
 ) -> (Passed, Passed)
 where
@@ -57,8 +60,8 @@ where
     (Passed { bytes: agent.read_bytes, end: request_end }, Passed { bytes: origin.read_bytes, end })
 }
 
-/// Whose side broke: a reset is seen by the one that reads or writes it. A side that had ended what it sends before it takes
-/// no more has closed its connection, as any may.
+/// Which side broke the connection. The side whose read or write fails has reset it. A side that ended its stream first has closed
+/// its connection normally.
 fn broken<A, O>(error: &io::Error, agent: &RelayedIo<A>, origin: &RelayedIo<O>) -> BodyEnd {
     tracing::debug!(%error, "a relayed connection broke");
     match (agent.failed, origin.failed) {
@@ -69,7 +72,7 @@ fn broken<A, O>(error: &io::Error, agent: &RelayedIo<A>, origin: &RelayedIo<O>) 
     }
 }
 
-/// A stream that counts what is read from it, shows it to its tap, and remembers whether it ended or failed.
+/// A stream that counts the bytes read from it, copies them to its tap, and remembers whether it ended or failed.
 struct RelayedIo<S> {
     inner: S,
     tap: Option<Tap<Peer>>,
@@ -94,7 +97,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RelayedIo<S> {
         let before = buf.filled().len();
         let done = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         let read = buf.filled().len() - before;
-        // A TLS session that ends without `close_notify` (that of the agent, or with the next proxy) has ended.
+        // TLS that ends without `close_notify` counts as ended (from the agent, or to the next proxy).
         let done =
             done.or_else(|error| if error.kind() == io::ErrorKind::UnexpectedEof { Ok(()) } else { Err(error) });
         self.read_bytes += read as u64;

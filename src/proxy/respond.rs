@@ -1,5 +1,5 @@
-//! From a failure to the answer that the agent gets: status, `Proxy-Status` (RFC 9209) and a problem document
-//! (RFC 9457) that names the host, the step that failed and what to do.
+//! Our own responses to agents: status, `Proxy-Status` (RFC 9209) and a problem document (RFC 9457) that names the host, the failed
+//! step and what to do.
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, PROXY_AUTHENTICATE, RETRY_AFTER};
@@ -18,17 +18,17 @@ use crate::capture::{BodyEnd, CapturedBody, Recorder, Side};
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 
-/// The one answer that no running proxy gives.
+/// The only response that is given after the proxy has ended.
 const RUN_ENDED: Row = Row {
     id: "run_ended",
     status: StatusCode::SERVICE_UNAVAILABLE,
     proxy_status: "proxy_internal_error",
     step: "connect",
-    hint: "nothing was sent; start this process by an `otas-proxy run` of its own, or let the command of its run wait for it, or unset the \
+    hint: "nothing was sent; start this process with its own `otas-proxy run`, or let the command of its run wait for it, or unset the \
            proxy variables in its environment",
 };
 
-/// Responses `error` to the agent, and notes in the record that this answer is ours.
+/// The response for `error`. The record says that the response is ours.
 pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
     let (headers, body) = answer(error, recorder);
     let body = if *method == Method::HEAD { Bytes::new() } else { body };
@@ -39,7 +39,7 @@ pub(super) fn failure(error: &ProxyError, method: &Method, recorder: &Recorder) 
     response
 }
 
-/// Asks an agent for credentials. There is no event of it, for it is nobody's; it is counted.
+/// Asks an agent for credentials. There is no event, because the caller is unknown. The request is only counted.
 pub(super) fn unauthorized(admission: &Admission, method: &Method, recorder: &Recorder) -> Response<AgentBody> {
     admission.count_unauthorized();
     let mut response = failure(&ProxyError::Unauthorized, method, recorder);
@@ -50,7 +50,7 @@ pub(super) fn unauthorized(admission: &Admission, method: &Method, recorder: &Re
     response
 }
 
-/// Responses a TRACE or OPTIONS that was to come no further than here (RFC 9110 7.6.2).
+/// Answers a TRACE or OPTIONS whose `Max-Forwards` ends here (RFC 9110 7.6.2).
 pub(super) fn last_hop(request: &Request<Incoming>, recorder: &Recorder) -> Response<AgentBody> {
     let mut headers = HeaderMap::with_capacity(2);
     let mut body = Bytes::new();
@@ -76,7 +76,7 @@ fn asked_for(request: &Request<Incoming>) -> Vec<u8> {
     }
 }
 
-/// What [`failure`] answers as HTTP/1.1 bytes, for a request that never became one; the connection ends with it.
+/// The response of [`failure`] as HTTP/1.1 bytes, for a head that was refused. The connection ends after it.
 pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
     let (headers, body) = answer(error, recorder);
     let mut keeper = recorder.recording().keeper();
@@ -97,7 +97,7 @@ pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
     bytes
 }
 
-/// Header fields and body of the answer, which is noted as ours.
+/// Header fields and body of the response. The record says that the response is ours.
 fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
     let row = error.row();
     let detail = error.to_string();
@@ -113,7 +113,7 @@ fn answer(error: &ProxyError, recorder: &Recorder) -> (HeaderMap, Bytes) {
 
 /// The problem document (RFC 9457).
 fn document(row: &Row, detail: &str, host: &str) -> Value {
-    // What users of SDKs see: OpenAI's and Google's print `error.message`, Anthropic's, AWS's and most others `message`.
+    // SDKs show this to their users: OpenAI's and Google's print `error.message`; Anthropic's, AWS's and most others print `message`.
     let message = format!("otas-proxy: {detail}; {}", row.hint);
     json!({
         "type": "about:blank",
@@ -129,7 +129,7 @@ fn document(row: &Row, detail: &str, host: &str) -> Value {
     })
 }
 
-/// The header fields of an answer of ours.
+/// The header fields of our response.
 fn fields_of(row: &Row, detail: &str, body: &Bytes) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(4);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -140,7 +140,7 @@ fn fields_of(row: &Row, detail: &str, body: &Bytes) -> HeaderMap {
     headers
 }
 
-/// Responses a call to `host` that comes when the run whose proxy this was has ended, as `detail` says. The connection ends with it.
+/// Answers a call to `host` that comes after its run has ended. `detail`: what happened. The connection ends after it.
 pub(crate) fn run_ended(detail: &str, host: &str) -> Response<Bytes> {
     let body = Bytes::from(document(&RUN_ENDED, detail, host).to_string());
     let mut headers = fields_of(&RUN_ENDED, detail, &body);
@@ -151,7 +151,7 @@ pub(crate) fn run_ended(detail: &str, host: &str) -> Response<Bytes> {
     response
 }
 
-/// What hyper is given for an agent that has gone.
+/// A response for hyper, if the agent gets none.
 pub(super) fn placeholder(error: &ProxyError) -> Response<AgentBody> {
     let mut response = Response::new(AgentBody::Empty);
     *response.status_mut() = error.row().status;

@@ -1,47 +1,47 @@
-//! Whether a request that got no answer is sent again (RFC 9110 9.2.2, RFC 9113 8.7).
+//! Whether a request without a response is sent again (RFC 9110 9.2.2, RFC 9113 8.7).
 
 use http::Method;
 
-/// What is known of a request that got no answer.
+/// What is known about a request that got no response.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LostRequest {
-    /// Not a byte of it was accepted by the connection.
+    /// The connection accepted no byte of it.
     pub(super) unsent: bool,
-    /// The origin said that it did not handle it (`REFUSED_STREAM`, or a GOAWAY that leaves it out).
+    /// The origin said that it did not handle it (`REFUSED_STREAM`, or a GOAWAY that excludes it).
     pub(super) refused: bool,
-    /// The connection had carried a request before, or was opened for another agent connection.
+    /// The connection had carried a request before, or it was opened for another agent connection.
     pub(super) kept: bool,
-    /// A byte of an answer had come.
+    /// At least one byte of the response had come.
     pub(super) response_begun: bool,
     /// Its method is idempotent.
     pub(super) idempotent: bool,
-    /// There is content, and nothing of it was sent: the origin cannot have handled the request.
+    /// It has content, and none of it was sent. So the origin cannot have handled the request.
     pub(super) withheld: bool,
     /// Its content can be sent from the beginning.
     pub(super) whole: bool,
-    /// How often it was sent before.
+    /// How many times it was sent again before.
     pub(super) sent: u8,
-    /// How often it was tried before, sent or not.
+    /// How many tries failed before, sent or not.
     pub(super) tries: u8,
 }
 
-/// What becomes of it.
+/// What happens to a request without a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retry {
-    /// It is sent again, on the same connection if that is good.
+    /// It is sent again, on the same connection if that is usable.
     Again,
     /// It is sent again, on another connection.
     Elsewhere,
-    /// The agent decides: what it sees is what it would see directly, the end of a kept connection.
+    /// The agent decides. Its connection ends, like the reused connection to the origin has ended.
     Agent,
-    /// The agent is told what failed.
+    /// The agent gets an error response.
     Fail,
 }
 
-/// How often a request is sent in all that the origin did not handle, or that no connection took.
+/// How many times a request is sent in total if the origin did not handle it, or if no connection accepted it.
 const TRIES: u8 = 3;
 
-/// Decides.
+/// Decides whether a request is sent again.
 pub(super) fn decide(lost: LostRequest) -> Retry {
     let LostRequest { unsent, refused, kept, response_begun, idempotent, withheld, whole, sent, tries } = lost;
     if unsent && tries < TRIES {

@@ -1,4 +1,4 @@
-//! A stream whose first bytes were read ahead: they are read again.
+//! A stream whose first bytes were read ahead. They are read again.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -7,14 +7,14 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-/// A stream, and what was read of it already.
+/// A stream, and the bytes that were read ahead.
 pub(super) struct Rewind<S> {
     seen: BytesMut,
     inner: S,
 }
 
 impl<S> Rewind<S> {
-    /// `seen` comes first.
+    /// `seen`: the bytes that were read ahead.
     pub(super) fn new(seen: BytesMut, inner: S) -> Self {
         Self { seen, inner }
     }
@@ -24,19 +24,19 @@ impl<S> Rewind<S> {
         &self.inner
     }
 
-    /// What was read ahead and not yet read again.
+    /// The bytes that were read ahead, and not read again yet.
     pub(super) fn seen(&self) -> &BytesMut {
         &self.seen
     }
 
-    /// The same, to be changed.
+    /// [`Self::seen`], mutable.
     pub(super) fn seen_mut(&mut self) -> &mut BytesMut {
         &mut self.seen
     }
 }
 
 impl<S: AsyncRead + Unpin> Rewind<S> {
-    /// Reads ahead, at least one byte. 0: there are no more.
+    /// Reads at least one byte ahead. 0: the stream has ended.
     pub(super) async fn read_ahead(&mut self) -> io::Result<usize> {
         self.inner.read_buf(&mut self.seen).await
     }

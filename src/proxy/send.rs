@@ -1,4 +1,4 @@
-//! A request's way onto a connection to its origin: the connection that it goes on, and what is done when no answer comes.
+//! Sends a request to its origin: chooses the connection, and decides what to do when no response comes.
 
 use std::error::Error as _;
 use std::io;
@@ -24,18 +24,18 @@ use crate::capture::{CapturedBody, Recorder, Upstreamed};
 /// How long the end of a response may take to arrive from the origin after the agent has left.
 const SETTLE: Duration = Duration::from_millis(100);
 
-/// An origin's answer.
+/// An origin's response.
 pub(super) struct OriginResponse {
-    /// Its head, and the way to its content.
+    /// Its head and content.
     pub(super) response: Response<Incoming>,
-    /// The connection that it came on.
+    /// The connection of the response.
     pub(super) upstream: Upstream,
-    /// The request's content, if the answer came before all of it was sent.
+    /// The rest of the request's content, if the response came before all of it was sent.
     pub(super) upload: Option<Upload<CapturedBody<Gated>>>,
 }
 
-/// Sends the request on this connection's upstream connection, or on a new one, and waits for the head of the answer. What gets
-/// no answer is sent again where that does no harm (see [`retry`]).
+/// Sends the request on this stream's upstream connection, or on a new one, and waits for the head of the response. A request
+/// without a response is sent again if that is safe (see [`retry`]).
 pub(super) async fn send(
     connection: &AgentConnection,
     target: &Target,
@@ -95,7 +95,7 @@ pub(super) async fn send(
             tries,
         };
         let next = retry::decide(lost);
-        tracing::debug!(origin = %target.origin, %error, ?next, "a request got no answer");
+        tracing::debug!(origin = %target.origin, %error, ?next, "a request got no response");
         let again = match (next, unsent) {
             (Retry::Agent, _) => {
                 return Err(ProxyError::Lost { origin: target.origin.to_string(), reason: words(&error) });
@@ -113,15 +113,15 @@ pub(super) async fn send(
     }
 }
 
-/// What a request needs of its connection.
+/// What a request requires of its connection.
 struct Need {
-    /// It does no harm to send it twice.
+    /// It is safe to send it twice.
     repeatable: bool,
-    /// A connection that it does not go on again. Then no other that was kept will do either, but one that was opened meanwhile.
+    /// A connection that must not be used. Then no pooled connection is used either, only one that this stream opened meanwhile.
     avoid: Option<Id>,
 }
 
-/// The upstream connection for a request, and whether it has carried one before.
+/// The upstream connection for a request, and whether it has carried another request before.
 async fn upstream(
     connection: &AgentConnection,
     target: &Target,
@@ -146,14 +146,14 @@ async fn upstream(
         *slot = pooled.shared();
         return Ok((pooled, true));
     }
-    // Boxed: the state of a handshake is large, and most requests have none.
+    // Boxed, because the state of a handshake is large and most requests need none.
     let opened = Box::pin(open(&connection.shared.origins, target, Some(version), None)).await?;
     *slot = opened.shared();
     Ok((opened, false))
 }
 
-/// An HTTP/1.1 connection goes back for this agent's next request; HTTP/2 connections stay where they are. Either is this
-/// agent's own, now that it has answered.
+/// Keeps an HTTP/1.1 connection for this agent's next request. HTTP/2 connections are shared and stay in place. After a response,
+/// the connection belongs to this agent.
 pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, headers: &HeaderMap) {
     if upstream.version() == Version::HTTP_2 {
         if upstream.lent
@@ -168,7 +168,7 @@ pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Up
     *connection.upstream.lock().await = Some(upstream);
 }
 
-/// The agent has gone: its upstream connection may serve another one.
+/// Puts the upstream connection of an agent that has left into the pool.
 pub(super) async fn give_back(connection: &AgentConnection) {
     let Some(mut upstream) = connection.upstream.lock().await.take() else { return };
     if upstream.is_usable()
@@ -186,7 +186,7 @@ fn authenticates_connection(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Ends when the whole request has been with the origin for `limit`.
+/// Ends when the origin has had the whole request for `limit`.
 async fn overdue(recorder: &Recorder, limit: Duration) {
     let mut wait = limit;
     loop {
@@ -199,7 +199,7 @@ async fn overdue(recorder: &Recorder, limit: Duration) {
     }
 }
 
-/// The agent's body had ended in an error, of which whatever hyper says is a consequence.
+/// The error of a request whose body failed. hyper's error is only a consequence of that.
 fn broken_request(shared: &Shared, target: &Target, error: &hyper::Error) -> ProxyError {
     let origin = target.origin.to_string();
     match is_malformed(error) {
@@ -213,7 +213,7 @@ fn broken_request(shared: &Shared, target: &Target, error: &hyper::Error) -> Pro
     }
 }
 
-/// The origin gave no answer.
+/// The error of a request that the origin did not answer.
 fn response_error(target: &Target, error: &hyper::Error) -> ProxyError {
     let origin = target.origin.to_string();
     if let Some((error, code)) = h2_error(error).and_then(|error| Some((error, code(error)?))) {
@@ -231,17 +231,17 @@ fn response_error(target: &Target, error: &hyper::Error) -> ProxyError {
     ProxyError::Reset { origin, reason: words(error) }
 }
 
-/// The code of an HTTP/2 stream or connection that the origin ended.
+/// The error code with which the origin ended an HTTP/2 stream or connection.
 fn code(error: &h2::Error) -> Option<h2::Reason> {
     match error.reason().filter(|_| error.is_remote())? {
-        // A connection that ends without a fault, before it came to this request.
+        // The connection ended without a fault before the origin handled this request.
         h2::Reason::NO_ERROR if error.is_go_away() => Some(h2::Reason::REFUSED_STREAM),
         code => Some(code),
     }
 }
 
-/// Whether the origin says that it did not handle the request, and not that it wants another one instead (RFC 9113 8.7). Only
-/// the streams that a GOAWAY leaves out fail because of it.
+/// Whether the origin says that it did not handle the request, and does not ask for another kind of request (RFC 9113 8.7). Only
+/// streams that a GOAWAY excludes fail because of it.
 fn is_refusal(error: &h2::Error) -> bool {
     let another = [h2::Reason::HTTP_1_1_REQUIRED, h2::Reason::ENHANCE_YOUR_CALM, h2::Reason::INADEQUATE_SECURITY];
     error.is_remote()

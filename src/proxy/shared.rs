@@ -6,8 +6,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
+use super::agent_limits::AgentLimits;
 use super::forwarding::Forwarding;
-use super::guard::AgentLimits;
 use super::interception::Interception;
 use super::upstream::{Origins, Pool};
 use crate::capture::Recording;

@@ -1,10 +1,10 @@
-//! What an agent speaks inside a CONNECT tunnel, told from its first bytes (a pure function of them).
+//! The protocol inside a CONNECT tunnel, detected from its first bytes. Pure.
 
-/// The longest first line that is waited for; longer ones are HTTP's to refuse.
+/// The longest first line that we wait for. A longer one counts as HTTP, which refuses it.
 const FIRST_LINE_LIMIT_BYTES: usize = 16 << 10;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// What the first bytes say.
+/// The protocol of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
     /// A TLS record that holds a handshake message.
@@ -17,7 +17,7 @@ pub(super) enum Protocol {
     Unknown,
 }
 
-/// Tells the protocol, or `None` while more bytes are needed.
+/// Detects the protocol. `None`: more bytes are needed.
 pub(super) fn sniff(bytes: &[u8]) -> Option<Protocol> {
     match bytes {
         [] => None,
@@ -29,7 +29,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Protocol> {
     }
 }
 
-/// `token SP target SP HTTP/1.x`: many other protocols begin with a word and a space, so the whole line decides.
+/// `token SP target SP HTTP/1.x`. Many other protocols begin with a word and a space, so the whole line decides.
 fn request_line(bytes: &[u8]) -> Option<Protocol> {
     let method = bytes.iter().position(|b| !is_token(*b)).unwrap_or(bytes.len());
     let after = &bytes[method..];

@@ -1,5 +1,5 @@
-//! SOCKS5 (RFC 1928, RFC 1929) on the port of HTTP, told apart by its first byte. A SOCKS connection is a tunnel like that of
-//! CONNECT: the origin is dialled first, then the first bytes decide.
+//! SOCKS5 (RFC 1928, RFC 1929) on the same port as HTTP. The first byte distinguishes them. A SOCKS connection opens the same kind of
+//! tunnel as a CONNECT.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -17,18 +17,18 @@ use super::shared::Shared;
 use super::tunnel::{Tunnel, admit_and_reach, begin_socks};
 use crate::capture::{Caller, Origin};
 
-/// The first byte of every SOCKS5 connection, and of no HTTP one.
+/// The first byte of every SOCKS5 connection, and of no HTTP connection.
 const VERSION: u8 = 5;
 const NO_AUTHENTICATION: u8 = 0;
 const PASSWORD: u8 = 2;
 const NO_ACCEPTABLE_METHOD: u8 = 0xFF;
-/// The version of the password's own exchange (RFC 1929).
+/// The version of the password authentication (RFC 1929).
 const PASSWORD_VERSION: u8 = 1;
 /// Any status but 0 is a failure (RFC 1929 2).
 const WRONG_PASSWORD: u8 = 1;
 const CONNECT: u8 = 1;
 
-/// What an agent is answered (RFC 1928 6).
+/// The reply to a request (RFC 1928 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reply {
     Succeeded = 0,
@@ -40,7 +40,7 @@ enum Reply {
     AddressNotSupported = 8,
 }
 
-/// A message of which the whole is there: what it says, and how many bytes it has.
+/// A complete message, and its length in bytes. `None`: more bytes are needed.
 type Whole<T> = Option<(T, usize)>;
 
 /// A user name and a password.
@@ -50,7 +50,7 @@ type Login = (Vec<u8>, Vec<u8>);
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed;
 
-/// Whether the agent speaks SOCKS5. What it sent stays unread.
+/// Whether the agent speaks SOCKS5. Its bytes stay unread.
 pub(super) async fn speaks(stream: &TcpStream) -> bool {
     let mut first = [0];
     matches!(stream.peek(&mut first).await, Ok(1)) && first == [VERSION]
@@ -68,8 +68,8 @@ pub(super) struct Accepted {
 pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) -> Option<Accepted> {
     let mut seen = BytesMut::new();
     let handshake = timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen));
-    let (caller, request_of) = match handshake.await {
-        Ok(Ok(request_of)) => request_of?,
+    let (caller, requested) = match handshake.await {
+        Ok(Ok(requested)) => requested?,
         Ok(Err(error)) => {
             tracing::debug!(%error, "an agent left during its SOCKS handshake");
             return None;
@@ -79,10 +79,12 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
             return None;
         }
     };
-    let recorder = begin_socks(&shared, &agent, caller.clone(), request_of.origin.clone());
-    let dialled = match request_of.command {
-        CONNECT => admit_and_reach(&shared, &agent, &caller, &request_of.origin).await,
-        _ => Err(ProxyError::BadRequest { reason: "of SOCKS only CONNECT is served, neither BIND nor UDP".into() }),
+    let recorder = begin_socks(&shared, &agent, caller.clone(), requested.origin.clone());
+    let dialled = match requested.command {
+        CONNECT => admit_and_reach(&shared, &agent, &caller, &requested.origin).await,
+        _ => Err(ProxyError::BadRequest {
+            reason: "this proxy serves only the SOCKS command CONNECT, not BIND or UDP".into(),
+        }),
     };
     match dialled {
         Ok(dialled) => {
@@ -91,26 +93,26 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
                 tracing::debug!(%error, "an agent left before its tunnel was open");
                 return None;
             }
-            let tunnel = Tunnel { shared, agent, caller, origin: request_of.origin, dialled, recorder };
+            let tunnel = Tunnel { shared, agent, caller, origin: requested.origin, dialled, recorder };
             Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {
             recorder.answered(error.row().status, &HeaderMap::new(), Some(error.failure()));
-            let answered = send_reply(&mut stream, reply_for(&error, request_of.command)).await;
+            let answered = send_reply(&mut stream, reply_for(&error, requested.command)).await;
             tracing::debug!(%error, ?answered, "a SOCKS request was refused");
             None
         }
     }
 }
 
-/// What an agent asks for.
+/// The request of an agent.
 #[derive(Debug, PartialEq, Eq)]
 struct ConnectRequest {
     command: u8,
     origin: Origin,
 }
 
-/// Up to the request. `None`: the agent was told that it cannot be served, or sent what is no SOCKS.
+/// Reads everything up to the request. `None`: the agent was refused, or did not send valid SOCKS.
 async fn handshake(
     shared: &Shared,
     agent: &Agent,
@@ -118,7 +120,7 @@ async fn handshake(
     seen: &mut BytesMut,
 ) -> io::Result<Option<(Caller, ConnectRequest)>> {
     let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
-    // Where all may call who reach the proxy, a password is taken and not looked at.
+    // Without configured credentials, any password is accepted.
     let served =
         if shared.admission.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
     let chosen = served.iter().copied().find(|method| methods.contains(method));
@@ -146,13 +148,13 @@ async fn handshake(
         Some(_) => {}
     }
     match message(stream, seen, request).await? {
-        Some(Some(request_of)) => Ok(Some((caller, request_of))),
+        Some(Some(requested)) => Ok(Some((caller, requested))),
         Some(None) => send_reply(stream, Reply::AddressNotSupported).await.map(|()| None),
         None => Ok(None),
     }
 }
 
-/// Reads until a message is whole. `None`: it is malformed.
+/// Reads until a message is complete. `None`: it is malformed.
 async fn message<T>(
     stream: &mut TcpStream,
     seen: &mut BytesMut,
@@ -181,7 +183,7 @@ fn greeting(bytes: &[u8]) -> Result<Whole<Vec<u8>>, Malformed> {
     Ok(rest.get(..count).map(|methods| (methods.to_vec(), 2 + count)))
 }
 
-/// Version, name, password, each with its length. They are not kept.
+/// Version, name, password, each with its length.
 fn credentials(bytes: &[u8]) -> Result<Whole<Login>, Malformed> {
     let [version, name, rest @ ..] = bytes else { return Ok(None) };
     if *version != PASSWORD_VERSION {
@@ -208,7 +210,7 @@ pub(super) fn read_any(bytes: &[u8]) {
     check(bytes, request);
 }
 
-/// Version, command, reserved, address, port. `None` in it: an address of a kind that does not exist.
+/// Version, command, reserved, address, port. An inner `None`: the address type does not exist.
 fn request(bytes: &[u8]) -> Result<Whole<Option<ConnectRequest>>, Malformed> {
     let [version, command, _, kind, rest @ ..] = bytes else { return Ok(None) };
     if *version != VERSION {
@@ -251,7 +253,7 @@ fn reply_for(error: &ProxyError, command: u8) -> Reply {
     }
 }
 
-/// The address that we are bound to is nobody's business: all zeros.
+/// Sends a reply. The bound address is all zeros, because we do not reveal it.
 async fn send_reply(stream: &mut TcpStream, send_reply: Reply) -> io::Result<()> {
     stream.write_all(&[VERSION, send_reply as u8, 0, 1, 0, 0, 0, 0, 0, 0]).await
 }

@@ -1,6 +1,6 @@
-//! Trailer fields over HTTP/1.1, as they came. hyper writes only those that the head announced, and to an agent only if it asked
-//! for them; clients show all of them (RFC 9110 6.5 lets them). So hyper never sees them: its end of the content is replaced in
-//! the stream that it writes to.
+//! Forwards trailer fields over HTTP/1.1 as they came. hyper writes only trailers that the head announced, and to an agent only if
+//! it asked for trailers. But clients show all of them, which RFC 9110 6.5 allows. So hyper never sees the trailers. Instead, the end
+//! of the content is replaced in hyper's stream.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::upstream::Responses;
 
-/// How hyper ends content in chunks (RFC 9112 7.1).
+/// The bytes with which hyper ends chunked content (RFC 9112 7.1).
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
-/// The way from a body to the stream that it is written to.
+/// Hands trailers from a body to the stream that the body is written to.
 #[derive(Clone, Default)]
 pub(super) struct Trailers(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Whether there are any: most messages have none, and cost this look.
+    /// Whether there are trailers. Most messages have none, and only check this flag.
     waits: AtomicBool,
     state: Mutex<State>,
 }
@@ -34,16 +34,16 @@ struct Inner {
 enum State {
     #[default]
     None,
-    /// What was written before is not with the system yet: the end of other content may be among it.
+    /// Earlier bytes are not flushed yet, and may contain the end of other content. Woken by the flush.
     Behind(Waker),
-    /// All of it is. The body may end.
+    /// Everything is flushed. The body may end.
     Next,
-    /// The next that hyper writes is the end of this content, if that is in chunks.
+    /// hyper writes the end of this content next, if the content is chunked. This end replaces it.
     At(BytesMut),
 }
 
 impl Trailers {
-    /// Ready when the end of the content that is written next is replaced by one with these trailers.
+    /// Ready when the next end of content will be replaced by one with these trailers.
     fn poll_put(&self, trailers: &HeaderMap, from: Option<&Responses>, cx: &Context<'_>) -> Poll<()> {
         let mut state = self.0.state.lock();
         if matches!(*state, State::Next) {
@@ -55,7 +55,7 @@ impl Trailers {
         Poll::Pending
     }
 
-    /// All that hyper wrote is with the system.
+    /// Notes that everything hyper wrote was flushed.
     fn flushed(&self) {
         if !self.waits() {
             return;
@@ -67,12 +67,12 @@ impl Trailers {
                 waker.wake();
             }
             State::Next => *state = State::Next,
-            // The content was not in chunks: there is no place for them.
+            // The content was not chunked, so the trailers cannot be sent.
             State::At(_) | State::None => self.0.waits.store(false, Ordering::Release),
         }
     }
 
-    /// What goes out in place of the end that `written` begins with.
+    /// The replacement, if `written` begins with the end of the content.
     fn replace(&self, written: &[u8]) -> Option<BytesMut> {
         if !self.waits() || !written.starts_with(LAST_CHUNK) {
             return None;
@@ -95,9 +95,9 @@ impl Trailers {
     }
 }
 
-/// The last chunk and the trailers. `from`: what they came in, where their names stand as they were written.
+/// The last chunk and the trailers. `from`: the responses that the trailers came in, which have their names in the original case.
 fn end_with(trailers: &HeaderMap, from: Option<&Responses>) -> BytesMut {
-    let came = from.map(Responses::recent).unwrap_or_default();
+    let came = from.map(Responses::last_bytes).unwrap_or_default();
     let mut end = BytesMut::from(&b"0\r\n"[..]);
     for (name, value) in trailers {
         end.extend_from_slice(as_written(name, &came).unwrap_or(name.as_str().as_bytes()));
@@ -109,7 +109,7 @@ fn end_with(trailers: &HeaderMap, from: Option<&Responses>) -> BytesMut {
     end
 }
 
-/// A field's name as it stands at the beginning of the last line of `text` that has it.
+/// The name in its original case, from the last line of `text` that begins with it.
 fn as_written<'a>(name: &HeaderName, text: &'a [u8]) -> Option<&'a [u8]> {
     let name = name.as_str().as_bytes();
     let mut ends = memchr::memrchr_iter(b'\n', text);
@@ -120,24 +120,24 @@ fn as_written<'a>(name: &HeaderName, text: &'a [u8]) -> Option<&'a [u8]> {
     })
 }
 
-/// A body that gives its trailers to the stream, where it has one, instead of to hyper.
+/// A body that hands its trailers to the stream instead of to hyper.
 pub(super) struct TrailerBody<B> {
     inner: B,
     from: Option<Responses>,
     to: Option<Trailers>,
     held: Option<HeaderMap>,
-    /// Nothing more comes of `inner`.
+    /// `inner` has ended.
     ended: bool,
 }
 
 impl<B> TrailerBody<B> {
-    /// `from`: what the body is the content of, if that is an answer over HTTP/1.x. `to`: the stream that the body is written
-    /// to; none where hyper writes trailers by itself.
+    /// `from`: the origin's responses, if the body is the content of an HTTP/1.x response. `to`: the stream that the body is written to.
+    /// `None`: hyper writes the trailers.
     pub(super) fn new(inner: B, from: Option<Responses>, to: Option<Trailers>) -> Self {
         Self { inner, from, to, held: None, ended: false }
     }
 
-    /// The body itself, of which nothing was read.
+    /// The body itself. Nothing of it may have been read.
     pub(super) fn into_inner(self) -> B {
         self.inner
     }
@@ -159,7 +159,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TrailerBody<B> {
                 Err(frame) => return Poll::Ready(Some(Ok(frame))),
             }
         }
-        // Whoever records the body is to see its end before the agent does.
+        // The recorder must see the end of the body before the agent does.
         while !this.ended {
             match ready!(Pin::new(&mut this.inner).poll_frame(cx)) {
                 None => this.ended = true,
@@ -191,7 +191,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TrailerBody<B> {
 pub(super) struct TrailerIo<S> {
     inner: S,
     trailers: Trailers,
-    /// An end with trailers that is being written.
+    /// The rest of an end with trailers that is being written.
     end: BytesMut,
 }
 
@@ -218,7 +218,7 @@ impl<S: AsyncWrite + Unpin> TrailerIo<S> {
         Poll::Ready(Ok(()))
     }
 
-    /// Takes the end of content in place of the stream, if that is what is written.
+    /// Replaces the end of the content, if `written` begins with it.
     fn takes(&mut self, written: &[u8]) -> bool {
         let end = self.trailers.replace(written);
         self.end = end.unwrap_or_default();

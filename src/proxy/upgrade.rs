@@ -1,5 +1,5 @@
-//! A connection that both sides agreed to upgrade: its bytes are relayed unchanged, and counted. Those of a WebSocket are read
-//! beside, on a copy.
+//! A connection that both sides agreed to upgrade. Its bytes are relayed unchanged and counted. A copy of a WebSocket's bytes is
+//! read.
 
 use http::HeaderMap;
 use http::header::{SEC_WEBSOCKET_EXTENSIONS, UPGRADE};
@@ -12,16 +12,16 @@ use super::relay::{relay, relay_copied};
 use crate::capture::{Failure, Recorder, Side, socket};
 use crate::websocket::Extensions;
 
-/// What both sides agreed to speak.
+/// The protocol after the upgrade.
 pub(super) enum NewProtocol {
     /// WebSocket, with these extensions.
     WebSocket(Extensions),
-    /// Something that is not read.
+    /// A protocol that we do not read.
     Other,
 }
 
 impl NewProtocol {
-    /// As a `101 Switching Protocols` has it.
+    /// The protocol in a `101 Switching Protocols`.
     pub(super) fn after_101(headers: &HeaderMap) -> Self {
         match headers.get_all(UPGRADE).iter().any(|value| lists(value, "websocket")) {
             true => Self::websocket(headers),
@@ -29,14 +29,14 @@ impl NewProtocol {
         }
     }
 
-    /// WebSocket, as the answer to its handshake has it.
+    /// WebSocket, with the extensions in the response to its handshake.
     pub(super) fn websocket(headers: &HeaderMap) -> Self {
         let values = headers.get_all(SEC_WEBSOCKET_EXTENSIONS).iter();
         Self::WebSocket(Extensions::agreed(values.map(http::HeaderValue::as_bytes)))
     }
 }
 
-/// Relays in the background once both sides have switched.
+/// Relays in the background, once both sides have switched.
 pub(super) fn relay_upgraded(
     connection: &AgentConnection,
     protocol: NewProtocol,
@@ -48,7 +48,7 @@ pub(super) fn relay_upgraded(
     // An HTTP/2 connection is not idle while it carries this.
     let answering = connection.activity.answering();
     connection.shared.lifecycle.tasks.spawn(async move {
-        // Its connection lasts as long as this does.
+        // The agent's connection counts as used as long as this runs.
         let _held = (caller, answering);
         let (agent, origin) = match tokio::try_join!(agent, origin) {
             Ok((agent, origin)) => (TokioIo::new(agent), TokioIo::new(origin)),
@@ -65,11 +65,11 @@ pub(super) fn relay_upgraded(
         let (agent_tap, origin_tap, reader) = socket(recorder.clone(), extensions);
         let reading = shared.lifecycle.tasks.spawn(reader.run());
         let (from_agent, from_origin) =
-            relay_copied((agent, agent_tap), (origin, origin_tap), &shared.lifecycle.cut).await;
+            relay_copied(agent, agent_tap, origin, origin_tap, &shared.lifecycle.cut).await;
         match reading.await {
             Ok(reader) => reader.finish(from_agent, from_origin),
             Err(error) => {
-                tracing::error!(%error, "the reader of a WebSocket failed; its event says what was known");
+                tracing::error!(%error, "the reader of a WebSocket failed; its event has only the byte counts");
                 recorder.counted(Side::Request, from_agent.bytes, from_agent.end);
                 recorder.counted(Side::Response, from_origin.bytes, from_origin.end);
             }

@@ -1,4 +1,4 @@
-//! The agent's side of a connection: paths that the library does not take are bypassed, until their request is routed.
+//! The agent's side of a connection. Paths that the library refuses are stored until their request is routed.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -14,12 +14,11 @@ use tokio_util::io::poll_read_buf;
 use super::frames::Frames;
 use crate::proxy::strict::{Verbatim, must_bypass};
 
-/// What is read at once.
+/// How much is read at once.
 const READ_BYTES: usize = 16 << 10;
-/// The most paths of a connection whose requests are not routed yet, and their bytes. One more is left to the library, which
-/// refuses it.
+/// The most stored paths of a connection. One more path is left to the library, which refuses it.
 const PATHS_MAX: usize = 1024;
-/// See [`PATHS_MAX`].
+/// The most bytes of stored paths of a connection.
 const PATHS_MAX_BYTES: usize = 4 << 20;
 
 /// The paths of one connection, by their stand-ins.
@@ -33,7 +32,7 @@ struct Paths {
 }
 
 impl BypassedPaths {
-    /// What the agent wrote for its request, whose path the library has as `path`.
+    /// Takes the original path of the request whose stand-in is `path`.
     pub(in crate::proxy) fn take(&self, path: &str) -> Option<Verbatim> {
         let mut paths = self.0.lock();
         let written = paths.written.remove(path)?;
@@ -59,9 +58,9 @@ pub(in crate::proxy) struct AgentH2<S> {
     inner: S,
     frames: Frames,
     bypassed: BypassedPaths,
-    /// What came and was not let go.
+    /// Bytes received, but not passed on yet.
     held: BytesMut,
-    /// How many of the first bytes of `held` may go.
+    /// How many of the first bytes of `held` may be passed on.
     cleared: usize,
 }
 
@@ -86,7 +85,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for AgentH2<S> {
             }
             this.held.reserve(READ_BYTES);
             if ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held))? == 0 {
-                // What is left of a frame that never ended is for the library to see.
+                // The library gets the rest of an incomplete frame.
                 this.cleared = this.held.len();
                 if this.cleared == 0 {
                     return Poll::Ready(Ok(()));

@@ -1,5 +1,5 @@
-//! A stream of HTTP/2 frames, one side's: its header blocks are looked at, and a `:path` in them can be replaced. All else
-//! passes as it is (RFC 9113 4, 6.2). Pure.
+//! The stream of HTTP/2 frames of one side. Its header blocks are read, and a `:path` in them can be replaced. Everything else
+//! passes unchanged (RFC 9113 4, 6.2). Pure.
 
 use bytes::{BufMut, BytesMut};
 
@@ -14,40 +14,40 @@ const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;
 const PRIORITY: u8 = 0x20;
 const PRIORITY_BYTES: usize = 5;
-/// No frame may be longer, unless the other side has said so; neither side of ours does.
+/// The longest frame. A peer may raise this limit, but neither of our sides does.
 const FRAME_MAX_BYTES: usize = 16 << 10;
-/// A longer block is not looked at: the library refuses it by its own limit.
+/// The longest block that is read. The library refuses longer ones by its own limit.
 const BLOCK_MAX_BYTES: usize = 512 << 10;
-/// Nor is one in more frames.
+/// The most frames of a block that is read.
 const FRAMES_MAX: usize = 128;
 
-/// The place in a stream.
+/// The position in the stream.
 #[derive(Debug)]
 pub(super) struct Frames {
-    /// So many bytes pass, then a frame begins.
+    /// This many bytes pass, then a frame begins.
     passing: usize,
-    /// What of that frame's header passed already, unread.
+    /// The part of that frame's header that has passed already.
     header: Vec<u8>,
 }
 
-/// From now on all passes.
+/// The frames cannot be followed any more, so everything passes.
 const LOST: usize = usize::MAX;
 
 /// One frame of a header block.
 struct Frame {
     flags: u8,
     stream: [u8; 4],
-    /// With its header.
+    /// Its length, including its header.
     bytes: usize,
 }
 
 impl Frames {
-    /// At the beginning of what a client sends.
+    /// At the beginning of a client's stream.
     pub(super) fn of_client() -> Self {
         Self { passing: PREFACE_BYTES, header: Vec::new() }
     }
 
-    /// How many bytes pass for certain, whatever they are. 0: a frame begins here.
+    /// How many of the next bytes pass, whatever they are. 0: a frame begins here.
     pub(super) fn passing(&self) -> usize {
         match self.header.len() {
             0 => self.passing,
@@ -55,7 +55,7 @@ impl Frames {
         }
     }
 
-    /// These bytes passed without being looked at.
+    /// Notes that these bytes passed without [`Self::advance`].
     pub(super) fn passed(&mut self, mut bytes: &[u8]) {
         while self.passing != LOST && !bytes.is_empty() {
             let skipped = self.passing.min(bytes.len());
@@ -74,8 +74,8 @@ impl Frames {
         }
     }
 
-    /// How many of the first bytes of `held` can go on. `replace` gives what takes the place of a path, if anything does, and
-    /// that is in `held` then.
+    /// Returns how many of the first bytes of `held` can pass. `replace` may return a replacement for a path, which is then put into
+    /// `held`.
     pub(super) fn advance(
         &mut self,
         held: &mut BytesMut,
@@ -118,7 +118,7 @@ impl Frames {
 enum Block {
     /// More bytes are needed.
     Unfinished,
-    /// It is none, or too long.
+    /// It is not a header block, or too long.
     Malformed,
     Whole(Vec<Frame>),
 }
@@ -148,7 +148,7 @@ fn block(bytes: &[u8]) -> Block {
     }
 }
 
-/// The block's frames with another path, if it gets one.
+/// The block's frames with the path replaced. `None`: it is not replaced.
 fn replaced(bytes: &[u8], frames: &[Frame], replace: &mut impl FnMut(&[u8]) -> Option<Vec<u8>>) -> Option<Vec<u8>> {
     let first = frames.first()?;
     let (head, rest) = bytes.split_at_checked(first.bytes)?;
@@ -165,7 +165,7 @@ fn replaced(bytes: &[u8], frames: &[Frame], replace: &mut impl FnMut(&[u8]) -> O
     Some(framed(&block, priority, first))
 }
 
-/// What a HEADERS frame holds beside its block: priority; and the block, without padding.
+/// The priority and the block of a HEADERS frame, without padding.
 fn unpadded(payload: &[u8], flags: u8) -> Option<(&[u8], &[u8])> {
     let (padding, payload) = match flags & PADDED {
         0 => (0, payload),
@@ -215,7 +215,7 @@ mod tests {
         [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, &[])].concat()
     }
 
-    /// What goes on of a stream that comes in these pieces, with `/<` replaced.
+    /// The bytes that pass when a stream comes in these pieces. Paths that begin with `/<` are replaced.
     fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, by: &[u8]) -> Vec<u8> {
         let (mut frames, mut held, mut passed) = (Frames::of_client(), BytesMut::new(), Vec::new());
         for piece in pieces {

@@ -1,10 +1,10 @@
-//! Where a header block has its `:path` (RFC 7541). Only the form of its fields is read: what is in the tables of the two sides
-//! is not followed, so a path that enters or comes from a table is not found.
+//! Finds the `:path` in a header block (RFC 7541). The dynamic tables are not tracked, so a path that enters a table or comes from one
+//! is not found.
 
 use std::ops::Range;
 use std::sync::LazyLock;
 
-/// The length of each byte's code, and of the end's (RFC 7541, appendix B). The code is canonical, so these say all.
+/// The code length of each byte, and of EOS (RFC 7541, appendix B). The code is canonical, so the lengths define it.
 const CODE_LENGTHS: [u8; 257] = [
     13, 23, 28, 28, 28, 28, 28, 28, 28, 24, 30, 28, 28, 30, 28, 28, 28, 28, 28, 28, 28, 28, 30, 28, 28, 28, 28, 28,
     28, 28, 28, 28, 6, 10, 10, 12, 13, 6, 8, 11, 10, 10, 8, 11, 8, 6, 6, 6, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 7, 8, 15,
@@ -17,19 +17,19 @@ const CODE_LENGTHS: [u8; 257] = [
     26, 27, 27, 27, 27, 27, 28, 27, 27, 27, 27, 27, 26, 30,
 ];
 const LONGEST_CODE: usize = 30;
-/// The entries of the static table that are called `:path`.
+/// The entries of the static table with the name `:path`.
 const PATH_ENTRIES: [usize; 2] = [4, 5];
 
 /// A `:path` in a header block.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Path {
-    /// Where its value stands, the length before it included.
+    /// The range of its value, including the length before it.
     pub(super) field: Range<usize>,
     /// Its value.
     pub(super) value: Vec<u8>,
 }
 
-/// The `:path` of a block, if it is a literal that enters no table.
+/// The `:path` of a block. `None`: it is not a literal, or it enters a table.
 pub(super) fn path(block: &[u8]) -> Option<Path> {
     let mut cursor = Cursor { block, at: 0 };
     while let Some(first) = block.get(cursor.at) {
@@ -55,7 +55,7 @@ pub(super) fn path(block: &[u8]) -> Option<Path> {
     None
 }
 
-/// A string as it stands in a block, without Huffman coding.
+/// Encodes a string literal without Huffman coding.
 pub(super) fn string(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len() + 4);
     if bytes.len() < 0x7f {
@@ -78,7 +78,7 @@ struct Cursor<'a> {
     at: usize,
 }
 
-/// A string as it stands in a block.
+/// An encoded string literal.
 struct Literal<'a> {
     huffman: bool,
     bytes: &'a [u8],
@@ -91,7 +91,7 @@ impl<'a> Cursor<'a> {
         byte
     }
 
-    /// RFC 7541 5.1, with as many bits of its first byte. None is larger than four bytes of seven bits here.
+    /// An integer with a prefix of `bits` bits (RFC 7541 5.1). `None`: it is incomplete, or longer than four more bytes.
     fn integer(&mut self, bits: u32) -> Option<usize> {
         let most = (1 << bits) - 1;
         let mut number = usize::from(self.byte()?) & most;
@@ -126,11 +126,11 @@ impl Literal<'_> {
 
 static CODE: LazyLock<Code> = LazyLock::new(Code::new);
 
-/// The code, ready to be read.
+/// The code, prepared for decoding.
 struct Code {
-    /// For each length: its first code, how many there are, and where their symbols begin.
+    /// For each code length: its first code, the number of codes, and the index of their first symbol.
     lengths: [(u32, u32, usize); LONGEST_CODE + 1],
-    /// In the order of their codes.
+    /// The symbols in the order of their codes.
     symbols: Vec<u16>,
 }
 
@@ -149,7 +149,7 @@ impl Code {
         Self { lengths, symbols }
     }
 
-    /// `None`: it is malformed. What is left at the end is padding.
+    /// `None`: the coding is malformed. Up to 7 bits at the end are padding.
     fn decode(&self, bytes: &[u8]) -> Option<Vec<u8>> {
         let (mut out, mut code, mut length) = (Vec::with_capacity(bytes.len() * 2), 0_u32, 0);
         for bit in bytes.iter().flat_map(|byte| (0..8).rev().map(move |place| u32::from(byte >> place & 1))) {

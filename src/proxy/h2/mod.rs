@@ -1,5 +1,5 @@
-//! Paths over HTTP/2 that the library refuses or changes, as [`super::strict::Verbatim`] has it for HTTP/1.x: beneath the library,
-//! a stand-in takes the path's place in what the agent sends, and the path that of the stand-in in what the origin gets.
+//! Paths over HTTP/2 that the library refuses or changes (over HTTP/1.x: [`super::strict::Verbatim`]). Below the library, a stand-in
+//! replaces the path in what the agent sends, and the path replaces the stand-in in what the origin gets.
 
 mod agent;
 mod frames;

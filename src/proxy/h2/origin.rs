@@ -1,4 +1,4 @@
-//! The origin's side of a connection: paths take the places of their stand-ins in what the library writes.
+//! The origin's side of a connection. Paths replace their stand-ins in what the library writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,22 +13,22 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::frames::Frames;
 use crate::proxy::upstream::StandIn;
 
-/// The most stand-ins that wait to be written. Those of requests that were given up before stay, the oldest goes.
+/// The most stand-ins that wait to be written. Those of abandoned requests stay until the oldest are evicted.
 const PENDING_MAX: usize = 1024;
 
-/// The stand-ins that are about to be written on a connection.
+/// The stand-ins that will be written on a connection.
 #[derive(Clone, Default)]
 pub(in crate::proxy) struct PendingStandIns(Arc<Pending>);
 
 #[derive(Default)]
 struct Pending {
-    /// Whether there are any: most connections never have one.
+    /// Whether there are any. Most connections never have one, and only check this flag.
     any: AtomicBool,
     stand_ins: Mutex<Vec<StandIn>>,
 }
 
 impl PendingStandIns {
-    /// A request with this stand-in, or none, is about to be written.
+    /// Adds the stand-in of a request that will be written next, if it has one.
     pub(in crate::proxy) fn add(&self, stand_in: Option<&StandIn>) {
         let Some(stand_in) = stand_in else { return };
         let mut all = self.0.stand_ins.lock();
@@ -52,14 +52,14 @@ impl PendingStandIns {
     }
 }
 
-/// The stream that an origin is spoken HTTP/2 to on.
+/// The stream of an HTTP/2 origin.
 pub(in crate::proxy) struct OriginH2<S> {
     inner: S,
     frames: Frames,
     waiting: PendingStandIns,
-    /// What was taken and is not yet written.
+    /// Bytes accepted, but not written yet.
     held: BytesMut,
-    /// How many of the first bytes of `held` may go.
+    /// How many of the first bytes of `held` may be written.
     cleared: usize,
 }
 
@@ -72,7 +72,7 @@ impl<S> OriginH2<S> {
 }
 
 impl<S: AsyncWrite + Unpin> OriginH2<S> {
-    /// Writes what may go.
+    /// Writes the bytes that may be written.
     fn poll_held(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.cleared > 0 {
             let written = ready!(Pin::new(&mut self.inner).poll_write(cx, &self.held[..self.cleared]))?;
@@ -105,7 +105,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OriginH2<S> {
         this.held.extend_from_slice(buf);
         let waiting = &this.waiting;
         this.cleared = this.frames.advance(&mut this.held, |path| waiting.take(path));
-        // The rest goes with the next call.
+        // The next call writes the rest.
         match this.poll_held(cx) {
             Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Ready(Ok(buf.len())),

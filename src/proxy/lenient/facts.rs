@@ -10,11 +10,11 @@ use crate::capture::OriginFault;
 pub(in crate::proxy) struct HeadFacts {
     /// The reason phrase, if it is not ASCII (hyper's parser drops such a phrase).
     pub(in crate::proxy) reason: Option<ReasonPhrase>,
-    /// Field lines with their line ends that no header map can hold. They go to the agent as they are.
+    /// Field lines that no header map can hold, with their line ends. The agent gets them as they are.
     pub(in crate::proxy) lines: Bytes,
-    /// The content ends where the connection ends.
+    /// The content ends with the connection.
     pub(in crate::proxy) is_until_close: bool,
-    /// What is wrong with the head.
+    /// The faults of the head.
     pub(in crate::proxy) faults: Vec<OriginFault>,
 }
 

@@ -1,4 +1,4 @@
-//! Which of a response's fields frame its content (RFC 9112 6), and what hyper is to read in their place.
+//! Rewrites the fields that frame a response's content (RFC 9112 6), so that they have one reading.
 
 use std::borrow::Cow;
 
@@ -21,12 +21,12 @@ pub(super) struct Framing {
     pub(super) lacks_chunked: bool,
 }
 
-/// Whether a name stands for a framing field.
+/// Whether a name is that of a framing field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likeness {
-    /// It is one's name.
+    /// It is the name of a framing field.
     Same,
-    /// It is none, but a careless reader may take it for one.
+    /// It is not, but a careless reader may take it for one.
     Like,
     /// It is not.
     None,
@@ -45,10 +45,10 @@ pub(super) fn likeness(name: &[u8]) -> Likeness {
     }
 }
 
-/// Leaves one framing field at most, in a form that has one reading.
+/// Leaves at most one framing field, with one reading.
 ///
 /// # Errors
-/// Why there is no such form.
+/// Why the framing is ambiguous.
 pub(super) fn settle(
     fields: &mut Vec<Field<'_>>,
     status: &Status<'_>,
@@ -59,7 +59,7 @@ pub(super) fn settle(
     let has_coding = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
     let is_chunked = has_coding && settle_codings(fields, facts);
     let is_coded = fields.iter().any(|field| field.is(TRANSFER_ENCODING));
-    // `Transfer-Encoding` wins (RFC 9112 6.3); also one that names no coding, where the end of the connection is promised.
+    // `Transfer-Encoding` wins (RFC 9112 6.3). One that names no coding also wins if the origin announces the end of the connection.
     if is_coded || (has_coding && !is_without_content && ends_connection(fields, status)) {
         let before = fields.len();
         fields.retain(|field| !field.is(CONTENT_LENGTH));
@@ -82,7 +82,7 @@ pub(super) fn settle(
     })
 }
 
-/// Leaves one line of transfer codings, or none. True: the content comes in chunks.
+/// Leaves at most one line of transfer codings. True: the content is chunked.
 fn settle_codings(fields: &mut Vec<Field<'_>>, facts: &mut HeadFacts) -> bool {
     let lines = fields.iter().filter(|field| field.is(TRANSFER_ENCODING));
     let all: Vec<&[u8]> = lines.clone().flat_map(Field::members).collect();
@@ -112,7 +112,7 @@ fn is_chunks(coding: &&[u8]) -> bool {
     coding.eq_ignore_ascii_case(b"chunked")
 }
 
-/// Leaves one length, or none.
+/// Leaves at most one length.
 fn settle_lengths(
     fields: &mut Vec<Field<'_>>,
     status: &Status<'_>,

@@ -10,12 +10,12 @@ pub(super) struct Status<'a> {
     pub(super) code: u16,
     /// Without control characters.
     pub(super) reason: Cow<'a, [u8]>,
-    /// It is written in a way that hyper does not take.
+    /// hyper does not accept how it is written.
     pub(super) is_odd: bool,
 }
 
 impl<'a> Status<'a> {
-    /// Reads `HTTP/1.x code [reason]`; `None`: it is something else.
+    /// Reads `HTTP/1.x code [reason]`. `None`: it is something else.
     pub(super) fn read(line: &'a [u8]) -> Option<Self> {
         let (minor, rest) = line.strip_prefix(b"HTTP/1.")?.split_first()?;
         let after_spaces = rest.trim_ascii_start();
@@ -52,7 +52,7 @@ impl<'a> Status<'a> {
         if self.reason.is_ascii() { None } else { ReasonPhrase::try_from(&self.reason[..]).ok() }
     }
 
-    /// Writes the line as HTTP/1.1 has it. `closes`: and that the connection ends with this response.
+    /// Writes the line in the form of HTTP/1.1. `closes`: adds `Connection: close`.
     pub(super) fn write(&self, to: &mut Vec<u8>, closes: bool) {
         let version = if self.is_http_10 && !closes { b'0' } else { b'1' };
         to.extend_from_slice(b"HTTP/1.");
@@ -66,7 +66,7 @@ impl<'a> Status<'a> {
     }
 }
 
-/// A field whose name and value are sound.
+/// A field with a valid name and value.
 pub(super) struct Field<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: Cow<'a, [u8]>,
@@ -95,16 +95,16 @@ impl Field<'_> {
 
 /// A line after the status line.
 pub(super) enum Line<'a> {
-    /// A field. `spaced`: blanks stood before the colon.
+    /// A field. `spaced`: there are blanks before the colon.
     Field { field: Field<'a>, spaced: bool },
-    /// What continues the line before (RFC 9112 5.2).
+    /// A continuation of the line before (RFC 9112 5.2).
     Fold(&'a [u8]),
-    /// No field that a header map can hold. `name`: what stands before the colon.
+    /// A line that no header map can hold. `name`: the part before the colon.
     Invalid { name: &'a [u8], text: &'a [u8] },
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line, given without its end. There is no NUL and no CR in it.
+    /// Reads a line without its line end. It contains no NUL and no CR.
     pub(super) fn read(line: &'a [u8]) -> Self {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             return Self::Fold(line);
@@ -122,13 +122,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The lines of a head up to its empty line, without their ends.
+/// The lines of a head up to its empty line, without line ends.
 pub(super) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let lines = head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line));
     lines.take_while(|line| !line.is_empty())
 }
 
-/// The head with a space in place of each CR that ends no line (RFC 9112 2.2); `None`: it has none.
+/// The head with each bare CR replaced by a space (RFC 9112 2.2). `None`: there is no bare CR.
 pub(super) fn without_bare_cr(head: &[u8]) -> Option<Vec<u8>> {
     let is_bare = |at: &usize| head.get(at + 1) != Some(&b'\n');
     memchr::memchr_iter(b'\r', head).find(is_bare)?;

@@ -1,35 +1,36 @@
-//! Where an agent's messages begin and end: a state machine that is shown bytes as they come, and lets go what is checked.
+//! Where an agent's messages begin and end. A state machine that gets the bytes as they come, and says which of them may be passed
+//! on.
 
 use super::bypass::Bypass;
 use super::head::{self, Follows, Head};
 use super::violation::Violation;
 
-/// The longest line of chunk framing: a size and extensions, which nobody needs.
+/// The longest line of chunked framing: a size and extensions.
 const CHUNK_LINE_LIMIT_BYTES: usize = 4 << 10;
 /// The largest trailer section.
 const TRAILERS_LIMIT_BYTES: usize = 32 << 10;
 /// Empty lines before a request line that are skipped (RFC 9112 2.2).
 const EMPTY_LINES: u8 = 4;
 
-/// The place in the stream that an agent sends.
+/// The state of an agent's stream.
 #[derive(Debug)]
 pub(in crate::proxy) struct Framing {
     state: State,
     /// `proxy.max_header_bytes`
     head_limit_bytes: usize,
-    /// Bytes of the line or head under way in which no line end was found.
+    /// Bytes of the incomplete line or head that contain no line end.
     scanned: usize,
     empty_lines: u8,
-    /// Heads that were let go.
+    /// Heads that were passed on.
     heads: u64,
     /// The parts of the last head that bypass the library.
     bypass: Option<Bypass>,
 }
 
-/// What of the held bytes can go on.
+/// Which of the held bytes may be passed on.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(in crate::proxy) struct Checked {
-    /// So many of the first bytes.
+    /// This many of the first bytes.
     pub(in crate::proxy) bytes: usize,
     /// The parts of them that bypass the library.
     pub(in crate::proxy) bypass: Option<Bypass>,
@@ -46,7 +47,7 @@ enum State {
     Tunnel,
 }
 
-/// What the agent is in the middle of.
+/// The position in the agent's stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::proxy) enum Position {
     /// At the beginning of a head.
@@ -55,27 +56,27 @@ pub(in crate::proxy) enum Position {
     Head,
     /// In content.
     Content,
-    /// In what is not HTTP.
+    /// After a switch to another protocol.
     Tunnel,
 }
 
 impl Framing {
-    /// At the beginning of a first head.
+    /// At the beginning of the first head.
     pub(in crate::proxy) fn new(head_limit_bytes: usize) -> Self {
         Self { state: State::Head, head_limit_bytes, scanned: 0, empty_lines: 0, heads: 0, bypass: None }
     }
 
-    /// From now on, nothing is HTTP.
+    /// The rest of the stream is not HTTP.
     pub(in crate::proxy) fn tunnel(&mut self) {
         self.state = State::Tunnel;
     }
 
-    /// How many heads were let go.
+    /// How many heads were passed on.
     pub(in crate::proxy) fn heads(&self) -> u64 {
         self.heads
     }
 
-    /// Where the agent is, `held` bytes of it not yet let go.
+    /// The position. `held`: how many received bytes were not passed on.
     pub(in crate::proxy) fn position(&self, held: usize) -> Position {
         match self.state {
             State::Head if held == 0 => Position::Between,
@@ -85,11 +86,11 @@ impl Framing {
         }
     }
 
-    /// Which of the first bytes of `held` can go on: whole heads, whole lines of chunk framing, and content. `held` is
-    /// what was not let go before, and more. A head of which a part is kept is the last thing that goes on.
+    /// How many of the first bytes of `held` may be passed on: whole heads, whole lines of chunked framing, and content. `held`: the
+    /// bytes that were not passed on before, and new ones. A head with parts that bypass the library is the last of them.
     ///
     /// # Errors
-    /// What is wrong with what would come next; the same as often as it is asked.
+    /// What is wrong with the next bytes. Calling it again returns the same error.
     pub(in crate::proxy) fn check(&mut self, held: &[u8]) -> Result<Checked, Violation> {
         let mut gone = 0;
         loop {
@@ -104,7 +105,7 @@ impl Framing {
                 }
                 Ok(None) => return Ok(Checked { bytes: gone, bypass: None }),
                 Err(violation) => {
-                    // It is looked at again: what is checked before it goes first, and its sender may have to wait for that.
+                    // The valid bytes before it are passed on first. Then this part is read again.
                     self.scanned = 0;
                     return if gone > 0 { Ok(Checked { bytes: gone, bypass: None }) } else { Err(violation) };
                 }
@@ -112,7 +113,7 @@ impl Framing {
         }
     }
 
-    /// How many of the next bytes are content, whatever they are.
+    /// How many of the next bytes are content. They need no check.
     pub(in crate::proxy) fn unread_bytes(&self) -> u64 {
         match self.state {
             State::Content(left) | State::ChunkData(left) => left,
@@ -121,7 +122,7 @@ impl Framing {
         }
     }
 
-    /// So many bytes of [`Self::unread_bytes`] went on without having been shown.
+    /// Notes that this many bytes of [`Self::unread_bytes`] were passed on without [`Self::check`].
     pub(in crate::proxy) fn passed(&mut self, bytes: u64) {
         self.state = match self.state {
             State::Content(left) if left > bytes => State::Content(left - bytes),
@@ -132,7 +133,7 @@ impl Framing {
         };
     }
 
-    /// One step; `None`: more bytes are needed.
+    /// Takes one step. `None`: more bytes are needed.
     fn step(&mut self, rest: &[u8]) -> Result<Option<usize>, Violation> {
         if rest.is_empty() {
             return Ok(None);
@@ -172,12 +173,12 @@ impl Framing {
 
     fn head(&mut self, rest: &[u8]) -> Result<Option<usize>, Violation> {
         if rest.starts_with(b"\r\n") {
-            // The CR may have come, and been looked at, alone.
+            // The CR may have come alone before, and been scanned.
             self.scanned = 0;
             self.empty_lines += 1;
             return match self.empty_lines {
                 ..=EMPTY_LINES => Ok(Some(2)),
-                _ => Err(Violation::malformed("there is no request between empty lines (RFC 9112 2.2)")),
+                _ => Err(Violation::malformed("there are too many empty lines before the request (RFC 9112 2.2)")),
             };
         }
         while let Some(at) = memchr::memchr(b'\n', &rest[self.scanned..]) {
@@ -215,7 +216,7 @@ impl Framing {
         Err(Violation::TooLarge(reason.into()))
     }
 
-    /// The length of the line that `rest` begins with, without its CR LF; `None`: it is not whole.
+    /// The length of the first line of `rest`, without its CR LF. `None`: the line is incomplete.
     fn line(&mut self, rest: &[u8], limit: usize) -> Result<Option<usize>, Violation> {
         let Some(at) = memchr::memchr(b'\n', &rest[self.scanned..]) else {
             self.scanned = rest.len();
@@ -244,7 +245,7 @@ fn chunk_size(line: &[u8]) -> Result<u64, Violation> {
     if !(extension.is_empty() || extension[0] == b';') || !extension.iter().all(known) {
         return Err(bad());
     }
-    // 15 digits are more than any message has, and overflow nothing.
+    // 15 digits are more than any message needs, and cannot overflow.
     let number = str::from_utf8(&line[..digits]).ok().filter(|text| (1..=15).contains(&text.len()));
     number.and_then(|text| u64::from_str_radix(text, 16).ok()).ok_or_else(bad)
 }
@@ -268,7 +269,7 @@ mod tests {
 
     use super::*;
 
-    /// What goes on of a stream that comes in these pieces, and whether it ends in a violation.
+    /// The bytes that are passed on when a stream comes in these pieces, and the violation, if there is one.
     fn pass<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Option<Violation>) {
         let (mut framing, mut held, mut passed) = (Framing::new(1000), Vec::new(), Vec::new());
         for piece in pieces {

@@ -1,4 +1,4 @@
-//! One request's head, whole, its lines ended as they must be.
+//! Reads the complete head of one request, whose lines end in CR LF.
 
 use std::borrow::Cow;
 
@@ -8,28 +8,28 @@ use http::uri::Authority;
 use super::bypass::{self, Bypass};
 use super::target;
 use super::violation::Violation;
-use crate::proxy::message::unbracketed;
+use crate::proxy::request_target::unbracketed;
 
-/// The most fields of a head (the origin's side takes as many).
+/// The most fields of a head. The limit for responses is the same.
 pub(super) const FIELDS: usize = 512;
 
 /// What follows a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Follows {
-    /// So many bytes of content.
+    /// This many bytes of content.
     Length(u64),
     /// Content in chunks.
     Chunked,
-    /// A tunnel: nothing of it is HTTP for us.
+    /// A tunnel. Its bytes are not read as HTTP.
     Tunnel,
 }
 
-/// A head that is sound.
+/// A valid head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Head {
     /// What follows it.
     pub(super) follows: Follows,
-    /// What of it must be bypass from the library.
+    /// The parts that bypass the library.
     pub(super) bypass: Option<Bypass>,
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Head {
 pub(super) fn read(head: &[u8]) -> Result<Head, Violation> {
     let bypass = target::to_bypass(head).map(|target| Bypass { target, lines: Vec::new() });
     match read_without(head, bypass) {
-        // Looked at only now: heads seldom have control characters.
+        // Checked only now, because heads rarely have control characters.
         Err(refused) => match bypass::with_lines(head) {
             Some(bypass) => read_without(head, Some(bypass)),
             None => Err(refused),
@@ -59,7 +59,7 @@ fn follows(head: &[u8]) -> Result<Follows, Violation> {
     let mut request = httparse::Request::new(&mut fields);
     match request.parse(head) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Ok(_) => return Err(Violation::malformed("the request's head does not end where it seems to")),
+        Ok(_) => return Err(Violation::malformed("the request's head does not end at its empty line")),
         Err(httparse::Error::TooManyHeaders) => {
             return Err(Violation::TooLarge(format!("the request has more than {FIELDS} header fields").into()));
         }
@@ -82,7 +82,7 @@ fn follows(head: &[u8]) -> Result<Follows, Violation> {
     }
 }
 
-/// Whether what stands between the method and the version has a space or a control character in it.
+/// Whether the target contains a space or a control character.
 fn has_blank_target(head: &[u8]) -> bool {
     let line = head.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let method = line.iter().position(|byte| *byte == b' ');
@@ -99,7 +99,7 @@ fn words(error: httparse::Error) -> &'static str {
             "a header field's name is malformed: it is empty, folded, or has a space in or after it (RFC 9112 5.1)"
         }
         httparse::Error::HeaderValue => "a header field's value has a forbidden character (RFC 9110 5.5)",
-        httparse::Error::Version => "the HTTP version is not one that is served here (RFC 9112 2.3)",
+        httparse::Error::Version => "the HTTP version is not supported (RFC 9112 2.3)",
         httparse::Error::NewLine => "a line does not end in CR LF (RFC 9112 2.2)",
         _ => "the request line is malformed (RFC 9112 3)",
     }
@@ -109,7 +109,7 @@ fn target(target: &str, is_connect: bool) -> Result<(), Violation> {
     let uri = target.parse::<Uri>();
     let bad = || Violation::malformed("the request's target is not a URI (RFC 9112 3.2)");
     let uri = uri.map_err(|_| bad())?;
-    // A bare authority is CONNECT's, and CONNECT has no other (RFC 9112 3.2.3).
+    // Only CONNECT has a target in authority form, and it has no other form (RFC 9112 3.2.3).
     let is_authority = uri.scheme().is_none() && uri.authority().is_some();
     if is_authority == is_connect { Ok(()) } else { Err(bad()) }
 }
@@ -126,7 +126,7 @@ fn host(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<(), Violati
     }
 }
 
-/// `uri-host [":" port]`; empty where the target has no authority.
+/// `uri-host [":" port]`, or empty if the target has no authority.
 fn is_host(value: &[u8]) -> bool {
     let is_sound = |a: Authority| has_port_or_none(&a) && unbracketed(a.host()).is_some();
     value.is_empty() || (!value.contains(&b'@') && Authority::try_from(value).is_ok_and(is_sound))
@@ -137,7 +137,7 @@ fn has_port_or_none(authority: &Authority) -> bool {
     rest.is_empty() || rest == ":" || authority.port_u16().is_some()
 }
 
-/// RFC 9112 6.3, without its leniencies.
+/// What follows the head (RFC 9112 6.3, without its lenient cases).
 fn content(fields: &[httparse::Header<'_>], is_http_11: bool) -> Result<Follows, Violation> {
     let named = |name: &'static str| fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
     let mut codings = named("transfer-encoding");

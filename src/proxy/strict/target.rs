@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-/// The longest target that `http::Uri` holds.
+/// The longest target that `http::Uri` can hold.
 const HELD_BYTES: usize = u16::MAX as usize - 1;
 
 /// The range of the path and query in `head`, if they must bypass the library. `None`: the library takes the target as it is, or
@@ -50,7 +50,7 @@ fn is_plain(byte: u8) -> bool {
     matches!(byte, b'!' | b'$'..=b';' | b'=' | b'?'..=b'Z' | b'_' | b'a'..=b'z' | b'~')
 }
 
-/// Neither a space nor a control character.
+/// Whether a byte is neither a space nor a control character.
 fn may_be_sent(byte: u8) -> bool {
     matches!(byte, b'!'..=b'~' | 0x80..)
 }

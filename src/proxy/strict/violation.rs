@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// Why a request is refused before any byte of it goes on.
+/// Why a request is refused before any byte of it is passed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::proxy) enum Violation {
     /// It can be read in two ways, or not at all.

@@ -15,7 +15,7 @@ use crate::proxy::context::AgentConnection;
 use crate::proxy::error::ProxyError;
 use crate::proxy::shared::Shared;
 use crate::proxy::upstream::{Dialled, Way, dial};
-use crate::proxy::{message, respond};
+use crate::proxy::{request_target, respond};
 
 /// An open tunnel: who called, where it leads, and its record.
 pub(in crate::proxy) struct Tunnel {
@@ -46,7 +46,7 @@ pub(in crate::proxy) async fn connect(
 ) -> Result<Opened, Response<AgentBody>> {
     let shared = &connection.shared;
     let target = match &connection.inside {
-        None => message::connect_target(request.uri()),
+        None => request_target::connect_target(request.uri()),
         Some(_) => Err(ProxyError::BadRequest { reason: "CONNECT inside a tunnel is not served".into() }),
     };
     let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);

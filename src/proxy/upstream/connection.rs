@@ -1,4 +1,4 @@
-//! One HTTP connection to an origin, in clear or over TLS, HTTP/1.1 or HTTP/2.
+//! One HTTP connection to an origin: cleartext or TLS, HTTP/1.1 or HTTP/2.
 
 use std::io;
 use std::net::SocketAddr;
@@ -36,41 +36,41 @@ use crate::proxy::outgoing::OriginBody;
 use crate::proxy::trailers::{TrailerBody, TrailerIo, Trailers};
 use crate::tls::{H2, HTTP11, Offer, certificate_failure};
 
-/// Windows of HTTP/2 towards origins and agents: large enough for a fast stream, small enough for many.
+/// HTTP/2 windows towards origins and agents: large enough for a fast stream, small enough for many streams.
 pub(in crate::proxy) const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// See [`H2_STREAM_WINDOW_BYTES`].
 pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
-/// The largest header list that passes over HTTP/2 (hyper's default of 16 KiB is less than origins take).
+/// The largest header list over HTTP/2. hyper's default of 16 KiB is less than origins accept.
 const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
 
 /// An open connection.
 pub(in crate::proxy) struct Upstream {
-    /// What it is for.
+    /// Where it leads.
     pub(in crate::proxy) target: Target,
-    /// The way to send a request on it.
+    /// Sends requests on it.
     pub(in crate::proxy) sender: Sender,
     /// The address that answered.
     pub(in crate::proxy) peer: SocketAddr,
-    /// Its TLS session, if any.
+    /// The facts of its TLS, if it has TLS.
     pub(in crate::proxy) tls: Option<TlsFacts>,
-    /// What making it took; taken by the first exchange on it.
+    /// How long each step of opening it took. The first exchange on it takes these.
     pub(in crate::proxy) dialled: Option<Timings>,
-    /// The origin has authenticated this connection, not a request: it must not serve another agent connection.
+    /// The origin has authenticated the connection itself. It must not serve another agent connection.
     pub(in crate::proxy) bound_to_agent: bool,
-    /// It was opened for another agent connection, and has answered no request of this one.
+    /// It was opened for another agent connection, and has not answered a request of this one yet.
     pub(in crate::proxy) lent: bool,
     /// The task that reads and writes it.
     pub(in crate::proxy) task: AbortHandle,
 }
 
-/// The way to send a request.
+/// Sends requests on a connection.
 pub(in crate::proxy) enum Sender {
     Http1(http1::SendRequest<TrailerBody<OriginBody>>, NextStandIn, Responses, ReceivedBytes, Trailers),
     Http2(http2::SendRequest<TrailerBody<OriginBody>>, ExtendedConnect, PendingStandIns),
 }
 
 impl Upstream {
-    /// The protocol that it speaks.
+    /// Its HTTP version.
     pub(in crate::proxy) fn version(&self) -> Version {
         match self.sender {
             Sender::Http1(..) => Version::HTTP_11,
@@ -78,7 +78,7 @@ impl Upstream {
         }
     }
 
-    /// HTTP/2 connections carry many requests at once: another handle on the same one. HTTP/1.1: none.
+    /// Another handle on the same connection, because HTTP/2 carries many requests at once. `None` for HTTP/1.1.
     pub(in crate::proxy) fn shared(&self) -> Option<Self> {
         match &self.sender {
             Sender::Http1(..) => None,
@@ -95,12 +95,12 @@ impl Upstream {
         }
     }
 
-    /// Tells it from every other connection.
+    /// Identifies it among all connections.
     pub(in crate::proxy) fn id(&self) -> Id {
         self.task.id()
     }
 
-    /// How many bytes came on it so far. Over HTTP/2 they tell nothing of one request, and none are counted.
+    /// How many bytes were received on it. Always 0 for HTTP/2, where the count says nothing about a single request.
     pub(in crate::proxy) fn received_bytes(&self) -> u64 {
         match &self.sender {
             Sender::Http1(.., heard, _) => heard.bytes(),
@@ -108,7 +108,7 @@ impl Upstream {
         }
     }
 
-    /// Whether it can carry a request now or when the one before is over.
+    /// Whether it can carry a request, now or after the current one.
     pub(in crate::proxy) fn is_usable(&self) -> bool {
         match &self.sender {
             Sender::Http1(sender, ..) => !sender.is_closed(),
@@ -124,7 +124,7 @@ impl Upstream {
         }
     }
 
-    /// Whether the origin takes extended CONNECT (RFC 8441). Waits for a moment if it has not said so yet.
+    /// Whether the origin accepts extended CONNECT (RFC 8441). Waits a moment for the origin's settings.
     pub(in crate::proxy) async fn takes_extended_connect(&self) -> bool {
         match &self.sender {
             Sender::Http1(..) => false,
@@ -142,20 +142,20 @@ impl Sender {
         }
     }
 
-    /// Sends a request. An error gives the request back when no byte of it was accepted.
+    /// Sends a request. The error returns the request if the connection accepted no byte of it.
     pub(in crate::proxy) async fn send(
         &mut self,
         request: Request<OriginBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<TrailerBody<OriginBody>>>> {
         match self {
-            Self::Http1(sender, next, answers, _, trailers) => {
-                answers.tells(request.extensions().get::<InterimHeads>().cloned());
+            Self::Http1(sender, next, responses, _, trailers) => {
+                responses.collect_interim(request.extensions().get::<InterimHeads>().cloned());
                 next.set(request.extensions().get::<StandIn>().cloned());
-                answers.asked(request.method());
+                responses.expect(request.method());
                 let mut response = sender
                     .try_send_request(request.map(|body| TrailerBody::new(body, None, Some(trailers.clone()))))
                     .await?;
-                answers.complete(&mut response);
+                responses.annotate(&mut response);
                 Ok(response)
             }
             Self::Http2(sender, _, waiting) => {
@@ -166,8 +166,11 @@ impl Sender {
     }
 }
 
-/// Opens a connection to `target`. `expected`: the protocol that the agent's side speaks already, if it does.
-/// `dialled`: the TCP connection, if there is one already.
+/// Opens a connection to `target`. `expected`: the HTTP version of the agent's side, if it is fixed already. `dialled`: the TCP
+/// connection, if it is open already.
+///
+/// # Errors
+/// The step that failed, and why.
 pub(in crate::proxy) async fn open(
     origins: &Origins,
     target: &Target,
@@ -182,8 +185,8 @@ pub(in crate::proxy) async fn open(
     };
     let origin = target.origin.to_string();
     let Some(tls) = &target.tls else {
-        let sender = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
-        return Ok(upstream(target, sender, peer, None, timings));
+        let (sender, task) = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
+        return Ok(upstream(target, sender, task, peer, None, timings));
     };
     let began = Instant::now();
     let offer = narrowed(tls.offer, expected);
@@ -209,13 +212,14 @@ pub(in crate::proxy) async fn open(
         let protocol = if expected == Version::HTTP_2 { "h2" } else { "http/1.1" };
         return Err(ProxyError::Protocol { origin, protocol });
     }
-    let sender = handshake(origins, stream, version, &origin).await?;
-    Ok(upstream(target, sender, peer, Some(facts), timings))
+    let (sender, task) = handshake(origins, stream, version, &origin).await?;
+    Ok(upstream(target, sender, task, peer, Some(facts), timings))
 }
 
 fn upstream(
     target: &Target,
-    (sender, task): (Sender, AbortHandle),
+    sender: Sender,
+    task: AbortHandle,
     peer: SocketAddr,
     tls: Option<TlsFacts>,
     timings: Timings,
@@ -232,7 +236,7 @@ fn upstream(
     }
 }
 
-/// Once the agent's side has its protocol, only that one is offered again.
+/// The ALPN offer. Once the version of the agent's side is fixed, only that version is offered.
 fn narrowed(offer: Offer, expected: Option<Version>) -> Offer {
     match (offer, expected) {
         (Offer::None, _) | (_, None) => offer,
@@ -251,7 +255,7 @@ async fn tls_connect(
     let origin = target.origin.to_string();
     let name = ServerName::try_from(tls.name.to_string()).map_err(|_| ProxyError::Tls {
         origin: origin.clone(),
-        reason: format!("`{}` cannot be asked for as a server's name", tls.name),
+        reason: format!("`{}` is not a valid server name", tls.name),
     })?;
     let config = origins.tls.offering(&tls.name, target.origin.port, offer);
     TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|e| tls_error(&e, &origin))
@@ -300,7 +304,7 @@ where
     }
     let (stream, heard) = ReceivingIo::of(stream);
     let (stream, next) = RestoringIo::new(stream);
-    let (stream, answers) = OriginIo::new(stream);
+    let (stream, responses) = OriginIo::new(stream);
     let (stream, trailers) = TrailerIo::new(stream);
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
@@ -308,7 +312,7 @@ where
         .handshake(TokioIo::new(stream))
         .await
         .map_err(failed)?;
-    Ok((Sender::Http1(sender, next, answers, heard, trailers), drive(origins, connection.with_upgrades())))
+    Ok((Sender::Http1(sender, next, responses, heard, trailers), drive(origins, connection.with_upgrades())))
 }
 
 /// Reads and writes a connection in the background.

@@ -1,4 +1,4 @@
-//! Through the next proxy (`upstream.proxy`) to an origin: a tunnel by CONNECT or by SOCKS5. Names are resolved there.
+//! Tunnels through the next proxy (`upstream.proxy`), by CONNECT or SOCKS5. The next proxy resolves names.
 
 use std::io;
 
@@ -20,12 +20,12 @@ use crate::proxy::error::ProxyError;
 use crate::proxy::rewind::Rewind;
 use crate::tls::Offer;
 
-/// The largest head of an answer to CONNECT.
+/// The largest head of a response to CONNECT.
 const HEAD_LIMIT_BYTES: usize = 16 << 10;
 /// The most fields in it.
 const HEAD_FIELDS: usize = 64;
 
-/// A connection to the proxy itself, in TLS if it speaks that.
+/// Connects to the proxy itself, over TLS if its scheme is `https`.
 pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
     let shown = proxy.to_string();
     let (tcp, peer, mut timings) = dial_host(origins, None, &proxy.host, proxy.port, &shown, deadline).await?;
@@ -41,7 +41,7 @@ pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Inst
     Ok(Dialled { stream: Rewind::new(BytesMut::new(), socket), peer, timings })
 }
 
-/// A tunnel to `origin`, asked for on a connection to the proxy.
+/// Opens a tunnel to `origin` on a connection to the proxy.
 pub(super) async fn tunnel(
     stream: OriginStream,
     proxy: &NextProxy,
@@ -53,10 +53,10 @@ pub(super) async fn tunnel(
     }
 }
 
-/// The credentials that a request to the proxy carries, if it wants any.
+/// The `Proxy-Authorization` for the proxy, if it has credentials.
 ///
 /// # Errors
-/// When they cannot stand in a header field.
+/// When a header field cannot hold the credentials.
 pub(in crate::proxy) fn authorization(proxy: &NextProxy) -> Result<Option<HeaderValue>, ProxyError> {
     let Some(value) = proxy.authorization() else { return Ok(None) };
     let mut value = HeaderValue::from_str(value.expose())
@@ -65,9 +65,9 @@ pub(in crate::proxy) fn authorization(proxy: &NextProxy) -> Result<Option<Header
     Ok(Some(value))
 }
 
-/// It answered a request in place of the origin: it wants other credentials.
+/// The error of a request that the next proxy itself answered with 407.
 pub(in crate::proxy) fn unauthorized(proxy: &NextProxy) -> ProxyError {
-    failed(proxy, "it asks for a user name and a password that it knows (407)".to_owned())
+    failed(proxy, "it requires valid credentials (status 407)".to_owned())
 }
 
 async fn tls(
@@ -76,7 +76,7 @@ async fn tls(
     stream: TcpStream,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ProxyError> {
     let name = ServerName::try_from(proxy.host.clone())
-        .map_err(|_| failed(proxy, "its name cannot be asked for in TLS".to_owned()))?;
+        .map_err(|_| failed(proxy, "its name is not a valid TLS server name".to_owned()))?;
     let config = origins.tls.offering(&proxy.host, proxy.port, Offer::None);
     tokio_rustls::TlsConnector::from(config.clone())
         .connect(name, stream)
@@ -121,7 +121,7 @@ fn connect_request(proxy: &NextProxy, origin: &Origin) -> String {
     format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{authorization}\r\n")
 }
 
-/// The status of an answer to CONNECT and the length of its head; `None` while it is not whole.
+/// The status of a response to CONNECT, and the length of its head. `None`: it is incomplete.
 fn answer(bytes: &[u8]) -> Result<Option<(u16, usize)>, ()> {
     let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS];
     let mut response = httparse::Response::new(&mut fields);

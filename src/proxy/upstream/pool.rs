@@ -1,10 +1,9 @@
-//! Connections that nobody uses just now, kept for the next agent connection to the same target.
+//! Idle connections, kept for the next agent connection to the same target.
 //!
-//! While an agent's connection lives it keeps its own upstream connection; only when it ends does the upstream one
-//! come here. So requests of two agents are never mixed on one HTTP/1.1 connection at the same time, and an agent's
-//! new connection need not pay for a handshake with an origin that we are connected to already. Only a request that may be
-//! repeated is the first on such a connection: its origin may be closing it just then, and the agent, whose own connection is
-//! new, does not expect that. Connections whose authentication belongs to the connection (`NTLM`, `Negotiate`) never come here.
+//! An agent's connection owns its upstream connection. When the agent's connection ends, the upstream connection comes here. So two
+//! agents never share an HTTP/1.1 connection at the same time, and a new agent connection may save a handshake. The first request on
+//! a pooled connection must be safe to repeat: the origin may be closing the connection, and an agent does not expect that on its
+//! own new connection. Connections that are authenticated themselves (`NTLM`, `Negotiate`) never come here.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,12 +13,12 @@ use parking_lot::Mutex;
 use super::connection::Upstream;
 use super::target::Target;
 
-/// Below the shortest keep-alive time-out that servers commonly have (Node: 5 s), so that a connection is hardly ever
-/// taken in the moment in which its origin closes it.
+/// Shorter than the common keep-alive timeouts of servers (Node: 5 s), so that a connection is rarely reused at the moment when its
+/// origin closes it.
 const IDLE_LIMIT: Duration = Duration::from_secs(4);
-/// For each target.
+/// The most idle connections for one target.
 const PER_TARGET: usize = 32;
-/// In all.
+/// The most idle connections in total.
 const IN_ALL: usize = 512;
 
 /// The idle connections.
@@ -33,7 +32,7 @@ struct Idle {
 }
 
 impl Pool {
-    /// The connection to `target` that was used last, if one is still good.
+    /// The most recently used connection to `target` that is still usable.
     pub(in crate::proxy) fn take(&self, target: &Target) -> Option<Upstream> {
         let mut idle = self.0.lock();
         let list = idle.by_target.get_mut(target)?;
@@ -53,7 +52,7 @@ impl Pool {
         found
     }
 
-    /// Whether there is a connection to this host and port, whatever its TLS.
+    /// Whether there is a connection to this host and port, with any TLS.
     pub(in crate::proxy) fn knows(&self, host: &str, port: u16) -> bool {
         let idle = self.0.lock();
         idle.by_target.iter().any(|(target, list)| {
@@ -63,7 +62,7 @@ impl Pool {
         })
     }
 
-    /// Keeps a connection that nobody uses any more, if it is good for another request.
+    /// Keeps an unused connection, if it can carry another request.
     pub(in crate::proxy) fn keep(&self, upstream: Upstream) {
         if !upstream.is_idle() || upstream.bound_to_agent {
             return;
@@ -79,7 +78,7 @@ impl Pool {
         }
     }
 
-    /// Closes what has been idle for too long. Called from time to time.
+    /// Closes connections that have been idle for too long. Called periodically.
     pub(crate) fn sweep(&self) {
         let mut idle = self.0.lock();
         idle.by_target.retain(|_, list| {
@@ -89,7 +88,7 @@ impl Pool {
         idle.count = idle.by_target.values().map(Vec::len).sum();
     }
 
-    /// Closes all.
+    /// Closes all connections.
     pub(crate) fn clear(&self) {
         *self.0.lock() = Idle::default();
     }

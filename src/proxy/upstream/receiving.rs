@@ -1,5 +1,5 @@
-//! A connection to an HTTP/1.1 origin, as hyper reads and writes it: what comes is counted, so that it is known whether an answer
-//! had begun; and an origin that takes no more is heard to the end, for it may have answered before (RFC 9112 9.5).
+//! The stream of an HTTP/1.1 origin. It counts the received bytes, which shows whether a response has begun. If the origin accepts no
+//! more bytes, it is still read to the end, because it may have responded before (RFC 9112 9.5).
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -9,22 +9,22 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many bytes came on a connection. Clones tell the same.
+/// How many bytes were received on a connection. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub(in crate::proxy) struct ReceivedBytes(Arc<AtomicU64>);
 
 impl ReceivedBytes {
-    /// Bytes so far.
+    /// Bytes received so far.
     pub(in crate::proxy) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
 }
 
-/// The connection.
+/// The stream of an HTTP/1.1 origin.
 pub(super) struct ReceivingIo<S> {
     inner: S,
     heard: ReceivedBytes,
-    /// Why nothing more can be written: told once nothing more can be read.
+    /// The error of a write. It is reported when nothing more can be read.
     broken: Option<io::Error>,
     /// Writing has failed.
     deaf: bool,
@@ -36,7 +36,7 @@ impl<S> ReceivingIo<S> {
         (Self { inner, heard: heard.clone(), broken: None, deaf: false }, heard)
     }
 
-    /// An origin that takes no more leaves writers waiting: what it says, or its end, is read meanwhile.
+    /// If the origin accepts no more bytes, writers wait. Meanwhile its response, or its end, is read.
     fn written<T>(&mut self, written: io::Result<T>) -> Poll<io::Result<T>> {
         match written {
             Err(error) if takes_no_more(&error) => {

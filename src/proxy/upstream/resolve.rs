@@ -1,5 +1,4 @@
-//! From a host's name to its addresses, by the system's resolver, so that `/etc/hosts` and search domains work as they do for
-//! the agent.
+//! Resolves host names with the system's resolver, so that `/etc/hosts` and search domains work as for the agent.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
@@ -10,11 +9,11 @@ use tokio::task::spawn_blocking;
 
 use crate::proxy::error::ProxyError;
 
-/// Look-ups that go on at once. Each keeps a thread for as long as the system takes, whether or not somebody still waits for
-/// it, and delivery and the page need of these threads (there are 512), too.
+/// The most lookups at once. Each blocks a thread until the system responses, even if nobody waits for it any more. There are 512 such
+/// threads, and delivery and the page need some of them.
 const AT_ONCE: usize = 256;
 
-/// Looks names up.
+/// Resolves host names.
 pub struct Resolver {
     at_once: Arc<Semaphore>,
 }

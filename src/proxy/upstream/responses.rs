@@ -1,5 +1,5 @@
-//! The stream of an origin that speaks HTTP/1.x, as hyper gets to see it: each response's head was read leniently before
-//! ([`crate::proxy::lenient`]), and a TLS session that ends without `close_notify` has ended.
+//! The stream of an HTTP/1.x origin, as hyper sees it. Each response head is read leniently first ([`crate::proxy::lenient`]). TLS that
+//! ends without `close_notify` counts as ended.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,84 +17,84 @@ use tokio_util::io::poll_read_buf;
 use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
 
-/// What is read at once. A larger head makes the buffer grow.
+/// How much is read at once. For a larger head, the buffer grows.
 const READ_BYTES: usize = 8 << 10;
-/// The largest head that is waited for; hyper refuses one of this size.
+/// The largest head that we wait for. hyper refuses a head of this size.
 const HEAD_LIMIT_BYTES: usize = 408 << 10;
 
-/// How many of the last bytes are kept, for the names of trailers as they were written.
+/// How many of the last bytes are kept. They contain the names of trailers in their original case.
 const RECENT_BYTES: usize = 1 << 10;
 
-/// No head is awaited: what comes is content, or another protocol.
+/// No head is expected: the next bytes are content, or another protocol.
 const NONE: u8 = 0;
-/// The head of an answer to any request but HEAD.
+/// The head of a response to any request but HEAD.
 const HEAD: u8 = 1;
-/// The head of an answer to HEAD.
+/// The head of a response to HEAD.
 const HEAD_TO_HEAD: u8 = 2;
 
-/// What is known of the answers on a connection. Clones know the same.
+/// What is known about the responses on a connection. Clones share it.
 #[derive(Clone, Default)]
 pub(in crate::proxy) struct Responses(Arc<Known>);
 
 #[derive(Default)]
 struct Known {
-    /// Which head is awaited.
+    /// Which head is expected.
     awaited: AtomicU8,
     /// The origin closed its TLS session without `close_notify`.
-    ended_unannounced: AtomicBool,
-    /// Of the head that came last.
+    ended_without_close_notify: AtomicBool,
+    /// What hyper does not report of the last head.
     facts: Mutex<HeadFacts>,
-    /// Who is told of interim heads as they come.
+    /// Collects interim heads.
     interim: Mutex<Option<InterimHeads>>,
-    /// The last bytes that came.
+    /// The last bytes received.
     recent: Mutex<Vec<u8>>,
 }
 
-/// Rides with a response: what hyper does not tell of it.
+/// What hyper does not report of a response. An extension of the response.
 #[derive(Clone)]
 pub(in crate::proxy) struct ResponseNotes {
     pub(in crate::proxy) facts: HeadFacts,
-    pub(in crate::proxy) answers: Responses,
+    pub(in crate::proxy) responses: Responses,
 }
 
-/// A head that has no one meaning.
+/// Why a head is ambiguous.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::proxy) struct BadHead(std::borrow::Cow<'static, str>);
 
 impl Responses {
-    /// A request with this method goes out now; no other is under way.
-    pub(super) fn asked(&self, method: &Method) {
+    /// A request with this method is sent now. No other request is in flight.
+    pub(super) fn expect(&self, method: &Method) {
         let awaited = if *method == Method::HEAD { HEAD_TO_HEAD } else { HEAD };
         self.0.awaited.store(awaited, Ordering::Release);
     }
 
-    /// Adds to `response` what hyper does not tell.
-    pub(super) fn complete(&self, response: &mut Response<Incoming>) {
+    /// Adds to `response` what hyper does not report.
+    pub(super) fn annotate(&self, response: &mut Response<Incoming>) {
         let mut facts = std::mem::take(&mut *self.facts());
         if let Some(reason) = facts.reason.take() {
             response.extensions_mut().insert(reason);
         }
-        response.extensions_mut().insert(ResponseNotes { facts, answers: self.clone() });
+        response.extensions_mut().insert(ResponseNotes { facts, responses: self.clone() });
     }
 
-    /// Whether the TLS session ended without `close_notify`.
-    pub(in crate::proxy) fn ended_unannounced(&self) -> bool {
-        self.0.ended_unannounced.load(Ordering::Acquire)
+    /// Whether TLS ended without `close_notify`.
+    pub(in crate::proxy) fn ended_without_close_notify(&self) -> bool {
+        self.0.ended_without_close_notify.load(Ordering::Acquire)
     }
 
-    /// Interim heads of the answer to the next request are told to `heads`.
-    pub(super) fn tells(&self, heads: Option<InterimHeads>) {
+    /// Interim heads of the next response are added to `heads`.
+    pub(super) fn collect_interim(&self, heads: Option<InterimHeads>) {
         *self.0.interim.lock() = heads;
     }
 
-    /// The last bytes that came, among them short trailers, if there were any.
-    pub(in crate::proxy) fn recent(&self) -> Vec<u8> {
+    /// The last bytes received. Short trailers are among them.
+    pub(in crate::proxy) fn last_bytes(&self) -> Vec<u8> {
         self.0.recent.lock().clone()
     }
 
-    /// These came.
-    fn came(&self, bytes: &[u8]) {
+    /// Keeps the last of these received bytes.
+    fn note(&self, bytes: &[u8]) {
         let mut recent = self.0.recent.lock();
         let bytes = &bytes[bytes.len().saturating_sub(RECENT_BYTES)..];
         let surplus = (recent.len() + bytes.len()).saturating_sub(RECENT_BYTES);
@@ -107,31 +107,31 @@ impl Responses {
     }
 }
 
-/// The stream.
+/// The stream of an HTTP/1.x origin.
 pub(super) struct OriginIo<S> {
     inner: S,
-    answers: Responses,
-    /// What came and was not handed on.
+    responses: Responses,
+    /// Bytes received, but not passed on yet.
     held: BytesMut,
-    /// How many of the first bytes of `held` may be handed on.
+    /// How many of the first bytes of `held` may be passed on.
     ready: usize,
-    /// How many bytes of a head under way were searched for its end.
+    /// How many bytes of the incomplete head were searched for its end.
     scanned: usize,
 }
 
 impl<S: AsyncRead + Unpin> OriginIo<S> {
     pub(super) fn new(inner: S) -> (Self, Responses) {
-        let answers = Responses::default();
-        (Self { inner, answers: answers.clone(), held: BytesMut::new(), ready: 0, scanned: 0 }, answers)
+        let responses = Responses::default();
+        (Self { inner, responses: responses.clone(), held: BytesMut::new(), ready: 0, scanned: 0 }, responses)
     }
 
-    /// Looks for a head in what is held, and makes it ready. False: more must come.
+    /// Looks for a head in the held bytes, and makes it ready. False: more bytes are needed.
     fn make_ready(&mut self, awaited: u8) -> io::Result<bool> {
         if awaited == NONE {
             self.ready = self.held.len();
             return Ok(self.ready > 0);
         }
-        // RFC 9112 2.2 allows them before a request; some servers send one after a response's content.
+        // RFC 9112 2.2 allows empty lines before a request. Some servers send one after a response's content.
         let empty = self.held.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
         if self.scanned == 0 {
             self.held.advance(empty);
@@ -152,30 +152,30 @@ impl<S: AsyncRead + Unpin> OriginIo<S> {
             self.held = BytesMut::from(&rewritten[..]);
             self.held.unsplit(rest);
         }
-        *self.answers.facts() = facts;
+        *self.responses.facts() = facts;
         if is_interim {
-            if let Some(heads) = &*self.answers.0.interim.lock() {
+            if let Some(heads) = &*self.responses.0.interim.lock() {
                 heads.push(&self.held[..self.ready]);
             }
         } else {
-            self.answers.0.awaited.store(NONE, Ordering::Release);
+            self.responses.0.awaited.store(NONE, Ordering::Release);
         }
         Ok(true)
     }
 
-    /// What comes is for hyper to judge.
+    /// Leaves the next bytes to hyper.
     fn pass_the_rest(&mut self) {
-        self.answers.0.awaited.store(NONE, Ordering::Release);
+        self.responses.0.awaited.store(NONE, Ordering::Release);
         self.scanned = 0;
         self.ready = self.held.len();
     }
 
-    /// Whether a read failed only because the TLS session ended without `close_notify`: what framed the content tells then
-    /// whether it is whole.
+    /// Whether a read failed only because TLS ended without `close_notify`. The framing of the content then decides whether it is
+    /// complete.
     fn is_end(&self, error: &io::Error) -> bool {
         let is_end = error.kind() == io::ErrorKind::UnexpectedEof;
         if is_end {
-            self.answers.0.ended_unannounced.store(true, Ordering::Release);
+            self.responses.0.ended_without_close_notify.store(true, Ordering::Release);
         }
         is_end
     }
@@ -188,12 +188,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
             if this.ready > 0 {
                 let bytes = this.ready.min(out.remaining());
                 out.put_slice(&this.held[..bytes]);
-                this.answers.came(&this.held[..bytes]);
+                this.responses.note(&this.held[..bytes]);
                 this.held.advance(bytes);
                 this.ready -= bytes;
                 return Poll::Ready(Ok(()));
             }
-            let awaited = this.answers.0.awaited.load(Ordering::Acquire);
+            let awaited = this.responses.0.awaited.load(Ordering::Acquire);
             if !this.held.is_empty() && this.make_ready(awaited)? {
                 continue;
             }
@@ -202,7 +202,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
                 return match ready!(Pin::new(&mut this.inner).poll_read(cx, out)) {
                     Err(error) if this.is_end(&error) => Poll::Ready(Ok(())),
                     done => {
-                        this.answers.came(&out.filled()[before..]);
+                        this.responses.note(&out.filled()[before..]);
                         Poll::Ready(done)
                     }
                 };

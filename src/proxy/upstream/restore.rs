@@ -1,5 +1,5 @@
-//! Targets and fields that hyper cannot hold: it is given a stand-in for the target, and the target as the agent wrote it, with
-//! the fields behind the request line, takes the stand-in's place in the bytes that go to the origin.
+//! Sends targets and fields that hyper cannot hold. hyper gets a stand-in for the target. In the bytes for the origin, the original
+//! target replaces the stand-in, and the fields follow the request line.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -13,47 +13,47 @@ use http::uri::PathAndQuery;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A target that goes out in place of a stand-in, as an extension of the request.
+/// A stand-in, and the target that replaces it. An extension of the request.
 #[derive(Debug, Clone)]
 pub(in crate::proxy) struct StandIn {
-    /// What hyper writes as the target. Nobody can guess it.
+    /// The target that hyper writes. It cannot be guessed.
     path: Bytes,
-    /// The target that goes out in its place.
+    /// The target that is sent instead.
     written: Bytes,
-    /// Lines of fields that go out behind the request line, with their ends.
+    /// Lines of fields that are sent after the request line, with their line ends.
     lines: Bytes,
 }
 
-/// What follows the target in the requests that we write.
+/// The rest of the request line after the target.
 const LINE_REST: &[u8] = b" HTTP/1.1\r\n";
 
 impl StandIn {
-    /// For what an agent wrote. `lines`: of fields, with their ends.
+    /// `written`: the target as the agent wrote it. `lines`: lines of fields, with their line ends.
     pub(in crate::proxy) fn of(written: Bytes, lines: Bytes) -> Self {
         Self { path: format!("/{}", uuid::Uuid::new_v4().simple()).into(), written, lines }
     }
 
-    /// What hyper writes over HTTP/1.1, from the target to the end of the request line.
+    /// The bytes that hyper writes over HTTP/1.1, from the target to the end of the request line.
     fn replaced(&self) -> Vec<u8> {
         [&self.path, LINE_REST].concat()
     }
 
-    /// What goes out in place of that.
+    /// The bytes that are sent instead of [`Self::replaced`].
     fn replacement(&self) -> Bytes {
         [&self.written, LINE_REST, &self.lines].concat().into()
     }
 
-    /// What the library writes.
+    /// The target that the library writes.
     pub(in crate::proxy) fn path(&self) -> &[u8] {
         &self.path
     }
 
-    /// What goes out.
+    /// The target that is sent.
     pub(in crate::proxy) fn written(&self) -> &[u8] {
         &self.written
     }
 
-    /// `uri` with the stand-in for its path and query.
+    /// `uri` with the stand-in as its path and query.
     pub(in crate::proxy) fn replace_path(&self, uri: Uri) -> Option<Uri> {
         let mut parts = uri.into_parts();
         parts.path_and_query = Some(PathAndQuery::from_maybe_shared(self.path.clone()).ok()?);
@@ -61,19 +61,19 @@ impl StandIn {
     }
 }
 
-/// The way to tell a [`RestoringIo`] what to restore in the next request.
+/// Tells a [`RestoringIo`] the stand-in of the next request.
 #[derive(Debug, Clone, Default)]
 pub(in crate::proxy) struct NextStandIn(Arc<Pending>);
 
 #[derive(Debug, Default)]
 struct Pending {
-    /// Whether there is one: most requests have none, and cost this look.
+    /// Whether there is one. Most requests have none, and only check this flag.
     waits: AtomicBool,
     stand_in: Mutex<Option<StandIn>>,
 }
 
 impl NextStandIn {
-    /// The next request has this stand-in, or none.
+    /// Sets the stand-in of the next request, if it has one.
     pub(super) fn set(&self, stand_in: Option<StandIn>) {
         if stand_in.is_some() || self.waits() {
             let mut next = self.0.stand_in.lock();
@@ -86,7 +86,7 @@ impl NextStandIn {
         self.0.waits.load(Ordering::Acquire)
     }
 
-    /// Where `bytes` have the stand-in. If they begin with it, it is taken.
+    /// Finds the stand-in in `bytes`. If they begin with it, it is taken.
     fn find(&self, bytes: &[u8]) -> Option<Found> {
         let mut next = self.0.stand_in.lock();
         let at = memchr::memmem::find(bytes, &next.as_ref()?.replaced())?;
@@ -100,15 +100,15 @@ impl NextStandIn {
 
 enum Found {
     Here(StandIn),
-    /// After so many bytes.
+    /// After this many bytes.
     After(usize),
 }
 
-/// A connection that HTTP/1.1 requests are written to, one after the other.
+/// The stream that HTTP/1.1 requests are written to, one after the other.
 pub(super) struct RestoringIo<S> {
     inner: S,
     next: NextStandIn,
-    /// What is left to write of a target, and how many bytes it stands in for.
+    /// The rest of a target to write, and how many of hyper's bytes it replaces.
     target: Option<(Bytes, usize)>,
 }
 
@@ -130,7 +130,7 @@ impl<S: AsyncWrite + Unpin> RestoringIo<S> {
                 }
             }
         }
-        // hyper comes again with the same bytes until they are taken.
+        // hyper writes the same bytes again until they are accepted.
         let Some((left, stands_for)) = &mut self.target else { return Poll::Ready(Ok(0)) };
         while !left.is_empty() {
             match ready!(Pin::new(&mut self.inner).poll_write(cx, left))? {

@@ -1,5 +1,5 @@
-//! What an HTTP/2 origin says of itself in its first frame, as far as it concerns us: whether it takes extended CONNECT
-//! (RFC 8441 section 3), which WebSockets need. hyper knows, but tells it only to who polls the connection.
+//! Reads an HTTP/2 origin's first frame: whether the origin accepts extended CONNECT (RFC 8441 section 3), which WebSockets need.
+//! hyper knows this, but reports it only to the task that polls the connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -10,8 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// How long the origin's settings are waited for. They need a round trip at most, and an agent that speaks HTTP/2 sends its
-/// request meanwhile.
+/// How long we wait for the origin's settings. They need at most a round trip, and an HTTP/2 agent sends its request meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// SETTINGS_ENABLE_CONNECT_PROTOCOL.
@@ -21,12 +20,12 @@ const SETTING_BYTES: usize = 6;
 /// No first frame is larger (RFC 9113 section 4.2).
 const FRAME_MAX_BYTES: usize = 16 << 10;
 
-/// Whether an origin takes extended CONNECT, known as soon as its first frame has come. Clones tell the same.
+/// Whether an origin accepts extended CONNECT. Known as soon as its first frame has come. Clones share the answer.
 #[derive(Clone)]
 pub(in crate::proxy) struct ExtendedConnect(watch::Receiver<Option<bool>>);
 
 impl ExtendedConnect {
-    /// Waits until it is known, but not for long.
+    /// Waits until it is known, for at most [`PATIENCE`]. False: it is unknown, or the origin does not accept it.
     pub(super) async fn offered(&self) -> bool {
         let mut told = self.0.clone();
         let offered =
@@ -35,10 +34,10 @@ impl ExtendedConnect {
     }
 }
 
-/// A connection to an origin whose first frame is looked at while it is read.
+/// The stream of an origin. Its first frame is examined while it is read.
 pub(super) struct FirstFrame<S> {
     inner: S,
-    /// What came, until it is a frame.
+    /// The received bytes, until they are a frame.
     begun: Option<(Vec<u8>, watch::Sender<Option<bool>>)>,
 }
 
@@ -52,19 +51,19 @@ impl<S> FirstFrame<S> {
         let Some((begun, tell)) = &mut self.begun else { return };
         begun.extend_from_slice(&read[..read.len().min(FRAME_HEADER_BYTES + FRAME_MAX_BYTES - begun.len())]);
         if let Some(offered) = enables_connect(begun) {
-            // Nobody may be waiting any more.
+            // Fails only if nobody waits any more.
             let _ = tell.send(Some(offered));
             self.begun = None;
         }
     }
 }
 
-/// Whether the frame that these bytes begin with enables extended CONNECT; `None`: it is not whole yet.
+/// Whether the first frame in `bytes` enables extended CONNECT. `None`: the frame is incomplete.
 fn enables_connect(bytes: &[u8]) -> Option<bool> {
     let ([first, second, third, kind, flags, _, _, _, _], payload) =
         bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
     let length = u32::from_be_bytes([0, *first, *second, *third]) as usize;
-    // SETTINGS of the origin's own, not an acknowledgement.
+    // The origin's own SETTINGS, not an acknowledgement.
     if *kind != 4 || flags & 1 != 0 || length > FRAME_MAX_BYTES {
         return Some(false);
     }
