@@ -5,6 +5,7 @@ mod coded;
 mod digits;
 pub(crate) mod escapes;
 mod hidden;
+mod needles;
 pub(crate) mod registry;
 pub(crate) mod undone;
 

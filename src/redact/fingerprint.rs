@@ -41,7 +41,8 @@ impl Fingerprint {
     /// Eight hexadecimal digits.
     pub(super) fn tag(&self, secret: &str) -> String {
         let tag = hmac::sign(&self.0, secret.as_bytes());
-        tag.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect()
+        let first = tag.as_ref().first_chunk().map_or(0, |four| u32::from_be_bytes(*four));
+        format!("{first:08x}")
     }
 }
 

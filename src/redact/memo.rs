@@ -1,6 +1,6 @@
 //! What was judged a moment ago: texts that repeat a name or a secret cost little more than a comparison for each.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
@@ -38,9 +38,11 @@ impl<'n> NameMemo<'n> {
     }
 }
 
-/// Secrets of one call whose masks are remembered. The tag is a keyed hash, so it costs more than the search for its secret: where a
-/// call has more secrets than this, the further ones are masked without it.
-const MASKS: usize = 4096;
+/// Different secrets of one call that are masked with their tag, however short its texts are.
+const MASKS_AT_LEAST: usize = 256;
+/// One more for so many bytes of its texts. The tag is a keyed hash, which costs as much as the search of these bytes: further
+/// secrets are masked without it.
+const BYTES_A_MASK: usize = 256;
 
 /// The masks of secrets.
 #[derive(Default)]
@@ -48,6 +50,8 @@ pub(super) struct MaskMemo {
     /// Of this call alone, so that nobody can choose secrets that are taken for one another.
     seed: RandomState,
     masks: RefCell<HashMap<u64, String>>,
+    /// Bytes of the call's texts.
+    bytes: Cell<usize>,
     /// The kind, the text and the mask of the last short one: a text that repeats one secret needs no hash.
     last: RefCell<Option<(u8, String, String)>>,
 }
@@ -56,6 +60,11 @@ pub(super) struct MaskMemo {
 const SHORT_BYTES: usize = 256;
 
 impl MaskMemo {
+    /// Notes the length of a text in which secrets were found.
+    pub(super) fn searched(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_add(bytes));
+    }
+
     /// The mask of a secret of this kind, made with `make` the first time.
     pub(super) fn mask(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> String {
         if let Some((of, last, mask)) = &*self.last.borrow()
@@ -77,7 +86,7 @@ impl MaskMemo {
         if let Some(mask) = masks.get(&key) {
             return mask.clone();
         }
-        if masks.len() >= MASKS {
+        if masks.len() >= MASKS_AT_LEAST + self.bytes.get() / BYTES_A_MASK {
             return super::MASK.to_owned();
         }
         let mask = make();

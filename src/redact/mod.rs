@@ -529,6 +529,7 @@ impl<'a> Masking<'a> {
         found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
         // Of two that begin alike the longer one says more, and of two that are alike the one on our own.
         found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
+        self.masks.searched(text.len());
         let mut masks: Vec<Masked<'a>> = Vec::with_capacity(found.len());
         for Finding { range, rule, show } in found {
             match masks.last_mut() {

@@ -204,7 +204,7 @@ pub(super) struct Logins {
 }
 
 impl Logins {
-    const WORDS: [&[u8]; 2] = [b"login ", b"machine "];
+    const WORDS: [&[u8]; 2] = [b"login", b"machine"];
 
     /// Whether one stands before a name, not far from it. Names are asked about in their order.
     fn before(&mut self, text: &[u8], name: usize) -> bool {
@@ -212,8 +212,11 @@ impl Logins {
         let far = name.saturating_sub(BACK_MAX_BYTES);
         let from = self.searched.saturating_sub(LONGEST).max(far);
         steps(name.saturating_sub(from));
-        let begins = |at: &usize| Self::WORDS.iter().any(|word| text[*at..name].starts_with(word));
-        if let Some(at) = (from..name).rev().find(begins) {
+        let word = |space: usize| {
+            let before = &text[from..from + space];
+            Self::WORDS.iter().find(|word| before.ends_with(word)).map(|word| from + space - word.len())
+        };
+        if let Some(at) = memchr::memrchr_iter(b' ', &text[from..name]).find_map(word) {
             self.last = Some(at);
         }
         self.searched = name;

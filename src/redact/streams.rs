@@ -16,7 +16,7 @@ const BYTES_A_BYTE: usize = 2;
 /// Short texts may have so many bytes of it.
 const BYTES_AT_LEAST: usize = 4 << 10;
 /// Unescaping costs so much less than a search.
-const UNESCAPED_BYTES_A_SEARCHED: usize = 3;
+const UNESCAPED_BYTES_A_SEARCHED: usize = 2;
 
 /// How much may still be looked at in the streams of one text.
 struct Spare {

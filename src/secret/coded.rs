@@ -2,21 +2,21 @@
 
 use std::ops::Range;
 
-use aho_corasick::{AhoCorasick, BuildError, MatchKind};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::digits::hex_stretches;
+use super::needles::Needles;
 
 /// The end of an encoded secret that is searched for has at most so many characters: no two secrets end alike.
 const END_MAX_BYTES: usize = 32;
 
 /// Finds encoded secrets in a run of characters of base64.
 pub(super) struct Coded {
-    base64: AhoCorasick,
+    base64: Needles,
     /// Of each needle of `base64`.
     of_base64: Vec<Reach>,
-    hex: AhoCorasick,
+    hex: Needles,
     /// Of each needle of `hex`.
     of_hex: Vec<Reach>,
     /// No secret has fewer hexadecimal digits.
@@ -31,21 +31,13 @@ struct Reach {
 }
 
 impl Coded {
-    /// For these secrets.
-    ///
-    /// # Errors
-    /// When they are too many to search for at once.
-    pub(super) fn new<'s>(secrets: impl Iterator<Item = &'s [u8]> + Clone) -> Result<Self, BuildError> {
-        let (base64, of_base64): (Vec<_>, Vec<_>) = secrets.clone().flat_map(in_base64).unzip();
-        let (hex, of_hex): (Vec<_>, Vec<_>) = secrets.clone().map(in_hex).unzip();
-        let build = |needles, any_case| {
-            AhoCorasick::builder()
-                .match_kind(MatchKind::LeftmostLongest)
-                .ascii_case_insensitive(any_case)
-                .build::<Vec<Vec<u8>>, Vec<u8>>(needles)
-        };
-        let hex_min_bytes = 2 * secrets.map(<[u8]>::len).min().unwrap_or(0);
-        Ok(Self { base64: build(base64, false)?, of_base64, hex: build(hex, true)?, of_hex, hex_min_bytes })
+    /// `None` when there are too many secrets to search for at once.
+    pub(super) fn new<S: AsRef<[u8]>>(secrets: &[S]) -> Option<Self> {
+        let secrets = || secrets.iter().map(AsRef::as_ref);
+        let (base64, of_base64): (Vec<_>, Vec<_>) = secrets().flat_map(in_base64).unzip();
+        let (hex, of_hex): (Vec<_>, Vec<_>) = secrets().flat_map(in_hex).unzip();
+        let hex_min_bytes = 2 * secrets().map(<[u8]>::len).min()?;
+        Some(Self { base64: Needles::new(&base64)?, of_base64, hex: Needles::new(&hex)?, of_hex, hex_min_bytes })
     }
 
     /// The ranges of characters that hold bits of a secret, in no order.
@@ -53,13 +45,12 @@ impl Coded {
         let whole = |reach: Reach, range: Range<usize>| {
             range.start.saturating_sub(reach.before)..characters.len().min(range.end + reach.after)
         };
-        for hit in self.base64.find_iter(characters) {
-            found(whole(self.of_base64[hit.pattern().as_usize()], hit.range()));
+        for (needle, range) in self.base64.find_iter(characters) {
+            found(whole(self.of_base64[needle], range));
         }
         for digits in hex_stretches(characters, self.hex_min_bytes) {
-            for hit in self.hex.find_iter(&characters[digits.clone()]) {
-                let range = digits.start + hit.start()..digits.start + hit.end();
-                found(whole(self.of_hex[hit.pattern().as_usize()], range));
+            for (needle, range) in self.hex.find_iter(&characters[digits.clone()]) {
+                found(whole(self.of_hex[needle], digits.start + range.start..digits.start + range.end));
             }
         }
     }
@@ -85,9 +76,10 @@ fn in_base64(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, Reach)> {
     })
 }
 
-/// The end of a secret in hexadecimal digits.
-fn in_hex(secret: &[u8]) -> (Vec<u8>, Reach) {
-    let digits: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
-    let before = digits.len().saturating_sub(END_MAX_BYTES);
-    (digits.as_bytes()[before..].to_vec(), Reach { before, after: 0 })
+/// The end of a secret in hexadecimal digits, small and capital ones.
+fn in_hex(secret: &[u8]) -> [(Vec<u8>, Reach); 2] {
+    let small: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+    let before = small.len().saturating_sub(END_MAX_BYTES);
+    let reach = Reach { before, after: 0 };
+    [small.to_ascii_uppercase(), small].map(|digits| (digits.as_bytes()[before..].to_vec(), reach))
 }

@@ -155,7 +155,8 @@ pub(super) fn hex_stretches(characters: &[u8], min: usize) -> impl Iterator<Item
 
 /// Decodes hexadecimal digits in pairs, into `out`.
 pub(super) fn hexadecimal(digits: &[u8], out: &mut Vec<u8>) {
-    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    // A letter has its number in its last bits, one less than `a`; of a digit they are its value.
+    let digit = |byte: u8| (byte & 15) + if byte.is_ascii_alphabetic() { 9 } else { 0 };
     out.clear();
     out.extend(digits.chunks_exact(2).map(|two| digit(two[0]) << 4 | digit(two[1])));
 }

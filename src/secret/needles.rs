@@ -1,0 +1,61 @@
+//! One search for many exact texts.
+
+use std::ops::Range;
+
+use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
+
+/// Finds texts of a list. Of those that begin at one place, the longest is found.
+pub(super) enum Needles {
+    /// SIMD search. Without it, this search took a fifth of the time that an event takes. Not available on every processor,
+    /// nor for more than a few dozen texts.
+    Packed(packed::Searcher),
+    /// Any number of texts.
+    Any(AhoCorasick),
+}
+
+impl Needles {
+    /// `None` when there are too many.
+    pub(super) fn new<N: AsRef<[u8]>>(all: &[N]) -> Option<Self> {
+        let packed = packed::Config::new()
+            .match_kind(packed::MatchKind::LeftmostLongest)
+            .only_teddy(true)
+            .builder()
+            .extend(all)
+            .build();
+        let any = || AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(all).ok();
+        packed.map(Self::Packed).or_else(|| any().map(Self::Any))
+    }
+
+    /// The texts in `text`, each with its place in the list, in their order, not overlapping.
+    pub(super) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let found = match self {
+                Self::Packed(packed) => packed.find_in(text, Span { start: at, end: text.len() }),
+                Self::Any(any) => any.find(Input::new(text).range(at..)),
+            }?;
+            at = found.end();
+            Some((found.pattern().as_usize(), found.range()))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn both_searches_find_the_same(
+            all in prop::collection::vec("[ab]{2,9}", 1..100),
+            text in "[abc]{0,400}",
+        ) {
+            let needles = Needles::new(&all).unwrap();
+            let any = Needles::Any(AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&all).unwrap());
+            let ranges = |needles: &Needles| needles.find_iter(text.as_bytes()).map(|(_, range)| range).collect::<Vec<_>>();
+            prop_assert_eq!(ranges(&needles), ranges(&any));
+        }
+    }
+}
