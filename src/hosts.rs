@@ -155,7 +155,7 @@ fn pattern(text: &str) -> Result<Pattern, &'static str> {
         return text
             .parse::<IpNet>()
             .map(|net| Pattern::Net(net.trunc()))
-            .map_err(|_| "it is neither a host nor a network such as `10.0.0.0/8`");
+            .map_err(|_| "not a host or a network such as `10.0.0.0/8`");
     }
     let labels = text.strip_suffix('.').unwrap_or(text).split('.').map(label);
     let name = labels.collect::<Result<Vec<_>, _>>()?.join(".");

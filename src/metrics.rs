@@ -132,7 +132,7 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     gauge(&mut registry, "calls_under_way", "Calls in flight", now.calls_under_way);
     let help = "Further agent connections that would be accepted now";
     gauge(&mut registry, "connections_free", help, now.connections_free);
-    gauge(&mut registry, "posts_in_flight", "Calls to OTAS under way", now.posts_in_flight);
+    gauge(&mut registry, "posts_in_flight", "Calls to OTAS in flight", now.posts_in_flight);
     gauge(&mut registry, "posts_in_flight_limit", "Limit of calls to OTAS in flight", now.posts_limit);
     let verdicts = Family::<VerdictLabel, Counter>::default();
     let Verdicts { delivered, retry, check_key, renew_session, pause, refused, dead } = now.verdicts;

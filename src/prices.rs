@@ -124,7 +124,7 @@ impl Prices {
         let output = match usage.output_tokens {
             // An embedding has no output.
             None if usage.operation == Some("embeddings") => 0,
-            told => told?,
+            reported => reported?,
         };
         let kinds = [
             (fresh, prices.input),

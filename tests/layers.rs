@@ -22,10 +22,10 @@ const LAYERS: [&[&str]; 11] = [
     &["cli"],
 ];
 
-/// Of tests and fuzzing; or the roots of the tree.
+/// Files of tests and fuzzing, and the roots of the crate.
 const NOT_LAYERED: [&str; 6] = ["fuzzing.rs", "oracle.rs", "testing.rs", "tests.rs", "lib.rs", "main.rs"];
 
-/// Who imports whom, and a file that does.
+/// Pairs of an importing and an imported module, with a file that shows it.
 type Imports = BTreeMap<(String, String), PathBuf>;
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -3,7 +3,7 @@
 use super::Verdict;
 use crate::store::Counts;
 
-/// How delivery goes.
+/// The status of delivery.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Status {
     /// The OTAS session.

@@ -30,7 +30,7 @@ pub fn without_texts(exchange: &Exchange, context: &Context<'_>) -> Event {
     make(reduced.as_ref().unwrap_or(exchange), context, false)
 }
 
-/// Header fields of so many bytes are searched in less than a millisecond.
+/// Header fields up to this size are searched in less than a millisecond.
 const HEADERS_SHORT_BYTES: usize = 16 * 1024;
 
 /// How many bytes making the event may have to search, at most: bodies, header fields, a model's answer. Coded bodies count as

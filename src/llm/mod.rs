@@ -3,17 +3,17 @@
 //! fact.
 //!
 //! ```text
-//!  head of the question
-//!    |- api        is it one? which interface, whose, which model
+//!  request head
+//!    |- api        whether it is a model call, of which API, provider and model
 //!  bytes of a body
 //!    |- codings    content codings, piece by piece (crate::codings)
-//!    |- replies    sse, frames or objects: the pieces of an answer
-//!    |    |- sieve     the few members of each that matter; the rest passes
+//!    |- replies    splits a response into pieces: sse, frames or objects
+//!    |    |- sieve     keeps the few members of each piece that matter
 //!    |    |- openai, responses, anthropic, gemini, bedrock, cohere, ollama, mcp    what a piece means
-//!    |    |- reading   what the pieces add up to (usage: tokens in one form; counting: may they be of all;
-//!    |    |             answer: the text for people; calls: of tools)
-//!    |- refusal    an answer that is an error: the provider's own sentence
-//!    |- request    the question: parameters, and its interface if the path did not tell
+//!    |    |- reading   combines the pieces (usage: token counts in one form; counting: whether they cover all tokens;
+//!    |    |             answer: the text for people; calls: tool calls)
+//!    |- refusal    an error response: the provider's error message
+//!    |- request    parameters of the request, and its API if the path does not show it
 //!    v
 //!  facts           by the names in `names`
 //! ```

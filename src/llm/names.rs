@@ -51,7 +51,7 @@ pub const RESPONSE_MODEL: &str = "gen_ai.response.model";
 pub const RESPONSE_ID: &str = "gen_ai.response.id";
 /// The stop reason in the provider's words; for several answers, each of them.
 pub const FINISH_REASONS: &str = "gen_ai.response.finish_reasons";
-/// Seconds from forwarding the request to the first piece of a streamed answer.
+/// Time to first chunk: seconds from forwarding the request to the first bytes of a streamed answer.
 pub const TIME_TO_FIRST_CHUNK: &str = "gen_ai.response.time_to_first_chunk";
 
 /// Input tokens, including those read from and written to a cache.
@@ -87,7 +87,7 @@ pub const API: &str = "otas_proxy.llm.api";
 pub const TOOL_CALLS: &str = "otas_proxy.llm.tool_calls";
 /// The number of tool calls.
 pub const TOOL_CALL_COUNT: &str = "otas_proxy.llm.tool_call_count";
-/// Time to first token: seconds from forwarding the request to the first piece of text, reasoning or a tool call.
+/// Time to first token: seconds from forwarding the request to the first text, reasoning or tool call.
 pub const TIME_TO_FIRST_TOKEN: &str = "otas_proxy.llm.time_to_first_token";
 /// Output tokens per second, from the first piece of content to the last.
 pub const TOKENS_PER_SECOND: &str = "otas_proxy.llm.output_tokens_per_second";

@@ -3,10 +3,10 @@
 //! position was saved). A skipped event is counted.
 //!
 //! ```text
-//!  worker       reads the next events, hands them over, notes the place; waits and tries again
+//!  worker       reads the next events, sends them, saves the position; waits and retries
 //!  json_lines   a file or standard output, one event a line
 //!  otlp/        an OpenTelemetry collector (cargo feature `otlp`)
-//!  status       how it goes
+//!  status       position, counts, trouble
 //! ```
 //!
 //! Of all processes that share a store, one sends to a sink; the others wait to take over. A slow or unreachable sink delays
@@ -34,10 +34,10 @@ pub use status::{SinkCounts, Status};
 /// The maximum batch size, the same as in OpenTelemetry's own exporters.
 const BATCH: usize = 512;
 /// How long a stopping sink waits for the batch in flight.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+const STOP_GRACE: Duration = Duration::from_secs(3);
 
 /// The same in a hurry.
-const HURRIED_LAST_WORDS: Duration = Duration::from_millis(100);
+const HURRIED_GRACE: Duration = Duration::from_millis(100);
 
 /// Why a sink cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -204,8 +204,8 @@ impl Sinks {
             let _ = stop.send(());
             let last_words = async {
                 tokio::select! {
-                    () = sleep(LAST_WORDS) => {}
-                    () = async { hurry.cancelled().await; sleep(HURRIED_LAST_WORDS).await } => {}
+                    () = sleep(STOP_GRACE) => {}
+                    () = async { hurry.cancelled().await; sleep(HURRIED_GRACE).await } => {}
                 }
             };
             tokio::select! {

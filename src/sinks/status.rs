@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::store::SinkPlace;
 
-/// How a sink goes.
+/// The status of a sink.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Status {
     /// Its name: kind and destination.

@@ -119,7 +119,7 @@ impl SystemStore {
         let debian = root.join("usr/local/share/ca-certificates");
         let known = debian.is_dir() || root.join("usr/share/ca-certificates").is_dir();
         let found = program("update-ca-certificates").filter(|_| known).ok_or(SystemStoreError::Unknown)?;
-        // Debian's program leaves dangling links unless it is told to start afresh; Alpine's removes them by itself.
+        // Debian's program leaves dangling links without `--fresh`; Alpine's removes them by itself.
         let alpine = root.join("etc/alpine-release").exists();
         let forget = update(&found, if alpine { &[] } else { &["--fresh"] });
         Ok(Self { anchors: debian, take_up: update(&found, &[]), forget })

@@ -184,7 +184,7 @@ impl Channel {
         self.message = Some(Message { form, compressed, bytes: 0, whole, utf8 });
     }
 
-    /// Notes a violation. Reading goes on as long as frames can be told apart.
+    /// Notes a violation. Reading goes on as long as frames can be separated.
     fn check(&mut self, head: &Head) {
         let Head { last, rsv1, rsv23, opcode, mask, length, padded } = *head;
         let control = matches!(opcode, Opcode::Close | Opcode::Ping | Opcode::Pong);

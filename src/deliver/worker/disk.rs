@@ -10,7 +10,8 @@ use super::super::SessionState;
 use super::super::credentials::KeyFile;
 use super::super::seal::Seal;
 use super::super::sessions::{Sessions, Standing};
-use super::{Need, POLL, Worker};
+use super::choice::Need;
+use super::{POLL, Worker};
 use crate::secret::Secret;
 use crate::store::{
     Counts, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement, Store,

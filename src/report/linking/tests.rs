@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::*;
 use crate::capture::{Caller, Failure, Fields, Origin, RequestFacts, ResponseFacts, Timings};
 
-/// A call that began so many milliseconds after some moment, and took ten.
+/// A call that began this many milliseconds after a fixed time, and took ten.
 fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Exchange {
     let url = url::Url::parse(url).unwrap();
     let head = vec![Bytes::copy_from_slice(body.as_bytes())];
