@@ -195,11 +195,11 @@ fn standard_output_has_the_lines_and_nothing_else() {
 fn an_invalid_section_prevents_the_start_and_is_named() {
     let folder = Folder::new();
     for (section, words) in [
-        ("type = 'jsonl'", "`jsonl` has a `path`"),
-        ("type = 'jsonl'\npath = 'a'\nendpoint = 'http://x'", "`endpoint` is of no use"),
-        ("type = 'kafka'", "\"jsonl\" or \"otlp\""),
+        ("type = 'jsonl'", "`jsonl` needs a `path`"),
+        ("type = 'jsonl'\npath = 'a'\nendpoint = 'http://x'", "`endpoint` has no meaning"),
+        ("type = 'kafka'", "one of \"jsonl\", \"otlp\""),
         ("path = '-'", "no `type`"),
-        ("type = 'otlp'\nendpoint = 'http://user:hunter2@c.test'", "must not hold a user name"),
+        ("type = 'otlp'\nendpoint = 'http://user:hunter2@c.test'", "must not contain a user name"),
         ("type = 'otlp'\nheaders_file = 'missing'", "cannot read"),
         ("type = 'jsonl'\npath = 'a'\n[[sinks]]\ntype = 'jsonl'\npath = './a'", "the same destination"),
     ] {
@@ -215,7 +215,7 @@ fn an_invalid_section_prevents_the_start_and_is_named() {
     folder.configure("[otas]\ndeliver = false\nproject_domain = 'http://project.test'\n");
     let done = folder.program().args(["config", "--config", "proxy.toml"]).output().unwrap();
     assert!(
-        String::from_utf8_lossy(&done.stderr).contains("otas.deliver: is off, but calls into a project's"),
+        String::from_utf8_lossy(&done.stderr).contains("otas.deliver: is false, but calls into a project"),
         "{done:?}"
     );
 }

@@ -1,4 +1,4 @@
-//! Layers laid over each other, from the lowest up, with every problem on the way.
+//! Applies the layers from the lowest to the highest, and collects every problem.
 
 use std::ffi::OsStr;
 use std::ops::Range;
@@ -13,17 +13,17 @@ use super::found::{self, Found};
 use super::given::{self, Given, Value};
 use super::key_file::read_key_file;
 use super::keys::{self, Key};
-use super::sinks;
+use super::otel;
 use super::source::{Source, Sources};
 use super::types::{Config, Listen, Scope, Session};
 use super::{defaults, nearest};
 
-/// Settings in the making.
+/// The settings, as far as the layers applied so far set them.
 pub(super) struct Draft {
     config: Config,
     sources: Sources,
     problems: Vec<Problem>,
-    /// Settings that a file has which was merely found, and may not have. Their values were not looked at.
+    /// Settings that a merely found file may not have. Their values were not read.
     refused: Vec<Problem>,
     /// Whether there is a folder that the defaults of our own files can lie in.
     has_data_folder: bool,
@@ -41,12 +41,12 @@ impl Draft {
         })
     }
 
-    /// Lays the settings file over what is there.
-    pub(super) fn lay_file(&mut self, file: &SettingsFile) {
+    /// Applies the settings file.
+    pub(super) fn apply_file(&mut self, file: &SettingsFile) {
         let (table, errors) = DeTable::parse_recoverable(&file.text);
-        // What is left of a file that is not TOML would give problems that are none.
+        // The rest of a file that is not TOML would give misleading problems.
         if errors.is_empty() {
-            self.lay_section(file, table.get_ref(), "");
+            self.apply_section(file, table.get_ref(), "");
         }
         for error in errors {
             let source = file.place(error.span().map_or(file.text.len(), |span| span.start));
@@ -54,25 +54,25 @@ impl Draft {
         }
         let here = |key| self.sources.get(key).filter(|source| file.has_set(source));
         if let (Some(_), Some(second)) = (here(keys::AGENT_KEY), here(keys::AGENT_KEY_FILE)) {
-            let message = format!("set beside `{}`; keep one of the two", keys::AGENT_KEY);
+            let message = format!("`{}` is set as well; keep one of the two", keys::AGENT_KEY);
             self.problem(second.clone(), Some(keys::AGENT_KEY_FILE), message);
         }
     }
 
-    /// Lays the environment over what is there.
-    pub(super) fn lay_environment(&mut self, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) {
+    /// Applies the environment.
+    pub(super) fn apply_environment(&mut self, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) {
         for key in keys::all() {
             let Some((variable, value)) = key.variable.and_then(|name| Some((name, env(name)?))) else { continue };
             let given = Given { value: Value::Text(OsStr::new(&value)), base: cwd };
             self.set(key, &given, |_| Source::Environment(variable));
         }
-        for wrong in sinks::fill_from_environment(&mut self.config.sinks, env) {
+        for wrong in otel::fill_from_environment(&mut self.config.sinks, env) {
             self.problem(wrong.source, Some(keys::SINKS), wrong.message);
         }
     }
 
-    /// Lays the command line over what is there.
-    pub(super) fn lay_flags(&mut self, flags: &Flags, cwd: &Path) {
+    /// Applies the command line.
+    pub(super) fn apply_flags(&mut self, flags: &Flags, cwd: &Path) {
         for key in keys::all() {
             let Some((flag, value)) = key.flag.as_ref().and_then(|flag| Some((flag, (flag.value)(flags)?))) else {
                 continue;
@@ -81,20 +81,20 @@ impl Draft {
         }
     }
 
-    /// Reads the key file, checks what no setting can be checked for alone, and hands the settings over. `last`: the strongest
-    /// settings file, which may have been merely found.
+    /// Reads the key file, checks the rules between settings, and returns the settings. `last` is the strongest settings file, which
+    /// may have been merely found.
     ///
     /// # Errors
     /// [`ConfigError::Invalid`] with every problem there was.
     pub(super) fn finish(mut self, last: Option<&SettingsFile>) -> Result<(Config, Sources), ConfigError> {
         self.require_own_folders();
-        // Before any file is read that such a file names.
+        // Before any file that it names is read.
         if let Some(found) = last.and_then(|file| Found::of(file, &self.config, &self.sources)) {
             self.refused.extend(found.refused());
         }
         if self.refused.is_empty() {
             self.read_agent_key();
-            // Rules between settings say something only about settings that are sound each for itself.
+            // They only make sense for settings that are each valid.
             if self.problems.is_empty() {
                 self.check_rules();
             }
@@ -107,7 +107,7 @@ impl Draft {
         Err(ConfigError::Invalid(self.problems))
     }
 
-    fn lay_section(&mut self, file: &SettingsFile, table: &DeTable<'_>, section: &str) {
+    fn apply_section(&mut self, file: &SettingsFile, table: &DeTable<'_>, section: &str) {
         let base = file.path.parent().unwrap_or(Path::new(""));
         for (name, value) in table {
             let dotted = dotted(section, name.get_ref());
@@ -122,7 +122,7 @@ impl Draft {
                 self.set(key, &given, at);
             } else if section.is_empty() && keys::sections().any(|known| known == dotted) {
                 match value.get_ref() {
-                    DeValue::Table(table) => self.lay_section(file, table, &dotted),
+                    DeValue::Table(table) => self.apply_section(file, table, &dotted),
                     other => {
                         let found = given::toml_type(other);
                         let message = format!("expected a section `[{dotted}]`, found {found}");
@@ -151,13 +151,13 @@ impl Draft {
     fn require_own_folders(&mut self) {
         for (key, flag) in [(keys::CA_DIR, "--ca-dir"), (keys::STORE_PATH, "--store-path")] {
             if !self.has_data_folder && !self.sources.contains_key(key) {
-                let message = format!("neither XDG_DATA_HOME nor HOME names a folder for it; set it, or give {flag}");
+                let message = format!("neither XDG_DATA_HOME nor HOME names a folder for it; set it, or use {flag}");
                 self.problem(Source::Default, Some(key), message);
             }
         }
     }
 
-    /// A key that was given and a key that was read stand in the same place from here on, and share one source.
+    /// From here on a given key and a key from a file are in the same field, with one source.
     fn read_agent_key(&mut self) {
         let Some(path) = &self.config.otas.agent_key_file else {
             self.sources.remove(keys::AGENT_KEY_FILE);
@@ -176,8 +176,8 @@ impl Draft {
     fn check_rules(&mut self) {
         if crate::redact::names_unknown_rule(&self.config.redact) {
             let source = self.sources.get(keys::REDACT_ALLOW).cloned().unwrap_or(Source::Default);
-            let message = "names a rule that there is not; rules are called `header.<name>`, `key.<name>`, `pattern.<name>`, \
-                           `url.userinfo` and `cut`, and events list those that found something in `metadata.redaction_rules`";
+            let message = "no such redaction rule; rules are called `header.<name>`, `key.<name>`, `pattern.<name>`, \
+                           `service.<name>`, `url.userinfo` and `cut`, and events list those that found something in `metadata.redaction_rules`";
             self.problem(source, Some(keys::REDACT_ALLOW), message.to_owned());
         }
         let Config { listen, otas, session, agents, delivery, .. } = &self.config;
@@ -185,24 +185,24 @@ impl Draft {
             (
                 otas.session_token.is_some() && otas.agent_key.is_none(),
                 keys::SESSION_TOKEN,
-                "a session token is of use only beside the agent key that it was made with; set `otas.agent_key` or \
-                 `otas.agent_key_file` as well (or OTAS_AGENT_KEY), or leave the token out",
+                "a session token needs the agent key that it was made with; set `otas.agent_key` or \
+                 `otas.agent_key_file` as well (or OTAS_AGENT_KEY), or remove the token",
             ),
             (
                 (session.scope == Scope::Credential) == agents.is_empty(),
                 keys::SESSION_SCOPE,
-                "goes with `[[agents]]`: with \"credential\" there is a section for each agent that may call, else there is none",
+                "does not fit `[[agents]]`: \"credential\" needs a section for each agent that may call, and other scopes allow no such section",
             ),
             (
                 !otas.deliver
                     && (otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())),
                 keys::OTAS_DELIVER,
-                "is off, but calls into a project's domain need sessions in OTAS; leave `project_domain` out, or deliver",
+                "is false, but calls into a project domain need sessions in OTAS; remove `project_domain`, or deliver",
             ),
             (
                 session.scope == Scope::Process && !listen.processes,
                 keys::SESSION_SCOPE,
-                "needs `listen.processes`, which is off",
+                "\"process\" needs `listen.processes`, which is false",
             ),
             (
                 listen.proxy == listen.admin && listen.proxy.port() != 0,
@@ -212,9 +212,9 @@ impl Draft {
             (
                 is_open(listen, session),
                 keys::LISTEN_PROXY,
-                "would let everybody call out through this machine who reaches that address; keep it on loopback, or give agents \
+                "everybody who reaches this address could call out through this machine; use a loopback address, or give agents \
                  credentials (`session.scope = \"credential\"`), or name the networks that they call from \
-                 (`listen.allow_clients`); `listen.insecure_open_proxy = true` leaves it open",
+                 (`listen.allow_clients`); `listen.insecure_open_proxy = true` allows it",
             ),
             (
                 delivery.backoff_min > delivery.backoff_max,
@@ -233,7 +233,7 @@ impl Draft {
     }
 }
 
-/// Whether anybody may call from other machines.
+/// Whether everybody on other machines may call.
 fn is_open(listen: &Listen, session: &Session) -> bool {
     !listen.proxy.ip().to_canonical().is_loopback()
         && session.scope != Scope::Credential
@@ -241,7 +241,7 @@ fn is_open(listen: &Listen, session: &Session) -> bool {
         && !listen.insecure_open_proxy
 }
 
-/// What to say of a name that stands in `section` and is not known there.
+/// The message for an unknown name in `section`.
 fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
     let is_section = matches!(value, DeValue::Table(_)) && section.is_empty();
     let kind = if is_section { "unknown section" } else { "unknown key" };
@@ -258,11 +258,11 @@ fn unknown(section: &str, name: &str, value: &DeValue<'_>) -> String {
         _ => keys::names().filter_map(|name| name.strip_prefix(section)?.strip_prefix('.')).collect(),
     };
     known.dedup();
-    let known_are = if section.is_empty() { "the sections are" } else { "known here are" };
+    let known_are = if section.is_empty() { "the sections are" } else { "the keys here are" };
     format!("{kind}; {known_are} {}", known.join(", "))
 }
 
-/// `section.name`, with a name that has other characters than TOML allows in a bare key in quotes.
+/// `section.name`. The name is quoted if TOML does not allow it as a bare key.
 fn dotted(section: &str, name: &str) -> String {
     let is_bare = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
     let name = if is_bare { name.to_owned() } else { format!("{name:?}") };

@@ -1,4 +1,4 @@
-//! What is wrong with the settings, told so that it can be put right at once.
+//! What is wrong with the settings, and what to do about it.
 
 use std::fmt;
 use std::io;
@@ -13,15 +13,15 @@ pub enum ConfigError {
     Read {
         /// The file's path as people know it.
         path: String,
-        /// What led to it: the flag or variable that names it, or its standard place.
+        /// Why it was read: the flag or variable that names it, or its standard place.
         found_by: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// A default of ours is malformed: a fault of this program, not of anything that was set.
+    /// A built-in default is malformed: a fault of this program.
     #[error("a built-in default URL is malformed")]
     Default(#[from] url::ParseError),
-    /// Everything that is wrong with the values, one line each, in the order of their places.
+    /// Every problem with the values, one line each, in the order of their places.
     #[error("{}", lines(.0))]
     Invalid(Vec<Problem>),
 }
@@ -32,11 +32,11 @@ pub enum ConfigError {
 /// Never holds a text value that was set: it may be a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// Where it stands. [`Source::Default`] when something should be set and is not.
+    /// Its place. [`Source::Default`]: a required setting is missing.
     pub source: Source,
     /// The dotted name. `None` when the file is not even TOML.
     pub key: Option<String>,
-    /// What is wrong, and what was expected.
+    /// The problem, and what was expected.
     pub message: String,
 }
 

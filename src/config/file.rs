@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use super::error::{ConfigError, Problem};
 use super::flags::Flags;
 use super::source::Source;
-use super::{folders, found};
+use super::{folders, within};
 
 const NAME: &str = "proxy.toml";
+/// What to do about a file that nobody named.
+pub(super) const NAME_IT: &str = "if you mean it, name the file: --config ./proxy.toml";
 /// The largest file that is read, in bytes: far more than all settings take.
 const MAX_BYTES: u64 = 1 << 20;
 pub(super) const VARIABLE: &str = "OTAS_PROXY_CONFIG";
@@ -18,14 +20,14 @@ pub(super) struct SettingsFile {
     pub(super) path: PathBuf,
     pub(super) text: String,
     shown: String,
-    /// Nobody named it, and it is not the user's own: it happened to lie in the working folder.
+    /// Nobody named it, and it is not the user's own: it was in the working folder.
     merely_found: bool,
 }
 
 impl SettingsFile {
     /// Finds and reads the files, the weakest first. Either the one that `--config` or else `OTAS_PROXY_CONFIG` names; or, as far as
-    /// they exist, `proxy.toml` in the user's configuration folder and over it the one in `cwd`, so that a file that somebody
-    /// put there cannot take away what the user's own file says.
+    /// they exist, `proxy.toml` in the user's configuration folder and over it the one in `cwd`. So a file that somebody put there
+    /// cannot remove what the user's own file sets.
     ///
     /// # Errors
     /// [`ConfigError::Read`] when a named file does not exist, or one that exists cannot be read; [`ConfigError::Invalid`] when
@@ -53,7 +55,7 @@ impl SettingsFile {
         Ok(users.into_iter().chain(found).collect())
     }
 
-    /// The folder that it was merely found in: it is not certain that whoever starts us wrote it.
+    /// The folder that it was merely found in. Somebody else may have written it.
     pub(super) fn merely_found_in(&self) -> Option<&Path> {
         self.path.parent().filter(|_| self.merely_found)
     }
@@ -76,14 +78,14 @@ impl SettingsFile {
 
     /// Reads the file that lies in the working folder, if there is one.
     fn merely_found(path: &Path, cwd: &Path) -> Result<Option<Self>, ConfigError> {
-        if path.is_symlink() && path.exists() && !found::is_within(path, cwd) {
+        if path.is_symlink() && path.exists() && !within::is_within(path, cwd) {
             let source = Source::File { path: NAME.to_owned(), line: 1, column: 1 };
-            let message = format!("is a link to a file outside of its folder, which is not read; {}", found::NAME_IT);
+            let message = format!("is a link to a file outside of its folder, which is not read; {}", NAME_IT);
             return Err(ConfigError::Invalid(vec![Problem { source, key: None, message }]));
         }
         if std::fs::metadata(path).is_ok_and(|file| !file.is_file() && !file.is_dir()) {
             let source = Source::File { path: NAME.to_owned(), line: 1, column: 1 };
-            let message = format!("is not a regular file, so it is not read; {}", found::NAME_IT);
+            let message = format!("is not a regular file, so it is not read; {}", NAME_IT);
             return Err(ConfigError::Invalid(vec![Problem { source, key: None, message }]));
         }
         let read = Self::read_if_there(path, "found in the working folder", cwd)?;
@@ -105,7 +107,7 @@ impl SettingsFile {
         let shown = path.strip_prefix(cwd).unwrap_or(path).display().to_string();
         match text_of(path) {
             Ok(text) => {
-                // Editors of another system put a byte order mark first; columns are counted without it.
+                // Some editors write a byte order mark; columns are counted without it.
                 let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
                 Ok(Self { path: path.to_owned(), text, shown, merely_found: false })
             }
@@ -114,8 +116,8 @@ impl SettingsFile {
     }
 }
 
-/// The text of a file of bounded size. A pipe that somebody left in the working folder must not hold up every command; one that is
-/// named (`--config <(...)`) ends when its writer does.
+/// The text of a file of bounded size. A pipe that somebody left in the working folder must not block every command. One that the
+/// user names (`--config <(...)`) ends with its writer.
 fn text_of(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     std::fs::File::open(path)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;

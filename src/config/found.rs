@@ -1,26 +1,24 @@
-//! What a settings file may say that was merely found in the working folder. Whoever made that folder (the author of a
-//! repository that was cloned, say) made the file as well. So it may set only what is listed here, each within its limit:
-//! what concerns the folder alone. Anything else is refused before its value is looked at, and a new setting is refused until it is
-//! listed. Named by the user (`--config ./proxy.toml`, `OTAS_PROXY_CONFIG`), the same file may set everything.
+//! What a settings file that was merely found in the working folder may set. Its author may be somebody else, such as the author of
+//! a cloned repository. So it may set only what is listed here, each within its limit. Anything else is refused before its value is
+//! read, and a new setting is refused until it is listed. If the user names the file (`--config ./proxy.toml`,
+//! `OTAS_PROXY_CONFIG`), it may set everything.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use url::{Host, Url};
 
 use super::error::Problem;
-use super::file::SettingsFile;
+use super::file::{NAME_IT, SettingsFile};
 use super::keys;
 use super::source::{Source, Sources};
 use super::types::Config;
+use super::within::is_within;
 
-/// How people make it deliberate.
-pub(super) const NAME_IT: &str = "if you mean it, name the file: --config ./proxy.toml";
-
-/// Says what a value would do that is beyond the limit of its setting. `None`: it is within.
+/// Says how a value exceeds the limit of its setting. `None`: it does not.
 type Limit = fn(&Found<'_>) -> Option<String>;
 
-/// All that such a file may set.
+/// Everything that such a file may set.
 const MAY: [(&str, Limit); 12] = [
     (keys::LISTEN_PROXY, |found| opens(found.config.listen.proxy)),
     (keys::LISTEN_ADMIN, |found| opens(found.config.listen.admin)),
@@ -32,7 +30,7 @@ const MAY: [(&str, Limit); 12] = [
         found.leads_out(file).or_else(|| found.logs_elsewhere(file.is_some()))
     }),
     (keys::CA_DIR, |found| found.leads_out(Some(&found.config.tls.ca_dir))),
-    // Each call that passes unread is an event that says so.
+    // The event of each relayed call says that it was not read.
     ("tls.passthrough", |_| None),
     ("egress.deny", |_| None),
     ("capture.rules", |_| None),
@@ -40,7 +38,7 @@ const MAY: [(&str, Limit); 12] = [
     (keys::STORE_PATH, |found| found.leads_out(Some(&found.config.store.path))),
 ];
 
-/// Of these it may have its own where the user's own file has one, too.
+/// These it may set even if the user's own file sets them.
 const MAY_REPLACE: [&str; 2] = [keys::LISTEN_PROXY, keys::LISTEN_ADMIN];
 
 /// Why a file may not set this at all, whatever the value. `sources`: what weaker files have set.
@@ -88,7 +86,7 @@ impl<'a> Found<'a> {
         MAY.into_iter().filter_map(problem).collect()
     }
 
-    /// Where credentials of the user's are sent.
+    /// The user's credentials would be sent to a URL of the file.
     fn sends_credential(&self) -> Option<String> {
         let is_users = |key: &str| {
             self.sources.get(key).is_some_and(|source| *source != Source::Default && !self.file.has_set(source))
@@ -102,72 +100,32 @@ impl<'a> Found<'a> {
             _ if self.config.agents.iter().any(|agent| agent.agent_key.is_some()) => "the keys of your agents",
             _ => return None,
         };
-        Some(format!("would have {credential} sent to a host of its choice"))
+        Some(format!("would send {credential} to a host of its choice"))
     }
 
-    /// With a key of its own, it would have what agents send logged for somebody else.
+    /// With a key of the file, events would be logged for somebody else.
     fn logs_elsewhere(&self, is_in_force: bool) -> Option<String> {
         let otas = &self.config.otas;
         let is_away = [&otas.brain_url, &otas.uasam_url].into_iter().any(|url| !is_on_this_machine(url));
-        (is_in_force && is_away).then(|| "would have what agents send logged with a key of its choice".to_owned())
+        (is_in_force && is_away).then(|| "would log what agents send with a key of its choice".to_owned())
     }
 
     fn leads_out(&self, path: Option<&Path>) -> Option<String> {
         let path = path.filter(|path| !is_within(path, self.folder))?;
-        Some(format!("leads out of its folder, to {}: a file of yours could be read or replaced", path.display()))
+        Some(format!("leads out of its folder, to {}: one of your files could be read or replaced", path.display()))
     }
 }
 
 fn opens(at: SocketAddr) -> Option<String> {
-    (!at.ip().to_canonical().is_loopback()).then(|| "would open a port of yours to other machines".to_owned())
+    (!at.ip().to_canonical().is_loopback()).then(|| "would open one of your ports to other machines".to_owned())
 }
 
-/// Whether nobody but this machine's own users can be at this URL.
+/// Whether this URL is on this machine.
 fn is_on_this_machine(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.to_canonical().is_loopback(),
         None => false,
-    }
-}
-
-/// Whether a path stays below `folder`, wherever links on the way lead.
-pub(super) fn is_within(path: &Path, folder: &Path) -> bool {
-    folder.canonicalize().is_ok_and(|folder| real(path).starts_with(folder))
-}
-
-/// The path without links, as far as it exists; what does not, is no link.
-fn real(path: &Path) -> PathBuf {
-    match (path.canonicalize(), path.parent(), path.file_name()) {
-        (Ok(real), ..) => real,
-        // A link to what does not exist would be followed by whoever makes it.
-        (Err(_), ..) if path.is_symlink() => PathBuf::new(),
-        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
-        // `..` after what does not exist: nobody knows where that leads.
-        (Err(_), ..) => PathBuf::new(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_are_followed_before_it_is_said_where_a_path_leads() {
-        let outside = tempfile::tempdir().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        std::fs::write(outside.path().join("key"), "k").unwrap();
-        std::fs::write(at("own"), "k").unwrap();
-        std::os::unix::fs::symlink(outside.path().join("key"), at("linked")).unwrap();
-        std::os::unix::fs::symlink(outside.path(), at("folder")).unwrap();
-        std::os::unix::fs::symlink(outside.path().join("nothing"), at("dangling")).unwrap();
-        for inside in ["own", "new/file", "./own"] {
-            assert!(is_within(&at(inside), folder.path()), "{inside}");
-        }
-        for leading_out in ["linked", "folder/key", "folder/new", "dangling", "../x", "new/../../x", "/etc/passwd"] {
-            assert!(!is_within(&at(leading_out), folder.path()), "{leading_out}");
-        }
     }
 }

@@ -17,13 +17,14 @@ mod help;
 mod key_file;
 mod keys;
 mod nearest;
-mod nets;
 mod next_proxy;
+mod otel;
 mod reference;
 mod shown;
 mod sinks;
 mod source;
 mod types;
+mod within;
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +49,7 @@ use file::SettingsFile;
 use source::Sources;
 
 impl Config {
-    /// What holds where nothing is set, with our own files under `data`: for programs that embed the proxy.
+    /// The defaults, with our own files under `data`: for programs that embed the proxy.
     ///
     /// # Errors
     /// Only if a default URL were malformed, which a test rules out.
@@ -64,7 +65,7 @@ pub struct Loaded {
     /// The settings files that were read, the weakest first.
     pub files: Vec<PathBuf>,
     sources: Sources,
-    /// The user has named the file.
+    /// Whether the user named the file.
     file_is_named: bool,
 }
 
@@ -84,7 +85,7 @@ impl Loaded {
         self.sources.contains_key(key)
     }
 
-    /// Whether the user means this, rather than a file that lies somewhere: by a flag, a variable or a file that was named.
+    /// Whether the user set this deliberately: by a flag, a variable or a file that was named.
     pub fn is_named(&self, key: &str) -> bool {
         match self.sources.get(key) {
             Some(Source::Flag(_) | Source::Environment(_)) => true,
@@ -93,20 +94,20 @@ impl Loaded {
         }
     }
 
-    /// For a command that cannot use a setting as it is: says so, with the setting's place.
+    /// The error of a command that cannot use the value of a setting, with the setting's place.
     pub fn refuse(&self, key: &str, message: &str) -> ConfigError {
         let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
         ConfigError::Invalid(vec![Problem { source, key: Some(key.to_owned()), message: message.to_owned() }])
     }
 }
 
-/// Lays flags over environment over the settings file over defaults.
+/// Reads the settings: flags override the environment, which overrides the settings file, which overrides the defaults.
 ///
-/// `env` looks a variable up (an empty one counts as not set). `cwd` is where `./proxy.toml` is looked for and what
-/// relative paths of flags and variables resolve against; relative paths of the file resolve against its own folder.
+/// `env` looks up a variable; an empty one counts as not set. `cwd` is the folder of `./proxy.toml` and of relative paths in flags
+/// and variables. Relative paths in the file start from its own folder.
 ///
 /// The file is the one that `--config` names, else the one that `OTAS_PROXY_CONFIG` names. Without either it is
-/// `otas-proxy/proxy.toml` in the user's configuration folder, and `./proxy.toml` is laid over it. As nobody named `./proxy.toml`, it
+/// `otas-proxy/proxy.toml` in the user's configuration folder, overridden by `./proxy.toml`. As nobody named `./proxy.toml`, it
 /// may set only what `found` lists.
 ///
 /// # Errors
@@ -118,9 +119,9 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> 
     let files = SettingsFile::find(flags, &env, cwd)?;
 
     let mut draft = Draft::new(data.as_deref())?;
-    files.iter().for_each(|file| draft.lay_file(file));
-    draft.lay_environment(&env, cwd);
-    draft.lay_flags(flags, cwd);
+    files.iter().for_each(|file| draft.apply_file(file));
+    draft.apply_environment(&env, cwd);
+    draft.apply_flags(flags, cwd);
     let (config, sources) = draft.finish(files.last())?;
     let file_is_named = flags.config.is_some() || env(file::VARIABLE).is_some();
     Ok(Loaded { config, files: files.into_iter().map(|file| file.path).collect(), sources, file_is_named })

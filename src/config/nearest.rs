@@ -1,7 +1,7 @@
-//! Which known name a mistyped one was meant to be.
+//! The known name that a mistyped one resembles.
 
-/// The known dotted name nearest to the unknown one `section` `.` `leaf`, if any is near enough to be meant. A right
-/// name in the wrong section is near.
+/// The known dotted name nearest to the unknown one `section` `.` `leaf`, if one is near enough. A right name in the wrong section
+/// is near.
 pub(super) fn key(section: &str, leaf: &str, known: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     let apart = |name: &str| {
         let (known_section, known_leaf) = name.rsplit_once('.').unwrap_or(("", name));
@@ -21,24 +21,9 @@ fn nearest(typed: &str, candidates: impl Iterator<Item = (usize, &'static str)>)
     candidates.filter(|(apart, _)| *apart <= limit).min_by_key(|(apart, _)| *apart).map(|(_, name)| name)
 }
 
-/// Letters to insert, drop, replace or swap with their neighbour (optimal string alignment), blind to case.
+/// Letters to insert, drop, replace or swap with a neighbour, ignoring case.
 fn distance(a: &str, b: &str) -> usize {
-    let a: Vec<char> = a.to_lowercase().chars().collect();
-    let b: Vec<char> = b.to_lowercase().chars().collect();
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
-    for i in 0..=a.len() {
-        for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
-                i + j
-            } else {
-                let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                let best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
-                let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                if swapped { best.min(rows[i - 2][j - 2] + 1) } else { best }
-            };
-        }
-    }
-    rows[a.len()][b.len()]
+    strsim::osa_distance(&a.to_lowercase(), &b.to_lowercase())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How values are shown in a report of the settings: as they are written, secrets masked.
+//! Values as a report of the settings shows them: as they are written, with secrets masked.
 
 use std::path::Path;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub(super) fn ms(duration: Duration) -> String {
     duration.as_millis().to_string()
 }
 
-/// The URL of a proxy, with what is secret of it masked.
+/// The URL of a proxy with its password masked.
 pub(super) fn next_proxy(proxy: &NextProxy) -> String {
     match (&proxy.credentials, proxy.to_string().split_once("://")) {
         (Some((name, password)), Some((scheme, rest))) => {
@@ -38,7 +38,7 @@ pub(super) fn next_proxy(proxy: &NextProxy) -> String {
     }
 }
 
-/// Their names: the rest is secret, or stands in files.
+/// Only names: the rest is secret or in files.
 pub(super) fn agents(all: &[Agent]) -> String {
     format!("{:?}", all.iter().map(|agent| &agent.name).collect::<Vec<_>>())
 }

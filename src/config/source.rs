@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// The layer, and the place in it, that a value came from. Ordered as problems are told: by place in the file first.
+/// The layer, and the place in it, that a value came from. Ordered as problems are listed: places in the file first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Source {
     /// The settings file.

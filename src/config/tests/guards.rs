@@ -134,7 +134,7 @@ fn it_takes_nothing_away_from_what_the_users_own_file_says() {
     // The key of the user's own file goes nowhere else, either.
     let case = Case::found("[otas]\nbrain_url = \"https://evil.example\"\n");
     let case = case.write("home/.config/otas-proxy/proxy.toml", &format!("[otas]\nagent_key = \"{KEY}\"\n"));
-    assert!(case.refused().contains("would have your agent key sent"), "{}", case.refused());
+    assert!(case.refused().contains("would send your agent key"), "{}", case.refused());
     // Named, it is the only file.
     let case = with("").env("OTAS_PROXY_CONFIG", "proxy.toml");
     assert!(case.loaded().config.upstream.proxy.is_none());

@@ -1,31 +1,32 @@
-//! Networks of clients, and certificates of origins that are known beforehand: how they are written in settings.
+//! Certificates: those that we show to origins, and those of origins that are accepted unverified.
 
-use std::net::IpAddr;
+use super::super::types::{ClientCertificate, PinnedCertificate};
+use super::value::{Given, Refused, bad};
 
-use ipnet::IpNet;
-
-use super::given::{Given, Refused, bad};
-use super::types::PinnedCertificate;
-
-const NETWORKS: &str = "a list of networks such as `[\"10.1.0.0/16\", \"fd00:1::/64\"]`";
+const CERTIFICATES: &str =
+    "a list such as `[{ hosts = [\"api.example.com\"], cert_file = \"client.pem\", key_file = \"client.key\" }]`";
 const PINNED: &str = "a list such as `[{ hosts = [\"nas.example\"], sha256 = \"AB:CD:…\" }]`";
 const DIGEST: &str = "the SHA-256 of a certificate: 64 hexadecimal digits, with or without colons";
 
 impl Given<'_> {
-    /// Networks, or addresses, which are the networks of themselves.
-    pub(super) fn networks(&self) -> Result<Vec<IpNet>, Refused> {
-        self.list(NETWORKS, |text| {
-            let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-            address.or_else(|_| text.parse::<IpNet>().map(|net| net.trunc())).map_err(|_| "this is not a network")
+    /// Certificates of ours, with the hosts that they are for.
+    pub(in crate::config) fn client_certificates(&self) -> Result<Vec<ClientCertificate>, Refused> {
+        self.tables(CERTIFICATES, &["hosts", "cert_file", "key_file"], |entry| {
+            Ok(ClientCertificate {
+                hosts: entry.required("hosts", |given| given.hosts())?,
+                cert_file: entry.required("cert_file", |given| given.path())?,
+                key_file: entry.required("key_file", |given| given.path())?,
+            })
         })
     }
 
-    /// Certificates that are accepted as they are, with the hosts that they are for.
-    pub(super) fn pinned(&self) -> Result<Vec<PinnedCertificate>, Refused> {
-        self.tables(PINNED, &["hosts", "sha256"], |part| {
-            let hosts = part("hosts").ok_or_else(|| bad(PINNED, "an entry has no `hosts`"))?.hosts()?;
-            let given = part("sha256").ok_or_else(|| bad(PINNED, "an entry has no `sha256`"))?;
-            let sha256 = digest(given.text(DIGEST)?).ok_or_else(|| bad(DIGEST, "this is not one"))?;
+    /// Certificates that are accepted unverified, with their hosts.
+    pub(in crate::config) fn pinned(&self) -> Result<Vec<PinnedCertificate>, Refused> {
+        self.tables(PINNED, &["hosts", "sha256"], |entry| {
+            let hosts = entry.required("hosts", |given| given.hosts())?;
+            let sha256 = entry.required("sha256", |given| {
+                digest(given.text(DIGEST)?).ok_or_else(|| bad(DIGEST, "this is not a SHA-256"))
+            })?;
             Ok(PinnedCertificate { hosts, sha256 })
         })
     }
@@ -47,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_read_with_or_without_colons_and_nothing_else_is_one() {
+    fn a_digest_is_read_with_or_without_colons_and_nothing_else_is_accepted() {
         let bare = "0123456789abcdef".repeat(4);
         let pairs: Vec<String> =
             bare.as_bytes().chunks(2).map(|pair| String::from_utf8(pair.to_vec()).unwrap()).collect();

@@ -1,0 +1,13 @@
+//! From what a layer holds to a typed value, or to a sentence that says what was expected.
+
+mod agents;
+mod certificates;
+mod entry;
+mod hosts;
+mod redaction;
+mod simple;
+mod sinks;
+mod value;
+
+pub(crate) use simple::listen_address;
+pub(super) use value::{Given, Refused, Value, toml_type};

@@ -1,0 +1,72 @@
+//! `[[sinks]]`: reads the sections.
+
+use http::HeaderName;
+use url::Url;
+
+use super::super::key_file::read_secret_file;
+use super::super::otel::headers;
+use super::super::sinks::{Otlp, Sink};
+use super::entry::Entry;
+use super::value::{Given, Refused, bad};
+use crate::secret::Secret;
+
+/// Where a collector on the same machine listens.
+const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
+const SINKS: &str = "a section `[[sinks]]` for each, with `type = \"jsonl\"` or `type = \"otlp\"`";
+const NAMES: [&str; 4] = ["type", "path", "endpoint", "headers_file"];
+
+/// `type`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    JsonLines,
+    Otlp,
+}
+
+impl Given<'_> {
+    /// The sinks. Reads their files of headers.
+    pub(in crate::config) fn sinks(&self) -> Result<Vec<Sink>, Refused> {
+        let mut names = Vec::new();
+        self.tables(SINKS, &NAMES, |entry| {
+            let sink = sink(entry)?;
+            if names.contains(&sink.name()) {
+                return Err(bad(SINKS, "two entries have the same destination"));
+            }
+            names.push(sink.name());
+            Ok(sink)
+        })
+    }
+}
+
+fn sink(entry: &Entry<'_>) -> Result<Sink, Refused> {
+    let kind = |given: Given<'_>| given.one_of(&[("jsonl", Kind::JsonLines), ("otlp", Kind::Otlp)]);
+    let kind = entry.required("type", kind)?;
+    let others = if kind == Kind::JsonLines { &NAMES[2..] } else { &NAMES[1..2] };
+    if let Some(name) = others.iter().find(|name| entry.has(name)) {
+        return Err(bad(SINKS, &format!("`{name}` has no meaning with this `type`")));
+    }
+    match kind {
+        Kind::JsonLines => {
+            let path = |path: Given<'_>| if path.is_text("-") { Ok(None) } else { path.path().map(Some) };
+            let path = entry.optional("path", path)?;
+            let path = path.ok_or_else(|| bad(SINKS, "`jsonl` needs a `path`: a file, or \"-\""))?;
+            Ok(Sink::JsonLines(path))
+        }
+        Kind::Otlp if cfg!(not(feature = "otlp")) => {
+            Err(bad(SINKS, "`otlp` is not in this build (cargo feature `otlp`)"))
+        }
+        Kind::Otlp => {
+            let named = entry.optional("endpoint", |given| given.url())?;
+            let base = named.clone().map_or_else(|| Url::parse(DEFAULT_ENDPOINT), Ok);
+            let at = base.and_then(|base| Otlp::at(&base));
+            let mut otlp = at.map_err(|_| bad(SINKS, "no path can be added to its `endpoint`"))?;
+            otlp.own_endpoint = named.is_some();
+            otlp.headers = entry.optional("headers_file", headers_in)?.unwrap_or_default();
+            Ok(Sink::Otlp(Box::new(otlp)))
+        }
+    }
+}
+
+fn headers_in(file: Given<'_>) -> Result<Vec<(HeaderName, Secret)>, Refused> {
+    let text = read_secret_file(&file.path()?, "headers").map_err(Refused::because)?;
+    headers(&text).map_err(|reason| bad("`name=value,name=value`", reason))
+}
