@@ -1,4 +1,4 @@
-//! The agents of `[[agents]]`, as each part is told of them.
+//! The agents of `[[agents]]`, in the form that each part needs.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub(crate) fn own_key(otas: &mut Otas, agents: &[Agent]) {
     }
 }
 
-/// As if nobody had a key: what is logged under none is not for OTAS.
+/// Removes all keys: events without a key are not for OTAS.
 pub(crate) fn without_keys(config: &mut Config) {
     let otas = &mut config.otas;
     (otas.agent_key, otas.agent_key_file, otas.session_token) = (None, None, None);
@@ -30,7 +30,7 @@ pub(crate) fn agent_key(otas: &Otas) -> Option<AgentKey> {
     otas.agent_key.clone().map(|key| AgentKey { key, file: otas.agent_key_file.clone() })
 }
 
-/// Those with keys of their own, by name.
+/// The keys of agents that have one, by name.
 pub(crate) fn keys(agents: &[Agent]) -> HashMap<String, AgentKey> {
     let own = |agent: &Agent| {
         let (key, file) = agent.agent_key.clone()?;
@@ -48,13 +48,13 @@ pub(crate) fn credentials(session: &Session, agents: &[Agent]) -> Option<Credent
     (session.scope == Scope::Credential).then(|| Credentials::new(known))
 }
 
-/// How agent processes are told, where each is a caller of its own.
+/// The rules that find agent processes, if each is a caller of its own.
 pub(crate) fn processes(session: &Session) -> Option<AgentRules> {
     let rules = || AgentRules::new(session.agent_processes.iter().map(String::as_str));
     (session.scope == Scope::Process).then(rules)
 }
 
-/// Whose project's domain is where.
+/// The project domain of the proxy itself, and those of agents by name.
 pub(crate) fn domains(otas: &Otas, agents: &[Agent]) -> (Option<ProjectDomain>, HashMap<String, ProjectDomain>) {
     let domain = |url: &url::Url| ProjectDomain::new(url, otas.project_subdomains);
     let of = |agent: &Agent| Some((agent.name.clone(), domain(agent.project_domain.as_ref()?)?));

@@ -1,11 +1,12 @@
-//! The log: on standard error, masked, and with a limit for warnings and errors that repeat. An outside party can make most of
-//! them happen at will; they must not fill a disk or hide others.
+//! The log: on standard error, masked, and with a limit for repeated warnings and errors. Outside parties can cause most of them
+//! at will, so they must not fill a disk or hide others.
 
 use std::collections::HashMap;
 use std::io::IsTerminal as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -14,11 +15,11 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::redact::MaskedStderr;
 
-/// How long lines from one place in the source are counted together.
+/// The window in which lines from one place in the source are counted.
 const WINDOW: Duration = Duration::from_secs(10);
-/// How many of them are written.
+/// How many of them are written in a window.
 const LINES: u64 = 5;
-/// Who says how many were not.
+/// The target of the line that says how many were not.
 const TELLER: &str = "otas_proxy::log";
 
 /// Begins to log. `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives; `otherwise` holds if it is not set.
@@ -30,26 +31,26 @@ pub(super) fn begin(otherwise: &str) {
     let _ = tracing_subscriber::registry().with(filter).with(Repeats::default()).with(lines).try_init();
 }
 
-/// Holds back what repeats, and says how much that was.
+/// Holds back repeated lines, and reports how many.
 #[derive(Clone, Default)]
 struct Repeats(Arc<Mutex<Counts>>);
 
 #[derive(Default)]
 struct Counts {
-    /// By the place in the source, of which there are only so many.
+    /// By place in the source; their number is limited.
     places: HashMap<Identifier, Place>,
-    /// Whether somebody waits for the end of the window.
+    /// Whether a task waits for the end of the window.
     waited_for: bool,
 }
 
 struct Place {
     target: &'static str,
     lines: u64,
-    /// What the first line that was held back says.
+    /// The first line that was held back.
     message: String,
 }
 
-/// What is done with a line.
+/// What to do with a line.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict {
     Write,
@@ -59,7 +60,7 @@ enum Verdict {
 impl Repeats {
     fn verdict(&self, event: &Event<'_>) -> Verdict {
         let metadata = event.metadata();
-        let mut counts = self.lock();
+        let mut counts = self.0.lock();
         let place = counts.places.entry(metadata.callsite()).or_insert_with(|| Place {
             target: metadata.target(),
             lines: 0,
@@ -74,24 +75,20 @@ impl Repeats {
 
     /// Whether the caller is to wait for the end of the window: somebody must, and nobody does.
     fn must_wait(&self) -> bool {
-        !std::mem::replace(&mut self.lock().waited_for, true)
+        !std::mem::replace(&mut self.0.lock().waited_for, true)
     }
 
-    /// The window is over: what was held back in it.
+    /// Ends the window. Returns what was held back in it.
     fn over(&self) -> Vec<Place> {
-        let mut counts = self.lock();
+        let mut counts = self.0.lock();
         counts.waited_for = false;
         std::mem::take(&mut counts.places).into_values().filter(|place| place.lines > LINES).collect()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl<S: Subscriber> Layer<S> for Repeats {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
-        // Who asks for more than warnings wants all of it.
+        // A user who asks for more than warnings gets everything.
         if *event.metadata().level() > Level::WARN || event.metadata().target() == TELLER {
             return true;
         }
@@ -107,7 +104,7 @@ impl<S: Subscriber> Layer<S> for Repeats {
             };
             // Without a thread, lines stay held back until there is one.
             if std::thread::Builder::new().name("log".to_owned()).spawn(waiting).is_err() {
-                self.lock().waited_for = false;
+                self.0.lock().waited_for = false;
             }
         }
         verdict == Verdict::Write
@@ -137,7 +134,7 @@ mod tests {
 
     impl io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
+            self.0.lock().write(bytes)
         }
 
         fn flush(&mut self) -> io::Result<()> {
@@ -162,7 +159,7 @@ mod tests {
                 tracing::error!("once");
             };
             repeated();
-            let text = || String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+            let text = || String::from_utf8(written.0.lock().clone()).unwrap();
             let count = |words: &str| text().matches(words).count();
             assert_eq!((count("repeated"), count("asked for"), count("once")), (5, 100, 1));
             let held_back = repeats.over();

@@ -11,7 +11,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -61,7 +62,7 @@ pub(super) struct Seen {
     pub(super) connected: HashSet<String>,
     /// Those whose request came to the origin.
     pub(super) asked: HashSet<String>,
-    /// The proxy's word for what went wrong.
+    /// The proxy's error of the call.
     pub(super) errors: HashMap<String, String>,
 }
 
@@ -121,7 +122,7 @@ impl Stage {
         // Calls that are ending are waited for: how they end is what is to be told.
         self.app.stop(Duration::ZERO, CancellationToken::new(), |_| {}).await;
         let events = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap_or_default();
-        let mut seen = std::mem::take(&mut *lock(&self.seen));
+        let mut seen = std::mem::take(&mut *self.seen.lock());
         for event in events {
             let Ok(event) = serde_json::from_slice::<Value>(&event.json) else { continue };
             let host = event["custom_properties"]["server.address"].as_str().and_then(client_of);
@@ -150,11 +151,6 @@ pub(super) fn host_of(client: &str) -> String {
 fn client_of(host: &str) -> Option<&str> {
     host.strip_suffix(DOMAIN)?.strip_suffix('.')
 }
-
-fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
-    seen.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// The origin's certificate for all of its names, and the root that it is signed by (PEM).
 fn certificate(clients: &[&str]) -> Result<(ServerConfig, String), Failure> {
     let root_key = KeyPair::generate()?;
@@ -189,11 +185,11 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, seen: Arc<Mutex<Seen>>)
 async fn serve(mut stream: TcpStream, tls: TlsAcceptor, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
     let host = connect_target(&mut stream).await?;
     let Some(client) = client_of(&host).map(str::to_owned) else { return Ok(()) };
-    lock(&seen).connected.insert(client.clone());
+    seen.lock().connected.insert(client.clone());
     stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
     let stream = TokioIo::new(tls.accept(stream).await?);
     let service = service_fn(move |request| {
-        lock(&seen).asked.insert(client.clone());
+        seen.lock().asked.insert(client.clone());
         std::future::ready(Ok::<_, Infallible>(answer(&request, &host)))
     });
     http1::Builder::new().serve_connection(stream, service).await.map_err(io::Error::other)

@@ -1,0 +1,93 @@
+//! What the data path shares: admission, interception, forwarding, origins.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::agents;
+use super::certificates::Certificates;
+use super::error::{AppError, step};
+use crate::capture::Recording;
+use crate::config::Config;
+use crate::peer::Peers;
+use crate::proxy::{
+    Admission, AgentLimits, Destinations, Egress, Forwarding, Interception, Lifecycle, Origins, Pool, Quotas,
+    Refusals, Resolver, Shared, UpstreamTasks,
+};
+use crate::tls::Leaves;
+
+/// How often idle upstream connections are checked.
+const SWEEP: Duration = Duration::from_secs(2);
+
+/// What other parts give to the data path.
+pub(super) struct Given {
+    pub(super) recording: Arc<Recording>,
+    pub(super) peers: Arc<Peers>,
+    pub(super) destinations: Destinations,
+    /// Our own ports, which no agent may call.
+    pub(super) own_listeners: Vec<SocketAddr>,
+}
+
+/// The data path's own parts, by the settings.
+///
+/// # Errors
+/// When the key of leaf certificates cannot be made.
+pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -> Result<Arc<Shared>, AppError> {
+    let Certificates { authority, trust_hint, origins, .. } = certificates;
+    let Given { recording, peers, destinations, own_listeners } = given;
+    let credentials = agents::credentials(&config.session, &config.agents);
+    let proxy = &config.proxy;
+    Ok(Arc::new(Shared {
+        recording,
+        admission: Admission::new(
+            proxy.max_connections,
+            peers,
+            agents::processes(&config.session),
+            credentials,
+            Quotas::new(proxy.agent_connections, proxy.agent_requests_per_second),
+        ),
+        agent_limits: AgentLimits {
+            header_bytes: proxy.max_header_bytes,
+            header: proxy.header_timeout,
+            handshake: proxy.handshake_timeout,
+            idle: proxy.idle_timeout,
+            stall: proxy.stall_timeout,
+            streams: proxy.max_streams,
+        },
+        interception: Interception {
+            leaves: Leaves::new(authority).map_err(|error| step("make the leaves' key".to_owned(), error))?,
+            trust_hint,
+            passthrough: config.tls.passthrough,
+            refusals: Refusals::new(config.tls.learn_passthrough),
+        },
+        forwarding: Forwarding {
+            strict_host: proxy.strict_host,
+            via: proxy.via,
+            response_timeout: proxy.response_timeout,
+            destinations,
+        },
+        origins: Origins {
+            tls: origins,
+            resolver: Resolver::default(),
+            own_listeners,
+            next_proxies: config.upstream,
+            egress: Egress::new(&config.egress),
+            connect_timeout: proxy.connect_timeout,
+            tasks: UpstreamTasks::default(),
+        },
+        pool: Pool::default(),
+        lifecycle: Lifecycle::default(),
+    }))
+}
+
+/// Closes upstream connections that were idle for too long. Returns when the proxy stops.
+
+pub(super) async fn sweep(shared: Arc<Shared>) {
+    let mut every = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            _ = every.tick() => shared.pool.sweep(),
+            () = shared.lifecycle.cut.cancelled() => return,
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What turns exchanges into events in the store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::delivery::Delivery;
+use super::error::{AppError, step};
+use crate::capture::{Budget, Limits, Recording};
+use crate::config::{self, CaptureLevel, Config, Durability, OnFull};
+use crate::hosts::HostRules;
+use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
+use crate::report::{Facts, Guarantees, Handoff, Reporter};
+use crate::store::{self, Bounds, Store};
+
+/// Reporting, running.
+pub(super) struct Reporting {
+    /// What the data path records calls with.
+    pub(super) recording: Arc<Recording>,
+    pub(super) handoff: Handoff,
+    /// The memory of captured bodies.
+    pub(super) budget: Arc<Budget>,
+    pub(super) reporter: Reporter,
+}
+
+impl Reporting {
+    /// Starts the reporting thread.
+    ///
+    /// # Errors
+    /// When the redaction rules or their key cannot be used, or a thread cannot be started.
+    pub(super) fn start(config: &Config, store: &Store, delivery: &Delivery) -> Result<Self, AppError> {
+        for slow in slow_patterns(&config.redact.patterns) {
+            tracing::warn!("{slow}");
+        }
+        let handoff = Handoff::new(Guarantees {
+            audit: config.store.on_full == OnFull::Refuse,
+            strict: config.store.durability == Durability::Strict,
+        });
+        let facts = Facts {
+            callers: delivery.callers.clone(),
+            run_id: delivery.run_id.clone(),
+            error_from_status: config.event.error_from_status,
+            properties: config.event.properties.clone(),
+            prices: config.event.prices.clone(),
+            redactor: redactor(&config.redact, &config.capture.rules, store.path())?,
+            bounds: bounds(&config.store),
+        };
+        let budget = Budget::new(config.capture.memory_bytes);
+        let limits =
+            Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
+        let recording = Recording::new(handoff.clone(), limits, budget.clone());
+        let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts, delivery.waker())
+            .map_err(|error| step("start reporting".to_owned(), error))?;
+        Ok(Self { recording, handoff, budget, reporter })
+    }
+}
+
+/// The rules of redaction, with the key for tags beside the store.
+fn redactor(
+    settings: &config::Redact,
+    capture: &[(HostRules, CaptureLevel)],
+    store: &Path,
+) -> Result<Arc<Redactor>, AppError> {
+    let file = store.with_file_name(FINGERPRINT_KEY_FILE);
+    let fingerprint = Fingerprint::load_or_create(&file)
+        .map_err(|e| step(format!("use the key for tags of masked secrets in `{}`", file.display()), e))?;
+    Redactor::new(settings, capture, fingerprint)
+        .map(Arc::new)
+        .map_err(|e| step("make the rules of redaction ready".to_owned(), e))
+}
+
+fn bounds(store: &config::Store) -> Bounds {
+    Bounds {
+        max_bytes: store.max_bytes,
+        min_free_bytes: store::left_free_bytes(&store.path, store.min_free_bytes),
+        keep: store.keep,
+        keep_bytes: store.keep_bytes,
+        may_drop: store.on_full == OnFull::DropOldest,
+    }
+}
