@@ -182,7 +182,7 @@ fn a_har_file_is_never_written_through_a_link() {
     fs::write(&other, "kept").unwrap();
     std::os::unix::fs::symlink(&other, &link).unwrap();
     for (arguments, why) in [
-        (&["events", "--har", "out.har"][..], "is there already"),
+        (&["events", "--har", "out.har"][..], "exists already"),
         (&["events", "--har", "out.har", "--force"], "symbolic link"),
     ] {
         let done = folder.program().args(arguments).output().unwrap();

@@ -51,7 +51,7 @@ fn each_form_of_export_holds_the_certificate_and_never_the_key() {
     for (format, file) in [("pem", "out.pem"), ("der", "out.der"), ("p12", "out.p12")] {
         said(&folder, &["export", "--format", format, file]);
         let refused = refused(&folder, &["export", "--format", format, file]);
-        assert!(refused.contains("is there already"), "nothing is overwritten: {refused}");
+        assert!(refused.contains("exists already"), "nothing is overwritten: {refused}");
         let bytes = std::fs::read(folder.path().join(file)).unwrap();
         let found = match format {
             "pem" => certificates(&bytes),

@@ -118,7 +118,7 @@ async fn each_fault_of_a_broken_set_up_is_named_with_its_cure() {
         found.says(what, state, &[]);
     }
     if is_installed("curl") {
-        found.says("curl", "ok", &["goes through the proxy and trusts it"]);
+        found.says("curl", "ok", &["uses the proxy and trusts its CA"]);
         found.says("wget", "fail", &["does not trust its CA", "curl: (60)", "~/.wgetrc"]);
     }
 }
@@ -209,7 +209,7 @@ async fn an_environment_as_it_is_is_told_what_it_lacks() {
     folder.configure("");
     let as_is = ["--as-is", "--listen-proxy", "127.0.0.1:18080", "curl"];
     let found = check(&folder, &as_is, &[]).await;
-    found.says("curl", "fail", &["no call of it came to the proxy", "`HTTPS_PROXY` is not set"]);
+    found.says("curl", "fail", &["none of its calls reached the proxy", "`HTTPS_PROXY` is not set"]);
     let proxy = ("HTTPS_PROXY", "http://127.0.0.1:18080");
     let found = check(&folder, &as_is, &[proxy]).await;
     found.says("curl", "fail", &["does not trust its CA", "`CURL_CA_BUNDLE` is not set"]);

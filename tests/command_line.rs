@@ -339,7 +339,7 @@ fn what_could_not_be_delivered_stays_stored_and_is_said() {
     let done = run(&folder, &["run", "--include-localhost", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"]);
     assert!(done.status.success());
     let said = text(&done.stderr);
-    assert!(said.contains("1 call, 1 failed, 0 delivered, 1 waiting") && said.contains("stays stored"), "{said}");
+    assert!(said.contains("1 call, 1 failed, 0 delivered, 1 waiting") && said.contains("stay stored"), "{said}");
 }
 
 #[test]

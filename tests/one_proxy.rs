@@ -154,5 +154,5 @@ fn of_two_proxies_no_command_guesses_which_one_is_meant() {
     assert!(env.status.success() && said(&env).contains(&home.path("elsewhere/certs")), "{}", said(&env));
     assert!(page.status.success() && said(&page).contains("http://127.0.0.1:"), "{}", said(&page));
     let check = home.run("third", &["check", "ports"]);
-    assert!(said(&check).contains("2 proxies of yours run"), "{}", said(&check));
+    assert!(said(&check).contains("2 of your proxies are running"), "{}", said(&check));
 }

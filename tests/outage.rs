@@ -195,6 +195,6 @@ async fn a_stop_during_an_outage_keeps_the_events_and_says_so() {
     let Running { app, folder: _folder, .. } = proxy;
     let summary = app.stop(Duration::from_millis(200), tokio_util::sync::CancellationToken::new(), |_| {}).await;
     assert_eq!((summary.calls, summary.waiting, summary.failed), (CALLS as u64, CALLS as u64, 0), "{summary}");
-    assert!(summary.to_string().contains("10 waiting (what waits stays stored): "), "{summary}");
+    assert!(summary.to_string().contains("10 waiting (waiting events stay stored): "), "{summary}");
     assert_eq!(store.counts(None).unwrap().pending, CALLS as u64);
 }

@@ -136,7 +136,7 @@ fn dead_events_are_retried_by_number_or_all() {
     }
     assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 1, delivered: 1, dead: 2, kept: 0 });
     assert_eq!(bench.said(&["retry", "--dead", "--session", "run-1"]), "2 events are pending again\n");
-    assert_eq!(bench.said(&["retry", "--dead"]), "no event is dead: nothing to put back\n");
+    assert_eq!(bench.said(&["retry", "--dead"]), "no dead event found; nothing to retry\n");
     assert_eq!(bench.store.counts(None).unwrap(), Counts { total: 4, pending: 3, delivered: 1, dead: 0, kept: 0 });
     for usage in [&["retry"][..], &["retry", "1", "--dead"], &["retry", "1", "--session", "1"]] {
         assert_eq!(bench.run(usage).status.code(), Some(2), "{usage:?}");
@@ -167,7 +167,7 @@ async fn flush_delivers_the_backlog_and_reports_the_rest() {
         (Some(1), "0 delivered, 2 waiting, 0 given up\n"),
         "{done:?}"
     );
-    assert!(text(&done.stderr).contains("what waits stays stored: "), "{done:?}");
+    assert!(text(&done.stderr).contains("waiting events stay stored: "), "{done:?}");
     otas.up().await;
     assert_eq!(flush(&["flush"]).await.status.code(), Some(0));
     assert_eq!(bench.run(&["flush", "--timeout", "soon"]).status.code(), Some(2));

@@ -193,7 +193,7 @@ fn a_signal_while_run_waits_ends_the_waiting_at_once() {
     let began = Instant::now();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     assert!(child.wait().unwrap().success());
-    assert!(said.contains("1 waiting") && said.contains("stays stored"), "{said}");
+    assert!(said.contains("1 waiting") && said.contains("stay stored"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
@@ -217,7 +217,7 @@ fn a_second_ctrl_c_ends_the_waiting_and_the_exit_code_is_the_commands() {
     let began = Instant::now();
     std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
-    assert!(said.contains("1 waiting") && said.contains("stays stored"), "{said}");
+    assert!(said.contains("1 waiting") && said.contains("stay stored"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 

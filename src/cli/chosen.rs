@@ -1,4 +1,4 @@
-//! Which of the proxies that run a command means, and the settings with that proxy's CA, store and addresses.
+//! Which running proxy a command is about, and the settings with that proxy's CA, store and addresses.
 //!
 //! One rule for every command: the proxy at the address, or with the store or the CA, that the user has named; else the only one
 //! that runs; else the one at the default address. Anything else is ambiguous, and the command says how to choose.
@@ -12,7 +12,7 @@ use crate::tls::{CA_CERT_FILE, CA_KEY_FILE};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// What a command needs of a proxy that runs.
+/// What a command needs of a running proxy.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum About {
     /// What agents need: its address and its CA.
@@ -23,17 +23,17 @@ pub(super) enum About {
     Store,
 }
 
-/// Which proxy these settings lead to.
+/// The proxy that these settings select.
 #[derive(Debug, PartialEq, Eq)]
 enum Choice<'a> {
     None,
     One(&'a Running),
-    /// The one at the default address, though others run and nobody has named one.
+    /// The one at the default address. Others run, and none was named.
     AtDefault(&'a Running),
     Ambiguous,
 }
 
-/// What the user has said of the proxy.
+/// What the user named: an address, a store or a CA.
 struct Named<'a> {
     loaded: &'a Loaded,
 }
@@ -79,7 +79,7 @@ fn only<T>(mut items: impl Iterator<Item = T>) -> Option<T> {
 
 /// Several proxies run, and nothing says which one is meant.
 #[derive(Debug, thiserror::Error)]
-#[error("{} proxies of yours run, and nothing says which one you mean: {}. Choose one by its address, as in `--listen-proxy {}`", .0.len(), List(.0), .0[0].proxy)]
+#[error("{} of your proxies are running: {}. Choose one by its address, such as `--listen-proxy {}`", .0.len(), List(.0), .0[0].proxy)]
 pub(super) struct Ambiguous(Vec<Running>);
 
 struct List<'a>(&'a [Running]);
@@ -95,16 +95,16 @@ impl fmt::Display for List<'_> {
     }
 }
 
-/// Settings, led to the proxy that runs.
+/// Settings, with the CA, store and addresses of the running proxy.
 pub(super) struct Led {
     pub(super) loaded: Loaded,
     /// The proxy, if one runs that these settings lead to.
     pub(super) running: Option<Running>,
     /// All that run, if these settings do not say which of them is meant.
     several: Vec<Running>,
-    /// Which of several was taken: for people.
+    /// For people: which of several was chosen.
     pub(super) choice_note: Option<String>,
-    /// How its CA differs from that of the settings: for people.
+    /// For people: how its CA differs from that of the settings.
     pub(super) ca_note: Option<String>,
     /// The same for its store.
     pub(super) store_note: Option<String>,
@@ -136,7 +136,7 @@ fn lead_to(all: Vec<Running>, mut loaded: Loaded) -> Led {
     let choice = choose(&all, &loaded);
     let choice_note = match choice {
         Choice::AtDefault(taken) => Some(format!(
-            "{} proxies of yours run: this is about the one on {}, the address in the settings; choose another with --listen-proxy: {}",
+            "{} of your proxies are running; this is the one on {}, the address in the settings. Choose another with --listen-proxy: {}",
             all.len(),
             taken.proxy,
             List(&all)
@@ -190,7 +190,7 @@ fn take_store(loaded: &mut Loaded, candidates: &[Running]) -> Option<String> {
     Some(note)
 }
 
-/// What all of them have.
+/// The path, if all of them have the same.
 fn all_same(all: &[Running], what: fn(&Running) -> &Path) -> Option<&Path> {
     let first = what(all.first()?);
     all.iter().all(|running| is_same(what(running), first)).then_some(first)
@@ -200,7 +200,7 @@ fn addresses(all: &[Running]) -> String {
     all.iter().map(|running| running.proxy.to_string()).collect::<Vec<_>>().join(", ")
 }
 
-/// Whether both are one file or folder, by whatever way.
+/// Whether both paths lead to the same file or folder.
 fn is_same(a: &Path, b: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
     real(a) == real(b)
@@ -218,7 +218,7 @@ pub(super) fn no_second_ca(led: &Led) -> Result<(), Failure> {
     match other_ca(&tls.ca_dir, &tls.usual_ca_dir) {
         None => Ok(()),
         Some(other) => Err(format!(
-            "there is no CA in {} yet, but another one in {}: start `otas-proxy serve` first, or name the CA that you mean (--ca-dir)",
+            "there is no CA in {} yet, but one in {}: start `otas-proxy serve` first, or name the CA with --ca-dir",
             tls.ca_dir.display(),
             other.display()
         )
@@ -233,7 +233,7 @@ pub(super) fn new_ca(tls: &Tls) -> Option<String> {
     }
     let other = other_ca(&tls.ca_dir, &tls.usual_ca_dir)?;
     Some(format!(
-        "a new CA was made in {}; agents that trust the one in {} alone refuse it (`otas-proxy env` prints what they need)",
+        "a new CA was made in {}; agents that trust only the one in {} refuse it (`otas-proxy env` prints what they need)",
         tls.ca_dir.display(),
         other.display()
     ))

@@ -63,8 +63,8 @@ pub(super) fn run(args: Args) -> Done {
     })
 }
 
-/// Started again with the same key and database, the collector must know the agent again, or the sessions that are open
-/// would be another agent's: so the project follows from the key.
+/// The project follows from the key. Otherwise a collector that is restarted with the same key and database would take the open
+/// sessions for another agent's.
 fn project_of(key: &Secret) -> Uuid {
     let hash = digest(&SHA256, key.expose().as_bytes());
     let mut bytes = [0; 16];

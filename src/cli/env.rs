@@ -46,7 +46,7 @@ impl Scope {
     /// The files to load first, if they were asked for.
     pub(super) fn preload(self, authority: &CertAuthority) -> Result<Option<Preload>, AppError> {
         let written = self.preload.then(|| Preload::write(authority.dir())).transpose();
-        written.map_err(|error| step("write the files that agents load first".to_owned(), error))
+        written.map_err(|error| step("write the files for --preload".to_owned(), error))
     }
 }
 
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args) -> Done {
     let led = super::led(&args.flags, About::Agents)?;
     if let (Some(running), Some(other)) = (&led.running, &led.other_ca) {
         return Err(format!(
-            "agents that trust the CA in {} would refuse the proxy on {}, which signs with the one in {}: leave the CA folder out, or start \
+            "agents that trust the CA in {} would refuse the proxy on {}, which signs with the one in {}: do not name the CA folder, or start \
              `serve` with these settings",
             other.display(),
             running.proxy,
@@ -94,7 +94,7 @@ pub(super) fn run(args: &Args) -> Done {
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
     let parent = |name: &str| std::env::var(name).ok();
     let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
-        .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+        .map_err(|error| step("write the CA files for agents".to_owned(), error))?;
     let preload = args.scope.preload(&authority)?;
     let told = Told {
         proxy: format!("http://{}", config.listen.proxy).parse()?,

@@ -1,4 +1,4 @@
-//! Which events a command is about: the flags, which mean what the page's filters mean.
+//! Flags that select events, with the same meaning as the page's filters.
 
 use clap::ValueEnum;
 
@@ -53,7 +53,7 @@ impl From<Wanted> for State {
 }
 
 impl FilterArgs {
-    /// What is wanted of `store`, at most `limit` of it.
+    /// The filter for `store`, with at most `limit` events.
     pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, CommandError> {
         Ok(Filter {
             state: self.state.map(State::from),

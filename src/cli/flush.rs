@@ -1,4 +1,4 @@
-//! `otas-proxy flush`: what is stored is delivered now.
+//! `otas-proxy flush`: delivers stored events now.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,13 +26,13 @@ pub(super) struct Args {
     flags: Flags,
 }
 
-/// For people without a deadline: longer than any OTAS is away.
+/// No deadline: longer than any outage of OTAS.
 const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn run(args: &Args) -> Done {
     let config = super::led(&args.flags, About::Store)?.loaded.config;
     if !config.otas.deliver {
-        return Err("`otas.deliver` is off: nothing is delivered to OTAS".into());
+        return Err("`otas.deliver` is false: nothing is delivered to OTAS".into());
     }
     let store = Store::open_existing(&config.store.path)?;
     super::runtime()?.block_on(async {
@@ -59,14 +59,14 @@ pub(super) fn run(args: &Args) -> Done {
         say::note(&format!("{done} delivered, {left} waiting, {died} given up"));
         let why = status.trouble.or_else(|| (!status.delivering).then(|| "another process delivers them".to_owned()));
         match why {
-            Some(why) if left > 0 => say::err(&format!("otas-proxy: what waits stays stored: {why}")),
+            Some(why) if left > 0 => say::err(&format!("otas-proxy: waiting events stay stored: {why}")),
             _ => {}
         }
         Ok(ExitCode::from(u8::from(left > 0 || died > 0)))
     })
 }
 
-/// Waits until nothing is pending, the time is over or a signal comes, and shows how it goes meanwhile.
+/// Waits until nothing is pending, the time is over or a signal arrives. Shows the progress.
 async fn delivered(deliveries: &Deliveries, within: Duration, bar: &ProgressBar) -> std::io::Result<Status> {
     let (signals, hurry) = (signals::termination()?, CancellationToken::new());
     let status = deliveries.drained(within, &hurry, |status| {

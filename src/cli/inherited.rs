@@ -1,4 +1,4 @@
-//! The proxy that the environment names (`HTTP_PROXY` and the like): calls go on through it, as the agent's own would have.
+//! The proxy that the environment names (`HTTP_PROXY` and the like) becomes the next proxy.
 //!
 //! Pure: the environment's variables in, `upstream` and the lines to print out.
 
@@ -19,21 +19,21 @@ pub(super) struct UpstreamArgs {
     no_upstream: bool,
 }
 
-/// Of each scheme, in the order in which most clients look.
+/// The variables for each scheme, in the order in which most clients read them.
 const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const NO_PROXY: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// What the environment says of one scheme.
+/// What the environment names for one scheme.
 enum Named {
     Nothing,
     Proxy(&'static str, NextProxy),
-    /// It names a proxy of ours: through it each call would be intercepted twice, or go round in circles.
+    /// It names one of our own proxies: calls would be intercepted twice, or loop.
     Ours(&'static str),
     Unusable(&'static str, &'static str),
 }
 
-/// Takes over for `loaded` what this process's environment names, and tells people on stderr. `own`: where proxies of ours listen.
+/// Uses the proxy of this process's environment as the next proxy, and says so on stderr. `own`: the addresses of our own proxies.
 pub(super) fn apply(loaded: &mut Loaded, args: UpstreamArgs, own: &[SocketAddr]) {
     let is_set = loaded.is_set("upstream.proxy");
     let env = |name: &str| std::env::var(name).ok();
@@ -42,7 +42,7 @@ pub(super) fn apply(loaded: &mut Loaded, args: UpstreamArgs, own: &[SocketAddr])
     }
 }
 
-/// Takes over what the environment names, unless the settings have a proxy (`is_set`). `own`: where proxies of ours listen.
+/// Uses the proxy that the environment names, unless the settings name one (`is_set`). `own`: the addresses of our own proxies.
 ///
 /// Returns the lines to print, without credentials.
 pub(super) fn take_over(
@@ -127,7 +127,7 @@ fn objection((scheme, named): (&str, &Named)) -> Option<String> {
     match named {
         Named::Nothing | Named::Proxy(..) => None,
         Named::Ours(name) => Some(format!(
-            "{scheme} calls go directly: {name} names an otas-proxy; where there is no direct way, name the next proxy in OTAS_UPSTREAM_PROXY"
+            "{scheme} calls go directly: {name} names an otas-proxy; if direct calls are not possible, name the next proxy in OTAS_UPSTREAM_PROXY"
         )),
         Named::Unusable(name, reason) => Some(format!(
             "{scheme} calls go directly: {name} cannot be used as the next proxy: {reason}; name it in OTAS_UPSTREAM_PROXY"

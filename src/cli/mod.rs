@@ -103,7 +103,7 @@ pub fn main() -> ExitCode {
         return ended(outlived::run());
     }
     let cli = parsed(&arguments).unwrap_or_else(|error| error.exit());
-    // Its findings say it all.
+    // The findings of `check` replace the log.
     log::begin(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
@@ -137,7 +137,7 @@ fn ended(done: Done) -> ExitCode {
     })
 }
 
-/// Whether what was asked for is at fault: a setting, or a file that one names.
+/// Whether a setting is at fault, or a file that one names.
 fn is_usage(error: &(dyn Error + 'static)) -> bool {
     let of_roots = |error: &RootsError| !matches!(error, RootsError::Tls(_));
     error.is::<ConfigError>()
@@ -146,7 +146,7 @@ fn is_usage(error: &(dyn Error + 'static)) -> bool {
         || matches!(error.downcast_ref::<AppError>(), Some(AppError::Roots(error)) if of_roots(error))
 }
 
-/// What a command ends with.
+/// The result of a command.
 type Done = Result<ExitCode, Box<dyn Error + Send + Sync>>;
 
 /// The configuration for a command, from its flags, the environment and the file.
@@ -155,8 +155,7 @@ fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {
     Ok(crate::config::load(flags, &|name| std::env::var(name).ok(), Path::new(&cwd))?)
 }
 
-/// The same for a command that looks at a proxy that runs: with its CA and its store, which are told where they are others than
-/// those of the settings.
+/// The same for a command about a running proxy: with the CA and store of that proxy. Says so if they differ from the settings.
 fn led(flags: &Flags, about: About) -> Result<chosen::Led, Box<dyn Error + Send + Sync>> {
     let led = chosen::lead(load(flags)?);
     led.is_clear(about)?;
@@ -168,7 +167,7 @@ fn led(flags: &Flags, about: About) -> Result<chosen::Led, Box<dyn Error + Send 
     Ok(led)
 }
 
-/// The hosts of OTAS, which agents call directly; none that is this machine, if calls to it are to be seen.
+/// The hosts of OTAS, which agents call directly. Without those on this machine if calls to this machine are to be logged.
 fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String> {
     let local = |host: &str| host == "localhost" || host.starts_with("127.") || host == "[::1]";
     [&otas.brain_url, &otas.uasam_url]
@@ -180,7 +179,7 @@ fn otas_hosts(otas: &crate::config::Otas, include_localhost: bool) -> Vec<String
         .collect()
 }
 
-/// A length of time on the command line.
+/// A duration on the command line.
 fn duration(text: &str) -> Result<Duration, &'static str> {
     humantime::parse_duration(text).map_err(|_| "expected a duration such as 90s, 5m or 2h")
 }
@@ -194,13 +193,13 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     Ok(runtime)
 }
 
-/// An error with its causes, unless it already says them.
+/// An error with its causes, without repetition.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let words = error.to_string();
-        // SQLite's own error says what is said already, behind a number.
+        // SQLite repeats the message behind an error code.
         let words =
             words.split_once(": ").filter(|(code, _)| code.starts_with("Error code ")).map_or(&*words, |it| it.1);
         if !text.contains(words) {

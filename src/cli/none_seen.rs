@@ -1,31 +1,31 @@
-//! Why a `run` saw no call, as far as can be told from outside the command, and what to type.
+//! Possible reasons why a `run` saw no call, and what to type.
 
 use super::command_line;
 use super::env::Scope;
 
-/// Lines for people: what may have kept calls away from the proxy. Nothing is known for certain.
+/// Lines for people: what may have kept calls away from the proxy.
 pub(super) fn reasons(command: &[String], scope: Scope, parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let command = command_line::masked_for_shell(command);
     let mut lines =
-        vec!["otas-proxy: if the command did call somebody, one of these may be why it was not seen:".to_owned()];
+        vec!["otas-proxy: if the command did make calls, one of these may be why they were not seen:".to_owned()];
     let mut add = |why: String| lines.push(format!("  - {why}"));
     if !scope.include_localhost {
         add(format!(
-            "calls to this machine (localhost, 127.0.0.1, ::1) are left out by NO_PROXY: `otas-proxy run --include-localhost -- {command}`"
+            "calls to this machine (localhost, 127.0.0.1, ::1) are excluded by NO_PROXY: `otas-proxy run --include-localhost -- {command}`"
         ));
     }
     if let Some(hosts) =
         ["NO_PROXY", "no_proxy"].into_iter().find_map(parent).filter(|hosts| !hosts.trim().is_empty())
     {
         add(format!(
-            "your NO_PROXY leaves out {}: `env -u NO_PROXY -u no_proxy otas-proxy run -- {command}`",
+            "your NO_PROXY excludes {}: `env -u NO_PROXY -u no_proxy otas-proxy run -- {command}`",
             hosts.trim()
         ));
     }
     if !scope.preload {
         add(format!("Node before 22.21 and aiohttp read no proxy variable: `otas-proxy run --preload -- {command}`"));
     }
-    add("a client may have a proxy setting of its own, or none at all: `otas-proxy check` calls each client that is installed, \
+    add("a client may have its own proxy setting, or support no proxy: `otas-proxy check` calls each installed client \
          and says what it needs"
         .to_owned());
     lines
@@ -43,7 +43,7 @@ mod tests {
             reasons(&command, none, &|name| (name == "no_proxy").then(|| "a.test,b.test".to_owned())).join("\n");
         for words in [
             "`otas-proxy run --include-localhost -- node a.js`",
-            "leaves out a.test,b.test: `env -u NO_PROXY -u no_proxy otas-proxy run -- node a.js`",
+            "excludes a.test,b.test: `env -u NO_PROXY -u no_proxy otas-proxy run -- node a.js`",
             "Node before 22.21",
             "`otas-proxy run --preload -- node a.js`",
             "`otas-proxy check`",

@@ -28,15 +28,15 @@ use crate::{proxy, serving, visible};
 
 /// What `run` starts it by. It is for `run` only, so the help and completions of the command line do not have it.
 const COMMAND: &str = "ended-run";
-/// The variable that tells it of the run. Unlike arguments, other users cannot read it.
+/// The variable that describes the run. Unlike arguments, other users cannot read it.
 const VARIABLE: &str = "OTAS_PROXY_ENDED_RUN";
-/// The most of the run's command that is told.
+/// The longest text of the run's command, in characters.
 const COMMAND_CHARS: usize = 200;
-/// How often it is seen whether processes of the run are left.
+/// How often remaining processes of the run are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// A process that is just being replaced by a program has no environment for a moment.
+/// During an exec a process has no environment for a moment.
 const LOOKS_WITHOUT_ANY: u32 = 2;
-/// How long the port is kept at most.
+/// The longest time for which the port is kept.
 const LASTS: Duration = Duration::from_secs(600);
 /// One process has few connections, and all that each gets is one short answer.
 const LIMITS: serving::Limits =
@@ -78,7 +78,7 @@ pub(super) fn is_asked_for(arguments: &[OsString]) -> bool {
     matches!(arguments, [_, command] if command == COMMAND)
 }
 
-/// To be called when a run's command has ended: sees to it that the calls of processes which it left are refused with a clear answer.
+/// Has the calls of processes that outlive the run refused with a clear answer. Call it when the run's command has ended.
 pub(super) async fn see_to(app: &App, command: &[String]) {
     let ended = Ended::now(&app.run_id, command);
     let looked = tokio::task::spawn_blocking(move || (peer::processes_with(&ended.variable()), ended)).await;
@@ -88,9 +88,9 @@ pub(super) async fn see_to(app: &App, command: &[String]) {
         [one] => (format!("process {one} of this run is"), "its calls"),
         several => (format!("{} processes of this run are", several.len()), "their calls"),
     };
-    say::err(&format!("otas-proxy: {which} still running; {calls} are not proxied any more, and fail"));
+    say::err(&format!("otas-proxy: {which} still running; {calls} are no longer proxied and will fail"));
     if let Err(error) = kept {
-        say::err(&format!("otas-proxy: cannot start what tells them why: {error}"));
+        say::err(&format!("otas-proxy: cannot start the process that tells them why: {error}"));
     }
 }
 
@@ -105,7 +105,7 @@ fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
 
 /// Keeps the port, which is standard input.
 pub(super) fn run() -> Done {
-    let told = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` alone"))?;
+    let told = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` only"))?;
     let ended: Ended = serde_json::from_str(&told)?;
     // A session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
     let _ = rustix::process::setsid();

@@ -20,14 +20,12 @@ pub(super) fn run(args: &Args) -> Done {
     let led = super::led(&args.flags, About::Page)?;
     let config = led.loaded.config;
     if config.listen.admin.port() == 0 {
-        return Err(
-            "`listen.admin` has port 0, so the address of the page is not known: give it with --listen-admin".into(),
-        );
+        return Err("`listen.admin` has port 0, so the page's address is unknown: name it with --listen-admin".into());
     }
     let file = admin::token_file(&config.store.path);
     if !file.exists() {
         return Err(format!(
-            "no proxy has used the store `{}` yet: there is no page to open",
+            "no proxy has used the store `{}` yet, so there is no page to open",
             config.store.path.display()
         )
         .into());
@@ -35,7 +33,7 @@ pub(super) fn run(args: &Args) -> Done {
     let at = config.listen.admin;
     if led.running.is_none() && !matches!(running::run_id_at(at), Ok(Some(_))) {
         return Err(format!(
-            "no proxy answers on {at}: start `otas-proxy serve`, or give the address of the page with --listen-admin"
+            "no proxy answers on {at}: start `otas-proxy serve`, or name the page's address with --listen-admin"
         )
         .into());
     }

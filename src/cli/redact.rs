@@ -28,7 +28,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     let config = super::load(&args.flags)?.config;
-    // The tags of masks belong to an installation; these are of none.
+    // Tags depend on the installation's key; these do not.
     let redactor = Redactor::new(&config.redact, &config.capture.rules, Fingerprint::new(b"redact"))?;
     let Some(file) = &args.file else {
         for (id, rule) in redactor.rules() {
@@ -75,7 +75,7 @@ fn read(file: &Path) -> Result<String, String> {
         false => std::fs::read(file).map(|read| bytes = read),
     };
     done.map_err(|error| match error.kind() {
-        io::ErrorKind::IsADirectory => format!("`{}` is a folder: name a file in it", file.display()),
+        io::ErrorKind::IsADirectory => format!("`{}` is a folder; name a file in it", file.display()),
         _ => format!(
             "cannot read `{}`: {error}. Name a file that this user can read, or `-` for standard input",
             file.display()

@@ -1,4 +1,4 @@
-//! `otas-proxy retry`: dead events get another chance.
+//! `otas-proxy retry`: makes dead events pending again.
 
 use std::process::ExitCode;
 
@@ -33,7 +33,7 @@ pub(super) fn run(args: Args) -> Done {
         store.retry(&args.ids)?
     };
     match count {
-        0 => say::out("no event is dead: nothing to put back")?,
+        0 => say::out("no dead event found; nothing to retry")?,
         1 => say::out("1 event is pending again")?,
         many => say::out(&format!("{many} events are pending again"))?,
     }

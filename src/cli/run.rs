@@ -1,13 +1,13 @@
 //! `otas-proxy run -- CMD`: one process, one session.
 
-use std::io::{IsTerminal, Write as _};
+use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::env::Scope;
 use super::variables::{self, Told};
-use super::waiting::Waiting;
+use super::waiting::{self, Waiting};
 use super::{Done, child, chosen, inherited, meta, none_seen, outlived, running, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
@@ -16,9 +16,6 @@ use crate::proxy::RUN;
 use crate::secret::Secret;
 use crate::tls::write_agent_files;
 use crate::{console, visible};
-
-/// What a terminal is sent to begin a line anew.
-pub(super) const ERASE_LINE: &str = "\r\x1b[K";
 
 /// Run one command with a proxy around it: one process, one session
 ///
@@ -75,7 +72,7 @@ pub(super) fn run(args: Args) -> Done {
         return Err(loaded
             .refuse(
                 "sinks",
-                "`path = \"-\"` is standard output, which is the command's own here: give it a file, or use `serve`",
+                "`path = \"-\"` is standard output, which belongs to the command here: name a file, or use `serve`",
             )
             .into());
     }
@@ -83,10 +80,10 @@ pub(super) fn run(args: Args) -> Done {
     inherited::apply(&mut loaded, args.upstream, &others);
     let new_ca = chosen::new_ca(&loaded.config.tls);
     let mut config = loaded.config;
-    // Its own ports, whatever `serve` uses: many runs go on side by side.
+    // Ports of its own, because many runs may go on at once.
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);
-    // Where the system does not tell whose connections are, a caller must show what only the command is told.
+    // If the system does not report the owner of a connection, callers must show a secret that only the command has.
     if config.listen.same_user && config.session.scope != config::Scope::Credential && !peer::tells_users() {
         config.session.run_secret = Some(Secret::random()?);
     }
@@ -109,7 +106,7 @@ pub(super) fn run(args: Args) -> Done {
         let parent = |name: &str| std::env::var(name).ok();
         let authority = app.authority();
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
-            .map_err(|error| step("write the files that agents trust us by".to_owned(), error))?;
+            .map_err(|error| step("write the CA files for agents".to_owned(), error))?;
         let preload = args.scope.preload(&authority)?;
         let told = Told {
             proxy: address(app.proxy_addr, run_secret.as_ref()).parse()?,
@@ -123,7 +120,7 @@ pub(super) fn run(args: Args) -> Done {
         let set = variables::for_agent(&told, &parent);
         variables::warnings(&parent).iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
         let mut signals = child::Signals::catch()?;
-        // The terminal is the command's until it ends, and may show a full-screen program.
+        // The terminal belongs to the command until it ends, and may show a full-screen program.
         let hold = std::io::stderr().is_terminal().then(console::Hold::begin);
         let ended = match child::start(&args.command, &set) {
             Ok(mut child) => Ok(child::wait(&mut child, &mut signals).await?),
@@ -145,9 +142,7 @@ pub(super) fn run(args: Args) -> Done {
         };
         let mut waiting = Waiting::new(destination, drain);
         let summary = app.stop(drain, hurry, |progress| waiting.tell(progress)).await;
-        if std::io::stderr().is_terminal() {
-            let _ = write!(std::io::stderr(), "{ERASE_LINE}");
-        }
+        waiting::erase();
         match args.summary {
             SummaryForm::Text if summary.calls == 0 && ended.is_ok() => {
                 say::err(&summary.to_string());
@@ -163,7 +158,7 @@ pub(super) fn run(args: Args) -> Done {
     })
 }
 
-/// Where the command's calls go, with what they show there.
+/// The proxy's URL for the command, with its secret if it needs one.
 fn address(proxy: SocketAddr, secret: Option<&Secret>) -> String {
     match secret {
         Some(secret) => format!("http://{RUN}:{}@{proxy}", secret.expose()),

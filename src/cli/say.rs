@@ -1,10 +1,10 @@
-//! What commands write to people. Captured text cannot steer their terminal, and a reader that has gone ends a command quietly.
+//! What commands write to people. Captured text cannot control their terminal, and a closed pipe ends a command quietly.
 
 use std::io::{self, Write as _};
 
 use crate::visible;
 
-/// A reader that has seen enough is no failure.
+/// The exit code after a closed pipe: a reader that has seen enough is not a failure.
 pub(super) const READER_GONE: u8 = 0;
 
 /// A line, or several, on standard output.
@@ -33,17 +33,17 @@ pub(super) fn json(text: &str) -> io::Result<()> {
     raw(&format!("{}\n", visible::json(text)))
 }
 
-/// A line, or several, on standard output, for a command that goes on whether anybody reads it or not.
+/// A line, or several, on standard output, for a command that continues when nobody reads it.
 pub(super) fn note(text: &str) {
     let _ = out(text);
 }
 
-/// A line, or several, on standard error. Whoever does not read it misses it, and nothing else.
+/// A line, or several, on standard error. A failure to write is ignored.
 pub(super) fn err(text: &str) {
     let _ = writeln!(io::stderr(), "{}", visible::lines(text));
 }
 
-/// Whether writing failed since nobody reads any more: `otas-proxy events | head` has seen enough.
+/// Whether writing failed because the pipe was closed, as by `otas-proxy events | head`.
 pub(super) fn is_reader_gone(error: &(dyn std::error::Error + 'static)) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

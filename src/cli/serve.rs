@@ -53,7 +53,7 @@ pub(super) fn run(args: Args) -> Done {
         let (proxy, admin, run_id) = (app.proxy_addr, app.admin_addr, app.run_id.clone());
         let announced = Running { run_id, proxy, admin, ca_dir, store }.announce();
         if let Err(error) = &announced {
-            said::err(&format!("otas-proxy: other commands will not find this proxy by themselves: {error}"));
+            said::err(&format!("otas-proxy: other commands cannot find this proxy automatically: {error}"));
         }
         match &app.collector {
             Some(collector) => say(&format!(
@@ -61,7 +61,7 @@ pub(super) fn run(args: Args) -> Done {
                 collector.url
             )),
             None if otas.deliver => say(&format!("events go to {}", otas.brain_url)),
-            None => say("events are not for OTAS (`otas.deliver` is off)"),
+            None => say("events are not sent to OTAS (`otas.deliver` is false)"),
         }
         say(&format!("events are stored in {}", app.store.path().display()));
         sinks.iter().for_each(|sink| say(&format!("events go to {sink}")));
@@ -75,11 +75,11 @@ pub(super) fn run(args: Args) -> Done {
                     match &session {
                         SessionState::Ready if !ready => {
                             ready = true;
-                            say("the agent key is good; a session is opened with the first event");
+                            say("the agent key is valid; a session is opened with the first event");
                         }
                         SessionState::Unchecked if !unchecked => {
                             unchecked = true;
-                            say("the agent key could not be checked, as UASAM does not answer; events are sent all the same");
+                            say("cannot check the agent key, because UASAM does not answer; events are sent nevertheless");
                         }
                         SessionState::Open { otas_session_id } => {
                             told = true;

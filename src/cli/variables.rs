@@ -181,7 +181,7 @@ pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let excepting = ["no_proxy", "NO_PROXY"].iter().chain(&EXCEPTIONS_OF_ONE_CLIENT).filter(|name| excepts_all(name));
     all.extend(excepting.map(|name| {
         format!(
-            "{name} has `*`, with which no call would come here: it is left out; `env -u {name}` in front of the command avoids this line"
+            "{name} contains `*`, which would exclude all calls, so `*` is ignored; put `env -u {name}` before the command to avoid this line"
         )
     }));
     for name in STRONGER_JAVA {
@@ -189,7 +189,7 @@ pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
         let options = named_options(&set, |_| true);
         if !options.is_empty() {
             all.push(format!(
-                "{name} has {options}, which Java prefers to what is set here: calls of Java may not come here; start with `env -u {name}`"
+                "{name} has {options}, which Java prefers to the settings of `otas-proxy`, so Java's calls may bypass it; start with `env -u {name}`"
             ));
         }
     }
@@ -197,13 +197,13 @@ pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let replaced = named_options(&java, |option| option.starts_with("-Dhttp") && option != JAVA_NON_PROXY_HOSTS);
     if !replaced.is_empty() {
         all.push(format!(
-            "JAVA_TOOL_OPTIONS has {replaced}: this proxy takes its place; if calls must go on through it, set OTAS_UPSTREAM_PROXY=http://HOST:PORT"
+            "JAVA_TOOL_OPTIONS has {replaced}, which this proxy replaces; if calls must still go through it, set OTAS_UPSTREAM_PROXY=http://HOST:PORT"
         ));
     }
     let socks = named_options(&java, |option| option == JAVA_SOCKS);
     if !socks.is_empty() {
         all.push(format!(
-            "JAVA_TOOL_OPTIONS has {socks}, through which Java would make its connections: take it out of JAVA_TOOL_OPTIONS, or call with --no-java"
+            "JAVA_TOOL_OPTIONS has {socks}, which Java would use for its connections: remove it from JAVA_TOOL_OPTIONS, or use --no-java"
         ));
     }
     // With a proxy for all clients, that one is taken over.
@@ -228,7 +228,7 @@ fn of_one_client(value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
         false => "set OTAS_UPSTREAM_PROXY to one of them: they differ".to_owned(),
     };
     Some(format!(
-        "{names} {verb} a proxy for one client{each}: this proxy takes {place} place; if calls must go on through it, {goes_on}"
+        "{names} {verb} a proxy for one client{each}; this proxy takes {place} place. If calls must still go through it, {goes_on}"
     ))
 }
 
@@ -332,7 +332,7 @@ mod tests {
         assert!(!all.contains_key("npm_config_proxy") && !all.contains_key("CARGO_HTTP_PROXY"));
         assert_eq!(
             all["NO_PROXY"], "b.example,otas.example,localhost,127.0.0.1,::1",
-            "no call would come to us with `*`"
+            "with `*` no call would reach us"
         );
         assert_eq!(all["npm_config_noproxy"], "a.example,b.example,otas.example,localhost,127.0.0.1,::1");
         let java = &all["JAVA_TOOL_OPTIONS"];

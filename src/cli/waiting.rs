@@ -1,40 +1,49 @@
-//! What `run` says while its events are being delivered: on a terminal one line that changes, elsewhere a line now and then.
+//! What `run` says while its events are delivered: on a terminal one line that changes, elsewhere a line now and then.
 
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::run::ERASE_LINE;
 use crate::app::Progress;
 use crate::visible;
 
-/// Deliveries that take no longer need no words.
+/// What a terminal is sent to begin a line anew.
+const ERASE_LINE: &str = "\r\x1b[K";
+
+/// Nothing is said about a delivery that takes no longer.
 const QUIET_FOR: Duration = Duration::from_secs(1);
 
-/// How often the same is said again off a terminal.
+/// How often the same line is repeated where there is no terminal.
 const AGAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Tells how the waiting goes.
+/// Reports the progress of delivery.
 pub(super) struct Waiting {
     /// Where the events go.
     destination: String,
-    /// How long is waited at most.
+    /// The longest wait.
     limit: Duration,
     began: Instant,
     said: Option<(Instant, Option<String>)>,
 }
 
+/// Removes the line from a terminal.
+pub(super) fn erase() {
+    if std::io::stderr().is_terminal() {
+        let _ = write!(std::io::stderr(), "{ERASE_LINE}");
+    }
+}
+
 impl Waiting {
-    /// Waiting begins now.
+    /// The wait begins now.
     pub(super) fn new(destination: String, limit: Duration) -> Self {
         Self { destination, limit, began: Instant::now(), said: None }
     }
 
-    /// Says how it goes, if that is due.
+    /// Reports the progress, if a report is due.
     pub(super) fn tell(&mut self, progress: &Progress) {
         let mut stderr = std::io::stderr();
-        // Nothing can be done about a standard error that is closed.
+        // A closed standard error cannot be helped.
         let _ = if stderr.is_terminal() {
             write!(stderr, "{ERASE_LINE}{}", visible::line(&self.one_line(progress)))
         } else {
@@ -52,7 +61,7 @@ impl Waiting {
         format!("otas-proxy: delivering {done}/{all}{why}")
     }
 
-    /// The next line off a terminal: the first after a second, then when the reason changes, else every ten seconds.
+    /// The next line where there is no terminal: the first after a second, then when the reason changes, else every ten seconds.
     fn line(&mut self, progress: &Progress, now: Instant) -> Option<String> {
         let waits = progress.what_waits(&self.destination)?;
         if now < self.began + QUIET_FOR {
@@ -69,7 +78,7 @@ impl Waiting {
         let so_far = now.saturating_duration_since(self.began).as_secs();
         let why = why.map(|why| format!(": {why}")).unwrap_or_default();
         let hint =
-            if first { ". Ctrl-C stops waiting (`--no-wait` never waits); what waits stays stored" } else { "" };
+            if first { ". Ctrl-C stops waiting (`--no-wait` does not wait); waiting events stay stored" } else { "" };
         Some(format!("otas-proxy: waiting up to {limit} for {waits} ({so_far} s so far){why}{hint}"))
     }
 }

@@ -40,7 +40,7 @@ pub(super) fn run(args: &Args) -> Done {
         let file = args.file.display();
         let mut out = std::fs::File::create_new(&args.file).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => {
-                format!("`{file}` is there already: choose another name, or remove it first")
+                format!("`{file}` exists already: choose another name, or remove it first")
             }
             _ => format!("cannot create `{file}`: {error}. Name a file in a folder that this user can write"),
         })?;
@@ -51,7 +51,9 @@ pub(super) fn run(args: &Args) -> Done {
         say::err(&format!("otas-proxy: the trust store's password is {TRUST_STORE_PASSWORD}"));
     }
     if args.format == Format::Der && authority.trusted().len() > 1 {
-        say::err("otas-proxy: a rotation is under way, and DER holds one certificate: the other forms hold all");
+        say::err(
+            "otas-proxy: a rotation is in progress, and DER holds one certificate only; the other forms hold all",
+        );
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -34,19 +34,19 @@ pub(super) fn run(args: &Args) -> Done {
     let now = OffsetDateTime::now_utc();
     if args.finish {
         finish_rotation(&dir, now)?;
-        say::note("the new CA signs now; the old one is trusted for the time of the overlap");
+        say::note("the new CA signs now; the old one stays trusted for the overlap");
         return Ok(ExitCode::SUCCESS);
     }
     let overlap = time::Duration::try_from(args.overlap).unwrap_or(DEFAULT_OVERLAP);
     let at = rotate(&dir, now, overlap)?;
     if at <= now {
-        say::note("the new CA signs now: agents that run, and do not trust it, must be started again");
+        say::note("the new CA signs now: restart running agents that do not trust it");
     } else {
         say::note(&format!(
-            "a new CA is there and takes over at {}; agents that are started from now on trust both",
+            "a new CA was made and takes over at {}; agents that start from now on trust both",
             ASN1Time::from(at)
         ));
     }
-    say::note("where the CA was installed or copied to (`ca install`, `ca export`), do that again");
+    say::note("if the CA was installed or copied (`ca install`, `ca export`), do that again");
     Ok(ExitCode::SUCCESS)
 }

@@ -19,7 +19,7 @@ pub(super) struct Args {
 pub(super) fn install(args: &Args) -> Done {
     let authority = super::authority(&args.flags)?;
     let steps = SystemStore::find(Path::new("/"))?.install(&authority.trusted())?;
-    take(&steps, args.dry_run, "the system trusts this CA already", || as_root("install", &authority))
+    take(&steps, args.dry_run, "the system already trusts this CA", || as_root("install", &authority))
 }
 
 pub(super) fn uninstall(args: &Args) -> Done {

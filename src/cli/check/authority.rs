@@ -20,7 +20,7 @@ pub(super) fn line(dir: &Path, authority: Result<&CertAuthority, &AuthorityError
     if !missing.is_empty() {
         let detail =
             format!("its certificate has no {}: strict clients (Python 3.13) refuse it", missing.join(" and no "));
-        return Line::warn(WHAT, detail, "`otas-proxy ca rotate --overlap 0s` makes one that they take");
+        return Line::warn(WHAT, detail, "`otas-proxy ca rotate --overlap 0s` makes one that they accept");
     }
     let until = ASN1Time::from(authority.not_after());
     Line::ok(WHAT, format!("`{}` holds a CA that may sign until {until}", dir.display()))

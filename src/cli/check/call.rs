@@ -45,17 +45,18 @@ pub(super) async fn lines(
         let cure = "Name the port that `serve` listens on: in `listen.proxy`, or by --listen-proxy";
         return vec![Line::fail(
             WHAT,
-            "`listen.proxy` has port 0, so what the environment should name is not known",
+            "`listen.proxy` has port 0, so the right address for the environment is unknown",
             cure,
         )];
     }
     match called(clients, asked_for, config, named.as_ref(), preload).await {
         Ok(lines) => lines,
         Err(error) => {
-            let cure = "Put right what is told above; a proxy for the check needs the CA, a loopback port and a temporary folder";
+            let cure =
+                "Fix the problems above; the check's proxy needs the CA, a loopback port and a temporary folder";
             vec![Line::fail(
                 WHAT,
-                format!("no proxy could be started to call them through: {}", super::super::chain(error.as_ref())),
+                format!("cannot start a proxy for their calls: {}", super::super::chain(error.as_ref())),
                 cure,
             )]
         }

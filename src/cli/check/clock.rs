@@ -18,10 +18,10 @@ const CURE: &str =
 pub(super) async fn line(config: &Config, tls: &rustls::ClientConfig) -> Line {
     let otas = &config.otas;
     if !otas.deliver {
-        return Line::skipped(WHAT, "`otas.deliver` is off, so there is no OTAS to compare with");
+        return Line::skipped(WHAT, "`otas.deliver` is false, so there is no OTAS to compare with");
     }
     if otas.agent_key.is_none() && config.agents.iter().all(|agent| agent.agent_key.is_none()) {
-        return Line::skipped(WHAT, "there is no agent key, so no OTAS to compare with");
+        return Line::skipped(WHAT, "no agent key is set, so there is no OTAS to compare with");
     }
     let client = reqwest::Client::builder()
         .no_proxy()
@@ -29,7 +29,7 @@ pub(super) async fn line(config: &Config, tls: &rustls::ClientConfig) -> Line {
         .tls_backend_preconfigured(tls.clone())
         .timeout(super::PATIENCE)
         .build();
-    let Ok(client) = client else { return Line::skipped(WHAT, "no HTTP client could be made") };
+    let Ok(client) = client else { return Line::skipped(WHAT, "cannot make an HTTP client") };
     let (uasam, brain) = tokio::join!(ahead_s(&client, &otas.uasam_url), ahead_s(&client, &otas.brain_url));
     judge(uasam, brain)
 }
@@ -52,7 +52,7 @@ async fn ahead_s(client: &reqwest::Client, url: &url::Url) -> Option<i64> {
 fn judge(uasam: Option<i64>, brain: Option<i64>) -> Line {
     let known: Vec<i64> = [uasam, brain].into_iter().flatten().collect();
     let Some(worst) = known.iter().copied().max_by_key(|ahead| ahead.saturating_abs()) else {
-        return Line::skipped(WHAT, "neither UASAM nor Brain tells the time");
+        return Line::skipped(WHAT, "neither UASAM nor Brain sends a time");
     };
     if let (Some(uasam), Some(brain)) = (uasam, brain)
         && uasam.abs_diff(brain) > NOTABLE_S.unsigned_abs()
@@ -69,8 +69,7 @@ fn judge(uasam: Option<i64>, brain: Option<i64>) -> Line {
         return Line::fail(WHAT, detail, CURE);
     }
     if off > NOTABLE_S {
-        let detail =
-            format!("{off} s {side} OTAS's: so the times in events are off, and tokens seem older or younger");
+        let detail = format!("{off} s {side} OTAS's: times in events are wrong, and tokens seem older or younger");
         return Line::warn(WHAT, detail, CURE);
     }
     Line::ok(WHAT, format!("within {NOTABLE_S} s of OTAS's"))

@@ -24,7 +24,7 @@ pub(super) fn load(flags: &Flags) -> Result<(Loaded, Line), Vec<Line>> {
 
 /// Patterns of the operator's that take long: a finding for each.
 pub(super) fn slow_patterns(loaded: &Loaded) -> Vec<Line> {
-    const CURE: &str = "Write it so that it searches faster, or give the search more time";
+    const CURE: &str = "Write a faster expression, or raise `redact.budget_ms`";
     let slow = redact::slow_patterns(&loaded.config.redact.patterns);
     slow.iter().map(|pattern| Line::warn("configuration", pattern.to_string(), CURE)).collect()
 }
@@ -40,5 +40,5 @@ fn problems(error: &(dyn Error + 'static)) -> Vec<Line> {
 
 /// A file that the settings name cannot be used.
 pub(super) fn unusable(problem: &str) -> Line {
-    Line::fail("configuration", problem, "Correct the setting, or put the file right")
+    Line::fail("configuration", problem, "Correct the setting or the file")
 }

@@ -1,4 +1,4 @@
-//! What came of a client's call, and what puts it right. Pure.
+//! The result of a client's call, and how to fix it. Pure.
 
 use std::path::Path;
 
@@ -10,25 +10,25 @@ use super::line::Line;
 pub(super) enum Ended {
     /// By itself, with this code and these words.
     Exited { code: i32, stdout: String, stderr: String },
-    /// It was ended when its time was over.
+    /// It was killed because it took too long.
     TooLate,
     /// It could not be started.
     NotStarted(String),
 }
 
-/// What the proxy and the origin saw of it.
+/// What the proxy and the origin saw of the call.
 pub(super) struct Sight<'a> {
     /// It asked the proxy for a tunnel.
     pub(super) connected: bool,
     /// Its request came to the origin, so it trusts the proxy.
     pub(super) asked: bool,
-    /// The proxy's word for what went wrong.
+    /// The proxy's error of the call.
     pub(super) error: Option<&'a str>,
 }
 
-/// Under what it was called.
+/// The circumstances of the call.
 pub(super) struct Circumstances<'a> {
-    /// `None`: with what `run` sets. Else with what is there, made for this proxy.
+    /// `None`: with the variables of `run`. Else with the environment as it is, except for the proxy.
     pub(super) as_is: Option<&'a Named>,
     pub(super) preload: bool,
     /// A variable of the environment that the check was started in.
@@ -50,7 +50,7 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
     };
     let of_version = if version.is_empty() { String::new() } else { format!(" ({version})") };
     if sight.asked {
-        return Some(Line::ok(name, format!("goes through the proxy and trusts it{of_version}")));
+        return Some(Line::ok(name, format!("uses the proxy and trusts its CA{of_version}")));
     }
     let said = match ended {
         Ended::Exited { code: LACKING, .. } => return None,
@@ -60,7 +60,7 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
         }
         Ended::TooLate => return Some(too_late(client, sight.connected)),
         Ended::Exited { stderr, code, .. } => match telling(stderr) {
-            said if said.is_empty() => format!("it ended with code {code} and said nothing"),
+            said if said.is_empty() => format!("it ended with code {code} and printed nothing"),
             said => format!("it said: {said}"),
         },
     };
@@ -70,20 +70,17 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
     Some(match (sight.connected, distrusts) {
         (true, true) => Line::fail(
             name,
-            format!("comes to the proxy, but does not trust its CA{of_version}; {said}"),
+            format!("uses the proxy, but does not trust its CA{of_version}; {said}"),
             cure_of_distrust(client, under),
         ),
         (true, false) => Line::fail(
             name,
-            format!(
-                "comes to the proxy, but its call fails there: {}{of_version}; {said}",
-                sight.error.unwrap_or_default()
-            ),
-            "Look at the error: neither the variables nor the CA are at fault",
+            format!("uses the proxy, but its call fails: {}{of_version}; {said}", sight.error.unwrap_or_default()),
+            "Look at the error: the variables and the CA are right",
         ),
         (false, _) => Line::fail(
             name,
-            format!("no call of it came to the proxy{of_version}; {said}"),
+            format!("none of its calls reached the proxy{of_version}; {said}"),
             cure_of_bypass(client, version, &said, under),
         ),
     })
@@ -94,8 +91,11 @@ fn not_started(client: &Client, why: &str) -> Line {
 }
 
 fn too_late(client: &Client, connected: bool) -> Line {
-    let how_far =
-        if connected { "it came to the proxy, but its request did not" } else { "no call of it came to the proxy" };
+    let how_far = if connected {
+        "it connected to the proxy, but its request did not arrive"
+    } else {
+        "none of its calls reached the proxy"
+    };
     let detail = format!("it took too long: {how_far}");
     Line::warn(client.name, detail, format!("Try it alone: `otas-proxy check {}`", client.name))
 }
@@ -104,23 +104,23 @@ fn cure_of_bypass(client: &Client, version: &str, said: &str, under: &Circumstan
     let own = client.own;
     if said.contains("407") {
         return format!(
-            "The proxy asks for credentials (`[[agents]]`): put the name and the secret of one into `{}`, as `http://NAME:SECRET@HOST:PORT`",
+            "The proxy asks for credentials: put the name and secret of one of `[[agents]]` into `{}`, as `http://NAME:SECRET@HOST:PORT`",
             client.proxy
         );
     }
     if let Some(name) = ["NO_PROXY", "no_proxy"].into_iter().find(|name| lists_all((under.variable)(name))) {
-        return format!("`{name}` has a `*` in it, so that nothing goes through a proxy: take it out");
+        return format!("`{name}` contains `*`, so nothing goes through a proxy: remove it");
     }
     if let Some(named) = under.as_is {
         match proxy_variable(client, under) {
             None => {
                 return format!(
-                    "`{}` is not set: `eval \"$(otas-proxy env)\"` sets all that clients need, or start the agent by `otas-proxy run -- CMD`",
+                    "`{}` is not set: `eval \"$(otas-proxy env)\"` sets what clients need, or start the agent with `otas-proxy run -- CMD`",
                     client.proxy
                 );
             }
             Some((name, value)) if !named.is_in(&value) => {
-                return format!("`{name}` names another proxy than that of these settings, which is {}", named.url());
+                return format!("`{name}` names another proxy; the one of these settings is {}", named.url());
             }
             Some(_) => {}
         }
@@ -129,12 +129,12 @@ fn cure_of_bypass(client: &Client, version: &str, said: &str, under: &Circumstan
         return cure;
     }
     if under.as_is.is_some() && client.program == "node" && (under.variable)("NODE_USE_ENV_PROXY").is_none() {
-        return "`NODE_USE_ENV_PROXY=1` is not set (`otas-proxy env` prints all that clients need)".to_owned();
+        return "`NODE_USE_ENV_PROXY=1` is not set (`otas-proxy env` prints what clients need)".to_owned();
     }
-    format!("Its own settings come before `{}`: look into {own}", client.proxy)
+    format!("Its own settings override `{}`: look into {own}", client.proxy)
 }
 
-/// What no variable changes.
+/// A limit of the client that no variable changes.
 fn limit(client: &str, version: &str) -> Option<String> {
     let (proxies_from, what) = match client {
         "aiohttp" => {
@@ -159,27 +159,29 @@ fn cure_of_distrust(client: &Client, under: &Circumstances<'_>) -> String {
     let (variable, bundle, own) = (client.trust, under.bundle.display(), client.own);
     if under.as_is.is_none() {
         return format!(
-            "Its own settings name other roots than `{variable}` does: look into {own}, or add the certificates of {bundle} there"
+            "Its own settings name other roots than `{variable}`: look into {own}, or add the certificates of {bundle} there"
         );
     }
-    let all = "`otas-proxy env` prints all that clients need";
+    let all = "`otas-proxy env` prints what clients need";
     match (under.variable)(variable).filter(|value| !value.is_empty()) {
         None => format!("`{variable}` is not set ({all}; the system's roots with this CA are in {bundle})"),
         // These name no file of certificates.
         Some(_) if ["JAVA_TOOL_OPTIONS", "PHP_INI_SCAN_DIR", "WGETRC"].contains(&variable) => {
-            format!("`{variable}` does not lead to this CA ({all}), or its own settings come first: look into {own}")
+            format!(
+                "`{variable}` does not point to this CA ({all}), or its own settings override it: look into {own}"
+            )
         }
         Some(file) => match (under.holds_ca)(Path::new(&file)) {
             None => format!("`{variable}` names {file}, which cannot be read ({all})"),
             Some(false) => format!("`{variable}` names {file}, which does not hold this CA: {bundle} does ({all})"),
             Some(true) => {
-                format!("`{variable}` names a file with this CA, so its own settings come first: look into {own}")
+                format!("`{variable}` names a file with this CA, so its own settings override it: look into {own}")
             }
         },
     }
 }
 
-/// The variable by which it is told of a proxy, in either case if it reads both.
+/// The variable that names its proxy, in upper or lower case if it reads both.
 fn proxy_variable(client: &Client, under: &Circumstances<'_>) -> Option<(String, String)> {
     let both = [client.proxy.to_owned(), client.proxy.to_ascii_lowercase()];
     both.into_iter()
@@ -190,10 +192,10 @@ fn lists_all(no_proxy: Option<String>) -> bool {
     no_proxy.is_some_and(|list| list.split(',').any(|entry| entry.trim() == "*"))
 }
 
-/// A line for people is no longer.
+/// The longest line for people.
 const LINE_CHARS: usize = 200;
 
-/// The line of an error message that says most.
+/// The most informative line of an error message.
 fn telling(stderr: &str) -> String {
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with("Picked up "));
     let with = |words: &[&str]| {
@@ -272,10 +274,7 @@ mod tests {
         };
         let judged = |name: &str, ended: &Ended, sight: &Sight<'_>| line(client(name), ended, sight, &under);
         let through = judged("urllib", &exited(0, "Python 3.13\n", ""), &sight(true, true, None)).unwrap();
-        assert_eq!(
-            (through.state, &*through.detail),
-            (State::Ok, "goes through the proxy and trusts it (Python 3.13)")
-        );
+        assert_eq!((through.state, &*through.detail), (State::Ok, "uses the proxy and trusts its CA (Python 3.13)"));
         // It came to the origin, though its registry was not to its taste.
         assert_eq!(
             judged("pip", &exited(1, "", "no such package"), &sight(true, true, None)).unwrap().state,

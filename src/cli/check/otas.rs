@@ -11,14 +11,14 @@ const STEPS: [&str; 3] = ["agent key", "session", "Brain"];
 /// As delivery goes, without an event, for each agent key of the settings.
 pub(super) async fn lines(config: &Config, tls: &rustls::ClientConfig) -> Vec<Line> {
     if !config.otas.deliver {
-        return vec![Line::skipped("agent key", "`otas.deliver` is off: events are not for OTAS")];
+        return vec![Line::skipped("agent key", "`otas.deliver` is false: events are not for OTAS")];
     }
     let mut lines = Vec::new();
     for (whose, otas) in keys(config) {
         lines.extend(of_key(&whose, &otas, config, tls).await);
     }
     if lines.is_empty() {
-        lines.push(Line::skipped("agent key", "there is none, so events go to the embedded collector in the proxy"));
+        lines.push(Line::skipped("agent key", "none is set, so events go to the embedded collector"));
     }
     lines
 }

@@ -57,9 +57,8 @@ fn bound(what: &str, address: SocketAddr) -> Result<Line, Taken> {
 
 fn taken(what: &str, flag: &str, address: SocketAddr) -> Line {
     let by = holder::of(address.port()).map(|holder| format!(" by {holder}")).unwrap_or_default();
-    let cure = format!(
-        "Stop what listens there, or choose another port (`{what}`, {flag}); `run` takes free ones by itself"
-    );
+    let cure =
+        format!("Stop what listens there, or choose another port (`{what}`, {flag}); `run` picks free ones itself");
     Line::fail(what, format!("{address} is taken{by}"), cure)
 }
 

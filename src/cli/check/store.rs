@@ -51,10 +51,10 @@ fn room(store: &config::Store, folder: &Path, free: Option<u64>, bound: u64) -> 
         Some(free) if free < bound => Line::warn(
             "store",
             format!(
-                "the disk of `{}` has {free} free bytes, and {bound} are to stay free (`store.min_free_bytes`)",
+                "the disk of `{}` has {free} free bytes, and {bound} must stay free (`store.min_free_bytes`)",
                 folder.display()
             ),
-            "Make room: until then the store does not grow, and what finds no room in it is dropped and counted",
+            "Free some space: until then the store does not grow, and events that do not fit are dropped and counted",
         ),
         _ => Line::ok("store", format!("`{}` can be written", store.path.display())),
     }

@@ -1,4 +1,4 @@
-//! `otas-proxy demo`: the whole of it on one machine, without network or credentials. The embedded collector, a small
+//! `otas-proxy demo`: everything on one machine, without network or credentials. The embedded collector, a small
 //! HTTPS origin, the proxy, and a scripted agent whose calls show what an event holds.
 
 mod agent;
@@ -46,7 +46,7 @@ pub(super) fn run(args: Args) -> Done {
         say::out(&format!("One of them whole: {program} events show {id} --store-path '{store}'"))?;
     }
     say::out(
-        "Next: `otas-proxy run -- CMD` for a command of yours, `otas-proxy serve` for a proxy that stays; see README.md.",
+        "Next: `otas-proxy run -- CMD` for your own command, `otas-proxy serve` for a permanent proxy; see README.md.",
     )?;
     Ok(ExitCode::SUCCESS)
 }
@@ -54,7 +54,7 @@ pub(super) fn run(args: Args) -> Done {
 /// Where the demo's files lie.
 struct Place {
     folder: PathBuf,
-    /// They are still there when the demo is over.
+    /// They stay after the demo.
     stays: bool,
     /// Held while the folder is in use.
     _lock: Option<File>,
@@ -133,7 +133,7 @@ async fn demo(folder: &Path) -> Result<Option<i64>, Box<dyn std::error::Error + 
     say::out("")?;
     say::out(&summary.to_string())?;
     if summary.calls == 0 || summary.delivered != summary.calls {
-        return Err("not every call became a delivered event".into());
+        return Err("some calls have no delivered event".into());
     }
     Ok(events.iter().find(|event| event.path == "/v1/messages").map(|event| event.id))
 }

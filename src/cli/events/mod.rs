@@ -129,7 +129,7 @@ fn keep(file: &Path, force: bool) -> Result<(), Failure> {
     let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
     match is_file && !force && file.as_os_str() != "-" {
         true => {
-            Err(format!("`{}` is there already: choose another name, or write over it with --force", file.display())
+            Err(format!("`{}` exists already: choose another name, or overwrite it with --force", file.display())
                 .into())
         }
         false => Ok(()),
