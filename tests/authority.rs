@@ -134,7 +134,7 @@ async fn a_rotation_leaves_no_moment_in_which_an_agent_that_knows_both_cannot_ca
 fn without_overlap_the_new_ca_is_alone_at_once() {
     let folder = configured();
     let old = certificates(said(&folder, &["show"]).as_bytes());
-    assert!(said(&folder, &["rotate", "--overlap", "0s"]).contains("must be started again"));
+    assert!(said(&folder, &["rotate", "--overlap", "0s"]).contains("restart running agents"));
     let new = certificates(said(&folder, &["show"]).as_bytes());
     assert!(new.len() == 1 && new != old);
 }

@@ -216,7 +216,7 @@ async fn an_environment_as_it_is_is_told_what_it_lacks() {
     let bundle = folder.path().join("ca/bundle.pem");
     let found = check(&folder, &as_is, &[proxy, ("CURL_CA_BUNDLE", bundle.to_str().unwrap())]).await;
     assert_eq!(found.code, Some(0));
-    found.says("curl", "ok", &["goes through"]);
+    found.says("curl", "ok", &["uses the proxy"]);
 
     std::fs::write(folder.path().join("planner.secret"), "open-sesame-open-sesame").unwrap();
     folder

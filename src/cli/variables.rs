@@ -370,7 +370,7 @@ mod tests {
         );
         let java = said(&[("JAVA_TOOL_OPTIONS", "-Dhttp.proxyHost=a -Dhttps.proxyHost=b -DsocksProxyHost=c")]);
         assert!(
-            java.contains("-Dhttp.proxyHost, -Dhttps.proxyHost:") && java.contains("has -DsocksProxyHost,"),
+            java.contains("-Dhttp.proxyHost, -Dhttps.proxyHost, which") && java.contains("has -DsocksProxyHost,"),
             "{java}"
         );
     }

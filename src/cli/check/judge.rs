@@ -323,7 +323,7 @@ mod tests {
         let other = bypass(&[("https_proxy", "http://me:secret@10.0.0.1:3128")]);
         assert!(other.contains("`https_proxy` names another proxy") && !other.contains("secret"), "{other}");
         assert!(bypass(&[("HTTPS_PROXY", "http://127.0.0.1:8080")]).contains("~/.curlrc"));
-        assert!(bypass(&[("NO_PROXY", "a, *")]).contains("take it out"));
+        assert!(bypass(&[("NO_PROXY", "a, *")]).contains("remove it"));
         let unknown = exited(56, "", "curl: (56) CONNECT tunnel failed, response 407");
         let proxy = [("HTTPS_PROXY", "http://127.0.0.1:8080")];
         assert!(cure("curl", &unknown, &BYPASSED, Some(&proxy), false).contains("NAME:SECRET@"));
