@@ -42,7 +42,6 @@ impl Certificates {
 }
 
 /// Signs with another CA as soon as one takes over in the folder. Returns when the proxy stops.
-
 pub(super) async fn follow_authority(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(AUTHORITY_WATCH);
     let mut reported = String::new();

@@ -26,7 +26,6 @@ pub enum AppError {
 }
 
 /// The error of a step: what was tried, and why it failed.
-
 pub(crate) fn step(act: String, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> AppError {
     AppError::Step { act, source: source.into() }
 }

@@ -81,7 +81,6 @@ pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -
 }
 
 /// Closes upstream connections that were idle for too long. Returns when the proxy stops.
-
 pub(super) async fn sweep(shared: Arc<Shared>) {
     let mut every = tokio::time::interval(SWEEP);
     loop {
