@@ -5,6 +5,7 @@ mod everywhere;
 mod harmless;
 mod own;
 mod places;
+mod refused;
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -191,12 +191,13 @@ fn summary(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>
     let method = fit::chars(method, fit::METHOD_MAX_CHARS);
     cuts.method = masked_method.is_none() && method != request.method.as_str();
     let (request_bytes, response_bytes) = sizes(exchange);
+    let host = out.uncounted_line(&exchange.origin.host);
     Event {
         id: exchange.id,
         json: Vec::new(),
         started_at_ms: unix_ms(exchange.started_at),
         method: method.into_owned(),
-        host: fit::without_nul(&exchange.origin.host).into_owned(),
+        host: fit::without_nul(&host).into_owned(),
         path: path.text.into_owned(),
         status_code: status.map_or(0, |status| status.as_u16()),
         latency_ms: hundredths(exchange.timings.latency) as f64 / 100.0,
@@ -254,7 +255,7 @@ fn write_headers(out: &mut EventWriter<'_>, exchange: &Exchange) {
     if exchange.request.headers.get(HOST.as_str()).is_none() {
         // An HTTP/1.0 request may have no Host field, but readers of the event need the host here.
         let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
-        out.bounded("host", &host);
+        out.bounded_line("host", &host);
     }
     out.cuts.request_headers = headers::write(out, &exchange.request.headers, fit::HEADERS_MAX_BYTES);
     out.json.close_string();

@@ -37,7 +37,7 @@ const PROPERTY_PREFIX: &str = "x-otas-property-";
 pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>, error_type: &str) {
     let from = out.json.len();
     out.json.open("custom_properties");
-    out.bounded("server.address", &exchange.origin.host);
+    out.bounded_line("server.address", &exchange.origin.host);
     let json = &mut out.json;
     json.number("server.port", u64::from(exchange.origin.port));
     json.string("url.scheme", exchange.origin.scheme);

@@ -6,6 +6,9 @@ use super::scan::Finding;
 use crate::secret::escapes::entity;
 use crate::secret::undone::Undone;
 
+/// The `ñ` of `contraseña`: of the names that are searched for, the only letter beyond ASCII.
+const N_TILDE: u8 = 0xF1;
+
 /// A text with such escapes undone, and where each stood. Escaped quotes and backslashes stay: they are no part of a name, and
 /// without their escapes strings would end elsewhere.
 #[derive(Default)]
@@ -26,7 +29,8 @@ impl Shadow {
             else {
                 continue;
             };
-            if !(0x20..0x7F).contains(&code) || matches!(code, b'"' | b'\\' | b'\'') {
+            let plain = (0x20..0x7F).contains(&code) && !matches!(code, b'"' | b'\\' | b'\'');
+            if !plain && code != N_TILDE {
                 continue;
             }
             let slashes = text.as_bytes()[copied..sign].iter().rev().take_while(|byte| **byte == b'\\').count();
@@ -153,5 +157,6 @@ mod tests {
         assert_eq!(back("x"), "x");
         assert_eq!(back("é{"), "é{");
         assert!(Shadow::of(r#"{"a":"\u00e9\u0022"}"#).is_none());
+        assert_eq!(Shadow::of(r"contrase\u00f1a").unwrap().text, "contraseña");
     }
 }

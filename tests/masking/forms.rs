@@ -121,6 +121,9 @@ const FORMS: &[(&str, Form)] = &[
     ("pass", |s| format!("user: ada\npass: {}\nhost: db\n", s.value)),
     ("mot de passe", |s| format!("Identifiant : ada\nMot de passe : {}\n", s.value)),
     ("contraseña", |s| format!("usuario: ada\ncontraseña: {}\n", s.value)),
+    ("contraseña, escaped", |s| {
+        format!("{{\"contrase\\u00f1a\":\"{0}\",\"nota\":\"contrase\\u00f1a: {0}\"}}", s.value)
+    }),
     ("prose, a few words later", |s| format!("The wifi password for guests is {} until Monday.", s.value)),
     ("PGPASSWORD", |s| format!("PGPASSWORD={} psql -h db -U app shop", s.value)),
     ("netrc", |s| format!("machine api.example.com login ada password {}\n", s.value)),

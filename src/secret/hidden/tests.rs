@@ -189,7 +189,8 @@ proptest! {
     #[test]
     fn a_random_secret_is_found_behind_random_encodings(
         secret in "[!-~é]{8,40}",
-        before in "[ -~]{0,90}",
+        // What ends in half an escape would make one of it and the beginning of the secret.
+        before in "([ -~]{0,89}[ .:])?",
         after in "[ -~]{0,20}",
         codings in prop::collection::vec(0..CODINGS.len(), 1..3),
     ) {
