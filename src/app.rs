@@ -52,13 +52,13 @@ pub struct App {
     pub ca_file: PathBuf,
     /// The system's roots and our CA.
     pub bundle_file: PathBuf,
-    /// This process's own name for itself; in every event's `metadata.proxy.run_id`.
+    /// The id of this process, which every event has as `metadata.proxy.run_id`.
     pub run_id: String,
     /// Where events wait.
     pub store: Store,
     /// The embedded collector, if there is no agent key.
     pub collector: Option<Collector>,
-    /// Gone as soon as no agent is admitted any more.
+    /// Dead as soon as the stop has begun and no agent is admitted any more.
     listener: Weak<TcpListener>,
     shared: Arc<Shared>,
     reporting: Reporting,

@@ -9,7 +9,7 @@ use crate::peer::AgentRules;
 use crate::proxy::{Credentials, ProjectDomain};
 use crate::store::{SessionRow, Store, key_id};
 
-/// Without a key of its own, the proxy's own events (of what is missing, say) go out under that of the first agent.
+/// If the proxy has no key of its own, its own events (such as `GAP`) are sent with the key of the first agent.
 pub(crate) fn own_key(otas: &mut Otas, agents: &[Agent]) {
     if otas.agent_key.is_none()
         && let Some((key, file)) = agents.iter().find_map(|agent| agent.agent_key.clone())
@@ -61,8 +61,8 @@ pub(crate) fn domains(otas: &Otas, agents: &[Agent]) -> (Option<ProjectDomain>, 
     (otas.project_domain.as_ref().and_then(domain), agents.iter().filter_map(of).collect())
 }
 
-/// One delivery for each key: the proxy's own, then those of the agents. `own`: the session of this start of the proxy, if
-/// its state is what is shown. `process`: that session whatever is shown, if this process makes events.
+/// One delivery for each key: the proxy's own, then those of the agents. `own`: the session of this start, if its state is to be
+/// shown. `process`: the same session, if this process makes events.
 pub(crate) fn deliveries(
     config: &Config,
     otas: &Otas,

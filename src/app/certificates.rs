@@ -1,4 +1,4 @@
-//! Certificates: our CA, the files that agents trust it by, and what origins are verified against.
+//! Certificates: our CA, the files with which agents trust it, and what origins are verified against.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub(super) struct Certificates {
 }
 
 impl Certificates {
-    /// Opens the CA, which is made if there is none, writes the bundle and loads the origins' roots.
+    /// Opens the CA (makes one if there is none), writes the bundle and loads the origins' roots.
     ///
     /// # Errors
     /// When the CA folder or a file of certificates cannot be used.

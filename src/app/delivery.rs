@@ -19,7 +19,7 @@ use crate::tls::OriginTls;
 
 /// Delivery, running.
 pub(super) struct Delivery {
-    /// This process's own name for itself.
+    /// The id of this process.
     pub(super) run_id: String,
     /// The session of this start.
     pub(super) session: SessionRow,

@@ -98,7 +98,7 @@ async fn finish(reporter: Reporter, hurry: CancellationToken) {
     }
 }
 
-/// The newest stored event, up to which the sinks are waited for. If it is not known, they get all the time there is.
+/// The newest stored event. The sinks are waited for up to this one; if it is not known, for all of `drain`.
 async fn newest_event(store: &Store) -> i64 {
     let viewer = store.viewer();
     let newest = tokio::task::spawn_blocking(move || viewer.newest()).await;

@@ -12,9 +12,9 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
 
-/// As shells have it: the command was not found.
+/// The exit code of shells for a command that was not found.
 const NOT_FOUND: u8 = 127;
-/// As shells have it: the command cannot be executed.
+/// The exit code of shells for a command that cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
 
 /// The command could not be started.
@@ -47,8 +47,7 @@ impl NotStarted {
     }
 }
 
-/// Whether there is something to start, so that nothing is begun for a command that is not there. Whether it can be started is
-/// seen when it is.
+/// Checks that the command exists, before anything is begun for it. Whether it can be executed shows when it is started.
 pub(super) fn is_there(command: &[String]) -> Result<(), NotStarted> {
     let program = command.first().map_or("", String::as_str);
     let missing = || NotStarted { program: program.to_owned(), source: io::Error::from(io::ErrorKind::NotFound) };
@@ -75,12 +74,11 @@ pub(super) fn start(command: &[String], variables: &[(&'static str, String)]) ->
         .map_err(|source| NotStarted { program: program.to_owned(), source })
 }
 
-/// The signals that are the child's. Caught from before it starts, so that none of them can end us and leave it alone.
+/// The signals that are passed on to the child. They are caught before it starts, so that none of them ends us alone.
 pub(super) struct Signals([(unix::Signal, Signal); 6]);
 
 impl Signals {
-    /// Cancelled by the next of them that asks to end. The child has ended: nobody wants to wait any more. What has come so far
-    /// was meant for the child.
+    /// Cancelled by the next signal that asks to end. For use after the child has ended; earlier signals were meant for the child.
     pub(super) async fn hurry(mut self) -> CancellationToken {
         let hurry = CancellationToken::new();
         while poll_fn(|cx| Poll::Ready(self.poll(cx).is_ready())).await {}
@@ -124,7 +122,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
             status = child.wait() => return status.map(code),
             received = signals.next() => received,
         };
-        // A terminal has sent it to the child as well: once is enough.
+        // The terminal has sent it to the child already.
         if matches!(received, Signal::INT | Signal::QUIT) && from_terminal() {
             continue;
         }
@@ -142,7 +140,7 @@ fn from_terminal() -> bool {
         .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == getpgrp()))
 }
 
-/// The child's own code, or 128 and the signal that ended it, as shells have it.
+/// The child's own exit code; like shells, 128 plus the signal's number if a signal ended it.
 fn code(status: ExitStatus) -> u8 {
     let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
     u8::try_from(code).unwrap_or(1)

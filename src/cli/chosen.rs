@@ -39,7 +39,7 @@ struct Named<'a> {
 }
 
 impl Named<'_> {
-    /// The only proxy with the address, the store or the CA that was named. `Some(None)`: an address was named, and none is there.
+    /// The only proxy with the address, the store or the CA that was named. `Some(None)`: an address was named, and no proxy listens there.
     fn choose<'a>(&self, all: &'a [Running]) -> Option<Option<&'a Running>> {
         let config = &self.loaded.config;
         let (proxy, admin) = (config.listen.proxy, config.listen.admin);
@@ -127,7 +127,7 @@ impl Led {
     }
 }
 
-/// Takes the CA folder, the store and the addresses of the proxy that runs, unless somebody has named others.
+/// Takes the CA folder, the store and the addresses of the proxy that runs, unless the user named others.
 pub(super) fn lead(loaded: Loaded) -> Led {
     lead_to(running::all(), loaded)
 }
@@ -167,7 +167,7 @@ fn take_ca(loaded: &mut Loaded, candidates: &[Running]) -> (Option<String>, Opti
     }
     let (at, shown, named) = (addresses(candidates), theirs.display(), ours.display());
     if is_named {
-        let note = format!("the proxy on {at} signs with the CA in {shown}; the one in {named} is another");
+        let note = format!("the proxy on {at} signs with the CA in {shown}; {named} holds a different CA");
         return (Some(note), Some(ours.clone()));
     }
     let note = format!("this is the CA in {shown}, of the proxy on {at}; settings here name {named}");

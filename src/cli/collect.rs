@@ -53,7 +53,7 @@ pub(super) fn run(args: Args) -> Done {
         say::note(&format!("OTAS_BRAIN_URL={}", collector.url));
         say::note(&format!("OTAS_UASAM_URL={}", collector.url));
         match given {
-            // A key that the caller has already is not printed again.
+            // A key that the caller set is not printed.
             Some(_) => say::note(&format!("# OTAS_AGENT_KEY as given ({})", key.masked())),
             None => say::note(&format!("OTAS_AGENT_KEY={}", key.expose())),
         }

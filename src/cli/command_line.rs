@@ -12,7 +12,7 @@ pub(super) fn masked(command: &[String]) -> String {
     masked_words(command).join(" ")
 }
 
-/// The same as a shell reads it.
+/// The same, quoted for a shell.
 pub(super) fn masked_for_shell(command: &[String]) -> String {
     let plain =
         |word: &str| !word.is_empty() && word.chars().all(|c| c.is_alphanumeric() || "-_./=:,@%+*".contains(c));

@@ -1,4 +1,4 @@
-//! `otas-proxy env`: the variables for agents of a `serve` that runs, in the words of a shell.
+//! `otas-proxy env`: the variables for agents of a running `serve`, in the syntax of a shell.
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use crate::tls::{CertAuthority, write_agent_files};
 
 /// Print the variables that make an agent use a running proxy and trust its CA
 ///
-/// They are those of the proxy that runs, or of these settings if none does.
+/// They are for the running proxy, or for these settings if no proxy runs.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The form to print them in
@@ -117,7 +117,7 @@ fn line(shell: Shell, name: &str, value: &str) -> String {
         Shell::Bash => format!("export {name}='{}'", value.replace('\'', r"'\''")),
         Shell::Fish => format!("set -gx {name} '{}'", value.replace('\\', r"\\").replace('\'', r"\'")),
         Shell::Pwsh => format!("$env:{name} = '{}'", value.replace('\'', "''")),
-        // Its history takes `!` in any quotes.
+        // csh expands `!` inside quotes, too.
         Shell::Csh => format!("setenv {name} '{}'", value.replace('\'', r"'\''").replace('!', r"\!")),
         Shell::Nu => format!("$env.{name} = {}", serde_json::Value::from(value)),
         Shell::Dotenv => {

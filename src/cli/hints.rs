@@ -17,7 +17,7 @@ pub(super) fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap:
     error
 }
 
-/// What a word that is no command was probably meant for.
+/// What an unknown command was probably meant to be.
 fn hint(word: &str, arguments: &[OsString]) -> Option<String> {
     let is_after = |command: &str| arguments.get(1).is_some_and(|first| first == command);
     if is_after("events") && word.parse::<u64>().is_ok() {

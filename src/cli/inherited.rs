@@ -91,7 +91,7 @@ fn named(variables: &[&'static str], env: &dyn Fn(&str) -> Option<String>, own: 
     let value =
         |name: &&'static str| Some((*name, env(name)?.trim().to_owned())).filter(|(_, value)| !value.is_empty());
     let Some((name, value)) = variables.iter().find_map(value) else { return Named::Nothing };
-    // As curl has it, a proxy without a scheme speaks HTTP.
+    // Like curl: a proxy without a scheme speaks HTTP.
     let url = if value.contains("://") { value } else { format!("http://{value}") };
     match NextProxy::parse(&url) {
         Ok(proxy) if is_ours(&proxy, env, own) => Named::Ours(name),
@@ -160,7 +160,7 @@ struct Exceptions {
     rules: Vec<HostRule>,
     /// `*`: every host.
     all: bool,
-    /// Entries that are no hosts.
+    /// Entries that are not hosts.
     unknown: Option<String>,
 }
 
@@ -180,7 +180,7 @@ fn exceptions(env: &dyn Fn(&str) -> Option<String>) -> Exceptions {
     Exceptions { rules, all, unknown: (!unknown.is_empty()).then(|| unknown.join(", ")) }
 }
 
-/// A name stands for itself and for all below it, with or without a dot before it, as most clients have it.
+/// As in most clients, a name stands for itself and for all names below it, with or without a leading dot.
 fn rules_of(entry: &str) -> Option<Vec<HostRule>> {
     let rule = |text: &str| HostRule::parse(text).ok();
     let name = entry.trim_start_matches('.');

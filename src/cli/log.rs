@@ -19,7 +19,7 @@ use crate::redact::MaskedStderr;
 const WINDOW: Duration = Duration::from_secs(10);
 /// How many of them are written in a window.
 const LINES: u64 = 5;
-/// The target of the line that says how many were not.
+/// The target of the line that says how many were held back.
 const TELLER: &str = "otas_proxy::log";
 
 /// Begins to log. `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives; `otherwise` holds if it is not set.
@@ -73,7 +73,7 @@ impl Repeats {
         if place.lines > LINES { Verdict::HoldBack } else { Verdict::Write }
     }
 
-    /// Whether the caller is to wait for the end of the window: somebody must, and nobody does.
+    /// Whether the caller must wait for the end of the window, because nobody does yet.
     fn must_wait(&self) -> bool {
         !std::mem::replace(&mut self.0.lock().waited_for, true)
     }

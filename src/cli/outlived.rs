@@ -1,5 +1,5 @@
 //! Processes that outlive the `run` that they belong to. Their proxy is gone, and another program may get its port. So a small
-//! process of ours keeps the port while they live, and answers each of their calls with what has happened.
+//! process of ours keeps the port while they live, and answers each of their calls with an explanation.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,7 +26,7 @@ use crate::app::App;
 use crate::peer::{self, Ends, Peers};
 use crate::{proxy, serving, visible};
 
-/// What `run` starts it by. It is for `run` only, so the help and completions of the command line do not have it.
+/// The command by which `run` starts it. Help and completions do not list it, because it is for `run` only.
 const COMMAND: &str = "ended-run";
 /// The variable that describes the run. Unlike arguments, other users cannot read it.
 const VARIABLE: &str = "OTAS_PROXY_ENDED_RUN";
@@ -38,7 +38,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOKS_WITHOUT_ANY: u32 = 2;
 /// The longest time for which the port is kept.
 const LASTS: Duration = Duration::from_secs(600);
-/// One process has few connections, and all that each gets is one short answer.
+/// The most connections at once. A process has few, and each gets one short answer.
 const LIMITS: serving::Limits =
     serving::Limits { connections: 64, head: Duration::from_secs(5), content: Duration::from_secs(5) };
 
@@ -78,7 +78,7 @@ pub(super) fn is_asked_for(arguments: &[OsString]) -> bool {
     matches!(arguments, [_, command] if command == COMMAND)
 }
 
-/// Has the calls of processes that outlive the run refused with a clear answer. Call it when the run's command has ended.
+/// Starts to refuse the calls of processes that outlive the run, with a clear answer. Call it when the run's command has ended.
 pub(super) async fn see_to(app: &App, command: &[String]) {
     let ended = Ended::now(&app.run_id, command);
     let looked = tokio::task::spawn_blocking(move || (peer::processes_with(&ended.variable()), ended)).await;
@@ -107,7 +107,7 @@ fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
 pub(super) fn run() -> Done {
     let told = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` only"))?;
     let ended: Ended = serde_json::from_str(&told)?;
-    // A session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
+    // A Unix session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
     let _ = rustix::process::setsid();
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     listener.set_nonblocking(true)?;
@@ -119,7 +119,7 @@ pub(super) fn run() -> Done {
 /// What answers calls.
 struct Refusal {
     detail: String,
-    /// What is told is for the run's own user.
+    /// Only the run's own user gets the explanation.
     peers: Peers,
     local: SocketAddr,
 }
@@ -138,7 +138,7 @@ async fn refuse_all(listener: std::net::TcpListener, ended: Ended) -> std::io::R
     Ok(())
 }
 
-/// Tells whether a process with this variable is left. All are looked through only when those that were found last are gone.
+/// Whether a process with this variable is left. Searches all processes only when those found last are gone.
 fn any_left(variable: String) -> impl FnMut() -> bool {
     let mut found = Vec::new();
     move || {
@@ -150,7 +150,7 @@ fn any_left(variable: String) -> impl FnMut() -> bool {
     }
 }
 
-/// Until no process is left, or it has lasted long enough.
+/// Returns when no process is left, or after the longest time.
 async fn until_over(mut any_left: impl FnMut() -> bool) {
     let until = Instant::now() + LASTS;
     let mut looks_without_any = 0;
@@ -175,7 +175,7 @@ async fn refuse(
     proxy::run_ended(&refusal.detail, host).map(Body::from)
 }
 
-/// The answer to another user of this machine, who is told nothing.
+/// The answer to another user of this machine, without any details.
 fn for_others() -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FORBIDDEN;

@@ -1,5 +1,5 @@
-//! `--preload`: what makes clients use the proxy that no variable can tell to. Small files of our own, which Node and Python
-//! load before the program; they lie beside the CA, on stable paths.
+//! `--preload`: makes clients that read no proxy variable use the proxy. Node and Python load small files of ours before
+//! the program. The files lie beside the CA, on stable paths.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -56,7 +56,7 @@ impl Preload {
     }
 }
 
-/// As Node reads its options: split at spaces, unless in double quotes, in which a backslash takes the next character as it is.
+/// Quoted for `NODE_OPTIONS`. Node splits it at spaces outside double quotes; inside them a backslash escapes the next character.
 fn quoted(path: &str) -> String {
     if path.contains([' ', '"']) {
         format!("\"{}\"", path.replace('\\', r"\\").replace('"', "\\\""))

@@ -21,7 +21,7 @@ const ANSWER_BYTES: u64 = 256 << 10;
 /// A proxy that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Running {
-    /// Its own name for itself, which `/status` tells.
+    /// Its run id, as in `/status`.
     pub(super) run_id: String,
     /// Where agents connect.
     pub(super) proxy: SocketAddr,
@@ -33,18 +33,18 @@ pub(super) struct Running {
     pub(super) store: PathBuf,
 }
 
-/// The file that tells others of a proxy. Removed when dropped.
+/// The file by which other commands find a proxy. Removed when dropped.
 pub(super) struct Announced(PathBuf);
 
 impl Drop for Announced {
     fn drop(&mut self) {
-        // Whoever finds a file that is left asks the port, so it misleads nobody.
+        // A file that is left misleads nobody, because readers ask the port.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
 impl Running {
-    /// Tells other commands of this user. `None`: no variable names a folder for it.
+    /// Writes the file for other commands of this user. `None`: no variable names a folder for it.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -67,13 +67,13 @@ impl Running {
         Ok(run_id_at(self.admin)?.is_some_and(|run_id| run_id == self.run_id))
     }
 
-    /// Whether who connects to `listen` reaches it.
+    /// Whether a connection to `listen` reaches it.
     pub(super) fn is_at(&self, listen: SocketAddr) -> bool {
         reachable(self.proxy) == reachable(listen)
     }
 }
 
-/// The name for itself of the proxy with this admin port. `None`: what answers there is no proxy.
+/// The run id of the proxy with this admin port. `None`: what answers there is not a proxy.
 ///
 /// # Errors
 /// When nothing answers there.
@@ -106,7 +106,7 @@ fn all_in(folder: &Path) -> Vec<Running> {
     all
 }
 
-/// The proxy that a file tells of. The file is removed if that one has ended.
+/// The proxy that a file describes. The file is removed if that proxy has ended.
 fn running(file: &Path) -> Option<Running> {
     // Whoever may write it could lead agents to another proxy.
     only_ours(file).ok()?;

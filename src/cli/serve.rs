@@ -34,7 +34,7 @@ pub(super) fn run(args: Args) -> Done {
         inherited::apply(&mut loaded, args.upstream, &own);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
-        // Then nothing else may stand there.
+        // Standard output then holds events and nothing else.
         let stdout_is_a_sink = loaded.config.sinks.iter().any(Sink::is_stdout);
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
         let new_ca = chosen::new_ca(&loaded.config.tls);
@@ -98,19 +98,19 @@ pub(super) fn run(args: Args) -> Done {
     })
 }
 
-/// How the proxy's own session stands, when that changes.
+/// The state of the proxy's own session, when it changes.
 async fn opened(watch: Option<&mut watch::Receiver<Status>>) -> Option<SessionState> {
     let watch = watch?;
     watch.changed().await.ok()?;
     Some(watch.borrow_and_update().session.clone())
 }
 
-/// Settings are read at the start. At SIGHUP the file is read anew and checked, so that the next start holds no surprise: what
-/// is in force stays so.
+/// Settings are read at the start only. SIGHUP reads and checks the file again, so that a broken file is noticed before the next
+/// start. The settings in force stay.
 fn reread(flags: &Flags, in_force: &[Setting]) -> String {
     match super::load(flags) {
         Err(error) => {
-            format!("SIGHUP: the settings are broken, those in force stay: {}", super::chain(error.as_ref()))
+            format!("SIGHUP: the settings are invalid; those in force stay: {}", super::chain(error.as_ref()))
         }
         Ok(loaded) => {
             let changed: Vec<&str> = in_force
@@ -120,8 +120,8 @@ fn reread(flags: &Flags, in_force: &[Setting]) -> String {
                 .map(|(old, _)| old.key)
                 .collect();
             match changed.is_empty() {
-                true => "SIGHUP: the settings are as they were".to_owned(),
-                false => format!("SIGHUP: the settings are fine; a restart will take up {}", changed.join(", ")),
+                true => "SIGHUP: no setting has changed".to_owned(),
+                false => format!("SIGHUP: the settings are valid; a restart would change {}", changed.join(", ")),
             }
         }
     }

@@ -29,13 +29,13 @@ pub(super) fn termination() -> io::Result<Termination> {
 }
 
 /// From now on a write beyond the file-size limit (`ulimit -f`) fails like one to a full disk, instead of ending the process. The
-/// command that `run` starts has its own way with the signal back.
+/// command that `run` starts gets the default action for the signal back.
 pub(super) fn file_size_limit_is_an_error() -> io::Result<()> {
-    // Nobody reads it: that it is caught is what matters, and it stays so for the life of the process.
+    // The handler stays for the life of the process, although nobody reads the signals.
     signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw())).map(drop)
 }
 
-/// Listens for SIGHUP from now on, which then ends nothing.
+/// Listens for SIGHUP from now on. It no longer ends the process.
 pub(super) fn hangup() -> io::Result<Signal> {
     signal(SignalKind::hangup())
 }

@@ -48,8 +48,8 @@ impl Columns {
         self
     }
 
-    /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters; and the
-    /// last one, which rows to come may need, as wide as that allows.
+    /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters. The last
+    /// one becomes as wide as that allows, because later rows may need it.
     pub(super) fn fit(mut self, width: usize, flexible: &[usize]) -> Self {
         while self.width() > width {
             let widest = flexible
@@ -96,7 +96,7 @@ impl Columns {
     }
 }
 
-/// `text` for a cell: an agent's words must not steer a terminal.
+/// `text` for a cell: text from agents must not control the terminal.
 pub(super) fn cell(text: &str) -> String {
     visible::line(text).into_owned()
 }

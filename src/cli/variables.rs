@@ -1,6 +1,6 @@
-//! The environment that makes an agent use the proxy and trust it, as far as it can be told by variables.
+//! The environment variables that make an agent use the proxy and trust it.
 //!
-//! Pure: from what the parent has set to what the agent is given.
+//! Pure: the parent's variables in, the agent's variables out.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ use crate::tls::{AgentFiles, ParentBundles, TRUST_STORE_PASSWORD};
 
 /// Read by clients in either case, so both are set.
 const PROXY: [&str; 6] = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
-/// What these name *replaces* a client's roots: they get the bundle.
+/// The files that these name *replace* a client's roots. They are set to the bundle.
 const REPLACING: [&str; 14] = [
     "SSL_CERT_FILE",
     "REQUESTS_CA_BUNDLE",
@@ -28,10 +28,10 @@ const REPLACING: [&str; 14] = [
     "NIX_SSL_CERT_FILE",
     "PERL_LWP_SSL_CA_FILE",
 ];
-/// What these name is *added* to a client's roots: they get our CA, with what the parent adds.
+/// The files that these name are *added* to a client's roots. They are set to our CA, with the roots that the parent adds.
 const ADDING: [&str; 2] = ["NODE_EXTRA_CA_CERTS", "DENO_CERT"];
 
-/// What one client each reads in the place of `HTTP_PROXY`: they get our URL where the parent has set them.
+/// Each is read by one client instead of `HTTP_PROXY`. They are set to our URL if the parent has set them.
 const OF_ONE_CLIENT: [&str; 20] = [
     "npm_config_proxy",
     "npm_config_http_proxy",
@@ -54,28 +54,28 @@ const OF_ONE_CLIENT: [&str; 20] = [
     "WS_PROXY",
     "WSS_PROXY",
 ];
-/// The exceptions that one client each reads in the place of `NO_PROXY`.
+/// Each is read by one client instead of `NO_PROXY`.
 const EXCEPTIONS_OF_ONE_CLIENT: [&str; 5] =
     ["npm_config_noproxy", "NPM_CONFIG_NOPROXY", "no_grpc_proxy", "NO_GRPC_PROXY", "GLOBAL_AGENT_NO_PROXY"];
 
-/// What Java reads beside `JAVA_TOOL_OPTIONS`, and believes more.
+/// What Java reads besides `JAVA_TOOL_OPTIONS`, and prefers to it.
 const STRONGER_JAVA: [&str; 2] = ["JDK_JAVA_OPTIONS", "_JAVA_OPTIONS"];
-/// What of Java's options leads calls elsewhere than to us.
+/// Java's options that lead calls past us.
 const JAVA_PROXY: [&str; 4] = ["-Dhttp.proxyHost=", "-Dhttps.proxyHost=", JAVA_NON_PROXY_HOSTS, JAVA_SOCKS];
 const JAVA_NON_PROXY_HOSTS: &str = "-Dhttp.nonProxyHosts=";
 const JAVA_SOCKS: &str = "-DsocksProxyHost=";
 
-/// Names of this machine that clients send to itself.
+/// Names of this machine, which clients call directly.
 const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// What Java leaves out by itself, without `NO_PROXY`.
+/// The hosts that Java calls directly by default.
 const JAVA_LOOPBACK: &str = "localhost|127.*|[::1]";
 
-/// What an agent is told.
+/// What the agent's variables are made from.
 pub(super) struct Told<'a> {
     /// Where the proxy listens.
     pub(super) proxy: Url,
-    /// By which it trusts us.
+    /// The files with which it trusts us.
     pub(super) files: &'a AgentFiles,
     /// The run that it belongs to, if it is one.
     pub(super) run_id: Option<&'a str>,
@@ -83,9 +83,9 @@ pub(super) struct Told<'a> {
     pub(super) otas_hosts: Vec<String>,
     /// Calls to this machine go through the proxy as well.
     pub(super) include_localhost: bool,
-    /// Java is told, which makes it say so on stderr.
+    /// Set `JAVA_TOOL_OPTIONS`, which Java then reports on stderr.
     pub(super) java: bool,
-    /// What Node and Python load first, if they are to.
+    /// What Node and Python load first, with `--preload`.
     pub(super) preload: Option<&'a Preload>,
 }
 
@@ -131,10 +131,10 @@ pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>
     all
 }
 
-/// The hosts that agents call directly: what the parent says, OTAS, and this machine.
+/// The hosts that agents call directly: those of the parent, OTAS, and this machine.
 fn no_proxy(told: &Told<'_>, lists: &[&str], parent: &dyn Fn(&str) -> Option<String>) -> String {
     let parents = lists.iter().filter_map(|name| parent(name)).collect::<Vec<_>>();
-    // With `*` no call would come to us.
+    // `*` would keep all calls away from us.
     let parents = parents.iter().flat_map(|list| list.split(',')).map(str::trim);
     let parents = parents.filter(|entry| !matches!(*entry, "" | "*"));
     let hosts = told.otas_hosts.iter().map(String::as_str);
@@ -148,12 +148,12 @@ fn is_loopback(entry: &str) -> bool {
     LOOPBACK.contains(&host) || host.starts_with("127.") || host.ends_with(".localhost")
 }
 
-/// Java reads no variable but this one, and this one adds to what is there.
+/// Java reads only this variable. Our options are added to the parent's.
 fn java(told: &Told<'_>, parent: Option<String>) -> String {
     let host = told.proxy.host_str().unwrap_or_default();
     let port = told.proxy.port_or_known_default().unwrap_or_default();
     let own = if told.include_localhost { "" } else { JAVA_LOOPBACK };
-    // The last one counts, so it has the parent's as well.
+    // Java takes the last one, so ours includes the parent's hosts.
     let parents = parent.iter().flat_map(|options| options.split_whitespace()).filter_map(non_proxy_hosts);
     let parents = parents.flat_map(|hosts| hosts.split('|'));
     let parents = parents.filter(|host| !matches!(*host, "" | "*"));
@@ -173,7 +173,7 @@ fn non_proxy_hosts(option: &str) -> Option<&str> {
     option.trim_matches(['"', '\'']).strip_prefix(JAVA_NON_PROXY_HOSTS)
 }
 
-/// What the parent has set that keeps calls away from us or loses its meaning here: what it is, and what to type.
+/// Warnings about variables of the parent that keep calls away from us or have no effect here, with what to type.
 pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
     let value = |name: &str| parent(name).filter(|value| !value.trim().is_empty());
     let mut all = Vec::new();
@@ -206,7 +206,7 @@ pub(super) fn warnings(parent: &dyn Fn(&str) -> Option<String>) -> Vec<String> {
             "JAVA_TOOL_OPTIONS has {socks}, which Java would use for its connections: remove it from JAVA_TOOL_OPTIONS, or use --no-java"
         ));
     }
-    // With a proxy for all clients, that one is taken over.
+    // A proxy for all clients becomes the next proxy, so nothing is lost.
     if !PROXY.iter().any(|name| value(name).is_some()) && value("OTAS_UPSTREAM_PROXY").is_none() {
         all.extend(of_one_client(&value));
     }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use crate::app::Progress;
 use crate::visible;
 
-/// What a terminal is sent to begin a line anew.
+/// Clears the current line of a terminal.
 const ERASE_LINE: &str = "\r\x1b[K";
 
-/// Nothing is said about a delivery that takes no longer.
+/// A shorter delivery is not reported.
 const QUIET_FOR: Duration = Duration::from_secs(1);
 
 /// How often the same line is repeated where there is no terminal.
@@ -43,7 +43,7 @@ impl Waiting {
     /// Reports the progress, if a report is due.
     pub(super) fn tell(&mut self, progress: &Progress) {
         let mut stderr = std::io::stderr();
-        // A closed standard error cannot be helped.
+        // There is nowhere to report a closed standard error.
         let _ = if stderr.is_terminal() {
             write!(stderr, "{ERASE_LINE}{}", visible::line(&self.one_line(progress)))
         } else {

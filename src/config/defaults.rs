@@ -1,4 +1,4 @@
-//! What holds where nothing is set.
+//! The default values.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::secret::Secret;
 
-/// Reads the agent key that a file holds, and nothing else.
+/// Reads a file that holds an agent key and nothing else.
 ///
 /// # Errors
 /// Why it cannot be used, without repeating what the file holds.

@@ -1,4 +1,4 @@
-//! What OpenTelemetry's environment variables say of a sink.
+//! What OpenTelemetry's environment variables set for a sink.
 //!
 //! A section of `[[sinks]]` switches a sink on. The environment alone never does, because agents have such variables for themselves.
 //! The variables fill in what a section leaves out, but they belong together: headers for one endpoint (a key, say) are never sent to
@@ -90,7 +90,7 @@ fn fill(otlp: &mut Otlp, env: &dyn Fn(&str) -> Option<String>) -> Vec<Wrong> {
     wrong
 }
 
-/// `whole`: as it is, not to be added to.
+/// `whole`: the URL is used as it is, without an added path.
 fn endpoint(text: &str, whole: bool) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let fits = matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none();

@@ -23,7 +23,7 @@ pub enum Sink {
 pub struct Otlp {
     /// Where spans are posted.
     pub endpoint: Url,
-    /// The section names it, not the environment.
+    /// The section sets the endpoint, not the environment.
     pub(super) own_endpoint: bool,
     /// Header fields that go with each request. Their values may be keys.
     pub headers: Vec<(HeaderName, Secret)>,
@@ -33,7 +33,7 @@ pub struct Otlp {
     pub gzip: bool,
     /// A further root (PEM) that the collector may be signed by.
     pub certificate: Option<PathBuf>,
-    /// What spans say of their source: `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
+    /// The resource that spans come from: `OTEL_RESOURCE_ATTRIBUTES`, `OTEL_SERVICE_NAME`.
     pub resource: BTreeMap<String, String>,
     /// `OTEL_SDK_DISABLED`: it is left out.
     pub disabled: bool,
@@ -43,7 +43,7 @@ const TRACES: &str = "v1/traces";
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Sink {
-    /// What it is known by, from one start to the next: where it had got to is kept under this name.
+    /// The name under which the store keeps its position from one start to the next.
     pub fn name(&self) -> String {
         match self {
             Self::JsonLines(None) => "jsonl -".to_owned(),

@@ -32,7 +32,7 @@ pub struct Config {
     pub proxy: Proxy,
     /// How origins are reached.
     pub upstream: Upstream,
-    /// Which of them may be.
+    /// Which origins agents may call.
     pub egress: Egress,
     /// How much of each body is kept.
     pub capture: Capture,
@@ -44,7 +44,7 @@ pub struct Config {
     pub store: Store,
     /// How events are sent.
     pub delivery: Delivery,
-    /// What else is told of each event.
+    /// Where else events go.
     pub sinks: Vec<Sink>,
 }
 
@@ -61,7 +61,7 @@ pub struct Listen {
     pub processes: bool,
     /// Networks that agents may call from. Empty: any.
     pub allow_clients: Vec<IpNet>,
-    /// Listen elsewhere than on loopback though everybody may call.
+    /// Allow a port beyond loopback that everybody may call.
     pub insecure_open_proxy: bool,
 }
 
@@ -95,12 +95,12 @@ pub struct Otas {
 pub struct Session {
     /// What has a session of its own.
     pub scope: Scope,
-    /// Globs on the names of programs and scripts: of a process that calls and its ancestors, the topmost that has one is the
-    /// agent. Without one, the leader of its session is.
+    /// Globs for the names of agents' programs and scripts. Of a calling process and its ancestors, the topmost that matches is
+    /// the agent. If none matches, it is the leader of the Unix session.
     pub agent_processes: Vec<String>,
-    /// A session that has had no calls for so long is closed; the next call opens another.
+    /// A session without calls for this time is closed. The next call opens another.
     pub idle_timeout: Duration,
-    /// What the command that `run` starts, and nobody else, shows the proxy. No setting: `run` makes it where it is needed.
+    /// A secret that only the command of a `run` has. Not a setting: `run` makes it where it is needed.
     pub run_secret: Option<Secret>,
 }
 
@@ -109,14 +109,14 @@ pub struct Session {
 pub enum Scope {
     /// Each start of the proxy.
     Proxy,
-    /// Each agent and label that gives credentials; without them nobody is served.
+    /// Each agent and label that gives credentials; nobody else is served.
     Credential,
     /// Each agent process of this machine.
     Process,
 }
 
 impl Scope {
-    /// As settings name them.
+    /// The names in the settings.
     pub(super) const NAMES: [(&'static str, Self); 3] =
         [("proxy", Self::Proxy), ("credential", Self::Credential), ("process", Self::Process)];
 }
@@ -141,7 +141,7 @@ pub struct Agent {
 pub struct Tls {
     /// Where our CA lives (0700).
     pub ca_dir: PathBuf,
-    /// Where it lives unless settings say otherwise: another CA of ours may be there. No setting.
+    /// The default folder, where the user may have another CA of ours. Not a setting.
     pub usual_ca_dir: PathBuf,
     /// Extra roots (PEM) that origins are verified against, beside the system's.
     pub origin_ca_file: Option<PathBuf>,
@@ -149,7 +149,7 @@ pub struct Tls {
     pub passthrough: HostRules,
     /// How long a host is relayed blind after agents have refused our certificate for it. `None`: it is not.
     pub learn_passthrough: Option<Duration>,
-    /// What we show of ourselves to origins that ask for a certificate.
+    /// Our certificates for origins that ask for one.
     pub client_certificates: Vec<ClientCertificate>,
     /// Certificates that are accepted as they are: exceptions from the check, each for its hosts alone.
     pub pinned: Vec<PinnedCertificate>,
@@ -158,7 +158,7 @@ pub struct Tls {
 /// An entry of `tls.pinned`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PinnedCertificate {
-    /// The origins that must show it, and may: whoever signed it, for whatever name and time.
+    /// The origins that must show it. Its issuer, name and dates are not checked.
     pub hosts: HostRules,
     /// The SHA-256 of its DER form.
     pub sha256: [u8; 32],
@@ -180,9 +180,9 @@ pub struct ClientCertificate {
 pub struct Upstream {
     /// The proxy that origins are reached through. `None`: directly.
     pub proxy: Option<NextProxy>,
-    /// What holds for `http` URLs instead. No setting: environments name a proxy for each scheme.
+    /// The same for `http` URLs. Not a setting: environments name a proxy for each scheme.
     pub for_http: ForHttp,
-    /// Origins that are reached directly all the same.
+    /// Origins that are reached directly nevertheless.
     pub no_proxy: HostRules,
 }
 
@@ -216,7 +216,7 @@ pub struct Egress {
     pub deny: HostRules,
     /// If there are any: what agents may call, and nothing else.
     pub allow: HostRules,
-    /// Whether agents may call what gives a cloud's machines their credentials.
+    /// Whether agents may call the services that give cloud machines their credentials.
     pub allow_metadata: bool,
 }
 
@@ -241,11 +241,11 @@ pub struct Proxy {
     pub max_header_bytes: usize,
     /// The most agent connections at once.
     pub max_connections: usize,
-    /// The most requests under way at once on one HTTP/2 connection of an agent.
+    /// The most requests in flight on one HTTP/2 connection of an agent.
     pub max_streams: u32,
-    /// How long exchanges may go on after SIGTERM.
+    /// How long calls in flight may go on after SIGTERM.
     pub shutdown_grace: Duration,
-    /// The most connections of one agent at once. 0: as many as there are.
+    /// The most connections of one agent at once. 0: no limit.
     pub agent_connections: usize,
     /// The most requests of one agent in a second. 0: no limit.
     pub agent_requests_per_second: u32,
@@ -260,20 +260,20 @@ pub struct Capture {
     pub body_head_bytes: usize,
     /// Last bytes kept of each body.
     pub body_tail_bytes: usize,
-    /// Bytes of bodies that all exchanges together may hold in memory; past it bodies are cut, and say so.
+    /// The most bytes of bodies that all calls in flight keep in memory. Beyond it bodies are cut, and their events say so.
     pub memory_bytes: usize,
-    /// How much of calls to which hosts is recorded, the first that has the host.
+    /// How much of calls to some hosts is recorded. The first entry that has the host applies.
     pub rules: Vec<(HostRules, CaptureLevel)>,
 }
 
 /// `[event]`
 #[derive(Clone)]
 pub struct Event {
-    /// Status codes from here on set `error` to `http_<code>`. 0: never.
+    /// The lowest status code that sets `error` to `http_<code>`. 0: none does.
     pub error_from_status: u16,
     /// Added to every event's `custom_properties`.
     pub properties: BTreeMap<String, String>,
-    /// What models cost. `None`: it is not known.
+    /// What models cost. `None`: not known.
     pub prices: Option<Prices>,
 }
 
@@ -284,11 +284,11 @@ pub struct Store {
     pub path: PathBuf,
     /// The most that the file may hold in bytes; its log may take some 32 MiB more.
     pub max_bytes: u64,
-    /// Below so much free space on the disk, in bytes, the file does not grow.
+    /// The free disk space in bytes below which the file does not grow.
     pub min_free_bytes: u64,
     /// What happens when there is no room.
     pub on_full: OnFull,
-    /// What is promised of a call that has ended.
+    /// What is guaranteed for a call that has ended.
     pub durability: Durability,
     /// How long delivered events are kept.
     pub keep: Duration,
@@ -299,14 +299,14 @@ pub struct Store {
 /// `store.on_full`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnFull {
-    /// The oldest make room, bodies first; the loss is counted and told.
+    /// Removes the oldest, bodies first; the loss is counted and reported.
     DropOldest,
-    /// No call goes out that cannot be recorded.
+    /// Refuses calls that cannot be recorded.
     Refuse,
 }
 
 impl OnFull {
-    /// Its names, as settings have them.
+    /// The names in the settings.
     pub(super) const NAMES: [(&'static str, Self); 2] = [("drop_oldest", Self::DropOldest), ("refuse", Self::Refuse)];
 }
 
@@ -320,7 +320,7 @@ pub enum Durability {
 }
 
 impl Durability {
-    /// Its names, as settings have them.
+    /// The names in the settings.
     pub(super) const NAMES: [(&'static str, Self); 2] = [("normal", Self::Normal), ("strict", Self::Strict)];
 }
 
@@ -330,14 +330,14 @@ pub enum Order {
     /// A session's events are sent one by one while few of them wait, or where more at once would be no faster; else as with
     /// `Window`.
     Adaptive,
-    /// Events are sent in their order, a few at once, so that two of those few may arrive swapped.
+    /// Events are sent in their order, several at once, so that neighbours may arrive swapped.
     Window,
     /// A session's events are sent one by one.
     Strict,
 }
 
 impl Order {
-    /// Its names, as settings have them.
+    /// The names in the settings.
     pub(super) const NAMES: [(&'static str, Self); 3] =
         [("adaptive", Self::Adaptive), ("window", Self::Window), ("strict", Self::Strict)];
 }
@@ -345,7 +345,7 @@ impl Order {
 /// `[delivery]`
 #[derive(Clone)]
 pub struct Delivery {
-    /// The most posts under way at once.
+    /// The most posts in flight.
     pub max_in_flight: usize,
     /// How closely the order of a session's events is kept.
     pub order: Order,

@@ -53,7 +53,7 @@ fn authority(flags: &Flags) -> Result<CertAuthority, Box<dyn std::error::Error +
     Ok(CertAuthority::load_or_create(&folder(flags)?)?)
 }
 
-/// The CA's folder: that of the proxy that runs, if somebody has not named another one.
+/// The CA's folder: that of the running proxy, unless the user named another one.
 fn folder(flags: &Flags) -> Result<PathBuf, Box<dyn std::error::Error + Send + Sync>> {
     let led = super::led(flags, About::Ca)?;
     chosen::no_second_ca(&led)?;

@@ -46,7 +46,7 @@ fn take(steps: &[Step], dry_run: bool, nothing: &str, as_root: impl Fn() -> Stri
     Ok(ExitCode::SUCCESS)
 }
 
-/// What to type. Root's own settings would lead to another CA, so this one's folder is named.
+/// The command to type. It names the CA's folder, because root's own settings would lead to another CA.
 fn as_root(command: &str, authority: &CertAuthority) -> String {
     let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("otas-proxy"));
     let dir = std::path::absolute(authority.dir()).unwrap_or_else(|_| authority.dir().to_owned());

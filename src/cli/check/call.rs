@@ -24,7 +24,7 @@ use super::stage::{Stage, host_of};
 use crate::config::Config;
 use crate::tls::write_agent_files;
 
-/// For one call, the start of its program included.
+/// The limit for one call, including the start of its program.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 const WHAT: &str = "clients";
@@ -80,7 +80,7 @@ async fn called(
     }
     let mut calls = JoinSet::new();
     let (folder, set) = (Arc::new(stage.folder().to_owned()), Arc::new(set));
-    // So many at once that each has its time.
+    // Not more at once than there are cores, so that none runs into its time limit.
     let turns = Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(2, usize::from).max(2)));
     for client in &found {
         let (client, folder, set, turns) = (*client, folder.clone(), set.clone(), turns.clone());
@@ -127,7 +127,7 @@ async fn called(
     Ok(lines)
 }
 
-/// What is set over the environment that we have.
+/// The variables that are set over our own environment.
 fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Vec<(String, String)>, Failure> {
     if let Some(named) = as_is {
         let present = std::env::vars_os()
@@ -150,7 +150,7 @@ fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Ve
     Ok(variables::for_agent(&told, &parent).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
-/// Calls it once. Its folder is one of the check's: what lies in the user's own may start more than a call.
+/// Calls it once, in a folder of the check: files in the user's own folder may make the client do more than call.
 async fn call(client: &Client, folder: &Path, set: &[(String, String)]) -> Ended {
     let host = host_of(client.name);
     let place = Place { host: &host, folder };

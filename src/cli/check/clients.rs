@@ -1,4 +1,4 @@
-//! The clients that are called, and what each of them goes by.
+//! The clients that are called, with the arguments and variables of each.
 
 use std::path::Path;
 
@@ -12,13 +12,13 @@ pub(super) struct Client {
     pub(super) arguments: fn(&Place<'_>) -> Vec<String>,
     /// Variables that keep it from touching what is the user's.
     pub(super) set: fn(&Place<'_>) -> Vec<(&'static str, String)>,
-    /// It says its version on stdout before it calls: without that it did not come so far.
+    /// It prints its version on stdout before it calls. Without this line it did not get that far.
     pub(super) says_version: bool,
     /// The variable by which it uses a proxy.
     pub(super) proxy: &'static str,
     /// The variable by which it trusts a CA.
     pub(super) trust: &'static str,
-    /// Its own settings, which come before variables.
+    /// Its own settings, which override variables.
     pub(super) own: &'static str,
 }
 
@@ -53,7 +53,7 @@ const MODULE: (&str, &str) = ("fetch.mjs", include_str!("scripts/fetch.mjs"));
 const JAVA: (&str, &str) = ("Check.java", include_str!("scripts/Check.java"));
 const REQUIREMENTS: (&str, &str) = ("requirements.in", "otas-proxy-check\n");
 
-/// What some clients take from a file alone: names in [`Place::folder`], and contents.
+/// What some clients read from a file only: names in [`Place::folder`], and contents.
 pub(super) const FILES: [(&str, &str); 3] = [MODULE, JAVA, REQUIREMENTS];
 
 /// All of them, in the order of the report.

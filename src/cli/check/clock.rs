@@ -1,13 +1,14 @@
-//! This machine's clock, held against OTAS's.
+//! This machine's clock, compared with OTAS's.
 
 use std::time::{Duration, SystemTime};
 
 use super::line::Line;
 use crate::config::Config;
 
-/// From here on it is told.
+/// Differences from here on are reported, in seconds.
 const NOTABLE_S: i64 = 30;
-/// The certificates that we make are valid from so long ago on: with a clock further ahead than that, nobody else takes them.
+/// Our certificates are valid from this long before they are made, in seconds. If our clock is further ahead, other machines
+/// refuse them.
 const HARMFUL_S: i64 = 24 * 3600;
 
 const WHAT: &str = "clock";
@@ -34,14 +35,14 @@ pub(super) async fn line(config: &Config, tls: &rustls::ClientConfig) -> Line {
     judge(uasam, brain)
 }
 
-/// By how many seconds our clock is ahead of that of a server. `None`: it does not tell.
+/// By how many seconds our clock is ahead of that of a server. `None`: it states no time.
 async fn ahead_s(client: &reqwest::Client, url: &url::Url) -> Option<i64> {
     let asked = SystemTime::now();
     let answer = client.get(url.clone()).send().await.ok()?;
     let took = asked.elapsed().unwrap_or_default();
     let date = httpdate::parse_http_date(answer.headers().get(reqwest::header::DATE)?.to_str().ok()?).ok()?;
     let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
-    // In the middle of the call, as far as we know.
+    // The server's time is taken to be that of the middle of the call.
     let ours = asked + took / 2;
     Some(match ours.duration_since(date) {
         Ok(ahead) => seconds(ahead),

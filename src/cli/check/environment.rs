@@ -1,8 +1,8 @@
-//! What clients are called with: what `run` would set, or what is there.
+//! The address of the proxy in the variables of an environment, and how the check's own proxy takes its place.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// Where the proxy of the settings is, in the words of variables: what an environment that was made for it names.
+/// The address of the settings' proxy, in the forms that an environment made for it contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Named {
     /// `HOST:PORT`, the likeliest first.
@@ -35,7 +35,7 @@ impl Named {
         self.replaced(value, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).is_some()
     }
 
-    /// The value with `by` in its place. `None`: it is not in it.
+    /// The value with `by` in its place. `None`: the value does not name it.
     fn replaced(&self, value: &str, by: &SocketAddr) -> Option<String> {
         let mut replaced = value.to_owned();
         for authority in &self.authorities {
@@ -46,7 +46,7 @@ impl Named {
         (replaced != value).then_some(replaced)
     }
 
-    /// What of this environment must be different for `by` to be in the place of the proxy.
+    /// The variables of this environment that must change so that `by` takes the place of the proxy.
     pub(super) fn with(
         &self,
         environment: impl Iterator<Item = (String, String)>,

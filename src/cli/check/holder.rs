@@ -1,4 +1,4 @@
-//! Which process listens on a port, as far as the system tells (Linux's `/proc`; of other users' processes it tells root alone).
+//! Which process listens on a port, by Linux's `/proc`. Only root sees the processes of other users.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ pub(super) fn of(port: u16) -> Option<String> {
     let wanted: Vec<String> = inodes.iter().map(|inode| format!("socket:[{inode}]")).collect();
     let processes = fs::read_dir("/proc").ok()?.filter_map(Result::ok);
     processes.map(|entry| entry.path()).find_map(|process| {
-        // `/proc/self` and its like are no further processes.
+        // `/proc/self` and the like are not further processes.
         let id: u32 = process.file_name()?.to_str()?.parse().ok()?;
         let held = fs::read_dir(process.join("fd")).ok()?.filter_map(Result::ok);
         let mut held = held.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());

@@ -1,4 +1,4 @@
-//! One finding, and how findings are told.
+//! One finding, and how findings are printed.
 
 use std::io;
 
@@ -11,9 +11,9 @@ use super::super::table::cell;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum State {
-    /// It is as it should be.
+    /// It works.
     Ok,
-    /// It works, but a person should know.
+    /// It works, with something that the user should know.
     Warn,
     /// It does not work.
     Fail,
@@ -60,7 +60,7 @@ impl Line {
     }
 }
 
-/// All findings: told one by one to people, and at the end to programs.
+/// All findings: printed one by one for people, and at the end for programs.
 pub(super) struct Report {
     json: bool,
     lines: Vec<Line>,
@@ -72,7 +72,7 @@ impl Report {
     }
 
     /// # Errors
-    /// When it cannot be told.
+    /// When it cannot be written.
     pub(super) fn add(&mut self, line: Line) -> io::Result<()> {
         if !self.json {
             say::raw(&told(&line))?;
@@ -86,7 +86,7 @@ impl Report {
     }
 
     /// # Errors
-    /// When it cannot be told.
+    /// When it cannot be written.
     pub(super) fn end(&self) -> io::Result<()> {
         if !self.json {
             return Ok(());

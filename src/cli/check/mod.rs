@@ -1,4 +1,4 @@
-//! `otas-proxy check`: what is wrong with this set-up, and how it is put right. One file a concern.
+//! `otas-proxy check`: what is wrong with this set-up, and how to fix it. One file a concern.
 
 mod authority;
 mod call;
@@ -51,7 +51,7 @@ pub(super) struct Args {
 
 const PARTS: [&str; 7] = ["configuration", "ports", "store", "otas", "clock", "ca", "clients"];
 
-/// No question to OTAS takes longer.
+/// The longest wait for an answer of OTAS.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 impl Args {
@@ -84,7 +84,7 @@ pub(super) fn run(args: &Args) -> Done {
             }
             super::runtime()?.block_on(look(args, &led, &mut report))?;
         }
-        // Whatever was asked for depends on it.
+        // All other checks depend on it.
         Err(lines) => lines.into_iter().try_for_each(|line| report.add(line))?,
     }
     report.end()?;
@@ -115,7 +115,7 @@ fn running_line(led: &chosen::Led) -> Option<Line> {
         (_, None) => Line::warn(
             WHAT,
             notes,
-            "Nothing, if that proxy is the one that you mean: `env`, `events` and `ca` use its CA and its store; else stop it",
+            "If you mean that proxy, do nothing: `env`, `events` and `ca` use its CA and its store. Otherwise stop it",
         ),
         (_, Some(_)) => {
             Line::fail(WHAT, notes, "Start `serve` with these settings, or leave the CA folder out of them")

@@ -8,7 +8,7 @@ use crate::deliver::{Finding, examine};
 
 const STEPS: [&str; 3] = ["agent key", "session", "Brain"];
 
-/// As delivery goes, without an event, for each agent key of the settings.
+/// The steps of delivery, without an event, for each agent key of the settings.
 pub(super) async fn lines(config: &Config, tls: &rustls::ClientConfig) -> Vec<Line> {
     if !config.otas.deliver {
         return vec![Line::skipped("agent key", "`otas.deliver` is false: events are not for OTAS")];
@@ -23,7 +23,7 @@ pub(super) async fn lines(config: &Config, tls: &rustls::ClientConfig) -> Vec<Li
     lines
 }
 
-/// The settings of each agent key, with what tells it from others.
+/// The settings of each agent key, with what distinguishes it from others.
 fn keys(config: &Config) -> Vec<(String, Otas)> {
     let own = config.otas.agent_key.is_some().then(|| (String::new(), config.otas.clone()));
     let agents = config.agents.iter().filter_map(|agent| {

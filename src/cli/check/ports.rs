@@ -80,7 +80,7 @@ fn is_readiness(head: &str) -> bool {
     says_so && head.contains("\r\ncontent-type: application/json\r\n")
 }
 
-/// Whether what listens on `address` answers as one of ours does; `as_ours` is shown the answer in lower case.
+/// Whether what listens on `address` answers like one of ours. `as_ours` gets the answer in lower case.
 async fn answers(address: SocketAddr, path: &str, as_ours: impl Fn(&str) -> bool) -> bool {
     let host = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -1,4 +1,4 @@
-//! What clients are called on: a proxy of these settings' CA, and behind it an origin that no name service knows.
+//! What clients call: a proxy with the CA of these settings, and behind it an origin that no name service knows.
 //!
 //! The proxy's own next proxy (`upstream.proxy`) is ours as well: whatever it is asked to connect to, it is the origin itself. So
 //! clients are given names that lead nowhere else, none of them takes the origin for this machine, and each name tells whose
@@ -55,7 +55,7 @@ pub(super) struct Stage {
     seen: Arc<Mutex<Seen>>,
 }
 
-/// What came of the calls, by the names of clients.
+/// The outcome of the calls, by the names of clients.
 #[derive(Default)]
 pub(super) struct Seen {
     /// Those that asked the proxy for a tunnel.
@@ -67,7 +67,7 @@ pub(super) struct Seen {
 }
 
 impl Stage {
-    /// Starts both, with the CA of `settings`; and with their callers, if the proxy is to ask for credentials as theirs does.
+    /// Starts both, with the CA of `settings`. If their proxy asks for credentials, this one does so, too, with the same agents.
     pub(super) async fn start(settings: &Config, with_callers: bool, clients: &[&str]) -> Result<Self, Failure> {
         let folder = std::env::temp_dir().join(format!("otas-proxy-check-{}", uuid::Uuid::new_v4().simple()));
         DirBuilder::new().mode(0o700).create(&folder)?;
@@ -104,22 +104,22 @@ impl Stage {
         if with_callers {
             config.session = settings.session.clone();
             config.agents = settings.agents.clone();
-            // These calls are nothing for OTAS.
+            // These calls are not for OTAS.
             config.agents.iter_mut().for_each(|agent| agent.agent_key = None);
         }
         let app = App::start(config, meta::of_this_process(&["check".to_owned()], &[])).await?;
         Ok((app, seen))
     }
 
-    /// A folder that goes with the check.
+    /// A folder that is removed with the check.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// Stops both, and tells what came of the calls.
+    /// Stops both. Returns the outcome of the calls.
     pub(super) async fn stop(self) -> Seen {
         let store = self.app.store.clone();
-        // Calls that are ending are waited for: how they end is what is to be told.
+        // Waits for calls that are ending, because their outcome is what counts.
         self.app.stop(Duration::ZERO, CancellationToken::new(), |_| {}).await;
         let events = store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap_or_default();
         let mut seen = std::mem::take(&mut *self.seen.lock());
@@ -181,7 +181,7 @@ async fn accept(listener: TcpListener, tls: TlsAcceptor, seen: Arc<Mutex<Seen>>)
     }
 }
 
-/// Agrees to the CONNECT, and is what was asked for.
+/// Accepts the CONNECT, and then is the origin.
 async fn serve(mut stream: TcpStream, tls: TlsAcceptor, seen: Arc<Mutex<Seen>>) -> io::Result<()> {
     let host = connect_target(&mut stream).await?;
     let Some(client) = client_of(&host).map(str::to_owned) else { return Ok(()) };
@@ -207,7 +207,7 @@ async fn connect_target(stream: &mut TcpStream) -> io::Result<String> {
     target.map(str::to_ascii_lowercase).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no CONNECT"))
 }
 
-/// Enough of a repository, an index, and a registry for their clients to be content.
+/// Enough of a repository, an index, and a registry for their clients to succeed.
 fn answer(request: &Request<Incoming>, host: &str) -> Response<Full<Bytes>> {
     let (kind, body) = match request.uri().path() {
         "/repo.git/info/refs" => ("text/plain", format!("{}\trefs/heads/main\n", "0123456789".repeat(4))),

@@ -10,7 +10,7 @@ use crate::config;
 use crate::store::{free_disk_bytes, left_free_bytes};
 use crate::users;
 
-/// Nothing is made or changed for it but a file that is removed again.
+/// It changes nothing: it only creates a file and removes it.
 pub(super) fn line(store: &config::Store) -> Line {
     let (path, what) = (&store.path, "store");
     let folder = existing(path.parent().unwrap_or(Path::new(".")));
@@ -40,7 +40,7 @@ pub(super) fn line(store: &config::Store) -> Line {
             "Make that folder, or choose another file (`store.path`, --store-path)",
         );
     }
-    // The bound that the store keeps to: on a disk smaller than the setting it is less.
+    // The bound that the store applies, which is smaller than the setting on a small disk.
     let bound = left_free_bytes(&folder.join("x"), store.min_free_bytes);
     room(store, &folder, free_disk_bytes(&folder.join("x")), bound)
 }
@@ -60,14 +60,14 @@ fn room(store: &config::Store, folder: &Path, free: Option<u64>, bound: u64) -> 
     }
 }
 
-/// Whose it is, where it is not ours.
+/// Its owner, if it is not ours.
 fn owner(path: &Path) -> String {
     let owner = fs::metadata(path).map(|found| found.uid()).ok();
     let other = owner.filter(|uid| *uid != rustix::process::geteuid().as_raw());
     other.map(|uid| format!(", which is owned by {}", users::name(uid))).unwrap_or_default()
 }
 
-/// The folder, or what of the way to it exists.
+/// The folder, or its nearest ancestor that exists.
 fn existing(folder: &Path) -> PathBuf {
     let on_the_way = folder.ancestors().map(|at| if at.as_os_str().is_empty() { Path::new(".") } else { at });
     on_the_way.into_iter().find(|at| at.exists()).unwrap_or(Path::new("/")).to_owned()

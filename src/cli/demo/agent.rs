@@ -1,4 +1,4 @@
-//! A scripted agent: an ordinary HTTP client that was told of the proxy and its CA, and of nothing else.
+//! A scripted agent: an ordinary HTTP client that knows the proxy and its CA, and nothing else.
 
 use std::error::Error;
 
@@ -9,7 +9,7 @@ use super::super::say;
 use super::origin::DemoOrigin;
 use crate::app::App;
 
-/// Said of calls that fail.
+/// Printed beside calls that fail.
 const MEANT: &str = " (meant to fail)";
 
 /// Makes the calls, one after the other, and says what the agent saw of each.
@@ -48,7 +48,7 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
                 ))?;
             }
             Err(error) => {
-                // The client tells of a refused CONNECT as an error of its connection.
+                // The client reports a refused CONNECT as an error of its connection.
                 let mut cause: &dyn Error = &error;
                 while let Some(next) = cause.source() {
                     cause = next;
@@ -61,7 +61,7 @@ pub(super) async fn calls(app: &App, origin: &DemoOrigin) -> Result<(), Box<dyn 
     Ok(())
 }
 
-/// What a client is told by `SSL_CERT_FILE` and the like: our CA, and nothing else for this demo.
+/// What `SSL_CERT_FILE` and the like would configure: our CA, and nothing else for this demo.
 fn trusting(app: &App) -> Result<rustls::ClientConfig, Box<dyn Error + Send + Sync>> {
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;

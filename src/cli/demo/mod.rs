@@ -111,7 +111,7 @@ fn program() -> String {
     below.map_or_else(|| program.display().to_string(), |below| format!("./{}", below.display()))
 }
 
-/// Gives the event that is worth a look: the streamed answer of a model.
+/// Returns the event that is worth a look: the streamed answer of a model.
 async fn demo(folder: &Path) -> Result<Option<i64>, Box<dyn std::error::Error + Send + Sync>> {
     let origin = origin::start(folder).await?;
     let app = App::start(configuration(folder, &origin)?, meta::of_this_process(&["demo".to_owned()], &[])).await?;
@@ -169,7 +169,7 @@ fn rows(events: &[EventRow]) -> Vec<Vec<String>> {
     events.iter().map(row).collect()
 }
 
-/// What an event says of a call to a model.
+/// The facts of a call to a model in an event.
 fn llm(event: &EventRow) -> Option<Llm> {
     let event: serde_json::Value = serde_json::from_slice(&event.json).ok()?;
     Llm::of(event["custom_properties"].as_object()?)

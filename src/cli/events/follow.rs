@@ -14,32 +14,32 @@ pub(super) async fn stopped(stop: &Termination) -> bool {
     tokio::time::timeout(EVERY, stop.first()).await.is_ok()
 }
 
-/// What was seen, so that each event is told once.
+/// Which events were returned, so that each is printed once.
 pub(super) struct News {
     filter: Filter,
     /// The store's number when it was last looked at.
     change: Option<i64>,
-    /// Nothing up to this row can become news.
+    /// No row up to this one can still come into the wanted state.
     up_to: i64,
-    /// What was told of the rows after `up_to`.
-    told: BTreeSet<i64>,
+    /// The rows after `up_to` that were returned.
+    returned: BTreeSet<i64>,
 }
 
 impl News {
     /// Nothing was seen yet.
     pub(super) fn of(filter: Filter) -> Self {
         let filter = Filter { limit: usize::MAX, ..filter };
-        Self { filter, change: None, up_to: 0, told: BTreeSet::new() }
+        Self { filter, change: None, up_to: 0, returned: BTreeSet::new() }
     }
 
-    /// The rows that came into the wanted state since the last call; the first tells all that are in it.
+    /// The rows that came into the wanted state since the last call. The first call returns all that are in it.
     pub(super) fn next(&mut self, store: &Store) -> Result<Vec<i64>, StoreError> {
         let change = store.change()?;
         if self.change == Some(change) {
             return Ok(Vec::new());
         }
         self.change = Some(change);
-        // Events become delivered or dead in any order: a row that still waits may be news later.
+        // Events become delivered or dead in any order: a row that still waits may come into the wanted state later.
         let waits = match self.filter.state {
             Some(State::Delivered | State::Dead) => {
                 let first = Filter { state: Some(State::Pending), limit: 1, ..self.filter.clone() };
@@ -48,15 +48,15 @@ impl News {
             None | Some(State::Pending | State::Kept) => None,
         };
         let found = store.ids_after(&self.filter, self.up_to)?;
-        let fresh: Vec<i64> = found.iter().copied().filter(|id| !self.told.contains(id)).collect();
+        let fresh: Vec<i64> = found.iter().copied().filter(|id| !self.returned.contains(id)).collect();
         match waits {
             Some(waiting) => {
                 self.up_to = waiting - 1;
-                self.told = found.into_iter().filter(|id| *id > self.up_to).collect();
+                self.returned = found.into_iter().filter(|id| *id > self.up_to).collect();
             }
             None => {
                 self.up_to = found.last().copied().unwrap_or(self.up_to);
-                self.told.clear();
+                self.returned.clear();
             }
         }
         Ok(fresh)

@@ -8,7 +8,7 @@ use crate::private_file;
 use crate::store::Store;
 
 /// Writes these events to `file` (for its owner alone, like the store), or to stdout if it is `-`. Old ones may have been
-/// removed meanwhile. Tells how many it wrote.
+/// removed meanwhile. Returns how many it wrote.
 pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize, super::Failure> {
     let mut out: Box<dyn Write> = match file.as_os_str() == "-" {
         true => Box::new(io::stdout().lock()),

@@ -1,4 +1,4 @@
-//! `otas-proxy events`: what is stored, and where each event is on its way.
+//! `otas-proxy events`: what is stored, and the state of its delivery.
 
 mod follow;
 mod har;

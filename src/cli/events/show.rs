@@ -43,7 +43,7 @@ fn model(llm: &Llm) -> String {
     }
 }
 
-/// The event whole: where it is on its way, then what OTAS is sent.
+/// The whole event: the state of its delivery, then what OTAS is sent.
 pub(super) fn whole(event: &EventRow) -> Value {
     let mut all = Map::new();
     all.insert("id".into(), json!(event.id));
@@ -62,7 +62,7 @@ pub(super) fn whole(event: &EventRow) -> Value {
     Value::Object(all)
 }
 
-/// What OTAS said to its posts, if not yes at once.
+/// OTAS's replies to its posts. Empty if OTAS accepted it at once.
 pub(super) fn history(history: &[PastVerdict]) -> Value {
     let said = |said: &PastVerdict| {
         let PastVerdict { verdict, posts, first_at_ms, last_at_ms } = said;

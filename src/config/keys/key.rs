@@ -15,7 +15,7 @@ pub(in crate::config) struct Key {
     pub(in crate::config) kind: Kind,
     /// One or a few sentences for people, in Markdown.
     pub(in crate::config) meaning: &'static str,
-    /// What holds where nothing sets it, in words: for settings whose default is no value.
+    /// What applies if nothing sets it, in words: for settings without a default value.
     pub(in crate::config) unset: Option<&'static str>,
     /// A value as the settings file writes it, where the default cannot be shown.
     pub(in crate::config) example: Option<&'static str>,
