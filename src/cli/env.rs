@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 
 use super::preload::Preload;
-use super::variables::{self, Told};
+use super::variables::{self, AgentSetup};
 use super::{About, Done, chosen, otas_hosts, say};
 use crate::app::{AppError, step};
 use crate::config::Flags;
@@ -96,7 +96,7 @@ pub(super) fn run(args: &Args) -> Done {
     let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
         .map_err(|error| step("write the CA files for agents".to_owned(), error))?;
     let preload = args.scope.preload(&authority)?;
-    let told = Told {
+    let setup = AgentSetup {
         proxy: format!("http://{}", config.listen.proxy).parse()?,
         files: &files,
         run_id: None,
@@ -106,7 +106,7 @@ pub(super) fn run(args: &Args) -> Done {
         preload: preload.as_ref(),
     };
     variables::warnings(&parent).iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
-    for (name, value) in variables::for_agent(&told, &parent) {
+    for (name, value) in variables::for_agent(&setup, &parent) {
         say::raw(&format!("{}\n", line(args.shell, name, &value)))?;
     }
     Ok(ExitCode::SUCCESS)

@@ -71,7 +71,7 @@ pub(super) fn take_over(
         lines.push("NO_PROXY=* excepts every host from the environment's proxy: calls go directly".to_owned());
         return lines;
     }
-    lines.push(told(http.as_ref(), https.as_ref(), !exceptions.rules.is_empty()));
+    lines.push(sentence(http.as_ref(), https.as_ref(), !exceptions.rules.is_empty()));
     lines.extend(exceptions.unknown.map(|entries| {
         format!(
             "NO_PROXY has entries that are not understood here ({entries}): list such hosts in `upstream.no_proxy`"
@@ -142,7 +142,7 @@ fn usable(named: Named) -> Option<(&'static str, NextProxy)> {
     }
 }
 
-fn told(http: Option<&(&str, NextProxy)>, https: Option<&(&str, NextProxy)>, has_exceptions: bool) -> String {
+fn sentence(http: Option<&(&str, NextProxy)>, https: Option<&(&str, NextProxy)>, has_exceptions: bool) -> String {
     let through = |(name, proxy): &(&str, NextProxy)| format!("through {proxy} ({name})");
     let way = match (http, https) {
         (Some((_, a)), Some(b)) if a.is_the_same_as(&b.1) => format!("calls go on {}", through(b)),

@@ -28,7 +28,7 @@ pub(super) fn of_this_process(command: &[String], own: &[(String, String)]) -> V
     Value::Object(meta)
 }
 
-/// The agent that a command starts: its program, or what a program such as `node` or `npx` is told to run.
+/// The agent that a command starts: its program, or what a program such as `node` or `npx` runs.
 fn agent(command: &[String]) -> Option<&'static str> {
     let words = command.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
     words.take(AGENT_WORDS).find_map(known_agents::of_program)

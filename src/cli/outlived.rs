@@ -105,8 +105,8 @@ fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
 
 /// Keeps the port, which is standard input.
 pub(super) fn run() -> Done {
-    let told = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` only"))?;
-    let ended: Ended = serde_json::from_str(&told)?;
+    let text = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` only"))?;
+    let ended: Ended = serde_json::from_str(&text)?;
     // A Unix session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
     let _ = rustix::process::setsid();
     let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);

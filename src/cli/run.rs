@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::env::Scope;
-use super::variables::{self, Told};
+use super::variables::{self, AgentSetup};
 use super::waiting::{self, Waiting};
 use super::{Done, child, chosen, inherited, meta, none_seen, outlived, running, say};
 use crate::app::{App, step};
@@ -108,7 +108,7 @@ pub(super) fn run(args: Args) -> Done {
         let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
             .map_err(|error| step("write the CA files for agents".to_owned(), error))?;
         let preload = args.scope.preload(&authority)?;
-        let told = Told {
+        let setup = AgentSetup {
             proxy: address(app.proxy_addr, run_secret.as_ref()).parse()?,
             files: &files,
             run_id: Some(&app.run_id),
@@ -117,7 +117,7 @@ pub(super) fn run(args: Args) -> Done {
             java: !args.scope.no_java,
             preload: preload.as_ref(),
         };
-        let set = variables::for_agent(&told, &parent);
+        let set = variables::for_agent(&setup, &parent);
         variables::warnings(&parent).iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
         let mut signals = child::Signals::catch()?;
         // The terminal belongs to the command until it ends, and may show a full-screen program.

@@ -1,5 +1,5 @@
 //! Which proxies of this user run, so that other commands use the same CA and the same store: `serve` leaves a small file in the
-//! user's state folder, and whoever reads it asks the admin port that it names whether that proxy still runs.
+//! user's state folder, and readers ask the admin port that it names whether the proxy still runs.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};

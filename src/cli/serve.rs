@@ -66,12 +66,12 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("events are stored in {}", app.store.path().display()));
         sinks.iter().for_each(|sink| say(&format!("events go to {sink}")));
         let mut watch = app.watch().own();
-        let (mut ready, mut unchecked, mut told) = (false, false, false);
+        let (mut ready, mut unchecked, mut is_reported) = (false, false, false);
         loop {
             tokio::select! {
                 () = stop.first() => break,
                 Some(()) = hangup.recv() => said::err(&format!("otas-proxy: {}", reread(&args.flags, &in_force))),
-                Some(session) = opened(watch.as_mut()), if !told => {
+                Some(session) = opened(watch.as_mut()), if !is_reported => {
                     match &session {
                         SessionState::Ready if !ready => {
                             ready = true;
@@ -82,7 +82,7 @@ pub(super) fn run(args: Args) -> Done {
                             say("cannot check the agent key, because UASAM does not answer; events are sent nevertheless");
                         }
                         SessionState::Open { otas_session_id } => {
-                            told = true;
+                            is_reported = true;
                             say(&format!("session {}", otas_session_id.as_deref().unwrap_or("(as configured)")));
                         }
                         _ => {}
@@ -91,7 +91,7 @@ pub(super) fn run(args: Args) -> Done {
             }
         }
         drop(announced);
-        said::err("otas-proxy: stopping (a second signal cuts what is still under way)");
+        said::err("otas-proxy: stopping (a second signal cuts calls that are still in flight)");
         let summary = app.stop(drain, stop.hurry(), |_| {}).await;
         said::err(&summary.to_string());
         Ok(ExitCode::SUCCESS)

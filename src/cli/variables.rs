@@ -72,7 +72,7 @@ const LOOPBACK: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 const JAVA_LOOPBACK: &str = "localhost|127.*|[::1]";
 
 /// What the agent's variables are made from.
-pub(super) struct Told<'a> {
+pub(super) struct AgentSetup<'a> {
     /// Where the proxy listens.
     pub(super) proxy: Url,
     /// The files with which it trusts us.
@@ -98,48 +98,51 @@ pub(super) fn parent_bundles(parent: &dyn Fn(&str) -> Option<String>) -> ParentB
 }
 
 /// The variables, in the order in which people look for them.
-pub(super) fn for_agent(told: &Told<'_>, parent: &dyn Fn(&str) -> Option<String>) -> Vec<(&'static str, String)> {
-    let url = told.proxy.as_str().trim_end_matches('/').to_owned();
-    let (added, bundle) = (told.files.added.display().to_string(), told.files.bundle.display().to_string());
-    let direct = no_proxy(told, &["no_proxy", "NO_PROXY"], parent);
+pub(super) fn for_agent(
+    setup: &AgentSetup<'_>,
+    parent: &dyn Fn(&str) -> Option<String>,
+) -> Vec<(&'static str, String)> {
+    let url = setup.proxy.as_str().trim_end_matches('/').to_owned();
+    let (added, bundle) = (setup.files.added.display().to_string(), setup.files.bundle.display().to_string());
+    let direct = no_proxy(setup, &["no_proxy", "NO_PROXY"], parent);
     let mut all: Vec<(&'static str, String)> = Vec::new();
     all.extend(PROXY.map(|name| (name, url.clone())));
     all.extend(["NO_PROXY", "no_proxy"].map(|name| (name, direct.clone())));
     let is_set = |name: &&str| parent(name).is_some_and(|value| !value.trim().is_empty());
     all.extend(OF_ONE_CLIENT.into_iter().filter(is_set).map(|name| (name, url.clone())));
-    let exceptions = |name: &'static str| (name, no_proxy(told, &[name, "no_proxy", "NO_PROXY"], parent));
+    let exceptions = |name: &'static str| (name, no_proxy(setup, &[name, "no_proxy", "NO_PROXY"], parent));
     all.extend(EXCEPTIONS_OF_ONE_CLIENT.into_iter().filter(is_set).map(exceptions));
     all.extend(REPLACING.map(|name| (name, bundle.clone())));
     all.extend(ADDING.map(|name| (name, added.clone())));
     all.push(("NODE_USE_ENV_PROXY", "1".to_owned()));
-    if told.java {
-        all.push(("JAVA_TOOL_OPTIONS", java(told, parent("JAVA_TOOL_OPTIONS"))));
+    if setup.java {
+        all.push(("JAVA_TOOL_OPTIONS", java(setup, parent("JAVA_TOOL_OPTIONS"))));
     }
-    if let Some(preload) = told.preload {
+    if let Some(preload) = setup.preload {
         all.push(("NODE_OPTIONS", preload.node_options(parent("NODE_OPTIONS"))));
         all.push(("PYTHONPATH", preload.python_path(parent("PYTHONPATH"))));
     }
     // An empty part stands for PHP's own folder.
     let php = parent("PHP_INI_SCAN_DIR").unwrap_or_default();
-    all.push(("PHP_INI_SCAN_DIR", format!("{php}:{}", told.files.php_dir.display())));
+    all.push(("PHP_INI_SCAN_DIR", format!("{php}:{}", setup.files.php_dir.display())));
     if parent("WGETRC").is_none_or(|file| file.is_empty()) {
-        all.push(("WGETRC", told.files.wgetrc.display().to_string()));
+        all.push(("WGETRC", setup.files.wgetrc.display().to_string()));
     }
     all.push(("OTAS_PROXY_URL", url));
     all.push(("OTAS_PROXY_CA", added));
-    all.extend(told.run_id.map(|id| ("OTAS_PROXY_RUN_ID", id.to_owned())));
+    all.extend(setup.run_id.map(|id| ("OTAS_PROXY_RUN_ID", id.to_owned())));
     all
 }
 
 /// The hosts that agents call directly: those of the parent, OTAS, and this machine.
-fn no_proxy(told: &Told<'_>, lists: &[&str], parent: &dyn Fn(&str) -> Option<String>) -> String {
+fn no_proxy(setup: &AgentSetup<'_>, lists: &[&str], parent: &dyn Fn(&str) -> Option<String>) -> String {
     let parents = lists.iter().filter_map(|name| parent(name)).collect::<Vec<_>>();
     // `*` would keep all calls away from us.
     let parents = parents.iter().flat_map(|list| list.split(',')).map(str::trim);
     let parents = parents.filter(|entry| !matches!(*entry, "" | "*"));
-    let hosts = told.otas_hosts.iter().map(String::as_str);
-    let own = LOOPBACK.into_iter().filter(|_| !told.include_localhost);
-    let wanted = |entry: &&str| !(told.include_localhost && is_loopback(entry));
+    let hosts = setup.otas_hosts.iter().map(String::as_str);
+    let own = LOOPBACK.into_iter().filter(|_| !setup.include_localhost);
+    let wanted = |entry: &&str| !(setup.include_localhost && is_loopback(entry));
     distinct(parents.chain(hosts).filter(wanted).chain(own).map(str::to_owned)).join(",")
 }
 
@@ -149,18 +152,18 @@ fn is_loopback(entry: &str) -> bool {
 }
 
 /// Java reads only this variable. Our options are added to the parent's.
-fn java(told: &Told<'_>, parent: Option<String>) -> String {
-    let host = told.proxy.host_str().unwrap_or_default();
-    let port = told.proxy.port_or_known_default().unwrap_or_default();
-    let own = if told.include_localhost { "" } else { JAVA_LOOPBACK };
+fn java(setup: &AgentSetup<'_>, parent: Option<String>) -> String {
+    let host = setup.proxy.host_str().unwrap_or_default();
+    let port = setup.proxy.port_or_known_default().unwrap_or_default();
+    let own = if setup.include_localhost { "" } else { JAVA_LOOPBACK };
     // Java takes the last one, so ours includes the parent's hosts.
     let parents = parent.iter().flat_map(|options| options.split_whitespace()).filter_map(non_proxy_hosts);
     let parents = parents.flat_map(|hosts| hosts.split('|'));
     let parents = parents.filter(|host| !matches!(*host, "" | "*"));
-    let parents = parents.filter(|host| !(told.include_localhost && is_loopback(host)));
+    let parents = parents.filter(|host| !(setup.include_localhost && is_loopback(host)));
     let direct = distinct(parents.chain(own.split('|').filter(|host| !host.is_empty()))).join("|");
     let parent = parent.filter(|options| !options.is_empty()).map(|options| options + " ").unwrap_or_default();
-    let store = told.files.trust_store.display();
+    let store = setup.files.trust_store.display();
     format!(
         "{parent}-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
          -Dhttp.nonProxyHosts={direct} -Djavax.net.ssl.trustStore={store} \
@@ -264,8 +267,8 @@ mod tests {
         }
     }
 
-    fn told(files: &AgentFiles) -> Told<'_> {
-        Told {
+    fn setup(files: &AgentFiles) -> AgentSetup<'_> {
+        AgentSetup {
             proxy: "http://127.0.0.1:8080".parse().unwrap(),
             files,
             run_id: Some("r"),
@@ -276,16 +279,16 @@ mod tests {
         }
     }
 
-    fn given(told: &Told<'_>, parent: &[(&str, &str)]) -> BTreeMap<&'static str, String> {
+    fn given(setup: &AgentSetup<'_>, parent: &[(&str, &str)]) -> BTreeMap<&'static str, String> {
         let parent: BTreeMap<String, String> =
             parent.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        for_agent(told, &|name| parent.get(name).cloned()).into_iter().collect()
+        for_agent(setup, &|name| parent.get(name).cloned()).into_iter().collect()
     }
 
     #[test]
     fn both_cases_of_every_proxy_variable_and_the_two_files() {
         let (files, parent) = (files(), []);
-        let all = given(&told(&files), &parent);
+        let all = given(&setup(&files), &parent);
         for name in PROXY {
             assert_eq!(all[name], "http://127.0.0.1:8080");
         }
@@ -305,10 +308,10 @@ mod tests {
     fn hosts_that_are_called_directly_are_the_parents_otas_and_this_machine() {
         let files = files();
         let all =
-            given(&told(&files), &[("NO_PROXY", "corp.example, .corp.example,localhost"), ("no_proxy", "a.test")]);
+            given(&setup(&files), &[("NO_PROXY", "corp.example, .corp.example,localhost"), ("no_proxy", "a.test")]);
         let wanted = "a.test,corp.example,.corp.example,localhost,otas.example,127.0.0.1,::1";
         assert_eq!((&*all["NO_PROXY"], &*all["no_proxy"]), (wanted, wanted));
-        let including = Told { include_localhost: true, ..told(&files) };
+        let including = AgentSetup { include_localhost: true, ..setup(&files) };
         let all = given(&including, &[("NO_PROXY", "corp.example,localhost,127.0.0.1,[::1]")]);
         assert_eq!(all["NO_PROXY"], "corp.example,otas.example");
         assert!(all["JAVA_TOOL_OPTIONS"].contains("-Dhttp.nonProxyHosts= "));
@@ -324,7 +327,7 @@ mod tests {
             ("NO_PROXY", "b.example,*"),
             ("JAVA_TOOL_OPTIONS", "-Dhttp.nonProxyHosts=*.corp.example|localhost|* -Dhttp.proxyHost=corp"),
         ];
-        let all = given(&told(&files), &parent);
+        let all = given(&setup(&files), &parent);
         assert_eq!(
             (&*all["NPM_CONFIG_PROXY"], &*all["PIP_PROXY"]),
             ("http://127.0.0.1:8080", "http://127.0.0.1:8080")
@@ -379,8 +382,8 @@ mod tests {
     fn with_preload_node_and_python_load_our_files_beside_the_parents() {
         let (files, tmp) = (files(), tempfile::tempdir().unwrap());
         let preload = Preload::write(tmp.path()).unwrap();
-        let told = Told { preload: Some(&preload), ..told(&files) };
-        let all = given(&told, &[("NODE_OPTIONS", "--no-warnings"), ("PYTHONPATH", "/mine")]);
+        let setup = AgentSetup { preload: Some(&preload), ..setup(&files) };
+        let all = given(&setup, &[("NODE_OPTIONS", "--no-warnings"), ("PYTHONPATH", "/mine")]);
         let at = tmp.path().join("preload").display().to_string();
         assert_eq!(all["NODE_OPTIONS"], format!("--no-warnings --require {at}/preload.cjs"));
         assert_eq!(all["PYTHONPATH"], format!("{at}/python:/mine"));
@@ -392,11 +395,11 @@ mod tests {
         let files = files();
         let parent =
             [("JAVA_TOOL_OPTIONS", "-Xmx1g"), ("PHP_INI_SCAN_DIR", "/etc/php"), ("WGETRC", "/home/u/.wgetrc")];
-        let all = given(&told(&files), &parent);
+        let all = given(&setup(&files), &parent);
         assert!(all["JAVA_TOOL_OPTIONS"].starts_with("-Xmx1g -Dhttp.proxyHost=127.0.0.1 -Dhttp.proxyPort=8080 "));
         assert_eq!(all["PHP_INI_SCAN_DIR"], "/etc/php:/ca/php");
         assert!(!all.contains_key("WGETRC"));
-        assert!(!given(&Told { java: false, ..told(&files) }, &[]).contains_key("JAVA_TOOL_OPTIONS"));
+        assert!(!given(&AgentSetup { java: false, ..setup(&files) }, &[]).contains_key("JAVA_TOOL_OPTIONS"));
         let named = parent_bundles(&|name| {
             (name == "SSL_CERT_FILE" || name == "CURL_CA_BUNDLE").then(|| "/etc/b.pem".into())
         });

@@ -131,8 +131,8 @@ mod tests {
         let env =
             |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let wrong = fill(&mut otlp, &env);
-        let told = wrong.into_iter().map(|wrong| format!("{}: {}", wrong.source, wrong.message)).collect();
-        (otlp, told)
+        let problems = wrong.into_iter().map(|wrong| format!("{}: {}", wrong.source, wrong.message)).collect();
+        (otlp, problems)
     }
 
     fn shown(otlp: &Otlp) -> Vec<(&str, &str)> {

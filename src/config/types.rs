@@ -22,9 +22,9 @@ pub struct Config {
     pub listen: Listen,
     /// The service that events go to.
     pub otas: Otas,
-    /// Whose calls belong together.
+    /// Which calls share a session.
     pub session: Session,
-    /// The agents that are known by credentials.
+    /// The agents that identify themselves by credentials.
     pub agents: Vec<Agent>,
     /// Certificates, ours and the origins'.
     pub tls: Tls,

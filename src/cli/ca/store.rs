@@ -69,11 +69,11 @@ mod tests {
         // Nobody may, not even root.
         let steps = [Step::Write { path: "/proc/otas-proxy-test.crt".into(), pem: String::new() }];
         assert!(take(&steps, false, "", || as_root("install", &authority)).is_err());
-        let told = as_root("install", &authority);
+        let command = as_root("install", &authority);
         assert!(
-            told.starts_with("sudo '/")
-                && told.ends_with(&format!(" ca install --ca-dir '{}'", authority.dir().display())),
-            "{told}"
+            command.starts_with("sudo '/")
+                && command.ends_with(&format!(" ca install --ca-dir '{}'", authority.dir().display())),
+            "{command}"
         );
         assert_eq!(quoted(Path::new("/it's")), r"'/it'\''s'");
     }

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::super::preload::Preload;
-use super::super::variables::{self, Told};
+use super::super::variables::{self, AgentSetup};
 use super::clients::{Client, FILES, Place};
 use super::environment::Named;
 use super::judge::{self, Circumstances, Ended, Sight};
@@ -138,7 +138,7 @@ fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Ve
     let authority = stage.app.authority();
     let files = write_agent_files(&authority, &variables::parent_bundles(&parent))?;
     let preload = preload.then(|| Preload::write(authority.dir())).transpose()?;
-    let told = Told {
+    let setup = AgentSetup {
         proxy: format!("http://{}", stage.app.proxy_addr).parse()?,
         files: &files,
         run_id: Some(&stage.app.run_id),
@@ -147,7 +147,7 @@ fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Ve
         java: true,
         preload: preload.as_ref(),
     };
-    Ok(variables::for_agent(&told, &parent).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
+    Ok(variables::for_agent(&setup, &parent).into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
 }
 
 /// Calls it once, in a folder of the check: files in the user's own folder may make the client do more than call.

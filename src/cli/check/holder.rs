@@ -50,7 +50,7 @@ mod tests {
     #[test]
     fn this_process_is_found_by_its_listener() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let told = of(listener.local_addr().unwrap().port()).unwrap();
-        assert!(told.contains(&format!("(process {})", std::process::id())), "{told}");
+        let holder = of(listener.local_addr().unwrap().port()).unwrap();
+        assert!(holder.contains(&format!("(process {})", std::process::id())), "{holder}");
     }
 }

@@ -75,7 +75,7 @@ impl Report {
     /// When it cannot be written.
     pub(super) fn add(&mut self, line: Line) -> io::Result<()> {
         if !self.json {
-            say::raw(&told(&line))?;
+            say::raw(&shown(&line))?;
         }
         self.lines.push(line);
         Ok(())
@@ -96,7 +96,7 @@ impl Report {
 }
 
 /// A finding for people, its cure in a line of its own.
-fn told(line: &Line) -> String {
+fn shown(line: &Line) -> String {
     let cure = line.cure.as_ref().map(|cure| format!("{:27}→ {}\n", "", cell(cure))).unwrap_or_default();
     format!("{:<9}{:<18}{}\n{cure}", line.state.name(), cell(&line.what), cell(&line.detail))
 }
@@ -109,7 +109,7 @@ mod tests {
     fn a_cure_stands_under_its_finding_and_nothing_steers_the_terminal() {
         let line = Line::fail("wget", "it said \u{1b}[2J", "do this");
         let wanted = "fail     wget              it said \\u{1b}[2J\n                           → do this\n";
-        assert_eq!(told(&line), wanted);
-        assert_eq!(told(&Line::ok("ca", "fine")), "ok       ca                fine\n");
+        assert_eq!(shown(&line), wanted);
+        assert_eq!(shown(&Line::ok("ca", "fine")), "ok       ca                fine\n");
     }
 }

@@ -45,7 +45,7 @@ const HEAD_LIMIT_BYTES: usize = 8 << 10;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// How long calls that are under way at the end are waited for.
+/// How long to wait for calls that are in flight at the end.
 const GRACE: Duration = Duration::from_secs(3);
 
 /// The proxy and the origin, running.

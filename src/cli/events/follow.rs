@@ -89,22 +89,22 @@ mod tests {
         let news = |state| News::of(Filter { state, ..Filter::default() });
         let (mut any, mut pending, mut delivered) =
             (news(None), news(Some(State::Pending)), news(Some(State::Delivered)));
-        let mut told = |expected: [&[i64]; 3]| {
+        let mut returned = |expected: [&[i64]; 3]| {
             assert_eq!(any.next(&ours).unwrap(), expected[0]);
             assert_eq!(pending.next(&ours).unwrap(), expected[1]);
             assert_eq!(delivered.next(&ours).unwrap(), expected[2]);
         };
-        told([&[1, 2, 3], &[1, 3], &[2]]);
-        told([&[], &[], &[]]);
+        returned([&[1, 2, 3], &[1, 3], &[2]]);
+        returned([&[], &[], &[]]);
         append(&theirs, session, 2);
         deliver(&theirs, 3);
-        told([&[4, 5], &[4, 5], &[3]]);
+        returned([&[4, 5], &[4, 5], &[3]]);
         deliver(&theirs, 1);
         deliver(&theirs, 5);
-        told([&[], &[], &[1, 5]]);
+        returned([&[], &[], &[1, 5]]);
         deliver(&theirs, 4);
-        told([&[], &[], &[4]]);
+        returned([&[], &[], &[4]]);
         append(&theirs, session, 1);
-        told([&[6], &[6], &[]]);
+        returned([&[6], &[6], &[]]);
     }
 }

@@ -1,6 +1,6 @@
 // Written by otas-proxy. Node's own clients (http, https, fetch) use the proxy of the environment, on versions of Node that
-// cannot by themselves. What a program chooses (an agent, a dispatcher) stays its choice. Never in the way: if anything here
-// fails, the program starts as it would without it.
+// cannot by themselves. What a program chooses (an agent, a dispatcher) stays in force. If anything here
+// fails, the program starts as without it.
 'use strict';
 
 const http = require('http');
@@ -8,7 +8,7 @@ const https = require('https');
 const net = require('net');
 const tls = require('tls');
 
-// An IPv6 address in a URL has brackets, for a socket it has none.
+// An IPv6 address in a URL has brackets; for a socket it has none.
 const bare = (host) => host.replace(/^\[(.*)\]$/, '$1');
 const variable = (name) => process.env[name] || process.env[name.toUpperCase()];
 
@@ -93,7 +93,7 @@ function asksForWebSocket(headers) {
   return Object.entries(headers || {}).some(([name, value]) => /^upgrade$/i.test(name) && /^websocket$/i.test(value));
 }
 
-// The package `ws` brings a way to connect of its own, which would pass by the global agent.
+// The package `ws` connects in its own way, without the global agent.
 function connectsByAgent(argument) {
   const own = argument && argument.createConnection && !argument.agent && !argument.socketPath;
   return own && asksForWebSocket(argument.headers) ? { ...argument, createConnection: undefined } : argument;
@@ -132,7 +132,7 @@ function connectForFetch({ protocol, hostname, port, servername }, done) {
 
 function hookFetch() {
   const key = Symbol.for('undici.globalDispatcher.1');
-  // Node loads its undici, and with it the dispatcher, when one of its classes is first touched.
+  // Node loads its undici, and with it the dispatcher, when one of its classes is first used.
   const before = globalThis.Headers && globalThis[key];
   if (!before || before.constructor.name !== 'Agent') return;
   class Routed extends before.constructor {
@@ -158,6 +158,6 @@ if (!globalThis[mark] && (proxies[true] || proxies[false])) {
     if (!httpIsTold) hookHttp();
     if (!fetchIsTold) hookFetch();
   } catch {
-    // The program's own clients, as they are.
+    // The program keeps its own clients.
   }
 }

@@ -1,5 +1,5 @@
-# Written by otas-proxy. aiohttp uses the proxy of the environment: its `trust_env` is True unless a program says otherwise.
-# Never in the way: if anything here fails, the program runs as it would without it.
+# Written by otas-proxy. aiohttp uses the proxy of the environment: its `trust_env` is True unless a program sets it.
+# If anything here fails, the program runs as without it.
 
 import sys
 
@@ -55,7 +55,7 @@ _spec = _others()
 if _spec is not None and _spec.loader is not None:
     from importlib.util import module_from_spec
 
-    # What it raises is told by Python as ever.
+    # Python reports its exceptions as usual.
     _module = module_from_spec(_spec)
     sys.modules["sitecustomize"] = _module
     _spec.loader.exec_module(_module)

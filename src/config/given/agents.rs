@@ -1,4 +1,4 @@
-//! `[[agents]]`: the agents that are known by credentials.
+//! `[[agents]]`: the agents that identify themselves by credentials.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ const NAMES: [&str; 5] = ["name", "secret_file", "agent_key_file", "project_id",
 const NAME_BYTES: usize = 64;
 
 impl Given<'_> {
-    /// The agents that are known by credentials. Reads their files.
+    /// The agents that identify themselves by credentials. Reads their files.
     pub(in crate::config) fn agents(&self) -> Result<Vec<Agent>, Refused> {
         let mut names = Vec::new();
         self.tables(AGENTS, &NAMES, |entry| {

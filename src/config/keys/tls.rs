@@ -58,7 +58,7 @@ pub(super) const KEYS: &[Key] = &[
         "tls.pinned",
         Kind::Plain,
         "Exceptions from the check of origins' certificates: `{ hosts = [\"nas.example\"], sha256 = \"AB:CD:...\" }`. These hosts \
-         must show the certificate with this SHA-256, whoever signed it, for any name and time. Their events say so \
+         must show the certificate with this SHA-256. Its issuer, names and dates are not checked. Their events say so \
          (`metadata.upstream.certificate`). `openssl x509 -noout -fingerprint -sha256 -in FILE` prints it. A list, or one section \
          `[[tls.pinned]]` for each.",
         |c, g| put(&mut c.tls.pinned, g.pinned()),
