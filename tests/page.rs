@@ -324,6 +324,7 @@ async fn a_hundred_thousand_events_are_listed_and_searched_during_writes() {
     for batch in 0..200 {
         let events: Vec<NewEvent<'_>> = (0..500)
             .map(|n| NewEvent {
+                bodies: &[],
                 event_id: Uuid::now_v7(),
                 seq: batch * 500 + n,
                 started_at_ms: 1_700_000_000_000 + (batch * 500 + n) as i64,
@@ -365,6 +366,7 @@ async fn a_hundred_thousand_events_are_listed_and_searched_during_writes() {
 
 pub(crate) fn plain() -> NewEvent<'static> {
     NewEvent {
+        bodies: &[],
         event_id: Uuid::now_v7(),
         seq: 0,
         started_at_ms: 1_700_000_000_000,

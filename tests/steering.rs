@@ -341,6 +341,7 @@ impl Bench {
         };
         let jsons: Vec<String> = (0..count).map(json).collect();
         let events = (0..).zip(&jsons).map(|(seq, json)| NewEvent {
+            bodies: &[],
             event_id: Uuid::now_v7(),
             seq,
             started_at_ms: 1_700_000_000_000,

@@ -11,7 +11,7 @@ use encoding_rs::Encoding;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::content_type::{ContentType, Family};
-use super::json::{Json, boundary_before, escaped_len};
+use super::json::{boundary_before, escaped_len};
 use super::{fit, form, headers, text};
 use crate::capture::{BodyEnd, Captured, Fields};
 use crate::codings::{Codings, DecodeEnd, decode};
@@ -191,17 +191,12 @@ impl Body<'_> {
         escaped_len(&self.head) + escaped_len(&self.mark) + escaped_len(&self.tail)
     }
 
-    /// Writes the whole body.
-    pub(super) fn write(&self, json: &mut Json, key: &str) {
-        json.joined(key, [&self.head, &self.mark, &self.tail]);
-    }
-
-    /// Writes as much of the beginning as fits into `max` bytes, with a mark.
-    pub(super) fn write_within(&self, json: &mut Json, key: &str, max: usize) {
-        // Already escaped, because it is appended unchanged.
-        const MARK: &str =
-            "\\n…[otas-proxy: the rest is left out to fit OTAS's limit of 2,621,440 bytes an event]…\\n";
-        json.beginning(key, &self.head, max, MARK);
+    /// The whole text.
+    pub(super) fn text(self) -> String {
+        let mut text = self.head.into_owned();
+        text.push_str(&self.mark);
+        text.push_str(&self.tail);
+        text
     }
 
     fn of_mark(mark: String) -> Self {
@@ -444,18 +439,6 @@ mod tests {
         assert_eq!(text, "grant_type=x&client_secret=****\n…[otas-proxy: 971 of 1,000 bytes not kept]…\n");
         let coded = gzip(b"password=hush&max_tokens=5");
         assert_eq!(shown(&whole(&coded), form, "gzip").0, "password=****&max_tokens=5");
-    }
-
-    #[test]
-    fn a_body_written_within_a_limit_says_so() {
-        let captured = whole(&b"\"".repeat(1_000));
-        let body = render(&captured, &Fields::default(), &mut redactor().masking("x.test", 443, "/"));
-        let mut json = Json::object(0);
-        body.write_within(&mut json, "b", 500);
-        let bytes = json.finish();
-        assert!(bytes.len() <= 500 + 8);
-        let value: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
-        assert!(value["b"].as_str().unwrap().ends_with("an event]…\n"));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 
+use super::apart::BodyText;
 use super::body::{self, Bodies, Body};
 use super::clock::{hundredths, unix_ms};
 use super::context::{Context, Event};
@@ -66,8 +67,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     };
     let summary = summary(&mut out, exchange, context);
 
-    let body_bytes = bodies.request.len() + bodies.response.len();
-    out.json.reserve(2048 + body_bytes + body_bytes / 4);
+    out.json.reserve(4096);
     out.json.string("path", &summary.path);
     out.json.string("method", &summary.method);
     out.json.number("status_code", u64::from(summary.status_code));
@@ -86,18 +86,22 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     let mut links = context.links;
     links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
     let reserve = fit::METADATA_RESERVE_BYTES + if exchange.llm.is_some() { fit::LLM_RESERVE_BYTES } else { 0 };
-    write_bodies(&mut out, &bodies, reserve);
+    let places = write_bodies(&mut out, &bodies, reserve);
     metadata::write(&mut out, exchange, context, &links, &bodies);
     let EventWriter { json, cuts, masking, .. } = out;
     let outline = Outline::column(exchange, cuts.any());
     let llm = llm.map(Llm::column).unwrap_or_default();
-    without_our_own(Event { json: json.finish(), outline, llm, ..summary }, &masking)
+    let bodies = body_texts(bodies, places);
+    without_our_own(Event { json: json.finish(), bodies, outline, llm, ..summary }, &masking)
 }
 
 /// A last search for our own secrets in the finished event, wherever they got into it.
 fn without_our_own(mut event: Event, masking: &Masking<'_>) -> Event {
-    if let Some(json) = std::str::from_utf8(&event.json).ok().and_then(|json| masking.own(json)) {
-        event.json = json.into_bytes();
+    own_masked(&mut event, masking);
+    for text in event.bodies.iter_mut().map(|body| &mut body.text) {
+        if let Some(masked) = masking.own(text) {
+            *text = masked;
+        }
     }
     for text in [&mut event.method, &mut event.host, &mut event.llm] {
         if let Some(masked) = masking.own(text) {
@@ -105,6 +109,24 @@ fn without_our_own(mut event: Event, masking: &Masking<'_>) -> Event {
         }
     }
     event
+}
+
+/// Masks our own secrets in the JSON. What stands before a body may change its length, and then the body's place moves.
+fn own_masked(event: &mut Event, masking: &Masking<'_>) {
+    let Some(masked) = std::str::from_utf8(&event.json).ok().and_then(|json| masking.own(json)) else { return };
+    let mut json = String::with_capacity(masked.len());
+    let mut from = 0;
+    let mut add = |to: usize| {
+        let part = std::str::from_utf8(event.json.get(from..to).unwrap_or_default()).unwrap_or_default();
+        json.push_str(masking.own(part).as_deref().unwrap_or(part));
+        from = to;
+        json.len()
+    };
+    for body in &mut event.bodies {
+        body.at = add(body.at);
+    }
+    add(event.json.len());
+    event.json = json.into_bytes();
 }
 
 /// The part of an exchange that is recorded below the full level. Its sizes stay true.
@@ -195,6 +217,7 @@ fn summary(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>
     Event {
         id: exchange.id,
         json: Vec::new(),
+        bodies: Vec::new(),
         started_at_ms: unix_ms(exchange.started_at),
         method: method.into_owned(),
         host: fit::without_nul(&host).into_owned(),
@@ -284,26 +307,37 @@ fn write_content_type(out: &mut EventWriter<'_>, key: &str, headers: Option<&Fie
 }
 
 /// Writes both bodies into the room that the fields before them, and the reserve for those after them, leave.
-fn write_bodies(out: &mut EventWriter<'_>, bodies: &Bodies<'_>, reserve: usize) {
+fn write_bodies(out: &mut EventWriter<'_>, bodies: &Bodies<'_>, reserve: usize) -> [BodyPlace; 2] {
     let EventWriter { json, cuts, .. } = out;
     let Bodies { request, response } = bodies;
-    const KEYS: [&str; 2] = ["request_body", "response_body"];
     const AROUND_BYTES: usize = 64;
     let taken = json.len() + AROUND_BYTES + reserve + fit::PROJECT_ID_RESERVE_BYTES;
     let room = fit::EVENT_MAX_BYTES.saturating_sub(taken);
+    let mut place = |key, room_bytes| BodyPlace { at: json.gap(key), room_bytes };
     // An escaped byte takes at most six. Nearly all events fit without exact counting.
     if (request.len() + response.len()).saturating_mul(6) <= room {
-        request.write(json, KEYS[0]);
-        response.write(json, KEYS[1]);
-        return;
+        return [place("request_body", None), place("response_body", None)];
     }
     let (first, second) = (request.escaped_len(), response.escaped_len());
     let (first_room, second_room) = fit::shares(room, first, second);
     cuts.request_body = first > first_room;
     cuts.response_body = second > second_room;
-    for (body, key, cut, room) in
-        [(request, KEYS[0], cuts.request_body, first_room), (response, KEYS[1], cuts.response_body, second_room)]
-    {
-        if cut { body.write_within(json, key, room) } else { body.write(json, key) }
-    }
+    let room_of = |cut: bool, room| cut.then_some(room);
+    [
+        place("request_body", room_of(cuts.request_body, first_room)),
+        place("response_body", room_of(cuts.response_body, second_room)),
+    ]
+}
+
+/// Where a body goes.
+struct BodyPlace {
+    at: usize,
+    room_bytes: Option<usize>,
+}
+
+/// The bodies that have a text.
+fn body_texts(bodies: Bodies<'_>, [request, response]: [BodyPlace; 2]) -> Vec<BodyText> {
+    let texts = [(request, bodies.request.text()), (response, bodies.response.text())];
+    let with_text = texts.into_iter().filter(|(_, text)| !text.is_empty());
+    with_text.map(|(place, text)| BodyText { at: place.at, room_bytes: place.room_bytes, text }).collect()
 }

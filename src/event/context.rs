@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use super::apart::{BodyText, with_bodies};
 use super::links::{Links, Turn};
 use crate::llm::Llm;
 use crate::prices::Prices;
@@ -35,8 +36,10 @@ pub struct Context<'a> {
 pub struct Event {
     /// The exchange's id.
     pub id: Uuid,
-    /// The body of `POST /log/agent/`, without `project_id`.
+    /// The body of `POST /log/agent/`, without `project_id` and without the texts of its bodies.
     pub json: Vec<u8>,
+    /// The texts of its bodies.
+    pub bodies: Vec<BodyText>,
     /// When the request head had been read, in milliseconds since 1970.
     pub started_at_ms: i64,
     /// The method as in `json`.
@@ -59,4 +62,16 @@ pub struct Event {
     pub outline: String,
     /// The facts of a model call for lists: see [`Llm`]. Empty for most calls.
     pub llm: String,
+}
+
+impl Event {
+    /// The body of `POST /log/agent/`, without `project_id`.
+    pub fn whole_json(&self) -> Vec<u8> {
+        with_bodies(&self.json, &self.bodies)
+    }
+
+    /// Its size in memory, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.json.len() + self.bodies.iter().map(|body| body.text.len()).sum::<usize>()
+    }
 }

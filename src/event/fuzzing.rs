@@ -88,7 +88,7 @@ pub fn events(data: &[u8]) {
         continues: &|_| None,
         redactor,
     };
-    let posted = with_project_id(&build(&exchange, &context).json, "p").unwrap_or_default();
+    let posted = with_project_id(&build(&exchange, &context).whole_json(), "p").unwrap_or_default();
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);
     assert!(event.is_ok_and(|event| event["path"].is_string()), "it is not valid JSON");

@@ -81,14 +81,13 @@ impl Json {
         self.text(value, max, mark)
     }
 
-    /// A member that is the beginning of a string and `mark`, together at most `max` escaped bytes. `mark` is already
-    /// escaped.
-    pub(super) fn beginning(&mut self, key: &str, value: &str, max: usize, mark: &str) {
+    /// A member that is an empty string. Gives the place of its text, in bytes.
+    pub(super) fn gap(&mut self, key: &str) -> usize {
         self.key(key);
         self.quote();
-        self.escape(value.as_bytes(), max.saturating_sub(mark.len()));
-        self.out.extend_from_slice(mark.as_bytes());
+        let at = self.out.len();
         self.quote();
+        at
     }
 
     /// A string value (an element, or a value after a key) of at most `max` escaped bytes. True if it was truncated.
@@ -104,16 +103,6 @@ impl Json {
         }
         self.quote();
         cut
-    }
-
-    /// A member that is a string of several joined texts, of any length.
-    pub(super) fn joined(&mut self, key: &str, texts: [&str; 3]) {
-        self.key(key);
-        self.quote();
-        for text in texts {
-            self.escape(text.as_bytes(), usize::MAX);
-        }
-        self.quote();
     }
 
     /// A member that is a string with existing JSON as its text.
@@ -240,6 +229,11 @@ impl Json {
             Place::InString => escape_with(&mut self.out, bytes, max, sequence_in_string),
         }
     }
+}
+
+/// Appends the beginning of `text`, escaped, that fits into `max` bytes.
+pub(super) fn escape(out: &mut Vec<u8>, text: &str, max: usize) {
+    escape_with(out, text.as_bytes(), max, sequence);
 }
 
 /// The size of `text` in bytes once escaped.

@@ -147,7 +147,7 @@ pub(super) mod tests {
         let mut exchange = exchange();
         exchange.llm = Some(Box::new(facts(&format!("the key is {secret}, password: \"hush-hush\""))));
         let (event, value) = event_of(&exchange, &BTreeMap::new());
-        let text = String::from_utf8(event.json).unwrap();
+        let text = String::from_utf8(event.whole_json()).unwrap();
         assert!(!text.contains(secret) && !text.contains("hush-hush") && !event.llm.contains(secret), "{text}");
         assert_eq!(value["custom_properties"][names::INPUT_TOKENS], 7);
         for (level, properties, answer) in [

@@ -13,9 +13,12 @@
 //!    |- json        every byte passes here: escaped, without NUL, within its room
 //! ```
 //!
+//! The bodies stay apart from the rest of the JSON until the event is delivered ([`with_bodies`]).
+//!
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is truncated with a
 //! visible mark, and its true size is kept in `metadata`. Test: `any_exchange_fits`.
 
+mod apart;
 mod arrivals;
 mod bodies;
 mod body;
@@ -45,6 +48,7 @@ mod trace;
 mod websocket;
 mod writer;
 
+pub use self::apart::{BodyText, with_bodies};
 pub use self::bodies::{with_project_id, without_bodies};
 pub use self::build::{build, searched_bytes, without_texts};
 pub use self::clock::unix_ms;

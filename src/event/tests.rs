@@ -153,7 +153,7 @@ pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String
         redactor: redactor(),
     };
     let event = build(exchange, &context);
-    let json = untagged(std::str::from_utf8(&event.json).unwrap());
+    let json = untagged(std::str::from_utf8(&event.whole_json()).unwrap());
     let value = check(&with_project_id(json.as_bytes(), PROJECT).unwrap()).unwrap();
     (event, value)
 }
@@ -298,7 +298,7 @@ fn a_body_of_control_characters_fits_and_a_small_one_beside_it_stays_whole() {
     assert_eq!(value["request_body"], "{\"max_tokens\":5}");
     assert_eq!(value["metadata"]["cut"], json!({"response_body": true}));
     let length = event_of(&exchange, &BTreeMap::new()).0;
-    assert!(length.json.len() > 2_500_000, "{}", length.json.len());
+    assert!(length.whole_json().len() > 2_500_000, "{}", length.whole_json().len());
 }
 
 #[test]
@@ -338,7 +338,7 @@ fn everything_at_its_worst_at_once_fits() {
         redactor: redactor(),
     };
     let event = build(&exchange, &context);
-    let value = check(&with_project_id(&event.json, PROJECT).unwrap()).unwrap();
+    let value = check(&with_project_id(&event.whole_json(), PROJECT).unwrap()).unwrap();
     let reserve = super::fit::METADATA_RESERVE_BYTES;
     assert!(serde_json::to_vec(&value["metadata"]).unwrap().len() < reserve);
     assert_eq!(value["metadata"]["cut"]["properties"], true);
@@ -348,7 +348,7 @@ fn everything_at_its_worst_at_once_fits() {
     (0..100).for_each(|index| fields.push(&format!("x-ratelimit-{index}{}", "x".repeat(1_000)), run_id.as_bytes()));
     exchange.response = Some(ResponseFacts { headers: fields, ..self::exchange().response.unwrap() });
     exchange.llm = Some(Box::new(facts(&run_id)));
-    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap();
+    let value = check(&with_project_id(&build(&exchange, &context).whole_json(), PROJECT).unwrap()).unwrap();
     let bytes = serde_json::to_vec(&value["metadata"]).unwrap().len();
     assert!(bytes < reserve + super::fit::LLM_RESERVE_BYTES, "{bytes}");
     assert!(value["metadata"]["llm"]["text"].as_str().unwrap().ends_with("…[cut]"));
@@ -381,7 +381,7 @@ fn no_secret_is_left_in_any_place() {
     ]);
     response.body = captured(format!("access_token={CANARY}&scope=x").as_bytes());
     let (event, value) = event_of(&exchange, &BTreeMap::new());
-    let text = String::from_utf8(event.json).unwrap();
+    let text = String::from_utf8(event.whole_json()).unwrap();
     assert!(!text.contains("c4n4ry"), "{text}");
     assert_eq!(inner(&value, "post_data"), json!({"client_secret": "****-END", "max_tokens": "5"}));
     assert_eq!(value["request_body"], "client_secret=****-END&max_tokens=5");
@@ -396,7 +396,8 @@ fn no_secret_is_left_in_any_place() {
 const KEY: &str = "sk-ant-api03-c4n4ry0123456789abcdefWXYZ";
 
 fn leaks(event: &Event) -> bool {
-    let text = String::from_utf8_lossy(&event.json);
+    let json = event.whole_json();
+    let text = String::from_utf8_lossy(&json);
     [&*text, &event.path, &event.error, &event.method, &event.host].iter().any(|text| text.contains("c4n4ry"))
 }
 
@@ -512,7 +513,7 @@ fn capture_levels_record_less_and_always_one_event_with_true_sizes() {
             continues: &|_| None,
             redactor: &redactor,
         };
-        check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap()
+        check(&with_project_id(&build(&exchange, &context).whole_json(), PROJECT).unwrap()).unwrap()
     };
     for (level, name, headers, path) in [
         (CaptureLevel::Full, Value::Null, true, "/v1/chat"),
@@ -555,7 +556,7 @@ fn a_body_that_cannot_be_searched_in_time_is_withheld_from_its_event() {
     let harmless = format!("{{\"harmless\":\"{}\"}}", "x".repeat(2_000));
     exchange.request.body = captured(harmless.as_bytes());
     exchange.response.as_mut().unwrap().body = captured(harmless.as_bytes());
-    let value = check(&with_project_id(&build(&exchange, &context).json, PROJECT).unwrap()).unwrap();
+    let value = check(&with_project_id(&build(&exchange, &context).whole_json(), PROJECT).unwrap()).unwrap();
     for field in ["request_body", "response_body"] {
         assert!(value[field].as_str().unwrap().contains("withheld, since they could not be searched"), "{value}");
     }
@@ -791,7 +792,7 @@ proptest! {
         }
         let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor() };
         let event = build(&exchange, &context);
-        let value = check(&with_project_id(&event.json, PROJECT).unwrap()).map_err(TestCaseError::fail)?;
+        let value = check(&with_project_id(&event.whole_json(), PROJECT).unwrap()).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];
         prop_assert_eq!(event.request_bytes, exchange.request.body.total_bytes);
         prop_assert_eq!(&capture["request"]["bytes"], &json!(event.request_bytes));
@@ -800,7 +801,7 @@ proptest! {
         prop_assert_eq!(value["path"].as_str(), Some(event.path.as_str()));
         prop_assert_eq!(value["error"].as_str(), Some(event.error.as_str()));
         prop_assert_eq!(&value["status_code"], &json!(event.status_code));
-        prop_assert_eq!(build(&exchange, &context).json, event.json, "the same exchange gives the same event");
+        prop_assert_eq!(build(&exchange, &context).whole_json(), event.whole_json(), "the same exchange gives the same event");
     }
 
     #[test]

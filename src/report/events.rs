@@ -83,5 +83,6 @@ pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
         outline: &event.outline,
         llm: &event.llm,
         json: &event.json,
+        bodies: &event.bodies,
     }
 }

@@ -53,6 +53,7 @@ pub(super) fn event(gap: &Gap, context: &Context<'_>) -> Event {
     Event {
         id,
         json: json.to_string().into_bytes(),
+        bodies: Vec::new(),
         started_at_ms: unix_ms(now),
         method: METHOD.to_owned(),
         host: HOST.to_owned(),

@@ -177,7 +177,7 @@ impl Shared {
             let made = self.make(turn.clone(), job, hurried);
             let mut state = self.lock();
             state.turns.ended(&turn);
-            state.made_bytes += made.event.as_ref().map_or(0, |event| event.json.len());
+            state.made_bytes += made.event.as_ref().map_or(0, |event| event.bytes());
             state.made.push(made);
             drop(state);
             self.changed.notify_all();

@@ -166,7 +166,7 @@ impl Reporting {
             group.waiters.extend(finished.stored.take());
             // Releases the exchange's memory: from here on only the event is held.
             let event = build(&finished.exchange, &self.facts, &session, seq, &self.linking);
-            group.bytes += event.json.len();
+            group.bytes += event.bytes();
             group.events.push((session.row, seq, event));
             if unhurried && group.events.len().is_multiple_of(STRETCH) {
                 thread::yield_now();
@@ -202,7 +202,7 @@ impl Reporting {
                             continue;
                         };
                         group.waiters.extend(stored);
-                        group.bytes += event.json.len();
+                        group.bytes += event.bytes();
                         group.events.push((session.row, seq, event));
                     }
                     (MadeKind::Note, event) => self.open.made(id, session.row, event, &mut self.writer),

@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::sql::TALLY;
+use super::sql::{TALLY, WAITING_TALLY};
 use super::{State, Store, StoreError, history};
 use crate::clock::now_ms;
 
@@ -59,17 +59,17 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
                 (State::Pending, verdict.as_str(), Some(next_try_at_ms), None)
             }
         };
-        let found: Option<(i64, i64)> = transaction
+        let found: Option<(i64, i64, i64)> = transaction
             .prepare_cached(
                 "UPDATE events SET state = ?2, attempts = ?3, verdict = ?4, next_try_at_ms = ?5, otas_event_id = ?6
-                 WHERE id = ?1 AND state = 0 RETURNING session, length(json)",
+                 WHERE id = ?1 AND state = 0 RETURNING session, length(json) + coalesce(length(parts), 0), body_bytes",
             )?
             .query_row(
                 params![settlement.id, state.code(), settlement.attempts, verdict, next_try, otas_event_id],
-                |row| Ok((row.get(0)?, row.get(1)?)),
+                |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
             )
             .optional()?;
-        let Some((session, bytes)) = found else { continue };
+        let Some((session, bytes, body_bytes)) = found else { continue };
         // Events accepted by the first post, which are nearly all, have no history.
         if state != State::Delivered || settlement.attempts > 1 {
             history::note(&transaction, settlement.id, verdict, now_ms())?;
@@ -78,6 +78,7 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             State::Pending | State::Kept => continue,
             State::Delivered => {
                 transaction.prepare_cached(TALLY)?.execute([bytes])?;
+                transaction.prepare_cached(WAITING_TALLY)?.execute([-body_bytes])?;
                 "UPDATE sessions SET delivered = delivered + 1 WHERE id = ?1"
             }
             State::Dead => "UPDATE sessions SET dead = dead + 1 WHERE id = ?1",

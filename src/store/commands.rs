@@ -65,9 +65,10 @@ impl Store {
     /// # Errors
     /// [`CommandError::NoEvent`] when there is none, or when the store cannot be read.
     pub fn event(&self, id: i64) -> Result<EventRow, CommandError> {
-        self.connection()
+        let connection = self.connection();
+        connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
-            .and_then(|mut query| query.query_row([id], event_row).optional())
+            .and_then(|mut query| query.query_row([id], |row| event_row(&connection, row)).optional())
             .map_err(self.failed("read an event"))?
             .ok_or(CommandError::NoEvent(id))
     }

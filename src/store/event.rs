@@ -2,6 +2,8 @@
 
 use uuid::Uuid;
 
+use crate::event::BodyText;
+
 /// A row of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionRow(pub(super) i64);
@@ -87,8 +89,10 @@ pub struct NewEvent<'a> {
     pub outline: &'a str,
     /// Model facts, for lists (`event::Llm`).
     pub llm: &'a str,
-    /// The JSON object for OTAS, without `project_id`.
+    /// The JSON object for OTAS, without `project_id` and without the texts of its bodies.
     pub json: &'a [u8],
+    /// The texts of its bodies.
+    pub bodies: &'a [BodyText],
 }
 
 #[cfg(test)]
@@ -110,6 +114,7 @@ impl<'a> NewEvent<'a> {
             outline: "",
             llm: "",
             json,
+            bodies: &[],
         }
     }
 }

@@ -14,6 +14,7 @@
 //! the async threads.
 
 mod ack;
+mod chunks;
 mod commands;
 mod error;
 mod event;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::sql::as_limit;
-use super::{PendingEvent, SessionRow, Store, StoreError};
+use super::{PendingEvent, SessionRow, Store, StoreError, chunks};
 
 impl Store {
     /// The first `limit` pending events of all sessions of an agent key, in row order, except those of the sessions in
@@ -25,9 +25,10 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn pending_event(&self, id: i64) -> Result<Option<PendingEvent>, StoreError> {
-        self.connection()
-            .prepare_cached("SELECT id, session, attempts, json FROM events WHERE id = ?1 AND state = 0")
-            .and_then(|mut query| query.query_row([id], pending_row).optional())
+        let connection = self.connection();
+        connection
+            .prepare_cached("SELECT id, session, attempts, json, parts FROM events WHERE id = ?1 AND state = 0")
+            .and_then(|mut query| query.query_row([id], |row| pending_row(&connection, row)).optional())
             .map_err(self.failed("read a pending event"))
     }
 
@@ -63,8 +64,10 @@ fn waiting(
         .collect()
 }
 
-fn pending_row(row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
-    Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json: row.get(3)? })
+fn pending_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
+    let parts: Option<Vec<u8>> = row.get(4)?;
+    let json = chunks::whole(connection, row.get(3)?, parts.as_deref())?;
+    Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json })
 }
 
 #[cfg(test)]

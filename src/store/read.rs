@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::filter::Clauses;
 use super::sql::{as_limit, unsigned};
-use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
+use super::{EventRow, Filter, SessionRow, State, Store, StoreError, chunks};
 
 /// The number of events in each delivery state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,18 +71,23 @@ fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventR
     let Clauses { sql, mut values } = filter.clauses();
     let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{sql} ORDER BY id DESC LIMIT ?");
     values.push(as_limit(filter.limit).into());
-    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), event_row)?.collect()
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(connection, row))?.collect()
 }
 
-/// All columns of an event. `json` is the last.
+/// All columns of an event.
 pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
                        request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
-                       otas_event_id, outline, llm, json";
+                       otas_event_id, outline, llm, json, parts, body_bytes";
+
+/// The column `json`. `parts` and `body_bytes` follow it.
+pub(super) const JSON_AT: usize = 20;
 
 /// The number of [`COLUMNS`].
-pub(super) const COLUMN_COUNT: usize = 21;
+pub(super) const COLUMN_COUNT: usize = 23;
 
-pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
+/// A row of [`COLUMNS`]. `connection` is the one that it is read from, so its bodies are of the same moment.
+pub(super) fn event_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<EventRow> {
+    let parts: Option<Vec<u8>> = row.get(JSON_AT + 1)?;
     Ok(EventRow {
         id: row.get(0)?,
         event_id: Uuid::from_bytes(row.get(1)?),
@@ -102,7 +107,7 @@ pub(super) fn event_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         verdict: row.get(15)?,
         next_try_at_ms: row.get(16)?,
         otas_event_id: row.get(17)?,
-        json: row.get(20)?,
+        json: chunks::whole(connection, row.get(JSON_AT)?, parts.as_deref())?,
     })
 }
 
@@ -133,6 +138,7 @@ mod tests {
             outline: "",
             llm: "",
             json: br#"{"path":"/v1"}"#,
+            bodies: &[],
         }
     }
 

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 
-use super::StoreError;
 use super::files::{create_folder, with_suffix};
 use super::link::{FileId, Link};
 use super::open::may_be_written;
+use super::{StoreError, chunks};
 use crate::clock::now_ms;
 
 /// The header of an SQLite database.
@@ -119,6 +119,7 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         .flatten()
         .map_or(0, |sum: i64| u64::try_from(sum).unwrap_or(0));
     copy_salt(&old, new);
+    chunks::copy_key(&old, new);
     let taken = copy_rows(&old, new, "sessions", "", until)
         .and_then(|_| copy_rows(&old, new, "events", " AND state = 0", until))
         .and_then(|events| recount(new).map(|()| events))
@@ -128,6 +129,9 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
         });
     if let Err(error) = salvage_for_sinks(&old, new, until) {
         tracing::warn!(%error, "the backlog of the sinks could not be salvaged from the damaged store");
+    }
+    if let Err(error) = chunks::salvage(&old, new, until) {
+        tracing::warn!(%error, "bodies could not be salvaged from the damaged store");
     }
     (taken, waiting.saturating_sub(taken))
 }
@@ -149,7 +153,8 @@ fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> 
         copy_rows(old, new, "events", &format!(" AND state IN (1, 3) AND id > {least}"), until)?;
     }
     new.execute_batch(
-        "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum(length(json)), 0) FROM events WHERE state IN (1, 3))",
+        "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum(length(json) + coalesce(length(parts), 0)), 0)
+                                             FROM events WHERE state IN (1, 3))",
     )
 }
 

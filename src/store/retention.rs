@@ -12,7 +12,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::read::{COLUMN_COUNT, COLUMNS};
-use super::{Gap, LossReason, StoreError, Writer, sinks};
+use super::sql::{ROW_BYTES, WAITING_TALLY};
+use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
 use crate::clock::now_ms;
 use crate::event::without_bodies;
 
@@ -122,8 +123,10 @@ fn step(
     let room = used + coming_bytes <= limit;
     let tight = used + coming_bytes + limit / 32 > limit;
     let oldest_kept = now_ms().saturating_sub(i64::try_from(bounds.keep.as_millis()).unwrap_or(i64::MAX));
-    let kept: i64 =
-        connection.prepare_cached("SELECT delivered_bytes FROM tally")?.query_row([], |row| row.get(0))?;
+    // Chunks that are shared count as those of delivered events, unless an undelivered one was the first to store them.
+    let kept: i64 = connection
+        .prepare_cached("SELECT delivered_bytes + max(0, chunk_bytes - waiting_bytes) FROM tally")?
+        .query_row([], |row| row.get(0))?;
     let too_many_kept = u64::try_from(kept).unwrap_or(0) > bounds.keep_bytes;
     // Usually there is nothing to do, and even a transaction without changes is expensive.
     if !tight && !too_many_kept && !any_older(connection, oldest_kept)? {
@@ -173,8 +176,10 @@ fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) -> rusqlite::Result<bool> {
     let mut oldest = rows(
         connection,
-        "SELECT id, length(json), started_at_ms, session FROM events INDEXED BY events_settled
-         WHERE state IN (1, 3) AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2",
+        &format!(
+            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events INDEXED BY events_settled
+             WHERE state IN (1, 3) AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2"
+        ),
         before_ms,
     )?;
     let spared = oldest.iter().position(|row| row.id > spared_after);
@@ -207,11 +212,13 @@ fn forget_sessions(connection: &Connection, before_ms: i64) -> rusqlite::Result<
 fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
     let oldest = rows(
         connection,
-        "SELECT id, length(json), started_at_ms, session FROM events
-         WHERE id > ?1 AND state IN (0, 2) AND length(json) > 4096 ORDER BY id LIMIT ?2",
+        &format!(
+            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events
+             WHERE id > ?1 AND state IN (0, 2) AND (parts IS NOT NULL OR length(json) > {BODY_WORTH_BYTES})
+             ORDER BY id LIMIT ?2"
+        ),
         *from,
     )?;
-    debug_assert!(oldest.iter().all(|row| row.bytes > BODY_WORTH_BYTES));
     let Some(last) = oldest.last() else { return Ok(false) };
     // Events are removed and inserted again. A row shortened in place would keep its page.
     let mut read = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))?;
@@ -220,14 +227,18 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
         let mut values = read.query_row([row.id], |found| {
             (0..COLUMN_COUNT).map(|at| found.get(at)).collect::<rusqlite::Result<Vec<Value>>>()
         })?;
-        if let Some(Value::Blob(json)) = values.last_mut()
-            && let Some(short) = without_bodies(json, REMOVED)
-        {
-            *json = short;
+        if let [.., Value::Blob(json), parts, body_bytes] = &mut values[..] {
+            let whole = match parts {
+                Value::Blob(parts) => chunks::whole(connection, std::mem::take(json), Some(parts))?,
+                _ => std::mem::take(json),
+            };
+            *json = without_bodies(&whole, REMOVED).unwrap_or(whole);
+            (*parts, *body_bytes) = (Value::Null, Value::Integer(0));
         }
         shortened.push(values);
     }
     delete(connection, &oldest)?;
+    no_longer_wait(connection, &oldest)?;
     let places = vec!["?"; COLUMN_COUNT].join(", ");
     let mut insert = connection.prepare_cached(&format!("INSERT INTO events ({COLUMNS}) VALUES ({places})"))?;
     shortened.into_iter().try_for_each(|values| insert.execute(params_from_iter(values)).map(drop))?;
@@ -240,7 +251,10 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
 fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
     let oldest = rows(
         connection,
-        "SELECT id, length(json), started_at_ms, session FROM events WHERE id > ?1 AND state IN (0, 2) ORDER BY id LIMIT ?2",
+        &format!(
+            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events
+             WHERE id > ?1 AND state IN (0, 2) ORDER BY id LIMIT ?2"
+        ),
         i64::MIN,
     )?;
     sinks::note_missed(connection, oldest.iter().map(|row| row.id))?;
@@ -253,6 +267,7 @@ fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Resu
             .execute([row.session, row.id])?;
     }
     delete(connection, &oldest)?;
+    no_longer_wait(connection, &oldest)?;
     note(gap, &oldest, oldest.len() as u64, 0);
     Ok(!oldest.is_empty())
 }
@@ -263,6 +278,8 @@ struct Candidate {
     bytes: i64,
     started_at_ms: i64,
     session: i64,
+    /// Bytes of the chunks that it was the first to store.
+    body_bytes: i64,
 }
 
 /// The first rows of a query, as many as one step handles.
@@ -270,12 +287,18 @@ fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<C
     let mut bytes = 0;
     let mut query = connection.prepare_cached(sql)?;
     let found = query.query_map(params![from, STEP_ROWS], |row| {
-        Ok(Candidate { id: row.get(0)?, bytes: row.get(1)?, started_at_ms: row.get(2)?, session: row.get(3)? })
+        Ok(Candidate {
+            id: row.get(0)?,
+            bytes: row.get(1)?,
+            started_at_ms: row.get(2)?,
+            session: row.get(3)?,
+            body_bytes: row.get(4)?,
+        })
     })?;
     let mut taken = Vec::new();
     for row in found {
         let row = row?;
-        bytes += row.bytes;
+        bytes += row.bytes + row.body_bytes;
         taken.push(row);
         if bytes > STEP_BYTES {
             break;
@@ -284,9 +307,22 @@ fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<C
     Ok(taken)
 }
 
+/// Deletes events, and the chunks that no other event has.
 fn delete(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
-    let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1")?;
-    rows.iter().try_for_each(|row| delete.execute([row.id]).map(drop))
+    let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1 RETURNING parts")?;
+    for row in rows {
+        let parts: Option<Vec<u8>> = delete.query_row([row.id], |row| row.get(0))?;
+        if let Some(parts) = parts {
+            chunks::forget(connection, &parts)?;
+        }
+    }
+    Ok(())
+}
+
+/// The chunks that these undelivered events were the first to store count as shared from now on.
+fn no_longer_wait(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
+    let bytes: i64 = rows.iter().map(|row| row.body_bytes).sum();
+    connection.prepare_cached(WAITING_TALLY)?.execute([-bytes]).map(drop)
 }
 
 fn note(gap: &mut Option<Gap>, rows: &[Candidate], events: u64, bodies: u64) {
@@ -470,7 +506,7 @@ mod tests {
         let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
         assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
 
-        assert!(case.tidy(&Bounds { max_bytes: 760_000, ..GENEROUS }, 420_000).room);
+        assert!(case.tidy(&Bounds { max_bytes: 900_000, ..GENEROUS }, 420_000).room);
         let gaps = case.store.health().take_gaps(true);
         let left = case.count(State::Pending) as u64;
         assert_eq!(gaps[0].events + left, 300, "{gaps:?}");

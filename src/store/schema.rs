@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step for each version: step `n` migrates a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
 
 /// `sessions` counts its events in the transaction that changes them, so a count never scans the events.
 ///
@@ -161,6 +161,26 @@ CREATE TRIGGER sessions_go AFTER DELETE ON sessions WHEN old.process IS NOT NULL
     UPDATE sessions SET delivered_forgotten = delivered_forgotten + old.delivered WHERE id = old.process;
 END;
 CREATE TABLE vanished (file TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+";
+
+/// Bodies are stored as chunks, each once (`chunks`). `events.json` has empty strings in their places; `parts` names their chunks
+/// (NULL: the bodies are in the JSON, as in older rows). `body_bytes` are the bytes of the chunks that an event was the first to
+/// store. Numbers of chunks are not used again, so one that a process remembers is never that of another text. `tally` has the bytes of all chunks, and of those that pending and dead events were the first to store.
+const V11: &str = "
+ALTER TABLE events ADD COLUMN parts      BLOB;
+ALTER TABLE events ADD COLUMN body_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tally  ADD COLUMN chunk_bytes   INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tally  ADD COLUMN waiting_bytes INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE chunk_key (key BLOB NOT NULL) STRICT;
+INSERT INTO chunk_key VALUES (randomblob(32));
+CREATE TABLE chunks (
+    id    INTEGER PRIMARY KEY AUTOINCREMENT,
+    hash  BLOB    NOT NULL UNIQUE,
+    bytes INTEGER NOT NULL,
+    crc   INTEGER NOT NULL,
+    data  BLOB    NOT NULL
+) STRICT;
+CREATE TABLE chunk_refs (chunk INTEGER PRIMARY KEY, refs INTEGER NOT NULL) STRICT;
 ";
 
 /// What a file was recognised as.

@@ -108,7 +108,7 @@ impl Viewer {
                 && size < bytes
                 && let Some(row) = found.next()?
             {
-                let event = event_row(row)?;
+                let event = event_row(connection, row)?;
                 size += event.json.len();
                 events.push(event);
             }

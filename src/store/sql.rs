@@ -10,6 +10,12 @@ pub(super) const ID_BITS: u32 = 10;
 /// Adds to the bytes of settled events: those delivered or kept.
 pub(super) const TALLY: &str = "UPDATE tally SET delivered_bytes = delivered_bytes + ?1";
 
+/// Adds to the bytes of chunks that pending and dead events were the first to store.
+pub(super) const WAITING_TALLY: &str = "UPDATE tally SET waiting_bytes = max(0, waiting_bytes + ?1)";
+
+/// The size of an event's row, in bytes, without its chunks.
+pub(super) const ROW_BYTES: &str = "length(json) + coalesce(length(parts), 0)";
+
 /// The state of a session's new events. Without an agent key they are not for OTAS.
 pub(super) fn first_state(connection: &Connection, session: SessionRow) -> rusqlite::Result<State> {
     let mut query = connection.prepare_cached("SELECT key_id = '' FROM sessions WHERE id = ?1")?;

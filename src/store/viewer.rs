@@ -188,7 +188,7 @@ impl Viewer {
     pub fn event(&self, id: i64) -> Result<Option<EventRow>, StoreError> {
         self.look("read an event", |connection| {
             let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
-            connection.prepare_cached(&sql)?.query_row([id], event_row).optional()
+            connection.prepare_cached(&sql)?.query_row([id], |row| event_row(connection, row)).optional()
         })
     }
 

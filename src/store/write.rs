@@ -1,15 +1,18 @@
 //! Appending: one transaction for each batch, one prepared statement for its rows.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::chunks::{Hasher, Saver};
 use super::link::{FileId, Link};
-use super::sql::{ID_BITS, TALLY, first_state, is_corruption, signed};
+use super::sql::{ID_BITS, TALLY, WAITING_TALLY, first_state, is_corruption, signed};
 use super::{NewEvent, SessionRow, Shared, State, StoreError, sinks};
 use crate::clock::now_ms;
+use crate::event::with_bodies;
 
 /// The connection that appends. It belongs to one thread, which groups events into batches.
 pub struct Writer {
@@ -24,16 +27,26 @@ pub struct Writer {
     pub(super) spare_bytes: u64,
     /// Each commit waits for the disk.
     syncs: bool,
+    /// Stores the texts of bodies.
+    pub(super) saver: Saver,
 }
 
 const INSERT: &str = "
 INSERT INTO events (id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms,
-                    request_bytes, response_bytes, error, state, attempts, outline, llm, json)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17)";
+                    request_bytes, response_bytes, error, state, attempts, outline, llm, json, parts, body_bytes)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16, ?17, ?18, ?19)";
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
-        Self { link, shared, renumber: false, bodies_removed_to: 0, spare_bytes: 0, syncs: false }
+        Self {
+            link,
+            shared,
+            renumber: false,
+            bodies_removed_to: 0,
+            spare_bytes: 0,
+            syncs: false,
+            saver: Saver::new(),
+        }
     }
 
     /// Appends events as pending, all or none. Once it returns, they survive this process. A damaged store is replaced.
@@ -59,7 +72,12 @@ impl Writer {
         if !self.link.is_current(&self.shared.path) {
             self.relink(None, 0)?;
         }
-        match self.insert(groups, noted) {
+        let inserted = self.insert(groups, noted);
+        if inserted.is_err() {
+            // The chunks of a transaction that was rolled back are not there.
+            self.saver.clear();
+        }
+        match inserted {
             Err(error) if is_corruption(&error) => self.relink(self.link.file(), 0)?,
             // After a failed write or sync, this connection's view of the file is uncertain. A new connection reads what is
             // really there, and the events are written again.
@@ -75,6 +93,7 @@ impl Writer {
     fn relink(&mut self, bad: Option<FileId>, again: u64) -> Result<(), StoreError> {
         self.link = self.shared.relink(&self.link, bad, again)?;
         self.renumber = true;
+        self.saver.clear();
         self.spare_bytes = 0;
         if self.syncs { self.sync_always() } else { Ok(()) }
     }
@@ -100,15 +119,21 @@ impl Writer {
                 true => (Some(fresh_id(&transaction)?), waiting(&transaction)?),
                 false => (sinks::id_beyond(&transaction)?, HashSet::new()),
             };
+            let hasher = Hasher::of(&transaction)?;
             let mut insert = transaction.prepare_cached(INSERT)?;
             let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
             for (session, events) in groups {
                 let state = first_state(&transaction, *session)?;
-                let (mut appended, mut bytes) = (0, 0);
+                let (mut appended, mut bytes, mut waiting_bytes) = (0, 0, 0);
                 for event in *events {
                     if known.contains(event.event_id.as_bytes()) {
                         continue;
                     }
+                    let saved = self.saver.save(&transaction, &hasher, event.bodies)?;
+                    let json = match saved.parts {
+                        Some(_) => Cow::Borrowed(event.json),
+                        None => Cow::Owned(with_bodies(event.json, event.bodies)),
+                    };
                     insert.execute(params![
                         // SQLite assigns the following ids.
                         first_id.take(),
@@ -127,14 +152,18 @@ impl Writer {
                         state.code(),
                         event.outline,
                         event.llm,
-                        event.json,
+                        &*json,
+                        saved.parts,
+                        signed(saved.new_bytes),
                     ])?;
                     appended += 1;
-                    bytes += event.json.len() as u64;
+                    bytes += (json.len() + saved.parts.as_ref().map_or(0, Vec::len)) as u64;
+                    waiting_bytes += saved.new_bytes;
                 }
-                if state == State::Kept {
-                    transaction.prepare_cached(TALLY)?.execute([signed(bytes)])?;
-                }
+                match state {
+                    State::Kept => transaction.prepare_cached(TALLY)?.execute([signed(bytes)])?,
+                    _ => transaction.prepare_cached(WAITING_TALLY)?.execute([signed(waiting_bytes)])?,
+                };
                 count.execute(params![session.0, signed(appended)])?;
             }
         }

@@ -86,6 +86,7 @@ impl Bench {
         let events: Vec<NewEvent<'_>> = (next..)
             .zip(&jsons)
             .map(|(seq, json)| NewEvent {
+                bodies: &[],
                 event_id: Uuid::now_v7(),
                 seq,
                 started_at_ms: 1,

@@ -442,7 +442,13 @@ fn files(folder: &std::path::Path, all: &mut BTreeMap<String, Vec<u8>>) {
         let path = entry.unwrap().path();
         match path.is_dir() {
             true => files(&path, all),
-            false => drop(all.insert(path.display().to_string(), std::fs::read(&path).unwrap_or_default())),
+            false => {
+                let name = path.display().to_string();
+                if name.ends_with("events.db") {
+                    all.insert(format!("{name}, the events"), crate::support::program::stored_texts(&path));
+                }
+                all.insert(name, std::fs::read(&path).unwrap_or_default());
+            }
         }
     }
 }

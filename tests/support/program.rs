@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use otas_proxy::store::{Filter, Store};
+use otas_proxy::store::{EventRow, Filter, State, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -111,15 +111,23 @@ pub fn with_descriptors(most: usize) -> impl FnOnce(Command) -> Command {
     }
 }
 
+/// All events of a store's file, oldest first.
+fn rows(path: &Path) -> Vec<EventRow> {
+    let mut rows = Store::open(path).unwrap().list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
+    rows.reverse();
+    rows
+}
+
+/// What the events of a store's file say: in the file itself, bodies are compressed.
+pub fn stored_texts(path: &Path) -> Vec<u8> {
+    rows(path).into_iter().flat_map(|row| row.json).collect()
+}
+
 /// The events that the embedded collector of this folder's proxies has saved, in the order in which their calls began.
 pub fn events(folder: &Path) -> Vec<Value> {
-    let db = rusqlite::Connection::open(folder.join("events.db")).unwrap();
-    let mut rows = db.prepare("SELECT json, state FROM events ORDER BY id").unwrap();
-    let rows = rows.query_map([], |row| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, i64>(1)?))).unwrap();
-    let events = rows.map(|row| {
-        let (json, state) = row.unwrap();
-        assert_eq!(state, 1, "not delivered: {}", String::from_utf8_lossy(&json));
-        serde_json::from_slice(&json).unwrap()
+    let events = rows(&folder.join("events.db")).into_iter().map(|row| {
+        assert_eq!(row.state, State::Delivered, "not delivered: {}", String::from_utf8_lossy(&row.json));
+        serde_json::from_slice(&row.json).unwrap()
     });
     let mut events: Vec<Value> = events.collect();
     // UUIDs of version 7.

@@ -125,6 +125,7 @@ pub fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
         .iter()
         .zip(&texts)
         .map(|(sample, [outline, llm, json])| NewEvent {
+            bodies: &[],
             event_id: Uuid::now_v7(),
             seq: 1,
             started_at_ms: now - sample.ago_ms,

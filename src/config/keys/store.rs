@@ -55,5 +55,9 @@ pub(super) const KEYS: &[Key] = &[
         |c, g| put(&mut c.store.keep, g.number(0..=LONGEST_DAYS).map(|days: u64| Duration::from_secs(days * DAY_S))),
         |c| Some((c.store.keep.as_secs() / DAY_S).to_string()),
     ),
-    number!(store.keep_bytes, 0..=STORE_BYTES, "How much of delivered events is kept."),
+    number!(
+        store.keep_bytes,
+        0..=STORE_BYTES,
+        "How much of delivered events is kept, in bytes as stored: compressed, and a text that several events share counts once."
+    ),
 ];

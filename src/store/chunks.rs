@@ -1,0 +1,19 @@
+//! The texts of bodies, stored once: cut into chunks at places that follow their content, so a text that comes again (an agent
+//! resends its whole conversation with each call) is found again, also behind an insertion.
+//!
+//! A chunk has a number, a keyed hash by which it is found and checked, and its compressed text. Its references are counted
+//! apart from the text (`chunk_refs`), because counting changes rows that are read and written often. An event names its chunks
+//! by their numbers (`parts`).
+
+mod cut;
+mod load;
+mod parts;
+mod salvage;
+mod save;
+#[cfg(test)]
+mod tests;
+
+pub(super) use cut::Hasher;
+pub(super) use load::whole;
+pub(super) use salvage::{copy_key, salvage};
+pub(super) use save::{Saver, forget};

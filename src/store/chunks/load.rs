@@ -1,0 +1,107 @@
+//! Reading bodies. A chunk that is damaged or missing is replaced by a mark, so that it harms nothing but itself.
+
+use rusqlite::{Connection, Row, params};
+use zstd::bulk::Decompressor;
+
+use super::cut::Hasher;
+use super::parts::Parts;
+use crate::event::{BodyText, with_bodies};
+
+/// Stands in place of a damaged chunk.
+const DAMAGED: &str = "\n…[otas-proxy: a part of this body is damaged in the event store]…\n";
+
+/// A longer chunk is damaged: none is ever written.
+const CHUNK_MAX_BYTES: usize = 256 << 10;
+
+/// Reads chunks, and counts those that cannot be read.
+pub(in crate::store) struct Loader<'a> {
+    connection: &'a Connection,
+    hasher: Hasher,
+    decompressor: Decompressor<'static>,
+    /// Chunks that were damaged or missing.
+    pub(in crate::store) damaged: u64,
+}
+
+/// An event as it was appended: its JSON with its bodies.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(in crate::store) fn whole(
+    connection: &Connection,
+    json: Vec<u8>,
+    parts: Option<&[u8]>,
+) -> rusqlite::Result<Vec<u8>> {
+    match parts {
+        None => Ok(json),
+        Some(parts) => Ok(with_bodies(&json, &Loader::new(connection)?.bodies(parts)?)),
+    }
+}
+
+impl<'a> Loader<'a> {
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in crate::store) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
+        let decompressor =
+            Decompressor::new().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        Ok(Self { connection, hasher: Hasher::of(connection)?, decompressor, damaged: 0 })
+    }
+
+    /// The bodies of an event.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in crate::store) fn bodies(&mut self, parts: &[u8]) -> rusqlite::Result<Vec<BodyText>> {
+        let mut bodies = Vec::new();
+        for part in Parts::decode(parts).0 {
+            let mut text = String::new();
+            for run in part.runs {
+                self.run(run, &mut text)?;
+            }
+            bodies.push(BodyText { at: part.at, room_bytes: part.room_bytes, text });
+        }
+        Ok(bodies)
+    }
+
+    /// Appends the text of consecutive chunks.
+    fn run(&mut self, run: std::ops::RangeInclusive<i64>, text: &mut String) -> rusqlite::Result<()> {
+        let connection = self.connection;
+        let mut query = connection
+            .prepare_cached("SELECT id, hash, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+        let mut rows = query.query(params![run.start(), run.end()])?;
+        let mut next = *run.start();
+        while let Some(row) = rows.next()? {
+            let number: i64 = row.get(0)?;
+            self.miss(number - next, text);
+            next = number + 1;
+            match self.chunk(row) {
+                Some(chunk) => text.push_str(&chunk),
+                None => self.miss(1, text),
+            }
+        }
+        self.miss(run.end() - next + 1, text);
+        Ok(())
+    }
+
+    /// The text of a chunk, if it is the one that was stored: the checksum finds each flipped bit, the keyed hash any other text.
+    fn chunk(&mut self, row: &Row<'_>) -> Option<String> {
+        let (hash, data) = (row.get_ref(1).ok()?.as_blob().ok()?, row.get_ref(4).ok()?.as_blob().ok()?);
+        let (bytes, crc): (i64, u32) = (row.get(2).ok()?, row.get(3).ok()?);
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= CHUNK_MAX_BYTES)?;
+        if crc32fast::hash(data) != crc {
+            return None;
+        }
+        let chunk = self.decompressor.decompress(data, bytes).ok()?;
+        let is_it = self.hasher.hash(&chunk)[..] == *hash;
+        String::from_utf8(chunk).ok().filter(|_| is_it)
+    }
+
+    /// Notes consecutive chunks that cannot be read.
+    fn miss(&mut self, chunks: i64, text: &mut String) {
+        if let Some(chunks) = u64::try_from(chunks).ok().filter(|chunks| *chunks > 0) {
+            self.damaged += chunks;
+            if !text.ends_with(DAMAGED) {
+                text.push_str(DAMAGED);
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The column `parts`: which chunks make up the bodies of an event, and where the bodies go.
+
+use std::ops::RangeInclusive;
+
+/// The bodies of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Parts(pub(super) Vec<Part>);
+
+/// A body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Part {
+    /// See [`BodyText`](crate::event::BodyText).
+    pub(super) at: usize,
+    pub(super) room_bytes: Option<usize>,
+    /// The numbers of its chunks in order. Chunks that were stored together have consecutive ones.
+    pub(super) runs: Vec<RangeInclusive<i64>>,
+}
+
+impl Part {
+    /// Adds a chunk.
+    pub(super) fn push(&mut self, chunk: i64) {
+        match self.runs.last_mut() {
+            Some(run) if run.end().checked_add(1) == Some(chunk) => *run = *run.start()..=chunk,
+            _ => self.runs.push(chunk..=chunk),
+        }
+    }
+}
+
+impl Parts {
+    /// All runs of chunks.
+    pub(super) fn runs(&self) -> impl Iterator<Item = &RangeInclusive<i64>> {
+        self.0.iter().flat_map(|part| &part.runs)
+    }
+
+    /// The column's value: for each body its place, its room (0: all; else one more), the number of its runs, and for each run its
+    /// first chunk and how many follow. Each number is a LEB128.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for Part { at, room_bytes, runs } in &self.0 {
+            put(&mut out, *at as u64);
+            put(&mut out, room_bytes.map_or(0, |room| room as u64 + 1));
+            put(&mut out, runs.len() as u64);
+            for run in runs {
+                put(&mut out, run.start().cast_unsigned());
+                put(&mut out, run.end().saturating_sub(*run.start()).cast_unsigned());
+            }
+        }
+        out
+    }
+
+    /// Reads a column. What follows a fault is left out.
+    pub(super) fn decode(mut bytes: &[u8]) -> Self {
+        let mut parts = Vec::new();
+        while let Some(part) = take_part(&mut bytes) {
+            parts.push(part);
+        }
+        Self(parts)
+    }
+}
+
+fn take_part(bytes: &mut &[u8]) -> Option<Part> {
+    let at = usize::try_from(take(bytes)?).ok()?;
+    let room_bytes = take(bytes)?.checked_sub(1).map(|room| usize::try_from(room).unwrap_or(usize::MAX));
+    let runs = (0..take(bytes)?).map_while(|_| {
+        let first = i64::try_from(take(bytes)?).ok()?;
+        Some(first..=first.saturating_add_unsigned(take(bytes)?))
+    });
+    Some(Part { at, room_bytes, runs: runs.collect() })
+}
+
+fn put(out: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        out.push(number.to_le_bytes()[0] | 0x80);
+        number >>= 7;
+    }
+    out.push(number.to_le_bytes()[0]);
+}
+
+fn take(bytes: &mut &[u8]) -> Option<u64> {
+    let mut number = 0;
+    for shift in (0..u64::BITS).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
+        if byte & 0x80 == 0 {
+            return Some(number);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            parts in prop::collection::vec(
+                (any::<u32>(), any::<Option<u32>>(), prop::collection::vec((0..i64::MAX / 2, 0..1_000_000_i64), 0..9)), 0..4,
+            ),
+        ) {
+            let part = |(at, room, runs): (u32, Option<u32>, Vec<(i64, i64)>)| Part {
+                at: at as usize,
+                room_bytes: room.map(|room| room as usize),
+                runs: runs.into_iter().map(|(first, more)| first..=first + more).collect(),
+            };
+            let parts = Parts(parts.into_iter().map(part).collect());
+            prop_assert_eq!(Parts::decode(&parts.encode()), parts);
+        }
+
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            Parts::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn consecutive_chunks_are_one_run() {
+        let mut part = Part { at: 0, room_bytes: None, runs: Vec::new() };
+        [4, 5, 6, 2, 3, 9].into_iter().for_each(|chunk| part.push(chunk));
+        assert_eq!(part.runs, [4..=6, 2..=3, 9..=9]);
+    }
+}
