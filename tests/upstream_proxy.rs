@@ -132,7 +132,7 @@ async fn an_http_url_is_requested_in_absolute_form_with_our_credentials() {
 
 #[tokio::test]
 async fn a_refusal_by_the_next_proxy_names_it() {
-    for (status, words) in [(403, "status 403"), (407, "(407)")] {
+    for (status, words) in [(403, "status 403"), (407, "(status 407)")] {
         let refusal = format!("HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n").into_bytes();
         let next = RawOrigin::start(vec![Act::Write(refusal), Act::Close]).await;
         let proxy = behind(&format!("http://{}", next.addr)).run().await;
