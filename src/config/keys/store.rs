@@ -46,7 +46,7 @@ pub(super) const KEYS: &[Key] = &[
         Durability,
         "What is guaranteed for a call that has ended. `\"normal\"`: its event is stored some milliseconds later, and from then on \
          survives a crash of the proxy. `\"strict\"`: the last bytes of a response are held back until its event is on the disk, \
-         safe also from a power loss; if the store takes nothing, they are held back for as long."
+         safe also from a power loss; while the store accepts nothing, they are held back."
     ),
     Key::new(
         "store.keep_days",

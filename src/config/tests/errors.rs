@@ -152,7 +152,7 @@ fn a_bad_variable_or_flag_is_named_in_place_of_the_file_position() {
 }
 
 #[test]
-fn all_problems_of_all_layers_are_told_at_once_in_the_order_of_their_places() {
+fn all_problems_of_all_layers_are_reported_at_once_in_the_order_of_their_places() {
     let case = Case::file("[store]\nfoo = 1\n[proxy]\nvia = 1\n[listen]\nproxy = true\n")
         .env("OTAS_BRAIN_URL", "x")
         .flags(|flags| flags.uasam_url = Some("x".to_owned()));

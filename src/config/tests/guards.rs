@@ -1,4 +1,4 @@
-//! What a file that was merely found may not say, and what stands in the way of an open proxy.
+//! What a file that was merely found may not set, and what prevents an open proxy.
 
 use super::*;
 
@@ -50,7 +50,7 @@ fn a_found_file_cannot_have_a_key_of_the_environment_sent_to_its_own_otas() {
 }
 
 #[test]
-fn nor_the_token_that_the_key_opens() {
+fn a_found_file_cannot_have_the_session_token_sent_to_its_own_domain() {
     let case = Case::found("[otas]\nproject_domain = \"https://evil.example\"\n").env("OTAS_AGENT_KEY", KEY);
     refused_unless_named(case, &["otas.project_domain"]);
     let case = Case::found("[otas]\nproject_subdomains = true\n")
@@ -63,7 +63,7 @@ fn nor_the_token_that_the_key_opens() {
 }
 
 #[test]
-fn nor_a_key_that_lies_elsewhere_on_the_disk() {
+fn a_found_file_cannot_use_a_key_file_elsewhere_on_the_disk() {
     let case = Case::new().write("own.key", KEY);
     let outside = case.path("own.key").display().to_string();
     let case = case.write("cwd/proxy.toml", &format!("[otas]\nagent_key_file = \"{outside}\"\n"));
@@ -78,7 +78,7 @@ fn nor_a_key_that_lies_elsewhere_on_the_disk() {
 }
 
 #[test]
-fn of_all_settings_it_may_have_only_those_listed_here() {
+fn a_found_file_may_set_only_what_is_listed_here() {
     const MAY: [&str; 12] = [
         "listen.proxy",
         "listen.admin",
@@ -95,7 +95,7 @@ fn of_all_settings_it_may_have_only_those_listed_here() {
     ];
     let mut may = Vec::new();
     for key in keys::all() {
-        // No value of a right type, which would be told if it were looked at.
+        // The value has a wrong type, which would be reported if it were read.
         let text = match key.name.split_once('.') {
             Some((section, name)) => format!("[{section}]\n{name} = 1979-05-27\n"),
             None => format!("{} = 1979-05-27\n", key.name),
@@ -113,7 +113,7 @@ fn of_all_settings_it_may_have_only_those_listed_here() {
 }
 
 #[test]
-fn it_takes_nothing_away_from_what_the_users_own_file_says() {
+fn a_found_file_removes_nothing_that_the_users_own_file_sets() {
     let own = "[upstream]\nproxy = \"http://corp.example:3128\"\n[egress]\ndeny = [\"secret.example\"]\n\
                [tls]\npassthrough = [\"bank.example\"]\n[otas]\ndeliver = false\n[listen]\nproxy = \"127.0.0.1:1\"\n";
     let with = |text: &str| Case::found(text).write("home/.config/otas-proxy/proxy.toml", own);
@@ -141,7 +141,7 @@ fn it_takes_nothing_away_from_what_the_users_own_file_says() {
 }
 
 #[test]
-fn it_has_no_file_outside_of_its_folder_read_or_shown() {
+fn a_found_file_leads_to_no_file_outside_of_its_folder() {
     let secret = "machine evil.example login me password hunter2";
     for text in [
         "[event]\nprices_file = \"../netrc\"\n",
@@ -166,7 +166,7 @@ fn it_has_no_file_outside_of_its_folder_read_or_shown() {
 }
 
 #[test]
-fn no_error_shows_what_stands_in_a_file_that_settings_name() {
+fn no_error_shows_the_content_of_a_file_that_settings_name() {
     for (content, place) in [
         ("machine evil.example login me password hunter2", "netrc:1: not a table of prices"),
         ("version = 'v'\ncurrency = 'EUR'\nhunter2 = 'hunter2'\n", "netrc:3: not a table of prices"),
@@ -183,7 +183,7 @@ fn no_error_shows_what_stands_in_a_file_that_settings_name() {
 }
 
 #[test]
-fn nor_have_calls_logged_for_somebody_else() {
+fn a_found_file_cannot_have_calls_logged_for_somebody_else() {
     let own = |more: &str| format!("[otas]\n{more}agent_key = \"{KEY}\"\n");
     refused_unless_named(Case::found(&own("brain_url = \"https://evil.example\"\n")), &["otas.agent_key"]);
     // Everybody may have a key of the OTAS that the user has.
@@ -197,7 +197,7 @@ fn nor_have_calls_logged_for_somebody_else() {
 }
 
 #[test]
-fn nor_have_files_of_the_users_replaced() {
+fn a_found_file_cannot_have_files_of_the_user_replaced() {
     let case = Case::new();
     let (store, ca) = (case.path("own.db").display().to_string(), case.path("own-ca").display().to_string());
     let case = case.write("cwd/proxy.toml", &format!("[tls]\nca_dir = \"{ca}\"\n[store]\npath = \"{store}\"\n"));
@@ -205,7 +205,7 @@ fn nor_have_files_of_the_users_replaced() {
 }
 
 #[test]
-fn nor_weaken_what_protects_agents_and_this_machine() {
+fn a_found_file_cannot_weaken_what_protects_agents_and_this_machine() {
     let digest = "ab".repeat(32);
     refused_unless_named(
         Case::found(&format!(
@@ -233,7 +233,7 @@ fn nor_weaken_what_protects_agents_and_this_machine() {
 }
 
 #[test]
-fn what_concerns_a_folder_alone_may_be_found_in_it() {
+fn a_found_file_may_set_what_concerns_only_its_folder() {
     let text = "[listen]\nproxy = \"127.0.0.1:0\"\n[otas]\nbrain_url = \"http://localhost:9\"\nagent_key_file = \"agent.key\"\n\
                 [tls]\nca_dir = \"certs\"\npassthrough = [\"a.example\"]\n\
                 [egress]\ndeny = [\"b.example\"]\n[store]\npath = \"data/events.db\"\n";
@@ -254,7 +254,7 @@ fn the_repositorys_own_file_may_be_found() {
 }
 
 #[test]
-fn a_port_for_other_machines_needs_credentials_or_networks_or_the_word_for_it() {
+fn a_port_for_other_machines_needs_credentials_or_networks_or_an_explicit_switch() {
     let named = |text: &str| {
         let case = Case::file(text).write("cwd/s", "secret");
         case.flags(|flags| flags.config = Some("proxy.toml".into()))

@@ -164,7 +164,7 @@ fn the_flags_of_the_table_are_those_of_the_command_line_and_their_help_names_the
 }
 
 #[test]
-fn a_port_alone_is_one_on_loopback_and_what_is_none_is_refused() {
+fn a_port_alone_is_on_loopback_and_other_text_is_refused() {
     for (text, address) in [
         ("9000", Some("127.0.0.1:9000")),
         (":9000", Some("127.0.0.1:9000")),
