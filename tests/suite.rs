@@ -25,6 +25,7 @@ mod interception;
 mod layers;
 mod links;
 mod masking;
+mod migration;
 mod models;
 mod one_proxy;
 #[cfg(feature = "otlp")]
