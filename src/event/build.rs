@@ -95,14 +95,10 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     without_our_own(Event { json: json.finish(), bodies, outline, llm, ..summary }, &masking)
 }
 
-/// A last search for our own secrets in the finished event, wherever they got into it.
+/// A last search for our own secrets in the finished event, wherever they got into it. The texts of bodies were searched for them
+/// with all others.
 fn without_our_own(mut event: Event, masking: &Masking<'_>) -> Event {
     own_masked(&mut event, masking);
-    for text in event.bodies.iter_mut().map(|body| &mut body.text) {
-        if let Some(masked) = masking.own(text) {
-            *text = masked;
-        }
-    }
     for text in [&mut event.method, &mut event.host, &mut event.llm] {
         if let Some(masked) = masking.own(text) {
             *text = masked;
