@@ -165,7 +165,7 @@ fn standard_output_has_the_lines_and_nothing_else() {
     folder.configure("[otas]\ndeliver = false\n[[sinks]]\ntype = 'jsonl'\npath = '-'\n");
     let refused = folder.program().args(["run", "--config", "proxy.toml", "--", "true"]).output().unwrap();
     assert!(
-        String::from_utf8_lossy(&refused.stderr).contains("standard output, which is the command's own"),
+        String::from_utf8_lossy(&refused.stderr).contains("standard output, which belongs to the command"),
         "{refused:?}"
     );
     assert_eq!(refused.status.code(), Some(2));

@@ -314,7 +314,8 @@ proptest! {
         prop_assert!(ours.messages.starts_with(&oracle.messages));
         let incomplete = summary.unfinished.is_some() || summary.unread.is_some();
         match (ours.fault, oracle.fault) {
-            (None, Some(fault)) => prop_assert!(false, "{} is not noted", fault),
+            // It judges the first two bytes of a header, we the whole header.
+            (None, Some(fault)) => prop_assert!(incomplete, "{} is not noted", fault),
             // A length in more bytes than it needs (RFC 6455 section 5.2), which the oracle accepts.
             (Some("padded_length"), None) => {}
             // As a server, it reads nothing after a Close frame.

@@ -1,8 +1,9 @@
 //! Several parallel runs on one store, some of them killed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -20,7 +21,8 @@ async fn ten_runs_on_one_store_survive_three_kills_and_every_event_arrives_in_it
     // Slow and patient: a busy machine must not fail the runs.
     otas.overload(Overload { time_out: Duration::from_secs(10), ..Overload::measured(20) });
     let folder = super::configured(&otas);
-    let mut runs = Runs((0..RUNS).map(|run| start(&folder, &origin, run)).collect());
+    let mut runs = Runs { folder: folder.path().to_owned(), children: Vec::new() };
+    runs.children.extend((0..RUNS).map(|run| start(&folder, &origin, run)));
     let store = folder.path().join("events.db");
     eventually("each run has stored some calls", async || {
         let made: BTreeSet<String> = origin.received().iter().filter_map(|call| run_of(&call.body)).collect();
@@ -32,14 +34,14 @@ async fn ten_runs_on_one_store_survive_three_kills_and_every_event_arrives_in_it
     .await;
     // The delivering run is killed first.
     let delivering = holder(folder.path()).expect("somebody delivers");
-    let first = runs.0.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
+    let first = runs.children.iter().position(|run| run.id() == delivering).expect("one of ours delivers");
     let killed: BTreeSet<usize> = [first, (first + 3) % RUNS, (first + 6) % RUNS].into();
     for run in &killed {
-        runs.0[*run].kill().unwrap();
+        runs.children[*run].kill().unwrap();
     }
     std::fs::write(folder.path().join("go"), "").unwrap();
     let ended = tokio::task::spawn_blocking(move || {
-        runs.0.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
+        runs.children.iter_mut().map(|run| run.wait().unwrap().success()).collect::<Vec<_>>()
     });
     for (run, well) in ended.await.unwrap().into_iter().enumerate() {
         assert_eq!(well, !killed.contains(&run), "run {run}");
@@ -71,17 +73,30 @@ async fn ten_runs_on_one_store_survive_three_kills_and_every_event_arrives_in_it
     assert_eq!(otas.refused().len(), 0, "{:?}", otas.refused());
 }
 
-/// Ends what is left of the runs when the test fails: a run that lives on would call a port that another test has by then.
-struct Runs(Vec<Child>);
+/// Ends what is left of the runs when the test fails: a run that lives on would call a port that another test has by then. Shows
+/// what they said.
+struct Runs {
+    folder: PathBuf,
+    children: Vec<Child>,
+}
 
 impl Drop for Runs {
     fn drop(&mut self) {
-        for run in &mut self.0 {
+        for (run, child) in self.children.iter_mut().enumerate() {
+            if std::thread::panicking() {
+                let said = std::fs::read_to_string(self.folder.join(log(run))).unwrap_or_default();
+                println!("run {run} ({:?}):\n{said}", child.try_wait());
+            }
             // Most have ended already.
-            let _ = run.kill();
-            let _ = run.wait();
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
+}
+
+/// Where a run's messages go.
+fn log(run: usize) -> String {
+    format!("run-{run}.log")
 }
 
 /// `otas-proxy run` around a command that makes this run's calls: some at once, and the rest when the file `go` exists, so that
@@ -98,7 +113,7 @@ fn start(folder: &Folder, origin: &TestOrigin, run: usize) -> Child {
         .args(["run", "--include-localhost", "--", "sh", "-c", &calls])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
+        .stderr(File::create(folder.path().join(log(run))).unwrap());
     program.spawn().unwrap()
 }
 

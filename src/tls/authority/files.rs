@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::error::{AuthorityError, io_error};
 
-/// The lock file of rotations.
+/// The lock file of those that make or rotate a CA.
 const LOCK_FILE: &str = "ca.lock";
 
 pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
@@ -23,7 +23,7 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
     }
 }
 
-/// Allows one rotation at a time. The lock is released when the file is dropped or its process ends.
+/// Allows one process at a time to make or rotate a CA. The lock is released when the file is dropped or its process ends.
 pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
     let path = dir.join(LOCK_FILE);
     let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);

@@ -11,7 +11,6 @@ mod record;
 mod rotation;
 
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use rcgen::{Issuer, KeyPair};
@@ -54,14 +53,9 @@ impl CertAuthority {
     pub fn load_or_create(dir: &Path) -> Result<Self, AuthorityError> {
         files::create_dir(dir)?;
         let now = OffsetDateTime::now_utc();
-        if is_missing(dir)? {
-            match create(dir, now) {
-                // Another process made the CA first. It is loaded below.
-                Err(AuthorityError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                    wait_for_the_other(dir);
-                }
-                other => other?,
-            }
+        // Looked at before locking: a complete CA may be in a folder that we cannot write to.
+        if !is_complete(dir)? {
+            make(dir, now)?;
         }
         Self::load_at(dir, now)
     }
@@ -149,9 +143,19 @@ impl CertAuthority {
 fn create(dir: &Path, now: OffsetDateTime) -> Result<(), AuthorityError> {
     let key = KeyPair::generate()?;
     let cert = profile::profile(&key, now)?.self_signed(&key)?;
-    // The key comes first and exclusively: the process that creates it makes this CA.
     files::write_new(&dir.join(CA_KEY_FILE), key.serialize_pem().as_bytes(), 0o600)?;
-    files::write_new(&dir.join(CA_CERT_FILE), cert.pem().as_bytes(), 0o644)
+    // At once: other processes read it without the lock.
+    files::replace(&dir.join(CA_CERT_FILE), cert.pem().as_bytes(), 0o644)
+}
+
+/// Makes a CA if there is none. One process at a time: the others wait here until the first has written both files.
+fn make(dir: &Path, now: OffsetDateTime) -> Result<(), AuthorityError> {
+    let lock = files::lock(dir);
+    match is_missing(dir)? {
+        true => lock.and_then(|_lock| create(dir, now)),
+        // Another process has made it, or half of it is lost, which loading reports.
+        false => Ok(()),
+    }
 }
 
 /// Whether `dir` has no CA at all.
@@ -159,15 +163,9 @@ fn is_missing(dir: &Path) -> Result<bool, AuthorityError> {
     Ok(!files::exists(&dir.join(CA_CERT_FILE))? && !files::exists(&dir.join(CA_KEY_FILE))?)
 }
 
-/// Another process has just created the key and will write the certificate next. Waits for that.
-fn wait_for_the_other(dir: &Path) {
-    for _ in 0..100 {
-        if fs::read(dir.join(CA_CERT_FILE)).is_ok_and(|pem| pem.ends_with(b"-----\n") || pem.ends_with(b"-----\r\n"))
-        {
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
+/// Whether `dir` has both files.
+fn is_complete(dir: &Path) -> Result<bool, AuthorityError> {
+    Ok(files::exists(&dir.join(CA_CERT_FILE))? && files::exists(&dir.join(CA_KEY_FILE))?)
 }
 
 fn belongs(path: &Path, der: &CertificateDer<'_>, key: &KeyPair) -> Result<bool, AuthorityError> {
@@ -211,6 +209,32 @@ mod tests {
 
     fn folder() -> tempfile::TempDir {
         tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn processes_that_start_together_have_one_ca() {
+        let made = folder();
+        CertAuthority::load_or_create(made.path()).unwrap();
+        let dir = folder();
+        let copy = |name| fs::copy(made.path().join(name), dir.path().join(name)).unwrap();
+        // Another process has written the first of its files.
+        let lock = files::lock(dir.path()).unwrap();
+        copy(CA_KEY_FILE);
+        let loaded = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| CertAuthority::load_or_create(dir.path()).map(|ca| ca.der));
+            copy(CA_CERT_FILE);
+            drop(lock);
+            waiting.join().unwrap()
+        });
+        assert_eq!(loaded.unwrap(), CertAuthority::load(made.path()).unwrap().der);
+
+        let dir = folder();
+        let load = || CertAuthority::load_or_create(dir.path()).unwrap().der;
+        let all: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..20).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(all.iter().all(|der| *der == all[0]));
     }
 
     #[test]
