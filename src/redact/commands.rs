@@ -1,5 +1,5 @@
-//! Passwords in commands that name them by a short flag, which means a password only there: `mysql -pPASSWORD`,
-//! `sshpass -p PASSWORD`, `redis-cli -a PASSWORD`, `curl -u user:PASSWORD`; and `IDENTIFIED BY 'PASSWORD'` of SQL.
+//! Passwords in commands whose short flags mean a password: `mysql -pPASSWORD`, `sshpass -p PASSWORD`, `redis-cli -a PASSWORD`,
+//! `curl -u user:PASSWORD`; and `IDENTIFIED BY 'PASSWORD'` of SQL.
 
 use std::ops::Range;
 
@@ -7,26 +7,26 @@ use super::judge::{placeholder, strong};
 use super::value::backslashes_at;
 use super::work::steps;
 
-/// How a command takes a password.
+/// Where a command has its password.
 #[derive(Clone, Copy)]
 enum Takes {
-    /// Behind the flag, without a space.
+    /// Right behind the flag, without a space.
     Glued(&'static str),
-    /// As the next word.
+    /// In the word behind the flag.
     Next(&'static str),
-    /// As the next word, behind a name and a colon.
+    /// In the word behind the flag, behind a user name and a colon.
     User(&'static [&'static str]),
-    /// Right behind the word.
+    /// In the next word.
     Here,
-    /// The same, if it looks like a password.
+    /// In the next word, if it looks like a password.
     Strong,
-    /// As the word behind a user's name that begins so.
+    /// In the word behind the user name, which begins so.
     BehindUser(&'static str),
-    /// Right behind the word, if the rest of the line has one of these, to which it is piped.
+    /// In the next word, if the line pipes it to one of these.
     Piped(&'static [&'static str]),
 }
 
-/// The word that begins a command (in any case), and how it takes its password.
+/// The first word of a command (in any case), and where the command has its password.
 const COMMANDS: &[(&str, Takes)] = &[
     ("mysql", Takes::Glued("-p")),
     ("mysqldump", Takes::Glued("-p")),
@@ -53,14 +53,14 @@ const COMMANDS: &[(&str, Takes)] = &[
     ("printf", Takes::Piped(READ_FROM_PIPES)),
 ];
 
-/// What reads a password from a pipe.
+/// Commands that read a password from a pipe.
 const READ_FROM_PIPES: &[&str] = &["--password-stdin", "--passphrase-fd 0", "sudo -S", "passwd --stdin"];
 
 /// The rule.
 pub(super) const COMMAND: &str = "command.password";
-/// A command is read so far, in bytes.
+/// A command is read up to this length, in bytes.
 const LINE_MAX_BYTES: usize = 2048;
-/// A command that reads from a pipe is read so far, in bytes.
+/// The pipe behind a password is searched for in so many bytes.
 const PIPED_MAX_BYTES: usize = 256;
 
 /// The words to search for.
@@ -68,7 +68,7 @@ pub(super) fn words() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|(word, _)| *word)
 }
 
-/// The password that command `which`, whose word ends at `end`, is given; and up to where it was read.
+/// The password of command `which`, whose word ends at `end`; and up to where the command was read.
 pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<usize>>, usize) {
     let (_, takes) = COMMANDS[which];
     let mut words = Words { text, at: end, limit: text.len().min(end + LINE_MAX_BYTES) };
@@ -78,7 +78,7 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
         Takes::BehindUser(flag) => {
             let line = &text[end..words.limit];
             let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
-            // Another such command on the line is a part of this one.
+            // The rest of the line belongs to this command.
             words.at = end + line.len();
             memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes()).and_then(|user| {
                 let space = memchr::memchr(b' ', &line[user..])?;
@@ -87,7 +87,7 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
             })
         }
         Takes::Piped(readers) => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
-            // No further, so that many such commands cost no more than few.
+            // A short reach, so that a text of many such commands stays cheap.
             let rest = &text[word.end..words.limit.min(word.end + PIPED_MAX_BYTES)];
             let piped = memchr::memchr2(b'|', b'\n', rest).filter(|at| rest[*at] == b'|').is_some_and(|pipe| {
                 let next = &rest[pipe + 1..];
@@ -123,14 +123,14 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
     (found, words.at)
 }
 
-/// Behind the colon of `user:password`.
+/// The password of `user:password`.
 fn user(text: &[u8], word: &Range<usize>) -> Option<Range<usize>> {
     let colon = text[word.clone()].iter().position(|byte| *byte == b':')?;
     let password = word.start + colon + 1..word.end;
     strong_or_word(text, &password).then_some(password)
 }
 
-/// What a command takes for a password may be a word, but no number, no reference and no flag.
+/// Whether a word can be the password of a command: numbers, references and flags cannot.
 fn strong_or_word(text: &[u8], range: &Range<usize>) -> bool {
     let value = &text[range.clone()];
     strong(value)
@@ -156,7 +156,7 @@ impl Iterator for Words<'_> {
         let separates = |byte: u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b',' | b'=' | b'[' | b'\\');
         let ends = |byte: u8| matches!(byte, b'\n' | b'|' | b';' | b'}' | b'>');
         while self.at < self.limit && separates(self.text[self.at]) {
-            // An escaped line end, unless a backslash continues the line.
+            // An escaped line end ends the command; a backslash at a line end continues it.
             let slashes = backslashes_at(self.text, self.at);
             if slashes > 0 && matches!(self.text.get(self.at + slashes), Some(b'n' | b'r')) {
                 return None;
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_gives_its_password_away() {
+    fn the_password_of_a_command_is_found() {
         for (text, password) in [
             ("mysql -u root -phunter2 shop", "hunter2"),
             ("sshpass -p hunter2 ssh a@b", "hunter2"),
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn other_flags_are_none() {
+    fn other_flags_are_not_passwords() {
         for text in [
             "mysql -u root -p shop",
             "mysql -P 3306",

@@ -1,27 +1,27 @@
-//! Streams tell a text in pieces: each event (a `data:` line of an event stream, a line of JSON) has the next few characters at
-//! the same place. A secret, or its name and the secret, may go over several. So the strings at each place are joined.
+//! Texts that a stream sends in pieces: each event (a `data:` line of an event stream, a line of JSON) holds the next few
+//! characters in the same member. A secret can be spread over several events, so the strings of each member are joined.
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::scan::{Finding, Show};
+use super::finding::{Finding, Show};
 
-/// The strings at one place, joined.
+/// The joined strings of one member.
 pub(super) struct Joined {
     pub(super) text: String,
-    /// Where each begins in `text`, and its bytes in the stream.
+    /// Of each string, its start in `text` and its place in the stream.
     pieces: Vec<(usize, Range<usize>)>,
 }
 
-/// Objects in objects that are followed.
+/// Deeper objects are not followed.
 const DEPTH_MAX: usize = 64;
-/// Places of which the strings are joined; a stream of one kind of events has few.
+/// The members whose strings are joined, at most. A stream of one kind of events has few.
 const PLACES_MAX: usize = 256;
-/// What stands before lines that are indented or quoted.
+/// The characters in front of indented or quoted lines.
 const MARGIN: [char; 5] = [' ', '\t', '>', '\r', '\n'];
 
-/// For each place in the events of a stream that has several strings, these joined. The stream may stand between other lines,
-/// as it does in the transcript of a WebSocket. Nothing for any other text.
+/// The joined strings of each member of a stream's events. The stream may stand between other lines, as in the transcript of a
+/// WebSocket. Empty for any other text.
 pub(super) fn joined(text: &str) -> Vec<Joined> {
     let mut places: HashMap<u64, Vec<Range<usize>>> = HashMap::new();
     let mut put = |place, string| {
@@ -38,7 +38,7 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         let field = line.strip_prefix("data:");
         let data = field.unwrap_or(line).trim_start();
         let at = end - data.len();
-        // Bytes that are no text may stand before it, as in gRPC.
+        // Binary bytes may stand before it, as in gRPC.
         let array = data.find(['[', '{']).map(|length| at + length).filter(|_| arrays);
         if let Some(array) = array.filter(|array| begins_array(&text[*array..])) {
             let array_end = strings(text, array..text.len(), true, &mut put);
@@ -55,7 +55,7 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         }
         start = end;
     }
-    // What is the same in all events is a name or an id.
+    // A string that is the same in all events is a name or an id.
     let varied =
         |ranges: &Vec<Range<usize>>| ranges.iter().any(|range| text[range.clone()] != text[ranges[0].clone()]);
     let joined = places.into_values().filter(varied).map(|ranges| Joined::of(text, ranges));
@@ -72,8 +72,8 @@ impl Joined {
         joined
     }
 
-    /// The data of events that is no JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6), and
-    /// what one event ends with goes on in the next, unless another text stands between them.
+    /// The data of events that are not JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6). The
+    /// text of one event goes on in the next, unless another text stands between them.
     fn of_lines(text: &str, lines: &[Range<usize>]) -> Self {
         let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(lines.len()) };
         for (at, line) in lines.iter().enumerate() {
@@ -89,7 +89,7 @@ impl Joined {
         joined
     }
 
-    /// What was found in the joined text, as findings in the stream: `shown` in the first piece, nothing in the others.
+    /// A finding in the joined text as findings in the stream: `shown` stands in the first piece, nothing in the others.
     pub(super) fn pieces_of<'a>(&self, finding: &Finding<'a>, shown: String) -> Vec<Finding<'a>> {
         let Range { start, end } = finding.range;
         let first = self.pieces.partition_point(|(at, piece)| at + piece.len() <= start);
@@ -108,7 +108,7 @@ impl Joined {
     }
 }
 
-/// A line without its margin and the tags of a page before it.
+/// A line without its margin and without tags of HTML at its start.
 fn behind_margin(line: &str) -> &str {
     let mut line = line.trim_start_matches(MARGIN);
     while let Some(end) = line.starts_with('<').then(|| line.find('>')).flatten() {
@@ -117,20 +117,20 @@ fn behind_margin(line: &str) -> &str {
     line
 }
 
-/// Whether a line between two of data is no part of a stream.
+/// Whether a line between two lines of data is not a part of the stream.
 fn is_other_text(line: &str) -> bool {
     const FIELDS: [&str; 5] = ["event:", "id:", "retry:", ":", "data:"];
     let line = behind_margin(line).trim_end();
     !line.is_empty() && !FIELDS.iter().any(|field| line.starts_with(field))
 }
 
-/// Whether a text may have an array of objects, as Gemini streams its answers without `alt=sse`.
+/// Whether a text may hold an array of events, the form in which Gemini streams its answers without `alt=sse`.
 fn has_events_in_arrays(text: &str) -> bool {
     const EVENT: &str = "\"candidates\"";
     text.contains('[') && text.matches(EVENT).take(2).count() == 2
 }
 
-/// Whether an array of objects with members begins here.
+/// Whether a text begins with an array whose first item is an object with a member.
 fn begins_array(text: &str) -> bool {
     let behind = |rest: &str, sign: char| rest.trim_start_matches(MARGIN).strip_prefix(sign).map(str::len);
     let within = |sign: char, length: usize| behind(&text[text.len() - length..], sign);
@@ -138,27 +138,27 @@ fn begins_array(text: &str) -> bool {
 }
 
 fn is_stream(text: &str) -> bool {
-    // Most texts are one line; that is found out fastest.
+    // Most texts are one line, which is the fastest check.
     let Some(rest) = text.find('\n').map(|end| &text[end..]) else { return text.starts_with("data:") };
     let lines = || usize::from(text.starts_with('{')) + rest.matches("\n{").take(2).count() > 1;
     text.contains("data:") || lines()
 }
 
-/// Whether a text may have a stream in a JSON string: its line ends are escaped there, and its quotes, maybe several times.
+/// Whether a text may hold a stream in a JSON string, where line ends and quotes are escaped, perhaps several times.
 pub(super) fn may_be_in_strings(text: &str) -> bool {
     let escaped_line_end = |before: &str| before.trim_end_matches([' ', '>']).ends_with("\\n");
     let begins = |what: &str| text.match_indices(what).any(|(at, _)| escaped_line_end(&text[..at]));
     text.contains('\\') && (begins("data:") || begins("{\\") || text.contains("candidates\\"))
 }
 
-/// Whether a text may have a stream in a page: its quotes are entities there.
+/// Whether a text may hold a stream in HTML, where quotes are entities.
 pub(super) fn may_be_in_a_page(text: &str) -> bool {
     let quotes = ["quot;", "#34;", "#x22;"];
     (text.contains("data:") || text.contains("candidates&")) && quotes.iter().any(|quote| text.contains(quote))
 }
 
-/// All strings of a line that are values, each with its place: the names and indices that lead to it, hashed. `events`: the
-/// outermost array is one of events, whose indices do not matter, and ends what is read. Gives where that was.
+/// All strings of a line that are values, each with a hash of its path (names of members and indices). `events`: the outermost
+/// array holds events, so its indices are not a part of the path, and the search ends behind it. Returns where the search ended.
 fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) -> usize {
     let bytes = text.as_bytes();
     let mut above: Vec<(u64, u64, bool)> = Vec::new();
@@ -211,7 +211,8 @@ fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
     at.min(limit)
 }
 
-/// FNV-1a, started from the place above. Two places that hash alike would be joined, which costs nothing but sense.
+/// The hash of a path (FNV-1a), continued from the hash of the path above. Two paths with the same hash would be joined, which
+/// does no harm.
 fn mixed(place: u64, name: &[u8]) -> u64 {
     let start = place ^ 0xcbf2_9ce4_8422_2325;
     name.iter().fold(start, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))

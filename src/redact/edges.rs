@@ -1,22 +1,21 @@
-//! What is left of a secret whose beginning was not kept.
+//! The rest of a secret whose beginning was cut off.
 
 use std::ops::Range;
 
 use super::value::{self, Sign, Value};
 
-/// The rest of a string is a secret's at most up to here, in bytes: prompts are longer.
+/// A longer rest of a string is not a secret, in bytes: prompts are longer.
 const STRING_MAX_BYTES: usize = 512;
 /// A longer run without a space is data, not a secret, in bytes.
 const RUN_MAX_BYTES: usize = 16 * 1024;
-/// Fewer bytes give nothing away.
+/// Fewer bytes reveal nothing.
 const RUN_MIN_BYTES: usize = 4;
-/// A longer run of small letters is no word.
+/// A longer run of small letters is not a word.
 const WORD_MAX_BYTES: usize = 20;
-/// A private key has not more than this many bytes.
+/// A private key has at most so many bytes.
 const PEM_MAX_BYTES: usize = 64 * 1024;
 
-/// The bytes at the beginning of a text, which begins in the middle of something, that may be the rest of a secret, or a secret
-/// whose name was cut.
+/// The bytes at the start of a cut text that may be the rest of a secret, or a secret whose name was cut off.
 pub(super) fn rest_of_a_secret(text: &str) -> Vec<Range<usize>> {
     let end = [rest_of_a_private_key(text), rest_of_a_string(text), run(text)].into_iter().flatten().max();
     let rest = end.map(|end| 0..end);
@@ -24,7 +23,7 @@ pub(super) fn rest_of_a_secret(text: &str) -> Vec<Range<usize>> {
     rest.into_iter().chain(nameless).collect()
 }
 
-/// The string behind a name that was cut, or that begins before any name.
+/// The string behind a name that was cut off, in part or as a whole.
 fn nameless_value(text: &str) -> Option<Range<usize>> {
     let bytes = text.as_bytes();
     let reach = &bytes[..bytes.len().min(STRING_MAX_BYTES)];
@@ -38,7 +37,7 @@ fn nameless_value(text: &str) -> Option<Range<usize>> {
     };
     let at = match (colon, quote) {
         (Some(colon), _) => begins(colon + 1)?,
-        // Nothing but a quote before it, and no end of a string.
+        // The quote at the start opens a string rather than ending one.
         (None, Some(quote)) if bytes[..quote].iter().all(|byte| matches!(byte, b' ' | b'\\')) => {
             let ends = begins(quote + 1).is_none_or(|next| matches!(bytes[next], b',' | b'}' | b']' | b'\\'));
             (!ends).then_some(0)?
@@ -62,7 +61,7 @@ fn rest_of_a_private_key(text: &str) -> Option<usize> {
     (private && !begun_here).then_some(end)
 }
 
-/// Up to the quote that ends the string that the cut was in, if it was in one.
+/// Up to the end of the string in which the text was cut, if it was cut in a string.
 fn rest_of_a_string(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     let quote =
@@ -74,7 +73,7 @@ fn rest_of_a_string(text: &str) -> Option<usize> {
     (!outside).then_some(end)
 }
 
-/// The characters up to the first that no secret has, unless they are a word.
+/// The characters up to the first that cannot stand in a secret, unless they are a word.
 fn run(text: &str) -> Option<usize> {
     let ends = |char: char| {
         char.is_whitespace()

@@ -1,16 +1,16 @@
-//! Escapes undone, so that a text is searched as it is read: `\u0041` in JSON is a letter like any other, and `&quot;` a quote.
+//! Texts with their escapes undone, so that `\u0041` in JSON is searched as a letter and `&quot;` as a quote.
 
 use std::ops::Range;
 
-use super::scan::Finding;
+use super::finding::Finding;
 use crate::secret::escapes::entity;
 use crate::secret::undone::Undone;
 
-/// The `ñ` of `contraseña`: of the names that are searched for, the only letter beyond ASCII.
+/// The `ñ` of `contraseña`, the only letter beyond ASCII in names that are searched for.
 const N_TILDE: u8 = 0xF1;
 
-/// A text with such escapes undone, and where each stood. Escaped quotes and backslashes stay: they are no part of a name, and
-/// without their escapes strings would end elsewhere.
+/// A text with escapes undone, and where each stood. `\u0022` and other escaped quotes and backslashes stay: they are not parts of
+/// a name, and a string would end at a quote without its escape.
 #[derive(Default)]
 pub(super) struct Shadow {
     pub(super) text: String,
@@ -18,7 +18,7 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// `None` when there is no such escape.
+    /// The text without the escapes `\u00XX` of JSON. `None` when it has none.
     pub(super) fn of(text: &str) -> Option<Self> {
         const SIGN: &str = "\\u00";
         let mut shadow = Self::default();
@@ -46,7 +46,8 @@ impl Shadow {
         Some(shadow)
     }
 
-    /// The same for the characters that XML and HTML escape in texts, however often (`&quot;`, `&amp;quot;`).
+    /// The text without the entities of XML and HTML, however often they were escaped (`&quot;`, `&amp;quot;`). `None` when it has
+    /// none.
     pub(super) fn of_markup(text: &str) -> Option<Self> {
         let mut shadow = Self::default();
         let mut copied = 0;
@@ -58,7 +59,7 @@ impl Shadow {
             while let Some(next) = rest.strip_prefix("amp;") {
                 rest = next;
             }
-            // `&amp;` itself, unless another entity follows it.
+            // `&amp;` alone is `&`; before another entity it only escapes that.
             let entity = entity(rest.as_bytes()).filter(|(char, _)| char.is_ascii_graphic());
             let entity = entity.map(|(char, bytes)| (&rest[bytes..], char));
             let (rest, char) = match entity {
@@ -77,8 +78,7 @@ impl Shadow {
         Some(shadow)
     }
 
-    /// The same for all escapes of the JSON strings in a text, so that each is the text that it is. Its quotes are line ends
-    /// here: what a string begins with begins a line.
+    /// The text without all escapes of JSON strings. Quotes become line ends, so that each string begins a line.
     pub(super) fn of_strings(text: &str) -> Self {
         let mut shadow = Self { text: String::with_capacity(text.len()), undone: Undone::default() };
         let mut copied = 0;
@@ -102,7 +102,7 @@ impl Shadow {
         shadow
     }
 
-    /// Copies what stands before an escape, and the character in place of the escape.
+    /// Copies the text before an escape, and puts the character in place of the escape.
     fn put(&mut self, before: &str, stood: Range<usize>, character: char) {
         self.text.push_str(before);
         let here = self.text.len();
@@ -110,7 +110,7 @@ impl Shadow {
         self.undone.note(here..self.text.len(), stood);
     }
 
-    /// What was found here, where it stood in the text itself.
+    /// A finding in this text as one in the original text.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         Finding { range: self.undone.back(finding.range), ..finding }
     }
@@ -119,7 +119,7 @@ impl Shadow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::redact::scan::Show;
+    use crate::redact::finding::Show;
 
     #[test]
     fn markup_is_undone_however_often_it_was_escaped() {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn strings_are_the_texts_that_they_are() {
+    fn the_strings_of_json_begin_lines_without_escapes() {
         let text = r#"{"a":"data: {\"k\":\"v\\n\"}\n\ndata: \u00e9\/"}"#;
         let shadow = Shadow::of_strings(text);
         assert_eq!(shadow.text, "{\na\n:\ndata: {\"k\":\"v\\n\"}\n\ndata: \\u00e9/\n}");

@@ -1,4 +1,4 @@
-//! The tag that stands for a masked secret: the same for the same secret, and of no use without this installation's key.
+//! The tag in a mask. The same secret has the same tag, and the tag is useless without the key of this installation.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use aws_lc_rs::{hmac, rand};
 use crate::private_file;
 use crate::secret::only_ours;
 
-/// The key's file beside the store.
+/// The file of the key, beside the store.
 pub const FINGERPRINT_KEY_FILE: &str = "redaction.key";
 
 const KEY_BYTES: usize = 32;
@@ -18,10 +18,10 @@ const KEY_BYTES: usize = 32;
 pub struct Fingerprint(hmac::Key);
 
 impl Fingerprint {
-    /// With the key in this file, which is made (0600) if there is none.
+    /// Uses the key in this file, which is created (0600) if it does not exist.
     ///
     /// # Errors
-    /// When the file cannot be made or read, or does not hold a key.
+    /// When the file cannot be created or read, or does not hold a key.
     pub fn load_or_create(file: &Path) -> io::Result<Self> {
         private_file::create_if_absent(file, random_key)?;
         only_ours(file)?;
@@ -33,12 +33,12 @@ impl Fingerprint {
         Ok(Self::new(&key))
     }
 
-    /// With this key.
+    /// Uses this key.
     pub fn new(key: &[u8]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, key))
     }
 
-    /// Eight hexadecimal digits.
+    /// The tag of a secret: eight hexadecimal digits.
     pub(super) fn tag(&self, secret: &str) -> String {
         let tag = hmac::sign(&self.0, secret.as_bytes());
         let first = tag.as_ref().first_chunk().map_or(0, |four| u32::from_be_bytes(*four));

@@ -1,13 +1,13 @@
-//! What must hold of the search for secrets whatever the text: its work, counted in bytes that were looked at, stays in proportion.
+//! The work of the search, counted in examined bytes, must stay in proportion to the text, whatever the text is.
 
 use super::testing::redactor;
 use super::work;
 
 /// Steps that a search may take for each byte of a text.
 pub(super) const STEPS_A_BYTE: u64 = 16;
-/// What is repeated has so many bytes together.
+/// The length of a repeated text.
 const REPEATED_BYTES: usize = 16 << 10;
-/// Steps that a text may take however short it is.
+/// Steps that even a short text may take.
 const STEPS_AT_LEAST: u64 = 10_000;
 
 /// The steps of a search.
@@ -17,7 +17,7 @@ pub(super) fn steps_of(text: &str) -> u64 {
     work::taken()
 }
 
-/// A text as it is, and repeated, so that what is slow shows.
+/// Searches a text once as it is and once repeated, which shows slow pieces.
 pub fn masking_time(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     if text.is_empty() {

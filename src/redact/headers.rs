@@ -1,33 +1,17 @@
-//! Header fields: which hold secrets, and what is kept of each.
+//! Header fields: which hold secrets, and what is shown of each.
 
-use super::Masking;
+use super::masking::Masking;
 use super::names::{HeaderKind, Kind};
 
-/// A subprotocol of so many bytes is a key, not a name.
+/// A subprotocol of at least this length is a key, not a name.
 const SUBPROTOCOL_MAX_BYTES: usize = 40;
-/// One that speaks of a key is one from here on.
+/// A subprotocol that has a word such as `token` is a key from this length on.
 const SPOKEN_MIN_BYTES: usize = 20;
 
 /// The rule on fields that name a session.
 const OF_SESSIONS: &str = "header.*-session-id";
 /// The field of MCP, whose value works like a bearer token.
 const MCP_SESSION: &str = "mcp-session-id";
-
-/// Schemes that are kept. Of an unknown one nothing is: it may be the first half of a secret.
-const SCHEMES: [&str; 12] = [
-    "bearer",
-    "basic",
-    "digest",
-    "negotiate",
-    "ntlm",
-    "token",
-    "apikey",
-    "key",
-    "dpop",
-    "oauth",
-    "hawk",
-    "aws4-hmac-sha256",
-];
 
 impl<'a> Masking<'a> {
     /// Masks the value of the header field `name` (lower case, as `http` keeps it). `None`: nothing to mask.
@@ -38,7 +22,7 @@ impl<'a> Masking<'a> {
         let redactor = self.redactor;
         let Some((rule, kind)) = redactor.names.header(name) else { return self.other(value) };
         match kind {
-            // The operator's own rules have other names, and hold all the same.
+            // The operator's own rules have other names, so they hold for these fields too.
             HeaderKind::Secret if rule == OF_SESSIONS && self.is_identity_field(name, value) => self.other(value),
             HeaderKind::Secret => self.shown_as(value, Kind::Token, rule),
             HeaderKind::Credentials => self.shown_as(value, Kind::Credentials, rule),
@@ -53,18 +37,18 @@ impl<'a> Masking<'a> {
         }
     }
 
-    /// Whether a field that is called like a session holds an id of the agent's.
+    /// Whether a field with a name of a session holds an id of the agent.
     fn is_identity_field(&self, name: &str, value: &str) -> bool {
         name != MCP_SESSION && (self.identity.names(name) || self.is_id(value))
     }
 
     fn other(&mut self, value: &str) -> Option<String> {
-        // The colon first: one byte is found faster than three.
+        // One byte is found faster than three, so the colon is searched for first.
         let urls = if value.as_bytes().contains(&b':') && value.contains("://") { self.urls(value) } else { None };
         self.path(urls.as_deref().unwrap_or(value)).or(urls)
     }
 
-    /// Masks the first `count` of `name=value; name=value`; what follows are attributes.
+    /// Masks the first `count` values of `name=value; name=value`; the others are attributes.
     fn cookies(&mut self, value: &str, count: usize, rule: &'a str) -> Option<String> {
         let mut out = String::with_capacity(value.len().min(1024));
         let mut found = false;
@@ -75,7 +59,7 @@ impl<'a> Masking<'a> {
             let (name, secret) = match part.split_once('=') {
                 _ if index >= count => ("", ""),
                 Some((name, secret)) if !name.trim().contains(' ') => (&part[..=name.len()], secret),
-                // No name has a space (RFC 6265, section 4.1.1).
+                // A name has no space (RFC 6265, section 4.1.1).
                 Some(_) => ("", part),
                 None if part.trim().is_empty() => ("", ""),
                 None => ("", part),
@@ -92,7 +76,7 @@ impl<'a> Masking<'a> {
         found.then_some(out)
     }
 
-    /// Keeps schemes, realms and errors; masks nonces, tokens, and the blob of `Negotiate <blob>`.
+    /// Masks nonces, tokens, and the blob of `Negotiate <blob>`. Schemes, realms and errors are shown.
     fn challenge(&mut self, value: &str, rule: &'a str) -> Option<String> {
         let mut out = String::with_capacity(value.len().min(1024));
         let mut found = false;
@@ -113,7 +97,7 @@ impl<'a> Masking<'a> {
         found.then_some(out)
     }
 
-    /// Browsers cannot set headers on a WebSocket, so some APIs take the key as a subprotocol
+    /// Masks keys among subprotocols: browsers cannot set headers on a WebSocket, so some APIs take the key there
     /// (`openai-insecure-api-key.sk-…`, or `bearer, <token>`).
     fn subprotocols(&mut self, value: &str, rule: &'a str) -> Option<String> {
         let mut out = String::with_capacity(value.len().min(1024));
@@ -140,19 +124,9 @@ impl<'a> Masking<'a> {
         }
         found.then_some(out)
     }
-
-    /// Keeps the scheme of `Bearer abc`. The end of Basic is the end of a password.
-    pub(super) fn credentials(&self, value: &str) -> String {
-        let Some((scheme, secret)) = value.trim().split_once(' ') else { return self.redactor.token(value.trim()) };
-        match SCHEMES.iter().find(|known| scheme.eq_ignore_ascii_case(known)) {
-            Some(&"basic" | &"digest") => format!("{scheme} {}", self.redactor.password(secret.trim())),
-            Some(_) => format!("{scheme} {}", self.redactor.token(secret.trim())),
-            None => self.redactor.password(value),
-        }
-    }
 }
 
-/// Where the secret in one comma-separated item of a challenge begins.
+/// Where the secret begins in one comma-separated item of a challenge.
 fn secret_of_challenge(item: &str) -> Option<usize> {
     let body = item.trim_end();
     if let Some(equals) = body.trim_end_matches('=').find('=') {

@@ -1,13 +1,13 @@
-//! Ids by which an agent names its session, thread, turn or request. They are no secrets: nobody gets in with one, and people
-//! group calls by them. So they are shown wherever they stand, in a header field as in a body.
+//! The ids of an agent's session, thread, turn or request. They are not secrets: they give no access, and people group calls by
+//! them. So they are shown in header fields and in bodies.
 //!
-//! `mcp-session-id` is none of them: it works like a bearer token.
+//! `mcp-session-id` is a secret: it works like a bearer token.
 
 use serde_json::Value;
 
 use crate::known_agents;
 
-/// Header fields that hold such an id, whoever sends them.
+/// Header fields that always hold such an id.
 const FIELDS: &[&str] = &[
     "session-id",
     "session_id",
@@ -25,34 +25,34 @@ const FIELDS: &[&str] = &[
     "x-opencode-session-id",
     "x-session-affinity",
 ];
-/// Fields of Codex, of which there are many.
+/// The prefix of the fields of Codex.
 const CODEX: &str = "x-codex-";
-/// Fields that hold such an id only where an agent sends them; other programs use the name for a secret.
+/// Fields that hold such an id if an agent sends them. Other programs use these names for secrets.
 const OF_AGENTS: &[&str] = &["x-session-id", "x-thread-id", "x-parent-session-id", "x-root-session-id"];
-/// Fields whose sender is an agent, whatever it calls itself.
+/// Prefixes of fields that only agents send.
 const TELLING: [&str; 4] = ["x-claude-code-", "x-codex-", "x-opencode-", "x-session-affinity"];
 
-/// Ids have at least so many bytes: a shorter text stands anywhere by chance.
+/// An id has at least so many bytes: shorter texts are found by chance.
 const ID_MIN_BYTES: usize = 8;
-/// And at most so many.
+/// An id has at most so many bytes.
 const ID_MAX_BYTES: usize = 256;
-/// Ids of one call that are kept.
+/// At most so many ids of one call are kept.
 const IDS: usize = 64;
-/// Bytes of JSON that are read for ids at one place.
+/// At most so many bytes of JSON are searched for ids at one place.
 const JSON_MAX_BYTES: usize = 64 << 10;
-/// Places of a text that are read for ids.
+/// At most so many places of a text are searched for ids.
 const PLACES: usize = 8;
 
 /// The ids of one call.
 #[derive(Default)]
 pub(super) struct Identity {
-    /// Whether an agent is known to have sent it.
+    /// Whether a known agent sent the call.
     agent: bool,
     ids: Vec<String>,
 }
 
 impl Identity {
-    /// From the request's header fields.
+    /// The ids in the header fields of a request.
     pub(super) fn of<'f>(fields: impl Iterator<Item = (&'f str, &'f [u8])> + Clone) -> Self {
         let text = |value: &'f [u8]| std::str::from_utf8(value).ok();
         let agent = fields.clone().any(|(name, value)| {
@@ -68,7 +68,7 @@ impl Identity {
         identity
     }
 
-    /// Whether the header field `name` (lower case) holds an id of the agent's.
+    /// Whether the header field `name` (lower case) holds an id of the agent.
     pub(super) fn names(&self, name: &str) -> bool {
         FIELDS.contains(&name) || name.starts_with(CODEX) || (self.agent && OF_AGENTS.contains(&name))
     }
@@ -78,9 +78,8 @@ impl Identity {
         self.ids.iter().any(|id| id == value)
     }
 
-    /// Notes the ids that a body tells: in Codex' `client_metadata`, and in the `user_id` of Claude Code, which is JSON in a
-    /// string.
-    /// Whether there was a new one.
+    /// Notes the ids in a body: in the `client_metadata` of Codex, and in the `user_id` of Claude Code, which is JSON in a string.
+    /// Returns whether there was a new one.
     pub(super) fn learn(&mut self, text: &str) -> bool {
         let before = self.ids.len();
         for name in ["client_metadata", "user_id"] {
@@ -99,12 +98,12 @@ impl Identity {
         self.ids.len() > before
     }
 
-    /// All of them.
+    /// All ids.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.ids.iter().map(String::as_str)
     }
 
-    /// An id, or JSON that holds some.
+    /// Notes an id, or the ids in a JSON object.
     fn note(&mut self, value: &str) {
         let value = value.trim();
         if value.starts_with('{') && value.len() <= JSON_MAX_BYTES {
@@ -133,7 +132,7 @@ impl Identity {
     }
 }
 
-/// The JSON value that a text begins with; it may go on behind it.
+/// The JSON value at the start of a text; other text may follow it.
 fn first_value(text: &str) -> Option<Value> {
     let mut end = text.len().min(JSON_MAX_BYTES);
     while !text.is_char_boundary(end) {
@@ -142,7 +141,7 @@ fn first_value(text: &str) -> Option<Value> {
     serde_json::Deserializer::from_str(&text[..end]).into_iter().next()?.ok()
 }
 
-/// What Claude Code tells of its user.
+/// Whether this is the object in which Claude Code describes its user.
 fn is_of_claude(value: &Value) -> bool {
     value.get("session_id").is_some() && (value.get("device_id").is_some() || value.get("account_uuid").is_some())
 }
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_tell_ids_where_agents_write_them() {
+    fn ids_are_found_in_the_members_of_bodies_that_agents_use() {
         for text in [
             r#"{"model":"m","client_metadata":{"session_id":"0123456789","x":1},"input":[]}"#,
             r#"{"client_metadata" : {"x-codex-turn-metadata":"{\"session_id\":\"0123456789\"}"}}"#,

@@ -1,16 +1,18 @@
-//! Whether what stands beside a secret's name is a secret: placeholders, references to secrets and words are none.
+//! Whether the value beside the name of a secret is a secret. Placeholders, references to secrets and words are not.
 
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::patterns::{is_user_and_password, opaque};
 use super::work::steps;
 
-/// Values without quotes are secrets from this many bytes on.
+/// A shorter value without quotes is not a secret.
 const BARE_MIN_BYTES: usize = 6;
 
-/// Beginnings of references to a secret that stands elsewhere.
+/// Beginnings of references to a secret that is stored elsewhere.
 const REFERENCES: [&[u8]; 12] = [
     b"$env:",
     b"process.env",
@@ -26,7 +28,7 @@ const REFERENCES: [&[u8]; 12] = [
     b"arn:",
 ];
 
-/// Words that people put where a secret belongs.
+/// Words that people write in place of a secret.
 const PLACEHOLDERS: [&[u8]; 12] = [
     b"your",
     b"changeme",
@@ -42,7 +44,7 @@ const PLACEHOLDERS: [&[u8]; 12] = [
     b"dummy",
 ];
 
-/// Names of types and algorithms that have a digit.
+/// Names of types and algorithms with a digit.
 const TECHNICAL: [&[u8]; 14] = [
     b"uint8array",
     b"int32",
@@ -60,7 +62,7 @@ const TECHNICAL: [&[u8]; 14] = [
     b"ed25519",
 ];
 
-/// Whether a value refers to a secret that stands elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
+/// Whether a value refers to a secret that is stored elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
 pub(super) fn reference(value: &[u8]) -> bool {
     steps(value.len());
     let begins =
@@ -68,7 +70,7 @@ pub(super) fn reference(value: &[u8]) -> bool {
     let variable =
         |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let brackets: [(&[u8], &[u8]); 4] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s")];
-    // One pair around all of it: a password may begin with `<>`.
+    // One pair around the whole value: a password may begin with `<>`.
     let angled = |inner: &[u8]| !inner.iter().any(|byte| matches!(byte, b'<' | b'>'));
     value.strip_prefix(b"$").is_some_and(variable)
         || brackets.iter().any(|(open, close)| value.starts_with(open) && value.ends_with(close))
@@ -76,10 +78,10 @@ pub(super) fn reference(value: &[u8]) -> bool {
         || REFERENCES.iter().any(begins)
 }
 
-/// Whether a value refers to a secret or holds the place of one.
+/// Whether a value is a reference to a secret or a placeholder for one.
 pub(super) fn placeholder(value: &[u8]) -> bool {
     const LONGEST: usize = 80;
-    /// `None` cannot be: the words are few.
+    /// Never `None`: a few words always make an automaton.
     static WORDS: LazyLock<Option<AhoCorasick>> =
         LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(PLACEHOLDERS).ok());
     let start = &value[..value.len().min(LONGEST)];
@@ -91,14 +93,39 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
         || TECHNICAL.iter().any(|name| start.eq_ignore_ascii_case(name))
 }
 
-/// Whether a value under a name that says little is a secret: made by a machine, or a name and a password in base64 (`auth`
-/// of Docker and npm).
+/// Whether a value under an unclear name is a secret: a machine made it, or it is the base64 of a name and a password (`auth` of
+/// Docker and npm).
 pub(super) fn looks_secret(value: &[u8]) -> bool {
     opaque(value) || random_letters(value) || is_user_and_password(value)
 }
 
-/// Whether a value is of letters whose case changes as in no name: names in code are words of several small letters behind one
-/// capital, with an abbreviation here and there.
+/// Whether a machine made a text: it is long, has letters and digits, and no space.
+pub(super) fn opaque(text: &[u8]) -> bool {
+    (16..=4096).contains(&text.len())
+        && text.iter().all(u8::is_ascii_graphic)
+        && text.iter().any(u8::is_ascii_digit)
+        && text.iter().any(u8::is_ascii_alphabetic)
+}
+
+/// Whether a text is the base64 of a name, a colon and a password.
+pub(super) fn is_user_and_password(text: &[u8]) -> bool {
+    const LENIENT: GeneralPurposeConfig =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
+    // Most texts fail at their first characters, which saves the work for the rest.
+    let begins = |text: &[u8]| {
+        let mut first = [0; 3];
+        STANDARD.decode_slice(text, &mut first).is_ok() && !matches!(first[0], 0..0x20 | 0x7F..0xC0)
+    };
+    (6..=4096).contains(&text.len())
+        && begins(&text[..4])
+        && STANDARD.decode(text).is_ok_and(|plain| {
+            plain.contains(&b':') && std::str::from_utf8(&plain).is_ok_and(|text| !text.contains(char::is_control))
+        })
+}
+
+/// Whether the case of a value's letters changes as in no name. Names in code are words of several small letters behind one
+/// capital, and a few abbreviations.
 fn random_letters(value: &[u8]) -> bool {
     const MIN_BYTES: usize = 20;
     const MAX_BYTES: usize = 4096;
@@ -107,7 +134,7 @@ fn random_letters(value: &[u8]) -> bool {
     {
         return false;
     }
-    // Capitals side by side, and a single small letter between capitals.
+    // Capitals side by side, or a single small letter between capitals.
     let odd = value.chunk_by(|a, b| a.is_ascii_uppercase() == b.is_ascii_uppercase()).filter(|run| {
         if run[0].is_ascii_uppercase() { run.len() > 1 } else { run.len() == 1 && run[0].is_ascii_lowercase() }
     });
@@ -115,7 +142,7 @@ fn random_letters(value: &[u8]) -> bool {
     small && odd.count() >= (value.len() / 8).max(3)
 }
 
-/// Whether a value that only its neighbour calls a secret is one: letters and digits, as no word has them, or random letters.
+/// Whether a value beside the name of a secret looks like one: it has letters and digits, or random letters.
 pub(super) fn strong(value: &[u8]) -> bool {
     value.len() >= BARE_MIN_BYTES
         && value.iter().all(|byte| byte.is_ascii_graphic() || *byte >= 0x80)
@@ -124,7 +151,7 @@ pub(super) fn strong(value: &[u8]) -> bool {
         && !placeholder(value)
 }
 
-/// Whether a value has capitals, small letters and several digits, as passwords have and names in code mostly not.
+/// Whether a value has capitals, small letters and several digits, as passwords do and most names in code do not.
 pub(super) fn mixed(value: &[u8]) -> bool {
     const MIN_BYTES: usize = 12;
     const MIN_DIGITS: usize = 2;

@@ -1,4 +1,4 @@
-//! What was judged a moment ago: texts that repeat a name or a secret cost little more than a comparison for each.
+//! Recent results, so that a repeated name or secret costs little more than a comparison.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -6,14 +6,15 @@ use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
 use super::names::{Kind, Names};
+use crate::secret::MASK;
 
-/// Names that are remembered.
+/// At most so many names are remembered.
 const PLACES: usize = 16;
 
 /// The rule on a name, and its kind.
 type Rule<'n> = Option<(&'n str, Kind)>;
 
-/// The names of one text that were judged last.
+/// The names of one text that were looked up last, each with its result.
 pub(super) struct NameMemo<'n> {
     known: [(Range<usize>, Rule<'n>); PLACES],
 }
@@ -23,7 +24,7 @@ impl<'n> NameMemo<'n> {
         Self { known: [const { (0..0, None) }; PLACES] }
     }
 
-    /// As [`Names::key`] of the name that stands in this range.
+    /// The result of [`Names::key`] for the name in this range.
     pub(super) fn key(&mut self, names: &'n Names, text: &[u8], name: Range<usize>) -> Rule<'n> {
         let bytes = &text[name.clone()];
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return None };
@@ -38,25 +39,25 @@ impl<'n> NameMemo<'n> {
     }
 }
 
-/// Different secrets of one call that are masked with their tag, however short its texts are.
+/// So many different secrets of one call get a mask with a tag, even if its texts are short.
 const MASKS_AT_LEAST: usize = 256;
-/// One more for so many bytes of its texts. The tag is a keyed hash, which costs as much as the search of these bytes: further
-/// secrets are masked without it.
+/// One more secret for so many bytes of its texts. The tag is a keyed hash, which costs as much as the search of these bytes.
+/// Further secrets get a mask without a tag.
 const BYTES_A_MASK: usize = 256;
 
-/// The masks of secrets.
+/// The masks of the secrets of one call.
 #[derive(Default)]
 pub(super) struct MaskMemo {
-    /// Of this call alone, so that nobody can choose secrets that are taken for one another.
+    /// Random for each call, so that nobody can choose two secrets with the same hash.
     seed: RandomState,
     masks: RefCell<HashMap<u64, String>>,
-    /// Bytes of the call's texts.
+    /// The length of the call's texts in bytes.
     bytes: Cell<usize>,
-    /// The kind, the text and the mask of the last short one: a text that repeats one secret needs no hash.
+    /// The kind, the text and the mask of the last short secret, so that a text that repeats it needs no hash.
     last: RefCell<Option<(u8, String, String)>>,
 }
 
-/// Longer secrets are not compared with the last one.
+/// A longer secret is not kept as the last one, in bytes.
 const SHORT_BYTES: usize = 256;
 
 impl MaskMemo {
@@ -87,7 +88,7 @@ impl MaskMemo {
             return mask.clone();
         }
         if masks.len() >= MASKS_AT_LEAST + self.bytes.get() / BYTES_A_MASK {
-            return super::MASK.to_owned();
+            return MASK.to_owned();
         }
         let mask = make();
         masks.insert(key, mask.clone());

@@ -1,282 +1,32 @@
-//! The names that secrets go by: of header fields, of JSON members, form fields and query parameters.
+//! The names of secrets: header fields, JSON members, form fields and query parameters.
 //!
-//! Names match by whole segments, from the end: `user_access_token`, `userAccessToken` and `user-access-token` end in
-//! `access_token`, and `max_tokens` does not.
+//! A name matches if it ends in whole segments of a known one: `user_access_token`, `userAccessToken` and `user-access-token` end
+//! in `access_token`, and `max_tokens` does not.
+
+mod headers;
+mod keys;
 
 use std::collections::HashMap;
 
-/// How the value of a header field is masked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum HeaderKind {
-    /// All of it.
-    Secret,
-    /// All but the scheme.
-    Credentials,
-    /// `name=value; name=value`.
-    Cookies,
-    /// `name=value; attributes`.
-    SetCookie,
-    /// `Scheme nonce=…, realm=…`.
-    Challenge,
-    /// A list that may hold a key.
-    Subprotocols,
-    /// URLs in it.
-    Url,
-}
+pub(super) use self::headers::{HEADERS, HeaderKind};
+pub(super) use self::keys::{KEYS, Kind, WORDS};
 
-/// Header fields by name (lower case), or by its end where it begins with `*`.
-pub(super) const HEADERS: &[(&str, HeaderKind)] = &[
-    ("header.authorization", HeaderKind::Credentials),
-    ("header.proxy-authorization", HeaderKind::Credentials),
-    ("header.cookie", HeaderKind::Cookies),
-    ("header.set-cookie", HeaderKind::SetCookie),
-    ("header.www-authenticate", HeaderKind::Challenge),
-    ("header.proxy-authenticate", HeaderKind::Challenge),
-    ("header.authentication-info", HeaderKind::Challenge),
-    ("header.proxy-authentication-info", HeaderKind::Challenge),
-    ("header.sec-websocket-protocol", HeaderKind::Subprotocols),
-    ("header.location", HeaderKind::Url),
-    ("header.content-location", HeaderKind::Url),
-    ("header.referer", HeaderKind::Url),
-    ("header.link", HeaderKind::Url),
-    ("header.refresh", HeaderKind::Url),
-    ("header.api-key", HeaderKind::Secret),
-    ("header.apikey", HeaderKind::Secret),
-    ("header.x-otas-agent-key", HeaderKind::Secret),
-    ("header.ocp-apim-subscription-key", HeaderKind::Secret),
-    ("header.*-token", HeaderKind::Secret),
-    ("header.*-secret", HeaderKind::Secret),
-    ("header.*-api-key", HeaderKind::Secret),
-    ("header.*-apikey", HeaderKind::Secret),
-    ("header.*-auth-key", HeaderKind::Secret),
-    ("header.*-rapidapi-key", HeaderKind::Secret),
-    ("header.*-mashape-key", HeaderKind::Secret),
-    ("header.*-functions-key", HeaderKind::Secret),
-    ("header.*-application-key", HeaderKind::Secret),
-    ("header.*-secret-key", HeaderKind::Secret),
-    ("header.*-access-key", HeaderKind::Secret),
-    ("header.*-private-key", HeaderKind::Secret),
-    ("header.*-master-key", HeaderKind::Secret),
-    ("header.*-admin-key", HeaderKind::Secret),
-    ("header.*-service-key", HeaderKind::Secret),
-    ("header.*-subscription-key", HeaderKind::Secret),
-    ("header.*-account-key", HeaderKind::Secret),
-    ("header.*-license-key", HeaderKind::Secret),
-    ("header.*-app-key", HeaderKind::Secret),
-    ("header.*-customer-key", HeaderKind::Secret),
-    ("header.*-session-key", HeaderKind::Secret),
-    ("header.*-passphrase", HeaderKind::Secret),
-    ("header.*-assertion", HeaderKind::Secret),
-    ("header.access-key", HeaderKind::Secret),
-    ("header.secret-key", HeaderKind::Secret),
-    ("header.fastly-key", HeaderKind::Secret),
-    ("header.accesskey", HeaderKind::Secret),
-    ("header.subscription-key", HeaderKind::Secret),
-    ("header.password", HeaderKind::Secret),
-    ("header.secret", HeaderKind::Secret),
-    ("header.*-signature", HeaderKind::Secret),
-    ("header.*-authorization", HeaderKind::Secret),
-    ("header.*-password", HeaderKind::Secret),
-    ("header.token", HeaderKind::Secret),
-    ("header.*-session-id", HeaderKind::Secret),
-];
+use self::keys::{HARMLESS_TOKENS, SPELLINGS};
 
-/// How much the value of a key may show, and when it is masked at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Made by a machine: the end tells two apart and gives nothing away.
-    Token,
-    /// Made by a person: its end is a good part of it.
-    Password,
-    /// The same, and a secret also when it is a number.
-    Digits,
-    /// `Bearer abc`: the scheme is kept.
-    Credentials,
-    /// In a text only if it looks like a key: the name has other meanings there. In a query or a form always.
-    Opaque,
-    /// A secret in a query or a form; elsewhere its name means something else.
-    Parameter,
-}
-
-/// Rule ids and kinds; the name is what follows `key.`. Some have a second spelling without separators.
-pub(super) const KEYS: &[(&str, Kind)] = &[
-    ("key.password", Kind::Password),
-    ("key.passwd", Kind::Password),
-    ("key.pass", Kind::Password),
-    ("key.pwd", Kind::Password),
-    ("key.passphrase", Kind::Password),
-    ("key.passcode", Kind::Password),
-    ("key.otp", Kind::Digits),
-    ("key.pin", Kind::Digits),
-    ("key.pin_code", Kind::Digits),
-    ("key.cvv", Kind::Digits),
-    ("key.cvc", Kind::Digits),
-    ("key.card_number", Kind::Digits),
-    ("key.secret", Kind::Token),
-    ("key.secrets", Kind::Token),
-    ("key.client_secret", Kind::Token),
-    ("key.secret_key", Kind::Token),
-    ("key.access_key", Kind::Token),
-    ("key.api_key", Kind::Token),
-    ("key.api_keys", Kind::Token),
-    ("key.private_key", Kind::Token),
-    ("key.agent_key", Kind::Token),
-    ("key.account_key", Kind::Token),
-    ("key.signing_key", Kind::Token),
-    ("key.encryption_key", Kind::Token),
-    ("key.subscription_key", Kind::Token),
-    ("key.access_token", Kind::Token),
-    ("key.refresh_token", Kind::Token),
-    ("key.id_token", Kind::Token),
-    ("key.auth_token", Kind::Token),
-    ("key.bearer_token", Kind::Token),
-    ("key.session_token", Kind::Token),
-    ("key.security_token", Kind::Token),
-    ("key.csrf_token", Kind::Token),
-    ("key.jwt_token", Kind::Token),
-    ("key.authorization", Kind::Credentials),
-    ("key.credential", Kind::Token),
-    ("key.credentials", Kind::Token),
-    ("key.cookie", Kind::Token),
-    ("key.cookies", Kind::Token),
-    ("key.assertion", Kind::Token),
-    ("key.code_verifier", Kind::Token),
-    ("key.device_code", Kind::Token),
-    ("key.samlresponse", Kind::Token),
-    ("key.token", Kind::Opaque),
-    ("key.auth", Kind::Opaque),
-    ("key.session", Kind::Opaque),
-    ("key.session_id", Kind::Token),
-    ("key.session_key", Kind::Token),
-    ("key.sessid", Kind::Token),
-    ("key.key", Kind::Parameter),
-    ("key.sig", Kind::Parameter),
-    ("key.signature", Kind::Parameter),
-    ("key.code", Kind::Parameter),
-    ("key.state", Kind::Parameter),
-    ("key.x_amz_signature", Kind::Token),
-    ("key.x_amz_credential", Kind::Token),
-    ("key.x_amz_security_token", Kind::Token),
-    ("key.x_goog_signature", Kind::Token),
-    ("key.x_goog_credential", Kind::Token),
-    ("key.awsaccesskeyid", Kind::Token),
-    ("key.sv", Kind::Parameter),
-    ("key.se", Kind::Parameter),
-    ("key.hdnts", Kind::Parameter),
-];
-
-/// Other spellings of keys above.
-const SPELLINGS: &[(&str, &str)] = &[
-    ("accesstoken", "key.access_token"),
-    ("refreshtoken", "key.refresh_token"),
-    ("idtoken", "key.id_token"),
-    ("authtoken", "key.auth_token"),
-    ("sessiontoken", "key.session_token"),
-    ("csrftoken", "key.csrf_token"),
-    ("xsrf_token", "key.csrf_token"),
-    ("apikey", "key.api_key"),
-    ("apikeys", "key.api_keys"),
-    ("accesskey", "key.access_key"),
-    ("secretkey", "key.secret_key"),
-    ("secret_access_key", "key.secret_key"),
-    ("privatekey", "key.private_key"),
-    ("accountkey", "key.account_key"),
-    ("subscriptionkey", "key.subscription_key"),
-    ("clientsecret", "key.client_secret"),
-    ("cardnumber", "key.card_number"),
-    ("card_no", "key.card_number"),
-    ("cvv2", "key.cvv"),
-    ("passwort", "key.password"),
-    ("kennwort", "key.password"),
-    ("passe", "key.password"),
-    ("contraseña", "key.password"),
-    // UTF-8 that was declared as Latin-1.
-    ("contraseÃ±a", "key.password"),
-    ("pgpassword", "key.password"),
-    ("db_pass", "key.password"),
-    ("smtp_pass", "key.password"),
-    ("become_pass", "key.password"),
-    ("user_pass", "key.password"),
-    ("mysql_pass", "key.password"),
-    ("redis_pass", "key.password"),
-    ("set_cookie", "key.cookie"),
-    ("sessionid", "key.session_id"),
-    ("sessionkey", "key.session_key"),
-    ("phpsessid", "key.sessid"),
-    ("jsessionid", "key.sessid"),
-    ("saml_response", "key.samlresponse"),
-    ("aws_access_key_id", "key.awsaccesskeyid"),
-];
-
-/// What, in lower case, is somewhere in each name that is looked for in texts. Whoever searches a text searches for these.
-pub(super) const WORDS: &[&str] = &[
-    "pass",
-    "kennwort",
-    "contraseña",
-    "contraseÃ±a",
-    "pwd",
-    "otp",
-    "pin",
-    "cvv",
-    "cvc",
-    "card",
-    "secret",
-    "key",
-    "token",
-    "auth",
-    "credential",
-    "cookie",
-    "assertion",
-    "verifier",
-    "device_code",
-    "devicecode",
-    "saml",
-    "sess",
-    "sig",
-];
-
-/// Last segments that make of `…_token` the name of a place in a list or of a symbol, not of a secret.
-const HARMLESS_TOKENS: &[&str] = &[
-    "page",
-    "next",
-    "prev",
-    "previous",
-    "sync",
-    "continuation",
-    "cursor",
-    "pagination",
-    "resume",
-    "delta",
-    "eos",
-    "bos",
-    "pad",
-    "unk",
-    "sep",
-    "cls",
-    "mask",
-    "stop",
-    "start",
-    "end",
-    "special",
-    "added",
-    "last",
-    "first",
-];
-
-/// The longest name that is looked at, in bytes.
+/// Longer names are not looked up, in bytes.
 const LONGEST: usize = 64;
 
-/// A key's rule: what it is called, and how its value is masked.
+/// The rule on a key: its id, and how the value is masked.
 pub(super) type KeyRule<'a> = (&'a str, Kind);
 
-/// All names, the operator's own among them.
+/// All names, with those of the operator.
 pub(super) struct Names {
     keys: HashMap<Box<[u8]>, (Box<str>, Kind)>,
     headers: Vec<(Box<str>, HeaderKind)>,
 }
 
 impl Names {
-    /// Ours, and these header fields and keys of the operator's.
+    /// Our names, and these header fields and keys of the operator.
     pub(super) fn new(headers: &[String], keys: &[String]) -> Self {
         let mut all: HashMap<Box<[u8]>, (Box<str>, Kind)> = HashMap::new();
         let mut add = |name: &str, id: &str, kind| all.insert(name.as_bytes().into(), (id.into(), kind));
@@ -302,12 +52,12 @@ impl Names {
         headers.chain(self.keys.values().map(|(id, _)| &**id))
     }
 
-    /// What holds for a header field (lower case). `_` is `-` to the gateways that pass fields on as variables.
+    /// The rule on a header field (lower case). `_` counts as `-`: some gateways pass fields on as variables.
     pub(super) fn header(&self, name: &str) -> Option<(&str, HeaderKind)> {
         if name.contains('_') {
             return self.header(&name.replace('_', "-"));
         }
-        // Asked for every field of every event: most names end like none of ours.
+        // This is called for every field of every event. The last letter rules most names out.
         if !self.headers.is_empty()
             && let Some((id, kind)) = self.headers.iter().find(|(id, _)| covers(&id["header.".len()..], name))
         {
@@ -322,7 +72,7 @@ impl Names {
         HEADERS.iter().find(|(id, _)| covers(&id["header.".len()..], name)).copied()
     }
 
-    /// What holds for a JSON member, a form field or a query parameter. `user[password]` counts as `password`.
+    /// The rule on a JSON member, a form field or a query parameter. `user[password]` counts as `password`.
     pub(super) fn key(&self, name: &[u8]) -> Option<KeyRule<'_>> {
         let name = match name {
             [b'"', inner @ .., b'"'] => inner,
@@ -342,7 +92,7 @@ impl Names {
         loop {
             if let Some((id, kind)) = self.keys.get(rest) {
                 let whole = rest.len() == name.len();
-                // Short names mean something only alone.
+                // Short names have a meaning only alone.
                 return match kind {
                     Kind::Parameter if !whole => None,
                     Kind::Password if !whole && rest == b"pass" => None,
@@ -357,7 +107,7 @@ impl Names {
     }
 }
 
-/// What a rule on names finds, as an example. `None`: the operator's own.
+/// An example of what a rule on names finds. `None` for the operator's own rules.
 pub(super) fn example(id: &str) -> Option<String> {
     if let Some(name) = id.strip_prefix("header.") {
         HEADERS.iter().find(|(known, _)| *known == id)?;
@@ -368,7 +118,7 @@ pub(super) fn example(id: &str) -> Option<String> {
     Some(if *kind == Kind::Parameter { format!("?{name}=…") } else { format!("{name}=…, \"{name}\": \"…\"") })
 }
 
-/// The last segment of a key: it stands in each writing of it, but for its case.
+/// The last segment of a key. Each spelling of the key contains it, in some case.
 pub(super) fn last_segment(key: &str) -> String {
     let mut buffer = [0; LONGEST];
     let name = normal(key.as_bytes(), &mut buffer);
@@ -388,7 +138,7 @@ fn harmless(before: &[u8]) -> bool {
     before.split(|byte| *byte == b'_').any(|segment| HARMLESS_TOKENS.iter().any(|word| word.as_bytes() == segment))
 }
 
-/// `session_…`, unless the rest says that it is a fact about a session.
+/// The rule on `session_…`, unless the rest names a fact about a session.
 fn session(name: &[u8]) -> Option<KeyRule<'static>> {
     let rest = name.strip_prefix(b"session_")?;
     let last = rest.rsplit(|byte| *byte == b'_').next()?;
@@ -396,7 +146,7 @@ fn session(name: &[u8]) -> Option<KeyRule<'static>> {
     SECRETIVE.contains(&last).then_some(("key.session_id", Kind::Token))
 }
 
-/// Lower case, with `_` between segments; what does not fit is cut off.
+/// The name in lower case, with `_` between segments, cut off at the end of the buffer.
 fn normal<'b>(name: &[u8], buffer: &'b mut [u8; LONGEST]) -> &'b [u8] {
     let mut length = 0;
     let mut push = |byte: u8, length: &mut usize| {
@@ -500,7 +250,7 @@ mod tests {
         }
         for (id, _) in HEADERS {
             let name = id.trim_start_matches("header.").replace('*', "x");
-            assert!(names.header(&name).is_some(), "{id} is passed over by its last letter");
+            assert!(names.header(&name).is_some(), "{id} is ruled out by its last letter");
         }
     }
 

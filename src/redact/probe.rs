@@ -1,5 +1,5 @@
-//! How long the operator's own patterns take, measured once on short texts, so that a slow one is known at the start and not by the
-//! bodies that it has withheld.
+//! The time of the operator's own patterns, measured once on short texts. So a slow pattern is reported at the start, before it
+//! causes bodies to be withheld.
 
 use std::fmt;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use regex::Regex;
 
 use crate::deadline::worked;
 
-/// A pattern that takes longer for each MiB of text is slow. All rules of ours together take about 4 ms, and 12 ms at worst.
+/// A pattern that takes longer per MiB of text is slow. All our own rules together take about 4 ms for prose.
 const SLOW: Duration = Duration::from_millis(50);
-/// Bytes of each text that is searched.
+/// The length of each text that is searched, in bytes.
 const PROBE_BYTES: usize = 8 << 10;
-/// Measured so often; the shortest time counts, for a busy machine only makes it longer.
+/// Number of measurements. The shortest time counts, because a busy machine only makes it longer.
 const REPEATS: u32 = 3;
 
 /// An entry of `redact.patterns` that takes long.
@@ -44,7 +44,7 @@ pub fn slow_patterns(patterns: &[(String, Regex)]) -> Vec<SlowPattern> {
     patterns.iter().filter_map(slow).collect()
 }
 
-/// What it takes for the text that costs it most.
+/// The time for the text that takes longest.
 fn per_mib(regex: &Regex) -> Duration {
     probes(regex.as_str()).iter().map(|text| per_mib_of(regex, text)).max().unwrap_or_default()
 }
@@ -57,12 +57,12 @@ fn per_mib_of(regex: &Regex, text: &str) -> Duration {
     };
     let whole = |part: Duration| part * (1 << 20) / u32::try_from(text.len().max(1)).unwrap_or(u32::MAX);
     let first = whole(once());
-    // A very slow one would hold up the start.
+    // Repeating a very slow one would delay the start.
     if first > SLOW * 10 { first } else { (1..REPEATS).map(|_| whole(once())).fold(first, Duration::min) }
 }
 
-/// Prose, runs of one character, what stands in the pattern itself, and noise of letters and of the pattern's characters: what nearly
-/// matches costs most, and in what does not repeat a search cannot use again what it has worked out.
+/// Prose, runs of one character, the characters of the pattern itself, and noise of letters and of the pattern's characters. Near
+/// matches take longest, and in noise the search cannot reuse its states.
 fn probes(pattern: &str) -> [String; 6] {
     const PROSE: &str = "the key of the cache holds the user id, not the name. ";
     let own: Vec<char> = pattern.chars().filter(|char| char.is_alphanumeric() || *char == '_').collect();
@@ -72,7 +72,7 @@ fn probes(pattern: &str) -> [String; 6] {
     [each(PROSE), each(&own_text), each("a"), each("0123456789 "), noise(&letters), noise(&own)]
 }
 
-/// Characters of an alphabet in an order that does not repeat, but is the same each time.
+/// Characters of an alphabet in a pseudo-random order, which is the same each time.
 fn noise(alphabet: &[char]) -> String {
     let mut state = 0x2545_f491_u32;
     let next = || {

@@ -1,30 +1,30 @@
-//! What ties a value to a name where neither `=` nor `:` stands between them: elements and attributes of XML, pairs in arrays and
-//! objects, flags of commands, tables, sentences. Quotes may be escaped, so JSON in strings reads alike.
+//! Values that belong to a name without `=` or `:` between them: elements and attributes of XML, pairs in arrays and objects, flags
+//! of commands, tables, sentences. Quotes may be escaped, as in JSON in strings.
 
 use std::ops::Range;
 
 use super::value::{self, skip_space};
 use super::work::steps;
 
-/// A value beside a name.
+/// A value that belongs to a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Related {
     /// The value.
     pub(super) range: Range<usize>,
-    /// Whether the form alone says that it is the value; otherwise it must look like a secret.
+    /// Whether the grammar alone makes it the value of the name; otherwise it must look like a secret.
     pub(super) certain: bool,
 }
 
 /// The longest value, in bytes.
 const VALUE_MAX_BYTES: usize = 4096;
-/// How far back the other half of a pair, or the word that explains a name, is searched for, in bytes.
+/// How far in front of a name the other half of a pair, or an explaining word, is searched for, in bytes.
 const BACK_MAX_BYTES: usize = 160;
 
-/// Names of a pair's second member.
+/// Names of the second member of a pair.
 const VALUES: [&[u8]; 7] = [b"value", b"Value", b"val", b"default", b"secretValue", b"stringValue", b"content"];
-/// Words of a sentence that give a name its value.
+/// Words of a sentence between a name and its value.
 const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"equals", b"as"];
-/// Words before a variable and its value without a sign.
+/// Words in front of a variable that is followed by its value without a sign.
 const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
 
 /// The value that belongs to a name, if one does.
@@ -35,7 +35,7 @@ pub(super) fn related(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> 
         .or_else(|| set(text, name, logins))
 }
 
-/// The same in the forms that only settings, commands and code have, not sentences.
+/// The value that belongs to a name in settings, commands and code, but not in sentences.
 pub(super) fn written(text: &[u8], name: &Range<usize>) -> Option<Related> {
     element(text, name).or_else(|| flag(text, name)).or_else(|| pair(text, name))
 }
@@ -61,7 +61,7 @@ fn element(text: &[u8], name: &Range<usize>) -> Option<Related> {
     None
 }
 
-/// Up to the tag that closes an element.
+/// The content of an element, up to its closing tag.
 fn content(text: &[u8], start: usize) -> Option<Related> {
     let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
     let length = reach.iter().position(|byte| *byte == b'<');
@@ -164,7 +164,7 @@ fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
     word(text, spaces(text, after)?)
 }
 
-/// Behind the verb of `the password for guests is value`: a few words stand before it.
+/// Behind the verb of `the password for guests is value`, where a few words stand before the verb.
 fn later_verb(text: &[u8], start: usize) -> Option<usize> {
     const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
     const VERBS: [&[u8]; 4] = [b"is ", b"was ", b"ist ", b"lautet "];
@@ -194,19 +194,19 @@ fn set(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related>
     quoted(text, value, false)
 }
 
-/// The words of netrc before a name. The text before each name is looked through once, however many names stand in it.
+/// The words `login` and `machine` of netrc in front of names. The text is searched for them once, even if it has many names.
 #[derive(Default)]
 pub(super) struct Logins {
-    /// Up to here.
+    /// The text was searched up to here.
     searched: usize,
-    /// Where the last one begins.
+    /// Where the last word begins.
     last: Option<usize>,
 }
 
 impl Logins {
     const WORDS: [&[u8]; 2] = [b"login", b"machine"];
 
-    /// Whether one stands before a name, not far from it. Names are asked about in their order.
+    /// Whether such a word stands not far in front of a name. Calls come in the order of the names.
     fn before(&mut self, text: &[u8], name: usize) -> bool {
         const LONGEST: usize = 8;
         let far = name.saturating_sub(BACK_MAX_BYTES);
@@ -241,7 +241,7 @@ fn quoted(text: &[u8], at: usize, certain: bool) -> Option<Related> {
     (reach[length] == quote && end > start).then_some(Related { range: start..end, certain })
 }
 
-/// A value with or without quotes, which must look like a secret.
+/// A value with or without quotes. It must look like a secret.
 fn word(text: &[u8], at: usize) -> Option<Related> {
     if let Some(quoted) = quoted(text, at, false) {
         return Some(quoted);
@@ -256,25 +256,25 @@ fn word(text: &[u8], at: usize) -> Option<Related> {
     let reach = &text[at..text.len().min(at + VALUE_MAX_BYTES)];
     let length = reach.iter().position(ends).unwrap_or(reach.len());
     steps(length);
-    // What is called or indexed is code.
+    // A call or an index is code.
     let code = matches!(reach.get(length), Some(b'(' | b'['));
     let end = at + reach[..length].trim_ascii_end().strip_suffix(b".").map_or(length, <[u8]>::len);
     (!code && length > 0 && reach[0] != b'-').then_some(Related { range: at..end, certain: false })
 }
 
-/// Behind a closing quote, escaped or not; also behind the marks of Markdown.
+/// Behind a quote, escaped or not, or a backtick.
 fn quote(text: &[u8], at: usize) -> Option<usize> {
     let slashes = value::backslashes_at(text, at);
     matches!(text.get(at + slashes), Some(b'"' | b'\'' | b'`')).then_some(at + slashes + 1)
 }
 
-/// The end of what stands before an opening quote that ends at `at`, or before a closing one.
+/// The end of the text in front of the quote (and its backslashes) that ends at `at`.
 fn unquoted_end(text: &[u8], at: usize) -> Option<usize> {
     let before = text.get(..at)?.strip_suffix(b"\"")?;
     Some(before.len() - before.iter().rev().take(64).take_while(|byte| **byte == b'\\').count())
 }
 
-/// Past spaces, of which there is at least one.
+/// Behind at least one space.
 fn spaces(text: &[u8], at: usize) -> Option<usize> {
     let next = skip_space(text, at);
     (next > at && next < text.len()).then_some(next)

@@ -1,25 +1,26 @@
-//! What people read of us beside events: log lines, errors, panics. Known formats and our own secrets are masked there too,
-//! without tags.
+//! Masks what people read beside events: log lines, errors, panics. Known formats and our own secrets are masked, without tags.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use super::WITHHELD;
+use super::finding::Ends;
 use super::names::Names;
-use super::scan::{Ends, Scanner};
-use super::{MASK, WITHHELD, own};
+use super::scan::Scanner;
 use crate::deadline::Deadline;
+use crate::secret::{MASK, registry as own};
 use crate::{console, visible};
 
-/// For a line of a log.
+/// The longest search of one line.
 const BUDGET: Duration = Duration::from_millis(200);
 
-/// Our own rules alone: a log begins before there are settings.
+/// Our own rules alone: log lines are written before the settings are read.
 static RULES: LazyLock<Option<(Scanner, Names)>> =
     LazyLock::new(|| Some((Scanner::new(&[]).ok()?, Names::new(&[], &[]))));
 
-/// The text without our own secrets and what looks like anybody's.
+/// The text with our own secrets and all others masked.
 pub fn masked(text: &str) -> Cow<'_, str> {
     let (text, _) = own::mask(text);
     let Some((scanner, names)) = &*RULES else { return text };
@@ -42,10 +43,10 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Standard error for a log whose lines are each written at once, as `tracing_subscriber`'s are.
+/// Standard error for a log that writes each line in one call, as `tracing_subscriber` does.
 #[derive(Debug, Clone, Copy)]
 pub struct MaskedStderr {
-    /// Whether the log has colours, which then pass.
+    /// Whether the log has colours, which are then passed on.
     pub colours: bool,
 }
 
@@ -61,12 +62,12 @@ impl Write for MaskedStderr {
     }
 }
 
-/// One line of a log: captured text in it neither steers a terminal nor makes lines of its own.
+/// One line of a log. Captured text in it can neither control the terminal nor add lines.
 fn shown(text: &str, colours: bool) -> String {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let mut out = String::with_capacity(text.len() + 8);
     let mut rest = text;
-    // `tracing_subscriber` escapes ESC in what it is given, so one that is left begins a colour of its own.
+    // `tracing_subscriber` escapes ESC in all values, so an ESC that is left begins one of its own colours.
     while let Some(at) = rest.find('\u{1b}').filter(|_| colours) {
         let (before, from) = rest.split_at(at);
         out.push_str(&visible::line(before));
@@ -79,14 +80,14 @@ fn shown(text: &str, colours: bool) -> String {
     out
 }
 
-/// How long the sequence is that sets a colour (ECMA-48, SGR); 0 if there is none.
+/// The length of the sequence that sets a colour (ECMA-48, SGR); 0 if there is none.
 fn colour_bytes(text: &str) -> usize {
     let Some(body) = text.strip_prefix("\u{1b}[") else { return 0 };
     let digits = body.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
     if body.as_bytes().get(digits) == Some(&b'm') { "\u{1b}[".len() + digits + 1 } else { 0 }
 }
 
-/// From now on a panic's message is masked, too.
+/// Masks the messages of panics from now on.
 pub fn panics_are_masked() {
     std::panic::set_hook(Box::new(|panic| {
         let trace = std::backtrace::Backtrace::capture();
@@ -94,7 +95,7 @@ pub fn panics_are_masked() {
         let thread = std::thread::current();
         let told = format!("thread '{}' {panic}", thread.name().unwrap_or("<unnamed>"));
         let told = if traced { format!("{told}\n{trace}") } else { told };
-        // Nobody is left to tell when even this cannot be written.
+        // If this cannot be written, nothing else can report it.
         console::write(&format!("{}\n", visible::lines(&masked(&told))));
     }));
 }
@@ -103,7 +104,7 @@ pub fn panics_are_masked() {
 mod tests {
     use super::*;
 
-    /// The panic is one of a process of its own, whose only test is this one.
+    /// The test starts its own binary again, with this test alone, to get the output of a panic.
     #[test]
     fn a_panic_shows_no_secret() {
         const SECRET: &str = "p4nic-test-own-secret";

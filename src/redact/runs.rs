@@ -1,5 +1,5 @@
-//! Runs of characters of one class. A run is walked once, however many beginnings of formats stand in it, so that no text costs
-//! more than a few steps a byte.
+//! Runs of characters of one class. A run is walked once, even if many prefixes stand in it, so each text costs only a few steps a
+//! byte.
 
 use super::work::steps;
 
@@ -10,7 +10,7 @@ pub(super) enum Class {
     Alnum,
     /// Hexadecimal digits.
     Hex,
-    /// Capitals and digits.
+    /// Capital letters and digits.
     Capitals,
     /// Small letters, `-` and `_`.
     Small,
@@ -18,30 +18,30 @@ pub(super) enum Class {
     Unbroken,
     /// Letters, digits, `-` and `_`.
     Word,
-    /// The same and dots.
+    /// Letters, digits, `-`, `_` and dots.
     Dotted,
-    /// What credentials may have (RFC 9110 section 11.2).
+    /// The characters of credentials (RFC 9110, section 11.2).
     Token68,
-    /// What the path of a webhook has.
+    /// The characters in the path of a webhook.
     Path,
-    /// What hashes of passwords have (crypt, PHC strings).
+    /// The characters of password hashes (crypt, PHC strings).
     Hash,
-    /// What a server of SCRAM stores (RFC 5803).
+    /// The characters in what a SCRAM server stores (RFC 5803).
     Scram,
-    /// Capitals, digits and `-`.
+    /// Capital letters, digits and `-`.
     Serial,
-    /// What URLs need not escape (RFC 3986, section 2.3).
+    /// The characters that URLs need not escape (RFC 3986, section 2.3).
     Unreserved,
     /// Letters, digits, `+` and `/`.
     Base64,
-    /// Lines of base64, their ends escaped or not.
+    /// The characters in lines of base64, with line ends that may be escaped.
     Lines,
 }
 
 const CLASSES: usize = 15;
 
 impl Class {
-    /// Characters of it, digits among them.
+    /// Some of its characters, with digits.
     pub(super) fn sample(self) -> &'static str {
         match self {
             Self::Hex => "0123456789abcdef",
@@ -68,10 +68,10 @@ impl Class {
         Self::Lines,
     ];
 
-    /// Whether a character is of it.
+    /// Whether it has a character.
     #[inline]
     pub(super) fn has(self, byte: u8) -> bool {
-        /// Of each byte its classes, a bit for each.
+        /// The classes of each byte, one bit for each class.
         const CLASSES_OF: [u16; 256] = {
             let mut classes = [0; 256];
             let mut at = 0;
@@ -116,17 +116,17 @@ impl Class {
     }
 }
 
-/// The runs of one text that were walked last.
+/// The last runs that were walked in one text.
 pub(super) struct Runs<'t> {
     text: &'t [u8],
-    /// Of each class: where a walk began and where its run ends. The second is for what follows a dot.
+    /// Of each class: where a walk began, and where its run ends. The second table is for parts behind a dot.
     known: [[(usize, usize); CLASSES]; 2],
-    /// Where the next end of a private key is, searched for from the first place on.
+    /// From where the end of a private key was searched for, and where it is.
     pem_end: Option<(usize, Option<usize>)>,
 }
 
 impl<'t> Runs<'t> {
-    /// For a text, which is searched from its beginning to its end.
+    /// For a text that is searched from its start to its end.
     pub(super) fn of(text: &'t [u8]) -> Self {
         Self { text, known: [[(1, 0); CLASSES]; 2], pem_end: None }
     }
@@ -136,12 +136,12 @@ impl<'t> Runs<'t> {
         self.text
     }
 
-    /// Where the run of a class ends that begins at `from`, or goes on there.
+    /// The end of the run of a class that contains `from`.
     pub(super) fn end(&mut self, class: Class, from: usize) -> usize {
         self.end_in(0, class, from)
     }
 
-    /// The same for a second part, whose walk does not make the first forgotten.
+    /// The same for a second part of a token. It is kept apart, so the run of the first part stays known.
     pub(super) fn end_of_second(&mut self, class: Class, from: usize) -> usize {
         self.end_in(1, class, from)
     }

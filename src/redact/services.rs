@@ -1,5 +1,5 @@
-//! Tokens that have no beginning of their own, under a name that says whose they are: `datadog_key = …`, `HEROKU: …`,
-//! `"twilio": "…"`. Name and look must both fit.
+//! Tokens without a prefix, under a name that has the name of their service: `datadog_key = …`, `HEROKU: …`, `"twilio": "…"`. Name
+//! and format must both fit.
 
 use std::ops::Range;
 
@@ -8,28 +8,28 @@ use super::relation;
 use super::runs::Class;
 use super::value;
 
-/// A service, and what its tokens look like.
+/// A service, and the formats of its tokens.
 pub(super) struct Service {
     /// The id of its rule.
     pub(super) id: &'static str,
-    /// What it is called.
+    /// Its name.
     pub(super) name: &'static str,
-    /// What, in lower case, is somewhere in the names of its tokens.
+    /// A word (lower case) that the names of its tokens contain.
     pub(super) word: &'static str,
-    /// One of these fits.
+    /// Its tokens have one of these formats.
     looks: &'static [Look],
-    /// The rule of a public set that states this.
+    /// The rule of a public set that states the format.
     pub(super) source: &'static str,
 }
 
-/// What a token looks like.
+/// The format of a token.
 #[derive(Clone, Copy)]
 pub(super) enum Look {
     /// So many characters of a class, at least and at most.
     Run(Class, usize, usize),
-    /// An id in five parts (RFC 9562).
+    /// A UUID (RFC 9562).
     Uuid,
-    /// 32 hexadecimal digits and the place where the data is: `-us12`.
+    /// 32 hexadecimal digits and a region: `-us12`.
     Region,
 }
 
@@ -46,7 +46,7 @@ pub(super) const fn service(
 /// The longest token, in bytes.
 const TOKEN_MAX_BYTES: usize = 512;
 
-/// What the last part of a name is that holds a token.
+/// Ends of names of tokens.
 const ENDS: [&[u8]; 17] = [
     b"key",
     b"keys",
@@ -66,11 +66,11 @@ const ENDS: [&[u8]; 17] = [
     b"pass",
     b"password",
 ];
-/// Parts of a name that only say where the token holds.
+/// Parts of a name that only say where the token is valid.
 const PLACES: [&[u8]; 8] = [b"prod", b"production", b"live", b"test", b"dev", b"development", b"staging", b"sandbox"];
 
 impl Service {
-    /// Where its token is, under a name that holds its word.
+    /// The token of the service that belongs to a name with its word.
     pub(super) fn token(&self, text: &[u8], name: &Range<usize>) -> Option<Range<usize>> {
         let alone = self.names_a_token(&text[name.clone()])?;
         let start = match value::sign_after(text, name) {
@@ -84,13 +84,13 @@ impl Service {
         let reach = &text[start..text.len().min(start + TOKEN_MAX_BYTES)];
         let length = self.looks.iter().find_map(|look| look.length(reach))?;
         let token = &reach[..length];
-        // Lists of checksums have a name alone before each.
+        // In lists of checksums a name alone stands before each.
         let checksum = alone && matches!(length, 40 | 64) && token.iter().all(u8::is_ascii_hexdigit);
         let made = token.iter().any(u8::is_ascii_digit) && token.iter().any(u8::is_ascii_alphabetic);
         (made && !checksum && !placeholder(token)).then_some(start..start + length)
     }
 
-    /// Whether a name is one of its tokens', and then whether it is only the service's.
+    /// Whether a name is that of a token of the service; `Some(true)`: it is the name of the service alone.
     fn names_a_token(&self, name: &[u8]) -> Option<bool> {
         let mut parts = name.rsplit(|byte| matches!(byte, b'_' | b'-' | b'.' | b'$'));
         let last = parts.find(|part| !PLACES.iter().any(|place| part.eq_ignore_ascii_case(place)))?;
@@ -102,7 +102,7 @@ impl Service {
         ENDS.iter().any(ends).then_some(false)
     }
 
-    /// A text that it finds, made up from the looks.
+    /// A text with a name and a token of the service.
     pub(super) fn example(&self) -> String {
         let of = |class: Class, length| class.sample().chars().cycle().take(length).collect::<String>();
         let token = match self.looks.first() {
@@ -115,13 +115,13 @@ impl Service {
 }
 
 impl Look {
-    /// How long a token of this look is that begins a text, if one does and nothing goes on behind it.
+    /// The length of the token of this format at the start of a text, if the token ends there.
     fn length(self, text: &[u8]) -> Option<usize> {
         let run = |class: Class| text.iter().take_while(|byte| class.has(**byte)).count();
         match self {
             Self::Run(class, min, max) => {
                 let length = run(class);
-                // `-`, `.` and the like go on, too.
+                // A token does not end before `-`, `.` and the like.
                 ((min..=max).contains(&length) && run(Class::Token68) == length).then_some(length)
             }
             Self::Uuid => {

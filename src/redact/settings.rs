@@ -1,4 +1,4 @@
-//! The settings of the masker: what `[redact]` and `capture.rules` say.
+//! The settings `[redact]` and `capture.rules`.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use regex::Regex;
 
 use crate::hosts::HostRules;
 
-/// `capture` in an entry of `capture.rules`. Each call is an event, whatever the level.
+/// `capture` in an entry of `capture.rules`: what is recorded. Each call is an event at every level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CaptureLevel {
-    /// All of it.
+    /// Everything.
     Full,
     /// No bodies.
     Headers,
     /// No bodies, no header fields, no query.
     Metadata,
-    /// No path either: that there was a call, to whom, how long it took and how it ended.
+    /// No path either: only the host, the time and the outcome of the call.
     None,
 }
 
 impl CaptureLevel {
-    /// Its names, as settings have them.
+    /// The names of the levels in settings.
     pub(crate) const NAMES: [(&'static str, Self); 4] =
         [("full", Self::Full), ("headers", Self::Headers), ("metadata", Self::Metadata), ("none", Self::None)];
 }
@@ -29,15 +29,15 @@ impl CaptureLevel {
 /// `[redact]`
 #[derive(Clone)]
 pub struct Redact {
-    /// Header fields that are masked beside ours: names, or `*-end`.
+    /// More header fields that are masked: names, or `*-end`.
     pub headers: Vec<String>,
-    /// JSON members, form fields and query parameters that are masked beside ours.
+    /// More JSON members, form fields and query parameters that are masked.
     pub keys: Vec<String>,
-    /// What is masked wherever it matches, by name.
+    /// Patterns of more secrets, by name.
     pub patterns: Vec<(String, Regex)>,
     /// Rules that are lifted for some calls.
     pub allow: Vec<RedactAllow>,
-    /// The longest that one body may be searched for secrets; then it is withheld. Short ones are searched without a limit.
+    /// The longest search of one body, which is withheld if it takes longer. Short bodies are searched without a limit.
     pub budget: Duration,
 }
 
@@ -58,8 +58,8 @@ impl fmt::Display for RedactAllow {
 pub struct RedactAllow {
     /// The hosts of the calls.
     pub hosts: HostRules,
-    /// Their paths: a glob. `None`: all.
+    /// The paths of the calls, as a glob. `None`: all paths.
     pub path: Option<String>,
-    /// The rules: ids, or globs of such.
+    /// The rules, as ids or globs of ids.
     pub rules: Vec<String>,
 }

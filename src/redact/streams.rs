@@ -1,24 +1,24 @@
-//! Secrets in streams of events, which hold a text in pieces. A stream may stand in a JSON string, in a page or in another
-//! stream, at any depth.
+//! Secrets in streams of events, which send a text in pieces. A stream may stand in a JSON string, in HTML or in another stream,
+//! several levels deep.
 
-use super::Masking;
 use super::deltas;
 use super::escapes::Shadow;
-use super::scan::{Ends, Finding, OutOfTime, Show};
+use super::finding::{Ends, Finding, OutOfTime, Show};
+use super::masking::Masking;
 use crate::deadline::Deadline;
 
-/// Streams in strings in streams that are followed.
+/// Streams in strings in streams are followed up to this depth.
 const DEPTH_MAX: usize = 6;
 
-/// The joined pieces, and what is unescaped to find them, come to at most so many times the bytes of the text. Few texts reach three
-/// quarters of that. A text that needs more is withheld.
+/// The joined texts, and the texts that are unescaped to find them, have together at most so many times the bytes of the text. Few
+/// texts reach three quarters of that. A text that needs more is withheld.
 const BYTES_A_BYTE: usize = 2;
-/// Short texts may have so many bytes of it.
+/// Short texts may have so many bytes of joined texts.
 const BYTES_AT_LEAST: usize = 4 << 10;
-/// Unescaping costs so much less than a search.
+/// Unescaping is so many times cheaper than a search.
 const UNESCAPED_BYTES_A_SEARCHED: usize = 2;
 
-/// How much may still be looked at in the streams of one text.
+/// How much may still be searched in the streams of one text.
 struct Spare {
     bytes: usize,
     deadline: Deadline,
@@ -32,10 +32,10 @@ impl Spare {
 }
 
 impl<'a> Masking<'a> {
-    /// What the streams in a text hold.
+    /// The secrets in the streams of a text.
     ///
     /// # Errors
-    /// When that is not done at `deadline`, or is too much.
+    /// When the search is not done by `deadline`, or the streams are too long.
     pub(super) fn in_streams(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut spare = Spare { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline };
         self.in_streams_below(text, DEPTH_MAX, &mut spare)
@@ -47,7 +47,7 @@ impl<'a> Masking<'a> {
             return Ok(found);
         }
         for joined in deltas::joined(text) {
-            // It is searched again behind each kind of escape that it has.
+            // It is searched once more for each kind of escape.
             let escapes = ["\\u00", "&"].iter().filter(|sign| joined.text.contains(**sign)).count();
             spare.take(joined.text.len() * (1 + escapes))?;
             let mut inside = self.scanned(&joined.text, Ends::default(), spare.deadline)?;
@@ -73,7 +73,7 @@ impl<'a> Masking<'a> {
     }
 }
 
-/// What is shown instead of it may have quotes, which are escaped in a string.
+/// Escapes the quotes in the shown text, which stands in a JSON string.
 fn in_a_string(mut finding: Finding<'_>) -> Finding<'_> {
     if let Show::Text(shown) = &mut finding.show
         && shown.contains(['"', '\\'])

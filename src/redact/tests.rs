@@ -1,4 +1,4 @@
-//! Laws of the whole: no canary of any class is left in any place, and what is no secret stays as it was.
+//! Properties of the whole masker: no canary of any class is left in any place, and other texts stay as they were.
 
 mod hostile;
 mod identity;
@@ -8,14 +8,15 @@ mod time;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
+use regex::Regex;
 use serde_json::{Map, Value, json};
 
 use super::testing::{redactor, settings, untagged};
 use super::*;
-use crate::hosts::HostRule;
-use crate::redact::RedactAllow;
+use crate::hosts::{HostRule, HostRules};
+use crate::secret::{MASK, registry as own};
 
-/// One secret of each class that is known by its look.
+/// One secret of each class that has a known format.
 const CANARIES: [&str; 22] = [
     "sk-ant-api03-c4n4ry0123456789abcdefWXYZ",
     "sk-proj-c4n4ry0123456789abcdefWXYZ",
@@ -41,7 +42,7 @@ const CANARIES: [&str; 22] = [
     "123456789:AAc4n4ry0123456789abcdefghijklmnopqrs",
 ];
 
-/// What shows that a canary is there.
+/// Texts that show that a canary was left.
 const TRACES: [&str; 3] = ["c4n4ry", "C4N4RY", "YzRuNHJ5"];
 
 fn masking() -> Masking<'static> {

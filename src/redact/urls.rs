@@ -1,27 +1,30 @@
-//! URLs, queries and urlencoded forms: user information and the values of secret keys. Every other byte stays as it is.
+//! URLs, queries and urlencoded forms: user information and the values of secret keys are masked. All other bytes stay.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::authority::USERINFO;
+use super::finding::{Ends, OutOfTime};
+use super::mask::is_mask;
+use super::masking::Masking;
 use super::names::Kind;
-use super::{Ends, Masking, OutOfTime, USERINFO};
 use crate::deadline::Deadline;
 
-/// What a value may hold without being encoded, once a secret in it was masked: what our mask is made of among it.
+/// The characters of a masked value that are not encoded, such as those of our masks.
 const IN_VALUES: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'*').remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/').remove(b':');
 
-/// Values with fewer bytes hold no secret of a known format.
+/// A shorter value holds no secret of a known format.
 const VALUE_MIN_BYTES: usize = 8;
 
-/// What becomes of values under harmless keys.
+/// What is done with values under harmless keys.
 #[derive(Clone, Copy)]
 enum Others {
-    /// They are searched like any text. `cut`: the last one breaks off.
+    /// They are searched like any text. `cut`: the last one is cut.
     Searched { cut: bool },
-    /// They were, or will be, searched with what is around them.
+    /// Nothing: the whole text is searched elsewhere.
     Left,
 }
 
@@ -31,10 +34,10 @@ impl<'a> Masking<'a> {
         self.pairs(text, true, |byte| byte == b'&', Others::Searched { cut: false })
     }
 
-    /// The same for the body of a form. `cut`: there was more of it.
+    /// The same for the body of a form. `cut`: its end was cut off.
     ///
     /// # Errors
-    /// When it cannot be looked through in its time.
+    /// When it is not searched in time.
     pub(crate) fn form(&mut self, text: &str, cut: bool) -> Result<Option<String>, OutOfTime> {
         let before = (self.of_form, self.withheld);
         self.of_form = Some(Deadline::after(self.redactor.budget));
@@ -45,14 +48,14 @@ impl<'a> Masking<'a> {
         if in_time { Ok(masked) } else { Err(OutOfTime) }
     }
 
-    /// Masks secrets in a path, those that are known only once `%3A` is `:` among them.
+    /// Masks secrets in a path, also behind percent-escapes such as `%3A`.
     pub(crate) fn path(&mut self, text: &str) -> Option<String> {
         let masked = self.line(text);
         self.escaped(masked.as_deref().unwrap_or(text)).or(masked)
     }
 
-    /// The same in any text with URLs, which was searched as it is already: each run of characters without a separator is one
-    /// value. Only one that holds a secret is encoded anew.
+    /// Masks secrets behind percent-escapes in a text that was searched as it stands. Each run of characters without a separator
+    /// is one value. A value with a secret is encoded again.
     pub(super) fn escaped(&mut self, text: &str) -> Option<String> {
         if !text.contains(['%', '+']) {
             return None;
@@ -74,8 +77,8 @@ impl<'a> Masking<'a> {
         (copied > 0).then(|| out + &text[copied..])
     }
 
-    /// A value without its percent-escapes and its secrets, if it holds some: `+` is a character of its own in a path and a space
-    /// in a query.
+    /// A value without percent-escapes and with its secrets masked, if it has secrets. `+` is a plus in a path and a space in a
+    /// query, so both are tried.
     fn unescaped(&mut self, value: &str) -> Option<String> {
         if value.len() < VALUE_MIN_BYTES || !value.contains(['%', '+']) {
             return None;
@@ -85,7 +88,7 @@ impl<'a> Masking<'a> {
         masked.or_else(|| if value.contains('+') { self.line(&decoded(value)) } else { None })
     }
 
-    /// Masks user information and the values of secret keys of every URL in a text, a relative one too.
+    /// Masks user information and the values of secret keys in every URL of a text, also in relative ones.
     pub(super) fn urls(&mut self, text: &str) -> Option<String> {
         let ends = |byte: u8| matches!(byte, b'&' | b'#' | b'>' | b'"') || byte.is_ascii_whitespace();
         let without_user = self.user_information(text);
@@ -99,7 +102,7 @@ impl<'a> Masking<'a> {
         let mut copied = 0;
         for (slashes, _) in text.match_indices("//") {
             let start = slashes + 2;
-            // In a path `//` means nothing; a scheme or the beginning stands before an authority.
+            // Before an authority stands a scheme or nothing. In a path `//` has no meaning.
             if start < copied || (slashes > 0 && text.as_bytes()[slashes - 1] != b':') {
                 continue;
             }
@@ -137,7 +140,7 @@ impl<'a> Masking<'a> {
             }
             let (key, equals) = (at..at + length, at + length);
             at = equals;
-            // `?sk-…`, and what has `&` and `=` in its own text.
+            // The key itself may be a secret (`?sk-…`), or a part of one with `&` or `=` in it.
             if let Others::Searched { cut } = others
                 && let Some(shown) = self.value(&text[key.clone()], cut && equals == bytes.len())
             {
@@ -173,16 +176,17 @@ impl<'a> Masking<'a> {
 
     fn parameter(&mut self, text: &str, range: Range<usize>, rule: &'a str, kind: Kind) -> Option<String> {
         let value = &text[range];
-        if value.is_empty() || super::value::is_mask(value.as_bytes()) {
+        if value.is_empty() || is_mask(value.as_bytes()) {
             return None;
         }
-        // `%` near the end: a tail could begin inside a percent-escape.
+        // The tail of a mask could begin inside a percent-escape.
         let escaped = value.bytes().rev().take(6).any(|byte| byte == b'%');
         let kind = if escaped && kind == Kind::Token { Kind::Password } else { kind };
         self.shown_as(&decoded(value), kind, rule)
     }
 
-    /// A value under a harmless key may be a URL, JSON or a known format all the same. Only such a one is encoded anew.
+    /// Masks secrets in a value under a harmless key: it may be a URL, JSON or a known format. A value with a secret is encoded
+    /// again.
     fn value(&mut self, value: &str, cut_end: bool) -> Option<String> {
         if value.len() < VALUE_MIN_BYTES {
             return None;

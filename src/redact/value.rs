@@ -1,5 +1,5 @@
-//! What follows a name in a text: `: "value"`, `=value`, `:{…}`, at any depth of JSON in strings of JSON. A string at the
-//! outermost level has plain quotes, one inside it has `\"`, the next `\\\"`; a level is told by that.
+//! The value behind a name in a text: `: "value"`, `=value`, `:{…}`, at any depth of JSON in strings of JSON. The level of a string
+//! is the number of backslashes before its quotes: a string at the outermost level has `"`, one inside it `\"`, the next `\\\"`.
 
 use std::ops::Range;
 
@@ -12,29 +12,29 @@ pub(super) struct Sign {
     pub(super) at: usize,
     /// Whether it is `=`; otherwise it is `:`.
     pub(super) assigns: bool,
-    /// Whether nothing stands around it.
+    /// Whether there is no space around it.
     pub(super) tight: bool,
-    /// How many backslashes stand before the quotes of the name, if it has any.
+    /// The number of backslashes before the quotes of the name; `None` if it has no quotes.
     pub(super) level: Option<usize>,
 }
 
-/// What a name has for its value.
+/// The value of a name.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    /// A string: its content, whether its end was seen, and where what follows it begins.
+    /// A string.
     Quoted {
         /// The content.
         range: Range<usize>,
         /// Whether the closing quote is there.
         closed: bool,
-        /// Behind it.
+        /// Where the text behind it begins.
         next: usize,
     },
     /// A number.
     Number(Range<usize>),
     /// An object or an array that begins here.
     Container(usize),
-    /// Something without quotes.
+    /// Any other value without quotes.
     Bare(Range<usize>),
     /// Nothing, or `true`, `false`, `null`.
     None,
@@ -42,16 +42,16 @@ pub(super) enum Value {
 
 /// A quote in HTML.
 const ENTITY: &[u8] = b"&quot;";
-/// The longest white space that is passed over, in bytes.
+/// The longest white space that is skipped, in bytes.
 const SPACE_MAX_BYTES: usize = 256;
 /// The longest value without quotes, in bytes.
 const BARE_MAX_BYTES: usize = 4096;
 
-/// Members that describe others (as in JSON Schema), not secrets under a name of one.
+/// Members that describe others, as in JSON Schema. They are not secrets, even in a container under the name of one.
 const DESCRIPTIVE: [&[u8]; 8] =
     [b"type", b"description", b"title", b"format", b"$ref", b"name", b"pattern", b"anyOf"];
 
-/// The sign that follows a name, if it is followed by one.
+/// The sign behind a name, if there is one.
 pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     let level = match text[..name.start].last() {
         Some(b'"' | b'\'') => Some(backslashes(text, name.start - 1)),
@@ -71,7 +71,7 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     }
     // `{&quot;password&quot;:…` in a page.
     at += usize::from(text[at..].starts_with(ENTITY)) * ENTITY.len();
-    // A quote that ends elsewhere is that of a text in which the name stands: `"TOKEN=…"`.
+    // A quote that is not closed behind the name belongs to a longer text: `"TOKEN=…"`.
     let level = level.filter(|_| closed);
     let before = at;
     at = skip_space(text, at);
@@ -101,7 +101,7 @@ pub(super) fn value_at(text: &[u8], sign: &Sign) -> Value {
     value_from(text, sign, &mut 0)
 }
 
-/// The same; `bare_end` is where the last value without quotes ended, so that one with many names in it is walked once.
+/// The same. `bare_end` is where the last value without quotes ended, so that a value with many names in it is walked once.
 pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Value {
     // `@"…"` in C#.
     let verbatim =
@@ -121,7 +121,7 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
             let length = text[sign.at..].iter().take_while(|byte| number(byte)).count();
             Value::Number(sign.at..sign.at + length)
         }
-        // After a name in quotes only JSON's own words stand without them.
+        // Behind a name in quotes, only words of JSON (`true`, `null`) have no quotes.
         Some(_) if sign.level.is_none() => {
             let ends = |byte: &u8| {
                 byte.is_ascii_whitespace()
@@ -156,10 +156,10 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
     }
 }
 
-/// Schemes of credentials (RFC 9110 section 11.1), which stand before the secret.
+/// Schemes of credentials (RFC 9110, section 11.1), which stand in front of the secret.
 const SCHEMES: [&[u8]; 7] = [b"bearer", b"basic", b"token", b"apikey", b"digest", b"dpop", b"key"];
 
-/// A bare value, with what follows it if it is but the scheme of credentials.
+/// A value without quotes. If it is the scheme of credentials, the word behind it is a part of it.
 pub(super) fn with_scheme(text: &[u8], range: Range<usize>) -> Range<usize> {
     let scheme = |known: &&[u8]| text[range.clone()].eq_ignore_ascii_case(known);
     if text.get(range.end) != Some(&b' ') || !SCHEMES.iter().any(scheme) {
@@ -196,8 +196,8 @@ pub(super) fn quote(text: &[u8], name: &Range<usize>) -> String {
     String::from_utf8_lossy(&text[name.start - 1 - level..name.start]).into_owned()
 }
 
-/// The strings in the object or array that begins at `start`, without the names of members and what only describes; and
-/// where it ends, as far as can be seen.
+/// The strings in the object or array that begins at `start`, without names of members and descriptions; and where the object or
+/// array ends.
 pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
     let (mut leaves, mut open, mut at) = (Vec::new(), Vec::new(), start);
     let mut level = None;
@@ -234,27 +234,18 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
     (leaves, text.len())
 }
 
-/// Whether this is a mask of ours already: four stars, four characters at most, `#` and the tag.
-pub(super) fn is_mask(text: &[u8]) -> bool {
-    let Some(rest) = text.strip_prefix(super::MASK.as_bytes()) else { return false };
-    let Some(hash) = rest.iter().rposition(|byte| *byte == b'#') else { return rest.is_empty() };
-    let shown = std::str::from_utf8(&rest[..hash]).map_or(usize::MAX, |shown| shown.chars().count());
-    let tag = &rest[hash + 1..];
-    shown <= 4 && tag.len() == 8 && tag.iter().all(u8::is_ascii_hexdigit)
-}
-
 /// Where a string ends.
 struct StringEnd {
     /// Behind its content.
     content: usize,
     /// Behind its closing quote.
     next: usize,
-    /// Whether that is there.
+    /// Whether there is a closing quote.
     closed: bool,
 }
 
-/// Where the string ends whose content begins at `start`. A quote closes a string of its own level or of one further out; one
-/// further in has more backslashes.
+/// The end of the string whose content begins at `start`. A quote of the same level or of an outer one closes it; a quote of an
+/// inner level has more backslashes.
 fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     let end = string_end_of(text, start, quote, level);
     steps(end.next - start);
@@ -270,7 +261,7 @@ fn string_end_of(text: &[u8], start: usize, quote: u8, level: usize) -> StringEn
             byte if *byte == quote && slashes % (2 * unit) < unit => {
                 return StringEnd { content: at - slashes.min(level), next: at + 1, closed: true };
             }
-            // No JSON goes over a line's end inside a string.
+            // A string of JSON has no line end.
             b'\n' if level == 0 => return StringEnd { content: at, next: at, closed: false },
             _ => slashes = 0,
         }
@@ -278,7 +269,7 @@ fn string_end_of(text: &[u8], start: usize, quote: u8, level: usize) -> StringEn
     StringEnd { content: text.len(), next: text.len(), closed: false }
 }
 
-/// How many backslashes stand at a place.
+/// The number of backslashes at a place.
 pub(super) fn backslashes_at(text: &[u8], at: usize) -> usize {
     text.get(at..).unwrap_or_default().iter().take(64).take_while(|byte| **byte == b'\\').count()
 }
@@ -287,7 +278,7 @@ fn backslashes(text: &[u8], before: usize) -> usize {
     text[..before].iter().rev().take(64).take_while(|byte| **byte == b'\\').count()
 }
 
-/// Past white space, escaped white space among it.
+/// Behind white space, which may be escaped.
 pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
     let limit = text.len().min(at + SPACE_MAX_BYTES);
     while at < limit {
@@ -350,15 +341,5 @@ mod tests {
         let (leaves, end) = leaves(text.as_bytes(), 0);
         let leaves: Vec<_> = leaves.into_iter().map(|range| &text[range]).collect();
         assert_eq!((leaves, &text[end..]), (vec!["1", "2", "3"], r#" after "z""#));
-    }
-
-    #[test]
-    fn masks_are_known_again() {
-        for mask in ["****", "****#0123abcd", "****WXYZ#0123abcd", "****éééé#0123abcd"] {
-            assert!(is_mask(mask.as_bytes()), "{mask}");
-        }
-        for text in ["", "***", "****secret", "****#0123", "****secret#0123abcd", "****#0123abcd and more"] {
-            assert!(!is_mask(text.as_bytes()), "{text}");
-        }
     }
 }

@@ -1,4 +1,4 @@
-//! Finds secrets in base64 and in hexadecimal digits by what they look like there, so that nothing need be decoded for that.
+//! Finds secrets in base64 and in hexadecimal digits by their encoded form, without decoding.
 
 use std::ops::Range;
 
@@ -8,22 +8,22 @@ use base64::engine::general_purpose::STANDARD_NO_PAD;
 use super::digits::hex_stretches;
 use super::needles::Needles;
 
-/// The end of an encoded secret that is searched for has at most so many characters: no two secrets end alike.
+/// At most so many characters at the end of an encoded secret are searched for: no two secrets have the same end.
 const END_MAX_BYTES: usize = 32;
 
 /// Finds encoded secrets in a run of characters of base64.
 pub(super) struct Coded {
     base64: Needles,
-    /// Of each needle of `base64`.
+    /// The reach of each needle of `base64`.
     of_base64: Vec<Reach>,
     hex: Needles,
-    /// Of each needle of `hex`.
+    /// The reach of each needle of `hex`.
     of_hex: Vec<Reach>,
     /// No secret has fewer hexadecimal digits.
     hex_min_bytes: usize,
 }
 
-/// How many characters in front of a needle and behind it hold more of the secret.
+/// How many characters around a needle hold more bits of the secret.
 #[derive(Clone, Copy)]
 struct Reach {
     before: usize,
@@ -56,8 +56,8 @@ impl Coded {
     }
 }
 
-/// The ends of a secret in base64, behind each number of bytes, in each alphabet (RFC 4648, sections 4 and 5): the characters
-/// that hold bits of the secret alone.
+/// The end of a secret in base64, at each of the three alignments and in both alphabets (RFC 4648, sections 4 and 5): only the
+/// characters whose bits all belong to the secret.
 fn in_base64(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, Reach)> {
     (0..3).flat_map(move |before| {
         let encoded = STANDARD_NO_PAD.encode([&[0; 3][..before], secret].concat()).into_bytes();
@@ -76,7 +76,7 @@ fn in_base64(secret: &[u8]) -> impl Iterator<Item = (Vec<u8>, Reach)> {
     })
 }
 
-/// The end of a secret in hexadecimal digits, small and capital ones.
+/// The end of a secret in hexadecimal digits, in lower case and in upper case.
 fn in_hex(secret: &[u8]) -> [(Vec<u8>, Reach); 2] {
     let small: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
     let before = small.len().saturating_sub(END_MAX_BYTES);

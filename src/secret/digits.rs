@@ -1,16 +1,16 @@
-//! Runs of characters of base64 and of hexadecimal digits in a text, and the bytes that they encode. Pure.
+//! Runs of base64 and of hexadecimal digits in a text, and the bytes that they encode. Pure.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// Base64 continues after a line end when its line is at least this long, in bytes (RFC 2045: 76; PEM: 64).
+/// Base64 continues behind a line end if its line is at least this long, in bytes (RFC 2045: 76; PEM: 64).
 const LINE_MIN_BYTES: usize = 32;
 
-/// A run of characters of base64, with line ends in it.
+/// A run of base64, which may go over several lines.
 pub(super) struct Run {
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Where each of its lines begins in the text, and how many characters of the run come before it; empty when it is one line.
+    /// Of each line: where it begins in the text, and how many characters of the run stand before it. Empty for a single line.
     lines: Vec<(usize, usize)>,
 }
 
@@ -18,7 +18,7 @@ impl Run {
     /// The first run of at least `min` characters that begins at `from` or later.
     pub(super) fn next(text: &[u8], mut from: usize, min: usize) -> Option<Self> {
         loop {
-            // A run of several lines begins with a long one.
+            // A run of several lines begins with a long line.
             let start = stretch(text, from, min.min(LINE_MIN_BYTES), |byte| value(byte) < 64)?;
             let run = Self::at(text, start);
             if run.len() >= min {
@@ -78,12 +78,12 @@ impl Run {
         characters.into()
     }
 
-    /// Where a range of its characters is in the text.
+    /// The place of a range of its characters in the text.
     pub(super) fn back(&self, range: Range<usize>) -> Range<usize> {
         self.place(range.start)..self.place(range.end.saturating_sub(1).max(range.start)) + 1
     }
 
-    /// Where its character `index` is in the text.
+    /// The place of its character `index` in the text.
     fn place(&self, index: usize) -> usize {
         let line = self.lines.partition_point(|(_, before)| *before <= index);
         let (start, before) = line.checked_sub(1).map_or((self.start, 0), |line| self.lines[line]);
@@ -91,11 +91,11 @@ impl Run {
     }
 }
 
-/// Where the first stretch of at least `min` bytes of a class begins, at `from` or later. Looks at each place from the last one
-/// backwards, so that most of a text without such a stretch is skipped.
+/// The start of the first stretch of at least `min` bytes of a class, at `from` or later. Each window of `min` bytes is examined from
+/// its end backwards, so most of a text without such a stretch is skipped.
 pub(super) fn stretch(text: &[u8], mut from: usize, min: usize, of: impl Fn(u8) -> bool) -> Option<usize> {
     let min = min.max(1);
-    // The bytes in front of this place were looked at: they are of the class if they are in the window.
+    // The bytes of the window in front of this place were examined and belong to the class.
     let mut known = from;
     while let Some(window) = text.get(from..from + min) {
         let new = known.saturating_sub(from);
@@ -110,7 +110,7 @@ pub(super) fn stretch(text: &[u8], mut from: usize, min: usize, of: impl Fn(u8) 
     None
 }
 
-/// What a character of base64 means, in either alphabet (RFC 4648, sections 4 and 5); 64 for any other.
+/// The value of a character of base64, in either alphabet (RFC 4648, sections 4 and 5); 64 for any other byte.
 pub(super) fn value(byte: u8) -> u8 {
     const VALUES: [u8; 256] = {
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -127,7 +127,7 @@ pub(super) fn value(byte: u8) -> u8 {
     VALUES[usize::from(byte)]
 }
 
-/// Decodes characters of base64 as far as they make whole bytes, into `out`.
+/// Decodes base64 into `out`. Bits at the end that are not a whole byte are dropped.
 pub(super) fn base64(characters: &[u8], out: &mut Vec<u8>) {
     let bits = |group: &[u8]| group.iter().fold(0_u32, |bits, byte| bits << 6 | u32::from(value(*byte) & 63));
     let groups = characters.chunks_exact(4);
@@ -153,9 +153,9 @@ pub(super) fn hex_stretches(characters: &[u8], min: usize) -> impl Iterator<Item
     })
 }
 
-/// Decodes hexadecimal digits in pairs, into `out`.
+/// Decodes pairs of hexadecimal digits into `out`.
 pub(super) fn hexadecimal(digits: &[u8], out: &mut Vec<u8>) {
-    // A letter has its number in its last bits, one less than `a`; of a digit they are its value.
+    // The low four bits of a digit are its value; those of a letter are its value less nine.
     let digit = |byte: u8| (byte & 15) + if byte.is_ascii_alphabetic() { 9 } else { 0 };
     out.clear();
     out.extend(digits.chunks_exact(2).map(|two| digit(two[0]) << 4 | digit(two[1])));

@@ -39,13 +39,13 @@ impl Plain {
         Some(plain)
     }
 
-    /// Where a range of these bytes was in the text.
+    /// The place of a range of these bytes in the text.
     pub(super) fn back(&self, range: Range<usize>) -> Range<usize> {
         self.undone.back(range)
     }
 }
 
-/// What an escape stands for.
+/// The meaning of an escape.
 #[derive(Clone, Copy)]
 enum Escaped {
     Byte(u8),
@@ -62,7 +62,7 @@ fn escape(text: &[u8]) -> Option<(Escaped, usize)> {
     }
 }
 
-/// Escapes of JSON (RFC 8259, section 7), and `\x2f` of code.
+/// The escapes of JSON (RFC 8259, section 7), and `\x2f` of program code.
 fn backslash(text: &[u8]) -> Option<(Escaped, usize)> {
     let byte = |byte| Some((Escaped::Byte(byte), 2));
     match *text.get(1)? {
@@ -84,8 +84,8 @@ fn backslash(text: &[u8]) -> Option<(Escaped, usize)> {
     }
 }
 
-/// The character that an entity of HTML stands for, from what is behind its `&`, and the length of that in bytes: a number, or a
-/// name of punctuation in ASCII (HTML standard, section 13.5).
+/// The character of an HTML entity, and the length of the entity in bytes, both without its `&`. The entity is a number, or a name
+/// of ASCII punctuation (HTML standard, section 13.5).
 pub(crate) fn entity(text: &[u8]) -> Option<(char, usize)> {
     const LONGEST: usize = 20;
     let end = text.iter().take(LONGEST).position(|byte| *byte == b';')?;
@@ -103,7 +103,7 @@ pub(crate) fn entity(text: &[u8]) -> Option<(char, usize)> {
     Some((character, end + 1))
 }
 
-/// The punctuation of ASCII, with the names that HTML has for it, the frequent ones first.
+/// ASCII punctuation with its names in HTML, the frequent ones first.
 pub(super) const ENTITIES: &[(char, &[&str])] = &[
     ('&', &["amp", "AMP"]),
     ('"', &["quot", "QUOT"]),
@@ -139,7 +139,7 @@ pub(super) const ENTITIES: &[(char, &[&str])] = &[
     ('}', &["rcub", "rbrace"]),
 ];
 
-/// The number that some hexadecimal digits make.
+/// The value of some hexadecimal digits.
 pub(super) fn hex(digits: &[u8]) -> Option<u32> {
     digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
 }

@@ -1,8 +1,8 @@
-//! Where a secret is behind encodings: escapes of JSON, HTML and URLs, base64 and hexadecimal digits, one inside another.
+//! Finds secrets behind encodings: escapes of JSON, HTML and URLs, base64 and hexadecimal digits, one inside another.
 //!
-//! Pure. Nothing is known of the text's format, so all escapes are undone at once, layer by layer. In each run of characters that
-//! may be base64 or hexadecimal digits, secrets are found by their encoded form; the run is decoded at each alignment only for
-//! encodings inside it.
+//! Pure. The format of the text is unknown, so all kinds of escapes are undone together, layer by layer. In runs of base64 or
+//! hexadecimal digits, secrets are found by their encoded form; a run is decoded, at each alignment, only to find encodings inside
+//! it.
 
 use std::ops::Range;
 
@@ -11,21 +11,21 @@ use super::digits::{Run, base64, hex_stretches, hexadecimal, value};
 use super::escapes::Plain;
 use super::undone::Undone;
 
-/// Layers of escapes that are undone, one inside another.
+/// So many layers of escapes are undone.
 const ESCAPES_MAX: usize = 4;
-/// A secret has its end at most so many bytes before the end of a text that cuts it off.
+/// A cut secret is searched for in so many bytes at the end of a text.
 const CUT_REACH_BYTES: usize = 4096;
 
-/// Finds plain secrets in some bytes and notes each range.
+/// Finds plain secrets in bytes and reports the range of each.
 type Search<'a> = &'a dyn Fn(&[u8], &mut dyn FnMut(Range<usize>));
 
 /// Finds hidden secrets.
 pub(super) struct Hidden<'a> {
-    /// Finds those that are not hidden.
+    /// Finds secrets without an encoding.
     pub(super) search: Search<'a>,
-    /// Finds those in base64 and in hexadecimal digits.
+    /// Finds secrets in base64 and in hexadecimal digits.
     pub(super) coded: &'a Coded,
-    /// No secret is shorter.
+    /// The length of the shortest secret.
     pub(super) shortest_bytes: usize,
 }
 
@@ -37,8 +37,8 @@ impl Hidden<'_> {
         found
     }
 
-    /// `undone`: the escapes of the layer above; runs without any of them were searched there. `decodes`: whether what runs
-    /// encode is searched, too.
+    /// `undone`: the escapes that were undone to make `text`; runs without any of them were already searched. `decodes`: whether
+    /// runs are also decoded.
     fn inside(
         &self,
         text: &[u8],
@@ -57,7 +57,7 @@ impl Hidden<'_> {
         self.in_runs(text, undone, escapes, decodes, found);
     }
 
-    /// Searches each run that may be base64 or hexadecimal digits.
+    /// Searches each run of base64 or hexadecimal digits.
     fn in_runs(
         &self,
         text: &[u8],
@@ -82,7 +82,7 @@ impl Hidden<'_> {
         }
     }
 
-    /// Searches what a run encodes for further encodings. `bytes` is room for it.
+    /// Decodes a run and searches the bytes for further encodings. `bytes` is a buffer.
     fn decoded(&self, characters: &[u8], escapes: usize, bytes: &mut Vec<u8>, found: &mut dyn FnMut(Range<usize>)) {
         for offset in 0..characters.len().min(4) {
             base64(&characters[offset..], bytes);
@@ -102,14 +102,13 @@ impl Hidden<'_> {
     }
 }
 
-/// How a secret that itself looks like it had escapes is read where all escapes are undone: `a%41b` as `aAb`. The bytes need not
-/// be UTF-8.
+/// The forms of a secret that itself contains escapes, once they are undone: `aAb` for `a%41b`. The bytes need not be UTF-8.
 pub(super) fn readings(secret: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     let read = |text: &Vec<u8>| Some(Plain::of(text)?.bytes);
     std::iter::successors(Some(secret.to_owned()), read).skip(1)
 }
 
-/// Where a secret begins that the end of a text cuts off, behind any encoding. `begun` finds it in bytes without one.
+/// The start of a secret that is cut at the end of a text, behind any encoding. `begun` finds it in bytes without encoding.
 pub(super) fn cut_off(text: &[u8], begun: &dyn Fn(&[u8]) -> Option<usize>) -> Option<usize> {
     cut_inside(&text[text.len().saturating_sub(CUT_REACH_BYTES)..], ESCAPES_MAX, begun)
         .map(|start| text.len().saturating_sub(CUT_REACH_BYTES) + start)

@@ -4,12 +4,12 @@ use std::ops::Range;
 
 use aho_corasick::{AhoCorasick, Input, MatchKind, Span, packed};
 
-/// Finds texts of a list. Of those that begin at one place, the longest is found.
+/// Finds the texts of a list. Of several that begin at one place, the longest is found.
 pub(super) enum Needles {
-    /// SIMD search. Without it, this search took a fifth of the time that an event takes. Not available on every processor,
-    /// nor for more than a few dozen texts.
+    /// SIMD search, without which this search took a fifth of the time of an event. Not available on every processor, nor for
+    /// more than a few dozen texts.
     Packed(packed::Searcher),
-    /// Any number of texts.
+    /// The search for any number of texts.
     Any(AhoCorasick),
 }
 
@@ -26,7 +26,7 @@ impl Needles {
         packed.map(Self::Packed).or_else(|| any().map(Self::Any))
     }
 
-    /// The texts in `text`, each with its place in the list, in their order, not overlapping.
+    /// The listed texts in `text`, each as its index in the list and its range, in order and not overlapping.
     pub(super) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {

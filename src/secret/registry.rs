@@ -1,5 +1,5 @@
-//! The list of our own secrets, by their exact text. Each [`Secret`](super::Secret) registers itself when it is made, and so
-//! does the CA's key when it is read. There is one list for the process, because its log and its panics must not show them either.
+//! The list of our own secrets, by their exact text. Each [`Secret`](super::Secret) is registered when it is created, and the CA's key
+//! when it is read. The process has one list, because its log and its panics must not show them either.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
@@ -65,9 +65,9 @@ impl Registry {
 /// Finds all registered secrets in a text.
 pub(crate) struct Searcher {
     plain: Needles,
-    /// Finds those in base64 and in hexadecimal digits.
+    /// Finds secrets in base64 and in hexadecimal digits.
     coded: Coded,
-    /// Length of the shortest secret. A shorter text holds none.
+    /// The length of the shortest secret. A shorter text holds none.
     shortest_bytes: usize,
 }
 
@@ -78,7 +78,7 @@ impl Searcher {
         Some(Self { plain, coded, shortest_bytes: all.iter().map(|text| text.len()).min()? })
     }
 
-    /// The ranges of the secrets in `text`, in order, not overlapping: plain ones, and those behind encodings.
+    /// The ranges of the secrets in `text`, plain or behind encodings, in order and not overlapping.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
         let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| self.find_iter(bytes).for_each(found);
         let hidden = Hidden { search: &search, coded: &self.coded, shortest_bytes: self.shortest_bytes }.find(text);
@@ -102,7 +102,7 @@ impl Searcher {
         self.plain.find_iter(text).map(|(_, range)| range)
     }
 
-    /// The text with each secret masked, and how many there were. `None`: there are none.
+    /// The text with each secret masked, and their number. `None`: there are none.
     pub(crate) fn mask(&self, text: &str) -> Option<(String, u32)> {
         let found = self.find_all(text.as_bytes());
         if found.is_empty() {
@@ -129,7 +129,7 @@ pub(crate) fn register(secret: &str) {
     if secret.len() >= SHORTEST_BYTES && telling {
         let mut registry = REGISTRY.lock();
         registry.add(secret.as_bytes());
-        // The forms that it takes in JSON, and in JSON inside a JSON string.
+        // Its forms in JSON, and in JSON inside a JSON string.
         let mut escaped = secret.to_owned();
         for _ in 0..2 {
             escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
@@ -138,14 +138,14 @@ pub(crate) fn register(secret: &str) {
         hidden::readings(secret.as_bytes())
             .filter(|read| read.len() >= SHORTEST_BYTES)
             .for_each(|read| registry.add(&read));
-        // A space in the query of a URL.
+        // In the query of a URL a space is `+`.
         if secret.contains(' ') {
             registry.add(secret.replace(' ', "+").as_bytes());
         }
     }
 }
 
-/// Registers each line of a PEM file, because a text that quotes the file may break its lines differently.
+/// Registers each line of a PEM file, because a text that quotes the file may have other line ends.
 pub(crate) fn register_pem(pem: &str) {
     pem.lines().filter(|line| line.len() >= LETTERS_FROM_BYTES && !line.starts_with('-')).for_each(register);
 }
@@ -155,7 +155,7 @@ pub(crate) fn searcher() -> Option<Arc<Searcher>> {
     REGISTRY.lock().searcher()
 }
 
-/// Where a secret begins that the end of the text cuts off, behind an encoding or not.
+/// The start of a secret that is cut at the end of the text, behind an encoding or not.
 pub(crate) fn cut_off(text: &str) -> Option<usize> {
     let registry = REGISTRY.lock();
     let begun = |text: &[u8]| {
@@ -168,7 +168,7 @@ pub(crate) fn cut_off(text: &str) -> Option<usize> {
     hidden::cut_off(text.as_bytes(), &begun).filter(|start| text.is_char_boundary(*start))
 }
 
-/// The text with each registered secret masked, and how many there were.
+/// The text with each registered secret masked, and their number.
 pub(crate) fn mask(text: &str) -> (Cow<'_, str>, u32) {
     match searcher().and_then(|searcher| searcher.mask(text)) {
         Some((masked, count)) => (Cow::Owned(masked), count),

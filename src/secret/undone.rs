@@ -1,12 +1,13 @@
-//! Where the escapes of a text were that are undone in a copy of it: what is found in the copy can be marked in the text.
+//! The places of escapes that were undone in a copy of a text, so that what is found in the copy can be marked in the text.
 
 use std::ops::Range;
 
-/// The escapes, in their order. Escapes of one length side by side are one entry, so that a text of nothing else takes no memory.
+/// The escapes, in order. Adjacent escapes of the same length are one entry, so that a text of nothing but escapes needs little
+/// memory.
 #[derive(Default)]
 pub(crate) struct Undone(Vec<Escapes>);
 
-/// Some escapes side by side.
+/// Adjacent escapes of the same length.
 struct Escapes {
     /// Where the character of the first begins in the copy.
     here: usize,
@@ -30,7 +31,7 @@ impl Escapes {
 }
 
 impl Undone {
-    /// Notes the next escape: its character is at `here` in the copy, and it was at `stood` in the text.
+    /// Adds the next escape: its character is at `here` in the copy, and the escape was at `stood` in the text.
     pub(crate) fn note(&mut self, here: Range<usize>, stood: Range<usize>) {
         let here_bytes = here.len() as u32;
         if let Some(last) = self.0.last_mut()
@@ -45,25 +46,25 @@ impl Undone {
         self.0.push(Escapes { here: here.start, stood, stood_bytes, here_bytes, times: 1 });
     }
 
-    /// Whether there are none.
+    /// Whether there are no escapes.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whether a character of one is in this range of the copy.
+    /// Whether the character of an escape is in this range of the copy.
     pub(crate) fn any_in(&self, range: &Range<usize>) -> bool {
         let next = self.0.partition_point(|escapes| escapes.here_end() <= range.start);
         self.0.get(next).is_some_and(|escapes| escapes.here < range.end)
     }
 
-    /// Where a range of the copy was in the text.
+    /// The place in the text of a range of the copy.
     pub(crate) fn back(&self, range: Range<usize>) -> Range<usize> {
         let start = self.place(range.start).start;
         let end = range.end.checked_sub(1).map_or(start, |last| self.place(last).end);
         start..end.max(start)
     }
 
-    /// Where the byte at `at` was.
+    /// The place in the text of the byte at `at` of the copy.
     pub(crate) fn place(&self, at: usize) -> Range<usize> {
         let before = self.0.partition_point(|escapes| escapes.here <= at);
         match before.checked_sub(1).map(|index| &self.0[index]) {
@@ -87,7 +88,7 @@ mod tests {
 
     /// `a\n"&eacute;"b` as `a⏎"é"b`.
     #[test]
-    fn a_range_of_the_copy_was_where_its_escapes_were() {
+    fn a_range_of_the_copy_has_its_place_in_the_text() {
         let mut undone = Undone::default();
         undone.note(1..2, 1..3);
         undone.note(3..5, 4..12);
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_side_by_side_are_one_entry_and_each_is_found() {
+    fn adjacent_escapes_are_one_entry_and_each_is_found() {
         let mut undone = Undone::default();
         (0..1000).for_each(|at| undone.note(5 + at..6 + at, 5 + 2 * at..7 + 2 * at));
         undone.note(1005..1006, 2005..2011);

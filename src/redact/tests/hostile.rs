@@ -1,6 +1,6 @@
-//! Pieces of texts that are made to be slow to search: for the benchmark (`just masking-bench`) and for the counted work.
+//! Pieces of texts that are slow to search, for the benchmark (`just masking-bench`) and for the tests of the work.
 
-/// Pieces that, repeated, look like the beginning of something again and again.
+/// Pieces that, repeated, look like the start of something again and again.
 pub(crate) const HOSTILE: &[&str] = &[
     "echo ",
     "echo a|",
@@ -140,7 +140,7 @@ pub(crate) const HOSTILE_TO_FORMATS: &[&str] = &[
     "discord.com/api/webhooks/a",
 ];
 
-/// The same for names with values in each grammar, for escapes and for the encodings behind which our own secrets are found.
+/// The same for names with values in each grammar, for escapes and for encodings of our own secrets.
 pub(crate) const HOSTILE_TO_GRAMMARS: &[&str] = &[
     "password: |\n  ",
     "password=${",

@@ -1,4 +1,4 @@
-//! Secrets where nobody looks for them: in bytes, behind escapes, in base64.
+//! Secrets in binary data, behind escapes, and in base64.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! The work of a search grows with the text and no faster, whatever the text: counted in steps, which are exact where time is not.
+//! The work of a search is in proportion to the text, whatever the text is. It is counted in steps, which are exact, unlike time.
 
 use proptest::prelude::*;
 

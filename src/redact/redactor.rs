@@ -1,0 +1,143 @@
+//! The rules of masking, prepared once for the process.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::Regex;
+use wildmatch::WildMatch;
+
+use super::authority::USERINFO;
+use super::commands;
+use super::fingerprint::Fingerprint;
+use super::formats;
+use super::names::{self, Names};
+use super::scan::Scanner;
+use super::settings::{CaptureLevel, Redact};
+use crate::hosts::HostRules;
+
+/// Session ids that are remembered for later calls, such as calls with telemetry.
+const IDS_REMEMBERED: usize = 4096;
+
+/// The rule on our own secrets.
+pub(super) const OWN: &str = "own";
+/// The rule on the rest of a secret that was cut.
+pub(super) const CUT: &str = "cut";
+
+/// All rules, prepared for searches. The process has one.
+pub struct Redactor {
+    pub(super) names: Names,
+    pub(super) scanner: Scanner,
+    /// The operator's own patterns, with the ids of their rules.
+    pub(super) patterns: Vec<(String, Regex)>,
+    pub(super) allow: Vec<Allow>,
+    capture: Vec<(HostRules, CaptureLevel)>,
+    /// The longest search of one text.
+    pub(super) budget: Duration,
+    pub(super) fingerprint: Fingerprint,
+    /// The session ids of earlier calls.
+    pub(super) ids_seen: quick_cache::sync::Cache<String, ()>,
+}
+
+/// Rules that are lifted for some calls.
+pub(super) struct Allow {
+    hosts: HostRules,
+    path: Option<WildMatch>,
+    pub(super) rules: Vec<WildMatch>,
+}
+
+impl Allow {
+    /// Whether a call is one of these.
+    pub(super) fn covers(&self, host: &str, port: u16, path: &str) -> bool {
+        self.hosts.matches(host, port) && self.path.as_ref().is_none_or(|glob| glob.matches(path))
+    }
+}
+
+/// What a rule on texts finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// A text that the rule finds; `None` for the operator's own rules.
+    pub example: Option<String>,
+    /// The service whose tokens the rule finds.
+    pub service: Option<&'static str>,
+    /// The page, or the rule of a public set, that states the format of these tokens.
+    pub source: Option<&'static str>,
+}
+
+/// The rules cannot be prepared.
+#[derive(Debug, thiserror::Error)]
+#[error("the rules of redaction cannot be put together; have fewer `redact.keys`")]
+pub struct TooManyRules(#[from] aho_corasick::BuildError);
+
+impl Redactor {
+    /// Prepares the rules from the settings.
+    ///
+    /// # Errors
+    /// When there are too many keys to search for at once.
+    pub fn new(
+        settings: &Redact,
+        capture: &[(HostRules, CaptureLevel)],
+        fingerprint: Fingerprint,
+    ) -> Result<Self, TooManyRules> {
+        let allow = settings.allow.iter().map(|allow| Allow {
+            hosts: allow.hosts.clone(),
+            path: allow.path.as_deref().map(WildMatch::new),
+            rules: allow.rules.iter().map(|rule| WildMatch::new(rule)).collect(),
+        });
+        Ok(Self {
+            names: Names::new(&settings.headers, &settings.keys),
+            scanner: Scanner::new(&settings.keys)?,
+            patterns: settings.patterns.iter().map(|(name, regex)| (pattern_id(name), regex.clone())).collect(),
+            allow: allow.collect(),
+            capture: capture.to_vec(),
+            budget: settings.budget,
+            fingerprint,
+            ids_seen: quick_cache::sync::Cache::new(IDS_REMEMBERED),
+        })
+    }
+
+    /// How much of calls to this host is recorded.
+    pub fn level(&self, host: &str, port: u16) -> CaptureLevel {
+        let rule = self.capture.iter().find(|(hosts, _)| hosts.matches(host, port));
+        rule.map_or(CaptureLevel::Full, |(_, level)| *level)
+    }
+
+    /// The rules on texts by their ids, sorted.
+    pub fn rules(&self) -> BTreeMap<&str, Rule> {
+        let formats = formats::all().map(|format| {
+            let example = Some(format.example());
+            (format.id, Rule { example, service: Some(format.service), source: Some(format.source) })
+        });
+        let services = formats::SERVICES.iter().map(|service| {
+            let example = Some(service.example());
+            (service.id, Rule { example, service: Some(service.name), source: Some(service.source) })
+        });
+        let plain = |example| Rule { example, service: None, source: None };
+        let names = self.names.ids().map(|id| (id, plain(names::example(id))));
+        let rest = [(USERINFO, "https://ada:pa55w0rd@host/"), (commands::COMMAND, "mysql -ppa55w0rd")]
+            .map(|(id, example)| (id, plain(Some(example.to_owned()))));
+        let own = self.patterns.iter().map(|(id, _)| (id.as_str(), plain(None)));
+        names.chain(formats).chain(services).chain(rest).chain(own).collect()
+    }
+
+    /// The ids of all rules, in no order; some occur more than once.
+    fn ids(&self) -> impl Iterator<Item = &str> {
+        let patterns =
+            formats::all().map(|format| format.id).chain(formats::SERVICES.iter().map(|service| service.id));
+        let own = self.patterns.iter().map(|(id, _)| id.as_str());
+        self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO, commands::COMMAND])
+    }
+}
+
+/// Whether `allow` names a rule that does not exist.
+pub(crate) fn names_unknown_rule(settings: &Redact) -> bool {
+    let Ok(redactor) = Redactor::new(settings, &[], Fingerprint::new(&[])) else { return false };
+    settings.allow.iter().flat_map(|allow| &allow.rules).any(|rule| {
+        let glob = WildMatch::new(rule);
+        !redactor.ids().any(|id| glob.matches(id))
+    })
+}
+
+/// The id of the rule for an operator's pattern.
+fn pattern_id(name: &str) -> String {
+    format!("pattern.{name}")
+}

@@ -1,0 +1,73 @@
+//! All searches of one text: our rules, the operator's patterns, our own secrets, streams, and the ends of a cut text.
+
+use super::edges;
+use super::escapes::Shadow;
+use super::finding::{Ends, Finding, OutOfTime, Show};
+use super::masking::Masking;
+use super::redactor::{CUT, OWN};
+use crate::deadline::Deadline;
+use crate::secret::{MASK, registry as own};
+
+/// Matches of an operator's pattern between two looks at the clock.
+const MATCHES_A_LOOK: usize = 16;
+
+impl<'a> Masking<'a> {
+    /// What our rules find in a text, as it stands and with its escapes undone.
+    pub(super) fn scanned(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let redactor = self.redactor;
+        let find = |text: &str| redactor.scanner.find(&redactor.names, text, ends, deadline);
+        let mut found = find(text)?;
+        let shadows = [Shadow::of(text), Shadow::of_markup(text)];
+        for shadow in shadows.into_iter().flatten() {
+            found.extend(find(&shadow.text)?.into_iter().map(|finding| shadow.cast_back(finding)));
+        }
+        Ok(found)
+    }
+
+    /// What the operator's patterns find, and our own secrets.
+    pub(super) fn listed(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = Vec::new();
+        for (rule, regex) in &self.redactor.patterns {
+            for (nth, secret) in regex.find_iter(text).enumerate() {
+                if nth % MATCHES_A_LOOK == 0 && deadline.is_over() {
+                    return Err(OutOfTime);
+                }
+                found.push(Finding { range: secret.range(), rule, show: Show::Token });
+            }
+            if deadline.is_over() {
+                return Err(OutOfTime);
+            }
+        }
+        let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
+        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
+        Ok(found)
+    }
+
+    /// What all rules find in a text, in no order.
+    pub(super) fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = self.scanned(text, ends, deadline)?;
+        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
+        if deadline.is_over() {
+            return Err(OutOfTime);
+        }
+        found.extend(self.in_streams(text, deadline)?);
+        found.extend(self.listed(text, deadline)?);
+        if ends.cut_end {
+            let cut = own::cut_off(text);
+            found.extend(cut.map(|start| Finding {
+                range: start..text.len(),
+                rule: OWN,
+                show: Show::Text(MASK.to_owned()),
+            }));
+            // A secret that was cut shows neither its last characters nor a tag: both would be wrong.
+            for finding in found.iter_mut().filter(|finding| finding.range.end == text.len()) {
+                finding.show = Show::Text(MASK.to_owned());
+            }
+        }
+        if ends.cut_start {
+            let cut = edges::rest_of_a_secret(text).into_iter();
+            found.extend(cut.map(|range| Finding { range, rule: CUT, show: Show::Text(MASK.to_owned()) }));
+        }
+        Ok(found)
+    }
+}

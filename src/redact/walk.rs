@@ -1,0 +1,255 @@
+//! What the text around a hit says: the name of a secret, its value, and whether that value is a secret.
+
+use std::ops::Range;
+
+use super::commands;
+use super::finding::{Ends, Finding, Show};
+use super::judge::{looks_secret, mixed, placeholder, reference, strong};
+use super::mask::{TAG_BYTES, is_mask};
+use super::memo::NameMemo;
+use super::names::{Kind, Names};
+use super::relation::{self, Logins, Related};
+use super::services::Service;
+use super::value::{self, Sign, Value};
+use super::work::steps;
+use crate::secret::MASK;
+
+/// Nouns that name a secret in prose if one of the adjectives below stands before them.
+const KEY_NOUNS: [&[u8]; 2] = [b"key", b"token"];
+/// These adjectives, with the space behind them.
+const KEY_ADJECTIVES: [&[u8]; 7] = [b"api ", b"access ", b"secret ", b"private ", b"auth ", b"client ", b"license "];
+/// The name of a secret has at most so many bytes.
+const NAME_MAX_BYTES: usize = 56;
+
+/// The search of one text: what was found, and how far each part of the text was examined.
+pub(super) struct Walk<'n, 't> {
+    names: &'n Names,
+    text: &'t [u8],
+    ends: Ends,
+    pub(super) found: Vec<Finding<'n>>,
+    /// The values in objects and arrays were collected up to here.
+    container_end: usize,
+    /// Where the last value without quotes ended.
+    bare_end: usize,
+    /// Up to here, values without quotes were judged not to be secrets.
+    dull_end: usize,
+    /// Names were examined up to here.
+    name_end: usize,
+    /// Commands were read up to here.
+    command_end: usize,
+    /// Names of services were examined up to here.
+    service_end: usize,
+    memo: NameMemo<'n>,
+    logins: Logins,
+}
+
+impl<'n, 't> Walk<'n, 't> {
+    pub(super) fn new(names: &'n Names, text: &'t [u8], ends: Ends) -> Self {
+        Self {
+            names,
+            text,
+            ends,
+            found: Vec::new(),
+            container_end: 0,
+            bare_end: 0,
+            dull_end: 0,
+            name_end: 0,
+            command_end: 0,
+            service_end: 0,
+            memo: NameMemo::new(),
+            logins: Logins::default(),
+        }
+    }
+
+    fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
+        self.memo.key(self.names, self.text, name)
+    }
+
+    pub(super) fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
+        if !range.is_empty() && !is_mask(&self.text[range.clone()]) {
+            self.found.push(Finding { range, rule, show });
+        }
+    }
+
+    /// Examines a word that names of secrets contain: the name around it, and the value of that name. Returns where the search
+    /// continues; `None`: behind the word.
+    pub(super) fn named(&mut self, hit: Range<usize>) -> Option<usize> {
+        // Several words can stand in one name, which is examined once.
+        if hit.start < self.name_end {
+            return None;
+        }
+        let name = self.name_around(hit)?;
+        let (rule, kind) = self.key(name.clone())?;
+        self.signed(&name, rule, kind).or_else(|| self.related(&name, rule, kind))
+    }
+
+    /// Examines the word of a service, which may stand in the name of a token of that service. A name that is a secret's without
+    /// the service (`datadog_password`) is left to its own word.
+    pub(super) fn of_service(&mut self, service: &'static Service, hit: Range<usize>) -> Option<usize> {
+        if hit.start < self.service_end {
+            return None;
+        }
+        let named_until = self.name_end;
+        let name = self.name_around(hit);
+        self.service_end = std::mem::replace(&mut self.name_end, named_until);
+        let name = name?;
+        let token = service.token(self.text, &name)?;
+        if self.key(name).is_some_and(|(_, kind)| kind != Kind::Parameter) {
+            return None;
+        }
+        let end = token.end;
+        self.push(token, service.id, Show::Token);
+        Some(end)
+    }
+
+    /// Examines the word of a command that takes a password.
+    pub(super) fn command(&mut self, which: usize, hit: Range<usize>) -> Option<usize> {
+        let begins = hit.start == 0 || !self.text[hit.start - 1].is_ascii_alphanumeric();
+        if !begins || hit.start < self.command_end {
+            return None;
+        }
+        let (password, end) = commands::password(self.text, which, hit.end);
+        self.command_end = end;
+        self.push(password?, commands::COMMAND, Show::Password);
+        None
+    }
+
+    /// The value behind a sign: `name: value`, `name=value`.
+    fn signed(&mut self, name: &Range<usize>, rule: &'n str, kind: Kind) -> Option<usize> {
+        let sign = value::sign_after(self.text, name)?;
+        let in_url = sign.assigns && name.start > 0 && matches!(self.text[name.start - 1], b'?' | b'&' | b'#');
+        if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
+            return None;
+        }
+        match value::value_from(self.text, &sign, &mut self.bare_end) {
+            Value::Quoted { range, closed, next } => {
+                let content = &self.text[range.clone()];
+                let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
+                // `'Password: '`: the quote ends the string that the name stands in.
+                let around = name.start.checked_sub(1).map(|before| self.text[before]);
+                let outer = sign.level.is_none() && around.is_some_and(|around| around == self.text[range.start - 1]);
+                // `pass` has other meanings.
+                let asked = asked && (rule != "key.pass" || strong(content));
+                if !asked || outer || content.is_empty() || reference(content) {
+                    return None;
+                }
+                self.push(range, rule, Show::of(kind));
+                Some(next)
+            }
+            Value::Number(range) if kind == Kind::Digits && sign.level.is_some() => {
+                let end = range.end;
+                let quote = value::quote(self.text, name);
+                self.push(range, rule, Show::Quoted(quote));
+                Some(end)
+            }
+            Value::Number(_) => None,
+            Value::Container(start) if kind != Kind::Opaque && start >= self.container_end => {
+                let (leaves, end) = value::leaves(self.text, start);
+                self.container_end = end;
+                for leaf in leaves {
+                    self.push(leaf, rule, Show::of(kind));
+                }
+                // The search continues inside: values that were not collected may have known formats.
+                Some(start + 1)
+            }
+            Value::Container(_) => None,
+            Value::Bare(range) => self.bare(range, rule, kind, in_url, sign),
+            Value::None => None,
+        }
+    }
+
+    /// A value that belongs to the name without a sign between them, as in XML or in a pair.
+    fn related(&mut self, name: &Range<usize>, rule: &'n str, kind: Kind) -> Option<usize> {
+        if kind == Kind::Parameter {
+            return None;
+        }
+        let Related { range, certain } = relation::related(self.text, name, &mut self.logins)?;
+        let content = &self.text[range.clone()];
+        let secret = match kind {
+            Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),
+            _ if certain => !placeholder(content),
+            _ => strong(content),
+        };
+        // The name of another secret is not a value.
+        if !secret || self.key(range.clone()).is_some() {
+            return None;
+        }
+        let end = range.end.max(name.end);
+        self.push(range, rule, Show::of(kind));
+        Some(end)
+    }
+
+    /// A value without quotes: `NAME=value` in code, settings and URLs, or `name: value`.
+    fn bare(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, in_url: bool, sign: Sign) -> Option<usize> {
+        // The rest of a value that was already judged not to be a secret.
+        if !in_url && range.start < self.dull_end {
+            return None;
+        }
+        let range = if kind == Kind::Credentials { value::with_scheme(self.text, range) } else { range };
+        let content = &self.text[range.clone()];
+        steps(content.len());
+        // A value ends at `#`, but the tag of a mask stands behind it.
+        let tagged = &self.text[range.start..self.text.len().min(range.end + TAG_BYTES)];
+        let masked = content.windows(MASK.len()).position(|four| four == MASK.as_bytes());
+        if masked.is_some_and(|at| is_mask(&content[at..]) || is_mask(&tagged[at..])) {
+            return None;
+        }
+        let word = content.rsplit(|byte| *byte == b' ').next().unwrap_or(content);
+        let secret = in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word));
+        // A call or an index is code.
+        if !secret || placeholder(word) || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
+            if kind != Kind::Opaque || !word.iter().any(u8::is_ascii_digit) {
+                self.dull_end = range.end;
+            }
+            return self.typed(range, rule, kind, sign);
+        }
+        let end = range.end;
+        self.push(range, rule, Show::of(kind));
+        Some(end)
+    }
+
+    /// The value behind a type: `name: type = "value"`.
+    fn typed(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, sign: Sign) -> Option<usize> {
+        if sign.assigns || kind == Kind::Opaque {
+            return None;
+        }
+        let value = value::behind_a_type(self.text, range.start)?;
+        let content = &self.text[value.clone()];
+        if !strong(content) {
+            return None;
+        }
+        let end = value.end;
+        self.push(value, rule, Show::of(kind));
+        Some(end)
+    }
+
+    /// The whole identifier around a word.
+    fn name_around(&mut self, hit: Range<usize>) -> Option<Range<usize>> {
+        let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+        let hit =
+            hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte) || **byte >= 0x80).count();
+        let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        steps(left + right);
+        self.name_end = hit.end + right;
+        let mut name = hit.start - left..hit.end + right;
+        // The `n` of an escaped line end is not a part of the name.
+        if name.start < hit.start
+            && matches!(self.text[name.start], b'n' | b'r' | b't')
+            && self.text[..name.start].ends_with(b"\\")
+        {
+            name.start += 1;
+        }
+        // `api key` in prose.
+        let word = &self.text[name.clone()];
+        if KEY_NOUNS.iter().any(|noun| word.eq_ignore_ascii_case(noun)) {
+            let before = &self.text[..name.start];
+            if let Some(adjective) = KEY_ADJECTIVES.iter().find(|word| {
+                before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
+            }) {
+                name.start -= adjective.len();
+            }
+        }
+        (name.len() <= NAME_MAX_BYTES).then_some(name)
+    }
+}
