@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
-use crate::support::program::{Folder, Served};
+use crate::support::program::{Folder, Served, verified};
 use crate::support::proxy::eventually;
 use faults::Random;
 use judge::{Kill, judge};
@@ -71,6 +71,7 @@ async fn each_call_has_one_event_despite_faults_and_kills() {
         served.child.kill().unwrap();
         kills.push(Kill { at: Instant::now(), stored });
         served.child.wait().unwrap();
+        verified(&store);
         producer.use_proxy(None);
         folder = served.into_folder();
     }
@@ -86,6 +87,7 @@ async fn each_call_has_one_event_despite_faults_and_kills() {
     let memory = memory_kib(served.child.id());
     assert!(memory < MEMORY_KIB, "{memory} KiB");
     judge(&otas, &calls, &kills, lost_answers, &store).await;
+    verified(&store);
 }
 
 /// Waits until all calls of the last session are stored, no event is pending, and no call is noted as in flight.

@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::support::manual::{ManualOrigin, piece};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
-use crate::support::program::{Folder, Served};
+use crate::support::program::{Folder, Served, verified};
 use crate::support::proxy::{Running, TestProxy, eventually};
 
 /// Settings with an OTAS that cannot be reached.
@@ -75,9 +75,11 @@ async fn fault_12_a_killed_proxy_leaves_ended_calls_and_notes_of_calls_in_flight
     eventually("the calls are stored", async || number(&store, "SELECT count(*) FROM events") == 40).await;
     served.child.kill().unwrap();
     served.child.wait().unwrap();
+    verified(&store);
 
     let after = Store::open(&store).unwrap();
     assert_eq!(after.recover_interrupted().unwrap(), 1);
+    verified(&store);
     let events = served.events();
     assert_eq!(events.len(), 41);
     let bodies: BTreeSet<_> =

@@ -45,6 +45,7 @@ mod sinks;
 mod socks;
 mod steering;
 mod stopping;
+mod store;
 mod strictness;
 mod support;
 mod terminal;

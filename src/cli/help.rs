@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 23] = [
+const EXAMPLES: [(&str, [Example; 2]); 28] = [
     (
         "",
         [
@@ -86,6 +86,44 @@ const EXAMPLES: [(&str, [Example; 2]); 23] = [
         [
             ("Deliver two dead events again", "otas-proxy retry 17 18"),
             ("Deliver all dead events of one session again", "otas-proxy retry --dead --session 3"),
+        ],
+    ),
+    (
+        "store",
+        [
+            ("Print the size of the store", "otas-proxy store info"),
+            ("Check that everything stored can be read", "otas-proxy store verify"),
+        ],
+    ),
+    (
+        "store info",
+        [
+            ("Print the size of the store", "otas-proxy store info"),
+            ("Print the bytes that its bodies take", "otas-proxy store info --json | jq .stored_bytes"),
+        ],
+    ),
+    (
+        "store verify",
+        [
+            ("Check that everything stored can be read", "otas-proxy store verify"),
+            ("Check another store", "otas-proxy store verify --store-path backup/events.db"),
+        ],
+    ),
+    (
+        "store compact",
+        [
+            ("Give unused space back to the disk", "otas-proxy store compact"),
+            ("Do so for another store", "otas-proxy store compact --store-path old/events.db"),
+        ],
+    ),
+    (
+        "store clear",
+        [
+            ("Delete what was delivered over a week ago", "otas-proxy store clear --before 7d"),
+            (
+                "Delete all calls to one host, also undelivered ones",
+                "otas-proxy store clear --host api.test --undelivered",
+            ),
         ],
     ),
     (

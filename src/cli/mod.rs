@@ -31,6 +31,7 @@ mod say;
 mod serve;
 mod signals;
 mod stats;
+mod store;
 mod table;
 mod variables;
 mod waiting;
@@ -69,6 +70,7 @@ enum Command {
     Stats(stats::Args),
     Flush(flush::Args),
     Retry(retry::Args),
+    Store(store::Args),
     Collect(collect::Args),
     Demo(demo::Args),
     Check(check::Args),
@@ -114,6 +116,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
+        Command::Store(args) => store::run(&args),
         Command::Collect(args) => collect::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),

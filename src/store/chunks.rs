@@ -14,6 +14,7 @@ mod save;
 mod tests;
 
 pub(super) use cut::Hasher;
-pub(super) use load::whole;
+pub(super) use load::{Loader, whole};
+pub(super) use parts::runs_of;
 pub(super) use salvage::{copy_key, salvage};
 pub(super) use save::{Saver, forget};

@@ -31,6 +31,25 @@ pub enum CommandError {
         /// Its state.
         state: State,
     },
+    /// A proxy uses the store.
+    #[error(
+        "a proxy uses the event store {0}: stop it first (`serve`, `run`). The whole file is written again, and no call could be \
+         stored meanwhile. Without that, the proxy fills the unused space of the file with new events"
+    )]
+    InUse(PathBuf),
+    /// The disk has too little room to write the file again.
+    #[error(
+        "the disk of the event store {path} has {free_bytes} free bytes, but writing the file again takes {wanted_bytes}: free some \
+         space, or delete events first (`otas-proxy store clear`)"
+    )]
+    NoRoom {
+        /// The store's file.
+        path: PathBuf,
+        /// The bytes that are needed.
+        wanted_bytes: u64,
+        /// The bytes that there are.
+        free_bytes: u64,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),

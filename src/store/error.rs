@@ -95,6 +95,18 @@ pub enum StoreError {
         /// The newest version known here.
         known: i64,
     },
+    /// The file has an older version. Commands that only read do not migrate it.
+    #[error(
+        "the event store {path} has version {found}, not {known}: a proxy or `otas-proxy events` brings it up to date"
+    )]
+    Older {
+        /// The store's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version known here.
+        known: i64,
+    },
     /// A statement failed: the disk is full or failing, or another process held the store for over five seconds.
     #[error("the event store could not {act}")]
     Query {

@@ -15,13 +15,16 @@
 
 mod ack;
 mod chunks;
+mod clear;
 mod commands;
+mod compact;
 mod error;
 mod event;
 mod files;
 mod filter;
 mod health;
 mod history;
+mod inspect;
 mod key;
 mod link;
 mod lock;
@@ -30,14 +33,17 @@ mod pending;
 mod provisional;
 mod read;
 mod recovery;
+mod removal;
 mod retention;
 mod schema;
 mod session;
 mod sinks;
+mod sizes;
 mod sql;
 #[cfg(test)]
 mod testing;
 mod vanished;
+mod verify;
 mod viewer;
 mod write;
 
@@ -53,12 +59,14 @@ use provisional::AliveLock;
 use session::OwnSession;
 
 pub use ack::{Outcome, Settlement};
+pub use clear::{Clearable, Selection};
 pub use commands::CommandError;
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent, PendingEvent, SessionRow, State};
 pub use filter::{Filter, StatusClass};
 pub use health::{Gap, Health, LossReason};
 pub use history::PastVerdict;
+pub use inspect::Inspector;
 pub use key::{KeySource, key_id};
 pub use lock::DeliveryLock;
 pub use read::Counts;
@@ -67,6 +75,8 @@ pub use retention::{Bounds, TidyStep};
 pub(crate) use retention::{free_disk_bytes, left_free_bytes};
 pub use session::{KeptToken, SessionRecord};
 pub use sinks::SinkPlace;
+pub use sizes::Sizes;
+pub use verify::{Fault, Verified};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::Writer;
 

@@ -76,6 +76,22 @@ fn is_dead(store: &Path, holder: SessionRow) -> bool {
     }
 }
 
+/// Whether a process that makes events uses the store.
+pub(super) fn is_in_use(store: &Path) -> bool {
+    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
+    let (folder, name) = (store.parent().unwrap_or(Path::new("/")), store.file_name().unwrap_or_default());
+    let (first, last) = (with_suffix(Path::new(name), ".run-"), ".lock".as_bytes());
+    let is_lock = |file: &std::ffi::OsStr| {
+        let file = file.as_encoded_bytes();
+        file.starts_with(first.as_os_str().as_encoded_bytes()) && file.ends_with(last)
+    };
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter(|file| is_lock(&file.file_name())).any(|file| {
+        let opened = OpenOptions::new().append(true).open(file.path());
+        opened.is_ok_and(|opened| opened.try_lock().is_err())
+    })
+}
+
 impl Writer {
     /// Notes calls in flight. A newer note replaces the older one of the same call.
     ///

@@ -12,7 +12,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::read::{COLUMN_COUNT, COLUMNS};
-use super::sql::{ROW_BYTES, WAITING_TALLY};
+use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
 use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
 use crate::clock::now_ms;
 use crate::event::without_bodies;
@@ -44,10 +44,6 @@ pub struct TidyStep {
     pub more: bool,
 }
 
-/// Rows that one step looks at: a few milliseconds of work.
-const STEP_ROWS: i64 = 64;
-/// Bytes of events that one step removes.
-const STEP_BYTES: i64 = 2 << 20;
 /// Shorter events have no bodies worth removing.
 const BODY_WORTH_BYTES: i64 = 4 << 10;
 /// This much may be stored however full the disk is.
@@ -174,20 +170,18 @@ fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 /// of the following ones are spared too, and skipping them would cost more each time. The sessions still count the removed
 /// events.
 fn forget_delivered(connection: &Connection, before_ms: i64, spared_after: i64) -> rusqlite::Result<bool> {
-    let mut oldest = rows(
+    let mut oldest = candidates(
         connection,
         &format!(
-            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events INDEXED BY events_settled
-             WHERE state IN (1, 3) AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2"
+            "SELECT {} FROM events INDEXED BY events_settled
+             WHERE state IN (1, 3) AND started_at_ms < ?1 ORDER BY started_at_ms LIMIT ?2",
+            candidate_columns()
         ),
-        before_ms,
+        [before_ms, STEP_ROWS],
     )?;
     let spared = oldest.iter().position(|row| row.id > spared_after);
     oldest.truncate(spared.unwrap_or(oldest.len()));
-    sinks::note_missed(connection, oldest.iter().map(|row| row.id))?;
-    let bytes: i64 = oldest.iter().map(|row| row.bytes).sum();
-    delete(connection, &oldest)?;
-    connection.execute("UPDATE tally SET delivered_bytes = max(0, delivered_bytes - ?1)", [bytes])?;
+    remove(connection, &oldest)?;
     Ok(!oldest.is_empty())
 }
 
@@ -210,14 +204,15 @@ fn forget_sessions(connection: &Connection, before_ms: i64) -> rusqlite::Result<
 
 /// Rewrites the oldest events that still have bodies. `from`: all earlier ones have none left.
 fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
-    let oldest = rows(
+    let oldest = candidates(
         connection,
         &format!(
-            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events
+            "SELECT {} FROM events
              WHERE id > ?1 AND state IN (0, 2) AND (parts IS NOT NULL OR length(json) > {BODY_WORTH_BYTES})
-             ORDER BY id LIMIT ?2"
+             ORDER BY id LIMIT ?2",
+            candidate_columns()
         ),
-        *from,
+        [*from, STEP_ROWS],
     )?;
     let Some(last) = oldest.last() else { return Ok(false) };
     // Events are removed and inserted again. A row shortened in place would keep its page.
@@ -249,80 +244,14 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
 
 /// Drops the oldest undelivered events.
 fn drop_oldest(connection: &Connection, gap: &mut Option<Gap>) -> rusqlite::Result<bool> {
-    let oldest = rows(
+    let oldest = candidates(
         connection,
-        &format!(
-            "SELECT id, {ROW_BYTES}, started_at_ms, session, body_bytes FROM events
-             WHERE id > ?1 AND state IN (0, 2) ORDER BY id LIMIT ?2"
-        ),
-        i64::MIN,
+        &format!("SELECT {} FROM events WHERE state IN (0, 2) ORDER BY id LIMIT ?1", candidate_columns()),
+        [STEP_ROWS],
     )?;
-    sinks::note_missed(connection, oldest.iter().map(|row| row.id))?;
-    for row in &oldest {
-        connection
-            .prepare_cached(
-                "UPDATE sessions SET total = total - 1, dropped = dropped + 1,
-                        dead = dead - (SELECT state = 2 FROM events WHERE id = ?2) WHERE id = ?1",
-            )?
-            .execute([row.session, row.id])?;
-    }
-    delete(connection, &oldest)?;
-    no_longer_wait(connection, &oldest)?;
+    remove(connection, &oldest)?;
     note(gap, &oldest, oldest.len() as u64, 0);
     Ok(!oldest.is_empty())
-}
-
-/// A row that a step may remove.
-struct Candidate {
-    id: i64,
-    bytes: i64,
-    started_at_ms: i64,
-    session: i64,
-    /// Bytes of the chunks that it was the first to store.
-    body_bytes: i64,
-}
-
-/// The first rows of a query, as many as one step handles.
-fn rows(connection: &Connection, sql: &str, from: i64) -> rusqlite::Result<Vec<Candidate>> {
-    let mut bytes = 0;
-    let mut query = connection.prepare_cached(sql)?;
-    let found = query.query_map(params![from, STEP_ROWS], |row| {
-        Ok(Candidate {
-            id: row.get(0)?,
-            bytes: row.get(1)?,
-            started_at_ms: row.get(2)?,
-            session: row.get(3)?,
-            body_bytes: row.get(4)?,
-        })
-    })?;
-    let mut taken = Vec::new();
-    for row in found {
-        let row = row?;
-        bytes += row.bytes + row.body_bytes;
-        taken.push(row);
-        if bytes > STEP_BYTES {
-            break;
-        }
-    }
-    Ok(taken)
-}
-
-/// Deletes events, and the chunks that no other event has.
-fn delete(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
-    let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1 RETURNING parts")?;
-    for row in rows {
-        let parts: Option<Vec<u8>> = delete.query_row([row.id], |row| row.get(0))?;
-        if let Some(parts) = parts {
-            chunks::forget(connection, &parts)?;
-        }
-    }
-    Ok(())
-}
-
-/// The chunks that these undelivered events were the first to store count as shared from now on.
-fn no_longer_wait(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
-    let bytes: i64 = rows.iter().map(|row| row.body_bytes).sum();
-    connection.prepare_cached(WAITING_TALLY)?.execute([-bytes]).map(drop)
 }
 
 fn note(gap: &mut Option<Gap>, rows: &[Candidate], events: u64, bodies: u64) {

@@ -158,16 +158,29 @@ pub(super) fn note_missed(connection: &Connection, rows: impl Iterator<Item = i6
     Ok(())
 }
 
-/// The smallest allowed id of the next row, if SQLite would choose a smaller one. SQLite reuses the ids of removed newest rows,
-/// and a sink would skip the new events.
+/// The smallest allowed id of the next row, if SQLite would choose a smaller one. SQLite reuses the ids of removed newest rows:
+/// a sink would skip the new events, and the answer to a post of a removed event would settle a new one.
 pub(super) fn id_beyond(connection: &Connection) -> rusqlite::Result<Option<i64>> {
     connection
         .prepare_cached(
-            "SELECT position + 1 FROM (SELECT max(position) AS position FROM sinks)
-             WHERE position > (SELECT coalesce(max(id), 0) FROM events)",
+            "SELECT used + 1 FROM (SELECT max(coalesce((SELECT max(position) FROM sinks), 0),
+                                              coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)) AS used)
+             WHERE used > (SELECT coalesce(max(id), 0) FROM events)",
         )?
         .query_row([], |row| row.get(0))
         .optional()
+}
+
+/// Makes sure that no id up to the newest one is used again ([`id_beyond`]), before the newest rows are removed.
+pub(super) fn keep_ids(connection: &Connection) -> rusqlite::Result<()> {
+    // SQLite's own table. SQLite itself has no row for `events` in it, and reads none.
+    let newest = "SELECT coalesce(max(id), 0) FROM events";
+    let noted = connection
+        .execute(&format!("UPDATE sqlite_sequence SET seq = max(seq, ({newest})) WHERE name = 'events'"), [])?;
+    if noted == 0 {
+        connection.execute(&format!("INSERT INTO sqlite_sequence (name, seq) VALUES ('events', ({newest}))"), [])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -10,6 +10,9 @@ pub(super) const ID_BITS: u32 = 10;
 /// Adds to the bytes of settled events: those delivered or kept.
 pub(super) const TALLY: &str = "UPDATE tally SET delivered_bytes = delivered_bytes + ?1";
 
+/// Takes from the bytes of settled events.
+pub(super) const TALLY_LESS: &str = "UPDATE tally SET delivered_bytes = max(0, delivered_bytes - ?1)";
+
 /// Adds to the bytes of chunks that pending and dead events were the first to store.
 pub(super) const WAITING_TALLY: &str = "UPDATE tally SET waiting_bytes = max(0, waiting_bytes + ?1)";
 

@@ -113,6 +113,11 @@ impl Store {
 }
 
 impl Viewer {
+    /// The store's file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Calls that match `filter`, newest first; with `before`, only older ones.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{Overload, TestOtas};
-use crate::support::program::Folder;
+use crate::support::program::{Folder, verified};
 use crate::support::proxy::eventually;
 
 const RUNS: usize = 10;
@@ -54,6 +54,7 @@ async fn ten_runs_on_one_store_survive_three_kills_and_every_event_arrives_in_it
     let flushed = flushed.await.unwrap();
     assert!(flushed.status.success(), "{flushed:?}");
     assert_eq!(super::judge::number(&store, "SELECT sum(total - delivered) FROM sessions"), 0);
+    verified(&store);
 
     let mut of_session: BTreeMap<_, BTreeSet<String>> = BTreeMap::new();
     let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();

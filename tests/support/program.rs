@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use otas_proxy::store::{EventRow, Filter, State, Store};
+use otas_proxy::store::{EventRow, Filter, Inspector, State, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -116,6 +116,14 @@ fn rows(path: &Path) -> Vec<EventRow> {
     let mut rows = Store::open(path).unwrap().list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
     rows.reverse();
     rows
+}
+
+/// Panics if something in a store cannot be read, or does not agree.
+pub fn verified(store: &Path) {
+    let mut faults = Vec::new();
+    let store = Inspector::open(store).unwrap();
+    store.verify(&mut |fault| faults.push(fault.to_string())).unwrap();
+    assert!(faults.is_empty(), "{faults:#?}");
 }
 
 /// What the events of a store's file say: in the file itself, bodies are compressed.

@@ -82,6 +82,11 @@ impl<'a> Loader<'a> {
         Ok(())
     }
 
+    /// Whether a row of `chunks` (id, hash, bytes, crc, data) has the text that was stored.
+    pub(in crate::store) fn is_whole(&mut self, row: &Row<'_>) -> bool {
+        self.chunk(row).is_some()
+    }
+
     /// The text of a chunk, if it is the one that was stored: the checksum finds each flipped bit, the keyed hash any other text.
     fn chunk(&mut self, row: &Row<'_>) -> Option<String> {
         let (hash, data) = (row.get_ref(1).ok()?.as_blob().ok()?, row.get_ref(4).ok()?.as_blob().ok()?);

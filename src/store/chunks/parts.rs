@@ -58,6 +58,12 @@ impl Parts {
     }
 }
 
+/// The chunks that a column names. `None`: it is damaged.
+pub(in crate::store) fn runs_of(column: &[u8]) -> Option<Vec<RangeInclusive<i64>>> {
+    let parts = Parts::decode(column);
+    (parts.encode() == column).then(|| parts.runs().cloned().collect())
+}
+
 fn take_part(bytes: &mut &[u8]) -> Option<Part> {
     let at = usize::try_from(take(bytes)?).ok()?;
     let room_bytes = take(bytes)?.checked_sub(1).map(|room| usize::try_from(room).unwrap_or(usize::MAX));

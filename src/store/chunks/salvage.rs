@@ -29,9 +29,7 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
         while let Some(row) = rows.next()? {
             let parts = Parts::decode(row.get_ref(0)?.as_blob().unwrap_or_default());
             for chunk in parts.runs().cloned().flatten() {
-                if Instant::now() < until {
-                    copy(old, &transaction, chunk)?;
-                }
+                copy(old, &transaction, chunk, until)?;
             }
         }
     }
@@ -42,10 +40,10 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
     transaction.commit()
 }
 
-/// Copies a chunk, unless that was done, and counts a reference.
-fn copy(old: &Connection, new: &Connection, chunk: i64) -> rusqlite::Result<()> {
+/// Copies a chunk, unless that was done or time is up, and counts a reference.
+fn copy(old: &Connection, new: &Connection, chunk: i64, until: Instant) -> rusqlite::Result<()> {
     let counted = new.prepare_cached("UPDATE chunk_refs SET refs = refs + 1 WHERE chunk = ?1")?.execute([chunk])?;
-    if counted > 0 {
+    if counted > 0 || Instant::now() > until {
         return Ok(());
     }
     let found = old

@@ -1,0 +1,98 @@
+//! What a store holds, and what it takes on the disk.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::files::with_suffix;
+use super::sql::unsigned;
+use super::{Inspector, StoreError, Viewer};
+
+/// The sizes of a store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// The database file.
+    pub file_bytes: u64,
+    /// Its write-ahead log.
+    pub log_bytes: u64,
+    /// Unused pages in the file: the next events go there.
+    pub free_bytes: u64,
+    /// Stored events.
+    pub events: u64,
+    /// Their sessions, with those whose events are gone.
+    pub sessions: u64,
+    /// The chunks of bodies.
+    pub chunks: u64,
+    /// Bodies as they are in the events, without those under 1 KiB, which are not stored as chunks.
+    pub logical_bytes: u64,
+    /// The part of `logical_bytes` that is not stored, because another event or place has it already.
+    pub shared_bytes: u64,
+    /// The compressed chunks.
+    pub stored_bytes: u64,
+}
+
+impl Inspector {
+    /// The sizes of the store. It reads all chunks' rows.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+        sizes(&self.connection, self.path()).map_err(StoreError::query("measure itself"))
+    }
+}
+
+impl Viewer {
+    /// The sizes of the store. It reads all chunks' rows.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn sizes(&self) -> Result<Sizes, StoreError> {
+        self.look("measure itself", |connection| sizes(connection, self.path()))
+    }
+}
+
+fn sizes(connection: &Connection, path: &Path) -> rusqlite::Result<Sizes> {
+    let transaction = connection.unchecked_transaction()?;
+    let number = |sql| transaction.query_row(sql, params![], |row| unsigned(row, 0));
+    let page_bytes = number("PRAGMA page_size")?;
+    let (chunks, stored_bytes, distinct_bytes) = transaction.query_row(
+        "SELECT count(*), coalesce(sum(length(data)), 0), coalesce(sum(bytes), 0) FROM chunks",
+        params![],
+        |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?)),
+    )?;
+    let logical_bytes =
+        number("SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs JOIN chunks ON chunks.id = chunk_refs.chunk")?;
+    Ok(Sizes {
+        file_bytes: number("PRAGMA page_count")?.saturating_mul(page_bytes),
+        log_bytes: std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()),
+        free_bytes: number("PRAGMA freelist_count")?.saturating_mul(page_bytes),
+        events: number("SELECT count(*) FROM events")?,
+        sessions: number("SELECT count(*) FROM sessions")?,
+        chunks,
+        logical_bytes,
+        shared_bytes: logical_bytes.saturating_sub(distinct_bytes),
+        stored_bytes,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::event::BodyText;
+    use crate::store::{NewEvent, testing};
+
+    #[test]
+    fn a_body_that_is_stored_twice_is_counted_once() {
+        let (_folder, store) = testing::store();
+        let session = store.begin_session("run", "key", "{}").unwrap();
+        let text: String = (0..9_000).map(|n| format!("{n} ")).collect();
+        let body = BodyText { at: 17, room_bytes: None, text: text.clone() };
+        let event = NewEvent { bodies: &[body], ..NewEvent::plain(br#"{"request_body":""}"#) };
+        store.writer().unwrap().append(session, &[event, event, event]).unwrap();
+        let sizes = store.viewer().sizes().unwrap();
+        let bytes = text.len() as u64;
+        assert_eq!((sizes.events, sizes.sessions), (3, 1));
+        assert_eq!((sizes.logical_bytes, sizes.shared_bytes), (3 * bytes, 2 * bytes));
+        assert!(sizes.chunks > 1 && sizes.stored_bytes > 0 && sizes.stored_bytes < bytes, "{sizes:?}");
+        assert!(sizes.file_bytes + sizes.log_bytes > sizes.stored_bytes, "{sizes:?}");
+    }
+}
