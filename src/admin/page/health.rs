@@ -12,7 +12,7 @@ use crate::capture::Sink as _;
 use crate::deliver::Status;
 use crate::sinks;
 use crate::stats::{Coverage, Stats};
-use crate::store::{Counts, Filter, State, StoreError, Viewer};
+use crate::store::{Counts, Filter, Sizes, State, StoreError, Viewer};
 
 /// How many of the newest calls are summed up.
 const SUMMED: usize = 100_000;
@@ -25,6 +25,8 @@ pub(super) struct StoreSummary {
     pending: Vec<(String, u64)>,
     dead: Vec<(String, u64)>,
     stats: Stats,
+    /// `None`: a very large store could not be measured in time.
+    sizes: Option<Sizes>,
 }
 
 /// Reads the store.
@@ -38,6 +40,7 @@ pub(super) fn read(viewer: &Viewer) -> Result<StoreSummary, StoreError> {
         pending: viewer.verdicts(State::Pending, SUMMED)?,
         dead: viewer.verdicts(State::Dead, SUMMED)?,
         stats,
+        sizes: viewer.sizes().ok(),
     })
 }
 
@@ -56,6 +59,8 @@ pub(super) fn render(seen: &StoreSummary, sources: &AdminSources, rates: &Rates)
         (sinks(&sources.sinks.now()))
         (throughput(&rates.per_second()))
         (verdicts(seen, &status))
+        h2 { "Store" }
+        (store(seen.sizes.as_ref()))
         h2 { "Coverage" }
         p.dim { "The newest " (count(SUMMED as u64)) " events in the store, of all processes." }
         (coverage(&seen.stats.coverage, sources, seen))
@@ -134,17 +139,39 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
     troubles
 }
 
+fn card(name: &str, value: &str) -> Markup {
+    html! { div.card { b { (value) } span { (name) } } }
+}
+
+/// What the store takes on the disk, and what storing bodies once saves: as `otas-proxy store info`.
+fn store(sizes: Option<&Sizes>) -> Markup {
+    html! {
+        @match sizes {
+            Some(of) => {
+                div.cards {
+                    (card("file and log", &bytes(of.file_bytes + of.log_bytes)))
+                    (card("of it unused", &bytes(of.free_bytes)))
+                    (card("bodies in events", &bytes(of.logical_bytes)))
+                    (card("saved: stored once", &bytes(of.shared_bytes)))
+                    (card("in compressed chunks", &bytes(of.stored_bytes)))
+                }
+                p.dim { (with_code("`otas-proxy store verify` checks that all of it can be read.")) }
+            }
+            None => { p.dim { (with_code("The store is too large to be measured here: `otas-proxy store info` prints its sizes.")) } }
+        }
+    }
+}
+
 fn delivery(seen: &StoreSummary, status: &Status) -> Markup {
-    let card = |name: &str, value: String| html! { div.card { b { (value) } span { (name) } } };
     let age = seen.oldest_pending_ms.map_or_else(|| "–".to_owned(), |ms| duration(age_seconds(ms) * 1_000.0));
     html! {
         div.cards {
-            (card("pending", count(seen.counts.pending)))
-            (card("age of oldest pending", age))
-            (card("delivered", count(seen.counts.delivered)))
-            (card("dead", count(seen.counts.dead)))
-            (card("posts in flight / limit", format!("{} / {}", status.in_flight, status.limit)))
-            (card("who delivers", if status.delivering { "this process".to_owned() } else { "another, or none".to_owned() }))
+            (card("pending", &count(seen.counts.pending)))
+            (card("age of oldest pending", &age))
+            (card("delivered", &count(seen.counts.delivered)))
+            (card("dead", &count(seen.counts.dead)))
+            (card("posts in flight / limit", &format!("{} / {}", status.in_flight, status.limit)))
+            (card("who delivers", if status.delivering { "this process" } else { "another, or none" }))
         }
         p.dim { "Session: " (status.session) }
     }
