@@ -2,7 +2,7 @@
 //! the files that hold one.
 
 mod coded;
-mod digits;
+pub(crate) mod digits;
 pub(crate) mod escapes;
 mod hidden;
 mod needles;

@@ -8,6 +8,7 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::work::steps;
+use crate::secret::digits::value as base64_value;
 
 /// A shorter value without quotes is not a secret.
 const BARE_MIN_BYTES: usize = 6;
@@ -65,8 +66,10 @@ const TECHNICAL: [&[u8]; 14] = [
 /// Whether a value refers to a secret that is stored elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
 pub(super) fn reference(value: &[u8]) -> bool {
     steps(value.len());
-    let begins =
-        |reference: &&[u8]| value.get(..reference.len()).is_some_and(|start| start.eq_ignore_ascii_case(reference));
+    let begins = |reference: &&[u8]| {
+        value.first().map(u8::to_ascii_lowercase) == reference.first().copied()
+            && value.get(..reference.len()).is_some_and(|start| start.eq_ignore_ascii_case(reference))
+    };
     let variable =
         |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
     let brackets: [(&[u8], &[u8]); 4] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s")];
@@ -113,12 +116,12 @@ pub(super) fn is_user_and_password(text: &[u8]) -> bool {
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
     const STANDARD: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT);
     // Most texts fail at their first characters, which saves the work for the rest.
-    let begins = |text: &[u8]| {
-        let mut first = [0; 3];
-        STANDARD.decode_slice(text, &mut first).is_ok() && !matches!(first[0], 0..0x20 | 0x7F..0xC0)
+    let first = |text: &[u8]| {
+        let (high, low) = (base64_value(text[0]), base64_value(text[1]));
+        (high < 64 && low < 64).then_some(high << 2 | low >> 4)
     };
     (6..=4096).contains(&text.len())
-        && begins(&text[..4])
+        && first(text).is_some_and(|byte| !matches!(byte, 0..0x20 | 0x7F..0xC0))
         && STANDARD.decode(text).is_ok_and(|plain| {
             plain.contains(&b':') && std::str::from_utf8(&plain).is_ok_and(|text| !text.contains(char::is_control))
         })

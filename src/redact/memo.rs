@@ -74,24 +74,25 @@ impl MaskMemo {
         {
             return mask.clone();
         }
-        let mask = self.remembered(kind, secret, make);
+        let Some(mask) = self.remembered(kind, secret, make) else { return MASK.to_owned() };
         if secret.len() <= SHORT_BYTES {
             *self.last.borrow_mut() = Some((kind, secret.to_owned(), mask.clone()));
         }
         mask
     }
 
-    fn remembered(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> String {
+    /// `None` when there were too many secrets before.
+    fn remembered(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> Option<String> {
         let key = self.seed.hash_one((kind, secret));
         let mut masks = self.masks.borrow_mut();
         if let Some(mask) = masks.get(&key) {
-            return mask.clone();
+            return Some(mask.clone());
         }
         if masks.len() >= MASKS_AT_LEAST + self.bytes.get() / BYTES_A_MASK {
-            return MASK.to_owned();
+            return None;
         }
         let mask = make();
         masks.insert(key, mask.clone());
-        mask
+        Some(mask)
     }
 }

@@ -29,10 +29,23 @@ const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env
 
 /// The value that belongs to a name, if one does.
 pub(super) fn related(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related> {
+    if !may_be_related(text, name) {
+        return None;
+    }
     written(text, name)
         .or_else(|| pair_backwards(text, name))
         .or_else(|| spoken(text, name))
         .or_else(|| set(text, name, logins))
+}
+
+/// Whether one of the forms below can begin: each needs a certain byte in front of the name or behind it.
+fn may_be_related(text: &[u8], name: &Range<usize>) -> bool {
+    let before = name.start.checked_sub(1).map(|at| text[at]);
+    matches!(before, Some(b'<' | b'"'))
+        || text.get(name.end).is_some_and(|next| {
+            next.is_ascii_whitespace()
+                || matches!(next, b'\\' | b'"' | b'\'' | b'`' | b']' | b')' | b'|' | b'?' | b':' | b'{' | b',' | b'<')
+        })
 }
 
 /// The value that belongs to a name in settings, commands and code, but not in sentences.
@@ -170,12 +183,12 @@ fn later_verb(text: &[u8], start: usize) -> Option<usize> {
     const VERBS: [&[u8]; 4] = [b"is ", b"was ", b"ist ", b"lautet "];
     const REACH_BYTES: usize = 48;
     let reach = &text[start..text.len().min(start + REACH_BYTES)];
-    let sentence =
-        reach.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_')));
-    let reach = &reach[..sentence.unwrap_or(reach.len())];
     if !PREPOSITIONS.iter().any(|word| reach.starts_with(word)) {
         return None;
     }
+    let sentence =
+        reach.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_')));
+    let reach = &reach[..sentence.unwrap_or(reach.len())];
     memchr::memchr_iter(b' ', reach).find_map(|space| {
         let verb = VERBS.iter().find(|verb| reach[space + 1..].starts_with(verb))?;
         Some(start + space + verb.len())

@@ -190,7 +190,7 @@ impl<'n, 't> Walk<'n, 't> {
         steps(content.len());
         // A value ends at `#`, but the tag of a mask stands behind it.
         let tagged = &self.text[range.start..self.text.len().min(range.end + TAG_BYTES)];
-        let masked = content.windows(MASK.len()).position(|four| four == MASK.as_bytes());
+        let masked = memchr::memmem::find(content, MASK.as_bytes());
         if masked.is_some_and(|at| is_mask(&content[at..]) || is_mask(&tagged[at..])) {
             return None;
         }
@@ -242,13 +242,14 @@ impl<'n, 't> Walk<'n, 't> {
         }
         // `api key` in prose.
         let word = &self.text[name.clone()];
-        if KEY_NOUNS.iter().any(|noun| word.eq_ignore_ascii_case(noun)) {
-            let before = &self.text[..name.start];
-            if let Some(adjective) = KEY_ADJECTIVES.iter().find(|word| {
+        let before = &self.text[..name.start];
+        if before.last() == Some(&b' ')
+            && KEY_NOUNS.iter().any(|noun| word.eq_ignore_ascii_case(noun))
+            && let Some(adjective) = KEY_ADJECTIVES.iter().find(|word| {
                 before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
-            }) {
-                name.start -= adjective.len();
-            }
+            })
+        {
+            name.start -= adjective.len();
         }
         (name.len() <= NAME_MAX_BYTES).then_some(name)
     }

@@ -111,7 +111,7 @@ pub(super) fn stretch(text: &[u8], mut from: usize, min: usize, of: impl Fn(u8) 
 }
 
 /// The value of a character of base64, in either alphabet (RFC 4648, sections 4 and 5); 64 for any other byte.
-pub(super) fn value(byte: u8) -> u8 {
+pub(crate) fn value(byte: u8) -> u8 {
     const VALUES: [u8; 256] = {
         let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut values = [64; 256];
@@ -125,6 +125,34 @@ pub(super) fn value(byte: u8) -> u8 {
         values
     };
     VALUES[usize::from(byte)]
+}
+
+/// The stretches of base64 that encode at least `min` bytes of ASCII side by side, in whole groups of four characters. The groups at
+/// both ends may have other bytes.
+pub(super) fn ascii_stretches(characters: &[u8], min: usize) -> impl Iterator<Item = Range<usize>> {
+    // So many groups of nothing but ASCII stand in such a stretch, wherever it begins in a group.
+    let whole = (min.saturating_sub(2) / 3).max(1);
+    let groups = characters.len() / 4;
+    let ascii = |group: usize| {
+        let four = &characters[group * 4..group * 4 + 4];
+        // The highest bit of each of the three bytes.
+        (value(four[0]) & 0x20) | (value(four[1]) & 0x08) | (value(four[2]) & 0x02) == 0
+    };
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        // Each window is examined from its end, so most of what is not ASCII is skipped.
+        while from + whole <= groups {
+            let Some(other) = (from..from + whole).rev().find(|group| !ascii(*group)) else {
+                let end = (from + whole..groups).find(|group| !ascii(*group)).unwrap_or(groups);
+                let start = from.saturating_sub(1) * 4;
+                from = end;
+                let end = if end + 1 < groups { (end + 1) * 4 } else { characters.len() };
+                return Some(start..end);
+            };
+            from = other + 1;
+        }
+        None
+    })
 }
 
 /// Decodes base64 into `out`. Bits at the end that are not a whole byte are dropped.
@@ -163,6 +191,8 @@ pub(super) fn hexadecimal(digits: &[u8], out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
     use proptest::prelude::*;
 
     use super::*;
@@ -175,6 +205,23 @@ mod tests {
                 text.get(*at..at + min).is_some_and(|window| window.iter().all(|byte| *byte == b'a'))
             });
             prop_assert_eq!(stretch(text, from, min, |byte| byte == b'a'), walk);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_ascii_is_outside_of_the_stretches(bytes in prop::collection::vec(prop_oneof![4 => 0_u8..128, 1 => 128_u8..], 0..90)) {
+            let min = 8;
+            let characters = STANDARD_NO_PAD.encode(&bytes);
+            let stretches: Vec<_> = ascii_stretches(characters.as_bytes(), min).collect();
+            let mut start = 0;
+            for run in bytes.chunk_by(|a, b| a.is_ascii() == b.is_ascii()) {
+                let bits = start * 8..(start + run.len()) * 8;
+                let (first, last) = (bits.start / 6, (bits.end - 1) / 6);
+                let covered = stretches.iter().any(|stretch| stretch.start <= first && last < stretch.end);
+                prop_assert!(covered || !run[0].is_ascii() || run.len() < min, "{:?} {:?}", run, stretches);
+                start += run.len();
+            }
         }
     }
 

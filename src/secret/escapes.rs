@@ -20,6 +20,10 @@ impl Plain {
                 at = start + 1;
                 continue;
             };
+            // Once, for the whole text: growing step by step copies the bytes again and again.
+            if copied == 0 {
+                plain.bytes.reserve(text.len());
+            }
             plain.bytes.extend_from_slice(&text[copied..start]);
             at = start + length;
             copied = at;
@@ -84,23 +88,41 @@ fn backslash(text: &[u8]) -> Option<(Escaped, usize)> {
     }
 }
 
+/// Longer entities are not read, in bytes.
+const ENTITY_MAX_BYTES: usize = 20;
+
 /// The character of an HTML entity, and the length of the entity in bytes, both without its `&`. The entity is a number, or a name
 /// of ASCII punctuation (HTML standard, section 13.5).
 pub(crate) fn entity(text: &[u8]) -> Option<(char, usize)> {
-    const LONGEST: usize = 20;
-    let end = text.iter().take(LONGEST).position(|byte| *byte == b';')?;
-    let name = std::str::from_utf8(&text[..end]).ok()?;
-    let character = match name.strip_prefix('#') {
-        Some(number) => {
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(digits) => u32::from_str_radix(digits, 16).ok()?,
-                None => number.parse().ok()?,
-            };
-            char::from_u32(code)?
+    // Numbers and the five entities of XML are read at once.
+    match text {
+        [b'#', number @ ..] => entity_by_number(number).map(|(character, length)| (character, length + 1)),
+        [b'q', b'u', b'o', b't', b';', ..] => Some(('"', 5)),
+        [b'a', b'm', b'p', b';', ..] => Some(('&', 4)),
+        [b'l', b't', b';', ..] => Some(('<', 3)),
+        [b'g', b't', b';', ..] => Some(('>', 3)),
+        [b'a', b'p', b'o', b's', b';', ..] => Some(('\'', 5)),
+        [first, ..] if first.is_ascii_alphabetic() => {
+            let end = text.iter().take(ENTITY_MAX_BYTES).position(|byte| *byte == b';')?;
+            let name = std::str::from_utf8(&text[..end]).ok()?;
+            let (character, _) = ENTITIES.iter().find(|(_, names)| names.contains(&name))?;
+            Some((*character, end + 1))
         }
-        None => ENTITIES.iter().find(|(_, names)| names.contains(&name))?.0,
+        _ => None,
+    }
+}
+
+/// The same for what is behind `&#`.
+fn entity_by_number(text: &[u8]) -> Option<(char, usize)> {
+    let (radix, digits, sign) = match text {
+        [b'x' | b'X', digits @ ..] => (16, digits, 1),
+        digits => (10, digits, 0),
     };
-    Some((character, end + 1))
+    let length = digits.iter().take(ENTITY_MAX_BYTES).position(|byte| *byte == b';').filter(|length| *length > 0)?;
+    let code = digits[..length]
+        .iter()
+        .try_fold(0_u32, |code, digit| code.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?))?;
+    Some((char::from_u32(code)?, sign + length + 1))
 }
 
 /// ASCII punctuation with its names in HTML, the frequent ones first.

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::coded::Coded;
-use super::digits::{Run, base64, hex_stretches, hexadecimal, value};
+use super::digits::{Run, ascii_stretches, base64, hex_stretches, hexadecimal, value};
 use super::escapes::Plain;
 use super::undone::Undone;
 
@@ -27,6 +27,8 @@ pub(super) struct Hidden<'a> {
     pub(super) coded: &'a Coded,
     /// The length of the shortest secret.
     pub(super) shortest_bytes: usize,
+    /// Whether all secrets are ASCII.
+    pub(super) ascii: bool,
 }
 
 impl Hidden<'_> {
@@ -85,11 +87,20 @@ impl Hidden<'_> {
     /// Decodes a run and searches the bytes for further encodings. `bytes` is a buffer.
     fn decoded(&self, characters: &[u8], escapes: usize, bytes: &mut Vec<u8>, found: &mut dyn FnMut(Range<usize>)) {
         for offset in 0..characters.len().min(4) {
-            base64(&characters[offset..], bytes);
-            self.inside(bytes, None, escapes, false, &mut |range| {
-                let (first, last) = (range.start, range.end - 1);
-                found(offset + first / 3 * 4 + first % 3..offset + last / 3 * 4 + last % 3 + 2);
-            });
+            let characters = &characters[offset..];
+            let mut decode = |stretch: Range<usize>| {
+                let start = offset + stretch.start;
+                base64(&characters[stretch], bytes);
+                self.inside(bytes, None, escapes, false, &mut |range| {
+                    let (first, last) = (range.start, range.end - 1);
+                    found(start + first / 3 * 4 + first % 3..start + last / 3 * 4 + last % 3 + 2);
+                });
+            };
+            // Every encoding of ASCII is ASCII, and at least as long.
+            match self.ascii {
+                true => ascii_stretches(characters, self.shortest_bytes).for_each(&mut decode),
+                false => decode(0..characters.len()),
+            }
         }
         for digits in hex_stretches(characters, self.shortest_bytes * 2) {
             for start in [digits.start, digits.start + 1] {

@@ -69,19 +69,23 @@ pub(crate) struct Searcher {
     coded: Coded,
     /// The length of the shortest secret. A shorter text holds none.
     shortest_bytes: usize,
+    /// Whether all secrets are ASCII.
+    ascii: bool,
 }
 
 impl Searcher {
     fn new(all: &[&[u8]]) -> Option<Self> {
         let plain = Needles::new(all)?;
         let coded = Coded::new(all)?;
-        Some(Self { plain, coded, shortest_bytes: all.iter().map(|text| text.len()).min()? })
+        let shortest_bytes = all.iter().map(|text| text.len()).min()?;
+        Some(Self { plain, coded, shortest_bytes, ascii: all.iter().all(|text| text.is_ascii()) })
     }
 
     /// The ranges of the secrets in `text`, plain or behind encodings, in order and not overlapping.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
         let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| self.find_iter(bytes).for_each(found);
-        let hidden = Hidden { search: &search, coded: &self.coded, shortest_bytes: self.shortest_bytes }.find(text);
+        let (coded, shortest_bytes, ascii) = (&self.coded, self.shortest_bytes, self.ascii);
+        let hidden = Hidden { search: &search, coded, shortest_bytes, ascii }.find(text);
         let mut all: Vec<Range<usize>> = self.find_iter(text).collect();
         if hidden.is_empty() {
             return all;

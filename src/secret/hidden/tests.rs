@@ -111,7 +111,7 @@ fn found(secret: &str, text: &str) -> Vec<Range<usize>> {
     };
     let forms: Vec<_> = std::iter::once(secret.as_bytes().to_owned()).chain(readings(secret.as_bytes())).collect();
     let coded = Coded::new(&forms).unwrap();
-    let hidden = Hidden { search: &search, coded: &coded, shortest_bytes: secret.len() };
+    let hidden = Hidden { search: &search, coded: &coded, shortest_bytes: secret.len(), ascii: secret.is_ascii() };
     let mut all = hidden.find(text.as_bytes());
     search(text.as_bytes(), &mut |range| all.push(range));
     all
