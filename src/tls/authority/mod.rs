@@ -10,7 +10,6 @@ mod profile;
 mod record;
 mod rotation;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{Issuer, KeyPair};
@@ -201,6 +200,7 @@ fn asn1(at: OffsetDateTime) -> ASN1Time {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use time::Duration;
