@@ -80,7 +80,8 @@ fn a_process_that_is_killed_while_it_takes_a_store_over_loses_nothing() {
         std::thread::sleep(Duration::from_millis(1));
     }
     let takes = began.elapsed();
-    (whole.kill().unwrap(), whole.wait().unwrap());
+    whole.kill().unwrap();
+    whole.wait().unwrap();
     let mut taken_over = 0;
     for kill in 0..10 {
         for side in ["-wal", "-shm", ".lock"] {
@@ -90,7 +91,8 @@ fn a_process_that_is_killed_while_it_takes_a_store_over_loses_nothing() {
         let before: Vec<Vec<u8>> = read(&path, "SELECT json FROM events ORDER BY id LIMIT 20");
         let mut program = started(&folder);
         std::thread::sleep(takes * kill / 7);
-        (program.kill().unwrap(), program.wait().unwrap());
+        program.kill().unwrap();
+        program.wait().unwrap();
         taken_over += usize::from(!is_old(&path));
         assert_eq!(read::<String>(&path, "PRAGMA integrity_check"), ["ok"]);
         assert_eq!(&events(&path)[..20], before, "killed after {:?}", takes * kill / 7);
