@@ -12,6 +12,7 @@ mod resets;
 mod responses;
 mod targets;
 mod trailers;
+mod writes;
 
 use serde_json::Value;
 

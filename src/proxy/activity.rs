@@ -20,6 +20,8 @@ struct Inner {
     state: Mutex<State>,
     /// Responses with a piece that the agent has not read yet.
     untaken: AtomicUsize,
+    /// Responses with a body under way, of which more follows.
+    more_follows: AtomicUsize,
     /// The agent read nothing for too long, so its connection ends.
     stuck: AtomicBool,
     /// A response that only the end of the connection frames is cut off.
@@ -48,6 +50,8 @@ pub(super) struct Answering {
     activity: Activity,
     /// The agent has not read a piece of the response yet.
     untaken: bool,
+    /// The body is under way, and more of it follows.
+    more_follows: bool,
 }
 
 impl Answering {
@@ -58,17 +62,28 @@ impl Answering {
 
     /// Sets whether a piece of the response waits for the agent to read it.
     pub(super) fn waits(&mut self, untaken: bool) {
-        match (std::mem::replace(&mut self.untaken, untaken), untaken) {
-            (false, true) => self.activity.0.untaken.fetch_add(1, Ordering::Relaxed),
-            (true, false) => self.activity.0.untaken.fetch_sub(1, Ordering::Relaxed),
-            _ => return,
-        };
+        count(&mut self.untaken, untaken, &self.activity.0.untaken);
     }
+
+    /// Sets whether the body is under way and more of it follows.
+    pub(super) fn more_follows(&mut self, more: bool) {
+        count(&mut self.more_follows, more, &self.activity.0.more_follows);
+    }
+}
+
+/// Sets `marked`. `all`: how many are.
+fn count(marked: &mut bool, mark: bool, all: &AtomicUsize) {
+    match (std::mem::replace(marked, mark), mark) {
+        (false, true) => all.fetch_add(1, Ordering::Relaxed),
+        (true, false) => all.fetch_sub(1, Ordering::Relaxed),
+        _ => return,
+    };
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
         self.waits(false);
+        self.more_follows(false);
         let mut state = self.activity.0.state.lock();
         state.answered += 1;
         state.since = Instant::now();
@@ -92,6 +107,7 @@ impl Activity {
         Self(Arc::new(Inner {
             state: Mutex::new(state),
             untaken: AtomicUsize::new(0),
+            more_follows: AtomicUsize::new(0),
             stuck: AtomicBool::new(false),
             cut_short: AtomicBool::new(false),
         }))
@@ -100,7 +116,7 @@ impl Activity {
     /// Counts a new request.
     pub(super) fn answering(&self) -> Answering {
         self.0.state.lock().begun += 1;
-        Answering { activity: self.clone(), untaken: false }
+        Answering { activity: self.clone(), untaken: false, more_follows: false }
     }
 
     /// Keeps the parts of a request that bypass the library. Requests are numbered from 1.
@@ -135,6 +151,11 @@ impl Activity {
     /// The number of responses with a piece that the agent has not read yet.
     pub(super) fn untaken(&self) -> usize {
         self.0.untaken.load(Ordering::Relaxed)
+    }
+
+    /// Whether more follows of a response's body that is under way.
+    pub(super) fn more_follows(&self) -> bool {
+        self.0.more_follows.load(Ordering::Relaxed) > 0
     }
 
     /// Marks the agent as stuck: it read nothing for too long.

@@ -264,10 +264,13 @@ impl Body for ResponseBody {
                     if let Sending::Http1 { until_close: true, .. } = self.sending {
                         self.answering.cut_short();
                     }
+                    self.answering.more_follows(false);
                     self.broken = Some(self.sending.broken(error));
                 }
                 polled => {
                     self.answering.waits(matches!(polled, Some(Ok(_))));
+                    let more = matches!(&polled, Some(Ok(frame)) if frame.is_data()) && !self.body.is_end_stream();
+                    self.answering.more_follows(more);
                     return Poll::Ready(polled);
                 }
             }

@@ -30,6 +30,7 @@ use super::flushed::Flushed;
 use super::guard::Guarded;
 use super::h2::AgentH2;
 use super::interim::AgentIo;
+use super::joined::Joined;
 use super::lenient::HTTP1_FIELDS;
 use super::pulse::{Stuck, UNTAKEN, WatchedIo};
 use super::send::give_back;
@@ -79,12 +80,12 @@ pub(super) async fn serve_agent(
 fn serve_connect(Opened { tunnel, agent_side }: Opened) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let upgraded = match agent_side.await {
-            Ok(upgraded) => upgraded.downcast::<AgentIo<Guarded<TcpStream>>>(),
+            Ok(upgraded) => upgraded.downcast::<AgentIo<Joined<Guarded<TcpStream>>>>(),
             Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
         };
         match upgraded {
             Ok(Parts { io, read_buf, .. }) => {
-                let (stream, held) = io.into_inner().into_parts();
+                let (stream, held) = io.into_inner().into_inner().into_parts();
                 let mut seen = BytesMut::from(&read_buf[..]);
                 seen.unsplit(held);
                 serve_tunnel(tunnel, stream, seen).await;
@@ -160,7 +161,7 @@ async fn serve_http1<S>(
     let refuse = refusing(&shared, &agent, caller.clone(), origin);
     let (flushes, departure) = (Flushes::default(), departure::of(&shared.admission.peers, agent.ends));
     let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), flushes.clone(), refuse, departure);
-    let (io, interim, trailers) = AgentIo::new(guarded);
+    let (io, interim, trailers) = AgentIo::new(Joined::new(guarded, activity.clone()));
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),

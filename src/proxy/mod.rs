@@ -28,6 +28,7 @@ mod hops;
 mod interception;
 mod interim;
 mod interim_heads;
+mod joined;
 mod lenient;
 mod listener;
 mod message;
