@@ -42,7 +42,7 @@ use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Respon
 use super::{departure, forward, socks, tunnel};
 use crate::capture::{Caller, Failure, Flushes};
 
-/// How long an HTTP/2 connection may be idle after its agent was told to use another one.
+/// How long an HTTP/2 connection may be idle after a GOAWAY to its agent.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// How long a connection over the limit stays open for a first request, which is then refused.

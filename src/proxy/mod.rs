@@ -34,6 +34,7 @@ mod listener;
 mod message;
 mod names;
 mod outgoing;
+mod passing;
 mod progress_timer;
 mod pulse;
 mod quota;

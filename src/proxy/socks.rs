@@ -64,7 +64,7 @@ pub(super) struct Accepted {
     pub(super) seen: BytesMut,
 }
 
-/// Opens the tunnel that a SOCKS connection asks for. `None`: the agent was told why there is none, or has left.
+/// Opens the tunnel that a SOCKS connection asks for. `None`: the agent was refused, or has left.
 pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) -> Option<Accepted> {
     let mut seen = BytesMut::new();
     let handshake = timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen));

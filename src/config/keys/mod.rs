@@ -1,4 +1,4 @@
-//! The list of everything that can be set, a file a section. Whoever adds a setting writes it here, once.
+//! The list of everything that can be set, a file a section. A new setting is added here, and nowhere else.
 
 mod agents;
 mod capture;

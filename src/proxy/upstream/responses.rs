@@ -1,7 +1,7 @@
 //! The stream of an HTTP/1.x origin, as hyper sees it. Each response head is read leniently first ([`crate::proxy::lenient`]). TLS that
 //! ends without `close_notify` counts as ended.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -11,11 +11,12 @@ use bytes::{Buf, BytesMut};
 use http::{Method, Response};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
+use crate::proxy::passing::passes_writes;
 
 /// How much is read at once. For a larger head, the buffer grows.
 const READ_BYTES: usize = 8 << 10;
@@ -221,28 +222,4 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for OriginIo<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
+passes_writes!(OriginIo);

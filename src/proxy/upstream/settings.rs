@@ -1,14 +1,16 @@
 //! Reads an HTTP/2 origin's first frame: whether the origin accepts extended CONNECT (RFC 8441 section 3), which WebSockets need.
 //! hyper knows this, but reports it only to the task that polls the connection.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+use crate::proxy::passing::passes_writes;
 
 /// How long we wait for the origin's settings. They need at most a round trip, and an HTTP/2 agent sends its request meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -82,31 +84,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstFrame<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for FirstFrame<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
-    }
-}
+passes_writes!(FirstFrame);
 
 #[cfg(test)]
 mod tests {
