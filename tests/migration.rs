@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use otas_proxy::store::{Counts, Filter, State, Store};
 use rusqlite::{Connection, OpenFlags};
 
-use crate::support::program::Folder;
+use crate::support::program::{Folder, rows};
 use crate::support::proxy::PATIENCE;
 
 /// The version of the fixture's tables.
@@ -33,8 +33,7 @@ fn read<T: rusqlite::types::FromSql>(path: &Path, sql: &str) -> Vec<T> {
 
 /// The events of a store, oldest first, as they are read.
 fn events(path: &Path) -> Vec<Vec<u8>> {
-    let all = Filter { limit: usize::MAX, ..Filter::default() };
-    Store::open(path).unwrap().list(&all).unwrap().into_iter().rev().map(|event| event.json).collect()
+    rows(path).into_iter().map(|event| event.json).collect()
 }
 
 #[test]

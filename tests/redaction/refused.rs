@@ -13,7 +13,7 @@ use crate::support::program::Folder;
 
 const PASSWORD: &str = "n3xt-c4n4ry-passw0rd";
 
-/// A proxy that refuses each call, and quotes what it was told.
+/// A proxy that refuses each call, and quotes the request.
 async fn refusing() -> RawOrigin {
     let told = STANDARD.encode(format!("ada:{PASSWORD}"));
     let body =
@@ -67,7 +67,10 @@ async fn a_refusal_shows_neither_the_next_proxys_password_nor_the_secrets_of_the
         assert!(!TRACES.iter().any(|trace| sentence.contains(trace)), "{sentence}");
     }
     calls += 2;
-    assert!(next.received().contains(&STANDARD.encode(format!("ada:{PASSWORD}"))), "the next proxy is told");
+    assert!(
+        next.received().contains(&STANDARD.encode(format!("ada:{PASSWORD}"))),
+        "the next proxy gets the password"
+    );
     assert_eq!(answers.matches("HTTP/1.1 502 ").count(), 4, "{answers}");
     let saved = otas.events_at_least(calls, WITHIN).await;
     let told = all_that_it_tells(&proxy, 1).await;

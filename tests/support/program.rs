@@ -112,7 +112,7 @@ pub fn with_descriptors(most: usize) -> impl FnOnce(Command) -> Command {
 }
 
 /// All events of a store's file, oldest first.
-fn rows(path: &Path) -> Vec<EventRow> {
+pub fn rows(path: &Path) -> Vec<EventRow> {
     let mut rows = Store::open(path).unwrap().list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
     rows.reverse();
     rows
