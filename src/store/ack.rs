@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::sql::{TALLY, WAITING_TALLY};
+use super::sql::{ROW_BYTES, TALLY, WAITING_TALLY};
 use super::{State, Store, StoreError, history};
 use crate::clock::now_ms;
 
@@ -50,6 +50,10 @@ impl Store {
 }
 
 fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::Result<()> {
+    let update = format!(
+        "UPDATE events SET state = ?2, attempts = ?3, verdict = ?4, next_try_at_ms = ?5, otas_event_id = ?6
+         WHERE id = ?1 AND state = 0 RETURNING session, {ROW_BYTES}, body_bytes"
+    );
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for settlement in settlements {
         let (state, verdict, next_try, otas_event_id) = match &settlement.outcome {
@@ -60,10 +64,7 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
             }
         };
         let found: Option<(i64, i64, i64)> = transaction
-            .prepare_cached(
-                "UPDATE events SET state = ?2, attempts = ?3, verdict = ?4, next_try_at_ms = ?5, otas_event_id = ?6
-                 WHERE id = ?1 AND state = 0 RETURNING session, length(json) + coalesce(length(parts), 0), body_bytes",
-            )?
+            .prepare_cached(&update)?
             .query_row(
                 params![settlement.id, state.code(), settlement.attempts, verdict, next_try, otas_event_id],
                 |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),

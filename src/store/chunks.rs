@@ -14,7 +14,7 @@ mod save;
 mod tests;
 
 pub(super) use cut::Hasher;
-pub(super) use load::{Loader, whole};
-pub(super) use parts::runs_of;
+pub(super) use load::Loader;
+pub(super) use parts::{runs_of, with_text};
 pub(super) use salvage::{copy_key, salvage};
 pub(super) use save::{Saver, forget};

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 use thiserror::Error;
 
+use super::chunks::Loader;
 use super::filter::Clauses;
 use super::read::{COLUMNS, event_row};
 use super::sql::as_limit;
@@ -87,7 +88,9 @@ impl Store {
         let connection = self.connection();
         connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
-            .and_then(|mut query| query.query_row([id], |row| event_row(&connection, row)).optional())
+            .and_then(|mut query| {
+                query.query_row([id], |row| event_row(&mut Loader::new(&connection), row)).optional()
+            })
             .map_err(self.failed("read an event"))?
             .ok_or(CommandError::NoEvent(id))
     }

@@ -2,8 +2,9 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::chunks::Loader;
 use super::sql::as_limit;
-use super::{PendingEvent, SessionRow, Store, StoreError, chunks};
+use super::{PendingEvent, SessionRow, Store, StoreError};
 
 impl Store {
     /// The first `limit` pending events of all sessions of an agent key, in row order, except those of the sessions in
@@ -66,7 +67,7 @@ fn waiting(
 
 fn pending_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
     let parts: Option<Vec<u8>> = row.get(4)?;
-    let json = chunks::whole(connection, row.get(3)?, parts.as_deref())?;
+    let json = Loader::new(connection).whole(row.get(3)?, parts.as_deref())?;
     Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json })
 }
 

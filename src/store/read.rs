@@ -3,9 +3,10 @@
 use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
+use super::chunks::Loader;
 use super::filter::Clauses;
 use super::sql::{as_limit, unsigned};
-use super::{EventRow, Filter, SessionRow, State, Store, StoreError, chunks};
+use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
 
 /// The number of events in each delivery state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,7 +72,8 @@ fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventR
     let Clauses { sql, mut values } = filter.clauses();
     let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{sql} ORDER BY id DESC LIMIT ?");
     values.push(as_limit(filter.limit).into());
-    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(connection, row))?.collect()
+    let mut loader = Loader::new(connection);
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(&mut loader, row))?.collect()
 }
 
 /// All columns of an event.
@@ -85,8 +87,8 @@ pub(super) const JSON_AT: usize = 20;
 /// The number of [`COLUMNS`].
 pub(super) const COLUMN_COUNT: usize = 23;
 
-/// A row of [`COLUMNS`]. `connection` is the one that it is read from, so its bodies are of the same moment.
-pub(super) fn event_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<EventRow> {
+/// A row of [`COLUMNS`]. `loader` has the connection that it is read from, so its bodies are of the same moment.
+pub(super) fn event_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<EventRow> {
     let parts: Option<Vec<u8>> = row.get(JSON_AT + 1)?;
     Ok(EventRow {
         id: row.get(0)?,
@@ -107,7 +109,7 @@ pub(super) fn event_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Res
         verdict: row.get(15)?,
         next_try_at_ms: row.get(16)?,
         otas_event_id: row.get(17)?,
-        json: chunks::whole(connection, row.get(JSON_AT)?, parts.as_deref())?,
+        json: loader.whole(row.get(JSON_AT)?, parts.as_deref())?,
     })
 }
 

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 use super::files::{create_folder, with_suffix};
 use super::link::{FileId, Link};
 use super::open::may_be_written;
+use super::sql::{ROW_BYTES, copy_secret};
 use super::{StoreError, chunks};
 use crate::clock::now_ms;
 
@@ -138,11 +139,7 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
 
 /// Without the salt, sealed tokens could not be opened.
 pub(super) fn copy_salt(old: &Connection, new: &Connection) {
-    if let Ok(salt) = old.query_row("SELECT salt FROM seal", [], |row| row.get::<_, Vec<u8>>(0)) {
-        let kept = new.execute("UPDATE seal SET salt = ?1", [salt]);
-        kept.err()
-            .inspect(|error| tracing::warn!(%error, "the salt could not be copied: sessions will be opened again"));
-    }
+    copy_secret(old, new, "seal", "salt", "sessions will be opened again");
 }
 
 /// Copies the positions of sinks, and the settled events that a sink has not had.
@@ -152,10 +149,9 @@ fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> 
     if let Some(least) = least {
         copy_rows(old, new, "events", &format!(" AND state IN (1, 3) AND id > {least}"), until)?;
     }
-    new.execute_batch(
-        "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum(length(json) + coalesce(length(parts), 0)), 0)
-                                             FROM events WHERE state IN (1, 3))",
-    )
+    new.execute_batch(&format!(
+        "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum({ROW_BYTES}), 0) FROM events WHERE state IN (1, 3))"
+    ))
 }
 
 /// Copies the columns that both files have. Unreadable rows, and rows that the new table rejects, are left out.

@@ -15,7 +15,7 @@ use super::read::{COLUMN_COUNT, COLUMNS};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
 use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
 use crate::clock::now_ms;
-use crate::event::without_bodies;
+use crate::event::{with_bodies, without_bodies};
 
 /// How large the store may become, and how long delivered events are retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,11 +223,13 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
             (0..COLUMN_COUNT).map(|at| found.get(at)).collect::<rusqlite::Result<Vec<Value>>>()
         })?;
         if let [.., Value::Blob(json), parts, body_bytes] = &mut values[..] {
-            let whole = match parts {
-                Value::Blob(parts) => chunks::whole(connection, std::mem::take(json), Some(parts))?,
-                _ => std::mem::take(json),
-            };
-            *json = without_bodies(&whole, REMOVED).unwrap_or(whole);
+            // Bodies that are chunks need not be read to be removed.
+            if let Value::Blob(parts) = parts {
+                *json = with_bodies(json, &chunks::with_text(parts, REMOVED));
+            }
+            if let Some(short) = without_bodies(json, REMOVED) {
+                *json = short;
+            }
             (*parts, *body_bytes) = (Value::Null, Value::Integer(0));
         }
         shortened.push(values);

@@ -6,6 +6,7 @@ use std::io;
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::chunks::Loader;
 use super::key::short;
 use super::read::{COLUMNS, event_row};
 use super::sql::{signed, unsigned};
@@ -103,12 +104,13 @@ impl Viewer {
             let mut query =
                 connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
             let mut found = query.query([after])?;
+            let mut loader = Loader::new(connection);
             let (mut events, mut size) = (Vec::new(), 0);
             while events.len() < rows
                 && size < bytes
                 && let Some(row) = found.next()?
             {
-                let event = event_row(connection, row)?;
+                let event = event_row(&mut loader, row)?;
                 size += event.json.len();
                 events.push(event);
             }

@@ -26,6 +26,14 @@ pub(super) fn first_state(connection: &Connection, session: SessionRow) -> rusql
     Ok(if keyless == Some(true) { State::Kept } else { State::Pending })
 }
 
+/// Copies the one value of a table from a file to the one that replaces it. `loss`: what happens without it.
+pub(super) fn copy_secret(old: &Connection, new: &Connection, table: &str, column: &str, loss: &str) {
+    if let Ok(value) = old.query_row(&format!("SELECT {column} FROM {table}"), [], |row| row.get::<_, Vec<u8>>(0)) {
+        let kept = new.execute(&format!("UPDATE {table} SET {column} = ?1"), [value]);
+        kept.err().inspect(|error| tracing::warn!(%error, "the store's {column} could not be copied: {loss}"));
+    }
+}
+
 /// For a column: SQLite's integers are signed.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)

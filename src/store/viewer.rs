@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
+use super::chunks::Loader;
 use super::commands::{OLDEST_PENDING, SESSION_NAMED};
 use super::filter::Clauses;
 use super::link::FileId;
@@ -193,7 +194,10 @@ impl Viewer {
     pub fn event(&self, id: i64) -> Result<Option<EventRow>, StoreError> {
         self.look("read an event", |connection| {
             let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
-            connection.prepare_cached(&sql)?.query_row([id], |row| event_row(connection, row)).optional()
+            connection
+                .prepare_cached(&sql)?
+                .query_row([id], |row| event_row(&mut Loader::new(connection), row))
+                .optional()
         })
     }
 

@@ -13,37 +13,33 @@ const DAMAGED: &str = "\n…[otas-proxy: a part of this body is damaged in the e
 /// A longer chunk is damaged: none is ever written.
 const CHUNK_MAX_BYTES: usize = 256 << 10;
 
-/// Reads chunks, and counts those that cannot be read.
+/// Reads the bodies of events from one connection.
 pub(in crate::store) struct Loader<'a> {
     connection: &'a Connection,
-    hasher: Hasher,
-    decompressor: Decompressor<'static>,
-    /// Chunks that were damaged or missing.
-    pub(in crate::store) damaged: u64,
+    /// Made for the first chunk: most events have none.
+    tools: Option<Tools>,
 }
 
-/// An event as it was appended: its JSON with its bodies.
-///
-/// # Errors
-/// When the store cannot be read.
-pub(in crate::store) fn whole(
-    connection: &Connection,
-    json: Vec<u8>,
-    parts: Option<&[u8]>,
-) -> rusqlite::Result<Vec<u8>> {
-    match parts {
-        None => Ok(json),
-        Some(parts) => Ok(with_bodies(&json, &Loader::new(connection)?.bodies(parts)?)),
-    }
+struct Tools {
+    hasher: Hasher,
+    decompressor: Decompressor<'static>,
 }
 
 impl<'a> Loader<'a> {
+    /// For the events that are read from this connection.
+    pub(in crate::store) fn new(connection: &'a Connection) -> Self {
+        Self { connection, tools: None }
+    }
+
+    /// An event as it was appended: its JSON with its bodies. `parts`: its column.
+    ///
     /// # Errors
     /// When the store cannot be read.
-    pub(in crate::store) fn new(connection: &'a Connection) -> rusqlite::Result<Self> {
-        let decompressor =
-            Decompressor::new().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-        Ok(Self { connection, hasher: Hasher::of(connection)?, decompressor, damaged: 0 })
+    pub(in crate::store) fn whole(&mut self, json: Vec<u8>, parts: Option<&[u8]>) -> rusqlite::Result<Vec<u8>> {
+        match parts {
+            None => Ok(json),
+            Some(parts) => Ok(with_bodies(&json, &self.bodies(parts)?)),
+        }
     }
 
     /// The bodies of an event.
@@ -65,28 +61,50 @@ impl<'a> Loader<'a> {
     /// Appends the text of consecutive chunks.
     fn run(&mut self, run: std::ops::RangeInclusive<i64>, text: &mut String) -> rusqlite::Result<()> {
         let connection = self.connection;
+        let tools = self.tools()?;
         let mut query = connection
             .prepare_cached("SELECT id, hash, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
         let mut rows = query.query(params![run.start(), run.end()])?;
         let mut next = *run.start();
         while let Some(row) = rows.next()? {
             let number: i64 = row.get(0)?;
-            self.miss(number - next, text);
-            next = number + 1;
-            match self.chunk(row) {
+            if number > next {
+                miss(text);
+            }
+            next = number.saturating_add(1);
+            match tools.chunk(row) {
                 Some(chunk) => text.push_str(&chunk),
-                None => self.miss(1, text),
+                None => miss(text),
             }
         }
-        self.miss(run.end() - next + 1, text);
+        if next <= *run.end() {
+            miss(text);
+        }
         Ok(())
     }
 
     /// Whether a row of `chunks` (id, hash, bytes, crc, data) has the text that was stored.
-    pub(in crate::store) fn is_whole(&mut self, row: &Row<'_>) -> bool {
-        self.chunk(row).is_some()
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in crate::store) fn is_whole(&mut self, row: &Row<'_>) -> rusqlite::Result<bool> {
+        Ok(self.tools()?.chunk(row).is_some())
     }
 
+    fn tools(&mut self) -> rusqlite::Result<&mut Tools> {
+        match &mut self.tools {
+            Some(tools) => Ok(tools),
+            none => {
+                let hasher = Hasher::of(self.connection)?;
+                let decompressor =
+                    Decompressor::new().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+                Ok(none.insert(Tools { hasher, decompressor }))
+            }
+        }
+    }
+}
+
+impl Tools {
     /// The text of a chunk, if it is the one that was stored: the checksum finds each flipped bit, the keyed hash any other text.
     fn chunk(&mut self, row: &Row<'_>) -> Option<String> {
         let (hash, data) = (row.get_ref(1).ok()?.as_blob().ok()?, row.get_ref(4).ok()?.as_blob().ok()?);
@@ -99,14 +117,11 @@ impl<'a> Loader<'a> {
         let is_it = self.hasher.hash(&chunk)[..] == *hash;
         String::from_utf8(chunk).ok().filter(|_| is_it)
     }
+}
 
-    /// Notes consecutive chunks that cannot be read.
-    fn miss(&mut self, chunks: i64, text: &mut String) {
-        if let Some(chunks) = u64::try_from(chunks).ok().filter(|chunks| *chunks > 0) {
-            self.damaged += chunks;
-            if !text.ends_with(DAMAGED) {
-                text.push_str(DAMAGED);
-            }
-        }
+/// Marks that chunks cannot be read.
+fn miss(text: &mut String) {
+    if !text.ends_with(DAMAGED) {
+        text.push_str(DAMAGED);
     }
 }

@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::event::BodyText;
+
 /// The bodies of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Parts(pub(super) Vec<Part>);
@@ -9,7 +11,7 @@ pub(super) struct Parts(pub(super) Vec<Part>);
 /// A body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Part {
-    /// See [`BodyText`](crate::event::BodyText).
+    /// See [`BodyText`].
     pub(super) at: usize,
     pub(super) room_bytes: Option<usize>,
     /// The numbers of its chunks in order. Chunks that were stored together have consecutive ones.
@@ -62,6 +64,12 @@ impl Parts {
 pub(in crate::store) fn runs_of(column: &[u8]) -> Option<Vec<RangeInclusive<i64>>> {
     let parts = Parts::decode(column);
     (parts.encode() == column).then(|| parts.runs().cloned().collect())
+}
+
+/// The bodies that a column names, each with this text in place of its chunks.
+pub(in crate::store) fn with_text(parts: &[u8], text: &str) -> Vec<BodyText> {
+    let body = |part: Part| BodyText { at: part.at, room_bytes: None, text: text.to_owned() };
+    Parts::decode(parts).0.into_iter().map(body).collect()
 }
 
 fn take_part(bytes: &mut &[u8]) -> Option<Part> {

@@ -6,14 +6,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::parts::Parts;
+use super::save::count;
+use crate::store::sql::copy_secret;
 
 /// Without the key, the chunks of the damaged file could not be checked.
 pub(in crate::store) fn copy_key(old: &Connection, new: &Connection) {
-    if let Ok(key) = old.query_row("SELECT key FROM chunk_key", [], |row| row.get::<_, Vec<u8>>(0)) {
-        let kept = new.execute("UPDATE chunk_key SET key = ?1", [key]);
-        kept.err()
-            .inspect(|error| tracing::warn!(%error, "the key of the chunks could not be copied: bodies are lost"));
-    }
+    copy_secret(old, new, "chunk_key", "key", "bodies are lost");
 }
 
 /// Copies the chunks of the events that were copied, with their numbers, and counts their references. Those that cannot be read
@@ -28,8 +26,17 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
         let mut rows = events.query([])?;
         while let Some(row) = rows.next()? {
             let parts = Parts::decode(row.get_ref(0)?.as_blob().unwrap_or_default());
-            for chunk in parts.runs().cloned().flatten() {
-                copy(old, &transaction, chunk, until)?;
+            for run in parts.runs() {
+                let mut left = run.clone();
+                while Instant::now() < until
+                    && let Some(chunk) = left.next()
+                {
+                    copy(old, &transaction, chunk)?;
+                }
+                // Time is up: those that were copied before are referred to all the same.
+                if !left.is_empty() {
+                    count(&transaction, &left, 1)?;
+                }
             }
         }
     }
@@ -40,10 +47,9 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
     transaction.commit()
 }
 
-/// Copies a chunk, unless that was done or time is up, and counts a reference.
-fn copy(old: &Connection, new: &Connection, chunk: i64, until: Instant) -> rusqlite::Result<()> {
-    let counted = new.prepare_cached("UPDATE chunk_refs SET refs = refs + 1 WHERE chunk = ?1")?.execute([chunk])?;
-    if counted > 0 || Instant::now() > until {
+/// Copies a chunk, unless that was done, and counts a reference.
+fn copy(old: &Connection, new: &Connection, chunk: i64) -> rusqlite::Result<()> {
+    if count(new, &(chunk..=chunk), 1)? > 0 {
         return Ok(());
     }
     let found = old

@@ -1,5 +1,7 @@
 //! Storing bodies, in the transaction of their event.
 
+use std::ops::RangeInclusive;
+
 use quick_cache::unsync::Cache;
 use rusqlite::{Connection, OptionalExtension, params};
 use zstd::bulk::Compressor;
@@ -146,7 +148,8 @@ fn refer(connection: &Connection, parts: &Parts) -> rusqlite::Result<bool> {
     Ok(all)
 }
 
-fn count(connection: &Connection, run: &std::ops::RangeInclusive<i64>, by: i64) -> rusqlite::Result<usize> {
+/// Counts one reference more or less to each chunk of a run. Gives how many of them are there.
+pub(super) fn count(connection: &Connection, run: &RangeInclusive<i64>, by: i64) -> rusqlite::Result<usize> {
     connection
         .prepare_cached("UPDATE chunk_refs SET refs = refs + ?3 WHERE chunk BETWEEN ?1 AND ?2")?
         .execute(params![run.start(), run.end(), by])

@@ -1,7 +1,11 @@
+use std::time::Instant;
+
 use proptest::prelude::*;
 use rusqlite::Connection;
 
 use super::cut::cut;
+use super::parts::{Part, Parts};
+use super::salvage;
 use crate::event::{BodyText, with_bodies};
 use crate::store::{Filter, NewEvent, SessionRow, Store, testing};
 
@@ -129,6 +133,18 @@ fn a_chunk_that_another_process_removed_is_stored_again() {
     writer.append(session, &[event]).unwrap();
     assert_eq!(events(&store), [with_bodies(JSON, &bodies)]);
     assert_eq!(number(&store, "SELECT max(refs) FROM chunk_refs"), 1);
+}
+
+#[test]
+fn damaged_parts_that_name_endless_chunks_do_not_hold_up_a_salvage() {
+    let ((_one, old, _), (_two, new, session)) = (store(), store());
+    append(&old, session, &[body(REQUEST_AT, &prose(9, 20_000))]);
+    append(&new, session, &[body(REQUEST_AT, &prose(9, 20_000))]);
+    let endless = Parts(vec![Part { at: REQUEST_AT, room_bytes: None, runs: vec![1..=i64::MAX - 1] }]);
+    file(&new).execute("UPDATE events SET parts = ?1", [endless.encode()]).unwrap();
+    salvage(&file(&old), &mut file(&new), Instant::now()).unwrap();
+    assert_eq!(number(&new, "SELECT min(refs) FROM chunk_refs"), 2, "what is there is counted");
+    assert!(String::from_utf8_lossy(&events(&new)[0]).contains("is damaged in the event store"));
 }
 
 proptest! {

@@ -71,7 +71,7 @@ impl Window {
 
     /// Compares each chunk with its checksum and its hash.
     fn read_chunks(&mut self, connection: &Connection, report: &mut Report<'_>) -> rusqlite::Result<()> {
-        let mut loader = Loader::new(connection)?;
+        let mut loader = Loader::new(connection);
         let mut batch = connection.prepare(
             "SELECT id, hash, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
         )?;
@@ -83,7 +83,7 @@ impl Window {
                 let chunk: i64 = row.get(0)?;
                 (at, is_end) = (chunk.saturating_add(1), chunk == last);
                 report.seen.chunks += 1;
-                if !loader.is_whole(row) {
+                if !loader.is_whole(row)? {
                     report.add(&Fault::Damaged { chunk });
                     if let Some(slot) = self.slot(chunk) {
                         slot.is_damaged = true;
