@@ -5,32 +5,35 @@
 //! ```text
 //!  agent
 //!    | TCP
-//!  proxy/listener     accept for ever, spawn
-//!  proxy/guard        HTTP/1.x is read strictly (proxy/strict, pure) before hyper sees it
-//!  proxy/connection   serve HTTP on one stream, route each request  <-----------+
-//!    |- CONNECT ----> proxy/tunnel    dial, then decide: intercept / relay ------+ decrypted stream
-//!    |                   tls/         our CA, a leaf per name (cached), roots for origins
+//!  proxy/listener     accepts connections, one task for each  (proxy/socks: opens the same tunnel for SOCKS5 agents)
+//!  proxy/guard        reads HTTP/1.x strictly (proxy/strict, pure) and within time limits, before hyper sees it
+//!  proxy/connection   serves HTTP on one stream, routes each request  <-------------+
+//!    |- CONNECT ----> proxy/tunnel    dials, then decides: intercept or relay ------+ decrypted stream
+//!    |                   proxy/sniff      what the agent speaks, from its first bytes (pure)
+//!    |                   tls/             our CA, a leaf for each name (cached), roots for origins
 //!    |- request ----> proxy/forward   one request to the origin and back, bytes untouched
-//!    |                   proxy/message   pure rules: hop-by-hop, target form, Host
-//!    |                   proxy/upstream  resolve, connect, TLS, pool; every step timed
-//!    |- failure ----> proxy/respond   the one table from our errors to what the agent sees
+//!    |                   proxy/message    hop-by-hop fields, Host, Via (pure); proxy/request_target: the target (pure)
+//!    |                   proxy/send       picks the connection
+//!    |                   proxy/retry      whether an unanswered request is sent again (pure); proxy/outgoing keeps its body
+//!    |                   proxy/upstream   resolve, connect, TLS, idle connections; every step timed
+//!    |                   proxy/lenient    reads the heads of origins' HTTP/1.x responses (pure), before hyper sees them
+//!    |                   proxy/interim    1xx responses to an HTTP/1.1 agent
+//!    |- 101 --------> proxy/upgrade   relays bytes; a WebSocket's are also copied  (proxy/relay: both ways, counted)
+//!    |- failure ----> proxy/error     each failure's sentence; its status, hint and id: proxy/error_table; answered by proxy/respond
 //!    v
-//!  capture/           the body wrapper: passes frames on unchanged, keeps head and tail, reports its end once
-//!  capture/socket     reads a copy of a WebSocket's bytes: websocket/ (pure) finds its messages
-//!  capture/model      reads a copy of a call to a model: llm/ (pure) finds its facts
-//!  capture/exchange   joins both halves, outcome and timings: exactly one Exchange per request
-//!    v  ---------------- bounded hand-off; everything below is off the request's path ----------------
-//!  report/            one thread: makes events, appends them in groups, keeps the store in bounds, reports gaps
-//!  event/             Exchange -> Event: decode, text or base64, fit OTAS's limits (pure functions)
-//!  redact/            secrets masked in it: by name, by look, our own by their text; in logs and panics as well
-//!  store/             SQLite (WAL): pending -> delivered | dead; bounded, replaced when damaged
-//!  deliver/           sessions, verdict (pure), workers -> OTAS
-//!  sinks/             the same events to other places: JSON lines, spans
+//!  capture/body       passes frames on untouched, shows them to capture/keeper, reports the end exactly once
+//!  capture/socket     reads a WebSocket's copied bytes beside its relay: websocket/ (pure) finds the messages and turns in them
+//!  capture/model      reads a model call's copied bytes beside its data path: llm/ (pure) finds the facts in them
+//!  capture/recorder   both bodies hold a clone of it; dropping the last clone hands the Exchange to report/, exactly once
+//!    v  ---------------- report/handoff: bounded, never waits; all below is off the request's path ----------------
+//!  report/            one thread: Exchange -> Event -> store, in groups; reports gaps, notes calls in flight; searchers beside it
+//!  event/             Exchange -> Event (pure): decode (codings/), text or base64, mask (redact/), fit OTAS's limits
+//!  store/             SQLite (WAL): pending -> delivered | dead; bodies stored once (chunks); bounded (retention)
+//!  deliver/           events -> OTAS: sessions and their tokens, verdict (pure), back-off (pure), pace (pure), worker
+//!  sinks/             events -> JSON lines or OTLP, each sink from its own place in the store
 //! ```
 //!
-//! Beside the flow: [`peer`] (the owner of a local connection's other end), [`callers`] (each caller's session), [`config`] (typed -> `proxy.toml` -> validated),
-//! [`cli`] (one file a command), [`admin`]
-//! (health, readiness), [`metrics`], [`collector`] (the embedded OTAS-compatible endpoint) and [`app`], the only file that knows every part.
+//! `ARCHITECTURE.md` says what the other modules are for, and which file to open for which change.
 
 pub mod admin;
 pub mod app;
