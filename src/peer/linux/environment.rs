@@ -29,6 +29,7 @@ pub(in crate::peer) fn has(pid: u32, variable: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
     use std::process::{Command, Stdio};
 
     use super::*;
@@ -37,7 +38,11 @@ mod tests {
     fn the_whole_variable_counts_and_only_while_its_process_lives() {
         let variable = format!("OTAS_PROXY_TEST_ENVIRONMENT={}", uuid::Uuid::now_v7());
         let (name, value) = variable.split_once('=').unwrap();
-        let mut child = Command::new("cat").env(name, value).stdin(Stdio::piped()).spawn().unwrap();
+        let mut cat = Command::new("cat");
+        let mut child = cat.env(name, value).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        // `spawn` may return before the kernel has laid out the environment. Once the program answers, it is there.
+        child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         assert_eq!(having(&variable), [child.id()]);
         assert!(having(&variable[..variable.len() - 1]).is_empty());
         drop(child.stdin.take());
