@@ -25,9 +25,10 @@ impl Deadline {
         Self(Some(End { wall: Instant::now() + budget, work: worked() + budget }))
     }
 
-    /// A deadline for one text. A short text needs none.
+    /// A deadline for one text: `budget` for each MiB of it. A short text needs none.
     pub(crate) fn of(text: &str, budget: Duration) -> Self {
-        if text.len() <= SHORT_BYTES { Self(None) } else { Self::after(budget) }
+        let mebibytes = u32::try_from(text.len().div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        if text.len() <= SHORT_BYTES { Self(None) } else { Self::after(budget.saturating_mul(mebibytes)) }
     }
 
     /// Whether the time is over.

@@ -89,7 +89,10 @@ async fn sizes_are_those_on_the_wire_and_bodies_are_readable() {
 #[tokio::test]
 async fn a_long_body_keeps_both_ends_and_its_true_size() {
     let (ca, proxy) = trusting();
-    let proxy = proxy.with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (1000, 500)).run().await;
+    let proxy = proxy
+        .with(|c| (c.capture.body_max_bytes, c.capture.body_head_bytes, c.capture.body_tail_bytes) = (0, 1000, 500))
+        .run()
+        .await;
     let origin = TestOrigin::h2(&ca).await;
     let text: String = (0..20_000).map(|i| format!("{i} ")).collect();
     let mut agent = Agent::to(&proxy, &origin, H2).await;
@@ -402,8 +405,12 @@ async fn a_shutdown_in_the_middle_of_many_calls_loses_none() {
         for _ in 0..5 {
             let (ca, proxy) = trusting();
             let proxy = proxy.with(|c| c.proxy.shutdown_grace = Duration::from_millis(1));
-            let proxy =
-                proxy.with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (1000, 1000)).run().await;
+            let proxy = proxy
+                .with(|c| {
+                    (c.capture.body_max_bytes, c.capture.body_head_bytes, c.capture.body_tail_bytes) = (0, 1000, 1000)
+                })
+                .run()
+                .await;
             let mut origin = ManualOrigin::start(Some(ca.server(Certificate::Good, alpn))).await;
             let (mut agents, mut calls, mut answers) = (Vec::new(), Vec::new(), Vec::new());
             for i in 0..20 {

@@ -155,7 +155,8 @@ async fn each_kind_of_call_is_an_importable_entry() {
     let passthrough = HostRules::new(vec![HostRule::parse(&secure.url("").replace("https://", "")).unwrap()]);
     let proxy = TestProxy::new().trusting(&ca).with(|config| {
         config.store.path = store;
-        (config.capture.body_head_bytes, config.capture.body_tail_bytes) = (4_096, 1_024);
+        (config.capture.body_max_bytes, config.capture.body_head_bytes, config.capture.body_tail_bytes) =
+            (0, 4_096, 1_024);
         config.tls.passthrough = passthrough;
     });
     let proxy = proxy.run().await;

@@ -233,7 +233,9 @@ async fn bodies_of_any_size_pass_unchanged_for_any_capture_limit() {
     let origin = TestOrigin::http().await;
     for (head, tail) in [(0, 0), (1, 1), (256 << 10, 64 << 10)] {
         let proxy = TestProxy::new()
-            .with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (head, tail))
+            .with(|c| {
+                (c.capture.body_max_bytes, c.capture.body_head_bytes, c.capture.body_tail_bytes) = (0, head, tail)
+            })
             .run()
             .await;
         for size in [0, 1, 8_191, 300_000, 3 << 20] {

@@ -48,8 +48,10 @@ async fn asked(proxy: &Running, origin: &mut ManualOrigin, path: &str) -> (reqwe
 
 #[tokio::test]
 async fn facts_do_not_depend_on_how_much_of_the_bodies_is_kept() {
-    let proxy =
-        TestProxy::new().with(|c| (c.capture.body_head_bytes, c.capture.body_tail_bytes) = (16, 0)).run().await;
+    let proxy = TestProxy::new()
+        .with(|c| (c.capture.body_max_bytes, c.capture.body_head_bytes, c.capture.body_tail_bytes) = (0, 16, 0))
+        .run()
+        .await;
     let mut origin = ManualOrigin::start(None).await;
     let (mut answer, pieces) = asked(&proxy, &mut origin, CHAT).await;
     for event in streamed(CHAT) {

@@ -300,7 +300,8 @@ async fn a_gap_in_a_large_body_leaves_nothing_of_the_secrets_at_its_edges() {
     let origin = TestOrigin::http().await;
     for shift in 0..12 {
         let start = TestProxy::new().otas(&otas).with(|config| {
-            (config.capture.body_head_bytes, config.capture.body_tail_bytes) = (1024, 512);
+            (config.capture.body_max_bytes, config.capture.body_head_bytes, config.capture.body_tail_bytes) =
+                (0, 1024, 512);
         });
         let proxy = start.run().await;
         let pad = |n: usize| "p ".repeat(n);

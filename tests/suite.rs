@@ -52,4 +52,5 @@ mod terminal;
 mod unreadable;
 mod upstream_proxy;
 mod websocket;
+mod whole_bodies;
 mod wire;

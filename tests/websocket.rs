@@ -97,7 +97,10 @@ async fn checklist_47_a_compressed_conversation_passes_unchanged_and_is_recorded
 async fn messages_of_any_size_pass_for_any_capture_limit_and_only_the_first_and_last_are_kept() {
     for (head, tail) in [(0, 0), (200, 300), (1 << 20, 0)] {
         let proxy = TestProxy::new()
-            .with(|config| (config.capture.body_head_bytes, config.capture.body_tail_bytes) = (head, tail))
+            .with(|config| {
+                (config.capture.body_max_bytes, config.capture.body_head_bytes, config.capture.body_tail_bytes) =
+                    (0, head, tail)
+            })
             .run()
             .await;
         let mut ends = Ends::open(&proxy, "/", PLAIN).await;

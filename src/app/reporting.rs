@@ -43,10 +43,14 @@ impl Reporting {
             prices: config.event.prices.clone(),
             redactor: redactor(&config.redact, &config.capture.rules, store.path())?,
             bounds: bounds(&config.store),
+            text_max_bytes: config.capture.body_max_bytes,
         };
         let budget = Budget::new(config.capture.memory_bytes);
-        let limits =
-            Limits { head_bytes: config.capture.body_head_bytes, tail_bytes: config.capture.body_tail_bytes };
+        let limits = Limits {
+            head_bytes: config.capture.body_head_bytes,
+            tail_bytes: config.capture.body_tail_bytes,
+            text_bytes: config.capture.body_max_bytes,
+        };
         let recording = Recording::new(handoff.clone(), limits, budget.clone());
         let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts, delivery.waker())
             .map_err(|error| step("start reporting".to_owned(), error))?;

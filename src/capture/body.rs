@@ -44,7 +44,7 @@ struct Tap {
 impl<B: Body> CapturedBody<B> {
     /// Records `inner` as one side of the exchange.
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
-        let keeper = recorder.recording().keeper();
+        let keeper = recorder.keeper(side);
         let model = recorder.tap(side);
         let arrivals = if side == Side::Response { recorder.arrivals() } else { None };
         let delivery = (side == Side::Response && model.is_some()).then(|| Delivery::new(recorder.flushes()));

@@ -15,6 +15,10 @@ const BLOCK_BYTES: usize = 32 << 10;
 /// The last bytes change with every piece, so a piece of at least this size is shared until the body ends, not copied.
 const SHARE_FROM_BYTES: usize = 4096;
 
+/// Of the budget, the share in quarters that the middles of long texts may take. The rest is left to short bodies, so that a few long
+/// ones do not cut all others.
+const LONG_QUARTERS: usize = 3;
+
 /// The limits of each captured body.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -22,6 +26,47 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The number of last bytes kept.
     pub tail_bytes: usize,
+    /// A text up to this size is kept whole. Of a longer one, so many bytes in all.
+    pub text_bytes: usize,
+}
+
+impl Limits {
+    /// How many first bytes are kept of a text.
+    fn text_head_bytes(&self) -> usize {
+        self.head_bytes.max(self.text_bytes.saturating_sub(self.tail_bytes))
+    }
+
+    /// Leaves of a text no more than is kept of any other body.
+    pub(super) fn shorten(&self, body: &mut Captured) {
+        let kept: usize = body.head.iter().chain(&body.tail).map(Bytes::len).sum();
+        if kept <= self.head_bytes.saturating_add(self.tail_bytes) {
+            return;
+        }
+        if body.omitted_bytes() == 0 {
+            body.tail = last([&body.head[..], &body.tail[..]].concat(), self.tail_bytes);
+        }
+        body.head = first(std::mem::take(&mut body.head), self.head_bytes);
+    }
+}
+
+/// The first bytes of some pieces.
+fn first(mut pieces: Vec<Bytes>, mut bytes: usize) -> Vec<Bytes> {
+    for piece in &mut pieces {
+        piece.truncate(bytes);
+        bytes -= piece.len();
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
+}
+
+/// The last bytes of some pieces.
+fn last(mut pieces: Vec<Bytes>, mut bytes: usize) -> Vec<Bytes> {
+    for piece in pieces.iter_mut().rev() {
+        *piece = piece.slice(piece.len().saturating_sub(bytes)..);
+        bytes -= piece.len();
+    }
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
 }
 
 /// The memory that all captures of the process share. Beyond its limit, bodies are truncated and marked.
@@ -41,8 +86,8 @@ impl Budget {
         self.used_bytes.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit_bytes);
+    fn take(&self, bytes: usize, limit_bytes: usize) -> bool {
+        let within = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= limit_bytes);
         self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, within).is_ok()
     }
 }
@@ -61,7 +106,16 @@ impl Reservation {
 
     /// Takes this many more bytes. False: the budget is exhausted, and nothing was taken.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        let granted = self.budget.take(bytes);
+        self.grow_within(bytes, self.budget.limit_bytes)
+    }
+
+    /// The same for the middle of a long text.
+    fn grow_long(&mut self, bytes: usize) -> bool {
+        self.grow_within(bytes, self.budget.limit_bytes / 4 * LONG_QUARTERS)
+    }
+
+    fn grow_within(&mut self, bytes: usize, limit_bytes: usize) -> bool {
+        let granted = self.budget.take(bytes, limit_bytes);
         if granted {
             self.bytes += bytes;
         }
@@ -88,6 +142,8 @@ impl Drop for Reservation {
 /// Sees every piece of one body and keeps its first and last bytes.
 pub struct Keeper {
     limits: Limits,
+    /// How many first bytes are kept.
+    head_bytes: usize,
     head: Pieces,
     head_open: bool,
     tail: VecDeque<Bytes>,
@@ -113,6 +169,7 @@ impl Keeper {
     pub fn new(limits: Limits, budget: Arc<Budget>) -> Self {
         Self {
             limits,
+            head_bytes: limits.head_bytes,
             head: Pieces::default(),
             head_open: true,
             tail: VecDeque::new(),
@@ -122,13 +179,22 @@ impl Keeper {
         }
     }
 
+    /// The same for a text.
+    pub fn of_text(limits: Limits, budget: Arc<Budget>) -> Self {
+        Self { head_bytes: limits.text_head_bytes(), ..Self::new(limits, budget) }
+    }
+
     /// Records a passing piece.
     pub fn see(&mut self, piece: &Bytes) {
         self.total_bytes += piece.len() as u64;
         let mut rest = piece.clone();
         if self.head_open {
-            let first = rest.split_to(rest.len().min(self.limits.head_bytes - self.head.bytes));
-            self.head_open = self.reservation.grow(first.len());
+            let first = rest.split_to(rest.len().min(self.head_bytes - self.head.bytes));
+            let is_long = self.head.bytes + first.len() > self.limits.head_bytes;
+            self.head_open = match is_long {
+                true => self.reservation.grow_long(first.len()),
+                false => self.reservation.grow(first.len()),
+            };
             match self.head_open {
                 true => self.head.push(&first),
                 false => rest = piece.clone(),
@@ -267,7 +333,7 @@ mod tests {
         ) {
             let budget = Budget::new(1 << 30);
             let whole: Vec<u8> = pieces.concat();
-            let kept = keep(Limits { head_bytes, tail_bytes }, &budget, &pieces);
+            let kept = keep(Limits { head_bytes, tail_bytes, text_bytes: 0 }, &budget, &pieces);
             let head: Vec<u8> = kept.head.concat();
             let tail: Vec<u8> = kept.tail.concat();
             prop_assert_eq!(kept.total_bytes, whole.len() as u64);
@@ -286,11 +352,51 @@ mod tests {
         ) {
             let budget = Budget::new(limit);
             let whole: Vec<u8> = pieces.concat();
-            let kept = keep(Limits { head_bytes: 2000, tail_bytes: 2000 }, &budget, &pieces);
+            let kept = keep(Limits { head_bytes: 2000, tail_bytes: 2000, text_bytes: 0 }, &budget, &pieces);
             prop_assert!(budget.used_bytes() <= limit);
             prop_assert!(whole.starts_with(&kept.head.concat()));
             let tail = kept.tail.concat();
             prop_assert!(tail.is_empty() || whole.ends_with(&tail) || kept.total_bytes > (kept.head.concat().len() + tail.len()) as u64);
         }
+    }
+
+    #[test]
+    fn a_text_is_kept_whole_up_to_its_limit_and_a_longer_one_by_both_ends() {
+        let limits = Limits { head_bytes: 10, tail_bytes: 20, text_bytes: 100 };
+        let kept = |bytes: usize| {
+            let mut keeper = Keeper::of_text(limits, Budget::new(1 << 20));
+            let text: Vec<u8> = (0..bytes).map(|n| n as u8).collect();
+            text.chunks(7).for_each(|piece| keeper.see(&Bytes::copy_from_slice(piece)));
+            let kept = keeper.finish();
+            (kept.head.concat().len(), kept.tail.concat())
+        };
+        assert_eq!(kept(80), (80, vec![]));
+        assert_eq!(kept(100), (80, (80..100).collect()));
+        assert_eq!(kept(200), (80, (180..200).collect()));
+    }
+
+    #[test]
+    fn long_texts_leave_memory_to_short_bodies() {
+        let (limits, budget) = (Limits { head_bytes: 10, tail_bytes: 0, text_bytes: 1_000 }, Budget::new(400));
+        let mut long = Keeper::of_text(limits, budget.clone());
+        (0..100).for_each(|_| long.see(&Bytes::from_static(b"long text.")));
+        assert_eq!((budget.used_bytes(), long.total_bytes()), (300, 1_000));
+        let mut short = Keeper::of_text(limits, budget.clone());
+        short.see(&Bytes::from_static(b"short"));
+        assert_eq!(short.finish().head.concat(), b"short");
+    }
+
+    #[test]
+    fn a_long_text_is_shortened_to_what_is_kept_of_other_bodies() {
+        let limits = Limits { head_bytes: 10, tail_bytes: 20, text_bytes: 1_000 };
+        let text: Vec<u8> = (0..200).collect();
+        let mut keeper = Keeper::of_text(limits, Budget::new(1 << 20));
+        text.chunks(7).for_each(|piece| keeper.see(&Bytes::copy_from_slice(piece)));
+        let mut whole = keeper.so_far();
+        assert_eq!(whole.omitted_bytes(), 0);
+        limits.shorten(&mut whole);
+        assert_eq!((whole.head.concat(), whole.tail.concat()), (text[..10].to_vec(), text[180..].to_vec()));
+        limits.shorten(&mut whole);
+        assert_eq!((whole.head.concat(), whole.omitted_bytes()), (text[..10].to_vec(), 170));
     }
 }

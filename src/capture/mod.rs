@@ -16,6 +16,7 @@ mod shared;
 mod sink;
 mod socket;
 mod state;
+mod text_type;
 mod transcript;
 mod turn;
 
@@ -34,3 +35,4 @@ pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
 pub use recorder::{Recorder, Recording, Upstreamed};
 pub use sink::{Finished, Sink};
 pub use socket::{Passed, SocketReader, socket};
+pub use text_type::is_text_type;

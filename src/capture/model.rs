@@ -221,7 +221,7 @@ mod tests {
 
     fn recording(budget: &Arc<Budget>) -> (Arc<Recording>, Taken) {
         let taken = Taken::default();
-        let limits = Limits { head_bytes: 10, tail_bytes: 0 };
+        let limits = Limits { head_bytes: 10, tail_bytes: 0, text_bytes: 0 };
         (Recording::new(taken.clone(), limits, budget.clone()), taken)
     }
 

@@ -23,6 +23,7 @@ use super::model::{self, ModelTap, Reading};
 use super::shared::Shared;
 use super::sink::{Finished, Sink};
 use super::state::State;
+use super::text_type;
 use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, OriginFault, Outcome,
     RequestFacts, ResponseFacts, Side, Timings, TlsFacts, Unlogged, WebSocket,
@@ -95,6 +96,11 @@ impl Recording {
     /// A copy of one body's first and last bytes, within the limits.
     pub fn keeper(&self) -> Keeper {
         self.shared.keeper()
+    }
+
+    /// A copy of a text, whole within the limits.
+    pub(super) fn text_keeper(&self) -> Keeper {
+        self.shared.text_keeper()
     }
 }
 
@@ -279,6 +285,15 @@ impl Recorder {
         });
     }
 
+    /// A copy of a body: of a text all of it, by the `Content-Type`.
+    pub(super) fn keeper(&self, side: Side) -> Keeper {
+        let is_text = self.look(|s| match side {
+            Side::Request => text_type::is_of_text(&s.exchange.request.headers),
+            Side::Response => s.exchange.response.as_ref().is_some_and(|it| text_type::is_of_text(&it.headers)),
+        });
+        if is_text == Some(true) { self.0.recording.text_keeper() } else { self.0.recording.keeper() }
+    }
+
     /// Returns the tap for this body, if the call is read as a model call.
     pub(super) fn tap(&self, side: Side) -> Option<ModelTap> {
         let mut state = self.0.state.lock();
@@ -432,12 +447,16 @@ impl Recorder {
     }
 
     /// A snapshot in case the proxy is killed: an interrupted exchange. Its bodies are as of the last request for a
-    /// snapshot; this call also requests the next one. `None`: the exchange has ended.
+    /// snapshot; this call also requests the next one. Of long texts it has both ends, because it is stored again and again.
+    /// `None`: the exchange has ended.
     pub fn so_far(&self) -> Option<Exchange> {
         self.0.wanted.store(true, Ordering::Relaxed);
         let state = self.0.state.lock();
         let state = state.as_ref()?;
         let mut exchange = Exchange::clone(&state.exchange);
+        let limits = self.0.recording.shared.limits();
+        limits.shorten(&mut exchange.request.body);
+        exchange.response.iter_mut().for_each(|response| limits.shorten(&mut response.body));
         let now = Instant::now();
         exchange.timings.wait = state.forwarded.zip(state.answered).map(|(from, to)| to - from);
         exchange.timings.latency =

@@ -33,6 +33,15 @@ impl Shared {
         Keeper::new(self.limits, self.budget.clone())
     }
 
+    /// A copy of a text, whole within the limits.
+    pub(super) fn text_keeper(&self) -> Keeper {
+        Keeper::of_text(self.limits, self.budget.clone())
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     pub(super) fn shut_down(&self) {
         self.shutting_down.store(true, Ordering::Relaxed);
     }

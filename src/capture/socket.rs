@@ -257,7 +257,7 @@ impl Course<'_> {
         if self.from == Peer::Agent {
             let asking = || Question {
                 recorder: None,
-                keeper: self.recorder.recording().keeper(),
+                keeper: self.recorder.recording().text_keeper(),
                 model: llm::Reader::new(llm::Call::turn(&self.recorder.host())),
             };
             *self.asking = self.turns.may_ask().then(asking);
@@ -346,7 +346,7 @@ impl Course<'_> {
         let model = Arc::new(Mutex::new(model));
         recorder.read_by(&model);
         self.facts.turns += 1;
-        let answer = recorder.recording().keeper();
+        let answer = recorder.recording().text_keeper();
         recorder.body_ended(
             Side::Request,
             keeper.finish(),
@@ -431,7 +431,11 @@ mod tests {
     /// Begins a socket: the taps of both sides, the reader, and the sink of the record.
     fn begun(budget: &Arc<Budget>, extensions: Extensions) -> (Tap<Peer>, Tap<Peer>, SocketReader, Taken) {
         let taken = Taken::default();
-        let recording = Recording::new(taken.clone(), Limits { head_bytes: 1000, tail_bytes: 1000 }, budget.clone());
+        let recording = Recording::new(
+            taken.clone(),
+            Limits { head_bytes: 1000, tail_bytes: 1000, text_bytes: 0 },
+            budget.clone(),
+        );
         let request = RequestFacts::without_body(Method::GET, "/".to_owned(), None, Fields::default());
         let agent = (std::net::SocketAddr::from(([127, 0, 0, 1], 1)), Caller::Proxy);
         let origin = Origin { scheme: "http", host: "a.test".into(), port: 80 };

@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     fn transcript_of(messages: &[(Form, &[u8], bool)], piece_bytes: usize) -> (String, String) {
-        let limits = Limits { head_bytes: 1000, tail_bytes: 1000 };
+        let limits = Limits { head_bytes: 1000, tail_bytes: 1000, text_bytes: 0 };
         let mut transcript = Transcript::new(Keeper::new(limits, Budget::new(1 << 20)));
         let mut shown = Vec::new();
         for (form, content, whole) in messages {

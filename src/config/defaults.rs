@@ -77,7 +77,8 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         capture: Capture {
             body_head_bytes: 262_144,
             body_tail_bytes: 65_536,
-            memory_bytes: 33_554_432,
+            body_max_bytes: 16_777_216,
+            memory_bytes: 100_663_296,
             rules: Vec::new(),
         },
         event: Event { error_from_status: 400, properties: BTreeMap::new(), prices: None },

@@ -260,6 +260,8 @@ pub struct Capture {
     pub body_head_bytes: usize,
     /// Last bytes kept of each body.
     pub body_tail_bytes: usize,
+    /// Text bodies up to this size are kept whole.
+    pub body_max_bytes: usize,
     /// The most bytes of bodies that all calls in flight keep in memory. Beyond it bodies are cut, and their events say so.
     pub memory_bytes: usize,
     /// How much of calls to some hosts is recorded. The first entry that has the host applies.

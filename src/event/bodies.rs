@@ -14,7 +14,7 @@ pub fn without_bodies(json: &[u8], note: &str) -> Option<Vec<u8>> {
             *body = note.into();
         }
     }
-    if let Some(cut) = object(&mut event, "metadata").and_then(|metadata| object(metadata, "cut")) {
+    if let Some(cut) = cut_of(&mut event) {
         cut.insert("bodies_removed".to_owned(), true.into());
     }
     serde_json::to_vec(&event).ok()
@@ -32,6 +32,11 @@ pub fn with_project_id(json: &[u8], project_id: &str) -> Option<Vec<u8>> {
     }
     body.extend_from_slice(rest);
     Some(body)
+}
+
+/// `metadata.cut`, made if there is none; `None` if something else stands there.
+pub(super) fn cut_of(event: &mut Map<String, Value>) -> Option<&mut Map<String, Value>> {
+    object(event, "metadata").and_then(|metadata| object(metadata, "cut"))
 }
 
 /// The object of that name, made if there is none; `None` if something else stands there.

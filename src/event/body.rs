@@ -11,13 +11,12 @@ use encoding_rs::Encoding;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
 use super::content_type::{ContentType, Family};
-use super::json::{boundary_before, escaped_len};
 use super::{fit, form, headers, text};
 use crate::capture::{BodyEnd, Captured, Fields};
 use crate::codings::{Codings, DecodeEnd, decode};
 use crate::redact::{Ends, Masking, OutOfTime};
 
-/// Bytes of decoded content that are kept. The rest of the body is not decoded.
+/// Bytes of decoded content that are always kept. More only of text, see [`Context::text_max_bytes`](super::Context).
 pub(super) const DECODED_MAX_BYTES: usize = 256 * 1024;
 
 /// A body ready to be written.
@@ -64,10 +63,15 @@ pub(super) enum CodingResult {
 }
 
 /// Renders a captured body by the header fields of its message. A body that cannot be searched for secrets, in time or
-/// at all, is withheld.
-pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<'_>) -> Body<'a> {
+/// at all, is withheld. `text_max_bytes`: how much of a text is decoded.
+pub(super) fn render<'a>(
+    captured: &'a Captured,
+    headers: &Fields,
+    text_max_bytes: usize,
+    masking: &mut Masking<'_>,
+) -> Body<'a> {
     // A bug in the search must cost only this body, not its event or later ones.
-    let rendered = catch_unwind(AssertUnwindSafe(|| searched(captured, headers, masking)));
+    let rendered = catch_unwind(AssertUnwindSafe(|| searched(captured, headers, text_max_bytes, masking)));
     match rendered {
         Ok(Ok(body)) => body,
         Ok(Err(OutOfTime)) | Err(_) => {
@@ -77,7 +81,12 @@ pub(super) fn render<'a>(captured: &'a Captured, headers: &Fields, masking: &mut
     }
 }
 
-fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<'_>) -> Result<Body<'a>, OutOfTime> {
+fn searched<'a>(
+    captured: &'a Captured,
+    headers: &Fields,
+    text_max_bytes: usize,
+    masking: &mut Masking<'_>,
+) -> Result<Body<'a>, OutOfTime> {
     let content_type = headers.get(CONTENT_TYPE.as_str()).map(|value| ContentType::parse(&headers::text(value)));
     let content_type = content_type.unwrap_or_default();
     let omitted = captured.omitted_bytes();
@@ -85,13 +94,13 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     if raw.is_empty() && captured.tail.is_empty() {
         return Ok(Body::of_mark(missing(omitted, captured.total_bytes, "")));
     }
-    let (content, coding) = undo_codings(raw, headers);
+    let decoded_max_bytes = decoded_max_bytes(&content_type, text_max_bytes);
+    let (content, coding) = undo_codings(raw, headers, decoded_max_bytes);
     let broken_off = matches!(coding, Some((_, CodingResult::Decoded { end, .. })) if end != DecodeEnd::Whole);
     let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
     let (content, form_fields) = mask_form(content, &content_type, cut, masking)?;
     let (head, charset) = as_text(content, &content_type, cut, masking);
-    let (head, too_long) = within_reach(head);
-    let ends = Ends { cut_start: false, cut_end: cut || too_long };
+    let ends = Ends { cut_start: false, cut_end: cut };
     // A form was searched field by field, but not between the fields. Base64 was searched before it was encoded.
     let head = match charset {
         Some(_) => masked(head, ends, masking)?,
@@ -116,11 +125,7 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     };
     let tail_bytes = captured.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
     let unseen = if omitted > 0 && tail.is_none() { omitted + tail_bytes } else { omitted };
-    let mut mark = mark(unseen, captured.total_bytes, coding.as_ref());
-    if too_long {
-        mark =
-            format!("\n…[otas-proxy: only the first {} bytes are shown]…\n", fit::grouped(SEARCHED_MAX_BYTES as u64));
-    }
+    let mark = mark(unseen, captured.total_bytes, coding.as_ref(), decoded_max_bytes);
     let tail = tail.unwrap_or_default();
     let nuls = memchr::memchr_iter(0, head.as_bytes()).count() + memchr::memchr_iter(0, tail.as_bytes()).count();
     Ok(Body {
@@ -132,27 +137,14 @@ fn searched<'a>(captured: &'a Captured, headers: &Fields, masking: &mut Masking<
     })
 }
 
+/// How much of coded content is decoded.
+fn decoded_max_bytes(content_type: &ContentType, text_max_bytes: usize) -> usize {
+    if content_type.is_kept_whole() { text_max_bytes.max(DECODED_MAX_BYTES) } else { DECODED_MAX_BYTES }
+}
+
 /// Base64 with its content type (RFC 2397).
 fn data_url<'a>(content_type: &ContentType, base64: &str) -> Cow<'a, str> {
     Cow::Owned(format!("data:{};base64,{base64}", content_type.in_data_url()))
-}
-
-/// A longer text does not fit into an event, so it need not be searched.
-const SEARCHED_MAX_BYTES: usize = fit::EVENT_MAX_BYTES;
-
-fn within_reach(text: Cow<'_, str>) -> (Cow<'_, str>, bool) {
-    if text.len() <= SEARCHED_MAX_BYTES {
-        return (text, false);
-    }
-    let end = boundary_before(text.as_bytes(), SEARCHED_MAX_BYTES);
-    let text = match text {
-        Cow::Borrowed(text) => Cow::Borrowed(&text[..end]),
-        Cow::Owned(mut text) => {
-            text.truncate(end);
-            Cow::Owned(text)
-        }
-    };
-    (text, true)
 }
 
 fn masked<'a>(text: Cow<'a, str>, ends: Ends, masking: &mut Masking<'_>) -> Result<Cow<'a, str>, OutOfTime> {
@@ -179,16 +171,6 @@ impl Body<'_> {
     /// No body, because there was no message.
     pub(super) fn none() -> Self {
         Self::of_mark(String::new())
-    }
-
-    /// Bytes of text, before escaping.
-    pub(super) fn len(&self) -> usize {
-        self.head.len() + self.mark.len() + self.tail.len()
-    }
-
-    /// The escaped size in bytes when nothing is truncated, without the key and the quotes.
-    pub(super) fn escaped_len(&self) -> usize {
-        escaped_len(&self.head) + escaped_len(&self.mark) + escaped_len(&self.tail)
     }
 
     /// The whole text.
@@ -219,7 +201,11 @@ fn codings(headers: &Fields) -> Codings {
     Codings::named(headers.get_all(CONTENT_ENCODING.as_str()))
 }
 
-fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
+fn undo_codings<'a>(
+    raw: Cow<'a, [u8]>,
+    headers: &Fields,
+    max_bytes: usize,
+) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
     let name = || {
         let mut names = headers.get_all(CONTENT_ENCODING.as_str()).map(headers::text);
         let first = names.next().unwrap_or_default().into_owned();
@@ -233,7 +219,7 @@ fn undo_codings<'a>(raw: Cow<'a, [u8]>, headers: &Fields) -> (Cow<'a, [u8]>, Opt
     if raw.is_empty() {
         return (raw, Some((name(), CodingResult::Failed)));
     }
-    let decoded = decode(&known, &raw, DECODED_MAX_BYTES);
+    let decoded = decode(&known, &raw, max_bytes);
     // The header is false: decoding gave nothing, or noise (raw deflate accepts almost anything) while the input itself
     // is text.
     let lie = || decoded.bytes.is_empty() || text::read(&raw, &ContentType::default(), true).is_some();
@@ -294,10 +280,8 @@ fn as_text<'a>(
     match found {
         Some((text, charset)) => (text, Some(charset)),
         None => {
-            // More than this never fits, so it need not be encoded.
-            let bytes = &content[..content.len().min(fit::EVENT_MAX_BYTES)];
-            let masked = masking.bytes(bytes, cut);
-            (Cow::Owned(STANDARD.encode(masked.as_deref().unwrap_or(bytes))), None)
+            let masked = masking.bytes(&content, cut);
+            (Cow::Owned(STANDARD.encode(masked.as_deref().unwrap_or(&content))), None)
         }
     }
 }
@@ -311,10 +295,10 @@ fn tail<'a>(pieces: &'a [Bytes], charset: &'static Encoding, end: BodyEnd) -> Op
     }
 }
 
-fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>) -> String {
+fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>, decoded_max_bytes: usize) -> String {
     match coding {
         Some((_, CodingResult::Decoded { end: DecodeEnd::Capped, .. })) => {
-            let kept = fit::grouped(DECODED_MAX_BYTES as u64);
+            let kept = fit::grouped(decoded_max_bytes as u64);
             format!("\n…[otas-proxy: only the first {kept} bytes of the decoded content are shown]…\n")
         }
         Some((_, CodingResult::Decoded { end: DecodeEnd::Broken, .. })) if unseen == 0 => {
@@ -357,7 +341,7 @@ mod tests {
         if !coding.is_empty() {
             headers.push(CONTENT_ENCODING.as_str(), coding.as_bytes());
         }
-        let body = render(captured, &headers, &mut redactor().masking("x.test", 443, "/"));
+        let body = render(captured, &headers, 1 << 20, &mut redactor().masking("x.test", 443, "/"));
         let text = format!("{}{}{}", body.head, body.mark, body.tail);
         (untagged(&text), body.shown.map_or("", |shown| shown.encoding))
     }
@@ -423,6 +407,10 @@ mod tests {
             text + "\n…[otas-proxy: the compressed data is truncated or damaged here]…\n"
         );
         let bomb = shown(&whole(&gzip(&vec![b'0'; 10 << 20])), "text/plain", "gzip").0;
+        assert!(
+            bomb.ends_with("first 1,048,576 bytes of the decoded content are shown]…\n") && bomb.len() < 1_049_000
+        );
+        let bomb = shown(&whole(&gzip(&vec![b'0'; 10 << 20])), "image/svg", "gzip").0;
         assert!(bomb.ends_with("first 262,144 bytes of the decoded content are shown]…\n") && bomb.len() < 270_000);
         for coding in ["gzip", "br", "zstd", "deflate", "br, deflate"] {
             let lie = "{\"plain\": \"json\"}";

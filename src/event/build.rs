@@ -36,11 +36,11 @@ const HEADERS_SHORT_BYTES: usize = 16 * 1024;
 
 /// How many bytes making the event may have to search, at most: bodies, header fields, a model's answer. Coded bodies count as
 /// much as they may come to.
-pub fn searched_bytes(exchange: &Exchange) -> usize {
+pub fn searched_bytes(exchange: &Exchange, text_max_bytes: usize) -> usize {
     let captured = |captured: &Captured, headers: &Fields| {
         let bytes: usize = captured.head.iter().chain(&captured.tail).map(bytes::Bytes::len).sum();
         match headers.get(CONTENT_ENCODING.as_str()) {
-            Some(_) if bytes > 0 => bytes + body::DECODED_MAX_BYTES,
+            Some(_) if bytes > 0 => bytes + body::DECODED_MAX_BYTES.max(text_max_bytes),
             _ => bytes,
         }
     };
@@ -61,7 +61,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     masking.recognise(exchange.request.headers.iter());
     let mut out = EventWriter::new(masking, level);
     let bodies = match level {
-        CaptureLevel::Full if texts => bodies(exchange, &mut out.masking),
+        CaptureLevel::Full if texts => bodies(exchange, context.text_max_bytes, &mut out.masking),
         CaptureLevel::Full => withheld_bodies(exchange, &mut out.masking),
         _ => Bodies { request: Body::none(), response: Body::none() },
     };
@@ -85,8 +85,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     let llm = Llm::of_member(out.json.since(from));
     let mut links = context.links;
     links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
-    let reserve = fit::METADATA_RESERVE_BYTES + if exchange.llm.is_some() { fit::LLM_RESERVE_BYTES } else { 0 };
-    let places = write_bodies(&mut out, &bodies, reserve);
+    let places = [out.json.gap("request_body"), out.json.gap("response_body")];
     metadata::write(&mut out, exchange, context, &links, &bodies);
     let EventWriter { json, cuts, masking, .. } = out;
     let outline = Outline::column(exchange, cuts.any());
@@ -151,16 +150,16 @@ fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
     reduced
 }
 
-fn bodies<'a>(exchange: &'a Exchange, masking: &mut Masking<'_>) -> Bodies<'a> {
+fn bodies<'a>(exchange: &'a Exchange, text_max_bytes: usize, masking: &mut Masking<'_>) -> Bodies<'a> {
     let mut body = |captured: &'a Captured, headers: &Fields| {
         // The response of a failed tunnel is ours, and captured like any other.
         if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
             Body::sealed(captured.total_bytes)
         } else if exchange.websocket.is_some() {
             // The bodies are decompressed messages, whatever the fields of the handshake say.
-            body::render(captured, &plain_text(), masking)
+            body::render(captured, &plain_text(), text_max_bytes, masking)
         } else {
-            body::render(captured, headers, masking)
+            body::render(captured, headers, text_max_bytes, masking)
         }
     };
     let request = body(&exchange.request.body, &exchange.request.headers);
@@ -302,38 +301,9 @@ fn write_content_type(out: &mut EventWriter<'_>, key: &str, headers: Option<&Fie
     out.json.string(key, &fit::chars(&masked, fit::CONTENT_TYPE_MAX_CHARS));
 }
 
-/// Writes both bodies into the room that the fields before them, and the reserve for those after them, leave.
-fn write_bodies(out: &mut EventWriter<'_>, bodies: &Bodies<'_>, reserve: usize) -> [BodyPlace; 2] {
-    let EventWriter { json, cuts, .. } = out;
-    let Bodies { request, response } = bodies;
-    const AROUND_BYTES: usize = 64;
-    let taken = json.len() + AROUND_BYTES + reserve + fit::PROJECT_ID_RESERVE_BYTES;
-    let room = fit::EVENT_MAX_BYTES.saturating_sub(taken);
-    let mut place = |key, room_bytes| BodyPlace { at: json.gap(key), room_bytes };
-    // An escaped byte takes at most six. Nearly all events fit without exact counting.
-    if (request.len() + response.len()).saturating_mul(6) <= room {
-        return [place("request_body", None), place("response_body", None)];
-    }
-    let (first, second) = (request.escaped_len(), response.escaped_len());
-    let (first_room, second_room) = fit::shares(room, first, second);
-    cuts.request_body = first > first_room;
-    cuts.response_body = second > second_room;
-    let room_of = |cut: bool, room| cut.then_some(room);
-    [
-        place("request_body", room_of(cuts.request_body, first_room)),
-        place("response_body", room_of(cuts.response_body, second_room)),
-    ]
-}
-
-/// Where a body goes.
-struct BodyPlace {
-    at: usize,
-    room_bytes: Option<usize>,
-}
-
-/// The bodies that have a text.
-fn body_texts(bodies: Bodies<'_>, [request, response]: [BodyPlace; 2]) -> Vec<BodyText> {
+/// The bodies that have a text, with their places in the JSON.
+fn body_texts(bodies: Bodies<'_>, [request, response]: [usize; 2]) -> Vec<BodyText> {
     let texts = [(request, bodies.request.text()), (response, bodies.response.text())];
     let with_text = texts.into_iter().filter(|(_, text)| !text.is_empty());
-    with_text.map(|(place, text)| BodyText { at: place.at, room_bytes: place.room_bytes, text }).collect()
+    with_text.map(|(at, text)| BodyText { at, text }).collect()
 }

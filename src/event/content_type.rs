@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
+use crate::capture::is_text_type;
+
 /// The header by which the first part of a form is recognised (RFC 7578, section 4.2).
 const DISPOSITION: &[u8] = b"content-disposition: form-data";
 /// The maximum number of pieces of a parameter.
@@ -95,6 +97,11 @@ impl ContentType {
         matches!(self.family, Family::Form | Family::Text | Family::Textual)
     }
 
+    /// Whether a body of this type is kept whole: see [`is_text_type`].
+    pub(super) fn is_kept_whole(&self) -> bool {
+        matches!(self.family, Family::Text | Family::Textual)
+    }
+
     /// Whether the body is a form.
     pub(super) fn is_form(&self) -> bool {
         matches!(self.family, Family::Form | Family::Multipart(_))
@@ -174,33 +181,11 @@ fn family(essence: &str, value: &str) -> Family {
             .filter(|boundary| !boundary.is_empty())
             .map_or(Family::Other, |boundary| Family::Multipart(boundary.into_owned()));
     }
-    if lower.starts_with("text/") {
-        return Family::Text;
+    match is_text_type(&lower) {
+        true if lower.starts_with("text/") => Family::Text,
+        true => Family::Textual,
+        false => Family::Other,
     }
-    let subtype = lower.split_once('/').map_or("", |(_, subtype)| subtype);
-    let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
-    let textual = matches!(suffix, "json" | "xml" | "yaml" | "json-seq")
-        || matches!(
-            subtype,
-            "json"
-                | "xml"
-                | "javascript"
-                | "x-javascript"
-                | "ecmascript"
-                | "ndjson"
-                | "x-ndjson"
-                | "jsonl"
-                | "json-seq"
-                | "graphql"
-                | "yaml"
-                | "x-yaml"
-                | "toml"
-                | "sql"
-                | "x-sh"
-                | "jwt"
-                | "xml-dtd"
-        );
-    if textual { Family::Textual } else { Family::Other }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::apart::{BodyText, with_bodies};
+use super::apart::{BodyText, for_otas, with_bodies};
 use super::links::{Links, Turn};
 use crate::llm::Llm;
 use crate::prices::Prices;
@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub continues: &'a dyn Fn(&Llm) -> Option<Turn>,
     /// Masks secrets, and decides how much of a call is recorded.
     pub redactor: &'a Redactor,
+    /// How many bytes of a coded text are decoded.
+    pub text_max_bytes: usize,
 }
 
 /// The event of one exchange as OTAS gets it, and the columns of our own store.
@@ -65,9 +67,14 @@ pub struct Event {
 }
 
 impl Event {
-    /// The body of `POST /log/agent/`, without `project_id`.
+    /// The whole event: for people, and for sinks other than OTAS.
     pub fn whole_json(&self) -> Vec<u8> {
         with_bodies(&self.json, &self.bodies)
+    }
+
+    /// The body of `POST /log/agent/`, without `project_id`.
+    pub fn for_otas(&self) -> Vec<u8> {
+        for_otas(&self.json, &self.bodies)
     }
 
     /// Its size in memory, in bytes.

@@ -11,10 +11,12 @@ pub(super) const EVENT_MAX_BYTES: usize = 2_621_440;
 /// Reserved for [`with_project_id`](super::with_project_id): the member with a UUID of 36 characters takes 52.
 pub(super) const PROJECT_ID_RESERVE_BYTES: usize = 256;
 
-/// Reserved for `metadata`, which is written last. Its parts are bounded one by one, see `metadata.rs`.
+/// The most of `metadata`. Its parts are bounded one by one, see `metadata.rs`.
+#[cfg(test)]
 pub(super) const METADATA_RESERVE_BYTES: usize = 96 * 1024;
 
-/// Reserved in `metadata` for a model call: the answer, the provider's usage object, its rate limits.
+/// The most that a model call adds to it: the answer, the provider's usage object, its rate limits.
+#[cfg(test)]
 pub(super) const LLM_RESERVE_BYTES: usize = 128 * 1024;
 
 /// Bytes of the answer text of a model call.

@@ -87,8 +87,9 @@ pub fn events(data: &[u8]) {
         links: Links::default(),
         continues: &|_| None,
         redactor,
+        text_max_bytes: 1 << 20,
     };
-    let posted = with_project_id(&build(&exchange, &context).whole_json(), "p").unwrap_or_default();
+    let posted = with_project_id(&build(&exchange, &context).for_otas(), "p").unwrap_or_default();
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);
     assert!(event.is_ok_and(|event| event["path"].is_string()), "it is not valid JSON");

@@ -231,9 +231,14 @@ impl Json {
     }
 }
 
-/// Appends the beginning of `text`, escaped, that fits into `max` bytes.
-pub(super) fn escape(out: &mut Vec<u8>, text: &str, max: usize) {
-    escape_with(out, text.as_bytes(), max, sequence);
+/// Appends `text`, escaped.
+pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
+    escape_with(out, text.as_bytes(), usize::MAX, sequence);
+}
+
+/// How many first bytes of `text` fit into `max` bytes once escaped, in whole characters.
+pub(super) fn escaped_beginning(text: &str, max: usize) -> usize {
+    escape_with(&mut Vec::new(), text.as_bytes(), max, sequence)
 }
 
 /// The size of `text` in bytes once escaped.

@@ -166,6 +166,7 @@ pub(super) mod tests {
                 links: crate::event::Links::default(),
                 continues: &|_| None,
                 redactor: &redactor,
+                text_max_bytes: 1 << 20,
             };
             let value: Value = serde_json::from_slice(&build(&exchange, &context).json).unwrap();
             assert_eq!(value["custom_properties"][names::INPUT_TOKENS].is_number(), properties, "{level:?}");

@@ -273,8 +273,6 @@ fn cut_fields(out: &mut EventWriter<'_>, exchange: &Exchange) {
         ("request_headers", cuts.request_headers),
         ("response_headers", cuts.response_headers),
         ("properties", cuts.properties),
-        ("request_body", cuts.request_body),
-        ("response_body", cuts.response_body),
     ] {
         if cut {
             json.flag(key, true);

@@ -13,7 +13,8 @@
 //!    |- json        every byte passes here: escaped, without NUL, within its room
 //! ```
 //!
-//! The bodies stay apart from the rest of the JSON until the event is delivered ([`with_bodies`]).
+//! The bodies stay apart from the rest of the JSON. The event for OTAS is made when it is delivered ([`for_otas`]): bodies that do not
+//! fit are cut there, and only there.
 //!
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is truncated with a
 //! visible mark, and its true size is kept in `metadata`. Test: `any_exchange_fits`.
@@ -48,7 +49,7 @@ mod trace;
 mod websocket;
 mod writer;
 
-pub use self::apart::{BodyText, with_bodies};
+pub use self::apart::{BodyText, for_otas, with_bodies};
 pub use self::bodies::{with_project_id, without_bodies};
 pub use self::build::{build, searched_bytes, without_texts};
 pub use self::clock::unix_ms;

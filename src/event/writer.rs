@@ -61,10 +61,6 @@ pub(super) struct Cuts {
     pub(super) response_headers: bool,
     /// Whether properties were truncated or left out.
     pub(super) properties: bool,
-    /// Whether the request body was truncated to fit the event.
-    pub(super) request_body: bool,
-    /// Whether the response body was truncated to fit the event.
-    pub(super) response_body: bool,
 }
 
 impl Cuts {
@@ -72,7 +68,6 @@ impl Cuts {
     pub(super) fn any(&self) -> bool {
         let Self { path_bytes, query_bytes, error_bytes, method, request_headers, response_headers, .. } = self;
         [path_bytes, query_bytes, error_bytes].into_iter().any(Option::is_some)
-            || [*method, *request_headers, *response_headers, self.properties, self.request_body, self.response_body]
-                .contains(&true)
+            || [*method, *request_headers, *response_headers, self.properties].contains(&true)
     }
 }

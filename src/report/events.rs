@@ -16,8 +16,8 @@ pub(super) const SMALL_BYTES: usize = 16 << 10;
 pub(super) const ALLOWANCE_BYTES: usize = 512 << 10;
 
 /// Whether the reporting thread makes a call's event itself: there is little to search, or `allowance` has room for it.
-pub(super) fn is_searched_here(exchange: &Exchange, allowance: &mut usize) -> bool {
-    let bytes = event::searched_bytes(exchange);
+pub(super) fn is_searched_here(exchange: &Exchange, facts: &Facts, allowance: &mut usize) -> bool {
+    let bytes = event::searched_bytes(exchange, facts.text_max_bytes);
     if bytes <= SMALL_BYTES {
         return true;
     }
@@ -43,10 +43,11 @@ pub(super) fn build(
 
 /// What an event of this session holds besides its exchange.
 pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
-    let Facts { run_id, error_from_status, properties, prices, redactor, .. } = facts;
-    let (error_from_status, prices) = (*error_from_status, prices.as_ref());
+    let Facts { run_id, error_from_status, properties, prices, redactor, text_max_bytes, .. } = facts;
+    let (error_from_status, prices, text_max_bytes) = (*error_from_status, prices.as_ref(), *text_max_bytes);
     let continues = &|_: &Llm| None;
-    Context { seq, run_id, rule: session.rule, error_from_status, properties, prices, links, continues, redactor }
+    let rule = session.rule;
+    Context { seq, run_id, rule, error_from_status, properties, prices, links, continues, redactor, text_max_bytes }
 }
 
 /// The header field in which an agent names its own session.

@@ -105,6 +105,7 @@ mod tests {
             links: Links::default(),
             continues: &|_| None,
             redactor: redactor(),
+            text_max_bytes: 1 << 20,
         };
         let event = event(&gap, &context);
         assert_eq!(

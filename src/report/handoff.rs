@@ -211,7 +211,7 @@ mod tests {
     }
 
     fn recording(handoff: &Handoff) -> Arc<Recording> {
-        Recording::new(handoff.clone(), Limits { head_bytes: 0, tail_bytes: 0 }, Budget::new(0))
+        Recording::new(handoff.clone(), Limits { head_bytes: 0, tail_bytes: 0, text_bytes: 0 }, Budget::new(0))
     }
 
     #[test]

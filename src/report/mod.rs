@@ -55,6 +55,8 @@ pub struct Facts {
     pub redactor: Arc<Redactor>,
     /// The bounds of the store.
     pub bounds: Bounds,
+    /// How many bytes of a text are kept.
+    pub text_max_bytes: usize,
 }
 
 /// The reporting thread.

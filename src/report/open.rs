@@ -93,7 +93,7 @@ impl OpenNotes {
                 && let Some(exchange) = recorder.so_far().filter(|exchange| exchange.unlogged.is_none())
                 && let Ok(session) = facts.callers.of(&exchange.caller, named_token(&exchange).as_ref())
             {
-                if !is_searched_here(&exchange, &mut allowance) {
+                if !is_searched_here(&exchange, facts, &mut allowance) {
                     self.making.insert(id);
                     searchers.take(Job { exchange: Arc::new(exchange), session, kind: JobKind::Note });
                     continue;

@@ -158,7 +158,7 @@ impl Reporting {
             };
             let seq = session.next_seq();
             let follows = !self.searching.is_empty() && self.searching.contains_key(&turn_of(&finished.exchange));
-            if follows || !is_searched_here(&finished.exchange, allowance) {
+            if follows || !is_searched_here(&finished.exchange, &self.facts, allowance) {
                 self.hand_to_searchers(finished, session, seq);
                 continue;
             }

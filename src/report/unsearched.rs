@@ -58,7 +58,7 @@ impl Unsearched {
             let Some(exchange) = call.exchange.upgrade() else { continue };
             let context = context(facts, &call.session, call.seq, Links::default());
             // A small call that waits behind its caller's large ones is searched at once.
-            let event = match event::searched_bytes(&exchange) <= SMALL_BYTES {
+            let event = match event::searched_bytes(&exchange, facts.text_max_bytes) <= SMALL_BYTES {
                 true => event::build(&exchange, &context),
                 false => event::without_texts(&exchange, &context),
             };

@@ -67,7 +67,7 @@ fn waiting(
 
 fn pending_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
     let parts: Option<Vec<u8>> = row.get(4)?;
-    let json = Loader::new(connection).whole(row.get(3)?, parts.as_deref())?;
+    let json = Loader::new(connection).for_otas(row.get(3)?, parts.as_deref())?;
     Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json })
 }
 

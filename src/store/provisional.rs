@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::files::with_suffix;
 use super::sql::{TALLY, first_state, signed};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
-use crate::event::{Llm, with_bodies};
+use crate::event::{Llm, for_otas};
 
 /// The path of an event's number in its session.
 const NUMBER: &str = "/metadata/event/seq";
@@ -133,7 +133,7 @@ fn note_open(
                 signed(call.request_bytes),
                 signed(call.response_bytes),
                 call.error,
-                with_bodies(call.json, call.bodies),
+                for_otas(call.json, call.bodies),
                 holder.map(|holder| holder.0),
             ])?;
         }

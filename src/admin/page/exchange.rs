@@ -102,14 +102,14 @@ fn missing(row: &EventRow, event: &Stored) -> Markup {
         let omitted = event.capture(side)["omitted"].as_u64().unwrap_or_default();
         let end = event.capture(side)["end"].as_str().filter(|end| *end != "complete").map(str::to_owned);
         html! {
-            @if omitted > 0 { p.note { (bytes(omitted)) " of the " (name) "'s body were not kept (" code { "capture.body_head_bytes" } ", " code { "capture.body_tail_bytes" } ")." } }
+            @if omitted > 0 { p.note { (bytes(omitted)) " of the " (name) "'s body were not kept (" code { "capture.body_max_bytes" } ", " code { "capture.body_head_bytes" } ", " code { "capture.memory_bytes" } ")." } }
             @if let Some(end) = end { p.note { "The " (name) "'s body did not end properly: " (shown::line(&end)) "." } }
         }
     };
     html! {
         @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed without interception: " (shown::line(blind)) ". Only sizes and times are known." } }
         @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not stored on disk." } }
-        @if let Some(cut) = cut { p.note { "Cut to fit OTAS's limits: " (shown::line(&cut)) "." } }
+        @if let Some(cut) = cut { p.note { "Cut: " (shown::line(&cut)) "." } }
         @if event.json().is_null() { p.note.bad { "The event cannot be read: " (shown::line(&String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>())) } }
         (side(Side::Request, "request"))
         (side(Side::Response, "response"))

@@ -114,7 +114,7 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
         (
             health.bodies_removed(),
             "events lost their bodies to make room.",
-            "Raise `store.max_bytes`, or keep less of each body (`capture.body_head_bytes`).",
+            "Raise `store.max_bytes`, or keep less of each body (`capture.body_max_bytes`).",
         ),
         (
             health.stores_moved_aside(),
@@ -274,7 +274,7 @@ fn coverage(of: &Coverage, sources: &AdminSources, seen: &StoreSummary) -> Marku
                     ("relayed without interception", of.blind, "Hosts in `tls.passthrough`, hosts whose clients refuse our certificate, and protocols other than HTTP; `metadata.blind` says which."),
                     ("certificate refused by the agent", of.refused_certificates, "Make the agent trust the CA: `otas-proxy env` prints the variables."),
                     ("other tunnels that failed", of.failed_tunnels, "Their errors say why: the origin was not reached, or its certificate is invalid."),
-                    ("cut", of.cut, "Raise `capture.body_head_bytes` and `capture.body_tail_bytes` to keep more."),
+                    ("cut", of.cut, "Raise `capture.body_max_bytes` (texts), `capture.body_head_bytes` (other bodies) or `capture.memory_bytes` to keep more."),
                     ("dropped before delivery", seen.dropped, "Raise `store.max_bytes`."),
                     ("lost by this process", lost, "Calls ended faster than they could be stored, or the disk is full."),
                     ("dead", seen.counts.dead, "`otas-proxy retry --dead`, once the cause is fixed."),

@@ -10,16 +10,23 @@ const MEMORY_BYTES: i64 = 1 << 40;
 
 pub(super) const KEYS: &[Key] = &[
     number!(
+        capture.body_max_bytes,
+        0..=BODY_BYTES,
+        "Bodies up to this size are kept whole, if their `Content-Type` means text: JSON, event streams, XML, `text/*`. Of a longer \
+         text, the beginning and the end are kept, this many bytes in all. 0: texts are kept like other bodies. What agents and \
+         origins receive is never cut."
+    ),
+    number!(
         capture.body_head_bytes,
         0..=BODY_BYTES,
-        "How much of the beginning of each body its event keeps. What agents and origins receive is never cut."
+        "How much of the beginning of other bodies (images, archives, forms, bodies without a type) is kept."
     ),
-    number!(capture.body_tail_bytes, 0..=BODY_BYTES, "How much of the end of a longer body its event keeps."),
+    number!(capture.body_tail_bytes, 0..=BODY_BYTES, "How much of the end of a longer body is kept."),
     number!(
         capture.memory_bytes,
         0..=MEMORY_BYTES,
-        "How much memory the captured bodies of all calls in flight may take together. Beyond it, less of each body is kept, and \
-         its event says so."
+        "How much memory the captured bodies of all calls in flight may take together. A quarter of it is reserved for bodies up to \
+         `capture.body_head_bytes`. Beyond it, less of each body is kept, and its event says so."
     ),
     Key::new(
         "capture.rules",

@@ -44,7 +44,7 @@ pub(super) const KEYS: &[Key] = &[
         "redact.budget_ms",
         redact.budget,
         1..=10_000,
-        "How long one body may be searched for secrets. A body that takes longer is withheld, and its event says so. Bodies of up \
-         to 1 KiB need no limit."
+        "How long a body of up to 1 MiB may be searched for secrets. A longer body has this time for each MiB. A body that takes \
+         longer is withheld, and its event says so. Bodies of up to 1 KiB need no limit."
     ),
 ];

@@ -5,7 +5,7 @@ use zstd::bulk::Decompressor;
 
 use super::cut::Hasher;
 use super::parts::Parts;
-use crate::event::{BodyText, with_bodies};
+use crate::event::{BodyText, for_otas, with_bodies};
 
 /// Stands in place of a damaged chunk.
 const DAMAGED: &str = "\n…[otas-proxy: a part of this body is damaged in the event store]…\n";
@@ -42,6 +42,18 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// The event for OTAS. `parts`: its column.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in crate::store) fn for_otas(&mut self, json: Vec<u8>, parts: Option<&[u8]>) -> rusqlite::Result<Vec<u8>> {
+        match parts {
+            // Its bodies are short, or it is from a version that cut them before it stored them.
+            None => Ok(json),
+            Some(parts) => Ok(for_otas(&json, &self.bodies(parts)?)),
+        }
+    }
+
     /// The bodies of an event.
     ///
     /// # Errors
@@ -53,7 +65,7 @@ impl<'a> Loader<'a> {
             for run in part.runs {
                 self.run(run, &mut text)?;
             }
-            bodies.push(BodyText { at: part.at, room_bytes: part.room_bytes, text });
+            bodies.push(BodyText { at: part.at, text });
         }
         Ok(bodies)
     }

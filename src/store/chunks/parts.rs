@@ -13,7 +13,6 @@ pub(super) struct Parts(pub(super) Vec<Part>);
 pub(super) struct Part {
     /// See [`BodyText`].
     pub(super) at: usize,
-    pub(super) room_bytes: Option<usize>,
     /// The numbers of its chunks in order. Chunks that were stored together have consecutive ones.
     pub(super) runs: Vec<RangeInclusive<i64>>,
 }
@@ -34,13 +33,12 @@ impl Parts {
         self.0.iter().flat_map(|part| &part.runs)
     }
 
-    /// The column's value: for each body its place, its room (0: all; else one more), the number of its runs, and for each run its
-    /// first chunk and how many follow. Each number is a LEB128.
+    /// The column's value: for each body its place, the number of its runs, and for each run its first chunk and how many
+    /// follow. Each number is a LEB128.
     pub(super) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        for Part { at, room_bytes, runs } in &self.0 {
+        for Part { at, runs } in &self.0 {
             put(&mut out, *at as u64);
-            put(&mut out, room_bytes.map_or(0, |room| room as u64 + 1));
             put(&mut out, runs.len() as u64);
             for run in runs {
                 put(&mut out, run.start().cast_unsigned());
@@ -68,18 +66,17 @@ pub(in crate::store) fn runs_of(column: &[u8]) -> Option<Vec<RangeInclusive<i64>
 
 /// The bodies that a column names, each with this text in place of its chunks.
 pub(in crate::store) fn with_text(parts: &[u8], text: &str) -> Vec<BodyText> {
-    let body = |part: Part| BodyText { at: part.at, room_bytes: None, text: text.to_owned() };
+    let body = |part: Part| BodyText { at: part.at, text: text.to_owned() };
     Parts::decode(parts).0.into_iter().map(body).collect()
 }
 
 fn take_part(bytes: &mut &[u8]) -> Option<Part> {
     let at = usize::try_from(take(bytes)?).ok()?;
-    let room_bytes = take(bytes)?.checked_sub(1).map(|room| usize::try_from(room).unwrap_or(usize::MAX));
     let runs = (0..take(bytes)?).map_while(|_| {
         let first = i64::try_from(take(bytes)?).ok()?;
         Some(first..=first.saturating_add_unsigned(take(bytes)?))
     });
-    Some(Part { at, room_bytes, runs: runs.collect() })
+    Some(Part { at, runs: runs.collect() })
 }
 
 fn put(out: &mut Vec<u8>, mut number: u64) {
@@ -113,12 +110,11 @@ mod tests {
         #[test]
         fn what_is_written_is_read(
             parts in prop::collection::vec(
-                (any::<u32>(), any::<Option<u32>>(), prop::collection::vec((0..i64::MAX / 2, 0..1_000_000_i64), 0..9)), 0..4,
+                (any::<u32>(), prop::collection::vec((0..i64::MAX / 2, 0..1_000_000_i64), 0..9)), 0..4,
             ),
         ) {
-            let part = |(at, room, runs): (u32, Option<u32>, Vec<(i64, i64)>)| Part {
+            let part = |(at, runs): (u32, Vec<(i64, i64)>)| Part {
                 at: at as usize,
-                room_bytes: room.map(|room| room as usize),
                 runs: runs.into_iter().map(|(first, more)| first..=first + more).collect(),
             };
             let parts = Parts(parts.into_iter().map(part).collect());
@@ -133,7 +129,7 @@ mod tests {
 
     #[test]
     fn consecutive_chunks_are_one_run() {
-        let mut part = Part { at: 0, room_bytes: None, runs: Vec::new() };
+        let mut part = Part { at: 0, runs: Vec::new() };
         [4, 5, 6, 2, 3, 9].into_iter().for_each(|chunk| part.push(chunk));
         assert_eq!(part.runs, [4..=6, 2..=3, 9..=9]);
     }

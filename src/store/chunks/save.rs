@@ -85,7 +85,7 @@ impl Saver {
     ) -> rusqlite::Result<Parts> {
         let mut parts = Vec::with_capacity(bodies.len());
         for (body, chunks) in bodies.iter().zip(chunks) {
-            let mut part = Part { at: body.at, room_bytes: body.room_bytes, runs: Vec::new() };
+            let mut part = Part { at: body.at, runs: Vec::new() };
             for (hash, text) in chunks {
                 part.push(self.number(connection, hash, text, new_bytes)?);
             }

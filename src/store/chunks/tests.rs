@@ -14,7 +14,7 @@ const REQUEST_AT: usize = 28;
 const RESPONSE_AT: usize = 47;
 
 fn body(at: usize, text: &str) -> BodyText {
-    BodyText { at, room_bytes: None, text: text.to_owned() }
+    BodyText { at, text: text.to_owned() }
 }
 
 /// A text that does not repeat itself.
@@ -140,7 +140,7 @@ fn damaged_parts_that_name_endless_chunks_do_not_hold_up_a_salvage() {
     let ((_one, old, _), (_two, new, session)) = (store(), store());
     append(&old, session, &[body(REQUEST_AT, &prose(9, 20_000))]);
     append(&new, session, &[body(REQUEST_AT, &prose(9, 20_000))]);
-    let endless = Parts(vec![Part { at: REQUEST_AT, room_bytes: None, runs: vec![1..=i64::MAX - 1] }]);
+    let endless = Parts(vec![Part { at: REQUEST_AT, runs: vec![1..=i64::MAX - 1] }]);
     file(&new).execute("UPDATE events SET parts = ?1", [endless.encode()]).unwrap();
     salvage(&file(&old), &mut file(&new), Instant::now()).unwrap();
     assert_eq!(number(&new, "SELECT min(refs) FROM chunk_refs"), 2, "what is there is counted");
