@@ -1,21 +1,14 @@
 //! Model calls that continue an earlier one. They name the id of its response or of the conversation, or their messages begin with
-//! all messages of the earlier call, followed by an answer.
-
-use std::borrow::Cow;
-use std::ops::Range;
+//! all messages of the earlier call, followed by an answer. Messages are compared by meaning ([`messages`](super::messages)).
 
 use quick_cache::unsync::Cache;
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use uuid::Uuid;
 
-use super::{Parts, REMEMBERED, failed, whole_body};
+use super::messages::Messages;
+use super::{REMEMBERED, failed};
 use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
 use crate::llm::names;
-
-/// Endings of the paths of APIs whose requests hold all messages so far.
-const PATHS: [&str; 2] = ["/chat/completions", "/messages"];
 
 pub(super) struct Conversations {
     /// By the hash of a call's messages.
@@ -32,38 +25,26 @@ enum Talk {
     Several,
 }
 
-#[derive(Deserialize)]
-struct RequestBody<'a> {
-    #[serde(borrow)]
-    messages: Vec<&'a RawValue>,
-}
-
-#[derive(Deserialize)]
-struct Message<'a> {
-    #[serde(borrow)]
-    role: Cow<'a, str>,
-}
-
 impl Conversations {
     pub(super) fn new() -> Self {
         Self { talks: Cache::new(REMEMBERED), named: Cache::new(REMEMBERED) }
     }
 
     /// The call that this one continues, by its messages.
-    pub(super) fn link(&mut self, exchange: &Exchange, talked: Option<Talked>) -> Option<Turn> {
-        let Talked { before, all, body } = talked?;
-        let link = before.iter().rev().find_map(|(hash, next)| match self.talks.get(hash)? {
-            Talk::One { turn, .. } if is_answer(body.get(next.clone())?) => Some(Some(*turn)),
+    pub(super) fn link(&mut self, exchange: &Exchange, messages: Option<Messages>) -> Option<Turn> {
+        let messages = messages?;
+        let link = messages.beginnings().rev().find_map(|(hash, next)| match self.talks.get(hash)? {
+            Talk::One { turn, .. } if messages.is_answer(next) => Some(Some(*turn)),
             Talk::One { .. } | Talk::Several => Some(None),
         });
         let link = link.flatten();
         let turn = turn(exchange.id, link);
-        let talk = match self.talks.get(&all) {
+        let talk = match self.talks.get(messages.all()) {
             // A retry of a failed call has the same messages.
             None | Some(Talk::One { failed: true, .. }) => Talk::One { turn, failed: failed(exchange) },
             Some(_) => Talk::Several,
         };
-        self.talks.insert(all, talk);
+        self.talks.insert(*messages.all(), talk);
         link
     }
 
@@ -88,42 +69,6 @@ impl Conversations {
     }
 }
 
-/// The hashed messages of a call.
-pub(super) struct Talked {
-    /// For each message but the last: the hash of all messages up to it, and the range of the next one in the body.
-    before: Vec<([u8; 32], Range<usize>)>,
-    /// The hash of all messages.
-    all: [u8; 32],
-    body: Vec<u8>,
-}
-
-/// The messages of a model call, if the whole body is known.
-pub(super) fn talked(exchange: &Exchange, caller: u64) -> Option<Talked> {
-    let request = &exchange.request;
-    if request.method != http::Method::POST || !PATHS.iter().any(|end| request.path.ends_with(end)) {
-        return None;
-    }
-    let body = whole_body(exchange)?;
-    let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
-    let sent: RequestBody<'_> = serde_json::from_slice(&body).ok()?;
-    let mut so_far = start(exchange, caller);
-    let hashes = sent.messages.iter().map(|message| {
-        let mut parts = Parts::new();
-        parts.add(&so_far);
-        parts.add(message.get().as_bytes());
-        so_far = parts.digest();
-        so_far
-    });
-    let mut hashes: Vec<_> = hashes.collect();
-    let all = hashes.pop()?;
-    let place = |message: &RawValue| {
-        let start = message.get().as_ptr().addr() - body.as_ptr().addr();
-        start..start + message.get().len()
-    };
-    let before = hashes.into_iter().zip(&sent.messages[1..]).map(|(hash, next)| (hash, place(next))).collect();
-    Some(Talked { before, all, body })
-}
-
 /// The link that calls get which continue this one.
 fn turn(id: Uuid, link: Option<Turn>) -> Turn {
     Turn { previous: id, first: link.map_or(id, |link| link.first) }
@@ -131,16 +76,4 @@ fn turn(id: Uuid, link: Option<Turn>) -> Turn {
 
 fn under(name: &str, id: &str) -> String {
     format!("{name} {id}")
-}
-
-fn is_answer(message: &[u8]) -> bool {
-    serde_json::from_slice::<Message<'_>>(message).is_ok_and(|message| message.role == "assistant")
-}
-
-fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {
-    let mut parts = Parts::new();
-    parts.add(&caller.to_le_bytes());
-    parts.add(exchange.origin.to_string().as_bytes());
-    parts.add(exchange.request.path.as_bytes());
-    parts.digest()
 }

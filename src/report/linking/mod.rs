@@ -8,6 +8,7 @@
 //! ```
 
 mod conversations;
+mod messages;
 mod redirects;
 mod retries;
 mod same;
@@ -20,6 +21,7 @@ use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use parking_lot::{Mutex, MutexGuard};
 
+use self::messages::Messages;
 use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
 use crate::event::{Event, Links, Llm, Turn};
 
@@ -30,6 +32,7 @@ const REMEMBERED: usize = 4_096;
 pub(super) struct Linking {
     /// Random, so that nobody can construct calls with equal hashes.
     seed: RandomState,
+    meanings: messages::Meanings,
     memory: Mutex<Memory>,
 }
 
@@ -46,7 +49,7 @@ impl Linking {
             redirects: redirects::Redirects::new(),
             conversations: conversations::Conversations::new(),
         };
-        Self { seed: RandomState::new(), memory: Mutex::new(memory) }
+        Self { seed: RandomState::new(), meanings: messages::Meanings::new(), memory: Mutex::new(memory) }
     }
 
     /// The links of a call that has ended, as far as the exchange shows them.
@@ -55,14 +58,14 @@ impl Linking {
             return Links::default();
         }
         let caller = self.caller(exchange);
-        let talked = conversations::talked(exchange, caller);
+        let messages = Messages::of(exchange, caller, &self.meanings);
         let matters = self.memory().retries.matters(exchange, caller);
         let call = if matters { retries::call(exchange, caller) } else { None };
         let mut memory = self.memory();
         Links {
             retry: memory.retries.link(exchange, caller, call),
             redirect_of: memory.redirects.link(exchange, caller),
-            conversation: memory.conversations.link(exchange, talked),
+            conversation: memory.conversations.link(exchange, messages),
         }
     }
 

@@ -4,7 +4,6 @@
 use std::hash::RandomState;
 use std::time::{Duration, SystemTime};
 
-use http::header::CONTENT_ENCODING;
 use quick_cache::unsync::Cache;
 use uuid::Uuid;
 
@@ -78,6 +77,6 @@ pub(super) fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
     parts.add(request.path.as_bytes());
     parts.add(request.query.as_deref().unwrap_or_default().as_bytes());
     let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
-    same::add(&mut parts, &body, request.headers.get_all(CONTENT_ENCODING.as_str()));
+    same::add(&mut parts, &body, same::codings(&request.headers));
     Some(parts.digest())
 }

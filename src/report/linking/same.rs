@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use http::header::CONTENT_ENCODING;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::Parts;
+use crate::capture::Fields;
 use crate::codings::{Codings, Decoder, End, Step};
 
 /// The deepest nesting that is compared by value. Deeper JSON is compared as text.
@@ -21,7 +23,7 @@ pub(super) fn add<'a>(parts: &mut Parts, body: &'a [u8], codings: impl Iterator<
     match serde_json::from_slice::<&RawValue>(&content) {
         Ok(json) => {
             parts.add(b"json");
-            add_value(parts, json.get(), 0);
+            add_value(parts, json.get(), 0, &|_, _| false);
         }
         Err(_) => {
             parts.add(b"bytes");
@@ -30,8 +32,19 @@ pub(super) fn add<'a>(parts: &mut Parts, body: &'a [u8], codings: impl Iterator<
     }
 }
 
+/// Adds a message of a conversation, without what agents change in it from call to call: the marks for the provider's cache, and the
+/// id that the provider gave to it.
+pub(super) fn add_message(parts: &mut Parts, message: &str) {
+    add_value(parts, message, 0, &|name, depth| name == "cache_control" || (name == "id" && depth == 0));
+}
+
+/// The values of `Content-Encoding`.
+pub(super) fn codings(headers: &Fields) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(CONTENT_ENCODING.as_str())
+}
+
 /// The decoded body, if it can be decoded completely. Otherwise the body as it was sent.
-fn content<'a>(body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) -> Cow<'a, [u8]> {
+pub(super) fn content<'a>(body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) -> Cow<'a, [u8]> {
     let Codings::Known(known) = Codings::named(codings) else { return Cow::Borrowed(body) };
     let mut decoder = Decoder::new(&known, DECODED_MAX_BYTES as u64);
     decoder.feed(body);
@@ -46,23 +59,25 @@ fn content<'a>(body: &'a [u8], codings: impl Iterator<Item = &'a [u8]>) -> Cow<'
     if decoder.end() == End::Whole { Cow::Owned(content) } else { Cow::Borrowed(body) }
 }
 
-fn add_value(parts: &mut Parts, json: &str, depth: usize) {
+/// `without`: whether members of this name, in an object of this depth, do not count.
+fn add_value(parts: &mut Parts, json: &str, depth: usize, without: &impl Fn(&str, usize) -> bool) {
     let json = json.trim();
     let within = depth < DEPTH_MAX;
     match json.as_bytes().first() {
         Some(b'{') if within && let Ok(Members(mut members)) = serde_json::from_str::<Members<'_>>(json) => {
+            members.retain(|(name, _)| !without(name, depth));
             // Members with the same name keep their order.
             members.sort_by(|(one, _), (other, _)| one.cmp(other));
             parts.add(b"{");
             for (name, value) in members {
                 parts.add(name.as_bytes());
-                add_value(parts, value.get(), depth + 1);
+                add_value(parts, value.get(), depth + 1, without);
             }
             parts.add(b"}");
         }
         Some(b'[') if within && let Ok(values) = serde_json::from_str::<Vec<&RawValue>>(json) => {
             parts.add(b"[");
-            values.iter().for_each(|value| add_value(parts, value.get(), depth + 1));
+            values.iter().for_each(|value| add_value(parts, value.get(), depth + 1, without));
             parts.add(b"]");
         }
         Some(b'"') if let Ok(text) = serde_json::from_str::<Cow<'_, str>>(json) => {

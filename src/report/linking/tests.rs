@@ -210,6 +210,103 @@ fn where_two_conversations_began_alike_none_is_said_to_go_on() {
     assert_eq!(linking.links(&chat(60, &not_answered, 200)).conversation, None);
 }
 
+/// A POST of this JSON, to an interface for models, by this agent.
+fn asked(at_ms: u64, path: &str, agent: &str, body: &Value) -> Exchange {
+    let mut exchange = call(at_ms, Method::POST, &format!("https://api.test{path}"), &body.to_string(), 200);
+    exchange.request.headers.push("x-claude-code-agent-id", agent.as_bytes());
+    exchange
+}
+
+#[test]
+fn a_conversation_goes_on_while_its_marks_for_the_cache_move() {
+    let linking = Linking::new();
+    let text = |text: &str, marked: bool| match marked {
+        true => json!({ "type": "text", "text": text, "cache_control": { "type": "ephemeral" } }),
+        false => json!({ "type": "text", "text": text }),
+    };
+    let user = |words: &str, marked| json!({ "role": "user", "content": [text(words, marked)] });
+    let answer = json!({ "content": [text("done", false)], "role": "assistant" });
+    let messages = |n: usize| -> Vec<Value> {
+        (0..=n).flat_map(|at| [user(&format!("step {at}"), at == n), answer.clone()]).take(2 * n + 1).collect()
+    };
+    let mut before: Option<Uuid> = None;
+    for n in 0..20 {
+        let exchange = asked(n * 20, "/v1/messages", "", &json!({ "messages": messages(n as usize) }));
+        assert_eq!(linking.links(&exchange).conversation.map(|turn| turn.previous), before, "call {n}");
+        before = Some(exchange.id);
+    }
+}
+
+#[test]
+fn conversations_of_each_interface_go_on() {
+    let said = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let item = |kind: &str, id: &str| json!({ "type": kind, "id": id, "call_id": "c1", "arguments": "{}" });
+    let part = |role: &str, text: &str| json!({ "role": role, "parts": [{ "text": text }] });
+    let cases = [
+        (
+            "/v1/responses",
+            "input",
+            vec![said("user", "hi")],
+            vec![item("reasoning", "r1"), item("function_call", "f1")],
+        ),
+        (
+            "/v1beta/models/gemini-x:generateContent",
+            "contents",
+            vec![part("user", "hi")],
+            vec![part("model", "hello")],
+        ),
+        ("/v1/messages", "messages", vec![said("user", "hi")], vec![said("assistant", "hello")]),
+    ];
+    for (path, name, question, answer) in cases {
+        let linking = Linking::new();
+        let call = |at_ms: u64, messages: &[Value]| {
+            let mut exchange = asked(at_ms, path, "", &json!({ name: messages }));
+            exchange.llm = Some(Box::default());
+            exchange
+        };
+        let first = call(0, &question);
+        assert_eq!(linking.links(&first).conversation, None, "{path}");
+        let mut renamed = answer.clone();
+        if renamed[0]["id"].is_string() {
+            renamed[0]["id"] = "another".into();
+        }
+        let second = call(20, &[&question[..], &answer[..], &[said("user", "more")]].concat());
+        assert_eq!(linking.links(&second).conversation.map(|turn| turn.previous), Some(first.id), "{path}");
+        let more = [said("user", "more"), answer[0].clone(), said("user", "and more")];
+        let third = call(40, &[&question[..], &renamed[..], &more[..]].concat());
+        assert_eq!(linking.links(&third).conversation.map(|turn| turn.previous), Some(second.id), "{path}");
+    }
+}
+
+#[test]
+fn two_agents_with_the_same_words_have_conversations_of_their_own() {
+    let linking = Linking::new();
+    let question = json!({ "messages": [{ "role": "user", "content": "look" }] });
+    let more = json!({ "messages": [
+        { "role": "user", "content": "look" }, { "role": "assistant", "content": "seen" }, { "role": "user", "content": "on" },
+    ] });
+    let of = |at_ms, agent, body| asked(at_ms, "/v1/messages", agent, body);
+    let (one, other) = (of(0, "agent-1", &question), of(20, "agent-2", &question));
+    linking.links(&one);
+    linking.links(&other);
+    assert_eq!(linking.links(&of(40, "agent-2", &more)).conversation.map(|turn| turn.previous), Some(other.id));
+    assert_eq!(linking.links(&of(60, "agent-1", &more)).conversation.map(|turn| turn.previous), Some(one.id));
+}
+
+#[test]
+fn what_only_warms_a_connection_up_begins_no_conversation() {
+    let linking = Linking::new();
+    let body = |generate: bool| json!({ "generate": generate, "input": [{ "role": "user", "content": "hi" }] });
+    linking.links(&asked(0, "/v1/responses", "", &body(false)));
+    let first = asked(20, "/v1/responses", "", &body(true));
+    linking.links(&first);
+    let more = json!({ "input": [
+        { "role": "user", "content": "hi" }, { "role": "assistant", "content": "hello" }, { "role": "user", "content": "on" },
+    ] });
+    let second = linking.links(&asked(40, "/v1/responses", "", &more));
+    assert_eq!(second.conversation.map(|turn| turn.previous), Some(first.id));
+}
+
 #[test]
 fn a_call_that_names_an_answer_or_a_conversation_goes_on_from_it() {
     let linking = Linking::new();
