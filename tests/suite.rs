@@ -12,6 +12,7 @@ mod check;
 mod clients;
 mod collector;
 mod command_line;
+mod damage;
 mod delivery;
 mod docs;
 mod domain;

@@ -20,6 +20,24 @@ pub fn without_bodies(json: &[u8], note: &str) -> Option<Vec<u8>> {
     serde_json::to_vec(&event).ok()
 }
 
+/// The event whose bodies cannot be read whole from the store: `metadata.cut.bodies_damaged` says so. `note`: stands in place of
+/// bodies that cannot be read at all. `None` when `json` is not an object.
+pub fn with_damage(json: &[u8], note: Option<&str>) -> Option<Vec<u8>> {
+    let mut event: Map<String, Value> = serde_json::from_slice(json).ok()?;
+    for (name, size) in [("request_body", "request_size_bytes"), ("response_body", "response_size_bytes")] {
+        if let Some(note) = note
+            && event.get(size).and_then(Value::as_u64) != Some(0)
+            && let Some(body) = event.get_mut(name).filter(|body| body.as_str() == Some(""))
+        {
+            *body = note.into();
+        }
+    }
+    if let Some(cut) = cut_of(&mut event) {
+        cut.insert("bodies_damaged".to_owned(), true.into());
+    }
+    serde_json::to_vec(&event).ok()
+}
+
 /// The body of a post: the stored object with `project_id` in front. At most 2,621,440 bytes for an id of up to 200. `None` when
 /// `json` is not an object.
 pub fn with_project_id(json: &[u8], project_id: &str) -> Option<Vec<u8>> {
@@ -59,6 +77,23 @@ mod tests {
         assert_eq!(body(""), None);
         let odd = with_project_id(b"{}", "a\"b").unwrap();
         assert_eq!(serde_json::from_slice::<Value>(&odd).unwrap(), json!({ "project_id": "a\"b" }));
+    }
+
+    #[test]
+    fn an_event_says_that_its_bodies_are_damaged() {
+        let event =
+            json!({ "request_body": "", "request_size_bytes": 0, "response_body": "", "response_size_bytes": 9 });
+        let damaged = |note| -> Value {
+            serde_json::from_slice(&with_damage(event.to_string().as_bytes(), note).unwrap()).unwrap()
+        };
+        let (all, part) = (damaged(Some("[damaged]")), damaged(None));
+        assert_eq!((&all["request_body"], &all["response_body"]), (&json!(""), &json!("[damaged]")));
+        assert_eq!((&part["request_body"], &part["response_body"]), (&json!(""), &json!("")));
+        assert_eq!(
+            (&all["metadata"], &part["metadata"]),
+            (&json!({ "cut": { "bodies_damaged": true } }), &all["metadata"])
+        );
+        assert_eq!(with_damage(b"half {", None), None);
     }
 
     #[test]

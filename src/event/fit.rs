@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use super::json::boundary_before;
 
 /// The largest POST (contract, "Measured limits": whole body). A larger one is answered with an HTML 400.
-pub(super) const EVENT_MAX_BYTES: usize = 2_621_440;
+pub const EVENT_MAX_BYTES: usize = 2_621_440;
 
 /// Reserved for [`with_project_id`](super::with_project_id): the member with a UUID of 36 characters takes 52.
 pub(super) const PROJECT_ID_RESERVE_BYTES: usize = 256;

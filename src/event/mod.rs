@@ -50,10 +50,11 @@ mod websocket;
 mod writer;
 
 pub use self::apart::{BodyText, for_otas, with_bodies};
-pub use self::bodies::{with_project_id, without_bodies};
+pub use self::bodies::{with_damage, with_project_id, without_bodies};
 pub use self::build::{build, searched_bytes, without_texts};
 pub use self::clock::unix_ms;
 pub use self::context::{Context, Event};
+pub use self::fit::EVENT_MAX_BYTES as OTAS_MAX_BYTES;
 pub use self::links::{Links, Retry, Turn};
 pub use self::otas::{opened_session, posted_event};
 pub use self::outline::{Outline, Phases};

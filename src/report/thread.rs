@@ -21,7 +21,7 @@ use super::{Facts, Handoff, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Event, Links};
-use crate::store::{NewEvent, SessionRow, Store, StoreError, Writer};
+use crate::store::{NewEvent, Patrol, SessionRow, Store, StoreError, Writer};
 
 /// The most events in one transaction.
 const GROUP: usize = 512;
@@ -60,6 +60,7 @@ pub(super) struct Reporting {
     unsearched: Unsearched,
     stop: Arc<Stop>,
     maintained_at: Instant,
+    patrol: Patrol,
 }
 
 /// Events for one transaction.
@@ -86,6 +87,7 @@ impl Reporting {
         let (facts, linking) = (Arc::new(facts), Arc::new(Linking::new()));
         let searchers = Searchers::start(facts.clone(), linking.clone(), handoff.clone())?;
         let (open, unsearched, maintained_at) = (OpenNotes::default(), Unsearched::default(), Instant::now());
+        let patrol = store.patrol();
         Ok(Self {
             recording,
             handoff,
@@ -101,6 +103,7 @@ impl Reporting {
             unsearched,
             stop,
             maintained_at,
+            patrol,
         })
     }
 
@@ -328,7 +331,8 @@ impl Reporting {
         self.store.health().put_back(unreported);
     }
 
-    /// One round of maintenance: retention, gaps, notes of calls in flight, and the calls of processes that were killed.
+    /// One round of maintenance: retention, gaps, notes of calls in flight, the calls of processes that were killed, and a look at
+    /// some of the stored chunks.
     fn maintain(&mut self) {
         self.maintained_at = Instant::now();
         for _ in 0..STEPS {
@@ -356,6 +360,9 @@ impl Reporting {
                 (self.appended)();
             }
             Err(error) => tracing::debug!(%error, "cannot look for interrupted calls now"),
+        }
+        if let Err(error) = self.patrol.step() {
+            tracing::debug!(%error, "cannot check the store's chunks now");
         }
     }
 }

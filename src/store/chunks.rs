@@ -6,15 +6,19 @@
 //! by their numbers (`parts`).
 
 mod cut;
+mod damage;
 mod load;
 mod parts;
 mod salvage;
 mod save;
+mod sums;
 #[cfg(test)]
 mod tests;
 
 pub(super) use cut::Hasher;
+pub(super) use damage::Damage;
 pub(super) use load::Loader;
-pub(super) use parts::{runs_of, with_text};
+pub(super) use parts::{references_of, runs_of, with_text};
 pub(super) use salvage::{copy_key, salvage};
 pub(super) use save::{Saver, forget};
+pub(super) use sums::Sums;

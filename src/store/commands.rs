@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 use thiserror::Error;
 
-use super::chunks::Loader;
 use super::filter::Clauses;
 use super::read::{COLUMNS, event_row};
 use super::sql::as_limit;
@@ -89,7 +88,7 @@ impl Store {
         connection
             .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
             .and_then(|mut query| {
-                query.query_row([id], |row| event_row(&mut Loader::new(&connection), row)).optional()
+                query.query_row([id], |row| event_row(&mut self.loader(&connection), row)).optional()
             })
             .map_err(self.failed("read an event"))?
             .ok_or(CommandError::NoEvent(id))

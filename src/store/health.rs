@@ -1,11 +1,13 @@
 //! Repairs and losses: damaged stores that were moved aside, and gaps that must be reported.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::MovedAside;
+use super::chunks::Damage;
 use crate::clock::now_ms;
 
 /// Counters of one process since its start.
@@ -15,6 +17,8 @@ pub struct Health {
     events_lost: AtomicU64,
     bodies_removed: AtomicU64,
     gaps: Mutex<Vec<OpenGap>>,
+    /// The chunks of bodies that were found damaged.
+    pub(super) damage: Arc<Damage>,
 }
 
 /// A gap that has not been reported yet.

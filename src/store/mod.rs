@@ -29,6 +29,7 @@ mod key;
 mod link;
 mod lock;
 mod open;
+mod patrol;
 mod pending;
 mod provisional;
 mod read;
@@ -54,6 +55,7 @@ use std::sync::{Arc, OnceLock};
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::Connection;
 
+use chunks::Loader;
 use link::Link;
 use provisional::AliveLock;
 use session::OwnSession;
@@ -69,6 +71,7 @@ pub use history::PastVerdict;
 pub use inspect::Inspector;
 pub use key::{KeySource, key_id};
 pub use lock::DeliveryLock;
+pub use patrol::Patrol;
 pub use read::Counts;
 pub use recovery::MovedAside;
 pub use retention::{Bounds, TidyStep};
@@ -130,6 +133,11 @@ impl Store {
         &self.shared.path
     }
 
+    /// Reads bodies, and notes damage for this process.
+    fn loader<'a>(&'a self, connection: &'a Connection) -> Loader<'a> {
+        Loader::new(connection, &self.health().damage)
+    }
+
     /// Losses and repairs of this process.
     pub fn health(&self) -> &Health {
         &self.shared.health
@@ -173,6 +181,7 @@ impl Shared {
     /// events in the old file that will be written again.
     fn relink(&self, old: &Link, bad: Option<link::FileId>, again: u64) -> Result<Link, StoreError> {
         let (mut link, moved) = recovery::open_or_replace(&self.path, bad)?;
+        self.health.damage.clear();
         match moved {
             Some(moved) => self.health.moved_aside(moved),
             None => {

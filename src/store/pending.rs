@@ -29,7 +29,9 @@ impl Store {
         let connection = self.connection();
         connection
             .prepare_cached("SELECT id, session, attempts, json, parts FROM events WHERE id = ?1 AND state = 0")
-            .and_then(|mut query| query.query_row([id], |row| pending_row(&connection, row)).optional())
+            .and_then(|mut query| {
+                query.query_row([id], |row| pending_row(&mut self.loader(&connection), row)).optional()
+            })
             .map_err(self.failed("read a pending event"))
     }
 
@@ -65,9 +67,9 @@ fn waiting(
         .collect()
 }
 
-fn pending_row(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
+fn pending_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
     let parts: Option<Vec<u8>> = row.get(4)?;
-    let json = Loader::new(connection).for_otas(row.get(3)?, parts.as_deref())?;
+    let json = loader.for_otas(row.get(3)?, parts.as_deref())?;
     Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json })
 }
 

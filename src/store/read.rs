@@ -50,7 +50,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
-        list(&self.connection(), filter).map_err(self.failed("list its events"))
+        let connection = self.connection();
+        list(&connection, &mut self.loader(&connection), filter).map_err(self.failed("list its events"))
     }
 }
 
@@ -68,12 +69,11 @@ pub(super) fn counts(connection: &Connection, session: Option<SessionRow>) -> ru
         })
 }
 
-fn list(connection: &Connection, filter: &Filter) -> rusqlite::Result<Vec<EventRow>> {
+fn list(connection: &Connection, loader: &mut Loader<'_>, filter: &Filter) -> rusqlite::Result<Vec<EventRow>> {
     let Clauses { sql, mut values } = filter.clauses();
     let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{sql} ORDER BY id DESC LIMIT ?");
     values.push(as_limit(filter.limit).into());
-    let mut loader = Loader::new(connection);
-    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(&mut loader, row))?.collect()
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(loader, row))?.collect()
 }
 
 /// All columns of an event.

@@ -3,6 +3,7 @@
 
 use rusqlite::{Connection, Row};
 
+use super::chunks::Sums;
 use super::sql::{ROW_BYTES, TALLY_LESS, WAITING_TALLY};
 use super::{chunks, sinks};
 
@@ -10,6 +11,8 @@ use super::{chunks, sinks};
 pub(super) const STEP_ROWS: i64 = 64;
 /// Bytes of events that one step removes.
 const STEP_BYTES: i64 = 2 << 20;
+/// References to chunks that one step removes: a large body has thousands.
+const STEP_REFERENCES: i64 = 4 << 10;
 
 /// A row that a step may remove.
 pub(super) struct Candidate {
@@ -21,11 +24,13 @@ pub(super) struct Candidate {
     body_bytes: i64,
     /// It is delivered or kept.
     is_settled: bool,
+    /// References to chunks.
+    references: i64,
 }
 
 /// The columns of a candidate.
 pub(super) fn candidate_columns() -> String {
-    format!("id, {ROW_BYTES}, started_at_ms, session, body_bytes, state IN (1, 3)")
+    format!("id, {ROW_BYTES}, started_at_ms, session, body_bytes, state IN (1, 3), parts")
 }
 
 fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
@@ -36,6 +41,7 @@ fn candidate(row: &Row<'_>) -> rusqlite::Result<Candidate> {
         session: row.get(3)?,
         body_bytes: row.get(4)?,
         is_settled: row.get(5)?,
+        references: row.get_ref(6)?.as_blob_or_null()?.map_or(0, chunks::references_of),
     })
 }
 
@@ -45,14 +51,15 @@ pub(super) fn candidates(
     sql: &str,
     values: impl rusqlite::Params,
 ) -> rusqlite::Result<Vec<Candidate>> {
-    let mut bytes = 0;
+    let (mut bytes, mut references) = (0, 0_i64);
     let mut query = connection.prepare_cached(sql)?;
     let mut taken = Vec::new();
     for row in query.query_map(values, candidate)? {
         let row = row?;
         bytes += row.bytes + row.body_bytes;
+        references = references.saturating_add(row.references);
         taken.push(row);
-        if bytes > STEP_BYTES {
+        if bytes > STEP_BYTES || references > STEP_REFERENCES {
             break;
         }
     }
@@ -79,13 +86,14 @@ pub(super) fn remove(connection: &Connection, rows: &[Candidate]) -> rusqlite::R
 /// Deletes rows, and the chunks that no other event has. Counts of sessions and sinks stay.
 pub(super) fn delete(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1 RETURNING parts")?;
+    let mut sums = Sums::default();
     for row in rows {
         let parts: Option<Vec<u8>> = delete.query_row([row.id], |row| row.get(0))?;
         if let Some(parts) = parts {
-            chunks::forget(connection, &parts)?;
+            sums += chunks::forget(connection, &parts)?;
         }
     }
-    Ok(())
+    sums.add(connection)
 }
 
 /// The chunks that these undelivered events were the first to store count as shared from now on.

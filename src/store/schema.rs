@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 11;
+pub(super) const VERSION: i64 = 12;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step for each version: step `n` migrates a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
 
 /// `sessions` counts its events in the transaction that changes them, so a count never scans the events.
 ///
@@ -181,6 +181,19 @@ CREATE TABLE chunks (
     data  BLOB    NOT NULL
 ) STRICT;
 CREATE TABLE chunk_refs (chunk INTEGER PRIMARY KEY, refs INTEGER NOT NULL) STRICT;
+";
+
+/// The sums over chunks are kept, so that a large store is measured at once. Removing an event needs the sizes of its chunks, so
+/// `chunk_refs` has them too: it is small, and its rows are read anyway. A file of version 10 or before has no chunks yet, so this
+/// takes no time.
+const V12: &str = "
+ALTER TABLE chunk_refs ADD COLUMN bytes INTEGER NOT NULL DEFAULT 0;
+UPDATE chunk_refs SET bytes = coalesce((SELECT bytes FROM chunks WHERE id = chunk), 0);
+ALTER TABLE tally ADD COLUMN chunks         INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tally ADD COLUMN distinct_bytes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE tally ADD COLUMN logical_bytes  INTEGER NOT NULL DEFAULT 0;
+UPDATE tally SET (chunks, distinct_bytes) = (SELECT count(*), coalesce(sum(bytes), 0) FROM chunks),
+    logical_bytes = (SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs);
 ";
 
 /// What a file was recognised as.

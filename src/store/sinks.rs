@@ -6,7 +6,6 @@ use std::io;
 use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::chunks::Loader;
 use super::key::short;
 use super::read::{COLUMNS, event_row};
 use super::sql::{signed, unsigned};
@@ -100,11 +99,11 @@ impl Viewer {
     /// As [`Viewer::calls`].
     pub fn events_after(&self, after: i64, rows: usize, bytes: usize) -> Result<(Vec<EventRow>, i64), StoreError> {
         self.look("read events for a sink", |connection| {
+            let mut loader = self.loader(connection);
             let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
             let mut query =
                 connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
             let mut found = query.query([after])?;
-            let mut loader = Loader::new(connection);
             let (mut events, mut size) = (Vec::new(), 0);
             while events.len() < rows
                 && size < bytes

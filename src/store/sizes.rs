@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::chunks::Sums;
 use super::files::with_suffix;
 use super::sql::unsigned;
 use super::{Inspector, StoreError, Viewer};
@@ -32,7 +33,7 @@ pub struct Sizes {
 }
 
 impl Inspector {
-    /// The sizes of the store. It reads all chunks' rows.
+    /// The sizes of the store.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -42,7 +43,7 @@ impl Inspector {
 }
 
 impl Viewer {
-    /// The sizes of the store. It reads all chunks' rows.
+    /// The sizes of the store.
     ///
     /// # Errors
     /// As [`Viewer::calls`].
@@ -55,23 +56,19 @@ fn sizes(connection: &Connection, path: &Path) -> rusqlite::Result<Sizes> {
     let transaction = connection.unchecked_transaction()?;
     let number = |sql| transaction.query_row(sql, params![], |row| unsigned(row, 0));
     let page_bytes = number("PRAGMA page_size")?;
-    let (chunks, stored_bytes, distinct_bytes) = transaction.query_row(
-        "SELECT count(*), coalesce(sum(length(data)), 0), coalesce(sum(bytes), 0) FROM chunks",
-        params![],
-        |row| Ok((unsigned(row, 0)?, unsigned(row, 1)?, unsigned(row, 2)?)),
-    )?;
-    let logical_bytes =
-        number("SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs JOIN chunks ON chunks.id = chunk_refs.chunk")?;
+    let sums = Sums::kept(&transaction)?;
+    let bytes = |sum| u64::try_from(sum).unwrap_or(0);
+    let logical_bytes = bytes(sums.logical_bytes);
     Ok(Sizes {
         file_bytes: number("PRAGMA page_count")?.saturating_mul(page_bytes),
         log_bytes: std::fs::metadata(with_suffix(path, "-wal")).map_or(0, |log| log.len()),
         free_bytes: number("PRAGMA freelist_count")?.saturating_mul(page_bytes),
         events: number("SELECT count(*) FROM events")?,
         sessions: number("SELECT count(*) FROM sessions")?,
-        chunks,
+        chunks: bytes(sums.chunks),
         logical_bytes,
-        shared_bytes: logical_bytes.saturating_sub(distinct_bytes),
-        stored_bytes,
+        shared_bytes: logical_bytes.saturating_sub(bytes(sums.distinct_bytes)),
+        stored_bytes: bytes(sums.stored_bytes),
     })
 }
 

@@ -2,13 +2,14 @@
 //! appends or delivery. No query takes longer than [`LONGEST`].
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
-use super::chunks::Loader;
+use super::chunks::{Damage, Loader};
 use super::commands::{OLDEST_PENDING, SESSION_NAMED};
 use super::filter::Clauses;
 use super::link::FileId;
@@ -29,6 +30,7 @@ const IDLE: usize = 4;
 pub struct Viewer {
     path: Box<Path>,
     idle: Mutex<Vec<View>>,
+    pub(super) damage: Arc<Damage>,
 }
 
 /// A connection and the file that it has open.
@@ -109,7 +111,7 @@ pub struct SessionInfo {
 impl Store {
     /// A reader of this store.
     pub fn viewer(&self) -> Viewer {
-        Viewer { path: self.path().into(), idle: Mutex::default() }
+        Viewer { path: self.path().into(), idle: Mutex::default(), damage: self.health().damage.clone() }
     }
 }
 
@@ -117,6 +119,24 @@ impl Viewer {
     /// The store's file.
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Reads bodies, and notes damage for this process.
+    pub(super) fn loader<'a>(&'a self, connection: &'a Connection) -> Loader<'a> {
+        Loader::new(connection, &self.damage)
+    }
+
+    /// How many chunks of bodies were found damaged or missing since this process started, and are still in use.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn damaged_chunks(&self) -> Result<u64, StoreError> {
+        self.look("count its damaged chunks", |connection| {
+            self.damage.retain(|chunk| {
+                connection.prepare_cached("SELECT 1 FROM chunk_refs WHERE chunk = ?1")?.exists([chunk])
+            })?;
+            Ok(self.damage.count())
+        })
     }
 
     /// Calls that match `filter`, newest first; with `before`, only older ones.
@@ -196,7 +216,7 @@ impl Viewer {
             let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
             connection
                 .prepare_cached(&sql)?
-                .query_row([id], |row| event_row(&mut Loader::new(connection), row))
+                .query_row([id], |row| event_row(&mut self.loader(connection), row))
                 .optional()
         })
     }

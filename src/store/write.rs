@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use uuid::Uuid;
 
-use super::chunks::{Hasher, Saver};
+use super::chunks::{Hasher, Saver, Sums};
 use super::link::{FileId, Link};
 use super::sql::{ID_BITS, TALLY, WAITING_TALLY, first_state, is_corruption, signed};
 use super::{NewEvent, SessionRow, Shared, State, StoreError, sinks};
@@ -38,15 +38,8 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16
 
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
-        Self {
-            link,
-            shared,
-            renumber: false,
-            bodies_removed_to: 0,
-            spare_bytes: 0,
-            syncs: false,
-            saver: Saver::new(),
-        }
+        let saver = Saver::new(shared.health.damage.clone());
+        Self { link, shared, renumber: false, bodies_removed_to: 0, spare_bytes: 0, syncs: false, saver }
     }
 
     /// Appends events as pending, all or none. Once it returns, they survive this process. A damaged store is replaced.
@@ -120,6 +113,7 @@ impl Writer {
                 false => (sinks::id_beyond(&transaction)?, HashSet::new()),
             };
             let hasher = Hasher::of(&transaction)?;
+            let mut sums = Sums::default();
             let mut insert = transaction.prepare_cached(INSERT)?;
             let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
             for (session, events) in groups {
@@ -154,18 +148,20 @@ impl Writer {
                         event.llm,
                         &*json,
                         saved.parts,
-                        signed(saved.new_bytes),
+                        saved.sums.stored_bytes,
                     ])?;
                     appended += 1;
                     bytes += (json.len() + saved.parts.as_ref().map_or(0, Vec::len)) as u64;
-                    waiting_bytes += saved.new_bytes;
+                    waiting_bytes += saved.sums.stored_bytes;
+                    sums += saved.sums;
                 }
                 match state {
                     State::Kept => transaction.prepare_cached(TALLY)?.execute([signed(bytes)])?,
-                    _ => transaction.prepare_cached(WAITING_TALLY)?.execute([signed(waiting_bytes)])?,
+                    _ => transaction.prepare_cached(WAITING_TALLY)?.execute([waiting_bytes])?,
                 };
                 count.execute(params![session.0, signed(appended)])?;
             }
+            sums.add(&transaction)?;
         }
         if !noted.is_empty() {
             remove_notes(&transaction, noted)?;

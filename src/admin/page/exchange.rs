@@ -97,7 +97,9 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
 /// What the event lacks, and why.
 fn missing(row: &EventRow, event: &Stored) -> Markup {
     let (metadata, redactions) = (event.metadata(), event.redactions());
-    let cut = metadata["cut"].as_object().map(|cut| cut.keys().map(String::as_str).collect::<Vec<_>>().join(", "));
+    let damaged = metadata["cut"]["bodies_damaged"] == true;
+    let cut = metadata["cut"].as_object().into_iter().flat_map(|cut| cut.keys().map(String::as_str));
+    let cut = cut.filter(|what| *what != "bodies_damaged").collect::<Vec<_>>().join(", ");
     let side = |side: Side, name: &str| {
         let omitted = event.capture(side)["omitted"].as_u64().unwrap_or_default();
         let end = event.capture(side)["end"].as_str().filter(|end| *end != "complete").map(str::to_owned);
@@ -109,7 +111,8 @@ fn missing(row: &EventRow, event: &Stored) -> Markup {
     html! {
         @if let Some(blind) = metadata["blind"].as_str() { p.note { "Relayed without interception: " (shown::line(blind)) ". Only sizes and times are known." } }
         @if redactions > 0 { p.note { "Secrets masked: " (count(redactions)) ". They are not stored on disk." } }
-        @if let Some(cut) = cut { p.note { "Cut: " (shown::line(&cut)) "." } }
+        @if damaged { p.note.bad { "Parts of the bodies are damaged in the event store: a mark in the text shows where. Check the disk; " code { "otas-proxy store verify" } " names all damaged events." } }
+        @if !cut.is_empty() { p.note { "Cut: " (shown::line(&cut)) "." } }
         @if event.json().is_null() { p.note.bad { "The event cannot be read: " (shown::line(&String::from_utf8_lossy(&row.json).chars().take(200).collect::<String>())) } }
         (side(Side::Request, "request"))
         (side(Side::Response, "response"))

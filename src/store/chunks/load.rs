@@ -1,11 +1,14 @@
 //! Reading bodies. A chunk that is damaged or missing is replaced by a mark, so that it harms nothing but itself.
 
+use std::ops::RangeInclusive;
+
 use rusqlite::{Connection, Row, params};
 use zstd::bulk::Decompressor;
 
 use super::cut::Hasher;
-use super::parts::Parts;
-use crate::event::{BodyText, for_otas, with_bodies};
+use super::damage::Damage;
+use super::parts::{Part, Parts};
+use crate::event::{BodyText, OTAS_MAX_BYTES, for_otas, with_bodies, with_damage};
 
 /// Stands in place of a damaged chunk.
 const DAMAGED: &str = "\n…[otas-proxy: a part of this body is damaged in the event store]…\n";
@@ -16,6 +19,8 @@ const CHUNK_MAX_BYTES: usize = 256 << 10;
 /// Reads the bodies of events from one connection.
 pub(in crate::store) struct Loader<'a> {
     connection: &'a Connection,
+    /// Where damaged chunks are noted.
+    damage: &'a Damage,
     /// Made for the first chunk: most events have none.
     tools: Option<Tools>,
 }
@@ -25,72 +30,99 @@ struct Tools {
     decompressor: Decompressor<'static>,
 }
 
+/// What was read of a body.
+#[derive(Default)]
+struct Text {
+    text: String,
+    is_damaged: bool,
+}
+
 impl<'a> Loader<'a> {
     /// For the events that are read from this connection.
-    pub(in crate::store) fn new(connection: &'a Connection) -> Self {
-        Self { connection, tools: None }
+    pub(in crate::store) fn new(connection: &'a Connection, damage: &'a Damage) -> Self {
+        Self { connection, damage, tools: None }
     }
 
-    /// An event as it was appended: its JSON with its bodies. `parts`: its column.
+    /// An event for people and sinks: its JSON with all of its bodies. `parts`: its column.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub(in crate::store) fn whole(&mut self, json: Vec<u8>, parts: Option<&[u8]>) -> rusqlite::Result<Vec<u8>> {
-        match parts {
-            None => Ok(json),
-            Some(parts) => Ok(with_bodies(&json, &self.bodies(parts)?)),
-        }
+        self.event(json, parts, usize::MAX, with_bodies)
     }
 
-    /// The event for OTAS. `parts`: its column.
+    /// The event for OTAS, cut to its limit. `parts`: its column. Of bodies that do not fit, no more is read than may go into it.
     ///
     /// # Errors
     /// When the store cannot be read.
     pub(in crate::store) fn for_otas(&mut self, json: Vec<u8>, parts: Option<&[u8]>) -> rusqlite::Result<Vec<u8>> {
-        match parts {
-            // Its bodies are short, or it is from a version that cut them before it stored them.
-            None => Ok(json),
-            Some(parts) => Ok(for_otas(&json, &self.bodies(parts)?)),
-        }
+        self.event(json, parts, OTAS_MAX_BYTES, for_otas)
     }
 
-    /// The bodies of an event.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub(in crate::store) fn bodies(&mut self, parts: &[u8]) -> rusqlite::Result<Vec<BodyText>> {
-        let mut bodies = Vec::new();
-        for part in Parts::decode(parts).0 {
-            let mut text = String::new();
-            for run in part.runs {
-                self.run(run, &mut text)?;
+    /// The event that `made` makes from its JSON and its bodies, of each of which `enough` bytes are needed.
+    fn event(
+        &mut self,
+        json: Vec<u8>,
+        parts: Option<&[u8]>,
+        enough: usize,
+        made: impl FnOnce(&[u8], &[BodyText]) -> Vec<u8>,
+    ) -> rusqlite::Result<Vec<u8>> {
+        // Its bodies are short, or it is from a version that cut them before it stored them.
+        let Some(column) = parts else { return Ok(json) };
+        let Some(parts) = Parts::decode(column) else {
+            return Ok(with_damage(&json, Some(DAMAGED)).unwrap_or(json));
+        };
+        let (mut bodies, mut is_damaged) = (Vec::with_capacity(parts.0.len()), false);
+        for part in parts.0 {
+            let read = self.body(&part, enough)?;
+            is_damaged |= read.is_damaged;
+            bodies.push(BodyText { at: part.at, text: read.text });
+        }
+        let event = made(&json, &bodies);
+        Ok(if is_damaged { with_damage(&event, None).unwrap_or(event) } else { event })
+    }
+
+    /// The text of a body, or its beginning of at least `enough` bytes.
+    fn body(&mut self, part: &Part, enough: usize) -> rusqlite::Result<Text> {
+        let mut read = Text::default();
+        for run in &part.runs {
+            if read.text.len() >= enough {
+                break;
             }
-            bodies.push(BodyText { at: part.at, text });
+            self.run(run, enough, &mut read)?;
         }
-        Ok(bodies)
+        Ok(read)
     }
 
-    /// Appends the text of consecutive chunks.
-    fn run(&mut self, run: std::ops::RangeInclusive<i64>, text: &mut String) -> rusqlite::Result<()> {
-        let connection = self.connection;
+    /// Appends the text of consecutive chunks, until `enough` bytes are there.
+    fn run(&mut self, run: &RangeInclusive<i64>, enough: usize, read: &mut Text) -> rusqlite::Result<()> {
+        let (connection, damage) = (self.connection, self.damage);
         let tools = self.tools()?;
         let mut query = connection
             .prepare_cached("SELECT id, hash, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
         let mut rows = query.query(params![run.start(), run.end()])?;
         let mut next = *run.start();
-        while let Some(row) = rows.next()? {
+        while read.text.len() < enough {
+            let Some(row) = rows.next()? else {
+                if next <= *run.end() {
+                    damage.note(next);
+                    read.miss();
+                }
+                break;
+            };
             let number: i64 = row.get(0)?;
             if number > next {
-                miss(text);
+                damage.note(next);
+                read.miss();
             }
             next = number.saturating_add(1);
             match tools.chunk(row) {
-                Some(chunk) => text.push_str(&chunk),
-                None => miss(text),
+                Some(chunk) => read.text.push_str(&chunk),
+                None => {
+                    damage.note(number);
+                    read.miss();
+                }
             }
-        }
-        if next <= *run.end() {
-            miss(text);
         }
         Ok(())
     }
@@ -131,9 +163,12 @@ impl Tools {
     }
 }
 
-/// Marks that chunks cannot be read.
-fn miss(text: &mut String) {
-    if !text.ends_with(DAMAGED) {
-        text.push_str(DAMAGED);
+impl Text {
+    /// Marks that chunks cannot be read.
+    fn miss(&mut self) {
+        self.is_damaged = true;
+        if !self.text.ends_with(DAMAGED) {
+            self.text.push_str(DAMAGED);
+        }
     }
 }

@@ -33,9 +33,14 @@ impl Parts {
         self.0.iter().flat_map(|part| &part.runs)
     }
 
-    /// The column's value: for each body its place, the number of its runs, and for each run its first chunk and how many
-    /// follow. Each number is a LEB128.
+    /// The column's value: the CRC-32 of what follows, and for each body its place, the number of its runs, and for each run its
+    /// first chunk and how many follow. Each number is a LEB128.
     pub(super) fn encode(&self) -> Vec<u8> {
+        let numbers = self.numbers();
+        [&crc32fast::hash(&numbers).to_le_bytes()[..], &numbers].concat()
+    }
+
+    fn numbers(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for Part { at, runs } in &self.0 {
             put(&mut out, *at as u64);
@@ -48,26 +53,35 @@ impl Parts {
         out
     }
 
-    /// Reads a column. What follows a fault is left out.
-    pub(super) fn decode(mut bytes: &[u8]) -> Self {
-        let mut parts = Vec::new();
-        while let Some(part) = take_part(&mut bytes) {
-            parts.push(part);
+    /// Reads a column. `None`: it is damaged, so the numbers in it may be those of other events' chunks.
+    pub(super) fn decode(column: &[u8]) -> Option<Self> {
+        let (sum, numbers) = column.split_first_chunk()?;
+        if crc32fast::hash(numbers).to_le_bytes() != *sum {
+            return None;
         }
-        Self(parts)
+        let (mut parts, mut rest) = (Self::default(), numbers);
+        while let Some(part) = take_part(&mut rest) {
+            parts.0.push(part);
+        }
+        (parts.numbers() == numbers).then_some(parts)
     }
 }
 
 /// The chunks that a column names. `None`: it is damaged.
 pub(in crate::store) fn runs_of(column: &[u8]) -> Option<Vec<RangeInclusive<i64>>> {
-    let parts = Parts::decode(column);
-    (parts.encode() == column).then(|| parts.runs().cloned().collect())
+    Parts::decode(column).map(|parts| parts.runs().cloned().collect())
+}
+
+/// How many references to chunks a column holds.
+pub(in crate::store) fn references_of(column: &[u8]) -> i64 {
+    let length = |run: &RangeInclusive<i64>| run.end().saturating_sub(*run.start()).saturating_add(1);
+    Parts::decode(column).unwrap_or_default().runs().map(length).fold(0, i64::saturating_add)
 }
 
 /// The bodies that a column names, each with this text in place of its chunks.
-pub(in crate::store) fn with_text(parts: &[u8], text: &str) -> Vec<BodyText> {
+pub(in crate::store) fn with_text(column: &[u8], text: &str) -> Vec<BodyText> {
     let body = |part: Part| BodyText { at: part.at, text: text.to_owned() };
-    Parts::decode(parts).0.into_iter().map(body).collect()
+    Parts::decode(column).unwrap_or_default().0.into_iter().map(body).collect()
 }
 
 fn take_part(bytes: &mut &[u8]) -> Option<Part> {
@@ -118,12 +132,21 @@ mod tests {
                 runs: runs.into_iter().map(|(first, more)| first..=first + more).collect(),
             };
             let parts = Parts(parts.into_iter().map(part).collect());
-            prop_assert_eq!(Parts::decode(&parts.encode()), parts);
+            prop_assert_eq!(Parts::decode(&parts.encode()), Some(parts));
         }
 
         #[test]
         fn any_bytes_are_read_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             Parts::decode(&bytes);
+        }
+
+        #[test]
+        fn a_flipped_bit_is_noticed(runs in prop::collection::vec((0..1_i64 << 40, 0..99_i64), 0..9), at in any::<prop::sample::Index>(), bit in 0..8) {
+            let runs = runs.into_iter().map(|(first, more)| first..=first + more).collect();
+            let mut column = Parts(vec![Part { at: 28, runs }]).encode();
+            let at = at.index(column.len());
+            column[at] ^= 1_u8 << bit;
+            prop_assert_eq!(Parts::decode(&column), None);
         }
     }
 

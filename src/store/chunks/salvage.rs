@@ -7,6 +7,7 @@ use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::parts::Parts;
 use super::save::count;
+use super::sums::COUNT_AGAIN;
 use crate::store::sql::copy_secret;
 
 /// Without the key, the chunks of the damaged file could not be checked.
@@ -25,7 +26,7 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
         let mut events = transaction.prepare("SELECT parts FROM events WHERE parts IS NOT NULL")?;
         let mut rows = events.query([])?;
         while let Some(row) = rows.next()? {
-            let parts = Parts::decode(row.get_ref(0)?.as_blob().unwrap_or_default());
+            let parts = Parts::decode(row.get_ref(0)?.as_blob().unwrap_or_default()).unwrap_or_default();
             for run in parts.runs() {
                 let mut left = run.clone();
                 while Instant::now() < until
@@ -40,10 +41,8 @@ pub(in crate::store) fn salvage(old: &Connection, new: &mut Connection, until: I
             }
         }
     }
-    transaction.execute_batch(
-        "UPDATE events SET body_bytes = 0;
-         UPDATE tally SET waiting_bytes = 0, chunk_bytes = (SELECT coalesce(sum(length(data)), 0) FROM chunks)",
-    )?;
+    transaction.execute_batch("UPDATE events SET body_bytes = 0; UPDATE tally SET waiting_bytes = 0;")?;
+    transaction.execute_batch(COUNT_AGAIN)?;
     transaction.commit()
 }
 
@@ -58,6 +57,9 @@ fn copy(old: &Connection, new: &Connection, chunk: i64) -> rusqlite::Result<()> 
     let Ok::<Vec<Value>, _>(values) = found else { return Ok(()) };
     new.prepare_cached("INSERT OR IGNORE INTO chunks (id, hash, bytes, crc, data) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params_from_iter(values))?;
-    new.prepare_cached("INSERT OR IGNORE INTO chunk_refs (chunk, refs) VALUES (?1, 1)")?.execute([chunk])?;
+    new.prepare_cached(
+        "INSERT OR IGNORE INTO chunk_refs (chunk, refs, bytes) SELECT id, 1, bytes FROM chunks WHERE id = ?1",
+    )?
+    .execute([chunk])?;
     Ok(())
 }

@@ -1,13 +1,16 @@
 //! Storing bodies, in the transaction of their event.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use quick_cache::unsync::Cache;
 use rusqlite::{Connection, OptionalExtension, params};
 use zstd::bulk::Compressor;
 
 use super::cut::{Hash, Hasher, cut};
+use super::damage::Damage;
 use super::parts::{Part, Parts};
+use super::sums::Sums;
 use crate::event::BodyText;
 use crate::store::sql::signed;
 
@@ -23,6 +26,9 @@ pub(in crate::store) struct Saver {
     /// Numbers of chunks by their names. Another process may have removed one since.
     known: Cache<Hash, i64>,
     compressor: Option<Compressor<'static>>,
+    damage: Arc<Damage>,
+    /// [`Damage::noted`], when `known` was last right.
+    noted: u64,
 }
 
 /// What was stored of an event's bodies.
@@ -30,13 +36,14 @@ pub(in crate::store) struct Saver {
 pub(in crate::store) struct Saved {
     /// The column `parts`. `None`: the bodies stay in the event's JSON.
     pub(in crate::store) parts: Option<Vec<u8>>,
-    /// The bytes of the chunks that are new.
-    pub(in crate::store) new_bytes: u64,
+    /// What it adds to the sums.
+    pub(in crate::store) sums: Sums,
 }
 
 impl Saver {
-    pub(in crate::store) fn new() -> Self {
-        Self { known: Cache::new(REMEMBERED), compressor: None }
+    /// `damage`: chunks that must not be used again as they are.
+    pub(in crate::store) fn new(damage: Arc<Damage>) -> Self {
+        Self { known: Cache::new(REMEMBERED), compressor: None, damage, noted: 0 }
     }
 
     /// Forgets the numbers of chunks: of another file, or of chunks that may have been removed.
@@ -51,28 +58,28 @@ impl Saver {
         hasher: &Hasher,
         bodies: &[BodyText],
     ) -> rusqlite::Result<Saved> {
-        if bodies.iter().map(|body| body.text.len()).sum::<usize>() < APART_FROM_BYTES {
+        let text_bytes = bodies.iter().map(|body| body.text.len()).sum::<usize>();
+        if text_bytes < APART_FROM_BYTES {
             return Ok(Saved::default());
+        }
+        if self.noted != self.damage.noted() {
+            self.noted = self.damage.noted();
+            self.clear();
         }
         let chunks: Vec<Vec<(Hash, &str)>> = bodies
             .iter()
             .map(|body| cut(&body.text).map(|text| (hasher.hash(text.as_bytes()), text)).collect())
             .collect();
-        let mut new_bytes = 0;
-        let mut parts = self.numbered(connection, bodies, &chunks, &mut new_bytes)?;
+        let mut sums = Sums { logical_bytes: signed(text_bytes as u64), ..Sums::default() };
+        let mut parts = self.numbered(connection, bodies, &chunks, &mut sums)?;
         if !refer(connection, &parts)? {
             // A chunk that was remembered is gone. Those that were counted already are counted again, so this is undone.
             parts.runs().try_for_each(|run| count(connection, run, -1).map(drop))?;
             self.clear();
-            parts = self.numbered(connection, bodies, &chunks, &mut new_bytes)?;
+            parts = self.numbered(connection, bodies, &chunks, &mut sums)?;
             refer(connection, &parts)?;
         }
-        if new_bytes > 0 {
-            connection
-                .prepare_cached("UPDATE tally SET chunk_bytes = chunk_bytes + ?1")?
-                .execute([signed(new_bytes)])?;
-        }
-        Ok(Saved { parts: Some(parts.encode()), new_bytes })
+        Ok(Saved { parts: Some(parts.encode()), sums })
     }
 
     /// The numbers of the chunks. New ones are stored.
@@ -81,26 +88,20 @@ impl Saver {
         connection: &Connection,
         bodies: &[BodyText],
         chunks: &[Vec<(Hash, &str)>],
-        new_bytes: &mut u64,
+        sums: &mut Sums,
     ) -> rusqlite::Result<Parts> {
         let mut parts = Vec::with_capacity(bodies.len());
         for (body, chunks) in bodies.iter().zip(chunks) {
             let mut part = Part { at: body.at, runs: Vec::new() };
             for (hash, text) in chunks {
-                part.push(self.number(connection, hash, text, new_bytes)?);
+                part.push(self.number(connection, hash, text, sums)?);
             }
             parts.push(part);
         }
         Ok(Parts(parts))
     }
 
-    fn number(
-        &mut self,
-        connection: &Connection,
-        hash: &Hash,
-        text: &str,
-        new_bytes: &mut u64,
-    ) -> rusqlite::Result<i64> {
+    fn number(&mut self, connection: &Connection, hash: &Hash, text: &str, sums: &mut Sums) -> rusqlite::Result<i64> {
         if let Some(number) = self.known.get(hash) {
             return Ok(*number);
         }
@@ -109,22 +110,42 @@ impl Saver {
             .query_row([hash], |row| row.get(0))
             .optional()?;
         let number = match stored {
+            Some(number) if self.damage.has(number) => {
+                self.mend(connection, number, text, sums)?;
+                number
+            }
             Some(number) => number,
             None => {
-                let data = self.compressed(text);
-                *new_bytes += data.len() as u64;
+                let (data, bytes) = (self.compressed(text), signed(text.len() as u64));
+                let stored_bytes = signed(data.len() as u64);
+                *sums += Sums { chunks: 1, stored_bytes, distinct_bytes: bytes, logical_bytes: 0 };
                 connection
                     .prepare_cached("INSERT INTO chunks (hash, bytes, crc, data) VALUES (?1, ?2, ?3, ?4)")?
-                    .execute(params![hash, signed(text.len() as u64), crc32fast::hash(&data), data])?;
+                    .execute(params![hash, bytes, crc32fast::hash(&data), data])?;
                 let number = connection.last_insert_rowid();
                 connection
-                    .prepare_cached("INSERT INTO chunk_refs (chunk, refs) VALUES (?1, 0)")?
-                    .execute([number])?;
+                    .prepare_cached("INSERT INTO chunk_refs (chunk, refs, bytes) VALUES (?1, 0, ?2)")?
+                    .execute([number, bytes])?;
                 number
             }
         };
         self.known.insert(*hash, number);
         Ok(number)
+    }
+
+    /// Stores the text of a damaged chunk again, so the events that have it are whole again, too.
+    fn mend(&mut self, connection: &Connection, chunk: i64, text: &str, sums: &mut Sums) -> rusqlite::Result<()> {
+        let (data, bytes) = (self.compressed(text), signed(text.len() as u64));
+        let (old_data_bytes, old_bytes): (i64, i64) = connection
+            .prepare_cached("SELECT length(data), bytes FROM chunks WHERE id = ?1")?
+            .query_row([chunk], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let (stored_bytes, distinct_bytes) = (signed(data.len() as u64) - old_data_bytes, bytes - old_bytes);
+        *sums += Sums { stored_bytes, distinct_bytes, ..Sums::default() };
+        connection
+            .prepare_cached("UPDATE chunks SET bytes = ?2, crc = ?3, data = ?4 WHERE id = ?1")?
+            .execute(params![chunk, bytes, crc32fast::hash(&data), data])?;
+        self.damage.mended(chunk);
+        Ok(())
     }
 
     /// A zstd frame. Without a compressor, which only a lack of memory prevents, nothing is stored: the text would be readable
@@ -155,27 +176,31 @@ pub(super) fn count(connection: &Connection, run: &RangeInclusive<i64>, by: i64)
         .execute(params![run.start(), run.end(), by])
 }
 
-/// Removes the references of an event, and the chunks that have none left. `parts`: its column.
-pub(in crate::store) fn forget(connection: &Connection, parts: &[u8]) -> rusqlite::Result<()> {
-    let parts = Parts::decode(parts);
+/// Removes the references of an event, and the chunks that have none left. `parts`: its column. A damaged one may name chunks of
+/// other events, so none is touched. Returns what this adds to the sums.
+pub(in crate::store) fn forget(connection: &Connection, parts: &[u8]) -> rusqlite::Result<Sums> {
+    let (parts, mut sums) = (Parts::decode(parts).unwrap_or_default(), Sums::default());
     for run in parts.runs() {
+        let bytes: i64 = connection
+            .prepare_cached("SELECT coalesce(sum(bytes), 0) FROM chunk_refs WHERE chunk BETWEEN ?1 AND ?2")?
+            .query_row([run.start(), run.end()], |row| row.get(0))?;
+        sums.logical_bytes -= bytes;
         count(connection, run, -1)?;
     }
     for run in parts.runs() {
-        let unused: Vec<i64> = connection
-            .prepare_cached("SELECT chunk FROM chunk_refs WHERE chunk BETWEEN ?1 AND ?2 AND refs <= 0")?
-            .query_map(params![run.start(), run.end()], |row| row.get(0))?
-            .collect::<rusqlite::Result<_>>()?;
-        for chunk in unused {
-            let bytes: Option<i64> = connection
-                .prepare_cached("DELETE FROM chunks WHERE id = ?1 RETURNING length(data)")?
-                .query_row([chunk], |row| row.get(0))
-                .optional()?;
-            connection.prepare_cached("DELETE FROM chunk_refs WHERE chunk = ?1")?.execute([chunk])?;
-            connection
-                .prepare_cached("UPDATE tally SET chunk_bytes = max(0, chunk_bytes - ?1)")?
-                .execute([bytes.unwrap_or(0)])?;
+        let mut delete = connection.prepare_cached(
+            "DELETE FROM chunks WHERE id IN (SELECT chunk FROM chunk_refs WHERE chunk BETWEEN ?1 AND ?2 AND refs <= 0)
+             RETURNING length(data), bytes",
+        )?;
+        let mut deleted = delete.query([run.start(), run.end()])?;
+        while let Some(row) = deleted.next()? {
+            let (stored_bytes, distinct_bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
+            sums +=
+                Sums { chunks: -1, stored_bytes: -stored_bytes, distinct_bytes: -distinct_bytes, logical_bytes: 0 };
         }
+        connection
+            .prepare_cached("DELETE FROM chunk_refs WHERE chunk BETWEEN ?1 AND ?2 AND refs <= 0")?
+            .execute([run.start(), run.end()])?;
     }
-    Ok(())
+    Ok(sums)
 }

@@ -6,8 +6,8 @@ use rusqlite::Connection;
 use super::cut::cut;
 use super::parts::{Part, Parts};
 use super::salvage;
-use crate::event::{BodyText, with_bodies};
-use crate::store::{Filter, NewEvent, SessionRow, Store, testing};
+use crate::event::{BodyText, for_otas, with_bodies};
+use crate::store::{Clearable, Filter, Inspector, NewEvent, Selection, SessionRow, Store, testing};
 
 const JSON: &[u8] = br#"{"path":"/","request_body":"","response_body":""}"#;
 const REQUEST_AT: usize = 28;
@@ -120,6 +120,56 @@ fn a_flipped_bit_is_noticed_wherever_it_is() {
         file(&store).execute("UPDATE chunks SET data = ?1 WHERE id = 1", [flipped]).unwrap();
         assert!(String::from_utf8_lossy(&events(&store)[0]).contains("is damaged in the event store"), "byte {at}");
     }
+}
+
+#[test]
+fn a_damaged_chunk_is_whole_again_in_all_its_events_when_its_text_comes_again() {
+    let (_folder, store, session) = store();
+    let bodies = [body(REQUEST_AT, &prose(4, 50_000))];
+    let event = NewEvent { bodies: &bodies, ..NewEvent::plain(JSON) };
+    let mut writer = store.writer().unwrap();
+    writer.append(session, &[event]).unwrap();
+    file(&store).execute("UPDATE chunks SET data = zeroblob(length(data)) WHERE id = 2", []).unwrap();
+    let damaged: serde_json::Value = serde_json::from_slice(&events(&store)[0]).unwrap();
+    assert_eq!(damaged["metadata"]["cut"]["bodies_damaged"], true);
+    assert_eq!(store.viewer().damaged_chunks().unwrap(), 1);
+    writer.append(session, &[event]).unwrap();
+    assert_eq!(events(&store), vec![with_bodies(JSON, &bodies); 2]);
+    assert_eq!(store.viewer().damaged_chunks().unwrap(), 0);
+    Inspector::open(store.path()).unwrap().verify(&mut |fault| panic!("{fault}")).unwrap();
+}
+
+#[test]
+fn a_damaged_list_of_chunks_harms_no_other_event() {
+    let (_folder, store, session) = store();
+    let all = [prose(6, 40_000), prose(7, 40_000)].map(|text| [body(REQUEST_AT, &text)]);
+    all.iter().for_each(|bodies| append(&store, session, bodies));
+    let mut column: Vec<u8> =
+        file(&store).query_row("SELECT parts FROM events WHERE id = 1", [], |row| row.get(0)).unwrap();
+    // The number of its first chunk becomes that of another event's.
+    let at = column.len() - 2;
+    column[at] ^= 8;
+    file(&store).execute("UPDATE events SET parts = ?1 WHERE id = 1", [column]).unwrap();
+    let event: serde_json::Value = serde_json::from_slice(&events(&store)[0]).unwrap();
+    assert!(event["request_body"].as_str().unwrap().contains("is damaged in the event store"), "{event}");
+    assert_eq!(event["metadata"]["cut"]["bodies_damaged"], true);
+    let first = Selection { filter: Filter::default(), undelivered: true, ..Selection::default() };
+    let counted = Clearable { up_to: 1, ..store.clearable(&first).unwrap() };
+    assert_eq!(store.clear(&first, &counted).unwrap(), 1);
+    assert_eq!(events(&store), [with_bodies(JSON, &all[1])]);
+}
+
+#[test]
+fn people_read_whole_bodies_and_otas_gets_what_it_has_room_for() {
+    let (_folder, store, session) = store();
+    let bodies = [body(REQUEST_AT, &prose(8, 3_000_000)), body(RESPONSE_AT, &prose(9, 2_900_000))];
+    append(&store, session, &bodies);
+    assert_eq!(store.pending_event(1).unwrap().unwrap().json, for_otas(JSON, &bodies));
+    assert_eq!(events(&store), [with_bodies(JSON, &bodies)]);
+    // What there is no room for is not read, so it may be damaged.
+    let last = number(&store, "SELECT max(id) FROM chunks");
+    file(&store).execute("DELETE FROM chunks WHERE id = ?1", [last]).unwrap();
+    assert_eq!(store.pending_event(1).unwrap().unwrap().json, for_otas(JSON, &bodies));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use super::fault::{Fault, Report};
-use crate::store::chunks::{Loader, runs_of};
+use crate::store::chunks::{Damage, Loader, runs_of};
 
 /// So many chunk numbers are compared at a time: 8 MiB. One window is enough for 8 GiB of distinct text.
 const WINDOW: usize = 1 << 20;
@@ -71,7 +71,8 @@ impl Window {
 
     /// Compares each chunk with its checksum and its hash.
     fn read_chunks(&mut self, connection: &Connection, report: &mut Report<'_>) -> rusqlite::Result<()> {
-        let mut loader = Loader::new(connection);
+        let damage = Damage::default();
+        let mut loader = Loader::new(connection, &damage);
         let mut batch = connection.prepare(
             "SELECT id, hash, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
         )?;

@@ -49,6 +49,18 @@ fn change(store: &Store, sql: &str) {
     Connection::open(store.path()).unwrap().execute_batch(sql).unwrap();
 }
 
+/// Lets the second event name other chunks.
+fn parts(store: &Store, numbers: &[u8]) {
+    let column = [&crc32fast::hash(numbers).to_le_bytes()[..], numbers].concat();
+    Connection::open(store.path()).unwrap().execute("UPDATE events SET parts = ?1 WHERE id = 2", [column]).unwrap();
+}
+
+/// Makes the sums over chunks match their rows.
+const SUM_AGAIN: &str = "
+UPDATE tally SET (chunks, chunk_bytes, distinct_bytes) =
+        (SELECT count(*), coalesce(sum(length(data)), 0), coalesce(sum(bytes), 0) FROM chunks),
+    logical_bytes = (SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs)";
+
 fn number(store: &Store, sql: &str) -> i64 {
     Connection::open(store.path()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
 }
@@ -94,11 +106,9 @@ fn a_flipped_bit_is_found_and_the_events_that_have_the_chunk_are_named() {
 #[test]
 fn another_text_in_a_chunks_place_is_found_by_its_hash() {
     let (_folder, store) = store();
-    change(
-        &store,
-        "UPDATE chunks SET (bytes, crc, data) = (SELECT bytes, crc, data FROM chunks WHERE id = 2) WHERE id = 1;
-         UPDATE tally SET chunk_bytes = (SELECT sum(length(data)) FROM chunks)",
-    );
+    let replace =
+        "UPDATE chunks SET (bytes, crc, data) = (SELECT bytes, crc, data FROM chunks WHERE id = 2) WHERE id = 1";
+    change(&store, &format!("{replace}; {SUM_AGAIN}"));
     let found = faults(&store);
     assert!(found.contains(&Fault::Damaged { chunk: 1 }) && broken(&found).len() == 3, "{found:?}");
 }
@@ -106,27 +116,25 @@ fn another_text_in_a_chunks_place_is_found_by_its_hash() {
 #[test]
 fn a_missing_chunk_is_found() {
     let (_folder, store) = store();
-    change(
-        &store,
-        "DELETE FROM chunks WHERE id = 1; UPDATE tally SET chunk_bytes = (SELECT sum(length(data)) FROM chunks)",
-    );
+    change(&store, &format!("DELETE FROM chunks WHERE id = 1; {SUM_AGAIN}"));
     let found = faults(&store);
     assert_eq!(broken(&found), [(1, 0, 1), (2, 0, 1), (3, 0, 1)]);
     assert!(found.contains(&Fault::CountWithoutChunk { chunk: 1 }) && found.len() == 4, "{found:?}");
     // Also where there are no chunks at all.
-    change(&store, "DELETE FROM chunks; DELETE FROM chunk_refs; UPDATE tally SET chunk_bytes = 0");
+    change(&store, &format!("DELETE FROM chunks; DELETE FROM chunk_refs; {SUM_AGAIN}"));
     assert_eq!(broken(&faults(&store)).len(), 3);
 }
 
 #[test]
 fn wrong_counts_and_chunks_without_a_reference_are_found() {
     let (_folder, store) = store();
-    change(&store, "UPDATE chunk_refs SET refs = refs - 1 WHERE chunk = 1; DELETE FROM chunk_refs WHERE chunk = 2");
+    let wrong = "UPDATE chunk_refs SET refs = refs - 1 WHERE chunk = 1; DELETE FROM chunk_refs WHERE chunk = 2";
+    change(&store, &format!("{wrong}; {SUM_AGAIN}"));
     assert_eq!(
         faults(&store),
         [Fault::Count { chunk: 1, references: 3, counted: 2 }, Fault::Count { chunk: 2, references: 3, counted: 0 }]
     );
-    change(&store, "UPDATE chunk_refs SET refs = 3 WHERE chunk = 1; INSERT INTO chunk_refs VALUES (2, 3)");
+    change(&store, "UPDATE chunk_refs SET refs = 3 WHERE chunk = 1; INSERT INTO chunk_refs VALUES (2, 3, 9)");
     let last = number(&store, "SELECT max(id) FROM chunks");
     change(
         &store,
@@ -143,23 +151,25 @@ fn wrong_tallies_and_counts_of_sessions_are_found() {
     let (_folder, store) = store();
     change(
         &store,
-        "UPDATE tally SET delivered_bytes = delivered_bytes + 1, chunk_bytes = chunk_bytes - 1, waiting_bytes = 7;
+        "UPDATE tally SET delivered_bytes = delivered_bytes + 1, chunk_bytes = chunk_bytes - 1, waiting_bytes = 7,
+                chunks = chunks + 1, distinct_bytes = 0, logical_bytes = logical_bytes - 1;
          UPDATE sessions SET total = total + 2, dead = dead + 1",
     );
     let found = faults(&store);
     let tallies = found.iter().filter(|fault| matches!(fault, Fault::Tally { .. })).count();
-    assert_eq!((tallies, found.len()), (3, 5), "{found:?}");
-    assert!(matches!(found[3], Fault::Session { what: "pending", kept: 4, found: 3, .. }), "{found:?}");
-    assert!(matches!(found[4], Fault::Session { what: "dead", kept: 1, found: 0, .. }), "{found:?}");
+    assert_eq!((tallies, found.len()), (6, 8), "{found:?}");
+    assert!(matches!(found[6], Fault::Session { what: "pending", kept: 4, found: 3, .. }), "{found:?}");
+    assert!(matches!(found[7], Fault::Session { what: "dead", kept: 1, found: 0, .. }), "{found:?}");
 }
 
 #[test]
 fn a_damaged_row_is_found_whatever_it_names() {
     let (_folder, store) = store();
     // A run of more chunks than there can be; a list that breaks off; JSON that does.
-    change(&store, "UPDATE events SET parts = x'110101FFFFFFFFFFFFFFFF3F' WHERE id = 2");
+    parts(&store, b"\x11\x01\x01\xFF\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x3F");
     assert!(broken(&faults(&store)).iter().any(|(event, _, missing)| (*event, *missing > 1 << 60) == (2, true)));
-    change(&store, "UPDATE events SET parts = x'1101' WHERE id = 2; UPDATE events SET json = x'7B22' WHERE id = 4");
+    parts(&store, b"\x11\x01");
+    change(&store, "UPDATE events SET json = x'7B22' WHERE id = 4");
     let damaged: Vec<i64> = faults(&store)
         .into_iter()
         .filter_map(|fault| match fault {

@@ -12,7 +12,18 @@ pub(super) fn check(connection: &Connection, report: &mut Report<'_>) -> rusqlit
     let settled = format!("SELECT coalesce(sum({ROW_BYTES}), 0) FROM events WHERE state IN (1, 3)");
     for (what, kept, found) in [
         ("bytes of delivered and kept events", "SELECT delivered_bytes FROM tally", &*settled),
+        ("chunks", "SELECT chunks FROM tally", "SELECT count(*) FROM chunks"),
         ("bytes of chunks", "SELECT chunk_bytes FROM tally", "SELECT coalesce(sum(length(data)), 0) FROM chunks"),
+        (
+            "bytes of the texts of chunks",
+            "SELECT distinct_bytes FROM tally",
+            "SELECT coalesce(sum(bytes), 0) FROM chunks",
+        ),
+        (
+            "bytes of the texts of bodies",
+            "SELECT logical_bytes FROM tally",
+            "SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs",
+        ),
         (
             "bytes of chunks that undelivered events were the first to store",
             "SELECT waiting_bytes FROM tally",
