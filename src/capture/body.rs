@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::arrivals::Arrivals;
 use super::delivery::Delivery;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Passed};
 use super::model::ModelTap;
 use super::recorder::Recorder;
 use super::{BodyEnd, Side};
@@ -41,6 +41,29 @@ struct Tap {
     delivery: Option<Delivery>,
 }
 
+impl Tap {
+    /// Records a piece. The reader of a model call sees a response at once, because its times matter. It sees a request in the blocks
+    /// that are kept of it: requests are large, and need no second copy.
+    fn see(&mut self, piece: &Bytes) {
+        match (&self.model, self.side) {
+            (Some(model), Side::Request) => self.keeper.see_and_show(piece, &mut |passed| hand_on(model, passed)),
+            (model, _) => {
+                self.keeper.see(piece);
+                if let Some(model) = model {
+                    model.see(piece);
+                }
+            }
+        }
+    }
+}
+
+fn hand_on(model: &ModelTap, passed: Passed<'_>) {
+    match passed {
+        Passed::Kept(block) => model.share(block),
+        Passed::Copied(bytes) => model.see(bytes),
+    }
+}
+
 impl<B: Body> CapturedBody<B> {
     /// Records `inner` as one side of the exchange.
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
@@ -59,12 +82,15 @@ impl<B: Body> CapturedBody<B> {
 
 impl<B> CapturedBody<B> {
     fn end(&mut self, end: BodyEnd) {
-        if let Some(Tap { recorder, side, keeper, model, arrivals, delivery }) = self.tap.take() {
+        if let Some(Tap { recorder, side, mut keeper, model, arrivals, delivery }) = self.tap.take() {
             if let Some(mut delivery) = delivery {
                 recorder.delivered(delivery.delivered_bytes());
             }
             if let Some(arrivals) = arrivals {
                 recorder.arrived(&arrivals);
+            }
+            if let (Side::Request, Some(model)) = (side, &model) {
+                keeper.show_the_rest(&mut |passed| hand_on(model, passed));
             }
             recorder.body_ended(side, keeper.finish(), end);
             if let Some(model) = model {
@@ -106,12 +132,9 @@ where
             Some(Ok(frame)) => {
                 if let Some(tap) = &mut self.tap {
                     if let Some(data) = frame.data_ref() {
-                        tap.keeper.see(data);
+                        tap.see(data);
                         if let Some(delivery) = &mut tap.delivery {
                             delivery.handed(tap.keeper.total_bytes());
-                        }
-                        if let Some(model) = &tap.model {
-                            model.see(data);
                         }
                         if let Some(arrivals) = &mut tap.arrivals {
                             arrivals.note(tap.keeper.total_bytes());

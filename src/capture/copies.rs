@@ -120,6 +120,17 @@ impl<S: Copy, N> Tap<S, N> {
         self.send(Copied::Bytes { from: self.side, bytes, at: Instant::now(), waiting });
     }
 
+    /// Hands over bytes that are kept in any case, so they take no room here.
+    pub(super) fn share(&self, bytes: Bytes) {
+        let line = &self.line;
+        if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
+            return;
+        }
+        let waiting =
+            Waiting { bytes: 0, of: line.waiting_bytes.clone(), _memory: Reservation::none(line.budget.clone()) };
+        self.send(Copied::Bytes { from: self.side, bytes, at: Instant::now(), waiting });
+    }
+
     /// The side has ended.
     pub(super) fn ended(self, whole: bool) {
         self.send(Copied::Ended { from: self.side, whole });

@@ -146,10 +146,20 @@ pub struct Keeper {
     head_bytes: usize,
     head: Pieces,
     head_open: bool,
+    /// How many blocks of the head were shown to a reader.
+    shown: usize,
     tail: VecDeque<Bytes>,
     tail_bytes: usize,
     total_bytes: u64,
     reservation: Reservation,
+}
+
+/// A part of a body that is read while it passes.
+pub(super) enum Passed<'a> {
+    /// A block that is kept in any case: its reader needs no memory of its own.
+    Kept(Bytes),
+    /// Bytes that are not kept, or not for long.
+    Copied(&'a [u8]),
 }
 
 /// The result of a [`Keeper`].
@@ -172,6 +182,7 @@ impl Keeper {
             head_bytes: limits.head_bytes,
             head: Pieces::default(),
             head_open: true,
+            shown: 0,
             tail: VecDeque::new(),
             tail_bytes: 0,
             total_bytes: 0,
@@ -186,25 +197,56 @@ impl Keeper {
 
     /// Records a passing piece.
     pub fn see(&mut self, piece: &Bytes) {
-        self.total_bytes += piece.len() as u64;
-        let mut rest = piece.clone();
-        if self.head_open {
-            let first = rest.split_to(rest.len().min(self.head_bytes - self.head.bytes));
-            let is_long = self.head.bytes + first.len() > self.limits.head_bytes;
-            self.head_open = match is_long {
-                true => self.reservation.grow_long(first.len()),
-                false => self.reservation.grow(first.len()),
-            };
-            match self.head_open {
-                true => self.head.push(&first),
-                false => rest = piece.clone(),
-            }
-            // Once a byte went to the tail, the head is closed: later bytes must not come before it.
-            self.head_open &= rest.is_empty();
-        }
+        let rest = self.keep_first(piece);
         if !rest.is_empty() {
             self.keep_last(rest);
         }
+    }
+
+    /// The same, for a body that is also read: `show` gets what passed, block by block and not at once.
+    pub(super) fn see_and_show(&mut self, piece: &Bytes, show: &mut impl FnMut(Passed<'_>)) {
+        let rest = self.keep_first(piece);
+        if rest.is_empty() {
+            return self.show_blocks(show);
+        }
+        self.head.close_block();
+        self.show_blocks(show);
+        show(Passed::Copied(&rest));
+        self.keep_last(rest);
+    }
+
+    /// Shows what [`Keeper::see_and_show`] has not shown yet, when the body has ended.
+    pub(super) fn show_the_rest(&mut self, show: &mut impl FnMut(Passed<'_>)) {
+        self.head.close_block();
+        self.show_blocks(show);
+    }
+
+    fn show_blocks(&mut self, show: &mut impl FnMut(Passed<'_>)) {
+        let new = self.head.done.get(self.shown..).unwrap_or_default();
+        new.iter().for_each(|block| show(Passed::Kept(block.clone())));
+        self.shown = self.head.done.len();
+    }
+
+    /// Keeps the first bytes of a piece in the head, as far as it is open. Gives the others.
+    fn keep_first(&mut self, piece: &Bytes) -> Bytes {
+        self.total_bytes += piece.len() as u64;
+        if !self.head_open {
+            return piece.clone();
+        }
+        let mut rest = piece.clone();
+        let first = rest.split_to(rest.len().min(self.head_bytes - self.head.bytes));
+        let is_long = self.head.bytes + first.len() > self.limits.head_bytes;
+        self.head_open = match is_long {
+            true => self.reservation.grow_long(first.len()),
+            false => self.reservation.grow(first.len()),
+        };
+        match self.head_open {
+            true => self.head.push(&first),
+            false => rest = piece.clone(),
+        }
+        // Once a byte went to the tail, the head is closed: later bytes must not come before it.
+        self.head_open &= rest.is_empty();
+        rest
     }
 
     /// Bytes that have passed.
@@ -398,5 +440,27 @@ mod tests {
         assert_eq!((whole.head.concat(), whole.tail.concat()), (text[..10].to_vec(), text[180..].to_vec()));
         limits.shorten(&mut whole);
         assert_eq!((whole.head.concat(), whole.omitted_bytes()), (text[..10].to_vec(), 170));
+    }
+
+    proptest! {
+        #[test]
+        fn a_reader_is_shown_each_byte_once_in_order(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6000), 0..12),
+            head_bytes in 0_usize..9000,
+            limit in 0_usize..40_000,
+        ) {
+            let limits = Limits { head_bytes, tail_bytes: 500, text_bytes: 20_000 };
+            let mut keeper = Keeper::of_text(limits, Budget::new(limit));
+            let mut read = Vec::new();
+            let mut show = |passed: Passed<'_>| match passed {
+                Passed::Kept(block) => read.extend_from_slice(&block),
+                Passed::Copied(bytes) => read.extend_from_slice(bytes),
+            };
+            for piece in &pieces {
+                keeper.see_and_show(&Bytes::copy_from_slice(piece), &mut show);
+            }
+            keeper.show_the_rest(&mut show);
+            prop_assert_eq!(read, pieces.concat());
+        }
     }
 }
