@@ -29,6 +29,7 @@ mod key;
 mod link;
 mod lock;
 mod open;
+mod packed;
 mod patrol;
 mod pending;
 mod provisional;

@@ -221,7 +221,7 @@ fn recount(new: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use std::os::unix::fs::FileExt;
 
-    use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, Store};
+    use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, Store, testing};
     use super::*;
 
     const EVENTS: u64 = 120;
@@ -231,7 +231,8 @@ mod tests {
     }
 
     fn json(bytes: usize) -> Vec<u8> {
-        serde_json::to_vec(&serde_json::json!({ "path": "/", "response_body": "x".repeat(bytes) })).unwrap()
+        serde_json::to_vec(&serde_json::json!({ "path": "/", "response_body": testing::text_that_takes(bytes) }))
+            .unwrap()
     }
 
     /// A closed store with some hundred events, a third of them delivered.

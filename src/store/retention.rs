@@ -6,11 +6,13 @@
 //!
 //! The backlog of a sink is retained while there is room. After that, its events are counted as missed.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
+use super::packed::{damaged, unpack};
 use super::read::{COLUMN_COUNT, COLUMNS};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
 use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
@@ -223,10 +225,12 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
             (0..COLUMN_COUNT).map(|at| found.get(at)).collect::<rusqlite::Result<Vec<Value>>>()
         })?;
         if let [.., Value::Blob(json), parts, body_bytes] = &mut values[..] {
-            // Bodies that are chunks need not be read to be removed.
-            if let Value::Blob(parts) = parts {
-                *json = with_bodies(json, &chunks::with_text(parts, REMOVED));
-            }
+            *json = match (unpack(json).map(Cow::into_owned), &*parts) {
+                // Bodies that are chunks need not be read to be removed.
+                (Some(json), Value::Blob(parts)) => with_bodies(&json, &chunks::with_text(parts, REMOVED)),
+                (Some(json), _) => json,
+                (None, _) => damaged(),
+            };
             if let Some(short) = without_bodies(json, REMOVED) {
                 *json = short;
             }
@@ -285,7 +289,7 @@ fn left_free(min_free_bytes: u64, disk_bytes: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, State, Store};
+    use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, State, Store, testing};
     use super::*;
 
     const GENEROUS: Bounds =
@@ -315,7 +319,7 @@ mod tests {
 
         /// Events with 10 KB bodies that began at 1, 2, 3 … ms.
         fn append(&mut self, count: i64) {
-            let body = "x".repeat(10_000);
+            let body = testing::text_that_takes(10_000);
             let json = format!(r#"{{"path":"/","response_body":"{body}"}}"#);
             let event = |n| NewEvent { started_at_ms: n, ..NewEvent::plain(json.as_bytes()) };
             let events: Vec<_> = (1..=count).map(event).collect();

@@ -188,7 +188,7 @@ pub(super) fn keep_ids(connection: &Connection) -> rusqlite::Result<()> {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Bounds, Counts, NewEvent, Outcome, SessionRow, Settlement, State};
+    use super::super::{Bounds, Counts, NewEvent, Outcome, SessionRow, Settlement, State, testing};
     use super::*;
 
     const KEEP_NONE: Bounds =
@@ -207,7 +207,7 @@ mod tests {
         }
 
         fn append(&self, session: SessionRow, count: usize) {
-            let body = format!(r#"{{"response_body":"{}"}}"#, "x".repeat(10_000));
+            let body = format!(r#"{{"response_body":"{}"}}"#, testing::text_that_takes(10_000));
             let events = vec![NewEvent::plain(body.as_bytes()); count];
             self.store.writer().unwrap().append(session, &events).unwrap();
         }

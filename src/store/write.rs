@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::chunks::{Hasher, Saver, Sums};
 use super::link::{FileId, Link};
+use super::packed::Packer;
 use super::sql::{ID_BITS, TALLY, WAITING_TALLY, first_state, is_corruption, signed};
 use super::{NewEvent, SessionRow, Shared, State, StoreError, sinks};
 use crate::clock::now_ms;
@@ -29,6 +30,8 @@ pub struct Writer {
     syncs: bool,
     /// Stores the texts of bodies.
     pub(super) saver: Saver,
+    /// Compresses long JSON.
+    packer: Packer,
 }
 
 const INSERT: &str = "
@@ -39,7 +42,16 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, ?15, ?16
 impl Writer {
     pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
         let saver = Saver::new(shared.health.damage.clone());
-        Self { link, shared, renumber: false, bodies_removed_to: 0, spare_bytes: 0, syncs: false, saver }
+        Self {
+            link,
+            shared,
+            renumber: false,
+            bodies_removed_to: 0,
+            spare_bytes: 0,
+            syncs: false,
+            saver,
+            packer: Packer::default(),
+        }
     }
 
     /// Appends events as pending, all or none. Once it returns, they survive this process. A damaged store is replaced.
@@ -128,6 +140,7 @@ impl Writer {
                         Some(_) => Cow::Borrowed(event.json),
                         None => Cow::Owned(with_bodies(event.json, event.bodies)),
                     };
+                    let json = self.packer.pack(json);
                     insert.execute(params![
                         // SQLite assigns the following ids.
                         first_id.take(),

@@ -32,7 +32,12 @@ pub(super) fn stored(store: &Path) -> HashSet<String> {
     let sql = "SELECT json FROM events WHERE session = (SELECT max(id) FROM sessions)";
     let mut events = connection.prepare(sql).unwrap();
     let events = events.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
-    events.filter_map(|json| call_of(&serde_json::from_slice(&json.unwrap()).unwrap())).collect()
+    events.filter_map(|json| call_of(&serde_json::from_slice(&unpacked(json.unwrap())).unwrap())).collect()
+}
+
+/// The JSON of a row: long JSON is stored as a zstd frame.
+fn unpacked(json: Vec<u8>) -> Vec<u8> {
+    if json.starts_with(b"{") { json } else { zstd::decode_all(&json[..]).unwrap() }
 }
 
 /// Which call an event is of.

@@ -1,5 +1,6 @@
 //! Reading bodies. A chunk that is damaged or missing is replaced by a mark, so that it harms nothing but itself.
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
 use rusqlite::{Connection, Row, params};
@@ -9,6 +10,7 @@ use super::cut::Hasher;
 use super::damage::Damage;
 use super::parts::{Part, Parts};
 use crate::event::{BodyText, OTAS_MAX_BYTES, for_otas, with_bodies, with_damage};
+use crate::store::packed::{damaged, unpack};
 
 /// Stands in place of a damaged chunk.
 const DAMAGED: &str = "\n…[otas-proxy: a part of this body is damaged in the event store]…\n";
@@ -67,6 +69,12 @@ impl<'a> Loader<'a> {
         enough: usize,
         made: impl FnOnce(&[u8], &[BodyText]) -> Vec<u8>,
     ) -> rusqlite::Result<Vec<u8>> {
+        let Some(unpacked) = unpack(&json) else { return Ok(damaged()) };
+        // Usually the JSON is used as it was read.
+        let json = match unpacked {
+            Cow::Owned(unpacked) => unpacked,
+            Cow::Borrowed(_) => json,
+        };
         // Its bodies are short, or it is from a version that cut them before it stored them.
         let Some(column) = parts else { return Ok(json) };
         let Some(parts) = Parts::decode(column) else {

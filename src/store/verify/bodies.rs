@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::fault::{Fault, Report};
 use crate::store::chunks::{Damage, Loader, runs_of};
+use crate::store::packed::unpack;
 
 /// So many chunk numbers are compared at a time: 8 MiB. One window is enough for 8 GiB of distinct text.
 const WINDOW: usize = 1 << 20;
@@ -130,7 +131,8 @@ impl Window {
         let parts = row.get_ref(3)?.as_blob_or_null()?.map(runs_of);
         if is_first {
             report.seen.events += 1;
-            let is_json = || Ok::<_, rusqlite::Error>(is_object(row.get_ref(2)?.as_blob()?));
+            let is_json =
+                || Ok::<_, rusqlite::Error>(unpack(row.get_ref(2)?.as_blob()?).is_some_and(|json| is_object(&json)));
             if parts == Some(None) || !is_json()? {
                 report.add(&Fault::Event { event, event_id });
             }
