@@ -30,10 +30,10 @@ impl Arrivals {
         is_stream.then(|| Self { since: Instant::now(), noted: Vec::new() })
     }
 
-    /// A piece has passed; `total_bytes` have passed by now.
-    pub(super) fn note(&mut self, total_bytes: u64) {
+    /// A piece has passed at this time; `total_bytes` have passed with it.
+    pub(super) fn note(&mut self, total_bytes: u64, at: Instant) {
         if self.noted.len() < NOTED {
-            self.noted.push(Arrival { total_bytes, after: self.since.elapsed() });
+            self.noted.push(Arrival { total_bytes, after: at.saturating_duration_since(self.since) });
         }
     }
 
@@ -60,7 +60,7 @@ mod tests {
         assert!(of("application/json").is_none() && of("text/event").is_none());
         assert!(Arrivals::of(&Fields::default()).is_none());
         let mut arrivals = of("Text/Event-Stream; charset=utf-8").unwrap();
-        (1..=300).for_each(|bytes| arrivals.note(bytes));
+        (1..=300).for_each(|bytes| arrivals.note(bytes, Instant::now()));
         assert_eq!(arrivals.noted().len(), NOTED);
         assert!(arrivals.noted().is_sorted_by_key(|arrival| (arrival.total_bytes, arrival.after)));
     }

@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -45,22 +46,31 @@ impl Tap {
     /// Records a piece. The reader of a model call sees a response at once, because its times matter. It sees a request in the blocks
     /// that are kept of it: requests are large, and need no second copy.
     fn see(&mut self, piece: &Bytes) {
+        if self.model.is_none() && self.arrivals.is_none() {
+            return self.keeper.see(piece);
+        }
+        let now = Instant::now();
         match (&self.model, self.side) {
-            (Some(model), Side::Request) => self.keeper.see_and_show(piece, &mut |passed| hand_on(model, passed)),
+            (Some(model), Side::Request) => {
+                self.keeper.see_and_show(piece, &mut |passed| hand_on(model, passed, now))
+            }
             (model, _) => {
                 self.keeper.see(piece);
                 if let Some(model) = model {
-                    model.see(piece);
+                    model.see_at(piece, now);
                 }
             }
+        }
+        if let Some(arrivals) = &mut self.arrivals {
+            arrivals.note(self.keeper.total_bytes(), now);
         }
     }
 }
 
-fn hand_on(model: &ModelTap, passed: Passed<'_>) {
+fn hand_on(model: &ModelTap, passed: Passed<'_>, at: Instant) {
     match passed {
-        Passed::Kept(block) => model.share(block),
-        Passed::Copied(bytes) => model.see(bytes),
+        Passed::Kept(block) => model.share(block, at),
+        Passed::Copied(bytes) => model.see_at(bytes, at),
     }
 }
 
@@ -90,7 +100,8 @@ impl<B> CapturedBody<B> {
                 recorder.arrived(&arrivals);
             }
             if let (Side::Request, Some(model)) = (side, &model) {
-                keeper.show_the_rest(&mut |passed| hand_on(model, passed));
+                let now = Instant::now();
+                keeper.show_the_rest(&mut |passed| hand_on(model, passed, now));
             }
             recorder.body_ended(side, keeper.finish(), end);
             if let Some(model) = model {
@@ -135,9 +146,6 @@ where
                         tap.see(data);
                         if let Some(delivery) = &mut tap.delivery {
                             delivery.handed(tap.keeper.total_bytes());
-                        }
-                        if let Some(arrivals) = &mut tap.arrivals {
-                            arrivals.note(tap.keeper.total_bytes());
                         }
                         if tap.recorder.wants_body() {
                             if let Some(arrivals) = &tap.arrivals {

@@ -96,8 +96,13 @@ impl<S: Copy, N> Clone for Tap<S, N> {
 }
 
 impl<S: Copy, N> Tap<S, N> {
-    /// Copies passing bytes. Never waits: when there is no room, no more copies are made.
+    /// Copies bytes that pass now. Never waits: when there is no room, no more copies are made.
     pub fn see(&self, bytes: &[u8]) {
+        self.see_at(bytes, Instant::now());
+    }
+
+    /// Copies bytes that passed at this time.
+    pub(super) fn see_at(&self, bytes: &[u8], at: Instant) {
         let line = &self.line;
         if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
             return;
@@ -117,18 +122,18 @@ impl<S: Copy, N> Tap<S, N> {
         }
         let waiting = Waiting { bytes: takes, of, _memory: memory };
         let bytes = Bytes::copy_from_slice(bytes);
-        self.send(Copied::Bytes { from: self.side, bytes, at: Instant::now(), waiting });
+        self.send(Copied::Bytes { from: self.side, bytes, at, waiting });
     }
 
-    /// Hands over bytes that are kept in any case, so they take no room here.
-    pub(super) fn share(&self, bytes: Bytes) {
+    /// Hands over bytes that passed by this time. They are kept in any case, so they take no room here.
+    pub(super) fn share(&self, bytes: Bytes, at: Instant) {
         let line = &self.line;
         if bytes.is_empty() || line.given_up.load(Ordering::Relaxed) {
             return;
         }
         let waiting =
             Waiting { bytes: 0, of: line.waiting_bytes.clone(), _memory: Reservation::none(line.budget.clone()) };
-        self.send(Copied::Bytes { from: self.side, bytes, at: Instant::now(), waiting });
+        self.send(Copied::Bytes { from: self.side, bytes, at, waiting });
     }
 
     /// The side has ended.
