@@ -159,7 +159,7 @@ impl ProxyError {
                 status: StatusCode::BAD_REQUEST,
                 proxy_status: "http_request_error",
                 step: "request",
-                hint: "the origin got a part of the request, and was told that the rest will not come",
+                hint: "the request to the origin was aborted; the origin got a part of it",
             },
             Self::NotRecordable => Row {
                 id: "not_recordable",
@@ -222,7 +222,7 @@ impl ProxyError {
                 status: StatusCode::REQUEST_TIMEOUT,
                 proxy_status: "http_request_error",
                 step: "request",
-                hint: "the origin was told that the rest will not come; send the content faster, or raise proxy.stall_timeout_ms",
+                hint: "the request to the origin was aborted; send the content faster, or raise proxy.stall_timeout_ms",
             },
             Self::Stuck { .. } => Row {
                 id: "agent_stalled",
