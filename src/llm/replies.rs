@@ -231,10 +231,14 @@ impl Replies {
     /// A piece is complete.
     fn piece_ends(&mut self) {
         let sieve = std::mem::replace(&mut self.sieve, Sieve::new(self.wanted));
-        if !sieve.has_begun() {
-            return;
+        if sieve.has_begun() {
+            self.piece(&sieve);
         }
-        if is_done(&sieve) {
+        self.sieve = sieve.emptied();
+    }
+
+    fn piece(&mut self, sieve: &Sieve) {
+        if is_done(sieve) {
             self.reading.chunk();
             return self.reading.close();
         }
@@ -249,15 +253,15 @@ impl Replies {
         }
         let reading = &mut self.reading;
         match self.api {
-            Api::OpenAiChat | Api::OpenAiEmbeddings => openai::read(reading, &sieve),
-            Api::OpenAiResponses => responses::read(reading, &sieve),
-            Api::AnthropicMessages => anthropic::read(reading, &sieve),
-            Api::Gemini => gemini::read(reading, &sieve),
-            Api::BedrockConverse => bedrock::whole(reading, &sieve),
-            Api::BedrockInvoke => bedrock::model(reading, &sieve),
-            Api::CohereChat => cohere::read(reading, &sieve),
-            Api::Ollama => ollama::read(reading, &sieve),
-            Api::Mcp => mcp::read(reading, &sieve),
+            Api::OpenAiChat | Api::OpenAiEmbeddings => openai::read(reading, sieve),
+            Api::OpenAiResponses => responses::read(reading, sieve),
+            Api::AnthropicMessages => anthropic::read(reading, sieve),
+            Api::Gemini => gemini::read(reading, sieve),
+            Api::BedrockConverse => bedrock::whole(reading, sieve),
+            Api::BedrockInvoke => bedrock::model(reading, sieve),
+            Api::CohereChat => cohere::read(reading, sieve),
+            Api::Ollama => ollama::read(reading, sieve),
+            Api::Mcp => mcp::read(reading, sieve),
         }
         sieve.too_long().for_each(|name| self.skip(name));
     }

@@ -15,6 +15,9 @@ pub(super) type Wanted = (&'static str, usize);
 const NAME_MAX_BYTES: usize = 288;
 /// Stands in a path for a name that is never wanted. No wanted path has it.
 const UNWANTED: char = '\0';
+/// How much memory is kept for the next object: texts, and the bytes of each.
+const SPARE_MAX: usize = 16;
+const SPARE_MAX_BYTES: usize = 4 << 10;
 /// The first bytes that are kept of text that is not an object, such as `[DONE]`.
 const START_BYTES: usize = 8;
 
@@ -37,6 +40,8 @@ pub(super) struct Sieve {
     escaped: bool,
     /// The index in `found` where the current value is kept.
     keeping: Option<usize>,
+    /// Empty texts with room, for the next members: a stream has hundreds of objects.
+    spare: Vec<Vec<u8>>,
 }
 
 #[derive(Debug, Clone)]
@@ -85,7 +90,18 @@ impl Sieve {
             nested: 0,
             escaped: false,
             keeping: None,
+            spare: Vec::new(),
         }
+    }
+
+    /// Before the first byte of the next object, with the memory of this one.
+    pub(super) fn emptied(mut self) -> Self {
+        let texts = self.found.drain(..).map(|found| found.text);
+        self.spare.extend(texts.filter(|text| text.capacity() <= SPARE_MAX_BYTES));
+        self.spare.iter_mut().for_each(Vec::clear);
+        self.spare.truncate(SPARE_MAX);
+        (self.start.clear(), self.name.clear(), self.path.clear(), self.above.clear());
+        Self { opened: false, at: At::Start, nested: 0, escaped: false, keeping: None, ..self }
     }
 
     /// Whether the object is complete.
@@ -131,6 +147,9 @@ impl Sieve {
 
     /// The value of a member that is a string.
     pub(super) fn text(&self, path: &str) -> Option<String> {
+        if let Some(plain) = plain_text(self.raw(path)?) {
+            return Some(plain.to_owned());
+        }
         match self.get(path)? {
             Value::String(text) => Some(text),
             _ => None,
@@ -193,7 +212,8 @@ impl Sieve {
         self.found.retain(|found| !replaced(found));
         let wanted = self.wanted.iter().find(|(path, _)| *path == self.path);
         self.keeping = wanted.map(|wanted| {
-            self.found.push(Found { wanted: *wanted, text: Vec::new(), whole: false, too_long: false });
+            let text = self.spare.pop().unwrap_or_default();
+            self.found.push(Found { wanted: *wanted, text, whole: false, too_long: false });
             self.found.len() - 1
         });
         let leads_on = || self.wanted.iter().any(|(path, _)| leads_to(&self.path, path));
@@ -325,6 +345,12 @@ impl Sieve {
     }
 }
 
+/// The text of a JSON string without escapes.
+fn plain_text(json: &str) -> Option<&str> {
+    let text = json.strip_prefix('"')?.strip_suffix('"')?;
+    text.bytes().all(|byte| byte >= b' ' && byte != b'\\' && byte != b'"').then_some(text)
+}
+
 /// Whether `other` is inside the member at `path`.
 pub(super) fn leads_to(path: &str, other: &str) -> bool {
     other.strip_prefix(path).is_some_and(|rest| rest.starts_with('.'))
@@ -402,6 +428,23 @@ mod tests {
             assert!(start.as_bytes().ends_with(sieve.start()) || sieve.start() == start.as_bytes(), "{text}");
         }
         assert!(!read("{\"a\":1", &[]).is_whole() && !read("  ", &[]).has_begun());
+    }
+
+    #[test]
+    fn an_emptied_sieve_reads_like_a_new_one() {
+        for first in
+            [r#"{"model":"m","usage":{"a":1},"x":[1,{"y":2}]}"#, r#"{"usage":{"b"#, "[DONE]", r#"{"model":"a\"#]
+        {
+            let mut sieve = read(first, &[]).emptied();
+            assert!(
+                !sieve.has_begun() && !sieve.is_object() && sieve.start().is_empty() && sieve.raw("model").is_none()
+            );
+            sieve.read(br#"{"x":[{"model":1}],"model":"next","usage":{}}"#);
+            assert!(sieve.is_whole(), "{first}");
+            assert_eq!((sieve.text("model").as_deref(), sieve.raw("usage")), (Some("next"), Some("{}")));
+        }
+        assert_eq!(plain_text(r#""a\n""#), None);
+        assert_eq!((plain_text(r#""é""#), plain_text("1")), (Some("é"), None));
     }
 
     #[test]
