@@ -100,7 +100,10 @@ impl Sieve {
         self.spare.extend(texts.filter(|text| text.capacity() <= SPARE_MAX_BYTES));
         self.spare.iter_mut().for_each(Vec::clear);
         self.spare.truncate(SPARE_MAX);
-        (self.start.clear(), self.name.clear(), self.path.clear(), self.above.clear());
+        self.start.clear();
+        self.name.clear();
+        self.path.clear();
+        self.above.clear();
         Self { opened: false, at: At::Start, nested: 0, escaped: false, keeping: None, ..self }
     }
 
