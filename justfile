@@ -18,6 +18,10 @@ bench reps="5":
 bench-llm reps="3":
     cargo bench --locked --bench llm -- --reps {{reps}}
 
+# The store by itself: the cost of saving a body; lists, retention and deletion with 100,000 events (about two minutes).
+bench-store:
+    cargo bench --locked --bench store
+
 # A burst of calls against an OTAS as slow as it was measured to be: what arrives, and what agents notice (some four minutes).
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}

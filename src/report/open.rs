@@ -28,6 +28,9 @@ const IN_ONE: usize = 32;
 /// The same for a model call, because people watch its answer arrive; if at most [`MODELS`] are in flight.
 const MODEL_AGAIN: Duration = Duration::from_secs(1);
 const MODELS: usize = 16;
+/// A note has its bodies in it. For each so many bytes of them the pause of a model call is longer by itself, so a long conversation
+/// costs no more than a short one.
+const MODEL_AGAIN_BYTES: usize = 256 << 10;
 
 /// The calls that have a note in the store.
 #[derive(Default)]
@@ -73,7 +76,7 @@ impl OpenNotes {
     /// Sets when a call is noted again.
     fn schedule(&mut self, event: &Event, now: Instant, few_models: bool) {
         let pause = match self.noted.get(&event.id) {
-            _ if !event.llm.is_empty() && few_models => MODEL_AGAIN,
+            _ if !event.llm.is_empty() && few_models => model_pause(event),
             Some(note) => (note.pause * 2).min(AGAIN_MOST),
             None => AGAIN,
         };
@@ -117,4 +120,11 @@ impl OpenNotes {
             self.schedule(event, now, models <= MODELS);
         }
     }
+}
+
+/// The time until the note of a model call is written again.
+fn model_pause(event: &Event) -> Duration {
+    let bytes: usize = event.bodies.iter().map(|body| body.text.len()).sum();
+    let times = u32::try_from(1 + bytes / MODEL_AGAIN_BYTES).unwrap_or(u32::MAX);
+    MODEL_AGAIN.saturating_mul(times).min(AGAIN_MOST)
 }

@@ -3,12 +3,13 @@
 //!
 //! A chunk has a number, a keyed hash by which it is found and checked, and its compressed text. Its references are counted
 //! apart from the text (`chunk_refs`), because counting changes rows that are read and written often. An event names its chunks
-//! by their numbers (`parts`).
+//! by their numbers (`parts`). Long passages that come again are found without cutting them again (`passages`).
 
 mod cut;
 mod damage;
 mod load;
 mod parts;
+mod passages;
 mod salvage;
 mod save;
 mod sums;

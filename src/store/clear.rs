@@ -1,5 +1,7 @@
 //! Deleting events that a person selects. It works in short steps, so a proxy may use the store meanwhile.
 
+use std::time::Duration;
+
 use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
@@ -7,6 +9,9 @@ use super::filter::Clauses;
 use super::removal::{STEP_ROWS, candidate_columns, candidates, remove};
 use super::sql::unsigned;
 use super::{Filter, Store, StoreError, sinks};
+
+/// The pause between two steps. A proxy that waits for its turn to append tries again each millisecond.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// The events to delete.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -55,6 +60,7 @@ impl Store {
                 None => return Ok(deleted),
                 Some((last, events)) => (after, deleted) = (last, deleted + events),
             }
+            std::thread::sleep(PAUSE);
         }
     }
 }

@@ -32,14 +32,21 @@ impl Hasher {
 }
 
 /// Cuts a text into chunks, between two characters.
-pub(super) fn cut(text: &str) -> impl Iterator<Item = &str> {
-    let mut from = 0;
-    let ends = FastCDC::new(text.as_bytes(), LEAST_BYTES, AVERAGE_BYTES, MOST_BYTES)
-        .map(|chunk| chunk.offset + chunk.length);
-    ends.filter_map(move |end| {
-        let end = (end..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
-        let chunk = text.get(from..end).filter(|chunk| !chunk.is_empty());
-        from = from.max(end);
-        chunk
-    })
+pub(super) struct Cutter<'a> {
+    text: &'a str,
+    cuts: FastCDC<'a>,
+}
+
+impl<'a> Cutter<'a> {
+    pub(super) fn new(text: &'a str) -> Self {
+        Self { text, cuts: FastCDC::new(text.as_bytes(), LEAST_BYTES, AVERAGE_BYTES, MOST_BYTES) }
+    }
+
+    /// The chunk that begins at `from`. It depends on nothing before it. `None`: the text ends there.
+    pub(super) fn chunk(&self, from: usize) -> Option<&'a str> {
+        let left = self.text.len().checked_sub(from)?;
+        let (_, end) = self.cuts.cut(from, left);
+        let end = (end..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len());
+        self.text.get(from..end).filter(|chunk| !chunk.is_empty())
+    }
 }

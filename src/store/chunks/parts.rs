@@ -18,12 +18,17 @@ pub(super) struct Part {
 }
 
 impl Part {
-    /// Adds a chunk.
-    pub(super) fn push(&mut self, chunk: i64) {
-        match self.runs.last_mut() {
-            Some(run) if run.end().checked_add(1) == Some(chunk) => *run = *run.start()..=chunk,
-            _ => self.runs.push(chunk..=chunk),
-        }
+    /// Adds consecutive chunks.
+    pub(super) fn push(&mut self, chunks: RangeInclusive<i64>) {
+        add_run(&mut self.runs, chunks);
+    }
+}
+
+/// Adds consecutive chunks to the runs before them.
+pub(super) fn add_run(runs: &mut Vec<RangeInclusive<i64>>, chunks: RangeInclusive<i64>) {
+    match runs.last_mut() {
+        Some(run) if run.end().checked_add(1) == Some(*chunks.start()) => *run = *run.start()..=*chunks.end(),
+        _ => runs.push(chunks),
     }
 }
 
@@ -153,7 +158,7 @@ mod tests {
     #[test]
     fn consecutive_chunks_are_one_run() {
         let mut part = Part { at: 0, runs: Vec::new() };
-        [4, 5, 6, 2, 3, 9].into_iter().for_each(|chunk| part.push(chunk));
-        assert_eq!(part.runs, [4..=6, 2..=3, 9..=9]);
+        [4..=4, 5..=7, 2..=2, 3..=3, 9..=9].into_iter().for_each(|chunks| part.push(chunks));
+        assert_eq!(part.runs, [4..=7, 2..=3, 9..=9]);
     }
 }

@@ -7,9 +7,10 @@ use quick_cache::unsync::Cache;
 use rusqlite::{Connection, OptionalExtension, params};
 use zstd::bulk::Compressor;
 
-use super::cut::{Hash, Hasher, cut};
+use super::cut::{Cutter, Hash, Hasher};
 use super::damage::Damage;
-use super::parts::{Part, Parts};
+use super::parts::{Part, Parts, add_run};
+use super::passages::{Passages, ends};
 use super::sums::Sums;
 use crate::event::BodyText;
 use crate::store::sql::signed;
@@ -25,6 +26,7 @@ const REMEMBERED: usize = 32 << 10;
 pub(in crate::store) struct Saver {
     /// Numbers of chunks by their names. Another process may have removed one since.
     known: Cache<Hash, i64>,
+    passages: Passages,
     compressor: Option<Compressor<'static>>,
     damage: Arc<Damage>,
     /// [`Damage::noted`], when `known` was last right.
@@ -43,12 +45,13 @@ pub(in crate::store) struct Saved {
 impl Saver {
     /// `damage`: chunks that must not be used again as they are.
     pub(in crate::store) fn new(damage: Arc<Damage>) -> Self {
-        Self { known: Cache::new(REMEMBERED), compressor: None, damage, noted: 0 }
+        Self { known: Cache::new(REMEMBERED), passages: Passages::new(), compressor: None, damage, noted: 0 }
     }
 
     /// Forgets the numbers of chunks: of another file, or of chunks that may have been removed.
     pub(in crate::store) fn clear(&mut self) {
         self.known.clear();
+        self.passages.clear();
     }
 
     /// Stores the bodies of an event, unless they are short. `connection` is in a transaction.
@@ -66,17 +69,13 @@ impl Saver {
             self.noted = self.damage.noted();
             self.clear();
         }
-        let chunks: Vec<Vec<(Hash, &str)>> = bodies
-            .iter()
-            .map(|body| cut(&body.text).map(|text| (hasher.hash(text.as_bytes()), text)).collect())
-            .collect();
         let mut sums = Sums { logical_bytes: signed(text_bytes as u64), ..Sums::default() };
-        let mut parts = self.numbered(connection, bodies, &chunks, &mut sums)?;
+        let mut parts = self.numbered(connection, hasher, bodies, &mut sums)?;
         if !refer(connection, &parts)? {
             // A chunk that was remembered is gone. Those that were counted already are counted again, so this is undone.
             parts.runs().try_for_each(|run| count(connection, run, -1).map(drop))?;
             self.clear();
-            parts = self.numbered(connection, bodies, &chunks, &mut sums)?;
+            parts = self.numbered(connection, hasher, bodies, &mut sums)?;
             refer(connection, &parts)?;
         }
         Ok(Saved { parts: Some(parts.encode()), sums })
@@ -86,15 +85,32 @@ impl Saver {
     fn numbered(
         &mut self,
         connection: &Connection,
+        hasher: &Hasher,
         bodies: &[BodyText],
-        chunks: &[Vec<(Hash, &str)>],
         sums: &mut Sums,
     ) -> rusqlite::Result<Parts> {
         let mut parts = Vec::with_capacity(bodies.len());
-        for (body, chunks) in bodies.iter().zip(chunks) {
-            let mut part = Part { at: body.at, runs: Vec::new() };
-            for (hash, text) in chunks {
-                part.push(self.number(connection, hash, text, sums)?);
+        for BodyText { at, text } in bodies {
+            let (mut part, cutter, mut from) = (Part { at: *at, runs: Vec::new() }, Cutter::new(text), 0);
+            while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+                if let Some(known) = self.passages.find(rest) {
+                    known.runs.iter().for_each(|run| part.push(run.clone()));
+                    from += known.bytes;
+                    continue;
+                }
+                let (mut runs, mut chunks, begin) = (Vec::new(), 0, from);
+                while let Some(chunk) = cutter.chunk(from) {
+                    let name = hasher.hash(chunk.as_bytes());
+                    let number = self.number(connection, &name, chunk, sums)?;
+                    add_run(&mut runs, number..=number);
+                    (from, chunks) = (from + chunk.len(), chunks + 1);
+                    if ends(&name, chunks) {
+                        break;
+                    }
+                }
+                runs.iter().for_each(|run| part.push(run.clone()));
+                let passage = text.get(begin..from).unwrap_or_default();
+                self.passages.remember(passage, runs, from == text.len());
             }
             parts.push(part);
         }
