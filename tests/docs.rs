@@ -1,5 +1,6 @@
 //! The documentation: each relative link leads to a file and a heading, each page of the manual is in its table of contents,
-//! the README stays short, and `proxy.toml` and the reference page are those of the list that parses settings.
+//! the README stays short, what ARCHITECTURE.md names exists, and `proxy.toml` and the reference page are those of the list that
+//! parses settings.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -106,6 +107,44 @@ fn the_readme_stays_short() {
     assert!(readme.lines().count() <= 200, "README.md has {} lines; 200 are allowed", readme.lines().count());
     let long = readme.lines().enumerate().find(|(_, line)| line.chars().count() > 120);
     assert_eq!(long.map(|(at, _)| at + 1), None, "this line of README.md has more than 120 characters");
+}
+
+/// The first picture of a text.
+fn picture(text: &str) -> String {
+    let picture = text.split("```text\n").nth(1).and_then(|rest| rest.split("```").next());
+    picture.expect("a picture").to_owned()
+}
+
+#[test]
+fn the_source_has_the_picture_of_its_architecture() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    let source = read("src/lib.rs");
+    let lines = source.lines().filter_map(|line| line.strip_prefix("//!"));
+    let docs: Vec<&str> = lines.map(|line| line.strip_prefix(' ').unwrap_or(line)).collect();
+    assert_eq!(
+        picture(&docs.join("\n")),
+        picture(&read("ARCHITECTURE.md")),
+        "src/lib.rs and ARCHITECTURE.md draw the same picture"
+    );
+}
+
+/// `` `a/b.rs` ``, `` `a/b/` `` or `` `a/b` ``: a file or a folder.
+static PATH: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"`((?:\w+/)*\w+(?:\.(?:rs|css|js)|/)|\w+(?:/\w+)+)`").unwrap());
+
+#[test]
+fn each_file_that_the_architecture_names_exists() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let named: HashSet<&str> = PATH.captures_iter(&text).map(|found| found.get(1).unwrap().as_str()).collect();
+    // In every folder.
+    let named = named.into_iter().filter(|name| *name != "mod.rs");
+    let exists = |name: &str| {
+        let places = ["src", "."].map(|folder| root().join(folder).join(name));
+        places.iter().any(|place| place.exists() || place.with_extension("rs").exists())
+    };
+    let (found, missing): (Vec<&str>, Vec<&str>) = named.partition(|name| exists(name));
+    assert!(missing.is_empty(), "ARCHITECTURE.md names what does not exist: {}", missing.join(", "));
+    assert!(found.len() > 200, "only {} were found", found.len());
 }
 
 /// The reference page is generated from the end of this line on.

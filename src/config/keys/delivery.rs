@@ -25,13 +25,14 @@ pub(super) const KEYS: &[Key] = &[
         "delivery.backoff_min_ms",
         delivery.backoff_min,
         1..=LONGEST_MS,
-        "The upper limit of the random wait after a first failed post. It doubles with each further failure."
+        "The shortest wait after a failed post. The longest is twice this after the first failure, and doubles with each further one \
+         up to `delivery.backoff_max_ms`. The wait is random between the two."
     ),
     milliseconds!(
         "delivery.backoff_max_ms",
         delivery.backoff_max,
         1..=LONGEST_MS,
-        "The longest that this upper limit grows to."
+        "The longest such wait. With `Retry-After`, OTAS may ask for more, up to 5 minutes."
     ),
     milliseconds!(
         "delivery.drain_timeout_ms",

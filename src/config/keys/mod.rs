@@ -1,4 +1,5 @@
-//! The list of everything that can be set, a file a section. A new setting is added here, and nowhere else.
+//! The list of everything that can be set, a file a section. A new setting also needs its field (`config/types`) and its default
+//! (`config/defaults`).
 
 mod agents;
 mod capture;
