@@ -268,7 +268,7 @@ mod tests {
         for status in [401, 403] {
             assert!(matches!(judge(status, "<html>"), Verdict::Pause { .. }), "{status}");
         }
-        for status in [404, 405, 407, 408, 429, 502, 503, 504, 599] {
+        for status in [404, 405, 407, 408, 425, 429, 502, 503, 504, 599] {
             assert!(matches!(judge(status, "<html>"), Verdict::Retry { .. }), "{status}");
         }
     }
