@@ -16,20 +16,29 @@
 
 #[path = "../tests/support/mod.rs"]
 mod support;
+#[path = "shared/talk.rs"]
+mod talk;
+#[path = "llm/words.rs"]
+mod words;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
-use otas_proxy::store::Store;
+use otas_proxy::event::BodyText;
+use otas_proxy::store::{NewEvent, SessionRow, Store, Writer};
 use reqwest::Client;
 use serde_json::Value;
 use support::origin::{TestCa, TestOrigin};
 use support::program::{Folder, Served};
 use support::proxy::trusting;
-use support::sample::{Sample, append, deliver};
+use support::sample::{Sample, deliver};
+use talk::{Conversation, call};
 use tokio::task::JoinSet;
 
+/// Conversations in the store, and agents that have one at the same time.
+const CONVERSATIONS: u32 = 1_000;
+const AGENTS: u32 = 8;
 /// Calls per second.
 const RATE: u32 = 500;
 /// How often each page is requested.
@@ -72,6 +81,7 @@ async fn run(events: u32, secs: u32) {
         ("by status", "/?status=5xx"),
         ("calls to models", "/?llm=1"),
         ("text that stands nowhere", "/?text=nowhere-at-all"),
+        ("a call with a body of 1 MiB", &format!("/event/{}", events + 1)),
         ("sessions", "/sessions"),
         ("health (sums over all)", "/health"),
     ] {
@@ -98,33 +108,83 @@ async fn run(events: u32, secs: u32) {
     println!("  the live table was behind the calls that had ended by {} at most", looked.behind);
 }
 
-/// A store with this many delivered calls.
+/// A store with this many delivered calls of a thousand conversations. The newest one has a body of 1 MiB.
 fn fill(folder: &Folder, events: u32) {
     let store = Store::open(&folder.path().join("events.db")).unwrap();
     let session = store.begin_session("before", "key", r#"{"command":"agent"}"#).unwrap();
+    let mut writer = store.writer().unwrap();
     let kinds = [
         Sample::of("GET", "api.example.com", "/v1/items/4711", 200),
         Sample::of("POST", "files.example.com", "/upload", 503),
         Sample::model("api.openai.com", "/v1/responses", "gpt-5", (1_200, 340), 2_400.0),
         Sample::of("GET", "docs.example.org", "/guide/start", 404),
     ];
-    let mut next = 1;
+    let (turns, mut next) = (events.div_ceil(CONVERSATIONS).max(1), 1);
+    let mut talks = Vec::new();
     while next <= events {
-        let count = (events - next + 1).min(1_000);
-        let samples: Vec<Sample> =
-            (next..next + count).map(|n| copy(&kinds[n as usize % kinds.len()], n, events)).collect();
-        append(&store, session, &samples);
+        if (next - 1).is_multiple_of(AGENTS * turns) {
+            talks = (0..AGENTS).map(|agent| Conversation::new((next + agent).into(), 0)).collect();
+        }
+        let count = AGENTS.min(events - next + 1);
+        append(&mut writer, session, next, events, &kinds, &mut talks[..count as usize]);
         deliver(&store, (next..next + count).map(i64::from));
         next += count;
     }
+    append(&mut writer, session, next, events, &kinds[2..3], &mut [Conversation::new(0, 1 << 20)]);
 }
 
-/// Calls of different ages, with bodies of some length.
-fn copy(kind: &Sample, n: u32, events: u32) -> Sample {
-    let mut sample = Sample::of(&kind.method, &kind.host, &format!("{}/{n}", kind.path), kind.status);
-    (sample.latency_ms, sample.llm, sample.event) = (kind.latency_ms, kind.llm.clone(), kind.event.clone());
-    sample.event["response_body"] = "x".repeat(2_000 + n as usize % 4_000).into();
-    sample.ago(i64::from(events - n) * 10)
+/// The next call of each of these conversations.
+fn append(
+    writer: &mut Writer,
+    session: SessionRow,
+    first: u32,
+    events: u32,
+    kinds: &[Sample],
+    talks: &mut [Conversation],
+) {
+    let calls: Vec<_> =
+        (first..).zip(talks).map(|(n, talk)| (n, Stored::of(&kinds[n as usize % kinds.len()], n, talk))).collect();
+    let now = otas_proxy::event::unix_ms(std::time::SystemTime::now());
+    let events: Vec<_> =
+        calls.iter().map(|(n, of)| of.event(now - i64::from(events.saturating_sub(*n)) * 10)).collect();
+    writer.append(session, &events).unwrap();
+}
+
+/// What is stored of a call.
+struct Stored<'a> {
+    kind: &'a Sample,
+    path: String,
+    llm: String,
+    json: String,
+    bodies: [BodyText; 2],
+}
+
+impl<'a> Stored<'a> {
+    fn of(kind: &'a Sample, n: u32, talk: &mut Conversation) -> Self {
+        let mut event = kind.event.clone();
+        for body in ["request_body", "response_body"] {
+            event[body] = "".into();
+        }
+        let json = event.to_string();
+        let place = |name: &str| json.find(name).map(|at| at + name.len()).unwrap();
+        let bodies = talk.next([r#""request_body":""#, r#""response_body":""#].map(place));
+        let llm = if kind.llm.is_null() { String::new() } else { kind.llm.to_string() };
+        Self { kind, path: format!("{}/{n}", kind.path), llm, json, bodies }
+    }
+
+    fn event(&self, started_at_ms: i64) -> NewEvent<'_> {
+        let Sample { method, host, status, error, latency_ms, .. } = self.kind;
+        NewEvent {
+            method,
+            host,
+            path: &self.path,
+            status_code: *status,
+            latency_ms: *latency_ms,
+            error,
+            llm: &self.llm,
+            ..call(self.json.as_bytes(), &self.bodies, started_at_ms)
+        }
+    }
 }
 
 fn size_mib(served: &Served) -> f64 {
