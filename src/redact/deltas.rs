@@ -1,88 +1,132 @@
 //! Texts that a stream sends in pieces: each event (a `data:` line of an event stream, a line of JSON) holds the next few
 //! characters in the same member. A secret can be spread over several events, so the strings of each member are joined.
 
+mod lines;
+
 use std::collections::HashMap;
 use std::ops::Range;
+
+pub(super) use self::lines::{may_be_in_a_page, may_be_in_strings};
 
 use super::finding::{Finding, Show};
 
 /// The joined strings of one member.
+#[derive(Default)]
 pub(super) struct Joined {
     pub(super) text: String,
     /// Of each string, its start in `text` and its place in the stream.
     pieces: Vec<(usize, Range<usize>)>,
+    /// Whether two of the strings differ. A string that is the same in all events is a name or an id.
+    varied: bool,
 }
 
 /// Deeper objects are not followed.
 const DEPTH_MAX: usize = 64;
 /// The members whose strings are joined, at most. A stream of one kind of events has few.
 const PLACES_MAX: usize = 256;
-/// The characters in front of indented or quoted lines.
-const MARGIN: [char; 5] = [' ', '\t', '>', '\r', '\n'];
+
+/// A shorter line holds nothing of a stream, in bytes.
+const LINE_MIN_BYTES: usize = "data:".len();
 
 /// The joined strings of each member of a stream's events. The stream may stand between other lines, as in the transcript of a
 /// WebSocket. Empty for any other text.
 pub(super) fn joined(text: &str) -> Vec<Joined> {
-    let mut places: HashMap<u64, Vec<Range<usize>>> = HashMap::new();
-    let mut put = |place, string| {
-        if places.len() < PLACES_MAX || places.contains_key(&place) {
-            places.entry(place).or_default().push(string);
-        }
-    };
+    let arrays = lines::may_be_in_arrays(text);
+    if !arrays && !lines::may_be_in(text) {
+        return Vec::new();
+    }
+    let mut places = Places::of(text);
     let mut plain = Vec::new();
-    let arrays = has_events_in_arrays(text);
-    let mut start = if arrays || is_stream(text) { 0 } else { text.len() };
-    while start < text.len() {
-        let end = memchr::memchr(b'\n', &text.as_bytes()[start..]).map_or(text.len(), |length| start + length + 1);
-        let line = behind_margin(&text[start..end]);
-        let field = line.strip_prefix("data:");
-        let data = field.unwrap_or(line).trim_start();
-        let at = end - data.len();
-        // Binary bytes may stand before it, as in gRPC.
-        let array = data.find(['[', '{']).map(|length| at + length).filter(|_| arrays);
-        if let Some(array) = array.filter(|array| begins_array(&text[*array..])) {
-            let array_end = strings(text, array..text.len(), true, &mut put);
-            start = memchr::memchr(b'\n', &text.as_bytes()[array_end..])
-                .map_or(text.len(), |length| array_end + length + 1)
-                .max(end);
+    let mut start = 0;
+    for line_end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
+        let end = text.len().min(line_end + 1);
+        // The array that was read may end in a later line. Most lines of pages and code hold nothing, and many are short.
+        if end < start + LINE_MIN_BYTES && !(arrays && end > start) {
+            start = start.max(end);
             continue;
         }
-        let closed = data.trim_end().ends_with(['}', ']']);
-        if data.starts_with(['{', '[']) && (closed || field.is_none()) {
-            strings(text, at..end, false, &mut put);
+        let line = lines::content(&text[start..end]);
+        let field = line.strip_prefix("data:");
+        let data = field.unwrap_or(line).trim_ascii_start();
+        let at = end - data.len();
+        start = end;
+        // Binary bytes may stand before it, as in gRPC.
+        let array = arrays.then(|| memchr::memchr2(b'[', b'{', data.as_bytes())).flatten().map(|length| at + length);
+        if let Some(array) = array.filter(|array| begins_array(&text[*array..])) {
+            let array_end = strings(text, array..text.len(), true, &mut places);
+            let rest = memchr::memchr(b'\n', &text.as_bytes()[array_end..]);
+            start = end.max(rest.map_or(text.len(), |length| array_end + length + 1));
+            continue;
+        }
+        let closed = || data.trim_ascii_end().ends_with(['}', ']']);
+        if data.starts_with(['{', '[']) && (field.is_none() || closed()) {
+            strings(text, at..end, false, &mut places);
         } else if let Some(field) = field {
             plain.push(end - field.strip_prefix(' ').unwrap_or(field).len()..end);
         }
-        start = end;
     }
-    // A string that is the same in all events is a name or an id.
-    let varied =
-        |ranges: &Vec<Range<usize>>| ranges.iter().any(|range| text[range.clone()] != text[ranges[0].clone()]);
-    let joined = places.into_values().filter(varied).map(|ranges| Joined::of(text, ranges));
+    let joined = places.joined.into_iter().map(|(_, joined)| joined).filter(|joined| joined.varied);
     joined.chain((plain.len() > 1).then(|| Joined::of_lines(text, &plain))).collect()
 }
 
+/// The strings of a stream's members, by the hashes of their paths.
+struct Places<'t> {
+    text: &'t str,
+    /// In the order in which the paths were first found.
+    joined: Vec<(u64, Joined)>,
+    known: HashMap<u64, usize>,
+    /// Where the next string probably belongs: events have the same members in the same order.
+    next: usize,
+}
+
+impl<'t> Places<'t> {
+    fn of(text: &'t str) -> Self {
+        Self { text, joined: Vec::new(), known: HashMap::new(), next: 0 }
+    }
+
+    fn put(&mut self, place: u64, string: Range<usize>) {
+        let known = |at: usize| self.joined.get(at).is_some_and(|(known, _)| *known == place);
+        let at = match [self.next, 0].into_iter().find(|at| known(*at)) {
+            Some(at) => at,
+            None => match self.known.get(&place) {
+                Some(at) => *at,
+                None if self.joined.len() < PLACES_MAX => {
+                    self.known.insert(place, self.joined.len());
+                    self.joined.push((place, Joined::default()));
+                    self.joined.len() - 1
+                }
+                None => return,
+            },
+        };
+        self.next = at + 1;
+        self.joined[at].1.put(self.text, string);
+    }
+}
+
 impl Joined {
-    fn of(text: &str, ranges: Vec<Range<usize>>) -> Self {
-        let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(ranges.len()) };
-        for range in ranges {
-            joined.pieces.push((joined.text.len(), range.clone()));
-            joined.text.push_str(&text[range]);
-        }
-        joined
+    /// Adds a string of the stream.
+    fn put(&mut self, stream: &str, string: Range<usize>) {
+        let content = &stream[string.clone()];
+        self.varied = self.varied || self.pieces.first().is_some_and(|(_, first)| stream[first.clone()] != *content);
+        self.pieces.push((self.text.len(), string));
+        self.text.push_str(content);
     }
 
     /// The data of events that are not JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6). The
     /// text of one event goes on in the next, unless another text stands between them.
     fn of_lines(text: &str, lines: &[Range<usize>]) -> Self {
-        let mut joined = Self { text: String::new(), pieces: Vec::with_capacity(lines.len()) };
+        let bytes: usize = lines.iter().map(Range::len).sum();
+        let (text_of_all, pieces) = (String::with_capacity(bytes), Vec::with_capacity(lines.len()));
+        let mut joined = Self { text: text_of_all, pieces, varied: true };
         for (at, line) in lines.iter().enumerate() {
-            let content = line.start..line.start + text[line.clone()].trim_end_matches(['\r', '\n']).len();
+            let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
+            let end = line.end - text.as_bytes()[line.clone()].iter().rev().take_while(|byte| ends(byte)).count();
+            joined.put(text, line.start..end);
             let next = lines.get(at + 1).map(|next| &text[line.end..next.start]);
-            let apart = next.is_some_and(|between| !between.contains('\n') || between.lines().any(is_other_text));
-            joined.pieces.push((joined.text.len(), content.clone()));
-            joined.text.push_str(&text[content]);
-            if apart {
+            let goes_on = |between: &str| {
+                memchr::memchr(b'\n', between.as_bytes()).is_some() && !between.lines().any(lines::is_other)
+            };
+            if next.is_some_and(|between| !goes_on(between)) {
                 joined.text.push('\n');
             }
         }
@@ -108,58 +152,16 @@ impl Joined {
     }
 }
 
-/// A line without its margin and without tags of HTML at its start.
-fn behind_margin(line: &str) -> &str {
-    let mut line = line.trim_start_matches(MARGIN);
-    while let Some(end) = line.starts_with('<').then(|| line.find('>')).flatten() {
-        line = line[end..].trim_start_matches(MARGIN);
-    }
-    line
-}
-
-/// Whether a line between two lines of data is not a part of the stream.
-fn is_other_text(line: &str) -> bool {
-    const FIELDS: [&str; 5] = ["event:", "id:", "retry:", ":", "data:"];
-    let line = behind_margin(line).trim_end();
-    !line.is_empty() && !FIELDS.iter().any(|field| line.starts_with(field))
-}
-
-/// Whether a text may hold an array of events, the form in which Gemini streams its answers without `alt=sse`.
-fn has_events_in_arrays(text: &str) -> bool {
-    const EVENT: &str = "\"candidates\"";
-    text.contains('[') && text.matches(EVENT).take(2).count() == 2
-}
-
 /// Whether a text begins with an array whose first item is an object with a member.
 fn begins_array(text: &str) -> bool {
-    let behind = |rest: &str, sign: char| rest.trim_start_matches(MARGIN).strip_prefix(sign).map(str::len);
+    let behind = |rest: &str, sign: char| lines::trimmed(rest).strip_prefix(sign).map(str::len);
     let within = |sign: char, length: usize| behind(&text[text.len() - length..], sign);
     text.starts_with('[') && within('{', text.len() - 1).and_then(|length| within('"', length)).is_some()
 }
 
-fn is_stream(text: &str) -> bool {
-    // Most texts are one line, which is the fastest check.
-    let Some(rest) = text.find('\n').map(|end| &text[end..]) else { return text.starts_with("data:") };
-    let lines = || usize::from(text.starts_with('{')) + rest.matches("\n{").take(2).count() > 1;
-    text.contains("data:") || lines()
-}
-
-/// Whether a text may hold a stream in a JSON string, where line ends and quotes are escaped, perhaps several times.
-pub(super) fn may_be_in_strings(text: &str) -> bool {
-    let escaped_line_end = |before: &str| before.trim_end_matches([' ', '>']).ends_with("\\n");
-    let begins = |what: &str| text.match_indices(what).any(|(at, _)| escaped_line_end(&text[..at]));
-    text.contains('\\') && (begins("data:") || begins("{\\") || text.contains("candidates\\"))
-}
-
-/// Whether a text may hold a stream in HTML, where quotes are entities.
-pub(super) fn may_be_in_a_page(text: &str) -> bool {
-    let quotes = ["quot;", "#34;", "#x22;"];
-    (text.contains("data:") || text.contains("candidates&")) && quotes.iter().any(|quote| text.contains(quote))
-}
-
 /// All strings of a line that are values, each with a hash of its path (names of members and indices). `events`: the outermost
 /// array holds events, so its indices are not a part of the path, and the search ends behind it. Returns where the search ended.
-fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u64, Range<usize>)) -> usize {
+fn strings(text: &str, line: Range<usize>, events: bool, places: &mut Places<'_>) -> usize {
     let bytes = text.as_bytes();
     let mut above: Vec<(u64, u64, bool)> = Vec::new();
     let (mut place, mut index, mut in_array) = (0, 0, false);
@@ -192,7 +194,7 @@ fn strings(text: &str, line: Range<usize>, events: bool, mut found: impl FnMut(u
                 if follows == Some(&b':') {
                     place = mixed(above.last().map_or(0, |(place, ..)| *place), &bytes[string]);
                 } else {
-                    found(place, string);
+                    places.put(place, string);
                 }
                 at = end;
             }

@@ -2,12 +2,17 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::finding::Finding;
-use crate::secret::escapes::entity;
-use crate::secret::undone::Undone;
+use crate::secret::escapes::{entity, hex};
+use crate::secret::undone::{ESCAPE_MAX_BYTES, Undone};
 
 /// The `ñ` of `contraseña`, the only letter beyond ASCII in names that are searched for.
 const N_TILDE: u8 = 0xF1;
+
+/// At most so many bytes in front of an escape only escape it: backslashes, or `amp;`.
+const PREFIX_MAX_BYTES: usize = ESCAPE_MAX_BYTES - 64;
 
 /// A text with escapes undone, and where each stood. `\u0022` and other escaped quotes and backslashes stay: they are not parts of
 /// a name, and a string would end at a quote without its escape.
@@ -20,30 +25,24 @@ pub(super) struct Shadow {
 impl Shadow {
     /// The text without the escapes `\u00XX` of JSON. `None` when it has none.
     pub(super) fn of(text: &str) -> Option<Self> {
-        const SIGN: &str = "\\u00";
+        const SIGN: &[u8] = b"\\u00";
         let mut shadow = Self::default();
         let mut copied = 0;
-        for (sign, _) in text.match_indices(SIGN) {
+        for sign in memmem::find_iter(text.as_bytes(), SIGN) {
             let digits = sign + SIGN.len();
-            let Some(code) = text.get(digits..digits + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok())
-            else {
-                continue;
-            };
+            let code = text.as_bytes().get(digits..digits + 2).and_then(hex);
+            let Some(code) = code.and_then(|code| u8::try_from(code).ok()) else { continue };
             let plain = (0x20..0x7F).contains(&code) && !matches!(code, b'"' | b'\\' | b'\'');
             if !plain && code != N_TILDE {
                 continue;
             }
-            let slashes = text.as_bytes()[copied..sign].iter().rev().take_while(|byte| **byte == b'\\').count();
+            let before = text.as_bytes()[copied..sign].iter().rev().take(PREFIX_MAX_BYTES);
+            let slashes = before.take_while(|byte| **byte == b'\\').count();
             let start = sign - slashes;
-            let before = &text[copied..start];
+            shadow.put(text, copied, start..digits + 2, char::from(code));
             copied = digits + 2;
-            shadow.put(before, start..copied, char::from(code));
         }
-        if shadow.undone.is_empty() {
-            return None;
-        }
-        shadow.text.push_str(&text[copied..]);
-        Some(shadow)
+        shadow.finished(text, copied)
     }
 
     /// The text without the entities of XML and HTML, however often they were escaped (`&quot;`, `&amp;quot;`). `None` when it has
@@ -51,12 +50,15 @@ impl Shadow {
     pub(super) fn of_markup(text: &str) -> Option<Self> {
         let mut shadow = Self::default();
         let mut copied = 0;
-        for (start, _) in text.match_indices('&') {
+        for start in memchr::memchr_iter(b'&', text.as_bytes()) {
             if start < copied {
                 continue;
             }
-            let mut rest = &text[start + 1..];
-            while let Some(next) = rest.strip_prefix("amp;") {
+            let whole = &text[start + 1..];
+            let mut rest = whole;
+            while let Some(next) =
+                rest.strip_prefix("amp;").filter(|next| whole.len() - next.len() < PREFIX_MAX_BYTES)
+            {
                 rest = next;
             }
             // `&amp;` alone is `&`; before another entity it only escapes that.
@@ -64,55 +66,76 @@ impl Shadow {
             let entity = entity.map(|(char, bytes)| (&rest[bytes..], char));
             let (rest, char) = match entity {
                 Some(found) => found,
-                None if rest.len() < text.len() - start - 1 => (rest, '&'),
+                None if rest.len() < whole.len() => (rest, '&'),
                 None => continue,
             };
-            let before = &text[copied..start];
-            copied = text.len() - rest.len();
-            shadow.put(before, start..copied, char);
+            let end = text.len() - rest.len();
+            shadow.put(text, copied, start..end, char);
+            copied = end;
         }
-        if shadow.undone.is_empty() {
-            return None;
-        }
-        shadow.text.push_str(&text[copied..]);
-        Some(shadow)
+        shadow.finished(text, copied)
     }
 
     /// The text without all escapes of JSON strings. Quotes become line ends, so that each string begins a line.
-    pub(super) fn of_strings(text: &str) -> Self {
-        let mut shadow = Self { text: String::with_capacity(text.len()), undone: Undone::default() };
-        let mut copied = 0;
-        for at in memchr::memchr2_iter(b'\\', b'"', text.as_bytes()) {
-            if at < copied {
-                continue;
-            }
-            let (char, bytes) = match text.as_bytes()[at..] {
+    /// `None` when it has neither escapes nor quotes.
+    pub(super) fn of_strings(text: &str) -> Option<Self> {
+        let mut shadow = Self::default();
+        let (mut copied, mut at) = (0, 0);
+        while let Some(sign) = next_sign(text.as_bytes(), at) {
+            let (char, bytes) = match text.as_bytes()[sign..] {
                 [b'"', ..] => ('\n', 1),
                 [_, b'n', ..] => ('\n', 2),
                 [_, b'r', ..] => ('\r', 2),
                 [_, b't', ..] => ('\t', 2),
                 [_, byte @ (b'"' | b'\\' | b'/'), ..] => (char::from(byte), 2),
-                _ => continue,
+                _ => {
+                    at = sign + 1;
+                    continue;
+                }
             };
-            let before = &text[copied..at];
-            copied = at + bytes;
-            shadow.put(before, at..copied, char);
+            at = sign + bytes;
+            shadow.put(text, copied, sign..at, char);
+            copied = at;
         }
-        shadow.text.push_str(&text[copied..]);
-        shadow
+        shadow.finished(text, copied)
     }
 
-    /// Copies the text before an escape, and puts the character in place of the escape.
-    fn put(&mut self, before: &str, stood: Range<usize>, character: char) {
-        self.text.push_str(before);
+    /// Copies the text from `copied` up to an escape, and puts the character in place of the escape.
+    fn put(&mut self, text: &str, copied: usize, stood: Range<usize>, character: char) {
+        // Once, for the whole text: growing step by step copies the text again and again.
+        if copied == 0 {
+            self.text.reserve(text.len());
+        }
+        self.text.push_str(&text[copied..stood.start]);
         let here = self.text.len();
         self.text.push(character);
-        self.undone.note(here..self.text.len(), stood);
+        // A quote that became a line end did not move what follows.
+        if stood.len() > 1 {
+            self.undone.note(here..self.text.len(), stood);
+        }
+    }
+
+    /// Copies the rest of the text. `None` when nothing was undone.
+    fn finished(mut self, text: &str, copied: usize) -> Option<Self> {
+        if copied == 0 {
+            return None;
+        }
+        self.text.push_str(&text[copied..]);
+        Some(self)
     }
 
     /// A finding in this text as one in the original text.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         Finding { range: self.undone.back(finding.range), ..finding }
+    }
+}
+
+/// Where the next quote or backslash stands, at `from` or later.
+fn next_sign(text: &[u8], from: usize) -> Option<usize> {
+    // They often stand side by side.
+    match text.get(from)? {
+        b'"' | b'\\' => Some(from),
+        _ => memchr::memchr2(b'"', b'\\', &text[from..]).map(|skip| from + skip),
     }
 }
 
@@ -134,7 +157,7 @@ mod tests {
     #[test]
     fn the_strings_of_json_begin_lines_without_escapes() {
         let text = r#"{"a":"data: {\"k\":\"v\\n\"}\n\ndata: \u00e9\/"}"#;
-        let shadow = Shadow::of_strings(text);
+        let shadow = Shadow::of_strings(text).unwrap();
         assert_eq!(shadow.text, "{\na\n:\ndata: {\"k\":\"v\\n\"}\n\ndata: \\u00e9/\n}");
         let start = shadow.text.find("v\\n").unwrap();
         let finding = Finding { range: start..start + 3, rule: "", show: Show::Token };

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use wildmatch::WildMatch;
 
 use super::WITHHELD;
-use super::finding::{Ends, Finding, Masked, OutOfTime};
+use super::counts::Counts;
+use super::finding::{Ends, Finding, OutOfTime};
 use super::identity::Identity;
 use super::mask::is_mask;
 use super::memo::MaskMemo;
@@ -24,7 +25,7 @@ pub struct Masking<'a> {
     /// Finds our own secrets.
     pub(super) own: Option<Arc<own::Searcher>>,
     pub(super) identity: Identity,
-    counts: Vec<(&'a str, u32)>,
+    counts: Counts<'a>,
     pub(super) withheld: bool,
     /// Whether all texts are withheld without a search.
     texts_withheld: bool,
@@ -32,9 +33,6 @@ pub struct Masking<'a> {
     pub(super) of_form: Option<Deadline>,
     pub(super) masks: MaskMemo,
 }
-
-/// The counts of a masking at some time.
-pub(crate) struct Counted<'a>(Vec<(&'a str, u32)>);
 
 impl Redactor {
     /// The masking of one call.
@@ -45,7 +43,7 @@ impl Redactor {
             lifted: allow.flat_map(|allow| &allow.rules).collect(),
             own: own::searcher(),
             identity: Identity::default(),
-            counts: Vec::new(),
+            counts: Counts::default(),
             withheld: false,
             texts_withheld: false,
             of_form: None,
@@ -138,10 +136,16 @@ impl<'a> Masking<'a> {
 
     fn binary(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
-        let mut blotted = redactor.scanner.blot(bytes, cut, |rule| !self.is_lifted(rule) && self.count(rule));
+        let mut blotted = redactor.scanner.blot(bytes, cut, |rule| {
+            let masks = !self.is_lifted(rule);
+            if masks {
+                self.counts.add(rule);
+            }
+            masks
+        });
         for secret in self.own.clone().iter().flat_map(|own| own.find_all(bytes)) {
             blotted.get_or_insert_with(|| bytes.to_vec())[secret].fill(b'*');
-            self.count(OWN);
+            self.counts.add(OWN);
         }
         blotted
     }
@@ -153,29 +157,34 @@ impl<'a> Masking<'a> {
             self.withheld = true;
             return Some(WITHHELD.as_bytes().to_vec());
         };
-        let masks = self.merged(text, found);
-        let mut blotted = (!masks.is_empty()).then(|| bytes.to_vec())?;
-        for Masked { range, rule, .. } in masks {
-            blotted[range].fill(b'*');
-            self.count(rule);
-        }
-        Some(blotted)
+        let mut blotted: Option<Vec<u8>> = None;
+        let mut counts = std::mem::take(&mut self.counts);
+        self.merged(text, found, |range, rule, _| {
+            blotted.get_or_insert_with(|| bytes.to_vec())[range].fill(b'*');
+            counts.add(rule);
+        });
+        self.counts = counts;
+        blotted
     }
 
     fn apply(&mut self, text: &str, found: Vec<Finding<'a>>) -> Option<String> {
-        let masks = self.merged(text, found);
-        if masks.is_empty() {
-            return None;
-        }
-        let mut out = String::with_capacity(text.len());
+        let mut out = String::new();
         let mut copied = 0;
-        for Masked { range, rule, shown } in masks {
+        let mut counts = std::mem::take(&mut self.counts);
+        self.merged(text, found, |range, rule, shown| {
+            if copied == 0 {
+                out.reserve(text.len());
+            }
             out.push_str(&text[copied..range.start]);
             if !shown.is_empty() {
-                self.count(rule);
+                counts.add(rule);
             }
-            out.push_str(&shown);
+            out.push_str(shown);
             copied = range.end;
+        });
+        self.counts = counts;
+        if copied == 0 {
+            return None;
         }
         out.push_str(&text[copied..]);
         Some(out)
@@ -204,21 +213,22 @@ impl<'a> Masking<'a> {
 
     /// The ids of the rules that found something, and how often each did.
     pub fn counts(&self) -> &[(&'a str, u32)] {
-        &self.counts
+        self.counts.all()
     }
 
     /// How many secrets were masked.
     pub fn total(&self) -> u64 {
-        self.counts.iter().map(|(_, count)| u64::from(*count)).sum()
+        self.counts.all().iter().map(|(_, count)| u64::from(*count)).sum()
     }
 
-    pub(crate) fn counted(&self) -> Counted<'a> {
-        Counted(self.counts.clone())
+    /// The counts of now.
+    pub(crate) fn counted(&self) -> Counts<'a> {
+        self.counts.clone()
     }
 
     /// Takes the counts back to an earlier time.
-    pub(crate) fn recount(&mut self, counted: &Counted<'a>) {
-        self.counts.clone_from(&counted.0);
+    pub(crate) fn recount(&mut self, counted: &Counts<'a>) {
+        self.counts.clone_from(counted);
     }
 
     /// Masks a text that stands a second time in the event, where it is counted.
@@ -234,7 +244,7 @@ impl<'a> Masking<'a> {
         if self.is_lifted(rule) || self.is_identity(rule, value) {
             return None;
         }
-        self.count(rule);
+        self.counts.add(rule);
         Some(match kind {
             Kind::Password | Kind::Digits => self.redactor.fingerprint.password(value),
             Kind::Credentials => self.redactor.fingerprint.credentials(value),
@@ -244,14 +254,6 @@ impl<'a> Masking<'a> {
 
     pub(super) fn is_lifted(&self, rule: &str) -> bool {
         rule != OWN && self.lifted.iter().any(|lifted| lifted.matches(rule))
-    }
-
-    fn count(&mut self, rule: &'a str) -> bool {
-        match self.counts.iter_mut().find(|(known, _)| *known == rule) {
-            Some((_, count)) => *count += 1,
-            None => self.counts.push((rule, 1)),
-        }
-        true
     }
 }
 

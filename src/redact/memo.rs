@@ -66,19 +66,26 @@ impl MaskMemo {
         self.bytes.set(self.bytes.get().saturating_add(bytes));
     }
 
-    /// The mask of a secret of this kind, made with `make` the first time.
-    pub(super) fn mask(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> String {
+    /// Gives the mask of a secret of this kind, made with `make` the first time.
+    pub(super) fn mask<T>(
+        &self,
+        kind: u8,
+        secret: &str,
+        make: impl FnOnce() -> String,
+        with: impl FnOnce(&str) -> T,
+    ) -> T {
         if let Some((of, last, mask)) = &*self.last.borrow()
             && *of == kind
             && last == secret
         {
-            return mask.clone();
+            return with(mask);
         }
-        let Some(mask) = self.remembered(kind, secret, make) else { return MASK.to_owned() };
+        let Some(mask) = self.remembered(kind, secret, make) else { return with(MASK) };
+        let shown = with(&mask);
         if secret.len() <= SHORT_BYTES {
-            *self.last.borrow_mut() = Some((kind, secret.to_owned(), mask.clone()));
+            *self.last.borrow_mut() = Some((kind, secret.to_owned(), mask));
         }
-        mask
+        shown
     }
 
     /// `None` when there were too many secrets before.

@@ -1,6 +1,7 @@
 //! Findings of several searches as masks that do not overlap.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 
 use super::finding::{Ends, Finding, Masked, Show};
 use super::masking::Masking;
@@ -13,38 +14,42 @@ impl<'a> Masking<'a> {
     /// `None` when the text is not searched in time: it would be withheld.
     pub fn explain(&self, text: &str) -> Option<Vec<Masked<'a>>> {
         let found = self.findings(text, Ends::default(), Deadline::of(text, self.redactor.budget)).ok()?;
-        Some(self.merged(text, found))
+        let mut masks = Vec::new();
+        self.merged(text, found, |range, rule, shown| masks.push(Masked { range, rule, shown: shown.to_owned() }));
+        Some(masks)
     }
 
-    /// Sorts findings and joins those that overlap.
-    pub(super) fn merged(&self, text: &str, mut found: Vec<Finding<'a>>) -> Vec<Masked<'a>> {
+    /// Sorts findings and joins those that overlap. Each mask is given with its place, its rule and what is shown.
+    pub(super) fn merged(
+        &self,
+        text: &str,
+        mut found: Vec<Finding<'a>>,
+        mut mask: impl FnMut(Range<usize>, &'a str, &str),
+    ) {
         found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
         // Of two findings with the same start the longer one comes first, and of two equal ones our own secret.
         found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
         self.masks.searched(text.len());
-        let mut masks: Vec<Masked<'a>> = Vec::with_capacity(found.len());
-        for Finding { range, rule, show } in found {
-            match masks.last_mut() {
-                Some(last) if range.end <= last.range.end => {}
-                // Findings that overlap become one mask, which is that of the first.
-                Some(last) if range.start < last.range.end => last.range.end = range.end,
-                _ => {
-                    let shown = self.shown(&text[range.clone()], &show);
-                    masks.push(Masked { range, rule, shown });
-                }
+        let mut found = found.into_iter().peekable();
+        while let Some(Finding { range, rule, show }) = found.next() {
+            // Findings that overlap become one mask, which is that of the first.
+            let mut end = range.end;
+            while let Some(next) = found.next_if(|next| next.range.start < end) {
+                end = end.max(next.range.end);
             }
+            self.shown(&text[range.clone()], &show, |shown| mask(range.start..end, rule, shown));
         }
-        masks
     }
 
-    pub(super) fn shown(&self, secret: &str, show: &Show) -> String {
+    /// Gives what is shown for a secret.
+    pub(super) fn shown<T>(&self, secret: &str, show: &Show, with: impl FnOnce(&str) -> T) -> T {
         let fingerprint = &self.redactor.fingerprint;
         match show {
-            Show::Token => self.masks.mask(0, secret, || fingerprint.token(secret)),
-            Show::Password => self.masks.mask(1, secret, || fingerprint.password(secret)),
-            Show::Credentials => fingerprint.credentials(secret),
-            Show::Quoted(quote) => format!("{quote}{}{quote}", fingerprint.password(secret)),
-            Show::Text(text) => text.clone(),
+            Show::Token => self.masks.mask(0, secret, || fingerprint.token(secret), with),
+            Show::Password => self.masks.mask(1, secret, || fingerprint.password(secret), with),
+            Show::Credentials => with(&fingerprint.credentials(secret)),
+            Show::Quoted(quote) => with(&format!("{quote}{}{quote}", fingerprint.password(secret))),
+            Show::Text(text) => with(text),
         }
     }
 }

@@ -22,6 +22,7 @@
 mod authority;
 mod blot;
 mod commands;
+mod counts;
 mod deltas;
 mod edges;
 mod escapes;

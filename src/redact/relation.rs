@@ -27,15 +27,22 @@ const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"eq
 /// Words in front of a variable that is followed by its value without a sign.
 const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
 
+/// What is known of a text around the names that were examined.
+#[derive(Default)]
+pub(super) struct Context {
+    logins: Logins,
+    verbs: Verbs,
+}
+
 /// The value that belongs to a name, if one does.
-pub(super) fn related(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related> {
+pub(super) fn related(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     if !may_be_related(text, name) {
         return None;
     }
     written(text, name)
         .or_else(|| pair_backwards(text, name))
-        .or_else(|| spoken(text, name))
-        .or_else(|| set(text, name, logins))
+        .or_else(|| spoken(text, name, context))
+        .or_else(|| set(text, name, &mut context.logins))
 }
 
 /// Whether one of the forms below can begin: each needs a certain byte in front of the name or behind it.
@@ -166,33 +173,60 @@ fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
 }
 
 /// `the password is 'value'`, `set the token to value`.
-fn spoken(text: &[u8], name: &Range<usize>) -> Option<Related> {
+fn spoken(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     let at = quote(text, name.end).unwrap_or(name.end);
     let start = spaces(text, at)?;
     let after = match VERBS.iter().find(|verb| text[start..].starts_with(verb)) {
         Some(verb) => start + verb.len(),
-        None => later_verb(text, start)?,
+        None => later_verb(text, start, context)?,
     };
     let after = after + usize::from(text.get(after) == Some(&b':'));
     word(text, spaces(text, after)?)
 }
 
 /// Behind the verb of `the password for guests is value`, where a few words stand before the verb.
-fn later_verb(text: &[u8], start: usize) -> Option<usize> {
+fn later_verb(text: &[u8], start: usize, context: &mut Context) -> Option<usize> {
     const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
-    const VERBS: [&[u8]; 4] = [b"is ", b"was ", b"ist ", b"lautet "];
-    const REACH_BYTES: usize = 48;
-    let reach = &text[start..text.len().min(start + REACH_BYTES)];
-    if !PREPOSITIONS.iter().any(|word| reach.starts_with(word)) {
+    if !PREPOSITIONS.iter().any(|word| text[start..].starts_with(word)) {
         return None;
     }
-    let sentence =
-        reach.iter().position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-' | b'_')));
-    let reach = &reach[..sentence.unwrap_or(reach.len())];
-    memchr::memchr_iter(b' ', reach).find_map(|space| {
-        let verb = VERBS.iter().find(|verb| reach[space + 1..].starts_with(verb))?;
-        Some(start + space + verb.len())
-    })
+    context.verbs.behind_next(text, start)
+}
+
+/// The verbs of sentences. A text is searched for them once, even if it has many names.
+#[derive(Default)]
+struct Verbs {
+    /// A part of a sentence without a verb.
+    none: Range<usize>,
+}
+
+impl Verbs {
+    const WORDS: [&[u8]; 4] = [b"is ", b"was ", b"ist ", b"lautet "];
+    const REACH_BYTES: usize = 48;
+
+    /// Behind the first verb of the sentence, if it begins not far behind `start`.
+    fn behind_next(&mut self, text: &[u8], start: usize) -> Option<usize> {
+        if !self.none.contains(&start) {
+            self.none = start..start;
+        }
+        let limit = text.len().min(start + Self::REACH_BYTES);
+        let from = self.none.end;
+        for at in from..limit {
+            match text[at] {
+                b' ' => {
+                    let rest = &text[at + 1..];
+                    if let Some(verb) = Self::WORDS.iter().find(|verb| rest.starts_with(verb)) {
+                        return Some(at + verb.len());
+                    }
+                }
+                byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') => {}
+                _ => break,
+            }
+            self.none.end = at + 1;
+        }
+        steps(self.none.end - from);
+        None
+    }
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
@@ -209,7 +243,7 @@ fn set(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related>
 
 /// The words `login` and `machine` of netrc in front of names. The text is searched for them once, even if it has many names.
 #[derive(Default)]
-pub(super) struct Logins {
+struct Logins {
     /// The text was searched up to here.
     searched: usize,
     /// Where the last word begins.

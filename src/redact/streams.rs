@@ -54,13 +54,12 @@ impl<'a> Masking<'a> {
             inside.extend(self.listed(&joined.text, spare.deadline)?);
             inside.extend(self.in_streams_below(&joined.text, depth - 1, spare)?);
             for finding in inside {
-                let shown = self.shown(&joined.text[finding.range.clone()], &finding.show);
+                let shown = self.shown(&joined.text[finding.range.clone()], &finding.show, str::to_owned);
                 found.extend(joined.pieces_of(&finding, shown));
             }
         }
-        if deltas::may_be_in_strings(text) {
+        if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
             spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
-            let shadow = Shadow::of_strings(text);
             let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(in_a_string(finding))));
         }

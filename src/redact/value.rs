@@ -179,10 +179,7 @@ pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<Range<usize>> {
     let of_type = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'&' | b'<' | b'>' | b'_' | b' ' | b'|' | b':' | b'?')
     };
-    let equals = reach.iter().position(|byte| !of_type(byte))?;
-    if reach[equals] != b'=' {
-        return None;
-    }
+    let equals = memchr::memchr(b'=', reach).filter(|equals| reach[..*equals].iter().all(of_type))?;
     let sign = Sign { at: skip_space(text, start + equals + 1), assigns: true, tight: false, level: None };
     match value_at(text, &sign) {
         Value::Quoted { range, closed: true, .. } => Some(range),

@@ -8,7 +8,7 @@ use super::judge::{looks_secret, mixed, placeholder, reference, strong};
 use super::mask::{TAG_BYTES, is_mask};
 use super::memo::NameMemo;
 use super::names::{Kind, Names};
-use super::relation::{self, Logins, Related};
+use super::relation::{self, Context, Related};
 use super::services::Service;
 use super::value::{self, Sign, Value};
 use super::work::steps;
@@ -40,7 +40,7 @@ pub(super) struct Walk<'n, 't> {
     /// Names of services were examined up to here.
     service_end: usize,
     memo: NameMemo<'n>,
-    logins: Logins,
+    context: Context,
 }
 
 impl<'n, 't> Walk<'n, 't> {
@@ -57,7 +57,7 @@ impl<'n, 't> Walk<'n, 't> {
             command_end: 0,
             service_end: 0,
             memo: NameMemo::new(),
-            logins: Logins::default(),
+            context: Context::default(),
         }
     }
 
@@ -163,7 +163,7 @@ impl<'n, 't> Walk<'n, 't> {
         if kind == Kind::Parameter {
             return None;
         }
-        let Related { range, certain } = relation::related(self.text, name, &mut self.logins)?;
+        let Related { range, certain } = relation::related(self.text, name, &mut self.context)?;
         let content = &self.text[range.clone()];
         let secret = match kind {
             Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),

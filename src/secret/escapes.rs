@@ -15,7 +15,7 @@ impl Plain {
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut plain = Self { bytes: Vec::new(), undone: Undone::default() };
         let (mut copied, mut at) = (0, 0);
-        while let Some(start) = memchr::memchr3(b'\\', b'%', b'&', &text[at..]).map(|skip| at + skip) {
+        while let Some(start) = next_sign(text, at) {
             let Some((character, length)) = escape(&text[start..]) else {
                 at = start + 1;
                 continue;
@@ -46,6 +46,15 @@ impl Plain {
     /// The place of a range of these bytes in the text.
     pub(super) fn back(&self, range: Range<usize>) -> Range<usize> {
         self.undone.back(range)
+    }
+}
+
+/// Where the next escape may begin, at `from` or later.
+fn next_sign(text: &[u8], from: usize) -> Option<usize> {
+    // Escapes often stand side by side.
+    match text.get(from)? {
+        b'\\' | b'%' | b'&' => Some(from),
+        _ => memchr::memchr3(b'\\', b'%', b'&', &text[from..]).map(|skip| from + skip),
     }
 }
 
@@ -103,13 +112,40 @@ pub(crate) fn entity(text: &[u8]) -> Option<(char, usize)> {
         [b'g', b't', b';', ..] => Some(('>', 3)),
         [b'a', b'p', b'o', b's', b';', ..] => Some(('\'', 5)),
         [first, ..] if first.is_ascii_alphabetic() => {
-            let end = text.iter().take(ENTITY_MAX_BYTES).position(|byte| *byte == b';')?;
-            let name = std::str::from_utf8(&text[..end]).ok()?;
-            let (character, _) = ENTITIES.iter().find(|(_, names)| names.contains(&name))?;
-            Some((*character, end + 1))
+            let end = text.iter().take(ENTITY_MAX_BYTES).position(|byte| !byte.is_ascii_alphabetic())?;
+            let name = text.get(end).filter(|byte| **byte == b';').map(|_| &text[..end])?;
+            Some((entity_by_name(name)?, end + 1))
         }
         _ => None,
     }
+}
+
+/// The character with this name.
+fn entity_by_name(name: &[u8]) -> Option<char> {
+    /// The rows of [`ENTITIES`] with a name that begins with each letter, as bits.
+    static ROWS: [u64; 128] = {
+        let mut rows = [0; 128];
+        let mut row = 0;
+        while row < ENTITIES.len() {
+            let names = ENTITIES[row].1;
+            let mut name = 0;
+            while name < names.len() {
+                rows[names[name].as_bytes()[0] as usize] |= 1 << row;
+                name += 1;
+            }
+            row += 1;
+        }
+        rows
+    };
+    let mut rows = *ROWS.get(usize::from(*name.first()?))?;
+    while rows != 0 {
+        let (character, names) = ENTITIES[rows.trailing_zeros() as usize];
+        if names.iter().any(|known| known.as_bytes() == name) {
+            return Some(character);
+        }
+        rows &= rows - 1;
+    }
+    None
 }
 
 /// The same for what is behind `&#`.
@@ -118,11 +154,14 @@ fn entity_by_number(text: &[u8]) -> Option<(char, usize)> {
         [b'x' | b'X', digits @ ..] => (16, digits, 1),
         digits => (10, digits, 0),
     };
-    let length = digits.iter().take(ENTITY_MAX_BYTES).position(|byte| *byte == b';').filter(|length| *length > 0)?;
-    let code = digits[..length]
-        .iter()
-        .try_fold(0_u32, |code, digit| code.checked_mul(radix)?.checked_add(char::from(*digit).to_digit(radix)?))?;
-    Some((char::from_u32(code)?, sign + length + 1))
+    let mut code = 0_u32;
+    for (length, digit) in digits.iter().take(ENTITY_MAX_BYTES).enumerate() {
+        if *digit == b';' && length > 0 {
+            return Some((char::from_u32(code)?, sign + length + 1));
+        }
+        code = code.checked_mul(radix)?.checked_add(hex(&[*digit]).filter(|value| *value < radix)?)?;
+    }
+    None
 }
 
 /// ASCII punctuation with its names in HTML, the frequent ones first.
@@ -162,6 +201,21 @@ pub(super) const ENTITIES: &[(char, &[&str])] = &[
 ];
 
 /// The value of some hexadecimal digits.
-pub(super) fn hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| Some(number * 16 + char::from(*digit).to_digit(16)?))
+pub(crate) fn hex(digits: &[u8]) -> Option<u32> {
+    /// The value of each digit; 16 for any other byte.
+    const VALUES: [u8; 256] = {
+        let mut values = [16; 256];
+        let digits = b"0123456789abcdef";
+        let mut value = 0;
+        while value < 16 {
+            values[digits[value] as usize] = value as u8;
+            values[digits[value].to_ascii_uppercase() as usize] = value as u8;
+            value += 1;
+        }
+        values
+    };
+    digits.iter().try_fold(0_u32, |number, digit| {
+        let value = VALUES[usize::from(*digit)];
+        (value < 16).then(|| number << 4 | u32::from(value))
+    })
 }

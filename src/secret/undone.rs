@@ -2,59 +2,113 @@
 
 use std::ops::Range;
 
-/// The escapes, in order. Adjacent escapes of the same length are one entry, so that a text of nothing but escapes needs little
-/// memory.
+/// The escapes, in order. A text of nothing but escapes has one for every few bytes, so they are kept small: distances in place of
+/// positions, and adjacent escapes of the same length as one entry.
 #[derive(Default)]
-pub(crate) struct Undone(Vec<Escapes>);
-
-/// Adjacent escapes of the same length.
-struct Escapes {
-    /// Where the character of the first begins in the copy.
-    here: usize,
-    /// Where the first begins in the text.
-    stood: usize,
-    /// The length of each in the text, in bytes.
-    stood_bytes: usize,
-    /// The length of each character in the copy, in bytes.
-    here_bytes: u32,
-    times: u32,
+pub(crate) struct Undone {
+    escapes: Vec<Escapes>,
+    /// Where each [`BLOCK`] of entries begins.
+    blocks: Vec<Place>,
+    /// Behind the last escape.
+    end: Place,
 }
 
-impl Escapes {
-    fn here_end(&self) -> usize {
-        self.here + self.here_bytes as usize * self.times as usize
+/// A longer escape cannot be noted, in bytes.
+pub(crate) const ESCAPE_MAX_BYTES: usize = u16::MAX as usize;
+/// So many entries lie between two positions that are kept. At most so many are read to find a place.
+const BLOCK: usize = 16;
+
+/// Adjacent escapes of the same length.
+#[derive(Clone, Copy)]
+struct Escapes {
+    /// The bytes without an escape in front of the first.
+    gap: u32,
+    /// The length of each in the text, in bytes.
+    stood_bytes: u16,
+    /// The length of each character in the copy, in bytes.
+    here_bytes: u8,
+    times: u8,
+}
+
+/// A position in the copy, and the same in the text.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    here: usize,
+    stood: usize,
+}
+
+impl Place {
+    fn on(self, here: usize, stood: usize) -> Self {
+        Self { here: self.here + here, stood: self.stood + stood }
     }
 
-    fn stood_end(&self) -> usize {
-        self.stood + self.stood_bytes * self.times as usize
+    /// The position of the first of these escapes, if the gap before it begins here.
+    fn behind_gap(self, escapes: Escapes) -> Self {
+        self.on(escapes.gap as usize, escapes.gap as usize)
+    }
+
+    /// The position behind these escapes, of which the first begins here.
+    fn behind(self, escapes: Escapes) -> Self {
+        let times = usize::from(escapes.times);
+        self.on(usize::from(escapes.here_bytes) * times, usize::from(escapes.stood_bytes) * times)
     }
 }
 
 impl Undone {
-    /// Adds the next escape: its character is at `here` in the copy, and the escape was at `stood` in the text.
+    /// Adds the next escape: its character is at `here` in the copy, and the escape was at `stood` in the text. It has at most
+    /// [`ESCAPE_MAX_BYTES`].
     pub(crate) fn note(&mut self, here: Range<usize>, stood: Range<usize>) {
-        let here_bytes = here.len() as u32;
-        if let Some(last) = self.0.last_mut()
-            && (last.here_end(), last.stood_end()) == (here.start, stood.start)
-            && (last.here_bytes, last.stood_bytes) == (here_bytes, stood.len())
-            && last.times < u32::MAX
+        let mut gap = here.start - self.end.here;
+        let (here_bytes, stood_bytes) = (here.len() as u8, stood.len() as u16);
+        self.end = Place { here: here.end, stood: stood.end };
+        if gap == 0
+            && let Some(last) = self.escapes.last_mut()
+            && (last.here_bytes, last.stood_bytes) == (here_bytes, stood_bytes)
+            && last.times < u8::MAX
         {
             last.times += 1;
             return;
         }
-        let (stood, stood_bytes) = (stood.start, stood.len());
-        self.0.push(Escapes { here: here.start, stood, stood_bytes, here_bytes, times: 1 });
+        let begin = Place { here: here.start - gap, stood: stood.start - gap };
+        let mut noted = begin;
+        while gap > u32::MAX as usize {
+            self.push(noted, Escapes { gap: u32::MAX, stood_bytes: 0, here_bytes: 0, times: 0 });
+            noted = noted.on(u32::MAX as usize, u32::MAX as usize);
+            gap -= u32::MAX as usize;
+        }
+        self.push(noted, Escapes { gap: gap as u32, stood_bytes, here_bytes, times: 1 });
+    }
+
+    /// Adds an entry whose gap begins at `begin`.
+    fn push(&mut self, begin: Place, escapes: Escapes) {
+        if self.escapes.len().is_multiple_of(BLOCK) {
+            self.blocks.push(begin);
+        }
+        self.escapes.push(escapes);
     }
 
     /// Whether there are no escapes.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.escapes.is_empty()
+    }
+
+    /// The first escapes that end behind `at` of the copy, and where they begin; otherwise the end of all.
+    fn next(&self, at: usize) -> (Place, Option<Escapes>) {
+        let block = self.blocks.partition_point(|begin| begin.here <= at).saturating_sub(1);
+        let mut place = self.blocks.get(block).copied().unwrap_or_default();
+        for escapes in self.escapes.iter().skip(block * BLOCK) {
+            let first = place.behind_gap(*escapes);
+            place = first.behind(*escapes);
+            if at < place.here {
+                return (first, Some(*escapes));
+            }
+        }
+        (place, None)
     }
 
     /// Whether the character of an escape is in this range of the copy.
     pub(crate) fn any_in(&self, range: &Range<usize>) -> bool {
-        let next = self.0.partition_point(|escapes| escapes.here_end() <= range.start);
-        self.0.get(next).is_some_and(|escapes| escapes.here < range.end)
+        matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
     }
 
     /// The place in the text of a range of the copy.
@@ -66,24 +120,26 @@ impl Undone {
 
     /// The place in the text of the byte at `at` of the copy.
     pub(crate) fn place(&self, at: usize) -> Range<usize> {
-        let before = self.0.partition_point(|escapes| escapes.here <= at);
-        match before.checked_sub(1).map(|index| &self.0[index]) {
-            Some(escapes) if at < escapes.here_end() => {
-                let nth = (at - escapes.here) / escapes.here_bytes as usize;
-                let start = escapes.stood + nth * escapes.stood_bytes;
-                start..start + escapes.stood_bytes
+        let (first, escapes) = self.next(at);
+        match (escapes, at.checked_sub(first.here)) {
+            (Some(escapes), Some(inside)) => {
+                let stood_bytes = usize::from(escapes.stood_bytes);
+                let start = first.stood + inside / usize::from(escapes.here_bytes) * stood_bytes;
+                start..start + stood_bytes
             }
-            Some(escapes) => {
-                let place = escapes.stood_end() + at - escapes.here_end();
-                place..place + 1
+            (None, Some(behind)) => first.stood + behind..first.stood + behind + 1,
+            (_, None) => {
+                let start = first.stood - (first.here - at);
+                start..start + 1
             }
-            None => at..at + 1,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// `a\n"&eacute;"b` as `a⏎"é"b`.
@@ -104,12 +160,35 @@ mod tests {
         let mut undone = Undone::default();
         (0..1000).for_each(|at| undone.note(5 + at..6 + at, 5 + 2 * at..7 + 2 * at));
         undone.note(1005..1006, 2005..2011);
-        assert_eq!(undone.0.len(), 2);
+        // One entry holds 255 escapes.
+        assert_eq!(undone.escapes.len(), 5);
         for (here, stood) in
             [(4..5, 4..5), (5..6, 5..7), (7..9, 9..13), (1004..1006, 2003..2011), (1006..1007, 2011..2012)]
         {
             assert_eq!(undone.back(here.clone()), stood, "{here:?}");
         }
         assert!(undone.any_in(&(900..901)) && !undone.any_in(&(0..5)) && !undone.any_in(&(1006..1010)));
+    }
+
+    proptest! {
+        #[test]
+        fn each_byte_has_the_place_that_it_had(
+            escapes in prop::collection::vec((prop_oneof![0_usize..3, 0_usize..90], 1_usize..5, 5_usize..9), 0..200),
+        ) {
+            let mut undone = Undone::default();
+            let (mut places, mut stood) = (Vec::new(), 0);
+            for (gap, here_bytes, stood_bytes) in escapes {
+                places.extend((stood..stood + gap).map(|at| at..at + 1));
+                let escape = stood + gap..stood + gap + stood_bytes;
+                stood = escape.end;
+                undone.note(places.len()..places.len() + here_bytes, escape.clone());
+                places.extend(std::iter::repeat_n(escape, here_bytes));
+            }
+            places.extend((stood..stood + 3).map(|at| at..at + 1));
+            for (at, place) in places.iter().enumerate() {
+                prop_assert_eq!(&undone.place(at), place);
+                prop_assert_eq!(undone.any_in(&(at..at + 1)), place.len() > 1);
+            }
+        }
     }
 }

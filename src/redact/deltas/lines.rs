@@ -1,0 +1,175 @@
+//! The lines of streams: what stands in front of their content, in quotes, in pages and in logs; and whether a text may have such
+//! lines.
+
+use memchr::memmem;
+
+/// The fields of an event stream (HTML standard, section 9.2.6), and comments.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+/// What a log puts in front of a line has at most so many bytes.
+const STAMP_MAX_BYTES: usize = 128;
+
+/// A line without its margin, without tags of HTML at its start, and without what a log puts in front of it.
+pub(super) fn content(line: &str) -> &str {
+    let line = behind_margin(line);
+    if begins_content(line.as_bytes()) { line } else { behind_stamp(line).unwrap_or(line) }
+}
+
+/// Whether a line between two lines of data is not a part of the stream.
+pub(super) fn is_other(line: &str) -> bool {
+    let line = content(line).as_bytes().trim_ascii_end();
+    !line.is_empty() && !FIELDS.iter().any(|field| line.starts_with(field))
+}
+
+/// The text behind white space and the signs of quoted lines.
+pub(super) fn trimmed(text: &str) -> &str {
+    let margin = |byte: &u8| matches!(byte, b' ' | b'\t' | b'>' | b'\r' | b'\n');
+    &text[text.bytes().take_while(margin).count()..]
+}
+
+fn behind_margin(line: &str) -> &str {
+    let mut line = trimmed(line);
+    while let Some(end) = line.starts_with('<').then(|| memchr::memchr(b'>', line.as_bytes())).flatten() {
+        line = trimmed(&line[end..]);
+    }
+    line
+}
+
+/// Whether a line begins as one of a stream, or is empty.
+fn begins_content(line: &[u8]) -> bool {
+    match line {
+        [] | [b'{' | b':' | b'\r' | b'\n', ..] | [b'[', b'{' | b'[' | b'"' | b' ' | b'\r' | b'\n', ..] => true,
+        [b'd' | b'e' | b'i' | b'r', ..] => FIELDS.iter().any(|field| line.starts_with(field)),
+        _ => false,
+    }
+}
+
+/// The rest of a line behind the time of a log, or behind the name of a container (`web-1  | …`). The level or the name of a
+/// program may stand between.
+fn behind_stamp(line: &str) -> Option<&str> {
+    let reach = &line.as_bytes()[..line.len().min(STAMP_MAX_BYTES)];
+    let behind = stamp_end(reach)?;
+    let rest = trimmed(&line[behind..]);
+    if begins_content(rest.as_bytes()) {
+        return Some(rest);
+    }
+    let from = line.len() - rest.len();
+    let words = reach.get(from..)?;
+    let space = memchr::memchr_iter(b' ', words).find(|space| begins_content(&words[space + 1..]))?;
+    Some(&line[from + space + 1..])
+}
+
+/// Where the word with a time of day ends, or the `|` behind a name.
+fn stamp_end(reach: &[u8]) -> Option<usize> {
+    let time = |colon: &usize| {
+        let digit = |at: usize| reach.get(at).is_some_and(u8::is_ascii_digit);
+        *colon > 0 && digit(colon - 1) && digit(colon + 1) && digit(colon + 2)
+    };
+    if let Some(colon) = memchr::memchr_iter(b':', reach).find(time) {
+        let word = memchr::memchr2(b' ', b'\t', &reach[colon..]);
+        return word.map(|length| colon + length).or((reach.len() < STAMP_MAX_BYTES).then_some(reach.len()));
+    }
+    let bar = memchr::memchr(b'|', reach)?;
+    let name = reach[..bar].trim_ascii_end();
+    (!name.is_empty() && name.len() < bar && !name.contains(&b' ')).then_some(bar + 1)
+}
+
+/// Whether a text may have lines of a stream.
+pub(super) fn may_be_in(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    // Most texts are one line, which is the fastest check.
+    let Some(rest) = memchr::memchr(b'\n', bytes).map(|end| &bytes[end..]) else { return text.starts_with("data:") };
+    let objects = || usize::from(text.starts_with('{')) + memmem::find_iter(rest, b"\n{").take(2).count() > 1;
+    memmem::find(bytes, b"data:").is_some() || objects() || are_stamped(bytes)
+}
+
+/// Whether two lines have an object behind a time.
+fn are_stamped(text: &[u8]) -> bool {
+    let (mut from, mut stamped) = (0, 0);
+    while let Some(object) = memmem::find(&text[from..], b" {\"").map(|length| from + length) {
+        let line = memchr::memrchr(b'\n', &text[from..object]).map_or(from, |end| from + end + 1);
+        stamped += usize::from(stamp_end(&text[line..object.min(line + STAMP_MAX_BYTES)]).is_some());
+        if stamped > 1 {
+            return true;
+        }
+        let Some(end) = memchr::memchr(b'\n', &text[object..]) else { break };
+        from = object + end + 1;
+    }
+    false
+}
+
+/// Whether a text may hold a stream in a JSON string, where line ends and quotes are escaped, perhaps several times.
+pub(in crate::redact) fn may_be_in_strings(text: &str) -> bool {
+    let text = text.as_bytes();
+    memchr::memchr(b'\\', text).is_some()
+        && (begins_escaped_line(text, b"data:")
+            || begins_escaped_line(text, b"{\\")
+            || memmem::find(text, b"candidates\\").is_some())
+}
+
+/// Whether this stands behind an escaped line end, perhaps with a margin or a time between.
+fn begins_escaped_line(text: &[u8], what: &[u8]) -> bool {
+    let mut searched = 0;
+    memmem::find_iter(text, what).any(|at| {
+        let before = &text[searched.max(at.saturating_sub(STAMP_MAX_BYTES))..at];
+        searched = at + what.len();
+        let margin = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'>')).count();
+        before[..before.len() - margin].ends_with(b"\\n") || (margin > 0 && stamp_end(before).is_some())
+    })
+}
+
+/// Whether a text may hold a stream in HTML, where quotes are entities.
+pub(in crate::redact) fn may_be_in_a_page(text: &str) -> bool {
+    let has = |what: &str| memmem::find(text.as_bytes(), what.as_bytes()).is_some();
+    (has("data:") || has("candidates&")) && ["quot;", "#34;", "#x22;"].iter().any(|quote| has(quote))
+}
+
+/// Whether a text may hold an array of events, the form in which Gemini streams its answers without `alt=sse`.
+pub(super) fn may_be_in_arrays(text: &str) -> bool {
+    let text = text.as_bytes();
+    memchr::memchr(b'[', text).is_some() && memmem::find_iter(text, b"\"candidates\"").take(2).count() == 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_content_stands_behind_margins_tags_and_stamps() {
+        for (line, shown) in [
+            ("data: a", "data: a"),
+            ("> > data: a", "data: a"),
+            ("<pre><b>data: a", "data: a"),
+            ("2026-01-01T00:00:00Z data: a", "data: a"),
+            ("2026-01-01 00:00:00,123 {\"a\":1}", "{\"a\":1}"),
+            ("[2026-01-01 00:00:00.000] data: a", "data: a"),
+            ("12:00:00 INFO app.stream: data: a", "data: a"),
+            ("Nov 29 13:14:38 host app[1]: {\"a\":1}", "{\"a\":1}"),
+            ("2026-01-01T00:00:00.0+01:00 stdout F event: a", "event: a"),
+            ("web-1  | data: a", "data: a"),
+            ("2026-01-01T00:00:00Z", ""),
+            ("2026-01-01T00:00:00Z \n", ""),
+            ("[{\"a\":1}]", "[{\"a\":1}]"),
+            ("let x = 1; // data: a", "let x = 1; // data: a"),
+            ("at 12:00 we met", "at 12:00 we met"),
+        ] {
+            assert_eq!(content(line), shown, "{line}");
+        }
+        assert!(!is_other("2026-01-01T00:00:00Z\n") && is_other("2026-01-01T00:00:00Z done\n"));
+    }
+
+    #[test]
+    fn streams_are_expected_where_they_can_be() {
+        for text in ["data: a", "x\ndata: a", "{\"a\":1}\n{\"a\":2}", "12:00:00 {\"a\":1}\n12:00:01 {\"a\":2}"] {
+            assert!(may_be_in(text), "{text}");
+        }
+        for text in ["a\nb", "{\"a\":1}", "{\"a\":1}\nb", "f( {\"a\":1})\nf( {\"a\":2})"] {
+            assert!(!may_be_in(text), "{text}");
+        }
+        for text in [r"\ndata: a", r"\n> data: a", r"\n12:00:00 data: a", r#"{"a":"\n12:00:00 {\"a\"#] {
+            assert!(may_be_in_strings(text), "{text}");
+        }
+        for text in ["data: a", r#"{"data: a":"\\"}"#, r#"{"a":"{\"b\":1}"}"#] {
+            assert!(!may_be_in_strings(text), "{text}");
+        }
+    }
+}
