@@ -2,23 +2,14 @@
 //! characters in the same member. A secret can be spread over several events, so the strings of each member are joined.
 
 mod lines;
+mod pieces;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
 pub(super) use self::lines::{may_be_in_a_page, may_be_in_strings};
-
-use super::finding::{Finding, Show};
-
-/// The joined strings of one member.
-#[derive(Default)]
-pub(super) struct Joined {
-    pub(super) text: String,
-    /// Of each string, its start in `text` and its place in the stream.
-    pieces: Vec<(usize, Range<usize>)>,
-    /// Whether two of the strings differ. A string that is the same in all events is a name or an id.
-    varied: bool,
-}
+pub(super) use self::pieces::{Joined, TEXT_MAX_BYTES};
+use self::pieces::{Lines, Piece};
 
 /// Deeper objects are not followed.
 const DEPTH_MAX: usize = 64;
@@ -36,7 +27,7 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         return Vec::new();
     }
     let mut places = Places::of(text);
-    let mut plain = Vec::new();
+    let mut plain = Lines::default();
     let mut start = 0;
     for line_end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
         let end = text.len().min(line_end + 1);
@@ -62,93 +53,56 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         if data.starts_with(['{', '[']) && (field.is_none() || closed()) {
             strings(text, at..end, false, &mut places);
         } else if let Some(field) = field {
-            plain.push(end - field.strip_prefix(' ').unwrap_or(field).len()..end);
+            plain.put(text, end - field.strip_prefix(' ').unwrap_or(field).len()..end);
         }
     }
-    let joined = places.joined.into_iter().map(|(_, joined)| joined).filter(|joined| joined.varied);
-    joined.chain((plain.len() > 1).then(|| Joined::of_lines(text, &plain))).collect()
+    let varied = places.members.iter().filter(|member| member.varied);
+    varied.map(|member| Joined::of(text, &member.strings)).chain(plain.joined()).collect()
 }
 
-/// The strings of a stream's members, by the hashes of their paths.
+/// The strings of a stream's members.
 struct Places<'t> {
     text: &'t str,
-    /// In the order in which the paths were first found.
-    joined: Vec<(u64, Joined)>,
+    /// In the order in which they were first found.
+    members: Vec<Member>,
+    /// Where the member with each path is.
     known: HashMap<u64, usize>,
     /// Where the next string probably belongs: events have the same members in the same order.
     next: usize,
+    /// The objects and arrays around the next string: the path, the index and the kind of each.
+    above: Vec<(u64, u64, bool)>,
+}
+
+/// The strings of one member.
+struct Member {
+    /// The hash of its path.
+    path: u64,
+    strings: Vec<Piece>,
+    /// Whether two of the strings differ. A string that is the same in all events is a name or an id.
+    varied: bool,
 }
 
 impl<'t> Places<'t> {
     fn of(text: &'t str) -> Self {
-        Self { text, joined: Vec::new(), known: HashMap::new(), next: 0 }
+        Self { text, members: Vec::new(), known: HashMap::new(), next: 0, above: Vec::new() }
     }
 
-    fn put(&mut self, place: u64, string: Range<usize>) {
-        let known = |at: usize| self.joined.get(at).is_some_and(|(known, _)| *known == place);
-        let at = match [self.next, 0].into_iter().find(|at| known(*at)) {
+    fn put(&mut self, path: u64, string: Range<usize>) {
+        let is = |at: &usize| self.members.get(*at).is_some_and(|member| member.path == path);
+        let at = match [self.next, 0].into_iter().find(is).or_else(|| self.known.get(&path).copied()) {
             Some(at) => at,
-            None => match self.known.get(&place) {
-                Some(at) => *at,
-                None if self.joined.len() < PLACES_MAX => {
-                    self.known.insert(place, self.joined.len());
-                    self.joined.push((place, Joined::default()));
-                    self.joined.len() - 1
-                }
-                None => return,
-            },
+            None if self.members.len() == PLACES_MAX => return,
+            None => {
+                self.known.insert(path, self.members.len());
+                self.members.push(Member { path, strings: Vec::new(), varied: false });
+                self.members.len() - 1
+            }
         };
         self.next = at + 1;
-        self.joined[at].1.put(self.text, string);
-    }
-}
-
-impl Joined {
-    /// Adds a string of the stream.
-    fn put(&mut self, stream: &str, string: Range<usize>) {
-        let content = &stream[string.clone()];
-        self.varied = self.varied || self.pieces.first().is_some_and(|(_, first)| stream[first.clone()] != *content);
-        self.pieces.push((self.text.len(), string));
-        self.text.push_str(content);
-    }
-
-    /// The data of events that are not JSON. The lines of one event are joined by line ends (HTML standard, section 9.2.6). The
-    /// text of one event goes on in the next, unless another text stands between them.
-    fn of_lines(text: &str, lines: &[Range<usize>]) -> Self {
-        let bytes: usize = lines.iter().map(Range::len).sum();
-        let (text_of_all, pieces) = (String::with_capacity(bytes), Vec::with_capacity(lines.len()));
-        let mut joined = Self { text: text_of_all, pieces, varied: true };
-        for (at, line) in lines.iter().enumerate() {
-            let ends = |byte: &u8| matches!(byte, b'\r' | b'\n');
-            let end = line.end - text.as_bytes()[line.clone()].iter().rev().take_while(|byte| ends(byte)).count();
-            joined.put(text, line.start..end);
-            let next = lines.get(at + 1).map(|next| &text[line.end..next.start]);
-            let goes_on = |between: &str| {
-                memchr::memchr(b'\n', between.as_bytes()).is_some() && !between.lines().any(lines::is_other)
-            };
-            if next.is_some_and(|between| !goes_on(between)) {
-                joined.text.push('\n');
-            }
-        }
-        joined
-    }
-
-    /// A finding in the joined text as findings in the stream: `shown` stands in the first piece, nothing in the others.
-    pub(super) fn pieces_of<'a>(&self, finding: &Finding<'a>, shown: String) -> Vec<Finding<'a>> {
-        let Range { start, end } = finding.range;
-        let first = self.pieces.partition_point(|(at, piece)| at + piece.len() <= start);
-        let mut shown = Some(shown);
-        self.pieces[first..]
-            .iter()
-            .take_while(|(at, _)| *at < end)
-            .filter(|(_, piece)| !piece.is_empty())
-            .map(|(at, piece)| {
-                let from = piece.start + start.saturating_sub(*at);
-                let to = (piece.start + end - at).min(piece.end);
-                let from = from.min(to);
-                Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
-            })
-            .collect()
+        let Some(piece) = Piece::of(&string) else { return };
+        let Member { strings, varied, .. } = &mut self.members[at];
+        *varied = *varied || strings.first().is_some_and(|first| self.text[first.range()] != self.text[string]);
+        strings.push(piece);
     }
 }
 
@@ -163,36 +117,36 @@ fn begins_array(text: &str) -> bool {
 /// array holds events, so its indices are not a part of the path, and the search ends behind it. Returns where the search ended.
 fn strings(text: &str, line: Range<usize>, events: bool, places: &mut Places<'_>) -> usize {
     let bytes = text.as_bytes();
-    let mut above: Vec<(u64, u64, bool)> = Vec::new();
+    places.above.clear();
     let (mut place, mut index, mut in_array) = (0, 0, false);
     let mut at = line.start;
     while at < line.end {
         match bytes[at] {
             open @ (b'{' | b'[') => {
-                if above.len() == DEPTH_MAX {
+                if places.above.len() == DEPTH_MAX {
                     return at;
                 }
-                above.push((place, index, in_array));
+                places.above.push((place, index, in_array));
                 (in_array, index) = (open == b'[', 0);
                 if in_array {
                     place = mixed(place, &[0]);
                 }
             }
-            b'}' | b']' => match above.pop() {
-                Some(_) if events && above.is_empty() => return at,
+            b'}' | b']' => match places.above.pop() {
+                Some(_) if events && places.above.is_empty() => return at,
                 Some(outer) => (place, index, in_array) = outer,
                 None => return at,
             },
             b',' if in_array => {
-                index += u64::from(!events || above.len() > 1);
-                place = mixed(above.last().map_or(0, |(place, ..)| *place), &index.to_le_bytes());
+                index += u64::from(!events || places.above.len() > 1);
+                place = mixed(places.above.last().map_or(0, |(place, ..)| *place), &index.to_le_bytes());
             }
             b'"' => {
                 let end = string_end(bytes, at + 1, line.end);
                 let string = at + 1..end;
                 let follows = bytes[(end + 1).min(line.end)..line.end].iter().find(|byte| **byte != b' ');
                 if follows == Some(&b':') {
-                    place = mixed(above.last().map_or(0, |(place, ..)| *place), &bytes[string]);
+                    place = mixed(places.above.last().map_or(0, |(place, ..)| *place), &bytes[string]);
                 } else {
                     places.put(place, string);
                 }
@@ -213,7 +167,7 @@ fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
     at.min(limit)
 }
 
-/// The hash of a path (FNV-1a), continued from the hash of the path above. Two paths with the same hash would be joined, which
+/// The hash of a path (FNV-1a), continued from the hash of the path places.above. Two paths with the same hash would be joined, which
 /// does no harm.
 fn mixed(place: u64, name: &[u8]) -> u64 {
     let start = place ^ 0xcbf2_9ce4_8422_2325;
@@ -232,17 +186,10 @@ mod tests {
         texts.sort();
         assert_eq!(texts, ["AB\\\"", "Hello"]);
         assert_eq!(joined("{\"t\":\"a\"}\n{\"t\":\"b\"}\n").len(), 1);
+        let stamped = "12:00:00 data: {\"t\":\"Hel\"}\n12:00:01 data: {\"t\":\"lo\"}\n";
+        assert_eq!(joined(stamped)[0].text, "Hello");
+        let stamped = "12:00:00 data: Hel\n12:00:00\n12:00:01 data: lo\n";
+        assert_eq!(joined(stamped)[0].text, "Hello");
         assert!(joined("{\"t\":\"a\"}").is_empty() && joined("prose\nand more").is_empty());
-    }
-
-    #[test]
-    fn a_finding_goes_back_to_its_pieces() {
-        let stream = "{\"t\":\"sk-\"}\n{\"t\":\"\"}\n{\"t\":\"abc\"}\n{\"t\":\"d e\"}";
-        let joined = joined(stream).pop().unwrap();
-        let finding = Finding { range: 1..7, rule: "r", show: Show::Token };
-        let pieces = joined.pieces_of(&finding, "****".to_owned());
-        let shown: Vec<_> = pieces.iter().map(|piece| (&stream[piece.range.clone()], &piece.show)).collect();
-        let none = Show::Text(String::new());
-        assert_eq!(shown, [("k-", &Show::Text("****".to_owned())), ("abc", &none), ("d", &none)]);
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::finding::Finding;
-use crate::secret::escapes::{entity, hex};
+use crate::secret::escapes::{NEAR_BYTES, entity, hex};
 use crate::secret::undone::{ESCAPE_MAX_BYTES, Undone};
 
 /// The `ñ` of `contraseña`, the only letter beyond ASCII in names that are searched for.
@@ -132,11 +132,12 @@ impl Shadow {
 
 /// Where the next quote or backslash stands, at `from` or later.
 fn next_sign(text: &[u8], from: usize) -> Option<usize> {
-    // They often stand side by side.
-    match text.get(from)? {
-        b'"' | b'\\' => Some(from),
-        _ => memchr::memchr2(b'"', b'\\', &text[from..]).map(|skip| from + skip),
-    }
+    let near = text[from..].iter().take(NEAR_BYTES).position(|byte| matches!(byte, b'"' | b'\\'));
+    near.or_else(|| {
+        let far = NEAR_BYTES.min(text.len() - from);
+        memchr::memchr2(b'"', b'\\', &text[from + far..]).map(|skip| far + skip)
+    })
+    .map(|skip| from + skip)
 }
 
 #[cfg(test)]

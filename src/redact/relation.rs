@@ -106,10 +106,8 @@ fn pair(text: &[u8], name: &Range<usize>) -> Option<Related> {
     let bracket = at + text[at..].iter().take(2).take_while(|byte| matches!(byte, b']' | b')')).count();
     let next = skip_space(text, bracket);
     let rest = text.get(next..)?;
-    for operator in [&b"||"[..], b"??", b"?:", b":-"] {
-        if rest.starts_with(operator) {
-            return quoted(text, skip_space(text, next + operator.len()), false);
-        }
+    if let [b'|', b'|', ..] | [b'?', b'?' | b':', ..] | [b':', b'-', ..] = rest {
+        return quoted(text, skip_space(text, next + 2), false);
     }
     if rest.first() == Some(&b'|') {
         return word(text, spaces(text, next + 1)?);
@@ -142,6 +140,10 @@ fn name_of_a_list(text: &[u8], name: &Range<usize>) -> bool {
 /// `"value": "…"`, `value="…"`, `value: …`
 fn after_value_name(text: &[u8], at: usize) -> Option<Related> {
     let start = quote(text, at).unwrap_or(at);
+    // No name in `VALUES` has another first letter.
+    if !matches!(text.get(start), Some(b'v' | b'V' | b'd' | b's' | b'c')) {
+        return None;
+    }
     let name = VALUES.iter().find(|name| text[start..].starts_with(name))?;
     let end = start + name.len();
     let end = quote(text, end).unwrap_or(end);

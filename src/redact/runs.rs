@@ -36,9 +36,11 @@ pub(super) enum Class {
     Base64,
     /// The characters in lines of base64, with line ends that may be escaped.
     Lines,
+    /// The characters in names of secrets.
+    Name,
 }
 
-const CLASSES: usize = 15;
+const CLASSES: usize = 16;
 
 impl Class {
     /// Some of its characters, with digits.
@@ -66,6 +68,7 @@ impl Class {
         Self::Unreserved,
         Self::Base64,
         Self::Lines,
+        Self::Name,
     ];
 
     /// Whether it has a character.
@@ -111,6 +114,7 @@ impl Class {
             Self::Serial => byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-',
             Self::Unreserved => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~'),
             Self::Base64 => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'),
+            Self::Name => byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$'),
             Self::Lines => byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'\\' | b'\r' | b'\n'),
         }
     }

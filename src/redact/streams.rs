@@ -37,6 +37,9 @@ impl<'a> Masking<'a> {
     /// # Errors
     /// When the search is not done by `deadline`, or the streams are too long.
     pub(super) fn in_streams(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        if text.len() > deltas::TEXT_MAX_BYTES {
+            return Err(OutOfTime);
+        }
         let mut spare = Spare { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline };
         self.in_streams_below(text, DEPTH_MAX, &mut spare)
     }

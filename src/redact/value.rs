@@ -70,7 +70,7 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
         }
     }
     // `{&quot;password&quot;:…` in a page.
-    at += usize::from(text[at..].starts_with(ENTITY)) * ENTITY.len();
+    at = behind_entity(text, at);
     // A quote that is not closed behind the name belongs to a longer text: `"TOKEN=…"`.
     let level = level.filter(|_| closed);
     let before = at;
@@ -92,8 +92,14 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     if !assigns && value == after && text[value..].starts_with(b"** ") {
         value = skip_space(text, value + 2);
     }
-    value += usize::from(text[value..].starts_with(ENTITY)) * ENTITY.len();
+    value = behind_entity(text, value);
     Some(Sign { at: value, assigns, tight: at == before && value == after, level })
+}
+
+/// Behind the quote of HTML, if one is here.
+fn behind_entity(text: &[u8], at: usize) -> usize {
+    let here = text.get(at) == Some(&b'&') && text[at..].starts_with(ENTITY);
+    if here { at + ENTITY.len() } else { at }
 }
 
 /// The value after a sign.
@@ -283,8 +289,11 @@ pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
             at += 1;
             continue;
         }
+        if text[at] != b'\\' {
+            break;
+        }
         let slashes = text[at..limit].iter().take(64).take_while(|byte| **byte == b'\\').count();
-        if slashes > 0 && matches!(text.get(at + slashes), Some(b'n' | b'r' | b't')) {
+        if matches!(text.get(at + slashes), Some(b'n' | b'r' | b't')) {
             at += slashes + 1;
             continue;
         }

@@ -9,6 +9,7 @@ use super::mask::{TAG_BYTES, is_mask};
 use super::memo::NameMemo;
 use super::names::{Kind, Names};
 use super::relation::{self, Context, Related};
+use super::runs::Class;
 use super::services::Service;
 use super::value::{self, Sign, Value};
 use super::work::steps;
@@ -225,7 +226,7 @@ impl<'n, 't> Walk<'n, 't> {
 
     /// The whole identifier around a word.
     fn name_around(&mut self, hit: Range<usize>) -> Option<Range<usize>> {
-        let part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'$');
+        let part = |byte: u8| Class::Name.has(byte);
         let hit =
             hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte) || **byte >= 0x80).count();
         let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();

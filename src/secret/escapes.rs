@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::undone::Undone;
 
+/// In so many bytes the next escape is searched for without SIMD: escapes often stand side by side.
+pub(crate) const NEAR_BYTES: usize = 4;
+
 /// A text with one layer of escapes undone. The bytes need not be UTF-8.
 pub(super) struct Plain {
     pub(super) bytes: Vec<u8>,
@@ -51,11 +54,12 @@ impl Plain {
 
 /// Where the next escape may begin, at `from` or later.
 fn next_sign(text: &[u8], from: usize) -> Option<usize> {
-    // Escapes often stand side by side.
-    match text.get(from)? {
-        b'\\' | b'%' | b'&' => Some(from),
-        _ => memchr::memchr3(b'\\', b'%', b'&', &text[from..]).map(|skip| from + skip),
-    }
+    let near = text[from..].iter().take(NEAR_BYTES).position(|byte| matches!(byte, b'\\' | b'%' | b'&'));
+    near.or_else(|| {
+        let far = NEAR_BYTES.min(text.len() - from);
+        memchr::memchr3(b'\\', b'%', b'&', &text[from + far..]).map(|skip| far + skip)
+    })
+    .map(|skip| from + skip)
 }
 
 /// The meaning of an escape.

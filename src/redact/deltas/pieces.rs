@@ -1,0 +1,129 @@
+//! The joined strings of a stream, and the place of each in the stream.
+
+use std::ops::Range;
+
+use super::lines;
+use crate::redact::finding::{Finding, Show};
+
+/// A longer text cannot be joined, in bytes.
+pub(in crate::redact) const TEXT_MAX_BYTES: usize = u32::MAX as usize;
+
+/// The place of a string in a stream. There are as many as events, so they are small.
+#[derive(Clone, Copy)]
+pub(super) struct Piece {
+    start: u32,
+    end: u32,
+}
+
+impl Piece {
+    /// `None` behind the first [`TEXT_MAX_BYTES`] of the stream.
+    pub(super) fn of(range: &Range<usize>) -> Option<Self> {
+        Some(Self { start: u32::try_from(range.start).ok()?, end: u32::try_from(range.end).ok()? })
+    }
+
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+}
+
+/// Joined strings.
+#[derive(Default)]
+pub(in crate::redact) struct Joined {
+    pub(in crate::redact) text: String,
+    /// Of each string, its start in `text` and its place in the stream.
+    pieces: Vec<(u32, Piece)>,
+}
+
+impl Joined {
+    pub(super) fn of(stream: &str, strings: &[Piece]) -> Self {
+        let bytes = strings.iter().map(|string| string.range().len()).sum();
+        let mut joined = Self { text: String::with_capacity(bytes), pieces: Vec::with_capacity(strings.len()) };
+        strings.iter().for_each(|string| joined.put(stream, *string));
+        joined
+    }
+
+    fn put(&mut self, stream: &str, string: Piece) {
+        // The joined text is not longer than the stream.
+        self.pieces.push((self.text.len() as u32, string));
+        self.text.push_str(&stream[string.range()]);
+    }
+
+    /// A finding in the joined text as findings in the stream: `shown` stands in the first piece, nothing in the others.
+    pub(in crate::redact) fn pieces_of<'a>(&self, finding: &Finding<'a>, shown: String) -> Vec<Finding<'a>> {
+        let Range { start, end } = finding.range;
+        let place = |(at, piece): &(u32, Piece)| (*at as usize, piece.range());
+        let first = self.pieces.partition_point(|piece| {
+            let (at, piece) = place(piece);
+            at + piece.len() <= start
+        });
+        let mut shown = Some(shown);
+        self.pieces[first..]
+            .iter()
+            .map(place)
+            .take_while(|(at, _)| *at < end)
+            .filter(|(_, piece)| !piece.is_empty())
+            .map(|(at, piece)| {
+                let from = piece.start + start.saturating_sub(at);
+                let to = (piece.start + end - at).min(piece.end);
+                let from = from.min(to);
+                Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
+            })
+            .collect()
+    }
+}
+
+/// The data of events that are not JSON.
+#[derive(Default)]
+pub(super) struct Lines {
+    joined: Joined,
+    /// Where the last line of data ends.
+    end: usize,
+}
+
+impl Lines {
+    /// Adds the data of the next line. The lines of one event are joined by line ends (HTML standard, section 9.2.6). The text of
+    /// one event goes on in the next, unless another text stands between them.
+    pub(super) fn put(&mut self, stream: &str, line: Range<usize>) {
+        let ends = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+        let data_end = line.end - stream.as_bytes()[line.clone()].iter().rev().take_while(ends).count();
+        let Some(data) = Piece::of(&(line.start..data_end)) else { return };
+        let between = &stream[self.end..line.start];
+        let goes_on = || memchr::memchr(b'\n', between.as_bytes()).is_some() && !between.lines().any(lines::is_other);
+        if !self.joined.pieces.is_empty() && !goes_on() {
+            self.joined.text.push('\n');
+        }
+        self.end = line.end;
+        self.joined.put(stream, data);
+    }
+
+    /// `None` for less than two lines.
+    pub(super) fn joined(self) -> Option<Joined> {
+        (self.joined.pieces.len() > 1).then_some(self.joined)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_finding_goes_back_to_its_pieces() {
+        let stream = "sk- abc d e";
+        let pieces = [0..3, 4..4, 4..7, 8..11].map(|range| Piece::of(&range).unwrap());
+        let finding = Finding { range: 1..7, rule: "r", show: Show::Token };
+        let pieces = Joined::of(stream, &pieces).pieces_of(&finding, "****".to_owned());
+        let shown: Vec<_> = pieces.iter().map(|piece| (&stream[piece.range.clone()], &piece.show)).collect();
+        let none = Show::Text(String::new());
+        assert_eq!(shown, [("k-", &Show::Text("****".to_owned())), ("abc", &none), ("d", &none)]);
+    }
+
+    #[test]
+    fn lines_of_one_event_are_lines_and_events_go_on() {
+        let stream = "data: Hel\n\ndata: lo\ndata: you\n";
+        let mut lines = Lines::default();
+        for line in [6..10, 17..20, 26..30] {
+            lines.put(stream, line);
+        }
+        assert_eq!(lines.joined().unwrap().text, "Hello\nyou");
+    }
+}
