@@ -6,6 +6,7 @@ pub(crate) mod digits;
 pub(crate) mod escapes;
 mod hidden;
 mod needles;
+mod plain;
 pub(crate) mod registry;
 pub(crate) mod undone;
 

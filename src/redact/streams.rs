@@ -10,13 +10,13 @@ use crate::deadline::Deadline;
 /// Streams in strings in streams are followed up to this depth.
 const DEPTH_MAX: usize = 6;
 
-/// The joined texts, and the texts that are unescaped to find them, have together at most so many times the bytes of the text. Few
-/// texts reach three quarters of that. A text that needs more is withheld.
+/// The joined texts are searched, and the texts around them are read, for at most so many times the bytes of the text. Few texts
+/// reach three quarters of that. A text that needs more is withheld.
 const BYTES_A_BYTE: usize = 2;
 /// Short texts may have so many bytes of joined texts.
 const BYTES_AT_LEAST: usize = 4 << 10;
-/// Unescaping is so many times cheaper than a search.
-const UNESCAPED_BYTES_A_SEARCHED: usize = 2;
+/// Undoing the escapes of a text, and reading its lines, each costs so many times less than a search.
+const READ_BYTES_A_SEARCHED: usize = 3;
 
 /// How much may still be searched in the streams of one text.
 struct Spare {
@@ -49,6 +49,10 @@ impl<'a> Masking<'a> {
         if depth == 0 {
             return Ok(found);
         }
+        // The text itself is read in any case.
+        if depth < DEPTH_MAX && deltas::may_be_in(text) {
+            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
+        }
         for joined in deltas::joined(text) {
             // It is searched once more for each kind of escape.
             let escapes = ["\\u00", "&"].iter().filter(|sign| joined.text.contains(**sign)).count();
@@ -62,12 +66,12 @@ impl<'a> Masking<'a> {
             }
         }
         if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
-            spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
+            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
             let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(in_a_string(finding))));
         }
         if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Shadow::of_markup(text)).flatten() {
-            spare.take(text.len() / UNESCAPED_BYTES_A_SEARCHED)?;
+            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
             let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             found.extend(inside.into_iter().map(|finding| shadow.cast_back(finding)));
         }

@@ -191,7 +191,7 @@ impl<'n, 't> Walk<'n, 't> {
         steps(content.len());
         // A value ends at `#`, but the tag of a mask stands behind it.
         let tagged = &self.text[range.start..self.text.len().min(range.end + TAG_BYTES)];
-        let masked = memchr::memmem::find(content, MASK.as_bytes());
+        let masked = content.contains(&b'*').then(|| memchr::memmem::find(content, MASK.as_bytes())).flatten();
         if masked.is_some_and(|at| is_mask(&content[at..]) || is_mask(&tagged[at..])) {
             return None;
         }

@@ -8,12 +8,12 @@ use super::undone::Undone;
 pub(crate) const NEAR_BYTES: usize = 4;
 
 /// A text with one layer of escapes undone. The bytes need not be UTF-8.
-pub(super) struct Plain {
+pub(super) struct Unescaped {
     pub(super) bytes: Vec<u8>,
     pub(super) undone: Undone,
 }
 
-impl Plain {
+impl Unescaped {
     /// `None` when there are no escapes.
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut plain = Self { bytes: Vec::new(), undone: Undone::default() };
@@ -159,11 +159,11 @@ fn entity_by_number(text: &[u8]) -> Option<(char, usize)> {
         digits => (10, digits, 0),
     };
     let mut code = 0_u32;
-    for (length, digit) in digits.iter().take(ENTITY_MAX_BYTES).enumerate() {
-        if *digit == b';' && length > 0 {
+    for (length, byte) in digits.iter().take(ENTITY_MAX_BYTES).enumerate() {
+        if *byte == b';' && length > 0 {
             return Some((char::from_u32(code)?, sign + length + 1));
         }
-        code = code.checked_mul(radix)?.checked_add(hex(&[*digit]).filter(|value| *value < radix)?)?;
+        code = code.checked_mul(radix)?.checked_add(digit(*byte).filter(|value| *value < radix)?)?;
     }
     None
 }
@@ -206,8 +206,14 @@ pub(super) const ENTITIES: &[(char, &[&str])] = &[
 
 /// The value of some hexadecimal digits.
 pub(crate) fn hex(digits: &[u8]) -> Option<u32> {
-    /// The value of each digit; 16 for any other byte.
-    const VALUES: [u8; 256] = {
+    digits.iter().try_fold(0_u32, |number, byte| Some(number << 4 | digit(*byte)?))
+}
+
+/// The value of a hexadecimal digit.
+#[inline]
+fn digit(byte: u8) -> Option<u32> {
+    /// 16 for any other byte.
+    static VALUES: [u8; 256] = {
         let mut values = [16; 256];
         let digits = b"0123456789abcdef";
         let mut value = 0;
@@ -218,8 +224,6 @@ pub(crate) fn hex(digits: &[u8]) -> Option<u32> {
         }
         values
     };
-    digits.iter().try_fold(0_u32, |number, digit| {
-        let value = VALUES[usize::from(*digit)];
-        (value < 16).then(|| number << 4 | u32::from(value))
-    })
+    let value = VALUES[usize::from(byte)];
+    (value < 16).then_some(u32::from(value))
 }

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::coded::Coded;
 use super::digits::{Run, ascii_stretches, base64, hex_stretches, hexadecimal, value};
-use super::escapes::Plain;
+use super::escapes::Unescaped;
+use super::plain::{Origin, Plain};
 use super::undone::Undone;
 
 /// So many layers of escapes are undone.
@@ -16,13 +17,10 @@ const ESCAPES_MAX: usize = 4;
 /// A cut secret is searched for in so many bytes at the end of a text.
 const CUT_REACH_BYTES: usize = 4096;
 
-/// Finds plain secrets in bytes and reports the range of each.
-type Search<'a> = &'a dyn Fn(&[u8], &mut dyn FnMut(Range<usize>));
-
 /// Finds hidden secrets.
 pub(super) struct Hidden<'a> {
     /// Finds secrets without an encoding.
-    pub(super) search: Search<'a>,
+    pub(super) plain: &'a Plain,
     /// Finds secrets in base64 and in hexadecimal digits.
     pub(super) coded: &'a Coded,
     /// The length of the shortest secret.
@@ -50,10 +48,10 @@ impl Hidden<'_> {
         found: &mut dyn FnMut(Range<usize>),
     ) {
         if escapes > 0
-            && let Some(plain) = Plain::of(text)
+            && let Some(plain) = Unescaped::of(text)
         {
             let mut back = |range| found(plain.back(range));
-            (self.search)(&plain.bytes, &mut back);
+            self.plain.find(&plain.bytes, Some(Origin { text, undone: &plain.undone }), &mut back);
             self.inside(&plain.bytes, Some(&plain.undone), escapes - 1, decodes, &mut back);
         }
         self.in_runs(text, undone, escapes, decodes, found);
@@ -115,7 +113,7 @@ impl Hidden<'_> {
 
 /// The forms of a secret that itself contains escapes, once they are undone: `aAb` for `a%41b`. The bytes need not be UTF-8.
 pub(super) fn readings(secret: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let read = |text: &Vec<u8>| Some(Plain::of(text)?.bytes);
+    let read = |text: &Vec<u8>| Some(Unescaped::of(text)?.bytes);
     std::iter::successors(Some(secret.to_owned()), read).skip(1)
 }
 
@@ -130,7 +128,7 @@ fn cut_inside(text: &[u8], depth: usize, begun: &dyn Fn(&[u8]) -> Option<usize>)
     if here.is_some() || depth == 0 {
         return here;
     }
-    if let Some(plain) = Plain::of(text)
+    if let Some(plain) = Unescaped::of(text)
         && let Some(start) = cut_inside(&plain.bytes, depth - 1, begun)
     {
         return Some(plain.undone.place(start).start);

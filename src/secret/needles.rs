@@ -26,16 +26,22 @@ impl Needles {
         packed.map(Self::Packed).or_else(|| any().map(Self::Any))
     }
 
-    /// The listed texts in `text`, each as its index in the list and its range, in order and not overlapping.
+    /// The first of the listed texts at `from` or later: its index in the list and its range.
+    pub(super) fn next(&self, text: &[u8], from: usize) -> Option<(usize, Range<usize>)> {
+        let found = match self {
+            Self::Packed(packed) => packed.find_in(text, Span { start: from, end: text.len() }),
+            Self::Any(any) => any.find(Input::new(text).range(from..)),
+        }?;
+        Some((found.pattern().as_usize(), found.range()))
+    }
+
+    /// The listed texts in `text`, in order and not overlapping.
     pub(super) fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = (usize, Range<usize>)> + 'a {
         let mut at = 0;
         std::iter::from_fn(move || {
-            let found = match self {
-                Self::Packed(packed) => packed.find_in(text, Span { start: at, end: text.len() }),
-                Self::Any(any) => any.find(Input::new(text).range(at..)),
-            }?;
-            at = found.end();
-            Some((found.pattern().as_usize(), found.range()))
+            let found = self.next(text, at)?;
+            at = found.1.end;
+            Some(found)
         })
     }
 }

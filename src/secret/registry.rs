@@ -11,12 +11,14 @@ use parking_lot::Mutex;
 use super::MASK;
 use super::coded::Coded;
 use super::hidden::{self, Hidden};
-use super::needles::Needles;
+use super::plain::Plain;
 
 /// A shorter secret is not registered: masking so short a word everywhere would reveal it and ruin texts.
 const SHORTEST_BYTES: usize = 8;
 /// A shorter secret that is all letters is not registered: it may be an ordinary word.
 const LETTERS_FROM_BYTES: usize = 16;
+/// The first part of an escape at the end of a secret has at most so many bytes.
+const HALF_MAX_BYTES: usize = 6;
 /// A text that ends with at least this many bytes of a secret was cut inside it; fewer may match by chance.
 const CUT_MIN_BYTES: usize = 6;
 /// Keys and passwords kept. They are never evicted.
@@ -64,7 +66,7 @@ impl Registry {
 
 /// Finds all registered secrets in a text.
 pub(crate) struct Searcher {
-    plain: Needles,
+    plain: Plain,
     /// Finds secrets in base64 and in hexadecimal digits.
     coded: Coded,
     /// The length of the shortest secret. A shorter text holds none.
@@ -74,23 +76,19 @@ pub(crate) struct Searcher {
 }
 
 impl Searcher {
-    fn new(all: &[&[u8]]) -> Option<Self> {
-        let plain = Needles::new(all)?;
-        let coded = Coded::new(all)?;
-        let shortest_bytes = all.iter().map(|text| text.len()).min()?;
-        Some(Self { plain, coded, shortest_bytes, ascii: all.iter().all(|text| text.is_ascii()) })
+    pub(super) fn new<S: AsRef<[u8]>>(all: &[S]) -> Option<Self> {
+        let (plain, coded) = (Plain::new(all)?, Coded::new(all)?);
+        let shortest_bytes = all.iter().map(|text| text.as_ref().len()).min()?;
+        Some(Self { plain, coded, shortest_bytes, ascii: all.iter().all(|text| text.as_ref().is_ascii()) })
     }
 
     /// The ranges of the secrets in `text`, plain or behind encodings, in order and not overlapping.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let search = |bytes: &[u8], found: &mut dyn FnMut(Range<usize>)| self.find_iter(bytes).for_each(found);
-        let (coded, shortest_bytes, ascii) = (&self.coded, self.shortest_bytes, self.ascii);
-        let hidden = Hidden { search: &search, coded, shortest_bytes, ascii }.find(text);
-        let mut all: Vec<Range<usize>> = self.find_iter(text).collect();
-        if hidden.is_empty() {
-            return all;
+        let Self { plain, coded, shortest_bytes, ascii } = self;
+        let mut all = Hidden { plain, coded, shortest_bytes: *shortest_bytes, ascii: *ascii }.find(text);
+        if text.len() >= *shortest_bytes {
+            plain.find(text, None, &mut |range| all.push(range));
         }
-        all.extend(hidden);
         all.sort_by_key(|range| range.start);
         all.dedup_by(|next, last| {
             let overlaps = next.start < last.end;
@@ -98,12 +96,6 @@ impl Searcher {
             overlaps
         });
         all
-    }
-
-    /// The ranges of the plain ones.
-    fn find_iter<'a>(&'a self, text: &'a [u8]) -> impl Iterator<Item = Range<usize>> + 'a {
-        let text = if text.len() < self.shortest_bytes { &[] } else { text };
-        self.plain.find_iter(text).map(|(_, range)| range)
     }
 
     /// The text with each secret masked, and their number. `None`: there are none.
@@ -129,24 +121,38 @@ impl Searcher {
 /// ordinary word is ignored.
 pub(crate) fn register(secret: &str) {
     let secret = secret.trim();
-    let telling = secret.len() >= LETTERS_FROM_BYTES || !secret.bytes().all(|byte| byte.is_ascii_alphabetic());
-    if secret.len() >= SHORTEST_BYTES && telling {
+    if is_telling(secret.as_bytes()) {
         let mut registry = REGISTRY.lock();
-        registry.add(secret.as_bytes());
-        // Its forms in JSON, and in JSON inside a JSON string.
-        let mut escaped = secret.to_owned();
-        for _ in 0..2 {
-            escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
-            registry.add(escaped.as_bytes());
-        }
-        hidden::readings(secret.as_bytes())
-            .filter(|read| read.len() >= SHORTEST_BYTES)
-            .for_each(|read| registry.add(&read));
-        // In the query of a URL a space is `+`.
-        if secret.contains(' ') {
-            registry.add(secret.replace(' ', "+").as_bytes());
-        }
+        forms(secret).iter().for_each(|form| registry.add(form));
     }
+}
+
+/// A secret, and the other texts that show it.
+pub(super) fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let mut forms = Vec::new();
+    // In JSON, and in JSON inside a JSON string.
+    let mut escaped = secret.to_owned();
+    for _ in 0..2 {
+        escaped = escaped.replace('\\', "\\\\").replace('"', "\\\"");
+        forms.push(escaped.as_bytes().to_vec());
+    }
+    forms.extend(hidden::readings(secret.as_bytes()));
+    // In the query of a URL a space is `+`.
+    if secret.contains(' ') {
+        forms.push(secret.replace(' ', "+").into_bytes());
+    }
+    // What follows can make an escape of half an escape at its end.
+    if let Some(half) = secret.rfind(['%', '&', '\\']).filter(|half| secret.len() - half <= HALF_MAX_BYTES) {
+        forms.push(secret.as_bytes()[..half].to_vec());
+    }
+    forms.retain(|form| is_telling(form));
+    forms.push(secret.as_bytes().to_vec());
+    forms
+}
+
+/// Whether a text cannot be an ordinary word.
+fn is_telling(text: &[u8]) -> bool {
+    text.len() >= LETTERS_FROM_BYTES || (text.len() >= SHORTEST_BYTES && !text.iter().all(u8::is_ascii_alphabetic))
 }
 
 /// Registers each line of a PEM file, because a text that quotes the file may have other line ends.

@@ -74,7 +74,7 @@ fn stamp_end(reach: &[u8]) -> Option<usize> {
 }
 
 /// Whether a text may have lines of a stream.
-pub(super) fn may_be_in(text: &str) -> bool {
+pub(in crate::redact) fn may_be_in(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Most texts are one line, which is the fastest check.
     let Some(rest) = memchr::memchr(b'\n', bytes).map(|end| &bytes[end..]) else { return text.starts_with("data:") };
@@ -113,7 +113,9 @@ fn begins_escaped_line(text: &[u8], what: &[u8]) -> bool {
         let before = &text[searched.max(at.saturating_sub(STAMP_MAX_BYTES))..at];
         searched = at + what.len();
         let margin = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'>')).count();
-        before[..before.len() - margin].ends_with(b"\\n") || (margin > 0 && stamp_end(before).is_some())
+        let line_end = || memchr::memrchr_iter(b'n', before).find(|at| before[..*at].ends_with(b"\\"));
+        let line = || &before[line_end().map_or(0, |end| end + 1)..];
+        before[..before.len() - margin].ends_with(b"\\n") || (margin > 0 && stamp_end(line()).is_some())
     })
 }
 
