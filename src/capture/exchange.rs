@@ -256,6 +256,11 @@ pub struct Captured {
 }
 
 impl Captured {
+    /// The bytes that were kept, without the gap between them.
+    pub fn kept(&self) -> Vec<u8> {
+        [&self.head[..], &self.tail[..]].concat().concat()
+    }
+
     /// Bytes between `head` and `tail` that were not kept.
     pub fn omitted_bytes(&self) -> u64 {
         let kept: usize = self.head.iter().chain(&self.tail).map(Bytes::len).sum();

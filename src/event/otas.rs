@@ -26,7 +26,7 @@ pub fn opened_session(exchange: &Exchange) -> Option<Secret> {
     if !opens || !response.status.is_success() || response.body.omitted_bytes() > 0 || is_coded(&response.headers) {
         return None;
     }
-    let body: Vec<u8> = response.body.head.iter().chain(&response.body.tail).flatten().copied().collect();
+    let body = response.body.kept();
     let answer: Value = serde_json::from_slice(&body).ok()?;
     answer.pointer("/response/jwt_token")?.as_str().map(Secret::new)
 }

@@ -87,7 +87,7 @@ impl Messages {
             return None;
         }
         let body = whole_body(exchange)?;
-        let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
+        let body = body.kept();
         let body = match same::content(&body, same::codings(&request.headers)) {
             Cow::Owned(decoded) => decoded,
             Cow::Borrowed(_) => body,

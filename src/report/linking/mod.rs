@@ -16,7 +16,6 @@ mod same;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest::{Context, SHA256};
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use parking_lot::{Mutex, MutexGuard};
@@ -124,12 +123,12 @@ fn whole_body(exchange: &Exchange) -> Option<&Captured> {
     (read && request.body.omitted_bytes() == 0 && request.body.end == BodyEnd::Complete).then_some(&request.body)
 }
 
-/// A cryptographic hash of a list of parts.
-struct Parts(Context);
+/// A cryptographic hash (BLAKE3) of a list of parts.
+struct Parts(blake3::Hasher);
 
 impl Parts {
     fn new() -> Self {
-        Self(Context::new(&SHA256))
+        Self(blake3::Hasher::new())
     }
 
     /// Adds a part with its length, so that different lists never hash the same bytes.
@@ -139,9 +138,7 @@ impl Parts {
     }
 
     fn digest(self) -> [u8; 32] {
-        let mut out = [0; 32];
-        out.copy_from_slice(self.0.finish().as_ref());
-        out
+        self.0.finalize().into()
     }
 }
 

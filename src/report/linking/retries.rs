@@ -76,7 +76,7 @@ pub(super) fn call(exchange: &Exchange, caller: u64) -> Option<[u8; 32]> {
     parts.add(exchange.origin.to_string().as_bytes());
     parts.add(request.path.as_bytes());
     parts.add(request.query.as_deref().unwrap_or_default().as_bytes());
-    let body: Vec<u8> = body.head.iter().chain(&body.tail).flatten().copied().collect();
+    let body = body.kept();
     same::add(&mut parts, &body, same::codings(&request.headers));
     Some(parts.digest())
 }
