@@ -1,5 +1,6 @@
-//! How long the search for secrets takes, for each megabyte of text: prose and code as agents send them, and texts made to be slow.
-//! `just masking-bench`. Compare each with prose: absolute figures are the machine's.
+//! How long the search for secrets takes, for each megabyte of text: prose and code as agents send them, a conversation that is sent
+//! again with one more turn, and texts made to be slow. `just masking-bench`. Compare each with prose: absolute figures are the
+//! machine's.
 
 #![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark reports and may stop")]
 
@@ -29,13 +30,70 @@ fn worked() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
-fn per_megabyte(redactor: &Redactor, text: &str) -> Duration {
-    let run = || {
-        let began = worked();
-        let _ = redactor.masking("api.test", 443, "/").message(text);
-        worked() - began
+/// A redactor that remembers nothing yet, and what was found in long texts in at most so many bytes.
+fn redactor_with(remembered_bytes: usize) -> Redactor {
+    let (headers, keys, patterns, allow) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let settings = Redact { headers, keys, patterns, allow, budget: Duration::from_secs(60) };
+    let redactor = Redactor::new(&settings, &[], Fingerprint::new(b"bench")).unwrap();
+    redactor.remember_at_most(remembered_bytes);
+    redactor
+}
+
+/// A redactor that remembers nothing: texts that repeat a piece would be searched in part.
+fn redactor() -> Redactor {
+    redactor_with(0)
+}
+
+fn search(redactor: &Redactor, text: &str) -> Duration {
+    let began = worked();
+    let _ = redactor.masking("api.test", 443, "/").message(text);
+    worked() - began
+}
+
+fn shortest(search: impl Fn() -> Duration, text: &str) -> Duration {
+    (0..REPEATS).map(|_| search()).min().unwrap() * (1 << 20) / u32::try_from(text.len()).unwrap()
+}
+
+fn per_megabyte(text: &str) -> Duration {
+    shortest(|| search(&redactor(), text), text)
+}
+
+/// The request of a coding agent after so many turns, each with a tool's result of 6 KiB.
+fn conversation(turns: usize) -> String {
+    let messages = (0..turns).flat_map(|turn| {
+        let line =
+            |line: usize| format!("{line:>6}\tlet part_{turn} = self.read(&text[{line}..], \"turn {turn}\")?;\n");
+        let result: String = (0..110).map(line).collect();
+        let call = serde_json::json!({ "type": "tool_use", "id": format!("toolu_{turn:020}"), "name": "Read",
+            "input": { "file_path": format!("/home/ada/project/src/part_{turn}.rs") } });
+        let answer = serde_json::json!({ "type": "tool_result", "tool_use_id": format!("toolu_{turn:020}"),
+            "content": [{ "type": "text", "text": result }] });
+        [
+            serde_json::json!({ "role": "assistant", "content": [{ "type": "text", "text": PROSE }, call] }),
+            serde_json::json!({ "role": "user", "content": [answer] }),
+        ]
+    });
+    let messages: Vec<_> = messages.collect();
+    serde_json::json!({ "model": "claude", "max_tokens": 32_000, "stream": true, "messages": messages }).to_string()
+}
+
+/// A conversation of some turns: sent for the first time, sent again with one more turn, and sent again as it is.
+fn of_a_conversation(turns: usize) {
+    let (before, now) = (conversation(turns - 1), conversation(turns));
+    let again = |known: &str| {
+        let redactor = redactor_with(4 << 20);
+        search(&redactor, known);
+        search(&redactor, &now)
     };
-    (0..REPEATS).map(|_| run()).min().unwrap() * (1 << 20) / u32::try_from(text.len()).unwrap()
+    let rows = [
+        ("for the first time", shortest(|| search(&redactor(), &now), &now)),
+        ("with one more turn", shortest(|| again(&before), &now)),
+        ("again", shortest(|| again(&now), &now)),
+    ];
+    for (what, time) in rows {
+        let name = format!("conversation of {} KiB, {what}", now.len() >> 10);
+        println!("{name:<52} {:>8.2} ms/MiB", time.as_secs_f64() * 1e3);
+    }
 }
 
 /// A text that is made by a rule, not by repetition: each of its pieces is another.
@@ -97,20 +155,18 @@ fn main() {
     for secret in ["agent_b3nchM4r_0123456789abcdefWXYZ", "a-passw0rd/of+ours", "MIGHAgEAMBMGByqGSM49AgEGbench"] {
         let _ = Secret::new(secret);
     }
-    let (headers, keys, patterns, allow) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let settings = Redact { headers, keys, patterns, allow, budget: Duration::from_secs(60) };
-    let redactor = Redactor::new(&settings, &[], Fingerprint::new(b"bench")).unwrap();
     let filled = |part: &str| part.repeat(BYTES / part.len());
-    let prose = per_megabyte(&redactor, &filled(PROSE));
+    let prose = per_megabyte(&filled(PROSE));
     let json =
         serde_json::json!({ "messages": [{ "role": "user", "content": filled(&format!("{PROSE}\n")) }] }).to_string();
     println!("{:<36} {:>8.2} ms/MiB", "prose", prose.as_secs_f64() * 1e3);
-    println!("{:<36} {:>8.2} ms/MiB", "prose in JSON", per_megabyte(&redactor, &json).as_secs_f64() * 1e3);
+    println!("{:<36} {:>8.2} ms/MiB", "prose in JSON", per_megabyte(&json).as_secs_f64() * 1e3);
+    [10, 57, 400].into_iter().for_each(of_a_conversation);
     let repeated = [HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS].into_iter().flatten();
     let repeated = repeated.map(|part| (format!("{part:?}"), filled(part)));
     let made = MADE.iter().map(|(name, make)| ((*name).to_owned(), made(*make)));
     let all = repeated.chain(made).chain([("JSON in JSON, eight deep".to_owned(), nested())]);
-    let mut slowest: Vec<_> = all.map(|(name, text)| (per_megabyte(&redactor, &text), name)).collect();
+    let mut slowest: Vec<_> = all.map(|(name, text)| (per_megabyte(&text), name)).collect();
     slowest.sort_by(|a, b| b.cmp(a));
     for (time, name) in slowest {
         let ratio = time.as_secs_f64() / prose.as_secs_f64();

@@ -40,6 +40,7 @@ pub mod app;
 pub mod callers;
 pub mod capture;
 mod cause;
+mod chunking;
 pub mod cli;
 mod clock;
 mod codings;

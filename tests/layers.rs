@@ -9,7 +9,19 @@ use std::path::{Path, PathBuf};
 
 /// From the lowest to the highest. Modules of one layer may import each other, in one direction.
 const LAYERS: [&[&str]; 11] = [
-    &["cause", "clock", "console", "deadline", "hosts", "known_agents", "private_file", "secret", "users", "visible"],
+    &[
+        "cause",
+        "chunking",
+        "clock",
+        "console",
+        "deadline",
+        "hosts",
+        "known_agents",
+        "private_file",
+        "secret",
+        "users",
+        "visible",
+    ],
     &["codings", "llm", "websocket"],
     &["config", "peer", "prices", "redact"],
     &["capture", "tls"],

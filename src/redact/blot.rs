@@ -22,7 +22,7 @@ impl Scanner {
         let mut out: Option<Vec<u8>> = None;
         let mut runs = Runs::of(bytes);
         let mut at = 0;
-        while let Some(hit) = self.next(bytes, at) {
+        while let Some(hit) = self.next(bytes, at..bytes.len()) {
             at = hit.end();
             let secret = match self.needle(hit.pattern()) {
                 Needle::Format(pattern, _) => pattern

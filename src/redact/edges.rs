@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::runs::PEM_MAX_BYTES;
 use super::value::{self, Sign, Value};
 
 /// A longer rest of a string is not a secret, in bytes: prompts are longer.
@@ -12,8 +13,6 @@ const RUN_MAX_BYTES: usize = 16 * 1024;
 const RUN_MIN_BYTES: usize = 4;
 /// A longer run of small letters is not a word.
 const WORD_MAX_BYTES: usize = 20;
-/// A private key has at most so many bytes.
-const PEM_MAX_BYTES: usize = 64 * 1024;
 
 /// The bytes at the start of a cut text that may be the rest of a secret, or a secret whose name was cut off.
 pub(super) fn rest_of_a_secret(text: &str) -> Vec<Range<usize>> {

@@ -124,6 +124,16 @@ impl Shadow {
         Some(self)
     }
 
+    /// The first place in this text whose character stood at `stood` in the original text, or behind it.
+    pub(super) fn here(&self, stood: usize) -> usize {
+        let (mut low, mut high) = (0, self.text.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.undone.place(middle).start < stood { low = middle + 1 } else { high = middle }
+        }
+        low
+    }
+
     /// A finding in this text as one in the original text.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         Finding { range: self.undone.back(finding.range), ..finding }

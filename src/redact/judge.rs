@@ -10,6 +10,8 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use super::work::steps;
 use crate::secret::digits::value as base64_value;
 
+/// A longer value under an unclear name is not a secret, in bytes.
+pub(super) const OPAQUE_MAX_BYTES: usize = 4096;
 /// A shorter value without quotes is not a secret.
 const BARE_MIN_BYTES: usize = 6;
 
@@ -104,7 +106,7 @@ pub(super) fn looks_secret(value: &[u8]) -> bool {
 
 /// Whether a machine made a text: it is long, has letters and digits, and no space.
 pub(super) fn opaque(text: &[u8]) -> bool {
-    (16..=4096).contains(&text.len())
+    (16..=OPAQUE_MAX_BYTES).contains(&text.len())
         && text.iter().all(u8::is_ascii_graphic)
         && text.iter().any(u8::is_ascii_digit)
         && text.iter().any(u8::is_ascii_alphabetic)
@@ -120,7 +122,7 @@ pub(super) fn is_user_and_password(text: &[u8]) -> bool {
         let (high, low) = (base64_value(text[0]), base64_value(text[1]));
         (high < 64 && low < 64).then_some(high << 2 | low >> 4)
     };
-    (6..=4096).contains(&text.len())
+    (6..=OPAQUE_MAX_BYTES).contains(&text.len())
         && first(text).is_some_and(|byte| !matches!(byte, 0..0x20 | 0x7F..0xC0))
         && STANDARD.decode(text).is_ok_and(|plain| {
             plain.contains(&b':') && std::str::from_utf8(&plain).is_ok_and(|text| !text.contains(char::is_control))
@@ -131,8 +133,7 @@ pub(super) fn is_user_and_password(text: &[u8]) -> bool {
 /// capital, and a few abbreviations.
 fn random_letters(value: &[u8]) -> bool {
     const MIN_BYTES: usize = 20;
-    const MAX_BYTES: usize = 4096;
-    if !(MIN_BYTES..=MAX_BYTES).contains(&value.len())
+    if !(MIN_BYTES..=OPAQUE_MAX_BYTES).contains(&value.len())
         || !value.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'))
     {
         return false;

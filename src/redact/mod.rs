@@ -4,7 +4,7 @@
 //!  redactor        the rules, prepared once
 //!  masking         the masking of one call: an entry for each kind of text
 //!    |- headers, urls   fields, queries and forms, by the names in them
-//!    |- search          all searches of one text
+//!    |- search          all searches of one text; of a long one in windows, whose results are remembered (part)
 //!         |- scan, walk      names with values (names, value, relation), known formats (formats, patterns), tokens under the
 //!         |                  name of a service (services), user information of URLs (authority)
 //!         |- streams         secrets in pieces, in streams of events (deltas)
@@ -37,6 +37,7 @@ mod masking;
 mod memo;
 mod merged;
 mod names;
+mod part;
 mod patterns;
 mod probe;
 mod redactor;
@@ -51,6 +52,7 @@ mod streams;
 mod urls;
 mod value;
 mod walk;
+mod windows;
 mod work;
 
 #[cfg(any(test, fuzzing))]

@@ -13,6 +13,7 @@ use super::formats;
 use super::names::{self, Names};
 use super::scan::Scanner;
 use super::settings::{CaptureLevel, Redact};
+use super::windows::long::{LongTexts, Sizes};
 use crate::hosts::HostRules;
 
 /// Session ids that are remembered for later calls, such as calls with telemetry.
@@ -36,6 +37,7 @@ pub struct Redactor {
     pub(super) fingerprint: Fingerprint,
     /// The session ids of earlier calls.
     pub(super) ids_seen: quick_cache::sync::Cache<String, ()>,
+    pub(super) long: LongTexts,
 }
 
 /// Rules that are lifted for some calls.
@@ -78,13 +80,25 @@ impl Redactor {
         capture: &[(HostRules, CaptureLevel)],
         fingerprint: Fingerprint,
     ) -> Result<Self, TooManyRules> {
+        Self::with_sizes(settings, capture, fingerprint, Sizes::default())
+    }
+
+    /// The same, with these sizes for long texts.
+    pub(super) fn with_sizes(
+        settings: &Redact,
+        capture: &[(HostRules, CaptureLevel)],
+        fingerprint: Fingerprint,
+        sizes: Sizes,
+    ) -> Result<Self, TooManyRules> {
+        let names = Names::new(&settings.headers, &settings.keys);
+        let long = LongTexts::new(sizes, ids_on_texts(&names));
         let allow = settings.allow.iter().map(|allow| Allow {
             hosts: allow.hosts.clone(),
             path: allow.path.as_deref().map(WildMatch::new),
             rules: allow.rules.iter().map(|rule| WildMatch::new(rule)).collect(),
         });
         Ok(Self {
-            names: Names::new(&settings.headers, &settings.keys),
+            names,
             scanner: Scanner::new(&settings.keys)?,
             patterns: settings.patterns.iter().map(|(name, regex)| (pattern_id(name), regex.clone())).collect(),
             allow: allow.collect(),
@@ -92,7 +106,13 @@ impl Redactor {
             budget: settings.budget,
             fingerprint,
             ids_seen: quick_cache::sync::Cache::new(IDS_REMEMBERED),
+            long,
         })
+    }
+
+    /// Remembers what was found in long texts in at most so many bytes; 4 MiB unless set. 0: nothing is remembered.
+    pub fn remember_at_most(&self, bytes: usize) {
+        self.long.remember_at_most(bytes);
     }
 
     /// How much of calls to this host is recorded.
@@ -121,11 +141,16 @@ impl Redactor {
 
     /// The ids of all rules, in no order; some occur more than once.
     fn ids(&self) -> impl Iterator<Item = &str> {
-        let patterns =
-            formats::all().map(|format| format.id).chain(formats::SERVICES.iter().map(|service| service.id));
         let own = self.patterns.iter().map(|(id, _)| id.as_str());
-        self.names.ids().chain(patterns).chain(own).chain([CUT, USERINFO, commands::COMMAND])
+        ids_on_texts(&self.names).chain(own).chain([CUT])
     }
+}
+
+/// The ids of the rules that a text is scanned for.
+fn ids_on_texts(names: &Names) -> impl Iterator<Item = &str> {
+    let formats = formats::all().map(|format| format.id);
+    let services = formats::SERVICES.iter().map(|service| service.id);
+    names.ids().chain(formats).chain(services).chain([USERINFO, commands::COMMAND])
 }
 
 /// Whether `allow` names a rule that does not exist.

@@ -120,6 +120,9 @@ impl Class {
     }
 }
 
+/// A private key has at most so many bytes.
+pub(super) const PEM_MAX_BYTES: usize = 64 * 1024;
+
 /// The last runs that were walked in one text.
 pub(super) struct Runs<'t> {
     text: &'t [u8],
@@ -127,17 +130,24 @@ pub(super) struct Runs<'t> {
     known: [[(usize, usize); CLASSES]; 2],
     /// From where the end of a private key was searched for, and where it is.
     pem_end: Option<(usize, Option<usize>)>,
+    /// Whether a run reaches the end of the text.
+    reached_end: bool,
 }
 
 impl<'t> Runs<'t> {
     /// For a text that is searched from its start to its end.
     pub(super) fn of(text: &'t [u8]) -> Self {
-        Self { text, known: [[(1, 0); CLASSES]; 2], pem_end: None }
+        Self { text, known: [[(1, 0); CLASSES]; 2], pem_end: None, reached_end: false }
     }
 
     /// The text.
     pub(super) fn text(&self) -> &'t [u8] {
         self.text
+    }
+
+    /// Whether a run that was walked goes on at the end of the text.
+    pub(super) fn reached_end(&self) -> bool {
+        self.reached_end
     }
 
     /// The end of the run of a class that contains `from`.
@@ -157,6 +167,7 @@ impl<'t> Runs<'t> {
             let length = rest.iter().position(|byte| !class.has(*byte)).unwrap_or(rest.len());
             steps(length);
             *known = (from, from + length);
+            self.reached_end |= known.1 == self.text.len();
         }
         known.1
     }
@@ -170,6 +181,7 @@ impl<'t> Runs<'t> {
                 let found = memchr::memmem::find(rest, b"-----END").map(|at| from + at);
                 steps(found.map_or(rest.len(), |found| found - from));
                 self.pem_end = Some((from, found));
+                self.reached_end |= found.is_none() && rest.len() < PEM_MAX_BYTES;
                 found
             }
         }

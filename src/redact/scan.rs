@@ -4,6 +4,8 @@
 //!
 //! The text is not parsed first, so a cut body, JSON in a string of JSON and an argument of a GraphQL query are all searched alike.
 
+use std::ops::Range;
+
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::dfa::DFA;
 use aho_corasick::{BuildError, Input, Match, MatchKind, PatternID};
@@ -13,6 +15,7 @@ use super::commands;
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::formats::{self, SERVICES};
 use super::names::{self, Names, WORDS};
+use super::part::{Carry, Searched, Wants};
 use super::patterns::Pattern;
 use super::runs::Runs;
 use super::services::Service;
@@ -25,6 +28,8 @@ pub(super) struct Scanner {
     search: DFA,
     /// The meaning of each needle of `search`.
     needles: Vec<Needle>,
+    /// The length of the longest needle in bytes.
+    longest: usize,
 }
 
 /// The meaning of a needle.
@@ -62,16 +67,20 @@ impl Scanner {
         let names = words.chain(own).map(|word| (word, Needle::Word));
         let (texts, needles): (Vec<String>, Vec<Needle>) =
             formats.chain(commands).chain(services).chain(names).unzip();
+        let longest = texts.iter().map(String::len).max().unwrap_or_default();
         let search =
             DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(texts)?;
-        Ok(Self { search, needles })
+        Ok(Self { search, needles, longest })
     }
 
-    /// The first needle at `from` or later.
+    /// The first needle in a range.
     #[inline]
-    pub(super) fn next(&self, text: &[u8], from: usize) -> Option<Match> {
+    pub(super) fn next(&self, text: &[u8], range: Range<usize>) -> Option<Match> {
+        if range.is_empty() {
+            return None;
+        }
         // It fails only for kinds of search that the automaton was not built for.
-        self.search.try_find(&Input::new(text).range(from..)).ok().flatten()
+        self.search.try_find(&Input::new(text).range(range)).ok().flatten()
     }
 
     /// The meaning of a hit. Each id that the automaton gives has one.
@@ -90,12 +99,32 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let part = 0..text.len();
+        Ok(self.find_in(names, text, part, Carry::default(), ends, deadline)?.found)
+    }
+
+    /// The secrets of a text whose name or prefix stands in a part of it. Found one after another, the parts of a text give what a
+    /// search of the whole text gives, if [`Wants`] is heeded.
+    ///
+    /// # Errors
+    /// When the search is not done by `deadline`.
+    pub(super) fn find_in<'a>(
+        &self,
+        names: &'a Names,
+        text: &str,
+        part: Range<usize>,
+        carry: Carry,
+        ends: Ends,
+        deadline: Deadline,
+    ) -> Result<Searched<'a>, OutOfTime> {
         let mut walk = Walk::new(names, text.as_bytes(), ends);
-        steps(text.len());
+        let mut at = walk.resume(part.start, carry);
+        steps(part.len());
         let mut runs = Runs::of(text.as_bytes());
-        let mut at = 0;
         let mut looks = 0;
-        while let Some(hit) = self.next(text.as_bytes(), at) {
+        // A needle that begins in the part may end behind it.
+        let reach = text.len().min(part.end + self.longest);
+        while let Some(hit) = self.next(text.as_bytes(), at..reach).filter(|hit| hit.start() < part.end) {
             looks += 1;
             if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
                 return Err(OutOfTime);
@@ -124,7 +153,9 @@ impl Scanner {
                 at += 1;
             }
         }
-        Ok(walk.found)
+        let carry = walk.pause(part.end, at);
+        let wants = if runs.reached_end() { walk.wants.max(Wants::More) } else { walk.wants };
+        Ok(Searched { found: walk.found, carry, wants })
     }
 }
 

@@ -26,6 +26,14 @@ impl<'a> Masking<'a> {
 
     /// What the operator's patterns find, and our own secrets.
     pub(super) fn listed(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = self.of_patterns(text, deadline)?;
+        let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
+        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
+        Ok(found)
+    }
+
+    /// What the operator's patterns find.
+    pub(super) fn of_patterns(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut found = Vec::new();
         for (rule, regex) in &self.redactor.patterns {
             for (nth, secret) in regex.find_iter(text).enumerate() {
@@ -38,20 +46,15 @@ impl<'a> Masking<'a> {
                 return Err(OutOfTime);
             }
         }
-        let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
-        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
         Ok(found)
     }
 
     /// What all rules find in a text, in no order.
     pub(super) fn findings(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let mut found = self.scanned(text, ends, deadline)?;
-        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
-        if deadline.is_over() {
-            return Err(OutOfTime);
-        }
-        found.extend(self.in_streams(text, deadline)?);
-        found.extend(self.listed(text, deadline)?);
+        let mut found = match self.redactor.long.covers(text) {
+            true => self.in_windows(text, ends, deadline)?,
+            false => self.at_once(text, ends, deadline)?,
+        };
         if ends.cut_end {
             let cut = own::cut_off(text);
             found.extend(cut.map(|start| Finding {
@@ -68,6 +71,18 @@ impl<'a> Masking<'a> {
             let cut = edges::rest_of_a_secret(text).into_iter();
             found.extend(cut.map(|range| Finding { range, rule: CUT, show: Show::Text(MASK.to_owned()) }));
         }
+        Ok(found)
+    }
+
+    /// The same for a text that is searched as a whole, without the ends of a cut text.
+    pub(super) fn at_once(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let mut found = self.scanned(text, ends, deadline)?;
+        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
+        if deadline.is_over() {
+            return Err(OutOfTime);
+        }
+        found.extend(self.in_streams(text, deadline)?);
+        found.extend(self.listed(text, deadline)?);
         Ok(found)
     }
 }

@@ -19,13 +19,27 @@ const BYTES_AT_LEAST: usize = 4 << 10;
 const READ_BYTES_A_SEARCHED: usize = 3;
 
 /// How much may still be searched in the streams of one text.
-struct Spare {
+pub(super) struct Spare {
     bytes: usize,
     deadline: Deadline,
 }
 
 impl Spare {
-    fn take(&mut self, bytes: usize) -> Result<(), OutOfTime> {
+    /// For a text.
+    pub(super) fn of(text: &str, deadline: Deadline) -> Self {
+        Self { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline }
+    }
+
+    /// How many bytes are left.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Takes so many bytes.
+    ///
+    /// # Errors
+    /// When fewer are left, or the time is over.
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), OutOfTime> {
         self.bytes = self.bytes.checked_sub(bytes).ok_or(OutOfTime)?;
         if self.deadline.is_over() { Err(OutOfTime) } else { Ok(()) }
     }
@@ -40,8 +54,15 @@ impl<'a> Masking<'a> {
         if text.len() > deltas::TEXT_MAX_BYTES {
             return Err(OutOfTime);
         }
-        let mut spare = Spare { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline };
-        self.in_streams_below(text, DEPTH_MAX, &mut spare)
+        self.in_streams_within(text, &mut Spare::of(text, deadline))
+    }
+
+    /// The secrets in the streams of a part of a text. `spare` is that of the whole text.
+    ///
+    /// # Errors
+    /// When nothing is left to spare.
+    pub(super) fn in_streams_within(&self, part: &str, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        self.in_streams_below(part, DEPTH_MAX, spare)
     }
 
     fn in_streams_below(&self, text: &str, depth: usize, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {

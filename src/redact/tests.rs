@@ -1,6 +1,6 @@
 //! Properties of the whole masker: no canary of any class is left in any place, and other texts stay as they were.
 
-mod hostile;
+pub(super) mod hostile;
 mod identity;
 mod places;
 mod time;
@@ -18,7 +18,7 @@ use crate::hosts::{HostRule, HostRules};
 use crate::secret::{MASK, registry as own};
 
 /// One secret of each class that has a known format.
-const CANARIES: [&str; 22] = [
+pub(super) const CANARIES: [&str; 22] = [
     "sk-ant-api03-c4n4ry0123456789abcdefWXYZ",
     "sk-proj-c4n4ry0123456789abcdefWXYZ",
     "AKIAC4N4RY0123456789",

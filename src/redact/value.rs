@@ -178,8 +178,8 @@ pub(super) fn with_scheme(text: &[u8], range: Range<usize>) -> Range<usize> {
     }
 }
 
-/// The string behind the type that begins at `start`: `String = "value"`.
-pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<Range<usize>> {
+/// The string behind the type that begins at `start`: `String = "value"`; and whether it is closed.
+pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<(Range<usize>, bool)> {
     const TYPE_MAX_BYTES: usize = 48;
     let reach = &text[start..text.len().min(start + TYPE_MAX_BYTES)];
     let of_type = |byte: &u8| {
@@ -188,7 +188,7 @@ pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<Range<usize>> {
     let equals = memchr::memchr(b'=', reach).filter(|equals| reach[..*equals].iter().all(of_type))?;
     let sign = Sign { at: skip_space(text, start + equals + 1), assigns: true, tight: false, level: None };
     match value_at(text, &sign) {
-        Value::Quoted { range, closed: true, .. } => Some(range),
+        Value::Quoted { range, closed, .. } => Some((range, closed)),
         _ => None,
     }
 }

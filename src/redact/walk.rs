@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::commands;
 use super::finding::{Ends, Finding, Show};
-use super::judge::{looks_secret, mixed, placeholder, reference, strong};
+use super::judge::{OPAQUE_MAX_BYTES, looks_secret, mixed, placeholder, reference, strong};
 use super::mask::{TAG_BYTES, is_mask};
 use super::memo::NameMemo;
 use super::names::{Kind, Names};
+use super::part::{Carry, Wants};
 use super::relation::{self, Context, Related};
 use super::runs::Class;
 use super::services::Service;
@@ -40,6 +41,8 @@ pub(super) struct Walk<'n, 't> {
     command_end: usize,
     /// Names of services were examined up to here.
     service_end: usize,
+    /// Whether what was found may go on behind the text.
+    pub(super) wants: Wants,
     memo: NameMemo<'n>,
     context: Context,
 }
@@ -57,9 +60,32 @@ impl<'n, 't> Walk<'n, 't> {
             name_end: 0,
             command_end: 0,
             service_end: 0,
+            wants: Wants::Nothing,
             memo: NameMemo::new(),
             context: Context::default(),
         }
+    }
+
+    /// Continues a search at the start of a part of the text. Returns the place of the next search.
+    pub(super) fn resume(&mut self, start: usize, carry: Carry) -> usize {
+        let Carry { at, container, bare, dull, name, command, service } = carry;
+        (self.container_end, self.bare_end, self.dull_end) = (start + container, start + bare, start + dull);
+        (self.name_end, self.command_end, self.service_end) = (start + name, start + command, start + service);
+        start + at
+    }
+
+    /// What the search of the next part, which begins at `end`, has to know; `at`: the place of the next search.
+    pub(super) fn pause(&self, end: usize, at: usize) -> Carry {
+        let whole = Carry {
+            at,
+            container: self.container_end,
+            bare: self.bare_end,
+            dull: self.dull_end,
+            name: self.name_end,
+            command: self.command_end,
+            service: self.service_end,
+        };
+        whole.further(end)
     }
 
     fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
@@ -67,6 +93,9 @@ impl<'n, 't> Walk<'n, 't> {
     }
 
     pub(super) fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
+        if range.end == self.text.len() {
+            self.wants = Wants::Rest;
+        }
         if !range.is_empty() && !is_mask(&self.text[range.clone()]) {
             self.found.push(Finding { range, rule, show });
         }
@@ -125,7 +154,9 @@ impl<'n, 't> Walk<'n, 't> {
         match value::value_from(self.text, &sign, &mut self.bare_end) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
-                let asked = kind != Kind::Opaque || looks_secret(content) || (!closed && self.ends.cut_end);
+                let cut =
+                    self.ends.cut_end && !closed && next == self.text.len() && content.len() <= OPAQUE_MAX_BYTES;
+                let asked = kind != Kind::Opaque || looks_secret(content) || cut;
                 // `'Password: '`: the quote ends the string that the name stands in.
                 let around = name.start.checked_sub(1).map(|before| self.text[before]);
                 let outer = sign.level.is_none() && around.is_some_and(|around| around == self.text[range.start - 1]);
@@ -147,6 +178,9 @@ impl<'n, 't> Walk<'n, 't> {
             Value::Container(start) if kind != Kind::Opaque && start >= self.container_end => {
                 let (leaves, end) = value::leaves(self.text, start);
                 self.container_end = end;
+                if end == self.text.len() {
+                    self.wants = Wants::Rest;
+                }
                 for leaf in leaves {
                     self.push(leaf, rule, Show::of(kind));
                 }
@@ -214,7 +248,11 @@ impl<'n, 't> Walk<'n, 't> {
         if sign.assigns || kind == Kind::Opaque {
             return None;
         }
-        let value = value::behind_a_type(self.text, range.start)?;
+        let (value, closed) = value::behind_a_type(self.text, range.start)?;
+        if !closed {
+            self.wants = self.wants.max(Wants::More);
+            return None;
+        }
         let content = &self.text[value.clone()];
         if !strong(content) {
             return None;

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -71,20 +72,40 @@ pub(crate) struct Searcher {
     coded: Coded,
     /// The length of the shortest secret. A shorter text holds none.
     shortest_bytes: usize,
+    /// The length of the longest secret.
+    longest_bytes: usize,
     /// Whether all secrets are ASCII.
     ascii: bool,
+    /// Another one for each list of secrets.
+    version: u64,
 }
+
+/// The version of the last list.
+static VERSION: AtomicU64 = AtomicU64::new(0);
 
 impl Searcher {
     pub(super) fn new<S: AsRef<[u8]>>(all: &[S]) -> Option<Self> {
         let (plain, coded) = (Plain::new(all)?, Coded::new(all)?);
-        let shortest_bytes = all.iter().map(|text| text.as_ref().len()).min()?;
-        Some(Self { plain, coded, shortest_bytes, ascii: all.iter().all(|text| text.as_ref().is_ascii()) })
+        let lengths = || all.iter().map(|text| text.as_ref().len());
+        let (shortest_bytes, longest_bytes) = (lengths().min()?, lengths().max()?);
+        let version = VERSION.fetch_add(1, Ordering::Relaxed) + 1;
+        let ascii = all.iter().all(|text| text.as_ref().is_ascii());
+        Some(Self { plain, coded, shortest_bytes, longest_bytes, ascii, version })
+    }
+
+    /// The length of the longest secret.
+    pub(crate) fn longest_bytes(&self) -> usize {
+        self.longest_bytes
+    }
+
+    /// A number that no other list of secrets in this process has. Never 0.
+    pub(crate) fn version(&self) -> u64 {
+        self.version
     }
 
     /// The ranges of the secrets in `text`, plain or behind encodings, in order and not overlapping.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
-        let Self { plain, coded, shortest_bytes, ascii } = self;
+        let Self { plain, coded, shortest_bytes, ascii, .. } = self;
         let mut all = Hidden { plain, coded, shortest_bytes: *shortest_bytes, ascii: *ascii }.find(text);
         if text.len() >= *shortest_bytes {
             plain.find(text, None, &mut |range| all.push(range));

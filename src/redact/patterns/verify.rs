@@ -5,16 +5,13 @@ use std::ops::Range;
 use super::checksum::{CHECKED_BYTES, is_checked};
 use super::{Pattern, Shape};
 use crate::redact::judge::{is_user_and_password, opaque};
-use crate::redact::runs::{Class, Runs};
+use crate::redact::runs::{Class, PEM_MAX_BYTES, Runs};
 
 /// Fewer characters of a cut secret reveal nothing.
 const CUT_MIN_BYTES: usize = 4;
 
 /// The last part of a password hash is searched for in so many bytes at most.
 const HASH_MAX_BYTES: usize = 256;
-
-/// A private key has at most so many bytes.
-const PEM_MAX_BYTES: usize = 64 * 1024;
 
 /// A prefix that was found, and the text behind it.
 struct Check<'r, 't> {

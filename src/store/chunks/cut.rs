@@ -1,13 +1,11 @@
 //! Where a text is cut, and the names of its chunks.
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
-use fastcdc::v2020::FastCDC;
 use rusqlite::Connection;
 
-/// The sizes of chunks in bytes: at least, on average, at most. FastCDC (Xia et al., USENIX ATC 2016).
-const LEAST_BYTES: usize = 2 << 10;
-const AVERAGE_BYTES: usize = 8 << 10;
-const MOST_BYTES: usize = 64 << 10;
+use crate::chunking::{ChunkSizes, Cutter};
+
+const SIZES: ChunkSizes = ChunkSizes { least: 2 << 10, average: 8 << 10, most: 64 << 10 };
 
 /// The name of a chunk: the first half of its HMAC-SHA-256. The key is random for each store, so the names tell nothing about
 /// the texts and cannot be made to collide from outside.
@@ -31,22 +29,7 @@ impl Hasher {
     }
 }
 
-/// Cuts a text into chunks, between two characters.
-pub(super) struct Cutter<'a> {
-    text: &'a str,
-    cuts: FastCDC<'a>,
-}
-
-impl<'a> Cutter<'a> {
-    pub(super) fn new(text: &'a str) -> Self {
-        Self { text, cuts: FastCDC::new(text.as_bytes(), LEAST_BYTES, AVERAGE_BYTES, MOST_BYTES) }
-    }
-
-    /// The chunk that begins at `from`. It depends on nothing before it. `None`: the text ends there.
-    pub(super) fn chunk(&self, from: usize) -> Option<&'a str> {
-        let left = self.text.len().checked_sub(from)?;
-        let (_, end) = self.cuts.cut(from, left);
-        let end = (end..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len());
-        self.text.get(from..end).filter(|chunk| !chunk.is_empty())
-    }
+/// Cuts a text into chunks.
+pub(super) fn cutter(text: &str) -> Cutter<'_> {
+    Cutter::new(text, SIZES)
 }

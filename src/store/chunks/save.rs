@@ -7,7 +7,7 @@ use quick_cache::unsync::Cache;
 use rusqlite::{Connection, OptionalExtension, params};
 use zstd::bulk::Compressor;
 
-use super::cut::{Cutter, Hash, Hasher};
+use super::cut::{Hash, Hasher, cutter};
 use super::damage::Damage;
 use super::parts::{Part, Parts, add_run};
 use super::passages::{Passages, ends};
@@ -91,7 +91,7 @@ impl Saver {
     ) -> rusqlite::Result<Parts> {
         let mut parts = Vec::with_capacity(bodies.len());
         for BodyText { at, text } in bodies {
-            let (mut part, cutter, mut from) = (Part { at: *at, runs: Vec::new() }, Cutter::new(text), 0);
+            let (mut part, cutter, mut from) = (Part { at: *at, runs: Vec::new() }, cutter(text), 0);
             while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
                 if let Some(known) = self.passages.find(rest) {
                     known.runs.iter().for_each(|run| part.push(run.clone()));

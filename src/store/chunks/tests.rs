@@ -3,7 +3,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 use rusqlite::Connection;
 
-use super::cut::Cutter;
+use super::cut::cutter;
 use super::parts::{Part, Parts};
 use super::salvage;
 use crate::event::{BodyText, for_otas, with_bodies};
@@ -203,7 +203,7 @@ proptest! {
     #[test]
     fn chunks_are_the_text(text in "(.{0,40}\\PC{0,9}){0,200}", copies in 1_usize..40) {
         let text = text.repeat(copies);
-        let (cutter, mut whole) = (Cutter::new(&text), String::new());
+        let (cutter, mut whole) = (cutter(&text), String::new());
         while let Some(chunk) = cutter.chunk(whole.len()) {
             whole.push_str(chunk);
         }

@@ -1,0 +1,154 @@
+//! What was found in windows, by their names. Only places, ids of rules and numbers are kept: no text.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use aws_lc_rs::rand;
+use parking_lot::Mutex;
+use quick_cache::unsync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, Weighter};
+
+use super::cores::{Key, Name};
+use super::found::{READINGS, Read};
+use crate::redact::finding::{Finding, Show};
+use crate::redact::part::{Carry, Wants};
+
+/// What an entry takes at least, with its place in the cache, in bytes.
+const ENTRY_BYTES: usize = 192;
+
+/// What was found in windows. The oldest unused entries are evicted.
+pub(super) struct Kept {
+    cache: Mutex<Cache<Name, Arc<Entry>, Bytes>>,
+    key: Key,
+    /// The ids of all rules on texts, sorted.
+    rules: Vec<Box<str>>,
+}
+
+enum Entry {
+    /// By our rules.
+    Rules { found: Box<[Place]>, carries: Option<Box<[Carry; READINGS]>>, wants: Wants, marks: Box<[u32]> },
+    /// Our own secrets.
+    Own(Box<[Range<u32>]>),
+    /// No secret was found in streams; so many bytes were searched.
+    WithoutStreams(usize),
+}
+
+/// A finding without the id of its rule, of which it has the number.
+struct Place {
+    range: Range<u32>,
+    rule: u16,
+    reading: u8,
+    show: Show,
+}
+
+/// Weighs entries in bytes.
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<Name, Arc<Entry>> for Bytes {
+    fn weight(&self, _: &Name, entry: &Arc<Entry>) -> u64 {
+        let more = match &**entry {
+            Entry::Rules { found, carries, marks, .. } => {
+                let carries = carries.as_deref().map_or(0, size_of_val);
+                size_of_val(&**found) + size_of_val(&**marks) + carries
+            }
+            Entry::Own(found) => size_of_val(&**found),
+            Entry::WithoutStreams(_) => 0,
+        };
+        (ENTRY_BYTES + more) as u64
+    }
+}
+
+impl Kept {
+    /// At most so many bytes are kept.
+    pub(super) fn new<'r>(bytes: usize, rules: impl Iterator<Item = &'r str>) -> Self {
+        let mut key = Key::default();
+        // Without a random key nothing is kept.
+        let bytes = if rand::fill(&mut key).is_ok() { bytes } else { 0 };
+        let mut rules: Vec<Box<str>> = rules.map(Box::from).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        let items = bytes / (ENTRY_BYTES * 2);
+        let (hashes, life) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cache: Mutex::new(Cache::with(items, bytes as u64, Bytes, hashes, life)), key, rules }
+    }
+
+    /// The key of the names.
+    pub(super) fn key(&self) -> &Key {
+        &self.key
+    }
+
+    /// From now on at most so many bytes are kept.
+    pub(super) fn set_capacity(&self, bytes: usize) {
+        self.cache.lock().set_capacity(bytes as u64);
+    }
+
+    fn get(&self, name: &Name) -> Option<Arc<Entry>> {
+        self.cache.lock().get(name).cloned()
+    }
+
+    fn keep(&self, name: Name, entry: Entry) {
+        self.cache.lock().insert(name, Arc::new(entry));
+    }
+
+    pub(super) fn rules(&self, name: &Name) -> Option<Read<'_>> {
+        let entry = self.get(name)?;
+        let Entry::Rules { found: places, carries, wants, marks } = &*entry else { return None };
+        let mut found: [Vec<Finding<'_>>; READINGS] = Default::default();
+        for Place { range, rule, reading, show } in places {
+            let range = range.start as usize..range.end as usize;
+            let rule = self.rules.get(usize::from(*rule))?;
+            found.get_mut(usize::from(*reading))?.push(Finding { range, rule, show: show.clone() });
+        }
+        let carries = carries.as_deref().copied().unwrap_or_default();
+        let marks = marks.iter().map(|mark| *mark as usize).collect();
+        Some(Read { found, carries, wants: *wants, marks })
+    }
+
+    pub(super) fn keep_rules(&self, name: Name, read: &Read<'_>) {
+        let place = |(reading, finding): (usize, &Finding<'_>)| {
+            let rule = self.rules.binary_search_by(|known| (**known).cmp(finding.rule)).ok()?;
+            let (rule, reading) = (u16::try_from(rule).ok()?, u8::try_from(reading).ok()?);
+            Some(Place { range: short(&finding.range)?, rule, reading, show: finding.show.clone() })
+        };
+        let of_readings = read.found.iter().enumerate();
+        let places = of_readings.flat_map(|(reading, found)| found.iter().map(move |finding| (reading, finding)));
+        let Some(found) = places.map(place).collect() else { return };
+        let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
+        let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));
+        self.keep(name, Entry::Rules { found, carries, wants: read.wants, marks });
+    }
+
+    /// How many windows are remembered.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.cache.lock().len()
+    }
+
+    pub(super) fn own(&self, name: &Name) -> Option<Vec<Range<usize>>> {
+        let entry = self.get(name)?;
+        let Entry::Own(found) = &*entry else { return None };
+        Some(found.iter().map(|range| range.start as usize..range.end as usize).collect())
+    }
+
+    pub(super) fn keep_own(&self, name: Name, found: &[Range<usize>]) {
+        let Some(found) = found.iter().map(short).collect() else { return };
+        self.keep(name, Entry::Own(found));
+    }
+
+    /// The bytes that were searched in the streams of a region, if no secret was found there.
+    pub(super) fn without_streams(&self, name: &Name) -> Option<usize> {
+        match *self.get(name)? {
+            Entry::WithoutStreams(searched_bytes) => Some(searched_bytes),
+            _ => None,
+        }
+    }
+
+    pub(super) fn keep_without_streams(&self, name: Name, searched_bytes: usize) {
+        self.keep(name, Entry::WithoutStreams(searched_bytes));
+    }
+}
+
+fn short(range: &Range<usize>) -> Option<Range<u32>> {
+    Some(u32::try_from(range.start).ok()?..u32::try_from(range.end).ok()?)
+}

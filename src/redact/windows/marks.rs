@@ -1,0 +1,184 @@
+//! Where lines of streams begin in a long text. Secrets in pieces are searched for around these places only.
+
+use std::ops::Range;
+
+use super::cores::boundary_before;
+
+/// Two lines of a stream are at most so many bytes apart, if they are not side by side.
+const EVENT_MAX_BYTES: usize = 16 << 10;
+/// The longest line of a stream, in bytes.
+const LINE_MAX_BYTES: usize = 256 << 10;
+/// Of several marks side by side, the last one is kept, and one in so many bytes.
+const APART_BYTES: usize = 1 << 10;
+/// What a log puts in front of a line is searched for in so many bytes.
+const STAMP_MAX_BYTES: usize = 160;
+/// The quote of a line of JSON is searched for in so many bytes.
+const LINE_REACH_BYTES: usize = 256;
+/// A longer region is searched in parts of so many bytes,
+const PART_BYTES: usize = 1 << 20;
+/// of which two have so many bytes in common.
+const COMMON_BYTES: usize = 128 << 10;
+
+/// The places in a core of a text where a line of a stream may begin: `data:`, an object or an array with a string, or an event of
+/// Gemini. The line may stand in a string or in markup, where its end is escaped.
+pub(super) fn in_core(text: &str, core: Range<usize>) -> Vec<usize> {
+    let bytes = text.as_bytes();
+    let part = &bytes[core.clone()];
+    let fields = memchr::memmem::find_iter(part, "data:").filter(|at| begins_line(bytes, core.start + at));
+    let events = memchr::memmem::find_iter(part, "candidates");
+    let opens = memchr::memchr2_iter(b'{', b'[', part)
+        .filter(|at| begins_line(bytes, core.start + at) && has_string(&bytes[core.start + at..]));
+    let mut marks: Vec<_> = fields.chain(events).chain(opens).map(|at| core.start + at).collect();
+    marks.sort_unstable();
+    thinned(&marks)
+}
+
+fn thinned(marks: &[usize]) -> Vec<usize> {
+    let mut kept: Vec<usize> = Vec::new();
+    for (nth, mark) in marks.iter().enumerate() {
+        let apart = |from: Option<&usize>, to: Option<&usize>| match (from, to) {
+            (Some(from), Some(to)) => from + APART_BYTES <= *to,
+            _ => true,
+        };
+        if apart(kept.last(), Some(mark)) || apart(Some(mark), marks.get(nth + 1)) {
+            kept.push(*mark);
+        }
+    }
+    kept
+}
+
+/// Whether the content of a line may begin at a place: behind a margin of white space, `>` and tags, or behind what a log puts in
+/// front of a line. Behind entities a line may begin anywhere.
+fn begins_line(text: &[u8], at: usize) -> bool {
+    let mut before = &text[..at];
+    loop {
+        before = match before {
+            [rest @ .., b' ' | b'\t'] => rest,
+            [rest @ .., b'\\', b't'] => without_slashes(rest),
+            [] | [.., b'\n' | b'\r' | b'>' | b';'] | [.., b'\\', b'n' | b'r'] => return true,
+            _ => return before.len() < at && has_stamp(&before[before.len().saturating_sub(STAMP_MAX_BYTES)..]),
+        };
+    }
+}
+
+/// Whether a text has a time of day, or the `|` behind the name of a container.
+fn has_stamp(text: &[u8]) -> bool {
+    let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
+    memchr::memchr2_iter(b':', b'|', text)
+        .any(|at| text[at] == b'|' || (at > 0 && digit(at - 1) && digit(at + 1) && digit(at + 2)))
+}
+
+fn without_slashes(text: &[u8]) -> &[u8] {
+    let slashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
+    &text[..text.len() - slashes]
+}
+
+/// Whether the line that begins a text has a string.
+fn has_string(text: &[u8]) -> bool {
+    let line = &text[..text.len().min(LINE_REACH_BYTES)];
+    let Some(quote) = line.iter().position(|byte| matches!(byte, b'"' | b'&' | b'\n')) else { return true };
+    line[quote] != b'\n' && memchr::memmem::find(&line[..quote], b"\\n").is_none()
+}
+
+/// The parts of a text that are searched for streams, in order: the marks that belong together, with what stands around them.
+pub(super) fn regions(text: &str, marks: &[usize]) -> Vec<Range<usize>> {
+    const MARGIN_BYTES: usize = EVENT_MAX_BYTES / 2;
+    let mut regions: Vec<Range<usize>> = Vec::new();
+    let mut marks = marks.iter().peekable();
+    while let Some(mark) = marks.next() {
+        let start = mark.saturating_sub(MARGIN_BYTES);
+        let mut end = mark + MARGIN_BYTES;
+        if marks.peek().is_none_or(|next| next.saturating_sub(MARGIN_BYTES) > end) {
+            end = line_end(text, *mark) + MARGIN_BYTES;
+        }
+        let end = end.min(text.len());
+        match regions.last_mut() {
+            Some(last) if start <= last.end => last.end = last.end.max(end),
+            _ => regions.push(start..end),
+        }
+    }
+    let parts = regions.into_iter().flat_map(|region| {
+        let starts = region.clone().step_by(PART_BYTES - COMMON_BYTES);
+        // The last part has more than what it has in common with the part before it.
+        let starts = starts.take_while(move |start| *start == region.start || start + COMMON_BYTES < region.end);
+        starts.map(move |start| start..region.end.min(start + PART_BYTES))
+    });
+    parts.map(|part| start_of(text, part.start)..boundary_before(text, part.end)).collect()
+}
+
+/// Where the line that begins at `at` ends, escaped or not.
+fn line_end(text: &str, at: usize) -> usize {
+    let line = &text.as_bytes()[at..text.len().min(at + LINE_MAX_BYTES)];
+    let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+    at + memchr::memmem::find(line, b"\\n").unwrap_or(line.len())
+}
+
+/// A place at `at` or before it, between two characters and not behind a backslash.
+fn start_of(text: &str, at: usize) -> usize {
+    boundary_before(text, without_slashes(&text.as_bytes()[..at]).len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked(text: &str) -> Vec<&str> {
+        in_core(text, 0..text.len()).into_iter().map(|mark| &text[mark..text.len().min(mark + 6)]).collect()
+    }
+
+    #[test]
+    fn lines_of_streams_are_marked_in_any_writing() {
+        for line in [
+            "data: x",
+            "x\ndata: x",
+            "x\n  > data:x",
+            r"x\ndata: x",
+            r"x\\\\n\\tdata: x",
+            "<p>data: x",
+            "{\"a\":1}",
+            "\n  {\"a\":1}",
+            r#"\n{\"a\":1}"#,
+            "x&#10;{&quot;a&quot;:1}",
+            "x\n[{\"a\":1}",
+            "x \"candidates\": []",
+            "x\n2026-11-29 12:00:00,123 INFO app: data: x",
+            r#"x\n12:00:00 {\"a\":1}"#,
+            "x\nweb-1  | {\"a\":1}",
+        ] {
+            assert_eq!(marked(line).len(), 1, "{line}");
+        }
+        for text in ["x data: y", "if a {\n", r#"x\n{\n  \"a"#, "a[\"b\"]", "x\n{ y }\n\"z\"", "\"data:image/png"] {
+            assert_eq!(marked(text).len(), 0, "{text}");
+        }
+    }
+
+    #[test]
+    fn marks_side_by_side_are_thinned_but_the_last_one_stays() {
+        assert_eq!(thinned(&[0, 100, 900, 1_100, 1_200, 9_000]), [0, 1_100, 1_200, 9_000]);
+        assert_eq!(thinned(&[5, 6, 7]), [5, 7]);
+    }
+
+    #[test]
+    fn what_stands_apart_is_searched_apart_and_a_long_line_keeps_its_stream_together() {
+        let text = "x".repeat(100_000);
+        assert!(regions(&text, &[]).is_empty());
+        let apart = [20_000, 30_000, 60_000];
+        let line_ends = format!("{}\n{}", &text[..30_500], &text[30_500..]);
+        let line_ends = format!("{}\n{}", &line_ends[..60_100], &line_ends[60_100..]);
+        assert_eq!(regions(&line_ends, &apart), [11_808..38_692, 51_808..68_292]);
+        let together = regions(&text, &apart);
+        assert_eq!((together.len(), &together[0]), (1, &(11_808..100_000)));
+    }
+
+    #[test]
+    fn a_long_region_is_searched_in_parts_that_overlap() {
+        let text = "é".repeat(1_500_000);
+        let marks: Vec<_> = (0..text.len()).step_by(4_000).collect();
+        let parts = regions(&text, &marks);
+        assert_eq!((parts[0].start, parts.last().unwrap().end), (0, text.len()));
+        for pair in parts.windows(2) {
+            assert_eq!(pair[0].end - pair[1].start, COMMON_BYTES);
+        }
+        assert!(parts.iter().all(|part| part.len() <= PART_BYTES + 4 && text.is_char_boundary(part.start)));
+    }
+}

@@ -1,0 +1,169 @@
+//! The search of long texts, in windows: a part (a core) with the text around it. What was found in a window is remembered, so
+//! that a part that comes again with its neighbours is not searched again. Agents resend the whole conversation with each call.
+//!
+//! ```text
+//!  cores      cuts the text where its content says, and names each core and each window by a keyed hash
+//!    |- reading    what our rules find in one window: a pure function of its text, the place of its core, and the carry
+//!    |- own        our own secrets in one window
+//!    |- marks      where lines of streams begin; around these, regions of the text are searched as streams
+//!  kept       what was found, by the name of the window
+//! ```
+//!
+//! Windows are searched in order. The search of one ends at the end of its core, and the next goes on from there ([`Carry`]). So
+//! they find what a search of the whole text finds, wherever the text is cut: no name, prefix or value is seen in halves. A
+//! window is made longer while a secret reaches its end.
+//!
+//! A name covers everything that changes what is found, so it does not matter what is remembered and what was evicted: rules of a
+//! host and ids of agents are applied afterwards, to findings from a window and from memory alike.
+
+mod cores;
+mod found;
+mod kept;
+pub(super) mod long;
+mod marks;
+mod own;
+mod reading;
+#[cfg(test)]
+mod tests;
+
+use self::cores::{AROUND_BYTES, Cores};
+use self::found::{READINGS, Read};
+use super::finding::{Ends, Finding, OutOfTime};
+use super::masking::Masking;
+use super::part::{Carry, Wants};
+use super::runs::PEM_MAX_BYTES;
+use super::streams::Spare;
+use crate::deadline::Deadline;
+
+/// So much text stands behind the core of a window that is made longer, in bytes. A private key is shorter.
+const LONGER_BYTES: usize = PEM_MAX_BYTES + (8 << 10);
+/// No window has more text behind its core, in bytes. A text with a secret that is longer is withheld.
+const LONGEST_BYTES: usize = 2 << 20;
+/// Windows in which no secret was found may be made longer until they have together so many times the bytes of the text, so that
+/// the work stays in proportion to it. A text that needs more is withheld. A window for each core, as long as a private key,
+/// is less.
+const LONGER_A_BYTE: usize = 4;
+/// Short texts may have so many bytes of such windows.
+const LONGER_AT_LEAST_BYTES: usize = 1 << 20;
+
+impl<'a> Masking<'a> {
+    /// What all rules find in a long text, without the ends of a cut text.
+    ///
+    /// # Errors
+    /// When the search is not done by `deadline`, or a secret is too long.
+    pub(super) fn in_windows(
+        &self,
+        text: &str,
+        ends: Ends,
+        deadline: Deadline,
+    ) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let long = &self.redactor.long;
+        let cores = Cores::of(text, long.sizes.cores, long.kept.key());
+        let (mut found, marks) = self.scanned_in_windows(&cores, ends, deadline)?;
+        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
+        found.extend(self.in_regions(text, &marks, deadline)?);
+        found.extend(self.of_patterns(text, deadline)?);
+        found.extend(self.own_in_windows(&cores, deadline)?);
+        Ok(found)
+    }
+
+    /// What our rules find, and where lines of streams begin.
+    fn scanned_in_windows(
+        &self,
+        cores: &Cores<'_>,
+        ends: Ends,
+        deadline: Deadline,
+    ) -> Result<(Vec<Finding<'a>>, Vec<usize>), OutOfTime> {
+        let mut found: [Vec<Finding<'a>>; READINGS] = Default::default();
+        let mut carries = [Carry::default(); READINGS];
+        let mut marks = Vec::new();
+        let mut spare = LONGER_A_BYTE * cores.text.len() + LONGER_AT_LEAST_BYTES;
+        for nth in 0..cores.len() {
+            if deadline.is_over() {
+                return Err(OutOfTime);
+            }
+            let (start, read) = self.rules_in(cores, nth, &carries, ends, &mut spare, deadline)?;
+            let place = |finding: Finding<'a>| {
+                let range = start + finding.range.start..start + finding.range.end;
+                Finding { range, ..finding }
+            };
+            for (all, here) in found.iter_mut().zip(read.found) {
+                all.extend(here.into_iter().map(place));
+            }
+            marks.extend(read.marks.iter().map(|mark| start + mark));
+            carries = read.carries;
+        }
+        Ok((found.into_iter().flatten().collect(), marks))
+    }
+
+    /// What our rules find in a core; and where the text of its window begins.
+    fn rules_in(
+        &self,
+        cores: &Cores<'_>,
+        nth: usize,
+        carries: &[Carry; READINGS],
+        ends: Ends,
+        spare: &mut usize,
+        deadline: Deadline,
+    ) -> Result<(usize, Read<'a>), OutOfTime> {
+        let kept = &self.redactor.long.kept;
+        let mut behind = AROUND_BYTES;
+        loop {
+            let window = cores.window(nth, AROUND_BYTES, behind);
+            let is_last = window.text.end == cores.text.len();
+            let ends = Ends { cut_start: false, cut_end: ends.cut_end && is_last };
+            let name = cores.name_of_rules(&window, carries, ends);
+            let read = match kept.rules(&name) {
+                Some(read) => read,
+                None => {
+                    let core = cores.core(nth);
+                    let core = core.start - window.text.start..core.end - window.text.start;
+                    let text = &cores.text[window.text.clone()];
+                    let read = reading::read(self.redactor, text, core, carries, ends, deadline)?;
+                    kept.keep_rules(name, &read);
+                    read
+                }
+            };
+            let longer = (behind * 4).clamp(LONGER_BYTES, LONGEST_BYTES);
+            behind = match read.wants {
+                Wants::Rest if !is_last && behind == LONGEST_BYTES => return Err(OutOfTime),
+                Wants::Rest if !is_last => longer,
+                Wants::More if !is_last && behind < LONGEST_BYTES => {
+                    *spare = spare.checked_sub(longer).ok_or(OutOfTime)?;
+                    longer
+                }
+                _ => return Ok((window.text.start, read)),
+            };
+        }
+    }
+
+    /// The secrets in the streams of a long text.
+    fn in_regions(&self, text: &str, marks: &[usize], deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let kept = &self.redactor.long.kept;
+        let version = self.own.as_ref().map_or(0, |own| own.version());
+        let mut spare = Spare::of(text, deadline);
+        let mut found = Vec::new();
+        for region in marks::regions(text, marks) {
+            let start = region.start;
+            let region = &text[region];
+            let name = cores::name_of_region(region, version, kept.key());
+            // Where secrets were found, their masks are made anew.
+            if let Some(searched_bytes) = kept.without_streams(&name) {
+                spare.take(searched_bytes)?;
+                continue;
+            }
+            let before = spare.bytes();
+            let here = self.in_streams_within(region, &mut spare)?;
+            if here.is_empty() {
+                kept.keep_without_streams(name, before - spare.bytes());
+            }
+            found.extend(
+                here.into_iter().map(|finding| Finding {
+                    range: start + finding.range.start..start + finding.range.end,
+                    ..finding
+                }),
+            );
+        }
+        Ok(found)
+    }
+}

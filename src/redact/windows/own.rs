@@ -1,0 +1,62 @@
+//! Our own secrets in long texts. They are remembered apart from what our rules find, so that a new token costs only this search.
+
+use std::ops::Range;
+
+use super::cores::{AROUND_BYTES, Cores, boundary_before};
+use crate::deadline::Deadline;
+use crate::redact::finding::{Finding, OutOfTime, Show};
+use crate::redact::masking::Masking;
+use crate::redact::redactor::OWN;
+use crate::secret::MASK;
+use crate::secret::registry::Searcher;
+
+/// Behind encodings, a secret takes at most so many times its bytes: base64 in hexadecimal digits takes 2.7, escapes in escapes
+/// up to 8.
+const ENCODED_MAX: usize = 8;
+/// If secrets are so long that more text than this stands around a core, in bytes, the whole text is searched at once.
+const AROUND_MAX_BYTES: usize = 64 << 10;
+
+impl<'a> Masking<'a> {
+    /// Our own secrets in a long text.
+    ///
+    /// # Errors
+    /// When the search is not done by `deadline`.
+    pub(super) fn own_in_windows(
+        &self,
+        cores: &Cores<'_>,
+        deadline: Deadline,
+    ) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let Some(own) = &self.own else { return Ok(Vec::new()) };
+        let around_bytes = own.longest_bytes().saturating_mul(ENCODED_MAX);
+        let show = |range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) };
+        if around_bytes > AROUND_MAX_BYTES {
+            return Ok(own.find_all(cores.text.as_bytes()).into_iter().map(show).collect());
+        }
+        let mut found = Vec::new();
+        for nth in 0..cores.len() {
+            if deadline.is_over() {
+                return Err(OutOfTime);
+            }
+            found.extend(self.own_in(own, cores, nth, around_bytes).into_iter().map(show));
+        }
+        Ok(found)
+    }
+
+    /// Those of which a part stands in a core.
+    fn own_in(&self, own: &Searcher, cores: &Cores<'_>, nth: usize, around_bytes: usize) -> Vec<Range<usize>> {
+        let kept = &self.redactor.long.kept;
+        let window = cores.window(nth, AROUND_BYTES.max(around_bytes), AROUND_BYTES.max(around_bytes));
+        let name = cores.name_of_own(&window, own.version());
+        let core = cores.core(nth);
+        let start = boundary_before(cores.text, core.start.saturating_sub(around_bytes));
+        let place = |range: Range<usize>| start + range.start..start + range.end;
+        if let Some(found) = kept.own(&name) {
+            return found.into_iter().map(place).collect();
+        }
+        let end = boundary_before(cores.text, core.end.saturating_add(around_bytes));
+        let mut found = own.find_all(&cores.text.as_bytes()[start..end]);
+        found.retain(|range| start + range.start < core.end && start + range.end > core.start);
+        kept.keep_own(name, &found);
+        found.into_iter().map(place).collect()
+    }
+}
