@@ -38,7 +38,8 @@ impl Meanings {
 
     /// A hash of a message that is the same whatever the order of its members, its white space, its marks for the cache and its id.
     fn of(&self, message: &RawValue) -> [u8; 32] {
-        let bytes = digest(|parts| parts.add(message.get().as_bytes()));
+        // In one piece, which is several times faster than piece by piece.
+        let bytes = blake3::hash(message.get().as_bytes()).into();
         if let Some(meaning) = self.0.get(&bytes) {
             return meaning;
         }
