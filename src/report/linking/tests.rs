@@ -294,6 +294,29 @@ fn two_agents_with_the_same_words_have_conversations_of_their_own() {
 }
 
 #[test]
+fn a_body_of_any_shape_is_read() {
+    let linking = Linking::new();
+    for body in [
+        "{}",
+        "[]",
+        "1",
+        r#"{"messages":"hi"}"#,
+        r#"{"messages":{"a":[1]},"input":7,"contents":null}"#,
+        r#"{"input":true}"#,
+    ] {
+        let exchange = call(0, Method::POST, "https://api.test/v1/messages", body, 200);
+        assert_eq!(linking.links(&exchange).conversation, None, "{body}");
+    }
+    let ask = |at_ms: u64, messages: Value| {
+        asked(at_ms, "/v1/responses", "", &json!({ "messages": "x", "input": messages }))
+    };
+    let first = ask(0, json!([{ "role": "user", "content": "hi" }]));
+    linking.links(&first);
+    let second = ask(20, json!([{ "role": "user", "content": "hi" }, { "role": "assistant" }, { "role": "user" }]));
+    assert_eq!(linking.links(&second).conversation.map(|turn| turn.previous), Some(first.id));
+}
+
+#[test]
 fn what_only_warms_a_connection_up_begins_no_conversation() {
     let linking = Linking::new();
     let body = |generate: bool| json!({ "generate": generate, "input": [{ "role": "user", "content": "hi" }] });
