@@ -11,12 +11,13 @@ use super::cut::Hash;
 
 /// A passage is looked up by its first bytes. The shortest chunk but the last of a text is as long.
 const START_BYTES: usize = 2 << 10;
-/// A passage ends after a chunk whose name begins with so many zero bits: after 8 on average.
-const END_MASK: u8 = 0b111;
+/// A passage ends after a chunk whose name begins with so many zero bits: after 4 on average. The last passage of a
+/// conversation is cut anew with each call, so longer ones would cost more.
+const END_MASK: u8 = 0b11;
 /// It ends after so many in any case.
-const MOST_CHUNKS: usize = 32;
-/// So many are remembered: about 1 MiB, for some 300 MiB of text.
-const REMEMBERED: usize = 4 << 10;
+const MOST_CHUNKS: usize = 16;
+/// So many are remembered: about 2 MiB, for some 300 MiB of text.
+const REMEMBERED: usize = 8 << 10;
 
 /// The passages that this process has stored.
 pub(super) struct Passages {
