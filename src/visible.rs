@@ -1,15 +1,21 @@
 //! Makes captured text safe to show. Characters that control a terminal, are invisible, or change the reading direction
-//! are escaped, such as `\u{1b}`. Text that is stored, delivered or sent is never changed by this.
+//! are escaped, such as `\u{1b}`. Text that is stored, delivered or sent is never changed by this. The page, the commands and
+//! the log all use this one list.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Characters that are escaped, besides Unicode's control characters (C0, DEL, C1): format characters (`Cf`),
 /// separators (`Zl`, `Zp`), and letters and marks that show nothing.
-const HIDDEN: [(u32, u32); 28] = [
+const HIDDEN: [(u32, u32); 33] = [
     (0x00AD, 0x00AD),   // soft hyphen
     (0x034F, 0x034F),   // grapheme joiner
+    (0x0600, 0x0605),   // Arabic number signs
     (0x061C, 0x061C),   // Arabic letter mark
+    (0x06DD, 0x06DD),   // Arabic end of ayah
+    (0x070F, 0x070F),   // Syriac abbreviation mark
+    (0x0890, 0x0891),   // Arabic pound and piastre marks
+    (0x08E2, 0x08E2),   // Arabic disputed end of ayah
     (0x115F, 0x1160),   // Hangul fillers
     (0x17B4, 0x17B5),   // Khmer inherent vowels
     (0x180B, 0x180F),   // Mongolian selectors and separator
@@ -112,6 +118,54 @@ mod tests {
             assert_eq!(line(text), shown);
         }
         assert_eq!(lines("a\tb\nc\r\u{0}"), "a\tb\nc\\r\\u{0}");
+    }
+
+    /// All characters of the general category `Cf` (Unicode 17).
+    const FORMAT: [(u32, u32); 21] = [
+        (0xAD, 0xAD),
+        (0x600, 0x605),
+        (0x61C, 0x61C),
+        (0x6DD, 0x6DD),
+        (0x70F, 0x70F),
+        (0x890, 0x891),
+        (0x8E2, 0x8E2),
+        (0x180E, 0x180E),
+        (0x200B, 0x200F),
+        (0x202A, 0x202E),
+        (0x2060, 0x2064),
+        (0x2066, 0x206F),
+        (0xFEFF, 0xFEFF),
+        (0xFFF9, 0xFFFB),
+        (0x110BD, 0x110BD),
+        (0x110CD, 0x110CD),
+        (0x13430, 0x1343F),
+        (0x1BCA0, 0x1BCA3),
+        (0x1D173, 0x1D17A),
+        (0xE0001, 0xE0001),
+        (0xE0020, 0xE007F),
+    ];
+
+    #[test]
+    fn every_control_format_and_separator_character_is_escaped_and_letters_are_not() {
+        let format = FORMAT.into_iter().flat_map(|(first, last)| first..=last);
+        let separators = [0x2028, 0x2029];
+        for code in format.chain(separators).filter_map(char::from_u32) {
+            assert!(is_hidden(code), "{:x}", u32::from(code));
+        }
+        for code in (0..=0x10_FFFF).filter_map(char::from_u32) {
+            assert!(is_hidden(code) || !code.is_control(), "{:x}", u32::from(code));
+            assert!(!is_hidden(code) || !code.is_ascii() || code.is_control(), "{code}");
+        }
+        assert!(!"é ש ع ا ३ 你 한 ㄅ ñ".contains(is_hidden));
+    }
+
+    #[test]
+    fn surrogates_without_a_partner_stay_as_they_are_written() {
+        // A string cannot hold one. In JSON it is written with ASCII letters, which stay.
+        let written = r#"{"a":"\ud800 \udfff","b":"\ud83d"}"#;
+        assert_eq!((json(written), lines(written)), (Cow::Borrowed(written), Cow::Borrowed(written)));
+        let raw = String::from_utf8_lossy(b"x\xed\xa0\x80y");
+        assert_eq!(line(&raw), "x\u{fffd}\u{fffd}\u{fffd}y");
     }
 
     #[test]

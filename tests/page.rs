@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::proxy::{Running, TestProxy, eventually};
-use crate::support::sample::{HOSTILE, Sample, append, deliver};
+use crate::support::sample::{HOSTILE, PLACES, Sample, append, deliver, steering, steers};
 
 /// A proxy with a page, and a session that nothing delivers.
 struct Bench {
@@ -183,6 +183,40 @@ async fn a_hostile_call_is_text_wherever_it_is_shown() {
     let live = bench.json("/live?after=0").await;
     let rows = live["rows"].as_str().unwrap();
     assert!(rows.contains("&lt;script&gt;") && !rows.contains("<script") && !rows.contains("<img"), "{rows}");
+}
+
+#[tokio::test]
+async fn characters_that_control_a_terminal_or_hide_are_escaped_in_every_place() {
+    let bench = Bench::start().await;
+    let store = &bench.proxy.app.store;
+    let caller = json!({ "agent": steering("agent"), "label": steering("label") });
+    let meta = json!({ "command": steering("command"), "caller": caller, steering("name"): steering("text") });
+    let session = store.begin_session(&steering("run"), "key", &meta.to_string()).unwrap();
+    append(store, session, &[Sample::steering()]);
+    let session = format!("/session/{}", session.id());
+    let named = ["agent", "label", "command"];
+    for (path, places) in [
+        ("/", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command"][..]),
+        ("/live?after=0", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command"]),
+        ("/event/1", &PLACES),
+        ("/event/1", &named),
+        (&session, &["agent", "label", "command", "run", "name", "text", "host", "path", "model"]),
+        ("/sessions", &named),
+        ("/health", &["host", "model"]),
+    ] {
+        let text = bench.text(path).await;
+        assert!(!text.contains(steers), "{path}");
+        for place in places {
+            assert!(text.contains(&format!("{place}:a")), "{path}: {place}\n{text}");
+        }
+    }
+    for path in ["/event/1/json", "/event/1/har", "/har"] {
+        let text = bench.text(path).await;
+        assert!(!text.contains(steers) && text.contains(r"\u202e"), "{path}");
+        serde_json::from_str::<Value>(&text).unwrap();
+    }
+    let missing = bench.get("/session/x%E2%80%AE%1B%C2%9B").await.text().await.unwrap();
+    assert!(missing.contains("\\u{202e}\\u{1b}\\u{9b}") && !missing.contains(steers), "{missing}");
 }
 
 #[tokio::test]

@@ -9,7 +9,28 @@ use uuid::Uuid;
 /// What harm would look like, if it were more than text.
 pub const HOSTILE: &str = "<script>document.title='pwned';fetch('/pwned')</script><img src=x onerror=\"document.title='pwned'\">'\"><svg onload=alert(1)>";
 
+/// Controls a terminal (C0, C1, DEL), turns text around (bidirectional), hides (zero width, tags), ends lines.
+pub const STEERING: &str = "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b\u{2066}\u{200f}\u{61c}\u{feff}\u{200b}\u{200d}\u{ad}\u{600}\u{2028}\u{2029}\u{85}\u{e0041}\r\n\tc";
+
+/// Whether a character does any of that.
+pub fn steers(c: char) -> bool {
+    (c.is_control() && c != '\n' && c != '\t')
+        || matches!(u32::from(c), 0xad | 0x600..=0x605 | 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f)
+}
+
+/// The places of a call that hold text from outside.
+pub const PLACES: [&str; 13] = [
+    "method", "host", "path", "query", "field", "value", "sent", "received", "error", "model", "provider", "answer",
+    "property",
+];
+
+/// A place's name, and text behind it that controls terminals.
+pub fn steering(place: &str) -> String {
+    format!("{place}:{STEERING}")
+}
+
 /// A call to be stored.
+#[derive(Clone)]
 pub struct Sample {
     pub method: String,
     pub host: String,
@@ -98,6 +119,26 @@ impl Sample {
         event["metadata"]["upstream"]["tls_version"] = HOSTILE.into();
         event["metadata"]["blind"] = HOSTILE.into();
         event["metadata"]["cut"] = json!({ HOSTILE: true });
+        sample
+    }
+
+    /// One with text that controls terminals in each of the [`PLACES`].
+    pub fn steering() -> Self {
+        let mut sample = Self::of(&steering("method"), &steering("host"), &steering("path"), 500);
+        sample.error = steering("error");
+        sample.llm =
+            json!({ "gen_ai.response.model": steering("model"), "gen_ai.provider.name": steering("provider") });
+        let event = &mut sample.event;
+        for (member, place) in
+            [("query_params", "query"), ("request_body", "sent"), ("response_body", "received"), ("error", "error")]
+        {
+            event[member] = steering(place).into();
+        }
+        event["request_headers"] = json!({ steering("field"): steering("value") }).to_string().into();
+        event["custom_properties"]["gen_ai.response.model"] = steering("model").into();
+        event["custom_properties"]["gen_ai.provider.name"] = steering("provider").into();
+        event["custom_properties"]["gen_ai.odd"] = steering("property").into();
+        event["metadata"]["llm"]["text"] = steering("answer").into();
         sample
     }
 

@@ -160,10 +160,10 @@ fn rows(events: &[EventRow]) -> Vec<Vec<String>> {
             format!("{:.1}", e.latency_ms),
             e.request_bytes.to_string(),
             e.response_bytes.to_string(),
-            llm.as_ref().and_then(|llm| Some(llm.model()?.to_owned())).unwrap_or_default(),
+            llm.as_ref().and_then(|llm| Some(table::cell(llm.model()?))).unwrap_or_default(),
             tokens.unwrap_or_default(),
             e.state.to_string(),
-            e.error.split(':').next().unwrap_or_default().to_owned(),
+            table::cell(e.error.split(':').next().unwrap_or_default()),
         ]
     };
     events.iter().map(row).collect()
