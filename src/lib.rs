@@ -37,6 +37,7 @@
 
 pub mod admin;
 pub mod app;
+mod brief;
 pub mod callers;
 pub mod capture;
 mod cause;
@@ -61,6 +62,7 @@ pub mod peer;
 pub mod prices;
 mod private_file;
 pub mod proxy;
+pub mod query;
 pub mod redact;
 pub mod report;
 pub mod secret;

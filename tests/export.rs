@@ -312,13 +312,64 @@ fn the_table_has_the_filters_of_the_page_and_a_hostile_call_cannot_control_a_ter
     assert_eq!(ids(&["--status", "none"]), [5]);
     assert_eq!(ids(&["--llm", "--text", "gpt-x"]), [2]);
     assert_eq!(ids(&["--agent", "agent.py", "--state", "delivered"]), [1]);
-    assert_eq!(bench.run(&["events", "--status", "9xx"]).status.code(), Some(2));
-    let table = bench.said(&["events"]);
-    assert!(table.contains("gpt-x 100→20") && table.contains("POST api.test/b"), "{table}");
-    assert!(!table.contains('\u{1b}') && table.lines().count() == 8, "{table}");
+    assert_eq!(ids(&["--status", "503", "--status", "200", "--host", "api.test", "--host", "openai"]), [1, 2, 3]);
+    assert_eq!(ids(&["--model", "GPT"]), [2]);
+    assert_eq!(ids(&["--since", "1h", "--until", "2020-01-01"]), [0; 0]);
+    assert_eq!(ids(&["--since", "10m"]), [1, 2, 3, 4, 5, 6]);
+    for (arguments, words) in [
+        (&["--status", "9xx"][..], "429"),
+        (&["--since", "yesterday"], "10m, 2h, 3d"),
+        (&["hst:api.test"], "unknown key `hst` in `hst:api.test` (did you mean `host`?)"),
+        (&["status:5xx", "cost:1"], "`cost:1`"),
+        (&["--state", "dead", "state:pending"], "give one"),
+    ] {
+        let done = bench.run(&[&["events"], arguments].concat());
+        assert_eq!(done.status.code(), Some(2), "{done:?}");
+        assert!(String::from_utf8_lossy(&done.stderr).contains(words), "{done:?}");
+    }
+    let list = bench.said(&["events"]);
+    assert!(list.contains("\tgpt-x\t100\t20\t") && list.contains("\tPOST\tapi.test\t/b\t503\t"), "{list}");
+    assert!(!list.contains('\u{1b}') && list.lines().count() == 7, "{list}");
     assert!(bench.said(&["events", "--curl", "1"]).starts_with("# secrets were masked"));
     assert!(bench.said(&["events", "--curl", "6"]).contains("curl -g -i -X '<script>"));
     assert!(HOSTILE.contains('\''), "what has to be quoted is there");
+}
+
+#[test]
+fn the_command_line_and_the_pages_search_field_have_one_language() {
+    let mut tool = Sample::model("api.anthropic.com", "/v1/messages", "claude-sonnet-4-5", (90_000, 50), 9_000.0);
+    tool.llm["otas_proxy.llm.tool_calls"] = "Bash,Read".into();
+    tool.llm["otas_proxy.llm.cost"] = 0.25.into();
+    let old = Sample::of("GET", "old.test", "/", 200).ago(7_200_000);
+    let bench = Bench::with(&[samples(), vec![tool, old]].concat());
+    deliver(&bench.store, [1]);
+    let viewer = bench.store.viewer();
+    assert_eq!(viewer.newest().unwrap(), 8);
+    let list = |query: &str| -> Vec<i64> {
+        let said = bench.said(&["events", "--json", query]);
+        said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_i64().unwrap()).collect()
+    };
+    for (query, expected) in [
+        ("host:api.test", &[1, 3][..]),
+        ("host:api.test status:5xx", &[3]),
+        ("status:200 status:201 -host:test", &[2, 7]),
+        ("model:sonnet", &[7]),
+        ("tool:bash", &[7]),
+        ("cost>0.1", &[7]),
+        ("tokens<=120 is:model", &[2]),
+        ("latency>5s", &[7]),
+        ("agent:agent.py path:/b", &[3]),
+        ("method:get until:1h", &[8]),
+        ("since:1h -method:post state:pending", &[5, 6]),
+        ("state:delivered", &[1]),
+        ("\"api.test/b\"", &[3]),
+        ("session:run-1 openai gpt-x", &[2]),
+        ("<script>", &[6]),
+    ] {
+        assert_eq!(list(query), expected, "{query}");
+        let totals: Value = serde_json::from_str(&bench.said(&["stats", "--json", query])).unwrap();
+        assert_eq!(totals["all"]["calls"], expected.len(), "{query}");
+    }
 }
 
 #[test]

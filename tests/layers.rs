@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// From the lowest to the highest. Modules of one layer may import each other, in one direction.
 const LAYERS: [&[&str]; 11] = [
     &[
+        "brief",
         "cause",
         "chunking",
         "clock",
@@ -27,7 +28,7 @@ const LAYERS: [&[&str]; 11] = [
     &["capture", "tls"],
     &["event", "proxy"],
     &["store"],
-    &["callers", "deliver", "export", "sinks", "stats"],
+    &["callers", "deliver", "export", "query", "sinks", "stats"],
     &["collector", "report", "serving"],
     &["admin", "metrics"],
     &["app"],

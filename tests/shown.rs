@@ -12,33 +12,22 @@ use crate::support::origin::TestOrigin;
 use crate::support::otas::{Answer, TestOtas};
 use crate::support::program::{Folder, Served};
 use crate::support::proxy::{TestProxy, eventually};
-use crate::support::sample::{Sample, append};
-
-/// Steers (C0, C1, DEL), turns around (bidirectional), hides (zero width, tags), ends lines.
-const STEERING: &str =
-    "a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b\u{2066}\u{200f}\u{61c}\u{feff}\u{200b}\u{2028}\u{85}\u{e0041}\r\n\tc";
-
-fn steers(c: char) -> bool {
-    (c.is_control() && c != '\n' && c != '\t')
-        || matches!(u32::from(c), 0x61c | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x206f | 0xfeff | 0xe0000..=0xe007f)
-}
+use crate::support::sample::{STEERING, Sample, append, steering, steers};
 
 /// A store whose only call has such text in every place.
-fn steering() -> Folder {
+fn with_steering() -> Folder {
     let folder = Folder::new();
     folder.configure("");
     let store = Store::open(&folder.path().join("events.db")).unwrap();
-    let session = store.begin_session("run-1", "key-1", &json!({ "command": STEERING }).to_string()).unwrap();
-    let mut sample = Sample::of(STEERING, STEERING, STEERING, 500);
-    sample.error = STEERING.into();
-    sample.llm = json!({ "gen_ai.response.model": STEERING, "gen_ai.provider.name": STEERING });
-    for field in ["method", "path", "query_params", "request_body", "response_body", "error"] {
-        sample.event[field] = STEERING.into();
-    }
-    sample.event["request_headers"] = json!({ "x-odd": STEERING }).to_string().into();
-    sample.event["metadata"]["llm"]["text"] = STEERING.into();
-    append(&store, session, &[sample]);
+    let session = store.begin_session(&steering("run"), "key-1", &meta().to_string()).unwrap();
+    append(&store, session, &[Sample::steering()]);
     folder
+}
+
+/// What a session says of its agent, with such text.
+fn meta() -> Value {
+    let caller = json!({ "agent": steering("agent"), "label": steering("label") });
+    json!({ "command": steering("command"), "agent": steering("program"), "caller": caller })
 }
 
 fn run(folder: &Folder, arguments: &[&str]) -> Output {
@@ -47,7 +36,7 @@ fn run(folder: &Folder, arguments: &[&str]) -> Output {
 
 #[test]
 fn no_command_lets_captured_text_steer_a_terminal() {
-    let folder = steering();
+    let folder = with_steering();
     for arguments in [
         &["events"][..],
         &["events", "--json"],
@@ -66,9 +55,36 @@ fn no_command_lets_captured_text_steer_a_terminal() {
         assert!(!String::from_utf8_lossy(&done.stderr).contains(steers), "{arguments:?}");
     }
     let table = String::from_utf8(run(&folder, &["events"]).stdout).unwrap();
-    assert!(table.contains(r"a\u{1b}[2J\u{9b}31m\u{7f}\u{202e}b") && table.lines().count() == 3, "{table}");
-    let event: Value = serde_json::from_slice(&run(&folder, &["events", "--json"]).stdout).unwrap();
-    assert_eq!((&event["path"], &event["response_body"]), (&STEERING.into(), &STEERING.into()), "JSON says the same");
+    for place in ["method", "host", "path", "model", "error"] {
+        assert!(table.contains(&format!(r"{place}:a\u{{1b}}[2J\u{{9b}}31m\u{{7f}}\u{{202e}}b")), "{place}: {table}");
+    }
+    let all = ["path", "query", "value", "sent", "received", "error", "model", "answer"];
+    // A HAR file has the path and the query as a URL, and no facts of models.
+    let in_har = ["value", "sent", "received"];
+    for (arguments, places) in [
+        (&["events", "--json"][..], &all[..]),
+        (&["events", "show", "1"], &all),
+        (&["events", "--har", "-"], &in_har),
+    ] {
+        let text = String::from_utf8(run(&folder, arguments).stdout).unwrap();
+        let value: Value = serde_json::from_str(&text).unwrap();
+        for place in places {
+            assert!(holds(&value, &steering(place)), "{arguments:?}: {place}");
+        }
+        assert!(text.contains(r"\u202e") && text.contains(r"\udb40\udc41"), "{arguments:?}: {text}");
+    }
+}
+
+/// Whether a text in the value, also in JSON inside it, contains `text`.
+fn holds(value: &Value, text: &str) -> bool {
+    match value {
+        Value::String(string) => {
+            string.contains(text) || serde_json::from_str::<Value>(string).is_ok_and(|inner| holds(&inner, text))
+        }
+        Value::Array(members) => members.iter().any(|member| holds(member, text)),
+        Value::Object(members) => members.iter().any(|(name, member)| name.contains(text) || holds(member, text)),
+        _ => false,
+    }
 }
 
 #[test]
@@ -121,7 +137,7 @@ fn unread(mut command: Command) -> Output {
 
 #[test]
 fn a_reader_that_has_gone_ends_a_command_quietly() {
-    let folder = steering();
+    let folder = with_steering();
     for arguments in [
         &["events"][..],
         &["events", "--json"],
@@ -217,7 +233,7 @@ fn a_pipe_or_an_endless_file_in_the_working_folder_holds_up_no_command() {
 
 #[test]
 fn a_har_file_that_is_there_is_not_written_over_by_accident() {
-    let folder = steering();
+    let folder = with_steering();
     let file = folder.path().join("out.har");
     std::fs::write(&file, "mine").unwrap();
     let done = run(&folder, &["events", "--har", "out.har"]);
@@ -268,7 +284,7 @@ fn a_store_of_another_user_is_told_as_that() {
     if !rustix::process::geteuid().is_root() {
         return;
     }
-    let folder = steering();
+    let folder = with_steering();
     // The folder is the user's, the store in it is root's.
     for path in [folder.path().to_owned(), folder.config()] {
         std::os::unix::fs::chown(path, Some(USER), Some(USER)).unwrap();

@@ -1,8 +1,11 @@
-//! `run` in a terminal, which is its command's while that runs.
+//! Commands in a terminal: `run`, whose command has the terminal while it runs, and tables that fit it.
 
 use std::process::Stdio;
 
+use otas_proxy::store::Store;
+
 use crate::support::program::Folder;
+use crate::support::sample::{Sample, append};
 
 /// Runs a program in a terminal of its own, and passes on what appears there.
 const IN_A_TERMINAL: &str = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
@@ -69,4 +72,90 @@ fn colours_are_for_terminals_and_for_who_wants_them() {
     let (before, within, after) = around(&appeared);
     assert_eq!((before, within, after), ("", "", ""), "{appeared:?}");
     assert!(log.contains("DEBUG") && log.contains("1 call, 1 failed") && !log.contains('\u{1b}'), "{log:?}");
+}
+
+/// Runs a program in a terminal with so many columns, and passes on what appears there.
+const WITH_COLUMNS: &str = "import fcntl, os, pty, struct, sys, termios
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 24, int(sys.argv[1]), 0, 0))
+    os.execvp(sys.argv[2], sys.argv[2:])
+try:
+    while data := os.read(terminal, 65536):
+        sys.stdout.buffer.write(data)
+except OSError:
+    pass
+sys.stdout.flush()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+/// What `events` with these arguments shows in a terminal with so many columns.
+fn events_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    let program = folder.program();
+    let mut command = std::process::Command::new("python3");
+    command.current_dir(folder.path()).args(["-c", WITH_COLUMNS, &columns.to_string()]).arg(program.get_program());
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.env("TERM", "xterm").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+    let done = command.arg("events").args(arguments).stdin(Stdio::null()).output().unwrap();
+    let shown = String::from_utf8(done.stdout).unwrap();
+    assert!(done.status.success(), "{shown}");
+    shown
+}
+
+/// Without what sets colours.
+fn without_colours(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| shown + part.split_once('m').expect("a colour").1)
+}
+
+#[test]
+fn the_list_fits_the_terminal_says_what_happened_and_has_colours() {
+    let folder = Folder::new();
+    folder.configure("");
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("run-1", "key-1", "{}").unwrap();
+    let mut refused = Sample::of("POST", "api.anthropic.com", &format!("/v1/{}", "long/".repeat(40)), 429);
+    refused.error = format!("http_429: too many tokens a minute, {}", "wait ".repeat(80));
+    let model =
+        Sample::model("api.anthropic.com", "/v1/messages", "claude-sonnet-4-5-20250929", (12_345, 512), 2_400.0);
+    append(&store, session, &[refused, model]);
+    for columns in [40, 60, 80, 120, 250] {
+        let shown = events_in(&folder, columns, &[], &[]);
+        assert!(is_coloured(&shown), "{shown:?}");
+        let plain = without_colours(&shown);
+        for line in plain.lines() {
+            assert!(line.chars().count() <= columns && !line.chars().any(char::is_control), "{columns}: {line:?}");
+        }
+        assert!(
+            plain.contains("429") && plain.contains("too man") && plain.contains("sonnet-4"),
+            "{columns}: {plain}"
+        );
+        assert!(columns < 120 || plain.contains("sonnet-4-5 12.3k→512 end_turn · pending"), "{plain}");
+    }
+    for (variables, arguments, coloured) in [
+        (&[("NO_COLOR", "1")][..], &[][..], false),
+        (&[("TERM", "dumb")], &[], false),
+        (&[], &["--color", "never"], false),
+        (&[("NO_COLOR", "1")], &["--color", "always"], true),
+    ] {
+        let shown = events_in(&folder, 80, variables, arguments);
+        assert_eq!(is_coloured(&shown), coloured, "{variables:?} {arguments:?}: {shown:?}");
+    }
+    let run = |force: bool| {
+        let mut program = folder.program();
+        if force {
+            program.env("CLICOLOR_FORCE", "1");
+        }
+        String::from_utf8(program.env_remove("NO_COLOR").arg("events").output().unwrap().stdout).unwrap()
+    };
+    let piped = run(false);
+    assert!(!is_coloured(&piped) && piped.lines().count() == 3, "{piped}");
+    assert!(piped.contains(&"wait ".repeat(80)) && piped.contains(&"long/".repeat(40)), "nothing is cut: {piped}");
+    assert!(is_coloured(&run(true)));
 }

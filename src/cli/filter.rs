@@ -1,34 +1,58 @@
-//! Flags that select events, with the same meaning as the page's filters.
+//! Flags and words that select events, with the same meaning as the page's search field.
 
 use clap::ValueEnum;
 
-use crate::store::{CommandError, Filter, State, StatusClass, Store};
+use super::{Failure, Usage};
+use crate::clock::now_ms;
+use crate::query::{Query, moment};
+use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass, Store};
 
 // No documentation comment: clap would take it for the command's.
 #[derive(clap::Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct FilterArgs {
+    /// Only events that match, such as 'host:api status:5xx model:sonnet tool:Bash cost>0.1 "any text"'
+    ///
+    /// Keys with a value: host, path, method, status, model, tool, agent, session, state, is:model, since, until. Keys that are
+    /// compared: cost, tokens, latency, status (cost>0.1, latency>2s). A `-` before a word negates it. Other words are text in
+    /// method, host, path, error or model.
+    #[arg(value_name = "QUERY")]
+    pub(super) query: Vec<String>,
     /// Only events in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<Wanted>,
-    /// Only events of this session: its number here, its run id or its id in OTAS
+    /// Only events of this session: its number, its run id or its id in OTAS
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
     /// Only events with this text in their method, host, path, error or model
     #[arg(long, value_name = "TEXT")]
-    text: Option<String>,
-    /// Only calls to hosts with this text in their name
+    text: Vec<String>,
+    /// Only calls to hosts with this text in their name; may be repeated for alternatives
     #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Only calls with this outcome: 1xx to 5xx, none or error
-    #[arg(long, value_name = "CLASS")]
-    status: Option<StatusClass>,
-    /// Only sessions of this agent: its id in OTAS, the short name of its key or a part of its command
+    host: Vec<String>,
+    /// Only calls with this outcome: a status such as 429, 1xx to 5xx, none or error; may be repeated
+    #[arg(long, value_name = "STATUS")]
+    status: Vec<StatusClass>,
+    /// Only calls to models with this text in their name; may be repeated
+    #[arg(long, value_name = "MODEL")]
+    model: Vec<String>,
+    /// Only sessions of this agent: its id in OTAS, the short name of its key or a part of its name or command; may be repeated
     #[arg(long, value_name = "AGENT")]
-    agent: Option<String>,
+    agent: Vec<String>,
     /// Only calls to models
     #[arg(long)]
     llm: bool,
+    /// Only calls that began in this time, such as 10m, 2h or 3d, or at or after a time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = since_now)]
+    since: Option<i64>,
+    /// Only calls that began before this, such as 2h (ago) or a time (RFC 3339)
+    #[arg(long, value_name = "TIME", value_parser = since_now)]
+    until: Option<i64>,
+}
+
+/// A time on the command line, in Unix milliseconds.
+fn since_now(text: &str) -> Result<i64, &'static str> {
+    moment(text, now_ms())
 }
 
 /// `--state`.
@@ -52,18 +76,42 @@ impl From<Wanted> for State {
     }
 }
 
+/// What a flag or the query gives.
+fn one<T: PartialEq>(name: &str, flag: Option<T>, query: Option<T>) -> Result<Option<T>, Usage> {
+    match (flag, query) {
+        (Some(flag), Some(query)) if flag != query => {
+            Err(Usage(format!("`--{name}` and `{name}:` differ; give one")))
+        }
+        (flag, query) => Ok(flag.or(query)),
+    }
+}
+
 impl FilterArgs {
-    /// The filter for `store`, with at most `limit` events.
-    pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, CommandError> {
-        Ok(Filter {
-            state: self.state.map(State::from),
-            session: self.session.as_deref().map(|name| store.session_named(name)).transpose()?,
-            text: self.text.clone(),
-            host: self.host.clone(),
-            status: self.status,
-            agent: self.agent.clone(),
-            llm_only: self.llm,
-            limit,
-        })
+    /// The filter for `store`, with at most `limit` events. Flags mean the same as words of the query.
+    ///
+    /// # Errors
+    /// When a word is not in the filter language, or there is no such session.
+    pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, Failure> {
+        let Query { mut filter, session } = Query::parse(&self.query.join(" "), now_ms())?;
+        filter.limit = limit;
+        filter.state = one("state", self.state.map(State::from), filter.state)?;
+        let named = one("session", self.session.clone(), session)?;
+        filter.session = named.map(|name| store.session_named(&name)).transpose()?;
+        let facts = |texts: &[String], fact: fn(String) -> Fact| texts.iter().cloned().map(fact).collect::<Vec<_>>();
+        let given = [
+            facts(&self.text, Fact::Text),
+            facts(&self.host, Fact::Host),
+            self.status.iter().copied().map(Fact::Status).collect(),
+            facts(&self.model, Fact::Model),
+            facts(&self.agent, Fact::Agent),
+            self.llm.then_some(Fact::Llm).into_iter().collect(),
+        ];
+        filter.conditions.extend(given.into_iter().flatten().map(Condition::Is));
+        let times = [(Relation::AtLeast, self.since), (Relation::Below, self.until)];
+        let bound = |(relation, at_ms): (Relation, Option<i64>)| {
+            Some(Condition::Bound(Figure::StartedMs, relation, at_ms? as f64))
+        };
+        filter.conditions.extend(times.into_iter().filter_map(bound));
+        Ok(filter)
     }
 }

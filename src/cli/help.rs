@@ -49,7 +49,10 @@ const EXAMPLES: [(&str, [Example; 2]); 28] = [
     (
         "events",
         [
-            ("List the newest failed calls to one host", "otas-proxy events --host api.example.com --status error"),
+            (
+                "List what failed at one host within the hour",
+                "otas-proxy events --since 1h host:api.example.com status:error",
+            ),
             ("Show new calls as they end", "otas-proxy events --follow"),
         ],
     ),
@@ -71,7 +74,7 @@ const EXAMPLES: [(&str, [Example; 2]); 28] = [
         "stats",
         [
             ("Print totals of everything that is stored", "otas-proxy stats"),
-            ("Print what calls to models took, as JSON", "otas-proxy stats --llm --json"),
+            ("Print what calls to models took within the day", "otas-proxy stats --llm --since 1d"),
         ],
     ),
     (

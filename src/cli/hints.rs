@@ -19,10 +19,6 @@ pub(super) fn with_hint(mut error: clap::Error, arguments: &[OsString]) -> clap:
 
 /// What an unknown command was probably meant to be.
 fn hint(word: &str, arguments: &[OsString]) -> Option<String> {
-    let is_after = |command: &str| arguments.get(1).is_some_and(|first| first == command);
-    if is_after("events") && word.parse::<u64>().is_ok() {
-        return Some(format!("to print one event: otas-proxy events show {word}"));
-    }
     let is_first = arguments.get(1).is_some_and(|first| first == word);
     is_first.then(|| "to run a program with the proxy: otas-proxy run -- PROGRAM".to_owned())
 }
@@ -36,9 +32,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_after_events_and_a_program_without_run_are_explained() {
-        let events = said("otas-proxy events 999");
-        assert!(events.contains("tip: to print one event: otas-proxy events show 999"), "{events}");
+    fn a_program_without_run_is_explained() {
         let program = said("otas-proxy python agent.py");
         assert!(program.contains("tip: to run a program with the proxy: otas-proxy run -- PROGRAM"), "{program}");
         let typo = said("otas-proxy evnets");

@@ -5,6 +5,7 @@ mod check;
 mod child;
 mod chosen;
 mod collect;
+mod color;
 mod command_line;
 mod completions;
 mod config;
@@ -48,6 +49,7 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use self::chosen::About;
 use crate::app::AppError;
 use crate::config::{ConfigError, Flags, Loaded};
+use crate::query::QueryError;
 use crate::tls::RootsError;
 
 /// A transparent logging HTTP(S) proxy for AI agents: each call passes untouched and becomes one event
@@ -144,13 +146,23 @@ fn ended(done: Done) -> ExitCode {
 fn is_usage(error: &(dyn Error + 'static)) -> bool {
     let of_roots = |error: &RootsError| !matches!(error, RootsError::Tls(_));
     error.is::<ConfigError>()
+        || error.is::<Usage>()
+        || error.is::<QueryError>()
         || error.is::<chosen::Ambiguous>()
         || error.downcast_ref::<RootsError>().is_some_and(of_roots)
         || matches!(error.downcast_ref::<AppError>(), Some(AppError::Roots(error)) if of_roots(error))
 }
 
+/// Why a command failed.
+type Failure = Box<dyn Error + Send + Sync>;
+
 /// The result of a command.
-type Done = Result<ExitCode, Box<dyn Error + Send + Sync>>;
+type Done = Result<ExitCode, Failure>;
+
+/// A wrong usage that only the command itself can find.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 /// The configuration for a command, from its flags, the environment and the file.
 fn load(flags: &Flags) -> Result<Loaded, Box<dyn Error + Send + Sync>> {

@@ -1,5 +1,10 @@
 //! Text in columns.
 
+use std::borrow::Cow;
+
+use clap::builder::styling::Style;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
 use crate::visible;
 
 /// A flexible column is never made narrower than this.
@@ -23,10 +28,10 @@ pub(super) struct Columns(Vec<usize>);
 impl Columns {
     /// Each as wide as its widest cell.
     pub(super) fn of(head: &[&str], rows: &[Vec<String>]) -> Self {
-        let mut widths: Vec<usize> = head.iter().map(|h| h.chars().count()).collect();
+        let mut widths: Vec<usize> = head.iter().map(|h| h.width()).collect();
         for row in rows {
             for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(cell.chars().count());
+                *width = (*width).max(cell.width());
             }
         }
         Self(widths)
@@ -78,22 +83,68 @@ impl Columns {
 
     /// One row; what does not fit into its column ends in `…`.
     pub(super) fn line(&self, cells: &[String]) -> String {
-        let fitted = |(cell, width): (&String, &usize)| {
-            let wide = cell.chars().count();
-            if wide <= *width {
-                // Not by the formatter's own width, which panics above 65,535.
-                return format!("{cell}{}", " ".repeat(width - wide));
-            }
-            let kept: String = cell.chars().take(width.saturating_sub(1)).collect();
-            format!("{kept}…")
-        };
-        let padded: Vec<String> = cells.iter().zip(&self.0).map(fitted).collect();
-        format!("{}\n", padded.join(GAP).trim_end())
+        self.laid_out(cells.iter().map(|cell| (cell.as_str(), Style::new())))
     }
 
-    fn width(&self) -> usize {
+    /// One row, each cell in its style.
+    pub(super) fn styled(&self, cells: &[Cell]) -> String {
+        self.laid_out(cells.iter().map(|cell| (cell.text.as_str(), cell.style)))
+    }
+
+    /// The padding behind a cell has no style.
+    fn laid_out<'a>(&self, cells: impl Iterator<Item = (&'a str, Style)>) -> String {
+        let (mut line, mut owed) = (String::new(), 0);
+        for ((text, style), width) in cells.zip(&self.0) {
+            let text = fitted(text, *width);
+            if !text.is_empty() {
+                line.extend(std::iter::repeat_n(' ', owed));
+                owed = 0;
+                line.push_str(&format!("{style}{text}{style:#}"));
+            }
+            owed += width.saturating_sub(text.width()) + GAP.len();
+        }
+        line.push('\n');
+        line
+    }
+
+    /// How wide a column is.
+    pub(super) fn of_column(&self, at: usize) -> usize {
+        self.0.get(at).copied().unwrap_or_default()
+    }
+
+    /// Only these columns.
+    pub(super) fn only(&self, shown: &[usize]) -> Self {
+        Self(shown.iter().map(|at| self.of_column(*at)).collect())
+    }
+
+    /// The width of a whole line.
+    pub(super) fn width(&self) -> usize {
         self.0.iter().sum::<usize>() + GAP.len() * self.0.len().saturating_sub(1)
     }
+}
+
+/// A cell with a style.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cell {
+    pub(super) text: String,
+    pub(super) style: Style,
+}
+
+/// The text, or as much of its beginning as fits, and `…`. Some characters take two columns of a terminal.
+fn fitted(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return Cow::Borrowed(text);
+    }
+    let (mut kept, mut taken) = (String::new(), 1);
+    for c in text.chars() {
+        taken += c.width().unwrap_or(0);
+        if taken > width {
+            break;
+        }
+        kept.push(c);
+    }
+    kept.push('…');
+    Cow::Owned(kept)
 }
 
 /// `text` for a cell: text from agents must not control the terminal.
@@ -130,6 +181,18 @@ mod tests {
         assert_eq!(render(&["a", "b"], &rows).lines().count(), 4);
         let columns = Columns::of(&["a", "b"], &rows).at_least(&[3, 1]).at_most(5, &[1]);
         assert_eq!(columns.line(&rows[0]), "x    long…\n");
+    }
+
+    #[test]
+    fn wide_characters_count_twice_and_styles_not_at_all() {
+        let rows = [row(&["模型 出错了", "x"]), row(&["plain", "y"])];
+        assert_eq!(render(&["a", "b"], &rows).lines().nth(2), Some("模型 出错了  x"));
+        let narrow = Columns::of(&["a", "b"], &rows).fit(11, &[0]);
+        assert_eq!(narrow.line(&rows[0]), "模型 出…  x\n");
+        let red = clap::builder::styling::AnsiColor::Red.on_default();
+        let cells = ["one", "", "end"].map(|text| Cell { text: text.to_owned(), style: red });
+        let columns = Columns::of(&["abcde", "b", "c"], &[]);
+        assert_eq!(columns.styled(&cells), "\u{1b}[31mone\u{1b}[0m       \u{1b}[31m…\u{1b}[0m\n");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::{Filter, Store, StoreError, sinks};
 const PAUSE: Duration = Duration::from_millis(3);
 
 /// The events to delete.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
     /// Which events. Its limit is ignored.
     pub filter: Filter,
@@ -129,7 +129,9 @@ fn step(
 mod tests {
     use super::*;
     use crate::event::BodyText;
-    use crate::store::{Counts, Inspector, NewEvent, Outcome, SessionRow, Settlement, State, testing};
+    use crate::store::{
+        Condition, Counts, Fact, Inspector, NewEvent, Outcome, SessionRow, Settlement, State, testing,
+    };
 
     /// 200 events that share their bodies, begun at 1, 2, 3 … ms: the first 100 are delivered, the next is dead.
     fn store() -> (tempfile::TempDir, Store, SessionRow) {
@@ -187,7 +189,7 @@ mod tests {
         let dead = Selection { filter, ..Selection::default() };
         assert_eq!((clear(&store, &dead), store.clearable(&dead).unwrap().spared), (0, 1));
         assert_eq!(clear(&store, &Selection { undelivered: true, ..dead }), 1);
-        let other = Filter { host: Some("other".into()), ..Filter::default() };
+        let other = Filter { conditions: vec![Condition::Is(Fact::Host("other".into()))], ..Filter::default() };
         assert_eq!(clear(&store, &Selection { filter: other, ..Selection::default() }), 0);
     }
 

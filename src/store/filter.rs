@@ -3,27 +3,83 @@
 use rusqlite::types::Value;
 
 use super::{SessionRow, State};
+use crate::llm::names;
 
 /// Which events to list. An empty filter matches all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filter {
     /// Only events in this state.
     pub state: Option<State>,
     /// Only events of this session.
     pub session: Option<SessionRow>,
-    /// Only events with this text in their method, host, path, error or model facts. Case is ignored.
-    pub text: Option<String>,
-    /// Only events whose host contains this. Case is ignored.
-    pub host: Option<String>,
-    /// Only events with such a response.
-    pub status: Option<StatusClass>,
-    /// Only events of this agent's sessions: OTAS's agent id, the short name of its key, or a part of its command, name or
-    /// label.
-    pub agent: Option<String>,
-    /// Only model calls.
-    pub llm_only: bool,
+    /// Further conditions. Facts of one kind are alternatives, except texts, which must all occur. Everything else must hold.
+    pub conditions: Vec<Condition>,
     /// The maximum number of events.
     pub limit: usize,
+}
+
+/// A condition on an event.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Condition {
+    /// The event has this.
+    Is(Fact),
+    /// The event does not have this.
+    Not(Fact),
+    /// A figure of the event is within a bound. An event without the figure does not match.
+    Bound(Figure, Relation, f64),
+}
+
+/// What an event may have. Case is ignored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fact {
+    /// This text in its method, host, path, error or model facts.
+    Text(String),
+    /// This method.
+    Method(String),
+    /// A host that contains this.
+    Host(String),
+    /// A path that contains this.
+    Path(String),
+    /// Such a response.
+    Status(StatusClass),
+    /// A requested or answering model whose name contains this.
+    Model(String),
+    /// A call of this tool: by the model in its answer, or over MCP.
+    Tool(String),
+    /// A session of this agent: OTAS's agent id, the short name of its key, or a part of its command, name or label.
+    Agent(String),
+    /// It is a call to a model or a tool.
+    Llm,
+}
+
+/// A figure of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Figure {
+    /// When the request arrived, in Unix milliseconds.
+    StartedMs,
+    /// The latency in milliseconds.
+    LatencyMs,
+    /// The status code; 0 without a response.
+    Status,
+    /// The cost, in the currency of the price table.
+    Cost,
+    /// Input and output tokens together.
+    Tokens,
+}
+
+/// How a figure relates to a bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Relation {
+    /// `<`
+    Below,
+    /// `<=`
+    AtMost,
+    /// `=`
+    Equal,
+    /// `>=`
+    AtLeast,
+    /// `>`
+    Above,
 }
 
 /// How a call was answered.
@@ -31,6 +87,8 @@ pub struct Filter {
 pub enum StatusClass {
     /// A status in this hundred: 1 to 5.
     Hundred(u8),
+    /// This status.
+    Code(u16),
     /// No response.
     None,
     /// The event has an error, whatever the status.
@@ -40,16 +98,21 @@ pub enum StatusClass {
 impl std::str::FromStr for StatusClass {
     type Err = String;
 
-    /// `2xx` (also `2`), `none` or `error`.
+    /// `429`, `2xx` (also `2`), `none` or `error`.
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "none" => Ok(Self::None),
-            "error" => Ok(Self::Error),
-            _ => match text.strip_suffix("xx").unwrap_or(text).parse() {
-                Ok(hundred @ 1..=5) => Ok(Self::Hundred(hundred)),
-                _ => Err("expected 1xx to 5xx, none or error".to_owned()),
+        let class = match text {
+            "none" => Some(Self::None),
+            "error" => Some(Self::Error),
+            _ => match (text.strip_suffix("xx"), text.parse()) {
+                (None, Ok(code @ 100..=999)) => Some(Self::Code(code)),
+                (Some(hundred), _) => {
+                    hundred.parse().ok().filter(|hundred| (1..=5).contains(hundred)).map(Self::Hundred)
+                }
+                (None, Ok(hundred @ 1..=5)) => u8::try_from(hundred).ok().map(Self::Hundred),
+                _ => None,
             },
-        }
+        };
+        class.ok_or_else(|| "expected a status such as 429, 1xx to 5xx, none or error".to_owned())
     }
 }
 
@@ -57,6 +120,7 @@ impl std::fmt::Display for StatusClass {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Hundred(hundred) => write!(f, "{hundred}xx"),
+            Self::Code(code) => write!(f, "{code}"),
             Self::None => f.write_str("none"),
             Self::Error => f.write_str("error"),
         }
@@ -77,48 +141,150 @@ impl Filter {
             clauses.sql += &format!(" AND state = {}", state.code());
         }
         if let Some(session) = self.session {
-            clauses.and(" AND session = ?", [session.0.into()]);
+            clauses.and(" AND session = ?", vec![session.0.into()]);
         }
-        match self.status {
-            None => {}
-            Some(StatusClass::None) => clauses.sql += " AND status_code = 0",
-            Some(StatusClass::Error) => clauses.sql += " AND error <> ''",
-            Some(StatusClass::Hundred(hundred)) => {
-                let from = i64::from(hundred) * 100;
-                clauses.and(" AND status_code BETWEEN ? AND ?", [from.into(), (from + 99).into()]);
+        for (at, condition) in self.conditions.iter().enumerate() {
+            match condition {
+                Condition::Is(fact) if is_alternative(fact) => {
+                    let same = |other: &&Condition| is_same_kind(other, fact);
+                    if !self.conditions.iter().take(at).any(|earlier| same(&earlier)) {
+                        clauses.any_of(self.conditions.iter().skip(at).filter(same));
+                    }
+                }
+                Condition::Is(fact) => {
+                    let (sql, values) = holds(fact);
+                    clauses.and(&format!(" AND {sql}"), values);
+                }
+                Condition::Not(fact) => {
+                    let (sql, values) = holds(fact);
+                    clauses.and(&format!(" AND NOT {sql}"), values);
+                }
+                Condition::Bound(figure, relation, value) => {
+                    clauses.and(&format!(" AND {} {} ?", figure.sql(), relation.sql()), vec![(*value).into()]);
+                }
             }
-        }
-        if self.llm_only {
-            clauses.sql += " AND llm <> ''";
-        }
-        if let Some(host) = &self.host {
-            clauses.and(" AND host LIKE ? ESCAPE '\\'", [containing(host)]);
-        }
-        if let Some(text) = &self.text {
-            let (like, text) = ("LIKE ? ESCAPE '\\'", containing(text));
-            clauses.and(
-                &format!(" AND (method || ' ' || host || path || ' ' || error {like} OR llm {like})"),
-                [text.clone(), text],
-            );
-        }
-        if let Some(agent) = &self.agent {
-            let name = Value::Text(agent.clone());
-            clauses.and(
-                " AND session IN (SELECT id FROM sessions WHERE agent_id = ? OR key_id = ?
-                                  OR (json_valid(meta) AND concat_ws(' ', json_extract(meta, '$.command'),
-                                      json_extract(meta, '$.caller.agent'), json_extract(meta, '$.caller.label'))
-                                      LIKE ? ESCAPE '\\'))",
-                [name.clone(), name, containing(agent)],
-            );
         }
         clauses
     }
 }
 
+/// Whether several such facts are alternatives: an event has one host, but may contain several texts.
+fn is_alternative(fact: &Fact) -> bool {
+    !matches!(fact, Fact::Text(_) | Fact::Llm)
+}
+
+fn is_same_kind(condition: &Condition, fact: &Fact) -> bool {
+    matches!(condition, Condition::Is(other) if std::mem::discriminant(other) == std::mem::discriminant(fact))
+}
+
 impl Clauses {
-    fn and<const N: usize>(&mut self, sql: &str, values: [Value; N]) {
+    fn and(&mut self, sql: &str, values: Vec<Value>) {
         self.sql += sql;
         self.values.extend(values);
+    }
+
+    /// One of these conditions must hold.
+    fn any_of<'a>(&mut self, conditions: impl Iterator<Item = &'a Condition>) {
+        let mut alternatives = Vec::new();
+        for condition in conditions {
+            if let Condition::Is(fact) = condition {
+                let (sql, values) = holds(fact);
+                alternatives.push(sql);
+                self.values.extend(values);
+            }
+        }
+        self.sql += &format!(" AND ({})", alternatives.join(" OR "));
+    }
+}
+
+/// The condition that an event has a fact, in brackets. It is never NULL, so that it can be negated.
+fn holds(fact: &Fact) -> (String, Vec<Value>) {
+    const LIKE: &str = "LIKE ? ESCAPE '\\'";
+    match fact {
+        Fact::Text(text) => (
+            format!("(method || ' ' || host || path || ' ' || error {LIKE} OR llm {LIKE})"),
+            vec![containing(text), containing(text)],
+        ),
+        Fact::Method(method) => ("(method = ? COLLATE NOCASE)".to_owned(), vec![Value::Text(method.clone())]),
+        Fact::Host(host) => (format!("(host {LIKE})"), vec![containing(host)]),
+        Fact::Path(path) => (format!("(path {LIKE})"), vec![containing(path)]),
+        Fact::Status(StatusClass::None) => ("(status_code = 0)".to_owned(), Vec::new()),
+        Fact::Status(StatusClass::Error) => ("(error <> '')".to_owned(), Vec::new()),
+        Fact::Status(StatusClass::Code(code)) => ("(status_code = ?)".to_owned(), vec![i64::from(*code).into()]),
+        Fact::Status(StatusClass::Hundred(hundred)) => {
+            let from = i64::from(*hundred) * 100;
+            ("(status_code BETWEEN ? AND ?)".to_owned(), vec![from.into(), (from + 99).into()])
+        }
+        Fact::Model(model) => {
+            let both = joined(&[names::RESPONSE_MODEL, names::REQUEST_MODEL], "char(10)");
+            (in_llm(&format!("{both} {LIKE}")), vec![quick(model), containing(model)])
+        }
+        Fact::Tool(tool) => {
+            let all = joined(&[names::TOOL_CALLS, names::TOOL], "','");
+            let named = containing(&format!(",{tool},"));
+            (in_llm(&format!("',' || {all} || ',' {LIKE}")), vec![quick(tool), named])
+        }
+        Fact::Agent(agent) => {
+            let name = Value::Text(agent.clone());
+            let meta = ["command", "agent", "caller.agent", "caller.label"]
+                .map(|of| format!("json_extract(meta, '$.{of}')"));
+            let sessions = format!(
+                "(session IN (SELECT id FROM sessions WHERE coalesce(agent_id, '') = ? OR key_id = ?
+                              OR (json_valid(meta) AND concat_ws(char(10), {}) {LIKE})))",
+                meta.join(", ")
+            );
+            (sessions, vec![name.clone(), name, containing(agent)])
+        }
+        Fact::Llm => ("(llm <> '')".to_owned(), Vec::new()),
+    }
+}
+
+/// A condition on the model facts. Its first placeholder is a pattern that their JSON matches: only such JSON is parsed.
+fn in_llm(sql: &str) -> String {
+    format!("(CASE WHEN llm <> '' AND llm LIKE ? ESCAPE '\\' AND json_valid(llm) THEN {sql} ELSE 0 END)")
+}
+
+/// A pattern that the JSON of a text containing `text` matches. For a text that JSON escapes, it matches everything.
+fn quick(text: &str) -> Value {
+    let is_escaped = |c: char| c.is_control() || matches!(c, '"' | '\\');
+    containing(if text.contains(is_escaped) { "" } else { text })
+}
+
+/// Model facts as one text. An absent one is empty.
+fn joined(facts: &[&str], separator: &str) -> String {
+    let texts: Vec<String> = facts.iter().map(|name| format!("coalesce(llm ->> '$.\"{name}\"', '')")).collect();
+    format!("({})", texts.join(&format!(" || {separator} || ")))
+}
+
+impl Figure {
+    /// The figure as SQL; NULL if the event does not have it.
+    fn sql(self) -> String {
+        let of_llm = |sql: &str| format!("(CASE WHEN llm <> '' AND json_valid(llm) THEN {sql} END)");
+        let fact = |name: &str| format!("llm ->> '$.\"{name}\"'");
+        match self {
+            Self::StartedMs => "started_at_ms".to_owned(),
+            Self::LatencyMs => "latency_ms".to_owned(),
+            Self::Status => "status_code".to_owned(),
+            Self::Cost => of_llm(&fact(names::COST)),
+            Self::Tokens => {
+                let (input, output) = (fact(names::INPUT_TOKENS), fact(names::OUTPUT_TOKENS));
+                of_llm(&format!(
+                    "CASE WHEN coalesce({input}, {output}) IS NOT NULL THEN coalesce({input}, 0) + coalesce({output}, 0) END"
+                ))
+            }
+        }
+    }
+}
+
+impl Relation {
+    const fn sql(self) -> &'static str {
+        match self {
+            Self::Below => "<",
+            Self::AtMost => "<=",
+            Self::Equal => "=",
+            Self::AtLeast => ">=",
+            Self::Above => ">",
+        }
     }
 }
 
@@ -138,7 +304,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(&folder.path().join("events.db")).unwrap();
         let one = store
-            .begin_session("one", "key-1", r#"{"command":"python agent.py","caller":{"agent":"miner","label":null}}"#)
+            .begin_session(
+                "one",
+                "key-1",
+                r#"{"command":"python agent.py","agent":"claude","caller":{"agent":"miner","label":null}}"#,
+            )
             .unwrap();
         let two = store.begin_session("two", "key-2", "{}").unwrap();
         let plain = NewEvent::plain(b"{}");
@@ -158,30 +328,83 @@ mod tests {
             .unwrap();
         let ids = |filter: Filter| store.ids(&Filter { limit: 10, ..filter }).unwrap();
         let all = Filter::default;
-        let text = |text: &str| Filter { text: Some(text.into()), ..all() };
+        let of = |conditions: &[Condition]| ids(Filter { conditions: conditions.to_vec(), ..all() });
+        let is = |fact: Fact| of(&[Condition::Is(fact)]);
+        let text = |text: &str| is(Fact::Text(text.into()));
         assert_eq!(ids(all()), [1, 2, 3, 4]);
-        assert_eq!(ids(text("API.test/v1")), [1]);
-        assert_eq!(ids(text("100%_s")), [1]);
-        assert_eq!(ids(text("1%_s")), [0; 0], "wildcards are taken literally");
-        assert_eq!(ids(text("agent_left")), [3]);
-        assert_eq!(ids(text("GPT-X")), [4]);
-        assert_eq!(ids(Filter { host: Some("api".into()), ..all() }), [1]);
-        assert_eq!(ids(Filter { status: Some(StatusClass::Hundred(5)), ..all() }), [2]);
-        assert_eq!(ids(Filter { status: Some(StatusClass::None), ..all() }), [3]);
-        assert_eq!(ids(Filter { status: Some(StatusClass::Error), ..all() }), [2, 3]);
-        assert_eq!(ids(Filter { llm_only: true, ..all() }), [4]);
-        assert_eq!(ids(Filter { agent: Some("key-2".into()), ..all() }), [4]);
-        assert_eq!(ids(Filter { agent: Some("AGENT.py".into()), ..all() }), [1, 2, 3]);
-        assert_eq!(ids(Filter { agent: Some("miner".into()), ..all() }), [1, 2, 3]);
-        assert_eq!(ids(Filter { session: Some(one), status: Some(StatusClass::Hundred(4)), ..all() }), [0; 0]);
+        assert_eq!(text("API.test/v1"), [1]);
+        assert_eq!(text("100%_s"), [1]);
+        assert_eq!(text("1%_s"), [0; 0], "wildcards are taken literally");
+        assert_eq!(text("agent_left"), [3]);
+        assert_eq!(text("GPT-X"), [4]);
+        assert_eq!(is(Fact::Host("api".into())), [1]);
+        assert_eq!(is(Fact::Path("_SURE".into())), [1]);
+        assert_eq!(is(Fact::Method("connect".into())), [3]);
+        assert_eq!(is(Fact::Status(StatusClass::Hundred(5))), [2]);
+        assert_eq!(is(Fact::Status(StatusClass::Code(404))), [4]);
+        assert_eq!(is(Fact::Status(StatusClass::None)), [3]);
+        assert_eq!(is(Fact::Status(StatusClass::Error)), [2, 3]);
+        assert_eq!(is(Fact::Llm), [4]);
+        assert_eq!(is(Fact::Agent("key-2".into())), [4]);
+        for agent in ["AGENT.py", "miner", "Claude"] {
+            assert_eq!(is(Fact::Agent(agent.into())), [1, 2, 3], "{agent}");
+        }
+        let both = [
+            Condition::Is(Fact::Status(StatusClass::Code(404))),
+            Condition::Is(Fact::Status(StatusClass::Code(503))),
+        ];
+        assert_eq!(of(&both), [2, 4], "alternatives");
+        let texts = ["a.test", "unavailable"].map(|text| Condition::Is(Fact::Text(text.into())));
+        assert_eq!(of(&texts), [2], "all texts");
+        assert_eq!(of(&[both[0].clone(), Condition::Is(Fact::Host("api".into()))]), [0; 0]);
+        let not = ["api.test", "b.test"].map(|host| Condition::Not(Fact::Host(host.into())));
+        assert_eq!(of(&not), [2, 3, 4]);
+        let session = Filter { session: Some(one), conditions: vec![both[0].clone()], ..all() };
+        assert_eq!(ids(session), [0; 0]);
+    }
+
+    #[test]
+    fn model_facts_are_compared_and_unknown_ones_do_not_match() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let session = store.begin_session("one", "key-1", "{}").unwrap();
+        let facts = [
+            r#"{"gen_ai.request.model":"claude-x","gen_ai.response.model":"claude-x-2025","otas_proxy.llm.tool_calls":"Bash,Read","otas_proxy.llm.cost":0.25,"gen_ai.usage.input_tokens":900,"gen_ai.usage.output_tokens":100}"#,
+            r#"{"gen_ai.request.model":"odd\"name","otas_proxy.llm.tool_calls":"BashOutput","gen_ai.usage.output_tokens":7}"#,
+            r#"{"gen_ai.tool.name":"Read","mcp.method.name":"tools/call"}"#,
+            "",
+            "not JSON with Bash and claude-x",
+        ];
+        let plain = NewEvent::plain(b"{}");
+        let events: Vec<_> = facts.iter().map(|llm| NewEvent { llm, ..plain }).collect();
+        store.writer().unwrap().append(session, &events).unwrap();
+        let of = |conditions: &[Condition]| {
+            store.ids(&Filter { conditions: conditions.to_vec(), limit: 10, ..Filter::default() }).unwrap()
+        };
+        let (model, tool) = (|text: &str| Fact::Model(text.into()), |text: &str| Fact::Tool(text.into()));
+        assert_eq!(of(&[Condition::Is(model("X-2025"))]), [1]);
+        assert_eq!(of(&[Condition::Is(model("odd\"n"))]), [2]);
+        assert_eq!(of(&[Condition::Not(model("claude"))]), [2, 3, 4, 5], "also what has no model");
+        assert_eq!(of(&[Condition::Is(tool("bash"))]), [1], "the whole name");
+        assert_eq!(of(&[Condition::Is(tool("Read"))]), [1, 3]);
+        let bound = |figure, relation, value| of(&[Condition::Bound(figure, relation, value)]);
+        assert_eq!(bound(Figure::Cost, Relation::Above, 0.1), [1]);
+        assert_eq!(bound(Figure::Cost, Relation::AtMost, 0.1), [0; 0], "unknown is not 0");
+        assert_eq!(bound(Figure::Tokens, Relation::AtLeast, 1_000.0), [1]);
+        assert_eq!(bound(Figure::Tokens, Relation::Below, 1_000.0), [2]);
+        assert_eq!(bound(Figure::LatencyMs, Relation::Equal, 1.0), [1, 2, 3, 4, 5]);
+        assert_eq!(bound(Figure::StartedMs, Relation::Below, 1_700_000_000_000.0), [0; 0]);
+        assert_eq!(bound(Figure::Status, Relation::AtLeast, 200.0).len(), 5);
     }
 
     #[test]
     fn status_classes_survive_a_round_trip() {
-        for text in ["1xx", "5xx", "none", "error"] {
+        for text in ["1xx", "5xx", "429", "none", "error"] {
             assert_eq!(text.parse::<StatusClass>().unwrap().to_string(), text);
         }
         assert_eq!("4".parse(), Ok(StatusClass::Hundred(4)));
-        assert!("6xx".parse::<StatusClass>().is_err() && "".parse::<StatusClass>().is_err());
+        for text in ["6xx", "", "xx", "99", "6", "0", "4xxx", "1000", "x"] {
+            assert!(text.parse::<StatusClass>().is_err(), "{text}");
+        }
     }
 }

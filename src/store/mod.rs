@@ -66,7 +66,7 @@ pub use clear::{Clearable, Selection};
 pub use commands::CommandError;
 pub use error::StoreError;
 pub use event::{EventRow, NewEvent, PendingEvent, SessionRow, State};
-pub use filter::{Filter, StatusClass};
+pub use filter::{Condition, Fact, Figure, Filter, Relation, StatusClass};
 pub use health::{Gap, Health, LossReason};
 pub use history::PastVerdict;
 pub use inspect::Inspector;

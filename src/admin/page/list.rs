@@ -97,6 +97,7 @@ pub(super) fn render(page: &Page, asked: &ListQuery) -> Markup {
     html! {
         h1 { "Calls" }
         (filters(asked))
+        @if let Some(error) = asked.error() { p.note.bad role="alert" { (shown::line(&error.to_string())) } }
         div.bar {
             button #pause type="button" aria-pressed="false" hidden[true] title="p" { "Pause" }
             button #follow type="button" aria-pressed="true" hidden[true] title="f" { "Follow" }
@@ -147,7 +148,7 @@ fn filters(asked: &ListQuery) -> Markup {
     };
     html! {
         form.filters method="get" action="/" role="search" {
-            (input("text", "Text", &asked.text, "path, error, model"))
+            (input("text", "Search", &asked.text, "host:api status:5xx model:sonnet tool:Bash cost>0.1 \"any text\""))
             (input("host", "Host", &asked.host, ""))
             (select("status", "Status", &asked.status, &[
                 ("error", "with an error"), ("2xx", "2xx"), ("3xx", "3xx"), ("4xx", "4xx"), ("5xx", "5xx"), ("1xx", "1xx"), ("none", "no response"),

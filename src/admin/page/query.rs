@@ -1,13 +1,17 @@
-//! The query of a page: filters and positions in the list. Invalid values are ignored.
+//! The query of a page: filters and positions in the list. Invalid values are ignored, except in the search field, where a person
+//! writes them.
 
 use serde::Deserialize;
 
-use crate::store::{Filter, State, StatusClass, StoreError, Viewer};
+use crate::clock::now_ms;
+use crate::query::{Query, QueryError};
+use crate::store::{Condition, Fact, Filter, State, StatusClass, StoreError, Viewer};
 
 /// The parameters of the list, of its live updates, and of its HAR file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct ListQuery {
+    /// The search field, in the filter language.
     pub(super) text: String,
     pub(super) host: String,
     pub(super) status: String,
@@ -26,26 +30,40 @@ pub(super) struct ListQuery {
 }
 
 impl ListQuery {
-    /// The filter. `None` when there is no such session: then nothing matches.
+    /// The filter. `None` when nothing can match: there is no such session, or the search field cannot be read ([`Self::error`]).
     pub(super) fn filter(&self, viewer: &Viewer, limit: usize) -> Result<Option<Filter>, StoreError> {
-        let session = match &*self.session {
-            "" => None,
-            name => match viewer.session_named(name)? {
-                None => return Ok(None),
-                found => found,
-            },
-        };
+        let Ok(Query { mut filter, session }) = self.parsed() else { return Ok(None) };
+        for name in [Some(&self.session).filter(|name| !name.is_empty()), session.as_ref()].into_iter().flatten() {
+            let found = viewer.session_named(name)?;
+            if found.is_none() || filter.session.is_some_and(|other| Some(other) != found) {
+                return Ok(None);
+            }
+            filter.session = found;
+        }
+        let wanted = state(&self.state);
+        if wanted.is_some() && filter.state.is_some_and(|other| Some(other) != wanted) {
+            return Ok(None);
+        }
+        filter.state = wanted.or(filter.state);
         let given = |text: &str| (!text.trim().is_empty()).then(|| text.trim().to_owned());
-        Ok(Some(Filter {
-            state: state(&self.state),
-            session,
-            text: given(&self.text),
-            host: given(&self.host),
-            status: self.status.parse::<StatusClass>().ok(),
-            agent: given(&self.agent),
-            llm_only: !self.llm.is_empty(),
-            limit,
-        }))
+        let facts = [
+            given(&self.host).map(Fact::Host),
+            self.status.parse::<StatusClass>().ok().map(Fact::Status),
+            given(&self.agent).map(Fact::Agent),
+            (!self.llm.is_empty()).then_some(Fact::Llm),
+        ];
+        filter.conditions.extend(facts.into_iter().flatten().map(Condition::Is));
+        filter.limit = limit;
+        Ok(Some(filter))
+    }
+
+    /// What is wrong with the search field.
+    pub(super) fn error(&self) -> Option<QueryError> {
+        self.parsed().err()
+    }
+
+    fn parsed(&self) -> Result<Query, QueryError> {
+        Query::parse(&self.text, now_ms())
     }
 
     pub(super) fn before(&self) -> Option<i64> {
@@ -103,7 +121,7 @@ mod tests {
         let store = crate::store::Store::open(&folder.path().join("events.db")).unwrap();
         let viewer = store.viewer();
         let asked = ListQuery {
-            text: " a&b ".into(),
+            text: " a&b cost>1".into(),
             status: "7xx".into(),
             state: "dead".into(),
             before: "x".into(),
@@ -111,11 +129,21 @@ mod tests {
             ..ListQuery::default()
         };
         let filter = asked.filter(&viewer, 9).unwrap().unwrap();
-        assert_eq!((filter.text.as_deref(), filter.status, filter.state), (Some("a&b"), None, Some(State::Dead)));
+        let expected = [
+            Condition::Is(Fact::Text("a&b".into())),
+            Condition::Bound(crate::store::Figure::Cost, crate::store::Relation::Above, 1.0),
+        ];
+        assert_eq!((filter.conditions, filter.state, filter.limit), (expected.to_vec(), Some(State::Dead), 9));
+        assert_eq!(asked.error(), None);
         assert_eq!((asked.before(), asked.after(), asked.moving()), (None, i64::MAX, vec![1, 3]));
-        assert_eq!(asked.query(Some(("before", "7"))), "?text=+a%26b+&status=7xx&state=dead&before=7");
+        assert_eq!(asked.query(Some(("before", "7"))), "?text=+a%26b+cost%3E1&status=7xx&state=dead&before=7");
         assert_eq!(ListQuery::default().query(None), "");
         let unknown = ListQuery { session: "nobody".into(), ..ListQuery::default() };
         assert_eq!(unknown.filter(&viewer, 9).unwrap(), None);
+        for text in ["hst:a", "session:nobody", "state:pending"] {
+            let asked = ListQuery { text: text.into(), state: "dead".into(), ..ListQuery::default() };
+            assert_eq!(asked.filter(&viewer, 9).unwrap(), None, "{text}");
+            assert_eq!(asked.error().is_some(), text == "hst:a", "{text}");
+        }
     }
 }

@@ -2,7 +2,10 @@
 
 mod follow;
 mod har;
+mod layout;
+mod row;
 mod show;
+mod tabs;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -10,16 +13,15 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use self::layout::Layout;
+use super::color::ColorArgs;
 use super::filter::FilterArgs;
-use super::table::Columns;
-use super::{About, Done, say, signals};
+use super::{About, Done, Failure, Usage, say, signals};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
-use crate::store::{CommandError, EventRow, Filter, Store, Viewer};
+use crate::store::{CommandError, EventRow, Filter, Listed, Store, Viewer};
 use crate::visible;
-
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The width in columns of a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
@@ -29,7 +31,8 @@ const USUAL_LIMIT: usize = 50;
 
 /// List stored events and the state of their delivery
 ///
-/// The newest event is the last. The command only reads the store, so it may run beside a proxy.
+/// The newest event is the last. On a terminal it is a table that fits its width; elsewhere each event is a line of fields between
+/// tabs, with nothing cut. The command only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Args {
@@ -56,6 +59,8 @@ pub(super) struct Args {
     /// Print only this event, whole (as `events show`)
     #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow"])]
     id: Option<i64>,
+    #[command(flatten)]
+    color: ColorArgs,
     #[command(flatten)]
     filter: FilterArgs,
     #[command(flatten)]
@@ -103,6 +108,7 @@ fn as_curl(flags: &Flags, id: i64) -> Done {
 }
 
 fn list(args: &Args) -> Done {
+    no_number(&args.filter.query)?;
     let store = open(&args.flags)?;
     let usual = if args.har.is_some() { usize::MAX } else { USUAL_LIMIT };
     let filter = args.filter.filter(&store, args.limit.unwrap_or(usual))?;
@@ -122,6 +128,16 @@ fn list(args: &Args) -> Done {
     let events = store.ids(&filter)?;
     Printer::new(args, &store, &events)?.print(&store, &events)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever names a number wants that event.
+fn no_number(query: &[String]) -> Result<(), Usage> {
+    match query {
+        [only] if only.parse::<u64>().is_ok() => Err(Usage(format!(
+            "`{only}` is a number: to print one event: otas-proxy events show {only}; to search for the text: --text {only}"
+        ))),
+        _ => Ok(()),
+    }
 }
 
 /// Refuses to write over a file, unless that is wanted.
@@ -153,29 +169,29 @@ fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
 /// How events are printed.
 enum Printer {
     Json,
-    Table(Viewer, Columns),
+    Tabs(Viewer),
+    Table { viewer: Viewer, layout: Layout, colours: bool },
 }
 
 impl Printer {
-    /// A table is as wide as `events` need, or as the terminal is; its heading is printed now.
+    /// A table is laid out for `events` and the width of the terminal. Its heading is printed now.
     fn new(args: &Args, store: &Store, events: &[i64]) -> Result<Self, Failure> {
         if args.json {
             return Ok(Self::Json);
         }
-        let viewer = store.viewer();
+        let (viewer, colours, width) = (store.viewer(), args.color.is_wanted(), terminal_width());
+        // Who wants colours in a pipe reads them, as with `less -R`.
+        if width.is_none() && !colours {
+            say::raw(tabs::HEAD)?;
+            return Ok(Self::Tabs(viewer));
+        }
         let mut rows = Vec::with_capacity(events.len());
         for some in events.chunks(AT_ONCE) {
-            rows.extend(viewer.calls_with(some)?.iter().map(show::cells));
+            rows.extend(viewer.calls_with(some)?.iter().map(row::cells));
         }
-        let mut columns = Columns::of(&show::HEAD, &rows).at_most(WIDEST, &show::FLEXIBLE);
-        if args.follow {
-            columns = columns.at_least(&show::USUAL);
-        }
-        if let Some(width) = terminal_width() {
-            columns = columns.fit(width, &show::FLEXIBLE);
-        }
-        say::raw(&columns.head(&show::HEAD))?;
-        Ok(Self::Table(viewer, columns))
+        let layout = Layout::of(&rows, width, args.follow);
+        say::raw(&layout.head())?;
+        Ok(Self::Table { viewer, layout, colours })
     }
 
     fn print(&self, store: &Store, events: &[i64]) -> Result<(), Failure> {
@@ -187,21 +203,23 @@ impl Printer {
                     writeln!(out, "{}", visible::json(&show::whole(&event).to_string()))?;
                 }
             }
-            Self::Table(viewer, columns) => {
-                for some in events.chunks(AT_ONCE) {
-                    // They come newest first.
-                    for call in viewer.calls_with(some)?.iter().rev() {
-                        out.write_all(columns.line(&show::cells(call)).as_bytes())?;
-                    }
-                }
+            Self::Tabs(viewer) => each(viewer, events, |call| Ok(out.write_all(tabs::line(call).as_bytes())?))?,
+            Self::Table { viewer, layout, colours } => {
+                each(viewer, events, |call| Ok(out.write_all(layout.line(&row::cells(call), *colours).as_bytes())?))?
             }
         }
         Ok(out.flush()?)
     }
 }
 
-/// The most characters of a column whose texts may be of any length. `events show` has them whole.
-const WIDEST: usize = 200;
+/// Calls `see` with each of these events, oldest first.
+fn each(viewer: &Viewer, events: &[i64], mut see: impl FnMut(&Listed) -> Result<(), Failure>) -> Result<(), Failure> {
+    for some in events.chunks(AT_ONCE) {
+        // They come newest first.
+        viewer.calls_with(some)?.iter().rev().try_for_each(&mut see)?;
+    }
+    Ok(())
+}
 
 /// Rows that are read at once.
 const AT_ONCE: usize = 500;

@@ -25,7 +25,7 @@ enum Command {
     Info(info::Args),
     Verify(verify::Args),
     Compact(compact::Args),
-    Clear(clear::Args),
+    Clear(Box<clear::Args>),
 }
 
 pub(super) fn run(args: &Args) -> Done {
