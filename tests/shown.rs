@@ -342,6 +342,56 @@ async fn the_page_command_prints_a_link_that_opens_the_running_proxys_page_once(
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_over_a_store_needs_no_proxy_and_may_run_beside_one() {
+    let folder = Folder::new();
+    folder.configure("");
+    let served = tokio::task::spawn_blocking(|| Served::start(folder, |program| program)).await.unwrap();
+    let store = served.folder.path().join("events.db");
+    let session = Store::open(&store).unwrap().begin_session("run-1", "key-1", "{}").unwrap();
+    append(&Store::open(&store).unwrap(), session, &[Sample::of("GET", "seen.test", "/one", 200)]);
+    let mut child = served.folder.program().arg("ui").stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let link = tokio::task::spawn_blocking(move || lines.next().unwrap().unwrap()).await.unwrap();
+    let (page, client) = (link.split("/?").next().unwrap().to_owned(), client());
+    assert!(page.starts_with("http://127.0.0.1:"), "{link}");
+    let refused = client.get(&page).send().await.unwrap();
+    assert_eq!(refused.status(), 401);
+    assert!(refused.text().await.unwrap().contains("`otas-proxy ui`"));
+    let entered = client.get(&link).send().await.unwrap();
+    assert_eq!(entered.status(), 303, "{link}");
+    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(client.get(&link).send().await.unwrap().status(), 401, "the link works once");
+    let seen = async |path: &str| {
+        let shown = client.get(format!("{page}{path}")).header("cookie", &cookie).send().await.unwrap();
+        assert_eq!(
+            (shown.status().as_u16(), shown.headers().contains_key("content-security-policy")),
+            (200, true),
+            "{path}"
+        );
+        shown.text().await.unwrap()
+    };
+    for (path, words) in [
+        ("/", "seen.test"),
+        ("/event/1", "seen.test"),
+        ("/sessions", "run-1"),
+        ("/health", "This page shows a store without a proxy"),
+        ("/?text=hst:a", "unknown key `hst`"),
+    ] {
+        let text = seen(path).await;
+        assert!(text.contains(words), "{path}: {text}");
+    }
+    append(&Store::open(&store).unwrap(), session, &[Sample::of("GET", "new.test", "/two", 200)]);
+    assert!(seen("/live?after=1").await.contains("new.test"));
+    let other_site = client.get(&page).header("cookie", &cookie).header("host", "evil.example").send().await.unwrap();
+    assert_eq!(other_site.status(), 421);
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let done = run(&served.folder, &["ui", "--listen", "0.0.0.0:0"]);
+    assert!(done.status.code() == Some(2) && String::from_utf8_lossy(&done.stderr).contains("loopback"), "{done:?}");
+}
+
 #[tokio::test]
 async fn words_of_otas_steer_no_terminal_of_who_looks_at_the_status() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);

@@ -42,6 +42,8 @@ pub struct Gate {
     /// when this process ends.
     pass: Secret,
     codes: Codes,
+    /// The command that prints a new link.
+    new_link: String,
 }
 
 /// The decision for a request.
@@ -64,7 +66,15 @@ impl Gate {
     /// # Errors
     /// When the system gives no random bytes.
     pub fn new(listening: SocketAddr, token: Secret) -> std::io::Result<Self> {
-        Ok(Self { listening, token, pass: Secret::random()?, codes: Codes::new(listening.port()) })
+        let new_link = format!("otas-proxy page --listen-admin {listening}");
+        Ok(Self { listening, token, pass: Secret::random()?, codes: Codes::new(listening.port()), new_link })
+    }
+
+    /// The same, where another command prints a new link.
+    #[must_use]
+    pub fn with_new_link_by(mut self, command: &str) -> Self {
+        command.clone_into(&mut self.new_link);
+        self
     }
 
     /// A URL to open in a browser. It works once, for a few minutes.
@@ -123,9 +133,9 @@ impl Gate {
 
     fn unknown(&self) -> String {
         format!(
-            "otas-proxy: this page opens by a link that works once and for ten minutes. `otas-proxy page --listen-admin {}` prints \
-             a new one.\nPrograms send the token that is kept in `admin.token` beside the event store, as `Authorization: Bearer`.\n",
-            self.listening
+            "otas-proxy: this page opens by a link that works once and for ten minutes. `{}` prints a new \
+             one.\nPrograms send the token that is kept in `admin.token` beside the event store, as `Authorization: Bearer`.\n",
+            self.new_link
         )
     }
 

@@ -87,6 +87,12 @@ pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>
     serving::serve(listener, app, LIMITS, stop).await;
 }
 
+/// Serves the page over a store until `stop`, without a proxy. Everything needs the token.
+pub async fn serve_page(listener: TcpListener, store: &Store, gate: Arc<Gate>, stop: CancellationToken) {
+    let app = page::routes_of_store(store.viewer()).layer(middleware::from_fn_with_state(gate, gate::guard));
+    serving::serve(listener, app, LIMITS, stop).await;
+}
+
 /// JSON that may contain text from others, such as OTAS's error messages. People read it on a terminal.
 struct TerminalSafeJson(Value);
 

@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 28] = [
+const EXAMPLES: [(&str, [Example; 2]); 29] = [
     (
         "",
         [
@@ -68,6 +68,13 @@ const EXAMPLES: [(&str, [Example; 2]); 28] = [
         [
             ("Print a link that opens the page", "otas-proxy page"),
             ("Print it for the proxy on another admin port", "otas-proxy page --listen-admin 127.0.0.1:9001"),
+        ],
+    ),
+    (
+        "ui",
+        [
+            ("Show the calls of a run that has ended", "otas-proxy ui"),
+            ("Show a copy of a store, on port 9001", "otas-proxy ui --store-path copy.db --listen 127.0.0.1:9001"),
         ],
     ),
     (

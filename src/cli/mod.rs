@@ -34,6 +34,7 @@ mod signals;
 mod stats;
 mod store;
 mod table;
+mod ui;
 mod variables;
 mod waiting;
 
@@ -69,6 +70,7 @@ enum Command {
     Env(env::Args),
     Events(Box<events::Args>),
     Page(page::Args),
+    Ui(ui::Args),
     Stats(stats::Args),
     Flush(flush::Args),
     Retry(retry::Args),
@@ -115,6 +117,7 @@ pub fn main() -> ExitCode {
         Command::Env(args) => env::run(&args),
         Command::Events(args) => events::run(&args),
         Command::Page(args) => page::run(&args),
+        Command::Ui(args) => ui::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),

@@ -4,15 +4,14 @@ use maud::{Markup, html};
 
 use super::format::{bytes, count, duration};
 use super::phases::px;
-use super::rates::Rates;
 use super::session::{sums, tables};
-use super::shown;
+use super::{ProxyHealth, shown};
 use crate::admin::{AdminSources, age_seconds, ready};
 use crate::capture::Sink as _;
 use crate::deliver::Status;
 use crate::sinks;
 use crate::stats::{Coverage, Stats};
-use crate::store::{Counts, Filter, Sizes, State, StoreError, Viewer};
+use crate::store::{Counts, Filter, Health, Sizes, State, StoreError, Viewer};
 
 /// How many of the newest calls are summed up.
 const SUMMED: usize = 100_000;
@@ -45,21 +44,30 @@ pub(super) fn read(viewer: &Viewer) -> Result<StoreSummary, StoreError> {
     })
 }
 
-/// The page.
-pub(super) fn render(seen: &StoreSummary, sources: &AdminSources, rates: &Rates) -> Markup {
-    let status = sources.delivery.now();
-    let not_ready =
-        ready::reasons(sources.stopping.is_cancelled(), sources.handoff.admits(), None, sources.handoff.in_memory());
+/// The page. `proxy` is the proxy in this process, if there is one.
+pub(super) fn render(seen: &StoreSummary, proxy: Option<&ProxyHealth>) -> Markup {
+    let sources = proxy.map(|proxy| &*proxy.sources);
+    let status = sources.map(|sources| sources.delivery.now());
+    let not_ready = sources.map_or_else(Vec::new, |sources| {
+        ready::reasons(sources.stopping.is_cancelled(), sources.handoff.admits(), None, sources.handoff.in_memory())
+    });
+    let mut troubles = sources.zip(status.as_ref()).map(|(of, status)| troubles_now(of, status)).unwrap_or_default();
+    troubles.extend(troubles_stored(seen, sources));
     html! {
         h1 { "Health" }
+        @if proxy.is_none() { p.note { "This page shows a store without a proxy. What only a running proxy knows is on its own page." } }
         @for reason in &not_ready { p.note.bad { (reason) } }
-        @for (what, advice) in troubles(seen, &status, sources) { p.note { (with_code(&what)) " " span.dim { (with_code(advice)) } } }
-        @if not_ready.is_empty() && troubles(seen, &status, sources).is_empty() { p.good { "No problems." } }
+        @for (what, advice) in &troubles { p.note { (with_code(what)) " " span.dim { (with_code(advice)) } } }
+        @if not_ready.is_empty() && troubles.is_empty() { p.good { "No problems." } }
         h2 { "Delivery" }
-        (delivery(seen, &status))
-        (sinks(&sources.sinks.now()))
-        (throughput(&rates.per_second()))
-        (verdicts(seen, &status))
+        (delivery(seen, status.as_ref()))
+        @if let Some(proxy) = proxy {
+            (sinks(&proxy.sources.sinks.now()))
+            (throughput(&proxy.rates.per_second()))
+        }
+        @if let Some(status) = &status { (verdicts(status)) }
+        (verdict_table("Why events are pending", &seen.pending))
+        (verdict_table("Why events are dead", &seen.dead))
         h2 { "Store" }
         (store(&seen.sizes))
         h2 { "Coverage" }
@@ -71,11 +79,8 @@ pub(super) fn render(seen: &StoreSummary, sources: &AdminSources, rates: &Rates)
     }
 }
 
-/// Each problem, and what to do about it.
-fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec<(String, &'static str)> {
-    let health = sources.store.health();
-    let of = &seen.stats.coverage;
-    let lost = sources.tally.lost() + sources.handoff.dropped() + health.events_lost();
+/// Each problem of delivery now, and what to do about it.
+fn troubles_now(sources: &AdminSources, status: &Status) -> Vec<(String, &'static str)> {
     let mut troubles = Vec::new();
     if let Some(trouble) = &status.trouble {
         troubles.push((
@@ -100,6 +105,22 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
             ));
         }
     }
+    if status.lost_answers > 0 {
+        troubles.push((
+            format!("{} posts got no answer from OTAS.", count(status.lost_answers)),
+            "OTAS may have those events twice; `metadata.event.id` identifies duplicates.",
+        ));
+    }
+    troubles
+}
+
+/// Each loss, and what to do about it. Losses of this process are known only to its proxy.
+fn troubles_stored(seen: &StoreSummary, sources: Option<&AdminSources>) -> Vec<(String, &'static str)> {
+    let of = &seen.stats.coverage;
+    let lost = sources
+        .map_or(0, |sources| sources.tally.lost() + sources.handoff.dropped() + sources.store.health().events_lost());
+    let health = sources.map(|sources| sources.store.health());
+    let mut troubles = Vec::new();
     for (number, what, advice) in [
         (
             seen.counts.dead,
@@ -113,7 +134,7 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
              where no call may go unrecorded.",
         ),
         (
-            health.bodies_removed(),
+            health.map_or(0, Health::bodies_removed),
             "events lost their bodies to make room.",
             "Raise `store.max_bytes`, or keep less of each body (`capture.body_max_bytes`).",
         ),
@@ -124,7 +145,7 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
              A part is repaired when an agent sends the same text again.",
         ),
         (
-            health.stores_moved_aside(),
+            health.map_or(0, Health::stores_moved_aside),
             "damaged stores were moved aside.",
             "Check the disk. The old files are next to the store: `….corrupt-<time>`.",
         ),
@@ -132,11 +153,6 @@ fn troubles(seen: &StoreSummary, status: &Status, sources: &AdminSources) -> Vec
             of.refused_certificates,
             "tunnels failed because the agent refused our certificate.",
             "Make the agent trust the CA (`otas-proxy env` prints the variables), or list the host in `tls.passthrough`.",
-        ),
-        (
-            status.lost_answers,
-            "posts got no answer from OTAS.",
-            "OTAS may have those events twice; `metadata.event.id` identifies duplicates.",
         ),
     ] {
         if number > 0 {
@@ -164,7 +180,7 @@ fn store(of: &Sizes) -> Markup {
     }
 }
 
-fn delivery(seen: &StoreSummary, status: &Status) -> Markup {
+fn delivery(seen: &StoreSummary, status: Option<&Status>) -> Markup {
     let age = seen.oldest_pending_ms.map_or_else(|| "–".to_owned(), |ms| duration(age_seconds(ms) * 1_000.0));
     html! {
         div.cards {
@@ -172,10 +188,12 @@ fn delivery(seen: &StoreSummary, status: &Status) -> Markup {
             (card("age of oldest pending", &age))
             (card("delivered", &count(seen.counts.delivered)))
             (card("dead", &count(seen.counts.dead)))
-            (card("posts in flight / limit", &format!("{} / {}", status.in_flight, status.limit)))
-            (card("who delivers", if status.delivering { "this process" } else { "another, or none" }))
+            @if let Some(status) = status {
+                (card("posts in flight / limit", &format!("{} / {}", status.in_flight, status.limit)))
+                (card("who delivers", if status.delivering { "this process" } else { "another, or none" }))
+            }
         }
-        p.dim { "Session: " (status.session) }
+        @if let Some(status) = status { p.dim { "Session: " (status.session) } }
     }
 }
 
@@ -233,16 +251,18 @@ fn with_code(words: &str) -> Markup {
     }
 }
 
-fn verdicts(seen: &StoreSummary, status: &Status) -> Markup {
-    let of = &status.verdicts;
-    let table = |title: &str, rows: &[(String, u64)]| {
-        html! {
-            @if !rows.is_empty() {
-                h2 { (title) }
-                table { tbody { @for (verdict, number) in rows { tr { td { (shown::line(verdict)) } td.n { (count(*number)) } } } } }
-            }
+/// Verdicts with their counts.
+fn verdict_table(title: &str, rows: &[(String, u64)]) -> Markup {
+    html! {
+        @if !rows.is_empty() {
+            h2 { (title) }
+            table { tbody { @for (verdict, number) in rows { tr { td { (shown::line(verdict)) } td.n { (count(*number)) } } } } }
         }
-    };
+    }
+}
+
+fn verdicts(status: &Status) -> Markup {
+    let of = &status.verdicts;
     html! {
         h2 { "OTAS's answers to this process" }
         div.scroll { table {
@@ -259,30 +279,51 @@ fn verdicts(seen: &StoreSummary, status: &Status) -> Markup {
                 ] { tr { td { (name) } td.n { (count(number)) } td.dim { (with_code(means)) } } }
             }
         } }
-        (table("Why events are pending", &seen.pending))
-        (table("Why events are dead", &seen.dead))
     }
 }
 
-fn coverage(of: &Coverage, sources: &AdminSources, seen: &StoreSummary) -> Markup {
-    let lost = sources.tally.lost() + sources.handoff.dropped();
+fn coverage(of: &Coverage, sources: Option<&AdminSources>, seen: &StoreSummary) -> Markup {
+    let lost = sources.map(|sources| sources.tally.lost() + sources.handoff.dropped());
+    let rows = [
+        ("HTTPS, intercepted", Some(of.intercepted), ""),
+        ("plain HTTP", Some(of.plain), ""),
+        (
+            "relayed without interception",
+            Some(of.blind),
+            "Hosts in `tls.passthrough`, hosts whose clients refuse our certificate, and protocols other than HTTP; `metadata.blind` says which.",
+        ),
+        (
+            "certificate refused by the agent",
+            Some(of.refused_certificates),
+            "Make the agent trust the CA: `otas-proxy env` prints the variables.",
+        ),
+        (
+            "other tunnels that failed",
+            Some(of.failed_tunnels),
+            "Their errors say why: the origin was not reached, or its certificate is invalid.",
+        ),
+        (
+            "cut",
+            Some(of.cut),
+            "Raise `capture.body_max_bytes` (texts), `capture.body_head_bytes` (other bodies) or `capture.memory_bytes` to keep more.",
+        ),
+        ("dropped before delivery", Some(seen.dropped), "Raise `store.max_bytes`."),
+        ("lost by this process", lost, "Calls ended faster than they could be stored, or the disk is full."),
+        ("dead", Some(seen.counts.dead), "`otas-proxy retry --dead`, once the cause is fixed."),
+    ];
+    let rows = rows.into_iter().filter_map(|(name, number, advice)| Some((name, number?, advice)));
     html! {
         div.scroll { table {
             thead { tr { th { "calls" } th.n { "number" } th { "what to do" } } }
             tbody {
-                @for (name, number, advice) in [
-                    ("HTTPS, intercepted", of.intercepted, ""),
-                    ("plain HTTP", of.plain, ""),
-                    ("relayed without interception", of.blind, "Hosts in `tls.passthrough`, hosts whose clients refuse our certificate, and protocols other than HTTP; `metadata.blind` says which."),
-                    ("certificate refused by the agent", of.refused_certificates, "Make the agent trust the CA: `otas-proxy env` prints the variables."),
-                    ("other tunnels that failed", of.failed_tunnels, "Their errors say why: the origin was not reached, or its certificate is invalid."),
-                    ("cut", of.cut, "Raise `capture.body_max_bytes` (texts), `capture.body_head_bytes` (other bodies) or `capture.memory_bytes` to keep more."),
-                    ("dropped before delivery", seen.dropped, "Raise `store.max_bytes`."),
-                    ("lost by this process", lost, "Calls ended faster than they could be stored, or the disk is full."),
-                    ("dead", seen.counts.dead, "`otas-proxy retry --dead`, once the cause is fixed."),
-                ] { tr { td { (name) } td.n { (count(number)) } td.dim { @if number > 0 { (with_code(advice)) } } } }
+                @for (name, number, advice) in rows {
+                    tr { td { (name) } td.n { (count(number)) } td.dim { @if number > 0 { (with_code(advice)) } } }
+                }
             }
         } }
-        p.dim { "Captures hold " (bytes(sources.budget.used_bytes() as u64)) " of memory. Clients that ignore the proxy variables are not seen at all." }
+        p.dim {
+            @if let Some(sources) = sources { "Captures hold " (bytes(sources.budget.used_bytes() as u64)) " of memory. " }
+            "Clients that ignore the proxy variables are not seen at all."
+        }
     }
 }

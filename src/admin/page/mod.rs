@@ -44,18 +44,38 @@ const HAR_BYTES: usize = 16 << 20;
 
 /// What the page is made from.
 struct PageContext {
-    sources: Arc<AdminSources>,
     viewer: Viewer,
-    rates: Rates,
+    /// The proxy in this process. `None`: the page shows a store alone.
+    proxy: Option<ProxyHealth>,
     looks: Semaphore,
 }
 
-/// The page's routes. Background work ends with `stop`.
+/// What the page says about the proxy in this process.
+struct ProxyHealth {
+    sources: Arc<AdminSources>,
+    rates: Rates,
+}
+
+/// The page's routes in a proxy. Background work ends with `stop`.
 pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Router {
-    let viewer = sources.store.viewer();
-    let shown = Arc::new(PageContext { sources, viewer, rates: Rates::default(), looks: Semaphore::new(LOOKS) });
+    let (viewer, delivery) = (sources.store.viewer(), sources.delivery.clone());
+    let proxy = Some(ProxyHealth { sources, rates: Rates::default() });
+    let shown = Arc::new(PageContext { viewer, proxy, looks: Semaphore::new(LOOKS) });
     let watching = shown.clone();
-    tokio::spawn(async move { watching.rates.watch(watching.sources.delivery.clone(), stop).await });
+    tokio::spawn(async move {
+        if let Some(proxy) = &watching.proxy {
+            proxy.rates.watch(delivery, stop).await;
+        }
+    });
+    router(shown)
+}
+
+/// The page's routes over a store, without a proxy.
+pub(super) fn routes_of_store(viewer: Viewer) -> Router {
+    router(Arc::new(PageContext { viewer, proxy: None, looks: Semaphore::new(LOOKS) }))
+}
+
+fn router(shown: Arc<PageContext>) -> Router {
     Router::new()
         .route("/", get(calls))
         .route("/live", get(live))
@@ -188,8 +208,7 @@ async fn session(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) 
 }
 
 async fn health(State(shown): State<Arc<PageContext>>) -> Answer {
-    let main =
-        shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, &shown.sources, &shown.rates))).await?;
+    let main = shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, shown.proxy.as_ref()))).await?;
     Ok(page(Part::Health, "Health", &main))
 }
 

@@ -1,0 +1,56 @@
+//! `otas-proxy ui`: the page over a store, without a proxy.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::{About, Done, Usage, say, signals};
+use crate::admin;
+use crate::config::Flags;
+use crate::store::Store;
+
+/// Show the page over a store, without a proxy
+///
+/// For the calls of a `run` that has ended, or a copy of a store. The page only reads the store, so a proxy may use it meanwhile.
+/// It is on this machine alone, and its link works once, within ten minutes. SIGINT (Ctrl-C) or SIGTERM ends it.
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// The address of the page: a loopback address; port 0 is any free one
+    #[arg(long, value_name = "ADDR", default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))]
+    listen: SocketAddr,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+pub(super) fn run(args: &Args) -> Done {
+    if !args.listen.ip().is_loopback() {
+        return Err(Usage(format!("{} is not a loopback address; use 127.0.0.1 or [::1]", args.listen)).into());
+    }
+    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    super::runtime()?.block_on(serve(args.listen, &store))
+}
+
+async fn serve(listen: SocketAddr, store: &Store) -> Done {
+    let ended = signals::termination()?;
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|error| format!("cannot listen on {listen}: {error}. Choose another port with --listen"))?;
+    let file = admin::token_file(store.path());
+    let gate = admin::load_or_make_token(&file)
+        .and_then(|token| admin::Gate::new(listener.local_addr()?, token))
+        .map_err(|error| format!("cannot use the page's token in `{}`: {error}", file.display()))?
+        .with_new_link_by("otas-proxy ui");
+    say::err(&format!("otas-proxy: the calls in {} are shown on this page until Ctrl-C:", store.path().display()));
+    say::out(&gate.link()?)?;
+    let stop = CancellationToken::new();
+    let stopping = stop.clone();
+    tokio::spawn(async move {
+        ended.first().await;
+        stopping.cancel();
+    });
+    admin::serve_page(listener, store, Arc::new(gate), stop).await;
+    Ok(ExitCode::SUCCESS)
+}
