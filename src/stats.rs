@@ -1,10 +1,17 @@
 //! Totals over calls: count, latency, size and cost, by host and by model, and how much of the traffic was captured. Pure:
 //! calls are added one by one.
 
+mod by;
+mod totals;
+
 use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
+pub use self::by::{By, Groups};
+pub use self::totals::Totals;
+
+use self::totals::{by_calls, is_gap};
 use crate::event::{Llm, Outline};
 use crate::store::Call;
 
@@ -17,28 +24,6 @@ pub struct Stats {
     pub coverage: Coverage,
     hosts: HashMap<String, Totals>,
     models: HashMap<String, Totals>,
-}
-
-/// Totals of some calls.
-#[derive(Debug, Clone, Default)]
-pub struct Totals {
-    /// The number of calls.
-    pub calls: u64,
-    /// Calls with an error.
-    pub errors: u64,
-    /// Bytes of request bodies.
-    pub request_bytes: u64,
-    /// Bytes of response bodies.
-    pub response_bytes: u64,
-    /// Model calls.
-    pub llm_calls: u64,
-    /// Input tokens. `None` if no call reported any.
-    pub input_tokens: Option<u64>,
-    /// Output tokens. `None` if no call reported any.
-    pub output_tokens: Option<u64>,
-    /// The cost. `None` if it is unknown for all calls.
-    pub cost: Option<f64>,
-    latencies_ms: Vec<f32>,
 }
 
 /// How much of the traffic was captured.
@@ -106,59 +91,6 @@ impl Stats {
     }
 }
 
-fn by_calls(map: &HashMap<String, Totals>) -> Vec<(&str, &Totals)> {
-    let mut all: Vec<(&str, &Totals)> = map.iter().map(|(name, totals)| (name.as_str(), totals)).collect();
-    all.sort_by(|(a, x), (b, y)| y.calls.cmp(&x.calls).then_with(|| a.cmp(b)));
-    all
-}
-
-impl Totals {
-    /// The latency that a `share` of the calls did not exceed, in milliseconds (0.5 for p50). `None`: no calls.
-    pub fn latency_ms(&self, share: f64) -> Option<f64> {
-        let mut latencies = self.latencies_ms.clone();
-        let last = latencies.len().checked_sub(1)?;
-        let at = ((latencies.len() as f64 * share).ceil() as usize).saturating_sub(1).min(last);
-        let (_, found, _) = latencies.select_nth_unstable_by(at, f32::total_cmp);
-        Some((f64::from(*found) * 100.0).round() / 100.0)
-    }
-
-    fn add(&mut self, call: &Call, llm: Option<&Llm>) {
-        self.calls += 1;
-        self.errors += u64::from(!call.error.is_empty());
-        self.request_bytes += call.request_bytes;
-        self.response_bytes += call.response_bytes;
-        self.latencies_ms.push(call.latency_ms as f32);
-        let Some(llm) = llm else { return };
-        self.llm_calls += 1;
-        for (sum, more) in
-            [(&mut self.input_tokens, llm.input_tokens()), (&mut self.output_tokens, llm.output_tokens())]
-        {
-            // Unknown is not 0.
-            *sum = match (*sum, more) {
-                (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
-                (sum, more) => sum.or(more),
-            };
-        }
-        if let Some(cost) = llm.cost() {
-            self.cost = Some(self.cost.unwrap_or_default() + cost);
-        }
-    }
-
-    fn json(&self) -> Value {
-        json!({
-            "calls": self.calls,
-            "errors": self.errors,
-            "request_bytes": self.request_bytes,
-            "response_bytes": self.response_bytes,
-            "latency_ms": { "p50": self.latency_ms(0.5), "p90": self.latency_ms(0.9), "p99": self.latency_ms(0.99), "max": self.latency_ms(1.0) },
-            "llm_calls": self.llm_calls,
-            "input_tokens": self.input_tokens,
-            "output_tokens": self.output_tokens,
-            "cost": self.cost,
-        })
-    }
-}
-
 impl Coverage {
     fn add(&mut self, call: &Call, outline: &Outline) {
         self.cut += u64::from(outline.cut);
@@ -174,11 +106,6 @@ impl Coverage {
         };
         *count += 1;
     }
-}
-
-/// Not a call, but a report of lost events.
-fn is_gap(call: &Call) -> bool {
-    call.method == "GAP" && call.host == "otas-proxy"
 }
 
 #[cfg(test)]

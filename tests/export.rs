@@ -373,6 +373,65 @@ fn the_command_line_and_the_pages_search_field_have_one_language() {
 }
 
 #[test]
+fn totals_are_printed_by_one_fact() {
+    let mut tool = Sample::model("api.anthropic.com", "/v1/messages", "claude-sonnet-4-5", (90_000, 50), 9_000.0);
+    tool.llm["otas_proxy.llm.tool_calls"] = "Bash,Read".into();
+    let bench = Bench::with(&[samples(), vec![tool]].concat());
+    let other = bench.store.begin_session("run-2", "key-1", r#"{"agent":"claude"}"#).unwrap();
+    append(&bench.store, other, &[Sample::of("GET", "api.test", "/c", 200).ago(7_200_000)]);
+    let by = |fact: &str, more: &[&str]| -> Vec<(String, u64, u64)> {
+        let said = bench.said(&[&["stats", "--json", "--by", fact], more].concat());
+        let said: Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said["by"], fact);
+        let groups = said["groups"].as_array().unwrap().iter();
+        let number = |value: &Value| value.as_u64().unwrap();
+        groups
+            .map(|of| (of["name"].as_str().unwrap().to_owned(), number(&of["calls"]), number(&of["errors"])))
+            .collect()
+    };
+    let rows = |rows: &[(&str, u64, u64)]| {
+        rows.iter().map(|(name, calls, errors)| ((*name).to_owned(), *calls, *errors)).collect::<Vec<_>>()
+    };
+    assert_eq!(by("host", &[])[0], ("api.test".to_owned(), 3, 1));
+    assert_eq!(by("host", &["--since", "1h"])[0], ("api.test".to_owned(), 2, 1));
+    assert_eq!(by("model", &["--host", "anthropic"]), rows(&[("claude-sonnet-4-5", 1, 0)]));
+    assert_eq!(by("agent", &[]), rows(&[("python agent.py", 7, 2), ("claude", 1, 0)]));
+    assert_eq!(by("tool", &[]), rows(&[("Bash", 1, 0), ("Read", 1, 0)]));
+    assert_eq!(by("session", &[]), rows(&[("run-1 python agent.py", 7, 2), ("run-2 claude", 1, 0)]));
+    assert_eq!(by("status", &["host:api.test"]), rows(&[("200", 2, 0), ("503", 1, 1)]));
+    let table = bench.said(&["stats", "--by", "model"]);
+    for words in ["model", "p95", "90,000 → 50", "gpt-x"] {
+        assert!(table.contains(words), "{words}\n{table}");
+    }
+}
+
+#[test]
+fn the_sessions_of_agents_are_listed_with_what_each_did() {
+    let bench = Bench::with(&samples());
+    let other = bench.store.begin_session("run-2", "key-1", r#"{"agent":"claude"}"#).unwrap();
+    bench.store.begin_session("run-3", "key-1", r#"{"agent":"idle"}"#).unwrap();
+    let mut dear = Sample::model("api.anthropic.com", "/v1/messages", "claude-sonnet-4-5", (7, 1), 20.0);
+    dear.llm["otas_proxy.llm.cost"] = 0.5.into();
+    append(&bench.store, other, &[dear.ago(7_200_000)]);
+    let runs = |more: &[&str]| -> Vec<Value> {
+        serde_json::from_str(&bench.said(&[&["runs", "--json"], more].concat())).unwrap()
+    };
+    let all = runs(&[]);
+    let names: Vec<&str> = all.iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+    assert_eq!(names, ["run-2", "run-1"], "the one with the newest call is the last");
+    assert_eq!((&all[0]["agent"], &all[0]["models"]), (&json!("claude"), &json!({ "claude-sonnet-4-5": 1 })));
+    assert_eq!((&all[0]["totals"]["cost"], &all[0]["totals"]["input_tokens"]), (&json!(0.5), &json!(7)));
+    assert_eq!((&all[1]["totals"]["calls"], &all[1]["totals"]["errors"]), (&json!(6), &json!(2)));
+    assert_eq!(runs(&["--limit", "1"])[0]["run_id"], "run-1");
+    assert_eq!(runs(&["cost>0.1"])[0]["run_id"], "run-2");
+    assert!(runs(&["host:nobody"]).is_empty());
+    let table = bench.said(&["runs"]);
+    for words in ["last call", "python agent.py", "sonnet-4-5", "gpt-x", "100 → 20", "0.50"] {
+        assert!(table.contains(words), "{words}\n{table}");
+    }
+}
+
+#[test]
 fn totals_are_printed_as_tables_and_as_json() {
     let bench = Bench::with(&samples());
     let said = bench.said(&["stats"]);

@@ -47,6 +47,10 @@ fn no_command_lets_captured_text_steer_a_terminal() {
         &["events", "--har", "-"],
         &["stats"],
         &["stats", "--json"],
+        &["stats", "--by", "agent"],
+        &["stats", "--by", "session", "--json"],
+        &["runs"],
+        &["runs", "--json"],
     ] {
         let done = run(&folder, arguments);
         let said = String::from_utf8(done.stdout).unwrap();

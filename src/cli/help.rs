@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 29] = [
+const EXAMPLES: [(&str, [Example; 2]); 30] = [
     (
         "",
         [
@@ -81,7 +81,14 @@ const EXAMPLES: [(&str, [Example; 2]); 29] = [
         "stats",
         [
             ("Print totals of everything that is stored", "otas-proxy stats"),
-            ("Print what calls to models took within the day", "otas-proxy stats --llm --since 1d"),
+            ("Print what each model cost within the day", "otas-proxy stats --by model --since 1d"),
+        ],
+    ),
+    (
+        "runs",
+        [
+            ("List the sessions of agents", "otas-proxy runs"),
+            ("List those that called a model within the day", "otas-proxy runs --llm --since 1d"),
         ],
     ),
     (

@@ -28,8 +28,10 @@ mod redact;
 mod retry;
 mod run;
 mod running;
+mod runs;
 mod say;
 mod serve;
+mod session_name;
 mod signals;
 mod stats;
 mod store;
@@ -72,6 +74,7 @@ enum Command {
     Page(page::Args),
     Ui(ui::Args),
     Stats(stats::Args),
+    Runs(runs::Args),
     Flush(flush::Args),
     Retry(retry::Args),
     Store(store::Args),
@@ -119,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Page(args) => page::run(&args),
         Command::Ui(args) => ui::run(&args),
         Command::Stats(args) => stats::run(&args),
+        Command::Runs(args) => runs::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
         Command::Store(args) => store::run(&args),

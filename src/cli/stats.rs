@@ -1,21 +1,28 @@
 //! `otas-proxy stats`: sums over what is stored.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde_json::json;
 
 use super::filter::FilterArgs;
 use super::table::{cell, render};
-use super::{About, Done, say};
+use super::{About, Done, Failure, say, session_name};
 use crate::admin::page::format::{bytes, cost, count, duration};
 use crate::config::Flags;
-use crate::stats::{Stats, Totals};
-use crate::store::Store;
+use crate::stats::{By, Groups, Stats, Totals};
+use crate::store::{Filter, Store, StoreError, Viewer};
 
 /// Print totals of stored calls: errors, latencies, tokens, cost
 ///
-/// Totals are over all calls, by host and by model. A second table says how many calls were read, relayed unread or cut. The
-/// command only reads the store, so it may run beside a proxy.
+/// Totals are over all calls, by host and by model. A second table says how many calls were read, relayed unread or cut. With --by
+/// there is one table, by that fact. The command only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
 pub(super) struct Args {
+    /// Print totals by this fact; a call with several tools counts for each of them
+    #[arg(long, value_enum, value_name = "FACT")]
+    by: Option<Wanted>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -25,13 +32,91 @@ pub(super) struct Args {
     flags: Flags,
 }
 
+/// `--by`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Wanted {
+    Host,
+    Model,
+    Agent,
+    Tool,
+    Session,
+    Status,
+}
+
+impl Wanted {
+    fn by(self) -> By {
+        match self {
+            Self::Host => By::Host,
+            Self::Model => By::Model,
+            Self::Agent => By::Agent,
+            Self::Tool => By::Tool,
+            Self::Session => By::Session,
+            Self::Status => By::Status,
+        }
+    }
+
+    /// The heading of the names.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Model => "model",
+            Self::Agent => "agent",
+            Self::Tool => "tool",
+            Self::Session => "session",
+            Self::Status => "status",
+        }
+    }
+}
+
 pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
-    let mut stats = Stats::default();
-    store.viewer().each(&filter, |call| stats.add(&call))?;
-    if args.json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?;
+    match args.by {
+        Some(wanted) => by(&store.viewer(), &filter, wanted, args.json)?,
+        None => all(&store.viewer(), &filter, args.json)?,
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+fn all(viewer: &Viewer, filter: &Filter, json: bool) -> Result<(), Failure> {
+    let mut stats = Stats::default();
+    viewer.each(filter, |call| stats.add(&call))?;
+    Ok(if json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?)
+}
+
+fn by(viewer: &Viewer, filter: &Filter, wanted: Wanted, json: bool) -> Result<(), Failure> {
+    let names = names(viewer, wanted)?;
+    let mut groups = Groups::new(wanted.by());
+    viewer.each(filter, |call| {
+        groups.add(&call, |session| names.get(&session).cloned().unwrap_or_else(|| session.to_string()));
+    })?;
+    if json {
+        return Ok(say::json(&format!("{:#}", json!({ "by": wanted.name(), "groups": groups.json() })))?);
+    }
+    let head = [wanted.name(), "calls", "errors", "tokens in → out", "cost", "p50", "p95"];
+    let row = |(name, of): (&str, &Totals)| {
+        let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
+        vec![
+            cell(name),
+            count(of.calls),
+            count(of.errors),
+            tokens(of),
+            of.cost.map(cost).unwrap_or_default(),
+            latency(0.5),
+            latency(0.95),
+        ]
+    };
+    Ok(say::raw(&render(&head, &groups.all().into_iter().map(row).collect::<Vec<_>>()))?)
+}
+
+/// The names of agents or sessions, by session.
+fn names(viewer: &Viewer, wanted: Wanted) -> Result<HashMap<i64, String>, StoreError> {
+    let name = match wanted {
+        Wanted::Agent => session_name::agent,
+        Wanted::Session => session_name::session,
+        _ => return Ok(HashMap::new()),
+    };
+    Ok(viewer.sessions(usize::MAX)?.iter().map(|info| (info.row.id(), name(info))).collect())
 }
 
 const HEAD: [&str; 10] = ["", "calls", "errors", "p50", "p90", "p99", "up", "down", "tokens in → out", "cost"];
@@ -66,8 +151,6 @@ fn shown(stats: &Stats) -> String {
 
 fn row(name: &str, of: &Totals) -> Vec<String> {
     let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
-    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
-    let both = format!("{} → {}", tokens(of.input_tokens), tokens(of.output_tokens));
     vec![
         cell(name),
         count(of.calls),
@@ -77,7 +160,16 @@ fn row(name: &str, of: &Totals) -> Vec<String> {
         latency(0.99),
         bytes(of.request_bytes),
         bytes(of.response_bytes),
-        if of.llm_calls > 0 { both } else { String::new() },
+        tokens(of),
         of.cost.map(cost).unwrap_or_default(),
     ]
+}
+
+/// Tokens in and out. Empty without calls to models.
+fn tokens(of: &Totals) -> String {
+    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
+    if of.llm_calls == 0 {
+        return String::new();
+    }
+    format!("{} → {}", known(of.input_tokens), known(of.output_tokens))
 }

@@ -9,7 +9,7 @@ pub(super) fn clock(unix_ms: i64) -> String {
 }
 
 /// `2026-11-24 14:03:07.250 UTC`.
-pub(super) fn date(unix_ms: i64) -> String {
+pub(crate) fn date(unix_ms: i64) -> String {
     let day = format_description!("[year]-[month]-[day] [hour]:[minute]:[second].[subsecond digits:3] UTC");
     written(unix_ms, day)
 }
