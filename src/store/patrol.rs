@@ -61,6 +61,19 @@ impl Viewer {
         }
     }
 
+    /// Whether a chunk that is in use is damaged or missing.
+    pub(super) fn is_damaged(&self, connection: &Connection, chunk: i64) -> rusqlite::Result<bool> {
+        let whole = connection
+            .prepare_cached("SELECT id, hash, bytes, crc, data FROM chunks WHERE id = ?1")?
+            .query_row([chunk], |row| self.loader(connection).is_whole(row))
+            .optional();
+        match whole {
+            Ok(Some(whole)) => Ok(!whole),
+            Err(error) if !is_corruption(&error) => Err(error),
+            _ => connection.prepare_cached("SELECT 1 FROM chunk_refs WHERE chunk = ?1")?.exists([chunk]),
+        }
+    }
+
     fn check_rows(&self, connection: &Connection, after: i64, last: &mut Option<i64>) -> rusqlite::Result<()> {
         let mut loader = self.loader(connection);
         let mut query = connection
@@ -109,8 +122,14 @@ mod tests {
             patrol.step().unwrap();
         }
         assert_eq!(viewer.damaged_chunks().unwrap(), 2);
-        store.connection().execute_batch("DELETE FROM chunk_refs WHERE chunk = 1").unwrap();
+        // One is gone with its event, the other one is repaired by another process.
+        store
+            .connection()
+            .execute_batch("DELETE FROM chunk_refs WHERE chunk = 1; DELETE FROM chunks WHERE id = 1")
+            .unwrap();
         assert_eq!(viewer.damaged_chunks().unwrap(), 1);
+        store.connection().execute("UPDATE chunks SET crc = crc - 1 WHERE id = ?1", [last]).unwrap();
+        assert_eq!(viewer.damaged_chunks().unwrap(), 0);
         // All were read, so it rests.
         patrol.step().unwrap();
         assert!(patrol.rests_until.is_some() && patrol.after == 0);

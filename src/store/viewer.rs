@@ -132,9 +132,8 @@ impl Viewer {
     /// As [`Viewer::calls`].
     pub fn damaged_chunks(&self) -> Result<u64, StoreError> {
         self.look("count its damaged chunks", |connection| {
-            self.damage.retain(|chunk| {
-                connection.prepare_cached("SELECT 1 FROM chunk_refs WHERE chunk = ?1")?.exists([chunk])
-            })?;
+            // Another process may have repaired one, or removed its events.
+            self.damage.retain(|chunk| self.is_damaged(connection, chunk))?;
             Ok(self.damage.count())
         })
     }
