@@ -28,9 +28,18 @@ pub(super) fn cells(listed: &Listed) -> Vec<Cell> {
         of(at(call.started_at_ms, clock), DIM),
         of(code(call), style_of(call)),
         of(duration(call.latency_ms), Style::new()),
-        of(cell(&format!("{} {}{}", call.method, call.host, call.path)), Style::new()),
+        of(cell(&target(call)), Style::new()),
         of(cell(&happened(listed)), if call.error.is_empty() { trouble(listed) } else { BAD }),
     ]
+}
+
+/// What was called. The path of a CONNECT is a host and a port.
+fn target(call: &Call) -> String {
+    let host = if call.path.starts_with('/') { call.host.as_str() } else { "" };
+    match call.path.as_str() {
+        "" | "*" => format!("{} {} {}", call.method, call.host, call.path).trim_end().to_owned(),
+        path => format!("{} {host}{path}", call.method),
+    }
 }
 
 fn code(call: &Call) -> String {
@@ -145,6 +154,20 @@ pub(super) mod tests {
         assert_eq!(last(&listed("", half, State::Kept, None)), "m 7→?");
         let mcp = r#"{"gen_ai.operation.name":"execute_tool","gen_ai.tool.name":"search"}"#;
         assert_eq!(last(&listed("", mcp, State::Delivered, None)), "execute_tool search");
+    }
+
+    #[test]
+    fn the_host_of_a_tunnel_is_there_once() {
+        let mut call = listed("", "", State::Delivered, None).call;
+        for (method, path, shown) in [
+            ("GET", "/v1", "GET api.test/v1"),
+            ("CONNECT", "api.test:443", "CONNECT api.test:443"),
+            ("OPTIONS", "*", "OPTIONS api.test *"),
+            ("GAP", "", "GAP api.test"),
+        ] {
+            (call.method, call.path) = (method.into(), path.into());
+            assert_eq!(target(&call), shown);
+        }
     }
 
     #[test]
