@@ -36,6 +36,7 @@
 //! `ARCHITECTURE.md` says what the other modules are for, and which file to open for which change.
 
 pub mod admin;
+pub mod agents;
 pub mod app;
 mod brief;
 pub mod callers;

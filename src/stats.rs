@@ -136,7 +136,7 @@ mod tests {
         for n in 1..=100 {
             stats.add(&call("a.test", f64::from(n)));
         }
-        let llm = r#"{"gen_ai.response.model":"m","gen_ai.usage.input_tokens":7,"otas_proxy.llm.cost":0.5}"#;
+        let llm = r#"{"gen_ai.response.model":"m","gen_ai.usage.input_tokens":7,"otas_proxy.llm.cost":0.5,"otas_proxy.llm.cost.currency":"EUR"}"#;
         stats.add(&Call { llm: llm.into(), error: "http_500: x".into(), ..call("b.test", 1_000.0) });
         stats.add(&Call { llm: r#"{"gen_ai.response.model":"m"}"#.into(), ..call("b.test", 1.0) });
         assert_eq!((stats.all.calls, stats.all.errors, stats.all.response_bytes), (102, 1, 1_020));
@@ -146,9 +146,15 @@ mod tests {
         );
         let (name, model) = stats.models()[0];
         assert_eq!(
-            (name, model.llm_calls, model.input_tokens, model.output_tokens, model.cost),
-            ("m", 2, Some(7), None, Some(0.5))
+            (name, model.llm_calls, model.input_tokens, model.output_tokens, &model.costs),
+            ("m", 2, Some(7), None, &std::collections::BTreeMap::from([("EUR".to_owned(), 0.5)]))
         );
+        let all = &stats.json()["all"];
+        assert_eq!((&all["cost"], &all["cost_currency"]), (&json!(0.5), &json!("EUR")));
+        let dollars = llm.replace("EUR", "USD");
+        stats.add(&Call { llm: dollars, ..call("b.test", 1.0) });
+        let all = &stats.json()["all"];
+        assert_eq!((&all["cost"], &all["costs"]), (&Value::Null, &json!({ "EUR": 0.5, "USD": 0.5 })));
         let a = stats.hosts()[0].1;
         assert_eq!((a.latency_ms(0.5), a.latency_ms(0.99), a.latency_ms(1.0)), (Some(50.0), Some(99.0), Some(100.0)));
         assert_eq!(Totals::default().latency_ms(0.5), None);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 /// From the lowest to the highest. Modules of one layer may import each other, in one direction.
 const LAYERS: [&[&str]; 11] = [
     &[
+        "agents",
         "brief",
         "cause",
         "chunking",

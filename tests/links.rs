@@ -54,7 +54,7 @@ async fn a_model_call_has_its_cost_and_the_answer_that_it_continues() {
     let (file, table) = (folder.path().join("prices.toml"), "version = '7'\ncurrency = 'EUR'\n");
     let model = "[[models]]\nmodel = 'm-*'\ninput = 2\noutput = 10\ncache_read = 0.5\n";
     std::fs::write(&file, format!("{table}{model}")).unwrap();
-    let proxy = TestProxy::new().with(|config| config.event.prices = Some(Prices::read(&file).unwrap())).run().await;
+    let proxy = TestProxy::new().with(|config| config.event.prices = Prices::read(&file).unwrap()).run().await;
     for (at, before) in [Value::Null, "resp_1".into(), "resp_2".into()].iter().enumerate() {
         let asked = json!({ "model": "m-1", "input": "hi", "previous_response_id": before });
         let post = proxy.client().post(format!("{origin}/v1/responses")).header("content-type", "application/json");

@@ -22,6 +22,8 @@ pub(super) fn run(args: Args) -> Done {
     if loaded.files.is_empty() {
         say::out("# no configuration file")?;
     }
+    let prices: Vec<&str> = loaded.config.event.prices.versions().collect();
+    say::out(&format!("# prices: {}", prices.join(", ")))?;
     let rows =
         loaded.report().into_iter().map(|s| vec![s.key.to_string(), s.value.to_string(), s.source.to_string()]);
     say::raw(&table::render(&["key", "value", "from"], &rows.collect::<Vec<_>>()))?;

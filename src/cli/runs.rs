@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::filter::FilterArgs;
 use super::table::{cell, render};
 use super::{About, Done, say, session_name};
-use crate::admin::page::format::{cost, count, date};
+use crate::admin::page::format::{costs, count, date};
 use crate::brief;
 use crate::config::Flags;
 use crate::event::Llm;
@@ -91,7 +91,7 @@ fn row(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) -> V
         count(totals.errors),
         cell(&model(models)),
         if totals.llm_calls > 0 { tokens } else { String::new() },
-        totals.cost.map(cost).unwrap_or_default(),
+        costs(&totals.costs),
     ]
 }
 

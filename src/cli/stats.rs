@@ -9,7 +9,7 @@ use serde_json::json;
 use super::filter::FilterArgs;
 use super::table::{cell, render};
 use super::{About, Done, Failure, say, session_name};
-use crate::admin::page::format::{bytes, cost, count, duration};
+use crate::admin::page::format::{bytes, costs, count, duration};
 use crate::config::Flags;
 use crate::stats::{By, Groups, Stats, Totals};
 use crate::store::{Filter, Store, StoreError, Viewer};
@@ -96,15 +96,7 @@ fn by(viewer: &Viewer, filter: &Filter, wanted: Wanted, json: bool) -> Result<()
     let head = [wanted.name(), "calls", "errors", "tokens in → out", "cost", "p50", "p95"];
     let row = |(name, of): (&str, &Totals)| {
         let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
-        vec![
-            cell(name),
-            count(of.calls),
-            count(of.errors),
-            tokens(of),
-            of.cost.map(cost).unwrap_or_default(),
-            latency(0.5),
-            latency(0.95),
-        ]
+        vec![cell(name), count(of.calls), count(of.errors), tokens(of), costs(&of.costs), latency(0.5), latency(0.95)]
     };
     Ok(say::raw(&render(&head, &groups.all().into_iter().map(row).collect::<Vec<_>>()))?)
 }
@@ -161,7 +153,7 @@ fn row(name: &str, of: &Totals) -> Vec<String> {
         bytes(of.request_bytes),
         bytes(of.response_bytes),
         tokens(of),
-        of.cost.map(cost).unwrap_or_default(),
+        costs(&of.costs),
     ]
 }
 

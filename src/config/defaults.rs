@@ -12,6 +12,7 @@ use super::types::{
     Session, Store, Tls, Upstream,
 };
 use crate::hosts::HostRules;
+use crate::prices::Prices;
 use crate::redact::Redact;
 
 /// The defaults, with our own files under `data` (a folder of ours alone).
@@ -81,7 +82,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             memory_bytes: 100_663_296,
             rules: Vec::new(),
         },
-        event: Event { error_from_status: 400, properties: BTreeMap::new(), prices: None },
+        event: Event { error_from_status: 400, properties: BTreeMap::new(), prices: Prices::public() },
         redact: Redact {
             headers: Vec::new(),
             keys: Vec::new(),

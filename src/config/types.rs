@@ -275,8 +275,8 @@ pub struct Event {
     pub error_from_status: u16,
     /// Added to every event's `custom_properties`.
     pub properties: BTreeMap<String, String>,
-    /// What models cost. `None`: not known.
-    pub prices: Option<Prices>,
+    /// What models cost: the user's table, if there is one, and the public prices.
+    pub prices: Prices,
 }
 
 /// `[store]`

@@ -11,7 +11,7 @@ use super::clock::{hundredths, unix_ms};
 use super::context::{Context, Event};
 use super::outline::Outline;
 use super::writer::EventWriter;
-use super::{fit, grpc, headers, metadata, properties};
+use super::{agent, fit, grpc, headers, metadata, properties};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
 use crate::config::CaptureLevel;
 use crate::llm::Llm;
@@ -65,6 +65,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
         CaptureLevel::Full => withheld_bodies(exchange, &mut out.masking),
         _ => Bodies { request: Body::none(), response: Body::none() },
     };
+    out.agent = agent::identity(&mut out.masking, exchange);
     let summary = summary(&mut out, exchange, context);
 
     out.json.reserve(4096);

@@ -13,7 +13,7 @@ use super::context::Context;
 use super::json::Json;
 use super::links::Links;
 use super::writer::EventWriter;
-use super::{arrivals, fit, headers, llm, trace, websocket};
+use super::{agent, arrivals, fit, headers, llm, trace, websocket};
 use crate::capture::{AgentProcess, BodyEnd, Caller, Captured, Exchange, Fields, Kind, Outcome};
 use crate::codings::DecodeEnd;
 use crate::config::CaptureLevel;
@@ -45,6 +45,7 @@ pub(super) fn write(
     started_at(json, exchange.started_at);
     json.string("kind", kind(exchange));
     attribution(out, exchange, context);
+    agent::write(out);
     trace(&mut out.json, exchange);
     links.write(&mut out.json);
     if let Some(blind) = exchange.blind {

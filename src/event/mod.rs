@@ -6,6 +6,7 @@
 //!    |- body        captured pieces -> text or base64   (codings: content codings, text: charsets, form: fields)
 //!    |- headers     fields -> JSON object
 //!    |- properties  `custom_properties`
+//!    |- agent       who sent the call, by what it says of itself (crate::agents)
 //!    |- metadata    what OTAS's page does not show
 //!    |- fit         OTAS's limits, and the room of each field
 //!    v
@@ -19,6 +20,7 @@
 //! Invariant: whatever the exchange, its event satisfies every measured limit of OTAS. What does not fit is truncated with a
 //! visible mark, and its true size is kept in `metadata`. Test: `any_exchange_fits`.
 
+mod agent;
 mod apart;
 mod arrivals;
 mod bodies;

@@ -8,7 +8,7 @@ use http::header::USER_AGENT;
 
 use super::context::Context;
 use super::writer::EventWriter;
-use super::{cost, fit, grpc, headers, llm};
+use super::{agent, cost, fit, grpc, headers, llm};
 use crate::capture::{Exchange, Outcome};
 use crate::llm::names;
 
@@ -64,11 +64,14 @@ pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Co
     if let Some(agent) = exchange.request.headers.get(USER_AGENT.as_str()) {
         out.bounded_line("user_agent.original", &headers::text(agent));
     }
+    agent::properties(out);
     if let Some(facts) = &exchange.llm {
         llm::properties(out, facts);
     }
     if let Some(prices) = context.prices {
-        cost::write(&mut out.json, from, prices);
+        let usage_raw = exchange.llm.as_ref().and_then(|facts| facts.usage_raw.as_deref());
+        let billed = cost::Billed { usage_raw, started_at: exchange.started_at };
+        cost::write(&mut out.json, from, prices, &billed);
     }
     out.cuts.properties = further_properties(out, exchange, context);
     out.json.close();
@@ -77,7 +80,7 @@ pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Co
 /// Writes the operator's properties and those that the agent sent with the call. If names collide, the operator's wins. True
 /// if one was truncated or left out.
 fn further_properties(out: &mut EventWriter<'_>, exchange: &Exchange, context: &Context<'_>) -> bool {
-    let EventWriter { json, masking, .. } = out;
+    let EventWriter { json, masking, agent, .. } = out;
     let mut cut = false;
     let limit = json.len() + fit::PROPERTIES_FILL_BYTES;
     let mut given: BTreeMap<String, Cow<'_, str>> = BTreeMap::new();
@@ -89,7 +92,8 @@ fn further_properties(out: &mut EventWriter<'_>, exchange: &Exchange, context: &
         }
     }
     let is_fact = |name: &str| exchange.llm.as_ref().is_some_and(|facts| facts.get(name).is_some());
-    let ours = |name: &str| OURS.contains(&name) || is_fact(name);
+    let is_of_agent = |name: &str| agent.as_ref().is_some_and(|identity| agent::is_property(identity, name));
+    let ours = |name: &str| OURS.contains(&name) || is_fact(name) || is_of_agent(name);
     given.retain(|name, _| !context.properties.contains_key(name));
     let operators = context.properties.iter().map(|(name, value)| (name, value.as_str()));
     for (name, value) in operators.chain(given.iter().map(|(name, value)| (name, &**value))) {

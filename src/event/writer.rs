@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::fit;
 use super::json::Json;
+use crate::agents::Identity;
 use crate::config::CaptureLevel;
 use crate::redact::Masking;
 
@@ -14,12 +15,14 @@ pub(super) struct EventWriter<'a> {
     pub(super) masking: Masking<'a>,
     /// How much of the call is recorded.
     pub(super) level: CaptureLevel,
+    /// The agent that sent the call, by what it says of itself.
+    pub(super) agent: Option<Identity>,
 }
 
 impl<'a> EventWriter<'a> {
     /// An open object without members.
     pub(super) fn new(masking: Masking<'a>, level: CaptureLevel) -> Self {
-        Self { json: Json::object(0), cuts: Cuts::default(), masking, level }
+        Self { json: Json::object(0), cuts: Cuts::default(), masking, level, agent: None }
     }
 
     /// A member that is a string from outside, of limited length.

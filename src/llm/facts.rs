@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Number;
+use serde_json::{Number, Value};
 
 /// The value of a fact.
 #[derive(Clone, PartialEq)]
@@ -52,6 +52,8 @@ pub struct Facts {
     pub skipped: Vec<&'static str>,
     /// The provider's error message, if the status is an error.
     pub refusal: Option<String>,
+    /// The members of the request in which agents name themselves ([`MEMBERS`](crate::agents::MEMBERS)).
+    pub claims: Vec<(&'static str, Value)>,
     /// An error inside the answer, even if the status is a success.
     pub failure: Option<AnswerError>,
 }

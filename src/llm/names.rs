@@ -18,6 +18,19 @@ pub const OUTPUT_TYPE: &str = "gen_ai.output.type";
 /// The conversation that the call belongs to, if the request or the response names one.
 pub const CONVERSATION: &str = "gen_ai.conversation.id";
 
+/// The agent that sent the call, by what it says of itself: `claude`, `codex`, ….
+pub const AGENT_NAME: &str = "gen_ai.agent.name";
+/// The agent's own id of the sub-agent.
+pub const AGENT_ID: &str = "gen_ai.agent.id";
+/// The agent's own id of its session. It is not OTAS's session.
+pub const SESSION: &str = "session.id";
+/// The agent's own id of the thread.
+pub const AGENT_THREAD: &str = "otas_proxy.agent.thread_id";
+/// The agent's own id of the turn.
+pub const AGENT_TURN: &str = "otas_proxy.agent.turn_id";
+/// The properties that name the agent. Calls of any kind may have them.
+pub const OF_AGENTS: [&str; 5] = [AGENT_NAME, AGENT_ID, SESSION, AGENT_THREAD, AGENT_TURN];
+
 /// The requested model.
 pub const REQUEST_MODEL: &str = "gen_ai.request.model";
 /// Whether a streamed answer was requested: true or false.
@@ -93,11 +106,13 @@ pub const TIME_TO_FIRST_TOKEN: &str = "otas_proxy.llm.time_to_first_token";
 pub const TOKENS_PER_SECOND: &str = "otas_proxy.llm.output_tokens_per_second";
 /// The longest time between two pieces of content, in seconds.
 pub const LONGEST_GAP: &str = "otas_proxy.llm.longest_gap";
+/// How the provider says that it served, and bills, the call: `standard`, `batch`, `flex`, `priority`, ….
+pub const SERVICE_TIER: &str = "otas_proxy.llm.service_tier";
 /// The provider's id of the request, for its support.
 pub const PROVIDER_REQUEST_ID: &str = "otas_proxy.llm.provider_request_id";
 /// The MCP result is marked as an error: true.
 pub const TOOL_ERROR: &str = "otas_proxy.llm.tool_error";
-/// The cost of the call, by the user's own price table.
+/// The cost of the call's tokens, by the user's price table or the public prices.
 pub const COST: &str = "otas_proxy.llm.cost";
 /// The currency that [`COST`] is in.
 pub const COST_CURRENCY: &str = "otas_proxy.llm.cost.currency";

@@ -16,6 +16,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("choices", 512 << 10),
     ("usage", 8 << 10),
     ("x_groq.usage", 8 << 10),
+    ("service_tier", 64),
     ("error", 4 << 10),
 ];
 
@@ -31,6 +32,7 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
     reading.fail_with(members.get("error").as_ref());
     reading.id(members.text("id"));
     reading.model(members.text("model"));
+    reading.service_tier(members.text("service_tier"));
     // Some servers repeat the whole answer at the end of a stream.
     let whole = reading.streamed && members.text("object").as_deref() == Some("chat.completion");
     let choices = members.get("choices");

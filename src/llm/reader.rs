@@ -236,7 +236,10 @@ impl Reader {
         if !self.call.certain && !self.is_one(api, replies) {
             return None;
         }
-        let mut facts = Facts::default();
+        if self.members().is_some_and(request::only_warms_up) {
+            return None;
+        }
+        let mut facts = Facts { claims: self.members().map(request::claims).unwrap_or_default(), ..Facts::default() };
         facts.add(names::API, Some(Fact::Text(api.name().to_owned())));
         if api != Api::Mcp {
             facts.add(names::PROVIDER, self.call.provider.map(|provider| Fact::Text(provider.to_owned())));

@@ -33,6 +33,7 @@ pub(super) struct Reading {
     pub(super) streamed: bool,
     id: Option<String>,
     model: Option<String>,
+    service_tier: Option<String>,
     finishes: Vec<(u64, String)>,
     usage: Map<String, Value>,
     tokens: Tokens,
@@ -114,6 +115,11 @@ impl Reading {
     /// Sets the model that answers, unless it is known.
     pub(super) fn model(&mut self, model: Option<String>) {
         self.model = self.model.take().or(model.filter(|model| !model.is_empty()).map(named));
+    }
+
+    /// Sets how the provider served the call. The last one counts.
+    pub(super) fn service_tier(&mut self, tier: Option<String>) {
+        self.service_tier = tier.filter(|tier| !tier.is_empty()).map(named).or(self.service_tier.take());
     }
 
     /// Sets the stop reason of one of the answers. The last one counts.
@@ -314,6 +320,9 @@ impl Reading {
         let text = |text: &Option<String>| text.clone().map(Fact::Text);
         add(names::RESPONSE_MODEL, text(&self.model));
         add(names::RESPONSE_ID, text(&self.id));
+        // Anthropic states it with the usage.
+        let of_usage = || self.usage.get("service_tier").and_then(Value::as_str).map(|tier| named(tier.to_owned()));
+        add(names::SERVICE_TIER, self.service_tier.clone().or_else(of_usage).map(Fact::Text));
         let mut finishes = self.finishes.clone();
         finishes.sort_by_key(|(answer, _)| *answer);
         let finishes = finishes.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>().join(",");

@@ -7,6 +7,7 @@ use super::facts::Fact;
 use super::names;
 use super::sieve::{Sieve, Wanted};
 use super::text::cut;
+use crate::agents::MEMBERS;
 
 /// The longest name or id.
 const NAME: usize = 512;
@@ -53,6 +54,11 @@ pub(super) const WANTED: &[Wanted] = &[
     ("params.name", NAME),
     ("params.uri", NAME),
     ("params.protocolVersion", WORD),
+    ("generate", WORD),
+    MEMBERS[0],
+    MEMBERS[1],
+    MEMBERS[2],
+    MEMBERS[3],
 ];
 
 /// The API of a request, by its members.
@@ -90,6 +96,16 @@ pub(super) fn fits(members: &Sieve, api: Api, call: &Call) -> bool {
         Api::CohereChat => has("model") && (has("messages") || has("message")),
         Api::Ollama => has("model") && (has("messages") || has("prompt")),
     }
+}
+
+/// Whether the request asks for no answer: Codex only warms the connection up.
+pub(super) fn only_warms_up(members: &Sieve) -> bool {
+    members.get("generate") == Some(Value::Bool(false))
+}
+
+/// The members in which agents name themselves.
+pub(super) fn claims(members: &Sieve) -> Vec<(&'static str, Value)> {
+    MEMBERS.iter().filter_map(|(name, _)| Some((*name, members.get(name)?))).collect()
 }
 
 /// Whether a JSON-RPC message belongs to MCP: by a header field, or by a method that no other protocol has. Other

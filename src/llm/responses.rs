@@ -26,6 +26,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("response.model", 512),
     ("response.status", 64),
     ("response.usage", 8 << 10),
+    ("response.service_tier", 64),
     ("response.error", 4 << 10),
     ("response.incomplete_details", 1024),
     ("response.conversation", 1024),
@@ -34,6 +35,7 @@ pub(super) const WANTED: &[Wanted] = &[
     ("model", 512),
     ("status", 64),
     ("usage", 8 << 10),
+    ("service_tier", 64),
     ("incomplete_details", 1024),
     ("conversation", 1024),
     ("output", 512 << 10),
@@ -108,6 +110,8 @@ fn head(reading: &mut Reading, members: &Sieve, at: &str) {
 /// Reads the end of an answer, or the state of a whole one. `as_called`: the status by the name of the event.
 fn end(reading: &mut Reading, members: &Sieve, at: &str, as_called: &str) {
     head(reading, members, at);
+    // At the beginning it is the one that was asked for.
+    reading.service_tier(members.text(&format!("{at}service_tier")));
     reading.usage(members.get(&format!("{at}usage")), Tokens::openai);
     // The name of the event decides, because some servers leave the status as it was at the beginning.
     let pending = |status: &String| matches!(status.as_str(), "" | "in_progress" | "queued");

@@ -17,9 +17,13 @@ impl Llm {
 
     /// From all properties of an event. `None`: not a model call.
     pub fn of(properties: &Map<String, Value>) -> Option<Self> {
-        let ours = properties.iter().filter(|(name, value)| is_about_models(name) && !value.is_null());
-        let ours: Map<String, Value> = ours.map(|(name, value)| (name.clone(), value.clone())).collect();
-        (!ours.is_empty()).then_some(Self(ours))
+        let known = properties
+            .iter()
+            .filter(|(name, value)| !value.is_null() && (is_about_models(name) || is_of_agent(name)));
+        let known: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+        // An agent makes other calls, too.
+        let is_model_call = known.keys().any(|name| !is_of_agent(name));
+        is_model_call.then_some(Self(known))
     }
 
     /// The store's column for an existing event. Empty: not a model call.
@@ -88,7 +92,17 @@ impl Llm {
         self.0.get(names::CACHE_WRITE_TOKENS)?.as_u64()
     }
 
-    /// The cost, by the user's own price table.
+    /// How the provider says that it bills the call.
+    pub fn service_tier(&self) -> Option<&str> {
+        self.text(names::SERVICE_TIER)
+    }
+
+    /// The currency of the cost.
+    pub fn currency(&self) -> Option<&str> {
+        self.text(names::COST_CURRENCY)
+    }
+
+    /// The cost, by a price table.
     pub fn cost(&self) -> Option<f64> {
         self.0.get(names::COST)?.as_f64()
     }
@@ -118,6 +132,31 @@ impl Llm {
         self.text(names::TOOL_CALLS)
     }
 
+    /// The agent, by what it says of itself.
+    pub fn agent(&self) -> Option<&str> {
+        self.text(names::AGENT_NAME)
+    }
+
+    /// The agent's own id of its session.
+    pub fn session(&self) -> Option<&str> {
+        self.text(names::SESSION)
+    }
+
+    /// The agent's own id of the sub-agent.
+    pub fn agent_id(&self) -> Option<&str> {
+        self.text(names::AGENT_ID)
+    }
+
+    /// The agent's own id of the thread.
+    pub fn thread(&self) -> Option<&str> {
+        self.text(names::AGENT_THREAD)
+    }
+
+    /// The agent's own id of the turn.
+    pub fn turn(&self) -> Option<&str> {
+        self.text(names::AGENT_TURN)
+    }
+
     /// All properties by name.
     pub fn facts(&self) -> &Map<String, Value> {
         &self.0
@@ -130,6 +169,10 @@ impl Llm {
 
 /// Texts of which at least one occurs in the properties of a model call.
 const MARKS: [&str; 3] = ["\"gen_ai.", "\"mcp.", "\"otas_proxy.llm."];
+
+fn is_of_agent(name: &str) -> bool {
+    names::OF_AGENTS.contains(&name)
+}
 
 fn is_about_models(name: &str) -> bool {
     names::SPACES.iter().any(|space| name.starts_with(space))

@@ -59,7 +59,7 @@ pub(super) fn conversation(name: &str) -> Conversation {
 }
 
 impl Conversation {
-    fn parse(name: &str, text: &str) -> Self {
+    pub(super) fn parse(name: &str, text: &str) -> Self {
         let (question, rest) = text.split_once("\n=== ").unwrap();
         let (answer, facts) = rest.split_once("\n=== facts\n").unwrap();
         let (line, question) = question.split_once('\n').unwrap();

@@ -21,6 +21,20 @@ fn every_conversation_has_its_facts() {
 }
 
 #[test]
+fn a_request_for_no_answer_is_not_a_model_call() {
+    let text = |generate: &str| {
+        format!(
+            "POST api.openai.com /v1/responses\ncontent-type: application/json\n\n\
+             {{\"model\":\"gpt-x\",\"input\":[]{generate}}}\n=== 200\ncontent-type: application/json\n\n\
+             {{\"object\":\"response\",\"status\":\"completed\",\"output\":[]}}\n=== facts\nnull"
+        )
+    };
+    for (generate, is_one) in [("", true), (r#","generate":true"#, true), (r#","generate":false"#, false)] {
+        assert_eq!(whole(&Conversation::parse("generate", &text(generate))).is_some(), is_one, "{generate}");
+    }
+}
+
+#[test]
 fn an_answer_split_at_any_byte_has_the_same_facts() {
     for conversation in conversations() {
         let all = whole(&conversation);

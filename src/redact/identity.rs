@@ -98,6 +98,11 @@ impl Identity {
         self.ids.len() > before
     }
 
+    /// Keeps only some of the ids.
+    pub(super) fn retain(&mut self, is_id: impl FnMut(&String) -> bool) {
+        self.ids.retain(is_id);
+    }
+
     /// All ids.
     pub(super) fn ids(&self) -> impl Iterator<Item = &str> {
         self.ids.iter().map(String::as_str)

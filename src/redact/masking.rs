@@ -59,18 +59,21 @@ impl<'a> Masking<'a> {
         self.remember_ids();
     }
 
-    /// Learns such ids from a body.
-    fn learn(&mut self, text: &str) {
+    /// Learns such ids from a body, or from a member of it.
+    pub(crate) fn learn(&mut self, text: &str) {
         if self.identity.learn(text) {
             self.remember_ids();
         }
     }
 
-    fn remember_ids(&self) {
+    /// Remembers the ids. What has the format of a secret, or is matched by a pattern of the operator, is none.
+    fn remember_ids(&mut self) {
         let seen = &self.redactor.ids_seen;
-        for id in self.identity.ids().filter(|id| !seen.contains_key(*id)) {
-            seen.insert(id.to_owned(), ());
-        }
+        let new: Vec<String> = self.identity.ids().filter(|id| !seen.contains_key(*id)).map(str::to_owned).collect();
+        let (secrets, ids): (Vec<String>, Vec<String>) =
+            new.into_iter().partition(|id| self.uncounted(|masking| masking.line(id)).is_some());
+        self.identity.retain(|id| !secrets.contains(id));
+        ids.into_iter().for_each(|id| seen.insert(id, ()));
     }
 
     /// Whether the finding of a rule is the id of an agent's session, and so not a secret.

@@ -44,7 +44,7 @@ pub(super) fn build(
 /// What an event of this session holds besides its exchange.
 pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
     let Facts { run_id, error_from_status, properties, prices, redactor, text_max_bytes, .. } = facts;
-    let (error_from_status, prices, text_max_bytes) = (*error_from_status, prices.as_ref(), *text_max_bytes);
+    let (error_from_status, prices, text_max_bytes) = (*error_from_status, Some(prices), *text_max_bytes);
     let continues = &|_: &Llm| None;
     let rule = session.rule;
     Context { seq, run_id, rule, error_from_status, properties, prices, links, continues, redactor, text_max_bytes }

@@ -49,8 +49,8 @@ pub struct Facts {
     pub error_from_status: u16,
     /// `event.properties`.
     pub properties: BTreeMap<String, String>,
-    /// `event.prices_file`.
-    pub prices: Option<Prices>,
+    /// What models cost.
+    pub prices: Prices,
     /// Masks secrets in events.
     pub redactor: Arc<Redactor>,
     /// The bounds of the store.

@@ -1,6 +1,6 @@
 //! Totals of some calls.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
@@ -24,8 +24,8 @@ pub struct Totals {
     pub input_tokens: Option<u64>,
     /// Output tokens. `None` if no call reported any.
     pub output_tokens: Option<u64>,
-    /// The cost. `None` if it is unknown for all calls.
-    pub cost: Option<f64>,
+    /// The cost by currency. Empty if it is unknown for all calls.
+    pub costs: BTreeMap<String, f64>,
     /// When the newest call began, in Unix milliseconds. 0 without calls.
     pub last_ms: i64,
     latencies_ms: Vec<f32>,
@@ -60,12 +60,14 @@ impl Totals {
             };
         }
         if let Some(cost) = llm.cost() {
-            self.cost = Some(self.cost.unwrap_or_default() + cost);
+            *self.costs.entry(llm.currency().unwrap_or_default().to_owned()).or_default() += cost;
         }
     }
 
     /// As JSON. An unknown figure is null.
     pub fn json(&self) -> Value {
+        // Amounts of different currencies have no sum.
+        let only = self.costs.iter().next().filter(|_| self.costs.len() == 1);
         json!({
             "calls": self.calls,
             "errors": self.errors,
@@ -75,7 +77,9 @@ impl Totals {
             "llm_calls": self.llm_calls,
             "input_tokens": self.input_tokens,
             "output_tokens": self.output_tokens,
-            "cost": self.cost,
+            "cost": only.map(|(_, cost)| cost),
+            "cost_currency": only.map(|(currency, _)| currency),
+            "costs": self.costs,
         })
     }
 }

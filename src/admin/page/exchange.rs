@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::format::{bytes, cost, count, date, duration};
+use super::format::{bytes, count, date, duration, money};
 use super::{bodies, list, phases, shown};
 use crate::event::{Llm, Side, Stored};
 use crate::export::curl;
@@ -127,6 +127,7 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
         h2 { "Model" }
         div.cards {
             (card("model", llm.model().map(str::to_owned)))
+            (card("agent", llm.agent().map(str::to_owned)))
             (card("provider", llm.provider().map(str::to_owned)))
             (card("operation", llm.operation().map(str::to_owned)))
             (card("tokens in", llm.input_tokens().map(count)))
@@ -136,7 +137,7 @@ fn model(llm: &Llm, event: &Stored) -> Markup {
             (card("tokens per second", llm.tokens_per_second().map(|rate| format!("{rate:.1}"))))
             (card("stop reason", llm.finish().map(str::to_owned)))
             (card("tools called", llm.tool_calls().map(str::to_owned)))
-            (card("cost", llm.cost().map(cost)))
+            (card("cost", llm.cost().map(|cost| money(cost, llm.currency().unwrap_or_default()))))
         }
         (uncertain(event))
         @if let Some(answer) = answer(event.metadata()) { details open { summary { "Response" } (bodies::words(answer)) } }

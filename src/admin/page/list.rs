@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use maud::{Markup, html};
 use serde_json::{Value, json};
 
-use super::format::{bytes, clock, cost, count, date, duration};
+use super::format::{bytes, clock, count, date, duration, money};
 use super::phases;
 use super::query::ListQuery;
 use super::shown;
@@ -235,7 +235,7 @@ fn model(llm: &Llm) -> Markup {
             @if llm.input_tokens().or(llm.output_tokens()).is_some() {
                 " " span.dim { (tokens(llm.input_tokens())) " → " (tokens(llm.output_tokens())) }
             }
-            @if let Some(money) = llm.cost() { " " span.dim { (cost(money)) } }
+            @if let Some(cost) = llm.cost() { " " span.dim { (shown::line(&money(cost, llm.currency().unwrap_or_default()))) } }
         }
     }
 }

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::format::{bytes, cost, count, date, duration};
+use super::format::{bytes, costs, count, date, duration};
 use super::list::name;
 use super::phases::px;
 use super::shown;
@@ -88,7 +88,7 @@ pub(super) fn sums(stats: &Stats) -> Markup {
                 (card("model calls", count(all.llm_calls)))
                 (card("tokens in", known(all.input_tokens)))
                 (card("tokens out", known(all.output_tokens)))
-                (card("cost", all.cost.map_or_else(|| "unknown".to_owned(), cost)))
+                (card("cost", if all.costs.is_empty() { "unknown".to_owned() } else { costs(&all.costs) }))
             }
         }
     }
@@ -120,7 +120,7 @@ pub(super) fn tables(stats: &Stats) -> Markup {
                                     td.n { (of.latency_ms(0.99).map(duration).unwrap_or_default()) }
                                     td.n { (bytes(of.response_bytes)) }
                                     td.n { @if of.llm_calls > 0 { (known(of.input_tokens)) " → " (known(of.output_tokens)) } }
-                                    td.n { (of.cost.map(cost).unwrap_or_default()) }
+                                    td.n { (shown::line(&costs(&of.costs))) }
                                 }
                             }
                         }

@@ -12,10 +12,11 @@ pub(super) const KEYS: &[Key] = &[
     Key::new(
         "event.prices_file",
         Kind::Text,
-        "Your table of what models cost (see `prices.example.toml`), read at the start. Events of calls to models then have \
-         their cost, its currency and the version of the table. What is not known is left out.",
-        |c, g| put(&mut c.event.prices, g.prices().map(Some)),
-        |c| c.event.prices.as_ref().map(|prices| path(prices.file())),
+        "Your table of what models cost (see `prices.example.toml`), read at the start. Its entries replace those of the public \
+         prices that ship inside; `otas-proxy config` prints their dates. Events of calls to models have their cost, its currency \
+         and the version of the table. What is not known is left out.",
+        |c, g| put(&mut c.event.prices, g.prices()),
+        |c| c.event.prices.file().map(path),
     )
     .example("\"prices.toml\""),
     Key::new(

@@ -68,6 +68,20 @@ fn other_sessions_stay_secret() {
 }
 
 #[test]
+fn a_secret_in_the_place_of_an_id_is_masked_in_the_body_too() {
+    let key = "sk-ant-api03-c4n4ry0123456789abcdefWXYZ";
+    let in_string = format!(r#"{{"device_id":"d","session_id":"{key}"}}"#).replace('"', "\\\"");
+    for body in [
+        format!(r#"{{"client_metadata":{{"session_id":"{key}"}}}}"#),
+        format!(r#"{{"metadata":{{"user_id":"{in_string}"}}}}"#),
+    ] {
+        let shown = told(redactor(), &[]).message(&body).unwrap();
+        assert!(clean(&shown), "{shown}");
+        assert!(clean(&told(redactor(), &[("session-id", key)]).message(&body).unwrap()));
+    }
+}
+
+#[test]
 fn the_operators_own_rule_holds_all_the_same() {
     let with = Redact { headers: vec!["x-claude-code-session-id".to_owned()], ..settings() };
     let redactor = Redactor::new(&with, &[], Fingerprint::new(&[7; 32])).unwrap();
