@@ -49,6 +49,7 @@ mod codings;
 pub mod collector;
 pub mod config;
 mod console;
+pub mod conversation;
 mod deadline;
 pub mod deliver;
 pub mod event;

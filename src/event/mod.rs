@@ -60,5 +60,6 @@ pub use self::fit::EVENT_MAX_BYTES as OTAS_MAX_BYTES;
 pub use self::links::{Links, Retry, Turn};
 pub use self::otas::{opened_session, posted_event};
 pub use self::outline::{Outline, Phases};
+pub(crate) use self::stored::MARK;
 pub use self::stored::{Content, Side, Stored};
 pub use crate::llm::Llm;

@@ -33,7 +33,7 @@ pub enum Content<'a> {
 }
 
 /// The beginning of our marks in texts.
-const MARK: &str = "…[otas-proxy: ";
+pub(crate) const MARK: &str = "…[otas-proxy: ";
 /// The beginning of the mark that shows how a WebSocket was closed.
 const CLOSED: &str = "…[otas-proxy: closed with";
 
