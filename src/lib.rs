@@ -67,6 +67,7 @@ pub mod proxy;
 pub mod query;
 pub mod redact;
 pub mod report;
+pub mod runs;
 pub mod secret;
 mod serving;
 pub mod sinks;

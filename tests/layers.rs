@@ -27,7 +27,7 @@ const LAYERS: [&[&str]; 11] = [
     &["codings", "llm", "websocket"],
     &["config", "peer", "prices", "redact"],
     &["capture", "tls"],
-    &["conversation", "event", "proxy"],
+    &["conversation", "event", "proxy", "runs"],
     &["store"],
     &["callers", "deliver", "export", "query", "sinks", "stats"],
     &["collector", "report", "serving"],
