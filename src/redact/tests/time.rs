@@ -25,18 +25,24 @@ fn no_piece_that_is_repeated_takes_more_than_some_steps_a_byte() {
     println!("the most steps a byte: {:.1}, of {:?}", slowest.0, slowest.1);
 }
 
+/// A text four times as long takes four times the work.
+fn is_in_proportion(piece: &str, short_bytes: usize) -> Result<(), TestCaseError> {
+    let (short, long) = (filled(piece, short_bytes), filled(piece, 4 * short_bytes));
+    let (of_short, of_long) = (steps_of(&short), steps_of(&long));
+    let ratio = long.len() as f64 / short.len() as f64;
+    prop_assert!(of_long <= STEPS_A_BYTE * long.len() as u64, "{piece:?}: {of_long} of {}", long.len());
+    prop_assert!(of_long as f64 <= 1.5 * ratio * of_short as f64 + 10_000.0, "{piece:?}: {of_short}, {of_long}");
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn pieces_in_any_order_take_work_in_proportion_to_their_length(
         pieces in prop::collection::vec(prop::sample::select(all()), 1..12),
     ) {
-        let piece = pieces.concat();
-        let (short, long) = (filled(&piece, 8 << 10), filled(&piece, 32 << 10));
-        let (of_short, of_long) = (steps_of(&short), steps_of(&long));
-        let ratio = long.len() as f64 / short.len() as f64;
-        prop_assert!(of_long <= STEPS_A_BYTE * long.len() as u64, "{piece:?}: {of_long} of {}", long.len());
-        prop_assert!(of_long as f64 <= 1.5 * ratio * of_short as f64 + 10_000.0, "{piece:?}: {of_short}, {of_long}");
+        // Texts that are searched as a whole.
+        is_in_proportion(&pieces.concat(), 7 << 10)?;
     }
 
     #[test]
@@ -47,5 +53,19 @@ proptest! {
         let steps = steps_of(&text);
         // The costly pieces can stand side by side.
         prop_assert!(steps <= 2 * STEPS_A_BYTE * text.len() as u64 + 10_000, "{steps} steps of {} bytes", text.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn long_texts_of_pieces_in_any_order_take_some_steps_a_byte(
+        pieces in prop::collection::vec(prop::sample::select(all()), 1..12),
+        kilobytes in 32_usize..300,
+    ) {
+        // Texts that are searched in windows. A byte is in several of them, up to a limit.
+        let text = filled(&pieces.concat(), kilobytes << 10);
+        let steps = steps_of(&text);
+        prop_assert!(steps <= STEPS_A_BYTE * text.len() as u64, "{pieces:?}: {steps} of {}", text.len());
     }
 }

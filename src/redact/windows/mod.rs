@@ -44,7 +44,7 @@ const LONGEST_BYTES: usize = 2 << 20;
 /// is less.
 const LONGER_A_BYTE: usize = 4;
 /// Short texts may have so many bytes of such windows.
-const LONGER_AT_LEAST_BYTES: usize = 1 << 20;
+const LONGER_AT_LEAST_BYTES: usize = 256 << 10;
 
 impl<'a> Masking<'a> {
     /// What all rules find in a long text, without the ends of a cut text.
