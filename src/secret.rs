@@ -1,6 +1,7 @@
 //! Values that must never be shown: no `Debug`, no `Display`, no log line. Also the list of our own secrets, and the check of
 //! the files that hold one.
 
+pub(crate) mod buffers;
 mod coded;
 pub(crate) mod digits;
 pub(crate) mod escapes;

@@ -182,7 +182,7 @@ mod tests {
     fn the_strings_at_each_place_are_joined() {
         let stream = "event: a\ndata: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"Hel\"}},{\"d\":{\"t\":\"A\"}}]}\n\n\
             data: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"lo\"}},{\"d\":{\"t\":\"B\\\"\"}}]}\n\ndata: [DONE]\n";
-        let mut texts: Vec<_> = joined(stream).into_iter().map(|joined| joined.text).collect();
+        let mut texts: Vec<_> = joined(stream).iter().map(|joined| joined.text.clone()).collect();
         texts.sort();
         assert_eq!(texts, ["AB\\\"", "Hello"]);
         assert_eq!(joined("{\"t\":\"a\"}\n{\"t\":\"b\"}\n").len(), 1);

@@ -5,6 +5,7 @@ use std::ops::Range;
 use memchr::memmem;
 
 use super::finding::Finding;
+use crate::secret::buffers;
 use crate::secret::escapes::{NEAR_BYTES, entity, hex};
 use crate::secret::undone::{ESCAPE_MAX_BYTES, Undone};
 
@@ -104,7 +105,7 @@ impl Shadow {
     fn put(&mut self, text: &str, copied: usize, stood: Range<usize>, character: char) {
         // Once, for the whole text: growing step by step copies the text again and again.
         if copied == 0 {
-            self.text.reserve(text.len());
+            self.text = buffers::take_text(text.len());
         }
         self.text.push_str(&text[copied..stood.start]);
         let here = self.text.len();
@@ -137,6 +138,12 @@ impl Shadow {
     /// A finding in this text as one in the original text.
     pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
         Finding { range: self.undone.back(finding.range), ..finding }
+    }
+}
+
+impl Drop for Shadow {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.text).into_bytes());
     }
 }
 

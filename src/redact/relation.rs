@@ -24,14 +24,25 @@ const BACK_MAX_BYTES: usize = 160;
 const VALUES: [&[u8]; 7] = [b"value", b"Value", b"val", b"default", b"secretValue", b"stringValue", b"content"];
 /// Words of a sentence between a name and its value.
 const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"equals", b"as"];
+/// Words of netrc in front of a password.
+const NETRC: [&[u8]; 2] = [b"login", b"machine"];
 /// Words in front of a variable that is followed by its value without a sign.
 const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
 
 /// What is known of a text around the names that were examined.
 #[derive(Default)]
 pub(super) struct Context {
-    logins: Logins,
+    logins: WordsBefore,
+    users: WordsBefore,
     verbs: Verbs,
+}
+
+impl Context {
+    /// Whether a user, a host or the like is given in front of a name: then a password follows.
+    pub(super) fn is_of_user(&mut self, text: &[u8], name: &Range<usize>) -> bool {
+        const USERS: [&[u8]; 6] = [b"user", b"username", b"login", b"mail", b"auth", b"host"];
+        self.users.any(text, name.start, *b":=", &USERS)
+    }
 }
 
 /// The value that belongs to a name, if one does.
@@ -42,7 +53,7 @@ pub(super) fn related(text: &[u8], name: &Range<usize>, context: &mut Context) -
     written(text, name)
         .or_else(|| pair_backwards(text, name))
         .or_else(|| spoken(text, name, context))
-        .or_else(|| set(text, name, &mut context.logins))
+        .or_else(|| set(text, name, context))
 }
 
 /// Whether one of the forms below can begin: each needs a certain byte in front of the name or behind it.
@@ -232,41 +243,45 @@ impl Verbs {
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
-fn set(text: &[u8], name: &Range<usize>, logins: &mut Logins) -> Option<Related> {
+fn set(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     let value = spaces(text, name.end)?;
     let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
     let before = line.trim_ascii_end();
     let setter = before.len() < line.len() && SETTERS.iter().any(|word| before.ends_with(word));
-    if setter || logins.before(text, name.start) {
+    if setter || context.logins.any(text, name.start, *b"  ", &NETRC) {
         return word(text, value);
     }
     quoted(text, value, false)
 }
 
-/// The words `login` and `machine` of netrc in front of names. The text is searched for them once, even if it has many names.
+/// Certain words in front of names. The text is searched for them once, even if it has many names.
 #[derive(Default)]
-struct Logins {
+struct WordsBefore {
     /// The text was searched up to here.
     searched: usize,
-    /// Where the last word begins.
+    /// Where the last word ends.
     last: Option<usize>,
 }
 
-impl Logins {
-    const WORDS: [&[u8]; 2] = [b"login", b"machine"];
+impl WordsBefore {
+    const LONGEST: usize = 12;
 
-    /// Whether such a word stands not far in front of a name. Calls come in the order of the names.
-    fn before(&mut self, text: &[u8], name: usize) -> bool {
-        const LONGEST: usize = 8;
+    /// Whether one of these words, with one of these signs behind it, stands not far in front of a name. Calls come in the order
+    /// of the names.
+    fn any(&mut self, text: &[u8], name: usize, signs: [u8; 2], words: &[&[u8]]) -> bool {
         let far = name.saturating_sub(BACK_MAX_BYTES);
-        let from = self.searched.saturating_sub(LONGEST).max(far);
+        let from = self.searched.saturating_sub(Self::LONGEST).max(far);
         steps(name.saturating_sub(from));
-        let word = |space: usize| {
-            let before = &text[from..from + space];
-            Self::WORDS.iter().find(|word| before.ends_with(word)).map(|word| from + space - word.len())
+        let reach = text.get(from..name).unwrap_or_default();
+        let is_word = |sign: &usize| {
+            let before = reach[..*sign].trim_ascii_end();
+            let before = before.strip_suffix(b"\"").or_else(|| before.strip_suffix(b"'")).unwrap_or(before);
+            words.iter().any(|word| {
+                before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
+            })
         };
-        if let Some(at) = memchr::memrchr_iter(b' ', &text[from..name]).find_map(word) {
-            self.last = Some(at);
+        if let Some(sign) = memchr::memrchr2_iter(signs[0], signs[1], reach).find(is_word) {
+            self.last = Some(from + sign);
         }
         self.searched = name;
         self.last.is_some_and(|at| at >= far && at < name)

@@ -323,6 +323,53 @@ fn same_shape(before: &Value, after: &Value) -> bool {
 // ---- What is no secret
 
 #[test]
+fn a_value_that_is_too_long_may_end_in_a_character() {
+    for name in ["x_amz_credential:", "password=", "--token ", "password: '"] {
+        for pad in 0..4 {
+            let shown = masked(&format!("{name}b0{}{}", "a".repeat(pad), "é€".repeat(3000)));
+            assert!(shown.len() > name.len(), "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_pass_is_a_password_only_beside_a_user() {
+    for text in ["pass: shadow2\npass: bloom1\n", "{\"pass\":\"shadow2\"}", "{ pass: 'shadow2' }"] {
+        assert_eq!(masked(text), text);
+    }
+    for text in [
+        "user: ada\npass: hunter2\n",
+        "{\"username\":\"ada\",\"pass\":\"hunter2\"}",
+        "auth: { user: 'ada', pass: 'hunter2' }",
+        "pass=hunter2",
+        "pass: hunter22",
+        "pass: Hunter2",
+    ] {
+        assert!(!masked(text).contains("unter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_log_of_a_stream_hides_no_secret_in_pieces() {
+    let secret = "sk-ant-0123456789abcdefWXYZ";
+    for stamp in
+        ["2026-01-01T00:00:00Z ", "[12:00:00.123] INFO app: ", "web-1  | ", "2026-01-01T00:00:00.1Z stdout F "]
+    {
+        for event in ["data: ", ""] {
+            let line = |piece: &[u8]| {
+                let text = json!({ "delta": { "text": String::from_utf8_lossy(piece) } });
+                format!("{stamp}{event}{text}\n{stamp}\n")
+            };
+            let log: String = format!("it is {secret} .").as_bytes().chunks(5).map(line).collect();
+            for text in [log.clone(), json!({ "content": log }).to_string()] {
+                let shown = masked(&text);
+                assert!(!["89abc", "4567", "bcdef"].iter().any(|part| shown.contains(part)), "{shown}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_no_secret_stays_as_it_was() {
     let image = format!(
         "data:image/png;base64,{}",

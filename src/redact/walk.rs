@@ -93,12 +93,25 @@ impl<'n, 't> Walk<'n, 't> {
     }
 
     pub(super) fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
+        let range = self.whole_characters(range);
         if range.end == self.text.len() {
             self.wants = Wants::Rest;
         }
         if !range.is_empty() && !is_mask(&self.text[range.clone()]) {
             self.found.push(Finding { range, rule, show });
         }
+    }
+
+    /// The range with the rest of a character in which it begins or ends: the longest value may end in one.
+    fn whole_characters(&self, mut range: Range<usize>) -> Range<usize> {
+        let inside = |at: usize| self.text.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
+        while inside(range.start) {
+            range.start -= 1;
+        }
+        while inside(range.end) {
+            range.end += 1;
+        }
+        range
     }
 
     /// Examines a word that names of secrets contain: the name around it, and the value of that name. Returns where the search
@@ -160,8 +173,8 @@ impl<'n, 't> Walk<'n, 't> {
                 // `'Password: '`: the quote ends the string that the name stands in.
                 let around = name.start.checked_sub(1).map(|before| self.text[before]);
                 let outer = sign.level.is_none() && around.is_some_and(|around| around == self.text[range.start - 1]);
-                // `pass` has other meanings.
-                let asked = asked && (rule != "key.pass" || strong(content));
+                let asked =
+                    asked && (rule != "key.pass" || strong(content)) && !self.is_a_pass(name, rule, sign, content);
                 if !asked || outer || content.is_empty() || reference(content) {
                     return None;
                 }
@@ -188,7 +201,7 @@ impl<'n, 't> Walk<'n, 't> {
                 Some(start + 1)
             }
             Value::Container(_) => None,
-            Value::Bare(range) => self.bare(range, rule, kind, in_url, sign),
+            Value::Bare(range) => self.bare(name, range, rule, kind, in_url, sign),
             Value::None => None,
         }
     }
@@ -215,7 +228,15 @@ impl<'n, 't> Walk<'n, 't> {
     }
 
     /// A value without quotes: `NAME=value` in code, settings and URLs, or `name: value`.
-    fn bare(&mut self, range: Range<usize>, rule: &'n str, kind: Kind, in_url: bool, sign: Sign) -> Option<usize> {
+    fn bare(
+        &mut self,
+        name: &Range<usize>,
+        range: Range<usize>,
+        rule: &'n str,
+        kind: Kind,
+        in_url: bool,
+        sign: Sign,
+    ) -> Option<usize> {
         // The rest of a value that was already judged not to be a secret.
         if !in_url && range.start < self.dull_end {
             return None;
@@ -231,6 +252,7 @@ impl<'n, 't> Walk<'n, 't> {
         }
         let word = content.rsplit(|byte| *byte == b' ').next().unwrap_or(content);
         let secret = in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word));
+        let secret = secret && (in_url || !self.is_a_pass(name, rule, sign, word));
         // A call or an index is code.
         if !secret || placeholder(word) || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
             if kind != Kind::Opaque || !word.iter().any(u8::is_ascii_digit) {
@@ -241,6 +263,16 @@ impl<'n, 't> Walk<'n, 't> {
         let end = range.end;
         self.push(range, rule, Show::of(kind));
         Some(end)
+    }
+
+    /// Whether `pass` is not a password but a step of some work: its value is a word with a number (`pass: shadow2`), and no user
+    /// is given in front of it.
+    fn is_a_pass(&mut self, name: &Range<usize>, rule: &str, sign: Sign, value: &[u8]) -> bool {
+        let numbered = || {
+            let (last, word) = value.split_last()?;
+            Some(last.is_ascii_digit() && word.iter().all(u8::is_ascii_lowercase))
+        };
+        rule == "key.pass" && !sign.assigns && numbered() == Some(true) && !self.context.is_of_user(self.text, name)
     }
 
     /// The value behind a type: `name: type = "value"`.

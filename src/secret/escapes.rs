@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::buffers;
 use super::undone::Undone;
 
 /// In so many bytes the next escape is searched for without SIMD: escapes often stand side by side.
@@ -25,7 +26,7 @@ impl Unescaped {
             };
             // Once, for the whole text: growing step by step copies the bytes again and again.
             if copied == 0 {
-                plain.bytes.reserve(text.len());
+                plain.bytes = buffers::take(text.len());
             }
             plain.bytes.extend_from_slice(&text[copied..start]);
             at = start + length;
@@ -49,6 +50,12 @@ impl Unescaped {
     /// The place of a range of these bytes in the text.
     pub(super) fn back(&self, range: Range<usize>) -> Range<usize> {
         self.undone.back(range)
+    }
+}
+
+impl Drop for Unescaped {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.bytes));
     }
 }
 

@@ -113,7 +113,7 @@ impl Hidden<'_> {
 
 /// The forms of a secret that itself contains escapes, once they are undone: `aAb` for `a%41b`. The bytes need not be UTF-8.
 pub(super) fn readings(secret: &[u8]) -> impl Iterator<Item = Vec<u8>> {
-    let read = |text: &Vec<u8>| Some(Unescaped::of(text)?.bytes);
+    let read = |text: &Vec<u8>| Some(Unescaped::of(text)?.bytes.clone());
     std::iter::successors(Some(secret.to_owned()), read).skip(1)
 }
 

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use super::lines;
 use crate::redact::finding::{Finding, Show};
+use crate::secret::buffers;
 
 /// A longer text cannot be joined, in bytes.
 pub(in crate::redact) const TEXT_MAX_BYTES: usize = u32::MAX as usize;
@@ -37,7 +38,7 @@ pub(in crate::redact) struct Joined {
 impl Joined {
     pub(super) fn of(stream: &str, strings: &[Piece]) -> Self {
         let bytes = strings.iter().map(|string| string.range().len()).sum();
-        let mut joined = Self { text: String::with_capacity(bytes), pieces: Vec::with_capacity(strings.len()) };
+        let mut joined = Self { text: buffers::take_text(bytes), pieces: Vec::with_capacity(strings.len()) };
         strings.iter().for_each(|string| joined.put(stream, *string));
         joined
     }
@@ -69,6 +70,12 @@ impl Joined {
                 Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
             })
             .collect()
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        buffers::give_back(std::mem::take(&mut self.text).into_bytes());
     }
 }
 

@@ -87,7 +87,7 @@ fn from_json(text: &str) -> Option<String> {
 }
 
 fn from_html(text: &str) -> Option<String> {
-    Unescaped::of(text.as_bytes()).map(|plain| lossy(plain.bytes))
+    Unescaped::of(text.as_bytes()).map(|plain| lossy(plain.bytes.clone()))
 }
 
 fn from_url(text: &str) -> Option<String> {
