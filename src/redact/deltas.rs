@@ -101,7 +101,10 @@ impl<'t> Places<'t> {
         self.next = at + 1;
         let Some(piece) = Piece::of(&string) else { return };
         let Member { strings, varied, .. } = &mut self.members[at];
-        *varied = *varied || strings.first().is_some_and(|first| self.text[first.range()] != self.text[string]);
+        *varied = *varied
+            || strings
+                .first()
+                .is_some_and(|first| self.text.as_bytes()[first.range()] != self.text.as_bytes()[string]);
         strings.push(piece);
     }
 }

@@ -264,7 +264,7 @@ struct WordsBefore {
 }
 
 impl WordsBefore {
-    const LONGEST: usize = 12;
+    const LONGEST: usize = 10;
 
     /// Whether one of these words, with one of these signs behind it, stands not far in front of a name. Calls come in the order
     /// of the names.
@@ -274,10 +274,15 @@ impl WordsBefore {
         steps(name.saturating_sub(from));
         let reach = text.get(from..name).unwrap_or_default();
         let is_word = |sign: &usize| {
-            let before = reach[..*sign].trim_ascii_end();
-            let before = before.strip_suffix(b"\"").or_else(|| before.strip_suffix(b"'")).unwrap_or(before);
+            let before = match &reach[..*sign] {
+                [before @ .., b' ' | b'"' | b'\''] => before,
+                before => before,
+            };
+            let Some(last) = before.last().map(u8::to_ascii_lowercase) else { return false };
             words.iter().any(|word| {
-                before.len() >= word.len() && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
+                word.last() == Some(&last)
+                    && before.len() >= word.len()
+                    && before[before.len() - word.len()..].eq_ignore_ascii_case(word)
             })
         };
         if let Some(sign) = memchr::memrchr2_iter(signs[0], signs[1], reach).find(is_word) {

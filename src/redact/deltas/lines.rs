@@ -10,6 +10,9 @@ const STAMP_MAX_BYTES: usize = 128;
 
 /// A line without its margin, without tags of HTML at its start, and without what a log puts in front of it.
 pub(super) fn content(line: &str) -> &str {
+    if line.starts_with("data:") {
+        return line;
+    }
     let line = behind_margin(line);
     if begins_content(line.as_bytes()) { line } else { behind_stamp(line).unwrap_or(line) }
 }
