@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::cores::boundary_before;
+use super::lines::{Lines, without_slashes};
 
 /// Two lines of a stream are at most so many bytes apart, if they are not side by side.
 const EVENT_MAX_BYTES: usize = 16 << 10;
@@ -10,10 +11,6 @@ const EVENT_MAX_BYTES: usize = 16 << 10;
 const LINE_MAX_BYTES: usize = 256 << 10;
 /// Of several marks side by side, the last one is kept, and one in so many bytes.
 const APART_BYTES: usize = 1 << 10;
-/// What a log puts in front of a line is searched for in so many bytes.
-const STAMP_MAX_BYTES: usize = 160;
-/// The quote of a line of JSON is searched for in so many bytes.
-const LINE_REACH_BYTES: usize = 256;
 /// A longer region is searched in parts of so many bytes,
 const PART_BYTES: usize = 1 << 20;
 /// of which two have so many bytes in common.
@@ -22,13 +19,16 @@ const COMMON_BYTES: usize = 128 << 10;
 /// The places in a core of a text where a line of a stream may begin: `data:`, an object or an array with a string, or an event of
 /// Gemini. The line may stand in a string or in markup, where its end is escaped.
 pub(super) fn in_core(text: &str, core: Range<usize>) -> Vec<usize> {
-    let bytes = text.as_bytes();
-    let part = &bytes[core.clone()];
-    let fields = memchr::memmem::find_iter(part, "data:").filter(|at| begins_line(bytes, core.start + at));
-    let events = memchr::memmem::find_iter(part, "candidates");
-    let opens = memchr::memchr2_iter(b'{', b'[', part)
-        .filter(|at| begins_line(bytes, core.start + at) && has_string(&bytes[core.start + at..]));
-    let mut marks: Vec<_> = fields.chain(events).chain(opens).map(|at| core.start + at).collect();
+    let (mut of_fields, mut of_objects) = (Lines::of(text), Lines::of(text));
+    // A word that begins in the core may end behind it.
+    let words = |word: &'static str| {
+        let reach = text.len().min(core.end + word.len() - 1);
+        memchr::memmem::find_iter(&text.as_bytes()[core.start..reach], word).map(|at| core.start + at)
+    };
+    let fields = words("data:").filter(|at| of_fields.begins(*at));
+    let objects = memchr::memchr2_iter(b'{', b'[', &text.as_bytes()[core.clone()]).map(|at| core.start + at);
+    let objects = objects.filter(|at| of_objects.begins(*at) && of_objects.has_string(*at));
+    let mut marks: Vec<_> = fields.chain(words("candidates")).chain(objects).collect();
     marks.sort_unstable();
     thinned(&marks)
 }
@@ -45,39 +45,6 @@ fn thinned(marks: &[usize]) -> Vec<usize> {
         }
     }
     kept
-}
-
-/// Whether the content of a line may begin at a place: behind a margin of white space, `>` and tags, or behind what a log puts in
-/// front of a line. Behind entities a line may begin anywhere.
-fn begins_line(text: &[u8], at: usize) -> bool {
-    let mut before = &text[..at];
-    loop {
-        before = match before {
-            [rest @ .., b' ' | b'\t'] => rest,
-            [rest @ .., b'\\', b't'] => without_slashes(rest),
-            [] | [.., b'\n' | b'\r' | b'>' | b';'] | [.., b'\\', b'n' | b'r'] => return true,
-            _ => return before.len() < at && has_stamp(&before[before.len().saturating_sub(STAMP_MAX_BYTES)..]),
-        };
-    }
-}
-
-/// Whether a text has a time of day, or the `|` behind the name of a container.
-fn has_stamp(text: &[u8]) -> bool {
-    let digit = |at: usize| text.get(at).is_some_and(u8::is_ascii_digit);
-    memchr::memchr2_iter(b':', b'|', text)
-        .any(|at| text[at] == b'|' || (at > 0 && digit(at - 1) && digit(at + 1) && digit(at + 2)))
-}
-
-fn without_slashes(text: &[u8]) -> &[u8] {
-    let slashes = text.iter().rev().take_while(|byte| **byte == b'\\').count();
-    &text[..text.len() - slashes]
-}
-
-/// Whether the line that begins a text has a string.
-fn has_string(text: &[u8]) -> bool {
-    let line = &text[..text.len().min(LINE_REACH_BYTES)];
-    let Some(quote) = line.iter().position(|byte| matches!(byte, b'"' | b'&' | b'\n')) else { return true };
-    line[quote] != b'\n' && memchr::memmem::find(&line[..quote], b"\\n").is_none()
 }
 
 /// The parts of a text that are searched for streams, in order: the marks that belong together, with what stands around them.

@@ -5,7 +5,7 @@
 //!  cores      cuts the text where its content says, and names each core and each window by a keyed hash
 //!    |- reading    what our rules find in one window: a pure function of its text, the place of its core, and the carry
 //!    |- own        our own secrets in one window
-//!    |- marks      where lines of streams begin; around these, regions of the text are searched as streams
+//!    |- marks      where lines of streams begin (lines); around these, regions of the text are searched as streams
 //!  kept       what was found, by the name of the window
 //! ```
 //!
@@ -19,6 +19,7 @@
 mod cores;
 mod found;
 mod kept;
+mod lines;
 pub(super) mod long;
 mod marks;
 mod own;
