@@ -67,20 +67,25 @@ const TECHNICAL: [&[u8]; 14] = [
 
 /// Whether a value refers to a secret that is stored elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
 pub(super) fn reference(value: &[u8]) -> bool {
-    steps(value.len());
     let begins = |reference: &&[u8]| {
         value.first().map(u8::to_ascii_lowercase) == reference.first().copied()
             && value.get(..reference.len()).is_some_and(|start| start.eq_ignore_ascii_case(reference))
     };
-    let variable =
-        |name: &[u8]| !name.is_empty() && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let variable = |name: &[u8]| !name.is_empty() && all(name, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
     let brackets: [(&[u8], &[u8]); 4] = [(b"${", b"}"), (b"$(", b")"), (b"{{", b"}}"), (b"%(", b")s")];
     // One pair around the whole value: a password may begin with `<>`.
-    let angled = |inner: &[u8]| !inner.iter().any(|byte| matches!(byte, b'<' | b'>'));
+    let angled = |inner: &[u8]| all(inner, |byte| !matches!(byte, b'<' | b'>'));
     value.strip_prefix(b"$").is_some_and(variable)
         || brackets.iter().any(|(open, close)| value.starts_with(open) && value.ends_with(close))
         || value.strip_prefix(b"<").and_then(|rest| rest.strip_suffix(b">")).is_some_and(angled)
         || REFERENCES.iter().any(begins)
+}
+
+/// Whether all bytes are of a class.
+fn all(text: &[u8], of: impl Fn(u8) -> bool) -> bool {
+    let other = text.iter().position(|byte| !of(*byte));
+    steps(other.unwrap_or(text.len()));
+    other.is_none()
 }
 
 /// Whether a value is a reference to a secret or a placeholder for one.
@@ -90,7 +95,7 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     static WORDS: LazyLock<Option<AhoCorasick>> =
         LazyLock::new(|| AhoCorasick::builder().ascii_case_insensitive(true).build(PLACEHOLDERS).ok());
     let start = &value[..value.len().min(LONGEST)];
-    let one_character = value.first().is_some_and(|first| value.iter().all(|byte| byte == first));
+    let one_character = value.first().is_some_and(|first| all(value, |byte| byte == *first));
     one_character
         || reference(value)
         || value.first() == Some(&b'<')

@@ -10,6 +10,9 @@ const TAIL_FROM_BYTES: usize = 20;
 /// `#` and the tag.
 pub(super) const TAG_BYTES: usize = 9;
 
+/// The longest mask, with four characters of four bytes.
+const LONGEST_BYTES: usize = MASK.len() + 16 + TAG_BYTES;
+
 /// Schemes that are shown. An unknown one is masked: it may be the first half of a secret.
 const SCHEMES: [&str; 12] = [
     "bearer",
@@ -62,6 +65,9 @@ fn plain(secret: &str) -> Cow<'_, str> {
 
 /// Whether a text is one of our masks.
 pub(super) fn is_mask(text: &[u8]) -> bool {
+    if text.len() > LONGEST_BYTES {
+        return false;
+    }
     let Some(rest) = text.strip_prefix(MASK.as_bytes()) else { return false };
     let Some(hash) = rest.iter().rposition(|byte| *byte == b'#') else { return rest.is_empty() };
     let shown = std::str::from_utf8(&rest[..hash]).map_or(usize::MAX, |shown| shown.chars().count());

@@ -35,6 +35,8 @@ pub(super) struct Walk<'n, 't> {
     bare_end: usize,
     /// Up to here, values without quotes were judged not to be secrets.
     dull_end: usize,
+    /// Up to here, values without quotes have no mask in them.
+    unmasked_end: usize,
     /// Names were examined up to here.
     name_end: usize,
     /// Commands were read up to here.
@@ -57,6 +59,7 @@ impl<'n, 't> Walk<'n, 't> {
             container_end: 0,
             bare_end: 0,
             dull_end: 0,
+            unmasked_end: 0,
             name_end: 0,
             command_end: 0,
             service_end: 0,
@@ -242,27 +245,52 @@ impl<'n, 't> Walk<'n, 't> {
             return None;
         }
         let range = if kind == Kind::Credentials { value::with_scheme(self.text, range) } else { range };
-        let content = &self.text[range.clone()];
-        steps(content.len());
-        // A value ends at `#`, but the tag of a mask stands behind it.
-        let tagged = &self.text[range.start..self.text.len().min(range.end + TAG_BYTES)];
-        let masked = content.contains(&b'*').then(|| memchr::memmem::find(content, MASK.as_bytes())).flatten();
-        if masked.is_some_and(|at| is_mask(&content[at..]) || is_mask(&tagged[at..])) {
+        if self.holds_mask(&range) {
             return None;
         }
-        let word = content.rsplit(|byte| *byte == b' ').next().unwrap_or(content);
-        let secret = in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word));
-        let secret = secret && (in_url || !self.is_a_pass(name, rule, sign, word));
+        let content = &self.text[range.clone()];
+        let scheme = if kind == Kind::Credentials { memchr::memrchr(b' ', content) } else { None };
+        let word = &content[scheme.map_or(0, |space| space + 1)..];
         // A call or an index is code.
-        if !secret || placeholder(word) || matches!(self.text.get(range.end), Some(b'(' | b'[')) {
-            if kind != Kind::Opaque || !word.iter().any(u8::is_ascii_digit) {
-                self.dull_end = range.end;
-            }
+        let code = matches!(self.text.get(range.end), Some(b'(' | b'['));
+        // Placeholders are ruled out first, which costs little: a long value can have many names in it.
+        let refused = code || placeholder(word);
+        if !refused {
+            steps(content.len());
+        }
+        let secret = !refused && (in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word)));
+        if !secret || (!in_url && self.is_a_pass(name, rule, sign, word)) {
+            self.dull_end = match kind {
+                // What follows in the value is of no other kind.
+                _ if kind != Kind::Opaque || code => range.end,
+                _ if refused => self.dull_end,
+                // No key has such a character, but one may stand behind it.
+                _ => match word.iter().rposition(|byte| !byte.is_ascii_graphic()) {
+                    Some(at) => range.end - word.len() + at + 1,
+                    None if word.iter().any(u8::is_ascii_digit) => self.dull_end,
+                    None => range.end,
+                },
+            };
             return self.typed(range, rule, kind, sign);
         }
         let end = range.end;
         self.push(range, rule, Show::of(kind));
         Some(end)
+    }
+
+    /// Whether a mask stands in a value.
+    fn holds_mask(&mut self, value: &Range<usize>) -> bool {
+        if value.end <= self.unmasked_end {
+            return false;
+        }
+        let content = &self.text[value.clone()];
+        let Some(at) = memchr::memmem::find(content, MASK.as_bytes()) else {
+            self.unmasked_end = value.end;
+            return false;
+        };
+        // A value ends at `#`, but the tag of a mask stands behind it.
+        let tagged = &self.text[value.start..self.text.len().min(value.end + TAG_BYTES)];
+        is_mask(&content[at..]) || is_mask(&tagged[at..])
     }
 
     /// Whether `pass` is not a password but a step of some work: its value is a word with a number (`pass: shadow2`), and no user

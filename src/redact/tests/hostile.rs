@@ -207,4 +207,10 @@ pub(crate) const HOSTILE_TO_GRAMMARS: &[&str] = &[
     "\"client_metadata\":{\"session_id\":\"",
     "\"user_id\":\"{",
     "user_id:[[[[",
+    "token:xxxx1",
+    "token:****x1",
+    "token:a1\u{fffd}",
+    "token:é",
+    "?token=xxxx1",
+    "&nosuch;",
 ];
