@@ -20,16 +20,16 @@ use crate::support::proxy::{Running, TestProxy, eventually};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[test]
-fn events_are_listed_newest_last_in_a_table_and_whole_as_json() {
+fn events_are_listed_newest_last_with_tabs_in_a_pipe_and_whole_as_json() {
     let bench = Bench::new();
     bench.append(3);
     bench.settle(2, Outcome::Dead { verdict: "answered 400: invalid_json".into() });
     bench.settle(3, Outcome::Delivered { otas_event_id: "e-3".into() });
     let table = bench.said(&["events"]);
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines.len(), 5, "{table}");
-    assert!(lines[0].starts_with("id") && lines[2].starts_with("1 ") && lines[4].starts_with("3 "), "{table}");
-    assert!(lines[3].contains("dead") && lines[3].contains("answered 400: invalid_json"), "{table}");
+    assert_eq!(lines.len(), 4, "{table}");
+    assert!(lines[0].starts_with("id\t") && lines[1].starts_with("1\t") && lines[3].starts_with("3\t"), "{table}");
+    assert!(lines[2].contains("dead") && lines[2].contains("answered 400: invalid_json"), "{table}");
     let whole: Vec<Value> = json_lines(&bench.said(&["events", "--json"]));
     assert_eq!(whole.iter().map(|event| event["id"].as_i64().unwrap()).collect::<Vec<_>>(), [1, 2, 3]);
     assert_eq!(whole[1]["state"], "dead");
