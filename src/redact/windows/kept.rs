@@ -106,28 +106,17 @@ impl Kept {
     }
 
     pub(super) fn keep_rules(&self, name: Name, read: &Read<'_>) {
-        let Some(found) = self.places(read) else { return };
+        let place = |(reading, finding): (usize, &Finding<'_>)| {
+            let rule = self.rules.binary_search_by(|known| (**known).cmp(finding.rule)).ok()?;
+            let (rule, reading) = (u16::try_from(rule).ok()?, u8::try_from(reading).ok()?);
+            Some(Place { range: short(&finding.range)?, rule, reading, show: finding.show.clone() })
+        };
+        let of_readings = read.found.iter().enumerate();
+        let places = of_readings.flat_map(|(reading, found)| found.iter().map(move |finding| (reading, finding)));
+        let Some(found) = places.map(place).collect() else { return };
         let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
         let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));
         self.keep(name, Entry::Rules { found, carries, wants: read.wants, marks });
-    }
-
-    /// `None` when a finding has no known rule, or is too far.
-    fn places(&self, read: &Read<'_>) -> Option<Box<[Place]>> {
-        let mut places = Vec::with_capacity(read.found.iter().map(Vec::len).sum());
-        // Side by side stand mostly findings of one rule.
-        let mut last = ("", 0);
-        for (reading, found) in read.found.iter().enumerate() {
-            for Finding { range, rule, show } in found {
-                if last.0 != *rule {
-                    let number = self.rules.binary_search_by(|known| (**known).cmp(rule)).ok()?;
-                    last = (*rule, u16::try_from(number).ok()?);
-                }
-                let reading = u8::try_from(reading).ok()?;
-                places.push(Place { range: short(range)?, rule: last.1, reading, show: show.clone() });
-            }
-        }
-        Some(places.into())
     }
 
     /// How many windows are remembered.
