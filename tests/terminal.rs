@@ -31,7 +31,7 @@ fn seen(variables: &[(&str, &str)], end: &str) -> (String, String) {
         };
     }
     command.env("PROGRAM", program.get_program()).env("FULL_SCREEN", FULL_SCREEN).env("OTAS_PROXY_LOG", "debug");
-    command.env("TERM", "xterm").env_remove("NO_COLOR").envs(variables.iter().copied());
+    command.env("TERM", "xterm").envs(variables.iter().copied());
     let done = command.stdin(Stdio::null()).output().unwrap();
     let appeared = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success(), "{appeared} {}", String::from_utf8_lossy(&done.stderr));
@@ -100,7 +100,7 @@ fn events_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], argume
             None => command.env_remove(name),
         };
     }
-    command.env("TERM", "xterm").env_remove("NO_COLOR").env_remove("CLICOLOR_FORCE").envs(variables.iter().copied());
+    command.env("TERM", "xterm").envs(variables.iter().copied());
     let done = command.arg("events").args(arguments).stdin(Stdio::null()).output().unwrap();
     let shown = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success(), "{shown}");
@@ -152,7 +152,7 @@ fn the_list_fits_the_terminal_says_what_happened_and_has_colours() {
         if force {
             program.env("CLICOLOR_FORCE", "1");
         }
-        String::from_utf8(program.env_remove("NO_COLOR").arg("events").output().unwrap().stdout).unwrap()
+        String::from_utf8(program.arg("events").output().unwrap().stdout).unwrap()
     };
     let piped = run(false);
     assert!(!is_coloured(&piped) && piped.lines().count() == 3, "{piped}");

@@ -87,6 +87,10 @@ impl Folder {
         for name in ["NODE_OPTIONS", "PYTHONPATH", "OTAS_UPSTREAM_PROXY", "XDG_STATE_HOME"] {
             command.env_remove(name);
         }
+        // Colours depend on these. With CI set there are colours even where TERM is dumb.
+        for name in ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "CI"] {
+            command.env_remove(name);
+        }
         let otel = |name: &std::ffi::OsString| name.to_string_lossy().starts_with("OTEL_");
         for (name, _) in std::env::vars_os().filter(|(name, _)| otel(name)) {
             command.env_remove(name);
