@@ -17,6 +17,7 @@ use tokio_util::io::poll_read_buf;
 use super::acknowledge::Acknowledge;
 use super::activity::Activity;
 use super::agent_limits::AgentLimits;
+use super::content::poll_read_content;
 use super::departure::Departure;
 use super::error::ProxyError;
 use super::progress_timer::ProgressTimer;
@@ -25,8 +26,6 @@ use crate::capture::Flushes;
 
 /// How much is read at once. For a larger head, the buffer grows.
 const READ_BYTES: usize = 8 << 10;
-/// How much content is read at once, at most. hyper doubles its buffer while reads fill it, up to 400 KiB for each connection.
-const CONTENT_READ_MAX_BYTES: usize = 64 << 10;
 /// How long we read from an agent after its last response. Without this, a reset could destroy the response before the agent reads
 /// it (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -244,11 +243,8 @@ impl<S> Guarded<S> {
     where
         S: AsyncRead + Unpin,
     {
-        let most = usize::try_from(self.framing.unread_bytes()).unwrap_or(usize::MAX).min(CONTENT_READ_MAX_BYTES);
-        let mut window = ReadBuf::new(out.initialize_unfilled_to(most.min(out.remaining())));
-        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut window))?;
-        let bytes = window.filled().len();
-        out.advance(bytes);
+        let most_bytes = usize::try_from(self.framing.unread_bytes()).unwrap_or(usize::MAX);
+        let bytes = ready!(poll_read_content(&mut self.inner, cx, out, most_bytes))?;
         self.ended = bytes == 0;
         self.framing.passed(bytes as u64);
         self.progress();

@@ -8,6 +8,7 @@ mod agent_limits;
 mod bad_head;
 mod body;
 mod connection;
+mod content;
 mod context;
 mod credentials;
 mod departure;

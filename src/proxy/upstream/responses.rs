@@ -14,14 +14,13 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
+use crate::proxy::content::poll_read_content;
 use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
 use crate::proxy::passing::passes_writes;
 
 /// How much is read at once. For a larger head, the buffer grows.
 const READ_BYTES: usize = 8 << 10;
-/// How much content is read at once, at most. hyper doubles its buffer while reads fill it, up to 400 KiB for each connection.
-const CONTENT_READ_MAX_BYTES: usize = 64 << 10;
 /// The largest head that we wait for. hyper refuses a head of this size.
 const HEAD_LIMIT_BYTES: usize = 408 << 10;
 
@@ -201,15 +200,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
                 continue;
             }
             if awaited == NONE {
-                let most = out.remaining().min(CONTENT_READ_MAX_BYTES);
-                let mut window = ReadBuf::new(out.initialize_unfilled_to(most));
-                let read = ready!(Pin::new(&mut this.inner).poll_read(cx, &mut window));
-                this.responses.note(window.filled());
-                let bytes = window.filled().len();
-                out.advance(bytes);
-                return match read {
+                let before = out.filled().len();
+                return match ready!(poll_read_content(&mut this.inner, cx, out, usize::MAX)) {
                     Err(error) if this.is_end(&error) => Poll::Ready(Ok(())),
-                    done => Poll::Ready(done),
+                    done => {
+                        this.responses.note(&out.filled()[before..]);
+                        Poll::Ready(done.map(drop))
+                    }
                 };
             }
             this.held.reserve(READ_BYTES);
