@@ -136,13 +136,13 @@ impl Identity {
         let fields = fields.filter_map(|(name, value)| Some((name, std::str::from_utf8(value).ok()?))).collect();
         let call = Call { fields, members };
         let user_agent = call.field("user-agent").unwrap_or_default();
-        let name = known_agents::of_user_agent(user_agent);
-        let family = match name {
+        let known = known_agents::of_user_agent(user_agent);
+        let family = match known {
             Some(name) => FAMILIES.into_iter().find(|family| family.name == name),
             None => FAMILIES.into_iter().find(|family| family.is_shown_by(&call)),
         };
-        let name = name.or(family.map(|family| family.name))?;
-        let version = known_agents::of_user_agent(user_agent).and_then(|_| version(user_agent));
+        let name = known.or(family.map(|family| family.name))?;
+        let version = known.and_then(|_| version(user_agent));
         let mut identity = Self { name, version, parts: Vec::new() };
         if let Some(family) = family {
             (family.read)(&call, &mut identity);
@@ -199,6 +199,12 @@ pub fn is_read(name: &str) -> bool {
             || family.fields.iter().any(|(known, _)| *known == name)
     };
     name == "user-agent" || FAMILIES.iter().any(is_of)
+}
+
+/// The header fields that name a session, an agent or a thread. Two calls of one conversation have the same values.
+pub fn fields_of_conversations() -> impl Iterator<Item = &'static str> {
+    let fields = FAMILIES.into_iter().flat_map(|family| family.fields);
+    fields.filter(|(_, part)| matches!(part, Part::Session | Part::Agent | Part::Thread)).map(|(name, _)| *name)
 }
 
 /// The version in a `User-Agent` such as `claude-cli/2.1.197 (external, cli)`.

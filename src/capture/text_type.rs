@@ -4,34 +4,36 @@ use http::header::CONTENT_TYPE;
 
 use super::Fields;
 
+/// Subtypes that mean text, whatever their type.
+const SUBTYPES: [&str; 17] = [
+    "json",
+    "xml",
+    "javascript",
+    "x-javascript",
+    "ecmascript",
+    "ndjson",
+    "x-ndjson",
+    "jsonl",
+    "json-seq",
+    "graphql",
+    "yaml",
+    "x-yaml",
+    "toml",
+    "sql",
+    "x-sh",
+    "jwt",
+    "xml-dtd",
+];
+/// Suffixes of subtypes (RFC 6838, section 4.2.8) that mean text.
+const SUFFIXES: [&str; 4] = ["json", "xml", "yaml", "json-seq"];
+
 /// Whether a media type without parameters means text: `text/*`, JSON, XML and the like. Forms are not among them, because files are
 /// sent in forms.
 pub fn is_text_type(media_type: &str) -> bool {
-    let lower = media_type.to_ascii_lowercase();
-    let Some((kind, subtype)) = lower.split_once('/') else { return false };
+    let Some((kind, subtype)) = media_type.split_once('/') else { return false };
     let suffix = subtype.rsplit_once('+').map_or("", |(_, suffix)| suffix);
-    kind == "text"
-        || matches!(suffix, "json" | "xml" | "yaml" | "json-seq")
-        || matches!(
-            subtype,
-            "json"
-                | "xml"
-                | "javascript"
-                | "x-javascript"
-                | "ecmascript"
-                | "ndjson"
-                | "x-ndjson"
-                | "jsonl"
-                | "json-seq"
-                | "graphql"
-                | "yaml"
-                | "x-yaml"
-                | "toml"
-                | "sql"
-                | "x-sh"
-                | "jwt"
-                | "xml-dtd"
-        )
+    let is_in = |known: &[&str], word: &str| known.iter().any(|known| known.eq_ignore_ascii_case(word));
+    kind.eq_ignore_ascii_case("text") || is_in(&SUFFIXES, suffix) || is_in(&SUBTYPES, subtype)
 }
 
 /// Whether header fields say that the body is text.

@@ -21,19 +21,21 @@ const PROPERTIES: [(&str, Part); 4] = [
 /// The identity that a call states. The ids of agents are no secrets. What a rule masks in a header field or in the body, such as
 /// one of the operator, is masked here as well.
 pub(super) fn identity(masking: &mut Masking<'_>, exchange: &Exchange) -> Option<Identity> {
-    let shown: Vec<(&str, String)> = exchange
-        .request
-        .headers
-        .iter()
-        .filter(|(name, _)| agents::is_read(name))
+    let fields = || exchange.request.headers.iter().filter(|(name, _)| agents::is_read(name));
+    let claims: &[_] = exchange.llm.as_ref().map_or(&[], |facts| &facts.claims);
+    // Most calls name no agent. Then nothing needs to be masked.
+    if claims.is_empty() && Identity::of(fields(), &[]).is_none() {
+        return None;
+    }
+    let shown: Vec<(&str, String)> = fields()
         .map(|(name, value)| {
             let value = headers::text(value);
             let masked = masking.uncounted(|masking| masking.header(name, &value));
             (name, masked.unwrap_or_else(|| value.into_owned()))
         })
         .collect();
-    let claims = exchange.llm.iter().flat_map(|facts| &facts.claims);
     let members: Vec<(&'static str, Value)> = claims
+        .iter()
         .filter_map(|(path, value)| {
             let name = path.rsplit('.').next().unwrap_or_default();
             let text = json!({ name: value }).to_string();
@@ -85,9 +87,10 @@ mod tests {
 
     use serde_json::{Value, json};
 
+    use super::super::Context;
     use super::super::build::build;
+    use super::super::testing::context;
     use super::super::tests::{event_of, exchange, headers, rules};
-    use super::super::{Context, Links};
     use crate::capture::Exchange;
     use crate::config::CaptureLevel;
     use crate::llm::{Facts, Llm};
@@ -158,18 +161,7 @@ mod tests {
     fn where_header_fields_are_not_recorded_the_agent_is_not_either() {
         for (level, known) in [(CaptureLevel::Headers, true), (CaptureLevel::Metadata, false)] {
             let redactor = rules(&[("api.test", level)], Duration::from_secs(60));
-            let context = Context {
-                seq: 1,
-                run_id: "r",
-                rule: "proxy",
-                error_from_status: 400,
-                properties: &BTreeMap::new(),
-                prices: None,
-                links: Links::default(),
-                continues: &|_| None,
-                redactor: &redactor,
-                text_max_bytes: 1 << 20,
-            };
+            let context = Context { redactor: &redactor, ..context() };
             let value: Value = serde_json::from_slice(&build(&of_claude(), &context).json).unwrap();
             assert_eq!(value["metadata"]["agent"].is_object(), known, "{level:?}");
         }

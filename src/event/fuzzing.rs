@@ -1,6 +1,5 @@
 //! Properties of events for any exchange: see [`crate::fuzzing`].
 
-use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -8,7 +7,8 @@ use http::{Method, StatusCode, Version};
 use uuid::Uuid;
 
 use super::body::DECODED_MAX_BYTES;
-use super::{Context, Links, build, with_project_id};
+use super::testing::context;
+use super::{build, with_project_id};
 use crate::capture::{
     Caller, Captured, Exchange, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts, Timings,
 };
@@ -75,21 +75,7 @@ pub fn events(data: &[u8]) {
         websocket: None,
         llm: None,
     };
-    let properties = BTreeMap::new();
-    let redactor = crate::redact::testing::redactor();
-    let context = Context {
-        seq: 1,
-        run_id: "r",
-        rule: "proxy",
-        error_from_status: 400,
-        properties: &properties,
-        prices: None,
-        links: Links::default(),
-        continues: &|_| None,
-        redactor,
-        text_max_bytes: 1 << 20,
-    };
-    let posted = with_project_id(&build(&exchange, &context).for_otas(), "p").unwrap_or_default();
+    let posted = with_project_id(&build(&exchange, &context()).for_otas(), "p").unwrap_or_default();
     assert!(posted.len() <= OTAS_MAX_BYTES);
     let event: Result<serde_json::Value, _> = serde_json::from_slice(&posted);
     assert!(event.is_ok_and(|event| event["path"].is_string()), "it is not valid JSON");

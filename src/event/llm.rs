@@ -97,6 +97,7 @@ pub(super) mod tests {
 
     use serde_json::{Value, json};
 
+    use super::super::testing::context;
     use super::super::tests::{event_of, exchange, headers, rules};
     use super::super::{Context, build};
     use super::*;
@@ -156,18 +157,7 @@ pub(super) mod tests {
             (CaptureLevel::None, false, false),
         ] {
             let redactor = rules(&[("api.test", level)], Duration::from_secs(60));
-            let context = Context {
-                seq: 1,
-                run_id: "r",
-                rule: "proxy",
-                error_from_status: 400,
-                properties: &BTreeMap::new(),
-                prices: None,
-                links: crate::event::Links::default(),
-                continues: &|_| None,
-                redactor: &redactor,
-                text_max_bytes: 1 << 20,
-            };
+            let context = Context { redactor: &redactor, ..context() };
             let value: Value = serde_json::from_slice(&build(&exchange, &context).json).unwrap();
             assert_eq!(value["custom_properties"][names::INPUT_TOKENS].is_number(), properties, "{level:?}");
             assert_eq!(value["metadata"]["llm"]["text"].is_string(), answer, "{level:?}");

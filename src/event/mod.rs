@@ -44,6 +44,8 @@ mod otas;
 mod outline;
 mod properties;
 mod stored;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;

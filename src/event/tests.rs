@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::llm::tests::facts;
-use super::{Context, Event, Links, build, with_project_id};
+use super::testing::context;
+use super::{Context, Event, build, with_project_id};
 use crate::capture::{
     BodyEnd, Caller, Captured, Exchange, Failure, Fields, Kind, Origin, Outcome, RequestFacts, ResponseFacts,
     SocketFacts, Timings, TlsFacts, WebSocket,
@@ -19,7 +20,7 @@ use crate::capture::{
 use crate::codings::testing::{br, gzip, zlib, zstd};
 use crate::config::{CaptureLevel, Redact};
 use crate::hosts::{HostRule, HostRules};
-use crate::redact::testing::{redactor, settings, untagged};
+use crate::redact::testing::{settings, untagged};
 use crate::redact::{Fingerprint, Redactor};
 
 const PROJECT: &str = "123e4567-e89b-12d3-a456-426614174000";
@@ -141,18 +142,7 @@ fn captured(bytes: &[u8]) -> Captured {
 }
 
 pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String>) -> (Event, Value) {
-    let context = Context {
-        seq: 7,
-        run_id: "run-1",
-        rule: "proxy",
-        error_from_status: 400,
-        properties,
-        prices: None,
-        links: Links::default(),
-        continues: &|_| None,
-        redactor: redactor(),
-        text_max_bytes: 1 << 20,
-    };
+    let context = Context { seq: 7, run_id: "run-1", properties, ..context() };
     let event = build(exchange, &context);
     let json = untagged(std::str::from_utf8(&event.for_otas()).unwrap());
     let value = check(&with_project_id(json.as_bytes(), PROJECT).unwrap()).unwrap();
@@ -249,19 +239,7 @@ fn statuses_from_the_threshold_on_are_errors() {
         exchange.response.as_mut().unwrap().status = StatusCode::from_u16(status).unwrap();
         assert_eq!(value_of(&exchange)["error"], error);
     }
-    let properties = BTreeMap::new();
-    let never = Context {
-        seq: 1,
-        run_id: "",
-        rule: "proxy",
-        error_from_status: 0,
-        properties: &properties,
-        prices: None,
-        links: Links::default(),
-        continues: &|_| None,
-        redactor: redactor(),
-        text_max_bytes: 1 << 20,
-    };
+    let never = Context { run_id: "", error_from_status: 0, ..context() };
     assert_eq!(build(&exchange, &never).error, "");
 }
 
@@ -328,18 +306,7 @@ fn everything_at_its_worst_at_once_fits() {
     exchange.outcome = Outcome::Failed(Failure { id: "protocol", detail: worst.clone() });
     let properties = (0..1_000).map(|index| (format!("{index}{worst}"), worst.clone())).collect();
     let run_id = worst;
-    let context = Context {
-        seq: u64::MAX,
-        run_id: &run_id,
-        rule: "proxy",
-        error_from_status: 400,
-        properties: &properties,
-        prices: None,
-        links: Links::default(),
-        continues: &|_| None,
-        redactor: redactor(),
-        text_max_bytes: 1 << 20,
-    };
+    let context = Context { seq: u64::MAX, run_id: &run_id, properties: &properties, ..context() };
     let event = build(&exchange, &context);
     let value = check(&with_project_id(&event.for_otas(), PROJECT).unwrap()).unwrap();
     let reserve = super::fit::METADATA_RESERVE_BYTES;
@@ -502,21 +469,9 @@ pub(super) fn rules(capture: &[(&str, CaptureLevel)], budget: Duration) -> Redac
 fn capture_levels_record_less_and_always_one_event_with_true_sizes() {
     let mut exchange = exchange();
     exchange.request.trailers = Some(headers(&[("x-any", "t")]));
-    let properties = BTreeMap::new();
     let at = |level| {
         let redactor = rules(&[("*.test", level), ("api.test", CaptureLevel::Full)], Duration::from_secs(60));
-        let context = Context {
-            seq: 1,
-            run_id: "",
-            rule: "proxy",
-            error_from_status: 0,
-            properties: &properties,
-            prices: None,
-            links: Links::default(),
-            continues: &|_| None,
-            redactor: &redactor,
-            text_max_bytes: 1 << 20,
-        };
+        let context = Context { run_id: "", error_from_status: 0, redactor: &redactor, ..context() };
         check(&with_project_id(&build(&exchange, &context).for_otas(), PROJECT).unwrap()).unwrap()
     };
     for (level, name, headers, path) in [
@@ -544,19 +499,7 @@ fn capture_levels_record_less_and_always_one_event_with_true_sizes() {
 #[test]
 fn a_body_that_cannot_be_searched_in_time_is_withheld_from_its_event() {
     let redactor = rules(&[], Duration::ZERO);
-    let properties = BTreeMap::new();
-    let context = Context {
-        seq: 1,
-        run_id: "",
-        rule: "proxy",
-        error_from_status: 0,
-        properties: &properties,
-        prices: None,
-        links: Links::default(),
-        continues: &|_| None,
-        redactor: &redactor,
-        text_max_bytes: 1 << 20,
-    };
+    let context = Context { run_id: "", error_from_status: 0, redactor: &redactor, ..context() };
     let mut exchange = exchange();
     let harmless = format!("{{\"harmless\":\"{}\"}}", "x".repeat(2_000));
     exchange.request.body = captured(harmless.as_bytes());
@@ -796,7 +739,7 @@ proptest! {
         if exchange.request.path.len() % 2 == 0 {
             exchange.llm = Some(Box::new(facts(&exchange.request.path)));
         }
-        let context = Context { seq: 1, run_id: "r", rule: "proxy", error_from_status: 400, properties: &properties, prices: None, links: Links::default(), continues: &|_| None, redactor: redactor(), text_max_bytes: 1 << 20 };
+        let context = Context { properties: &properties, ..context() };
         let event = build(&exchange, &context);
         let value = check(&with_project_id(&event.for_otas(), PROJECT).unwrap()).map_err(TestCaseError::fail)?;
         let capture = &value["metadata"]["capture"];

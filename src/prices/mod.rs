@@ -3,6 +3,7 @@
 //! price give no cost.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 use wildmatch::WildMatch;
@@ -18,11 +19,15 @@ const PER_TOKENS: f64 = 1e6;
 const PUBLIC: [&str; 3] =
     [include_str!("public/anthropic.toml"), include_str!("public/google.toml"), include_str!("public/openai.toml")];
 
-/// Tables of prices, in the order in which they are searched.
+/// The public tables, read when they are first needed: most commands need none.
+static PUBLIC_TABLES: LazyLock<Vec<Table>> =
+    LazyLock::new(|| PUBLIC.iter().filter_map(|table| toml::from_str(table).ok()).collect());
+
+/// Tables of prices: the user's, which is searched first, and the public ones.
 #[derive(Debug, Clone)]
 pub struct Prices {
-    file: Option<PathBuf>,
-    tables: Vec<Table>,
+    /// The user's table, and its file.
+    own: Option<(PathBuf, Table)>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -101,7 +106,7 @@ pub struct Cost<'a> {
 impl Prices {
     /// The public prices.
     pub fn public() -> Self {
-        Self { file: None, tables: PUBLIC.iter().filter_map(|table| toml::from_str(table).ok()).collect() }
+        Self { own: None }
     }
 
     /// The user's table, then the public prices.
@@ -124,24 +129,28 @@ impl Prices {
                 at + 1
             ));
         }
-        let tables = std::iter::once(table).chain(Self::public().tables).collect();
-        Ok(Self { file: Some(file.to_owned()), tables })
+        Ok(Self { own: Some((file.to_owned(), table)) })
     }
 
     /// The user's file.
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.own.as_ref().map(|(file, _)| file.as_path())
     }
 
     /// The versions of all tables. Those of public prices are a provider and a date.
     pub fn versions(&self) -> impl Iterator<Item = &str> {
-        self.tables.iter().map(|table| table.version.as_str())
+        self.tables().map(|table| table.version.as_str())
+    }
+
+    /// In the order in which they are searched.
+    fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.own.iter().map(|(_, table)| table).chain(PUBLIC_TABLES.iter())
     }
 
     /// The cost of a call, by the first entry that matches it. `None`: unknown.
     pub fn cost(&self, usage: &Usage<'_>) -> Option<Cost<'_>> {
-        let entries = self.tables.iter().flat_map(|table| table.models.iter().map(move |model| (table, model)));
-        let (table, prices) = entries.into_iter().find(|(_, model)| model.covers(usage))?;
+        let mut entries = self.tables().flat_map(|table| table.models.iter().map(move |model| (table, model)));
+        let (table, prices) = entries.find(|(_, model)| model.covers(usage))?;
         let amount = prices.cost(usage)?;
         Some(Cost { amount, currency: &table.currency, table: &table.version })
     }

@@ -144,7 +144,7 @@ fn public_tables_are_dated_and_sound() {
     for version in versions {
         assert!(version.split_once(' ').is_some_and(|(_, day)| is_day(day)), "{version}");
     }
-    for (text, table) in PUBLIC.iter().zip(&prices.tables) {
+    for (text, table) in PUBLIC.iter().zip(prices.tables()) {
         assert!(text.contains("https://") && table.models.iter().all(Model::is_sound));
         for (at, model) in table.models.iter().enumerate() {
             assert!(model.provider.is_some(), "{}: whose price?", model.model);

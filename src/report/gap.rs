@@ -77,13 +77,10 @@ fn when(unix_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::Value;
 
     use super::*;
-    use crate::event::Links;
-    use crate::redact::testing::redactor;
+    use crate::event::testing::context;
     use crate::store::LossReason;
 
     #[test]
@@ -95,18 +92,7 @@ mod tests {
             from_ms: 1_700_000_000_000,
             to_ms: 1_700_000_060_500,
         };
-        let context = Context {
-            seq: 9,
-            run_id: "r",
-            rule: "proxy",
-            error_from_status: 400,
-            properties: &BTreeMap::new(),
-            prices: None,
-            links: Links::default(),
-            continues: &|_| None,
-            redactor: redactor(),
-            text_max_bytes: 1 << 20,
-        };
+        let context = Context { seq: 9, ..context() };
         let event = event(&gap, &context);
         assert_eq!(
             event.error,

@@ -13,22 +13,13 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use super::{Parts, REMEMBERED, same, whole_body};
+use crate::agents;
 use crate::capture::Exchange;
 
 /// Endings of the paths of APIs whose requests hold all messages so far, for calls that were not answered like a model's.
 const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 
-/// Fields in which agents name their session, agent or thread: two sub-agents may begin with the same words.
-const IDENTITIES: [&str; 6] = [
-    "x-claude-code-session-id",
-    "x-claude-code-agent-id",
-    "session-id",
-    "thread-id",
-    "x-session-id",
-    "x-opencode-session",
-];
-
-/// How many messages a call has, that their meanings are worth remembering: conversations of hundreds of messages are common.
+/// The meanings of so many messages are remembered for each call that is: conversations of hundreds of messages are common.
 const MESSAGES_A_CALL: usize = 8;
 
 /// What messages mean, by the hash of their bytes.
@@ -214,7 +205,8 @@ fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {
         parts.add(&caller.to_le_bytes());
         parts.add(exchange.origin.to_string().as_bytes());
         parts.add(exchange.request.path.as_bytes());
-        for name in IDENTITIES {
+        // Two sub-agents may begin with the same words.
+        for name in agents::fields_of_conversations() {
             parts.add(exchange.request.headers.get(name).unwrap_or_default());
         }
     })
