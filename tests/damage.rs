@@ -1,4 +1,4 @@
-//! A bit of a stored body flips on the disk: what `store verify`, the page and OTAS are told, and what is still whole.
+//! A bit of a stored body flips on the disk. `store verify`, the page and the event for OTAS say so, and all other events stay whole.
 
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;

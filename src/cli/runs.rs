@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::filter::FilterArgs;
+use super::stats::tokens;
 use super::table::{cell, render};
 use super::{About, Done, say, session_name};
 use crate::admin::page::format::{costs, count, date};
@@ -81,8 +82,6 @@ fn in_json(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) 
 }
 
 fn row(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) -> Vec<String> {
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
-    let tokens = format!("{} → {}", known(totals.input_tokens), known(totals.output_tokens));
     vec![
         date(totals.last_ms),
         cell(&session_name::agent(info)),
@@ -90,7 +89,7 @@ fn row(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) -> V
         count(totals.calls),
         count(totals.errors),
         cell(&model(models)),
-        if totals.llm_calls > 0 { tokens } else { String::new() },
+        tokens(totals),
         costs(&totals.costs),
     ]
 }

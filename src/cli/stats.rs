@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use clap::builder::PossibleValue;
 use serde_json::json;
 
 use super::filter::FilterArgs;
@@ -22,7 +23,7 @@ use crate::store::{Filter, Store, StoreError, Viewer};
 pub(super) struct Args {
     /// Print totals by this fact; a call with several tools counts for each of them
     #[arg(long, value_enum, value_name = "FACT")]
-    by: Option<Wanted>,
+    by: Option<By>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -32,39 +33,13 @@ pub(super) struct Args {
     flags: Flags,
 }
 
-/// `--by`.
-#[derive(Clone, Copy, ValueEnum)]
-enum Wanted {
-    Host,
-    Model,
-    Agent,
-    Tool,
-    Session,
-    Status,
-}
-
-impl Wanted {
-    fn by(self) -> By {
-        match self {
-            Self::Host => By::Host,
-            Self::Model => By::Model,
-            Self::Agent => By::Agent,
-            Self::Tool => By::Tool,
-            Self::Session => By::Session,
-            Self::Status => By::Status,
-        }
+impl ValueEnum for By {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
     }
 
-    /// The heading of the names.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Host => "host",
-            Self::Model => "model",
-            Self::Agent => "agent",
-            Self::Tool => "tool",
-            Self::Session => "session",
-            Self::Status => "status",
-        }
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name()))
     }
 }
 
@@ -72,7 +47,7 @@ pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     match args.by {
-        Some(wanted) => by(&store.viewer(), &filter, wanted, args.json)?,
+        Some(fact) => by(&store.viewer(), &filter, fact, args.json)?,
         None => all(&store.viewer(), &filter, args.json)?,
     }
     Ok(ExitCode::SUCCESS)
@@ -84,16 +59,16 @@ fn all(viewer: &Viewer, filter: &Filter, json: bool) -> Result<(), Failure> {
     Ok(if json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?)
 }
 
-fn by(viewer: &Viewer, filter: &Filter, wanted: Wanted, json: bool) -> Result<(), Failure> {
-    let names = names(viewer, wanted)?;
-    let mut groups = Groups::new(wanted.by());
+fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Failure> {
+    let names = names(viewer, fact)?;
+    let mut groups = Groups::new(fact);
     viewer.each(filter, |call| {
         groups.add(&call, |session| names.get(&session).cloned().unwrap_or_else(|| session.to_string()));
     })?;
     if json {
-        return Ok(say::json(&format!("{:#}", json!({ "by": wanted.name(), "groups": groups.json() })))?);
+        return Ok(say::json(&format!("{:#}", json!({ "by": fact.name(), "groups": groups.json() })))?);
     }
-    let head = [wanted.name(), "calls", "errors", "tokens in → out", "cost", "p50", "p95"];
+    let head = [fact.name(), "calls", "errors", "tokens in → out", "cost", "p50", "p95"];
     let row = |(name, of): (&str, &Totals)| {
         let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
         vec![cell(name), count(of.calls), count(of.errors), tokens(of), costs(&of.costs), latency(0.5), latency(0.95)]
@@ -102,10 +77,10 @@ fn by(viewer: &Viewer, filter: &Filter, wanted: Wanted, json: bool) -> Result<()
 }
 
 /// The names of agents or sessions, by session.
-fn names(viewer: &Viewer, wanted: Wanted) -> Result<HashMap<i64, String>, StoreError> {
-    let name = match wanted {
-        Wanted::Agent => session_name::agent,
-        Wanted::Session => session_name::session,
+fn names(viewer: &Viewer, fact: By) -> Result<HashMap<i64, String>, StoreError> {
+    let name = match fact {
+        By::Agent => session_name::agent,
+        By::Session => session_name::session,
         _ => return Ok(HashMap::new()),
     };
     Ok(viewer.sessions(usize::MAX)?.iter().map(|info| (info.row.id(), name(info))).collect())
@@ -158,7 +133,7 @@ fn row(name: &str, of: &Totals) -> Vec<String> {
 }
 
 /// Tokens in and out. Empty without calls to models.
-fn tokens(of: &Totals) -> String {
+pub(super) fn tokens(of: &Totals) -> String {
     let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
     if of.llm_calls == 0 {
         return String::new();

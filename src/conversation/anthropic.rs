@@ -10,17 +10,12 @@ pub(super) const INTERFACE: Interface = Interface { request, answer };
 
 fn request(request: &Value, out: &mut Request) {
     out.system = content(&request["system"], block);
-    out.tools = elements(&request["tools"]).iter().map(tool).collect();
+    out.tools = elements(&request["tools"]).iter().map(Tool::of).collect();
     out.messages = elements(&request["messages"])
         .iter()
         .map(|message| Message { role: text(&message["role"]), blocks: content(&message["content"], block) })
         .collect();
     out.take_parameters(request, &["system", "tools", "messages"]);
-}
-
-fn tool(tool: &Value) -> Tool {
-    let name = tool["name"].as_str().or(tool["type"].as_str()).unwrap_or_default();
-    Tool { name: name.to_owned(), definition: tool.clone() }
 }
 
 /// A part of a message, of the system prompt, or of a tool's result.

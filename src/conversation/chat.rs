@@ -9,7 +9,7 @@ use super::{Answer, Block, Interface, Message, Request, Tool, append, as_written
 pub(super) const INTERFACE: Interface = Interface { request, answer };
 
 fn request(request: &Value, out: &mut Request) {
-    out.tools = elements(&request["tools"]).iter().chain(elements(&request["functions"])).map(tool).collect();
+    out.tools = elements(&request["tools"]).iter().chain(elements(&request["functions"])).map(Tool::of).collect();
     let messages = elements(&request["messages"]);
     let system =
         messages.iter().take_while(|message| matches!(message["role"].as_str(), Some("system" | "developer")));
@@ -21,11 +21,6 @@ fn request(request: &Value, out: &mut Request) {
         out.messages.push(Message { role: "user".to_owned(), blocks: prompt });
     }
     out.take_parameters(request, &["tools", "functions", "messages", "system", "prompt"]);
-}
-
-fn tool(tool: &Value) -> Tool {
-    let name = [&tool["function"]["name"], &tool["name"], &tool["type"]].into_iter().find_map(Value::as_str);
-    Tool { name: name.unwrap_or_default().to_owned(), definition: tool.clone() }
 }
 
 fn message(message: &Value) -> Message {

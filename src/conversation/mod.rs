@@ -242,6 +242,15 @@ impl Request {
     }
 }
 
+impl Tool {
+    /// From its definition. In OpenAI's chat interface, `function` holds the name.
+    fn of(definition: &Value) -> Self {
+        let names = [&definition["function"]["name"], &definition["name"], &definition["type"]];
+        let name = names.into_iter().find_map(Value::as_str).unwrap_or_default();
+        Self { name: name.to_owned(), definition: definition.clone() }
+    }
+}
+
 impl Block {
     fn other(json: &Value) -> Self {
         Self::Other { kind: text(&json["type"]), json: json.to_string() }

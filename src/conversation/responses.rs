@@ -10,7 +10,7 @@ pub(super) const INTERFACE: Interface = Interface { request, answer };
 
 fn request(request: &Value, out: &mut Request) {
     out.system = content(&request["instructions"], part);
-    out.tools = elements(&request["tools"]).iter().map(tool).collect();
+    out.tools = elements(&request["tools"]).iter().map(Tool::of).collect();
     let whole = Value::Array(vec![]);
     let items = match &request["input"] {
         Value::String(said) => {
@@ -32,11 +32,6 @@ fn request(request: &Value, out: &mut Request) {
         }
     }
     out.take_parameters(request, &["instructions", "tools", "input", "generate"]);
-}
-
-fn tool(tool: &Value) -> Tool {
-    let name = tool["name"].as_str().or(tool["type"].as_str()).unwrap_or_default();
-    Tool { name: name.to_owned(), definition: tool.clone() }
 }
 
 fn role(item: &Value) -> String {

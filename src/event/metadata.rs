@@ -1,7 +1,7 @@
 //! `metadata`: provenance and technical details, nested. OTAS's page does not show it, its API returns it.
 //!
-//! It is written last, into reserved room. Every part that comes from outside is bounded here, and
-//! [`fit::METADATA_RESERVE_BYTES`] covers their sum.
+//! It is written last. Every part that comes from outside is bounded here, and a test compares their sum with
+//! `fit::METADATA_RESERVE_BYTES`.
 
 use std::time::SystemTime;
 

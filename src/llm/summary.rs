@@ -72,6 +72,11 @@ impl Llm {
         self.text(names::OPERATION)
     }
 
+    /// The tool that is called over MCP.
+    pub fn tool(&self) -> Option<&str> {
+        self.text(names::TOOL)
+    }
+
     /// Input tokens, including cached ones.
     pub fn input_tokens(&self) -> Option<u64> {
         self.0.get(names::INPUT_TOKENS)?.as_u64()

@@ -8,7 +8,7 @@ use time::{Date, OffsetDateTime};
 /// with time and zone (RFC 3339).
 ///
 /// # Errors
-/// When it is none of these; the error says what is expected.
+/// When the text has another form. The error says which forms are expected.
 pub fn moment(text: &str, now_ms: i64) -> Result<i64, &'static str> {
     let ago = humantime::parse_duration(text).ok().and_then(|ago| i64::try_from(ago.as_millis()).ok());
     let day = || Date::parse(text, format_description!("[year]-[month]-[day]")).ok();

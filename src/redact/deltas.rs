@@ -170,7 +170,7 @@ fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
     at.min(limit)
 }
 
-/// The hash of a path (FNV-1a), continued from the hash of the path places.above. Two paths with the same hash would be joined, which
+/// The hash of a path (FNV-1a), continued from the hash of the path above. Two paths with the same hash would be joined, which
 /// does no harm.
 fn mixed(place: u64, name: &[u8]) -> u64 {
     let start = place ^ 0xcbf2_9ce4_8422_2325;

@@ -6,7 +6,7 @@ use memchr::memmem;
 
 use super::finding::Finding;
 use crate::secret::buffers;
-use crate::secret::escapes::{NEAR_BYTES, entity, hex};
+use crate::secret::escapes::{entity, hex, next_sign};
 use crate::secret::undone::{ESCAPE_MAX_BYTES, Undone};
 
 /// The `ñ` of `contraseña`, the only letter beyond ASCII in names that are searched for.
@@ -82,7 +82,11 @@ impl Shadow {
     pub(super) fn of_strings(text: &str) -> Option<Self> {
         let mut shadow = Self::default();
         let (mut copied, mut at) = (0, 0);
-        while let Some(sign) = next_sign(text.as_bytes(), at) {
+        let next = |at| {
+            let is_sign = |byte| matches!(byte, b'"' | b'\\');
+            next_sign(text.as_bytes(), at, is_sign, |text| memchr::memchr2(b'"', b'\\', text))
+        };
+        while let Some(sign) = next(at) {
             let (char, bytes) = match text.as_bytes()[sign..] {
                 [b'"', ..] => ('\n', 1),
                 [_, b'n', ..] => ('\n', 2),
@@ -145,16 +149,6 @@ impl Drop for Shadow {
     fn drop(&mut self) {
         buffers::give_back(std::mem::take(&mut self.text).into_bytes());
     }
-}
-
-/// Where the next quote or backslash stands, at `from` or later.
-fn next_sign(text: &[u8], from: usize) -> Option<usize> {
-    let near = text[from..].iter().take(NEAR_BYTES).position(|byte| matches!(byte, b'"' | b'\\'));
-    near.or_else(|| {
-        let far = NEAR_BYTES.min(text.len() - from);
-        memchr::memchr2(b'"', b'\\', &text[from + far..]).map(|skip| far + skip)
-    })
-    .map(|skip| from + skip)
 }
 
 #[cfg(test)]

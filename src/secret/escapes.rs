@@ -5,9 +5,6 @@ use std::ops::Range;
 use super::buffers;
 use super::undone::Undone;
 
-/// In so many bytes the next escape is searched for without SIMD: escapes often stand side by side.
-pub(crate) const NEAR_BYTES: usize = 4;
-
 /// A text with one layer of escapes undone. The bytes need not be UTF-8.
 pub(super) struct Unescaped {
     pub(super) bytes: Vec<u8>,
@@ -19,7 +16,11 @@ impl Unescaped {
     pub(super) fn of(text: &[u8]) -> Option<Self> {
         let mut plain = Self { bytes: Vec::new(), undone: Undone::default() };
         let (mut copied, mut at) = (0, 0);
-        while let Some(start) = next_sign(text, at) {
+        let next = |at| {
+            let is_sign = |byte| matches!(byte, b'\\' | b'%' | b'&');
+            next_sign(text, at, is_sign, |text| memchr::memchr3(b'\\', b'%', b'&', text))
+        };
+        while let Some(start) = next(at) {
             let Some((character, length)) = escape(&text[start..]) else {
                 at = start + 1;
                 continue;
@@ -59,12 +60,19 @@ impl Drop for Unescaped {
     }
 }
 
-/// Where the next escape may begin, at `from` or later.
-fn next_sign(text: &[u8], from: usize) -> Option<usize> {
-    let near = text[from..].iter().take(NEAR_BYTES).position(|byte| matches!(byte, b'\\' | b'%' | b'&'));
+/// Where the next sign stands, at `from` or later: `is` tells it, and `find` finds it in a longer text.
+pub(crate) fn next_sign(
+    text: &[u8],
+    from: usize,
+    is: impl Fn(u8) -> bool,
+    find: impl Fn(&[u8]) -> Option<usize>,
+) -> Option<usize> {
+    /// In so many bytes it is searched for without SIMD: escapes often stand side by side.
+    const NEAR_BYTES: usize = 4;
+    let near = text[from..].iter().take(NEAR_BYTES).position(|byte| is(*byte));
     near.or_else(|| {
         let far = NEAR_BYTES.min(text.len() - from);
-        memchr::memchr3(b'\\', b'%', b'&', &text[from + far..]).map(|skip| far + skip)
+        find(&text[from + far..]).map(|skip| far + skip)
     })
     .map(|skip| from + skip)
 }

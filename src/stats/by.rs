@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::totals::{Totals, by_calls, is_gap};
-use crate::llm::{Llm, names};
+use crate::llm::Llm;
 use crate::store::Call;
 
 /// The fact that calls are grouped by.
@@ -23,6 +23,23 @@ pub enum By {
     Session,
     /// The status of the response.
     Status,
+}
+
+impl By {
+    /// All facts.
+    pub const ALL: [Self; 6] = [Self::Host, Self::Model, Self::Agent, Self::Tool, Self::Session, Self::Status];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::Model => "model",
+            Self::Agent => "agent",
+            Self::Tool => "tool",
+            Self::Session => "session",
+            Self::Status => "status",
+        }
+    }
 }
 
 /// Totals of groups of calls.
@@ -77,7 +94,7 @@ impl Groups {
 /// The tools of a call, each once.
 fn tools(llm: &Llm) -> Vec<String> {
     let called = llm.tool_calls().unwrap_or_default().split(',');
-    let over_mcp = llm.facts().get(names::TOOL).and_then(Value::as_str).unwrap_or_default();
+    let over_mcp = llm.tool().unwrap_or_default();
     let mut tools: Vec<String> =
         called.chain([over_mcp]).map(str::trim).filter(|tool| !tool.is_empty()).map(str::to_owned).collect();
     tools.sort_unstable();

@@ -10,7 +10,6 @@ use crate::brief;
 use crate::cli::color::{BAD, DIM, GOOD, WARN};
 use crate::cli::table::{Cell, cell};
 use crate::event::Llm;
-use crate::llm::names;
 use crate::store::{Call, Listed, State};
 
 /// The columns. `at` is there twice, with and without the day: the layout takes one of them.
@@ -82,10 +81,8 @@ fn work(llm: &Llm) -> String {
         (None, None) => None,
         (input, output) => Some(format!("{}→{}", known(input), known(output))),
     };
-    let currency = llm.facts().get(names::COST_CURRENCY).and_then(|currency| currency.as_str());
-    let cost = llm.cost().map(|cost| brief::money(cost, currency));
-    let tool = llm.facts().get(names::TOOL).and_then(|tool| tool.as_str());
-    let stop = match (llm.finish(), llm.tool_calls().or(tool)) {
+    let cost = llm.cost().map(|cost| brief::money(cost, llm.currency()));
+    let stop = match (llm.finish(), llm.tool_calls().or(llm.tool())) {
         (Some(stop), Some(tools)) => Some(format!("{stop}: {tools}")),
         (stop, tools) => stop.or(tools).map(str::to_owned),
     };

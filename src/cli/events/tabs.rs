@@ -5,7 +5,6 @@ use time::macros::format_description;
 
 use crate::cli::table::cell;
 use crate::event::Llm;
-use crate::llm::names;
 use crate::store::Listed;
 
 /// The names of the fields.
@@ -17,7 +16,6 @@ pub(super) fn line(listed: &Listed) -> String {
     let call = &listed.call;
     let llm = Llm::parse(&call.llm).unwrap_or_default();
     let number = |tokens: Option<u64>| tokens.map(|tokens| tokens.to_string()).unwrap_or_default();
-    let text = |name: &str| llm.facts().get(name).and_then(|fact| fact.as_str()).unwrap_or_default();
     let fields = [
         &*call.id.to_string(),
         &at(call.started_at_ms),
@@ -31,9 +29,9 @@ pub(super) fn line(listed: &Listed) -> String {
         &number(llm.input_tokens()),
         &number(llm.output_tokens()),
         &llm.cost().map(|cost| cost.to_string()).unwrap_or_default(),
-        text(names::COST_CURRENCY),
+        llm.currency().unwrap_or_default(),
         llm.finish().unwrap_or_default(),
-        llm.tool_calls().unwrap_or_else(|| text(names::TOOL)),
+        llm.tool_calls().or(llm.tool()).unwrap_or_default(),
         &call.error,
         &listed.state.to_string(),
         &listed.attempts.to_string(),
