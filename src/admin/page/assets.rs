@@ -19,11 +19,20 @@ pub(super) struct Asset {
 }
 
 /// The style sheet.
-pub(super) static STYLE: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("css", include_str!("page.css"), "text/css; charset=utf-8"));
+pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("css", STYLES, "text/css; charset=utf-8"));
 /// The script.
 pub(super) static SCRIPT: LazyLock<Asset> =
-    LazyLock::new(|| Asset::new("js", include_str!("page.js"), "text/javascript; charset=utf-8"));
+    LazyLock::new(|| Asset::new("js", SCRIPTS, "text/javascript; charset=utf-8"));
+
+/// The files of a part of the page are its own; the browser loads one file. `base` comes first.
+const STYLES: &str = concat!(
+    include_str!("style/base.css"),
+    include_str!("style/list.css"),
+    include_str!("style/call.css"),
+    include_str!("style/run.css"),
+);
+const SCRIPTS: &str =
+    concat!(include_str!("script/base.js"), include_str!("script/list.js"), include_str!("script/run.js"),);
 
 impl Asset {
     fn new(ending: &str, text: &'static str, content_type: &'static str) -> Self {
