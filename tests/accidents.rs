@@ -84,7 +84,7 @@ async fn a_store_whose_folder_is_deleted_while_events_wait_is_a_gap_with_their_n
 
 /// Of two processes on one store, one counts what is missing.
 #[tokio::test]
-async fn what_two_processes_miss_is_counted_once() {
+async fn a_loss_that_two_processes_notice_is_counted_once() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     otas.down().await;
     let (one, data) = proxy_with_data(&otas).await;
@@ -152,7 +152,7 @@ async fn a_file_size_limit_counts_as_a_full_disk_and_the_store_resumes_when_it_i
 }
 
 #[tokio::test]
-async fn what_others_may_do_with_store_and_sink_is_taken_from_them_at_the_start() {
+async fn loose_permissions_of_store_and_sink_are_tightened_at_the_start() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas);
     let (store, sink) = (proxy.folder().join("data/events.db"), proxy.folder().join("out/events.jsonl"));

@@ -183,7 +183,7 @@ async fn a_proxy_of_ours_on_the_port_is_no_fault() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_files_and_a_key_that_others_may_read_are_told_with_what_to_do() {
+async fn readable_settings_and_key_files_are_reported_with_the_remedy() {
     let folder = Folder::new();
     folder.configure("[otas]\nbrian_url = 'http://localhost:1'\n");
     let found = check(&folder, &[], &[]).await;
@@ -201,7 +201,7 @@ async fn settings_files_and_a_key_that_others_may_read_are_told_with_what_to_do(
 
 /// An environment made by hand: what it lacks is told, and nothing is added to it.
 #[tokio::test(flavor = "multi_thread")]
-async fn an_environment_as_it_is_is_told_what_it_lacks() {
+async fn what_the_present_environment_lacks_is_reported() {
     if !is_installed("curl") {
         return;
     }

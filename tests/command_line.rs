@@ -330,7 +330,7 @@ fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
 }
 
 #[test]
-fn what_could_not_be_delivered_stays_stored_and_is_said() {
+fn undelivered_events_stay_stored_and_are_reported() {
     let folder = Folder::new();
     folder.configure(
         "[otas]\nbrain_url = 'http://127.0.0.1:2'\nuasam_url = 'http://127.0.0.1:2'\nagent_key = 'agent_a_b'\n\

@@ -187,7 +187,7 @@ async fn expect_100_continue_refused_sends_no_body() {
 }
 
 #[tokio::test]
-async fn an_origin_silent_on_expect_gets_the_body_all_the_same() {
+async fn an_origin_silent_on_expect_still_gets_the_body() {
     let (received, reply) = exchange(
         vec![Act::Await(b"hello".to_vec()), Act::Write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_vec())],
         "POST http://HOST/ HTTP/1.1\r\nHost: HOST\r\nExpect: 100-continue\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
@@ -261,7 +261,7 @@ async fn a_call_to_the_proxy_itself_is_refused_with_508() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_forwarded_is_answered_with_the_reason_and_a_hint() {
+async fn requests_that_cannot_be_forwarded_get_the_reason_and_a_hint() {
     let proxy = TestProxy::new().run().await;
     let closed = Nobody::new();
     for (request, status, words) in [

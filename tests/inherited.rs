@@ -35,7 +35,7 @@ async fn a_command_that_needs_the_environments_proxy_gets_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn it_is_left_out_where_somebody_says_so_and_where_it_is_ours() {
+async fn it_is_not_taken_over_with_no_upstream_or_if_it_is_ours() {
     let proxy = [("HTTP_PROXY", "http://NEXT")];
     let (got, said, sent) = ran(&proxy, &["--no-upstream"], INSIDE).await;
     assert!(got.contains("dns_") && sent.is_empty(), "{got} {said} {sent}");

@@ -133,7 +133,7 @@ async fn commands_elsewhere_use_the_ca_and_the_store_of_the_proxy_that_runs() {
 }
 
 #[test]
-fn of_two_proxies_no_command_guesses_which_one_is_meant() {
+fn with_two_proxies_no_command_guesses_which_is_meant() {
     let home = Home::new();
     std::fs::write(home.0.path().join("elsewhere/proxy.toml"), SETTINGS).unwrap();
     std::fs::create_dir(home.0.path().join("third")).unwrap();

@@ -57,7 +57,7 @@ async fn events_name_the_process_that_called() {
 }
 
 #[tokio::test]
-async fn processes_are_not_looked_up_where_that_is_not_wanted() {
+async fn processes_are_not_looked_up_if_the_settings_say_so() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().with(|c| c.listen.processes = false).run().await;
     proxy.client().get(origin.url("/bytes/9")).send().await.unwrap().bytes().await.unwrap();
@@ -67,7 +67,7 @@ async fn processes_are_not_looked_up_where_that_is_not_wanted() {
 }
 
 #[tokio::test]
-async fn who_refuses_our_certificate_is_named() {
+async fn the_client_that_refuses_our_certificate_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (origin, proxy) = (TestOrigin::https(&ca).await, TestProxy::new().trusting(&ca).run().await);
@@ -257,7 +257,7 @@ async fn another_user_is_not_served() {
 }
 
 #[tokio::test]
-async fn every_user_is_served_where_that_is_wanted() {
+async fn every_user_is_served_if_the_settings_say_so() {
     if !are_root() {
         return;
     }
@@ -298,7 +298,7 @@ async fn a_users_proxy_serves_that_user_and_root_alone() {
 }
 
 #[tokio::test]
-async fn who_sends_and_leaves_at_once_is_not_taken_for_one_of_us() {
+async fn a_peer_that_leaves_at_once_is_not_taken_for_our_user() {
     let proxy = TestProxy::new().run().await;
     // Its socket is gone before the proxy comes to look: this runtime has one thread, and it is ours till we wait.
     let agent = std::net::TcpStream::connect(proxy.addr).unwrap();

@@ -48,7 +48,7 @@ async fn content_that_is_sent_apart_from_its_head_does_not_wait_for_an_acknowled
 }
 
 #[tokio::test]
-async fn nor_does_it_inside_an_intercepted_tunnel() {
+async fn content_inside_an_intercepted_tunnel_does_not_wait_either() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let origin = TestOrigin::https(&ca).await;
@@ -62,7 +62,7 @@ async fn nor_does_it_inside_an_intercepted_tunnel() {
 }
 
 #[tokio::test]
-async fn nor_does_what_is_relayed_unread() {
+async fn content_that_is_relayed_unread_does_not_wait_either() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let origin = TestOrigin::https(&ca).await;

@@ -320,7 +320,7 @@ async fn a_gap_in_a_large_body_leaves_nothing_of_the_secrets_at_its_edges() {
 }
 
 #[tokio::test]
-async fn a_body_that_cannot_be_searched_in_its_budget_is_withheld_and_its_event_goes_all_the_same() {
+async fn a_body_over_its_search_budget_is_withheld_and_its_event_still_goes() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).with(|config| config.redact.budget = Duration::ZERO).run().await;
     let post = proxy.client().post(origin.url("/echo")).header("content-type", "application/json");

@@ -179,7 +179,7 @@ fn a_run_whose_log_nobody_reads_ends_as_its_command_does() {
 }
 
 #[test]
-fn what_is_logged_into_a_file_has_no_colours() {
+fn a_log_file_has_no_colours() {
     let folder = Folder::new();
     folder.configure("");
     let mut command = folder.program();
@@ -207,7 +207,7 @@ fn a_command_needs_no_dashes_before_it_and_keeps_its_own() {
 }
 
 #[test]
-fn no_call_at_all_is_explained() {
+fn a_run_without_calls_is_explained() {
     let folder = Folder::new();
     folder.configure("");
     let mut command = folder.program();
@@ -283,7 +283,7 @@ fn the_session_of_a_run_names_its_agent() {
 }
 
 #[test]
-fn a_store_of_another_user_is_told_as_that() {
+fn a_store_of_another_user_is_reported_as_such() {
     const USER: u32 = 65_532;
     if !rustix::process::geteuid().is_root() {
         return;
@@ -397,7 +397,7 @@ async fn the_page_over_a_store_needs_no_proxy_and_may_run_beside_one() {
 }
 
 #[tokio::test]
-async fn words_of_otas_steer_no_terminal_of_who_looks_at_the_status() {
+async fn messages_of_otas_are_escaped_in_the_status() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     otas.answer_all(Answer::refusal(503, STEERING));
     let proxy = TestProxy::new().otas(&otas).run().await;

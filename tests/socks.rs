@@ -77,7 +77,7 @@ async fn a_password_is_taken_and_not_looked_at_also_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_served_is_answered_with_its_code_and_is_an_event() {
+async fn failures_have_their_socks_code_and_an_event() {
     let closed = Nobody::new();
     for (request, answer, error) in [
         (connect_to(closed.addr.port()), 5, "connect_refused"),
@@ -95,7 +95,7 @@ async fn what_cannot_be_served_is_answered_with_its_code_and_is_an_event() {
 }
 
 #[tokio::test]
-async fn what_is_no_socks_after_all_is_closed_without_a_word() {
+async fn a_connection_that_is_not_socks_is_closed_silently() {
     let proxy = TestProxy::new().run().await;
     for (sent, answered) in [(&b"\x05\x01\x80"[..], &b"\x05\xff"[..]), (b"\x05\x01\x00\x04\x01\x00\x01", b"\x05\x00")]
     {

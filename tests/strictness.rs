@@ -81,7 +81,7 @@ async fn inside_a_tunnel_the_event_of_a_refusal_names_the_origin() {
 }
 
 #[tokio::test]
-async fn what_was_asked_before_an_ambiguous_request_is_answered_first() {
+async fn requests_before_an_ambiguous_one_are_answered_first() {
     let (reply, events, received) =
         ask(TestProxy::new(), "GET http://HOST/first HTTP/1.1\r\nHost: HOST\r\n\r\nGET /second HTTP/1.1\r\n\r\n")
             .await;

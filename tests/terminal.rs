@@ -62,7 +62,7 @@ fn nothing_is_written_into_a_full_screen_program_and_what_waited_comes_after_it_
 }
 
 #[test]
-fn colours_are_for_terminals_and_for_who_wants_them() {
+fn colours_are_for_terminals_and_on_request() {
     let (appeared, _) = seen(&[("NO_COLOR", "1")], "");
     let (_, within, after) = around(&appeared);
     assert_eq!(within, "", "{appeared:?}");

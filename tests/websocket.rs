@@ -457,7 +457,7 @@ async fn checklist_48_websockets_over_http2_pass_where_the_origin_offers_them() 
 }
 
 #[tokio::test]
-async fn checklist_48_without_the_origins_offer_there_is_none_and_asking_all_the_same_is_an_error() {
+async fn checklist_48_without_the_origins_offer_extended_connect_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let port = http2_origin(&ca, false).await;

@@ -122,7 +122,7 @@ fn gemini_names_session_and_prompt_in_the_body() {
 }
 
 #[test]
-fn what_is_no_id_is_left_out() {
+fn invalid_ids_are_left_out() {
     for (value, known) in [("", false), ("a\u{7}b", false), (&*"x".repeat(257), false), (&*"x".repeat(256), true)] {
         let identity = of(&[("x-claude-code-session-id", value)], &[]).unwrap();
         assert_eq!(identity.get(Part::Session).is_some(), known, "{value:?}");

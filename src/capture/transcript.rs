@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_text_is_replaced_or_described() {
+    fn binary_data_is_replaced_or_described() {
         let (kept, _) = transcript_of(
             &[
                 (Form::Text, b"a\xFFb", true),

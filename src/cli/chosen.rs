@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_proxies_the_one_that_was_named_by_whatever_it_has_is_meant() {
+    fn with_two_proxies_any_name_of_one_selects_it() {
         let two = [one(9000, "/a/ca", "/a/e.db"), one(9010, "/b/ca", "/b/e.db")];
         for (flags, port) in [
             (&["--listen-proxy", "127.0.0.1:9010"][..], 9010),
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_proxies_none_is_meant_if_nothing_says_which() {
+    fn with_two_proxies_none_is_chosen_without_a_hint() {
         let two = [one(9000, "/a/ca", "/a/e.db"), one(9010, "/b/ca", "/b/e.db")];
         let unclear = led(&two, &[]);
         for about in [About::Agents, About::Page, About::Ca, About::Store] {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn two_proxies_that_share_a_store_differ_for_who_needs_an_address_alone() {
+    fn two_proxies_on_one_store_differ_only_by_address() {
         let two = [one(9000, "/ca", "/e.db"), one(9010, "/ca", "/e.db")];
         let led = led(&two, &[]);
         assert!(led.is_clear(About::Ca).is_ok() && led.is_clear(About::Store).is_ok());
@@ -325,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_at_the_default_address_is_taken_and_the_others_are_told_of() {
+    fn the_proxy_at_the_default_address_is_used_and_the_others_are_named() {
         let led = led(&[one(9000, "/a/ca", "/a/e.db"), one(8080, "/b/ca", "/b/e.db")], &[]);
         assert_eq!(taken(&led, About::Agents), Some(8080));
         let note = led.choice_note.unwrap();

@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_and_settings_come_first() {
+    fn unusable_proxies_are_named_and_settings_come_first() {
         for (value, reason) in [("socks4://s.example", "socks5://"), ("http://h.example/path", "end after the port")]
         {
             let (upstream, lines) = taken(&[("HTTPS_PROXY", value)], &[]);

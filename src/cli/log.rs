@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_repeats_is_held_back_and_counted_and_the_rest_is_written() {
+    fn repeated_lines_are_suppressed_and_counted() {
         let (repeats, written) = (Repeats::default(), Written::default());
         // No thread of ours ends the window.
         assert!(repeats.must_wait() && !repeats.must_wait());

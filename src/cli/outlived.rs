@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_run_holds_no_secret_and_is_short() {
+    fn the_description_of_a_run_is_short_and_holds_no_secret() {
         let command = ["agent".to_owned(), "--api-key".to_owned(), "s3cret".to_owned(), "x".repeat(999)];
         let detail = Ended::now("r-1", &command).detail();
         assert!(detail.contains("run r-1 (`agent --api-key **** x"), "{detail}");

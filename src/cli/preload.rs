@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parent_has_stays_and_nothing_is_said_twice() {
+    fn the_parents_values_stay_and_nothing_is_added_twice() {
         let preload = at("/ca");
         let once = preload.node_options(Some("--max-old-space-size=99".to_owned()));
         assert_eq!(once, "--max-old-space-size=99 --require /ca/preload.cjs");

@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_who_runs_and_what_is_left_of_others_goes() {
+    fn only_proxies_that_answer_are_running_and_stale_files_are_removed() {
         let folder = tempfile::tempdir().unwrap();
         let at = folder.path().join("running");
         assert!(all_in(&at).is_empty(), "no folder yet");

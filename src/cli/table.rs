@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_left_goes_to_the_last_column() {
+    fn the_last_column_gets_the_remaining_width() {
         let columns = Columns::of(&["n", "e"], &[]).fit(12, &[1]);
         assert_eq!(columns.line(&row(&["1", "longer"])), "1  longer\n");
     }

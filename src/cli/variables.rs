@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_client_reads_in_their_place_leads_to_us_as_well() {
+    fn variables_of_single_clients_name_the_proxy_too() {
         let files = files();
         let parent = [
             ("NPM_CONFIG_PROXY", "http://corp:1"),
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn what_keeps_calls_away_is_named_with_what_to_type() {
+    fn reasons_for_no_calls_are_named_with_the_command_to_type() {
         let said = |parent: &[(&str, &str)]| {
             warnings(&|name| parent.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()))
                 .join("\n")
@@ -391,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parent_has_set_is_added_to_and_not_lost() {
+    fn the_parents_values_are_kept_and_added_to() {
         let files = files();
         let parent =
             [("JAVA_TOOL_OPTIONS", "-Xmx1g"), ("PHP_INI_SCAN_DIR", "/etc/php"), ("WGETRC", "/home/u/.wgetrc")];

@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_traces_counts_more_and_its_endpoint_is_used_as_it_is() {
+    fn variables_for_traces_win_and_their_endpoint_is_used_unchanged() {
         let (otlp, _) = filled(
             false,
             &[
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_cannot_be_used_is_told_without_its_value() {
+    fn an_unusable_variable_is_named_without_its_value() {
         let (_, wrong) = filled(
             false,
             &[

@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_before_the_cut_is_read() {
+    fn text_before_the_cut_is_read() {
         for (text, value) in [
             (r#"{"a":1,"b":[1,2"#, json!({ "a": 1, "b": [1] })),
             (r#"{"a":"hel"#, json!({ "a": "hel" })),

@@ -210,7 +210,7 @@ fn calls_to_tools_are_put_together_from_their_pieces() {
 }
 
 #[test]
-fn what_is_missing_is_stated() {
+fn missing_parts_are_stated() {
     let request = json!({ "messages": [{ "role": "user", "content": "one" }, { "role": "user", "content": "two" }] })
         .to_string();
     let cut = &request[..request.len() - 8];

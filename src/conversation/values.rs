@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_cut_body_the_values_before_the_cut_remain() {
+    fn the_values_before_the_cut_of_a_body_remain() {
         for body in ["{\"a\":1}\n{\"b\":", "[{\"a\":1},{\"b\"", "data: {\"a\":1}\n\ndata: {\"b\":"] {
             let (values, is_whole) = of(body);
             assert!(!is_whole && values.first() == Some(&json!({ "a": 1 })), "{body}: {values:?}");

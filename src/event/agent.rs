@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn where_header_fields_are_not_recorded_the_agent_is_not_either() {
+    fn without_recorded_header_fields_the_agent_is_not_recorded() {
         for (level, known) in [(CaptureLevel::Headers, true), (CaptureLevel::Metadata, false)] {
             let redactor = rules(&[("api.test", level)], Duration::from_secs(60));
             let context = Context { redactor: &redactor, ..context() };

@@ -131,7 +131,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn whatever_the_bodies_the_event_fits_and_is_always_the_same(
+        fn for_any_bodies_the_event_fits_and_is_the_same_each_time(
             one in "[a-z\"\\\\\u{0}-\u{20}é€🦀]{1,40}", other in "[a-z\u{1}\u{7f}]{1,9}",
             repeat in 0_usize..400_000, others in 0_usize..400_000,
         ) {

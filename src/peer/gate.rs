@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn our_user_and_root_may_call_and_nobody_else() {
+    fn only_our_user_and_root_may_call() {
         assert_eq!(verdict(held(1000), 1000), Verdict::Admit);
         assert_eq!(verdict(held(0), 1000), Verdict::Admit);
         assert_eq!(verdict(held(1001), 1000), Verdict::OtherUser(1001));
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn each_is_counted() {
+    fn each_decision_is_counted() {
         let gate = Gate::new(1000);
         let admitted = [held(1000), held(1001), held(1002), Owner::Left, Owner::Unknown].map(|it| gate.admits(it));
         assert_eq!(admitted, [true, false, false, false, true]);

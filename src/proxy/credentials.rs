@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_nobody() {
+    fn other_credentials_name_no_agent() {
         let long = format!("planner+{}:s:1", "x".repeat(LABEL_BYTES + 1));
         assert_eq!(of(&basic("planner+a\0b:s:1")), None, "OTAS takes no NUL");
         for text in ["planner:s2", "planner:", "planner", "writer:s:1", "nobody:s2", ":s2", "Planner:s:1", &long] {

@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_from_elsewhere_is_taken_for_gone_when_nothing_was_written_to_it() {
+    async fn a_remote_agent_counts_as_gone_if_nothing_was_written_to_it() {
         let from: SocketAddr = "192.0.2.1:5".parse().unwrap();
         let peers = Peers::new(IpAddr::V4(Ipv4Addr::LOCALHOST), false, false, Vec::new()).unwrap();
         let written = AtomicU64::new(0);

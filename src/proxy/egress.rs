@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_known_of_clouds_is_a_rule() {
+    fn the_known_addresses_of_clouds_are_rules() {
         for rule in METADATA {
             HostRule::parse(rule).unwrap();
         }
@@ -213,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_denied_is_so_by_name_by_network_and_by_port() {
+    fn names_networks_and_ports_can_be_denied() {
         let egress = egress(&["*.bad.example", "10.0.0.0/8", "127.0.0.0/8:22", "*:25"], &[]);
         let (denied, fine) = (Err(Denied::Listed), Ok(()));
         assert_eq!(egress.admits_name("a.bad.example", 443), denied);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_allowed_leaves_the_rest_out_and_cannot_lift_what_is_denied() {
+    fn an_allow_list_excludes_the_rest_and_overrides_no_denial() {
         let egress = egress(&["secret.api.example"], &["*.api.example:443", "192.0.2.0/24"]);
         let not_listed = Err(Denied::NotListed);
         assert_eq!(egress.admits("a.api.example", ip("198.51.100.1"), 443), Ok(()));

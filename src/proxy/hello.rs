@@ -113,7 +113,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_or_not(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..500_usize) {
+        fn any_input_is_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), at in 0..500_usize) {
             read(&bytes);
             let mut damaged = hello("user.example");
             let at = at.min(damaged.len());

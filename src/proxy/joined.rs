@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_has_waited_is_not_held_again_when_the_socket_takes_it_in_parts() {
+    async fn a_delayed_write_is_not_delayed_again_after_a_partial_write() {
         let (mut stream, _answering) = joined(4);
         assert!(waits(&mut stream, 10).await);
         for left in [10, 6, 2] {

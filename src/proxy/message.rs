@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_between_agents_and_otas_stays_inside_in_any_spelling_and_no_agent_can_have_the_token_taken_off() {
+    fn otas_fields_stop_here_in_any_spelling_and_no_agent_can_remove_the_token() {
         let fields = [
             ("connection", "x-otas-agent-session-token"),
             ("x-otas-agent-session-token", "t"),

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_differ_are_all_told_and_refused_where_that_is_wanted() {
+    fn differing_names_are_all_reported_and_refused_if_the_settings_say_so() {
         let names = of_request("a.example", None, None, &headers(Some("b.example:80"))).unwrap();
         assert_eq!(
             (&*names.target, names.sni.as_deref(), names.host.as_deref()),

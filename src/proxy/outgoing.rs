@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_sent_is_sent_again_before_the_rest() {
+    async fn a_resend_begins_with_the_bytes_that_were_sent() {
         let (mut body, mut recall) = Outgoing::new(pieces(&[3, 4, 5]), true);
         assert!(recall.is_withheld() && recall.is_whole());
         for _ in 0..2 {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_not_remembered_cannot_be_sent_again_once_it_was_sent() {
+    async fn a_body_that_was_not_kept_cannot_be_sent_again() {
         let (mut body, mut recall) = Outgoing::new(pieces(&[3, 4]), false);
         assert!(recall.is_whole());
         body.frame().await.unwrap().unwrap();

@@ -82,7 +82,7 @@ mod tests {
     };
 
     #[test]
-    fn what_may_be_repeated_is_sent_again_once_on_another_connection() {
+    fn a_repeatable_request_is_sent_again_once_on_another_connection() {
         assert_eq!(decide(KEPT), Retry::Elsewhere);
         assert_eq!(decide(LostRequest { sent: 1, ..KEPT }), Retry::Agent);
         assert_eq!(decide(LostRequest { whole: false, ..KEPT }), Retry::Agent, "its content is gone");
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_handled_is_sent_again_whatever_it_is() {
+    fn an_unhandled_request_is_sent_again_whatever_its_method() {
         let refused = LostRequest { refused: true, idempotent: false, kept: false, ..KEPT };
         assert_eq!(decide(refused), Retry::Again);
         assert_eq!(decide(LostRequest { sent: 1, ..refused }), Retry::Elsewhere);

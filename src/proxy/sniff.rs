@@ -66,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn protocols_are_told_apart() {
+    fn protocols_are_distinguished() {
         for (bytes, wanted) in [
             (&b"\x16\x03\x01\x02\x00"[..], Some(Protocol::Tls)),
             (b"\x16", None),
@@ -89,7 +89,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn it_decides_in_the_end_and_never_changes_its_mind(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+        fn a_decision_is_made_in_time_and_never_changes(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let mut decided = None;
             for end in 0..=bytes.len() {
                 let now = sniff(&bytes[..end]);

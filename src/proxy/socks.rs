@@ -294,7 +294,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_no_more_is_taken_than_is_there(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fn no_input_is_read_past_its_end(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let taken = [
                 greeting(&bytes).ok().flatten().map(|(_, n)| n),
                 credentials(&bytes).ok().flatten().map(|(_, n)| n),

@@ -182,7 +182,7 @@ fn forms_within_values_are_looked_through() {
 }
 
 #[test]
-fn a_secret_that_a_stream_tells_in_pieces_is_found() {
+fn a_secret_in_pieces_of_a_stream_is_found() {
     for canary in CANARIES.iter().filter(|canary| !canary.contains('\n')) {
         for size in [1, 3, 7] {
             let chars: Vec<char> = format!("it is {canary} .").chars().collect();
@@ -212,7 +212,7 @@ fn a_secret_that_a_stream_tells_in_pieces_is_found() {
 }
 
 #[test]
-fn what_a_gap_leaves_of_a_secret_goes_with_it() {
+fn the_rest_of_a_secret_beside_a_gap_is_removed() {
     let (head_end, tail_start) =
         (Ends { cut_end: true, ..Ends::default() }, Ends { cut_start: true, ..Ends::default() });
     for canary in CANARIES {
@@ -370,7 +370,7 @@ fn a_log_of_a_stream_hides_no_secret_in_pieces() {
 }
 
 #[test]
-fn what_is_no_secret_stays_as_it_was() {
+fn text_without_secrets_stays_unchanged() {
     let image = format!(
         "data:image/png;base64,{}",
         "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4".repeat(400)

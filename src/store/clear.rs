@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_arrives_meanwhile_stays_and_gets_a_new_id() {
+    fn events_that_arrive_during_a_clear_stay_and_ids_are_not_reused() {
         let (_folder, store, session) = store();
         let mut writer = store.writer().unwrap();
         let all = Selection { undelivered: true, ..Selection::default() };

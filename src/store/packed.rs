@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_packed_is_unpacked_and_short_json_stays_as_it_is() {
+    fn packed_json_is_unpacked_and_short_json_is_not_packed() {
         let mut packer = Packer::default();
         for json in [b"{}".to_vec(), json(1_000), json(10_000), json(3 << 20)] {
             let packed = packer.pack(Cow::Borrowed(&json));

@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_removed_events_had_is_freed_and_what_others_have_stays() {
+    fn chunks_of_removed_events_are_freed_and_shared_ones_stay() {
         let mut case = Case::new();
         let (before, used) = (case.retained(), case.writer.size_bytes().unwrap().1);
         assert!(before > 500_000, "{before}");

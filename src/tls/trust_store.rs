@@ -41,7 +41,7 @@ mod tests {
     use crate::tls::CertAuthority;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn a_written_trust_store_can_be_read() {
         let tmp = tempfile::tempdir().unwrap();
         let ca = CertAuthority::load_or_create(&tmp.path().join("ca")).unwrap();
         let written = encode(&ca.trusted()).unwrap();

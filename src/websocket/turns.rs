@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn failures_and_their_status_are_told_and_turns_answered_in_order() {
+    fn failures_have_their_status_and_requests_are_answered_in_order() {
         let mut turns = Turns::default();
         for _ in 0..3 {
             assert_eq!(says(&mut turns, Peer::Agent, r#"{"type":"response.create"}"#), Step::Begins);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_ask_is_known_before_it_ends() {
+    fn a_message_that_may_begin_a_turn_is_recognised_before_its_end() {
         let mut turns = Turns::default();
         turns.begins(Peer::Agent, Form::Text);
         assert!(turns.may_ask() && !turns.asks());

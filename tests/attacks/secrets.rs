@@ -99,7 +99,7 @@ async fn no_url_that_an_agent_asks_the_proxy_for_is_a_file() {
 }
 
 #[tokio::test]
-async fn what_is_written_is_its_owners_alone_and_holds_no_key_but_where_it_belongs() {
+async fn files_are_private_and_keys_are_only_in_key_files() {
     let (origin, proxy) = (TestOrigin::http().await, TestProxy::new().run().await);
     let folder = proxy.folder.path().to_owned();
     let secrets = secrets(&folder);

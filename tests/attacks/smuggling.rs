@@ -77,7 +77,7 @@ async fn attack(proxy: Arc<Running>, request: &'static str, inside: bool) {
 }
 
 #[tokio::test]
-async fn what_an_origin_hides_in_its_answer_is_no_answer_to_the_next_request() {
+async fn a_response_hidden_in_a_response_does_not_answer_the_next_request() {
     // Two answers at once: the second is nobody's.
     let twice =
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhiHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nhidden".to_vec();

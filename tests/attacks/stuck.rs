@@ -116,7 +116,7 @@ async fn an_agent_that_reads_no_answer_loses_its_connection() {
 }
 
 #[tokio::test]
-async fn so_does_one_that_speaks_http_1() {
+async fn an_agent_that_reads_no_http_1_answer_loses_its_connection() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().with(|config| config.proxy.stall_timeout = Duration::from_millis(300)).run().await;
     let mut agent = proxy.connect().await;

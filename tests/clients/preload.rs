@@ -45,7 +45,7 @@ async fn node_reaches_plain_origins_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_node_program_chooses_and_what_is_excepted_goes_directly() {
+async fn a_node_programs_own_agent_and_exceptions_go_directly() {
     let client = node_package(20, "undici");
     let Some(row) = Row::of(&client, "agents and dispatchers of its own go directly", Told::Preload) else { return };
     for (options, name) in [(&["--include-localhost"][..], "own_agents.mjs"), (&[], "both_ways.mjs")] {

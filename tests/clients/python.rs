@@ -107,7 +107,7 @@ async fn the_anthropic_sdk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_page_shows_what_the_sdks_are_told_while_it_comes() {
+async fn the_page_shows_an_sdks_answer_while_it_arrives() {
     for (package, name, base, path) in [
         ("openai", "openai_chat.py", "/v1", "/v1/chat/completions"),
         ("anthropic", "anthropic_messages.py", "", "/v1/messages"),

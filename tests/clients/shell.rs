@@ -167,7 +167,7 @@ async fn calls_to_this_machine_go_directly_unless_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_the_parent_trusts_stays_trusted() {
+async fn certificates_that_the_parent_trusts_stay_trusted() {
     let (folder, origin, ca) = set_up(false).await;
     // Relayed blind, so that the agent sees the origin's own certificate.
     folder.configure_with("passthrough = ['localhost']", "");

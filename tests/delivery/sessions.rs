@@ -178,7 +178,7 @@ async fn in_strict_order_a_session_has_one_event_in_flight() {
 }
 
 #[tokio::test]
-async fn of_two_processes_one_delivers_and_the_other_takes_over() {
+async fn one_of_two_processes_delivers_and_the_other_takes_over() {
     let otas = TestOtas::start().await;
     let bench = Bench::new(&otas);
     let other = bench.another_session("other");

@@ -51,7 +51,7 @@ async fn tunnels_are_denied_before_they_are_open() {
 }
 
 #[tokio::test]
-async fn where_something_is_allowed_nothing_else_is() {
+async fn an_allow_list_excludes_everything_else() {
     let (origin, other) = (TestOrigin::http().await, TestOrigin::http().await);
     let allow = rules(&[&format!("127.0.0.1:{}", origin.addr.port())]);
     let proxy = TestProxy::new().with(|c| c.egress.allow = allow).run().await;

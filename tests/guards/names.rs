@@ -25,7 +25,7 @@ async fn ask(proxy: &Running, target: &str, host: &str) -> String {
 }
 
 #[tokio::test]
-async fn all_three_stand_in_the_event() {
+async fn the_event_holds_all_three() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (origin, proxy) = (TestOrigin::https(&ca).await, proxy(&ca, false).await);
@@ -37,7 +37,7 @@ async fn all_three_stand_in_the_event() {
 }
 
 #[tokio::test]
-async fn where_they_must_agree_the_origin_sees_nothing_of_a_request_whose_names_do_not() {
+async fn if_names_must_agree_a_request_with_differing_names_reaches_no_origin() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
     let (origin, proxy) = (TestOrigin::https(&ca).await, proxy(&ca, true).await);

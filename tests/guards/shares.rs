@@ -85,7 +85,7 @@ async fn an_agent_has_so_many_connections_and_gets_one_back_when_it_ends_one() {
 }
 
 #[tokio::test]
-async fn one_connection_too_many_that_says_nothing_is_closed_soon() {
+async fn a_silent_connection_above_the_limit_is_closed_soon() {
     use tokio::io::AsyncReadExt;
     let proxy = TestProxy::new().with(|c| c.proxy.agent_connections = 1).run().await;
     let mut first = proxy.connect().await;

@@ -106,7 +106,7 @@ fn corpus() -> Vec<(&'static str, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_secret_is_shown_as_it_was_sent() {
+async fn text_without_secrets_is_shown_as_it_was_sent() {
     let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
     let proxy = TestProxy::new().otas(&otas).run().await;
     let client = proxy.client();

@@ -293,7 +293,7 @@ async fn item_38_allow_and_vary_go_as_they_are() {
 }
 
 #[tokio::test]
-async fn item_39_protocols_are_switched_only_when_asked_for_and_only_to_websocket() {
+async fn item_39_protocols_are_switched_only_on_request_and_only_to_websocket() {
     let switch = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
     let seen = exchange(answers(switch), "GET http://HOST/ HTTP/1.1\r\nHost: HOST\r\n\r\n").await;
     assert!(seen.reply.starts_with("HTTP/1.1 502 "), "{}", seen.reply);

@@ -140,7 +140,7 @@ async fn item_46_a_stopping_proxy_says_goaway_twice_and_ends_what_is_under_way()
 }
 
 #[tokio::test]
-async fn item_48_extended_connect_is_not_offered_to_an_origin_without_it_and_is_answered_all_the_same() {
+async fn item_48_extended_connect_is_not_offered_without_the_origins_and_is_still_answered() {
     let (_folder, origin, proxy) = stage().await;
     let mut agent = Agent::to(&proxy, &origin).await;
     let settings = agent.next_of(SETTINGS).await;

@@ -178,7 +178,7 @@ async fn an_answer_to_head_may_have_both() {
 }
 
 #[tokio::test]
-async fn where_there_is_no_content_no_field_can_break_the_answer() {
+async fn framing_fields_of_responses_without_content_break_nothing() {
     for status in ["204 No Content", "304 Not Modified"] {
         for fields in ["Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "Content-Length: 5, 6\r\n"] {
             let seen = plain(format!("HTTP/1.1 {status}\r\n{fields}\r\n").as_bytes()).await;
@@ -211,7 +211,7 @@ async fn chunks_of_an_http_1_0_origin_are_followed() {
 
 /// hyper drops what it has not written when a body fails at once.
 #[tokio::test]
-async fn what_came_before_an_error_reaches_the_agent_however_soon_the_error_is() {
+async fn bytes_before_an_error_reach_the_agent_even_if_the_error_comes_at_once() {
     for (content, begins, error) in [
         ("Transfer-Encoding: chunked\r\n\r\nzz\r\n", "", "origin_bad_response: "),
         ("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n-1\r\n", "hello", "origin_bad_response: "),
@@ -252,7 +252,7 @@ async fn lines_that_are_no_fields_reach_the_agent_as_they_are() {
 }
 
 #[tokio::test]
-async fn what_could_be_taken_for_framing_stops_here() {
+async fn fields_that_look_like_framing_stop_here() {
     let seen = plain(b"HTTP/1.1 200 OK\r\nTransfer\x01Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello").await;
     is_whole(&seen, "hello", &["invalid_field_dropped"]);
     assert!(!seen.text().contains("chunked"), "{}", seen.text());

@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_further_off_the_worse() {
+    fn a_larger_clock_difference_is_a_worse_finding() {
         for (uasam, brain, state, words) in [
             (None, None, State::Skipped, "neither"),
             (Some(-2), None, State::Ok, "within 30 s"),

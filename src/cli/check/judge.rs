@@ -264,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_seen_decides_not_what_was_said() {
+    fn the_observed_call_decides_and_not_the_clients_output() {
         let under = Circumstances {
             as_is: None,
             preload: false,
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn an_environment_made_by_hand_is_told_what_it_lacks() {
+    fn what_a_hand_made_environment_lacks_is_reported() {
         let failed = exited(60, "", "x");
         let bypass = |variables| cure("curl", &failed, &BYPASSED, Some(variables), false);
         assert!(bypass(&[]).contains("`HTTPS_PROXY` is not set"));

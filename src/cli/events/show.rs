@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_json_is_shown_as_it_is() {
+    fn text_that_is_not_json_is_shown_unchanged() {
         assert_eq!(whole(&event(State::Dead, b"\xffhalf {"))["unreadable"], "\u{fffd}half {");
     }
 }

@@ -93,7 +93,7 @@ fn the_parser_takes_the_limits_and_the_choices_that_the_list_states_and_nothing_
 }
 
 #[test]
-fn what_our_own_file_shows_commented_out_is_the_default() {
+fn values_commented_out_in_our_file_are_the_defaults() {
     let defaults = Case::new().loaded();
     let mut checked = 0;
     for (section, name, line) in own_lines() {

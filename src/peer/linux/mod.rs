@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_kernel_is_asked_where_it_answers() {
+    async fn the_kernel_is_asked_if_it_answers() {
         let sockets = Sockets::open(Ipv4Addr::LOCALHOST.into());
         assert!(matches!(sockets, Sockets::Diag(_)));
         let (stream, _listener, ends) = connection_of_our_own(Ipv4Addr::LOCALHOST.into()).unwrap();

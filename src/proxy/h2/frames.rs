@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_passes_unseen_is_followed_all_the_same() {
+    fn frames_that_pass_unread_are_still_followed() {
         let stream = [preface(), frame(0, 0, b"some data"), frame(1, 4, &field(b"/<"))].concat();
         let expected = [preface(), frame(0, 0, b"some data"), frame(1, 4, &field(b"/other"))].concat();
         let last = stream.len() - frame(1, 4, &field(b"/<")).len();

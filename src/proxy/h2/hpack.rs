@@ -200,7 +200,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_read_or_not(block in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn any_input_is_read_or_refused(block in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Some(Path { field, .. }) = path(&block) {
                 prop_assert!(field.end <= block.len());
             }

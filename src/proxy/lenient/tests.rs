@@ -116,7 +116,7 @@ fn a_length_is_one_number_however_often_it_is_said() {
 }
 
 #[test]
-fn what_a_header_map_cannot_hold_goes_beside_it_as_it_is() {
+fn fields_that_a_header_map_cannot_hold_pass_beside_it() {
     for line in [
         "Set-Cookie: a=\u{1}b; Path=/",
         "X: \u{7f}",
@@ -201,7 +201,7 @@ const MIXED: &[u8] =
 
 proptest! {
     #[test]
-    fn what_hyper_gets_has_one_reading_whatever_came(
+    fn hyper_gets_unambiguous_bytes_whatever_came(
         first in any::<u8>(),
         junk in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\r'), Just(b'\n'), Just(b':'), Just(b','), Just(b' ')], 0..30),
         at in 0..MIXED.len(),

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_told_by_the_framing_fields() {
+    fn the_framing_fields_say_what_follows_a_head() {
         let get = |fields: &str| follows(&format!("POST / HTTP/1.1\r\nHost: a:80\r\n{fields}\r\n"));
         assert_eq!(get(""), Some(Follows::Length(0)));
         assert_eq!(get("content-LENGTH: 12\r\n"), Some(Follows::Length(12)));
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_refused() {
+    fn ambiguous_input_is_refused() {
         for bad in [
             "Content-Length: 1\r\nContent-Length: 2\r\n",
             "Content-Length: 1, 1\r\n",

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_library_does_not_take_must_bypass_from_it() {
+    fn targets_that_the_library_refuses_bypass_it() {
         for (target, path) in [
             ("/a`b", "/a`b"),
             ("/a?q=\"<x>\"", "/a?q=\"<x>\""),
@@ -89,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_plain_comes_back_from_the_library_as_it_was() {
+    fn plain_targets_round_trip_through_the_library() {
         for byte in (0..=u8::MAX).filter(|byte| is_plain(*byte)) {
             for target in [[b"/a", &[byte][..], b"b"].concat(), [b"/?a", &[byte][..], b"b"].concat()] {
                 let uri = http::Uri::try_from(&target[..]).unwrap();

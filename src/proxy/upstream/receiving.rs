@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_origin_that_takes_no_more_is_read_to_its_end_before_that_is_told() {
+    async fn an_origin_that_stops_reading_is_read_to_its_end_first() {
         let (mut stream, heard) = ReceivingIo::of(Deaf(b"413"));
         assert!(futures_util::poll!(Box::pin(stream.write(b"x"))).is_pending());
         let mut said = [0; 8];

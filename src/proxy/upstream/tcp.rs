@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn of_what_a_name_resolves_to_only_that_is_dialled_which_may_be() {
+    fn only_allowed_addresses_of_a_name_are_dialled() {
         let all = ["10.0.0.1:1", "127.0.0.1:1", "[::1]:1"].map(at).to_vec();
         let may = |address: SocketAddr| match address.ip().is_loopback() {
             true => Err(ProxyError::NotRecordable),

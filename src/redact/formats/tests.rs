@@ -76,7 +76,7 @@ fn a_checksum_tells_a_token_that_other_letters_touch() {
 }
 
 #[test]
-fn what_only_resembles_a_token_is_left() {
+fn lookalikes_of_tokens_are_left() {
     let hex = |length: usize| "0123456789abcdef".chars().cycle().take(length).collect::<String>();
     let alnum = |length: usize| "aB3dE6gH9".chars().cycle().take(length).collect::<String>();
     for text in [

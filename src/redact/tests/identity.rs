@@ -82,7 +82,7 @@ fn a_secret_in_the_place_of_an_id_is_masked_in_the_body_too() {
 }
 
 #[test]
-fn the_operators_own_rule_holds_all_the_same() {
+fn the_operators_own_rule_still_holds() {
     let with = Redact { headers: vec!["x-claude-code-session-id".to_owned()], ..settings() };
     let redactor = Redactor::new(&with, &[], Fingerprint::new(&[7; 32])).unwrap();
     assert!(told(&redactor, &[("x-claude-code-session-id", ID)]).header("x-claude-code-session-id", ID).is_some());

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_apart_is_searched_apart_and_a_long_line_keeps_its_stream_together() {
+    fn distant_marks_are_regions_of_their_own_unless_one_line_holds_them() {
         let text = "x".repeat(100_000);
         assert!(regions(&text, &[]).is_empty());
         let apart = [20_000, 30_000, 60_000];

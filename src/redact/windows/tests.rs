@@ -111,7 +111,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn what_is_remembered_changes_nothing(
+    fn remembered_findings_change_no_result(
         pieces in prop::collection::vec(text(), 2..5),
         turns in prop::collection::vec(prop::collection::vec(any::<prop::sample::Index>(), 1..4), 2..6),
         kept in prop::sample::select(vec![1_000, 8_000, 1 << 20]),
@@ -179,7 +179,7 @@ fn a_secret_of_ours_on_a_seam_is_found_behind_encodings() {
 }
 
 #[test]
-fn a_secret_that_a_stream_inside_a_long_text_tells_in_pieces_is_found() {
+fn a_secret_in_pieces_of_a_stream_inside_a_long_text_is_found() {
     let redactor = redactor(&settings(), sizes());
     for size in [1, 3, 7] {
         let told: Vec<char> = "it is sk-proj-c4n4ry0123456789abcdefWXYZ .".chars().collect();

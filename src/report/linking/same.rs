@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_else_is_taken_for_the_same() {
+    fn different_bodies_are_not_equal() {
         for (one, other) in [
             (&b"a=1&b=2"[..], &b"b=2&a=1"[..]),
             (b"{\"a\":1", b"{\"a\":1 "),

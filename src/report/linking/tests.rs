@@ -141,7 +141,7 @@ fn members_of_json_may_change_their_order() {
 }
 
 #[test]
-fn what_was_refused_unread_is_like_nothing() {
+fn a_request_that_was_refused_unread_equals_no_other() {
     let linking = Linking::new();
     let refused = |at| {
         let mut exchange = call(at, Method::GET, "http://api.test/", "", 400);
@@ -195,7 +195,7 @@ fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it()
 }
 
 #[test]
-fn where_two_conversations_began_alike_none_is_said_to_go_on() {
+fn an_ambiguous_continuation_is_not_linked() {
     let linking = Linking::new();
     linking.links(&chat(0, &ONE, 200));
     linking.links(&chat(20, &ONE, 200));
@@ -317,7 +317,7 @@ fn a_body_of_any_shape_is_read() {
 }
 
 #[test]
-fn what_only_warms_a_connection_up_begins_no_conversation() {
+fn a_prewarm_call_begins_no_conversation() {
     let linking = Linking::new();
     let body = |generate: bool| json!({ "generate": generate, "input": [{ "role": "user", "content": "hi" }] });
     linking.links(&asked(0, "/v1/responses", "", &body(false)));
@@ -350,7 +350,7 @@ fn a_call_that_names_an_answer_or_a_conversation_goes_on_from_it() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded() {
+fn remembered_findings_are_bounded() {
     let linking = Linking::new();
     for n in 0..3 * REMEMBERED {
         linking.links(&post(0, &n.to_string(), 503));

@@ -127,7 +127,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_parts_are_read_back(
             parts in prop::collection::vec(
                 (any::<u32>(), prop::collection::vec((0..i64::MAX / 2, 0..1_000_000_i64), 0..9)), 0..4,
             ),

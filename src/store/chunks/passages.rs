@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_ended_with_its_text_is_found_only_at_the_end_of_one() {
+    fn a_secret_that_ended_its_text_is_found_only_at_the_end_of_a_text() {
         let (text, known) = (text(), passages(&text(), true));
         assert!(known.find(&text).is_some());
         assert!(known.find(&(text + "and more")).is_none());

@@ -71,7 +71,7 @@ fn a_conversation_that_is_sent_again_stores_what_is_new() {
 }
 
 #[test]
-fn what_was_moved_is_found_again() {
+fn moved_text_is_found_again() {
     let (_folder, store, session) = store();
     let text = prose(7, 200_000);
     append(&store, session, &[body(REQUEST_AT, &text)]);
