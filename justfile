@@ -58,9 +58,19 @@ clients-table:
 reference:
     OTAS_WRITE_REFERENCE=1 cargo test --locked --test suite docs::the_settings_file
 
-# The manual as a website in target/book. Needs mdbook.
+# The manual as a website in target/book, with the files beside docs/ that it links to. Needs mdbook.
 book:
-    mdbook build docs
+    rm -rf target/book target/book-source
+    mkdir -p target/book-source/src/prices
+    cp -r docs deploy *.md proxy.toml prices.example.toml Dockerfile target/book-source/
+    cp -r src/prices/public target/book-source/src/prices/
+    mv target/book-source/docs/book.toml target/book-source/
+    sed 's|](|](docs/|' docs/SUMMARY.md > target/book-source/SUMMARY.md
+    printf '\n# Project\n' >> target/book-source/SUMMARY.md
+    for page in ARCHITECTURE CONTRIBUTING SECURITY CHANGELOG README; do echo "- [$page]($page.md)"; done >> target/book-source/SUMMARY.md
+    rm target/book-source/docs/SUMMARY.md
+    sed -i 's|docs/SUMMARY.md|docs/quick-start.md|' target/book-source/README.md
+    mdbook build target/book-source
 
 # The page's screenshots in docs/, from the test that looks at each of its parts in a headless Chromium.
 screenshots:
