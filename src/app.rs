@@ -104,6 +104,7 @@ impl App {
             delivery: delivery.deliveries.watch(),
             sinks: delivery.sinks.watch(),
             tally: reporting.reporter.tally().clone(),
+            quotas: reporting.quotas.clone(),
             handoff: reporting.handoff.clone(),
             budget: reporting.budget.clone(),
             peers,

@@ -65,6 +65,7 @@ pub mod prices;
 mod private_file;
 pub mod proxy;
 pub mod query;
+pub mod quotas;
 pub mod redact;
 pub mod report;
 pub mod runs;

@@ -1,7 +1,9 @@
 //! The metrics of a running proxy as OpenMetrics text. Values are read when a scrape asks for them; nothing is counted here,
 //! and nothing runs in the path of a call.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{EncodeGaugeValue, EncodeLabelSet, LabelSetEncoder};
@@ -13,8 +15,10 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::deliver::Verdicts;
 use crate::peer;
+use crate::quotas::Quota;
 use crate::sinks;
 use crate::store::Counts;
+use crate::visible;
 
 /// The media type of [`text`] (OpenMetrics 1.0.0).
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -66,6 +70,8 @@ pub struct Snapshot {
     pub agents: peer::Counts,
     /// The sinks.
     pub sinks: Vec<sinks::Status>,
+    /// The quotas and rate limits that providers state.
+    pub quotas: Vec<Quota>,
 }
 
 /// The metrics in OpenMetrics text format. Each name begins with `otas_proxy_`.
@@ -164,6 +170,7 @@ pub fn text(now: &Snapshot) -> Result<String, fmt::Error> {
     if !now.sinks.is_empty() {
         feed(&mut registry, &now.sinks);
     }
+    quotas(&mut registry, &now.quotas);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -197,6 +204,63 @@ fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
     registry.register("sink_waiting", "Backlog of a sink", waiting);
     registry.register("sink_missed", "Events that were dropped from the store before a sink got them", missed);
     registry.register("sink_trouble", "1 when a sink accepts no events, 0 when it does", trouble);
+}
+
+/// Quotas and rate limits. Of several accounts, the one with the least left: ids of accounts are not for metrics.
+fn quotas(registry: &mut Registry, all: &[Quota]) {
+    type Gauges = Family<QuotaLabels, Gauge<f64, AtomicU64>>;
+    let (used, remaining, limit) = (Gauges::default(), Gauges::default(), Gauges::default());
+    let (reset, rejected) = (Gauges::default(), Gauges::default());
+    let mut worst: BTreeMap<QuotaLabels, &Quota> = BTreeMap::new();
+    let share = |quota: &Quota| quota.window.used.unwrap_or(-1.0);
+    for quota in all {
+        let shown = worst.entry(QuotaLabels::of(quota)).or_insert(quota);
+        if share(quota) > share(shown) {
+            *shown = quota;
+        }
+    }
+    for (labels, Quota { window, .. }) in worst {
+        let rejects = window.status.as_ref().map(|status| f64::from(u8::from(status == "rejected")));
+        for (family, value) in [
+            (&used, window.used),
+            (&remaining, window.remaining),
+            (&limit, window.limit),
+            (&reset, window.resets_at_ms.map(|ms| ms as f64 / 1_000.0)),
+            (&rejected, rejects),
+        ] {
+            if let Some(value) = value {
+                family.get_or_create(&labels).set(value);
+            }
+        }
+    }
+    registry.register("quota_used_ratio", "Used share of a quota or rate limit, as the provider states it", used);
+    registry.register("quota_remaining", "Requests or tokens that are left of a rate limit", remaining);
+    registry.register("quota_limit", "Requests or tokens of a rate limit", limit);
+    let help = "When a quota or rate limit is reset, in Unix seconds";
+    registry.register("quota_reset_timestamp_seconds", help, reset);
+    let help = "1 when the provider rejects calls because a quota is used up, 0 when it does not";
+    registry.register("quota_rejected", help, rejected);
+}
+
+/// The labels of a quota.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct QuotaLabels {
+    provider: String,
+    window: String,
+    model: String,
+}
+
+impl QuotaLabels {
+    fn of(quota: &Quota) -> Self {
+        let label = |text: &str| visible::line(text).into_owned();
+        Self { provider: label(&quota.provider), window: label(&quota.window.name), model: label(&quota.model) }
+    }
+}
+
+impl EncodeLabelSet for QuotaLabels {
+    fn encode(&self, encoder: &mut LabelSetEncoder<'_>) -> fmt::Result {
+        [("provider", &*self.provider), ("window", &*self.window), ("model", &*self.model)].encode(encoder)
+    }
 }
 
 /// The label `sink`.
@@ -246,6 +310,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::quotas::Window;
 
     /// All values known.
     fn full() -> Snapshot {
@@ -279,7 +344,22 @@ mod tests {
                 trouble: Some("full".into()),
                 ..sinks::Status::default()
             }],
+            quotas: vec![quota(0, 0.25), quota(1, 0.75)],
         }
+    }
+
+    /// A window of this account.
+    fn quota(account: usize, used: f64) -> Quota {
+        let window = Window {
+            name: "requests".into(),
+            used: Some(used),
+            limit: Some(400.0),
+            remaining: Some(400.0 * (1.0 - used)),
+            resets_at_ms: Some(1_790_000_000_500),
+            status: Some(if used > 0.5 { "rejected".into() } else { "allowed".into() }),
+            is_of_model: true,
+        };
+        Quota { provider: "anthropic".into(), model: "m\u{202e}".into(), window, account, stated_at_ms: 1 }
     }
 
     #[test]
@@ -318,6 +398,11 @@ mod tests {
             "otas_proxy_sink_missed{sink=\"jsonl a \\\"b\\\"\"} 4",
             "otas_proxy_sink_trouble{sink=\"jsonl a \\\"b\\\"\"} 1",
             "otas_proxy_capture_memory_bytes 4096",
+            r#"otas_proxy_quota_used_ratio{provider="anthropic",window="requests",model="m\\u{202e}"} 0.75"#,
+            r#"otas_proxy_quota_remaining{provider="anthropic",window="requests",model="m\\u{202e}"} 100.0"#,
+            r#"otas_proxy_quota_limit{provider="anthropic",window="requests",model="m\\u{202e}"} 400.0"#,
+            r#"otas_proxy_quota_reset_timestamp_seconds{provider="anthropic",window="requests",model="m\\u{202e}"} 1790000000.5"#,
+            r#"otas_proxy_quota_rejected{provider="anthropic",window="requests",model="m\\u{202e}"} 1.0"#,
             concat!("otas_proxy_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
         ] {
             assert!(text.lines().any(|it| it == line), "{line} in\n{text}");

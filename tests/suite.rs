@@ -37,6 +37,7 @@ mod page;
 mod peers;
 mod processes;
 mod prompt;
+mod quotas;
 mod redaction;
 mod searching;
 mod sessions;

@@ -3,6 +3,7 @@
 mod code;
 mod gate;
 pub(crate) mod page;
+mod quotas;
 mod ready;
 mod token;
 
@@ -25,6 +26,7 @@ use crate::deliver::Watch;
 use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
+use crate::quotas::Quotas;
 use crate::report::{Handoff, Tally};
 use crate::serving;
 use crate::sinks;
@@ -49,6 +51,8 @@ pub struct AdminSources {
     pub sinks: sinks::Watch,
     /// Counters of the reporting thread.
     pub tally: Arc<Tally>,
+    /// The quotas that providers state.
+    pub quotas: Arc<Quotas>,
     /// Exchanges that were dropped because the queue was full.
     pub handoff: Handoff,
     /// Memory held by captures.
@@ -76,6 +80,13 @@ impl AdminSources {
 /// `/status` (calls, events and delivery as JSON) and `/metrics` (OpenMetrics). All else needs the token.
 pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>, stop: CancellationToken) {
     let sources = Arc::new(sources);
+    // What was stated before the start. Until it is read, the gauges have what was stated since.
+    let (known, viewer) = (sources.quotas.clone(), sources.store.viewer());
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = quotas::recall(&known, &viewer) {
+            tracing::warn!("cannot read earlier quotas of providers: {}", error.in_words());
+        }
+    });
     let app = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
@@ -147,6 +158,7 @@ async fn figures(State(sources): State<Arc<AdminSources>>) -> Response {
         capture_memory_bytes: sources.budget.used_bytes(),
         agents: sources.peers.counts(),
         sinks: sources.sinks.now(),
+        quotas: sources.quotas.now(now_ms()),
     };
     match metrics::text(&snapshot) {
         Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),

@@ -8,6 +8,7 @@ use super::error::{AppError, step};
 use crate::capture::{Budget, Limits, Recording};
 use crate::config::{self, CaptureLevel, Config, Durability, OnFull};
 use crate::hosts::HostRules;
+use crate::quotas::Quotas;
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
 use crate::report::{Facts, Guarantees, Handoff, Reporter};
 use crate::store::{self, Bounds, Store};
@@ -19,6 +20,8 @@ pub(super) struct Reporting {
     pub(super) handoff: Handoff,
     /// The memory of captured bodies.
     pub(super) budget: Arc<Budget>,
+    /// The quotas that providers state.
+    pub(super) quotas: Arc<Quotas>,
     pub(super) reporter: Reporter,
 }
 
@@ -35,12 +38,14 @@ impl Reporting {
             audit: config.store.on_full == OnFull::Refuse,
             strict: config.store.durability == Durability::Strict,
         });
+        let quotas = Arc::<Quotas>::default();
         let facts = Facts {
             callers: delivery.callers.clone(),
             run_id: delivery.run_id.clone(),
             error_from_status: config.event.error_from_status,
             properties: config.event.properties.clone(),
             prices: config.event.prices.clone(),
+            quotas: quotas.clone(),
             redactor: redactor(&config.redact, &config.capture.rules, store.path())?,
             bounds: bounds(&config.store),
             text_max_bytes: config.capture.body_max_bytes,
@@ -54,7 +59,7 @@ impl Reporting {
         let recording = Recording::new(handoff.clone(), limits, budget.clone());
         let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts, delivery.waker())
             .map_err(|error| step("start reporting".to_owned(), error))?;
-        Ok(Self { recording, handoff, budget, reporter })
+        Ok(Self { recording, handoff, budget, quotas, reporter })
     }
 }
 

@@ -14,6 +14,10 @@ use crate::redact::{Ends, Masking, WITHHELD};
 
 /// Prefixes of header fields with the provider's rate limits.
 const LIMITS: [&str; 4] = ["x-ratelimit-", "anthropic-ratelimit-", "ratelimit", "retry-after"];
+/// Prefix of the fields with the quotas of Codex. Others of its fields are not about quotas.
+const OF_CODEX: &str = "x-codex-";
+/// What the names of those with quotas contain.
+const QUOTAS_OF_CODEX: [&str; 2] = ["primary-", "secondary-"];
 /// The most such fields that are written.
 const LIMITS_MAX: usize = 32;
 /// Bytes of one such field.
@@ -75,7 +79,10 @@ fn masked(answer: &str, complete: bool, masking: &mut Masking<'_>) -> String {
 }
 
 fn rate_limit(out: &mut EventWriter<'_>, fields: &Fields) {
-    let is_limit = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit));
+    let of_codex = |name: &str| {
+        name.strip_prefix(OF_CODEX).is_some_and(|name| QUOTAS_OF_CODEX.iter().any(|part| name.contains(part)))
+    };
+    let is_limit = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit)) || of_codex(name);
     let mut fields = fields.iter().filter(is_limit).take(LIMITS_MAX).peekable();
     if fields.peek().is_none() {
         return;

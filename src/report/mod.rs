@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::callers::Callers;
 use crate::capture::Recording;
 use crate::prices::Prices;
+use crate::quotas::Quotas;
 use crate::redact::Redactor;
 use crate::store::{Bounds, Store, StoreError};
 
@@ -51,6 +52,8 @@ pub struct Facts {
     pub properties: BTreeMap<String, String>,
     /// What models cost.
     pub prices: Prices,
+    /// Where the quotas that providers state are noted.
+    pub quotas: Arc<Quotas>,
     /// Masks secrets in events.
     pub redactor: Arc<Redactor>,
     /// The bounds of the store.

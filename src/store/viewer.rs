@@ -220,6 +220,23 @@ impl Viewer {
         })
     }
 
+    /// The newest events that match `filter` without their long bodies, which is cheaper. Newest first.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn events_without_bodies(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
+        let found = self.calls(filter, None)?;
+        self.look("read its events", |connection| {
+            let columns = COLUMNS.replace(" parts,", " NULL,");
+            let mut query = connection.prepare_cached(&format!("SELECT {columns} FROM events WHERE id = ?1"))?;
+            let mut loader = self.loader(connection);
+            let rows = found
+                .iter()
+                .map(|listed| query.query_row([listed.call.id], |row| event_row(&mut loader, row)).optional());
+            rows.filter_map(Result::transpose).collect()
+        })
+    }
+
     /// OTAS's answers to the posts of an event, oldest first. Empty if the first post was accepted.
     ///
     /// # Errors

@@ -6,9 +6,11 @@ use super::format::{bytes, count, duration};
 use super::phases::px;
 use super::session::{sums, tables};
 use super::{ProxyHealth, shown};
-use crate::admin::{AdminSources, age_seconds, ready};
+use crate::admin::{AdminSources, age_seconds, quotas, ready};
 use crate::capture::Sink as _;
+use crate::clock::now_ms;
 use crate::deliver::Status;
+use crate::quotas::Quotas;
 use crate::sinks;
 use crate::stats::{Coverage, Stats};
 use crate::store::{Counts, Filter, Health, Sizes, State, StoreError, Viewer};
@@ -26,11 +28,18 @@ pub(super) struct StoreSummary {
     stats: Stats,
     sizes: Sizes,
     damaged_chunks: u64,
+    /// The quotas that the newest calls in the store state, if there is no proxy.
+    quotas: Quotas,
 }
 
-/// Reads the store.
-pub(super) fn read(viewer: &Viewer) -> Result<StoreSummary, StoreError> {
+/// Reads the store. `is_alone`: there is no proxy in this process.
+pub(super) fn read(viewer: &Viewer, is_alone: bool) -> Result<StoreSummary, StoreError> {
     let mut stats = Stats::default();
+    let stated = Quotas::default();
+    // A running proxy knows them.
+    if is_alone {
+        quotas::recall(&stated, viewer)?;
+    }
     viewer.each(&Filter { limit: SUMMED, ..Filter::default() }, |call| stats.add(&call))?;
     Ok(StoreSummary {
         counts: viewer.counts()?,
@@ -41,6 +50,7 @@ pub(super) fn read(viewer: &Viewer) -> Result<StoreSummary, StoreError> {
         stats,
         sizes: viewer.sizes()?,
         damaged_chunks: viewer.damaged_chunks()?,
+        quotas: stated,
     })
 }
 
@@ -53,12 +63,15 @@ pub(super) fn render(seen: &StoreSummary, proxy: Option<&ProxyHealth>) -> Markup
     });
     let mut troubles = sources.zip(status.as_ref()).map(|(of, status)| troubles_now(of, status)).unwrap_or_default();
     troubles.extend(troubles_stored(seen, sources));
+    // A running proxy remembers those of calls that have left the store.
+    let known = sources.map_or(&seen.quotas, |sources| &sources.quotas).now(now_ms());
     html! {
         h1 { "Health" }
         @if proxy.is_none() { p.note { "This page shows a store without a proxy. What only a running proxy knows is on its own page." } }
         @for reason in &not_ready { p.note.bad { (reason) } }
         @for (what, advice) in &troubles { p.note { (with_code(what)) " " span.dim { (with_code(advice)) } } }
         @if not_ready.is_empty() && troubles.is_empty() { p.good { "No problems." } }
+        (super::quotas::render(&known, now_ms()))
         h2 { "Delivery" }
         (delivery(seen, status.as_ref()))
         @if let Some(proxy) = proxy {

@@ -10,6 +10,7 @@ mod layout;
 mod list;
 mod phases;
 mod query;
+mod quotas;
 mod rates;
 mod session;
 mod shown;
@@ -208,7 +209,9 @@ async fn session(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) 
 }
 
 async fn health(State(shown): State<Arc<PageContext>>) -> Answer {
-    let main = shown.look(|shown| Ok(health::render(&health::read(&shown.viewer)?, shown.proxy.as_ref()))).await?;
+    let main = shown
+        .look(|shown| Ok(health::render(&health::read(&shown.viewer, shown.proxy.is_none())?, shown.proxy.as_ref())))
+        .await?;
     Ok(page(Part::Health, "Health", &main))
 }
 
