@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use serde_json::Value;
+
 use crate::support::program::{Folder, events};
 
 fn text(bytes: &[u8]) -> String {
@@ -348,20 +350,29 @@ fn the_demo_ends_with_a_table_of_delivered_events() {
     let done = run(&folder, &["demo"]);
     let shown = text(&done.stdout);
     assert!(done.status.success(), "{shown}{}", text(&done.stderr));
-    assert!(shown.contains("8 calls, ") && shown.contains(" failed, 8 delivered, 0 waiting"), "{shown}");
-    assert!(
-        shown.contains("connect_refused") && shown.contains("http_500") && shown.contains("/v1/chat/completions"),
-        "{shown}"
-    );
-    for model in ["demo-small  12 → 7", "demo-large  25 → 9"] {
-        assert!(shown.contains(model), "{model}: {shown}");
+    assert!(shown.contains("18 calls, 2 failed, 18 delivered, 0 waiting"), "{shown}");
+    for row in
+        ["429", "rate_limit_error", "connect_refused", "execute_tool get_issue", "haiku-5-5", "gpt-6.2-sol 8.2k→118"]
+    {
+        assert!(shown.contains(row), "{row}: {shown}");
     }
-    assert_eq!(shown.matches("(meant to fail)").count(), 2, "{shown}");
+    let widest = shown.lines().filter(|line| line.contains("localhost")).map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{shown}");
     // Its last lines are commands that show what they promise.
-    let command = shown.lines().find_map(|line| line.strip_prefix("One of them whole: ")).expect("a command to type");
-    let whole = Command::new("sh").args(["-c", command]).current_dir(folder.path()).output().unwrap();
-    let whole = text(&whole.stdout);
-    assert!(whole.contains("demo-large") && whole.contains("Every "), "{whole}");
+    let command = shown.lines().find_map(|line| line.strip_prefix("All of it again:")).expect("a command to type");
+    let again =
+        Command::new("sh").args(["-c", &format!("{command} --json")]).current_dir(folder.path()).output().unwrap();
+    let events: Vec<Value> = text(&again.stdout).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(events.len(), 18);
+    let claude: Vec<&Value> = events.iter().filter(|event| event["path"] == "/v1/messages").collect();
+    assert!(claude.iter().all(|call| call["metadata"]["agent"]["name"] == "claude"), "{claude:?}");
+    let links = |call: &&Value, name: &str| call["metadata"]["links"][name].is_string();
+    let count = |name: &str| claude.iter().filter(|call| links(call, name)).count();
+    // All but the title and the first call of the agent and of the sub-agent.
+    assert_eq!((claude.len(), count("continues"), count("retry_of")), (10, 7, 1));
+    let costs = events.iter().filter(|event| event["custom_properties"]["otas_proxy.llm.cost"].is_number());
+    assert_eq!(costs.count(), 11);
+    assert!(!text(&again.stdout).contains("demo-secret-that-is-not-logged"));
 }
 
 #[test]

@@ -107,6 +107,53 @@ fn events_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], argume
     shown
 }
 
+/// Runs a program in a terminal of 80 columns. As soon as it prints the address of a page, gets it, and sends Ctrl-C.
+const WITH_A_PAGE: &str = "import fcntl, os, pty, re, struct, sys, termios, urllib.request
+pid, terminal = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack('HHHH', 24, 80, 0, 0))
+    os.execvp(sys.argv[1], sys.argv[1:])
+shown, page = b'', None
+try:
+    while data := os.read(terminal, 65536):
+        shown += data
+        link = re.search(rb'(http://127[^ ]*code=[^ ]*)\\r\\n', shown)
+        if link and page is None:
+            browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(), urllib.request.ProxyHandler({}))
+            page = browser.open(link[1].decode()).read()
+            os.write(terminal, b'\\x03')
+except OSError:
+    pass
+sys.stdout.buffer.write(shown + b'\\n----\\n' + (page or b''))
+sys.stdout.flush()
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+";
+
+#[test]
+fn the_demo_fits_80_columns_and_shows_its_page_until_ctrl_c() {
+    let folder = Folder::new();
+    let program = folder.program();
+    let mut command = std::process::Command::new("python3");
+    command.current_dir(folder.path()).args(["-c", WITH_A_PAGE]).arg(program.get_program()).arg("demo");
+    for (name, value) in program.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    let done = command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
+    let appeared = String::from_utf8_lossy(&done.stdout);
+    let (shown, page) = appeared.split_once("\n----\n").unwrap();
+    assert!(done.status.success(), "{shown} {}", String::from_utf8_lossy(&done.stderr));
+    assert!(is_coloured(shown), "{shown:?}");
+    let plain = without_colours(shown);
+    let table: Vec<&str> = plain.lines().skip_while(|line| !line.starts_with("id ")).take(20).collect();
+    assert_eq!(table.len(), 20);
+    assert!(table.iter().all(|line| line.chars().count() <= 80), "{plain}");
+    assert!(table.iter().any(|line| line.contains("429")) && table[3].contains("sonnet-5-5"), "{plain}");
+    assert!(page.contains("claude-sonnet-5-5") && page.contains("rate_limit_error"), "{page}");
+}
+
 /// Without what sets colours.
 fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");

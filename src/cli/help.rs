@@ -153,8 +153,8 @@ const EXAMPLES: [(&str, [Example; 2]); 30] = [
     (
         "demo",
         [
-            ("Make the demo's calls and list their events", "otas-proxy demo"),
-            ("Keep its files", "otas-proxy demo --keep demo-files"),
+            ("Let two scripted agents work, and show their calls", "otas-proxy demo"),
+            ("Only the table, and keep the files", "otas-proxy demo --no-wait --keep demo-files"),
         ],
     ),
     (

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::{About, Done, Usage, say, signals};
+use super::signals::Termination;
+use super::{About, Done, Failure, Usage, say, signals};
 use crate::admin;
 use crate::config::Flags;
 use crate::store::Store;
@@ -34,23 +35,49 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 async fn serve(listen: SocketAddr, store: &Store) -> Done {
-    let ended = signals::termination()?;
-    let listener = TcpListener::bind(listen)
-        .await
-        .map_err(|error| format!("cannot listen on {listen}: {error}. Choose another port with --listen"))?;
-    let file = admin::token_file(store.path());
-    let gate = admin::load_or_make_token(&file)
-        .and_then(|token| admin::Gate::new(listener.local_addr()?, token))
-        .map_err(|error| format!("cannot use the page's token in `{}`: {error}", file.display()))?
-        .with_new_link_by("otas-proxy ui");
+    let page = OpenPage::over(store, listen).await?;
     say::err(&format!("otas-proxy: the calls in {} are shown on this page until Ctrl-C:", store.path().display()));
-    say::out(&gate.link()?)?;
-    let stop = CancellationToken::new();
-    let stopping = stop.clone();
-    tokio::spawn(async move {
-        ended.first().await;
-        stopping.cancel();
-    });
-    admin::serve_page(listener, store, Arc::new(gate), stop).await;
+    say::out(&page.link()?)?;
+    page.serve(store).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The page over a store, on a port that is open.
+pub(super) struct OpenPage {
+    listener: TcpListener,
+    gate: Arc<admin::Gate>,
+    ended: Termination,
+}
+
+impl OpenPage {
+    /// Opens the port. SIGINT and SIGTERM no longer end the process.
+    pub(super) async fn over(store: &Store, listen: SocketAddr) -> Result<Self, Failure> {
+        let ended = signals::termination()?;
+        let listener = TcpListener::bind(listen)
+            .await
+            .map_err(|error| format!("cannot listen on {listen}: {error}. Choose another port with --listen"))?;
+        let file = admin::token_file(store.path());
+        let gate = admin::load_or_make_token(&file)
+            .and_then(|token| admin::Gate::new(listener.local_addr()?, token))
+            .map_err(|error| format!("cannot use the page's token in `{}`: {error}", file.display()))?
+            .with_new_link_by("otas-proxy ui");
+        Ok(Self { listener, gate: Arc::new(gate), ended })
+    }
+
+    /// Its address. It works once.
+    pub(super) fn link(&self) -> std::io::Result<String> {
+        self.gate.link()
+    }
+
+    /// Serves it until SIGINT or SIGTERM.
+    pub(super) async fn serve(self, store: &Store) {
+        let Self { listener, gate, ended } = self;
+        let stop = CancellationToken::new();
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            ended.first().await;
+            stopping.cancel();
+        });
+        admin::serve_page(listener, store, gate, stop).await;
+    }
 }

@@ -77,6 +77,11 @@ impl Llm {
         self.text(names::TOOL)
     }
 
+    /// The method that is called over MCP.
+    pub fn mcp_method(&self) -> Option<&str> {
+        self.text(names::MCP_METHOD)
+    }
+
     /// Input tokens, including cached ones.
     pub fn input_tokens(&self) -> Option<u64> {
         self.0.get(names::INPUT_TOKENS)?.as_u64()

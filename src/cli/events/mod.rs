@@ -16,6 +16,7 @@ use clap::Subcommand;
 use self::layout::Layout;
 use super::color::ColorArgs;
 use super::filter::FilterArgs;
+use super::table::Cell;
 use super::{About, Done, Failure, Usage, say, signals};
 use crate::config::Flags;
 use crate::event::Stored;
@@ -166,6 +167,23 @@ fn follow(store: &Store, filter: Filter, args: &Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+/// These events, oldest first, as a table of at most `width` columns.
+pub(super) fn table(store: &Store, events: &[i64], width: Option<usize>, colours: bool) -> Result<String, Failure> {
+    let rows = rows(&store.viewer(), events)?;
+    let layout = Layout::of(&rows, width, false);
+    Ok(rows.iter().fold(layout.head(), |table, row| table + &layout.line(row, colours)))
+}
+
+/// The rows of these events, oldest first.
+fn rows(viewer: &Viewer, events: &[i64]) -> Result<Vec<Vec<Cell>>, Failure> {
+    let mut rows = Vec::with_capacity(events.len());
+    each(viewer, events, |call| {
+        rows.push(row::cells(call));
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
 /// How events are printed.
 enum Printer {
     Json,
@@ -185,11 +203,7 @@ impl Printer {
             say::raw(tabs::HEAD)?;
             return Ok(Self::Tabs(viewer));
         }
-        let mut rows = Vec::with_capacity(events.len());
-        for some in events.chunks(AT_ONCE) {
-            rows.extend(viewer.calls_with(some)?.iter().map(row::cells));
-        }
-        let layout = Layout::of(&rows, width, args.follow);
+        let layout = Layout::of(&rows(&viewer, events)?, width, args.follow);
         say::raw(&layout.head())?;
         Ok(Self::Table { viewer, layout, colours })
     }
@@ -237,7 +251,7 @@ fn open(flags: &Flags) -> Result<Store, Failure> {
 }
 
 /// Characters in a line of the terminal; `None` when stdout is none.
-fn terminal_width() -> Option<usize> {
+pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
     stdout.is_terminal().then(|| match rustix::termios::tcgetwinsize(&stdout) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),

@@ -73,9 +73,9 @@ fn happened(listed: &Listed) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
-/// A call to a model: its name, tokens in and out, cost, why it stopped and which tools it called.
+/// A call to a model: its name, tokens in and out, cost, why it stopped and which tools it called. A call over MCP: its method.
 fn work(llm: &Llm) -> String {
-    let name = llm.model().map(brief::model).or(llm.operation()).unwrap_or("model");
+    let name = llm.model().map(brief::model).or(llm.operation()).or(llm.mcp_method()).unwrap_or("model");
     let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
     let tokens = match (llm.input_tokens(), llm.output_tokens()) {
         (None, None) => None,
@@ -151,6 +151,8 @@ pub(super) mod tests {
         assert_eq!(last(&listed("", half, State::Kept, None)), "m 7→?");
         let mcp = r#"{"gen_ai.operation.name":"execute_tool","gen_ai.tool.name":"search"}"#;
         assert_eq!(last(&listed("", mcp, State::Delivered, None)), "execute_tool search");
+        let hello = r#"{"otas_proxy.llm.api":"mcp","mcp.method.name":"initialize"}"#;
+        assert_eq!(last(&listed("", hello, State::Delivered, None)), "initialize");
     }
 
     #[test]
