@@ -68,6 +68,7 @@ pub mod query;
 pub mod quotas;
 pub mod redact;
 pub mod report;
+pub mod run_view;
 pub mod runs;
 pub mod secret;
 mod serving;

@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 11] = [
     &["capture", "tls"],
     &["conversation", "event", "proxy", "runs"],
     &["store"],
-    &["callers", "deliver", "export", "query", "quotas", "sinks", "stats"],
+    &["callers", "deliver", "export", "query", "quotas", "run_view", "sinks", "stats"],
     &["collector", "report", "serving"],
     &["admin", "metrics"],
     &["app"],

@@ -39,6 +39,7 @@ mod processes;
 mod prompt;
 mod quotas;
 mod redaction;
+mod runs;
 mod searching;
 mod sessions;
 mod shown;

@@ -70,7 +70,7 @@ const OF_MESSAGES: [&str; 2] = ["tool_choice", "thinking"];
 /// What `after` changed against `before`.
 pub fn changes(before: &Conversation, after: &Conversation) -> Changes {
     let (before, after) = (&before.request, &after.request);
-    let kept = kept(before, after);
+    let (kept, added) = kept_and_added(before, after);
     let (system_before, system_after) = (system(before), system(after));
     let is_known = |block: &Block| system_before.iter().any(|(_, known)| known.is_like(block));
     let is_left = |block: &Block| system_after.iter().any(|(_, left)| left.is_like(block));
@@ -85,7 +85,7 @@ pub fn changes(before: &Conversation, after: &Conversation) -> Changes {
     Changes {
         kept,
         removed: before.messages.len() - kept,
-        added: after.messages.len() - kept,
+        added,
         system: system_after.iter().filter(|(_, block)| !is_known(block)).map(|(at, _)| *at).collect(),
         system_removed: system_before.iter().filter(|(_, block)| !is_left(block)).count(),
         tools_moved: is_same_set && before.tools != after.tools,
@@ -166,11 +166,15 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The number of messages with which both begin.
-fn kept(before: &Request, after: &Request) -> usize {
+/// The number of messages with which both begin, and of those that follow in the later one.
+fn kept_and_added(before: &Request, after: &Request) -> (usize, usize) {
+    if after.goes_on {
+        return (before.messages.len(), after.messages.len());
+    }
     let is_same =
         |(one, other): &(&Message, &Message)| one.role == other.role && are_like(&one.blocks, &other.blocks);
-    before.messages.iter().zip(&after.messages).take_while(is_same).count()
+    let kept = before.messages.iter().zip(&after.messages).take_while(is_same).count();
+    (kept, after.messages.len() - kept)
 }
 
 /// The blocks of the system prompt that count, with their places.

@@ -50,6 +50,8 @@ pub struct Request {
     pub messages: Vec<Message>,
     /// All other members by name, such as `model` and `max_tokens`, without those that only name the caller.
     pub parameters: Map<String, Value>,
+    /// Whether the messages go on from those that the provider has stored, which are not sent again.
+    pub goes_on: bool,
     /// Whether some of it is missing: it was cut, or could not be read.
     pub is_cut: bool,
 }
@@ -148,6 +150,8 @@ impl Conversation {
         let interface = interface(api, &request)?;
         let mut conversation = Self::default();
         (interface.request)(&request, &mut conversation.request);
+        conversation.request.goes_on =
+            ["previous_response_id", "conversation"].iter().any(|name| !request[*name].is_null());
         conversation.request.is_cut = !is_whole;
         conversation.answer = answer(event, interface);
         Some(conversation)

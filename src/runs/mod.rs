@@ -1,15 +1,17 @@
-//! From the model calls of an agent to what it did: sessions, threads, turns and calls to tools. Pure: calls are handed in, oldest
+//! From the model calls of an agent's session to what it did: threads, turns and calls to tools. Pure: calls are handed in, oldest
 //! first, and nothing is looked up.
 //!
 //! ```text
-//!  session    the agent's own id, or else the calls that continue each other
+//!  session    what one start of an agent did: the calls that are handed in
 //!    thread   one conversation: the main one, or that of a sub-agent
 //!      turn   from a message of the user to the answer that calls no tool
 //!        model calls, and the calls to tools between them
 //! ```
 //!
-//! Ids that agents state come first, and what follows from the messages fills in.
+//! Ids that agents state come first, and what follows from the messages fills in. Of each conversation only a [`Gist`] is needed, so
+//! conversations may be read one after another.
 
+mod gist;
 mod parents;
 #[cfg(test)]
 mod tests;
@@ -19,7 +21,7 @@ mod turns;
 
 use uuid::Uuid;
 
-use crate::conversation::{Block, Conversation};
+pub use self::gist::{Excerpt, Gist};
 use crate::llm::Llm;
 
 /// A model call.
@@ -31,25 +33,16 @@ pub struct Step<'a> {
     pub started_ms: i64,
     /// When it ended, in milliseconds since 1970.
     pub ended_ms: i64,
+    /// Whether it failed.
+    pub failed: bool,
     /// The call that it continues.
     pub continues: Option<Uuid>,
     /// The thread that started this one, if the agent states it.
     pub parent_thread: Option<&'a str>,
     /// Its facts.
     pub llm: &'a Llm,
-    /// Its bodies.
-    pub conversation: &'a Conversation,
-}
-
-/// A session of an agent.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Session {
-    /// The agent's name, if it is known.
-    pub agent: Option<String>,
-    /// The agent's own id of it. `None`: the calls only continue each other.
-    pub id: Option<String>,
-    /// Its threads, in the order in which they began.
-    pub threads: Vec<Thread>,
+    /// What its conversation says.
+    pub gist: &'a Gist,
 }
 
 /// A conversation of a session.
@@ -80,12 +73,12 @@ pub struct Turn {
     /// The agent's own id of it.
     pub id: Option<String>,
     /// What the user said.
-    pub said: String,
+    pub said: Excerpt,
     /// Its model calls, in order.
     pub calls: Vec<Uuid>,
     /// Its calls to tools, in order.
     pub tools: Vec<ToolUse>,
-    /// Whether its last answer calls no tool.
+    /// Whether its last answer is whole and calls no tool.
     pub is_complete: bool,
 }
 
@@ -99,7 +92,7 @@ pub struct ToolUse {
     /// The tool.
     pub name: String,
     /// Its arguments, usually JSON.
-    pub arguments: String,
+    pub arguments: Excerpt,
     /// Its result. `None`: no later call has brought it.
     pub result: Option<ToolOutcome>,
 }
@@ -110,7 +103,7 @@ pub struct ToolOutcome {
     /// The model call that brought it.
     pub to: Uuid,
     /// The result.
-    pub content: Vec<Block>,
+    pub content: Excerpt,
     /// Whether it is an error. `None`: the interface does not say.
     pub is_error: Option<bool>,
     /// The time from the end of the answer to the next model call, in milliseconds. The tool took at most this long: other tools,
@@ -118,23 +111,14 @@ pub struct ToolOutcome {
     pub at_most_ms: u64,
 }
 
-/// The sessions of these calls, in the order in which they began. `steps`: oldest first.
-pub fn sessions(steps: &[Step<'_>]) -> Vec<Session> {
-    threads::sessions(steps)
-        .into_iter()
-        .map(|of_session| {
-            let first = of_session.first().and_then(|calls| calls.first());
-            let mut threads: Vec<Thread> = of_session.iter().map(|calls| turns::thread(calls)).collect();
-            for (thread, parent) in threads.iter_mut().zip(parents::of(&of_session)) {
-                thread.parent = parent;
-            }
-            Session {
-                agent: first.and_then(|call| call.llm.agent()).map(str::to_owned),
-                id: first.and_then(|call| call.llm.session()).map(str::to_owned),
-                threads,
-            }
-        })
-        .collect()
+/// The threads of a session, in the order in which they began. `steps`: its calls, oldest first.
+pub fn threads(steps: &[Step<'_>]) -> Vec<Thread> {
+    let calls = threads::of(steps);
+    let mut threads: Vec<Thread> = calls.iter().map(|calls| turns::thread(calls)).collect();
+    for (thread, parent) in threads.iter_mut().zip(parents::of(&calls)) {
+        thread.parent = parent;
+    }
+    threads
 }
 
 impl Thread {
@@ -142,12 +126,4 @@ impl Thread {
     pub fn calls(&self) -> impl Iterator<Item = Uuid> + '_ {
         self.turns.iter().flat_map(|turn| turn.calls.iter().copied())
     }
-}
-
-/// The calls to tools in an answer: id, name and arguments.
-fn called<'s>(step: &'s Step<'_>) -> impl Iterator<Item = (&'s str, &'s str, &'s str)> {
-    step.conversation.answer.blocks.iter().filter_map(|block| match block {
-        Block::ToolCall { id, name, arguments } => Some((id.as_str(), name.as_str(), arguments.as_str())),
-        _ => None,
-    })
 }

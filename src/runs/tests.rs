@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::conversation::{Answer, Message, Request, Tool};
+use crate::conversation::{Answer, Block, Conversation, Message, Request, Tool};
 use crate::llm::names;
 
 const TASK: &str = "Find all tests of the parser.";
@@ -10,6 +10,7 @@ const TASK: &str = "Find all tests of the parser.";
 struct Call {
     id: Uuid,
     at_ms: i64,
+    failed: bool,
     continues: Option<Uuid>,
     parent_thread: Option<&'static str>,
     llm: Llm,
@@ -24,6 +25,7 @@ fn call(at_ms: i64, facts: &[(&str, &str)], messages: &[Message], answer: &[Bloc
     Call {
         id: Uuid::from_u128(at_ms as u128),
         at_ms,
+        failed: false,
         continues: None,
         parent_thread: None,
         llm: Llm::of(&facts).unwrap(),
@@ -34,20 +36,23 @@ fn call(at_ms: i64, facts: &[(&str, &str)], messages: &[Message], answer: &[Bloc
     }
 }
 
-fn runs(calls: &[Call]) -> Vec<Session> {
+fn threads_of(calls: &[Call]) -> Vec<Thread> {
+    let gists: Vec<Gist> = calls.iter().map(|call| Gist::of(&call.conversation)).collect();
     let steps: Vec<Step<'_>> = calls
         .iter()
-        .map(|call| Step {
+        .zip(&gists)
+        .map(|(call, gist)| Step {
             id: call.id,
             started_ms: call.at_ms,
             ended_ms: call.at_ms + 1_000,
+            failed: call.failed,
             continues: call.continues,
             parent_thread: call.parent_thread,
             llm: &call.llm,
-            conversation: &call.conversation,
+            gist,
         })
         .collect();
-    sessions(&steps)
+    threads(&steps)
 }
 
 fn user(text: &str) -> Message {
@@ -96,30 +101,27 @@ fn a_turn_goes_from_a_message_to_the_answer_that_calls_no_tool() {
     talk.extend([assistant(&[says("Done.")]), user("Thanks.")]);
     let third = call(9_000, &MAIN, &talk, &[says("You are welcome.")]);
     let calls = [first, second, third];
-    let [session] = &runs(&calls)[..] else { panic!() };
-    assert_eq!((session.agent.as_deref(), session.id.as_deref()), (Some("claude"), Some("s-1")));
-    let [thread] = &session.threads[..] else { panic!("{session:?}") };
+    let [thread] = &threads_of(&calls)[..] else { panic!() };
     let [turn, thanks] = &thread.turns[..] else { panic!("{thread:?}") };
     assert_eq!(
-        (turn.said.as_str(), &turn.calls, turn.is_complete),
+        (turn.said.text.as_str(), &turn.calls, turn.is_complete),
         ("List it.", &ids(&[&calls[0], &calls[1]]), true)
     );
-    assert_eq!((thanks.said.as_str(), &thanks.calls), ("Thanks.", &ids(&[&calls[2]])));
+    assert_eq!((thanks.said.text.as_str(), &thanks.calls), ("Thanks.", &ids(&[&calls[2]])));
     let [bash, read] = &turn.tools[..] else { panic!() };
     let outcome = bash.result.as_ref().unwrap();
     assert_eq!(
-        (bash.name.as_str(), bash.arguments.as_str(), outcome.at_most_ms),
+        (bash.name.as_str(), bash.arguments.text.as_str(), outcome.at_most_ms),
         ("Bash", r#"{"command":"ls"}"#, 500)
     );
-    assert_eq!((outcome.to, outcome.is_error, &outcome.content[..]), (calls[1].id, Some(false), &[says("a b")][..]));
+    assert_eq!((outcome.to, outcome.is_error, &*outcome.content.text), (calls[1].id, Some(false), "a b"));
     assert_eq!(read.result.as_ref().unwrap().is_error, Some(true));
 }
 
 #[test]
 fn a_tool_whose_result_has_not_come_has_none_and_its_turn_is_open() {
     let first = call(1_000, &MAIN, &[user("Go.")], &[uses("t1", "Bash", &json!({}))]);
-    let session = &runs(&[first])[0];
-    let turn = &session.threads[0].turns[0];
+    let turn = &threads_of(&[first])[0].turns[0];
     assert!(!turn.is_complete && turn.tools[0].result.is_none());
 }
 
@@ -130,10 +132,9 @@ fn results_without_ids_of_their_own_come_in_order() {
     let first = call(1_000, &[], &[user("Both.")], &both);
     let talk = [user("Both."), assistant(&both), results(&[("weather", "rain", false), ("weather", "sun", false)])];
     let second = Call { continues: Some(first.id), ..call(3_000, &[], &talk, &[says("Mixed.")]) };
-    let session = &runs(&[first, second])[0];
-    let texts: Vec<_> =
-        session.threads[0].turns[0].tools.iter().map(|tool| tool.result.clone().unwrap().content).collect();
-    assert_eq!(texts, [[says("rain")], [says("sun")]]);
+    let tools = &threads_of(&[first, second])[0].turns[0].tools;
+    let texts: Vec<_> = tools.iter().map(|tool| tool.result.clone().unwrap().content.text).collect();
+    assert_eq!(texts, ["rain", "sun"]);
 }
 
 #[test]
@@ -164,8 +165,7 @@ fn a_sub_agent_belongs_to_the_open_tool_call_with_its_task() {
     ];
     let last = call(9_000, &MAIN, &talk, &[says("All done.")]);
     let calls = [first, one, two, three, again, last];
-    let [session] = &runs(&calls)[..] else { panic!() };
-    let [main, x1, x2, x3] = &session.threads[..] else { panic!("{session:?}") };
+    let [main, x1, x2, x3] = &threads_of(&calls)[..] else { panic!() };
     assert_eq!((main.id.as_deref(), &main.parent, main.turns.len()), (None, &None, 1));
     let by = |id: &str| Some(Parent { thread: 0, tool: Some((calls[0].id, id.to_owned())) });
     assert_eq!((x1.id.as_deref(), &x1.parent), (Some("x1"), &by("a1")));
@@ -174,6 +174,17 @@ fn a_sub_agent_belongs_to_the_open_tool_call_with_its_task() {
     assert_eq!(x1.calls().collect::<Vec<_>>(), ids(&[&calls[1], &calls[4]]));
     assert_eq!(main.turns[0].tools.len(), 3);
     assert!(main.turns[0].is_complete);
+}
+
+#[test]
+fn a_failed_call_does_not_end_its_turn() {
+    let talk = [user("Go.")];
+    let failed = Call { failed: true, ..call(1_000, &MAIN, &talk, &[]) };
+    let retry = call(3_000, &MAIN, &talk, &[says("Gone.")]);
+    let calls = [failed, retry];
+    let thread = &threads_of(&calls)[0];
+    assert_eq!((thread.turns.len(), &thread.turns[0].calls), (1, &ids(&[&calls[0], &calls[1]])));
+    assert!(thread.turns[0].is_complete);
 }
 
 #[test]
@@ -192,19 +203,17 @@ fn codex_names_thread_turn_and_parent() {
         Call { parent_thread: Some("root"), ..call(3_000, &of("helper", "h1"), &[user(TASK)], &[says("Found.")]) };
     let next = call(6_000, &of("root", "t2"), &[user("Go."), user("And now?")], &[says("Nothing.")]);
     let calls = [main, helper, next];
-    let [session] = &runs(&calls)[..] else { panic!() };
-    let [root, helper] = &session.threads[..] else { panic!("{session:?}") };
+    let [root, helper] = &threads_of(&calls)[..] else { panic!() };
     assert_eq!(root.turns.iter().map(|turn| turn.id.as_deref()).collect::<Vec<_>>(), [Some("t1"), Some("t2")]);
     assert_eq!(helper.parent, Some(Parent { thread: 0, tool: Some((calls[0].id, "f1".to_owned())) }));
     // The parent is stated, even if nothing shows the tool.
     let unseen = Call { conversation: Conversation::default(), ..call(1_000, &of("root", "t1"), &[], &[]) };
     let later = Call { parent_thread: Some("root"), ..call(3_000, &of("helper", "h1"), &[user(TASK)], &[]) };
-    let [session] = &runs(&[unseen, later])[..] else { panic!() };
-    assert_eq!(session.threads[1].parent, Some(Parent { thread: 0, tool: None }));
+    assert_eq!(threads_of(&[unseen, later])[1].parent, Some(Parent { thread: 0, tool: None }));
 }
 
 #[test]
-fn without_ids_calls_that_continue_each_other_are_a_session() {
+fn without_ids_calls_that_continue_each_other_are_a_thread() {
     let first = call(1_000, &[], &[user("One.")], &[says("1")]);
     let other = call(1_500, &[], &[user("Else.")], &[says("2")]);
     let second = Call {
@@ -212,10 +221,10 @@ fn without_ids_calls_that_continue_each_other_are_a_session() {
         ..call(2_000, &[], &[user("One."), assistant(&[says("1")]), user("Two.")], &[says("3")])
     };
     let calls = [first, other, second];
-    let sessions = runs(&calls);
-    let of: Vec<Vec<Uuid>> = sessions.iter().map(|session| session.threads[0].calls().collect()).collect();
+    let threads = threads_of(&calls);
+    let of: Vec<Vec<Uuid>> = threads.iter().map(|thread| thread.calls().collect()).collect();
     assert_eq!(of, [ids(&[&calls[0], &calls[2]]), ids(&[&calls[1]])]);
-    assert_eq!(sessions[0].threads[0].turns.len(), 2);
+    assert_eq!(threads[0].turns.len(), 2);
 }
 
 #[test]
@@ -226,9 +235,9 @@ fn calls_beside_the_conversation_are_no_turns() {
     quota.conversation.request.parameters.insert("max_tokens".to_owned(), json!(1));
     let first = call(1_200, &MAIN, &[user("Go.")], &[says("Gone.")]);
     let calls = [title, quota, first];
-    let thread = &runs(&calls)[0].threads[0];
+    let thread = &threads_of(&calls)[0];
     assert_eq!(thread.side, ids(&[&calls[0], &calls[1]]));
-    assert_eq!((thread.turns.len(), thread.turns[0].said.as_str()), (1, "Go."));
+    assert_eq!((thread.turns.len(), thread.turns[0].said.text.as_str()), (1, "Go."));
 }
 
 #[test]
@@ -253,14 +262,14 @@ fn a_session_of_sixty_calls_with_three_sub_agents_has_its_tree() {
         }
         talk.extend([assistant(&answer), results(&[(&id, "ok", false)])]);
     }
-    let [session] = &runs(&calls)[..] else { panic!() };
-    assert_eq!(session.threads.len(), 4);
-    let main = &session.threads[0];
+    let threads = threads_of(&calls);
+    assert_eq!(threads.len(), 4);
+    let main = &threads[0];
     assert_eq!((main.turns.len(), main.calls().count(), main.turns[0].tools.len()), (1, 60, 59));
     assert!(
         main.turns[0].tools.iter().all(|tool| tool.result.as_ref().is_some_and(|result| result.at_most_ms == 9_000))
     );
-    for (thread, tool) in session.threads[1..].iter().zip(["t5", "t25", "t45"]) {
+    for (thread, tool) in threads[1..].iter().zip(["t5", "t25", "t45"]) {
         assert_eq!(
             thread.parent.as_ref().and_then(|parent| parent.tool.as_ref()).map(|(_, id)| id.as_str()),
             Some(tool)

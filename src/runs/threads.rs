@@ -1,4 +1,4 @@
-//! Which calls belong to one session, and which of them to one thread.
+//! Which calls belong to one thread.
 
 use std::collections::HashMap;
 
@@ -6,28 +6,23 @@ use uuid::Uuid;
 
 use super::Step;
 
-/// For each session its threads, for each thread its calls. All in the order in which they began.
-pub(super) fn sessions<'s, 'a>(steps: &'s [Step<'a>]) -> Vec<Vec<Vec<&'s Step<'a>>>> {
+/// For each thread of a session its calls. All in the order in which they began.
+pub(super) fn of<'s, 'a>(steps: &'s [Step<'a>]) -> Vec<Vec<&'s Step<'a>>> {
     let roots = roots(steps);
-    let mut sessions = Groups::default();
+    let (mut places, mut threads) = (HashMap::new(), Vec::<Vec<&Step<'_>>>::new());
     for step in steps {
-        let key = match step.llm.session() {
-            Some(id) => (step.llm.agent().unwrap_or_default().to_owned(), id.to_owned()),
-            None => (String::new(), root(&roots, step.id).to_string()),
-        };
-        sessions.add(key, step);
-    }
-    sessions.0.into_iter().map(|(_, calls)| threads(calls, &roots)).collect()
-}
-
-fn threads<'s, 'a>(calls: Vec<&'s Step<'a>>, roots: &HashMap<Uuid, Uuid>) -> Vec<Vec<&'s Step<'a>>> {
-    let mut threads = Groups::default();
-    for step in calls {
         // The main agent has no id, but its session has.
         let named = step.llm.thread().or(step.llm.agent_id()).or(step.llm.session().map(|_| ""));
-        threads.add(named.map_or_else(|| root(roots, step.id).to_string(), str::to_owned), step);
+        let key = named.map_or_else(|| root(&roots, step.id).to_string(), str::to_owned);
+        let place = *places.entry(key).or_insert_with(|| {
+            threads.push(Vec::new());
+            threads.len() - 1
+        });
+        if let Some(calls) = threads.get_mut(place) {
+            calls.push(step);
+        }
     }
-    threads.0.into_iter().map(|(_, calls)| calls).collect()
+    threads
 }
 
 /// For each call that continues another: the first call of that conversation.
@@ -44,22 +39,4 @@ fn roots(steps: &[Step<'_>]) -> HashMap<Uuid, Uuid> {
 
 fn root(roots: &HashMap<Uuid, Uuid>, id: Uuid) -> Uuid {
     roots.get(&id).copied().unwrap_or(id)
-}
-
-/// Groups in the order in which they began.
-struct Groups<K, V>(Vec<(K, Vec<V>)>);
-
-impl<K, V> Default for Groups<K, V> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<K: PartialEq, V> Groups<K, V> {
-    fn add(&mut self, key: K, value: V) {
-        match self.0.iter_mut().rfind(|(known, _)| *known == key) {
-            Some((_, values)) => values.push(value),
-            None => self.0.push((key, vec![value])),
-        }
-    }
 }

@@ -9,6 +9,11 @@ use crate::event::BodyText;
 pub struct SessionRow(pub(super) i64);
 
 impl SessionRow {
+    /// The row with this id.
+    pub fn of(id: i64) -> Self {
+        Self(id)
+    }
+
     /// The row's id, as [`EventRow::session`] names it.
     pub fn id(self) -> i64 {
         self.0

@@ -273,12 +273,21 @@ impl Viewer {
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn row_of(&self, event_id: Uuid) -> Result<Option<i64>, StoreError> {
+        self.row_before(event_id, i64::MAX)
+    }
+
+    /// The row of the event with this id, if it is among the newest before row `before`.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn row_before(&self, event_id: Uuid, before: i64) -> Result<Option<i64>, StoreError> {
         self.look("find an event", |connection| {
             connection
                 .prepare_cached(
-                    "SELECT id FROM (SELECT id, event_id FROM events ORDER BY id DESC LIMIT 5000) WHERE event_id = ?1",
+                    "SELECT id FROM (SELECT id, event_id FROM events WHERE id < ?2 ORDER BY id DESC LIMIT 5000)
+                     WHERE event_id = ?1",
                 )?
-                .query_row([event_id.as_bytes()], |row| row.get(0))
+                .query_row(params![event_id.as_bytes(), before], |row| row.get(0))
                 .optional()
         })
     }

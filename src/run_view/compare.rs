@@ -1,0 +1,103 @@
+//! One model call beside the one before it in its conversation.
+
+use uuid::Uuid;
+
+use super::cache;
+use super::error::ViewError;
+use super::id::is_mcp;
+use super::list::naming;
+use super::tree::Miss;
+use crate::conversation::{Changes, Conversation, cache_miss_reason, changes};
+use crate::event::Stored;
+use crate::llm::Llm;
+use crate::store::{Filter, StoreError, Viewer};
+
+/// Earlier calls of a session that are looked at if no link names the previous call.
+const CANDIDATES: usize = 200;
+/// Conversations of those that are read.
+const READ: usize = 5;
+
+/// A stored call to a model.
+pub struct ModelEvent {
+    /// Its row.
+    pub id: i64,
+    /// The event.
+    pub stored: Stored,
+    /// Its facts.
+    pub llm: Llm,
+    /// What was said.
+    pub conversation: Conversation,
+}
+
+/// Two model calls, and what differs.
+pub struct Compared {
+    /// The earlier call.
+    pub before: ModelEvent,
+    /// The later call.
+    pub after: ModelEvent,
+    /// What the later call changed.
+    pub changes: Changes,
+    /// Set if the later call read less from the prompt cache than the earlier one had left there.
+    pub miss: Option<Miss>,
+}
+
+/// Reads a model call.
+///
+/// # Errors
+/// When there is no such event, it is no conversation with a model, or the store cannot be read.
+pub fn event(viewer: &Viewer, id: i64) -> Result<ModelEvent, ViewError> {
+    let row = viewer.event(id)?.ok_or(ViewError::NoEvent(id))?;
+    let stored = Stored::parse(&row.json);
+    let (llm, conversation) = (stored.llm(), Conversation::of(&stored));
+    let (Some(llm), Some(conversation)) = (llm, conversation) else { return Err(ViewError::NoConversation(id)) };
+    Ok(ModelEvent { id, stored, llm, conversation })
+}
+
+/// The row of the previous call of the conversation: the one that the event's links name, or else the newest earlier call of the same
+/// thread whose messages this one begins with. `None`: none is known.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<i64>, StoreError> {
+    let linked = of.stored.metadata()["links"]["continues"].as_str().and_then(|id| id.parse::<Uuid>().ok());
+    if let Some(row) = linked.map(|event| viewer.row_before(event, of.id)).transpose()?.flatten() {
+        return Ok(Some(row));
+    }
+    let Some(session) = of.llm.session() else { return Ok(None) };
+    let place =
+        |llm: &Llm| [llm.agent(), llm.session(), llm.thread(), llm.agent_id()].map(|id| id.map(str::to_owned));
+    let here = place(&of.llm);
+    let earlier = viewer.calls(&Filter { limit: CANDIDATES, ..naming(session) }, Some(of.id))?;
+    let is_here = |llm: Llm| !is_mcp(&llm) && place(&llm) == here;
+    let candidates = earlier.iter().map(|listed| &listed.call).filter(|call| call.error.is_empty());
+    for call in candidates.filter(|call| Llm::parse(&call.llm).is_some_and(is_here)).take(READ) {
+        let Ok(before) = event(viewer, call.id) else { continue };
+        let is_beginning = changes(&before.conversation, &of.conversation).kept > 0;
+        let has_tools = |of: &ModelEvent| !of.conversation.request.tools.is_empty();
+        if is_beginning && has_tools(&before) == has_tools(of) {
+            return Ok(Some(call.id));
+        }
+    }
+    Ok(None)
+}
+
+/// Compares a call with an earlier one, or with the previous one of its conversation.
+///
+/// # Errors
+/// As [`event`], and when no previous call is known.
+pub fn compare(viewer: &Viewer, before: Option<i64>, after: i64) -> Result<Compared, ViewError> {
+    let after = event(viewer, after)?;
+    let before = match before {
+        Some(before) => before,
+        None => previous(viewer, &after)?.ok_or(ViewError::NoPrevious(after.id))?,
+    };
+    let before = event(viewer, before)?;
+    let changes = changes(&before.conversation, &after.conversation);
+    let miss = cache::short(&before.llm, &after.llm).map(|short| Miss {
+        previous: before.id,
+        expected: short.expected,
+        read: short.read,
+        reason: Some(cache_miss_reason(&before.conversation, &after.conversation)),
+    });
+    Ok(Compared { before, after, changes, miss })
+}

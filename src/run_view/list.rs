@@ -1,0 +1,145 @@
+//! The list of runs. It reads the index alone, no events.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::id::{RunId, is_mcp};
+use super::totals::{Totals, ended_ms};
+use crate::llm::Llm;
+use crate::store::{Condition, Fact, Filter, StoreError, Viewer};
+
+/// A run, as lists show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Listed {
+    /// Its id.
+    pub id: RunId,
+    /// The agent, by what it says of itself.
+    pub agent: Option<String>,
+    /// The sessions of the proxy that its calls are in.
+    pub sessions: Vec<i64>,
+    /// The calls to each model.
+    pub models: BTreeMap<String, u64>,
+    /// Totals of its model calls.
+    pub totals: Totals,
+    /// Its other calls.
+    pub other: Other,
+    /// When its newest call began, in Unix milliseconds.
+    pub last_ms: i64,
+}
+
+/// Calls to others than models.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Other {
+    /// The number of calls.
+    pub calls: u64,
+    /// Those with an error.
+    pub errors: u64,
+    /// When the first began, in Unix milliseconds.
+    pub start_ms: i64,
+    /// When the last ended, in Unix milliseconds.
+    pub end_ms: i64,
+    /// When the last began, in Unix milliseconds.
+    last_ms: i64,
+}
+
+/// The runs of the calls that match, the one with the newest call first.
+///
+/// # Errors
+/// When the store cannot be read in time.
+pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError> {
+    let (mut runs, mut others) = (HashMap::<RunId, Listed>::new(), HashMap::<i64, Other>::new());
+    viewer.each(filter, |call| {
+        let llm = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm));
+        let Some(llm) = llm else {
+            others.entry(call.session).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
+            return;
+        };
+        let id = RunId::of(&call, Some(&llm));
+        let run = runs.entry(id.clone()).or_insert_with(|| Listed::new(id));
+        run.last_ms = run.last_ms.max(call.started_at_ms);
+        run.totals.add_call(&call, &llm);
+        if run.agent.is_none() {
+            run.agent = llm.agent().map(str::to_owned);
+        }
+        if let Some(model) = llm.model() {
+            *run.models.entry(model.to_owned()).or_default() += 1;
+        }
+        if !run.sessions.contains(&call.session) {
+            run.sessions.push(call.session);
+        }
+    })?;
+    for (session, other) in others {
+        let mut of_session = runs.values().filter(|run| run.sessions.contains(&session));
+        // Which of several agents made a call is not known.
+        let id = match (of_session.next(), of_session.next()) {
+            (Some(only), None) => only.id.clone(),
+            _ => RunId::Proxy(session),
+        };
+        let run = runs.entry(id.clone()).or_insert_with(|| Listed { sessions: vec![session], ..Listed::new(id) });
+        run.last_ms = run.last_ms.max(other.last_ms);
+        run.other.join(&other);
+    }
+    let mut runs: Vec<Listed> = runs.into_values().collect();
+    runs.sort_by(|one, other| other.last_ms.cmp(&one.last_ms).then_with(|| one.id.cmp(&other.id)));
+    Ok(runs)
+}
+
+/// The run that is meant by a text: its id, the agent's own id of the session or the beginning of it, or a session of the proxy (its
+/// number, its run id or its id in OTAS). `None`: there is none, or there are several.
+///
+/// # Errors
+/// When the store cannot be read in time.
+pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
+    let text = text.trim();
+    let Ok(id) = text.parse();
+    let RunId::Agent(agent, session) = id else {
+        return Ok(viewer.session_named(text)?.map(|session| RunId::Proxy(session.id())));
+    };
+    let mut found: Vec<RunId> = Vec::new();
+    viewer.each(&naming(&session), |call| {
+        let id = RunId::of(&call, Llm::parse(&call.llm).as_ref());
+        let RunId::Agent(of_agent, of_session) = &id else { return };
+        let is_meant =
+            !session.is_empty() && of_session.starts_with(&session) && (agent.is_empty() || *of_agent == agent);
+        if is_meant && !found.contains(&id) {
+            found.push(id);
+        }
+    })?;
+    let is_exact = |id: &&RunId| matches!(id, RunId::Agent(_, of_session) if *of_session == session);
+    match (found.iter().find(is_exact), &found[..]) {
+        (Some(exact), _) => Ok(Some(exact.clone())),
+        (None, [only]) => Ok(Some(only.clone())),
+        (None, []) => Ok(viewer.session_named(text)?.map(|session| RunId::Proxy(session.id()))),
+        (None, _) => Ok(None),
+    }
+}
+
+/// The model calls whose facts may have this id. Only few others match.
+pub(super) fn naming(session: &str) -> Filter {
+    let mut conditions = vec![Condition::Is(Fact::Llm)];
+    // The index has the id as JSON.
+    if serde_json::Value::from(session).to_string().len() == session.len() + 2 {
+        conditions.push(Condition::Is(Fact::Text(session.to_owned())));
+    }
+    Filter { conditions, limit: usize::MAX, ..Filter::default() }
+}
+
+impl Listed {
+    fn new(id: RunId) -> Self {
+        let (agent, sessions, models) = (None, Vec::new(), BTreeMap::new());
+        Self { id, agent, sessions, models, totals: Totals::default(), other: Other::default(), last_ms: 0 }
+    }
+}
+
+impl Other {
+    fn add(&mut self, start_ms: i64, end_ms: i64, failed: bool) {
+        self.join(&Self { calls: 1, errors: u64::from(failed), start_ms, end_ms, last_ms: start_ms });
+    }
+
+    fn join(&mut self, other: &Self) {
+        self.start_ms = if self.calls == 0 { other.start_ms } else { self.start_ms.min(other.start_ms) };
+        self.end_ms = self.end_ms.max(other.end_ms);
+        self.last_ms = self.last_ms.max(other.last_ms);
+        self.calls += other.calls;
+        self.errors += other.errors;
+    }
+}

@@ -1,0 +1,199 @@
+//! Reads one run. Its model calls are found in the index. Then the conversation of each is read, the newest first, and only a small part
+//! of it is kept. So neither memory nor time depends on how long conversations are.
+
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::build::{Loaded, place_others, tree};
+use super::compare::event;
+use super::error::ViewError;
+use super::id::{RunId, is_mcp};
+use super::list::naming;
+use super::totals::ended_ms;
+use super::tree::{LeftOut, Run, Step};
+use crate::conversation::{Conversation, cache_miss_reason};
+use crate::event::Stored;
+use crate::llm::Llm;
+use crate::runs::Gist;
+use crate::store::{Call, Condition, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
+
+/// Bounds of a tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Model calls.
+    pub model_calls: usize,
+    /// Calls to others than models.
+    pub other_calls: usize,
+    /// Reasons of cache misses. Each takes two conversations.
+    pub reasons: usize,
+    /// The time for reading conversations. What is not read by then is left out.
+    pub time: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { model_calls: 2_000, other_calls: 2_000, reasons: 50, time: Duration::from_secs(5) }
+    }
+}
+
+/// The run as a tree. `None`: no such run has a call.
+///
+/// # Errors
+/// When the store cannot be read in time.
+pub fn read(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<Option<Run>, StoreError> {
+    let until = Instant::now() + limits.time;
+    let (calls, more) = model_calls(viewer, id, limits)?;
+    let mut left_out = LeftOut { model_calls: more, ..LeftOut::default() };
+    let mut loaded = Vec::with_capacity(calls.len());
+    let mut calls = calls.into_iter();
+    for (call, llm) in calls.by_ref() {
+        loaded.extend(load(viewer, call, llm)?);
+        if Instant::now() > until {
+            break;
+        }
+    }
+    left_out.model_calls += calls.len() as u64;
+    // Rows are numbered as calls end.
+    loaded.sort_by_key(|of| (of.call.started_at_ms, of.call.id));
+    let others = others(viewer, id, &loaded, limits, &mut left_out)?;
+    if loaded.is_empty() && others.is_empty() {
+        return Ok(None);
+    }
+    let mut run = tree(id.clone(), loaded);
+    place_others(&mut run, others);
+    explain(viewer, &mut run, limits, until, &mut left_out)?;
+    run.left_out = left_out;
+    Ok(Some(run))
+}
+
+/// The newest model calls of a run, newest first, and how many others there are.
+fn model_calls(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<(Vec<(Call, Llm)>, u64), StoreError> {
+    let filter = match id {
+        RunId::Agent(_, session) => naming(session),
+        RunId::Proxy(session) => {
+            Filter { session: Some(SessionRow::of(*session)), limit: usize::MAX, ..Filter::default() }
+        }
+    };
+    let (mut calls, mut more) = (Vec::new(), 0);
+    viewer.each(&filter, |call| {
+        let Some(llm) = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm)) else { return };
+        if !is_of(id, &RunId::of(&call, Some(&llm))) {
+            return;
+        }
+        match calls.len() < limits.model_calls {
+            true => calls.push((call, llm)),
+            false => more += 1,
+        }
+    })?;
+    Ok((calls, more))
+}
+
+/// Whether a call's run is the one that is wanted. Without an agent's name, the id of the session decides.
+fn is_of(wanted: &RunId, run: &RunId) -> bool {
+    match (wanted, run) {
+        (RunId::Agent(agent, session), RunId::Agent(of_agent, of_session)) => {
+            session == of_session && (agent.is_empty() || agent == of_agent)
+        }
+        _ => wanted == run,
+    }
+}
+
+/// What a tree needs of an event. `None`: it was removed meanwhile.
+fn load(viewer: &Viewer, call: Call, llm: Llm) -> Result<Option<Loaded>, StoreError> {
+    let Some(row) = viewer.event(call.id)? else { return Ok(None) };
+    let stored = Stored::parse(&row.json);
+    drop(row.json);
+    let (links, agent) = (&stored.metadata()["links"], &stored.metadata()["agent"]);
+    let id = |name: &str| links[name].as_str().and_then(|id| id.parse::<Uuid>().ok());
+    let text = |name: &str| agent[name].as_str().map(str::to_owned);
+    Ok(Some(Loaded {
+        event: row.event_id,
+        continues: id("continues"),
+        retry_of: id("retry_of"),
+        parent_thread: text("parent_thread_id"),
+        name: text("agent_name").or_else(|| text("agent_type")),
+        gist: Conversation::of(&stored).map(|conversation| Gist::of(&conversation)).unwrap_or_default(),
+        call,
+        llm,
+    }))
+}
+
+/// The calls to others than models in the run's sessions of the proxy, while the run lasted, oldest first.
+fn others(
+    viewer: &Viewer,
+    id: &RunId,
+    loaded: &[Loaded],
+    limits: &Limits,
+    left_out: &mut LeftOut,
+) -> Result<Vec<Call>, StoreError> {
+    let mut sessions: Vec<i64> = loaded.iter().map(|of| of.call.session).collect();
+    let mut conditions = Vec::new();
+    match id {
+        RunId::Proxy(session) => sessions = vec![*session],
+        RunId::Agent(..) => {
+            let (start, end) = (loaded.iter().map(|of| of.call.started_at_ms).min(), loaded.iter().map(ended).max());
+            for (relation, at_ms) in [(Relation::AtLeast, start), (Relation::AtMost, end)] {
+                conditions.extend(at_ms.map(|at_ms| Condition::Bound(Figure::StartedMs, relation, at_ms as f64)));
+            }
+        }
+    }
+    sessions.sort_unstable();
+    sessions.dedup();
+    let mut all = Vec::new();
+    for session in sessions {
+        let session = Some(SessionRow::of(session));
+        let filter = Filter { session, conditions: conditions.clone(), limit: usize::MAX, ..Filter::default() };
+        let (mut of_session, mut more, mut is_shared) = (Vec::new(), 0, false);
+        viewer.each(&filter, |call| {
+            if let Some(llm) = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm)) {
+                let run = RunId::of(&call, Some(&llm));
+                is_shared |= matches!(run, RunId::Agent(..)) && !is_of(id, &run);
+            } else if all.len() + of_session.len() < limits.other_calls {
+                of_session.push(call);
+            } else {
+                more += 1;
+            }
+        })?;
+        match is_shared {
+            true => left_out.is_shared |= !of_session.is_empty(),
+            false => {
+                left_out.other_calls += more;
+                all.append(&mut of_session);
+            }
+        }
+    }
+    all.sort_by_key(|call| (call.started_at_ms, call.id));
+    Ok(all)
+}
+
+fn ended(of: &Loaded) -> i64 {
+    ended_ms(&of.call)
+}
+
+/// Finds out why calls missed the cache.
+fn explain(
+    viewer: &Viewer,
+    run: &mut Run,
+    limits: &Limits,
+    until: Instant,
+    left_out: &mut LeftOut,
+) -> Result<(), StoreError> {
+    let turns = run.threads.iter_mut().flat_map(|thread| &mut thread.turns);
+    let mut room = limits.reasons;
+    for step in turns.flat_map(|turn| &mut turn.steps) {
+        let Step::Model(call) = step else { continue };
+        let Some(miss) = &mut call.miss else { continue };
+        if room == 0 || Instant::now() > until {
+            left_out.reasons += 1;
+            continue;
+        }
+        room -= 1;
+        miss.reason = match (event(viewer, miss.previous), event(viewer, call.call.id)) {
+            (Ok(before), Ok(after)) => Some(cache_miss_reason(&before.conversation, &after.conversation)),
+            (Err(ViewError::Store(error)), _) | (_, Err(ViewError::Store(error))) => return Err(error),
+            _ => None,
+        };
+    }
+    Ok(())
+}

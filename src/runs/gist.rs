@@ -1,0 +1,203 @@
+//! What a run needs of a conversation. It stays small, however long the conversation is, so that thousands of calls fit into memory.
+
+use serde_json::Value;
+
+use crate::conversation::{Block, Conversation, Message};
+
+/// Members of a tool's arguments that hold the task of a sub-agent.
+const TASKS: [&str; 6] = ["prompt", "task", "message", "instructions", "input", "description"];
+/// A shorter task may occur in any message by chance.
+const TASK_MIN_BYTES: usize = 8;
+/// Tasks are compared by their beginning.
+const TASK_MAX_BYTES: usize = 4 << 10;
+/// The most bytes that are kept of each text of a first message, and of all of them.
+const OPENING_MAX_BYTES: (usize, usize) = (16 << 10, 64 << 10);
+/// The most bytes that are kept of arguments, of a result, or of what the user said.
+const TEXT_MAX_BYTES: usize = 2 << 10;
+/// A call that asks for fewer tokens checks something.
+const CHECK_MAX_TOKENS: u64 = 64;
+
+/// What a run needs of a model call's conversation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gist {
+    /// Whether the model may call tools. `None`: the request could not be read that far.
+    pub(super) has_tools: Option<bool>,
+    /// Whether it asks for so few tokens that it only checks something.
+    pub(super) is_check: bool,
+    /// What the user said last.
+    pub(super) said: Excerpt,
+    /// The texts of the user's first message, if no answer precedes the request.
+    opening: Vec<String>,
+    /// The calls to tools in the answer.
+    pub(super) called: Vec<Called>,
+    /// The results of tools that the request brings, in order.
+    pub(super) returned: Vec<Returned>,
+    /// Whether the answer is there, and whole.
+    pub(super) is_answered: bool,
+}
+
+/// The beginning of a text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Excerpt {
+    /// At most 2 KiB.
+    pub text: String,
+    /// Whether there is more.
+    pub is_cut: bool,
+}
+
+/// A call to a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Called {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) arguments: Excerpt,
+    /// The beginning of the task, if it may start a sub-agent.
+    task: Option<String>,
+}
+
+/// A result of a tool.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Returned {
+    pub(super) id: String,
+    pub(super) result: Excerpt,
+    pub(super) is_error: Option<bool>,
+}
+
+impl Gist {
+    /// Takes it from a conversation.
+    pub fn of(conversation: &Conversation) -> Self {
+        let Conversation { request, answer } = conversation;
+        let names = ["max_tokens", "max_output_tokens", "max_completion_tokens"];
+        let most = names.iter().find_map(|name| request.parameters.get(*name)?.as_u64());
+        let calls = answer.blocks.iter().filter_map(|block| match block {
+            Block::ToolCall { id, name, arguments } => Some(Called::new(id, name, arguments)),
+            _ => None,
+        });
+        let results = new_messages(&request.messages).flat_map(|message| &message.blocks);
+        let results = results.filter_map(|block| match block {
+            Block::ToolResult { id, content, is_error } => {
+                Some(Returned { id: id.clone(), result: Excerpt::of_blocks(content), is_error: *is_error })
+            }
+            _ => None,
+        });
+        Self {
+            has_tools: (!request.tools.is_empty() || !request.is_cut).then_some(!request.tools.is_empty()),
+            is_check: most.is_some_and(|most| most <= CHECK_MAX_TOKENS),
+            said: said(&request.messages),
+            opening: opening(&request.messages),
+            called: calls.collect(),
+            returned: results.collect(),
+            is_answered: !answer.is_cut && answer.error.is_none() && !answer.blocks.is_empty(),
+        }
+    }
+
+    /// Whether the conversation begins with the task of this call to a tool. Agents put reminders around it.
+    pub(super) fn begins_with_task(&self, of: &Called) -> bool {
+        let has = |task: &String| self.opening.iter().any(|text| text.contains(task.as_str()));
+        of.task.as_ref().is_some_and(has)
+    }
+}
+
+impl Called {
+    fn new(id: &str, name: &str, arguments: &str) -> Self {
+        let task = || {
+            let arguments: Value = serde_json::from_str(arguments).ok()?;
+            let task = TASKS.iter().find_map(|name| arguments[*name].as_str())?.trim();
+            (task.len() >= TASK_MIN_BYTES).then(|| beginning(task, TASK_MAX_BYTES).to_owned())
+        };
+        Self { id: id.to_owned(), name: name.to_owned(), arguments: Excerpt::of(arguments), task: task() }
+    }
+}
+
+impl Excerpt {
+    fn of(text: &str) -> Self {
+        let kept = beginning(text, TEXT_MAX_BYTES);
+        Self { text: kept.to_owned(), is_cut: kept.len() < text.len() }
+    }
+
+    /// Of the texts of these parts. What is no text is named.
+    fn of_blocks(blocks: &[Block]) -> Self {
+        let mut all = Self::default();
+        for block in blocks {
+            let part = match block {
+                Block::Text(text) | Block::Thinking(text) => Self::of(text),
+                Block::Media { what, .. } => Self::of(&format!("[{what}]")),
+                Block::Other { kind, .. } => Self::of(&format!("[{kind}]")),
+                Block::ToolCall { name, .. } => Self::of(&format!("[{name}]")),
+                Block::ToolResult { content, .. } => Self::of_blocks(content),
+            };
+            all.is_cut |= part.is_cut || all.text.len() + part.text.len() > TEXT_MAX_BYTES;
+            if !all.text.is_empty() && !part.text.is_empty() {
+                all.text.push('\n');
+            }
+            let room = TEXT_MAX_BYTES.saturating_sub(all.text.len());
+            all.text.push_str(beginning(&part.text, room));
+        }
+        all
+    }
+}
+
+/// At most so many bytes of a text, in whole characters.
+fn beginning(text: &str, bytes: usize) -> &str {
+    let mut end = text.len().min(bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+/// The messages after the last answer.
+fn new_messages(messages: &[Message]) -> impl Iterator<Item = &Message> {
+    let after = messages.iter().rposition(|message| message.role == "assistant").map_or(0, |at| at + 1);
+    messages.iter().skip(after)
+}
+
+/// What the user said last.
+fn said(messages: &[Message]) -> Excerpt {
+    // Agents put reminders before what the user said.
+    let text = |message: &Message| message.blocks.iter().rev().find_map(Block::text).map(Excerpt::of);
+    messages.iter().rev().filter(|message| message.role == "user").find_map(text).unwrap_or_default()
+}
+
+/// The texts of the user's first message, the last ones if they are long.
+fn opening(messages: &[Message]) -> Vec<String> {
+    if messages.iter().any(|message| message.role == "assistant") {
+        return Vec::new();
+    }
+    let (each, mut room) = OPENING_MAX_BYTES;
+    let user = messages.iter().find(|message| message.role == "user");
+    let texts = user.into_iter().flat_map(|message| message.blocks.iter().rev().filter_map(Block::text));
+    let fits = |text: &str| {
+        let kept = beginning(text, each.min(room));
+        room -= kept.len();
+        kept.to_owned()
+    };
+    texts.map(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conversation::{Answer, Request};
+
+    #[test]
+    fn a_gist_is_small_and_says_what_is_cut() {
+        let long = "é".repeat(500_000);
+        let result = Block::ToolResult {
+            id: "t".to_owned(),
+            content: vec![Block::Text("short".to_owned()), Block::Text(long.clone())],
+            is_error: None,
+        };
+        let called = Block::ToolCall { id: "u".to_owned(), name: "Write".to_owned(), arguments: long.clone() };
+        let message = |blocks: Vec<Block>| Message { role: "user".to_owned(), blocks };
+        let messages = vec![message(vec![Block::Text(long)]), message(vec![result])];
+        let gist = Gist::of(&Conversation {
+            request: Request { messages, ..Request::default() },
+            answer: Answer { blocks: vec![called], ..Answer::default() },
+        });
+        let texts = [&gist.said, &gist.called[0].arguments, &gist.returned[0].result];
+        assert!(texts.iter().all(|text| text.is_cut && text.text.len() > 2_000 && text.text.len() <= TEXT_MAX_BYTES));
+        assert!(gist.opening.iter().map(String::len).sum::<usize>() <= OPENING_MAX_BYTES.1);
+        assert_eq!((gist.has_tools, gist.is_answered), (Some(false), true));
+    }
+}
