@@ -191,7 +191,7 @@ fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
     let (missed, trouble) = (Family::<SinkLabel, Gauge>::default(), Family::<SinkLabel, Gauge>::default());
     for of in sinks {
         let sink = SinkLabel(of.name.clone());
-        for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused)] {
+        for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused), ("skipped", of.fed.skipped)] {
             events.get_or_create(&SinkResultLabels(sink.clone(), became)).inc_by(count);
         }
         for (family, count) in
@@ -200,7 +200,7 @@ fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
             family.get_or_create(&sink).set(i64::try_from(count).unwrap_or(i64::MAX));
         }
     }
-    registry.register("sink_events", "Events that this process has sent to a sink, by result", events);
+    registry.register("sink_events", "Events that this process has handled for a sink, by result", events);
     registry.register("sink_waiting", "Backlog of a sink", waiting);
     registry.register("sink_missed", "Events that were dropped from the store before a sink got them", missed);
     registry.register("sink_trouble", "1 when a sink accepts no events, 0 when it does", trouble);
@@ -339,7 +339,7 @@ mod tests {
             sinks: vec![sinks::Status {
                 name: "jsonl a \"b\"".into(),
                 waiting: 3,
-                fed: sinks::SinkCounts { sent: 17, refused: 2 },
+                fed: sinks::SinkCounts { sent: 17, refused: 2, skipped: 0 },
                 missed: 4,
                 trouble: Some("full".into()),
                 ..sinks::Status::default()

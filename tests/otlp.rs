@@ -1,5 +1,8 @@
 //! Spans: the content of each span, and that the collector gets all of them, whatever happens to it or the proxy.
 
+mod coder;
+mod model_calls;
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -37,7 +37,7 @@ pub use help::with_flag_help;
 pub use key_file::read_key_file;
 pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use reference::{settings_file, settings_tables};
-pub use sinks::{Otlp, Sink};
+pub use sinks::{Only, Otlp, Sink, Spans};
 pub use source::{Setting, Source};
 pub use types::{
     Agent, Capture, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::next_proxy::NextProxy;
-use super::sinks::Sink;
+use super::sinks::{Only, Sink, Spans};
 use super::types::{Agent, ClientCertificate, PinnedCertificate};
 use crate::hosts::HostRules;
 use crate::redact::{CaptureLevel, Redact};
@@ -82,6 +82,14 @@ pub(super) fn pinned(all: &[PinnedCertificate]) -> String {
 }
 
 /// As the settings have them. Header fields are shown by name only.
+/// What differs from the defaults.
+fn spans(spans: &Spans) -> String {
+    let only = if spans.only == Only::Llm { ", only = \"llm\"" } else { "" };
+    let content = spans.content.map(|max| format!(", content = \"messages\", content_max_bytes = {max}"));
+    let compat = if spans.compat { ", compat = true" } else { "" };
+    format!("{only}{}{compat}", content.unwrap_or_default())
+}
+
 pub(super) fn sinks(all: &[Sink]) -> String {
     let entry = |sink: &Sink| match sink {
         Sink::JsonLines(path) => {
@@ -90,7 +98,11 @@ pub(super) fn sinks(all: &[Sink]) -> String {
         Sink::Otlp(otlp) => {
             let names: Vec<&str> = otlp.headers.iter().map(|(name, _)| name.as_str()).collect();
             let off = if otlp.disabled { " (off: OTEL_SDK_DISABLED)" } else { "" };
-            format!("{{ type = \"otlp\", endpoint = \"{}\", headers = {names:?} }}{off}", otlp.endpoint)
+            format!(
+                "{{ type = \"otlp\", endpoint = \"{}\", headers = {names:?}{} }}{off}",
+                otlp.endpoint,
+                spans(&otlp.spans)
+            )
         }
     };
     format!("[{}]", all.iter().map(entry).collect::<Vec<_>>().join(", "))

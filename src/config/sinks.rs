@@ -37,6 +37,34 @@ pub struct Otlp {
     pub resource: BTreeMap<String, String>,
     /// `OTEL_SDK_DISABLED`: it is left out.
     pub disabled: bool,
+    /// What spans say.
+    pub spans: Spans,
+}
+
+/// What an OpenTelemetry collector is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spans {
+    /// Which calls become spans.
+    pub only: Only,
+    /// The most bytes of each attribute with messages, instructions or tools. `None`: spans hold no content.
+    pub content: Option<usize>,
+    /// Attributes that some backends still need are added.
+    pub compat: bool,
+}
+
+/// Which calls become spans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// All.
+    All,
+    /// Calls to models and tools.
+    Llm,
+}
+
+impl Default for Spans {
+    fn default() -> Self {
+        Self { only: Only::All, content: None, compat: false }
+    }
 }
 
 const TRACES: &str = "v1/traces";
@@ -79,6 +107,7 @@ impl Otlp {
             certificate: None,
             resource: BTreeMap::new(),
             disabled: false,
+            spans: Spans::default(),
         })
     }
 }

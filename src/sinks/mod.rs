@@ -69,6 +69,13 @@ enum Sent {
     Later { why: String, after: Option<Duration> },
 }
 
+/// What became of a batch.
+struct Sending {
+    sent: Sent,
+    /// Events that are not for this sink.
+    skipped: u64,
+}
+
 /// The destination of a sink.
 enum Target {
     JsonLines(json_lines::JsonLines),
@@ -104,9 +111,9 @@ impl Target {
         }
     }
 
-    async fn send(&self, events: &[EventRow]) -> Sent {
+    async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
         match self {
-            Self::JsonLines(file) => file.send(events).await,
+            Self::JsonLines(file) => Sending { sent: file.send(events).await, skipped: 0 },
             #[cfg(feature = "otlp")]
             Self::Otlp(collector) => collector.send(events).await,
         }

@@ -32,6 +32,8 @@ pub struct SinkCounts {
     pub sent: u64,
     /// Refused for good.
     pub refused: u64,
+    /// Not for this sink, by its settings.
+    pub skipped: u64,
 }
 
 impl Status {
@@ -51,7 +53,7 @@ impl Status {
         let Self { name, feeding, waiting, fed, missed, trouble, refusal, .. } = self;
         json!({
             "name": name, "feeding": feeding, "waiting": waiting, "sent": fed.sent, "refused": fed.refused,
-            "missed": missed, "trouble": trouble, "refusal": refusal,
+            "skipped": fed.skipped, "missed": missed, "trouble": trouble, "refusal": refusal,
         })
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::{BATCH, Sent, Signals, Status, Target};
+use super::{BATCH, Sending, Sent, Signals, Status, Target};
 use crate::config;
 use crate::deliver::backoff::{Backoff, random};
 use crate::store::{DeliveryLock, EventRow, SinkPlace, Store, StoreError, Viewer};
@@ -154,16 +154,18 @@ impl Worker {
             });
             return Ok(NextStep::Idle);
         };
-        self.send(&events, last).await
+        self.send(&Arc::new(events), last).await
     }
 
-    async fn send(&mut self, events: &[EventRow], last: i64) -> Result<NextStep, String> {
-        let count = events.len() as u64;
-        let (refused, said) = match self.target.send(events).await {
+    async fn send(&mut self, events: &Arc<Vec<EventRow>>, last: i64) -> Result<NextStep, String> {
+        let Sending { sent, skipped } = self.target.send(events).await;
+        let all = events.len() as u64;
+        let count = all.saturating_sub(skipped);
+        let (refused, said) = match sent {
             Sent::Taken { refused, said } => (refused.min(count), said),
             Sent::Refused(why) => (count, why),
             // A batch of one event is refused for good.
-            Sent::TooLarge(why) if count == 1 => (1, why),
+            Sent::TooLarge(why) if all == 1 => (1, why),
             Sent::TooLarge(_) => {
                 self.batch = (events.len() / 2).max(1);
                 return Ok(NextStep::On);
@@ -186,7 +188,8 @@ impl Worker {
         self.status_sender.send_modify(|status| {
             status.trouble = None;
             status.up_to = status.up_to.max(last);
-            status.waiting = status.waiting.saturating_sub(count);
+            status.waiting = status.waiting.saturating_sub(all);
+            status.fed.skipped += skipped;
             (status.fed.sent, status.fed.refused) = (status.fed.sent + sent, status.fed.refused + refused);
             if refused > 0 {
                 status.refusal = Some(said);

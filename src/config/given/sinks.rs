@@ -5,7 +5,7 @@ use url::Url;
 
 use super::super::key_file::read_secret_file;
 use super::super::otel::headers;
-use super::super::sinks::{Otlp, Sink};
+use super::super::sinks::{Only, Otlp, Sink, Spans};
 use super::entry::Entry;
 use super::value::{Given, Refused, bad};
 use crate::secret::Secret;
@@ -13,7 +13,10 @@ use crate::secret::Secret;
 /// Where a collector on the same machine listens.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 const SINKS: &str = "a section `[[sinks]]` for each, with `type = \"jsonl\"` or `type = \"otlp\"`";
-const NAMES: [&str; 4] = ["type", "path", "endpoint", "headers_file"];
+const NAMES: [&str; 8] =
+    ["type", "path", "endpoint", "headers_file", "only", "content", "content_max_bytes", "compat"];
+/// The most bytes of an attribute with content, unless the section says otherwise. Many backends show longer ones badly.
+const DEFAULT_CONTENT_MAX_BYTES: usize = 64 << 10;
 
 /// `type`.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,9 +64,25 @@ fn sink(entry: &Entry<'_>) -> Result<Sink, Refused> {
             let mut otlp = at.map_err(|_| bad(SINKS, "no path can be added to its `endpoint`"))?;
             otlp.own_endpoint = named.is_some();
             otlp.headers = entry.optional("headers_file", headers_in)?.unwrap_or_default();
+            otlp.spans = spans(entry)?;
             Ok(Sink::Otlp(Box::new(otlp)))
         }
     }
+}
+
+fn spans(entry: &Entry<'_>) -> Result<Spans, Refused> {
+    let only = |given: Given<'_>| given.one_of(&[("all", Only::All), ("llm", Only::Llm)]);
+    let has_messages = |given: Given<'_>| given.one_of(&[("none", false), ("messages", true)]);
+    let max_bytes = entry.optional("content_max_bytes", |given| given.number(1_024..=1 << 20))?;
+    let has_messages = entry.optional("content", has_messages)?.unwrap_or_default();
+    if max_bytes.is_some() && !has_messages {
+        return Err(bad(SINKS, "`content_max_bytes` needs `content = \"messages\"`"));
+    }
+    Ok(Spans {
+        only: entry.optional("only", only)?.unwrap_or(Only::All),
+        content: has_messages.then(|| max_bytes.unwrap_or(DEFAULT_CONTENT_MAX_BYTES)),
+        compat: entry.optional("compat", |given| given.switch())?.unwrap_or_default(),
+    })
 }
 
 fn headers_in(file: Given<'_>) -> Result<Vec<(HeaderName, Secret)>, Refused> {

@@ -11,11 +11,14 @@ pub(super) const KEYS: &[Key] = &[Key::new(
      twice. `\"jsonl\"`: each event as OTAS gets it, one per line, appended to a file that only its owner can read and that is \
      reopened after rotation; `\"-\"` is standard output (`serve` only, which then reports on standard error). `\"otlp\"`: each call \
      as a span for an OpenTelemetry collector (OTLP over HTTP, protobuf); `/v1/traces` is added to `endpoint`, and `headers_file` \
-     holds `name=value,name=value` with percent-encoded values. `docs/sinks.md` says which `OTEL_*` variables apply.",
+     holds `name=value,name=value` with percent-encoded values. `only = \"llm\"` sends only calls to models and tools. \
+     `content = \"messages\"` adds what was said, at most `content_max_bytes` (65536; from 1024 to 1048576) an attribute; without it \
+     spans hold no content. `compat = true` adds attributes that some backends still need. `docs/sinks.md` describes the spans, and \
+     says which `OTEL_*` variables apply.",
     |c, g| put(&mut c.sinks, g.sinks()),
     |c| (!c.sinks.is_empty()).then(|| sinks(&c.sinks)),
 )
 .example(
     "[[sinks]]\ntype = \"jsonl\"\npath = \"events.jsonl\"\n\n[[sinks]]\ntype = \"otlp\"\nendpoint = \"http://localhost:4318\"\n\
-     headers_file = \"otlp.headers\"",
+     headers_file = \"otlp.headers\"\nonly = \"llm\"\ncontent = \"messages\"",
 )];

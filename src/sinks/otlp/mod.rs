@@ -1,10 +1,17 @@
 //! An OpenTelemetry collector, over OTLP/HTTP with protobuf. Each event is a span.
 
+mod attribute;
+mod call;
+mod compat;
+mod content;
+mod ids;
 mod names;
 mod reply;
+mod shorten;
 mod span;
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use flate2::Compression;
@@ -15,12 +22,13 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans};
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use prost::Message;
 use reqwest::{Client, redirect};
 
-use super::{Sent, SinkError};
-use crate::config::Otlp;
+use self::call::Call;
+use super::{Sending, Sent, SinkError};
+use crate::config::{Otlp, Spans};
 use crate::deliver::{TransportError, reply::retry_after};
 use crate::store::EventRow;
 use crate::tls::OriginTls;
@@ -57,21 +65,30 @@ impl Collector {
         Ok(Self { http, fields: fields(settings), resource: resource(settings), settings: settings.clone() })
     }
 
-    pub(super) async fn send(&self, events: &[EventRow]) -> Sent {
-        let body = self.body(events);
-        match self.post(body).await {
+    pub(super) async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
+        let (events, settings) = (events.clone(), self.settings.spans);
+        // Long conversations take milliseconds.
+        let spans = tokio::task::spawn_blocking(move || spans(&events, &settings)).await;
+        let Ok(Converted { spans, skipped }) = spans else {
+            let why = "the conversion to spans failed".to_owned();
+            return Sending { sent: Sent::Refused(why), skipped: 0 };
+        };
+        if spans.is_empty() {
+            return Sending { sent: Sent::Taken { refused: 0, said: String::new() }, skipped };
+        }
+        let sent = match self.post(self.body(spans)).await {
             Ok(sent) => sent,
             Err(error) => Sent::Later { why: error.to_string(), after: None },
-        }
+        };
+        Sending { sent, skipped }
     }
 
-    fn body(&self, events: &[EventRow]) -> Vec<u8> {
+    fn body(&self, spans: Vec<Span>) -> Vec<u8> {
         let scope = InstrumentationScope {
             name: env!("CARGO_PKG_NAME").to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             ..InstrumentationScope::default()
         };
-        let spans = events.iter().map(span::of).collect();
         let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }];
         let resource = Some(self.resource.clone());
         let resource_spans = vec![ResourceSpans { resource, scope_spans, schema_url: String::new() }];
@@ -93,6 +110,19 @@ impl Collector {
         }
         Ok(reply::verdict(response.status().as_u16(), &said, wait))
     }
+}
+
+/// Events as spans.
+struct Converted {
+    spans: Vec<Span>,
+    /// Events that the settings leave out.
+    skipped: u64,
+}
+
+fn spans(events: &[EventRow], settings: &Spans) -> Converted {
+    let calls = events.iter().map(Call::of).filter(|call| call.is_for(settings.only));
+    let spans: Vec<Span> = calls.map(|call| span::of(&call, settings)).collect();
+    Converted { skipped: (events.len() - spans.len()) as u64, spans }
 }
 
 /// The header fields of each request. If a name occurs twice, the first one counts.
@@ -120,7 +150,8 @@ fn resource(settings: &Otlp) -> Resource {
     let mut resource = settings.resource.clone();
     resource.entry(names::SERVICE_NAME.to_owned()).or_insert_with(|| env!("CARGO_PKG_NAME").to_owned());
     resource.entry(names::SERVICE_VERSION.to_owned()).or_insert_with(|| env!("CARGO_PKG_VERSION").to_owned());
-    let attributes = resource.iter().map(|(name, value)| span::pair(name, Any::StringValue(value.clone()))).collect();
+    let attributes =
+        resource.iter().map(|(name, value)| attribute::pair(name, Any::StringValue(value.clone()))).collect();
     Resource { attributes, ..Resource::default() }
 }
 

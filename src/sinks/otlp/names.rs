@@ -1,6 +1,7 @@
 //! Attribute names of spans, in addition to the event's properties (which have OpenTelemetry names already).
 //!
-//! HTTP: semantic conventions 1.45.0. Stable, except for body sizes, which are in development there.
+//! HTTP: semantic conventions 1.45.0. Stable, except for body sizes, which are in development there. Generative AI: the
+//! conventions of `llm/names`, all in development. Names of backends: `compat`.
 
 /// `http.request.method`: the method, or [`OTHER_METHOD`].
 pub(super) const METHOD: &str = "http.request.method";
@@ -18,6 +19,20 @@ pub(super) const URL: &str = "url.full";
 pub(super) const PROTOCOL: &str = "network.protocol.name";
 /// The port that was dialled.
 pub(super) const PEER_PORT: &str = "network.peer.port";
+/// The system prompt, as JSON.
+pub(super) const SYSTEM_INSTRUCTIONS: &str = "gen_ai.system_instructions";
+/// The tools that the model may call, as JSON.
+pub(super) const TOOL_DEFINITIONS: &str = "gen_ai.tool.definitions";
+/// The messages of the request, as JSON.
+pub(super) const INPUT_MESSAGES: &str = "gen_ai.input.messages";
+/// The answer, as JSON.
+pub(super) const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
+/// The arguments of a call to a tool.
+pub(super) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
+/// Its result.
+pub(super) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
+/// Some of the content is missing: true.
+pub(super) const CONTENT_CUT: &str = "otas_proxy.content.cut";
 /// The instrumentation scope.
 pub(super) const SERVICE_NAME: &str = "service.name";
 /// Its version.

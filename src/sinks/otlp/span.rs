@@ -8,27 +8,30 @@ use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, Status};
 use serde_json::Value;
 
-use super::names;
+use super::attribute::{integer, pair, text};
+use super::call::Call;
+use super::{compat, content, ids, names};
+use crate::config::Spans;
 use crate::event::{Side, Stored};
+use crate::llm::names::{CONVERSATION, MCP_METHOD, SESSION};
 use crate::store::EventRow;
 
 /// The span of an event.
-pub(super) fn of(row: &EventRow) -> Span {
-    let event = Stored::parse(&row.json);
-    let started = u64::try_from(row.started_at_ms).unwrap_or(0).saturating_mul(1_000_000);
-    let (trace_id, parent_span_id, flags) = trace(&event, row);
+pub(super) fn of(call: &Call<'_>, settings: &Spans) -> Span {
+    let (row, event) = (call.row, &call.event);
+    let (trace_id, parent_span_id, flags) = trace(event, row);
     Span {
         trace_id,
-        span_id: row.event_id.as_bytes()[8..].to_vec(),
-        trace_state: if parent_span_id.is_empty() { String::new() } else { trace_state(&event) },
+        span_id: ids::call(row.event_id),
+        trace_state: if parent_span_id.is_empty() { String::new() } else { trace_state(event) },
         parent_span_id,
         flags,
-        name: name(&event, row),
-        kind: if is_call(&event) { SpanKind::Client } else { SpanKind::Internal }.into(),
-        start_time_unix_nano: started,
-        end_time_unix_nano: started.saturating_add(nanos(&event, row)),
-        attributes: attributes(&event, row),
-        status: Some(status(row)),
+        name: name(event, row),
+        kind: if is_call(event) { SpanKind::Client } else { SpanKind::Internal }.into(),
+        start_time_unix_nano: call.started(),
+        end_time_unix_nano: call.ended(),
+        attributes: attributes(call, settings),
+        status: Some(status(call)),
         ..Span::default()
     }
 }
@@ -41,24 +44,20 @@ fn is_call(event: &Stored) -> bool {
 /// The trace that the call belongs to, with its parent. Otherwise a new trace, made from the event's id.
 fn trace(event: &Stored, row: &EventRow) -> (Vec<u8>, Vec<u8>, u32) {
     let trace = &event.metadata()["trace"];
-    let part = |name: &str| hex(trace[name].as_str()?);
-    match (part("trace_id"), part("parent_id"), part("flags")) {
-        (Some(trace), Some(parent), Some(flags)) if trace.len() == 16 && parent.len() == 8 => {
+    let part = |name: &str| trace[name].as_str().unwrap_or_default();
+    let foreign =
+        (ids::foreign_trace(part("trace_id")), ids::foreign_span(part("parent_id")), ids::hex(part("flags")));
+    match foreign {
+        (Some(trace), Some(parent), Some(flags)) => {
             let remote = SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32;
             (trace, parent, u32::from(flags.first().copied().unwrap_or(0)) | remote)
         }
-        _ => (row.event_id.as_bytes().to_vec(), Vec::new(), 0),
+        _ => (ids::trace(row.event_id), Vec::new(), 0),
     }
 }
 
 fn trace_state(event: &Stored) -> String {
     event.header(Side::Request, "tracestate").unwrap_or_default()
-}
-
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    let byte = |pair: &[u8; 2]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-    rest.is_empty().then(|| pairs.iter().map(byte).collect()).flatten()
 }
 
 /// The operation and its target, if known. Otherwise the method.
@@ -85,24 +84,24 @@ fn known_method(row: &EventRow) -> &str {
     known.unwrap_or(names::OTHER_METHOD)
 }
 
-/// From the request's head to the last byte, as far as measured.
-fn nanos(event: &Stored, row: &EventRow) -> u64 {
-    let ms = event.metadata()["timings"]["total"].as_f64().unwrap_or(row.latency_ms);
-    // A float out of range is clamped.
-    (ms * 1e6).round() as u64
-}
-
-fn status(row: &EventRow) -> Status {
+fn status(call: &Call<'_>) -> Status {
+    let row = call.row;
     // For client spans every status from 400 on is an error, whatever our settings say.
     if row.error.is_empty() && row.status_code < 400 {
         return Status::default();
     }
-    // The status code is not repeated.
-    let message = if row.error.starts_with("http_") { String::new() } else { row.error.clone() };
+    // The status code is not repeated. What a provider says of it is.
+    let message = match row.error.strip_prefix("http_") {
+        None => row.error.as_str(),
+        Some(_) if !call.is_model_or_tool() => "",
+        Some(error) => error.split_once(": ").map_or("", |(_, said)| said),
+    };
+    let message = message.to_owned();
     Status { message, code: StatusCode::Error.into() }
 }
 
-fn attributes(event: &Stored, row: &EventRow) -> Vec<KeyValue> {
+fn attributes(call: &Call<'_>, settings: &Spans) -> Vec<KeyValue> {
+    let (row, event) = (call.row, &call.event);
     let mut all = Vec::new();
     if let Some(properties) = event.json()["custom_properties"].as_object() {
         all.extend(properties.iter().filter_map(|(name, value)| Some(pair(name, property(name, value)?))));
@@ -115,6 +114,18 @@ fn attributes(event: &Stored, row: &EventRow) -> Vec<KeyValue> {
     if !is_call(event) {
         return all;
     }
+    if call.is_model_or_tool() {
+        if call.property(SESSION).is_none() {
+            add(SESSION, call.session().and_then(|session| text(&session)));
+        }
+        if call.property(CONVERSATION).is_none() {
+            add(CONVERSATION, call.conversation_id().and_then(text));
+        }
+        said(call, settings, &mut add);
+        if settings.compat {
+            compat::add(call, &mut add);
+        }
+    }
     let method = known_method(row);
     add(names::METHOD, text(method));
     add(names::METHOD_ORIGINAL, if method == names::OTHER_METHOD { text(&row.method) } else { None });
@@ -126,6 +137,30 @@ fn attributes(event: &Stored, row: &EventRow) -> Vec<KeyValue> {
     add(names::RESPONSE_SIZE, integer(row.response_bytes));
     add(names::RESEND_COUNT, metadata["links"]["retry_count"].as_u64().and_then(integer));
     all
+}
+
+/// What was said, if the settings ask for it.
+fn said(call: &Call<'_>, settings: &Spans, add: &mut impl FnMut(&str, Option<Any>)) {
+    let Some(max) = settings.content else { return };
+    let of = |text: Option<String>| text.map(Any::StringValue);
+    let is_cut = match &call.conversation {
+        Some(conversation) => {
+            let content = content::of(conversation, max);
+            add(names::SYSTEM_INSTRUCTIONS, of(content.system));
+            add(names::TOOL_DEFINITIONS, of(content.tools));
+            add(names::INPUT_MESSAGES, of(content.input));
+            add(names::OUTPUT_MESSAGES, of(content.output));
+            content.is_cut
+        }
+        None if call.property(MCP_METHOD).is_some() => {
+            let content = content::of_mcp(&call.event, max);
+            add(names::TOOL_ARGUMENTS, of(content.arguments));
+            add(names::TOOL_RESULT, of(content.result));
+            content.is_cut
+        }
+        None => false,
+    };
+    add(names::CONTENT_CUT, is_cut.then_some(Any::BoolValue(true)));
 }
 
 /// A property in OpenTelemetry's form. Unknown values are left out.
@@ -146,26 +181,19 @@ fn property(name: &str, value: &Value) -> Option<Any> {
     }
 }
 
-#[expect(clippy::unnecessary_wraps, reason = "the added value may be absent")]
-fn text(value: &str) -> Option<Any> {
-    Some(Any::StringValue(value.to_owned()))
-}
-
-fn integer(value: u64) -> Option<Any> {
-    i64::try_from(value).ok().map(Any::IntValue)
-}
-
-/// An attribute.
-pub(super) fn pair(name: &str, value: Any) -> KeyValue {
-    KeyValue { key: name.to_owned(), value: Some(AnyValue { value: Some(value) }), ..KeyValue::default() }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
     use super::*;
+    use crate::config::Only;
+
+    const PLAIN: Spans = Spans { only: Only::All, content: None, compat: false };
+
+    fn of(row: &EventRow) -> Span {
+        super::of(&Call::of(row), &PLAIN)
+    }
 
     fn row(event: &Value) -> EventRow {
         EventRow {
