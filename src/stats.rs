@@ -144,6 +144,10 @@ mod tests {
             stats.hosts().iter().map(|(host, of)| (*host, of.calls)).collect::<Vec<_>>(),
             [("a.test", 100), ("b.test", 2)]
         );
+        let tool = r#"{"otas_proxy.llm.api":"mcp","mcp.method.name":"tools/call","gen_ai.tool.name":"search"}"#;
+        let mut with_tool = Stats::default();
+        with_tool.add(&Call { llm: tool.into(), ..call("b.test", 1.0) });
+        assert_eq!((with_tool.all.calls, with_tool.all.llm_calls), (1, 0), "a call over MCP is to a tool");
         let (name, model) = stats.models()[0];
         assert_eq!(
             (name, model.llm_calls, model.input_tokens, model.output_tokens, &model.costs),

@@ -28,6 +28,7 @@ use super::{
     Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, OriginFault, Outcome,
     RequestFacts, ResponseFacts, Side, Timings, TlsFacts, Unlogged, WebSocket,
 };
+use crate::llm;
 use crate::peer::ProcessLookup;
 
 /// The exchanges of a process: those in progress, and where finished ones go.
@@ -207,6 +208,13 @@ impl Recorder {
     /// The host that is called.
     pub fn host(&self) -> Arc<str> {
         self.0.host.clone()
+    }
+
+    /// A turn on this exchange, which is a WebSocket, as a call to a model.
+    pub(super) fn model_turn(&self) -> llm::Call {
+        let of = |state: &State| (state.exchange.request.path.clone(), state.exchange.request.query.clone());
+        let (path, query) = self.look(of).unwrap_or_default();
+        llm::Call::turn(&self.0.host, &path, query.as_deref().unwrap_or_default())
     }
 
     /// The exchange gets no event, for this reason.

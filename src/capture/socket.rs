@@ -258,7 +258,7 @@ impl Course<'_> {
             let asking = || Question {
                 recorder: None,
                 keeper: self.recorder.recording().text_keeper(),
-                model: llm::Reader::new(llm::Call::turn(&self.recorder.host())),
+                model: llm::Reader::new(self.recorder.model_turn()),
             };
             *self.asking = self.turns.may_ask().then(asking);
         } else if let Some(turn) = self.open.front_mut() {

@@ -185,7 +185,7 @@ fn interface(api: &str, request: &Value) -> Option<&'static Interface> {
     let is_claudes = || has("anthropic_version") || (has("system") && has("messages"));
     match api {
         "anthropic.messages" => Some(&anthropic::INTERFACE),
-        "openai.responses" => Some(&responses::INTERFACE),
+        "openai.responses" | "openai.realtime" => Some(&responses::INTERFACE),
         "gemini" => Some(&gemini::INTERFACE),
         "bedrock.converse" => Some(&converse::INTERFACE),
         "openai.chat" | "ollama" | "cohere.chat" => Some(&chat::INTERFACE),

@@ -23,10 +23,12 @@ const STANDARD: [&str; 5] = ["", "default", "standard", "auto", "on_demand"];
 /// Regions of inference without an extra charge.
 const ANYWHERE: [&str; 3] = ["", "global", "not_available"];
 /// Counts of tokens that are not text, in the usage object.
-const AUDIO: [&str; 4] = [
+const AUDIO: [&str; 6] = [
     "/prompt_tokens_details/audio_tokens",
     "/completion_tokens_details/audio_tokens",
     "/input_tokens_details/audio_tokens",
+    "/input_token_details/audio_tokens",
+    "/output_token_details/audio_tokens",
     "/output_tokens_details/audio_tokens",
 ];
 

@@ -8,6 +8,8 @@ pub enum Api {
     OpenAiChat,
     /// OpenAI's Responses.
     OpenAiResponses,
+    /// OpenAI's Realtime, on a WebSocket.
+    OpenAiRealtime,
     /// OpenAI's Embeddings, and compatible servers.
     OpenAiEmbeddings,
     /// Anthropic's Messages.
@@ -32,6 +34,7 @@ impl Api {
         match self {
             Self::OpenAiChat => "openai.chat",
             Self::OpenAiResponses => "openai.responses",
+            Self::OpenAiRealtime => "openai.realtime",
             Self::OpenAiEmbeddings => "openai.embeddings",
             Self::AnthropicMessages => "anthropic.messages",
             Self::Gemini => "gemini",
@@ -48,6 +51,7 @@ impl Api {
         match self {
             Self::OpenAiChat
             | Self::OpenAiResponses
+            | Self::OpenAiRealtime
             | Self::AnthropicMessages
             | Self::BedrockConverse
             | Self::BedrockInvoke
@@ -132,7 +136,7 @@ impl Call {
             _ => return None,
         }
         // Uploads may have such paths, too, and any size.
-        if (head.field)("content-type").is_some_and(|kind| !is_json(kind)) {
+        if (head.field)("content-type").is_some_and(|kind| !may_be_json(kind)) {
             return None;
         }
         let path = head.path.trim_end_matches('/');
@@ -151,10 +155,18 @@ impl Call {
         Some(Self { operation: *operation, ..Self::new(Some(*api), provider, certain) })
     }
 
-    /// A turn of OpenAI's Responses over a WebSocket to this host.
-    pub fn turn(host: &str) -> Self {
-        let call = Self::new(Some(Api::OpenAiResponses), provider(host), true);
-        Self { stream: Some(true), host: host.to_owned(), ..call }
+    /// A turn on a WebSocket to this host: of OpenAI's Realtime by the path, or else of its Responses. In Realtime the query names
+    /// the model.
+    pub fn turn(host: &str, path: &str, query: &str) -> Self {
+        let is_realtime = path.trim_end_matches('/').ends_with("/realtime");
+        let api = if is_realtime { Api::OpenAiRealtime } else { Api::OpenAiResponses };
+        let of_query = |name: &str| {
+            let found = form_urlencoded::parse(query.as_bytes()).find(|(known, _)| known == name);
+            found.map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+        };
+        // Azure names the deployment.
+        let model = if is_realtime { of_query("model").or_else(|| of_query("deployment")) } else { None };
+        Self { stream: Some(true), host: host.to_owned(), model, ..Self::new(Some(api), provider(host), true) }
     }
 
     /// Fetching a stored response. Its tokens were counted when it was made.
@@ -197,16 +209,10 @@ impl Call {
         }
     }
 
-    /// An unknown path that may be a model call: it takes JSON and accepts an event stream, as all clients of models
-    /// and of MCP do that stream; or an official model library calls it. The bodies must confirm it.
+    /// An unknown path that takes JSON. The bodies must confirm that it is a model call.
     fn perhaps(head: &Head<'_>, path: &str) -> Option<Self> {
-        let has = |name: &str, what: &[u8]| {
-            (head.field)(name).is_some_and(|value| memchr::memmem::find(value, what).is_some())
-        };
-        let there = |name: &str| (head.field)(name).is_some();
         let other = path.split(['/', ':']).any(|part| OTHERS.contains(&part) || JOBS.contains(&part));
-        let may_be = there("content-type")
-            && (has("accept", b"text/event-stream") || there("x-stainless-lang") || there("anthropic-version"));
+        let may_be = (head.field)("content-type").is_some_and(is_json);
         (may_be && !other).then(|| Self::new(None, provider(head.host), false))
     }
 }
@@ -280,6 +286,12 @@ fn is_signed_for_bedrock(authorization: &[u8]) -> bool {
 
 fn is_json(content_type: &[u8]) -> bool {
     memchr::memmem::find(&content_type.to_ascii_lowercase(), b"json").is_some()
+}
+
+/// Whether a body of this type may be JSON. `curl -d` calls all that it sends a form, and Ollama's examples use it.
+fn may_be_json(content_type: &[u8]) -> bool {
+    let begins = |kind: &[u8]| content_type.get(..kind.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(kind));
+    is_json(content_type) || begins(b"application/x-www-form-urlencoded") || begins(b"text/plain")
 }
 
 /// Hosts and their providers. A name that begins with `.` or `-` is a suffix.
@@ -425,14 +437,46 @@ mod tests {
     }
 
     #[test]
-    fn other_calls_are_not_read_unless_they_may_stream_json() {
+    fn a_path_of_a_known_api_is_read_whatever_the_type_says_but_uploads_are_not() {
+        for (kind, read) in [
+            ("application/x-www-form-urlencoded", true),
+            ("text/plain;charset=UTF-8", true),
+            ("application/json", true),
+            ("application/octet-stream", false),
+            ("multipart/form-data; boundary=x", false),
+        ] {
+            let call = of("POST", "localhost", "/api/chat", &[("content-type", kind)]);
+            assert_eq!(call.is_some(), read, "{kind}");
+        }
+    }
+
+    #[test]
+    fn a_turn_on_a_websocket_is_of_realtime_by_its_path() {
+        let turn = |path, query| {
+            let call = Call::turn("api.openai.com", path, query);
+            (call.api.map(Api::name), call.provider, call.model)
+        };
+        let openai = Some("openai");
+        let realtime = Some("openai.realtime");
+        assert_eq!(
+            turn("/v1/realtime", "model=gpt-realtime-2"),
+            (realtime, openai, Some("gpt-realtime-2".to_owned()))
+        );
+        assert_eq!(turn("/openai/realtime", "deployment=mine&x=1"), (realtime, openai, Some("mine".to_owned())));
+        assert_eq!(turn("/v1/responses", "model=x"), (Some("openai.responses"), openai, None));
+    }
+
+    #[test]
+    fn other_calls_are_not_read_unless_they_send_json() {
         assert_eq!(of("GET", "api.openai.com", "/v1/models", &[]), None);
         assert_eq!(
             of("GET", "api.openai.com", "/v1/responses/resp_1", &[]).unwrap().operation,
             Some("fetch_response")
         );
         assert_eq!(of("PUT", "api.openai.com", "/v1/chat/completions", &[]), None);
-        assert_eq!(of("POST", "a.test", "/login", &[("content-type", "application/json")]), None);
+        assert_eq!(of("POST", "a.test", "/login", &[("content-type", "application/x-www-form-urlencoded")]), None);
+        let call = of("POST", "a.test", "/any/path", &[("content-type", "application/json")]).unwrap();
+        assert_eq!((call.api, call.certain), (None, false));
         assert_eq!(
             of("POST", "a.test", "/api/messages", &[("content-type", "multipart/form-data; boundary=x")]),
             None

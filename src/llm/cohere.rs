@@ -84,6 +84,7 @@ fn whole(reading: &mut Reading, members: &Sieve) {
             if message["role"] == "assistant" && members.has("finish_reason") {
                 reading.confirm();
             }
+            reading.append(Kind::Reasoning, 0, message["tool_plan"].as_str().unwrap_or_default());
             for (index, part) in (0u64..).zip(list(&message["content"])) {
                 content(reading, index, &part);
             }

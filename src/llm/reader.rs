@@ -280,8 +280,17 @@ impl Reader {
             Some(replies) if replies.reading.has_pieces() && !replies.reading.has_failed() => false,
             // Without a response that confirms it, a similar request is not enough. Many chat services have the paths
             // and the requests of Cohere and Ollama, so these always need a response that confirms it.
-            _ => fits && self.call.api.is_some() && !matches!(api, Api::CohereChat | Api::Ollama),
+            _ if matches!(api, Api::CohereChat | Api::Ollama) => false,
+            _ => fits && (self.call.api.is_some() || self.is_refused_conversation(api)),
         }
+    }
+
+    /// Whether a service at an unknown path answered a request for a conversation with an error message. A request of another form
+    /// is too much like those of other services.
+    fn is_refused_conversation(&self, api: Api) -> bool {
+        let conversation = matches!(api, Api::OpenAiChat | Api::AnthropicMessages | Api::Gemini);
+        let refused = |(refusal, kind): &(Unpacker<Refusal>, String)| refusal.inner().message(kind).is_some();
+        conversation && self.refusal.as_ref().is_some_and(refused)
     }
 
     fn members(&self) -> Option<&Sieve> {

@@ -73,7 +73,7 @@ impl Replies {
         let wanted = match (api, &framing) {
             (Api::OpenAiChat, _) => openai::WANTED,
             (Api::OpenAiEmbeddings, _) => openai::WANTED_OF_EMBEDDINGS,
-            (Api::OpenAiResponses, _) => responses::WANTED,
+            (Api::OpenAiResponses | Api::OpenAiRealtime, _) => responses::WANTED,
             (Api::AnthropicMessages, _) => anthropic::WANTED,
             (Api::Gemini, _) => gemini::WANTED,
             (Api::BedrockConverse, _) => bedrock::WANTED,
@@ -254,7 +254,7 @@ impl Replies {
         let reading = &mut self.reading;
         match self.api {
             Api::OpenAiChat | Api::OpenAiEmbeddings => openai::read(reading, sieve),
-            Api::OpenAiResponses => responses::read(reading, sieve),
+            Api::OpenAiResponses | Api::OpenAiRealtime => responses::read(reading, sieve),
             Api::AnthropicMessages => anthropic::read(reading, sieve),
             Api::Gemini => gemini::read(reading, sieve),
             Api::BedrockConverse => bedrock::whole(reading, sieve),

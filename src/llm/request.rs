@@ -92,6 +92,8 @@ pub(super) fn fits(members: &Sieve, api: Api, call: &Call) -> bool {
         Api::BedrockInvoke => has("anthropic_version") || has("messages") || has("inputText") || has("prompt"),
         Api::OpenAiChat => has("model") && (has("messages") || has("prompt")),
         Api::OpenAiResponses | Api::OpenAiEmbeddings => has("model") && has("input"),
+        // A turn says only that the model shall speak.
+        Api::OpenAiRealtime => has("type"),
         Api::AnthropicMessages => has("messages") && (has("model") || has("anthropic_version")),
         Api::CohereChat => has("model") && (has("messages") || has("message")),
         Api::Ollama => has("model") && (has("messages") || has("prompt")),

@@ -1,4 +1,5 @@
-//! OpenAI's Responses: one object, a stream of named events, or the same events as messages of a WebSocket.
+//! OpenAI's Responses: one object, a stream of named events, or the same events as messages of a WebSocket. Realtime has nearly the
+//! same events.
 
 use serde_json::Value;
 
@@ -51,7 +52,11 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
     let key = number("output_index") << 16 | (number("content_index") + number("summary_index"));
     let delta = || members.text("delta").unwrap_or_default();
     match kind.as_str() {
-        "response.output_text.delta" | "response.refusal.delta" => reading.append(Kind::Text, key, &delta()),
+        "response.output_text.delta"
+        | "response.refusal.delta"
+        | "response.text.delta"
+        | "response.output_audio_transcript.delta"
+        | "response.audio_transcript.delta" => reading.append(Kind::Text, key, &delta()),
         "response.reasoning_text.delta" | "response.reasoning_summary_text.delta" => {
             reading.append(Kind::Reasoning, key, &delta());
         }
@@ -156,7 +161,7 @@ fn item(reading: &mut Reading, index: u64, item: &Value) {
     let parts = |name: &str| item[name].as_array().cloned().unwrap_or_default();
     if !known(reading, kind) {
         for (place, part) in (0u64..).zip(parts("content")) {
-            for name in ["text", "refusal"] {
+            for name in ["text", "refusal", "transcript"] {
                 reading.append(kind, index << 16 | place, part[name].as_str().unwrap_or_default());
             }
         }

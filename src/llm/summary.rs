@@ -57,6 +57,11 @@ impl Llm {
         Value::Object(self.0).to_string()
     }
 
+    /// Whether a model is called. Calls over MCP are to tools.
+    pub fn is_model_call(&self) -> bool {
+        self.text(names::API) != Some("mcp") && self.mcp_method().is_none()
+    }
+
     /// The model that answered, or else the requested one.
     pub fn model(&self) -> Option<&str> {
         self.text(names::RESPONSE_MODEL).or_else(|| self.text(names::REQUEST_MODEL))

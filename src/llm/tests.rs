@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::testing::{Conversation, as_json, conversation, conversations, ms};
-use super::{Fact, Facts, names};
+use super::{Call, Fact, Facts, Reader, names};
 use crate::codings::testing::named as coded;
 
 fn whole(conversation: &Conversation) -> Option<Facts> {
@@ -32,6 +32,37 @@ fn a_request_for_no_answer_is_not_a_model_call() {
     for (generate, is_one) in [("", true), (r#","generate":true"#, true), (r#","generate":false"#, false)] {
         assert_eq!(whole(&Conversation::parse("generate", &text(generate))).is_some(), is_one, "{generate}");
     }
+}
+
+#[test]
+fn a_turn_of_realtime_has_its_facts() {
+    let mut reader = Reader::new(Call::turn("api.openai.com", "/v1/realtime", "model=gpt-realtime-2"));
+    reader.read_request(br#"{"type":"response.create","response":{"output_modalities":["audio"]}}"#);
+    reader.end_request(true);
+    reader.response_in_messages();
+    for event in [
+        r#"{"type":"response.created","response":{"object":"realtime.response","id":"resp_1","status":"in_progress","output":[]}}"#,
+        r#"{"type":"response.output_audio_transcript.delta","output_index":0,"content_index":0,"delta":"It "}"#,
+        r#"{"type":"response.output_audio_transcript.delta","output_index":0,"content_index":0,"delta":"rains."}"#,
+        r#"{"type":"response.done","response":{"object":"realtime.response","id":"resp_1","status":"completed","output":[{"type":"message","role":"assistant","content":[{"type":"output_audio","transcript":"It rains."}]}],"usage":{"total_tokens":253,"input_tokens":132,"output_tokens":121,"input_token_details":{"text_tokens":119,"audio_tokens":13,"cached_tokens":64},"output_token_details":{"text_tokens":30,"audio_tokens":91}}}}"#,
+    ] {
+        reader.read_response(event.as_bytes(), None);
+    }
+    reader.end_response(true);
+    let facts = reader.facts().unwrap();
+    let of = |name: &str| facts.properties.iter().find(|(known, _)| *known == name).map(|(_, fact)| fact.clone());
+    for (name, value) in [
+        (names::API, "openai.realtime"),
+        (names::PROVIDER, "openai"),
+        (names::REQUEST_MODEL, "gpt-realtime-2"),
+        (names::RESPONSE_ID, "resp_1"),
+        (names::FINISH_REASONS, "completed"),
+    ] {
+        assert_eq!(of(name), Some(Fact::Text(value.to_owned())), "{name}");
+    }
+    let counts = [names::INPUT_TOKENS, names::OUTPUT_TOKENS, names::CACHE_READ_TOKENS].map(of);
+    assert_eq!(counts, [132, 121, 64].map(|count: u64| Some(Fact::from(count))));
+    assert_eq!(facts.answer, "It rains.");
 }
 
 #[test]

@@ -45,6 +45,7 @@ impl Tokens {
             &[
                 "/prompt_tokens_details/cached_tokens",
                 "/input_tokens_details/cached_tokens",
+                "/input_token_details/cached_tokens",
                 "/prompt_cache_hit_tokens",
                 "/cached_tokens",
                 "/cache_read_input_tokens",

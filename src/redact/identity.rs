@@ -78,10 +78,18 @@ impl Identity {
         self.ids.iter().any(|id| id == value)
     }
 
-    /// Notes the ids in a body: in the `client_metadata` of Codex, and in the `user_id` of Claude Code, which is JSON in a string.
-    /// Returns whether there was a new one.
+    /// Notes the ids in a body: in the `client_metadata` of Codex, in the `user_id` of Claude Code, which is JSON in a string, and the
+    /// `session_id` of Gemini CLI beside its `user_prompt_id`. Returns whether there was a new one.
     pub(super) fn learn(&mut self, text: &str) -> bool {
         let before = self.ids.len();
+        if self.agent && memchr::memmem::find(text.as_bytes(), b"\"user_prompt_id\"").is_some() {
+            for name in ["\"session_id\"", "\"user_prompt_id\""] {
+                for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
+                    let value = text[at + name.len()..].trim_start().strip_prefix(':').and_then(first_value);
+                    value.as_ref().and_then(Value::as_str).into_iter().for_each(|id| self.note(id));
+                }
+            }
+        }
         for name in ["client_metadata", "user_id"] {
             for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
                 let rest = text[at + name.len()..].trim_start_matches(['\\', '"']).trim_start();
@@ -172,6 +180,16 @@ mod tests {
             of(&[("x-codex-turn-metadata", r#"{"session_id":"0123456789","n":1,"inner":{"turn_id":"turn-0123"}}"#)]);
         assert!(turn.has("0123456789") && turn.has("turn-0123"));
         assert!(!of(&[("session-id", "short")]).has("short"));
+    }
+
+    #[test]
+    fn the_session_and_prompt_of_gemini_are_ids_if_it_sent_them() {
+        let body = r#"{"model":"m","user_prompt_id":"0123456789########3","request":{"session_id":"abcdef-0123456789","contents":[]}}"#;
+        for (sender, known) in [("GeminiCLI/0.61.0/gemini-3-pro (linux; x64)", true), ("python-requests/2", false)] {
+            let mut identity = of(&[("user-agent", sender)]);
+            identity.learn(body);
+            assert_eq!(identity.has("abcdef-0123456789"), known, "{sender}");
+        }
     }
 
     #[test]

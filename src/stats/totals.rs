@@ -49,7 +49,7 @@ impl Totals {
         self.last_ms = self.last_ms.max(call.started_at_ms);
         self.latencies_ms.push(call.latency_ms as f32);
         let Some(llm) = llm else { return };
-        self.llm_calls += 1;
+        self.llm_calls += u64::from(llm.is_model_call());
         for (sum, more) in
             [(&mut self.input_tokens, llm.input_tokens()), (&mut self.output_tokens, llm.output_tokens())]
         {

@@ -235,7 +235,8 @@ fn holds(fact: &Fact) -> (String, Vec<Value>) {
             );
             (sessions, vec![name.clone(), name, containing(agent)])
         }
-        Fact::Llm => ("(llm <> '')".to_owned(), Vec::new()),
+        // Calls over MCP are to tools. The column is JSON without white space.
+        Fact::Llm => (format!("(llm <> '' AND llm NOT LIKE '%\"{}\":\"mcp\"%')", names::API), Vec::new()),
     }
 }
 
@@ -371,7 +372,7 @@ mod tests {
         let facts = [
             r#"{"gen_ai.request.model":"claude-x","gen_ai.response.model":"claude-x-2025","otas_proxy.llm.tool_calls":"Bash,Read","otas_proxy.llm.cost":0.25,"gen_ai.usage.input_tokens":900,"gen_ai.usage.output_tokens":100}"#,
             r#"{"gen_ai.request.model":"odd\"name","otas_proxy.llm.tool_calls":"BashOutput","gen_ai.usage.output_tokens":7}"#,
-            r#"{"gen_ai.tool.name":"Read","mcp.method.name":"tools/call"}"#,
+            r#"{"otas_proxy.llm.api":"mcp","gen_ai.tool.name":"Read","mcp.method.name":"tools/call"}"#,
             "",
             "not JSON with Bash and claude-x",
         ];
@@ -387,6 +388,7 @@ mod tests {
         assert_eq!(of(&[Condition::Not(model("claude"))]), [2, 3, 4, 5], "also what has no model");
         assert_eq!(of(&[Condition::Is(tool("bash"))]), [1], "the whole name");
         assert_eq!(of(&[Condition::Is(tool("Read"))]), [1, 3]);
+        assert_eq!(of(&[Condition::Is(Fact::Llm)]), [1, 2, 5], "a call over MCP is to a tool");
         let bound = |figure, relation, value| of(&[Condition::Bound(figure, relation, value)]);
         assert_eq!(bound(Figure::Cost, Relation::Above, 0.1), [1]);
         assert_eq!(bound(Figure::Cost, Relation::AtMost, 0.1), [0; 0], "unknown is not 0");

@@ -165,7 +165,7 @@ fn timeline(calls: &[Call]) -> Markup {
                     @let label = shown::plain(&format!("{} {}{}, {}, {}", call.method, call.host, call.path, call.status_code, duration(call.latency_ms)));
                     a href={ "/event/" (call.id) } aria-label=(label) {
                         title { (label) }
-                        rect.call.error[!call.error.is_empty()].llm[Llm::parse(&call.llm).is_some()]
+                        rect.call.error[!call.error.is_empty()].llm[Llm::parse(&call.llm).is_some_and(|llm| llm.is_model_call())]
                             x=(px(since(call) * scale)) y=(LINE * *lane as f64 + 2.0) width=(px((call.latency_ms * scale).max(2.0))) height=(LINE - 4.0) rx="2" {}
                     }
                 }
