@@ -33,8 +33,6 @@ const VERSION_MAX_BYTES: usize = 32;
 pub enum Part {
     /// The session: what one start of the agent, or its resumption, does.
     Session,
-    /// The session that started this one.
-    ParentSession,
     /// The sub-agent.
     Agent,
     /// The agent that started the sub-agent.
@@ -68,7 +66,6 @@ impl Part {
     pub fn key(self) -> &'static str {
         match self {
             Self::Session => "session_id",
-            Self::ParentSession => "parent_session_id",
             Self::Agent => "agent_id",
             Self::ParentAgent => "parent_agent_id",
             Self::AgentName => "agent_name",

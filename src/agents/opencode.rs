@@ -1,4 +1,4 @@
-//! opencode. A sub-agent is a session of its own.
+//! opencode. It gives each sub-agent a session of its own, and names the parent's. Here that is a thread in the parent's session.
 
 use super::{Family, Part, nothing};
 
@@ -6,11 +6,16 @@ pub(super) const FAMILY: Family = Family {
     name: "opencode",
     telling: &["x-opencode-"],
     fields: &[
+        ("x-parent-session-id", Part::Session),
         ("x-opencode-session", Part::Session),
         ("x-opencode-session-id", Part::Session),
         ("x-session-id", Part::Session),
         ("x-session-affinity", Part::Session),
-        ("x-parent-session-id", Part::ParentSession),
+        ("x-opencode-session", Part::Thread),
+        ("x-opencode-session-id", Part::Thread),
+        ("x-session-id", Part::Thread),
+        ("x-session-affinity", Part::Thread),
+        ("x-parent-session-id", Part::ParentThread),
         ("x-opencode-request", Part::Request),
     ],
     tells: nothing,

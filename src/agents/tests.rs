@@ -105,11 +105,23 @@ fn weak_names_count_only_from_a_known_agent() {
     assert_eq!(of(&weak, &[]), None);
     assert_eq!(of(&[&weak[..], &[("user-agent", "curl/8.5")]].concat(), &[]), None);
     let opencode = of(&[&weak[..], &[("user-agent", "opencode/1.0.3")]].concat(), &[]).unwrap();
-    assert_eq!(parts(&opencode), [("session_id", "s-1")]);
+    assert_eq!(parts(&opencode), [("session_id", "s-1"), ("thread_id", "s-1")]);
     let codex = of(&[&weak[..], &[("user-agent", "codex_exec/1")]].concat(), &[]).unwrap();
     assert_eq!(parts(&codex), [("session_id", SESSION), ("thread_id", THREAD)]);
     let aider = of(&[&weak[..], &[("user-agent", "aider/0.80 +https://aider.chat")]].concat(), &[]).unwrap();
     assert_eq!((aider.name(), aider.version(), parts(&aider)), ("aider", Some("0.80"), vec![]));
+}
+
+#[test]
+fn a_sub_agent_of_opencode_is_a_thread_in_the_session_of_its_parent() {
+    let fields = [
+        ("user-agent", "opencode/1.18.33 ai-sdk/provider-utils/4.0.23 runtime/bun/1.3.14"),
+        ("x-session-affinity", "ses_child"),
+        ("x-session-id", "ses_child"),
+        ("x-parent-session-id", "ses_parent"),
+    ];
+    let ids = [("parent_thread_id", "ses_parent"), ("session_id", "ses_parent"), ("thread_id", "ses_child")];
+    assert_eq!(parts(&of(&fields, &[]).unwrap()), ids);
 }
 
 #[test]

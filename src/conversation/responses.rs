@@ -10,7 +10,7 @@ pub(super) const INTERFACE: Interface = Interface { request, answer };
 
 fn request(request: &Value, out: &mut Request) {
     out.system = content(&request["instructions"], part);
-    out.tools = elements(&request["tools"]).iter().map(Tool::of).collect();
+    out.tools = elements(&request["tools"]).iter().flat_map(tools).collect();
     let whole = Value::Array(vec![]);
     let items = match &request["input"] {
         Value::String(said) => {
@@ -19,10 +19,14 @@ fn request(request: &Value, out: &mut Request) {
         }
         items => items,
     };
-    let items = elements(items);
-    let system = items.iter().take_while(|item| matches!(item["role"].as_str(), Some("system" | "developer")));
+    // Codex sends the tools of some models as an item.
+    let is_tools = |item: &&Value| item["type"] == "additional_tools";
+    let of_items = elements(items).iter().filter(is_tools).flat_map(|item| elements(&item["tools"]));
+    out.tools.extend(of_items.flat_map(tools));
+    let items = || elements(items).iter().filter(|item| !is_tools(item));
+    let system = items().take_while(|item| matches!(item["role"].as_str(), Some("system" | "developer")));
     out.system.extend(system.clone().flat_map(|item| content(&item["content"], part)));
-    for item in items.iter().skip(system.count()) {
+    for item in items().skip(system.count()) {
         let role = role(item);
         let blocks = self::item(item);
         // The items of one answer belong together.
@@ -34,9 +38,19 @@ fn request(request: &Value, out: &mut Request) {
     out.take_parameters(request, &["instructions", "tools", "input", "generate"]);
 }
 
+/// The tools of a definition, which may be a namespace of several.
+fn tools(definition: &Value) -> Vec<Tool> {
+    match definition["type"] == "namespace" {
+        true => elements(&definition["tools"]).iter().map(Tool::of).collect(),
+        false => vec![Tool::of(definition)],
+    }
+}
+
 fn role(item: &Value) -> String {
     match (item["role"].as_str(), item["type"].as_str().unwrap_or_default()) {
         (Some(role), _) => role.to_owned(),
+        // From another agent.
+        (None, "agent_message") => "user".to_owned(),
         (None, kind) if kind.ends_with("_output") => "tool".to_owned(),
         (None, _) => "assistant".to_owned(),
     }
@@ -46,7 +60,7 @@ fn role(item: &Value) -> String {
 fn item(item: &Value) -> Vec<Block> {
     let id = ["call_id", "id"].iter().find_map(|name| item[*name].as_str()).unwrap_or_default().to_owned();
     match item["type"].as_str().unwrap_or("message") {
-        "message" => content(&item["content"], part),
+        "message" | "agent_message" => content(&item["content"], part),
         "reasoning" => {
             let parts = elements(&item["summary"]).iter().chain(elements(&item["content"]));
             parts.filter_map(|part| part["text"].as_str()).map(|text| Block::Thinking(text.to_owned())).collect()

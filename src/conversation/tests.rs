@@ -210,6 +210,33 @@ fn calls_to_tools_are_put_together_from_their_pieces() {
 }
 
 #[test]
+fn codex_sends_tools_and_messages_of_other_agents_as_items() {
+    let tool = |kind: &str, name: &str| json!({ "type": kind, "name": name, "description": "x" });
+    let space = |name: &str, tools: Value| json!({ "type": "namespace", "name": name, "tools": tools });
+    let text = |text: &str| json!({ "type": "input_text", "text": text });
+    let message = |role: &str, said: &str| json!({ "type": "message", "role": role, "content": [text(said)] });
+    let input = json!([
+        { "type": "additional_tools", "role": "developer", "tools": [
+            space("functions", json!([tool("custom", "exec"), tool("function", "wait")])),
+            space("collaboration", json!([tool("function", "spawn_agent")])),
+        ] },
+        message("developer", "You are Codex."),
+        message("user", "Go."),
+        { "type": "agent_message", "author": "/root", "recipient": "/root/helper_1", "content": [
+            text("Task name: /root/helper_1"), { "type": "encrypted_content", "encrypted_content": "Zm9v" },
+        ] },
+    ]);
+    let found =
+        of("openai.responses", &json!({ "type": "response.create", "model": "m", "input": input }), "").request;
+    assert_eq!(found.tools.iter().map(|tool| &*tool.name).collect::<Vec<_>>(), ["exec", "wait", "spawn_agent"]);
+    assert_eq!(found.system, [said("You are Codex.")]);
+    assert_eq!(found.messages.iter().map(|message| &*message.role).collect::<Vec<_>>(), ["user", "user"]);
+    let [task, secret] = &found.messages[1].blocks[..] else { panic!("{found:?}") };
+    assert_eq!(task, &said("Task name: /root/helper_1"));
+    assert!(matches!(secret, Block::Other { kind, .. } if kind == "encrypted_content"), "{secret:?}");
+}
+
+#[test]
 fn missing_parts_are_stated() {
     let request = json!({ "messages": [{ "role": "user", "content": "one" }, { "role": "user", "content": "two" }] })
         .to_string();

@@ -52,6 +52,8 @@ pub struct Facts {
     pub skipped: Vec<&'static str>,
     /// The provider's error message, if the status is an error.
     pub refusal: Option<String>,
+    /// The ids of the answer's calls to tools, by which the next request brings their results. Only the first few.
+    pub tool_ids: Vec<String>,
     /// The members of the request in which agents name themselves ([`MEMBERS`](crate::agents::MEMBERS)).
     pub claims: Vec<(&'static str, Value)>,
     /// An error inside the answer, even if the status is a success.

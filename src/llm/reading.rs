@@ -22,6 +22,9 @@ const NAME_MAX_BYTES: usize = 256;
 const ERROR_MAX_BYTES: usize = 2048;
 /// The most stop reasons, one for each answer.
 const FINISHES_MAX: usize = 16;
+/// The most ids of calls to tools that are kept, and the longest one.
+const TOOL_IDS_MAX: usize = 8;
+const TOOL_ID_MAX_BYTES: usize = 128;
 /// The largest usage object.
 const USAGE_MAX_BYTES: usize = 8 << 10;
 
@@ -48,6 +51,7 @@ pub(super) struct Reading {
     pieces: bool,
     answer: Answer,
     calls: Calls,
+    tool_ids: Vec<String>,
     failure: Option<AnswerError>,
     further: Vec<(&'static str, Fact)>,
     times: Times,
@@ -253,8 +257,17 @@ impl Reading {
         self.answer.tool(key, name);
     }
 
+    /// Notes the id of a tool call.
+    pub(super) fn tool_id(&mut self, id: &str) {
+        let fits = !id.is_empty() && id.len() <= TOOL_ID_MAX_BYTES && self.tool_ids.len() < TOOL_IDS_MAX;
+        if fits && !self.tool_ids.iter().any(|known| known == id) {
+            self.tool_ids.push(id.to_owned());
+        }
+    }
+
     /// Adds a piece of a tool call.
     pub(super) fn tool_piece(&mut self, mention: &Mention<'_>, arguments: &str) {
+        self.tool_id(mention.id);
         let key = self.calls.key(mention, &self.answer);
         let known = self.answer.call(key).1;
         // Some servers repeat a whole call, with or without more of it.
@@ -354,6 +367,7 @@ impl Reading {
             facts.add(name, Some(fact.clone()));
         }
         facts.answer = self.answer.text();
+        facts.tool_ids.clone_from(&self.tool_ids);
         facts.complete = ended;
         facts.failure.clone_from(&self.failure);
         let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());

@@ -64,7 +64,10 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
             reading.append(Kind::Tool, number("output_index"), &delta());
         }
         "response.output_item.added" => {
-            if let Some(name) = members.get("item").as_ref().and_then(tool) {
+            if let Some(item) = members.get("item")
+                && let Some(name) = tool(&item)
+            {
+                reading.tool_id(item["call_id"].as_str().unwrap_or_default());
                 reading.tool(number("output_index"), name);
             }
         }
@@ -172,6 +175,7 @@ fn item(reading: &mut Reading, index: u64, item: &Value) {
         }
     }
     if let Some(name) = tool(item) {
+        reading.tool_id(item["call_id"].as_str().unwrap_or_default());
         reading.tool(index, name);
         if !reading.answer().has(Kind::Tool, index) {
             for name in ["arguments", "input"] {

@@ -1,5 +1,7 @@
 //! What a run needs of a conversation. It stays small, however long the conversation is, so that thousands of calls fit into memory.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use crate::conversation::{Block, Conversation, Message};
@@ -26,7 +28,7 @@ pub struct Gist {
     pub(super) is_check: bool,
     /// What the user said last.
     pub(super) said: Excerpt,
-    /// The texts of the user's first message, if no answer precedes the request.
+    /// The texts of the user's first message; if answers precede the request, those of the user's messages after the last one.
     opening: Vec<String>,
     /// The calls to tools in the answer.
     pub(super) called: Vec<Called>,
@@ -159,20 +161,31 @@ fn said(messages: &[Message]) -> Excerpt {
     messages.iter().rev().filter(|message| message.role == "user").find_map(text).unwrap_or_default()
 }
 
-/// The texts of the user's first message, the last ones if they are long.
+/// The texts of the user's first message, the last ones if they are long. A sub-agent that inherits a conversation gets its task in the
+/// messages after the last answer.
 fn opening(messages: &[Message]) -> Vec<String> {
-    if messages.iter().any(|message| message.role == "assistant") {
-        return Vec::new();
-    }
+    let is_inherited = messages.iter().any(|message| message.role == "assistant");
     let (each, mut room) = OPENING_MAX_BYTES;
-    let user = messages.iter().find(|message| message.role == "user");
-    let texts = user.into_iter().flat_map(|message| message.blocks.iter().rev().filter_map(Block::text));
-    let fits = |text: &str| {
-        let kept = beginning(text, each.min(room));
+    let of_user = new_messages(messages).filter(|message| message.role == "user");
+    let texts =
+        of_user.take(if is_inherited { usize::MAX } else { 1 }).flat_map(|message| message.blocks.iter().rev());
+    let fits = |text: Cow<'_, str>| {
+        let kept = beginning(&text, each.min(room));
         room -= kept.len();
         kept.to_owned()
     };
-    texts.map(fits).collect()
+    texts.filter_map(task_text).map(fits).collect()
+}
+
+/// The text of a part that may hold a task. Codex hands tasks over encrypted, as the tool's arguments have them.
+fn task_text(block: &Block) -> Option<Cow<'_, str>> {
+    match block {
+        Block::Other { kind, json } if kind == "encrypted_content" => {
+            let part: Value = serde_json::from_str(json).ok()?;
+            part["encrypted_content"].as_str().map(|text| Cow::Owned(text.to_owned()))
+        }
+        block => block.text().map(Cow::Borrowed),
+    }
 }
 
 #[cfg(test)]

@@ -30,7 +30,8 @@ fn parent(at: usize, threads: &[Vec<&Step<'_>>], taken: &mut Vec<(Uuid, String)>
             let tool = tools.find(|called| {
                 first.gist.begins_with_task(called)
                     && !taken.iter().any(|(by, known)| *by == call.id && *known == called.id)
-                    && is_open(call, &called.id, threads.get(place), first.started_ms)
+                    // An agent that names the parent may go on at once, before the sub-agent begins.
+                    && (stated.is_some() || is_open(call, &called.id, threads.get(place), first.started_ms))
             })?;
             Some((place, call.id, tool.id.clone()))
         });

@@ -206,6 +206,23 @@ fn codex_names_thread_turn_and_parent() {
     let [root, helper] = &threads_of(&calls)[..] else { panic!() };
     assert_eq!(root.turns.iter().map(|turn| turn.id.as_deref()).collect::<Vec<_>>(), [Some("t1"), Some("t2")]);
     assert_eq!(helper.parent, Some(Parent { thread: 0, tool: Some((calls[0].id, "f1".to_owned())) }));
+    // Helpers that inherit the conversation, and begin when the parent has gone on. The task is encrypted for both sides.
+    let task = "Zm9vIGJhciBiYXo=";
+    let tools = ["f1", "f2"].map(|id| uses(id, "spawn_agent", &json!({ "message": task })));
+    let main = call(1_000, &of("root", "t1"), &[user("Go.")], &tools);
+    let next = [user("Go."), assistant(&tools), results(&[("f1", "{}", false), ("f2", "{}", false)])];
+    let next = Call { continues: Some(main.id), ..call(2_000, &of("root", "t1"), &next, &[says("Waiting.")]) };
+    let json = json!({ "type": "encrypted_content", "encrypted_content": task }).to_string();
+    let handed_over = Block::Other { kind: "encrypted_content".to_owned(), json };
+    let inherited = Message { role: "user".to_owned(), blocks: vec![says("Payload:"), handed_over] };
+    let helper = |at_ms, thread| Call {
+        parent_thread: Some("root"),
+        ..call(at_ms, &of(thread, "h"), &[user("Go."), assistant(&tools), inherited.clone()], &[says("Found.")])
+    };
+    let calls = [main, next, helper(3_000, "one"), helper(3_500, "two")];
+    let [_, one, two] = &threads_of(&calls)[..] else { panic!() };
+    let started = |id: &str| Some(Parent { thread: 0, tool: Some((calls[0].id, id.to_owned())) });
+    assert_eq!((&one.parent, &two.parent), (&started("f1"), &started("f2")));
     // The parent is stated, even if nothing shows the tool.
     let unseen = Call { conversation: Conversation::default(), ..call(1_000, &of("root", "t1"), &[], &[]) };
     let later = Call { parent_thread: Some("root"), ..call(3_000, &of("helper", "h1"), &[user(TASK)], &[]) };

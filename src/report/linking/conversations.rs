@@ -1,5 +1,6 @@
 //! Model calls that continue an earlier one. They name the id of its response or of the conversation, or their messages begin with
-//! all messages of the earlier call, followed by an answer. Messages are compared by meaning ([`messages`](super::messages)).
+//! all messages of the earlier call, followed by an answer. Messages are compared by meaning ([`messages`](super::messages)). Where
+//! several calls had the same messages, as two sub-agents with one task have, the ids of their answers' tool calls tell them apart.
 
 use quick_cache::unsync::Cache;
 use uuid::Uuid;
@@ -10,6 +11,9 @@ use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
 use crate::llm::names;
 
+/// The most calls with the same messages that are told apart.
+const ALIKE_MAX: usize = 8;
+
 pub(super) struct Conversations {
     /// By the hash of a call's messages.
     talks: Cache<[u8; 32], Talk>,
@@ -17,12 +21,19 @@ pub(super) struct Conversations {
     named: Cache<String, Turn>,
 }
 
-#[derive(Clone, Copy)]
+/// The calls that had the same messages.
 enum Talk {
-    /// The only call that had these messages.
-    One { turn: Turn, failed: bool },
-    /// Several calls had these messages, so it is unknown which one is continued.
-    Several,
+    /// Only one.
+    One { call: Answered, failed: bool },
+    /// Several.
+    Several(Vec<Answered>),
+}
+
+/// A call and its answer.
+struct Answered {
+    turn: Turn,
+    /// The ids of the answer's tool calls.
+    tool_ids: Vec<String>,
 }
 
 impl Conversations {
@@ -33,16 +44,24 @@ impl Conversations {
     /// The call that this one continues, by its messages.
     pub(super) fn link(&mut self, exchange: &Exchange, messages: Option<Messages>) -> Option<Turn> {
         let messages = messages?;
-        let link = messages.beginnings().rev().find_map(|(hash, next)| match self.talks.get(hash)? {
-            Talk::One { turn, .. } if messages.is_answer(next) => Some(Some(*turn)),
-            Talk::One { .. } | Talk::Several => Some(None),
+        let link = messages.beginnings().rev().find_map(|(hash, next)| {
+            let talk = self.talks.get(hash)?;
+            Some(if messages.is_answer(next) { talk.answered_in(messages.from(next)) } else { None })
         });
         let link = link.flatten();
-        let turn = turn(exchange.id, link);
-        let talk = match self.talks.get(messages.all()) {
+        let tool_ids = exchange.llm.as_ref().map(|facts| facts.tool_ids.clone()).unwrap_or_default();
+        let call = Answered { turn: turn(exchange.id, link), tool_ids };
+        let talk = match self.talks.remove(messages.all()) {
             // A retry of a failed call has the same messages.
-            None | Some(Talk::One { failed: true, .. }) => Talk::One { turn, failed: failed(exchange) },
-            Some(_) => Talk::Several,
+            None | Some((_, Talk::One { failed: true, .. })) => Talk::One { call, failed: failed(exchange) },
+            Some((_, Talk::One { call: first, .. })) => Talk::Several(vec![first, call]),
+            Some((_, Talk::Several(mut calls))) => {
+                if calls.len() == ALIKE_MAX {
+                    calls.remove(0);
+                }
+                calls.push(call);
+                Talk::Several(calls)
+            }
         };
         self.talks.insert(*messages.all(), talk);
         link
@@ -64,6 +83,20 @@ impl Conversations {
         for name in [names::RESPONSE_ID, names::CONVERSATION] {
             if let Some(value) = llm.facts().get(name).and_then(|value| value.as_str()) {
                 self.named.insert(under(name, value), turn);
+            }
+        }
+    }
+}
+
+impl Talk {
+    /// The call whose answer the messages `after` begin with. `None`: unknown.
+    fn answered_in(&self, after: &[u8]) -> Option<Turn> {
+        let has = |id: &String| memchr::memmem::find(after, id.as_bytes()).is_some();
+        match self {
+            Self::One { call, .. } => Some(call.turn),
+            Self::Several(calls) => {
+                let mut found = calls.iter().filter(|call| call.tool_ids.iter().any(has));
+                found.next().filter(|_| found.next().is_none()).map(|call| call.turn)
             }
         }
     }

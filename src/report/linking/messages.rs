@@ -181,6 +181,11 @@ impl Messages {
         self.hashed.iter().map(|(hash, _)| hash).take(self.hashed.len() - 1).zip(next)
     }
 
+    /// This message and what follows it in the body.
+    pub(super) fn from(&self, place: &Range<usize>) -> &[u8] {
+        self.body.get(place.start..).unwrap_or_default()
+    }
+
     /// Whether a message is from the model. In OpenAI's responses, an answer has several items: what it thought, said and called.
     pub(super) fn is_answer(&self, place: &Range<usize>) -> bool {
         let message = self.body.get(place.clone()).unwrap_or_default();

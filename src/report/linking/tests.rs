@@ -5,6 +5,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::capture::{Caller, Failure, Fields, Origin, RequestFacts, ResponseFacts, Timings};
+use crate::llm::Facts;
 
 /// A call that began this many milliseconds after a fixed time, and took ten.
 fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Exchange {
@@ -291,6 +292,33 @@ fn two_agents_with_the_same_words_have_conversations_of_their_own() {
     linking.links(&other);
     assert_eq!(linking.links(&of(40, "agent-2", &more)).conversation.map(|turn| turn.previous), Some(other.id));
     assert_eq!(linking.links(&of(60, "agent-1", &more)).conversation.map(|turn| turn.previous), Some(one.id));
+}
+
+#[test]
+fn the_ids_of_tool_calls_tell_conversations_with_the_same_words_apart() {
+    let linking = Linking::new();
+    let answered = |mut exchange: Exchange, id: &str| {
+        exchange.llm = Some(Box::new(Facts { tool_ids: vec![id.to_owned()], ..Facts::default() }));
+        exchange
+    };
+    let more = |id: &str| {
+        json!({ "model": "m", "messages": [
+            { "role": "system", "content": "be brief" }, { "role": "user", "content": "hi" },
+            { "role": "assistant", "tool_calls": [{ "id": id, "type": "function", "function": { "name": "ls", "arguments": "{}" } }] },
+            { "role": "tool", "tool_call_id": id, "content": "x" },
+        ] })
+    };
+    let (one, other) = (answered(chat(0, &ONE, 200), "call_1"), answered(chat(20, &ONE, 200), "call_2"));
+    linking.links(&one);
+    linking.links(&other);
+    let url = "https://api.test/v1/chat/completions";
+    let next = |at_ms, id| {
+        let exchange = call(at_ms, Method::POST, url, &more(id).to_string(), 200);
+        linking.links(&exchange).conversation.map(|turn| turn.previous)
+    };
+    assert_eq!(next(40, "call_2"), Some(other.id));
+    assert_eq!(next(60, "call_1"), Some(one.id));
+    assert_eq!(next(80, "call_3"), None);
 }
 
 #[test]
