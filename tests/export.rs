@@ -417,13 +417,15 @@ fn the_sessions_of_agents_are_listed_with_what_each_did() {
         serde_json::from_str(&bench.said(&[&["runs", "--json"], more].concat())).unwrap()
     };
     let all = runs(&[]);
-    let names: Vec<&str> = all.iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+    let names: Vec<&str> = all.iter().map(|run| run["proxy_sessions"][0]["run_id"].as_str().unwrap()).collect();
     assert_eq!(names, ["run-2", "run-1"], "the one with the newest call is the last");
     assert_eq!((&all[0]["agent"], &all[0]["models"]), (&json!("claude"), &json!({ "claude-sonnet-4-5": 1 })));
-    assert_eq!((&all[0]["totals"]["cost"], &all[0]["totals"]["input_tokens"]), (&json!(0.5), &json!(7)));
-    assert_eq!((&all[1]["totals"]["calls"], &all[1]["totals"]["errors"]), (&json!(6), &json!(2)));
-    assert_eq!(runs(&["--limit", "1"])[0]["run_id"], "run-1");
-    assert_eq!(runs(&["cost>0.1"])[0]["run_id"], "run-2");
+    let totals = &all[0]["totals"];
+    assert_eq!((&totals["costs"], &totals["input_tokens"]), (&json!({ "": 0.5 }), &json!(7)));
+    assert_eq!((&all[1]["totals"]["model_calls"], &all[1]["other_calls"]), (&json!(2), &json!(4)));
+    assert_eq!((&all[1]["totals"]["errors"], &all[1]["other_errors"]), (&json!(1), &json!(1)));
+    let run_id = |more: &[&str]| runs(more)[0]["proxy_sessions"][0]["run_id"].clone();
+    assert_eq!((run_id(&["--limit", "1"]), run_id(&["cost>0.1"])), (json!("run-1"), json!("run-2")));
     assert!(runs(&["host:nobody"]).is_empty());
     let table = bench.said(&["runs"]);
     for words in ["last call", "python agent.py", "sonnet-4-5", "gpt-x", "100 → 20", "0.50"] {

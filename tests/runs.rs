@@ -1,9 +1,12 @@
 //! Runs of agents, from their calls through the proxy to the tree.
 
 pub(crate) mod agents;
+pub(crate) mod commands;
 
 use std::time::Instant;
 
+use otas_proxy::config::Config;
+use otas_proxy::prices::Prices;
 use otas_proxy::run_view::{self, Limits, Miss, Run, RunId, Step, Thread};
 use otas_proxy::store::{Filter, Viewer};
 use serde_json::{Value, json};
@@ -36,13 +39,13 @@ fn misses(thread: &Thread) -> Vec<&Miss> {
     thread.turns.iter().flat_map(|turn| turn.model_calls()).filter_map(|call| call.miss.as_ref()).collect()
 }
 
-async fn proxy() -> Running {
+/// Prices of the models that are played.
+fn prices(config: &mut Config) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("prices.toml");
     let model = "[[models]]\nmodel = 'm-*'\ninput = 2\noutput = 10\ncache_read = 0.2\ncache_write = 2.5\n";
     std::fs::write(&file, format!("version = '1'\ncurrency = 'USD'\n{model}")).unwrap();
-    let prices = otas_proxy::prices::Prices::read(&file).unwrap();
-    TestProxy::new().with(|config| config.event.prices = prices).run().await
+    config.event.prices = Prices::read(&file).unwrap();
 }
 
 /// A session of 60 calls of Claude Code: 48 of its main agent, 12 of three sub-agents.
@@ -149,7 +152,7 @@ impl<'a> LongRun<'a> {
 
 #[tokio::test]
 async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_its_misses() {
-    let (proxy, model) = (proxy().await, Model::start().await);
+    let (proxy, model) = (TestProxy::new().with(prices).run().await, Model::start().await);
     let mut long = LongRun::new(&proxy, &model);
     let mut other = Claude::new(&proxy, &model, OTHER);
     let mut codex = Codex::new(&proxy, &model, OF_CODEX);
@@ -260,7 +263,7 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
 
 #[tokio::test]
 async fn a_session_of_codex_has_its_threads_turns_and_tools_and_the_calls_of_its_tools() {
-    let (proxy, model) = (proxy().await, Model::start().await);
+    let (proxy, model) = (TestProxy::new().with(prices).run().await, Model::start().await);
     let mut root = Codex::new(&proxy, &model, OF_CODEX);
     root.says("Find the bug.");
     for n in 0..6 {

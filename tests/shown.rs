@@ -51,6 +51,8 @@ fn no_command_lets_captured_text_steer_a_terminal() {
         &["stats", "--by", "session", "--json"],
         &["runs"],
         &["runs", "--json"],
+        &["events", "--tree"],
+        &["events", "--tree", "--json"],
     ] {
         let done = run(&folder, arguments);
         let said = String::from_utf8(done.stdout).unwrap();

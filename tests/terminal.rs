@@ -91,6 +91,15 @@ sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 /// What `events` with these arguments shows in a terminal with so many columns.
 fn events_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], arguments: &[&str]) -> String {
+    shown_in(folder, columns, variables, &[&["events"], arguments].concat())
+}
+
+/// What the program with these arguments shows in a terminal with so many columns.
+pub(crate) fn in_columns(columns: usize, arguments: &[&str]) -> String {
+    shown_in(&Folder::new(), columns, &[], arguments)
+}
+
+fn shown_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], arguments: &[&str]) -> String {
     let program = folder.program();
     let mut command = std::process::Command::new("python3");
     command.current_dir(folder.path()).args(["-c", WITH_COLUMNS, &columns.to_string()]).arg(program.get_program());
@@ -101,7 +110,7 @@ fn events_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], argume
         };
     }
     command.env("TERM", "xterm").envs(variables.iter().copied());
-    let done = command.arg("events").args(arguments).stdin(Stdio::null()).output().unwrap();
+    let done = command.args(arguments).stdin(Stdio::null()).output().unwrap();
     let shown = String::from_utf8(done.stdout).unwrap();
     assert!(done.status.success(), "{shown}");
     shown
@@ -155,7 +164,7 @@ fn the_demo_fits_80_columns_and_shows_its_page_until_ctrl_c() {
 }
 
 /// Without what sets colours.
-fn without_colours(text: &str) -> String {
+pub(crate) fn without_colours(text: &str) -> String {
     let mut parts = text.split("\u{1b}[");
     let first = parts.next().unwrap_or_default().to_owned();
     parts.fold(first, |shown, part| shown + part.split_once('m').expect("a colour").1)

@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 30] = [
+const EXAMPLES: [(&str, [Example; 2]); 32] = [
     (
         "",
         [
@@ -53,7 +53,7 @@ const EXAMPLES: [(&str, [Example; 2]); 30] = [
                 "List what failed at one host within the hour",
                 "otas-proxy events --since 1h host:api.example.com status:error",
             ),
-            ("Show new calls as they end", "otas-proxy events --follow"),
+            ("Show what agents did within the hour, as trees", "otas-proxy events --tree --since 1h"),
         ],
     ),
     (
@@ -61,6 +61,20 @@ const EXAMPLES: [(&str, [Example; 2]); 30] = [
         [
             ("Print one event with its headers and bodies", "otas-proxy events show 12"),
             ("Print its response body", "otas-proxy events show --json 12 | jq -r .response_body"),
+        ],
+    ),
+    (
+        "show",
+        [
+            ("Print one event with its headers and bodies", "otas-proxy show 12"),
+            ("Read its conversation with the model", "otas-proxy show 12 --conversation"),
+        ],
+    ),
+    (
+        "diff",
+        [
+            ("Print what a call changed against the previous one of its conversation", "otas-proxy diff 16"),
+            ("Compare two calls to models", "otas-proxy diff 12 16"),
         ],
     ),
     (

@@ -9,7 +9,9 @@ mod color;
 mod command_line;
 mod completions;
 mod config;
+mod conversation;
 mod demo;
+mod diff;
 mod env;
 mod events;
 mod filter;
@@ -32,10 +34,12 @@ mod runs;
 mod say;
 mod serve;
 mod session_name;
+mod show;
 mod signals;
 mod stats;
 mod store;
 mod table;
+mod tree;
 mod ui;
 mod variables;
 mod waiting;
@@ -71,6 +75,8 @@ enum Command {
     Run(run::Args),
     Env(env::Args),
     Events(Box<events::Args>),
+    Show(show::Args),
+    Diff(diff::Args),
     Page(page::Args),
     Ui(ui::Args),
     Stats(stats::Args),
@@ -119,6 +125,8 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Env(args) => env::run(&args),
         Command::Events(args) => events::run(&args),
+        Command::Show(args) => show::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Page(args) => page::run(&args),
         Command::Ui(args) => ui::run(&args),
         Command::Stats(args) => stats::run(&args),

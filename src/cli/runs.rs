@@ -6,20 +6,19 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::filter::FilterArgs;
-use super::stats::tokens;
 use super::table::{cell, render};
 use super::{About, Done, say, session_name};
 use crate::admin::page::format::{costs, count, date};
 use crate::brief;
 use crate::config::Flags;
-use crate::event::Llm;
-use crate::stats::{By, Groups, Totals};
+use crate::run_view::{self, Listed, RunId};
 use crate::store::{SessionInfo, Store};
 
 /// List the sessions of agents with their models, tokens, cost and errors
 ///
-/// The session with the newest call is the last. With filters, only matching calls count, and sessions without any are left out.
-/// The command only reads the store, so it may run beside a proxy.
+/// An agent's own session, if it names one; other calls are listed by the session of the proxy. The one with the newest call is the
+/// last. With filters, only matching calls count, and sessions without any are left out. `events --tree` shows what each did. The
+/// command only reads the store, so it may run beside a proxy.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The number of sessions to list, those with the newest calls
@@ -34,64 +33,79 @@ pub(super) struct Args {
     flags: Flags,
 }
 
-/// The calls to each model, by session.
-type Models = HashMap<i64, BTreeMap<String, u64>>;
-
 pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     let viewer = store.viewer();
-    let (mut groups, mut models) = (Groups::new(By::Session), Models::new());
-    viewer.each(&filter, |call| {
-        groups.add(&call, |session| session.to_string());
-        if let Some(model) = Llm::parse(&call.llm).as_ref().and_then(Llm::model) {
-            *models.entry(call.session).or_default().entry(model.to_owned()).or_default() += 1;
-        }
-    })?;
-    let sessions = viewer.sessions(usize::MAX)?;
-    let totals: HashMap<&str, &Totals> = groups.all().into_iter().collect();
-    let mut runs: Vec<(&SessionInfo, &Totals)> =
-        sessions.iter().filter_map(|info| Some((info, *totals.get(info.row.id().to_string().as_str())?))).collect();
-    runs.sort_by_key(|(_, totals)| totals.last_ms);
-    let newest = runs.get(runs.len().saturating_sub(args.limit)..).unwrap_or_default();
-    let none = BTreeMap::new();
-    let models = |info: &SessionInfo| models.get(&info.row.id()).unwrap_or(&none);
+    let mut runs = run_view::list(&viewer, &filter)?;
+    runs.truncate(args.limit);
+    runs.reverse();
+    let sessions: HashMap<i64, SessionInfo> =
+        viewer.sessions(usize::MAX)?.into_iter().map(|info| (info.row.id(), info)).collect();
     if args.json {
-        let all: Value = newest.iter().map(|(info, totals)| in_json(info, totals, models(info))).collect();
+        let all: Value = runs.iter().map(|run| in_json(run, &sessions)).collect();
         say::json(&format!("{all:#}"))?;
     } else {
-        let head = ["last call", "agent", "run", "calls", "errors", "model", "tokens in → out", "cost"];
-        let rows: Vec<_> = newest.iter().map(|(info, totals)| row(info, totals, models(info))).collect();
+        let head = ["last call", "agent", "run", "calls", "errors", "model", "tokens in → out", "cached", "cost"];
+        let rows: Vec<_> = runs.iter().map(|run| row(run, &sessions)).collect();
         say::raw(&render(&head, &rows))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn in_json(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) -> Value {
-    json!({
-        "session": info.row.id(),
-        "run_id": info.run_id,
-        "otas_session_id": info.otas_session_id,
-        "agent": session_name::agent(info),
-        "opened_at_ms": info.opened_at_ms,
-        "closed_at_ms": info.closed_at_ms,
-        "last_call_at_ms": totals.last_ms,
-        "models": models,
-        "totals": totals.json(),
-    })
+/// The sessions of the proxy that a run is in.
+fn of_proxy<'s>(run: &Listed, sessions: &'s HashMap<i64, SessionInfo>) -> impl Iterator<Item = &'s SessionInfo> {
+    run.sessions.iter().filter_map(|session| sessions.get(session))
 }
 
-fn row(info: &SessionInfo, totals: &Totals, models: &BTreeMap<String, u64>) -> Vec<String> {
+/// The agent: what it says of itself, or else what the proxy knows of its session.
+fn agent(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> String {
+    let known = || of_proxy(run, sessions).next().map(session_name::agent);
+    run.agent.clone().or_else(known).unwrap_or_default()
+}
+
+pub(super) fn in_json(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> Value {
+    let mut json = run.json();
+    json["agent"] = agent(run, sessions).into();
+    json["proxy_sessions"] = of_proxy(run, sessions)
+        .map(|info| {
+            json!({
+                "session": info.row.id(),
+                "run_id": info.run_id,
+                "otas_session_id": info.otas_session_id,
+                "opened_at_ms": info.opened_at_ms,
+                "closed_at_ms": info.closed_at_ms,
+            })
+        })
+        .collect();
+    json
+}
+
+fn row(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> Vec<String> {
+    let of = &run.totals;
+    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
+    let tokens = (of.calls > 0).then(|| format!("{} → {}", known(of.input), known(of.output)));
     vec![
-        date(totals.last_ms),
-        cell(&session_name::agent(info)),
-        cell(&info.run_id),
-        count(totals.calls),
-        count(totals.errors),
-        cell(&model(models)),
-        tokens(totals),
-        costs(&totals.costs),
+        date(run.last_ms),
+        cell(&agent(run, sessions)),
+        cell(&name(run, sessions)),
+        count(of.calls + run.other.calls),
+        count(of.errors + run.other.errors),
+        cell(&model(&run.models)),
+        tokens.unwrap_or_default(),
+        of.cache_read.map(count).unwrap_or_default(),
+        costs(&of.costs),
     ]
+}
+
+/// The agent's own id of its session, or else the run id of the proxy's session.
+fn name(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> String {
+    match &run.id {
+        RunId::Agent(_, session) => session.clone(),
+        RunId::Proxy(session) => {
+            sessions.get(session).map_or_else(|| session.to_string(), |info| info.run_id.clone())
+        }
+    }
 }
 
 /// The model with the most calls, and how many others there are.

@@ -131,7 +131,7 @@ pub(super) struct Cell {
 }
 
 /// The text, or as much of its beginning as fits, and `…`. Some characters take two columns of a terminal.
-fn fitted(text: &str, width: usize) -> Cow<'_, str> {
+pub(super) fn fitted(text: &str, width: usize) -> Cow<'_, str> {
     if text.width() <= width {
         return Cow::Borrowed(text);
     }

@@ -14,6 +14,7 @@ mod cache;
 mod compare;
 mod error;
 mod id;
+mod json;
 mod list;
 mod read;
 mod totals;

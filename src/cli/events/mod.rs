@@ -4,7 +4,7 @@ mod follow;
 mod har;
 mod layout;
 mod row;
-mod show;
+pub(super) mod show;
 mod tabs;
 
 use std::io::{self, IsTerminal, Write};
@@ -17,10 +17,11 @@ use self::layout::Layout;
 use super::color::ColorArgs;
 use super::filter::FilterArgs;
 use super::table::Cell;
-use super::{About, Done, Failure, Usage, say, signals};
+use super::{About, Done, Failure, Usage, say, show as show_command, signals, tree};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
+use crate::run_view::{self, Limits};
 use crate::store::{CommandError, EventRow, Filter, Listed, Store, Viewer};
 use crate::visible;
 
@@ -48,6 +49,11 @@ pub(super) struct Args {
     /// Print whole events, one JSON object per line
     #[arg(long)]
     json: bool,
+    /// Show the runs of these events as trees: turns, calls to models and tools, sub-agents (with --json: one object per line)
+    ///
+    /// A run is what an agent did in one session. Each is shown whole.
+    #[arg(long, conflicts_with_all = ["follow", "har", "curl", "id"])]
+    tree: bool,
     /// Write whole events to a HAR file instead (`-`: stdout)
     #[arg(long, value_name = "FILE", conflicts_with_all = ["follow", "json"])]
     har: Option<PathBuf>,
@@ -70,36 +76,18 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Print one event, whole
-    Show {
-        /// Print it as JSON in one line
-        #[arg(long)]
-        json: bool,
-        /// The event's number in the list
-        id: i64,
-        #[command(flatten)]
-        flags: Flags,
-    },
+    Show(Box<show_command::Args>),
 }
 
 pub(super) fn run(args: &Args) -> Done {
     match &args.command {
-        Some(Command::Show { flags, json, id }) => one(flags, *id, *json),
+        Some(Command::Show(args)) => show_command::run(args),
         None => match (args.id, args.curl) {
-            (Some(id), _) => one(&args.flags, id, args.json),
+            (Some(id), _) => show_command::one(&open(&args.flags)?, id, args.json),
             (_, Some(id)) => as_curl(&args.flags, id),
             _ => list(args),
         },
     }
-}
-
-fn one(flags: &Flags, id: i64, json: bool) -> Done {
-    let store = open(flags)?;
-    let mut event = show::whole(&store.event(id)?);
-    event["history"] = show::history(&store.viewer().history(id)?);
-    let text = if json { serde_json::to_string(&event) } else { serde_json::to_string_pretty(&event) }?;
-    say::json(&text)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn as_curl(flags: &Flags, id: i64) -> Done {
@@ -126,8 +114,23 @@ fn list(args: &Args) -> Done {
     if args.follow {
         return follow(&store, filter, args);
     }
+    if args.tree {
+        return trees(&store.viewer(), &filter, args);
+    }
     let events = store.ids(&filter)?;
     Printer::new(args, &store, &events)?.print(&store, &events)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Prints the runs of the events that match, the one with the newest call last.
+fn trees(viewer: &Viewer, filter: &Filter, args: &Args) -> Done {
+    for listed in run_view::list(viewer, filter)?.iter().rev() {
+        let Some(run) = run_view::read(viewer, &listed.id, &Limits::default())? else { continue };
+        match args.json {
+            true => say::json(&run.json().to_string())?,
+            false => say::raw(&tree::render(&run, terminal_width(), args.color.is_wanted()))?,
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::store::{EventRow, PastVerdict};
 
 /// The whole event: the state of its delivery, then what OTAS is sent.
-pub(super) fn whole(event: &EventRow) -> Value {
+pub(in crate::cli) fn whole(event: &EventRow) -> Value {
     let mut all = Map::new();
     all.insert("id".into(), json!(event.id));
     all.insert("session".into(), json!(event.session));
@@ -24,7 +24,7 @@ pub(super) fn whole(event: &EventRow) -> Value {
 }
 
 /// OTAS's replies to its posts. Empty if OTAS accepted it at once.
-pub(super) fn history(history: &[PastVerdict]) -> Value {
+pub(in crate::cli) fn history(history: &[PastVerdict]) -> Value {
     let said = |said: &PastVerdict| {
         let PastVerdict { verdict, posts, first_at_ms, last_at_ms } = said;
         json!({ "verdict": verdict, "posts": posts, "first_at_ms": first_at_ms, "last_at_ms": last_at_ms })
