@@ -2,6 +2,7 @@
 
 mod coder;
 mod model_calls;
+mod turns;
 
 use std::collections::BTreeSet;
 use std::io::Write as _;

@@ -111,6 +111,56 @@ impl Target {
         }
     }
 
+    /// Whether it needs the model calls up to its position, to find the turns that are still open.
+    fn lacks(&self, position: i64) -> bool {
+        match self {
+            Self::JsonLines(_) => {
+                let _ = position;
+                false
+            }
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.lacks(position),
+        }
+    }
+
+    /// Gives it these calls.
+    async fn recall(&self, calls: Vec<EventRow>, position: i64) {
+        match self {
+            Self::JsonLines(_) => drop((calls, position)),
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.recall(calls, position).await,
+        }
+    }
+
+    /// Tells it that all rows up to this one are done.
+    fn done(&self, up_to: i64) {
+        match self {
+            Self::JsonLines(_) => {
+                let _ = up_to;
+            }
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.done(up_to),
+        }
+    }
+
+    /// Sends what is due although no event came.
+    async fn send_late(&self) {
+        match self {
+            Self::JsonLines(_) => {}
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.send_late().await,
+        }
+    }
+
+    /// Sends what it still holds.
+    async fn stop(&self) {
+        match self {
+            Self::JsonLines(_) => {}
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.stop().await,
+        }
+    }
+
     async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
         match self {
             Self::JsonLines(file) => Sending { sent: file.send(events).await, skipped: 0 },

@@ -19,6 +19,10 @@ const POLL: Duration = Duration::from_secs(1);
 /// How often the store learns that the sink is in use, and the backlog is counted.
 const NOTE: Duration = Duration::from_secs(60);
 const COUNT: Duration = Duration::from_secs(1);
+/// How many model calls are read again at most, to find the turns that are still open.
+const RECALLED: usize = 1_000;
+/// The most bytes of them.
+const RECALLED_BYTES: usize = 64 << 20;
 /// The longest wait that a collector may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
@@ -108,7 +112,12 @@ impl Worker {
             };
             tokio::select! {
                 biased;
-                _ = &mut stopped => return,
+                _ = &mut stopped => {
+                    if self.lock.is_some() {
+                        self.target.stop().await;
+                    }
+                    return;
+                }
                 () = wait => {}
             }
         }
@@ -138,6 +147,12 @@ impl Worker {
             // Another process has the sink, and the stored position is where that process is.
             return Ok(if feeding { NextStep::On } else { NextStep::Idle });
         }
+        if self.target.lacks(place.position) {
+            let calls = self
+                .disk(move |disk| disk.viewer.model_calls_up_to(place.position, RECALLED, RECALLED_BYTES))
+                .await?;
+            self.target.recall(calls, place.position).await;
+        }
         let batch = self.batch;
         let (events, newest) =
             self.disk(move |disk| disk.viewer.events_after(place.position, batch, BATCH_BYTES)).await?;
@@ -152,6 +167,7 @@ impl Worker {
                 status.up_to = status.up_to.max(newest);
                 status.waiting = 0;
             });
+            self.target.send_late().await;
             return Ok(NextStep::Idle);
         };
         self.send(&Arc::new(events), last).await
@@ -177,6 +193,7 @@ impl Worker {
         };
         let (name, sent) = (self.name.clone(), count - refused);
         self.disk(move |disk| disk.store.sink_is_at(&name, last, sent, refused)).await?;
+        self.target.done(last);
         if refused > 0 {
             warn!(sink = self.name, refused, said, "the sink refused events for good");
         }

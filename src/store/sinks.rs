@@ -92,6 +92,31 @@ impl Viewer {
         })
     }
 
+    /// The last model calls up to row `up_to`, oldest first: at most `rows`, and no more once they have `bytes` in total.
+    ///
+    /// # Errors
+    /// As [`Viewer::calls`].
+    pub fn model_calls_up_to(&self, up_to: i64, rows: usize, bytes: usize) -> Result<Vec<EventRow>, StoreError> {
+        self.look("read the model calls before a sink's position", |connection| {
+            let mut loader = self.loader(connection);
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM events WHERE id <= ?1 AND llm <> '' ORDER BY id DESC"
+            ))?;
+            let mut found = query.query([up_to])?;
+            let (mut events, mut size) = (Vec::new(), 0);
+            while events.len() < rows
+                && size < bytes
+                && let Some(row) = found.next()?
+            {
+                let event = event_row(&mut loader, row)?;
+                size += event.json.len();
+                events.push(event);
+            }
+            events.reverse();
+            Ok(events)
+        })
+    }
+
     /// The first events after row `after`, in row order: at most `rows`, and no more once they have `bytes` in total. Also
     /// returns the newest row that existed before the read; if there are no events, all rows up to it are done.
     ///

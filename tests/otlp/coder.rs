@@ -72,6 +72,11 @@ async fn mcp(body: Bytes) -> Response {
 
 /// A proxy whose sink has these settings, in front of the API.
 pub(super) async fn proxy(collector: &str, spans: Spans) -> Running {
+    changed_proxy(collector, spans, |_| {}).await
+}
+
+/// The same with further settings.
+pub(super) async fn changed_proxy(collector: &str, spans: Spans, change: impl FnOnce(&mut Config)) -> Running {
     let api = api().await;
     let mut otlp = Otlp::at(&collector.parse().unwrap()).unwrap();
     otlp.spans = spans;
@@ -86,6 +91,7 @@ pub(super) async fn proxy(collector: &str, spans: Spans) -> Running {
             config.upstream.proxy = NextProxy::parse(&api).ok();
             config.event.prices = Prices::read(&prices).unwrap();
         })
+        .with(change)
         .run()
         .await
 }
@@ -130,6 +136,19 @@ pub(super) fn user(text: &str) -> Value {
     json!({ "role": "user", "content": [{ "type": "text", "text": text }] })
 }
 
+pub(super) fn assistant(blocks: &[Value]) -> Value {
+    json!({ "role": "assistant", "content": blocks })
+}
+
+pub(super) fn results(of: &[(&str, &str)]) -> Value {
+    let result = |(id, text): &(&str, &str)| json!({ "type": "tool_result", "tool_use_id": id, "content": text });
+    json!({ "role": "user", "content": of.iter().map(result).collect::<Vec<_>>() })
+}
+
 pub(super) fn says(text: &str) -> Value {
     json!({ "type": "text", "text": text })
+}
+
+pub(super) fn uses(id: &str, name: &str, input: &Value) -> Value {
+    json!({ "type": "tool_use", "id": id, "name": name, "input": input })
 }

@@ -78,6 +78,20 @@ fn first(values: impl IntoIterator<Item = Value>, max: usize) -> (Vec<Value>, bo
     (kept, is_cut)
 }
 
+/// One message, without a stop reason if it is not an answer. `None`: it has no parts.
+pub(super) fn message(role: &str, blocks: &[Block], max: usize) -> (Option<String>, bool) {
+    let parts: Vec<Value> = blocks.iter().map(part).collect();
+    if parts.is_empty() {
+        return (None, false);
+    }
+    let mut message = json!({ "role": role, "parts": parts });
+    if role == "assistant" {
+        message["finish_reason"] = "stop".into();
+    }
+    let (messages, is_cut) = first([message], max);
+    ((!messages.is_empty()).then(|| Value::Array(messages).to_string()), is_cut)
+}
+
 /// A message in the conventions' form. Each result of a tool is a message of its own, because readers expect one result a message.
 fn messages(message: &Message) -> Vec<Value> {
     let mut all = Vec::new();

@@ -1,6 +1,7 @@
 //! The ids of traces and spans, made from the ids of events: a span that is sent twice has the same ids. Never all zeros, which
 //! makes backends refuse the whole batch.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use uuid::Uuid;
 
 /// Bytes of a trace's id.
@@ -16,6 +17,21 @@ pub(super) fn trace(event: Uuid) -> Vec<u8> {
 /// The span of a call. Its bytes are the random half of the event's id.
 pub(super) fn call(event: Uuid) -> Vec<u8> {
     valid(event.as_bytes().iter().skip(SPAN_BYTES).copied().collect())
+}
+
+/// The span of the turn that begins with a call.
+pub(super) fn turn(event: Uuid) -> Vec<u8> {
+    derived("turn", event, 0)
+}
+
+/// The span of a tool that an answer calls: the call's event, and the tool's place in the answer.
+pub(super) fn tool(event: Uuid, place: usize) -> Vec<u8> {
+    derived("tool", event, place)
+}
+
+fn derived(what: &str, event: Uuid, place: usize) -> Vec<u8> {
+    let of = digest(&SHA256, format!("{what} {event} {place}").as_bytes());
+    valid(of.as_ref().iter().take(SPAN_BYTES).copied().collect())
 }
 
 /// A trace's id from another party, as hexadecimal digits. `None`: not valid.
@@ -55,7 +71,7 @@ mod tests {
     #[test]
     fn no_id_is_zero_or_of_another_length() {
         for event in [Uuid::nil(), Uuid::max(), Uuid::from_u128(1 << 64)] {
-            for (id, length) in [(trace(event), 16), (call(event), 8)] {
+            for (id, length) in [(trace(event), 16), (call(event), 8), (turn(event), 8), (tool(event, 1), 8)] {
                 assert!(id.len() == length && id.iter().any(|byte| *byte != 0), "{event}: {id:?}");
             }
         }

@@ -1,14 +1,27 @@
-//! An OpenTelemetry collector, over OTLP/HTTP with protobuf. Each event is a span.
+//! An OpenTelemetry collector, over OTLP/HTTP with protobuf. Each event is a span; turns of agents and their calls to tools are
+//! spans as well.
+//!
+//! ```text
+//!  feed         events -> spans, each event once
+//!    |- call         what is read of an event
+//!    |- span         the span of a call: attribute, content (shorten), compat
+//!    |- turns        which turn a call belongs to; turn_span: the spans of turns and tools
+//!    |- ids          of traces and spans
+//!  reply        what the collector's answer means
+//! ```
 
 mod attribute;
 mod call;
 mod compat;
 mod content;
+mod feed;
 mod ids;
 mod names;
 mod reply;
 mod shorten;
 mod span;
+mod turn_span;
+mod turns;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -23,12 +36,14 @@ use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use parking_lot::Mutex;
 use prost::Message;
 use reqwest::{Client, redirect};
 
-use self::call::Call;
+use self::feed::{Batch, Feed};
 use super::{Sending, Sent, SinkError};
-use crate::config::{Otlp, Spans};
+use crate::clock::now_ms;
+use crate::config::Otlp;
 use crate::deliver::{TransportError, reply::retry_after};
 use crate::store::EventRow;
 use crate::tls::OriginTls;
@@ -42,6 +57,7 @@ pub(super) struct Collector {
     settings: Otlp,
     fields: HeaderMap,
     resource: Resource,
+    feed: Arc<Mutex<Feed>>,
 }
 
 impl Collector {
@@ -62,25 +78,63 @@ impl Collector {
             .connect_timeout(settings.timeout / 2)
             .build()
             .map_err(|error| SinkError::Client(settings.endpoint.to_string(), error))?;
-        Ok(Self { http, fields: fields(settings), resource: resource(settings), settings: settings.clone() })
+        let feed = Arc::new(Mutex::new(Feed::new(settings.spans)));
+        Ok(Self { http, fields: fields(settings), resource: resource(settings), settings: settings.clone(), feed })
     }
 
     pub(super) async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
-        let (events, settings) = (events.clone(), self.settings.spans);
-        // Long conversations take milliseconds.
-        let spans = tokio::task::spawn_blocking(move || spans(&events, &settings)).await;
-        let Ok(Converted { spans, skipped }) = spans else {
+        let events = events.clone();
+        let Some(Batch { spans, skipped }) = self.with_feed(move |feed| feed.take(&events, now_ms())).await else {
             let why = "the conversion to spans failed".to_owned();
             return Sending { sent: Sent::Refused(why), skipped: 0 };
         };
-        if spans.is_empty() {
-            return Sending { sent: Sent::Taken { refused: 0, said: String::new() }, skipped };
+        Sending { sent: self.send_spans(spans).await, skipped }
+    }
+
+    /// Whether the model calls up to this position must be read again before more is sent.
+    pub(super) fn lacks(&self, position: i64) -> bool {
+        self.feed.lock().lacks(position)
+    }
+
+    /// Takes the last model calls up to a position, to find the turns that are still open.
+    pub(super) async fn recall(&self, calls: Vec<EventRow>, position: i64) {
+        self.with_feed(move |feed| feed.recall(&calls, position, now_ms())).await;
+    }
+
+    /// Notes that all rows up to this one are done.
+    pub(super) fn done(&self, up_to: i64) {
+        self.feed.lock().done(up_to);
+    }
+
+    /// Sends the turns that are over although no call came.
+    pub(super) async fn send_late(&self) {
+        let spans = self.feed.lock().take_late(now_ms());
+        if !spans.is_empty() && !matches!(self.send_spans(spans).await, Sent::Later { .. }) {
+            self.feed.lock().done_late();
         }
-        let sent = match self.post(self.body(spans)).await {
+    }
+
+    /// Sends the turns that are still open, because the proxy stops.
+    pub(super) async fn stop(&self) {
+        let spans = self.feed.lock().stop();
+        // If it fails, the next process sends them.
+        let _ = self.send_spans(spans).await;
+    }
+
+    /// Long conversations take milliseconds. `None`: it panicked.
+    async fn with_feed<T: Send + 'static>(&self, act: impl FnOnce(&mut Feed) -> T + Send + 'static) -> Option<T> {
+        let feed = self.feed.clone();
+        tokio::task::spawn_blocking(move || act(&mut feed.lock())).await.ok()
+    }
+
+    async fn send_spans(&self, spans: Vec<Span>) -> Sent {
+        if spans.is_empty() {
+            return Sent::Taken { refused: 0, said: String::new() };
+        }
+        match self.post(self.body(spans)).await {
             Ok(sent) => sent,
             Err(error) => Sent::Later { why: error.to_string(), after: None },
-        };
-        Sending { sent, skipped }
+        }
     }
 
     fn body(&self, spans: Vec<Span>) -> Vec<u8> {
@@ -110,19 +164,6 @@ impl Collector {
         }
         Ok(reply::verdict(response.status().as_u16(), &said, wait))
     }
-}
-
-/// Events as spans.
-struct Converted {
-    spans: Vec<Span>,
-    /// Events that the settings leave out.
-    skipped: u64,
-}
-
-fn spans(events: &[EventRow], settings: &Spans) -> Converted {
-    let calls = events.iter().map(Call::of).filter(|call| call.is_for(settings.only));
-    let spans: Vec<Span> = calls.map(|call| span::of(&call, settings)).collect();
-    Converted { skipped: (events.len() - spans.len()) as u64, spans }
 }
 
 /// The header fields of each request. If a name occurs twice, the first one counts.

@@ -31,6 +31,20 @@ pub(super) const OUTPUT_MESSAGES: &str = "gen_ai.output.messages";
 pub(super) const TOOL_ARGUMENTS: &str = "gen_ai.tool.call.arguments";
 /// Its result.
 pub(super) const TOOL_RESULT: &str = "gen_ai.tool.call.result";
+/// The id that ties the call to a tool to its result.
+pub(super) const TOOL_CALL_ID: &str = "gen_ai.tool.call.id";
+/// What kind of tool it is: `function`.
+pub(super) const TOOL_TYPE: &str = "gen_ai.tool.type";
+/// Why an operation failed.
+pub(super) const ERROR_TYPE: &str = "error.type";
+/// The tool took at most as long as its span: true.
+pub(super) const UPPER_BOUND: &str = "otas_proxy.tool.duration_is_upper_bound";
+/// No call brought the tool's result: true.
+pub(super) const NO_RESULT: &str = "otas_proxy.tool.has_no_result";
+/// The number of model calls of a turn.
+pub(super) const TURN_CALLS: &str = "otas_proxy.turn.calls";
+/// Why a turn is over.
+pub(super) const TURN_END: &str = "otas_proxy.turn.end";
 /// Some of the content is missing: true.
 pub(super) const CONTENT_CUT: &str = "otas_proxy.content.cut";
 /// The instrumentation scope.
