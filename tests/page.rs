@@ -1,6 +1,7 @@
 //! The page: all parts are shown, only to authorised users, and captured content is always text.
 
 mod browser;
+mod runs;
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;

@@ -53,6 +53,8 @@ fn no_command_lets_captured_text_steer_a_terminal() {
         &["runs", "--json"],
         &["events", "--tree"],
         &["events", "--tree", "--json"],
+        &["share", "1", "--output", "-"],
+        &["share", &steering("run"), "--output", "-"],
     ] {
         let done = run(&folder, arguments);
         let said = String::from_utf8(done.stdout).unwrap();

@@ -42,6 +42,7 @@ mod redaction;
 mod runs;
 mod searching;
 mod sessions;
+mod share;
 mod shown;
 mod side_by_side;
 mod sinks;

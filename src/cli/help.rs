@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 32] = [
+const EXAMPLES: [(&str, [Example; 2]); 33] = [
     (
         "",
         [
@@ -103,6 +103,16 @@ const EXAMPLES: [(&str, [Example; 2]); 32] = [
         [
             ("List the sessions of agents", "otas-proxy runs"),
             ("List those that called a model within the day", "otas-proxy runs --llm --since 1d"),
+        ],
+    ),
+    (
+        "share",
+        [
+            ("Write a call to a file that anyone can open", "otas-proxy share 12 --output call.html"),
+            (
+                "Write a whole run, by the beginning of its session's id",
+                "otas-proxy share 0b9f5d4e --output run.html",
+            ),
         ],
     ),
     (

@@ -24,6 +24,7 @@ mod man;
 mod meta;
 mod none_seen;
 mod outlived;
+mod output;
 mod page;
 mod preload;
 mod redact;
@@ -34,6 +35,7 @@ mod runs;
 mod say;
 mod serve;
 mod session_name;
+mod share;
 mod show;
 mod signals;
 mod stats;
@@ -81,6 +83,7 @@ enum Command {
     Ui(ui::Args),
     Stats(stats::Args),
     Runs(runs::Args),
+    Share(share::Args),
     Flush(flush::Args),
     Retry(retry::Args),
     Store(store::Args),
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Ui(args) => ui::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Runs(args) => runs::run(&args),
+        Command::Share(args) => share::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
         Command::Store(args) => store::run(&args),

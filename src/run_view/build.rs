@@ -13,6 +13,7 @@ use crate::runs::{self, Gist};
 use crate::store::Call;
 
 /// A model call, and what a tree needs of its event.
+#[derive(Clone)]
 pub(super) struct Loaded {
     pub(super) call: Call,
     pub(super) llm: Llm,

@@ -4,6 +4,7 @@
 //! ```text
 //!  list       the runs, from the index alone
 //!  read       one run: its calls from the index, then the conversation of each
+//!    |- memory    what was read before
 //!    |- cache     which calls missed the prompt cache, and why
 //!    |- build     the tree: runs (pure), and where other calls belong
 //!  compare    the call before a model call, and what changed
@@ -16,6 +17,7 @@ mod error;
 mod id;
 mod json;
 mod list;
+mod memory;
 mod read;
 mod totals;
 mod tree;
@@ -24,6 +26,7 @@ pub use self::compare::{Compared, ModelEvent, compare, event, previous};
 pub use self::error::ViewError;
 pub use self::id::RunId;
 pub use self::list::{Listed, find, list};
-pub use self::read::{Limits, read};
+pub use self::memory::Memory;
+pub use self::read::{Limits, read, read_with};
 pub use self::totals::Totals;
 pub use self::tree::{LeftOut, Miss, ModelCall, Parent, Run, Step, Thread, ToolCall, ToolResult, Turn};

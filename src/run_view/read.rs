@@ -1,6 +1,8 @@
 //! Reads one run. Its model calls are found in the index. Then the conversation of each is read, the newest first, and only a small part
 //! of it is kept. So neither memory nor time depends on how long conversations are.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use super::compare::event;
 use super::error::ViewError;
 use super::id::{RunId, is_mcp};
 use super::list::naming;
+use super::memory::Memory;
 use super::totals::ended_ms;
 use super::tree::{LeftOut, Run, Step};
 use crate::conversation::{Conversation, cache_miss_reason};
@@ -37,23 +40,29 @@ impl Default for Limits {
     }
 }
 
+/// Threads that read conversations at the same time.
+const READERS_MAX: usize = 4;
+/// Fewer calls are read by one thread.
+const READ_TOGETHER_FROM: usize = 8;
+
 /// The run as a tree. `None`: no such run has a call.
 ///
 /// # Errors
 /// When the store cannot be read in time.
 pub fn read(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<Option<Run>, StoreError> {
+    read_with(viewer, id, limits, &Memory::default())
+}
+
+/// The same. What `memory` has is not read again.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_with(viewer: &Viewer, id: &RunId, limits: &Limits, memory: &Memory) -> Result<Option<Run>, StoreError> {
     let until = Instant::now() + limits.time;
     let (calls, more) = model_calls(viewer, id, limits)?;
     let mut left_out = LeftOut { model_calls: more, ..LeftOut::default() };
-    let mut loaded = Vec::with_capacity(calls.len());
-    let mut calls = calls.into_iter();
-    for (call, llm) in calls.by_ref() {
-        loaded.extend(load(viewer, call, llm)?);
-        if Instant::now() > until {
-            break;
-        }
-    }
-    left_out.model_calls += calls.len() as u64;
+    let (mut loaded, not_read) = load_all(viewer, calls, until, memory)?;
+    left_out.model_calls += not_read;
     // Rows are numbered as calls end.
     loaded.sort_by_key(|of| (of.call.started_at_ms, of.call.id));
     let others = others(viewer, id, &loaded, limits, &mut left_out)?;
@@ -62,9 +71,53 @@ pub fn read(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<Option<Run>,
     }
     let mut run = tree(id.clone(), loaded);
     place_others(&mut run, others);
-    explain(viewer, &mut run, limits, until, &mut left_out)?;
+    explain(viewer, &mut run, limits, until, memory, &mut left_out)?;
     run.left_out = left_out;
     Ok(Some(run))
+}
+
+/// What a tree needs of these calls, and how many were not read until then: the last ones.
+fn load_all(
+    viewer: &Viewer,
+    calls: Vec<(Call, Llm)>,
+    until: Instant,
+    memory: &Memory,
+) -> Result<(Vec<Loaded>, u64), StoreError> {
+    let (mut loaded, mut unknown) = (Vec::with_capacity(calls.len()), Vec::new());
+    for (call, llm) in calls {
+        match memory.call(&call) {
+            Some(known) => loaded.push(known),
+            None => unknown.push((call, llm)),
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let read_some = || -> Result<Vec<Loaded>, StoreError> {
+        let mut some = Vec::new();
+        // Each reads at least one call.
+        while let Some((call, llm)) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(of) = load(viewer, call.clone(), llm.clone())? {
+                memory.keep(&of);
+                some.push(of);
+            }
+            if Instant::now() > until {
+                break;
+            }
+        }
+        Ok(some)
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    let readers = if unknown.len() < READ_TOGETHER_FROM { 1 } else { cores.min(READERS_MAX) };
+    let read: Vec<Result<Vec<Loaded>, StoreError>> = thread::scope(|scope| {
+        let others: Vec<_> = (1..readers).map(|_| scope.spawn(read_some)).collect();
+        let own = read_some();
+        // A reader that panicked has read nothing.
+        others.into_iter().filter_map(|reader| reader.join().ok()).chain([own]).collect()
+    });
+    for some in read {
+        loaded.extend(some?);
+    }
+    let taken = next.into_inner().min(unknown.len());
+    Ok((loaded, (unknown.len() - taken) as u64))
 }
 
 /// The newest model calls of a run, newest first, and how many others there are.
@@ -177,6 +230,7 @@ fn explain(
     run: &mut Run,
     limits: &Limits,
     until: Instant,
+    memory: &Memory,
     left_out: &mut LeftOut,
 ) -> Result<(), StoreError> {
     let turns = run.threads.iter_mut().flat_map(|thread| &mut thread.turns);
@@ -184,6 +238,10 @@ fn explain(
     for step in turns.flat_map(|turn| &mut turn.steps) {
         let Step::Model(call) = step else { continue };
         let Some(miss) = &mut call.miss else { continue };
+        if let Some(known) = memory.reason(call.event, miss.previous) {
+            miss.reason = known;
+            continue;
+        }
         if room == 0 || Instant::now() > until {
             left_out.reasons += 1;
             continue;
@@ -194,6 +252,7 @@ fn explain(
             (Err(ViewError::Store(error)), _) | (_, Err(ViewError::Store(error))) => return Err(error),
             _ => None,
         };
+        memory.keep_reason(call.event, miss.previous, miss.reason.clone());
     }
     Ok(())
 }

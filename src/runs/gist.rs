@@ -93,6 +93,18 @@ impl Gist {
         }
     }
 
+    /// About how many bytes of text it holds.
+    pub fn bytes(&self) -> usize {
+        let called = |of: &Called| {
+            of.id.len() + of.name.len() + of.arguments.text.len() + of.task.as_ref().map_or(0, String::len)
+        };
+        let returned = |of: &Returned| of.id.len() + of.result.text.len();
+        self.said.text.len()
+            + self.opening.iter().map(String::len).sum::<usize>()
+            + self.called.iter().map(called).sum::<usize>()
+            + self.returned.iter().map(returned).sum::<usize>()
+    }
+
     /// Whether the conversation begins with the task of this call to a tool. Agents put reminders around it.
     pub(super) fn begins_with_task(&self, of: &Called) -> bool {
         let has = |task: &String| self.opening.iter().any(|text| text.contains(task.as_str()));

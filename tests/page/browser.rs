@@ -11,7 +11,7 @@ use crate::support::sample::{HOSTILE, Sample, append, deliver};
 
 const WIDE: (u32, u32) = (1600, 900);
 
-fn installed() -> Option<PathBuf> {
+pub(super) fn installed() -> Option<PathBuf> {
     let found = chromium();
     if found.is_none() {
         // Bypasses the harness, which shows output only of failing tests.

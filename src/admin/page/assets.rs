@@ -25,7 +25,7 @@ pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("js", SCRIPTS, "text/javascript; charset=utf-8"));
 
 /// The files of a part of the page are its own; the browser loads one file. `base` comes first.
-const STYLES: &str = concat!(
+pub(super) const STYLES: &str = concat!(
     include_str!("style/base.css"),
     include_str!("style/list.css"),
     include_str!("style/call.css"),

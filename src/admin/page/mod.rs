@@ -12,7 +12,10 @@ mod phases;
 mod query;
 mod quotas;
 mod rates;
+mod run;
+mod run_routes;
 mod session;
+pub(crate) mod share;
 mod shown;
 
 use std::sync::Arc;
@@ -32,6 +35,7 @@ use self::query::ListQuery;
 use self::rates::Rates;
 use super::AdminSources;
 use crate::export::har;
+use crate::run_view::Memory;
 use crate::store::{EventRow, Listed, StoreError, Viewer};
 use crate::visible;
 
@@ -49,6 +53,8 @@ struct PageContext {
     /// The proxy in this process. `None`: the page shows a store alone.
     proxy: Option<ProxyHealth>,
     looks: Semaphore,
+    /// What was read of runs before.
+    runs: Memory,
 }
 
 /// What the page says about the proxy in this process.
@@ -61,7 +67,7 @@ struct ProxyHealth {
 pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Router {
     let (viewer, delivery) = (sources.store.viewer(), sources.delivery.clone());
     let proxy = Some(ProxyHealth { sources, rates: Rates::default() });
-    let shown = Arc::new(PageContext { viewer, proxy, looks: Semaphore::new(LOOKS) });
+    let shown = Arc::new(PageContext { viewer, proxy, looks: Semaphore::new(LOOKS), runs: Memory::default() });
     let watching = shown.clone();
     tokio::spawn(async move {
         if let Some(proxy) = &watching.proxy {
@@ -73,7 +79,7 @@ pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Rou
 
 /// The page's routes over a store, without a proxy.
 pub(super) fn routes_of_store(viewer: Viewer) -> Router {
-    router(Arc::new(PageContext { viewer, proxy: None, looks: Semaphore::new(LOOKS) }))
+    router(Arc::new(PageContext { viewer, proxy: None, looks: Semaphore::new(LOOKS), runs: Memory::default() }))
 }
 
 fn router(shown: Arc<PageContext>) -> Router {
@@ -84,7 +90,13 @@ fn router(shown: Arc<PageContext>) -> Router {
         .route("/event/{id}", get(event))
         .route("/event/{id}/har", get(event_har))
         .route("/event/{id}/json", get(event_json))
-        .route("/sessions", get(sessions))
+        .route("/event/{id}/share", get(run_routes::call_file))
+        .route("/sessions", get(run_routes::list_page))
+        .route("/sessions/delivery", get(sessions))
+        .route("/run", get(run_routes::page))
+        .route("/run/part", get(run_routes::part))
+        .route("/run/share", get(run_routes::share))
+        .route("/compare", get(run_routes::compare_page))
         .route("/session/{id}", get(session))
         .route("/health", get(health))
         .route("/har", get(all_har))

@@ -62,7 +62,10 @@ pub(super) fn render(session: &Session) -> Markup {
                 @if info.dropped > 0 { ", " span.bad { (count(info.dropped)) " dropped" } }
             }
         }
-        p { a.button href={ "/?session=" (info.row.id()) } { "Its calls" } }
+        div.bar {
+            a.button href={ "/?session=" (info.row.id()) } { "Its calls" }
+            a.button href={ "/sessions?text=session%3A" (info.row.id()) } { "Its runs" }
+        }
         (sums(stats))
         h2 { "Timeline" }
         @if calls.len() == DRAWN { p.dim { "The newest " (DRAWN) " calls." } }

@@ -8,7 +8,7 @@ pub(super) mod show;
 mod tabs;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
@@ -17,7 +17,7 @@ use self::layout::Layout;
 use super::color::ColorArgs;
 use super::filter::FilterArgs;
 use super::table::Cell;
-use super::{About, Done, Failure, Usage, say, show as show_command, signals, tree};
+use super::{About, Done, Failure, Usage, output, say, show as show_command, signals, tree};
 use crate::config::Flags;
 use crate::event::Stored;
 use crate::export::curl;
@@ -102,7 +102,7 @@ fn list(args: &Args) -> Done {
     let usual = if args.har.is_some() { usize::MAX } else { USUAL_LIMIT };
     let filter = args.filter.filter(&store, args.limit.unwrap_or(usual))?;
     if let Some(file) = &args.har {
-        keep(file, args.force)?;
+        output::keep(file, args.force)?;
         let written = har::write(&store, &store.ids(&filter)?, file)?;
         say::err(&format!(
             "otas-proxy: {written} {} in {}",
@@ -141,18 +141,6 @@ fn no_number(query: &[String]) -> Result<(), Usage> {
             "`{only}` is a number: to print one event: otas-proxy events show {only}; to search for the text: --text {only}"
         ))),
         _ => Ok(()),
-    }
-}
-
-/// Refuses to write over a file, unless that is wanted.
-fn keep(file: &Path, force: bool) -> Result<(), Failure> {
-    let is_file = std::fs::metadata(file).is_ok_and(|found| found.is_file());
-    match is_file && !force && file.as_os_str() != "-" {
-        true => {
-            Err(format!("`{}` exists already: choose another name, or overwrite it with --force", file.display())
-                .into())
-        }
-        false => Ok(()),
     }
 }
 

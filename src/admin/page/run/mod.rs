@@ -1,0 +1,135 @@
+//! The pages of runs: the list of sessions, one run as a tree with its waterfall, and two runs side by side.
+//!
+//! ```text
+//!  list       the sessions
+//!  tree       one run: rows on one time axis (axis), its slowest phase (slowest)
+//!  cache      what the prompt cache did, and why it was missed
+//!  tools      the tools by use
+//!  compare    two runs side by side
+//! ```
+
+mod axis;
+mod cache;
+pub(super) mod compare;
+pub(super) mod list;
+mod slowest;
+mod tools;
+mod tree;
+mod words;
+
+use maud::{Markup, html};
+
+pub(super) use self::tree::Place;
+use self::words::{costs, models, share as share_of, tokens};
+use super::format::{count, date, duration};
+use super::{session_name, shown};
+use crate::run_view::{self, Limits, Memory, Run, RunId};
+use crate::store::{StoreError, Viewer};
+
+/// The characters of an agent's session id that are enough to tell sessions apart.
+const ID_SHOWN: usize = 8;
+
+/// The run of this id, with its name. `None`: there is none.
+pub(super) fn find(viewer: &Viewer, memory: &Memory, id: &str) -> Result<Option<(Run, String)>, StoreError> {
+    let Some(id) = run_view::find(viewer, id)? else { return Ok(None) };
+    let Some(run) = run_view::read_with(viewer, &id, &Limits::default(), memory)? else { return Ok(None) };
+    let session = match &id {
+        RunId::Proxy(row) => Some(session_name(viewer, *row)?),
+        RunId::Agent(..) => None,
+    };
+    let name = name(&id, run.agent.as_deref(), session.as_deref());
+    Ok(Some((run, name)))
+}
+
+/// The name of a run for people. `session`: the name of the proxy's session.
+fn name(id: &RunId, agent: Option<&str>, session: Option<&str>) -> String {
+    match id {
+        RunId::Agent(named, id) => {
+            let agent = agent.or(Some(named.as_str())).filter(|agent| !agent.is_empty()).unwrap_or("agent");
+            format!("{agent} {}", id.chars().take(ID_SHOWN).collect::<String>())
+        }
+        RunId::Proxy(row) => {
+            session.filter(|name| !name.is_empty()).map_or_else(|| format!("session {row}"), str::to_owned)
+        }
+    }
+}
+
+/// The query of a page about a run.
+pub(super) fn query(id: &RunId) -> String {
+    form_urlencoded::Serializer::new(String::new()).append_pair("id", &id.to_string()).finish()
+}
+
+/// What the page of a run shows. The script replaces it while the run goes on.
+pub(super) fn render(run: &Run, name: &str, place: Place) -> Markup {
+    html! {
+        h1 { (shown::line(name)) }
+        @if place == Place::Page {
+            div.bar {
+                a.button href={ "/run/share?" (query(&run.id)) } download="run.html" { "Share" }
+                a.button href={ "/sessions?" (form_urlencoded::Serializer::new(String::new()).append_pair("with", &run.id.to_string()).finish()) } { "Compare" }
+                @if let RunId::Proxy(session) = run.id { a.button href={ "/session/" (session) } { "Its calls over time" } }
+                span #run-state.dim role="status" {}
+            }
+        }
+        (strip(run))
+        (left_out(run))
+        (slowest(run, place))
+        (tree::render(run, place))
+        div.columns { (cache::render(run, place)) (tools::render(run)) }
+    }
+}
+
+/// The totals on one line.
+fn strip(run: &Run) -> Markup {
+    let totals = &run.totals;
+    let fact = |name: &str, value: Option<String>| {
+        html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (shown::line(&value)) } } } }
+    };
+    let turns: usize = run.threads.iter().map(|thread| thread.turns.len()).sum();
+    let sub_agents = run.threads.iter().filter(|thread| thread.parent.is_some()).count();
+    html! {
+        dl.strip {
+            (fact("agent", run.agent.clone()))
+            (fact("model", Some(models(&run.models))))
+            @if totals.calls > 0 {
+                (fact("began", Some(date(totals.start_ms))))
+                (fact("lasted", Some(duration(totals.duration_ms() as f64))))
+            }
+            (fact("turns", Some(count(turns as u64))))
+            (fact("sub-agents", (sub_agents > 0).then(|| count(sub_agents as u64))))
+            (fact("model calls", Some(count(totals.calls))))
+            @if totals.errors > 0 { div { dt { "errors" } dd.bad { (count(totals.errors)) } } }
+            (fact("tokens in → out", Some(tokens(totals.input, totals.output))))
+            (fact("cached", share_of(totals.cache_read, totals.input)))
+            (fact("cost", Some(costs(&totals.costs))))
+        }
+    }
+}
+
+fn left_out(run: &Run) -> Markup {
+    let of = &run.left_out;
+    html! {
+        @if of.model_calls > 0 { p.note { (count(of.model_calls)) " older model calls are left out: the run is long. `otas-proxy events` lists all." } }
+        @if of.other_calls > 0 { p.note { (count(of.other_calls)) " calls to others than models are left out: there are too many." } }
+        @if of.is_shared { p.note { "Calls to others than models are left out: several agents share the proxy's session, and which of them made a call is not known." } }
+        @if of.reasons > 0 { p.note { "The reasons of " (count(of.reasons)) " cache misses were not looked for: there are too many." } }
+    }
+}
+
+/// The slowest phase, with a link to its place in the tree.
+fn slowest(run: &Run, place: Place) -> Markup {
+    let Some(found) = slowest::slowest(run) else { return html! {} };
+    let lasted = run.totals.duration_ms() as f64;
+    html! {
+        p.slowest {
+            "Slowest: "
+            @match place {
+                Place::Page => a href={ "/event/" (found.row()) } { (shown::line(found.name())) },
+                Place::File => { b { (shown::line(found.name())) } }
+            }
+            ", " @if found.is_bound() { "at most " } b { (duration(found.ms)) }
+            @if let Some((_, turn)) = found.turn { ", in turn " (turn + 1) }
+            @if lasted > 0.0 && found.ms <= lasted { span.dim { " (" (format!("{:.0}", found.ms / lasted * 100.0)) " % of the session)" } }
+        }
+    }
+}
