@@ -1,7 +1,11 @@
 //! Cuts a text where its content says (FastCDC: Xia et al., USENIX ATC 2016). So parts that two texts have in common are cut
 //! alike, even if something stands before them.
 
+mod known;
+
 use fastcdc::v2020::FastCDC;
+
+pub(crate) use self::known::KnownParts;
 
 /// The sizes of chunks in bytes.
 #[derive(Debug, Clone, Copy)]
@@ -33,30 +37,30 @@ impl<'a> Cutter<'a> {
         let end = (end..self.text.len()).find(|at| self.text.is_char_boundary(*at)).unwrap_or(self.text.len());
         self.text.get(from..end).filter(|chunk| !chunk.is_empty())
     }
-
-    /// All chunks.
-    pub(crate) fn chunks(&self) -> impl Iterator<Item = &'a str> {
-        let mut from = 0;
-        std::iter::from_fn(move || {
-            let chunk = self.chunk(from)?;
-            from += chunk.len();
-            Some(chunk)
-        })
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn chunks(text: &str, sizes: ChunkSizes) -> Vec<&str> {
+        let (cutter, mut from) = (Cutter::new(text, sizes), 0);
+        let next = || {
+            let chunk = cutter.chunk(from)?;
+            from += chunk.len();
+            Some(chunk)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
     #[test]
     fn chunks_are_the_text_and_are_cut_alike_behind_an_insertion() {
         let sizes = ChunkSizes { least: 64, average: 256, most: 1024 };
         let text: String = (0..4_000).map(|n| format!("é{} ", n * n % 1_009)).collect();
-        let cut: Vec<_> = Cutter::new(&text, sizes).chunks().collect();
+        let cut = chunks(&text, sizes);
         assert_eq!(cut.concat(), text);
         let inserted = format!("something new {text}");
-        let again: Vec<_> = Cutter::new(&inserted, sizes).chunks().collect();
+        let again = chunks(&inserted, sizes);
         let found = again.iter().filter(|chunk| cut.contains(chunk)).count();
         assert!(found + 5 > cut.len(), "{found} of {}", cut.len());
     }

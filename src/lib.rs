@@ -60,6 +60,7 @@ pub mod hosts;
 mod known_agents;
 pub mod llm;
 pub mod metrics;
+mod naming;
 pub mod peer;
 pub mod prices;
 mod private_file;

@@ -19,6 +19,7 @@ const LAYERS: [&[&str]; 11] = [
         "deadline",
         "hosts",
         "known_agents",
+        "naming",
         "private_file",
         "secret",
         "users",

@@ -33,7 +33,7 @@ impl Conversation {
         let texts = [self.text.clone(), answer.clone()];
         self.text += &answer;
         let [request, response] = texts;
-        [BodyText { at: places[0], text: request }, BodyText { at: places[1], text: response }]
+        [BodyText { at: places[0], text: request.into() }, BodyText { at: places[1], text: response.into() }]
     }
 }
 

@@ -32,7 +32,7 @@ impl Case {
 
     /// The CPU time of an append.
     fn append(&mut self, text: String) -> Duration {
-        let bodies = [BodyText { at: REQUEST_AT, text }];
+        let bodies = [BodyText { at: REQUEST_AT, text: text.into() }];
         let before = cpu();
         self.writer.append(self.session, &[call(JSON, &bodies, 0)]).unwrap();
         cpu() - before

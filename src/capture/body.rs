@@ -77,7 +77,7 @@ fn hand_on(model: &ModelTap, passed: Passed<'_>, at: Instant) {
 impl<B: Body> CapturedBody<B> {
     /// Records `inner` as one side of the exchange.
     pub fn new(inner: B, recorder: Recorder, side: Side) -> Self {
-        let keeper = recorder.keeper(side);
+        let keeper = recorder.keeper(side, inner.size_hint().exact());
         let model = recorder.tap(side);
         let arrivals = if side == Side::Response { recorder.arrivals() } else { None };
         let delivery = (side == Side::Response && model.is_some()).then(|| Delivery::new(recorder.flushes()));

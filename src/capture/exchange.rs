@@ -1,5 +1,6 @@
 //! The finished record of one request and its outcome. The data path hands it to the reporting path.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -218,6 +219,24 @@ pub struct RequestFacts {
     pub trailers: Option<Fields>,
 }
 
+impl Exchange {
+    /// Joins both bodies: see [`Captured::join`].
+    pub fn join_bodies(&mut self) {
+        self.request.body.join();
+        self.response.iter_mut().for_each(|response| response.body.join());
+    }
+
+    /// A copy without the bodies, of which it has the sizes.
+    pub fn without_bodies(&self) -> Self {
+        let size_of =
+            |body: &Captured| Captured { total_bytes: body.total_bytes, end: body.end, ..Captured::default() };
+        let mut copy = self.clone();
+        copy.request.body = size_of(&self.request.body);
+        copy.response.iter_mut().for_each(|response| response.body = size_of(&response.body));
+        copy
+    }
+}
+
 impl RequestFacts {
     /// A request whose body has not passed yet, or has none.
     pub fn without_body(method: Method, path: String, query: Option<String>, headers: Fields) -> Self {
@@ -257,8 +276,26 @@ pub struct Captured {
 
 impl Captured {
     /// The bytes that were kept, without the gap between them.
-    pub fn kept(&self) -> Vec<u8> {
-        [&self.head[..], &self.tail[..]].concat().concat()
+    pub fn kept(&self) -> Cow<'_, [u8]> {
+        match (&self.head[..], &self.tail[..]) {
+            ([only], []) => Cow::Borrowed(only),
+            (head, tail) => Cow::Owned([head, tail].concat().concat()),
+        }
+    }
+
+    /// Puts what has no gap in it into one piece, which all readers share. Of a long body there is only this copy.
+    pub fn join(&mut self) {
+        if self.omitted_bytes() == 0 {
+            self.head.append(&mut self.tail);
+        }
+        for pieces in [&mut self.head, &mut self.tail] {
+            if pieces.len() > 1 {
+                let mut joined = Vec::with_capacity(pieces.iter().map(Bytes::len).sum());
+                // Each piece is freed as soon as it is copied.
+                pieces.drain(..).for_each(|piece| joined.extend_from_slice(&piece));
+                pieces.push(joined.into());
+            }
+        }
     }
 
     /// Bytes between `head` and `tail` that were not kept.

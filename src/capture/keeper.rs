@@ -26,7 +26,7 @@ pub struct Limits {
     pub head_bytes: usize,
     /// The number of last bytes kept.
     pub tail_bytes: usize,
-    /// A text up to this size is kept whole. Of a longer one, so many bytes in all.
+    /// A text up to this size is kept whole. Of a longer one, no more than of any other body.
     pub text_bytes: usize,
 }
 
@@ -34,6 +34,11 @@ impl Limits {
     /// How many first bytes are kept of a text.
     fn text_head_bytes(&self) -> usize {
         self.head_bytes.max(self.text_bytes.saturating_sub(self.tail_bytes))
+    }
+
+    /// Whether a text of so many bytes is kept whole.
+    pub(super) fn keep_whole(&self, bytes: u64) -> bool {
+        bytes <= self.text_bytes as u64
     }
 
     /// Leaves of a text no more than is kept of any other body.
@@ -275,6 +280,9 @@ impl Keeper {
     }
 
     fn keep_last(&mut self, piece: Bytes) {
+        if !self.limits.keep_whole(self.total_bytes) {
+            self.shorten_head();
+        }
         let limit = self.limits.tail_bytes;
         if limit == 0 {
             return;
@@ -289,6 +297,16 @@ impl Keeper {
         self.tail_bytes += piece.len();
         self.tail.push_back(piece);
         self.drop_first(limit);
+    }
+
+    /// Gives the memory of a text's middle back: the text is too long to be kept whole.
+    fn shorten_head(&mut self) {
+        let gone = self.head.bytes.saturating_sub(self.limits.head_bytes);
+        if gone > 0 {
+            self.head.shorten(self.limits.head_bytes);
+            self.shown = self.shown.min(self.head.done.len());
+            self.reservation.shrink(gone);
+        }
     }
 
     fn drop_first(&mut self, limit: usize) {
@@ -339,6 +357,13 @@ impl Pieces {
     fn so_far(&self) -> Vec<Bytes> {
         let block = Some(Bytes::copy_from_slice(&self.block)).filter(|block| !block.is_empty());
         self.done.iter().cloned().chain(block).collect()
+    }
+
+    /// Keeps only the first bytes.
+    fn shorten(&mut self, bytes: usize) {
+        self.close_block();
+        self.done = first(std::mem::take(&mut self.done), bytes);
+        self.bytes = bytes;
     }
 
     fn close_block(&mut self) {
@@ -403,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_kept_whole_up_to_its_limit_and_a_longer_one_by_both_ends() {
+    fn a_text_is_kept_whole_up_to_its_limit_and_a_longer_one_like_any_other_body() {
         let limits = Limits { head_bytes: 10, tail_bytes: 20, text_bytes: 100 };
         let kept = |bytes: usize| {
             let mut keeper = Keeper::of_text(limits, Budget::new(1 << 20));
@@ -414,7 +439,8 @@ mod tests {
         };
         assert_eq!(kept(80), (80, vec![]));
         assert_eq!(kept(100), (80, (80..100).collect()));
-        assert_eq!(kept(200), (80, (180..200).collect()));
+        assert_eq!(kept(101), (10, (81..101).collect()));
+        assert_eq!(kept(200), (10, (180..200).collect()));
     }
 
     #[test]

@@ -293,8 +293,12 @@ impl Recorder {
         });
     }
 
-    /// A copy of a body: of a text all of it, by the `Content-Type`.
-    pub(super) fn keeper(&self, side: Side) -> Keeper {
+    /// A copy of a body: of a text all of it, by the `Content-Type`. `bytes`: its size, if it is known already.
+    pub(super) fn keeper(&self, side: Side, bytes: Option<u64>) -> Keeper {
+        let limits = self.0.recording.shared.limits();
+        if bytes.is_some_and(|bytes| !limits.keep_whole(bytes)) {
+            return self.0.recording.keeper();
+        }
         let is_text = self.look(|s| match side {
             Side::Request => text_type::is_of_text(&s.exchange.request.headers),
             Side::Response => s.exchange.response.as_ref().is_some_and(|it| text_type::is_of_text(&it.headers)),

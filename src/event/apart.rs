@@ -1,6 +1,7 @@
 //! An event's JSON and its bodies, apart: the store keeps a text once, however many events have it. Put together, they are the
 //! whole event for people ([`with_bodies`]), or the event for OTAS within its limit ([`for_otas`]): always the same bytes.
 
+use bytestring::ByteString;
 use serde_json::{Map, Value};
 
 use super::bodies::cut_of;
@@ -19,8 +20,8 @@ const ESCAPE_MAX_BYTES: usize = 6;
 pub struct BodyText {
     /// Its place in the event's JSON, in bytes: inside an empty string.
     pub at: usize,
-    /// The text, with its secrets masked.
-    pub text: String,
+    /// The text, with its secrets masked. Without secrets it is what was captured, not a copy.
+    pub text: ByteString,
 }
 
 /// The whole event: its JSON with the bodies in their places, which are in rising order.
@@ -84,7 +85,7 @@ mod tests {
     use super::*;
 
     fn body(at: usize, text: &str) -> BodyText {
-        BodyText { at, text: text.to_owned() }
+        BodyText { at, text: text.into() }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use bytestring::ByteString;
 use encoding_rs::Encoding;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 
@@ -20,10 +21,10 @@ use crate::redact::{Ends, Masking, OutOfTime};
 pub(super) const DECODED_MAX_BYTES: usize = 256 * 1024;
 
 /// A body ready to be written.
-pub(super) struct Body<'a> {
-    head: Cow<'a, str>,
+pub(super) struct Body {
+    head: ByteString,
     mark: String,
-    tail: Cow<'a, str>,
+    tail: ByteString,
     /// How it is shown. `None` for an empty body.
     pub(super) shown: Option<Shown>,
     /// The fields of a form as a JSON object.
@@ -31,9 +32,9 @@ pub(super) struct Body<'a> {
 }
 
 /// Both bodies of an exchange.
-pub(super) struct Bodies<'a> {
-    pub(super) request: Body<'a>,
-    pub(super) response: Body<'a>,
+pub(super) struct Bodies {
+    pub(super) request: Body,
+    pub(super) response: Body,
 }
 
 /// How a body is shown, for `metadata.capture`.
@@ -64,12 +65,12 @@ pub(super) enum CodingResult {
 
 /// Renders a captured body by the header fields of its message. A body that cannot be searched for secrets, in time or
 /// at all, is withheld. `text_max_bytes`: how much of a text is decoded.
-pub(super) fn render<'a>(
-    captured: &'a Captured,
+pub(super) fn render(
+    captured: &Captured,
     headers: &Fields,
     text_max_bytes: usize,
     masking: &mut Masking<'_>,
-) -> Body<'a> {
+) -> Body {
     // A bug in the search must cost only this body, not its event or later ones.
     let rendered = catch_unwind(AssertUnwindSafe(|| searched(captured, headers, text_max_bytes, masking)));
     match rendered {
@@ -81,12 +82,12 @@ pub(super) fn render<'a>(
     }
 }
 
-fn searched<'a>(
-    captured: &'a Captured,
+fn searched(
+    captured: &Captured,
     headers: &Fields,
     text_max_bytes: usize,
     masking: &mut Masking<'_>,
-) -> Result<Body<'a>, OutOfTime> {
+) -> Result<Body, OutOfTime> {
     let content_type = headers.get(CONTENT_TYPE.as_str()).map(|value| ContentType::parse(&headers::text(value)));
     let content_type = content_type.unwrap_or_default();
     let omitted = captured.omitted_bytes();
@@ -99,7 +100,7 @@ fn searched<'a>(
     let broken_off = matches!(coding, Some((_, CodingResult::Decoded { end, .. })) if end != DecodeEnd::Whole);
     let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
     let (content, form_fields) = mask_form(content, &content_type, cut, masking)?;
-    let (head, charset) = as_text(content, &content_type, cut, masking);
+    let (head, charset) = as_text(&content, &content_type, cut, masking);
     let ends = Ends { cut_start: false, cut_end: cut };
     // A form was searched field by field, but not between the fields. Base64 was searched before it was encoded.
     let head = match charset {
@@ -143,15 +144,15 @@ fn decoded_max_bytes(content_type: &ContentType, text_max_bytes: usize) -> usize
 }
 
 /// Base64 with its content type (RFC 2397).
-fn data_url<'a>(content_type: &ContentType, base64: &str) -> Cow<'a, str> {
-    Cow::Owned(format!("data:{};base64,{base64}", content_type.in_data_url()))
+fn data_url(content_type: &ContentType, base64: &str) -> ByteString {
+    format!("data:{};base64,{base64}", content_type.in_data_url()).into()
 }
 
-fn masked<'a>(text: Cow<'a, str>, ends: Ends, masking: &mut Masking<'_>) -> Result<Cow<'a, str>, OutOfTime> {
-    Ok(masking.text(&text, ends)?.map_or(text, Cow::Owned))
+fn masked(text: ByteString, ends: Ends, masking: &mut Masking<'_>) -> Result<ByteString, OutOfTime> {
+    Ok(masking.text(&text, ends)?.map_or(text, ByteString::from))
 }
 
-impl Body<'_> {
+impl Body {
     /// The bytes of a tunnel, which only its ends can read.
     pub(super) fn sealed(total_bytes: u64) -> Self {
         let mark = if total_bytes == 0 {
@@ -174,25 +175,24 @@ impl Body<'_> {
     }
 
     /// The whole text.
-    pub(super) fn text(self) -> String {
-        let mut text = self.head.into_owned();
-        text.push_str(&self.mark);
-        text.push_str(&self.tail);
-        text
+    pub(super) fn text(self) -> ByteString {
+        if self.mark.is_empty() && self.tail.is_empty() {
+            return self.head;
+        }
+        [&*self.head, &self.mark, &self.tail].concat().into()
     }
 
     fn of_mark(mark: String) -> Self {
-        Self { head: Cow::Borrowed(""), mark, tail: Cow::Borrowed(""), shown: None, form_fields: None }
+        Self { head: ByteString::new(), mark, tail: ByteString::new(), shown: None, form_fields: None }
     }
 }
 
 /// The captured bytes up to the first gap.
-fn contiguous(captured: &Captured, omitted: u64) -> Cow<'_, [u8]> {
+fn contiguous(captured: &Captured, omitted: u64) -> Bytes {
     let tail: &[Bytes] = if omitted == 0 { &captured.tail } else { &[] };
     match (&captured.head[..], tail) {
-        ([], []) => Cow::Borrowed(&[]),
-        ([only], []) | ([], [only]) => Cow::Borrowed(only),
-        (head, tail) => Cow::Owned([head, tail].concat().concat()),
+        ([only], []) | ([], [only]) => only.clone(),
+        (head, tail) => [head, tail].concat().concat().into(),
     }
 }
 
@@ -201,11 +201,7 @@ fn codings(headers: &Fields) -> Codings {
     Codings::named(headers.get_all(CONTENT_ENCODING.as_str()))
 }
 
-fn undo_codings<'a>(
-    raw: Cow<'a, [u8]>,
-    headers: &Fields,
-    max_bytes: usize,
-) -> (Cow<'a, [u8]>, Option<(String, CodingResult)>) {
+fn undo_codings(raw: Bytes, headers: &Fields, max_bytes: usize) -> (Bytes, Option<(String, CodingResult)>) {
     let name = || {
         let mut names = headers.get_all(CONTENT_ENCODING.as_str()).map(headers::text);
         let first = names.next().unwrap_or_default().into_owned();
@@ -227,29 +223,29 @@ fn undo_codings<'a>(
         return (raw, Some((name(), CodingResult::Failed)));
     }
     let result = CodingResult::Decoded { bytes: decoded.bytes.len(), end: decoded.end };
-    (Cow::Owned(decoded.bytes), Some((name(), result)))
+    (decoded.bytes.into(), Some((name(), result)))
 }
 
 /// Content whose secrets are masked if it is a form, and the fields of the form.
-type Masked<'a> = (Cow<'a, [u8]>, Option<Vec<u8>>);
+type Masked = (Bytes, Option<Vec<u8>>);
 
-fn mask_form<'a>(
-    content: Cow<'a, [u8]>,
+fn mask_form(
+    content: Bytes,
     content_type: &ContentType,
     cut: bool,
     masking: &mut Masking<'_>,
-) -> Result<Masked<'a>, OutOfTime> {
+) -> Result<Masked, OutOfTime> {
     match &content_type.family {
         Family::Form => {
             let content = match masking.form(&String::from_utf8_lossy(&content), cut)? {
-                Some(text) => Cow::Owned(text.into_bytes()),
+                Some(text) => text.into(),
                 None => content,
             };
             let fields = form::urlencoded_fields(&content, cut);
             Ok((content, Some(fields)))
         }
         Family::Multipart(boundary) => {
-            let content = form::mask_multipart(&content, boundary, cut, masking)?.map_or(content, Cow::Owned);
+            let content = form::mask_multipart(&content, boundary, cut, masking)?.map_or(content, Bytes::from);
             let fields = form::multipart_fields(&content, boundary, cut);
             Ok((content, Some(fields)))
         }
@@ -265,34 +261,37 @@ fn mask_form<'a>(
 }
 
 /// The content as text with its charset, or as base64 with `None`.
-fn as_text<'a>(
-    content: Cow<'a, [u8]>,
+fn as_text(
+    content: &Bytes,
     content_type: &ContentType,
     cut: bool,
     masking: &mut Masking<'_>,
-) -> (Cow<'a, str>, Option<&'static Encoding>) {
-    let found = match &content {
-        Cow::Borrowed(bytes) => text::read(bytes, content_type, cut).map(|text| (text.text, text.charset)),
-        Cow::Owned(bytes) => {
-            text::read(bytes, content_type, cut).map(|text| (Cow::Owned(text.text.into_owned()), text.charset))
-        }
-    };
-    match found {
-        Some((text, charset)) => (text, Some(charset)),
+) -> (ByteString, Option<&'static Encoding>) {
+    match text::read(content, content_type, cut) {
+        Some(text) => (shared(content, text.text), Some(text.charset)),
         None => {
-            let masked = masking.bytes(&content, cut);
-            (Cow::Owned(STANDARD.encode(masked.as_deref().unwrap_or(&content))), None)
+            let masked = masking.bytes(content, cut);
+            (STANDARD.encode(masked.as_deref().unwrap_or(content)).into(), None)
         }
     }
 }
 
-fn tail<'a>(pieces: &'a [Bytes], charset: &'static Encoding, end: BodyEnd) -> Option<Cow<'a, str>> {
-    let cut = end != BodyEnd::Complete;
-    match pieces {
-        [] => None,
-        [only] => text::read_tail(only, charset, cut),
-        several => text::read_tail(&several.concat(), charset, cut).map(|text| Cow::Owned(text.into_owned())),
+/// The text, which stands in `bytes` unless it had to be decoded.
+fn shared(bytes: &Bytes, text: Cow<'_, str>) -> ByteString {
+    match text {
+        Cow::Borrowed(text) => ByteString::try_from(bytes.slice_ref(text.as_bytes())).unwrap_or_else(|_| text.into()),
+        Cow::Owned(text) => text.into(),
     }
+}
+
+fn tail(pieces: &[Bytes], charset: &'static Encoding, end: BodyEnd) -> Option<ByteString> {
+    let cut = end != BodyEnd::Complete;
+    let joined: Bytes = match pieces {
+        [] => return None,
+        [only] => only.clone(),
+        several => several.concat().into(),
+    };
+    text::read_tail(&joined, charset, cut).map(|text| shared(&joined, text))
 }
 
 fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>, decoded_max_bytes: usize) -> String {

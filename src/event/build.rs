@@ -127,12 +127,7 @@ fn own_masked(event: &mut Event, masking: &Masking<'_>) {
 
 /// The part of an exchange that is recorded below the full level. Its sizes stay true.
 fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
-    let size_of = |body: &Captured| Captured { head: Vec::new(), tail: Vec::new(), ..body.clone() };
-    let mut reduced = exchange.clone();
-    reduced.request.body = size_of(&exchange.request.body);
-    if let Some(response) = &mut reduced.response {
-        response.body = size_of(&response.body);
-    }
+    let mut reduced = exchange.without_bodies();
     if let Some(facts) = &mut reduced.llm {
         facts.answer.clear();
     }
@@ -151,8 +146,8 @@ fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
     reduced
 }
 
-fn bodies<'a>(exchange: &'a Exchange, text_max_bytes: usize, masking: &mut Masking<'_>) -> Bodies<'a> {
-    let mut body = |captured: &'a Captured, headers: &Fields| {
+fn bodies(exchange: &Exchange, text_max_bytes: usize, masking: &mut Masking<'_>) -> Bodies {
+    let mut body = |captured: &Captured, headers: &Fields| {
         // The response of a failed tunnel is ours, and captured like any other.
         if exchange.kind == Kind::Tunnel && captured.head.is_empty() && captured.tail.is_empty() {
             Body::sealed(captured.total_bytes)
@@ -168,7 +163,7 @@ fn bodies<'a>(exchange: &'a Exchange, text_max_bytes: usize, masking: &mut Maski
     Bodies { request, response: response.unwrap_or_else(Body::none) }
 }
 
-fn withheld_bodies<'a>(exchange: &Exchange, masking: &mut Masking<'_>) -> Bodies<'a> {
+fn withheld_bodies(exchange: &Exchange, masking: &mut Masking<'_>) -> Bodies {
     masking.withhold_texts();
     let body = |captured: &Captured| match captured.total_bytes {
         0 => Body::none(),
@@ -303,7 +298,7 @@ fn write_content_type(out: &mut EventWriter<'_>, key: &str, headers: Option<&Fie
 }
 
 /// The bodies that have a text, with their places in the JSON.
-fn body_texts(bodies: Bodies<'_>, [request, response]: [usize; 2]) -> Vec<BodyText> {
+fn body_texts(bodies: Bodies, [request, response]: [usize; 2]) -> Vec<BodyText> {
     let texts = [(request, bodies.request.text()), (response, bodies.response.text())];
     let with_text = texts.into_iter().filter(|(_, text)| !text.is_empty());
     with_text.map(|(at, text)| BodyText { at, text }).collect()

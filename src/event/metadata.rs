@@ -27,7 +27,7 @@ pub(super) fn write(
     exchange: &Exchange,
     context: &Context<'_>,
     links: &Links,
-    bodies: &Bodies<'_>,
+    bodies: &Bodies,
 ) {
     let json = &mut out.json;
     json.open("metadata");
@@ -84,7 +84,7 @@ fn names(out: &mut EventWriter<'_>, exchange: &Exchange) {
 }
 
 /// How both bodies were captured and are shown.
-fn captures(out: &mut EventWriter<'_>, exchange: &Exchange, bodies: &Bodies<'_>) {
+fn captures(out: &mut EventWriter<'_>, exchange: &Exchange, bodies: &Bodies) {
     out.json.open("capture");
     if let Some(level) = level_name(out.level) {
         out.json.string("level", level);

@@ -2,7 +2,6 @@
 //! killed, each note becomes an event.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
@@ -98,7 +97,7 @@ impl OpenNotes {
             {
                 if !is_searched_here(&exchange, facts, &mut allowance) {
                     self.making.insert(id);
-                    searchers.take(Job { exchange: Arc::new(exchange), session, kind: JobKind::Note });
+                    searchers.take(Job { exchange: Box::new(exchange), session, kind: JobKind::Note });
                     continue;
                 }
                 notes.push((session.row, event::build(&exchange, &context(facts, &session, 0, Links::default()))));

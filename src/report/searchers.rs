@@ -37,7 +37,7 @@ pub(super) fn turn_of(exchange: &Exchange) -> Turn {
 
 /// What is to be made.
 pub(super) struct Job {
-    pub(super) exchange: Arc<Exchange>,
+    pub(super) exchange: Box<Exchange>,
     pub(super) session: Arc<CallerSession>,
     pub(super) kind: JobKind,
 }
@@ -202,7 +202,8 @@ impl Shared {
     }
 
     fn make(&self, turn: Turn, job: Job, hurried: bool) -> Made {
-        let Job { exchange, session, kind } = job;
+        let Job { mut exchange, session, kind } = job;
+        exchange.join_bodies();
         let seq = match &kind {
             JobKind::Event { seq, .. } => *seq,
             JobKind::Note => 0,

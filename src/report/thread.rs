@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::events::{ALLOWANCE_BYTES, agent_program, build, context, is_searched_here, named_token, row};
+use super::events::{
+    ALLOWANCE_BYTES, SMALL_BYTES, agent_program, build, context, is_searched_here, named_token, row,
+};
 use super::handoff::Next;
 use super::linking::Linking;
 use super::open::OpenNotes;
@@ -167,6 +169,7 @@ impl Reporting {
             }
             group.calls += 1;
             group.waiters.extend(finished.stored.take());
+            finished.exchange.join_bodies();
             // Releases the exchange's memory: from here on only the event is held.
             let event = build(&finished.exchange, &self.facts, &session, seq, &self.linking);
             group.bytes += event.bytes();
@@ -180,8 +183,8 @@ impl Reporting {
 
     fn hand_to_searchers(&mut self, finished: Finished, session: Arc<CallerSession>, seq: u64) {
         let Finished { exchange, reservation, stored } = finished;
-        let exchange = Arc::<Exchange>::from(exchange);
-        self.unsearched.add(&exchange, session.clone(), seq);
+        let is_small = event::searched_bytes(&exchange, self.facts.text_max_bytes) <= SMALL_BYTES;
+        self.unsearched.add(&exchange, is_small, session.clone(), seq);
         *self.searching.entry(turn_of(&exchange)).or_default() += 1;
         self.searchers.take(Job { exchange, session, kind: JobKind::Event { seq, reservation, stored } });
     }

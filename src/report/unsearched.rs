@@ -2,13 +2,13 @@
 //! leave an event of each: what takes longer than a moment is noted in the store, large calls without their bodies.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
 use super::Facts;
-use super::events::{SMALL_BYTES, context, row};
+use super::events::{context, row};
 use super::open::OpenNotes;
 use crate::callers::CallerSession;
 use crate::capture::Exchange;
@@ -28,9 +28,9 @@ pub(super) struct Unsearched {
 }
 
 struct Call {
-    id: Uuid,
-    /// Gone when its event was made.
-    exchange: Weak<Exchange>,
+    /// Without its bodies, unless it is small.
+    exchange: Exchange,
+    is_small: bool,
     session: Arc<CallerSession>,
     seq: u64,
     since: Instant,
@@ -38,14 +38,14 @@ struct Call {
 
 impl Unsearched {
     /// Adds a call whose search begins.
-    pub(super) fn add(&mut self, exchange: &Arc<Exchange>, session: Arc<CallerSession>, seq: u64) {
-        let (id, since) = (exchange.id, Instant::now());
-        self.calls.push_back(Call { id, exchange: Arc::downgrade(exchange), session, seq, since });
+    pub(super) fn add(&mut self, exchange: &Exchange, is_small: bool, session: Arc<CallerSession>, seq: u64) {
+        let exchange = if is_small { exchange.clone() } else { exchange.without_bodies() };
+        self.calls.push_back(Call { exchange, is_small, session, seq, since: Instant::now() });
     }
 
     /// Its event was made.
     pub(super) fn remove(&mut self, id: Uuid) {
-        self.calls.retain(|call| call.id != id);
+        self.calls.retain(|call| call.exchange.id != id);
     }
 
     /// Notes the calls that have waited for long enough.
@@ -55,16 +55,14 @@ impl Unsearched {
                 break;
             }
             let Some(call) = self.calls.pop_front() else { break };
-            let Some(exchange) = call.exchange.upgrade() else { continue };
             let context = context(facts, &call.session, call.seq, Links::default());
             // A small call that waits behind its caller's large ones is searched at once.
-            let event = match event::searched_bytes(&exchange, facts.text_max_bytes) <= SMALL_BYTES {
-                true => event::build(&exchange, &context),
-                false => event::without_texts(&exchange, &context),
+            let event = match call.is_small {
+                true => event::build(&call.exchange, &context),
+                false => event::without_texts(&call.exchange, &context),
             };
-            drop(exchange);
             match writer.note_open(call.session.row, &[row(call.seq, &event)]) {
-                Ok(()) => open.ended_unsearched(call.id),
+                Ok(()) => open.ended_unsearched(call.exchange.id),
                 Err(error) => {
                     tracing::debug!(%error, "a call whose bodies are searched cannot be noted now");
                     self.calls.push_front(call);

@@ -138,7 +138,7 @@ mod tests {
         let (folder, store) = testing::store();
         let session = store.begin_session("run", "key", "{}").unwrap();
         let text: String = (0..9_000).map(|n| format!("{n} ")).collect();
-        let body = [BodyText { at: 17, text }];
+        let body = [BodyText { at: 17, text: text.into() }];
         let json = br#"{"request_body":""}"#;
         let events: Vec<_> =
             (1..=200).map(|n| NewEvent { started_at_ms: n, bodies: &body, ..NewEvent::plain(json) }).collect();

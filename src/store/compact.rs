@@ -39,7 +39,7 @@ mod tests {
         let (folder, store) = testing::store();
         let session = store.begin_session("run", "", "{}").unwrap();
         let text: String = (0..40_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
-        let body = [crate::event::BodyText { at: 17, text }];
+        let body = [crate::event::BodyText { at: 17, text: text.into() }];
         let event = NewEvent { bodies: &body, ..NewEvent::plain(br#"{"request_body":""}"#) };
         store.writer().unwrap().append(session, &[event]).unwrap();
         let last_chunk = "SELECT seq FROM sqlite_sequence WHERE name = 'chunks'";

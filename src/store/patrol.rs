@@ -109,7 +109,7 @@ mod tests {
         let session = store.begin_session("run", "key", "{}").unwrap();
         let text: String =
             (0..300_000_u64).map(|n| format!("{:x} ", n.wrapping_mul(0x9E37_79B9_7F4A_7C15))).collect();
-        let body = [BodyText { at: 17, text }];
+        let body = [BodyText { at: 17, text: text.into() }];
         let event = NewEvent { bodies: &body, ..NewEvent::plain(br#"{"request_body":""}"#) };
         store.writer().unwrap().append(session, &[event]).unwrap();
         let last: i64 = store.connection().query_row("SELECT max(id) FROM chunks", [], |row| row.get(0)).unwrap();

@@ -107,6 +107,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use bytestring::ByteString;
+
     use crate::event::{BodyText, with_bodies};
     use crate::store::{Bounds, Inspector, NewEvent, Outcome, SessionRow, Settlement, Store, Writer, testing};
 
@@ -127,9 +129,11 @@ mod tests {
         fn new() -> Self {
             let (folder, store) = testing::store();
             let session = store.begin_session("run", "key", "{}").unwrap();
-            let (mut writer, mut body) = (store.writer().unwrap(), [BodyText { at: 17, text: String::new() }]);
+            let (mut writer, mut text) = (store.writer().unwrap(), String::new());
+            let mut body = [BodyText { at: 17, text: ByteString::new() }];
             for turn in 1..=80 {
-                body[0].text += &testing::text_that_takes(8_000 + turn);
+                text += &testing::text_that_takes(8_000 + turn);
+                body[0].text = text.clone().into();
                 let event = NewEvent { bodies: &body, started_at_ms: turn as i64, ..NewEvent::plain(JSON) };
                 writer.append(session, &[event]).unwrap();
             }
@@ -185,7 +189,8 @@ mod tests {
         let mut case = Case::new();
         let first = case.retained();
         // An event of its own that began before all others.
-        let text = [BodyText { at: 17, text: "another ".repeat(9_000) + &testing::text_that_takes(300_000) }];
+        let text =
+            [BodyText { at: 17, text: ("another ".repeat(9_000) + &testing::text_that_takes(300_000)).into() }];
         let event = NewEvent { bodies: &text, started_at_ms: 0, ..NewEvent::plain(JSON) };
         case.writer.append(case.session, &[event]).unwrap();
         let outcome = Outcome::Delivered { otas_event_id: "e".into() };
@@ -203,7 +208,7 @@ mod tests {
         let (_folder, store) = testing::store();
         let session = store.begin_session("run", "", "{}").unwrap();
         // Each has the same chunk very often.
-        let body = [BodyText { at: 17, text: "0123456789abcdef".repeat(1 << 20) }];
+        let body = [BodyText { at: 17, text: "0123456789abcdef".repeat(1 << 20).into() }];
         let event = NewEvent { bodies: &body, ..NewEvent::plain(JSON) };
         store.writer().unwrap().append(session, &[event; 20]).unwrap();
         let sql = format!("SELECT {} FROM events ORDER BY id LIMIT 64", candidate_columns());

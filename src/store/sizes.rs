@@ -82,7 +82,7 @@ mod tests {
         let (_folder, store) = testing::store();
         let session = store.begin_session("run", "key", "{}").unwrap();
         let text: String = (0..9_000).map(|n| format!("{n} ")).collect();
-        let body = BodyText { at: 17, text: text.clone() };
+        let body = BodyText { at: 17, text: text.clone().into() };
         let event = NewEvent { bodies: &[body], ..NewEvent::plain(br#"{"request_body":""}"#) };
         store.writer().unwrap().append(session, &[event, event, event]).unwrap();
         let sizes = store.viewer().sizes().unwrap();

@@ -12,14 +12,13 @@ pub(super) const KEYS: &[Key] = &[
     number!(
         capture.body_max_bytes,
         0..=BODY_BYTES,
-        "Bodies up to this size are kept whole, if their `Content-Type` means text: JSON, event streams, XML, `text/*`. Of a longer \
-         text, the beginning and the end are kept, this many bytes in all. 0: texts are kept like other bodies. What agents and \
-         origins receive is never cut."
+        "Bodies up to this size are kept whole, if their `Content-Type` means text: JSON, event streams, XML, `text/*`. A longer text \
+         is kept like other bodies: its beginning and its end. What agents and origins receive is never cut."
     ),
     number!(
         capture.body_head_bytes,
         0..=BODY_BYTES,
-        "How much of the beginning of other bodies (images, archives, forms, bodies without a type) is kept."
+        "How much of the beginning of other bodies (images, archives, forms, bodies without a type, longer texts) is kept."
     ),
     number!(capture.body_tail_bytes, 0..=BODY_BYTES, "How much of the end of a longer body is kept."),
     number!(

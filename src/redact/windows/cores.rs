@@ -1,28 +1,24 @@
-//! Cuts a long text into cores, and names windows by keyed hashes.
+//! Cuts a long text into cores, and names windows.
 
 use std::ops::Range;
 
 use super::found::READINGS;
-use crate::chunking::{ChunkSizes, Cutter};
+use crate::chunking::{ChunkSizes, Cutter, KnownParts};
+use crate::naming::{Name, Namer};
 use crate::redact::finding::Ends;
 use crate::redact::part::Carry;
 
 /// So much text stands around a core, in bytes, if the text has it. What ties a value to its name is shorter: at most two runs of
 /// space, a value without quotes and a scheme before it (`SPACE_MAX_BYTES`, `BARE_MAX_BYTES`, `VALUE_MAX_BYTES`).
 pub(super) const AROUND_BYTES: usize = 12 << 10;
-/// The key of all names: random for each process, so that nobody can choose two texts with the same name.
-pub(super) type Key = [u8; blake3::KEY_LEN];
-/// The name of a core or of a window: the first half of its keyed hash (BLAKE3).
-pub(super) type Name = [u8; 16];
-
 /// A text, cut into cores.
 pub(super) struct Cores<'t> {
     pub(super) text: &'t str,
-    key: &'t Key,
+    namer: &'t Namer,
     /// Where each core begins, and where the last one ends.
     bounds: Vec<usize>,
-    /// The name of each core.
-    names: Vec<Name>,
+    /// The name of each core. Without them nothing can be remembered.
+    names: Option<Vec<Name>>,
 }
 
 /// A core with the cores around it.
@@ -35,19 +31,29 @@ pub(super) struct Window {
 }
 
 impl<'t> Cores<'t> {
-    pub(super) fn of(text: &'t str, sizes: ChunkSizes, key: &'t Key) -> Self {
-        let (mut bounds, mut names) = (vec![0], Vec::new());
-        let mut end = 0;
-        for core in Cutter::new(text, sizes).chunks() {
-            end += core.len();
-            bounds.push(end);
-            names.push(first_half(blake3::keyed_hash(key, core.as_bytes())));
+    pub(super) fn of(text: &'t str, sizes: ChunkSizes, known: &'t KnownParts<()>) -> Self {
+        let (mut bounds, mut names, cutter) = (vec![0], Some(Vec::new()), Cutter::new(text, sizes));
+        let mut from = 0;
+        while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+            let (bytes, name) = match known.find(rest) {
+                Some(part) => (part.bytes, Some(part.name)),
+                None => {
+                    let bytes = cutter.chunk(from).unwrap_or(rest).len();
+                    (bytes, known.remember(rest, bytes, ()))
+                }
+            };
+            from += bytes;
+            bounds.push(from);
+            match (name, &mut names) {
+                (Some(name), Some(names)) => names.push(name),
+                _ => names = None,
+            }
         }
-        Self { text, key, bounds, names }
+        Self { text, namer: known.namer(), bounds, names }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.names.len()
+        self.bounds.len() - 1
     }
 
     /// The place of a core in the text.
@@ -66,44 +72,30 @@ impl<'t> Cores<'t> {
     }
 
     /// The name of a window that is searched with our rules.
-    pub(super) fn name_of_rules(&self, window: &Window, carries: &[Carry; READINGS], ends: Ends) -> Name {
-        let mut hasher = self.hasher(b"rules", window);
-        hasher.update(&[u8::from(ends.cut_end)]);
-        for number in carries.iter().flat_map(Carry::numbers) {
-            hasher.update(&number.to_le_bytes());
-        }
-        first_half(hasher.finalize())
+    pub(super) fn name_of_rules(&self, window: &Window, carries: &[Carry; READINGS], ends: Ends) -> Option<Name> {
+        let carried = carries.iter().flat_map(Carry::numbers).map(|number| number as u64);
+        self.name(b"rules", window, [u64::from(ends.cut_end)].into_iter().chain(carried))
     }
 
     /// The name of a window that is searched for our own secrets, of this version.
-    pub(super) fn name_of_own(&self, window: &Window, version: u64) -> Name {
-        let mut hasher = self.hasher(b"own", window);
-        hasher.update(&version.to_le_bytes());
-        first_half(hasher.finalize())
+    pub(super) fn name_of_own(&self, window: &Window, version: u64) -> Option<Name> {
+        self.name(b"own", window, [version].into_iter())
     }
 
-    fn hasher(&self, what: &[u8], window: &Window) -> blake3::Hasher {
-        let mut hasher = blake3::Hasher::new_keyed(self.key);
-        hasher.update(what);
-        for number in [window.nth - window.cores.start, window.cores.len()] {
-            hasher.update(&number.to_le_bytes());
-        }
-        hasher.update(self.names[window.cores.clone()].as_flattened());
-        hasher
+    fn name(&self, what: &[u8], window: &Window, more: impl Iterator<Item = u64>) -> Option<Name> {
+        let cores = self.names.as_ref()?.get(window.cores.clone())?.as_flattened();
+        let places = [window.nth - window.cores.start, window.cores.len()].map(|number| number as u64);
+        let numbers = places.into_iter().chain(more).flat_map(u64::to_le_bytes);
+        let all: Vec<u8> = what.iter().copied().chain(numbers).chain(cores.iter().copied()).collect();
+        self.namer.name(&all)
     }
 }
 
 /// The name of a region that is searched for streams, with our own secrets of this version.
-pub(super) fn name_of_region(region: &str, version: u64, key: &Key) -> Name {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    hasher.update(b"streams").update(&version.to_le_bytes()).update(region.as_bytes());
-    first_half(hasher.finalize())
-}
-
-fn first_half(hash: blake3::Hash) -> Name {
-    let mut name = Name::default();
-    name.copy_from_slice(&hash.as_bytes()[..size_of::<Name>()]);
-    name
+pub(super) fn name_of_region(region: &str, version: u64, namer: &Namer) -> Option<Name> {
+    // The region may be long, so it is not copied.
+    let text = namer.name(region.as_bytes())?;
+    namer.name(&[&b"streams"[..], &version.to_le_bytes(), &text].concat())
 }
 
 /// The last place between two characters that is not behind `at`.

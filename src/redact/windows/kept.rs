@@ -3,13 +3,12 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use aws_lc_rs::rand;
 use parking_lot::Mutex;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use super::cores::{Key, Name};
 use super::found::{READINGS, Read};
+use crate::naming::Name;
 use crate::redact::finding::{Finding, Show};
 use crate::redact::part::{Carry, Wants};
 
@@ -19,7 +18,6 @@ const ENTRY_BYTES: usize = 192;
 /// What was found in windows. The oldest unused entries are evicted.
 pub(super) struct Kept {
     cache: Mutex<Cache<Name, Arc<Entry>, Bytes>>,
-    key: Key,
     /// The ids of all rules on texts, sorted.
     rules: Vec<Box<str>>,
 }
@@ -62,20 +60,12 @@ impl Weighter<Name, Arc<Entry>> for Bytes {
 impl Kept {
     /// At most so many bytes are kept.
     pub(super) fn new<'r>(bytes: usize, rules: impl Iterator<Item = &'r str>) -> Self {
-        let mut key = Key::default();
-        // Without a random key nothing is kept.
-        let bytes = if rand::fill(&mut key).is_ok() { bytes } else { 0 };
         let mut rules: Vec<Box<str>> = rules.map(Box::from).collect();
         rules.sort_unstable();
         rules.dedup();
         let items = bytes / (ENTRY_BYTES * 2);
         let (hashes, life) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { cache: Mutex::new(Cache::with(items, bytes as u64, Bytes, hashes, life)), key, rules }
-    }
-
-    /// The key of the names.
-    pub(super) fn key(&self) -> &Key {
-        &self.key
+        Self { cache: Mutex::new(Cache::with(items, bytes as u64, Bytes, hashes, life)), rules }
     }
 
     /// From now on at most so many bytes are kept.
@@ -106,17 +96,28 @@ impl Kept {
     }
 
     pub(super) fn keep_rules(&self, name: Name, read: &Read<'_>) {
-        let place = |(reading, finding): (usize, &Finding<'_>)| {
-            let rule = self.rules.binary_search_by(|known| (**known).cmp(finding.rule)).ok()?;
-            let (rule, reading) = (u16::try_from(rule).ok()?, u8::try_from(reading).ok()?);
-            Some(Place { range: short(&finding.range)?, rule, reading, show: finding.show.clone() })
-        };
-        let of_readings = read.found.iter().enumerate();
-        let places = of_readings.flat_map(|(reading, found)| found.iter().map(move |finding| (reading, finding)));
-        let Some(found) = places.map(place).collect() else { return };
+        let Some(found) = self.places(read) else { return };
         let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
         let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));
         self.keep(name, Entry::Rules { found, carries, wants: read.wants, marks });
+    }
+
+    /// `None` when a finding has no known rule, or is too far.
+    fn places(&self, read: &Read<'_>) -> Option<Box<[Place]>> {
+        let mut places = Vec::with_capacity(read.found.iter().map(Vec::len).sum());
+        // Side by side stand mostly findings of one rule.
+        let mut last = ("", 0);
+        for (reading, found) in read.found.iter().enumerate() {
+            for Finding { range, rule, show } in found {
+                if last.0 != *rule {
+                    let number = self.rules.binary_search_by(|known| (**known).cmp(rule)).ok()?;
+                    last = (*rule, u16::try_from(number).ok()?);
+                }
+                let reading = u8::try_from(reading).ok()?;
+                places.push(Place { range: short(range)?, rule: last.1, reading, show: show.clone() });
+            }
+        }
+        Some(places.into())
     }
 
     /// How many windows are remembered.

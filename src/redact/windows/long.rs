@@ -1,7 +1,7 @@
 //! Which texts are long, and what is remembered of them.
 
 use super::kept::Kept;
-use crate::chunking::ChunkSizes;
+use crate::chunking::{ChunkSizes, KnownParts};
 
 /// How long texts are searched.
 #[derive(Debug, Clone, Copy)]
@@ -21,21 +21,29 @@ impl Default for Sizes {
     }
 }
 
+/// Cores are found again by so many first bytes.
+const START_BYTES: usize = 2 << 10;
+/// For each so many bytes that are kept, one core is known. It takes some hundred bytes.
+const CORE_OF_KEPT_BYTES: usize = 1 << 10;
+
 /// The search of long texts: its sizes, and what was found.
 pub(in crate::redact) struct LongTexts {
     pub(super) sizes: Sizes,
     pub(super) kept: Kept,
+    pub(super) known: KnownParts<()>,
 }
 
 impl LongTexts {
     /// With the ids of all rules on texts.
     pub(in crate::redact) fn new<'r>(sizes: Sizes, rules: impl Iterator<Item = &'r str>) -> Self {
-        Self { sizes, kept: Kept::new(sizes.kept, rules) }
+        let known = KnownParts::new(sizes.kept / CORE_OF_KEPT_BYTES, START_BYTES.min(sizes.cores.least));
+        Self { sizes, kept: Kept::new(sizes.kept, rules), known }
     }
 
     /// Remembers at most so many bytes from now on.
     pub(in crate::redact) fn remember_at_most(&self, bytes: usize) {
         self.kept.set_capacity(bytes);
+        self.known.set_capacity(bytes / CORE_OF_KEPT_BYTES);
     }
 
     /// Whether a text is searched in windows.

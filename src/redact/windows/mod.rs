@@ -2,7 +2,7 @@
 //! that a part that comes again with its neighbours is not searched again. Agents resend the whole conversation with each call.
 //!
 //! ```text
-//!  cores      cuts the text where its content says, and names each core and each window by a keyed hash
+//!  cores      cuts the text where its content says, and names each core and each window (crate::naming)
 //!    |- reading    what our rules find in one window: a pure function of its text, the place of its core, and the carry
 //!    |- own        our own secrets in one window
 //!    |- marks      where lines of streams begin (lines); around these, regions of the text are searched as streams
@@ -59,7 +59,7 @@ impl<'a> Masking<'a> {
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let long = &self.redactor.long;
-        let cores = Cores::of(text, long.sizes.cores, long.kept.key());
+        let cores = Cores::of(text, long.sizes.cores, &long.known);
         let (mut found, marks) = self.scanned_in_windows(&cores, ends, deadline)?;
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
         found.extend(self.in_regions(text, &marks, deadline)?);
@@ -114,14 +114,16 @@ impl<'a> Masking<'a> {
             let is_last = window.text.end == cores.text.len();
             let ends = Ends { cut_start: false, cut_end: ends.cut_end && is_last };
             let name = cores.name_of_rules(&window, carries, ends);
-            let read = match kept.rules(&name) {
+            let read = match name.as_ref().and_then(|name| kept.rules(name)) {
                 Some(read) => read,
                 None => {
                     let core = cores.core(nth);
                     let core = core.start - window.text.start..core.end - window.text.start;
                     let text = &cores.text[window.text.clone()];
                     let read = reading::read(self.redactor, text, core, carries, ends, deadline)?;
-                    kept.keep_rules(name, &read);
+                    if let Some(name) = name {
+                        kept.keep_rules(name, &read);
+                    }
                     read
                 }
             };
@@ -140,22 +142,22 @@ impl<'a> Masking<'a> {
 
     /// The secrets in the streams of a long text.
     fn in_regions(&self, text: &str, marks: &[usize], deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let kept = &self.redactor.long.kept;
+        let (kept, namer) = (&self.redactor.long.kept, self.redactor.long.known.namer());
         let version = self.own.as_ref().map_or(0, |own| own.version());
         let mut spare = Spare::of(text, deadline);
         let mut found = Vec::new();
         for region in marks::regions(text, marks) {
             let start = region.start;
             let region = &text[region];
-            let name = cores::name_of_region(region, version, kept.key());
+            let name = cores::name_of_region(region, version, namer);
             // Where secrets were found, their masks are made anew.
-            if let Some(searched_bytes) = kept.without_streams(&name) {
+            if let Some(searched_bytes) = name.as_ref().and_then(|name| kept.without_streams(name)) {
                 spare.take(searched_bytes)?;
                 continue;
             }
             let before = spare.bytes();
             let here = self.in_streams_within(region, &mut spare)?;
-            if here.is_empty() {
+            if let (true, Some(name)) = (here.is_empty(), name) {
                 kept.keep_without_streams(name, before - spare.bytes());
             }
             found.extend(

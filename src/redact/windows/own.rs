@@ -50,13 +50,15 @@ impl<'a> Masking<'a> {
         let core = cores.core(nth);
         let start = boundary_before(cores.text, core.start.saturating_sub(around_bytes));
         let place = |range: Range<usize>| start + range.start..start + range.end;
-        if let Some(found) = kept.own(&name) {
+        if let Some(found) = name.as_ref().and_then(|name| kept.own(name)) {
             return found.into_iter().map(place).collect();
         }
         let end = boundary_before(cores.text, core.end.saturating_add(around_bytes));
         let mut found = own.find_all(&cores.text.as_bytes()[start..end]);
         found.retain(|range| start + range.start < core.end && start + range.end > core.start);
-        kept.keep_own(name, &found);
+        if let Some(name) = name {
+            kept.keep_own(name, &found);
+        }
         found.into_iter().map(place).collect()
     }
 }

@@ -94,7 +94,7 @@ proptest! {
         let redactor = redactor(&settings(), sizes());
         let masking = redactor.masking("api.test", 443, "/");
         let long = &redactor.long;
-        let cores = Cores::of(&text, long.sizes.cores, long.kept.key());
+        let cores = Cores::of(&text, long.sizes.cores, &long.known);
         let (in_windows, _) = masking.scanned_in_windows(&cores, ends, deadline()).unwrap();
         let whole = masking.scanned(&text, ends, deadline()).unwrap();
         let show = |found| {
@@ -123,6 +123,11 @@ proptest! {
             let text: String = turn.iter().map(|at| at.get(&pieces).as_str()).collect();
             let fresh = redactor(&settings(), Sizes { kept: 0, ..sizes() });
             prop_assert_eq!(masked(&remembering, &text, ends), masked(&fresh, &text, ends));
+            let cores = |of: &Redactor| {
+                let cores = Cores::of(&text, sizes().cores, &of.long.known);
+                (0..cores.len()).map(|nth| cores.core(nth)).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(cores(&remembering), cores(&fresh));
         }
     }
 }
@@ -146,7 +151,7 @@ fn a_secret_on_a_seam_is_found() {
     .enumerate()
     {
         let around = prose(30_000, nth as u32);
-        let seams = Cores::of(&around, windows.long.sizes.cores, windows.long.kept.key());
+        let seams = Cores::of(&around, windows.long.sizes.cores, &windows.long.known);
         let seam = seams.core(seams.len() / 2).start;
         for place in (seam - secret.len() - 5..seam + 4).filter(|at| around.is_char_boundary(*at)) {
             let text = format!("{} {secret} {}", &around[..place], &around[place..]);
@@ -168,7 +173,7 @@ fn a_secret_of_ours_on_a_seam_is_found_behind_encodings() {
     let escaped: String = SECRET.bytes().map(|byte| format!("\\u{byte:04x}")).collect();
     for form in [SECRET.to_owned(), SECRET.replace('-', "%252D"), STANDARD_NO_PAD.encode(SECRET), hex, escaped] {
         let around = prose(30_000, 5);
-        let seams = Cores::of(&around, redactor.long.sizes.cores, redactor.long.kept.key());
+        let seams = Cores::of(&around, redactor.long.sizes.cores, &redactor.long.known);
         let seam = seams.core(seams.len() / 2).start;
         for place in (seam - form.len() - 2..seam + 2).step_by(3).filter(|at| around.is_char_boundary(*at)) {
             let text = format!("{} {form} {}", &around[..place], &around[place..]);

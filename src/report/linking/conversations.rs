@@ -42,7 +42,7 @@ impl Conversations {
     }
 
     /// The call that this one continues, by its messages.
-    pub(super) fn link(&mut self, exchange: &Exchange, messages: Option<Messages>) -> Option<Turn> {
+    pub(super) fn link(&mut self, exchange: &Exchange, messages: Option<Messages<'_>>) -> Option<Turn> {
         let messages = messages?;
         let link = messages.beginnings().rev().find_map(|(hash, next)| {
             let talk = self.talks.get(hash)?;

@@ -49,12 +49,12 @@ impl Meanings {
 }
 
 /// The messages of a call.
-pub(super) struct Messages {
+pub(super) struct Messages<'a> {
     /// For each message: the hash of all messages up to it, and its range in the body.
     hashed: Vec<([u8; 32], Range<usize>)>,
     /// The hash of all messages.
     all: [u8; 32],
-    body: Vec<u8>,
+    body: Cow<'a, [u8]>,
 }
 
 /// The members that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's.
@@ -135,9 +135,9 @@ struct Message<'a> {
     kind: Option<Cow<'a, str>>,
 }
 
-impl Messages {
+impl<'a> Messages<'a> {
     /// The messages of a model call, if the whole body is known.
-    pub(super) fn of(exchange: &Exchange, caller: u64, meanings: &Meanings) -> Option<Self> {
+    pub(super) fn of(exchange: &'a Exchange, caller: u64, meanings: &Meanings) -> Option<Self> {
         let request = &exchange.request;
         let may_have = exchange.llm.is_some() || PATHS.iter().any(|end| request.path.ends_with(end));
         if request.method != http::Method::POST || !may_have {
@@ -146,7 +146,7 @@ impl Messages {
         let body = whole_body(exchange)?;
         let body = body.kept();
         let body = match same::content(&body, same::codings(&request.headers)) {
-            Cow::Owned(decoded) => decoded,
+            Cow::Owned(decoded) => Cow::Owned(decoded),
             Cow::Borrowed(_) => body,
         };
         let sent: RequestBody<'_> = serde_json::from_slice(&body).ok()?;

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 
 use crate::chunking::{ChunkSizes, Cutter};
 
-const SIZES: ChunkSizes = ChunkSizes { least: 2 << 10, average: 8 << 10, most: 64 << 10 };
+pub(super) const SIZES: ChunkSizes = ChunkSizes { least: 2 << 10, average: 8 << 10, most: 64 << 10 };
 
 /// The name of a chunk: the first half of its HMAC-SHA-256. The key is random for each store, so the names tell nothing about
 /// the texts and cannot be made to collide from outside.

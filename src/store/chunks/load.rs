@@ -84,7 +84,7 @@ impl<'a> Loader<'a> {
         for part in parts.0 {
             let read = self.body(&part, enough)?;
             is_damaged |= read.is_damaged;
-            bodies.push(BodyText { at: part.at, text: read.text });
+            bodies.push(BodyText { at: part.at, text: read.text.into() });
         }
         let event = made(&json, &bodies);
         Ok(if is_damaged { with_damage(&event, None).unwrap_or(event) } else { event })

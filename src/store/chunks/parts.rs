@@ -85,7 +85,7 @@ pub(in crate::store) fn references_of(column: &[u8]) -> i64 {
 
 /// The bodies that a column names, each with this text in place of its chunks.
 pub(in crate::store) fn with_text(column: &[u8], text: &str) -> Vec<BodyText> {
-    let body = |part: Part| BodyText { at: part.at, text: text.to_owned() };
+    let body = |part: Part| BodyText { at: part.at, text: text.into() };
     Parts::decode(column).unwrap_or_default().0.into_iter().map(body).collect()
 }
 

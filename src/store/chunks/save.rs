@@ -10,7 +10,7 @@ use zstd::bulk::Compressor;
 use super::cut::{Hash, Hasher, cutter};
 use super::damage::Damage;
 use super::parts::{Part, Parts, add_run};
-use super::passages::{Passages, ends};
+use super::passages::{self, Passages, ends};
 use super::sums::Sums;
 use crate::event::BodyText;
 use crate::store::sql::signed;
@@ -45,7 +45,7 @@ pub(in crate::store) struct Saved {
 impl Saver {
     /// `damage`: chunks that must not be used again as they are.
     pub(in crate::store) fn new(damage: Arc<Damage>) -> Self {
-        Self { known: Cache::new(REMEMBERED), passages: Passages::new(), compressor: None, damage, noted: 0 }
+        Self { known: Cache::new(REMEMBERED), passages: passages::none(), compressor: None, damage, noted: 0 }
     }
 
     /// Forgets the numbers of chunks: of another file, or of chunks that may have been removed.
@@ -94,7 +94,7 @@ impl Saver {
             let (mut part, cutter, mut from) = (Part { at: *at, runs: Vec::new() }, cutter(text), 0);
             while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
                 if let Some(known) = self.passages.find(rest) {
-                    known.runs.iter().for_each(|run| part.push(run.clone()));
+                    known.of.into_iter().for_each(|run| part.push(run));
                     from += known.bytes;
                     continue;
                 }
@@ -109,8 +109,7 @@ impl Saver {
                     }
                 }
                 runs.iter().for_each(|run| part.push(run.clone()));
-                let passage = text.get(begin..from).unwrap_or_default();
-                self.passages.remember(passage, runs, from == text.len());
+                self.passages.remember(rest, from - begin, runs);
             }
             parts.push(part);
         }

@@ -14,7 +14,7 @@ const REQUEST_AT: usize = 28;
 const RESPONSE_AT: usize = 47;
 
 fn body(at: usize, text: &str) -> BodyText {
-    BodyText { at, text: text.to_owned() }
+    BodyText { at, text: text.into() }
 }
 
 /// A text that does not repeat itself.

@@ -29,7 +29,7 @@ fn store() -> (tempfile::TempDir, Store) {
     let mut text = prose(1, 60_000);
     for turn in 2..5 {
         text += &prose(turn, 20_000);
-        let body = [BodyText { at: 17, text: text.clone() }];
+        let body = [BodyText { at: 17, text: text.clone().into() }];
         writer.append(session, &[NewEvent { bodies: &body, ..NewEvent::plain(JSON) }]).unwrap();
     }
     writer.append(session, &[NewEvent::plain(JSON)]).unwrap();
@@ -207,7 +207,7 @@ fn a_store_that_changes_meanwhile_has_no_fault() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for seed in 0..60 {
-                let body = [BodyText { at: 17, text: prose(1, 60_000) + &prose(100 + seed, 9_000) }];
+                let body = [BodyText { at: 17, text: (prose(1, 60_000) + &prose(100 + seed, 9_000)).into() }];
                 writer.append(session, &[NewEvent { bodies: &body, ..NewEvent::plain(JSON) }]).unwrap();
             }
             done.store(true, std::sync::atomic::Ordering::Relaxed);
