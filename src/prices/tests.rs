@@ -173,7 +173,7 @@ fn an_entry_of_the_user_replaces_the_public_one() {
     let cost = |model| prices.cost(&public(model, "openai", [1_000_000, 0, 0, 0]));
     assert_eq!(cost("gpt-4.1"), Some(Cost { amount: 1.0, currency: "EUR", table: "ours" }));
     assert_eq!(cost("gpt-4.1-mini"), None, "an entry without prices means: not known");
-    assert_eq!(cost("gpt-4.1-nano"), Some(Cost { amount: 0.1, currency: "USD", table: "openai 2026-11-20" }));
+    assert_eq!(cost("gpt-4.1-nano"), Some(Cost { amount: 0.1, currency: "USD", table: "openai 2026-11-29" }));
     let batch = Usage { tier: Some("batch"), ..public("gpt-4.1", "openai", [1_000_000, 0, 0, 0]) };
     assert_eq!(prices.cost(&batch).unwrap().amount, 1.0, "the public price of another tier");
 }
