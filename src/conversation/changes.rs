@@ -71,15 +71,17 @@ const OF_MESSAGES: [&str; 2] = ["tool_choice", "thinking"];
 pub fn changes(before: &Conversation, after: &Conversation) -> Changes {
     let (before, after) = (&before.request, &after.request);
     let (kept, added) = kept_and_added(before, after);
-    let (system_before, system_after) = (system(before), system(after));
+    let [system_before, system_after] = systems(before, after);
     let is_known = |block: &Block| system_before.iter().any(|(_, known)| known.is_like(block));
     let is_left = |block: &Block| system_after.iter().any(|(_, left)| left.is_like(block));
+    let are_kept = keeps(before, after, |of| of.tools.is_empty());
     let names = |of: &Request, not: &Request| -> Vec<String> {
-        of.tools.iter().filter(|tool| named(not, &tool.name).is_none()).map(|tool| tool.name.clone()).collect()
+        let tools = of.tools.iter().filter(|tool| !are_kept && named(not, &tool.name).is_none());
+        tools.map(|tool| tool.name.clone()).collect()
     };
     let (tools_added, tools_removed) = (names(after, before), names(before, after));
     // A tool may be listed twice.
-    let is_changed = |tool: &&Tool| named(before, &tool.name).is_some() && !before.tools.contains(tool);
+    let is_changed = |tool: &&Tool| !are_kept && named(before, &tool.name).is_some() && !before.tools.contains(tool);
     let tools_changed: Vec<String> = after.tools.iter().filter(is_changed).map(|tool| tool.name.clone()).collect();
     let is_same_set = tools_added.is_empty() && tools_removed.is_empty() && tools_changed.is_empty();
     Changes {
@@ -88,12 +90,18 @@ pub fn changes(before: &Conversation, after: &Conversation) -> Changes {
         added,
         system: system_after.iter().filter(|(_, block)| !is_known(block)).map(|(at, _)| *at).collect(),
         system_removed: system_before.iter().filter(|(_, block)| !is_left(block)).count(),
-        tools_moved: is_same_set && before.tools != after.tools,
+        tools_moved: !are_kept && is_same_set && before.tools != after.tools,
         tools_added,
         tools_removed,
         tools_changed,
         parameters: parameters(before, after),
     }
+}
+
+/// Whether a part that one of the requests `lacks` is the same for both: a request that goes on from an answer need not repeat what the
+/// provider has.
+fn keeps(before: &Request, after: &Request, lacks: impl Fn(&Request) -> bool) -> bool {
+    [before, after].into_iter().any(|of| of.goes_on && lacks(of))
 }
 
 /// The first part of the prompt that differs. `None`: `after` begins with all that was cached of `before`.
@@ -112,7 +120,7 @@ pub fn first_difference(before: &Conversation, after: &Conversation) -> Option<D
     if tool.is_some() {
         return tool;
     }
-    let (system_before, system_after) = (system(before), system(after));
+    let [system_before, system_after] = systems(before, after);
     let same =
         system_before.iter().zip(&system_after).take_while(|((_, one), (_, other))| one.is_like(other)).count();
     if same < system_before.len().max(system_after.len()) {
@@ -175,6 +183,14 @@ fn kept_and_added(before: &Request, after: &Request) -> (usize, usize) {
         |(one, other): &(&Message, &Message)| one.role == other.role && are_like(&one.blocks, &other.blocks);
     let kept = before.messages.iter().zip(&after.messages).take_while(is_same).count();
     (kept, after.messages.len() - kept)
+}
+
+/// The system prompts of both, as [`system`] has them.
+fn systems<'r>(before: &'r Request, after: &'r Request) -> [Vec<(usize, &'r Block)>; 2] {
+    match keeps(before, after, |of| of.system.is_empty()) {
+        true => [Vec::new(), Vec::new()],
+        false => [system(before), system(after)],
+    }
 }
 
 /// The blocks of the system prompt that count, with their places.

@@ -47,7 +47,6 @@ fn part(part: &Value) -> Option<Block> {
         let text = text.to_owned();
         return Some(if part["thought"] == true { Block::Thinking(text) } else { Block::Text(text) });
     }
-    let id = |of: &Value| of["id"].as_str().or(of["name"].as_str()).unwrap_or_default().to_owned();
     let (call, result) = (&part["functionCall"], &part["functionResponse"]);
     if call.is_object() {
         return Some(Block::ToolCall {
@@ -71,6 +70,16 @@ fn part(part: &Value) -> Option<Block> {
     }
     let kind = part.as_object().and_then(|members| members.keys().next());
     kind.map(|kind| Block::Other { kind: kind.clone(), json: part.to_string() })
+}
+
+/// The id of a call to a function, or else its name. Gemini CLI makes up ids that the model did not give: `NAME_TIME_NUMBER`.
+fn id(of: &Value) -> String {
+    let name = text(&of["name"]);
+    let is_made_up = |id: &str| id.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(['_', '-']));
+    match of["id"].as_str() {
+        Some(id) if name.is_empty() || !is_made_up(id) => id.to_owned(),
+        _ => name,
+    }
 }
 
 fn answer(values: &[Value], out: &mut Answer) {

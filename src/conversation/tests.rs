@@ -318,6 +318,42 @@ fn a_call_that_goes_on_changes_nothing_before_its_new_messages() {
 }
 
 #[test]
+fn what_a_call_that_goes_on_from_an_answer_does_not_repeat_has_not_changed() {
+    let read = |request: Value| of("openai.responses", &request, "");
+    let message = |role: &str, said: &str| json!({ "type": "message", "role": role, "content": said });
+    let tools =
+        json!({ "type": "additional_tools", "role": "developer", "tools": [{ "type": "custom", "name": "exec" }] });
+    let first =
+        read(json!({ "model": "m", "input": [tools, message("developer", "Be brief."), message("user", "Go.")] }));
+    let next = |said: &str| {
+        read(json!({ "model": "m", "previous_response_id": "resp_1", "input": [message("user", said)] }))
+    };
+    for (before, after) in [(&first, &next("On.")), (&next("On."), &next("And on."))] {
+        assert_eq!(first_difference(before, after), None);
+        assert!(changes(before, after).tools_removed.is_empty() && changes(before, after).system_removed == 0);
+    }
+    let other = read(json!({ "model": "n", "previous_response_id": "resp_1", "input": [] }));
+    assert!(matches!(first_difference(&first, &other), Some(Difference::Model(..))));
+}
+
+#[test]
+fn an_id_that_gemini_cli_makes_up_is_that_of_a_call_without_one() {
+    let call = json!({ "functionCall": { "name": "ls", "args": {}, "id": "ls_1795974738000_0" } });
+    let result =
+        json!({ "functionResponse": { "name": "ls", "id": "ls_1795974738000_0", "response": { "output": "x" } } });
+    let contents = json!([{ "role": "model", "parts": [call] }, { "role": "user", "parts": [result] }]);
+    let answer = json!({ "candidates": [{ "content": { "role": "model", "parts": [{ "functionCall": { "name": "ls", "args": {} } }] } }] });
+    let found = of("gemini", &json!({ "contents": contents }), &answer.to_string());
+    assert_eq!(found.answer.blocks, [tool_call("ls", "ls", "{}")]);
+    assert_eq!(found.request.messages[0].blocks, [tool_call("ls", "ls", "{}")]);
+    let Block::ToolResult { id, .. } = &found.request.messages[1].blocks[0] else { panic!("{found:?}") };
+    assert_eq!(id, "ls");
+    let given = json!({ "contents": [{ "parts": [{ "functionResponse": { "name": "ls", "id": "call_7", "response": {} } }] }] });
+    let found = of("gemini", &given, "").request;
+    assert!(matches!(&found.messages[0].blocks[0], Block::ToolResult { id, .. } if id == "call_7"), "{found:?}");
+}
+
+#[test]
 fn the_first_part_that_differs_is_the_reason_of_a_miss() {
     let before = read(&claude(1, &TALK[..3]));
     let with = |change: &dyn Fn(&mut Value)| {
