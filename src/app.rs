@@ -5,6 +5,7 @@ mod certificates;
 mod delivery;
 mod destination;
 mod error;
+pub(crate) mod indexing;
 mod ports;
 mod proxying;
 mod reporting;
@@ -29,6 +30,7 @@ pub use self::summary::{Progress, Summary};
 
 use self::certificates::Certificates;
 use self::delivery::Delivery;
+use self::indexing::Indexing;
 use self::ports::Ports;
 use self::reporting::Reporting;
 use crate::admin;
@@ -67,6 +69,7 @@ pub struct App {
     grace: Duration,
     gate: Arc<admin::Gate>,
     admin_stop: CancellationToken,
+    _indexing: Indexing,
 }
 
 impl App {
@@ -86,6 +89,8 @@ impl App {
 
         let mut delivery = Delivery::start(&config, &store, meta, &certificates.origins).await?;
         let reporting = Reporting::start(&config, &store, &delivery)?;
+        let indexing = Indexing::start(&store, &config.store)
+            .map_err(|error| step("start the search index".to_owned(), error))?;
         let peers = Arc::new(peers(&config, proxy_addr)?);
         let (ca_file, bundle_file) = (certificates.ca_file.clone(), certificates.bundle_file.clone());
         let grace = config.proxy.shutdown_grace;
@@ -134,6 +139,7 @@ impl App {
             grace,
             gate,
             admin_stop,
+            _indexing: indexing,
         })
     }
 

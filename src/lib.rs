@@ -71,6 +71,7 @@ pub mod redact;
 pub mod report;
 pub mod run_view;
 pub mod runs;
+mod search;
 pub mod secret;
 mod serving;
 pub mod sinks;

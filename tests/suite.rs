@@ -19,6 +19,7 @@ mod domain;
 mod durability;
 mod events;
 mod export;
+mod finding;
 mod forwarding;
 mod guards;
 mod inherited;

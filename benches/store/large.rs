@@ -10,8 +10,8 @@ use otas_proxy::store::{
 
 use crate::talk::{Conversation, call};
 
-const JSON: &[u8] = br#"{"method":"POST","path":"/v1/messages","status_code":200,"request_body":"","response_body":"","metadata":{"schema":1}}"#;
-const PLACES: [usize; 2] = [73, 92];
+pub const JSON: &[u8] = br#"{"method":"POST","path":"/v1/messages","status_code":200,"request_body":"","response_body":"","metadata":{"schema":1}}"#;
+pub const PLACES: [usize; 2] = [73, 92];
 /// Agents that talk at the same time.
 const AGENTS: usize = 8;
 /// The body of the last call.
@@ -41,13 +41,13 @@ pub fn run(events: usize, conversations: usize) {
     println!("\n{} events and {} chunks are left.", seen.events, seen.chunks);
 }
 
-fn print(name: &str, mut took: Vec<Duration>) {
+pub fn print(name: &str, mut took: Vec<Duration>) {
     took.sort_unstable();
     let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1_000.0;
     println!("| {name} | {:.2} | {:.2} | {:.2} |", at(0.5), at(0.99), at(1.0));
 }
 
-fn timed<T>(took: &mut Vec<Duration>, act: impl FnOnce() -> T) -> T {
+pub fn timed<T>(took: &mut Vec<Duration>, act: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let done = act();
     took.push(began.elapsed());
@@ -55,7 +55,7 @@ fn timed<T>(took: &mut Vec<Duration>, act: impl FnOnce() -> T) -> T {
 }
 
 /// All calls are delivered but those of the last conversation, whose body is large.
-fn fill(store: &Store, writer: &mut Writer, session: SessionRow, events: usize, conversations: usize) {
+pub fn fill(store: &Store, writer: &mut Writer, session: SessionRow, events: usize, conversations: usize) {
     let (turns, mut took, mut id, mut at) = (events / conversations, Vec::new(), 0, 0);
     for group in 0..conversations.div_ceil(AGENTS) {
         let numbers = group * AGENTS..((group + 1) * AGENTS).min(conversations);

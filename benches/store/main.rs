@@ -1,5 +1,5 @@
 //! The store by itself: what saving a body costs, and how quick a store with 100,000 events of 1,000 conversations is: its list, an
-//! event with a body of 1 MiB, its sizes, retention, deletion, and appends beside them.
+//! event with a body of 1 MiB, its sizes, retention, deletion, and appends beside them, and how quickly a text is found in bodies.
 //!
 //! `just bench-store`, or `cargo bench --bench store -- --events 100000 --conversations 1000 --only saving`.
 
@@ -12,6 +12,7 @@
 )]
 #![allow(unreachable_pub, dead_code, reason = "its modules are its own or shared")]
 
+mod finding;
 mod large;
 mod saving;
 #[path = "../shared/talk.rs"]
@@ -24,10 +25,15 @@ fn main() {
     let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
     let number = |name: &str, usual: usize| value(name).map_or(usual, |text| text.parse().expect("a number"));
     let only = value("--only").unwrap_or_default();
-    if only != "large" {
+    let (events, conversations) = (number("--events", 100_000), number("--conversations", 1_000));
+    let wanted = |part: &str| only.is_empty() || only == part;
+    if wanted("saving") {
         saving::run();
     }
-    if only != "saving" {
-        large::run(number("--events", 100_000), number("--conversations", 1_000));
+    if wanted("large") {
+        large::run(events, conversations);
+    }
+    if wanted("finding") {
+        finding::run(events, conversations);
     }
 }

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::{Failure, Usage};
+use super::{Failure, Usage, say};
 use crate::clock::now_ms;
 use crate::query::{Query, moment};
 use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass, Store};
@@ -13,9 +13,9 @@ use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass
 pub(super) struct FilterArgs {
     /// Only events that match, such as 'host:api status:5xx model:sonnet tool:Bash cost>0.1 "any text"'
     ///
-    /// Keys with a value: host, path, method, status, model, tool, agent, session, state, is:model, since, until. Keys that are
-    /// compared: cost, tokens, latency, status (cost>0.1, latency>2s). A `-` before a word negates it. Other words are text in
-    /// method, host, path, error or model.
+    /// Keys with a value: host, path, method, status, model, tool, agent, body, session, state, is:model, since, until. Keys that
+    /// are compared: cost, tokens, latency, status (cost>0.1, latency>2s). A `-` before a word negates it. Other words are text in
+    /// method, host, path, error, model or bodies.
     #[arg(value_name = "QUERY")]
     pub(super) query: Vec<String>,
     /// Only events in this state
@@ -24,7 +24,7 @@ pub(super) struct FilterArgs {
     /// Only events of this session: its number, its run id or its id in OTAS
     #[arg(long, value_name = "SESSION")]
     session: Option<String>,
-    /// Only events with this text in their method, host, path, error or model
+    /// Only events with this text in their method, host, path, error, model or bodies
     #[arg(long, value_name = "TEXT")]
     text: Vec<String>,
     /// Only calls to hosts with this text in their name; may be repeated for alternatives
@@ -114,4 +114,9 @@ impl FilterArgs {
         filter.conditions.extend(times.into_iter().filter_map(bound));
         Ok(filter)
     }
+}
+
+/// Says on standard error if bodies were not all looked through.
+pub(super) fn tell_what_is_missing(filter: &Filter) {
+    filter.searched.note().into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
 }

@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 33] = [
+const EXAMPLES: [(&str, [Example; 2]); 34] = [
     (
         "",
         [
@@ -89,6 +89,13 @@ const EXAMPLES: [(&str, [Example; 2]); 33] = [
         [
             ("Show the calls of a run that has ended", "otas-proxy ui"),
             ("Show a copy of a store, on port 9001", "otas-proxy ui --store-path copy.db --listen 127.0.0.1:9001"),
+        ],
+    ),
+    (
+        "search",
+        [
+            ("Find the calls with a text in their bodies", "otas-proxy search 'no such file'"),
+            ("Find it in today's calls to one model", "otas-proxy search parse_config model:sonnet since:1d"),
         ],
     ),
     (

@@ -33,6 +33,7 @@ mod run;
 mod running;
 mod runs;
 mod say;
+mod search;
 mod serve;
 mod session_name;
 mod share;
@@ -81,6 +82,7 @@ enum Command {
     Diff(diff::Args),
     Page(page::Args),
     Ui(ui::Args),
+    Search(search::Args),
     Stats(stats::Args),
     Runs(runs::Args),
     Share(share::Args),
@@ -132,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Diff(args) => diff::run(&args),
         Command::Page(args) => page::run(&args),
         Command::Ui(args) => ui::run(&args),
+        Command::Search(args) => search::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Share(args) => share::run(&args),

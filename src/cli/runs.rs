@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::filter::FilterArgs;
+use super::filter::{FilterArgs, tell_what_is_missing};
 use super::table::{cell, render};
 use super::{About, Done, say, session_name};
 use crate::admin::page::format::{costs, count, date};
@@ -38,6 +38,7 @@ pub(super) fn run(args: &Args) -> Done {
     let filter = args.filter.filter(&store, usize::MAX)?;
     let viewer = store.viewer();
     let mut runs = run_view::list(&viewer, &filter)?;
+    tell_what_is_missing(&filter);
     runs.truncate(args.limit);
     runs.reverse();
     let sessions: HashMap<i64, SessionInfo> =

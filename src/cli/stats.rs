@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde_json::json;
 
-use super::filter::FilterArgs;
+use super::filter::{FilterArgs, tell_what_is_missing};
 use super::table::{cell, render};
 use super::{About, Done, Failure, say, session_name};
 use crate::admin::page::format::{bytes, costs, count, duration};
@@ -56,6 +56,7 @@ pub(super) fn run(args: &Args) -> Done {
 fn all(viewer: &Viewer, filter: &Filter, json: bool) -> Result<(), Failure> {
     let mut stats = Stats::default();
     viewer.each(filter, |call| stats.add(&call))?;
+    tell_what_is_missing(filter);
     Ok(if json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?)
 }
 
@@ -65,6 +66,7 @@ fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Fail
     viewer.each(filter, |call| {
         groups.add(&call, |session| names.get(&session).cloned().unwrap_or_else(|| session.to_string()));
     })?;
+    tell_what_is_missing(filter);
     if json {
         return Ok(say::json(&format!("{:#}", json!({ "by": fact.name(), "groups": groups.json() })))?);
     }

@@ -10,12 +10,14 @@ use tokio_util::sync::CancellationToken;
 use super::signals::Termination;
 use super::{About, Done, Failure, Usage, say, signals};
 use crate::admin;
+use crate::app::indexing::Indexing;
 use crate::config::Flags;
 use crate::store::Store;
 
 /// Show the page over a store, without a proxy
 ///
 /// For the calls of a `run` that has ended, or a copy of a store. The page only reads the store, so a proxy may use it meanwhile.
+/// If no proxy does, it keeps the search index beside it.
 /// It is on this machine alone, and its link works once, within ten minutes. SIGINT (Ctrl-C) or SIGTERM ends it.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -30,7 +32,9 @@ pub(super) fn run(args: &Args) -> Done {
     if !args.listen.ip().is_loopback() {
         return Err(Usage(format!("{} is not a loopback address; use 127.0.0.1 or [::1]", args.listen)).into());
     }
-    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    let settings = super::led(&args.flags, About::Store)?.loaded.config.store;
+    let store = Store::open_existing(&settings.path)?;
+    let _indexing = Indexing::start(&store, &settings)?;
     super::runtime()?.block_on(serve(args.listen, &store))
 }
 

@@ -98,6 +98,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             durability: Durability::Normal,
             keep: Duration::from_secs(7 * 86_400),
             keep_bytes: 1 << 30,
+            search: true,
         },
         delivery: Delivery {
             max_in_flight: 16,

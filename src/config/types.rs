@@ -296,6 +296,8 @@ pub struct Store {
     pub keep: Duration,
     /// How many bytes of delivered events are kept.
     pub keep_bytes: u64,
+    /// Bodies get a search index.
+    pub search: bool,
 }
 
 /// `store.on_full`

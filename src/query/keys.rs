@@ -1,8 +1,9 @@
 //! The keys of the filter language.
 
 /// Keys of facts: `key:value`.
-const FACTS: [&str; 12] =
-    ["host", "path", "method", "status", "model", "tool", "agent", "session", "state", "is", "since", "until"];
+const FACTS: [&str; 13] = [
+    "host", "path", "method", "status", "model", "tool", "agent", "body", "session", "state", "is", "since", "until",
+];
 
 /// Keys of figures: `key>value`.
 const FIGURES: [&str; 4] = ["cost", "tokens", "latency", "status"];

@@ -3,7 +3,8 @@
 //!
 //! - `key:value` compares a fact. Several words with one key are alternatives.
 //! - `key>value` (also `<`, `>=`, `<=`, `=`) compares a figure.
-//! - Any other word is text to look for in method, host, path, error and model. All such words must occur.
+//! - Any other word is text to look for in method, host, path, error, model and bodies. All such words must occur; `body:` looks in
+//!   bodies alone.
 //! - Quotes keep spaces, colons and so on; `\"` and `\\` are themselves inside them. `-` before a word negates it.
 
 mod error;
@@ -80,6 +81,7 @@ fn fact(word: &Word) -> Result<Fact, QueryError> {
         "model" => Fact::Model(value),
         "tool" => Fact::Tool(value),
         "agent" => Fact::Agent(value),
+        "body" => Fact::Body(value),
         "status" => Fact::Status(value.parse::<StatusClass>().map_err(|why| QueryError::bad_value(word, &why))?),
         "is" if value == "model" => Fact::Llm,
         "is" => return Err(QueryError::bad_value(word, "expected model")),
@@ -144,6 +146,7 @@ mod tests {
         for (text, expected) in [
             ("", vec![]),
             ("host:api.test", vec![Is(Fact::Host("api.test".into()))]),
+            (r#"body:"any text" -body:x"#, vec![Is(Fact::Body("any text".into())), Not(Fact::Body("x".into()))]),
             ("HOST:Api", vec![Is(Fact::Host("Api".into()))]),
             (
                 "status:5xx status:429",

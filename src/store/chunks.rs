@@ -18,8 +18,8 @@ mod tests;
 
 pub(super) use cut::Hasher;
 pub(super) use damage::Damage;
-pub(super) use load::Loader;
-pub(super) use parts::{references_of, runs_of, with_text};
+pub(super) use load::{Loader, Unpacker};
+pub(super) use parts::{bodies_of, references_of, runs_of, with_text};
 pub(super) use salvage::{copy_key, salvage};
 pub(super) use save::{Saver, forget};
 pub(super) use sums::Sums;

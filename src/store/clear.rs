@@ -1,5 +1,6 @@
 //! Deleting events that a person selects. It works in short steps, so a proxy may use the store meanwhile.
 
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::types::Value;
@@ -8,10 +9,13 @@ use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 use super::filter::Clauses;
 use super::removal::{STEP_ROWS, candidate_columns, candidates, remove};
 use super::sql::unsigned;
-use super::{Filter, Store, StoreError, sinks};
+use super::{Filter, Store, StoreError, search, sinks};
 
 /// The pause between two steps. A proxy that waits for its turn to append tries again each millisecond.
 const PAUSE: Duration = Duration::from_millis(3);
+
+/// Events whose bodies were looked through that are named in one statement.
+const FOUND_AT_ONCE: usize = 500;
 
 /// The events to delete.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -43,7 +47,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn clearable(&self, selection: &Selection) -> Result<Clearable, StoreError> {
-        clearable(&self.connection(), selection).map_err(self.failed("count the events to delete"))
+        clearable(&self.connection(), self.path(), selection).map_err(self.failed("count the events to delete"))
     }
 
     /// Deletes the events that were counted. Returns how many: others may have been deleted meanwhile. Undelivered ones count as
@@ -52,10 +56,28 @@ impl Store {
     /// # Errors
     /// When the store cannot be written. The steps that were done stay done.
     pub fn clear(&self, selection: &Selection, counted: &Clearable) -> Result<u64, StoreError> {
-        let (mut deleted, mut after) = (0, i64::MIN);
+        let clauses = selection.clauses();
+        if clauses.texts.is_empty() {
+            return self.clear_range(selection, &clauses, i64::MIN, counted.up_to);
+        }
+        // Bodies are looked through before a step takes the right to write.
+        let found = found(&self.connection(), self.path(), selection, &clauses, counted.up_to);
+        let (found, mut deleted) = (found.map_err(self.failed("find the events to delete"))?, 0);
+        for some in found.chunks(FOUND_AT_ONCE) {
+            let (Some(first), Some(last)) = (some.first(), some.last()) else { continue };
+            let ids: Vec<String> = some.iter().map(i64::to_string).collect();
+            let these = Clauses { sql: format!(" AND id IN ({})", ids.join(",")), ..Clauses::default() };
+            deleted += self.clear_range(selection, &these, first - 1, *last)?;
+        }
+        Ok(deleted)
+    }
+
+    /// Deletes the events after a row up to another one.
+    fn clear_range(&self, selection: &Selection, which: &Clauses, after: i64, up_to: i64) -> Result<u64, StoreError> {
+        let (mut deleted, mut after) = (0, after);
         loop {
             // The connection is released between two steps.
-            let step = step(&mut self.connection(), selection, after, counted.up_to);
+            let step = step(&mut self.connection(), selection, which, after, up_to);
             match step.map_err(self.failed("delete events"))? {
                 None => return Ok(deleted),
                 Some((last, events)) => (after, deleted) = (last, deleted + events),
@@ -63,6 +85,20 @@ impl Store {
             std::thread::sleep(PAUSE);
         }
     }
+}
+
+/// The ids of the selected events, in order.
+fn found(
+    connection: &Connection,
+    path: &Path,
+    selection: &Selection,
+    clauses: &Clauses,
+    up_to: i64,
+) -> rusqlite::Result<Vec<i64>> {
+    let _function = search::attach_patiently(connection, path, clauses, &selection.filter.searched)?;
+    let sql =
+        format!("SELECT id FROM events WHERE id <= {up_to} AND {}{} ORDER BY id", selection.states(), clauses.sql);
+    connection.prepare(&sql)?.query_map(params_from_iter(&clauses.values), |row| row.get(0))?.collect()
 }
 
 impl Selection {
@@ -81,8 +117,10 @@ impl Selection {
     }
 }
 
-fn clearable(connection: &Connection, selection: &Selection) -> rusqlite::Result<Clearable> {
-    let Clauses { sql, values } = selection.clauses();
+fn clearable(connection: &Connection, path: &Path, selection: &Selection) -> rusqlite::Result<Clearable> {
+    let clauses = selection.clauses();
+    let _function = search::attach_patiently(connection, path, &clauses, &selection.filter.searched)?;
+    let Clauses { sql, values, .. } = clauses;
     let deleted = selection.states();
     connection.query_row(
         &format!(
@@ -106,11 +144,16 @@ fn clearable(connection: &Connection, selection: &Selection) -> rusqlite::Result
 fn step(
     connection: &mut Connection,
     selection: &Selection,
+    which: &Clauses,
     after: i64,
     up_to: i64,
 ) -> rusqlite::Result<Option<(i64, u64)>> {
-    let Clauses { sql, values } = selection.clauses();
-    let values = [after, up_to].map(Value::Integer).into_iter().chain(values).chain([Value::Integer(STEP_ROWS)]);
+    let Clauses { sql, values, .. } = which;
+    let values = [after, up_to]
+        .map(Value::Integer)
+        .into_iter()
+        .chain(values.iter().cloned())
+        .chain([Value::Integer(STEP_ROWS)]);
     let sql = format!(
         "SELECT {} FROM events WHERE id > ? AND id <= ? AND {}{sql} ORDER BY id LIMIT ?",
         candidate_columns(),

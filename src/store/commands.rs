@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 use thiserror::Error;
 
-use super::filter::Clauses;
-use super::read::{COLUMNS, event_row};
-use super::sql::as_limit;
-use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
+use super::read::event_row;
+use super::sql::{COLUMNS, as_limit};
+use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -99,7 +98,8 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn ids(&self, filter: &Filter) -> Result<Vec<i64>, StoreError> {
-        let mut ids = ids_after(&self.connection(), filter, 0, true).map_err(self.failed("list its events"))?;
+        let mut ids =
+            ids_after(&self.connection(), self.path(), filter, 0, true).map_err(self.failed("list its events"))?;
         ids.reverse();
         Ok(ids)
     }
@@ -109,7 +109,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read.
     pub fn ids_after(&self, filter: &Filter, after_id: i64) -> Result<Vec<i64>, StoreError> {
-        ids_after(&self.connection(), filter, after_id, false).map_err(self.failed("list its events"))
+        ids_after(&self.connection(), self.path(), filter, after_id, false).map_err(self.failed("list its events"))
     }
 
     /// A number that changes when another connection has changed the store. Cheaper than a query for new events.
@@ -167,14 +167,16 @@ pub(super) const OLDEST_PENDING: &str =
 
 fn ids_after(
     connection: &Connection,
+    path: &Path,
     filter: &Filter,
     after_id: i64,
     newest_first: bool,
 ) -> rusqlite::Result<Vec<i64>> {
-    let Clauses { sql, mut values } = filter.clauses();
+    let clauses = filter.clauses();
     let order = if newest_first { "DESC" } else { "ASC" };
-    let sql = format!("SELECT id FROM events WHERE id > {after_id}{sql} ORDER BY id {order} LIMIT ?");
-    values.push(as_limit(filter.limit).into());
+    let sql = format!("SELECT id FROM events WHERE id > {after_id}{} ORDER BY id {order} LIMIT ?", clauses.sql);
+    let _function = search::attach(connection, path, &clauses, &filter.searched)?;
+    let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
     connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
 }
 

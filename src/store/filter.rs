@@ -2,8 +2,9 @@
 
 use rusqlite::types::Value;
 
-use super::{SessionRow, State};
+use super::{Searched, SessionRow, State};
 use crate::llm::names;
+use crate::search::NEEDLE_MAX_BYTES;
 
 /// Which events to list. An empty filter matches all.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Filter {
     pub conditions: Vec<Condition>,
     /// The maximum number of events.
     pub limit: usize,
+    /// What the last query with this filter has not looked through.
+    pub searched: Searched,
 }
 
 /// A condition on an event.
@@ -32,8 +35,10 @@ pub enum Condition {
 /// What an event may have. Case is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// This text in its method, host, path, error or model facts.
+    /// This text in its method, host, path, error, model facts or bodies.
     Text(String),
+    /// This text in its bodies.
+    Body(String),
     /// This method.
     Method(String),
     /// A host that contains this.
@@ -128,14 +133,19 @@ impl std::fmt::Display for StatusClass {
 }
 
 /// A filter as SQL: conditions on `events`, each with a leading `AND`, and the values of their placeholders.
+#[derive(Default)]
 pub(super) struct Clauses {
     pub(super) sql: String,
     pub(super) values: Vec<Value>,
+    /// Texts that the function `in_bodies` looks for, by their numbers.
+    pub(super) texts: Vec<String>,
+    /// A text is too long to be looked for in bodies.
+    pub(super) has_long_text: bool,
 }
 
 impl Filter {
     pub(super) fn clauses(&self) -> Clauses {
-        let mut clauses = Clauses { sql: String::new(), values: Vec::new() };
+        let mut clauses = Clauses::default();
         // The state is written out: a partial index is used only if the query text shows that it applies.
         if let Some(state) = self.state {
             clauses.sql += &format!(" AND state = {}", state.code());
@@ -143,34 +153,32 @@ impl Filter {
         if let Some(session) = self.session {
             clauses.and(" AND session = ?", vec![session.0.into()]);
         }
-        for (at, condition) in self.conditions.iter().enumerate() {
+        // Bodies are looked through last, if everything else holds.
+        let (others, in_bodies): (Vec<_>, Vec<_>) = self.conditions.iter().partition(|other| !is_in_bodies(other));
+        for (at, condition) in others.iter().enumerate() {
             match condition {
                 Condition::Is(fact) if is_alternative(fact) => {
-                    let same = |other: &&Condition| is_same_kind(other, fact);
-                    if !self.conditions.iter().take(at).any(|earlier| same(&earlier)) {
-                        clauses.any_of(self.conditions.iter().skip(at).filter(same));
+                    let same = |other: &&&Condition| is_same_kind(other, fact);
+                    if !others.iter().take(at).any(|earlier| same(&earlier)) {
+                        clauses.any_of(others.iter().skip(at).filter(same).copied());
                     }
                 }
-                Condition::Is(fact) => {
-                    let (sql, values) = holds(fact);
-                    clauses.and(&format!(" AND {sql}"), values);
-                }
-                Condition::Not(fact) => {
-                    let (sql, values) = holds(fact);
-                    clauses.and(&format!(" AND NOT {sql}"), values);
-                }
-                Condition::Bound(figure, relation, value) => {
-                    clauses.and(&format!(" AND {} {} ?", figure.sql(), relation.sql()), vec![(*value).into()]);
-                }
+                condition => clauses.one(condition),
             }
         }
+        in_bodies.into_iter().for_each(|condition| clauses.one(condition));
         clauses
     }
 }
 
+/// Whether the bodies of the event decide.
+fn is_in_bodies(condition: &Condition) -> bool {
+    matches!(condition, Condition::Is(fact) | Condition::Not(fact) if matches!(fact, Fact::Text(_) | Fact::Body(_)))
+}
+
 /// Whether several such facts are alternatives: an event has one host, but may contain several texts.
 fn is_alternative(fact: &Fact) -> bool {
-    !matches!(fact, Fact::Text(_) | Fact::Llm)
+    !matches!(fact, Fact::Text(_) | Fact::Body(_) | Fact::Llm)
 }
 
 fn is_same_kind(condition: &Condition, fact: &Fact) -> bool {
@@ -183,60 +191,92 @@ impl Clauses {
         self.values.extend(values);
     }
 
+    /// A condition by itself.
+    fn one(&mut self, condition: &Condition) {
+        match condition {
+            Condition::Is(fact) => {
+                let (sql, values) = self.holds(fact);
+                self.and(&format!(" AND {sql}"), values);
+            }
+            Condition::Not(fact) => {
+                let (sql, values) = self.holds(fact);
+                self.and(&format!(" AND NOT {sql}"), values);
+            }
+            Condition::Bound(figure, relation, value) => {
+                self.and(&format!(" AND {} {} ?", figure.sql(), relation.sql()), vec![(*value).into()]);
+            }
+        }
+    }
+
+    /// The condition that the bodies have a text. NULL: that is not known.
+    fn in_bodies(&mut self, text: &str) -> String {
+        if text.is_empty() || text.len() > NEEDLE_MAX_BYTES {
+            self.has_long_text |= !text.is_empty();
+            return "0".to_owned();
+        }
+        self.texts.push(text.to_owned());
+        format!("in_bodies({}, id)", self.texts.len() - 1)
+    }
+
     /// One of these conditions must hold.
     fn any_of<'a>(&mut self, conditions: impl Iterator<Item = &'a Condition>) {
         let mut alternatives = Vec::new();
         for condition in conditions {
             if let Condition::Is(fact) = condition {
-                let (sql, values) = holds(fact);
+                let (sql, values) = self.holds(fact);
                 alternatives.push(sql);
                 self.values.extend(values);
             }
         }
         self.sql += &format!(" AND ({})", alternatives.join(" OR "));
     }
-}
 
-/// The condition that an event has a fact, in brackets. It is never NULL, so that it can be negated.
-fn holds(fact: &Fact) -> (String, Vec<Value>) {
-    const LIKE: &str = "LIKE ? ESCAPE '\\'";
-    match fact {
-        Fact::Text(text) => (
-            format!("(method || ' ' || host || path || ' ' || error {LIKE} OR llm {LIKE})"),
-            vec![containing(text), containing(text)],
-        ),
-        Fact::Method(method) => ("(method = ? COLLATE NOCASE)".to_owned(), vec![Value::Text(method.clone())]),
-        Fact::Host(host) => (format!("(host {LIKE})"), vec![containing(host)]),
-        Fact::Path(path) => (format!("(path {LIKE})"), vec![containing(path)]),
-        Fact::Status(StatusClass::None) => ("(status_code = 0)".to_owned(), Vec::new()),
-        Fact::Status(StatusClass::Error) => ("(error <> '')".to_owned(), Vec::new()),
-        Fact::Status(StatusClass::Code(code)) => ("(status_code = ?)".to_owned(), vec![i64::from(*code).into()]),
-        Fact::Status(StatusClass::Hundred(hundred)) => {
-            let from = i64::from(*hundred) * 100;
-            ("(status_code BETWEEN ? AND ?)".to_owned(), vec![from.into(), (from + 99).into()])
+    /// The condition that an event has a fact, in brackets. Only what is looked for in bodies may be NULL: unknown, negated or
+    /// not.
+    fn holds(&mut self, fact: &Fact) -> (String, Vec<Value>) {
+        const LIKE: &str = "LIKE ? ESCAPE '\\'";
+        match fact {
+            Fact::Text(text) => (
+                format!(
+                    "(method || ' ' || host || path || ' ' || error {LIKE} OR llm {LIKE} OR {})",
+                    self.in_bodies(text)
+                ),
+                vec![containing(text), containing(text)],
+            ),
+            Fact::Body(text) => (format!("({})", self.in_bodies(text)), Vec::new()),
+            Fact::Method(method) => ("(method = ? COLLATE NOCASE)".to_owned(), vec![Value::Text(method.clone())]),
+            Fact::Host(host) => (format!("(host {LIKE})"), vec![containing(host)]),
+            Fact::Path(path) => (format!("(path {LIKE})"), vec![containing(path)]),
+            Fact::Status(StatusClass::None) => ("(status_code = 0)".to_owned(), Vec::new()),
+            Fact::Status(StatusClass::Error) => ("(error <> '')".to_owned(), Vec::new()),
+            Fact::Status(StatusClass::Code(code)) => ("(status_code = ?)".to_owned(), vec![i64::from(*code).into()]),
+            Fact::Status(StatusClass::Hundred(hundred)) => {
+                let from = i64::from(*hundred) * 100;
+                ("(status_code BETWEEN ? AND ?)".to_owned(), vec![from.into(), (from + 99).into()])
+            }
+            Fact::Model(model) => {
+                let both = joined(&[names::RESPONSE_MODEL, names::REQUEST_MODEL], "char(10)");
+                (in_llm(&format!("{both} {LIKE}")), vec![quick(model), containing(model)])
+            }
+            Fact::Tool(tool) => {
+                let all = joined(&[names::TOOL_CALLS, names::TOOL], "','");
+                let named = containing(&format!(",{tool},"));
+                (in_llm(&format!("',' || {all} || ',' {LIKE}")), vec![quick(tool), named])
+            }
+            Fact::Agent(agent) => {
+                let name = Value::Text(agent.clone());
+                let meta = ["command", "agent", "caller.agent", "caller.label"]
+                    .map(|of| format!("json_extract(meta, '$.{of}')"));
+                let sessions = format!(
+                    "(session IN (SELECT id FROM sessions WHERE coalesce(agent_id, '') = ? OR key_id = ?
+                                  OR (json_valid(meta) AND concat_ws(char(10), {}) {LIKE})))",
+                    meta.join(", ")
+                );
+                (sessions, vec![name.clone(), name, containing(agent)])
+            }
+            // Calls over MCP are to tools. The column is JSON without white space.
+            Fact::Llm => (format!("(llm <> '' AND llm NOT LIKE '%\"{}\":\"mcp\"%')", names::API), Vec::new()),
         }
-        Fact::Model(model) => {
-            let both = joined(&[names::RESPONSE_MODEL, names::REQUEST_MODEL], "char(10)");
-            (in_llm(&format!("{both} {LIKE}")), vec![quick(model), containing(model)])
-        }
-        Fact::Tool(tool) => {
-            let all = joined(&[names::TOOL_CALLS, names::TOOL], "','");
-            let named = containing(&format!(",{tool},"));
-            (in_llm(&format!("',' || {all} || ',' {LIKE}")), vec![quick(tool), named])
-        }
-        Fact::Agent(agent) => {
-            let name = Value::Text(agent.clone());
-            let meta = ["command", "agent", "caller.agent", "caller.label"]
-                .map(|of| format!("json_extract(meta, '$.{of}')"));
-            let sessions = format!(
-                "(session IN (SELECT id FROM sessions WHERE coalesce(agent_id, '') = ? OR key_id = ?
-                              OR (json_valid(meta) AND concat_ws(char(10), {}) {LIKE})))",
-                meta.join(", ")
-            );
-            (sessions, vec![name.clone(), name, containing(agent)])
-        }
-        // Calls over MCP are to tools. The column is JSON without white space.
-        Fact::Llm => (format!("(llm <> '' AND llm NOT LIKE '%\"{}\":\"mcp\"%')", names::API), Vec::new()),
     }
 }
 

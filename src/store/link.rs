@@ -30,6 +30,11 @@ impl FileId {
     pub(super) fn of_open(found: &Metadata) -> Self {
         Self(found.dev(), found.ino())
     }
+
+    /// As bytes, to be stored.
+    pub(super) fn to_bytes(self) -> [u8; 16] {
+        ((u128::from(self.0) << 64) | u128::from(self.1)).to_le_bytes()
+    }
 }
 
 impl Link {

@@ -11,9 +11,8 @@ use rustix::fs::{Access, AtFlags, CWD};
 
 use super::StoreError;
 use super::files::{create_folder, with_suffix};
-use super::read::COLUMNS;
 use super::schema::{self, Recognised};
-use super::sql::is_corruption;
+use super::sql::{COLUMNS, is_corruption};
 use crate::private_file;
 use crate::users;
 

@@ -1,12 +1,13 @@
 //! Reading: counts and lists.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
 use super::chunks::Loader;
-use super::filter::Clauses;
-use super::sql::{as_limit, unsigned};
-use super::{EventRow, Filter, SessionRow, State, Store, StoreError};
+use super::sql::{COLUMNS, JSON_AT, as_limit, unsigned};
+use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// The number of events in each delivery state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -51,7 +52,7 @@ impl Store {
     /// When the store cannot be read.
     pub fn list(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
         let connection = self.connection();
-        list(&connection, &mut self.loader(&connection), filter).map_err(self.failed("list its events"))
+        list(&connection, self.path(), &mut self.loader(&connection), filter).map_err(self.failed("list its events"))
     }
 }
 
@@ -69,23 +70,18 @@ pub(super) fn counts(connection: &Connection, session: Option<SessionRow>) -> ru
         })
 }
 
-fn list(connection: &Connection, loader: &mut Loader<'_>, filter: &Filter) -> rusqlite::Result<Vec<EventRow>> {
-    let Clauses { sql, mut values } = filter.clauses();
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{sql} ORDER BY id DESC LIMIT ?");
-    values.push(as_limit(filter.limit).into());
+fn list(
+    connection: &Connection,
+    path: &Path,
+    loader: &mut Loader<'_>,
+    filter: &Filter,
+) -> rusqlite::Result<Vec<EventRow>> {
+    let clauses = filter.clauses();
+    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{} ORDER BY id DESC LIMIT ?", clauses.sql);
+    let _function = search::attach(connection, path, &clauses, &filter.searched)?;
+    let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
     connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(loader, row))?.collect()
 }
-
-/// All columns of an event.
-pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
-                       request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
-                       otas_event_id, outline, llm, json, parts, body_bytes";
-
-/// The column `json`. `parts` and `body_bytes` follow it.
-pub(super) const JSON_AT: usize = 20;
-
-/// The number of [`COLUMNS`].
-pub(super) const COLUMN_COUNT: usize = 23;
 
 /// A row of [`COLUMNS`]. `loader` has the connection that it is read from, so its bodies are of the same moment.
 pub(super) fn event_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<EventRow> {

@@ -13,8 +13,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::packed::{damaged, unpack};
-use super::read::{COLUMN_COUNT, COLUMNS};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
+use super::sql::{COLUMN_COUNT, COLUMNS};
 use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
 use crate::clock::now_ms;
 use crate::event::{with_bodies, without_bodies};

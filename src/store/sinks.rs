@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::key::short;
-use super::read::{COLUMNS, event_row};
-use super::sql::{signed, unsigned};
+use super::read::event_row;
+use super::sql::{COLUMNS, signed, unsigned};
 use super::{DeliveryLock, EventRow, Store, StoreError, Viewer};
 use crate::clock::now_ms;
 

@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use super::chunks::Sums;
 use super::files::with_suffix;
 use super::sql::unsigned;
-use super::{Inspector, StoreError, Viewer};
+use super::{Inspector, StoreError, Viewer, search};
 
 /// The sizes of a store.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Sizes {
     pub shared_bytes: u64,
     /// The compressed chunks.
     pub stored_bytes: u64,
+    /// The search index, a file of its own. 0: there is none.
+    pub search_bytes: u64,
 }
 
 impl Inspector {
@@ -69,6 +71,7 @@ fn sizes(connection: &Connection, path: &Path) -> rusqlite::Result<Sizes> {
         logical_bytes,
         shared_bytes: logical_bytes.saturating_sub(bytes(sums.distinct_bytes)),
         stored_bytes: bytes(sums.stored_bytes),
+        search_bytes: search::size_bytes(path),
     })
 }
 

@@ -19,6 +19,17 @@ pub(super) const WAITING_TALLY: &str = "UPDATE tally SET waiting_bytes = max(0, 
 /// The size of an event's row, in bytes, without its chunks.
 pub(super) const ROW_BYTES: &str = "length(json) + coalesce(length(parts), 0)";
 
+/// All columns of an event.
+pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
+                       request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
+                       otas_event_id, outline, llm, json, parts, body_bytes";
+
+/// The column `json`. `parts` and `body_bytes` follow it.
+pub(super) const JSON_AT: usize = 20;
+
+/// The number of [`COLUMNS`].
+pub(super) const COLUMN_COUNT: usize = 23;
+
 /// The state of a session's new events. Without an agent key they are not for OTAS.
 pub(super) fn first_state(connection: &Connection, session: SessionRow) -> rusqlite::Result<State> {
     let mut query = connection.prepare_cached("SELECT key_id = '' FROM sessions WHERE id = ?1")?;

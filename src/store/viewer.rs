@@ -11,11 +11,10 @@ use uuid::Uuid;
 
 use super::chunks::{Damage, Loader};
 use super::commands::{OLDEST_PENDING, SESSION_NAMED};
-use super::filter::Clauses;
 use super::link::FileId;
-use super::read::{COLUMNS, counts, event_row};
-use super::sql::{as_limit, unsigned};
-use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history};
+use super::read::{counts, event_row};
+use super::sql::{COLUMNS, as_limit, unsigned};
+use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, search};
 
 /// Longer queries are aborted: a long-lived reader keeps the write-ahead log from being truncated.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -176,13 +175,15 @@ impl Viewer {
     }
 
     fn list(&self, filter: &Filter, which: String) -> Result<Vec<Listed>, StoreError> {
-        let Clauses { sql, mut values } = filter.clauses();
-        values.push(as_limit(filter.limit).into());
+        let clauses = filter.clauses();
         let sql = format!(
             "SELECT {CALL}, state, attempts, verdict FROM events INDEXED BY events_listed
-             WHERE 1{which}{sql} ORDER BY id DESC LIMIT ?"
+             WHERE 1{which}{} ORDER BY id DESC LIMIT ?",
+            clauses.sql
         );
         self.look("list its events", |connection| {
+            let _function = search::attach(connection, &self.path, &clauses, &filter.searched)?;
+            let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
             connection.prepare(&sql)?.query_map(params_from_iter(values), listed)?.collect()
         })
     }
@@ -193,10 +194,14 @@ impl Viewer {
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn each(&self, filter: &Filter, mut see: impl FnMut(Call)) -> Result<(), StoreError> {
-        let Clauses { sql, mut values } = filter.clauses();
-        values.push(as_limit(filter.limit).into());
-        let sql = format!("SELECT {CALL} FROM events INDEXED BY events_listed WHERE 1{sql} ORDER BY id DESC LIMIT ?");
+        let clauses = filter.clauses();
+        let sql = format!(
+            "SELECT {CALL} FROM events INDEXED BY events_listed WHERE 1{} ORDER BY id DESC LIMIT ?",
+            clauses.sql
+        );
         self.look("summarise its events", |connection| {
+            let _function = search::attach(connection, &self.path, &clauses, &filter.searched)?;
+            let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
             let mut query = connection.prepare(&sql)?;
             let mut rows = query.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {

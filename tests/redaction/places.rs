@@ -252,6 +252,10 @@ pub(super) async fn all_that_it_tells(proxy: &Loud, of: i64) -> String {
     let har = std::fs::read_to_string(proxy.folder.path().join("all.har")).unwrap();
     told += &har;
     told += &program(&["config"]);
+    // What is around each comma and each quote, at most 100 of them.
+    for text in [",", "\"", "="] {
+        told += &program(&["search", text, "--limit", "100"]);
+    }
     let store = rusqlite::Connection::open(proxy.folder.path().join("events.db")).unwrap();
     let ids: Vec<i64> = store
         .prepare("SELECT id FROM events")

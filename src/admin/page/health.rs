@@ -188,6 +188,7 @@ fn store(of: &Sizes) -> Markup {
             (card("bodies in events", &bytes(of.logical_bytes)))
             (card("saved: stored once", &bytes(of.shared_bytes)))
             (card("in compressed chunks", &bytes(of.stored_bytes)))
+            (card("search index", &bytes(of.search_bytes)))
         }
         p.dim { (with_code("The proxy reads all of it again bit by bit and reports damage here; `otas-proxy store verify` does it at once.")) }
     }

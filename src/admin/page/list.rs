@@ -34,6 +34,8 @@ pub(super) struct Page {
     newest: i64,
     /// This is the first page, which new calls are added to.
     live: bool,
+    /// What the search has not looked through.
+    note: Option<String>,
 }
 
 /// The names of sessions in the table.
@@ -42,16 +44,18 @@ type Sessions = HashMap<i64, String>;
 /// Reads what the table shows.
 pub(super) fn read(viewer: &Viewer, asked: &ListQuery) -> Result<Page, StoreError> {
     let newest = viewer.newest()?;
-    let mut rows = match asked.filter(viewer, ROWS + 1)? {
-        Some(filter) => viewer.calls(&filter, Some(asked.before().unwrap_or(newest.saturating_add(1))))?,
+    let filter = asked.filter(viewer, ROWS + 1)?;
+    let mut rows = match &filter {
+        Some(filter) => viewer.calls(filter, Some(asked.before().unwrap_or(newest.saturating_add(1))))?,
         None => Vec::new(),
     };
+    let note = filter.and_then(|filter| filter.searched.note());
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
     let live = asked.before().is_none();
     let in_flight = if live { in_flight(viewer, asked)? } else { Vec::new() };
     let sessions = named(viewer, sessions_of(&rows).chain(in_flight.iter().map(|row| row.session)))?;
-    Ok(Page { rows, in_flight, sessions, more, newest, live })
+    Ok(Page { rows, in_flight, sessions, more, newest, live, note })
 }
 
 /// Calls in flight. Filters apply only to calls that have ended.
@@ -98,6 +102,7 @@ pub(super) fn render(page: &Page, asked: &ListQuery) -> Markup {
         h1 { "Calls" }
         (filters(asked))
         @if let Some(error) = asked.error() { p.note.bad role="alert" { (shown::line(&error.to_string())) } }
+        @if let Some(note) = &page.note { p.note role="status" { (shown::line(note)) } }
         div.bar {
             button #pause type="button" aria-pressed="false" hidden[true] title="p" { "Pause" }
             button #follow type="button" aria-pressed="true" hidden[true] title="f" { "Follow" }

@@ -15,7 +15,7 @@ use clap::Subcommand;
 
 use self::layout::Layout;
 use super::color::ColorArgs;
-use super::filter::FilterArgs;
+use super::filter::{FilterArgs, tell_what_is_missing};
 use super::table::Cell;
 use super::{About, Done, Failure, Usage, output, say, show as show_command, signals, tree};
 use crate::config::Flags;
@@ -104,6 +104,7 @@ fn list(args: &Args) -> Done {
     if let Some(file) = &args.har {
         output::keep(file, args.force)?;
         let written = har::write(&store, &store.ids(&filter)?, file)?;
+        tell_what_is_missing(&filter);
         say::err(&format!(
             "otas-proxy: {written} {} in {}",
             if written == 1 { "event" } else { "events" },
@@ -119,6 +120,7 @@ fn list(args: &Args) -> Done {
     }
     let events = store.ids(&filter)?;
     Printer::new(args, &store, &events)?.print(&store, &events)?;
+    tell_what_is_missing(&filter);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::super::filter::FilterArgs;
+use super::super::filter::{FilterArgs, tell_what_is_missing};
 use super::super::{Done, say};
 use super::number_of;
 use crate::clock::now_ms;
@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args) -> Done {
     if let Some(spared) = spared(&counted) {
         say::note(&spared);
     }
+    tell_what_is_missing(&selection.filter);
     if counted.events == 0 {
         say::out("no events to delete")?;
         return Ok(ExitCode::SUCCESS);

@@ -47,6 +47,7 @@ fn as_json(path: &Path, of: &Sizes) -> serde_json::Value {
         "logical_bytes": of.logical_bytes,
         "shared_bytes": of.shared_bytes,
         "stored_bytes": of.stored_bytes,
+        "search_bytes": of.search_bytes,
     })
 }
 
@@ -61,6 +62,7 @@ fn shown(path: &Path, of: &Sizes) -> String {
         ("bodies", format!("{} in events", bytes(of.logical_bytes))),
         ("shared", format!("{} saved: stored once", bytes(of.shared_bytes))),
         ("stored", format!("{} in compressed chunks{}", bytes(of.stored_bytes), share(of))),
+        ("search", format!("{} in the search index, a file of its own", bytes(of.search_bytes))),
     ];
     lines.into_iter().map(|(name, value)| format!("{name:<10}{value}\n")).collect()
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::shown::{name_of, path};
 use super::super::types::{Durability, OnFull};
-use super::key::{Key, Kind, choice, file, number, put};
+use super::key::{Key, Kind, choice, file, number, put, switch};
 use super::limits::STORE_BYTES;
 use super::names;
 
@@ -59,5 +59,10 @@ pub(super) const KEYS: &[Key] = &[
         store.keep_bytes,
         0..=STORE_BYTES,
         "How much of delivered events is kept, in bytes as stored: compressed, and a text that several events share counts once."
+    ),
+    switch!(
+        store.search,
+        "Keep a search index of bodies beside the store (`-search` behind its name), of at most an eighth of `max_bytes`. Without it, \
+         searches read bodies, which takes longer."
     ),
 ];

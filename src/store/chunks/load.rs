@@ -29,8 +29,11 @@ pub(in crate::store) struct Loader<'a> {
 
 struct Tools {
     hasher: Hasher,
-    decompressor: Decompressor<'static>,
+    unpacker: Unpacker,
 }
+
+/// Reads chunks without comparing their keyed hashes.
+pub(in crate::store) struct Unpacker(Decompressor<'static>);
 
 /// What was read of a body.
 #[derive(Default)]
@@ -148,9 +151,7 @@ impl<'a> Loader<'a> {
             Some(tools) => Ok(tools),
             none => {
                 let hasher = Hasher::of(self.connection)?;
-                let decompressor =
-                    Decompressor::new().map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-                Ok(none.insert(Tools { hasher, decompressor }))
+                Ok(none.insert(Tools { hasher, unpacker: Unpacker::new()? }))
             }
         }
     }
@@ -160,14 +161,23 @@ impl Tools {
     /// The text of a chunk, if it is the one that was stored: the checksum finds each flipped bit, the keyed hash any other text.
     fn chunk(&mut self, row: &Row<'_>) -> Option<String> {
         let (hash, data) = (row.get_ref(1).ok()?.as_blob().ok()?, row.get_ref(4).ok()?.as_blob().ok()?);
-        let (bytes, crc): (i64, u32) = (row.get(2).ok()?, row.get(3).ok()?);
-        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= CHUNK_MAX_BYTES)?;
-        if crc32fast::hash(data) != crc {
-            return None;
-        }
-        let chunk = self.decompressor.decompress(data, bytes).ok()?;
+        let chunk = self.unpacker.unpack(row.get(2).ok()?, row.get(3).ok()?, data)?;
         let is_it = self.hasher.hash(&chunk)[..] == *hash;
         String::from_utf8(chunk).ok().filter(|_| is_it)
+    }
+}
+
+impl Unpacker {
+    /// # Errors
+    /// When memory is short.
+    pub(in crate::store) fn new() -> rusqlite::Result<Self> {
+        Decompressor::new().map(Self).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    }
+
+    /// The bytes of a chunk, from its columns. `None`: its checksum says that it is damaged.
+    pub(in crate::store) fn unpack(&mut self, bytes: i64, crc: u32, data: &[u8]) -> Option<Vec<u8>> {
+        let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes <= CHUNK_MAX_BYTES)?;
+        (crc32fast::hash(data) == crc).then(|| self.0.decompress(data, bytes).ok()).flatten()
     }
 }
 

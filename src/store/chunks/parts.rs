@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::event::BodyText;
+use crate::store::varint::{put, take};
 
 /// The bodies of an event.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -77,6 +78,11 @@ pub(in crate::store) fn runs_of(column: &[u8]) -> Option<Vec<RangeInclusive<i64>
     Parts::decode(column).map(|parts| parts.runs().cloned().collect())
 }
 
+/// The chunks of each body that a column names, in order. `None`: it is damaged.
+pub(in crate::store) fn bodies_of(column: &[u8]) -> Option<Vec<Vec<RangeInclusive<i64>>>> {
+    Parts::decode(column).map(|parts| parts.0.into_iter().map(|part| part.runs).collect())
+}
+
 /// How many references to chunks a column holds.
 pub(in crate::store) fn references_of(column: &[u8]) -> i64 {
     let length = |run: &RangeInclusive<i64>| run.end().saturating_sub(*run.start()).saturating_add(1);
@@ -96,27 +102,6 @@ fn take_part(bytes: &mut &[u8]) -> Option<Part> {
         Some(first..=first.saturating_add_unsigned(take(bytes)?))
     });
     Some(Part { at, runs: runs.collect() })
-}
-
-fn put(out: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        out.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    out.push(number.to_le_bytes()[0]);
-}
-
-fn take(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        number |= u64::from(byte & 0x7F).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,0 +1,128 @@
+//! The texts of bodies, as searches compare them.
+
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::search::fold;
+use crate::store::chunks::Unpacker;
+use crate::store::packed::unpack;
+use crate::store::sql::is_corruption;
+
+/// Reads texts of one connection.
+pub(super) struct Texts {
+    unpacker: Unpacker,
+}
+
+/// The members of an event that hold bodies.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Members {
+    request_body: Value,
+    response_body: Value,
+}
+
+impl Texts {
+    /// # Errors
+    /// When memory is short.
+    pub(super) fn new() -> rusqlite::Result<Self> {
+        Ok(Self { unpacker: Unpacker::new()? })
+    }
+
+    /// Calls `see` with each chunk of a range and its folded text, in order. `None`: it is damaged.
+    pub(super) fn each(
+        &mut self,
+        connection: &Connection,
+        (from, to): (i64, i64),
+        limit: i64,
+        mut see: impl FnMut(i64, Option<Vec<u8>>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let (mut next, mut left) = (from, limit);
+        let read = self.rows(connection, (from, to), limit, |chunk, text| {
+            (next, left) = (chunk.saturating_add(1), left - 1);
+            see(chunk, text)
+        });
+        match read {
+            Err(error) if is_corruption(&error) => {
+                // A row that cannot even be reached is a damaged chunk. The next ones may be whole.
+                let mut query = connection.prepare_cached(
+                    "SELECT chunk FROM chunk_refs WHERE chunk BETWEEN ?1 AND ?2 ORDER BY chunk LIMIT ?3",
+                )?;
+                let chunks = query.query_map(params![next, to, left], |row| row.get(0))?;
+                for chunk in chunks {
+                    let chunk = chunk?;
+                    let text = self.chunk(connection, chunk)?;
+                    see(chunk, text)?;
+                }
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn rows(
+        &mut self,
+        connection: &Connection,
+        (from, to): (i64, i64),
+        limit: i64,
+        mut see: impl FnMut(i64, Option<Vec<u8>>) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        let mut query = connection.prepare_cached(
+            "SELECT id, bytes, crc, data FROM chunks WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3",
+        )?;
+        let mut rows = query.query(params![from, to, limit])?;
+        while let Some(row) = rows.next()? {
+            let text = self.unpacker.unpack(row.get(1)?, row.get(2)?, row.get_ref(3)?.as_blob()?);
+            see(row.get(0)?, text.and_then(|text| String::from_utf8(text).ok()).map(|text| fold(&text)))?;
+        }
+        Ok(())
+    }
+
+    /// The folded text of a chunk. `None`: it is damaged or gone.
+    pub(super) fn chunk(&mut self, connection: &Connection, chunk: i64) -> rusqlite::Result<Option<Vec<u8>>> {
+        let mut found = None;
+        let read = self.rows(connection, (chunk, chunk), 1, |_, text| {
+            found = text;
+            Ok(())
+        });
+        match read {
+            Err(error) if !is_corruption(&error) => return Err(error),
+            _ => {}
+        }
+        Ok(found)
+    }
+}
+
+/// The folded bodies that stand in an event's column `json`.
+pub(super) fn inside(json: &[u8]) -> Vec<Vec<u8>> {
+    let read = unpack(json).and_then(|json| serde_json::from_slice::<Members>(&json).ok()).unwrap_or_default();
+    [read.request_body, read.response_body]
+        .iter()
+        .filter_map(Value::as_str)
+        .filter(|text| !text.is_empty())
+        .map(fold)
+        .collect()
+}
+
+/// Where the bodies of an event are.
+pub(super) enum Place {
+    /// In chunks: its column `parts`.
+    Apart(Vec<u8>),
+    /// In its column `json`.
+    Inside(Vec<u8>),
+}
+
+/// Where the bodies of an event are. `None`: the event is gone or damaged.
+pub(super) fn place(connection: &Connection, event: i64) -> rusqlite::Result<Option<Place>> {
+    let read = connection
+        .prepare_cached("SELECT parts, CASE WHEN parts IS NULL THEN json ELSE x'' END FROM events WHERE id = ?1")?
+        .query_row([event], |row| {
+            let parts: Option<Vec<u8>> = row.get(0)?;
+            parts.map_or_else(|| row.get(1).map(Place::Inside), |parts| Ok(Place::Apart(parts)))
+        })
+        .optional();
+    match read {
+        Err(error) if is_corruption(&error) => Ok(None),
+        read => read,
+    }
+}
