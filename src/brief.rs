@@ -1,5 +1,7 @@
 //! Facts of calls in a few characters, for rows of lists (pure).
 
+use serde_json::Value;
+
 /// A model's name without what rows have no room for: the path, the region and the vendor before it, `claude-`, and the date and
 /// version behind it. `us.anthropic.claude-sonnet-4-5-20250929-v1:0` is `sonnet-4-5`.
 pub(crate) fn model(name: &str) -> &str {
@@ -75,8 +77,66 @@ pub(crate) fn sentence(error: &str) -> &str {
     }
 }
 
+/// The beginning of a text on one line, of at most so many characters.
+pub(crate) fn excerpt(text: &str, max_chars: usize) -> String {
+    let mut line = String::new();
+    let (mut chars, mut is_gap) = (0, false);
+    for c in text.chars() {
+        if c.is_whitespace() {
+            is_gap = !line.is_empty();
+            continue;
+        }
+        let more = 1 + usize::from(is_gap);
+        if chars + more >= max_chars {
+            line.push('…');
+            return line;
+        }
+        if std::mem::take(&mut is_gap) {
+            line.push(' ');
+        }
+        line.push(c);
+        chars += more;
+    }
+    line
+}
+
+/// The argument of a tool call that says most: a command, a file, a pattern; or else the first text.
+pub(crate) fn argument(arguments: &Value) -> Option<String> {
+    const TELLING: [&str; 12] = [
+        "command",
+        "cmd",
+        "file_path",
+        "path",
+        "filePath",
+        "pattern",
+        "query",
+        "url",
+        "description",
+        "prompt",
+        "code",
+        "name",
+    ];
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.clone()),
+        // Codex gives a command as a list of words.
+        Value::Array(words) if words.iter().all(Value::is_string) => {
+            Some(words.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    match arguments {
+        Value::Object(members) => {
+            let named = TELLING.iter().filter_map(|name| members.get(*name));
+            named.chain(members.values()).find_map(text)
+        }
+        other => text(other),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -127,5 +187,23 @@ mod tests {
         ] {
             assert_eq!(sentence(error), shown);
         }
+    }
+
+    #[test]
+    fn an_excerpt_is_one_line_of_few_characters() {
+        assert_eq!(excerpt("  a\n\tb  c ", 9), "a b c");
+        assert_eq!(excerpt("éééé éééé", 6), "éééé…");
+        assert_eq!(excerpt("abcdef", 6), "abcde…");
+        assert_eq!(excerpt("", 6), "");
+    }
+
+    #[test]
+    fn the_argument_that_says_most_is_shown() {
+        let of = |arguments: Value| argument(&arguments);
+        assert_eq!(of(json!({ "a": "x", "command": "ls" })).as_deref(), Some("ls"));
+        assert_eq!(of(json!({ "cmd": ["ls", "-l"] })).as_deref(), Some("ls -l"));
+        assert_eq!(of(json!({ "n": 1, "odd": "x" })).as_deref(), Some("x"));
+        assert_eq!(of(json!("*** Begin")).as_deref(), Some("*** Begin"));
+        assert_eq!((of(json!({})), of(json!(null))), (None, None));
     }
 }

@@ -56,6 +56,7 @@ pub mod event;
 pub mod export;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod happened;
 pub mod hosts;
 mod known_agents;
 pub mod llm;

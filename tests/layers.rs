@@ -31,7 +31,7 @@ const LAYERS: [&[&str]; 11] = [
     &["capture", "tls"],
     &["conversation", "event", "proxy", "runs"],
     &["store"],
-    &["callers", "deliver", "export", "query", "quotas", "run_view", "sinks", "stats"],
+    &["callers", "deliver", "export", "happened", "query", "quotas", "run_view", "sinks", "stats"],
     &["collector", "report", "serving"],
     &["admin", "metrics"],
     &["app"],

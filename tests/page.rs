@@ -82,23 +82,21 @@ async fn each_part_is_shown_with_security_headers() {
     bench.proxy.events_so_far(1).await;
     bench.append(&[Sample::model("api.anthropic.com", "/v1/messages", "claude-x", (1_200, 340), 2_400.0)]);
     let list = bench.text("/").await;
-    assert!(list.contains("/echo") && list.contains("claude-x") && list.contains("1,200"), "{list}");
-    assert!(list.contains(r#"<svg class="phases""#) && list.contains("research_agent.py"), "{list}");
+    assert!(list.contains("/echo") && list.contains(">x</bdi>") && list.contains("1.2k→340"), "{list}");
+    assert!(list.contains("research_agent.py") && list.contains("<b>2</b> calls"), "{list}");
     let exchange = bench.text("/event/1").await;
-    assert!(
-        exchange.contains("/echo?a=b") && exchange.contains("&quot;q&quot;") && exchange.contains("wait"),
-        "{exchange}"
-    );
+    assert!(exchange.contains("/echo?a=b") && exchange.contains("&quot;q&quot;"), "{exchange}");
+    assert!(bench.text("/event/1?tab=timing").await.contains(">wait<"));
     let model = bench.text("/event/2").await;
     assert!(
-        model.contains("384,400 km away") && model.contains("4 events") && model.contains("Secrets masked: 1"),
+        model.contains("384,400 km away") && model.contains("4 events") && model.contains("secrets masked"),
         "{model}"
     );
     for verdict in ["answered 503: <busy>", "answered 503: <busy>", "answered 400: invalid_json"] {
         let outcome = Outcome::Again { verdict: verdict.to_owned(), next_try_at_ms: 0 };
         bench.proxy.app.store.settle(&[Settlement { id: 2, attempts: 1, outcome }]).unwrap();
     }
-    let model = bench.text("/event/2").await;
+    let model = bench.text("/event/2?tab=delivery").await;
     let history = model.split_once("OTAS's answers").expect("a history").1;
     assert!(history.contains(r#"<td class="n">2</td><td><bdi>answered 503: &lt;busy&gt;</bdi></td>"#), "{history}");
     assert!(history.contains(r#"<td class="n">1</td><td><bdi>answered 400: invalid_json</bdi></td>"#), "{history}");
@@ -156,7 +154,7 @@ async fn script_and_style_are_cached_by_content() {
 #[tokio::test]
 async fn a_hostile_call_is_text_wherever_it_is_shown() {
     let bench = Bench::start().await;
-    bench.append(&[Sample::hostile()]);
+    bench.append(&[Sample::hostile(), Sample::talking(&|_| HOSTILE.to_owned())]);
     let hostile = bench.proxy.app.store.begin_session(
         "h",
         HOSTILE,
@@ -168,7 +166,15 @@ async fn a_hostile_call_is_text_wherever_it_is_shown() {
     for path in [
         "/",
         "/event/1",
+        "/event/1?tab=raw",
+        "/event/1/delete",
         "/event/2",
+        "/event/2?tab=changes",
+        "/event/2?tab=raw",
+        "/event/2?tab=request",
+        "/event/3?tab=delivery",
+        "/?open=1&sort=-cost",
+        "/?open=2",
         &session,
         "/sessions",
         "/health",
@@ -193,13 +199,21 @@ async fn characters_that_control_a_terminal_or_hide_are_escaped_in_every_place()
     let caller = json!({ "agent": steering("agent"), "label": steering("label") });
     let meta = json!({ "command": steering("command"), "caller": caller, steering("name"): steering("text") });
     let session = store.begin_session(&steering("run"), "key", &meta.to_string()).unwrap();
-    append(store, session, &[Sample::steering()]);
+    append(store, session, &[Sample::steering(), Sample::talking(&steering)]);
     let session = format!("/session/{}", session.id());
     let named = ["agent", "label", "command"];
     for (path, places) in [
-        ("/", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command"][..]),
-        ("/live?after=0", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command"]),
-        ("/event/1", &PLACES),
+        ("/", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command", "said"][..]),
+        (
+            "/live?after=0",
+            &["method", "host", "path", "error", "model", "provider", "agent", "label", "command", "said"],
+        ),
+        ("/event/1", &[&PLACES[..10], &["answer"]].concat()),
+        ("/event/1?tab=raw", &PLACES),
+        ("/event/1/delete", &PLACES[..3]),
+        ("/event/2", &Sample::TALKED),
+        ("/?open=2", &Sample::TALKED),
+        ("/event/2?tab=raw", &["setting", "parameter"]),
         ("/event/1", &named),
         (&session, &["agent", "label", "command", "run", "name", "text", "host", "path", "model"]),
         ("/sessions", &named),
@@ -284,12 +298,15 @@ async fn a_call_is_shown_while_its_response_arrives() {
     }
     eventually("it is shown as in flight", async || bench.text("/").await.contains("in flight")).await;
     let news = bench.json("/live?after=0").await;
-    let row = news["open"].as_str().unwrap();
-    assert!(row.contains("/sse/4000/20") && row.contains(" and on"), "{row}");
+    let row = news["open"].as_object().unwrap().values().next().unwrap().as_str().unwrap();
+    assert!(row.contains("/sse/4000/20") && row.contains("in flight"), "{row}");
     let path = row.split_once("href=\"/open/").unwrap().1.split('"').next().unwrap();
     let path = format!("/open/{path}");
     eventually("what was received is shown", async || bench.text(&path).await.contains("As received")).await;
-    assert_eq!(bench.get(&path).await.headers()["refresh"], "2");
+    let page = bench.text(&path).await;
+    assert!(page.contains(r#"<noscript><meta http-equiv="refresh" content="2"></noscript>"#), "{page}");
+    let part = bench.text(&format!("{path}?part=1&beside=1&text=x&tab=timing")).await;
+    assert!(part.starts_with("<article") && part.contains("data-flying") && part.contains("/?text=x"), "{part}");
     assert!(!bench.text("/?host=127").await.contains("in flight"), "filters apply to ended calls");
     drop(streaming);
     eventually("it is an event", async || bench.get(&path).await.status() == StatusCode::SEE_OTHER).await;
@@ -342,12 +359,150 @@ async fn the_list_is_filtered_paged_and_updated() {
     let news = bench.json("/live?after=251&moving=1,2").await;
     assert!(news["rows"].as_str().unwrap().contains("/new"));
     assert!(news["moved"]["2"].as_str().unwrap().contains("delivered") && news["moved"]["1"].is_null(), "{news}");
-    assert_eq!(bench.json("/live?after=0&count=1").await, json!({ "more": 252 }));
+    let counted = bench.json("/live?after=0&count=1&moving=2").await;
+    assert_eq!((&counted["more"], &counted["rows"]), (&json!(252), &json!("")));
+    assert!(counted["moved"]["2"].as_str().unwrap().contains("delivered"));
     let news = bench.json("/live?after=251&host=other").await;
     assert_eq!(
         (&news["rows"], &news["newest"]),
         (&json!(""), &json!(252)),
         "rows that do not match are not read again"
+    );
+}
+
+#[tokio::test]
+async fn columns_sort_over_all_calls_and_the_footer_sums_them() {
+    let bench = Bench::start().await;
+    let mut calls: Vec<Sample> =
+        (0..210).map(|n| Sample::of("GET", "api.test", &format!("/call/{n}"), 200)).collect();
+    calls[3].latency_ms = 9_000.0;
+    let text = |text: &str| json!({ "type": "text", "text": text });
+    let asked = [json!({ "role": "user", "content": "a dear question" })];
+    calls.insert(
+        0,
+        Sample::claude(&asked, &[text("yes")], (200_000, 50_000, 1_000))
+            .about(json!({ "user": "a dear question" }))
+            .ago(5_000),
+    );
+    calls.insert(1, Sample::claude(&asked, &[text("no")], (2_000, 1_000, 10)));
+    bench.append(&calls);
+    bench.append(&[Sample::of("POST", "other.test", "/late", 503)]);
+    let first = |list: &str| list.split("<tr id=\"c").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    let list = bench.text("/").await;
+    assert_eq!((first(&list), list.matches("aria-sort=\"descending\"").count()), ("213".to_owned(), 1));
+    assert!(list.contains("href=\"/?sort=-cost\""), "{list}");
+    for (sort, id) in [
+        ("-cost", "1"),
+        ("cost", "2"),
+        ("-tokens", "1"),
+        ("-took", "6"),
+        ("-status", "213"),
+        ("at", "1"),
+        ("model", "2"),
+    ] {
+        let sorted = bench.text(&format!("/?sort={sort}")).await;
+        assert_eq!(first(&sorted), id, "{sort}");
+        let order = if sort.starts_with('-') { "descending" } else { "ascending" };
+        assert!(sorted.contains(&format!("aria-sort=\"{order}\"")) && !sorted.contains("data-live"), "{sort}");
+        assert!(sorted.contains("a dear question") || sort == "-took" || sort == "-status");
+    }
+    // Pages of a sorted list: the last rows are on the second.
+    let second = bench.text("/?sort=-cost&page=1").await;
+    assert_eq!(second.matches("<tr id=").count(), 13);
+    for (query, sums) in [
+        (
+            "",
+            ["<b>213</b> calls", "<b>1</b> error<", "<b>202k→1.0k</b> tokens", "<b>25 %</b> cached", "$0.48"]
+                .as_slice(),
+        ),
+        ("?host=other", &["<b>1</b> call<", "<b>1</b> error<", "<b>24 ms</b> in all"]),
+        ("?text=nowhere", &["<b>0</b> calls", "<b>0</b> errors"]),
+        ("?text=hst:a", &["<b>0</b> calls"]),
+    ] {
+        let (list, alone) = (bench.text(&format!("/{query}")).await, bench.text(&format!("/sums{query}")).await);
+        for sum in sums {
+            assert!(alone.contains(sum), "{query}: {sum}: {alone}");
+            // What is found in bodies is summed up beside the list.
+            assert!(list.contains(sum) || (query == "?text=nowhere" && list.contains("data-late")), "{query}: {sum}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_model_call_opens_on_its_conversation_and_shows_what_changed() {
+    let bench = Bench::start().await;
+    let text = |text: &str| json!({ "type": "text", "text": text });
+    let tool = json!({ "type": "tool_use", "id": "1", "name": "Bash", "input": { "command": "ls -l" } });
+    let mut messages = vec![json!({ "role": "user", "content": "list the files" })];
+    let first = Sample::claude(&messages, std::slice::from_ref(&tool), (9_000, 0, 5));
+    messages.push(json!({ "role": "assistant", "content": [tool] }));
+    messages.push(
+        json!({ "role": "user", "content": [{ "type": "tool_result", "tool_use_id": "1", "content": "a.txt <b>" }] }),
+    );
+    let mut failed = Sample::claude(&messages, &[], (0, 0, 0)).after(&first);
+    (failed.status, failed.error) = (529, "http_529: overloaded_error: Overloaded".into());
+    let mut retry = Sample::claude(&messages, &[text("One file.")], (9_100, 9_000, 5)).after(&first);
+    retry.event["metadata"]["links"]["retry_of"] = failed.id.to_string().into();
+    let mut search = Sample::of("POST", "mcp.test", "/mcp", 200);
+    search.llm = json!({ "gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "Bash" });
+    search.event["custom_properties"]["gen_ai.tool.name"] = "Bash".into();
+    bench.append(&[first, failed, retry, search]);
+    assert!(bench.text("/event/4").await.contains("Probably asked for by the call 1"));
+    let opened = bench.text("/event/3").await;
+    let places: Vec<usize> = ["list the files", "ls -l", "a.txt &lt;b&gt;", "One file."]
+        .iter()
+        .map(|said| opened.rfind(said).unwrap())
+        .collect();
+    assert!(places.is_sorted(), "{opened}");
+    assert!(opened.contains("Retry of the call 2") && opened.contains("Continues the call 1"), "{opened}");
+    assert!(
+        opened.contains(r#"<a href="/event/3?tab=conversation" data-tab="conversation" aria-current="true">"#),
+        "{opened}"
+    );
+    let changes = bench.text("/event/3?tab=changes").await;
+    assert!(changes.contains("1 message kept, <b>2</b> added") && changes.contains("a.txt &lt;b&gt;"), "{changes}");
+    let failed = bench.text("/event/2").await;
+    let (alert, facts) = (failed.find("overloaded_error: Overloaded").unwrap(), failed.find("<dl").unwrap());
+    assert!(alert < facts && failed.contains("Retried by the call 3"), "errors first: {failed}");
+    // Beside the list, links lead back into it; a part is only the call.
+    let beside = bench.text("/?text=is:model&open=3&tab=changes").await;
+    assert!(
+        beside.contains("/?text=is%3Amodel&amp;open=3&amp;tab=raw") && beside.contains("<b>2</b> added"),
+        "{beside}"
+    );
+    let part = bench.text("/event/3?part=1&beside=1&text=is:model").await;
+    assert!(part.starts_with("<article") && part.contains("/?text=is%3Amodel&amp;open=3&amp;tab=raw"), "{part}");
+    assert!(bench.text("/?open=99").await.contains("id=\"pane\""), "a call that is gone");
+}
+
+#[tokio::test]
+async fn a_call_is_deleted_only_by_a_form_of_this_page() {
+    let bench = Bench::start().await;
+    bench.append(&[Sample::of("GET", "api.test", "/kept", 200), Sample::of("GET", "api.test", "/gone", 200)]);
+    let question = bench.text("/event/2/delete").await;
+    assert!(
+        question.contains("Delete this call?") && question.contains("OTAS does not have this event"),
+        "{question}"
+    );
+    let token = question.split_once("name=\"token\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let posted = |origin: Option<&str>, form: String| {
+        let request =
+            client().post(bench.url("/event/2/delete")).header("content-type", "application/x-www-form-urlencoded");
+        let request = origin.into_iter().fold(request, |request, origin| request.header(ORIGIN, origin));
+        request.bearer_auth(bench.token()).body(form).send()
+    };
+    let ours = bench.url("");
+    assert_eq!(
+        posted(Some("http://127.0.0.1:1"), format!("token={token}")).await.unwrap().status(),
+        StatusCode::FORBIDDEN
+    );
+    assert_eq!(posted(Some(&ours), "token=guessed".to_owned()).await.unwrap().status(), StatusCode::FORBIDDEN);
+    assert_eq!(bench.get("/event/2").await.status(), 200, "it is there");
+    let deleted = posted(Some(&ours), format!("token={token}")).await.unwrap();
+    assert_eq!((deleted.status(), &deleted.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().unwrap()));
+    assert_eq!(
+        (bench.get("/event/2").await.status(), bench.get("/event/1").await.status()),
+        (StatusCode::NOT_FOUND, StatusCode::OK)
     );
 }
 

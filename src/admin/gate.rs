@@ -96,6 +96,11 @@ impl Gate {
         if headers.get_all(ORIGIN).iter().any(|origin| !is_of(origin, host)) {
             return Judgement::WrongOrigin;
         }
+        // Browsers say where a form or script is from. Programs send the token instead.
+        let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+        if changes && !headers.contains_key(ORIGIN) && !headers.contains_key(AUTHORIZATION) {
+            return Judgement::WrongOrigin;
+        }
         // The code is used up even if the browser is known already, because it stands in the history. A prefetch must not use
         // it up.
         if let Some(code) = parameter(uri).filter(|_| *method == Method::GET && !looks_ahead(headers))
@@ -271,6 +276,23 @@ mod tests {
                 "{origin}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_changes_something_says_where_he_is_from() {
+        let gate = gate("127.0.0.1:8081");
+        let pass = format!("otas_proxy_8081={}", gate.pass.expose());
+        let posted = |origin: &[(&'static str, &str)]| {
+            let mut headers = HeaderMap::new();
+            for (name, value) in [("host", "127.0.0.1:8081"), ("cookie", &pass)].iter().chain(origin) {
+                headers.append(*name, HeaderValue::from_str(value).unwrap());
+            }
+            gate.judge(&Method::POST, &"/event/1/delete".parse().unwrap(), &headers)
+        };
+        assert_eq!(posted(&[]), Judgement::WrongOrigin);
+        assert_eq!(posted(&[("origin", "null")]), Judgement::WrongOrigin);
+        assert_eq!(posted(&[("origin", "http://127.0.0.1:3000")]), Judgement::WrongOrigin, "another port");
+        assert_eq!(posted(&[("origin", "http://127.0.0.1:8081")]), Judgement::Pass);
     }
 
     #[test]

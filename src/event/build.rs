@@ -10,6 +10,7 @@ use super::body::{self, Bodies, Body};
 use super::clock::{hundredths, unix_ms};
 use super::context::{Context, Event};
 use super::outline::Outline;
+use super::said::Said;
 use super::writer::EventWriter;
 use super::{agent, fit, grpc, headers, metadata, properties};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
@@ -89,9 +90,12 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     let places = [out.json.gap("request_body"), out.json.gap("response_body")];
     metadata::write(&mut out, exchange, context, &links, &bodies);
     let EventWriter { json, cuts, masking, .. } = out;
-    let outline = Outline::column(exchange, cuts.any());
+    let is_model_call = llm.is_some() || exchange.llm.is_some();
     let llm = llm.map(Llm::column).unwrap_or_default();
     let bodies = body_texts(bodies, places);
+    let asked = bodies.iter().find(|body| is_model_call && body.at == places[0]);
+    let said = asked.map(|body| Said::of_request(&body.text)).unwrap_or_default();
+    let outline = Outline::column(exchange, cuts.any(), said);
     without_our_own(Event { json: json.finish(), bodies, outline, llm, ..summary }, &masking)
 }
 
@@ -99,7 +103,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
 /// with all others.
 fn without_our_own(mut event: Event, masking: &Masking<'_>) -> Event {
     own_masked(&mut event, masking);
-    for text in [&mut event.method, &mut event.host, &mut event.llm] {
+    for text in [&mut event.method, &mut event.host, &mut event.llm, &mut event.outline] {
         if let Some(masked) = masking.own(text) {
             *text = masked;
         }

@@ -8,6 +8,7 @@
 //!    |- properties  `custom_properties`
 //!    |- agent       who sent the call, by what it says of itself (crate::agents)
 //!    |- metadata    what OTAS's page does not show
+//!    |- outline     what lists show (said: what a call to a model was about)
 //!    |- fit         OTAS's limits, and the room of each field
 //!    v
 //!  writer           JSON, masking (crate::redact) and what was truncated
@@ -43,6 +44,7 @@ mod metadata;
 mod otas;
 mod outline;
 mod properties;
+mod said;
 mod stored;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
@@ -62,6 +64,7 @@ pub use self::fit::EVENT_MAX_BYTES as OTAS_MAX_BYTES;
 pub use self::links::{Links, Retry, Turn};
 pub use self::otas::{opened_session, posted_event};
 pub use self::outline::{Outline, Phases};
+pub use self::said::Said;
 pub(crate) use self::stored::MARK;
 pub use self::stored::{Content, Side, Stored};
 pub use crate::llm::Llm;

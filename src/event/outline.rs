@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::clock::hundredths;
+use super::said::Said;
 use crate::capture::{Exchange, Kind};
 
 /// A summary of a call. Empty for an event without a call, such as a gap.
@@ -23,6 +24,9 @@ pub struct Outline {
     /// Whether something is missing in the event: bytes of a body that were not kept, or what did not fit.
     #[serde(skip_serializing_if = "is_false")]
     pub cut: bool,
+    /// What a call to a model was about. Events of older versions do not have it.
+    #[serde(skip_serializing_if = "Said::is_empty")]
+    pub said: Said,
     /// The duration of each phase.
     pub ms: Phases,
 }
@@ -58,7 +62,7 @@ impl Outline {
     }
 
     /// The store's column for the event of an exchange. `cut`: the event lacks something that was captured.
-    pub(super) fn column(exchange: &Exchange, cut: bool) -> String {
+    pub(super) fn column(exchange: &Exchange, cut: bool, said: Said) -> String {
         let timings = &exchange.timings;
         let ms = |step: Option<Duration>| step.map(|step| hundredths(step) as f64 / 100.0);
         let bodies = [Some(&exchange.request.body), exchange.response.as_ref().map(|response| &response.body)];
@@ -68,6 +72,7 @@ impl Outline {
             blind: exchange.blind.map(|blind| blind.name().to_owned()),
             cut: cut
                 || (exchange.blind.is_none() && bodies.into_iter().flatten().any(|body| body.omitted_bytes() > 0)),
+            said,
             ms: Phases {
                 dns: ms(timings.dns),
                 connect: ms(timings.connect),
@@ -97,10 +102,14 @@ mod tests {
             read: true,
             blind: None,
             cut: true,
+            said: Said { user: Some("Fix it".into()), ..Said::default() },
             ms: Phases { wait: Some(1.25), ..Phases::default() },
         };
         let column = serde_json::to_string(&outline).unwrap();
-        assert_eq!(column, r#"{"scheme":"https","read":true,"cut":true,"ms":{"wait":1.25}}"#);
+        assert_eq!(
+            column,
+            r#"{"scheme":"https","read":true,"cut":true,"said":{"user":"Fix it"},"ms":{"wait":1.25}}"#
+        );
         assert_eq!(Outline::parse(&column), outline);
         assert_eq!(Outline::parse(""), Outline::default());
     }

@@ -20,6 +20,8 @@ const FOUND_AT_ONCE: usize = 500;
 /// The events to delete.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Selection {
+    /// Only this event.
+    pub only: Option<i64>,
     /// Which events. Its limit is ignored.
     pub filter: Filter,
     /// Only events that began before this, in Unix milliseconds.
@@ -105,6 +107,10 @@ impl Selection {
     /// Conditions on `events`, with which states may be deleted.
     fn clauses(&self) -> Clauses {
         let mut clauses = self.filter.clauses();
+        if let Some(id) = self.only {
+            clauses.sql += " AND id = ?";
+            clauses.values.push(id.into());
+        }
         if let Some(before_ms) = self.before_ms {
             clauses.sql += " AND started_at_ms < ?";
             clauses.values.push(before_ms.into());
@@ -225,9 +231,13 @@ mod tests {
     }
 
     #[test]
-    fn age_and_filter_select() {
+    fn age_filter_and_number_select() {
         let (_folder, store, session) = store();
-        assert_eq!(clear(&store, &Selection { before_ms: Some(31), ..Selection::default() }), 30);
+        let one = Selection { only: Some(7), ..Selection::default() };
+        assert_eq!((clear(&store, &one), clear(&store, &one)), (1, 0));
+        let pending = Selection { only: Some(150), ..Selection::default() };
+        assert_eq!((clear(&store, &pending), store.clearable(&pending).unwrap().spared), (0, 1));
+        assert_eq!(clear(&store, &Selection { before_ms: Some(31), ..Selection::default() }), 29);
         let filter = Filter { state: Some(State::Dead), session: Some(session), ..Filter::default() };
         let dead = Selection { filter, ..Selection::default() };
         assert_eq!((clear(&store, &dead), store.clearable(&dead).unwrap().spared), (0, 1));

@@ -118,6 +118,19 @@ impl Browser {
         self.ask("Input.dispatchKeyEvent", json!({ "type": "keyUp", "key": key }));
     }
 
+    /// The processor time of the page's main thread so far.
+    pub fn worked(&mut self) -> Duration {
+        self.ask("Performance.enable", json!({ "timeDomain": "threadTicks" }));
+        let metrics = self.ask("Performance.getMetrics", json!({}));
+        let spent = metrics["metrics"].as_array().unwrap().iter().find(|metric| metric["name"] == "TaskDuration");
+        Duration::from_secs_f64(spent.unwrap()["value"].as_f64().unwrap())
+    }
+
+    /// Moves the pointer there.
+    pub fn point(&mut self, x: u32, y: u32) {
+        self.ask("Input.dispatchMouseEvent", json!({ "type": "mouseMoved", "x": x, "y": y }));
+    }
+
     /// What the window shows, as PNG.
     pub fn screenshot(&mut self) -> Vec<u8> {
         let shot = self.ask("Page.captureScreenshot", json!({ "format": "png" }));

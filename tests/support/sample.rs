@@ -32,6 +32,7 @@ pub fn steering(place: &str) -> String {
 /// A call to be stored.
 #[derive(Clone)]
 pub struct Sample {
+    pub id: Uuid,
     pub method: String,
     pub host: String,
     pub path: String,
@@ -41,6 +42,8 @@ pub struct Sample {
     pub ago_ms: i64,
     pub latency_ms: f64,
     pub llm: Value,
+    /// What lists say that it was about.
+    pub said: Value,
     pub event: Value,
 }
 
@@ -72,7 +75,50 @@ impl Sample {
         });
         let (method, host, path) = (method.to_owned(), host.to_owned(), path.to_owned());
         let error = if status >= 400 { format!("http_{status}: refused") } else { String::new() };
-        Self { method, host, path, status, error, ago_ms: 0, latency_ms, llm: Value::Null, event }
+        let (id, llm, said) = (Uuid::now_v7(), Value::Null, Value::Null);
+        Self { id, method, host, path, status, error, ago_ms: 0, latency_ms, llm, said, event }
+    }
+
+    /// One of Claude Code: the messages so far, what the model answers, tokens in, of them from the cache, and out.
+    pub fn claude(messages: &[Value], answer: &[Value], (input, cached, output): (u64, u64, u64)) -> Self {
+        let mut sample =
+            Self::model("api.anthropic.com", "/v1/messages", "claude-sonnet-5-20260901", (input, output), 2_400.0);
+        let tools = ["Bash", "Read", "Edit"].map(|name| json!({ "name": name, "description": format!("The tool {name}."), "input_schema": { "type": "object" } }));
+        let request = json!({
+            "model": "claude-sonnet-5-20260901", "max_tokens": 32_000, "stream": false,
+            "system": [{ "type": "text", "text": "You are Claude Code, a coding agent. Work in small steps and run the tests." }],
+            "tools": tools, "messages": messages,
+        });
+        let stop = if answer.iter().any(|block| block["type"] == "tool_use") { "tool_use" } else { "end_turn" };
+        let called: Vec<&str> = answer.iter().filter_map(|block| block["name"].as_str()).collect();
+        let response = json!({ "type": "message", "role": "assistant", "content": answer, "stop_reason": stop });
+        let facts = json!({
+            "otas_proxy.llm.api": "anthropic.messages", "gen_ai.usage.cache_read.input_tokens": cached,
+            "gen_ai.response.finish_reasons": stop, "otas_proxy.llm.tool_calls": called.join(","), "gen_ai.agent.name": "claude",
+            "otas_proxy.llm.cost": (input - cached) as f64 * 3e-6 + cached as f64 * 3e-7 + output as f64 * 1.5e-5,
+            "otas_proxy.llm.cost.currency": "USD",
+        });
+        for (name, value) in facts.as_object().unwrap() {
+            sample.llm[name] = value.clone();
+            sample.event["custom_properties"][name] = value.clone();
+        }
+        sample.event["request_body"] = request.to_string().into();
+        sample.event["response_body"] = response.to_string().into();
+        sample.event["response_content_type"] = "application/json".into();
+        sample.event["metadata"]["llm"] = json!({ "complete": true });
+        sample
+    }
+
+    /// It continues a conversation after this call.
+    pub fn after(mut self, earlier: &Self) -> Self {
+        self.event["metadata"]["links"] = json!({ "continues": earlier.id.to_string() });
+        self
+    }
+
+    /// What lists say that it was about.
+    pub fn about(mut self, said: Value) -> Self {
+        self.said = said;
+        self
     }
 
     /// One to a model, answered by a stream.
@@ -119,12 +165,13 @@ impl Sample {
         event["metadata"]["upstream"]["tls_version"] = HOSTILE.into();
         event["metadata"]["blind"] = HOSTILE.into();
         event["metadata"]["cut"] = json!({ HOSTILE: true });
+        sample.said = json!({ "tool": HOSTILE, "argument": HOSTILE });
         sample
     }
 
     /// One with text that controls terminals in each of the [`PLACES`].
     pub fn steering() -> Self {
-        let mut sample = Self::of(&steering("method"), &steering("host"), &steering("path"), 500);
+        let mut sample = Self::of(&steering("method"), &steering("host"), &format!("/{}", steering("path")), 500);
         sample.error = steering("error");
         sample.llm =
             json!({ "gen_ai.response.model": steering("model"), "gen_ai.provider.name": steering("provider") });
@@ -139,8 +186,50 @@ impl Sample {
         event["custom_properties"]["gen_ai.provider.name"] = steering("provider").into();
         event["custom_properties"]["gen_ai.odd"] = steering("property").into();
         event["metadata"]["llm"]["text"] = steering("answer").into();
+        sample.said = json!({ "user": steering("said") });
         sample
     }
+
+    /// A conversation in which each part is `text`, with the places that hold it.
+    pub fn talking(text: &dyn Fn(&str) -> String) -> Self {
+        let said = |place: &str| json!([{ "type": "text", "text": text(place) }]);
+        let messages = [
+            json!({ "role": "user", "content": said("user") }),
+            json!({ "role": "assistant", "content": [
+                { "type": "thinking", "thinking": text("thinking") }, { "type": "text", "text": text("assistant") },
+                { "type": "tool_use", "id": "1", "name": text("tool"), "input": { text("argument"): text("given") } },
+            ] }),
+            json!({ "role": text("role"), "content": [
+                { "type": "tool_result", "tool_use_id": "1", "is_error": true, "content": said("result") },
+                { "type": "image", "source": { "media_type": text("media") } }, { "type": text("kind") },
+            ] }),
+        ];
+        let answer = [json!({ "type": "text", "text": text("answer") })];
+        let mut sample = Self::claude(&messages, &answer, (900, 0, 9));
+        let mut request: Value = serde_json::from_str(sample.event["request_body"].as_str().unwrap()).unwrap();
+        request["system"][0]["text"] = text("system").into();
+        request["tools"][0]["name"] = text("offered").into();
+        request[text("parameter")] = text("setting").into();
+        sample.event["request_body"] = request.to_string().into();
+        sample
+    }
+
+    /// The places of [`Self::talking`].
+    pub const TALKED: [&'static str; 13] = [
+        "user",
+        "thinking",
+        "assistant",
+        "tool",
+        "argument",
+        "given",
+        "role",
+        "result",
+        "media",
+        "kind",
+        "answer",
+        "system",
+        "offered",
+    ];
 
     /// So long before now.
     pub fn ago(mut self, ms: i64) -> Self {
@@ -157,7 +246,8 @@ pub fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
         .map(|sample| {
             let timings = &sample.event["metadata"]["timings"];
             let ms = if timings.is_null() { json!({}) } else { timings.clone() };
-            let outline = json!({ "scheme": "https", "read": true, "ms": ms }).to_string();
+            let said = if sample.said.is_null() { json!({}) } else { sample.said.clone() };
+            let outline = json!({ "scheme": "https", "read": true, "said": said, "ms": ms }).to_string();
             let llm = if sample.llm.is_null() { String::new() } else { sample.llm.to_string() };
             [outline, llm, sample.event.to_string()]
         })
@@ -167,7 +257,7 @@ pub fn append(store: &Store, session: SessionRow, samples: &[Sample]) {
         .zip(&texts)
         .map(|(sample, [outline, llm, json])| NewEvent {
             bodies: &[],
-            event_id: Uuid::now_v7(),
+            event_id: sample.id,
             seq: 1,
             started_at_ms: now - sample.ago_ms,
             method: &sample.method,

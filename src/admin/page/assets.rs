@@ -31,8 +31,13 @@ pub(super) const STYLES: &str = concat!(
     include_str!("style/call.css"),
     include_str!("style/run.css"),
 );
-const SCRIPTS: &str =
-    concat!(include_str!("script/base.js"), include_str!("script/list.js"), include_str!("script/run.js"),);
+const SCRIPTS: &str = concat!(
+    include_str!("script/base.js"),
+    include_str!("script/call.js"),
+    include_str!("script/list.js"),
+    include_str!("script/keys.js"),
+    include_str!("script/run.js"),
+);
 
 impl Asset {
     fn new(ending: &str, text: &'static str, content_type: &'static str) -> Self {

@@ -1,14 +1,9 @@
-//! Draws a call's phases as inline SVG: a small bar for lists, a waterfall for one call. The style sheet has the colours.
+//! Draws a call's phases as inline SVG. The style sheet has the colours.
 
 use maud::{Markup, html};
 
 use super::format::duration;
 use crate::event::Phases;
-
-/// The bar's size in a list.
-const BAR: (f64, f64) = (96.0, 10.0);
-/// Latencies from 1 ms to this fill the bar on a logarithmic scale, because orders of magnitude matter.
-const FULL_MS: f64 = 60_000.0;
 
 /// One phase, on the clock of its call.
 struct Span {
@@ -17,23 +12,6 @@ struct Span {
     class: &'static str,
     from_ms: f64,
     ms: f64,
-}
-
-/// A bar as long as the call's latency (logarithmic), divided by its phases.
-pub(super) fn bar(phases: &Phases, latency_ms: f64) -> Markup {
-    let spans = one_after_the_other(phases);
-    let sum: f64 = spans.iter().map(|span| span.ms).sum();
-    let share = (latency_ms.max(1.0).ln() / FULL_MS.ln()).clamp(0.04, 1.0);
-    let scale = if sum > 0.0 { BAR.0 * share / sum } else { 0.0 };
-    let label: Vec<String> = spans.iter().map(|span| format!("{} {}", span.name, duration(span.ms))).collect();
-    html! {
-        svg.phases width=(BAR.0) height=(BAR.1) role="img" aria-label=(label.join(", ")) {
-            title { (label.join(", ")) }
-            @for span in &spans {
-                rect class=(span.class) x=(px(span.from_ms * scale)) y="1" width=(px(span.ms * scale)) height="8" {}
-            }
-        }
-    }
 }
 
 /// One line for each phase, from start to end. Sending overlaps waiting.
@@ -81,19 +59,6 @@ fn as_they_were(phases: &Phases) -> Vec<Span> {
     spans
 }
 
-fn one_after_the_other(phases: &Phases) -> Vec<Span> {
-    let mut spans = as_they_were(phases);
-    let sent = phases.wait.and(phases.send).unwrap_or_default().min(phases.wait.unwrap_or_default());
-    for span in &mut spans {
-        match span.class {
-            "send" if phases.wait.is_some() => span.ms = sent,
-            "wait" => (span.from_ms, span.ms) = (span.from_ms + sent, span.ms - sent),
-            _ => {}
-        }
-    }
-    spans
-}
-
 /// A coordinate, rounded to what can be seen.
 pub(super) fn px(at: f64) -> String {
     format!("{at:.1}")
@@ -122,15 +87,10 @@ mod tests {
             on_line(as_they_were(&ALL)),
             [&before[..], &[("send", 6.0, 4.0), ("wait", 6.0, 10.0), ("receive", 16.0, 5.0)]].concat()
         );
-        assert_eq!(
-            on_line(one_after_the_other(&ALL)),
-            [&before[..], &[("send", 6.0, 4.0), ("wait", 10.0, 6.0), ("receive", 16.0, 5.0)]].concat()
-        );
     }
 
     #[test]
     fn unknown_phases_are_not_drawn() {
-        let bar = bar(&Phases::default(), 3.0).into_string();
-        assert!(!bar.contains("<rect") && !waterfall(&Phases::default()).into_string().contains("<rect"), "{bar}");
+        assert!(!waterfall(&Phases::default()).into_string().contains("<rect"));
     }
 }

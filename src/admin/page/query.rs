@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::clock::now_ms;
 use crate::query::{Query, QueryError};
-use crate::store::{Condition, Fact, Filter, State, StatusClass, StoreError, Viewer};
+use crate::store::{Column, Condition, Fact, Filter, Sort, State, StatusClass, StoreError, Viewer};
 
 /// The parameters of the list, of its live updates, and of its HAR file.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,6 +19,12 @@ pub(super) struct ListQuery {
     pub(super) session: String,
     pub(super) state: String,
     pub(super) llm: String,
+    /// The column that the calls are sorted by, with `-` before it from the largest to the smallest. Empty: the newest first.
+    sort: String,
+    /// The page of a sorted list, from 0.
+    page: String,
+    /// The call that is shown beside the list: its row, or the id of a call in flight.
+    pub(super) open: String,
     /// Only calls before this row.
     before: String,
     /// Only calls after this row.
@@ -28,6 +34,40 @@ pub(super) struct ListQuery {
     /// Send only the number of new rows.
     count: String,
 }
+
+/// The parameters of one call.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct CallQuery {
+    /// The tab that is open. Empty: the first one.
+    pub(super) tab: String,
+    /// Only the call, without the page around it.
+    part: String,
+    /// The call is shown beside the list.
+    beside: String,
+}
+
+impl CallQuery {
+    pub(super) fn is_part(&self) -> bool {
+        !self.part.is_empty()
+    }
+
+    pub(super) fn is_beside(&self) -> bool {
+        !self.beside.is_empty()
+    }
+}
+
+/// The columns that can be sorted by, as they are named in addresses.
+const COLUMNS: [(&str, Column); 8] = [
+    ("at", Column::Started),
+    ("status", Column::Status),
+    ("call", Column::Target),
+    ("model", Column::Model),
+    ("tokens", Column::Tokens),
+    ("cached", Column::Cached),
+    ("cost", Column::Cost),
+    ("took", Column::Latency),
+];
 
 impl ListQuery {
     /// The filter. `None` when nothing can match: there is no such session, or the search field cannot be read ([`Self::error`]).
@@ -57,6 +97,12 @@ impl ListQuery {
         Ok(Some(filter))
     }
 
+    /// Whether bodies are looked through, which may take long.
+    pub(super) fn is_in_bodies(&self) -> bool {
+        let is_text = |condition: &Condition| matches!(condition, Condition::Is(fact) | Condition::Not(fact) if matches!(fact, Fact::Text(_) | Fact::Body(_)));
+        self.parsed().is_ok_and(|query| query.filter.conditions.iter().any(is_text))
+    }
+
     /// What is wrong with the search field.
     pub(super) fn error(&self) -> Option<QueryError> {
         self.parsed().err()
@@ -64,6 +110,54 @@ impl ListQuery {
 
     fn parsed(&self) -> Result<Query, QueryError> {
         Query::parse(&self.text, now_ms())
+    }
+
+    /// The order, if it is not that of time.
+    pub(super) fn sort(&self) -> Option<Sort> {
+        let name = self.sort.strip_prefix('-').unwrap_or(&self.sort);
+        let (_, by) = COLUMNS.into_iter().find(|(known, _)| *known == name)?;
+        let sort = Sort { by, descending: name.len() < self.sort.len() };
+        // The newest first: that is how the list stands anyway.
+        (sort != Sort { by: Column::Started, descending: true }).then_some(sort)
+    }
+
+    /// Calls of a sorted list before this page.
+    pub(super) fn skip(&self, rows: usize) -> usize {
+        self.page().saturating_mul(rows)
+    }
+
+    pub(super) fn page(&self) -> usize {
+        self.page.parse().unwrap_or_default()
+    }
+
+    /// The address of the list in another order.
+    pub(super) fn sorted_by(&self, sort: &str) -> String {
+        let asked = Self { sort: sort.to_owned(), page: String::new(), open: String::new(), ..self.clone() };
+        format!("/{}", asked.query(None))
+    }
+
+    /// The address of the list with this text in the search field.
+    pub(super) fn searching(&self, text: &str) -> String {
+        let asked = Self { text: text.to_owned(), page: String::new(), open: String::new(), ..self.clone() };
+        format!("/{}", asked.query(None))
+    }
+
+    /// Whether nothing is filtered.
+    pub(super) fn is_everything(&self) -> bool {
+        self.filters().iter().all(|(_, value)| value.is_empty())
+    }
+
+    /// The filters by name.
+    pub(super) fn filters(&self) -> [(&'static str, &str); 7] {
+        [
+            ("text", &self.text),
+            ("host", &self.host),
+            ("status", &self.status),
+            ("agent", &self.agent),
+            ("session", &self.session),
+            ("state", &self.state),
+            ("llm", &self.llm),
+        ]
     }
 
     pub(super) fn before(&self) -> Option<i64> {
@@ -83,18 +177,10 @@ impl ListQuery {
         self.moving.split(',').filter_map(|id| id.parse().ok()).take(200).collect()
     }
 
-    /// The filters as a query that starts with `?`, with the pair `more` added.
-    pub(super) fn query(&self, more: Option<(&str, &str)>) -> String {
+    /// The filters and the order as a query that starts with `?`, with the pairs `more` added.
+    pub(super) fn query<'a>(&self, more: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
-        for (name, value) in [
-            ("text", &self.text),
-            ("host", &self.host),
-            ("status", &self.status),
-            ("agent", &self.agent),
-            ("session", &self.session),
-            ("state", &self.state),
-            ("llm", &self.llm),
-        ] {
+        for (name, value) in self.filters().into_iter().chain([("sort", self.sort.as_str())]) {
             if !value.is_empty() {
                 query.append_pair(name, value);
             }
@@ -138,6 +224,13 @@ mod tests {
         assert_eq!((asked.before(), asked.after(), asked.moving()), (None, i64::MAX, vec![1, 3]));
         assert_eq!(asked.query(Some(("before", "7"))), "?text=+a%26b+cost%3E1&status=7xx&state=dead&before=7");
         assert_eq!(ListQuery::default().query(None), "");
+        let sorted = ListQuery { sort: "-cost".into(), page: "2".into(), ..asked };
+        assert_eq!(sorted.sort(), Some(Sort { by: Column::Cost, descending: true }));
+        assert_eq!((sorted.skip(200), sorted.searching("")), (400, "/?status=7xx&state=dead&sort=-cost".to_owned()));
+        assert_eq!(sorted.sorted_by("took"), "/?text=+a%26b+cost%3E1&status=7xx&state=dead&sort=took");
+        for sort in ["", "-at", "odd", "-", "--cost"] {
+            assert_eq!(ListQuery { sort: sort.into(), ..ListQuery::default() }.sort(), None, "{sort}");
+        }
         let unknown = ListQuery { session: "nobody".into(), ..ListQuery::default() };
         assert_eq!(unknown.filter(&viewer, 9).unwrap(), None);
         for text in ["hst:a", "session:nobody", "state:pending"] {

@@ -9,7 +9,8 @@ use crate::admin::page::format::duration;
 use crate::brief;
 use crate::cli::color::{BAD, DIM, GOOD, WARN};
 use crate::cli::table::{Cell, cell};
-use crate::event::Llm;
+use crate::event::{Llm, Outline};
+use crate::happened;
 use crate::store::{Call, Listed, State};
 
 /// The columns. `at` is there twice, with and without the day: the layout takes one of them.
@@ -27,18 +28,9 @@ pub(super) fn cells(listed: &Listed) -> Vec<Cell> {
         of(at(call.started_at_ms, clock), DIM),
         of(code(call), style_of(call)),
         of(duration(call.latency_ms), Style::new()),
-        of(cell(&target(call)), Style::new()),
+        of(cell(&happened::target(call)), Style::new()),
         of(cell(&happened(listed)), if call.error.is_empty() { trouble(listed) } else { BAD }),
     ]
-}
-
-/// What was called. The path of a CONNECT is a host and a port.
-fn target(call: &Call) -> String {
-    let host = if call.path.starts_with('/') { call.host.as_str() } else { "" };
-    match call.path.as_str() {
-        "" | "*" => format!("{} {} {}", call.method, call.host, call.path).trim_end().to_owned(),
-        path => format!("{} {host}{path}", call.method),
-    }
 }
 
 fn code(call: &Call) -> String {
@@ -62,40 +54,23 @@ fn trouble(listed: &Listed) -> Style {
     }
 }
 
-/// What happened: the error, the model's work, and the delivery where it is not done.
+/// What happened: the error, the model's work, what it was about, and the delivery where it is not done.
 fn happened(listed: &Listed) -> String {
     let llm = Llm::parse(&listed.call.llm);
     let parts = [
         Some(brief::sentence(&listed.call.error).to_owned()).filter(|error| !error.is_empty()),
         llm.as_ref().map(work),
-        delivery(listed),
+        happened::about(&Outline::parse(&listed.call.outline).said),
+        happened::delivery(listed),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
 
 /// A call to a model: its name, tokens in and out, cost, why it stopped and which tools it called. A call over MCP: its method.
 fn work(llm: &Llm) -> String {
-    let name = llm.model().map(brief::model).or(llm.operation()).or(llm.mcp_method()).unwrap_or("model");
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
-    let tokens = match (llm.input_tokens(), llm.output_tokens()) {
-        (None, None) => None,
-        (input, output) => Some(format!("{}→{}", known(input), known(output))),
-    };
-    let cost = llm.cost().map(|cost| brief::money(cost, llm.currency()));
-    let stop = match (llm.finish(), llm.tool_calls().or(llm.tool())) {
-        (Some(stop), Some(tools)) => Some(format!("{stop}: {tools}")),
-        (stop, tools) => stop.or(tools).map(str::to_owned),
-    };
-    [Some(name.to_owned()), tokens, cost, stop].into_iter().flatten().collect::<Vec<_>>().join(" ")
-}
-
-/// The state of its delivery, unless that is done.
-fn delivery(listed: &Listed) -> Option<String> {
-    match (listed.state, &listed.verdict) {
-        (State::Delivered | State::Kept, _) => None,
-        (state, Some(verdict)) => Some(format!("{state}: {verdict}")),
-        (state, None) => Some(state.to_string()),
-    }
+    let parts =
+        [Some(happened::model(llm).to_owned()), happened::tokens(llm), happened::cost(llm), happened::stop(llm)];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 fn at(unix_ms: i64, form: &[BorrowedFormatItem<'_>]) -> String {
@@ -165,7 +140,7 @@ pub(super) mod tests {
             ("GAP", "", "GAP api.test"),
         ] {
             (call.method, call.path) = (method.into(), path.into());
-            assert_eq!(target(&call), shown);
+            assert_eq!(happened::target(&call), shown);
         }
     }
 

@@ -39,6 +39,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::path(&args.flags)?)?;
     let selection = Selection {
+        only: None,
         filter: args.filter.filter(&store, usize::MAX)?,
         before_ms: args.before.map(before_ms),
         undelivered: args.undelivered,
