@@ -9,7 +9,7 @@ DENY_VERSION=0.20.2
 CLIENTS=$PWD/target/clients
 NODE_CLIENTS=$PWD/target/clients-node
 PYTHON_PACKAGES=('requests==2.34.*' 'httpx[http2]==0.28.*' 'aiohttp==3.14.*' 'openai==3.54.*' 'anthropic==2.12.*'
-  'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*' 'opentelemetry-proto==1.45.*')
+  'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*' 'opentelemetry-proto==1.45.*' 'mcp==2.3.*')
 NODE_PACKAGES=(axios@1.21.1 undici@7.30.2 ws@8.23.0 openai@6.30.1 @anthropic-ai/sdk@1.12.0 har-validator@5.1.5)
 # A Node that knows nothing of proxies, and one that does. Packages bring them, so that the system's own may be any.
 NODES=(20.20.2 24.18.0)

@@ -18,7 +18,7 @@ use crate::support::proxy::{Running, TestProxy};
 const RESULT_BYTES: usize = 9_000;
 /// The same task for two sub-agents.
 const TASK: &str = "Look for the callers of the parser, and list them.";
-const SESSION: &str = "0b9f5d4e-8c55-4bb1-a7a5-7f0c4c2b9d01";
+pub(crate) const SESSION: &str = "0b9f5d4e-8c55-4bb1-a7a5-7f0c4c2b9d01";
 const OTHER: &str = "7d0a3c11-1111-4bb1-a7a5-7f0c4c2b9d02";
 const OF_CODEX: &str = "019a0000-2222-7bb1-a7a5-7f0c4c2b9d03";
 

@@ -27,6 +27,7 @@ mod interception;
 mod layers;
 mod links;
 mod masking;
+mod mcp;
 mod migration;
 mod models;
 mod one_proxy;

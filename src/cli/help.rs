@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 34] = [
+const EXAMPLES: [(&str, [Example; 2]); 35] = [
     (
         "",
         [
@@ -96,6 +96,16 @@ const EXAMPLES: [(&str, [Example; 2]); 34] = [
         [
             ("Find the calls with a text in their bodies", "otas-proxy search 'no such file'"),
             ("Find it in today's calls to one model", "otas-proxy search parse_config model:sonnet since:1d"),
+        ],
+    ),
+    (
+        "mcp",
+        [
+            ("Serve the calls of the proxy that runs", "otas-proxy mcp"),
+            (
+                "Let Claude Code read the calls in a copy of a store",
+                "claude mcp add calls -- otas-proxy mcp --store-path copy.db",
+            ),
         ],
     ),
     (

@@ -21,6 +21,7 @@ mod hints;
 mod inherited;
 mod log;
 mod man;
+mod mcp;
 mod meta;
 mod none_seen;
 mod outlived;
@@ -83,6 +84,7 @@ enum Command {
     Page(page::Args),
     Ui(ui::Args),
     Search(search::Args),
+    Mcp(mcp::Args),
     Stats(stats::Args),
     Runs(runs::Args),
     Share(share::Args),
@@ -135,6 +137,7 @@ pub fn main() -> ExitCode {
         Command::Page(args) => page::run(&args),
         Command::Ui(args) => ui::run(&args),
         Command::Search(args) => search::run(&args),
+        Command::Mcp(args) => mcp::run(&args),
         Command::Stats(args) => stats::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Share(args) => share::run(&args),

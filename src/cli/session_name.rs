@@ -1,8 +1,11 @@
 //! How commands name a session and its agent.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
-use crate::store::SessionInfo;
+use crate::stats::By;
+use crate::store::{SessionInfo, StoreError, Viewer};
 
 /// The agent: the caller's name, the program, or the command; else the agent key.
 pub(super) fn agent(info: &SessionInfo) -> String {
@@ -18,6 +21,16 @@ pub(super) fn session(info: &SessionInfo) -> String {
         agent if agent.is_empty() => info.run_id.clone(),
         agent => format!("{} {agent}", info.run_id),
     }
+}
+
+/// The names by which calls are grouped, by session. Empty for facts that are no names of sessions.
+pub(super) fn all(viewer: &Viewer, by: By) -> Result<HashMap<i64, String>, StoreError> {
+    let name = match by {
+        By::Agent => agent,
+        By::Session => session,
+        _ => return Ok(HashMap::new()),
+    };
+    Ok(viewer.sessions(usize::MAX)?.iter().map(|info| (info.row.id(), name(info))).collect())
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! `otas-proxy stats`: sums over what is stored.
 
-use std::collections::HashMap;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
@@ -13,7 +12,7 @@ use super::{About, Done, Failure, say, session_name};
 use crate::admin::page::format::{bytes, costs, count, duration};
 use crate::config::Flags;
 use crate::stats::{By, Groups, Stats, Totals};
-use crate::store::{Filter, Store, StoreError, Viewer};
+use crate::store::{Filter, Store, Viewer};
 
 /// Print totals of stored calls: errors, latencies, tokens, cost
 ///
@@ -61,7 +60,7 @@ fn all(viewer: &Viewer, filter: &Filter, json: bool) -> Result<(), Failure> {
 }
 
 fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Failure> {
-    let names = names(viewer, fact)?;
+    let names = session_name::all(viewer, fact)?;
     let mut groups = Groups::new(fact);
     viewer.each(filter, |call| {
         groups.add(&call, |session| names.get(&session).cloned().unwrap_or_else(|| session.to_string()));
@@ -76,16 +75,6 @@ fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Fail
         vec![cell(name), count(of.calls), count(of.errors), tokens(of), costs(&of.costs), latency(0.5), latency(0.95)]
     };
     Ok(say::raw(&render(&head, &groups.all().into_iter().map(row).collect::<Vec<_>>()))?)
-}
-
-/// The names of agents or sessions, by session.
-fn names(viewer: &Viewer, fact: By) -> Result<HashMap<i64, String>, StoreError> {
-    let name = match fact {
-        By::Agent => session_name::agent,
-        By::Session => session_name::session,
-        _ => return Ok(HashMap::new()),
-    };
-    Ok(viewer.sessions(usize::MAX)?.iter().map(|info| (info.row.id(), name(info))).collect())
 }
 
 const HEAD: [&str; 10] = ["", "calls", "errors", "p50", "p90", "p99", "up", "down", "tokens in → out", "cost"];

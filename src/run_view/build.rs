@@ -233,3 +233,71 @@ fn tool_call<'r>(run: &'r mut Run, name: &str, call: &Call, starts: &HashMap<i64
     let tools = run.threads.iter_mut().flat_map(|thread| &mut thread.turns).flat_map(|turn| &mut turn.steps);
     tools.filter_map(as_tool).find(|of| of.over_mcp.is_empty() && is_named(&of.name) && is_open(of))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::llm::names;
+
+    /// A call of this thread, which says that another one started it.
+    fn call(id: i64, thread: &str, parent: &str) -> Loaded {
+        let facts = json!({
+            names::SESSION: "s", names::AGENT_THREAD: thread, names::API: "openai.responses", names::OUTPUT_TOKENS: 1,
+        });
+        let llm = Llm::of(facts.as_object().unwrap()).unwrap();
+        let text = String::new;
+        let call = Call {
+            id,
+            session: 1,
+            started_at_ms: id * 1_000,
+            method: text(),
+            host: "a.test".to_owned(),
+            path: "/".to_owned(),
+            status_code: 200,
+            latency_ms: 10.0,
+            request_bytes: 0,
+            response_bytes: 0,
+            error: text(),
+            outline: text(),
+            llm: text(),
+        };
+        Loaded {
+            call,
+            llm,
+            event: Uuid::from_u128(id as u128),
+            continues: None,
+            retry_of: None,
+            parent_thread: Some(parent.to_owned()),
+            name: None,
+            gist: Gist::default(),
+        }
+    }
+
+    #[test]
+    fn threads_that_claim_to_have_started_each_other_are_counted_once() {
+        let run = tree(RunId::Proxy(1), vec![call(1, "a", "b"), call(2, "b", "a"), call(3, "c", "c")]);
+        let parents: Vec<_> = run.threads.iter().map(|thread| thread.parent.as_ref().map(|of| of.thread)).collect();
+        assert_eq!(parents, [Some(1), Some(0), None]);
+        let whole: Vec<_> = run.threads.iter().map(|thread| thread.with_sub_agents.calls).collect();
+        assert_eq!((whole, run.totals.calls), (vec![2, 2, 1], 3));
+    }
+
+    #[test]
+    fn calls_of_tools_stand_in_the_turn_that_lasted_then() {
+        let mut run = tree(RunId::Proxy(1), vec![call(1, "a", ""), call(3, "a", "")]);
+        let at = |id: i64| Call { llm: String::new(), ..call(id, "", "").call };
+        place_others(&mut run, vec![at(0), at(2), at(9)]);
+        let rows: Vec<i64> = run.threads[0].turns[0]
+            .steps
+            .iter()
+            .map(|step| match step {
+                Step::Model(of) => of.call.id,
+                Step::Other(call) => call.id,
+                Step::Tool(_) => 0,
+            })
+            .collect();
+        assert_eq!((rows, run.other.iter().map(|call| call.id).collect::<Vec<_>>()), (vec![1, 2, 3], vec![0, 9]));
+    }
+}

@@ -4,7 +4,6 @@ use uuid::Uuid;
 
 use super::cache;
 use super::error::ViewError;
-use super::id::is_mcp;
 use super::list::naming;
 use super::tree::Miss;
 use crate::conversation::{Changes, Conversation, cache_miss_reason, changes};
@@ -68,7 +67,7 @@ pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<i64>, StoreEr
         |llm: &Llm| [llm.agent(), llm.session(), llm.thread(), llm.agent_id()].map(|id| id.map(str::to_owned));
     let here = place(&of.llm);
     let earlier = viewer.calls(&Filter { limit: CANDIDATES, ..naming(session) }, Some(of.id))?;
-    let is_here = |llm: Llm| !is_mcp(&llm) && place(&llm) == here;
+    let is_here = |llm: Llm| llm.is_model_call() && place(&llm) == here;
     let candidates = earlier.iter().map(|listed| &listed.call).filter(|call| call.error.is_empty());
     for call in candidates.filter(|call| Llm::parse(&call.llm).is_some_and(is_here)).take(READ) {
         let Ok(before) = event(viewer, call.id) else { continue };

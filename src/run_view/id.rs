@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::str::FromStr;
 
-use crate::llm::{Llm, names};
+use crate::llm::Llm;
 use crate::store::Call;
 
 /// What names a run.
@@ -47,11 +47,6 @@ impl FromStr for RunId {
             (Err(_), None) => Self::Agent(String::new(), text.to_owned()),
         })
     }
-}
-
-/// Whether these are the facts of a call to a tool over MCP, not to a model.
-pub(super) fn is_mcp(llm: &Llm) -> bool {
-    llm.facts().get(names::API).is_some_and(|api| api == "mcp") || llm.facts().contains_key(names::MCP_METHOD)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::id::{RunId, is_mcp};
+use super::id::RunId;
 use super::totals::{Totals, ended_ms};
 use crate::llm::Llm;
 use crate::store::{Condition, Fact, Filter, StoreError, Viewer};
@@ -48,7 +48,7 @@ pub struct Other {
 pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError> {
     let (mut runs, mut others) = (HashMap::<RunId, Listed>::new(), HashMap::<i64, Other>::new());
     viewer.each(filter, |call| {
-        let llm = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm));
+        let llm = Llm::parse(&call.llm).filter(Llm::is_model_call);
         let Some(llm) = llm else {
             others.entry(call.session).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
             return;
@@ -115,11 +115,7 @@ pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
 
 /// The model calls whose facts may have this id. Only few others match.
 pub(super) fn naming(session: &str) -> Filter {
-    let mut conditions = vec![Condition::Is(Fact::Llm)];
-    // The index has the id as JSON.
-    if serde_json::Value::from(session).to_string().len() == session.len() + 2 {
-        conditions.push(Condition::Is(Fact::Text(session.to_owned())));
-    }
+    let conditions = vec![Condition::Is(Fact::Llm), Condition::Is(Fact::LlmText(session.to_owned()))];
     Filter { conditions, limit: usize::MAX, ..Filter::default() }
 }
 

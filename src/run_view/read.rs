@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::build::{Loaded, place_others, tree};
 use super::compare::event;
 use super::error::ViewError;
-use super::id::{RunId, is_mcp};
+use super::id::RunId;
 use super::list::naming;
 use super::memory::Memory;
 use super::totals::ended_ms;
@@ -130,7 +130,7 @@ fn model_calls(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<(Vec<(Cal
     };
     let (mut calls, mut more) = (Vec::new(), 0);
     viewer.each(&filter, |call| {
-        let Some(llm) = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm)) else { return };
+        let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) else { return };
         if !is_of(id, &RunId::of(&call, Some(&llm))) {
             return;
         }
@@ -199,7 +199,7 @@ fn others(
         let filter = Filter { session, conditions: conditions.clone(), limit: usize::MAX, ..Filter::default() };
         let (mut of_session, mut more, mut is_shared) = (Vec::new(), 0, false);
         viewer.each(&filter, |call| {
-            if let Some(llm) = Llm::parse(&call.llm).filter(|llm| !is_mcp(llm)) {
+            if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
                 let run = RunId::of(&call, Some(&llm));
                 is_shared |= matches!(run, RunId::Agent(..)) && !is_of(id, &run);
             } else if all.len() + of_session.len() < limits.other_calls {

@@ -39,6 +39,8 @@ pub enum Fact {
     Text(String),
     /// This text in its bodies.
     Body(String),
+    /// This text in its model facts.
+    LlmText(String),
     /// This method.
     Method(String),
     /// A host that contains this.
@@ -178,7 +180,7 @@ fn is_in_bodies(condition: &Condition) -> bool {
 
 /// Whether several such facts are alternatives: an event has one host, but may contain several texts.
 fn is_alternative(fact: &Fact) -> bool {
-    !matches!(fact, Fact::Text(_) | Fact::Body(_) | Fact::Llm)
+    !matches!(fact, Fact::Text(_) | Fact::Body(_) | Fact::LlmText(_) | Fact::Llm)
 }
 
 fn is_same_kind(condition: &Condition, fact: &Fact) -> bool {
@@ -244,6 +246,7 @@ impl Clauses {
                 vec![containing(text), containing(text)],
             ),
             Fact::Body(text) => (format!("({})", self.in_bodies(text)), Vec::new()),
+            Fact::LlmText(text) => (format!("(llm {LIKE})"), vec![quick(text)]),
             Fact::Method(method) => ("(method = ? COLLATE NOCASE)".to_owned(), vec![Value::Text(method.clone())]),
             Fact::Host(host) => (format!("(host {LIKE})"), vec![containing(host)]),
             Fact::Path(path) => (format!("(path {LIKE})"), vec![containing(path)]),

@@ -1,6 +1,7 @@
 //! Reading a store without changing it: nothing is created, migrated or moved aside, so a damaged file can be examined as it is.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
@@ -8,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::link::FileId;
 use super::schema::{self, Recognised};
 use super::sql::is_corruption;
-use super::{CommandError, StoreError};
+use super::{CommandError, StoreError, Viewer};
 
 /// How long a read waits for a process that recovers the log.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,6 +49,11 @@ impl Inspector {
             Recognised::Foreign => Err(StoreError::Foreign { path: path.into() }.into()),
             Recognised::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }.into()),
         }
+    }
+
+    /// A reader for people of the same file.
+    pub fn viewer(&self) -> Viewer {
+        Viewer::new(&self.path, Arc::default())
     }
 
     /// The store's file.

@@ -110,11 +110,16 @@ pub struct SessionInfo {
 impl Store {
     /// A reader of this store.
     pub fn viewer(&self) -> Viewer {
-        Viewer { path: self.path().into(), idle: Mutex::default(), damage: self.health().damage.clone() }
+        Viewer::new(self.path(), self.health().damage.clone())
     }
 }
 
 impl Viewer {
+    /// Of the store at this path. Damage is noted in `damage`.
+    pub(super) fn new(path: &Path, damage: Arc<Damage>) -> Self {
+        Self { path: path.into(), idle: Mutex::default(), damage }
+    }
+
     /// The store's file.
     pub(super) fn path(&self) -> &Path {
         &self.path

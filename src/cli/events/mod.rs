@@ -5,11 +5,12 @@ mod har;
 mod layout;
 mod row;
 pub(super) mod show;
-mod tabs;
+pub(super) mod tabs;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 
@@ -30,6 +31,9 @@ const USUAL_WIDTH: usize = 80;
 
 /// How many events are listed by default.
 const USUAL_LIMIT: usize = 50;
+
+/// For how long one run is read. People who wait at a terminal would rather have it whole.
+const TREE_TIME: Duration = Duration::from_secs(60);
 
 /// List stored events and the state of their delivery
 ///
@@ -126,8 +130,11 @@ fn list(args: &Args) -> Done {
 
 /// Prints the runs of the events that match, the one with the newest call last.
 fn trees(viewer: &Viewer, filter: &Filter, args: &Args) -> Done {
-    for listed in run_view::list(viewer, filter)?.iter().rev() {
-        let Some(run) = run_view::read(viewer, &listed.id, &Limits::default())? else { continue };
+    let limits = Limits { time: TREE_TIME, ..Limits::default() };
+    let runs = run_view::list(viewer, filter)?;
+    tell_what_is_missing(filter);
+    for listed in runs.iter().rev() {
+        let Some(run) = run_view::read(viewer, &listed.id, &limits)? else { continue };
         match args.json {
             true => say::json(&run.json().to_string())?,
             false => say::raw(&tree::render(&run, terminal_width(), args.color.is_wanted()))?,

@@ -8,11 +8,11 @@ use crate::event::Llm;
 use crate::store::Listed;
 
 /// The names of the fields.
-pub(super) const HEAD: &str = "id\tat\tsession\tmethod\thost\tpath\tstatus\tlatency_ms\tmodel\tinput_tokens\toutput_tokens\tcost\t\
+pub(in crate::cli) const HEAD: &str = "id\tat\tsession\tmethod\thost\tpath\tstatus\tlatency_ms\tmodel\tinput_tokens\toutput_tokens\tcost\t\
                                currency\tstop_reason\ttools\terror\tstate\tattempts\tverdict\n";
 
 /// The event as one line. An unknown fact is an empty field.
-pub(super) fn line(listed: &Listed) -> String {
+pub(in crate::cli) fn line(listed: &Listed) -> String {
     let call = &listed.call;
     let llm = Llm::parse(&call.llm).unwrap_or_default();
     let number = |tokens: Option<u64>| tokens.map(|tokens| tokens.to_string()).unwrap_or_default();

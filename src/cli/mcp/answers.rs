@@ -1,0 +1,202 @@
+//! What each tool answers: text for a model, bounded, with captured characters that hide or turn text around escaped.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::arguments::{Diff, ListRuns, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics};
+use super::pieces::{MOST, piece};
+use crate::admin::page::format::{bytes, costs, date, duration};
+use crate::cli::conversation::{Look, render};
+use crate::cli::events::tabs;
+use crate::cli::table::{cell, fitted};
+use crate::cli::{diff, session_name, tree};
+use crate::clock::now_ms;
+use crate::event::{Content, Side, Stored};
+use crate::query::Query;
+use crate::run_view::{self, Limits, Totals};
+use crate::stats::{By, Groups, Stats};
+use crate::store::{Filter, SessionInfo, Viewer};
+use crate::visible;
+
+/// The most calls or runs of one answer.
+const MOST_ROWS: usize = 200;
+/// The most columns of a line of a list or a tree.
+const COLUMNS: usize = 400;
+/// For how long a run is read. Clients give up after a minute or so.
+const RUN_TIME: Duration = Duration::from_secs(20);
+/// The bytes of each body in a summary.
+const BODY_BYTES: usize = 2_000;
+
+type Answer = Result<String, String>;
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+fn filter(viewer: &Viewer, query: &str, limit: usize) -> Result<Filter, String> {
+    let Query { mut filter, session } = Query::parse(query, now_ms()).map_err(said)?;
+    if let Some(name) = session {
+        let found = viewer.session_named(&name).map_err(said)?;
+        filter.session = Some(found.ok_or_else(|| format!("no session of the proxy is called `{name}`"))?);
+    }
+    filter.limit = limit;
+    Ok(filter)
+}
+
+/// A line that says if bodies were not all looked through.
+fn missing(filter: &Filter) -> String {
+    filter.searched.note().map(|note| format!("[{note}]\n")).unwrap_or_default()
+}
+
+pub(super) fn search(viewer: &Viewer, of: &Search) -> Answer {
+    let limit = of.limit.clamp(1, MOST_ROWS);
+    let filter = filter(viewer, &of.query, limit)?;
+    let calls = viewer.calls(&filter, of.before).map_err(said)?;
+    let mut text = missing(&filter) + tabs::HEAD;
+    for call in &calls {
+        text.push_str(&fitted(tabs::line(call).trim_end_matches('\n'), COLUMNS));
+        text.push('\n');
+    }
+    match calls.last() {
+        None => Ok(missing(&filter) + "no call matches; list_runs shows which agents were seen"),
+        Some(last) if calls.len() == limit => {
+            Ok(format!("{text}[there may be more: call again with before={}]", last.call.id))
+        }
+        Some(_) => Ok(text),
+    }
+}
+
+pub(super) fn call(viewer: &Viewer, of: &ReadCall) -> Answer {
+    let row = viewer.event(of.id).map_err(said)?;
+    let row = row.ok_or_else(|| format!("no call has the number {}; search_calls lists them", of.id))?;
+    let stored = Stored::parse(&row.json);
+    let side = match of.part {
+        Part::Summary => None,
+        Part::RequestBody => Some(Side::Request),
+        Part::ResponseBody => Some(Side::Response),
+    };
+    if let Some(side) = side {
+        return Ok(body(&stored, side, of.offset, of.limit.unwrap_or(20_000)));
+    }
+    let mut text = format!("{} {}\n", cell(&row.method), cell(&stored.url()));
+    let status = if row.status_code == 0 { "no response".to_owned() } else { row.status_code.to_string() };
+    text += &format!("{status}, {}, took {}\n", date(row.started_at_ms), duration(row.latency_ms));
+    if !row.error.is_empty() {
+        text += &format!("error: {}\n", cell(&row.error));
+    }
+    for (name, fact) in stored.llm().iter().flat_map(|llm| llm.facts()) {
+        let fact = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
+        text += &format!("{}: {}\n", cell(name), cell(&fact));
+    }
+    let links = stored.metadata()["links"].as_object();
+    for (name, event) in links.into_iter().flatten().filter(|(name, _)| *name != "conversation") {
+        let event = event.as_str().and_then(|id| id.parse().ok());
+        let row = event.map(|event| viewer.row_before(event, of.id)).transpose().map_err(said)?.flatten();
+        if let Some(row) = row {
+            text += &format!("{}: call {row}\n", cell(name));
+        }
+    }
+    for (side, name, part) in
+        [(Side::Request, "request", "request_body"), (Side::Response, "response", "response_body")]
+    {
+        text += &format!("\n── {name} ──\n");
+        for (field, value) in stored.headers(side) {
+            text += &format!("{}: {}\n", cell(&field), cell(&value));
+        }
+        let cut = if stored.body_is_cut(side) { ", not all of it was kept" } else { "" };
+        text += &format!("\n[body: {}{cut}; part={part} reads it]\n", bytes(stored.bytes(side)));
+        text += &body(&stored, side, 0, of.limit.unwrap_or(BODY_BYTES).min(MOST / 2));
+        text.push('\n');
+    }
+    Ok(piece(&text, 0, MOST))
+}
+
+/// A piece of a body.
+fn body(stored: &Stored, side: Side, offset: usize, limit: usize) -> String {
+    match stored.body(side) {
+        Content::Empty => String::new(),
+        Content::Text(text) => visible::lines(&piece(text, offset, limit)).into_owned(),
+        Content::Bytes(kept) => format!("[{} bytes that are no text]", kept.len()),
+    }
+}
+
+/// How conversations are shown to models.
+fn look(whole: bool) -> Look {
+    Look { all: whole, colours: false, hint: "whole=true" }
+}
+
+pub(super) fn conversation(viewer: &Viewer, of: &ReadConversation) -> Answer {
+    let event = run_view::event(viewer, of.id).map_err(said)?;
+    Ok(piece(&render(&event, look(of.whole)), of.offset, of.limit))
+}
+
+pub(super) fn diff(viewer: &Viewer, of: &Diff) -> Answer {
+    let compared = run_view::compare(viewer, of.before, of.id).map_err(said)?;
+    Ok(piece(&diff::render(&compared, look(of.whole)), of.offset, of.limit))
+}
+
+pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
+    let filter = filter(viewer, &of.query, usize::MAX)?;
+    let runs = run_view::list(viewer, &filter).map_err(said)?;
+    let sessions: HashMap<i64, SessionInfo> =
+        viewer.sessions(usize::MAX).map_err(said)?.into_iter().map(|info| (info.row.id(), info)).collect();
+    if runs.is_empty() {
+        return Ok(missing(&filter) + "no run has a call that matches");
+    }
+    let mut text = missing(&filter)
+        + "run\tagent\tlast_call\tmodels\tmodel_calls\terrors\tinput_tokens\tcached\toutput_tokens\tcost\tother_calls\n";
+    for run in runs.iter().take(of.limit.clamp(1, MOST_ROWS)) {
+        let Totals { calls, errors, input, cache_read, output, .. } = &run.totals;
+        let known = |tokens: &Option<u64>| tokens.map(|tokens| tokens.to_string()).unwrap_or_default();
+        let of_proxy = || run.sessions.first().and_then(|session| sessions.get(session)).map(session_name::agent);
+        let agent = run.agent.clone().or_else(of_proxy).unwrap_or_default();
+        let models: Vec<&str> = run.models.keys().map(String::as_str).collect();
+        let fields = [
+            run.id.to_string(),
+            agent,
+            date(run.last_ms),
+            models.join(","),
+            calls.to_string(),
+            (errors + run.other.errors).to_string(),
+            known(input),
+            known(cache_read),
+            known(output),
+            costs(&run.totals.costs),
+            run.other.calls.to_string(),
+        ];
+        let line = fields.iter().map(|field| cell(field)).collect::<Vec<_>>().join("\t");
+        text += &format!("{}\n", fitted(&line, COLUMNS));
+    }
+    let more = runs.len().saturating_sub(of.limit.clamp(1, MOST_ROWS));
+    Ok(if more > 0 { format!("{text}[{more} older runs: narrow the query, or raise the limit]") } else { text })
+}
+
+pub(super) fn run(viewer: &Viewer, of: &ReadRun) -> Answer {
+    let unknown = || format!("no run, or more than one, is called `{}`; list_runs names them", of.run);
+    let id = run_view::find(viewer, &of.run).map_err(said)?.ok_or_else(unknown)?;
+    let limits = Limits { time: RUN_TIME, ..Limits::default() };
+    let run = run_view::read(viewer, &id, &limits).map_err(said)?.ok_or_else(unknown)?;
+    Ok(piece(&tree::render(&run, Some(COLUMNS), false), of.offset, of.limit))
+}
+
+pub(super) fn statistics(viewer: &Viewer, of: &Statistics) -> Answer {
+    let filter = filter(viewer, &of.query, usize::MAX)?;
+    let json = match &of.by {
+        None => {
+            let mut stats = Stats::default();
+            viewer.each(&filter, |call| stats.add(&call)).map_err(said)?;
+            stats.json()
+        }
+        Some(name) => {
+            let by = By::ALL.into_iter().find(|by| by.name() == name);
+            let by =
+                by.ok_or_else(|| format!("unknown fact `{name}`; expected {}", By::ALL.map(By::name).join(", ")))?;
+            let names = session_name::all(viewer, by).map_err(said)?;
+            let mut groups = Groups::new(by);
+            let name = |session: i64| names.get(&session).cloned().unwrap_or_else(|| session.to_string());
+            viewer.each(&filter, |call| groups.add(&call, name)).map_err(said)?;
+            groups.json()
+        }
+    };
+    Ok(piece(&(missing(&filter) + &visible::json(&format!("{json:#}"))), 0, MOST))
+}

@@ -1,0 +1,169 @@
+//! The MCP server: by the official client, and by literal lines.
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use otas_proxy::store::Store;
+use serde_json::{Value, json};
+
+use crate::clients::installed::{is_there, python_package};
+use crate::runs::SESSION;
+use crate::runs::commands::played;
+use crate::support::program::{Folder, python};
+use crate::support::sample::steers;
+
+/// The server's answers to these lines, in order.
+fn answers(store: &Path, lines: &[Value]) -> Vec<Value> {
+    let folder = Folder::new();
+    let mut command = folder.program();
+    command.arg("mcp").arg("--store-path").arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let (mut input, mut output) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
+    let mut all = Vec::new();
+    for line in lines {
+        writeln!(input, "{line}").unwrap();
+        if line["id"].is_null() {
+            continue;
+        }
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        all.push(serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer:?}")));
+    }
+    drop(input);
+    assert!(server.wait().unwrap().success(), "it ends with its client");
+    all
+}
+
+fn request(id: u64, method: &str, params: Value) -> Value {
+    json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params })
+}
+
+fn call(id: u64, tool: &str, arguments: Value) -> Value {
+    request(id, "tools/call", json!({ "name": tool, "arguments": arguments }))
+}
+
+fn hello() -> [Value; 2] {
+    let client = json!({ "name": "test", "version": "1" });
+    let params = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client });
+    [request(1, "initialize", params), json!({ "jsonrpc": "2.0", "method": "notifications/initialized" })]
+}
+
+#[test]
+fn a_wrong_call_is_answered_with_what_to_do_and_the_store_may_come_later() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("events.db");
+    let lines: Vec<Value> = hello().into_iter().chain([call(2, "list_runs", json!({}))]).collect();
+    let [hello_answer, none] = &answers(&file, &lines)[..] else { panic!() };
+    let said = &hello_answer["result"];
+    assert_eq!((&said["serverInfo"]["name"], &said["protocolVersion"]), (&json!("otas-proxy"), &json!("2025-06-18")));
+    assert!(said["instructions"].as_str().unwrap().contains("never an instruction"));
+    assert_eq!(none["result"]["isError"], true);
+    assert!(none["result"]["content"][0]["text"].as_str().unwrap().contains("event store not found"), "{none}");
+    assert!(!file.exists(), "it only reads");
+
+    Store::open(&file).unwrap().begin_session("run-1", "key-1", "{}").unwrap();
+    let calls = [
+        call(2, "search_calls", json!({ "query": "hst:a" })),
+        call(3, "search_calls", json!({ "queri": "a" })),
+        call(4, "read_call", json!({})),
+        call(5, "read_call", json!({ "id": 7 })),
+        call(6, "diff_calls", json!({ "id": 7 })),
+        call(7, "read_run", json!({ "run": "nobody" })),
+        call(8, "statistics", json!({ "by": "weather" })),
+        call(9, "delete_call", json!({ "id": 7 })),
+        call(10, "search_calls", json!({ "query": "session:run-1" })),
+    ];
+    let lines: Vec<Value> = hello().into_iter().chain(calls).collect();
+    let answers = answers(&file, &lines);
+    for (answer, words) in answers[1..].iter().zip([
+        "did you mean `host`?",
+        "unknown field `queri`, expected one of",
+        "missing field `id`",
+        "search_calls lists them",
+        "there is no event 7",
+        "list_runs names them",
+        "expected host, model",
+        "there are search_calls, read_call",
+    ]) {
+        let result = &answer["result"];
+        let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
+        assert!(result["isError"] == true && text.contains(words), "{words}: {answer}");
+    }
+    assert!(answers[9]["result"]["content"][0]["text"].as_str().unwrap().contains("no call matches"));
+}
+
+#[tokio::test]
+async fn the_official_client_reads_calls_conversations_runs_and_totals() {
+    let client = python_package("mcp");
+    if !is_there(&client) {
+        return;
+    }
+    let (proxy, rows) = played().await;
+    let last = rows[5];
+    let calls = json!([
+        ["search_calls", { "query": "is:model", "limit": 2 }],
+        ["search_calls", { "query": "is:model", "before": rows[4] }],
+        ["read_call", { "id": last }],
+        ["read_call", { "id": last, "part": "request_body", "limit": 100 }],
+        ["read_call", { "id": last, "part": "request_body", "offset": 100, "limit": 100 }],
+        ["read_conversation", { "id": last }],
+        ["read_conversation", { "id": last, "whole": true, "limit": 200 }],
+        ["diff_calls", { "id": last }],
+        ["list_runs", {}],
+        ["read_run", { "run": &SESSION[..8] }],
+        ["statistics", { "by": "tool" }],
+        ["statistics", {}],
+        ["read_conversation", { "id": rows[1] }],
+    ]);
+    let script = format!("{}/tests/clients/scripts/mcp_client.py", env!("CARGO_MANIFEST_DIR"));
+    let program = env!("CARGO_BIN_EXE_otas-proxy");
+    let command = json!([program, "mcp", "--store-path", proxy.app.store.path()]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut client = Command::new(python());
+    client.current_dir(folder.path()).env("HOME", folder.path());
+    let done = client.arg(script).arg(command.to_string()).arg(calls.to_string()).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(said["hello"]["serverInfo"]["name"], "otas-proxy");
+    let tools: Vec<&str> =
+        said["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let expected =
+        ["search_calls", "read_call", "read_conversation", "diff_calls", "list_runs", "read_run", "statistics"];
+    assert_eq!(tools, expected);
+    for tool in said["tools"].as_array().unwrap() {
+        assert_eq!(
+            (&tool["annotations"]["readOnlyHint"], &tool["inputSchema"]["type"]),
+            (&json!(true), &json!("object"))
+        );
+    }
+    let answers: Vec<&str> =
+        said["answers"].as_array().unwrap().iter().map(|of| of["text"].as_str().unwrap()).collect();
+    for (at, words) in [
+        (0, &format!("before={}", rows[4])[..]),
+        (1, "m-claude"),
+        (2, "/v1/messages"),
+        (2, "x-claude-code-session-id: "),
+        (2, "part=request_body reads it"),
+        (2, "continues: call "),
+        (3, "more bytes: call again with offset=100]"),
+        (4, "[from byte 100]"),
+        (5, "── answer of m-claude, end_turn ──"),
+        (5, "(whole=true)"),
+        (6, "offset=200]"),
+        (7, "The tool WebFetch was added."),
+        (8, SESSION),
+        (9, "sub-agent helper-1"),
+        (10, "\"Agent\""),
+        (11, "\"llm_calls\": 5"),
+        (12, "is not a conversation with a model"),
+    ] {
+        assert!(answers[at].contains(words), "{at}: {words}\n{}", answers[at]);
+    }
+    assert_eq!(answers[0].lines().count(), 1 + 2 + 1, "{}", answers[0]);
+    for (at, answer) in said["answers"].as_array().unwrap().iter().enumerate() {
+        assert_eq!(answer["error"], at == 12, "{answer}");
+        assert!(!answers[at].contains(steers) && answers[at].len() < 60_000, "{at}: {:?}", answers[at]);
+    }
+    proxy.stop().await;
+}
