@@ -1,6 +1,7 @@
 //! Spans: the content of each span, and that the collector gets all of them, whatever happens to it or the proxy.
 
 mod coder;
+mod metrics;
 mod model_calls;
 mod turns;
 

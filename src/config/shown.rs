@@ -87,7 +87,8 @@ fn spans(spans: &Spans) -> String {
     let only = if spans.only == Only::Llm { ", only = \"llm\"" } else { "" };
     let content = spans.content.map(|max| format!(", content = \"messages\", content_max_bytes = {max}"));
     let compat = if spans.compat { ", compat = true" } else { "" };
-    format!("{only}{}{compat}", content.unwrap_or_default())
+    let metrics = if spans.metrics { ", metrics = true" } else { "" };
+    format!("{only}{}{compat}{metrics}", content.unwrap_or_default())
 }
 
 pub(super) fn sinks(all: &[Sink]) -> String {

@@ -50,6 +50,8 @@ pub struct Spans {
     pub content: Option<usize>,
     /// Attributes that some backends still need are added.
     pub compat: bool,
+    /// Metrics of model calls are sent as well.
+    pub metrics: bool,
 }
 
 /// Which calls become spans.
@@ -63,7 +65,7 @@ pub enum Only {
 
 impl Default for Spans {
     fn default() -> Self {
-        Self { only: Only::All, content: None, compat: false }
+        Self { only: Only::All, content: None, compat: false, metrics: false }
     }
 }
 
@@ -109,5 +111,13 @@ impl Otlp {
             disabled: false,
             spans: Spans::default(),
         })
+    }
+
+    /// Where metrics are posted: beside the spans. `None`: the endpoint is not one of OTLP's usual form.
+    pub fn metrics_endpoint(&self) -> Option<Url> {
+        let mut endpoint = self.endpoint.clone();
+        let path = endpoint.path().strip_suffix(TRACES)?.to_owned();
+        endpoint.set_path(&format!("{path}v1/metrics"));
+        Some(endpoint)
     }
 }

@@ -153,6 +153,7 @@ impl Worker {
                 .await?;
             self.target.recall(calls, place.position).await;
         }
+        self.target.send_late().await;
         let batch = self.batch;
         let (events, newest) =
             self.disk(move |disk| disk.viewer.events_after(place.position, batch, BATCH_BYTES)).await?;
@@ -167,7 +168,6 @@ impl Worker {
                 status.up_to = status.up_to.max(newest);
                 status.waiting = 0;
             });
-            self.target.send_late().await;
             return Ok(NextStep::Idle);
         };
         self.send(&Arc::new(events), last).await

@@ -11,7 +11,7 @@ use super::coder::{self, MODEL, SESSION, SYSTEM, says, user};
 use crate::support::collector::{TestCollector, attribute};
 use crate::support::proxy::eventually;
 
-const ALL: Spans = Spans { only: Only::All, content: None, compat: false };
+const ALL: Spans = Spans { only: Only::All, content: None, compat: false, metrics: false };
 
 /// Attributes with these prefixes, those of time left out.
 fn of(span: &Span, prefixes: &[&str]) -> BTreeMap<String, Value> {

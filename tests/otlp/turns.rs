@@ -12,7 +12,7 @@ use super::coder::{self, MODEL, SESSION, assistant, results, says, user, uses};
 use crate::support::collector::{Answer, TestCollector, attribute};
 use crate::support::proxy::Running;
 
-const SPANS: Spans = Spans { only: Only::Llm, content: Some(64 << 10), compat: true };
+const SPANS: Spans = Spans { only: Only::Llm, content: Some(64 << 10), compat: true, metrics: false };
 const TASK: &str = "Count the tests of the parser.";
 
 /// Spans by their id: a span that came twice counts once, the last one.

@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use flate2::read::GzDecoder;
 use http::{HeaderMap, StatusCode, Uri};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
@@ -56,6 +57,7 @@ pub struct TestCollector {
 struct Shared {
     posted: Mutex<Vec<Posted>>,
     answers: Mutex<VecDeque<Answer>>,
+    metrics: Mutex<Vec<ExportMetricsServiceRequest>>,
 }
 
 impl TestCollector {
@@ -91,6 +93,11 @@ impl TestCollector {
         taken.flat_map(|posted| spans(&posted.request)).collect()
     }
 
+    /// What came to `/v1/metrics`.
+    pub fn metrics(&self) -> Vec<ExportMetricsServiceRequest> {
+        self.shared.metrics.lock().unwrap().clone()
+    }
+
     pub async fn has(&self, spans: usize) -> Vec<Span> {
         eventually("the spans come", async || self.spans().len() >= spans).await;
         self.spans()
@@ -123,6 +130,10 @@ async fn take(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, b
     if headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
         bytes.clear();
         GzDecoder::new(&body[..]).read_to_end(&mut bytes).unwrap();
+    }
+    if uri.path() == "/v1/metrics" {
+        shared.metrics.lock().unwrap().push(ExportMetricsServiceRequest::decode(&bytes[..]).unwrap());
+        return StatusCode::OK.into_response();
     }
     let request = ExportTraceServiceRequest::decode(&bytes[..]).unwrap();
     let count = spans(&request).len();

@@ -13,8 +13,8 @@ use crate::secret::Secret;
 /// Where a collector on the same machine listens.
 const DEFAULT_ENDPOINT: &str = "http://localhost:4318";
 const SINKS: &str = "a section `[[sinks]]` for each, with `type = \"jsonl\"` or `type = \"otlp\"`";
-const NAMES: [&str; 8] =
-    ["type", "path", "endpoint", "headers_file", "only", "content", "content_max_bytes", "compat"];
+const NAMES: [&str; 9] =
+    ["type", "path", "endpoint", "headers_file", "only", "content", "content_max_bytes", "compat", "metrics"];
 /// The most bytes of an attribute with content, unless the section says otherwise. Many backends show longer ones badly.
 const DEFAULT_CONTENT_MAX_BYTES: usize = 64 << 10;
 
@@ -82,6 +82,7 @@ fn spans(entry: &Entry<'_>) -> Result<Spans, Refused> {
         only: entry.optional("only", only)?.unwrap_or(Only::All),
         content: has_messages.then(|| max_bytes.unwrap_or(DEFAULT_CONTENT_MAX_BYTES)),
         compat: entry.optional("compat", |given| given.switch())?.unwrap_or_default(),
+        metrics: entry.optional("metrics", |given| given.switch())?.unwrap_or_default(),
     })
 }
 

@@ -13,7 +13,8 @@ pub(super) const KEYS: &[Key] = &[Key::new(
      as a span for an OpenTelemetry collector (OTLP over HTTP, protobuf); `/v1/traces` is added to `endpoint`, and `headers_file` \
      holds `name=value,name=value` with percent-encoded values. `only = \"llm\"` sends only calls to models and tools. \
      `content = \"messages\"` adds what was said, at most `content_max_bytes` (65536; from 1024 to 1048576) an attribute; without it \
-     spans hold no content. `compat = true` adds attributes that some backends still need. `docs/sinks.md` describes the spans, and \
+     spans hold no content. `compat = true` adds attributes that some backends still need. `metrics = true` also sends \
+     metrics of model calls to `/v1/metrics`. `docs/sinks.md` describes the spans, and \
      says which `OTEL_*` variables apply.",
     |c, g| put(&mut c.sinks, g.sinks()),
     |c| (!c.sinks.is_empty()).then(|| sinks(&c.sinks)),

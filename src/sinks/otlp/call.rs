@@ -8,6 +8,9 @@ use crate::event::Stored;
 use crate::llm::names::{AGENT_THREAD, API, CONVERSATION, OPERATION, SESSION};
 use crate::store::EventRow;
 
+/// Operations of model calls that generate. Turns consist of them.
+pub(super) const CONVERSING: [&str; 3] = ["chat", "generate_content", "text_completion"];
+
 /// An event that becomes a span.
 pub(super) struct Call<'a> {
     pub(super) row: &'a EventRow,

@@ -9,6 +9,9 @@ use super::shorten::{self, mark};
 use crate::conversation::{Answer, Block, Conversation, Message, Tool};
 use crate::event::{Content as Body, Side, Stored};
 
+/// Extensions of images.
+const IMAGES: [&str; 5] = [".png", ".jpg", ".jpeg", ".gif", ".webp"];
+
 /// The content of a call, an attribute each. `None`: there is none.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Content {
@@ -169,9 +172,11 @@ fn with_id(part: &mut Value, id: &str) {
 
 /// An image, a file or a sound: its address, or its type. Its data is not kept.
 fn media(what: &str) -> Value {
+    let path = what.split(['?', '#']).next().unwrap_or_default().to_ascii_lowercase();
     let is = |kind: &str| what.contains(kind);
+    let has_extension = || IMAGES.iter().any(|extension| path.ends_with(extension));
     let modality = match () {
-        () if is("image") => "image",
+        () if is("image") || has_extension() => "image",
         () if is("audio") => "audio",
         () if is("video") => "video",
         () => "document",

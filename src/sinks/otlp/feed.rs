@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use opentelemetry_proto::tonic::metrics::v1::Metric;
 use opentelemetry_proto::tonic::trace::v1::Span;
 
 use super::call::Call;
+use super::metrics::{Measured, Metrics};
 use super::span;
 use super::turns::Turns;
 use crate::config::Spans;
@@ -22,12 +24,15 @@ pub(super) struct Feed {
     prepared: VecDeque<Prepared>,
     /// Spans of turns that were given up.
     late: Vec<Span>,
+    /// What was measured of the calls that the sink has. `None`: not wanted.
+    metrics: Option<Metrics>,
 }
 
 struct Prepared {
     row: i64,
     /// Empty: the event is not for this sink.
     spans: Vec<Span>,
+    measured: Option<Measured>,
 }
 
 /// The spans of a batch.
@@ -39,9 +44,11 @@ pub(super) struct Batch {
 }
 
 impl Feed {
-    pub(super) fn new(settings: Spans) -> Self {
+    /// `now`: in nanoseconds since 1970.
+    pub(super) fn new(settings: Spans, now: u64) -> Self {
         let turns = Turns::new(settings.content);
-        Self { settings, turns, position: None, seen: 0, prepared: VecDeque::new(), late: Vec::new() }
+        let metrics = settings.metrics.then(|| Metrics::new(now, settings.compat));
+        Self { settings, turns, position: None, seen: 0, prepared: VecDeque::new(), late: Vec::new(), metrics }
     }
 
     /// Whether the calls before this position must be read again: this process has not sent them, or its last batch was not
@@ -52,7 +59,10 @@ impl Feed {
 
     /// Finds the open turns again, from the model calls up to this position. Nothing of them is sent again.
     pub(super) fn recall(&mut self, calls: &[EventRow], position: i64, now_ms: i64) {
-        *self = Self { position: Some(position), seen: position, ..Self::new(self.settings) };
+        self.turns = Turns::new(self.settings.content);
+        (self.position, self.seen) = (Some(position), position);
+        self.prepared.clear();
+        self.late.clear();
         for call in in_order(calls) {
             self.turns.place(&call, &span::of(&call, &self.settings));
         }
@@ -66,7 +76,8 @@ impl Feed {
         let new: Vec<&EventRow> = events.iter().filter(|event| event.id > seen).collect();
         for call in in_order(new) {
             let spans = self.spans(&call);
-            self.prepared.push_back(Prepared { row: call.row.id, spans });
+            let measured = self.metrics.as_ref().and_then(|_| Measured::of(&call));
+            self.prepared.push_back(Prepared { row: call.row.id, spans, measured });
         }
         self.seen = seen.max(newest);
         self.late.extend(self.turns.give_up(now_ms));
@@ -94,8 +105,27 @@ impl Feed {
     /// The sink has everything up to this row, or nothing more to do with it.
     pub(super) fn done(&mut self, up_to: i64) {
         self.position = Some(up_to);
+        for measured in
+            self.prepared.iter().filter(|prepared| prepared.row <= up_to).filter_map(|it| it.measured.as_ref())
+        {
+            if let Some(metrics) = &mut self.metrics {
+                metrics.add(measured);
+            }
+        }
         self.prepared.retain(|prepared| prepared.row > up_to);
         self.late.clear();
+    }
+
+    /// The metrics, if they have changed. `now`: in nanoseconds since 1970.
+    pub(super) fn metrics(&self, now: u64) -> Vec<Metric> {
+        self.metrics.as_ref().map(|metrics| metrics.now(now)).unwrap_or_default()
+    }
+
+    /// The metrics are sent.
+    pub(super) fn done_metrics(&mut self) {
+        if let Some(metrics) = &mut self.metrics {
+            metrics.sent();
+        }
     }
 
     /// The late spans are sent.

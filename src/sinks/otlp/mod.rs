@@ -5,6 +5,7 @@
 //!  feed         events -> spans, each event once
 //!    |- call         what is read of an event
 //!    |- span         the span of a call: attribute, content (shorten), compat
+//!    |- metrics      what is measured of model calls
 //!    |- turns        which turn a call belongs to; turn_span: the spans of turns and tools
 //!    |- ids          of traces and spans
 //!  reply        what the collector's answer means
@@ -16,6 +17,7 @@ mod compat;
 mod content;
 mod feed;
 mod ids;
+mod metrics;
 mod names;
 mod reply;
 mod shorten;
@@ -25,20 +27,24 @@ mod turns;
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue};
+use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::metrics::v1::{ResourceMetrics, ScopeMetrics};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use parking_lot::Mutex;
 use prost::Message;
 use reqwest::{Client, redirect};
+use tracing::warn;
+use url::Url;
 
 use self::feed::{Batch, Feed};
 use super::{Sending, Sent, SinkError};
@@ -48,6 +54,8 @@ use crate::deliver::{TransportError, reply::retry_after};
 use crate::store::EventRow;
 use crate::tls::OriginTls;
 
+/// How often metrics are sent, as in OpenTelemetry's own libraries.
+const METRICS_EVERY: Duration = Duration::from_secs(60);
 /// Longer answers are cut.
 const REPLY_LIMIT_BYTES: usize = 64 << 10;
 
@@ -58,6 +66,8 @@ pub(super) struct Collector {
     fields: HeaderMap,
     resource: Resource,
     feed: Arc<Mutex<Feed>>,
+    /// When metrics were last sent, or tried.
+    metrics_sent_at: Mutex<Instant>,
 }
 
 impl Collector {
@@ -78,8 +88,10 @@ impl Collector {
             .connect_timeout(settings.timeout / 2)
             .build()
             .map_err(|error| SinkError::Client(settings.endpoint.to_string(), error))?;
-        let feed = Arc::new(Mutex::new(Feed::new(settings.spans)));
-        Ok(Self { http, fields: fields(settings), resource: resource(settings), settings: settings.clone(), feed })
+        let feed = Arc::new(Mutex::new(Feed::new(settings.spans, now())));
+        let (fields, resource) = (fields(settings), resource(settings));
+        let metrics = Mutex::new(Instant::now());
+        Ok(Self { http, fields, resource, settings: settings.clone(), feed, metrics_sent_at: metrics })
     }
 
     pub(super) async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
@@ -112,6 +124,27 @@ impl Collector {
         if !spans.is_empty() && !matches!(self.send_spans(spans).await, Sent::Later { .. }) {
             self.feed.lock().done_late();
         }
+        if self.metrics_sent_at.lock().elapsed() >= METRICS_EVERY {
+            self.send_metrics().await;
+        }
+    }
+
+    /// Sends the metrics, if they have changed. They are cumulative: what fails is in the next ones.
+    async fn send_metrics(&self) {
+        *self.metrics_sent_at.lock() = Instant::now();
+        let metrics = self.feed.lock().metrics(now());
+        let Some(endpoint) = self.settings.metrics_endpoint().filter(|_| !metrics.is_empty()) else { return };
+        let scope_metrics = vec![ScopeMetrics { scope: Some(scope()), metrics, schema_url: String::new() }];
+        let resource = Some(self.resource.clone());
+        let resource_metrics = vec![ResourceMetrics { resource, scope_metrics, schema_url: String::new() }];
+        let body = ExportMetricsServiceRequest { resource_metrics }.encode_to_vec();
+        match self.post(endpoint, self.coded(body)).await {
+            Ok(Sent::Taken { .. }) => self.feed.lock().done_metrics(),
+            Ok(Sent::Refused(why) | Sent::TooLarge(why) | Sent::Later { why, .. }) => {
+                warn!(endpoint = %self.settings.endpoint, why, "the collector takes no metrics");
+            }
+            Err(error) => warn!(endpoint = %self.settings.endpoint, %error, "the collector takes no metrics"),
+        }
     }
 
     /// Sends the turns that are still open, because the proxy stops.
@@ -119,6 +152,7 @@ impl Collector {
         let spans = self.feed.lock().stop();
         // If it fails, the next process sends them.
         let _ = self.send_spans(spans).await;
+        self.send_metrics().await;
     }
 
     /// Long conversations take milliseconds. `None`: it panicked.
@@ -131,27 +165,25 @@ impl Collector {
         if spans.is_empty() {
             return Sent::Taken { refused: 0, said: String::new() };
         }
-        match self.post(self.body(spans)).await {
+        match self.post(self.settings.endpoint.clone(), self.body(spans)).await {
             Ok(sent) => sent,
             Err(error) => Sent::Later { why: error.to_string(), after: None },
         }
     }
 
     fn body(&self, spans: Vec<Span>) -> Vec<u8> {
-        let scope = InstrumentationScope {
-            name: env!("CARGO_PKG_NAME").to_owned(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..InstrumentationScope::default()
-        };
-        let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }];
+        let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans, schema_url: String::new() }];
         let resource = Some(self.resource.clone());
         let resource_spans = vec![ResourceSpans { resource, scope_spans, schema_url: String::new() }];
-        let body = ExportTraceServiceRequest { resource_spans }.encode_to_vec();
+        self.coded(ExportTraceServiceRequest { resource_spans }.encode_to_vec())
+    }
+
+    fn coded(&self, body: Vec<u8>) -> Vec<u8> {
         if self.settings.gzip { gzip(&body) } else { body }
     }
 
-    async fn post(&self, body: Vec<u8>) -> Result<Sent, TransportError> {
-        let request = self.http.post(self.settings.endpoint.clone()).headers(self.fields.clone()).body(body);
+    async fn post(&self, endpoint: Url, body: Vec<u8>) -> Result<Sent, TransportError> {
+        let request = self.http.post(endpoint).headers(self.fields.clone()).body(body);
         let mut response = request.send().await?;
         let wait = response.headers().get(RETRY_AFTER).map(HeaderValue::as_bytes);
         let wait = wait.and_then(|value| retry_after(value, SystemTime::now()));
@@ -164,6 +196,19 @@ impl Collector {
         }
         Ok(reply::verdict(response.status().as_u16(), &said, wait))
     }
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope {
+        name: env!("CARGO_PKG_NAME").to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        ..InstrumentationScope::default()
+    }
+}
+
+/// Now, in nanoseconds since 1970.
+fn now() -> u64 {
+    u64::try_from(now_ms()).unwrap_or(0).saturating_mul(1_000_000)
 }
 
 /// The header fields of each request. If a name occurs twice, the first one counts.

@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::config::Only;
 
-    const PLAIN: Spans = Spans { only: Only::All, content: None, compat: false };
+    const PLAIN: Spans = Spans { only: Only::All, content: None, compat: false, metrics: false };
 
     fn of(row: &EventRow) -> Span {
         super::of(&Call::of(row), &PLAIN)

@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use uuid::Uuid;
 
 use super::attribute::{pair, text};
-use super::call::Call;
+use super::call::{CONVERSING, Call};
 use super::ids;
 use super::names;
 use super::shorten;
@@ -29,8 +29,6 @@ const HELD_BYTES: usize = 32 << 20;
 const TEXT_MAX_BYTES: usize = 64 << 10;
 /// A turn without calls for so long is over.
 const GIVEN_UP_AFTER_MS: i64 = 30 * 60 * 1_000;
-/// Operations of model calls that turns consist of.
-const CONVERSING: [&str; 3] = ["chat", "generate_content", "text_completion"];
 /// What a [`Gist`] may hold: of each call to a tool, of each result, and of the first message.
 const GIST_BYTES: [usize; 3] = [6 << 10, 2 << 10, 64 << 10];
 
