@@ -37,6 +37,8 @@ pub(super) struct Turn {
     pub(super) error: String,
     /// Its span was made.
     pub(super) is_over: bool,
+    /// Its thread has a later turn.
+    pub(super) is_superseded: bool,
 }
 
 /// Why a turn is over.
@@ -98,7 +100,7 @@ pub(super) struct ToolCall<'a> {
     pub(super) span: Vec<u8>,
     pub(super) tool: &'a ToolUse,
     pub(super) arguments: &'a str,
-    /// `None`: no call brought it.
+    /// `None`: no call brought it, or only its beginning is held.
     pub(super) result: Option<&'a [Block]>,
     /// When the answer that called it ended, in nanoseconds since 1970.
     pub(super) from: u64,
@@ -123,8 +125,14 @@ pub(super) fn tool(call: &ToolCall<'_>, max: Option<usize>) -> Span {
     }
     if let Some(max) = max {
         let arguments = if call.arguments.is_empty() { Value::Null } else { json!(call.arguments) };
-        let result = call.result.map_or(Value::Null, content::result);
-        let content = content::tool(&arguments, &result, max);
+        let beginning = || tool.result.as_ref().map(|result| &result.content);
+        let result = match (call.result, beginning()) {
+            (Some(blocks), _) => content::result(blocks),
+            (None, Some(beginning)) => json!(beginning.text),
+            (None, None) => Value::Null,
+        };
+        let mut content = content::tool(&arguments, &result, max);
+        content.is_cut |= call.result.is_none() && beginning().is_some_and(|beginning| beginning.is_cut);
         add(names::TOOL_ARGUMENTS, content.arguments.map(Any::StringValue));
         add(names::TOOL_RESULT, content.result.map(Any::StringValue));
         add(names::CONTENT_CUT, content.is_cut.then_some(Any::BoolValue(true)));

@@ -27,6 +27,8 @@ const HELD_CALLS: usize = 2_000;
 const HELD_BYTES: usize = 32 << 20;
 /// Longer texts are cut.
 const TEXT_MAX_BYTES: usize = 64 << 10;
+/// A turn that is over is held for so long: calls may be stored in another order than they were made in.
+const LATE_MS: i64 = 60_000;
 /// A turn without calls for so long is over.
 const GIVEN_UP_AFTER_MS: i64 = 30 * 60 * 1_000;
 /// What a [`Gist`] may hold: of each call to a tool, of each result, and of the first message.
@@ -39,6 +41,8 @@ pub(super) struct Turns {
     held: Vec<Held>,
     /// Turns by their first call.
     turns: HashMap<Uuid, Turn>,
+    /// When the newest call ended, in milliseconds since 1970.
+    newest_ms: i64,
 }
 
 /// A call of a turn, as far as it is needed.
@@ -53,12 +57,20 @@ struct Held {
     llm: Llm,
     failed: bool,
     gist: Gist,
-    /// The ids and arguments of the tools that its answer calls, in order.
-    tools: Vec<(String, String)>,
+    /// The tools that its answer calls, in order.
+    tools: Vec<HeldTool>,
     /// Bytes of its texts, at most.
     bytes: usize,
     /// The first call of its turn.
     turn: Option<Uuid>,
+}
+
+/// A tool that an answer calls.
+struct HeldTool {
+    id: String,
+    arguments: String,
+    /// Its span was made.
+    is_over: bool,
 }
 
 /// Where a call belongs.
@@ -72,7 +84,7 @@ pub(super) struct Placed {
 
 impl Turns {
     pub(super) fn new(content: Option<usize>) -> Self {
-        Self { content, held: Vec::new(), turns: HashMap::new() }
+        Self { content, held: Vec::new(), turns: HashMap::new(), newest_ms: 0 }
     }
 
     /// Places a call. `span`: its span.
@@ -87,6 +99,7 @@ impl Turns {
         }
         let has_tools = !conversation.request.tools.is_empty();
         let held = Held::of(call, conversation, facts);
+        self.newest_ms = self.newest_ms.max(held.ended_ms);
         let at = self.held.partition_point(|other| other.started_ms <= held.started_ms);
         self.held.insert(at, held);
         let threads = self.threads(id);
@@ -108,14 +121,19 @@ impl Turns {
         let mut over = Vec::new();
         for before in found.before {
             over.extend(self.end_of(&before.calls, &before.tools, End::Superseded));
+            for call in &before.calls {
+                if let Some(turn) = self.turns.get_mut(call) {
+                    turn.is_superseded = true;
+                }
+            }
         }
         self.join(first, call);
-        over.extend(self.answered(first, &found.turn.tools, id, conversation));
+        let results = Results::of(id, conversation);
+        over.extend(self.tools(first, &found.turn.tools, |tool| tool.result.is_some(), results));
         let under = self.turns.get(&first).map(|turn| (turn.trace.clone(), turn.span.clone()));
         if found.turn.is_complete {
             over.extend(self.end_of(&found.turn.calls, &found.turn.tools, End::Answered));
         }
-        self.shrink(id, &found.turn.tools);
         self.forget();
         over.extend(self.bounded());
         Placed { under, over }
@@ -177,12 +195,13 @@ impl Turns {
             calls: 0,
             error: String::new(),
             is_over: false,
+            is_superseded: false,
         }
     }
 
     /// The place of a tool call among those of an answer.
     fn place_of(&self, by: Uuid, id: &str) -> Option<usize> {
-        self.held.iter().find(|held| held.id == by)?.tools.iter().position(|(known, _)| known == id)
+        self.held.iter().find(|held| held.id == by)?.tools.iter().position(|tool| tool.id == id)
     }
 
     /// Adds a call to its turn.
@@ -191,10 +210,15 @@ impl Turns {
         held.turn = Some(first);
         let Some(turn) = self.turns.get_mut(&first) else { return };
         turn.calls += 1;
+        // It goes on: its span is sent again when it is over.
+        turn.is_over &= held.ended <= turn.ended;
         turn.started = turn.started.min(held.started);
+        let is_last = turn.calls == 1 || held.ended >= turn.ended;
         turn.ended = turn.ended.max(held.ended);
-        turn.error.clone_from(&call.row.error);
-        if self.content.is_some() {
+        if is_last {
+            turn.error.clone_from(&call.row.error);
+        }
+        if is_last && self.content.is_some() {
             let answer = call.conversation.iter().flat_map(|conversation| &conversation.answer.blocks);
             let text = |block: &Block| match block {
                 Block::Text(text) => Some(Block::Text(shorten::text(text, TEXT_MAX_BYTES).0)),
@@ -204,15 +228,9 @@ impl Turns {
         }
     }
 
-    /// The spans of the tools whose results this call brings.
-    fn answered(&self, first: Uuid, tools: &[ToolUse], to: Uuid, conversation: &Conversation) -> Vec<Span> {
-        let results = Results::of(conversation);
-        let is_answered = |tool: &ToolUse| tool.result.as_ref().is_some_and(|result| result.to == to);
-        self.tools(first, tools, is_answered, results)
-    }
-
+    /// The spans of these tools that were not made yet. `results`: those that the newest call brings.
     fn tools(
-        &self,
+        &mut self,
         first: Uuid,
         tools: &[ToolUse],
         is_wanted: impl Fn(&ToolUse) -> bool,
@@ -221,22 +239,31 @@ impl Turns {
         let Some(turn) = self.turns.get(&first) else { return Vec::new() };
         let held = |id: Uuid| self.held.iter().find(|held| held.id == id);
         let mut places = HashMap::<Uuid, usize>::new();
-        let mut spans = Vec::new();
+        let (mut spans, mut made) = (Vec::new(), Vec::new());
         for tool in tools {
             let place = places.entry(tool.by).or_default();
             let at = *place;
             *place += 1;
             let Some(by) = held(tool.by).filter(|_| is_wanted(tool)) else { continue };
+            let Some(known) = by.tools.get(at).filter(|known| !known.is_over) else { continue };
+            made.push((tool.by, at));
             let call = ToolCall {
                 turn,
                 span: ids::tool(tool.by, at),
                 tool,
-                arguments: by.tools.get(at).map_or("", |(_, arguments)| arguments),
-                result: results.next(&tool.id),
+                arguments: &known.arguments,
+                result: results.next(tool),
                 from: by.ended,
                 to: tool.result.as_ref().and_then(|result| held(result.to)).map(|held| held.started),
             };
             spans.push(turn_span::tool(&call, self.content));
+        }
+        for (by, at) in made {
+            let by = self.held.iter_mut().find(|held| held.id == by);
+            if let Some(tool) = by.and_then(|held| held.tools.get_mut(at)) {
+                tool.is_over = true;
+                tool.arguments.clear();
+            }
         }
         spans
     }
@@ -268,18 +295,6 @@ impl Turns {
         }
     }
 
-    /// Drops the arguments of the tools whose results this call has brought.
-    fn shrink(&mut self, id: Uuid, tools: &[ToolUse]) {
-        for tool in tools.iter().filter(|tool| tool.result.as_ref().is_some_and(|result| result.to == id)) {
-            let by = self.held.iter_mut().find(|held| held.id == tool.by);
-            for (known, arguments) in by.into_iter().flat_map(|held| &mut held.tools) {
-                if *known == tool.id {
-                    arguments.clear();
-                }
-            }
-        }
-    }
-
     /// Drops the turns that are over. That of a sub-agent stays while the turn above it is open: of two sub-agents with the same
     /// task, the second must not get the tool call of the first.
     fn forget(&mut self) {
@@ -289,10 +304,12 @@ impl Turns {
             .filter(|turn| !turn.is_over)
             .map(|turn| (turn.trace.clone(), turn.span.clone()))
             .collect();
+        let newest_ms = self.newest_ms;
         self.turns.retain(|_, turn| {
             let is_below = !turn.parent.is_empty()
                 && open.iter().any(|(trace, span)| *trace == turn.trace && *span != turn.span);
-            !turn.is_over || is_below
+            let is_late = turn.is_superseded || newest_ms - ms(turn.ended) > LATE_MS;
+            !turn.is_over || is_below || !is_late
         });
         self.held.retain(|held| held.turn.is_some_and(|first| self.turns.contains_key(&first)));
     }
@@ -315,10 +332,14 @@ impl Turns {
 
 /// The results of tools that a request brings, in order.
 #[derive(Default)]
-struct Results<'c>(Vec<(&'c str, &'c [Block])>);
+struct Results<'c> {
+    /// The call.
+    by: Uuid,
+    left: Vec<(&'c str, &'c [Block])>,
+}
 
 impl<'c> Results<'c> {
-    fn of(conversation: &'c Conversation) -> Self {
+    fn of(by: Uuid, conversation: &'c Conversation) -> Self {
         let messages = &conversation.request.messages;
         let from = messages.iter().rposition(|message| message.role == "assistant").map_or(0, |at| at + 1);
         let blocks = messages.iter().skip(from).flat_map(|message| &message.blocks);
@@ -326,13 +347,14 @@ impl<'c> Results<'c> {
             Block::ToolResult { id, content, .. } => Some((id.as_str(), content.as_slice())),
             _ => None,
         };
-        Self(blocks.filter_map(result).collect())
+        Self { by, left: blocks.filter_map(result).collect() }
     }
 
-    /// Takes the next one with this id.
-    fn next(&mut self, id: &str) -> Option<&'c [Block]> {
-        let at = self.0.iter().position(|(known, _)| *known == id)?;
-        Some(self.0.remove(at).1)
+    /// Takes the next one of this tool.
+    fn next(&mut self, tool: &ToolUse) -> Option<&'c [Block]> {
+        tool.result.as_ref().filter(|result| result.to == self.by)?;
+        let at = self.left.iter().position(|(id, _)| *id == tool.id)?;
+        Some(self.left.remove(at).1)
     }
 }
 
@@ -360,21 +382,23 @@ impl Held {
     fn of(call: &Call<'_>, conversation: &Conversation, facts: Llm) -> Self {
         let metadata = call.event.metadata();
         let (started, ended) = (call.started(), call.ended());
-        let in_ms = |nanos: u64| i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX);
         let tools = conversation.answer.blocks.iter().filter_map(|block| match block {
-            Block::ToolCall { id, arguments, .. } => Some((id.clone(), shorten::text(arguments, TEXT_MAX_BYTES).0)),
+            Block::ToolCall { id, arguments, .. } => {
+                let arguments = shorten::text(arguments, TEXT_MAX_BYTES).0;
+                Some(HeldTool { id: id.clone(), arguments, is_over: false })
+            }
             _ => None,
         });
-        let tools: Vec<(String, String)> = tools.collect();
+        let tools: Vec<HeldTool> = tools.collect();
         let [of_call, of_result, of_opening] = GIST_BYTES;
         let is_first = !conversation.request.messages.iter().any(|message| message.role == "assistant");
-        let bytes = tools.iter().map(|(id, arguments)| id.len() + arguments.len() + of_call).sum::<usize>()
-            + Results::of(conversation).0.len().saturating_mul(of_result)
+        let bytes = tools.iter().map(|tool| tool.id.len() + tool.arguments.len() + of_call).sum::<usize>()
+            + Results::of(call.row.event_id, conversation).left.len().saturating_mul(of_result)
             + if is_first { of_opening } else { of_result };
         Self {
             id: call.row.event_id,
-            started_ms: in_ms(started),
-            ended_ms: in_ms(ended),
+            started_ms: ms(started),
+            ended_ms: ms(ended),
             started,
             ended,
             continues: metadata["links"]["continues"].as_str().and_then(|id| id.parse().ok()),
@@ -400,6 +424,11 @@ impl Held {
             gist: &self.gist,
         }
     }
+}
+
+/// Milliseconds of these nanoseconds.
+fn ms(nanos: u64) -> i64 {
+    i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX)
 }
 
 /// Who the agent is, and its session.
