@@ -252,6 +252,7 @@ async fn a_call_and_a_run_are_shared_as_files_that_need_nothing_else() {
     for (path, words) in [
         (format!("/event/{failed}/share"), "Overloaded"),
         (format!("/run/share?id=claude%3A{SESSION}"), "The tool WebFetch was added."),
+        (format!("/run/share?id=claude%3A{SESSION}"), "The parser is used in three files."),
         (format!("/run/share?id=claude%3A{OTHER}"), "document.title"),
         (format!("/event/{}/share", row(&played, "script")), "document.title"),
     ] {
@@ -391,4 +392,21 @@ async fn five_hundred_sessions_are_listed() {
     assert_eq!(page.matches("class=\"run\"").count(), 500);
     let newest = page.find("claude 000001f3").unwrap();
     assert!(newest < page.find("claude 00000000").unwrap(), "the one with the newest call comes first");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_is_shared_in_two_actions_and_leads_to_its_run() {
+    let Some(program) = installed() else { return };
+    let played = Played::start().await;
+    played.claude(SESSION, "Tidy the parser up.").await;
+    let mut browser = played.browser(&program, WIDE, false);
+    // First action: the call. Second: the file, whose download starts with the click.
+    let failed = row(&played, "Overloaded");
+    browser.open(&played.url(&format!("/event/{failed}")));
+    let link = "document.querySelector('.actions a[download$=\".html\"]')";
+    assert_eq!(browser.eval(&format!("{link}.getAttribute('href')")), json!(format!("/event/{failed}/share")));
+    browser.eval("document.querySelector('a[href^=\"/run?id=\"]').click(); 1");
+    browser.until("document.querySelector('#run .tree') !== null");
+    assert_eq!(browser.eval("document.querySelector('h1').textContent"), json!("claude 0b9f5d4e"));
+    assert!(browser.said.is_empty(), "{:?}", browser.said);
 }

@@ -12,19 +12,20 @@ const WARN_FROM: f64 = 0.8;
 
 /// The table. Nothing if no provider has stated any.
 pub(super) fn render(all: &[Quota], now_ms: i64) -> Markup {
+    let has_left = all.iter().any(|quota| quota.window.remaining.is_some());
     html! {
         @if !all.is_empty() {
             h2 { "Quotas and rate limits" }
             p.dim { "As the providers stated them last, in the header fields of their responses." }
             div.scroll { table.quotas {
-                thead { tr { th { "provider" } th { "window" } th { "used" } th.n { "left" } th { "resets" } th { "status" } th { "stated" } } }
-                tbody { @for quota in all { (row(quota, now_ms, all)) } }
+                thead { tr { th { "provider" } th { "window" } th { "used" } @if has_left { th.n { "left" } } th { "resets" } th { "status" } th { "stated" } } }
+                tbody { @for quota in all { (row(quota, now_ms, all, has_left)) } }
             } }
         }
     }
 }
 
-fn row(quota: &Quota, now_ms: i64, all: &[Quota]) -> Markup {
+fn row(quota: &Quota, now_ms: i64, all: &[Quota], has_left: bool) -> Markup {
     let window = &quota.window;
     let several = all.iter().any(|other| other.provider == quota.provider && other.account != quota.account);
     html! {
@@ -32,9 +33,11 @@ fn row(quota: &Quota, now_ms: i64, all: &[Quota]) -> Markup {
             td { (shown::line(&quota.provider)) @if several { span.dim { ", account " (quota.account + 1) } } }
             td { (shown::line(&window.name)) @if !quota.model.is_empty() { span.dim { " of " (shown::line(&quota.model)) } } }
             td { @if let Some(used) = window.used { (bar(used)) } @else { span.dim { "not stated" } } }
-            td.n {
-                @if let Some(left) = window.remaining {
-                    (count(left as u64)) @if let Some(limit) = window.limit { span.dim { " of " (count(limit as u64)) } }
+            @if has_left {
+                td.n {
+                    @if let Some(left) = window.remaining {
+                        (count(left as u64)) @if let Some(limit) = window.limit { span.dim { " of " (count(limit as u64)) } }
+                    }
                 }
             }
             td { @if let Some(at) = window.resets_at_ms { (reset(at, now_ms)) } }

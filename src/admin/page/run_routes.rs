@@ -59,7 +59,7 @@ pub(super) async fn part(State(shown): State<Arc<PageContext>>, Query(asked): Qu
 pub(super) async fn share(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
     let wanted = asked.id.clone();
     let made = shown.look(move |shown| match find(&shown.viewer, &shown.runs, &wanted)? {
-        Some((run, name)) => Ok(Some(file::run_document(&run, &name))),
+        Some((run, name)) => Ok(Some(file::run_document(&shown.viewer, &run, &name)?)),
         None => Ok(None),
     });
     let made = made.await?.ok_or_else(|| not_found(&asked.id))?;

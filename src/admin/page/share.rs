@@ -12,11 +12,15 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets::STYLES;
 use super::format::{bytes, count, date, duration, money};
-use super::run::{self, Place};
-use super::{bodies, phases, session_name, shown};
+use super::run::{self, Place, whole};
+use super::{bodies, conversation, phases, session_name, shown};
+use crate::conversation::Conversation;
 use crate::event::{Side, Stored};
 use crate::run_view::{Memory, Run};
 use crate::store::{EventRow, StoreError, Viewer};
+
+/// When the conversations of a run's file take so many bytes, no more are added.
+const SAID_MAX_BYTES: usize = 8 << 20;
 
 /// The policy of the file: nothing but this style sheet, and images that are in the file.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -41,12 +45,37 @@ pub(crate) fn call_file(viewer: &Viewer, id: i64) -> Result<Option<String>, Stor
 /// When the store cannot be read in time.
 pub(crate) fn run_file(viewer: &Viewer, named: &str) -> Result<Option<String>, StoreError> {
     let found = run::find(viewer, &Memory::default(), named)?;
-    Ok(found.map(|(run, name)| run_document(&run, &name)))
+    found.map(|(run, name)| run_document(viewer, &run, &name)).transpose()
 }
 
-/// The file of a run.
-pub(super) fn run_document(run: &Run, name: &str) -> String {
-    document(name, &run::render(run, name, Place::File))
+/// The file of a run: its tree, and the conversation of each thread.
+///
+/// # Errors
+/// When the store cannot be read.
+pub(super) fn run_document(viewer: &Viewer, run: &Run, name: &str) -> Result<String, StoreError> {
+    let (mut said, mut left_out, mut bytes) = (Vec::new(), 0, 0);
+    for thread in run.threads.iter().filter(|thread| !thread.turns.is_empty()) {
+        if bytes > SAID_MAX_BYTES {
+            left_out += 1;
+            continue;
+        }
+        if let Some(whole) = whole::of_thread(viewer, thread)? {
+            let said_here = conversation::tab(&whole.said, false);
+            bytes += said_here.0.len();
+            said.push((run::thread_name(run, thread), said_here));
+        }
+    }
+    let main = html! {
+        (run::render(run, name, Place::File))
+        @if !said.is_empty() {
+            h2 { "Conversations" }
+            @for (at, (name, said)) in said.iter().enumerate() {
+                details.said-in-full open[at == 0] { summary { (shown::line(name)) } (said) }
+            }
+        }
+        @if left_out > 0 { p.note { (count(left_out)) " further conversations are left out: the file would be too large." } }
+    };
+    Ok(document(name, &main))
 }
 
 /// A file as a download.
@@ -88,6 +117,10 @@ fn call(row: &EventRow, session: &str) -> Markup {
         h1 { (shown::line(&row.method)) " " (shown::line(&event.url())) }
         @if !row.error.is_empty() { p.note.bad { b { (shown::line(&row.error)) } } }
         (facts(row, &event, session))
+        @if let Some(said) = Conversation::of(&event) {
+            h2 { "Conversation" }
+            (conversation::tab(&said, !row.error.is_empty()))
+        }
         h2 { "Time" }
         div.scroll { (phases::waterfall(&event.phases())) }
         (side(&event, Side::Request, "Request"))

@@ -7,18 +7,17 @@ use serde_json::Value;
 
 use super::query;
 use super::tools::{Use, by_name};
+use super::whole::{self, Whole};
 use super::words::{beginning, costs, models, share};
 use crate::admin::page::format::{count, duration};
 use crate::admin::page::shown;
 use crate::brief;
-use crate::conversation::{Answer, Block, Changes, Conversation, Message, Request, changes};
-use crate::run_view::{self, Run, ViewError};
+use crate::conversation::{Block, Changes, Message, Request, changes};
+use crate::run_view::Run;
 use crate::store::{StoreError, Viewer};
 
 /// Tools that are shown.
 const TOOLS_MAX: usize = 50;
-/// Calls that are read at most to put a conversation together.
-const PARTS_MAX: usize = 200;
 /// Characters of a message.
 const SAID: usize = 600;
 
@@ -28,64 +27,11 @@ pub(in crate::admin::page) struct Named {
     pub(in crate::admin::page) name: String,
 }
 
-/// The first conversation of a run, put together from its calls.
-pub(in crate::admin::page) struct Whole {
-    /// The row of its last call.
-    last: i64,
-    /// What its last call was sent, with everything that was said before it and the answer.
-    said: Conversation,
-}
-
-/// Reads the first conversation of a run. `None`: it has none that can be read.
+/// The first conversation of a run. `None`: it has none that can be read.
 pub(in crate::admin::page) fn conversation(viewer: &Viewer, run: &Run) -> Result<Option<Whole>, StoreError> {
-    let Some(main) = run.threads.iter().find(|thread| thread.parent.is_none() && !thread.turns.is_empty()) else {
-        return Ok(None);
-    };
-    let calls: Vec<i64> = (main.turns.iter().flat_map(|turn| turn.model_calls()))
-        .filter(|call| call.call.error.is_empty())
-        .map(|call| call.call.id)
-        .collect();
-    // A call sends everything that was said, or goes on from the call before it.
-    let mut parts = Vec::new();
-    for row in calls.iter().rev().take(PARTS_MAX) {
-        let part = match run_view::event(viewer, *row) {
-            Ok(event) => event.conversation,
-            Err(ViewError::Store(error)) => return Err(error),
-            Err(_) => break,
-        };
-        let goes_on = part.request.goes_on;
-        parts.push(part);
-        if !goes_on {
-            break;
-        }
-    }
-    Ok(calls.last().copied().zip(joined(parts)).map(|(last, said)| Whole { last, said }))
-}
-
-/// One conversation from calls that go on from each other, newest first.
-fn joined(parts: Vec<Conversation>) -> Option<Conversation> {
-    let mut parts = parts.into_iter().rev();
-    let mut whole = parts.next()?;
-    for part in parts {
-        whole.request.messages.push(answer(whole.answer));
-        whole.request.messages.extend(part.request.messages);
-        (whole.request.parameters, whole.answer) = (part.request.parameters, part.answer);
-        whole.request.is_cut |= part.request.is_cut;
-        if !part.request.system.is_empty() {
-            whole.request.system = part.request.system;
-        }
-        if !part.request.tools.is_empty() {
-            whole.request.tools = part.request.tools;
-        }
-    }
-    whole.request.goes_on = false;
-    let last = std::mem::take(&mut whole.answer);
-    whole.request.messages.push(answer(last));
-    Some(whole)
-}
-
-fn answer(of: Answer) -> Message {
-    Message { role: "assistant".to_owned(), blocks: of.blocks }
+    let main = run.threads.iter().find(|thread| thread.parent.is_none() && !thread.turns.is_empty());
+    let whole = main.map(|main| whole::of_thread(viewer, main)).transpose()?.flatten();
+    Ok(whole.map(Whole::with_answer))
 }
 
 /// The page.
@@ -294,7 +240,7 @@ fn call(of: &Whole) -> Markup {
 /// A message in a few lines.
 fn said(message: &Message) -> Markup {
     html! {
-        div.said {
+        div.compared {
             b.role { (shown::line(&beginning(&message.role, 40))) }
             @for block in message.blocks.iter().take(8) {
                 @match block {

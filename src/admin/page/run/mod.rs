@@ -5,7 +5,7 @@
 //!  tree       one run: rows on one time axis (axis), its slowest phase (slowest)
 //!  cache      what the prompt cache did, and why it was missed
 //!  tools      the tools by use
-//!  compare    two runs side by side
+//!  compare    two runs side by side (whole: the conversation of a thread)
 //! ```
 
 mod axis;
@@ -15,15 +15,16 @@ pub(super) mod list;
 mod slowest;
 mod tools;
 mod tree;
+pub(super) mod whole;
 mod words;
 
 use maud::{Markup, html};
 
 pub(super) use self::tree::Place;
-use self::words::{costs, models, share as share_of, tokens};
+use self::words::{beginning, costs, models, share as share_of, tokens};
 use super::format::{count, date, duration};
 use super::{session_name, shown};
-use crate::run_view::{self, Limits, Memory, Run, RunId};
+use crate::run_view::{self, Limits, Memory, Run, RunId, Thread};
 use crate::store::{StoreError, Viewer};
 
 /// The characters of an agent's session id that are enough to tell sessions apart.
@@ -77,6 +78,12 @@ pub(super) fn render(run: &Run, name: &str, place: Place) -> Markup {
         (tree::render(run, place))
         div.columns { (cache::render(run, place)) (tools::render(run)) }
     }
+}
+
+/// The name of a thread.
+pub(super) fn thread_name(run: &Run, thread: &Thread) -> String {
+    let own = thread.name.as_deref().or(thread.id.as_deref()).filter(|_| thread.parent.is_some());
+    beginning(own.or(run.agent.as_deref()).unwrap_or("main"), 80)
 }
 
 /// The totals on one line.

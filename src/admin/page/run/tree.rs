@@ -6,6 +6,7 @@ use maud::{Markup, html};
 
 use super::axis::{Axis, WIDE};
 use super::slowest::{Slowest, slowest};
+use super::thread_name;
 use super::words::{beginning, costs, model, tokens};
 use crate::admin::page::format::{count, duration};
 use crate::admin::page::phases::px;
@@ -168,10 +169,9 @@ impl Tree<'_> {
         let is_new = self.drawn.borrow_mut().get_mut(at).is_some_and(|drawn| !std::mem::replace(drawn, true));
         let Some(thread) = self.run.threads.get(at).filter(|_| is_new && self.may_show()) else { return html! {} };
         let totals = &thread.with_sub_agents;
-        let name = thread.name.as_deref().or(thread.id.as_deref()).filter(|_| level > 0 || thread.parent.is_some());
         let name = html! {
             span.kind { (if thread.parent.is_some() { "sub-agent" } else { "agent" }) } " "
-            (shown::line(&beginning(name.or(self.run.agent.as_deref()).unwrap_or("main"), 80)))
+            (shown::line(&thread_name(self.run, thread)))
             (errors(totals.errors)) (incomplete_price(totals))
         };
         let newest = thread.turns.len().saturating_sub(1);

@@ -24,7 +24,7 @@ function follow(run) {
       say("The proxy does not answer: " + error.message);
     } finally {
       // A long run takes long to read: it is asked for less often.
-      timer = setTimeout(look, Math.max(EVERY_MS, (performance.now() - began) * 10));
+      timer = setTimeout(look, Math.max(EVERY_MS, (performance.now() - began) * 4));
     }
   }
 
