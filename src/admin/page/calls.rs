@@ -1,6 +1,7 @@
 //! The answers about calls: the list, one call, and its deletion.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::{Path, Query, State};
 use axum::http::header::CACHE_CONTROL;
@@ -26,6 +27,9 @@ enum Found {
 /// Whether a call is still in flight.
 type IsFlying = bool;
 
+/// How long the list waits for its sums.
+const SUMS_WAIT: Duration = Duration::from_millis(50);
+
 /// The list, and beside it the call that is open.
 pub(super) async fn list(
     State(shown): State<Arc<PageContext>>,
@@ -39,9 +43,13 @@ pub(super) async fn list(
     let sums = async {
         // A sorted list is read in one pass with its sums.
         if is_summed {
-            Ok(None)
-        } else {
-            shown.clone().look(move |shown| list::sums(&shown.viewer, &for_sums)).await.map(Some)
+            return Ok(None);
+        }
+        let sums = shown.clone().look(move |shown| list::sums(&shown.viewer, &for_sums));
+        // The list does not wait for them: the script asks again.
+        match tokio::time::timeout(SUMS_WAIT, sums).await {
+            Ok(sums) => sums.map(Some),
+            Err(_late) => Ok(None),
         }
     };
     let (mut read, sums) = tokio::try_join!(read, sums)?;
