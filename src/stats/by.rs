@@ -15,7 +15,7 @@ pub enum By {
     Host,
     /// The model. Calls without one are left out.
     Model,
-    /// The agent of the session.
+    /// The agent that a model call names itself by; else the agent of its session.
     Agent,
     /// The tool: each one that a model called in its answer, or that was called over MCP. A call counts for each of its tools.
     Tool,
@@ -64,7 +64,11 @@ impl Groups {
         let names = match self.by {
             By::Host => vec![call.host.clone()],
             By::Model => llm.as_ref().and_then(Llm::model).map(str::to_owned).into_iter().collect(),
-            By::Agent | By::Session => vec![of_session(call.session)],
+            By::Agent => match llm.as_ref().and_then(Llm::agent) {
+                Some(agent) => vec![agent.to_owned()],
+                None => vec![of_session(call.session)],
+            },
+            By::Session => vec![of_session(call.session)],
             By::Tool => llm.as_ref().map(tools).unwrap_or_default(),
             By::Status => vec![if call.status_code == 0 { "none".to_owned() } else { call.status_code.to_string() }],
         };
@@ -133,14 +137,14 @@ mod tests {
                 200,
                 r#"{"gen_ai.request.model":"m","otas_proxy.llm.tool_calls":"Bash,Read,Bash","gen_ai.usage.input_tokens":5}"#,
             ),
-            call(1, "a.test", 500, r#"{"gen_ai.request.model":"m"}"#),
+            call(1, "a.test", 500, r#"{"gen_ai.request.model":"m","gen_ai.agent.name":"claude"}"#),
             call(2, "b.test", 0, r#"{"gen_ai.tool.name":"Read"}"#),
             Call { method: "GAP".into(), ..call(2, "otas-proxy", 0, "") },
         ];
         for (by, expected) in [
             (By::Host, &[("a.test", 2, 1), ("b.test", 1, 0)][..]),
             (By::Model, &[("m", 2, 1)]),
-            (By::Agent, &[("agent 1", 2, 1), ("agent 2", 1, 0)]),
+            (By::Agent, &[("agent 1", 1, 0), ("agent 2", 1, 0), ("claude", 1, 1)]),
             (By::Session, &[("agent 1", 2, 1), ("agent 2", 1, 0)]),
             (By::Tool, &[("Read", 2, 0), ("Bash", 1, 0)]),
             (By::Status, &[("200", 1, 0), ("500", 1, 1), ("none", 1, 0)]),
