@@ -258,6 +258,14 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     let short = run_view::read(&viewer, &run.id, &Limits { model_calls: 10, ..Limits::default() }).unwrap().unwrap();
     assert_eq!((short.totals.calls, short.left_out.model_calls), (10, 52));
     assert!(started.elapsed().as_secs() < 20);
+
+    // Which of the agents makes this call is not known. It is a run of its own, which can be read.
+    get(&proxy, &model, "/file").await;
+    let listed = run_view::list(&viewer, &everything()).unwrap();
+    let plain = listed.iter().find(|run| run.totals.calls == 0).unwrap();
+    let read = run_view::read(&viewer, &plain.id, &Limits::default()).unwrap().unwrap();
+    let paths: Vec<_> = read.other.iter().map(|call| call.path.as_str()).collect();
+    assert_eq!((plain.other.calls, paths, read.left_out.is_shared), (1, vec!["/file"], false));
     proxy.stop().await;
 }
 

@@ -68,12 +68,8 @@ pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError>
         }
     })?;
     for (session, other) in others {
-        let mut of_session = runs.values().filter(|run| run.sessions.contains(&session));
-        // Which of several agents made a call is not known.
-        let id = match (of_session.next(), of_session.next()) {
-            (Some(only), None) => only.id.clone(),
-            _ => RunId::Proxy(session),
-        };
+        let of_session = runs.values().filter(|run| run.sessions.contains(&session)).map(|run| &run.id);
+        let id = RunId::of_others(session, of_session);
         let run = runs.entry(id.clone()).or_insert_with(|| Listed { sessions: vec![session], ..Listed::new(id) });
         run.last_ms = run.last_ms.max(other.last_ms);
         run.other.join(&other);

@@ -1,6 +1,7 @@
 //! Reads one run. Its model calls are found in the index. Then the conversation of each is read, the newest first, and only a small part
 //! of it is kept. So neither memory nor time depends on how long conversations are.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -194,23 +195,22 @@ fn others(
     sessions.sort_unstable();
     sessions.dedup();
     let mut all = Vec::new();
-    for session in sessions {
-        let session = Some(SessionRow::of(session));
+    for row in sessions {
+        let session = Some(SessionRow::of(row));
         let filter = Filter { session, conditions: conditions.clone(), limit: usize::MAX, ..Filter::default() };
-        let (mut of_session, mut more, mut is_shared) = (Vec::new(), 0, false);
+        let (mut of_session, mut more, mut runs) = (Vec::new(), 0, HashSet::new());
         viewer.each(&filter, |call| {
             if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
-                let run = RunId::of(&call, Some(&llm));
-                is_shared |= matches!(run, RunId::Agent(..)) && !is_of(id, &run);
+                runs.insert(RunId::of(&call, Some(&llm)));
             } else if all.len() + of_session.len() < limits.other_calls {
                 of_session.push(call);
             } else {
                 more += 1;
             }
         })?;
-        match is_shared {
-            true => left_out.is_shared |= !of_session.is_empty(),
-            false => {
+        match is_of(id, &RunId::of_others(row, &runs)) {
+            false => left_out.is_shared |= !of_session.is_empty(),
+            true => {
                 left_out.other_calls += more;
                 all.append(&mut of_session);
             }
