@@ -19,7 +19,8 @@ pub(crate) fn about(said: &Said) -> Option<String> {
     match (&said.user, &said.tool, &said.argument) {
         (Some(text), _, _) => Some(format!("“{text}”")),
         (_, Some(tool), Some(argument)) => Some(format!("{tool} {argument}")),
-        (_, tool, _) => tool.clone(),
+        (_, Some(tool), None) => Some(tool.clone()),
+        _ => said.result.as_ref().map(|text| format!("result: {text}")),
     }
 }
 
@@ -73,7 +74,7 @@ mod tests {
     fn what_a_call_was_about_is_one_line() {
         let said = |user: &str, tool: &str, argument: &str| {
             let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-            about(&Said { user: given(user), tool: given(tool), argument: given(argument) })
+            about(&Said { user: given(user), tool: given(tool), argument: given(argument), result: None })
         };
         assert_eq!(said("Fix it", "", "").as_deref(), Some("“Fix it”"));
         assert_eq!(said("", "Bash", "ls -l").as_deref(), Some("Bash ls -l"));

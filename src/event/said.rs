@@ -25,6 +25,9 @@ pub struct Said {
     /// The argument of this tool that says most.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub argument: Option<String>,
+    /// The beginning of a tool's result, if the request says neither: one that goes on from an answer holds nothing else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub result: Option<String>,
 }
 
 /// The members of a request that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's, and
@@ -70,9 +73,14 @@ impl Said {
         }
         let messages: Vec<&RawValue> = serde_json::from_str(messages.get()).ok()?;
         let newest = messages.iter().rev().take(LOOKED_AT);
+        let mut newest = newest.filter_map(|message| serde_json::from_str::<Value>(message.get()).ok());
+        let mut result = None;
         newest
-            .filter_map(|message| serde_json::from_str::<Value>(message.get()).ok())
-            .find_map(|message| newest_of(&message))
+            .find_map(|message| {
+                result = result.take().or_else(|| result_in(&message));
+                newest_of(&message)
+            })
+            .or(result)
     }
 
     fn of_user(text: &str) -> Option<Self> {
@@ -85,7 +93,7 @@ impl Said {
         let parsed = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
         let argument = brief::argument(parsed.as_ref().unwrap_or(arguments));
         let argument = argument.map(|text| brief::excerpt(&text, MAX_CHARS)).filter(|text| !text.is_empty());
-        Some(Self { tool: Some(brief::excerpt(name, MAX_CHARS)), argument, user: None })
+        Some(Self { tool: Some(brief::excerpt(name, MAX_CHARS)), argument, ..Self::default() })
     }
 }
 
@@ -113,6 +121,15 @@ fn newest_of(message: &Value) -> Option<Said> {
 /// What a person wrote: agents add reminders of their own to it.
 fn words(text: &str) -> Option<&str> {
     Some(text.trim()).filter(|text| !text.is_empty() && !text.starts_with("<system-reminder>"))
+}
+
+/// The result of a tool, where it is an item of its own (OpenAI's responses).
+fn result_in(item: &Value) -> Option<Said> {
+    let is_result = item["type"].as_str().is_some_and(|kind| kind.ends_with("call_output"));
+    let output = is_result.then_some(&item["output"])?;
+    let text = output.as_str().or_else(|| output.as_array()?.iter().find_map(|part| part["text"].as_str()))?;
+    let text = brief::excerpt(text, MAX_CHARS);
+    (!text.is_empty()).then(|| Said { result: Some(text), ..Said::default() })
 }
 
 /// A tool call, in the form of each interface.
@@ -145,7 +162,7 @@ mod tests {
     }
 
     fn called(tool: &str, argument: &str) -> Said {
-        Said { tool: Some(tool.into()), argument: Some(argument.into()), user: None }
+        Said { tool: Some(tool.into()), argument: Some(argument.into()), ..Said::default() }
     }
 
     #[test]
@@ -179,6 +196,16 @@ mod tests {
             json!({ "messages": [{ "role": "assistant", "content": [{ "toolUse": { "name": "Bash", "input": bash } }] }, { "role": "user", "content": [{ "toolResult": {} }] }] }),
         ] {
             assert_eq!(of(&request), called("Bash", "ls -l"), "{request}");
+        }
+    }
+
+    #[test]
+    fn a_result_alone_is_shown_if_its_call_is_not_in_the_request() {
+        for output in [json!("a  b"), json!([{ "type": "input_text", "text": "a b" }])] {
+            let older = json!({ "type": "function_call_output", "call_id": "0", "output": "old" });
+            let newest = json!({ "type": "function_call_output", "call_id": "1", "output": output });
+            let found = of(&json!({ "previous_response_id": "r", "input": [older, newest] }));
+            assert_eq!(found, Said { result: Some("a b".into()), ..Said::default() }, "{output}");
         }
     }
 

@@ -105,6 +105,8 @@ fn what(row: &Row<'_>) -> Markup {
             span.said { "“" (shown::line(text)) "”" }
         } @else if let Some(tool) = &said.tool {
             span.tool { (shown::line(tool)) } @if let Some(argument) = &said.argument { " " span.mono { (shown::line(argument)) } }
+        } @else if let Some(result) = &said.result {
+            span.dim { "result: " } span.mono { (shown::line(result)) }
         } @else {
             (shown::line(&happened::target(call)))
         }
