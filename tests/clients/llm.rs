@@ -81,7 +81,7 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     for part in ["stand-in", says().trim(), TOOL, "time to first token", "In flight"] {
         assert!(shown.contains(part), "no {part}: {shown}");
     }
-    assert!(!shown.contains("tokens in<"), "tokens before the end: {shown}");
+    assert!(!shown.contains("<dt>tokens</dt>"), "tokens before the end: {shown}");
     if path == "/v1/messages" {
         assert!(shown.contains("Reported by the provider so far: <bdi>input_tokens 3"), "{shown}");
     }
@@ -92,11 +92,10 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
     let said = running.wait_with_output().await.unwrap();
     assert!(said.status.success() && String::from_utf8_lossy(&said.stdout).contains("café"));
     proxy.events_so_far(2).await;
-    let page = page(&proxy, "/event/2").await;
-    assert!(
-        page.contains("tokens in") && page.contains("tokens per second") && page.contains(says().trim()),
-        "{page}"
-    );
+    let conversation = page(&proxy, "/event/2").await;
+    assert!(conversation.contains("<dt>tokens</dt>") && conversation.contains(says().trim()), "{conversation}");
+    let timing = page(&proxy, "/event/2?tab=timing").await;
+    assert!(timing.contains("Tokens per second"), "{timing}");
     let events = proxy.events().await;
     has_facts(&events[1], true);
 }
@@ -106,9 +105,10 @@ async fn shown_while_open(proxy: &Running, path: &str, text: &str) -> String {
     let found = std::sync::Mutex::new(String::new());
     eventually("the page shows the call under way", async || {
         let list: Value = serde_json::from_str(&page(proxy, "/live?after=0").await).unwrap();
-        let open = list["open"].as_str().unwrap_or_default().to_owned();
-        let Some((_, rest)) = open.split_once("/open/").filter(|_| open.contains(path)) else { return false };
-        let shown = page(proxy, &format!("/open/{}", rest.split('"').next().unwrap())).await;
+        let mut open = list["open"].as_object().into_iter().flatten();
+        let is_this = |row: &Value| row.as_str().is_some_and(|row| row.contains(path));
+        let Some((id, _)) = open.find(|(_, row)| is_this(row)) else { return false };
+        let shown = page(proxy, &format!("/open/{id}")).await;
         let done = shown.contains(text);
         *found.lock().unwrap() = shown;
         done

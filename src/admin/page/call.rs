@@ -93,7 +93,8 @@ pub(super) fn render(shown: &Shown, place: Place<'_>, may_delete: bool) -> Marku
                 (related::links(&shown.related))
                 @if !is_stored { p.note { "In flight: this is what was captured so far." } }
                 (facts(shown, llm.as_ref()))
-                @if is_stored { (views::missing(row, event)) (uncertain(event)) }
+                @if is_stored { (views::missing(row, event)) }
+                (uncertain(event))
                 (actions(row, event, may_delete, place))
             }
             (tabs::bar(&shown.tabs, shown.tab, &key, is_stored, place))
@@ -144,7 +145,7 @@ fn facts(shown: &Shown, llm: Option<&Llm>) -> Markup {
                 (fact("cached", happened::cached_percent(llm).map(|share| format!("{share} %"))))
                 (fact("cost", happened::cost(llm)))
                 (fact("stop reason", llm.finish().map(str::to_owned)))
-                (fact("first token", llm.first_token_ms().map(duration)))
+                (fact("time to first token", llm.first_token_ms().map(duration)))
                 (fact("agent", llm.agent().map(str::to_owned)))
             } @else {
                 (fact("size", Some(format!("{} up, {} down", bytes(row.request_bytes), bytes(row.response_bytes)))))
