@@ -150,7 +150,10 @@ fn facts(shown: &Shown, llm: Option<&Llm>) -> Markup {
             } @else {
                 (fact("size", Some(format!("{} up, {} down", bytes(row.request_bytes), bytes(row.response_bytes)))))
             }
-            @if let Some(llm) = llm { div { dt { "run" } dd { a href={ "/run?" (run::query(&run_of(row, llm))) } { (shown::line(session)) } } } }
+            @if let Some(llm) = llm {
+                @let id = run_of(row, llm);
+                div { dt { "run" } dd { a href={ "/run?" (run::query(&id)) } { (shown::line(&run::name(&id, llm.agent(), Some(session)))) } } }
+            }
             @else { div { dt { "session" } dd { a href={ "/session/" (row.session) } { (shown::line(session)) } } } }
             @if redactions > 0 { div title="They are not stored on disk" { dt { "secrets masked" } dd { (count(redactions)) } } }
         }

@@ -43,7 +43,7 @@ pub(super) fn find(viewer: &Viewer, memory: &Memory, id: &str) -> Result<Option<
 }
 
 /// The name of a run for people. `session`: the name of the proxy's session.
-fn name(id: &RunId, agent: Option<&str>, session: Option<&str>) -> String {
+pub(super) fn name(id: &RunId, agent: Option<&str>, session: Option<&str>) -> String {
     match id {
         RunId::Agent(named, id) => {
             let agent = agent.or(Some(named.as_str())).filter(|agent| !agent.is_empty()).unwrap_or("agent");
