@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use otas_proxy::hosts::{HostRule, HostRules};
-use otas_proxy::store::{SessionRow, Store};
+use otas_proxy::store::{Filter, SessionRow, Store};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -274,8 +274,10 @@ async fn the_curl_command_of_a_call_repeats_it() {
     }
     proxy.events_so_far(calls.len()).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    for (at, call) in calls.iter().enumerate() {
-        let event = proxy.app.store.event(at as i64 + 1).unwrap();
+    // A call with large bodies may be stored after one that ended later.
+    let mut events = proxy.app.store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
+    events.sort_by_key(|event| event.seq);
+    for (at, (call, event)) in calls.iter().zip(&events).enumerate() {
         let command = otas_proxy::export::curl::command(&otas_proxy::event::Stored::parse(&event.json));
         std::fs::write(file.path(), &command).unwrap();
         for shell in ["sh", "bash"] {
