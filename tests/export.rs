@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use otas_proxy::hosts::{HostRule, HostRules};
-use otas_proxy::store::{Filter, SessionRow, Store};
+use otas_proxy::store::{SessionRow, Store};
 use serde_json::{Value, json};
 use time::format_description::well_known::Rfc3339;
 
@@ -262,7 +262,7 @@ async fn the_curl_command_of_a_call_repeats_it() {
         Again::post("text/plain; charset=iso-8859-1", b"caf\xe9".to_vec()),
         Again { method: "PUT", ..Again::post("text/plain", "") },
     ];
-    for call in &calls {
+    for (at, call) in calls.iter().enumerate() {
         let method = call.method.parse::<reqwest::Method>().unwrap();
         let made = proxy.client().request(method, origin.url("/echo/it's%20here?q=a%26b[1]"));
         let made = made.header("content-type", call.content_type).header("x-own", "a 'quoted' value");
@@ -271,13 +271,12 @@ async fn the_curl_command_of_a_call_repeats_it() {
             None => made,
         };
         made.body(call.body.clone()).send().await.unwrap();
+        // A call may end for the proxy after the next one has ended. So each waits for the event of the one before it.
+        proxy.events_so_far(at + 1).await;
     }
-    proxy.events_so_far(calls.len()).await;
     let file = tempfile::NamedTempFile::new().unwrap();
-    // A call with large bodies may be stored after one that ended later.
-    let mut events = proxy.app.store.list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();
-    events.sort_by_key(|event| event.seq);
-    for (at, (call, event)) in calls.iter().zip(&events).enumerate() {
+    for (at, call) in calls.iter().enumerate() {
+        let event = proxy.app.store.event(at as i64 + 1).unwrap();
         let command = otas_proxy::export::curl::command(&otas_proxy::event::Stored::parse(&event.json));
         std::fs::write(file.path(), &command).unwrap();
         for shell in ["sh", "bash"] {
