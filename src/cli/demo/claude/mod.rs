@@ -3,12 +3,16 @@
 
 pub(super) mod script;
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::caller::Caller;
 use super::{Failed, mcp};
 
 const SESSION: &str = "5d0c1a52-6a53-4b5e-9a87-3f1f0c6f7a10";
+/// The time between two calls: tools run, the user reads, or a retry waits.
+const PAUSE: Duration = Duration::from_millis(80);
 const SUB_AGENT: &str = "a7c4e19b2d";
 
 /// Does what the user asks, in two turns.
@@ -107,10 +111,14 @@ impl Talk {
         };
         let agent = self.is_of_sub_agent.then_some(SUB_AGENT);
         let body = self.body();
+        if self.calls > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
         for attempt in 0.. {
             if caller.post(&url(caller), &fields(agent, attempt), &body).await?.is_success() {
                 break;
             }
+            tokio::time::sleep(PAUSE).await;
         }
         self.calls += 1;
         let uses = answer.content.iter().filter(|block| block["type"] == "tool_use").cloned().collect();
