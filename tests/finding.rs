@@ -77,7 +77,7 @@ async fn a_text_in_a_body_is_found_by_the_command_by_filters_and_on_the_page() {
         page.contains("data-id=\"2\"") && page.contains("data-id=\"1\"") && !page.contains("data-id=\"3\""),
         "{page}"
     );
-    // The index is beside the store, and its size is told.
+    // The index is beside the store, and `store info` shows its size.
     let store = served.folder.path().join("events.db");
     eventually("there is an index", async || {
         let info: Value = serde_json::from_str(&said(&served.folder, &["store", "info", "--json"])).unwrap();

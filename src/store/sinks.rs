@@ -4,8 +4,9 @@
 use std::io;
 
 use aws_lc_rs::digest::{SHA256, digest};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
+use super::chunks::Loader;
 use super::key::short;
 use super::read::event_row;
 use super::sql::{COLUMNS, signed, unsigned};
@@ -102,16 +103,7 @@ impl Viewer {
             let mut query = connection.prepare_cached(&format!(
                 "SELECT {COLUMNS} FROM events WHERE id <= ?1 AND llm <> '' ORDER BY id DESC"
             ))?;
-            let mut found = query.query([up_to])?;
-            let (mut events, mut size) = (Vec::new(), 0);
-            while events.len() < rows
-                && size < bytes
-                && let Some(row) = found.next()?
-            {
-                let event = event_row(&mut loader, row)?;
-                size += event.json.len();
-                events.push(event);
-            }
+            let mut events = first(query.query([up_to])?, &mut loader, rows, bytes)?;
             events.reverse();
             Ok(events)
         })
@@ -128,19 +120,24 @@ impl Viewer {
             let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
             let mut query =
                 connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
-            let mut found = query.query([after])?;
-            let (mut events, mut size) = (Vec::new(), 0);
-            while events.len() < rows
-                && size < bytes
-                && let Some(row) = found.next()?
-            {
-                let event = event_row(&mut loader, row)?;
-                size += event.json.len();
-                events.push(event);
-            }
+            let events = first(query.query([after])?, &mut loader, rows, bytes)?;
             Ok((events, newest.unwrap_or(0)))
         })
     }
+}
+
+/// The first of the events that a query finds: at most `rows`, and no more once they have `bytes` in total.
+fn first(mut found: Rows<'_>, loader: &mut Loader<'_>, rows: usize, bytes: usize) -> rusqlite::Result<Vec<EventRow>> {
+    let (mut events, mut size) = (Vec::new(), 0);
+    while events.len() < rows
+        && size < bytes
+        && let Some(row) = found.next()?
+    {
+        let event = event_row(loader, row)?;
+        size += event.json.len();
+        events.push(event);
+    }
+    Ok(events)
 }
 
 fn place(connection: &Connection, name: &str) -> rusqlite::Result<SinkPlace> {

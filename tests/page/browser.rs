@@ -117,7 +117,7 @@ async fn the_row_under_the_pointer_does_not_move_while_calls_arrive() {
     browser.until("document.getElementById('news').textContent.startsWith('1,000+') || parseInt(document.getElementById('news').textContent) > 700");
     assert_eq!(browser.eval("document.getElementById('c6').getBoundingClientRect().top"), before);
     assert_eq!(browser.eval("document.querySelector('tr[aria-current]').id"), json!("c6"));
-    // Whoever asks for the new calls gets them.
+    // A click on the bar shows the new calls.
     browser.eval("document.getElementById('news').click(); 1");
     browser.until(
         "document.getElementById('news').hidden && document.getElementById('live-state').textContent === 'Live'",

@@ -1,4 +1,4 @@
-//! Agents that are played: they send what Claude Code and Codex send, and a model that answers as it is told.
+//! Stand-ins: agents that send what Claude Code and Codex send, and a model that gives the answers that a test sets.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -92,7 +92,7 @@ pub(super) async fn compare_page(State(shown): State<Arc<PageContext>>, Query(as
     Ok(layout::page(Part::Sessions, "Compare", &main))
 }
 
-/// The comparison, or the id of a run that there is not.
+/// The comparison, or the id of the run that was not found.
 fn compared(shown: &PageContext, wanted: &[String; 2]) -> Result<Result<Markup, String>, StoreError> {
     let mut found = Vec::with_capacity(2);
     for id in wanted {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::arguments::{Diff, ListRuns, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics};
+use super::arguments::{Diff, ListRuns, PIECE_BYTES, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics};
 use super::pieces::{MOST, piece};
 use crate::admin::page::format::{bytes, costs, date, duration};
 use crate::cli::conversation::{Look, render};
@@ -76,7 +76,7 @@ pub(super) fn call(viewer: &Viewer, of: &ReadCall) -> Answer {
         Part::ResponseBody => Some(Side::Response),
     };
     if let Some(side) = side {
-        return Ok(body(&stored, side, of.offset, of.limit.unwrap_or(20_000)));
+        return Ok(body(&stored, side, of.offset, of.limit.unwrap_or(PIECE_BYTES)));
     }
     let mut text = format!("{} {}\n", cell(&row.method), cell(&stored.url()));
     let status = if row.status_code == 0 { "no response".to_owned() } else { row.status_code.to_string() };
@@ -145,7 +145,8 @@ pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
     }
     let mut text = missing(&filter)
         + "run\tagent\tlast_call\tmodels\tmodel_calls\terrors\tinput_tokens\tcached\toutput_tokens\tcost\tother_calls\n";
-    for run in runs.iter().take(of.limit.clamp(1, MOST_ROWS)) {
+    let limit = of.limit.clamp(1, MOST_ROWS);
+    for run in runs.iter().take(limit) {
         let Totals { calls, errors, input, cache_read, output, .. } = &run.totals;
         let known = |tokens: &Option<u64>| tokens.map(|tokens| tokens.to_string()).unwrap_or_default();
         let of_proxy = || run.sessions.first().and_then(|session| sessions.get(session)).map(session_name::agent);
@@ -167,7 +168,7 @@ pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
         let line = fields.iter().map(|field| cell(field)).collect::<Vec<_>>().join("\t");
         text += &format!("{}\n", fitted(&line, COLUMNS));
     }
-    let more = runs.len().saturating_sub(of.limit.clamp(1, MOST_ROWS));
+    let more = runs.len().saturating_sub(limit);
     Ok(if more > 0 { format!("{text}[{more} older runs: narrow the query, or raise the limit]") } else { text })
 }
 

@@ -2,6 +2,11 @@
 
 use serde::Deserialize;
 
+/// The bytes of a piece, if the caller does not say.
+pub(super) const PIECE_BYTES: usize = 20_000;
+/// The rows of a list, if the caller does not say.
+const ROWS: usize = 20;
+
 /// Arguments of `search_calls`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,17 +94,16 @@ pub(super) struct Statistics {
 
 impl Default for Search {
     fn default() -> Self {
-        Self { query: String::new(), limit: 20, before: None }
+        Self { query: String::new(), limit: ROWS, before: None }
     }
 }
 
 impl Default for ListRuns {
     fn default() -> Self {
-        Self { query: String::new(), limit: 20 }
+        Self { query: String::new(), limit: ROWS }
     }
 }
 
-/// The bytes of a piece, if the caller does not say.
 fn usual_limit() -> usize {
-    20_000
+    PIECE_BYTES
 }

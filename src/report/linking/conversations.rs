@@ -11,7 +11,7 @@ use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
 use crate::llm::names;
 
-/// The most calls with the same messages that are told apart.
+/// The most calls with the same messages that are remembered.
 const ALIKE_MAX: usize = 8;
 
 pub(super) struct Conversations {

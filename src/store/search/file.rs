@@ -54,7 +54,7 @@ CREATE TABLE slices (id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
 /// What the index has of the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
-    /// Chunks from this number were indexed: earlier ones were dropped for want of room.
+    /// The first chunk that is in the index. Earlier ones were dropped because the index was full.
     pub(super) chunk_from: i64,
     /// The last chunk that was indexed.
     pub(super) chunk_to: i64,
