@@ -22,6 +22,7 @@ use crate::redaction::untagged;
 use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestCa, TestOrigin, hex, pattern};
 use crate::support::otas::TestOtas;
+use crate::support::program::content_of;
 use crate::support::proxy::{Running, TestProxy, read_until};
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -694,8 +695,7 @@ fn files_with(folder: &Path, bytes: &[u8]) -> Vec<String> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files_with(&path, bytes));
-        // A journal of SQLite may be gone by now: then it holds nothing.
-        } else if std::fs::read(&path).unwrap_or_default().windows(bytes.len()).any(|window| window == bytes) {
+        } else if content_of(&path).windows(bytes.len()).any(|window| window == bytes) {
             found.push(path.display().to_string());
         }
     }

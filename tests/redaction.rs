@@ -23,7 +23,7 @@ use tokio::net::TcpStream;
 use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin, TestCa, TestOrigin};
 use crate::support::otas::TestOtas;
-use crate::support::program::Folder;
+use crate::support::program::{Folder, content_of};
 use crate::support::proxy::{TestProxy, trusting};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -384,8 +384,7 @@ fn found_in(folder: &Path, secret: &str) -> Vec<String> {
         if path.is_dir() {
             found.extend(found_in(&path, secret));
         } else {
-            // A journal of SQLite may be gone by now: then it holds nothing.
-            let bytes = std::fs::read(&path).unwrap_or_default();
+            let bytes = content_of(&path);
             let holds = |what: &str| bytes.windows(what.len()).any(|window| window == what.as_bytes());
             found.extend(
                 TRACES

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::config;
 use crate::store::{self, Indexer, IndexerStep, SearchBounds, Store};
 
-/// The index may take this part of what the store may take. It usually takes some sixth of what bodies take.
+/// The index may take this part of what the store may take. It usually takes about a tenth of the store's file.
 const PART_OF_STORE: u64 = 8;
 /// How often new events are looked for.
 const EVERY: Duration = Duration::from_secs(1);

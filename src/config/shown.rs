@@ -81,7 +81,6 @@ pub(super) fn pinned(all: &[PinnedCertificate]) -> String {
     format!("[{}]", entries.collect::<Vec<_>>().join(", "))
 }
 
-/// As the settings have them. Header fields are shown by name only.
 /// What differs from the defaults.
 fn spans(spans: &Spans) -> String {
     let only = if spans.only == Only::Llm { ", only = \"llm\"" } else { "" };
@@ -91,6 +90,7 @@ fn spans(spans: &Spans) -> String {
     format!("{only}{}{compat}{metrics}", content.unwrap_or_default())
 }
 
+/// As the settings have them. Header fields are shown by name only.
 pub(super) fn sinks(all: &[Sink]) -> String {
     let entry = |sink: &Sink| match sink {
         Sink::JsonLines(path) => {

@@ -42,7 +42,7 @@ pub struct Otlp {
 }
 
 /// What an OpenTelemetry collector is sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Spans {
     /// Which calls become spans.
     pub only: Only,
@@ -55,18 +55,13 @@ pub struct Spans {
 }
 
 /// Which calls become spans.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Only {
     /// All.
+    #[default]
     All,
     /// Calls to models and tools.
     Llm,
-}
-
-impl Default for Spans {
-    fn default() -> Self {
-        Self { only: Only::All, content: None, compat: false, metrics: false }
-    }
 }
 
 const TRACES: &str = "v1/traces";

@@ -14,7 +14,7 @@ use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 
 use super::packed::{damaged, unpack};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
-use super::sql::{COLUMN_COUNT, COLUMNS};
+use super::sql::{COLUMN_COUNT, COLUMNS, size_bytes};
 use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
 use crate::clock::now_ms;
 use crate::event::{with_bodies, without_bodies};
@@ -158,14 +158,6 @@ fn any_older(connection: &Connection, before_ms: i64) -> rusqlite::Result<bool> 
                  OR EXISTS (SELECT 1 FROM sessions INDEXED BY sessions_ended WHERE closed_at_ms < ?1)",
         )?
         .query_row([before_ms], |row| row.get(0))
-}
-
-fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let number = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let (pages, free, page) =
-        (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
-    let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page)).unwrap_or(0);
-    Ok((bytes(pages), bytes(pages - free)))
 }
 
 /// Removes the oldest delivered events that began before `before_ms`. It stops at the first one after row `spared_after`: most

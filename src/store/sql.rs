@@ -76,3 +76,12 @@ pub(super) fn is_corruption(error: &rusqlite::Error) -> bool {
         }),
     }
 }
+
+/// The bytes of a database's file, and those of them that are in use.
+pub(super) fn size_bytes(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let number = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let (pages, free, page) =
+        (number("PRAGMA page_count")?, number("PRAGMA freelist_count")?, number("PRAGMA page_size")?);
+    let bytes = |pages: i64| u64::try_from(pages.saturating_mul(page)).unwrap_or(0);
+    Ok((bytes(pages), bytes(pages - free)))
+}

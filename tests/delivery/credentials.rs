@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::bench::{Bench, PATIENCE, in_session, key_checks, paused, saved_in, until};
 use crate::support::otas::TestOtas;
+use crate::support::program::content_of;
 
 #[tokio::test]
 async fn a_configured_token_and_project_are_used() {
@@ -259,8 +260,7 @@ async fn the_store_contains_no_readable_key_or_token() {
     deliverer.stop().await;
     let mut looked_at = 0;
     for file in std::fs::read_dir(bench.folder()).unwrap() {
-        // A journal of SQLite may be gone by now: then it holds nothing.
-        let bytes = std::fs::read(file.unwrap().path()).unwrap_or_default();
+        let bytes = content_of(&file.unwrap().path());
         looked_at += bytes.len();
         for secret in [token.expose(), otas.key().expose()] {
             for part in secret.split('.').filter(|part| part.len() > 20) {

@@ -16,7 +16,7 @@ use crate::masking::forms::{self, Planted, STREAMS};
 use crate::support::nobody::Nobody;
 use crate::support::origin::{Act, RawOrigin};
 use crate::support::otas::TestOtas;
-use crate::support::program::Folder;
+use crate::support::program::{Folder, content_of};
 use crate::support::websocket::{BINARY, DEFLATED, Deflater, TEXT, bare, masked};
 
 /// Of so many bytes the pieces of a stream are: no secret is whole in any.
@@ -447,7 +447,7 @@ fn files(folder: &std::path::Path, all: &mut BTreeMap<String, Vec<u8>>) {
                 if name.ends_with("events.db") {
                     all.insert(format!("{name}, the events"), crate::support::program::stored_texts(&path));
                 }
-                all.insert(name, std::fs::read(&path).unwrap_or_default());
+                all.insert(name, content_of(&path));
             }
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::sessions::{client, with_agents_and};
 use crate::support::origin::{TestCa, TestOrigin};
 use crate::support::otas::TestOtas;
+use crate::support::program::content_of;
 use crate::support::proxy::Running;
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -19,8 +20,7 @@ fn written(folder: &Path, secret: &str, at_home: &[&str]) -> Vec<String> {
             found.extend(written(&path, secret, at_home));
             continue;
         }
-        // A journal of SQLite may be gone by now: then it holds nothing.
-        let bytes = std::fs::read(&path).unwrap_or_default();
+        let bytes = content_of(&path);
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         if bytes.windows(secret.len()).any(|window| window == secret.as_bytes()) && !at_home.contains(&&*name) {
             found.push(name);

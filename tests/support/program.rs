@@ -115,6 +115,14 @@ pub fn with_descriptors(most: usize) -> impl FnOnce(Command) -> Command {
     }
 }
 
+/// The bytes of a file. A journal of SQLite may be gone by now: then it holds nothing.
+pub fn content_of(path: &Path) -> Vec<u8> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        read => read.unwrap(),
+    }
+}
+
 /// All events of a store's file, oldest first.
 pub fn rows(path: &Path) -> Vec<EventRow> {
     let mut rows = Store::open(path).unwrap().list(&Filter { limit: usize::MAX, ..Filter::default() }).unwrap();

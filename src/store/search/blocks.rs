@@ -1,7 +1,8 @@
 //! The rows of blocks.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
+use super::file::damaged;
 use crate::search::{ROWS, Signature, sliced};
 
 /// The number of a row of slices.
@@ -17,6 +18,15 @@ pub(super) fn write_slices(index: &Connection, block: i64, signatures: &[Signatu
         .into_iter()
         .enumerate()
         .try_for_each(|(row, data)| insert.execute(params![slice_id(block, row), data]).map(drop))
+}
+
+/// Reads a row of a block.
+pub(super) fn read_slice(index: &Connection, block: i64, row: usize) -> rusqlite::Result<Vec<u8>> {
+    let slice = index
+        .prepare_cached("SELECT data FROM slices WHERE id = ?1")?
+        .query_row([slice_id(block, row)], |row| row.get(0))
+        .optional()?;
+    slice.ok_or_else(damaged)
 }
 
 /// Removes a block with its rows.

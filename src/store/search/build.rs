@@ -16,7 +16,7 @@ use super::sweep::Sweep;
 use crate::search::{BLOCK_COLUMNS, SEAM_BYTES, Signature};
 use crate::store::chunks::bodies_of;
 use crate::store::link::FileId;
-use crate::store::sql::{signed, unsigned};
+use crate::store::sql::{signed, size_bytes, unsigned};
 use crate::store::{Store, StoreError, Viewer, free_disk_bytes};
 
 /// Chunks of one step: some milliseconds.
@@ -105,8 +105,12 @@ impl Store {
         Indexer { viewer: self.viewer(), path: self.path().into(), bounds, open: None }
     }
 
-    /// Removes the search index, unless another process uses it.
+    /// Removes the search index, if there is one, unless another process uses it.
     pub fn remove_search_index(&self) {
+        // The lock would make a file.
+        if file::id(self.path()).is_none() {
+            return;
+        }
         if let Ok(Some(_lock)) = file::lock(self.path()) {
             file::remove(self.path());
         }
@@ -217,7 +221,7 @@ impl Memory {
                 span.write(index)?;
             }
             self.state.write(index)?;
-            while used_bytes(index)? > max_bytes && self.drop_oldest(index)? {}
+            while size_bytes(index)?.1 > max_bytes && self.drop_oldest(index)? {}
             return Ok(IndexerStep::Worked);
         }
         let kept = self.column.row;
@@ -334,13 +338,9 @@ impl Memory {
         if let Some(ends) = self.ends.get(&chunk) {
             return Ok(ends.clone());
         }
-        let ends = self.read_ends(store, chunk)?;
+        let ends = self.texts.chunk(store, chunk)?.map(|text| Ends::of(&text)).unwrap_or_default();
         self.ends.insert(chunk, ends.clone());
         Ok(ends)
-    }
-
-    fn read_ends(&mut self, store: &Connection, chunk: i64) -> rusqlite::Result<Ends> {
-        Ok(self.texts.chunk(store, chunk)?.map(|text| Ends::of(&text)).unwrap_or_default())
     }
 
     /// Adds a folded text to the column, and to further ones when it is full.
@@ -430,10 +430,4 @@ impl Ends {
             tail: text.get(text.len() - bytes..).unwrap_or_default().to_vec(),
         }
     }
-}
-
-/// The bytes of the file that are in use.
-fn used_bytes(index: &Connection) -> rusqlite::Result<u64> {
-    let number = |name: &str| index.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).map(i64::unsigned_abs);
-    Ok((number("page_count")?.saturating_sub(number("freelist_count")?)).saturating_mul(number("page_size")?))
 }

@@ -105,7 +105,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(
+        fn written_contents_are_read_back(
             columns in prop::collection::vec(
                 (0..MOST, 0..99_i64, prop::collection::vec((0..MOST, 0..MOST), 0..4), prop::collection::vec(0..MOST, 0..4)), 0..4,
             ),

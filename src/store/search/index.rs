@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
-use super::blocks::slice_id;
+use super::blocks::read_slice;
 use super::contents::{Contents, decode};
 use super::file::{self, State, damaged};
 use super::ranges::Ranges;
@@ -94,7 +94,7 @@ impl Index {
         for bits in forms {
             let mut those = Columns::first(count);
             for bit in bits {
-                those.keep(*bit, &self.slice(block, row_of(*bit))?);
+                those.keep(*bit, &read_slice(&self.connection, block, row_of(*bit))?);
                 if those.is_empty() {
                     break;
                 }
@@ -113,15 +113,6 @@ impl Index {
             contents.into_iter().enumerate().filter(|(at, _)| columns.has(*at)).map(|(_, contents)| contents),
         );
         Ok(())
-    }
-
-    fn slice(&self, block: i64, row: usize) -> rusqlite::Result<Vec<u8>> {
-        let slice = self
-            .connection
-            .prepare_cached("SELECT data FROM slices WHERE id = ?1")?
-            .query_row([slice_id(block, row)], |row| row.get(0))
-            .optional()?;
-        slice.ok_or_else(damaged)
     }
 }
 

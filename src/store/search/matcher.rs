@@ -46,8 +46,6 @@ pub(super) struct Matcher {
     span: Option<(Span, bool)>,
     /// Events that were read.
     read: usize,
-    /// All candidates were read, and the others are no longer among them.
-    is_exact: bool,
 }
 
 /// What is known of a chunk.
@@ -110,7 +108,6 @@ impl Matcher {
             known,
             span: None,
             read: 0,
-            is_exact: false,
         };
         if let Some((candidates, index)) = found {
             let (from, to) = (index.state().chunk_from, index.state().chunk_to);
@@ -134,7 +131,7 @@ impl Matcher {
         }
         source.in_time()?;
         self.read += 1;
-        if self.read == PATIENCE && !self.is_exact {
+        if self.read == PATIENCE {
             self.settle(source)?;
         }
         match bodies::place(&source.connection, event)? {
@@ -264,10 +261,9 @@ impl Matcher {
                 }
             }
         }
-        let seams = std::mem::take(&mut self.seams);
-        for (before, after) in &seams {
-            if self.is_across(source, *before, *after)? {
-                hits.push(*after..=*after);
+        for (before, after) in std::mem::take(&mut self.seams) {
+            if self.is_across(source, before, after)? {
+                hits.push(after..=after);
             }
         }
         // A text may begin in a candidate, and end behind a seam that is none.
@@ -278,7 +274,7 @@ impl Matcher {
             .filter(|chunk| self.known.get(chunk).is_none_or(|known| self.needle.may_begin_in(&known.tail)));
         let later = newest.saturating_add(1)..=i64::MAX;
         self.chunks = hits.into_iter().chain(ends.map(|chunk| chunk..=chunk)).chain([later]).collect();
-        (self.seams, self.span, self.is_exact) = (seams, None, true);
+        self.span = None;
         Ok(())
     }
 }

@@ -34,6 +34,15 @@ struct Hunt {
     missed: i64,
 }
 
+impl Hunt {
+    fn begin(path: &Path, texts: &[String], until: Option<Instant>) -> rusqlite::Result<Self> {
+        let source = Source::open(path, until)?;
+        let needles = texts.iter().filter_map(|text| Needle::new(text));
+        let matchers = needles.map(|needle| Matcher::new(path, &source, needle)).collect::<rusqlite::Result<_>>()?;
+        Ok(Self { source, matchers, missed: 0 })
+    }
+}
+
 /// Adds the function, if the conditions use it. It reads the store by a connection of its own.
 ///
 /// # Errors
@@ -71,17 +80,19 @@ pub(super) fn attach_until<'a>(
     if clauses.texts.is_empty() {
         return Ok(Attached(None));
     }
-    let source = Source::open(path, until)?;
-    let needles = clauses.texts.iter().filter_map(|text| Needle::new(text));
-    let matchers = needles.map(|needle| Matcher::new(path, &source, needle)).collect::<rusqlite::Result<_>>()?;
-    // A panic inside leaves nothing half done: the next query makes a new one.
-    let hunt = AssertUnwindSafe(Mutex::new(Hunt { source, matchers, missed: 0 }));
+    let (path, texts) = (path.to_owned(), clauses.texts.clone());
+    // It begins with the first event that is asked for: other conditions may leave none. A panic inside leaves nothing half done:
+    // the next query makes a new one.
+    let hunt = AssertUnwindSafe(Mutex::new(None));
     let searched = AssertUnwindSafe(searched.clone());
     connection.create_scalar_function(NAME, 2, FunctionFlags::SQLITE_UTF8, move |given| {
         let (number, event): (i64, i64) = (given.get(0)?, given.get(1)?);
         let number = usize::try_from(number).unwrap_or(usize::MAX);
         let mut hunt = hunt.lock();
-        let Hunt { source, matchers, missed } = &mut *hunt;
+        let Hunt { source, matchers, missed } = match &mut *hunt {
+            Some(hunt) => hunt,
+            none => none.insert(Hunt::begin(&path, &texts, until)?),
+        };
         let Some(matcher) = matchers.get_mut(number) else { return Ok(None) };
         match matcher.is_in(source, event) {
             Ok(found) => Ok(Some(found)),

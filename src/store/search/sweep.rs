@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::blocks::{remove_block, slice_id, write_slices};
+use super::blocks::{read_slice, remove_block, write_slices};
 use super::contents::{Contents, decode, encode};
 use super::file::damaged;
 use crate::search::{Columns, ROWS, without};
@@ -103,11 +103,7 @@ fn sweep(index: &Connection, store: &Connection, block: i64, contents: &[Content
     if (contents.len() - left.len()) * WORTH_IT < contents.len() {
         return Ok(());
     }
-    let mut rows = Vec::with_capacity(ROWS);
-    for row in 0..ROWS {
-        let mut query = index.prepare_cached("SELECT data FROM slices WHERE id = ?1")?;
-        rows.push(query.query_row([slice_id(block, row)], |row| row.get(0))?);
-    }
+    let rows = (0..ROWS).map(|row| read_slice(index, block, row)).collect::<rusqlite::Result<Vec<_>>>()?;
     write_slices(index, block, &without(&rows, &columns).ok_or_else(damaged)?)?;
     index
         .prepare_cached("UPDATE blocks SET count = ?2, contents = ?3 WHERE id = ?1")?
