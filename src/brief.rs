@@ -1,5 +1,7 @@
 //! Facts of calls in a few characters, for rows of lists (pure).
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 /// A model's name without what rows have no room for: the path, the region and the vendor before it, `claude-`, and the date and
@@ -51,6 +53,17 @@ pub(crate) fn tokens(number: u64) -> String {
         1_000..999_500 => of(1e3, "k"),
         _ => of(1e6, "M"),
     }
+}
+
+/// Amounts by currency: `$1.20 + 0.30 EUR`.
+pub(crate) fn costs(by_currency: &BTreeMap<String, f64>) -> String {
+    let amounts = by_currency.iter().map(|(currency, amount)| money(*amount, Some(currency)));
+    amounts.collect::<Vec<_>>().join(" + ")
+}
+
+/// Whether a text of the user was added by the agent, and is not the user's own.
+pub(crate) fn is_reminder(text: &str) -> bool {
+    text.trim_start().starts_with("<system-reminder>")
 }
 
 /// An amount with the digits that matter, and its currency if known: `$0.031`, `1.24 EUR`.
@@ -138,6 +151,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn costs_of_several_currencies_stand_side_by_side() {
+        assert_eq!(costs(&BTreeMap::from([("EUR".into(), 0.3), ("USD".into(), 1.2)])), "0.30 EUR + $1.20");
+    }
 
     #[test]
     fn names_of_models_are_short_and_still_tell_models_apart() {

@@ -240,7 +240,7 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
             calls.iter().filter(|call| call.call.error.is_empty()).map(|call| call.call.id).collect();
         for pair in answered.windows(2) {
             let event = run_view::event(&viewer, pair[1]).unwrap();
-            assert_eq!(run_view::previous(&viewer, &event).unwrap(), Some(pair[0]));
+            assert_eq!(run_view::previous(&viewer, &event).unwrap().map(|before| before.id), Some(pair[0]));
         }
     }
     let newest = main.turns[1].model_calls().last().unwrap().call.id;

@@ -222,18 +222,21 @@ pub struct RequestFacts {
 impl Exchange {
     /// Joins both bodies: see [`Captured::join`].
     pub fn join_bodies(&mut self) {
-        self.request.body.join();
-        self.response.iter_mut().for_each(|response| response.body.join());
+        self.bodies_mut().for_each(Captured::join);
     }
 
     /// A copy without the bodies, of which it has the sizes.
     pub fn without_bodies(&self) -> Self {
-        let size_of =
-            |body: &Captured| Captured { total_bytes: body.total_bytes, end: body.end, ..Captured::default() };
         let mut copy = self.clone();
-        copy.request.body = size_of(&self.request.body);
-        copy.response.iter_mut().for_each(|response| response.body = size_of(&response.body));
+        for body in copy.bodies_mut() {
+            *body = Captured { total_bytes: body.total_bytes, end: body.end, ..Captured::default() };
+        }
         copy
+    }
+
+    /// The request's body, and the response's if there is one.
+    pub(crate) fn bodies_mut(&mut self) -> impl Iterator<Item = &mut Captured> {
+        [&mut self.request.body].into_iter().chain(self.response.as_mut().map(|response| &mut response.body))
     }
 }
 

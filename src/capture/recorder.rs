@@ -467,8 +467,7 @@ impl Recorder {
         let state = state.as_ref()?;
         let mut exchange = Exchange::clone(&state.exchange);
         let limits = self.0.recording.shared.limits();
-        limits.shorten(&mut exchange.request.body);
-        exchange.response.iter_mut().for_each(|response| limits.shorten(&mut response.body));
+        exchange.bodies_mut().for_each(|body| limits.shorten(body));
         let now = Instant::now();
         exchange.timings.wait = state.forwarded.zip(state.answered).map(|(from, to)| to - from);
         exchange.timings.latency =

@@ -7,6 +7,7 @@ use super::color::{BAD, DIM, WARN};
 use super::table::{cell, fitted};
 use crate::admin::page::format::{date, duration};
 use crate::brief;
+use crate::happened;
 use crate::run_view::{LeftOut, Miss, ModelCall, Run, RunId, Step, Thread, ToolCall, Totals, Turn};
 use crate::store::Call;
 
@@ -153,7 +154,7 @@ fn beside(of: &Thread) -> Option<Node> {
 
 fn model_call(of: &ModelCall) -> Node {
     let (call, llm) = (&of.call, &of.llm);
-    let model = llm.model().map(brief::model).or(llm.operation()).unwrap_or("model");
+    let model = happened::model(llm);
     let retry = of.retry_of.map(|failed| format!(" retries #{failed}")).unwrap_or_default();
     let text = match call.error.as_str() {
         "" => format!("#{} {model}{retry}", call.id),
@@ -163,15 +164,9 @@ fn model_call(of: &ModelCall) -> Node {
         tokens.filter(|tokens| *tokens > 0).map(|tokens| format!("{} {name}", brief::tokens(tokens)))
     };
     let (read, write) = (llm.cache_read_tokens(), llm.cache_write_tokens());
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
-    let tokens = match (llm.input_tokens(), llm.output_tokens()) {
-        (None, None) => None,
-        (input, output) => Some(format!("{}→{}", known(input), known(output))),
-    };
     let cached: Vec<String> = [figure("read", read), figure("written", write)].into_iter().flatten().collect();
     let cached = (!cached.is_empty()).then(|| format!("({} in the cache)", cached.join(", ")));
-    let cost = llm.cost().map(|cost| brief::money(cost, llm.currency()));
-    let facts = [tokens, cached, cost, Some(duration(call.latency_ms))];
+    let facts = [happened::tokens(llm), cached, happened::cost(llm), Some(duration(call.latency_ms))];
     let mut node = Node::new(cell(&text), facts.into_iter().flatten().collect::<Vec<_>>().join("  "));
     if !call.error.is_empty() {
         node.style = BAD;
@@ -254,9 +249,8 @@ fn totals(of: &Totals) -> String {
     let errors = (of.errors > 0).then(|| format!("{} failed", of.errors));
     let calls = format!("{} {}", of.calls, if of.calls == 1 { "call" } else { "calls" });
     let cached = of.cache_read.filter(|read| *read > 0).map(|read| format!("({} cached)", brief::tokens(read)));
-    let costs: Vec<String> = of.costs.iter().map(|(currency, cost)| brief::money(*cost, Some(currency))).collect();
     let tokens = of.input.or(of.output).map(|_| format!("{}→{}", known(of.input), known(of.output)));
-    let cost = (!costs.is_empty()).then(|| costs.join(" + "));
+    let cost = (!of.costs.is_empty()).then(|| brief::costs(&of.costs));
     let parts = [Some(calls), errors, tokens, cached, cost, Some(duration(of.duration_ms() as f64))];
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")
 }

@@ -120,7 +120,7 @@ fn newest_of(message: &Value) -> Option<Said> {
 
 /// What a person wrote: agents add reminders of their own to it.
 fn words(text: &str) -> Option<&str> {
-    Some(text.trim()).filter(|text| !text.is_empty() && !text.starts_with("<system-reminder>"))
+    Some(text.trim()).filter(|text| !text.is_empty() && !brief::is_reminder(text))
 }
 
 /// The result of a tool, where it is an item of its own (OpenAI's responses).

@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use super::outline::Phases;
 use crate::llm::Llm;
@@ -52,6 +53,11 @@ impl Stored {
     /// The whole event; null if it could not be parsed.
     pub fn json(&self) -> &Value {
         &self.0
+    }
+
+    /// The event that this one names in `metadata.links`, such as `continues`.
+    pub fn link(&self, name: &str) -> Option<Uuid> {
+        self.0["metadata"]["links"][name].as_str()?.parse().ok()
     }
 
     /// A text field.

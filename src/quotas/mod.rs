@@ -75,19 +75,19 @@ struct Owner<'a> {
 }
 
 impl Quotas {
-    /// Notes what the header fields of a response state. `llm`: the facts of the call, as the store's column. `at_ms`: when the call
-    /// began, in Unix milliseconds.
+    /// Notes what the header fields of a response state. `llm`: the facts of the call. `at_ms`: when the call began, in Unix
+    /// milliseconds.
     pub fn note<'a>(
         &self,
         host: &str,
-        llm: &str,
+        llm: Option<&Llm>,
         fields: impl Iterator<Item = (&'a str, &'a str)> + Clone,
         at_ms: i64,
     ) {
         // Most calls state none, and then nothing else is read.
         let windows = windows(fields.clone(), at_ms);
         if !windows.is_empty() {
-            self.note_windows(host, Llm::parse(llm).as_ref(), account(fields), windows, at_ms);
+            self.note_windows(host, llm, account(fields), windows, at_ms);
         }
     }
 

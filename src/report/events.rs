@@ -37,16 +37,17 @@ pub(super) fn build(
     let links = linking.links(exchange);
     let continues = |llm: &Llm| linking.continues(llm);
     let event = event::build(exchange, &Context { continues: &continues, ..context(facts, session, seq, links) });
-    linking.note(&event, &links);
-    note_quotas(exchange, &event, facts);
+    let llm = Llm::parse(&event.llm);
+    linking.note(&event, llm.as_ref(), &links);
+    note_quotas(exchange, &event, llm.as_ref(), facts);
     event
 }
 
 /// Notes the quotas that the response to a model call states.
-fn note_quotas(exchange: &Exchange, event: &Event, facts: &Facts) {
+fn note_quotas(exchange: &Exchange, event: &Event, llm: Option<&Llm>, facts: &Facts) {
     let Some(response) = exchange.response.as_ref().filter(|_| exchange.llm.is_some()) else { return };
     let fields = response.headers.iter().filter_map(|(name, value)| Some((name, str::from_utf8(value).ok()?)));
-    facts.quotas.note(&event.host, &event.llm, fields, event.started_at_ms);
+    facts.quotas.note(&event.host, llm, fields, event.started_at_ms);
 }
 
 /// What an event of this session holds besides its exchange.

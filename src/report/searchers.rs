@@ -203,7 +203,10 @@ impl Shared {
 
     fn make(&self, turn: Turn, job: Job, hurried: bool) -> Made {
         let Job { mut exchange, session, kind } = job;
-        exchange.join_bodies();
+        // What is withheld need not be copied.
+        if !hurried {
+            exchange.join_bodies();
+        }
         let seq = match &kind {
             JobKind::Event { seq, .. } => *seq,
             JobKind::Note => 0,

@@ -187,16 +187,11 @@ pub(super) fn place_others(run: &mut Run, others: Vec<Call>) {
         .map(|call| (call.call.id, call.call.started_at_ms))
         .collect();
     for call in others {
-        let call = match tool_over_mcp(&call) {
-            Some(tool) => match tool_call(run, &tool, &call, &starts) {
-                Some(of) => {
-                    of.over_mcp.push(call);
-                    continue;
-                }
-                None => call,
-            },
-            None => call,
-        };
+        let tool = tool_over_mcp(&call);
+        if let Some(of) = tool.and_then(|tool| tool_call(run, &tool, &call, &starts)) {
+            of.over_mcp.push(call);
+            continue;
+        }
         let lasts =
             |turn: &&mut Turn| turn.totals.start_ms <= call.started_at_ms && call.started_at_ms <= turn.totals.end_ms;
         // Which of several agents made it is not known: the first one started the others.

@@ -1,7 +1,5 @@
 //! One model call beside the one before it in its conversation.
 
-use uuid::Uuid;
-
 use super::cache;
 use super::error::ViewError;
 use super::list::naming;
@@ -9,7 +7,7 @@ use super::tree::Miss;
 use crate::conversation::{Changes, Conversation, cache_miss_reason, changes};
 use crate::event::Stored;
 use crate::llm::Llm;
-use crate::store::{Filter, StoreError, Viewer};
+use crate::store::{Filter, Viewer};
 
 /// Earlier calls of a session that are looked at if no link names the previous call.
 const CANDIDATES: usize = 200;
@@ -52,15 +50,15 @@ pub fn event(viewer: &Viewer, id: i64) -> Result<ModelEvent, ViewError> {
     Ok(ModelEvent { id, stored, llm, conversation })
 }
 
-/// The row of the previous call of the conversation: the one that the event's links name, or else the newest earlier call of the same
+/// The previous call of the conversation: the one that the event's links name, or else the newest earlier call of the same
 /// thread whose messages this one begins with. `None`: none is known.
 ///
 /// # Errors
-/// When the store cannot be read.
-pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<i64>, StoreError> {
-    let linked = of.stored.metadata()["links"]["continues"].as_str().and_then(|id| id.parse::<Uuid>().ok());
+/// When the store cannot be read, or the linked event is no conversation.
+pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<ModelEvent>, ViewError> {
+    let linked = of.stored.link("continues");
     if let Some(row) = linked.map(|event| viewer.row_before(event, of.id)).transpose()?.flatten() {
-        return Ok(Some(row));
+        return event(viewer, row).map(Some);
     }
     let Some(session) = of.llm.session() else { return Ok(None) };
     let place =
@@ -74,7 +72,7 @@ pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<i64>, StoreEr
         let is_beginning = changes(&before.conversation, &of.conversation).kept > 0;
         let has_tools = |of: &ModelEvent| !of.conversation.request.tools.is_empty();
         if is_beginning && has_tools(&before) == has_tools(of) {
-            return Ok(Some(call.id));
+            return Ok(Some(before));
         }
     }
     Ok(None)
@@ -87,10 +85,9 @@ pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<i64>, StoreEr
 pub fn compare(viewer: &Viewer, before: Option<i64>, after: i64) -> Result<Compared, ViewError> {
     let after = event(viewer, after)?;
     let before = match before {
-        Some(before) => before,
+        Some(before) => event(viewer, before)?,
         None => previous(viewer, &after)?.ok_or(ViewError::NoPrevious(after.id))?,
     };
-    let before = event(viewer, before)?;
     let changes = changes(&before.conversation, &after.conversation);
     let miss = cache::short(&before.llm, &after.llm).map(|short| Miss {
         previous: before.id,

@@ -5,7 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::llm::Llm;
-use crate::store::Call;
 
 /// What names a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,11 +16,11 @@ pub enum RunId {
 }
 
 impl RunId {
-    /// The run of a call, by the facts of its model call.
-    pub(super) fn of(call: &Call, llm: Option<&Llm>) -> Self {
+    /// The run of a call: of a session of the proxy, with the facts of a model call.
+    pub fn of(session: i64, llm: Option<&Llm>) -> Self {
         match llm.and_then(Llm::session) {
-            Some(session) => Self::Agent(llm.and_then(Llm::agent).unwrap_or_default().to_owned(), session.to_owned()),
-            None => Self::Proxy(call.session),
+            Some(id) => Self::Agent(llm.and_then(Llm::agent).unwrap_or_default().to_owned(), id.to_owned()),
+            None => Self::Proxy(session),
         }
     }
 

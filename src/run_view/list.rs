@@ -53,7 +53,7 @@ pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError>
             others.entry(call.session).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
             return;
         };
-        let id = RunId::of(&call, Some(&llm));
+        let id = RunId::of(call.session, Some(&llm));
         let run = runs.entry(id.clone()).or_insert_with(|| Listed::new(id));
         run.last_ms = run.last_ms.max(call.started_at_ms);
         run.totals.add_call(&call, &llm);
@@ -92,7 +92,7 @@ pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
     };
     let mut found: Vec<RunId> = Vec::new();
     viewer.each(&naming(&session), |call| {
-        let id = RunId::of(&call, Llm::parse(&call.llm).as_ref());
+        let id = RunId::of(call.session, Llm::parse(&call.llm).as_ref());
         let RunId::Agent(of_agent, of_session) = &id else { return };
         let is_meant =
             !session.is_empty() && of_session.starts_with(&session) && (agent.is_empty() || *of_agent == agent);

@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use uuid::Uuid;
-
 use super::build::{Loaded, place_others, tree};
 use super::compare::event;
 use super::error::ViewError;
@@ -20,7 +18,7 @@ use crate::conversation::{Conversation, cache_miss_reason};
 use crate::event::Stored;
 use crate::llm::Llm;
 use crate::runs::Gist;
-use crate::store::{Call, Condition, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
+use crate::store::{Call, Condition, Fact, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
 
 /// Bounds of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -125,14 +123,17 @@ fn load_all(
 fn model_calls(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<(Vec<(Call, Llm)>, u64), StoreError> {
     let filter = match id {
         RunId::Agent(_, session) => naming(session),
-        RunId::Proxy(session) => {
-            Filter { session: Some(SessionRow::of(*session)), limit: usize::MAX, ..Filter::default() }
-        }
+        RunId::Proxy(session) => Filter {
+            session: Some(SessionRow::of(*session)),
+            conditions: vec![Condition::Is(Fact::Llm)],
+            limit: usize::MAX,
+            ..Filter::default()
+        },
     };
     let (mut calls, mut more) = (Vec::new(), 0);
     viewer.each(&filter, |call| {
         let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) else { return };
-        if !is_of(id, &RunId::of(&call, Some(&llm))) {
+        if !is_of(id, &RunId::of(call.session, Some(&llm))) {
             return;
         }
         match calls.len() < limits.model_calls {
@@ -158,13 +159,12 @@ fn load(viewer: &Viewer, call: Call, llm: Llm) -> Result<Option<Loaded>, StoreEr
     let Some(row) = viewer.event(call.id)? else { return Ok(None) };
     let stored = Stored::parse(&row.json);
     drop(row.json);
-    let (links, agent) = (&stored.metadata()["links"], &stored.metadata()["agent"]);
-    let id = |name: &str| links[name].as_str().and_then(|id| id.parse::<Uuid>().ok());
+    let agent = &stored.metadata()["agent"];
     let text = |name: &str| agent[name].as_str().map(str::to_owned);
     Ok(Some(Loaded {
         event: row.event_id,
-        continues: id("continues"),
-        retry_of: id("retry_of"),
+        continues: stored.link("continues"),
+        retry_of: stored.link("retry_of"),
         parent_thread: text("parent_thread_id"),
         name: text("agent_name").or_else(|| text("agent_type")),
         gist: Conversation::of(&stored).map(|conversation| Gist::of(&conversation)).unwrap_or_default(),
@@ -201,7 +201,7 @@ fn others(
         let (mut of_session, mut more, mut runs) = (Vec::new(), 0, HashSet::new());
         viewer.each(&filter, |call| {
             if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
-                runs.insert(RunId::of(&call, Some(&llm)));
+                runs.insert(RunId::of(call.session, Some(&llm)));
             } else if all.len() + of_session.len() < limits.other_calls {
                 of_session.push(call);
             } else {

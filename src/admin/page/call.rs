@@ -21,6 +21,9 @@ use crate::{brief, happened};
 pub(super) struct Shown {
     row: EventRow,
     event: Stored,
+    llm: Option<Llm>,
+    /// What a model call was about, or the tool of an MCP call.
+    about: Option<String>,
     conversation: Option<Conversation>,
     related: Related,
     /// The session's name.
@@ -36,12 +39,14 @@ pub(super) struct Shown {
 pub(super) fn read(viewer: &Viewer, row: EventRow, session: String, asked: &CallQuery) -> Result<Shown, StoreError> {
     let event = Stored::parse(&row.json);
     let conversation = Conversation::of(&event);
-    let related = related::read(viewer, &row, &event)?;
+    let llm = event.llm();
+    let about = about(&event, llm.as_ref());
+    let related = related::read(viewer, &row, &event, llm.as_ref())?;
     let tabs = tabs::of(conversation.is_some(), is_stored(&row));
     let tab = tabs::named(&asked.tab, &tabs);
     let compared = if tab == Tab::Changes { compared(viewer, row.id)? } else { None };
     let history = if tab == Tab::Delivery { viewer.history(row.id)? } else { Vec::new() };
-    Ok(Shown { row, event, conversation, related, session, tabs, tab, compared, history })
+    Ok(Shown { row, event, llm, about, conversation, related, session, tabs, tab, compared, history })
 }
 
 /// The call beside the one before it. `None`: that is not known.
@@ -68,21 +73,19 @@ fn is_stored(row: &EventRow) -> bool {
 /// The title of its page.
 pub(super) fn title(shown: &Shown) -> String {
     let row = &shown.row;
-    about(shown).unwrap_or_else(|| format!("{} {}{}", row.method, row.host, row.path))
+    shown.about.clone().unwrap_or_else(|| format!("{} {}{}", row.method, row.host, row.path))
 }
 
 /// The call. `may_delete`: the store may be changed here.
 pub(super) fn render(shown: &Shown, place: Place<'_>, may_delete: bool) -> Markup {
-    let Shown { row, event, .. } = shown;
+    let Shown { row, event, about, .. } = shown;
     let is_stored = is_stored(row);
     let key = if is_stored { row.id.to_string() } else { row.event_id.to_string() };
-    let llm = event.llm();
-    let about = about(shown);
     html! {
         article.one data-path=(tabs::path(&key, is_stored)) data-open=(key) data-tab=(tabs::key(shown.tab)) data-flying[!is_stored] {
             header {
                 div.head {
-                    @match &about {
+                    @match about {
                         Some(about) => h1 { (shown::line(about)) },
                         None => h1 { (shown::line(&row.method)) " " (shown::line(&event.url())) },
                     }
@@ -92,19 +95,20 @@ pub(super) fn render(shown: &Shown, place: Place<'_>, may_delete: bool) -> Marku
                 @if !row.error.is_empty() { p.note.bad role="alert" { b { (shown::line(brief::sentence(&row.error))) } } }
                 (related::links(&shown.related))
                 @if !is_stored { p.note { "In flight: this is what was captured so far." } }
-                (facts(shown, llm.as_ref()))
+                (facts(shown))
                 @if is_stored { (views::missing(row, event)) }
                 (uncertain(event))
                 (actions(row, event, may_delete, place))
             }
             (tabs::bar(&shown.tabs, shown.tab, &key, is_stored, place))
-            section.tab { (tab(shown, llm.as_ref())) }
+            section.tab { (tab(shown)) }
         }
     }
 }
 
-fn tab(shown: &Shown, llm: Option<&Llm>) -> Markup {
+fn tab(shown: &Shown) -> Markup {
     let Shown { row, event, conversation, compared, history, .. } = shown;
+    let llm = shown.llm.as_ref();
     match (shown.tab, conversation) {
         (Tab::Conversation, Some(conversation)) => conversation::tab(conversation, !row.error.is_empty()),
         (Tab::Changes, _) => changes::tab(compared.as_ref()),
@@ -118,19 +122,19 @@ fn tab(shown: &Shown, llm: Option<&Llm>) -> Markup {
 }
 
 /// What a model call was about, or the tool of an MCP call.
-fn about(shown: &Shown) -> Option<String> {
-    let llm = shown.event.llm()?;
-    if let Some(tool) = llm.tool() {
+fn about(event: &Stored, llm: Option<&Llm>) -> Option<String> {
+    if let Some(tool) = llm?.tool() {
         return Some(tool.to_owned());
     }
-    match shown.event.body(Side::Request) {
+    match event.body(Side::Request) {
         Content::Text(text) => happened::about(&Said::of_request(text)),
         _ => None,
     }
 }
 
-fn facts(shown: &Shown, llm: Option<&Llm>) -> Markup {
+fn facts(shown: &Shown) -> Markup {
     let Shown { row, event, session, .. } = shown;
+    let llm = shown.llm.as_ref();
     let redactions = event.redactions();
     let fact = |name: &str, value: Option<String>| {
         html! { @if let Some(value) = value { div { dt { (name) } dd { (shown::line(&value)) } } } }
@@ -151,20 +155,12 @@ fn facts(shown: &Shown, llm: Option<&Llm>) -> Markup {
                 (fact("size", Some(format!("{} up, {} down", bytes(row.request_bytes), bytes(row.response_bytes)))))
             }
             @if let Some(llm) = llm {
-                @let id = run_of(row, llm);
+                @let id = RunId::of(row.session, Some(llm));
                 div { dt { "run" } dd { a href={ "/run?" (run::query(&id)) } { (shown::line(&run::name(&id, llm.agent(), Some(session)))) } } }
             }
             @else { div { dt { "session" } dd { a href={ "/session/" (row.session) } { (shown::line(session)) } } } }
             @if redactions > 0 { div title="They are not stored on disk" { dt { "secrets masked" } dd { (count(redactions)) } } }
         }
-    }
-}
-
-/// The run that a model call belongs to: the agent's own session, or else that of the proxy.
-fn run_of(row: &EventRow, llm: &Llm) -> RunId {
-    match llm.session() {
-        Some(session) => RunId::Agent(llm.agent().unwrap_or_default().to_owned(), session.to_owned()),
-        None => RunId::Proxy(row.session),
     }
 }
 

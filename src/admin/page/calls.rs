@@ -96,7 +96,7 @@ pub(super) async fn live(State(shown): State<Arc<PageContext>>, Query(asked): Qu
 /// The sums below the list.
 pub(super) async fn sums(State(shown): State<Arc<PageContext>>, Query(asked): Query<ListQuery>) -> Answer {
     let sums = shown.look(move |shown| list::sums(&shown.viewer, &asked)).await?;
-    Ok(part(&sums_of::render(&sums)))
+    Ok(part(sums_of::render(&sums)))
 }
 
 /// A call in flight. Once it has ended, its event.
@@ -138,7 +138,7 @@ pub(super) async fn event(
 
 fn answer(found: Found, is_part: bool) -> Response {
     match found {
-        Found::Call(_, call, _) if is_part => part(&call),
+        Found::Call(_, call, _) if is_part => part(call),
         Found::Call(title, call, refreshes) => {
             page_with(Part::Calls, &title, &call, Extras { refreshes, ..Extras::default() })
         }

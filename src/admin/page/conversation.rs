@@ -105,8 +105,7 @@ impl<'a> Scene<'a> {
 
 /// Where the newest part begins: at the last message with a text of the user.
 fn start_of_newest(messages: &[Message]) -> usize {
-    let is_text =
-        |block: &Block| matches!(block, Block::Text(text) if !text.trim_start().starts_with("<system-reminder>"));
+    let is_text = |block: &Block| matches!(block, Block::Text(text) if !brief::is_reminder(text));
     messages
         .iter()
         .rposition(|message| message.role == "user" && message.blocks.iter().any(is_text))

@@ -70,8 +70,8 @@ pub(super) fn page_with(part: Part, title: &str, main: &Markup, extras: Extras) 
 }
 
 /// A part of a page, for the script.
-pub(super) fn part(content: &Markup) -> Response {
-    let text = content.clone().into_string();
+pub(super) fn part(content: Markup) -> Response {
+    let text = content.into_string();
     ([(CONTENT_TYPE, "text/html; charset=utf-8"), (CACHE_CONTROL, "no-store")], text).into_response()
 }
 

@@ -69,6 +69,11 @@ const COLUMNS: [(&str, Column); 8] = [
     ("took", Column::Latency),
 ];
 
+/// The name of a column in addresses.
+pub(super) fn name_of(column: Column) -> &'static str {
+    COLUMNS.into_iter().find(|(_, by)| *by == column).map_or("", |(name, _)| name)
+}
+
 impl ListQuery {
     /// The filter. `None` when nothing can match: there is no such session, or the search field cannot be read ([`Self::error`]).
     pub(super) fn filter(&self, viewer: &Viewer, limit: usize) -> Result<Option<Filter>, StoreError> {

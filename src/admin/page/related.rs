@@ -1,7 +1,6 @@
 //! The calls that belong to a call: its retry, what it repeats, what redirected to it, and the call before it in its conversation.
 
 use maud::{Markup, html};
-use uuid::Uuid;
 
 use crate::event::{Llm, Stored};
 use crate::store::{Call, Condition, EventRow, Fact, Filter, StoreError, Viewer};
@@ -21,8 +20,13 @@ pub(super) struct Related {
 const LIKELY: usize = 50;
 
 /// Finds them.
-pub(super) fn read(viewer: &Viewer, row: &EventRow, event: &Stored) -> Result<Related, StoreError> {
-    let find = |name: &str| match linked(event, name) {
+pub(super) fn read(
+    viewer: &Viewer,
+    row: &EventRow,
+    event: &Stored,
+    llm: Option<&Llm>,
+) -> Result<Related, StoreError> {
+    let find = |name: &str| match event.link(name) {
         Some(id) => viewer.row_before(id, before(row)),
         None => Ok(None),
     };
@@ -36,7 +40,7 @@ pub(super) fn read(viewer: &Viewer, row: &EventRow, event: &Stored) -> Result<Re
         },
         redirect_of: find("redirect_of")?,
         continues: find("continues")?,
-        asked_by: match event.llm().as_ref().and_then(Llm::tool) {
+        asked_by: match llm.and_then(Llm::tool) {
             Some(tool) => asked_by(viewer, row, tool)?,
             None => None,
         },
@@ -73,10 +77,6 @@ pub(super) fn links(related: &Related) -> Markup {
             p.links { @for (row, words) in all { @if let Some(row) = row { a.other href={ "/event/" (row) } data-open=(row) { (words) " " (row) } " " } } }
         }
     }
-}
-
-fn linked(event: &Stored, name: &str) -> Option<Uuid> {
-    event.metadata()["links"][name].as_str()?.parse().ok()
 }
 
 /// A call in flight has no row yet: it comes after all.

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
-use axum::http::header::CACHE_CONTROL;
-use axum::response::{Html, IntoResponse};
 use maud::{Markup, html};
 use serde::Deserialize;
 
 use super::layout::{self, PageError, Part};
 use super::run::{self, Place, compare, find, list};
 use super::share as file;
-use super::{Answer, PageContext};
+use super::{Answer, PageContext, number};
 use crate::clock::now_ms;
 use crate::run_view::RunId;
 use crate::store::StoreError;
@@ -44,15 +42,15 @@ fn chosen(asked: &[(String, String)]) -> Vec<RunId> {
 
 /// One run.
 pub(super) async fn page(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
-    let (title, id, main) = seen(&shown, asked.id, Place::Page).await?;
+    let (title, id, main) = seen(&shown, asked.id).await?;
     let main = html! { div #run data-part={ "/run/part?" (run::query(&id)) } { (main) } };
     Ok(layout::page(Part::Sessions, &title, &main))
 }
 
 /// What the script puts in its place while the run goes on.
 pub(super) async fn part(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
-    let (_, _, main) = seen(&shown, asked.id, Place::Page).await?;
-    Ok(([(CACHE_CONTROL, "no-store")], Html(main.into_string())).into_response())
+    let (_, _, main) = seen(&shown, asked.id).await?;
+    Ok(layout::part(main))
 }
 
 /// One run as a file of its own.
@@ -68,8 +66,7 @@ pub(super) async fn share(State(shown): State<Arc<PageContext>>, Query(asked): Q
 
 /// One call as a file of its own.
 pub(super) async fn call_file(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
-    // A row number. Anything else matches no row.
-    let row: i64 = id.parse().unwrap_or_default();
+    let row = number(&id);
     let made = shown.look(move |shown| file::call_file(&shown.viewer, row)).await?;
     let made = made.ok_or_else(|| PageError::NotFound(format!("There is no event {row}.")))?;
     Ok(file::download(&format!("otas-proxy-{row}.html"), made))
@@ -108,12 +105,12 @@ fn compared(shown: &PageContext, wanted: &[String; 2]) -> Result<Result<Markup, 
 }
 
 /// Title, id and content of a run's page.
-async fn seen(shown: &Arc<PageContext>, wanted: String, place: Place) -> Result<(String, RunId, Markup), PageError> {
+async fn seen(shown: &Arc<PageContext>, wanted: String) -> Result<(String, RunId, Markup), PageError> {
     let id = wanted.clone();
     let made = shown.clone().look(move |shown| {
         let found = find(&shown.viewer, &shown.runs, &id)?;
         Ok(found.map(|(run, name)| {
-            let main = run::render(&run, &name, place);
+            let main = run::render(&run, &name, Place::Page);
             (name, run.id, main)
         }))
     });

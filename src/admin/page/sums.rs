@@ -11,8 +11,7 @@ use crate::store::{SURVEYED, Sums};
 pub(super) fn render(sums: &Sums) -> Markup {
     let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
     let cached = sums.input_tokens.filter(|input| *input > 0).zip(sums.cached_tokens);
-    let costs = sums.costs.iter().map(|(currency, cost)| brief::money(*cost, Some(currency)));
-    let costs = costs.collect::<Vec<_>>().join(" + ");
+    let costs = brief::costs(&sums.costs);
     html! {
         span { b { (count(sums.calls)) } (if sums.calls == 1 { " call" } else { " calls" }) }
         span.bad[sums.errors > 0] { b { (count(sums.errors)) } (if sums.errors == 1 { " error" } else { " errors" }) }

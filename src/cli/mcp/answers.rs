@@ -13,7 +13,7 @@ use crate::cli::{diff, session_name, tree};
 use crate::clock::now_ms;
 use crate::event::{Content, Side, Stored};
 use crate::query::Query;
-use crate::run_view::{self, Limits, Totals};
+use crate::run_view::{self, Limits, Memory, Totals};
 use crate::stats::{By, Groups, Stats};
 use crate::store::{Filter, SessionInfo, Viewer};
 use crate::visible;
@@ -172,11 +172,11 @@ pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
     Ok(if more > 0 { format!("{text}[{more} older runs: narrow the query, or raise the limit]") } else { text })
 }
 
-pub(super) fn run(viewer: &Viewer, of: &ReadRun) -> Answer {
+pub(super) fn run(viewer: &Viewer, memory: &Memory, of: &ReadRun) -> Answer {
     let unknown = || format!("no run, or more than one, is called `{}`; list_runs names them", of.run);
     let id = run_view::find(viewer, &of.run).map_err(said)?.ok_or_else(unknown)?;
     let limits = Limits { time: RUN_TIME, ..Limits::default() };
-    let run = run_view::read(viewer, &id, &limits).map_err(said)?.ok_or_else(unknown)?;
+    let run = run_view::read_with(viewer, &id, &limits, memory).map_err(said)?.ok_or_else(unknown)?;
     Ok(piece(&tree::render(&run, Some(COLUMNS), false), of.offset, of.limit))
 }
 

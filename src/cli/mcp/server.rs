@@ -12,6 +12,7 @@ use rmcp::service::{RequestContext, RoleServer};
 use serde_json::Value;
 
 use super::tools;
+use crate::run_view::Memory;
 
 /// What a client tells its model of this server.
 const INSTRUCTIONS: &str = "Reads the HTTP calls that otas-proxy has logged on this machine: calls of agents to models (prompts, \
@@ -23,12 +24,14 @@ const INSTRUCTIONS: &str = "Reads the HTTP calls that otas-proxy has logged on t
 /// The server.
 pub(super) struct Server {
     store: Arc<Path>,
+    /// A run is read in pieces: its calls are read once.
+    memory: Arc<Memory>,
 }
 
 impl Server {
     /// Over the store at this path, which need not be there yet.
     pub(super) fn new(store: PathBuf) -> Self {
-        Self { store: store.into() }
+        Self { store: store.into(), memory: Arc::default() }
     }
 }
 
@@ -52,10 +55,11 @@ impl ServerHandler for Server {
         request: CallToolRequestParams,
         _: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let store = self.store.clone();
+        let (store, memory) = (self.store.clone(), self.memory.clone());
         let arguments = Value::Object(request.arguments.unwrap_or_default());
         // Reading blocks.
-        let answer = tokio::task::spawn_blocking(move || tools::call(&store, &request.name, arguments)).await;
+        let answer =
+            tokio::task::spawn_blocking(move || tools::call(&store, &memory, &request.name, arguments)).await;
         let result = match answer {
             Ok(Ok(text)) => CallToolResult::success(vec![ContentBlock::text(text)]),
             Ok(Err(error)) => CallToolResult::error(vec![ContentBlock::text(crate::redact::masked(&error))]),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::answers;
 use super::pieces::MOST;
+use crate::run_view::Memory;
 use crate::stats::By;
 use crate::store::Inspector;
 
@@ -103,11 +104,11 @@ fn number(description: &str) -> Value {
     json!({ "type": "integer", "minimum": 0, "description": description })
 }
 
-/// What a tool answers.
+/// What a tool answers. `memory`: what was read of runs before.
 ///
 /// # Errors
 /// Why it cannot, and what to do next.
-pub(super) fn call(store: &Path, name: &str, arguments: Value) -> Result<String, String> {
+pub(super) fn call(store: &Path, memory: &Memory, name: &str, arguments: Value) -> Result<String, String> {
     // The store may come, or be replaced, while the server runs.
     let viewer = || Inspector::open(store).map(|store| store.viewer()).map_err(|error| error.to_string());
     match name {
@@ -116,7 +117,7 @@ pub(super) fn call(store: &Path, name: &str, arguments: Value) -> Result<String,
         "read_conversation" => answers::conversation(&viewer()?, &read(arguments)?),
         "diff_calls" => answers::diff(&viewer()?, &read(arguments)?),
         "list_runs" => answers::runs(&viewer()?, &read(arguments)?),
-        "read_run" => answers::run(&viewer()?, &read(arguments)?),
+        "read_run" => answers::run(&viewer()?, memory, &read(arguments)?),
         "statistics" => answers::statistics(&viewer()?, &read(arguments)?),
         _ => {
             let names: Vec<String> = all().iter().map(|tool| tool.name.to_string()).collect();

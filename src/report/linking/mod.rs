@@ -74,9 +74,9 @@ impl Linking {
     }
 
     /// Remembers the facts of a model call.
-    pub(super) fn note(&self, event: &Event, links: &Links) {
-        if let Some(llm) = Llm::parse(&event.llm) {
-            self.memory().conversations.note(event.id, &llm, links.conversation);
+    pub(super) fn note(&self, event: &Event, llm: Option<&Llm>, links: &Links) {
+        if let Some(llm) = llm {
+            self.memory().conversations.note(event.id, llm, links.conversation);
         }
     }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::config::Only;
 use crate::conversation::Conversation;
-use crate::event::Stored;
+use crate::event::{Llm, Stored};
 use crate::llm::names::{AGENT_THREAD, API, CONVERSATION, OPERATION, SESSION};
 use crate::store::EventRow;
 
@@ -15,6 +15,8 @@ pub(super) const CONVERSING: [&str; 3] = ["chat", "generate_content", "text_comp
 pub(super) struct Call<'a> {
     pub(super) row: &'a EventRow,
     pub(super) event: Stored,
+    /// Its facts, if it is a call to a model or over MCP.
+    pub(super) llm: Option<Llm>,
     /// What was said, if it is a call to a model that converses.
     pub(super) conversation: Option<Conversation>,
 }
@@ -22,7 +24,7 @@ pub(super) struct Call<'a> {
 impl<'a> Call<'a> {
     pub(super) fn of(row: &'a EventRow) -> Self {
         let event = Stored::parse(&row.json);
-        Self { row, conversation: Conversation::of(&event), event }
+        Self { row, conversation: Conversation::of(&event), llm: event.llm(), event }
     }
 
     /// Whether a sink with this setting takes it.

@@ -8,8 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::attribute::{integer, text};
 use super::call::Call;
-use crate::llm::Llm;
-use crate::llm::names;
+use crate::llm::{Llm, names};
 
 /// Until `cache_write`: Phoenix, Langfuse, Grafana Cloud, SigNoz.
 const CACHE_CREATION: &str = "gen_ai.usage.cache_creation.input_tokens";
@@ -27,11 +26,11 @@ const USAGE_DETAILS: &str = "langfuse.observation.usage_details";
 
 /// Adds them to a model call.
 pub(super) fn add(call: &Call<'_>, add: &mut impl FnMut(&str, Option<Any>)) {
-    let Some(llm) = call.event.llm() else { return };
+    let Some(llm) = &call.llm else { return };
     add(CACHE_CREATION, llm.cache_write_tokens().and_then(integer));
     add(SYSTEM, llm.provider().and_then(text));
     add(COST, llm.cost().filter(|_| llm.currency() == Some("USD")).map(Any::DoubleValue));
-    add(USAGE_DETAILS, usage_details(&llm).map(Any::StringValue));
+    add(USAGE_DETAILS, usage_details(llm).map(Any::StringValue));
     let first_token = llm.first_token_ms().or_else(|| llm.first_chunk_ms());
     add(SERVER_TTFT, first_token.map(|ms| Any::DoubleValue(ms / 1_000.0)));
     add(COMPLETION_START, first_token.and_then(|ms| completion_start(call, ms)).map(Any::StringValue));

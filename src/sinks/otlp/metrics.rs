@@ -93,7 +93,7 @@ struct Histogram {
 impl Measured {
     /// `None`: not a call to a model that generates.
     pub(super) fn of(call: &Call<'_>) -> Option<Self> {
-        let facts = call.event.llm()?;
+        let facts = call.llm.as_ref()?;
         CONVERSING.contains(&facts.operation()?).then_some(())?;
         let of = |name: &'static str| Some((name, call.property(name)?.to_owned()));
         let set = ATTRIBUTES.into_iter().filter_map(of).collect();

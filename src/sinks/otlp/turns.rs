@@ -90,7 +90,7 @@ impl Turns {
     /// Places a call. `span`: its span.
     pub(super) fn place(&mut self, call: &Call<'_>, span: &Span) -> Placed {
         let is_conversing = call.property(llm::OPERATION).is_some_and(|it| CONVERSING.contains(&it));
-        let (Some(conversation), Some(facts), true) = (&call.conversation, call.event.llm(), is_conversing) else {
+        let (Some(conversation), Some(facts), true) = (&call.conversation, &call.llm, is_conversing) else {
             return Placed::default();
         };
         let id = call.row.event_id;
@@ -98,7 +98,7 @@ impl Turns {
             return Placed::default();
         }
         let has_tools = !conversation.request.tools.is_empty();
-        let held = Held::of(call, conversation, facts);
+        let held = Held::of(call, conversation, facts.clone());
         self.newest_ms = self.newest_ms.max(held.ended_ms);
         let at = self.held.partition_point(|other| other.started_ms <= held.started_ms);
         self.held.insert(at, held);
@@ -159,9 +159,8 @@ impl Turns {
 
     /// The threads of all held calls that may belong together with this one.
     fn threads(&self, id: Uuid) -> Vec<Thread> {
-        let session = |held: &Held| (held.llm.session().map(str::to_owned), held.llm.agent().map(str::to_owned));
-        let of_call = self.held.iter().find(|held| held.id == id).map(session);
-        let steps = self.held.iter().filter(|held| Some(session(held)) == of_call).map(Held::step);
+        let of_call = self.held.iter().find(|held| held.id == id).map(Held::session);
+        let steps = self.held.iter().filter(|held| Some(held.session()) == of_call).map(Held::step);
         runs::threads(&steps.collect::<Vec<_>>())
     }
 
@@ -401,7 +400,7 @@ impl Held {
             ended_ms: ms(ended),
             started,
             ended,
-            continues: metadata["links"]["continues"].as_str().and_then(|id| id.parse().ok()),
+            continues: call.event.link("continues"),
             parent_thread: metadata["agent"]["parent_thread_id"].as_str().map(str::to_owned),
             llm: facts,
             failed: !call.row.error.is_empty(),
@@ -410,6 +409,11 @@ impl Held {
             bytes,
             turn: None,
         }
+    }
+
+    /// The agent's own session, and its agent.
+    fn session(&self) -> (Option<&str>, Option<&str>) {
+        (self.llm.session(), self.llm.agent())
     }
 
     fn step(&self) -> Step<'_> {

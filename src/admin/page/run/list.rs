@@ -4,10 +4,11 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::words::{costs, models, share, tokens};
+use super::words::{models, share, tokens};
 use super::{name, query};
 use crate::admin::page::format::{count, date, duration};
 use crate::admin::page::{list as calls, shown};
+use crate::brief::costs;
 use crate::clock::now_ms;
 use crate::query::{Query, QueryError};
 use crate::run_view::{self, Listed, RunId};

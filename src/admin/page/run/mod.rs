@@ -20,10 +20,12 @@ mod words;
 
 use maud::{Markup, html};
 
+use self::slowest::Slowest;
 pub(super) use self::tree::Place;
-use self::words::{beginning, costs, models, share as share_of, tokens};
+use self::words::{beginning, models, share as share_of, tokens};
 use super::format::{count, date, duration};
 use super::{session_name, shown};
+use crate::brief::costs;
 use crate::run_view::{self, Limits, Memory, Run, RunId, Thread};
 use crate::store::{StoreError, Viewer};
 
@@ -62,6 +64,7 @@ pub(super) fn query(id: &RunId) -> String {
 
 /// What the page of a run shows. The script replaces it while the run goes on.
 pub(super) fn render(run: &Run, name: &str, place: Place) -> Markup {
+    let slowest = slowest::slowest(run);
     html! {
         h1 { (shown::line(name)) }
         @if place == Place::Page {
@@ -74,8 +77,8 @@ pub(super) fn render(run: &Run, name: &str, place: Place) -> Markup {
         }
         (strip(run))
         (left_out(run))
-        (slowest(run, place))
-        (tree::render(run, place))
+        @if let Some(slowest) = &slowest { (slowest_phase(run, slowest, place)) }
+        (tree::render(run, slowest, place))
         div.columns { (cache::render(run, place)) (tools::render(run)) }
     }
 }
@@ -124,8 +127,7 @@ fn left_out(run: &Run) -> Markup {
 }
 
 /// The slowest phase, with a link to its place in the tree.
-fn slowest(run: &Run, place: Place) -> Markup {
-    let Some(found) = slowest::slowest(run) else { return html! {} };
+fn slowest_phase(run: &Run, found: &Slowest<'_>, place: Place) -> Markup {
     let lasted = run.totals.duration_ms() as f64;
     html! {
         p.slowest {

@@ -1,5 +1,7 @@
 //! The slowest phase of a run (pure): a model call, a tool that started no sub-agent, or another call.
 
+use std::collections::HashSet;
+
 use crate::run_view::{Run, Step, ToolCall, Turn};
 
 /// The slowest phase.
@@ -52,11 +54,14 @@ impl<'a> Slowest<'a> {
     }
 }
 
-/// Whether the time of a tool says something of the tool. Of one that made calls or started a sub-agent, these are the phases. One that
-/// was called together with such a one has its time, too.
-fn is_phase(turn: &Turn, tool: &ToolCall) -> bool {
-    let together = turn.tools().filter(|other| other.by == tool.by);
-    tool.over_mcp.is_empty() && together.map(|other| other.threads.len()).sum::<usize>() == 0
+/// The model calls of a turn whose answers started sub-agents. The tools that were called together with such a one have its time, too.
+fn starters(turn: &Turn) -> HashSet<i64> {
+    turn.tools().filter(|tool| !tool.threads.is_empty()).map(|tool| tool.by).collect()
+}
+
+/// Whether the time of a tool says something of the tool. Of one that made calls or started a sub-agent, these are the phases.
+fn is_phase(tool: &ToolCall, starters: &HashSet<i64>) -> bool {
+    tool.over_mcp.is_empty() && !starters.contains(&tool.by)
 }
 
 /// The slowest phase. `None`: nothing took any time.
@@ -67,7 +72,9 @@ pub(super) fn slowest(run: &Run) -> Option<Slowest<'_>> {
         .enumerate()
         .flat_map(|(thread, of)| of.turns.iter().enumerate().map(move |(number, turn)| ((thread, number), turn)));
     let steps = turns.flat_map(|(place, turn)| {
-        let steps = turn.steps.iter().filter(|step| !matches!(step, Step::Tool(tool) if !is_phase(turn, tool)));
+        let starters = starters(turn);
+        let steps =
+            turn.steps.iter().filter(move |step| !matches!(step, Step::Tool(tool) if !is_phase(tool, &starters)));
         steps.map(move |step| (Some(place), step))
     });
     let of_turns = steps.filter_map(|(turn, step)| {

@@ -5,13 +5,14 @@ use std::cell::{Cell, RefCell};
 use maud::{Markup, html};
 
 use super::axis::{Axis, WIDE};
-use super::slowest::{Slowest, slowest};
+use super::slowest::Slowest;
 use super::thread_name;
-use super::words::{beginning, costs, model, tokens};
+use super::words::{beginning, tokens};
 use crate::admin::page::format::{count, duration};
 use crate::admin::page::phases::px;
 use crate::admin::page::shown;
-use crate::brief;
+use crate::brief::{self, costs};
+use crate::happened::model;
 use crate::run_view::{ModelCall, Run, Step, Thread, ToolCall, Totals, Turn};
 use crate::store::Call;
 
@@ -36,12 +37,12 @@ pub(in crate::admin::page) enum Place {
 }
 
 /// The tree.
-pub(super) fn render(run: &Run, place: Place) -> Markup {
+pub(super) fn render<'a>(run: &'a Run, slowest: Option<Slowest<'a>>, place: Place) -> Markup {
     let axis = Axis::of(times(run).into_iter());
     let tree = Tree {
         run,
         place,
-        slowest: slowest(run),
+        slowest,
         unfolds: rows(run) <= UNFOLDED_MAX,
         room: Cell::new(ROWS_MAX),
         left_out: Cell::new(0),

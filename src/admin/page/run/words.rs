@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::brief;
-use crate::llm::Llm;
 
 /// The beginning of a text on one line, of at most so many characters.
 pub(super) fn beginning(text: &str, characters: usize) -> String {
@@ -20,11 +19,6 @@ pub(super) fn beginning(text: &str, characters: usize) -> String {
     }
 }
 
-/// A model's short name, or what was done where there is none.
-pub(super) fn model(llm: &Llm) -> &str {
-    llm.model().map(brief::model).or(llm.operation()).unwrap_or("model")
-}
-
 /// The model with the most calls, and how many others there are.
 pub(super) fn models(calls: &BTreeMap<String, u64>) -> String {
     match (calls.iter().max_by_key(|(_, calls)| **calls), calls.len()) {
@@ -38,12 +32,6 @@ pub(super) fn models(calls: &BTreeMap<String, u64>) -> String {
 pub(super) fn tokens(input: Option<u64>, output: Option<u64>) -> String {
     let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
     if input.or(output).is_none() { String::new() } else { format!("{} → {}", known(input), known(output)) }
-}
-
-/// Amounts by currency: `$1.20 + 0.30 EUR`.
-pub(super) fn costs(by_currency: &BTreeMap<String, f64>) -> String {
-    let amounts = by_currency.iter().map(|(currency, amount)| brief::money(*amount, Some(currency)));
-    amounts.collect::<Vec<_>>().join(" + ")
 }
 
 /// A share in percent.
@@ -66,6 +54,5 @@ mod tests {
     fn what_is_not_known_is_absent() {
         assert_eq!((tokens(None, None), tokens(Some(12_345), None)), (String::new(), "12.3k → ?".into()));
         assert_eq!((share(Some(1), None), share(Some(3), Some(4))), (None, Some("75 %".into())));
-        assert_eq!(costs(&BTreeMap::from([("EUR".into(), 0.3), ("USD".into(), 1.2)])), "0.30 EUR + $1.20");
     }
 }
