@@ -96,7 +96,7 @@ impl Gate {
         if headers.get_all(ORIGIN).iter().any(|origin| !is_of(origin, host)) {
             return Judgement::WrongOrigin;
         }
-        // Browsers say where a form or script is from. Programs send the token instead.
+        // A change needs an `Origin`, which browsers send with forms and scripts, or the token, which programs send.
         let changes = !matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
         if changes && !headers.contains_key(ORIGIN) && !headers.contains_key(AUTHORIZATION) {
             return Judgement::WrongOrigin;

@@ -80,7 +80,7 @@ impl AdminSources {
 /// `/status` (calls, events and delivery as JSON) and `/metrics` (OpenMetrics). All else needs the token.
 pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>, stop: CancellationToken) {
     let sources = Arc::new(sources);
-    // What was stated before the start. Until it is read, the gauges have what was stated since.
+    // Quotas that were stated before the start are read in the background. Until then the gauges show only newer ones.
     let (known, viewer) = (sources.quotas.clone(), sources.store.viewer());
     tokio::task::spawn_blocking(move || {
         if let Err(error) = quotas::recall(&known, &viewer) {

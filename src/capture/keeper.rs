@@ -37,7 +37,7 @@ impl Limits {
     }
 
     /// Whether a text of so many bytes is kept whole.
-    pub(super) fn keep_whole(&self, bytes: u64) -> bool {
+    pub(super) fn keeps_whole(&self, bytes: u64) -> bool {
         bytes <= self.text_bytes as u64
     }
 
@@ -280,7 +280,7 @@ impl Keeper {
     }
 
     fn keep_last(&mut self, piece: Bytes) {
-        if !self.limits.keep_whole(self.total_bytes) {
+        if !self.limits.keeps_whole(self.total_bytes) {
             self.shorten_head();
         }
         let limit = self.limits.tail_bytes;

@@ -296,7 +296,7 @@ impl Recorder {
     /// A copy of a body: of a text all of it, by the `Content-Type`. `bytes`: its size, if it is known already.
     pub(super) fn keeper(&self, side: Side, bytes: Option<u64>) -> Keeper {
         let limits = self.0.recording.shared.limits();
-        if bytes.is_some_and(|bytes| !limits.keep_whole(bytes)) {
+        if bytes.is_some_and(|bytes| !limits.keeps_whole(bytes)) {
             return self.0.recording.keeper();
         }
         let is_text = self.look(|s| match side {

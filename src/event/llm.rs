@@ -14,9 +14,9 @@ use crate::redact::{Ends, Masking, WITHHELD};
 
 /// Prefixes of header fields with the provider's rate limits.
 const LIMITS: [&str; 4] = ["x-ratelimit-", "anthropic-ratelimit-", "ratelimit", "retry-after"];
-/// Prefix of the fields with the quotas of Codex. Others of its fields are not about quotas.
+/// Prefix of the header fields of Codex. Only those with quotas are written:
 const OF_CODEX: &str = "x-codex-";
-/// What the names of those with quotas contain.
+/// their names contain one of these.
 const QUOTAS_OF_CODEX: [&str; 2] = ["primary-", "secondary-"];
 /// The most such fields that are written.
 const LIMITS_MAX: usize = 32;

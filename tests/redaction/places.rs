@@ -252,7 +252,7 @@ pub(super) async fn all_that_it_tells(proxy: &Loud, of: i64) -> String {
     let har = std::fs::read_to_string(proxy.folder.path().join("all.har")).unwrap();
     told += &har;
     told += &program(&["config"]);
-    // What is around each comma and each quote, at most 100 of them.
+    // What stands around each comma, quote and equals sign: at most 100 hits each.
     for text in [",", "\"", "="] {
         told += &program(&["search", text, "--limit", "100"]);
     }

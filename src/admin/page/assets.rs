@@ -24,7 +24,7 @@ pub(super) static STYLE: LazyLock<Asset> = LazyLock::new(|| Asset::new("css", ST
 pub(super) static SCRIPT: LazyLock<Asset> =
     LazyLock::new(|| Asset::new("js", SCRIPTS, "text/javascript; charset=utf-8"));
 
-/// The files of a part of the page are its own; the browser loads one file. `base` comes first.
+/// Each part of the page has its own file. The browser loads one file that is put together from all; `base` comes first.
 pub(super) const STYLES: &str = concat!(
     include_str!("style/base.css"),
     include_str!("style/list.css"),

@@ -102,10 +102,10 @@ impl Kept {
         self.keep(name, Entry::Rules { found, carries, wants: read.wants, marks });
     }
 
-    /// `None` when a finding has no known rule, or is too far.
+    /// `None`: a finding has no known rule, or stands too far into the text.
     fn places(&self, read: &Read<'_>) -> Option<Box<[Place]>> {
         let mut places = Vec::with_capacity(read.found.iter().map(Vec::len).sum());
-        // Side by side stand mostly findings of one rule.
+        // Neighbouring findings mostly have the same rule.
         let mut last = ("", 0);
         for (reading, found) in read.found.iter().enumerate() {
             for Finding { range, rule, show } in found {

@@ -19,7 +19,7 @@ use crate::capture::Exchange;
 /// Endings of the paths of APIs whose requests hold all messages so far, for calls that were not answered like a model's.
 const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
 
-/// The meanings of so many messages are remembered for each call that is: conversations of hundreds of messages are common.
+/// For each call that is remembered, the meanings of so many messages are remembered: conversations of hundreds are common.
 const MESSAGES_A_CALL: usize = 8;
 
 /// What messages mean, by the hash of their bytes.

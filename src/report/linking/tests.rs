@@ -378,7 +378,7 @@ fn a_call_that_names_an_answer_or_a_conversation_goes_on_from_it() {
 }
 
 #[test]
-fn remembered_findings_are_bounded() {
+fn remembered_calls_are_bounded() {
     let linking = Linking::new();
     for n in 0..3 * REMEMBERED {
         linking.links(&post(0, &n.to_string(), 503));
