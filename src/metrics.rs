@@ -189,11 +189,13 @@ fn gauge<N: EncodeGaugeValue + fmt::Debug + Send + Sync + 'static>(
 fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
     let (events, waiting) = (Family::<SinkResultLabels, Counter>::default(), Family::<SinkLabel, Gauge>::default());
     let (missed, trouble) = (Family::<SinkLabel, Gauge>::default(), Family::<SinkLabel, Gauge>::default());
+    let rejected = Family::<SinkLabel, Counter>::default();
     for of in sinks {
         let sink = SinkLabel(of.name.clone());
         for (became, count) in [("sent", of.fed.sent), ("refused", of.fed.refused), ("skipped", of.fed.skipped)] {
             events.get_or_create(&SinkResultLabels(sink.clone(), became)).inc_by(count);
         }
+        rejected.get_or_create(&sink).inc_by(of.fed.rejected_spans);
         for (family, count) in
             [(&waiting, of.waiting), (&missed, of.missed), (&trouble, u64::from(of.trouble.is_some()))]
         {
@@ -201,6 +203,8 @@ fn feed(registry: &mut Registry, sinks: &[sinks::Status]) {
         }
     }
     registry.register("sink_events", "Events that this process has handled for a sink, by result", events);
+    let help = "Spans that a collector rejected from batches that it accepted";
+    registry.register("sink_rejected_spans", help, rejected);
     registry.register("sink_waiting", "Backlog of a sink", waiting);
     registry.register("sink_missed", "Events that were dropped from the store before a sink got them", missed);
     registry.register("sink_trouble", "1 when a sink accepts no events, 0 when it does", trouble);
@@ -339,7 +343,7 @@ mod tests {
             sinks: vec![sinks::Status {
                 name: "jsonl a \"b\"".into(),
                 waiting: 3,
-                fed: sinks::SinkCounts { sent: 17, refused: 2, skipped: 0 },
+                fed: sinks::SinkCounts { sent: 17, refused: 2, skipped: 0, rejected_spans: 5 },
                 missed: 4,
                 trouble: Some("full".into()),
                 ..sinks::Status::default()
@@ -394,6 +398,7 @@ mod tests {
             "otas_proxy_store_bytes 65536",
             "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"sent\"} 17",
             "otas_proxy_sink_events_total{sink=\"jsonl a \\\"b\\\"\",result=\"refused\"} 2",
+            "otas_proxy_sink_rejected_spans_total{sink=\"jsonl a \\\"b\\\"\"} 5",
             "otas_proxy_sink_waiting{sink=\"jsonl a \\\"b\\\"\"} 3",
             "otas_proxy_sink_missed{sink=\"jsonl a \\\"b\\\"\"} 4",
             "otas_proxy_sink_trouble{sink=\"jsonl a \\\"b\\\"\"} 1",

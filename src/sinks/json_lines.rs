@@ -54,7 +54,7 @@ impl JsonLines {
             return self.later("its thread has ended");
         }
         match written.await {
-            Ok(Ok(())) => Sent::Taken { refused: 0, said: String::new() },
+            Ok(Ok(())) => Sent::Taken { rejected_spans: 0, said: String::new() },
             Ok(Err(error)) => self.later(&error.to_string()),
             Err(_) => self.later("its thread has ended"),
         }

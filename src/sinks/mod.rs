@@ -59,8 +59,9 @@ pub enum SinkError {
 #[derive(Debug, PartialEq, Eq)]
 #[cfg_attr(not(feature = "otlp"), expect(dead_code, reason = "a file never refuses an event"))]
 enum Sent {
-    /// Accepted, except for `refused` events. `said` is the reason.
-    Taken { refused: u64, said: String },
+    /// Accepted, except for so many spans. `said` is the reason. It is not known which events these spans are of, or whether they are
+    /// those of turns and tools.
+    Taken { rejected_spans: u64, said: String },
     /// None of it will ever be accepted.
     Refused(String),
     /// The batch is too large.
@@ -72,8 +73,12 @@ enum Sent {
 /// What became of a batch.
 struct Sending {
     sent: Sent,
-    /// Events that are not for this sink.
+    /// Its events.
+    events: u64,
+    /// Further events, which are not for this sink.
     skipped: u64,
+    /// If it is accepted, all rows up to this one are done.
+    up_to: i64,
 }
 
 /// The destination of a sink.
@@ -132,7 +137,25 @@ impl Target {
         }
     }
 
-    /// Tells it that all rows up to this one are done.
+    /// The row after which it takes further events. `None`: some of those that it has are not sent yet.
+    fn takes_after(&self, position: i64) -> Option<i64> {
+        match self {
+            Self::JsonLines(_) => Some(position),
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.takes_after(),
+        }
+    }
+
+    /// Whether it holds events that wait for later ones.
+    fn waits(&self) -> bool {
+        match self {
+            Self::JsonLines(_) => false,
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.waits(),
+        }
+    }
+
+    /// Tells it that its current batch is done, and all rows up to this one.
     fn done(&self, up_to: i64) {
         match self {
             Self::JsonLines(_) => {
@@ -143,12 +166,24 @@ impl Target {
         }
     }
 
-    /// Sends what is due although no event came.
-    async fn send_late(&self) {
+    /// Sends what is due although no event came, at most so many spans. `None`: there is none. Otherwise also how many.
+    async fn send_late(&self, most: usize) -> Option<(Sent, usize)> {
+        match self {
+            Self::JsonLines(_) => {
+                let _ = most;
+                None
+            }
+            #[cfg(feature = "otlp")]
+            Self::Otlp(collector) => collector.send_late(most).await,
+        }
+    }
+
+    /// Sends the metrics, if it is time.
+    async fn send_due_metrics(&self) {
         match self {
             Self::JsonLines(_) => {}
             #[cfg(feature = "otlp")]
-            Self::Otlp(collector) => collector.send_late().await,
+            Self::Otlp(collector) => collector.send_due_metrics().await,
         }
     }
 
@@ -161,11 +196,16 @@ impl Target {
         }
     }
 
-    async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
+    /// Takes events, and sends at most so many of those that it has. `may_wait`: events may wait for later ones.
+    async fn send(&self, events: &Arc<Vec<EventRow>>, most: usize, may_wait: bool) -> Sending {
         match self {
-            Self::JsonLines(file) => Sending { sent: file.send(events).await, skipped: 0 },
+            Self::JsonLines(file) => {
+                let _ = (most, may_wait);
+                let up_to = events.last().map_or(0, |last| last.id);
+                Sending { sent: file.send(events).await, events: events.len() as u64, skipped: 0, up_to }
+            }
             #[cfg(feature = "otlp")]
-            Self::Otlp(collector) => collector.send(events).await,
+            Self::Otlp(collector) => collector.send(events, most, may_wait).await,
         }
     }
 }

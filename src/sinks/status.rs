@@ -28,12 +28,14 @@ pub struct Status {
 /// Events that a process has sent to a sink.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SinkCounts {
-    /// Accepted.
+    /// In batches that were accepted.
     pub sent: u64,
-    /// Refused for good.
+    /// In batches that were refused for good.
     pub refused: u64,
     /// Not for this sink, by its settings.
     pub skipped: u64,
+    /// Spans (not events) that were rejected from batches that were accepted otherwise, and those of turns that were refused.
+    pub rejected_spans: u64,
 }
 
 impl Status {
@@ -53,7 +55,7 @@ impl Status {
         let Self { name, feeding, waiting, fed, missed, trouble, refusal, .. } = self;
         json!({
             "name": name, "feeding": feeding, "waiting": waiting, "sent": fed.sent, "refused": fed.refused,
-            "skipped": fed.skipped, "missed": missed, "trouble": trouble, "refusal": refusal,
+            "skipped": fed.skipped, "rejected_spans": fed.rejected_spans, "missed": missed, "trouble": trouble, "refusal": refusal,
         })
     }
 }
@@ -63,8 +65,12 @@ impl std::fmt::Display for Status {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, waiting, fed, missed, trouble, refusal, .. } = self;
         write!(f, "{name}: {} sent, {waiting} waiting", fed.sent)?;
-        if fed.refused > 0 {
-            write!(f, ", {} refused ({})", fed.refused, refusal.as_deref().unwrap_or("no reason was given"))?;
+        let reason = refusal.as_deref().filter(|said| !said.is_empty()).unwrap_or("no reason was given");
+        match (fed.refused, fed.rejected_spans) {
+            (0, 0) => {}
+            (refused, 0) => write!(f, ", {refused} refused ({reason})")?,
+            (0, spans) => write!(f, ", {spans} {} rejected ({reason})", plural(spans))?,
+            (refused, spans) => write!(f, ", {refused} refused, {spans} {} rejected ({reason})", plural(spans))?,
         }
         if *missed > 0 {
             write!(f, ", {missed} missed")?;
@@ -74,4 +80,8 @@ impl std::fmt::Display for Status {
             _ => Ok(()),
         }
     }
+}
+
+fn plural(spans: u64) -> &'static str {
+    if spans == 1 { "span" } else { "spans" }
 }

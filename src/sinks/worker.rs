@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::{BATCH, Sending, Sent, Signals, Status, Target};
 use crate::config;
 use crate::deliver::backoff::{Backoff, random};
-use crate::store::{DeliveryLock, EventRow, SinkPlace, Store, StoreError, Viewer};
+use crate::store::{DeliveryLock, SinkPlace, Store, StoreError, Viewer};
 
 /// Bytes of events that are read at once. A larger event is read alone.
 const BATCH_BYTES: usize = 4 << 20;
@@ -40,6 +40,8 @@ pub(super) struct Worker {
     /// The current batch size. It is smaller while a batch was too large.
     batch: usize,
     missed: u64,
+    /// The proxy stops: nothing waits for later events.
+    hurried: bool,
 }
 
 /// Operations on the store, on blocking threads.
@@ -80,6 +82,7 @@ impl Worker {
             failures: 0,
             batch: BATCH,
             missed: 0,
+            hurried: false,
         }
     }
 
@@ -95,18 +98,19 @@ impl Worker {
     pub(super) async fn run(mut self, signals: Arc<Signals>, mut stopped: oneshot::Receiver<()>) {
         loop {
             let (turn, gather) = (self.turn().await, self.target.gather());
+            // Whether a caller is in a hurry.
             let wait = async {
                 match turn {
-                    NextStep::On => {}
+                    NextStep::On => false,
                     NextStep::Idle => tokio::select! {
                         // Each request has a fixed cost, so a few events share it.
-                        () = async { signals.appended.notified().await; sleep(gather).await } => {}
-                        () = signals.hurry.notified() => {}
-                        () = sleep(POLL) => {}
+                        () = async { signals.appended.notified().await; sleep(gather).await } => false,
+                        () = signals.hurry.notified() => true,
+                        () = sleep(POLL) => false,
                     },
                     NextStep::Rest(pause) => tokio::select! {
-                        () = signals.hurry.notified() => {}
-                        () = sleep(pause) => {}
+                        () = signals.hurry.notified() => true,
+                        () = sleep(pause) => false,
                     },
                 }
             };
@@ -118,7 +122,7 @@ impl Worker {
                     }
                     return;
                 }
-                () = wait => {}
+                hurried = wait => self.hurried |= hurried,
             }
         }
     }
@@ -153,37 +157,67 @@ impl Worker {
                 .await?;
             self.target.recall(calls, place.position).await;
         }
-        self.target.send_late().await;
+        self.target.send_due_metrics().await;
         let batch = self.batch;
-        let (events, newest) =
-            self.disk(move |disk| disk.viewer.events_after(place.position, batch, BATCH_BYTES)).await?;
+        let (events, newest) = match self.target.takes_after(place.position) {
+            Some(after) => self.disk(move |disk| disk.viewer.events_after(after, batch, BATCH_BYTES)).await?,
+            None => (Vec::new(), place.position),
+        };
         // Checked after the read: it may be from a new store, whose events another process sends.
         let lock = self.lock.clone();
         if !self.disk(move |_| Ok(lock.is_some_and(|lock| lock.stands()))).await? {
             self.lock = None;
             return Ok(NextStep::On);
         }
-        let Some(last) = events.last().map(|event| event.id) else {
-            self.status_sender.send_modify(|status| {
-                status.up_to = status.up_to.max(newest);
-                status.waiting = 0;
-            });
-            return Ok(NextStep::Idle);
-        };
-        self.send(&Arc::new(events), last).await
+        let is_idle = events.is_empty() && self.target.takes_after(place.position).is_some();
+        if is_idle && !self.target.waits() {
+            return Ok(self.idle(newest).await);
+        }
+        let sending = self.target.send(&Arc::new(events), batch, !self.hurried).await;
+        if sending.events + sending.skipped == 0 {
+            // What was read waits for later events.
+            return Ok(if is_idle { self.idle(place.position).await } else { NextStep::On });
+        }
+        self.settle(sending).await
     }
 
-    async fn send(&mut self, events: &Arc<Vec<EventRow>>, last: i64) -> Result<NextStep, String> {
-        let Sending { sent, skipped } = self.target.send(events).await;
-        let all = events.len() as u64;
-        let count = all.saturating_sub(skipped);
-        let (refused, said) = match sent {
-            Sent::Taken { refused, said } => (refused.min(count), said),
-            Sent::Refused(why) => (count, why),
-            // A batch of one event is refused for good.
-            Sent::TooLarge(why) if all == 1 => (1, why),
+    /// There are no events to send, and all rows up to this one are done.
+    async fn idle(&mut self, up_to: i64) -> NextStep {
+        self.status_sender.send_modify(|status| {
+            status.up_to = status.up_to.max(up_to);
+            if !self.target.waits() {
+                status.waiting = 0;
+            }
+        });
+        let Some((sent, count)) = self.target.send_late(self.batch).await else { return NextStep::Idle };
+        let (rejected, said) = match sent {
+            Sent::Taken { rejected_spans, said } => (rejected_spans, said),
+            Sent::Refused(why) => (count as u64, why),
+            Sent::TooLarge(why) if count == 1 => (1, why),
             Sent::TooLarge(_) => {
-                self.batch = (events.len() / 2).max(1);
+                self.batch = (count / 2).max(1);
+                return NextStep::On;
+            }
+            Sent::Later { why, after } => {
+                self.in_trouble(&why);
+                return self.rest(after);
+            }
+        };
+        self.well_again();
+        self.rejected(rejected, said);
+        NextStep::On
+    }
+
+    /// Records what became of a batch.
+    async fn settle(&mut self, sending: Sending) -> Result<NextStep, String> {
+        let Sending { sent, events, skipped, up_to } = sending;
+        let (refused, rejected, said) = match sent {
+            Sent::Taken { rejected_spans, said } => (0, rejected_spans, said),
+            Sent::Refused(why) => (events, 0, why),
+            // A batch of one event is refused for good.
+            Sent::TooLarge(why) if events <= 1 => (events, 0, why),
+            Sent::TooLarge(_) => {
+                self.batch = usize::try_from(events / 2).unwrap_or(BATCH).max(1);
                 return Ok(NextStep::On);
             }
             Sent::Later { why, after } => {
@@ -191,28 +225,45 @@ impl Worker {
                 return Ok(self.rest(after));
             }
         };
-        let (name, sent) = (self.name.clone(), count - refused);
-        self.disk(move |disk| disk.store.sink_is_at(&name, last, sent, refused)).await?;
-        self.target.done(last);
+        let (name, sent) = (self.name.clone(), events - refused);
+        self.disk(move |disk| disk.store.sink_is_at(&name, up_to, sent, refused)).await?;
+        self.target.done(up_to);
         if refused > 0 {
             warn!(sink = self.name, refused, said, "the sink refused events for good");
         }
+        self.well_again();
+        self.batch = (self.batch * 2).min(BATCH);
+        self.status_sender.send_modify(|status| {
+            status.up_to = status.up_to.max(up_to);
+            status.waiting = status.waiting.saturating_sub(events + skipped);
+            status.fed.skipped += skipped;
+            (status.fed.sent, status.fed.refused) = (status.fed.sent + sent, status.fed.refused + refused);
+            if refused > 0 {
+                status.refusal = Some(said.clone());
+            }
+        });
+        self.rejected(rejected, said);
+        Ok(NextStep::On)
+    }
+
+    /// Counts spans that the sink rejected from what it accepted otherwise.
+    fn rejected(&self, spans: u64, said: String) {
+        if spans > 0 {
+            warn!(sink = self.name, spans, said, "the sink rejected spans for good");
+            self.status_sender.send_modify(|status| {
+                status.fed.rejected_spans += spans;
+                status.refusal = Some(said);
+            });
+        }
+    }
+
+    /// The sink answered.
+    fn well_again(&mut self) {
         if self.failures > 0 {
             info!(sink = self.name, "the sink accepts events again");
         }
         self.failures = 0;
-        self.batch = (self.batch * 2).min(BATCH);
-        self.status_sender.send_modify(|status| {
-            status.trouble = None;
-            status.up_to = status.up_to.max(last);
-            status.waiting = status.waiting.saturating_sub(all);
-            status.fed.skipped += skipped;
-            (status.fed.sent, status.fed.refused) = (status.fed.sent + sent, status.fed.refused + refused);
-            if refused > 0 {
-                status.refusal = Some(said);
-            }
-        });
-        Ok(NextStep::On)
+        self.status_sender.send_modify(|status| status.trouble = None);
     }
 
     /// The sink's position. From time to time the store learns that the sink is in use.

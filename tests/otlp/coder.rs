@@ -9,7 +9,9 @@ use axum::routing::post;
 use otas_proxy::config::{Config, NextProxy, Otlp, Sink, Spans};
 use otas_proxy::prices::Prices;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 
 use crate::support::proxy::{Running, TestProxy};
 
@@ -18,6 +20,8 @@ pub(super) const MODEL: &str = "claude-sonnet-4-5";
 pub(super) const SYSTEM: &str = "You are a coding agent.";
 /// The answer stands in this header field of the request, as a list of Anthropic's blocks.
 const ANSWER: &str = "x-answer";
+/// The answer comes when a connection to this address ends.
+const HELD_BY: &str = "x-held-by";
 
 /// The API: it answers what the request says, in a stream.
 async fn api() -> String {
@@ -29,6 +33,10 @@ async fn api() -> String {
 }
 
 async fn answer(headers: HeaderMap) -> Response {
+    if let Some(address) = headers.get(HELD_BY) {
+        let mut gate = TcpStream::connect(address.to_str().unwrap()).await.unwrap();
+        assert_eq!(gate.read(&mut [0]).await.unwrap(), 0);
+    }
     let asked = headers.get(ANSWER).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     let Some(blocks) = asked.and_then(|text| serde_json::from_str::<Vec<Value>>(&text).ok()) else {
         let error = json!({ "type": "error", "error": { "type": "overloaded_error", "message": "Overloaded" } });
@@ -98,6 +106,40 @@ pub(super) async fn changed_proxy(collector: &str, spans: Spans, change: impl Fn
 
 /// A call of the agent. `sub`: the id of the sub-agent that makes it. `answer`: what the API answers; none: it fails.
 pub(super) async fn call(proxy: &Running, sub: Option<&str>, messages: &[Value], answer: Option<&[Value]>) {
+    request(proxy, sub, messages, answer).send().await.unwrap().bytes().await.unwrap();
+}
+
+/// A call whose answer is held back.
+pub(super) struct HeldCall {
+    gate: TcpStream,
+    call: JoinHandle<()>,
+}
+
+/// A call of the main agent that is answered only at [`HeldCall::end`].
+pub(super) async fn held_call(proxy: &Running, messages: &[Value], answer: &[Value]) -> HeldCall {
+    let gates = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let held_by = gates.local_addr().unwrap().to_string();
+    let request = request(proxy, None, messages, Some(answer)).header(HELD_BY, held_by);
+    let call = tokio::spawn(async move {
+        request.send().await.unwrap().bytes().await.unwrap();
+    });
+    HeldCall { gate: gates.accept().await.unwrap().0, call }
+}
+
+impl HeldCall {
+    /// Lets the answer come, and waits for it.
+    pub(super) async fn end(self) {
+        drop(self.gate);
+        self.call.await.unwrap();
+    }
+}
+
+fn request(
+    proxy: &Running,
+    sub: Option<&str>,
+    messages: &[Value],
+    answer: Option<&[Value]>,
+) -> reqwest::RequestBuilder {
     let tool = |name: &str| json!({ "name": name, "description": "Does it.", "input_schema": { "type": "object" } });
     let body = json!({
         "model": MODEL, "max_tokens": 1_024, "stream": true, "system": [{ "type": "text", "text": SYSTEM }],
@@ -115,7 +157,7 @@ pub(super) async fn call(proxy: &Running, sub: Option<&str>, messages: &[Value],
     if let Some(answer) = answer {
         request = request.header(ANSWER, json!(answer).to_string());
     }
-    request.body(body.to_string()).send().await.unwrap().bytes().await.unwrap();
+    request.body(body.to_string())
 }
 
 /// A call to a tool over MCP.

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::coder::{self, MODEL, SESSION, assistant, results, says, user, uses};
 use crate::support::collector::{Answer, TestCollector, attribute};
-use crate::support::proxy::Running;
+use crate::support::proxy::{Running, eventually};
 
 const SPANS: Spans = Spans { only: Only::Llm, content: Some(64 << 10), compat: true, metrics: false };
 const TASK: &str = "Count the tests of the parser.";
@@ -198,4 +198,22 @@ async fn a_call_that_is_no_part_of_a_turn_is_sent_once_and_a_traceparent_is_kept
     assert_eq!((summary.sinks[0].fed.sent, spans.len(), by_id(&spans).len()), (4, 4, 4));
     let traced = spans.iter().filter(|span| !span.parent_span_id.is_empty()).collect::<Vec<_>>();
     assert_eq!((traced.len(), traced[0].parent_span_id[0], traced[0].trace_id[0]), (1, 0xb7, 0x0a));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sub_agent_whose_call_is_stored_before_the_call_that_started_it_is_below_its_tool() {
+    let collector = TestCollector::start().await;
+    let proxy = coder::proxy(&collector.url(), SPANS).await;
+    let task = uses("t2", "Agent", &json!({ "prompt": TASK }));
+    let held = coder::held_call(&proxy, &[user("Count the tests.")], std::slice::from_ref(&task)).await;
+    coder::call(&proxy, Some("x1"), &[user(TASK)], Some(&[says("7 tests.")])).await;
+    eventually("it is stored", async || proxy.app.store.counts(None).unwrap().total == 1).await;
+    held.end().await;
+    let outcome = results(&[("t2", "7 tests.")]);
+    let talk = [user("Count the tests."), assistant(&[task]), outcome];
+    coder::call(&proxy, None, &talk, Some(&[says("There are 7.")])).await;
+    let spans = collector.has(6).await;
+    let without_bash: BTreeSet<String> = whole_tree().into_iter().filter(|path| !path.contains("Bash")).collect();
+    assert_eq!((tree(&spans), traces(&spans).len(), spans.len()), (without_bash, 1, 6));
+    assert_eq!(proxy.stop().await.sinks[0].fed.sent, 3);
 }

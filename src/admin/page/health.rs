@@ -223,7 +223,10 @@ fn sinks(all: &[sinks::Status]) -> Markup {
                         td.mono { (shown::line(&of.name)) }
                         td.n { (count(of.fed.sent)) }
                         td.n { (count(of.waiting)) }
-                        td.n.bad[of.fed.refused > 0] title=[of.refusal.as_deref().map(shown::plain)] { (count(of.fed.refused)) }
+                        td.n.bad[of.fed.refused + of.fed.rejected_spans > 0] title=[of.refusal.as_deref().map(shown::plain)] {
+                            (count(of.fed.refused))
+                            @if of.fed.rejected_spans > 0 { " and " (count(of.fed.rejected_spans)) " spans" }
+                        }
                         td.n.bad[of.missed > 0] { (count(of.missed)) }
                         td.dim { (if of.feeding { "this process" } else { "another, or none" }) }
                     } }

@@ -6,7 +6,7 @@
 //!    |- call         what is read of an event
 //!    |- span         the span of a call: attribute, content (shorten), compat
 //!    |- metrics      what is measured of model calls
-//!    |- turns        which turn a call belongs to; turn_span: the spans of turns and tools
+//!    |- turns        which turn a call belongs to; held: what it keeps of calls; turn_span: the spans of turns and tools
 //!    |- ids          of traces and spans
 //!  reply        what the collector's answer means
 //! ```
@@ -16,6 +16,7 @@ mod call;
 mod compat;
 mod content;
 mod feed;
+mod held;
 mod ids;
 mod metrics;
 mod names;
@@ -94,13 +95,18 @@ impl Collector {
         Ok(Self { http, fields, resource, settings: settings.clone(), feed, metrics_sent_at: metrics })
     }
 
-    pub(super) async fn send(&self, events: &Arc<Vec<EventRow>>) -> Sending {
-        let events = events.clone();
-        let Some(Batch { spans, skipped }) = self.with_feed(move |feed| feed.take(&events, now_ms())).await else {
-            let why = "the conversion to spans failed".to_owned();
-            return Sending { sent: Sent::Refused(why), skipped: 0 };
+    /// Takes events, and sends at most so many of those that it has. `may_wait`: calls of sub-agents may wait for their parent.
+    pub(super) async fn send(&self, events: &Arc<Vec<EventRow>>, most: usize, may_wait: bool) -> Sending {
+        let (taken, last) = (events.clone(), events.last().map_or(0, |last| last.id));
+        let converted = self.with_feed(move |feed| {
+            feed.take(&taken, now_ms(), may_wait);
+            feed.batch(most)
+        });
+        let Some(Batch { spans, events: count, skipped, up_to }) = converted.await else {
+            let sent = Sent::Refused("the conversion to spans failed".to_owned());
+            return Sending { sent, events: events.len() as u64, skipped: 0, up_to: last };
         };
-        Sending { sent: self.send_spans(spans).await, skipped }
+        Sending { sent: self.send_spans(spans).await, events: count, skipped, up_to }
     }
 
     /// Whether the model calls up to this position must be read again before more is sent.
@@ -108,22 +114,48 @@ impl Collector {
         self.feed.lock().lacks(position)
     }
 
+    /// The row after which it takes further events. `None`: some of those that it has are not sent yet.
+    pub(super) fn takes_after(&self) -> Option<i64> {
+        self.feed.lock().takes_after()
+    }
+
+    /// Whether calls wait for others.
+    pub(super) fn waits(&self) -> bool {
+        self.feed.lock().waits()
+    }
+
     /// Takes the last model calls up to a position, to find the turns that are still open.
     pub(super) async fn recall(&self, calls: Vec<EventRow>, position: i64) {
         self.with_feed(move |feed| feed.recall(&calls, position, now_ms())).await;
     }
 
-    /// Notes that all rows up to this one are done.
+    /// Notes that the current batch is done, and all rows up to this one.
     pub(super) fn done(&self, up_to: i64) {
         self.feed.lock().done(up_to);
     }
 
-    /// Sends the turns that are over although no call came.
-    pub(super) async fn send_late(&self) {
-        let spans = self.feed.lock().take_late(now_ms());
-        if !spans.is_empty() && !matches!(self.send_spans(spans).await, Sent::Later { .. }) {
-            self.feed.lock().done_late();
+    /// Sends the spans of turns that are over although no call came, at most so many. `None`: there are none. Otherwise also their
+    /// number.
+    pub(super) async fn send_late(&self, most: usize) -> Option<(Sent, usize)> {
+        let spans = self.feed.lock().late(now_ms(), most);
+        let count = spans.len();
+        if count == 0 {
+            return None;
         }
+        let sent = self.send_spans(spans).await;
+        let is_done = match &sent {
+            Sent::Taken { .. } | Sent::Refused(_) => true,
+            Sent::TooLarge(_) => count == 1,
+            Sent::Later { .. } => false,
+        };
+        if is_done {
+            self.feed.lock().done_late(count);
+        }
+        Some((sent, count))
+    }
+
+    /// Sends the metrics, if it is time.
+    pub(super) async fn send_due_metrics(&self) {
         if self.metrics_sent_at.lock().elapsed() >= METRICS_EVERY {
             self.send_metrics().await;
         }
@@ -163,7 +195,7 @@ impl Collector {
 
     async fn send_spans(&self, spans: Vec<Span>) -> Sent {
         if spans.is_empty() {
-            return Sent::Taken { refused: 0, said: String::new() };
+            return Sent::Taken { rejected_spans: 0, said: String::new() };
         }
         match self.post(self.settings.endpoint.clone(), self.body(spans)).await {
             Ok(sent) => sent,

@@ -25,7 +25,7 @@ pub(super) fn verdict(status: u16, body: &[u8], retry_after: Option<Duration>) -
             let partial = ExportTraceServiceResponse::decode(body).ok().and_then(|reply| reply.partial_success);
             let partial = partial.unwrap_or_default();
             Sent::Taken {
-                refused: u64::try_from(partial.rejected_spans).unwrap_or(0),
+                rejected_spans: u64::try_from(partial.rejected_spans).unwrap_or(0),
                 said: shortened(&partial.error_message),
             }
         }
@@ -54,16 +54,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partial_success_counts_the_refused_events() {
+    fn a_partial_success_counts_the_rejected_spans() {
         let reply = |rejected_spans, error_message: &str| {
             let error_message = error_message.to_owned();
             let partial_success = Some(ExportTracePartialSuccess { rejected_spans, error_message });
             verdict(200, &ExportTraceServiceResponse { partial_success }.encode_to_vec(), None)
         };
-        assert_eq!(reply(3, "too old"), Sent::Taken { refused: 3, said: "too old".into() });
-        assert_eq!(reply(-3, ""), Sent::Taken { refused: 0, said: String::new() });
-        assert_eq!(verdict(202, b"", None), Sent::Taken { refused: 0, said: String::new() });
-        assert_eq!(verdict(200, b"{\"partialSuccess\":{}}", None), Sent::Taken { refused: 0, said: String::new() });
+        assert_eq!(reply(3, "too old"), Sent::Taken { rejected_spans: 3, said: "too old".into() });
+        assert_eq!(reply(-3, ""), Sent::Taken { rejected_spans: 0, said: String::new() });
+        assert_eq!(verdict(202, b"", None), Sent::Taken { rejected_spans: 0, said: String::new() });
+        assert_eq!(
+            verdict(200, b"{\"partialSuccess\":{}}", None),
+            Sent::Taken { rejected_spans: 0, said: String::new() }
+        );
     }
 
     #[test]

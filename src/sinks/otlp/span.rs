@@ -10,23 +10,50 @@ use serde_json::Value;
 
 use super::attribute::{integer, pair, text};
 use super::call::Call;
-use super::{compat, content, ids, names};
+use super::{compat, content, ids, names, turn_span};
 use crate::config::Spans;
 use crate::event::{Side, Stored};
-use crate::llm::names::{CONVERSATION, MCP_METHOD, SESSION};
+use crate::llm::names::{CONVERSATION, MCP_METHOD, OPERATION, REQUEST_MODEL, SESSION, TOOL};
 use crate::store::EventRow;
 
+/// Where a span stands.
+pub(super) struct Place {
+    pub(super) trace: Vec<u8>,
+    /// The span above it. Empty: it is the root of its trace.
+    pub(super) parent: Vec<u8>,
+    /// The call's `traceparent` says so.
+    pub(super) is_foreign: bool,
+    flags: u32,
+}
+
+impl Place {
+    /// The place that the call's `traceparent` states. Otherwise a new trace, made from the event's id.
+    pub(super) fn of(call: &Call<'_>) -> Self {
+        let trace = &call.event.metadata()["trace"];
+        let part = |name: &str| trace[name].as_str().unwrap_or_default();
+        let foreign =
+            (ids::foreign_trace(part("trace_id")), ids::foreign_span(part("parent_id")), ids::hex(part("flags")));
+        match foreign {
+            (Some(trace), Some(parent), Some(flags)) => {
+                let remote = SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32;
+                let flags = u32::from(flags.first().copied().unwrap_or(0)) | remote;
+                Self { trace, parent, is_foreign: true, flags }
+            }
+            _ => Self { trace: ids::trace(call.row.event_id), parent: Vec::new(), is_foreign: false, flags: 0 },
+        }
+    }
+}
+
 /// The span of an event.
-pub(super) fn of(call: &Call<'_>, settings: &Spans) -> Span {
-    let (row, event) = (call.row, &call.event);
-    let (trace_id, parent_span_id, flags) = trace(event, row);
+pub(super) fn of(call: &Call<'_>, place: Place, settings: &Spans) -> Span {
+    let event = &call.event;
     Span {
-        trace_id,
-        span_id: ids::call(row.event_id),
-        trace_state: if parent_span_id.is_empty() { String::new() } else { trace_state(event) },
-        parent_span_id,
-        flags,
-        name: name(event, row),
+        trace_id: place.trace,
+        span_id: ids::call(call.row.event_id),
+        trace_state: if place.is_foreign { trace_state(event) } else { String::new() },
+        parent_span_id: place.parent,
+        flags: place.flags,
+        name: name(call),
         kind: if is_call(event) { SpanKind::Client } else { SpanKind::Internal }.into(),
         start_time_unix_nano: call.started(),
         end_time_unix_nano: call.ended(),
@@ -41,40 +68,22 @@ fn is_call(event: &Stored) -> bool {
     event.metadata()["kind"] != "gap"
 }
 
-/// The trace that the call belongs to, with its parent. Otherwise a new trace, made from the event's id.
-fn trace(event: &Stored, row: &EventRow) -> (Vec<u8>, Vec<u8>, u32) {
-    let trace = &event.metadata()["trace"];
-    let part = |name: &str| trace[name].as_str().unwrap_or_default();
-    let foreign =
-        (ids::foreign_trace(part("trace_id")), ids::foreign_span(part("parent_id")), ids::hex(part("flags")));
-    match foreign {
-        (Some(trace), Some(parent), Some(flags)) => {
-            let remote = SpanFlags::ContextHasIsRemoteMask as u32 | SpanFlags::ContextIsRemoteMask as u32;
-            (trace, parent, u32::from(flags.first().copied().unwrap_or(0)) | remote)
-        }
-        _ => (ids::trace(row.event_id), Vec::new(), 0),
-    }
-}
-
 fn trace_state(event: &Stored) -> String {
     event.header(Side::Request, "tracestate").unwrap_or_default()
 }
 
 /// The operation and its target, if known. Otherwise the method.
-fn name(event: &Stored, row: &EventRow) -> String {
-    let properties = &event.json()["custom_properties"];
-    let text = |name: &str| properties[name].as_str().filter(|text| !text.is_empty());
-    let named =
-        |what: &str, with: Option<&str>| with.map_or_else(|| what.to_owned(), |with| format!("{what} {with}"));
-    if let Some(method) = text("mcp.method.name") {
-        return named(method, text("gen_ai.tool.name"));
+fn name(call: &Call<'_>) -> String {
+    let property = |name: &str| call.property(name);
+    if let Some(method) = property(MCP_METHOD) {
+        return turn_span::named(method, property(TOOL).unwrap_or_default());
     }
-    if let Some(operation) = text("gen_ai.operation.name") {
-        return named(operation, text("gen_ai.request.model"));
+    if let Some(operation) = property(OPERATION) {
+        return turn_span::named(operation, property(REQUEST_MODEL).unwrap_or_default());
     }
-    match known_method(row) {
-        names::OTHER_METHOD if is_call(event) => "HTTP".to_owned(),
-        names::OTHER_METHOD => row.method.clone(),
+    match known_method(call.row) {
+        names::OTHER_METHOD if is_call(&call.event) => "HTTP".to_owned(),
+        names::OTHER_METHOD => call.row.method.clone(),
         method => method.to_owned(),
     }
 }
@@ -192,7 +201,8 @@ mod tests {
     const PLAIN: Spans = Spans { only: Only::All, content: None, compat: false, metrics: false };
 
     fn of(row: &EventRow) -> Span {
-        super::of(&Call::of(row), &PLAIN)
+        let call = Call::of(row);
+        super::of(&call, Place::of(&call), &PLAIN)
     }
 
     fn row(event: &Value) -> EventRow {

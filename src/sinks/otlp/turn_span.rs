@@ -151,7 +151,8 @@ pub(super) fn tool(call: &ToolCall<'_>, max: Option<usize>) -> Span {
     }
 }
 
-fn named(operation: &str, what: &str) -> String {
+/// The name of a span: the operation and its target, if there is one.
+pub(super) fn named(operation: &str, what: &str) -> String {
     if what.is_empty() { operation.to_owned() } else { format!("{operation} {what}") }
 }
 

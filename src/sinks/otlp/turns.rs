@@ -13,27 +13,24 @@ use uuid::Uuid;
 
 use super::attribute::{pair, text};
 use super::call::{CONVERSING, Call};
+use super::held::{Held, Results, TEXT_MAX_BYTES, ms};
 use super::ids;
 use super::names;
 use super::shorten;
+use super::span::Place;
 use super::turn_span::{self, End, ToolCall, Turn};
-use crate::conversation::{Block, Conversation};
-use crate::llm::{Llm, names as llm};
-use crate::runs::{self, Gist, Parent, Step, Thread, ToolUse};
+use crate::conversation::Block;
+use crate::llm::names as llm;
+use crate::runs::{self, Parent, Thread, ToolUse};
 
 /// The most calls of open turns that are held.
 const HELD_CALLS: usize = 2_000;
 /// The most bytes of their texts.
 const HELD_BYTES: usize = 32 << 20;
-/// Longer texts are cut.
-const TEXT_MAX_BYTES: usize = 64 << 10;
 /// A turn that is over is held for so long: calls may be stored in another order than they were made in.
 const LATE_MS: i64 = 60_000;
 /// A turn without calls for so long is over.
 const GIVEN_UP_AFTER_MS: i64 = 30 * 60 * 1_000;
-/// What a [`Gist`] may hold: of each call to a tool, of each result, and of the first message.
-const GIST_BYTES: [usize; 3] = [6 << 10, 2 << 10, 64 << 10];
-
 /// The open turns.
 pub(super) struct Turns {
     /// The most bytes of an attribute with content.
@@ -45,41 +42,21 @@ pub(super) struct Turns {
     newest_ms: i64,
 }
 
-/// A call of a turn, as far as it is needed.
-struct Held {
-    id: Uuid,
-    started_ms: i64,
-    ended_ms: i64,
-    started: u64,
-    ended: u64,
-    continues: Option<Uuid>,
-    parent_thread: Option<String>,
-    llm: Llm,
-    failed: bool,
-    gist: Gist,
-    /// The tools that its answer calls, in order.
-    tools: Vec<HeldTool>,
-    /// Bytes of its texts, at most.
-    bytes: usize,
-    /// The first call of its turn.
-    turn: Option<Uuid>,
-}
-
-/// A tool that an answer calls.
-struct HeldTool {
-    id: String,
-    arguments: String,
-    /// Its span was made.
-    is_over: bool,
-}
-
 /// Where a call belongs.
-#[derive(Default)]
-pub(super) struct Placed {
-    /// The trace and the span of its turn.
-    pub(super) under: Option<(Vec<u8>, Vec<u8>)>,
-    /// Spans of tools and turns that are over with this call.
-    pub(super) over: Vec<Span>,
+pub(super) enum Placed {
+    /// It is no part of a turn.
+    Beside,
+    /// What started this sub-agent is not known yet. Nothing was noted of it: it may be placed again.
+    Orphan,
+    /// It is part of a turn.
+    In {
+        /// The trace of its turn.
+        trace: Vec<u8>,
+        /// The span of its turn.
+        span: Vec<u8>,
+        /// Spans of tools and turns that are over with this call.
+        over: Vec<Span>,
+    },
 }
 
 impl Turns {
@@ -87,35 +64,42 @@ impl Turns {
         Self { content, held: Vec::new(), turns: HashMap::new(), newest_ms: 0 }
     }
 
-    /// Places a call. `span`: its span.
-    pub(super) fn place(&mut self, call: &Call<'_>, span: &Span) -> Placed {
+    /// Places a call. `own`: its place if it is no part of a turn. `may_wait`: a sub-agent's call whose parent is not known is an
+    /// [`Placed::Orphan`]; otherwise its turn begins a trace.
+    pub(super) fn place(&mut self, call: &Call<'_>, own: &Place, may_wait: bool) -> Placed {
         let is_conversing = call.property(llm::OPERATION).is_some_and(|it| CONVERSING.contains(&it));
         let (Some(conversation), Some(facts), true) = (&call.conversation, &call.llm, is_conversing) else {
-            return Placed::default();
+            return Placed::Beside;
         };
         let id = call.row.event_id;
         if self.held.iter().any(|held| held.id == id) {
-            return Placed::default();
+            return Placed::Beside;
         }
         let has_tools = !conversation.request.tools.is_empty();
         let held = Held::of(call, conversation, facts.clone());
-        self.newest_ms = self.newest_ms.max(held.ended_ms);
+        let (ended_ms, is_of_sub_agent) = (held.ended_ms, held.is_of_sub_agent());
         let at = self.held.partition_point(|other| other.started_ms <= held.started_ms);
         self.held.insert(at, held);
         let threads = self.threads(id);
         let Some(found) = Found::of(&threads, id) else {
             self.held.retain(|held| held.id != id);
-            return Placed::default();
+            return Placed::Beside;
         };
         let known = found.turn.calls.iter().copied().find(|first| self.turns.contains_key(first));
         // A single call without tools is nothing that an agent did in steps.
         if known.is_none() && !has_tools && found.turn.id.is_none() {
             self.held.retain(|held| held.id != id);
-            return Placed::default();
+            return Placed::Beside;
         }
+        let is_orphan = is_of_sub_agent && known.is_none() && !own.is_foreign && found.is_orphan();
+        if is_orphan && may_wait {
+            self.held.retain(|held| held.id != id);
+            return Placed::Orphan;
+        }
+        self.newest_ms = self.newest_ms.max(ended_ms);
         let first = known.unwrap_or(id);
         if known.is_none() {
-            let turn = self.begin(call, &found, span);
+            let turn = self.begin(call, &found, own);
             self.turns.insert(first, turn);
         }
         let mut over = Vec::new();
@@ -136,7 +120,7 @@ impl Turns {
         }
         self.forget();
         over.extend(self.bounded());
-        Placed { under, over }
+        under.map_or(Placed::Beside, |(trace, span)| Placed::In { trace, span, over })
     }
 
     /// Ends the turns that nothing has been heard of for long.
@@ -165,7 +149,7 @@ impl Turns {
     }
 
     /// A new turn. A sub-agent's is below the tool that started it.
-    fn begin(&self, call: &Call<'_>, found: &Found<'_>, span: &Span) -> Turn {
+    fn begin(&self, call: &Call<'_>, found: &Found<'_>, own: &Place) -> Turn {
         let id = call.row.event_id;
         let above = found.parent.and_then(|parent| {
             let thread = found.threads.get(parent.thread)?;
@@ -179,8 +163,8 @@ impl Turns {
             Some((turn.trace.clone(), tool.unwrap_or_else(|| turn.span.clone())))
         });
         // A call with a `traceparent` stays in that trace, and its turn with it.
-        let foreign = (!span.parent_span_id.is_empty()).then(|| (span.trace_id.clone(), span.parent_span_id.clone()));
-        let (trace, parent) = foreign.or(above).unwrap_or_else(|| (ids::trace(id), Vec::new()));
+        let above = above.filter(|_| !own.is_foreign);
+        let (trace, parent) = above.unwrap_or_else(|| (own.trace.clone(), own.parent.clone()));
         Turn {
             trace,
             span: ids::turn(id),
@@ -329,34 +313,6 @@ impl Turns {
     }
 }
 
-/// The results of tools that a request brings, in order.
-#[derive(Default)]
-struct Results<'c> {
-    /// The call.
-    by: Uuid,
-    left: Vec<(&'c str, &'c [Block])>,
-}
-
-impl<'c> Results<'c> {
-    fn of(by: Uuid, conversation: &'c Conversation) -> Self {
-        let messages = &conversation.request.messages;
-        let from = messages.iter().rposition(|message| message.role == "assistant").map_or(0, |at| at + 1);
-        let blocks = messages.iter().skip(from).flat_map(|message| &message.blocks);
-        let result = |block: &'c Block| match block {
-            Block::ToolResult { id, content, .. } => Some((id.as_str(), content.as_slice())),
-            _ => None,
-        };
-        Self { by, left: blocks.filter_map(result).collect() }
-    }
-
-    /// Takes the next one of this tool.
-    fn next(&mut self, tool: &ToolUse) -> Option<&'c [Block]> {
-        tool.result.as_ref().filter(|result| result.to == self.by)?;
-        let at = self.left.iter().position(|(id, _)| *id == tool.id)?;
-        Some(self.left.remove(at).1)
-    }
-}
-
 /// A turn among the threads of its session.
 struct Found<'s> {
     threads: &'s [Thread],
@@ -375,64 +331,11 @@ impl<'s> Found<'s> {
             Some(Self { threads, parent: thread.parent.as_ref(), turn: from.first()?, before })
         })
     }
-}
 
-impl Held {
-    fn of(call: &Call<'_>, conversation: &Conversation, facts: Llm) -> Self {
-        let metadata = call.event.metadata();
-        let (started, ended) = (call.started(), call.ended());
-        let tools = conversation.answer.blocks.iter().filter_map(|block| match block {
-            Block::ToolCall { id, arguments, .. } => {
-                let arguments = shorten::text(arguments, TEXT_MAX_BYTES).0;
-                Some(HeldTool { id: id.clone(), arguments, is_over: false })
-            }
-            _ => None,
-        });
-        let tools: Vec<HeldTool> = tools.collect();
-        let [of_call, of_result, of_opening] = GIST_BYTES;
-        let is_first = !conversation.request.messages.iter().any(|message| message.role == "assistant");
-        let bytes = tools.iter().map(|tool| tool.id.len() + tool.arguments.len() + of_call).sum::<usize>()
-            + Results::of(call.row.event_id, conversation).left.len().saturating_mul(of_result)
-            + if is_first { of_opening } else { of_result };
-        Self {
-            id: call.row.event_id,
-            started_ms: ms(started),
-            ended_ms: ms(ended),
-            started,
-            ended,
-            continues: call.event.link("continues"),
-            parent_thread: metadata["agent"]["parent_thread_id"].as_str().map(str::to_owned),
-            llm: facts,
-            failed: !call.row.error.is_empty(),
-            gist: Gist::of(conversation),
-            tools,
-            bytes,
-            turn: None,
-        }
+    /// Whether it begins a thread, and the call to a tool that started it is not known.
+    fn is_orphan(&self) -> bool {
+        self.before.is_empty() && self.parent.is_none_or(|parent| parent.tool.is_none())
     }
-
-    /// The agent's own session, and its agent.
-    fn session(&self) -> (Option<&str>, Option<&str>) {
-        (self.llm.session(), self.llm.agent())
-    }
-
-    fn step(&self) -> Step<'_> {
-        Step {
-            id: self.id,
-            started_ms: self.started_ms,
-            ended_ms: self.ended_ms,
-            failed: self.failed,
-            continues: self.continues,
-            parent_thread: self.parent_thread.as_deref(),
-            llm: &self.llm,
-            gist: &self.gist,
-        }
-    }
-}
-
-/// Milliseconds of these nanoseconds.
-fn ms(nanos: u64) -> i64 {
-    i64::try_from(nanos / 1_000_000).unwrap_or(i64::MAX)
 }
 
 /// Who the agent is, and its session.
