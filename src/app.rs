@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::destination::destination;
 pub use self::error::AppError;
 pub(crate) use self::error::step;
+pub(crate) use self::reporting::redactor;
 pub use self::summary::{Progress, Summary};
 
 use self::certificates::Certificates;
@@ -113,6 +114,7 @@ impl App {
             handoff: reporting.handoff.clone(),
             budget: reporting.budget.clone(),
             peers,
+            redactor: reporting.redactor.clone(),
             redact_allow,
             store: store.clone(),
             proxy: shared.clone(),

@@ -57,6 +57,26 @@ impl Bench {
         response.text().await.unwrap()
     }
 
+    /// Sends a form from a page of `origin`.
+    async fn posted(&self, path: &str, origin: &str, form: String) -> Response {
+        let request = client().post(self.url(path)).header("content-type", "application/x-www-form-urlencoded");
+        request.header(ORIGIN, origin).bearer_auth(self.token()).body(form).send().await.unwrap()
+    }
+
+    /// The token of the form at this path.
+    async fn form_token(&self, path: &str) -> String {
+        let form = self.text(path).await;
+        form.split_once("name=\"token\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
+    }
+
+    /// Writes a note on a call.
+    async fn note(&self, id: i64, note: &str) {
+        let at = format!("/event/{id}/note");
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        let form = form.append_pair("token", &self.form_token(&at).await).append_pair("note", note).finish();
+        assert_eq!(self.posted(&at, &self.url(""), form).await.status(), StatusCode::SEE_OTHER);
+    }
+
     async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.text(path).await).unwrap()
     }
@@ -162,6 +182,7 @@ async fn a_hostile_call_is_text_wherever_it_is_shown() {
         &json!({ "command": HOSTILE, HOSTILE: HOSTILE }).to_string(),
     );
     append(&bench.proxy.app.store, hostile.as_ref().copied().unwrap(), &[Sample::hostile()]);
+    bench.note(1, HOSTILE).await;
     let query: String = form_urlencoded::Serializer::new(String::new()).append_pair("text", HOSTILE).finish();
     let session = format!("/session/{}", hostile.unwrap().id());
     for path in [
@@ -169,6 +190,7 @@ async fn a_hostile_call_is_text_wherever_it_is_shown() {
         "/event/1",
         "/event/1?tab=raw",
         "/event/1/delete",
+        "/event/1/note",
         "/event/2",
         "/event/2?tab=changes",
         "/event/2?tab=raw",
@@ -201,10 +223,14 @@ async fn characters_that_control_a_terminal_or_hide_are_escaped_in_every_place()
     let meta = json!({ "command": steering("command"), "caller": caller, steering("name"): steering("text") });
     let session = store.begin_session(&steering("run"), "key", &meta.to_string()).unwrap();
     append(store, session, &[Sample::steering(), Sample::talking(&steering)]);
+    bench.note(1, &steering("note")).await;
     let session = format!("/session/{}", session.id());
     let named = ["agent", "label", "command"];
     for (path, places) in [
-        ("/", &["method", "host", "path", "error", "model", "provider", "agent", "label", "command", "said"][..]),
+        (
+            "/",
+            &["method", "host", "path", "error", "model", "provider", "agent", "label", "command", "said", "note"][..],
+        ),
         (
             "/live?after=0",
             &["method", "host", "path", "error", "model", "provider", "agent", "label", "command", "said"],
@@ -212,6 +238,9 @@ async fn characters_that_control_a_terminal_or_hide_are_escaped_in_every_place()
         ("/event/1", &[&PLACES[..10], &["answer"]].concat()),
         ("/event/1?tab=raw", &PLACES),
         ("/event/1/delete", &PLACES[..3]),
+        ("/event/1/note", &["method", "host", "path", "note"]),
+        ("/event/1/share", &["note"]),
+        ("/?open=1", &["note"]),
         ("/event/2", &Sample::TALKED),
         ("/?open=2", &Sample::TALKED),
         ("/event/2?tab=raw", &["setting", "parameter"]),
@@ -485,26 +514,59 @@ async fn a_call_is_deleted_only_by_a_form_of_this_page() {
         question.contains("Delete this call?") && question.contains("OTAS does not have this event"),
         "{question}"
     );
-    let token = question.split_once("name=\"token\" value=\"").unwrap().1.split('"').next().unwrap().to_owned();
-    let posted = |origin: Option<&str>, form: String| {
-        let request =
-            client().post(bench.url("/event/2/delete")).header("content-type", "application/x-www-form-urlencoded");
-        let request = origin.into_iter().fold(request, |request, origin| request.header(ORIGIN, origin));
-        request.bearer_auth(bench.token()).body(form).send()
-    };
-    let ours = bench.url("");
-    assert_eq!(
-        posted(Some("http://127.0.0.1:1"), format!("token={token}")).await.unwrap().status(),
-        StatusCode::FORBIDDEN
-    );
-    assert_eq!(posted(Some(&ours), "token=guessed".to_owned()).await.unwrap().status(), StatusCode::FORBIDDEN);
+    let (at, ours) = ("/event/2/delete", bench.url(""));
+    let token = bench.form_token(at).await;
+    for (origin, form) in [("http://127.0.0.1:1", format!("token={token}")), (&ours, "token=guessed".to_owned())] {
+        assert_eq!(bench.posted(at, origin, form).await.status(), StatusCode::FORBIDDEN);
+    }
     assert_eq!(bench.get("/event/2").await.status(), 200, "it is there");
-    let deleted = posted(Some(&ours), format!("token={token}")).await.unwrap();
+    let deleted = bench.posted(at, &ours, format!("token={token}")).await;
     assert_eq!((deleted.status(), &deleted.headers()["location"]), (StatusCode::SEE_OTHER, &"/".parse().unwrap()));
     assert_eq!(
         (bench.get("/event/2").await.status(), bench.get("/event/1").await.status()),
         (StatusCode::NOT_FOUND, StatusCode::OK)
     );
+}
+
+#[tokio::test]
+async fn a_note_is_written_only_by_a_form_of_this_page_and_shown_with_its_call() {
+    let bench = Bench::start().await;
+    bench.append(&[Sample::of("GET", "api.test", "/plain", 200), Sample::of("GET", "api.test", "/odd", 200)]);
+    let at = "/event/2/note?text=odd&beside=1";
+    let ours = bench.url("");
+    let (posted, token) = (|origin, form| bench.posted(at, origin, form), bench.form_token(at).await);
+    for (origin, form) in
+        [("http://127.0.0.1:1", format!("token={token}&note=x")), (&ours, "token=guessed&note=x".into())]
+    {
+        assert_eq!(posted(origin, form).await.status(), StatusCode::FORBIDDEN);
+    }
+    let form = |note: &str| {
+        let mut form = form_urlencoded::Serializer::new(format!("token={token}&"));
+        form.append_pair("note", note).finish()
+    };
+    let (mark, shown) = (">note</span>", "class=\"noted\"");
+    assert!(!bench.text("/").await.contains(mark) && !bench.text("/event/2").await.contains(shown), "none yet");
+    let saved = posted(&ours, form("why so slow?\r\npassword=hunter2hunter2 <b>")).await;
+    assert_eq!(
+        (saved.status(), &saved.headers()["location"]),
+        (StatusCode::SEE_OTHER, &"/?text=odd&open=2".parse().unwrap())
+    );
+    let call = bench.text("/?text=odd&open=2").await;
+    assert!(call.contains("why so slow?\npassword=****") && call.contains(" &lt;b&gt;"), "{call}");
+    assert!(call.contains(shown) && call.contains("Edit note") && !call.contains("hunter2"), "{call}");
+    for query in ["note:SLOW", "is:noted", "%22so+slow%22"] {
+        let list = bench.text(&format!("/?text={query}")).await;
+        assert!(list.contains(mark) && list.contains("/odd") && !list.contains("/plain"), "{query}: {list}");
+    }
+    assert!(bench.text(at).await.contains("why so slow?"), "the form has it");
+    assert!(bench.text("/event/2/share").await.contains("why so slow?"));
+    let har = bench.json("/event/2/har").await;
+    assert!(har["log"]["entries"][0]["comment"].as_str().unwrap().starts_with("why so slow?"), "{har}");
+    let refused = posted(&ours, form(&"long ".repeat(1_000))).await;
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    assert!(refused.text().await.unwrap().contains("too long: at most 4096 bytes"));
+    assert_eq!(posted(&ours, form("")).await.status(), StatusCode::SEE_OTHER);
+    assert!(!bench.text("/?text=is:noted").await.contains("/odd"));
 }
 
 #[tokio::test]

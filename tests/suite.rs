@@ -30,6 +30,7 @@ mod masking;
 mod mcp;
 mod migration;
 mod models;
+mod notes;
 mod one_proxy;
 #[cfg(feature = "otlp")]
 mod otlp;

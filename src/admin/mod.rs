@@ -27,6 +27,7 @@ use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::quotas::Quotas;
+use crate::redact::Redactor;
 use crate::report::{Handoff, Tally};
 use crate::serving;
 use crate::sinks;
@@ -59,6 +60,8 @@ pub struct AdminSources {
     pub budget: Arc<Budget>,
     /// The agents' processes.
     pub peers: Arc<Peers>,
+    /// The rules of redaction, for what people write.
+    pub redactor: Arc<Redactor>,
     /// `redact.allow` from the settings.
     pub redact_allow: Vec<String>,
     /// The event store.

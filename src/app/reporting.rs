@@ -22,6 +22,8 @@ pub(super) struct Reporting {
     pub(super) budget: Arc<Budget>,
     /// The quotas that providers state.
     pub(super) quotas: Arc<Quotas>,
+    /// The rules of redaction.
+    pub(super) redactor: Arc<Redactor>,
     pub(super) reporter: Reporter,
 }
 
@@ -39,6 +41,7 @@ impl Reporting {
             strict: config.store.durability == Durability::Strict,
         });
         let quotas = Arc::<Quotas>::default();
+        let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
         let facts = Facts {
             callers: delivery.callers.clone(),
             run_id: delivery.run_id.clone(),
@@ -46,7 +49,7 @@ impl Reporting {
             properties: config.event.properties.clone(),
             prices: config.event.prices.clone(),
             quotas: quotas.clone(),
-            redactor: redactor(&config.redact, &config.capture.rules, store.path())?,
+            redactor: redactor.clone(),
             bounds: bounds(&config.store),
             text_max_bytes: config.capture.body_max_bytes,
         };
@@ -59,12 +62,15 @@ impl Reporting {
         let recording = Recording::new(handoff.clone(), limits, budget.clone());
         let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts, delivery.waker())
             .map_err(|error| step("start reporting".to_owned(), error))?;
-        Ok(Self { recording, handoff, budget, quotas, reporter })
+        Ok(Self { recording, handoff, budget, quotas, redactor, reporter })
     }
 }
 
 /// The rules of redaction, with the key for tags beside the store.
-fn redactor(
+///
+/// # Errors
+/// When the rules or their key cannot be used.
+pub(crate) fn redactor(
     settings: &config::Redact,
     capture: &[(HostRules, CaptureLevel)],
     store: &Path,

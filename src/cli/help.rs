@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 35] = [
+const EXAMPLES: [(&str, [Example; 2]); 36] = [
     (
         "",
         [
@@ -130,6 +130,13 @@ const EXAMPLES: [(&str, [Example; 2]); 35] = [
                 "Write a whole run, by the beginning of its session's id",
                 "otas-proxy share 0b9f5d4e --output run.html",
             ),
+        ],
+    ),
+    (
+        "note",
+        [
+            ("Write a note on a call", "otas-proxy note 12 the retry that worked"),
+            ("Remove it", "otas-proxy note 12 ''"),
         ],
     ),
     (

@@ -24,6 +24,7 @@ mod man;
 mod mcp;
 mod meta;
 mod none_seen;
+mod note;
 mod outlived;
 mod output;
 mod page;
@@ -88,6 +89,7 @@ enum Command {
     Stats(stats::Args),
     Runs(runs::Args),
     Share(share::Args),
+    Note(note::Args),
     Flush(flush::Args),
     Retry(retry::Args),
     Store(store::Args),
@@ -141,6 +143,7 @@ pub fn main() -> ExitCode {
         Command::Stats(args) => stats::run(&args),
         Command::Runs(args) => runs::run(&args),
         Command::Share(args) => share::run(&args),
+        Command::Note(args) => note::run(&args),
         Command::Flush(args) => flush::run(&args),
         Command::Retry(args) => retry::run(args),
         Command::Store(args) => store::run(&args),

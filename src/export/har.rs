@@ -88,8 +88,10 @@ pub fn entry(row: &EventRow) -> Value {
         // Chromium uses it to show the resource type.
         entry["_resourceType"] = "websocket".into();
     }
-    if !row.error.is_empty() {
-        entry["comment"] = row.error.clone().into();
+    let comment = [Some(row.error.as_str()).filter(|error| !error.is_empty()), row.note.as_deref()];
+    let comment = comment.into_iter().flatten().collect::<Vec<_>>().join("\n");
+    if !comment.is_empty() {
+        entry["comment"] = comment.into();
     }
     entry["_otas"] = json!({
         "event_id": row.event_id.to_string(),

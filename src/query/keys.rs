@@ -1,8 +1,9 @@
 //! The keys of the filter language.
 
 /// Keys of facts: `key:value`.
-const FACTS: [&str; 13] = [
-    "host", "path", "method", "status", "model", "tool", "agent", "body", "session", "state", "is", "since", "until",
+const FACTS: [&str; 14] = [
+    "host", "path", "method", "status", "model", "tool", "agent", "body", "note", "session", "state", "is", "since",
+    "until",
 ];
 
 /// Keys of figures: `key>value`.

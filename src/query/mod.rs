@@ -3,8 +3,8 @@
 //!
 //! - `key:value` compares a fact. Several words with one key are alternatives.
 //! - `key>value` (also `<`, `>=`, `<=`, `=`) compares a figure.
-//! - Any other word is text to look for in method, host, path, error, model and bodies. All such words must occur; `body:` looks in
-//!   bodies alone.
+//! - Any other word is text to look for in method, host, path, error, model, bodies and notes. All such words must occur; `body:`
+//!   looks in bodies alone, `note:` in notes.
 //! - Quotes keep spaces, colons and so on; `\"` and `\\` are themselves inside them. `-` before a word negates it.
 
 mod error;
@@ -82,9 +82,11 @@ fn fact(word: &Word) -> Result<Fact, QueryError> {
         "tool" => Fact::Tool(value),
         "agent" => Fact::Agent(value),
         "body" => Fact::Body(value),
+        "note" => Fact::Note(value),
         "status" => Fact::Status(value.parse::<StatusClass>().map_err(|why| QueryError::bad_value(word, &why))?),
         "is" if value == "model" => Fact::Llm,
-        "is" => return Err(QueryError::bad_value(word, "expected model")),
+        "is" if value == "noted" => Fact::Noted,
+        "is" => return Err(QueryError::bad_value(word, "expected model or noted")),
         key if keys::is_figure(key) => {
             return Err(QueryError::bad_value(word, &format!("`{key}` is compared with >, >=, <, <= or =")));
         }
@@ -147,6 +149,7 @@ mod tests {
             ("", vec![]),
             ("host:api.test", vec![Is(Fact::Host("api.test".into()))]),
             (r#"body:"any text" -body:x"#, vec![Is(Fact::Body("any text".into())), Not(Fact::Body("x".into()))]),
+            ("note:odd -is:noted", vec![Is(Fact::Note("odd".into())), Not(Fact::Noted)]),
             ("HOST:Api", vec![Is(Fact::Host("Api".into()))]),
             (
                 "status:5xx status:429",
@@ -217,7 +220,7 @@ mod tests {
             ("latency>x", &["`latency>x`", "500ms or 2s"]),
             ("host>3", &["`host>3`", "host:VALUE"]),
             ("since:yesterday", &["`since:yesterday`", "10m, 2h, 3d"]),
-            ("is:odd", &["`is:odd`", "model"]),
+            ("is:odd", &["`is:odd`", "model or noted"]),
             ("host:", &["`host:`", "a value"]),
             ("cost>", &["`cost>`", "a value"]),
             ("a \"b c", &["`\"b c`", "quote is not closed"]),

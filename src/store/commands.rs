@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use thiserror::Error;
 
 use super::read::event_row;
-use super::sql::{COLUMNS, as_limit};
+use super::sql::{WITH_NOTE, as_limit};
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// Why a command failed.
@@ -49,6 +49,14 @@ pub enum CommandError {
         /// The bytes that there are.
         free_bytes: u64,
     },
+    /// A note is too long.
+    #[error("a note of {bytes} bytes is too long: at most {max_bytes} bytes are kept")]
+    NoteTooLong {
+        /// Its size.
+        bytes: usize,
+        /// The largest size.
+        max_bytes: usize,
+    },
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,7 +93,7 @@ impl Store {
     pub fn event(&self, id: i64) -> Result<EventRow, CommandError> {
         let connection = self.connection();
         connection
-            .prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))
+            .prepare_cached(&format!("SELECT {WITH_NOTE} FROM events WHERE id = ?1"))
             .and_then(|mut query| {
                 query.query_row([id], |row| event_row(&mut self.loader(&connection), row)).optional()
             })

@@ -176,6 +176,8 @@ pub struct EventRow {
     pub next_try_at_ms: Option<i64>,
     /// OTAS's id for it, once delivered.
     pub otas_event_id: Option<String>,
+    /// The note that a person wrote on it.
+    pub note: Option<String>,
     /// The JSON object for OTAS, without `project_id`.
     pub json: Vec<u8>,
 }
@@ -203,6 +205,7 @@ impl EventRow {
             verdict: None,
             next_try_at_ms: None,
             otas_event_id: None,
+            note: None,
             json,
         }
     }

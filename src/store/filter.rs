@@ -35,7 +35,7 @@ pub enum Condition {
 /// What an event may have. Case is ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fact {
-    /// This text in its method, host, path, error, model facts or bodies.
+    /// This text in its method, host, path, error, model facts, bodies or note.
     Text(String),
     /// This text in its bodies.
     Body(String),
@@ -55,6 +55,10 @@ pub enum Fact {
     Tool(String),
     /// A session of this agent: OTAS's agent id, the short name of its key, or a part of its command, name or label.
     Agent(String),
+    /// A note on it that contains this.
+    Note(String),
+    /// There is a note on it.
+    Noted,
     /// It is a call to a model or a tool.
     Llm,
 }
@@ -180,7 +184,7 @@ fn is_in_bodies(condition: &Condition) -> bool {
 
 /// Whether several such facts are alternatives: an event has one host, but may contain several texts.
 fn is_alternative(fact: &Fact) -> bool {
-    !matches!(fact, Fact::Text(_) | Fact::Body(_) | Fact::LlmText(_) | Fact::Llm)
+    !matches!(fact, Fact::Text(_) | Fact::Body(_) | Fact::LlmText(_) | Fact::Note(_) | Fact::Noted | Fact::Llm)
 }
 
 fn is_same_kind(condition: &Condition, fact: &Fact) -> bool {
@@ -237,14 +241,17 @@ impl Clauses {
     /// not.
     fn holds(&mut self, fact: &Fact) -> (String, Vec<Value>) {
         const LIKE: &str = "LIKE ? ESCAPE '\\'";
+        const NOTED: &str = "id IN (SELECT id FROM notes WHERE text LIKE ? ESCAPE '\\')";
         match fact {
             Fact::Text(text) => (
                 format!(
-                    "(method || ' ' || host || path || ' ' || error {LIKE} OR llm {LIKE} OR {})",
+                    "(method || ' ' || host || path || ' ' || error {LIKE} OR llm {LIKE} OR {NOTED} OR {})",
                     self.in_bodies(text)
                 ),
-                vec![containing(text), containing(text)],
+                vec![containing(text), containing(text), containing(text)],
             ),
+            Fact::Note(text) => (format!("({NOTED})"), vec![containing(text)]),
+            Fact::Noted => ("(id IN (SELECT id FROM notes))".to_owned(), Vec::new()),
             Fact::Body(text) => (format!("({})", self.in_bodies(text)), Vec::new()),
             Fact::LlmText(text) => (format!("(llm {LIKE})"), vec![quick(text)]),
             Fact::Method(method) => ("(method = ? COLLATE NOCASE)".to_owned(), vec![Value::Text(method.clone())]),

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
 use super::chunks::Loader;
-use super::sql::{COLUMNS, JSON_AT, as_limit, unsigned};
+use super::sql::{COLUMN_COUNT, JSON_AT, WITH_NOTE, as_limit, unsigned};
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// The number of events in each delivery state.
@@ -77,13 +77,13 @@ fn list(
     filter: &Filter,
 ) -> rusqlite::Result<Vec<EventRow>> {
     let clauses = filter.clauses();
-    let sql = format!("SELECT {COLUMNS} FROM events WHERE 1{} ORDER BY id DESC LIMIT ?", clauses.sql);
+    let sql = format!("SELECT {WITH_NOTE} FROM events WHERE 1{} ORDER BY id DESC LIMIT ?", clauses.sql);
     let _function = search::attach(connection, path, &clauses, &filter.searched)?;
     let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
     connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(loader, row))?.collect()
 }
 
-/// A row of [`COLUMNS`]. `loader` has the connection that it is read from, so its bodies are of the same moment.
+/// A row of [`WITH_NOTE`]. `loader` has the connection that it is read from, so its bodies are of the same moment.
 pub(super) fn event_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<EventRow> {
     let parts: Option<Vec<u8>> = row.get(JSON_AT + 1)?;
     Ok(EventRow {
@@ -105,6 +105,7 @@ pub(super) fn event_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Res
         verdict: row.get(15)?,
         next_try_at_ms: row.get(16)?,
         otas_event_id: row.get(17)?,
+        note: row.get(COLUMN_COUNT)?,
         json: loader.whole(row.get(JSON_AT)?, parts.as_deref())?,
     })
 }
@@ -174,6 +175,7 @@ mod tests {
             verdict: None,
             next_try_at_ms: None,
             otas_event_id: None,
+            note: None,
             json: br#"{"path":"/v1"}"#.to_vec(),
         };
         assert_eq!(listed, [expected]);

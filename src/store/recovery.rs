@@ -131,6 +131,9 @@ fn salvage(from: &Path, new: &mut Connection) -> (u64, u64) {
     if let Err(error) = salvage_for_sinks(&old, new, until) {
         tracing::warn!(%error, "the backlog of the sinks could not be salvaged from the damaged store");
     }
+    if let Err(error) = salvage_notes(&old, new, until) {
+        tracing::warn!(%error, "notes on calls could not be salvaged from the damaged store");
+    }
     if let Err(error) = chunks::salvage(&old, new, until) {
         tracing::warn!(%error, "bodies could not be salvaged from the damaged store");
     }
@@ -152,6 +155,12 @@ fn salvage_for_sinks(old: &Connection, new: &mut Connection, until: Instant) -> 
     new.execute_batch(&format!(
         "UPDATE tally SET delivered_bytes = (SELECT coalesce(sum({ROW_BYTES}), 0) FROM events WHERE state IN (1, 3))"
     ))
+}
+
+/// Copies the notes on the events that were copied.
+fn salvage_notes(old: &Connection, new: &mut Connection, until: Instant) -> rusqlite::Result<()> {
+    copy_rows(old, new, "notes", "", until)?;
+    new.execute_batch("DELETE FROM notes WHERE id NOT IN (SELECT id FROM events)")
 }
 
 /// Copies the columns that both files have. Unreadable rows, and rows that the new table rejects, are left out.
@@ -223,6 +232,7 @@ mod tests {
 
     use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, Store, testing};
     use super::*;
+    use crate::redact::testing::redactor;
 
     const EVENTS: u64 = 120;
 
@@ -351,12 +361,13 @@ mod tests {
         let mut writer = store.writer().unwrap();
         writer.append(session, &[event(b"{}")]).unwrap();
         let old = store.waiting("k", &[], 10).unwrap()[0].0;
+        store.note(old, "keep this", redactor()).unwrap();
         // Another handle finds damage and moves the file aside.
         let (_link, moved) = open_or_replace(&path, FileId::of(&path)).unwrap();
         assert_eq!(moved.unwrap().salvaged, 1);
         writer.append(session, &[event(b"{}"), event(b"{}")]).unwrap();
         let ids: Vec<i64> = store.waiting("k", &[], 10).unwrap().iter().map(|(id, _)| *id).collect();
-        assert_eq!(ids[0], old);
+        assert_eq!((ids[0], store.event(old).unwrap().note.as_deref()), (old, Some("keep this")));
         assert_eq!(ids.len(), 3);
         assert!(ids[1] > now_ms() << 9, "no id is used twice: {ids:?}");
         assert_eq!(ids[2], ids[1] + 1);

@@ -15,7 +15,7 @@ use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 use super::packed::{damaged, unpack};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
 use super::sql::{COLUMN_COUNT, COLUMNS, size_bytes};
-use super::{Gap, LossReason, StoreError, Writer, chunks, sinks};
+use super::{Gap, LossReason, StoreError, Writer, chunks, notes, sinks};
 use crate::clock::now_ms;
 use crate::event::{with_bodies, without_bodies};
 
@@ -230,11 +230,13 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
         }
         shortened.push(values);
     }
+    let notes = notes::of(connection, oldest.iter().map(|row| row.id))?;
     delete(connection, &oldest)?;
     no_longer_wait(connection, &oldest)?;
     let places = vec!["?"; COLUMN_COUNT].join(", ");
     let mut insert = connection.prepare_cached(&format!("INSERT INTO events ({COLUMNS}) VALUES ({places})"))?;
     shortened.into_iter().try_for_each(|values| insert.execute(params_from_iter(values)).map(drop))?;
+    notes::put(connection, &notes)?;
     note(gap, &oldest, 0, oldest.len() as u64);
     *from = last.id;
     Ok(true)
@@ -283,6 +285,7 @@ fn left_free(min_free_bytes: u64, disk_bytes: u64) -> u64 {
 mod tests {
     use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, State, Store, testing};
     use super::*;
+    use crate::redact::testing::redactor;
 
     const GENEROUS: Bounds =
         Bounds { max_bytes: 1 << 40, min_free_bytes: 0, keep: Duration::MAX, keep_bytes: 1 << 40, may_drop: true };
@@ -422,6 +425,7 @@ mod tests {
         let mut case = Case::new();
         case.append(400);
         case.settle(100, &delivered());
+        case.store.note(101, "keep this", redactor()).unwrap();
         let bounds = Bounds { max_bytes: 3_200_000, ..GENEROUS };
         assert!(case.tidy(&bounds, 100_000).room);
         assert_eq!((case.count(State::Delivered), case.count(State::Pending)), (0, 300));
@@ -432,6 +436,8 @@ mod tests {
         let ids = case.store.waiting("k", &[], 1).unwrap();
         let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
         assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
+        let note = case.store.event(101).unwrap().note;
+        assert_eq!((ids[0].0, note.as_deref()), (101, Some("keep this")), "the note on an event without its bodies");
 
         assert!(case.tidy(&Bounds { max_bytes: 900_000, ..GENEROUS }, 420_000).room);
         let gaps = case.store.health().take_gaps(true);

@@ -3,13 +3,13 @@
 use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of the tables below (`user_version`).
-pub(super) const VERSION: i64 = 12;
+pub(super) const VERSION: i64 = 13;
 
 /// `application_id` of our files: "OTAS".
 pub(super) const APPLICATION_ID: i64 = 0x4F54_4153;
 
 /// One step for each version: step `n` migrates a file from version `n` to `n + 1`.
-const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12];
+const STEPS: [&str; VERSION as usize] = [V1, V2, V3, V4, V5, V6, V7, V8, V9, V10, V11, V12, V13];
 
 /// `sessions` counts its events in the transaction that changes them, so a count never scans the events.
 ///
@@ -194,6 +194,12 @@ ALTER TABLE tally ADD COLUMN distinct_bytes INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE tally ADD COLUMN logical_bytes  INTEGER NOT NULL DEFAULT 0;
 UPDATE tally SET (chunks, distinct_bytes) = (SELECT count(*), coalesce(sum(bytes), 0) FROM chunks),
     logical_bytes = (SELECT coalesce(sum(bytes * refs), 0) FROM chunk_refs);
+";
+
+/// Notes that people write on calls (`notes`), by the row of the event. They are removed with it.
+const V13: &str = "
+CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TRIGGER notes_go AFTER DELETE ON events BEGIN DELETE FROM notes WHERE id = old.id; END;
 ";
 
 /// What a file was recognised as.

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 use super::chunks::Loader;
 use super::key::short;
 use super::read::event_row;
-use super::sql::{COLUMNS, signed, unsigned};
+use super::sql::{WITH_NOTE, signed, unsigned};
 use super::{DeliveryLock, EventRow, Store, StoreError, Viewer};
 use crate::clock::now_ms;
 
@@ -101,7 +101,7 @@ impl Viewer {
         self.look("read the model calls before a sink's position", |connection| {
             let mut loader = self.loader(connection);
             let mut query = connection.prepare_cached(&format!(
-                "SELECT {COLUMNS} FROM events WHERE id <= ?1 AND llm <> '' ORDER BY id DESC"
+                "SELECT {WITH_NOTE} FROM events WHERE id <= ?1 AND llm <> '' ORDER BY id DESC"
             ))?;
             let mut events = first(query.query([up_to])?, &mut loader, rows, bytes)?;
             events.reverse();
@@ -119,7 +119,7 @@ impl Viewer {
             let mut loader = self.loader(connection);
             let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
             let mut query =
-                connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id > ?1 ORDER BY id"))?;
+                connection.prepare_cached(&format!("SELECT {WITH_NOTE} FROM events WHERE id > ?1 ORDER BY id"))?;
             let events = first(query.query([after])?, &mut loader, rows, bytes)?;
             Ok((events, newest.unwrap_or(0)))
         })

@@ -16,13 +16,30 @@ pub(super) const TALLY_LESS: &str = "UPDATE tally SET delivered_bytes = max(0, d
 /// Adds to the bytes of chunks that pending and dead events were the first to store.
 pub(super) const WAITING_TALLY: &str = "UPDATE tally SET waiting_bytes = max(0, waiting_bytes + ?1)";
 
+/// The note on an event of `events`.
+macro_rules! note {
+    () => {
+        "(SELECT text FROM notes WHERE notes.id = events.id)"
+    };
+}
+pub(super) const NOTE: &str = note!();
+
 /// The size of an event's row, in bytes, without its chunks.
 pub(super) const ROW_BYTES: &str = "length(json) + coalesce(length(parts), 0)";
 
+macro_rules! columns {
+    () => {
+        "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
+         request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
+         otas_event_id, outline, llm, json, parts, body_bytes"
+    };
+}
+
 /// All columns of an event.
-pub(super) const COLUMNS: &str = "id, event_id, session, seq, started_at_ms, method, host, path, status_code, latency_ms, \
-                       request_bytes, response_bytes, error, state, attempts, verdict, next_try_at_ms, \
-                       otas_event_id, outline, llm, json, parts, body_bytes";
+pub(super) const COLUMNS: &str = columns!();
+
+/// All columns of an event, and the note on it.
+pub(super) const WITH_NOTE: &str = concat!(columns!(), ", ", note!());
 
 /// The column `json`. `parts` and `body_bytes` follow it.
 pub(super) const JSON_AT: usize = 20;

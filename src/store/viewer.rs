@@ -13,7 +13,7 @@ use super::chunks::{Damage, Loader};
 use super::commands::{OLDEST_PENDING, SESSION_NAMED};
 use super::link::FileId;
 use super::read::{counts, event_row};
-use super::sql::{COLUMNS, as_limit, unsigned};
+use super::sql::{NOTE, WITH_NOTE, as_limit, unsigned};
 use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, search};
 
 /// Longer queries are aborted: a long-lived reader keeps the write-ahead log from being truncated.
@@ -80,6 +80,8 @@ pub struct Listed {
     pub attempts: u32,
     /// The verdict of the last post.
     pub verdict: Option<String>,
+    /// The note that a person wrote on it.
+    pub note: Option<String>,
 }
 
 /// A session, as people see it.
@@ -182,7 +184,7 @@ impl Viewer {
     fn list(&self, filter: &Filter, which: String) -> Result<Vec<Listed>, StoreError> {
         let clauses = filter.clauses();
         let sql = format!(
-            "SELECT {CALL}, state, attempts, verdict FROM events INDEXED BY events_listed
+            "SELECT {CALL}, state, attempts, verdict, {NOTE} FROM events INDEXED BY events_listed
              WHERE 1{which}{} ORDER BY id DESC LIMIT ?",
             clauses.sql
         );
@@ -222,7 +224,7 @@ impl Viewer {
     /// As [`Viewer::calls`].
     pub fn event(&self, id: i64) -> Result<Option<EventRow>, StoreError> {
         self.look("read an event", |connection| {
-            let sql = format!("SELECT {COLUMNS} FROM events WHERE id = ?1");
+            let sql = format!("SELECT {WITH_NOTE} FROM events WHERE id = ?1");
             connection
                 .prepare_cached(&sql)?
                 .query_row([id], |row| event_row(&mut self.loader(connection), row))
@@ -237,7 +239,7 @@ impl Viewer {
     pub fn events_without_bodies(&self, filter: &Filter) -> Result<Vec<EventRow>, StoreError> {
         let found = self.calls(filter, None)?;
         self.look("read its events", |connection| {
-            let columns = COLUMNS.replace(" parts,", " NULL,");
+            let columns = WITH_NOTE.replace(" parts,", " NULL,");
             let mut query = connection.prepare_cached(&format!("SELECT {columns} FROM events WHERE id = ?1"))?;
             let mut loader = self.loader(connection);
             let rows = found
@@ -445,6 +447,7 @@ fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
         state: State::from_code(row.get(13)?),
         attempts: row.get(14)?,
         verdict: row.get(15)?,
+        note: row.get(16)?,
     })
 }
 
@@ -472,6 +475,7 @@ fn open_row(row: &Row<'_>) -> rusqlite::Result<EventRow> {
         verdict: None,
         next_try_at_ms: None,
         otas_event_id: None,
+        note: None,
         json: row.get(10)?,
     })
 }

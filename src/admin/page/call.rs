@@ -8,7 +8,7 @@ use super::query::CallQuery;
 use super::related::{self, Related};
 use super::row::status;
 use super::tabs::{self, Place, Tab};
-use super::{conversation, run, shown, views};
+use super::{conversation, note, run, shown, views};
 use crate::conversation::Conversation;
 use crate::event::{Content, Llm, Said, Side, Stored};
 use crate::export::curl;
@@ -76,8 +76,8 @@ pub(super) fn title(shown: &Shown) -> String {
     shown.about.clone().unwrap_or_else(|| format!("{} {}{}", row.method, row.host, row.path))
 }
 
-/// The call. `may_delete`: the store may be changed here.
-pub(super) fn render(shown: &Shown, place: Place<'_>, may_delete: bool) -> Markup {
+/// The call. `may_change`: the store may be changed here.
+pub(super) fn render(shown: &Shown, place: Place<'_>, may_change: bool) -> Markup {
     let Shown { row, event, about, .. } = shown;
     let is_stored = is_stored(row);
     let key = if is_stored { row.id.to_string() } else { row.event_id.to_string() };
@@ -98,7 +98,8 @@ pub(super) fn render(shown: &Shown, place: Place<'_>, may_delete: bool) -> Marku
                 (facts(shown))
                 @if is_stored { (views::missing(row, event)) }
                 (uncertain(event))
-                (actions(row, event, may_delete, place))
+                (note::render(row))
+                (actions(row, event, may_change, place))
             }
             (tabs::bar(&shown.tabs, shown.tab, &key, is_stored, place))
             section.tab { (tab(shown)) }
@@ -179,7 +180,7 @@ fn uncertain(event: &Stored) -> Markup {
     }
 }
 
-fn actions(row: &EventRow, event: &Stored, may_delete: bool, place: Place<'_>) -> Markup {
+fn actions(row: &EventRow, event: &Stored, may_change: bool, place: Place<'_>) -> Markup {
     html! {
         div.bar.actions {
             button.small.script type="button" data-copy="curl" data-label="Copy as curl" { "Copy as curl" }
@@ -187,7 +188,10 @@ fn actions(row: &EventRow, event: &Stored, may_delete: bool, place: Place<'_>) -
                 a.button.small href={ "/event/" (row.id) "/har" } download={ "otas-proxy-" (row.id) ".har" } { "HAR" }
                 a.button.small href={ "/event/" (row.id) "/json" } { "JSON" }
                 a.button.small href={ "/event/" (row.id) "/share" } download={ "otas-proxy-" (row.id) ".html" } title="One HTML file of this call" { "Share" }
-                @if may_delete { a.button.small href={ "/event/" (row.id) "/delete" } { "Delete" } }
+                @if may_change {
+                    a.button.small href=(place.form(row.id, "note")) data-key="w" { (if row.note.is_some() { "Edit note" } else { "Note" }) }
+                    a.button.small href=(place.form(row.id, "delete")) { "Delete" }
+                }
                 @if matches!(place, Place::Beside(_)) { a.alone href={ "/event/" (row.id) } { "Open alone" } }
             }
             details.curl { summary { "curl" } pre #curl tabindex="0" { (shown::lines(&curl::command(event))) } }

@@ -1,4 +1,4 @@
-//! The answers about calls: the list, one call, and its deletion.
+//! The answers about calls: the list, and one call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +13,15 @@ use uuid::Uuid;
 use super::layout::{Extras, PageError, Part, page_with, part};
 use super::query::{CallQuery, ListQuery};
 use super::tabs::Place;
-use super::{Answer, PageContext, call, delete, found, list, number, session_name, sums as sums_of};
-use crate::store::StoreError;
+use super::{Answer, PageContext, call, found, list, number, session_name, sums as sums_of};
+use crate::store::{EventRow, StoreError, Viewer};
 
-/// A call that was asked for by its id in an address.
-enum Found {
-    /// With its title.
-    Call(String, Markup, IsFlying),
-    /// It was in flight, and is now the event of this row.
-    Ended(i64),
+/// A call, read and rendered.
+struct Rendered {
+    title: String,
+    main: Markup,
+    is_flying: bool,
 }
-
-/// Whether a call is still in flight.
-type IsFlying = bool;
 
 /// How long the list waits for its sums.
 const SUMS_WAIT: Duration = Duration::from_millis(50);
@@ -68,23 +64,14 @@ async fn beside(
     of_call: &CallQuery,
 ) -> Result<Option<Markup>, PageError> {
     let (asked, of_call) = (asked.clone(), of_call.clone());
-    shown
-        .clone()
-        .look(move |shown| {
-            let found = match asked.open.parse::<Uuid>() {
-                Ok(id) => flying(shown, id, &asked, &of_call, true)?,
-                Err(_) => stored(shown, number(&asked.open), &asked, &of_call, true)?,
-            };
-            match found {
-                Some(Found::Call(_, call, _)) => Ok(Some(call)),
-                Some(Found::Ended(row)) => match stored(shown, row, &asked, &of_call, true)? {
-                    Some(Found::Call(_, call, _)) => Ok(Some(call)),
-                    _ => Ok(None),
-                },
-                None => Ok(None),
-            }
-        })
-        .await
+    let read = shown.clone().look(move |shown| {
+        let row = match asked.open.parse::<Uuid>() {
+            Ok(id) => flying(&shown.viewer, id)?,
+            Err(_) => shown.viewer.event(number(&asked.open))?,
+        };
+        row.map(|row| rendered(shown, row, &of_call, Place::Beside(&asked))).transpose()
+    });
+    Ok(read.await?.map(|call| call.main))
 }
 
 /// What has changed in the list.
@@ -108,14 +95,18 @@ pub(super) async fn open(
     Query(of_call): Query<CallQuery>,
 ) -> Answer {
     let id = id.parse::<Uuid>().unwrap_or_default();
-    let (is_part, is_beside) = (of_call.is_part(), of_call.is_beside());
-    let seen = shown.look(move |shown| flying(shown, id, &asked, &of_call, is_beside)).await?;
-    match seen {
-        Some(Found::Ended(row)) => {
+    let is_part = of_call.is_part();
+    let read = shown.look(move |shown| {
+        let Some(row) = flying(&shown.viewer, id)? else { return Ok(None) };
+        let ended = (row.id != 0).then_some(row.id);
+        Ok(Some((ended, rendered(shown, row, &of_call, Place::of(&asked, &of_call))?)))
+    });
+    match read.await? {
+        Some((Some(row), _)) => {
             let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
             Ok(Redirect::to(&format!("/event/{row}{query}")).into_response())
         }
-        Some(found) => Ok(answer(found, is_part)),
+        Some((None, call)) => Ok(answer(call, is_part)),
         None => Err(PageError::NotFound("This call is not in flight, and not among the newest events.".to_owned())),
     }
 }
@@ -127,81 +118,34 @@ pub(super) async fn event(
     Query(asked): Query<ListQuery>,
     Query(of_call): Query<CallQuery>,
 ) -> Answer {
-    let (is_part, is_beside) = (of_call.is_part(), of_call.is_beside());
-    let found = found(&shown, &id, move |shown, row| {
-        let session = session_name(&shown.viewer, row.session)?;
-        let call = call::read(&shown.viewer, row, session, &of_call)?;
-        Ok(rendered(shown, &call, &asked, is_beside))
-    });
-    Ok(answer(found.await?, is_part))
+    let is_part = of_call.is_part();
+    let read = found(&shown, &id, move |shown, row| rendered(shown, row, &of_call, Place::of(&asked, &of_call)));
+    Ok(answer(read.await?, is_part))
 }
 
-fn answer(found: Found, is_part: bool) -> Response {
-    match found {
-        Found::Call(_, call, _) if is_part => part(call),
-        Found::Call(title, call, refreshes) => {
-            page_with(Part::Calls, &title, &call, Extras { refreshes, ..Extras::default() })
-        }
-        Found::Ended(row) => Redirect::to(&format!("/event/{row}")).into_response(),
+fn answer(call: Rendered, is_part: bool) -> Response {
+    if is_part {
+        return part(call.main);
     }
+    page_with(Part::Calls, &call.title, &call.main, Extras { refreshes: call.is_flying, ..Extras::default() })
 }
 
-/// A call of the store.
-fn stored(
+/// A call in flight, or its event once it has ended.
+fn flying(viewer: &Viewer, id: Uuid) -> Result<Option<EventRow>, StoreError> {
+    if let Some(row) = viewer.call_in_flight(id)? {
+        return Ok(Some(row));
+    }
+    viewer.row_of(id)?.map_or(Ok(None), |row| viewer.event(row))
+}
+
+fn rendered(
     shown: &PageContext,
-    id: i64,
-    asked: &ListQuery,
+    row: EventRow,
     of_call: &CallQuery,
-    is_beside: bool,
-) -> Result<Option<Found>, StoreError> {
-    let Some(row) = shown.viewer.event(id)? else { return Ok(None) };
+    place: Place<'_>,
+) -> Result<Rendered, StoreError> {
     let session = session_name(&shown.viewer, row.session)?;
     let call = call::read(&shown.viewer, row, session, of_call)?;
-    Ok(Some(rendered(shown, &call, asked, is_beside)))
+    let main = call::render(&call, place, shown.writes.is_some());
+    Ok(Rendered { title: call::title(&call), main, is_flying: call.is_flying() })
 }
-
-/// A call in flight, or the row of its event.
-fn flying(
-    shown: &PageContext,
-    id: Uuid,
-    asked: &ListQuery,
-    of_call: &CallQuery,
-    is_beside: bool,
-) -> Result<Option<Found>, StoreError> {
-    if let Some(row) = shown.viewer.call_in_flight(id)? {
-        let session = session_name(&shown.viewer, row.session)?;
-        let call = call::read(&shown.viewer, row, session, of_call)?;
-        return Ok(Some(rendered(shown, &call, asked, is_beside)));
-    }
-    Ok(shown.viewer.row_of(id)?.map(Found::Ended))
-}
-
-fn rendered(shown: &PageContext, call: &call::Shown, asked: &ListQuery, is_beside: bool) -> Found {
-    let place = if is_beside { Place::Beside(asked) } else { Place::Alone };
-    Found::Call(call::title(call), call::render(call, place, shown.writes.is_some()), call.is_flying())
-}
-
-/// Whether a call is to be deleted.
-pub(super) async fn question(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) -> Answer {
-    let main = found(&shown, &id, |shown, row| {
-        Ok(shown.writes.as_ref().map(|writes| delete::question(&row, &writes.token)))
-    });
-    let main = main.await?.ok_or(NOT_HERE)?;
-    Ok(page_with(Part::Calls, "Delete", &main, Extras { sends: true, ..Extras::default() }))
-}
-
-/// Deletes a call.
-pub(super) async fn delete(State(shown): State<Arc<PageContext>>, Path(id): Path<String>, form: String) -> Answer {
-    let writes = shown.writes.as_ref().ok_or(NOT_HERE)?;
-    if !delete::is_ours(&form, &writes.token) {
-        return Err(PageError::Refused("The form is older than this process. Open the call again."));
-    }
-    let id = number(&id);
-    shown
-        .look(move |shown| shown.writes.as_ref().map_or(Ok(false), |writes| delete::delete(&writes.store, id)))
-        .await?;
-    Ok(Redirect::to("/").into_response())
-}
-
-const NOT_HERE: PageError =
-    PageError::Refused("This page only reads the store. `otas-proxy store clear` deletes calls.");

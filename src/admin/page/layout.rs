@@ -82,14 +82,21 @@ pub(super) enum PageError {
     /// The store cannot be read.
     Store(String),
     /// It may not be done.
-    Refused(&'static str),
+    Refused(String),
+}
+
+impl PageError {
+    /// There is no event with this row.
+    pub(super) fn no_event(row: i64) -> Self {
+        Self::NotFound(format!("There is no event {row}. It may have been delivered and then removed by retention."))
+    }
 }
 
 impl IntoResponse for PageError {
     fn into_response(self) -> Response {
         let (status, title, words) = match self {
             Self::NotFound(words) => (StatusCode::NOT_FOUND, "Not found", words),
-            Self::Refused(words) => (StatusCode::FORBIDDEN, "Refused", words.to_owned()),
+            Self::Refused(words) => (StatusCode::FORBIDDEN, "Refused", words),
             Self::Store(words) => (StatusCode::SERVICE_UNAVAILABLE, "The store cannot be read", words),
         };
         let main = html! {

@@ -212,11 +212,12 @@ fn toggled(text: &str, word: &str) -> String {
 
 /// What the keys do. The script shows it.
 fn keys() -> Markup {
-    const KEYS: [(&str, &str); 11] = [
+    const KEYS: [(&str, &str); 12] = [
         ("j k", "next and previous call"),
         ("Enter", "open the call"),
         ("Esc", "close the call"),
         ("1 … 7", "tabs of the open call"),
+        ("w", "write a note on the open call"),
         ("/", "search"),
         ("e", "only errors, or all"),
         ("m", "only models, or all"),

@@ -11,9 +11,11 @@ mod conversation;
 mod delete;
 mod files;
 pub(crate) mod format;
+mod forms;
 mod health;
 mod layout;
 mod list;
+mod note;
 mod phases;
 mod query;
 mod quotas;
@@ -28,6 +30,7 @@ mod shown;
 mod sums;
 mod tabs;
 mod views;
+mod writes;
 
 use std::sync::Arc;
 
@@ -38,12 +41,12 @@ use axum::routing::get;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::forms::Writes;
 use self::layout::{PageError, Part, page};
 use self::rates::Rates;
 use super::AdminSources;
 use crate::run_view::Memory;
-use crate::secret::Secret;
-use crate::store::{EventRow, Store, StoreError, Viewer};
+use crate::store::{EventRow, StoreError, Viewer};
 
 /// Reads of the store that run at once. More wait.
 const LOOKS: usize = 4;
@@ -62,12 +65,6 @@ struct PageContext {
     runs: Memory,
 }
 
-/// The store, and the token that forms must send to change it.
-struct Writes {
-    store: Store,
-    token: Secret,
-}
-
 /// What the page says about the proxy in this process.
 struct ProxyHealth {
     sources: Arc<AdminSources>,
@@ -77,8 +74,7 @@ struct ProxyHealth {
 /// The page's routes in a proxy. Background work ends with `stop`.
 pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Router {
     let (viewer, delivery) = (sources.store.viewer(), sources.delivery.clone());
-    // Without random bytes nothing can be changed here.
-    let writes = Secret::random().ok().map(|token| Writes { store: sources.store.clone(), token });
+    let writes = Writes::of(sources.store.clone(), sources.redactor.clone());
     let proxy = Some(ProxyHealth { sources, rates: Rates::default() });
     let shown =
         Arc::new(PageContext { viewer, proxy, writes, looks: Semaphore::new(LOOKS), runs: Memory::default() });
@@ -104,7 +100,8 @@ fn router(shown: Arc<PageContext>) -> Router {
         .route("/sums", get(calls::sums))
         .route("/open/{id}", get(calls::open))
         .route("/event/{id}", get(calls::event))
-        .route("/event/{id}/delete", get(calls::question).post(calls::delete))
+        .route("/event/{id}/note", get(writes::note_form).post(writes::note))
+        .route("/event/{id}/delete", get(writes::delete_form).post(writes::delete))
         .route("/event/{id}/har", get(files::har))
         .route("/event/{id}/json", get(files::json))
         .route("/event/{id}/share", get(run_routes::call_file))
@@ -156,11 +153,7 @@ async fn found<T: Send + 'static>(
         let row = shown.viewer.event(id)?;
         row.map(|row| make(shown, row)).transpose()
     });
-    made.await?.ok_or_else(|| {
-        PageError::NotFound(format!(
-            "There is no event {id}. It may have been delivered and then removed by retention."
-        ))
-    })
+    made.await?.ok_or_else(|| PageError::no_event(id))
 }
 
 /// A row number. Anything else matches no row.

@@ -22,6 +22,7 @@ struct Row<'a> {
     /// The delivery state. `None`: it is in flight.
     state: Option<State>,
     session: &'a str,
+    note: Option<&'a str>,
 }
 
 /// The row of a call that has ended. `session` is the session's name.
@@ -36,6 +37,7 @@ pub(super) fn ended(listed: &Listed, session: &str) -> Markup {
         delivery: happened::delivery(listed),
         state: Some(listed.state),
         session,
+        note: listed.note.as_deref(),
     })
 }
 
@@ -63,7 +65,7 @@ pub(super) fn in_flight(row: &EventRow, session: &str) -> Markup {
         llm: String::new(),
     };
     let (key, href) = (row.event_id.to_string(), format!("/open/{}", row.event_id));
-    render(&Row { key, href, call: &call, llm, said, delivery: None, state: None, session })
+    render(&Row { key, href, call: &call, llm, said, delivery: None, state: None, session, note: None })
 }
 
 fn render(row: &Row<'_>) -> Markup {
@@ -78,6 +80,7 @@ fn render(row: &Row<'_>) -> Markup {
                 div.what {
                     a.call href=(row.href) title=(shown::plain(&happened::target(call))) { (what(row)) }
                     @if row.state.is_none() { span.chip { "in flight" } }
+                    @if let Some(note) = row.note { span.chip title=(shown::plain(note)) { "note" } }
                     @if let Some(delivery) = &row.delivery {
                         span.chip.bad[row.state == Some(State::Dead)] title=(shown::plain(delivery)) { (row.state.map(|state| state.to_string()).unwrap_or_default()) }
                     }

@@ -13,7 +13,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::assets::STYLES;
 use super::format::{bytes, count, date, duration, money};
 use super::run::{self, Place, whole};
-use super::{bodies, conversation, phases, session_name, shown};
+use super::{bodies, conversation, note, phases, session_name, shown};
 use crate::conversation::Conversation;
 use crate::event::{Side, Stored};
 use crate::run_view::{Memory, Run};
@@ -117,6 +117,7 @@ fn call(row: &EventRow, session: &str) -> Markup {
         h1 { (shown::line(&row.method)) " " (shown::line(&event.url())) }
         @if !row.error.is_empty() { p.note.bad { b { (shown::line(&row.error)) } } }
         (facts(row, &event, session))
+        (note::render(row))
         @if let Some(said) = Conversation::of(&event) {
             h2 { "Conversation" }
             (conversation::tab(&said, !row.error.is_empty()))

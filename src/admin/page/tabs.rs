@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::query::ListQuery;
+use super::query::{CallQuery, ListQuery};
 
 /// A view of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,28 @@ pub(super) enum Place<'a> {
     Beside(&'a ListQuery),
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// Where a query asks for it.
+    pub(super) fn of(list: &'a ListQuery, call: &CallQuery) -> Self {
+        if call.is_beside() { Self::Beside(list) } else { Self::Alone }
+    }
+
+    /// The address of a stored call.
+    pub(super) fn call(self, row: i64) -> String {
+        match self {
+            Self::Alone => path(&row.to_string(), true),
+            Self::Beside(list) => format!("/{}", list.query([("open", &*row.to_string())])),
+        }
+    }
+
+    /// The address of a form that changes a stored call, and of where it is sent. It has this place.
+    pub(super) fn form(self, row: i64, name: &str) -> String {
+        match self {
+            Self::Alone => format!("/event/{row}/{name}"),
+            Self::Beside(list) => format!("/event/{row}/{name}{}", list.query([("beside", "1")])),
+        }
+    }
+
     /// The address of a call with a tab. `key` is the call's row, or its id while it is in flight.
     fn href(self, key: &str, is_stored: bool, tab: &str) -> String {
         match self {

@@ -54,7 +54,7 @@ fn trouble(listed: &Listed) -> Style {
     }
 }
 
-/// What happened: the error, the model's work, what it was about, and the delivery where it is not done.
+/// What happened: the error, the model's work, what it was about, the delivery where it is not done, and the note on it.
 fn happened(listed: &Listed) -> String {
     let llm = Llm::parse(&listed.call.llm);
     let parts = [
@@ -62,6 +62,7 @@ fn happened(listed: &Listed) -> String {
         llm.as_ref().map(work),
         happened::about(&Outline::parse(&listed.call.outline).said),
         happened::delivery(listed),
+        listed.note.as_ref().map(|note| format!("note: {note}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
 }
@@ -100,7 +101,7 @@ pub(super) mod tests {
             outline: String::new(),
             llm: llm.into(),
         };
-        Listed { call, state, attempts: 3, verdict: verdict.map(str::to_owned) }
+        Listed { call, state, attempts: 3, verdict: verdict.map(str::to_owned), note: None }
     }
 
     fn last(listed: &Listed) -> String {
@@ -156,5 +157,7 @@ pub(super) mod tests {
             "connect_refused: nobody · pending"
         );
         assert_eq!(last(&listed("", "", State::Delivered, Some("delivered"))), "");
+        let noted = Listed { note: Some("odd\u{202e}".into()), ..listed("", "", State::Delivered, None) };
+        assert_eq!(last(&noted), "note: odd\\u{202e}");
     }
 }

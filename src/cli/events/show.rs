@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::store::{EventRow, PastVerdict};
 
-/// The whole event: the state of its delivery, then what OTAS is sent.
+/// The whole event: the state of its delivery, the note on it, then what OTAS is sent.
 pub(in crate::cli) fn whole(event: &EventRow) -> Value {
     let mut all = Map::new();
     all.insert("id".into(), json!(event.id));
@@ -14,6 +14,7 @@ pub(in crate::cli) fn whole(event: &EventRow) -> Value {
     all.insert("verdict".into(), json!(event.verdict));
     all.insert("next_try_at_ms".into(), json!(event.next_try_at_ms));
     all.insert("otas_event_id".into(), json!(event.otas_event_id));
+    all.insert("note".into(), json!(event.note));
     match serde_json::from_slice(&event.json) {
         Ok(Value::Object(stored)) => all.extend(stored),
         _ => {
@@ -57,6 +58,7 @@ mod tests {
             verdict: Some("answered 400".into()),
             next_try_at_ms: None,
             otas_event_id: None,
+            note: None,
             json: json.to_vec(),
         }
     }
@@ -66,7 +68,7 @@ mod tests {
         let whole = whole(&event(State::Dead, br#"{"path":"/v1","metadata":{"a":1}}"#));
         assert_eq!(
             whole.to_string(),
-            r#"{"id":7,"session":2,"state":"dead","attempts":3,"verdict":"answered 400","next_try_at_ms":null,"otas_event_id":null,"path":"/v1","metadata":{"a":1}}"#
+            r#"{"id":7,"session":2,"state":"dead","attempts":3,"verdict":"answered 400","next_try_at_ms":null,"otas_event_id":null,"note":null,"path":"/v1","metadata":{"a":1}}"#
         );
     }
 

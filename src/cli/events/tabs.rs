@@ -9,7 +9,7 @@ use crate::store::Listed;
 
 /// The names of the fields.
 pub(in crate::cli) const HEAD: &str = "id\tat\tsession\tmethod\thost\tpath\tstatus\tlatency_ms\tmodel\tinput_tokens\toutput_tokens\tcost\t\
-                               currency\tstop_reason\ttools\terror\tstate\tattempts\tverdict\n";
+                               currency\tstop_reason\ttools\terror\tstate\tattempts\tverdict\tnote\n";
 
 /// The event as one line. An unknown fact is an empty field.
 pub(in crate::cli) fn line(listed: &Listed) -> String {
@@ -36,6 +36,7 @@ pub(in crate::cli) fn line(listed: &Listed) -> String {
         &listed.state.to_string(),
         &listed.attempts.to_string(),
         listed.verdict.as_deref().unwrap_or_default(),
+        listed.note.as_deref().unwrap_or_default(),
     ];
     format!("{}\n", fields.map(cell).join("\t"))
 }
@@ -59,7 +60,7 @@ mod tests {
     fn each_fact_has_its_field_and_text_cannot_add_any() {
         let llm = r#"{"gen_ai.request.model":"m","gen_ai.usage.input_tokens":7,"otas_proxy.llm.cost":0.5,"otas_proxy.llm.cost.currency":"USD"}"#;
         let line = line(&listed("http_429: a\tb\n", llm, State::Dead, Some("no")));
-        let expected = "7\t2023-11-14T22:13:20.500Z\t2\tPOST\tapi.test\t/v1\t429\t12.60\tm\t7\t\t0.5\tUSD\t\t\thttp_429: a\\tb\\n\tdead\t3\tno\n";
+        let expected = "7\t2023-11-14T22:13:20.500Z\t2\tPOST\tapi.test\t/v1\t429\t12.60\tm\t7\t\t0.5\tUSD\t\t\thttp_429: a\\tb\\n\tdead\t3\tno\t\n";
         assert_eq!(line, expected);
         assert_eq!(HEAD.matches('\t').count(), expected.matches('\t').count());
     }

@@ -84,6 +84,9 @@ pub(super) fn call(viewer: &Viewer, of: &ReadCall) -> Answer {
     if !row.error.is_empty() {
         text += &format!("error: {}\n", cell(&row.error));
     }
+    if let Some(note) = &row.note {
+        text += &format!("note of a person: {}\n", cell(note));
+    }
     for (name, fact) in stored.llm().iter().flat_map(|llm| llm.facts()) {
         let fact = fact.as_str().map_or_else(|| fact.to_string(), str::to_owned);
         text += &format!("{}: {}\n", cell(name), cell(&fact));

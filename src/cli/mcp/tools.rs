@@ -14,8 +14,8 @@ use crate::store::Inspector;
 
 /// What the filter language takes, for those who have never seen it.
 const QUERY: &str = "Words that must all match: host:TEXT path:TEXT method:POST status:429|5xx|none|error model:TEXT tool:NAME \
-     agent:TEXT body:TEXT session:ID is:model since:2h until:TIME cost>0.1 tokens>1000 latency>2s. A - before a word negates it. Any other \
-     word, or \"words in quotes\", is text in method, host, path, error, model facts or bodies. Default: everything.";
+     agent:TEXT body:TEXT note:TEXT session:ID is:model|noted since:2h until:TIME cost>0.1 tokens>1000 latency>2s. A - before a word negates it. Any other \
+     word, or \"words in quotes\", is text in method, host, path, error, model facts, bodies or notes. Default: everything.";
 const OFFSET: &str = "Byte to begin at, as the end of the last piece said. Default: 0.";
 
 /// All tools.
