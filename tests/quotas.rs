@@ -64,6 +64,38 @@ async fn what_a_response_states_is_a_gauge() {
 }
 
 #[tokio::test]
+async fn what_a_stream_states_counts_more_than_its_head() {
+    let test = TestProxy::new();
+    let ca = TestCa::new(test.folder());
+    let limits = json!({
+        "type": "codex.rate_limits",
+        "rate_limits": {
+            "primary": { "used_percent": 37.5, "window_minutes": 300, "reset_at": 4_070_908_800_i64 },
+            "secondary": { "used_percent": 12, "window_minutes": 10_080 },
+        },
+    });
+    let done = json!({ "type": "response.completed", "response": { "object": "response", "status": "completed", "model": "m-1" } });
+    let events = [limits, done].map(|event| format!("data: {event}\n\n"));
+    let origin =
+        StandIn::start(&ca, false, move |_| Reply::events(events.clone()).with("x-codex-primary-used-percent", "36"))
+            .await;
+    let proxy = test.trusting(&ca).run().await;
+    let ask = json!({ "model": "m-1", "input": "?", "stream": true }).to_string();
+    let sent = proxy.client().post(origin.url("/v1/responses")).header("content-type", "application/json").body(ask);
+    sent.send().await.unwrap().text().await.unwrap();
+    let event = proxy.events_so_far(1).await.remove(0);
+    let stated = &event["metadata"]["rate_limit"];
+    assert_eq!((&stated["x-codex-primary-used-percent"], stated.as_object().unwrap().len()), (&json!("37.5"), 5));
+    let metrics = seen(&proxy, "/metrics").await;
+    for (window, used) in [("5h", 0.375), ("7d", 0.12)] {
+        let line =
+            format!("otas_proxy_quota_used_ratio{{provider=\"localhost\",window=\"{window}\",model=\"\"}} {used}");
+        assert!(metrics.lines().any(|known| known == line), "{line} in {metrics}");
+    }
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn what_was_stated_before_the_start_is_known_and_stays_text() {
     let test = TestProxy::new();
     let store = Store::open(&test.folder().join("otas-proxy.db")).unwrap();

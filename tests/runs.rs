@@ -2,6 +2,8 @@
 
 pub(crate) mod agents;
 pub(crate) mod commands;
+#[cfg(target_os = "linux")]
+mod shared;
 
 use std::time::Instant;
 
@@ -185,7 +187,7 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     assert_eq!(seen, expected);
 
     let run = read(&viewer, "claude", SESSION);
-    assert_eq!((run.agent.as_deref(), run.left_out.is_shared), (Some("claude"), false));
+    assert_eq!((run.agent.as_deref(), run.left_out.unattributed), (Some("claude"), 0));
     assert_eq!(run.models, [("m-claude".to_owned(), 61), ("m-small".to_owned(), 1)].into());
     let sent = long.sent;
     assert_eq!((run.totals.calls, run.totals.errors), (62, 1));
@@ -265,7 +267,7 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     let plain = listed.iter().find(|run| run.totals.calls == 0).unwrap();
     let read = run_view::read(&viewer, &plain.id, &Limits::default()).unwrap().unwrap();
     let paths: Vec<_> = read.other.iter().map(|call| call.path.as_str()).collect();
-    assert_eq!((plain.other.calls, paths, read.left_out.is_shared), (1, vec!["/file"], false));
+    assert_eq!((plain.other.calls, paths, read.left_out.unattributed), (1, vec!["/file"], 0));
     proxy.stop().await;
 }
 

@@ -136,9 +136,12 @@ async fn each_turn_of_openais_protocol_is_an_event_of_its_own() {
     ];
     let delta = r#"{"type":"response.output_text.delta","delta":"Hel"}"#;
     let done = r#"{"type":"response.completed","response":{"usage":{"output_tokens":3}}}"#;
+    let limits =
+        r#"{"type":"codex.rate_limits","rate_limits":{"primary":{"used_percent":37.5,"window_minutes":300}}}"#;
     let failed = r#"{"type":"response.failed","response":{"error":{"code":"server_error"}}}"#;
     let refused = r#"{"type":"error","status":404,"error":{"code":"model_not_found"}}"#;
-    let answers: [&[&str]; 3] = [&[r#"{"type":"response.created"}"#, delta, done], &[delta, failed], &[refused]];
+    let answers: [&[&str]; 3] =
+        [&[limits, r#"{"type":"response.created"}"#, delta, done], &[delta, failed], &[refused]];
     ends.answer(&bare(TEXT, r#"{"type":"hello"}"#)).await;
     for (question, events) in asked.iter().zip(answers) {
         ends.say(&masked(DEFLATED, ask.message(question))).await;
@@ -171,6 +174,8 @@ async fn each_turn_of_openais_protocol_is_an_event_of_its_own() {
         assert_eq!(properties["gen_ai.usage.output_tokens"], if n == 0 { json!(3) } else { Value::Null });
         assert_eq!(properties["otas_proxy.llm.time_to_first_token"].is_number(), n < 2);
         assert_eq!(*text, if n < 2 { json!("Hel") } else { Value::Null });
+        let limits = json!({ "x-codex-primary-used-percent": "37.5", "x-codex-primary-window-minutes": "300" });
+        assert_eq!(metadata["rate_limit"], if n == 0 { limits } else { Value::Null });
         let place = json!({ "event_id": socket["metadata"]["event"]["id"], "turn": n + 1 });
         assert_eq!(metadata["websocket"], place);
         assert!(

@@ -170,6 +170,12 @@ impl Identity {
         self.parts.iter().map(|(part, text)| (*part, text.as_str()))
     }
 
+    /// Sets the session.
+    pub fn set_session(&mut self, id: String) {
+        self.parts.retain(|(part, _)| *part != Part::Session);
+        self.parts.push((Part::Session, id));
+    }
+
     /// Adds an id or a name, unless this part is known.
     fn add(&mut self, part: Part, text: Option<&str>) {
         let is_one =

@@ -1,4 +1,5 @@
-//! opencode. It gives each sub-agent a session of its own, and names the parent's. Here that is a thread in the parent's session.
+//! opencode. It gives each sub-agent a session of its own, and names the parent's. Here that is a thread in the parent's session; the
+//! session of a sub-agent's sub-agent is that of the first parent, once the calls before it are known.
 
 use super::{Family, Part, nothing};
 

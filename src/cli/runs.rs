@@ -61,6 +61,9 @@ fn of_proxy<'s>(run: &Listed, sessions: &'s HashMap<i64, SessionInfo>) -> impl I
 
 /// The agent: what it says of itself, or else what the proxy knows of its session.
 fn agent(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> String {
+    if run.is_unattributed {
+        return "(unattributed)".to_owned();
+    }
     let known = || of_proxy(run, sessions).next().map(session_name::agent);
     run.agent.clone().or_else(known).unwrap_or_default()
 }

@@ -201,6 +201,7 @@ fn tool(run: &Run, of: &ToolCall, seen: &mut [bool]) -> Node {
     }
     node.children.extend(of.threads.iter().filter_map(|at| thread(run, *at, "sub-agent", seen)));
     node.children.extend(of.over_mcp.iter().map(|call| other(call, "over MCP: ")));
+    node.children.extend(of.calls.iter().map(|call| other(call, "")));
     node
 }
 
@@ -232,11 +233,11 @@ fn others(calls: &[&Call]) -> Option<Node> {
 }
 
 fn left_out(of: &LeftOut) -> Option<Node> {
-    let LeftOut { model_calls, other_calls, is_shared, reasons } = of;
+    let LeftOut { model_calls, other_calls, unattributed, reasons } = of;
     let parts = [
         (*model_calls > 0).then(|| format!("{model_calls} older model calls")),
         (*other_calls > 0).then(|| format!("{other_calls} other calls")),
-        is_shared.then(|| "other calls, because several agents share the session".to_owned()),
+        (*unattributed > 0).then(|| format!("{unattributed} other calls, because several agents share the session, and nothing shows which of them made these")),
         (*reasons > 0).then(|| format!("{reasons} reasons of cache misses")),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();

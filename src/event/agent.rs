@@ -20,7 +20,12 @@ const PROPERTIES: [(&str, Part); 4] = [
 
 /// The identity that a call states. The ids of agents are no secrets. What a rule masks in a header field or in the body, such as
 /// one of the operator, is masked here as well.
-pub(super) fn identity(masking: &mut Masking<'_>, exchange: &Exchange) -> Option<Identity> {
+/// `session_of`: the session of a thread.
+pub(super) fn identity(
+    masking: &mut Masking<'_>,
+    exchange: &Exchange,
+    session_of: &dyn Fn(&str) -> Option<String>,
+) -> Option<Identity> {
     let fields = || exchange.request.headers.iter().filter(|(name, _)| agents::is_read(name));
     let claims: &[_] = exchange.llm.as_ref().map_or(&[], |facts| &facts.claims);
     // Most calls name no agent. Then nothing needs to be masked.
@@ -44,7 +49,13 @@ pub(super) fn identity(masking: &mut Masking<'_>, exchange: &Exchange) -> Option
             Some((*path, serde_json::from_str::<Value>(&masked).ok()?.get(name)?.clone()))
         })
         .collect();
-    Identity::of(shown.iter().map(|(name, value)| (*name, value.as_bytes())), &members)
+    let mut identity = Identity::of(shown.iter().map(|(name, value)| (*name, value.as_bytes())), &members)?;
+    // A sub-agent that names only its parent is in its parent's session.
+    let parent = identity.get(Part::ParentThread).filter(|parent| identity.get(Part::Session) == Some(*parent));
+    if let Some(session) = parent.and_then(session_of) {
+        identity.set_session(session);
+    }
+    Some(identity)
 }
 
 /// Writes the properties.

@@ -91,7 +91,10 @@ fn searched(
     let content_type = headers.get(CONTENT_TYPE.as_str()).map(|value| ContentType::parse(&headers::text(value)));
     let content_type = content_type.unwrap_or_default();
     let omitted = captured.omitted_bytes();
-    let raw = contiguous(captured, omitted);
+    // Mostly it is joined already.
+    let mut captured = captured.clone();
+    captured.join();
+    let raw = captured.head.first().cloned().unwrap_or_default();
     if raw.is_empty() && captured.tail.is_empty() {
         return Ok(Body::of_mark(missing(omitted, captured.total_bytes, "")));
     }
@@ -114,7 +117,7 @@ fn searched(
     // middle.
     let tail = match charset {
         Some(charset) if omitted > 0 && coding.is_none() && !content_type.is_form() => {
-            tail(&captured.tail, charset, captured.end)
+            captured.tail.first().and_then(|tail| self::tail(tail, charset, captured.end))
         }
         _ => None,
     };
@@ -184,15 +187,6 @@ impl Body {
 
     fn of_mark(mark: String) -> Self {
         Self { head: ByteString::new(), mark, tail: ByteString::new(), shown: None, form_fields: None }
-    }
-}
-
-/// The captured bytes up to the first gap.
-fn contiguous(captured: &Captured, omitted: u64) -> Bytes {
-    let tail: &[Bytes] = if omitted == 0 { &captured.tail } else { &[] };
-    match (&captured.head[..], tail) {
-        ([only], []) | ([], [only]) => only.clone(),
-        (head, tail) => [head, tail].concat().concat().into(),
     }
 }
 
@@ -284,14 +278,9 @@ fn shared(bytes: &Bytes, text: Cow<'_, str>) -> ByteString {
     }
 }
 
-fn tail(pieces: &[Bytes], charset: &'static Encoding, end: BodyEnd) -> Option<ByteString> {
+fn tail(bytes: &Bytes, charset: &'static Encoding, end: BodyEnd) -> Option<ByteString> {
     let cut = end != BodyEnd::Complete;
-    let joined: Bytes = match pieces {
-        [] => return None,
-        [only] => only.clone(),
-        several => several.concat().into(),
-    };
-    text::read_tail(&joined, charset, cut).map(|text| shared(&joined, text))
+    text::read_tail(bytes, charset, cut).map(|text| shared(bytes, text))
 }
 
 fn mark(unseen: u64, total: u64, coding: Option<&(String, CodingResult)>, decoded_max_bytes: usize) -> String {

@@ -11,6 +11,7 @@ use super::clock::{hundredths, unix_ms};
 use super::context::{Context, Event};
 use super::outline::Outline;
 use super::said::Said;
+use super::ties::Ties;
 use super::writer::EventWriter;
 use super::{agent, fit, grpc, headers, metadata, properties};
 use crate::capture::{Captured, Exchange, Fields, Kind, Outcome, WebSocket};
@@ -66,7 +67,7 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
         CaptureLevel::Full => withheld_bodies(exchange, &mut out.masking),
         _ => Bodies { request: Body::none(), response: Body::none() },
     };
-    out.agent = agent::identity(&mut out.masking, exchange);
+    out.agent = agent::identity(&mut out.masking, exchange, context.session_of);
     let summary = summary(&mut out, exchange, context);
 
     out.json.reserve(4096);
@@ -89,13 +90,14 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     links.conversation = links.conversation.or_else(|| (context.continues)(llm.as_ref()?));
     let places = [out.json.gap("request_body"), out.json.gap("response_body")];
     metadata::write(&mut out, exchange, context, &links, &bodies);
+    let ties = Ties::of(&mut out, exchange, llm.is_some());
     let EventWriter { json, cuts, masking, .. } = out;
     let is_model_call = llm.is_some() || exchange.llm.is_some();
     let llm = llm.map(Llm::column).unwrap_or_default();
     let bodies = body_texts(bodies, places);
     let asked = bodies.iter().find(|body| is_model_call && body.at == places[0]);
     let said = asked.map(|body| Said::of_request(&body.text)).unwrap_or_default();
-    let outline = Outline::column(exchange, cuts.any(), said);
+    let outline = Outline::column(exchange, cuts.any(), said, ties);
     without_our_own(Event { json: json.finish(), bodies, outline, llm, ..summary }, &masking)
 }
 
@@ -134,6 +136,7 @@ fn reduced(exchange: &Exchange, level: CaptureLevel) -> Exchange {
     let mut reduced = exchange.without_bodies();
     if let Some(facts) = &mut reduced.llm {
         facts.answer.clear();
+        facts.hosts.clear();
     }
     if level == CaptureLevel::Headers {
         return reduced;

@@ -28,6 +28,8 @@ pub struct Context<'a> {
     pub links: Links,
     /// Finds the call that a model call continues, by its facts.
     pub continues: &'a dyn Fn(&Llm) -> Option<Turn>,
+    /// Finds the session of an agent's thread, where a call names only the thread that started its own.
+    pub session_of: &'a dyn Fn(&str) -> Option<String>,
     /// Masks secrets, and decides how much of a call is recorded.
     pub redactor: &'a Redactor,
     /// How many bytes of a coded text are decoded.

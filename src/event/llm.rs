@@ -44,7 +44,7 @@ pub(super) fn write(out: &mut EventWriter<'_>, exchange: &Exchange) {
         }
     }
     if let Some(response) = &exchange.response {
-        rate_limit(out, &response.headers);
+        rate_limit(out, &response.headers, &facts.limits);
     }
     let EventWriter { json, masking, .. } = out;
     json.open("llm");
@@ -78,12 +78,16 @@ fn masked(answer: &str, complete: bool, masking: &mut Masking<'_>) -> String {
     }
 }
 
-fn rate_limit(out: &mut EventWriter<'_>, fields: &Fields) {
+/// `stated`: what the stream states. It is newer than a field of the same name.
+fn rate_limit(out: &mut EventWriter<'_>, fields: &Fields, stated: &[(String, String)]) {
     let of_codex = |name: &str| {
         name.strip_prefix(OF_CODEX).is_some_and(|name| QUOTAS_OF_CODEX.iter().any(|part| name.contains(part)))
     };
     let is_limit = |(name, _): &(&str, &[u8])| LIMITS.iter().any(|limit| name.starts_with(limit)) || of_codex(name);
-    let mut fields = fields.iter().filter(is_limit).take(LIMITS_MAX).peekable();
+    let is_newest = |(name, _): &(&str, &[u8])| !stated.iter().any(|(known, _)| known == name);
+    let of_stream = stated.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let fields = fields.iter().filter(|field| is_limit(field) && is_newest(field));
+    let mut fields = of_stream.chain(fields).take(LIMITS_MAX).peekable();
     if fields.peek().is_none() {
         return;
     }

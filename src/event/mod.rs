@@ -8,7 +8,7 @@
 //!    |- properties  `custom_properties`
 //!    |- agent       who sent the call, by what it says of itself (crate::agents)
 //!    |- metadata    what OTAS's page does not show
-//!    |- outline     what lists show (said: what a call to a model was about)
+//!    |- outline     what lists show (said: what a call to a model was about; ties: to which run it belongs)
 //!    |- fit         OTAS's limits, and the room of each field
 //!    v
 //!  writer           JSON, masking (crate::redact) and what was truncated
@@ -51,6 +51,7 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod text;
+mod ties;
 mod trace;
 mod websocket;
 mod writer;
@@ -67,4 +68,5 @@ pub use self::outline::{Outline, Phases};
 pub use self::said::Said;
 pub(crate) use self::stored::MARK;
 pub use self::stored::{Content, Side, Stored};
+pub use self::ties::Ties;
 pub use crate::llm::Llm;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::clock::hundredths;
 use super::said::Said;
+use super::ties::Ties;
 use crate::capture::{Exchange, Kind};
 
 /// A summary of a call. Empty for an event without a call, such as a gap.
@@ -27,6 +28,9 @@ pub struct Outline {
     /// What a call to a model was about. Events of older versions do not have it.
     #[serde(skip_serializing_if = "Said::is_empty")]
     pub said: Said,
+    /// What ties it to the run of an agent. Events of older versions do not have it.
+    #[serde(skip_serializing_if = "Ties::is_empty")]
+    pub ties: Ties,
     /// The duration of each phase.
     pub ms: Phases,
 }
@@ -62,7 +66,7 @@ impl Outline {
     }
 
     /// The store's column for the event of an exchange. `cut`: the event lacks something that was captured.
-    pub(super) fn column(exchange: &Exchange, cut: bool, said: Said) -> String {
+    pub(super) fn column(exchange: &Exchange, cut: bool, said: Said, ties: Ties) -> String {
         let timings = &exchange.timings;
         let ms = |step: Option<Duration>| step.map(|step| hundredths(step) as f64 / 100.0);
         let bodies = [Some(&exchange.request.body), exchange.response.as_ref().map(|response| &response.body)];
@@ -73,6 +77,7 @@ impl Outline {
             cut: cut
                 || (exchange.blind.is_none() && bodies.into_iter().flatten().any(|body| body.omitted_bytes() > 0)),
             said,
+            ties,
             ms: Phases {
                 dns: ms(timings.dns),
                 connect: ms(timings.connect),
@@ -103,12 +108,13 @@ mod tests {
             blind: None,
             cut: true,
             said: Said { user: Some("Fix it".into()), ..Said::default() },
+            ties: Ties { processes: vec!["7.70".into()], ..Ties::default() },
             ms: Phases { wait: Some(1.25), ..Phases::default() },
         };
         let column = serde_json::to_string(&outline).unwrap();
         assert_eq!(
             column,
-            r#"{"scheme":"https","read":true,"cut":true,"said":{"user":"Fix it"},"ms":{"wait":1.25}}"#
+            r#"{"scheme":"https","read":true,"cut":true,"said":{"user":"Fix it"},"ties":{"processes":["7.70"]},"ms":{"wait":1.25}}"#
         );
         assert_eq!(Outline::parse(&column), outline);
         assert_eq!(Outline::parse(""), Outline::default());

@@ -17,6 +17,7 @@ pub(crate) fn context() -> Context<'static> {
         prices: None,
         links: Links::default(),
         continues: &|_| None,
+        session_of: &|_| None,
         redactor: redactor(),
         text_max_bytes: 1 << 20,
     }

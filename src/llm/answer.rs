@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use super::hosts;
+
 /// The most of an answer that is kept.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// The most parts of an answer.
@@ -40,6 +42,14 @@ struct Part {
 }
 
 impl Answer {
+    /// The hosts in URLs in the arguments of tool calls.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let calls = self.parts.iter().filter(|part| part.kind == Kind::Tool);
+        calls.for_each(|call| hosts::add(&call.text, &mut found));
+        found
+    }
+
     /// Appends to the part of this kind and `key`.
     pub(super) fn add(&mut self, kind: Kind, key: u64, text: &str) {
         if text.is_empty() {

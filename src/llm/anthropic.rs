@@ -87,8 +87,7 @@ fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
         "text" => reading.append(Kind::Text, index, block["text"].as_str().unwrap_or_default()),
         "thinking" => reading.append(Kind::Reasoning, index, block["thinking"].as_str().unwrap_or_default()),
         "tool_use" | "server_tool_use" | "mcp_tool_use" => {
-            reading.tool_id(block["id"].as_str().unwrap_or_default());
-            reading.tool(index, block["name"].as_str().unwrap_or_default());
+            reading.tool(index, &block["id"], block["name"].as_str().unwrap_or_default());
             match &block["input"] {
                 // Some servers send the whole input at the beginning.
                 Value::Object(input) if begins && !input.is_empty() => {

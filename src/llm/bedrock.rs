@@ -46,8 +46,9 @@ pub(super) fn event(reading: &mut Reading, frame: &frames::Frame<'_>, members: &
     let index = members.get("contentBlockIndex").and_then(|index| index.as_u64()).unwrap_or(0);
     match frame.name {
         "contentBlockStart" => {
-            if let Some(name) = members.get("start").as_ref().and_then(|start| start["toolUse"]["name"].as_str()) {
-                reading.tool(index, name);
+            let start = members.get("start").unwrap_or_default();
+            if let Some(name) = start["toolUse"]["name"].as_str() {
+                reading.tool(index, &start["toolUse"]["toolUseId"], name);
             }
         }
         "contentBlockDelta" => {
@@ -83,7 +84,7 @@ pub(super) fn whole(reading: &mut Reading, members: &Sieve) {
         let thought = &part["reasoningContent"]["reasoningText"]["text"];
         reading.append(Kind::Reasoning, index, thought.as_str().unwrap_or_default());
         if let Some(name) = part["toolUse"]["name"].as_str() {
-            reading.tool(index, name);
+            reading.tool(index, &part["toolUse"]["toolUseId"], name);
             if part["toolUse"]["input"].is_object() {
                 reading.append(Kind::Tool, index, &part["toolUse"]["input"].to_string());
             }

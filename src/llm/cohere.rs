@@ -72,7 +72,7 @@ fn content(reading: &mut Reading, index: u64, content: &Value) {
 }
 
 fn call(reading: &mut Reading, index: u64, call: &Value) {
-    reading.tool(index, call["function"]["name"].as_str().unwrap_or_default());
+    reading.tool(index, &call["id"], call["function"]["name"].as_str().unwrap_or_default());
     reading.append(Kind::Tool, index, call["function"]["arguments"].as_str().unwrap_or_default());
 }
 

@@ -54,6 +54,10 @@ pub struct Facts {
     pub refusal: Option<String>,
     /// The ids of the answer's calls to tools, by which the next request brings their results. Only the first few.
     pub tool_ids: Vec<String>,
+    /// The hosts in URLs in the arguments of the answer's calls to tools. Only the first few.
+    pub hosts: Vec<String>,
+    /// Quotas and rate limits that a stream states, by the names of the header fields that say the same.
+    pub limits: Vec<(String, String)>,
     /// The members of the request in which agents name themselves ([`MEMBERS`](crate::agents::MEMBERS)).
     pub claims: Vec<(&'static str, Value)>,
     /// An error inside the answer, even if the status is a success.

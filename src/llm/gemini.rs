@@ -60,7 +60,7 @@ fn part(reading: &mut Reading, index: u64, part: &Value) {
     if let Some(name) = part["functionCall"]["name"].as_str() {
         // Each call comes in one piece.
         let key = reading.next_tool();
-        reading.tool(key, name);
+        reading.tool(key, &part["functionCall"]["id"], name);
         if part["functionCall"]["args"].is_object() {
             reading.append(Kind::Tool, key, &part["functionCall"]["args"].to_string());
         }

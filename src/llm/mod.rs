@@ -11,7 +11,8 @@
 //!    |    |- sieve     keeps the few members of each piece that matter
 //!    |    |- openai, responses, anthropic, gemini, bedrock, cohere, ollama, mcp    what a piece means
 //!    |    |- reading   combines the pieces (usage: token counts in one form; counting: whether they cover all tokens;
-//!    |    |             answer: the text for people; calls: tool calls)
+//!    |    |             answer: the text for people; calls: tool calls; hosts: those that tools are sent to; limits:
+//!    |    |             quotas that a stream states)
 //!    |- refusal    an error response: the provider's error message
 //!    |- request    parameters of the request, and its API if the path does not show it
 //!    v
@@ -30,6 +31,8 @@ mod frames;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod gemini;
+mod hosts;
+mod limits;
 mod mcp;
 pub mod names;
 mod ollama;

@@ -25,6 +25,8 @@ const FINISHES_MAX: usize = 16;
 /// The most ids of calls to tools that are kept, and the longest one.
 const TOOL_IDS_MAX: usize = 8;
 const TOOL_ID_MAX_BYTES: usize = 128;
+/// The most fields of quotas and rate limits that are kept.
+const LIMITS_MAX: usize = 32;
 /// The largest usage object.
 const USAGE_MAX_BYTES: usize = 8 << 10;
 
@@ -53,6 +55,7 @@ pub(super) struct Reading {
     calls: Calls,
     tool_ids: Vec<String>,
     failure: Option<AnswerError>,
+    limits: Vec<(String, String)>,
     further: Vec<(&'static str, Fact)>,
     times: Times,
 }
@@ -251,14 +254,14 @@ impl Reading {
         self.append(kind, key, &more);
     }
 
-    /// Adds a tool call.
-    pub(super) fn tool(&mut self, key: u64, name: &str) {
+    /// Adds a tool call. `id`: the member that ties the result to it.
+    pub(super) fn tool(&mut self, key: u64, id: &Value, name: &str) {
+        self.tool_id(id.as_str().unwrap_or_default());
         self.content();
         self.answer.tool(key, name);
     }
 
-    /// Notes the id of a tool call.
-    pub(super) fn tool_id(&mut self, id: &str) {
+    fn tool_id(&mut self, id: &str) {
         let fits = !id.is_empty() && id.len() <= TOOL_ID_MAX_BYTES && self.tool_ids.len() < TOOL_IDS_MAX;
         if fits && !self.tool_ids.iter().any(|known| known == id) {
             self.tool_ids.push(id.to_owned());
@@ -319,6 +322,18 @@ impl Reading {
         }
     }
 
+    /// Takes quotas and rate limits, by the names of header fields. The last statement counts.
+    pub(super) fn limits(&mut self, stated: Vec<(String, String)>) {
+        for (name, value) in stated {
+            let room = self.limits.len() < LIMITS_MAX;
+            match self.limits.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, known)) => *known = value,
+                None if room => self.limits.push((name, value)),
+                None => {}
+            }
+        }
+    }
+
     /// Adds a fact that only some APIs have.
     pub(super) fn add_fact(&mut self, name: &'static str, fact: Fact) {
         if !self.further.iter().any(|(known, _)| *known == name) {
@@ -368,6 +383,8 @@ impl Reading {
         }
         facts.answer = self.answer.text();
         facts.tool_ids.clone_from(&self.tool_ids);
+        facts.hosts = self.answer.hosts();
+        facts.limits.clone_from(&self.limits);
         facts.complete = ended;
         facts.failure.clone_from(&self.failure);
         let raw = (!self.usage.is_empty()).then(|| Value::Object(self.usage.clone()).to_string());

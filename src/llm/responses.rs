@@ -5,9 +5,9 @@ use serde_json::Value;
 
 use super::answer::Kind;
 use super::reading::Reading;
-use super::refusal;
 use super::sieve::{Sieve, Wanted};
 use super::usage::Tokens;
+use super::{limits, refusal};
 
 /// The members of an event, or of a whole answer, that are read.
 pub(super) const WANTED: &[Wanted] = &[
@@ -40,6 +40,9 @@ pub(super) const WANTED: &[Wanted] = &[
     ("incomplete_details", 1024),
     ("conversation", 1024),
     ("output", 512 << 10),
+    ("rate_limits", 8 << 10),
+    ("metered_limit_name", 256),
+    ("limit_name", 256),
 ];
 
 /// Reads an event, or a whole answer.
@@ -67,8 +70,7 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
             if let Some(item) = members.get("item")
                 && let Some(name) = tool(&item)
             {
-                reading.tool_id(item["call_id"].as_str().unwrap_or_default());
-                reading.tool(number("output_index"), name);
+                reading.tool(number("output_index"), &item["call_id"], name);
             }
         }
         // Some servers send no pieces before it.
@@ -79,7 +81,7 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
         }
         "response.function_call_arguments.done" if !reading.answer().has(Kind::Tool, number("output_index")) => {
             if let Some(name) = members.text("name") {
-                reading.tool(number("output_index"), &name);
+                reading.tool(number("output_index"), &Value::Null, &name);
             }
             reading.append(Kind::Tool, number("output_index"), &members.text("arguments").unwrap_or_default());
         }
@@ -100,6 +102,13 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
                     &members.text("message").unwrap_or_default(),
                 ),
             }
+        }
+        "codex.rate_limits" => {
+            let name = members.text("metered_limit_name").or_else(|| members.text("limit_name")).unwrap_or_default();
+            reading.limits(limits::of_codex(&members.get("rate_limits").unwrap_or_default(), &name));
+        }
+        "rate_limits.updated" => {
+            reading.limits(limits::of_realtime(&members.get("rate_limits").unwrap_or_default()));
         }
         "" => whole(reading, members),
         _ => {}
@@ -175,8 +184,7 @@ fn item(reading: &mut Reading, index: u64, item: &Value) {
         }
     }
     if let Some(name) = tool(item) {
-        reading.tool_id(item["call_id"].as_str().unwrap_or_default());
-        reading.tool(index, name);
+        reading.tool(index, &item["call_id"], name);
         if !reading.answer().has(Kind::Tool, index) {
             for name in ["arguments", "input"] {
                 reading.append(Kind::Tool, index, item[name].as_str().unwrap_or_default());

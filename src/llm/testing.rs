@@ -153,14 +153,18 @@ pub(super) fn as_json(facts: Option<Facts>) -> Value {
     };
     let properties: Map<String, Value> =
         facts.properties.into_iter().map(|(name, fact)| (name.to_owned(), value(fact))).collect();
-    json!({
+    let mut json = json!({
         "properties": properties,
         "usage_raw": facts.usage_raw.map(|raw| serde_json::from_str::<Value>(&raw).unwrap()),
         "answer": facts.answer,
         "complete": facts.complete,
         "failure": facts.failure.map(|failure| format!("{}: {}", failure.id, failure.detail)),
         "skipped": facts.skipped,
-    })
+    });
+    if !facts.limits.is_empty() {
+        json["limits"] = facts.limits.into_iter().map(|(name, value)| (name, Value::String(value))).collect();
+    }
+    json
 }
 
 /// A time in milliseconds.

@@ -1,5 +1,5 @@
-//! How much of a quota or a rate limit is used, as providers state it in header fields of their responses: the newest statement for
-//! each provider, account, window and model. Bounded, and pure: the time is handed in.
+//! How much of a quota or a rate limit is used, as providers state it in header fields of their responses, or in their streams: the newest
+//! statement for each provider, account, window and model. Bounded, and pure: the time is handed in.
 //!
 //! ```text
 //!  read       header fields -> windows
@@ -8,7 +8,7 @@
 
 mod read;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use parking_lot::Mutex;
 
@@ -51,18 +51,18 @@ pub struct Quota {
     pub model: String,
     /// The window.
     pub window: Window,
-    /// Which of the provider's accounts, in the order in which they were seen: 0 is the first.
+    /// Which of the provider's accounts, by the order of their ids: 0 is the first. It may change when another account is seen.
     pub account: usize,
     /// When the response that stated it began, in Unix milliseconds.
     pub stated_at_ms: i64,
 }
 
-/// Provider, account, window, model.
+/// Provider, account, model, window.
 type Key = (String, String, String, String);
 
 /// The newest statement for each window.
 #[derive(Default)]
-pub struct Quotas(Mutex<HashMap<Key, Quota>>);
+pub struct Quotas(Mutex<BTreeMap<Key, Quota>>);
 
 /// Whose windows they are.
 #[derive(Debug, Clone, Copy)]
@@ -111,7 +111,7 @@ impl Quotas {
         let mut known = self.0.lock();
         for window in windows {
             let model = if window.is_of_model { of.model } else { "" };
-            let key = (of.provider.to_owned(), of.account.to_owned(), window.name.clone(), model.to_owned());
+            let key = (of.provider.to_owned(), of.account.to_owned(), model.to_owned(), window.name.clone());
             if known.get(&key).is_some_and(|newer| newer.stated_at_ms > at_ms) {
                 continue;
             }
@@ -120,7 +120,7 @@ impl Quotas {
                 oldest.map(|oldest| known.remove(&oldest));
             }
             let quota =
-                Quota { provider: key.0.clone(), model: key.3.clone(), window, account: 0, stated_at_ms: at_ms };
+                Quota { provider: key.0.clone(), model: key.2.clone(), window, account: 0, stated_at_ms: at_ms };
             known.insert(key, quota);
         }
     }
@@ -130,24 +130,12 @@ impl Quotas {
     pub fn now(&self, now_ms: i64) -> Vec<Quota> {
         let mut known = self.0.lock();
         known.retain(|_, quota| quota.is_known_at(now_ms));
-        let mut all: Vec<(Key, Quota)> = known.iter().map(|(key, quota)| (key.clone(), quota.clone())).collect();
-        drop(known);
-        all.sort_by(|(one, _), (other, _)| {
-            (&one.0, &one.1, &one.3, &one.2).cmp(&(&other.0, &other.1, &other.3, &other.2))
-        });
-        let mut accounts: Vec<(String, String)> = Vec::new();
-        all.into_iter()
-            .map(|((provider, account, ..), quota)| {
-                let of_provider = accounts.iter().filter(|(known, _)| *known == provider);
-                let (count, found) = of_provider.fold((0, None), |(count, found), (_, known)| {
-                    (count + 1, found.or((*known == account).then_some(count)))
-                });
-                if found.is_none() {
-                    accounts.push((provider, account));
-                }
-                Quota { account: found.unwrap_or(count), ..quota }
-            })
-            .collect()
+        let of_provider = |provider: &str| {
+            let accounts = known.keys().filter(|key| key.0 == provider).map(|key| key.1.as_str());
+            accounts.collect::<BTreeSet<_>>()
+        };
+        let number = |key: &Key| of_provider(&key.0).iter().take_while(|account| ***account < *key.1).count();
+        known.iter().map(|(key, quota)| Quota { account: number(key), ..quota.clone() }).collect()
     }
 }
 

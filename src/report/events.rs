@@ -35,10 +35,11 @@ pub(super) fn build(
     linking: &Linking,
 ) -> Event {
     let links = linking.links(exchange);
-    let continues = |llm: &Llm| linking.continues(llm);
-    let event = event::build(exchange, &Context { continues: &continues, ..context(facts, session, seq, links) });
+    let (continues, session_of) = (|llm: &Llm| linking.continues(llm), |thread: &str| linking.session_of(thread));
+    let context = Context { continues: &continues, session_of: &session_of, ..context(facts, session, seq, links) };
+    let event = event::build(exchange, &context);
     let llm = Llm::parse(&event.llm);
-    linking.note(&event, llm.as_ref(), &links);
+    linking.note(event.id, llm.as_ref(), &links);
     note_quotas(exchange, &event, llm.as_ref(), facts);
     event
 }
@@ -47,6 +48,9 @@ pub(super) fn build(
 fn note_quotas(exchange: &Exchange, event: &Event, llm: Option<&Llm>, facts: &Facts) {
     let Some(response) = exchange.response.as_ref().filter(|_| exchange.llm.is_some()) else { return };
     let fields = response.headers.iter().filter_map(|(name, value)| Some((name, str::from_utf8(value).ok()?)));
+    // What the stream states is newer than its head.
+    let of_stream = exchange.llm.iter().flat_map(|of| &of.limits).map(|(name, value)| (&**name, &**value));
+    let fields = fields.chain(of_stream);
     facts.quotas.note(&event.host, llm, fields, event.started_at_ms);
 }
 
@@ -54,9 +58,20 @@ fn note_quotas(exchange: &Exchange, event: &Event, llm: Option<&Llm>, facts: &Fa
 pub(super) fn context<'a>(facts: &'a Facts, session: &CallerSession, seq: u64, links: Links) -> Context<'a> {
     let Facts { run_id, error_from_status, properties, prices, redactor, text_max_bytes, .. } = facts;
     let (error_from_status, prices, text_max_bytes) = (*error_from_status, Some(prices), *text_max_bytes);
-    let continues = &|_: &Llm| None;
     let rule = session.rule;
-    Context { seq, run_id, rule, error_from_status, properties, prices, links, continues, redactor, text_max_bytes }
+    Context {
+        seq,
+        run_id,
+        rule,
+        error_from_status,
+        properties,
+        prices,
+        links,
+        continues: &|_| None,
+        session_of: &|_| None,
+        redactor,
+        text_max_bytes,
+    }
 }
 
 /// The header field in which an agent names its own session.

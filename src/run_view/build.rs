@@ -66,7 +66,7 @@ fn step(of: &Loaded) -> runs::Step<'_> {
     }
 }
 
-fn as_tool(step: &mut Step) -> Option<&mut ToolCall> {
+pub(super) fn as_tool(step: &mut Step) -> Option<&mut ToolCall> {
     if let Step::Tool(tool) = step { Some(tool) } else { None }
 }
 
@@ -135,6 +135,7 @@ impl Calls {
             result,
             threads: Vec::new(),
             over_mcp: Vec::new(),
+            calls: Vec::new(),
             called_ms,
         }
     }
@@ -176,68 +177,15 @@ fn whole(at: usize, own: &[Totals], children: &[Vec<usize>]) -> Totals {
     totals
 }
 
-/// Puts calls to others than models where they belong, oldest first: to the call of a tool that they carry out, or else into the turn
-/// that lasted at that time.
-pub(super) fn place_others(run: &mut Run, others: Vec<Call>) {
-    let starts: HashMap<i64, i64> = run
-        .threads
-        .iter()
-        .flat_map(|thread| &thread.turns)
-        .flat_map(Turn::model_calls)
-        .map(|call| (call.call.id, call.call.started_at_ms))
-        .collect();
-    for call in others {
-        let tool = tool_over_mcp(&call);
-        if let Some(of) = tool.and_then(|tool| tool_call(run, &tool, &call, &starts)) {
-            of.over_mcp.push(call);
-            continue;
-        }
-        let lasts =
-            |turn: &&mut Turn| turn.totals.start_ms <= call.started_at_ms && call.started_at_ms <= turn.totals.end_ms;
-        // Which of several agents made it is not known: the first one started the others.
-        match run.threads.iter_mut().flat_map(|thread| &mut thread.turns).find(lasts) {
-            Some(turn) => turn.steps.push(Step::Other(call)),
-            None => run.other.push(call),
-        }
-    }
-    for turn in run.threads.iter_mut().flat_map(|thread| &mut thread.turns) {
-        turn.steps.sort_by_key(|step| match step {
-            Step::Model(call) => call.call.started_at_ms,
-            Step::Tool(tool) => tool.called_ms,
-            Step::Other(call) => call.started_at_ms,
-        });
-    }
-}
-
-/// The tool that a call runs over MCP.
-fn tool_over_mcp(call: &Call) -> Option<String> {
-    Llm::parse(&call.llm)?.tool().map(str::to_owned)
-}
-
-/// The first open call of an agent to this tool, which its agent may name after the server: `mcp__server__tool`.
-fn tool_call<'r>(run: &'r mut Run, name: &str, call: &Call, starts: &HashMap<i64, i64>) -> Option<&'r mut ToolCall> {
-    let is_named = |of: &str| {
-        let before = of.strip_suffix(name);
-        before.is_some_and(|before| before.is_empty() || before.ends_with(['_', '.', '/', '-', ':']))
-    };
-    let is_open = |of: &ToolCall| {
-        let ended = of.result.as_ref().map_or(Some(i64::MAX), |result| starts.get(&result.to).copied());
-        starts.get(&of.by).is_some_and(|start| *start <= call.started_at_ms)
-            && ended.is_some_and(|ended| call.started_at_ms <= ended)
-    };
-    let tools = run.threads.iter_mut().flat_map(|thread| &mut thread.turns).flat_map(|turn| &mut turn.steps);
-    tools.filter_map(as_tool).find(|of| of.over_mcp.is_empty() && is_named(&of.name) && is_open(of))
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod testing {
     use serde_json::json;
 
     use super::*;
     use crate::llm::names;
 
     /// A call of this thread, which says that another one started it.
-    fn call(id: i64, thread: &str, parent: &str) -> Loaded {
+    pub(in super::super) fn loaded(id: i64, thread: &str, parent: &str) -> Loaded {
         let facts = json!({
             names::SESSION: "s", names::AGENT_THREAD: thread, names::API: "openai.responses", names::OUTPUT_TOKENS: 1,
         });
@@ -269,6 +217,12 @@ mod tests {
             gist: Gist::default(),
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::loaded as call;
+    use super::*;
 
     #[test]
     fn threads_that_claim_to_have_started_each_other_are_counted_once() {
@@ -277,22 +231,5 @@ mod tests {
         assert_eq!(parents, [Some(1), Some(0), None]);
         let whole: Vec<_> = run.threads.iter().map(|thread| thread.with_sub_agents.calls).collect();
         assert_eq!((whole, run.totals.calls), (vec![2, 2, 1], 3));
-    }
-
-    #[test]
-    fn calls_of_tools_stand_in_the_turn_that_lasted_then() {
-        let mut run = tree(RunId::Proxy(1), vec![call(1, "a", ""), call(3, "a", "")]);
-        let at = |id: i64| Call { llm: String::new(), ..call(id, "", "").call };
-        place_others(&mut run, vec![at(0), at(2), at(9)]);
-        let rows: Vec<i64> = run.threads[0].turns[0]
-            .steps
-            .iter()
-            .map(|step| match step {
-                Step::Model(of) => of.call.id,
-                Step::Other(call) => call.id,
-                Step::Tool(_) => 0,
-            })
-            .collect();
-        assert_eq!((rows, run.other.iter().map(|call| call.id).collect::<Vec<_>>()), (vec![1, 2, 3], vec![0, 9]));
     }
 }

@@ -23,16 +23,6 @@ impl RunId {
             None => Self::Proxy(session),
         }
     }
-
-    /// The run of the calls to others than models in a session of the proxy, by the runs of its model calls. Which of several agents
-    /// made a call is not known.
-    pub(super) fn of_others<'a>(session: i64, runs: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut runs = runs.into_iter();
-        match (runs.next(), runs.next()) {
-            (Some(only), None) => only.clone(),
-            _ => Self::Proxy(session),
-        }
-    }
 }
 
 impl fmt::Display for RunId {

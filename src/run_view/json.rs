@@ -20,6 +20,7 @@ impl Listed {
             "totals": self.totals.json(),
             "other_calls": self.other.calls,
             "other_errors": self.other.errors,
+            "unattributed": self.is_unattributed,
             "last_call_at_ms": self.last_ms,
         })
     }
@@ -28,7 +29,7 @@ impl Listed {
 impl Run {
     /// As JSON.
     pub fn json(&self) -> Value {
-        let LeftOut { model_calls, other_calls, is_shared, reasons } = self.left_out;
+        let LeftOut { model_calls, other_calls, unattributed, reasons } = self.left_out;
         json!({
             "run": self.id.to_string(),
             "agent": self.agent,
@@ -38,7 +39,7 @@ impl Run {
             "other_calls": self.other.iter().map(other).collect::<Value>(),
             "left_out": {
                 "model_calls": model_calls, "other_calls": other_calls, "cache_miss_reasons": reasons,
-                "other_calls_of_a_shared_session": is_shared,
+                "unattributed_calls_of_a_shared_session": unattributed,
             },
         })
     }
@@ -118,6 +119,7 @@ fn tool_call(of: &ToolCall) -> Value {
         "result": result,
         "started_threads": of.threads,
         "over_mcp": of.over_mcp.iter().map(other).collect::<Value>(),
+        "calls": of.calls.iter().map(other).collect::<Value>(),
     })
 }
 

@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::attribution::Runs;
 use super::id::RunId;
 use super::totals::{Totals, ended_ms};
 use crate::llm::Llm;
-use crate::store::{Condition, Fact, Filter, StoreError, Viewer};
+use crate::store::{Condition, Fact, Filter, SessionRow, StoreError, Viewer};
 
 /// A run, as lists show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Listed {
     pub totals: Totals,
     /// Its other calls.
     pub other: Other,
+    /// It is no run, but the calls of a session that several agents share, as far as nothing ties them to one of these.
+    pub is_unattributed: bool,
     /// When its newest call began, in Unix milliseconds.
     pub last_ms: i64,
 }
@@ -68,14 +71,48 @@ pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError>
         }
     })?;
     for (session, other) in others {
-        let of_session = runs.values().filter(|run| run.sessions.contains(&session)).map(|run| &run.id);
-        let id = RunId::of_others(session, of_session);
-        let run = runs.entry(id.clone()).or_insert_with(|| Listed { sessions: vec![session], ..Listed::new(id) });
-        run.last_ms = run.last_ms.max(other.last_ms);
-        run.other.join(&other);
+        let of_session: Vec<RunId> =
+            runs.values().filter(|run| run.sessions.contains(&session)).map(|run| run.id.clone()).collect();
+        let made = match &of_session[..] {
+            [] => HashMap::from([(RunId::Proxy(session), other)]),
+            [only] => HashMap::from([(only.clone(), other)]),
+            _ => attributed(viewer, filter, session)?,
+        };
+        let is_shared = of_session.len() > 1;
+        for (id, other) in made {
+            let run = runs.entry(id.clone()).or_insert_with(|| Listed { sessions: vec![session], ..Listed::new(id) });
+            run.last_ms = run.last_ms.max(other.last_ms);
+            run.other.join(&other);
+            run.is_unattributed = is_shared && run.totals.calls == 0;
+        }
     }
     let mut runs: Vec<Listed> = runs.into_values().collect();
     runs.sort_by(|one, other| other.last_ms.cmp(&one.last_ms).then_with(|| one.id.cmp(&other.id)));
+    Ok(runs)
+}
+
+/// The calls to others than models of a session that several runs share, by the run that made them. The proxy's run has the rest.
+fn attributed(viewer: &Viewer, filter: &Filter, session: i64) -> Result<HashMap<RunId, Other>, StoreError> {
+    let runs = runs_of(viewer, session)?;
+    let mut made = HashMap::<RunId, Other>::new();
+    viewer.each(&Filter { session: Some(SessionRow::of(session)), ..filter.clone() }, |call| {
+        if Llm::parse(&call.llm).is_none_or(|llm| !llm.is_model_call()) {
+            let run = runs.of(&call).cloned().unwrap_or(RunId::Proxy(session));
+            made.entry(run).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
+        }
+    })?;
+    Ok(made)
+}
+
+/// The runs of a session of the proxy.
+pub(super) fn runs_of(viewer: &Viewer, session: i64) -> Result<Runs, StoreError> {
+    let (session, conditions) = (Some(SessionRow::of(session)), vec![Condition::Is(Fact::Llm)]);
+    let mut runs = Runs::default();
+    viewer.each(&Filter { session, conditions, limit: usize::MAX, ..Filter::default() }, |call| {
+        if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
+            runs.add(&call, &llm);
+        }
+    })?;
     Ok(runs)
 }
 
@@ -118,7 +155,8 @@ pub(super) fn naming(session: &str) -> Filter {
 impl Listed {
     fn new(id: RunId) -> Self {
         let (agent, sessions, models) = (None, Vec::new(), BTreeMap::new());
-        Self { id, agent, sessions, models, totals: Totals::default(), other: Other::default(), last_ms: 0 }
+        let (totals, other) = (Totals::default(), Other::default());
+        Self { id, agent, sessions, models, totals, other, is_unattributed: false, last_ms: 0 }
     }
 }
 

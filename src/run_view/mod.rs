@@ -3,13 +3,16 @@
 //!
 //! ```text
 //!  list       the runs, from the index alone
+//!    |- attribution    which of several runs made a call to another than a model (pure)
 //!  read       one run: its calls from the index, then the conversation of each
 //!    |- memory    what was read before
 //!    |- cache     which calls missed the prompt cache, and why
-//!    |- build     the tree: runs (pure), and where other calls belong
+//!    |- build     the tree: runs (pure)
+//!    |- place     where the calls to others than models belong in it
 //!  compare    the call before a model call, and what changed
 //! ```
 
+mod attribution;
 mod build;
 mod cache;
 mod compare;
@@ -18,6 +21,7 @@ mod id;
 mod json;
 mod list;
 mod memory;
+mod place;
 mod read;
 mod totals;
 mod tree;

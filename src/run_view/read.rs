@@ -1,24 +1,24 @@
 //! Reads one run. Its model calls are found in the index. Then the conversation of each is read, the newest first, and only a small part
 //! of it is kept. So neither memory nor time depends on how long conversations are.
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::build::{Loaded, place_others, tree};
+use super::build::{Loaded, tree};
 use super::compare::event;
 use super::error::ViewError;
 use super::id::RunId;
-use super::list::naming;
+use super::list::{naming, runs_of};
 use super::memory::Memory;
+use super::place::place_others;
 use super::totals::ended_ms;
 use super::tree::{LeftOut, Run, Step};
 use crate::conversation::{Conversation, cache_miss_reason};
 use crate::event::Stored;
 use crate::llm::Llm;
 use crate::runs::Gist;
-use crate::store::{Call, Condition, Fact, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
+use crate::store::{Call, Condition, Fact, Filter, SessionRow, StoreError, Viewer};
 
 /// Bounds of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -65,11 +65,12 @@ pub fn read_with(viewer: &Viewer, id: &RunId, limits: &Limits, memory: &Memory) 
     // Rows are numbered as calls end.
     loaded.sort_by_key(|of| (of.call.started_at_ms, of.call.id));
     let others = others(viewer, id, &loaded, limits, &mut left_out)?;
-    if loaded.is_empty() && others.is_empty() {
+    if loaded.is_empty() && others.own.is_empty() && others.loose.is_empty() {
         return Ok(None);
     }
     let mut run = tree(id.clone(), loaded);
-    place_others(&mut run, others);
+    place_others(&mut run, others.own);
+    run.other.extend(others.loose);
     explain(viewer, &mut run, limits, until, memory, &mut left_out)?;
     run.left_out = left_out;
     Ok(Some(run))
@@ -154,6 +155,9 @@ fn is_of(wanted: &RunId, run: &RunId) -> bool {
     }
 }
 
+/// Codex' name of the main agent.
+const MAIN_OF_CODEX: &str = "/root";
+
 /// What a tree needs of an event. `None`: it was removed meanwhile.
 fn load(viewer: &Viewer, call: Call, llm: Llm) -> Result<Option<Loaded>, StoreError> {
     let Some(row) = viewer.event(call.id)? else { return Ok(None) };
@@ -161,62 +165,69 @@ fn load(viewer: &Viewer, call: Call, llm: Llm) -> Result<Option<Loaded>, StoreEr
     drop(row.json);
     let agent = &stored.metadata()["agent"];
     let text = |name: &str| agent[name].as_str().map(str::to_owned);
+    // Codex may call its sub-agents like the main agent.
+    let is_of_main = |name: &String| name == MAIN_OF_CODEX && agent["parent_thread_id"].is_string();
     Ok(Some(Loaded {
         event: row.event_id,
         continues: stored.link("continues"),
         retry_of: stored.link("retry_of"),
         parent_thread: text("parent_thread_id"),
-        name: text("agent_name").or_else(|| text("agent_type")),
+        name: text("agent_name").filter(|name| !is_of_main(name)).or_else(|| text("agent_type")),
         gist: Conversation::of(&stored).map(|conversation| Gist::of(&conversation)).unwrap_or_default(),
         call,
         llm,
     }))
 }
 
-/// The calls to others than models in the run's sessions of the proxy, while the run lasted, oldest first.
+/// Calls to others than models, oldest first.
+#[derive(Default)]
+struct Others {
+    /// Those of the run.
+    own: Vec<Call>,
+    /// In the proxy's run of a session that others share: those that nothing ties to a run.
+    loose: Vec<Call>,
+}
+
+/// The calls to others than models in the run's sessions of the proxy: where no other run shares these, those while the run lasted.
 fn others(
     viewer: &Viewer,
     id: &RunId,
     loaded: &[Loaded],
     limits: &Limits,
     left_out: &mut LeftOut,
-) -> Result<Vec<Call>, StoreError> {
+) -> Result<Others, StoreError> {
     let mut sessions: Vec<i64> = loaded.iter().map(|of| of.call.session).collect();
-    let mut conditions = Vec::new();
-    match id {
-        RunId::Proxy(session) => sessions = vec![*session],
-        RunId::Agent(..) => {
-            let (start, end) = (loaded.iter().map(|of| of.call.started_at_ms).min(), loaded.iter().map(ended).max());
-            for (relation, at_ms) in [(Relation::AtLeast, start), (Relation::AtMost, end)] {
-                conditions.extend(at_ms.map(|at_ms| Condition::Bound(Figure::StartedMs, relation, at_ms as f64)));
-            }
-        }
+    if let RunId::Proxy(session) = id {
+        sessions = vec![*session];
     }
     sessions.sort_unstable();
     sessions.dedup();
-    let mut all = Vec::new();
+    let lasted = loaded.iter().map(|of| of.call.started_at_ms).min()..=loaded.iter().map(ended).max();
+    let mut all = Others::default();
     for row in sessions {
-        let session = Some(SessionRow::of(row));
-        let filter = Filter { session, conditions: conditions.clone(), limit: usize::MAX, ..Filter::default() };
-        let (mut of_session, mut more, mut runs) = (Vec::new(), 0, HashSet::new());
+        let runs = runs_of(viewer, row)?;
+        let filter = Filter { session: Some(SessionRow::of(row)), limit: usize::MAX, ..Filter::default() };
         viewer.each(&filter, |call| {
-            if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
-                runs.insert(RunId::of(call.session, Some(&llm)));
-            } else if all.len() + of_session.len() < limits.other_calls {
-                of_session.push(call);
-            } else {
-                more += 1;
+            if Llm::parse(&call.llm).is_some_and(|llm| llm.is_model_call()) {
+                return;
+            }
+            let is_meanwhile = matches!(id, RunId::Proxy(_)) || lasted.contains(&Some(call.started_at_ms));
+            let calls = match runs.of(&call) {
+                // Other programs may have used the proxy before and afterwards.
+                Some(run) if is_of(id, run) && (is_meanwhile || runs.are_several()) => &mut all.own,
+                None if *id == RunId::Proxy(row) => &mut all.loose,
+                None if is_meanwhile => return left_out.unattributed += 1,
+                _ => return,
+            };
+            match calls.len() < limits.other_calls {
+                true => calls.push(call),
+                false => left_out.other_calls += 1,
             }
         })?;
-        match is_of(id, &RunId::of_others(row, &runs)) {
-            false => left_out.is_shared |= !of_session.is_empty(),
-            true => {
-                left_out.other_calls += more;
-                all.append(&mut of_session);
-            }
-        }
     }
-    all.sort_by_key(|call| (call.started_at_ms, call.id));
+    for calls in [&mut all.own, &mut all.loose] {
+        calls.sort_by_key(|call| (call.started_at_ms, call.id));
+    }
     Ok(all)
 }
 

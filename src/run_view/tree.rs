@@ -21,7 +21,8 @@ pub struct Run {
     pub models: BTreeMap<String, u64>,
     /// Its conversations in the order in which they began: the main one, and those of sub-agents.
     pub threads: Vec<Thread>,
-    /// The calls that belong to no turn, oldest first. They are not calls to models.
+    /// The calls that belong to no turn, oldest first: they are not calls to models. Where several agents share the proxy's session,
+    /// its run also has those that nothing ties to one of them.
     pub other: Vec<Call>,
     /// Totals of all threads.
     pub totals: Totals,
@@ -36,8 +37,9 @@ pub struct LeftOut {
     pub model_calls: u64,
     /// Calls to others than models, because there are too many.
     pub other_calls: u64,
-    /// Whether calls to others than models are left out because several agents share the proxy's session.
-    pub is_shared: bool,
+    /// Calls to others than models that were made meanwhile in a session of the proxy that several agents share: which of them made
+    /// these is not known.
+    pub unattributed: u64,
     /// Reasons of cache misses, because there are too many.
     pub reasons: u64,
 }
@@ -77,7 +79,7 @@ pub struct Turn {
     pub id: Option<String>,
     /// What the user said.
     pub said: Excerpt,
-    /// Whether its last answer is whole and calls no tool.
+    /// Whether its last answer is whole and calls no tool, or the agent that started this one has its result.
     pub is_complete: bool,
     /// What happened, in order.
     pub steps: Vec<Step>,
@@ -143,6 +145,8 @@ pub struct ToolCall {
     pub threads: Vec<usize>,
     /// The calls over MCP that it made.
     pub over_mcp: Vec<Call>,
+    /// The other calls that it seems to have made: they came while it ran, and its arguments name the host.
+    pub calls: Vec<Call>,
     /// When the answer that called it ended, in Unix milliseconds.
     pub called_ms: i64,
 }

@@ -12,10 +12,14 @@ const TASKS: [&str; 6] = ["prompt", "task", "message", "instructions", "input", 
 const TASK_MIN_BYTES: usize = 8;
 /// Tasks are compared by their beginning.
 const TASK_MAX_BYTES: usize = 4 << 10;
-/// The most bytes that are kept of each text of a first message, and of all of them.
+/// The most bytes that are kept of each text of the first messages, and of all of them.
 const OPENING_MAX_BYTES: (usize, usize) = (16 << 10, 64 << 10);
 /// The most bytes that are kept of arguments, of a result, or of what the user said.
 const TEXT_MAX_BYTES: usize = 2 << 10;
+/// The most bytes that are kept of the end of a longer result: agents name the sub-agent there.
+const END_MAX_BYTES: usize = 512;
+/// A shorter id may occur in any text by chance.
+const ID_MIN_BYTES: usize = 8;
 /// A call that asks for fewer tokens checks something.
 const CHECK_MAX_TOKENS: u64 = 64;
 
@@ -28,7 +32,7 @@ pub struct Gist {
     pub(super) is_check: bool,
     /// What the user said last.
     pub(super) said: Excerpt,
-    /// The texts of the user's first message; if answers precede the request, those of the user's messages after the last one.
+    /// The texts of the user's messages after the last answer.
     opening: Vec<String>,
     /// The calls to tools in the answer.
     pub(super) called: Vec<Called>,
@@ -62,6 +66,8 @@ pub(super) struct Called {
 pub(super) struct Returned {
     pub(super) id: String,
     pub(super) result: Excerpt,
+    /// The end of a result that is cut.
+    end: String,
     pub(super) is_error: Option<bool>,
 }
 
@@ -78,7 +84,9 @@ impl Gist {
         let results = new_messages(&request.messages).flat_map(|message| &message.blocks);
         let results = results.filter_map(|block| match block {
             Block::ToolResult { id, content, is_error } => {
-                Some(Returned { id: id.clone(), result: Excerpt::of_blocks(content), is_error: *is_error })
+                let result = Excerpt::of_blocks(content);
+                let end = if result.is_cut { end(content).to_owned() } else { String::new() };
+                Some(Returned { id: id.clone(), result, end, is_error: *is_error })
             }
             _ => None,
         });
@@ -98,11 +106,25 @@ impl Gist {
         let called = |of: &Called| {
             of.id.len() + of.name.len() + of.arguments.text.len() + of.task.as_ref().map_or(0, String::len)
         };
-        let returned = |of: &Returned| of.id.len() + of.result.text.len();
+        let returned = |of: &Returned| of.id.len() + of.result.text.len() + of.end.len();
         self.said.text.len()
             + self.opening.iter().map(String::len).sum::<usize>()
             + self.called.iter().map(called).sum::<usize>()
             + self.returned.iter().map(returned).sum::<usize>()
+    }
+
+    /// Whether the request brings the result of this call to a tool.
+    pub(super) fn has_returned(&self, called: &str) -> bool {
+        !called.is_empty() && self.returned.iter().any(|of| of.id == called)
+    }
+
+    /// Whether the request brings the result of this call to a tool, and the result names this sub-agent or thread.
+    pub(super) fn names(&self, called: &str, agent: Option<&str>) -> bool {
+        let Some(agent) = agent.filter(|agent| agent.len() >= ID_MIN_BYTES && !called.is_empty()) else {
+            return false;
+        };
+        let has = |of: &Returned| of.result.text.contains(agent) || of.end.contains(agent);
+        self.returned.iter().any(|of| of.id == called && has(of))
     }
 
     /// Whether the conversation begins with the task of this call to a tool. Agents put reminders around it.
@@ -120,6 +142,11 @@ impl Called {
             (task.len() >= TASK_MIN_BYTES).then(|| beginning(task, TASK_MAX_BYTES).to_owned())
         };
         Self { id: id.to_owned(), name: name.to_owned(), arguments: Excerpt::of(arguments), task: task() }
+    }
+
+    /// Whether it may start a sub-agent.
+    pub(super) fn is_task(&self) -> bool {
+        self.task.is_some()
     }
 }
 
@@ -160,6 +187,16 @@ fn beginning(text: &str, bytes: usize) -> &str {
     &text[..end]
 }
 
+/// The end of the last text, in whole characters.
+fn end(blocks: &[Block]) -> &str {
+    let text = blocks.iter().rev().find_map(Block::text).unwrap_or_default();
+    let mut start = text.len().saturating_sub(END_MAX_BYTES);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    &text[start..]
+}
+
 /// The messages after the last answer.
 fn new_messages(messages: &[Message]) -> impl Iterator<Item = &Message> {
     let after = messages.iter().rposition(|message| message.role == "assistant").map_or(0, |at| at + 1);
@@ -173,14 +210,11 @@ fn said(messages: &[Message]) -> Excerpt {
     messages.iter().rev().filter(|message| message.role == "user").find_map(text).unwrap_or_default()
 }
 
-/// The texts of the user's first message, the last ones if they are long. A sub-agent that inherits a conversation gets its task in the
-/// messages after the last answer.
+/// The texts of the user's messages after the last answer. There a sub-agent gets its task, also one that inherits a conversation.
 fn opening(messages: &[Message]) -> Vec<String> {
-    let is_inherited = messages.iter().any(|message| message.role == "assistant");
     let (each, mut room) = OPENING_MAX_BYTES;
     let of_user = new_messages(messages).filter(|message| message.role == "user");
-    let texts =
-        of_user.take(if is_inherited { usize::MAX } else { 1 }).flat_map(|message| message.blocks.iter().rev());
+    let texts = of_user.flat_map(|message| message.blocks.iter().rev());
     let fits = |text: Cow<'_, str>| {
         let kept = beginning(&text, each.min(room));
         room -= kept.len();

@@ -11,6 +11,7 @@
 //! Ids that agents state come first, and what follows from the messages fills in. Of each conversation only a [`Gist`] is needed, so
 //! conversations may be read one after another.
 
+mod beside;
 mod gist;
 mod parents;
 #[cfg(test)]
@@ -78,7 +79,7 @@ pub struct Turn {
     pub calls: Vec<Uuid>,
     /// Its calls to tools, in order.
     pub tools: Vec<ToolUse>,
-    /// Whether its last answer is whole and calls no tool.
+    /// Whether its last answer is whole and calls no tool, or the agent that started this one has its result.
     pub is_complete: bool,
 }
 
@@ -113,12 +114,24 @@ pub struct ToolOutcome {
 
 /// The threads of a session, in the order in which they began. `steps`: its calls, oldest first.
 pub fn threads(steps: &[Step<'_>]) -> Vec<Thread> {
-    let calls = threads::of(steps);
-    let mut threads: Vec<Thread> = calls.iter().map(|calls| turns::thread(calls)).collect();
-    for (thread, parent) in threads.iter_mut().zip(parents::of(&calls)) {
+    let mut calls = threads::of(steps);
+    let beside = beside::join(&mut calls);
+    let mut threads: Vec<Thread> = calls.iter().map(|calls| turns::thread(calls, &beside)).collect();
+    for (thread, parent) in threads.iter_mut().zip(parents::of(&calls, &beside)) {
         thread.parent = parent;
     }
+    let over: Vec<bool> = threads.iter().map(|thread| is_over(thread, &threads)).collect();
+    for (thread, _) in threads.iter_mut().zip(over).filter(|(_, is_over)| *is_over) {
+        thread.turns.last_mut().into_iter().for_each(|turn| turn.is_complete = true);
+    }
     threads
+}
+
+/// Whether the agent that started this sub-agent has its result. Some end with a call to a tool.
+fn is_over(thread: &Thread, threads: &[Thread]) -> bool {
+    let Some(Parent { thread, tool: Some((by, id)) }) = &thread.parent else { return false };
+    let mut tools = threads.get(*thread).into_iter().flat_map(|thread| &thread.turns).flat_map(|turn| &turn.tools);
+    tools.any(|tool| tool.by == *by && tool.id == *id && tool.result.is_some())
 }
 
 impl Thread {

@@ -177,6 +177,23 @@ fn a_sub_agent_belongs_to_the_open_tool_call_with_its_task() {
 }
 
 #[test]
+fn a_result_that_names_the_sub_agent_shows_which_call_started_it() {
+    // Two with the same task: the second one begins first. The result of the first call is long, and names its agent at the end.
+    let tasks = ["a1", "a2"].map(|id| uses(id, "Agent", &json!({ "prompt": TASK })));
+    let first = call(1_000, &MAIN, &[user("Go.")], &tasks);
+    let two = call(3_000, &sub("agent-two"), &[user(TASK)], &[says("Two.")]);
+    let one = call(3_001, &sub("agent-one"), &[user(TASK)], &[says("One.")]);
+    let long = format!("{}\nagentId: agent-one (to continue)", "x".repeat(5_000));
+    let talk =
+        [user("Go."), assistant(&tasks), results(&[("a1", &long, false), ("a2", "agentId: agent-two", false)])];
+    let last = call(9_000, &MAIN, &talk, &[says("All done.")]);
+    let calls = [first, two, one, last];
+    let threads = threads_of(&calls);
+    let started: Vec<_> = threads.iter().map(|of| Some(of.parent.as_ref()?.tool.as_ref()?.1.as_str())).collect();
+    assert_eq!(started, [None, Some("a2"), Some("a1")]);
+}
+
+#[test]
 fn a_failed_call_does_not_end_its_turn() {
     let talk = [user("Go.")];
     let failed = Call { failed: true, ..call(1_000, &MAIN, &talk, &[]) };
@@ -242,6 +259,41 @@ fn without_ids_calls_that_continue_each_other_are_a_thread() {
     let of: Vec<Vec<Uuid>> = threads.iter().map(|thread| thread.calls().collect()).collect();
     assert_eq!(of, [ids(&[&calls[0], &calls[2]]), ids(&[&calls[1]])]);
     assert_eq!(threads[0].turns.len(), 2);
+}
+
+/// A call without tools that goes on from another one.
+fn asks(at_ms: i64, said: &str, continues: Option<Uuid>) -> Call {
+    let mut call = Call { continues, ..call(at_ms, &[], &[user(said)], &[says("flash")]) };
+    call.conversation.request.tools.clear();
+    call
+}
+
+#[test]
+fn the_calls_by_which_an_agent_without_ids_chooses_a_model_are_beside_the_conversation_that_follows() {
+    // For each message of the user, and for two sub-agents with the same task.
+    let tools = ["a1", "a2"].map(|id| uses(id, "invoke_agent", &json!({ "prompt": TASK })));
+    let choice = asks(1_000, "Go.", None);
+    let main = call(2_000, &[], &[user("Go.")], &tools);
+    let (one, two) = (asks(4_000, TASK, None), asks(4_001, TASK, None));
+    let helpers =
+        [5_000, 5_001].map(|at_ms| call(at_ms, &[], &[user(TASK)], &[uses("done", "complete_task", &json!({}))]));
+    let talk = [user("Go."), assistant(&tools), results(&[("a1", "Found.", false), ("a2", "Found.", false)])];
+    let last = Call { continues: Some(main.id), ..call(9_000, &[], &talk, &[says("Here.")]) };
+    let again = asks(11_000, "And now?", Some(choice.id));
+    let next = Call { continues: Some(last.id), ..call(12_000, &[], &[user("And now?")], &[says("Nothing.")]) };
+    let [first, second] = helpers;
+    let calls = [choice, main, one, two, first, second, last, again, next];
+    let threads = threads_of(&calls);
+    let [main, x, y] = &threads[..] else { panic!("{threads:#?}") };
+    assert_eq!((&main.side, main.turns.len()), (&ids(&[&calls[0], &calls[7]]), 2));
+    assert_eq!((&x.side, &y.side), (&ids(&[&calls[2]]), &ids(&[&calls[3]])));
+    let started = |id: &str| Some(Parent { thread: 0, tool: Some((calls[1].id, id.to_owned())) });
+    assert_eq!((&x.parent, &y.parent), (&started("a1"), &started("a2")));
+    // They end with a call to a tool, and the main agent has their results.
+    assert!(x.turns[0].is_complete && y.turns[0].is_complete);
+    // A conversation without tools of its own stays one.
+    let alone = [asks(1_000, "Go.", None), asks(9_000, "Else.", None)];
+    assert_eq!(threads_of(&alone).iter().map(|thread| thread.turns.len()).collect::<Vec<_>>(), [1, 1]);
 }
 
 #[test]

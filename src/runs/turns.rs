@@ -2,18 +2,27 @@
 
 use std::collections::HashSet;
 
+use uuid::Uuid;
+
 use super::{Step, Thread, Turn, tools};
 
-/// The turns and side calls of a thread, by its calls in order.
-pub(super) fn thread(calls: &[&Step<'_>]) -> Thread {
+/// The turns and side calls of a thread, by its calls in order. `beside`: calls that are known as side calls.
+pub(super) fn thread(calls: &[&Step<'_>], beside: &HashSet<Uuid>) -> Thread {
     let first = calls.first();
     let id = first.and_then(|call| call.llm.thread().or(call.llm.agent_id())).map(str::to_owned);
     let mut thread = Thread { id, ..Thread::default() };
     let some_have_tools = calls.iter().any(|call| call.gist.has_tools == Some(true));
-    let continued: HashSet<_> = calls.iter().filter_map(|call| call.continues).collect();
-    let is_linked = |call: &Step<'_>| call.continues.is_some() || continued.contains(&call.id);
-    let (side, main): (Vec<&Step<'_>>, Vec<_>) =
-        calls.iter().partition(|call| some_have_tools && !is_linked(call) && is_beside(call));
+    // A side call may go on from another one.
+    let without: HashSet<_> = calls.iter().filter(|call| is_beside(call)).map(|call| call.id).collect();
+    let with = calls.iter().filter(|call| !without.contains(&call.id));
+    let continued: HashSet<_> = with.filter_map(|call| call.continues).collect();
+    let is_linked = |call: &Step<'_>| {
+        call.continues.is_some_and(|before| !without.contains(&before)) || continued.contains(&call.id)
+    };
+    let is_side = |call: &Step<'_>| {
+        beside.contains(&call.id) || some_have_tools && without.contains(&call.id) && !is_linked(call)
+    };
+    let (side, main): (Vec<&Step<'_>>, Vec<_>) = calls.iter().partition(|call| is_side(call));
     thread.side = side.iter().map(|call| call.id).collect();
     for (at, call) in main.iter().enumerate() {
         if begins_turn(&thread, call) {

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use crate::support::proxy::{Running, eventually};
 
 /// The header field by which the model knows what to answer.
-const REQUEST: &str = "x-client-request-id";
+pub(super) const REQUEST: &str = "x-client-request-id";
 
 /// A model that gives each request the answer that was put there for it, and a server of tools.
 pub(crate) struct Model {
@@ -37,7 +37,8 @@ impl Model {
         Self { url, answers, next: AtomicU64::new(1) }
     }
 
-    fn will_answer(&self, status: StatusCode, body: String) -> String {
+    /// Puts an answer there, and returns the id of the request that gets it.
+    pub(super) fn will_answer(&self, status: StatusCode, body: String) -> String {
         let id = format!("request-{}", self.next.fetch_add(1, Ordering::Relaxed));
         self.answers.lock().insert(id.clone(), (status, body));
         id

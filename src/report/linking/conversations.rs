@@ -44,11 +44,10 @@ impl Conversations {
     /// The call that this one continues, by its messages.
     pub(super) fn link(&mut self, exchange: &Exchange, messages: Option<Messages<'_>>) -> Option<Turn> {
         let messages = messages?;
-        let link = messages.beginnings().rev().find_map(|(hash, next)| {
-            let talk = self.talks.get(hash)?;
-            Some(if messages.is_answer(next) { talk.answered_in(messages.from(next)) } else { None })
-        });
-        let link = link.flatten();
+        let longest = messages.beginnings().rev().find_map(|(hash, next)| Some((self.talks.get(hash)?, next)));
+        let link = longest
+            .filter(|(_, next)| messages.is_answer(next))
+            .and_then(|(talk, next)| talk.answered_in(messages.from(next)));
         let tool_ids = exchange.llm.as_ref().map(|facts| facts.tool_ids.clone()).unwrap_or_default();
         let call = Answered { turn: turn(exchange.id, link), tool_ids };
         let talk = match self.talks.remove(messages.all()) {

@@ -5,6 +5,7 @@
 //!  retries        the same call by the same caller, after it failed
 //!  redirects      the call that follows a redirect
 //!  conversations  model calls that continue an earlier one
+//!  sessions       the sessions of agents' threads
 //! ```
 
 mod conversations;
@@ -19,10 +20,12 @@ use std::time::{Duration, SystemTime};
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use parking_lot::{Mutex, MutexGuard};
+use quick_cache::unsync::Cache;
+use uuid::Uuid;
 
 use self::messages::Messages;
 use crate::capture::{BodyEnd, Captured, Exchange, Kind, Outcome};
-use crate::event::{Event, Links, Llm, Turn};
+use crate::event::{Links, Llm, Turn};
 
 /// The most calls that each kind of link remembers.
 const REMEMBERED: usize = 4_096;
@@ -39,6 +42,8 @@ struct Memory {
     retries: retries::Retries,
     redirects: redirects::Redirects,
     conversations: conversations::Conversations,
+    /// By thread, where it is not named like its session.
+    sessions: Cache<String, String>,
 }
 
 impl Linking {
@@ -47,6 +52,7 @@ impl Linking {
             retries: retries::Retries::new(),
             redirects: redirects::Redirects::new(),
             conversations: conversations::Conversations::new(),
+            sessions: Cache::new(REMEMBERED),
         };
         Self { seed: RandomState::new(), meanings: messages::Meanings::new(), memory: Mutex::new(memory) }
     }
@@ -73,10 +79,20 @@ impl Linking {
         self.memory().conversations.named(llm)
     }
 
+    /// The session of an agent's thread, if that has another name.
+    pub(super) fn session_of(&self, thread: &str) -> Option<String> {
+        self.memory().sessions.get(thread).cloned()
+    }
+
     /// Remembers the facts of a model call.
-    pub(super) fn note(&self, event: &Event, llm: Option<&Llm>, links: &Links) {
-        if let Some(llm) = llm {
-            self.memory().conversations.note(event.id, llm, links.conversation);
+    pub(super) fn note(&self, id: Uuid, llm: Option<&Llm>, links: &Links) {
+        let Some(llm) = llm else { return };
+        let mut memory = self.memory();
+        memory.conversations.note(id, llm, links.conversation);
+        if let (Some(thread), Some(session)) = (llm.thread(), llm.session())
+            && thread != session
+        {
+            memory.sessions.insert(thread.to_owned(), session.to_owned());
         }
     }
 

@@ -1,11 +1,10 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::*;
 use crate::capture::{Caller, Failure, Fields, Origin, RequestFacts, ResponseFacts, Timings};
-use crate::llm::Facts;
+use crate::llm::{Facts, names};
 
 /// A call that began this many milliseconds after a fixed time, and took ten.
 fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Exchange {
@@ -193,6 +192,19 @@ fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it()
     assert_eq!(linking.links(&first).conversation, None);
     assert_eq!(linking.links(&second).conversation, Some(Turn { previous: first.id, first: first.id }));
     assert_eq!(linking.links(&third).conversation, Some(Turn { previous: second.id, first: first.id }));
+}
+
+#[test]
+fn the_session_of_a_sub_agents_sub_agent_is_that_of_the_first_parent() {
+    let linking = Linking::new();
+    let note = |thread: &str, session: &str| {
+        let facts = json!({ names::AGENT_THREAD: thread, names::SESSION: session, names::OUTPUT_TOKENS: 1 });
+        let llm = Llm::of(facts.as_object().unwrap()).unwrap();
+        linking.note(Uuid::now_v7(), Some(&llm), &Links::default());
+    };
+    note("root", "root");
+    note("child", "root");
+    assert_eq!((linking.session_of("child").as_deref(), linking.session_of("root")), (Some("root"), None));
 }
 
 #[test]

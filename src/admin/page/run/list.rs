@@ -97,6 +97,7 @@ fn row(run: &Listed, seen: &Sessions, is_chosen: bool, now_ms: i64) -> Markup {
             td.r-name {
                 a.run href={ "/run?" (query(&run.id)) } { (shown::line(&name)) }
                 @if let (RunId::Agent(..), Some(session)) = (&run.id, session) { " " span.dim { (shown::line(session)) } }
+                @if run.is_unattributed { " " span.dim { "calls that nothing ties to one of its agents" } }
             }
             td.r-model { (shown::line(&models(&run.models))) }
             td.n.r-calls { (count(totals.calls + run.other.calls)) }

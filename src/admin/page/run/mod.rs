@@ -121,7 +121,7 @@ fn left_out(run: &Run) -> Markup {
     html! {
         @if of.model_calls > 0 { p.note { (count(of.model_calls)) " older model calls are left out: the run is long. `otas-proxy events` lists all." } }
         @if of.other_calls > 0 { p.note { (count(of.other_calls)) " calls to others than models are left out: there are too many." } }
-        @if of.is_shared { p.note { "Calls to others than models are left out: several agents share the proxy's session, and which of them made a call is not known." } }
+        @if of.unattributed > 0 { p.note { (count(of.unattributed)) " calls to others than models are left out: several agents share the proxy's session, and nothing shows which of them made these." } }
         @if of.reasons > 0 { p.note { "The reasons of " (count(of.reasons)) " cache misses were not looked for: there are too many." } }
     }
 }

@@ -292,12 +292,12 @@ impl Tree<'_> {
             cost: String::new(),
         };
         html! {
-            @if tool.threads.is_empty() && tool.over_mcp.is_empty() {
+            @if tool.threads.is_empty() && tool.over_mcp.is_empty() && tool.calls.is_empty() {
                 div.row.leaf.slow[is_slowest] { (cells(row)) }
             } @else {
-                details.node id={ "t" (tool.by) "-" (tool.threads.first().map_or(0, |first| first + 1)) "-" (tool.over_mcp.first().map_or(0, |call| call.id)) } open[self.unfolds] {
+                details.node id={ "t" (tool.by) "-" (tool.threads.first().map_or(0, |first| first + 1)) "-" (tool.over_mcp.iter().chain(&tool.calls).next().map_or(0, |call| call.id)) } open[self.unfolds] {
                     summary.row { (cells(row)) }
-                    @for call in &tool.over_mcp { (self.other(call, level + 1)) }
+                    @for call in tool.over_mcp.iter().chain(&tool.calls) { (self.other(call, level + 1)) }
                     @for thread in &tool.threads { (self.thread(*thread, level + 1)) }
                 }
             }

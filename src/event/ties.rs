@@ -1,0 +1,49 @@
+//! What ties a call to the run of an agent: the process that made it, the session that it names, and the hosts that the answer of a
+//! model sends tools to. It stands in the event's outline, so that no list has to read whole events.
+
+use serde::{Deserialize, Serialize};
+
+use super::writer::EventWriter;
+use crate::agents::Part;
+use crate::capture::Exchange;
+
+/// The most processes that are kept of a line of ancestors.
+const PROCESSES_MAX: usize = 8;
+
+/// What ties a call to the run of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ties {
+    /// The process that made the call and its ancestors, the process first: each by its id and its start time. Empty: not known.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub processes: Vec<String>,
+    /// The agent's session that a call to others than models names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<String>,
+    /// The thread or the sub-agent that such a call names.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<String>,
+    /// The hosts in URLs in the arguments of the answer's calls to tools.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+}
+
+impl Ties {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The ties of a call. `is_llm`: the facts of the model call name the session already.
+    pub(super) fn of(out: &mut EventWriter<'_>, exchange: &Exchange, is_llm: bool) -> Self {
+        let process = exchange.process.found();
+        let line = process.iter().flat_map(|of| [&of.facts].into_iter().chain(&of.ancestors));
+        let processes = line.take(PROCESSES_MAX).map(|of| format!("{}.{}", of.pid, of.start_ticks)).collect();
+        let agent = out.agent.as_ref().filter(|_| !is_llm);
+        let part = |part: Part| agent.and_then(|agent| agent.get(part)).map(str::to_owned);
+        let (session, thread) = (part(Part::Session), part(Part::Thread).or_else(|| part(Part::Agent)));
+        let hosts = exchange.llm.iter().flat_map(|facts| &facts.hosts);
+        let hosts = hosts.map(|host| out.uncounted_line(host).into_owned()).collect();
+        Self { processes, session, thread, hosts }
+    }
+}
