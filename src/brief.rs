@@ -90,6 +90,15 @@ pub(crate) fn sentence(error: &str) -> &str {
     }
 }
 
+/// The beginning of a text, of at most so many bytes, in whole characters.
+pub(crate) fn head(text: &str, max_bytes: usize) -> &str {
+    let mut end = text.len().min(max_bytes);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The beginning of a text on one line, of at most so many characters.
 pub(crate) fn excerpt(text: &str, max_chars: usize) -> String {
     let mut line = String::new();
@@ -205,6 +214,12 @@ mod tests {
         ] {
             assert_eq!(sentence(error), shown);
         }
+    }
+
+    #[test]
+    fn the_beginning_of_a_text_ends_with_a_character() {
+        let of = |bytes| head("aé模", bytes);
+        assert_eq!([0, 1, 2, 3, 5, 6, 99].map(of), ["", "a", "a", "aé", "aé", "aé模", "aé模"]);
     }
 
     #[test]

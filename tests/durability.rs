@@ -15,7 +15,7 @@ use serde_json::Value;
 use crate::support::manual::{ManualOrigin, piece};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
-use crate::support::program::{Folder, Served, verified};
+use crate::support::program::{Folder, Served, verified, with_variables_of};
 use crate::support::proxy::{Running, TestProxy, eventually};
 
 /// Settings with an OTAS that cannot be reached.
@@ -309,12 +309,7 @@ async fn faults_14_and_18_a_disk_that_refuses_writes_disturbs_no_call_and_is_wri
         let binary = program.get_program().to_owned();
         limited.args(["-c", "trap '' XFSZ; exec prlimit --fsize=700000:unlimited \"$0\" \"$@\""]).arg(binary);
         limited.current_dir(program.get_current_dir().unwrap());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
+        with_variables_of(&program, &mut limited);
         limited
     };
     let served = Served::start(away(), limited);

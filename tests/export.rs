@@ -238,6 +238,15 @@ impl Again {
     }
 }
 
+/// A call to a model with at least so many bytes.
+fn model_call_of(bytes: usize) -> String {
+    let text = "It's a `text` of $1 \\ \"and so on\".\n".repeat(bytes / 30);
+    let call =
+        json!({ "model": "m", "max_tokens": 9, "messages": [{ "role": "user", "content": text }] }).to_string();
+    assert!(call.len() > bytes);
+    call
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_curl_command_of_a_call_repeats_it() {
     let origin = TestOrigin::http().await;
@@ -261,6 +270,7 @@ async fn the_curl_command_of_a_call_repeats_it() {
         Again::post("text/plain; charset=utf-16le", b"\xff\xfea\x00\xe9\x00".to_vec()),
         Again::post("text/plain; charset=iso-8859-1", b"caf\xe9".to_vec()),
         Again { method: "PUT", ..Again::post("text/plain", "") },
+        Again::post("application/json", model_call_of(2 << 20)),
     ];
     for (at, call) in calls.iter().enumerate() {
         let method = call.method.parse::<reqwest::Method>().unwrap();
@@ -275,11 +285,15 @@ async fn the_curl_command_of_a_call_repeats_it() {
         proxy.events_so_far(at + 1).await;
     }
     let file = tempfile::NamedTempFile::new().unwrap();
+    // `sh` is dash on some systems, and another shell where there is no dash.
+    let is_there = |shell: &&str| Command::new(shell).args(["-c", "true"]).output().is_ok();
+    let shells: Vec<&str> = ["sh", "bash", "dash"].into_iter().filter(is_there).collect();
+    assert!(shells.len() >= 2, "{shells:?}");
     for (at, call) in calls.iter().enumerate() {
         let event = proxy.app.store.event(at as i64 + 1).unwrap();
         let command = otas_proxy::export::curl::command(&otas_proxy::event::Stored::parse(&event.json));
         std::fs::write(file.path(), &command).unwrap();
-        for shell in ["sh", "bash"] {
+        for shell in &shells {
             let done = tokio::process::Command::new(shell).arg(file.path()).output();
             let done =
                 tokio::time::timeout(std::time::Duration::from_secs(60), done).await.expect(call.method).unwrap();

@@ -11,7 +11,7 @@ use crate::clients::installed::{is_there, python_package};
 use crate::runs::SESSION;
 use crate::runs::commands::played;
 use crate::support::program::{Folder, python};
-use crate::support::sample::steers;
+use crate::support::sample::{STEERING, steers};
 
 /// The server's answers to these lines, in order.
 fn answers(store: &Path, lines: &[Value]) -> Vec<Value> {
@@ -72,7 +72,13 @@ fn a_wrong_call_is_answered_with_what_to_do_and_the_store_may_come_later() {
         call(7, "read_run", json!({ "run": "nobody" })),
         call(8, "statistics", json!({ "by": "weather" })),
         call(9, "delete_call", json!({ "id": 7 })),
-        call(10, "search_calls", json!({ "query": "session:run-1" })),
+        call(10, "statistics", json!({ "by": format!("{STEERING}{}", "x".repeat(100_000)) })),
+        call(11, "search_calls", json!({ "query": "a ".repeat(2_000) })),
+        call(12, "list_runs", json!({ "query": "x".repeat(100_000) })),
+        call(13, "read_run", json!({ "run": "x".repeat(100_000) })),
+        call(14, "diff_calls", json!({ "id": 7, "before": 7 })),
+        call(15, "read_call", json!({ "id": null })),
+        call(16, "search_calls", json!({ "query": "session:run-1", "limit": null })),
     ];
     let lines: Vec<Value> = hello().into_iter().chain(calls).collect();
     let answers = answers(&file, &lines);
@@ -85,12 +91,19 @@ fn a_wrong_call_is_answered_with_what_to_do_and_the_store_may_come_later() {
         "list_runs names them",
         "expected host, model",
         "there are search_calls, read_call",
+        "unknown fact `a\\u{1b}",
+        "the filter has 2000 words; at most 100 are read",
+        "the filter has 100000 bytes; at most 10000 are read",
+        "no run, or more than one, is called",
+        "is compared with itself",
+        "missing field `id`",
     ]) {
         let result = &answer["result"];
         let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
         assert!(result["isError"] == true && text.contains(words), "{words}: {answer}");
+        assert!(!text.contains(steers) && text.len() < 3_000, "{answer}");
     }
-    assert!(answers[9]["result"]["content"][0]["text"].as_str().unwrap().contains("no call matches"));
+    assert!(answers[15]["result"]["content"][0]["text"].as_str().unwrap().contains("no call matches"));
 }
 
 #[tokio::test]

@@ -61,9 +61,10 @@ fn events_are_chosen_by_state_session_and_number() {
     assert!(one.lines().count() > 5, "{one}");
     assert_eq!(serde_json::from_str::<Value>(&one).unwrap()["id"], 4);
     assert_eq!(bench.said(&["events", "--id", "4"]), one);
-    for (arguments, told) in
-        [(["events", "--id", "9"], "event not found: 9"), (["events", "--session", "x"], "session not found: `x`")]
-    {
+    for (arguments, told) in [
+        (["events", "--id", "9"], "there is no event 9 in the store"),
+        (["events", "--session", "x"], "session not found: `x`"),
+    ] {
         let done = bench.run(&arguments);
         assert_eq!((done.status.code(), text(&done.stderr).contains(told)), (Some(1), true), "{done:?}");
     }
@@ -127,9 +128,11 @@ fn dead_events_are_retried_by_number_or_all() {
     bench.settle(4, Outcome::Delivered { otas_event_id: "e".into() });
     assert_eq!(bench.said(&["retry", "2"]), "1 event is pending again\n");
     assert_eq!(bench.store.event(2).unwrap().state, State::Pending);
-    for (id, told) in
-        [("2", "event 2 is pending, not dead"), ("4", "event 4 is delivered, not dead"), ("9", "event not found: 9")]
-    {
+    for (id, told) in [
+        ("2", "event 2 is pending, not dead"),
+        ("4", "event 4 is delivered, not dead"),
+        ("9", "there is no event 9 in the store"),
+    ] {
         let done = bench.run(&["retry", "1", id]);
         assert_eq!(done.status.code(), Some(1));
         assert!(text(&done.stderr).contains(told), "{}", text(&done.stderr));

@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use otas_proxy::store::Store;
 
-use crate::support::program::Folder;
+use crate::support::program::{Folder, with_variables_of};
 use crate::support::sample::{Sample, append};
 
 /// Runs a program in a terminal of its own, and passes on what appears there.
@@ -24,12 +24,7 @@ fn seen(variables: &[(&str, &str)], end: &str) -> (String, String) {
     command.current_dir(folder.path()).args(["-c", IN_A_TERMINAL, "sh", "-c"]);
     let run = "run --no-wait --include-localhost -- sh -c \"$FULL_SCREEN\"";
     command.arg(format!("\"$PROGRAM\" {run} {end}"));
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    with_variables_of(&program, &mut command);
     command.env("PROGRAM", program.get_program()).env("FULL_SCREEN", FULL_SCREEN).env("OTAS_PROXY_LOG", "debug");
     command.env("TERM", "xterm").envs(variables.iter().copied());
     let done = command.stdin(Stdio::null()).output().unwrap();
@@ -103,12 +98,7 @@ fn shown_in(folder: &Folder, columns: usize, variables: &[(&str, &str)], argumen
     let program = folder.program();
     let mut command = std::process::Command::new("python3");
     command.current_dir(folder.path()).args(["-c", WITH_COLUMNS, &columns.to_string()]).arg(program.get_program());
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    with_variables_of(&program, &mut command);
     command.env("TERM", "xterm").envs(variables.iter().copied());
     let done = command.args(arguments).stdin(Stdio::null()).output().unwrap();
     let shown = String::from_utf8(done.stdout).unwrap();
@@ -144,12 +134,7 @@ fn the_demo_fits_80_columns_and_shows_its_page_until_ctrl_c() {
     let program = folder.program();
     let mut command = std::process::Command::new("python3");
     command.current_dir(folder.path()).args(["-c", WITH_A_PAGE]).arg(program.get_program()).arg("demo");
-    for (name, value) in program.get_envs() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
-        };
-    }
+    with_variables_of(&program, &mut command);
     let done = command.env("TERM", "xterm").stdin(Stdio::null()).output().unwrap();
     let appeared = String::from_utf8_lossy(&done.stdout);
     let (shown, page) = appeared.split_once("\n----\n").unwrap();
@@ -214,4 +199,35 @@ fn the_list_fits_the_terminal_says_what_happened_and_has_colours() {
     assert!(!is_coloured(&piped) && piped.lines().count() == 3, "{piped}");
     assert!(piped.contains(&"wait ".repeat(80)) && piped.contains(&"long/".repeat(40)), "nothing is cut: {piped}");
     assert!(is_coloured(&run(true)));
+}
+
+#[test]
+fn runs_totals_and_searches_fit_the_terminal() {
+    let folder = Folder::new();
+    folder.configure("");
+    let store = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = store.begin_session("0197a8c2-5b7d-7e31-8f60-2c4a9d1e7b55", "key-1", "{}").unwrap();
+    let mut call =
+        Sample::model("api.anthropic.com", "/v1/messages", "claude-sonnet-4-5-20250929", (12_345, 512), 2_400.0);
+    call.llm["otas_proxy.llm.cost"] = 0.5.into();
+    call.event["request_body"] = format!("{}needle{}", "before ".repeat(40), " behind".repeat(40)).into();
+    append(&store, session, &[call]);
+    for (arguments, words) in [
+        (&["runs"][..], &["0197a8c", "cost", "0.50"][..]),
+        (&["stats"], &["claude-so", "api.anthr", "cost", "0.50"]),
+        (&["stats", "--by", "model"], &["claude-so", "cost", "0.50"]),
+        (&["search", "needle"], &["needle", "POST"]),
+    ] {
+        for columns in [40, 80, 200] {
+            let shown = without_colours(&shown_in(&folder, columns, &[], arguments));
+            for line in shown.lines() {
+                assert!(line.chars().count() <= columns, "{arguments:?} {columns}: {line:?}");
+            }
+            assert!(
+                words.iter().all(|word| shown.contains(word) || *word == "POST" && columns < 80),
+                "{columns}: {shown}"
+            );
+            assert!(columns < 200 || arguments[0] == "search" || shown.contains("12,345 → 512"), "{shown}");
+        }
+    }
 }

@@ -114,10 +114,7 @@ fn folded(of: &str) -> &str {
     let (lines, bytes) = FOLDED;
     let mut end = of.match_indices('\n').nth(lines - 1).map_or(of.len(), |(at, _)| at + 1);
     if end > bytes {
-        end = bytes;
-        while !of.is_char_boundary(end) {
-            end -= 1;
-        }
+        end = brief::head(of, bytes).len();
     }
     // A fold that hides next to nothing helps nobody.
     if of.len() - end < bytes / 10 { of } else { &of[..end] }

@@ -116,7 +116,11 @@ impl FilterArgs {
     }
 }
 
-/// Says on standard error if bodies were not all looked through.
-pub(super) fn tell_what_is_missing(filter: &Filter) {
-    filter.searched.note().into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
+/// Says on standard error if nothing was found, and if bodies were not all looked through.
+pub(super) fn tell_what_is_missing(filter: &Filter, is_empty: bool) {
+    let note = filter.searched.note();
+    if is_empty && note.is_none() {
+        say::err("otas-proxy: no stored call matches");
+    }
+    note.into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
 }

@@ -1,8 +1,10 @@
 //! Files that commands write.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::Failure;
+use crate::private_file;
 
 /// Refuses to write over a file, unless that is wanted.
 pub(super) fn keep(file: &Path, force: bool) -> Result<(), Failure> {
@@ -14,4 +16,14 @@ pub(super) fn keep(file: &Path, force: bool) -> Result<(), Failure> {
         }
         false => Ok(()),
     }
+}
+
+/// Creates a file for its owner alone, or truncates it.
+pub(super) fn create(file: &Path) -> Result<File, Failure> {
+    private_file::create(file).map_err(|error| unwritable(file, &error))
+}
+
+/// Why a file cannot be written, and what to do.
+pub(super) fn unwritable(file: &Path, error: &std::io::Error) -> Failure {
+    format!("cannot write `{}`: {error}. Name a file in a folder that this user can write", file.display()).into()
 }

@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::events::{self, terminal_width};
 use super::filter::{FilterArgs, tell_what_is_missing};
-use super::table::{cell, render};
+use super::table::{Narrow, cell, render_in};
 use super::{About, Done, say, session_name};
 use crate::admin::page::format::{costs, count, date};
 use crate::brief;
@@ -33,23 +34,31 @@ pub(super) struct Args {
     flags: Flags,
 }
 
+const HEAD: [&str; 9] =
+    ["last call", "agent", "run", "calls", "errors", "model", "tokens in → out", "cached", "cost"];
+/// Where the terminal is narrow: without the cached tokens, all tokens, the model, the time and the errors, and with the beginning of a
+/// run's name, which names the run as well.
+const NARROW: Narrow = Narrow { dispensable: &[7, 6, 5, 0, 4], flexible: &[1, 2], readable: 9 };
+
 pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     let viewer = store.viewer();
     let mut runs = run_view::list(&viewer, &filter)?;
-    tell_what_is_missing(&filter);
+    tell_what_is_missing(&filter, runs.is_empty());
     runs.truncate(args.limit);
     runs.reverse();
-    let sessions: HashMap<i64, SessionInfo> =
-        viewer.sessions(usize::MAX)?.into_iter().map(|info| (info.row.id(), info)).collect();
+    let sessions = session_name::by_row(&viewer)?;
     if args.json {
         let all: Value = runs.iter().map(|run| in_json(run, &sessions)).collect();
         say::json(&format!("{all:#}"))?;
     } else {
-        let head = ["last call", "agent", "run", "calls", "errors", "model", "tokens in → out", "cached", "cost"];
-        let rows: Vec<_> = runs.iter().map(|run| row(run, &sessions)).collect();
-        say::raw(&render(&head, &rows))?;
+        let (width, mut head, mut time) = (terminal_width(), HEAD, date as fn(i64) -> String);
+        if width.is_some() {
+            (head[0], time) = ("last call (UTC)", events::day);
+        }
+        let rows: Vec<_> = runs.iter().map(|run| row(run, &sessions, time)).collect();
+        say::raw(&render_in(width, &head, &rows, &NARROW))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -60,7 +69,7 @@ fn of_proxy<'s>(run: &Listed, sessions: &'s HashMap<i64, SessionInfo>) -> impl I
 }
 
 /// The agent: what it says of itself, or else what the proxy knows of its session.
-fn agent(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> String {
+pub(super) fn agent(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> String {
     if run.is_unattributed {
         return "(unattributed)".to_owned();
     }
@@ -85,12 +94,12 @@ pub(super) fn in_json(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> Val
     json
 }
 
-fn row(run: &Listed, sessions: &HashMap<i64, SessionInfo>) -> Vec<String> {
+fn row(run: &Listed, sessions: &HashMap<i64, SessionInfo>, time: fn(i64) -> String) -> Vec<String> {
     let of = &run.totals;
     let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), count);
     let tokens = (of.calls > 0).then(|| format!("{} → {}", known(of.input), known(of.output)));
     vec![
-        date(run.last_ms),
+        time(run.last_ms),
         cell(&agent(run, sessions)),
         cell(&name(run, sessions)),
         count(of.calls + run.other.calls),

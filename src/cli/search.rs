@@ -1,14 +1,17 @@
 //! `otas-proxy search`: a text in the bodies of calls.
 
-use std::io::{self, IsTerminal as _};
+use std::io;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::builder::styling::Style;
 use serde_json::json;
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::color::{ColorArgs, DIM};
+use super::events::terminal_width;
 use super::filter::FilterArgs;
+use super::table::fitted;
 use super::{About, Done, Failure, Usage, say};
 use crate::admin::page::format::{count, date};
 use crate::app::indexing;
@@ -27,6 +30,8 @@ const MENTIONED_AFTER: Duration = Duration::from_millis(700);
 /// Characters before and behind the text.
 const BEFORE: usize = 50;
 const BEHIND: usize = 90;
+/// What stands before a snippet.
+const INDENT: &str = "    ";
 /// The text itself.
 const HIT: Style = Style::new().bold();
 
@@ -41,7 +46,7 @@ pub(super) struct Args {
     #[arg(value_name = "TEXT")]
     find: String,
     /// The most places to show
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = at_least_one)]
     limit: usize,
     /// Print a JSON object for each place
     #[arg(long)]
@@ -85,17 +90,20 @@ pub(super) fn run(args: &Args) -> Done {
     let (viewer, until) = (store.viewer(), Instant::now() + LONGEST);
     let (mut hits, mut before, mut note) = (Vec::new(), None, None);
     let mut stopped = false;
-    while !stopped && hits.len() < args.limit {
+    'pages: while hits.len() < args.limit {
         let calls = viewer.calls(&filter, before)?;
         note = filter.searched.note().or(note);
-        let Some(last) = calls.last().map(|listed| listed.call.id) else { break };
-        for listed in calls {
-            stopped = stopped || Instant::now() > until;
-            if !stopped {
-                add(&viewer, listed.call, &needle, &mut hits)?;
-            }
+        if calls.is_empty() {
+            break;
         }
-        before = Some(last);
+        for listed in calls {
+            if Instant::now() > until {
+                stopped = true;
+                break 'pages;
+            }
+            before = Some(listed.call.id);
+            add(&viewer, listed.call, &needle, &mut hits)?;
+        }
     }
     hits.truncate(args.limit);
     print(args, &hits)?;
@@ -110,6 +118,10 @@ pub(super) fn run(args: &Args) -> Done {
     }
     note.into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
     Ok(ExitCode::SUCCESS)
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 /// Makes the index, unless a proxy does or the settings say no. Without it the search takes longer, so errors are only mentioned.
@@ -170,9 +182,36 @@ impl Snippet {
             && self.behind.starts_with(older.behind.trim_end_matches('…'))
     }
 
+    /// In at most so many columns of a terminal, if the text itself leaves room for it.
+    fn within(&self, columns: usize) -> Self {
+        let hit = fitted(&self.hit, columns).into_owned();
+        let room = columns.saturating_sub(hit.width());
+        if room < 4 {
+            return Self { before: String::new(), hit, behind: String::new() };
+        }
+        let before = end(&self.before, room.saturating_sub(self.behind.width()).max(room / 3));
+        let behind = fitted(&self.behind, room.saturating_sub(before.width())).into_owned();
+        Self { before, hit, behind }
+    }
+
     fn plain(&self) -> String {
         format!("{}{}{}", self.before, self.hit, self.behind)
     }
+}
+
+/// The end of a text, as much of it as fits into so many columns of a terminal.
+fn end(text: &str, columns: usize) -> String {
+    if text.width() <= columns {
+        return text.to_owned();
+    }
+    let mut room = columns.saturating_sub(1);
+    let fits = |c: &char| {
+        let left = room.checked_sub(c.width().unwrap_or(0));
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    let kept: Vec<char> = text.chars().rev().take_while(fits).collect();
+    std::iter::once('…').chain(kept.into_iter().rev()).collect()
 }
 
 /// In one line, with nothing that controls a terminal.
@@ -181,11 +220,12 @@ fn line(text: &str) -> String {
 }
 
 fn print(args: &Args, hits: &[Hit]) -> io::Result<()> {
-    let is_for_people = io::stdout().is_terminal() || args.color.is_wanted();
+    let width = terminal_width();
+    let is_for_people = width.is_some() || args.color.is_wanted();
     for hit in hits {
         match (args.json, is_for_people) {
             (true, _) => say::json(&in_json(hit).to_string())?,
-            (false, true) => say::raw(&shown(hit, args.color.is_wanted()))?,
+            (false, true) => say::raw(&shown(hit, width, args.color.is_wanted()))?,
             (false, false) => say::raw(&fields(hit))?,
         }
     }
@@ -221,8 +261,8 @@ fn fields(hit: &Hit) -> String {
     format!("{}\t{}\t{}\t{side}\t{calls}\t{}\n", call.id, date(call.started_at_ms), what(call), snippet.plain())
 }
 
-/// Two lines.
-fn shown(hit: &Hit, colours: bool) -> String {
+/// Two lines, of at most `width` columns.
+fn shown(hit: &Hit, width: Option<usize>, colours: bool) -> String {
     let Hit { call, side, snippet, calls, first } = hit;
     let styled = |style: Style, text: &str| if colours { format!("{style}{text}{style:#}") } else { text.to_owned() };
     let others = match calls {
@@ -230,8 +270,11 @@ fn shown(hit: &Hit, colours: bool) -> String {
         calls => format!(", in {} calls since {first}", count(*calls)),
     };
     let place = format!("{}  {}  {side}{others}", date(call.started_at_ms), what(call));
-    let Snippet { before, hit, behind } = snippet;
-    format!("{}  {}\n    {before}{}{behind}\n", call.id, styled(DIM, &place), styled(HIT, hit))
+    let room = |taken: usize| width.map_or(usize::MAX, |width| width.saturating_sub(taken));
+    let id = call.id.to_string();
+    let Snippet { before, hit, behind } = snippet.within(room(INDENT.len()));
+    let place = fitted(&place, room(id.len() + 2));
+    format!("{id}  {}\n{INDENT}{before}{}{behind}\n", styled(DIM, &place), styled(HIT, &hit))
 }
 
 #[cfg(test)]
@@ -248,5 +291,18 @@ mod tests {
         let (short, longer) = (Snippet::of("a needle", 2..8), Snippet::of("a needle and more", 2..8));
         assert_eq!(short.plain(), "a needle");
         assert!(longer.may_go_on(&short) && !short.may_go_on(&longer) && !snippet.may_go_on(&short));
+    }
+
+    #[test]
+    fn a_snippet_fits_the_terminal_and_shows_the_text() {
+        let text = format!("{}needle{}", "模é ".repeat(40), " and more".repeat(20));
+        let snippet = Snippet::of(&text, Needle::new("needle").unwrap().place_in(&text).unwrap());
+        for columns in [6, 7, 8, 20, 36, 76, 120] {
+            let shown = snippet.within(columns);
+            assert!(shown.plain().width() <= columns && shown.hit == "needle", "{columns}: {}", shown.plain());
+        }
+        assert_eq!(snippet.within(30).plain(), "…é 模é needle and more and mo…");
+        assert_eq!(snippet.within(usize::MAX).plain(), snippet.plain());
+        assert_eq!(snippet.within(4).plain(), "nee…");
     }
 }

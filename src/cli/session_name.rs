@@ -23,6 +23,11 @@ pub(super) fn session(info: &SessionInfo) -> String {
     }
 }
 
+/// All sessions of the proxy, by row.
+pub(super) fn by_row(viewer: &Viewer) -> Result<HashMap<i64, SessionInfo>, StoreError> {
+    Ok(viewer.sessions(usize::MAX)?.into_iter().map(|info| (info.row.id(), info)).collect())
+}
+
 /// The names by which calls are grouped, by session. Empty for facts that are no names of sessions.
 pub(super) fn all(viewer: &Viewer, by: By) -> Result<HashMap<i64, String>, StoreError> {
     let name = match by {
@@ -30,7 +35,7 @@ pub(super) fn all(viewer: &Viewer, by: By) -> Result<HashMap<i64, String>, Store
         By::Session => session,
         _ => return Ok(HashMap::new()),
     };
-    Ok(viewer.sessions(usize::MAX)?.iter().map(|info| (info.row.id(), name(info))).collect())
+    Ok(by_row(viewer)?.into_iter().map(|(row, info)| (row, name(&info))).collect())
 }
 
 #[cfg(test)]

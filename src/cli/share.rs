@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use super::{About, Done, output, say};
 use crate::admin::page::share;
 use crate::config::Flags;
-use crate::private_file;
 use crate::store::Store;
 
 /// Write one HTML file of a call or of a run, to be shared
@@ -35,7 +34,7 @@ pub(super) fn run(args: &Args) -> Done {
     let (viewer, what) = (store.viewer(), args.what.trim());
     let made = match what.parse::<i64>() {
         Ok(id) => share::call_file(&viewer, id)?
-            .ok_or_else(|| format!("there is no event {id}: `otas-proxy events` lists them"))?,
+            .ok_or_else(|| format!("there is no event {id} in the store; `otas-proxy events` lists them"))?,
         Err(_) => {
             let named = what.strip_prefix("session:").unwrap_or(what);
             share::run_file(&viewer, named)?.ok_or_else(|| {
@@ -48,9 +47,7 @@ pub(super) fn run(args: &Args) -> Done {
         return Ok(ExitCode::SUCCESS);
     }
     let file = &args.output;
-    private_file::create(file).and_then(|mut out| out.write_all(made.as_bytes())).map_err(|error| {
-        format!("cannot write `{}`: {error}. Name a file in a folder that this user can write", file.display())
-    })?;
+    output::create(file)?.write_all(made.as_bytes()).map_err(|error| output::unwritable(file, &error))?;
     say::err(&format!("otas-proxy: written to {}: read it before you share it", file.display()));
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,9 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use serde_json::json;
 
+use super::events::terminal_width;
 use super::filter::{FilterArgs, tell_what_is_missing};
-use super::table::{cell, render};
+use super::table::{Narrow, cell, render, render_in};
 use super::{About, Done, Failure, say, session_name};
 use crate::admin::page::format::{bytes, costs, count, duration};
 use crate::config::Flags;
@@ -55,17 +56,19 @@ pub(super) fn run(args: &Args) -> Done {
 fn all(viewer: &Viewer, filter: &Filter, json: bool) -> Result<(), Failure> {
     let mut stats = Stats::default();
     viewer.each(filter, |call| stats.add(&call))?;
-    tell_what_is_missing(filter);
+    tell_what_is_missing(filter, stats.all.calls == 0);
     Ok(if json { say::json(&format!("{:#}", stats.json())) } else { say::raw(&shown(&stats)) }?)
 }
 
 fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Failure> {
     let names = session_name::all(viewer, fact)?;
     let mut groups = Groups::new(fact);
+    let mut is_empty = true;
     viewer.each(filter, |call| {
+        is_empty = false;
         groups.add(&call, |session| names.get(&session).cloned().unwrap_or_else(|| session.to_string()));
     })?;
-    tell_what_is_missing(filter);
+    tell_what_is_missing(filter, is_empty);
     if json {
         return Ok(say::json(&format!("{:#}", json!({ "by": fact.name(), "groups": groups.json() })))?);
     }
@@ -74,19 +77,25 @@ fn by(viewer: &Viewer, filter: &Filter, fact: By, json: bool) -> Result<(), Fail
         let latency = |share| of.latency_ms(share).map(duration).unwrap_or_default();
         vec![cell(name), count(of.calls), count(of.errors), tokens(of), costs(&of.costs), latency(0.5), latency(0.95)]
     };
-    Ok(say::raw(&render(&head, &groups.all().into_iter().map(row).collect::<Vec<_>>()))?)
+    let rows: Vec<_> = groups.all().into_iter().map(row).collect();
+    Ok(say::raw(&render_in(terminal_width(), &head, &rows, &BY_NARROW))?)
 }
 
 const HEAD: [&str; 10] = ["", "calls", "errors", "p50", "p90", "p99", "up", "down", "tokens in → out", "cost"];
+/// Where the terminal is narrow: without `down`, `up`, `p90`, `p99`, `p50` and the tokens, and with shorter names.
+const NARROW: Narrow = Narrow { dispensable: &[7, 6, 4, 5, 3, 8], flexible: &[0], readable: 17 };
+/// The same for one fact: without `p95`, `p50` and the tokens.
+const BY_NARROW: Narrow = Narrow { dispensable: &[6, 5, 3], flexible: &[0], readable: 17 };
 
 fn shown(stats: &Stats) -> String {
-    let mut text = render(&HEAD, &[row("all", &stats.all)]);
+    let width = terminal_width();
+    let mut text = render_in(width, &HEAD, &[row("all", &stats.all)], &NARROW);
     for (title, names) in [("host", stats.hosts()), ("model", stats.models())] {
         if !names.is_empty() {
             let rows: Vec<_> = names.iter().map(|(name, totals)| row(name, totals)).collect();
             let head: Vec<&str> = [title].into_iter().chain(HEAD.into_iter().skip(1)).collect();
             text.push('\n');
-            text.push_str(&render(&head, &rows));
+            text.push_str(&render_in(width, &head, &rows, &NARROW));
         }
     }
     let of = &stats.coverage;

@@ -22,6 +22,38 @@ pub(super) fn render(head: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
+/// How a table becomes narrower.
+pub(super) struct Narrow {
+    /// The columns that are left out, in this order.
+    pub(super) dispensable: &'static [usize],
+    /// The columns whose cells may be cut.
+    pub(super) flexible: &'static [usize],
+    /// Columns are left out before these are cut to fewer characters.
+    pub(super) readable: usize,
+}
+
+/// As [`render`], in lines of at most `width` characters if possible.
+pub(super) fn render_in(width: Option<usize>, head: &[&str], rows: &[Vec<String>], narrow: &Narrow) -> String {
+    let Some(width) = width else { return render(head, rows) };
+    let columns = Columns::of(head, rows);
+    let mut shown: Vec<usize> = (0..head.len()).collect();
+    for at in narrow.dispensable {
+        let spare = |at: &usize| columns.of_column(*at).saturating_sub(narrow.readable);
+        let spared: usize = narrow.flexible.iter().filter(|at| shown.contains(at)).map(spare).sum();
+        if columns.only(&shown).width() - spared <= width {
+            break;
+        }
+        shown.retain(|column| column != at);
+    }
+    let flexible: Vec<usize> =
+        shown.iter().enumerate().filter(|(_, at)| narrow.flexible.contains(at)).map(|(place, _)| place).collect();
+    let columns = columns.only(&shown).narrowed(width, &flexible);
+    let names: Vec<&str> = shown.iter().filter_map(|at| head.get(*at).copied()).collect();
+    let line =
+        |row: &Vec<String>| columns.line(&shown.iter().filter_map(|at| row.get(*at).cloned()).collect::<Vec<_>>());
+    rows.iter().fold(columns.head(&names), |text, row| text + &line(row))
+}
+
 /// How wide each column is.
 pub(super) struct Columns(Vec<usize>);
 
@@ -53,9 +85,18 @@ impl Columns {
         self
     }
 
-    /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters. The last
-    /// one becomes as wide as that allows, because later rows may need it.
-    pub(super) fn fit(mut self, width: usize, flexible: &[usize]) -> Self {
+    /// As [`Columns::narrowed`]. The last one becomes as wide as that allows, because later rows may need it.
+    pub(super) fn fit(self, width: usize, flexible: &[usize]) -> Self {
+        let mut fitted = self.narrowed(width, flexible);
+        let rest = width.saturating_sub(fitted.width());
+        if let Some(last) = fitted.0.last_mut() {
+            *last += rest;
+        }
+        fitted
+    }
+
+    /// Makes the `flexible` columns narrower, the widest first, until a line has at most `width` characters.
+    fn narrowed(mut self, width: usize, flexible: &[usize]) -> Self {
         while self.width() > width {
             let widest = flexible
                 .iter()
@@ -66,10 +107,6 @@ impl Columns {
             if let Some(column) = self.0.get_mut(at) {
                 *column -= 1;
             }
-        }
-        let rest = width.saturating_sub(self.width());
-        if let Some(last) = self.0.last_mut() {
-            *last += rest;
         }
         self
     }
@@ -193,6 +230,21 @@ mod tests {
         let cells = ["one", "", "end"].map(|text| Cell { text: text.to_owned(), style: red });
         let columns = Columns::of(&["abcde", "b", "c"], &[]);
         assert_eq!(columns.styled(&cells), "\u{1b}[31mone\u{1b}[0m       \u{1b}[31m…\u{1b}[0m\n");
+    }
+
+    #[test]
+    fn a_narrow_table_leaves_out_what_is_dispensable_before_it_cuts_names() {
+        let narrow = Narrow { dispensable: &[2, 1], flexible: &[0], readable: 10 };
+        let rows = [row(&["a-long-name-of-a-model", "12", "345", "6"])];
+        let in_width = |width| render_in(width, &["name", "calls", "tokens", "cost"], &rows, &narrow);
+        let last = |text: String| text.lines().last().unwrap_or_default().to_owned();
+        assert_eq!(last(in_width(None)), "a-long-name-of-a-model  12     345     6");
+        assert_eq!(last(in_width(Some(43))), "a-long-name-of-a-model  12     345     6");
+        assert_eq!(last(in_width(Some(33))), "a-long-name…  12     345     6");
+        assert_eq!(last(in_width(Some(25))), "a-long-name…  12     6");
+        assert_eq!(last(in_width(Some(16))), "a-long-na…  6");
+        assert_eq!(last(in_width(Some(3))), "a-long-…  6", "never narrower than it can be read");
+        assert!(in_width(Some(25)).lines().all(|line| line.width() <= 25));
     }
 
     #[test]

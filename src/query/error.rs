@@ -12,6 +12,10 @@ pub struct QueryError(String);
 const ALIKE: f64 = 0.7;
 
 impl QueryError {
+    pub(super) fn too_long(of: &str, count: usize, most: usize) -> Self {
+        Self(format!("the filter has {count} {of}; at most {most} are read"))
+    }
+
     pub(super) fn unknown_key(word: &Word) -> Self {
         let likeness = |known: &str| strsim::jaro_winkler(known, &word.key);
         let best = keys::all().into_iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));

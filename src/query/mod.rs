@@ -19,6 +19,11 @@ pub use self::moment::moment;
 use self::word::Word;
 use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass};
 
+/// The longest text.
+const MAX_BYTES: usize = 10_000;
+/// The most words. SQLite takes fewer than a thousand conditions.
+const MAX_WORDS: usize = 100;
+
 /// What a text in the language asks for.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Query {
@@ -32,10 +37,16 @@ impl Query {
     /// Reads `text`. Relative times count from `now_ms` (Unix milliseconds).
     ///
     /// # Errors
-    /// When a word is not in the language. The error names the word and what is expected.
+    /// When a word is not in the language. The error names the word and what is expected. Also when the text is too long.
     pub fn parse(text: &str, now_ms: i64) -> Result<Self, QueryError> {
-        let mut query = Self::default();
-        for word in words::split(text)? {
+        if text.len() > MAX_BYTES {
+            return Err(QueryError::too_long("bytes", text.len(), MAX_BYTES));
+        }
+        let (mut query, words) = (Self::default(), words::split(text)?);
+        if words.len() > MAX_WORDS {
+            return Err(QueryError::too_long("words", words.len(), MAX_WORDS));
+        }
+        for word in words {
             query.add(&word, now_ms)?;
         }
         Ok(query)

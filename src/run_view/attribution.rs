@@ -12,7 +12,6 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::id::RunId;
-use super::totals::ended_ms;
 use crate::event::{Outline, Ties};
 use crate::llm::Llm;
 use crate::store::Call;
@@ -86,7 +85,7 @@ impl Runs {
         });
         let Some(run) = self.0.get_mut(at) else { return };
         run.start_ms = run.start_ms.min(call.started_at_ms);
-        run.end_ms = run.end_ms.max(ended_ms(call));
+        run.end_ms = run.end_ms.max(call.ended_at_ms());
         let ties = Outline::parse(&call.outline).ties;
         run.processes.add(&ties);
         let names = llm.tool_calls().unwrap_or_default().split(',').map(|name| name.trim().to_owned());

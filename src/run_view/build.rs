@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::cache;
 use super::id::RunId;
-use super::totals::{Totals, ended_ms};
+use super::totals::Totals;
 use super::tree::{LeftOut, Miss, ModelCall, Parent, Run, Step, Thread, ToolCall, ToolResult, Turn};
 use crate::llm::Llm;
 use crate::runs::{self, Gist};
@@ -57,7 +57,7 @@ fn step(of: &Loaded) -> runs::Step<'_> {
     runs::Step {
         id: of.event,
         started_ms: of.call.started_at_ms,
-        ended_ms: ended_ms(&of.call),
+        ended_ms: of.call.ended_at_ms(),
         failed: !of.call.error.is_empty(),
         continues: of.continues,
         parent_thread: of.parent_thread.as_deref(),
@@ -107,7 +107,7 @@ impl Calls {
             }
             steps.push(Step::Model(call));
             let tools = of.tools.iter().filter(|tool| tool.by == *event);
-            steps.extend(tools.map(|tool| Step::Tool(self.tool(tool, ended_ms(&loaded.call)))));
+            steps.extend(tools.map(|tool| Step::Tool(self.tool(tool, loaded.call.ended_at_ms()))));
         }
         let with_sub_agents = totals.clone();
         let (id, said) = (of.id.clone(), of.said.clone());

@@ -78,18 +78,23 @@ pub fn previous(viewer: &Viewer, of: &ModelEvent) -> Result<Option<ModelEvent>, 
     Ok(None)
 }
 
-/// Compares a call with an earlier one, or with the previous one of its conversation.
+/// Compares a call with another one, or with the previous one of its conversation.
 ///
 /// # Errors
-/// As [`event`], and when no previous call is known.
+/// As [`event`], when both are the same call, and when no previous call is known.
 pub fn compare(viewer: &Viewer, before: Option<i64>, after: i64) -> Result<Compared, ViewError> {
+    if before == Some(after) {
+        return Err(ViewError::SameEvent(after));
+    }
     let after = event(viewer, after)?;
     let before = match before {
         Some(before) => event(viewer, before)?,
         None => previous(viewer, &after)?.ok_or(ViewError::NoPrevious(after.id))?,
     };
     let changes = changes(&before.conversation, &after.conversation);
-    let miss = cache::short(&before.llm, &after.llm).map(|short| Miss {
+    // A later call left nothing in the cache for an earlier one.
+    let short = cache::short(&before.llm, &after.llm).filter(|_| before.id < after.id);
+    let miss = short.map(|short| Miss {
         previous: before.id,
         expected: short.expected,
         read: short.read,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::attribution::Runs;
 use super::id::RunId;
-use super::totals::{Totals, ended_ms};
+use super::totals::Totals;
 use crate::llm::Llm;
 use crate::store::{Condition, Fact, Filter, SessionRow, StoreError, Viewer};
 
@@ -53,7 +53,11 @@ pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError>
     viewer.each(filter, |call| {
         let llm = Llm::parse(&call.llm).filter(Llm::is_model_call);
         let Some(llm) = llm else {
-            others.entry(call.session).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
+            others.entry(call.session).or_default().add(
+                call.started_at_ms,
+                call.ended_at_ms(),
+                !call.error.is_empty(),
+            );
             return;
         };
         let id = RunId::of(call.session, Some(&llm));
@@ -98,7 +102,7 @@ fn attributed(viewer: &Viewer, filter: &Filter, session: i64) -> Result<HashMap<
     viewer.each(&Filter { session: Some(SessionRow::of(session)), ..filter.clone() }, |call| {
         if Llm::parse(&call.llm).is_none_or(|llm| !llm.is_model_call()) {
             let run = runs.of(&call).cloned().unwrap_or(RunId::Proxy(session));
-            made.entry(run).or_default().add(call.started_at_ms, ended_ms(&call), !call.error.is_empty());
+            made.entry(run).or_default().add(call.started_at_ms, call.ended_at_ms(), !call.error.is_empty());
         }
     })?;
     Ok(made)
@@ -124,8 +128,13 @@ pub(super) fn runs_of(viewer: &Viewer, session: i64) -> Result<Runs, StoreError>
 pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
     let text = text.trim();
     let Ok(id) = text.parse();
-    let RunId::Agent(agent, session) = id else {
-        return Ok(viewer.session_named(text)?.map(|session| RunId::Proxy(session.id())));
+    let (agent, session) = match id {
+        RunId::Agent(agent, session) => (agent, session),
+        RunId::Proxy(_) => match viewer.session_named(text)? {
+            Some(session) => return Ok(Some(RunId::Proxy(session.id()))),
+            // An agent's id may begin with digits.
+            None => (String::new(), text.to_owned()),
+        },
     };
     let mut found: Vec<RunId> = Vec::new();
     viewer.each(&naming(&session), |call| {
@@ -171,5 +180,34 @@ impl Other {
         self.last_ms = self.last_ms.max(other.last_ms);
         self.calls += other.calls;
         self.errors += other.errors;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::store::{NewEvent, Store};
+
+    #[test]
+    fn a_run_is_named_by_the_beginning_of_its_id_even_if_that_is_a_number() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(&folder.path().join("events.db")).unwrap();
+        let row = store.begin_session("run-1", "key-1", "{}").unwrap();
+        let ids = ["01970819-5b7d", "01970819-6c1e", "77770819-5b7d"];
+        let facts = ids.map(|id| {
+            json!({ "otas_proxy.llm.api": "anthropic.messages", "gen_ai.agent.name": "claude", "session.id": id })
+                .to_string()
+        });
+        let events: Vec<NewEvent<'_>> = facts.iter().map(|llm| NewEvent { llm, ..NewEvent::plain(b"{}") }).collect();
+        store.writer().unwrap().append(row, &events).unwrap();
+        let viewer = store.viewer();
+        let found = |text: &str| find(&viewer, text).unwrap();
+        let agent = |id: &str| Some(RunId::Agent("claude".to_owned(), id.to_owned()));
+        assert_eq!((found("77770819"), found("7777"), found(ids[2])), (agent(ids[2]), agent(ids[2]), agent(ids[2])));
+        assert_eq!((found("01970819"), found("01970819-6")), (None, agent(ids[1])), "two begin so");
+        assert_eq!(found(&row.id().to_string()), Some(RunId::Proxy(row.id())));
+        assert_eq!((found("run-1"), found("99")), (Some(RunId::Proxy(row.id())), None));
     }
 }

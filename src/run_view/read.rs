@@ -12,7 +12,6 @@ use super::id::RunId;
 use super::list::{naming, runs_of};
 use super::memory::Memory;
 use super::place::place_others;
-use super::totals::ended_ms;
 use super::tree::{LeftOut, Run, Step};
 use crate::conversation::{Conversation, cache_miss_reason};
 use crate::event::Stored;
@@ -232,7 +231,7 @@ fn others(
 }
 
 fn ended(of: &Loaded) -> i64 {
-    ended_ms(&of.call)
+    of.call.ended_at_ms()
 }
 
 /// Finds out why calls missed the cache.

@@ -56,7 +56,7 @@ impl Totals {
             unpriced: u64::from(cost.is_none() && input.or(llm.output_tokens()).is_some()),
             costs: cost.into_iter().collect(),
             start_ms: call.started_at_ms,
-            end_ms: ended_ms(call),
+            end_ms: call.ended_at_ms(),
         });
     }
 
@@ -105,9 +105,4 @@ impl Totals {
             "duration_ms": self.duration_ms(),
         })
     }
-}
-
-/// When a call ended, in Unix milliseconds.
-pub(super) fn ended_ms(call: &Call) -> i64 {
-    call.started_at_ms.saturating_add(call.latency_ms.max(0.0) as i64)
 }

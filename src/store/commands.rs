@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, param
 use thiserror::Error;
 
 use super::read::event_row;
-use super::sql::{WITH_NOTE, as_limit};
+use super::sql::WITH_NOTE;
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// Why a command failed.
@@ -17,7 +17,7 @@ pub enum CommandError {
     #[error("event store not found: {0}: nothing was logged with these settings yet, or `store.path` is wrong")]
     Missing(PathBuf),
     /// No row has this id.
-    #[error("event not found: {0}: `otas-proxy events` lists the stored events with their ids")]
+    #[error("there is no event {0} in the store; `otas-proxy events` lists them")]
     NoEvent(i64),
     /// No session has this name.
     #[error("session not found: `{0}`: give its number in `otas-proxy events`, a run id or OTAS's session id")]
@@ -184,7 +184,7 @@ fn ids_after(
     let order = if newest_first { "DESC" } else { "ASC" };
     let sql = format!("SELECT id FROM events WHERE id > {after_id}{} ORDER BY id {order} LIMIT ?", clauses.sql);
     let _function = search::attach(connection, path, &clauses, &filter.searched)?;
-    let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
+    let values = clauses.values_and_limit(filter.limit);
     connection.prepare(&sql)?.query_map(params_from_iter(values), |row| row.get(0))?.collect()
 }
 
@@ -284,9 +284,11 @@ mod tests {
         append(&store, session, &[1, 2, 3]);
         die(&store, &[1]);
         deliver(&store, 3);
-        for (ids, told) in
-            [([1, 2], "event 2 is pending"), ([1, 3], "event 3 is delivered"), ([1, 9], "event not found: 9")]
-        {
+        for (ids, told) in [
+            ([1, 2], "event 2 is pending"),
+            ([1, 3], "event 3 is delivered"),
+            ([1, 9], "there is no event 9 in the store"),
+        ] {
             let error = store.retry(&ids).unwrap_err().to_string();
             assert!(error.contains(told), "{error}");
             assert_eq!(store.counts(None).unwrap(), counts(1, 1, 1));

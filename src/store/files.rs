@@ -1,9 +1,9 @@
-//! The names of the store's files, and its folder.
+//! The names of the store's files, their locks, and its folder.
 
 use std::ffi::OsString;
-use std::fs::DirBuilder;
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// The path with a suffix after its file name.
@@ -11,6 +11,21 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()
+}
+
+/// A file beside the store: the same for all processes, whatever links they reach the store by.
+pub(super) fn beside(store: &Path, suffix: &str) -> PathBuf {
+    with_suffix(&fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()), suffix)
+}
+
+/// Creates a file (0600) and locks it, unless another process has the lock.
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
 }
 
 /// Creates the store's folder (0700) if it is missing.

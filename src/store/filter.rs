@@ -2,6 +2,7 @@
 
 use rusqlite::types::Value;
 
+use super::sql::as_limit;
 use super::{Searched, SessionRow, State};
 use crate::llm::names;
 use crate::search::NEEDLE_MAX_BYTES;
@@ -147,6 +148,13 @@ pub(super) struct Clauses {
     pub(super) texts: Vec<String>,
     /// A text is too long to be looked for in bodies.
     pub(super) has_long_text: bool,
+}
+
+impl Clauses {
+    /// The values, and the limit as the last one.
+    pub(super) fn values_and_limit(self, limit: usize) -> impl Iterator<Item = Value> {
+        self.values.into_iter().chain([as_limit(limit).into()])
+    }
 }
 
 impl Filter {

@@ -1,13 +1,12 @@
 //! The delivery lock: of all processes that share a store, one delivers the events of each agent key.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::Store;
-use super::files::with_suffix;
+use super::files::{beside, try_lock};
 use super::link::FileId;
 
 /// The right to deliver the events of one agent key. The system releases the lock when it is dropped or the process ends.
@@ -32,24 +31,14 @@ impl Store {
     /// # Errors
     /// When the file cannot be created or its file system has no locks.
     pub fn try_lock_delivery(&self, key_id: &str) -> io::Result<Option<DeliveryLock>> {
-        let path = self.lock_path(key_id);
-        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(DeliveryLock { file: Arc::new(file), path })),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(error),
-        }
-    }
-
-    /// The same file for all processes, whatever links they reach the store by.
-    fn lock_path(&self, key_id: &str) -> PathBuf {
-        let store = fs::canonicalize(self.path()).unwrap_or_else(|_| self.path().into());
-        with_suffix(&store, &format!(".deliver-{key_id}.lock"))
+        let path = beside(self.path(), &format!(".deliver-{key_id}.lock"));
+        Ok(try_lock(&path)?.map(|file| DeliveryLock { file: Arc::new(file), path }))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::files::with_suffix;
+use super::files::beside;
 use super::sql::{TALLY, first_state, signed};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::{Llm, for_otas};
@@ -57,8 +57,7 @@ impl Drop for AliveLock {
 }
 
 fn sign(store: &Path, holder: SessionRow) -> PathBuf {
-    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    with_suffix(&store, &format!(".run-{}.lock", holder.0))
+    beside(store, &format!(".run-{}.lock", holder.0))
 }
 
 /// Whether the process is dead. If so, its lock file is removed.
@@ -78,12 +77,11 @@ fn is_dead(store: &Path, holder: SessionRow) -> bool {
 
 /// Whether a process that makes events uses the store.
 pub(super) fn is_in_use(store: &Path) -> bool {
-    let store = fs::canonicalize(store).unwrap_or_else(|_| store.to_owned());
-    let (folder, name) = (store.parent().unwrap_or(Path::new("/")), store.file_name().unwrap_or_default());
-    let (first, last) = (with_suffix(Path::new(name), ".run-"), ".lock".as_bytes());
+    let locks = beside(store, ".run-");
+    let (folder, first) = (locks.parent().unwrap_or(Path::new("/")), locks.file_name().unwrap_or_default());
     let is_lock = |file: &std::ffi::OsStr| {
         let file = file.as_encoded_bytes();
-        file.starts_with(first.as_os_str().as_encoded_bytes()) && file.ends_with(last)
+        file.starts_with(first.as_encoded_bytes()) && file.ends_with(b".lock")
     };
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     files.filter(|file| is_lock(&file.file_name())).any(|file| {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params_from_iter};
 use uuid::Uuid;
 
 use super::chunks::Loader;
-use super::sql::{COLUMN_COUNT, JSON_AT, WITH_NOTE, as_limit, unsigned};
+use super::sql::{COLUMN_COUNT, JSON_AT, WITH_NOTE, unsigned};
 use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
 
 /// The number of events in each delivery state.
@@ -79,7 +79,7 @@ fn list(
     let clauses = filter.clauses();
     let sql = format!("SELECT {WITH_NOTE} FROM events WHERE 1{} ORDER BY id DESC LIMIT ?", clauses.sql);
     let _function = search::attach(connection, path, &clauses, &filter.searched)?;
-    let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
+    let values = clauses.values_and_limit(filter.limit);
     connection.prepare_cached(&sql)?.query_map(params_from_iter(values), |row| event_row(loader, row))?.collect()
 }
 

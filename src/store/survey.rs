@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use rusqlite::params_from_iter;
 use serde::Deserialize;
 
-use super::sql::as_limit;
 use super::{Filter, Listed, StoreError, Viewer, search};
 
 /// A pass looks at so many calls, the newest ones.
@@ -128,7 +127,7 @@ impl Viewer {
         );
         self.look("sum up its events", |connection| {
             let _function = search::attach(connection, self.path(), &clauses, &filter.searched)?;
-            let values = clauses.values.into_iter().chain([as_limit(SURVEYED + 1).into()]);
+            let values = clauses.values_and_limit(SURVEYED + 1);
             let (mut sums, mut keys) = (Sums { is_whole: true, ..Sums::default() }, Vec::new());
             let mut query = connection.prepare(&sql)?;
             let mut rows = query.query(params_from_iter(values))?;

@@ -69,6 +69,13 @@ pub struct Call {
     pub llm: String,
 }
 
+impl Call {
+    /// When it ended, in Unix milliseconds.
+    pub fn ended_at_ms(&self) -> i64 {
+        self.started_at_ms.saturating_add(self.latency_ms.max(0.0) as i64)
+    }
+}
+
 /// A call with its delivery state.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
@@ -190,7 +197,7 @@ impl Viewer {
         );
         self.look("list its events", |connection| {
             let _function = search::attach(connection, &self.path, &clauses, &filter.searched)?;
-            let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
+            let values = clauses.values_and_limit(filter.limit);
             connection.prepare(&sql)?.query_map(params_from_iter(values), listed)?.collect()
         })
     }
@@ -208,7 +215,7 @@ impl Viewer {
         );
         self.look("summarise its events", |connection| {
             let _function = search::attach(connection, &self.path, &clauses, &filter.searched)?;
-            let values = clauses.values.into_iter().chain([as_limit(filter.limit).into()]);
+            let values = clauses.values_and_limit(filter.limit);
             let mut query = connection.prepare(&sql)?;
             let mut rows = query.query(params_from_iter(values))?;
             while let Some(row) = rows.next()? {

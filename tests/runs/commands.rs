@@ -148,8 +148,11 @@ async fn a_conversation_is_read_and_two_calls_are_compared() {
     assert_eq!((&json["tools"]["added"], &json["messages"]["added"]), (&json!(["WebFetch"]), &json!(2)));
     let reversed = json_of(store, &["diff", &last, &rows[0].to_string(), "--json"]);
     assert_eq!((&reversed["messages"]["removed"], &reversed["tools"]["removed"]), (&json!(4), &json!(["WebFetch"])));
+    let reversed = said(store, &["diff", &last, &rows[3].to_string()]);
+    assert!(!reversed.contains("cache miss"), "a later call left nothing for an earlier one: {reversed}");
     for (arguments, words) in [
         (&["diff", &rows[0].to_string()][..], "continues no stored call"),
+        (&["diff", &last, &last], "is compared with itself"),
         (&["diff", "99999999"], "there is no event 99999999"),
         (&["show", &rows[1].to_string(), "--conversation"], "is not a conversation with a model"),
     ] {

@@ -105,13 +105,18 @@ pub fn with_descriptors(most: usize) -> impl FnOnce(Command) -> Command {
         let mut limited = Command::new("prlimit");
         limited.arg(format!("--nofile={most}:{most}")).arg(program.get_program());
         limited.current_dir(program.get_current_dir().unwrap());
-        for (name, value) in program.get_envs() {
-            match value {
-                Some(value) => limited.env(name, value),
-                None => limited.env_remove(name),
-            };
-        }
+        with_variables_of(&program, &mut limited);
         limited
+    }
+}
+
+/// Sets and removes the variables that this command sets and removes.
+pub fn with_variables_of(of: &Command, command: &mut Command) {
+    for (name, value) in of.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
     }
 }
 

@@ -3,8 +3,8 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use crate::cli::output;
 use crate::export::har;
-use crate::private_file;
 use crate::store::Store;
 
 /// Writes these events to `file` (for its owner alone, like the store), or to stdout if it is `-`. Old ones may have been
@@ -12,15 +12,7 @@ use crate::store::Store;
 pub(super) fn write(store: &Store, events: &[i64], file: &Path) -> Result<usize, super::Failure> {
     let mut out: Box<dyn Write> = match file.as_os_str() == "-" {
         true => Box::new(io::stdout().lock()),
-        false => {
-            let made = private_file::create(file).map_err(|error| {
-                format!(
-                    "cannot write `{}`: {error}. Name a file in a folder that this user can write",
-                    file.display()
-                )
-            })?;
-            Box::new(BufWriter::new(made))
-        }
+        false => Box::new(BufWriter::new(output::create(file)?)),
     };
     let mut written = 0;
     let mut file = har::File::begin(&mut out)?;

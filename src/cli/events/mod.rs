@@ -108,7 +108,7 @@ fn list(args: &Args) -> Done {
     if let Some(file) = &args.har {
         output::keep(file, args.force)?;
         let written = har::write(&store, &store.ids(&filter)?, file)?;
-        tell_what_is_missing(&filter);
+        tell_what_is_missing(&filter, written == 0);
         say::err(&format!(
             "otas-proxy: {written} {} in {}",
             if written == 1 { "event" } else { "events" },
@@ -124,7 +124,7 @@ fn list(args: &Args) -> Done {
     }
     let events = store.ids(&filter)?;
     Printer::new(args, &store, &events)?.print(&store, &events)?;
-    tell_what_is_missing(&filter);
+    tell_what_is_missing(&filter, events.is_empty());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -132,7 +132,7 @@ fn list(args: &Args) -> Done {
 fn trees(viewer: &Viewer, filter: &Filter, args: &Args) -> Done {
     let limits = Limits { time: TREE_TIME, ..Limits::default() };
     let runs = run_view::list(viewer, filter)?;
-    tell_what_is_missing(filter);
+    tell_what_is_missing(filter, runs.is_empty());
     for listed in runs.iter().rev() {
         let Some(run) = run_view::read(viewer, &listed.id, &limits)? else { continue };
         match args.json {
@@ -249,6 +249,8 @@ fn if_still_there(event: Result<EventRow, CommandError>) -> Result<Option<EventR
 fn open(flags: &Flags) -> Result<Store, Failure> {
     Ok(Store::open_existing(&super::led(flags, About::Store)?.loaded.config.store.path)?)
 }
+
+pub(super) use row::day;
 
 /// Characters in a line of the terminal; `None` when stdout is none.
 pub(super) fn terminal_width() -> Option<usize> {

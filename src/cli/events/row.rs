@@ -19,12 +19,11 @@ pub(super) const HEAD: [&str; 7] = ["id", "at (UTC)", "at", "code", "took", "cal
 /// The event as a row of the table.
 pub(super) fn cells(listed: &Listed) -> Vec<Cell> {
     let call = &listed.call;
-    let day = format_description!("[month]-[day] [hour]:[minute]:[second]");
     let clock = format_description!("[hour]:[minute]:[second]");
     let of = |text: String, style: Style| Cell { text, style };
     vec![
         of(call.id.to_string(), Style::new()),
-        of(at(call.started_at_ms, day), DIM),
+        of(day(call.started_at_ms), DIM),
         of(at(call.started_at_ms, clock), DIM),
         of(code(call), style_of(call)),
         of(duration(call.latency_ms), Style::new()),
@@ -72,6 +71,11 @@ fn work(llm: &Llm) -> String {
     let parts =
         [Some(happened::model(llm).to_owned()), happened::tokens(llm), happened::cost(llm), happened::stop(llm)];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+/// A time in a table: day and time, in UTC.
+pub(in crate::cli) fn day(unix_ms: i64) -> String {
+    at(unix_ms, format_description!("[month]-[day] [hour]:[minute]:[second]"))
 }
 
 fn at(unix_ms: i64, form: &[BorrowedFormatItem<'_>]) -> String {

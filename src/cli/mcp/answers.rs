@@ -1,36 +1,35 @@
 //! What each tool answers: text for a model, bounded, with captured characters that hide or turn text around escaped.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use super::arguments::{Diff, ListRuns, PIECE_BYTES, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics};
+use super::arguments::{
+    BODY_BYTES, Diff, ListRuns, MOST_ROWS, PIECE_BYTES, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics,
+};
 use super::pieces::{MOST, piece};
 use crate::admin::page::format::{bytes, costs, date, duration};
 use crate::cli::conversation::{Look, render};
 use crate::cli::events::tabs;
 use crate::cli::table::{cell, fitted};
-use crate::cli::{diff, session_name, tree};
+use crate::cli::{diff, runs, session_name, tree};
 use crate::clock::now_ms;
 use crate::event::{Content, Side, Stored};
 use crate::query::Query;
 use crate::run_view::{self, Limits, Memory, Totals};
 use crate::stats::{By, Groups, Stats};
-use crate::store::{Filter, SessionInfo, Viewer};
-use crate::visible;
+use crate::store::{Filter, Viewer};
+use crate::{cause, visible};
 
-/// The most calls or runs of one answer.
-const MOST_ROWS: usize = 200;
 /// The most columns of a line of a list or a tree.
 const COLUMNS: usize = 400;
+/// The longest name of a run.
+const RUN_NAME_BYTES: usize = 1_000;
 /// For how long a run is read. Clients give up after a minute or so.
 const RUN_TIME: Duration = Duration::from_secs(20);
-/// The bytes of each body in a summary.
-const BODY_BYTES: usize = 2_000;
 
 type Answer = Result<String, String>;
 
-fn said(error: impl std::fmt::Display) -> String {
-    error.to_string()
+fn said(error: impl std::error::Error + 'static) -> String {
+    cause::chain(&error)
 }
 
 fn filter(viewer: &Viewer, query: &str, limit: usize) -> Result<Filter, String> {
@@ -141,8 +140,7 @@ pub(super) fn diff(viewer: &Viewer, of: &Diff) -> Answer {
 pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
     let filter = filter(viewer, &of.query, usize::MAX)?;
     let runs = run_view::list(viewer, &filter).map_err(said)?;
-    let sessions: HashMap<i64, SessionInfo> =
-        viewer.sessions(usize::MAX).map_err(said)?.into_iter().map(|info| (info.row.id(), info)).collect();
+    let sessions = session_name::by_row(viewer).map_err(said)?;
     if runs.is_empty() {
         return Ok(missing(&filter) + "no run has a call that matches");
     }
@@ -152,12 +150,10 @@ pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
     for run in runs.iter().take(limit) {
         let Totals { calls, errors, input, cache_read, output, .. } = &run.totals;
         let known = |tokens: &Option<u64>| tokens.map(|tokens| tokens.to_string()).unwrap_or_default();
-        let of_proxy = || run.sessions.first().and_then(|session| sessions.get(session)).map(session_name::agent);
-        let agent = run.agent.clone().or_else(of_proxy).unwrap_or_default();
         let models: Vec<&str> = run.models.keys().map(String::as_str).collect();
         let fields = [
             run.id.to_string(),
-            agent,
+            runs::agent(run, &sessions),
             date(run.last_ms),
             models.join(","),
             calls.to_string(),
@@ -177,6 +173,9 @@ pub(super) fn runs(viewer: &Viewer, of: &ListRuns) -> Answer {
 
 pub(super) fn run(viewer: &Viewer, memory: &Memory, of: &ReadRun) -> Answer {
     let unknown = || format!("no run, or more than one, is called `{}`; list_runs names them", of.run);
+    if of.run.len() > RUN_NAME_BYTES {
+        return Err(unknown());
+    }
     let id = run_view::find(viewer, &of.run).map_err(said)?.ok_or_else(unknown)?;
     let limits = Limits { time: RUN_TIME, ..Limits::default() };
     let run = run_view::read_with(viewer, &id, &limits, memory).map_err(said)?.ok_or_else(unknown)?;

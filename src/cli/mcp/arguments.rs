@@ -4,8 +4,12 @@ use serde::Deserialize;
 
 /// The bytes of a piece, if the caller does not say.
 pub(super) const PIECE_BYTES: usize = 20_000;
+/// The bytes of each body in a summary, if the caller does not say.
+pub(super) const BODY_BYTES: usize = 2_000;
 /// The rows of a list, if the caller does not say.
-const ROWS: usize = 20;
+pub(super) const ROWS: usize = 20;
+/// The most calls or runs of one answer.
+pub(super) const MOST_ROWS: usize = 200;
 
 /// Arguments of `search_calls`.
 #[derive(Deserialize)]

@@ -1,13 +1,15 @@
 //! Long texts, a piece at a time.
 
+use crate::brief;
+
 /// The longest piece, in bytes.
 pub(super) const MOST: usize = 50_000;
 
 /// The piece of a text that begins at byte `offset`, of at most `limit` bytes. If there is more, it ends with a mark that says how
 /// to go on.
 pub(super) fn piece(text: &str, offset: usize, limit: usize) -> String {
-    let from = whole(text, offset);
-    let to = whole(text, from.saturating_add(limit.clamp(1, MOST)));
+    let from = brief::head(text, offset).len();
+    let to = brief::head(text, from.saturating_add(limit.clamp(1, MOST))).len();
     // A limit below the size of one character still goes on.
     let to = if to == from { next(text, from) } else { to };
     let piece = &text[from..to];
@@ -16,15 +18,6 @@ pub(super) fn piece(text: &str, offset: usize, limit: usize) -> String {
         0 => format!("{before}{piece}"),
         more => format!("{before}{piece}\n[{more} more bytes: call again with offset={to}]"),
     }
-}
-
-/// The last end of a character at or before this byte.
-fn whole(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
 }
 
 /// The end of the character that begins here.

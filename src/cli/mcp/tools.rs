@@ -7,6 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::answers;
+use super::arguments::{BODY_BYTES, MOST_ROWS, PIECE_BYTES, ROWS};
 use super::pieces::MOST;
 use crate::run_view::Memory;
 use crate::stats::By;
@@ -21,9 +22,10 @@ const OFFSET: &str = "Byte to begin at, as the end of the last piece said. Defau
 /// All tools.
 pub(super) fn all() -> Vec<Tool> {
     let (query, offset) = (text(QUERY), number(OFFSET));
-    let limit = number(&format!("The most bytes to return, up to {MOST}. Default: 20000."));
+    let limit = number(&format!("The most bytes to return, up to {MOST}. Default: {PIECE_BYTES}."));
     let whole = json!({ "type": "boolean", "description": "Show long parts whole instead of their beginning. Default: false." });
     let id = number("The number of the call, as search_calls and read_run give it.");
+    let rows = |of: &str| format!("The most {of} to return, 1 to {MOST_ROWS}. Default: {ROWS}.");
     let by: Vec<&str> = By::ALL.iter().map(|by| by.name()).collect();
     vec![
         tool(
@@ -31,7 +33,7 @@ pub(super) fn all() -> Vec<Tool> {
             "Search the logged HTTP calls, newest first. Each line has tab-separated fields, named in the first line.",
             json!({
                 "query": query,
-                "limit": number("The most calls to return, 1 to 200. Default: 20."),
+                "limit": number(&rows("calls")),
                 "before": number("Only calls with a smaller number, to go on where the last answer ended."),
             }),
             &[],
@@ -44,7 +46,7 @@ pub(super) fn all() -> Vec<Tool> {
                 "id": id,
                 "part": { "type": "string", "enum": ["summary", "request_body", "response_body"], "description": "Default: summary." },
                 "offset": number("With part: the byte to begin at. Default: 0."),
-                "limit": number(&format!("The most bytes of a body, up to {MOST}. Default: 2000 in a summary, else 20000.")),
+                "limit": number(&format!("The most bytes of a body, up to {MOST}. Default: {BODY_BYTES} in a summary, else {PIECE_BYTES}.")),
             }),
             &["id"],
         ),
@@ -68,7 +70,7 @@ pub(super) fn all() -> Vec<Tool> {
         tool(
             "list_runs",
             "List what agents did, by session, newest first: agent, models, calls, errors, tokens, cost, time.",
-            json!({ "query": query, "limit": number("The most runs to return, 1 to 200. Default: 20.") }),
+            json!({ "query": query, "limit": number(&rows("runs")) }),
             &[],
         ),
         tool(
@@ -126,6 +128,10 @@ pub(super) fn call(store: &Path, memory: &Memory, name: &str, arguments: Value) 
     }
 }
 
-fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, String> {
+fn read<T: DeserializeOwned>(mut arguments: Value) -> Result<T, String> {
+    // Some models give null for what they leave out.
+    if let Value::Object(members) = &mut arguments {
+        members.retain(|_, value| !value.is_null());
+    }
     serde_json::from_value(arguments).map_err(|error| format!("wrong arguments: {error}; tools/list has the schema"))
 }

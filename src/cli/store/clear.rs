@@ -48,7 +48,7 @@ pub(super) fn run(args: &Args) -> Done {
     if let Some(spared) = spared(&counted) {
         say::note(&spared);
     }
-    tell_what_is_missing(&selection.filter);
+    tell_what_is_missing(&selection.filter, false);
     if counted.events == 0 {
         say::out("no events to delete")?;
         return Ok(ExitCode::SUCCESS);

@@ -59,8 +59,9 @@ fn usage_details(llm: &Llm) -> Option<String> {
 fn completion_start(call: &Call<'_>, first_token_ms: f64) -> Option<String> {
     let phases = call.event.phases();
     let after_forwarding = phases.wait? + phases.receive.unwrap_or(0.0);
-    let first =
-        call.ended().saturating_sub((after_forwarding * 1e6) as u64).saturating_add((first_token_ms * 1e6) as u64);
+    let nanos = |ms: f64| (ms * 1e6).round() as u64;
+    let first = call.ended().saturating_sub(nanos(after_forwarding)).saturating_add(nanos(first_token_ms));
     let first = first.clamp(call.started(), call.ended());
-    OffsetDateTime::from_unix_timestamp_nanos(first.into()).ok()?.format(&Rfc3339).ok()
+    // Times are measured in microseconds.
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(first / 1_000 * 1_000)).ok()?.format(&Rfc3339).ok()
 }

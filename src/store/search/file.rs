@@ -1,6 +1,6 @@
 //! The file of the index: beside the store, for its owner only.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Not as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-use crate::store::files::with_suffix;
+use crate::store::files::{beside, try_lock, with_suffix};
 use crate::store::link::FileId;
 use crate::store::sql::is_corruption;
 
@@ -111,7 +111,7 @@ pub(super) fn identity(store: &Connection, file: Option<FileId>) -> rusqlite::Re
 
 /// The index of a store: the same for all processes, whatever links they reach the store by.
 fn path_of(store: &Path) -> PathBuf {
-    with_suffix(&fs::canonicalize(store).unwrap_or_else(|_| store.into()), SUFFIX)
+    beside(store, SUFFIX)
 }
 
 /// The file of the index, whatever its name. `None`: there is none.
@@ -124,13 +124,7 @@ pub(super) fn id(store: &Path) -> Option<FileId> {
 /// # Errors
 /// When the file cannot be created or its file system has no locks.
 pub(super) fn lock(store: &Path) -> io::Result<Option<File>> {
-    let path = with_suffix(&path_of(store), ".lock");
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(file)),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(error)) => Err(error),
-    }
+    try_lock(&with_suffix(&path_of(store), ".lock"))
 }
 
 /// Opens the index for changes. One of another store, of another version or that is damaged is made again. The caller has the

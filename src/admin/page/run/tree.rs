@@ -79,7 +79,7 @@ fn of_step(step: &Step) -> (i64, i64) {
 }
 
 fn of_call(call: &Call) -> (i64, i64) {
-    (call.started_at_ms, call.started_at_ms.saturating_add(call.latency_ms.max(0.0) as i64))
+    (call.started_at_ms, call.ended_at_ms())
 }
 
 /// A tool whose result has not come takes no time that is known.
