@@ -157,9 +157,8 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     let (proxy, model) = (TestProxy::new().with(prices).run().await, Model::start().await);
     let mut long = LongRun::new(&proxy, &model);
     let mut other = Claude::new(&proxy, &model, OTHER);
-    let mut codex = Codex::new(&proxy, &model, OF_CODEX);
+    let mut codex = CodexRun::new(&proxy, &model);
     other.says("Tidy the parser up.");
-    codex.says("What is here?");
     long.main.title("Tidy the parser up.").await;
     for n in 0..48 {
         long.step(n).await;
@@ -167,9 +166,9 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
         if n % 4 == 0 {
             other.call(&[uses(&id, "Bash", json!({ "command": "ls" }))], tokens(100, 0, 0)).await;
             other.results(&[(&id, "a b c", false)]);
-        } else if n % 4 == 2 {
-            codex.call(&[function(&id, "shell", &json!({ "command": ["ls"] }))], tokens(100, 0, 0)).await;
-            codex.result(&id, "a b c");
+        }
+        if n % 2 == 1 && n < 40 {
+            codex.step(n as u64 / 2, async {}).await;
         }
     }
     assert!(serde_json::to_string(&long.main.messages).unwrap().len() > 400 * 1024 * 9 / 10);
@@ -182,7 +181,7 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     let expected = [
         (format!("claude:{SESSION}"), 62, 1),
         (format!("claude:{OTHER}"), 12, 0),
-        (format!("codex:{OF_CODEX}"), 12, 0),
+        (format!("codex:{OF_CODEX}"), 20, 0),
     ];
     assert_eq!(seen, expected);
 
@@ -251,6 +250,10 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     assert_eq!((changes.removed, changes.added, changes.system.len(), changes.tools_added.len()), (0, 2, 0, 0));
     assert!(compared.miss.is_none());
 
+    CodexRun::check(&read(&viewer, "codex", OF_CODEX));
+    let beside = read(&viewer, "claude", OTHER);
+    assert_eq!((beside.threads.len(), beside.threads[0].turns[0].tools().count()), (1, 12));
+
     let found = |text: &str| run_view::find(&viewer, text).unwrap();
     assert_eq!(found(&SESSION[..8]), Some(run.id.clone()));
     assert_eq!(found(&format!("claude:{SESSION}")), Some(run.id.clone()));
@@ -271,65 +274,107 @@ async fn a_long_session_among_those_of_other_agents_has_its_tree_its_totals_and_
     proxy.stop().await;
 }
 
+/// A session of 20 calls of Codex: 14 of its main thread in two turns, 6 of a helper.
+struct CodexRun<'a> {
+    root: Codex<'a>,
+    helper: Codex<'a>,
+}
+
+impl<'a> CodexRun<'a> {
+    fn new(proxy: &'a Running, model: &'a Model) -> Self {
+        let mut root = Codex::new(proxy, model, OF_CODEX);
+        root.says("Find the bug.");
+        let helper = root.sub_agent("helper-thread");
+        Self { root, helper }
+    }
+
+    /// Call `n` of 20. `meanwhile` is done while its tools run.
+    async fn step(&mut self, n: u64, meanwhile: impl Future<Output = ()>) {
+        let Self { root, helper } = self;
+        let id = format!("call_{n}");
+        match n {
+            0..6 => {
+                root.call(&[function(&id, "docs__search", &json!({ "query": n }))], tokens(100, n * 1_000, 0)).await;
+                meanwhile.await;
+                root.result(&id, "nothing");
+            }
+            6 => {
+                let spawns = function(&id, "spawn_agent", &json!({ "message": TASK }));
+                root.call(&[spawns], tokens(100, 6_000, 0)).await;
+                helper.says(TASK);
+            }
+            7..12 => {
+                helper.call(&[function(&id, "shell", &json!({ "command": ["rg"] }))], tokens(50, 0, 0)).await;
+                helper.result(&id, "a line");
+            }
+            12 => {
+                helper.call(&[message("They are three.")], tokens(50, 0, 0)).await;
+                root.result("call_6", "They are three.");
+            }
+            13 => {
+                root.call(&[message("Here it is.")], tokens(100, 7_000, 0)).await;
+                root.turn = "turn-2".to_owned();
+                root.says("Mend it.");
+            }
+            14..19 => {
+                root.call(&[function(&id, "shell", &json!({ "command": ["sed"] }))], tokens(100, 8_000, 0)).await;
+                root.result(&id, "ok");
+            }
+            _ => root.call(&[message("Mended.")], tokens(100, 0, 0)).await,
+        }
+    }
+
+    /// Checks threads, turns, tools, totals and the one miss.
+    fn check(run: &Run) {
+        let [main, helper] = &run.threads[..] else { panic!("{} threads", run.threads.len()) };
+        assert_eq!((run.totals.calls, main.totals.calls, helper.totals.calls), (20, 14, 6));
+        let read = (0..6).map(|n| n * 1_000).sum::<u64>() + 6_000 + 7_000 + 5 * 8_000;
+        assert_eq!(
+            (run.totals.uncached, run.totals.cache_read, run.totals.output),
+            (Some(14 * 100 + 6 * 50), Some(read), Some(200))
+        );
+        let turns: Vec<_> = main
+            .turns
+            .iter()
+            .map(|turn| {
+                (turn.id.as_deref(), turn.said.text.as_str(), turn.model_calls().count(), turn.tools().count())
+            })
+            .collect();
+        assert_eq!(turns, [(Some("turn-1"), "Find the bug.", 8, 7), (Some("turn-2"), "Mend it.", 6, 5)]);
+        assert!(main.turns.iter().all(|turn| turn.is_complete && turn.tools().all(|tool| tool.result.is_some())));
+        let parent = helper.parent.as_ref().unwrap();
+        assert_eq!((parent.thread, parent.tool.as_ref().map(|(_, id)| id.as_str())), (0, Some("call_6")));
+        assert_eq!((helper.name.as_deref(), helper.turns.len()), (Some("/root/helper_1"), 1));
+        let [miss] = &misses(main)[..] else { panic!() };
+        assert_eq!((miss.expected, miss.read), (8_000, 0));
+        assert!(miss.reason.as_deref().unwrap().contains("Nothing that was sent before changed"));
+    }
+}
+
 #[tokio::test]
 async fn a_session_of_codex_has_its_threads_turns_and_tools_and_the_calls_of_its_tools() {
     let (proxy, model) = (TestProxy::new().with(prices).run().await, Model::start().await);
-    let mut root = Codex::new(&proxy, &model, OF_CODEX);
-    root.says("Find the bug.");
-    for n in 0..6 {
-        let id = format!("call_{n}");
-        root.call(&[function(&id, "docs__search", &json!({ "query": n }))], tokens(100, n * 1_000, 0)).await;
-        if n == 3 {
-            over_mcp(&proxy, &model, "search").await;
-            get(&proxy, &model, "/file").await;
-        }
-        root.result(&id, "nothing");
+    let mut codex = CodexRun::new(&proxy, &model);
+    for n in 0..20 {
+        let of_tools = async {
+            if n == 3 {
+                over_mcp(&proxy, &model, "search").await;
+                get(&proxy, &model, "/file").await;
+            }
+        };
+        codex.step(n, of_tools).await;
     }
-    root.call(&[function("call_s", "spawn_agent", &json!({ "message": TASK }))], tokens(100, 6_000, 0)).await;
-    let mut helper = root.sub_agent("helper-thread");
-    helper.says(TASK);
-    for n in 0..5 {
-        let id = format!("call_h{n}");
-        helper.call(&[function(&id, "shell", &json!({ "command": ["rg"] }))], tokens(50, 0, 0)).await;
-        helper.result(&id, "a line");
-    }
-    helper.call(&[message("They are three.")], tokens(50, 0, 0)).await;
-    root.result("call_s", "They are three.");
-    root.call(&[message("Here it is.")], tokens(100, 7_000, 0)).await;
-    root.turn = "turn-2".to_owned();
-    root.says("Mend it.");
-    for n in 0..5 {
-        let id = format!("call_m{n}");
-        root.call(&[function(&id, "shell", &json!({ "command": ["sed"] }))], tokens(100, 8_000, 0)).await;
-        root.result(&id, "ok");
-    }
-    root.call(&[message("Mended.")], tokens(100, 0, 0)).await;
     let viewer = proxy.app.store.viewer();
     let run = read(&viewer, "codex", OF_CODEX);
-    let [main, helper] = &run.threads[..] else { panic!("{} threads", run.threads.len()) };
-    assert_eq!((run.totals.calls, main.totals.calls, helper.totals.calls), (20, 14, 6));
-    assert_eq!((run.totals.uncached, run.totals.output), (Some(14 * 100 + 6 * 50), Some(200)));
-    let turns: Vec<_> = main
-        .turns
-        .iter()
-        .map(|turn| (turn.id.as_deref(), turn.said.text.as_str(), turn.model_calls().count(), turn.tools().count()))
-        .collect();
-    assert_eq!(turns, [(Some("turn-1"), "Find the bug.", 8, 7), (Some("turn-2"), "Mend it.", 6, 5)]);
-    assert!(main.turns.iter().all(|turn| turn.is_complete && turn.tools().all(|tool| tool.result.is_some())));
-    let parent = helper.parent.as_ref().unwrap();
-    assert_eq!((parent.thread, parent.tool.as_ref().map(|(_, id)| id.as_str())), (0, Some("call_s")));
-    assert_eq!((helper.name.as_deref(), helper.turns.len()), (Some("/root/helper_1"), 1));
-    let over: Vec<_> =
-        main.turns[0].tools().filter(|tool| !tool.over_mcp.is_empty()).map(|tool| tool.id.as_str()).collect();
+    CodexRun::check(&run);
+    let turn = &run.threads[0].turns[0];
+    let over: Vec<_> = turn.tools().filter(|tool| !tool.over_mcp.is_empty()).map(|tool| tool.id.as_str()).collect();
     assert_eq!(over, ["call_3"], "the call over MCP belongs to the tool that was open");
-    let others: Vec<_> = main.turns[0]
+    let others: Vec<_> = turn
         .steps
         .iter()
         .filter_map(|step| if let Step::Other(call) = step { Some(call.path.as_str()) } else { None })
         .collect();
     assert_eq!((others, run.other.len()), (vec!["/file"], 0));
-    let [miss] = &misses(main)[..] else { panic!() };
-    assert_eq!((miss.expected, miss.read), (8_000, 0));
-    assert!(miss.reason.as_deref().unwrap().contains("Nothing that was sent before changed"));
     proxy.stop().await;
 }

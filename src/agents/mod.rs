@@ -10,17 +10,20 @@ mod claude;
 mod codex;
 mod gemini;
 mod opencode;
+mod qwen;
 
 use serde_json::Value;
 
 use crate::known_agents;
 
 /// The members of a request's body that hold such ids, by their dotted paths, and the most bytes of each that are read.
-pub const MEMBERS: [(&str, usize); 4] = [
+pub const MEMBERS: [(&str, usize); 6] = [
     (claude::USER_ID, 2 << 10),
     (codex::CLIENT_METADATA, 16 << 10),
     (gemini::SESSION_ID, 512),
     (gemini::USER_PROMPT_ID, 512),
+    (qwen::SESSION_ID, 512),
+    (qwen::PROMPT_ID, 512),
 ];
 
 /// The longest id or name, in bytes. A longer one is left out.
@@ -97,7 +100,7 @@ struct Family {
     read: fn(&Call<'_>, &mut Identity),
 }
 
-const FAMILIES: [&Family; 4] = [&claude::FAMILY, &codex::FAMILY, &opencode::FAMILY, &gemini::FAMILY];
+const FAMILIES: [&Family; 5] = [&claude::FAMILY, &codex::FAMILY, &opencode::FAMILY, &gemini::FAMILY, &qwen::FAMILY];
 
 /// The texts of a call in which an agent may name itself.
 struct Call<'a> {
@@ -218,6 +221,14 @@ fn version(user_agent: &str) -> Option<String> {
         && version.len() <= VERSION_MAX_BYTES
         && version.bytes().all(|byte| byte.is_ascii_graphic());
     is_one.then(|| version.to_owned())
+}
+
+/// The sub-agent in the id of one of its prompts: `NAME#3`. `None`: it is another id, such as that of a user's prompt
+/// (`SESSION########3`).
+fn numbered(id: &str) -> Option<&str> {
+    let (name, number) = id.rsplit_once('#')?;
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    (is_number && !name.is_empty() && !name.contains('#')).then_some(name)
 }
 
 /// Whether nothing in the body shows the agent.

@@ -131,6 +131,23 @@ fn gemini_names_session_and_prompt_in_the_body() {
     assert_eq!(parts(&identity), [("session_id", SESSION), ("turn_id", "p########3")]);
     assert_eq!(identity.version(), Some("0.9"));
     assert_eq!(of(&[("user-agent", "python")], &members), None);
+    // A sub-agent's prompt.
+    let members = [("request.session_id", json!(SESSION)), ("user_prompt_id", json!("32708079-6e10#1"))];
+    let identity = of(&[("user-agent", "GeminiCLI-tui/0.61.0/gemini-3 (linux; x64)")], &members).unwrap();
+    assert_eq!(parts(&identity), [("agent_id", "32708079-6e10"), ("session_id", SESSION)]);
+}
+
+#[test]
+fn qwen_names_session_prompt_and_sub_agent_in_the_body() {
+    let of = |prompt: &str| {
+        let members = [("metadata.sessionId", json!(SESSION)), ("metadata.promptId", json!(prompt))];
+        of(&[("user-agent", "QwenCode/0.15.10 (linux; x64)")], &members).unwrap()
+    };
+    assert_eq!(parts(&of("668d1920e1c98")), [("session_id", SESSION), ("turn_id", "668d1920e1c98")]);
+    let third = format!("{SESSION}########3");
+    assert_eq!(parts(&of(&third)), [("session_id", SESSION), ("turn_id", &third)]);
+    let helper = of(&format!("{SESSION}#general-purpose-ty4jth#0"));
+    assert_eq!(parts(&helper), [("agent_id", "general-purpose-ty4jth"), ("session_id", SESSION)]);
 }
 
 #[test]

@@ -148,9 +148,16 @@ fn add(viewer: &Viewer, call: Call, needle: &Needle, hits: &mut Vec<Hit>) -> Res
     // It may have been removed meanwhile.
     let Some(event) = viewer.event(call.id)? else { return Ok(()) };
     let event = Stored::parse(&event.json);
-    for (side, member) in [("request", "request_body"), ("response", "response_body")] {
-        let text = event.text(member);
+    let answer = event.metadata()["llm"]["text"].as_str().unwrap_or_default();
+    let bodies = [("request", event.text("request_body")), ("response", event.text("response_body"))];
+    let mut is_in_response = false;
+    for (side, text) in bodies.into_iter().chain([("answer", answer)]) {
         let Some(place) = needle.place_in(text) else { continue };
+        // The events of a stream may split what the answer says.
+        if side == "answer" && is_in_response {
+            continue;
+        }
+        is_in_response = side == "response";
         let snippet = Snippet::of(text, place);
         let same =
             |hit: &&mut Hit| hit.side == side && hit.call.session == call.session && hit.snippet.may_go_on(&snippet);

@@ -23,7 +23,10 @@ pub struct Ties {
     /// The thread or the sub-agent that such a call names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<String>,
-    /// The hosts in URLs in the arguments of the answer's calls to tools.
+    /// The host and the port that were called, unless it is the usual port of the scheme.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The hosts in URLs in the arguments of the answer's calls to tools, with the port if it is stated and not the usual one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
 }
@@ -42,8 +45,11 @@ impl Ties {
         let agent = out.agent.as_ref().filter(|_| !is_llm);
         let part = |part: Part| agent.and_then(|agent| agent.get(part)).map(str::to_owned);
         let (session, thread) = (part(Part::Session), part(Part::Thread).or_else(|| part(Part::Agent)));
+        let origin = &exchange.origin;
+        let is_usual = matches!((origin.scheme, origin.port), ("http", 80) | ("https", 443));
+        let address = (!is_usual).then(|| format!("{}:{}", out.uncounted_line(&origin.host), origin.port));
         let hosts = exchange.llm.iter().flat_map(|facts| &facts.hosts);
         let hosts = hosts.map(|host| out.uncounted_line(host).into_owned()).collect();
-        Self { processes, session, thread, hosts }
+        Self { processes, session, thread, address, hosts }
     }
 }

@@ -59,6 +59,8 @@ pub(super) const WANTED: &[Wanted] = &[
     MEMBERS[1],
     MEMBERS[2],
     MEMBERS[3],
+    MEMBERS[4],
+    MEMBERS[5],
 ];
 
 /// The API of a request, by its members.

@@ -21,6 +21,19 @@ fn every_conversation_has_its_facts() {
 }
 
 #[test]
+fn calls_of_tools_have_the_ids_that_their_results_name() {
+    for (name, ids) in [
+        ("bedrock_converse_stream", &["t1"][..]),
+        ("bedrock_converse", &["tooluse_1"]),
+        ("cohere_v2_chat_tools", &["get_weather_1"]),
+        ("anthropic_messages_stream_tools", &["toolu_1"]),
+        ("openai_responses_stream", &["call_1"]),
+    ] {
+        assert_eq!(whole(&conversation(name)).unwrap().tool_ids, ids, "{name}");
+    }
+}
+
+#[test]
 fn a_request_for_no_answer_is_not_a_model_call() {
     let text = |generate: &str| {
         format!(

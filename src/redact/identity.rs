@@ -32,6 +32,9 @@ const OF_AGENTS: &[&str] = &["x-session-id", "x-thread-id", "x-parent-session-id
 /// Prefixes of fields that only agents send.
 const TELLING: [&str; 4] = ["x-claude-code-", "x-codex-", "x-opencode-", "x-session-affinity"];
 
+/// The members of the session and of the prompt, by which Gemini CLI and Qwen Code are known.
+const PROMPTS: [[&str; 2]; 2] = [["\"session_id\"", "\"user_prompt_id\""], ["\"sessionId\"", "\"promptId\""]];
+
 /// An id has at least so many bytes: shorter texts are found by chance.
 const ID_MIN_BYTES: usize = 8;
 /// An id has at most so many bytes.
@@ -79,11 +82,13 @@ impl Identity {
     }
 
     /// Notes the ids in a body: in the `client_metadata` of Codex, in the `user_id` of Claude Code, which is JSON in a string, and the
-    /// `session_id` of Gemini CLI beside its `user_prompt_id`. Returns whether there was a new one.
+    /// session of Gemini CLI and Qwen Code beside the prompt. Returns whether there was a new one.
     pub(super) fn learn(&mut self, text: &str) -> bool {
         let before = self.ids.len();
-        if self.agent && memchr::memmem::find(text.as_bytes(), b"\"user_prompt_id\"").is_some() {
-            for name in ["\"session_id\"", "\"user_prompt_id\""] {
+        let has = |name: &str| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some();
+        let is_agent = self.agent;
+        for names in PROMPTS.iter().filter(|[_, prompt]| is_agent && has(prompt)) {
+            for name in names {
                 for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
                     let value = text[at + name.len()..].trim_start().strip_prefix(':').and_then(first_value);
                     value.as_ref().and_then(Value::as_str).into_iter().for_each(|id| self.note(id));
@@ -183,9 +188,15 @@ mod tests {
     }
 
     #[test]
-    fn the_session_and_prompt_of_gemini_are_ids_if_it_sent_them() {
+    fn the_sessions_of_gemini_and_qwen_are_ids_if_these_sent_them() {
         let body = r#"{"model":"m","user_prompt_id":"0123456789########3","request":{"session_id":"abcdef-0123456789","contents":[]}}"#;
-        for (sender, known) in [("GeminiCLI/0.61.0/gemini-3-pro (linux; x64)", true), ("python-requests/2", false)] {
+        let of_qwen = r#"{"messages":[],"metadata":{"sessionId":"abcdef-0123456789","promptId":"668d1920e1c98"}}"#;
+        for (sender, body, known) in [
+            ("GeminiCLI/0.61.0/gemini-3-pro (linux; x64)", body, true),
+            ("QwenCode/0.15.10 (linux; x64)", of_qwen, true),
+            ("python-requests/2", body, false),
+            ("python-requests/2", of_qwen, false),
+        ] {
             let mut identity = of(&[("user-agent", sender)]);
             identity.learn(body);
             assert_eq!(identity.has("abcdef-0123456789"), known, "{sender}");

@@ -18,7 +18,11 @@ use crate::store::Call;
 
 /// The runs of a session of the proxy, by their model calls.
 #[derive(Default)]
-pub(super) struct Runs(Vec<Active>);
+pub(super) struct Runs {
+    runs: Vec<Active>,
+    /// Where the models are.
+    models: HashSet<String>,
+}
 
 /// A run, and what its model calls show.
 struct Active {
@@ -79,14 +83,15 @@ impl Runs {
     /// Adds a model call.
     pub(super) fn add(&mut self, call: &Call, llm: &Llm) {
         let id = RunId::of(call.session, Some(llm));
-        let at = self.0.iter().position(|run| run.id == id).unwrap_or_else(|| {
-            self.0.push(Active::new(id, call.started_at_ms));
-            self.0.len() - 1
+        let ties = Outline::parse(&call.outline).ties;
+        self.models.insert(address(call, &ties).to_owned());
+        let at = self.runs.iter().position(|run| run.id == id).unwrap_or_else(|| {
+            self.runs.push(Active::new(id, call.started_at_ms));
+            self.runs.len() - 1
         });
-        let Some(run) = self.0.get_mut(at) else { return };
+        let Some(run) = self.runs.get_mut(at) else { return };
         run.start_ms = run.start_ms.min(call.started_at_ms);
         run.end_ms = run.end_ms.max(call.ended_at_ms());
-        let ties = Outline::parse(&call.outline).ties;
         run.processes.add(&ties);
         let names = llm.tool_calls().unwrap_or_default().split(',').map(|name| name.trim().to_owned());
         let tools = Tools { names: names.filter(|name| !name.is_empty()).collect(), hosts: ties.hosts };
@@ -96,18 +101,18 @@ impl Runs {
 
     /// Whether there are several.
     pub(super) fn are_several(&self) -> bool {
-        self.0.len() > 1
+        self.runs.len() > 1
     }
 
     /// The run of a call to others than models. `None`: it is not known, or there is none.
     pub(super) fn of(&self, call: &Call) -> Option<&RunId> {
-        if let [only] = &self.0[..] {
+        if let [only] = &self.runs[..] {
             return Some(&only.id);
         }
         let (ties, llm) = (Outline::parse(&call.outline).ties, Llm::parse(&call.llm));
         let session = llm.as_ref().and_then(Llm::session).or(ties.session.as_deref());
         let is_named = |run: &&Active| matches!(&run.id, RunId::Agent(_, id) if Some(id.as_str()) == session);
-        if let Some(named) = only(self.0.iter().filter(is_named)) {
+        if let Some(named) = only(self.runs.iter().filter(is_named)) {
             return Some(&named.id);
         }
         let near = self.near(&ties, call.started_at_ms);
@@ -116,12 +121,15 @@ impl Runs {
         }
         // If none is near, those whose processes are not known may have made it.
         let is_unknown = |run: &&Active| near.is_empty() && run.processes.kin(&ties) == Kin::Unknown;
-        let may_be = near.iter().copied().chain(self.0.iter().filter(is_unknown));
+        let may_be = near.iter().copied().chain(self.runs.iter().filter(is_unknown));
+        let address = address(call, &ties);
         let uses = |run: &&Active| match llm.as_ref().and_then(Llm::tool) {
             Some(tool) => {
                 run.is_calling(call.started_at_ms, |tools| tools.names.iter().any(|name| is_tool(name, tool)))
             }
-            None => run.is_calling(call.started_at_ms, |tools| tools.hosts.contains(&call.host)),
+            // Agents call where their models are, too.
+            None if self.models.contains(address) => false,
+            None => run.is_calling(call.started_at_ms, |tools| tools.hosts.iter().any(|host| host == address)),
         };
         only(may_be.filter(uses)).map(|run| &run.id)
     }
@@ -130,8 +138,8 @@ impl Runs {
     /// after the other, those that lasted then.
     fn near(&self, ties: &Ties, then_ms: i64) -> Vec<&Active> {
         let steps = |run: &Active| if let Kin::Near(steps) = run.processes.kin(ties) { Some(steps) } else { None };
-        let Some(nearest) = self.0.iter().filter_map(steps).min() else { return Vec::new() };
-        let near: Vec<&Active> = self.0.iter().filter(|run| steps(run) == Some(nearest)).collect();
+        let Some(nearest) = self.runs.iter().filter_map(steps).min() else { return Vec::new() };
+        let near: Vec<&Active> = self.runs.iter().filter(|run| steps(run) == Some(nearest)).collect();
         let lasted: Vec<&Active> =
             near.iter().copied().filter(|run| run.start_ms <= then_ms && then_ms <= run.end_ms).collect();
         if lasted.is_empty() { near } else { lasted }
@@ -157,6 +165,11 @@ pub(super) fn is_tool(name: &str, over_mcp: &str) -> bool {
     before.is_some_and(|before| before.is_empty() || before.ends_with(['_', '.', '/', '-', ':']))
 }
 
+/// Where a call went: the host, with the port if it is not the usual one.
+pub(super) fn address<'a>(call: &'a Call, ties: &'a Ties) -> &'a str {
+    ties.address.as_deref().unwrap_or(&call.host)
+}
+
 /// The only one. `None`: there is none, or there are several.
 pub(super) fn only<T>(mut all: impl Iterator<Item = T>) -> Option<T> {
     all.next().filter(|_| all.next().is_none())
@@ -176,7 +189,7 @@ mod tests {
             session: 1,
             started_at_ms: at_ms,
             method: "POST".to_owned(),
-            host: "docs.test".to_owned(),
+            host: if llm[names::OUTPUT_TOKENS].is_null() { "docs.test" } else { "model.test" }.to_owned(),
             path: "/".to_owned(),
             status_code: 200,
             latency_ms: 10.0,

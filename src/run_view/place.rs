@@ -1,9 +1,9 @@
 //! Where calls to others than models belong in a run (pure): to the call of a tool that they carry out, or else into the turn that
 //! lasted at that time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::attribution::{Kin, Processes, is_tool, only};
+use super::attribution::{Kin, Processes, address, is_tool, only};
 use super::build::as_tool;
 use super::tree::{Run, Step, Thread, ToolCall, Turn};
 use crate::event::{Outline, Ties};
@@ -15,16 +15,18 @@ type Starts = HashMap<i64, i64>;
 
 /// Puts calls to others than models where they belong. They are handed in oldest first.
 pub(super) fn place_others(run: &mut Run, others: Vec<Call>) {
-    let (mut starts, mut processes) = (Starts::new(), Processes::default());
+    let (mut starts, mut processes, mut models) = (Starts::new(), Processes::default(), HashSet::new());
     for call in run.threads.iter().flat_map(|thread| &thread.turns).flat_map(Turn::model_calls) {
         starts.insert(call.call.id, call.call.started_at_ms);
-        processes.add(&Outline::parse(&call.call.outline).ties);
+        let ties = Outline::parse(&call.call.outline).ties;
+        models.insert(address(&call.call, &ties).to_owned());
+        processes.add(&ties);
     }
     for call in others {
         let (llm, ties) = (Llm::parse(&call.llm), Outline::parse(&call.outline).ties);
         if let Some(of) = llm.as_ref().and_then(Llm::tool).and_then(|tool| runs_over_mcp(run, tool, &call, &starts)) {
             of.over_mcp.push(call);
-        } else if let Some(of) = names_host(run, &call, &starts) {
+        } else if let Some(of) = names_url(run, &call, &ties, &starts, &models) {
             of.calls.push(call);
         } else if let Some(turn) = turn(run, &call, &thread_named(llm.as_ref(), &ties), processes.kin(&ties)) {
             turn.steps.push(Step::Other(call));
@@ -63,12 +65,22 @@ fn runs_over_mcp<'r>(run: &'r mut Run, tool: &str, call: &Call, starts: &Starts)
     open_tools(run, call, starts).find(|of| of.over_mcp.is_empty() && is_tool(&of.name, tool))
 }
 
-/// The open call to a tool whose arguments name the host, if there is only one.
-fn names_host<'r>(run: &'r mut Run, call: &Call, starts: &Starts) -> Option<&'r mut ToolCall> {
-    only(open_tools(run, call, starts).filter(|of| has_word(&of.arguments.text, &call.host)))
+/// The open call to a tool whose arguments name the address, if there is only one. Agents call where their models are, too: there the
+/// path must be named as well.
+fn names_url<'r>(
+    run: &'r mut Run,
+    call: &Call,
+    ties: &Ties,
+    starts: &Starts,
+    models: &HashSet<String>,
+) -> Option<&'r mut ToolCall> {
+    let address = address(call, ties);
+    let url = format!("{address}{}", call.path);
+    let wanted = if models.contains(address) { &url } else { address };
+    only(open_tools(run, call, starts).filter(|of| has_word(&of.arguments.text, wanted)))
 }
 
-/// Whether a text names a host: not as a part of another one.
+/// Whether a text names a host, with a port or a path if these are wanted: not as a part of another one.
 fn has_word(text: &str, host: &str) -> bool {
     let is_part = |char: char| char.is_alphanumeric() || char == '-' || char == '_';
     !host.is_empty()
@@ -171,9 +183,11 @@ mod tests {
             ("https://xa.test", false),
             ("https://a.tests", false),
             ("", false),
+            ("https://a.test:8080/", true),
         ] {
             assert_eq!(has_word(text, "a.test"), is_named, "{text}");
         }
-        assert!(!has_word("x", ""));
+        assert!(!has_word("x", "") && has_word("curl a.test:8080/x/y", "a.test:8080"));
+        assert!(!has_word("curl a.test:80801", "a.test:8080") && !has_word("a.test/xy", "a.test/x"));
     }
 }

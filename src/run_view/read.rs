@@ -17,7 +17,7 @@ use crate::conversation::{Conversation, cache_miss_reason};
 use crate::event::Stored;
 use crate::llm::Llm;
 use crate::runs::Gist;
-use crate::store::{Call, Condition, Fact, Filter, SessionRow, StoreError, Viewer};
+use crate::store::{Call, Condition, Fact, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
 
 /// Bounds of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -201,21 +201,26 @@ fn others(
     }
     sessions.sort_unstable();
     sessions.dedup();
-    let lasted = loaded.iter().map(|of| of.call.started_at_ms).min()..=loaded.iter().map(ended).max();
+    let (start, end) = (loaded.iter().map(|of| of.call.started_at_ms).min(), loaded.iter().map(ended).max());
     let mut all = Others::default();
     for row in sessions {
         let runs = runs_of(viewer, row)?;
-        let filter = Filter { session: Some(SessionRow::of(row)), limit: usize::MAX, ..Filter::default() };
+        let mut filter = Filter { session: Some(SessionRow::of(row)), limit: usize::MAX, ..Filter::default() };
+        // Other programs may have used the proxy before and afterwards.
+        if matches!(id, RunId::Agent(..)) && !runs.are_several() {
+            for (relation, at_ms) in [(Relation::AtLeast, start), (Relation::AtMost, end)] {
+                let bound = |at_ms| Condition::Bound(Figure::StartedMs, relation, at_ms as f64);
+                filter.conditions.extend(at_ms.map(bound));
+            }
+        }
         viewer.each(&filter, |call| {
             if Llm::parse(&call.llm).is_some_and(|llm| llm.is_model_call()) {
                 return;
             }
-            let is_meanwhile = matches!(id, RunId::Proxy(_)) || lasted.contains(&Some(call.started_at_ms));
             let calls = match runs.of(&call) {
-                // Other programs may have used the proxy before and afterwards.
-                Some(run) if is_of(id, run) && (is_meanwhile || runs.are_several()) => &mut all.own,
+                Some(run) if is_of(id, run) => &mut all.own,
                 None if *id == RunId::Proxy(row) => &mut all.loose,
-                None if is_meanwhile => return left_out.unattributed += 1,
+                None if (start..=end).contains(&Some(call.started_at_ms)) => return left_out.unattributed += 1,
                 _ => return,
             };
             match calls.len() < limits.other_calls {

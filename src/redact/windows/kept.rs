@@ -73,15 +73,16 @@ impl Kept {
         self.cache.lock().set_capacity(bytes as u64);
     }
 
-    fn get(&self, name: &Name) -> Option<Arc<Entry>> {
-        self.cache.lock().get(name).cloned()
+    /// `name`: `None` for what has no name, of which nothing is kept.
+    fn get(&self, name: Option<&Name>) -> Option<Arc<Entry>> {
+        self.cache.lock().get(name?).cloned()
     }
 
     fn keep(&self, name: Name, entry: Entry) {
         self.cache.lock().insert(name, Arc::new(entry));
     }
 
-    pub(super) fn rules(&self, name: &Name) -> Option<Read<'_>> {
+    pub(super) fn rules(&self, name: Option<&Name>) -> Option<Read<'_>> {
         let entry = self.get(name)?;
         let Entry::Rules { found: places, carries, wants, marks } = &*entry else { return None };
         let mut found: [Vec<Finding<'_>>; READINGS] = Default::default();
@@ -126,7 +127,7 @@ impl Kept {
         self.cache.lock().len()
     }
 
-    pub(super) fn own(&self, name: &Name) -> Option<Vec<Range<usize>>> {
+    pub(super) fn own(&self, name: Option<&Name>) -> Option<Vec<Range<usize>>> {
         let entry = self.get(name)?;
         let Entry::Own(found) = &*entry else { return None };
         Some(found.iter().map(|range| range.start as usize..range.end as usize).collect())
@@ -138,7 +139,7 @@ impl Kept {
     }
 
     /// The bytes that were searched in the streams of a region, if no secret was found there.
-    pub(super) fn without_streams(&self, name: &Name) -> Option<usize> {
+    pub(super) fn without_streams(&self, name: Option<&Name>) -> Option<usize> {
         match *self.get(name)? {
             Entry::WithoutStreams(searched_bytes) => Some(searched_bytes),
             _ => None,

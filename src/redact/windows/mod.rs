@@ -114,7 +114,7 @@ impl<'a> Masking<'a> {
             let is_last = window.text.end == cores.text.len();
             let ends = Ends { cut_start: false, cut_end: ends.cut_end && is_last };
             let name = cores.name_of_rules(&window, carries, ends);
-            let read = match name.as_ref().and_then(|name| kept.rules(name)) {
+            let read = match kept.rules(name.as_ref()) {
                 Some(read) => read,
                 None => {
                     let core = cores.core(nth);
@@ -151,7 +151,7 @@ impl<'a> Masking<'a> {
             let region = &text[region];
             let name = cores::name_of_region(region, version, namer);
             // Where secrets were found, their masks are made anew.
-            if let Some(searched_bytes) = name.as_ref().and_then(|name| kept.without_streams(name)) {
+            if let Some(searched_bytes) = kept.without_streams(name.as_ref()) {
                 spare.take(searched_bytes)?;
                 continue;
             }

@@ -50,7 +50,7 @@ impl<'a> Masking<'a> {
         let core = cores.core(nth);
         let start = boundary_before(cores.text, core.start.saturating_sub(around_bytes));
         let place = |range: Range<usize>| start + range.start..start + range.end;
-        if let Some(found) = name.as_ref().and_then(|name| kept.own(name)) {
+        if let Some(found) = kept.own(name.as_ref()) {
             return found.into_iter().map(place).collect();
         }
         let end = boundary_before(cores.text, core.end.saturating_add(around_bytes));

@@ -41,7 +41,7 @@ pub(super) fn of(conversation: &Conversation, max: usize) -> Content {
     let system = text(parts, cut);
     let (definitions, cut) = definitions(&request.tools, max);
     let tools = text(definitions, cut);
-    let (messages, cut) = first(answer_message(answer), max);
+    let (messages, cut) = first(of_blocks("assistant", &answer.blocks, Some(finish_reason(answer))), max);
     let output = text(messages, cut);
     Content { input, output, system, tools, is_cut }
 }
@@ -83,15 +83,8 @@ fn first(values: impl IntoIterator<Item = Value>, max: usize) -> (Vec<Value>, bo
 
 /// One message, without a stop reason if it is not an answer. `None`: it has no parts.
 pub(super) fn message(role: &str, blocks: &[Block], max: usize) -> (Option<String>, bool) {
-    let parts: Vec<Value> = blocks.iter().map(part).collect();
-    if parts.is_empty() {
-        return (None, false);
-    }
-    let mut message = json!({ "role": role, "parts": parts });
-    if role == "assistant" {
-        message["finish_reason"] = "stop".into();
-    }
-    let (messages, is_cut) = first([message], max);
+    let reason = (role == "assistant").then_some("stop");
+    let (messages, is_cut) = first(of_blocks(role, blocks, reason), max);
     ((!messages.is_empty()).then(|| Value::Array(messages).to_string()), is_cut)
 }
 
@@ -112,10 +105,13 @@ fn messages(message: &Message) -> Vec<Value> {
     all
 }
 
-fn answer_message(answer: &Answer) -> Option<Value> {
-    let parts: Vec<Value> = answer.blocks.iter().map(part).collect();
-    let reason = finish_reason(answer);
-    (!parts.is_empty()).then(|| json!({ "role": "assistant", "parts": parts, "finish_reason": reason }))
+/// A message in one piece. `None`: it has no parts.
+fn of_blocks(role: &str, blocks: &[Block], finish_reason: Option<&str>) -> Option<Value> {
+    let mut message = json!({ "role": role, "parts": blocks.iter().map(part).collect::<Value>() });
+    if let Some(reason) = finish_reason {
+        message["finish_reason"] = reason.into();
+    }
+    (!blocks.is_empty()).then_some(message)
 }
 
 /// The conventions' word for the stop reason, or the provider's.

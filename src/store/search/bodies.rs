@@ -1,4 +1,4 @@
-//! The texts of bodies, as searches compare them.
+//! The texts of bodies and of models' answers, as searches compare them. A stream has an answer in pieces, and the event has it whole.
 
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
@@ -14,12 +14,25 @@ pub(super) struct Texts {
     unpacker: Unpacker,
 }
 
-/// The members of an event that hold bodies.
+/// The members of an event that hold bodies, and the answer of a model.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Members {
     request_body: Value,
     response_body: Value,
+    metadata: Metadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Metadata {
+    llm: Answer,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    text: Value,
 }
 
 impl Texts {
@@ -93,15 +106,24 @@ impl Texts {
     }
 }
 
-/// The folded bodies that stand in an event's column `json`.
+/// The folded texts in an event's column `json`: bodies that stand there, and a model's answer.
 pub(super) fn inside(json: &[u8]) -> Vec<Vec<u8>> {
     let read = unpack(json).and_then(|json| serde_json::from_slice::<Members>(&json).ok()).unwrap_or_default();
-    [read.request_body, read.response_body]
+    [read.request_body, read.response_body, read.metadata.llm.text]
         .iter()
         .filter_map(Value::as_str)
         .filter(|text| !text.is_empty())
         .map(fold)
         .collect()
+}
+
+/// The column `json` of an event of a call to a model. Empty: it is of another call, damaged or gone.
+pub(super) fn model_event(connection: &Connection, event: i64) -> rusqlite::Result<Vec<u8>> {
+    let mut query = connection.prepare_cached("SELECT json FROM events WHERE id = ?1 AND llm <> ''")?;
+    match query.query_row([event], |row| row.get(0)).optional() {
+        Err(error) if is_corruption(&error) => Ok(Vec::new()),
+        read => Ok(read?.unwrap_or_default()),
+    }
 }
 
 /// Where the bodies of an event are.

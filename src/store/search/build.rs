@@ -274,8 +274,8 @@ impl Memory {
 
     fn add_events(&mut self, index: &Connection, store: &Connection) -> rusqlite::Result<bool> {
         let mut query = store.prepare_cached(
-            "SELECT id, event_id, parts, CASE WHEN parts IS NULL THEN json ELSE x'' END FROM events WHERE id > ?1
-             ORDER BY id LIMIT ?2",
+            "SELECT id, event_id, parts, CASE WHEN parts IS NULL OR llm <> '' THEN json ELSE x'' END FROM events
+             WHERE id > ?1 ORDER BY id LIMIT ?2",
         )?;
         let mut rows = query.query(params![self.state.event_to, STEP_EVENTS])?;
         let (mut added, mut bytes) = (false, 0);
@@ -284,22 +284,18 @@ impl Memory {
         {
             let (event, id, parts): (i64, [u8; 16], Option<Vec<u8>>) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let mut chunks = Ranges::default();
-            match parts {
-                Some(parts) => {
-                    let bodies = bodies_of(&parts).unwrap_or_default();
-                    chunks = bodies.iter().flatten().cloned().collect();
-                    for body in &bodies {
-                        for pair in body.windows(2) {
-                            self.add_seam(index, store, *pair[0].end(), *pair[1].start())?;
-                        }
+            if let Some(parts) = parts {
+                let bodies = bodies_of(&parts).unwrap_or_default();
+                chunks = bodies.iter().flatten().cloned().collect();
+                for body in &bodies {
+                    for pair in body.windows(2) {
+                        self.add_seam(index, store, *pair[0].end(), *pair[1].start())?;
                     }
                 }
-                None => {
-                    for text in bodies::inside(row.get_ref(3)?.as_blob()?) {
-                        bytes += text.len();
-                        self.add(index, &text, |contents| contents.add_event(event))?;
-                    }
-                }
+            }
+            for text in bodies::inside(row.get_ref(3)?.as_blob()?) {
+                bytes += text.len();
+                self.add(index, &text, |contents| contents.add_event(event))?;
             }
             self.note_event(index, event, id, chunks)?;
             (self.state.event_to, added) = (event, true);

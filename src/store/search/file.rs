@@ -14,7 +14,7 @@ use crate::store::link::FileId;
 use crate::store::sql::is_corruption;
 
 /// The form of the tables and of what is in them. An index of another version is made again.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// The suffix of the file's name behind that of the store.
 const SUFFIX: &str = "-search";
 /// How long a read waits for a process that recovers the log.

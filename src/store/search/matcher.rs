@@ -1,4 +1,4 @@
-//! Whether the bodies of an event have a text.
+//! Whether the bodies of an event, or the answer of a model in it, have a text.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -39,7 +39,7 @@ pub(super) struct Matcher {
     /// Chunks that may have it, or the end of a seam that may.
     chunks: Ranges,
     seams: Vec<(i64, i64)>,
-    /// Events with short bodies that may have it, sorted.
+    /// Events that may have it in their column `json`, as short bodies or as a model's answer. Sorted.
     events: Vec<i64>,
     known: Cache<i64, Arc<Known>>,
     /// The span of the last event.
@@ -143,11 +143,16 @@ impl Matcher {
                         return Ok(true);
                     }
                 }
-                Ok(false)
+                let may_be_inside = !is_indexed || short;
+                Ok(may_be_inside && self.is_inside(&bodies::model_event(&source.connection, event)?))
             }
             Some(Place::Inside(_)) if is_indexed && !short => Ok(false),
-            Some(Place::Inside(json)) => Ok(bodies::inside(&json).iter().any(|text| self.needle.is_in(text))),
+            Some(Place::Inside(json)) => Ok(self.is_inside(&json)),
         }
+    }
+
+    fn is_inside(&self, json: &[u8]) -> bool {
+        bodies::inside(json).iter().any(|text| self.needle.is_in(text))
     }
 
     /// Whether the span of the event has a chunk that may have the text. `None`: the event is not indexed.

@@ -188,6 +188,27 @@ proptest! {
 }
 
 #[test]
+fn what_the_events_of_a_stream_split_is_found_in_the_answer() {
+    let mut case = Case::new();
+    let json =
+        br#"{"request_body":"","response_body":"","metadata":{"llm":{"text":"The parser has\nthree callers."}}}"#;
+    // A short body stands in the event, a long one apart from it.
+    for words in [words(0, 10), words(0, 9_000)] {
+        let text = format!("data: {words}\n\ndata: {{\"delta\":\"thr\"}}\n\ndata: {{\"delta\":\"ee callers.\"}}");
+        let bodies = [BodyText { at: PLACES[1], text: text.into() }];
+        let event = NewEvent { bodies: &bodies, llm: r#"{"x":1}"#, ..NewEvent::plain(json) };
+        case.writer.append(case.session, &[event]).unwrap();
+    }
+    for _ in 0..2 {
+        for (text, found) in [("has\nTHREE callers", 2), ("three callers", 2), ("ee callers", 2), ("four callers", 0)]
+        {
+            assert_eq!(case.found(Fact::Body(text.to_owned())).len(), found, "{text}");
+        }
+        case.index();
+    }
+}
+
+#[test]
 fn every_text_across_every_seam_is_found() {
     let mut case = Case::new();
     let mut talk = words(0, 900);
