@@ -61,6 +61,11 @@ fn events_are_chosen_by_state_session_and_number() {
     assert!(one.lines().count() > 5, "{one}");
     assert_eq!(serde_json::from_str::<Value>(&one).unwrap()["id"], 4);
     assert_eq!(bench.said(&["events", "--id", "4"]), one);
+    let wrong = bench.run(&["events", "show", "four"]);
+    assert_eq!(
+        (wrong.status.code(), text(&wrong.stderr).contains("expected the number of an event")),
+        (Some(2), true)
+    );
     for (arguments, told) in [
         (["events", "--id", "9"], "there is no event 9 in the store"),
         (["events", "--session", "x"], "session not found: `x`"),

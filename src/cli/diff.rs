@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::color::{BAD, ColorArgs, GOOD, WARN};
 use super::conversation::{Look, heading, messages, part};
-use super::{About, Done, say};
+use super::{About, Done, filter, say};
 use crate::brief;
 use crate::config::Flags;
 use crate::run_view::{Compared, compare};
@@ -20,7 +20,7 @@ use crate::visible;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The event's number. With two: the earlier one first. With one: it is compared with the previous call of its conversation
-    #[arg(required = true, num_args = 1..=2, value_name = "ID")]
+    #[arg(required = true, num_args = 1..=2, value_name = "ID", value_parser = filter::event_number)]
     ids: Vec<i64>,
     /// Show long parts whole
     #[arg(long)]

@@ -36,7 +36,8 @@ pub(super) struct FilterArgs {
     /// Only calls to models with this text in their name; may be repeated
     #[arg(long, value_name = "MODEL")]
     model: Vec<String>,
-    /// Only sessions of this agent: its id in OTAS, the short name of its key or a part of its name or command; may be repeated
+    /// Only calls of this agent: a part of the name that it gives itself, or of the name or command of its session; its id in OTAS, or
+    /// the short name of its key; may be repeated
     #[arg(long, value_name = "AGENT")]
     agent: Vec<String>,
     /// Only calls to models
@@ -114,6 +115,11 @@ impl FilterArgs {
         filter.conditions.extend(times.into_iter().filter_map(bound));
         Ok(filter)
     }
+}
+
+/// The number of an event, as an argument of a command.
+pub(super) fn event_number(text: &str) -> Result<i64, String> {
+    text.parse().map_err(|_| "expected the number of an event, as `otas-proxy events` lists it".to_owned())
 }
 
 /// Says on standard error if nothing was found, and if bodies were not all looked through.

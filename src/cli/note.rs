@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{About, Done};
+use super::{About, Done, filter};
 use crate::app::redactor;
 use crate::config::Flags;
 use crate::store::Store;
@@ -14,6 +14,7 @@ use crate::store::Store;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The number of the call in `events`
+    #[arg(value_parser = filter::event_number)]
     id: i64,
     /// The note, at most 4 KiB, in place of the one before; an empty one (`""`) removes that
     #[arg(value_name = "TEXT", required = true)]

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::{About, Done, say};
+use super::{About, Done, filter, say};
 use crate::config::Flags;
 use crate::store::Store;
 
@@ -12,7 +12,7 @@ use crate::store::Store;
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// Numbers of dead events, as in `otas-proxy events --state dead`; if one of them is not dead, nothing is changed
-    #[arg(value_name = "ID", required_unless_present = "dead", conflicts_with = "dead")]
+    #[arg(value_name = "ID", value_parser = filter::event_number, required_unless_present = "dead", conflicts_with = "dead")]
     ids: Vec<i64>,
     /// Retry all dead events
     #[arg(long)]

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::color::ColorArgs;
 use super::conversation::{Look, render};
 use super::events::show::{history, whole};
-use super::{About, Done, say};
+use super::{About, Done, filter, say};
 use crate::config::Flags;
 use crate::run_view;
 use crate::store::Store;
@@ -26,6 +26,7 @@ pub(super) struct Args {
     #[arg(long, requires = "conversation")]
     all: bool,
     /// The event's number in the list
+    #[arg(value_parser = filter::event_number)]
     id: i64,
     #[command(flatten)]
     color: ColorArgs,

@@ -1,8 +1,9 @@
 //! Store errors: the operation that failed, and what to do.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use rusqlite::ErrorCode;
 use thiserror::Error;
 
 use super::sql::is_corruption;
@@ -55,6 +56,16 @@ pub enum StoreError {
     /// SQLite could not open or prepare the file.
     #[error("cannot open the event store {path}: check the file's owner and permissions, or move it aside")]
     Open {
+        /// The store's file.
+        path: PathBuf,
+        /// SQLite's error.
+        source: rusqlite::Error,
+    },
+    /// Another process keeps it locked.
+    #[error(
+        "the event store {path} is locked: another program has been writing to it for some time. Try again later"
+    )]
+    Locked {
         /// The store's file.
         path: PathBuf,
         /// SQLite's error.
@@ -150,8 +161,33 @@ impl StoreError {
         }
     }
 
+    /// Why an undamaged file could not be opened or prepared.
+    pub(super) fn unopened(path: &Path, source: rusqlite::Error) -> Self {
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked { path: path.into(), source },
+            _ => Self::Open { path: path.into(), source },
+        }
+    }
+
     /// For `map_err`: names the operation that failed.
     pub(super) fn query(act: &'static str) -> impl FnOnce(rusqlite::Error) -> Self {
         move |source| Self::Query { act, source }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn a_locked_store_is_no_matter_of_permissions() {
+        let unopened = |code| {
+            let source = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            StoreError::unopened(Path::new("events.db"), source).to_string()
+        };
+        assert!(unopened(ffi::SQLITE_BUSY).contains("events.db is locked"));
+        assert!(unopened(ffi::SQLITE_CANTOPEN).contains("permissions"));
     }
 }

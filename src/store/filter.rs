@@ -285,12 +285,13 @@ impl Clauses {
                 let name = Value::Text(agent.clone());
                 let meta = ["command", "agent", "caller.agent", "caller.label"]
                     .map(|of| format!("json_extract(meta, '$.{of}')"));
-                let sessions = format!(
-                    "(session IN (SELECT id FROM sessions WHERE coalesce(agent_id, '') = ? OR key_id = ?
+                let own = in_llm(&format!("{} {LIKE}", joined(&[names::AGENT_NAME], "")));
+                let sql = format!(
+                    "({own} OR session IN (SELECT id FROM sessions WHERE coalesce(agent_id, '') = ? OR key_id = ?
                                   OR (json_valid(meta) AND concat_ws(char(10), {}) {LIKE})))",
                     meta.join(", ")
                 );
-                (sessions, vec![name.clone(), name, containing(agent)])
+                (sql, vec![quick(agent), containing(agent), name.clone(), name, containing(agent)])
             }
             // Calls over MCP are to tools. The column is JSON without white space.
             Fact::Llm => (format!("(llm <> '' AND llm NOT LIKE '%\"{}\":\"mcp\"%')", names::API), Vec::new()),
@@ -383,7 +384,14 @@ mod tests {
             )
             .unwrap();
         writer
-            .append(two, &[NewEvent { llm: r#"{"gen_ai.request.model":"gpt-x"}"#, status_code: 404, ..plain }])
+            .append(
+                two,
+                &[NewEvent {
+                    llm: r#"{"gen_ai.request.model":"gpt-x","gen_ai.agent.name":"codex"}"#,
+                    status_code: 404,
+                    ..plain
+                }],
+            )
             .unwrap();
         let ids = |filter: Filter| store.ids(&Filter { limit: 10, ..filter }).unwrap();
         let all = Filter::default;
@@ -405,6 +413,8 @@ mod tests {
         assert_eq!(is(Fact::Status(StatusClass::Error)), [2, 3]);
         assert_eq!(is(Fact::Llm), [4]);
         assert_eq!(is(Fact::Agent("key-2".into())), [4]);
+        assert_eq!(is(Fact::Agent("CODEX".into())), [4], "the name that it gives itself");
+        assert_eq!(of(&[Condition::Not(Fact::Agent("codex".into()))]), [1, 2, 3]);
         for agent in ["AGENT.py", "miner", "Claude"] {
             assert_eq!(is(Fact::Agent(agent.into())), [1, 2, 3], "{agent}");
         }

@@ -32,7 +32,7 @@ impl Inspector {
         }
         let failed = |source| match is_corruption(&source) {
             true => StoreError::Damaged { path: path.into(), source: Some(source) },
-            false => StoreError::Open { path: path.into(), source },
+            false => StoreError::unopened(path, source),
         };
         let file = FileId::of(path);
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -42,7 +42,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     close_to_others(path).map_err(|source| StoreError::Exposed { path: path.into(), source })?;
     let failed = |source| match is_damage(&source) {
         true => StoreError::Damaged { path: path.into(), source: Some(source) },
-        false => StoreError::Open { path: path.into(), source },
+        false => StoreError::unopened(path, source),
     };
     let mut connection = connect(path).map_err(failed)?;
     match schema::recognise(&mut connection).map_err(failed)? {

@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use self::layout::Layout;
 use super::color::ColorArgs;
-use super::filter::{FilterArgs, tell_what_is_missing};
+use super::filter::{FilterArgs, event_number, tell_what_is_missing};
 use super::table::Cell;
 use super::{About, Done, Failure, Usage, output, say, show as show_command, signals, tree};
 use crate::config::Flags;
@@ -25,6 +25,8 @@ use crate::export::curl;
 use crate::run_view::{self, Limits};
 use crate::store::{CommandError, EventRow, Filter, Listed, Store, Viewer};
 use crate::visible;
+
+pub(super) use self::row::day;
 
 /// The width in columns of a terminal that does not report its own.
 const USUAL_WIDTH: usize = 80;
@@ -65,10 +67,10 @@ pub(super) struct Args {
     #[arg(long, requires = "har")]
     force: bool,
     /// Print a curl command that repeats the call of this event
-    #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow", "json", "har", "id"])]
+    #[arg(long, value_name = "ID", value_parser = event_number, conflicts_with_all = ["FilterArgs", "limit", "follow", "json", "har", "id"])]
     curl: Option<i64>,
     /// Print only this event, whole (as `events show`)
-    #[arg(long, value_name = "ID", conflicts_with_all = ["FilterArgs", "limit", "follow"])]
+    #[arg(long, value_name = "ID", value_parser = event_number, conflicts_with_all = ["FilterArgs", "limit", "follow"])]
     id: Option<i64>,
     #[command(flatten)]
     color: ColorArgs,
@@ -249,8 +251,6 @@ fn if_still_there(event: Result<EventRow, CommandError>) -> Result<Option<EventR
 fn open(flags: &Flags) -> Result<Store, Failure> {
     Ok(Store::open_existing(&super::led(flags, About::Store)?.loaded.config.store.path)?)
 }
-
-pub(super) use row::day;
 
 /// Characters in a line of the terminal; `None` when stdout is none.
 pub(super) fn terminal_width() -> Option<usize> {
