@@ -13,7 +13,7 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Vis
 use serde_json::value::RawValue;
 
 use super::{Parts, REMEMBERED, same, whole_body};
-use crate::agents;
+use crate::agents::{self, Identity, Part};
 use crate::capture::Exchange;
 
 /// Endings of the paths of APIs whose requests hold all messages so far, for calls that were not answered like a model's.
@@ -57,7 +57,8 @@ pub(super) struct Messages<'a> {
     body: Cow<'a, [u8]>,
 }
 
-/// The members that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's.
+/// The members that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's, and inside another
+/// one where Gemini CLI calls Google's code assistant.
 #[derive(serde::Deserialize)]
 struct RequestBody<'a> {
     #[serde(borrow, default)]
@@ -66,8 +67,16 @@ struct RequestBody<'a> {
     input: List<'a>,
     #[serde(borrow, default)]
     contents: List<'a>,
+    #[serde(borrow)]
+    request: Option<&'a RawValue>,
     /// False: Codex only warms the connection up.
     generate: Option<bool>,
+}
+
+#[derive(Default, serde::Deserialize)]
+struct Inner<'a> {
+    #[serde(borrow, default)]
+    contents: List<'a>,
 }
 
 /// The elements of an array; none of any other value, such as a question that is one string.
@@ -153,7 +162,9 @@ impl<'a> Messages<'a> {
         if sent.generate == Some(false) {
             return None;
         }
-        let lists = [sent.messages, sent.input, sent.contents];
+        let inner = sent.request.map(RawValue::get).filter(|inner| inner.starts_with('{'));
+        let inner: Inner<'_> = inner.and_then(|inner| serde_json::from_str(inner).ok()).unwrap_or_default();
+        let lists = [sent.messages, sent.input, sent.contents, inner.contents];
         let List(messages) = lists.into_iter().find(|List(messages)| !messages.is_empty())?;
         let mut so_far = start(exchange, caller);
         let hashed = messages.iter().map(|message| {
@@ -213,6 +224,12 @@ fn start(exchange: &Exchange, caller: u64) -> [u8; 32] {
         // Two sub-agents may begin with the same words.
         for name in agents::fields_of_conversations() {
             parts.add(exchange.request.headers.get(name).unwrap_or_default());
+        }
+        let claims = exchange.llm.as_ref().map_or(&[][..], |facts| &facts.claims);
+        let in_body = if claims.is_empty() { None } else { Identity::of(exchange.request.headers.iter(), claims) };
+        for part in [Part::Session, Part::Agent, Part::Thread] {
+            let id = in_body.as_ref().and_then(|identity| identity.get(part));
+            parts.add(id.unwrap_or_default().as_bytes());
         }
     })
 }

@@ -307,6 +307,30 @@ fn two_agents_with_the_same_words_have_conversations_of_their_own() {
 }
 
 #[test]
+fn sub_agents_that_name_themselves_in_the_body_have_conversations_of_their_own() {
+    // As Gemini CLI calls Google's code assistant.
+    let linking = Linking::new();
+    let of = |at_ms, agent: &str, messages: &[(&str, &str)]| {
+        let contents: Value =
+            messages.iter().map(|(role, text)| json!({ "role": role, "parts": [{ "text": text }] })).collect();
+        let body = json!({ "model": "m", "user_prompt_id": agent, "request": { "session_id": "s-1", "contents": contents } });
+        let url = "https://api.test/v1internal:streamGenerateContent";
+        let mut exchange = call(at_ms, Method::POST, url, &body.to_string(), 200);
+        exchange.request.headers.push("user-agent", b"GeminiCLI/0.61.0/gemini-3 (linux; x64)");
+        let claims = vec![("user_prompt_id", json!(agent)), ("request.session_id", json!("s-1"))];
+        exchange.llm = Some(Box::new(Facts { claims, ..Facts::default() }));
+        exchange
+    };
+    let question = [("user", "look")];
+    let (one, other) = (of(0, "agent-1#0", &question), of(20, "agent-2#0", &question));
+    linking.links(&one);
+    linking.links(&other);
+    let more = [("user", "look"), ("model", "seen"), ("user", "on")];
+    let next = |at_ms, agent| linking.links(&of(at_ms, agent, &more)).conversation.map(|turn| turn.previous);
+    assert_eq!((next(40, "agent-2#1"), next(60, "agent-1#1")), (Some(other.id), Some(one.id)));
+}
+
+#[test]
 fn the_ids_of_tool_calls_tell_conversations_with_the_same_words_apart() {
     let linking = Linking::new();
     let answered = |mut exchange: Exchange, id: &str| {
@@ -342,6 +366,9 @@ fn a_body_of_any_shape_is_read() {
         "1",
         r#"{"messages":"hi"}"#,
         r#"{"messages":{"a":[1]},"input":7,"contents":null}"#,
+        r#"{"request":7}"#,
+        r#"{"request":{"contents":{"a":1}}}"#,
+        r#"{"request":null}"#,
         r#"{"input":true}"#,
     ] {
         let exchange = call(0, Method::POST, "https://api.test/v1/messages", body, 200);
