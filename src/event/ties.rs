@@ -53,3 +53,55 @@ impl Ties {
         Self { processes, session, thread, address, hosts }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use super::super::build::build;
+    use super::super::testing::context;
+    use super::super::tests::{event_of, exchange, headers, rules};
+    use super::super::{Context, Event, Outline};
+    use super::*;
+    use crate::config::CaptureLevel;
+    use crate::llm::{Fact, Facts, names};
+
+    fn ties(event: &Event) -> Ties {
+        Outline::parse(&event.outline).ties
+    }
+
+    #[test]
+    fn a_call_is_tied_by_the_session_that_it_names_and_its_unusual_port() {
+        let mut exchange = exchange();
+        exchange.request.headers = headers(&[
+            ("user-agent", "claude-cli/2.1.197"),
+            ("x-claude-code-session-id", "0b9f5d4e-8c55"),
+            ("x-claude-code-agent-id", "a1b2c3d4"),
+        ]);
+        let event = event_of(&exchange, &BTreeMap::new()).0;
+        let named = Ties {
+            session: Some("0b9f5d4e-8c55".to_owned()),
+            thread: Some("a1b2c3d4".to_owned()),
+            ..Ties::default()
+        };
+        assert_eq!(ties(&event), named);
+        exchange.origin.port = 8443;
+        let event = event_of(&exchange, &BTreeMap::new()).0;
+        assert_eq!(ties(&event).address.as_deref(), Some("api.test:8443"));
+    }
+
+    #[test]
+    fn a_model_call_is_tied_by_the_hosts_of_its_tools_unless_answers_are_not_recorded() {
+        let mut exchange = exchange();
+        let properties = vec![(names::REQUEST_MODEL, Fact::Text("m".to_owned()))];
+        let hosts = vec!["docs.test".to_owned()];
+        exchange.llm = Some(Box::new(Facts { properties, hosts: hosts.clone(), ..Facts::default() }));
+        for (level, known) in [(CaptureLevel::Full, true), (CaptureLevel::Headers, false)] {
+            let redactor = rules(&[("api.test", level)], Duration::from_secs(60));
+            let context = Context { redactor: &redactor, ..context() };
+            let hosts = if known { hosts.clone() } else { Vec::new() };
+            assert_eq!(ties(&build(&exchange, &context)), Ties { hosts, ..Ties::default() }, "{level:?}");
+        }
+    }
+}
