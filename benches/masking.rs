@@ -1,8 +1,15 @@
 //! How long the search for secrets takes, for each megabyte of text: prose and code as agents send them, a conversation that is sent
-//! again with one more turn, and texts made to be slow. `just masking-bench`. Compare each with prose: absolute figures are the
-//! machine's.
+//! again with one more turn, and texts made to be slow; and whether such texts delay the events of other callers. `just
+//! masking-bench`. Compare each with prose: absolute figures are the machine's.
 
-#![allow(clippy::print_stdout, clippy::unwrap_used, reason = "a benchmark reports and may stop")]
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a benchmark reports and may stop"
+)]
+#![allow(dead_code, unreachable_pub, reason = "the tests' support has more than is needed here")]
 
 use std::time::Duration;
 
@@ -11,10 +18,15 @@ use otas_proxy::redact::{Fingerprint, Redactor};
 
 #[path = "../src/redact/tests/hostile.rs"]
 mod hostile;
+#[path = "../tests/support/mod.rs"]
+mod support;
+
+#[path = "masking/delays.rs"]
+mod delays;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS};
+use hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS, SIDE_BY_SIDE};
 use otas_proxy::secret::Secret;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -162,7 +174,7 @@ fn main() {
     println!("{:<36} {:>8.2} ms/MiB", "prose", prose.as_secs_f64() * 1e3);
     println!("{:<36} {:>8.2} ms/MiB", "prose in JSON", per_megabyte(&json).as_secs_f64() * 1e3);
     [10, 57, 400].into_iter().for_each(of_a_conversation);
-    let repeated = [HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS].into_iter().flatten();
+    let repeated = [HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS, SIDE_BY_SIDE].into_iter().flatten();
     let repeated = repeated.map(|part| (format!("{part:?}"), filled(part)));
     let made = MADE.iter().map(|(name, make)| ((*name).to_owned(), made(*make)));
     let all = repeated.chain(made).chain([("JSON in JSON, eight deep".to_owned(), nested())]);
@@ -172,4 +184,5 @@ fn main() {
         let ratio = time.as_secs_f64() / prose.as_secs_f64();
         println!("{name:<44} {:>8.2} ms/MiB {ratio:>8.2} × prose", time.as_secs_f64() * 1e3);
     }
+    SIDE_BY_SIDE.iter().take(1).for_each(|text| delays::run(text));
 }

@@ -29,8 +29,7 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
     let mut places = Places::of(text);
     let mut plain = Lines::default();
     let mut start = 0;
-    for line_end in memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]) {
-        let end = text.len().min(line_end + 1);
+    for end in lines::ends(text) {
         // The array that was read may end in a later line. Most lines of pages and code hold nothing, and many are short.
         if end < start + LINE_MIN_BYTES && !(arrays && end > start) {
             start = start.max(end);

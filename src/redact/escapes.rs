@@ -1,19 +1,104 @@
 //! Texts with their escapes undone, so that `\u0041` in JSON is searched as a letter and `&quot;` as a quote.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
 use memchr::memmem;
 
 use super::finding::Finding;
 use crate::secret::buffers;
 use crate::secret::escapes::{entity, hex, next_sign};
-use crate::secret::undone::{ESCAPE_MAX_BYTES, Undone};
+use crate::secret::undone::{Backwards, ESCAPE_MAX_BYTES, Undone};
 
 /// The `ñ` of `contraseña`, the only letter beyond ASCII in names that are searched for.
 const N_TILDE: u8 = 0xF1;
 
 /// At most so many bytes in front of an escape only escape it: backslashes, or `amp;`.
 const PREFIX_MAX_BYTES: usize = ESCAPE_MAX_BYTES - 64;
+
+/// Which escapes are undone.
+#[derive(Clone, Copy)]
+pub(super) enum Escapes {
+    /// `\u00XX` of JSON.
+    Json,
+    /// The entities of XML and HTML, however often they were escaped (`&quot;`, `&amp;quot;`).
+    Markup,
+}
+
+impl Escapes {
+    /// The next escape whose sign stands in `signs`: its place, and its character. It may end behind `signs`.
+    pub(super) fn next(self, text: &str, signs: Range<usize>) -> Option<(Range<usize>, char)> {
+        match self {
+            Self::Json => next_of_json(text, signs),
+            Self::Markup => next_of_markup(text, signs),
+        }
+    }
+
+    /// The text without them. `None` when it has none.
+    pub(super) fn undo(self, text: &str) -> Option<Shadow> {
+        let mut shadow = Shadow::default();
+        let mut copied = 0;
+        while let Some((stood, character)) = self.next(text, copied..text.len()) {
+            // Once, for the whole text: growing step by step copies the text again and again.
+            if copied == 0 {
+                shadow.text = buffers::take_text(text.len());
+            }
+            shadow.put(&text[copied..stood.start], stood.clone(), character);
+            copied = stood.end;
+        }
+        shadow.finished(text, copied)
+    }
+}
+
+/// Backslashes before the escape only escape it, and are a part of it.
+fn next_of_json(text: &str, signs: Range<usize>) -> Option<(Range<usize>, char)> {
+    const SIGN: &[u8] = b"\\u00";
+    static FINDER: LazyLock<memmem::Finder<'static>> = LazyLock::new(|| memmem::Finder::new(SIGN));
+    let text = text.as_bytes();
+    // A sign that begins in the reach may end behind it.
+    let reach = text.len().min(signs.end + SIGN.len() - 1);
+    let mut at = signs.start;
+    loop {
+        let rest = text.get(at..reach)?;
+        let sign = if rest.starts_with(SIGN) { at } else { at + FINDER.find(rest)? };
+        let digits = sign + SIGN.len();
+        let code = text.get(digits..digits + 2).and_then(hex).and_then(|code| u8::try_from(code).ok());
+        let undone =
+            |code: &u8| ((0x20..0x7F).contains(code) && !matches!(code, b'"' | b'\\' | b'\'')) || *code == N_TILDE;
+        if let Some(code) = code.filter(undone) {
+            let before = text[signs.start..sign].iter().rev().take(PREFIX_MAX_BYTES);
+            let slashes = before.take_while(|byte| **byte == b'\\').count();
+            return Some((sign - slashes..digits + 2, char::from(code)));
+        }
+        at = digits;
+    }
+}
+
+fn next_of_markup(text: &str, signs: Range<usize>) -> Option<(Range<usize>, char)> {
+    let bytes = text.as_bytes();
+    let mut at = signs.start;
+    let find = |text: &[u8]| memchr::memchr(b'&', text);
+    while let Some(start) = next_sign(&bytes[..signs.end], at, |byte| byte == b'&', find) {
+        if let Some((length, character)) = entities(&bytes[start + 1..]) {
+            return Some((start..start + 1 + length, character));
+        }
+        at = start + 1;
+    }
+    None
+}
+
+/// The character of an entity of which the `&` stands before the text, and its length. `amp;` before another entity only escapes
+/// that; alone it is `&`.
+fn entities(text: &[u8]) -> Option<(usize, char)> {
+    let mut escaped = 0;
+    while escaped < PREFIX_MAX_BYTES && text[escaped..].starts_with(b"amp;") {
+        escaped += b"amp;".len();
+    }
+    match entity(&text[escaped..]).filter(|(character, _)| character.is_ascii_graphic()) {
+        Some((character, length)) => Some((escaped + length, character)),
+        None => (escaped > 0).then_some((escaped, '&')),
+    }
+}
 
 /// A text with escapes undone, and where each stood. `\u0022` and other escaped quotes and backslashes stay: they are not parts of
 /// a name, and a string would end at a quote without its escape.
@@ -24,59 +109,6 @@ pub(super) struct Shadow {
 }
 
 impl Shadow {
-    /// The text without the escapes `\u00XX` of JSON. `None` when it has none.
-    pub(super) fn of(text: &str) -> Option<Self> {
-        const SIGN: &[u8] = b"\\u00";
-        let mut shadow = Self::default();
-        let mut copied = 0;
-        for sign in memmem::find_iter(text.as_bytes(), SIGN) {
-            let digits = sign + SIGN.len();
-            let code = text.as_bytes().get(digits..digits + 2).and_then(hex);
-            let Some(code) = code.and_then(|code| u8::try_from(code).ok()) else { continue };
-            let plain = (0x20..0x7F).contains(&code) && !matches!(code, b'"' | b'\\' | b'\'');
-            if !plain && code != N_TILDE {
-                continue;
-            }
-            let before = text.as_bytes()[copied..sign].iter().rev().take(PREFIX_MAX_BYTES);
-            let slashes = before.take_while(|byte| **byte == b'\\').count();
-            let start = sign - slashes;
-            shadow.put(text, copied, start..digits + 2, char::from(code));
-            copied = digits + 2;
-        }
-        shadow.finished(text, copied)
-    }
-
-    /// The text without the entities of XML and HTML, however often they were escaped (`&quot;`, `&amp;quot;`). `None` when it has
-    /// none.
-    pub(super) fn of_markup(text: &str) -> Option<Self> {
-        let mut shadow = Self::default();
-        let mut copied = 0;
-        for start in memchr::memchr_iter(b'&', text.as_bytes()) {
-            if start < copied {
-                continue;
-            }
-            let whole = &text[start + 1..];
-            let mut rest = whole;
-            while let Some(next) =
-                rest.strip_prefix("amp;").filter(|next| whole.len() - next.len() < PREFIX_MAX_BYTES)
-            {
-                rest = next;
-            }
-            // `&amp;` alone is `&`; before another entity it only escapes that.
-            let entity = entity(rest.as_bytes()).filter(|(char, _)| char.is_ascii_graphic());
-            let entity = entity.map(|(char, bytes)| (&rest[bytes..], char));
-            let (rest, char) = match entity {
-                Some(found) => found,
-                None if rest.len() < whole.len() => (rest, '&'),
-                None => continue,
-            };
-            let end = text.len() - rest.len();
-            shadow.put(text, copied, start..end, char);
-            copied = end;
-        }
-        shadow.finished(text, copied)
-    }
-
     /// The text without all escapes of JSON strings. Quotes become line ends, so that each string begins a line.
     /// `None` when it has neither escapes nor quotes.
     pub(super) fn of_strings(text: &str) -> Option<Self> {
@@ -99,19 +131,18 @@ impl Shadow {
                 }
             };
             at = sign + bytes;
-            shadow.put(text, copied, sign..at, char);
+            if copied == 0 {
+                shadow.text = buffers::take_text(text.len());
+            }
+            shadow.put(&text[copied..sign], sign..at, char);
             copied = at;
         }
         shadow.finished(text, copied)
     }
 
-    /// Copies the text from `copied` up to an escape, and puts the character in place of the escape.
-    fn put(&mut self, text: &str, copied: usize, stood: Range<usize>, character: char) {
-        // Once, for the whole text: growing step by step copies the text again and again.
-        if copied == 0 {
-            self.text = buffers::take_text(text.len());
-        }
-        self.text.push_str(&text[copied..stood.start]);
+    /// Adds the text in front of an escape, and the character in place of the escape.
+    pub(super) fn put(&mut self, before: &str, stood: Range<usize>, character: char) {
+        self.text.push_str(before);
         let here = self.text.len();
         self.text.push(character);
         // A quote that became a line end did not move what follows.
@@ -129,19 +160,59 @@ impl Shadow {
         Some(self)
     }
 
-    /// The first place in this text whose character stood at `stood` in the original text, or behind it.
-    pub(super) fn here(&self, stood: usize) -> usize {
-        let (mut low, mut high) = (0, self.text.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.undone.place(middle).start < stood { low = middle + 1 } else { high = middle }
-        }
-        low
+    /// Whether no escape was undone.
+    pub(super) fn is_empty(&self) -> bool {
+        self.undone.is_empty()
     }
 
-    /// A finding in this text as one in the original text.
-    pub(super) fn cast_back<'a>(&self, finding: Finding<'a>) -> Finding<'a> {
-        Finding { range: self.undone.back(finding.range), ..finding }
+    /// Whether an escape stands at both sides of a place of the original text.
+    pub(super) fn cuts(&self, stood: usize) -> bool {
+        self.undone.place(self.undone.here(stood)).start != stood
+    }
+
+    /// All of it.
+    pub(super) fn view(&self) -> View<'_> {
+        View { text: &self.text, undone: &self.undone, here: 0, stood: 0 }
+    }
+
+    /// What stood in a part of the original text, which cuts no escape. `None` when nothing was undone there.
+    pub(super) fn part(&self, stood: Range<usize>) -> Option<View<'_>> {
+        let here = self.undone.here(stood.start)..self.undone.here(stood.end);
+        let view =
+            || View { text: &self.text[here.clone()], undone: &self.undone, here: here.start, stood: stood.start };
+        self.undone.any_in(&here).then(view)
+    }
+
+    /// Findings in this text as findings in the original text.
+    pub(super) fn cast_back(&self, found: &mut [Finding<'_>]) {
+        self.view().cast_back(found);
+    }
+}
+
+/// A part of a text whose escapes were undone.
+#[derive(Clone, Copy)]
+pub(super) struct View<'s> {
+    pub(super) text: &'s str,
+    undone: &'s Undone,
+    /// Where the part begins in the whole copy.
+    here: usize,
+    /// Where it begins in the original text.
+    stood: usize,
+}
+
+impl View<'_> {
+    /// The first place in this text whose character stood at `stood` in the part of the original text, or behind it.
+    pub(super) fn here(&self, stood: usize) -> usize {
+        self.undone.here(self.stood + stood) - self.here
+    }
+
+    /// Findings in this text as findings in the part of the original text.
+    pub(super) fn cast_back(&self, found: &mut [Finding<'_>]) {
+        let mut places = Backwards::of(self.undone);
+        for Finding { range, .. } in found {
+            let back = places.back(self.here + range.start..self.here + range.end);
+            *range = back.start - self.stood..back.end - self.stood;
+        }
     }
 }
 
@@ -156,14 +227,20 @@ mod tests {
     use super::*;
     use crate::redact::finding::Show;
 
+    /// The place in the original text.
+    fn back(shadow: &Shadow, range: Range<usize>) -> Range<usize> {
+        let mut found = [Finding { range, rule: "", show: Show::Token }];
+        shadow.cast_back(&mut found);
+        found[0].range.clone()
+    }
+
     #[test]
     fn markup_is_undone_however_often_it_was_escaped() {
         let text = "a &lt;k&gt;v &amp;amp;quot;x&quot; &amp; &copy; &";
-        let shadow = Shadow::of_markup(text).unwrap();
+        let shadow = Escapes::Markup.undo(text).unwrap();
         assert_eq!(shadow.text, "a <k>v \"x\" & &copy; &");
-        let finding = Finding { range: 7..10, rule: "", show: Show::Token };
-        assert_eq!(&text[shadow.cast_back(finding).range], "&amp;amp;quot;x&quot;");
-        assert!(Shadow::of_markup("a & b").is_none());
+        assert_eq!(&text[back(&shadow, 7..10)], "&amp;amp;quot;x&quot;");
+        assert!(Escapes::Markup.undo("a & b").is_none());
     }
 
     #[test]
@@ -172,26 +249,24 @@ mod tests {
         let shadow = Shadow::of_strings(text).unwrap();
         assert_eq!(shadow.text, "{\na\n:\ndata: {\"k\":\"v\\n\"}\n\ndata: \\u00e9/\n}");
         let start = shadow.text.find("v\\n").unwrap();
-        let finding = Finding { range: start..start + 3, rule: "", show: Show::Token };
-        assert_eq!(&text[shadow.cast_back(finding).range], r"v\\n");
+        assert_eq!(&text[back(&shadow, start..start + 3)], r"v\\n");
     }
 
     #[test]
     fn escapes_are_undone_and_places_found_again() {
         let text = r#"é{"p\u0061ss":"\\u0041b\u0022","x":"\u00e9"}"#;
-        let shadow = Shadow::of(text).unwrap();
+        let shadow = Escapes::Json.undo(text).unwrap();
         assert_eq!(shadow.text, r#"é{"pass":"Ab\u0022","x":"\u00e9"}"#);
         let back = |part: &str| {
             let start = shadow.text.find(part).unwrap();
-            let finding = Finding { range: start..start + part.len(), rule: "", show: Show::Token };
-            &text[shadow.cast_back(finding).range]
+            &text[back(&shadow, start..start + part.len())]
         };
         assert_eq!(back("pass"), r"p\u0061ss");
         assert_eq!(back("Ab"), r"\\u0041b");
         assert_eq!(back("a"), r"\u0061");
         assert_eq!(back("x"), "x");
         assert_eq!(back("é{"), "é{");
-        assert!(Shadow::of(r#"{"a":"\u00e9\u0022"}"#).is_none());
-        assert_eq!(Shadow::of(r"contrase\u00f1a").unwrap().text, "contraseña");
+        assert!(Escapes::Json.undo(r#"{"a":"\u00e9\u0022"}"#).is_none());
+        assert_eq!(Escapes::Json.undo(r"contrase\u00f1a").unwrap().text, "contraseña");
     }
 }

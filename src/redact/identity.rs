@@ -88,20 +88,15 @@ impl Identity {
         let has = |name: &str| memchr::memmem::find(text.as_bytes(), name.as_bytes()).is_some();
         let is_agent = self.agent;
         for names in PROMPTS.iter().filter(|[_, prompt]| is_agent && has(prompt)) {
-            for name in names {
-                for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
-                    let value = text[at + name.len()..].trim_start().strip_prefix(':').and_then(first_value);
-                    value.as_ref().and_then(Value::as_str).into_iter().for_each(|id| self.note(id));
-                }
+            for value in names.iter().flat_map(|name| values_of(text, name)) {
+                value.as_str().into_iter().for_each(|id| self.note(id));
             }
         }
         for name in ["client_metadata", "user_id"] {
-            for at in memchr::memmem::find_iter(text.as_bytes(), name).take(PLACES) {
-                let rest = text[at + name.len()..].trim_start_matches(['\\', '"']).trim_start();
-                let Some(rest) = rest.strip_prefix(':') else { continue };
-                let value = match first_value(rest) {
-                    Some(Value::String(inner)) => serde_json::from_str(&inner).ok(),
-                    other => other,
+            for value in values_of(text, name) {
+                let value = match value {
+                    Value::String(inner) => serde_json::from_str(&inner).ok(),
+                    other => Some(other),
                 };
                 if let Some(value) = value.filter(|value| name == "client_metadata" || is_of_claude(value)) {
                     self.note_members(&value);
@@ -148,6 +143,14 @@ impl Identity {
             }
         }
     }
+}
+
+/// The JSON values behind a name in a text, at its first [`PLACES`].
+fn values_of(text: &str, name: &str) -> impl Iterator<Item = Value> {
+    memchr::memmem::find_iter(text.as_bytes(), name.as_bytes()).take(PLACES).filter_map(move |at| {
+        let rest = text[at + name.len()..].trim_start_matches(['\\', '"']).trim_start();
+        first_value(rest.strip_prefix(':')?)
+    })
 }
 
 /// The JSON value at the start of a text; other text may follow it.

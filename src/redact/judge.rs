@@ -67,8 +67,13 @@ const TECHNICAL: [&[u8]; 14] = [
 
 /// Whether a value refers to a secret that is stored elsewhere: `${API_KEY}`, `$1`, `process.env.X`, `<your-key>`.
 pub(super) fn reference(value: &[u8]) -> bool {
+    // Most values begin with a letter that none of these begins with.
+    let first = value.first().map(u8::to_ascii_lowercase);
+    if !matches!(first, Some(b'$' | b'{' | b'%' | b'<' | b'p' | b'i' | b'o' | b's' | b'v' | b'e' | b'a')) {
+        return false;
+    }
     let begins = |reference: &&[u8]| {
-        value.first().map(u8::to_ascii_lowercase) == reference.first().copied()
+        first == reference.first().copied()
             && value.get(..reference.len()).is_some_and(|start| start.eq_ignore_ascii_case(reference))
     };
     let variable = |name: &[u8]| !name.is_empty() && all(name, |byte| byte.is_ascii_alphanumeric() || byte == b'_');
@@ -99,8 +104,48 @@ pub(super) fn placeholder(value: &[u8]) -> bool {
     one_character
         || reference(value)
         || value.first() == Some(&b'<')
-        || WORDS.as_ref().is_some_and(|words| words.is_match(start))
+        || (has_letters_of_a_placeholder(start) && WORDS.as_ref().is_some_and(|words| words.is_match(start)))
         || TECHNICAL.iter().any(|name| start.eq_ignore_ascii_case(name))
+}
+
+/// Whether a text has all characters of one of [`PLACEHOLDERS`], in any order. Few other texts have.
+fn has_letters_of_a_placeholder(text: &[u8]) -> bool {
+    /// A bit for each letter in any case, and one for each other character of these words.
+    const fn bit(byte: u8) -> u32 {
+        match byte {
+            b'a'..=b'z' => 1 << (byte - b'a'),
+            b'A'..=b'Z' => 1 << (byte - b'A'),
+            b'_' => 1 << 26,
+            b'-' => 1 << 27,
+            b'*' => 1 << 28,
+            b'.' => 1 << 29,
+            _ => 0,
+        }
+    }
+    static BITS: [u32; 256] = {
+        let mut bits = [0; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            bits[byte] = bit(byte as u8);
+            byte += 1;
+        }
+        bits
+    };
+    const WORDS: [u32; PLACEHOLDERS.len()] = {
+        let mut words = [0; PLACEHOLDERS.len()];
+        let mut word = 0;
+        while word < PLACEHOLDERS.len() {
+            let mut at = 0;
+            while at < PLACEHOLDERS[word].len() {
+                words[word] |= bit(PLACEHOLDERS[word][at]);
+                at += 1;
+            }
+            word += 1;
+        }
+        words
+    };
+    let here = text.iter().fold(0, |bits, byte| bits | BITS[usize::from(*byte)]);
+    WORDS.iter().any(|word| word & !here == 0)
 }
 
 /// Whether a value under an unclear name is a secret: a machine made it, or it is the base64 of a name and a password (`auth` of

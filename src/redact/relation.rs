@@ -151,11 +151,7 @@ fn name_of_a_list(text: &[u8], name: &Range<usize>) -> bool {
 /// `"value": "…"`, `value="…"`, `value: …`
 fn after_value_name(text: &[u8], at: usize) -> Option<Related> {
     let start = quote(text, at).unwrap_or(at);
-    // No name in `VALUES` has another first letter.
-    if !matches!(text.get(start), Some(b'v' | b'V' | b'd' | b's' | b'c')) {
-        return None;
-    }
-    let name = VALUES.iter().find(|name| text[start..].starts_with(name))?;
+    let name = begun(&text[start..], &VALUES)?;
     let end = start + name.len();
     let end = quote(text, end).unwrap_or(end);
     let sign = skip_space(text, end);
@@ -189,7 +185,7 @@ fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
 fn spoken(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     let at = quote(text, name.end).unwrap_or(name.end);
     let start = spaces(text, at)?;
-    let after = match VERBS.iter().find(|verb| text[start..].starts_with(verb)) {
+    let after = match begun(&text[start..], &VERBS) {
         Some(verb) => start + verb.len(),
         None => later_verb(text, start, context)?,
     };
@@ -200,9 +196,7 @@ fn spoken(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Rel
 /// Behind the verb of `the password for guests is value`, where a few words stand before the verb.
 fn later_verb(text: &[u8], start: usize, context: &mut Context) -> Option<usize> {
     const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
-    if !PREPOSITIONS.iter().any(|word| text[start..].starts_with(word)) {
-        return None;
-    }
+    begun(&text[start..], &PREPOSITIONS)?;
     context.verbs.behind_next(text, start)
 }
 
@@ -228,7 +222,7 @@ impl Verbs {
             match text[at] {
                 b' ' => {
                     let rest = &text[at + 1..];
-                    if let Some(verb) = Self::WORDS.iter().find(|verb| rest.starts_with(verb)) {
+                    if let Some(verb) = begun(rest, &Self::WORDS) {
                         return Some(at + verb.len());
                     }
                 }
@@ -247,7 +241,7 @@ fn set(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Relate
     let value = spaces(text, name.end)?;
     let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
     let before = line.trim_ascii_end();
-    let setter = before.len() < line.len() && SETTERS.iter().any(|word| before.ends_with(word));
+    let setter = before.len() < line.len() && SETTERS.iter().any(|word| ends(before, word));
     if setter || context.logins.any(text, name.start, *b"  ", &NETRC) {
         return word(text, value);
     }
@@ -341,6 +335,17 @@ fn quote(text: &[u8], at: usize) -> Option<usize> {
 fn unquoted_end(text: &[u8], at: usize) -> Option<usize> {
     let before = text.get(..at)?.strip_suffix(b"\"")?;
     Some(before.len() - before.iter().rev().take(64).take_while(|byte| **byte == b'\\').count())
+}
+
+/// The first of these words that a text begins with. The first letter rules most out.
+fn begun<'w>(text: &[u8], words: &[&'w [u8]]) -> Option<&'w [u8]> {
+    let first = text.first()?;
+    words.iter().find(|word| word.first() == Some(first) && text.starts_with(word)).copied()
+}
+
+/// Whether a text ends with a word.
+fn ends(text: &[u8], word: &[u8]) -> bool {
+    text.last() == word.last() && text.ends_with(word)
 }
 
 /// Behind at least one space.

@@ -1,7 +1,7 @@
 //! All searches of one text: our rules, the operator's patterns, our own secrets, streams, and the ends of a cut text.
 
 use super::edges;
-use super::escapes::Shadow;
+use super::escapes::Escapes;
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
 use super::redactor::{CUT, OWN};
@@ -17,9 +17,11 @@ impl<'a> Masking<'a> {
         let redactor = self.redactor;
         let find = |text: &str| redactor.scanner.find(&redactor.names, text, ends, deadline);
         let mut found = find(text)?;
-        let shadows = [Shadow::of(text), Shadow::of_markup(text)];
+        let shadows = [Escapes::Json.undo(text), Escapes::Markup.undo(text)];
         for shadow in shadows.into_iter().flatten() {
-            found.extend(find(&shadow.text)?.into_iter().map(|finding| shadow.cast_back(finding)));
+            let mut inside = find(&shadow.text)?;
+            shadow.cast_back(&mut inside);
+            found.append(&mut inside);
         }
         Ok(found)
     }

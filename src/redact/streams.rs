@@ -2,7 +2,7 @@
 //! several levels deep.
 
 use super::deltas;
-use super::escapes::Shadow;
+use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
 use crate::deadline::Deadline;
@@ -76,7 +76,8 @@ impl<'a> Masking<'a> {
         }
         for joined in deltas::joined(text) {
             // It is searched once more for each kind of escape.
-            let escapes = ["\\u00", "&"].iter().filter(|sign| joined.text.contains(**sign)).count();
+            let has = |sign: &[u8]| usize::from(memchr::memmem::find(joined.text.as_bytes(), sign).is_some());
+            let escapes = has(b"\\u00") + has(b"&");
             spare.take(joined.text.len() * (1 + escapes))?;
             let mut inside = self.scanned(&joined.text, Ends::default(), spare.deadline)?;
             inside.extend(self.listed(&joined.text, spare.deadline)?);
@@ -88,24 +89,26 @@ impl<'a> Masking<'a> {
         }
         if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
             spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
-            let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
-            found.extend(inside.into_iter().map(|finding| shadow.cast_back(in_a_string(finding))));
+            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
+            inside.iter_mut().for_each(in_a_string);
+            shadow.cast_back(&mut inside);
+            found.append(&mut inside);
         }
-        if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Shadow::of_markup(text)).flatten() {
+        if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Escapes::Markup.undo(text)).flatten() {
             spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
-            let inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
-            found.extend(inside.into_iter().map(|finding| shadow.cast_back(finding)));
+            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
+            shadow.cast_back(&mut inside);
+            found.append(&mut inside);
         }
         Ok(found)
     }
 }
 
 /// Escapes the quotes in the shown text, which stands in a JSON string.
-fn in_a_string(mut finding: Finding<'_>) -> Finding<'_> {
+fn in_a_string(finding: &mut Finding<'_>) {
     if let Show::Text(shown) = &mut finding.show
         && shown.contains(['"', '\\'])
     {
         *shown = shown.replace('\\', "\\\\").replace('"', "\\\"");
     }
-    finding
 }

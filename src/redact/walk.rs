@@ -260,16 +260,19 @@ impl<'n, 't> Walk<'n, 't> {
         }
         let secret = !refused && (in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word)));
         if !secret || (!in_url && self.is_a_pass(name, rule, sign, word)) {
-            self.dull_end = match kind {
+            let no_key = |byte: &u8| !byte.is_ascii_graphic();
+            self.dull_end = if kind != Kind::Opaque || code {
                 // What follows in the value is of no other kind.
-                _ if kind != Kind::Opaque || code => range.end,
-                _ if refused => self.dull_end,
+                range.end
+            } else if refused {
+                self.dull_end
+            } else if let Some(at) = word.iter().rposition(no_key) {
                 // No key has such a character, but one may stand behind it.
-                _ => match word.iter().rposition(|byte| !byte.is_ascii_graphic()) {
-                    Some(at) => range.end - word.len() + at + 1,
-                    None if word.iter().any(u8::is_ascii_digit) => self.dull_end,
-                    None => range.end,
-                },
+                range.end - word.len() + at + 1
+            } else if word.iter().any(u8::is_ascii_digit) {
+                self.dull_end
+            } else {
+                range.end
             };
             return self.typed(range, rule, kind, sign);
         }
@@ -284,7 +287,9 @@ impl<'n, 't> Walk<'n, 't> {
             return false;
         }
         let content = &self.text[value.clone()];
-        let Some(at) = memchr::memmem::find(content, MASK.as_bytes()) else {
+        let star = memchr::memchr(b'*', content);
+        let mask = star.and_then(|star| Some(star + memchr::memmem::find(&content[star..], MASK.as_bytes())?));
+        let Some(at) = mask else {
             self.unmasked_end = value.end;
             return false;
         };

@@ -68,7 +68,7 @@ pub(crate) fn next_sign(
     find: impl Fn(&[u8]) -> Option<usize>,
 ) -> Option<usize> {
     /// In so many bytes it is searched for without SIMD: escapes often stand side by side.
-    const NEAR_BYTES: usize = 4;
+    const NEAR_BYTES: usize = 8;
     let near = text[from..].iter().take(NEAR_BYTES).position(|byte| is(*byte));
     near.or_else(|| {
         let far = NEAR_BYTES.min(text.len() - from);
@@ -175,13 +175,18 @@ fn entity_by_number(text: &[u8]) -> Option<(char, usize)> {
     };
     let mut code = 0_u32;
     for (length, byte) in digits.iter().take(ENTITY_MAX_BYTES).enumerate() {
-        if *byte == b';' && length > 0 {
-            return Some((char::from_u32(code)?, sign + length + 1));
+        match digit(*byte) {
+            // No character has a higher code.
+            Some(value) if value < radix => code = (code * radix + value).min(NO_CHARACTER),
+            _ if *byte == b';' && length > 0 => return Some((char::from_u32(code)?, sign + length + 1)),
+            _ => return None,
         }
-        code = code.checked_mul(radix)?.checked_add(digit(*byte).filter(|value| *value < radix)?)?;
     }
     None
 }
+
+/// No character has this code.
+const NO_CHARACTER: u32 = char::MAX as u32 + 1;
 
 /// ASCII punctuation with its names in HTML, the frequent ones first.
 pub(super) const ENTITIES: &[(char, &[&str])] = &[

@@ -111,6 +111,25 @@ impl Undone {
         matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
     }
 
+    /// The first place in the copy whose character stood at `stood` in the text, or behind it.
+    pub(crate) fn here(&self, stood: usize) -> usize {
+        let block = self.blocks.partition_point(|begin| begin.stood <= stood).saturating_sub(1);
+        let mut place = self.blocks.get(block).copied().unwrap_or_default();
+        for escapes in self.escapes.iter().skip(block * BLOCK) {
+            let first = place.behind_gap(*escapes);
+            let behind = first.behind(*escapes);
+            if stood <= first.stood {
+                break;
+            }
+            if stood < behind.stood {
+                let before = (stood - first.stood).div_ceil(usize::from(escapes.stood_bytes));
+                return first.here + before * usize::from(escapes.here_bytes);
+            }
+            place = behind;
+        }
+        place.here + (stood - place.stood)
+    }
+
     /// The place in the text of a range of the copy.
     pub(crate) fn back(&self, range: Range<usize>) -> Range<usize> {
         let start = self.place(range.start).start;
@@ -121,6 +140,11 @@ impl Undone {
     /// The place in the text of the byte at `at` of the copy.
     pub(crate) fn place(&self, at: usize) -> Range<usize> {
         let (first, escapes) = self.next(at);
+        Self::place_by(at, first, escapes)
+    }
+
+    /// The same; `first` and `escapes` are those at `at`.
+    fn place_by(at: usize, first: Place, escapes: Option<Escapes>) -> Range<usize> {
         match (escapes, at.checked_sub(first.here)) {
             (Some(escapes), Some(inside)) => {
                 let stood_bytes = usize::from(escapes.stood_bytes);
@@ -133,6 +157,45 @@ impl Undone {
                 start..start + 1
             }
         }
+    }
+}
+
+/// Finds the places of many ranges of the copy. Mostly the next one is not far behind the last one.
+pub(crate) struct Backwards<'u> {
+    undone: &'u Undone,
+    /// An entry of the escapes, and where the gap before it begins.
+    entry: usize,
+    begin: Place,
+}
+
+impl<'u> Backwards<'u> {
+    pub(crate) fn of(undone: &'u Undone) -> Self {
+        Self { undone, entry: 0, begin: Place::default() }
+    }
+
+    /// The place in the text of a range of the copy.
+    pub(crate) fn back(&mut self, range: Range<usize>) -> Range<usize> {
+        let start = self.place(range.start).start;
+        let end = range.end.checked_sub(1).map_or(start, |last| self.place(last).end);
+        start..end.max(start)
+    }
+
+    fn place(&mut self, at: usize) -> Range<usize> {
+        let Undone { escapes, blocks, .. } = self.undone;
+        let next_block = blocks.get(self.entry / BLOCK + 2);
+        if at < self.begin.here || next_block.is_some_and(|block| block.here <= at) {
+            let block = blocks.partition_point(|begin| begin.here <= at).saturating_sub(1);
+            (self.entry, self.begin) = (block * BLOCK, blocks.get(block).copied().unwrap_or_default());
+        }
+        while let Some(here) = escapes.get(self.entry) {
+            let first = self.begin.behind_gap(*here);
+            let behind = first.behind(*here);
+            if at < behind.here {
+                return Undone::place_by(at, first, Some(*here));
+            }
+            (self.entry, self.begin) = (self.entry + 1, behind);
+        }
+        Undone::place_by(at, self.begin, None)
     }
 }
 
@@ -188,6 +251,16 @@ mod tests {
             for (at, place) in places.iter().enumerate() {
                 prop_assert_eq!(&undone.place(at), place);
                 prop_assert_eq!(undone.any_in(&(at..at + 1)), place.len() > 1);
+            }
+            let mut backwards = Backwards::of(&undone);
+            for at in (0..places.len()).chain((0..places.len()).rev().step_by(7)).chain((0..places.len()).step_by(90)) {
+                for end in at..places.len().min(at + 3) {
+                    prop_assert_eq!(backwards.back(at..end), undone.back(at..end));
+                }
+            }
+            for stood in 0..stood + 4 {
+                let first = places.iter().position(|place| place.start >= stood).unwrap_or(places.len());
+                prop_assert_eq!(undone.here(stood), first, "{}", stood);
             }
         }
     }

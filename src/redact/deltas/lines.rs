@@ -17,8 +17,30 @@ pub(super) fn content(line: &str) -> &str {
     if begins_content(line.as_bytes()) { line } else { behind_stamp(line).unwrap_or(line) }
 }
 
+/// Behind each line of a text, in order.
+pub(super) fn ends(text: &str) -> impl Iterator<Item = usize> {
+    let bytes = text.as_bytes();
+    let mut next = Some(0);
+    std::iter::from_fn(move || {
+        let start = next?;
+        // Many lines are empty or a single sign, above all where quotes became line ends.
+        let length = match bytes[start..] {
+            [b'\n', ..] => Some(0),
+            [_, b'\n', ..] => Some(1),
+            _ => memchr::memchr(b'\n', &bytes[start..]),
+        };
+        next = length.map(|length| start + length + 1);
+        Some(next.unwrap_or(text.len()))
+    })
+}
+
 /// Whether a line between two lines of data is not a part of the stream.
 pub(super) fn is_other(line: &str) -> bool {
+    // Without these signs it has no field and no stamp, and most lines begin with their content.
+    let begins_at_once = |first: &u8| !matches!(first, b' ' | b'\t' | b'>' | b'<' | b'\r' | b'\n');
+    if line.as_bytes().first().is_some_and(begins_at_once) && memchr::memchr2(b':', b'|', line.as_bytes()).is_none() {
+        return true;
+    }
     let line = content(line).as_bytes().trim_ascii_end();
     !line.is_empty() && !FIELDS.iter().any(|field| line.starts_with(field))
 }

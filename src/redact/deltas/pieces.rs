@@ -95,8 +95,7 @@ impl Lines {
         let data_end = line.end - stream.as_bytes()[line.clone()].iter().rev().take_while(ends).count();
         let Some(data) = Piece::of(&(line.start..data_end)) else { return };
         let between = &stream[self.end..line.start];
-        let goes_on = || memchr::memchr(b'\n', between.as_bytes()).is_some() && !between.lines().any(lines::is_other);
-        if !self.joined.pieces.is_empty() && !goes_on() {
+        if !self.joined.pieces.is_empty() && !goes_on(between) {
             self.joined.text.push('\n');
         }
         self.end = line.end;
@@ -107,6 +106,23 @@ impl Lines {
     pub(super) fn joined(self) -> Option<Joined> {
         (self.joined.pieces.len() > 1).then_some(self.joined)
     }
+}
+
+/// Whether the next line of data goes on with the text of the last one, with this between them.
+fn goes_on(between: &str) -> bool {
+    // Mostly the name of the field, perhaps with an empty line before it.
+    match between {
+        "\ndata: " | "\ndata:" => return true,
+        "data: " | "data:" => return false,
+        _ => {}
+    }
+    let (mut start, mut count) = (0, 0);
+    let is_other = |end| {
+        let line = &between[std::mem::replace(&mut start, end)..end];
+        count += 1;
+        lines::is_other(line)
+    };
+    !lines::ends(between).any(is_other) && count > 1
 }
 
 #[cfg(test)]

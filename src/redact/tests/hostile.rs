@@ -214,3 +214,12 @@ pub(crate) const HOSTILE_TO_GRAMMARS: &[&str] = &[
     "?token=xxxx1",
     "&nosuch;",
 ];
+
+/// Several costly pieces side by side: secrets, or names of secrets, beside escapes of JSON and of markup, so that each is examined in
+/// three readings.
+pub(crate) const SIDE_BY_SIDE: &[&str] = &[
+    "{\"b\"{\"\":\"&quot;\\u0074\"}\n\"pass:{",
+    "data: {\"a\":\"b\"}\ntoken=\\\\\\\"data: {\"a\":\"&quot;data: \\u0074\"}\n\n{\\\"password\\\":{\\\"a\\\":",
+    "agent_eyJ-&quot;Authorization: Basic eyJa..\\u0074oken=Authorization: token \"token\":\"mysql -p",
+    "&quot;\"token\":\"Authorization: Basic ciokey\\\\Authorization: token token=\\\\\\\"\\u0074oken=mysql -p",
+];

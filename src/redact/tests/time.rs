@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::fuzzing::{STEPS_A_BYTE, steps_of};
-use super::hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS};
+use super::hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS, SIDE_BY_SIDE};
 
 /// Steps a byte where several costly pieces stand side by side.
 const SIDE_BY_SIDE_STEPS_A_BYTE: u64 = 2 * STEPS_A_BYTE;
@@ -26,6 +26,11 @@ fn no_piece_that_is_repeated_takes_more_than_some_steps_a_byte() {
         slowest = if steps > slowest.0 { (steps, piece) } else { slowest };
     }
     println!("the most steps a byte: {:.1}, of {:?}", slowest.0, slowest.1);
+}
+
+#[test]
+fn pieces_side_by_side_take_work_in_proportion_to_their_length() {
+    SIDE_BY_SIDE.iter().for_each(|pieces| is_in_proportion(pieces, 7 << 10).unwrap());
 }
 
 /// A text four times as long takes four times the work.

@@ -38,7 +38,9 @@ impl<'t> Cores<'t> {
             let (bytes, name) = match known.find(rest) {
                 Some(part) => (part.bytes, Some(part.name)),
                 None => {
-                    let bytes = cutter.chunk(from).unwrap_or(rest).len();
+                    let chunk = cutter.chunk(from).unwrap_or(rest);
+                    let bytes =
+                        if chunk.len() < rest.len() { without_half_an_escape(chunk).len() } else { rest.len() };
                     (bytes, known.remember(rest, bytes, ()))
                 }
             };
@@ -89,6 +91,28 @@ impl<'t> Cores<'t> {
         let all: Vec<u8> = what.iter().copied().chain(numbers).chain(cores.iter().copied()).collect();
         self.namer.name(&all)
     }
+}
+
+/// A chunk without the escape at its end that may go on behind it. A window is read fastest where its bounds cut no escape.
+fn without_half_an_escape(chunk: &str) -> &str {
+    /// Longer ones are cut.
+    const ESCAPE_MAX_BYTES: usize = 64;
+    let bytes = chunk.as_bytes();
+    let reach = &bytes[bytes.len().saturating_sub(ESCAPE_MAX_BYTES)..];
+    let inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'#' | b';' | b'\\' | b'&');
+    let tail = &reach[reach.iter().rposition(|byte| !inside(byte)).map_or(0, |other| other + 1)..];
+    let of_markup = memchr::memrchr(b'&', tail).filter(|start| {
+        let mut rest = &tail[start + 1..];
+        while let Some(escaped) = rest.strip_prefix(b"amp;") {
+            rest = escaped;
+        }
+        !rest.contains(&b';')
+    });
+    let of_json = memchr::memrchr(b'\\', tail)
+        .filter(|sign| tail.len() - sign < 6)
+        .map(|sign| sign - tail[..sign].iter().rev().take_while(|byte| **byte == b'\\').count());
+    let half = [of_markup, of_json].into_iter().flatten().min().map(|start| bytes.len() - tail.len() + start);
+    half.filter(|half| *half > 0).map_or(chunk, |half| &chunk[..half])
 }
 
 /// The name of a region that is searched for streams, with our own secrets of this version.

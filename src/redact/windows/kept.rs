@@ -15,6 +15,11 @@ use crate::redact::part::{Carry, Wants};
 /// What an entry takes at least, with its place in the cache, in bytes.
 const ENTRY_BYTES: usize = 192;
 
+/// No text that people write has more secrets: so many in a window, and one for so many bytes. To remember them costs more than to
+/// search again.
+const FOUND_AT_LEAST: usize = 16;
+const BYTES_A_FOUND: usize = 64;
+
 /// What was found in windows. The oldest unused entries are evicted.
 pub(super) struct Kept {
     cache: Mutex<Cache<Name, Arc<Entry>, Bytes>>,
@@ -96,7 +101,12 @@ impl Kept {
         Some(Read { found, carries, wants: *wants, marks })
     }
 
-    pub(super) fn keep_rules(&self, name: Name, read: &Read<'_>) {
+    /// `core_bytes`: the length of the core of the window.
+    pub(super) fn keep_rules(&self, name: Name, read: &Read<'_>, core_bytes: usize) {
+        let found: usize = read.found.iter().map(Vec::len).sum();
+        if found > FOUND_AT_LEAST + core_bytes / BYTES_A_FOUND {
+            return;
+        }
         let Some(found) = self.places(read) else { return };
         let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
         let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::cores::boundary_before;
 use super::lines::{Lines, without_slashes};
 
@@ -20,17 +22,61 @@ const COMMON_BYTES: usize = 128 << 10;
 /// Gemini. The line may stand in a string or in markup, where its end is escaped.
 pub(super) fn in_core(text: &str, core: Range<usize>) -> Vec<usize> {
     let (mut of_fields, mut of_objects) = (Lines::of(text), Lines::of(text));
-    // A word that begins in the core may end behind it.
-    let words = |word: &'static str| {
-        let reach = text.len().min(core.end + word.len() - 1);
-        memchr::memmem::find_iter(&text.as_bytes()[core.start..reach], word).map(|at| core.start + at)
+    let bytes = text.as_bytes();
+    let finder = |word: &'static [u8]| {
+        let finder = memmem::Finder::new(word);
+        move |text: &[u8]| finder.find(text)
     };
-    let fields = words("data:").filter(|at| of_fields.begins(*at));
-    let objects = memchr::memchr2_iter(b'{', b'[', &text.as_bytes()[core.clone()]).map(|at| core.start + at);
-    let objects = objects.filter(|at| of_objects.begins(*at) && of_objects.has_string(*at));
-    let mut marks: Vec<_> = fields.chain(words("candidates")).chain(objects).collect();
+    let word = |word: &'static [u8]| Places {
+        first: finder(word),
+        last: move |text: &[u8]| {
+            let last = word.last().copied().unwrap_or_default();
+            memchr::memrchr_iter(last, text).find(|end| text[..=*end].ends_with(word)).map(|end| end + 1 - word.len())
+        },
+        // A word that begins in the core may end behind it.
+        text: &bytes[..bytes.len().min(core.end + word.len() - 1)],
+    };
+    let objects = Places {
+        first: |text: &[u8]| memchr::memchr2(b'{', b'[', text),
+        last: |text: &[u8]| memchr::memrchr2(b'{', b'[', text),
+        text: &bytes[..core.end],
+    };
+    let fields = word(b"data:").marks(core.start, &[], |at| of_fields.begins(at));
+    let objects = objects.marks(core.start, &fields, |at| of_objects.begins(at) && of_objects.has_string(at));
+    let mut marks = word(b"candidates").marks(core.start, &[], |_| true);
+    marks.extend(fields.into_iter().chain(objects));
     marks.sort_unstable();
     thinned(&marks)
+}
+
+/// The places of a word or a sign in a text.
+struct Places<'t, F, L> {
+    /// Finds the first in a text.
+    first: F,
+    /// Finds the last in a text.
+    last: L,
+    text: &'t [u8],
+}
+
+impl<F: Fn(&[u8]) -> Option<usize>, L: Fn(&[u8]) -> Option<usize>> Places<'_, F, L> {
+    /// Those at `from` or behind it that are marks, in order. Of the places side by side with a mark, or with one of these other
+    /// marks, only the first and the last are given, and they are not checked: they add little to what is searched, and streams have
+    /// many such places.
+    fn marks(&self, from: usize, others: &[usize], mut is_mark: impl FnMut(usize) -> bool) -> Vec<usize> {
+        let (mut marks, mut others, mut at) = (Vec::new(), others.iter().copied().peekable(), from);
+        while let Some(place) = self.text.get(at..).and_then(&self.first).map(|length| at + length) {
+            let other = std::iter::from_fn(|| others.next_if(|other| *other <= place)).last();
+            let beside = other.filter(|other| place < other + APART_BYTES);
+            at = place + 1;
+            if beside.is_some() || is_mark(place) {
+                let end = self.text.len().min(beside.unwrap_or(place) + APART_BYTES);
+                let last = (self.last)(&self.text[at..end]).map(|length| at + length);
+                marks.extend([place].into_iter().chain(last));
+                at = end;
+            }
+        }
+        marks
+    }
 }
 
 fn thinned(marks: &[usize]) -> Vec<usize> {
@@ -77,7 +123,7 @@ pub(super) fn regions(text: &str, marks: &[usize]) -> Vec<Range<usize>> {
 fn line_end(text: &str, at: usize) -> usize {
     let line = &text.as_bytes()[at..text.len().min(at + LINE_MAX_BYTES)];
     let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
-    at + memchr::memmem::find(line, b"\\n").unwrap_or(line.len())
+    at + memmem::find(line, b"\\n").unwrap_or(line.len())
 }
 
 /// A place at `at` or before it, between two characters and not behind a backslash.
@@ -112,7 +158,7 @@ mod tests {
             r#"x\n12:00:00 {\"a\":1}"#,
             "x\nweb-1  | {\"a\":1}",
         ] {
-            assert_eq!(marked(line).len(), 1, "{line}");
+            assert!(!marked(line).is_empty(), "{line}");
         }
         for text in ["x data: y", "if a {\n", r#"x\n{\n  \"a"#, "a[\"b\"]", "x\n{ y }\n\"z\"", "\"data:image/png"] {
             assert_eq!(marked(text).len(), 0, "{text}");

@@ -4,6 +4,7 @@
 //! ```text
 //!  cores      cuts the text where its content says, and names each core and each window (crate::naming)
 //!    |- reading    what our rules find in one window: a pure function of its text, the place of its core, and the carry
+//!    |- undoing    the text of each window without its escapes
 //!    |- own        our own secrets in one window
 //!    |- marks      where lines of streams begin (lines); around these, regions of the text are searched as streams
 //!  kept       what was found, by the name of the window
@@ -26,9 +27,13 @@ mod own;
 mod reading;
 #[cfg(test)]
 mod tests;
+mod undoing;
 
 use self::cores::{AROUND_BYTES, Cores};
 use self::found::{READINGS, Read};
+use self::reading::Texts;
+use self::undoing::Undoing;
+use super::escapes::Escapes;
 use super::finding::{Ends, Finding, OutOfTime};
 use super::masking::Masking;
 use super::part::{Carry, Wants};
@@ -46,6 +51,21 @@ const LONGEST_BYTES: usize = 2 << 20;
 const LONGER_A_BYTE: usize = 4;
 /// Short texts may have so many bytes of such windows.
 const LONGER_AT_LEAST_BYTES: usize = 256 << 10;
+
+/// What the windows of one text have in common.
+struct Progress<'t> {
+    /// The text without the escapes of JSON, and without those of markup.
+    without: [Undoing<'t>; 2],
+    /// Windows may still be made longer by so many bytes.
+    spare: usize,
+}
+
+impl<'t> Progress<'t> {
+    fn of(text: &'t str) -> Self {
+        let without = [Escapes::Json, Escapes::Markup].map(|escapes| Undoing::of(text, escapes));
+        Self { without, spare: LONGER_A_BYTE * text.len() + LONGER_AT_LEAST_BYTES }
+    }
+}
 
 impl<'a> Masking<'a> {
     /// What all rules find in a long text, without the ends of a cut text.
@@ -78,12 +98,12 @@ impl<'a> Masking<'a> {
         let mut found: [Vec<Finding<'a>>; READINGS] = Default::default();
         let mut carries = [Carry::default(); READINGS];
         let mut marks = Vec::new();
-        let mut spare = LONGER_A_BYTE * cores.text.len() + LONGER_AT_LEAST_BYTES;
+        let mut progress = Progress::of(cores.text);
         for nth in 0..cores.len() {
             if deadline.is_over() {
                 return Err(OutOfTime);
             }
-            let (start, read) = self.rules_in(cores, nth, &carries, ends, &mut spare, deadline)?;
+            let (start, read) = self.rules_in(cores, nth, &mut progress, &carries, ends, deadline)?;
             let place = |finding: Finding<'a>| {
                 let range = start + finding.range.start..start + finding.range.end;
                 Finding { range, ..finding }
@@ -94,7 +114,10 @@ impl<'a> Masking<'a> {
             marks.extend(read.marks.iter().map(|mark| start + mark));
             carries = read.carries;
         }
-        Ok((found.into_iter().flatten().collect(), marks))
+        let [mut all, mut of_json, mut of_markup] = found;
+        all.append(&mut of_json);
+        all.append(&mut of_markup);
+        Ok((all, marks))
     }
 
     /// What our rules find in a core; and where the text of its window begins.
@@ -102,9 +125,9 @@ impl<'a> Masking<'a> {
         &self,
         cores: &Cores<'_>,
         nth: usize,
+        progress: &mut Progress<'_>,
         carries: &[Carry; READINGS],
         ends: Ends,
-        spare: &mut usize,
         deadline: Deadline,
     ) -> Result<(usize, Read<'a>), OutOfTime> {
         let kept = &self.redactor.long.kept;
@@ -118,11 +141,14 @@ impl<'a> Masking<'a> {
                 Some(read) => read,
                 None => {
                     let core = cores.core(nth);
+                    let core_bytes = core.len();
                     let core = core.start - window.text.start..core.end - window.text.start;
-                    let text = &cores.text[window.text.clone()];
-                    let read = reading::read(self.redactor, text, core, carries, ends, deadline)?;
+                    let without = progress.without.each_mut();
+                    let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
+                    let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
+                    let read = reading::read(self.redactor, &texts, core, carries, ends, deadline)?;
                     if let Some(name) = name {
-                        kept.keep_rules(name, &read);
+                        kept.keep_rules(name, &read, core_bytes);
                     }
                     read
                 }
@@ -132,7 +158,7 @@ impl<'a> Masking<'a> {
                 Wants::Rest if !is_last && behind == LONGEST_BYTES => return Err(OutOfTime),
                 Wants::Rest if !is_last => longer,
                 Wants::More if !is_last && behind < LONGEST_BYTES => {
-                    *spare = spare.checked_sub(longer).ok_or(OutOfTime)?;
+                    progress.spare = progress.spare.checked_sub(longer).ok_or(OutOfTime)?;
                     longer
                 }
                 _ => return Ok((window.text.start, read)),

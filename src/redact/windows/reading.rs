@@ -5,18 +5,25 @@ use std::ops::Range;
 use super::found::{READINGS, Read};
 use super::marks;
 use crate::deadline::Deadline;
-use crate::redact::escapes::Shadow;
-use crate::redact::finding::{Ends, OutOfTime};
+use crate::redact::escapes::View;
+use crate::redact::finding::{Ends, Finding, OutOfTime};
 use crate::redact::part::{Carry, Searched, Wants};
 use crate::redact::redactor::Redactor;
 
-/// Searches the core of a window, whose text is `text`.
+/// The text of a window: as it stands, and without escapes of JSON and of markup, if it has any.
+pub(super) struct Texts<'w> {
+    pub(super) plain: &'w str,
+    pub(super) json: Option<View<'w>>,
+    pub(super) markup: Option<View<'w>>,
+}
+
+/// Searches the core of a window.
 ///
 /// # Errors
 /// When the search is not done by `deadline`.
 pub(super) fn read<'a>(
     redactor: &'a Redactor,
-    text: &str,
+    window: &Texts<'_>,
     core: Range<usize>,
     carries: &[Carry; READINGS],
     ends: Ends,
@@ -26,24 +33,37 @@ pub(super) fn read<'a>(
         redactor.scanner.find_in(&redactor.names, text, part, carry, ends, deadline)
     };
     let [of_text, of_json, of_markup] = *carries;
-    let plain = find(text, core.clone(), of_text)?;
-    let without = |shadow: Option<Shadow>, carry: Carry| match shadow {
-        Some(shadow) => {
-            let part = shadow.here(core.start)..shadow.here(core.end);
-            let mut searched = find(&shadow.text, part, carry)?;
-            searched.found = searched.found.into_iter().map(|finding| shadow.cast_back(finding)).collect();
+    let plain = find(window.plain, core.clone(), of_text)?;
+    let without = |view: Option<View<'_>>, carry: Carry| match view {
+        Some(view) => {
+            let part = view.here(core.start)..view.here(core.end);
+            let mut searched = find(view.text, part, carry)?;
+            view.cast_back(&mut searched.found);
+            keep_others(&mut searched.found, &plain.found);
             Ok(searched)
         }
         // Without escapes it is the same text, and a search that began alike finds the same.
         None if carry == of_text => Ok(Searched { found: Vec::new(), carry: plain.carry, wants: Wants::Nothing }),
-        None => find(text, core.clone(), carry),
+        None => find(window.plain, core.clone(), carry),
     };
-    let json = without(Shadow::of(text), of_json)?;
-    let markup = without(Shadow::of_markup(text), of_markup)?;
+    let json = without(window.json, of_json)?;
+    let markup = without(window.markup, of_markup)?;
     Ok(Read {
         carries: [plain.carry, json.carry, markup.carry],
         wants: plain.wants.max(json.wants).max(markup.wants),
         found: [plain.found, json.found, markup.found],
-        marks: marks::in_core(text, core),
+        marks: marks::in_core(window.plain, core),
     })
+}
+
+/// Removes what is also in `known`. Both were found in the same order.
+fn keep_others(found: &mut Vec<Finding<'_>>, known: &[Finding<'_>]) {
+    /// Findings of `known` that are looked at for each one.
+    const AHEAD: usize = 4;
+    let mut at = 0;
+    found.retain(|finding| {
+        let same = known[at..].iter().take(AHEAD).position(|known| known == finding);
+        at += same.map_or(0, |same| same + 1);
+        same.is_none()
+    });
 }
