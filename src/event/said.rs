@@ -6,6 +6,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::brief;
+use crate::llm::message_places;
 
 /// The most characters that are kept.
 const MAX_CHARS: usize = 120;
@@ -30,16 +31,11 @@ pub struct Said {
     pub result: Option<String>,
 }
 
-/// The members of a request that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's, and
-/// those around them.
+/// The members of a request that may hold a question as a string, and those around them.
 #[derive(Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
-    messages: Option<&'a RawValue>,
-    #[serde(borrow)]
     input: Option<&'a RawValue>,
-    #[serde(borrow)]
-    contents: Option<&'a RawValue>,
     #[serde(borrow)]
     prompt: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -60,20 +56,12 @@ impl Said {
     }
 
     fn find(text: &str) -> Option<Self> {
-        let text = text.trim_start();
-        let request: Request<'_> = text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()?;
-        let outer = [request.request, request.response].into_iter().flatten();
-        if let Some(inner) = outer.map(|inner| inner.get()).find(|inner| inner.starts_with('{')) {
-            return Self::find(inner);
+        let places = message_places(text);
+        if places.is_empty() {
+            return Self::in_question(text);
         }
-        let messages =
-            [request.messages, request.input, request.contents, request.prompt].into_iter().flatten().next()?;
-        if let Ok(question) = serde_json::from_str::<String>(messages.get()) {
-            return Self::of_user(&question);
-        }
-        let messages: Vec<&RawValue> = serde_json::from_str(messages.get()).ok()?;
-        let newest = messages.iter().rev().take(LOOKED_AT);
-        let mut newest = newest.filter_map(|message| serde_json::from_str::<Value>(message.get()).ok());
+        let newest = places.into_iter().rev().take(LOOKED_AT);
+        let mut newest = newest.filter_map(|place| serde_json::from_str::<Value>(text.get(place)?).ok());
         let mut result = None;
         newest
             .find_map(|message| {
@@ -81,6 +69,18 @@ impl Said {
                 newest_of(&message)
             })
             .or(result)
+    }
+
+    /// What a request without a list of messages asks.
+    fn in_question(text: &str) -> Option<Self> {
+        let text = text.trim_start();
+        let request: Request<'_> = text.starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()?;
+        let outer = [request.request, request.response].into_iter().flatten();
+        if let Some(inner) = outer.map(|inner| inner.get()).find(|inner| inner.starts_with('{')) {
+            return Self::in_question(inner);
+        }
+        let question = [request.input, request.prompt].into_iter().flatten().next()?;
+        Self::of_user(&serde_json::from_str::<String>(question.get()).ok()?)
     }
 
     fn of_user(text: &str) -> Option<Self> {

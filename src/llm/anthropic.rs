@@ -1,5 +1,9 @@
 //! Anthropic's Messages: one object, or a stream of named events.
 
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 
 use super::answer::Kind;
@@ -27,7 +31,7 @@ pub(super) const WANTED: &[Wanted] = &[
 
 /// Reads an event, or a whole answer.
 pub(super) fn read(reading: &mut Reading, members: &Sieve) {
-    let index = members.get("index").and_then(|index| index.as_u64()).unwrap_or(0);
+    let index = members.raw("index").and_then(|index| index.parse().ok()).unwrap_or(0);
     let kind = members.text("type").unwrap_or_default();
     if kind == "message" || kind.starts_with("message_") || kind.starts_with("content_block_") {
         reading.confirm();
@@ -46,8 +50,8 @@ pub(super) fn read(reading: &mut Reading, members: &Sieve) {
             }
         }
         "content_block_delta" => {
-            if let Some(delta) = members.get("delta") {
-                self::delta(reading, index, &delta);
+            if let Some(delta) = members.raw("delta").and_then(|raw| serde_json::from_str::<Delta<'_>>(raw).ok()) {
+                delta.add_to(reading, index);
             }
         }
         "message_delta" => {
@@ -101,12 +105,49 @@ fn block(reading: &mut Reading, index: u64, block: &Value, begins: bool) {
     }
 }
 
-fn delta(reading: &mut Reading, index: u64, delta: &Value) {
-    let text = |name: &str| delta[name].as_str().unwrap_or_default();
-    match text("type") {
-        "text_delta" => reading.append(Kind::Text, index, text("text")),
-        "thinking_delta" => reading.append(Kind::Reasoning, index, text("thinking")),
-        "input_json_delta" => reading.append(Kind::Tool, index, text("partial_json")),
-        _ => {}
+/// A piece of a block: hundreds of them come in a stream.
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Member<'a>,
+    #[serde(borrow, default)]
+    text: Member<'a>,
+    #[serde(borrow, default)]
+    thinking: Member<'a>,
+    #[serde(borrow, default)]
+    partial_json: Member<'a>,
+}
+
+/// A member that should be a string. Other values count as an empty one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Member<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Other(IgnoredAny),
+}
+
+impl Default for Member<'_> {
+    fn default() -> Self {
+        Self::Other(IgnoredAny)
+    }
+}
+
+impl Member<'_> {
+    fn text(&self) -> &str {
+        match self {
+            Self::Text(text) => text,
+            Self::Other(_) => "",
+        }
+    }
+}
+
+impl Delta<'_> {
+    fn add_to(&self, reading: &mut Reading, index: u64) {
+        match self.kind.text() {
+            "text_delta" => reading.append(Kind::Text, index, self.text.text()),
+            "thinking_delta" => reading.append(Kind::Reasoning, index, self.thinking.text()),
+            "input_json_delta" => reading.append(Kind::Tool, index, self.partial_json.text()),
+            _ => {}
+        }
     }
 }

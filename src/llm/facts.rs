@@ -1,5 +1,6 @@
 //! The facts of one call, ready to be written into its event.
 
+use std::ops::Range;
 use std::time::Duration;
 
 use serde_json::{Number, Value};
@@ -60,6 +61,8 @@ pub struct Facts {
     pub limits: Vec<(String, String)>,
     /// The members of the request in which agents name themselves ([`MEMBERS`](crate::agents::MEMBERS)).
     pub claims: Vec<(&'static str, Value)>,
+    /// Where each message of the request stands, in bytes of its decoded body. Empty: not known, or there is none.
+    pub messages: Vec<Range<usize>>,
     /// An error inside the answer, even if the status is a success.
     pub failure: Option<AnswerError>,
 }

@@ -15,6 +15,7 @@
 //!    |    |             quotas that a stream states)
 //!    |- refusal    an error response: the provider's error message
 //!    |- request    parameters of the request, and its API if the path does not show it
+//!    |- messages   where the messages of the request stand
 //!    v
 //!  facts           by the names in `names`
 //! ```
@@ -34,6 +35,7 @@ mod gemini;
 mod hosts;
 mod limits;
 mod mcp;
+mod messages;
 pub mod names;
 mod ollama;
 mod openai;
@@ -57,6 +59,7 @@ mod usage;
 
 pub use api::{Api, Call, Head};
 pub use facts::{AnswerError, Fact, Facts};
+pub use messages::message_places;
 pub use reader::Reader;
 pub(crate) use sse::{Part, Scanner};
 pub use summary::Llm;

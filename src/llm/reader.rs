@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::replies::{Framing, Objects, Replies};
 use super::sieve::Sieve;
 use super::usage::Tokens;
-use super::{frames, names, request};
+use super::{frames, messages, names, request};
 use crate::codings::{Failed, Unpacker};
 
 /// Reads a call to a model, or to a tool.
@@ -53,7 +53,8 @@ impl Reader {
     /// Begins reading a call, before its bodies.
     pub fn new(call: Call) -> Self {
         let coding = call.field("content-encoding").unwrap_or_default();
-        let question = Unpacker::new([coding.as_bytes()], Question(Sieve::new(request::WANTED)));
+        let question =
+            Unpacker::new([coding.as_bytes()], Question(Sieve::listing(request::WANTED, messages::MEMBERS)));
         Self {
             call,
             question: Some(question),
@@ -265,6 +266,8 @@ impl Reader {
         }
         facts.refusal = self.refusal.as_ref().and_then(|(refusal, kind)| refusal.inner().message(kind));
         facts.first_byte = self.first_byte;
+        let asked = self.members().filter(|members| self.question_whole && members.is_whole());
+        facts.messages = asked.map(|members| members.elements().to_vec()).unwrap_or_default();
         facts.add(names::PROVIDER_REQUEST_ID, self.request_id.clone().map(Fact::Text));
         facts.add(names::PARSE_ERROR, parse_error.map(|why| Fact::Text(why.to_owned())));
         facts.add(names::SEMCONV, Some(Fact::Text(names::SEMCONV_VERSION.to_owned())));

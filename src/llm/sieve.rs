@@ -4,6 +4,7 @@
 //! The punctuation around members is checked. The inside of values that are skipped is not.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr2;
 use serde_json::Value;
@@ -21,11 +22,21 @@ const SPARE_MAX_BYTES: usize = 4 << 10;
 /// The first bytes that are kept of text that is not an object, such as `[DONE]`.
 const START_BYTES: usize = 8;
 
+/// The most elements that are listed of an array.
+const ELEMENTS_MAX: usize = 16 << 10;
+
 /// Finds the wanted members.
 #[derive(Debug, Clone)]
 pub(super) struct Sieve {
     wanted: &'static [Wanted],
     found: Vec<Found>,
+    /// The members whose elements are listed: dotted paths of arrays.
+    lists: &'static [&'static str],
+    listed: Vec<List>,
+    /// The one whose array is being read.
+    listing: Option<List>,
+    /// Where in the text the next byte stands.
+    position: usize,
     start: Vec<u8>,
     /// Whether it began with a brace.
     opened: bool,
@@ -50,6 +61,14 @@ struct Found {
     text: Vec<u8>,
     whole: bool,
     too_long: bool,
+}
+
+/// A member of which the elements are listed.
+#[derive(Debug, Clone)]
+struct List {
+    path: &'static str,
+    /// Where each element stands: objects, arrays and strings.
+    elements: Vec<Range<usize>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +97,18 @@ enum At {
 impl Sieve {
     /// Before the first byte. No wanted path may be inside another.
     pub(super) fn new(wanted: &'static [Wanted]) -> Self {
+        Self::listing(wanted, &[])
+    }
+
+    /// The same, and lists the elements of these members, which are wanted as well.
+    pub(super) fn listing(wanted: &'static [Wanted], lists: &'static [&'static str]) -> Self {
         Self {
             wanted,
             found: Vec::new(),
+            lists,
+            listed: Vec::new(),
+            listing: None,
+            position: 0,
             start: Vec::new(),
             opened: false,
             at: At::Start,
@@ -104,7 +132,17 @@ impl Sieve {
         self.name.clear();
         self.path.clear();
         self.above.clear();
-        Self { opened: false, at: At::Start, nested: 0, escaped: false, keeping: None, ..self }
+        self.listed.clear();
+        Self {
+            opened: false,
+            at: At::Start,
+            listing: None,
+            position: 0,
+            nested: 0,
+            escaped: false,
+            keeping: None,
+            ..self
+        }
     }
 
     /// Whether the object is complete.
@@ -164,17 +202,26 @@ impl Sieve {
         self.found.iter().filter(|found| found.too_long && found.wanted.1 > 0).map(|found| found.wanted.0)
     }
 
+    /// Where the elements of the first listed member stand that is an array with elements, in bytes from the beginning of the
+    /// object. Empty if there is none, or if other values than objects, arrays and strings are among them.
+    pub(super) fn elements(&self) -> &[Range<usize>] {
+        let of = |path: &&str| self.listed.iter().find(|list| list.path == *path && !list.elements.is_empty());
+        self.lists.iter().find_map(of).map_or(&[], |list| &list.elements)
+    }
+
     /// Reads the next bytes. Returns how many belong to the object: all, unless it ended.
     pub(super) fn read(&mut self, text: &[u8]) -> usize {
         let mut at = 0;
         while at < text.len() && !matches!(self.at, At::Over | At::Bad) {
             let rest = &text[at..];
-            at += match self.at {
+            let used = match self.at {
                 At::Text | At::InName => self.in_text(rest),
                 At::Nested => self.in_nested(rest),
                 At::Scalar => self.in_scalar(rest),
                 _ => self.between(rest),
             };
+            self.position += used;
+            at += used;
         }
         if self.at == At::Bad {
             let room = START_BYTES - self.start.len();
@@ -213,6 +260,7 @@ impl Sieve {
         // Of two members with one name, the last one counts, with all that is inside it.
         let replaced = |found: &Found| found.wanted.0 == self.path || leads_to(&self.path, found.wanted.0);
         self.found.retain(|found| !replaced(found));
+        self.listed.retain(|list| self.path != list.path && !leads_to(&self.path, list.path));
         let wanted = self.wanted.iter().find(|(path, _)| *path == self.path);
         self.keeping = wanted.map(|wanted| {
             let text = self.spare.pop().unwrap_or_default();
@@ -226,7 +274,11 @@ impl Sieve {
                 self.at = At::FirstName;
                 return 1;
             }
-            b'{' | b'[' => (self.at, self.nested) = (At::Nested, 1),
+            b'{' | b'[' => {
+                (self.at, self.nested) = (At::Nested, 1);
+                let path = self.lists.iter().find(|path| byte == b'[' && **path == self.path);
+                self.listing = path.map(|path| List { path, elements: Vec::new() });
+            }
             b'"' => self.at = At::Text,
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => self.at = At::Scalar,
             _ => self.at = At::Bad,
@@ -256,13 +308,18 @@ impl Sieve {
         } else {
             self.pass(&text[..=end]);
             self.at = At::Nested;
+            self.element_may_be_over(end);
             self.value_may_be_over();
         }
         end + 1
     }
 
     fn in_nested(&mut self, text: &[u8]) -> usize {
-        let Some(end) = text.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']')) else {
+        let end = text.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'));
+        if self.nested == 1 && self.listing.is_some() {
+            self.between_elements(text, end);
+        }
+        let Some(end) = end else {
             self.pass(text);
             return text.len();
         };
@@ -272,10 +329,33 @@ impl Sieve {
             b'{' | b'[' => self.nested += 1,
             _ => {
                 self.nested -= 1;
+                self.element_may_be_over(end);
                 self.value_may_be_over();
             }
         }
         end + 1
+    }
+
+    /// Reads what stands between two elements of a listed array. `next`: where in `text` the next element begins, or the array ends.
+    fn between_elements(&mut self, text: &[u8], next: Option<usize>) {
+        let Some(list) = &mut self.listing else { return };
+        let only_commas = text[..next.unwrap_or(text.len())].iter().all(|byte| b" \t\r\n,".contains(byte));
+        let begins = next.filter(|next| matches!(text[*next], b'"' | b'{' | b'['));
+        if !only_commas || (begins.is_some() && list.elements.len() == ELEMENTS_MAX) {
+            self.listing = None;
+        } else if let Some(next) = begins {
+            let start = self.position + next;
+            list.elements.push(start..start);
+        }
+    }
+
+    /// `end`: its last byte, from the current position on.
+    fn element_may_be_over(&mut self, end: usize) {
+        if self.nested == 1
+            && let Some(element) = self.listing.as_mut().and_then(|list| list.elements.last_mut())
+        {
+            element.end = self.position + end + 1;
+        }
     }
 
     fn in_scalar(&mut self, text: &[u8]) -> usize {
@@ -293,6 +373,7 @@ impl Sieve {
             return;
         }
         self.at = At::After;
+        self.listed.extend(self.listing.take());
         if let Some(found) = self.keeping.take().and_then(|at| self.found.get_mut(at)) {
             found.whole = true;
         }
@@ -360,7 +441,7 @@ pub(super) fn leads_to(path: &str, other: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -369,7 +450,7 @@ mod tests {
     const WANTED: &[Wanted] = &[("model", 64), ("a.b", 64), ("a.c.d", 64), ("messages", 0), ("usage", 256)];
 
     fn read(text: &str, sizes: &[usize]) -> Sieve {
-        let mut sieve = Sieve::new(WANTED);
+        let mut sieve = Sieve::listing(WANTED, &["messages", "a.b"]);
         let (mut rest, mut sizes) = (text.as_bytes(), sizes.iter().cycle());
         while !rest.is_empty() {
             let size = sizes.next().map_or(rest.len(), |size| (*size).min(rest.len()));
@@ -456,7 +537,7 @@ mod tests {
         assert_eq!(sieve.read(br#"{"model":"m"},{"model""#), 13);
     }
 
-    fn any_value() -> impl Strategy<Value = Value> {
+    pub(in crate::llm) fn any_value() -> impl Strategy<Value = Value> {
         let leaf = prop_oneof![
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
@@ -483,6 +564,8 @@ mod tests {
             let text = if pretty { serde_json::to_string_pretty(&value).unwrap() } else { value.to_string() };
             let sieve = read(&text, &sizes);
             prop_assert!(sieve.is_whole());
+            let at_once = read(&text, &[]);
+            prop_assert_eq!(sieve.elements(), at_once.elements());
             for (path, _) in WANTED.iter().filter(|(path, max)| *max > 0 && !sieve.too_long().any(|long| long == *path)) {
                 let pointer = format!("/{}", path.replace('.', "/"));
                 // Elements of an array have no name, so paths do not go into arrays.

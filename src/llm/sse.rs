@@ -1,5 +1,7 @@
 //! Event streams (WHATWG HTML section 9.2.6), read in pieces of any size. The data of events is not held here.
 
+use memchr::memchr2;
+
 /// A part of a stream.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Part<'a> {
@@ -16,6 +18,9 @@ pub(crate) enum Part<'a> {
 const NAME_MAX_BYTES: usize = 64;
 /// A byte order mark may come before the first line.
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// The fields that matter.
+const FIELDS: [&[u8]; 2] = [b"data", b"event"];
 
 /// Finds events in a stream.
 #[derive(Debug, Default)]
@@ -65,6 +70,13 @@ impl Scanner {
                 (At::LineStart, _) => {
                     self.field.clear();
                     self.at = At::Field;
+                    // Almost all lines begin like this, and their whole beginning is at hand.
+                    for field in FIELDS {
+                        if let Some(rest) = bytes.strip_prefix(field).filter(|rest| rest.first() == Some(&b':')) {
+                            self.field.extend_from_slice(field);
+                            bytes = rest;
+                        }
+                    }
                     continue;
                 }
                 (At::Field, b':') => self.at = At::Space,
@@ -76,7 +88,7 @@ impl Scanner {
                     }
                 }
                 (At::Data | At::Name | At::Other, _) => {
-                    let end = bytes.iter().position(|byte| matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+                    let end = memchr2(b'\r', b'\n', bytes).unwrap_or(bytes.len());
                     let (value, after) = bytes.split_at(end);
                     match self.at {
                         At::Data => found(Part::Data(value)),

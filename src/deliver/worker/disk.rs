@@ -8,6 +8,7 @@ use tracing::{debug, error, info, warn};
 
 use super::super::SessionState;
 use super::super::credentials::KeyFile;
+use super::super::pace::Permit;
 use super::super::seal::Seal;
 use super::super::sessions::{Sessions, Standing};
 use super::choice::Need;
@@ -95,7 +96,7 @@ impl Worker {
         let polls = self.next_poll <= now;
         self.adopt_again(now);
         let turn = self.turn(now, polls);
-        if !polls && !self.counts_are_stale && turn.is_idle() {
+        if !polls && !self.counts_are_wanted && turn.is_idle() {
             return;
         }
         let store = self.store.clone();
@@ -140,15 +141,15 @@ impl Worker {
             take_lock: polls && !delivers && may_lock,
             want_salt: self.salt.is_none() && may_lock,
             key_file: self.key_file.clone().filter(|_| self.next_look_at_key_file <= now),
-            counts_after: self.data_version.filter(|_| !self.counts_are_stale),
+            counts_after: self.data_version.filter(|_| !self.counts_are_wanted),
             without: Vec::new(),
             room: None,
             lock: self.lock.clone(),
             load: Vec::new(),
             read: Vec::new(),
         };
-        if delivers {
-            turn.without = self.sessions.held().0;
+        // While no post may start, its event is not read either.
+        if delivers && matches!(self.pace.permit(now, self.calls.len()), Permit::Now) {
             turn.room = self.queue.wants();
             let many = self.pace.limit().saturating_sub(self.calls.len()).max(1);
             for need in self.needs(now, many) {
@@ -158,6 +159,9 @@ impl Worker {
                     Need::Open(_) | Need::Post(..) => {}
                 }
             }
+        }
+        if delivers {
+            turn.without = self.sessions.held().0;
             for session in self.own.iter().chain(&self.wanted) {
                 if matches!(self.sessions.standing(*session, now), Standing::Unread) && !turn.read.contains(session) {
                     turn.read.push(*session);
@@ -195,7 +199,7 @@ impl Worker {
             self.queue.stale();
         }
         if let Some(counts) = found.counts {
-            self.counts_are_stale = false;
+            self.counts_are_wanted = false;
             self.counts_say(counts);
         }
         if let (Some(rows), Some(limit)) = (found.waiting, turn.room) {
@@ -214,7 +218,7 @@ impl Worker {
         if found.adopted > 0 {
             info!(sessions = found.adopted, "sessions of a replaced key are now delivered with this key");
             self.queue.stale();
-            self.counts_are_stale = true;
+            self.counts_are_wanted = true;
         }
         // Callers keep adding sessions under the key that they got at the start.
         if found.adopt_again || !self.former_keys.is_empty() && self.adopt_at.is_none() {
@@ -253,7 +257,7 @@ impl Worker {
                 self.queue.forget();
                 // Another process may have changed the tokens of the sessions.
                 self.sessions = Sessions::default();
-                self.counts_are_stale = true;
+                self.counts_are_wanted = true;
                 self.take_up_seal();
             }
             // The process that delivers sees OTAS's problems.

@@ -289,7 +289,7 @@ impl Worker {
 
     fn settle(&mut self, item: &Item, outcome: Outcome) {
         self.unsettled.push(Settlement { id: item.id, attempts: item.attempts, outcome });
-        self.counts_are_stale = true;
+        self.counts_are_wanted = true;
     }
 }
 

@@ -108,7 +108,8 @@ pub(super) struct Worker {
     next_poll: Instant,
     next_look_at_key_file: Instant,
     data_version: Option<i64>,
-    counts_are_stale: bool,
+    /// The counts must be read anew at once, and not with the next turn to the disk.
+    counts_are_wanted: bool,
     /// Events that OTAS accepted from this worker.
     delivered: u64,
     shown: Status,
@@ -181,7 +182,7 @@ impl Worker {
             next_poll: now,
             next_look_at_key_file: now,
             data_version: None,
-            counts_are_stale: true,
+            counts_are_wanted: true,
             delivered: 0,
             shown: Status::default(),
             status,
@@ -196,13 +197,13 @@ impl Worker {
         let mut asking = Vec::new();
         let hurry = loop {
             asking.extend(signals.asking());
-            self.counts_are_stale |= !asking.is_empty();
+            self.counts_are_wanted |= !asking.is_empty();
             self.change_hands();
             self.rush(Instant::now());
             self.turn_to_disk().await;
             let wake_at = self.start_calls(Instant::now());
             self.publish();
-            if !self.counts_are_stale {
+            if !self.counts_are_wanted {
                 for asking in asking.drain(..) {
                     // The receiver may have given up waiting.
                     let _ = asking.send(());
@@ -212,10 +213,7 @@ impl Worker {
             tokio::select! {
                 hurry = &mut stop => break hurry.unwrap_or_default(),
                 Some(done) = self.calls.join_next_with_id() => self.finish_all(done),
-                () = signals.appended.notified() => {
-                    self.queue.stale();
-                    self.counts_are_stale = true;
-                }
+                () = signals.appended.notified() => self.queue.stale(),
                 () = signals.hurry.notified() => self.hurry(Instant::now()),
                 () = sleep_until(wake_at) => {}
             }
@@ -264,7 +262,7 @@ impl Worker {
         self.key_in_doubt = false;
         self.sealed_anew.clear();
         self.queue.forget();
-        self.counts_are_stale = true;
+        self.counts_are_wanted = true;
         self.next_poll = Instant::now();
     }
 
@@ -396,7 +394,7 @@ impl Worker {
         }
         self.calls.shutdown().await;
         self.store_rests_until = None;
-        self.counts_are_stale = true;
+        self.counts_are_wanted = true;
         self.turn_to_disk().await;
         if !self.unsettled.is_empty() {
             error!(events = self.unsettled.len(), "the results of the last posts could not be recorded");

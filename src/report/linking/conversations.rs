@@ -5,7 +5,7 @@
 use quick_cache::unsync::Cache;
 use uuid::Uuid;
 
-use super::messages::Messages;
+use super::messages::{Hashed, Messages};
 use super::{REMEMBERED, failed};
 use crate::capture::Exchange;
 use crate::event::{Llm, Turn};
@@ -16,7 +16,7 @@ const ALIKE_MAX: usize = 8;
 
 pub(super) struct Conversations {
     /// By the hash of a call's messages.
-    talks: Cache<[u8; 32], Talk>,
+    talks: Cache<Hashed, Talk>,
     /// By the id of a call's response, or of its conversation.
     named: Cache<String, Turn>,
 }

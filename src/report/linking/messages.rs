@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::hash::BuildHasher as _;
+use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use foldhash::quality::RandomState;
@@ -27,8 +27,11 @@ pub(super) struct Meanings {
     /// Two random seeds: nobody can construct messages with equal hashes, and all messages of a conversation are hashed with each
     /// call, so a fast hash matters.
     seeds: [RandomState; 2],
-    known: Cache<[u64; 2], [u8; 32]>,
+    known: Cache<Hashed, [u8; 32]>,
 }
+
+/// The hash of something, with both seeds.
+pub(super) type Hashed = [u64; 2];
 
 impl Meanings {
     pub(super) fn new() -> Self {
@@ -37,23 +40,29 @@ impl Meanings {
     }
 
     /// A hash of a message that is the same whatever the order of its members, its white space, its marks for the cache and its id.
-    fn of(&self, message: &RawValue) -> [u8; 32] {
-        let bytes = self.seeds.each_ref().map(|seed| seed.hash_one(message.get()));
+    /// `None`: it is not JSON.
+    fn of(&self, message: &[u8]) -> Option<[u8; 32]> {
+        let bytes = self.hash(message);
         if let Some(meaning) = self.known.get(&bytes) {
-            return meaning;
+            return Some(meaning);
         }
-        let meaning = digest(|parts| same::add_message(parts, message.get()));
+        let json: &RawValue = serde_json::from_slice(message).ok()?;
+        let meaning = digest(|parts| same::add_message(parts, json.get()));
         self.known.insert(bytes, meaning);
-        meaning
+        Some(meaning)
+    }
+
+    fn hash(&self, of: impl Hash) -> Hashed {
+        self.seeds.each_ref().map(|seed| seed.hash_one(&of))
     }
 }
 
 /// The messages of a call.
 pub(super) struct Messages<'a> {
     /// For each message: the hash of all messages up to it, and its range in the body.
-    hashed: Vec<([u8; 32], Range<usize>)>,
+    hashed: Vec<(Hashed, Range<usize>)>,
     /// The hash of all messages.
-    all: [u8; 32],
+    all: Hashed,
     body: Cow<'a, [u8]>,
 }
 
@@ -158,36 +167,25 @@ impl<'a> Messages<'a> {
             Cow::Owned(decoded) => Cow::Owned(decoded),
             Cow::Borrowed(_) => body,
         };
-        let sent: RequestBody<'_> = serde_json::from_slice(&body).ok()?;
-        if sent.generate == Some(false) {
-            return None;
-        }
-        let inner = sent.request.map(RawValue::get).filter(|inner| inner.starts_with('{'));
-        let inner: Inner<'_> = inner.and_then(|inner| serde_json::from_str(inner).ok()).unwrap_or_default();
-        let lists = [sent.messages, sent.input, sent.contents, inner.contents];
-        let List(messages) = lists.into_iter().find(|List(messages)| !messages.is_empty())?;
-        let mut so_far = start(exchange, caller);
-        let hashed = messages.iter().map(|message| {
-            let meaning = meanings.of(message);
-            so_far = digest(|parts| {
-                parts.add(&so_far);
-                parts.add(&meaning);
-            });
-            let start = message.get().as_ptr().addr() - body.as_ptr().addr();
-            (so_far, start..start + message.get().len())
+        let listed = exchange.llm.as_ref().map(|facts| &facts.messages[..]).filter(|places| !places.is_empty());
+        let places = listed.map_or_else(|| parsed(&body), |places| Some(places.to_vec()))?;
+        let mut so_far = meanings.hash(start(exchange, caller));
+        let hashed = places.into_iter().map(|place| {
+            so_far = meanings.hash((so_far, meanings.of(body.get(place.clone())?)?));
+            Some((so_far, place))
         });
-        let hashed: Vec<_> = hashed.collect();
+        let hashed = hashed.collect::<Option<Vec<_>>>()?;
         let (all, _) = hashed.last()?;
         Some(Self { all: *all, hashed, body })
     }
 
     /// The hash of all messages.
-    pub(super) fn all(&self) -> &[u8; 32] {
+    pub(super) fn all(&self) -> &Hashed {
         &self.all
     }
 
     /// For each message but the last: the hash of all messages up to it, and the place of the next one.
-    pub(super) fn beginnings(&self) -> impl DoubleEndedIterator<Item = (&[u8; 32], &Range<usize>)> {
+    pub(super) fn beginnings(&self) -> impl DoubleEndedIterator<Item = (&Hashed, &Range<usize>)> {
         let next = self.hashed.iter().skip(1).map(|(_, place)| place);
         self.hashed.iter().map(|(hash, _)| hash).take(self.hashed.len() - 1).zip(next)
     }
@@ -207,6 +205,23 @@ impl<'a> Messages<'a> {
                 || message.kind.as_deref().is_some_and(is_made_by_model)
         })
     }
+}
+
+/// Where the messages stand, for a call whose reader did not list them. `None`: the body holds none, or is not JSON.
+fn parsed(body: &[u8]) -> Option<Vec<Range<usize>>> {
+    let sent: RequestBody<'_> = serde_json::from_slice(body).ok()?;
+    if sent.generate == Some(false) {
+        return None;
+    }
+    let inner = sent.request.map(RawValue::get).filter(|inner| inner.starts_with('{'));
+    let inner: Inner<'_> = inner.and_then(|inner| serde_json::from_str(inner).ok()).unwrap_or_default();
+    let lists = [sent.messages, sent.input, sent.contents, inner.contents];
+    let List(messages) = lists.into_iter().find(|List(messages)| !messages.is_empty())?;
+    let place = |message: &RawValue| {
+        let start = message.get().as_ptr().addr() - body.as_ptr().addr();
+        start..start + message.get().len()
+    };
+    Some(messages.into_iter().map(place).collect())
 }
 
 fn digest(add: impl FnOnce(&mut Parts)) -> [u8; 32] {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::capture::{Caller, Failure, Fields, Origin, RequestFacts, ResponseFacts, Timings};
-use crate::llm::{Facts, names};
+use crate::llm::{Facts, message_places, names};
 
 /// A call that began this many milliseconds after a fixed time, and took ten.
 fn call(at_ms: u64, method: Method, url: &str, body: &str, status: u16) -> Exchange {
@@ -192,6 +192,24 @@ fn messages_that_begin_with_all_of_an_earlier_call_and_an_answer_go_on_from_it()
     assert_eq!(linking.links(&first).conversation, None);
     assert_eq!(linking.links(&second).conversation, Some(Turn { previous: first.id, first: first.id }));
     assert_eq!(linking.links(&third).conversation, Some(Turn { previous: second.id, first: first.id }));
+}
+
+#[test]
+fn messages_that_the_reader_listed_link_like_those_that_are_parsed_here() {
+    let listed = |mut exchange: Exchange| {
+        let messages = message_places(str::from_utf8(&exchange.request.body.kept()).unwrap());
+        exchange.llm = Some(Box::new(Facts { messages, ..Facts::default() }));
+        exchange
+    };
+    let linking = Linking::new();
+    let (first, second) = (listed(chat(0, &ONE, 200)), chat(20, &TWO, 200));
+    let third = listed(chat(40, &[&TWO[..], &[("assistant", "far"), ("user", "thanks")]].concat(), 200));
+    linking.links(&first);
+    assert_eq!(linking.links(&second).conversation, Some(Turn { previous: first.id, first: first.id }));
+    assert_eq!(linking.links(&third).conversation, Some(Turn { previous: second.id, first: first.id }));
+    let mut wrong = chat(60, &TWO, 200);
+    wrong.llm = Some(Box::new(Facts { messages: vec![0..5, 7..9], ..Facts::default() }));
+    assert_eq!(linking.links(&wrong).conversation, None, "these places hold no messages");
 }
 
 #[test]

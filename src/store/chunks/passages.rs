@@ -16,12 +16,20 @@ const MOST_CHUNKS: usize = 16;
 /// So many are remembered: about 2 MiB, for some 300 MiB of text.
 const REMEMBERED: usize = 8 << 10;
 
+/// So many chunks are remembered, of the last passages of conversations: about half a MiB.
+const CHUNKS_REMEMBERED: usize = 4 << 10;
+
 /// The passages that this process has stored, with their chunks.
 pub(super) type Passages = KnownParts<Vec<RangeInclusive<i64>>>;
 
 /// Nothing is known yet. The shortest chunk but the last of a text is as long as what a passage is looked up by.
 pub(super) fn none() -> Passages {
     KnownParts::new(REMEMBERED, SIZES.least)
+}
+
+/// No chunk is known yet.
+pub(super) fn no_chunks() -> KnownParts<Hash> {
+    KnownParts::new(CHUNKS_REMEMBERED, SIZES.least)
 }
 
 /// Whether a passage of so many chunks ends with the chunk of this name.

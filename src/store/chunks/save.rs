@@ -12,6 +12,7 @@ use super::damage::Damage;
 use super::parts::{Part, Parts, add_run};
 use super::passages::{self, Passages, ends};
 use super::sums::Sums;
+use crate::chunking::KnownParts;
 use crate::event::BodyText;
 use crate::store::sql::signed;
 
@@ -27,6 +28,8 @@ pub(in crate::store) struct Saver {
     /// Numbers of chunks by their names. Another process may have removed one since.
     known: Cache<Hash, i64>,
     passages: Passages,
+    /// The names of chunks: the last passage of a conversation is cut anew with each call.
+    chunks: KnownParts<Hash>,
     compressor: Option<Compressor<'static>>,
     damage: Arc<Damage>,
     /// [`Damage::noted`], when `known` was last right.
@@ -45,13 +48,21 @@ pub(in crate::store) struct Saved {
 impl Saver {
     /// `damage`: chunks that must not be used again as they are.
     pub(in crate::store) fn new(damage: Arc<Damage>) -> Self {
-        Self { known: Cache::new(REMEMBERED), passages: passages::none(), compressor: None, damage, noted: 0 }
+        Self {
+            known: Cache::new(REMEMBERED),
+            passages: passages::none(),
+            chunks: passages::no_chunks(),
+            compressor: None,
+            damage,
+            noted: 0,
+        }
     }
 
     /// Forgets the numbers of chunks: of another file, or of chunks that may have been removed.
     pub(in crate::store) fn clear(&mut self) {
         self.known.clear();
         self.passages.clear();
+        self.chunks.clear();
     }
 
     /// Stores the bodies of an event, unless they are short. `connection` is in a transaction.
@@ -99,11 +110,19 @@ impl Saver {
                     continue;
                 }
                 let (mut runs, mut chunks, begin) = (Vec::new(), 0, from);
-                while let Some(chunk) = cutter.chunk(from) {
-                    let name = hasher.hash(chunk.as_bytes());
-                    let number = self.number(connection, &name, chunk, sums)?;
+                while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
+                    let (bytes, name) = match self.chunks.find(rest) {
+                        Some(known) => (known.bytes, known.of),
+                        None => {
+                            let chunk = cutter.chunk(from).unwrap_or(rest);
+                            let name = hasher.hash(chunk.as_bytes());
+                            self.chunks.remember(rest, chunk.len(), name);
+                            (chunk.len(), name)
+                        }
+                    };
+                    let number = self.number(connection, &name, &rest[..bytes], sums)?;
                     add_run(&mut runs, number..=number);
-                    (from, chunks) = (from + chunk.len(), chunks + 1);
+                    (from, chunks) = (from + bytes, chunks + 1);
                     if ends(&name, chunks) {
                         break;
                     }
