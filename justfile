@@ -34,7 +34,7 @@ masking:
 masking-bench:
     cargo bench --locked --bench masking
 
-# The page over a store of so many events, and beside 500 calls a second.
+# The page over a store of so many events: each view, and the live table beside 200 calls a second, in a browser if there is one.
 page events="100000":
     cargo bench --locked --bench page -- --events {{events}}
 

@@ -55,6 +55,18 @@ pub(crate) fn tokens(number: u64) -> String {
     }
 }
 
+/// Tokens in and out: `12.3k→512`. An unknown number is `?`. `None`: neither is known.
+pub(crate) fn in_and_out(input: Option<u64>, output: Option<u64>) -> Option<String> {
+    let known = |number: Option<u64>| number.map_or_else(|| "?".to_owned(), tokens);
+    input.or(output).map(|_| format!("{}→{}", known(input), known(output)))
+}
+
+/// A part of something, from 0 to 100. `None`: one of them is not known, or there is nothing.
+pub(crate) fn percent(part: Option<u64>, of: Option<u64>) -> Option<u64> {
+    let (part, of) = (part?, of.filter(|of| *of > 0)?);
+    Some((u128::from(part.min(of)) * 100 / u128::from(of)) as u64)
+}
+
 /// Amounts by currency: `$1.20 + 0.30 EUR`.
 pub(crate) fn costs(by_currency: &BTreeMap<String, f64>) -> String {
     let amounts = by_currency.iter().map(|(currency, amount)| money(*amount, Some(currency)));
@@ -160,6 +172,16 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn what_is_not_known_is_absent_or_a_mark() {
+        assert_eq!((in_and_out(None, None), in_and_out(Some(12_345), None)), (None, Some("12.3k→?".to_owned())));
+        assert_eq!((percent(Some(1), None), percent(Some(1), Some(0)), percent(None, Some(1))), (None, None, None));
+        assert_eq!(
+            (percent(Some(3), Some(4)), percent(Some(9), Some(4)), percent(Some(u64::MAX), Some(u64::MAX))),
+            (Some(75), Some(100), Some(100))
+        );
+    }
 
     #[test]
     fn costs_of_several_currencies_stand_side_by_side() {

@@ -31,17 +31,12 @@ pub(crate) fn model(llm: &Llm) -> &str {
 
 /// Tokens in and out: `12.3k→512`. `None`: neither is known.
 pub(crate) fn tokens(llm: &Llm) -> Option<String> {
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
-    match (llm.input_tokens(), llm.output_tokens()) {
-        (None, None) => None,
-        (input, output) => Some(format!("{}→{}", known(input), known(output))),
-    }
+    brief::in_and_out(llm.input_tokens(), llm.output_tokens())
 }
 
 /// How much of the input came from the provider's cache, from 0 to 100. `None`: it is not known.
 pub(crate) fn cached_percent(llm: &Llm) -> Option<u64> {
-    let (read, input) = (llm.cache_read_tokens()?, llm.input_tokens().filter(|input| *input > 0)?);
-    Some((read.min(input) * 100).div_euclid(input))
+    brief::percent(llm.cache_read_tokens(), llm.input_tokens())
 }
 
 /// The cost: `$0.031`.

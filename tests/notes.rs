@@ -83,7 +83,7 @@ fn a_note_is_masked_and_escaped_and_what_cannot_be_written_is_refused() {
         );
     }
     for (arguments, words) in [
-        (["note", "9", "x"], "event not found: 9"),
+        (["note", "9", "x"], "no event 9"),
         (["note", "1", &"long ".repeat(1_000)], "a note of 4999 bytes is too long: at most 4096"),
     ] {
         let refused = run(&folder, &arguments);

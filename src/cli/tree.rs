@@ -233,7 +233,7 @@ fn others(calls: &[&Call]) -> Option<Node> {
 }
 
 fn left_out(of: &LeftOut) -> Option<Node> {
-    let LeftOut { model_calls, other_calls, unattributed, reasons } = of;
+    let LeftOut { model_calls, other_calls, unattributed, reasons, .. } = of;
     let parts = [
         (*model_calls > 0).then(|| format!("{model_calls} older model calls")),
         (*other_calls > 0).then(|| format!("{other_calls} other calls")),
@@ -246,11 +246,10 @@ fn left_out(of: &LeftOut) -> Option<Node> {
 }
 
 fn totals(of: &Totals) -> String {
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
     let errors = (of.errors > 0).then(|| format!("{} failed", of.errors));
     let calls = format!("{} {}", of.calls, if of.calls == 1 { "call" } else { "calls" });
     let cached = of.cache_read.filter(|read| *read > 0).map(|read| format!("({} cached)", brief::tokens(read)));
-    let tokens = of.input.or(of.output).map(|_| format!("{}→{}", known(of.input), known(of.output)));
+    let tokens = brief::in_and_out(of.input, of.output);
     let cost = (!of.costs.is_empty()).then(|| brief::costs(&of.costs));
     let parts = [Some(calls), errors, tokens, cached, cost, Some(duration(of.duration_ms() as f64))];
     parts.into_iter().flatten().collect::<Vec<_>>().join("  ")

@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::llm::Llm;
+use crate::store::{Entry, Facts};
 
 /// What names a run.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,6 +22,14 @@ impl RunId {
         match llm.and_then(Llm::session) {
             Some(id) => Self::Agent(llm.and_then(Llm::agent).unwrap_or_default().to_owned(), id.to_owned()),
             None => Self::Proxy(session),
+        }
+    }
+
+    /// The run of a model call of a pass over all calls.
+    pub(super) fn of_entry(entry: &Entry, facts: &Facts) -> Self {
+        match &facts.session {
+            Some(id) => Self::Agent(facts.agent.as_deref().unwrap_or_default().to_owned(), id.to_string()),
+            None => Self::Proxy(entry.session),
         }
     }
 }

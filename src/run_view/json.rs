@@ -29,7 +29,7 @@ impl Listed {
 impl Run {
     /// As JSON.
     pub fn json(&self) -> Value {
-        let LeftOut { model_calls, other_calls, unattributed, reasons } = self.left_out;
+        let LeftOut { model_calls, other_calls, unattributed, reasons, .. } = self.left_out;
         json!({
             "run": self.id.to_string(),
             "agent": self.agent,

@@ -6,7 +6,7 @@ use super::attribution::Runs;
 use super::id::RunId;
 use super::totals::Totals;
 use crate::llm::Llm;
-use crate::store::{Condition, Fact, Filter, SessionRow, StoreError, Viewer};
+use crate::store::{Condition, Entry, Fact, Facts, Filter, SessionRow, StoreError, Viewer};
 
 /// A run, as lists show it.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,33 +50,34 @@ pub struct Other {
 /// When the store cannot be read in time.
 pub fn list(viewer: &Viewer, filter: &Filter) -> Result<Vec<Listed>, StoreError> {
     let (mut runs, mut others) = (HashMap::<RunId, Listed>::new(), HashMap::<i64, Other>::new());
-    viewer.each(filter, |call| {
-        let llm = Llm::parse(&call.llm).filter(Llm::is_model_call);
-        let Some(llm) = llm else {
-            others.entry(call.session).or_default().add(
-                call.started_at_ms,
-                call.ended_at_ms(),
-                !call.error.is_empty(),
-            );
+    viewer.each_entry(filter, |entry| {
+        let Some(facts) = model_call(&entry) else {
+            others.entry(entry.session).or_default().add(entry.started_at_ms, entry.ended_at_ms(), entry.failed);
             return;
         };
-        let id = RunId::of(call.session, Some(&llm));
+        let id = RunId::of_entry(&entry, facts);
         let run = runs.entry(id.clone()).or_insert_with(|| Listed::new(id));
-        run.last_ms = run.last_ms.max(call.started_at_ms);
-        run.totals.add_call(&call, &llm);
+        run.last_ms = run.last_ms.max(entry.started_at_ms);
+        run.totals.add_entry(&entry, facts);
         if run.agent.is_none() {
-            run.agent = llm.agent().map(str::to_owned);
+            run.agent = facts.agent.as_deref().map(str::to_owned);
         }
-        if let Some(model) = llm.model() {
-            *run.models.entry(model.to_owned()).or_default() += 1;
+        if let Some(model) = facts.model.as_deref() {
+            match run.models.get_mut(model) {
+                Some(calls) => *calls += 1,
+                None => drop(run.models.insert(model.to_owned(), 1)),
+            }
         }
-        if !run.sessions.contains(&call.session) {
-            run.sessions.push(call.session);
+        if !run.sessions.contains(&entry.session) {
+            run.sessions.push(entry.session);
         }
     })?;
+    let mut runs_of_sessions = HashMap::<i64, Vec<RunId>>::new();
+    for run in runs.values() {
+        run.sessions.iter().for_each(|session| runs_of_sessions.entry(*session).or_default().push(run.id.clone()));
+    }
     for (session, other) in others {
-        let of_session: Vec<RunId> =
-            runs.values().filter(|run| run.sessions.contains(&session)).map(|run| run.id.clone()).collect();
+        let of_session = runs_of_sessions.remove(&session).unwrap_or_default();
         let made = match &of_session[..] {
             [] => HashMap::from([(RunId::Proxy(session), other)]),
             [only] => HashMap::from([(only.clone(), other)]),
@@ -109,11 +110,19 @@ fn attributed(viewer: &Viewer, filter: &Filter, session: i64) -> Result<HashMap<
 }
 
 /// The runs of a session of the proxy.
-pub(super) fn runs_of(viewer: &Viewer, session: i64) -> Result<Runs, StoreError> {
-    let (session, conditions) = (Some(SessionRow::of(session)), vec![Condition::Is(Fact::Llm)]);
+fn runs_of(viewer: &Viewer, session: i64) -> Result<Runs, StoreError> {
+    let mut model_calls = Vec::new();
+    viewer.each_entry(&Filter { session: Some(SessionRow::of(session)), ..everything() }, |entry| {
+        model_calls.extend(model_call(&entry).map(|_| entry.id));
+    })?;
+    runs_by(viewer, &model_calls)
+}
+
+/// The runs of a session of the proxy, by the rows of its model calls.
+pub(super) fn runs_by(viewer: &Viewer, model_calls: &[i64]) -> Result<Runs, StoreError> {
     let mut runs = Runs::default();
-    viewer.each(&Filter { session, conditions, limit: usize::MAX, ..Filter::default() }, |call| {
-        if let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) {
+    viewer.each_of(model_calls, |call| {
+        if let Some(llm) = Llm::parse(&call.llm) {
             runs.add(&call, &llm);
         }
     })?;
@@ -137,13 +146,13 @@ pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
         },
     };
     let mut found: Vec<RunId> = Vec::new();
-    viewer.each(&naming(&session), |call| {
-        let id = RunId::of(call.session, Llm::parse(&call.llm).as_ref());
-        let RunId::Agent(of_agent, of_session) = &id else { return };
+    viewer.each_entry(&everything(), |entry| {
+        let run = model_call(&entry).map(|facts| RunId::of_entry(&entry, facts));
+        let Some(RunId::Agent(of_agent, of_session)) = &run else { return };
         let is_meant =
             !session.is_empty() && of_session.starts_with(&session) && (agent.is_empty() || *of_agent == agent);
-        if is_meant && !found.contains(&id) {
-            found.push(id);
+        if let Some(run) = run.filter(|run| is_meant && !found.contains(run)) {
+            found.push(run);
         }
     })?;
     let is_exact = |id: &&RunId| matches!(id, RunId::Agent(_, of_session) if *of_session == session);
@@ -159,6 +168,16 @@ pub fn find(viewer: &Viewer, text: &str) -> Result<Option<RunId>, StoreError> {
 pub(super) fn naming(session: &str) -> Filter {
     let conditions = vec![Condition::Is(Fact::Llm), Condition::Is(Fact::LlmText(session.to_owned()))];
     Filter { conditions, limit: usize::MAX, ..Filter::default() }
+}
+
+/// All calls.
+pub(super) fn everything() -> Filter {
+    Filter { limit: usize::MAX, ..Filter::default() }
+}
+
+/// The facts of a call to a model.
+pub(super) fn model_call(entry: &Entry) -> Option<&Facts> {
+    entry.facts.as_deref().filter(|facts| facts.is_model_call)
 }
 
 impl Listed {

@@ -9,7 +9,7 @@ use super::build::{Loaded, tree};
 use super::compare::event;
 use super::error::ViewError;
 use super::id::RunId;
-use super::list::{naming, runs_of};
+use super::list::{everything, model_call, runs_by};
 use super::memory::Memory;
 use super::place::place_others;
 use super::tree::{LeftOut, Run, Step};
@@ -17,7 +17,7 @@ use crate::conversation::{Conversation, cache_miss_reason};
 use crate::event::Stored;
 use crate::llm::Llm;
 use crate::runs::Gist;
-use crate::store::{Call, Condition, Fact, Figure, Filter, Relation, SessionRow, StoreError, Viewer};
+use crate::store::{Call, StoreError, Viewer};
 
 /// Bounds of a tree.
 #[derive(Debug, Clone, Copy)]
@@ -56,14 +56,16 @@ pub fn read(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<Option<Run>,
 /// # Errors
 /// As [`read`].
 pub fn read_with(viewer: &Viewer, id: &RunId, limits: &Limits, memory: &Memory) -> Result<Option<Run>, StoreError> {
+    let rows = Rows::of(viewer, id)?;
+    let (calls, more) = rows.model_calls(viewer, limits.model_calls)?;
     let until = Instant::now() + limits.time;
-    let (calls, more) = model_calls(viewer, id, limits)?;
     let mut left_out = LeftOut { model_calls: more, ..LeftOut::default() };
     let (mut loaded, not_read) = load_all(viewer, calls, until, memory)?;
     left_out.model_calls += not_read;
+    left_out.unread = not_read;
     // Rows are numbered as calls end.
     loaded.sort_by_key(|of| (of.call.started_at_ms, of.call.id));
-    let others = others(viewer, id, &loaded, limits, &mut left_out)?;
+    let others = others(viewer, &rows, id, &loaded, limits, &mut left_out)?;
     if loaded.is_empty() && others.own.is_empty() && others.loose.is_empty() {
         return Ok(None);
     }
@@ -119,29 +121,57 @@ fn load_all(
     Ok((loaded, (unknown.len() - taken) as u64))
 }
 
-/// The newest model calls of a run, newest first, and how many others there are.
-fn model_calls(viewer: &Viewer, id: &RunId, limits: &Limits) -> Result<(Vec<(Call, Llm)>, u64), StoreError> {
-    let filter = match id {
-        RunId::Agent(_, session) => naming(session),
-        RunId::Proxy(session) => Filter {
-            session: Some(SessionRow::of(*session)),
-            conditions: vec![Condition::Is(Fact::Llm)],
-            limit: usize::MAX,
-            ..Filter::default()
-        },
-    };
-    let (mut calls, mut more) = (Vec::new(), 0);
-    viewer.each(&filter, |call| {
-        let Some(llm) = Llm::parse(&call.llm).filter(Llm::is_model_call) else { return };
-        if !is_of(id, &RunId::of(call.session, Some(&llm))) {
-            return;
-        }
-        match calls.len() < limits.model_calls {
-            true => calls.push((call, llm)),
-            false => more += 1,
-        }
-    })?;
-    Ok((calls, more))
+/// A call to another than a model.
+struct Beside {
+    row: i64,
+    /// The session of the proxy.
+    session: i64,
+    started_at_ms: i64,
+}
+
+/// The rows of calls, newest first.
+struct Rows {
+    /// The model calls of the run.
+    own: Vec<i64>,
+    /// All model calls, with their sessions of the proxy.
+    model_calls: Vec<(i64, i64)>,
+    /// The calls to others than models.
+    others: Vec<Beside>,
+}
+
+impl Rows {
+    fn of(viewer: &Viewer, id: &RunId) -> Result<Self, StoreError> {
+        let mut rows = Self { own: Vec::new(), model_calls: Vec::new(), others: Vec::new() };
+        viewer.each_entry(&everything(), |entry| match model_call(&entry) {
+            Some(facts) => {
+                rows.model_calls.push((entry.id, entry.session));
+                rows.own.extend(is_of(id, &RunId::of_entry(&entry, facts)).then_some(entry.id));
+            }
+            None => {
+                rows.others.push(Beside { row: entry.id, session: entry.session, started_at_ms: entry.started_at_ms })
+            }
+        })?;
+        Ok(rows)
+    }
+
+    /// The newest model calls, and how many others there are.
+    fn model_calls(&self, viewer: &Viewer, most: usize) -> Result<(Vec<(Call, Llm)>, u64), StoreError> {
+        let newest = self.own.get(..most).unwrap_or(&self.own);
+        let mut calls = Vec::with_capacity(newest.len());
+        viewer.each_of(newest, |call| calls.extend(Llm::parse(&call.llm).map(|llm| (call, llm))))?;
+        Ok((calls, (self.own.len() - newest.len()) as u64))
+    }
+
+    /// The rows of the model calls in a session.
+    fn model_calls_in(&self, session: i64) -> Vec<i64> {
+        self.model_calls.iter().filter(|(_, of)| *of == session).map(|(row, _)| *row).collect()
+    }
+
+    /// The rows of the calls to others than models in a session that began at such times.
+    fn others_in(&self, session: i64, is_then: impl Fn(i64) -> bool) -> Vec<i64> {
+        let wanted = self.others.iter().filter(|of| of.session == session && is_then(of.started_at_ms));
+        wanted.map(|of| of.row).collect()
+    }
 }
 
 /// Whether a call's run is the one that is wanted. Without an agent's name, the id of the session decides.
@@ -190,6 +220,7 @@ struct Others {
 /// The calls to others than models in the run's sessions of the proxy: where no other run shares these, those while the run lasted.
 fn others(
     viewer: &Viewer,
+    rows: &Rows,
     id: &RunId,
     loaded: &[Loaded],
     limits: &Limits,
@@ -204,23 +235,17 @@ fn others(
     let (start, end) = (loaded.iter().map(|of| of.call.started_at_ms).min(), loaded.iter().map(ended).max());
     let mut all = Others::default();
     for row in sessions {
-        let runs = runs_of(viewer, row)?;
-        let mut filter = Filter { session: Some(SessionRow::of(row)), limit: usize::MAX, ..Filter::default() };
+        let runs = runs_by(viewer, &rows.model_calls_in(row))?;
         // Other programs may have used the proxy before and afterwards.
-        if matches!(id, RunId::Agent(..)) && !runs.are_several() {
-            for (relation, at_ms) in [(Relation::AtLeast, start), (Relation::AtMost, end)] {
-                let bound = |at_ms| Condition::Bound(Figure::StartedMs, relation, at_ms as f64);
-                filter.conditions.extend(at_ms.map(bound));
-            }
-        }
-        viewer.each(&filter, |call| {
-            if Llm::parse(&call.llm).is_some_and(|llm| llm.is_model_call()) {
-                return;
-            }
+        let is_bound = matches!(id, RunId::Agent(..)) && !runs.are_several();
+        let is_then = |at_ms: i64| !is_bound || (start..=end).contains(&Some(at_ms));
+        viewer.each_of(&rows.others_in(row, is_then), |call| {
             let calls = match runs.of(&call) {
                 Some(run) if is_of(id, run) => &mut all.own,
                 None if *id == RunId::Proxy(row) => &mut all.loose,
-                None if (start..=end).contains(&Some(call.started_at_ms)) => return left_out.unattributed += 1,
+                None if (start..=end).contains(&Some(call.started_at_ms)) => {
+                    return left_out.unattributed += 1;
+                }
                 _ => return,
             };
             match calls.len() < limits.other_calls {

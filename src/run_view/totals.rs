@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::llm::Llm;
-use crate::store::Call;
+use crate::store::{Call, Entry, Facts};
 
 /// Totals of model calls. A figure that no call reports is `None`, never 0.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -42,22 +42,50 @@ impl Totals {
 
     /// Adds a model call.
     pub(super) fn add_call(&mut self, call: &Call, llm: &Llm) {
-        let (input, read, write) = (llm.input_tokens(), llm.cache_read_tokens(), llm.cache_write_tokens());
-        let cached = read.unwrap_or(0).saturating_add(write.unwrap_or(0));
-        let cost = llm.cost().map(|cost| (llm.currency().unwrap_or_default().to_owned(), cost));
-        self.add(&Self {
+        let one = Self {
             calls: 1,
             errors: u64::from(!call.error.is_empty()),
-            input,
-            uncached: input.map(|input| input.saturating_sub(cached)),
-            cache_read: read,
-            cache_write: write,
+            cache_read: llm.cache_read_tokens(),
+            cache_write: llm.cache_write_tokens(),
             output: llm.output_tokens(),
-            unpriced: u64::from(cost.is_none() && input.or(llm.output_tokens()).is_some()),
-            costs: cost.into_iter().collect(),
             start_ms: call.started_at_ms,
             end_ms: call.ended_at_ms(),
+            ..Self::default()
+        };
+        let cost = llm.cost().map(|cost| (llm.currency().unwrap_or_default(), cost));
+        self.add_one(one, llm.input_tokens(), cost);
+    }
+
+    /// Adds a model call of a pass over all calls.
+    pub(super) fn add_entry(&mut self, entry: &Entry, facts: &Facts) {
+        let one = Self {
+            calls: 1,
+            errors: u64::from(entry.failed),
+            cache_read: facts.cached_tokens,
+            cache_write: facts.written_tokens,
+            output: facts.output_tokens,
+            start_ms: entry.started_at_ms,
+            end_ms: entry.ended_at_ms(),
+            ..Self::default()
+        };
+        self.add_one(one, facts.input_tokens, facts.money());
+    }
+
+    /// Adds a call with its input tokens and its cost by currency.
+    fn add_one(&mut self, one: Self, input: Option<u64>, cost: Option<(&str, f64)>) {
+        let cached = one.cache_read.unwrap_or(0).saturating_add(one.cache_write.unwrap_or(0));
+        self.add(&Self {
+            input,
+            uncached: input.map(|input| input.saturating_sub(cached)),
+            unpriced: u64::from(cost.is_none() && input.or(one.output).is_some()),
+            ..one
         });
+        if let Some((currency, cost)) = cost {
+            match self.costs.get_mut(currency) {
+                Some(sum) => *sum += cost,
+                None => drop(self.costs.insert(currency.to_owned(), cost)),
+            }
+        }
     }
 
     /// Adds other totals.

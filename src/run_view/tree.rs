@@ -35,6 +35,8 @@ pub struct Run {
 pub struct LeftOut {
     /// Model calls: the oldest ones, because the run is too long, or took too long to read.
     pub model_calls: u64,
+    /// How many of these there was no time for. With the same [`super::Memory`], reading goes on there.
+    pub unread: u64,
     /// Calls to others than models, because there are too many.
     pub other_calls: u64,
     /// Calls to others than models that were made meanwhile in a session of the proxy that several agents share: which of them made
@@ -168,6 +170,22 @@ impl Run {
     /// The places of the threads that nothing in the run started.
     pub fn roots(&self) -> impl Iterator<Item = usize> + '_ {
         self.threads.iter().enumerate().filter(|(_, thread)| thread.parent.is_none()).map(|(at, _)| at)
+    }
+
+    /// The number of turns of all threads.
+    pub fn turns(&self) -> u64 {
+        self.threads.iter().map(|thread| thread.turns.len() as u64).sum()
+    }
+
+    /// The number of threads that another one started.
+    pub fn sub_agents(&self) -> u64 {
+        self.threads.iter().filter(|thread| thread.parent.is_some()).count() as u64
+    }
+
+    /// The number of calls that missed the prompt cache.
+    pub fn cache_misses(&self) -> u64 {
+        let calls = self.threads.iter().flat_map(|thread| &thread.turns).flat_map(Turn::model_calls);
+        calls.filter(|call| call.miss.is_some()).count() as u64
     }
 
     /// The places of the threads that this one started through a tool that is not known.

@@ -1,13 +1,11 @@
-//! One pass over the calls of a filter: their sums, and the calls in the order of a column. Only the index of lists is read.
+//! Sums over the calls of a filter, and the calls in the order of a column.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use rusqlite::params_from_iter;
-use serde::Deserialize;
-
-use super::{Filter, Listed, StoreError, Viewer, search};
+use super::facts::{Entry, Facts};
+use super::{Filter, Listed, StoreError, Viewer};
 
 /// A pass looks at so many calls, the newest ones.
 pub const SURVEYED: usize = 100_000;
@@ -63,30 +61,12 @@ pub struct Sums {
     pub is_whole: bool,
 }
 
-/// What a sum or an order needs of a model call's facts: the names are those of `llm::names`.
-#[derive(Default, Deserialize)]
-struct Facts<'a> {
-    #[serde(rename = "gen_ai.usage.input_tokens")]
-    input_tokens: Option<u64>,
-    #[serde(rename = "gen_ai.usage.cache_read.input_tokens")]
-    cached_tokens: Option<u64>,
-    #[serde(rename = "gen_ai.usage.output_tokens")]
-    output_tokens: Option<u64>,
-    #[serde(rename = "otas_proxy.llm.cost")]
-    cost: Option<f64>,
-    #[serde(borrow, rename = "otas_proxy.llm.cost.currency")]
-    currency: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "gen_ai.response.model")]
-    response_model: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "gen_ai.request.model")]
-    request_model: Option<Cow<'a, str>>,
-}
-
 /// What a call is sorted by.
 #[derive(Debug, PartialEq)]
 enum Key {
     Number(f64),
-    Text(String),
+    Text(Box<str>),
+    Name(Arc<str>),
     Unknown,
 }
 
@@ -96,7 +76,11 @@ impl Viewer {
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn sums(&self, filter: &Filter) -> Result<Sums, StoreError> {
-        self.survey(filter, None).map(|(sums, _)| sums)
+        let mut sums = Sums::none();
+        self.survey(filter, false, |entry| {
+            sums.add(&entry);
+        })?;
+        Ok(sums)
     }
 
     /// The calls that match `filter` in this order, without the first `skip`, and the sums over all that match.
@@ -104,65 +88,54 @@ impl Viewer {
     /// # Errors
     /// As [`Viewer::calls`].
     pub fn sorted(&self, filter: &Filter, sort: Sort, skip: usize) -> Result<(Vec<Listed>, Sums), StoreError> {
-        let (sums, mut keys) = self.survey(filter, Some(sort))?;
-        keys.sort_unstable_by(|(one, one_id), (other, other_id)| {
-            in_order(one, other, sort.descending).then(other_id.cmp(one_id))
-        });
-        let ids: Vec<i64> = keys.iter().skip(skip).take(filter.limit).map(|(_, id)| *id).collect();
+        let (mut sums, mut keyed) = (Sums::none(), Vec::new());
+        self.survey(filter, sort.by == Column::Target, |entry| {
+            if sums.add(&entry) {
+                keyed.push((entry.id, Key::of(entry, sort.by)));
+            }
+        })?;
+        let ids = ids_in_order(keyed, sort, skip, filter.limit);
         let mut calls = self.calls_with(&ids)?;
         let place: BTreeMap<i64, usize> = ids.iter().enumerate().map(|(at, id)| (*id, at)).collect();
         calls.sort_by_key(|listed| place.get(&listed.call.id).copied());
         Ok((calls, sums))
     }
 
-    fn survey(&self, filter: &Filter, sort: Option<Sort>) -> Result<(Sums, Vec<(Key, i64)>), StoreError> {
-        let clauses = filter.clauses();
-        let by = sort.map(|sort| sort.by);
-        let target = if by == Some(Column::Target) { "host || path" } else { "''" };
-        // A gap is no call, but a report of lost events.
-        let sql = format!(
-            "SELECT id, error <> '', latency_ms, llm, started_at_ms, status_code, {target} FROM events INDEXED BY events_listed
-             WHERE NOT (method = 'GAP' AND host = 'otas-proxy'){} ORDER BY id DESC LIMIT ?",
-            clauses.sql
-        );
-        self.look("sum up its events", |connection| {
-            let _function = search::attach(connection, self.path(), &clauses, &filter.searched)?;
-            let values = clauses.values_and_limit(SURVEYED + 1);
-            let (mut sums, mut keys) = (Sums { is_whole: true, ..Sums::default() }, Vec::new());
-            let mut query = connection.prepare(&sql)?;
-            let mut rows = query.query(params_from_iter(values))?;
-            while let Some(row) = rows.next()? {
-                if sums.calls == SURVEYED as u64 {
-                    sums.is_whole = false;
-                    break;
-                }
-                let llm = row.get_ref(3)?.as_str().unwrap_or_default();
-                let facts: Facts<'_> = serde_json::from_str(llm).unwrap_or_default();
-                let latency_ms = row.get(2)?;
-                sums.add(row.get(1)?, latency_ms, &facts);
-                let key = match by {
-                    None => continue,
-                    Some(Column::Started) => Key::Number(row.get::<_, i64>(4)? as f64),
-                    Some(Column::Status) => Key::Number(row.get(5)?),
-                    Some(Column::Latency) => Key::Number(latency_ms),
-                    Some(Column::Target) => Key::Text(row.get(6)?),
-                    Some(Column::Model) => facts.model().map_or(Key::Unknown, |name| Key::Text(name.to_owned())),
-                    Some(Column::Cost) => facts.cost.map_or(Key::Unknown, Key::Number),
-                    Some(Column::Tokens) => facts.tokens().map_or(Key::Unknown, |tokens| Key::Number(tokens as f64)),
-                    Some(Column::Cached) => facts.cached_share().map_or(Key::Unknown, Key::Number),
-                };
-                keys.push((key, row.get(0)?));
-            }
-            Ok((sums, keys))
-        })
+    /// One call more than are summed up, if there are more.
+    fn survey(&self, filter: &Filter, targets: bool, see: impl FnMut(Entry)) -> Result<(), StoreError> {
+        self.entries(&Filter { limit: SURVEYED + 1, ..filter.clone() }, targets, see)
     }
 }
 
+/// The rows of the calls in this order, without the first `skip`, at most `limit`. Only those are sorted.
+fn ids_in_order(mut keyed: Vec<(i64, Key)>, sort: Sort, skip: usize, limit: usize) -> Vec<i64> {
+    let order = |(id, key): &(i64, Key), (other_id, other): &(i64, Key)| {
+        in_order(key, other, sort.descending).then(other_id.cmp(id))
+    };
+    let end = skip.saturating_add(limit);
+    if end < keyed.len() {
+        keyed.select_nth_unstable_by(end, order);
+        keyed.truncate(end);
+    }
+    keyed.sort_unstable_by(order);
+    keyed.into_iter().skip(skip).map(|(id, _)| id).collect()
+}
+
 impl Sums {
-    fn add(&mut self, failed: bool, latency_ms: f64, facts: &Facts<'_>) {
+    fn none() -> Self {
+        Self { is_whole: true, ..Self::default() }
+    }
+
+    /// False: there are enough, and this call is left out.
+    fn add(&mut self, entry: &Entry) -> bool {
+        self.is_whole = self.calls < SURVEYED as u64;
+        if !self.is_whole {
+            return false;
+        }
         self.calls += 1;
-        self.errors += u64::from(failed);
-        self.latency_ms += latency_ms;
+        self.errors += u64::from(entry.failed);
+        self.latency_ms += entry.latency_ms;
+        let Some(facts) = entry.facts.as_deref() else { return true };
         for (sum, more) in [
             (&mut self.input_tokens, facts.input_tokens),
             (&mut self.cached_tokens, facts.cached_tokens),
@@ -173,29 +146,30 @@ impl Sums {
                 *sum = Some(sum.unwrap_or_default().saturating_add(more));
             }
         }
-        if let Some(cost) = facts.cost {
-            let currency = facts.currency.as_deref().unwrap_or_default();
+        if let Some((currency, cost)) = facts.money() {
             match self.costs.get_mut(currency) {
                 Some(sum) => *sum += cost,
                 None => drop(self.costs.insert(currency.to_owned(), cost)),
             }
         }
+        true
     }
 }
 
-impl Facts<'_> {
-    fn model(&self) -> Option<&str> {
-        self.response_model.as_deref().or(self.request_model.as_deref())
-    }
-
-    fn tokens(&self) -> Option<u64> {
-        self.input_tokens.or(self.output_tokens)?;
-        Some(self.input_tokens.unwrap_or_default().saturating_add(self.output_tokens.unwrap_or_default()))
-    }
-
-    fn cached_share(&self) -> Option<f64> {
-        let input = self.input_tokens.filter(|input| *input > 0)?;
-        Some(self.cached_tokens? as f64 / input as f64)
+impl Key {
+    fn of(entry: Entry, by: Column) -> Self {
+        let known = |number: Option<f64>| number.map_or(Self::Unknown, Self::Number);
+        let facts = entry.facts.as_deref();
+        match by {
+            Column::Started => Self::Number(entry.started_at_ms as f64),
+            Column::Status => Self::Number(entry.status_code.into()),
+            Column::Latency => Self::Number(entry.latency_ms),
+            Column::Cost => known(facts.and_then(|facts| facts.cost)),
+            Column::Tokens => known(facts.and_then(Facts::tokens).map(|tokens| tokens as f64)),
+            Column::Cached => known(facts.and_then(Facts::cached_share)),
+            Column::Model => facts.and_then(|facts| facts.model.clone()).map_or(Self::Unknown, Self::Name),
+            Column::Target => entry.target.map_or(Self::Unknown, Self::Text),
+        }
     }
 }
 
@@ -203,6 +177,8 @@ fn in_order(one: &Key, other: &Key, descending: bool) -> Ordering {
     let order = match (one, other) {
         (Key::Number(one), Key::Number(other)) => one.total_cmp(other),
         (Key::Text(one), Key::Text(other)) => one.cmp(other),
+        (Key::Name(one), Key::Name(other)) if Arc::ptr_eq(one, other) => Ordering::Equal,
+        (Key::Name(one), Key::Name(other)) => one.cmp(other),
         (Key::Unknown, Key::Unknown) => Ordering::Equal,
         // Whatever the order, what is not known comes last.
         (Key::Unknown, _) => return Ordering::Greater,

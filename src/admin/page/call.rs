@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::changes;
 use super::format::{bytes, count, duration};
+use super::parts::fact;
 use super::query::CallQuery;
 use super::related::{self, Related};
 use super::row::status;
@@ -137,9 +138,6 @@ fn facts(shown: &Shown) -> Markup {
     let Shown { row, event, session, .. } = shown;
     let llm = shown.llm.as_ref();
     let redactions = event.redactions();
-    let fact = |name: &str, value: Option<String>| {
-        html! { @if let Some(value) = value { div { dt { (name) } dd { (shown::line(&value)) } } } }
-    };
     html! {
         dl.strip {
             div { dt { "status" } dd { (status(row.status_code, &row.error)) } }

@@ -49,9 +49,7 @@ pub(super) async fn list(
         }
     };
     let (mut read, sums) = tokio::try_join!(read, sums)?;
-    if let Some(sums) = sums {
-        read = read.with_sums(sums);
-    }
+    read.sums = read.sums.or(sums);
     let beside = if asked.open.is_empty() { None } else { beside(&shown, &asked, &of_call).await? };
     let main = list::render(&read, &asked, beside.as_ref());
     Ok(page_with(Part::Calls, "Calls", &main, Extras { fills: true, ..Extras::default() }))

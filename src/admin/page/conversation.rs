@@ -2,7 +2,7 @@
 //! stands under its call.
 
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use maud::{Markup, html};
 
@@ -27,8 +27,6 @@ type Results<'a> = HashMap<&'a str, (&'a [Block], Option<bool>)>;
 /// What rendering needs to know of the whole.
 pub(super) struct Scene<'a> {
     results: Results<'a>,
-    /// Ids of calls whose results stand under them.
-    calls: Vec<&'a str>,
     room: Cell<usize>,
 }
 
@@ -68,23 +66,25 @@ pub(super) fn messages(request: &Request, from: usize) -> Markup {
 
 /// Blocks that stand alone.
 pub(super) fn blocks<'a>(blocks: impl Iterator<Item = &'a Block>) -> Markup {
-    let scene = Scene { results: Results::new(), calls: Vec::new(), room: Cell::new(ROOM_BYTES) };
+    let scene = Scene { results: Results::new(), room: Cell::new(ROOM_BYTES) };
     html! { @for block in blocks { (self::block(block, &scene, FOLDED_BYTES)) } }
 }
 
 impl<'a> Scene<'a> {
     fn of(request: &'a Request) -> Self {
-        let mut scene = Self { results: Results::new(), calls: Vec::new(), room: Cell::new(ROOM_BYTES) };
+        let (mut results, mut calls) = (Results::new(), HashSet::new());
         for block in request.messages.iter().flat_map(|message| &message.blocks) {
             match block {
-                Block::ToolCall { id, .. } if !id.is_empty() => scene.calls.push(id),
-                Block::ToolResult { id, content, is_error } if scene.calls.contains(&id.as_str()) => {
-                    scene.results.insert(id, (content, *is_error));
+                Block::ToolCall { id, .. } if !id.is_empty() => {
+                    calls.insert(id.as_str());
+                }
+                Block::ToolResult { id, content, is_error } if calls.contains(id.as_str()) => {
+                    results.insert(id, (content, *is_error));
                 }
                 _ => {}
             }
         }
-        scene
+        Self { results, room: Cell::new(ROOM_BYTES) }
     }
 
     /// The part of a text that there is room for.

@@ -1,7 +1,5 @@
 //! Times, sizes and counts for people.
 
-use std::collections::BTreeMap;
-
 use time::OffsetDateTime;
 use time::macros::format_description;
 
@@ -62,18 +60,6 @@ pub(crate) fn count(number: u64) -> String {
     grouped
 }
 
-/// An amount of money with its significant digits and its currency: `0.00012 USD`.
-pub(crate) fn money(amount: f64, currency: &str) -> String {
-    let amount = if amount == 0.0 || amount >= 0.1 { format!("{amount:.2}") } else { format!("{amount:.5}") };
-    format!("{amount} {currency}").trim_end().to_owned()
-}
-
-/// Amounts by currency: `1.20 EUR + 0.30 USD`.
-pub(crate) fn costs(by_currency: &BTreeMap<String, f64>) -> String {
-    let amounts = by_currency.iter().map(|(currency, amount)| money(*amount, currency));
-    amounts.collect::<Vec<_>>().join(" + ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,12 +75,6 @@ mod tests {
             ["0.25 ms", "12 ms", "999 ms", "3.4 s", "2 min 5 s", "2.0 h"]
         );
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
-        assert_eq!([0.0, 0.00012, 1.239].map(|cost| money(cost, "USD")), ["0.00 USD", "0.00012 USD", "1.24 USD"]);
-        let both = BTreeMap::from([("EUR".to_owned(), 1.2), ("USD".to_owned(), 0.3)]);
-        assert_eq!(
-            (money(0.5, ""), costs(&both), costs(&BTreeMap::new())),
-            ("0.50".into(), "1.20 EUR + 0.30 USD".into(), String::new())
-        );
         assert_eq!(
             (clock(1_700_000_000_250), date(1_700_000_000_250)),
             ("22:13:20".into(), "2023-11-14 22:13:20.250 UTC".into())

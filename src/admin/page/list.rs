@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::columns::{self, COLUMNS};
 use super::query::ListQuery;
 use super::{row, shown, sums};
-use crate::store::{EventRow, Filter, Listed, SessionInfo, Sort, State, StoreError, Sums, Viewer};
+use crate::store::{EventRow, Listed, SessionInfo, State, StoreError, Sums, Viewer};
 
 /// Rows on one page, and the most new rows in one update.
 const ROWS: usize = 200;
@@ -37,7 +37,7 @@ pub(super) struct Page {
     /// What the search has not looked through.
     note: Option<String>,
     /// The sums over all calls that match. `None`: they are not read yet.
-    sums: Option<Sums>,
+    pub(super) sums: Option<Sums>,
 }
 
 /// The names of sessions in the list.
@@ -50,7 +50,10 @@ pub(super) fn read(viewer: &Viewer, asked: &ListQuery) -> Result<Page, StoreErro
     let filter = asked.filter(viewer, ROWS + 1)?;
     let (mut rows, sums) = match (&filter, sort) {
         (None, _) => (Vec::new(), None),
-        (Some(filter), Some(sort)) => in_order(viewer, asked, filter, sort)?,
+        (Some(filter), Some(sort)) => {
+            let (rows, sums) = viewer.sorted(filter, sort, asked.skip(ROWS))?;
+            (rows, Some(sums))
+        }
         (Some(filter), None) => {
             (viewer.calls(filter, Some(asked.before().unwrap_or(newest.saturating_add(1))))?, None)
         }
@@ -62,24 +65,6 @@ pub(super) fn read(viewer: &Viewer, asked: &ListQuery) -> Result<Page, StoreErro
     let in_flight = if live { in_flight(viewer, asked)? } else { Vec::new() };
     let sessions = named(viewer, sessions_of(&rows).chain(in_flight.iter().map(|row| row.session)))?;
     Ok(Page { rows, in_flight, sessions, more, newest, live, note, sums })
-}
-
-impl Page {
-    /// With the sums, if they were not read with the rows.
-    pub(super) fn with_sums(mut self, sums: Sums) -> Self {
-        self.sums.get_or_insert(sums);
-        self
-    }
-}
-
-fn in_order(
-    viewer: &Viewer,
-    asked: &ListQuery,
-    filter: &Filter,
-    sort: Sort,
-) -> Result<(Vec<Listed>, Option<Sums>), StoreError> {
-    let (rows, sums) = viewer.sorted(filter, sort, asked.skip(ROWS))?;
-    Ok((rows, Some(sums)))
 }
 
 /// The sums over all calls that match.

@@ -16,6 +16,7 @@ mod health;
 mod layout;
 mod list;
 mod note;
+mod parts;
 mod phases;
 mod query;
 mod quotas;
@@ -111,6 +112,7 @@ fn router(shown: Arc<PageContext>) -> Router {
         .route("/run/part", get(run_routes::part))
         .route("/run/share", get(run_routes::share))
         .route("/compare", get(run_routes::compare_page))
+        .route("/compare/part", get(run_routes::compare_part))
         .route("/session/{id}", get(session))
         .route("/health", get(health))
         .route("/har", get(files::all_har))

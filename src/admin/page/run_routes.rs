@@ -6,8 +6,8 @@ use axum::extract::{Path, Query, State};
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::layout::{self, PageError, Part};
-use super::run::{self, Place, compare, find, list};
+use super::layout::{self, Extras, PageError, Part};
+use super::run::{self, Place, Reading, compare, find, list};
 use super::share as file;
 use super::{Answer, PageContext, number};
 use crate::clock::now_ms;
@@ -42,26 +42,25 @@ fn chosen(asked: &[(String, String)]) -> Vec<RunId> {
 
 /// One run.
 pub(super) async fn page(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
-    let (title, id, main) = seen(&shown, asked.id).await?;
+    let Seen { title, id, main, is_unread } = seen(&shown, asked.id, Reading::Quick).await?;
     let main = html! { div #run data-part={ "/run/part?" (run::query(&id)) } { (main) } };
-    Ok(layout::page(Part::Sessions, &title, &main))
+    Ok(layout::page_with(Part::Sessions, &title, &main, Extras { refreshes: is_unread, ..Extras::default() }))
 }
 
 /// What the script puts in its place while the run goes on.
 pub(super) async fn part(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
-    let (_, _, main) = seen(&shown, asked.id).await?;
-    Ok(layout::part(main))
+    Ok(layout::part(seen(&shown, asked.id, Reading::Whole).await?.main))
 }
 
 /// One run as a file of its own.
 pub(super) async fn share(State(shown): State<Arc<PageContext>>, Query(asked): Query<RunQuery>) -> Answer {
     let wanted = asked.id.clone();
-    let made = shown.look(move |shown| match find(&shown.viewer, &shown.runs, &wanted)? {
+    let made = shown.look(move |shown| match find(&shown.viewer, &shown.runs, &wanted, Reading::Whole)? {
         Some((run, name)) => Ok(Some(file::run_document(&shown.viewer, &run, &name)?)),
         None => Ok(None),
     });
     let made = made.await?.ok_or_else(|| not_found(&asked.id))?;
-    Ok(file::download("otas-proxy-run.html", made))
+    Ok(file::download(run::FILE, made))
 }
 
 /// One call as a file of its own.
@@ -84,34 +83,65 @@ pub(super) async fn compare_page(State(shown): State<Arc<PageContext>>, Query(as
         return Ok(layout::page(Part::Sessions, "Compare", &main));
     };
     let wanted = [one.to_string(), other.to_string()];
-    let main = shown.look(move |shown| compared(shown, &wanted));
-    let main = main.await?.map_err(|missing| not_found(&missing))?;
-    Ok(layout::page(Part::Sessions, "Compare", &main))
+    let part =
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(wanted.iter().map(|id| ("with", id))).finish();
+    let (main, is_unread) = side_by_side(shown, wanted, Reading::Quick).await?;
+    let main = html! { div #run data-part={ "/compare/part?" (part) } data-once { (main) } };
+    Ok(layout::page_with(Part::Sessions, "Compare", &main, Extras { refreshes: is_unread, ..Extras::default() }))
+}
+
+/// What the script puts in its place once both runs are read.
+pub(super) async fn compare_part(State(shown): State<Arc<PageContext>>, Query(asked): Pairs) -> Answer {
+    let [one, other] = &chosen(&asked)[..] else { return Err(not_found("")) };
+    let wanted = [one.to_string(), other.to_string()];
+    Ok(layout::part(side_by_side(shown, wanted, Reading::Whole).await?.0))
+}
+
+/// The comparison, and whether calls are not read yet.
+async fn side_by_side(
+    shown: Arc<PageContext>,
+    wanted: [String; 2],
+    reading: Reading,
+) -> Result<(Markup, bool), PageError> {
+    shown.look(move |shown| compared(shown, &wanted, reading)).await?.map_err(|missing| not_found(&missing))
 }
 
 /// The comparison, or the id of the run that was not found.
-fn compared(shown: &PageContext, wanted: &[String; 2]) -> Result<Result<Markup, String>, StoreError> {
-    let mut found = Vec::with_capacity(2);
-    for id in wanted {
-        match find(&shown.viewer, &shown.runs, id)? {
-            Some((run, name)) => found.push(compare::Named { run, name }),
-            None => return Ok(Err(id.clone())),
-        }
-    }
-    let [one, other] = &found[..] else { return Ok(Err(String::new())) };
+fn compared(
+    shown: &PageContext,
+    wanted: &[String; 2],
+    reading: Reading,
+) -> Result<Result<(Markup, bool), String>, StoreError> {
+    let named = |id: &String| {
+        let found = find(&shown.viewer, &shown.runs, id, reading)?;
+        Ok(found.map(|(run, name)| compare::Named { run, name }).ok_or_else(|| id.clone()))
+    };
+    let [one, other] = match [named(&wanted[0])?, named(&wanted[1])?] {
+        [Ok(one), Ok(other)] => [one, other],
+        [Err(missing), _] | [_, Err(missing)] => return Ok(Err(missing)),
+    };
     let viewer = &shown.viewer;
     let (first, second) = (compare::conversation(viewer, &one.run)?, compare::conversation(viewer, &other.run)?);
-    Ok(Ok(compare::render([one, other], [first.as_ref(), second.as_ref()])))
+    let is_unread = one.run.left_out.unread + other.run.left_out.unread > 0;
+    Ok(Ok((compare::render([&one, &other], [first.as_ref(), second.as_ref()]), is_unread)))
 }
 
-/// Title, id and content of a run's page.
-async fn seen(shown: &Arc<PageContext>, wanted: String) -> Result<(String, RunId, Markup), PageError> {
+/// What a run's page shows.
+struct Seen {
+    title: String,
+    id: RunId,
+    main: Markup,
+    /// Older calls are not read yet.
+    is_unread: bool,
+}
+
+async fn seen(shown: &Arc<PageContext>, wanted: String, reading: Reading) -> Result<Seen, PageError> {
     let id = wanted.clone();
     let made = shown.clone().look(move |shown| {
-        let found = find(&shown.viewer, &shown.runs, &id)?;
-        Ok(found.map(|(run, name)| {
-            let main = run::render(&run, &name, Place::Page);
-            (name, run.id, main)
+        let found = find(&shown.viewer, &shown.runs, &id, reading)?;
+        Ok(found.map(|(run, title)| {
+            let main = run::render(&run, &title, Place::Page);
+            Seen { title, id: run.id, main, is_unread: run.left_out.unread > 0 }
         }))
     });
     made.await?.ok_or_else(|| not_found(&wanted))

@@ -3,10 +3,11 @@
 use maud::{Markup, html};
 use serde_json::{Map, Value};
 
-use super::format::{bytes, costs, count, date, duration};
+use super::format::{bytes, count, date, duration};
 use super::list::name;
 use super::phases::px;
 use super::shown;
+use crate::brief::costs;
 use crate::event::Llm;
 use crate::stats::{Stats, Totals};
 use crate::store::{Call, Filter, SessionInfo, SessionRow, StoreError, Viewer};

@@ -11,11 +11,13 @@ use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::assets::STYLES;
-use super::format::{bytes, count, date, duration, money};
-use super::run::{self, Place, whole};
+use super::format::{bytes, count, date, duration};
+use super::parts::{self, fact};
+use super::run::{self, Place, Reading, whole};
 use super::{bodies, conversation, note, phases, session_name, shown};
 use crate::conversation::Conversation;
 use crate::event::{Side, Stored};
+use crate::happened;
 use crate::run_view::{Memory, Run};
 use crate::store::{EventRow, StoreError, Viewer};
 
@@ -44,7 +46,7 @@ pub(crate) fn call_file(viewer: &Viewer, id: i64) -> Result<Option<String>, Stor
 /// # Errors
 /// When the store cannot be read in time.
 pub(crate) fn run_file(viewer: &Viewer, named: &str) -> Result<Option<String>, StoreError> {
-    let found = run::find(viewer, &Memory::default(), named)?;
+    let found = run::find(viewer, &Memory::default(), named, Reading::Whole)?;
     found.map(|(run, name)| run_document(viewer, &run, &name)).transpose()
 }
 
@@ -130,9 +132,6 @@ fn call(row: &EventRow, session: &str) -> Markup {
 }
 
 fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
-    let fact = |name: &str, value: Option<String>| {
-        html! { @if let Some(value) = value { div { dt { (name) } dd { (shown::line(&value)) } } } }
-    };
     let redactions = event.redactions();
     html! {
         dl.strip {
@@ -147,7 +146,7 @@ fn facts(row: &EventRow, event: &Stored, session: &str) -> Markup {
                 (fact("tokens in", llm.input_tokens().map(count)))
                 (fact("tokens out", llm.output_tokens().map(count)))
                 (fact("read from the cache", llm.cache_read_tokens().map(count)))
-                (fact("cost", llm.cost().map(|cost| money(cost, llm.currency().unwrap_or_default()))))
+                (fact("cost", happened::cost(&llm)))
                 (fact("stop reason", llm.finish().map(str::to_owned)))
             }
             @if redactions > 0 { (fact("secrets masked", Some(count(redactions)))) }
@@ -161,9 +160,7 @@ fn side(event: &Stored, side: Side, name: &str) -> Markup {
         h2 { (name) }
         (bodies::body(event, side))
         @if !fields.is_empty() {
-            details { summary { "Header fields (" (fields.len()) ")" }
-                table.fields { tbody { @for (name, value) in &fields { tr { td { (shown::line(name)) } td.mono { (shown::line(value)) } } } } }
-            }
+            (parts::fields(&fields, false))
         }
     }
 }

@@ -9,17 +9,16 @@ use crate::store::{SURVEYED, Sums};
 
 /// Calls, errors, tokens, cost and time.
 pub(super) fn render(sums: &Sums) -> Markup {
-    let tokens = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
-    let cached = sums.input_tokens.filter(|input| *input > 0).zip(sums.cached_tokens);
+    let cached = brief::percent(sums.cached_tokens, sums.input_tokens);
     let costs = brief::costs(&sums.costs);
     html! {
         span { b { (count(sums.calls)) } (if sums.calls == 1 { " call" } else { " calls" }) }
         span.bad[sums.errors > 0] { b { (count(sums.errors)) } (if sums.errors == 1 { " error" } else { " errors" }) }
-        @if sums.input_tokens.or(sums.output_tokens).is_some() {
-            span title="Tokens in and out" { b { (tokens(sums.input_tokens)) "→" (tokens(sums.output_tokens)) } " tokens" }
+        @if let Some(tokens) = brief::in_and_out(sums.input_tokens, sums.output_tokens) {
+            span title="Tokens in and out" { b { (tokens) } " tokens" }
         }
-        @if let Some((input, read)) = cached {
-            span title="Input tokens that were read from the provider's cache" { b { (read.min(input) * 100 / input) " %" } " cached" }
+        @if let Some(percent) = cached {
+            span title="Input tokens that were read from the provider's cache" { b { (percent) " %" } " cached" }
         }
         @if !costs.is_empty() { span title="Of the calls whose cost is known" { b { (shown::line(&costs)) } } }
         span title="The latencies of all calls together" { b { (duration(sums.latency_ms)) } " in all" }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::format::{bytes, date, duration};
-use super::{bodies, phases, shown};
+use super::{bodies, parts, phases, shown};
 use crate::event::{Llm, Side, Stored};
 use crate::store::{EventRow, PastVerdict, State};
 
@@ -29,9 +29,7 @@ pub(super) fn side(event: &Stored, side: Side) -> Markup {
         (bodies::body(event, side))
         @if fields.is_empty() { p.dim { "No header fields." } }
         @else {
-            details open { summary { "Header fields (" (fields.len()) ")" }
-                table.fields { tbody { @for (name, value) in &fields { tr { td { (shown::line(name)) } td.mono { (shown::line(value)) } } } } }
-            }
+            (parts::fields(&fields, true))
         }
     }
 }

@@ -6,7 +6,8 @@ use super::arguments::{
     BODY_BYTES, Diff, ListRuns, MOST_ROWS, PIECE_BYTES, Part, ReadCall, ReadConversation, ReadRun, Search, Statistics,
 };
 use super::pieces::{MOST, piece};
-use crate::admin::page::format::{bytes, costs, date, duration};
+use crate::admin::page::format::{bytes, date, duration};
+use crate::brief::costs;
 use crate::cli::conversation::{Look, render};
 use crate::cli::events::tabs;
 use crate::cli::table::{cell, fitted};

@@ -35,13 +35,13 @@ pub(super) fn render(run: &Run, place: Place) -> Markup {
         .filter(|(at, (_, _, turn))| *at >= newest || has_miss(turn))
         .map(|(_, of)| of)
         .collect();
-    let misses = all.iter().flat_map(|(_, _, turn)| turn.model_calls()).filter(|call| call.miss.is_some()).count();
+    let misses = run.cache_misses();
     html! {
         section.cache #cache {
             h2 { "Prompt cache" }
             p {
                 (share(run.totals.cache_read, run.totals.input).unwrap_or_else(|| "An unknown share".to_owned())) " of the input came from the cache. "
-                @if misses == 0 { "No call missed it." } @else { b { (count(misses as u64)) (if misses == 1 { " call" } else { " calls" }) " missed it." } }
+                @if misses == 0 { "No call missed it." } @else { b { (count(misses)) (if misses == 1 { " call" } else { " calls" }) " missed it." } }
             }
             p.legend { span.read { "read" } span.written { "written" } span.uncached { "uncached" } }
             div.by-turn role="table" aria-label="Tokens of each turn" {

@@ -5,10 +5,10 @@ use std::collections::BTreeSet;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::query;
 use super::tools::{Use, by_name};
 use super::whole::{self, Whole};
 use super::words::{beginning, models, share};
+use super::{query, unread};
 use crate::admin::page::format::{count, duration};
 use crate::admin::page::shown;
 use crate::brief;
@@ -39,6 +39,7 @@ pub(in crate::admin::page) fn conversation(viewer: &Viewer, run: &Run) -> Result
 pub(in crate::admin::page) fn render([one, other]: [&Named; 2], conversations: [Option<&Whole>; 2]) -> Markup {
     html! {
         h1 { "Two sessions" }
+        @for of in [one, other] { (unread(&of.run)) }
         table.compare {
             thead { tr { th {} @for of in [one, other] { th.n { a href={ "/run?" (query(&of.run.id)) } { (shown::line(&of.name)) } } } th.n { "difference" } } }
             tbody { (totals(&one.run, &other.run)) }
@@ -88,8 +89,8 @@ fn totals(one: &Run, other: &Run) -> Markup {
         (text("agent", both.map(|run| run.agent.clone().unwrap_or_default())))
         (text("model", both.map(|run| models(&run.models))))
         (figure("lasted", both.map(|run| Some(run.totals.duration_ms() as f64)), duration))
-        (figure("turns", number(turns), whole))
-        (figure("sub-agents", number(|run| run.threads.iter().filter(|thread| thread.parent.is_some()).count() as u64), whole))
+        (figure("turns", number(Run::turns), whole))
+        (figure("sub-agents", number(Run::sub_agents), whole))
         (figure("model calls", number(|run| run.totals.calls), whole))
         (figure("errors", number(|run| run.totals.errors), whole))
         (figure("calls to tools", number(|run| by_name(run).values().map(|of| of.calls).sum()), whole))
@@ -99,18 +100,9 @@ fn totals(one: &Run, other: &Run) -> Markup {
         (figure("written to the cache", known(|run| run.totals.cache_write), short))
         (figure("uncached", known(|run| run.totals.uncached), short))
         (text("cached", both.map(|run| share(run.totals.cache_read, run.totals.input).unwrap_or_default())))
-        (figure("cache misses", number(misses), whole))
+        (figure("cache misses", number(Run::cache_misses), whole))
         (cost(one, other))
     }
-}
-
-fn turns(run: &Run) -> u64 {
-    run.threads.iter().map(|thread| thread.turns.len() as u64).sum()
-}
-
-fn misses(run: &Run) -> u64 {
-    let calls = run.threads.iter().flat_map(|thread| &thread.turns).flat_map(|turn| turn.model_calls());
-    calls.filter(|call| call.miss.is_some()).count() as u64
 }
 
 /// Costs in one currency can be subtracted.

@@ -4,11 +4,11 @@ use std::collections::HashMap;
 
 use maud::{Markup, html};
 
-use super::words::{models, share, tokens};
+use super::words::{models, share};
 use super::{name, query};
 use crate::admin::page::format::{count, date, duration};
 use crate::admin::page::{list as calls, shown};
-use crate::brief::costs;
+use crate::brief::{self, costs};
 use crate::clock::now_ms;
 use crate::query::{Query, QueryError};
 use crate::run_view::{self, Listed, RunId};
@@ -102,7 +102,7 @@ fn row(run: &Listed, seen: &Sessions, is_chosen: bool, now_ms: i64) -> Markup {
             td.r-model { (shown::line(&models(&run.models))) }
             td.n.r-calls { (count(totals.calls + run.other.calls)) }
             td.n.r-errors.bad[errors > 0] { (count(errors)) }
-            td.n.r-tokens { (tokens(totals.input, totals.output)) }
+            td.n.r-tokens { (brief::in_and_out(totals.input, totals.output).unwrap_or_default()) }
             td.n.r-cached { (share(totals.cache_read, totals.input).unwrap_or_default()) }
             td.n.r-cost { (shown::line(&costs(&totals.costs))) }
             td.n.r-lasted { (duration(lasted.max(0) as f64)) }

@@ -18,29 +18,61 @@ mod tree;
 pub(super) mod whole;
 mod words;
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 
 use self::slowest::Slowest;
 pub(super) use self::tree::Place;
-use self::words::{beginning, models, share as share_of, tokens};
+use self::words::{beginning, models, share as share_of};
 use super::format::{count, date, duration};
+use super::parts::fact;
 use super::{session_name, shown};
-use crate::brief::costs;
+use crate::brief::{self, costs};
 use crate::run_view::{self, Limits, Memory, Run, RunId, Thread};
 use crate::store::{StoreError, Viewer};
+
+/// The name of a run's file.
+pub(super) const FILE: &str = "otas-proxy-run.html";
 
 /// The characters of an agent's session id that are enough to tell sessions apart.
 const ID_SHOWN: usize = 8;
 
+/// How much of a run is read at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// What is read quickly: a page is there at once, and says what it lacks. Then the script asks for the rest.
+    Quick,
+    /// All of it.
+    Whole,
+}
+
+/// The time for reading conversations before a page is shown.
+const QUICK: Duration = Duration::from_millis(30);
+
 /// The run of this id, with its name. `None`: there is none.
-pub(super) fn find(viewer: &Viewer, memory: &Memory, id: &str) -> Result<Option<(Run, String)>, StoreError> {
-    let Some(id) = run_view::find(viewer, id)? else { return Ok(None) };
-    let Some(run) = run_view::read_with(viewer, &id, &Limits::default(), memory)? else { return Ok(None) };
-    let session = match &id {
+pub(super) fn find(
+    viewer: &Viewer,
+    memory: &Memory,
+    id: &str,
+    reading: Reading,
+) -> Result<Option<(Run, String)>, StoreError> {
+    let whole = Limits::default();
+    let limits = if reading == Reading::Quick { Limits { time: QUICK, ..whole } } else { whole };
+    let read = |id: &RunId| run_view::read_with(viewer, id, &limits, memory);
+    // Links have the whole id; people may write its beginning.
+    let Ok(given) = id.parse::<RunId>();
+    let is_whole = matches!(&given, RunId::Agent(agent, _) if !agent.is_empty());
+    let run = match if is_whole { read(&given)? } else { None } {
+        Some(run) => Some(run),
+        None => run_view::find(viewer, id)?.map(|id| read(&id)).transpose()?.flatten(),
+    };
+    let Some(run) = run else { return Ok(None) };
+    let session = match &run.id {
         RunId::Proxy(row) => Some(session_name(viewer, *row)?),
         RunId::Agent(..) => None,
     };
-    let name = name(&id, run.agent.as_deref(), session.as_deref());
+    let name = name(&run.id, run.agent.as_deref(), session.as_deref());
     Ok(Some((run, name)))
 }
 
@@ -69,7 +101,7 @@ pub(super) fn render(run: &Run, name: &str, place: Place) -> Markup {
         h1 { (shown::line(name)) }
         @if place == Place::Page {
             div.bar {
-                a.button href={ "/run/share?" (query(&run.id)) } download="run.html" { "Share" }
+                a.button href={ "/run/share?" (query(&run.id)) } download=(FILE) { "Share" }
                 a.button href={ "/sessions?" (form_urlencoded::Serializer::new(String::new()).append_pair("with", &run.id.to_string()).finish()) } { "Compare" }
                 @if let RunId::Proxy(session) = run.id { a.button href={ "/session/" (session) } { "Its calls over time" } }
                 span #run-state.dim role="status" {}
@@ -92,11 +124,7 @@ pub(super) fn thread_name(run: &Run, thread: &Thread) -> String {
 /// The totals on one line.
 fn strip(run: &Run) -> Markup {
     let totals = &run.totals;
-    let fact = |name: &str, value: Option<String>| {
-        html! { @if let Some(value) = value.filter(|value| !value.is_empty()) { div { dt { (name) } dd { (shown::line(&value)) } } } }
-    };
-    let turns: usize = run.threads.iter().map(|thread| thread.turns.len()).sum();
-    let sub_agents = run.threads.iter().filter(|thread| thread.parent.is_some()).count();
+    let sub_agents = run.sub_agents();
     html! {
         dl.strip {
             (fact("agent", run.agent.clone()))
@@ -105,21 +133,31 @@ fn strip(run: &Run) -> Markup {
                 (fact("began", Some(date(totals.start_ms))))
                 (fact("lasted", Some(duration(totals.duration_ms() as f64))))
             }
-            (fact("turns", Some(count(turns as u64))))
-            (fact("sub-agents", (sub_agents > 0).then(|| count(sub_agents as u64))))
+            (fact("turns", Some(count(run.turns()))))
+            (fact("sub-agents", (sub_agents > 0).then(|| count(sub_agents))))
             (fact("model calls", Some(count(totals.calls))))
             @if totals.errors > 0 { div { dt { "errors" } dd.bad { (count(totals.errors)) } } }
-            (fact("tokens in → out", Some(tokens(totals.input, totals.output))))
+            (fact("tokens in → out", brief::in_and_out(totals.input, totals.output)))
             (fact("cached", share_of(totals.cache_read, totals.input)))
             (fact("cost", Some(costs(&totals.costs))))
         }
     }
 }
 
+/// That older calls are still being read: the script asks for them at once.
+pub(super) fn unread(run: &Run) -> Markup {
+    let unread = run.left_out.unread;
+    html! {
+        @if unread > 0 { p.note data-unread { "The newest calls. " (count(unread)) " older model calls are being read, and are not in the totals yet." } }
+    }
+}
+
 fn left_out(run: &Run) -> Markup {
     let of = &run.left_out;
     html! {
-        @if of.model_calls > 0 { p.note { (count(of.model_calls)) " older model calls are left out: the run is long. `otas-proxy events` lists all." } }
+        (unread(run))
+        @let too_many = of.model_calls - of.unread;
+        @if too_many > 0 { p.note { (count(too_many)) " older model calls are left out: the run is long. `otas-proxy events` lists all." } }
         @if of.other_calls > 0 { p.note { (count(of.other_calls)) " calls to others than models are left out: there are too many." } }
         @if of.unattributed > 0 { p.note { (count(of.unattributed)) " calls to others than models are left out: several agents share the proxy's session, and nothing shows which of them made these." } }
         @if of.reasons > 0 { p.note { "The reasons of " (count(of.reasons)) " cache misses were not looked for: there are too many." } }

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::axis::{Axis, WIDE};
 use super::slowest::Slowest;
 use super::thread_name;
-use super::words::{beginning, tokens};
+use super::words::beginning;
 use crate::admin::page::format::{count, duration};
 use crate::admin::page::phases::px;
 use crate::admin::page::shown;
@@ -229,7 +229,7 @@ impl Tree<'_> {
             name,
             bar: self.bar("span", (totals.start_ms, totals.end_ms), None),
             time: duration(totals.duration_ms() as f64),
-            tokens: tokens(totals.input, totals.output),
+            tokens: brief::in_and_out(totals.input, totals.output).unwrap_or_default(),
             cost: costs(&totals.costs),
         }
     }
@@ -258,7 +258,7 @@ impl Tree<'_> {
                 level, class: "model", name,
                 bar: self.bar(class, of_call(call), first),
                 time: duration(call.latency_ms),
-                tokens: tokens(llm.input_tokens(), llm.output_tokens()),
+                tokens: brief::in_and_out(llm.input_tokens(), llm.output_tokens()).unwrap_or_default(),
                 cost: llm.cost().map(|cost| brief::money(cost, llm.currency())).unwrap_or_default(),
             })) }
         }

@@ -28,16 +28,9 @@ pub(super) fn models(calls: &BTreeMap<String, u64>) -> String {
     }
 }
 
-/// Tokens in and out: `12.3k → 512`. Nothing if neither is known.
-pub(super) fn tokens(input: Option<u64>, output: Option<u64>) -> String {
-    let known = |tokens: Option<u64>| tokens.map_or_else(|| "?".to_owned(), brief::tokens);
-    if input.or(output).is_none() { String::new() } else { format!("{} → {}", known(input), known(output)) }
-}
-
 /// A share in percent.
 pub(super) fn share(part: Option<u64>, of: Option<u64>) -> Option<String> {
-    let (part, of) = (part?, of.filter(|of| *of > 0)?);
-    Some(format!("{} %", part.min(of) * 100 / of))
+    brief::percent(part, of).map(|percent| format!("{percent} %"))
 }
 
 #[cfg(test)]
@@ -48,11 +41,5 @@ mod tests {
     fn texts_are_cut_in_whole_characters() {
         assert_eq!((beginning(" a\n b ", 9), beginning("äöü", 2)), ("a b".into(), "äö…".into()));
         assert_eq!(beginning(&format!("a{}b", " ".repeat(999)), 4), "a…");
-    }
-
-    #[test]
-    fn what_is_not_known_is_absent() {
-        assert_eq!((tokens(None, None), tokens(Some(12_345), None)), (String::new(), "12.3k → ?".into()));
-        assert_eq!((share(Some(1), None), share(Some(3), Some(4))), (None, Some("75 %".into())));
     }
 }

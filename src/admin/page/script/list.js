@@ -28,6 +28,25 @@ function callsList(table) {
   const idOf = (link) => link.closest("tr").dataset.id;
   const rowOf = (id) => document.getElementById("c" + id);
 
+  // The list's query, with `more` instead of the call that is open.
+  function query(more) {
+    const to = new URLSearchParams(location.search);
+    for (const name of ["open", "tab"]) to.delete(name);
+    for (const [name, value] of Object.entries(more ?? {})) to.set(name, value);
+    return to;
+  }
+
+  function go(to) {
+    history.pushState(null, "", "/" + (to.size ? "?" + to : ""));
+  }
+
+  function empty() {
+    asking += 1;
+    pane.hidden = true;
+    pane.replaceChildren();
+    shownCall = null;
+  }
+
   function select(row) {
     selected?.removeAttribute("aria-current");
     selected = row;
@@ -53,25 +72,15 @@ function callsList(table) {
       soon = setTimeout(() => open(link), 120);
       return;
     }
-    const path = link.getAttribute("href");
-    const address = new URLSearchParams(location.search);
-    address.set("open", idOf(link));
-    address.delete("tab");
-    history.pushState(null, "", "/?" + address);
-    await loadCall(path);
+    go(query({ open: idOf(link) }));
+    await loadCall(link.getAttribute("href"));
   }
 
   function close() {
     if (pane.hidden) return;
     clearTimeout(soon);
-    asking += 1;
-    pane.hidden = true;
-    pane.replaceChildren();
-    shownCall = null;
-    const address = new URLSearchParams(location.search);
-    address.delete("open");
-    address.delete("tab");
-    history.pushState(null, "", "/" + (address.size ? "?" + address : ""));
+    empty();
+    go(query());
     (selected?.isConnected ? selected.querySelector("a.call") : null)?.focus({ preventScroll: true });
   }
 
@@ -84,10 +93,7 @@ function callsList(table) {
       close();
     } else if (other) {
       event.preventDefault();
-      const address = new URLSearchParams(location.search);
-      address.set("open", other.dataset.open);
-      address.delete("tab");
-      history.pushState(null, "", "/?" + address);
+      go(query({ open: other.dataset.open }));
       select(rowOf(other.dataset.open));
       loadCall("/event/" + other.dataset.open);
     } else if (row && !(event.target.closest("a") && !event.target.closest("a.call")) && getSelection().isCollapsed) {
@@ -103,10 +109,7 @@ function callsList(table) {
     const id = address.get("open");
     select(id ? rowOf(id) : null);
     if (!id) {
-      asking += 1;
-      pane.hidden = true;
-      pane.replaceChildren();
-      shownCall = null;
+      empty();
     } else {
       loadCall((/^\d+$/.test(id) ? "/event/" : "/open/") + id, address.get("tab"));
     }
@@ -148,9 +151,7 @@ function callsList(table) {
 
   async function take(anyway) {
     const holds = held() && !anyway;
-    const asked = new URLSearchParams(location.search);
-    for (const name of ["open", "tab"]) asked.delete(name);
-    asked.set("after", newest);
+    const asked = query({ after: newest });
     if (holds) asked.set("count", "1");
     const moving = [...past.querySelectorAll("tr[data-state=pending]")].slice(0, 200);
     if (moving.length) asked.set("moving", moving.map((row) => row.dataset.id).join(","));
@@ -180,8 +181,7 @@ function callsList(table) {
   }
 
   async function showSums() {
-    const asked = new URLSearchParams(location.search);
-    for (const name of ["open", "tab"]) asked.delete(name);
+    const asked = query();
     document.getElementById("sums").replaceChildren(parsed(await (await fetched("/sums?" + asked)).text()));
   }
 
@@ -199,10 +199,7 @@ function callsList(table) {
     while (past.rows.length > MOST_ROWS) past.lastElementChild.remove();
     const older = document.getElementById("older");
     if (past.lastElementChild) {
-      const to = new URLSearchParams(location.search);
-      for (const name of ["open", "tab"]) to.delete(name);
-      to.set("before", past.lastElementChild.dataset.id);
-      older.href = "/?" + to;
+      older.href = "/?" + query({ before: past.lastElementChild.dataset.id });
       older.hidden = false;
     }
   }

@@ -8,23 +8,32 @@ function follow(run) {
 
   run.addEventListener("keydown", walk);
   run.addEventListener("click", reveal);
-  let timer = setTimeout(look, EVERY_MS);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) { clearTimeout(timer); look(); } });
+  let timer = 0;
+  wait(0);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden && timer) look(); });
+
+  // What is not read yet is asked for at once. A comparison is asked for no further.
+  function wait(took, failed) {
+    const unread = run.querySelector("[data-unread]") && !failed;
+    const ends = run.hasAttribute("data-once") && !unread && !failed;
+    // A long run takes long to read: it is asked for less often.
+    timer = ends ? 0 : setTimeout(look, unread ? Math.max(50, took) : Math.max(EVERY_MS, took * 4));
+  }
 
   async function look() {
     clearTimeout(timer);
     const began = performance.now();
+    let failed = false;
     try {
       if (!document.hidden) {
-        const answer = await fetch(run.dataset.part, { headers: { accept: "text/html" } });
-        if (answer.ok) take(await answer.text());
-        say(answer.ok ? "" : "Not up to date: status " + answer.status);
+        take(await (await fetched(run.dataset.part)).text());
+        say("");
       }
     } catch (error) {
-      say("The proxy does not answer: " + error.message);
+      failed = true;
+      say("Not up to date: " + error.message);
     } finally {
-      // A long run takes long to read: it is asked for less often.
-      timer = setTimeout(look, Math.max(EVERY_MS, (performance.now() - began) * 4));
+      wait(performance.now() - began, failed);
     }
   }
 
@@ -35,15 +44,14 @@ function follow(run) {
 
   function take(html) {
     if (html === shown) return;
-    const holder = document.createElement("template");
-    holder.innerHTML = html;
+    const content = parsed(html);
     const open = new Map([...run.querySelectorAll("details[id]")].map((part) => [part.id, part.open]));
-    for (const part of holder.content.querySelectorAll("details[id]")) {
+    for (const part of content.querySelectorAll("details[id]")) {
       if (open.has(part.id)) part.open = open.get(part.id);
     }
     const focused = place(document.activeElement);
     const above = topmost();
-    run.replaceChildren(holder.content);
+    run.replaceChildren(content);
     shown = html;
     if (focused) find(focused)?.focus({ preventScroll: true });
     // What was at the top of the window stays there.
