@@ -30,7 +30,7 @@ burst events="2000":
 masking:
     cargo test --locked --test suite -- --nocapture masking::
 
-# What the search for secrets costs a megabyte: prose, and texts made to be slow.
+# What the search for secrets costs a megabyte: prose, and texts made to be slow; and whether these delay the events of others.
 masking-bench:
     cargo bench --locked --bench masking
 

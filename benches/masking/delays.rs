@@ -41,6 +41,10 @@ pub fn run(text: &str) {
             }
             beside.extend(delays(&store, &format!("/beside/{round}"), proxy, origin));
         });
+        let count = "SELECT count(*) FROM events WHERE path = '/hostile'";
+        while store.query_row(count, [], |row| row.get::<_, u32>(0)).unwrap() < ((round + 1) * HOSTILE_CALLS) as u32 {
+            std::thread::sleep(PAUSE);
+        }
     }
     print("without hostile calls", quiet);
     print("beside hostile calls", beside);
