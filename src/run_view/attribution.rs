@@ -9,7 +9,7 @@
 //!  a tool is called meanwhile, with a URL of this host     the same
 //! ```
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::id::RunId;
 use crate::event::{Outline, Ties};
@@ -20,8 +20,15 @@ use crate::store::Call;
 #[derive(Default)]
 pub(super) struct Runs {
     runs: Vec<Active>,
+    /// Places in `runs`: by id, by the agent's own id of the session, by the processes that made model calls, by their ancestors.
+    by_id: HashMap<RunId, usize>,
+    by_session: HashMap<String, BTreeSet<usize>>,
+    by_process: HashMap<String, BTreeSet<usize>>,
+    by_ancestor: HashMap<String, BTreeSet<usize>>,
     /// Where the models are.
     models: HashSet<String>,
+    /// The hosts that tools were called with.
+    hosts: HashSet<String>,
 }
 
 /// A run, and what its model calls show.
@@ -85,10 +92,12 @@ impl Runs {
         let id = RunId::of(call.session, Some(llm));
         let ties = Outline::parse(&call.outline).ties;
         self.models.insert(address(call, &ties).to_owned());
-        let at = self.runs.iter().position(|run| run.id == id).unwrap_or_else(|| {
-            self.runs.push(Active::new(id, call.started_at_ms));
-            self.runs.len() - 1
-        });
+        let at = self.place(id, call.started_at_ms);
+        let (process, ancestors) =
+            ties.processes.split_first().map_or((None, &[][..]), |(one, more)| (Some(one), more));
+        process.into_iter().for_each(|process| note(&mut self.by_process, process, at));
+        ancestors.iter().for_each(|ancestor| note(&mut self.by_ancestor, ancestor, at));
+        self.hosts.extend(ties.hosts.iter().cloned());
         let Some(run) = self.runs.get_mut(at) else { return };
         run.start_ms = run.start_ms.min(call.started_at_ms);
         run.end_ms = run.end_ms.max(call.ended_at_ms());
@@ -97,6 +106,19 @@ impl Runs {
         let tools = Tools { names: names.filter(|name| !name.is_empty()).collect(), hosts: ties.hosts };
         let thread = llm.thread().or(llm.agent_id()).unwrap_or_default().to_owned();
         run.asked.entry(thread).or_default().insert((call.started_at_ms, call.id), tools);
+    }
+
+    /// The place of a run, which may be new.
+    fn place(&mut self, id: RunId, start_ms: i64) -> usize {
+        let next = self.runs.len();
+        let at = *self.by_id.entry(id.clone()).or_insert(next);
+        if at == next {
+            if let RunId::Agent(_, session) = &id {
+                note(&mut self.by_session, session, at);
+            }
+            self.runs.push(Active::new(id, start_ms));
+        }
+        at
     }
 
     /// Whether there are several.
@@ -111,38 +133,53 @@ impl Runs {
         }
         let (ties, llm) = (Outline::parse(&call.outline).ties, Llm::parse(&call.llm));
         let session = llm.as_ref().and_then(Llm::session).or(ties.session.as_deref());
-        let is_named = |run: &&Active| matches!(&run.id, RunId::Agent(_, id) if Some(id.as_str()) == session);
-        if let Some(named) = only(self.runs.iter().filter(is_named)) {
+        if let Some(named) = only(self.at(session.and_then(|session| self.by_session.get(session)))) {
             return Some(&named.id);
         }
         let near = self.near(&ties, call.started_at_ms);
         if let [only] = near[..] {
             return Some(&only.id);
         }
+        let (tool, address) = (llm.as_ref().and_then(Llm::tool), address(call, &ties));
+        // Agents call where their models are, too.
+        if tool.is_none() && (self.models.contains(address) || !self.hosts.contains(address)) {
+            return None;
+        }
         // If none is near, those whose processes are not known may have made it.
         let is_unknown = |run: &&Active| near.is_empty() && run.processes.kin(&ties) == Kin::Unknown;
         let may_be = near.iter().copied().chain(self.runs.iter().filter(is_unknown));
-        let address = address(call, &ties);
-        let uses = |run: &&Active| match llm.as_ref().and_then(Llm::tool) {
+        let uses = |run: &&Active| match tool {
             Some(tool) => {
                 run.is_calling(call.started_at_ms, |tools| tools.names.iter().any(|name| is_tool(name, tool)))
             }
-            // Agents call where their models are, too.
-            None if self.models.contains(address) => false,
             None => run.is_calling(call.started_at_ms, |tools| tools.hosts.iter().any(|host| host == address)),
         };
         only(may_be.filter(uses)).map(|run| &run.id)
     }
 
-    /// The runs whose model calls were made by the call's process or the nearest of its ancestors. If several were made by it, one
-    /// after the other, those that lasted then.
+    /// The runs whose model calls were made by the call's process or the nearest of its ancestors, or by processes that it started.
+    /// If there are several, one after the other, those that lasted then.
     fn near(&self, ties: &Ties, then_ms: i64) -> Vec<&Active> {
-        let steps = |run: &Active| if let Kin::Near(steps) = run.processes.kin(ties) { Some(steps) } else { None };
-        let Some(nearest) = self.runs.iter().filter_map(steps).min() else { return Vec::new() };
-        let near: Vec<&Active> = self.runs.iter().filter(|run| steps(run) == Some(nearest)).collect();
+        let made = ties.processes.iter().find_map(|process| self.by_process.get(process));
+        let launched = || self.by_ancestor.get(ties.processes.first()?);
+        let near: Vec<&Active> = self.at(made.or_else(launched)).collect();
         let lasted: Vec<&Active> =
             near.iter().copied().filter(|run| run.start_ms <= then_ms && then_ms <= run.end_ms).collect();
         if lasted.is_empty() { near } else { lasted }
+    }
+
+    /// The runs at these places.
+    fn at<'a>(&'a self, places: Option<&'a BTreeSet<usize>>) -> impl Iterator<Item = &'a Active> {
+        places.into_iter().flatten().filter_map(|at| self.runs.get(*at))
+    }
+}
+
+/// Adds a place under a key.
+fn note(places: &mut HashMap<String, BTreeSet<usize>>, key: &str, at: usize) {
+    if let Some(places) = places.get_mut(key) {
+        places.insert(at);
+    } else {
+        places.insert(key.to_owned(), BTreeSet::from([at]));
     }
 }
 
