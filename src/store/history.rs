@@ -54,6 +54,17 @@ pub(super) fn of(connection: &Connection, event: i64) -> rusqlite::Result<Vec<Pa
         .collect()
 }
 
+/// Writes the history of an event that was removed and inserted again. Belongs in the same transaction.
+pub(super) fn put(connection: &Connection, event: i64, history: &[PastVerdict]) -> rusqlite::Result<()> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO verdicts (event, number, verdict, posts, first_at_ms, last_at_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    )?;
+    for (number, PastVerdict { verdict, posts, first_at_ms, last_at_ms }) in (1i64..).zip(history) {
+        insert.execute(params![event, number, verdict, posts, first_at_ms, last_at_ms])?;
+    }
+    Ok(())
+}
+
 fn said(row: &Row<'_>) -> rusqlite::Result<PastVerdict> {
     Ok(PastVerdict { verdict: row.get(0)?, posts: row.get(1)?, first_at_ms: row.get(2)?, last_at_ms: row.get(3)? })
 }

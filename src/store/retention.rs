@@ -15,7 +15,7 @@ use rusqlite::{Connection, TransactionBehavior, params, params_from_iter};
 use super::packed::{damaged, unpack};
 use super::removal::{Candidate, STEP_ROWS, candidate_columns, candidates, delete, no_longer_wait, remove};
 use super::sql::{COLUMN_COUNT, COLUMNS, size_bytes};
-use super::{Gap, LossReason, StoreError, Writer, chunks, notes, sinks};
+use super::{Gap, LossReason, StoreError, Writer, chunks, history, notes, sinks};
 use crate::clock::now_ms;
 use crate::event::{with_bodies, without_bodies};
 
@@ -230,13 +230,17 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
         }
         shortened.push(values);
     }
+    // What triggers remove with an event.
     let notes = notes::of(connection, oldest.iter().map(|row| row.id))?;
+    let histories = oldest.iter().map(|row| Ok((row.id, history::of(connection, row.id)?)));
+    let histories = histories.collect::<rusqlite::Result<Vec<_>>>()?;
     delete(connection, &oldest)?;
     no_longer_wait(connection, &oldest)?;
     let places = vec!["?"; COLUMN_COUNT].join(", ");
     let mut insert = connection.prepare_cached(&format!("INSERT INTO events ({COLUMNS}) VALUES ({places})"))?;
     shortened.into_iter().try_for_each(|values| insert.execute(params_from_iter(values)).map(drop))?;
     notes::put(connection, &notes)?;
+    histories.iter().try_for_each(|(id, history)| history::put(connection, *id, history))?;
     note(gap, &oldest, 0, oldest.len() as u64);
     *from = last.id;
     Ok(true)
@@ -425,6 +429,7 @@ mod tests {
         let mut case = Case::new();
         case.append(400);
         case.settle(100, &delivered());
+        case.settle(1, &Outcome::Again { verdict: "HTTP 503".into(), next_try_at_ms: 0 });
         case.store.note(101, "keep this", redactor()).unwrap();
         let bounds = Bounds { max_bytes: 3_200_000, ..GENEROUS };
         assert!(case.tidy(&bounds, 100_000).room);
@@ -436,8 +441,16 @@ mod tests {
         let ids = case.store.waiting("k", &[], 1).unwrap();
         let oldest = case.store.pending_event(ids[0].0).unwrap().unwrap();
         assert!(String::from_utf8(oldest.json).unwrap().contains("the event store was full"));
-        let note = case.store.event(101).unwrap().note;
-        assert_eq!((ids[0].0, note.as_deref()), (101, Some("keep this")), "the note on an event without its bodies");
+        let event = case.store.event(101).unwrap();
+        assert_eq!(
+            (ids[0].0, event.note.as_deref()),
+            (101, Some("keep this")),
+            "the note on an event without its bodies"
+        );
+        assert_eq!(
+            case.store.viewer().history(101).unwrap().into_iter().map(|past| past.verdict).collect::<Vec<_>>(),
+            ["HTTP 503"]
+        );
 
         assert!(case.tidy(&Bounds { max_bytes: 900_000, ..GENEROUS }, 420_000).room);
         let gaps = case.store.health().take_gaps(true);
