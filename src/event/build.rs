@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use bytestring::ByteString;
 use http::StatusCode;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HOST};
 
@@ -96,9 +97,21 @@ fn make(exchange: &Exchange, context: &Context<'_>, texts: bool) -> Event {
     let llm = llm.map(Llm::column).unwrap_or_default();
     let bodies = body_texts(bodies, places);
     let asked = bodies.iter().find(|body| is_model_call && body.at == places[0]);
-    let said = asked.map(|body| Said::of_request(&body.text)).unwrap_or_default();
+    let said = asked.map(|body| said(&body.text, exchange)).unwrap_or_default();
     let outline = Outline::column(exchange, cuts.any(), said, ties);
     without_our_own(Event { json: json.finish(), bodies, outline, llm, ..summary }, &masking)
+}
+
+/// What the text of a model call's request says. If it stands as it was sent, its messages stand where the call's reader found them.
+fn said(text: &ByteString, exchange: &Exchange) -> Said {
+    let as_sent = match &exchange.request.body.head[..] {
+        [only] => (only.as_ptr(), only.len()) == (text.as_ptr(), text.len()) && exchange.websocket.is_none(),
+        _ => false,
+    };
+    match &exchange.llm {
+        Some(facts) if as_sent && !facts.messages.is_empty() => Said::of_messages(text, &facts.messages),
+        _ => Said::of_request(text),
+    }
 }
 
 /// A last search for our own secrets in the finished event, wherever they got into it. The texts of bodies were searched for them

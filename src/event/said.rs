@@ -1,6 +1,8 @@
 //! What a call to a model was about, in a few words, for lists: the newest text of the user or the newest tool call that its request
 //! holds. It is read from the masked text of the request, so it holds no more than the event does.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -47,7 +49,13 @@ struct Request<'a> {
 impl Said {
     /// Reads the text of a request. Empty if it is not whole, or holds no messages.
     pub fn of_request(text: &str) -> Self {
-        Self::find(text).unwrap_or_default()
+        Self::of_messages(text, &message_places(text))
+    }
+
+    /// The same if it is known where its messages stand.
+    pub(super) fn of_messages(text: &str, places: &[Range<usize>]) -> Self {
+        let said = if places.is_empty() { Self::in_question(text) } else { Self::in_messages(text, places) };
+        said.unwrap_or_default()
     }
 
     /// Whether nothing is known.
@@ -55,13 +63,9 @@ impl Said {
         *self == Self::default()
     }
 
-    fn find(text: &str) -> Option<Self> {
-        let places = message_places(text);
-        if places.is_empty() {
-            return Self::in_question(text);
-        }
-        let newest = places.into_iter().rev().take(LOOKED_AT);
-        let mut newest = newest.filter_map(|place| serde_json::from_str::<Value>(text.get(place)?).ok());
+    fn in_messages(text: &str, places: &[Range<usize>]) -> Option<Self> {
+        let newest = places.iter().rev().take(LOOKED_AT);
+        let mut newest = newest.filter_map(|place| serde_json::from_str::<Value>(text.get(place.clone())?).ok());
         let mut result = None;
         newest
             .find_map(|message| {

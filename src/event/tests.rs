@@ -149,6 +149,27 @@ pub(super) fn event_of(exchange: &Exchange, properties: &BTreeMap<String, String
     (event, value)
 }
 
+/// The user's text in the outline of a model call with this request, whose reader found only its first message.
+fn said_of(text: &str) -> Option<String> {
+    let mut exchange = exchange();
+    exchange.request.headers = headers(&[("content-type", "application/json")]);
+    exchange.request.body = captured(text.as_bytes());
+    let messages = vec![crate::llm::message_places(text).swap_remove(0)];
+    exchange.llm = Some(Box::new(crate::llm::Facts { messages, ..crate::llm::Facts::default() }));
+    let (event, _) = event_of(&exchange, &BTreeMap::new());
+    crate::event::Outline::parse(&event.outline).said.user
+}
+
+#[test]
+fn what_a_request_says_is_read_where_the_reader_found_its_messages_unless_secrets_were_masked() {
+    let request = |last: &str| {
+        format!(r#"{{"messages":[{{"role":"user","content":"first"}},{{"role":"user","content":"{last}"}}]}}"#)
+    };
+    assert_eq!(said_of(&request("last")).as_deref(), Some("first"));
+    let masked = said_of(&request("last, with password=hunter2hunter2")).unwrap();
+    assert!(masked.starts_with("last, with password=***") && !masked.contains("hunter2"), "{masked}");
+}
+
 fn value_of(exchange: &Exchange) -> Value {
     event_of(exchange, &BTreeMap::new()).1
 }
