@@ -15,6 +15,8 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the tests' support has more than is needed here")]
 
+#[path = "shared/args.rs"]
+mod args;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -32,11 +34,7 @@ const RATE: u32 = 500;
 const CAPACITY_PER_S: f64 = 10.0;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let events = args
-        .iter()
-        .position(|arg| arg == "--events")
-        .map_or(2_000, |at| args[at + 1].parse().expect("--events takes a number"));
+    let events = args::Args::read().number("--events", 2_000);
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(events));
 }
 

@@ -15,6 +15,8 @@
 )]
 #![allow(dead_code, unreachable_pub, reason = "the tests' support has more than is needed here")]
 
+#[path = "../shared/args.rs"]
+mod args;
 mod fill;
 mod live;
 mod runs;
@@ -34,14 +36,13 @@ use support::program::{Folder, Served};
 use support::proxy::trusting;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let given = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].as_str());
-    let number = |name: &str, usual: u32| given(name).map_or(usual, |number| number.parse().expect("a number"));
+    let args = args::Args::read();
+    let is_wanted = |part: &str| args.text("--only").is_none_or(|only| only == part);
     let what = What {
-        events: number("--events", 100_000),
-        load: live::Load { rate: number("--rate", 200), secs: number("--secs", 10) },
-        views: given("--only").is_none_or(|only| only == "views"),
-        live: given("--only").is_none_or(|only| only == "live"),
+        events: args.number("--events", 100_000),
+        load: live::Load { rate: args.number("--rate", 200), secs: args.number("--secs", 10) },
+        views: is_wanted("views"),
+        live: is_wanted("live"),
     };
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(run(what));
 }

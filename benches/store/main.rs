@@ -12,6 +12,8 @@
 )]
 #![allow(unreachable_pub, dead_code, reason = "its modules are its own or shared")]
 
+#[path = "../shared/args.rs"]
+mod args;
 mod finding;
 mod large;
 mod saving;
@@ -21,12 +23,9 @@ mod talk;
 mod words;
 
 fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let value = |name: &str| args.iter().position(|arg| arg == name).map(|at| args[at + 1].clone());
-    let number = |name: &str, usual: usize| value(name).map_or(usual, |text| text.parse().expect("a number"));
-    let only = value("--only").unwrap_or_default();
-    let (events, conversations) = (number("--events", 100_000), number("--conversations", 1_000));
-    let wanted = |part: &str| only.is_empty() || only == part;
+    let args = args::Args::read();
+    let (events, conversations) = (args.number("--events", 100_000), args.number("--conversations", 1_000));
+    let wanted = |part: &str| args.text("--only").is_none_or(|only| only == part);
     if wanted("saving") {
         saving::run();
     }

@@ -51,6 +51,16 @@ impl<T: Clone> KnownParts<T> {
         (self.namer.name(same.as_bytes())? == part.name).then_some(part)
     }
 
+    /// The part with which a text begins, and its name, if it has one: a known part, or the one that `cut` gives, which is remembered.
+    pub(crate) fn part(&self, text: &str, cut: impl FnOnce() -> (usize, T)) -> (usize, T, Option<Name>) {
+        if let Some(Part { bytes, name, of, .. }) = self.find(text) {
+            return (bytes, of, Some(name));
+        }
+        let (bytes, of) = cut();
+        let name = self.remember(text, bytes, of.clone());
+        (bytes, of, name)
+    }
+
     /// Remembers the part with which a text begins, and gives it its name. `None`: nothing can be remembered.
     pub(crate) fn remember(&self, text: &str, bytes: usize, of: T) -> Option<Name> {
         let name = self.namer.name(text.as_bytes().get(..bytes)?)?;

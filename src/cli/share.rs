@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use super::{About, Done, output, say};
 use crate::admin::page::share;
 use crate::config::Flags;
-use crate::store::Store;
+use crate::store::{CommandError, Store};
 
 /// Write one HTML file of a call or of a run, to be shared
 ///
@@ -33,8 +33,7 @@ pub(super) fn run(args: &Args) -> Done {
     let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let (viewer, what) = (store.viewer(), args.what.trim());
     let made = match what.parse::<i64>() {
-        Ok(id) => share::call_file(&viewer, id)?
-            .ok_or_else(|| format!("there is no event {id} in the store; `otas-proxy events` lists them"))?,
+        Ok(id) => share::call_file(&viewer, id)?.ok_or(CommandError::NoEvent(id))?,
         Err(_) => {
             let named = what.strip_prefix("session:").unwrap_or(what);
             share::run_file(&viewer, named)?.ok_or_else(|| {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::hosts;
+use crate::brief;
 
 /// The most of an answer that is kept.
 const ANSWER_MAX_BYTES: usize = 64 << 10;
@@ -56,18 +57,15 @@ impl Answer {
             return;
         }
         let room = ANSWER_MAX_BYTES - self.bytes;
-        let mut end = text.len().min(room);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.cut |= end < text.len();
-        if end == 0 {
+        let head = brief::head(text, room);
+        self.cut |= head.len() < text.len();
+        if head.is_empty() {
             return;
         }
         let Some(part) = self.part(kind, key) else { return };
         let gone = if std::mem::take(&mut part.first) { std::mem::take(&mut part.text).len() } else { 0 };
-        part.text.push_str(&text[..end]);
-        self.bytes = self.bytes + end - gone;
+        part.text.push_str(head);
+        self.bytes = self.bytes + head.len() - gone;
     }
 
     /// Sets the initial text of a part that has not begun. Pieces that follow replace it.

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::brief;
 use crate::known_agents;
 
 /// Header fields that always hold such an id.
@@ -155,11 +156,7 @@ fn values_of(text: &str, name: &str) -> impl Iterator<Item = Value> {
 
 /// The JSON value at the start of a text; other text may follow it.
 fn first_value(text: &str) -> Option<Value> {
-    let mut end = text.len().min(JSON_MAX_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    serde_json::Deserializer::from_str(&text[..end]).into_iter().next()?.ok()
+    serde_json::Deserializer::from_str(brief::head(text, JSON_MAX_BYTES)).into_iter().next()?.ok()
 }
 
 /// Whether this is the object in which Claude Code describes its user.

@@ -6,6 +6,7 @@ use maud::{Markup, PreEscaped, html};
 
 use super::format::{bytes, count, duration};
 use super::shown;
+use crate::brief;
 use crate::event::{Content, Side, Stored};
 
 /// Characters of a text that are shown. The rest is in the JSON and the HAR file.
@@ -59,11 +60,7 @@ pub(super) fn words(text: &str) -> Markup {
 
 /// The part that is shown, in whole characters.
 fn beginning(text: &str) -> &str {
-    let mut end = text.len().min(TEXT_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
+    brief::head(text, TEXT_MAX)
 }
 
 /// Indented and coloured. `None` if the text is not a JSON object or array.

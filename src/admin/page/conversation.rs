@@ -89,12 +89,9 @@ impl<'a> Scene<'a> {
 
     /// The part of a text that there is room for.
     fn take<'t>(&self, text: &'t str) -> &'t str {
-        let mut end = text.len().min(self.room.get());
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        self.room.set(if end < text.len() { 0 } else { self.room.get() - end });
-        &text[..end]
+        let shown = brief::head(text, self.room.get());
+        self.room.set(if shown.len() < text.len() { 0 } else { self.room.get() - shown.len() });
+        shown
     }
 
     /// Whether a block is shown in its own place. A result stands under its call.

@@ -13,12 +13,13 @@ use super::tabs::Place;
 use super::{Answer, PageContext, delete, found, note as notes, number};
 use crate::store::{CommandError, EventRow};
 
+/// The call, and the list from which it was opened.
+type Asked = (Path<String>, Query<ListQuery>, Query<CallQuery>);
+
 /// The form for a call's note.
 pub(super) async fn note_form(
     State(shown): State<Arc<PageContext>>,
-    Path(id): Path<String>,
-    Query(asked): Query<ListQuery>,
-    Query(of_call): Query<CallQuery>,
+    (Path(id), Query(asked), Query(of_call)): Asked,
 ) -> Answer {
     asking(&shown, &id, "Note", move |row, writes| notes::form(row, writes, Place::of(&asked, &of_call))).await
 }
@@ -26,9 +27,7 @@ pub(super) async fn note_form(
 /// Whether a call is to be deleted.
 pub(super) async fn delete_form(
     State(shown): State<Arc<PageContext>>,
-    Path(id): Path<String>,
-    Query(asked): Query<ListQuery>,
-    Query(of_call): Query<CallQuery>,
+    (Path(id), Query(asked), Query(of_call)): Asked,
 ) -> Answer {
     asking(&shown, &id, "Delete", move |row, writes| delete::form(row, writes, Place::of(&asked, &of_call))).await
 }
@@ -48,9 +47,7 @@ async fn asking(
 /// Writes a call's note, and shows the call again.
 pub(super) async fn note(
     State(shown): State<Arc<PageContext>>,
-    Path(id): Path<String>,
-    Query(asked): Query<ListQuery>,
-    Query(of_call): Query<CallQuery>,
+    (Path(id), Query(asked), Query(of_call)): Asked,
     form: String,
 ) -> Answer {
     let row = number(&id);
@@ -63,9 +60,7 @@ pub(super) async fn note(
 /// Deletes a call, and shows the list again.
 pub(super) async fn delete(
     State(shown): State<Arc<PageContext>>,
-    Path(id): Path<String>,
-    Query(asked): Query<ListQuery>,
-    Query(of_call): Query<CallQuery>,
+    (Path(id), Query(asked), Query(of_call)): Asked,
     form: String,
 ) -> Answer {
     let (row, back) = (number(&id), Place::of(&asked, &of_call).closed());

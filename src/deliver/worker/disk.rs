@@ -148,9 +148,12 @@ impl Worker {
             load: Vec::new(),
             read: Vec::new(),
         };
+        if !delivers {
+            return turn;
+        }
         // While no post may start, its event is not read either.
-        if delivers && matches!(self.pace.permit(now, self.calls.len()), Permit::Now) {
-            turn.room = self.queue.wants();
+        if matches!(self.pace.permit(now, self.calls.len()), Permit::Now) {
+            (turn.without, turn.room) = (self.sessions.held().0, self.queue.wants());
             let many = self.pace.limit().saturating_sub(self.calls.len()).max(1);
             for need in self.needs(now, many) {
                 match need {
@@ -160,12 +163,9 @@ impl Worker {
                 }
             }
         }
-        if delivers {
-            turn.without = self.sessions.held().0;
-            for session in self.own.iter().chain(&self.wanted) {
-                if matches!(self.sessions.standing(*session, now), Standing::Unread) && !turn.read.contains(session) {
-                    turn.read.push(*session);
-                }
+        for session in self.own.iter().chain(&self.wanted) {
+            if matches!(self.sessions.standing(*session, now), Standing::Unread) && !turn.read.contains(session) {
+                turn.read.push(*session);
             }
         }
         turn

@@ -35,15 +35,11 @@ impl<'t> Cores<'t> {
         let (mut bounds, mut names, cutter) = (vec![0], Some(Vec::new()), Cutter::new(text, sizes));
         let mut from = 0;
         while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
-            let (bytes, name) = match known.find(rest) {
-                Some(part) => (part.bytes, Some(part.name)),
-                None => {
-                    let chunk = cutter.chunk(from).unwrap_or(rest);
-                    let bytes =
-                        if chunk.len() < rest.len() { without_half_an_escape(chunk).len() } else { rest.len() };
-                    (bytes, known.remember(rest, bytes, ()))
-                }
-            };
+            let (bytes, (), name) = known.part(rest, || {
+                let chunk = cutter.chunk(from).unwrap_or(rest);
+                let bytes = if chunk.len() < rest.len() { without_half_an_escape(chunk).len() } else { rest.len() };
+                (bytes, ())
+            });
             from += bytes;
             bounds.push(from);
             match (name, &mut names) {

@@ -3,18 +3,17 @@
 //! means is remembered by its bytes.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::hash::{BuildHasher as _, Hash};
 use std::ops::Range;
 
 use foldhash::quality::RandomState;
 use quick_cache::sync::Cache;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::{Parts, REMEMBERED, same, whole_body};
 use crate::agents::{self, Identity, Part};
 use crate::capture::Exchange;
+use crate::llm::message_places;
 
 /// Endings of the paths of APIs whose requests hold all messages so far, for calls that were not answered like a model's.
 const PATHS: [&str; 3] = ["/chat/completions", "/messages", "/responses"];
@@ -66,83 +65,10 @@ pub(super) struct Messages<'a> {
     body: Cow<'a, [u8]>,
 }
 
-/// The members that hold messages: of OpenAI's chat and Anthropic's interface, of OpenAI's responses, of Gemini's, and inside another
-/// one where Gemini CLI calls Google's code assistant.
+/// A request that only warms the connection up has `false` here (Codex).
 #[derive(serde::Deserialize)]
-struct RequestBody<'a> {
-    #[serde(borrow, default)]
-    messages: List<'a>,
-    #[serde(borrow, default)]
-    input: List<'a>,
-    #[serde(borrow, default)]
-    contents: List<'a>,
-    #[serde(borrow)]
-    request: Option<&'a RawValue>,
-    /// False: Codex only warms the connection up.
+struct Generates {
     generate: Option<bool>,
-}
-
-#[derive(Default, serde::Deserialize)]
-struct Inner<'a> {
-    #[serde(borrow, default)]
-    contents: List<'a>,
-}
-
-/// The elements of an array; none of any other value, such as a question that is one string.
-#[derive(Default)]
-struct List<'a>(Vec<&'a RawValue>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for List<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Any;
-
-        impl<'de> Visitor<'de> for Any {
-            type Value = List<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("any value")
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<List<'de>, A::Error> {
-                let mut elements = Vec::new();
-                while let Some(element) = array.next_element()? {
-                    elements.push(element);
-                }
-                Ok(List(elements))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<List<'de>, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(List::default())
-            }
-
-            fn visit_str<E>(self, _: &str) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-
-            fn visit_bool<E>(self, _: bool) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-
-            fn visit_i64<E>(self, _: i64) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-
-            fn visit_u64<E>(self, _: u64) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-
-            fn visit_f64<E>(self, _: f64) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-
-            fn visit_unit<E>(self) -> Result<List<'de>, E> {
-                Ok(List::default())
-            }
-        }
-
-        deserializer.deserialize_any(Any)
-    }
 }
 
 #[derive(serde::Deserialize)]
@@ -168,7 +94,7 @@ impl<'a> Messages<'a> {
             Cow::Borrowed(_) => body,
         };
         let listed = exchange.llm.as_ref().map(|facts| &facts.messages[..]).filter(|places| !places.is_empty());
-        let places = listed.map_or_else(|| parsed(&body), |places| Some(places.to_vec()))?;
+        let places = listed.map_or_else(|| places(&body), |listed| Some(listed.to_vec()))?;
         let mut so_far = meanings.hash(start(exchange, caller));
         let hashed = places.into_iter().map(|place| {
             so_far = meanings.hash((so_far, meanings.of(body.get(place.clone())?)?));
@@ -207,21 +133,11 @@ impl<'a> Messages<'a> {
     }
 }
 
-/// Where the messages stand, for a call whose reader did not list them. `None`: the body holds none, or is not JSON.
-fn parsed(body: &[u8]) -> Option<Vec<Range<usize>>> {
-    let sent: RequestBody<'_> = serde_json::from_slice(body).ok()?;
-    if sent.generate == Some(false) {
-        return None;
-    }
-    let inner = sent.request.map(RawValue::get).filter(|inner| inner.starts_with('{'));
-    let inner: Inner<'_> = inner.and_then(|inner| serde_json::from_str(inner).ok()).unwrap_or_default();
-    let lists = [sent.messages, sent.input, sent.contents, inner.contents];
-    let List(messages) = lists.into_iter().find(|List(messages)| !messages.is_empty())?;
-    let place = |message: &RawValue| {
-        let start = message.get().as_ptr().addr() - body.as_ptr().addr();
-        start..start + message.get().len()
-    };
-    Some(messages.into_iter().map(place).collect())
+/// Where the messages stand, for a call whose reader did not list them. `None`: the body is not JSON, or asks for no answer.
+fn places(body: &[u8]) -> Option<Vec<Range<usize>>> {
+    let Generates { generate } = serde_json::from_slice(body).ok()?;
+    let asks = generate != Some(false);
+    asks.then(|| str::from_utf8(body).ok().map(message_places))?
 }
 
 fn digest(add: impl FnOnce(&mut Parts)) -> [u8; 32] {

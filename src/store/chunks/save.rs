@@ -111,15 +111,10 @@ impl Saver {
                 }
                 let (mut runs, mut chunks, begin) = (Vec::new(), 0, from);
                 while let Some(rest) = text.get(from..).filter(|rest| !rest.is_empty()) {
-                    let (bytes, name) = match self.chunks.find(rest) {
-                        Some(known) => (known.bytes, known.of),
-                        None => {
-                            let chunk = cutter.chunk(from).unwrap_or(rest);
-                            let name = hasher.hash(chunk.as_bytes());
-                            self.chunks.remember(rest, chunk.len(), name);
-                            (chunk.len(), name)
-                        }
-                    };
+                    let (bytes, name, _) = self.chunks.part(rest, || {
+                        let chunk = cutter.chunk(from).unwrap_or(rest);
+                        (chunk.len(), hasher.hash(chunk.as_bytes()))
+                    });
                     let number = self.number(connection, &name, &rest[..bytes], sums)?;
                     add_run(&mut runs, number..=number);
                     (from, chunks) = (from + bytes, chunks + 1);

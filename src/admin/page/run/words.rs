@@ -7,14 +7,11 @@ use crate::brief;
 /// The beginning of a text on one line, of at most so many characters.
 pub(super) fn beginning(text: &str, characters: usize) -> String {
     // Enough for the beginning: texts may be long.
-    let mut end = text.len().min(characters * 8);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let line = text[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    let head = brief::head(text, characters * 8);
+    let line = head.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(characters) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
-        None if end < text.len() => format!("{line}…"),
+        None if head.len() < text.len() => format!("{line}…"),
         None => line,
     }
 }
