@@ -204,7 +204,7 @@ async fn status(State(sources): State<Arc<AdminSources>>) -> TerminalSafeJson {
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": sources.run_id,
         // `check` learns the proxy's port from this, without a call through it.
-        "listens": sources.proxy.origins.own_listeners,
+        "listens": sources.proxy.rules().origins.own_listeners,
         "session": delivery.session.to_string(),
         "calls": {
             "unlogged": sources.tally.unlogged(),

@@ -11,8 +11,8 @@ use crate::capture::Recording;
 use crate::config::Config;
 use crate::peer::Peers;
 use crate::proxy::{
-    Admission, AgentLimits, Destinations, Egress, Forwarding, Interception, Lifecycle, Origins, Pool, Quotas,
-    Refusals, Resolver, Shared, UpstreamTasks,
+    Admission, AgentLimits, CallerRules, Destinations, Egress, Forwarding, Interception, Origins, Passthrough,
+    Refusals, Resolver, Rules, Share, Shared, UpstreamTasks,
 };
 use crate::tls::Leaves;
 
@@ -35,17 +35,34 @@ pub(super) struct Given {
 pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -> Result<Arc<Shared>, AppError> {
     let Certificates { authority, trust_hint, origins, .. } = certificates;
     let Given { recording, peers, destinations, own_listeners } = given;
-    let credentials = agents::credentials(&config.session, &config.agents);
-    let proxy = &config.proxy;
-    Ok(Arc::new(Shared {
+    let origins = Origins {
+        generation: 0,
+        tls: Arc::new(origins),
+        resolver: Resolver::default(),
+        own_listeners,
+        next_proxies: config.upstream.clone(),
+        egress: Egress::new(&config.egress),
+        connect_timeout: config.proxy.connect_timeout,
+        tasks: UpstreamTasks::default(),
+    };
+    let leaves = Leaves::new(authority).map_err(|error| step("make the leaves' key".to_owned(), error))?;
+    Ok(Shared::new(
         recording,
-        admission: Admission::new(
-            proxy.max_connections,
-            peers,
-            agents::processes(&config.session),
-            credentials,
-            Quotas::new(proxy.agent_connections, proxy.agent_requests_per_second),
-        ),
+        Admission::new(config.proxy.max_connections, peers),
+        Interception { leaves, trust_hint, refusals: Refusals::default() },
+        rules(&config, Arc::new(origins), destinations),
+    ))
+}
+
+/// What the settings say about calls.
+fn rules(config: &Config, origins: Arc<Origins>, destinations: Destinations) -> Rules {
+    let proxy = &config.proxy;
+    Rules {
+        callers: CallerRules {
+            agent_processes: agents::processes(&config.session),
+            credentials: agents::credentials(&config.session, &config.agents),
+            share: Share { connections: proxy.agent_connections, per_second: proxy.agent_requests_per_second },
+        },
         agent_limits: AgentLimits {
             header_bytes: proxy.max_header_bytes,
             header: proxy.header_timeout,
@@ -54,30 +71,15 @@ pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -
             stall: proxy.stall_timeout,
             streams: proxy.max_streams,
         },
-        interception: Interception {
-            leaves: Leaves::new(authority).map_err(|error| step("make the leaves' key".to_owned(), error))?,
-            trust_hint,
-            passthrough: config.tls.passthrough,
-            refusals: Refusals::new(config.tls.learn_passthrough),
-        },
+        passthrough: Passthrough { hosts: config.tls.passthrough.clone(), learn_for: config.tls.learn_passthrough },
         forwarding: Forwarding {
             strict_host: proxy.strict_host,
             via: proxy.via,
             response_timeout: proxy.response_timeout,
             destinations,
         },
-        origins: Origins {
-            tls: origins,
-            resolver: Resolver::default(),
-            own_listeners,
-            next_proxies: config.upstream,
-            egress: Egress::new(&config.egress),
-            connect_timeout: proxy.connect_timeout,
-            tasks: UpstreamTasks::default(),
-        },
-        pool: Pool::default(),
-        lifecycle: Lifecycle::default(),
-    }))
+        origins,
+    }
 }
 
 /// Closes upstream connections that were idle for too long. Returns when the proxy stops.

@@ -82,7 +82,7 @@ async fn end_calls(shared: &Shared, grace: Duration, hurry: &CancellationToken) 
     lifecycle.tasks.wait().await;
     shared.pool.clear();
     // Upstream connections may still hold request bodies, and with them their exchanges.
-    shared.origins.tasks.end_all();
+    shared.rules().origins.tasks.end_all();
 }
 
 async fn all_handed_off(recording: &Recording) {

@@ -7,9 +7,9 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::admission::Admission;
+use super::admission::{Admission, CallerRules};
 use super::error::ProxyError;
-use super::quota::{Quotas, Slot};
+use super::quota::{Quotas, Share, Slot};
 use crate::capture::{AgentProcess, Caller};
 use crate::peer::{AgentRules, Ends, Process, ProcessLookup};
 
@@ -34,13 +34,14 @@ impl Agent {
     /// the process decides who the caller is.
     pub(super) async fn identify(
         admission: &Admission,
+        rules: &CallerRules,
         stream: &TcpStream,
         address: SocketAddr,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
         let ends = Ends::new(address, stream.local_addr().ok()?);
         let process_lookup = admission.peers.meet(ends).await?;
-        let caller = match &admission.agent_processes {
+        let caller = match &rules.agent_processes {
             Some(rules) => calling_process(&process_lookup, rules).await,
             None => Caller::Proxy,
         };
@@ -51,17 +52,22 @@ impl Agent {
     ///
     /// # Errors
     /// When it has too many connections, or sends requests too fast.
-    pub(super) fn admit_request(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
-        self.claim_slot(quotas, caller)?;
-        quotas.request(caller, self.address.ip(), Instant::now())
+    pub(super) fn admit_request(
+        &self,
+        quotas: &Arc<Quotas>,
+        share: Share,
+        caller: &Caller,
+    ) -> Result<(), ProxyError> {
+        self.claim_slot(quotas, share, caller)?;
+        quotas.request(share, caller, self.address.ip(), Instant::now())
     }
 
     /// Counts this connection as one of `caller`'s, unless that was done before.
     ///
     /// # Errors
     /// When `caller` has too many connections.
-    pub(super) fn claim_slot(&self, quotas: &Arc<Quotas>, caller: &Caller) -> Result<(), ProxyError> {
-        let slot = self.slot.get_or_init(|| quotas.connect(caller, self.address.ip()));
+    pub(super) fn claim_slot(&self, quotas: &Arc<Quotas>, share: Share, caller: &Caller) -> Result<(), ProxyError> {
+        let slot = self.slot.get_or_init(|| quotas.connect(share, caller, self.address.ip()));
         slot.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 

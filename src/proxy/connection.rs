@@ -24,7 +24,7 @@ use super::activity::Activity;
 use super::agent::Agent;
 use super::bad_head::refusing;
 use super::body::{AgentBody, ResponseBody, Sending};
-use super::context::{AgentConnection, Inside};
+use super::context::{AgentConnection, Call, Inside};
 use super::error::ProxyError;
 use super::flushed::Flushed;
 use super::guard::Guarded;
@@ -55,22 +55,22 @@ pub(super) async fn serve_agent(
     permit: OwnedSemaphorePermit,
     stream: TcpStream,
 ) {
-    let Some(agent) = Agent::identify(&shared.admission, &stream, address, permit).await.map(Arc::new) else {
-        return;
-    };
+    let rules = shared.rules();
+    let identified = Agent::identify(&shared.admission, &rules.callers, &stream, address, permit).await;
+    let Some(agent) = identified.map(Arc::new) else { return };
     // With credentials, the caller is not known yet. An agent over its limit keeps its slot only for a moment.
-    let over_limit =
-        shared.admission.credentials.is_none() && agent.claim_slot(&shared.admission.quotas, &agent.caller).is_err();
+    let over_limit = rules.callers.credentials.is_none()
+        && agent.claim_slot(&shared.admission.quotas, rules.callers.share, &agent.caller).is_err();
     let socks = tokio::select! {
         socks = socks::speaks(&stream) => socks,
         // No request has come yet.
         () = shared.lifecycle.stop.cancelled() => return,
-        () = sleep(if over_limit { OVER_LIMIT_IDLE } else { shared.agent_limits.idle }) => return,
+        () = sleep(if over_limit { OVER_LIMIT_IDLE } else { rules.agent_limits.idle }) => return,
     };
     if !socks {
         return serve_http1(shared, agent, None, None, None, stream).await;
     }
-    if let Some(Accepted { tunnel, stream, seen }) = socks::accept(shared, agent, stream).await {
+    if let Some(Accepted { tunnel, stream, seen }) = socks::accept(shared, rules, agent, stream).await {
         serve_tunnel(tunnel, stream, seen).await;
     }
 }
@@ -156,15 +156,16 @@ async fn serve_http1<S>(
 ) where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
-    let activity = Activity::new();
+    let (activity, limits) = (Activity::new(), shared.rules().agent_limits);
     let origin = inside.as_ref().map(|inside| inside.target.origin.clone());
     let refuse = refusing(&shared, &agent, caller.clone(), origin);
     let (flushes, departure) = (Flushes::default(), departure::of(&shared.admission.peers, agent.ends));
-    let guarded = Guarded::new(stream, shared.agent_limits, activity.clone(), flushes.clone(), refuse, departure);
+    let guarded = Guarded::new(stream, limits, activity.clone(), flushes.clone(), refuse, departure);
     let (io, interim, trailers) = AgentIo::new(Joined::new(guarded, activity.clone()));
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
+        limits,
         caller,
         inside,
         upstream: Mutex::new(upstream),
@@ -199,7 +200,7 @@ async fn serve_http1<S>(
             tracing::debug!(%error, agent = %agent.address, "an agent's connection ended");
             if connection.activity.is_stuck() {
                 // Recorded while the responses are still in flight.
-                let (what, limit) = (UNTAKEN, shared.agent_limits.stall);
+                let (what, limit) = (UNTAKEN, limits.stall);
                 shared.recording.all_failed(agent.address, &ProxyError::Stuck { what, limit }.failure());
             }
             if error.is_parse() {
@@ -231,6 +232,7 @@ async fn serve_http2<S>(
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),
+        limits: shared.rules().agent_limits,
         caller: Some(caller),
         inside: Some(inside),
         upstream: Mutex::new(upstream),
@@ -250,7 +252,7 @@ async fn serve_http2<S>(
             }
             route(requests.clone(), request)
         });
-        let limits = &shared.agent_limits;
+        let limits = &connection.limits;
         let mut http2 = http2::Builder::new(Tracked(shared.lifecycle.tasks.clone()));
         http2
             .timer(TokioTimer::new())
@@ -317,6 +319,7 @@ async fn route(
     connection: Arc<AgentConnection>,
     mut request: Request<Incoming>,
 ) -> Result<Response<TrailerBody<ResponseBody>>, h2::Error> {
+    let call = Call::begin(&connection);
     let answering = connection.activity.answering();
     let is_http_10 = request.version() == Version::HTTP_10;
     if let Some(written) = connection.activity.route() {
@@ -324,7 +327,7 @@ async fn route(
     }
     let mut response = if request.method() == Method::CONNECT && !forward::is_extended_connect(&request) {
         // Boxed, because few requests are CONNECTs and the state is large.
-        match Box::pin(tunnel::connect(&connection, request)).await {
+        match Box::pin(tunnel::connect(&call, request)).await {
             Ok(opened) => {
                 connection.shared.lifecycle.tasks.spawn(serve_connect(opened));
                 Response::new(AgentBody::Empty)
@@ -332,7 +335,7 @@ async fn route(
             Err(response) => response,
         }
     } else {
-        forward::forward(&connection, request).await?
+        forward::forward(&call, request).await?
     };
     let sending = match connection.interim {
         Some(_) => Sending::Http1 {

@@ -9,18 +9,28 @@ use tokio::sync::{Mutex, Notify};
 
 use super::activity::Activity;
 use super::agent::Agent;
+use super::agent_limits::AgentLimits;
 use super::error::ProxyError;
 use super::interim::Interim;
 use super::names;
+use super::rules::Rules;
 use super::shared::Shared;
 use super::trailers::Trailers;
 use super::upstream::{Target, Upstream};
 use crate::capture::{Caller, Flushes, Recorder};
 
+/// A request, with what it shares with others on its stream, and the rules that it began with.
+pub(super) struct Call {
+    pub(super) connection: Arc<AgentConnection>,
+    pub(super) rules: Arc<Rules>,
+}
+
 /// What the requests of one stream share. A stream is an agent's connection, or the inside of a tunnel.
 pub(super) struct AgentConnection {
     pub(super) shared: Arc<Shared>,
     pub(super) agent: Arc<Agent>,
+    /// The limits of this stream.
+    pub(super) limits: AgentLimits,
     /// The caller who opened the tunnel. `None`: each request has its own caller.
     pub(super) caller: Option<Caller>,
     /// The tunnel. `None`: each request names its target.
@@ -50,15 +60,20 @@ pub(super) struct Inside {
     pub(super) broken: Option<ProxyError>,
 }
 
-impl AgentConnection {
+impl Call {
+    /// A call that begins now.
+    pub(super) fn begin(connection: &Arc<AgentConnection>) -> Self {
+        Self { connection: connection.clone(), rules: connection.shared.rules() }
+    }
+
     /// The caller of a request with these header fields.
     ///
     /// # Errors
     /// When callers need credentials, and these are missing or wrong.
     pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ProxyError> {
-        match (&self.caller, &self.shared.admission.credentials) {
+        match (&self.connection.caller, &self.rules.callers.credentials) {
             (Some(caller), _) => Ok(caller.clone()),
-            (None, None) => Ok(self.agent.caller.clone()),
+            (None, None) => Ok(self.connection.agent.caller.clone()),
             (None, Some(known)) => known.of_header(headers.get(PROXY_AUTHORIZATION)).ok_or(ProxyError::Unauthorized),
         }
     }
@@ -77,12 +92,13 @@ impl AgentConnection {
         if !recorder.recording().admits() {
             return Err(ProxyError::NotRecordable);
         }
-        self.agent.admit_request(&self.shared.admission.quotas, caller)?;
-        let sni = self.inside.as_ref().and_then(|inside| inside.sni.as_deref());
+        let AgentConnection { shared, agent, inside, .. } = &*self.connection;
+        agent.admit_request(&shared.admission.quotas, self.rules.callers.share, caller)?;
+        let sni = inside.as_ref().and_then(|inside| inside.sni.as_deref());
         // Outside of a tunnel, the authority is the target itself.
-        let authority = self.inside.as_ref().and(request.uri().authority()).map(|authority| authority.host());
+        let authority = inside.as_ref().and(request.uri().authority()).map(|authority| authority.host());
         if let Some(names) = names::of_request(&target.origin.host, sni, authority, request.headers()) {
-            let checked = if self.shared.forwarding.strict_host { names::check(&names) } else { Ok(()) };
+            let checked = if self.rules.forwarding.strict_host { names::check(&names) } else { Ok(()) };
             recorder.goes_by(names);
             checked?;
         }

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use super::body::{AbortOnDrop, AgentBody, Content, DropWithBody, Gated, Gatekeeper};
-use super::context::AgentConnection;
+use super::context::{AgentConnection, Call};
 use super::error::{Ending, ProxyError};
 use super::interim::Interim;
 use super::interim_heads::InterimHeads;
@@ -36,13 +36,11 @@ const UPLOAD_STALLS: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// The request's stream is reset with this error (HTTP/2).
-pub(super) async fn forward(
-    connection: &Arc<AgentConnection>,
-    mut request: Request<Incoming>,
-) -> Result<Response<AgentBody>, h2::Error> {
-    let target = target(connection, request.uri());
+pub(super) async fn forward(call: &Call, mut request: Request<Incoming>) -> Result<Response<AgentBody>, h2::Error> {
+    let connection = &*call.connection;
+    let target = target(call, request.uri());
     let (method, version) = (request.method().clone(), request.version());
-    let caller = match connection.caller(request.headers()) {
+    let caller = match call.caller(request.headers()) {
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, target.as_ref().ok());
@@ -53,8 +51,8 @@ pub(super) async fn forward(
     if hops::ends_here(&method, request.headers_mut()) {
         return Ok(respond::last_hop(&request, &recorder));
     }
-    let answer = match target.and_then(|target| connection.admit(&caller, &request, &recorder, target)) {
-        Ok(target) => exchange(connection, &caller, request, target, &recorder).await,
+    let answer = match target.and_then(|target| call.admit(&caller, &request, &recorder, target)) {
+        Ok(target) => exchange(call, &caller, request, target, &recorder).await,
         Err(error) => Err(error),
     };
     if let Some(interim) = &connection.interim {
@@ -131,14 +129,14 @@ fn switches(method: &Method, status: StatusCode) -> bool {
 }
 
 /// The target of a request: the tunnel's origin, or the origin in the request's absolute URL.
-fn target(connection: &AgentConnection, uri: &Uri) -> Result<Target, ProxyError> {
-    match &connection.inside {
+fn target(call: &Call, uri: &Uri) -> Result<Target, ProxyError> {
+    match &call.connection.inside {
         Some(inside) => Ok(inside.target.clone()),
         None => {
             let origin = request_target::absolute_target(uri)?;
             let tls = (origin.scheme == "https")
                 .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
-            let asked = tls.is_none() && connection.shared.origins.asks_next_proxy(&origin);
+            let asked = tls.is_none() && call.rules.origins.asks_next_proxy(&origin);
             Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel } })
         }
     }
@@ -193,12 +191,13 @@ fn host_of<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> &'a str {
 }
 
 async fn exchange(
-    connection: &Arc<AgentConnection>,
+    call: &Call,
     caller: &Caller,
     mut request: Request<Incoming>,
     target: Target,
     recorder: &Recorder,
 ) -> Result<Response<AgentBody>, ProxyError> {
+    let Call { connection, rules } = call;
     if let Some(broken) = connection.inside.as_ref().and_then(|inside| inside.broken.clone()) {
         return Err(broken);
     }
@@ -216,9 +215,9 @@ async fn exchange(
     let (mut parts, body) = request.into_parts();
     let waits = received == Version::HTTP_11
         && parts.headers.get(EXPECT).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"100-continue"));
-    let destinations = &connection.shared.forwarding.destinations;
+    let destinations = &rules.forwarding.destinations;
     let direction = direction::of(destinations, caller, &mut parts, &target, recorder).await;
-    let head = outbound(parts, connection, &target, version, direction, upgrade)?;
+    let head = outbound(parts, call, &target, version, direction, upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
             let (body, gatekeeper) = Gated::closed(body, recorder.clone());
@@ -232,14 +231,13 @@ async fn exchange(
     let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
-    let sent = pin!(send(connection, &target, version, outbound, recorder));
+    let sent = pin!(send(call, &target, version, outbound, recorder));
     let OriginResponse { mut response, upstream, upload } = while_waking(sent, arrived).await?;
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
         return switch(connection, response, agent_side, &target, recorder).await;
     }
-    if let Some(next) =
-        connection.shared.origins.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
+    if let Some(next) = rules.origins.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
     {
         return Err(unauthorized(next));
@@ -261,7 +259,7 @@ async fn exchange(
     let until_close = unusual(connection, &mut response, framed_by_close.as_deref(), recorder).await;
     let headers = std::mem::take(response.headers_mut());
     *response.headers_mut() = message::onward(headers, Direction::Back, false);
-    if connection.shared.forwarding.via {
+    if rules.forwarding.via {
         message::add_via(response.headers_mut(), version);
     }
     // We send our own HTTP version (RFC 9112 2.3). hyper lowers it for an HTTP/1.0 agent, and does not chunk HTTP/1.0 content.

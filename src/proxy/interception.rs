@@ -1,7 +1,7 @@
 //! Which tunnels are decrypted, and with which certificates.
 
 use std::net::IpAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::refusals::Refusals;
 use crate::capture::Blind;
@@ -14,23 +14,29 @@ pub struct Interception {
     pub leaves: Leaves,
     /// What to do about an agent that refuses these certificates.
     pub trust_hint: String,
-    /// Hosts that are relayed without decryption (`tls.passthrough`).
-    pub passthrough: HostRules,
     /// Hosts for which agents refused our certificate.
     pub refusals: Refusals,
 }
 
-impl Interception {
+/// Which tunnels are relayed without decryption, by the settings.
+pub struct Passthrough {
+    /// `tls.passthrough`
+    pub hosts: HostRules,
+    /// `tls.learn_passthrough`: for how long after agents have refused our certificate. `None`: never.
+    pub learn_for: Option<Duration>,
+}
+
+impl Passthrough {
     /// Why a host is relayed without decryption. `None`: it is decrypted.
-    pub(super) fn relays_blind(&self, host: &str, port: u16) -> Option<Blind> {
-        if self.passthrough.matches(host, port) {
+    pub(super) fn relays_blind(&self, refusals: &Refusals, host: &str, port: u16) -> Option<Blind> {
+        if self.hosts.matches(host, port) {
             return Some(Blind::Configured);
         }
-        self.refusals.learned(host, port, Instant::now()).then_some(Blind::Learned)
+        refusals.learned(host, port, self.learn_for, Instant::now()).then_some(Blind::Learned)
     }
 
     /// Why a host at this address is relayed without decryption. `None`: its address does not matter.
     pub(super) fn relays_address_blind(&self, address: IpAddr, port: u16) -> Option<Blind> {
-        self.passthrough.matches_address(address, port).then_some(Blind::Configured)
+        self.hosts.matches_address(address, port).then_some(Blind::Configured)
     }
 }

@@ -13,12 +13,18 @@ use crate::capture::{AgentProcess, Caller};
 /// The most agents that are tracked. Agents without connections that are within their rate need no tracking.
 const AGENTS: usize = 4096;
 
-/// The limits, and what each agent uses.
+/// The limits of each agent.
+#[derive(Debug, Clone, Copy)]
+pub struct Share {
+    /// `proxy.agent_connections`: the most connections at once. 0: no limit.
+    pub connections: usize,
+    /// `proxy.agent_requests_per_second`: the most requests per second. They may come in a burst. 0: no limit.
+    pub per_second: u32,
+}
+
+/// What each agent uses.
+#[derive(Default)]
 pub struct Quotas {
-    /// The most connections at once. 0: no limit.
-    connections: usize,
-    /// The most requests per second. They may come in a burst. 0: no limit.
-    per_second: u32,
     agents: Mutex<HashMap<Who, Used>>,
 }
 
@@ -45,26 +51,26 @@ pub(super) struct Slot {
 }
 
 impl Quotas {
-    /// `connections`: `proxy.agent_connections`. `per_second`: `proxy.agent_requests_per_second`.
-    pub fn new(connections: usize, per_second: u32) -> Arc<Self> {
-        Arc::new(Self { connections, per_second, agents: Mutex::default() })
-    }
-
     /// A slot for one more connection of `caller`, who calls from `address`.
     ///
     /// # Errors
     /// When it has too many connections.
-    pub(super) fn connect(self: &Arc<Self>, caller: &Caller, address: IpAddr) -> Result<Slot, ProxyError> {
+    pub(super) fn connect(
+        self: &Arc<Self>,
+        share: Share,
+        caller: &Caller,
+        address: IpAddr,
+    ) -> Result<Slot, ProxyError> {
         let mut who = None;
-        if self.connections > 0 {
+        if share.connections > 0 {
             let of = Who::of(caller, address);
             let mut agents = self.agents.lock();
             let used = used(&mut agents, &of, Instant::now());
-            if used.connections >= self.connections {
+            if used.connections >= share.connections {
                 let retry_after = Duration::from_secs(1);
                 return Err(ProxyError::TooMany {
                     what: "connections at once",
-                    limit: self.connections,
+                    limit: share.connections,
                     retry_after,
                 });
             }
@@ -78,16 +84,22 @@ impl Quotas {
     ///
     /// # Errors
     /// When requests come too fast. The error says when to retry.
-    pub(super) fn request(&self, caller: &Caller, address: IpAddr, now: Instant) -> Result<(), ProxyError> {
-        if self.per_second == 0 {
+    pub(super) fn request(
+        &self,
+        share: Share,
+        caller: &Caller,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), ProxyError> {
+        if share.per_second == 0 {
             return Ok(());
         }
         let mut agents = self.agents.lock();
         let used = used(&mut agents, &Who::of(caller, address), now);
         let second = Duration::from_secs(1);
-        let until = used.until.max(now) + second / self.per_second;
+        let until = used.until.max(now) + second / share.per_second;
         if until > now + second {
-            let (limit, retry_after) = (self.per_second as usize, until - now - second);
+            let (limit, retry_after) = (share.per_second as usize, until - now - second);
             return Err(ProxyError::TooMany { what: "requests per second", limit, retry_after });
         }
         used.until = until;
@@ -143,20 +155,20 @@ mod tests {
 
     #[test]
     fn an_agent_has_so_many_connections_whatever_labels_it_gives() {
-        let quotas = Quotas::new(2, 0);
-        let (first, _second) =
-            (quotas.connect(&named("a", "1"), HERE).ok(), quotas.connect(&named("a", "2"), HERE).ok());
-        assert!(quotas.connect(&named("a", "3"), HERE).is_err());
-        let _other = quotas.connect(&named("b", "1"), HERE).ok().unwrap();
+        let (quotas, share) = (Arc::new(Quotas::default()), Share { connections: 2, per_second: 0 });
+        let connect = |agent, label| quotas.connect(share, &named(agent, label), HERE);
+        let (first, _second) = (connect("a", "1").ok(), connect("a", "2").ok());
+        assert!(connect("a", "3").is_err());
+        let _other = connect("b", "1").ok().unwrap();
         drop(first);
-        assert!(quotas.connect(&named("a", "3"), HERE).is_ok());
-        assert!(quotas.request(&named("a", ""), HERE, Instant::now()).is_ok(), "requests are not limited");
+        assert!(connect("a", "3").is_ok());
+        assert!(quotas.request(share, &named("a", ""), HERE, Instant::now()).is_ok(), "requests are not limited");
     }
 
     #[test]
     fn requests_come_at_their_rate_or_are_told_when_to_come_again() {
-        let (quotas, now) = (Quotas::new(0, 4), Instant::now());
-        let ask = |now| quotas.request(&Caller::Proxy, HERE, now);
+        let (quotas, now) = (Quotas::default(), Instant::now());
+        let ask = |now| quotas.request(Share { connections: 0, per_second: 4 }, &Caller::Proxy, HERE, now);
         let at_once = (0..9).filter(|_| ask(now).is_ok()).count();
         assert_eq!(at_once, 4);
         let Err(ProxyError::TooMany { retry_after, limit: 4, .. }) = ask(now) else {
@@ -170,10 +182,11 @@ mod tests {
 
     #[test]
     fn addresses_of_one_network_are_one_agent_and_a_million_agents_are_forgotten() {
-        let (quotas, now) = (Quotas::new(0, 1), Instant::now());
+        let (quotas, now) = (Quotas::default(), Instant::now());
+        let share = Share { connections: 0, per_second: 1 };
         let ask = |network: u128, host: u128| {
             let address = Ipv6Addr::from((0xfd << 120) | (network << 64) | host);
-            quotas.request(&Caller::Proxy, address.into(), now).is_ok()
+            quotas.request(share, &Caller::Proxy, address.into(), now).is_ok()
         };
         assert!(ask(1, 1) && !ask(1, 2) && ask(2, 1));
         for network in 0..20_000 {

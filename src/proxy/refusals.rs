@@ -31,9 +31,8 @@ pub fn trust_hint(ca_file: &Path, usual_ca_dir: &Path) -> String {
 }
 
 /// The hosts for which agents refused our certificate.
+#[derive(Default)]
 pub struct Refusals {
-    /// How long a host is relayed without decryption. `None`: hosts are always decrypted.
-    learn_for: Option<Duration>,
     hosts: Mutex<HashMap<(Box<str>, u16), Refused>>,
 }
 
@@ -54,13 +53,9 @@ pub(super) enum Refusal {
 }
 
 impl Refusals {
-    /// `learn_for`: `tls.learn_passthrough`.
-    pub fn new(learn_for: Option<Duration>) -> Self {
-        Self { learn_for, hosts: Mutex::default() }
-    }
-
-    /// Notes that an agent refused our certificate for this host.
-    pub(super) fn note(&self, host: &str, port: u16, now: Instant) -> Refusal {
+    /// Notes that an agent refused our certificate for this host. `learn_for`: how long a host is then relayed without decryption.
+    /// `None`: it is always decrypted.
+    pub(super) fn note(&self, host: &str, port: u16, learn_for: Option<Duration>, now: Instant) -> Refusal {
         let mut hosts = self.hosts.lock();
         let key = (Box::from(host), port);
         if hosts.len() >= HOSTS && !hosts.contains_key(&key) {
@@ -69,12 +64,12 @@ impl Refusals {
         }
         let refused = hosts.entry(key).or_insert(Refused { times: 0, last: now });
         // The learned period is over: agents get another chance to accept our certificate.
-        if self.learn_for.is_some_and(|learn_for| now - refused.last > learn_for) {
+        if learn_for.is_some_and(|learn_for| now - refused.last > learn_for) {
             refused.times = 0;
         }
         refused.times = refused.times.saturating_add(1);
         refused.last = now;
-        match (refused.times, self.learn_for) {
+        match (refused.times, learn_for) {
             (ENOUGH, Some(learn_for)) => Refusal::Learned(learn_for),
             (1, _) => Refusal::First,
             _ => Refusal::Another,
@@ -82,8 +77,8 @@ impl Refusals {
     }
 
     /// Whether this host is relayed without decryption now.
-    pub(super) fn learned(&self, host: &str, port: u16, now: Instant) -> bool {
-        let Some(learn_for) = self.learn_for else { return false };
+    pub(super) fn learned(&self, host: &str, port: u16, learn_for: Option<Duration>, now: Instant) -> bool {
+        let Some(learn_for) = learn_for else { return false };
         let hosts = self.hosts.lock();
         // Usually there is no host, so there is nothing to look up.
         !hosts.is_empty()
@@ -100,15 +95,16 @@ mod tests {
     #[test]
     fn two_refusals_teach_for_a_while() {
         let (minute, now) = (Duration::from_secs(60), Instant::now());
-        let refusals = Refusals::new(Some(minute));
-        assert_eq!(refusals.note("a", 443, now), Refusal::First);
-        assert!(!refusals.learned("a", 443, now));
-        assert_eq!(refusals.note("a", 443, now), Refusal::Learned(minute));
-        let learned = |host, port| refusals.learned(host, port, now);
+        let (refusals, learn) = (Refusals::default(), Some(minute));
+        assert_eq!(refusals.note("a", 443, learn, now), Refusal::First);
+        assert!(!refusals.learned("a", 443, learn, now));
+        assert_eq!(refusals.note("a", 443, learn, now), Refusal::Learned(minute));
+        let learned = |host, port| refusals.learned(host, port, learn, now);
         assert!(learned("a", 443) && !learned("a", 8443) && !learned("b", 443));
         let later = now + minute * 2;
-        assert!(!refusals.learned("a", 443, later));
-        assert_eq!(refusals.note("a", 443, later), Refusal::First);
+        assert!(!refusals.learned("a", 443, learn, later));
+        assert!(!refusals.learned("a", 443, None, now), "learning was switched off meanwhile");
+        assert_eq!(refusals.note("a", 443, learn, later), Refusal::First);
     }
 
     #[test]
@@ -127,12 +123,12 @@ mod tests {
 
     #[test]
     fn nothing_is_learnt_unless_it_is_wanted_and_names_are_forgotten() {
-        let (refusals, began) = (Refusals::new(None), Instant::now());
+        let (refusals, began) = (Refusals::default(), Instant::now());
         for n in 0..3 * HOSTS {
             let (host, now) = (n.to_string(), began + Duration::from_millis(n as u64));
-            assert_eq!(refusals.note(&host, 1, now), Refusal::First);
-            assert_eq!(refusals.note(&host, 1, now), Refusal::Another);
-            assert!(!refusals.learned(&host, 1, now));
+            assert_eq!(refusals.note(&host, 1, None, now), Refusal::First);
+            assert_eq!(refusals.note(&host, 1, None, now), Refusal::Another);
+            assert!(!refusals.learned(&host, 1, None, now));
         }
         assert_eq!(refusals.hosts.lock().len(), HOSTS);
     }

@@ -3,7 +3,7 @@
 use http::header::{HOST, PROXY_AUTHORIZATION};
 use http::{Version, request, uri};
 
-use super::context::AgentConnection;
+use super::context::Call;
 use super::error::ProxyError;
 use super::message::{self, Direction};
 use super::strict::Verbatim;
@@ -12,7 +12,7 @@ use super::upstream::{StandIn, Target, Way, authorization};
 /// The head for the origin.
 pub(super) fn outbound(
     mut parts: request::Parts,
-    connection: &AgentConnection,
+    call: &Call,
     target: &Target,
     version: Version,
     direction: Direction,
@@ -20,7 +20,7 @@ pub(super) fn outbound(
 ) -> Result<request::Parts, ProxyError> {
     let received = parts.version;
     parts.headers = message::onward(parts.headers, direction, upgrade);
-    if connection.shared.forwarding.via {
+    if call.rules.forwarding.via {
         message::add_via(&mut parts.headers, received);
     }
     if version == Version::HTTP_2 {
@@ -30,13 +30,13 @@ pub(super) fn outbound(
         let named = authority.as_str().rsplit_once('@').map_or(authority.as_str(), |(_, a)| a);
         message::set_host(&mut parts.headers, named)?;
     } else if !parts.headers.contains_key(HOST)
-        && let Some(inside) = &connection.inside
+        && let Some(inside) = &call.connection.inside
     {
         message::set_host(&mut parts.headers, &inside.target.origin.host)?;
     }
     if target.way == Way::NextProxy {
         // The target stays absolute.
-        let next = connection.shared.origins.next_proxy_for(&target.origin);
+        let next = call.rules.origins.next_proxy_for(&target.origin);
         if let Some(value) = next.map(authorization).transpose()?.flatten() {
             parts.headers.insert(PROXY_AUTHORIZATION, value);
         }

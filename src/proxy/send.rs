@@ -12,11 +12,10 @@ use tokio::task::Id;
 use tokio::time::{sleep, timeout};
 
 use super::body::Gated;
-use super::context::AgentConnection;
+use super::context::{AgentConnection, Call};
 use super::error::ProxyError;
 use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
 use super::retry::{self, LostRequest, Retry};
-use super::shared::Shared;
 use super::trailers::TrailerBody;
 use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
 use crate::capture::{CapturedBody, Recorder, Upstreamed};
@@ -37,7 +36,7 @@ pub(super) struct OriginResponse {
 /// Sends the request on this stream's upstream connection, or on a new one, and waits for the head of the response. A request
 /// without a response is sent again if that is safe (see [`retry`]).
 pub(super) async fn send(
-    connection: &AgentConnection,
+    call: &Call,
     target: &Target,
     version: Version,
     request: Request<CapturedBody<Gated>>,
@@ -50,7 +49,7 @@ pub(super) async fn send(
     let (mut sent, mut tries, mut avoid) = (0, 0, None);
     loop {
         let need = Need { repeatable: idempotent && bounded, avoid };
-        let (mut upstream, reused) = upstream(connection, target, version, need).await?;
+        let (mut upstream, reused) = upstream(call, target, version, need).await?;
         if head.method == Method::CONNECT && !upstream.takes_extended_connect().await {
             let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
             return Err(ProxyError::NotOffered { origin, protocol });
@@ -67,8 +66,8 @@ pub(super) async fn send(
         let answered = tokio::select! {
             biased;
             answered = upstream.sender.send(Request::from_parts(head, body)) => answered,
-            () = overdue(recorder, connection.shared.forwarding.response_timeout) => {
-                let limit = connection.shared.forwarding.response_timeout;
+            () = overdue(recorder, call.rules.forwarding.response_timeout) => {
+                let limit = call.rules.forwarding.response_timeout;
                 return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });
             }
         };
@@ -81,7 +80,7 @@ pub(super) async fn send(
         let unsent = error.take_message();
         let error = error.into_error();
         if recorder.request_broken() {
-            return Err(broken_request(&connection.shared, target, &error));
+            return Err(broken_request(call.connection.limits.stall, target, &error));
         }
         let lost = LostRequest {
             unsent: unsent.is_some(),
@@ -123,14 +122,16 @@ struct Need {
 
 /// The upstream connection for a request, and whether it has carried another request before.
 async fn upstream(
-    connection: &AgentConnection,
+    call: &Call,
     target: &Target,
     version: Version,
     need: Need,
 ) -> Result<(Upstream, bool), ProxyError> {
+    let Call { connection, rules } = call;
     let mut slot = connection.upstream.lock().await;
     if let Some(mut held) = slot.take().filter(|held| need.avoid != Some(held.id())) {
-        let serves = held.target == *target && (need.repeatable || !held.lent);
+        let is_current = held.generation == rules.origins.generation;
+        let serves = is_current && held.target == *target && (need.repeatable || !held.lent);
         if serves && held.sender.ready().await.is_ok() {
             let reused = held.dialled.is_none();
             *slot = held.shared();
@@ -140,14 +141,18 @@ async fn upstream(
     }
     if need.repeatable
         && need.avoid.is_none()
-        && let Some(mut pooled) = connection.shared.pool.take(target).filter(|u| u.version() == version)
+        && let Some(mut pooled) = connection
+            .shared
+            .pool
+            .take(target)
+            .filter(|u| u.version() == version && u.generation == rules.origins.generation)
         && pooled.sender.ready().await.is_ok()
     {
         *slot = pooled.shared();
         return Ok((pooled, true));
     }
     // Boxed, because the state of a handshake is large and most requests need none.
-    let opened = Box::pin(open(&connection.shared.origins, target, Some(version), None)).await?;
+    let opened = Box::pin(open(&rules.origins, target, Some(version), None)).await?;
     *slot = opened.shared();
     Ok((opened, false))
 }
@@ -200,15 +205,14 @@ async fn overdue(recorder: &Recorder, limit: Duration) {
 }
 
 /// The error of a request whose body failed. hyper's error is only a consequence of that.
-fn broken_request(shared: &Shared, target: &Target, error: &hyper::Error) -> ProxyError {
+/// `stall`: how long the agent may send nothing.
+fn broken_request(stall: Duration, target: &Target, error: &hyper::Error) -> ProxyError {
     let origin = target.origin.to_string();
     match is_malformed(error) {
         true => {
             ProxyError::BadRequest { reason: format!("the request's body is malformed ({})", words(error)).into() }
         }
-        false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => {
-            ProxyError::Stalled { limit: shared.agent_limits.stall }
-        }
+        false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => ProxyError::Stalled { limit: stall },
         false => ProxyError::AgentLeft { origin, reason: words(error) },
     }
 }

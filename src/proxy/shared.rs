@@ -2,34 +2,55 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::admission::Admission;
-use super::agent_limits::AgentLimits;
-use super::forwarding::Forwarding;
 use super::interception::Interception;
-use super::upstream::{Origins, Pool};
+use super::rules::Rules;
+use super::upstream::Pool;
 use crate::capture::Recording;
 
 /// What every connection of the data path shares.
 pub struct Shared {
     /// Where exchanges are recorded.
     pub recording: Arc<Recording>,
-    /// Who may use the proxy, and how much.
+    /// Who uses the proxy, and how much.
     pub admission: Admission,
-    /// How long agents may take, and how much they may send.
-    pub agent_limits: AgentLimits,
-    /// Which tunnels are decrypted, and with which certificates.
+    /// The certificates that agents are shown.
     pub interception: Interception,
-    /// How requests are checked and changed on their way.
-    pub forwarding: Forwarding,
-    /// How connections to origins are made.
-    pub origins: Origins,
     /// Idle connections to origins.
     pub pool: Pool,
     /// How the data path stops.
     pub lifecycle: Lifecycle,
+    rules: ArcSwap<Rules>,
+}
+
+impl Shared {
+    /// Puts the parts together. `rules` are those that the settings give now.
+    pub fn new(
+        recording: Arc<Recording>,
+        admission: Admission,
+        interception: Interception,
+        rules: Rules,
+    ) -> Arc<Self> {
+        let (pool, lifecycle) = (Pool::default(), Lifecycle::default());
+        Arc::new(Self { recording, admission, interception, pool, lifecycle, rules: ArcSwap::from_pointee(rules) })
+    }
+
+    /// The rules in force. Asked once for each call and for each connection, which then keeps them.
+    pub fn rules(&self) -> Arc<Rules> {
+        self.rules.load_full()
+    }
+
+    /// From now on calls begin with these rules.
+    pub fn follow(&self, rules: Rules) {
+        if rules.origins.generation != self.rules.load().origins.generation {
+            self.pool.renew(rules.origins.generation);
+        }
+        self.rules.store(Arc::new(rules));
+    }
 }
 
 /// How the data path stops: first no new requests, then no requests at all.

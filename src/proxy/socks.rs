@@ -13,6 +13,7 @@ use tokio::time::timeout;
 
 use super::agent::Agent;
 use super::error::ProxyError;
+use super::rules::Rules;
 use super::shared::Shared;
 use super::tunnel::{Tunnel, admit_and_reach, begin_socks};
 use crate::capture::{Caller, Origin};
@@ -65,9 +66,14 @@ pub(super) struct Accepted {
 }
 
 /// Opens the tunnel that a SOCKS connection asks for. `None`: the agent was refused, or has left.
-pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: TcpStream) -> Option<Accepted> {
+pub(super) async fn accept(
+    shared: Arc<Shared>,
+    rules: Arc<Rules>,
+    agent: Arc<Agent>,
+    mut stream: TcpStream,
+) -> Option<Accepted> {
     let mut seen = BytesMut::new();
-    let handshake = timeout(shared.agent_limits.handshake, handshake(&shared, &agent, &mut stream, &mut seen));
+    let handshake = timeout(rules.agent_limits.handshake, handshake(&shared, &rules, &agent, &mut stream, &mut seen));
     let (caller, requested) = match handshake.await {
         Ok(Ok(requested)) => requested?,
         Ok(Err(error)) => {
@@ -81,7 +87,7 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
     };
     let recorder = begin_socks(&shared, &agent, caller.clone(), requested.origin.clone());
     let dialled = match requested.command {
-        CONNECT => admit_and_reach(&shared, &agent, &caller, &requested.origin).await,
+        CONNECT => admit_and_reach(&shared, &rules, &agent, &caller, &requested.origin).await,
         _ => Err(ProxyError::BadRequest {
             reason: "this proxy serves only the SOCKS command CONNECT, not BIND or UDP".into(),
         }),
@@ -93,7 +99,7 @@ pub(super) async fn accept(shared: Arc<Shared>, agent: Arc<Agent>, mut stream: T
                 tracing::debug!(%error, "an agent left before its tunnel was open");
                 return None;
             }
-            let tunnel = Tunnel { shared, agent, caller, origin: requested.origin, dialled, recorder };
+            let tunnel = Tunnel { shared, rules, agent, caller, origin: requested.origin, dialled, recorder };
             Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {
@@ -115,27 +121,27 @@ struct ConnectRequest {
 /// Reads everything up to the request. `None`: the agent was refused, or did not send valid SOCKS.
 async fn handshake(
     shared: &Shared,
+    rules: &Rules,
     agent: &Agent,
     stream: &mut TcpStream,
     seen: &mut BytesMut,
 ) -> io::Result<Option<(Caller, ConnectRequest)>> {
     let Some(methods) = message(stream, seen, greeting).await? else { return Ok(None) };
     // Without configured credentials, any password is accepted.
-    let served =
-        if shared.admission.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
+    let served = if rules.callers.credentials.is_some() { &[PASSWORD][..] } else { &[NO_AUTHENTICATION, PASSWORD] };
     let chosen = served.iter().copied().find(|method| methods.contains(method));
     stream.write_all(&[VERSION, chosen.unwrap_or(NO_ACCEPTABLE_METHOD)]).await?;
     let mut caller = agent.caller.clone();
     match chosen {
         None => {
-            if shared.admission.credentials.is_some() {
+            if rules.callers.credentials.is_some() {
                 shared.admission.count_unauthorized();
             }
             return Ok(None);
         }
         Some(PASSWORD) => {
             let Some((name, password)) = message(stream, seen, credentials).await? else { return Ok(None) };
-            if let Some(known) = &shared.admission.credentials {
+            if let Some(known) = &rules.callers.credentials {
                 let Some(known) = known.of(&name, &password) else {
                     shared.admission.count_unauthorized();
                     stream.write_all(&[PASSWORD_VERSION, WRONG_PASSWORD]).await?;

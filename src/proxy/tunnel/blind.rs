@@ -13,19 +13,18 @@ use crate::proxy::upstream::Dialled;
 /// first bytes decide.
 pub(super) fn blind_by_origin(tunnel: &Tunnel) -> Option<Blind> {
     let Origin { host, port, .. } = &tunnel.origin;
-    let interception = &tunnel.shared.interception;
+    let (rules, refusals) = (&tunnel.rules, &tunnel.shared.interception.refusals);
     // Through the next proxy, the address is that proxy's.
-    let direct =
-        || tunnel.dialled.as_ref().filter(|_| tunnel.shared.origins.next_proxy_for(&tunnel.origin).is_none());
-    let by_address = || interception.relays_address_blind(direct()?.peer.ip(), *port);
-    interception.relays_blind(host, *port).or_else(by_address)
+    let direct = || tunnel.dialled.as_ref().filter(|_| rules.origins.next_proxy_for(&tunnel.origin).is_none());
+    let by_address = || rules.passthrough.relays_address_blind(direct()?.peer.ip(), *port);
+    rules.passthrough.relays_blind(refusals, host, *port).or_else(by_address)
 }
 
 /// Relays a tunnel's bytes until it ends.
 pub(in crate::proxy) async fn relay_blind(mut tunnel: Tunnel, agent: Rewind<TcpStream>) {
     let dialled = match tunnel.dialled.take() {
         Some(dialled) => Ok(dialled),
-        None => dial_now(&tunnel.shared, &tunnel.origin).await,
+        None => dial_now(&tunnel.rules.origins, &tunnel.origin).await,
     };
     match dialled {
         Ok(Dialled { stream, peer, timings }) => {

@@ -40,7 +40,7 @@ pub(in crate::proxy) async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, 
 async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewind<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
     let target = Target { origin, tls: None, way: Way::Tunnel };
-    let opened = open(&tunnel.shared.origins, &target, Some(version), tunnel.dialled.take()).await;
+    let opened = open(&tunnel.rules.origins, &target, Some(version), tunnel.dialled.take()).await;
     let (upstream, broken) = match opened {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),

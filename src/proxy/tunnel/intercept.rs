@@ -32,7 +32,7 @@ const CLIENT_HELLO_LIMIT_BYTES: usize = 64 << 10;
 
 /// Connects to the origin first. So the agent gets the protocol that the origin chose, or a 502 that says what failed.
 pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
-    let limit = tunnel.shared.agent_limits.handshake;
+    let limit = tunnel.rules.agent_limits.handshake;
     let accepted = match timeout(limit, client_hello(&mut agent, &mut seen)).await {
         Ok(Ok(Some(accepted))) => accepted,
         Ok(Ok(None)) => return unreadable(tunnel, Rewind::new(seen, agent)),
@@ -46,7 +46,8 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
     let sni: Option<Arc<str>> = hello.server_name().map(|n| n.trim_end_matches('.').to_ascii_lowercase().into());
     let name = sni.clone().unwrap_or_else(|| tunnel.origin.host.clone());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
-    let blind = tunnel.shared.interception.relays_blind(&name, tunnel.origin.port).or(match offer {
+    let (passthrough, refusals) = (&tunnel.rules.passthrough, &tunnel.shared.interception.refusals);
+    let blind = passthrough.relays_blind(refusals, &name, tunnel.origin.port).or(match offer {
         None => Some(Blind::UnknownAlpn),
         Some(_) if !crate::tls::speaks_any(hello.cipher_suites()) => Some(Blind::UnknownTls),
         Some(_) if ServerName::try_from(&*name).is_err() => Some(Blind::UnreadableName),
@@ -107,9 +108,10 @@ async fn connect(
     if let Some(denied) = forbidden.filter(|error| matches!(error, ProxyError::EgressDenied { .. })) {
         return Err(denied);
     }
-    match tunnel.shared.pool.take(target) {
+    let origins = &tunnel.rules.origins;
+    match tunnel.shared.pool.take(target).filter(|pooled| pooled.generation == origins.generation) {
         Some(pooled) => Ok(pooled),
-        None => open(&tunnel.shared.origins, target, None, tunnel.dialled.take()).await,
+        None => open(origins, target, None, tunnel.dialled.take()).await,
     }
 }
 
@@ -140,17 +142,17 @@ fn unreadable(tunnel: &Tunnel, agent: Rewind<TcpStream>) -> Decision {
 fn forbidden_names(tunnel: &Tunnel, sni: Option<&str>) -> Option<ProxyError> {
     let Origin { host, port, .. } = &tunnel.origin;
     let names = names::of_tunnel(host, sni)?;
-    let differ = names::check(&names).err().filter(|_| tunnel.shared.forwarding.strict_host);
+    let differ = names::check(&names).err().filter(|_| tunnel.rules.forwarding.strict_host);
     tunnel.recorder.goes_by(names);
     let denied = sni.and_then(|sni| {
-        let denied = tunnel.shared.origins.egress.admits_name(sni, *port).err()?;
+        let denied = tunnel.rules.origins.egress.admits_name(sni, *port).err()?;
         Some(ProxyError::EgressDenied { origin: format!("{sni}:{port}"), denied, address: None })
     });
     denied.or(differ)
 }
 
 fn too_slow(tunnel: &Tunnel) -> Decision {
-    let limit_ms = tunnel.shared.agent_limits.handshake.as_millis();
+    let limit_ms = tunnel.rules.agent_limits.handshake.as_millis();
     let detail =
         format!("the agent did not end its TLS handshake within {limit_ms} ms (`proxy.handshake_timeout_ms`)");
     tunnel.recorder.failed(Failure { id: "client_tls_timeout", detail });
@@ -169,7 +171,10 @@ async fn refused(tunnel: &Tunnel, name: &str, error: &io::Error) {
     let interception = &tunnel.shared.interception;
     let advice = &interception.trust_hint;
     let noted = match id {
-        "client_refused_certificate" => interception.refusals.note(name, tunnel.origin.port, Instant::now()),
+        "client_refused_certificate" => {
+            let learn_for = tunnel.rules.passthrough.learn_for;
+            interception.refusals.note(name, tunnel.origin.port, learn_for, Instant::now())
+        }
         _ => Refusal::Another,
     };
     let process = tunnel.agent.process().await;

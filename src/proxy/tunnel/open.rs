@@ -11,15 +11,18 @@ use tokio::time::Instant;
 use crate::capture::{Caller, Fields, Kind, Origin, Recorder, RequestFacts};
 use crate::proxy::agent::Agent;
 use crate::proxy::body::AgentBody;
-use crate::proxy::context::AgentConnection;
+use crate::proxy::context::{AgentConnection, Call};
 use crate::proxy::error::ProxyError;
+use crate::proxy::rules::Rules;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstream::{Dialled, Way, dial};
+use crate::proxy::upstream::{Dialled, Origins, Way, dial};
 use crate::proxy::{request_target, respond};
 
 /// An open tunnel: who called, where it leads, and its record.
 pub(in crate::proxy) struct Tunnel {
     pub(in crate::proxy) shared: Arc<Shared>,
+    /// Those in force when it was asked for.
+    pub(in crate::proxy) rules: Arc<Rules>,
     pub(in crate::proxy) agent: Arc<Agent>,
     pub(in crate::proxy) caller: Caller,
     /// Scheme `tcp`, with the host and port of the CONNECT.
@@ -41,9 +44,10 @@ pub(in crate::proxy) struct Opened {
 /// # Errors
 /// The response that says why there is no tunnel.
 pub(in crate::proxy) async fn connect(
-    connection: &AgentConnection,
+    call: &Call,
     mut request: Request<Incoming>,
 ) -> Result<Opened, Response<AgentBody>> {
+    let Call { connection, rules } = call;
     let shared = &connection.shared;
     let target = match &connection.inside {
         None => request_target::connect_target(request.uri()),
@@ -51,7 +55,7 @@ pub(in crate::proxy) async fn connect(
     };
     let (host, port) = target.as_ref().map_or_else(|_| (String::new(), 0), Clone::clone);
     let origin = Origin { scheme: "tcp", host: host.into(), port };
-    let caller = match connection.caller(request.headers()) {
+    let caller = match call.caller(request.headers()) {
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, origin);
@@ -60,7 +64,7 @@ pub(in crate::proxy) async fn connect(
     };
     let recorder = begin(connection, caller.clone(), &request, origin.clone());
     let dialled = match target {
-        Ok(_) => admit_and_reach(shared, &connection.agent, &caller, &origin).await,
+        Ok(_) => admit_and_reach(shared, rules, &connection.agent, &caller, &origin).await,
         Err(error) => Err(error),
     };
     match dialled {
@@ -68,8 +72,8 @@ pub(in crate::proxy) async fn connect(
         Ok(dialled) => {
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
-            let (shared, agent) = (shared.clone(), connection.agent.clone());
-            Ok(Opened { tunnel: Tunnel { shared, agent, caller, origin, dialled, recorder }, agent_side })
+            let (shared, rules, agent) = (shared.clone(), rules.clone(), connection.agent.clone());
+            Ok(Opened { tunnel: Tunnel { shared, rules, agent, caller, origin, dialled, recorder }, agent_side })
         }
     }
 }
@@ -110,6 +114,7 @@ fn begin_tunnel(
 /// has an idle connection, so the origin can be reached.
 pub(in crate::proxy) async fn admit_and_reach(
     shared: &Shared,
+    rules: &Rules,
     agent: &Agent,
     caller: &Caller,
     origin: &Origin,
@@ -117,14 +122,15 @@ pub(in crate::proxy) async fn admit_and_reach(
     if !shared.recording.admits() {
         return Err(ProxyError::NotRecordable);
     }
-    agent.admit_request(&shared.admission.quotas, caller)?;
-    let blind = shared.interception.relays_blind(&origin.host, origin.port).is_some();
+    agent.admit_request(&shared.admission.quotas, rules.callers.share, caller)?;
+    let refusals = &shared.interception.refusals;
+    let blind = rules.passthrough.relays_blind(refusals, &origin.host, origin.port).is_some();
     if !blind && shared.pool.knows(&origin.host, origin.port) {
         return Ok(None);
     }
-    dial_now(shared, origin).await.map(Some)
+    dial_now(&rules.origins, origin).await.map(Some)
 }
 
-pub(super) async fn dial_now(shared: &Shared, origin: &Origin) -> Result<Dialled, ProxyError> {
-    dial(&shared.origins, origin, Way::Tunnel, Instant::now() + shared.origins.connect_timeout).await
+pub(super) async fn dial_now(origins: &Origins, origin: &Origin) -> Result<Dialled, ProxyError> {
+    dial(origins, origin, Way::Tunnel, Instant::now() + origins.connect_timeout).await
 }

@@ -57,6 +57,8 @@ pub(in crate::proxy) struct Upstream {
     pub(in crate::proxy) dialled: Option<Timings>,
     /// The origin has authenticated the connection itself. It must not serve another agent connection.
     pub(in crate::proxy) bound_to_agent: bool,
+    /// The [`Origins::generation`] that it was opened under.
+    pub(in crate::proxy) generation: u32,
     /// It was opened for another agent connection, and has not answered a request of this one yet.
     pub(in crate::proxy) lent: bool,
     /// The task that reads and writes it.
@@ -89,6 +91,7 @@ impl Upstream {
                 tls: self.tls,
                 dialled: None,
                 bound_to_agent: self.bound_to_agent,
+                generation: self.generation,
                 lent: self.lent,
                 task: self.task.clone(),
             }),
@@ -184,9 +187,21 @@ pub(in crate::proxy) async fn open(
         None => dial(origins, &target.origin, target.way, deadline).await?,
     };
     let origin = target.origin.to_string();
+    let generation = origins.generation;
     let Some(tls) = &target.tls else {
         let (sender, task) = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
-        return Ok(upstream(target, sender, task, peer, None, timings));
+        let dialled = Some(timings);
+        return Ok(Upstream {
+            target: target.clone(),
+            sender,
+            peer,
+            tls: None,
+            dialled,
+            bound_to_agent: false,
+            generation,
+            lent: false,
+            task,
+        });
     };
     let began = Instant::now();
     let offer = narrowed(tls.offer, expected);
@@ -213,27 +228,18 @@ pub(in crate::proxy) async fn open(
         return Err(ProxyError::Protocol { origin, protocol });
     }
     let (sender, task) = handshake(origins, stream, version, &origin).await?;
-    Ok(upstream(target, sender, task, peer, Some(facts), timings))
-}
-
-fn upstream(
-    target: &Target,
-    sender: Sender,
-    task: AbortHandle,
-    peer: SocketAddr,
-    tls: Option<TlsFacts>,
-    timings: Timings,
-) -> Upstream {
-    Upstream {
+    let (tls, dialled) = (Some(facts), Some(timings));
+    Ok(Upstream {
         target: target.clone(),
         sender,
         peer,
         tls,
-        dialled: Some(timings),
+        dialled,
         bound_to_agent: false,
+        generation,
         lent: false,
         task,
-    }
+    })
 }
 
 /// The ALPN offer. Once the version of the agent's side is fixed, only that version is offered.

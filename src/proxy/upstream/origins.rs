@@ -1,6 +1,7 @@
 //! What connections to origins are made with.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::resolve::Resolver;
@@ -12,8 +13,10 @@ use crate::tls::OriginTls;
 
 /// What connections to origins are made with.
 pub struct Origins {
+    /// Raised by new settings. A connection that was opened under earlier ones is not used for further calls.
+    pub generation: u32,
     /// TLS towards origins.
-    pub tls: OriginTls,
+    pub tls: Arc<OriginTls>,
     /// Looks up the addresses of hosts.
     pub resolver: Resolver,
     /// Our own listeners. Calls to them are refused.

@@ -27,6 +27,8 @@ pub struct Pool(Mutex<Idle>);
 
 #[derive(Default)]
 struct Idle {
+    /// Connections of another [`Origins::generation`](super::Origins::generation) are not kept.
+    generation: u32,
     by_target: HashMap<Target, Vec<(Upstream, Instant)>>,
     count: usize,
 }
@@ -68,7 +70,7 @@ impl Pool {
             return;
         }
         let mut idle = self.0.lock();
-        if idle.count >= IN_ALL {
+        if idle.count >= IN_ALL || idle.generation != upstream.generation {
             return;
         }
         let list = idle.by_target.entry(upstream.target.clone()).or_default();
@@ -90,6 +92,12 @@ impl Pool {
 
     /// Closes all connections.
     pub(crate) fn clear(&self) {
-        *self.0.lock() = Idle::default();
+        let mut idle = self.0.lock();
+        *idle = Idle { generation: idle.generation, ..Idle::default() };
+    }
+
+    /// Closes all connections, and from now on keeps only those of this generation.
+    pub(in crate::proxy) fn renew(&self, generation: u32) {
+        *self.0.lock() = Idle { generation, ..Idle::default() };
     }
 }

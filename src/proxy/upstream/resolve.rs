@@ -13,7 +13,8 @@ use crate::proxy::error::ProxyError;
 /// threads, and delivery and the page need some of them.
 const AT_ONCE: usize = 256;
 
-/// Resolves host names.
+/// Resolves host names. Clones share their limit.
+#[derive(Clone)]
 pub struct Resolver {
     at_once: Arc<Semaphore>,
 }
