@@ -26,6 +26,10 @@ bench-store:
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}
 
+# The warm path: a connection for each call to an origin 20 ms away, after some time idle (some four minutes).
+warm:
+    cargo bench --locked --bench warm
+
 # How much of the labelled corpus the masker finds, and how much it changes without need.
 masking:
     cargo test --locked --test suite -- --nocapture masking::

@@ -93,7 +93,7 @@ async fn met(peers: &Peers, listener: &TcpListener, n: usize) -> Vec<(TcpStream,
         let (stream, peer) = listener.accept().await.unwrap();
         let ends = Ends::new(peer, stream.local_addr().unwrap());
         let sought = peers.meet(ends).await.unwrap_or_else(|| panic!("{ends:?} may not call"));
-        let process = sought.wait().await.unwrap_or_else(|| panic!("the process of {ends:?} is not found"));
+        let process = sought.process.wait().await.unwrap_or_else(|| panic!("the process of {ends:?} is not found"));
         met.push((stream, process));
     }
     met

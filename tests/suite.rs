@@ -58,6 +58,7 @@ mod support;
 mod terminal;
 mod unreadable;
 mod upstream_proxy;
+mod warm;
 mod websocket;
 mod whole_bodies;
 mod wire;

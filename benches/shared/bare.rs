@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use otas_proxy::tls::{CertAuthority, HTTP11, Leaves};
+use otas_proxy::tls::{CertAuthority, HTTP11, Leaves, SuiteOrder};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::net::TcpListener;
@@ -81,7 +81,7 @@ async fn route(
         tokio::spawn(async move {
             let Ok(upgraded) = upgrade.await else { return };
             let name = authority.rsplit_once(':').unwrap().0.to_owned();
-            let config = proxy.leaves.server_config(&name, Some(HTTP11)).unwrap();
+            let config = proxy.leaves.server_config(&name, Some(HTTP11), SuiteOrder::Agents).unwrap();
             if let Ok(stream) = TlsAcceptor::from(config).accept(TokioIo::new(upgraded)).await {
                 connection(proxy, TokioIo::new(stream), Some(authority)).await;
             }

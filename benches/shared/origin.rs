@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use otas_proxy::tls::{CertAuthority, HTTP11, Leaves};
+use otas_proxy::tls::{CertAuthority, HTTP11, Leaves, SuiteOrder};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -26,7 +26,9 @@ where
     F: Future<Output = Result<Response<Body>, Infallible>> + Send,
 {
     let authority = Arc::new(CertAuthority::load_or_create(folder).unwrap());
-    let tls = TlsAcceptor::from(Leaves::new(authority).unwrap().server_config("localhost", Some(HTTP11)).unwrap());
+    let tls = TlsAcceptor::from(
+        Leaves::new(authority).unwrap().server_config("localhost", Some(HTTP11), SuiteOrder::Agents).unwrap(),
+    );
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
         let plain = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let secure = TcpListener::bind("127.0.0.1:0").await.unwrap();

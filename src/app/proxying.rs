@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::peer::Peers;
 use crate::proxy::{
     Admission, AgentLimits, CallerRules, Destinations, Egress, Forwarding, Interception, Origins, Passthrough,
-    Refusals, Resolver, Rules, Share, Shared, UpstreamTasks,
+    Refusals, Resolver, Rules, Share, Shared, TlsSessions, UpstreamTasks,
 };
 use crate::tls::Leaves;
 
@@ -38,6 +38,7 @@ pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -
     let origins = Origins {
         generation: 0,
         tls: Arc::new(origins),
+        tls_sessions: TlsSessions::default(),
         resolver: Resolver::default(),
         own_listeners,
         next_proxies: config.upstream.clone(),

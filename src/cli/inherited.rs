@@ -201,7 +201,8 @@ mod tests {
 
     /// What becomes of a proxy without a next one in this environment, and what is told.
     fn taken(env: &[(&str, &str)], own: &[&str]) -> (Upstream, Vec<String>) {
-        let mut upstream = Upstream { proxy: None, for_http: ForHttp::Same, no_proxy: HostRules::loopback() };
+        let mut upstream =
+            Upstream { proxy: None, for_http: ForHttp::Same, no_proxy: HostRules::loopback(), share: true };
         let own: Vec<SocketAddr> = own.iter().map(|at| at.parse().unwrap()).collect();
         let env = |name: &str| env.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
         let lines = take_over(&mut upstream, TAKE, false, &env, &own);
@@ -315,6 +316,7 @@ mod tests {
             proxy: NextProxy::parse("http://set.example").ok(),
             for_http: ForHttp::Same,
             no_proxy: HostRules::default(),
+            share: true,
         };
         let env = |_: &str| Some("http://environment.example".to_owned());
         let mut upstream = set();

@@ -73,7 +73,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             agent_requests_per_second: 0,
             strict_host: false,
         },
-        upstream: Upstream { proxy: None, for_http: ForHttp::Same, no_proxy: HostRules::loopback() },
+        upstream: Upstream { proxy: None, for_http: ForHttp::Same, no_proxy: HostRules::loopback(), share: true },
         egress: Egress { deny: HostRules::default(), allow: HostRules::default(), allow_metadata: false },
         capture: Capture {
             body_head_bytes: 262_144,

@@ -184,6 +184,8 @@ pub struct Upstream {
     pub for_http: ForHttp,
     /// Origins that are reached directly nevertheless.
     pub no_proxy: HostRules,
+    /// Whether a caller's connections to origins are kept for its next ones.
+    pub share: bool,
 }
 
 /// How `http` URLs are reached.

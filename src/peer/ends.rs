@@ -43,7 +43,25 @@ pub enum Owner {
     Unknown,
 }
 
+/// The user who calls, as far as the system knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum User {
+    /// A user of this machine, by id.
+    Local(u32),
+    /// Somebody on another machine.
+    Remote(IpAddr),
+}
+
 impl Owner {
+    /// The user of a connection with this owner and these ends. `None`: unknown.
+    pub(super) fn user(self, ends: Ends) -> Option<User> {
+        match self {
+            Self::Held { uid, .. } => Some(User::Local(uid)),
+            Self::Left => None,
+            Self::Unknown => (!ends.are_of_one_machine()).then(|| User::Remote(ends.peer.ip())),
+        }
+    }
+
     /// From what the system shows. Without an inode, no process holds the socket; Linux before 6.17 then shows root as
     /// the owner, whoever it was.
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "nothing is shown there"))]
@@ -78,6 +96,14 @@ mod tests {
         ] {
             assert_eq!(ends(peer, local).are_of_one_machine(), here, "{peer}");
         }
+    }
+
+    #[test]
+    fn the_user_is_the_owner_or_else_the_other_machine() {
+        let (here, there) = (ends("127.0.0.1:5", "127.0.0.1:8080"), ends("10.0.0.8:5", "10.0.0.7:8080"));
+        assert_eq!(Owner::Held { uid: 7, inode: 1 }.user(here), Some(User::Local(7)));
+        assert_eq!((Owner::Left.user(here), Owner::Unknown.user(here)), (None, None));
+        assert_eq!(Owner::Unknown.user(there), Some(User::Remote("10.0.0.8".parse().unwrap())));
     }
 
     #[test]

@@ -16,6 +16,9 @@ enum State {
     Done(Option<Arc<Process>>),
 }
 
+/// Lives as long as the agent's connection. When it is dropped, the agent may use the descriptor of its socket again.
+pub struct OpenConnection;
+
 /// Sets the result of a lookup. When dropped without a result, no process was found.
 pub(super) struct Finder(watch::Sender<State>);
 

@@ -31,6 +31,7 @@ mod unknown;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 #[cfg(target_os = "linux")]
 use linux as system;
@@ -42,9 +43,9 @@ use ipnet::IpNet;
 use networks::Networks;
 use seeker::Seeker;
 
-pub use ends::{Ends, Owner};
+pub use ends::{Ends, Owner, User};
 pub use gate::Counts;
-pub use lookup::ProcessLookup;
+pub use lookup::{OpenConnection, ProcessLookup};
 pub use process::{AgentRules, Facts, Process};
 
 /// Whether this system reports which user of this machine owns a connection to a port on loopback.
@@ -61,6 +62,16 @@ pub(crate) fn processes_with(variable: &str) -> Vec<u32> {
 /// Whether this process is one of [`processes_with`] this variable. Blocks.
 pub(crate) fn process_has(pid: u32, variable: &str) -> bool {
     system::has(pid, variable)
+}
+
+/// An admitted connection.
+pub struct Admitted {
+    /// Who calls. `None`: unknown.
+    pub user: Option<User>,
+    /// The lookup of the process that calls. It has begun if the process is on this machine.
+    pub process: ProcessLookup,
+    /// To be kept as long as the connection.
+    pub open: Arc<OpenConnection>,
 }
 
 /// Identifies the agents of one listener.
@@ -88,26 +99,25 @@ impl Peers {
         })
     }
 
-    /// Checks who has connected. `None`: not admitted, and the connection must be closed. Otherwise the lookup of its
-    /// process, which has begun if the process is on this machine.
+    /// Checks who has connected. `None`: not admitted, and the connection must be closed.
     ///
-    /// Takes some microseconds. It never waits for the lookup.
-    pub async fn meet(&self, ends: Ends) -> Option<ProcessLookup> {
+    /// Takes some microseconds. It never waits for the lookup of the process.
+    pub async fn meet(&self, ends: Ends) -> Option<Admitted> {
         if !self.networks.admit(ends.peer.ip()) {
             return None;
         }
-        let seeker = self.seeker.as_ref().filter(|_| ends.are_of_one_machine());
-        if self.gate.is_none() && seeker.is_none() {
-            return Some(ProcessLookup::none());
-        }
-        let owner = self.sockets.owner(ends).await;
+        let local = ends.are_of_one_machine();
+        let asks = local || self.gate.is_some();
+        let owner = if asks { self.sockets.owner(ends).await } else { Owner::Unknown };
         if self.gate.as_ref().is_some_and(|gate| !gate.admits(owner)) {
             return None;
         }
-        Some(match (seeker, owner) {
-            (Some(seeker), Owner::Held { uid, inode }) => seeker.seek(uid, inode),
+        let open = Arc::new(OpenConnection);
+        let process = match (&self.seeker, owner) {
+            (Some(seeker), Owner::Held { uid, inode }) if local => seeker.seek(uid, inode, &open),
             _ => ProcessLookup::none(),
-        })
+        };
+        Some(Admitted { user: owner.user(ends), process, open })
     }
 
     /// Whether a process still holds the agent's end of a connection. `None`: unknown, or not on this machine.

@@ -2,11 +2,11 @@
 //! times at once.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
 
-use super::lookup::{Finder, ProcessLookup};
+use super::lookup::{Finder, OpenConnection, ProcessLookup};
 use super::system;
 
 /// Lookups that may wait. Beyond that, processes stay unknown.
@@ -21,6 +21,7 @@ pub(super) struct Seeker {
 struct Wanted {
     uid: u32,
     inode: u64,
+    connection: Weak<OpenConnection>,
     finder: Finder,
 }
 
@@ -35,11 +36,11 @@ impl Seeker {
         let counted = missed.clone();
         let look = move || {
             let mut processes = system::Processes::default();
-            while let Ok(Wanted { uid, inode, finder }) = asked.recv() {
+            while let Ok(Wanted { uid, inode, connection, finder }) = asked.recv() {
                 if finder.is_abandoned() {
                     continue;
                 }
-                let found = processes.find(uid, inode);
+                let found = processes.find(uid, inode, connection);
                 if found.is_none() && processes.gave_up() {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
@@ -50,10 +51,10 @@ impl Seeker {
         Ok(Self { wanted, missed })
     }
 
-    /// Looks up the process that holds the socket with this inode, which this user created.
-    pub(super) fn seek(&self, uid: u32, inode: u64) -> ProcessLookup {
+    /// Looks up the process that holds the socket with this inode, which this user created. `connection`: ends with the connection.
+    pub(super) fn seek(&self, uid: u32, inode: u64, connection: &Arc<OpenConnection>) -> ProcessLookup {
         let (lookup, finder) = ProcessLookup::begin();
-        if self.wanted.try_send(Wanted { uid, inode, finder }).is_err() {
+        if self.wanted.try_send(Wanted { uid, inode, connection: Arc::downgrade(connection), finder }).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
         lookup

@@ -1,8 +1,9 @@
 //! For systems that do not report who owns a connection.
 
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use super::lookup::OpenConnection;
 use super::{Ends, Owner, Process};
 
 /// Knows no owner.
@@ -27,7 +28,7 @@ impl Sockets {
 pub(super) struct Processes;
 
 impl Processes {
-    pub(super) fn find(&mut self, _: u32, _: u64) -> Option<Arc<Process>> {
+    pub(super) fn find(&mut self, _: u32, _: u64, _: Weak<OpenConnection>) -> Option<Arc<Process>> {
         None
     }
 

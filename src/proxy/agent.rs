@@ -11,7 +11,7 @@ use super::admission::{Admission, CallerRules};
 use super::error::ProxyError;
 use super::quota::{Quotas, Share, Slot};
 use crate::capture::{AgentProcess, Caller};
-use crate::peer::{AgentRules, Ends, Process, ProcessLookup};
+use crate::peer::{Admitted, AgentRules, Ends, OpenConnection, Process, ProcessLookup, User};
 
 /// The agent of one TCP connection. All that is served on the connection shares it: requests, a tunnel, an upgraded stream.
 pub(super) struct Agent {
@@ -19,10 +19,14 @@ pub(super) struct Agent {
     pub(super) address: SocketAddr,
     /// Both ends of its connection.
     pub(super) ends: Ends,
+    /// Its user. `None`: unknown.
+    pub(super) user: Option<User>,
     /// Finds its process in the background.
     pub(super) process_lookup: ProcessLookup,
     /// The caller of all requests on this connection, unless each request has its own.
     pub(super) caller: Caller,
+    /// Tells the lookup of processes when the connection ends.
+    _open: Arc<OpenConnection>,
     /// Counts towards `proxy.max_connections`.
     _permit: OwnedSemaphorePermit,
     /// Counts towards the caller's `proxy.agent_connections`, once the caller is known.
@@ -40,12 +44,21 @@ impl Agent {
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
         let ends = Ends::new(address, stream.local_addr().ok()?);
-        let process_lookup = admission.peers.meet(ends).await?;
+        let Admitted { user, process: process_lookup, open } = admission.peers.meet(ends).await?;
         let caller = match &rules.agent_processes {
             Some(rules) => calling_process(&process_lookup, rules).await,
             None => Caller::Proxy,
         };
-        Some(Self { address, ends, process_lookup, caller, _permit: permit, slot: OnceLock::new() })
+        Some(Self {
+            address,
+            ends,
+            user,
+            process_lookup,
+            caller,
+            _open: open,
+            _permit: permit,
+            slot: OnceLock::new(),
+        })
     }
 
     /// Checks a request of `caller` against its limits.

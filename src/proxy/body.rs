@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use super::activity::Answering;
 use super::error::ProxyError;
 use super::message;
-use super::upstream::{Responses, is_malformed, words};
+use super::upstream::{Responses, StreamPlace, is_malformed, words};
 use crate::capture::{CapturedBody, Flushes, Origin, OriginFault, Recorder};
 
 /// How long a body waits for `100 Continue` before it is sent anyway. RFC 9110 10.1.1 says that a client need not wait for ever.
@@ -197,6 +197,8 @@ pub(super) enum DropWithBody {
     Connection(AbortOnDrop),
     /// Tells a task that the response has ended.
     Response(oneshot::Sender<()>),
+    /// The place of its request on a connection.
+    Stream(StreamPlace),
 }
 
 /// A response's body. Its request counts as in flight as long as the body lasts.

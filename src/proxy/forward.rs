@@ -25,7 +25,7 @@ use super::request_head::outbound;
 use super::send::{OriginResponse, keep_for_next, send};
 use super::strict::Verbatim;
 use super::upgrade::{NewProtocol, relay_upgraded};
-use super::upstream::{ResponseNotes, Responses, Target, TlsTarget, Upstream, Way, unauthorized};
+use super::upstream::{ResponseNotes, Responses, StreamPlace, Target, TlsTarget, Upstream, Way, unauthorized};
 use super::{direction, hops, request_target, respond};
 use crate::capture::{Caller, CapturedBody, Fields, Kind, Origin, Recorder, RequestFacts, Side};
 
@@ -38,9 +38,10 @@ const UPLOAD_STALLS: Duration = Duration::from_secs(1);
 /// The request's stream is reset with this error (HTTP/2).
 pub(super) async fn forward(call: &Call, mut request: Request<Incoming>) -> Result<Response<AgentBody>, h2::Error> {
     let connection = &*call.connection;
-    let target = target(call, request.uri());
+    let caller = call.caller(request.headers());
+    let target = target(call, caller.as_ref().unwrap_or(&Caller::Proxy), request.uri());
     let (method, version) = (request.method().clone(), request.version());
-    let caller = match call.caller(request.headers()) {
+    let caller = match caller {
         Ok(caller) => caller,
         Err(_) => {
             let recorder = begin(connection, Caller::Proxy, &request, target.as_ref().ok());
@@ -129,7 +130,7 @@ fn switches(method: &Method, status: StatusCode) -> bool {
 }
 
 /// The target of a request: the tunnel's origin, or the origin in the request's absolute URL.
-fn target(call: &Call, uri: &Uri) -> Result<Target, ProxyError> {
+fn target(call: &Call, caller: &Caller, uri: &Uri) -> Result<Target, ProxyError> {
     match &call.connection.inside {
         Some(inside) => Ok(inside.target.clone()),
         None => {
@@ -137,7 +138,8 @@ fn target(call: &Call, uri: &Uri) -> Result<Target, ProxyError> {
             let tls = (origin.scheme == "https")
                 .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
             let asked = tls.is_none() && call.rules.origins.asks_next_proxy(&origin);
-            Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel } })
+            let sharer = call.rules.sharer(&call.connection.agent, caller);
+            Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel }, sharer })
         }
     }
 }
@@ -232,10 +234,11 @@ async fn exchange(
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
     let sent = pin!(send(call, &target, version, outbound, recorder));
-    let OriginResponse { mut response, upstream, upload } = while_waking(sent, arrived).await?;
+    let OriginResponse { mut response, mut upstream, upload } = while_waking(sent, arrived).await?;
+    let stream = upstream.stream_place.take();
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
-        return switch(connection, response, agent_side, &target, recorder).await;
+        return switch(connection, response, agent_side, &target, recorder, stream).await;
     }
     if let Some(next) = rules.origins.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED
@@ -247,7 +250,7 @@ async fn exchange(
     let ends_with_it = match (unwanted, upload) {
         (true, _) => Some(DropWithBody::Connection(AbortOnDrop(upstream.task.clone()))),
         (false, Some(upload)) if version != Version::HTTP_2 => Some(outlives(connection, upload, &upstream)),
-        (false, _) => None,
+        (false, _) => stream.map(DropWithBody::Stream),
     };
     if !unwanted && !last {
         keep_for_next(connection, upstream, response.headers()).await;
@@ -356,6 +359,7 @@ async fn switch(
     agent_side: Option<OnUpgrade>,
     target: &Target,
     recorder: &Recorder,
+    stream: Option<StreamPlace>,
 ) -> Result<Response<AgentBody>, ProxyError> {
     let Some(agent_side) = agent_side else {
         let reason = "101 Switching Protocols without a request for it".to_owned();
@@ -378,6 +382,6 @@ async fn switch(
     if over_http1 {
         connection.activity.switch();
     }
-    relay_upgraded(connection, protocol, agent_side, origin_side, recorder.clone());
+    relay_upgraded(connection, protocol, (agent_side, origin_side), recorder.clone(), stream);
     Ok(response.map(|_| AgentBody::Empty))
 }

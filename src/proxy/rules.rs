@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::admission::CallerRules;
+use super::agent::Agent;
 use super::agent_limits::AgentLimits;
 use super::forwarding::Forwarding;
 use super::interception::Passthrough;
-use super::upstream::Origins;
+use super::upstream::{Origins, Sharer};
+use crate::capture::Caller;
 
 /// The rules of a call or of a connection.
 pub struct Rules {
@@ -20,4 +22,12 @@ pub struct Rules {
     pub forwarding: Forwarding,
     /// How connections to origins are made. The same as before, if none of its settings has changed.
     pub origins: Arc<Origins>,
+}
+
+impl Rules {
+    /// Who may use the upstream connections of `caller` again. `None`: nobody (`upstream.share`), or the user is unknown.
+    pub(super) fn sharer(&self, agent: &Agent, caller: &Caller) -> Option<Sharer> {
+        let user = agent.user.filter(|_| self.origins.next_proxies.share)?;
+        Some(Sharer { user, caller: caller.clone() })
+    }
 }

@@ -129,31 +129,38 @@ async fn upstream(
 ) -> Result<(Upstream, bool), ProxyError> {
     let Call { connection, rules } = call;
     let mut slot = connection.upstream.lock().await;
-    if let Some(mut held) = slot.take().filter(|held| need.avoid != Some(held.id())) {
-        let is_current = held.generation == rules.origins.generation;
-        let serves = is_current && held.target == *target && (need.repeatable || !held.lent);
-        if serves && held.sender.ready().await.is_ok() {
-            let reused = held.dialled.is_none();
-            *slot = held.shared();
-            return Ok((held, reused));
+    let pool = &connection.shared.pool;
+    let generation = rules.origins.generation;
+    if let Some(mut held) = slot.take() {
+        if need.avoid == Some(held.id()) {
+            pool.forget(&held);
+        } else {
+            let is_current = held.generation == generation;
+            let serves = is_current && held.target == *target && (need.repeatable || !held.lent);
+            if serves && held.sender.ready().await.is_ok() && held.begin() {
+                let reused = held.dialled.is_none();
+                *slot = held.shared();
+                return Ok((held, reused));
+            }
+            pool.keep(held);
         }
-        connection.shared.pool.keep(held);
     }
     if need.repeatable
         && need.avoid.is_none()
-        && let Some(mut pooled) = connection
-            .shared
-            .pool
-            .take(target)
-            .filter(|u| u.version() == version && u.generation == rules.origins.generation)
+        && let Some(mut pooled) = pool.take(target, generation, Some(version))
         && pooled.sender.ready().await.is_ok()
+        && pooled.begin()
     {
         *slot = pooled.shared();
         return Ok((pooled, true));
     }
     // Boxed, because the state of a handshake is large and most requests need none.
-    let opened = Box::pin(open(&rules.origins, target, Some(version), None)).await?;
+    let mut opened = Box::pin(open(&rules.origins, target, Some(version), None)).await?;
+    opened.begin();
     *slot = opened.shared();
+    if let Some(shared) = opened.shared() {
+        pool.keep(shared);
+    }
     Ok((opened, false))
 }
 
@@ -161,6 +168,9 @@ async fn upstream(
 /// the connection belongs to this agent.
 pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, headers: &HeaderMap) {
     if upstream.version() == Version::HTTP_2 {
+        if authenticates_connection(headers) {
+            connection.shared.pool.forget(&upstream);
+        }
         if upstream.lent
             && let Some(held) = connection.upstream.lock().await.as_mut().filter(|held| held.id() == upstream.id())
         {

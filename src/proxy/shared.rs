@@ -20,7 +20,7 @@ pub struct Shared {
     pub admission: Admission,
     /// The certificates that agents are shown.
     pub interception: Interception,
-    /// Idle connections to origins.
+    /// Kept connections to origins.
     pub pool: Pool,
     /// How the data path stops.
     pub lifecycle: Lifecycle,

@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use super::context::AgentConnection;
 use super::message::lists;
 use super::relay::{relay, relay_copied};
+use super::upstream::StreamPlace;
 use crate::capture::{Failure, Recorder, Side, socket};
 use crate::websocket::Extensions;
 
@@ -36,20 +37,20 @@ impl NewProtocol {
     }
 }
 
-/// Relays in the background, once both sides have switched.
+/// Relays in the background, once both sides have switched. `stream`: its place on the connection to the origin (HTTP/2).
 pub(super) fn relay_upgraded(
     connection: &AgentConnection,
     protocol: NewProtocol,
-    agent: OnUpgrade,
-    origin: OnUpgrade,
+    (agent, origin): (OnUpgrade, OnUpgrade),
     recorder: Recorder,
+    stream: Option<StreamPlace>,
 ) {
     let (shared, caller) = (connection.shared.clone(), connection.agent.clone());
     // An HTTP/2 connection is not idle while it carries this.
     let answering = connection.activity.answering();
     connection.shared.lifecycle.tasks.spawn(async move {
         // The agent's connection counts as used as long as this runs.
-        let _held = (caller, answering);
+        let _held = (caller, answering, stream);
         let (agent, origin) = match tokio::try_join!(agent, origin) {
             Ok((agent, origin)) => (TokioIo::new(agent), TokioIo::new(origin)),
             Err(error) => {

@@ -12,8 +12,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::ServerSessionMemoryCache;
 use time::OffsetDateTime;
 
-use super::CertAuthority;
 use super::authority::{BACKDATE, serial};
+use super::{CertAuthority, SuiteOrder};
 
 /// Leaves in the cache. An agent that asks for a million names uses bounded memory.
 const CACHED_LEAVES: usize = 1024;
@@ -28,7 +28,7 @@ pub struct Leaves {
     /// One key for all leaves of this process. By measurement this halves the cost, and nothing is lost: the CA key in
     /// the same process is worth more.
     key: KeyPair,
-    cache: Cache<(Box<str>, Protocol), Minted>,
+    cache: Cache<(Box<str>, Protocol, SuiteOrder), Minted>,
     /// rustls resumes a TLS session only for the name that it was made for.
     sessions: Arc<ServerSessionMemoryCache>,
 }
@@ -94,34 +94,45 @@ impl Leaves {
     }
 
     /// The server configuration for an agent that asked for `name` (a DNS name or an IP literal without brackets) and
-    /// whose ALPN offer is answered with `alpn` (`None`: no ALPN extension is sent).
+    /// whose ALPN offer is answered with `alpn` (`None`: no ALPN extension is sent). `order`: of cipher suites.
     ///
     /// # Errors
     /// [`LeafError`] when the name is not valid in a certificate.
-    pub fn server_config(&self, name: &str, alpn: Option<&[u8]>) -> Result<Arc<ServerConfig>, LeafError> {
+    pub fn server_config(
+        &self,
+        name: &str,
+        alpn: Option<&[u8]>,
+        order: SuiteOrder,
+    ) -> Result<Arc<ServerConfig>, LeafError> {
         let protocol = match alpn {
             Some(super::H2) => Protocol::H2,
             Some(super::HTTP11) => Protocol::Http11,
             _ => Protocol::None,
         };
-        let key: (Box<str>, Protocol) = (name.into(), protocol);
+        let key: (Box<str>, Protocol, SuiteOrder) = (name.into(), protocol, order);
         let by = self.authority();
         let good = |minted: &Minted| minted.at.elapsed() < RENEW_AFTER && Arc::ptr_eq(&minted.by, &by);
         if let Some(minted) = self.cache.get(&key).filter(good) {
             return Ok(minted.config);
         }
-        let config = Arc::new(self.mint(name, protocol, &by)?);
+        let config = Arc::new(self.mint(name, protocol, order, &by)?);
         self.cache.insert(key, Minted { config: config.clone(), by, at: Instant::now() });
         Ok(config)
     }
 
-    fn mint(&self, name: &str, protocol: Protocol, by: &CertAuthority) -> Result<ServerConfig, LeafError> {
+    fn mint(
+        &self,
+        name: &str,
+        protocol: Protocol,
+        order: SuiteOrder,
+        by: &CertAuthority,
+    ) -> Result<ServerConfig, LeafError> {
         let refused = |source| LeafError::Mint { name: name.to_owned(), source };
         let cert = profile(name, by.not_after())
             .and_then(|params| params.signed_by(&self.key, &by.issuer))
             .map_err(refused)?;
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
-        let mut config = ServerConfig::builder_with_provider(super::roots::provider())
+        let mut config = ServerConfig::builder_with_provider(order.provider())
             .with_safe_default_protocol_versions()
             .and_then(|b| b.with_no_client_auth().with_single_cert(vec![cert.der().clone()], key))
             .map_err(|source| LeafError::Config { name: name.to_owned(), source })?;
@@ -130,6 +141,7 @@ impl Leaves {
             Protocol::Http11 => vec![super::HTTP11.to_vec()],
             Protocol::H2 => vec![super::H2.to_vec()],
         };
+        config.ignore_client_order = order == SuiteOrder::Ours;
         config.session_storage = self.sessions.clone();
         // Two tickets for each handshake would cost as much as a signature, and a write. Clients use one.
         config.send_tls13_tickets = 1;
@@ -170,9 +182,12 @@ mod tests {
     #[test]
     fn a_leaf_is_minted_once_for_each_name_and_protocol() {
         let (_tmp, leaves) = leaves();
-        let first = leaves.server_config("api.example.com", Some(super::super::H2)).unwrap();
-        assert!(Arc::ptr_eq(&first, &leaves.server_config("api.example.com", Some(super::super::H2)).unwrap()));
-        let other = leaves.server_config("api.example.com", None).unwrap();
+        let first = leaves.server_config("api.example.com", Some(super::super::H2), SuiteOrder::Ours).unwrap();
+        assert!(Arc::ptr_eq(
+            &first,
+            &leaves.server_config("api.example.com", Some(super::super::H2), SuiteOrder::Ours).unwrap()
+        ));
+        let other = leaves.server_config("api.example.com", None, SuiteOrder::Ours).unwrap();
         assert!(!Arc::ptr_eq(&first, &other));
         assert_eq!(first.alpn_protocols, [b"h2".to_vec()]);
         assert!(other.alpn_protocols.is_empty());
@@ -181,10 +196,10 @@ mod tests {
     #[test]
     fn leaves_of_a_replaced_authority_are_not_used() {
         let (tmp, leaves) = leaves();
-        let before = leaves.server_config("api.example.com", None).unwrap();
+        let before = leaves.server_config("api.example.com", None, SuiteOrder::Ours).unwrap();
         let next = CertAuthority::load_or_create(&tmp.path().join("next")).unwrap();
         leaves.sign_by(Arc::new(next));
-        assert!(!Arc::ptr_eq(&before, &leaves.server_config("api.example.com", None).unwrap()));
+        assert!(!Arc::ptr_eq(&before, &leaves.server_config("api.example.com", None, SuiteOrder::Ours).unwrap()));
     }
 
     #[test]
@@ -216,6 +231,9 @@ mod tests {
     #[test]
     fn a_name_that_is_invalid_in_a_certificate_is_an_error() {
         let (_tmp, leaves) = leaves();
-        assert!(matches!(leaves.server_config("bücher.example", None), Err(LeafError::Mint { .. })));
+        assert!(matches!(
+            leaves.server_config("bücher.example", None, SuiteOrder::Ours),
+            Err(LeafError::Mint { .. })
+        ));
     }
 }

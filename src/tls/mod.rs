@@ -6,6 +6,7 @@ mod leaf;
 mod pem;
 mod pinned;
 mod roots;
+mod suites;
 mod system_store;
 mod trust_store;
 mod upkeep;
@@ -17,6 +18,7 @@ pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, write_agent_files, writ
 pub use leaf::{LeafError, Leaves};
 pub use roots::{Offer, OriginTls, RootsError};
 pub(crate) use roots::{provider, speaks_any};
+pub use suites::SuiteOrder;
 pub use system_store::{Step, SystemStore, SystemStoreError};
 pub use trust_store::{TRUST_STORE_PASSWORD, encode as trust_store};
 pub use upkeep::{finish_rotation, keep_up, open_authority, rotate};

@@ -102,7 +102,18 @@ impl Agent {
     /// The same through the proxy at this address, with this configuration.
     pub async fn through(proxy: SocketAddr, config: ClientConfig, name: &str, port: u16) -> Self {
         let authority = format!("{name}:{port}");
-        let stream = tls(tunnel_at(proxy, &authority).await, name, config).await.unwrap();
+        Self::inside(tunnel_at(proxy, &authority).await, config, name, authority).await
+    }
+
+    /// To the origin at this address itself, without a proxy.
+    pub async fn direct(origin: SocketAddr, config: ClientConfig, name: &str) -> Self {
+        let stream = TcpStream::connect(origin).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self::inside(stream, config, name, format!("{name}:{}", origin.port())).await
+    }
+
+    async fn inside(stream: TcpStream, config: ClientConfig, name: &str, authority: String) -> Self {
+        let stream = tls(stream, name, config).await.unwrap();
         let (_, session) = stream.get_ref();
         let alpn = session.alpn_protocol().map(<[u8]>::to_vec);
         let certificate = session.peer_certificates().unwrap()[0].clone();

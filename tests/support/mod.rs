@@ -13,6 +13,7 @@ pub mod origin;
 pub mod otas;
 pub mod program;
 pub mod proxy;
+pub mod relay;
 pub mod sample;
 pub mod standin;
 pub mod websocket;

@@ -1,7 +1,7 @@
 //! `[upstream]`
 
 use super::super::shown::next_proxy;
-use super::key::{Key, Kind, put};
+use super::key::{Key, Kind, put, switch};
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -22,5 +22,10 @@ pub(super) const KEYS: &[Key] = &[
         "Origins that are called directly nevertheless: a list as for `tls.passthrough`.",
         |c, g| put(&mut c.upstream.no_proxy, g.hosts()),
         |c| Some(c.upstream.no_proxy.to_string()),
+    ),
+    switch!(
+        upstream.share,
+        "Keep connections to origins for a minute, and TLS sessions, for the caller's next connections to the same origin. Never for \
+         another user or caller."
     ),
 ];

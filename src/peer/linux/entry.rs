@@ -11,6 +11,8 @@ use std::path::Path;
 use procfs_core::FromRead;
 use procfs_core::process::Stat;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, readlinkat_raw};
+use rustix::io::pread;
+use rustix::process::{Pid, getsid};
 
 use crate::deadline::Deadline;
 
@@ -18,6 +20,8 @@ use crate::deadline::Deadline;
 const COMMAND_LINE_MAX_BYTES: u64 = 4096;
 /// Longer than any socket's link.
 const LINK_BYTES: usize = 64;
+/// Longer than any name of a process in the system.
+const NAME_BYTES: usize = 64;
 /// Sockets of one process that are remembered.
 const SOCKETS_KEPT: usize = 8192;
 /// Free descriptors of one process that are remembered.
@@ -31,6 +35,12 @@ const NAMES_BYTES: usize = 8192;
 pub(super) struct Entry {
     pid: u32,
     folder: OwnedFd,
+}
+
+/// Files of a process that stay open, so that reading them again is cheap. When the process ends, reading them fails.
+pub(super) struct Files {
+    descriptors: OwnedFd,
+    name: OwnedFd,
 }
 
 /// The link of a socket in `/proc/PID/fd`.
@@ -110,8 +120,16 @@ impl Entry {
 
     /// The descriptor among `likely` that is this socket.
     pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
-        let folder = self.descriptors().ok()?;
-        likely.into_iter().find(|descriptor| is_link(folder.as_fd(), descriptor.to_string().as_str(), link))
+        descriptor_among(self.descriptors().ok()?.as_fd(), likely, link)
+    }
+
+    /// Opens what is read again and again.
+    ///
+    /// # Errors
+    /// When it has ended, or we may not inspect it.
+    pub(super) fn files(&self) -> io::Result<Files> {
+        let name = openat(&self.folder, "comm", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Files { descriptors: self.descriptors()?, name })
     }
 
     /// The fields of its `stat` file.
@@ -148,6 +166,29 @@ impl Entry {
     }
 }
 
+impl Files {
+    /// The descriptor among `likely` that is this socket.
+    pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
+        descriptor_among(self.descriptors.as_fd(), likely, link)
+    }
+
+    /// Its name in the system, and a line end.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub(super) fn name(&self) -> io::Result<Vec<u8>> {
+        let mut buffer = [0; NAME_BYTES];
+        let read = pread(&self.name, &mut buffer[..], 0)?;
+        Ok(buffer[..read].to_vec())
+    }
+}
+
+/// The process id of the leader of its Unix session, as we see it.
+pub(super) fn unix_session(pid: u32) -> Option<u32> {
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
+    u32::try_from(getsid(Some(pid)).ok()?.as_raw_nonzero().get()).ok()
+}
+
 /// The ids of all processes, usually the youngest first.
 ///
 /// # Errors
@@ -157,6 +198,10 @@ pub(super) fn all() -> io::Result<Vec<u32>> {
     let mut all: Vec<u32> = names.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
     all.sort_unstable_by(|a, b| b.cmp(a));
     Ok(all)
+}
+
+fn descriptor_among(folder: BorrowedFd<'_>, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
+    likely.into_iter().find(|descriptor| is_link(folder, descriptor.to_string().as_str(), link))
 }
 
 fn is_link(folder: BorrowedFd<'_>, name: impl rustix::path::Arg, wanted: &Link) -> bool {

@@ -2,20 +2,24 @@
 //! process takes milliseconds if there are thousands, so it is done once for each process and rarely again:
 //!
 //! 1. Processes that have called before: first the descriptor where the last listing showed the socket, then those likely
-//!    to be next.
+//!    to be next. A new socket takes the lowest free descriptor, so descriptors of connections that have ended come first.
 //! 2. Processes that were not listed yet, the youngest first.
 //! 3. All again, but only for a small share of the time ([`Allowance`]). Beyond it, the process stays unknown.
 //!
-//! Memory only gives hints: a process is taken only if one of its descriptors is the socket now.
+//! Memory only gives hints: a process is taken only if one of its descriptors is the socket now. Looking at one descriptor
+//! takes some ten microseconds, so the order of the hints is what a search costs.
 //!
 //! After a fork several processes hold the socket. It belongs to the topmost of them, because a socket is passed from
 //! parent to child; a child that calls on its own opens its own socket.
 
 use std::collections::{HashSet, VecDeque};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::entry::{self, Descriptors, Entry, Link};
+use super::entry::{self, Descriptors, Entry, Files, Link, unix_session};
 use crate::deadline::{Deadline, worked};
+use crate::peer::Process;
+use crate::peer::lookup::OpenConnection;
 
 /// The longest search for one socket, in processor time, so that a busy machine does not shorten it.
 const PATIENCE: Duration = Duration::from_millis(1000);
@@ -25,6 +29,10 @@ const REMEMBERED: usize = 8;
 const NEAR: u32 = 8;
 /// Descriptors of earlier connections that are remembered for a process, because it reuses them.
 const RECENT: usize = 32;
+/// Descriptors of ended connections that are tried first.
+const FREED: usize = 4;
+/// Descriptors of the oldest connections that are tried next.
+const OLDEST: usize = 8;
 /// Free descriptors that are tried.
 const FREE: usize = 32;
 /// The most ancestors that are followed.
@@ -41,50 +49,127 @@ pub(super) struct Holders {
     gave_up: bool,
 }
 
-/// A process that has called.
+/// A process that has called. Its files stay open, so a later process with the same id is not taken for it.
 struct Caller {
-    pid: u32,
-    /// The descriptors of its recent connections, the latest first.
-    recent: VecDeque<u32>,
+    entry: Arc<Entry>,
+    files: Files,
+    /// Its recent connections, the latest first.
+    recent: VecDeque<Recent>,
     /// Its sockets and its free descriptors at the last full listing.
     looked: Descriptors,
+    /// What was found out about it.
+    process: Option<Introduced>,
+}
+
+/// A connection of a process.
+struct Recent {
+    descriptor: u32,
+    connection: Weak<OpenConnection>,
+}
+
+/// What is known of a process, and what shows that it still holds.
+struct Introduced {
+    process: Arc<Process>,
+    name: Vec<u8>,
+}
+
+/// The process that holds a socket.
+pub(super) enum Holder {
+    /// It called before, and has run the same program in the same Unix session since.
+    Known(Arc<Process>),
+    /// It must be looked at.
+    Entry(Arc<Entry>),
 }
 
 /// The process that holds the socket.
 struct Found {
-    entry: Entry,
+    entry: Arc<Entry>,
     descriptor: u32,
     /// All its descriptors, if they were listed.
     looked: Option<Descriptors>,
 }
 
 impl Caller {
-    /// The descriptor of the socket, if the last listing showed it or it is close to the last one used.
-    fn likely(&self, entry: &Entry, link: &Link) -> Option<u32> {
+    /// The descriptor of the socket, if the last listing showed it, or if it is likely: that of a connection that has ended, the next
+    /// one, or that of a connection that is about to end.
+    fn likely(&self, link: &Link) -> Option<u32> {
         let known = self.looked.sockets.get(&link.inode()).copied();
-        let near = self.recent.front().map_or(0..0, |last| *last..*last + NEAR);
-        entry.descriptor_among(known.into_iter().chain(near), link)
+        let next = self.recent.front().map(|last| last.descriptor.saturating_add(1));
+        let oldest = self.recent.iter().rev().take(OLDEST).map(|recent| recent.descriptor);
+        self.files.descriptor_among(tried_once(known.into_iter().chain(self.freed()).chain(next).chain(oldest)), link)
     }
 
-    /// The descriptor of the socket, if it is one that was used before or was free.
-    fn less_likely(&self, entry: &Entry, link: &Link) -> Option<u32> {
+    /// The lowest descriptors of connections that have ended.
+    fn freed(&self) -> impl Iterator<Item = u32> + use<> {
+        let mut freed: Vec<u32> = self.recent.iter().filter(|r| r.has_ended()).map(|r| r.descriptor).collect();
+        freed.sort_unstable();
+        freed.into_iter().take(FREED)
+    }
+
+    /// The descriptor of the socket, if it is close to the last one, or was used before, or was free.
+    fn less_likely(&self, link: &Link) -> Option<u32> {
+        let near = self.recent.front().map_or(0..0, |last| last.descriptor..last.descriptor.saturating_add(NEAR));
+        let used = self.recent.iter().map(|recent| recent.descriptor);
         let free = self.looked.free.iter().take(FREE).copied();
-        let above = self.looked.above..self.looked.above + NEAR;
-        entry.descriptor_among(self.recent.iter().copied().chain(free).chain(above), link)
+        let above = self.looked.above..self.looked.above.saturating_add(NEAR);
+        self.files.descriptor_among(tried_once(near.chain(used).chain(free).chain(above)), link)
+    }
+
+    /// What was found out about it, if that still holds.
+    fn unchanged(&self) -> Option<Arc<Process>> {
+        let Introduced { process, name } = self.process.as_ref()?;
+        let same_session = unix_session(self.entry.pid()) == Some(process.facts.unix_session);
+        (same_session && self.files.name().is_ok_and(|now| now == *name)).then(|| process.clone())
+    }
+}
+
+/// Each of these once.
+fn tried_once(descriptors: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
+    let mut tried = Vec::new();
+    descriptors.filter(move |descriptor| {
+        let first = !tried.contains(descriptor);
+        if first {
+            tried.push(*descriptor);
+        }
+        first
+    })
+}
+
+impl Recent {
+    fn has_ended(&self) -> bool {
+        self.connection.strong_count() == 0
     }
 }
 
 impl Holders {
-    /// The process that holds the socket with this inode, which this user created.
-    pub(super) fn find(&mut self, uid: u32, inode: u64) -> Option<Entry> {
+    /// The process that holds the socket with this inode, which this user created. `connection`: ends with the connection.
+    pub(super) fn find(&mut self, uid: u32, inode: u64, connection: Weak<OpenConnection>) -> Option<Holder> {
         let (link, deadline) = (Link::of(inode), Deadline::after(PATIENCE));
         self.gave_up = false;
-        let found = self.remembered(&link);
-        let found = found.or_else(|| self.elsewhere(Some(uid), &link, deadline, false));
+        if let Some((at, descriptor)) = self.remembered(&link) {
+            return self.calls_again(at, Recent { descriptor, connection });
+        }
+        if connection.strong_count() == 0 {
+            // Nobody holds it any more, except perhaps a child that inherited it.
+            self.gave_up = true;
+            return None;
+        }
+        let found = self.elsewhere(Some(uid), &link, deadline, false);
         // Then processes that changed their user since, and those that had not called when they were listed.
         let found = found.or_else(|| self.elsewhere(None, &link, deadline, false));
         let found = found.or_else(|| self.again(uid, &link, deadline))?;
-        Some(self.remember(found))
+        Some(Holder::Entry(self.remember(found, connection)))
+    }
+
+    /// Keeps what was found out about a process that called, for its next call.
+    pub(super) fn introduce(&mut self, process: &Arc<Process>) {
+        let pid = process.facts.pid;
+        let Some(caller) = self.callers.iter_mut().find(|caller| caller.entry.pid() == pid) else { return };
+        let Ok(name) = caller.files.name() else { return };
+        // If the system names it differently here, its later calls are looked at again.
+        if name.strip_suffix(b"\n") == Some(process.facts.name.as_bytes()) {
+            caller.process = Some(Introduced { process: process.clone(), name });
+        }
     }
 
     /// Whether the last search ended early, to save time.
@@ -92,16 +177,25 @@ impl Holders {
         self.gave_up
     }
 
-    /// A process that called before this socket existed did not inherit it, so no ancestor is checked.
-    fn remembered(&mut self, link: &Link) -> Option<Found> {
-        let mut entries = Vec::with_capacity(self.callers.len());
-        self.callers.retain(|caller| Entry::open(caller.pid).map(|entry| entries.push(entry)).is_ok());
-        let all = || self.callers.iter().zip(&entries);
-        let at = all().position(|(caller, entry)| caller.likely(entry, link).is_some());
-        let at = at.or_else(|| all().position(|(caller, entry)| caller.less_likely(entry, link).is_some()))?;
-        let (caller, entry) = (self.callers.get(at)?, entries.swap_remove(at));
-        let descriptor = caller.likely(&entry, link).or_else(|| caller.less_likely(&entry, link))?;
-        Some(Found { entry, descriptor, looked: None })
+    /// Which remembered process holds the socket, and at which descriptor. A process that called before this socket existed did not
+    /// inherit it, so no ancestor is checked.
+    fn remembered(&mut self, link: &Link) -> Option<(usize, u32)> {
+        let all = || self.callers.iter().enumerate();
+        let likely = all().find_map(|(at, caller)| Some((at, caller.likely(link)?)));
+        if likely.is_some() {
+            return likely;
+        }
+        self.callers.retain(|caller| caller.files.name().is_ok());
+        self.callers.iter().enumerate().find_map(|(at, caller)| Some((at, caller.less_likely(link)?)))
+    }
+
+    /// Notes another connection of a remembered process.
+    fn calls_again(&mut self, at: usize, recent: Recent) -> Option<Holder> {
+        let mut caller = self.callers.remove(at)?;
+        caller.note(recent);
+        let holder = caller.unchanged().map_or_else(|| Holder::Entry(caller.entry.clone()), Holder::Known);
+        self.callers.push_front(caller);
+        Some(holder)
     }
 
     /// Lists all descriptors of processes of this user (of all users, if `None`): of those not listed yet, or with
@@ -119,7 +213,7 @@ impl Holders {
                 self.gave_up = true;
                 return None;
             }
-            if let Some(found) = self.look(entry, link, deadline) {
+            if let Some(found) = self.look(Arc::new(entry), link, deadline) {
                 return Some(self.topmost(found, link, deadline));
             }
         }
@@ -128,9 +222,8 @@ impl Holders {
 
     /// Lists all descriptors again: first of processes that have called, then of all.
     fn again(&mut self, uid: u32, link: &Link, deadline: Deadline) -> Option<Found> {
-        let callers: Vec<u32> = self.callers.iter().map(|caller| caller.pid).collect();
-        for pid in callers {
-            let Ok(entry) = Entry::open(pid) else { continue };
+        let callers: Vec<Arc<Entry>> = self.callers.iter().map(|caller| caller.entry.clone()).collect();
+        for entry in callers {
             if !self.allowance.has_some() {
                 self.gave_up = true;
                 return None;
@@ -143,7 +236,7 @@ impl Holders {
     }
 
     /// Lists all descriptors of one process.
-    fn look(&mut self, entry: Entry, link: &Link, deadline: Deadline) -> Option<Found> {
+    fn look(&mut self, entry: Arc<Entry>, link: &Link, deadline: Deadline) -> Option<Found> {
         let began = worked();
         let looked = entry.look(deadline);
         self.allowance.spend(worked().saturating_sub(began));
@@ -154,7 +247,7 @@ impl Holders {
             Some(descriptor) => Some(Found { entry, descriptor, looked: Some(looked) }),
             None => {
                 // The new listing helps with its next connection.
-                if let Some(caller) = self.callers.iter_mut().find(|caller| caller.pid == entry.pid()) {
+                if let Some(caller) = self.callers.iter_mut().find(|caller| caller.entry.pid() == entry.pid()) {
                     caller.looked = looked;
                 }
                 None
@@ -168,9 +261,9 @@ impl Holders {
             let parent = found.entry.stat().ok().and_then(|stat| Entry::open(u32::try_from(stat.ppid).ok()?).ok());
             let Some(parent) = parent else { break };
             let above = match parent.descriptor_among([found.descriptor], link) {
-                Some(descriptor) => Some(Found { entry: parent, descriptor, looked: None }),
+                Some(descriptor) => Some(Found { entry: Arc::new(parent), descriptor, looked: None }),
                 None if !self.seen.contains(&parent.pid()) || self.allowance.has_some() => {
-                    self.look(parent, link, deadline)
+                    self.look(Arc::new(parent), link, deadline)
                 }
                 None => None,
             };
@@ -182,22 +275,40 @@ impl Holders {
         found
     }
 
-    fn remember(&mut self, Found { entry, descriptor, looked }: Found) -> Entry {
-        let known = self.callers.iter().position(|caller| caller.pid == entry.pid());
-        let mut caller = known.and_then(|at| self.callers.remove(at)).unwrap_or_else(|| Caller {
-            pid: entry.pid(),
-            recent: VecDeque::new(),
-            looked: Descriptors::default(),
-        });
-        caller.recent.retain(|other| *other != descriptor);
-        caller.recent.truncate(RECENT - 1);
-        caller.recent.push_front(descriptor);
+    fn remember(
+        &mut self,
+        Found { entry, descriptor, looked }: Found,
+        connection: Weak<OpenConnection>,
+    ) -> Arc<Entry> {
+        let known = self.callers.iter().position(|caller| caller.entry.pid() == entry.pid());
+        let known = known.and_then(|at| self.callers.remove(at)).filter(|caller| caller.files.name().is_ok());
+        let mut caller = match (known, entry.files()) {
+            (Some(caller), _) => caller,
+            (None, Ok(files)) => Caller {
+                entry: entry.clone(),
+                files,
+                recent: VecDeque::new(),
+                looked: Descriptors::default(),
+                process: None,
+            },
+            // It has ended meanwhile.
+            (None, Err(_)) => return entry,
+        };
+        caller.note(Recent { descriptor, connection });
         if let Some(looked) = looked {
             caller.looked = looked;
         }
         self.callers.truncate(REMEMBERED - 1);
         self.callers.push_front(caller);
         entry
+    }
+}
+
+impl Caller {
+    fn note(&mut self, latest: Recent) {
+        self.recent.retain(|other| other.descriptor != latest.descriptor);
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(latest);
     }
 }
 
@@ -262,9 +373,10 @@ mod tests {
         std::thread::spawn(move || listener.incoming().for_each(drop));
         let connect = || TcpStream::connect(at).unwrap();
         let uid = rustix::process::geteuid().as_raw();
-        let mut holders = Holders::default();
+        let (mut holders, open) = (Holders::default(), Arc::new(OpenConnection));
         let found = |holders: &mut Holders, socket: &TcpStream| {
-            holders.find(uid, inode(socket)).is_some_and(|entry| entry.pid() == std::process::id())
+            let found = holders.find(uid, inode(socket), Arc::downgrade(&open));
+            matches!(found, Some(Holder::Entry(entry)) if entry.pid() == std::process::id())
         };
         let all = connect();
         let whole = cost(1, || assert!(found(&mut holders, &all)));

@@ -1,14 +1,15 @@
 //! From a socket to its process, the ancestors of that, and the leader of its Unix session. Facts about a process are
 //! cached, and hold as long as it is the same process and runs the same program.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use procfs_core::process::Stat;
 use quick_cache::unsync::Cache;
 
 use super::entry::Entry;
-use super::holders::{GENERATIONS, Holders};
+use super::holders::{GENERATIONS, Holder, Holders};
 use crate::peer::command::shown;
+use crate::peer::lookup::OpenConnection;
 use crate::peer::process::leader;
 use crate::peer::{Facts, Process};
 
@@ -30,11 +31,20 @@ impl Default for Processes {
 }
 
 impl Processes {
-    /// The process that holds the socket with this inode, which this user created. Blocks.
-    pub(in crate::peer) fn find(&mut self, uid: u32, inode: u64) -> Option<Arc<Process>> {
-        let entry = self.holders.find(uid, inode)?;
+    /// The process that holds the socket with this inode, which this user created. `connection`: ends with the connection. Blocks.
+    pub(in crate::peer) fn find(
+        &mut self,
+        uid: u32,
+        inode: u64,
+        connection: Weak<OpenConnection>,
+    ) -> Option<Arc<Process>> {
+        let entry = match self.holders.find(uid, inode, connection)? {
+            Holder::Known(process) => return Some(process),
+            Holder::Entry(entry) => entry,
+        };
         let stat = entry.stat().ok()?;
         if let Some(known) = self.callers.get(&entry.pid()).filter(|known| is_of(&known.facts, &stat)) {
+            self.holders.introduce(known);
             return Some(known.clone());
         }
         let facts = self.facts_of(&entry, &stat);
@@ -45,6 +55,7 @@ impl Processes {
         });
         let process = Arc::new(Process { facts, ancestors, leader });
         self.callers.insert(entry.pid(), process.clone());
+        self.holders.introduce(&process);
         Some(process)
     }
 

@@ -13,7 +13,7 @@ use crate::capture::{Blind, Origin};
 use crate::proxy::context::Inside;
 use crate::proxy::rewind::Rewind;
 use crate::proxy::sniff::Protocol;
-use crate::proxy::upstream::{Target, Way, open};
+use crate::proxy::upstream::{Target, Way};
 
 /// Decides what is done with a tunnel. `seen`: bytes of the agent that were read already.
 pub(in crate::proxy) async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, mut seen: BytesMut) -> Decision {
@@ -39,9 +39,8 @@ pub(in crate::proxy) async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, 
 /// Cleartext HTTP inside the tunnel.
 async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewind<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: None, way: Way::Tunnel };
-    let opened = open(&tunnel.rules.origins, &target, Some(version), tunnel.dialled.take()).await;
-    let (upstream, broken) = match opened {
+    let target = Target { origin, tls: None, way: Way::Tunnel, sharer: tunnel.sharer() };
+    let (upstream, broken) = match tunnel.upstream(&target, Some(version)).await {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),
     };

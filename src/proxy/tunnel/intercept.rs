@@ -24,8 +24,8 @@ use crate::proxy::hello::{self, Hello};
 use crate::proxy::names;
 use crate::proxy::refusals::Refusal;
 use crate::proxy::rewind::Rewind;
-use crate::proxy::upstream::{Target, TlsTarget, Upstream, Way, open};
-use crate::tls::{H2, HTTP11, Offer};
+use crate::proxy::upstream::{Target, TlsTarget, Upstream, Way};
+use crate::tls::{H2, HTTP11, Offer, SuiteOrder};
 
 /// The largest ClientHello that is read.
 const CLIENT_HELLO_LIMIT_BYTES: usize = 64 << 10;
@@ -46,6 +46,7 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
     let sni: Option<Arc<str>> = hello.server_name().map(|n| n.trim_end_matches('.').to_ascii_lowercase().into());
     let name = sni.clone().unwrap_or_else(|| tunnel.origin.host.clone());
     let offer = Offer::of(hello.alpn().into_iter().flatten());
+    let order = SuiteOrder::of(hello.cipher_suites());
     let (passthrough, refusals) = (&tunnel.rules.passthrough, &tunnel.shared.interception.refusals);
     let blind = passthrough.relays_blind(refusals, &name, tunnel.origin.port).or(match offer {
         None => Some(Blind::UnknownAlpn),
@@ -62,7 +63,8 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
         }
     };
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: Some(TlsTarget { name: name.clone(), offer }), way: Way::Tunnel };
+    let tls = Some(TlsTarget { name: name.clone(), offer });
+    let target = Target { origin, tls, way: Way::Tunnel, sharer: tunnel.sharer() };
     let (upstream, broken) = match connect(tunnel, &target, forbidden).await {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),
@@ -74,7 +76,7 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
         (None, _) => Some(HTTP11),
     };
     let version = if alpn == Some(H2) { Version::HTTP_2 } else { Version::HTTP_11 };
-    let config = match tunnel.shared.interception.leaves.server_config(&name, alpn) {
+    let config = match tunnel.shared.interception.leaves.server_config(&name, alpn, order) {
         Ok(config) => config,
         Err(error) => {
             tracing::warn!(%error, "cannot intercept");
@@ -108,11 +110,7 @@ async fn connect(
     if let Some(denied) = forbidden.filter(|error| matches!(error, ProxyError::EgressDenied { .. })) {
         return Err(denied);
     }
-    let origins = &tunnel.rules.origins;
-    match tunnel.shared.pool.take(target).filter(|pooled| pooled.generation == origins.generation) {
-        Some(pooled) => Ok(pooled),
-        None => open(origins, target, None, tunnel.dialled.take()).await,
-    }
+    tunnel.upstream(target, None).await
 }
 
 /// A tunnel that is not decrypted cannot carry an error response. If it is forbidden, it just ends.

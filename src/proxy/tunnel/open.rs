@@ -15,7 +15,7 @@ use crate::proxy::context::{AgentConnection, Call};
 use crate::proxy::error::ProxyError;
 use crate::proxy::rules::Rules;
 use crate::proxy::shared::Shared;
-use crate::proxy::upstream::{Dialled, Origins, Way, dial};
+use crate::proxy::upstream::{Dialled, Origins, Sharer, Target, Upstream, Way, dial, open};
 use crate::proxy::{request_target, respond};
 
 /// An open tunnel: who called, where it leads, and its record.
@@ -30,6 +30,33 @@ pub(in crate::proxy) struct Tunnel {
     /// The TCP connection to the origin. `None`: the pool has an idle connection to it.
     pub(in crate::proxy) dialled: Option<Dialled>,
     pub(in crate::proxy) recorder: Recorder,
+}
+
+impl Tunnel {
+    /// Who may use its upstream connection again.
+    pub(super) fn sharer(&self) -> Option<Sharer> {
+        self.rules.sharer(&self.agent, &self.caller)
+    }
+
+    /// The connection to its origin: a kept one, or a new one. `version`: the HTTP version of the agent's side, if it is fixed already.
+    ///
+    /// # Errors
+    /// The step that failed, and why.
+    pub(super) async fn upstream(
+        &mut self,
+        target: &Target,
+        version: Option<Version>,
+    ) -> Result<Upstream, ProxyError> {
+        let origins = &self.rules.origins;
+        if let Some(kept) = self.shared.pool.take(target, origins.generation, version) {
+            return Ok(kept);
+        }
+        let opened = open(origins, target, version, self.dialled.take()).await?;
+        if let Some(shared) = opened.shared() {
+            self.shared.pool.keep(shared);
+        }
+        Ok(opened)
+    }
 }
 
 /// A tunnel opened by CONNECT.
@@ -125,7 +152,8 @@ pub(in crate::proxy) async fn admit_and_reach(
     agent.admit_request(&shared.admission.quotas, rules.callers.share, caller)?;
     let refusals = &shared.interception.refusals;
     let blind = rules.passthrough.relays_blind(refusals, &origin.host, origin.port).is_some();
-    if !blind && shared.pool.knows(&origin.host, origin.port) {
+    let known = |sharer| shared.pool.knows(&sharer, rules.origins.generation, &origin.host, origin.port);
+    if !blind && rules.sharer(agent, caller).is_some_and(known) {
         return Ok(None);
     }
     dial_now(&rules.origins, origin).await.map(Some)

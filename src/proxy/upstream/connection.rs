@@ -19,11 +19,12 @@ use tokio_rustls::client::TlsStream;
 
 use super::dial::dial;
 use super::errors::words;
+use super::load::{AgentPlace, Load, StreamPlace};
 use super::origins::Origins;
 use super::receiving::{ReceivedBytes, ReceivingIo};
 use super::responses::{OriginIo, Responses};
 use super::restore::{NextStandIn, RestoringIo, StandIn};
-use super::settings::{ExtendedConnect, FirstFrame};
+use super::settings::{FirstFrame, OriginSettings};
 use super::target::{Target, TlsTarget};
 use super::tcp::{Dialled, OriginStream};
 use crate::capture::{Timings, TlsFacts};
@@ -38,8 +39,12 @@ use crate::tls::{H2, HTTP11, Offer, certificate_failure};
 
 /// HTTP/2 windows towards origins and agents: large enough for a fast stream, small enough for many streams.
 pub(in crate::proxy) const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
-/// See [`H2_STREAM_WINDOW_BYTES`].
+/// Towards agents: see [`H2_STREAM_WINDOW_BYTES`].
 pub(in crate::proxy) const H2_CONNECTION_WINDOW_BYTES: u32 = 2 << 20;
+/// Towards origins, whose connections several agents may share.
+const ORIGIN_WINDOW_BYTES: u32 = 4 << 20;
+/// The most requests of agents that share a connection: their stream windows fit into the connection's window (see [`Load`]).
+const SHARED_STREAMS: usize = (ORIGIN_WINDOW_BYTES / H2_STREAM_WINDOW_BYTES) as usize;
 /// The largest header list over HTTP/2. hyper's default of 16 KiB is less than origins accept.
 const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
 
@@ -63,15 +68,47 @@ pub(in crate::proxy) struct Upstream {
     pub(in crate::proxy) lent: bool,
     /// The task that reads and writes it.
     pub(in crate::proxy) task: AbortHandle,
+    /// Counts the agent connection that uses it (HTTP/2). `None`: it is the pool's.
+    agent_place: Option<Arc<AgentPlace>>,
+    /// Counts the request that it was taken for (HTTP/2).
+    pub(in crate::proxy) stream_place: Option<StreamPlace>,
 }
 
 /// Sends requests on a connection.
 pub(in crate::proxy) enum Sender {
     Http1(http1::SendRequest<TrailerBody<OriginBody>>, NextStandIn, Responses, ReceivedBytes, Trailers),
-    Http2(http2::SendRequest<TrailerBody<OriginBody>>, ExtendedConnect, PendingStandIns),
+    Http2(http2::SendRequest<TrailerBody<OriginBody>>, OriginSettings, PendingStandIns, Load),
 }
 
 impl Upstream {
+    /// A connection that was opened just now, for one agent connection.
+    fn new(
+        target: &Target,
+        generation: u32,
+        (sender, task): (Sender, AbortHandle),
+        peer: SocketAddr,
+        tls: Option<TlsFacts>,
+        timings: Timings,
+    ) -> Self {
+        let agent_place = match &sender {
+            Sender::Http1(..) => None,
+            Sender::Http2(.., load) => load.enter(SHARED_STREAMS).map(Arc::new),
+        };
+        Self {
+            target: target.clone(),
+            sender,
+            peer,
+            tls,
+            dialled: Some(timings),
+            bound_to_agent: false,
+            generation,
+            lent: false,
+            task,
+            agent_place,
+            stream_place: None,
+        }
+    }
+
     /// Its HTTP version.
     pub(in crate::proxy) fn version(&self) -> Version {
         match self.sender {
@@ -80,22 +117,66 @@ impl Upstream {
         }
     }
 
-    /// Another handle on the same connection, because HTTP/2 carries many requests at once. `None` for HTTP/1.1.
+    /// Another handle on the same connection for the same agent connection, because HTTP/2 carries many requests at once. `None` for
+    /// HTTP/1.1.
     pub(in crate::proxy) fn shared(&self) -> Option<Self> {
+        self.handle(self.agent_place.clone())
+    }
+
+    /// A handle for another agent connection. `None`: it is HTTP/1.1, or has no room.
+    pub(super) fn for_another_agent(&self) -> Option<Self> {
+        let place = self.load()?.enter(self.shared_streams())?;
+        self.handle(Some(Arc::new(place)))
+    }
+
+    /// A handle that no agent connection uses. `None` for HTTP/1.1.
+    pub(super) fn for_the_pool(&self) -> Option<Self> {
+        self.handle(None)
+    }
+
+    fn handle(&self, agent_place: Option<Arc<AgentPlace>>) -> Option<Self> {
+        let Sender::Http2(sender, settings, waiting, load) = &self.sender else { return None };
+        Some(Self {
+            target: self.target.clone(),
+            sender: Sender::Http2(sender.clone(), settings.clone(), waiting.clone(), load.clone()),
+            peer: self.peer,
+            tls: self.tls,
+            dialled: None,
+            bound_to_agent: self.bound_to_agent,
+            generation: self.generation,
+            lent: self.lent,
+            task: self.task.clone(),
+            agent_place,
+            stream_place: None,
+        })
+    }
+
+    /// What it carries. `None` for HTTP/1.1.
+    pub(super) fn load(&self) -> Option<&Load> {
         match &self.sender {
             Sender::Http1(..) => None,
-            Sender::Http2(sender, extended, waiting) => Some(Self {
-                target: self.target.clone(),
-                sender: Sender::Http2(sender.clone(), extended.clone(), waiting.clone()),
-                peer: self.peer,
-                tls: self.tls,
-                dialled: None,
-                bound_to_agent: self.bound_to_agent,
-                generation: self.generation,
-                lent: self.lent,
-                task: self.task.clone(),
-            }),
+            Sender::Http2(.., load) => Some(load),
         }
+    }
+
+    /// Whether another agent connection can use it.
+    pub(super) fn has_room(&self) -> bool {
+        self.load().is_none_or(|load| load.admits(self.shared_streams()))
+    }
+
+    /// The most requests at once while several agent connections use it.
+    fn shared_streams(&self) -> usize {
+        match &self.sender {
+            Sender::Http1(..) => 1,
+            Sender::Http2(_, settings, ..) => SHARED_STREAMS.min(settings.streams()),
+        }
+    }
+
+    /// Counts a request on it from now on. `false`: it is shared and has no room for another request.
+    pub(in crate::proxy) fn begin(&mut self) -> bool {
+        let (Some(load), Some(agent)) = (self.load(), &self.agent_place) else { return true };
+        self.stream_place = load.begin(agent, self.shared_streams());
+        self.stream_place.is_some()
     }
 
     /// Identifies it among all connections.
@@ -131,7 +212,7 @@ impl Upstream {
     pub(in crate::proxy) async fn takes_extended_connect(&self) -> bool {
         match &self.sender {
             Sender::Http1(..) => false,
-            Sender::Http2(_, extended, _) => extended.offered().await,
+            Sender::Http2(_, settings, ..) => settings.takes_extended_connect().await,
         }
     }
 }
@@ -161,7 +242,7 @@ impl Sender {
                 responses.annotate(&mut response);
                 Ok(response)
             }
-            Self::Http2(sender, _, waiting) => {
+            Self::Http2(sender, _, waiting, _) => {
                 waiting.add(request.extensions().get::<StandIn>());
                 sender.try_send_request(request.map(|body| TrailerBody::new(body, None, None))).await
             }
@@ -189,19 +270,8 @@ pub(in crate::proxy) async fn open(
     let origin = target.origin.to_string();
     let generation = origins.generation;
     let Some(tls) = &target.tls else {
-        let (sender, task) = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
-        let dialled = Some(timings);
-        return Ok(Upstream {
-            target: target.clone(),
-            sender,
-            peer,
-            tls: None,
-            dialled,
-            bound_to_agent: false,
-            generation,
-            lent: false,
-            task,
-        });
+        let driven = handshake(origins, stream, expected.unwrap_or(Version::HTTP_11), &origin).await?;
+        return Ok(Upstream::new(target, generation, driven, peer, None, timings));
     };
     let began = Instant::now();
     let offer = narrowed(tls.offer, expected);
@@ -227,19 +297,8 @@ pub(in crate::proxy) async fn open(
         let protocol = if expected == Version::HTTP_2 { "h2" } else { "http/1.1" };
         return Err(ProxyError::Protocol { origin, protocol });
     }
-    let (sender, task) = handshake(origins, stream, version, &origin).await?;
-    let (tls, dialled) = (Some(facts), Some(timings));
-    Ok(Upstream {
-        target: target.clone(),
-        sender,
-        peer,
-        tls,
-        dialled,
-        bound_to_agent: false,
-        generation,
-        lent: false,
-        task,
-    })
+    let driven = handshake(origins, stream, version, &origin).await?;
+    Ok(Upstream::new(target, generation, driven, peer, Some(facts), timings))
 }
 
 /// The ALPN offer. Once the version of the agent's side is fixed, only that version is offered.
@@ -263,8 +322,8 @@ async fn tls_connect(
         origin: origin.clone(),
         reason: format!("`{}` is not a valid server name", tls.name),
     })?;
-    let config = origins.tls.offering(&tls.name, target.origin.port, offer);
-    TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(|e| tls_error(&e, &origin))
+    let config = origins.tls_sessions.resuming(origins.tls.offering(&tls.name, target.origin.port, offer), target);
+    TlsConnector::from(config).connect(name, stream).await.map_err(|e| tls_error(&e, &origin))
 }
 
 fn tls_error(error: &io::Error, origin: &str) -> ProxyError {
@@ -297,16 +356,16 @@ where
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
     if version == Version::HTTP_2 {
         let (stream, waiting) = OriginH2::new(stream);
-        let (stream, extended) = FirstFrame::of(stream);
+        let (stream, settings) = FirstFrame::of(stream);
         let (sender, connection) = http2::Builder::new(origins.tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
+            .initial_connection_window_size(ORIGIN_WINDOW_BYTES)
             .max_header_list_size(H2_HEADER_LIST_BYTES)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        return Ok((Sender::Http2(sender, extended, waiting), drive(origins, connection)));
+        return Ok((Sender::Http2(sender, settings, waiting, Load::new()), drive(origins, connection)));
     }
     let (stream, heard) = ReceivingIo::of(stream);
     let (stream, next) = RestoringIo::new(stream);

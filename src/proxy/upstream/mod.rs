@@ -3,6 +3,7 @@
 mod connection;
 mod dial;
 mod errors;
+mod load;
 mod next_proxy;
 mod origins;
 mod pool;
@@ -14,16 +15,19 @@ mod settings;
 mod target;
 mod tasks;
 mod tcp;
+mod tls_sessions;
 
 pub(super) use connection::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open};
 pub(super) use dial::dial;
 pub(super) use errors::{bad_head, caused_by, is_malformed, words};
+pub(super) use load::StreamPlace;
 pub(super) use next_proxy::{authorization, unauthorized};
 pub use origins::Origins;
 pub use pool::Pool;
 pub use resolve::Resolver;
 pub(super) use responses::{ResponseNotes, Responses};
 pub(super) use restore::StandIn;
-pub(super) use target::{Target, TlsTarget, Way};
+pub(super) use target::{Sharer, Target, TlsTarget, Way};
 pub use tasks::Tasks;
 pub(super) use tcp::{Dialled, OriginStream};
+pub use tls_sessions::TlsSessions;

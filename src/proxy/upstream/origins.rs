@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::resolve::Resolver;
 use super::tasks::Tasks;
+use super::tls_sessions::TlsSessions;
 use crate::capture::Origin;
 use crate::config::{NextProxy, NextProxyScheme, Upstream};
 use crate::proxy::egress::Egress;
@@ -17,11 +18,13 @@ pub struct Origins {
     pub generation: u32,
     /// TLS towards origins.
     pub tls: Arc<OriginTls>,
+    /// TLS sessions that can be resumed.
+    pub tls_sessions: TlsSessions,
     /// Looks up the addresses of hosts.
     pub resolver: Resolver,
     /// Our own listeners. Calls to them are refused.
     pub own_listeners: Vec<SocketAddr>,
-    /// The next proxy, and the hosts that are called without it.
+    /// The next proxy, the hosts that are called without it, and whether connections are kept.
     pub next_proxies: Upstream,
     /// Which origins agents may call.
     pub egress: Egress,

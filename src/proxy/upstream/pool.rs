@@ -1,103 +1,171 @@
-//! Idle connections, kept for the next agent connection to the same target.
+//! Connections to origins, kept for the next agent connection of the same caller to the same target.
 //!
-//! An agent's connection owns its upstream connection. When the agent's connection ends, the upstream connection comes here. So two
-//! agents never share an HTTP/1.1 connection at the same time, and a new agent connection may save a handshake. The first request on
-//! a pooled connection must be safe to repeat: the origin may be closing the connection, and an agent does not expect that on its
-//! own new connection. Connections that are authenticated themselves (`NTLM`, `Negotiate`) never come here.
+//! HTTP/1.1: an agent's connection owns its upstream connection. When the agent's connection ends, the upstream connection comes here.
+//! So two agents never share an HTTP/1.1 connection at the same time, and a new agent connection may save the handshakes. HTTP/2: the
+//! connection is here from its beginning, and the caller's agent connections use it at the same time, within [`super::load`].
+//!
+//! A connection serves only the user and the caller that it was opened for (`Target::sharer`). The first request of another agent
+//! connection on it must be safe to repeat: the origin may be closing the connection, and an agent does not expect that on its
+//! own new connection. Connections that are authenticated themselves (`NTLM`, `Negotiate`) are never shared.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
+use http::Version;
 use parking_lot::Mutex;
 
 use super::connection::Upstream;
-use super::target::Target;
+use super::target::{Sharer, Target};
 
-/// Shorter than the common keep-alive timeouts of servers (Node: 5 s), so that a connection is rarely reused at the moment when its
-/// origin closes it.
-const IDLE_LIMIT: Duration = Duration::from_secs(4);
-/// The most idle connections for one target.
+/// How long a connection is kept idle, if its origin does not close it earlier.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// For this long, all connections of a burst are kept. After that, only [`LONG_PER_TARGET`].
+const BURST: Duration = Duration::from_secs(4);
+/// The most connections for one target that are idle for longer than [`BURST`].
+const LONG_PER_TARGET: usize = 4;
+/// The most connections for one target.
 const PER_TARGET: usize = 32;
-/// The most idle connections in total.
+/// The most connections in total.
 const IN_ALL: usize = 512;
 
-/// The idle connections.
+/// The kept connections.
 #[derive(Default)]
-pub struct Pool(Mutex<Idle>);
+pub struct Pool(Mutex<Inner>);
 
 #[derive(Default)]
-struct Idle {
+struct Inner {
     /// Connections of another [`Origins::generation`](super::Origins::generation) are not kept.
     generation: u32,
-    by_target: HashMap<Target, Vec<(Upstream, Instant)>>,
+    /// Of each target the oldest first.
+    by_target: HashMap<Target, Vec<Kept>>,
     count: usize,
 }
 
+struct Kept {
+    upstream: Upstream,
+    /// When it came here.
+    since: Instant,
+}
+
+impl Kept {
+    /// Since when nobody uses it. `None`: somebody does (HTTP/2).
+    fn idle_since(&self) -> Option<Instant> {
+        match self.upstream.load() {
+            Some(load) => load.idle_since(),
+            None => Some(self.since),
+        }
+    }
+
+    fn is_fresh(&self) -> bool {
+        self.upstream.is_usable() && self.idle_since().is_none_or(|since| since.elapsed() < IDLE_LIMIT)
+    }
+}
+
 impl Pool {
-    /// The most recently used connection to `target` that is still usable.
-    pub(in crate::proxy) fn take(&self, target: &Target) -> Option<Upstream> {
-        let mut idle = self.0.lock();
-        let list = idle.by_target.get_mut(target)?;
+    /// The most recently kept connection to `target` that is usable. `version`: its HTTP version, if that is fixed already.
+    pub(in crate::proxy) fn take(
+        &self,
+        target: &Target,
+        generation: u32,
+        version: Option<Version>,
+    ) -> Option<Upstream> {
+        let mut inner = self.0.lock();
+        if inner.generation != generation {
+            return None;
+        }
+        let list = inner.by_target.get_mut(target)?;
         let before = list.len();
-        let mut found = None;
-        while let Some((upstream, since)) = list.pop() {
-            if since.elapsed() < IDLE_LIMIT && upstream.is_usable() {
-                found = Some(Upstream { lent: true, ..upstream });
+        list.retain(Kept::is_fresh);
+        let mut found: Option<Upstream> = None;
+        for at in (0..list.len()).rev() {
+            let Some(kept) = list.get(at).filter(|kept| version.is_none_or(|v| v == kept.upstream.version())) else {
+                continue;
+            };
+            found = match kept.upstream.load() {
+                Some(_) => kept.upstream.for_another_agent(),
+                None => Some(list.remove(at).upstream),
+            };
+            if found.is_some() {
                 break;
             }
         }
         let gone = before - list.len();
         if list.is_empty() {
-            idle.by_target.remove(target);
+            inner.by_target.remove(target);
         }
-        idle.count -= gone;
-        found
+        inner.count -= gone;
+        let mut found = found?;
+        found.lent = true;
+        Some(found)
     }
 
-    /// Whether there is a connection to this host and port, with any TLS.
-    pub(in crate::proxy) fn knows(&self, host: &str, port: u16) -> bool {
-        let idle = self.0.lock();
-        idle.by_target.iter().any(|(target, list)| {
-            target.origin.port == port
-                && *target.origin.host == *host
-                && list.iter().any(|(u, since)| since.elapsed() < IDLE_LIMIT && u.is_usable())
-        })
+    /// Whether there is a connection to this host and port for this caller, with any TLS.
+    pub(in crate::proxy) fn knows(&self, sharer: &Sharer, generation: u32, host: &str, port: u16) -> bool {
+        let inner = self.0.lock();
+        inner.generation == generation
+            && inner.by_target.iter().any(|(target, list)| {
+                target.origin.port == port
+                    && *target.origin.host == *host
+                    && target.sharer.as_ref() == Some(sharer)
+                    && list.iter().any(|kept| kept.is_fresh() && kept.upstream.has_room())
+            })
     }
 
-    /// Keeps an unused connection, if it can carry another request.
+    /// Keeps a connection for the caller's other agent connections: an unused one, or one of HTTP/2 that may be in use.
     pub(in crate::proxy) fn keep(&self, upstream: Upstream) {
-        if !upstream.is_idle() || upstream.bound_to_agent {
+        let kept = match upstream.load() {
+            Some(_) => upstream.for_the_pool(),
+            None => upstream.is_idle().then_some(upstream),
+        };
+        let Some(upstream) = kept.filter(|u| u.target.sharer.is_some() && u.is_usable() && !u.bound_to_agent) else {
+            return;
+        };
+        let mut inner = self.0.lock();
+        if inner.count >= IN_ALL || inner.generation != upstream.generation {
             return;
         }
-        let mut idle = self.0.lock();
-        if idle.count >= IN_ALL || idle.generation != upstream.generation {
-            return;
+        let list = inner.by_target.entry(upstream.target.clone()).or_default();
+        if list.len() < PER_TARGET && list.iter().all(|kept| kept.upstream.id() != upstream.id()) {
+            list.push(Kept { upstream, since: Instant::now() });
+            inner.count += 1;
         }
-        let list = idle.by_target.entry(upstream.target.clone()).or_default();
-        if list.len() < PER_TARGET {
-            list.push((upstream, Instant::now()));
-            idle.count += 1;
-        }
+    }
+
+    /// Removes a connection that must not be used again.
+    pub(in crate::proxy) fn forget(&self, upstream: &Upstream) {
+        let mut inner = self.0.lock();
+        let Some(list) = inner.by_target.get_mut(&upstream.target) else { return };
+        let before = list.len();
+        list.retain(|kept| kept.upstream.id() != upstream.id());
+        let gone = before - list.len();
+        inner.count -= gone;
     }
 
     /// Closes connections that have been idle for too long. Called periodically.
     pub(crate) fn sweep(&self) {
-        let mut idle = self.0.lock();
-        idle.by_target.retain(|_, list| {
-            list.retain(|(upstream, since)| since.elapsed() < IDLE_LIMIT && upstream.is_usable());
+        let mut inner = self.0.lock();
+        inner.by_target.retain(|_, list| {
+            list.retain(Kept::is_fresh);
+            let is_long = |kept: &Kept| kept.idle_since().is_some_and(|since| since.elapsed() >= BURST);
+            let mut surplus = list.iter().filter(|kept| is_long(kept)).count().saturating_sub(LONG_PER_TARGET);
+            list.retain(|kept| {
+                let goes = surplus > 0 && is_long(kept);
+                surplus -= usize::from(goes);
+                !goes
+            });
             !list.is_empty()
         });
-        idle.count = idle.by_target.values().map(Vec::len).sum();
+        inner.count = inner.by_target.values().map(Vec::len).sum();
     }
 
     /// Closes all connections.
     pub(crate) fn clear(&self) {
-        let mut idle = self.0.lock();
-        *idle = Idle { generation: idle.generation, ..Idle::default() };
+        let mut inner = self.0.lock();
+        *inner = Inner { generation: inner.generation, ..Inner::default() };
     }
 
     /// Closes all connections, and from now on keeps only those of this generation.
     pub(in crate::proxy) fn renew(&self, generation: u32) {
-        *self.0.lock() = Idle { generation, ..Idle::default() };
+        *self.0.lock() = Inner { generation, ..Inner::default() };
     }
 }

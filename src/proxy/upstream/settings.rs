@@ -1,5 +1,5 @@
-//! Reads an HTTP/2 origin's first frame: whether the origin accepts extended CONNECT (RFC 8441 section 3), which WebSockets need.
-//! hyper knows this, but reports it only to the task that polls the connection.
+//! Reads an HTTP/2 origin's first frame: whether the origin accepts extended CONNECT (RFC 8441 section 3), which WebSockets need, and
+//! how many requests at once. hyper knows this, but reports it only to the task that polls the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -15,6 +15,8 @@ use crate::proxy::passing::passes_writes;
 /// How long we wait for the origin's settings. They need at most a round trip, and an HTTP/2 agent sends its request meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// SETTINGS_MAX_CONCURRENT_STREAMS.
+const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// SETTINGS_ENABLE_CONNECT_PROTOCOL.
 const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 const FRAME_HEADER_BYTES: usize = 9;
@@ -22,17 +24,33 @@ const SETTING_BYTES: usize = 6;
 /// No first frame is larger (RFC 9113 section 4.2).
 const FRAME_MAX_BYTES: usize = 16 << 10;
 
-/// Whether an origin accepts extended CONNECT. Known as soon as its first frame has come. Clones share the answer.
+/// What an origin's first frame says. Known as soon as it has come. Clones share it.
 #[derive(Clone)]
-pub(in crate::proxy) struct ExtendedConnect(watch::Receiver<Option<bool>>);
+pub(in crate::proxy) struct OriginSettings(watch::Receiver<Option<Settings>>);
 
-impl ExtendedConnect {
-    /// Waits until it is known, for at most [`PATIENCE`]. False: it is unknown, or the origin does not accept it.
-    pub(super) async fn offered(&self) -> bool {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Settings {
+    extended_connect: bool,
+    /// The most requests at once. `None`: no limit.
+    streams: Option<u32>,
+}
+
+impl OriginSettings {
+    /// Whether the origin accepts extended CONNECT. Waits until it is known, for at most [`PATIENCE`]. False: it is unknown, or the
+    /// origin does not accept it.
+    pub(super) async fn takes_extended_connect(&self) -> bool {
         let mut told = self.0.clone();
-        let offered =
-            matches!(timeout(PATIENCE, told.wait_for(Option::is_some)).await, Ok(Ok(told)) if *told == Some(true));
-        offered
+        let taken = matches!(
+            timeout(PATIENCE, told.wait_for(Option::is_some)).await,
+            Ok(Ok(told)) if told.is_some_and(|settings| settings.extended_connect)
+        );
+        taken
+    }
+
+    /// The most requests at once. 0: not known yet.
+    pub(super) fn streams(&self) -> usize {
+        let told = *self.0.borrow();
+        told.map_or(0, |settings| settings.streams.map_or(usize::MAX, |most| most as usize))
     }
 }
 
@@ -40,39 +58,47 @@ impl ExtendedConnect {
 pub(super) struct FirstFrame<S> {
     inner: S,
     /// The received bytes, until they are a frame.
-    begun: Option<(Vec<u8>, watch::Sender<Option<bool>>)>,
+    begun: Option<(Vec<u8>, watch::Sender<Option<Settings>>)>,
 }
 
 impl<S> FirstFrame<S> {
-    pub(super) fn of(inner: S) -> (Self, ExtendedConnect) {
+    pub(super) fn of(inner: S) -> (Self, OriginSettings) {
         let (tell, told) = watch::channel(None);
-        (Self { inner, begun: Some((Vec::new(), tell)) }, ExtendedConnect(told))
+        (Self { inner, begun: Some((Vec::new(), tell)) }, OriginSettings(told))
     }
 
     fn look(&mut self, read: &[u8]) {
         let Some((begun, tell)) = &mut self.begun else { return };
         begun.extend_from_slice(&read[..read.len().min(FRAME_HEADER_BYTES + FRAME_MAX_BYTES - begun.len())]);
-        if let Some(offered) = enables_connect(begun) {
+        if let Some(settings) = first_settings(begun) {
             // Fails only if nobody waits any more.
-            let _ = tell.send(Some(offered));
+            let _ = tell.send(Some(settings));
             self.begun = None;
         }
     }
 }
 
-/// Whether the first frame in `bytes` enables extended CONNECT. `None`: the frame is incomplete.
-fn enables_connect(bytes: &[u8]) -> Option<bool> {
+/// The settings in the first frame. `None`: the frame is incomplete.
+fn first_settings(bytes: &[u8]) -> Option<Settings> {
     let ([first, second, third, kind, flags, _, _, _, _], payload) =
         bytes.split_first_chunk::<FRAME_HEADER_BYTES>()?;
     let length = u32::from_be_bytes([0, *first, *second, *third]) as usize;
     // The origin's own SETTINGS, not an acknowledgement.
     if *kind != 4 || flags & 1 != 0 || length > FRAME_MAX_BYTES {
-        return Some(false);
+        return Some(Settings { extended_connect: false, streams: Some(0) });
     }
-    let settings = payload.get(..length)?.chunks_exact(SETTING_BYTES);
-    let mut named =
-        settings.filter(|setting| u16::from_be_bytes([setting[0], setting[1]]) == ENABLE_CONNECT_PROTOCOL);
-    Some(named.next_back().is_some_and(|setting| setting[2..] == [0, 0, 0, 1]))
+    let payload = payload.get(..length)?;
+    Some(Settings {
+        extended_connect: last_of(payload, ENABLE_CONNECT_PROTOCOL) == Some(1),
+        streams: last_of(payload, MAX_CONCURRENT_STREAMS),
+    })
+}
+
+/// The value of a setting. The last one counts.
+fn last_of(payload: &[u8], name: u16) -> Option<u32> {
+    payload.as_chunks::<SETTING_BYTES>().0.iter().rev().find_map(|[n1, n2, value @ ..]| {
+        (u16::from_be_bytes([*n1, *n2]) == name).then_some(u32::from_be_bytes(*value))
+    })
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for FirstFrame<S> {
@@ -100,30 +126,33 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_tells_whether_extended_connect_is_taken() {
-        assert_eq!(enables_connect(&settings(&[(3, 100), (8, 1), (4, 65_535)])), Some(true));
-        assert_eq!(enables_connect(&settings(&[(8, 0)])), Some(false));
-        assert_eq!(enables_connect(&settings(&[(8, 0), (8, 1)])), Some(true));
-        assert_eq!(enables_connect(&settings(&[])), Some(false));
+    fn the_first_frame_tells_whether_extended_connect_is_taken_and_how_many_requests() {
+        let told = |extended_connect, streams| Some(Settings { extended_connect, streams });
+        assert_eq!(first_settings(&settings(&[(3, 100), (8, 1), (4, 65_535)])), told(true, Some(100)));
+        assert_eq!(first_settings(&settings(&[(8, 0)])), told(false, None));
+        assert_eq!(first_settings(&settings(&[(8, 0), (8, 1), (3, 9), (3, 1)])), told(true, Some(1)));
+        assert_eq!(first_settings(&settings(&[])), told(false, None));
         let whole = settings(&[(8, 1)]);
         for end in 0..whole.len() {
-            assert_eq!(enables_connect(&whole[..end]), None, "{end}");
+            assert_eq!(first_settings(&whole[..end]), None, "{end}");
         }
-        assert_eq!(enables_connect(b"HTTP/1.1 400 Bad Request\r\n\r\n"), Some(false));
+        assert_eq!(first_settings(b"HTTP/1.1 400 Bad Request\r\n\r\n"), told(false, Some(0)));
     }
 
     #[tokio::test]
     async fn it_is_told_once_the_bytes_have_passed_and_never_waits_for_a_dead_connection() {
         use tokio::io::AsyncReadExt;
         let bytes = [settings(&[(8, 1)]), vec![7; 9]].concat();
-        let (mut stream, offer) = FirstFrame::of(one_by_one(&bytes));
+        let (mut stream, told) = FirstFrame::of(one_by_one(&bytes));
+        assert_eq!(told.streams(), 0);
         let mut read = Vec::new();
         stream.read_to_end(&mut read).await.unwrap();
         assert_eq!(read, bytes);
-        assert!(offer.offered().await);
-        let (gone, offer) = FirstFrame::of(one_by_one(b""));
+        assert!(told.takes_extended_connect().await);
+        assert_eq!(told.streams(), usize::MAX);
+        let (gone, told) = FirstFrame::of(one_by_one(b""));
         drop(gone);
-        assert!(!offer.offered().await);
+        assert!(!told.takes_extended_connect().await);
     }
 
     /// These bytes, one at a time, and then the end.

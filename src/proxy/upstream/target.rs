@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::capture::Origin;
+use crate::capture::{Caller, Origin};
+use crate::peer::User;
 use crate::tls::Offer;
 
 /// Where a connection leads. Cheap to clone. Requests with equal targets may use the same connection.
@@ -14,6 +15,15 @@ pub(in crate::proxy) struct Target {
     pub(in crate::proxy) tls: Option<TlsTarget>,
     /// How the origin is reached.
     pub(in crate::proxy) way: Way,
+    /// Who may use the connection again. `None`: nobody but the agent connection that it was opened for.
+    pub(in crate::proxy) sharer: Option<Sharer>,
+}
+
+/// Who uses a connection. No other user and no other caller ever gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::proxy) struct Sharer {
+    pub(in crate::proxy) user: User,
+    pub(in crate::proxy) caller: Caller,
 }
 
 /// The TLS half of a [`Target`].
