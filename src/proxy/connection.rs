@@ -11,7 +11,7 @@ use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper::upgrade::Parts;
+use hyper::upgrade::{Parts, Upgraded};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -79,27 +79,28 @@ pub(super) async fn serve_agent(
 /// future would contain itself.
 fn serve_connect(Opened { tunnel, agent_side }: Opened) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
-        let upgraded = match agent_side.await {
-            Ok(upgraded) => upgraded.downcast::<AgentIo<Joined<Guarded<TcpStream>>>>(),
-            Err(error) => return tracing::debug!(%error, "an agent left before its tunnel was open"),
-        };
-        match upgraded {
-            Ok(Parts { io, read_buf, .. }) => {
-                let (stream, held) = io.into_inner().into_inner().into_parts();
-                let mut seen = BytesMut::from(&read_buf[..]);
-                seen.unsplit(held);
-                serve_tunnel(tunnel, stream, seen).await;
-            }
-            Err(_) => tunnel.recorder.failed(Failure {
+        match agent_side.await.map(accepted) {
+            Ok(Some((stream, seen))) => serve_tunnel(tunnel, stream, seen).await,
+            Ok(None) => tunnel.recorder.failed(Failure {
                 id: "proxy_internal",
                 detail: "the tunnel's stream is not the one that was accepted".to_owned(),
             }),
+            Err(error) => tracing::debug!(%error, "an agent left before its tunnel was open"),
         }
     })
 }
 
+/// The stream that was accepted, and the bytes of it that were read already.
+fn accepted(upgraded: Upgraded) -> Option<(TcpStream, BytesMut)> {
+    let Parts { io, read_buf, .. } = upgraded.downcast::<AgentIo<Joined<Guarded<TcpStream>>>>().ok()?;
+    let (stream, held) = io.into_inner().into_inner().into_parts();
+    let mut seen = BytesMut::from(&read_buf[..]);
+    seen.unsplit(held);
+    Some((stream, seen))
+}
+
 /// Serves an open tunnel until it ends. `seen`: bytes of the agent that were read already.
-async fn serve_tunnel(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
+async fn serve_tunnel(mut tunnel: Box<Tunnel>, agent: TcpStream, seen: BytesMut) {
     let cut = tunnel.shared.lifecycle.cut.clone();
     // Boxed, so that the state of the set-up does not stay for as long as the tunnel.
     let decision = tokio::select! {
@@ -112,48 +113,53 @@ async fn serve_tunnel(mut tunnel: Tunnel, agent: TcpStream, seen: BytesMut) {
     match decision {
         Decision::Serve(serving) => {
             let Serving { inside, upstream, stream } = *serving;
-            let Tunnel { shared, agent, caller, recorder, .. } = tunnel;
+            let Tunnel { shared, agent, caller, recorder, .. } = *tunnel;
             recorder.discard();
             drop(recorder);
-            match stream {
-                Decrypted::Tls(stream) => serve_inside(shared, agent, caller, inside, upstream, stream).await,
-                Decrypted::Clear(stream) => serve_inside(shared, agent, caller, inside, upstream, stream).await,
-            }
+            let served = match stream {
+                Decrypted::Tls(stream) => serve_inside(shared, agent, caller, inside, upstream, stream),
+                Decrypted::Clear(stream) => serve_inside(shared, agent, caller, inside, upstream, stream),
+            };
+            served.await;
         }
         Decision::Relay { agent, why } => {
             tunnel.recorder.relayed_blind(why);
-            tunnel::relay_blind(tunnel, agent).await;
+            Box::pin(tunnel::relay_blind(*tunnel, agent)).await;
         }
         Decision::Over => {}
     }
 }
 
-/// Serves HTTP on the inside of a tunnel. `upstream`: the connection to the origin, if it is open.
-async fn serve_inside<S>(
+/// Serves HTTP on the inside of a tunnel. `upstream`: the connection to the origin, if it is open. Boxed, so that a connection takes
+/// no more memory than its version of HTTP needs.
+fn serve_inside<S>(
     shared: Arc<Shared>,
     agent: Arc<Agent>,
     caller: Caller,
     inside: Inside,
     upstream: Option<Upstream>,
     stream: S,
-) where
+) -> Pin<Box<dyn Future<Output = ()> + Send>>
+where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     if inside.version == Version::HTTP_2 {
-        serve_http2(shared, agent, caller, inside, upstream, stream).await;
+        Box::pin(serve_http2(shared, agent, caller, inside, upstream, stream))
     } else {
-        serve_http1(shared, agent, Some(caller), Some(inside), upstream, stream).await;
+        Box::pin(serve_http1(shared, agent, Some(caller), Some(inside), upstream, stream))
     }
 }
 
-async fn serve_http1<S>(
+/// Not an `async fn`, which would keep what only the beginning needs for as long as the connection lasts.
+fn serve_http1<S>(
     shared: Arc<Shared>,
     agent: Arc<Agent>,
     caller: Option<Caller>,
     inside: Option<Inside>,
     upstream: Option<Upstream>,
     stream: S,
-) where
+) -> impl Future<Output = ()> + Send
+where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     let (activity, limits) = (Activity::new(), shared.rules().agent_limits);
@@ -175,23 +181,25 @@ async fn serve_http1<S>(
         flushes,
         leaving: Notify::new(),
     });
-    {
-        let service = service_fn(|request| route(connection.clone(), request));
-        let mut serving = pin!(
-            http1::Builder::new()
-                .preserve_header_case(true)
-                .max_headers(HTTP1_FIELDS)
-                .auto_date_header(false)
-                .serve_connection(io, service)
-                .with_upgrades()
-        );
+    let requests = connection.clone();
+    // The state of a request is boxed: hyper holds room for one for as long as the connection lasts.
+    let service = service_fn(move |request| Box::pin(route(requests.clone(), request)));
+    let mut serving = Box::pin(
+        http1::Builder::new()
+            .preserve_header_case(true)
+            .max_headers(HTTP1_FIELDS)
+            .auto_date_header(false)
+            .serve_connection(io, service)
+            .with_upgrades(),
+    );
+    async move {
         let served = tokio::select! {
             biased;
             served = serving.as_mut() => served,
             () = shared.lifecycle.stop.cancelled() => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
-                    served = serving => served,
+                    served = serving.as_mut() => served,
                     () = shared.lifecycle.cut.cancelled() => Ok(()),
                 }
             }
@@ -210,8 +218,10 @@ async fn serve_http1<S>(
                 refusing(&shared, &agent, connection.caller.clone(), origin)(&ProxyError::BadRequest { reason }, b"");
             }
         }
+        // The agent's connection is closed before anything waits for the origin's.
+        drop(serving);
+        Box::pin(give_back(&connection)).await;
     }
-    give_back(&connection).await;
 }
 
 async fn serve_http2<S>(
@@ -347,4 +357,31 @@ async fn route(
     let from = response.extensions_mut().remove::<Responses>();
     let trailers = connection.trailers.clone();
     Ok(response.map(|body| TrailerBody::new(ResponseBody::new(body, sending, answering), from, trailers)))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_rustls::server::TlsStream;
+
+    use super::super::acknowledge::Prompt;
+    use super::super::outgoing::OriginBody;
+    use super::*;
+
+    type OverTls = Box<TlsStream<Prompt<TcpStream>>>;
+    type Arguments = (Arc<Shared>, Arc<Agent>, Option<Caller>, Option<Inside>, Option<Upstream>, OverTls);
+
+    /// The size of what a function returns.
+    fn returned_bytes<R>(_: impl FnOnce(Arguments) -> R) -> usize {
+        size_of::<R>()
+    }
+
+    #[test]
+    fn an_idle_connection_holds_no_state_of_requests_and_of_its_beginning() {
+        let serving = returned_bytes(|(shared, agent, caller, inside, upstream, stream)| {
+            serve_http1::<OverTls>(shared, agent, caller, inside, upstream, stream)
+        });
+        assert!(serving < 512, "{serving} bytes");
+        let sent = size_of::<TrailerBody<OriginBody>>();
+        assert!(sent <= 64, "hyper reserves room for 32 requests on each connection to an origin: {sent} bytes each");
+    }
 }

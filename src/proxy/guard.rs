@@ -12,7 +12,6 @@ use bytes::{Buf, BytesMut};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::io::poll_read_buf;
 
 use super::acknowledge::Acknowledge;
 use super::activity::Activity;
@@ -20,12 +19,11 @@ use super::agent_limits::AgentLimits;
 use super::content::poll_read_content;
 use super::departure::Departure;
 use super::error::ProxyError;
+use super::held::{READ_BYTES, poll_read_held};
 use super::progress_timer::ProgressTimer;
 use super::strict::{Bypass, Checked, Framing, Position, Violation};
 use crate::capture::Flushes;
 
-/// How much is read at once. For a larger head, the buffer grows.
-const READ_BYTES: usize = 8 << 10;
 /// How long we read from an agent after its last response. Without this, a reset could destroy the response before the agent reads
 /// it (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(1);
@@ -306,8 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncRead for Guarded<S> {
             if this.ended {
                 ready!(this.poll_end(cx));
             }
-            this.held.reserve(READ_BYTES);
-            match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held) {
+            match poll_read_held(&mut this.inner, cx, &mut this.held) {
                 Poll::Ready(Ok(0)) => {
                     if !std::mem::replace(&mut this.ended, true) {
                         continue;
@@ -392,8 +389,7 @@ impl<S: AsyncRead + AsyncWrite + Acknowledge + Unpin> AsyncWrite for Guarded<S> 
                 }
                 Closing::Lingering { until, heard } => {
                     this.held.clear();
-                    this.held.reserve(READ_BYTES);
-                    match poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held) {
+                    match poll_read_held(&mut this.inner, cx, &mut this.held) {
                         Poll::Ready(Ok(bytes @ 1..)) if *heard < LINGER_BYTES => *heard += bytes,
                         Poll::Ready(_) => this.closing = Closing::Closed,
                         Poll::Pending => {

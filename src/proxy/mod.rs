@@ -24,6 +24,7 @@ mod forwarding;
 pub(crate) mod fuzzing;
 mod guard;
 mod h2;
+mod held;
 mod hello;
 mod hops;
 mod interception;

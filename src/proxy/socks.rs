@@ -59,7 +59,7 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
 
 /// A tunnel whose agent has been told that it is open.
 pub(super) struct Accepted {
-    pub(super) tunnel: Tunnel,
+    pub(super) tunnel: Box<Tunnel>,
     pub(super) stream: TcpStream,
     /// What was read of `stream` after the handshake.
     pub(super) seen: BytesMut,
@@ -99,7 +99,8 @@ pub(super) async fn accept(
                 tracing::debug!(%error, "an agent left before its tunnel was open");
                 return None;
             }
-            let tunnel = Tunnel { shared, rules, agent, caller, origin: requested.origin, dialled, recorder };
+            let origin = requested.origin;
+            let tunnel = Box::new(Tunnel { shared, rules, agent, caller, origin, dialled, recorder });
             Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {

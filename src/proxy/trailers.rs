@@ -125,7 +125,8 @@ pub(super) struct TrailerBody<B> {
     inner: B,
     from: Option<Responses>,
     to: Option<Trailers>,
-    held: Option<HeaderMap>,
+    /// Boxed, because few bodies have trailers.
+    held: Option<Box<HeaderMap>>,
     /// `inner` has ended.
     ended: bool,
 }
@@ -155,7 +156,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for TrailerBody<B> {
                 other => return Poll::Ready(other),
             };
             match frame.into_trailers() {
-                Ok(trailers) => this.held = Some(trailers),
+                Ok(trailers) => this.held = Some(Box::new(trailers)),
                 Err(frame) => return Poll::Ready(Some(Ok(frame))),
             }
         }

@@ -1,6 +1,7 @@
 //! The rules of masking, prepared once for the process.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use regex::Regex;
@@ -11,6 +12,7 @@ use super::commands;
 use super::fingerprint::Fingerprint;
 use super::formats;
 use super::names::{self, Names};
+use super::report;
 use super::scan::Scanner;
 use super::settings::{CaptureLevel, Redact};
 use super::windows::long::{LongTexts, Sizes};
@@ -27,7 +29,7 @@ pub(super) const CUT: &str = "cut";
 /// All rules, prepared for searches. The process has one.
 pub struct Redactor {
     pub(super) names: Names,
-    pub(super) scanner: Scanner,
+    pub(super) scanner: Arc<Scanner>,
     /// The operator's own patterns, with the ids of their rules.
     pub(super) patterns: Vec<(String, Regex)>,
     pub(super) allow: Vec<Allow>,
@@ -99,7 +101,7 @@ impl Redactor {
         });
         Ok(Self {
             names,
-            scanner: Scanner::new(&settings.keys)?,
+            scanner: scanner(&settings.keys)?,
             patterns: settings.patterns.iter().map(|(name, regex)| (pattern_id(name), regex.clone())).collect(),
             allow: allow.collect(),
             capture: capture.to_vec(),
@@ -138,11 +140,13 @@ impl Redactor {
         let own = self.patterns.iter().map(|(id, _)| (id.as_str(), plain(None)));
         names.chain(formats).chain(services).chain(rest).chain(own).collect()
     }
+}
 
-    /// The ids of all rules, in no order; some occur more than once.
-    fn ids(&self) -> impl Iterator<Item = &str> {
-        let own = self.patterns.iter().map(|(id, _)| id.as_str());
-        ids_on_texts(&self.names).chain(own).chain([CUT])
+/// The automaton. Without keys of the operator it is the one for log lines, because it takes a few milliseconds and 1.5 MiB.
+fn scanner(keys: &[String]) -> Result<Arc<Scanner>, aho_corasick::BuildError> {
+    match keys {
+        [] => report::scanner(),
+        keys => Scanner::new(keys).map(Arc::new),
     }
 }
 
@@ -153,13 +157,13 @@ fn ids_on_texts(names: &Names) -> impl Iterator<Item = &str> {
     names.ids().chain(formats).chain(services).chain([USERINFO, commands::COMMAND])
 }
 
-/// Whether `allow` names a rule that does not exist.
+/// Whether `allow` names a rule that does not exist. Prepares no rules for searches, because all commands check their settings.
 pub(crate) fn names_unknown_rule(settings: &Redact) -> bool {
-    let Ok(redactor) = Redactor::new(settings, &[], Fingerprint::new(&[])) else { return false };
-    settings.allow.iter().flat_map(|allow| &allow.rules).any(|rule| {
-        let glob = WildMatch::new(rule);
-        !redactor.ids().any(|id| glob.matches(id))
-    })
+    let mut globs = settings.allow.iter().flat_map(|allow| &allow.rules).map(|rule| WildMatch::new(rule));
+    let names = Names::new(&settings.headers, &settings.keys);
+    let own: Vec<String> = settings.patterns.iter().map(|(name, _)| pattern_id(name)).collect();
+    let ids = || ids_on_texts(&names).chain(own.iter().map(String::as_str)).chain([CUT]);
+    globs.any(|glob| !ids().any(|id| glob.matches(id)))
 }
 
 /// The id of the rule for an operator's pattern.

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
+
+use aho_corasick::BuildError;
 
 use super::WITHHELD;
 use super::finding::Ends;
@@ -16,15 +18,23 @@ use crate::{console, visible};
 /// The longest search of one line.
 const BUDGET: Duration = Duration::from_millis(200);
 
-/// Our own rules alone: log lines are written before the settings are read.
-static RULES: LazyLock<Option<(Scanner, Names)>> =
-    LazyLock::new(|| Some((Scanner::new(&[]).ok()?, Names::new(&[], &[]))));
+/// The automaton for our own rules alone: log lines are written before the settings are read.
+static SCANNER: LazyLock<Result<Arc<Scanner>, BuildError>> = LazyLock::new(|| Scanner::new(&[]).map(Arc::new));
+static NAMES: LazyLock<Names> = LazyLock::new(|| Names::new(&[], &[]));
+
+/// The automaton for our own rules, which is made once.
+///
+/// # Errors
+/// When it cannot be put together.
+pub(super) fn scanner() -> Result<Arc<Scanner>, BuildError> {
+    SCANNER.clone()
+}
 
 /// The text with our own secrets and all others masked.
 pub fn masked(text: &str) -> Cow<'_, str> {
     let (text, _) = own::mask(text);
-    let Some((scanner, names)) = &*RULES else { return text };
-    let Ok(found) = scanner.find(names, &text, Ends::default(), Deadline::of(&text, BUDGET)) else {
+    let Ok(scanner) = scanner() else { return Cow::Borrowed(WITHHELD) };
+    let Ok(found) = scanner.find(&NAMES, &text, Ends::default(), Deadline::of(&text, BUDGET)) else {
         return Cow::Borrowed(WITHHELD);
     };
     if found.is_empty() {

@@ -61,7 +61,7 @@ impl Tunnel {
 
 /// A tunnel opened by CONNECT.
 pub(in crate::proxy) struct Opened {
-    pub(in crate::proxy) tunnel: Tunnel,
+    pub(in crate::proxy) tunnel: Box<Tunnel>,
     /// The agent's stream, once the CONNECT is answered.
     pub(in crate::proxy) agent_side: OnUpgrade,
 }
@@ -100,7 +100,8 @@ pub(in crate::proxy) async fn connect(
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
             let (shared, rules, agent) = (shared.clone(), rules.clone(), connection.agent.clone());
-            Ok(Opened { tunnel: Tunnel { shared, rules, agent, caller, origin, dialled, recorder }, agent_side })
+            let tunnel = Box::new(Tunnel { shared, rules, agent, caller, origin, dialled, recorder });
+            Ok(Opened { tunnel, agent_side })
         }
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::FutureExt as _;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -382,9 +383,10 @@ where
 
 /// Reads and writes a connection in the background.
 fn drive(origins: &Origins, connection: impl Future<Output = hyper::Result<()>> + Send + 'static) -> AbortHandle {
-    origins.tasks.spawn(async move {
-        if let Err(error) = connection.await {
+    // Not an `async` block, which would hold the connection's state twice.
+    origins.tasks.spawn(connection.map(|ended| {
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection to an origin ended");
         }
-    })
+    }))
 }

@@ -12,15 +12,13 @@ use http::{Method, Response};
 use hyper::body::Incoming;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio_util::io::poll_read_buf;
 
 use crate::proxy::content::poll_read_content;
+use crate::proxy::held::poll_read_held;
 use crate::proxy::interim_heads::InterimHeads;
 use crate::proxy::lenient::{self, Head, HeadFacts};
 use crate::proxy::passing::passes_writes;
 
-/// How much is read at once. For a larger head, the buffer grows.
-const READ_BYTES: usize = 8 << 10;
 /// The largest head that we wait for. hyper refuses a head of this size.
 const HEAD_LIMIT_BYTES: usize = 408 << 10;
 
@@ -193,6 +191,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
                 this.responses.note(&this.held[..bytes]);
                 this.held.advance(bytes);
                 this.ready -= bytes;
+                if this.held.is_empty() {
+                    // The content does not pass through here, and the next head may come much later.
+                    this.held = BytesMut::new();
+                }
                 return Poll::Ready(Ok(()));
             }
             let awaited = this.responses.0.awaited.load(Ordering::Acquire);
@@ -209,8 +211,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
                     }
                 };
             }
-            this.held.reserve(READ_BYTES);
-            match ready!(poll_read_buf(Pin::new(&mut this.inner), cx, &mut this.held)) {
+            match ready!(poll_read_held(&mut this.inner, cx, &mut this.held)) {
                 Ok(1..) => {}
                 Ok(0) => this.pass_the_rest(),
                 Err(error) if this.is_end(&error) => this.pass_the_rest(),
