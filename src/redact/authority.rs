@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::reach::looked;
 use super::work::steps;
 
 /// The rule on user information in URLs.
@@ -20,6 +21,7 @@ pub(super) fn user_information(text: &[u8], start: usize, cut: bool) -> Option<R
             || byte.is_ascii_control()
     };
     let end = reach.iter().position(ends).unwrap_or(reach.len());
+    looked(start..start + end + 1);
     steps(end);
     let authority = &reach[..end];
     match authority.iter().rposition(|byte| *byte == b'@') {

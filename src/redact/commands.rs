@@ -2,8 +2,12 @@
 //! `curl -u user:PASSWORD`; and `IDENTIFIED BY 'PASSWORD'` of SQL.
 
 use std::ops::Range;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::judge::{placeholder, strong};
+use super::reach::looked;
 use super::value::backslashes_at;
 use super::work::steps;
 
@@ -22,8 +26,8 @@ enum Takes {
     Strong,
     /// In the word behind the user name, which begins so.
     BehindUser(&'static str),
-    /// In the next word, if the line pipes it to one of these.
-    Piped(&'static [&'static str]),
+    /// In the next word, if the line pipes it to a command that reads a password.
+    Piped,
 }
 
 /// The first word of a command (in any case), and where the command has its password.
@@ -49,12 +53,12 @@ const COMMANDS: &[(&str, Takes)] = &[
     ("unzip", Takes::Next("-P")),
     ("rclone obscure", Takes::Strong),
     ("net use", Takes::BehindUser("/user:")),
-    ("echo", Takes::Piped(READ_FROM_PIPES)),
-    ("printf", Takes::Piped(READ_FROM_PIPES)),
+    ("echo", Takes::Piped),
+    ("printf", Takes::Piped),
 ];
 
 /// Commands that read a password from a pipe.
-const READ_FROM_PIPES: &[&str] = &["--password-stdin", "--passphrase-fd 0", "sudo -S", "passwd --stdin"];
+const READ_FROM_PIPES: [&str; 4] = ["--password-stdin", "--passphrase-fd 0", "sudo -S", "passwd --stdin"];
 
 /// The rule.
 pub(super) const COMMAND: &str = "command.password";
@@ -78,6 +82,7 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
         Takes::BehindUser(flag) => {
             let line = &text[end..words.limit];
             let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+            looked(end..end + line.len() + 1);
             // The rest of the line belongs to this command.
             words.at = end + line.len();
             memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes()).and_then(|user| {
@@ -86,13 +91,14 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
                 words.next().filter(|word| text[word.start] != b'/' && strong_or_word(text, word))
             })
         }
-        Takes::Piped(readers) => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
+        Takes::Piped => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
             // A short reach, so that a text of many such commands stays cheap.
             let rest = &text[word.end..words.limit.min(word.end + PIPED_MAX_BYTES)];
+            looked(word.end..word.end + PIPED_MAX_BYTES);
             let piped = memchr::memchr2(b'|', b'\n', rest).filter(|at| rest[*at] == b'|').is_some_and(|pipe| {
                 let next = &rest[pipe + 1..];
                 let next = &next[..memchr::memchr2(b'|', b'\n', next).unwrap_or(next.len())];
-                readers.iter().any(|reader| memchr::memmem::find(next, reader.as_bytes()).is_some())
+                reads_from_a_pipe(next)
             });
             piped && strong_or_word(text, word)
         }),
@@ -119,8 +125,16 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
             }
         },
     };
+    looked(end.saturating_sub(1)..words.at + 1);
     steps(words.at - end);
     (found, words.at)
+}
+
+/// Whether this is a command that reads a password from a pipe.
+fn reads_from_a_pipe(command: &[u8]) -> bool {
+    /// To make a finder takes as long as to search a short text.
+    static FINDERS: LazyLock<[Finder<'static>; 4]> = LazyLock::new(|| READ_FROM_PIPES.map(Finder::new));
+    FINDERS.iter().any(|reader| reader.find(command).is_some())
 }
 
 /// The password of `user:password`.

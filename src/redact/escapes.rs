@@ -200,19 +200,80 @@ pub(super) struct View<'s> {
     stood: usize,
 }
 
-impl View<'_> {
+impl<'s> View<'s> {
     /// The first place in this text whose character stood at `stood` in the part of the original text, or behind it.
     pub(super) fn here(&self, stood: usize) -> usize {
         self.undone.here(self.stood + stood) - self.here
     }
 
+    /// About how many bytes stand between two places with escapes.
+    pub(super) fn gap_bytes(&self) -> usize {
+        let escapes = self.undone.entries_in(&(self.here..self.here + self.text.len()));
+        self.text.len() / escapes.max(1)
+    }
+
+    /// Its places in the part of the original text. They are mostly asked for in order.
+    pub(super) fn places(&self) -> Places<'s> {
+        Places { view: *self, undone: Backwards::of(self.undone) }
+    }
+
     /// Findings in this text as findings in the part of the original text.
     pub(super) fn cast_back(&self, found: &mut [Finding<'_>]) {
-        let mut places = Backwards::of(self.undone);
+        let mut places = self.places();
         for Finding { range, .. } in found {
-            let back = places.back(self.here + range.start..self.here + range.end);
-            *range = back.start - self.stood..back.end - self.stood;
+            *range = places.back(range);
         }
+    }
+}
+
+/// Where the parts of a copy stood in the text.
+pub(super) struct Places<'s> {
+    view: View<'s>,
+    undone: Backwards<'s>,
+}
+
+impl Places<'_> {
+    /// The place in the text of a range of the copy.
+    pub(super) fn back(&mut self, range: &Range<usize>) -> Range<usize> {
+        let View { here, stood, .. } = self.view;
+        let back = self.undone.back(here + range.start..here + range.end);
+        back.start - stood..back.end - stood
+    }
+
+    /// The part without escapes around a place of the copy. `None` where an escape stood.
+    pub(super) fn gap(&mut self, here: usize) -> Option<Gap> {
+        let View { here: first, stood, .. } = self.view;
+        let gap = self.undone.gap(first + here)?;
+        // A gap of the whole copy may begin in front of this part of it.
+        let before = first.saturating_sub(gap.here);
+        let begin = (gap.stood.start + before).saturating_sub(stood);
+        Some(Gap { begin, end: gap.stood.end.saturating_sub(stood), here: gap.here + before - first })
+    }
+
+    /// The first place in the copy whose character stood at `stood` in the text, or behind it.
+    pub(super) fn here(&self, stood: usize) -> usize {
+        self.view.here(stood)
+    }
+}
+
+/// A part of a text without escapes.
+pub(super) struct Gap {
+    /// Where it begins and ends in the text.
+    pub(super) begin: usize,
+    pub(super) end: usize,
+    /// Where it begins in the copy.
+    here: usize,
+}
+
+impl Gap {
+    /// A place of the copy, as one of the text.
+    pub(super) fn stood(&self, here: usize) -> usize {
+        here - self.here + self.begin
+    }
+
+    /// A place of the text, as one of the copy.
+    pub(super) fn here(&self, stood: usize) -> usize {
+        stood - self.begin + self.here
     }
 }
 

@@ -24,13 +24,33 @@ pub(super) enum Show {
     Password,
     /// The scheme, then the rest as a token.
     Credentials,
-    /// As a password, in these quotes: a masked number is not a number any more.
-    Quoted(String),
+    /// As a password, in quotes behind so many backslashes: a masked number is not a number any more.
+    Quoted(u8, Quote),
+    /// The mask alone.
+    Mask,
+    /// Nothing: the mask stands elsewhere.
+    Nothing,
     /// This text.
-    Text(String),
+    Text(Box<Shown>),
 }
 
+/// The sign of a quote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quote {
+    Single,
+    Double,
+}
+
+/// A text that is shown in place of a secret. A search can have very many findings and few of these, so that they are kept apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown(pub(super) String);
+
 impl Show {
+    /// This text.
+    pub(super) fn text(shown: String) -> Self {
+        Self::Text(Box::new(Shown(shown)))
+    }
+
     /// What is shown for the value of a key.
     pub(super) fn of(kind: Kind) -> Self {
         match kind {

@@ -12,6 +12,8 @@ use crate::secret::digits::value as base64_value;
 
 /// A longer value under an unclear name is not a secret, in bytes.
 pub(super) const OPAQUE_MAX_BYTES: usize = 4096;
+/// A shorter value has too few letters to tell random ones from names.
+const LETTERS_MIN_BYTES: usize = 20;
 /// A shorter value without quotes is not a secret.
 const BARE_MIN_BYTES: usize = 6;
 
@@ -148,6 +150,11 @@ fn has_letters_of_a_placeholder(text: &[u8]) -> bool {
     WORDS.iter().any(|word| word & !here == 0)
 }
 
+/// Whether a value without quotes may be a secret. Few words of a text may.
+pub(super) fn may_be_secret(value: &[u8]) -> bool {
+    value.len() >= LETTERS_MIN_BYTES || value.iter().any(u8::is_ascii_digit) || is_user_and_password(value)
+}
+
 /// Whether a value under an unclear name is a secret: a machine made it, or it is the base64 of a name and a password (`auth` of
 /// Docker and npm).
 pub(super) fn looks_secret(value: &[u8]) -> bool {
@@ -174,6 +181,7 @@ pub(super) fn is_user_and_password(text: &[u8]) -> bool {
     };
     (6..=OPAQUE_MAX_BYTES).contains(&text.len())
         && first(text).is_some_and(|byte| !matches!(byte, 0..0x20 | 0x7F..0xC0))
+        && text.iter().all(|byte| base64_value(*byte) < 64 || *byte == b'=')
         && STANDARD.decode(text).is_ok_and(|plain| {
             plain.contains(&b':') && std::str::from_utf8(&plain).is_ok_and(|text| !text.contains(char::is_control))
         })
@@ -182,8 +190,7 @@ pub(super) fn is_user_and_password(text: &[u8]) -> bool {
 /// Whether the case of a value's letters changes as in no name. Names in code are words of several small letters behind one
 /// capital, and a few abbreviations.
 fn random_letters(value: &[u8]) -> bool {
-    const MIN_BYTES: usize = 20;
-    if !(MIN_BYTES..=OPAQUE_MAX_BYTES).contains(&value.len())
+    if !(LETTERS_MIN_BYTES..=OPAQUE_MAX_BYTES).contains(&value.len())
         || !value.iter().all(|byte| byte.is_ascii_alphabetic() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_'))
     {
         return false;

@@ -256,7 +256,7 @@ impl<'a> Masking<'a> {
     }
 
     pub(super) fn is_lifted(&self, rule: &str) -> bool {
-        rule != OWN && self.lifted.iter().any(|lifted| lifted.matches(rule))
+        !self.lifted.is_empty() && rule != OWN && self.lifted.iter().any(|lifted| lifted.matches(rule))
     }
 }
 

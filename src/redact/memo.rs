@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
 use std::ops::Range;
 
@@ -10,6 +11,12 @@ use crate::secret::MASK;
 
 /// At most so many names are remembered.
 const PLACES: usize = 16;
+
+/// Where a text is remembered.
+fn place(text: &[u8]) -> usize {
+    let byte = |byte: Option<&u8>| byte.copied().map_or(0, usize::from);
+    (text.len() + byte(text.first()) * 7 + byte(text.last()) * 3) % PLACES
+}
 
 /// The rule on a name, and its kind.
 type Rule<'n> = Option<(&'n str, Kind)>;
@@ -27,8 +34,10 @@ impl<'n> NameMemo<'n> {
     /// The result of [`Names::key`] for the name in this range.
     pub(super) fn key(&mut self, names: &'n Names, text: &[u8], name: Range<usize>) -> Rule<'n> {
         let bytes = &text[name.clone()];
-        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else { return None };
-        let place = (bytes.len() + usize::from(*first) * 7 + usize::from(*last) * 3) % PLACES;
+        if bytes.is_empty() {
+            return None;
+        }
+        let place = place(bytes);
         let (known, rule) = &self.known[place];
         if text[known.clone()] == *bytes {
             return *rule;
@@ -50,14 +59,23 @@ const BYTES_A_MASK: usize = 256;
 pub(super) struct MaskMemo {
     /// Random for each call, so that nobody can choose two secrets with the same hash.
     seed: RandomState,
-    masks: RefCell<HashMap<u64, String>>,
+    /// By the hash of the secret and its kind.
+    masks: RefCell<HashMap<u64, String, foldhash::fast::RandomState>>,
     /// The length of the call's texts in bytes.
     bytes: Cell<usize>,
-    /// The kind, the text and the mask of the last short secret, so that a text that repeats it needs no hash.
-    last: RefCell<Option<(u8, String, String)>>,
+    /// Short secrets that were masked last, so that a text that repeats them needs no hash.
+    recent: RefCell<[Recent; PLACES]>,
 }
 
-/// A longer secret is not kept as the last one, in bytes.
+/// A secret with its mask.
+#[derive(Default)]
+struct Recent {
+    kind: u8,
+    secret: String,
+    mask: String,
+}
+
+/// A longer secret is not kept as a recent one, in bytes.
 const SHORT_BYTES: usize = 256;
 
 impl MaskMemo {
@@ -74,32 +92,25 @@ impl MaskMemo {
         make: impl FnOnce() -> String,
         with: impl FnOnce(&str) -> T,
     ) -> T {
-        if let Some((of, last, mask)) = &*self.last.borrow()
-            && *of == kind
-            && last == secret
-        {
-            return with(mask);
+        let recent = &mut self.recent.borrow_mut()[place(secret.as_bytes())];
+        if recent.kind == kind && recent.secret == secret && !recent.mask.is_empty() {
+            return with(&recent.mask);
         }
-        let Some(mask) = self.remembered(kind, secret, make) else { return with(MASK) };
-        let shown = with(&mask);
-        if secret.len() <= SHORT_BYTES {
-            *self.last.borrow_mut() = Some((kind, secret.to_owned(), mask));
-        }
-        shown
-    }
-
-    /// `None` when there were too many secrets before.
-    fn remembered(&self, kind: u8, secret: &str, make: impl FnOnce() -> String) -> Option<String> {
         let key = self.seed.hash_one((kind, secret));
         let mut masks = self.masks.borrow_mut();
-        if let Some(mask) = masks.get(&key) {
-            return Some(mask.clone());
+        let most = MASKS_AT_LEAST + self.bytes.get() / BYTES_A_MASK;
+        let count = masks.len();
+        let mask = match masks.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            // There were too many secrets before.
+            Entry::Vacant(_) if count >= most => return with(MASK),
+            Entry::Vacant(new) => new.insert(make()),
+        };
+        if secret.len() <= SHORT_BYTES {
+            recent.kind = kind;
+            secret.clone_into(&mut recent.secret);
+            mask.as_str().clone_into(&mut recent.mask);
         }
-        if masks.len() >= MASKS_AT_LEAST + self.bytes.get() / BYTES_A_MASK {
-            return None;
-        }
-        let mask = make();
-        masks.insert(key, mask.clone());
-        Some(mask)
+        with(mask)
     }
 }

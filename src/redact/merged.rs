@@ -3,10 +3,11 @@
 use std::cmp::Reverse;
 use std::ops::Range;
 
-use super::finding::{Ends, Finding, Masked, Show};
+use super::finding::{Ends, Finding, Masked, Quote, Show};
 use super::masking::Masking;
 use super::redactor::OWN;
 use crate::deadline::Deadline;
+use crate::secret::MASK;
 
 impl<'a> Masking<'a> {
     /// The masks of a text, in order: where each is, which rule found the secret, and what is shown.
@@ -26,9 +27,7 @@ impl<'a> Masking<'a> {
         mut found: Vec<Finding<'a>>,
         mut mask: impl FnMut(Range<usize>, &'a str, &str),
     ) {
-        found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
-        // Of two findings with the same start the longer one comes first, and of two equal ones our own secret.
-        found.sort_by_key(|finding| (finding.range.start, Reverse(finding.range.end), finding.rule != OWN));
+        self.without_covered(&mut found);
         self.masks.searched(text.len());
         let mut found = found.into_iter().peekable();
         while let Some(Finding { range, rule, show }) = found.next() {
@@ -41,6 +40,18 @@ impl<'a> Masking<'a> {
         }
     }
 
+    /// Sorts findings. Those that another one covers are removed: they would become a part of its mask.
+    pub(super) fn without_covered(&self, found: &mut Vec<Finding<'a>>) {
+        found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
+        found.sort_by_key(order);
+        let mut end = 0;
+        found.retain(|finding| {
+            let covered = finding.range.end <= end;
+            end = end.max(finding.range.end);
+            !covered
+        });
+    }
+
     /// Gives what is shown for a secret.
     pub(super) fn shown<T>(&self, secret: &str, show: &Show, with: impl FnOnce(&str) -> T) -> T {
         let fingerprint = &self.redactor.fingerprint;
@@ -48,8 +59,29 @@ impl<'a> Masking<'a> {
             Show::Token => self.masks.mask(0, secret, || fingerprint.token(secret), with),
             Show::Password => self.masks.mask(1, secret, || fingerprint.password(secret), with),
             Show::Credentials => with(&fingerprint.credentials(secret)),
-            Show::Quoted(quote) => with(&format!("{quote}{}{quote}", fingerprint.password(secret))),
-            Show::Text(text) => with(text),
+            Show::Quoted(level, quote) => {
+                let quote = "\\".repeat(usize::from(*level)) + if *quote == Quote::Double { "\"" } else { "'" };
+                with(&format!("{quote}{}{quote}", fingerprint.password(secret)))
+            }
+            Show::Mask => with(MASK),
+            Show::Nothing => with(""),
+            Show::Text(text) => with(&text.0),
         }
     }
+}
+
+/// Of two findings with the same start the longer one comes first, and of two equal ones our own secret.
+fn order(Finding { range, rule, .. }: &Finding<'_>) -> (usize, Reverse<usize>, bool) {
+    (range.start, Reverse(range.end), *rule != OWN)
+}
+
+/// Removes findings that are covered by one of these others, which come first. Both are sorted.
+pub(super) fn remove_covered(found: &mut Vec<Finding<'_>>, others: &[Finding<'_>]) {
+    let (mut others, mut end) = (others.iter().peekable(), 0);
+    found.retain(|finding| {
+        while let Some(other) = others.next_if(|other| order(other) <= order(finding)) {
+            end = end.max(other.range.end);
+        }
+        finding.range.end > end
+    });
 }

@@ -8,7 +8,8 @@
 //!         |- scan, walk      names with values (names, value, relation), known formats (formats, patterns), tokens under the
 //!         |                  name of a service (services), user information of URLs (authority)
 //!         |- streams         secrets in pieces, in streams of events (deltas)
-//!         |- escapes         secrets behind `\u0041` or `&quot;`
+//!         |- escapes         secrets behind `\u0041` or `&quot;`; readings, trail and reach: only what stands beside escapes is
+//!         |                  examined again without them
 //!         |- edges           the rest of a secret that was cut
 //!    |- merged          findings become masks (mask) that do not overlap
 //!  identity        ids of agents' sessions, which are not secrets
@@ -40,6 +41,8 @@ mod names;
 mod part;
 mod patterns;
 mod probe;
+mod reach;
+mod readings;
 mod redactor;
 mod relation;
 mod report;
@@ -49,6 +52,7 @@ mod search;
 mod services;
 mod settings;
 mod streams;
+mod trail;
 mod urls;
 mod value;
 mod walk;

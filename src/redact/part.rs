@@ -1,6 +1,18 @@
 //! The search of a part of a text: where it begins, and what the search of the next part has to know.
 
+use std::ops::Range;
+
 use super::finding::Finding;
+
+/// A text is read in so many ways: as it stands, without the escapes of JSON, and without those of markup.
+pub(super) const READINGS: usize = 3;
+
+/// A part of a text that is searched.
+pub(super) struct Part {
+    pub(super) range: Range<usize>,
+    /// What the search of the part in front of it has left.
+    pub(super) carry: Carry,
+}
 
 /// What was found in a part of a text.
 #[derive(Debug)]
@@ -52,8 +64,59 @@ impl Carry {
 
     /// The same behind the end of a later part, which is so many bytes further on.
     pub(super) fn further(&self, bytes: usize) -> Self {
-        let [at, container, bare, dull, name, command, service] =
-            self.numbers().map(|number| number.saturating_sub(bytes));
-        Self { at, container, bare, dull, name, command, service }
+        Self { at: self.at.saturating_sub(bytes), ..self.each(|_, number| number.saturating_sub(bytes)) }
+    }
+
+    /// One of its numbers.
+    pub(super) fn get(&self, field: Fields) -> usize {
+        match field {
+            Fields::CONTAINER => self.container,
+            Fields::BARE => self.bare,
+            Fields::DULL => self.dull,
+            Fields::NAME => self.name,
+            Fields::COMMAND => self.command,
+            _ => self.service,
+        }
+    }
+
+    /// The same with each of these numbers changed.
+    pub(super) fn each(&self, change: impl Fn(Fields, usize) -> usize) -> Self {
+        let [container, bare, dull, name, command, service] = Fields::ALL.map(|field| change(field, self.get(field)));
+        Self { at: self.at, container, bare, dull, name, command, service }
+    }
+}
+
+/// Some numbers of a [`Carry`], without the place of the search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fields(u8);
+
+impl Fields {
+    pub(super) const NONE: Self = Self(0);
+    pub(super) const CONTAINER: Self = Self(1);
+    pub(super) const BARE: Self = Self(1 << 1);
+    pub(super) const DULL: Self = Self(1 << 2);
+    pub(super) const NAME: Self = Self(1 << 3);
+    pub(super) const COMMAND: Self = Self(1 << 4);
+    pub(super) const SERVICE: Self = Self(1 << 5);
+
+    const ALL: [Self; 6] = [Self::CONTAINER, Self::BARE, Self::DULL, Self::NAME, Self::COMMAND, Self::SERVICE];
+
+    /// These and others.
+    pub(super) fn and(self, others: Self) -> Self {
+        Self(self.0 | others.0)
+    }
+
+    /// These without others.
+    pub(super) fn but(self, others: Self) -> Self {
+        Self(self.0 & !others.0)
+    }
+
+    pub(super) fn has(self, field: Self) -> bool {
+        self.0 & field.0 != 0
+    }
+
+    /// Whether something is true of each.
+    pub(super) fn all(self, mut is: impl FnMut(Self) -> bool) -> bool {
+        self == Self::NONE || Self::ALL.iter().all(|field| !self.has(*field) || is(*field))
     }
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::judge::may_be_secret;
+use super::reach::looked;
 use super::value::{self, skip_space};
 use super::work::steps;
 
@@ -28,6 +30,11 @@ const VERBS: [&[u8]; 8] = [b"is", b"to", b"was", b"are", b"ist", b"lautet", b"eq
 const NETRC: [&[u8]; 2] = [b"login", b"machine"];
 /// Words in front of a variable that is followed by its value without a sign.
 const SETTERS: [&[u8]; 6] = [b"ENV", b"ARG", b"-gx", b"-x", b"setenv", b"set-env"];
+
+/// No word of these lists is longer, in bytes.
+const WORD_MAX_BYTES: usize = 16;
+/// The longest of the setters, and what stands before it, in bytes.
+const SETTER_MAX_BYTES: usize = 8;
 
 /// What is known of a text around the names that were examined.
 #[derive(Default)]
@@ -76,17 +83,25 @@ fn element(text: &[u8], name: &Range<usize>) -> Option<Related> {
     let before = &text[..name.start];
     if before.ends_with(b"<") {
         let inside = &text[name.end..text.len().min(name.end + BACK_MAX_BYTES)];
-        let open = inside.iter().position(|byte| matches!(byte, b'>' | b'<' | b'\n'))?;
+        let open = inside.iter().position(|byte| matches!(byte, b'>' | b'<' | b'\n'));
+        looked(name.end..name.end + open.unwrap_or(inside.len()) + 1);
+        let open = open?;
         if inside[open] != b'>' || inside[..open].ends_with(b"/") {
             return None;
         }
         return content(text, name.end + open + 1);
     }
     let rest = &text[name.end..];
+    if before.ends_with(b">") {
+        // The closing tag, and the tag of the value.
+        const TAGS_BYTES: usize = 64;
+        looked(name.end..name.end + TAGS_BYTES);
+    }
     if before.ends_with(b">") && rest.starts_with(b"</") {
         let close = rest.iter().take(32).position(|byte| *byte == b'>')?;
         let next = skip_space(text, name.end + close + 1);
         let open = b"<string>";
+        looked(next..next + open.len());
         return text[next..].starts_with(open).then(|| content(text, next + open.len()))?;
     }
     None
@@ -96,6 +111,7 @@ fn element(text: &[u8], name: &Range<usize>) -> Option<Related> {
 fn content(text: &[u8], start: usize) -> Option<Related> {
     let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
     let length = reach.iter().position(|byte| *byte == b'<');
+    looked(start..start + length.unwrap_or(reach.len()) + 2);
     steps(length.unwrap_or(reach.len()));
     let length = length?;
     (length > 0 && reach[length..].starts_with(b"</"))
@@ -117,6 +133,9 @@ fn pair(text: &[u8], name: &Range<usize>) -> Option<Related> {
     let bracket = at + text[at..].iter().take(2).take_while(|byte| matches!(byte, b']' | b')')).count();
     let next = skip_space(text, bracket);
     let rest = text.get(next..)?;
+    if matches!(rest.first(), Some(b'|' | b'?' | b':')) {
+        looked(next..next + 2);
+    }
     if let [b'|', b'|', ..] | [b'?', b'?' | b':', ..] | [b':', b'-', ..] = rest {
         return quoted(text, skip_space(text, next + 2), false);
     }
@@ -144,14 +163,19 @@ fn pair(text: &[u8], name: &Range<usize>) -> Option<Related> {
 
 /// Whether a name without quotes is that of `- name: NAME` in YAML.
 fn name_of_a_list(text: &[u8], name: &Range<usize>) -> bool {
-    let before = text[..name.start].trim_ascii_end();
+    let before = trimmed(text, name.start);
+    if before.last() != Some(&b':') {
+        return false;
+    }
+    looked(before.len().saturating_sub(b"name:".len())..name.start);
     before.ends_with(b"name:") || before.ends_with(b"key:")
 }
 
 /// `"value": "…"`, `value="…"`, `value: …`
 fn after_value_name(text: &[u8], at: usize) -> Option<Related> {
     let start = quote(text, at).unwrap_or(at);
-    let name = begun(&text[start..], &VALUES)?;
+    looked(start..start + 1);
+    let name = begun(text, start, &VALUES)?;
     let end = start + name.len();
     let end = quote(text, end).unwrap_or(end);
     let sign = skip_space(text, end);
@@ -165,30 +189,40 @@ fn after_value_name(text: &[u8], at: usize) -> Option<Related> {
 /// `"value": "…", "name": "NAME"`
 fn pair_backwards(text: &[u8], name: &Range<usize>) -> Option<Related> {
     const NAMES: [&[u8]; 3] = [b"name", b"key", b"Key"];
-    let before = unquoted_end(text, name.start)?;
-    let before = text[..before].trim_ascii_end().strip_suffix(b":")?;
-    let before = &text[..unquoted_end(text, before.trim_ascii_end().len())?];
+    let before = trimmed(text, unquoted_end(text, name.start)?).strip_suffix(b":")?;
+    let before = &text[..unquoted_end(text, trimmed(text, before.len()).len())?];
+    looked(before.len().saturating_sub(WORD_MAX_BYTES)..before.len());
     let before = NAMES.iter().find_map(|name| before.strip_suffix(*name))?;
-    let before = text[..unquoted_end(text, before.len())?].trim_ascii_end().strip_suffix(b",")?;
-    let end = unquoted_end(text, before.trim_ascii_end().len())?;
+    let before = trimmed(text, unquoted_end(text, before.len())?).strip_suffix(b",")?;
+    let end = unquoted_end(text, trimmed(text, before.len()).len())?;
     let reach = &text[end.saturating_sub(VALUE_MAX_BYTES)..end];
     let quote = reach.iter().rposition(|byte| *byte == b'"');
+    looked(end - reach.len()..end);
     steps(reach.len() - quote.unwrap_or(0));
     let quote = quote?;
     let start = end - reach.len() + quote + 1;
-    let before = text[..unquoted_end(text, start)?].trim_ascii_end().strip_suffix(b":")?;
-    let before = &text[..unquoted_end(text, before.trim_ascii_end().len())?];
+    let before = trimmed(text, unquoted_end(text, start)?).strip_suffix(b":")?;
+    let before = &text[..unquoted_end(text, trimmed(text, before.len()).len())?];
+    looked(before.len().saturating_sub(WORD_MAX_BYTES)..before.len());
     VALUES.iter().any(|name| before.ends_with(name)).then_some(Related { range: start..end, certain: false })
+}
+
+/// The text in front of a place, without the space at its end.
+fn trimmed(text: &[u8], end: usize) -> &[u8] {
+    let trimmed = text[..end].trim_ascii_end();
+    looked(trimmed.len().saturating_sub(1)..end);
+    trimmed
 }
 
 /// `the password is 'value'`, `set the token to value`.
 fn spoken(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     let at = quote(text, name.end).unwrap_or(name.end);
     let start = spaces(text, at)?;
-    let after = match begun(&text[start..], &VERBS) {
+    let after = match begun(text, start, &VERBS) {
         Some(verb) => start + verb.len(),
         None => later_verb(text, start, context)?,
     };
+    looked(start..after + 1);
     let after = after + usize::from(text.get(after) == Some(&b':'));
     word(text, spaces(text, after)?)
 }
@@ -196,7 +230,8 @@ fn spoken(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Rel
 /// Behind the verb of `the password for guests is value`, where a few words stand before the verb.
 fn later_verb(text: &[u8], start: usize, context: &mut Context) -> Option<usize> {
     const PREPOSITIONS: [&[u8]; 6] = [b"for ", b"of ", b"on ", b"in ", b"at ", b"to "];
-    begun(&text[start..], &PREPOSITIONS)?;
+    begun(text, start, &PREPOSITIONS)?;
+    looked(start..start + 2 * Verbs::REACH_BYTES);
     context.verbs.behind_next(text, start)
 }
 
@@ -221,8 +256,7 @@ impl Verbs {
         for at in from..limit {
             match text[at] {
                 b' ' => {
-                    let rest = &text[at + 1..];
-                    if let Some(verb) = begun(rest, &Self::WORDS) {
+                    if let Some(verb) = begun(text, at + 1, &Self::WORDS) {
                         return Some(at + verb.len());
                     }
                 }
@@ -239,13 +273,17 @@ impl Verbs {
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
 fn set(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
     let value = spaces(text, name.end)?;
+    let quoted = quoted(text, value, false);
+    if quoted.is_some() {
+        return quoted;
+    }
+    // The words in front are searched for last, because that costs most.
+    let found = bare_word(text, value).filter(|found| may_be_secret(&text[found.range.clone()]))?;
     let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
     let before = line.trim_ascii_end();
+    looked(name.start.saturating_sub(line.len() - before.len() + SETTER_MAX_BYTES)..name.start);
     let setter = before.len() < line.len() && SETTERS.iter().any(|word| ends(before, word));
-    if setter || context.logins.any(text, name.start, *b"  ", &NETRC) {
-        return word(text, value);
-    }
-    quoted(text, value, false)
+    (setter || context.logins.any(text, name.start, *b"  ", &NETRC)).then_some(found)
 }
 
 /// Certain words in front of names. The text is searched for them once, even if it has many names.
@@ -264,6 +302,7 @@ impl WordsBefore {
     /// of the names.
     fn any(&mut self, text: &[u8], name: usize, signs: [u8; 2], words: &[&[u8]]) -> bool {
         let far = name.saturating_sub(BACK_MAX_BYTES);
+        looked(far.saturating_sub(2 * Self::LONGEST)..name);
         let from = self.searched.saturating_sub(Self::LONGEST).max(far);
         steps(name.saturating_sub(from));
         let reach = text.get(from..name).unwrap_or_default();
@@ -298,6 +337,7 @@ fn quoted(text: &[u8], at: usize, certain: bool) -> Option<Related> {
     let start = at + slashes + 1;
     let reach = &text[start..text.len().min(start + VALUE_MAX_BYTES)];
     let length = reach.iter().position(|byte| *byte == quote || *byte == b'\n');
+    looked(start..start + length.unwrap_or(reach.len()) + 1);
     steps(length.unwrap_or(reach.len()));
     let length = length?;
     let end = start + length - slashes.min(length);
@@ -306,9 +346,11 @@ fn quoted(text: &[u8], at: usize, certain: bool) -> Option<Related> {
 
 /// A value with or without quotes. It must look like a secret.
 fn word(text: &[u8], at: usize) -> Option<Related> {
-    if let Some(quoted) = quoted(text, at, false) {
-        return Some(quoted);
-    }
+    quoted(text, at, false).or_else(|| bare_word(text, at))
+}
+
+/// A value without quotes. It must look like a secret.
+fn bare_word(text: &[u8], at: usize) -> Option<Related> {
     let ends = |byte: &u8| {
         byte.is_ascii_whitespace()
             || matches!(
@@ -318,6 +360,7 @@ fn word(text: &[u8], at: usize) -> Option<Related> {
     };
     let reach = &text[at..text.len().min(at + VALUE_MAX_BYTES)];
     let length = reach.iter().position(ends).unwrap_or(reach.len());
+    looked(at..at + length + 1);
     steps(length);
     // A call or an index is code.
     let code = matches!(reach.get(length), Some(b'(' | b'['));
@@ -334,12 +377,17 @@ fn quote(text: &[u8], at: usize) -> Option<usize> {
 /// The end of the text in front of the quote (and its backslashes) that ends at `at`.
 fn unquoted_end(text: &[u8], at: usize) -> Option<usize> {
     let before = text.get(..at)?.strip_suffix(b"\"")?;
-    Some(before.len() - before.iter().rev().take(64).take_while(|byte| **byte == b'\\').count())
+    Some(before.len() - value::backslashes(text, before.len()))
 }
 
-/// The first of these words that a text begins with. The first letter rules most out.
-fn begun<'w>(text: &[u8], words: &[&'w [u8]]) -> Option<&'w [u8]> {
+/// The first of these words that begins at a place. The first letter rules most out.
+fn begun<'w>(text: &[u8], at: usize, words: &[&'w [u8]]) -> Option<&'w [u8]> {
+    let text = &text[at..];
     let first = text.first()?;
+    if !words.iter().any(|word| word.first() == Some(first)) {
+        return None;
+    }
+    looked(at..at + WORD_MAX_BYTES);
     words.iter().find(|word| word.first() == Some(first) && text.starts_with(word)).copied()
 }
 

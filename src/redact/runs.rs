@@ -1,6 +1,7 @@
 //! Runs of characters of one class. A run is walked once, even if many prefixes stand in it, so each text costs only a few steps a
 //! byte.
 
+use super::reach::looked;
 use super::work::steps;
 
 /// A class of characters.
@@ -169,6 +170,7 @@ impl<'t> Runs<'t> {
             *known = (from, from + length);
             self.reached_end |= known.1 == self.text.len();
         }
+        looked(from..known.1 + 1);
         known.1
     }
 

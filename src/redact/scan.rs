@@ -4,7 +4,9 @@
 //!
 //! The text is not parsed first, so a cut body, JSON in a string of JSON and an argument of a GraphQL query are all searched alike.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::dfa::DFA;
@@ -15,10 +17,12 @@ use super::commands;
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::formats::{self, SERVICES};
 use super::names::{self, Names, WORDS};
-use super::part::{Carry, Searched, Wants};
+use super::part::{Carry, Part, Searched, Wants};
 use super::patterns::Pattern;
+use super::reach;
 use super::runs::Runs;
 use super::services::Service;
+use super::trail::Beside;
 use super::walk::Walk;
 use super::work::steps;
 use crate::deadline::Deadline;
@@ -30,6 +34,10 @@ pub(super) struct Scanner {
     needles: Vec<Needle>,
     /// The length of the longest needle in bytes.
     longest: usize,
+    /// The needles themselves.
+    texts: Vec<String>,
+    /// How far the automaton reads behind each needle.
+    read_on: OnceLock<Vec<usize>>,
 }
 
 /// The meaning of a needle.
@@ -69,8 +77,8 @@ impl Scanner {
             formats.chain(commands).chain(services).chain(names).unzip();
         let longest = texts.iter().map(String::len).max().unwrap_or_default();
         let search =
-            DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(texts)?;
-        Ok(Self { search, needles, longest })
+            DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(&texts)?;
+        Ok(Self { search, needles, longest, texts, read_on: OnceLock::new() })
     }
 
     /// The first needle in a range.
@@ -81,6 +89,12 @@ impl Scanner {
         }
         // It fails only for kinds of search that the automaton was not built for.
         self.search.try_find(&Input::new(text).range(range)).ok().flatten()
+    }
+
+    /// How far the automaton reads behind a hit, in bytes: a longer needle may stand there, in which this one stands as well.
+    fn read_on(&self, id: PatternID) -> usize {
+        let all = self.read_on.get_or_init(|| read_on(&self.texts));
+        all.get(id.as_usize()).copied().unwrap_or(self.longest)
     }
 
     /// The meaning of a hit. Each id that the automaton gives has one.
@@ -99,8 +113,8 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let part = 0..text.len();
-        Ok(self.find_in(names, text, part, Carry::default(), ends, deadline)?.found)
+        let part = Part { range: 0..text.len(), carry: Carry::default() };
+        Ok(self.find_in(names, text, part, ends, deadline, Beside::Nothing)?.found)
     }
 
     /// The secrets of a text whose name or prefix stands in a part of it. Found one after another, the parts of a text give what a
@@ -108,23 +122,36 @@ impl Scanner {
     ///
     /// # Errors
     /// When the search is not done by `deadline`.
-    pub(super) fn find_in<'a>(
+    pub(super) fn find_in<'a, 't>(
         &self,
         names: &'a Names,
-        text: &str,
-        part: Range<usize>,
-        carry: Carry,
+        text: &'t str,
+        Part { range: part, carry }: Part,
         ends: Ends,
         deadline: Deadline,
+        mut beside: Beside<'_, 't, 'a>,
     ) -> Result<Searched<'a>, OutOfTime> {
         let mut walk = Walk::new(names, text.as_bytes(), ends);
         let mut at = walk.resume(part.start, carry);
+        reach::note(matches!(beside, Beside::Note(_)));
+        match &mut beside {
+            Beside::Nothing => {}
+            Beside::Note(steps) => steps.begin(walk.pause(0, at)),
+            Beside::Follow(_, known) => walk.known = known.take(),
+        }
         steps(part.len());
         let mut runs = Runs::of(text.as_bytes());
         let mut looks = 0;
         // A needle that begins in the part may end behind it.
-        let reach = text.len().min(part.end + self.longest);
-        while let Some(hit) = self.next(text.as_bytes(), at..reach).filter(|hit| hit.start() < part.end) {
+        let limit = text.len().min(part.end + self.longest);
+        loop {
+            if let Beside::Follow(Some(follower), _) = &mut beside
+                && let Some(state) = follower.skip(&walk.pause(0, at))
+            {
+                at = walk.resume(0, state);
+            }
+            let Some(hit) = self.next(text.as_bytes(), at..limit).filter(|hit| hit.start() < part.end) else { break };
+            let from = at;
             looks += 1;
             if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
                 return Err(OutOfTime);
@@ -152,6 +179,11 @@ impl Scanner {
             while !text.is_char_boundary(at) {
                 at += 1;
             }
+            if let Beside::Note(steps) = &mut beside {
+                let looked = reach::taken();
+                let read = hit.end() + self.read_on(hit.pattern());
+                steps.put(looked.start.min(from)..looked.end.max(read), walk.touched(), walk.pause(0, at));
+            }
         }
         let carry = walk.pause(part.end, at);
         let wants = if runs.reached_end() { walk.wants.max(Wants::More) } else { walk.wants };
@@ -159,9 +191,30 @@ impl Scanner {
     }
 }
 
+/// For each needle: how many bytes a longer one has behind it at most.
+fn read_on(needles: &[String]) -> Vec<usize> {
+    let lower: Vec<_> = needles.iter().map(|needle| needle.to_ascii_lowercase()).collect();
+    let mut behind: HashMap<&[u8], usize> = lower.iter().map(|needle| (needle.as_bytes(), 0)).collect();
+    for needle in &lower {
+        let bytes = needle.as_bytes();
+        for (start, end) in (0..bytes.len()).flat_map(|start| (start + 1..bytes.len()).map(move |end| (start, end))) {
+            if let Some(most) = behind.get_mut(&bytes[start..end]) {
+                *most = (*most).max(bytes.len() - end);
+            }
+        }
+    }
+    lower.iter().map(|needle| behind.get(needle.as_bytes()).copied().unwrap_or_default()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_needle_the_rest_of_longer_ones_is_read() {
+        let needles = ["pass", "key", "passkeys", "XKEYS"].map(str::to_owned);
+        assert_eq!(read_on(&needles), [4, 1, 0, 0]);
+    }
 
     #[test]
     fn the_automaton_stays_small() {

@@ -1,12 +1,14 @@
 //! All searches of one text: our rules, the operator's patterns, our own secrets, streams, and the ends of a cut text.
 
 use super::edges;
-use super::escapes::Escapes;
+use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
+use super::part::{Carry, READINGS};
+use super::readings::{self, Texts};
 use super::redactor::{CUT, OWN};
 use crate::deadline::Deadline;
-use crate::secret::{MASK, registry as own};
+use crate::secret::registry as own;
 
 /// Matches of an operator's pattern between two looks at the clock.
 const MATCHES_A_LOOK: usize = 16;
@@ -14,15 +16,14 @@ const MATCHES_A_LOOK: usize = 16;
 impl<'a> Masking<'a> {
     /// What our rules find in a text, as it stands and with its escapes undone.
     pub(super) fn scanned(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let redactor = self.redactor;
-        let find = |text: &str| redactor.scanner.find(&redactor.names, text, ends, deadline);
-        let mut found = find(text)?;
         let shadows = [Escapes::Json.undo(text), Escapes::Markup.undo(text)];
-        for shadow in shadows.into_iter().flatten() {
-            let mut inside = find(&shadow.text)?;
-            shadow.cast_back(&mut inside);
-            found.append(&mut inside);
-        }
+        let [json, markup] = shadows.each_ref().map(|shadow| shadow.as_ref().map(Shadow::view));
+        let texts = Texts { plain: text, json, markup };
+        let carries = [Carry::default(); READINGS];
+        let [plain, json, markup] =
+            readings::search(self.redactor, &texts, 0..text.len(), &carries, ends, true, deadline)?;
+        let mut found = plain.found;
+        found.extend(json.found.into_iter().chain(markup.found));
         Ok(found)
     }
 
@@ -30,7 +31,7 @@ impl<'a> Masking<'a> {
     pub(super) fn listed(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut found = self.of_patterns(text, deadline)?;
         let own = self.own.iter().flat_map(|own| own.find_all(text.as_bytes()));
-        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) }));
+        found.extend(own.map(|range| Finding { range, rule: OWN, show: Show::Mask }));
         Ok(found)
     }
 
@@ -59,19 +60,15 @@ impl<'a> Masking<'a> {
         };
         if ends.cut_end {
             let cut = own::cut_off(text);
-            found.extend(cut.map(|start| Finding {
-                range: start..text.len(),
-                rule: OWN,
-                show: Show::Text(MASK.to_owned()),
-            }));
+            found.extend(cut.map(|start| Finding { range: start..text.len(), rule: OWN, show: Show::Mask }));
             // A secret that was cut shows neither its last characters nor a tag: both would be wrong.
             for finding in found.iter_mut().filter(|finding| finding.range.end == text.len()) {
-                finding.show = Show::Text(MASK.to_owned());
+                finding.show = Show::Mask;
             }
         }
         if ends.cut_start {
             let cut = edges::rest_of_a_secret(text).into_iter();
-            found.extend(cut.map(|range| Finding { range, rule: CUT, show: Show::Text(MASK.to_owned()) }));
+            found.extend(cut.map(|range| Finding { range, rule: CUT, show: Show::Mask }));
         }
         Ok(found)
     }

@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::judge::placeholder;
+use super::reach::looked;
 use super::relation;
 use super::runs::Class;
 use super::value;
@@ -82,6 +83,7 @@ impl Service {
             None => relation::written(text, name)?.range.start,
         };
         let reach = &text[start..text.len().min(start + TOKEN_MAX_BYTES)];
+        looked(start..start + TOKEN_MAX_BYTES);
         let length = self.looks.iter().find_map(|look| look.length(reach))?;
         let token = &reach[..length];
         // In lists of checksums a name alone stands before each.

@@ -76,8 +76,10 @@ impl<'a> Masking<'a> {
         }
         for joined in deltas::joined(text) {
             // It is searched once more for each kind of escape.
-            let has = |sign: &[u8]| usize::from(memchr::memmem::find(joined.text.as_bytes(), sign).is_some());
-            let escapes = has(b"\\u00") + has(b"&");
+            let bytes = joined.text.as_bytes();
+            let of_json =
+                memchr::memchr(b'\\', bytes).is_some_and(|at| memchr::memmem::find(&bytes[at..], b"\\u00").is_some());
+            let escapes = usize::from(of_json) + usize::from(memchr::memchr(b'&', bytes).is_some());
             spare.take(joined.text.len() * (1 + escapes))?;
             let mut inside = self.scanned(&joined.text, Ends::default(), spare.deadline)?;
             inside.extend(self.listed(&joined.text, spare.deadline)?);
@@ -107,8 +109,8 @@ impl<'a> Masking<'a> {
 /// Escapes the quotes in the shown text, which stands in a JSON string.
 fn in_a_string(finding: &mut Finding<'_>) {
     if let Show::Text(shown) = &mut finding.show
-        && shown.contains(['"', '\\'])
+        && shown.0.contains(['"', '\\'])
     {
-        *shown = shown.replace('\\', "\\\\").replace('"', "\\\"");
+        shown.0 = shown.0.replace('\\', "\\\\").replace('"', "\\\"");
     }
 }

@@ -3,6 +3,8 @@
 
 use std::ops::Range;
 
+use super::finding::Quote;
+use super::reach::looked;
 use super::work::steps;
 
 /// A sign between a name and its value, and where the value begins.
@@ -61,6 +63,8 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     let mut closed = false;
     if let Some(level) = level {
         let quote = text[name.start - 1];
+        // Backslashes, the quote and a bracket.
+        looked(at..at + level + 3);
         let slashes = text[at..].iter().take(level + 1).take_while(|byte| **byte == b'\\').count();
         closed = slashes == level && text.get(at + slashes) == Some(&quote);
         if closed {
@@ -75,6 +79,7 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     let level = level.filter(|_| closed);
     let before = at;
     at = skip_space(text, at);
+    looked(at..at + 2);
     let assigns = match (text.get(at)?, text.get(at + 1)) {
         (b'=', Some(b'>')) | (b':', Some(b'=')) => {
             at += 1;
@@ -89,8 +94,11 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
     let after = at + 1;
     let mut value = skip_space(text, after);
     // `**Password:** …` in Markdown.
-    if !assigns && value == after && text[value..].starts_with(b"** ") {
-        value = skip_space(text, value + 2);
+    if !assigns && value == after && text.get(value) == Some(&b'*') {
+        looked(value..value + b"** ".len());
+        if text[value..].starts_with(b"** ") {
+            value = skip_space(text, value + 2);
+        }
     }
     value = behind_entity(text, value);
     Some(Sign { at: value, assigns, tight: at == before && value == after, level })
@@ -98,8 +106,11 @@ pub(super) fn sign_after(text: &[u8], name: &Range<usize>) -> Option<Sign> {
 
 /// Behind the quote of HTML, if one is here.
 fn behind_entity(text: &[u8], at: usize) -> usize {
-    let here = text.get(at) == Some(&b'&') && text[at..].starts_with(ENTITY);
-    if here { at + ENTITY.len() } else { at }
+    if text.get(at) != Some(&b'&') {
+        return at;
+    }
+    looked(at..at + ENTITY.len());
+    if text[at..].starts_with(ENTITY) { at + ENTITY.len() } else { at }
 }
 
 /// The value after a sign.
@@ -113,7 +124,7 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
     let verbatim =
         text.get(sign.at) == Some(&b'@') && text.get(sign.at + 1 + backslashes_at(text, sign.at + 1)) == Some(&b'"');
     let sign = &Sign { at: sign.at + usize::from(verbatim), ..*sign };
-    let slashes = text[sign.at..].iter().take(64).take_while(|byte| **byte == b'\\').count();
+    let slashes = backslashes_at(text, sign.at);
     match text.get(sign.at + slashes) {
         Some(quote @ (b'"' | b'\'')) => {
             let start = sign.at + slashes + 1;
@@ -125,6 +136,7 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
         Some(byte) if sign.level.is_some() && (byte.is_ascii_digit() || *byte == b'-') => {
             let number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'-' | b'+' | b'.' | b'e' | b'E');
             let length = text[sign.at..].iter().take_while(|byte| number(byte)).count();
+            looked(sign.at..sign.at + length + 1);
             Value::Number(sign.at..sign.at + length)
         }
         // Behind a name in quotes, only words of JSON (`true`, `null`) have no quotes.
@@ -156,6 +168,7 @@ pub(super) fn value_from(text: &[u8], sign: &Sign, bare_end: &mut usize) -> Valu
                 *bare_end = sign.at + rest.iter().position(ends).unwrap_or(rest.len());
                 steps(*bare_end - sign.at);
             }
+            looked(sign.at..*bare_end + 1);
             Value::Bare(sign.at..*bare_end)
         }
         _ => Value::None,
@@ -185,7 +198,9 @@ pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<(Range<usize>, 
     let of_type = |byte: &u8| {
         byte.is_ascii_alphanumeric() || matches!(byte, b'&' | b'<' | b'>' | b'_' | b' ' | b'|' | b':' | b'?')
     };
-    let equals = memchr::memchr(b'=', reach).filter(|equals| reach[..*equals].iter().all(of_type))?;
+    let end = reach.iter().position(|byte| !of_type(byte));
+    looked(start..start + end.unwrap_or(reach.len()) + 1);
+    let equals = end.filter(|end| reach[*end] == b'=')?;
     let sign = Sign { at: skip_space(text, start + equals + 1), assigns: true, tight: false, level: None };
     match value_at(text, &sign) {
         Value::Quoted { range, closed, .. } => Some((range, closed)),
@@ -193,16 +208,16 @@ pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<(Range<usize>, 
     }
 }
 
-/// The quotes of a name, as they are written.
-pub(super) fn quote(text: &[u8], name: &Range<usize>) -> String {
-    let level = backslashes(text, name.start - 1);
-    String::from_utf8_lossy(&text[name.start - 1 - level..name.start]).into_owned()
+/// The quotes of a name, and the number of backslashes in front of each.
+pub(super) fn quote(text: &[u8], name: &Range<usize>) -> (u8, Quote) {
+    let quote = if text[name.start - 1] == b'"' { Quote::Double } else { Quote::Single };
+    (u8::try_from(backslashes(text, name.start - 1)).unwrap_or(u8::MAX), quote)
 }
 
-/// The strings in the object or array that begins at `start`, without names of members and descriptions; and where the object or
-/// array ends.
-pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
-    let (mut leaves, mut open, mut at) = (Vec::new(), Vec::new(), start);
+/// Gives the strings in the object or array that begins at `start`, without names of members and descriptions. Returns where the
+/// object or array ends.
+pub(super) fn leaves(text: &[u8], start: usize, mut leaf: impl FnMut(Range<usize>)) -> usize {
+    let (mut open, mut at) = (Vec::new(), start);
     let mut level = None;
     let mut member: Option<Range<usize>> = None;
     while let Some(byte) = text.get(at) {
@@ -211,8 +226,9 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
             b'}' | b']' => {
                 open.pop();
                 if open.is_empty() {
+                    looked(start..at + 1);
                     steps(at - start);
-                    return (leaves, at + 1);
+                    return at + 1;
                 }
             }
             b',' if open.last() == Some(&b'{') => member = None,
@@ -223,8 +239,8 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
                 let follows = skip_space(text, next);
                 if closed && text.get(follows) == Some(&b':') {
                     member = Some(string);
-                } else if !member.as_ref().is_some_and(|name| DESCRIPTIVE.contains(&&text[name.clone()])) {
-                    leaves.push(string);
+                } else if !member.as_ref().is_some_and(|name| describes(&text[name.clone()])) {
+                    leaf(string);
                 }
                 at = next;
                 continue;
@@ -233,8 +249,14 @@ pub(super) fn leaves(text: &[u8], start: usize) -> (Vec<Range<usize>>, usize) {
         }
         at += 1;
     }
+    looked(start..text.len());
     steps(text.len() - start);
-    (leaves, text.len())
+    text.len()
+}
+
+/// Whether a member with this name describes others. Its first letter rules most names out.
+fn describes(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b't' | b'd' | b'f' | b'$' | b'n' | b'p' | b'a')) && DESCRIPTIVE.contains(&name)
 }
 
 /// Where a string ends.
@@ -251,6 +273,7 @@ struct StringEnd {
 /// inner level has more backslashes.
 fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     let end = string_end_of(text, start, quote, level);
+    looked(start..end.next + 1);
     steps(end.next - start);
     end
 }
@@ -274,15 +297,20 @@ fn string_end_of(text: &[u8], start: usize, quote: u8, level: usize) -> StringEn
 
 /// The number of backslashes at a place.
 pub(super) fn backslashes_at(text: &[u8], at: usize) -> usize {
-    text.get(at..).unwrap_or_default().iter().take(64).take_while(|byte| **byte == b'\\').count()
+    let slashes = text.get(at..).unwrap_or_default().iter().take(64).take_while(|byte| **byte == b'\\').count();
+    looked(at..at + slashes + 1);
+    slashes
 }
 
-fn backslashes(text: &[u8], before: usize) -> usize {
-    text[..before].iter().rev().take(64).take_while(|byte| **byte == b'\\').count()
+pub(super) fn backslashes(text: &[u8], before: usize) -> usize {
+    let slashes = text[..before].iter().rev().take(64).take_while(|byte| **byte == b'\\').count();
+    looked(before.saturating_sub(slashes + 1)..before);
+    slashes
 }
 
 /// Behind white space, which may be escaped.
-pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
+pub(super) fn skip_space(text: &[u8], start: usize) -> usize {
+    let mut at = start;
     let limit = text.len().min(at + SPACE_MAX_BYTES);
     while at < limit {
         if text[at].is_ascii_whitespace() {
@@ -293,12 +321,14 @@ pub(super) fn skip_space(text: &[u8], mut at: usize) -> usize {
             break;
         }
         let slashes = text[at..limit].iter().take(64).take_while(|byte| **byte == b'\\').count();
+        looked(at..at + slashes + 1);
         if matches!(text.get(at + slashes), Some(b'n' | b'r' | b't')) {
             at += slashes + 1;
             continue;
         }
         break;
     }
+    looked(start..at + 1);
     at
 }
 
@@ -344,8 +374,9 @@ mod tests {
     #[test]
     fn the_leaves_of_a_container_are_its_values_but_for_what_describes() {
         let text = r#"{"a":"1","type":["x","y"],"b":[{"c":"2"},"3",4],"description":"d"} after "z""#;
-        let (leaves, end) = leaves(text.as_bytes(), 0);
-        let leaves: Vec<_> = leaves.into_iter().map(|range| &text[range]).collect();
-        assert_eq!((leaves, &text[end..]), (vec!["1", "2", "3"], r#" after "z""#));
+        let mut found = Vec::new();
+        let end = leaves(text.as_bytes(), 0, |range| found.push(&text[range]));
+        assert_eq!((found, &text[end..]), (vec!["1", "2", "3"], r#" after "z""#));
+        assert!(DESCRIPTIVE.iter().all(|name| describes(name)));
     }
 }

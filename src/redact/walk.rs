@@ -8,10 +8,12 @@ use super::judge::{OPAQUE_MAX_BYTES, looks_secret, mixed, placeholder, reference
 use super::mask::{TAG_BYTES, is_mask};
 use super::memo::NameMemo;
 use super::names::{Kind, Names};
-use super::part::{Carry, Wants};
+use super::part::{Carry, Fields, Wants};
+use super::reach::looked;
 use super::relation::{self, Context, Related};
 use super::runs::Class;
 use super::services::Service;
+use super::trail::Known;
 use super::value::{self, Sign, Value};
 use super::work::steps;
 use crate::secret::MASK;
@@ -20,6 +22,8 @@ use crate::secret::MASK;
 const KEY_NOUNS: [&[u8]; 2] = [b"key", b"token"];
 /// These adjectives, with the space behind them.
 const KEY_ADJECTIVES: [&[u8]; 7] = [b"api ", b"access ", b"secret ", b"private ", b"auth ", b"client ", b"license "];
+/// The longest of them.
+const KEY_ADJECTIVE_MAX_BYTES: usize = 8;
 /// The name of a secret has at most so many bytes.
 const NAME_MAX_BYTES: usize = 56;
 
@@ -29,6 +33,8 @@ pub(super) struct Walk<'n, 't> {
     text: &'t [u8],
     ends: Ends,
     pub(super) found: Vec<Finding<'n>>,
+    /// What another search has found, which is mostly left out.
+    pub(super) known: Option<Known<'t, 'n>>,
     /// The values in objects and arrays were collected up to here.
     container_end: usize,
     /// Where the last value without quotes ended.
@@ -43,6 +49,8 @@ pub(super) struct Walk<'n, 't> {
     command_end: usize,
     /// Names of services were examined up to here.
     service_end: usize,
+    /// The fields above that the last hit depended on or has changed.
+    touched: Fields,
     /// Whether what was found may go on behind the text.
     pub(super) wants: Wants,
     memo: NameMemo<'n>,
@@ -56,6 +64,7 @@ impl<'n, 't> Walk<'n, 't> {
             text,
             ends,
             found: Vec::new(),
+            known: None,
             container_end: 0,
             bare_end: 0,
             dull_end: 0,
@@ -63,6 +72,7 @@ impl<'n, 't> Walk<'n, 't> {
             name_end: 0,
             command_end: 0,
             service_end: 0,
+            touched: Fields::NONE,
             wants: Wants::Nothing,
             memo: NameMemo::new(),
             context: Context::default(),
@@ -91,6 +101,15 @@ impl<'n, 't> Walk<'n, 't> {
         whole.further(end)
     }
 
+    fn touch(&mut self, field: Fields) {
+        self.touched = self.touched.and(field);
+    }
+
+    /// What the hits since the last call depended on or have changed.
+    pub(super) fn touched(&mut self) -> Fields {
+        std::mem::replace(&mut self.touched, Fields::NONE)
+    }
+
     fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
         self.memo.key(self.names, self.text, name)
     }
@@ -100,13 +119,18 @@ impl<'n, 't> Walk<'n, 't> {
         if range.end == self.text.len() {
             self.wants = Wants::Rest;
         }
-        if !range.is_empty() && !is_mask(&self.text[range.clone()]) {
-            self.found.push(Finding { range, rule, show });
+        if range.is_empty() || is_mask(&self.text[range.clone()]) {
+            return;
+        }
+        let finding = Finding { range, rule, show };
+        if !self.known.as_mut().is_some_and(|known| known.has(&finding)) {
+            self.found.push(finding);
         }
     }
 
     /// The range with the rest of a character in which it begins or ends: the longest value may end in one.
     fn whole_characters(&self, mut range: Range<usize>) -> Range<usize> {
+        looked(range.start..range.end + 1);
         let inside = |at: usize| self.text.get(at).is_some_and(|byte| byte & 0xC0 == 0x80);
         while inside(range.start) {
             range.start -= 1;
@@ -120,6 +144,7 @@ impl<'n, 't> Walk<'n, 't> {
     /// Examines a word that names of secrets contain: the name around it, and the value of that name. Returns where the search
     /// continues; `None`: behind the word.
     pub(super) fn named(&mut self, hit: Range<usize>) -> Option<usize> {
+        self.touch(Fields::NAME);
         // Several words can stand in one name, which is examined once.
         if hit.start < self.name_end {
             return None;
@@ -132,6 +157,7 @@ impl<'n, 't> Walk<'n, 't> {
     /// Examines the word of a service, which may stand in the name of a token of that service. A name that is a secret's without
     /// the service (`datadog_password`) is left to its own word.
     pub(super) fn of_service(&mut self, service: &'static Service, hit: Range<usize>) -> Option<usize> {
+        self.touch(Fields::SERVICE);
         if hit.start < self.service_end {
             return None;
         }
@@ -150,6 +176,8 @@ impl<'n, 't> Walk<'n, 't> {
 
     /// Examines the word of a command that takes a password.
     pub(super) fn command(&mut self, which: usize, hit: Range<usize>) -> Option<usize> {
+        self.touch(Fields::COMMAND);
+        looked(hit.start.saturating_sub(1)..hit.end);
         let begins = hit.start == 0 || !self.text[hit.start - 1].is_ascii_alphanumeric();
         if !begins || hit.start < self.command_end {
             return None;
@@ -167,6 +195,7 @@ impl<'n, 't> Walk<'n, 't> {
         if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
             return None;
         }
+        self.touch(Fields::BARE);
         match value::value_from(self.text, &sign, &mut self.bare_end) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
@@ -186,19 +215,16 @@ impl<'n, 't> Walk<'n, 't> {
             }
             Value::Number(range) if kind == Kind::Digits && sign.level.is_some() => {
                 let end = range.end;
-                let quote = value::quote(self.text, name);
-                self.push(range, rule, Show::Quoted(quote));
+                let (level, quote) = value::quote(self.text, name);
+                self.push(range, rule, Show::Quoted(level, quote));
                 Some(end)
             }
             Value::Number(_) => None,
-            Value::Container(start) if kind != Kind::Opaque && start >= self.container_end => {
-                let (leaves, end) = value::leaves(self.text, start);
+            Value::Container(start) if kind != Kind::Opaque && self.is_not_collected(start) => {
+                let end = value::leaves(self.text, start, |leaf| self.push(leaf, rule, Show::of(kind)));
                 self.container_end = end;
                 if end == self.text.len() {
                     self.wants = Wants::Rest;
-                }
-                for leaf in leaves {
-                    self.push(leaf, rule, Show::of(kind));
                 }
                 // The search continues inside: values that were not collected may have known formats.
                 Some(start + 1)
@@ -207,6 +233,12 @@ impl<'n, 't> Walk<'n, 't> {
             Value::Bare(range) => self.bare(name, range, rule, kind, in_url, sign),
             Value::None => None,
         }
+    }
+
+    /// Whether the values in the object or array that begins here were not collected yet.
+    fn is_not_collected(&mut self, start: usize) -> bool {
+        self.touch(Fields::CONTAINER);
+        start >= self.container_end
     }
 
     /// A value that belongs to the name without a sign between them, as in XML or in a pair.
@@ -240,6 +272,7 @@ impl<'n, 't> Walk<'n, 't> {
         in_url: bool,
         sign: Sign,
     ) -> Option<usize> {
+        self.touch(Fields::DULL);
         // The rest of a value that was already judged not to be a secret.
         if !in_url && range.start < self.dull_end {
             return None;
@@ -294,6 +327,7 @@ impl<'n, 't> Walk<'n, 't> {
             return false;
         };
         // A value ends at `#`, but the tag of a mask stands behind it.
+        looked(value.start..value.end + TAG_BYTES);
         let tagged = &self.text[value.start..self.text.len().min(value.end + TAG_BYTES)];
         is_mask(&content[at..]) || is_mask(&tagged[at..])
     }
@@ -334,6 +368,8 @@ impl<'n, 't> Walk<'n, 't> {
             hit.start..hit.start + self.text[hit].iter().take_while(|byte| part(**byte) || **byte >= 0x80).count();
         let left = self.text[..hit.start].iter().rev().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
         let right = self.text[hit.end..].iter().take(NAME_MAX_BYTES).take_while(|byte| part(**byte)).count();
+        // The byte in front may be a backslash.
+        looked((hit.start - left).saturating_sub(1)..hit.end + right + 1);
         steps(left + right);
         self.name_end = hit.end + right;
         let mut name = hit.start - left..hit.end + right;
@@ -347,6 +383,9 @@ impl<'n, 't> Walk<'n, 't> {
         // `api key` in prose.
         let word = &self.text[name.clone()];
         let before = &self.text[..name.start];
+        if before.last() == Some(&b' ') {
+            looked(name.start.saturating_sub(KEY_ADJECTIVE_MAX_BYTES)..name.start);
+        }
         if before.last() == Some(&b' ')
             && KEY_NOUNS.iter().any(|noun| word.eq_ignore_ascii_case(noun))
             && let Some(adjective) = KEY_ADJECTIVES.iter().find(|word| {

@@ -111,6 +111,12 @@ impl Undone {
         matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
     }
 
+    /// About how many entries this range of the copy has.
+    pub(crate) fn entries_in(&self, range: &Range<usize>) -> usize {
+        let before = |at: usize| self.blocks.partition_point(|begin| begin.here < at);
+        (before(range.end) - before(range.start)) * BLOCK
+    }
+
     /// The first place in the copy whose character stood at `stood` in the text, or behind it.
     pub(crate) fn here(&self, stood: usize) -> usize {
         let block = self.blocks.partition_point(|begin| begin.stood <= stood).saturating_sub(1);
@@ -181,6 +187,23 @@ impl<'u> Backwards<'u> {
     }
 
     fn place(&mut self, at: usize) -> Range<usize> {
+        let (first, escapes) = self.seek(at);
+        Undone::place_by(at, first, escapes)
+    }
+
+    /// The part of the text without escapes that holds the byte at `at` of the copy. `None` where an escape stood.
+    pub(crate) fn gap(&mut self, at: usize) -> Option<UndoneGap> {
+        let (first, escapes) = self.seek(at);
+        let end = match escapes {
+            Some(_) if at < first.here => first.stood,
+            Some(_) => return None,
+            None => usize::MAX,
+        };
+        Some(UndoneGap { here: self.begin.here, stood: self.begin.stood..end })
+    }
+
+    /// The first escapes that end behind `at`, and where they begin; otherwise the end of all. The gap in front of them is now known.
+    fn seek(&mut self, at: usize) -> (Place, Option<Escapes>) {
         let Undone { escapes, blocks, .. } = self.undone;
         let next_block = blocks.get(self.entry / BLOCK + 2);
         if at < self.begin.here || next_block.is_some_and(|block| block.here <= at) {
@@ -191,12 +214,20 @@ impl<'u> Backwards<'u> {
             let first = self.begin.behind_gap(*here);
             let behind = first.behind(*here);
             if at < behind.here {
-                return Undone::place_by(at, first, Some(*here));
+                return (first, Some(*here));
             }
             (self.entry, self.begin) = (self.entry + 1, behind);
         }
-        Undone::place_by(at, self.begin, None)
+        (self.begin, None)
     }
+}
+
+/// A part of a text without escapes.
+pub(crate) struct UndoneGap {
+    /// Where it begins in the copy.
+    pub(crate) here: usize,
+    /// Its place in the text. The last one has no end.
+    pub(crate) stood: Range<usize>,
 }
 
 #[cfg(test)]

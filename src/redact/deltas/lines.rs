@@ -1,10 +1,36 @@
 //! The lines of streams: what stands in front of their content, in quotes, in pages and in logs; and whether a text may have such
 //! lines.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 /// The fields of an event stream (HTML standard, section 9.2.6), and comments.
 const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b"id:", b"retry:", b":"];
+/// The words of texts with streams. Most texts that are asked for them are short, and to make a finder takes as long as to search
+/// such a text.
+struct Words {
+    data: Finder<'static>,
+    object_line: Finder<'static>,
+    object: Finder<'static>,
+    escaped_object: Finder<'static>,
+    candidates: Finder<'static>,
+    candidates_in_strings: Finder<'static>,
+    candidates_in_pages: Finder<'static>,
+    quotes_in_pages: [Finder<'static>; 3],
+}
+
+static WORDS: LazyLock<Words> = LazyLock::new(|| Words {
+    data: Finder::new("data:"),
+    object_line: Finder::new("\n{"),
+    object: Finder::new(" {\""),
+    escaped_object: Finder::new("{\\"),
+    candidates: Finder::new("\"candidates\""),
+    candidates_in_strings: Finder::new("candidates\\"),
+    candidates_in_pages: Finder::new("candidates&"),
+    quotes_in_pages: ["quot;", "#34;", "#x22;"].map(Finder::new),
+});
+
 /// What a log puts in front of a line has at most so many bytes.
 const STAMP_MAX_BYTES: usize = 128;
 
@@ -103,14 +129,14 @@ pub(in crate::redact) fn may_be_in(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Most texts are one line, which is the fastest check.
     let Some(rest) = memchr::memchr(b'\n', bytes).map(|end| &bytes[end..]) else { return text.starts_with("data:") };
-    let objects = || usize::from(text.starts_with('{')) + memmem::find_iter(rest, b"\n{").take(2).count() > 1;
-    memmem::find(bytes, b"data:").is_some() || objects() || are_stamped(bytes)
+    let objects = || usize::from(text.starts_with('{')) + WORDS.object_line.find_iter(rest).take(2).count() > 1;
+    WORDS.data.find(bytes).is_some() || objects() || are_stamped(bytes)
 }
 
 /// Whether two lines have an object behind a time.
 fn are_stamped(text: &[u8]) -> bool {
     let (mut from, mut stamped) = (0, 0);
-    while let Some(object) = memmem::find(&text[from..], b" {\"").map(|length| from + length) {
+    while let Some(object) = WORDS.object.find(&text[from..]).map(|length| from + length) {
         let line = memchr::memrchr(b'\n', &text[from..object]).map_or(from, |end| from + end + 1);
         stamped += usize::from(stamp_end(&text[line..object.min(line + STAMP_MAX_BYTES)]).is_some());
         if stamped > 1 {
@@ -126,17 +152,17 @@ fn are_stamped(text: &[u8]) -> bool {
 pub(in crate::redact) fn may_be_in_strings(text: &str) -> bool {
     let text = text.as_bytes();
     memchr::memchr(b'\\', text).is_some()
-        && (begins_escaped_line(text, b"data:")
-            || begins_escaped_line(text, b"{\\")
-            || memmem::find(text, b"candidates\\").is_some())
+        && (begins_escaped_line(text, &WORDS.data)
+            || begins_escaped_line(text, &WORDS.escaped_object)
+            || WORDS.candidates_in_strings.find(text).is_some())
 }
 
 /// Whether this stands behind an escaped line end, perhaps with a margin or a time between.
-fn begins_escaped_line(text: &[u8], what: &[u8]) -> bool {
+fn begins_escaped_line(text: &[u8], what: &Finder<'_>) -> bool {
     let mut searched = 0;
-    memmem::find_iter(text, what).any(|at| {
+    what.find_iter(text).any(|at| {
         let before = &text[searched.max(at.saturating_sub(STAMP_MAX_BYTES))..at];
-        searched = at + what.len();
+        searched = at + what.needle().len();
         let margin = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'>')).count();
         let line_end = || memchr::memrchr_iter(b'n', before).find(|at| before[..*at].ends_with(b"\\"));
         let line = || &before[line_end().map_or(0, |end| end + 1)..];
@@ -146,14 +172,18 @@ fn begins_escaped_line(text: &[u8], what: &[u8]) -> bool {
 
 /// Whether a text may hold a stream in HTML, where quotes are entities.
 pub(in crate::redact) fn may_be_in_a_page(text: &str) -> bool {
-    let has = |what: &str| memmem::find(text.as_bytes(), what.as_bytes()).is_some();
-    (has("data:") || has("candidates&")) && ["quot;", "#34;", "#x22;"].iter().any(|quote| has(quote))
+    let has = |what: &Finder<'_>| what.find(text.as_bytes()).is_some();
+    let Words { data, candidates_in_pages, quotes_in_pages, .. } = &*WORDS;
+    // Without this sign there is no entity.
+    memchr::memchr(b'&', text.as_bytes()).is_some()
+        && (has(data) || has(candidates_in_pages))
+        && quotes_in_pages.iter().any(has)
 }
 
 /// Whether a text may hold an array of events, the form in which Gemini streams its answers without `alt=sse`.
 pub(super) fn may_be_in_arrays(text: &str) -> bool {
     let text = text.as_bytes();
-    memchr::memchr(b'[', text).is_some() && memmem::find_iter(text, b"\"candidates\"").take(2).count() == 2
+    memchr::memchr(b'[', text).is_some() && WORDS.candidates.find_iter(text).take(2).count() == 2
 }
 
 #[cfg(test)]

@@ -67,7 +67,7 @@ impl Joined {
                 let from = piece.start + start.saturating_sub(at);
                 let to = (piece.start + end - at).min(piece.end);
                 let from = from.min(to);
-                Finding { range: from..to, rule: finding.rule, show: Show::Text(shown.take().unwrap_or_default()) }
+                Finding { range: from..to, rule: finding.rule, show: shown.take().map_or(Show::Nothing, Show::text) }
             })
             .collect()
     }
@@ -136,8 +136,8 @@ mod tests {
         let finding = Finding { range: 1..7, rule: "r", show: Show::Token };
         let pieces = Joined::of(stream, &pieces).pieces_of(&finding, "****".to_owned());
         let shown: Vec<_> = pieces.iter().map(|piece| (&stream[piece.range.clone()], &piece.show)).collect();
-        let none = Show::Text(String::new());
-        assert_eq!(shown, [("k-", &Show::Text("****".to_owned())), ("abc", &none), ("d", &none)]);
+        let none = Show::Nothing;
+        assert_eq!(shown, [("k-", &Show::text("****".to_owned())), ("abc", &none), ("d", &none)]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::checksum::{CHECKED_BYTES, is_checked};
 use super::{Pattern, Shape};
 use crate::redact::judge::{is_user_and_password, opaque};
+use crate::redact::reach::looked;
 use crate::redact::runs::{Class, PEM_MAX_BYTES, Runs};
 
 /// Fewer characters of a cut secret reveal nothing.
@@ -12,6 +13,9 @@ const CUT_MIN_BYTES: usize = 4;
 
 /// The last part of a password hash is searched for in so many bytes at most.
 const HASH_MAX_BYTES: usize = 256;
+
+/// What stands in front of a prefix is read in so many bytes: an escape, or the number of a bot.
+const BEFORE_BYTES: usize = 12;
 
 /// A prefix that was found, and the text behind it.
 struct Check<'r, 't> {
@@ -30,10 +34,14 @@ impl Pattern {
     pub(in crate::redact) fn verify(&self, runs: &mut Runs<'_>, start: usize, cut: bool) -> Option<Range<usize>> {
         let text = runs.text();
         let after = start + self.prefix.len();
+        looked(start.saturating_sub(BEFORE_BYTES)..after);
         if !self.any_case() && text.get(start..after)? != self.prefix.as_bytes() {
             return None;
         }
         let inside = matches!(self.shape, Shape::Bot | Shape::Pem | Shape::Behind(..) | Shape::Around(..));
+        if matches!(self.shape, Shape::Checked(_)) {
+            looked(after..after + CHECKED_BYTES);
+        }
         if !inside && !begins(text, start) {
             let glued = matches!(self.shape, Shape::Checked(_)) && is_checked(text, after);
             return glued.then_some(start..after + CHECKED_BYTES);
@@ -153,6 +161,7 @@ impl Check<'_, '_> {
     }
 
     fn around(&mut self, before: usize, class: Class, min: usize) -> Option<Range<usize>> {
+        looked(self.start.saturating_sub(before + 1)..self.start);
         let begin = self.start.checked_sub(before)?;
         let alone = self.text[begin..self.start].iter().all(|byte| class.has(*byte))
             && begin.checked_sub(1).is_none_or(|at| !class.has(self.text[at]));
@@ -186,11 +195,13 @@ impl Check<'_, '_> {
         const END: &[u8] = b"-----END";
         let (text, start, after) = (self.text, self.start, self.after);
         let label = &text[after..text.len().min(after + 40)];
+        looked(after..after + label.len() + 1);
         let dashes = label.windows(5).position(|five| five == b"-----").unwrap_or(label.len());
         if !label[..dashes].windows(PRIVATE.len()).any(|part| part == PRIVATE) {
             return None;
         }
         let reach = &text[..text.len().min(start + PEM_MAX_BYTES)];
+        looked(start..start + PEM_MAX_BYTES + 1);
         let body = after + dashes;
         if let Some(end) = self.runs.pem_end(body).map(|end| end + END.len()).filter(|end| *end <= reach.len()) {
             let rest = &reach[end..reach.len().min(end + 45)];

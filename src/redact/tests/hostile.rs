@@ -222,4 +222,6 @@ pub(crate) const SIDE_BY_SIDE: &[&str] = &[
     "data: {\"a\":\"b\"}\ntoken=\\\\\\\"data: {\"a\":\"&quot;data: \\u0074\"}\n\n{\\\"password\\\":{\\\"a\\\":",
     "agent_eyJ-&quot;Authorization: Basic eyJa..\\u0074oken=Authorization: token \"token\":\"mysql -p",
     "&quot;\"token\":\"Authorization: Basic ciokey\\\\Authorization: token token=\\\\\\\"\\u0074oken=mysql -p",
+    "\"password\":\"aQ[{\"candidates\":\n\"token\":\"sk-\\u0074oken=&quot;eyJa.eyJAuthorization: token apiKeyApiKeySGapiKeyApiKey",
+    "echo a|identified by '\\u0074oken=&#34;\\ndata: \\\\ndata: -e TOKEN=\"echo a|SG.&quot;token&sig\\ndata: \\\\ndata: \\\\\\\\ndata: [{\"candidates\":\"\"},",
 ];

@@ -2,11 +2,10 @@
 
 use std::ops::Range;
 
-use super::found::READINGS;
 use crate::chunking::{ChunkSizes, Cutter, KnownParts};
 use crate::naming::{Name, Namer};
 use crate::redact::finding::Ends;
-use crate::redact::part::Carry;
+use crate::redact::part::{Carry, READINGS};
 
 /// So much text stands around a core, in bytes, if the text has it. What ties a value to its name is shorter: at most two runs of
 /// space, a value without quotes and a scheme before it (`SPACE_MAX_BYTES`, `BARE_MAX_BYTES`, `VALUE_MAX_BYTES`).

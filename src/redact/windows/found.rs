@@ -1,10 +1,7 @@
 //! What our rules find in a window, and what the search of the next one has to know.
 
 use crate::redact::finding::Finding;
-use crate::redact::part::{Carry, Wants};
-
-/// A text is read in so many ways.
-pub(super) const READINGS: usize = 3;
+use crate::redact::part::{Carry, READINGS, Wants};
 
 /// What was found in a window.
 #[derive(Debug)]

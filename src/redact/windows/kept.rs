@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use quick_cache::unsync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, Weighter};
 
-use super::found::{READINGS, Read};
+use super::found::Read;
 use crate::naming::Name;
 use crate::redact::finding::{Finding, Show};
-use crate::redact::part::{Carry, Wants};
+use crate::redact::part::{Carry, READINGS, Wants};
 
 /// What an entry takes at least, with its place in the cache, in bytes.
 const ENTRY_BYTES: usize = 192;

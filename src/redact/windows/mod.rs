@@ -30,13 +30,14 @@ mod tests;
 mod undoing;
 
 use self::cores::{AROUND_BYTES, Cores};
-use self::found::{READINGS, Read};
-use self::reading::Texts;
+use self::found::Read;
 use self::undoing::Undoing;
 use super::escapes::Escapes;
 use super::finding::{Ends, Finding, OutOfTime};
 use super::masking::Masking;
-use super::part::{Carry, Wants};
+use super::merged::remove_covered;
+use super::part::{Carry, READINGS, Wants};
+use super::readings::Texts;
 use super::runs::PEM_MAX_BYTES;
 use super::streams::Spare;
 use crate::deadline::Deadline;
@@ -81,7 +82,6 @@ impl<'a> Masking<'a> {
         let long = &self.redactor.long;
         let cores = Cores::of(text, long.sizes.cores, &long.known);
         let (mut found, marks) = self.scanned_in_windows(&cores, ends, deadline)?;
-        found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
         found.extend(self.in_regions(text, &marks, deadline)?);
         found.extend(self.of_patterns(text, deadline)?);
         found.extend(self.own_in_windows(&cores, deadline)?);
@@ -104,12 +104,27 @@ impl<'a> Masking<'a> {
                 return Err(OutOfTime);
             }
             let (start, read) = self.rules_in(cores, nth, &mut progress, &carries, ends, deadline)?;
-            let place = |finding: Finding<'a>| {
-                let range = start + finding.range.start..start + finding.range.end;
-                Finding { range, ..finding }
-            };
-            for (all, here) in found.iter_mut().zip(read.found) {
-                all.extend(here.into_iter().map(place));
+            // Fewer findings take less memory until the whole text was searched.
+            let [mut plain, mut json, mut markup] = read.found.map(|mut here| {
+                for Finding { range, .. } in &mut here {
+                    *range = start + range.start..start + range.end;
+                }
+                here.retain(|Finding { range, rule, .. }| !self.is_identity(rule, &cores.text[range.clone()]));
+                self.without_covered(&mut here);
+                here
+            });
+            remove_covered(&mut json, &plain);
+            remove_covered(&mut markup, &plain);
+            remove_covered(&mut markup, &json);
+            remove_covered(&mut json, &markup);
+            remove_covered(&mut plain, &json);
+            remove_covered(&mut plain, &markup);
+            for (all, mut here) in found.iter_mut().zip([plain, json, markup]) {
+                if all.is_empty() {
+                    *all = here;
+                } else {
+                    all.append(&mut here);
+                }
             }
             marks.extend(read.marks.iter().map(|mark| start + mark));
             carries = read.carries;
@@ -138,15 +153,16 @@ impl<'a> Masking<'a> {
             let ends = Ends { cut_start: false, cut_end: ends.cut_end && is_last };
             let name = cores.name_of_rules(&window, carries, ends);
             let read = match kept.rules(name.as_ref()) {
-                Some(read) => read,
-                None => {
+                // What was not searched to its end is enough to know that the window must be longer.
+                Some(read) if !(is_last && read.wants == Wants::Rest) => read,
+                _ => {
                     let core = cores.core(nth);
                     let core_bytes = core.len();
                     let core = core.start - window.text.start..core.end - window.text.start;
                     let without = progress.without.each_mut();
                     let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
                     let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
-                    let read = reading::read(self.redactor, &texts, core, carries, ends, deadline)?;
+                    let read = reading::read(self.redactor, &texts, core, carries, ends, is_last, deadline)?;
                     if let Some(name) = name {
                         kept.keep_rules(name, &read, core_bytes);
                     }

@@ -7,7 +7,6 @@ use crate::deadline::Deadline;
 use crate::redact::finding::{Finding, OutOfTime, Show};
 use crate::redact::masking::Masking;
 use crate::redact::redactor::OWN;
-use crate::secret::MASK;
 use crate::secret::registry::Searcher;
 
 /// Behind encodings, a secret takes at most so many times its bytes: base64 in hexadecimal digits takes 2.7, escapes in escapes
@@ -28,7 +27,7 @@ impl<'a> Masking<'a> {
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let Some(own) = &self.own else { return Ok(Vec::new()) };
         let around_bytes = own.longest_bytes().saturating_mul(ENCODED_MAX);
-        let show = |range| Finding { range, rule: OWN, show: Show::Text(MASK.to_owned()) };
+        let show = |range| Finding { range, rule: OWN, show: Show::Mask };
         if around_bytes > AROUND_MAX_BYTES {
             return Ok(own.find_all(cores.text.as_bytes()).into_iter().map(show).collect());
         }
