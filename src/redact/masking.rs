@@ -5,6 +5,7 @@ use std::sync::Arc;
 use wildmatch::WildMatch;
 
 use super::WITHHELD;
+use super::clean::SearchedAs;
 use super::counts::Counts;
 use super::finding::{Ends, Finding, OutOfTime};
 use super::identity::Identity;
@@ -85,6 +86,11 @@ impl<'a> Masking<'a> {
         self.identity.has(value) || self.redactor.ids_seen.contains_key(value)
     }
 
+    /// The version of the list of our own secrets.
+    pub(super) fn version_of_own(&self) -> u64 {
+        self.own.as_ref().map_or(0, |own| own.version())
+    }
+
     /// The mask for the value of a form field, if the field has the name of a secret.
     pub fn field(&mut self, name: &str, value: &str) -> Option<String> {
         let redactor = self.redactor;
@@ -133,13 +139,28 @@ impl<'a> Masking<'a> {
     /// Masks binary data: known formats, passwords in URLs and our own secrets are overwritten in place. Data that is text but
     /// for a few bytes is also searched as a text.
     pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
-        let nearly = readable(bytes).and_then(|text| self.nearly_text(bytes, &text, cut));
-        self.binary(nearly.as_deref().unwrap_or(bytes), cut).or(nearly)
+        let clean = &self.redactor.clean;
+        let name = clean.name(bytes, SearchedAs::Bytes(cut), self.version_of_own());
+        if clean.has(name.as_ref()) {
+            return None;
+        }
+        let Some(text) = readable(bytes) else {
+            let mut any = false;
+            let blotted = self.binary(bytes, cut, &mut any);
+            if !any {
+                clean.add(name);
+            }
+            return blotted;
+        };
+        let nearly = self.nearly_text(bytes, &text, cut);
+        self.binary(nearly.as_deref().unwrap_or(bytes), cut, &mut false).or(nearly)
     }
 
-    fn binary(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
+    /// `any`: whether something was found, also if its rule is lifted for this call.
+    fn binary(&mut self, bytes: &[u8], cut: bool, any: &mut bool) -> Option<Vec<u8>> {
         let redactor = self.redactor;
         let mut blotted = redactor.scanner.blot(bytes, cut, |rule| {
+            *any = true;
             let masks = !self.is_lifted(rule);
             if masks {
                 self.counts.add(rule);
@@ -147,6 +168,7 @@ impl<'a> Masking<'a> {
             masks
         });
         for secret in self.own.clone().iter().flat_map(|own| own.find_all(bytes)) {
+            *any = true;
             blotted.get_or_insert_with(|| bytes.to_vec())[secret].fill(b'*');
             self.counts.add(OWN);
         }
@@ -263,8 +285,12 @@ impl<'a> Masking<'a> {
 /// The readable form of bytes of which few are not text: each of those becomes `?`, so that everything keeps its place.
 fn readable(bytes: &[u8]) -> Option<String> {
     const BINARY_OF_A_HUNDRED: usize = 30;
-    let mut text = String::with_capacity(bytes.len());
     let mut binary = bytes.iter().filter(|byte| byte.is_ascii_control() && !byte.is_ascii_whitespace()).count();
+    // Most binary data is ruled out at once.
+    if (binary + broken_at_least(bytes)) * 100 > bytes.len() * BINARY_OF_A_HUNDRED {
+        return None;
+    }
+    let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
         text.extend(chunk.invalid().iter().map(|_| '?'));
@@ -274,4 +300,29 @@ fn readable(bytes: &[u8]) -> Option<String> {
         }
     }
     Some(text)
+}
+
+/// So many bytes are no part of a character, at least: those that continue one where none began, and those that begin one that does
+/// not go on.
+fn broken_at_least(bytes: &[u8]) -> usize {
+    let goes_on = |byte: u8| byte & 0xC0 == 0x80;
+    let pairs = bytes.iter().zip(bytes.iter().skip(1));
+    pairs.filter(|(one, next)| if goes_on(**next) { **one < 0x80 } else { **one >= 0xC0 }).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_more_bytes_are_called_broken_than_are(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'a'), Just(0xC3), Just(0xA9), Just(0xF0)], 0..60),
+        ) {
+            let broken: usize = bytes.utf8_chunks().map(|chunk| chunk.invalid().len()).sum();
+            prop_assert!(broken_at_least(&bytes) <= broken);
+        }
+    }
 }

@@ -4,7 +4,8 @@
 //!  redactor        the rules, prepared once
 //!  masking         the masking of one call: an entry for each kind of text
 //!    |- headers, urls   fields, queries and forms, by the names in them
-//!    |- search          all searches of one text; of a long one in windows, whose results are remembered (part)
+//!    |- search          all searches of one text, unless nothing was found in it before (clean); of a long one in windows, whose
+//!         |             results are remembered (part)
 //!         |- scan, walk      names with values (names, value, relation), known formats (formats, patterns), tokens under the
 //!         |                  name of a service (services), user information of URLs (authority)
 //!         |- streams         secrets in pieces, in streams of events (deltas)
@@ -22,6 +23,7 @@
 
 mod authority;
 mod blot;
+mod clean;
 mod commands;
 mod counts;
 mod deltas;

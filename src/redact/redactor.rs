@@ -8,6 +8,7 @@ use regex::Regex;
 use wildmatch::WildMatch;
 
 use super::authority::USERINFO;
+use super::clean::CleanContents;
 use super::commands;
 use super::fingerprint::Fingerprint;
 use super::formats;
@@ -40,6 +41,7 @@ pub struct Redactor {
     /// The session ids of earlier calls.
     pub(super) ids_seen: quick_cache::sync::Cache<String, ()>,
     pub(super) long: LongTexts,
+    pub(super) clean: CleanContents,
 }
 
 /// Rules that are lifted for some calls.
@@ -94,6 +96,7 @@ impl Redactor {
     ) -> Result<Self, TooManyRules> {
         let names = Names::new(&settings.headers, &settings.keys);
         let long = LongTexts::new(sizes, ids_on_texts(&names));
+        let clean = CleanContents::new(sizes.kept);
         let allow = settings.allow.iter().map(|allow| Allow {
             hosts: allow.hosts.clone(),
             path: allow.path.as_deref().map(WildMatch::new),
@@ -109,12 +112,14 @@ impl Redactor {
             fingerprint,
             ids_seen: quick_cache::sync::Cache::new(IDS_REMEMBERED),
             long,
+            clean,
         })
     }
 
-    /// Remembers what was found in long texts in at most so many bytes; 4 MiB unless set. 0: nothing is remembered.
+    /// Remembers what was searched in at most so many bytes; 4 MiB unless set. 0: nothing is remembered.
     pub fn remember_at_most(&self, bytes: usize) {
         self.long.remember_at_most(bytes);
+        self.clean.remember_at_most(bytes);
     }
 
     /// How much of calls to this host is recorded.

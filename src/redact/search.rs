@@ -1,5 +1,6 @@
 //! All searches of one text: our rules, the operator's patterns, our own secrets, streams, and the ends of a cut text.
 
+use super::clean::SearchedAs;
 use super::edges;
 use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
@@ -75,13 +76,23 @@ impl<'a> Masking<'a> {
 
     /// The same for a text that is searched as a whole, without the ends of a cut text.
     pub(super) fn at_once(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let clean = &self.redactor.clean;
+        let name = clean.name(text.as_bytes(), SearchedAs::Text(ends), self.version_of_own());
+        if clean.has(name.as_ref()) {
+            return Ok(Vec::new());
+        }
         let mut found = self.scanned(text, ends, deadline)?;
+        // Another call may not have this id.
+        let without_ids = found.is_empty();
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
         if deadline.is_over() {
             return Err(OutOfTime);
         }
         found.extend(self.in_streams(text, deadline)?);
         found.extend(self.listed(text, deadline)?);
+        if without_ids && found.is_empty() {
+            clean.add(name);
+        }
         Ok(found)
     }
 }

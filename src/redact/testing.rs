@@ -9,9 +9,13 @@ use crate::redact::Redact;
 
 /// Our own rules, with a fixed key and a budget that no test reaches.
 pub(crate) fn redactor() -> &'static Redactor {
-    static RULES: std::sync::LazyLock<Redactor> =
-        std::sync::LazyLock::new(|| Redactor::new(&settings(), &[], Fingerprint::new(b"test")).unwrap());
+    static RULES: std::sync::LazyLock<Redactor> = std::sync::LazyLock::new(new_redactor);
     &RULES
+}
+
+/// The same rules, with nothing remembered.
+pub(crate) fn new_redactor() -> Redactor {
+    Redactor::new(&settings(), &[], Fingerprint::new(b"test")).unwrap()
 }
 
 /// Settings without rules of the operator.

@@ -185,7 +185,7 @@ impl<'a> Masking<'a> {
     /// The secrets in the streams of a long text.
     fn in_regions(&self, text: &str, marks: &[usize], deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let (kept, namer) = (&self.redactor.long.kept, self.redactor.long.known.namer());
-        let version = self.own.as_ref().map_or(0, |own| own.version());
+        let version = self.version_of_own();
         let mut spare = Spare::of(text, deadline);
         let mut found = Vec::new();
         for region in marks::regions(text, marks) {
