@@ -18,6 +18,10 @@ bench reps="5":
 bench-llm reps="3":
     cargo bench --locked --bench llm -- --reps {{reps}}
 
+# How it grows: with connections, cores, open streams, a backlog and the size of the store. Draws the plots of docs/benchmarks.md.
+bench-growth *args:
+    cargo bench --locked --bench growth -- {{args}}
+
 # The store by itself: the cost of saving a body; lists, retention and deletion with 100,000 events (about two minutes).
 bench-store:
     cargo bench --locked --bench store

@@ -42,7 +42,7 @@ impl Bench {
         let pins = cores > 1 && taskset;
         let ticks = Command::new("getconf").arg("CLK_TCK").output().ok();
         let ticks = ticks.and_then(|o| String::from_utf8(o.stdout).ok()).and_then(|t| t.trim().parse().ok());
-        let mut origin = role(pins, 1, "origin", &[&folder.path().join("origin-ca").display().to_string()]);
+        let mut origin = role(pins, "1", "origin", &[&folder.path().join("origin-ca").display().to_string()]);
         let ports = origin.first_line();
         let (plain, secure) = ports.split_once(' ').unwrap();
         Self {
@@ -62,19 +62,24 @@ impl Bench {
 
     /// One of `PROXIES`, without anything from an earlier run.
     pub fn proxy(&self, name: &str) -> Proxy<'_> {
-        let (process, port) = if name == PROXIES[0] { self.bare() } else { self.otas_proxy() };
+        self.proxy_on(name, "0")
+    }
+
+    /// The same with these cores (`0,1`).
+    pub fn proxy_on(&self, name: &str, cores: &str) -> Proxy<'_> {
+        let (process, port) = if name == PROXIES[0] { self.bare(cores) } else { self.otas_proxy(cores) };
         Proxy { bench: self, process, port }
     }
 
     /// The bare proxy (`--role bare FOLDER`).
-    fn bare(&self) -> (Process, String) {
-        let mut process = role(self.pins, 0, "bare", &[&self.folder.path().display().to_string()]);
+    fn bare(&self, cores: &str) -> (Process, String) {
+        let mut process = role(self.pins, cores, "bare", &[&self.folder.path().display().to_string()]);
         let port = process.first_line();
         (process, port)
     }
 
     /// This proxy with its defaults. OTAS is unreachable, so every event is kept.
-    fn otas_proxy(&self) -> (Process, String) {
+    fn otas_proxy(&self, cores: &str) -> (Process, String) {
         let _ = std::fs::remove_dir_all(self.store_folder());
         std::fs::write(
             self.config(),
@@ -84,7 +89,7 @@ impl Bench {
         )
         .unwrap();
         let config = self.config().display().to_string();
-        let mut process = spawn(self.pins, 0, env!("CARGO_BIN_EXE_otas-proxy"), &["serve", "--config", &config]);
+        let mut process = spawn(self.pins, cores, env!("CARGO_BIN_EXE_otas-proxy"), &["serve", "--config", &config]);
         let line = process.first_line();
         (process, line.rsplit_once(':').unwrap().1.trim().to_owned())
     }
@@ -94,7 +99,7 @@ impl Bench {
     pub fn load(&self, proxy: &Proxy<'_>, tls: bool, args: &[&str]) -> Vec<f64> {
         let ca = self.folder.path().join("proxy-ca/ca.pem").display().to_string();
         let (port, ca) = if tls { (&self.secure_port, &*ca) } else { (&self.plain_port, "-") };
-        let load = role(self.pins, 1, "load", &[&[&*proxy.port, port, ca], args].concat());
+        let load = role(self.pins, "1", "load", &[&[&*proxy.port, port, ca], args].concat());
         let out = load.output();
         out.split_whitespace().map(|word| word.parse().unwrap()).collect()
     }
@@ -167,15 +172,15 @@ impl Drop for Process {
 }
 
 /// This program in another role.
-fn role(pins: bool, core: usize, name: &str, args: &[&str]) -> Process {
+fn role(pins: bool, cores: &str, name: &str, args: &[&str]) -> Process {
     let program = std::env::current_exe().unwrap().display().to_string();
-    spawn(pins, core, &program, &[&["--role", name], args].concat())
+    spawn(pins, cores, &program, &[&["--role", name], args].concat())
 }
 
-fn spawn(pins: bool, core: usize, program: &str, args: &[&str]) -> Process {
+fn spawn(pins: bool, cores: &str, program: &str, args: &[&str]) -> Process {
     let mut command = if pins { Command::new("taskset") } else { Command::new(program) };
     if pins {
-        command.args(["-c", &core.to_string(), program]);
+        command.args(["-c", cores, program]);
     }
     let command = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     Process(command.spawn().unwrap())

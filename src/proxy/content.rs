@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
 /// How much is read at once, at most. hyper doubles its buffer while reads fill it, up to 400 KiB for each connection.
-const READ_MAX_BYTES: usize = 64 << 10;
+const READ_MAX_BYTES: usize = 32 << 10;
 
 /// Reads content into `out`, at most `most_bytes`. Gives how many bytes were read; 0 at the end.
 pub(in crate::proxy) fn poll_read_content(

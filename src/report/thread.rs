@@ -23,7 +23,7 @@ use super::{Facts, Handoff, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Event, Links};
-use crate::store::{NewEvent, Patrol, SessionRow, Store, StoreError, Writer};
+use crate::store::{NewEvent, Pace, Patrol, SessionRow, Store, StoreError, Writer};
 
 /// The most events in one transaction.
 const GROUP: usize = 512;
@@ -75,6 +75,8 @@ struct Group {
     unlogged: Vec<Uuid>,
     bytes: usize,
     waiters: Vec<oneshot::Sender<()>>,
+    /// Whether few events wait, so that the thread may yield between them.
+    unhurried: bool,
 }
 
 impl Reporting {
@@ -145,7 +147,7 @@ impl Reporting {
 
     /// Makes the next events, as many as fit one transaction. Calls with much to search go to the searchers instead.
     fn group(&mut self, batch: &mut impl Iterator<Item = Finished>, unhurried: bool, allowance: &mut usize) -> Group {
-        let mut group = Group::default();
+        let mut group = Group { unhurried, ..Group::default() };
         while group.events.len() < GROUP && group.bytes < GROUP_BYTES {
             let Some(mut finished) = batch.next() else { break };
             if !is_logged(&finished.exchange) {
@@ -265,8 +267,9 @@ impl Reporting {
             groups.push((same[0].0, of_one));
             rest = others;
         }
+        let pace = if group.unhurried { Pace::InSteps } else { Pace::AtOnce };
         let mut tries = 0;
-        while let Err(error) = self.try_append(&groups, &noted, group.bytes as u64) {
+        while let Err(error) = self.try_append(&groups, &noted, group.bytes as u64, pace) {
             self.handoff.set_store_accepts(false);
             self.writer.shrink_log();
             let why = error.in_words();
@@ -302,6 +305,7 @@ impl Reporting {
         groups: &[(SessionRow, &[NewEvent<'_>])],
         noted: &[Uuid],
         bytes: u64,
+        pace: Pace,
     ) -> Result<(), StoreError> {
         let bounds = self.facts.bounds;
         loop {
@@ -312,7 +316,7 @@ impl Reporting {
                 break;
             }
         }
-        self.writer.append_ended(groups, noted)
+        self.writer.append_ended(groups, noted, pace)
     }
 
     /// Appends an event for each gap that has ended, or for all gaps.

@@ -94,7 +94,7 @@ pub use sizes::Sizes;
 pub use survey::{Column, SURVEYED, Sort, Sums};
 pub use verify::{Fault, Verified};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
-pub use write::Writer;
+pub use write::{Pace, Writer};
 
 /// A handle on the store. Clones share one connection, used for everything but appending.
 #[derive(Clone)]

@@ -230,6 +230,7 @@ fn numbered(json: &[u8], seq: i64) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::Pace;
 
     fn call(json: &[u8]) -> NewEvent<'_> {
         NewEvent { error: "proxy_interrupted: x", ..NewEvent::plain(json) }
@@ -251,7 +252,7 @@ mod tests {
         let (ended, open) = (call(JSON), call(JSON));
         writer.note_open(dead, &[ended, open]).unwrap();
         writer.note_open(dead, &[open]).unwrap();
-        writer.append_ended(&[(dead, &[ended])], &[ended.event_id]).unwrap();
+        writer.append_ended(&[(dead, &[ended])], &[ended.event_id], Pace::InSteps).unwrap();
         living.writer().unwrap().note_open(alive, &[call(JSON)]).unwrap();
         assert_eq!(looking.recover_interrupted().unwrap(), 0);
         drop((writer, dying));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::thread;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use uuid::Uuid;
@@ -60,11 +61,11 @@ impl Writer {
     /// When the batch cannot be written, for example because the disk is full. Then none of it is written, and the caller may
     /// retry.
     pub fn append(&mut self, session: SessionRow, events: &[NewEvent<'_>]) -> Result<(), StoreError> {
-        self.append_ended(&[(session, events)], &[])
+        self.append_ended(&[(session, events)], &[], Pace::AtOnce)
     }
 
-    /// Appends events of several sessions at once. It also removes the provisional notes of the calls `noted`, which have ended
-    /// ([`Writer::note_open`]).
+    /// Appends events of several sessions in one transaction. It also removes the provisional notes of the calls `noted`, which have
+    /// ended ([`Writer::note_open`]).
     ///
     /// # Errors
     /// As [`Writer::append`].
@@ -72,12 +73,13 @@ impl Writer {
         &mut self,
         groups: &[(SessionRow, &[NewEvent<'_>])],
         noted: &[Uuid],
+        pace: Pace,
     ) -> Result<(), StoreError> {
         let act = "append events";
         if !self.link.is_current(&self.shared.path) {
             self.relink(None, 0)?;
         }
-        let inserted = self.insert(groups, noted);
+        let inserted = self.insert(groups, noted, pace);
         if inserted.is_err() {
             // The chunks of a transaction that was rolled back are not there.
             self.saver.clear();
@@ -92,7 +94,7 @@ impl Writer {
             Ok(()) if self.link.is_current(&self.shared.path) => return Ok(()),
             Ok(()) => self.relink(None, groups.iter().map(|(_, events)| events.len() as u64).sum())?,
         }
-        self.insert(groups, noted).map_err(StoreError::query(act))
+        self.insert(groups, noted, pace).map_err(StoreError::query(act))
     }
 
     fn relink(&mut self, bad: Option<FileId>, again: u64) -> Result<(), StoreError> {
@@ -113,7 +115,12 @@ impl Writer {
         set.map_err(StoreError::query("switch to syncing each commit"))
     }
 
-    fn insert(&mut self, groups: &[(SessionRow, &[NewEvent<'_>])], noted: &[Uuid]) -> rusqlite::Result<()> {
+    fn insert(
+        &mut self,
+        groups: &[(SessionRow, &[NewEvent<'_>])],
+        noted: &[Uuid],
+        pace: Pace,
+    ) -> rusqlite::Result<()> {
         if groups.iter().all(|(_, events)| events.is_empty()) && noted.is_empty() {
             return Ok(());
         }
@@ -130,7 +137,7 @@ impl Writer {
             let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
             for (session, events) in groups {
                 let state = first_state(&transaction, *session)?;
-                let (mut appended, mut bytes, mut waiting_bytes) = (0, 0, 0);
+                let (mut appended, mut bytes, mut waiting_bytes) = (0_u64, 0, 0);
                 for event in *events {
                     if known.contains(event.event_id.as_bytes()) {
                         continue;
@@ -164,6 +171,9 @@ impl Writer {
                         saved.sums.stored_bytes,
                     ])?;
                     appended += 1;
+                    if pace == Pace::InSteps && appended.is_multiple_of(STEP) {
+                        thread::yield_now();
+                    }
                     bytes += (json.len() + saved.parts.as_ref().map_or(0, Vec::len)) as u64;
                     waiting_bytes += saved.sums.stored_bytes;
                     sums += saved.sums;
@@ -184,6 +194,18 @@ impl Writer {
         Ok(())
     }
 }
+
+/// How events are appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// Without a pause.
+    AtOnce,
+    /// The thread yields now and then, so that calls need not wait for it if they have no other processor.
+    InSteps,
+}
+
+/// Events between two yields.
+const STEP: u64 = 8;
 
 /// Removes the provisional notes of calls that have ended, in the transaction that appends their events.
 fn remove_notes(transaction: &Connection, ended: &[Uuid]) -> rusqlite::Result<()> {
