@@ -8,6 +8,7 @@ mod error;
 pub(crate) mod indexing;
 mod ports;
 mod proxying;
+mod reload;
 mod reporting;
 mod stop;
 mod summary;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -26,15 +28,16 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::destination::destination;
 pub use self::error::AppError;
 pub(crate) use self::error::step;
+pub use self::reload::{Reloaded, Reloader};
 pub(crate) use self::reporting::redactor;
 pub use self::summary::{Progress, Summary};
 
 use self::certificates::Certificates;
-use self::delivery::Delivery;
+use self::delivery::{Delivery, destinations};
 use self::indexing::Indexing;
 use self::ports::Ports;
 use self::reporting::Reporting;
-use crate::admin;
+use crate::admin::{self, LiveSettings};
 use crate::collector::Collector;
 use crate::config::Config;
 use crate::deliver::Watch;
@@ -66,11 +69,10 @@ pub struct App {
     shared: Arc<Shared>,
     reporting: Reporting,
     delivery: Delivery,
-    /// How long calls in flight may go on after the stop.
-    grace: Duration,
+    settings: Arc<LiveSettings>,
     gate: Arc<admin::Gate>,
     admin_stop: CancellationToken,
-    _indexing: Indexing,
+    indexing: Arc<Mutex<Indexing>>,
 }
 
 impl App {
@@ -94,15 +96,14 @@ impl App {
             .map_err(|error| step("start the search index".to_owned(), error))?;
         let peers = Arc::new(peers(&config, proxy_addr)?);
         let (ca_file, bundle_file) = (certificates.ca_file.clone(), certificates.bundle_file.clone());
-        let grace = config.proxy.shutdown_grace;
-        let redact_allow = config.redact.allow.iter().map(ToString::to_string).collect();
         let given = proxying::Given {
             recording: reporting.recording.clone(),
             peers: peers.clone(),
-            destinations: delivery.destinations(&config.agents),
+            destinations: destinations(&delivery.otas, &config.agents, delivery.tokens.clone()),
             own_listeners: vec![proxy_addr, admin_addr],
         };
-        let shared = proxying::shared(config, certificates, given)?;
+        let shared = proxying::shared(&config, certificates, given)?;
+        let settings = LiveSettings::new(config);
 
         let admin_stop = CancellationToken::new();
         let sources = admin::AdminSources {
@@ -114,8 +115,8 @@ impl App {
             handoff: reporting.handoff.clone(),
             budget: reporting.budget.clone(),
             peers,
-            redactor: reporting.redactor.clone(),
-            redact_allow,
+            facts: reporting.facts.clone(),
+            settings: settings.clone(),
             store: store.clone(),
             proxy: shared.clone(),
             stopping: shared.lifecycle.stop.clone(),
@@ -138,10 +139,10 @@ impl App {
             shared,
             reporting,
             delivery,
-            grace,
+            settings,
             gate,
             admin_stop,
-            _indexing: indexing,
+            indexing: Arc::new(Mutex::new(indexing)),
         })
     }
 
@@ -170,6 +171,28 @@ impl App {
     /// independently and learn about the next CA meanwhile. A proxy with a single agent keeps the CA that the agent knows.
     pub fn follow_authority(&self) {
         tokio::spawn(certificates::follow_authority(self.shared.clone()));
+    }
+
+    /// Takes new settings over while the proxy runs.
+    pub fn reloader(&self) -> Reloader {
+        let Self { settings, shared, store, reporting, delivery, indexing, .. } = self;
+        Reloader {
+            settings: settings.clone(),
+            shared: shared.clone(),
+            store: store.clone(),
+            facts: reporting.facts.clone(),
+            handoff: reporting.handoff.clone(),
+            budget: reporting.budget.clone(),
+            otas: delivery.otas.clone(),
+            callers: delivery.callers.clone(),
+            tokens: delivery.tokens.clone(),
+            indexing: indexing.clone(),
+        }
+    }
+
+    /// How long a stop waits for events to reach OTAS and the sinks (`delivery.drain_timeout_ms`, as it is now).
+    pub fn drain_timeout(&self) -> Duration {
+        self.settings.in_force().delivery.drain_timeout
     }
 
     /// The state of delivery, now and from now on.

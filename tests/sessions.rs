@@ -27,6 +27,7 @@ async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
     Agent {
         name: name.to_owned(),
         secret: Secret::new(&format!("secret-of-{name}")),
+        secret_file: "agent.secret".into(),
         agent_key: Some((key, folder.join(format!("{name}.key")))),
         project_id: None,
         project_domain: None,

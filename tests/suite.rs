@@ -42,6 +42,7 @@ mod processes;
 mod prompt;
 mod quotas;
 mod redaction;
+mod reload;
 mod runs;
 mod searching;
 mod sessions;

@@ -5,6 +5,7 @@ mod gate;
 pub(crate) mod page;
 mod quotas;
 mod ready;
+mod settings;
 mod token;
 
 use std::sync::Arc;
@@ -27,8 +28,7 @@ use crate::metrics::{self, Snapshot};
 use crate::peer::Peers;
 use crate::proxy::Shared;
 use crate::quotas::Quotas;
-use crate::redact::Redactor;
-use crate::report::{Handoff, Tally};
+use crate::report::{Handoff, LiveFacts, Tally};
 use crate::serving;
 use crate::sinks;
 use crate::store::{Counts, Store, StoreError};
@@ -36,6 +36,7 @@ use crate::visible;
 
 pub use code::link;
 pub use gate::Gate;
+pub use settings::LiveSettings;
 pub use token::{load_or_make as load_or_make_token, token_file};
 
 /// Limits of the admin port: 64 connections, so that descriptors stay free for agents.
@@ -60,10 +61,10 @@ pub struct AdminSources {
     pub budget: Arc<Budget>,
     /// The agents' processes.
     pub peers: Arc<Peers>,
-    /// The rules of redaction, for what people write.
-    pub redactor: Arc<Redactor>,
-    /// `redact.allow` from the settings.
-    pub redact_allow: Vec<String>,
+    /// With the rules of redaction, for what people write.
+    pub facts: LiveFacts,
+    /// The settings in force, and what became of newer ones.
+    pub settings: Arc<LiveSettings>,
     /// The event store.
     pub store: Store,
     /// The data path.
@@ -200,6 +201,8 @@ async fn status(State(sources): State<Arc<AdminSources>>) -> TerminalSafeJson {
     let delivery = sources.delivery.now();
     let agents = sources.peers.counts();
     let in_memory = sources.handoff.in_memory();
+    let settings = sources.settings.in_force();
+    let redact_allow: Vec<String> = settings.redact.allow.iter().map(ToString::to_string).collect();
     TerminalSafeJson(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "run_id": sources.run_id,
@@ -240,6 +243,7 @@ async fn status(State(sources): State<Arc<AdminSources>>) -> TerminalSafeJson {
             "process_missed": agents.processes_missed,
         },
         "capture": { "memory_bytes": sources.budget.used_bytes() },
-        "redaction": { "allow": sources.redact_allow },
+        "redaction": { "allow": redact_allow },
+        "settings": sources.settings.json(),
     }))
 }

@@ -29,6 +29,8 @@ pub(super) struct Delivery {
     pub(super) deliveries: Deliveries,
     pub(super) sinks: Sinks,
     pub(super) callers: Arc<Callers>,
+    /// The tokens for calls into a project's domain.
+    pub(super) tokens: Arc<Tokens>,
 }
 
 impl Delivery {
@@ -64,7 +66,8 @@ impl Delivery {
             agents::keys(&config.agents),
             config.session.idle_timeout,
         );
-        Ok(Self { run_id, session, otas, collector, deliveries, sinks, callers })
+        let tokens = Arc::new(Tokens::new(callers.clone(), deliveries.waker()));
+        Ok(Self { run_id, session, otas, collector, deliveries, sinks, callers, tokens })
     }
 
     /// Tells delivery and the sinks that events were stored.
@@ -75,16 +78,10 @@ impl Delivery {
             sinks();
         }
     }
+}
 
-    /// Which calls are for OTAS, and which for the domain of a project.
-    pub(super) fn destinations(&self, agents: &[Agent]) -> Destinations {
-        let (own_domain, domains) = agents::domains(&self.otas, agents);
-        Destinations::new(
-            [&self.otas.uasam_url, &self.otas.brain_url],
-            own_domain,
-            domains,
-            self.otas.log_in_domain,
-            Arc::new(Tokens::new(self.callers.clone(), self.deliveries.waker())),
-        )
-    }
+/// Which calls are for OTAS, and which for the domain of a project. `otas`: the OTAS in use.
+pub(super) fn destinations(otas: &Otas, agents: &[Agent], tokens: Arc<Tokens>) -> Destinations {
+    let (own_domain, domains) = agents::domains(otas, agents);
+    Destinations::new([&otas.uasam_url, &otas.brain_url], own_domain, domains, otas.log_in_domain, tokens)
 }

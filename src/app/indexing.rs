@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::config;
@@ -20,9 +20,7 @@ const AFTER_ERROR: Duration = Duration::from_secs(30);
 const LOWEST: i32 = 19;
 
 /// Runs as long as this lives, or until the process ends: a kill harms nothing.
-pub(crate) struct Indexing {
-    _stop: Option<Sender<()>>,
-}
+pub(crate) struct Indexing(Option<(Sender<()>, JoinHandle<()>)>);
 
 impl Indexing {
     /// Starts the thread. With `store.search = false`, it removes the index instead.
@@ -32,14 +30,28 @@ impl Indexing {
     pub(crate) fn start(store: &Store, settings: &config::Store) -> io::Result<Self> {
         if !settings.search {
             store.remove_search_index();
-            return Ok(Self { _stop: None });
+            return Ok(Self(None));
         }
         let (mut indexer, (stop, stopped)) = (store.indexer(bounds(settings)), mpsc::channel());
-        thread::Builder::new().name("search-index".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("search-index".to_owned()).spawn(move || {
             give_way();
             while stopped.recv_timeout(turn(&mut indexer)) == Err(RecvTimeoutError::Timeout) {}
         })?;
-        Ok(Self { _stop: Some(stop) })
+        Ok(Self(Some((stop, thread))))
+    }
+
+    /// Goes on with other settings. Waits until the step in progress has ended.
+    ///
+    /// # Errors
+    /// When the thread cannot be started. Then the index is not made any more.
+    pub(crate) fn restart(&mut self, store: &Store, settings: &config::Store) -> io::Result<()> {
+        if let Some((stop, thread)) = self.0.take() {
+            drop(stop);
+            // A panic of the old thread does not matter any more.
+            let _ = thread.join();
+        }
+        *self = Self::start(store, settings)?;
+        Ok(())
     }
 }
 

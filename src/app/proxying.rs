@@ -32,13 +32,13 @@ pub(super) struct Given {
 ///
 /// # Errors
 /// When the key of leaf certificates cannot be made.
-pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -> Result<Arc<Shared>, AppError> {
+pub(super) fn shared(config: &Config, certificates: Certificates, given: Given) -> Result<Arc<Shared>, AppError> {
     let Certificates { authority, trust_hint, origins, .. } = certificates;
     let Given { recording, peers, destinations, own_listeners } = given;
     let origins = Origins {
         generation: 0,
         tls: Arc::new(origins),
-        tls_sessions: TlsSessions::default(),
+        tls_sessions: Arc::new(TlsSessions::default()),
         resolver: Resolver::default(),
         own_listeners,
         next_proxies: config.upstream.clone(),
@@ -51,12 +51,12 @@ pub(super) fn shared(config: Config, certificates: Certificates, given: Given) -
         recording,
         Admission::new(config.proxy.max_connections, peers),
         Interception { leaves, trust_hint, refusals: Refusals::default() },
-        rules(&config, Arc::new(origins), destinations),
+        rules(config, Arc::new(origins), destinations),
     ))
 }
 
 /// What the settings say about calls.
-fn rules(config: &Config, origins: Arc<Origins>, destinations: Destinations) -> Rules {
+pub(super) fn rules(config: &Config, origins: Arc<Origins>, destinations: Destinations) -> Rules {
     let proxy = &config.proxy;
     Rules {
         callers: CallerRules {

@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::delivery::Delivery;
 use super::error::{AppError, step};
 use crate::capture::{Budget, Limits, Recording};
@@ -10,7 +12,7 @@ use crate::config::{self, CaptureLevel, Config, Durability, OnFull};
 use crate::hosts::HostRules;
 use crate::quotas::Quotas;
 use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor, slow_patterns};
-use crate::report::{Facts, Guarantees, Handoff, Reporter};
+use crate::report::{Facts, Guarantees, Handoff, LiveFacts, Reporter};
 use crate::store::{self, Bounds, Store};
 
 /// Reporting, running.
@@ -22,8 +24,8 @@ pub(super) struct Reporting {
     pub(super) budget: Arc<Budget>,
     /// The quotas that providers state.
     pub(super) quotas: Arc<Quotas>,
-    /// The rules of redaction.
-    pub(super) redactor: Arc<Redactor>,
+    /// What goes into every event, with the rules of redaction.
+    pub(super) facts: LiveFacts,
     pub(super) reporter: Reporter,
 }
 
@@ -33,14 +35,9 @@ impl Reporting {
     /// # Errors
     /// When the redaction rules or their key cannot be used, or a thread cannot be started.
     pub(super) fn start(config: &Config, store: &Store, delivery: &Delivery) -> Result<Self, AppError> {
-        for slow in slow_patterns(&config.redact.patterns) {
-            tracing::warn!("{slow}");
-        }
-        let handoff = Handoff::new(Guarantees {
-            audit: config.store.on_full == OnFull::Refuse,
-            strict: config.store.durability == Durability::Strict,
-        });
+        let handoff = Handoff::new(guarantees(&config.store));
         let quotas = Arc::<Quotas>::default();
+        warn_of_slow_patterns(config);
         let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
         let facts = Facts {
             callers: delivery.callers.clone(),
@@ -49,20 +46,50 @@ impl Reporting {
             properties: config.event.properties.clone(),
             prices: config.event.prices.clone(),
             quotas: quotas.clone(),
-            redactor: redactor.clone(),
+            redactor,
             bounds: bounds(&config.store),
             text_max_bytes: config.capture.body_max_bytes,
         };
         let budget = Budget::new(config.capture.memory_bytes);
-        let limits = Limits {
-            head_bytes: config.capture.body_head_bytes,
-            tail_bytes: config.capture.body_tail_bytes,
-            text_bytes: config.capture.body_max_bytes,
-        };
-        let recording = Recording::new(handoff.clone(), limits, budget.clone());
-        let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts, delivery.waker())
+        let recording = Recording::new(handoff.clone(), limits(&config.capture), budget.clone());
+        let facts = Arc::new(ArcSwap::from_pointee(facts));
+        let reporter = Reporter::start(recording.clone(), handoff.clone(), store, facts.clone(), delivery.waker())
             .map_err(|error| step("start reporting".to_owned(), error))?;
-        Ok(Self { recording, handoff, budget, quotas, redactor, reporter })
+        Ok(Self { recording, handoff, budget, quotas, facts, reporter })
+    }
+}
+
+/// Logs patterns of the operator that take long to search for.
+pub(super) fn warn_of_slow_patterns(config: &Config) {
+    for slow in slow_patterns(&config.redact.patterns) {
+        tracing::warn!("{slow}");
+    }
+}
+
+/// The facts that the settings give, beside those that stay.
+pub(super) fn facts(config: &Config, before: &Facts, redactor: Arc<Redactor>) -> Facts {
+    Facts {
+        error_from_status: config.event.error_from_status,
+        properties: config.event.properties.clone(),
+        prices: config.event.prices.clone(),
+        redactor,
+        bounds: bounds(&config.store),
+        text_max_bytes: config.capture.body_max_bytes,
+        ..before.clone()
+    }
+}
+
+/// What is guaranteed about recording.
+pub(super) fn guarantees(store: &config::Store) -> Guarantees {
+    Guarantees { audit: store.on_full == OnFull::Refuse, strict: store.durability == Durability::Strict }
+}
+
+/// How much of each body is kept.
+pub(super) fn limits(capture: &config::Capture) -> Limits {
+    Limits {
+        head_bytes: capture.body_head_bytes,
+        tail_bytes: capture.body_tail_bytes,
+        text_bytes: capture.body_max_bytes,
     }
 }
 

@@ -24,7 +24,8 @@ impl App {
     /// delivered and given to the sinks as far as `drain` allows. `progress` gets the state meanwhile. `hurry` ends all waits at once.
     /// Without time to `drain`, posts in flight are not waited for either.
     pub async fn stop(self, drain: Duration, hurry: CancellationToken, progress: impl FnMut(&Progress)) -> Summary {
-        let Self { shared, reporting, delivery, store, collector, admin_stop, grace, .. } = self;
+        let Self { shared, reporting, delivery, store, collector, admin_stop, settings, .. } = self;
+        let grace = settings.in_force().proxy.shutdown_grace;
         let (deliveries, sinks) = (delivery.deliveries, delivery.sinks);
         end_calls(&shared, grace, &hurry).await;
         all_handed_off(&shared.recording).await;

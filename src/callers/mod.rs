@@ -83,7 +83,7 @@ pub struct Callers {
     meta: Value,
     /// Agents with their own key, by name.
     agents: HashMap<String, AgentKey>,
-    idle_timeout: Duration,
+    idle_timeout: Mutex<Duration>,
     open: Mutex<HashMap<Key, Open>>,
     /// A separate lock: the data path uses it and must not wait for the disk.
     adopted: Mutex<Adopted>,
@@ -112,7 +112,7 @@ impl Callers {
         idle_timeout: Duration,
     ) -> Arc<Self> {
         let own = Arc::new(CallerSession::new(own, "proxy"));
-        let (open, adopted) = (Mutex::default(), Mutex::default());
+        let (idle_timeout, open, adopted) = (Mutex::new(idle_timeout), Mutex::default(), Mutex::default());
         Arc::new(Self { store, own, meta, agents, idle_timeout, open, adopted })
     }
 
@@ -158,13 +158,19 @@ impl Callers {
         }
     }
 
+    /// From now on sessions are closed after this time without calls.
+    pub fn close_after(&self, idle_timeout: Duration) {
+        *self.idle_timeout.lock() = idle_timeout;
+    }
+
     /// Closes sessions without recent calls. Blocks.
     pub fn tidy(&self) {
+        let idle_timeout = *self.idle_timeout.lock();
         let closed: Vec<_> = {
             let (mut open, now) = (self.open_ones(), Instant::now());
-            open.extract_if(|_, open| now.duration_since(open.used) >= self.idle_timeout).collect()
+            open.extract_if(|_, open| now.duration_since(open.used) >= idle_timeout).collect()
         };
-        self.adopted().tidy(self.idle_timeout);
+        self.adopted().tidy(idle_timeout);
         for (_, open) in closed {
             self.close(&open.session);
         }

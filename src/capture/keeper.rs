@@ -76,14 +76,23 @@ fn last(mut pieces: Vec<Bytes>, mut bytes: usize) -> Vec<Bytes> {
 
 /// The memory that all captures of the process share. Beyond its limit, bodies are truncated and marked.
 pub struct Budget {
-    limit_bytes: usize,
+    limit_bytes: AtomicUsize,
     used_bytes: AtomicUsize,
 }
 
 impl Budget {
     /// A budget of `limit_bytes`.
     pub fn new(limit_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { limit_bytes, used_bytes: AtomicUsize::new(0) })
+        Arc::new(Self { limit_bytes: AtomicUsize::new(limit_bytes), used_bytes: AtomicUsize::new(0) })
+    }
+
+    /// Changes the limit. What is in use stays, also beyond a lower one.
+    pub fn limit_to(&self, limit_bytes: usize) {
+        self.limit_bytes.store(limit_bytes, Ordering::Relaxed);
+    }
+
+    fn limit_bytes(&self) -> usize {
+        self.limit_bytes.load(Ordering::Relaxed)
     }
 
     /// Bytes in use now.
@@ -111,12 +120,12 @@ impl Reservation {
 
     /// Takes this many more bytes. False: the budget is exhausted, and nothing was taken.
     pub(super) fn grow(&mut self, bytes: usize) -> bool {
-        self.grow_within(bytes, self.budget.limit_bytes)
+        self.grow_within(bytes, self.budget.limit_bytes())
     }
 
     /// The same for the middle of a long text.
     fn grow_long(&mut self, bytes: usize) -> bool {
-        self.grow_within(bytes, self.budget.limit_bytes / 4 * LONG_QUARTERS)
+        self.grow_within(bytes, self.budget.limit_bytes() / 4 * LONG_QUARTERS)
     }
 
     fn grow_within(&mut self, bytes: usize, limit_bytes: usize) -> bool {

@@ -89,19 +89,14 @@ impl Recording {
         self.in_progress.lock().len()
     }
 
+    /// From now on, exchanges begin with these limits for their bodies.
+    pub fn limit_to(&self, limits: Limits) {
+        self.shared.limit_to(limits);
+    }
+
     /// The memory that all captures share.
     pub(super) fn budget(&self) -> &Arc<Budget> {
         self.shared.budget()
-    }
-
-    /// A copy of one body's first and last bytes, within the limits.
-    pub fn keeper(&self) -> Keeper {
-        self.shared.keeper()
-    }
-
-    /// A copy of a text, whole within the limits.
-    pub(super) fn text_keeper(&self) -> Keeper {
-        self.shared.text_keeper()
     }
 }
 
@@ -111,6 +106,8 @@ pub struct Recorder(Arc<InProgress>);
 
 struct InProgress {
     recording: Arc<Recording>,
+    /// How much of each body is kept.
+    limits: Limits,
     began: Instant,
     host: Arc<str>,
     state: Mutex<Option<State>>,
@@ -189,6 +186,7 @@ impl Recorder {
         let place = places.vacant_entry();
         let recorder = Self(Arc::new(InProgress {
             recording: recording.clone(),
+            limits: recording.shared.limits(),
             began: Instant::now(),
             host,
             state: Mutex::new(Some(state)),
@@ -295,15 +293,24 @@ impl Recorder {
 
     /// A copy of a body: of a text all of it, by the `Content-Type`. `bytes`: its size, if it is known already.
     pub(super) fn keeper(&self, side: Side, bytes: Option<u64>) -> Keeper {
-        let limits = self.0.recording.shared.limits();
-        if bytes.is_some_and(|bytes| !limits.keeps_whole(bytes)) {
-            return self.0.recording.keeper();
+        if bytes.is_some_and(|bytes| !self.0.limits.keeps_whole(bytes)) {
+            return self.plain_keeper();
         }
         let is_text = self.look(|s| match side {
             Side::Request => text_type::is_of_text(&s.exchange.request.headers),
             Side::Response => s.exchange.response.as_ref().is_some_and(|it| text_type::is_of_text(&it.headers)),
         });
-        if is_text == Some(true) { self.0.recording.text_keeper() } else { self.0.recording.keeper() }
+        if is_text == Some(true) { self.text_keeper() } else { self.plain_keeper() }
+    }
+
+    /// A copy of one body's first and last bytes, within the limits.
+    pub(crate) fn plain_keeper(&self) -> Keeper {
+        Keeper::new(self.0.limits, self.0.recording.budget().clone())
+    }
+
+    /// A copy of a text, whole within the limits.
+    pub(super) fn text_keeper(&self) -> Keeper {
+        Keeper::of_text(self.0.limits, self.0.recording.budget().clone())
     }
 
     /// Returns the tap for this body, if the call is read as a model call.
@@ -466,8 +473,7 @@ impl Recorder {
         let state = self.0.state.lock();
         let state = state.as_ref()?;
         let mut exchange = Exchange::clone(&state.exchange);
-        let limits = self.0.recording.shared.limits();
-        exchange.bodies_mut().for_each(|body| limits.shorten(body));
+        exchange.bodies_mut().for_each(|body| self.0.limits.shorten(body));
         let now = Instant::now();
         exchange.timings.wait = state.forwarded.zip(state.answered).map(|(from, to)| to - from);
         exchange.timings.latency =

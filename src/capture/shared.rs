@@ -4,20 +4,23 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::keeper::{Budget, Keeper, Limits};
+use parking_lot::RwLock;
+
+use super::keeper::{Budget, Limits};
 use super::sink::{Finished, Sink};
 
 /// One for a process.
 pub(super) struct Shared {
     sink: Box<dyn Sink>,
-    limits: Limits,
+    /// Those of exchanges that begin now.
+    limits: RwLock<Limits>,
     budget: Arc<Budget>,
     shutting_down: AtomicBool,
 }
 
 impl Shared {
     pub(super) fn new(sink: impl Sink, limits: Limits, budget: Arc<Budget>) -> Self {
-        Self { sink: Box::new(sink), limits, budget, shutting_down: AtomicBool::new(false) }
+        Self { sink: Box::new(sink), limits: RwLock::new(limits), budget, shutting_down: AtomicBool::new(false) }
     }
 
     pub(super) fn sink(&self) -> &dyn Sink {
@@ -28,18 +31,12 @@ impl Shared {
         &self.budget
     }
 
-    /// A copy of one body's first and last bytes, within the limits.
-    pub(super) fn keeper(&self) -> Keeper {
-        Keeper::new(self.limits, self.budget.clone())
-    }
-
-    /// A copy of a text, whole within the limits.
-    pub(super) fn text_keeper(&self) -> Keeper {
-        Keeper::of_text(self.limits, self.budget.clone())
-    }
-
     pub(super) fn limits(&self) -> Limits {
-        self.limits
+        *self.limits.read()
+    }
+
+    pub(super) fn limit_to(&self, limits: Limits) {
+        *self.limits.write() = limits;
     }
 
     pub(super) fn shut_down(&self) {

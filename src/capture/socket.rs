@@ -81,8 +81,8 @@ pub fn socket(recorder: Recorder, extensions: Extensions) -> (Tap<Peer>, Tap<Pee
     let reader = SocketReader {
         heard,
         conversation: Conversation::new(extensions),
-        agent: Transcript::new(recorder.recording().keeper()),
-        origin: Transcript::new(recorder.recording().keeper()),
+        agent: Transcript::new(recorder.plain_keeper()),
+        origin: Transcript::new(recorder.plain_keeper()),
         turns: Turns::default(),
         asking: None,
         open: VecDeque::new(),
@@ -257,7 +257,7 @@ impl Course<'_> {
         if self.from == Peer::Agent {
             let asking = || Question {
                 recorder: None,
-                keeper: self.recorder.recording().text_keeper(),
+                keeper: self.recorder.text_keeper(),
                 model: llm::Reader::new(self.recorder.model_turn()),
             };
             *self.asking = self.turns.may_ask().then(asking);
@@ -346,7 +346,7 @@ impl Course<'_> {
         let model = Arc::new(Mutex::new(model));
         recorder.read_by(&model);
         self.facts.turns += 1;
-        let answer = recorder.recording().text_keeper();
+        let answer = recorder.text_keeper();
         recorder.body_ended(
             Side::Request,
             keeper.finish(),

@@ -42,6 +42,12 @@ pub(super) fn apply(loaded: &mut Loaded, args: UpstreamArgs, own: &[SocketAddr])
     }
 }
 
+/// The same for settings that are read again. It was said at the start.
+pub(super) fn apply_again(loaded: &mut Loaded, args: UpstreamArgs, own: &[SocketAddr]) {
+    let is_set = loaded.is_set("upstream.proxy");
+    take_over(&mut loaded.config.upstream, args, is_set, &|name| std::env::var(name).ok(), own);
+}
+
 /// Uses the proxy that the environment names, unless the settings name one (`is_set`). `own`: the addresses of our own proxies.
 ///
 /// Returns the lines to print, without credentials.

@@ -30,6 +30,7 @@ mod output;
 mod page;
 mod preload;
 mod redact;
+mod reload;
 mod retry;
 mod run;
 mod running;

@@ -4,16 +4,18 @@ use std::process::ExitCode;
 
 use tokio::sync::watch;
 
+use super::reload::{self, Reloading};
 use super::running::Running;
 use super::{Done, chosen, inherited, meta, running, say as said, signals};
 use crate::app::App;
-use crate::config::{Flags, Setting, Sink};
+use crate::config::{Flags, Sink};
 use crate::deliver::{SessionState, Status};
 
 /// Run the proxy until SIGTERM or SIGINT
 ///
 /// After the signal it takes no new calls, lets calls in flight end, and delivers or stores every event. A second signal cuts the
-/// calls that are still in flight. SIGHUP checks the settings and says what a restart would change.
+/// calls that are still in flight. New settings are taken over while it runs: after SIGHUP, or when a file of
+/// the settings has changed.
 #[derive(clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
@@ -24,13 +26,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args) -> Done {
     let mut loaded = super::load(&args.flags)?;
+    let known = reload::stamps(&args.flags, &loaded.config);
     let mut own: Vec<_> = running::all().into_iter().map(|running| running.proxy).collect();
     own.push(loaded.config.listen.proxy);
-    let drain = loaded.config.delivery.drain_timeout;
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
-        let mut hangup = signals::hangup()?;
-        let in_force = loaded.report();
+        let hangup = signals::hangup()?;
         inherited::apply(&mut loaded, args.upstream, &own);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
@@ -40,6 +41,9 @@ pub(super) fn run(args: Args) -> Done {
         let new_ca = chosen::new_ca(&loaded.config.tls);
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
+        let (flags, upstream) = (args.flags, args.upstream);
+        let reloading = Reloading { flags, upstream, own, reloader: app.reloader(), known };
+        let reloading = tokio::spawn(reloading.follow(hangup));
         let say = |line: &str| {
             let line = format!("otas-proxy: {line}");
             if stdout_is_a_sink { said::err(&line) } else { said::note(&line) }
@@ -70,7 +74,6 @@ pub(super) fn run(args: Args) -> Done {
         loop {
             tokio::select! {
                 () = stop.first() => break,
-                Some(()) = hangup.recv() => said::err(&format!("otas-proxy: {}", reread(&args.flags, &in_force))),
                 Some(session) = opened(watch.as_mut()), if !is_reported => {
                     match &session {
                         SessionState::Ready if !ready => {
@@ -91,7 +94,9 @@ pub(super) fn run(args: Args) -> Done {
             }
         }
         drop(announced);
+        reloading.abort();
         said::err("otas-proxy: stopping (a second signal cuts calls that are still in flight)");
+        let drain = app.drain_timeout();
         let summary = app.stop(drain, stop.hurry(), |_| {}).await;
         said::err(&summary.to_string());
         Ok(ExitCode::SUCCESS)
@@ -103,26 +108,4 @@ async fn opened(watch: Option<&mut watch::Receiver<Status>>) -> Option<SessionSt
     let watch = watch?;
     watch.changed().await.ok()?;
     Some(watch.borrow_and_update().session.clone())
-}
-
-/// Settings are read at the start only. SIGHUP reads and checks the file again, so that a broken file is noticed before the next
-/// start. The settings in force stay.
-fn reread(flags: &Flags, in_force: &[Setting]) -> String {
-    match super::load(flags) {
-        Err(error) => {
-            format!("SIGHUP: the settings are invalid; those in force stay: {}", super::chain(error.as_ref()))
-        }
-        Ok(loaded) => {
-            let changed: Vec<&str> = in_force
-                .iter()
-                .zip(loaded.report())
-                .filter(|(old, new)| old.value != new.value)
-                .map(|(old, _)| old.key)
-                .collect();
-            match changed.is_empty() {
-                true => "SIGHUP: no setting has changed".to_owned(),
-                false => format!("SIGHUP: the settings are valid; a restart would change {}", changed.join(", ")),
-            }
-        }
-    }
 }

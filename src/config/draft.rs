@@ -14,8 +14,9 @@ use super::given::{self, Given, Value};
 use super::key_file::read_key_file;
 use super::keys::{self, Key};
 use super::otel;
+use super::rules::broken_rules;
 use super::source::{Source, Sources};
-use super::types::{Config, Listen, Scope, Session};
+use super::types::Config;
 use super::{defaults, nearest};
 
 /// The settings, as far as the layers applied so far set them.
@@ -174,55 +175,7 @@ impl Draft {
     }
 
     fn check_rules(&mut self) {
-        if crate::redact::names_unknown_rule(&self.config.redact) {
-            let source = self.sources.get(keys::REDACT_ALLOW).cloned().unwrap_or(Source::Default);
-            let message = "no such redaction rule; rules are called `header.<name>`, `key.<name>`, `pattern.<name>`, \
-                           `service.<name>`, `url.userinfo` and `cut`, and events list those that found something in `metadata.redaction_rules`";
-            self.problem(source, Some(keys::REDACT_ALLOW), message.to_owned());
-        }
-        let Config { listen, otas, session, agents, delivery, .. } = &self.config;
-        let broken = [
-            (
-                otas.session_token.is_some() && otas.agent_key.is_none(),
-                keys::SESSION_TOKEN,
-                "a session token needs the agent key that it was made with; set `otas.agent_key` or \
-                 `otas.agent_key_file` as well (or OTAS_AGENT_KEY), or remove the token",
-            ),
-            (
-                (session.scope == Scope::Credential) == agents.is_empty(),
-                keys::SESSION_SCOPE,
-                "does not fit `[[agents]]`: \"credential\" needs a section for each agent that may call, and other scopes allow no such section",
-            ),
-            (
-                !otas.deliver
-                    && (otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())),
-                keys::OTAS_DELIVER,
-                "is false, but calls into a project domain need sessions in OTAS; remove `project_domain`, or deliver",
-            ),
-            (
-                session.scope == Scope::Process && !listen.processes,
-                keys::SESSION_SCOPE,
-                "\"process\" needs `listen.processes`, which is false",
-            ),
-            (
-                listen.proxy == listen.admin && listen.proxy.port() != 0,
-                keys::LISTEN_ADMIN,
-                "is the same address as `listen.proxy`; give one of them another port",
-            ),
-            (
-                is_open(listen, session),
-                keys::LISTEN_PROXY,
-                "everybody who reaches this address could call out through this machine; use a loopback address, or give agents \
-                 credentials (`session.scope = \"credential\"`), or name the networks that they call from \
-                 (`listen.allow_clients`); `listen.insecure_open_proxy = true` allows it",
-            ),
-            (
-                delivery.backoff_min > delivery.backoff_max,
-                keys::BACKOFF_MIN,
-                "is longer than `delivery.backoff_max_ms`",
-            ),
-        ];
-        for (_, key, message) in broken.into_iter().filter(|(is_broken, ..)| *is_broken) {
+        for (key, message) in broken_rules(&self.config) {
             let source = self.sources.get(key).cloned().unwrap_or(Source::Default);
             self.problem(source, Some(key), message.to_owned());
         }
@@ -231,14 +184,6 @@ impl Draft {
     fn problem(&mut self, source: Source, key: Option<&str>, message: String) {
         self.problems.push(Problem { source, key: key.map(str::to_owned), message });
     }
-}
-
-/// Whether everybody on other machines may call.
-fn is_open(listen: &Listen, session: &Session) -> bool {
-    !listen.proxy.ip().to_canonical().is_loopback()
-        && session.scope != Scope::Credential
-        && listen.allow_clients.is_empty()
-        && !listen.insecure_open_proxy
 }
 
 /// The message for an unknown name in `section`.

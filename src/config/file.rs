@@ -25,6 +25,17 @@ pub(super) struct SettingsFile {
 }
 
 impl SettingsFile {
+    /// The files that [`Self::find`] looks for, whether they exist or not.
+    pub(super) fn places(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Vec<PathBuf> {
+        let named = flags.config.clone().or_else(|| env(VARIABLE).map(PathBuf::from));
+        match named {
+            Some(path) => vec![cwd.join(path)],
+            None => {
+                folders::config(env).map(|folder| folder.join(NAME)).into_iter().chain([cwd.join(NAME)]).collect()
+            }
+        }
+    }
+
     /// Finds and reads the files, the weakest first. Either the one that `--config` or else `OTAS_PROXY_CONFIG` names; or, as far as
     /// they exist, `proxy.toml` in the user's configuration folder and over it the one in `cwd`. So a file that somebody put there
     /// cannot remove what the user's own file sets.

@@ -20,9 +20,11 @@ mod nearest;
 mod next_proxy;
 mod otel;
 mod reference;
+mod rules;
 mod shown;
 mod sinks;
 mod source;
+mod takeover;
 mod types;
 mod within;
 
@@ -39,6 +41,7 @@ pub use next_proxy::{NextProxy, NextProxyScheme};
 pub use reference::{settings_file, settings_tables};
 pub use sinks::{Only, Otlp, Sink, Spans};
 pub use source::{Setting, Source};
+pub use takeover::Takeover;
 pub use types::{
     Agent, Capture, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order,
     Otas, PinnedCertificate, Proxy, Scope, Session, Store, Tls, Upstream,
@@ -114,7 +117,7 @@ impl Loaded {
 /// [`ConfigError::Read`] when the file cannot be read (or was named and does not exist), and
 /// [`ConfigError::Invalid`] with every problem of every layer otherwise.
 pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Result<Loaded, ConfigError> {
-    let env = |name: &str| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    let env = trimmed(env);
     let data = folders::data(&env);
     let files = SettingsFile::find(flags, &env, cwd)?;
 
@@ -125,6 +128,16 @@ pub fn load(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> 
     let (config, sources) = draft.finish(files.last())?;
     let file_is_named = flags.config.is_some() || env(file::VARIABLE).is_some();
     Ok(Loaded { config, files: files.into_iter().map(|file| file.path).collect(), sources, file_is_named })
+}
+
+/// The settings files that [`load`] looks for, whether they exist or not.
+pub fn settings_places(flags: &Flags, env: &dyn Fn(&str) -> Option<String>, cwd: &Path) -> Vec<PathBuf> {
+    SettingsFile::places(flags, &trimmed(env), cwd)
+}
+
+/// An empty variable counts as not set.
+fn trimmed(env: &dyn Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
+    move |name| env(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]

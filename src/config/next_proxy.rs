@@ -7,7 +7,7 @@ use url::Url;
 use crate::secret::Secret;
 
 /// Its address, its protocol and our credentials.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct NextProxy {
     /// What it speaks.
     pub scheme: NextProxyScheme,

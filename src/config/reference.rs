@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::defaults;
-use super::keys::{Key, Kind, SECTIONS, Section};
+use super::keys::{Applies, Key, Kind, SECTIONS, Section};
 use super::types::Config;
 
 /// Where our own files lie unless `XDG_DATA_HOME` says otherwise.
@@ -28,6 +28,8 @@ const HEAD: &str = "\
 #
 # Relative paths start from the folder of this file. Times are in milliseconds (_ms), sizes in bytes
 # (_bytes). An unknown name or an invalid value stops the start, with its line and column.
+#
+# A running `serve` takes over what changes here, except settings that \"Needs a restart.\" stands at.
 #
 # This file is generated from src/config/keys: change it there, then run `just reference`.
 ";
@@ -117,7 +119,7 @@ fn default_cell(key: &Key, defaults: &Config) -> String {
     }
 }
 
-/// Limits, default, variable and flag, in short sentences. `in_file`: what the page has in its own column is said, too.
+/// Limits, default, variable, flag, and whether a change needs a restart, in short sentences. `in_file`: what the page has in its own column is said, too.
 fn facts(key: &Key, defaults: &Config, in_file: bool) -> String {
     let mut facts = Vec::new();
     match key.kind {
@@ -139,6 +141,7 @@ fn facts(key: &Key, defaults: &Config, in_file: bool) -> String {
     }
     facts.extend(key.variable.map(|variable| format!("Variable: `{variable}`.")));
     facts.extend(key.flag.as_ref().map(|flag| format!("Flag: `{}`.", flag.name)));
+    facts.extend((key.applies == Applies::AtStart).then(|| "Needs a restart.".to_owned()));
     facts.join(" ")
 }
 

@@ -10,7 +10,7 @@ use url::Url;
 use crate::secret::Secret;
 
 /// An entry of `[[sinks]]`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum Sink {
     /// Each event as a line of JSON, as OTAS is sent it. `None`: to standard output.
     JsonLines(Option<PathBuf>),
@@ -19,7 +19,7 @@ pub enum Sink {
 }
 
 /// A collector that takes OTLP over HTTP.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Otlp {
     /// Where spans are posted.
     pub endpoint: Url,
@@ -27,6 +27,8 @@ pub struct Otlp {
     pub(super) own_endpoint: bool,
     /// Header fields that go with each request. Their values may be keys.
     pub headers: Vec<(HeaderName, Secret)>,
+    /// The file that they were read from.
+    pub headers_file: Option<PathBuf>,
     /// Limit for one request.
     pub timeout: Duration,
     /// Requests are compressed.
@@ -99,6 +101,7 @@ impl Otlp {
             endpoint,
             own_endpoint: true,
             headers: Vec::new(),
+            headers_file: None,
             timeout: DEFAULT_TIMEOUT,
             gzip: false,
             certificate: None,

@@ -9,6 +9,7 @@ mod guards;
 mod layers;
 mod list;
 mod secrets;
+mod takeover;
 
 const KEY: &str = "agent_abcdefgh_ijklmnopqrstuv1234";
 const OTHER_KEY: &str = "agent_hgfedcba_zyxwvutsrqpon5678";

@@ -122,12 +122,14 @@ impl Scope {
 }
 
 /// An entry of `[[agents]]`.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub struct Agent {
     /// The user name in the proxy's URL.
     pub name: String,
     /// The password beside it.
     pub secret: Secret,
+    /// The file that it was read from.
+    pub secret_file: PathBuf,
     /// Its agent key, and the file that it was read from. `None`: that of `[otas]`.
     pub agent_key: Option<(Secret, PathBuf)>,
     /// Its project's UUID. `None`: learnt from the key.
@@ -189,7 +191,7 @@ pub struct Upstream {
 }
 
 /// How `http` URLs are reached.
-#[derive(Clone)]
+#[derive(Clone, PartialEq)]
 pub enum ForHttp {
     /// As everything else.
     Same,

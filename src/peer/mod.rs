@@ -99,6 +99,11 @@ impl Peers {
         })
     }
 
+    /// From now on agents may call from these networks; empty means from anywhere.
+    pub fn allow(&self, networks: Vec<IpNet>) {
+        self.networks.allow(networks);
+    }
+
     /// Checks who has connected. `None`: not admitted, and the connection must be closed.
     ///
     /// Takes some microseconds. It never waits for the lookup of the process.

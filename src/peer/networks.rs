@@ -4,26 +4,35 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 
 use super::refusals::Refusals;
 
 /// Admits connections by their source address.
 pub(super) struct Networks {
     /// Empty: every network.
-    allowed: Vec<IpNet>,
+    allowed: RwLock<Vec<IpNet>>,
     refused: Refusals,
 }
 
 impl Networks {
     pub(super) fn new(allowed: Vec<IpNet>) -> Self {
-        Self { allowed, refused: Refusals::default() }
+        Self { allowed: RwLock::new(allowed), refused: Refusals::default() }
+    }
+
+    /// From now on connections from these networks are admitted.
+    pub(super) fn allow(&self, allowed: Vec<IpNet>) {
+        *self.allowed.write() = allowed;
     }
 
     /// Whether a connection from this address is admitted.
     pub(super) fn admit(&self, from: IpAddr) -> bool {
         let from = from.to_canonical();
-        if self.allowed.is_empty() || self.allowed.iter().any(|net| net.contains(&from)) {
-            return true;
+        {
+            let allowed = self.allowed.read();
+            if allowed.is_empty() || allowed.iter().any(|net| net.contains(&from)) {
+                return true;
+            }
         }
         if let Some(count) = self.refused.note() {
             tracing::warn!(%from, count, "closed connections from addresses outside `listen.allow_clients` (logged once a minute)");
@@ -48,6 +57,8 @@ mod tests {
         assert!(admit("10.1.2.3") && admit("::ffff:10.1.2.3") && admit("fd00::1"));
         assert!(!admit("10.2.0.1") && !admit("127.0.0.1") && !admit("fd00::2"));
         assert_eq!(networks.refused(), 3);
+        networks.allow(vec!["10.2.0.0/16".parse().unwrap()]);
+        assert!(networks.admit([10, 2, 0, 1].into()) && !networks.admit([10, 1, 2, 3].into()));
         assert!(Networks::new(Vec::new()).admit([192, 0, 2, 1].into()));
     }
 }

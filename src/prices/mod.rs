@@ -24,13 +24,13 @@ static PUBLIC_TABLES: LazyLock<Vec<Table>> =
     LazyLock::new(|| PUBLIC.iter().filter_map(|table| toml::from_str(table).ok()).collect());
 
 /// Tables of prices: the user's, which is searched first, and the public ones.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Prices {
     /// The user's table, and its file.
     own: Option<(PathBuf, Table)>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Table {
     /// The version that events name. Those of public tables are a provider and a date.
@@ -42,7 +42,7 @@ struct Table {
 }
 
 /// Prices for the models that match one glob, per million tokens.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Model {
     /// A glob for the model that answered, or else the model that was asked for.

@@ -79,7 +79,7 @@ fn asked_for(request: &Request<Incoming>) -> Vec<u8> {
 /// The response of [`failure`] as HTTP/1.1 bytes, for a head that was refused. The connection ends after it.
 pub(super) fn refusal(error: &ProxyError, recorder: &Recorder) -> BytesMut {
     let (headers, body) = answer(error, recorder);
-    let mut keeper = recorder.recording().keeper();
+    let mut keeper = recorder.plain_keeper();
     keeper.see(&body);
     recorder.body_ended(Side::Response, keeper.finish(), BodyEnd::Complete);
     let status = error.row().status;

@@ -35,7 +35,8 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     dropped: AtomicU64,
-    guarantees: Guarantees,
+    audit: AtomicBool,
+    strict: AtomicBool,
     store_refuses: AtomicBool,
     /// Exchanges that were taken from the queue and are not stored yet.
     held: AtomicU64,
@@ -67,12 +68,20 @@ pub enum Next {
 impl Handoff {
     /// A queue with these guarantees.
     pub fn new(guarantees: Guarantees) -> Self {
-        Self(Arc::new(Shared { guarantees, ..Shared::default() }))
+        let handoff = Self::default();
+        handoff.guarantee(guarantees);
+        handoff
+    }
+
+    /// Changes the guarantees.
+    pub fn guarantee(&self, Guarantees { audit, strict }: Guarantees) {
+        self.0.audit.store(audit, Ordering::Release);
+        self.0.strict.store(strict, Ordering::Release);
     }
 
     /// The guarantees.
     pub fn guarantees(&self) -> Guarantees {
-        self.0.guarantees
+        Guarantees { audit: self.0.audit.load(Ordering::Acquire), strict: self.0.strict.load(Ordering::Acquire) }
     }
 
     /// The next batch. Waits for at most `patience`. Blocks.
@@ -86,7 +95,7 @@ impl Handoff {
             return if queue.closed { Next::Closed } else { Next::Nothing };
         }
         // Strict mode: do not delay for batching.
-        if !queue.closed && !self.0.guarantees.strict {
+        if !queue.closed && !self.guarantees().strict {
             drop(queue);
             std::thread::sleep(GATHER);
             queue = self.lock();
@@ -187,11 +196,11 @@ impl Sink for Handoff {
 
     fn admits(&self) -> bool {
         let refuses = self.0.store_refuses.load(Ordering::Relaxed) || self.0.crowded.load(Ordering::Relaxed);
-        !(self.0.guarantees.audit && refuses)
+        !(refuses && self.guarantees().audit)
     }
 
     fn holds_ends(&self) -> bool {
-        self.0.guarantees.strict
+        self.guarantees().strict
     }
 }
 

@@ -29,6 +29,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 pub use handoff::{Guarantees, Handoff};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +41,11 @@ use crate::quotas::Quotas;
 use crate::redact::Redactor;
 use crate::store::{Bounds, Store, StoreError};
 
+/// The facts in force. New settings replace them; an event is made with those that are in force when it is made.
+pub type LiveFacts = Arc<ArcSwap<Facts>>;
+
 /// What goes into every event of this process.
+#[derive(Clone)]
 pub struct Facts {
     /// The sessions of the callers.
     pub callers: Arc<Callers>,
@@ -136,13 +141,13 @@ impl Reporter {
         recording: Arc<Recording>,
         handoff: Handoff,
         store: &Store,
-        facts: Facts,
+        facts: LiveFacts,
         appended: impl Fn() + Send + 'static,
     ) -> Result<Self, ReportError> {
         let tally = Arc::new(Tally::default());
         let mut writer = store.writer()?;
         if handoff.guarantees().strict {
-            writer.sync_always()?;
+            writer.sync_commits(true)?;
         }
         let stop = Arc::<Stop>::default();
         let reporting = thread::Reporting::new(

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 
 use super::events::{build, context};
 use super::linking::Linking;
-use super::{Facts, Handoff};
+use super::{Handoff, LiveFacts};
 use crate::callers::CallerSession;
 use crate::capture::{Caller, Exchange, Reservation};
 use crate::event::{self, Event, Links};
@@ -79,7 +79,7 @@ struct Shared {
     changed: Condvar,
     /// Something was made.
     made: Condvar,
-    facts: Arc<Facts>,
+    facts: LiveFacts,
     linking: Arc<Linking>,
     handoff: Handoff,
 }
@@ -105,7 +105,7 @@ impl Searchers {
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub(super) fn start(facts: Arc<Facts>, linking: Arc<Linking>, handoff: Handoff) -> io::Result<Self> {
+    pub(super) fn start(facts: LiveFacts, linking: Arc<Linking>, handoff: Handoff) -> io::Result<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let threads = cores.clamp(2, THREADS_MAX);
         let turns = Turns::new();
@@ -211,12 +211,13 @@ impl Shared {
             JobKind::Event { seq, .. } => *seq,
             JobKind::Note => 0,
         };
-        let unlinked = || context(&self.facts, &session, seq, Links::default());
+        let facts = self.facts.load_full();
+        let unlinked = || context(&facts, &session, seq, Links::default());
         let withheld = || event::without_texts(&exchange, &unlinked());
         let searched = || match &kind {
             _ if hurried => withheld(),
             JobKind::Note => event::build(&exchange, &unlinked()),
-            JobKind::Event { .. } => build(&exchange, &self.facts, &session, seq, &self.linking),
+            JobKind::Event { .. } => build(&exchange, &facts, &session, seq, &self.linking),
         };
         // A fault must cost the bodies, or at worst this event, not the thread.
         let event =

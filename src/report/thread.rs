@@ -19,7 +19,7 @@ use super::linking::Linking;
 use super::open::OpenNotes;
 use super::searchers::{Job, JobKind, Made, MadeKind, Searchers, Turn, turn_of};
 use super::unsearched::Unsearched;
-use super::{Facts, Handoff, Stop, Tally, gap};
+use super::{Facts, Handoff, LiveFacts, Stop, Tally, gap};
 use crate::callers::{CallerSession, Callers};
 use crate::capture::{Exchange, Finished, Recording, Unlogged};
 use crate::event::{self, Event, Links};
@@ -50,6 +50,8 @@ pub(super) struct Reporting {
     handoff: Handoff,
     store: Store,
     writer: Writer,
+    live: LiveFacts,
+    /// Those in force, looked up for each batch.
     facts: Arc<Facts>,
     tally: Arc<Tally>,
     appended: Box<dyn Fn() + Send>,
@@ -84,12 +86,12 @@ impl Reporting {
         recording: Arc<Recording>,
         handoff: Handoff,
         (store, writer): (Store, Writer),
-        facts: Facts,
+        live: LiveFacts,
         (tally, stop): (Arc<Tally>, Arc<Stop>),
         appended: Box<dyn Fn() + Send>,
     ) -> io::Result<Self> {
-        let (facts, linking) = (Arc::new(facts), Arc::new(Linking::new()));
-        let searchers = Searchers::start(facts.clone(), linking.clone(), handoff.clone())?;
+        let (facts, linking) = (live.load_full(), Arc::new(Linking::new()));
+        let searchers = Searchers::start(live.clone(), linking.clone(), handoff.clone())?;
         let (open, unsearched, maintained_at) = (OpenNotes::default(), Unsearched::default(), Instant::now());
         let patrol = store.patrol();
         Ok(Self {
@@ -97,6 +99,7 @@ impl Reporting {
             handoff,
             store,
             writer,
+            live,
             facts,
             tally,
             appended,
@@ -114,7 +117,9 @@ impl Reporting {
     pub(super) fn run(mut self) {
         loop {
             let patience = if self.searchers.is_idle() { MAINTENANCE } else { CHECK_WHILE_SEARCHING };
-            match self.handoff.next_batch(patience) {
+            let next = self.handoff.next_batch(patience);
+            self.follow_settings();
+            match next {
                 Next::Batch(batch) => {
                     let unhurried = batch.len() <= UNHURRIED;
                     let mut batch = batch.into_iter().peekable();
@@ -143,6 +148,17 @@ impl Reporting {
         }
         self.report_gaps(true);
         self.searchers.end();
+    }
+
+    /// New settings may have come while this thread waited.
+    fn follow_settings(&mut self) {
+        self.facts = self.live.load_full();
+        let syncs = self.handoff.guarantees().strict;
+        if syncs != self.writer.syncs_commits()
+            && let Err(error) = self.writer.sync_commits(syncs)
+        {
+            tracing::warn!(%error, "cannot apply `store.durability` yet");
+        }
     }
 
     /// Makes the next events, as many as fit one transaction. Calls with much to search go to the searchers instead.

@@ -102,17 +102,24 @@ impl Writer {
         self.renumber = true;
         self.saver.clear();
         self.spare_bytes = 0;
-        if self.syncs { self.sync_always() } else { Ok(()) }
+        if self.syncs { self.sync_commits(true) } else { Ok(()) }
     }
 
-    /// From now on an appended event also survives a power loss: each commit waits until the disk has it.
+    /// Whether an appended event also survives a power loss from now on: then each commit waits until the disk has it.
     ///
     /// # Errors
     /// When the setting cannot be changed.
-    pub fn sync_always(&mut self) -> Result<(), StoreError> {
-        self.syncs = true;
-        let set = self.link.connection.pragma_update(None, "synchronous", "FULL");
-        set.map_err(StoreError::query("switch to syncing each commit"))
+    pub fn sync_commits(&mut self, syncs: bool) -> Result<(), StoreError> {
+        let mode = if syncs { "FULL" } else { "NORMAL" };
+        let set = self.link.connection.pragma_update(None, "synchronous", mode);
+        set.map_err(StoreError::query("change whether each commit is synced"))?;
+        self.syncs = syncs;
+        Ok(())
+    }
+
+    /// Whether each commit is synced.
+    pub fn syncs_commits(&self) -> bool {
+        self.syncs
     }
 
     fn insert(

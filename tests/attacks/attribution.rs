@@ -21,6 +21,7 @@ async fn no_field_puts_a_call_into_another_agents_session_or_leaves() {
         agents.push(Agent {
             name: name.to_owned(),
             secret: Secret::new(&format!("secret-of-{name}")),
+            secret_file: "agent.secret".into(),
             agent_key: Some((key, file)),
             project_id: None,
             project_domain: None,

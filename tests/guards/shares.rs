@@ -15,6 +15,7 @@ async fn known() -> Running {
     let agent = |name: &str| Agent {
         name: name.to_owned(),
         secret: Secret::new("s"),
+        secret_file: "agent.secret".into(),
         agent_key: None,
         project_id: None,
         project_domain: None,

@@ -1,26 +1,25 @@
 //! The forms by which the page changes the store. Only a form of this page may do so: its token is new with each process, and the
 //! gate refuses requests of other sites.
 
-use std::sync::Arc;
-
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use maud::{Markup, html};
 
-use crate::redact::Redactor;
+use crate::report::LiveFacts;
 use crate::secret::Secret;
 use crate::store::Store;
 
 /// What changes need.
 pub(super) struct Writes {
     pub(super) store: Store,
-    pub(super) redactor: Arc<Redactor>,
+    /// With the rules of redaction.
+    pub(super) facts: LiveFacts,
     token: Secret,
 }
 
 impl Writes {
     /// `None`: the system gives no random bytes, so nothing can be changed.
-    pub(super) fn of(store: Store, redactor: Arc<Redactor>) -> Option<Self> {
-        Secret::random().ok().map(|token| Self { store, redactor, token })
+    pub(super) fn of(store: Store, facts: LiveFacts) -> Option<Self> {
+        Secret::random().ok().map(|token| Self { store, facts, token })
     }
 
     /// The hidden field by which a form is known as one of this page.

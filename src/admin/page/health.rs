@@ -104,6 +104,19 @@ fn troubles_now(sources: &AdminSources, status: &Status) -> Vec<(String, &'stati
     if let Some(warning) = &status.warning {
         troubles.push((format!("{warning}."), ""));
     }
+    if let Some(why) = sources.settings.refusal() {
+        troubles.push((
+            format!("The new settings are invalid: {why}."),
+            "Those in force stay. Correct the file; it is read again.",
+        ));
+    }
+    let waiting = sources.settings.needs_restart();
+    if !waiting.is_empty() {
+        troubles.push((
+            format!("Changed settings need a restart: `{}`.", waiting.join("`, `")),
+            "Until then the old values apply.",
+        ));
+    }
     for sink in sources.sinks.now() {
         if let Some(trouble) = &sink.trouble {
             troubles.push((

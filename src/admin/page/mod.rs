@@ -75,7 +75,7 @@ struct ProxyHealth {
 /// The page's routes in a proxy. Background work ends with `stop`.
 pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Router {
     let (viewer, delivery) = (sources.store.viewer(), sources.delivery.clone());
-    let writes = Writes::of(sources.store.clone(), sources.redactor.clone());
+    let writes = Writes::of(sources.store.clone(), sources.facts.clone());
     let proxy = Some(ProxyHealth { sources, rates: Rates::default() });
     let shown =
         Arc::new(PageContext { viewer, proxy, writes, looks: Semaphore::new(LOOKS), runs: Memory::default() });

@@ -53,7 +53,7 @@ pub(super) async fn note(
     let row = number(&id);
     let back = Place::of(&asked, &of_call).call(row);
     let text = value(&form, "note").unwrap_or_default();
-    done(shown, &form, move |writes| writes.store.note(row, &text, &writes.redactor)).await?;
+    done(shown, &form, move |writes| writes.store.note(row, &text, &writes.facts.load().redactor)).await?;
     Ok(Redirect::to(&back).into_response())
 }
 

@@ -29,9 +29,12 @@ impl Given<'_> {
 }
 
 fn agent(entry: &Entry<'_>) -> Result<Agent, Refused> {
+    let name = entry.required("name", name)?;
+    let (secret, secret_file) = entry.required("secret_file", |given| secret_in(&given, "secret"))?;
     Ok(Agent {
-        name: entry.required("name", name)?,
-        secret: entry.required("secret_file", |given| secret_in(&given, "secret"))?.0,
+        name,
+        secret,
+        secret_file,
         agent_key: entry.optional("agent_key_file", |given| secret_in(&given, "agent key"))?,
         project_id: entry.optional("project_id", |given| given.uuid())?,
         project_domain: entry.optional("project_domain", |given| given.url())?,

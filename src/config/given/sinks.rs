@@ -1,5 +1,7 @@
 //! `[[sinks]]`: reads the sections.
 
+use std::path::PathBuf;
+
 use http::HeaderName;
 use url::Url;
 
@@ -63,7 +65,9 @@ fn sink(entry: &Entry<'_>) -> Result<Sink, Refused> {
             let at = base.and_then(|base| Otlp::at(&base));
             let mut otlp = at.map_err(|_| bad(SINKS, "no path can be added to its `endpoint`"))?;
             otlp.own_endpoint = named.is_some();
-            otlp.headers = entry.optional("headers_file", headers_in)?.unwrap_or_default();
+            let headers = entry.optional("headers_file", headers_in)?;
+            (otlp.headers_file, otlp.headers) =
+                headers.map(|(file, headers)| (Some(file), headers)).unwrap_or_default();
             otlp.spans = spans(entry)?;
             Ok(Sink::Otlp(Box::new(otlp)))
         }
@@ -86,7 +90,9 @@ fn spans(entry: &Entry<'_>) -> Result<Spans, Refused> {
     })
 }
 
-fn headers_in(file: Given<'_>) -> Result<Vec<(HeaderName, Secret)>, Refused> {
-    let text = read_secret_file(&file.path()?, "headers").map_err(Refused::because)?;
-    headers(&text).map_err(|reason| bad("`name=value,name=value`", reason))
+fn headers_in(file: Given<'_>) -> Result<(PathBuf, Vec<(HeaderName, Secret)>), Refused> {
+    let path = file.path()?;
+    let text = read_secret_file(&path, "headers").map_err(Refused::because)?;
+    let headers = headers(&text).map_err(|reason| bad("`name=value,name=value`", reason))?;
+    Ok((path, headers))
 }

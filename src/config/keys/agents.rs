@@ -2,6 +2,7 @@
 
 use super::super::shown::agents;
 use super::key::{Key, Kind, put};
+use super::part::part;
 
 pub(super) const KEYS: &[Key] = &[Key::new(
     "agents",
@@ -12,6 +13,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
      (`agent_key_file`, `project_id`, `project_domain`) is as in `[otas]`.",
     |c, g| put(&mut c.agents, g.agents()),
     |c| (!c.agents.is_empty()).then(|| agents(&c.agents)),
+    part!(agents),
 )
 .example(
     "[[agents]]\nname = \"planner\"\nsecret_file = \"planner.secret\"\nagent_key_file = \"planner.key\"\n\

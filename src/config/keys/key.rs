@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::super::flags::Flags;
 use super::super::given::{Given, Refused, Value};
 use super::super::types::Config;
+use super::part::{Applies, Part};
 
 /// One setting.
 pub(in crate::config) struct Key {
@@ -27,6 +28,10 @@ pub(in crate::config) struct Key {
     pub(in crate::config) set: fn(&mut Config, &Given<'_>) -> Result<(), Refused>,
     /// The value in force as text, secrets masked. `None`: not set.
     pub(in crate::config) show: fn(&Config) -> Option<String>,
+    /// Where the value stands.
+    pub(in crate::config) part: Part,
+    /// When a change takes effect. Whoever adds a setting that a running proxy takes over says so with [`Key::live`].
+    pub(in crate::config) applies: Applies,
 }
 
 /// How a value is written in the settings file.
@@ -72,8 +77,16 @@ impl Key {
         meaning: &'static str,
         set: fn(&mut Config, &Given<'_>) -> Result<(), Refused>,
         show: fn(&Config) -> Option<String>,
+        part: Part,
     ) -> Self {
-        Self { name, kind, meaning, unset: None, example: None, variable: None, flag: None, set, show }
+        let (unset, example, variable, flag, applies) = (None, None, None, None, Applies::AtStart);
+        Self { name, kind, meaning, unset, example, variable, flag, set, show, part, applies }
+    }
+
+    /// A running proxy takes a change over.
+    pub(super) const fn live(mut self) -> Self {
+        self.applies = Applies::Live;
+        self
     }
 
     pub(super) const fn unset(mut self, words: &'static str) -> Self {
@@ -119,6 +132,7 @@ macro_rules! switch {
             $meaning,
             |c, g| put(&mut c.$section.$field, g.switch()),
             |c| Some(c.$section.$field.to_string()),
+            $crate::config::keys::part::part!($section.$field),
         )
     };
 }
@@ -135,6 +149,7 @@ macro_rules! number {
             $meaning,
             |c, g| put(&mut c.$section.$field, g.number($least..=$most)),
             |c| Some(c.$section.$field.to_string()),
+            $crate::config::keys::part::part!($section.$field),
         )
     };
 }
@@ -151,6 +166,7 @@ macro_rules! milliseconds {
             $meaning,
             |c, g| put(&mut c.$section.$field, g.duration($least..=$most)),
             |c| Some(ms(c.$section.$field)),
+            $crate::config::keys::part::part!($section.$field),
         )
     };
 }
@@ -164,6 +180,7 @@ macro_rules! choice {
             $meaning,
             |c, g| put(&mut c.$section.$field, g.one_of(&$names::NAMES)),
             |c| name_of(&$names::NAMES, c.$section.$field),
+            $crate::config::keys::part::part!($section.$field),
         )
     };
 }

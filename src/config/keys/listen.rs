@@ -3,6 +3,7 @@
 use super::super::shown::networks;
 use super::key::{Key, Kind, put, switch, text};
 use super::names;
+use super::part::part;
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -12,6 +13,7 @@ pub(super) const KEYS: &[Key] = &[
          needs credentials (`session.scope`), `listen.allow_clients` or `listen.insecure_open_proxy`.",
         |c, g| put(&mut c.listen.proxy, g.address()),
         |c| Some(c.listen.proxy.to_string()),
+        part!(listen.proxy),
     )
     .flag("--listen-proxy", |f| text(&f.listen_proxy)),
     Key::new(
@@ -20,6 +22,7 @@ pub(super) const KEYS: &[Key] = &[
         "Where the web page, health, status and metrics are served. Port 0 takes any free port.",
         |c, g| put(&mut c.listen.admin, g.address()),
         |c| Some(c.listen.admin.to_string()),
+        part!(listen.admin),
     )
     .flag("--listen-admin", |f| text(&f.listen_admin)),
     switch!(
@@ -38,9 +41,10 @@ pub(super) const KEYS: &[Key] = &[
          An empty list allows all.",
         |c, g| put(&mut c.listen.allow_clients, g.networks()),
         |c| Some(networks(&c.listen.allow_clients)),
-    ),
+        part!(listen.allow_clients),
+    ).live(),
     switch!(
         listen.insecure_open_proxy,
         "Allow a port beyond loopback through which everybody who reaches it can call out. Without this such a start is refused."
-    ),
+    ).live(),
 ];

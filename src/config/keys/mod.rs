@@ -11,6 +11,7 @@ mod limits;
 mod listen;
 mod names;
 mod otas;
+mod part;
 mod proxy;
 mod redact;
 mod session;
@@ -21,6 +22,7 @@ mod upstream;
 
 pub(super) use key::{Key, Kind, Section};
 pub(super) use names::*;
+pub(super) use part::Applies;
 
 /// Every setting, in the order of `proxy.toml`.
 pub(super) const SECTIONS: [Section; 14] = [

@@ -3,6 +3,7 @@
 use super::super::shown::{path, url};
 use super::key::{Key, Kind, file, put, switch, text};
 use super::names;
+use super::part::{Part, part};
 use crate::secret::Secret;
 
 pub(super) const KEYS: &[Key] = &[
@@ -17,6 +18,7 @@ pub(super) const KEYS: &[Key] = &[
         "Brain, the OTAS service that events are posted to.",
         |c, g| put(&mut c.otas.brain_url, g.url()),
         |c| Some(url(&c.otas.brain_url)),
+        part!(otas.brain_url),
     )
     .variable("OTAS_BRAIN_URL")
     .flag("--brain-url", |f| text(&f.brain_url)),
@@ -26,6 +28,7 @@ pub(super) const KEYS: &[Key] = &[
         "UASAM, the OTAS service that checks agent keys and opens sessions.",
         |c, g| put(&mut c.otas.uasam_url, g.url()),
         |c| Some(url(&c.otas.uasam_url)),
+        part!(otas.uasam_url),
     )
     .variable("OTAS_UASAM_URL")
     .flag("--uasam-url", |f| text(&f.uasam_url)),
@@ -41,6 +44,14 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
         |c| c.otas.agent_key.as_ref().map(Secret::masked),
+        // A new key in the same file is no new setting: delivery looks at the file by itself.
+        Part {
+            differs: |a, b| {
+                let in_settings = a.otas.agent_key_file.is_none() && b.otas.agent_key_file.is_none();
+                in_settings && a.otas.agent_key != b.otas.agent_key
+            },
+            take: |to, from| to.otas.agent_key.clone_from(&from.otas.agent_key),
+        },
     )
     .unset("none (events go to the embedded collector)")
     .example("\"agent_<prefix>_<secret>\"")
@@ -56,6 +67,7 @@ pub(super) const KEYS: &[Key] = &[
             Ok(())
         },
         |c| c.otas.agent_key_file.as_deref().map(path),
+        part!(otas.agent_key_file),
     )
     .example("\"agent.key\"")
     .flag("--agent-key-file", |f| file(&f.agent_key_file)),
@@ -66,6 +78,7 @@ pub(super) const KEYS: &[Key] = &[
          run of one agent.",
         |c, g| put(&mut c.otas.session_token, g.secret().map(Some)),
         |c| c.otas.session_token.as_ref().map(Secret::masked),
+        part!(otas.session_token),
     )
     .unset("none (a session is opened)")
     .example("\"<jwt>\"")
@@ -76,6 +89,7 @@ pub(super) const KEYS: &[Key] = &[
         "The project that events belong to. If the agent key belongs to another project, nothing is sent and the log says so.",
         |c, g| put(&mut c.otas.project_id, g.uuid().map(Some)),
         |c| c.otas.project_id.clone(),
+        part!(otas.project_id),
     )
     .unset("the project of the agent key")
     .example("\"00000000-0000-0000-0000-000000000000\"")
@@ -89,10 +103,11 @@ pub(super) const KEYS: &[Key] = &[
          servers log them.",
         |c, g| put(&mut c.otas.project_domain, g.url().map(Some)),
         |c| c.otas.project_domain.as_ref().map(url),
-    )
+        part!(otas.project_domain),
+    ).live()
     .example("\"https://example.com\"")
     .variable("OTAS_PROJECT_DOMAIN")
     .flag("--project-domain", |f| text(&f.project_domain)),
-    switch!(otas.project_subdomains, "All names below the host of a project domain belong to the domain, too."),
-    switch!(otas.log_in_domain, "Log calls into the project domain here as well."),
+    switch!(otas.project_subdomains, "All names below the host of a project domain belong to the domain, too.").live(),
+    switch!(otas.log_in_domain, "Log calls into the project domain here as well.").live(),
 ];

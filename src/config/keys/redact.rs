@@ -1,8 +1,9 @@
 //! `[redact]`
 
-use super::super::shown::{ms, patterns, redact_allow};
+use super::super::shown::{self, ms, patterns, redact_allow};
 use super::key::{Key, Kind, milliseconds, put};
 use super::names;
+use super::part::{Part, part};
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -11,7 +12,8 @@ pub(super) const KEYS: &[Key] = &[
         "Further header fields to mask, by name or by `*` and the end of a name (`[\"x-acme-ticket\", \"*-ticket\"]`).",
         |c, g| put(&mut c.redact.headers, g.header_names()),
         |c| Some(format!("{:?}", c.redact.headers)),
-    ),
+        part!(redact.headers),
+    ).live(),
     Key::new(
         "redact.keys",
         Kind::Plain,
@@ -19,7 +21,8 @@ pub(super) const KEYS: &[Key] = &[
          `the-employee-number`.",
         |c, g| put(&mut c.redact.keys, g.redacted_keys()),
         |c| Some(format!("{:?}", c.redact.keys)),
-    ),
+        part!(redact.keys),
+    ).live(),
     Key::new(
         "redact.patterns",
         Kind::Plain,
@@ -28,7 +31,11 @@ pub(super) const KEYS: &[Key] = &[
          more than 1 MiB when compiled is refused. A slow one is reported at the start and by `otas-proxy check`.",
         |c, g| put(&mut c.redact.patterns, g.patterns()),
         |c| Some(patterns(&c.redact)),
-    ),
+        Part {
+            differs: |a, b| shown::patterns(&a.redact) != shown::patterns(&b.redact),
+            take: |to, from| to.redact.patterns.clone_from(&from.redact.patterns),
+        },
+    ).live(),
     Key::new(
         names::REDACT_ALLOW,
         Kind::Plain,
@@ -39,12 +46,13 @@ pub(super) const KEYS: &[Key] = &[
          `[[redact.allow]]` for each.",
         |c, g| put(&mut c.redact.allow, g.redact_allow()),
         |c| Some(redact_allow(&c.redact)),
-    ),
+        part!(redact.allow),
+    ).live(),
     milliseconds!(
         "redact.budget_ms",
         redact.budget,
         1..=10_000,
         "How long a body of up to 1 MiB may be searched for secrets. A longer body has this time for each MiB. A body that takes \
          longer is withheld, and its event says so. Bodies of up to 1 KiB need no limit."
-    ),
+    ).live(),
 ];

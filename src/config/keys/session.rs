@@ -4,6 +4,7 @@ use super::super::shown::{ms, name_of};
 use super::super::types::Scope;
 use super::key::{Key, Kind, choice, milliseconds, put};
 use super::limits::LONGEST_MS;
+use super::part::part;
 
 /// Calls in flight keep their session open. Whether there are any is looked up once a minute.
 const LEAST_IDLE_MS: i64 = 120_000;
@@ -24,11 +25,12 @@ pub(super) const KEYS: &[Key] = &[
          session: in a terminal, the shell.",
         |c, g| put(&mut c.session.agent_processes, g.programs()),
         |c| Some(format!("{:?}", c.session.agent_processes)),
-    ),
+        part!(session.agent_processes),
+    ).live(),
     milliseconds!(
         "session.idle_timeout_ms",
         session.idle_timeout,
         (LEAST_IDLE_MS)..=LONGEST_MS,
         "A caller's session is closed after this time without calls. Its next call opens another."
-    ),
+    ).live(),
 ];

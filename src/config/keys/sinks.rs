@@ -2,6 +2,7 @@
 
 use super::super::shown::sinks;
 use super::key::{Key, Kind, put};
+use super::part::part;
 
 pub(super) const KEYS: &[Key] = &[Key::new(
     "sinks",
@@ -18,6 +19,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
      says which `OTEL_*` variables apply.",
     |c, g| put(&mut c.sinks, g.sinks()),
     |c| (!c.sinks.is_empty()).then(|| sinks(&c.sinks)),
+    part!(sinks),
 )
 .example(
     "[[sinks]]\ntype = \"jsonl\"\npath = \"events.jsonl\"\n\n[[sinks]]\ntype = \"otlp\"\nendpoint = \"http://localhost:4318\"\n\

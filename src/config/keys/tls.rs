@@ -4,6 +4,7 @@ use super::super::given::Value;
 use super::super::shown::{client_certificates, path, pinned};
 use super::key::{Key, Kind, file, put};
 use super::names;
+use super::part::part;
 
 pub(super) const KEYS: &[Key] = &[
     Key::new(
@@ -13,6 +14,7 @@ pub(super) const KEYS: &[Key] = &[
          clients that trust it, so only its owner can read the folder. `XDG_DATA_HOME` moves the default.",
         |c, g| put(&mut c.tls.ca_dir, g.path()),
         |c| Some(path(&c.tls.ca_dir)),
+        part!(tls.ca_dir),
     )
     .example("\"certs\"")
     .flag("--ca-dir", |f| file(&f.ca_dir)),
@@ -22,7 +24,8 @@ pub(super) const KEYS: &[Key] = &[
         "Root certificates (PEM) to trust for origins, in addition to the system's. For servers with a private CA.",
         |c, g| put(&mut c.tls.origin_ca_file, g.path().map(Some)),
         |c| c.tls.origin_ca_file.as_deref().map(path),
-    )
+        part!(tls.origin_ca_file),
+    ).live()
     .example("\"roots.pem\"")
     .flag("--origin-ca-file", |f| file(&f.origin_ca_file)),
     Key::new(
@@ -33,7 +36,8 @@ pub(super) const KEYS: &[Key] = &[
          without a port (`*:5432`).",
         |c, g| put(&mut c.tls.passthrough, g.hosts()),
         |c| Some(c.tls.passthrough.to_string()),
-    )
+        part!(tls.passthrough),
+    ).live()
     .flag("--passthrough", |f| (!f.passthrough.is_empty()).then_some(Value::List(&f.passthrough))),
     Key::new(
         "tls.learn_passthrough",
@@ -42,7 +46,8 @@ pub(super) const KEYS: &[Key] = &[
          (`\"10m\"`). Events mark such relays.",
         |c, g| put(&mut c.tls.learn_passthrough, g.span().map(Some)),
         |c| c.tls.learn_passthrough.map(|d| format!("{:?}", humantime::format_duration(d).to_string())),
-    )
+        part!(tls.learn_passthrough),
+    ).live()
     .unset("none (it is not done)")
     .example("\"10m\""),
     Key::new(
@@ -53,7 +58,8 @@ pub(super) const KEYS: &[Key] = &[
          `[[tls.client_certificates]]` for each.",
         |c, g| put(&mut c.tls.client_certificates, g.client_certificates()),
         |c| Some(client_certificates(&c.tls.client_certificates)),
-    ),
+        part!(tls.client_certificates),
+    ).live(),
     Key::new(
         "tls.pinned",
         Kind::Plain,
@@ -63,5 +69,6 @@ pub(super) const KEYS: &[Key] = &[
          `[[tls.pinned]]` for each.",
         |c, g| put(&mut c.tls.pinned, g.pinned()),
         |c| Some(pinned(&c.tls.pinned)),
-    ),
+        part!(tls.pinned),
+    ).live(),
 ];

@@ -19,7 +19,7 @@ pub struct Origins {
     /// TLS towards origins.
     pub tls: Arc<OriginTls>,
     /// TLS sessions that can be resumed.
-    pub tls_sessions: TlsSessions,
+    pub tls_sessions: Arc<TlsSessions>,
     /// Looks up the addresses of hosts.
     pub resolver: Resolver,
     /// Our own listeners. Calls to them are refused.

@@ -1,0 +1,61 @@
+//! Rules between settings: each value is valid, but they do not fit together (pure).
+
+use super::keys;
+use super::types::{Config, Listen, Scope, Session};
+
+/// The rules that these settings break: the setting to change, and the problem.
+pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
+    let Config { listen, otas, session, agents, delivery, redact, .. } = config;
+    let rules = [
+        (
+            crate::redact::names_unknown_rule(redact),
+            keys::REDACT_ALLOW,
+            "no such redaction rule; rules are called `header.<name>`, `key.<name>`, `pattern.<name>`, `service.<name>`, \
+             `url.userinfo` and `cut`, and events list those that found something in `metadata.redaction_rules`",
+        ),
+        (
+            otas.session_token.is_some() && otas.agent_key.is_none(),
+            keys::SESSION_TOKEN,
+            "a session token needs the agent key that it was made with; set `otas.agent_key` or \
+             `otas.agent_key_file` as well (or OTAS_AGENT_KEY), or remove the token",
+        ),
+        (
+            (session.scope == Scope::Credential) == agents.is_empty(),
+            keys::SESSION_SCOPE,
+            "does not fit `[[agents]]`: \"credential\" needs a section for each agent that may call, and other scopes allow no such section",
+        ),
+        (
+            !otas.deliver
+                && (otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())),
+            keys::OTAS_DELIVER,
+            "is false, but calls into a project domain need sessions in OTAS; remove `project_domain`, or deliver",
+        ),
+        (
+            session.scope == Scope::Process && !listen.processes,
+            keys::SESSION_SCOPE,
+            "\"process\" needs `listen.processes`, which is false",
+        ),
+        (
+            listen.proxy == listen.admin && listen.proxy.port() != 0,
+            keys::LISTEN_ADMIN,
+            "is the same address as `listen.proxy`; give one of them another port",
+        ),
+        (
+            is_open(listen, session),
+            keys::LISTEN_PROXY,
+            "everybody who reaches this address could call out through this machine; use a loopback address, or give agents \
+             credentials (`session.scope = \"credential\"`), or name the networks that they call from \
+             (`listen.allow_clients`); `listen.insecure_open_proxy = true` allows it",
+        ),
+        (delivery.backoff_min > delivery.backoff_max, keys::BACKOFF_MIN, "is longer than `delivery.backoff_max_ms`"),
+    ];
+    rules.into_iter().filter(|(is_broken, ..)| *is_broken).map(|(_, key, message)| (key, message))
+}
+
+/// Whether everybody on other machines may call.
+fn is_open(listen: &Listen, session: &Session) -> bool {
+    !listen.proxy.ip().to_canonical().is_loopback()
+        && session.scope != Scope::Credential
+        && listen.allow_clients.is_empty()
+        && !listen.insecure_open_proxy
+}
