@@ -220,8 +220,9 @@ impl Recorder {
         self.with(|s| s.exchange.unlogged = Some(why));
     }
 
-    /// Sets the lookup of the process that calls.
+    /// Sets the lookup of the process that calls, and begins it.
     pub fn called_by(&self, process: &ProcessLookup) {
+        process.begin();
         self.with(|s| s.exchange.process = process.clone());
     }
 

@@ -8,7 +8,7 @@
 //! networks            a connection from outside `listen.allow_clients` is closed, counted, logged
 //! gate                another user's connection is closed, counted, logged (`listen.same_user`)
 //!   |
-//! seeker              one thread: from the inode to the process, beside the connection
+//! seeker              from the inode to the process, with the first request: at once, or in a thread beside the connection
 //!   | linux/holders     which process has the inode among its descriptors
 //!   | linux/lineage     its facts, its ancestors, the leader of its Unix session
 //! process             its facts, and which of it and its ancestors is the agent (pure)
@@ -68,7 +68,7 @@ pub(crate) fn process_has(pid: u32, variable: &str) -> bool {
 pub struct Admitted {
     /// Who calls. `None`: unknown.
     pub user: Option<User>,
-    /// The lookup of the process that calls. It has begun if the process is on this machine.
+    /// The lookup of the process that calls, if that is on this machine.
     pub process: ProcessLookup,
     /// To be kept as long as the connection.
     pub open: Arc<OpenConnection>,
@@ -81,7 +81,7 @@ pub struct Peers {
     /// `None`: every user is admitted.
     gate: Option<Gate>,
     /// `None`: no process lookups.
-    seeker: Option<Seeker>,
+    seeker: Option<Arc<Seeker>>,
 }
 
 impl Peers {
@@ -119,7 +119,7 @@ impl Peers {
         }
         let open = Arc::new(OpenConnection);
         let process = match (&self.seeker, owner) {
-            (Some(seeker), Owner::Held { uid, inode }) if local => seeker.seek(uid, inode, &open),
+            (Some(seeker), Owner::Held { uid, inode }) if local => seeker.lookup(uid, inode, &open),
             _ => ProcessLookup::none(),
         };
         Some(Admitted { user: owner.user(ends), process, open })
@@ -142,7 +142,7 @@ impl Peers {
 
     /// Connections that were closed, and agents that stayed unknown.
     pub fn counts(&self) -> Counts {
-        let missed = self.seeker.as_ref().map_or(0, Seeker::missed);
+        let missed = self.seeker.as_ref().map_or(0, |seeker| seeker.missed());
         let other_network = self.networks.refused();
         Counts { processes_missed: missed, other_network, ..self.gate.as_ref().map(Gate::counts).unwrap_or_default() }
     }

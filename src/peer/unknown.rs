@@ -32,6 +32,10 @@ impl Processes {
         None
     }
 
+    pub(super) fn recall(&mut self, _: u64, _: &Weak<OpenConnection>) -> Option<Arc<Process>> {
+        None
+    }
+
     pub(super) fn gave_up(&self) -> bool {
         false
     }

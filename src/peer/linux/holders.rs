@@ -31,6 +31,8 @@ const NEAR: u32 = 8;
 const RECENT: usize = 32;
 /// Descriptors of ended connections that are tried first.
 const FREED: usize = 4;
+/// The latest callers that are looked at at once.
+const RECALLED: usize = 2;
 /// Descriptors of the oldest connections that are tried next.
 const OLDEST: usize = 8;
 /// Free descriptors that are tried.
@@ -94,9 +96,18 @@ impl Caller {
     /// one, or that of a connection that is about to end.
     fn likely(&self, link: &Link) -> Option<u32> {
         let known = self.looked.sockets.get(&link.inode()).copied();
-        let next = self.recent.front().map(|last| last.descriptor.saturating_add(1));
+        let last = self.recent.front().map(|last| last.descriptor);
+        let next = last.map(|last| last.saturating_add(1));
         let oldest = self.recent.iter().rev().take(OLDEST).map(|recent| recent.descriptor);
-        self.files.descriptor_among(tried_once(known.into_iter().chain(self.freed()).chain(next).chain(oldest)), link)
+        let likely = known.into_iter().chain(self.freed()).chain(next).chain(last).chain(oldest);
+        self.files.descriptor_among(tried_once(likely), link)
+    }
+
+    /// The same, with a few looks only.
+    fn most_likely(&self, link: &Link) -> Option<u32> {
+        let next = self.recent.front().map(|last| last.descriptor.saturating_add(1));
+        let oldest = self.recent.back().map(|oldest| oldest.descriptor);
+        self.files.descriptor_among(tried_once(self.freed().take(2).chain(next).chain(oldest)), link)
     }
 
     /// The lowest descriptors of connections that have ended.
@@ -149,16 +160,22 @@ impl Holders {
         if let Some((at, descriptor)) = self.remembered(&link) {
             return self.calls_again(at, Recent { descriptor, connection });
         }
-        if connection.strong_count() == 0 {
-            // Nobody holds it any more, except perhaps a child that inherited it.
-            self.gave_up = true;
-            return None;
-        }
         let found = self.elsewhere(Some(uid), &link, deadline, false);
         // Then processes that changed their user since, and those that had not called when they were listed.
         let found = found.or_else(|| self.elsewhere(None, &link, deadline, false));
         let found = found.or_else(|| self.again(uid, &link, deadline))?;
         Some(Holder::Entry(self.remember(found, connection)))
+    }
+
+    /// The process that holds the socket with this inode, if it called before and the socket is where it is expected.
+    pub(super) fn recall(&mut self, inode: u64, connection: &Weak<OpenConnection>) -> Option<Arc<Process>> {
+        let link = Link::of(inode);
+        let mut latest = self.callers.iter().take(RECALLED).enumerate();
+        let (at, descriptor) = latest.find_map(|(at, caller)| Some((at, caller.most_likely(&link)?)))?;
+        match self.calls_again(at, Recent { descriptor, connection: connection.clone() })? {
+            Holder::Known(process) => Some(process),
+            Holder::Entry(_) => None,
+        }
     }
 
     /// Keeps what was found out about a process that called, for its next call.

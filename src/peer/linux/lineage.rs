@@ -31,6 +31,12 @@ impl Default for Processes {
 }
 
 impl Processes {
+    /// The process that holds the socket with this inode, if it called before and the socket is where it is expected. Takes some
+    /// microseconds.
+    pub(in crate::peer) fn recall(&mut self, inode: u64, connection: &Weak<OpenConnection>) -> Option<Arc<Process>> {
+        self.holders.recall(inode, connection)
+    }
+
     /// The process that holds the socket with this inode, which this user created. `connection`: ends with the connection. Blocks.
     pub(in crate::peer) fn find(
         &mut self,
