@@ -5,9 +5,10 @@
 //! window, and not more than the origin admits.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use parking_lot::Mutex;
+
+use super::idle::IdleSince;
 
 /// What an HTTP/2 connection carries. Clones share it.
 #[derive(Clone)]
@@ -17,7 +18,7 @@ struct Counts {
     agents: usize,
     streams: usize,
     /// Since when nobody uses the connection.
-    idle_since: Instant,
+    idle_since: IdleSince,
 }
 
 /// One agent connection that uses the connection. Dropped when it does not any more.
@@ -31,7 +32,7 @@ pub(in crate::proxy) struct StreamPlace {
 
 impl Load {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Counts { agents: 0, streams: 0, idle_since: Instant::now() })))
+        Self(Arc::new(Mutex::new(Counts { agents: 0, streams: 0, idle_since: IdleSince::now() })))
     }
 
     /// A place for another agent connection. `None`: it has to use another connection. `limit`: the most requests of several agent
@@ -61,7 +62,7 @@ impl Load {
     }
 
     /// Since when no agent connection uses it. `None`: one does.
-    pub(super) fn idle_since(&self) -> Option<Instant> {
+    pub(super) fn idle_since(&self) -> Option<IdleSince> {
         let counts = self.0.lock();
         (counts.agents == 0).then_some(counts.idle_since)
     }
@@ -77,7 +78,7 @@ impl Drop for AgentPlace {
     fn drop(&mut self) {
         let mut counts = self.0.0.lock();
         counts.agents -= 1;
-        counts.idle_since = Instant::now();
+        counts.idle_since = IdleSince::now();
     }
 }
 

@@ -3,6 +3,7 @@
 mod connection;
 mod dial;
 mod errors;
+mod idle;
 mod load;
 mod next_proxy;
 mod origins;

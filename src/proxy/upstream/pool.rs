@@ -9,12 +9,13 @@
 //! own new connection. Connections that are authenticated themselves (`NTLM`, `Negotiate`) are never shared.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Version;
 use parking_lot::Mutex;
 
 use super::connection::Upstream;
+use super::idle::IdleSince;
 use super::target::{Sharer, Target};
 
 /// How long a connection is kept idle, if its origin does not close it earlier.
@@ -44,12 +45,12 @@ struct Inner {
 struct Kept {
     upstream: Upstream,
     /// When it came here.
-    since: Instant,
+    since: IdleSince,
 }
 
 impl Kept {
     /// Since when nobody uses it. `None`: somebody does (HTTP/2).
-    fn idle_since(&self) -> Option<Instant> {
+    fn idle_since(&self) -> Option<IdleSince> {
         match self.upstream.load() {
             Some(load) => load.idle_since(),
             None => Some(self.since),
@@ -126,7 +127,7 @@ impl Pool {
         }
         let list = inner.by_target.entry(upstream.target.clone()).or_default();
         if list.len() < PER_TARGET && list.iter().all(|kept| kept.upstream.id() != upstream.id()) {
-            list.push(Kept { upstream, since: Instant::now() });
+            list.push(Kept { upstream, since: IdleSince::now() });
             inner.count += 1;
         }
     }

@@ -19,6 +19,9 @@ use crate::proxy::rewind::Rewind;
 /// After this long without an answer the next address is tried beside the first (RFC 8305 section 5).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
 
+/// How often an idle connection sends an empty segment. The systems' count of unanswered ones (8 or 9) ends a dead one in two minutes.
+const STAY_KNOWN: Duration = Duration::from_secs(15);
+
 /// The stream that carries the bytes to an origin: a TCP connection, or TLS to the next proxy. Some of the origin's bytes may have
 /// been read ahead.
 pub(in crate::proxy) type OriginStream = Rewind<Either<TcpStream, Box<TlsStream<TcpStream>>>>;
@@ -73,8 +76,18 @@ pub(super) async fn dial_host(
     judge(peer)?;
     // We write whole messages: waiting for more data only costs the 40 ms of a delayed ACK.
     stream.set_nodelay(true).map_err(failed)?;
+    stay_known(&stream);
     let dns = host.parse::<IpAddr>().is_err().then_some(resolved - began);
     Ok((stream, peer, Timings { dns, connect: Some(resolved.elapsed()), ..Timings::default() }))
+}
+
+/// Keeps an idle connection known to what translates addresses on its way. Otherwise a request on a kept connection could get lost
+/// without a word.
+fn stay_known(stream: &TcpStream) {
+    use rustix::net::sockopt::{set_socket_keepalive, set_tcp_keepidle, set_tcp_keepintvl};
+    // If a system refuses, connections are as they would be anyway.
+    let _ = set_tcp_keepidle(stream, STAY_KNOWN).and_then(|()| set_tcp_keepintvl(stream, STAY_KNOWN));
+    let _ = set_socket_keepalive(stream, true);
 }
 
 /// The addresses that may be dialled. An error if there are none.
