@@ -39,7 +39,7 @@ use self::ports::Ports;
 use self::reporting::Reporting;
 use crate::admin::{self, LiveSettings};
 use crate::collector::Collector;
-use crate::config::Config;
+use crate::config::{Config, Sink};
 use crate::deliver::Watch;
 use crate::peer::Peers;
 use crate::proxy::{self, Shared};
@@ -184,10 +184,18 @@ impl App {
             handoff: reporting.handoff.clone(),
             budget: reporting.budget.clone(),
             otas: delivery.otas.clone(),
+            session: (delivery.shown, delivery.session),
+            deliveries: delivery.deliveries.clone(),
+            sinks: delivery.sinks.clone(),
             callers: delivery.callers.clone(),
             tokens: delivery.tokens.clone(),
             indexing: indexing.clone(),
         }
+    }
+
+    /// Whether events go to standard output, which then holds nothing else.
+    pub fn has_stdout_sink(&self) -> bool {
+        self.settings.in_force().sinks.iter().any(Sink::is_stdout)
     }
 
     /// How long a stop waits for events to reach OTAS and the sinks (`delivery.drain_timeout_ms`, as it is now).

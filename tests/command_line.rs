@@ -264,7 +264,7 @@ fn fault_34_a_reload_of_broken_settings_keeps_the_old_ones_and_says_why() {
     folder.configure("[delivery]\nmax_in_flight = 3\n");
     signal(&child, Signal::HUP);
     let line = line_with(&mut said, "SIGHUP");
-    assert!(line.contains("these need a restart: delivery.max_in_flight"), "{line}");
+    assert!(line.contains("new settings are in force: delivery.max_in_flight"), "{line}");
     std::net::TcpStream::connect(&address).expect("it still listens");
     signal(&child, Signal::TERM);
     assert_eq!(ended(child), 0);

@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use otas_proxy::config::{Config, Durability};
+use otas_proxy::config::{Agent, Config, Durability, Sink};
 use otas_proxy::hosts::{HostRule, HostRules};
 use otas_proxy::redact::CaptureLevel;
+use otas_proxy::secret::Secret;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
-use crate::page;
-use crate::support::agent::{Agent, full};
+use crate::sessions::{self, with_agents_and};
+use crate::support::agent::{Agent as Inside, full};
 use crate::support::manual::ManualOrigin;
 use crate::support::origin::{Certificate, TestCa, TestOrigin};
+use crate::support::otas::TestOtas;
 use crate::support::program::{Folder, Served, rows};
-use crate::support::proxy::{Running, TestProxy, eventually};
+use crate::support::proxy::{PATIENCE, Running, TestProxy, eventually};
 
 /// Calls that are in progress at any time.
 const CALLERS: u64 = 4;
@@ -41,7 +44,7 @@ async fn a_call_in_flight_keeps_its_rules_and_the_next_one_on_its_connection_get
     for alpn in [&b"http/1.1"[..], b"h2"] {
         change(&proxy, |config| config.egress.deny = HostRules::default());
         let mut origin = ManualOrigin::start(Some(ca.server(Certificate::Good, &[alpn]))).await;
-        let mut agent = Agent::named(&proxy, "localhost", origin.addr.port(), &[alpn]).await;
+        let mut agent = Inside::named(&proxy, "localhost", origin.addr.port(), &[alpn]).await;
         let in_flight = agent.start(agent.request("GET", "/in-flight", full("")));
         let call = origin.call().await;
         assert_eq!(change(&proxy, |config| config.egress.deny = hosts(&["localhost"])), ["egress.deny"]);
@@ -126,16 +129,91 @@ async fn what_cannot_be_used_changes_nothing_and_is_on_the_page() {
         (&false.into(), &"listen.proxy".into())
     );
     let health = format!("http://{}/health", proxy.app.admin_addr);
-    let health = page::client().get(health).bearer_auth(proxy.token()).send().await.unwrap().text().await.unwrap();
+    let health =
+        crate::page::client().get(health).bearer_auth(proxy.token()).send().await.unwrap().text().await.unwrap();
     for words in ["The new settings are invalid", "missing.pem", "Changed settings need a restart", "listen.proxy"] {
         assert!(health.contains(words), "{words}: {health}");
     }
 }
 
+#[tokio::test]
+async fn agents_come_and_go_with_their_keys() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = with_agents_and(&otas, &["planner"], |proxy| proxy).await;
+    let call = async |name: &str| {
+        let client = sessions::client(&proxy, name, &format!("secret-of-{name}"));
+        client.get(origin.url("/")).send().await.unwrap().status().as_u16()
+    };
+    assert_eq!((call("planner").await, call("writer").await), (200, 407));
+    let writer = Agent {
+        name: "writer".to_owned(),
+        secret: Secret::new("secret-of-writer"),
+        secret_file: proxy.folder.path().join("writer.secret"),
+        agent_key: Some((otas.another_agent("writer").await, proxy.folder.path().join("writer.key"))),
+        project_id: None,
+        project_domain: None,
+    };
+    let (key, file) = writer.agent_key.clone().unwrap();
+    std::fs::write(file, key.expose()).unwrap();
+    assert_eq!(change(&proxy, |config| config.agents.push(writer)), ["agents"]);
+    assert_eq!((call("planner").await, call("writer").await), (200, 200));
+    change(&proxy, |config| config.agents.retain(|agent| agent.name != "planner"));
+    assert_eq!((call("planner").await, call("writer").await), (407, 200));
+    eventually("each event is delivered with its agent's key", async || {
+        let sessions = otas.sessions().await;
+        otas.stored_events().await.len() == 4 && sessions.len() == 2 && sessions[0].agent_id != sessions[1].agent_id
+    })
+    .await;
+    let summary = proxy.stop().await;
+    assert_eq!((summary.delivered, summary.waiting), (4, 0), "{summary}");
+}
+
+#[tokio::test]
+async fn sinks_come_and_go_and_miss_nothing() {
+    let origin = TestOrigin::http().await;
+    let proxy = TestProxy::new().run().await;
+    let at = |name: &str| proxy.folder.path().join(name);
+    let lines = |name: &str| std::fs::read_to_string(at(name)).unwrap_or_default().lines().count();
+    let call = async || proxy.client().get(origin.url("/")).send().await.unwrap().bytes().await.unwrap();
+    call().await;
+    proxy.events_so_far(1).await;
+    let sink = |name: &str| Sink::JsonLines(Some(at(name)));
+    assert_eq!(change(&proxy, |config| config.sinks = vec![sink("a.jsonl")]), ["sinks"]);
+    call().await;
+    eventually("the new sink gets it", async || lines("a.jsonl") == 1).await;
+    change(&proxy, |config| config.sinks.push(sink("b.jsonl")));
+    call().await;
+    eventually("both get it", async || (lines("a.jsonl"), lines("b.jsonl")) == (2, 1)).await;
+    // The same sink, started anew: it goes on where it was.
+    change(&proxy, |config| config.delivery.backoff_min = Duration::from_millis(100));
+    call().await;
+    eventually("each event once", async || (lines("a.jsonl"), lines("b.jsonl")) == (3, 2)).await;
+    change(&proxy, |config| config.sinks.retain(|sink| !sink.name().ends_with("a.jsonl")));
+    call().await;
+    eventually("only the other one gets it", async || (lines("a.jsonl"), lines("b.jsonl")) == (3, 3)).await;
+    let status = proxy.status().await;
+    assert_eq!(status["sinks"].as_array().unwrap().len(), 1, "{status}");
+}
+
+#[tokio::test]
+async fn delivery_works_with_its_new_limits() {
+    let (otas, origin) = (TestOtas::start().await, TestOrigin::http().await);
+    let proxy = TestProxy::new().otas(&otas).run().await;
+    proxy.client().get(origin.url("/")).send().await.unwrap();
+    otas.events_at_least(1, PATIENCE).await;
+    let changed = change(&proxy, |config| config.delivery.attempt_timeout = Duration::from_millis(100));
+    assert_eq!(changed, ["delivery.attempt_timeout_ms"]);
+    otas.hang();
+    let before = Instant::now();
+    proxy.client().get(origin.url("/")).send().await.unwrap();
+    eventually("a post is given up", async || proxy.status().await["delivery"]["trouble"] != Value::Null).await;
+    assert!(before.elapsed() < Duration::from_secs(25), "the limit of the start is 30 s");
+}
+
 /// What `/status` says of the settings.
 async fn settings(proxy: &Served) -> Value {
     let status = proxy.page.split("/?").next().unwrap().to_owned() + "/status";
-    let text = page::client().get(status).send().await.unwrap().text().await.unwrap();
+    let text = crate::page::client().get(status).send().await.unwrap().text().await.unwrap();
     serde_json::from_str::<Value>(&text).unwrap()["settings"].clone()
 }
 

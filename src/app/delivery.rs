@@ -26,8 +26,10 @@ pub(super) struct Delivery {
     /// The OTAS in use: the embedded collector if there is no agent key.
     pub(super) otas: Otas,
     pub(super) collector: Option<Collector>,
-    pub(super) deliveries: Deliveries,
-    pub(super) sinks: Sinks,
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) sinks: Arc<Sinks>,
+    /// The session whose state is shown.
+    pub(super) shown: Option<SessionRow>,
     pub(super) callers: Arc<Callers>,
     /// The tokens for calls into a project's domain.
     pub(super) tokens: Arc<Tokens>,
@@ -57,8 +59,10 @@ impl Delivery {
         let shown = (config.session.scope == Scope::Proxy).then_some(session);
         let options = agents::deliveries(config, &otas, store, (shown, Some(session)), tls.for_ourselves());
         let deliveries = Deliveries::start(options).map_err(|error| step("set up delivery".to_owned(), error))?;
+        let deliveries = Arc::new(deliveries);
         let sinks = Sinks::start(store, &config.sinks, &config.delivery, tls.for_ourselves())
             .map_err(|error| step("set up a sink".to_owned(), error))?;
+        let sinks = Arc::new(sinks);
         let callers = Callers::new(
             store.clone(),
             RunSession { row: session, run_id: run_id.clone(), key: agents::agent_key(&otas) },
@@ -67,7 +71,7 @@ impl Delivery {
             config.session.idle_timeout,
         );
         let tokens = Arc::new(Tokens::new(callers.clone(), deliveries.waker()));
-        Ok(Self { run_id, session, otas, collector, deliveries, sinks, callers, tokens })
+        Ok(Self { run_id, session, shown, otas, collector, deliveries, sinks, callers, tokens })
     }
 
     /// Tells delivery and the sinks that events were stored.

@@ -14,11 +14,13 @@ use super::reporting::{self, redactor};
 use crate::admin::LiveSettings;
 use crate::callers::{Callers, Tokens};
 use crate::capture::Budget;
-use crate::config::{Config, Otas, Takeover};
+use crate::config::{Config, Otas, Sink, Takeover};
+use crate::deliver::Deliveries;
 use crate::proxy::{Egress, Origins, Shared};
 use crate::redact::Redactor;
 use crate::report::{Handoff, LiveFacts};
-use crate::store::Store;
+use crate::sinks::Sinks;
+use crate::store::{SessionRow, Store};
 use crate::tls::OriginTls;
 
 /// Takes new settings over while the proxy runs.
@@ -31,6 +33,10 @@ pub struct Reloader {
     pub(super) budget: Arc<Budget>,
     /// The OTAS in use.
     pub(super) otas: Otas,
+    /// The session whose state is shown, and the session of this start.
+    pub(super) session: (Option<SessionRow>, SessionRow),
+    pub(super) deliveries: Arc<Deliveries>,
+    pub(super) sinks: Arc<Sinks>,
     pub(super) callers: Arc<Callers>,
     pub(super) tokens: Arc<Tokens>,
     pub(super) indexing: Arc<Mutex<Indexing>>,
@@ -106,6 +112,7 @@ impl Reloader {
         redactor: Option<Arc<Redactor>>,
     ) -> Result<(), AppError> {
         let config = &takeover.config;
+        self.deliver(takeover, &tls)?;
         if touches(takeover, &["store.search", "store.max_bytes", "store.min_free_bytes"]) {
             let restarted = self.indexing.lock().restart(&self.store, &config.store);
             restarted.map_err(|error| step("start the search index".to_owned(), error))?;
@@ -132,6 +139,27 @@ impl Reloader {
         let destinations = destinations(&otas, &config.agents, self.tokens.clone());
         let origins = self.origins(takeover, tls);
         self.shared.follow(proxying::rules(config, Arc::new(origins), destinations));
+        Ok(())
+    }
+
+    /// Gives delivery and the sinks their settings. What a sink needs is made before the ones that run are stopped.
+    fn deliver(&self, takeover: &Takeover, tls: &OriginTls) -> Result<(), AppError> {
+        let (config, tls) = (&takeover.config, tls.for_ourselves());
+        let roots = config.tls.origin_ca_file.is_some() || touches(takeover, &["tls.origin_ca_file"]);
+        let waits = touches(takeover, &["delivery.backoff"]);
+        let stays = |sink: &Sink| match sink {
+            Sink::JsonLines(_) => !waits,
+            // Its certificate may be another one now.
+            Sink::Otlp(otlp) => !waits && !roots && otlp.certificate.is_none(),
+        };
+        let sinks = self.sinks.follow(&self.store, &config.sinks, &config.delivery, tls, stays);
+        sinks.map_err(|error| step("set up a sink".to_owned(), error))?;
+        if roots || touches(takeover, &["delivery.", "agents"]) {
+            let (shown, session) = self.session;
+            let options = agents::deliveries(config, &self.otas, &self.store, (shown, Some(session)), tls);
+            self.deliveries.follow(options).map_err(|error| step("set up delivery".to_owned(), error))?;
+            self.callers.know(agents::keys(&config.agents));
+        }
         Ok(())
     }
 

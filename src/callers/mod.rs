@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{SHA256, digest};
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -82,7 +82,7 @@ pub struct Callers {
     /// Facts about this run of the proxy, for each session's `meta`.
     meta: Value,
     /// Agents with their own key, by name.
-    agents: HashMap<String, AgentKey>,
+    agents: RwLock<HashMap<String, AgentKey>>,
     idle_timeout: Mutex<Duration>,
     open: Mutex<HashMap<Key, Open>>,
     /// A separate lock: the data path uses it and must not wait for the disk.
@@ -113,7 +113,13 @@ impl Callers {
     ) -> Arc<Self> {
         let own = Arc::new(CallerSession::new(own, "proxy"));
         let (idle_timeout, open, adopted) = (Mutex::new(idle_timeout), Mutex::default(), Mutex::default());
+        let agents = RwLock::new(agents);
         Arc::new(Self { store, own, meta, agents, idle_timeout, open, adopted })
+    }
+
+    /// From now on these agents have keys of their own. Sessions that are open keep theirs.
+    pub fn know(&self, agents: HashMap<String, AgentKey>) {
+        *self.agents.write() = agents;
     }
 
     /// The proxy's own session, for calls that belong to no other.
@@ -195,11 +201,12 @@ impl Callers {
         self.is_of(caller, token).unwrap_or(true)
     }
 
-    fn key_of(&self, caller: &Caller) -> Option<&AgentKey> {
-        match caller {
-            Caller::Credential(credential) => self.agents.get(&credential.agent).or(self.own.key.as_ref()),
-            Caller::Proxy | Caller::Process(_) => self.own.key.as_ref(),
-        }
+    fn key_of(&self, caller: &Caller) -> Option<AgentKey> {
+        let of_agent = match caller {
+            Caller::Credential(credential) => self.agents.read().get(&credential.agent).cloned(),
+            Caller::Proxy | Caller::Process(_) => None,
+        };
+        of_agent.or_else(|| self.own.key.clone())
     }
 
     fn of_token(
@@ -244,7 +251,7 @@ impl Callers {
         token: Option<&Secret>,
         agent: Option<&'static str>,
     ) -> Result<CallerSession, StoreError> {
-        let key = self.key_of(caller).cloned();
+        let key = self.key_of(caller);
         let (run_id, short) = (Uuid::now_v7().to_string(), key.as_ref().map(|key| key_id(&key.key)));
         let row = self.store.begin_session(
             &run_id,

@@ -35,8 +35,6 @@ pub(super) fn run(args: Args) -> Done {
         inherited::apply(&mut loaded, args.upstream, &own);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
-        // Standard output then holds events and nothing else.
-        let stdout_is_a_sink = loaded.config.sinks.iter().any(Sink::is_stdout);
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
         let new_ca = chosen::new_ca(&loaded.config.tls);
         let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
@@ -46,7 +44,7 @@ pub(super) fn run(args: Args) -> Done {
         let reloading = tokio::spawn(reloading.follow(hangup));
         let say = |line: &str| {
             let line = format!("otas-proxy: {line}");
-            if stdout_is_a_sink { said::err(&line) } else { said::note(&line) }
+            if app.has_stdout_sink() { said::err(&line) } else { said::note(&line) }
         };
         say(&format!("listening on http://{}", app.proxy_addr));
         say(&format!("health on http://{}/healthz", app.admin_addr));

@@ -39,24 +39,20 @@ impl OtasClient {
         tls: rustls::ClientConfig,
         attempt_timeout: Duration,
     ) -> Result<Self, DeliverError> {
-        let http = Client::builder()
-            // This process is itself a proxy, and the credentials are for OTAS only: no proxy, no redirects.
-            .no_proxy()
-            .redirect(redirect::Policy::none())
-            .tls_backend_preconfigured(tls)
-            .timeout(attempt_timeout)
-            // Shorter than the whole timeout, so that "could not connect" differs from "did not answer".
-            .connect_timeout(attempt_timeout / 2)
-            .pool_idle_timeout(IDLE_LIMIT)
-            .build()
-            .map_err(DeliverError::Client)?;
         Ok(Self {
-            http,
+            http: http(tls, attempt_timeout)?,
             create_session: join(&otas.uasam_url, "api/agent/v1/session/create/")?,
             verify_key: join(&otas.uasam_url, "api/agent/v1/auth/verify/")?,
             // The trailing slash is required (contract: Log an event).
             log_event: join(&otas.brain_url, "api/v1/backend/log/agent/")?,
         })
+    }
+
+    /// The same services with other settings.
+    pub(super) fn with(&self, tls: rustls::ClientConfig, attempt_timeout: Duration) -> Result<Self, DeliverError> {
+        let [create_session, verify_key, log_event] =
+            [&self.create_session, &self.verify_key, &self.log_event].map(Url::clone);
+        Ok(Self { http: http(tls, attempt_timeout)?, create_session, verify_key, log_event })
     }
 
     /// Opens a session (contract: Create a session).
@@ -105,6 +101,21 @@ impl OtasClient {
         }
         Ok(reply)
     }
+}
+
+/// The HTTP client for calls to OTAS.
+fn http(tls: rustls::ClientConfig, attempt_timeout: Duration) -> Result<Client, DeliverError> {
+    Client::builder()
+        // This process is itself a proxy, and the credentials are for OTAS only: no proxy, no redirects.
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .tls_backend_preconfigured(tls)
+        .timeout(attempt_timeout)
+        // Shorter than the whole timeout, so that "could not connect" differs from "did not answer".
+        .connect_timeout(attempt_timeout / 2)
+        .pool_idle_timeout(IDLE_LIMIT)
+        .build()
+        .map_err(DeliverError::Client)
 }
 
 /// Joins a path to a base URL, with or without a trailing slash or a path.

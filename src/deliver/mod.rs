@@ -34,6 +34,7 @@ mod token;
 mod verdict;
 mod worker;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::secret::Secret;
 use crate::store::{SessionRow, Store};
 
 pub use examine::{Examined, Finding, examine};
@@ -82,8 +84,17 @@ pub enum DeliverError {
     Url(url::Url),
 }
 
+/// New settings of a running delivery.
+struct Adjustment {
+    project_id: Option<String>,
+    delivery: config::Delivery,
+    tls: rustls::ClientConfig,
+}
+
 /// A running delivery. Dropping it stops it without waiting for posts in flight.
 pub struct Deliverer {
+    /// The agent key at the start, and its file.
+    key: (Option<Secret>, Option<PathBuf>),
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
     stop: oneshot::Sender<CancellationToken>,
@@ -99,6 +110,8 @@ struct Signals {
     hurry: Notify,
     /// Callers to notify once the store has been read.
     asking: Mutex<Vec<oneshot::Sender<()>>>,
+    /// New settings that the worker has not seen yet.
+    adjustment: Mutex<Option<Adjustment>>,
 }
 
 impl Signals {
@@ -132,9 +145,26 @@ impl Deliverer {
         let (status_sender, status) = watch::channel(Status::default());
         let (stop, stopped) = oneshot::channel();
         let signals = Arc::new(Signals::default());
+        let key = (options.otas.agent_key.clone(), options.otas.agent_key_file.clone());
         let worker = worker::Worker::new(options, status_sender)?;
         let task = tokio::spawn(worker.run(signals.clone(), stopped));
-        Ok(Self { signals, status, stop, task })
+        Ok(Self { key, signals, status, stop, task })
+    }
+
+    /// Whether it delivers what belongs to the key in these settings: the same key, or the key in the same file.
+    fn has_key_of(&self, otas: &config::Otas) -> bool {
+        let (key, file) = &self.key;
+        match file.is_some() {
+            true => *file == otas.agent_key_file,
+            false => *key == otas.agent_key,
+        }
+    }
+
+    /// From now on it works with these settings. Posts in flight end as they began.
+    fn adjust(&self, options: DeliverOptions) {
+        let DeliverOptions { otas, delivery, tls, .. } = options;
+        *self.signals.adjustment.lock() = Some(Adjustment { project_id: otas.project_id, delivery, tls });
+        self.wake();
     }
 
     /// Tells delivery about appended rows.
@@ -159,15 +189,17 @@ impl Deliverer {
 
     /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending, whichever process delivers it, or
     /// until `within` is over. Returns the status. OTAS is tried once at the start, even during a back-off.
-    pub async fn drained(&self, within: Duration) -> Status {
-        let deadline = Instant::now() + within;
-        let (reply, looked) = oneshot::channel();
-        // The status may be older than the last rows, so the worker reads the store first.
-        self.signals.ask(reply);
-        let _ = timeout_at(deadline, looked).await;
-        let mut status = self.status.clone();
-        let _ = timeout_at(deadline, status.wait_for(|status| status.counts.pending == 0)).await;
-        self.status()
+    pub fn drained(&self, within: Duration) -> impl Future<Output = Status> + use<> {
+        let (signals, mut status) = (self.signals.clone(), self.status.clone());
+        async move {
+            let deadline = Instant::now() + within;
+            let (reply, looked) = oneshot::channel();
+            // The status may be older than the last rows, so the worker reads the store first.
+            signals.ask(reply);
+            let _ = timeout_at(deadline, looked).await;
+            let _ = timeout_at(deadline, status.wait_for(|status| status.counts.pending == 0)).await;
+            status.borrow().clone()
+        }
     }
 
     /// Stops: starts no new posts. Posts in flight get a few seconds to be answered and recorded; after `hurry` they get no

@@ -21,6 +21,7 @@ mod worker;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -220,9 +221,21 @@ struct Signals {
 }
 
 /// All sinks of a process.
-pub struct Sinks(Vec<RunningSink>);
+#[derive(Default)]
+pub struct Sinks {
+    all: Mutex<Vec<RunningSink>>,
+    handles: Arc<RwLock<Handles>>,
+}
+
+/// What others hold of the sinks.
+#[derive(Default)]
+struct Handles {
+    signals: Vec<Arc<Signals>>,
+    statuses: Vec<watch::Receiver<Status>>,
+}
 
 struct RunningSink {
+    settings: config::Sink,
     signals: Arc<Signals>,
     status: watch::Receiver<Status>,
     stop: oneshot::Sender<()>,
@@ -231,12 +244,45 @@ struct RunningSink {
 
 /// The status of all sinks, available at any time.
 #[derive(Clone)]
-pub struct Watch(Vec<watch::Receiver<Status>>);
+pub struct Watch(Arc<RwLock<Handles>>);
 
 impl Watch {
     /// The current status.
     pub fn now(&self) -> Vec<Status> {
-        self.0.iter().map(|one| one.borrow().clone()).collect()
+        self.0.read().statuses.iter().map(|one| one.borrow().clone()).collect()
+    }
+}
+
+impl RunningSink {
+    /// Must be called on a Tokio runtime.
+    fn start(
+        store: &Store,
+        settings: &config::Sink,
+        delivery: &config::Delivery,
+        tls: &rustls::ClientConfig,
+    ) -> Result<Self, SinkError> {
+        let (signals, (stop, stopped)) = (Arc::new(Signals::default()), oneshot::channel());
+        let (status_sender, status) = watch::channel(Status::of(settings.name()));
+        let mut worker = worker::Worker::new(store.clone(), Target::new(settings, tls)?, delivery, status_sender);
+        worker.begin();
+        let task = tokio::spawn(worker.run(signals.clone(), stopped));
+        Ok(Self { settings: settings.clone(), signals, status, stop, task })
+    }
+
+    /// Stops it, at once in a hurry. Its backlog stays in the store.
+    async fn end(self, hurry: CancellationToken) {
+        let Self { stop, mut task, .. } = self;
+        let _ = stop.send(());
+        let last_words = async {
+            tokio::select! {
+                () = sleep(STOP_GRACE) => {}
+                () = async { hurry.cancelled().await; sleep(HURRIED_GRACE).await } => {}
+            }
+        };
+        tokio::select! {
+            _ = &mut task => {}
+            () = last_words => task.abort(),
+        }
     }
 }
 
@@ -252,42 +298,71 @@ impl Sinks {
         delivery: &config::Delivery,
         tls: &rustls::ClientConfig,
     ) -> Result<Self, SinkError> {
-        let mut all = Vec::new();
-        for sink in sinks {
+        let all = Self::default();
+        all.follow(store, sinks, delivery, tls, |_| false)?;
+        Ok(all)
+    }
+
+    /// Goes on with these sinks. One that has the same settings runs on if `stays` says so. Another one is started, and takes the
+    /// place of the one before when that has stopped. Must be called on a Tokio runtime.
+    ///
+    /// # Errors
+    /// When a sink cannot be set up. Then the sinks stay as they are.
+    pub fn follow(
+        &self,
+        store: &Store,
+        sinks: &[config::Sink],
+        delivery: &config::Delivery,
+        tls: &rustls::ClientConfig,
+        stays: impl Fn(&config::Sink) -> bool,
+    ) -> Result<(), SinkError> {
+        let mut all = self.all.lock();
+        let runs = |sink: &config::Sink| all.iter().any(|one| one.settings == *sink) && stays(sink);
+        let mut started = Vec::new();
+        for sink in sinks.iter().filter(|sink| !runs(sink)) {
             if matches!(sink, config::Sink::Otlp(otlp) if otlp.disabled) {
                 tracing::warn!(sink = sink.name(), "OTEL_SDK_DISABLED is set: this sink is off");
                 continue;
             }
-            let (signals, (stop, stopped)) = (Arc::new(Signals::default()), oneshot::channel());
-            let (status_sender, status) = watch::channel(Status::of(sink.name()));
-            let mut worker = worker::Worker::new(store.clone(), Target::new(sink, tls)?, delivery, status_sender);
-            worker.begin();
-            let task = tokio::spawn(worker.run(signals.clone(), stopped));
-            all.push(RunningSink { signals, status, stop, task });
+            started.push(RunningSink::start(store, sink, delivery, tls)?);
         }
-        Ok(Self(all))
+        let goes_on = |one: &RunningSink| sinks.contains(&one.settings) && stays(&one.settings);
+        let (staying, leaving): (Vec<_>, Vec<_>) = all.drain(..).partition(goes_on);
+        *all = staying;
+        all.extend(started);
+        *self.handles.write() = Handles {
+            signals: all.iter().map(|one| one.signals.clone()).collect(),
+            statuses: all.iter().map(|one| one.status.clone()).collect(),
+        };
+        for one in leaving {
+            tokio::spawn(one.end(CancellationToken::new()));
+        }
+        Ok(())
     }
 
     /// A handle that wakes all sinks.
     pub fn waker(&self) -> impl Fn() + Clone + Send + Sync + use<> {
-        let all: Vec<Arc<Signals>> = self.0.iter().map(|one| one.signals.clone()).collect();
-        move || all.iter().for_each(|signals| signals.appended.notify_one())
+        let handles = self.handles.clone();
+        move || handles.read().signals.iter().for_each(|signals| signals.appended.notify_one())
     }
 
     /// Their status, now and later.
     pub fn watch(&self) -> Watch {
-        Watch(self.0.iter().map(|one| one.status.clone()).collect())
+        Watch(self.handles.clone())
     }
 
     /// Waits until each sink has processed all rows up to `newest`, the time is over, or `hurry` is set.
     pub async fn drained(&self, newest: i64, within: Duration, hurry: &CancellationToken) -> Vec<Status> {
         let deadline = Instant::now() + within;
-        let all = self.0.iter().map(|one| async move {
+        let wait = |one: &RunningSink| {
             one.signals.hurry.notify_one();
             let mut status = one.status.clone();
-            // Fails only if the worker has ended.
-            let _ = timeout_at(deadline, status.wait_for(|status| status.up_to >= newest)).await;
-        });
+            async move {
+                // Fails only if the worker has ended.
+                let _ = timeout_at(deadline, status.wait_for(|status| status.up_to >= newest)).await;
+            }
+        };
+        let all: Vec<_> = self.all.lock().iter().map(wait).collect();
         tokio::select! {
             _ = futures_util::future::join_all(all) => {}
             () = hurry.cancelled() => {}
@@ -296,21 +371,9 @@ impl Sinks {
     }
 
     /// Stops them, at once in a hurry. Their backlog stays in the store.
-    pub async fn stop(self, hurry: &CancellationToken) {
-        let stopped = self.0.into_iter().map(|RunningSink { stop, mut task, .. }| async move {
-            let _ = stop.send(());
-            let last_words = async {
-                tokio::select! {
-                    () = sleep(STOP_GRACE) => {}
-                    () = async { hurry.cancelled().await; sleep(HURRIED_GRACE).await } => {}
-                }
-            };
-            tokio::select! {
-                _ = &mut task => {}
-                () = last_words => task.abort(),
-            }
-        });
-        futures_util::future::join_all(stopped).await;
+    pub async fn stop(&self, hurry: &CancellationToken) {
+        let all = std::mem::take(&mut *self.all.lock());
+        futures_util::future::join_all(all.into_iter().map(|one| one.end(hurry.clone()))).await;
     }
 }
 

@@ -15,6 +15,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
     |c| (!c.agents.is_empty()).then(|| agents(&c.agents)),
     part!(agents),
 )
+.live()
 .example(
     "[[agents]]\nname = \"planner\"\nsecret_file = \"planner.secret\"\nagent_key_file = \"planner.key\"\n\
      project_id = \"00000000-0000-0000-0000-000000000000\"\nproject_domain = \"https://example.com\"",

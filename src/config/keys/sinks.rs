@@ -21,6 +21,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
     |c| (!c.sinks.is_empty()).then(|| sinks(&c.sinks)),
     part!(sinks),
 )
+.live()
 .example(
     "[[sinks]]\ntype = \"jsonl\"\npath = \"events.jsonl\"\n\n[[sinks]]\ntype = \"otlp\"\nendpoint = \"http://localhost:4318\"\n\
      headers_file = \"otlp.headers\"\nonly = \"llm\"\ncontent = \"messages\"",

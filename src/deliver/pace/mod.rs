@@ -132,6 +132,13 @@ impl Pace {
         }
     }
 
+    /// From now on with this ceiling and these waits.
+    pub(super) fn adjust(&mut self, ceiling: usize, backoff: Backoff) {
+        self.ceiling = ceiling.max(1);
+        self.backoff = backoff;
+        self.limit = self.limit.min(self.ceiling);
+    }
+
     /// Whether parallel posts are faster than single ones, as far as known.
     pub(super) fn gains_by_more(&self, now: Instant) -> bool {
         self.gain.is_none_or(|(gain, seen)| gain > SOME_GAIN || seen + GAIN_IS_KNOWN_FOR <= now)

@@ -29,7 +29,7 @@ use super::queue::{Item, Queue};
 use super::seal::Seal;
 use super::session::Identity;
 use super::sessions::{Sessions, Token};
-use super::{DeliverError, DeliverOptions, Reply, SessionState, Signals, Status, TransportError};
+use super::{Adjustment, DeliverError, DeliverOptions, Reply, SessionState, Signals, Status, TransportError};
 use crate::config::Order;
 use crate::event;
 use crate::secret::Secret;
@@ -196,6 +196,8 @@ impl Worker {
         }
         let mut asking = Vec::new();
         let hurry = loop {
+            let adjustment = signals.adjustment.lock().take();
+            adjustment.into_iter().for_each(|new| self.adjust(new));
             asking.extend(signals.asking());
             self.counts_are_wanted |= !asking.is_empty();
             self.change_hands();
@@ -219,6 +221,24 @@ impl Worker {
             }
         };
         self.wind_up(&hurry).await;
+    }
+
+    /// New settings.
+    fn adjust(&mut self, new: Adjustment) {
+        let Adjustment { project_id, delivery, tls } = new;
+        match self.client.with(tls, delivery.attempt_timeout) {
+            Ok(client) => self.client = Arc::new(client),
+            Err(error) => error!(%error, "cannot use the new settings for calls to OTAS; the old ones stay"),
+        }
+        self.backoff = Backoff::new(delivery.backoff_min, delivery.backoff_max);
+        self.pace.adjust(delivery.max_in_flight, self.backoff);
+        self.order = delivery.order;
+        if self.project_id != project_id {
+            // Whether the key belongs to it is asked before the next post.
+            (self.project_id, self.identity) = (project_id, None);
+            self.resume();
+            self.pace.probe_at_once(Instant::now());
+        }
     }
 
     /// A caller is waiting: everything that is delayed is tried now.
