@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::error::{AppError, step};
 use crate::config::Tls;
 use crate::proxy::{self, Shared};
-use crate::tls::{CA_CERT_FILE, CertAuthority, OriginTls, keep_up, open_authority, write_bundle};
+use crate::tls::{CA_CERT_FILE, CertAuthority, OriginTls, keep_up, open_authority, system_roots, write_bundle};
 
 /// How often the CA folder is checked for another CA.
 const AUTHORITY_WATCH: Duration = Duration::from_secs(2);
@@ -31,12 +31,13 @@ impl Certificates {
     /// When the CA folder or a file of certificates cannot be used.
     pub(super) fn open(tls: &Tls) -> Result<Self, AppError> {
         let authority = Arc::new(open_authority(&tls.ca_dir)?);
-        let bundle_file = write_bundle(&authority)
+        let system = system_roots();
+        let bundle_file = write_bundle(&authority, &system)
             .map_err(|error| step(format!("write the CA bundle in `{}`", tls.ca_dir.display()), error))?;
         let ca_file = authority.dir().join(CA_CERT_FILE);
         let trust_hint = proxy::trust_hint(&ca_file, &tls.usual_ca_dir);
         let (roots, ours, pinned) = (tls.origin_ca_file.as_deref(), &tls.client_certificates, &tls.pinned);
-        let origins = OriginTls::load(roots, ours, pinned, &authority.trusted())?;
+        let origins = OriginTls::load(system, roots, ours, pinned, &authority.trusted())?;
         Ok(Self { authority, ca_file, bundle_file, trust_hint, origins })
     }
 }

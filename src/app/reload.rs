@@ -21,7 +21,7 @@ use crate::redact::Redactor;
 use crate::report::{Handoff, LiveFacts};
 use crate::sinks::Sinks;
 use crate::store::{SessionRow, Store};
-use crate::tls::OriginTls;
+use crate::tls::{OriginTls, system_roots};
 
 /// Takes new settings over while the proxy runs.
 pub struct Reloader {
@@ -93,7 +93,7 @@ impl Reloader {
             true => {
                 let (ca_file, ours) = (config.tls.origin_ca_file.as_deref(), &config.tls.client_certificates);
                 let trusted = self.shared.interception.leaves.authority().trusted();
-                Arc::new(OriginTls::load(ca_file, ours, &config.tls.pinned, &trusted)?)
+                Arc::new(OriginTls::load(system_roots(), ca_file, ours, &config.tls.pinned, &trusted)?)
             }
             false => self.shared.rules().origins.tls.clone(),
         };

@@ -11,7 +11,7 @@ use crate::app::{agents, destination, step};
 use crate::config::Flags;
 use crate::deliver::{Deliveries, Status};
 use crate::store::{Counts, Store, key_id};
-use crate::tls::{CertAuthority, OriginTls};
+use crate::tls::{CertAuthority, OriginTls, system_roots};
 
 /// Deliver stored events now
 ///
@@ -38,7 +38,8 @@ pub(super) fn run(args: &Args) -> Done {
     super::runtime()?.block_on(async {
         store.recover_interrupted()?;
         let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
-        let roots = OriginTls::load(config.tls.origin_ca_file.as_deref(), &[], &[], &authority.trusted())?;
+        let roots =
+            OriginTls::load(system_roots(), config.tls.origin_ca_file.as_deref(), &[], &[], &authority.trusted())?;
         let mut otas = config.otas.clone();
         agents::own_key(&mut otas, &config.agents);
         let (otas, collector) = destination(otas, store.path()).await?;

@@ -43,13 +43,14 @@ pub struct ParentBundles {
     pub adding: Vec<PathBuf>,
 }
 
-/// Writes the bundle without anything merged in, and returns its path. See [`write_agent_files`].
+/// Writes the bundle of the `system`'s roots and our CA, without anything merged in, and returns its path. See
+/// [`write_agent_files`].
 ///
 /// # Errors
 /// When the file cannot be written.
-pub fn write_bundle(authority: &CertAuthority) -> io::Result<PathBuf> {
+pub fn write_bundle(authority: &CertAuthority, system: &[CertificateDer<'_>]) -> io::Result<PathBuf> {
     let path = authority.dir().join(BUNDLE_FILE);
-    write(&path, bundle(authority, &[]).as_bytes())?;
+    write(&path, bundle(authority, system, &[]).as_bytes())?;
     Ok(path)
 }
 
@@ -61,7 +62,7 @@ pub fn write_bundle(authority: &CertAuthority) -> io::Result<PathBuf> {
 pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> io::Result<AgentFiles> {
     let dir = authority.dir();
     let (replacing, adding) = (certificates(dir, &parent.replacing), certificates(dir, &parent.adding));
-    let roots = bundle(authority, &replacing);
+    let roots = bundle(authority, &system_roots(), &replacing);
     let ours = authority.trusted();
     let more = pem::encode(adding.iter().filter(|der| !ours.contains(der)));
     let mark = |extra: &[CertificateDer<'_>], text: &str| match extra.is_empty() {
@@ -165,8 +166,8 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-fn bundle(authority: &CertAuthority, more: &[CertificateDer<'_>]) -> String {
-    let (system, ours) = (system_roots(), authority.trusted());
+fn bundle(authority: &CertAuthority, system: &[CertificateDer<'_>], more: &[CertificateDer<'_>]) -> String {
+    let ours = authority.trusted();
     let more = more.iter().filter(|der| !system.contains(der));
     let mut text = String::new();
     for der in system.iter().chain(more).filter(|der| !ours.contains(der)).chain(&ours) {
@@ -193,7 +194,7 @@ mod tests {
     fn the_bundle_holds_the_systems_roots_and_our_ca() {
         let tmp = tempfile::tempdir().unwrap();
         let ca = CertAuthority::load_or_create(&tmp.path().join("ca")).unwrap();
-        let path = write_bundle(&ca).unwrap();
+        let path = write_bundle(&ca, &system_roots()).unwrap();
         let certs = read(&path);
         assert_eq!(certs.len(), system_roots().len() + 1);
         assert_eq!(certs.last(), Some(ca.der()));

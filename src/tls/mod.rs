@@ -16,7 +16,7 @@ pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority, DE
 pub(crate) use bundle::write as write_whole;
 pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, write_agent_files, write_bundle};
 pub use leaf::{LeafError, Leaves};
-pub use roots::{Offer, OriginTls, RootsError};
+pub use roots::{Offer, OriginTls, RootsError, system_roots};
 pub(crate) use roots::{provider, speaks_any};
 pub use suites::SuiteOrder;
 pub use system_store::{Step, SystemStore, SystemStoreError};

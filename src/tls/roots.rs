@@ -74,20 +74,20 @@ pub enum RootsError {
 }
 
 impl OriginTls {
-    /// Reads the system's roots (Mozilla's if there are none) and those in `origin_ca_file`. `own_cas` are never
-    /// trusted, wherever they are installed. `client_certificates`: our client certificates and their hosts. `pinned`:
+    /// Trusts the `system`'s roots ([`system_roots`]) and those in `origin_ca_file`. `own_cas` are never trusted, wherever
+    /// they are installed. `client_certificates`: our client certificates and their hosts. `pinned`:
     /// certificates that are accepted as they are, and their hosts.
     ///
     /// # Errors
     /// [`RootsError`] when a file cannot be used.
     pub fn load(
+        system: Vec<CertificateDer<'static>>,
         origin_ca_file: Option<&Path>,
         client_certificates: &[ClientCertificate],
         pinned: &[PinnedCertificate],
         own_cas: &[CertificateDer<'_>],
     ) -> Result<Self, RootsError> {
         let mut roots = RootCertStore::empty();
-        let system = system_roots();
         // Old roots that webpki cannot parse are skipped, as usual.
         roots.add_parsable_certificates(system.into_iter().filter(|der| !own_cas.contains(der)));
         if let Some(path) = origin_ca_file {
@@ -242,8 +242,8 @@ pub(crate) fn speaks_any(suites: &[CipherSuite]) -> bool {
     provider().cipher_suites.iter().any(|ours| suites.contains(&ours.suite()))
 }
 
-/// The system's roots, from its files; Mozilla's if there are none (a `scratch` image).
-pub(super) fn system_roots() -> Vec<CertificateDer<'static>> {
+/// The system's roots, from its files; Mozilla's if there are none (a `scratch` image). Reading them takes some milliseconds.
+pub fn system_roots() -> Vec<CertificateDer<'static>> {
     for path in SYSTEM_BUNDLES {
         let found = rustls_native_certs::load_certs_from_paths(Some(Path::new(path)), None).certs;
         if !found.is_empty() {
@@ -288,7 +288,7 @@ mod tests {
             if let Some(content) = content {
                 std::fs::write(&path, content).unwrap();
             }
-            let error = OriginTls::load(Some(&path), &[], &[], &[]).err().unwrap().to_string();
+            let error = OriginTls::load(Vec::new(), Some(&path), &[], &[], &[]).err().unwrap().to_string();
             assert!(error.contains("roots.pem"), "{error}");
         }
     }

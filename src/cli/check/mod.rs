@@ -22,7 +22,7 @@ use clap::builder::PossibleValuesParser;
 use super::Done;
 use super::chosen::{self, About};
 use crate::config::Flags;
-use crate::tls::{CertAuthority, OriginTls};
+use crate::tls::{CertAuthority, OriginTls, system_roots};
 use line::{Line, Report, State};
 
 /// Find what is wrong with this set-up, and say how to fix it
@@ -142,6 +142,7 @@ async fn look(args: &Args, led: &chosen::Led, report: &mut Report) -> std::io::R
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir);
     let trusted = authority.as_ref().map(CertAuthority::trusted).unwrap_or_default();
     match OriginTls::load(
+        system_roots(),
         config.tls.origin_ca_file.as_deref(),
         &config.tls.client_certificates,
         &config.tls.pinned,

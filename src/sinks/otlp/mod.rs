@@ -53,7 +53,7 @@ use crate::clock::now_ms;
 use crate::config::Otlp;
 use crate::deliver::{TransportError, reply::retry_after};
 use crate::store::EventRow;
-use crate::tls::OriginTls;
+use crate::tls::{OriginTls, system_roots};
 
 /// How often metrics are sent, as in OpenTelemetry's own libraries.
 const METRICS_EVERY: Duration = Duration::from_secs(60);
@@ -76,9 +76,10 @@ impl Collector {
     pub(super) fn new(settings: &Otlp, tls: &rustls::ClientConfig) -> Result<Self, SinkError> {
         let tls = match settings.certificate.as_deref() {
             None => tls.clone(),
-            Some(file) => {
-                OriginTls::load(Some(file), &[], &[], &[]).map_err(SinkError::Certificate)?.for_ourselves().clone()
-            }
+            Some(file) => OriginTls::load(system_roots(), Some(file), &[], &[], &[])
+                .map_err(SinkError::Certificate)?
+                .for_ourselves()
+                .clone(),
         };
         let http = Client::builder()
             // This process is itself a proxy, and the keys are for the collector only: no proxy, no redirects.
