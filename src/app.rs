@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::destination::destination;
 pub use self::error::AppError;
 pub(crate) use self::error::step;
+pub use self::ports::Sockets;
 pub use self::reload::{Reloaded, Reloader};
 pub(crate) use self::reporting::redactor;
 pub use self::summary::{Progress, Summary};
@@ -80,12 +81,20 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] when a part cannot be started; nothing is left running then.
-    pub async fn start(mut config: Config, meta: Value) -> Result<Self, AppError> {
+    pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
+        Self::start_on(Sockets::default(), config, meta).await
+    }
+
+    /// The same, on ports that are open already.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_on(sockets: Sockets, mut config: Config, meta: Value) -> Result<Self, AppError> {
         if !config.otas.deliver {
             agents::without_keys(&mut config);
         }
         let certificates = Certificates::open(&config.tls)?;
-        let Ports { proxy, proxy_addr, admin, admin_addr } = Ports::bind(&config.listen).await?;
+        let Ports { proxy, proxy_addr, admin, admin_addr } = Ports::open(&config.listen, sockets).await?;
         let store = Store::open(&config.store.path)?;
         let gate = Arc::new(gate(admin_addr, &store)?);
         let page_url = gate.link().map_err(|error| step("make the page's address".to_owned(), error))?;
@@ -123,7 +132,8 @@ impl App {
         };
         let listener = Arc::new(proxy);
         let weak_listener = Arc::downgrade(&listener);
-        tokio::spawn(proxy::listen(shared.clone(), listener));
+        // A stop waits for it: a connection that it has accepted by then is served.
+        shared.lifecycle.tasks.spawn(proxy::listen(shared.clone(), listener));
         tokio::spawn(proxying::sweep(shared.clone()));
         tokio::spawn(admin::serve(admin, sources, gate.clone(), admin_stop.clone()));
         Ok(Self {

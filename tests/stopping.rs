@@ -12,8 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::sessions::{client, with_agents_and};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{TestOtas, UasamCall};
-use crate::support::program::Folder;
-use crate::support::proxy::{Running, TestProxy, eventually};
+use crate::support::program::{Folder, Served, with_variables_of};
+use crate::support::proxy::{Running, TestProxy, eventually, trusting};
 
 const TOKEN: &str = "x-otas-agent-session-token";
 /// Long enough for a stop that did not wait to be seen.
@@ -236,4 +236,55 @@ async fn a_key_that_could_not_be_checked_is_not_called_good() {
         .clone();
     assert_eq!(known, SessionState::Unchecked);
     proxy.stop().await;
+}
+
+/// As systemd passes a socket: descriptor 3, for the process of this id.
+const ACTIVATED: &str = "exec 3<&0 </dev/null; export LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=proxy; exec \"$@\"";
+
+/// A `serve` on this socket, in a folder that stays.
+fn activated(socket: &std::net::TcpListener, folder: Folder) -> Served {
+    Served::start(folder, |program| {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", ACTIVATED, "sh"]).arg(program.get_program());
+        shell.current_dir(program.get_current_dir().unwrap());
+        with_variables_of(&program, &mut shell);
+        shell.stdin(Stdio::from(std::os::fd::OwnedFd::from(socket.try_clone().unwrap())));
+        shell
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_socket_of_systemd_is_used_and_no_connection_is_refused_while_one_process_follows_another() {
+    let origin = TestOrigin::http().await;
+    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let folder = Folder::new();
+    folder.configure("[otas]\ndeliver = false\n");
+    let mut first = activated(&socket, folder);
+    assert_eq!(first.url, format!("http://{}", socket.local_addr().unwrap()));
+    let over = tokio_util::sync::CancellationToken::new();
+    let calls = tokio::spawn({
+        let (url, proxy, over) = (origin.url("/"), first.url.clone(), over.clone());
+        let ca = first.folder.path().join("ca").join("ca.pem");
+        async move {
+            let mut made = 0;
+            while !over.is_cancelled() {
+                // A connection of its own for each call.
+                let client = reqwest::Client::builder().proxy(reqwest::Proxy::all(&proxy).unwrap());
+                let client = client.tls_backend_preconfigured(trusting(&ca)).build().unwrap();
+                let answered = client.get(&url).header("connection", "close").send().await.unwrap();
+                assert_eq!(answered.status(), 200);
+                made += 1;
+            }
+            made
+        }
+    });
+    eventually("calls are made", async || origin.received().len() > 5).await;
+    kill_process(Pid::from_child(&first.child), Signal::TERM).unwrap();
+    assert!(first.child.wait().unwrap().success());
+    let before = origin.received().len();
+    let second = activated(&socket, first.into_folder());
+    eventually("calls go on", async || calls.is_finished() || origin.received().len() > before + 5).await;
+    over.cancel();
+    let made: usize = calls.await.unwrap();
+    eventually("each call has its event", async || second.events().len() == made).await;
 }

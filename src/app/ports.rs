@@ -8,6 +8,15 @@ use tokio::net::TcpListener;
 use super::error::{AppError, step};
 use crate::config::Listen;
 
+/// Ports that somebody else has opened for us, such as systemd. `None`: we open it ourselves.
+#[derive(Default)]
+pub struct Sockets {
+    /// For agents.
+    pub proxy: Option<std::net::TcpListener>,
+    /// For people who look at their calls.
+    pub admin: Option<std::net::TcpListener>,
+}
+
 /// Both ports, bound.
 pub(super) struct Ports {
     pub(super) proxy: TcpListener,
@@ -17,16 +26,28 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// Binds both.
+    /// Binds both, as far as they are not among `sockets`.
     ///
     /// # Errors
-    /// When one of them cannot be bound.
-    pub(super) async fn bind(listen: &Listen) -> Result<Self, AppError> {
-        let proxy = bind("listen.proxy", listen.proxy).await?;
-        let admin = bind("listen.admin", listen.admin).await?;
+    /// When one of them cannot be bound or used.
+    pub(super) async fn open(listen: &Listen, sockets: Sockets) -> Result<Self, AppError> {
+        let proxy = match sockets.proxy {
+            Some(socket) => adopt("listen.proxy", socket)?,
+            None => bind("listen.proxy", listen.proxy).await?,
+        };
+        let admin = match sockets.admin {
+            Some(socket) => adopt("listen.admin", socket)?,
+            None => bind("listen.admin", listen.admin).await?,
+        };
         let (proxy_addr, admin_addr) = (local(&proxy)?, local(&admin)?);
         Ok(Self { proxy, proxy_addr, admin, admin_addr })
     }
+}
+
+/// Uses a port that is open already.
+fn adopt(what: &str, socket: std::net::TcpListener) -> Result<TcpListener, AppError> {
+    let adopted = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
+    adopted.map_err(|error| step(format!("use the socket that was passed for `{what}`"), error))
 }
 
 pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, AppError> {

@@ -42,6 +42,7 @@ mod session_name;
 mod share;
 mod show;
 mod signals;
+mod sockets;
 mod stats;
 mod store;
 mod table;

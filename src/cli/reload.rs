@@ -30,6 +30,8 @@ pub(super) struct Reloading {
     pub(super) upstream: inherited::UpstreamArgs,
     /// The addresses of our own proxies.
     pub(super) own: Vec<SocketAddr>,
+    /// Ports that were passed to this process: for agents, and for the page.
+    pub(super) passed: (Option<SocketAddr>, Option<SocketAddr>),
     pub(super) reloader: Reloader,
     /// The files as they were when the settings in force were read.
     pub(super) known: Stamps,
@@ -94,6 +96,7 @@ impl Reloading {
     fn reload(&self) -> Result<Reloaded, String> {
         let taken = || {
             let mut loaded = super::load(&self.flags)?;
+            loaded.listen_at(self.passed.0, self.passed.1)?;
             inherited::apply_again(&mut loaded, self.upstream, &self.own);
             Ok::<_, super::Failure>(self.reloader.take_over(loaded.config)?)
         };

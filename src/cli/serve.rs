@@ -1,12 +1,13 @@
 //! `otas-proxy serve`: the proxy until SIGTERM or SIGINT.
 
+use std::net::TcpListener;
 use std::process::ExitCode;
 
 use tokio::sync::watch;
 
 use super::reload::{self, Reloading};
 use super::running::Running;
-use super::{Done, chosen, inherited, meta, running, say as said, signals};
+use super::{Done, chosen, inherited, meta, running, say as said, signals, sockets};
 use crate::app::App;
 use crate::config::{Flags, Sink};
 use crate::deliver::{SessionState, Status};
@@ -14,7 +15,7 @@ use crate::deliver::{SessionState, Status};
 /// Run the proxy until SIGTERM or SIGINT
 ///
 /// After the signal it takes no new calls, lets calls in flight end, and delivers or stores every event. A second signal cuts the
-/// calls that are still in flight. New settings are taken over while it runs: after SIGHUP, or when a file of
+/// calls that are still in flight. Sockets that systemd has opened are used (`LISTEN_FDS`). New settings are taken over while it runs: after SIGHUP, or when a file of
 /// the settings has changed.
 #[derive(clap::Args)]
 pub(super) struct Args {
@@ -27,6 +28,10 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> Done {
     let mut loaded = super::load(&args.flags)?;
     let known = reload::stamps(&args.flags, &loaded.config);
+    let sockets = sockets::passed()?;
+    let address = |socket: &Option<TcpListener>| socket.as_ref().and_then(|socket| socket.local_addr().ok());
+    let passed = (address(&sockets.proxy), address(&sockets.admin));
+    loaded.listen_at(passed.0, passed.1)?;
     let mut own: Vec<_> = running::all().into_iter().map(|running| running.proxy).collect();
     own.push(loaded.config.listen.proxy);
     super::runtime()?.block_on(async {
@@ -37,10 +42,10 @@ pub(super) fn run(args: Args) -> Done {
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
         let new_ca = chosen::new_ca(&loaded.config.tls);
-        let app = App::start(loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
+        let app = App::start_on(sockets, loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
         let (flags, upstream) = (args.flags, args.upstream);
-        let reloading = Reloading { flags, upstream, own, reloader: app.reloader(), known };
+        let reloading = Reloading { flags, upstream, own, passed, reloader: app.reloader(), known };
         let reloading = tokio::spawn(reloading.follow(hangup));
         let say = |line: &str| {
             let line = format!("otas-proxy: {line}");

@@ -28,6 +28,7 @@ mod takeover;
 mod types;
 mod within;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 pub use crate::redact::{CaptureLevel, Redact, RedactAllow};
@@ -73,6 +74,19 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// Somebody else has opened these ports, so they are in force instead of those of the settings.
+    ///
+    /// # Errors
+    /// When the settings do not allow such a port, for example one that everybody may use.
+    pub fn listen_at(&mut self, proxy: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<(), ConfigError> {
+        let listen = &mut self.config.listen;
+        (listen.proxy, listen.admin) = (proxy.unwrap_or(listen.proxy), admin.unwrap_or(listen.admin));
+        match rules::broken_rules(&self.config).next() {
+            Some((key, message)) => Err(self.refuse(key, message)),
+            None => Ok(()),
+        }
+    }
+
     /// Every setting in the order of `proxy.toml`: its effective value as text (secrets masked) and its source.
     pub fn report(&self) -> Vec<Setting> {
         let setting = |key: &keys::Key| Setting {

@@ -119,6 +119,11 @@ impl Activity {
         Answering { activity: self.clone(), untaken: false, more_follows: false }
     }
 
+    /// Whether there was any request.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.state.lock().begun > 0
+    }
+
     /// Keeps the parts of a request that bypass the library. Requests are numbered from 1.
     pub(super) fn wrote(&self, request: u64, written: Verbatim) {
         self.0.state.lock().written.push_back((request, written));

@@ -45,6 +45,9 @@ use crate::capture::{Caller, Failure, Flushes};
 /// How long an HTTP/2 connection may be idle after a GOAWAY to its agent.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How long a connection that has carried no request yet may take to its first one when the proxy stops.
+const LAST_FIRST_REQUEST: Duration = Duration::from_millis(250);
+
 /// How long a connection over the limit stays open for a first request, which is then refused.
 const OVER_LIMIT_IDLE: Duration = Duration::from_secs(2);
 
@@ -62,9 +65,10 @@ pub(super) async fn serve_agent(
     let over_limit = rules.callers.credentials.is_none()
         && agent.claim_slot(&shared.admission.quotas, rules.callers.share, &agent.caller).is_err();
     let socks = tokio::select! {
+        biased;
         socks = socks::speaks(&stream) => socks,
-        // No request has come yet.
-        () = shared.lifecycle.stop.cancelled() => return,
+        // No request has come yet. One that is on its way is still served.
+        () = async { shared.lifecycle.stop.cancelled().await; sleep(LAST_FIRST_REQUEST).await } => return,
         () = sleep(if over_limit { OVER_LIMIT_IDLE } else { rules.agent_limits.idle }) => return,
     };
     if !socks {
@@ -193,10 +197,17 @@ where
             .with_upgrades(),
     );
     async move {
+        let stopping = async {
+            shared.lifecycle.stop.cancelled().await;
+            // The first request of a new connection may be on its way.
+            if !connection.activity.has_begun() {
+                sleep(LAST_FIRST_REQUEST).await;
+            }
+        };
         let served = tokio::select! {
             biased;
             served = serving.as_mut() => served,
-            () = shared.lifecycle.stop.cancelled() => {
+            () = stopping => {
                 serving.as_mut().graceful_shutdown();
                 tokio::select! {
                     served = serving.as_mut() => served,

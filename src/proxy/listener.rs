@@ -25,8 +25,9 @@ pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
             tracing::warn!("limit reached: `proxy.max_connections`; new connections wait (logged once)");
         }
         let accepted = tokio::select! {
-            accepted = accept(&shared, &listener) => accepted,
+            biased;
             () = shared.lifecycle.stop.cancelled() => return,
+            accepted = accept(&shared, &listener) => accepted,
         };
         match accepted {
             Ok((stream, address, permit)) => {
