@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::peer::Peers;
 use crate::proxy::{
     Admission, AgentLimits, CallerRules, Destinations, Egress, Forwarding, Interception, Origins, Passthrough,
-    Refusals, Resolver, Rules, Share, Shared, TlsSessions, UpstreamTasks,
+    Refusals, Resolver, Rules, Share, Shared, TlsSessions, UpstreamTasks, Websockets,
 };
 use crate::tls::Leaves;
 
@@ -39,6 +39,7 @@ pub(super) fn shared(config: &Config, certificates: Certificates, given: Given) 
         generation: 0,
         tls: Arc::new(origins),
         tls_sessions: Arc::new(TlsSessions::default()),
+        websockets: Websockets::default(),
         resolver: Resolver::default(),
         own_listeners,
         next_proxies: config.upstream.clone(),

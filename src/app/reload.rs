@@ -16,7 +16,7 @@ use crate::callers::{Callers, Tokens};
 use crate::capture::Budget;
 use crate::config::{Config, Otas, Sink, Takeover};
 use crate::deliver::Deliveries;
-use crate::proxy::{Egress, Origins, Shared};
+use crate::proxy::{Egress, Origins, Shared, Websockets};
 use crate::redact::Redactor;
 use crate::report::{Handoff, LiveFacts};
 use crate::sinks::Sinks;
@@ -172,6 +172,7 @@ impl Reloader {
             generation: before.origins.generation.wrapping_add(u32::from(changes)),
             tls,
             tls_sessions,
+            websockets: Websockets::default(),
             resolver: before.origins.resolver.clone(),
             own_listeners: before.origins.own_listeners.clone(),
             next_proxies: config.upstream.clone(),

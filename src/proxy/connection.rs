@@ -247,7 +247,7 @@ async fn serve_http2<S>(
 {
     // WebSockets are offered only if the origin offers them (RFC 8441 section 3). A later offer would be too late for most agents.
     let takes_websockets = match &upstream {
-        Some(upstream) => upstream.takes_extended_connect().await,
+        Some(upstream) => upstream.offers_extended_connect(&shared.rules().origins.websockets).await,
         None => false,
     };
     let connection = Arc::new(AgentConnection {

@@ -71,4 +71,4 @@ pub use refusals::{Refusals, trust_hint};
 pub(crate) use respond::run_ended;
 pub use rules::Rules;
 pub use shared::{Lifecycle, Shared};
-pub use upstream::{Origins, Pool, Resolver, Tasks as UpstreamTasks, TlsSessions};
+pub use upstream::{Origins, Pool, Resolver, Tasks as UpstreamTasks, TlsSessions, Websockets};

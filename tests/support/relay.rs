@@ -1,4 +1,5 @@
-//! A relay that stands for the distance to an origin: each piece of bytes arrives later by as much as the distance takes.
+//! A relay that stands for the distance to an origin: each piece of bytes arrives later by as much as the distance takes, and a
+//! connection takes a round trip to open.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
@@ -37,7 +38,12 @@ impl Relay {
                     origin.set_nodelay(true).unwrap();
                     let ((from_agent, to_agent), (from_origin, to_origin)) =
                         (agent.into_split(), origin.into_split());
-                    tokio::join!(carry(from_agent, to_origin, one_way), carry(from_origin, to_agent, one_way));
+                    // What the system answers at once would take a round trip.
+                    let open = Instant::now() + one_way * 2;
+                    tokio::join!(
+                        carry(from_agent, to_origin, one_way, open),
+                        carry(from_origin, to_agent, one_way, open),
+                    );
                 });
             }
         });
@@ -56,13 +62,18 @@ impl Drop for Relay {
     }
 }
 
-/// Carries each piece and the end, in order, each for this long.
-async fn carry(mut from: impl AsyncRead + Unpin + Send + 'static, mut to: impl AsyncWrite + Unpin, takes: Duration) {
+/// Carries each piece and the end, in order, each for this long, and none before the connection is `open`.
+async fn carry(
+    mut from: impl AsyncRead + Unpin + Send + 'static,
+    mut to: impl AsyncWrite + Unpin,
+    takes: Duration,
+    open: Instant,
+) {
     let (sent, mut under_way) = mpsc::unbounded_channel::<(Instant, Bytes)>();
     let read = tokio::spawn(async move {
         let mut buffer = BytesMut::new();
         while from.read_buf(&mut buffer).await.is_ok_and(|read| read > 0) {
-            let _ = sent.send((Instant::now() + takes, buffer.split().freeze()));
+            let _ = sent.send((Instant::now().max(open) + takes, buffer.split().freeze()));
         }
     });
     while let Some((due, piece)) = under_way.recv().await {

@@ -23,7 +23,7 @@ const LINK_BYTES: usize = 64;
 /// Longer than any name of a process in the system.
 const NAME_BYTES: usize = 64;
 /// Sockets of one process that are remembered.
-const SOCKETS_KEPT: usize = 8192;
+pub(super) const SOCKETS_KEPT: usize = 8192;
 /// Free descriptors of one process that are remembered.
 const FREE_KEPT: usize = 64;
 /// The deadline is checked after this many descriptors.
@@ -41,22 +41,6 @@ pub(super) struct Entry {
 pub(super) struct Files {
     descriptors: OwnedFd,
     name: OwnedFd,
-}
-
-/// The link of a socket in `/proc/PID/fd`.
-pub(super) struct Link {
-    inode: u64,
-    text: String,
-}
-
-impl Link {
-    pub(super) fn of(inode: u64) -> Self {
-        Self { inode, text: format!("socket:[{inode}]") }
-    }
-
-    pub(super) fn inode(&self) -> u64 {
-        self.inode
-    }
 }
 
 /// The descriptors of a process at one moment.
@@ -119,8 +103,8 @@ impl Entry {
     }
 
     /// The descriptor among `likely` that is this socket.
-    pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
-        descriptor_among(self.descriptors().ok()?.as_fd(), likely, link)
+    pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, inode: u64) -> Option<u32> {
+        descriptor_among(self.descriptors().ok()?.as_fd(), likely, inode, |_, _| {})
     }
 
     /// Opens what is read again and again.
@@ -167,9 +151,14 @@ impl Entry {
 }
 
 impl Files {
-    /// The descriptor among `likely` that is this socket.
-    pub(super) fn descriptor_among(&self, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
-        descriptor_among(self.descriptors.as_fd(), likely, link)
+    /// The descriptor among `likely` that is this socket. `other`: is told of each other socket seen, with its inode.
+    pub(super) fn descriptor_among(
+        &self,
+        likely: impl IntoIterator<Item = u32>,
+        inode: u64,
+        other: impl FnMut(u32, u64),
+    ) -> Option<u32> {
+        descriptor_among(self.descriptors.as_fd(), likely, inode, other)
     }
 
     /// Its name in the system, and a line end.
@@ -200,13 +189,21 @@ pub(super) fn all() -> io::Result<Vec<u32>> {
     Ok(all)
 }
 
-fn descriptor_among(folder: BorrowedFd<'_>, likely: impl IntoIterator<Item = u32>, link: &Link) -> Option<u32> {
-    likely.into_iter().find(|descriptor| is_link(folder, descriptor.to_string().as_str(), link))
-}
-
-fn is_link(folder: BorrowedFd<'_>, name: impl rustix::path::Arg, wanted: &Link) -> bool {
-    let mut buffer = [MaybeUninit::<u8>::uninit(); LINK_BYTES];
-    matches!(readlinkat_raw(folder, name, &mut buffer), Ok((link, _)) if &*link == wanted.text.as_bytes())
+/// `other`: is told of each other socket seen, with its inode.
+fn descriptor_among(
+    folder: BorrowedFd<'_>,
+    likely: impl IntoIterator<Item = u32>,
+    inode: u64,
+    mut other: impl FnMut(u32, u64),
+) -> Option<u32> {
+    likely.into_iter().find(|descriptor| match socket(folder, descriptor.to_string().as_str()) {
+        Some(found) if found == inode => true,
+        Some(found) => {
+            other(*descriptor, found);
+            false
+        }
+        None => false,
+    })
 }
 
 /// The inode of a socket, if the descriptor is one.

@@ -16,7 +16,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use super::entry::{self, Descriptors, Entry, Files, Link, unix_session};
+use super::entry::{self, Descriptors, Entry, Files, SOCKETS_KEPT, unix_session};
 use crate::deadline::{Deadline, worked};
 use crate::peer::Process;
 use crate::peer::lookup::OpenConnection;
@@ -94,20 +94,33 @@ struct Found {
 impl Caller {
     /// The descriptor of the socket, if the last listing showed it, or if it is likely: that of a connection that has ended, the next
     /// one, or that of a connection that is about to end.
-    fn likely(&self, link: &Link) -> Option<u32> {
-        let known = self.looked.sockets.get(&link.inode()).copied();
+    fn likely(&mut self, inode: u64) -> Option<u32> {
         let last = self.recent.front().map(|last| last.descriptor);
-        let next = last.map(|last| last.saturating_add(1));
         let oldest = self.recent.iter().rev().take(OLDEST).map(|recent| recent.descriptor);
-        let likely = known.into_iter().chain(self.freed()).chain(next).chain(last).chain(oldest);
-        self.files.descriptor_among(tried_once(likely), link)
+        let likely = self.known(inode).chain(self.freed()).chain(self.next()).chain(last).chain(oldest).collect();
+        self.look_at(likely, inode)
     }
 
     /// The same, with a few looks only.
-    fn most_likely(&self, link: &Link) -> Option<u32> {
-        let next = self.recent.front().map(|last| last.descriptor.saturating_add(1));
+    fn most_likely(&mut self, inode: u64) -> Option<u32> {
         let oldest = self.recent.back().map(|oldest| oldest.descriptor);
-        self.files.descriptor_among(tried_once(self.freed().take(2).chain(next).chain(oldest)), link)
+        let likely = self.known(inode).chain(self.freed().take(2)).chain(self.next()).chain(oldest).collect();
+        self.look_at(likely, inode)
+    }
+
+    /// The descriptor of the socket, if it is close to the last one, or was used before, or was free.
+    fn less_likely(&mut self, inode: u64) -> Option<u32> {
+        let near = self.recent.front().map_or(0..0, |last| last.descriptor..last.descriptor.saturating_add(NEAR));
+        let used = self.recent.iter().map(|recent| recent.descriptor);
+        let free = self.looked.free.iter().take(FREE).copied();
+        let above = self.looked.above..self.looked.above.saturating_add(NEAR);
+        let likely = near.chain(used).chain(free).chain(above).collect();
+        self.look_at(likely, inode)
+    }
+
+    /// Where the socket was seen.
+    fn known(&self, inode: u64) -> impl Iterator<Item = u32> + use<> {
+        self.looked.sockets.get(&inode).copied().into_iter()
     }
 
     /// The lowest descriptors of connections that have ended.
@@ -117,13 +130,21 @@ impl Caller {
         freed.into_iter().take(FREED)
     }
 
-    /// The descriptor of the socket, if it is close to the last one, or was used before, or was free.
-    fn less_likely(&self, link: &Link) -> Option<u32> {
-        let near = self.recent.front().map_or(0..0, |last| last.descriptor..last.descriptor.saturating_add(NEAR));
-        let used = self.recent.iter().map(|recent| recent.descriptor);
-        let free = self.looked.free.iter().take(FREE).copied();
-        let above = self.looked.above..self.looked.above.saturating_add(NEAR);
-        self.files.descriptor_among(tried_once(near.chain(used).chain(free).chain(above)), link)
+    fn next(&self) -> Option<u32> {
+        self.recent.front().map(|last| last.descriptor.saturating_add(1))
+    }
+
+    /// Looks at each of these once. Other sockets that are seen may be asked for next.
+    fn look_at(&mut self, likely: Vec<u32>, inode: u64) -> Option<u32> {
+        let mut tried = HashSet::with_capacity(likely.len());
+        let once = likely.into_iter().filter(|descriptor| tried.insert(*descriptor));
+        let sockets = &mut self.looked.sockets;
+        self.files.descriptor_among(once, inode, |descriptor, other| {
+            if sockets.len() >= SOCKETS_KEPT {
+                sockets.clear();
+            }
+            sockets.insert(other, descriptor);
+        })
     }
 
     /// What was found out about it, if that still holds.
@@ -132,18 +153,6 @@ impl Caller {
         let same_session = unix_session(self.entry.pid()) == Some(process.facts.unix_session);
         (same_session && self.files.name().is_ok_and(|now| now == *name)).then(|| process.clone())
     }
-}
-
-/// Each of these once.
-fn tried_once(descriptors: impl Iterator<Item = u32>) -> impl Iterator<Item = u32> {
-    let mut tried = Vec::new();
-    descriptors.filter(move |descriptor| {
-        let first = !tried.contains(descriptor);
-        if first {
-            tried.push(*descriptor);
-        }
-        first
-    })
 }
 
 impl Recent {
@@ -155,23 +164,22 @@ impl Recent {
 impl Holders {
     /// The process that holds the socket with this inode, which this user created. `connection`: ends with the connection.
     pub(super) fn find(&mut self, uid: u32, inode: u64, connection: Weak<OpenConnection>) -> Option<Holder> {
-        let (link, deadline) = (Link::of(inode), Deadline::after(PATIENCE));
+        let deadline = Deadline::after(PATIENCE);
         self.gave_up = false;
-        if let Some((at, descriptor)) = self.remembered(&link) {
+        if let Some((at, descriptor)) = self.remembered(inode) {
             return self.calls_again(at, Recent { descriptor, connection });
         }
-        let found = self.elsewhere(Some(uid), &link, deadline, false);
+        let found = self.elsewhere(Some(uid), inode, deadline, false);
         // Then processes that changed their user since, and those that had not called when they were listed.
-        let found = found.or_else(|| self.elsewhere(None, &link, deadline, false));
-        let found = found.or_else(|| self.again(uid, &link, deadline))?;
+        let found = found.or_else(|| self.elsewhere(None, inode, deadline, false));
+        let found = found.or_else(|| self.again(uid, inode, deadline))?;
         Some(Holder::Entry(self.remember(found, connection)))
     }
 
     /// The process that holds the socket with this inode, if it called before and the socket is where it is expected.
     pub(super) fn recall(&mut self, inode: u64, connection: &Weak<OpenConnection>) -> Option<Arc<Process>> {
-        let link = Link::of(inode);
-        let mut latest = self.callers.iter().take(RECALLED).enumerate();
-        let (at, descriptor) = latest.find_map(|(at, caller)| Some((at, caller.most_likely(&link)?)))?;
+        let mut latest = self.callers.iter_mut().take(RECALLED).enumerate();
+        let (at, descriptor) = latest.find_map(|(at, caller)| Some((at, caller.most_likely(inode)?)))?;
         match self.calls_again(at, Recent { descriptor, connection: connection.clone() })? {
             Holder::Known(process) => Some(process),
             Holder::Entry(_) => None,
@@ -196,14 +204,13 @@ impl Holders {
 
     /// Which remembered process holds the socket, and at which descriptor. A process that called before this socket existed did not
     /// inherit it, so no ancestor is checked.
-    fn remembered(&mut self, link: &Link) -> Option<(usize, u32)> {
-        let all = || self.callers.iter().enumerate();
-        let likely = all().find_map(|(at, caller)| Some((at, caller.likely(link)?)));
+    fn remembered(&mut self, inode: u64) -> Option<(usize, u32)> {
+        let likely = self.callers.iter_mut().enumerate().find_map(|(at, caller)| Some((at, caller.likely(inode)?)));
         if likely.is_some() {
             return likely;
         }
         self.callers.retain(|caller| caller.files.name().is_ok());
-        self.callers.iter().enumerate().find_map(|(at, caller)| Some((at, caller.less_likely(link)?)))
+        self.callers.iter_mut().enumerate().find_map(|(at, caller)| Some((at, caller.less_likely(inode)?)))
     }
 
     /// Notes another connection of a remembered process.
@@ -217,7 +224,7 @@ impl Holders {
 
     /// Lists all descriptors of processes of this user (of all users, if `None`): of those not listed yet, or with
     /// `again` of those that were, within the allowance.
-    fn elsewhere(&mut self, uid: Option<u32>, link: &Link, deadline: Deadline, again: bool) -> Option<Found> {
+    fn elsewhere(&mut self, uid: Option<u32>, inode: u64, deadline: Deadline, again: bool) -> Option<Found> {
         let all = entry::all().ok()?;
         self.seen.retain(|pid| all.binary_search_by(|other| pid.cmp(other)).is_ok());
         let wanted: Vec<u32> = all.into_iter().filter(|pid| self.seen.contains(pid) == again).collect();
@@ -230,36 +237,36 @@ impl Holders {
                 self.gave_up = true;
                 return None;
             }
-            if let Some(found) = self.look(Arc::new(entry), link, deadline) {
-                return Some(self.topmost(found, link, deadline));
+            if let Some(found) = self.look(Arc::new(entry), inode, deadline) {
+                return Some(self.topmost(found, inode, deadline));
             }
         }
         None
     }
 
     /// Lists all descriptors again: first of processes that have called, then of all.
-    fn again(&mut self, uid: u32, link: &Link, deadline: Deadline) -> Option<Found> {
+    fn again(&mut self, uid: u32, inode: u64, deadline: Deadline) -> Option<Found> {
         let callers: Vec<Arc<Entry>> = self.callers.iter().map(|caller| caller.entry.clone()).collect();
         for entry in callers {
             if !self.allowance.has_some() {
                 self.gave_up = true;
                 return None;
             }
-            if let Some(found) = self.look(entry, link, deadline) {
+            if let Some(found) = self.look(entry, inode, deadline) {
                 return Some(found);
             }
         }
-        self.elsewhere(Some(uid), link, deadline, true)
+        self.elsewhere(Some(uid), inode, deadline, true)
     }
 
     /// Lists all descriptors of one process.
-    fn look(&mut self, entry: Arc<Entry>, link: &Link, deadline: Deadline) -> Option<Found> {
+    fn look(&mut self, entry: Arc<Entry>, inode: u64, deadline: Deadline) -> Option<Found> {
         let began = worked();
         let looked = entry.look(deadline);
         self.allowance.spend(worked().saturating_sub(began));
         self.seen.insert(entry.pid());
         let looked = looked?;
-        let descriptor = looked.sockets.get(&link.inode()).copied();
+        let descriptor = looked.sockets.get(&inode).copied();
         match descriptor {
             Some(descriptor) => Some(Found { entry, descriptor, looked: Some(looked) }),
             None => {
@@ -273,14 +280,14 @@ impl Holders {
     }
 
     /// Goes up while the parent holds the socket, too: mostly at the same descriptor, as a fork leaves it.
-    fn topmost(&mut self, mut found: Found, link: &Link, deadline: Deadline) -> Found {
+    fn topmost(&mut self, mut found: Found, inode: u64, deadline: Deadline) -> Found {
         for _ in 0..GENERATIONS {
             let parent = found.entry.stat().ok().and_then(|stat| Entry::open(u32::try_from(stat.ppid).ok()?).ok());
             let Some(parent) = parent else { break };
-            let above = match parent.descriptor_among([found.descriptor], link) {
+            let above = match parent.descriptor_among([found.descriptor], inode) {
                 Some(descriptor) => Some(Found { entry: Arc::new(parent), descriptor, looked: None }),
                 None if !self.seen.contains(&parent.pid()) || self.allowance.has_some() => {
-                    self.look(Arc::new(parent), link, deadline)
+                    self.look(Arc::new(parent), inode, deadline)
                 }
                 None => None,
             };

@@ -28,6 +28,7 @@ use super::restore::{NextStandIn, RestoringIo, StandIn};
 use super::settings::{FirstFrame, OriginSettings};
 use super::target::{Target, TlsTarget};
 use super::tcp::{Dialled, OriginStream};
+use super::websockets::Websockets;
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::error::ProxyError;
@@ -207,6 +208,21 @@ impl Upstream {
             Sender::Http1(sender, ..) => sender.is_ready(),
             Sender::Http2(sender, ..) => sender.is_ready(),
         }
+    }
+
+    /// Whether the origin accepts extended CONNECT, or did so the last time.
+    pub(in crate::proxy) async fn offers_extended_connect(&self, remembered: &Websockets) -> bool {
+        let Sender::Http2(_, settings, ..) = &self.sender else { return false };
+        if settings.extended_connect().is_none()
+            && let Some(taken) = remembered.get(&self.target)
+        {
+            return taken;
+        }
+        let taken = settings.takes_extended_connect().await;
+        if let Some(known) = settings.extended_connect() {
+            remembered.note(&self.target, known);
+        }
+        taken
     }
 
     /// Whether the origin accepts extended CONNECT (RFC 8441). Waits a moment for the origin's settings.

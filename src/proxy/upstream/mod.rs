@@ -17,6 +17,7 @@ mod target;
 mod tasks;
 mod tcp;
 mod tls_sessions;
+mod websockets;
 
 pub(super) use connection::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open};
 pub(super) use dial::dial;
@@ -32,3 +33,4 @@ pub(super) use target::{Sharer, Target, TlsTarget, Way};
 pub use tasks::Tasks;
 pub(super) use tcp::{Dialled, OriginStream};
 pub use tls_sessions::TlsSessions;
+pub use websockets::Websockets;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::resolve::Resolver;
 use super::tasks::Tasks;
 use super::tls_sessions::TlsSessions;
+use super::websockets::Websockets;
 use crate::capture::Origin;
 use crate::config::{NextProxy, NextProxyScheme, Upstream};
 use crate::proxy::egress::Egress;
@@ -20,6 +21,8 @@ pub struct Origins {
     pub tls: Arc<OriginTls>,
     /// TLS sessions that can be resumed.
     pub tls_sessions: Arc<TlsSessions>,
+    /// Which targets accept extended CONNECT, as far as that is remembered.
+    pub websockets: Websockets,
     /// Looks up the addresses of hosts.
     pub resolver: Resolver,
     /// Our own listeners. Calls to them are refused.

@@ -47,6 +47,11 @@ impl OriginSettings {
         taken
     }
 
+    /// The same without waiting. `None`: not known yet.
+    pub(super) fn extended_connect(&self) -> Option<bool> {
+        self.0.borrow().map(|settings| settings.extended_connect)
+    }
+
     /// The most requests at once. 0: not known yet.
     pub(super) fn streams(&self) -> usize {
         let told = *self.0.borrow();
