@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# `./check.sh`: all checks: formatting, lints, tests (with real clients), documentation, dependencies.
+# `./check.sh`: all checks: formatting, lints, tests (with real clients), counts of instructions, documentation, dependencies.
 # `./check.sh quick`: formatting, lints and unit tests, for the time between two changes.
 # Needs a Rust toolchain; the whole gate installs the rest itself (Debian packages only where they are missing).
 set -euo pipefail
@@ -77,6 +77,7 @@ need javac default-jdk-headless; need chromium chromium; need tinyproxy tinyprox
 need h2load nghttp2-client; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
+say "instructions"; need valgrind valgrind; cargo bench --locked --profile release --bench counts
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 say "dependencies"
 command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version "$DENY_VERSION"

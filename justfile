@@ -26,6 +26,10 @@ bench-llm reps="3":
 bench-growth *args:
     cargo bench --locked --bench growth -- {{args}}
 
+# Instructions of the parts that work on each call, and of whole calls, beside benches/counts/counts.txt; `just counts --write`.
+counts *args:
+    cargo bench --locked --profile release --bench counts -- {{args}}
+
 # The store by itself: the cost of saving a body; lists, retention and deletion with 100,000 events (about two minutes).
 bench-store:
     cargo bench --locked --bench store
