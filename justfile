@@ -22,7 +22,7 @@ bench reps="5":
 bench-llm reps="3":
     cargo bench --locked --bench llm -- --reps {{reps}}
 
-# How it grows: with connections, cores, open streams, a backlog and the size of the store. Draws the plots of docs/benchmarks.md.
+# How it grows: with connections, cores, open streams, a backlog and the size of the store. Draws plots into docs/.
 bench-growth *args:
     cargo bench --locked --bench growth -- {{args}}
 

@@ -1,5 +1,5 @@
 //! How the proxy grows: calls a second, p99 and memory with more connections and more cores; memory with more open streams; delivery
-//! with a longer backlog; the start with a larger store. Draws the plots of `docs/benchmarks.md` into `docs/`.
+//! with a longer backlog; the start with a larger store. Draws plots into `docs/`.
 //!
 //! `just bench-growth`, or `cargo bench --bench growth -- --only connections --store-gib 1`.
 
