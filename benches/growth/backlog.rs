@@ -1,14 +1,14 @@
 //! How fast a backlog is delivered to an OTAS that takes everything at once.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use otas_proxy::secret::Secret;
 use otas_proxy::store::{Store, key_id};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::shared::processes::started;
 use crate::svg::{Plot, Series};
 use crate::talk::call;
 
@@ -35,7 +35,9 @@ fn deliveries_per_s(events: u64) -> f64 {
     let path = folder.path().join("events.db");
     fill(&path, events);
     let program = env!("CARGO_BIN_EXE_otas-proxy");
-    let (_otas, otas) = started(Command::new(program).args(["collect", "--listen", "127.0.0.1:0"]));
+    let collect = ["collect", "--listen", "127.0.0.1:0"];
+    let (_otas, port) = started(Command::new(program).args(collect).env("OTAS_AGENT_KEY", KEY));
+    let otas = format!("http://127.0.0.1:{port}");
     let config = folder.path().join("proxy.toml");
     let settings = format!(
         "[listen]\nproxy = '127.0.0.1:0'\nadmin = '127.0.0.1:0'\n[store]\npath = 'events.db'\n[tls]\nca_dir = 'ca'\n\
@@ -64,25 +66,4 @@ fn fill(path: &Path, events: u64) {
             (first..events.min(first + 500)).map(|n| call(JSON, &[], 1_790_000_000_000 + n as i64)).collect();
         writer.append(session, &calls).unwrap();
     }
-}
-
-/// A process that is killed when it is dropped.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Starts a program, and gives its address, which its first line ends with.
-fn started(command: &mut Command) -> (Running, String) {
-    let command =
-        command.env("OTAS_AGENT_KEY", KEY).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let port = line.rsplit_once(':').unwrap().1.trim().trim_end_matches('/').to_owned();
-    (Running(child), format!("http://127.0.0.1:{port}"))
 }

@@ -1,16 +1,15 @@
 //! How long `serve` takes until it accepts connections, with a store of each size.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 
 use otas_proxy::event::BodyText;
 use otas_proxy::store::Store;
 
-use crate::shared::processes::median;
+use crate::shared::processes::{median, started};
 use crate::svg::{Plot, Series};
-use crate::talk::call;
+use crate::talk::{base64, call};
 use crate::words::Words;
 
 const JSON: &[u8] = br#"{"path":"/v1/messages","request_body":"","response_body":""}"#;
@@ -53,31 +52,13 @@ fn fill(path: &Path, gib: f64, words: &mut Words) {
     let session = store.begin_session(&format!("growth {gib}"), "key", "{}").unwrap();
     let mut writer = store.writer().unwrap();
     while file_gib(path) < gib {
-        let bodies = [BodyText { at: REQUEST_AT, text: random(words, MIB).into() }];
+        let bodies = [BodyText { at: REQUEST_AT, text: base64(words, MIB).into() }];
         writer.append(session, &[call(JSON, &bodies, 1_790_000_000_000)]).unwrap();
     }
 }
 
-/// A text that compresses little.
-fn random(words: &mut Words, bytes: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    (0..bytes).map(|_| char::from(DIGITS[words.below(DIGITS.len())])).collect()
-}
-
 fn start_ms(config: &Path) -> f64 {
     let began = Instant::now();
-    let mut proxy = Command::new(env!("CARGO_BIN_EXE_otas-proxy"))
-        .args(["serve", "--config"])
-        .arg(config)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let mut line = String::new();
-    BufReader::new(proxy.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    let took = began.elapsed().as_secs_f64() * 1e3;
-    proxy.kill().unwrap();
-    proxy.wait().unwrap();
-    took
+    let _proxy = started(Command::new(env!("CARGO_BIN_EXE_otas-proxy")).args(["serve", "--config"]).arg(config));
+    began.elapsed().as_secs_f64() * 1e3
 }

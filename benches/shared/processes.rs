@@ -89,9 +89,7 @@ impl Bench {
         )
         .unwrap();
         let config = self.config().display().to_string();
-        let mut process = spawn(self.pins, cores, env!("CARGO_BIN_EXE_otas-proxy"), &["serve", "--config", &config]);
-        let line = process.first_line();
-        (process, line.rsplit_once(':').unwrap().1.trim().to_owned())
+        started(&mut command(self.pins, cores, env!("CARGO_BIN_EXE_otas-proxy"), &["serve", "--config", &config]))
     }
 
     /// Runs the load through a proxy (`--role load PROXY_PORT ORIGIN_PORT CA_FILE|- ARGS`) and returns the numbers it
@@ -146,10 +144,22 @@ impl Proxy<'_> {
     }
 }
 
+/// Starts a program, and gives the port that its first line ends with.
+pub fn started(command: &mut Command) -> (Process, String) {
+    let mut process = Process::of(command);
+    let line = process.first_line();
+    (process, line.rsplit_once(':').unwrap().1.trim().to_owned())
+}
+
 /// A process that is killed when it is dropped.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
+    fn of(command: &mut Command) -> Self {
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+
     fn first_line(&mut self) -> String {
         let mut line = String::new();
         BufReader::new(self.0.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -174,14 +184,15 @@ impl Drop for Process {
 /// This program in another role.
 fn role(pins: bool, cores: &str, name: &str, args: &[&str]) -> Process {
     let program = std::env::current_exe().unwrap().display().to_string();
-    spawn(pins, cores, &program, &[&["--role", name], args].concat())
+    Process::of(&mut command(pins, cores, &program, &[&["--role", name], args].concat()))
 }
 
-fn spawn(pins: bool, cores: &str, program: &str, args: &[&str]) -> Process {
+/// A program with arguments, on these cores if it has some of its own.
+fn command(pins: bool, cores: &str, program: &str, args: &[&str]) -> Command {
     let mut command = if pins { Command::new("taskset") } else { Command::new(program) };
     if pins {
         command.args(["-c", cores, program]);
     }
-    let command = command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    Process(command.spawn().unwrap())
+    command.args(args);
+    command
 }

@@ -57,3 +57,9 @@ pub fn call<'a>(json: &'a [u8], bodies: &'a [BodyText], started_at_ms: i64) -> N
         bodies,
     }
 }
+
+/// A text of so many bytes that compresses little.
+pub fn base64(words: &mut Words, bytes: usize) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    (0..bytes).map(|_| char::from(DIGITS[words.below(DIGITS.len())])).collect()
+}

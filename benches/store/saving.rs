@@ -6,7 +6,7 @@ use otas_proxy::event::BodyText;
 use otas_proxy::store::{SessionRow, Store, Writer};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::talk::call;
+use crate::talk::{base64, call};
 use crate::words::Words;
 
 const JSON: &[u8] = br#"{"path":"/v1/messages","request_body":"","response_body":""}"#;
@@ -64,7 +64,7 @@ type Kind = (&'static str, usize, fn(&str, u64) -> String);
 const KINDS: [Kind; 7] = [
     ("new, random hexadecimal digits", MIB, |_, n| random(n + 1, MIB)),
     ("new, prose", MIB, |_, n| Words::new(n + 1).listing(MIB)),
-    ("new, base64", MIB, |_, n| base64(n + 1, MIB)),
+    ("new, base64", MIB, |_, n| base64(&mut Words::new(n + 1), MIB)),
     ("known", MIB, |first, _| first.to_owned()),
     ("a conversation, 6 KB new at its end", 400 << 10, |last, n| last.to_owned() + &Words::new(!n).listing(6_000)),
     ("known", 16 * MIB, |first, _| first.to_owned()),
@@ -73,18 +73,6 @@ const KINDS: [Kind; 7] = [
         [before, &Words::new(!n).listing(6_000), after].concat()
     }),
 ];
-
-fn base64(seed: u64, bytes: usize) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
-    let digit = |_| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        char::from(DIGITS[(state >> 40) as usize % 64])
-    };
-    (0..bytes).map(digit).collect()
-}
 
 /// Measures and prints.
 pub fn run() {

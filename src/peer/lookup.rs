@@ -93,7 +93,7 @@ mod tests {
         let finder = Arc::<Mutex<Option<Finder>>>::default();
         let started = finder.clone();
         let lookup = ProcessLookup::new(move |finder| *started.lock() = Some(finder));
-        assert!(finder.lock().is_none(), "it begins when it is told to");
+        assert!(finder.lock().is_none(), "nothing has begun it");
         lookup.begin();
         lookup.begin();
         let finder = finder.lock().take().unwrap();

@@ -151,7 +151,7 @@ impl Entry {
 }
 
 impl Files {
-    /// The descriptor among `likely` that is this socket. `other`: is told of each other socket seen, with its inode.
+    /// The descriptor among `likely` that is this socket. `other` is called for each other socket seen, with its inode.
     pub(super) fn descriptor_among(
         &self,
         likely: impl IntoIterator<Item = u32>,
@@ -189,7 +189,7 @@ pub(super) fn all() -> io::Result<Vec<u32>> {
     Ok(all)
 }
 
-/// `other`: is told of each other socket seen, with its inode.
+/// `other` is called for each other socket seen, with its inode.
 fn descriptor_among(
     folder: BorrowedFd<'_>,
     likely: impl IntoIterator<Item = u32>,

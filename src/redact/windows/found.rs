@@ -1,7 +1,7 @@
 //! What our rules find in a window, and what the search of the next one has to know.
 
 use crate::redact::finding::Finding;
-use crate::redact::part::{Carry, READINGS, Wants};
+use crate::redact::part::{Carry, READINGS, Searched, Wants};
 
 /// What was found in a window.
 #[derive(Debug)]
@@ -14,4 +14,16 @@ pub(super) struct Read<'a> {
     pub(super) wants: Wants,
     /// Where lines of streams begin in the core.
     pub(super) marks: Vec<usize>,
+}
+
+impl<'a> Read<'a> {
+    /// What was found in each reading of a window.
+    pub(super) fn of([plain, json, markup]: [Searched<'a>; READINGS], marks: Vec<usize>) -> Self {
+        Self {
+            carries: [plain.carry, json.carry, markup.carry],
+            wants: plain.wants.max(json.wants).max(markup.wants),
+            found: [plain.found, json.found, markup.found],
+            marks,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  cores      cuts the text where its content says, and names each core and each window (crate::naming)
-//!    |- reading    what our rules find in one window: a pure function of its text, the place of its core, and the carry
+//!    |- super::readings    what our rules find in one window: a pure function of its text, the place of its core, and the carry
 //!    |- undoing    the text of each window without its escapes
 //!    |- own        our own secrets in one window
 //!    |- marks      where lines of streams begin (lines); around these, regions of the text are searched as streams
@@ -24,7 +24,6 @@ mod lines;
 pub(super) mod long;
 mod marks;
 mod own;
-mod reading;
 #[cfg(test)]
 mod tests;
 mod undoing;
@@ -37,7 +36,7 @@ use super::finding::{Ends, Finding, OutOfTime};
 use super::masking::Masking;
 use super::merged::remove_covered;
 use super::part::{Carry, READINGS, Wants};
-use super::readings::Texts;
+use super::readings::{self, Texts};
 use super::runs::PEM_MAX_BYTES;
 use super::streams::Spare;
 use crate::deadline::Deadline;
@@ -162,7 +161,10 @@ impl<'a> Masking<'a> {
                     let without = progress.without.each_mut();
                     let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
                     let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
-                    let read = reading::read(self.redactor, &texts, core, carries, ends, is_last, deadline)?;
+                    // The last window is whole: no text behind it changes what is found.
+                    let found =
+                        readings::search(self.redactor, &texts, core.clone(), carries, ends, is_last, deadline)?;
+                    let read = Read::of(found, marks::in_core(texts.plain, core));
                     if let Some(name) = name {
                         kept.keep_rules(name, &read, core_bytes);
                     }
