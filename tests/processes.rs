@@ -12,6 +12,7 @@ use tokio::process::Command;
 
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
+use crate::support::program::{self, Folder};
 use crate::support::proxy::{Running, TestProxy};
 
 const WITHIN: Duration = Duration::from_secs(60);
@@ -147,4 +148,29 @@ async fn a_session_names_its_agent_by_the_program_or_else_by_what_it_says_it_is(
         let session = sessions.iter().find(|session| session.session_id == event.session_id).unwrap();
         assert_eq!(session.meta["agent"].as_str(), *agent, "{program} as {user_agent}: {}", session.meta);
     }
+}
+
+/// In a container, the leader of an agent's Unix session is often outside: its process id is 0 there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_of_an_agent_whose_session_leader_is_in_another_pid_namespace_belong_to_it() {
+    let origin = TestOrigin::http().await;
+    let folder = Folder::new();
+    folder.configure("");
+    let program = folder.program();
+    let mut inside = std::process::Command::new("unshare");
+    let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["--user", "--map-root-user"] };
+    inside.args(user).args(["--pid", "--fork", "--mount-proc"]).arg(program.get_program());
+    inside.current_dir(folder.path());
+    program::with_variables_of(&program, &mut inside);
+    let agent = "import sys, urllib.request\nfor _ in range(3): urllib.request.urlopen(sys.argv[1]).read()";
+    inside.args(["run", "--include-localhost", "--", "python3", "-c", agent, &origin.url("/")]);
+    let done = tokio::task::spawn_blocking(move || inside.output().unwrap()).await.unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let events: Vec<Value> = program::rows(&folder.path().join("events.db"))
+        .iter()
+        .map(|row| serde_json::from_slice(&row.json).unwrap())
+        .collect();
+    let callers: Vec<&Value> = events.iter().map(|event| &event["metadata"]["client"]["pid"]).collect();
+    assert_eq!(callers.len(), 3);
+    assert!(callers.iter().all(|caller| caller.is_u64() && caller == &callers[0]), "{callers:?} {}", events[0]);
 }

@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::task::{Context, Poll};
 
-use rustix::process::{Pid, Signal, getpgrp, kill_process};
+use nix::unistd::getpgrp;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{self, SignalKind};
 use tokio_util::sync::CancellationToken;
@@ -137,7 +138,7 @@ pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result
 /// Whether we are in a terminal's foreground, so that its keys reach the child too.
 fn from_terminal() -> bool {
     std::fs::File::open("/dev/tty")
-        .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group == getpgrp()))
+        .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group.as_raw_pid() == getpgrp().as_raw()))
 }
 
 /// The child's own exit code; like shells, 128 plus the signal's number if a signal ended it.

@@ -8,11 +8,11 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use nix::unistd::{Pid, getsid};
 use procfs_core::FromRead;
 use procfs_core::process::Stat;
 use rustix::fs::{CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, readlinkat_raw};
 use rustix::io::pread;
-use rustix::process::{Pid, getsid};
 
 use crate::deadline::Deadline;
 
@@ -172,10 +172,10 @@ impl Files {
     }
 }
 
-/// The process id of the leader of its Unix session, as we see it.
+/// The process id of the leader of its Unix session, as we see it: 0 if the leader is outside our pid namespace.
 pub(super) fn unix_session(pid: u32) -> Option<u32> {
-    let pid = Pid::from_raw(i32::try_from(pid).ok()?)?;
-    u32::try_from(getsid(Some(pid)).ok()?.as_raw_nonzero().get()).ok()
+    let pid = Pid::from_raw(i32::try_from(pid).ok()?);
+    u32::try_from(getsid(Some(pid)).ok()?.as_raw()).ok()
 }
 
 /// The ids of all processes, usually the youngest first.
