@@ -9,7 +9,8 @@ DENY_VERSION=0.20.2
 CLIENTS=$PWD/target/clients
 NODE_CLIENTS=$PWD/target/clients-node
 PYTHON_PACKAGES=('requests==2.34.*' 'httpx[http2]==0.28.*' 'aiohttp==3.14.*' 'openai==3.54.*' 'anthropic==2.12.*'
-  'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*' 'opentelemetry-proto==1.45.*' 'mcp==2.3.*')
+  'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*' 'opentelemetry-proto==1.45.*' 'mcp==2.3.*'
+  'kubernetes-validate==1.37.*' 'jsonpatch==1.*')
 NODE_PACKAGES=(axios@1.21.1 undici@7.30.2 ws@8.23.0 openai@6.30.1 @anthropic-ai/sdk@1.12.0 har-validator@5.1.5)
 # A Node that knows nothing of proxies, and one that does. Packages bring them, so that the system's own may be any.
 NODES=(20.20.2 24.18.0)
@@ -74,10 +75,19 @@ node_clients() {
 say "formatting";    cargo fmt --check
 say "real clients";  need curl curl; need wget wget; need git git; need cc gcc
 need javac default-jdk-headless; need chromium chromium; need tinyproxy tinyproxy; need squid squid; need nginx nginx-light
-need h2load nghttp2-client; python_clients; node_clients
+need h2load nghttp2-client; need ip iproute2; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "instructions"; need valgrind valgrind; cargo bench --locked --profile release --bench counts
+say "deployment"
+"$CLIENTS/bin/python3" deploy/check-manifests.py
+need systemd-analyze systemd; systemd-analyze security --offline=true --threshold=20 packaging/otas-proxy.service | tail -1
+if [ "$(id -u)" = 0 ]; then
+  # The profile that is quick to build. It makes a larger program.
+  PROFILE=release deploy/image.sh
+else
+  echo "the container image was NOT built: that needs root"
+fi
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 say "dependencies"
 command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version "$DENY_VERSION"

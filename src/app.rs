@@ -180,7 +180,10 @@ impl App {
     /// Follows the CA folder from now on: a CA that takes over there signs here, too. This is for a proxy whose agents are started
     /// independently and learn about the next CA meanwhile. A proxy with a single agent keeps the CA that the agent knows.
     pub fn follow_authority(&self) {
-        tokio::spawn(certificates::follow_authority(self.shared.clone()));
+        tokio::spawn(certificates::follow_authority(
+            self.shared.clone(),
+            self.settings.in_force().tls.agent_dir.clone(),
+        ));
     }
 
     /// Takes new settings over while the proxy runs.

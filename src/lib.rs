@@ -65,6 +65,7 @@ mod naming;
 pub mod peer;
 pub mod prices;
 mod private_file;
+mod private_folder;
 pub mod proxy;
 pub mod query;
 pub mod quotas;

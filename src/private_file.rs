@@ -100,35 +100,6 @@ pub(crate) fn close_to_others(path: &Path, harmful: u32) -> io::Result<()> {
     Ok(())
 }
 
-/// The same for the folder of such a file: anyone who may write in it can replace the file. A sticky folder like `/tmp` is
-/// fine, because users cannot touch each other's files there.
-///
-/// # Errors
-/// As [`close_to_others`].
-pub(crate) fn close_folder_of(path: &Path) -> io::Result<()> {
-    const WORLD_WRITABLE: u32 = 0o002;
-    const STICKY: u32 = 0o1000;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mode = fs::metadata(folder)?.permissions().mode() & 0o7777;
-    if mode & WORLD_WRITABLE == 0 || mode & STICKY != 0 {
-        return Ok(());
-    }
-    let (shown, wanted) = (folder.display(), mode & !WORLD_WRITABLE);
-    fs::set_permissions(folder, Permissions::from_mode(wanted)).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!(
-                "everybody can write in the folder `{shown}` (mode {mode:04o}), and its mode cannot be changed ({error}): \
-                 use a folder of your own in it"
-            ),
-        )
-    })?;
-    tracing::warn!(
-        "everybody could write in the folder `{shown}` (mode {mode:04o}): changed its mode to {wanted:04o}"
-    );
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,16 +127,6 @@ mod tests {
             set(&file, before);
             close_to_others(&file, harmful).unwrap();
             assert_eq!(mode(&file), after, "{before:o}");
-        }
-    }
-
-    #[test]
-    fn a_world_writable_folder_is_closed_unless_it_is_sticky() {
-        let folder = tempfile::tempdir().unwrap();
-        for (before, after) in [(0o777, 0o775), (0o2777, 0o2775), (0o1777, 0o1777), (0o755, 0o755)] {
-            set(folder.path(), before);
-            close_folder_of(&folder.path().join("events")).unwrap();
-            assert_eq!(mode(folder.path()), after, "{before:o}");
         }
     }
 

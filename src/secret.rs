@@ -66,12 +66,13 @@ impl Secret {
     }
 }
 
-/// Refuses a file with a secret of ours that others may read or write. Such a file is not secret, or we did not make it: a
+/// Refuses a file with a secret of ours that others may read or write, or may have put there. Such a file is not secret, or we did not make it: a
 /// cloned repository may contain a file of that name, but not with these modes.
 ///
 /// # Errors
-/// When the file's mode cannot be read, or others may read or write the file.
+/// When the file's mode cannot be read, others may read or write the file, or another user put it into a shared folder.
 pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
+    crate::private_folder::refuse_file_of_another_user(file)?;
     let mode = std::fs::metadata(file)?.permissions().mode() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());

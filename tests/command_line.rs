@@ -121,6 +121,11 @@ fn env_prints_what_run_would_set_for_the_proxy_of_the_settings() {
         let said = text(&run(&folder, &["env", "--shell", shell, "--listen-proxy", "127.0.0.1:18080"]).stdout);
         assert!(said.contains("HTTPS_PROXY") && said.contains("http://127.0.0.1:18080"), "{said}");
     }
+    let pod = text(&run(&folder, &["env", "--shell", "k8s", "--listen-proxy", "127.0.0.1:18080"]).stdout);
+    assert!(pod.starts_with("env:\n- name: HTTP_PROXY\n  value: \"http://127.0.0.1:18080\"\n"), "{pod}");
+    assert!(pod.contains("- name: SSL_CERT_FILE\n  value: \"/run/otas-proxy/bundle.pem\"\n"), "{pod}");
+    let mount = "volumeMounts:\n- name: otas-proxy-agent\n  mountPath: \"/run/otas-proxy\"\n  readOnly: true\n";
+    assert!(pod.ends_with(mount), "{pod}");
     let said = text(&run(&folder, &["env", "--preload", "--listen-proxy", "127.0.0.1:18080"]).stdout);
     let ca = folder.path().join("ca").display().to_string();
     for line in

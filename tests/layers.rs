@@ -21,6 +21,7 @@ const LAYERS: [&[&str]; 11] = [
         "known_agents",
         "naming",
         "private_file",
+        "private_folder",
         "search",
         "secret",
         "users",

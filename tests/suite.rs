@@ -38,6 +38,7 @@ mod outage;
 mod outlived;
 mod page;
 mod peers;
+mod pods;
 mod processes;
 mod prompt;
 mod quotas;

@@ -1,13 +1,13 @@
 //! Certificates: our CA, the files with which agents trust it, and what origins are verified against.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::{AppError, step};
 use crate::config::Tls;
 use crate::proxy::{self, Shared};
-use crate::tls::{CA_CERT_FILE, CertAuthority, OriginTls, keep_up, open_authority, system_roots, write_bundle};
+use crate::tls::{self, CA_CERT_FILE, CertAuthority, OriginTls, keep_up, open_authority, system_roots, write_bundle};
 
 /// How often the CA folder is checked for another CA.
 const AUTHORITY_WATCH: Duration = Duration::from_secs(2);
@@ -24,6 +24,16 @@ pub(super) struct Certificates {
     pub(super) origins: OriginTls,
 }
 
+/// Writes the files into the folder for agents, if there is one.
+fn hand_out(authority: &CertAuthority, agent_dir: Option<&Path>) -> Result<(), AppError> {
+    let Some(dir) = agent_dir else { return Ok(()) };
+    let written = tls::hand_out(authority, dir);
+    written.map_err(|error| {
+        step(format!("write the certificates for agents in `{}` (`tls.agent_dir`)", dir.display()), error)
+    })?;
+    Ok(())
+}
+
 impl Certificates {
     /// Opens the CA (makes one if there is none), writes the bundle and loads the origins' roots.
     ///
@@ -34,6 +44,7 @@ impl Certificates {
         let system = system_roots();
         let bundle_file = write_bundle(&authority, &system)
             .map_err(|error| step(format!("write the CA bundle in `{}`", tls.ca_dir.display()), error))?;
+        hand_out(&authority, tls.agent_dir.as_deref())?;
         let ca_file = authority.dir().join(CA_CERT_FILE);
         let trust_hint = proxy::trust_hint(&ca_file, &tls.usual_ca_dir);
         let (roots, ours, pinned) = (tls.origin_ca_file.as_deref(), &tls.client_certificates, &tls.pinned);
@@ -42,8 +53,9 @@ impl Certificates {
     }
 }
 
-/// Signs with another CA as soon as one takes over in the folder. Returns when the proxy stops.
-pub(super) async fn follow_authority(shared: Arc<Shared>) {
+/// Signs with another CA as soon as one takes over in the folder, and tells agents of each change. Returns when the proxy stops.
+pub(super) async fn follow_authority(shared: Arc<Shared>, agent_dir: Option<PathBuf>) {
+    let mut handed_out = shared.interception.leaves.authority().trusted();
     let mut every = tokio::time::interval(AUTHORITY_WATCH);
     let mut reported = String::new();
     loop {
@@ -57,7 +69,16 @@ pub(super) async fn follow_authority(shared: Arc<Shared>) {
             keep_up(&dir, time::OffsetDateTime::now_utc())?;
             CertAuthority::load(&dir)
         });
-        match loaded.await {
+        let loaded = loaded.await;
+        if let Ok(Ok(found)) = &loaded
+            && found.trusted() != handed_out
+        {
+            match hand_out(found, agent_dir.as_deref()) {
+                Ok(()) => handed_out = found.trusted(),
+                Err(error) => tracing::warn!("{}", crate::cause::chain(&error)),
+            }
+        }
+        match loaded {
             Ok(Ok(found)) if found.der() != now.der() => {
                 tracing::warn!("the CA was replaced; the new one signs from now on");
                 shared.interception.leaves.sign_by(Arc::new(found));

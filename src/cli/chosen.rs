@@ -6,6 +6,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use super::admin_call::reachable;
 use super::running::{self, Running};
 use crate::config::{Loaded, Tls};
 use crate::tls::{CA_CERT_FILE, CA_KEY_FILE};
@@ -47,7 +48,7 @@ impl Named<'_> {
             return Some(all.iter().find(|running| running.is_at(proxy)));
         }
         if self.loaded.is_set("listen.admin") && admin.port() != 0 {
-            let at = |running: &&Running| running::reachable(running.admin) == running::reachable(admin);
+            let at = |running: &&Running| reachable(running.admin) == reachable(admin);
             return Some(all.iter().find(at));
         }
         let by_store = |running: &&Running| is_same(&running.store, &config.store.path);

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
-
-use super::preload::Preload;
+pub(super) use super::scope::Scope;
+use super::shell::{Shell, line};
 use super::variables::{self, AgentSetup};
-use super::{About, Done, chosen, otas_hosts, say};
-use crate::app::{AppError, step};
+use super::{About, Done, agent_dir, chosen, otas_hosts, say};
+use crate::app::step;
 use crate::config::Flags;
 use crate::tls::{CertAuthority, write_agent_files};
 
@@ -25,56 +24,13 @@ pub(super) struct Args {
     flags: Flags,
 }
 
-// No documentation comment: clap would take it for the command's.
-#[derive(clap::Args, Clone, Copy)]
-#[command(next_help_heading = "Agents")]
-pub(super) struct Scope {
-    /// Send calls to this machine (localhost, 127.0.0.1, ::1) through the proxy, too
-    #[arg(long)]
-    pub(super) include_localhost: bool,
-    /// Do not set JAVA_TOOL_OPTIONS, which Java reports on stderr
-    #[arg(long)]
-    pub(super) no_java: bool,
-    /// Also catch clients that read no proxy variable: Node before 22.21 and aiohttp
-    ///
-    /// They load a small file of ours first (NODE_OPTIONS, PYTHONPATH).
-    #[arg(long)]
-    pub(super) preload: bool,
-}
-
-impl Scope {
-    /// The files to load first, if they were asked for.
-    pub(super) fn preload(self, authority: &CertAuthority) -> Result<Option<Preload>, AppError> {
-        let written = self.preload.then(|| Preload::write(authority.dir())).transpose();
-        written.map_err(|error| step("write the files for --preload".to_owned(), error))
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-enum Shell {
-    /// `export NAME='value'`, for every shell like it
-    #[value(aliases = ["sh", "zsh", "dash", "ksh", "ash", "posix"])]
-    Bash,
-    /// `set -gx NAME 'value'`
-    Fish,
-    /// `$env:NAME = 'value'`
-    #[value(alias = "powershell")]
-    Pwsh,
-    /// `setenv NAME 'value'`
-    #[value(alias = "tcsh")]
-    Csh,
-    /// `$env.NAME = 'value'`
-    #[value(alias = "nushell")]
-    Nu,
-    /// `NAME="value"`
-    Dotenv,
-    /// `NAME=value`, for `docker run --env-file`
-    Docker,
-    /// `- name: …` and `value: …`, for a container's `env`
-    K8s,
-}
+/// The volume in `deploy/k8s` that hands certificates to the agent.
+const POD_VOLUME: &str = "otas-proxy-agent";
 
 pub(super) fn run(args: &Args) -> Done {
+    if matches!(args.shell, Shell::K8s) {
+        return of_a_pod(args);
+    }
     let led = super::led(&args.flags, About::Agents)?;
     if let (Some(running), Some(other)) = (&led.running, &led.other_ca) {
         return Err(format!(
@@ -112,44 +68,18 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-fn line(shell: Shell, name: &str, value: &str) -> String {
-    match shell {
-        Shell::Bash => format!("export {name}='{}'", value.replace('\'', r"'\''")),
-        Shell::Fish => format!("set -gx {name} '{}'", value.replace('\\', r"\\").replace('\'', r"\'")),
-        Shell::Pwsh => format!("$env:{name} = '{}'", value.replace('\'', "''")),
-        // csh expands `!` inside quotes, too.
-        Shell::Csh => format!("setenv {name} '{}'", value.replace('\'', r"'\''").replace('!', r"\!")),
-        Shell::Nu => format!("$env.{name} = {}", serde_json::Value::from(value)),
-        Shell::Dotenv => {
-            format!("{name}=\"{}\"", value.replace('\\', r"\\").replace('"', "\\\"").replace('$', "\\$"))
-        }
-        Shell::Docker => format!("{name}={value}"),
-        Shell::K8s => format!("- name: {name}\n  value: {}", serde_json::Value::from(value)),
+/// What a pod's agent needs. In the pod the settings of its sidecar apply, so neither our environment nor a proxy that runs here counts.
+fn of_a_pod(args: &Args) -> Done {
+    let config = super::load(&args.flags)?.config;
+    if config.listen.proxy.port() == 0 {
+        return Err("`listen.proxy` has port 0: name a port".into());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shell_is_known_by_each_of_its_names() {
-        for name in ["bash", "sh", "zsh", "dash", "ksh", "fish", "pwsh", "powershell", "csh", "tcsh", "nu", "nushell"]
-        {
-            assert!(Shell::from_str(name, false).is_ok(), "{name}");
-        }
+    let dir = config.tls.agent_dir.clone().unwrap_or_else(|| agent_dir::IN_THE_IMAGE.into());
+    say::raw("env:\n")?;
+    for (name, value) in agent_dir::variables(&config, config.listen.proxy, &dir, args.scope)? {
+        say::raw(&format!("{}\n", line(args.shell, name, &value)))?;
     }
-
-    #[test]
-    fn values_are_quoted_as_each_shell_reads_them() {
-        let said = |shell| line(shell, "A", "it's \"5\\$\"");
-        assert_eq!(said(Shell::Bash), r#"export A='it'\''s "5\$"'"#);
-        assert_eq!(said(Shell::Fish), r#"set -gx A 'it\'s "5\\$"'"#);
-        assert_eq!(said(Shell::Pwsh), r#"$env:A = 'it''s "5\$"'"#);
-        assert_eq!(said(Shell::Csh), r#"setenv A 'it'\''s "5\$"'"#);
-        assert_eq!(said(Shell::Nu), r#"$env.A = "it's \"5\\$\"""#);
-        assert_eq!(said(Shell::Dotenv), r#"A="it's \"5\\\$\"""#);
-        assert_eq!(said(Shell::Docker), r#"A=it's "5\$""#);
-        assert_eq!(said(Shell::K8s), "- name: A\n  value: \"it's \\\"5\\\\$\\\"\"");
-    }
+    let path = serde_json::Value::from(dir.display().to_string());
+    say::raw(&format!("volumeMounts:\n- name: {POD_VOLUME}\n  mountPath: {path}\n  readOnly: true\n"))?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 36] = [
+const EXAMPLES: [(&str, [Example; 2]); 37] = [
     (
         "",
         [
@@ -263,6 +263,13 @@ const EXAMPLES: [(&str, [Example; 2]); 36] = [
         [
             ("Print the settings in force", "otas-proxy config"),
             ("Print those of one file", "otas-proxy config --config /etc/otas-proxy/proxy.toml"),
+        ],
+    ),
+    (
+        "healthcheck",
+        [
+            ("Ask whether the proxy is ready", "otas-proxy healthcheck"),
+            ("Ask the one with this settings file", "otas-proxy healthcheck --config /etc/otas-proxy/proxy.toml"),
         ],
     ),
     (

@@ -1,5 +1,6 @@
 //! `otas-proxy man`: the manual pages.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::{Done, say};
@@ -12,12 +13,19 @@ pub(super) struct Args {
     /// The command that the page is about, such as `run` or `ca rotate`
     #[arg(value_name = "COMMAND")]
     command: Vec<String>,
+    /// Write the pages of all commands into this folder instead
+    #[arg(long, value_name = "FOLDER", conflicts_with = "command")]
+    folder: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &Args) -> Done {
     let mut all = super::command()?;
     // Gives each subcommand its full name and the options that all have.
     all.build();
+    if let Some(folder) = &args.folder {
+        clap_mangen::generate_to(all, folder)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut page = &all;
     for name in &args.command {
         let found = page.find_subcommand(name);

@@ -1,5 +1,7 @@
 //! The command line: one file a command.
 
+mod admin_call;
+mod agent_dir;
 mod ca;
 mod check;
 mod child;
@@ -16,6 +18,7 @@ mod env;
 mod events;
 mod filter;
 mod flush;
+mod healthcheck;
 mod help;
 mod hints;
 mod inherited;
@@ -36,10 +39,12 @@ mod run;
 mod running;
 mod runs;
 mod say;
+mod scope;
 mod search;
 mod serve;
 mod session_name;
 mod share;
+mod shell;
 mod show;
 mod signals;
 mod sockets;
@@ -98,6 +103,7 @@ enum Command {
     Collect(collect::Args),
     Demo(demo::Args),
     Check(check::Args),
+    Healthcheck(healthcheck::Args),
     Ca(ca::Args),
     Redact(redact::Args),
     Config(config::Args),
@@ -152,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Collect(args) => collect::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Redact(args) => redact::run(&args),
         Command::Config(args) => config::run(args),

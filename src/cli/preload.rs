@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use crate::tls::write_whole;
+use crate::tls::{hand_out_file, make_readable};
 
 /// For Node before 22.21: `http`, `https` and `fetch`.
 const NODE: &str = include_str!("preload/preload.cjs");
@@ -23,14 +23,22 @@ pub(super) struct Preload {
 }
 
 impl Preload {
+    /// Where they are below `dir`.
+    pub(super) fn below(dir: &Path) -> Self {
+        Self { node: dir.join("preload/preload.cjs"), python: dir.join("preload/python") }
+    }
+
     /// Writes them below `dir`.
     pub(super) fn write(dir: &Path) -> io::Result<Self> {
-        let (dir, python) = (dir.join("preload"), dir.join("preload/python"));
-        DirBuilder::new().recursive(true).mode(0o755).create(&python)?;
-        let node = dir.join("preload.cjs");
-        write_whole(&node, NODE.as_bytes())?;
-        write_whole(&python.join("sitecustomize.py"), PYTHON.as_bytes())?;
-        Ok(Self { node, python })
+        let all = Self::below(dir);
+        // Everybody may read them where everybody may read the folder, whatever our umask is.
+        DirBuilder::new().recursive(true).mode(0o755).create(&all.python)?;
+        hand_out_file(&all.node, NODE.as_bytes())?;
+        hand_out_file(&all.python.join("sitecustomize.py"), PYTHON.as_bytes())?;
+        for folder in [&dir.join("preload"), &all.python] {
+            make_readable(folder, 0o755)?;
+        }
+        Ok(all)
     }
 
     /// `NODE_OPTIONS`: the script after what the parent has there.

@@ -1,22 +1,17 @@
 //! Which proxies of this user run, so that other commands use the same CA and the same store: `serve` leaves a small file in the
 //! user's state folder, and readers ask the admin port that it names whether the proxy still runs.
 
-use std::io::{self, Read as _, Write as _};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::admin_call::{self, reachable};
 use crate::config::state_folder;
 use crate::secret::only_ours;
-
-/// A proxy on this machine answers at once, unless the machine is very busy.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The most that is read of its answer.
-const ANSWER_BYTES: u64 = 256 << 10;
 
 /// A proxy that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,15 +73,8 @@ impl Running {
 /// # Errors
 /// When nothing answers there.
 pub(super) fn run_id_at(admin: SocketAddr) -> io::Result<Option<String>> {
-    let host = reachable(admin);
-    let mut stream = TcpStream::connect_timeout(&host, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("GET /status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES).read_to_end(&mut answer)?;
-    let answer = String::from_utf8_lossy(&answer);
-    let status = answer.split_once("\r\n\r\n").and_then(|(_, body)| serde_json::from_str::<Value>(body).ok());
+    let answer = admin_call::get(admin, "/status")?;
+    let status = serde_json::from_str::<Value>(&answer.body).ok();
     Ok(status.and_then(|status| status["run_id"].as_str().map(str::to_owned)))
 }
 
@@ -121,18 +109,9 @@ fn running(file: &Path) -> Option<Running> {
     }
 }
 
-/// An address that leads to a listener on every address, too.
-pub(super) fn reachable(address: SocketAddr) -> SocketAddr {
-    let ip = match address.ip().to_canonical() {
-        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ip => ip,
-    };
-    SocketAddr::new(ip, address.port())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt as _;
 

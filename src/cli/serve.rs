@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::reload::{self, Reloading};
 use super::running::Running;
-use super::{Done, chosen, inherited, meta, running, say as said, signals, sockets};
+use super::{Done, agent_dir, chosen, inherited, meta, running, say as said, signals, sockets};
 use crate::app::App;
 use crate::config::{Flags, Sink};
 use crate::deliver::{SessionState, Status};
@@ -42,6 +42,7 @@ pub(super) fn run(args: Args) -> Done {
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
         let new_ca = chosen::new_ca(&loaded.config.tls);
+        let settings = loaded.config.clone();
         let app = App::start_on(sockets, loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
         let (flags, upstream) = (args.flags, args.upstream);
@@ -56,6 +57,9 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("calls are shown on {}", app.page_url));
         let (ca, bundle) = (app.ca_file.display(), app.bundle_file.display());
         say(&format!("CA certificate {ca} (with the system's roots: {bundle})"));
+        if let Some(script) = agent_dir::write(&settings, app.proxy_addr)? {
+            say(&format!("agents of other users find certificates and variables in {}", script.display()));
+        }
         new_ca.iter().for_each(|note| say(note));
         let (proxy, admin, run_id) = (app.proxy_addr, app.admin_addr, app.run_id.clone());
         let announced = Running { run_id, proxy, admin, ca_dir, store }.announce();

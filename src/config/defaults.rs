@@ -51,6 +51,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
         tls: Tls {
             ca_dir: data.join("ca"),
             usual_ca_dir: data.join("ca"),
+            agent_dir: None,
             origin_ca_file: None,
             passthrough: HostRules::default(),
             learn_passthrough: None,

@@ -5,7 +5,7 @@ use super::types::{Config, Listen, Scope, Session};
 
 /// The rules that these settings break: the setting to change, and the problem.
 pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-    let Config { listen, otas, session, agents, delivery, redact, .. } = config;
+    let Config { listen, otas, session, agents, delivery, redact, tls, .. } = config;
     let rules = [
         (
             crate::redact::names_unknown_rule(redact),
@@ -46,6 +46,11 @@ pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static st
             "everybody who reaches this address could call out through this machine; use a loopback address, or give agents \
              credentials (`session.scope = \"credential\"`), or name the networks that they call from \
              (`listen.allow_clients`); `listen.insecure_open_proxy = true` allows it",
+        ),
+        (
+            tls.agent_dir.as_deref() == Some(&*tls.ca_dir),
+            keys::AGENT_DIR,
+            "is the CA's own folder (`tls.ca_dir`), which holds its key; name another one",
         ),
         (delivery.backoff_min > delivery.backoff_max, keys::BACKOFF_MIN, "is longer than `delivery.backoff_max_ms`"),
     ];

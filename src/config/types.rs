@@ -145,6 +145,8 @@ pub struct Tls {
     pub ca_dir: PathBuf,
     /// The default folder, where the user may have another CA of ours. Not a setting.
     pub usual_ca_dir: PathBuf,
+    /// Where agents of other users and containers find certificates and variables.
+    pub agent_dir: Option<PathBuf>,
     /// Extra roots (PEM) that origins are verified against, beside the system's.
     pub origin_ca_file: Option<PathBuf>,
     /// Hosts that are relayed blind.

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 
 use super::Sent;
 use crate::private_file;
+use crate::private_folder;
 use crate::store::EventRow;
 use crate::visible;
 
@@ -114,7 +115,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 
 /// Opens the file for appending, or creates it (0600). Half a line at its end, left by a crash or a full disk, is terminated.
 fn open_at(path: &Path) -> io::Result<File> {
-    private_file::close_folder_of(path)?;
+    private_folder::close_folder_of(path)?;
     private_file::refuse_link_of_another_user(path)?;
     let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
     private_file::close_to_others(path, private_file::OTHERS_MAY_BUT_READ_AS_A_GROUP)?;

@@ -14,6 +14,7 @@ use super::files::{create_folder, with_suffix};
 use super::schema::{self, Recognised};
 use super::sql::{COLUMNS, is_corruption};
 use crate::private_file;
+use crate::private_folder;
 use crate::users;
 
 /// How long a statement waits for another process that holds the store.
@@ -101,8 +102,9 @@ fn create(path: &Path) -> io::Result<()> {
 
 /// Existing files may be accessible to others: the store, its side files, the folder.
 fn close_to_others(path: &Path) -> io::Result<()> {
-    private_file::close_folder_of(path)?;
+    private_folder::close_folder_of(path)?;
     for side in ["", "-wal", "-shm"] {
+        private_folder::refuse_file_of_another_user(&with_suffix(path, side))?;
         match private_file::close_to_others(&with_suffix(path, side), private_file::OTHERS_MAY) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

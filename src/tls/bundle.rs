@@ -93,11 +93,9 @@ pub fn write_agent_files(authority: &CertAuthority, parent: &ParentBundles) -> i
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}
     }
-    let at = bundle.display();
-    let ini = format!("; Written by otas-proxy.\ncurl.cainfo=\"{at}\"\nopenssl.cafile=\"{at}\"\n");
-    write(&php_dir.join("otas-proxy.ini"), ini.as_bytes())?;
+    write(&php_dir.join(PHP_INI), php_ini(&bundle).as_bytes())?;
     let wgetrc = dir.join(format!("wgetrc{suffix}"));
-    write(&wgetrc, format!("# Written by otas-proxy.\nca_certificate = {at}\n").as_bytes())?;
+    write(&wgetrc, self::wgetrc(&bundle).as_bytes())?;
     Ok(AgentFiles { added, bundle, trust_store, php_dir, wgetrc })
 }
 
@@ -154,7 +152,7 @@ fn certificates(own_dir: &Path, files: &[PathBuf]) -> Vec<CertificateDer<'static
 }
 
 /// Writes a file atomically. A file that is right already is not touched.
-pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if fs::read(path).is_ok_and(|there| there == bytes) {
         return Ok(());
     }
@@ -166,7 +164,26 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     fs::rename(&beside, path)
 }
 
-fn bundle(authority: &CertAuthority, system: &[CertificateDer<'_>], more: &[CertificateDer<'_>]) -> String {
+/// The name of the file in PHP's folder.
+pub(super) const PHP_INI: &str = "otas-proxy.ini";
+
+/// PHP's settings that name the bundle.
+pub(super) fn php_ini(bundle: &Path) -> String {
+    let at = bundle.display();
+    format!("; Written by otas-proxy.\ncurl.cainfo=\"{at}\"\nopenssl.cafile=\"{at}\"\n")
+}
+
+/// wget's settings that name the bundle.
+pub(super) fn wgetrc(bundle: &Path) -> String {
+    format!("# Written by otas-proxy.\nca_certificate = {}\n", bundle.display())
+}
+
+/// The `system`'s roots, `more` and our CA as PEM text.
+pub(super) fn bundle(
+    authority: &CertAuthority,
+    system: &[CertificateDer<'_>],
+    more: &[CertificateDer<'_>],
+) -> String {
     let ours = authority.trusted();
     let more = more.iter().filter(|der| !system.contains(der));
     let mut text = String::new();

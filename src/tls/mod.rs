@@ -2,6 +2,7 @@
 
 mod authority;
 mod bundle;
+mod handout;
 mod leaf;
 mod pem;
 mod pinned;
@@ -13,8 +14,9 @@ mod upkeep;
 mod verdict;
 
 pub use authority::{AuthorityError, CA_CERT_FILE, CA_KEY_FILE, CertAuthority, DEFAULT_OVERLAP, Standing, key_id};
-pub(crate) use bundle::write as write_whole;
 pub use bundle::{AgentFiles, BUNDLE_FILE, ParentBundles, write_agent_files, write_bundle};
+pub use handout::hand_out;
+pub(crate) use handout::{hand_out_file, make_readable};
 pub use leaf::{LeafError, Leaves};
 pub use roots::{Offer, OriginTls, RootsError, system_roots};
 pub(crate) use roots::{provider, speaks_any};

@@ -11,6 +11,8 @@ pub mod manual;
 pub mod nobody;
 pub mod origin;
 pub mod otas;
+#[cfg(target_os = "linux")]
+pub mod pod;
 pub mod program;
 pub mod proxy;
 pub mod relay;

@@ -28,7 +28,11 @@ pub(super) fn line(dir: &Path, authority: Result<&CertAuthority, &AuthorityError
 
 fn unusable(dir: &Path, error: &AuthorityError) -> Line {
     let cure = match error {
-        AuthorityError::TooOpen { path, wanted, .. } => format!("`chmod {wanted:04o} '{}'`", path.display()),
+        AuthorityError::TooOpen { path, .. } => format!("`chmod 0600 '{}'`", path.display()),
+        AuthorityError::OpenFolder { path, is_ours: true, .. } => format!("`chmod go-w '{}'`", path.display()),
+        AuthorityError::OpenFolder { is_ours: false, .. } => {
+            "Choose a folder of this user (`tls.ca_dir`, --ca-dir)".to_owned()
+        }
         AuthorityError::NotValidNow { .. } => {
             "`otas-proxy ca rotate`; if the dates are right, set this machine's clock".to_owned()
         }
@@ -41,6 +45,9 @@ fn unusable(dir: &Path, error: &AuthorityError) -> Line {
     let detail = match error {
         AuthorityError::TooOpen { path, mode, .. } => {
             format!("`{}` has mode {mode:04o}: others may use the CA's key", path.display())
+        }
+        AuthorityError::OpenFolder { path, mode, .. } => {
+            format!("`{}` has mode {mode:04o}: others can replace the CA in it", path.display())
         }
         AuthorityError::Io { act, path, source } => format!("cannot {act} `{}`: {source}", path.display()),
         error => error.to_string(),

@@ -12,5 +12,6 @@ pub(in crate::config) const LISTEN_ADMIN: &str = "listen.admin";
 pub(in crate::config) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";
 pub(in crate::config) const SESSION_SCOPE: &str = "session.scope";
 pub(in crate::config) const CA_DIR: &str = "tls.ca_dir";
+pub(in crate::config) const AGENT_DIR: &str = "tls.agent_dir";
 pub(in crate::config) const REDACT_ALLOW: &str = "redact.allow";
 pub(in crate::config) const STORE_PATH: &str = "store.path";

@@ -19,6 +19,17 @@ pub(super) const KEYS: &[Key] = &[
     .example("\"certs\"")
     .flag("--ca-dir", |f| file(&f.ca_dir)),
     Key::new(
+        names::AGENT_DIR,
+        Kind::Text,
+        "A folder for agents that must not see the CA's folder: those of other users and of other containers. It gets the \
+         certificates that they must trust, never a key, and `env.sh`, which sets their variables. Everybody may read it; others \
+         should not be able to write in it.",
+        |c, g| put(&mut c.tls.agent_dir, g.path().map(Some)),
+        |c| c.tls.agent_dir.as_deref().map(path),
+        part!(tls.agent_dir),
+    )
+    .example("\"/run/otas-proxy\""),
+    Key::new(
         "tls.origin_ca_file",
         Kind::Text,
         "Root certificates (PEM) to trust for origins, in addition to the system's. For servers with a private CA.",

@@ -43,14 +43,22 @@ pub enum AuthorityError {
         to: String,
     },
     /// The key is readable by others.
-    #[error("`{}` has mode {mode:04o}, so others may read the CA key: run `chmod {wanted:04o} '{}'`", path.display(), path.display())]
+    #[error("`{}` has mode {mode:04o}, so others may read the CA key: run `chmod 0600 '{}'`", path.display(), path.display())]
     TooOpen {
-        /// The key or its folder.
+        /// The key.
         path: PathBuf,
         /// Its current mode.
         mode: u32,
-        /// The mode that it must not exceed.
-        wanted: u32,
+    },
+    /// Others can write in the folder.
+    #[error("`{}` has mode {mode:04o}, so others can replace the CA in it: {}", path.display(), closing(path, *is_ours))]
+    OpenFolder {
+        /// The CA folder.
+        path: PathBuf,
+        /// Its current mode.
+        mode: u32,
+        /// Whether this user can change the mode.
+        is_ours: bool,
     },
     /// The record of a rotation cannot be parsed or written.
     #[error("`{}` {problem}: remove it; its content is then derived from the certificates", path.display())]
@@ -82,6 +90,14 @@ pub enum AuthorityError {
     /// The certificate could not be made.
     #[error("cannot make the CA certificate: {0}")]
     Mint(#[from] rcgen::Error),
+}
+
+/// What to do about a folder in which others can write. Others may go on reading it: agents of other users read the certificates.
+fn closing(path: &Path, is_ours: bool) -> String {
+    match is_ours {
+        true => format!("run `chmod go-w '{}'`", path.display()),
+        false => "it belongs to another user; choose a folder of this user (`tls.ca_dir`, --ca-dir)".to_owned(),
+    }
 }
 
 pub(super) fn io_error(act: &'static str, path: &Path, source: io::Error) -> AuthorityError {

@@ -6,6 +6,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::{AuthorityError, io_error};
+use crate::private_file;
+use crate::private_folder::{self, Writers};
 
 /// The lock file of those that make or rotate a CA.
 const LOCK_FILE: &str = "ca.lock";
@@ -32,14 +34,29 @@ pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
     Ok(file)
 }
 
-pub(super) fn refuse_open_mode(path: &Path, wanted: u32) -> Result<(), AuthorityError> {
+/// Refuses a key that others may read or write.
+pub(super) fn refuse_open_key(path: &Path) -> Result<(), AuthorityError> {
     let mode = fs::metadata(path).map_err(|source| io_error("look at", path, source))?.permissions().mode() & 0o777;
-    // Others may list the folder as long as they cannot write to it: the key has its own mode.
-    let harmful = if wanted == 0o700 { 0o022 } else { 0o077 };
-    if mode & harmful != 0 {
-        return Err(AuthorityError::TooOpen { path: path.to_owned(), mode, wanted });
+    match mode & private_file::OTHERS_MAY {
+        0 => Ok(()),
+        _ => Err(AuthorityError::TooOpen { path: path.to_owned(), mode }),
     }
-    Ok(())
+}
+
+/// Refuses a folder in which others can replace the CA's files. Others may read it: the key has its own mode.
+pub(super) fn refuse_open_folder(dir: &Path) -> Result<(), AuthorityError> {
+    match private_folder::writers(dir).map_err(|source| io_error("look at", dir, source))? {
+        Writers::Others { mode, is_ours } => {
+            let mode = mode & 0o777;
+            Err(AuthorityError::OpenFolder { path: dir.to_owned(), mode, is_ours })
+        }
+        Writers::NoOthers | Writers::Shared => Ok(()),
+    }
+}
+
+/// Refuses a file that another user has put into the folder for us to use.
+pub(super) fn refuse_file_of_another_user(path: &Path) -> Result<(), AuthorityError> {
+    private_folder::refuse_file_of_another_user(path).map_err(|source| io_error("use", path, source))
 }
 
 /// Writes a file that must not exist yet.

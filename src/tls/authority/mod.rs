@@ -87,9 +87,12 @@ impl CertAuthority {
             (false, true) => return Err(AuthorityError::Half { present: key_path, missing: cert_path }),
             _ => {}
         }
+        for path in [&cert_path, &key_path] {
+            files::refuse_file_of_another_user(path)?;
+        }
         let text = files::read(&cert_path)?;
-        files::refuse_open_mode(dir, 0o700)?;
-        files::refuse_open_mode(&key_path, 0o600)?;
+        files::refuse_open_folder(dir)?;
+        files::refuse_open_key(&key_path)?;
         let key = files::read(&key_path)?;
         crate::secret::register_pem(&key);
         let key =

@@ -73,7 +73,8 @@ impl Folder {
         let next_path = dir.join(NEXT_KEY_FILE);
         let mut next = None;
         if files::exists(&next_path)? {
-            files::refuse_open_mode(&next_path, 0o600)?;
+            files::refuse_file_of_another_user(&next_path)?;
+            files::refuse_open_key(&next_path)?;
             let unusable = |problem: String| AuthorityError::Next { path: next_path.clone(), problem };
             let key = files::read(&next_path)?;
             crate::secret::register_pem(&key);
