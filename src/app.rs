@@ -6,6 +6,8 @@ mod delivery;
 mod destination;
 mod error;
 pub(crate) mod indexing;
+#[cfg(target_os = "linux")]
+mod inside;
 mod ports;
 mod proxying;
 mod reload;
@@ -43,7 +45,7 @@ use crate::collector::Collector;
 use crate::config::{Config, Sink};
 use crate::deliver::Watch;
 use crate::peer::Peers;
-use crate::proxy::{self, Shared};
+use crate::proxy::{self, Door, Shared};
 use crate::store::Store;
 use crate::tls::CertAuthority;
 
@@ -51,6 +53,8 @@ use crate::tls::CertAuthority;
 pub struct App {
     /// Where agents connect.
     pub proxy_addr: SocketAddr,
+    /// Where the system redirects connections of agents to.
+    pub transparent_addrs: Vec<SocketAddr>,
     /// Where health is served.
     pub admin_addr: SocketAddr,
     /// Where people look at calls: an address for a browser, which works once and for ten minutes.
@@ -94,7 +98,9 @@ impl App {
             agents::without_keys(&mut config);
         }
         let certificates = Certificates::open(&config.tls)?;
-        let Ports { proxy, proxy_addr, admin, admin_addr } = Ports::open(&config.listen, sockets).await?;
+        let Ports { proxy, proxy_addr, admin, admin_addr, transparent } =
+            Ports::open(&config.listen, sockets).await?;
+        let transparent_addrs = transparent.iter().map(ports::local).collect::<Result<Vec<_>, _>>()?;
         let store = Store::open(&config.store.path)?;
         let gate = Arc::new(gate(admin_addr, &store)?);
         let page_url = gate.link().map_err(|error| step("make the page's address".to_owned(), error))?;
@@ -109,7 +115,7 @@ impl App {
             recording: reporting.recording.clone(),
             peers: peers.clone(),
             destinations: destinations(&delivery.otas, &config.agents, delivery.tokens.clone()),
-            own_listeners: vec![proxy_addr, admin_addr],
+            own_listeners: [proxy_addr, admin_addr].into_iter().chain(transparent_addrs.clone()).collect(),
         };
         let shared = proxying::shared(&config, certificates, given)?;
         let settings = LiveSettings::new(config);
@@ -133,11 +139,16 @@ impl App {
         let listener = Arc::new(proxy);
         let weak_listener = Arc::downgrade(&listener);
         // A stop waits for it: a connection that it has accepted by then is served.
-        shared.lifecycle.tasks.spawn(proxy::listen(shared.clone(), listener));
+        shared.lifecycle.tasks.spawn(proxy::listen(shared.clone(), listener, Door::Proxy));
+        for listener in transparent {
+            let listening = proxy::listen(shared.clone(), Arc::new(listener), Door::Redirected);
+            shared.lifecycle.tasks.spawn(listening);
+        }
         tokio::spawn(proxying::sweep(shared.clone()));
         tokio::spawn(admin::serve(admin, sources, gate.clone(), admin_stop.clone()));
         Ok(Self {
             proxy_addr,
+            transparent_addrs,
             admin_addr,
             page_url,
             ca_file,

@@ -68,6 +68,12 @@ impl HostRules {
         self.0.iter().any(|rule| rule.is_for(port) && rule.names(host, address))
     }
 
+    /// Whether an entry matches `host` at some port, or is a network that its addresses may be in.
+    pub fn may_mean(&self, host: &str) -> bool {
+        let host = host.trim_end_matches('.');
+        self.0.iter().any(|rule| matches!(rule.host, Pattern::Net(_)) || rule.names(host, None))
+    }
+
     /// Whether a network of the list contains `address`, at `port`.
     pub fn matches_address(&self, address: IpAddr, port: u16) -> bool {
         self.0.iter().any(|rule| rule.is_for(port) && rule.has(address))

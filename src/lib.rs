@@ -5,7 +5,7 @@
 //! ```text
 //!  agent
 //!    | TCP
-//!  proxy/listener     accepts connections, one task for each  (proxy/socks: opens the same tunnel for SOCKS5 agents)
+//!  proxy/listener     accepts connections, one task for each  (proxy/socks: opens the same tunnel for SOCKS5 agents; proxy/transparent: for redirected ones)
 //!  proxy/guard        reads HTTP/1.x strictly (proxy/strict, pure) and within time limits, before hyper sees it
 //!  proxy/connection   serves HTTP on one stream, routes each request  <-------------+
 //!    |- CONNECT ----> proxy/tunnel    dials, then decides: intercept or relay ------+ decrypted stream
@@ -62,6 +62,8 @@ mod known_agents;
 pub mod llm;
 pub mod metrics;
 mod naming;
+#[cfg(target_os = "linux")]
+pub mod netns;
 pub mod peer;
 pub mod prices;
 mod private_file;

@@ -33,7 +33,7 @@ const LAYERS: [&[&str]; 11] = [
     &["conversation", "event", "proxy", "runs"],
     &["store"],
     &["callers", "deliver", "export", "happened", "query", "quotas", "run_view", "sinks", "stats"],
-    &["collector", "report", "serving"],
+    &["collector", "netns", "report", "serving"],
     &["admin", "metrics"],
     &["app"],
     &["cli"],

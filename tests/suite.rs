@@ -30,6 +30,8 @@ mod masking;
 mod mcp;
 mod migration;
 mod models;
+#[cfg(target_os = "linux")]
+mod netns;
 mod notes;
 mod one_proxy;
 #[cfg(feature = "otlp")]

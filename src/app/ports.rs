@@ -1,4 +1,4 @@
-//! The two ports: for agents, and for people who look at their calls.
+//! The ports: for agents, for people who look at their calls, and those that the system redirects connections to.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,16 +17,18 @@ pub struct Sockets {
     pub admin: Option<std::net::TcpListener>,
 }
 
-/// Both ports, bound.
+/// All ports, bound.
 pub(super) struct Ports {
     pub(super) proxy: TcpListener,
     pub(super) proxy_addr: SocketAddr,
     pub(super) admin: TcpListener,
     pub(super) admin_addr: SocketAddr,
+    /// Where the system redirects connections of agents to.
+    pub(super) transparent: Vec<TcpListener>,
 }
 
 impl Ports {
-    /// Binds both, as far as they are not among `sockets`.
+    /// Binds them, as far as they are not among `sockets`.
     ///
     /// # Errors
     /// When one of them cannot be bound or used.
@@ -40,12 +42,16 @@ impl Ports {
             None => bind("listen.admin", listen.admin).await?,
         };
         let (proxy_addr, admin_addr) = (local(&proxy)?, local(&admin)?);
-        Ok(Self { proxy, proxy_addr, admin, admin_addr })
+        let mut transparent = Vec::new();
+        for address in &listen.transparent {
+            transparent.push(bind("listen.transparent", *address).await?);
+        }
+        Ok(Self { proxy, proxy_addr, admin, admin_addr, transparent })
     }
 }
 
 /// Uses a port that is open already.
-fn adopt(what: &str, socket: std::net::TcpListener) -> Result<TcpListener, AppError> {
+pub(super) fn adopt(what: &str, socket: std::net::TcpListener) -> Result<TcpListener, AppError> {
     let adopted = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
     adopted.map_err(|error| step(format!("use the socket that was passed for `{what}`"), error))
 }
@@ -60,6 +66,6 @@ pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener,
     TcpListener::bind(address).await.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))
 }
 
-fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
+pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
     listener.local_addr().map_err(|e| step("learn the listening address".to_owned(), e))
 }

@@ -27,6 +27,12 @@ pub(super) struct NotStarted {
 }
 
 impl NotStarted {
+    /// `source`: what the system said.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only a namespace needs it"))]
+    pub(super) fn new(program: &str, source: io::Error) -> Self {
+        Self { program: program.to_owned(), source }
+    }
+
     /// The exit code that a shell would give.
     pub(super) fn code(&self) -> u8 {
         if self.source.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { NOT_EXECUTABLE }

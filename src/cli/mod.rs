@@ -26,6 +26,7 @@ mod log;
 mod man;
 mod mcp;
 mod meta;
+mod namespace;
 mod none_seen;
 mod note;
 mod outlived;
@@ -133,6 +134,10 @@ pub fn main() -> ExitCode {
     if outlived::is_asked_for(&arguments) {
         log::begin("warn");
         return ended(outlived::run());
+    }
+    if namespace::is_asked_for(&arguments) {
+        log::begin("warn");
+        return ended(namespace::enter(&arguments));
     }
     let cli = parsed(&arguments).unwrap_or_else(|error| error.exit());
     // The findings of `check` replace the log.

@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::child::NotStarted;
 use super::env::Scope;
+use super::namespace::{self, Started};
 use super::variables::{self, AgentSetup};
 use super::waiting::{self, Waiting};
 use super::{Done, child, chosen, inherited, meta, none_seen, outlived, running, say};
@@ -32,6 +34,13 @@ pub(super) struct Args {
     /// Do not wait for delivery: events stay stored for `serve`, `flush` or the next `run`
     #[arg(long, conflicts_with = "wait")]
     no_wait: bool,
+    /// Give the command a network namespace of its own, whose only way out is the proxy (Linux)
+    ///
+    /// Connections to any port are caught, whether the command knows of proxies or not. Names are answered inside. UDP is refused and
+    /// counted. Needs the programs `ip` and `nft`, and no root where users may make namespaces. If it cannot be set up, the
+    /// command does not start.
+    #[arg(long, conflicts_with = "include_localhost")]
+    netns: bool,
     /// The form of the last line, which sums up the calls
     #[arg(long, value_enum, value_name = "FORM", default_value = "text")]
     summary: SummaryForm,
@@ -109,7 +118,8 @@ pub(super) fn run(args: Args) -> Done {
             .map_err(|error| step("write the CA files for agents".to_owned(), error))?;
         let preload = args.scope.preload(&authority)?;
         let setup = AgentSetup {
-            proxy: address(app.proxy_addr, run_secret.as_ref()).parse()?,
+            proxy: address(if args.netns { namespace::PROXY } else { app.proxy_addr }, run_secret.as_ref())
+                .parse()?,
             files: &files,
             run_id: Some(&app.run_id),
             otas_hosts,
@@ -122,14 +132,18 @@ pub(super) fn run(args: Args) -> Done {
         let mut signals = child::Signals::catch()?;
         // The terminal belongs to the command until it ends, and may show a full-screen program.
         let hold = std::io::stderr().is_terminal().then(console::Hold::begin);
-        let ended = match child::start(&args.command, &set) {
-            Ok(mut child) => Ok(child::wait(&mut child, &mut signals).await?),
-            Err(error) => Err(error),
+        let started = match args.netns {
+            true => namespace::start(&app, &args.command, &set).await,
+            false => child::start(&args.command, &set).map(Started::outside).map_err(Into::into),
+        };
+        let (ended, refused) = match started {
+            Ok(mut started) => (Ok(child::wait(&mut started.child, &mut signals).await?), started.refused()),
+            Err(error) => (Err(error), None),
         };
         drop(hold);
         let code = ended.as_ref().copied().unwrap_or_else(|error| {
             say::err(&format!("otas-proxy: {error}"));
-            error.code()
+            error.downcast_ref::<NotStarted>().map_or(1, NotStarted::code)
         });
         let hurry = signals.hurry().await;
         let run_id = app.run_id.clone();
@@ -152,7 +166,14 @@ pub(super) fn run(args: Args) -> Done {
             SummaryForm::Text if ended.is_ok() => say::err(&summary.to_string()),
             // Nothing ran, and the error says why.
             SummaryForm::Text => {}
-            SummaryForm::Json => say::err(&visible::json(&summary.json(&run_id).to_string())),
+            SummaryForm::Json => {
+                let mut summary = summary.json(&run_id);
+                refused.iter().for_each(|refused| summary["udp_refused"] = refused.json());
+                say::err(&visible::json(&summary.to_string()));
+            }
+        }
+        if args.summary == SummaryForm::Text {
+            refused.filter(|refused| refused.any()).iter().for_each(|refused| say::err(&refused.to_string()));
         }
         Ok(ExitCode::from(code))
     })

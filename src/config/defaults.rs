@@ -26,6 +26,7 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)),
             same_user: true,
             processes: true,
+            transparent: Vec::new(),
             allow_clients: Vec::new(),
             insecure_open_proxy: false,
         },

@@ -41,6 +41,18 @@ pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static st
             "is the same address as `listen.proxy`; give one of them another port",
         ),
         (
+            !listen.transparent.is_empty() && session.scope == Scope::Credential,
+            keys::LISTEN_TRANSPARENT,
+            "agents that are redirected know of no proxy, so they give no credentials; use another `session.scope`",
+        ),
+        (
+            listen.transparent.iter().any(|address| {
+                address.port() != 0 && [listen.proxy, listen.admin].iter().any(|other| other == address)
+            }),
+            keys::LISTEN_TRANSPARENT,
+            "is the same address as `listen.proxy` or `listen.admin`; give it another port",
+        ),
+        (
             is_open(listen, session),
             keys::LISTEN_PROXY,
             "everybody who reaches this address could call out through this machine; use a loopback address, or give agents \

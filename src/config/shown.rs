@@ -1,5 +1,6 @@
 //! Values as a report of the settings shows them: as they are written, with secrets masked.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -26,6 +27,10 @@ pub(super) fn path(path: &Path) -> String {
 
 pub(super) fn ms(duration: Duration) -> String {
     duration.as_millis().to_string()
+}
+
+pub(super) fn addresses(all: &[SocketAddr]) -> String {
+    format!("{:?}", all.iter().map(ToString::to_string).collect::<Vec<_>>())
 }
 
 /// The URL of a proxy with its password masked.

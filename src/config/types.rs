@@ -59,6 +59,8 @@ pub struct Listen {
     pub same_user: bool,
     /// Look up the processes of agents on this machine.
     pub processes: bool,
+    /// Where the system redirects connections of agents to.
+    pub transparent: Vec<SocketAddr>,
     /// Networks that agents may call from. Empty: any.
     pub allow_clients: Vec<IpNet>,
     /// Allow a port beyond loopback that everybody may call.

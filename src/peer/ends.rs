@@ -7,23 +7,44 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Ends {
     /// The agent's address.
     pub peer: SocketAddr,
-    /// Our address.
+    /// The address that the agent called: ours, unless the system redirected the connection to us.
     pub local: SocketAddr,
+    /// Where the agent's end is.
+    pub place: Place,
+}
+
+/// Where the agent's end of a connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The addresses say whether it is on this machine.
+    ByAddress,
+    /// On this machine, although the agent called another address.
+    Redirected,
+    /// In the network namespace of a run's command.
+    Namespace,
 }
 
 impl Ends {
     /// Writes IPv4-mapped IPv6 addresses as IPv4 addresses, because the system treats both as one connection.
     pub fn new(peer: SocketAddr, local: SocketAddr) -> Self {
+        Self::at(Place::ByAddress, peer, local)
+    }
+
+    /// The same, for an agent whose place is known.
+    pub fn at(place: Place, peer: SocketAddr, local: SocketAddr) -> Self {
         let canonical = |address: SocketAddr| match address.ip().to_canonical() {
             ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
             IpAddr::V6(_) => address,
         };
-        Self { peer: canonical(peer), local: canonical(local) }
+        Self { peer: canonical(peer), local: canonical(local), place }
     }
 
     /// Whether the agent is on this machine (or shares our network namespace).
     pub fn are_of_one_machine(&self) -> bool {
-        self.peer.ip().is_loopback() || self.peer.ip() == self.local.ip()
+        match self.place {
+            Place::ByAddress => self.peer.ip().is_loopback() || self.peer.ip() == self.local.ip(),
+            Place::Redirected | Place::Namespace => true,
+        }
     }
 }
 

@@ -31,7 +31,8 @@ mod unknown;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
 #[cfg(target_os = "linux")]
 use linux as system;
@@ -43,7 +44,7 @@ use ipnet::IpNet;
 use networks::Networks;
 use seeker::Seeker;
 
-pub use ends::{Ends, Owner, User};
+pub use ends::{Ends, Owner, Place, User};
 pub use gate::Counts;
 pub use lookup::{OpenConnection, ProcessLookup};
 pub use process::{AgentRules, Facts, Process};
@@ -77,6 +78,8 @@ pub struct Admitted {
 /// Identifies the agents of one listener.
 pub struct Peers {
     sockets: system::Sockets,
+    /// The same for the network namespace of a run's command.
+    inside: OnceLock<system::Sockets>,
     networks: Networks,
     /// `None`: every user is admitted.
     gate: Option<Gate>,
@@ -93,6 +96,7 @@ impl Peers {
     pub fn new(listening: IpAddr, same_user: bool, processes: bool, networks: Vec<IpNet>) -> io::Result<Self> {
         Ok(Self {
             sockets: system::Sockets::open(listening),
+            inside: OnceLock::new(),
             networks: Networks::new(networks),
             gate: (same_user && listening.to_canonical().is_loopback()).then(|| Gate::new(system::own_user())),
             seeker: processes.then(Seeker::start).transpose()?,
@@ -104,17 +108,26 @@ impl Peers {
         self.networks.allow(networks);
     }
 
+    /// From now on the owners of connections in a network namespace are asked of this socket of sock_diag(7), which was opened there.
+    pub fn look_inside(&self, diag: OwnedFd) {
+        // An error means that there is one already: a run has one namespace.
+        let _ = self.inside.set(system::Sockets::of_namespace(diag));
+    }
+
     /// Checks who has connected. `None`: not admitted, and the connection must be closed.
     ///
     /// Takes some microseconds. It never waits for the lookup of the process.
     pub async fn meet(&self, ends: Ends) -> Option<Admitted> {
-        if !self.networks.admit(ends.peer.ip()) {
+        // The rules by which the system redirects say who calls there, and in a namespace there is only the command.
+        let is_called = ends.place == Place::ByAddress;
+        if is_called && !self.networks.admit(ends.peer.ip()) {
             return None;
         }
         let local = ends.are_of_one_machine();
-        let asks = local || self.gate.is_some();
-        let owner = if asks { self.sockets.owner(ends).await } else { Owner::Unknown };
-        if self.gate.as_ref().is_some_and(|gate| !gate.admits(owner)) {
+        let gate = self.gate.as_ref().filter(|_| is_called);
+        let asks = local || gate.is_some();
+        let owner = if asks { self.owner(ends).await } else { Owner::Unknown };
+        if gate.is_some_and(|gate| !gate.admits(owner)) {
             return None;
         }
         let open = Arc::new(OpenConnection);
@@ -132,11 +145,19 @@ impl Peers {
         if !ends.are_of_one_machine() {
             return None;
         }
-        match self.sockets.owner(ends).await {
+        match self.owner(ends).await {
             // Without an inode, no process holds it.
             Owner::Held { inode, .. } => Some(inode != 0),
             Owner::Left => Some(false),
             Owner::Unknown => None,
+        }
+    }
+
+    async fn owner(&self, ends: Ends) -> Owner {
+        match (ends.place, self.inside.get()) {
+            (Place::Namespace, None) => Owner::Unknown,
+            (Place::Namespace, Some(sockets)) => sockets.owner(ends).await,
+            _ => self.sockets.owner(ends).await,
         }
     }
 

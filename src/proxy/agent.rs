@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::admission::{Admission, CallerRules};
@@ -39,11 +38,10 @@ impl Agent {
     pub(super) async fn identify(
         admission: &Admission,
         rules: &CallerRules,
-        stream: &TcpStream,
         address: SocketAddr,
+        ends: Ends,
         permit: OwnedSemaphorePermit,
     ) -> Option<Self> {
-        let ends = Ends::new(address, stream.local_addr().ok()?);
         let Admitted { user, process: process_lookup, open } = admission.peers.meet(ends).await?;
         let caller = match &rules.agent_processes {
             Some(rules) => calling_process(&process_lookup, rules).await,

@@ -25,6 +25,7 @@ use super::agent::Agent;
 use super::bad_head::refusing;
 use super::body::{AgentBody, ResponseBody, Sending};
 use super::context::{AgentConnection, Call, Inside};
+use super::door::Door;
 use super::error::ProxyError;
 use super::flushed::Flushed;
 use super::guard::Guarded;
@@ -35,12 +36,13 @@ use super::lenient::HTTP1_FIELDS;
 use super::pulse::{Stuck, UNTAKEN, WatchedIo};
 use super::send::give_back;
 use super::shared::Shared;
-use super::socks::Accepted;
 use super::trailers::TrailerBody;
-use super::tunnel::{Decision, Decrypted, Opened, Serving, Tunnel};
+use super::transparent::Redirected;
+use super::tunnel::{Accepted, Decision, Decrypted, Opened, Serving, Tunnel};
 use super::upstream::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Responses, Upstream};
-use super::{departure, forward, socks, tunnel};
+use super::{departure, forward, socks, transparent, tunnel};
 use crate::capture::{Caller, Failure, Flushes};
+use crate::peer::{Ends, Place};
 
 /// How long an HTTP/2 connection may be idle after a GOAWAY to its agent.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -57,9 +59,11 @@ pub(super) async fn serve_agent(
     address: SocketAddr,
     permit: OwnedSemaphorePermit,
     stream: TcpStream,
+    door: Door,
 ) {
     let rules = shared.rules();
-    let identified = Agent::identify(&shared.admission, &rules.callers, &stream, address, permit).await;
+    let Ok(ends) = stream.local_addr().map(|local| ends(door, address, local)) else { return };
+    let identified = Agent::identify(&shared.admission, &rules.callers, address, ends, permit).await;
     let Some(agent) = identified.map(Arc::new) else { return };
     // With credentials, the caller is not known yet. An agent over its limit keeps its slot only for a moment.
     let over_limit = rules.callers.credentials.is_none()
@@ -76,6 +80,40 @@ pub(super) async fn serve_agent(
     }
     if let Some(Accepted { tunnel, stream, seen }) = socks::accept(shared, rules, agent, stream).await {
         serve_tunnel(tunnel, stream, seen).await;
+    }
+}
+
+/// Serves a connection that the system redirected to us: see [`serve_agent`].
+pub(super) async fn serve_redirected(
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    permit: OwnedSemaphorePermit,
+    stream: TcpStream,
+    door: Door,
+) {
+    let rules = shared.rules();
+    let ends = match transparent::origin_of(&stream, address, door) {
+        Ok(Redirected::From(ends)) => ends,
+        Ok(Redirected::Nowhere) => return transparent::refuse(stream, address).await,
+        Err(_) => return,
+    };
+    let identified = Agent::identify(&shared.admission, &rules.callers, address, ends, permit).await;
+    let Some(agent) = identified.map(Arc::new) else { return };
+    let stopping = async { shared.lifecycle.stop.cancelled().await };
+    let accepted = tokio::select! {
+        accepted = Box::pin(transparent::accept(shared.clone(), rules, agent, stream)) => accepted,
+        () = async { stopping.await; sleep(LAST_FIRST_REQUEST).await } => return,
+    };
+    if let Some(Accepted { tunnel, stream, seen }) = accepted {
+        serve_tunnel(tunnel, stream, seen).await;
+    }
+}
+
+/// Both ends of a connection to the proxy itself.
+fn ends(door: Door, peer: SocketAddr, local: SocketAddr) -> Ends {
+    match door {
+        Door::ProxyInside | Door::RedirectedInside => Ends::at(Place::Namespace, peer, local),
+        Door::Proxy | Door::Redirected => Ends::new(peer, local),
     }
 }
 

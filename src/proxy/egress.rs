@@ -77,6 +77,11 @@ impl Egress {
         }
     }
 
+    /// Whether an agent may ask for the addresses of `host`: no rule denies it at every port, and one may allow it.
+    pub(super) fn may_be_asked_for(&self, host: &str) -> bool {
+        self.admits_name(host, 0).is_ok() && (self.allow.is_empty() || self.allow.may_mean(host))
+    }
+
     /// Checks whether `address`, one of the addresses of `host`, may be dialled.
     pub(super) fn admits(&self, host: &str, address: IpAddr, port: u16) -> Result<(), Denied> {
         self.judge(host, Some(address), port)?;
@@ -87,6 +92,11 @@ impl Egress {
     pub(super) fn admits_unresolved(&self, host: &str, port: u16) -> Result<(), Denied> {
         self.admits_name(host, port)?;
         self.allows(host, literal_address(host), port)
+    }
+
+    /// Whether `address` may be called whatever its name is, as far as the list of allowed hosts says.
+    pub(super) fn allows_address(&self, address: IpAddr, port: u16) -> bool {
+        self.allow.is_empty() || matches(&self.allow, address, port)
     }
 
     fn judge(&self, host: &str, address: Option<IpAddr>, port: u16) -> Result<(), Denied> {

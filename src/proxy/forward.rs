@@ -139,7 +139,7 @@ fn target(call: &Call, caller: &Caller, uri: &Uri) -> Result<Target, ProxyError>
                 .then(|| TlsTarget { name: origin.host.clone(), offer: crate::tls::Offer::Http11 });
             let asked = tls.is_none() && call.rules.origins.asks_next_proxy(&origin);
             let sharer = call.rules.sharer(&call.connection.agent, caller);
-            Ok(Target { origin, tls, way: if asked { Way::NextProxy } else { Way::Tunnel }, sharer })
+            Ok(Target { origin, at: None, tls, way: if asked { Way::NextProxy } else { Way::Tunnel }, sharer })
         }
     }
 }

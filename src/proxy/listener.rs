@@ -9,7 +9,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::sleep;
 
-use super::connection::serve_agent;
+use super::connection::{serve_agent, serve_redirected};
+use super::door::Door;
 use super::shared::Shared;
 
 /// The pause after a failed accept. If there are no descriptors left, other connections may end meanwhile.
@@ -18,7 +19,7 @@ const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(50);
 /// Accepts agents on `listener` until `shared.lifecycle.stop`. Their connections continue in `shared.lifecycle.tasks`.
 ///
 /// At `proxy.max_connections` it waits until a connection ends. Meanwhile the system queues new connections, or refuses them.
-pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
+pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>, door: Door) {
     let mut told = false;
     loop {
         if shared.admission.connections.available_permits() == 0 && !std::mem::replace(&mut told, true) {
@@ -36,7 +37,15 @@ pub async fn listen(shared: Arc<Shared>, listener: Arc<TcpListener>) {
                     tracing::debug!(%error, "an agent left before it was accepted");
                     continue;
                 }
-                shared.lifecycle.tasks.spawn(serve_agent(shared.clone(), address, permit, stream));
+                let (tasks, shared) = (&shared.lifecycle.tasks, shared.clone());
+                match door {
+                    Door::Proxy | Door::ProxyInside => {
+                        tasks.spawn(serve_agent(shared, address, permit, stream, door))
+                    }
+                    Door::Redirected | Door::RedirectedInside => {
+                        tasks.spawn(serve_redirected(shared, address, permit, stream, door))
+                    }
+                };
             }
             Err(error) if is_the_agents(&error) => tracing::debug!(%error, "an agent left before it was accepted"),
             Err(error) => {

@@ -15,7 +15,7 @@ use super::agent::Agent;
 use super::error::ProxyError;
 use super::rules::Rules;
 use super::shared::Shared;
-use super::tunnel::{Tunnel, admit_and_reach, begin_socks};
+use super::tunnel::{Accepted, Tunnel, admit_and_reach, begin_bare};
 use crate::capture::{Caller, Origin};
 
 /// The first byte of every SOCKS5 connection, and of no HTTP connection.
@@ -57,14 +57,6 @@ pub(super) async fn speaks(stream: &TcpStream) -> bool {
     matches!(stream.peek(&mut first).await, Ok(1)) && first == [VERSION]
 }
 
-/// A tunnel whose agent has been told that it is open.
-pub(super) struct Accepted {
-    pub(super) tunnel: Box<Tunnel>,
-    pub(super) stream: TcpStream,
-    /// What was read of `stream` after the handshake.
-    pub(super) seen: BytesMut,
-}
-
 /// Opens the tunnel that a SOCKS connection asks for. `None`: the agent was refused, or has left.
 pub(super) async fn accept(
     shared: Arc<Shared>,
@@ -85,7 +77,7 @@ pub(super) async fn accept(
             return None;
         }
     };
-    let recorder = begin_socks(&shared, &agent, caller.clone(), requested.origin.clone());
+    let recorder = begin_bare(&shared, &agent, caller.clone(), requested.origin.clone());
     let dialled = match requested.command {
         CONNECT => admit_and_reach(&shared, &rules, &agent, &caller, &requested.origin).await,
         _ => Err(ProxyError::BadRequest {
@@ -100,7 +92,7 @@ pub(super) async fn accept(
                 return None;
             }
             let origin = requested.origin;
-            let tunnel = Box::new(Tunnel { shared, rules, agent, caller, origin, dialled, recorder });
+            let tunnel = Box::new(Tunnel { shared, rules, agent, caller, origin, address: None, dialled, recorder });
             Some(Accepted { tunnel, stream, seen })
         }
         Err(error) => {

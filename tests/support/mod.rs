@@ -7,6 +7,8 @@ pub mod browser;
 #[cfg(feature = "otlp")]
 pub mod collector;
 pub mod frames;
+#[cfg(target_os = "linux")]
+pub mod island;
 pub mod manual;
 pub mod nobody;
 pub mod origin;

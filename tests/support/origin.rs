@@ -64,6 +64,25 @@ impl TestCa {
         self.der.clone()
     }
 
+    /// A server's TLS configuration with a good certificate for these names and addresses.
+    pub fn server_for(&self, names: &[&str], alpn: &[&[u8]]) -> ServerConfig {
+        let key = KeyPair::generate().unwrap();
+        let mut params =
+            CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        params.use_authority_key_identifier_extension = true;
+        let cert = params.signed_by(&key, &Issuer::from_params(&self.params, &self.key)).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
+        config
+    }
+
     /// A client that trusts this CA and nothing else.
     pub fn client(&self, alpn: &[&[u8]]) -> rustls::ClientConfig {
         let mut roots = rustls::RootCertStore::empty();
@@ -196,7 +215,17 @@ impl TestOrigin {
     }
 
     async fn start(scheme: &'static str, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        Self::on(TcpListener::bind("127.0.0.1:0").await.unwrap(), scheme, tls)
+    }
+
+    /// On this listener; with a TLS configuration, `https`.
+    pub async fn at(addr: SocketAddr, tls: Option<ServerConfig>) -> Self {
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+        Self::on(TcpListener::bind(addr).await.unwrap(), scheme, tls)
+    }
+
+    fn on(listener: TcpListener, scheme: &'static str, tls: Option<TlsAcceptor>) -> Self {
         let addr = listener.local_addr().unwrap();
         let received = Arc::new(Mutex::new(Vec::new()));
         let accepted = Arc::new(std::sync::atomic::AtomicUsize::new(0));

@@ -14,6 +14,7 @@ use crate::prices::Prices;
 use crate::secret::Secret;
 
 const ADDRESS: &str = "an IP address and a port such as `127.0.0.1:8080`";
+const ADDRESSES: &str = "an address to listen on, or a list of them";
 const URL: &str = "an http or https URL such as `http://localhost:8002`";
 const UUID: &str = "a UUID such as `2f1c7c1e-93a4-4be6-a2a4-0c6f1d8f6e11`";
 const PATH: &str = "a path";
@@ -57,6 +58,14 @@ impl Given<'_> {
             };
             bad(ADDRESS, reason)
         })
+    }
+
+    /// Addresses to listen on: a list of them, or one.
+    pub(in crate::config) fn addresses(&self) -> Result<Vec<SocketAddr>, Refused> {
+        if matches!(self.value, Value::Toml(value) if !value.get_ref().is_array()) {
+            return self.address().map(|only| vec![only]);
+        }
+        self.list(ADDRESSES, |text| listen_address(text).ok_or("this is not an IP address with a port"))
     }
 
     /// An http or https URL of a service: a base that paths can be added to, without credentials.

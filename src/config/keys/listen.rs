@@ -1,6 +1,6 @@
 //! `[listen]`
 
-use super::super::shown::networks;
+use super::super::shown::{addresses, networks};
 use super::key::{Key, Kind, put, switch, text};
 use super::names;
 use super::part::part;
@@ -25,6 +25,17 @@ pub(super) const KEYS: &[Key] = &[
         part!(listen.admin),
     )
     .flag("--listen-admin", |f| text(&f.listen_admin)),
+    Key::new(
+        names::LISTEN_TRANSPARENT,
+        Kind::Plain,
+        "Where the system redirects connections of agents that know nothing of proxies: an address, or a list of them. \
+         A connection that nobody redirected is refused. Linux only.",
+        |c, g| put(&mut c.listen.transparent, g.addresses()),
+        |c| (!c.listen.transparent.is_empty()).then(|| addresses(&c.listen.transparent)),
+        part!(listen.transparent),
+    )
+    .unset("none")
+    .example("[\"127.0.0.1:8089\", \"[::1]:8089\"]"),
     switch!(
         listen.same_user,
         "On loopback, serve only the user who runs the proxy, and root. Connections of other users are closed and counted. \

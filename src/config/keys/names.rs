@@ -7,6 +7,7 @@ pub(in crate::config) const AGENT_KEY_FILE: &str = "otas.agent_key_file";
 pub(in crate::config) const SESSION_TOKEN: &str = "otas.session_token";
 pub(in crate::config) const OTAS_DELIVER: &str = "otas.deliver";
 pub(in crate::config) const SINKS: &str = "sinks";
+pub(in crate::config) const LISTEN_TRANSPARENT: &str = "listen.transparent";
 pub(in crate::config) const LISTEN_PROXY: &str = "listen.proxy";
 pub(in crate::config) const LISTEN_ADMIN: &str = "listen.admin";
 pub(in crate::config) const BACKOFF_MIN: &str = "delivery.backoff_min_ms";

@@ -43,7 +43,12 @@ impl Diag {
             SocketFlags::CLOEXEC,
             Some(netlink::SOCK_DIAG),
         )?;
-        Ok(Self(Mutex::new(Netlink { socket, sequence: 0 })))
+        Ok(Self::of(socket))
+    }
+
+    /// With a socket that is open already. It knows the connections of the network namespace that it was opened in.
+    pub(super) fn of(socket: OwnedFd) -> Self {
+        Self(Mutex::new(Netlink { socket, sequence: 0 }))
     }
 
     /// The owner of the agent's end of a connection.
@@ -117,14 +122,15 @@ fn answer(bytes: &[u8], sequence: u32, ends: Ends) -> io::Result<Option<Owner>> 
 /// If there is no such connection, the kernel shows the listener on the agent's port. That is not the agent.
 fn owner(socket: &InetResponseHeader, ends: Ends) -> Owner {
     let SocketId { source_address, source_port, destination_address, destination_port, .. } = socket.socket_id;
-    let shown = Ends::new((source_address, source_port).into(), (destination_address, destination_port).into());
+    let (peer, local) = ((source_address, source_port).into(), (destination_address, destination_port).into());
+    let shown = Ends::at(ends.place, peer, local);
     if shown == without_scope(ends) { Owner::shown(socket.uid, socket.inode.into()) } else { Owner::Left }
 }
 
 /// The kernel shows addresses without their interface (scope).
 fn without_scope(ends: Ends) -> Ends {
     let bare = |address: std::net::SocketAddr| (address.ip(), address.port()).into();
-    Ends { peer: bare(ends.peer), local: bare(ends.local) }
+    Ends { peer: bare(ends.peer), local: bare(ends.local), place: ends.place }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod table;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 
 use super::{Ends, Owner};
 use diag::Diag;
@@ -36,6 +37,11 @@ impl Sockets {
             _ if is_ours(table::owner(ends)) => Self::Table,
             _ => Self::Unknown,
         }
+    }
+
+    /// Asks this socket of sock_diag(7), which was opened in another network namespace.
+    pub(super) fn of_namespace(diag: OwnedFd) -> Self {
+        Self::Diag(Diag::of(diag))
     }
 
     /// Whether owners can be found at all.

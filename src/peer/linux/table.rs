@@ -39,7 +39,7 @@ fn listed(table: impl BufRead, ends: Ends) -> io::Result<Option<Owner>> {
     };
     let TcpNetEntries(sockets) = TcpNetEntries::from_buf_read(table, &system).map_err(io::Error::other)?;
     let found = sockets.into_iter().find(|socket| {
-        socket.state != TcpState::Listen && Ends::new(socket.local_address, socket.remote_address) == ends
+        socket.state != TcpState::Listen && Ends::at(ends.place, socket.local_address, socket.remote_address) == ends
     });
     Ok(found.map(|socket| Owner::shown(socket.uid, socket.inode)))
 }

@@ -15,8 +15,9 @@ pub(super) fn blind_by_origin(tunnel: &Tunnel) -> Option<Blind> {
     let Origin { host, port, .. } = &tunnel.origin;
     let (rules, refusals) = (&tunnel.rules, &tunnel.shared.interception.refusals);
     // Through the next proxy, the address is that proxy's.
-    let direct = || tunnel.dialled.as_ref().filter(|_| rules.origins.next_proxy_for(&tunnel.origin).is_none());
-    let by_address = || rules.passthrough.relays_address_blind(direct()?.peer.ip(), *port);
+    let is_direct = || rules.origins.next_proxy_for(&tunnel.origin).is_none();
+    let dialled = || tunnel.dialled.as_ref().filter(|_| is_direct()).map(|dialled| dialled.peer.ip());
+    let by_address = || rules.passthrough.relays_address_blind(tunnel.address.or_else(dialled)?, *port);
     rules.passthrough.relays_blind(refusals, host, *port).or_else(by_address)
 }
 
@@ -24,7 +25,7 @@ pub(super) fn blind_by_origin(tunnel: &Tunnel) -> Option<Blind> {
 pub(in crate::proxy) async fn relay_blind(mut tunnel: Tunnel, agent: Rewind<TcpStream>) {
     let dialled = match tunnel.dialled.take() {
         Some(dialled) => Ok(dialled),
-        None => dial_now(&tunnel.rules.origins, &tunnel.origin).await,
+        None => dial_now(&tunnel.rules.origins, &tunnel.origin, tunnel.address).await,
     };
     match dialled {
         Ok(Dialled { stream, peer, timings }) => {

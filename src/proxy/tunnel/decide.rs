@@ -39,7 +39,7 @@ pub(in crate::proxy) async fn decide(tunnel: &mut Tunnel, mut agent: TcpStream, 
 /// Cleartext HTTP inside the tunnel.
 async fn in_clear(tunnel: &mut Tunnel, version: Version, agent: Rewind<TcpStream>) -> Decision {
     let origin = Origin { scheme: "http", ..tunnel.origin.clone() };
-    let target = Target { origin, tls: None, way: Way::Tunnel, sharer: tunnel.sharer() };
+    let target = Target { origin, at: tunnel.address, tls: None, way: Way::Tunnel, sharer: tunnel.sharer() };
     let (upstream, broken) = match tunnel.upstream(&target, Some(version)).await {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),

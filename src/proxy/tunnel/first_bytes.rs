@@ -15,7 +15,7 @@ use crate::proxy::upstream::OriginStream;
 ///
 /// # Errors
 /// When the agent's stream fails.
-pub(super) async fn first_bytes(
+pub(in crate::proxy) async fn first_bytes(
     agent: &mut TcpStream,
     mut origin: Option<&mut OriginStream>,
     seen: &mut BytesMut,

@@ -55,6 +55,7 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
         Some(_) => None,
     });
     let forbidden = forbidden_names(tunnel, sni.as_deref());
+    tunnel.is_called(sni.as_ref());
     let offer = match (blind, offer) {
         (None, Some(offer)) => offer,
         (why, _) => {
@@ -64,7 +65,7 @@ pub(super) async fn intercept(tunnel: &mut Tunnel, mut agent: TcpStream, mut see
     };
     let origin = Origin { scheme: "https", ..tunnel.origin.clone() };
     let tls = Some(TlsTarget { name: name.clone(), offer });
-    let target = Target { origin, tls, way: Way::Tunnel, sharer: tunnel.sharer() };
+    let target = Target { origin, at: tunnel.address, tls, way: Way::Tunnel, sharer: tunnel.sharer() };
     let (upstream, broken) = match connect(tunnel, &target, forbidden).await {
         Ok(upstream) => (Some(upstream), None),
         Err(error) => (None, Some(error)),

@@ -10,4 +10,5 @@ mod open;
 pub(super) use blind::relay_blind;
 pub(super) use decide::decide;
 pub(super) use decision::{Decision, Decrypted, Serving};
-pub(super) use open::{Opened, Tunnel, admit_and_reach, begin_socks, connect};
+pub(super) use first_bytes::first_bytes;
+pub(super) use open::{Accepted, Opened, Tunnel, admit_and_reach, begin_bare, connect, dial_now};

@@ -1,11 +1,14 @@
 //! How a tunnel is opened: by CONNECT, or by SOCKS.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::BytesMut;
 use http::header::CONNECTION;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::capture::{Caller, Fields, Kind, Origin, Recorder, RequestFacts};
@@ -27,6 +30,8 @@ pub(in crate::proxy) struct Tunnel {
     pub(in crate::proxy) caller: Caller,
     /// Scheme `tcp`, with the host and port of the CONNECT.
     pub(in crate::proxy) origin: Origin,
+    /// The address that the agent called, if the system redirected it to us. `None`: the origin's name is resolved.
+    pub(in crate::proxy) address: Option<IpAddr>,
     /// The TCP connection to the origin. `None`: the pool has an idle connection to it.
     pub(in crate::proxy) dialled: Option<Dialled>,
     pub(in crate::proxy) recorder: Recorder,
@@ -36,6 +41,13 @@ impl Tunnel {
     /// Who may use its upstream connection again.
     pub(super) fn sharer(&self) -> Option<Sharer> {
         self.rules.sharer(&self.agent, &self.caller)
+    }
+
+    /// Notes the name by which the agent calls the origin. A CONNECT has named it already.
+    pub(in crate::proxy) fn is_called(&mut self, name: Option<&Arc<str>>) {
+        if let Some(name) = name.filter(|_| self.address.is_some()) {
+            self.origin.host = name.clone();
+        }
     }
 
     /// The connection to its origin: a kept one, or a new one. `version`: the HTTP version of the agent's side, if it is fixed already.
@@ -57,6 +69,14 @@ impl Tunnel {
         }
         Ok(opened)
     }
+}
+
+/// An open tunnel, with the agent's stream.
+pub(in crate::proxy) struct Accepted {
+    pub(in crate::proxy) tunnel: Box<Tunnel>,
+    pub(in crate::proxy) stream: TcpStream,
+    /// What was read of the tunnel's content.
+    pub(in crate::proxy) seen: BytesMut,
 }
 
 /// A tunnel opened by CONNECT.
@@ -100,7 +120,8 @@ pub(in crate::proxy) async fn connect(
             recorder.answered(StatusCode::OK, &HeaderMap::new(), None);
             let agent_side = hyper::upgrade::on(&mut request);
             let (shared, rules, agent) = (shared.clone(), rules.clone(), connection.agent.clone());
-            let tunnel = Box::new(Tunnel { shared, rules, agent, caller, origin, dialled, recorder });
+            let tunnel = Tunnel { shared, rules, agent, caller, origin, address: None, dialled, recorder };
+            let tunnel = Box::new(tunnel);
             Ok(Opened { tunnel, agent_side })
         }
     }
@@ -118,8 +139,8 @@ fn begin(connection: &AgentConnection, caller: Caller, request: &Request<Incomin
     begin_tunnel(&connection.shared, &connection.agent, caller, origin, request.version(), facts)
 }
 
-/// The record of a tunnel that SOCKS asked for. It is shown as a CONNECT without header fields.
-pub(in crate::proxy) fn begin_socks(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
+/// The record of a tunnel that no HTTP request asked for. It is shown as a CONNECT without header fields.
+pub(in crate::proxy) fn begin_bare(shared: &Shared, agent: &Agent, caller: Caller, origin: Origin) -> Recorder {
     let facts = RequestFacts::without_body(Method::CONNECT, origin.authority(), None, Fields::default());
     begin_tunnel(shared, agent, caller, origin, Version::HTTP_11, facts)
 }
@@ -157,9 +178,13 @@ pub(in crate::proxy) async fn admit_and_reach(
     if !blind && rules.sharer(agent, caller).is_some_and(known) {
         return Ok(None);
     }
-    dial_now(&rules.origins, origin).await.map(Some)
+    dial_now(&rules.origins, origin, None).await.map(Some)
 }
 
-pub(super) async fn dial_now(origins: &Origins, origin: &Origin) -> Result<Dialled, ProxyError> {
-    dial(origins, origin, Way::Tunnel, Instant::now() + origins.connect_timeout).await
+pub(in crate::proxy) async fn dial_now(
+    origins: &Origins,
+    origin: &Origin,
+    at: Option<IpAddr>,
+) -> Result<Dialled, ProxyError> {
+    dial(origins, origin, at, Way::Tunnel, Instant::now() + origins.connect_timeout).await
 }

@@ -282,7 +282,7 @@ pub(in crate::proxy) async fn open(
     let deadline = tokio::time::Instant::now() + limit;
     let Dialled { stream, peer, mut timings } = match dialled {
         Some(dialled) => dialled,
-        None => dial(origins, &target.origin, target.way, deadline).await?,
+        None => dial(origins, &target.origin, target.at, target.way, deadline).await?,
     };
     let origin = target.origin.to_string();
     let generation = origins.generation;

@@ -1,6 +1,6 @@
 //! The way to an origin: directly, or through the next proxy.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout_at};
@@ -15,20 +15,21 @@ use crate::proxy::egress::literal_address;
 use crate::proxy::error::ProxyError;
 use crate::proxy::rewind::Rewind;
 
-/// Connects to `origin` by `deadline`.
+/// Connects to `origin` by `deadline`. `at`: its address, if the agent called that.
 ///
 /// # Errors
 /// The step that failed, and why.
 pub(in crate::proxy) async fn dial(
     origins: &Origins,
     origin: &Origin,
+    at: Option<IpAddr>,
     way: Way,
     deadline: Instant,
 ) -> Result<Dialled, ProxyError> {
     let Some(proxy) = origins.next_proxy_for(origin) else {
         let (host, shown) = (&*origin.host, origin.to_string());
         let (tcp, peer, timings) =
-            dial_host(origins, Some(&origins.egress), host, origin.port, &shown, deadline).await?;
+            dial_host(origins, Some(&origins.egress), (host, at), origin.port, &shown, deadline).await?;
         return Ok(Dialled { stream: Rewind::new(BytesMut::new(), Either::Left(tcp)), peer, timings });
     };
     let shown = || origin.to_string();

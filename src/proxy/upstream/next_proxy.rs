@@ -28,7 +28,8 @@ const HEAD_FIELDS: usize = 64;
 /// Connects to the proxy itself, over TLS if its scheme is `https`.
 pub(super) async fn connect(origins: &Origins, proxy: &NextProxy, deadline: Instant) -> Result<Dialled, ProxyError> {
     let shown = proxy.to_string();
-    let (tcp, peer, mut timings) = dial_host(origins, None, &proxy.host, proxy.port, &shown, deadline).await?;
+    let (tcp, peer, mut timings) =
+        dial_host(origins, None, (&proxy.host, None), proxy.port, &shown, deadline).await?;
     let began = Instant::now();
     let socket = match proxy.scheme {
         NextProxyScheme::Https => {

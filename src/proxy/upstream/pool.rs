@@ -105,7 +105,8 @@ impl Pool {
         let inner = self.0.lock();
         inner.generation == generation
             && inner.by_target.iter().any(|(target, list)| {
-                target.origin.port == port
+                target.at.is_none()
+                    && target.origin.port == port
                     && *target.origin.host == *host
                     && target.sharer.as_ref() == Some(sharer)
                     && list.iter().any(|kept| kept.is_fresh() && kept.upstream.has_room())

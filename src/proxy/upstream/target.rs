@@ -1,5 +1,6 @@
 //! Where a connection leads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::capture::{Caller, Origin};
@@ -11,6 +12,8 @@ use crate::tls::Offer;
 pub(in crate::proxy) struct Target {
     /// The server that is called.
     pub(in crate::proxy) origin: Origin,
+    /// The address that the agent called, if the system redirected it to us. `None`: the origin's name is resolved.
+    pub(in crate::proxy) at: Option<IpAddr>,
     /// `None`: cleartext.
     pub(in crate::proxy) tls: Option<TlsTarget>,
     /// How the origin is reached.

@@ -38,15 +38,16 @@ pub(super) fn too_late(origins: &Origins, shown: &str, step: &'static str) -> Pr
     ProxyError::Timeout { origin: shown.to_owned(), step, limit: origins.connect_timeout }
 }
 
-/// A TCP connection to a host. Never to one of our own listeners, nor to an address that `egress` denies. `shown`: the host's name
-/// in messages.
+/// A TCP connection to a host. Never to one of our own listeners, nor to an address that `egress` denies. `at`: the address that the
+/// agent called for it. Anybody can claim a name for an address, so where only the name is in the list of allowed hosts, the name is
+/// resolved instead. `shown`: the host's name in messages.
 ///
 /// # Errors
 /// The step that failed, and why.
 pub(super) async fn dial_host(
     origins: &Origins,
     egress: Option<&Egress>,
-    host: &str,
+    (host, at): (&str, Option<IpAddr>),
     port: u16,
     shown: &str,
     deadline: Instant,
@@ -57,8 +58,13 @@ pub(super) async fn dial_host(
     if let Some(egress) = egress {
         egress.admits_name(host, port).map_err(|why| denied(why, None))?;
     }
-    let resolved =
-        timeout_at(deadline, origins.resolver.resolve(host, port)).await.map_err(|_| late("name resolution"))??;
+    let at = at.filter(|ip| egress.is_none_or(|egress| egress.allows_address(*ip, port)));
+    let resolved = match at {
+        Some(ip) => vec![SocketAddr::new(ip, port)],
+        None => timeout_at(deadline, origins.resolver.resolve(host, port))
+            .await
+            .map_err(|_| late("name resolution"))??,
+    };
     let judge = |address: SocketAddr| {
         let ip = address.ip();
         egress.map_or(Ok(()), |egress| egress.admits(host, ip, port)).map_err(|why| denied(why, Some(ip)))
@@ -77,7 +83,7 @@ pub(super) async fn dial_host(
     // We write whole messages: waiting for more data only costs the 40 ms of a delayed ACK.
     stream.set_nodelay(true).map_err(failed)?;
     stay_known(&stream);
-    let dns = host.parse::<IpAddr>().is_err().then_some(resolved - began);
+    let dns = (at.is_none() && host.parse::<IpAddr>().is_err()).then_some(resolved - began);
     Ok((stream, peer, Timings { dns, connect: Some(resolved.elapsed()), ..Timings::default() }))
 }
 
