@@ -22,6 +22,11 @@ dist-ordered:
 bench reps="5":
     cargo bench --locked --bench proxy -- --reps {{reps}}
 
+# The same scenarios with other proxies, installed from package registries into target/peers. Writes docs/peers.md (some 15 minutes).
+bench-peers *args:
+    benches/peers/install.sh
+    cargo bench --locked --bench peers -- {{args}}
+
 # A coding agent's calls, whose conversations grow and are sent whole each time, beside the bare proxy (some four minutes).
 bench-llm reps="3":
     cargo bench --locked --bench llm -- --reps {{reps}}

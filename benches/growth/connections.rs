@@ -19,7 +19,7 @@ pub fn run(bench: &Bench, secs: &str) {
         let [mut of_rates, mut of_slow, mut of_memory]: [Vec<(f64, f64)>; 3] = Default::default();
         for connections in CONNECTIONS {
             let proxy = bench.proxy_on(proxy, cores);
-            let (calls_per_s, p99_ms, errors) = load(bench, &proxy, "/small", connections, secs, "keep");
+            let (calls_per_s, p99_ms, errors) = load(&proxy, "/small", connections, secs, "keep");
             let at = f64::from(connections);
             of_rates.push((at, calls_per_s));
             of_slow.push((at, p99_ms));
@@ -46,7 +46,7 @@ pub fn streams(bench: &Bench, secs: &str) {
         let mut points = Vec::new();
         for streams in STREAMS {
             let proxy = bench.proxy(name);
-            load(bench, &proxy, "/sse", streams, secs, "events");
+            load(&proxy, "/sse", streams, secs, "events");
             points.push((f64::from(streams), proxy.peak_rss_mib()));
             println!("{name}, {streams} streams: {:.0} MiB", proxy.peak_rss_mib());
         }
@@ -63,8 +63,8 @@ pub fn streams(bench: &Bench, secs: &str) {
 }
 
 /// Calls a second, p99 in ms, and errors.
-fn load(bench: &Bench, proxy: &Proxy<'_>, path: &str, connections: u32, secs: &str, mode: &str) -> (f64, f64, f64) {
-    let seen = bench.load(proxy, true, &[path, &connections.to_string(), secs, mode, "0"]);
+fn load(proxy: &Proxy<'_>, path: &str, connections: u32, secs: &str, mode: &str) -> (f64, f64, f64) {
+    let seen = proxy.load(true, &[path, &connections.to_string(), secs, mode, "0"]);
     let [calls, errors, seconds, _, _, p99_us] = seen[..] else { panic!("the load said nothing") };
     (calls / seconds, p99_us / 1e3, errors)
 }

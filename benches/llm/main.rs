@@ -16,7 +16,7 @@
     clippy::panic,
     reason = "a benchmark reports and may stop"
 )]
-#![allow(unreachable_pub, reason = "its modules are its own")]
+#![allow(unreachable_pub, dead_code, reason = "its modules are its own or shared")]
 
 mod agents;
 mod figures;

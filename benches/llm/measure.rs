@@ -49,8 +49,7 @@ fn measure(bench: &Bench, name: &str, agents: usize, turns: usize, tls: bool) ->
     let proxy = bench.proxy(name);
     let conversations = CALLS_OF_AN_AGENT.div_ceil(turns);
     let before = proxy.cpu_seconds();
-    let seen =
-        bench.load(&proxy, tls, &[agents, turns, conversations].map(|n| n.to_string()).each_ref().map(|s| &**s));
+    let seen = proxy.load(tls, &[agents, turns, conversations].map(|n| n.to_string()).each_ref().map(|s| &**s));
     let [calls, errors, sent_bytes, received_bytes] = seen[..] else { panic!("the load said nothing") };
     assert!(errors == 0.0, "{errors} calls failed");
     let used = idle(&proxy) - before;

@@ -125,15 +125,15 @@ async fn call(plan: &Plan, held: &mut Option<Box<dyn Stream>>) -> std::io::Resul
     };
     stream.write_all(&plan.request).await?;
     stream.flush().await?;
-    let bytes = read_response(&mut stream).await?;
-    if !plan.new_connection_each {
+    let (bytes, kept) = read_response(&mut stream).await?;
+    if kept && !plan.new_connection_each {
         *held = Some(stream);
     }
     Ok(bytes)
 }
 
-/// Reads a response with a Content-Length. Returns the length.
-async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
+/// Reads a response with a Content-Length. Returns the length, and whether the connection is kept.
+async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<(u64, bool)> {
     let mut buffer = Vec::with_capacity(256 << 10);
     let head = loop {
         if let Some(at) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
@@ -144,9 +144,10 @@ async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
         }
     };
     let text = String::from_utf8_lossy(&buffer[..head]).to_ascii_lowercase();
-    if !text.starts_with("http/1.1 200") {
+    if !text.starts_with("http/1.1 200") && !text.starts_with("http/1.0 200") {
         return Err(std::io::Error::other(text));
     }
+    let kept = text.starts_with("http/1.1") && !text.contains("\r\nconnection: close");
     let length: u64 = text
         .lines()
         .find_map(|line| line.strip_prefix("content-length:"))
@@ -160,5 +161,5 @@ async fn read_response(stream: &mut Box<dyn Stream>) -> std::io::Result<u64> {
             n => left -= n as u64,
         }
     }
-    Ok(length)
+    Ok((length, kept))
 }

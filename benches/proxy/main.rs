@@ -12,11 +12,12 @@
     clippy::panic,
     reason = "a benchmark reports and may stop"
 )]
-#![allow(unreachable_pub, reason = "its modules are its own")]
+#![allow(unreachable_pub, dead_code, reason = "its modules are its own or shared")]
 
 mod load;
 mod measure;
 mod origin;
+mod scenarios;
 #[path = "../shared/mod.rs"]
 mod shared;
 

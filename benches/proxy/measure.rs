@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::scenarios::{Figures, SCENARIOS, Scenario, measure};
 use crate::shared::processes::{Bench, PROXIES, median, order};
 
 /// The command-line options.
@@ -23,81 +24,6 @@ impl Options {
     }
 }
 
-struct Scenario {
-    name: &'static str,
-    tls: bool,
-    path: &'static str,
-    connections: usize,
-    mode: &'static str,
-    post_bytes: usize,
-}
-
-const SCENARIOS: [Scenario; 8] = [
-    Scenario {
-        name: "plain keep-alive, 200 B",
-        tls: false,
-        path: "/small",
-        connections: 64,
-        mode: "keep",
-        post_bytes: 0,
-    },
-    Scenario {
-        name: "intercepted keep-alive, 200 B",
-        tls: true,
-        path: "/small",
-        connections: 64,
-        mode: "keep",
-        post_bytes: 0,
-    },
-    Scenario {
-        name: "intercepted POST 10 KiB echo",
-        tls: true,
-        path: "/echo",
-        connections: 64,
-        mode: "keep",
-        post_bytes: 10 << 10,
-    },
-    Scenario {
-        name: "intercepted, one at a time",
-        tls: true,
-        path: "/small",
-        connections: 1,
-        mode: "keep",
-        post_bytes: 0,
-    },
-    Scenario {
-        name: "intercepted new connection each",
-        tls: true,
-        path: "/small",
-        connections: 8,
-        mode: "new",
-        post_bytes: 0,
-    },
-    Scenario { name: "intercepted 1 MiB", tls: true, path: "/mib", connections: 4, mode: "keep", post_bytes: 0 },
-    Scenario { name: "intercepted 100 MiB", tls: true, path: "/100mib", connections: 1, mode: "keep", post_bytes: 0 },
-    // Here a call is an event of a stream. Its latency is the time from being sent to being read.
-    Scenario {
-        name: "1,000 event streams",
-        tls: true,
-        path: "/sse",
-        connections: 1000,
-        mode: "events",
-        post_bytes: 0,
-    },
-];
-
-/// One measurement of one proxy.
-#[derive(Clone, Default)]
-struct Figures {
-    cpu_us: f64,
-    p50_us: f64,
-    p99_us: f64,
-    calls_per_s: f64,
-    mb_per_s: f64,
-    peak_rss_mib: f64,
-    errors: f64,
-}
-
 /// Runs and prints.
 pub fn run(options: &Options) {
     let bench = Bench::start();
@@ -108,35 +34,12 @@ pub fn run(options: &Options) {
         let mut seen: BTreeMap<&str, Vec<Figures>> = BTreeMap::new();
         for rep in 0..options.reps {
             for name in order(rep) {
-                let figures = measure(&bench, name, scenario, options.secs);
+                let figures = measure(&bench.proxy(name), scenario, options.secs);
                 seen.entry(name).or_default().push(figures);
             }
         }
         let [bare, ours] = PROXIES;
         print(scenario, &seen[bare], &seen[ours]);
-    }
-}
-
-fn measure(bench: &Bench, name: &str, scenario: &Scenario, secs: f64) -> Figures {
-    let proxy = bench.proxy(name);
-    let load = |secs: f64| {
-        let (connections, secs, post) =
-            (scenario.connections.to_string(), secs.to_string(), scenario.post_bytes.to_string());
-        bench.load(&proxy, scenario.tls, &[scenario.path, &connections, &secs, scenario.mode, &post])
-    };
-    load(0.3);
-    let before = proxy.cpu_seconds();
-    let seen = load(secs);
-    let used = proxy.cpu_seconds() - before;
-    let [calls, errors, seconds, bytes, p50_us, p99_us] = seen[..] else { panic!("the load said nothing") };
-    Figures {
-        cpu_us: used / calls.max(1.0) * 1e6,
-        p50_us,
-        p99_us,
-        calls_per_s: calls / seconds,
-        mb_per_s: bytes / seconds / 1e6,
-        peak_rss_mib: proxy.peak_rss_mib(),
-        errors,
     }
 }
 

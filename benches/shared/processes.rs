@@ -2,14 +2,18 @@
 //! proxy. The proxy has core 0; origin and load share core 1 (if `taskset` is installed and there are two cores).
 
 use std::io::{BufRead, BufReader};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 /// The two that are compared: the bare proxy first.
 pub const PROXIES: [&str; 2] = ["bare", "otas-proxy"];
+
+/// How long a proxy may take to start.
+const STARTS_WITHIN: Duration = Duration::from_secs(20);
 
 /// The order in a repetition: each is first in every other one.
 pub fn order(rep: usize) -> [&'static str; 2] {
@@ -68,7 +72,23 @@ impl Bench {
     /// The same with these cores (`0,1`).
     pub fn proxy_on(&self, name: &str, cores: &str) -> Proxy<'_> {
         let (process, port) = if name == PROXIES[0] { self.bare(cores) } else { self.otas_proxy(cores) };
-        Proxy { bench: self, process, port }
+        Proxy { bench: self, process, port, ca: self.folder.path().join("proxy-ca/ca.pem") }
+    }
+
+    /// Another proxy on this port, once it accepts connections there. `ca`: the file of what agents trust, once it is there. `None`: it
+    /// did not start.
+    pub fn other(&self, program: &[String], port: u16, ca: PathBuf) -> Option<Proxy<'_>> {
+        let (program, args) = program.split_first()?;
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let process = Process::of(&mut command(self.pins, "0", program, &args));
+        let until = Instant::now() + STARTS_WITHIN;
+        while !ca.exists() || TcpStream::connect(("127.0.0.1", port)).is_err() {
+            if Instant::now() > until {
+                return None;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Some(Proxy { bench: self, process, port: port.to_string(), ca })
     }
 
     /// The bare proxy (`--role bare FOLDER`).
@@ -92,14 +112,9 @@ impl Bench {
         started(&mut command(self.pins, cores, env!("CARGO_BIN_EXE_otas-proxy"), &["serve", "--config", &config]))
     }
 
-    /// Runs the load through a proxy (`--role load PROXY_PORT ORIGIN_PORT CA_FILE|- ARGS`) and returns the numbers it
-    /// prints.
-    pub fn load(&self, proxy: &Proxy<'_>, tls: bool, args: &[&str]) -> Vec<f64> {
-        let ca = self.folder.path().join("proxy-ca/ca.pem").display().to_string();
-        let (port, ca) = if tls { (&self.secure_port, &*ca) } else { (&self.plain_port, "-") };
-        let load = role(self.pins, "1", "load", &[&[&*proxy.port, port, ca], args].concat());
-        let out = load.output();
-        out.split_whitespace().map(|word| word.parse().unwrap()).collect()
+    /// Where the CAs are: `origin-ca`, and the proxies' `proxy-ca` once one of `PROXIES` has run.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// The settings of the last otas-proxy.
@@ -118,30 +133,59 @@ pub struct Proxy<'a> {
     bench: &'a Bench,
     process: Process,
     port: String,
+    ca: PathBuf,
 }
 
 impl Proxy<'_> {
-    /// The user and system time that it has used (`taskset` becomes the program that it starts, so the id is the
-    /// program's).
+    /// Runs the load through it (`--role load PROXY_PORT ORIGIN_PORT CA_FILE|- ARGS`) and returns the numbers that the load prints.
+    pub fn load(&self, tls: bool, args: &[&str]) -> Vec<f64> {
+        let (bench, ca) = (self.bench, self.ca.display().to_string());
+        let (port, ca) = if tls { (&bench.secure_port, &*ca) } else { (&bench.plain_port, "-") };
+        let load = role(bench.pins, "1", "load", &[&[&*self.port, port, ca], args].concat());
+        let out = load.output();
+        out.split_whitespace().map(|word| word.parse().unwrap()).collect()
+    }
+
+    /// The user and system time that it and the processes that it started have used (`taskset` becomes the program that it starts, so the
+    /// id is the program's).
     pub fn cpu_seconds(&self) -> f64 {
         // The kernel adds the last time slice at the next tick.
         std::thread::sleep(Duration::from_millis(20));
-        let stat = self.read("stat");
-        let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
-        let ticks = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-        ticks / self.bench.ticks_per_second
+        self.tree().iter().map(|of| ticks(*of)).sum::<f64>() / self.bench.ticks_per_second
     }
 
-    /// The most memory that it has held.
+    /// The most memory that it has held, with the processes that it started.
     pub fn peak_rss_mib(&self) -> f64 {
-        let status = self.read("status");
-        let line = status.lines().find(|l| l.starts_with("VmHWM")).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<f64>().unwrap() / 1024.0
+        self.tree().iter().map(|of| peak_kib(*of)).sum::<f64>() / 1024.0
     }
 
-    fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(Path::new("/proc").join(self.process.0.id().to_string()).join(name)).unwrap()
+    /// The ids of its process and of all that this has started.
+    fn tree(&self) -> Vec<u32> {
+        let (mut tree, mut at) = (vec![self.process.0.id()], 0);
+        while let Some(id) = tree.get(at) {
+            let threads = std::fs::read_dir(format!("/proc/{id}/task")).into_iter().flatten().flatten();
+            let children = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+            let children: Vec<u32> = children
+                .flat_map(|all| all.split_whitespace().map(|id| id.parse().unwrap()).collect::<Vec<_>>())
+                .collect();
+            tree.extend(children);
+            at += 1;
+        }
+        tree
     }
+}
+
+/// User and system time; 0 when it has ended.
+fn ticks(process: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+    fields.iter().skip(11).take(2).map(|ticks| ticks.parse::<f64>().unwrap()).sum()
+}
+
+fn peak_kib(process: u32) -> f64 {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or_default();
+    line.split_whitespace().nth(1).map_or(0.0, |kib| kib.parse().unwrap())
 }
 
 /// Starts a program, and gives the port that its first line ends with.
