@@ -225,6 +225,27 @@ fn a_run_without_calls_is_explained() {
 }
 
 #[test]
+fn a_client_with_a_proxy_setting_of_its_own_is_named_and_its_value_is_not() {
+    let folder = Folder::new();
+    folder.configure("");
+    std::fs::write(folder.path().join(".npmrc"), "https-proxy=http://me:hunter2@p.test:3128\n").unwrap();
+    let none = folder.program().args(["run", "true"]).output().unwrap();
+    let some =
+        folder.program().args(["run", "--include-localhost", "curl", "-s", "http://127.0.0.1:1/"]).output().unwrap();
+    for (calls, done) in [("0 calls", none), ("1 call,", some)] {
+        let said = String::from_utf8_lossy(&done.stderr);
+        for words in [calls, "npm has its own proxy setting (`https-proxy` in", "OTAS_UPSTREAM_PROXY"] {
+            assert!(said.contains(words), "{words}: {said}");
+        }
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    let json = folder.program().args(["run", "--summary", "json", "true"]).output().unwrap();
+    let last = String::from_utf8_lossy(&json.stderr).lines().last().unwrap().to_owned();
+    let summary: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(summary["bypassing_clients"], serde_json::json!(["npm"]));
+}
+
+#[test]
 fn a_pipe_or_an_endless_file_in_the_working_folder_holds_up_no_command() {
     let folder = Folder::new();
     let file = folder.path().join("proxy.toml");

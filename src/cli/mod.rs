@@ -31,6 +31,7 @@ mod none_seen;
 mod note;
 mod outlived;
 mod output;
+mod own_settings;
 mod page;
 mod preload;
 mod redact;

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::env::Scope;
 use super::namespace::{self, Started};
 use super::variables::{self, AgentSetup};
 use super::waiting::{self, Waiting};
-use super::{Done, child, chosen, inherited, meta, none_seen, outlived, running, say};
+use super::{Done, child, chosen, inherited, meta, none_seen, outlived, own_settings, running, say};
 use crate::app::{App, step};
 use crate::config::{self, Flags, Sink};
 use crate::peer;
@@ -157,18 +158,27 @@ pub(super) fn run(args: Args) -> Done {
         let mut waiting = Waiting::new(destination, drain);
         let summary = app.stop(drain, hurry, |progress| waiting.tell(progress)).await;
         waiting::erase();
+        // Without another network, nothing bypasses us.
+        let own = match args.netns {
+            true => Vec::new(),
+            false => own_settings::in_files(std::env::home_dir().as_deref(), Path::new(".")),
+        };
         match args.summary {
-            SummaryForm::Text if summary.calls == 0 && ended.is_ok() => {
+            SummaryForm::Text if ended.is_ok() => {
                 say::err(&summary.to_string());
                 let parent = |name: &str| std::env::var(name).ok();
-                none_seen::reasons(&args.command, args.scope, &parent).iter().for_each(|line| say::err(line));
+                let lines = match summary.calls {
+                    0 => none_seen::reasons(&args.command, args.scope, &parent, &own),
+                    _ => none_seen::may_be_missing(&own).into_iter().collect(),
+                };
+                lines.iter().for_each(|line| say::err(line));
             }
-            SummaryForm::Text if ended.is_ok() => say::err(&summary.to_string()),
             // Nothing ran, and the error says why.
             SummaryForm::Text => {}
             SummaryForm::Json => {
                 let mut summary = summary.json(&run_id);
                 refused.iter().for_each(|refused| summary["udp_refused"] = refused.json());
+                summary["bypassing_clients"] = own.iter().map(|own| own.client).collect();
                 say::err(&visible::json(&summary.to_string()));
             }
         }
