@@ -485,6 +485,16 @@ fn manual_pages_render() {
             assert!(shown.contains(words), "{arguments:?}: {words} is missing in:\n{shown}");
         }
     }
+    let pages = folder.path().join("pages");
+    std::fs::create_dir(&pages).unwrap();
+    assert!(run(&folder, &["man", "--folder", "pages"]).status.success());
+    let mut written: Vec<_> = std::fs::read_dir(&pages).unwrap().map(|page| page.unwrap().file_name()).collect();
+    written.sort();
+    assert!(
+        written.contains(&"otas-proxy-ca-rotate.1".into()) && written[0] == "otas-proxy-ca-export.1",
+        "{written:?}"
+    );
+    assert!(!written.iter().any(|page| page.to_string_lossy().contains("-help")), "{written:?}");
     let done = run(&folder, &["man", "nonsense"]);
     assert!(!done.status.success() && text(&done.stderr).contains("no such command"), "{}", text(&done.stderr));
 }

@@ -20,12 +20,13 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     let mut all = super::command()?;
-    // Gives each subcommand its full name and the options that all have.
-    all.build();
     if let Some(folder) = &args.folder {
-        clap_mangen::generate_to(all, folder)?;
+        // `help` repeats each command.
+        clap_mangen::generate_to(all.disable_help_subcommand(true), folder)?;
         return Ok(ExitCode::SUCCESS);
     }
+    // Gives each subcommand its full name and the options that all have.
+    all.build();
     let mut page = &all;
     for name in &args.command {
         let found = page.find_subcommand(name);

@@ -86,7 +86,8 @@ impl Pod {
     pub fn sidecar(&self, arguments: &[&str]) -> Command {
         let mut command = self.enter(&["setpriv"], SIDECAR);
         command.arg(self.volume("bin/otas-proxy")).args(arguments);
-        command.env("OTAS_PROXY_CONFIG", self.file("proxy.toml"));
+        // A user without a home of its own.
+        command.env("HOME", "/").env("OTAS_PROXY_CONFIG", self.file("proxy.toml"));
         command
     }
 
