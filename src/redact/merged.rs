@@ -1,6 +1,6 @@
 //! Findings of several searches as masks that do not overlap.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::finding::{Ends, Finding, Masked, Quote, Show};
@@ -43,7 +43,7 @@ impl<'a> Masking<'a> {
     /// Sorts findings. Those that another one covers are removed: they would become a part of its mask.
     pub(super) fn without_covered(&self, found: &mut Vec<Finding<'a>>) {
         found.retain(|finding| !self.is_lifted(finding.rule) && !finding.range.is_empty());
-        found.sort_by_key(order);
+        found.sort_by(order);
         let mut end = 0;
         found.retain(|finding| {
             let covered = finding.range.end <= end;
@@ -71,15 +71,17 @@ impl<'a> Masking<'a> {
 }
 
 /// Of two findings with the same start the longer one comes first, and of two equal ones our own secret.
-fn order(Finding { range, rule, .. }: &Finding<'_>) -> (usize, Reverse<usize>, bool) {
-    (range.start, Reverse(range.end), *rule != OWN)
+fn order(one: &Finding<'_>, other: &Finding<'_>) -> Ordering {
+    let starts = one.range.start.cmp(&other.range.start);
+    let ends = || other.range.end.cmp(&one.range.end);
+    starts.then_with(ends).then_with(|| (one.rule != OWN).cmp(&(other.rule != OWN)))
 }
 
 /// Removes findings that are covered by one of these others, which come first. Both are sorted.
 pub(super) fn remove_covered(found: &mut Vec<Finding<'_>>, others: &[Finding<'_>]) {
     let (mut others, mut end) = (others.iter().peekable(), 0);
     found.retain(|finding| {
-        while let Some(other) = others.next_if(|other| order(other) <= order(finding)) {
+        while let Some(other) = others.next_if(|other| order(other, finding).is_le()) {
             end = end.max(other.range.end);
         }
         finding.range.end > end

@@ -8,6 +8,8 @@ mod keys;
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 pub(super) use self::headers::{HEADERS, HeaderKind};
 pub(super) use self::keys::{KEYS, Kind, WORDS};
 
@@ -21,14 +23,15 @@ pub(super) type KeyRule<'a> = (&'a str, Kind);
 
 /// All names, with those of the operator.
 pub(super) struct Names {
-    keys: HashMap<Box<[u8]>, (Box<str>, Kind)>,
+    /// The names are ours and the operator's, so nobody can choose ones with the same hash.
+    keys: HashMap<Box<[u8]>, (Box<str>, Kind), RandomState>,
     headers: Vec<(Box<str>, HeaderKind)>,
 }
 
 impl Names {
     /// Our names, and these header fields and keys of the operator.
     pub(super) fn new(headers: &[String], keys: &[String]) -> Self {
-        let mut all: HashMap<Box<[u8]>, (Box<str>, Kind)> = HashMap::new();
+        let mut all: HashMap<Box<[u8]>, (Box<str>, Kind), RandomState> = HashMap::default();
         let mut add = |name: &str, id: &str, kind| all.insert(name.as_bytes().into(), (id.into(), kind));
         for (id, kind) in KEYS {
             add(id.trim_start_matches("key."), id, *kind);

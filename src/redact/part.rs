@@ -12,6 +12,9 @@ pub(super) struct Part {
     pub(super) range: Range<usize>,
     /// What the search of the part in front of it has left.
     pub(super) carry: Carry,
+    /// The search ends when it is known that so much is wanted: a longer text is searched in its place, and what was found does not
+    /// matter.
+    pub(super) enough: Option<Wants>,
 }
 
 /// What was found in a part of a text.
@@ -64,7 +67,18 @@ impl Carry {
 
     /// The same behind the end of a later part, which is so many bytes further on.
     pub(super) fn further(&self, bytes: usize) -> Self {
-        Self { at: self.at.saturating_sub(bytes), ..self.each(|_, number| number.saturating_sub(bytes)) }
+        // Without `each`, because this is done for each hit.
+        let Self { at, container, bare, dull, name, command, service } = *self;
+        let behind = |place: usize| place.saturating_sub(bytes);
+        Self {
+            at: behind(at),
+            container: behind(container),
+            bare: behind(bare),
+            dull: behind(dull),
+            name: behind(name),
+            command: behind(command),
+            service: behind(service),
+        }
     }
 
     /// One of its numbers.

@@ -42,8 +42,7 @@ fn put(range: Range<usize>) {
     });
 }
 
-/// What was looked at since the last call.
+/// What was looked at since the last call: `usize::MAX..0` if nothing was.
 pub(super) fn taken() -> Range<usize> {
-    let (start, end) = REACH.with(|reach| (reach.start.replace(usize::MAX), reach.end.replace(0)));
-    start.min(end)..end
+    REACH.with(|reach| reach.start.replace(usize::MAX)..reach.end.replace(0))
 }

@@ -20,7 +20,7 @@ pub(super) struct Texts<'w> {
 }
 
 /// What our rules find in a part of a text, in each reading. What a reading found before is mostly left out. All places are those in
-/// the text as it stands. Unless the text `is_whole`, the search ends when it is known that more text changes what is found.
+/// the text as it stands. The search ends when it is known that `enough` is wanted: then a longer text is searched anyway.
 ///
 /// # Errors
 /// When the search is not done by `deadline`.
@@ -30,18 +30,18 @@ pub(super) fn search<'a>(
     part: Range<usize>,
     carries: &[Carry; READINGS],
     ends: Ends,
-    is_whole: bool,
+    enough: Option<Wants>,
     deadline: Deadline,
 ) -> Result<[Searched<'a>; READINGS], OutOfTime> {
     let Redactor { scanner, names, .. } = redactor;
     let [of_text, of_json, of_markup] = *carries;
-    let of = |range, carry| Part { range, carry };
+    let of = |range, carry| Part { range, carry, enough };
     let follows = |view: &View<'_>| view.gap_bytes() >= GAP_MIN_BYTES;
     let mut steps = Steps::default();
     let note = texts.json.iter().chain(&texts.markup).any(follows).then_some(&mut steps);
     let plain = scanner.find_in(names, texts.plain, of(part.clone(), of_text), ends, deadline, Beside::of(note))?;
     let nothing = || Searched { found: Vec::new(), carry: Carry::default(), wants: Wants::Nothing };
-    let ends_here = |searched: &Searched<'_>| !is_whole && searched.wants == Wants::Rest;
+    let ends_here = |searched: &Searched<'_>| enough.is_some_and(|enough| searched.wants >= enough);
     if ends_here(&plain) {
         return Ok([plain, nothing(), nothing()]);
     }
@@ -82,7 +82,7 @@ mod tests {
 
     fn find<'t>(text: &'t str, part: Range<usize>, ends: Ends, beside: Beside<'_, 't, 'static>) -> Searched<'static> {
         let deadline = Deadline::after(std::time::Duration::from_secs(60));
-        let (redactor, part) = (redactor(), Part { range: part, carry: Carry::default() });
+        let (redactor, part) = (redactor(), Part { range: part, carry: Carry::default(), enough: None });
         redactor.scanner.find_in(&redactor.names, text, part, ends, deadline, beside).unwrap()
     }
 

@@ -52,15 +52,21 @@ impl Context {
     }
 }
 
-/// The value that belongs to a name, if one does.
-pub(super) fn related(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
+/// The value that belongs to a name, if one does. `is_secret` says of a value, and of whether it is certain, whether it is a secret;
+/// for one that is not, less is read.
+pub(super) fn related(
+    text: &[u8],
+    name: &Range<usize>,
+    is_secret: impl Fn(&[u8], bool) -> bool,
+    context: &mut Context,
+) -> Option<Related> {
     if !may_be_related(text, name) {
         return None;
     }
     written(text, name)
         .or_else(|| pair_backwards(text, name))
         .or_else(|| spoken(text, name, context))
-        .or_else(|| set(text, name, context))
+        .or_else(|| set(text, name, is_secret, context))
 }
 
 /// Whether one of the forms below can begin: each needs a certain byte in front of the name or behind it.
@@ -271,14 +277,23 @@ impl Verbs {
 }
 
 /// `ENV NAME value`, `set -gx NAME value`, `login ada password value`, `PASSWORD 'value'`.
-fn set(text: &[u8], name: &Range<usize>, context: &mut Context) -> Option<Related> {
+fn set(
+    text: &[u8],
+    name: &Range<usize>,
+    is_secret: impl Fn(&[u8], bool) -> bool,
+    context: &mut Context,
+) -> Option<Related> {
     let value = spaces(text, name.end)?;
     let quoted = quoted(text, value, false);
     if quoted.is_some() {
         return quoted;
     }
-    // The words in front are searched for last, because that costs most.
-    let found = bare_word(text, value).filter(|found| may_be_secret(&text[found.range.clone()]))?;
+    // The words in front are searched for last, because that costs most, and because the search of a copy of the text need not do
+    // again what depends on little of it.
+    let found = bare_word(text, value).filter(|found| {
+        let value = &text[found.range.clone()];
+        may_be_secret(value) && is_secret(value, found.certain)
+    })?;
     let line = &text[name.start.saturating_sub(BACK_MAX_BYTES)..name.start];
     let before = line.trim_ascii_end();
     looked(name.start.saturating_sub(line.len() - before.len() + SETTER_MAX_BYTES)..name.start);

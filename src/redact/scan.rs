@@ -113,7 +113,7 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let part = Part { range: 0..text.len(), carry: Carry::default() };
+        let part = Part { range: 0..text.len(), carry: Carry::default(), enough: None };
         Ok(self.find_in(names, text, part, ends, deadline, Beside::Nothing)?.found)
     }
 
@@ -126,7 +126,7 @@ impl Scanner {
         &self,
         names: &'a Names,
         text: &'t str,
-        Part { range: part, carry }: Part,
+        Part { range: part, carry, enough }: Part,
         ends: Ends,
         deadline: Deadline,
         mut beside: Beside<'_, 't, 'a>,
@@ -151,6 +151,9 @@ impl Scanner {
                 at = walk.resume(0, state);
             }
             let Some(hit) = self.next(text.as_bytes(), at..limit).filter(|hit| hit.start() < part.end) else { break };
+            if enough.is_some_and(|enough| wants(&walk, &runs) >= enough) {
+                break;
+            }
             let from = at;
             looks += 1;
             if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
@@ -185,10 +188,14 @@ impl Scanner {
                 steps.put(looked.start.min(from)..looked.end.max(read), walk.touched(), walk.pause(0, at));
             }
         }
-        let carry = walk.pause(part.end, at);
-        let wants = if runs.reached_end() { walk.wants.max(Wants::More) } else { walk.wants };
+        let (carry, wants) = (walk.pause(part.end, at), wants(&walk, &runs));
         Ok(Searched { found: walk.found, carry, wants })
     }
+}
+
+/// Whether more text behind a text would change what was found in it until now.
+fn wants(walk: &Walk<'_, '_>, runs: &Runs<'_>) -> Wants {
+    if runs.reached_end() { walk.wants.max(Wants::More) } else { walk.wants }
 }
 
 /// For each needle: how many bytes a longer one has behind it at most.

@@ -22,7 +22,7 @@ impl<'a> Masking<'a> {
         let texts = Texts { plain: text, json, markup };
         let carries = [Carry::default(); READINGS];
         let [plain, json, markup] =
-            readings::search(self.redactor, &texts, 0..text.len(), &carries, ends, true, deadline)?;
+            readings::search(self.redactor, &texts, 0..text.len(), &carries, ends, None, deadline)?;
         let mut found = plain.found;
         found.extend(json.found.into_iter().chain(markup.found));
         Ok(found)

@@ -194,11 +194,20 @@ pub(super) fn with_scheme(text: &[u8], range: Range<usize>) -> Range<usize> {
 /// The string behind the type that begins at `start`: `String = "value"`; and whether it is closed.
 pub(super) fn behind_a_type(text: &[u8], start: usize) -> Option<(Range<usize>, bool)> {
     const TYPE_MAX_BYTES: usize = 48;
-    let reach = &text[start..text.len().min(start + TYPE_MAX_BYTES)];
-    let of_type = |byte: &u8| {
-        byte.is_ascii_alphanumeric() || matches!(byte, b'&' | b'<' | b'>' | b'_' | b' ' | b'|' | b':' | b'?')
+    /// The characters of types.
+    static OF_TYPES: [bool; 256] = {
+        let mut of_types = [false; 256];
+        let mut at = 0;
+        while at < 256 {
+            let byte = at as u8;
+            let sign = matches!(byte, b'&' | b'<' | b'>' | b'_' | b' ' | b'|' | b':' | b'?');
+            of_types[at] = byte.is_ascii_alphanumeric() || sign;
+            at += 1;
+        }
+        of_types
     };
-    let end = reach.iter().position(|byte| !of_type(byte));
+    let reach = &text[start..text.len().min(start + TYPE_MAX_BYTES)];
+    let end = reach.iter().position(|byte| !OF_TYPES[usize::from(*byte)]);
     looked(start..start + end.unwrap_or(reach.len()) + 1);
     let equals = end.filter(|end| reach[*end] == b'=')?;
     let sign = Sign { at: skip_space(text, start + equals + 1), assigns: true, tight: false, level: None };
@@ -234,7 +243,8 @@ pub(super) fn leaves(text: &[u8], start: usize, mut leaf: impl FnMut(Range<usize
             b',' if open.last() == Some(&b'{') => member = None,
             b'"' => {
                 let level = *level.get_or_insert_with(|| backslashes(text, at));
-                let StringEnd { content, next, closed } = string_end(text, at + 1, b'"', level);
+                // All that is read here is looked at and counted as one.
+                let StringEnd { content, next, closed } = string_end_of(text, at + 1, b'"', level);
                 let string = at + 1..content;
                 let follows = skip_space(text, next);
                 if closed && text.get(follows) == Some(&b':') {
@@ -249,7 +259,7 @@ pub(super) fn leaves(text: &[u8], start: usize, mut leaf: impl FnMut(Range<usize
         }
         at += 1;
     }
-    looked(start..text.len());
+    looked(start..text.len() + 1);
     steps(text.len() - start);
     text.len()
 }
@@ -278,21 +288,38 @@ fn string_end(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     end
 }
 
+#[inline]
 fn string_end_of(text: &[u8], start: usize, quote: u8, level: usize) -> StringEnd {
     let unit = level + 1;
-    let mut slashes = 0;
-    for (at, byte) in text.iter().enumerate().skip(start) {
-        match byte {
-            b'\\' => slashes += 1,
-            byte if *byte == quote && slashes % (2 * unit) < unit => {
+    // A string of JSON has no line end.
+    let line_end = if level == 0 { b'\n' } else { quote };
+    let mut at = start;
+    while let Some(sign) = next_of(text, at, [quote, b'\\', line_end]) {
+        at = sign;
+        let slashes = text[at..].iter().take_while(|byte| **byte == b'\\').count();
+        at += slashes;
+        match text.get(at) {
+            Some(byte) if *byte == quote && slashes % (2 * unit) < unit => {
                 return StringEnd { content: at - slashes.min(level), next: at + 1, closed: true };
             }
-            // A string of JSON has no line end.
-            b'\n' if level == 0 => return StringEnd { content: at, next: at, closed: false },
-            _ => slashes = 0,
+            Some(b'\n') if level == 0 => return StringEnd { content: at, next: at, closed: false },
+            _ => at += 1,
         }
     }
     StringEnd { content: text.len(), next: text.len(), closed: false }
+}
+
+/// The next of these bytes. Most strings are short, so that a few bytes are read first, which costs less than a search.
+#[inline]
+fn next_of(text: &[u8], from: usize, signs: [u8; 3]) -> Option<usize> {
+    const NEAR_BYTES: usize = 12;
+    let far = text.len().min(from + NEAR_BYTES);
+    let [one, two, three] = signs;
+    let near = text.get(from..far)?.iter().position(|byte| *byte == one || *byte == two || *byte == three);
+    match near {
+        Some(length) => Some(from + length),
+        None => memchr::memchr3(one, two, three, &text[far..]).map(|length| far + length),
+    }
 }
 
 /// The number of backslashes at a place.
@@ -309,7 +336,19 @@ pub(super) fn backslashes(text: &[u8], before: usize) -> usize {
 }
 
 /// Behind white space, which may be escaped.
+#[inline]
 pub(super) fn skip_space(text: &[u8], start: usize) -> usize {
+    // Mostly there is none.
+    match text.get(start) {
+        Some(byte) if byte.is_ascii_whitespace() || *byte == b'\\' => skip_some_space(text, start),
+        _ => {
+            looked(start..start + 1);
+            start
+        }
+    }
+}
+
+fn skip_some_space(text: &[u8], start: usize) -> usize {
     let mut at = start;
     let limit = text.len().min(at + SPACE_MAX_BYTES);
     while at < limit {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::commands;
 use super::finding::{Ends, Finding, Show};
-use super::judge::{OPAQUE_MAX_BYTES, looks_secret, mixed, placeholder, reference, strong};
+use super::judge::{OPAQUE_MAX_BYTES, bare_looks_secret, looks_secret, mixed, placeholder, reference, strong};
 use super::mask::{TAG_BYTES, is_mask};
 use super::memo::NameMemo;
 use super::names::{Kind, Names};
@@ -246,13 +246,13 @@ impl<'n, 't> Walk<'n, 't> {
         if kind == Kind::Parameter {
             return None;
         }
-        let Related { range, certain } = relation::related(self.text, name, &mut self.context)?;
-        let content = &self.text[range.clone()];
-        let secret = match kind {
+        let is_secret = |content: &[u8], certain| match kind {
             Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),
             _ if certain => !placeholder(content),
             _ => strong(content),
         };
+        let Related { range, certain } = relation::related(self.text, name, is_secret, &mut self.context)?;
+        let secret = is_secret(&self.text[range.clone()], certain);
         // The name of another secret is not a value.
         if !secret || self.key(range.clone()).is_some() {
             return None;
@@ -291,7 +291,7 @@ impl<'n, 't> Walk<'n, 't> {
         if !refused {
             steps(content.len());
         }
-        let secret = !refused && (in_url || looks_secret(word) || (kind != Kind::Opaque && strong(word)));
+        let secret = !refused && (in_url || bare_looks_secret(word, kind != Kind::Opaque));
         if !secret || (!in_url && self.is_a_pass(name, rule, sign, word)) {
             let no_key = |byte: &u8| !byte.is_ascii_graphic();
             self.dull_end = if kind != Kind::Opaque || code {

@@ -5,7 +5,7 @@ use std::ops::Range;
 use crate::chunking::{ChunkSizes, Cutter, KnownParts};
 use crate::naming::{Name, Namer};
 use crate::redact::finding::Ends;
-use crate::redact::part::{Carry, READINGS};
+use crate::redact::part::{Carry, READINGS, Wants};
 
 /// So much text stands around a core, in bytes, if the text has it. What ties a value to its name is shorter: at most two runs of
 /// space, a value without quotes and a scheme before it (`SPACE_MAX_BYTES`, `BARE_MAX_BYTES`, `VALUE_MAX_BYTES`).
@@ -68,10 +68,17 @@ impl<'t> Cores<'t> {
         Window { nth, cores: first..last, text: self.bounds[first]..self.bounds[last] }
     }
 
-    /// The name of a window that is searched with our rules.
-    pub(super) fn name_of_rules(&self, window: &Window, carries: &[Carry; READINGS], ends: Ends) -> Option<Name> {
+    /// The name of a window that is searched with our rules, to its end or until `enough` is wanted.
+    pub(super) fn name_of_rules(
+        &self,
+        window: &Window,
+        carries: &[Carry; READINGS],
+        ends: Ends,
+        enough: Option<Wants>,
+    ) -> Option<Name> {
         let carried = carries.iter().flat_map(Carry::numbers).map(|number| number as u64);
-        self.name(b"rules", window, [u64::from(ends.cut_end)].into_iter().chain(carried))
+        let enough = enough.map_or(0, |enough| 1 + enough as u64);
+        self.name(b"rules", window, [u64::from(ends.cut_end), enough].into_iter().chain(carried))
     }
 
     /// The name of a window that is searched for our own secrets, of this version.

@@ -150,20 +150,25 @@ impl<'a> Masking<'a> {
             let window = cores.window(nth, AROUND_BYTES, behind);
             let is_last = window.text.end == cores.text.len();
             let ends = Ends { cut_start: false, cut_end: ends.cut_end && is_last };
-            let name = cores.name_of_rules(&window, carries, ends);
+            // The last window is whole: no text behind it changes what is found. Another one is made longer if a run of characters
+            // reaches its end, or is as long as it can be.
+            let enough = match behind {
+                _ if is_last => None,
+                LONGEST_BYTES => Some(Wants::Rest),
+                _ => Some(Wants::More),
+            };
+            let name = cores.name_of_rules(&window, carries, ends, enough);
             let read = match kept.rules(name.as_ref()) {
-                // What was not searched to its end is enough to know that the window must be longer.
-                Some(read) if !(is_last && read.wants == Wants::Rest) => read,
-                _ => {
+                Some(read) => read,
+                None => {
                     let core = cores.core(nth);
                     let core_bytes = core.len();
                     let core = core.start - window.text.start..core.end - window.text.start;
                     let without = progress.without.each_mut();
                     let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
                     let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
-                    // The last window is whole: no text behind it changes what is found.
                     let found =
-                        readings::search(self.redactor, &texts, core.clone(), carries, ends, is_last, deadline)?;
+                        readings::search(self.redactor, &texts, core.clone(), carries, ends, enough, deadline)?;
                     let read = Read::of(found, marks::in_core(texts.plain, core));
                     if let Some(name) = name {
                         kept.keep_rules(name, &read, core_bytes);
