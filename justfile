@@ -56,8 +56,9 @@ masking:
     cargo test --locked --test suite -- --nocapture masking::
 
 # What the search for secrets costs a megabyte: prose, and texts made to be slow; and whether these delay the events of others.
-masking-bench:
-    cargo bench --locked --bench masking
+# `just masking-bench --search 120` looks for slower texts for two minutes.
+masking-bench *args:
+    cargo bench --locked --bench masking -- {{args}}
 
 # The page over a store of so many events: each view, and the live table beside 200 calls a second, in a browser if there is one.
 page events="100000":

@@ -1,6 +1,7 @@
 //! How long the search for secrets takes, for each megabyte of text: prose and code as agents send them, a conversation that is sent
 //! again with one more turn, and texts made to be slow; and whether such texts delay the events of other callers. `just
-//! masking-bench`. Compare each with prose: absolute figures are the machine's.
+//! masking-bench`. Compare each with prose: absolute figures are the machine's. `-- --search SECONDS` looks for slower mixtures of pieces
+//! instead.
 
 #![allow(
     clippy::print_stdout,
@@ -23,6 +24,8 @@ mod support;
 
 #[path = "masking/delays.rs"]
 mod delays;
+#[path = "masking/mixtures.rs"]
+mod mixtures;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -60,6 +63,14 @@ fn search(redactor: &Redactor, text: &str) -> Duration {
     let began = worked();
     let _ = redactor.masking("api.test", 443, "/").message(text);
     worked() - began
+}
+
+/// Whether a text needs more work than is done for it.
+fn is_withheld(text: &str) -> bool {
+    let redactor = redactor();
+    let mut masking = redactor.masking("api.test", 443, "/");
+    let _ = masking.message(text);
+    masking.withheld()
 }
 
 fn shortest(search: impl Fn() -> Duration, text: &str) -> Duration {
@@ -173,12 +184,19 @@ fn main() {
         serde_json::json!({ "messages": [{ "role": "user", "content": filled(&format!("{PROSE}\n")) }] }).to_string();
     println!("{:<36} {:>8.2} ms/MiB", "prose", prose.as_secs_f64() * 1e3);
     println!("{:<36} {:>8.2} ms/MiB", "prose in JSON", per_megabyte(&json).as_secs_f64() * 1e3);
+    if let Some(seconds) = mixtures::seconds() {
+        return mixtures::search(Duration::from_secs(seconds), prose);
+    }
     [10, 57, 400].into_iter().for_each(of_a_conversation);
     let repeated = [HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS, SIDE_BY_SIDE].into_iter().flatten();
     let repeated = repeated.map(|part| (format!("{part:?}"), filled(part)));
     let made = MADE.iter().map(|(name, make)| ((*name).to_owned(), made(*make)));
     let all = repeated.chain(made).chain([("JSON in JSON, eight deep".to_owned(), nested())]);
-    let mut slowest: Vec<_> = all.map(|(name, text)| (per_megabyte(&text), name)).collect();
+    let named = |(name, text): (String, String)| {
+        let withheld = if is_withheld(&text) { " (withheld)" } else { "" };
+        (per_megabyte(&text), format!("{name}{withheld}"))
+    };
+    let mut slowest: Vec<_> = all.map(named).collect();
     slowest.sort_by(|a, b| b.cmp(a));
     for (time, name) in slowest {
         let ratio = time.as_secs_f64() / prose.as_secs_f64();

@@ -58,10 +58,11 @@ impl<'a> Masking<'a> {
         match show {
             Show::Token => self.masks.mask(0, secret, || fingerprint.token(secret), with),
             Show::Password => self.masks.mask(1, secret, || fingerprint.password(secret), with),
-            Show::Credentials => with(&fingerprint.credentials(secret)),
+            Show::Credentials => self.masks.mask(2, secret, || fingerprint.credentials(secret), with),
             Show::Quoted(level, quote) => {
                 let quote = "\\".repeat(usize::from(*level)) + if *quote == Quote::Double { "\"" } else { "'" };
-                with(&format!("{quote}{}{quote}", fingerprint.password(secret)))
+                let quoted = |mask: &str| with(&format!("{quote}{mask}{quote}"));
+                self.masks.mask(1, secret, || fingerprint.password(secret), quoted)
             }
             Show::Mask => with(MASK),
             Show::Nothing => with(""),

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::finding::Finding;
+use crate::deadline::Deadline;
 
 /// A text is read in so many ways: as it stands, without the escapes of JSON, and without those of markup.
 pub(super) const READINGS: usize = 3;
@@ -12,9 +13,36 @@ pub(super) struct Part {
     pub(super) range: Range<usize>,
     /// What the search of the part in front of it has left.
     pub(super) carry: Carry,
-    /// The search ends when it is known that so much is wanted: a longer text is searched in its place, and what was found does not
-    /// matter.
+}
+
+/// When a search ends before the end of its part.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) deadline: Deadline,
+    /// It ends when it is known that so much is wanted: a longer text is searched in its place, and what was found does not matter.
     pub(super) enough: Option<Wants>,
+    /// It fails if it takes more work than this ([`Searched::work`]).
+    pub(super) work: usize,
+    /// It fails if the copies without escapes take more work than this.
+    pub(super) copies: usize,
+}
+
+/// The copies of a text without its escapes may take so much work for each of its bytes. A page that is full of names and values takes
+/// a third of it. A text that needs more is withheld.
+const COPIES_WORK_A_BYTE: usize = 8;
+/// Short texts may take so much work.
+const COPIES_WORK_AT_LEAST: usize = 64 << 10;
+
+impl Limits {
+    /// The work for the copies of a text of so many bytes.
+    pub(super) fn copies_of(text_bytes: usize) -> usize {
+        COPIES_WORK_A_BYTE * text_bytes + COPIES_WORK_AT_LEAST
+    }
+
+    /// The deadline alone.
+    pub(super) fn of(deadline: Deadline) -> Self {
+        Self { deadline, enough: None, work: usize::MAX, copies: usize::MAX }
+    }
 }
 
 /// What was found in a part of a text.
@@ -26,6 +54,8 @@ pub(super) struct Searched<'a> {
     pub(super) carry: Carry,
     /// Whether more text behind this one would change what was found.
     pub(super) wants: Wants,
+    /// The work of the search, as so many bytes in which no word is found: about a tenth of those that prose costs.
+    pub(super) work: usize,
 }
 
 /// Whether more text behind a text would change what was found in it.

@@ -17,7 +17,7 @@ use super::commands;
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::formats::{self, SERVICES};
 use super::names::{self, Names, WORDS};
-use super::part::{Carry, Part, Searched, Wants};
+use super::part::{Carry, Limits, Part, Searched, Wants};
 use super::patterns::Pattern;
 use super::reach;
 use super::runs::Runs;
@@ -57,6 +57,10 @@ pub(super) enum Needle {
 
 /// Hits between two looks at the clock.
 const PLACES_A_LOOK: u32 = 64;
+/// A hit is as much work as so many bytes without one.
+const HIT_WORK: usize = 128;
+/// A byte of an object whose values are collected is as much work as so many others.
+const COLLECTED_WORK: usize = 3;
 
 impl Scanner {
     /// Searches for our own words and for the last segments of the operator's keys.
@@ -113,22 +117,22 @@ impl Scanner {
         ends: Ends,
         deadline: Deadline,
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let part = Part { range: 0..text.len(), carry: Carry::default(), enough: None };
-        Ok(self.find_in(names, text, part, ends, deadline, Beside::Nothing)?.found)
+        let part = Part { range: 0..text.len(), carry: Carry::default() };
+        Ok(self.find_in(names, text, part, ends, Limits::of(deadline), Beside::Nothing)?.found)
     }
 
     /// The secrets of a text whose name or prefix stands in a part of it. Found one after another, the parts of a text give what a
     /// search of the whole text gives, if [`Wants`] is heeded.
     ///
     /// # Errors
-    /// When the search is not done by `deadline`.
+    /// When the search is not done within `limits`.
     pub(super) fn find_in<'a, 't>(
         &self,
         names: &'a Names,
         text: &'t str,
-        Part { range: part, carry, enough }: Part,
+        Part { range: part, carry }: Part,
         ends: Ends,
-        deadline: Deadline,
+        limits: Limits,
         mut beside: Beside<'_, 't, 'a>,
     ) -> Result<Searched<'a>, OutOfTime> {
         let mut walk = Walk::new(names, text.as_bytes(), ends);
@@ -141,7 +145,7 @@ impl Scanner {
         }
         steps(part.len());
         let mut runs = Runs::of(text.as_bytes());
-        let mut looks = 0;
+        let (mut looks, mut work) = (0, 0);
         // A needle that begins in the part may end behind it.
         let limit = text.len().min(part.end + self.longest);
         loop {
@@ -151,12 +155,12 @@ impl Scanner {
                 at = walk.resume(0, state);
             }
             let Some(hit) = self.next(text.as_bytes(), at..limit).filter(|hit| hit.start() < part.end) else { break };
-            if enough.is_some_and(|enough| wants(&walk, &runs) >= enough) {
+            if limits.enough.is_some_and(|enough| wants(&walk, &runs) >= enough) {
                 break;
             }
             let from = at;
             looks += 1;
-            if looks % PLACES_A_LOOK == 0 && deadline.is_over() {
+            if work > limits.work || (looks % PLACES_A_LOOK == 0 && limits.deadline.is_over()) {
                 return Err(OutOfTime);
             }
             let next = match self.needle(hit.pattern()) {
@@ -182,6 +186,7 @@ impl Scanner {
             while !text.is_char_boundary(at) {
                 at += 1;
             }
+            work += HIT_WORK + (at - from) + walk.collected() * COLLECTED_WORK;
             if let Beside::Note(steps) = &mut beside {
                 let looked = reach::taken();
                 let read = hit.end() + self.read_on(hit.pattern());
@@ -189,7 +194,8 @@ impl Scanner {
             }
         }
         let (carry, wants) = (walk.pause(part.end, at), wants(&walk, &runs));
-        Ok(Searched { found: walk.found, carry, wants })
+        work += part.end.saturating_sub(at);
+        Ok(Searched { found: walk.found, carry, wants, work })
     }
 }
 
@@ -216,6 +222,23 @@ fn read_on(needles: &[String]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::testing::redactor;
+
+    #[test]
+    fn a_search_ends_when_a_longer_text_is_searched_anyway_or_its_work_is_done() {
+        let text = format!("-----BEGIN PRIVATE KEY-----! {}", "key=a ".repeat(1_000));
+        let find = |limits| {
+            let part = Part { range: 0..text.len(), carry: Carry::default() };
+            redactor().scanner.find_in(&redactor().names, &text, part, Ends::default(), limits, Beside::Nothing)
+        };
+        let none = Limits::of(Deadline::after(std::time::Duration::from_secs(60)));
+        let all = find(none).unwrap();
+        let some = find(Limits { enough: Some(Wants::More), ..none }).unwrap();
+        assert_eq!((all.wants, some.wants), (Wants::More, Wants::More));
+        assert!(all.work > 1_000 * HIT_WORK && some.work < text.len() + 2 * HIT_WORK, "{}, {}", all.work, some.work);
+        assert!(find(Limits { work: all.work / 2, ..none }).is_err());
+        assert!(find(Limits { work: all.work, ..none }).is_ok());
+    }
 
     #[test]
     fn behind_a_needle_the_rest_of_longer_ones_is_read() {

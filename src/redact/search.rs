@@ -5,7 +5,7 @@ use super::edges;
 use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
-use super::part::{Carry, READINGS};
+use super::part::{Carry, Limits, READINGS};
 use super::readings::{self, Texts};
 use super::redactor::{CUT, OWN};
 use crate::deadline::Deadline;
@@ -16,16 +16,21 @@ const MATCHES_A_LOOK: usize = 16;
 
 impl<'a> Masking<'a> {
     /// What our rules find in a text, as it stands and with its escapes undone.
-    pub(super) fn scanned(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
+    /// Also gives the work of the search.
+    pub(super) fn scanned(
+        &self,
+        text: &str,
+        ends: Ends,
+        limits: Limits,
+    ) -> Result<(Vec<Finding<'a>>, usize), OutOfTime> {
         let shadows = [Escapes::Json.undo(text), Escapes::Markup.undo(text)];
         let [json, markup] = shadows.each_ref().map(|shadow| shadow.as_ref().map(Shadow::view));
         let texts = Texts { plain: text, json, markup };
         let carries = [Carry::default(); READINGS];
-        let [plain, json, markup] =
-            readings::search(self.redactor, &texts, 0..text.len(), &carries, ends, None, deadline)?;
-        let mut found = plain.found;
+        let [plain, json, markup] = readings::search(self.redactor, &texts, 0..text.len(), &carries, ends, limits)?;
+        let (mut found, work) = (plain.found, plain.work + json.work + markup.work);
         found.extend(json.found.into_iter().chain(markup.found));
-        Ok(found)
+        Ok((found, work))
     }
 
     /// What the operator's patterns find, and our own secrets.
@@ -81,7 +86,8 @@ impl<'a> Masking<'a> {
         if clean.has(name.as_ref()) {
             return Ok(Vec::new());
         }
-        let mut found = self.scanned(text, ends, deadline)?;
+        let limits = Limits { copies: Limits::copies_of(text.len()), ..Limits::of(deadline) };
+        let (mut found, _) = self.scanned(text, ends, limits)?;
         // Another call may not have this id.
         let without_ids = found.is_empty();
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));

@@ -5,42 +5,45 @@ use super::deltas;
 use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
+use super::part::Limits;
 use crate::deadline::Deadline;
 
 /// Streams in strings in streams are followed up to this depth.
 const DEPTH_MAX: usize = 6;
 
-/// The joined texts are searched, and the texts around them are read, for at most so many times the bytes of the text. Few texts
-/// reach three quarters of that. A text that needs more is withheld.
-const BYTES_A_BYTE: usize = 2;
-/// Short texts may have so many bytes of joined texts.
-const BYTES_AT_LEAST: usize = 4 << 10;
-/// Undoing the escapes of a text, and reading its lines, each costs so many times less than a search.
-const READ_BYTES_A_SEARCHED: usize = 3;
+/// The streams of a text may take so much work for each of its bytes ([`Searched::work`](super::part::Searched::work)): as much as to
+/// search a text of names and values twice. A text that needs more is withheld.
+const WORK_A_BYTE: usize = 16;
+/// Short texts may take so much work.
+const WORK_AT_LEAST: usize = 64 << 10;
+/// The work for a byte of a text whose escapes are undone, or whose lines are read.
+const READ_WORK: usize = 2;
+/// The work for a byte in which our own secrets are searched.
+const OWN_WORK: usize = 2;
 
-/// How much may still be searched in the streams of one text.
+/// How much work may still be done in the streams of one text.
 pub(super) struct Spare {
-    bytes: usize,
+    work: usize,
     deadline: Deadline,
 }
 
 impl Spare {
     /// For a text.
     pub(super) fn of(text: &str, deadline: Deadline) -> Self {
-        Self { bytes: BYTES_A_BYTE * text.len() + BYTES_AT_LEAST, deadline }
+        Self { work: WORK_A_BYTE * text.len() + WORK_AT_LEAST, deadline }
     }
 
-    /// How many bytes are left.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// How much is left.
+    pub(super) fn work(&self) -> usize {
+        self.work
     }
 
-    /// Takes so many bytes.
+    /// Takes so much.
     ///
     /// # Errors
-    /// When fewer are left, or the time is over.
-    pub(super) fn take(&mut self, bytes: usize) -> Result<(), OutOfTime> {
-        self.bytes = self.bytes.checked_sub(bytes).ok_or(OutOfTime)?;
+    /// When less is left, or the time is over.
+    pub(super) fn take(&mut self, work: usize) -> Result<(), OutOfTime> {
+        self.work = self.work.checked_sub(work).ok_or(OutOfTime)?;
         if self.deadline.is_over() { Err(OutOfTime) } else { Ok(()) }
     }
 }
@@ -72,16 +75,13 @@ impl<'a> Masking<'a> {
         }
         // The text itself is read in any case.
         if depth < DEPTH_MAX && deltas::may_be_in(text) {
-            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
+            spare.take(text.len() * READ_WORK)?;
         }
         for joined in deltas::joined(text) {
-            // It is searched once more for each kind of escape.
-            let bytes = joined.text.as_bytes();
-            let of_json =
-                memchr::memchr(b'\\', bytes).is_some_and(|at| memchr::memmem::find(&bytes[at..], b"\\u00").is_some());
-            let escapes = usize::from(of_json) + usize::from(memchr::memchr(b'&', bytes).is_some());
-            spare.take(joined.text.len() * (1 + escapes))?;
-            let mut inside = self.scanned(&joined.text, Ends::default(), spare.deadline)?;
+            spare.take(joined.text.len() * OWN_WORK)?;
+            let limits = Limits { work: spare.work, ..Limits::of(spare.deadline) };
+            let (mut inside, work) = self.scanned(&joined.text, Ends::default(), limits)?;
+            spare.take(work)?;
             inside.extend(self.listed(&joined.text, spare.deadline)?);
             inside.extend(self.in_streams_below(&joined.text, depth - 1, spare)?);
             for finding in inside {
@@ -90,14 +90,14 @@ impl<'a> Masking<'a> {
             }
         }
         if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
-            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
+            spare.take(text.len() * READ_WORK)?;
             let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             inside.iter_mut().for_each(in_a_string);
             shadow.cast_back(&mut inside);
             found.append(&mut inside);
         }
         if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Escapes::Markup.undo(text)).flatten() {
-            spare.take(text.len() / READ_BYTES_A_SEARCHED)?;
+            spare.take(text.len() * READ_WORK)?;
             let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
             shadow.cast_back(&mut inside);
             found.append(&mut inside);

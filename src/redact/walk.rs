@@ -45,6 +45,8 @@ pub(super) struct Walk<'n, 't> {
     unmasked_end: usize,
     /// Names were examined up to here.
     name_end: usize,
+    /// The bytes of objects and arrays whose values were collected since this was asked.
+    collected: usize,
     /// Commands were read up to here.
     command_end: usize,
     /// Names of services were examined up to here.
@@ -70,6 +72,7 @@ impl<'n, 't> Walk<'n, 't> {
             dull_end: 0,
             unmasked_end: 0,
             name_end: 0,
+            collected: 0,
             command_end: 0,
             service_end: 0,
             touched: Fields::NONE,
@@ -108,6 +111,11 @@ impl<'n, 't> Walk<'n, 't> {
     /// What the hits since the last call depended on or have changed.
     pub(super) fn touched(&mut self) -> Fields {
         std::mem::replace(&mut self.touched, Fields::NONE)
+    }
+
+    /// The bytes of objects and arrays whose values were collected since the last call.
+    pub(super) fn collected(&mut self) -> usize {
+        std::mem::take(&mut self.collected)
     }
 
     fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
@@ -223,6 +231,7 @@ impl<'n, 't> Walk<'n, 't> {
             Value::Container(start) if kind != Kind::Opaque && self.is_not_collected(start) => {
                 let end = value::leaves(self.text, start, |leaf| self.push(leaf, rule, Show::of(kind)));
                 self.container_end = end;
+                self.collected += end - start;
                 if end == self.text.len() {
                     self.wants = Wants::Rest;
                 }

@@ -29,10 +29,16 @@ pub(super) struct Kept {
 
 enum Entry {
     /// By our rules.
-    Rules { found: Box<[Place]>, carries: Option<Box<[Carry; READINGS]>>, wants: Wants, marks: Box<[u32]> },
+    Rules {
+        found: Box<[Place]>,
+        carries: Option<Box<[Carry; READINGS]>>,
+        wants: Wants,
+        copies_work: usize,
+        marks: Box<[u32]>,
+    },
     /// Our own secrets.
     Own(Box<[Range<u32>]>),
-    /// No secret was found in streams; so many bytes were searched.
+    /// No secret was found in streams; so much work was done.
     WithoutStreams(usize),
 }
 
@@ -89,7 +95,7 @@ impl Kept {
 
     pub(super) fn rules(&self, name: Option<&Name>) -> Option<Read<'_>> {
         let entry = self.get(name)?;
-        let Entry::Rules { found: places, carries, wants, marks } = &*entry else { return None };
+        let Entry::Rules { found: places, carries, wants, copies_work, marks } = &*entry else { return None };
         let mut found: [Vec<Finding<'_>>; READINGS] = Default::default();
         for Place { range, rule, reading, show } in places {
             let range = range.start as usize..range.end as usize;
@@ -98,7 +104,7 @@ impl Kept {
         }
         let carries = carries.as_deref().copied().unwrap_or_default();
         let marks = marks.iter().map(|mark| *mark as usize).collect();
-        Some(Read { found, carries, wants: *wants, marks })
+        Some(Read { found, carries, wants: *wants, copies_work: *copies_work, marks })
     }
 
     /// `core_bytes`: the length of the core of the window.
@@ -110,7 +116,7 @@ impl Kept {
         let Some(found) = self.places(read) else { return };
         let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
         let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));
-        self.keep(name, Entry::Rules { found, carries, wants: read.wants, marks });
+        self.keep(name, Entry::Rules { found, carries, wants: read.wants, copies_work: read.copies_work, marks });
     }
 
     /// `None`: a finding has no known rule, or stands too far into the text.
@@ -151,13 +157,13 @@ impl Kept {
     /// The bytes that were searched in the streams of a region, if no secret was found there.
     pub(super) fn without_streams(&self, name: Option<&Name>) -> Option<usize> {
         match *self.get(name)? {
-            Entry::WithoutStreams(searched_bytes) => Some(searched_bytes),
+            Entry::WithoutStreams(work) => Some(work),
             _ => None,
         }
     }
 
-    pub(super) fn keep_without_streams(&self, name: Name, searched_bytes: usize) {
-        self.keep(name, Entry::WithoutStreams(searched_bytes));
+    pub(super) fn keep_without_streams(&self, name: Name, work: usize) {
+        self.keep(name, Entry::WithoutStreams(work));
     }
 }
 

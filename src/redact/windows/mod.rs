@@ -35,7 +35,7 @@ use super::escapes::Escapes;
 use super::finding::{Ends, Finding, OutOfTime};
 use super::masking::Masking;
 use super::merged::remove_covered;
-use super::part::{Carry, READINGS, Wants};
+use super::part::{Carry, Limits, READINGS, Wants};
 use super::readings::{self, Texts};
 use super::runs::PEM_MAX_BYTES;
 use super::streams::Spare;
@@ -58,12 +58,15 @@ struct Progress<'t> {
     without: [Undoing<'t>; 2],
     /// Windows may still be made longer by so many bytes.
     spare: usize,
+    /// The work that may still be done in the copies without escapes.
+    copies_work: usize,
 }
 
 impl<'t> Progress<'t> {
     fn of(text: &'t str) -> Self {
         let without = [Escapes::Json, Escapes::Markup].map(|escapes| Undoing::of(text, escapes));
-        Self { without, spare: LONGER_A_BYTE * text.len() + LONGER_AT_LEAST_BYTES }
+        let spare = LONGER_A_BYTE * text.len() + LONGER_AT_LEAST_BYTES;
+        Self { without, spare, copies_work: Limits::copies_of(text.len()) }
     }
 }
 
@@ -167,8 +170,8 @@ impl<'a> Masking<'a> {
                     let without = progress.without.each_mut();
                     let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
                     let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
-                    let found =
-                        readings::search(self.redactor, &texts, core.clone(), carries, ends, enough, deadline)?;
+                    let limits = Limits { enough, copies: progress.copies_work, ..Limits::of(deadline) };
+                    let found = readings::search(self.redactor, &texts, core.clone(), carries, ends, limits)?;
                     let read = Read::of(found, marks::in_core(texts.plain, core));
                     if let Some(name) = name {
                         kept.keep_rules(name, &read, core_bytes);
@@ -176,6 +179,7 @@ impl<'a> Masking<'a> {
                     read
                 }
             };
+            progress.copies_work = progress.copies_work.checked_sub(read.copies_work).ok_or(OutOfTime)?;
             let longer = (behind * 4).clamp(LONGER_BYTES, LONGEST_BYTES);
             behind = match read.wants {
                 Wants::Rest if !is_last && behind == LONGEST_BYTES => return Err(OutOfTime),
@@ -200,14 +204,14 @@ impl<'a> Masking<'a> {
             let region = &text[region];
             let name = cores::name_of_region(region, version, namer);
             // Where secrets were found, their masks are made anew.
-            if let Some(searched_bytes) = kept.without_streams(name.as_ref()) {
-                spare.take(searched_bytes)?;
+            if let Some(work) = kept.without_streams(name.as_ref()) {
+                spare.take(work)?;
                 continue;
             }
-            let before = spare.bytes();
+            let before = spare.work();
             let here = self.in_streams_within(region, &mut spare)?;
             if let (true, Some(name)) = (here.is_empty(), name) {
-                kept.keep_without_streams(name, before - spare.bytes());
+                kept.keep_without_streams(name, before - spare.work());
             }
             found.extend(
                 here.into_iter().map(|finding| Finding {

@@ -96,7 +96,7 @@ proptest! {
         let long = &redactor.long;
         let cores = Cores::of(&text, long.sizes.cores, &long.known);
         let (in_windows, _) = masking.scanned_in_windows(&cores, ends, deadline()).unwrap();
-        let whole = masking.scanned(&text, ends, deadline()).unwrap();
+        let (whole, _) = masking.scanned(&text, ends, Limits::of(deadline())).unwrap();
         let show = |found| {
             let mut masks = Vec::new();
             masking.merged(&text, found, |range, rule, shown| masks.push((range, rule.to_owned(), shown.to_owned())));
@@ -283,6 +283,37 @@ fn a_secret_of_any_length_is_masked_or_the_text_is_withheld() {
     }
     let text = format!("{{\"password\":\"{}\",\"b\":1}}", "ab ".repeat(900 << 10));
     assert_eq!(masked(&redactor, &text, Ends::default()).0, None);
+}
+
+#[test]
+fn long_strings_in_lines_of_json_are_searched_as_a_stream() {
+    let redactor = redactor(&settings(), Sizes::default());
+    // An escape of each kind: the strings are read three times, but only beside these is anything examined again.
+    let line = |nth: u32| {
+        let text = format!("a && b, \"\u{1}\" and the token of {}. {}", nth, prose(900, nth));
+        serde_json::json!({ "text": text }).to_string() + "\n"
+    };
+    let mut text: String = (0..200).map(line).collect();
+    assert_eq!(masked(&redactor, &text, Ends::default()).0.unwrap(), text);
+    text += "{\"text\":\"password=hunt\"}\n{\"text\":\"er2secret\"}\n";
+    let shown = masked(&redactor, &text, Ends::default()).0.unwrap();
+    assert!(!shown.contains("er2secret"), "{}", &shown[shown.len() - 200..]);
+}
+
+#[test]
+fn a_text_that_needs_too_much_work_in_its_copies_without_escapes_is_withheld() {
+    let (remembering, forgetful) = (redactor(&settings(), Sizes::default()), redactor(&settings(), Sizes::default()));
+    forgetful.remember_at_most(0);
+    let slow = |nth: usize| format!("{{\"b{nth}\"{{\"\":\"&quot;\\u0074\"}}\n\"pass:{{");
+    let text: String = (0..20_000).map(slow).collect();
+    for _ in 0..2 {
+        assert_eq!(masked(&forgetful, &text, Ends::default()).0, None);
+        assert_eq!(masked(&remembering, &text, Ends::default()).0, None);
+    }
+    // A page full of secrets is far from that.
+    let page = |nth: usize| format!("<pre>{{&quot;token&quot;:&quot;aB3dE6gH9jK1mN4pQ{nth}&quot;}}</pre>\n");
+    let text: String = (0..10_000).map(page).collect();
+    assert!(masked(&remembering, &text, Ends::default()).0.is_some_and(|shown| !shown.contains("aB3dE6gH9")));
 }
 
 #[test]
