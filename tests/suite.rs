@@ -45,6 +45,8 @@ mod processes;
 mod prompt;
 mod quotas;
 mod redaction;
+#[cfg(target_os = "linux")]
+mod redirect;
 mod reload;
 mod runs;
 mod searching;

@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 37] = [
+const EXAMPLES: [(&str, [Example; 2]); 41] = [
     (
         "",
         [
@@ -249,6 +249,37 @@ const EXAMPLES: [(&str, [Example; 2]); 37] = [
         [
             ("Replace the CA within two weeks", "otas-proxy ca rotate --overlap 14d"),
             ("Let the new CA sign now", "otas-proxy ca rotate --finish"),
+        ],
+    ),
+    (
+        "redirect",
+        [
+            ("Print the rules that redirect a user's connections", "otas-proxy redirect print --user agent"),
+            ("Install them", "sudo otas-proxy redirect install --user agent"),
+        ],
+    ),
+    (
+        "redirect print",
+        [
+            ("Print the rules for a user", "otas-proxy redirect print --user agent"),
+            (
+                "Print the rules for a service, for a proxy that runs as `otas`",
+                "otas-proxy redirect print --cgroup system.slice/agents.service --proxy-user otas",
+            ),
+        ],
+    ),
+    (
+        "redirect install",
+        [
+            ("Redirect a user's connections", "sudo otas-proxy redirect install --user agent"),
+            ("Redirect those of a service", "sudo otas-proxy redirect install --cgroup system.slice/agents.service"),
+        ],
+    ),
+    (
+        "redirect remove",
+        [
+            ("Redirect nothing any more", "sudo otas-proxy redirect remove"),
+            ("The same, as root already", "otas-proxy redirect remove"),
         ],
     ),
     (

@@ -35,6 +35,7 @@ mod own_settings;
 mod page;
 mod preload;
 mod redact;
+mod redirect;
 mod reload;
 mod retry;
 mod run;
@@ -108,6 +109,7 @@ enum Command {
     Healthcheck(healthcheck::Args),
     Ca(ca::Args),
     Redact(redact::Args),
+    Redirect(redirect::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -167,6 +169,7 @@ pub fn main() -> ExitCode {
         Command::Healthcheck(args) => healthcheck::run(&args),
         Command::Ca(args) => ca::run(args),
         Command::Redact(args) => redact::run(&args),
+        Command::Redirect(args) => redirect::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

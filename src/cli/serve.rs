@@ -53,6 +53,9 @@ pub(super) fn run(args: Args) -> Done {
             if app.has_stdout_sink() { said::err(&line) } else { said::note(&line) }
         };
         say(&format!("listening on http://{}", app.proxy_addr));
+        for address in &app.transparent_addrs {
+            say(&format!("redirected connections are served on {address}"));
+        }
         say(&format!("health on http://{}/healthz", app.admin_addr));
         say(&format!("calls are shown on {}", app.page_url));
         let (ca, bundle) = (app.ca_file.display(), app.bundle_file.display());

@@ -23,13 +23,32 @@ const INSIDE: &str = "OTAS_TEST_ISLAND";
 
 const SET_UP: &str = "set -e
 ip link set lo up
-for address in 203.0.113.7/32 203.0.113.53/32 2001:db8::7/128; do ip address add $address dev lo; done
+for address in 203.0.113.7/32 203.0.113.53/32; do ip address add $address dev lo; done
+ip address add 2001:db8::7/128 dev lo nodad
 mount --bind \"$OTAS_TEST_ISLAND/resolv.conf\" /etc/resolv.conf
 exec \"$@\"";
+
+/// Who is on an island.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    /// Root alone, who is the user who runs the tests.
+    Root,
+    /// Other users as well. Only root can make it, or a user who has such ids (subuid(5)).
+    All,
+}
 
 /// Runs `test` on an island. `name` is that of the test function. If this machine cannot make one, the test says so, and fails where
 /// clients are required.
 pub fn run(name: &str, test: impl Future<Output = ()>) {
+    land(name, Users::Root, test);
+}
+
+/// The same, on an island with several users.
+pub fn run_with_users(name: &str, test: impl Future<Output = ()>) {
+    land(name, Users::All, test);
+}
+
+fn land(name: &str, users: Users, test: impl Future<Output = ()>) {
     if std::env::var_os(INSIDE).is_some() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         return runtime.block_on(async {
@@ -37,7 +56,7 @@ pub fn run(name: &str, test: impl Future<Output = ()>) {
             test.await;
         });
     }
-    if let Some(missing) = missing() {
+    if let Some(missing) = missing(users) {
         let required = std::env::var("OTAS_REQUIRE_CLIENTS").is_ok_and(|value| value == "1");
         assert!(!required, "{name}: {missing}");
         return not_run(name, &missing);
@@ -45,7 +64,7 @@ pub fn run(name: &str, test: impl Future<Output = ()>) {
     let folder = TempDir::new().unwrap();
     std::fs::write(folder.path().join("resolv.conf"), format!("nameserver {DNS}\n")).unwrap();
     let again = std::env::current_exe().unwrap();
-    let done = enter(&["sh", "-c", SET_UP, "sh", again.to_str().unwrap(), "--exact", name, "--nocapture"])
+    let done = enter(users, &["sh", "-c", SET_UP, "sh", again.to_str().unwrap(), "--exact", name, "--nocapture"])
         .env(INSIDE, folder.path())
         .output()
         .unwrap();
@@ -59,20 +78,26 @@ fn not_run(name: &str, missing: &str) {
     eprintln!("{name}: not run: {missing}");
 }
 
-fn enter(command: &[&str]) -> Command {
+fn enter(users: Users, command: &[&str]) -> Command {
     let mut unshare = Command::new("unshare");
-    unshare.args(["--user", "--map-root-user", "--net", "--mount"]).args(command);
+    match users {
+        Users::All if rustix::process::geteuid().is_root() => &mut unshare,
+        Users::All => unshare.args(["--user", "--map-root-user", "--map-auto"]),
+        Users::Root => unshare.args(["--user", "--map-root-user"]),
+    };
+    unshare.args(["--net", "--mount"]).args(command);
     unshare
 }
 
 /// What this machine lacks.
-fn missing() -> Option<String> {
+fn missing(users: Users) -> Option<String> {
     for program in ["unshare", "ip", "nft", "python3"] {
         if tool(program).is_none() {
             return Some(format!("`{program}` is not installed"));
         }
     }
-    let tried = enter(&["sh", "-c", "ip link set lo up && echo 'add table inet probe' | nft -f -"]).output().unwrap();
+    let tried =
+        enter(users, &["sh", "-c", "ip link set lo up && echo 'add table inet probe' | nft -f -"]).output().unwrap();
     let why = String::from_utf8_lossy(&tried.stderr).into_owned();
     (!tried.status.success()).then(|| format!("namespaces of a user's own cannot be made: {why}"))
 }

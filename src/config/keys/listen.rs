@@ -29,7 +29,8 @@ pub(super) const KEYS: &[Key] = &[
         names::LISTEN_TRANSPARENT,
         Kind::Plain,
         "Where the system redirects connections of agents that know nothing of proxies: an address, or a list of them. \
-         A connection that nobody redirected is refused. Linux only.",
+         `otas-proxy redirect` \
+         writes the rules. A connection that nobody redirected is refused. Linux only.",
         |c, g| put(&mut c.listen.transparent, g.addresses()),
         |c| (!c.listen.transparent.is_empty()).then(|| addresses(&c.listen.transparent)),
         part!(listen.transparent),

@@ -72,7 +72,16 @@ pub(super) async fn dial_host(
     let addresses = admitted(resolved, judge)?;
     let resolved = Instant::now();
     let failed = |e: io::Error| connect_error(shown, &e);
-    let connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| late("connect"))?;
+    let mut connected = timeout_at(deadline, connect(&addresses)).await.map_err(|_| late("connect"))?;
+    // The agent's connection to us is open, so it does not try the next address itself.
+    if connected.is_err() && at.is_some() && host.parse::<IpAddr>().is_err() {
+        let others = timeout_at(deadline, origins.resolver.resolve(host, port)).await;
+        let mut others = others.ok().and_then(Result::ok).unwrap_or_default();
+        others.retain(|other| !addresses.contains(other) && judge(*other).is_ok());
+        if !others.is_empty() {
+            connected = timeout_at(deadline, connect(&others)).await.map_err(|_| late("connect"))?;
+        }
+    }
     let stream = connected.map_err(failed)?;
     let (peer, local) = (stream.peer_addr().map_err(failed)?, stream.local_addr().map_err(failed)?);
     if is_own_listener(peer, local, &origins.own_listeners) {
