@@ -168,6 +168,7 @@ pub(super) fn run(args: Args) -> Done {
                 say::err(&summary.to_string());
                 let parent = |name: &str| std::env::var(name).ok();
                 let lines = match summary.calls {
+                    0 if args.netns => Vec::new(),
                     0 => none_seen::reasons(&args.command, args.scope, &parent, &own),
                     _ => none_seen::may_be_missing(&own).into_iter().collect(),
                 };
