@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value;
 
 use crate::clients::installed::{is_there, node, node_itself};
-use crate::netns::{HTTP_CLIENT, http_client_said, server, speaks_first};
+use crate::netns::{HTTP_CLIENT, are_of_process, http_client_said, server, speaks_first};
 use crate::support::island::{self, NAME, V4, V6, V6_NAME, at};
 use crate::support::origin::{TestCa, TestOrigin};
 use crate::support::program::{Folder, Served};
@@ -113,8 +113,8 @@ fn programs_of_a_redirected_user_are_intercepted_or_relayed_until_the_rules_are_
             ] {
                 assert_eq!(server(event), host, "{event:#}");
                 assert_eq!((&event["path"], &event["metadata"]["kind"]), (&path.into(), &kind.into()), "{event:#}");
-                assert_eq!(event["metadata"]["client"]["pid"].to_string(), pid, "{event:#}");
             }
+            are_of_process(&events, pid);
             let udp = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.connect(('203.0.113.7', 443)); s.send(b'x')";
             let refused = outside.agent(&["python3", "-c", udp]).await;
             assert!(refused.contains("PermissionError") || refused.contains("ConnectionRefused"), "{refused}");
