@@ -10,7 +10,7 @@ CLIENTS=$PWD/target/clients
 NODE_CLIENTS=$PWD/target/clients-node
 PYTHON_PACKAGES=('requests==2.34.*' 'httpx[http2]==0.28.*' 'aiohttp==3.14.*' 'openai==3.54.*' 'anthropic==2.12.*'
   'boto3==1.44.*' 'grpcio==1.85.*' 'websockets==17.4.*' 'opentelemetry-proto==1.45.*' 'mcp==2.3.*'
-  'kubernetes-validate==1.37.*' 'jsonpatch==1.*')
+  'kubernetes-validate==1.37.*' 'jsonpatch==1.*' 'ziglang==0.17.*' 'cargo-zigbuild==0.24.*')
 NODE_PACKAGES=(axios@1.21.1 undici@7.30.2 ws@8.23.0 openai@6.30.1 @anthropic-ai/sdk@1.12.0 har-validator@5.1.5)
 # A Node that knows nothing of proxies, and one that does. Packages bring them, so that the system's own may be any.
 NODES=(20.20.2 24.18.0)
@@ -87,6 +87,13 @@ if [ "$(id -u)" = 0 ]; then
   PROFILE=release deploy/image.sh
 else
   echo "the container image was NOT built: that needs root"
+fi
+say "macOS"
+# Compiled, not run. zig compiles the C parts.
+if rustup target add aarch64-apple-darwin 2>/dev/null; then
+  PATH="$CLIENTS/bin:$PATH" RUSTFLAGS="-D warnings" cargo-zigbuild check --locked --bin otas-proxy --target aarch64-apple-darwin
+else
+  echo "the target aarch64-apple-darwin cannot be added, so it was NOT checked"
 fi
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 say "dependencies"

@@ -14,6 +14,14 @@ dist:
 image:
     deploy/image.sh
 
+# What a release consists of: static programs, Debian packages, sources, SBOM, checksums, in target/release-files.
+release:
+    packaging/release.sh
+
+# A Debian package's life in a fresh Debian: install, start, upgrade, purge. Needs root and mmdebstrap.
+test-deb package:
+    packaging/test-deb.sh {{package}}
+
 # The same, laid out for an idle proxy: it takes 7 to 10 MiB less memory. Needs valgrind.
 dist-ordered:
     ./order.sh

@@ -16,6 +16,7 @@
 //!
 //! Only Linux reports this. On other systems everything is unknown.
 
+#[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux tells command lines"))]
 mod command;
 mod ends;
 mod gate;
