@@ -10,8 +10,9 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio_util::io::poll_read_buf;
 
-/// How much is read at once. For a larger head, the buffer grows.
-pub(in crate::proxy) const READ_BYTES: usize = 8 << 10;
+/// How much is read at once: a head with content of usual size, so that both are passed on together. For a larger head, the buffer
+/// grows.
+pub(in crate::proxy) const READ_BYTES: usize = 16 << 10;
 
 /// Reads more bytes to the end of `held`. Gives how many were read; 0 at the end of the stream.
 ///

@@ -158,7 +158,8 @@ impl<S: AsyncRead + Unpin> OriginIo<S> {
                 heads.push(&self.held[..self.ready]);
             }
         } else {
-            self.responses.0.awaited.store(NONE, Ordering::Release);
+            // With the head goes what came with it. hyper makes one piece of content out of one read.
+            self.pass_the_rest();
         }
         Ok(true)
     }
@@ -225,3 +226,25 @@ impl<S: AsyncRead + Unpin> AsyncRead for OriginIo<S> {
 }
 
 passes_writes!(OriginIo);
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn content_that_came_with_its_head_goes_on_with_it_and_an_interim_head_goes_alone() {
+        let (mut origin, ours) = tokio::io::duplex(64 << 10);
+        let (mut io, responses) = OriginIo::new(ours);
+        responses.expect(&Method::GET);
+        let interim = b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+        let whole = [b"HTTP/1.1 200 OK\r\nContent-Length: 10240\r\n\r\n", &[b'z'; 10240][..]].concat();
+        origin.write_all(&[interim, &whole[..]].concat()).await.unwrap();
+        let mut room = vec![0; 16 << 10];
+        for expected in [&interim[..], &whole] {
+            let bytes = io.read(&mut room).await.unwrap();
+            assert_eq!(room[..bytes], *expected);
+        }
+    }
+}
