@@ -4,8 +4,6 @@
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 use encoding_rs::Encoding;
@@ -103,14 +101,17 @@ fn searched(
     let broken_off = matches!(coding, Some((_, CodingResult::Decoded { end, .. })) if end != DecodeEnd::Whole);
     let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
     let (content, form_fields) = mask_form(content, &content_type, cut, masking)?;
-    let (head, charset) = as_text(&content, &content_type, cut, masking);
     let ends = Ends { cut_start: false, cut_end: cut };
-    // A form was searched field by field, but not between the fields. Base64 was searched before it was encoded.
-    let head = match charset {
-        Some(_) => masked(head, ends, masking)?,
-        // The content type does not describe a body that is still coded.
-        None if matches!(coding, None | Some((_, CodingResult::Decoded { .. }))) => data_url(&content_type, &head),
-        None => data_url(&ContentType::default(), &head),
+    let (head, charset) = match text::read(&content, &content_type, cut) {
+        // A form was searched field by field, but not between the fields.
+        Some(text) => (masked(shared(&content, text.text), ends, masking)?, Some(text.charset)),
+        None => {
+            let searched = masking.bytes(&content, cut);
+            // The content type does not describe a body that is still coded.
+            let is_decoded = matches!(coding, None | Some((_, CodingResult::Decoded { .. })));
+            let shown_as = if is_decoded { &content_type } else { &ContentType::default() };
+            (data_url(shown_as, searched.as_deref().unwrap_or(&content)), None)
+        }
     };
 
     // The end of a form may begin inside a secret whose name is not kept, and coded bytes cannot be decoded from the
@@ -146,9 +147,11 @@ fn decoded_max_bytes(content_type: &ContentType, text_max_bytes: usize) -> usize
     if content_type.is_kept_whole() { text_max_bytes.max(DECODED_MAX_BYTES) } else { DECODED_MAX_BYTES }
 }
 
-/// Base64 with its content type (RFC 2397).
-fn data_url(content_type: &ContentType, base64: &str) -> ByteString {
-    format!("data:{};base64,{base64}", content_type.in_data_url()).into()
+/// Bytes as base64 with their content type (RFC 2397).
+fn data_url(content_type: &ContentType, bytes: &[u8]) -> ByteString {
+    let mut url = format!("data:{};base64,", content_type.in_data_url());
+    base64_simd::STANDARD.encode_append(bytes, &mut url);
+    url.into()
 }
 
 fn masked(text: ByteString, ends: Ends, masking: &mut Masking<'_>) -> Result<ByteString, OutOfTime> {
@@ -251,22 +254,6 @@ fn mask_form(
             }
             None => Ok((content, None)),
         },
-    }
-}
-
-/// The content as text with its charset, or as base64 with `None`.
-fn as_text(
-    content: &Bytes,
-    content_type: &ContentType,
-    cut: bool,
-    masking: &mut Masking<'_>,
-) -> (ByteString, Option<&'static Encoding>) {
-    match text::read(content, content_type, cut) {
-        Some(text) => (shared(content, text.text), Some(text.charset)),
-        None => {
-            let masked = masking.bytes(content, cut);
-            (STANDARD.encode(masked.as_deref().unwrap_or(content)).into(), None)
-        }
     }
 }
 
