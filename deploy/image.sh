@@ -7,7 +7,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 name="${1:-otas-proxy}"
-limit=$((30 << 20))
+# Of what is published. Other profiles make larger programs.
+limit=$((30 * 1000 * 1000))
 for program in buildah podman; do
   command -v "$program" >/dev/null && continue
   apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program" crun
@@ -27,7 +28,10 @@ buildah "${storage[@]}" bud --quiet --isolation chroot --format docker --timesta
   --label "org.opencontainers.image.version=$version" --tag "$name" --file "$work/Dockerfile" "$work/context" >/dev/null
 size="$(find "$work/context/tree" -type f -printf '%s\n' | awk '{ sum += $1 } END { print sum }')"
 echo "image $name: $size bytes"
-[ "$size" -le "$limit" ] || { echo "the image is larger than $limit bytes" >&2; exit 1; }
+if [ "${PROFILE:-dist}" = dist ] && [ "$size" -gt "$limit" ]; then
+  echo "the image is larger than $limit bytes" >&2
+  exit 1
+fi
 if [ -n "${ARCHIVE:-}" ]; then
   rm -f "$ARCHIVE"
   buildah "${storage[@]}" push --quiet "$name" "docker-archive:$ARCHIVE:$name"
