@@ -203,8 +203,9 @@ async fn two_runs_are_compared_in_three_actions() {
     // Three actions: two ticks and a button.
     browser.eval("document.querySelectorAll('table.runs input[type=checkbox]').forEach((box) => box.click()); 1");
     click(&mut browser, "button.compare");
-    browser.until("document.querySelector('table.compare') !== null");
     let cells = "[...document.querySelectorAll('table.compare tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))";
+    // What is not read within the page's first milliseconds comes later.
+    browser.until(&format!("{cells}.some((row) => row[0] === 'turns' && row[1] === '3' && row[2] === '3')"));
     let rows = browser.eval(cells);
     let found = |name: &str| {
         rows.as_array().unwrap().iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{name}: {rows}")).clone()
