@@ -1,6 +1,7 @@
 //! Sessions, runs, comparisons and shared files, in a real browser and over HTTP.
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use super::browser::installed;
 use super::client;
 use crate::runs::agents::{Claude, Codex, Model, Tokens, function, message, text, uses};
 use crate::support::browser::Browser;
-use crate::support::proxy::{Running, TestProxy};
+use crate::support::proxy::{Running, TestProxy, eventually};
 use crate::support::sample::{HOSTILE, STEERING, steering, steers};
 
 const SESSION: &str = "0b9f5d4e-8c55-4bb1-a7a5-7f0c4c2b9d01";
@@ -20,6 +21,8 @@ const WIDE: (u32, u32) = (1280, 900);
 struct Played {
     proxy: Running,
     _model: Model,
+    /// Calls made so far.
+    made: AtomicUsize,
 }
 
 fn tokens(uncached: u64, read: u64, written: u64) -> Tokens {
@@ -34,7 +37,7 @@ impl Played {
         std::fs::write(&file, format!("version = '1'\ncurrency = 'USD'\n{model}")).unwrap();
         let prices = otas_proxy::prices::Prices::read(&file).unwrap();
         let proxy = TestProxy::new().with(|config| config.event.prices = prices).run().await;
-        Self { proxy, _model: Model::start().await }
+        Self { proxy, _model: Model::start().await, made: AtomicUsize::new(0) }
     }
 
     /// Two turns, a sub-agent, a failed tool, a failed call, and a cache miss because a tool was added.
@@ -56,6 +59,7 @@ impl Played {
         main.tools.push("WebFetch");
         main.fail(529, "Overloaded").await;
         main.call(&[text("The tests pass.")], tokens(30, 0, 11_000)).await;
+        self.stored(7).await;
     }
 
     async fn codex(&self) {
@@ -64,6 +68,7 @@ impl Played {
         codex.call(&[function("c1", "shell", &json!({ "command": ["ls"] }))], tokens(100, 0, 0)).await;
         codex.result("c1", "a b c");
         codex.call(&[message("Three files.")], tokens(100, 0, 0)).await;
+        self.stored(2).await;
     }
 
     /// A session whose texts mean harm.
@@ -76,6 +81,15 @@ impl Played {
         main.system.push_str(&harm);
         main.call(&[text(&harm)], tokens(9, 0, 9_000)).await;
         main.fail(529, &harm).await;
+        self.stored(3).await;
+    }
+
+    /// Waits until so many calls more are stored: the page shows no others.
+    async fn stored(&self, more: usize) {
+        let made = self.made.fetch_add(more, Ordering::Relaxed) + more;
+        let filter = otas_proxy::store::Filter { limit: 99, ..Default::default() };
+        let viewer = self.proxy.app.store.viewer();
+        eventually("all calls are stored", async || viewer.calls(&filter, None).unwrap().len() == made).await;
     }
 
     fn url(&self, path: &str) -> String {
