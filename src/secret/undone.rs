@@ -106,9 +106,9 @@ impl Undone {
         (place, None)
     }
 
-    /// Whether the character of an escape is in this range of the copy.
+    /// Whether the character of an escape is in this range of the copy. An empty range, also one between two escapes, has none.
     pub(crate) fn any_in(&self, range: &Range<usize>) -> bool {
-        matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
+        !range.is_empty() && matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
     }
 
     /// About how many entries this range of the copy has.
@@ -282,6 +282,7 @@ mod tests {
             for (at, place) in places.iter().enumerate() {
                 prop_assert_eq!(&undone.place(at), place);
                 prop_assert_eq!(undone.any_in(&(at..at + 1)), place.len() > 1);
+                prop_assert!(!undone.any_in(&(at..at)));
             }
             let mut backwards = Backwards::of(&undone);
             for at in (0..places.len()).chain((0..places.len()).rev().step_by(7)).chain((0..places.len()).step_by(90)) {
