@@ -109,7 +109,7 @@ fn mitmproxy(port: u16, own: &Path, bench: &Path) -> (Vec<String>, PathBuf) {
 fn proxelar(port: u16, own: &Path, _: &Path) -> (Vec<String>, PathBuf) {
     let (program, port, folder) = (installed("bin/proxelar"), port.to_string(), own.display().to_string());
     let command = [&*program, "-i", "terminal", "-p", &port, "--upstream-trust", "insecure", "--ca-dir", &folder];
-    (words(&command), own.join("ca.pem"))
+    (words(&command), own.join("proxelar-ca.pem"))
 }
 
 fn squid(port: u16, own: &Path, bench: &Path) -> (Vec<String>, PathBuf) {

@@ -288,8 +288,7 @@ fn write_headers(out: &mut EventWriter<'_>, exchange: &Exchange) {
     out.json.open_string("request_headers");
     if exchange.request.headers.get(HOST.as_str()).is_none() {
         // An HTTP/1.0 request may have no Host field, but readers of the event need the host here.
-        let host = format!("{}:{}", exchange.origin.host, exchange.origin.port);
-        out.bounded_line("host", &host);
+        out.bounded_line("host", &exchange.origin.authority());
     }
     out.cuts.request_headers = headers::write(out, &exchange.request.headers, fit::HEADERS_MAX_BYTES);
     out.json.close_string();

@@ -544,6 +544,9 @@ fn a_request_without_host_shows_its_host_and_a_tunnel_why_it_has_no_body() {
     assert_eq!(inner(&value, "request_headers"), json!({"host": "api.test:443"}));
     assert!(value["request_body"].as_str().unwrap().contains("1,234 bytes of a tunnel"));
     assert_eq!(value["metadata"]["kind"], "tunnel");
+
+    exchange.origin.host = "2001:db8::7".into();
+    assert_eq!(inner(&value_of(&exchange), "request_headers"), json!({"host": "[2001:db8::7]:443"}));
 }
 
 #[test]

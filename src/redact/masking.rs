@@ -140,15 +140,15 @@ impl<'a> Masking<'a> {
     /// for a few bytes is also searched as a text.
     pub(crate) fn bytes(&mut self, bytes: &[u8], cut: bool) -> Option<Vec<u8>> {
         let clean = &self.redactor.clean;
-        let name = clean.name(bytes, SearchedAs::Bytes(cut), self.version_of_own());
-        if clean.has(name.as_ref()) {
+        let content = clean.content(bytes, SearchedAs::Bytes(cut), self.version_of_own());
+        if clean.has(&content) {
             return None;
         }
         let Some(text) = readable(bytes) else {
             let mut any = false;
             let blotted = self.binary(bytes, cut, &mut any);
             if !any {
-                clean.add(name);
+                clean.add(content);
             }
             return blotted;
         };

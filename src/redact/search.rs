@@ -82,8 +82,8 @@ impl<'a> Masking<'a> {
     /// The same for a text that is searched as a whole, without the ends of a cut text.
     pub(super) fn at_once(&self, text: &str, ends: Ends, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let clean = &self.redactor.clean;
-        let name = clean.name(text.as_bytes(), SearchedAs::Text(ends), self.version_of_own());
-        if clean.has(name.as_ref()) {
+        let content = clean.content(text.as_bytes(), SearchedAs::Text(ends), self.version_of_own());
+        if clean.has(&content) {
             return Ok(Vec::new());
         }
         let limits = Limits { copies: Limits::copies_of(text.len()), ..Limits::of(deadline) };
@@ -97,7 +97,7 @@ impl<'a> Masking<'a> {
         found.extend(self.in_streams(text, deadline)?);
         found.extend(self.listed(text, deadline)?);
         if without_ids && found.is_empty() {
-            clean.add(name);
+            clean.add(content);
         }
         Ok(found)
     }
