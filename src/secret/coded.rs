@@ -5,7 +5,6 @@ use std::ops::Range;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::digits::hex_stretches;
 use super::needles::Needles;
 
 /// At most so many characters at the end of an encoded secret are searched for: no two secrets have the same end.
@@ -19,8 +18,6 @@ pub(super) struct Coded {
     hex: Needles,
     /// The reach of each needle of `hex`.
     of_hex: Vec<Reach>,
-    /// No secret has fewer hexadecimal digits.
-    hex_min_bytes: usize,
 }
 
 /// How many characters around a needle hold more bits of the secret.
@@ -36,23 +33,28 @@ impl Coded {
         let secrets = || secrets.iter().map(AsRef::as_ref);
         let (base64, of_base64): (Vec<_>, Vec<_>) = secrets().flat_map(in_base64).unzip();
         let (hex, of_hex): (Vec<_>, Vec<_>) = secrets().flat_map(in_hex).unzip();
-        let hex_min_bytes = 2 * secrets().map(<[u8]>::len).min()?;
-        Some(Self { base64: Needles::new(&base64)?, of_base64, hex: Needles::new(&hex)?, of_hex, hex_min_bytes })
+        Some(Self { base64: Needles::new(&base64)?, of_base64, hex: Needles::new(&hex)?, of_hex })
     }
 
-    /// The ranges of characters that hold bits of a secret, in no order.
-    pub(super) fn find(&self, characters: &[u8], found: &mut dyn FnMut(Range<usize>)) {
-        let whole = |reach: Reach, range: Range<usize>| {
-            range.start.saturating_sub(reach.before)..characters.len().min(range.end + reach.after)
-        };
+    /// The ranges of characters of base64 that hold bits of a secret, in no order.
+    pub(super) fn in_base64(&self, characters: &[u8], found: &mut dyn FnMut(Range<usize>)) {
         for (needle, range) in self.base64.find_iter(characters) {
-            found(whole(self.of_base64[needle], range));
+            found(self.of_base64[needle].around(range, characters));
         }
-        for digits in hex_stretches(characters, self.hex_min_bytes) {
-            for (needle, range) in self.hex.find_iter(&characters[digits.clone()]) {
-                found(whole(self.of_hex[needle], digits.start + range.start..digits.start + range.end));
-            }
+    }
+
+    /// The same for hexadecimal digits.
+    pub(super) fn in_hex(&self, digits: &[u8], found: &mut dyn FnMut(Range<usize>)) {
+        for (needle, range) in self.hex.find_iter(digits) {
+            found(self.of_hex[needle].around(range, digits));
         }
+    }
+}
+
+impl Reach {
+    /// A needle with what belongs to it of these characters.
+    fn around(self, needle: Range<usize>, characters: &[u8]) -> Range<usize> {
+        needle.start.saturating_sub(self.before)..characters.len().min(needle.end + self.after)
     }
 }
 

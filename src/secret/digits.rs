@@ -28,6 +28,30 @@ impl Run {
         }
     }
 
+    /// The run that holds the byte at `at`, if one of at least one character does. Nothing in front of `from` is a part of it. Such
+    /// a byte may be the end of one of its lines.
+    pub(super) fn around(text: &[u8], at: usize, from: usize) -> Option<Self> {
+        let line_before = |end: usize| {
+            let before = text[from..end].strip_suffix(b"\n")?;
+            let before = before.strip_suffix(b"\r").unwrap_or(before);
+            let length = before.iter().rev().take_while(|byte| value(**byte) < 64).count();
+            (length >= LINE_MIN_BYTES).then_some(from + before.len() - length)
+        };
+        let mut start = match text[at] {
+            // Only behind a line end it is known whether a line goes on.
+            b'\r' if text.get(at + 1) == Some(&b'\n') => line_before(at + 2)?,
+            b'\n' => line_before(at + 1)?,
+            byte if value(byte) < 64 => {
+                at - text[from..at].iter().rev().take_while(|byte| value(**byte) < 64).count()
+            }
+            _ => return None,
+        };
+        while let Some(line) = line_before(start) {
+            start = line;
+        }
+        Some(Self::at(text, start)).filter(|run| at < run.end)
+    }
+
     /// The run that begins at `start`.
     fn at(text: &[u8], start: usize) -> Self {
         let line_end = |from: usize| {
@@ -56,7 +80,7 @@ impl Run {
         run
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self.lines.last() {
             Some((start, before)) => before + self.end - start,
             None => self.end - self.start,
@@ -169,14 +193,45 @@ pub(super) fn base64(characters: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&last.to_be_bytes()[1..][..rest.len().saturating_sub(1)]);
 }
 
-/// The stretches of at least `min` hexadecimal digits.
-pub(super) fn hex_stretches(characters: &[u8], min: usize) -> impl Iterator<Item = Range<usize>> {
+/// The stretches of pairs of hexadecimal digits that encode at least `min` bytes of ASCII side by side.
+pub(super) fn ascii_of_hex(digits: &[u8], min: usize) -> impl Iterator<Item = Range<usize>> {
+    let min = min.max(1);
+    let pairs = digits.len() / 2;
+    // The first digit of a pair has the highest bit of the byte.
+    let ascii = |pair: usize| digits[2 * pair] < b'8';
     let mut from = 0;
     std::iter::from_fn(move || {
-        let start = stretch(characters, from, min, |byte| byte.is_ascii_hexdigit())?;
-        let rest = &characters[start..];
-        let length = rest.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(rest.len());
-        from = start + length;
+        // Each window is examined from its end, so most of what is not ASCII is skipped.
+        while from + min <= pairs {
+            let Some(other) = (from..from + min).rev().find(|pair| !ascii(*pair)) else {
+                let start = from;
+                from = (from + min..pairs).find(|pair| !ascii(*pair)).unwrap_or(pairs);
+                return Some(2 * start..2 * from);
+            };
+            from = other + 1;
+        }
+        None
+    })
+}
+
+/// The stretches of at least `min` hexadecimal digits.
+pub(super) fn hex_stretches(characters: &[u8], min: usize) -> impl Iterator<Item = Range<usize>> {
+    static IS_DIGIT: [bool; 256] = {
+        let mut is_digit = [false; 256];
+        let mut byte = 0;
+        while byte < 256 {
+            is_digit[byte] = (byte as u8).is_ascii_hexdigit();
+            byte += 1;
+        }
+        is_digit
+    };
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        let start = stretch(characters, from, min, |byte| IS_DIGIT[usize::from(byte)])?;
+        // The first ones are known.
+        let rest = &characters[start + min..];
+        let more = rest.iter().position(|byte| !IS_DIGIT[usize::from(*byte)]).unwrap_or(rest.len());
+        from = start + min + more;
         Some(start..from)
     })
 }
@@ -221,6 +276,42 @@ mod tests {
                 let covered = stretches.iter().any(|stretch| stretch.start <= first && last < stretch.end);
                 prop_assert!(covered || !run[0].is_ascii() || run.len() < min, "{:?} {:?}", run, stretches);
                 start += run.len();
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_ascii_is_outside_of_the_stretches_of_hexadecimal_digits(
+            bytes in prop::collection::vec(prop_oneof![4 => 0_u8..128, 1 => 128_u8..], 0..90),
+        ) {
+            let min = 5;
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            let stretches: Vec<_> = ascii_of_hex(digits.as_bytes(), min).collect();
+            let mut start = 0;
+            for run in bytes.chunk_by(|a, b| a.is_ascii() == b.is_ascii()) {
+                let stretch = 2 * start..2 * (start + run.len());
+                let is_long = run[0].is_ascii() && run.len() >= min;
+                prop_assert_eq!(is_long, stretches.contains(&stretch), "{:?} {:?}", stretch, stretches);
+                start += run.len();
+            }
+        }
+
+        #[test]
+        fn the_run_around_a_byte_is_the_one_that_a_walk_finds(
+            lines in prop::collection::vec((prop_oneof!["[aB3+]{0,3}", "[aB3+]{30,34}"], prop::sample::select(vec!["\n", "\r\n", "\r", " ", "\n\n"])), 0..8),
+        ) {
+            let text: String = lines.iter().flat_map(|(line, end)| [line.as_str(), end]).collect();
+            let text = text.as_bytes();
+            let (mut runs, mut at) = (Vec::new(), 0);
+            while let Some(run) = Run::next(text, at, 1) {
+                at = run.end;
+                runs.push(run);
+            }
+            for at in 0..text.len() {
+                let of_walk = runs.iter().find(|run| (run.start..run.end).contains(&at)).map(|run| run.start..run.end);
+                let around = Run::around(text, at, 0).map(|run| run.start..run.end);
+                prop_assert_eq!(around, of_walk, "{} of {:?}", at, String::from_utf8_lossy(text));
             }
         }
     }

@@ -7,7 +7,7 @@
 use std::ops::Range;
 
 use super::coded::Coded;
-use super::digits::{Run, ascii_stretches, base64, hex_stretches, hexadecimal, value};
+use super::digits::{Run, ascii_of_hex, ascii_stretches, base64, hex_stretches, hexadecimal, value};
 use super::escapes::Unescaped;
 use super::plain::{Origin, Plain};
 use super::undone::Undone;
@@ -67,23 +67,54 @@ impl Hidden<'_> {
         found: &mut dyn FnMut(Range<usize>),
     ) {
         let min = self.shortest_bytes * 4 / 3;
-        let (mut at, mut bytes) = (0, Vec::new());
-        while let Some(run) = Run::next(text, at, min) {
-            at = run.end;
-            if undone.is_some_and(|undone| !undone.any_in(&(run.start..run.end))) {
-                continue;
-            }
+        let mut bytes = Vec::new();
+        let mut search = |run: Run| {
             let characters = run.characters(text);
             let mut back = |range| found(run.back(range));
-            self.coded.find(&characters, &mut back);
+            self.coded.in_base64(&characters, &mut back);
             if decodes {
-                self.decoded(&characters, escapes, &mut bytes, &mut back);
+                self.in_decoded(&characters, escapes, &mut bytes, &mut back);
+            }
+            for digits in hex_stretches(&characters, self.shortest_bytes * 2) {
+                let mut back = |range: Range<usize>| back(digits.start + range.start..digits.start + range.end);
+                let digits = &characters[digits.clone()];
+                self.coded.in_hex(digits, &mut back);
+                if decodes {
+                    self.in_decoded_hex(digits, escapes, &mut bytes, &mut back);
+                }
+            }
+        };
+        let mut at = 0;
+        let Some(undone) = undone else {
+            while let Some(run) = Run::next(text, at, min) {
+                at = run.end;
+                search(run);
+            }
+            return;
+        };
+        for characters in undone.characters() {
+            let mut next = characters.start.max(at);
+            while next < characters.end {
+                next += 1;
+                if let Some(run) = Run::around(text, next - 1, at) {
+                    at = run.end;
+                    next = at;
+                    if run.len() >= min {
+                        search(run);
+                    }
+                }
             }
         }
     }
 
-    /// Decodes a run and searches the bytes for further encodings. `bytes` is a buffer.
-    fn decoded(&self, characters: &[u8], escapes: usize, bytes: &mut Vec<u8>, found: &mut dyn FnMut(Range<usize>)) {
+    /// Decodes base64 and searches the bytes for further encodings. `bytes` is a buffer.
+    fn in_decoded(
+        &self,
+        characters: &[u8],
+        escapes: usize,
+        bytes: &mut Vec<u8>,
+        found: &mut dyn FnMut(Range<usize>),
+    ) {
         for offset in 0..characters.len().min(4) {
             let characters = &characters[offset..];
             let mut decode = |stretch: Range<usize>| {
@@ -100,12 +131,28 @@ impl Hidden<'_> {
                 false => decode(0..characters.len()),
             }
         }
-        for digits in hex_stretches(characters, self.shortest_bytes * 2) {
-            for start in [digits.start, digits.start + 1] {
-                hexadecimal(&characters[start..digits.end], bytes);
+    }
+
+    /// The same for hexadecimal digits.
+    fn in_decoded_hex(
+        &self,
+        digits: &[u8],
+        escapes: usize,
+        bytes: &mut Vec<u8>,
+        found: &mut dyn FnMut(Range<usize>),
+    ) {
+        for offset in [0, 1] {
+            let digits = &digits[offset..];
+            let mut decode = |stretch: Range<usize>| {
+                let start = offset + stretch.start;
+                hexadecimal(&digits[stretch], bytes);
                 self.inside(bytes, None, escapes, false, &mut |range| {
                     found(start + range.start * 2..start + range.end * 2);
                 });
+            };
+            match self.ascii {
+                true => ascii_of_hex(digits, self.shortest_bytes).for_each(&mut decode),
+                false => decode(0..digits.len()),
             }
         }
     }

@@ -111,6 +111,16 @@ impl Undone {
         !range.is_empty() && matches!(self.next(range.start), (first, Some(_)) if first.here < range.end)
     }
 
+    /// The characters of the escapes, as ranges of the copy: adjacent ones of the same length are one range.
+    pub(crate) fn characters(&self) -> impl Iterator<Item = Range<usize>> {
+        let mut place = Place::default();
+        self.escapes.iter().map(move |escapes| {
+            let first = place.behind_gap(*escapes);
+            place = first.behind(*escapes);
+            first.here..place.here
+        })
+    }
+
     /// About how many entries this range of the copy has.
     pub(crate) fn entries_in(&self, range: &Range<usize>) -> usize {
         let before = |at: usize| self.blocks.partition_point(|begin| begin.here < at);
@@ -284,6 +294,9 @@ mod tests {
                 prop_assert_eq!(undone.any_in(&(at..at + 1)), place.len() > 1);
                 prop_assert!(!undone.any_in(&(at..at)));
             }
+            let characters: Vec<_> = undone.characters().flatten().collect();
+            let of_escapes = |at: &usize| places[*at].len() > 1;
+            prop_assert_eq!(characters, (0..places.len()).filter(of_escapes).collect::<Vec<_>>());
             let mut backwards = Backwards::of(&undone);
             for at in (0..places.len()).chain((0..places.len()).rev().step_by(7)).chain((0..places.len()).step_by(90)) {
                 for end in at..places.len().min(at + 3) {
