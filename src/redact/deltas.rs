@@ -7,7 +7,7 @@ mod pieces;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub(super) use self::lines::{may_be_in, may_be_in_a_page, may_be_in_strings};
+pub(super) use self::lines::{may_be_in_a_page, may_be_in_strings};
 pub(super) use self::pieces::{Joined, TEXT_MAX_BYTES};
 use self::pieces::{Lines, Piece};
 
@@ -20,21 +20,22 @@ const PLACES_MAX: usize = 256;
 const LINE_MIN_BYTES: usize = "data:".len();
 
 /// The joined strings of each member of a stream's events. The stream may stand between other lines, as in the transcript of a
-/// WebSocket. Empty for any other text.
-pub(super) fn joined(text: &str) -> Vec<Joined> {
+/// WebSocket. Empty for any other text. Also gives how many lines were read.
+pub(super) fn joined(text: &str) -> (Vec<Joined>, usize) {
     let arrays = lines::may_be_in_arrays(text);
     if !arrays && !lines::may_be_in(text) {
-        return Vec::new();
+        return (Vec::new(), 0);
     }
     let mut places = Places::of(text);
     let mut plain = Lines::default();
-    let mut start = 0;
+    let (mut start, mut read) = (0, 0);
     for end in lines::ends(text) {
         // The array that was read may end in a later line. Most lines of pages and code hold nothing, and many are short.
         if end < start + LINE_MIN_BYTES && !(arrays && end > start) {
             start = start.max(end);
             continue;
         }
+        read += 1;
         let line = lines::content(&text[start..end]);
         let field = line.strip_prefix("data:");
         let data = field.unwrap_or(line).trim_ascii_start();
@@ -56,7 +57,7 @@ pub(super) fn joined(text: &str) -> Vec<Joined> {
         }
     }
     let varied = places.members.iter().filter(|member| member.varied);
-    varied.map(|member| Joined::of(text, &member.strings)).chain(plain.joined()).collect()
+    (varied.map(|member| Joined::of(text, &member.strings)).chain(plain.joined()).collect(), read)
 }
 
 /// The strings of a stream's members.
@@ -184,14 +185,14 @@ mod tests {
     fn the_strings_at_each_place_are_joined() {
         let stream = "event: a\ndata: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"Hel\"}},{\"d\":{\"t\":\"A\"}}]}\n\n\
             data: {\"id\":\"x\",\"c\":[{\"d\":{\"t\":\"lo\"}},{\"d\":{\"t\":\"B\\\"\"}}]}\n\ndata: [DONE]\n";
-        let mut texts: Vec<_> = joined(stream).iter().map(|joined| joined.text.clone()).collect();
+        let mut texts: Vec<_> = joined(stream).0.iter().map(|joined| joined.text.clone()).collect();
         texts.sort();
         assert_eq!(texts, ["AB\\\"", "Hello"]);
-        assert_eq!(joined("{\"t\":\"a\"}\n{\"t\":\"b\"}\n").len(), 1);
+        assert_eq!(joined("{\"t\":\"a\"}\n{\"t\":\"b\"}\n").0.len(), 1);
         let stamped = "12:00:00 data: {\"t\":\"Hel\"}\n12:00:01 data: {\"t\":\"lo\"}\n";
-        assert_eq!(joined(stamped)[0].text, "Hello");
+        assert_eq!(joined(stamped).0[0].text, "Hello");
         let stamped = "12:00:00 data: Hel\n12:00:00\n12:00:01 data: lo\n";
-        assert_eq!(joined(stamped)[0].text, "Hello");
-        assert!(joined("{\"t\":\"a\"}").is_empty() && joined("prose\nand more").is_empty());
+        assert_eq!(joined(stamped).0[0].text, "Hello");
+        assert!(joined("{\"t\":\"a\"}").0.is_empty() && joined("prose\nand more").0.is_empty());
     }
 }

@@ -106,6 +106,8 @@ fn entities(text: &[u8]) -> Option<(usize, char)> {
 pub(super) struct Shadow {
     pub(super) text: String,
     undone: Undone,
+    /// How many escapes and quotes became another character.
+    signs: usize,
 }
 
 impl Shadow {
@@ -142,6 +144,7 @@ impl Shadow {
 
     /// Adds the text in front of an escape, and the character in place of the escape.
     pub(super) fn put(&mut self, before: &str, stood: Range<usize>, character: char) {
+        self.signs += 1;
         self.text.push_str(before);
         let here = self.text.len();
         self.text.push(character);
@@ -158,6 +161,11 @@ impl Shadow {
         }
         self.text.push_str(&text[copied..]);
         Some(self)
+    }
+
+    /// How many escapes and quotes became another character.
+    pub(super) fn signs(&self) -> usize {
+        self.signs
     }
 
     /// Whether no escape was undone.

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::finding::Finding;
+use super::finding::{Finding, OutOfTime};
 use crate::deadline::Deadline;
 
 /// A text is read in so many ways: as it stands, without the escapes of JSON, and without those of markup.
@@ -23,25 +23,45 @@ pub(super) struct Limits {
     pub(super) enough: Option<Wants>,
     /// It fails if it takes more work than this ([`Searched::work`]).
     pub(super) work: usize,
-    /// It fails if the copies without escapes take more work than this.
-    pub(super) copies: usize,
 }
 
-/// The copies of a text without its escapes may take so much work for each of its bytes. A page that is full of names and values takes
-/// a third of it. A text that needs more is withheld.
-const COPIES_WORK_A_BYTE: usize = 8;
-/// Short texts may take so much work.
-const COPIES_WORK_AT_LEAST: usize = 64 << 10;
-
 impl Limits {
-    /// The work for the copies of a text of so many bytes.
-    pub(super) fn copies_of(text_bytes: usize) -> usize {
-        COPIES_WORK_A_BYTE * text_bytes + COPIES_WORK_AT_LEAST
-    }
-
     /// The deadline alone.
     pub(super) fn of(deadline: Deadline) -> Self {
-        Self { deadline, enough: None, work: usize::MAX, copies: usize::MAX }
+        Self { deadline, enough: None, work: usize::MAX }
+    }
+}
+
+/// The search of a text may take so much work for each of its bytes, in all readings and streams together. Prose takes 10. A text
+/// that needs more is withheld.
+const WORK_A_BYTE: usize = 45;
+/// Short texts may take so much work.
+const WORK_AT_LEAST: usize = 512 << 10;
+
+/// How much work may still be done for one text.
+pub(super) struct Spare {
+    work: usize,
+    deadline: Deadline,
+}
+
+impl Spare {
+    /// For a text.
+    pub(super) fn of(text: &str, deadline: Deadline) -> Self {
+        Self { work: WORK_A_BYTE * text.len() + WORK_AT_LEAST, deadline }
+    }
+
+    /// The limits of the next search.
+    pub(super) fn limits(&self) -> Limits {
+        Limits { work: self.work, ..Limits::of(self.deadline) }
+    }
+
+    /// Takes so much.
+    ///
+    /// # Errors
+    /// When less is left, or the time is over.
+    pub(super) fn take(&mut self, work: usize) -> Result<(), OutOfTime> {
+        self.work = self.work.checked_sub(work).ok_or(OutOfTime)?;
+        if self.deadline.is_over() { Err(OutOfTime) } else { Ok(()) }
     }
 }
 
@@ -54,7 +74,7 @@ pub(super) struct Searched<'a> {
     pub(super) carry: Carry,
     /// Whether more text behind this one would change what was found.
     pub(super) wants: Wants,
-    /// The work of the search, as so many bytes in which no word is found: about a tenth of those that prose costs.
+    /// The work of the search: prose takes about 10 for each byte.
     pub(super) work: usize,
 }
 

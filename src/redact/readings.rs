@@ -56,7 +56,7 @@ pub(super) fn search<'a>(
         None if carry == of_text => Ok(Searched { carry: plain.carry, ..nothing() }),
         None => scanner.find_in(names, texts.plain, of(part.clone(), carry), ends, limits, Beside::Nothing),
     };
-    let mut left = Limits { work: limits.work.saturating_sub(plain.work).min(limits.copies), ..limits };
+    let mut left = Limits { work: limits.work.saturating_sub(plain.work), ..limits };
     let json = without(texts.json.as_ref(), of_json, left)?;
     if ends_here(&json) {
         return Ok([plain, json, nothing()]);

@@ -57,10 +57,18 @@ pub(super) enum Needle {
 
 /// Hits between two looks at the clock.
 const PLACES_A_LOOK: u32 = 64;
-/// A hit is as much work as so many bytes without one.
-const HIT_WORK: usize = 128;
-/// A byte of an object whose values are collected is as much work as so many others.
-const COLLECTED_WORK: usize = 3;
+/// The work for a byte that the automaton reads, with all that is done for each byte of a text.
+const BYTE_WORK: usize = 7;
+/// The work for a hit.
+const HIT_WORK: usize = 80;
+/// The work to note a hit for the readings without escapes.
+const NOTE_WORK: usize = 400;
+/// The work to follow these notes to a hit.
+const FOLLOW_WORK: usize = 120;
+/// The work for a secret, which is masked later.
+const FOUND_WORK: usize = 150;
+/// The work for a byte of an object whose values are collected.
+const COLLECTED_WORK: usize = 6;
 
 impl Scanner {
     /// Searches for our own words and for the last segments of the operator's keys.
@@ -158,8 +166,13 @@ impl Scanner {
             if limits.enough.is_some_and(|enough| wants(&walk, &runs) >= enough) {
                 break;
             }
-            let from = at;
+            let (from, found) = (at, walk.found.len());
             looks += 1;
+            work += match beside {
+                Beside::Note(_) => NOTE_WORK,
+                Beside::Follow(Some(_), _) => FOLLOW_WORK,
+                Beside::Nothing | Beside::Follow(None, _) => 0,
+            };
             if work > limits.work || (looks % PLACES_A_LOOK == 0 && limits.deadline.is_over()) {
                 return Err(OutOfTime);
             }
@@ -186,7 +199,10 @@ impl Scanner {
             while !text.is_char_boundary(at) {
                 at += 1;
             }
-            work += HIT_WORK + (at - from) + walk.collected() * COLLECTED_WORK;
+            work += HIT_WORK
+                + (at - from) * BYTE_WORK
+                + (walk.found.len() - found) * FOUND_WORK
+                + walk.collected() * COLLECTED_WORK;
             if let Beside::Note(steps) = &mut beside {
                 let looked = reach::taken();
                 let read = hit.end() + self.read_on(hit.pattern());
@@ -194,7 +210,7 @@ impl Scanner {
             }
         }
         let (carry, wants) = (walk.pause(part.end, at), wants(&walk, &runs));
-        work += part.end.saturating_sub(at);
+        work += part.end.saturating_sub(at) * BYTE_WORK;
         Ok(Searched { found: walk.found, carry, wants, work })
     }
 }
@@ -235,7 +251,12 @@ mod tests {
         let all = find(none).unwrap();
         let some = find(Limits { enough: Some(Wants::More), ..none }).unwrap();
         assert_eq!((all.wants, some.wants), (Wants::More, Wants::More));
-        assert!(all.work > 1_000 * HIT_WORK && some.work < text.len() + 2 * HIT_WORK, "{}, {}", all.work, some.work);
+        assert!(
+            all.work > 1_000 * HIT_WORK && some.work < text.len() * BYTE_WORK + 4 * HIT_WORK,
+            "{}, {}",
+            all.work,
+            some.work
+        );
         assert!(find(Limits { work: all.work / 2, ..none }).is_err());
         assert!(find(Limits { work: all.work, ..none }).is_ok());
     }

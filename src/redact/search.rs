@@ -5,7 +5,7 @@ use super::edges;
 use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
-use super::part::{Carry, Limits, READINGS};
+use super::part::{Carry, Limits, READINGS, Spare};
 use super::readings::{self, Texts};
 use super::redactor::{CUT, OWN};
 use crate::deadline::Deadline;
@@ -86,15 +86,13 @@ impl<'a> Masking<'a> {
         if clean.has(&content) {
             return Ok(Vec::new());
         }
-        let limits = Limits { copies: Limits::copies_of(text.len()), ..Limits::of(deadline) };
-        let (mut found, _) = self.scanned(text, ends, limits)?;
+        let mut spare = Spare::of(text, deadline);
+        let (mut found, work) = self.scanned(text, ends, spare.limits())?;
+        spare.take(work)?;
         // Another call may not have this id.
         let without_ids = found.is_empty();
         found.retain(|finding| !self.is_identity(finding.rule, &text[finding.range.clone()]));
-        if deadline.is_over() {
-            return Err(OutOfTime);
-        }
-        found.extend(self.in_streams(text, deadline)?);
+        found.extend(self.in_streams(text, &mut spare)?);
         found.extend(self.listed(text, deadline)?);
         if without_ids && found.is_empty() {
             clean.add(content);

@@ -1,108 +1,130 @@
 //! Secrets in streams of events, which send a text in pieces. A stream may stand in a JSON string, in HTML or in another stream,
 //! several levels deep.
 
-use super::deltas;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::rc::Rc;
+
+use super::deltas::{self, Joined};
 use super::escapes::{Escapes, Shadow};
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
-use super::part::Limits;
-use crate::deadline::Deadline;
+use super::part::Spare;
+use super::redactor::OWN;
+use super::windows::ENCODED_MAX;
+use crate::naming::Name;
 
 /// Streams in strings in streams are followed up to this depth.
 const DEPTH_MAX: usize = 6;
 
-/// The streams of a text may take so much work for each of its bytes ([`Searched::work`](super::part::Searched::work)): as much as to
-/// search a text of names and values twice. A text that needs more is withheld.
-const WORK_A_BYTE: usize = 16;
-/// Short texts may take so much work.
-const WORK_AT_LEAST: usize = 64 << 10;
-/// The work for a byte of a text whose escapes are undone, or whose lines are read.
-const READ_WORK: usize = 2;
-/// The work for a byte in which our own secrets are searched.
-const OWN_WORK: usize = 2;
+/// The work for a byte of a text whose escapes are undone, or whose lines are read; for one of its escapes, and for a line.
+const READ_WORK: usize = 1;
+const SIGN_WORK: usize = 50;
+const LINE_WORK: usize = 25;
+/// The work for a byte of a joined text, and for one of its pieces, with the search for our own secrets.
+const JOINED_WORK: usize = 6;
+const PIECE_WORK: usize = 20;
 
-/// How much work may still be done in the streams of one text.
-pub(super) struct Spare {
-    work: usize,
-    deadline: Deadline,
-}
+/// Joined texts of fewer bytes are searched again: to name them costs as much.
+const NAMED_FROM_BYTES: usize = 512;
 
-impl Spare {
-    /// For a text.
-    pub(super) fn of(text: &str, deadline: Deadline) -> Self {
-        Self { work: WORK_A_BYTE * text.len() + WORK_AT_LEAST, deadline }
-    }
-
-    /// How much is left.
-    pub(super) fn work(&self) -> usize {
-        self.work
-    }
-
-    /// Takes so much.
-    ///
-    /// # Errors
-    /// When less is left, or the time is over.
-    pub(super) fn take(&mut self, work: usize) -> Result<(), OutOfTime> {
-        self.work = self.work.checked_sub(work).ok_or(OutOfTime)?;
-        if self.deadline.is_over() { Err(OutOfTime) } else { Ok(()) }
-    }
-}
+/// Joined texts that were searched: down to which depth, and what was found. A stream in a string is often found twice: in the
+/// string, and in the text that holds it.
+type Known<'a> = HashMap<Name, (usize, Rc<[Finding<'a>]>)>;
 
 impl<'a> Masking<'a> {
-    /// The secrets in the streams of a text.
-    ///
-    /// # Errors
-    /// When the search is not done by `deadline`, or the streams are too long.
-    pub(super) fn in_streams(&self, text: &str, deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        if text.len() > deltas::TEXT_MAX_BYTES {
-            return Err(OutOfTime);
-        }
-        self.in_streams_within(text, &mut Spare::of(text, deadline))
-    }
-
     /// The secrets in the streams of a part of a text. `spare` is that of the whole text.
     ///
     /// # Errors
-    /// When nothing is left to spare.
-    pub(super) fn in_streams_within(&self, part: &str, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        self.in_streams_below(part, DEPTH_MAX, spare)
+    /// When nothing is left to spare, or the streams are too long.
+    pub(super) fn in_streams(&self, part: &str, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        if part.len() > deltas::TEXT_MAX_BYTES {
+            return Err(OutOfTime);
+        }
+        self.in_streams_below(part, DEPTH_MAX, spare, &mut Known::default())
     }
 
-    fn in_streams_below(&self, text: &str, depth: usize, spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
+    fn in_streams_below(
+        &self,
+        text: &str,
+        depth: usize,
+        spare: &mut Spare,
+        known: &mut Known<'a>,
+    ) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let mut found = Vec::new();
         if depth == 0 {
             return Ok(found);
         }
-        // The text itself is read in any case.
-        if depth < DEPTH_MAX && deltas::may_be_in(text) {
-            spare.take(text.len() * READ_WORK)?;
-        }
-        for joined in deltas::joined(text) {
-            spare.take(joined.text.len() * OWN_WORK)?;
-            let limits = Limits { work: spare.work, ..Limits::of(spare.deadline) };
-            let (mut inside, work) = self.scanned(&joined.text, Ends::default(), limits)?;
-            spare.take(work)?;
-            inside.extend(self.listed(&joined.text, spare.deadline)?);
-            inside.extend(self.in_streams_below(&joined.text, depth - 1, spare)?);
-            for finding in inside {
+        let (all, lines) = deltas::joined(text);
+        spare.take(text.len() * READ_WORK + lines * LINE_WORK)?;
+        for joined in all {
+            for finding in self.in_joined(&joined, depth, spare, known)?.iter() {
                 let shown = self.shown(&joined.text[finding.range.clone()], &finding.show, str::to_owned);
-                found.extend(joined.pieces_of(&finding, shown));
+                found.extend(joined.pieces_of(finding, shown));
             }
         }
         if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
-            spare.take(text.len() * READ_WORK)?;
-            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
+            spare.take(text.len() * READ_WORK + shadow.signs() * SIGN_WORK)?;
+            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare, known)?;
             inside.iter_mut().for_each(in_a_string);
             shadow.cast_back(&mut inside);
             found.append(&mut inside);
         }
         if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Escapes::Markup.undo(text)).flatten() {
-            spare.take(text.len() * READ_WORK)?;
-            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare)?;
+            spare.take(text.len() * READ_WORK + shadow.signs() * SIGN_WORK)?;
+            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare, known)?;
             shadow.cast_back(&mut inside);
             found.append(&mut inside);
         }
         Ok(found)
+    }
+
+    /// The secrets in a joined text, and in its streams.
+    fn in_joined(
+        &self,
+        joined: &Joined,
+        depth: usize,
+        spare: &mut Spare,
+        known: &mut Known<'a>,
+    ) -> Result<Rc<[Finding<'a>]>, OutOfTime> {
+        let text = &*joined.text;
+        let namer = self.redactor.long.namer();
+        let name = if text.len() < NAMED_FROM_BYTES { None } else { namer.name(text.as_bytes()) };
+        if let Some((searched, found)) = name.and_then(|name| known.get(&name))
+            && *searched >= depth
+        {
+            return Ok(found.clone());
+        }
+        spare.take(text.len() * JOINED_WORK + joined.pieces() * PIECE_WORK)?;
+        let limits = spare.limits();
+        let (mut found, work) = self.scanned(text, Ends::default(), limits)?;
+        spare.take(work)?;
+        found.extend(self.of_patterns(text, limits.deadline)?);
+        found.extend(self.own_in_joined(joined, depth));
+        found.extend(self.in_streams_below(text, depth - 1, spare, known)?);
+        let found: Rc<[Finding<'a>]> = found.into();
+        if let Some(name) = name {
+            known.insert(name, (depth, found.clone()));
+        }
+        Ok(found)
+    }
+
+    /// Our own secrets in a joined text, where its pieces meet. Those in one piece are found in the text itself, unless that holds it
+    /// too many levels deep.
+    fn own_in_joined(&self, joined: &Joined, depth: usize) -> Vec<Finding<'a>> {
+        const DEPTH_OF_WHOLE_TEXTS: usize = DEPTH_MAX - 3;
+        let Some(own) = &self.own else { return Vec::new() };
+        let around_bytes = match depth {
+            0..=DEPTH_OF_WHOLE_TEXTS => usize::MAX,
+            _ => own.longest_bytes().saturating_mul(ENCODED_MAX),
+        };
+        let parts = joined.around_joints(around_bytes).into_iter();
+        let show = |range| Finding { range, rule: OWN, show: Show::Mask };
+        let of_part = |part: Range<usize>| {
+            let found = own.find_all(&joined.text.as_bytes()[part.clone()]);
+            found.into_iter().map(move |range| show(part.start + range.start..part.start + range.end))
+        };
+        parts.flat_map(of_part).collect()
     }
 }
 

@@ -30,9 +30,19 @@ impl Unescaped {
                 plain.bytes = buffers::take(text.len());
             }
             plain.bytes.extend_from_slice(&text[copied..start]);
+            let here = plain.bytes.len();
+            // Strings in strings have long rows of these.
+            let slashes = text[start..].iter().take_while(|byte| **byte == b'\\').count();
+            if slashes >= SLASHES_AT_ONCE {
+                let pairs = slashes / 2;
+                plain.bytes.resize(here + pairs, b'\\');
+                plain.undone.note_all(here..here + 1, start..start + 2, pairs);
+                at = start + 2 * pairs;
+                copied = at;
+                continue;
+            }
             at = start + length;
             copied = at;
-            let here = plain.bytes.len();
             match character {
                 Escaped::Byte(byte) => plain.bytes.push(byte),
                 Escaped::Character(character) => {
@@ -59,6 +69,9 @@ impl Drop for Unescaped {
         buffers::give_back(std::mem::take(&mut self.bytes));
     }
 }
+
+/// So many backslashes side by side are undone at once.
+const SLASHES_AT_ONCE: usize = 4;
 
 /// Where the next sign stands, at `from` or later: `is` tells it, and `find` finds it in a longer text.
 pub(crate) fn next_sign(

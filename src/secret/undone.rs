@@ -79,6 +79,22 @@ impl Undone {
         self.push(noted, Escapes { gap: gap as u32, stood_bytes, here_bytes, times: 1 });
     }
 
+    /// Adds so many escapes side by side, each like the first, whose character is at `here` and which was at `stood`.
+    pub(crate) fn note_all(&mut self, here: Range<usize>, stood: Range<usize>, times: usize) {
+        let mut noted = 0;
+        while noted < times {
+            let (in_copy, in_text) = (here.len() * noted, stood.len() * noted);
+            self.note(here.start + in_copy..here.end + in_copy, stood.start + in_text..stood.end + in_text);
+            noted += 1;
+            if let Some(last) = self.escapes.last_mut() {
+                let more = usize::from(u8::MAX - last.times).min(times - noted);
+                last.times += more as u8;
+                self.end = self.end.on(more * here.len(), more * stood.len());
+                noted += more;
+            }
+        }
+    }
+
     /// Adds an entry whose gap begins at `begin`.
     fn push(&mut self, begin: Place, escapes: Escapes) {
         if self.escapes.len().is_multiple_of(BLOCK) {
@@ -262,7 +278,8 @@ mod tests {
     #[test]
     fn adjacent_escapes_are_one_entry_and_each_is_found() {
         let mut undone = Undone::default();
-        (0..1000).for_each(|at| undone.note(5 + at..6 + at, 5 + 2 * at..7 + 2 * at));
+        (0..300).for_each(|at| undone.note(5 + at..6 + at, 5 + 2 * at..7 + 2 * at));
+        undone.note_all(305..306, 605..607, 700);
         undone.note(1005..1006, 2005..2011);
         // One entry holds 255 escapes.
         assert_eq!(undone.escapes.len(), 5);

@@ -125,7 +125,7 @@ fn stamp_end(reach: &[u8]) -> Option<usize> {
 }
 
 /// Whether a text may have lines of a stream.
-pub(in crate::redact) fn may_be_in(text: &str) -> bool {
+pub(super) fn may_be_in(text: &str) -> bool {
     let bytes = text.as_bytes();
     // Most texts are one line, which is the fastest check.
     let Some(rest) = memchr::memchr(b'\n', bytes).map(|end| &bytes[end..]) else { return text.starts_with("data:") };

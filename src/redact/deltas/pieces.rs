@@ -49,6 +49,26 @@ impl Joined {
         self.text.push_str(&stream[string.range()]);
     }
 
+    /// How many strings were joined.
+    pub(in crate::redact) fn pieces(&self) -> usize {
+        self.pieces.len()
+    }
+
+    /// The parts of the text that are not further than this from a place where two of its strings meet, in order.
+    pub(in crate::redact) fn around_joints(&self, bytes: usize) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        for (joint, _) in self.pieces.iter().skip(1) {
+            let joint = *joint as usize;
+            let start = joint.saturating_sub(bytes);
+            let end = joint.saturating_add(bytes).min(self.text.len());
+            match parts.last_mut() {
+                Some(last) if start <= last.end => last.end = end,
+                _ => parts.push(start..end),
+            }
+        }
+        parts
+    }
+
     /// A finding in the joined text as findings in the stream: `shown` stands in the first piece, nothing in the others.
     pub(in crate::redact) fn pieces_of<'a>(&self, finding: &Finding<'a>, shown: String) -> Vec<Finding<'a>> {
         let Range { start, end } = finding.range;
@@ -138,6 +158,17 @@ mod tests {
         let shown: Vec<_> = pieces.iter().map(|piece| (&stream[piece.range.clone()], &piece.show)).collect();
         let none = Show::Nothing;
         assert_eq!(shown, [("k-", &Show::text("****".to_owned())), ("abc", &none), ("d", &none)]);
+    }
+
+    #[test]
+    fn parts_around_joints_that_overlap_are_one() {
+        let stream = "a".repeat(100);
+        let pieces = [0..10, 10..40, 40..42, 42..90].map(|range| Piece::of(&range).unwrap());
+        let joined = Joined::of(&stream, &pieces);
+        assert_eq!(joined.around_joints(3), [7..13, 37..45]);
+        assert_eq!(joined.around_joints(50), vec![0..joined.text.len()]);
+        assert_eq!(joined.around_joints(usize::MAX), vec![0..joined.text.len()]);
+        assert!(Joined::of(&stream, &pieces[..1]).around_joints(3).is_empty());
     }
 
     #[test]

@@ -12,8 +12,8 @@ pub(super) struct Read<'a> {
     pub(super) carries: [Carry; READINGS],
     /// Whether more text behind the window would change what was found.
     pub(super) wants: Wants,
-    /// The work of the search of the copies without escapes.
-    pub(super) copies_work: usize,
+    /// The work of the search.
+    pub(super) work: usize,
     /// Where lines of streams begin in the core.
     pub(super) marks: Vec<usize>,
 }
@@ -23,7 +23,7 @@ impl<'a> Read<'a> {
     pub(super) fn of([plain, json, markup]: [Searched<'a>; READINGS], marks: Vec<usize>) -> Self {
         Self {
             carries: [plain.carry, json.carry, markup.carry],
-            copies_work: json.work + markup.work,
+            work: plain.work + json.work + markup.work,
             wants: plain.wants.max(json.wants).max(markup.wants),
             found: [plain.found, json.found, markup.found],
             marks,

@@ -33,7 +33,7 @@ enum Entry {
         found: Box<[Place]>,
         carries: Option<Box<[Carry; READINGS]>>,
         wants: Wants,
-        copies_work: usize,
+        work: usize,
         marks: Box<[u32]>,
     },
     /// Our own secrets.
@@ -95,7 +95,7 @@ impl Kept {
 
     pub(super) fn rules(&self, name: Option<&Name>) -> Option<Read<'_>> {
         let entry = self.get(name)?;
-        let Entry::Rules { found: places, carries, wants, copies_work, marks } = &*entry else { return None };
+        let Entry::Rules { found: places, carries, wants, work, marks } = &*entry else { return None };
         let mut found: [Vec<Finding<'_>>; READINGS] = Default::default();
         for Place { range, rule, reading, show } in places {
             let range = range.start as usize..range.end as usize;
@@ -104,7 +104,7 @@ impl Kept {
         }
         let carries = carries.as_deref().copied().unwrap_or_default();
         let marks = marks.iter().map(|mark| *mark as usize).collect();
-        Some(Read { found, carries, wants: *wants, copies_work: *copies_work, marks })
+        Some(Read { found, carries, wants: *wants, work: *work, marks })
     }
 
     /// `core_bytes`: the length of the core of the window.
@@ -116,7 +116,7 @@ impl Kept {
         let Some(found) = self.places(read) else { return };
         let Some(marks) = read.marks.iter().map(|mark| u32::try_from(*mark).ok()).collect() else { return };
         let carries = (read.carries != [Carry::default(); READINGS]).then(|| Box::new(read.carries));
-        self.keep(name, Entry::Rules { found, carries, wants: read.wants, copies_work: read.copies_work, marks });
+        self.keep(name, Entry::Rules { found, carries, wants: read.wants, work: read.work, marks });
     }
 
     /// `None`: a finding has no known rule, or stands too far into the text.

@@ -2,6 +2,7 @@
 
 use super::kept::Kept;
 use crate::chunking::{ChunkSizes, KnownParts};
+use crate::naming::Namer;
 
 /// How long texts are searched.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +45,11 @@ impl LongTexts {
     pub(in crate::redact) fn remember_at_most(&self, bytes: usize) {
         self.kept.set_capacity(bytes);
         self.known.set_capacity(bytes / CORE_OF_KEPT_BYTES);
+    }
+
+    /// Names texts.
+    pub(in crate::redact) fn namer(&self) -> &Namer {
+        self.known.namer()
     }
 
     /// Whether a text is searched in windows.

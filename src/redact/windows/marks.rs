@@ -6,6 +6,7 @@ use memchr::memmem;
 
 use super::cores::boundary_before;
 use super::lines::{Lines, without_slashes};
+use crate::secret::escapes::next_sign;
 
 /// Two lines of a stream are at most so many bytes apart, if they are not side by side.
 const EVENT_MAX_BYTES: usize = 16 << 10;
@@ -37,7 +38,10 @@ pub(super) fn in_core(text: &str, core: Range<usize>) -> Vec<usize> {
         text: &bytes[..bytes.len().min(core.end + word.len() - 1)],
     };
     let objects = Places {
-        first: |text: &[u8]| memchr::memchr2(b'{', b'[', text),
+        first: |text: &[u8]| {
+            let is_sign = |byte| matches!(byte, b'{' | b'[');
+            next_sign(text, 0, is_sign, |text| memchr::memchr2(b'{', b'[', text))
+        },
         last: |text: &[u8]| memchr::memrchr2(b'{', b'[', text),
         text: &bytes[..core.end],
     };

@@ -30,15 +30,15 @@ mod undoing;
 
 use self::cores::{AROUND_BYTES, Cores};
 use self::found::Read;
+pub(super) use self::own::ENCODED_MAX;
 use self::undoing::Undoing;
 use super::escapes::Escapes;
 use super::finding::{Ends, Finding, OutOfTime};
 use super::masking::Masking;
 use super::merged::remove_covered;
-use super::part::{Carry, Limits, READINGS, Wants};
+use super::part::{Carry, Limits, READINGS, Spare, Wants};
 use super::readings::{self, Texts};
 use super::runs::PEM_MAX_BYTES;
-use super::streams::Spare;
 use crate::deadline::Deadline;
 
 /// So much text stands behind the core of a window that is made longer, in bytes. A private key is shorter.
@@ -57,16 +57,15 @@ struct Progress<'t> {
     /// The text without the escapes of JSON, and without those of markup.
     without: [Undoing<'t>; 2],
     /// Windows may still be made longer by so many bytes.
-    spare: usize,
-    /// The work that may still be done in the copies without escapes.
-    copies_work: usize,
+    longer_bytes: usize,
+    spare: Spare,
 }
 
 impl<'t> Progress<'t> {
-    fn of(text: &'t str) -> Self {
+    fn of(text: &'t str, deadline: Deadline) -> Self {
         let without = [Escapes::Json, Escapes::Markup].map(|escapes| Undoing::of(text, escapes));
-        let spare = LONGER_A_BYTE * text.len() + LONGER_AT_LEAST_BYTES;
-        Self { without, spare, copies_work: Limits::copies_of(text.len()) }
+        let longer_bytes = LONGER_A_BYTE * text.len() + LONGER_AT_LEAST_BYTES;
+        Self { without, longer_bytes, spare: Spare::of(text, deadline) }
     }
 }
 
@@ -83,8 +82,9 @@ impl<'a> Masking<'a> {
     ) -> Result<Vec<Finding<'a>>, OutOfTime> {
         let long = &self.redactor.long;
         let cores = Cores::of(text, long.sizes.cores, &long.known);
-        let (mut found, marks) = self.scanned_in_windows(&cores, ends, deadline)?;
-        found.extend(self.in_regions(text, &marks, deadline)?);
+        let mut progress = Progress::of(text, deadline);
+        let (mut found, marks) = self.scanned_in_windows(&cores, ends, &mut progress)?;
+        found.extend(self.in_regions(text, &marks, &mut progress.spare)?);
         found.extend(self.of_patterns(text, deadline)?);
         found.extend(self.own_in_windows(&cores, deadline)?);
         Ok(found)
@@ -95,17 +95,15 @@ impl<'a> Masking<'a> {
         &self,
         cores: &Cores<'_>,
         ends: Ends,
-        deadline: Deadline,
+        progress: &mut Progress<'_>,
     ) -> Result<(Vec<Finding<'a>>, Vec<usize>), OutOfTime> {
         let mut found: [Vec<Finding<'a>>; READINGS] = Default::default();
         let mut carries = [Carry::default(); READINGS];
         let mut marks = Vec::new();
-        let mut progress = Progress::of(cores.text);
         for nth in 0..cores.len() {
-            if deadline.is_over() {
-                return Err(OutOfTime);
-            }
-            let (start, read) = self.rules_in(cores, nth, &mut progress, &carries, ends, deadline)?;
+            // What is found when the time is over is not remembered.
+            progress.spare.take(0)?;
+            let (start, read) = self.rules_in(cores, nth, progress, &carries, ends)?;
             // Fewer findings take less memory until the whole text was searched.
             let [mut plain, mut json, mut markup] = read.found.map(|mut here| {
                 for Finding { range, .. } in &mut here {
@@ -145,7 +143,6 @@ impl<'a> Masking<'a> {
         progress: &mut Progress<'_>,
         carries: &[Carry; READINGS],
         ends: Ends,
-        deadline: Deadline,
     ) -> Result<(usize, Read<'a>), OutOfTime> {
         let kept = &self.redactor.long.kept;
         let mut behind = AROUND_BYTES;
@@ -170,7 +167,7 @@ impl<'a> Masking<'a> {
                     let without = progress.without.each_mut();
                     let [json, markup] = without.map(|undoing| undoing.window(window.text.clone()));
                     let texts = Texts { plain: &cores.text[window.text.clone()], json, markup };
-                    let limits = Limits { enough, copies: progress.copies_work, ..Limits::of(deadline) };
+                    let limits = Limits { enough, ..progress.spare.limits() };
                     let found = readings::search(self.redactor, &texts, core.clone(), carries, ends, limits)?;
                     let read = Read::of(found, marks::in_core(texts.plain, core));
                     if let Some(name) = name {
@@ -179,13 +176,13 @@ impl<'a> Masking<'a> {
                     read
                 }
             };
-            progress.copies_work = progress.copies_work.checked_sub(read.copies_work).ok_or(OutOfTime)?;
+            progress.spare.take(read.work)?;
             let longer = (behind * 4).clamp(LONGER_BYTES, LONGEST_BYTES);
             behind = match read.wants {
                 Wants::Rest if !is_last && behind == LONGEST_BYTES => return Err(OutOfTime),
                 Wants::Rest if !is_last => longer,
                 Wants::More if !is_last && behind < LONGEST_BYTES => {
-                    progress.spare = progress.spare.checked_sub(longer).ok_or(OutOfTime)?;
+                    progress.longer_bytes = progress.longer_bytes.checked_sub(longer).ok_or(OutOfTime)?;
                     longer
                 }
                 _ => return Ok((window.text.start, read)),
@@ -194,10 +191,9 @@ impl<'a> Masking<'a> {
     }
 
     /// The secrets in the streams of a long text.
-    fn in_regions(&self, text: &str, marks: &[usize], deadline: Deadline) -> Result<Vec<Finding<'a>>, OutOfTime> {
-        let (kept, namer) = (&self.redactor.long.kept, self.redactor.long.known.namer());
+    fn in_regions(&self, text: &str, marks: &[usize], spare: &mut Spare) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        let (kept, namer) = (&self.redactor.long.kept, self.redactor.long.namer());
         let version = self.version_of_own();
-        let mut spare = Spare::of(text, deadline);
         let mut found = Vec::new();
         for region in marks::regions(text, marks) {
             let start = region.start;
@@ -208,10 +204,10 @@ impl<'a> Masking<'a> {
                 spare.take(work)?;
                 continue;
             }
-            let before = spare.work();
-            let here = self.in_streams_within(region, &mut spare)?;
+            let before = spare.limits().work;
+            let here = self.in_streams(region, spare)?;
             if let (true, Some(name)) = (here.is_empty(), name) {
-                kept.keep_without_streams(name, before - spare.work());
+                kept.keep_without_streams(name, before - spare.limits().work);
             }
             found.extend(
                 here.into_iter().map(|finding| Finding {

@@ -11,7 +11,7 @@ use crate::secret::registry::Searcher;
 
 /// Behind encodings, a secret takes at most so many times its bytes: base64 in hexadecimal digits takes 2.7, escapes in escapes
 /// up to 8.
-const ENCODED_MAX: usize = 8;
+pub(in crate::redact) const ENCODED_MAX: usize = 8;
 /// If secrets are so long that more text than this stands around a core, in bytes, the whole text is searched at once.
 const AROUND_MAX_BYTES: usize = 64 << 10;
 

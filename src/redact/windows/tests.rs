@@ -95,7 +95,8 @@ proptest! {
         let masking = redactor.masking("api.test", 443, "/");
         let long = &redactor.long;
         let cores = Cores::of(&text, long.sizes.cores, &long.known);
-        let (in_windows, _) = masking.scanned_in_windows(&cores, ends, deadline()).unwrap();
+        let mut progress = Progress::of(&text, deadline());
+        let (in_windows, _) = masking.scanned_in_windows(&cores, ends, &mut progress).unwrap();
         let (whole, _) = masking.scanned(&text, ends, Limits::of(deadline())).unwrap();
         let show = |found| {
             let mut masks = Vec::new();
@@ -301,7 +302,7 @@ fn long_strings_in_lines_of_json_are_searched_as_a_stream() {
 }
 
 #[test]
-fn a_text_that_needs_too_much_work_in_its_copies_without_escapes_is_withheld() {
+fn a_text_that_needs_too_much_work_is_withheld_whatever_is_remembered() {
     let (remembering, forgetful) = (redactor(&settings(), Sizes::default()), redactor(&settings(), Sizes::default()));
     forgetful.remember_at_most(0);
     let slow = |nth: usize| format!("{{\"b{nth}\"{{\"\":\"&quot;\\u0074\"}}\n\"pass:{{");
