@@ -10,6 +10,7 @@ use std::ops::Range;
 pub(super) use self::lines::{may_be_in_a_page, may_be_in_strings};
 pub(super) use self::pieces::{Joined, TEXT_MAX_BYTES};
 use self::pieces::{Lines, Piece};
+use crate::secret::escapes::next_sign;
 
 /// Deeper objects are not followed.
 const DEPTH_MAX: usize = 64;
@@ -163,11 +164,17 @@ fn strings(text: &str, line: Range<usize>, events: bool, places: &mut Places<'_>
 }
 
 fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
+    let line = &bytes[..limit];
     let mut at = start;
-    while at < limit && bytes[at] != b'"' {
-        at += if bytes[at] == b'\\' { 2 } else { 1 };
+    while at < limit {
+        let is_sign = |byte| matches!(byte, b'"' | b'\\');
+        match next_sign(line, at, is_sign, |text| memchr::memchr2(b'"', b'\\', text)) {
+            Some(sign) if line[sign] == b'\\' => at = sign + 2,
+            Some(quote) => return quote,
+            None => break,
+        }
     }
-    at.min(limit)
+    limit
 }
 
 /// The hash of a path (FNV-1a), continued from the hash of the path above. Two paths with the same hash would be joined, which
