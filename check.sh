@@ -75,7 +75,7 @@ node_clients() {
 say "formatting";    cargo fmt --check
 say "real clients";  need curl curl; need wget wget; need git git; need cc gcc
 need javac default-jdk-headless; need chromium chromium; need tinyproxy tinyproxy; need squid squid; need nginx nginx-light
-need h2load nghttp2-client; need nft nftables; need ip iproute2; python_clients; node_clients
+need h2load nghttp2-client; need nft nftables; need ip iproute2; need nats-server nats-server; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "instructions"; need valgrind valgrind; cargo bench --locked --profile release --bench counts

@@ -59,6 +59,10 @@ bench-store:
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}
 
+# What a fleet costs: a proxy into the queue, and a relay beside direct delivery (some two minutes). Needs nats-server.
+fleet:
+    cargo bench --locked --bench fleet
+
 # The warm path: a connection for each call to an origin 20 ms away, after some time idle (some four minutes).
 warm:
     cargo bench --locked --bench warm

@@ -5,6 +5,7 @@ mod certificates;
 mod delivery;
 mod destination;
 mod error;
+pub(crate) mod fleet;
 pub(crate) mod indexing;
 #[cfg(target_os = "linux")]
 mod inside;
@@ -32,7 +33,7 @@ pub use self::error::AppError;
 pub(crate) use self::error::step;
 pub use self::ports::Sockets;
 pub use self::reload::{Reloaded, Reloader};
-pub(crate) use self::reporting::redactor;
+pub(crate) use self::reporting::{bounds, redactor};
 pub use self::summary::{Progress, Summary};
 
 use self::certificates::Certificates;
@@ -97,6 +98,7 @@ impl App {
         if !config.otas.deliver {
             agents::without_keys(&mut config);
         }
+        fleet::without_keys(&mut config);
         let certificates = Certificates::open(&config.tls)?;
         let Ports { proxy, proxy_addr, admin, admin_addr, transparent } =
             Ports::open(&config.listen, sockets).await?;
@@ -210,6 +212,7 @@ impl App {
             otas: delivery.otas.clone(),
             session: (delivery.shown, delivery.session),
             deliveries: delivery.deliveries.clone(),
+            queue: delivery.queue.clone(),
             sinks: delivery.sinks.clone(),
             callers: delivery.callers.clone(),
             tokens: delivery.tokens.clone(),

@@ -62,6 +62,8 @@ mod known_agents;
 pub mod llm;
 pub mod metrics;
 mod naming;
+#[cfg(feature = "nats")]
+mod nats;
 #[cfg(target_os = "linux")]
 pub mod netns;
 pub mod peer;
@@ -72,6 +74,8 @@ pub mod proxy;
 pub mod query;
 pub mod quotas;
 pub mod redact;
+#[cfg(feature = "nats")]
+pub mod relay;
 pub mod report;
 pub mod run_view;
 pub mod runs;

@@ -32,10 +32,10 @@ const LAYERS: [&[&str]; 11] = [
     &["capture", "tls"],
     &["conversation", "event", "proxy", "runs"],
     &["store"],
-    &["callers", "deliver", "export", "happened", "query", "quotas", "run_view", "sinks", "stats"],
+    &["callers", "deliver", "export", "happened", "nats", "query", "quotas", "run_view", "sinks", "stats"],
     &["collector", "netns", "report", "serving"],
     &["admin", "metrics"],
-    &["app"],
+    &["app", "relay"],
     &["cli"],
 ];
 

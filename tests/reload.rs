@@ -151,6 +151,7 @@ async fn agents_come_and_go_with_their_keys() {
         secret_file: proxy.folder.path().join("writer.secret"),
         agent_key: Some((otas.another_agent("writer").await, proxy.folder.path().join("writer.key"))),
         project_id: None,
+        agent_id: None,
         project_domain: None,
     };
     let (key, file) = writer.agent_key.clone().unwrap();

@@ -30,6 +30,7 @@ async fn known(otas: &TestOtas, folder: &Path, name: &str) -> Agent {
         secret_file: "agent.secret".into(),
         agent_key: Some((key, folder.join(format!("{name}.key")))),
         project_id: None,
+        agent_id: None,
         project_domain: None,
     }
 }

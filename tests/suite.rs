@@ -20,6 +20,8 @@ mod durability;
 mod events;
 mod export;
 mod finding;
+#[cfg(feature = "nats")]
+mod fleet;
 mod forwarding;
 mod guards;
 mod inherited;

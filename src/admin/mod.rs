@@ -102,9 +102,17 @@ pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>
     serving::serve(listener, app, LIMITS, stop).await;
 }
 
-/// Serves the page over a store until `stop`, without a proxy. Everything needs the token.
-pub async fn serve_page(listener: TcpListener, store: &Store, gate: Arc<Gate>, stop: CancellationToken) {
-    let app = page::routes_of_store(store.viewer()).layer(middleware::from_fn_with_state(gate, gate::guard));
+/// Serves the page over a store until `stop`, without a proxy, and what else `more` has. Everything needs the token, but for the
+/// paths of [`serve`] that are open to everybody.
+pub async fn serve_page(
+    listener: TcpListener,
+    store: &Store,
+    gate: Arc<Gate>,
+    more: Router,
+    stop: CancellationToken,
+) {
+    let app = page::routes_of_store(store.viewer()).merge(more);
+    let app = app.layer(middleware::from_fn_with_state(gate, gate::guard));
     serving::serve(listener, app, LIMITS, stop).await;
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::fleet::QueueLink;
 use crate::callers::AgentKey;
 use crate::config::{Agent, Config, Otas, Scope, Session};
 use crate::deliver::DeliverOptions;
@@ -62,27 +63,29 @@ pub(crate) fn domains(otas: &Otas, agents: &[Agent]) -> (Option<ProjectDomain>, 
 }
 
 /// One delivery for each key: the proxy's own, then those of the agents. `own`: the session of this start, if its state is to be
-/// shown. `process`: the same session, if this process makes events.
+/// shown. `process`: the same session, if this process makes events. `queue`: where events go in a fleet.
 pub(crate) fn deliveries(
     config: &Config,
     otas: &Otas,
     store: &Store,
     (own, process): (Option<SessionRow>, Option<SessionRow>),
     tls: &rustls::ClientConfig,
+    queue: &QueueLink,
 ) -> Vec<DeliverOptions> {
-    let options = |otas: Otas, session_row| DeliverOptions {
+    let options = |otas: Otas, session_row, agent: Option<&Agent>| DeliverOptions {
         store: store.clone(),
         session_row,
         process,
         otas,
         delivery: config.delivery.clone(),
         tls: tls.clone(),
+        fleet: queue.part_of(config, agent),
     };
     if !otas.deliver {
         return Vec::new();
     }
     let mut seen: Vec<String> = otas.agent_key.iter().map(key_id).collect();
-    let mut all = vec![options(otas.clone(), own)];
+    let mut all = vec![options(otas.clone(), own, None)];
     for agent in &config.agents {
         let Some((key, file)) = agent.agent_key.clone() else { continue };
         let id = key_id(&key);
@@ -92,7 +95,8 @@ pub(crate) fn deliveries(
         seen.push(id);
         let project_id = agent.project_id.clone();
         let (agent_key, agent_key_file) = (Some(key), Some(file));
-        all.push(options(Otas { agent_key, agent_key_file, project_id, session_token: None, ..otas.clone() }, None));
+        let otas = Otas { agent_key, agent_key_file, project_id, session_token: None, ..otas.clone() };
+        all.push(options(otas, None, Some(agent)));
     }
     all
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::agents;
 use super::destination::destination;
 use super::error::{AppError, step};
+use super::fleet::QueueLink;
 use crate::callers::{Callers, RunSession, Tokens};
 use crate::collector::Collector;
 use crate::config::{Agent, Config, Otas, Scope};
@@ -27,6 +28,8 @@ pub(super) struct Delivery {
     pub(super) otas: Otas,
     pub(super) collector: Option<Collector>,
     pub(super) deliveries: Arc<Deliveries>,
+    /// The queue of a fleet, if events go there.
+    pub(super) queue: QueueLink,
     pub(super) sinks: Arc<Sinks>,
     /// The session whose state is shown.
     pub(super) shown: Option<SessionRow>,
@@ -57,7 +60,8 @@ impl Delivery {
         let session = store.begin_session(&run_id, &key_id, &meta.to_string())?;
         // If each caller has a session of its own, the proxy's session is not the one to show.
         let shown = (config.session.scope == Scope::Proxy).then_some(session);
-        let options = agents::deliveries(config, &otas, store, (shown, Some(session)), tls.for_ourselves());
+        let queue = QueueLink::open(config).await?;
+        let options = agents::deliveries(config, &otas, store, (shown, Some(session)), tls.for_ourselves(), &queue);
         let deliveries = Deliveries::start(options).map_err(|error| step("set up delivery".to_owned(), error))?;
         let deliveries = Arc::new(deliveries);
         let sinks = Sinks::start(store, &config.sinks, &config.delivery, tls.for_ourselves())
@@ -71,7 +75,7 @@ impl Delivery {
             config.session.idle_timeout,
         );
         let tokens = Arc::new(Tokens::new(callers.clone(), deliveries.waker()));
-        Ok(Self { run_id, session, shown, otas, collector, deliveries, sinks, callers, tokens })
+        Ok(Self { run_id, session, shown, otas, collector, deliveries, queue, sinks, callers, tokens })
     }
 
     /// Tells delivery and the sinks that events were stored.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use super::agents;
 use super::delivery::destinations;
 use super::error::{AppError, step};
+use super::fleet::{self, QueueLink};
 use super::indexing::Indexing;
 use super::proxying;
 use super::reporting::{self, redactor};
@@ -36,6 +37,7 @@ pub struct Reloader {
     /// The session whose state is shown, and the session of this start.
     pub(super) session: (Option<SessionRow>, SessionRow),
     pub(super) deliveries: Arc<Deliveries>,
+    pub(super) queue: QueueLink,
     pub(super) sinks: Arc<Sinks>,
     pub(super) callers: Arc<Callers>,
     pub(super) tokens: Arc<Tokens>,
@@ -74,6 +76,7 @@ impl Reloader {
         if !in_force.otas.deliver {
             agents::without_keys(&mut new);
         }
+        fleet::without_keys(&mut new);
         let Prepared { takeover, tls, redactor } = self.prepare(&in_force, &new)?;
         self.apply(&takeover, tls, redactor)?;
         let (changed, needs_restart) = (takeover.changed.clone(), takeover.needs_restart.clone());
@@ -156,7 +159,8 @@ impl Reloader {
         sinks.map_err(|error| step("set up a sink".to_owned(), error))?;
         if roots || touches(takeover, &["delivery.", "agents"]) {
             let (shown, session) = self.session;
-            let options = agents::deliveries(config, &self.otas, &self.store, (shown, Some(session)), tls);
+            let options =
+                agents::deliveries(config, &self.otas, &self.store, (shown, Some(session)), tls, &self.queue);
             self.deliveries.follow(options).map_err(|error| step("set up delivery".to_owned(), error))?;
             self.callers.know(agents::keys(&config.agents));
         }

@@ -110,7 +110,7 @@ pub(crate) fn redactor(
         .map_err(|e| step("make the rules of redaction ready".to_owned(), e))
 }
 
-fn bounds(store: &config::Store) -> Bounds {
+pub(crate) fn bounds(store: &config::Store) -> Bounds {
     Bounds {
         max_bytes: store.max_bytes,
         min_free_bytes: store::left_free_bytes(&store.path, store.min_free_bytes),

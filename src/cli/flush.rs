@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio_util::sync::CancellationToken;
 
 use super::{About, Done, say, signals};
+use crate::app::fleet::{self, QueueLink};
 use crate::app::{agents, destination, step};
 use crate::config::Flags;
 use crate::deliver::{Deliveries, Status};
@@ -30,10 +31,11 @@ pub(super) struct Args {
 const NO_DEADLINE: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 pub(super) fn run(args: &Args) -> Done {
-    let config = super::led(&args.flags, About::Store)?.loaded.config;
+    let mut config = super::led(&args.flags, About::Store)?.loaded.config;
     if !config.otas.deliver {
         return Err("`otas.deliver` is false: nothing is delivered to OTAS".into());
     }
+    fleet::without_keys(&mut config);
     let store = Store::open_existing(&config.store.path)?;
     super::runtime()?.block_on(async {
         store.recover_interrupted()?;
@@ -43,7 +45,8 @@ pub(super) fn run(args: &Args) -> Done {
         let mut otas = config.otas.clone();
         agents::own_key(&mut otas, &config.agents);
         let (otas, collector) = destination(otas, store.path()).await?;
-        let all = agents::deliveries(&config, &otas, &store, (None, None), roots.for_ourselves());
+        let queue = QueueLink::open(&config).await?;
+        let all = agents::deliveries(&config, &otas, &store, (None, None), roots.for_ourselves(), &queue);
         let keys = all.iter().filter_map(|one| one.otas.agent_key.as_ref());
         let before = keys.map(|key| store.counts_of_key(&key_id(key))).collect::<Result<Vec<_>, _>>()?;
         let before = before.into_iter().reduce(Counts::and).unwrap_or_default();

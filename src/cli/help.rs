@@ -11,7 +11,7 @@ const ABOUT_SETTINGS: &str = "serve";
 type Example = (&'static str, &'static str);
 
 /// By the path of the command, without the program's name.
-const EXAMPLES: [(&str, [Example; 2]); 41] = [
+const EXAMPLES: [(&str, [Example; 2]); 44] = [
     (
         "",
         [
@@ -256,6 +256,27 @@ const EXAMPLES: [(&str, [Example; 2]); 41] = [
         [
             ("Print the rules that redirect a user's connections", "otas-proxy redirect print --user agent"),
             ("Install them", "sudo otas-proxy redirect install --user agent"),
+        ],
+    ),
+    (
+        "relay",
+        [
+            ("Deliver the events of a fleet", "otas-proxy relay --config relay.toml"),
+            ("Do so with the store in another place", "otas-proxy relay --store-path /srv/relay.db"),
+        ],
+    ),
+    (
+        "relay init",
+        [
+            ("Make the streams, on one server", "otas-proxy relay init"),
+            ("Make them in a cluster, with room for 50 GiB", "otas-proxy relay init --replicas 3 --max-bytes 50GiB"),
+        ],
+    ),
+    (
+        "relay status",
+        [
+            ("Show what waits", "otas-proxy relay status"),
+            ("Do so with the settings of a relay", "otas-proxy relay status --config relay.toml"),
         ],
     ),
     (

@@ -36,6 +36,8 @@ mod page;
 mod preload;
 mod redact;
 mod redirect;
+#[cfg(feature = "nats")]
+mod relay;
 mod reload;
 mod retry;
 mod run;
@@ -110,6 +112,8 @@ enum Command {
     Ca(ca::Args),
     Redact(redact::Args),
     Redirect(redirect::Args),
+    #[cfg(feature = "nats")]
+    Relay(relay::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
@@ -170,6 +174,8 @@ pub fn main() -> ExitCode {
         Command::Ca(args) => ca::run(args),
         Command::Redact(args) => redact::run(&args),
         Command::Redirect(args) => redirect::run(&args),
+        #[cfg(feature = "nats")]
+        Command::Relay(args) => relay::run(&args),
         Command::Config(args) => config::run(args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(args) => man::run(&args),

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use super::reload::{self, Reloading};
 use super::running::Running;
 use super::{Done, agent_dir, chosen, inherited, meta, running, say as said, signals, sockets};
-use crate::app::App;
+use crate::app::{App, fleet};
 use crate::config::{Flags, Sink};
 use crate::deliver::{SessionState, Status};
 
@@ -74,6 +74,11 @@ pub(super) fn run(args: Args) -> Done {
                 "no agent key is configured, so events go to the embedded collector on {} (loopback only)",
                 collector.url
             )),
+            None if fleet::is_used(&settings) => say(&format!(
+                "events go to the stream {} of NATS at {}",
+                settings.queue.stream,
+                settings.queue.nats_url.join(",")
+            )),
             None if otas.deliver => say(&format!("events go to {}", otas.brain_url)),
             None => say("events are not sent to OTAS (`otas.deliver` is false)"),
         }
@@ -86,6 +91,10 @@ pub(super) fn run(args: Args) -> Done {
                 () = stop.first() => break,
                 Some(session) = opened(watch.as_mut()), if !is_reported => {
                     match &session {
+                        SessionState::Queued if !ready => {
+                            ready = true;
+                            say("a relay opens the session, with the first event");
+                        }
                         SessionState::Ready if !ready => {
                             ready = true;
                             say("the agent key is valid; a session is opened with the first event");

@@ -8,8 +8,8 @@ use std::time::Duration;
 use url::Url;
 
 use super::types::{
-    Capture, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order, Otas, Proxy, Scope,
-    Session, Store, Tls, Upstream,
+    Capture, Config, Delivery, Durability, Egress, Event, ForHttp, Forget, Listen, OnFull, Order, Otas, Proxy, Queue,
+    Scope, Session, Store, Tls, Upstream,
 };
 use crate::hosts::HostRules;
 use crate::prices::Prices;
@@ -111,5 +111,15 @@ pub(super) fn config(data: &Path) -> Result<Config, url::ParseError> {
             drain_timeout: Duration::from_millis(30_000),
         },
         sinks: Vec::new(),
+        queue: Box::new(Queue {
+            nats_url: Vec::new(),
+            credentials_file: None,
+            ca_file: None,
+            stream: "OTAS".to_owned(),
+            subject_prefix: "otas".to_owned(),
+            agent_id: None,
+            forget: Forget::Delivered,
+            keys_dir: None,
+        }),
     })
 }

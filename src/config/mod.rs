@@ -44,8 +44,8 @@ pub use sinks::{Only, Otlp, Sink, Spans};
 pub use source::{Setting, Source};
 pub use takeover::Takeover;
 pub use types::{
-    Agent, Capture, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Listen, OnFull, Order,
-    Otas, PinnedCertificate, Proxy, Scope, Session, Store, Tls, Upstream,
+    Agent, Capture, ClientCertificate, Config, Delivery, Durability, Egress, Event, ForHttp, Forget, Listen, OnFull,
+    Order, Otas, PinnedCertificate, Proxy, Queue, Scope, Session, Store, Tls, Upstream,
 };
 
 use draft::Draft;

@@ -1,11 +1,11 @@
 //! Rules between settings: each value is valid, but they do not fit together (pure).
 
 use super::keys;
-use super::types::{Config, Listen, Scope, Session};
+use super::types::{Agent, Config, Listen, Otas, Scope, Session};
 
 /// The rules that these settings break: the setting to change, and the problem.
 pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static str, &'static str)> + use<> {
-    let Config { listen, otas, session, agents, delivery, redact, tls, .. } = config;
+    let Config { listen, otas, session, agents, delivery, redact, tls, queue, .. } = config;
     let rules = [
         (
             crate::redact::names_unknown_rule(redact),
@@ -25,8 +25,7 @@ pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static st
             "does not fit `[[agents]]`: \"credential\" needs a section for each agent that may call, and other scopes allow no such section",
         ),
         (
-            !otas.deliver
-                && (otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())),
+            !otas.deliver && has_project_domain(otas, agents),
             keys::OTAS_DELIVER,
             "is false, but calls into a project domain need sessions in OTAS; remove `project_domain`, or deliver",
         ),
@@ -64,9 +63,24 @@ pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static st
             keys::AGENT_DIR,
             "is the CA's own folder (`tls.ca_dir`), which holds its key; name another one",
         ),
+        (
+            queue.is_used() && !cfg!(feature = "nats"),
+            keys::NATS_URL,
+            "this program was built without NATS; use a release, or build it with the feature `nats`",
+        ),
+        (
+            queue.is_used() && (otas.session_token.is_some() || has_project_domain(otas, agents)),
+            keys::NATS_URL,
+            "relays open the sessions, so this proxy has no session tokens; remove `otas.session_token` and `project_domain`, or \
+             deliver to OTAS directly",
+        ),
         (delivery.backoff_min > delivery.backoff_max, keys::BACKOFF_MIN, "is longer than `delivery.backoff_max_ms`"),
     ];
     rules.into_iter().filter(|(is_broken, ..)| *is_broken).map(|(_, key, message)| (key, message))
+}
+
+fn has_project_domain(otas: &Otas, agents: &[Agent]) -> bool {
+    otas.project_domain.is_some() || agents.iter().any(|agent| agent.project_domain.is_some())
 }
 
 /// Whether everybody on other machines may call.

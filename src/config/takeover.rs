@@ -45,7 +45,7 @@ impl Config {
     /// The files that settings were read from, or that parts of the proxy read because a setting names them: keys, secrets,
     /// certificates, prices.
     pub fn files(&self) -> Vec<PathBuf> {
-        let Self { otas, agents, tls, event, sinks, .. } = self;
+        let Self { otas, agents, tls, event, sinks, queue, .. } = self;
         let mut files: Vec<&Path> = otas.agent_key_file.as_deref().into_iter().collect();
         for agent in agents {
             files.push(&agent.secret_file);
@@ -54,6 +54,7 @@ impl Config {
         files.extend(tls.origin_ca_file.as_deref());
         files.extend(tls.client_certificates.iter().flat_map(|ours| [&*ours.cert_file, &*ours.key_file]));
         files.extend(event.prices.file());
+        files.extend(queue.credentials_file.as_deref().into_iter().chain(queue.ca_file.as_deref()));
         for sink in sinks {
             if let Sink::Otlp(otlp) = sink {
                 files.extend(otlp.headers_file.as_deref().into_iter().chain(otlp.certificate.as_deref()));

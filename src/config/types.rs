@@ -46,6 +46,8 @@ pub struct Config {
     pub delivery: Delivery,
     /// Where else events go.
     pub sinks: Vec<Sink>,
+    /// The queue of a fleet.
+    pub queue: Box<Queue>,
 }
 
 /// `[listen]`
@@ -134,6 +136,8 @@ pub struct Agent {
     pub secret_file: PathBuf,
     /// Its agent key, and the file that it was read from. `None`: that of `[otas]`.
     pub agent_key: Option<(Secret, PathBuf)>,
+    /// The name that relays have its key under. `None`: that of `[queue]`.
+    pub agent_id: Option<String>,
     /// Its project's UUID. `None`: learnt from the key.
     pub project_id: Option<String>,
     /// The base URL of its project's servers. `None`: that of `[otas]`.
@@ -369,4 +373,47 @@ pub struct Delivery {
     pub backoff_max: Duration,
     /// How long `run` and a stopping `serve` wait for what is stored to be delivered.
     pub drain_timeout: Duration,
+}
+
+/// `[queue]` and `[relay]`
+#[derive(Clone)]
+pub struct Queue {
+    /// The servers of NATS. Empty: there is no queue, and events go to OTAS directly.
+    pub nats_url: Vec<String>,
+    /// What we identify ourselves with.
+    pub credentials_file: Option<PathBuf>,
+    /// The roots (PEM) that the servers are verified against, instead of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The stream that holds events.
+    pub stream: String,
+    /// What all subjects begin with.
+    pub subject_prefix: String,
+    /// The agent whose events these are.
+    pub agent_id: Option<String>,
+    /// When an event in the stream counts as delivered.
+    pub forget: Forget,
+    /// For a relay: a folder with a file for each agent, which holds its key.
+    pub keys_dir: Option<PathBuf>,
+}
+
+impl Queue {
+    /// Whether events go to a queue, and not to OTAS.
+    pub fn is_used(&self) -> bool {
+        !self.nats_url.is_empty()
+    }
+}
+
+/// `queue.forget`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forget {
+    /// Once OTAS has accepted it or refused it for good.
+    Delivered,
+    /// Once the stream has it.
+    Acknowledged,
+}
+
+impl Forget {
+    /// The names in the settings.
+    pub(super) const NAMES: [(&'static str, Self); 2] =
+        [("delivered", Self::Delivered), ("acknowledged", Self::Acknowledged)];
 }

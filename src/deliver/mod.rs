@@ -9,6 +9,7 @@
 //!  seal         encrypts tokens in the store (pure)          sessions  sessions and their tokens
 //!  credentials  the key, and the file it may change in       session   questions to UASAM
 //!  worker       the loop that joins them                     examine   a dry run for `check`
+//!  publish      the same into the queue of a fleet
 //! ```
 //!
 //! Of all processes that share a store, one at a time delivers the events of an agent key, because OTAS's capacity is shared by
@@ -23,6 +24,8 @@ mod client;
 mod credentials;
 mod examine;
 mod pace;
+#[cfg(feature = "nats")]
+pub(crate) mod publish;
 mod queue;
 pub(crate) mod reply;
 mod seal;
@@ -40,14 +43,16 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use thiserror::Error;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::secret::Secret;
-use crate::store::{SessionRow, Store};
+use crate::store::{SessionRow, Store, StoreError};
+
+pub(crate) use pace::Ceiling;
 
 pub use examine::{Examined, Finding, examine};
 pub use reply::{Reply, TransportClass, TransportError};
@@ -71,6 +76,20 @@ pub struct DeliverOptions {
     pub delivery: config::Delivery,
     /// Which certificates are accepted from OTAS.
     pub tls: rustls::ClientConfig,
+    /// Its part in a fleet.
+    pub fleet: Fleet,
+}
+
+/// A part in a fleet. The default has none.
+#[derive(Clone, Default)]
+pub struct Fleet {
+    /// Where the events go. `None`: to OTAS.
+    #[cfg(feature = "nats")]
+    pub(crate) target: Option<publish::Target>,
+    /// A limit of posts that this delivery shares with others.
+    pub(crate) ceiling: Option<Arc<Ceiling>>,
+    /// Gets the rows that OTAS has accepted or refused for good, after that was recorded.
+    pub(crate) settled: Option<mpsc::UnboundedSender<Vec<i64>>>,
 }
 
 /// Why delivery cannot start.
@@ -79,6 +98,9 @@ pub enum DeliverError {
     /// The HTTP client could not be created.
     #[error("cannot set up the HTTP client for OTAS")]
     Client(#[source] reqwest::Error),
+    /// The store cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// A base URL without a path.
     #[error("`{0}` is not a base URL for OTAS: use one like http://localhost:8002")]
     Url(url::Url),
@@ -146,8 +168,16 @@ impl Deliverer {
         let (stop, stopped) = oneshot::channel();
         let signals = Arc::new(Signals::default());
         let key = (options.otas.agent_key.clone(), options.otas.agent_key_file.clone());
-        let worker = worker::Worker::new(options, status_sender)?;
-        let task = tokio::spawn(worker.run(signals.clone(), stopped));
+        #[cfg(feature = "nats")]
+        let task = match options.fleet.target.clone() {
+            Some(target) => {
+                let publisher = publish::Publisher::new(options, target, status_sender)?;
+                tokio::spawn(publisher.run(signals.clone(), stopped))
+            }
+            None => tokio::spawn(worker::Worker::new(options, status_sender)?.run(signals.clone(), stopped)),
+        };
+        #[cfg(not(feature = "nats"))]
+        let task = tokio::spawn(worker::Worker::new(options, status_sender)?.run(signals.clone(), stopped));
         Ok(Self { key, signals, status, stop, task })
     }
 
@@ -187,7 +217,7 @@ impl Deliverer {
         self.status.clone()
     }
 
-    /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending, whichever process delivers it, or
+    /// Waits until nothing that counts here (see [`DeliverOptions::process`]) is pending or in the queue, whichever process delivers it, or
     /// until `within` is over. Returns the status. OTAS is tried once at the start, even during a back-off.
     pub fn drained(&self, within: Duration) -> impl Future<Output = Status> + use<> {
         let (signals, mut status) = (self.signals.clone(), self.status.clone());
@@ -197,7 +227,9 @@ impl Deliverer {
             // The status may be older than the last rows, so the worker reads the store first.
             signals.ask(reply);
             let _ = timeout_at(deadline, looked).await;
-            let _ = timeout_at(deadline, status.wait_for(|status| status.counts.pending == 0)).await;
+            // What is in the queue of a fleet is a relay's to deliver.
+            let is_drained = |status: &Status| status.counts.pending <= status.in_queue;
+            let _ = timeout_at(deadline, status.wait_for(is_drained)).await;
             status.borrow().clone()
         }
     }

@@ -19,6 +19,8 @@ pub struct Status {
     pub counts: Counts,
     /// The backlog of the agent key: pending events of this process and of all others.
     pub backlog: u64,
+    /// Of the pending events, those that are in the queue of a fleet and wait for a verdict.
+    pub in_queue: u64,
     /// Why OTAS accepts no events at the moment. `None`: it does.
     pub trouble: Option<String>,
     /// Posts whose answer was lost. Each event may have been saved, and is sent again.
@@ -41,6 +43,7 @@ impl Status {
             limit: self.limit + other.limit,
             counts: self.counts.and(other.counts),
             backlog: self.backlog + other.backlog,
+            in_queue: self.in_queue + other.in_queue,
             lost_answers: self.lost_answers + other.lost_answers,
             verdicts: self.verdicts.and(other.verdicts),
             warning: self.warning.or(other.warning),
@@ -103,6 +106,8 @@ pub enum SessionState {
     Ready,
     /// OTAS could not be asked whether the key is good. Events are sent all the same: the first one opens the session.
     Unchecked,
+    /// Events go into the queue of a fleet: a relay opens the session.
+    Queued,
     /// Open.
     Open {
         /// OTAS's session id, if the token contains it.
@@ -123,6 +128,7 @@ impl std::fmt::Display for SessionState {
             Self::Unchecked => f.write_str(
                 "ready: the key could not be checked, as UASAM does not answer, and the first event opens the session",
             ),
+            Self::Queued => f.write_str("ready: events go into the queue, and a relay delivers them"),
             Self::Open { otas_session_id: Some(id) } => write!(f, "open ({id})"),
             Self::Open { otas_session_id: None } => f.write_str("open"),
             Self::Paused { reason } => write!(f, "paused: {reason}"),

@@ -25,6 +25,8 @@ pub enum Outcome {
         /// OTAS's id for it.
         otas_event_id: String,
     },
+    /// A queue has it, which counts as delivered.
+    Queued,
     /// It will never be accepted.
     Dead {
         /// The verdict.
@@ -58,6 +60,7 @@ fn settle(connection: &mut Connection, settlements: &[Settlement]) -> rusqlite::
     for settlement in settlements {
         let (state, verdict, next_try, otas_event_id) = match &settlement.outcome {
             Outcome::Delivered { otas_event_id } => (State::Delivered, "delivered", None, Some(otas_event_id)),
+            Outcome::Queued => (State::Delivered, "in the queue", None, None),
             Outcome::Dead { verdict } => (State::Dead, verdict.as_str(), None, None),
             Outcome::Again { verdict, next_try_at_ms } => {
                 (State::Pending, verdict.as_str(), Some(next_try_at_ms), None)

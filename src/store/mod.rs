@@ -51,6 +51,7 @@ mod sql;
 mod survey;
 #[cfg(test)]
 mod testing;
+mod travel;
 mod vanished;
 mod varint;
 mod verify;
@@ -92,6 +93,7 @@ pub use session::{KeptToken, SessionRecord};
 pub use sinks::SinkPlace;
 pub use sizes::Sizes;
 pub use survey::{Column, SURVEYED, Sort, Sums};
+pub use travel::{Fate, Travelling};
 pub use verify::{Fault, Verified};
 pub use viewer::{Call, Listed, SessionInfo, Viewer};
 pub use write::{Pace, Writer};

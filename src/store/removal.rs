@@ -83,6 +83,15 @@ pub(super) fn remove(connection: &Connection, rows: &[Candidate]) -> rusqlite::R
     no_longer_wait(connection, rows)
 }
 
+/// Removes pending events, as if they had never been appended.
+pub(super) fn remove_unsettled(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
+    for row in rows {
+        connection.prepare_cached("UPDATE sessions SET total = total - 1 WHERE id = ?1")?.execute([row.session])?;
+    }
+    delete(connection, rows)?;
+    no_longer_wait(connection, rows)
+}
+
 /// Deletes rows, and the chunks that no other event has. Counts of sessions and sinks stay.
 pub(super) fn delete(connection: &Connection, rows: &[Candidate]) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached("DELETE FROM events WHERE id = ?1 RETURNING parts")?;

@@ -24,6 +24,7 @@ async fn no_field_puts_a_call_into_another_agents_session_or_leaves() {
             secret_file: "agent.secret".into(),
             agent_key: Some((key, file)),
             project_id: None,
+            agent_id: None,
             project_domain: None,
         });
     }

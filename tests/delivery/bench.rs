@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use otas_proxy::config;
-use otas_proxy::deliver::{DeliverOptions, Deliverer, SessionState, Status};
+use otas_proxy::deliver::{DeliverOptions, Deliverer, Fleet, SessionState, Status};
 use otas_proxy::secret::Secret;
 use otas_proxy::store::{Counts, EventRow, Filter, NewEvent, SessionRow, Store, key_id};
 use serde_json::{Value, json};
@@ -148,6 +148,7 @@ impl Bench {
             otas: settings.otas,
             delivery: settings.delivery,
             tls,
+            fleet: Fleet::default(),
         })
         .unwrap()
     }

@@ -18,6 +18,7 @@ async fn known() -> Running {
         secret_file: "agent.secret".into(),
         agent_key: None,
         project_id: None,
+        agent_id: None,
         project_domain: None,
     };
     let agents = vec![agent("wild"), agent("calm")];

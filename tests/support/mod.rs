@@ -10,6 +10,8 @@ pub mod frames;
 #[cfg(target_os = "linux")]
 pub mod island;
 pub mod manual;
+#[cfg(feature = "nats")]
+pub mod nats;
 pub mod nobody;
 pub mod origin;
 pub mod otas;

@@ -9,7 +9,7 @@ use super::value::{Given, Refused, bad};
 use crate::secret::Secret;
 
 const AGENTS: &str = "a section `[[agents]]` for each agent, with `name` and `secret_file`";
-const NAMES: [&str; 5] = ["name", "secret_file", "agent_key_file", "project_id", "project_domain"];
+const NAMES: [&str; 6] = ["name", "secret_file", "agent_key_file", "agent_id", "project_id", "project_domain"];
 /// The longest name of an agent.
 const NAME_BYTES: usize = 64;
 
@@ -36,6 +36,7 @@ fn agent(entry: &Entry<'_>) -> Result<Agent, Refused> {
         secret,
         secret_file,
         agent_key: entry.optional("agent_key_file", |given| secret_in(&given, "agent key"))?,
+        agent_id: entry.optional("agent_id", |given| given.subject_part())?,
         project_id: entry.optional("project_id", |given| given.uuid())?,
         project_domain: entry.optional("project_domain", |given| given.url())?,
     })

@@ -4,6 +4,7 @@ mod agents;
 mod certificates;
 mod entry;
 mod hosts;
+mod queue;
 mod redaction;
 mod simple;
 mod sinks;

@@ -10,7 +10,7 @@ pub(super) const KEYS: &[Key] = &[Key::new(
     "The agents that may call with `session.scope = \"credential\"`, one section for each. An agent puts its name and secret into \
      the proxy's URL (`http://NAME:SECRET@127.0.0.1:8080`), with a label to tell several of its runs apart \
      (`http://NAME+LABEL:SECRET@127.0.0.1:8080`). Without the right secret it gets a 407. What an entry leaves out \
-     (`agent_key_file`, `project_id`, `project_domain`) is as in `[otas]`.",
+     (`agent_key_file`, `project_id`, `project_domain`) is as in `[otas]`, and `agent_id` as in `[queue]`.",
     |c, g| put(&mut c.agents, g.agents()),
     |c| (!c.agents.is_empty()).then(|| agents(&c.agents)),
     part!(agents),

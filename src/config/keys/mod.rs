@@ -13,6 +13,7 @@ mod names;
 mod otas;
 mod part;
 mod proxy;
+mod queue;
 mod redact;
 mod session;
 mod sinks;
@@ -25,7 +26,7 @@ pub(super) use names::*;
 pub(super) use part::Applies;
 
 /// Every setting, in the order of `proxy.toml`.
-pub(super) const SECTIONS: [Section; 14] = [
+pub(super) const SECTIONS: [Section; 16] = [
     Section { name: "listen", keys: listen::KEYS },
     Section { name: "otas", keys: otas::KEYS },
     Section { name: "session", keys: session::KEYS },
@@ -40,6 +41,8 @@ pub(super) const SECTIONS: [Section; 14] = [
     Section { name: "delivery", keys: delivery::KEYS },
     Section { name: "agents", keys: agents::KEYS },
     Section { name: "sinks", keys: sinks::KEYS },
+    Section { name: "queue", keys: queue::KEYS },
+    Section { name: "relay", keys: queue::RELAY_KEYS },
 ];
 
 /// Every setting, in the order of `proxy.toml`.

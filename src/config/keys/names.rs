@@ -15,4 +15,7 @@ pub(in crate::config) const SESSION_SCOPE: &str = "session.scope";
 pub(in crate::config) const CA_DIR: &str = "tls.ca_dir";
 pub(in crate::config) const AGENT_DIR: &str = "tls.agent_dir";
 pub(in crate::config) const REDACT_ALLOW: &str = "redact.allow";
+pub(in crate::config) const NATS_URL: &str = "queue.nats_url";
+pub(in crate::config) const QUEUE_AGENT_ID: &str = "queue.agent_id";
+pub(in crate::config) const RELAY_KEYS_DIR: &str = "relay.keys_dir";
 pub(in crate::config) const STORE_PATH: &str = "store.path";

@@ -89,7 +89,7 @@ fn the_parser_takes_the_limits_and_the_choices_that_the_list_states_and_nothing_
             Kind::Text | Kind::Plain | Kind::Section => {}
         }
     }
-    assert!(checked.0 >= 20 && checked.1 == 4, "{checked:?}");
+    assert!(checked.0 >= 20 && checked.1 == 5, "{checked:?}");
 }
 
 #[test]

@@ -19,6 +19,7 @@ fn another(name: &str) -> &'static str {
         "redact.headers" | "redact.keys" => "[\"ticket\"]",
         "redact.patterns" => "{ acme = \"acme_[0-9]+\" }",
         "redact.allow" => "[{ hosts = [\"a.example\"], rules = [\"key.session_id\"] }]",
+        "queue.stream" | "queue.subject_prefix" => "\"fleet\"",
         _ => panic!("`{name}` needs a value here"),
     }
 }

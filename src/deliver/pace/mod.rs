@@ -6,6 +6,7 @@
 //! limit rises by one after a window of successes with less than one post queued on average. It falls to OTAS's capacity when
 //! more than two are queued. Each failure halves it.
 
+mod lane;
 #[cfg(test)]
 mod simulation;
 
@@ -14,6 +15,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::backoff::Backoff;
+
+pub(crate) use lane::Ceiling;
+pub(super) use lane::{Lane, Slip};
 
 /// The limit rises if fewer posts than this are queued at OTAS, or less than this fraction of the limit (latency varies).
 const FEW_WAIT: f64 = 0.75;

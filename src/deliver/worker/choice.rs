@@ -64,10 +64,11 @@ impl Worker {
         }
     }
 
-    /// So that a wrong key is reported at the start, although no session is opened before its first event.
+    /// So that a wrong key is reported at the start, although no session is opened before its first event. A relay also learns by it
+    /// that a key replaces the one that sessions in its store have.
     fn key_is_to_be_proved(&self) -> bool {
         let held = self.own.and_then(|own| self.sessions.held_for(own));
-        self.process.is_some() && self.identity.is_none() && held.is_none()
+        (self.process.is_some() || self.settled.is_some()) && self.identity.is_none() && held.is_none()
     }
 
     /// The token from the settings is checked before there is an event for it.

@@ -15,7 +15,7 @@ use super::choice::Need;
 use super::{POLL, Worker};
 use crate::secret::Secret;
 use crate::store::{
-    Counts, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
+    Counts, DeliveryLock, KeptToken, KeySource, Outcome, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
     StoreError,
 };
 
@@ -111,7 +111,7 @@ impl Worker {
         };
         match found {
             Ok((turn, found)) => {
-                self.unsettled.clear();
+                self.tell_settled();
                 self.notes.clear();
                 if polls {
                     self.next_poll = now + POLL;
@@ -123,6 +123,15 @@ impl Worker {
                 self.store_rests_until = Some(now + STORE_PAUSE);
                 self.next_poll = now + STORE_PAUSE;
             }
+        }
+    }
+
+    fn tell_settled(&mut self) {
+        let settled = std::mem::take(&mut self.unsettled);
+        if let Some(settled_to) = &self.settled {
+            let is_final = |one: &&Settlement| !matches!(one.outcome, Outcome::Again { .. });
+            // Nobody listens any more when the relay stops.
+            let _ = settled_to.send(settled.iter().filter(is_final).map(|one| one.id).collect());
         }
     }
 

@@ -11,7 +11,7 @@ use super::disk::Note;
 use super::{Call, FinishedCall, Worker};
 use crate::clock::now_ms;
 use crate::deliver::backoff::random;
-use crate::deliver::pace::Ticket;
+use crate::deliver::pace::Slip;
 use crate::deliver::queue::{Fate, Item};
 use crate::deliver::session::{
     self, KeyCheck, NotOpen, REFUSED_AFTER_GOOD, created, judge_key, refusal_is_in_doubt, refused_key,
@@ -48,7 +48,7 @@ impl Worker {
         }
     }
 
-    fn posted(&mut self, mut item: Item, token: &Arc<Token>, ticket: Ticket, answer: &Answer) {
+    fn posted(&mut self, mut item: Item, token: &Arc<Token>, ticket: Slip, answer: &Answer) {
         item.attempts = item.attempts.saturating_add(1);
         if answer.as_ref().is_err_and(TransportError::answer_lost) {
             self.shown.lost_answers += 1;
@@ -92,7 +92,7 @@ impl Worker {
         CredentialFacts { key_is_good, token: origin.unwrap_or(TokenOrigin::Opened) }
     }
 
-    fn accepted(&mut self, item: &Item, token: &Token, ticket: Ticket, event_id: String) {
+    fn accepted(&mut self, item: &Item, token: &Token, ticket: Slip, event_id: String) {
         self.delivered += 1;
         self.key_was_good = true;
         self.sessions.token_taken(item.session, token);
@@ -105,7 +105,7 @@ impl Worker {
         }
     }
 
-    fn refused(&mut self, mut item: Item, ticket: Ticket, reason: String, blame: Blame) {
+    fn refused(&mut self, mut item: Item, ticket: Slip, reason: String, blame: Blame) {
         let now = Instant::now();
         let fate = item.refused(blame, self.delivered);
         let aside_until = now + self.backoff.delay(item.refusals(), random());
@@ -144,7 +144,7 @@ impl Worker {
         }
     }
 
-    fn opened(&mut self, session: SessionRow, ticket: Ticket, answer: &Answer) {
+    fn opened(&mut self, session: SessionRow, ticket: Slip, answer: &Answer) {
         let reason = match created(answer) {
             Ok(token) => {
                 self.pace.probe_at_once(Instant::now());
@@ -173,7 +173,7 @@ impl Worker {
         }
     }
 
-    fn key_checked(&mut self, ticket: Ticket, answer: &Answer) {
+    fn key_checked(&mut self, ticket: Slip, answer: &Answer) {
         match judge_key(answer) {
             KeyCheck::Good { project_id, agent_id } => self.key_is_good(project_id, agent_id),
             KeyCheck::Refused => self.key_refused(&ticket, retry_after(answer)),
@@ -187,7 +187,7 @@ impl Worker {
         }
     }
 
-    fn key_refused(&mut self, ticket: &Ticket, retry_after: Option<Duration>) {
+    fn key_refused(&mut self, ticket: &Slip, retry_after: Option<Duration>) {
         let since = *self.key_refused_since.get_or_insert_with(Instant::now);
         if refusal_is_in_doubt(self.key_was_good, since.elapsed()) {
             self.key_in_doubt = true;
@@ -235,7 +235,7 @@ impl Worker {
     }
 
     /// A call failed, and no event is at fault.
-    pub(super) fn failed(&mut self, ticket: &Ticket, reason: String, retry_after: Option<Duration>) {
+    pub(super) fn failed(&mut self, ticket: &Slip, reason: String, retry_after: Option<Duration>) {
         let now = Instant::now();
         let news = self.pace.failure(ticket, now, random(), retry_after);
         let next_in = self.pace.next_at(now) - now;

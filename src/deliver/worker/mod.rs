@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ use super::backoff::Backoff;
 use super::bodies;
 use super::client::OtasClient;
 use super::credentials::{Credentials, KeyFile};
-use super::pace::{Pace, Permit, Ticket};
+use super::pace::{Lane, Pace, Permit, Slip};
 use super::queue::{Item, Queue};
 use super::seal::Seal;
 use super::session::Identity;
@@ -83,7 +83,7 @@ pub(super) struct Worker {
     /// OTAS's id of the agent that owns this process's events.
     own_agent: Option<String>,
     backoff: Backoff,
-    pace: Pace,
+    pace: Lane,
     queue: Queue,
     sessions: Sessions,
     /// Sessions that must be opened even without events.
@@ -114,6 +114,8 @@ pub(super) struct Worker {
     delivered: u64,
     shown: Status,
     status: watch::Sender<Status>,
+    /// Gets the rows that were settled for good.
+    settled: Option<mpsc::UnboundedSender<Vec<i64>>>,
 }
 
 enum Call {
@@ -124,14 +126,14 @@ enum Call {
 
 /// The end of a call to OTAS.
 enum FinishedCall {
-    Posted { item: Item, token: Arc<Token>, ticket: Ticket, answer: Result<Reply, TransportError> },
-    Opened { session: SessionRow, ticket: Ticket, answer: Result<Reply, TransportError> },
-    KeyChecked { ticket: Ticket, answer: Result<Reply, TransportError> },
+    Posted { item: Item, token: Arc<Token>, ticket: Slip, answer: Result<Reply, TransportError> },
+    Opened { session: SessionRow, ticket: Slip, answer: Result<Reply, TransportError> },
+    KeyChecked { ticket: Slip, answer: Result<Reply, TransportError> },
 }
 
 impl Worker {
     pub(super) fn new(options: DeliverOptions, status: watch::Sender<Status>) -> Result<Self, DeliverError> {
-        let DeliverOptions { store, session_row, process, otas, delivery, tls } = options;
+        let DeliverOptions { store, session_row, process, otas, delivery, tls, fleet } = options;
         let client = Arc::new(OtasClient::new(&otas, tls, delivery.attempt_timeout)?);
         let backoff = Backoff::new(delivery.backoff_min, delivery.backoff_max);
         let credentials = Credentials::configured(&otas);
@@ -164,7 +166,8 @@ impl Worker {
             identity: None,
             own_agent: None,
             backoff,
-            pace: Pace::new(delivery.max_in_flight, backoff),
+            pace: Lane::new(Pace::new(delivery.max_in_flight, backoff), fleet.ceiling),
+            settled: fleet.settled,
             queue: Queue::default(),
             sessions: Sessions::default(),
             wanted: Vec::new(),
@@ -194,7 +197,7 @@ impl Worker {
         if self.credentials.is_none() {
             self.pause("there is no agent key: set `otas.agent_key_file` (or OTAS_AGENT_KEY)".to_owned());
         }
-        let mut asking = Vec::new();
+        let (mut asking, freed) = (Vec::new(), self.pace.freed());
         let hurry = loop {
             let adjustment = signals.adjustment.lock().take();
             adjustment.into_iter().for_each(|new| self.adjust(new));
@@ -217,6 +220,7 @@ impl Worker {
                 Some(done) = self.calls.join_next_with_id() => self.finish_all(done),
                 () = signals.appended.notified() => self.queue.stale(),
                 () = signals.hurry.notified() => self.hurry(Instant::now()),
+                () = freed.notified() => {}
                 () = sleep_until(wake_at) => {}
             }
         };
@@ -304,7 +308,10 @@ impl Worker {
                 Permit::Full => return None,
             }
             match self.next_step(now) {
-                Step::Wait(until) => return until,
+                Step::Wait(until) => {
+                    self.pace.passes();
+                    return until;
+                }
                 step => self.start(step, now),
             }
         }

@@ -64,6 +64,31 @@ impl<'a> Loader<'a> {
         self.event(json, parts, OTAS_MAX_BYTES, for_otas)
     }
 
+    /// An event's JSON and its bodies, as they were appended. `parts`: its column.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub(in crate::store) fn apart(
+        &mut self,
+        json: Vec<u8>,
+        parts: Option<&[u8]>,
+    ) -> rusqlite::Result<(Vec<u8>, Vec<BodyText>)> {
+        let mut taken = None;
+        let event = self.event(json, parts, usize::MAX, |json, bodies| {
+            taken = Some((json.to_vec(), bodies.to_vec()));
+            json.to_vec()
+        })?;
+        match taken {
+            Some((json, bodies)) if json == event => Ok((event, bodies)),
+            // Damage is noted in the JSON, so the places of bodies in it are other ones.
+            Some((json, bodies)) => {
+                let whole = with_bodies(&json, &bodies);
+                Ok((with_damage(&whole, None).unwrap_or(whole), Vec::new()))
+            }
+            None => Ok((event, Vec::new())),
+        }
+    }
+
     /// The event that `made` makes from its JSON and its bodies, of each of which `enough` bytes are needed.
     fn event(
         &mut self,

@@ -1,0 +1,104 @@
+//! Makes the streams of a fleet.
+
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
+use async_nats::jetstream::{Context, stream};
+
+use super::{Names, in_words};
+
+/// How long the server remembers ids of messages. An event that is published again within this time is not stored twice.
+const DUPLICATES: Duration = Duration::from_secs(3_600);
+
+/// How long verdicts are kept: as long as a proxy may be away and ask for one.
+const DONE_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// How long tokens of sessions are kept: OTAS's are valid for 30 days.
+const SESSIONS_FOR: Duration = Duration::from_secs(31 * 86_400);
+
+/// Room for the streams beside that of events. A verdict has some 200 bytes.
+const SMALL_BYTES: i64 = 1 << 30;
+
+/// What to make.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// How many servers have each message.
+    pub(crate) replicas: usize,
+    /// Room for events that wait.
+    pub(crate) max_bytes: i64,
+    /// Room for dead events.
+    pub(crate) dead_max_bytes: i64,
+}
+
+/// What was done to a stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Made {
+    pub(crate) name: String,
+    /// It was there already, and has the settings of the plan now.
+    pub(crate) was_there: bool,
+}
+
+/// Makes the streams, or gives those that are there the settings of the plan.
+///
+/// # Errors
+/// What failed, for which stream, and why.
+pub(crate) async fn make(jetstream: &Context, names: &Names, plan: Plan) -> Result<Vec<Made>, String> {
+    let mut made = Vec::new();
+    for config in configs(names, plan) {
+        let name = config.name.clone();
+        let was_there = match jetstream.get_stream(&name).await {
+            Ok(_) => true,
+            Err(error) if is_missing(&error) => false,
+            Err(error) => return Err(format!("cannot look for the stream {name}: {}", in_words(&error))),
+        };
+        let done = match was_there {
+            true => jetstream.update_stream(config).await.map(drop).map_err(|error| in_words(&error)),
+            false => jetstream.create_stream(config).await.map(drop).map_err(|error| in_words(&error)),
+        };
+        done.map_err(|why| format!("cannot make the stream {name}: {why}"))?;
+        made.push(Made { name, was_there });
+    }
+    Ok(made)
+}
+
+fn is_missing(error: &async_nats::jetstream::context::GetStreamError) -> bool {
+    use async_nats::jetstream::ErrorCode;
+    super::code_of(error) == Some(ErrorCode::STREAM_NOT_FOUND) || error.to_string().contains("10059")
+}
+
+fn configs(names: &Names, plan: Plan) -> [stream::Config; 4] {
+    let base = |name: &str, subject: String, max_bytes: i64, about: &str| Config {
+        name: name.to_owned(),
+        subjects: vec![subject],
+        max_bytes,
+        num_replicas: plan.replicas,
+        storage: StorageType::File,
+        allow_direct: true,
+        description: Some(about.to_owned()),
+        ..Config::default()
+    };
+    [
+        Config {
+            retention: RetentionPolicy::WorkQueue,
+            // A full stream refuses new events, so that they wait in their proxies' stores.
+            discard: DiscardPolicy::New,
+            duplicate_window: DUPLICATES,
+            ..base(&names.events, names.all_events(), plan.max_bytes, "events that wait for OTAS")
+        },
+        Config {
+            discard: DiscardPolicy::New,
+            duplicate_window: DUPLICATES,
+            ..base(&names.dead, names.all_dead(), plan.dead_max_bytes, "events that OTAS refused for good")
+        },
+        Config {
+            max_messages_per_subject: 1,
+            max_age: DONE_FOR,
+            ..base(&names.done, names.all_done(), SMALL_BYTES, "what became of events")
+        },
+        Config {
+            max_messages_per_subject: 1,
+            max_age: SESSIONS_FOR,
+            ..base(&names.relays, names.all_of_relays(), SMALL_BYTES, "what relays share: the lease, sealed tokens")
+        },
+    ]
+}
