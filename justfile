@@ -10,10 +10,6 @@ demo:
 dist:
     cargo build --profile dist --locked
 
-# The same, optimised for what it did in a benchmark (some 20 minutes).
-release-pgo:
-    packaging/pgo.sh
-
 # The container image without Docker: built by buildah; podman runs the demo in it. `ARCHIVE=FILE just image` keeps it. Needs root.
 image:
     deploy/image.sh
