@@ -147,6 +147,12 @@ impl Queue {
         }
     }
 
+    /// What is wrong while there is no connection.
+    pub(crate) fn is_away(&self, link: &Link) -> String {
+        let why = link.refusal.as_deref().unwrap_or("there is no connection");
+        format!("cannot reach NATS at {}: {why}", self.servers)
+    }
+
     fn not_stored(&self, error: &PublishError) -> NotStored {
         let (names, link) = (&self.names, self.link.borrow());
         match error.kind() {
@@ -156,8 +162,7 @@ impl Queue {
             )),
             PublishErrorKind::MaxPayloadExceeded => NotStored::TooLarge,
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe if !link.is_up => {
-                let why = link.refusal.as_deref().unwrap_or("there is no connection");
-                NotStored::Away(format!("cannot reach NATS at {}: {why}", self.servers))
+                NotStored::Away(self.is_away(&link))
             }
             PublishErrorKind::TimedOut => NotStored::Away(match &link.refusal {
                 Some(refusal) => format!("NATS refuses what this process asks for: {refusal}"),

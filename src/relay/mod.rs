@@ -47,6 +47,12 @@ pub(crate) use facts::{Waiting, holder};
 /// How often the folder of keys and the store's bounds are looked at.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// How long verdicts may take to be stored when the relay stops.
+const FINISHED_WITHIN: Duration = Duration::from_secs(5);
+
+/// A session without events for so long is closed in the relay's store. Its next event opens it again.
+const SESSION_IDLE: Duration = Duration::from_secs(3_600);
+
 /// Verdicts that are remembered, so that an event that comes twice is not delivered twice even if the server has lost the verdict.
 const REMEMBERED: usize = 100_000;
 
@@ -72,7 +78,7 @@ struct Shared {
     ceiling: Arc<Ceiling>,
     held: Mutex<HashMap<Uuid, Held>>,
     recent: quick_cache::sync::Cache<Uuid, Decision>,
-    sessions: Mutex<HashMap<String, SessionRow>>,
+    sessions: Mutex<HashMap<String, sessions::Used>>,
     agents: Mutex<HashMap<String, agents::Agent>>,
     /// Sessions whose token other relays have.
     kept: Mutex<HashSet<SessionRow>>,
@@ -225,8 +231,11 @@ async fn active(shared: &Arc<Shared>, lost: &CancellationToken, stop: &Cancellat
     deliveries.stop(&hurry).await;
     drop(deliveries);
     drop(settled);
-    // What was delivered until now gets its verdict told.
-    let _ = finishing.await;
+    // What was delivered until now gets its verdict told. What cannot be told now, the next relay tells.
+    let mut finishing = finishing;
+    if tokio::time::timeout(FINISHED_WITHIN, &mut finishing).await.is_err() {
+        finishing.abort();
+    }
     Ok(())
 }
 
@@ -240,6 +249,7 @@ async fn tidy(shared: &Arc<Shared>) {
     if let Err(error) = done.await {
         warn!(error = error.in_words(), "cannot remove old events from the store");
     }
+    sessions::close_idle(shared).await;
 }
 
 /// Runs something that blocks.

@@ -37,18 +37,7 @@ pub(super) async fn finish(
 ) {
     let mut under_way = JoinSet::new();
     while let Some(settled) = rows.recv().await {
-        let store = shared.store.clone();
-        let fates = match blocking(move || store.fates(&settled)).await {
-            Ok(fates) => fates,
-            Err(error) => {
-                error!(
-                    error = error.in_words(),
-                    "the store failed: these events come again, and may be delivered twice"
-                );
-                continue;
-            }
-        };
-        for (_, fate) in fates {
+        for (_, fate) in fates(&shared, &settled, &lost).await {
             shared.recent.insert(fate.event_id, decision(&fate));
             let Some(held) = shared.held.lock().remove(&fate.event_id) else { continue };
             under_way.spawn(conclude(shared.clone(), fate, held, lost.clone()));
@@ -56,6 +45,21 @@ pub(super) async fn finish(
         while under_way.try_join_next().is_some() {}
     }
     while under_way.join_next().await.is_some() {}
+}
+
+/// What became of these rows. The store is asked until it answers, or until the lease is lost: then the events come again.
+async fn fates(shared: &Shared, rows: &[i64], lost: &CancellationToken) -> Vec<(i64, Fate)> {
+    loop {
+        let (store, rows) = (shared.store.clone(), rows.to_vec());
+        match blocking(move || store.fates(&rows)).await {
+            Ok(fates) => return fates,
+            Err(error) => error!(error = error.in_words(), "the store failed: verdicts wait until it works again"),
+        }
+        if lost.is_cancelled() {
+            return Vec::new();
+        }
+        sleep(PAUSE).await;
+    }
 }
 
 /// All that follows a verdict. Without the lease the message stays, and the next relay concludes it.

@@ -7,10 +7,11 @@ use async_nats::jetstream::message::PublishMessage;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use super::agents::Agent;
-use super::{Shared, blocking};
+use super::{SESSION_IDLE, Shared, blocking};
 use crate::deliver::{seal_token, unseal_token};
 use crate::store::{KeptToken, KeySource, SessionRow, StoreError, key_id};
 
@@ -26,6 +27,27 @@ struct Kept {
     expires_at_ms: Option<i64>,
 }
 
+/// A session that has had events lately.
+pub(super) struct Used {
+    row: SessionRow,
+    last: Instant,
+}
+
+/// Closes the sessions without events for a while, so that retention removes them after their events.
+pub(super) async fn close_idle(shared: &Arc<Shared>) {
+    let idle: Vec<SessionRow> = {
+        let mut sessions = shared.sessions.lock();
+        let idle = sessions.extract_if(|_, used| used.last.elapsed() > SESSION_IDLE);
+        idle.map(|(_, used)| used.row).collect()
+    };
+    for row in idle {
+        let store = shared.store.clone();
+        if let Err(error) = blocking(move || store.close_session(row)).await {
+            warn!(error = error.in_words(), "cannot record the end of a session; its row stays in the store");
+        }
+    }
+}
+
 /// The row of a session. It is added if it is new, with the token that another relay has kept for it.
 pub(super) async fn row(
     shared: &Arc<Shared>,
@@ -33,8 +55,9 @@ pub(super) async fn row(
     run_id: &str,
     meta: &str,
 ) -> Result<SessionRow, StoreError> {
-    if let Some(row) = shared.sessions.lock().get(run_id) {
-        return Ok(*row);
+    if let Some(used) = shared.sessions.lock().get_mut(run_id) {
+        used.last = Instant::now();
+        return Ok(used.row);
     }
     let (store, of, run, meta) = (shared.store.clone(), agent.clone(), run_id.to_owned(), meta.to_owned());
     let (row, has_token) = blocking(move || match store.session_of_run(&run)? {
@@ -54,7 +77,7 @@ pub(super) async fn row(
     } else if has_token {
         debug!(run_id, "the session goes on with the token in this relay's store");
     }
-    shared.sessions.lock().insert(run_id.to_owned(), row);
+    shared.sessions.lock().insert(run_id.to_owned(), Used { row, last: Instant::now() });
     Ok(row)
 }
 

@@ -13,6 +13,9 @@ pub(super) async fn lines(config: &Config, tls: &rustls::ClientConfig) -> Vec<Li
     if !config.otas.deliver {
         return vec![Line::skipped("agent key", "`otas.deliver` is false: events are not for OTAS")];
     }
+    if config.queue.is_used() {
+        return vec![queue(config).await];
+    }
     let mut lines = Vec::new();
     for (whose, otas) in keys(config) {
         lines.extend(of_key(&whose, &otas, config, tls).await);
@@ -21,6 +24,20 @@ pub(super) async fn lines(config: &Config, tls: &rustls::ClientConfig) -> Vec<Li
         lines.push(Line::skipped("agent key", "none is set, so events go to the embedded collector"));
     }
     lines
+}
+
+/// With a queue, OTAS is the relays' to reach.
+#[cfg(feature = "nats")]
+async fn queue(config: &Config) -> Line {
+    match Box::pin(crate::nats::Queue::connect(&config.queue, "otas-proxy check")).await {
+        Ok(_) => Line::ok("queue", "NATS takes the connection; relays deliver to OTAS"),
+        Err(error) => Line::fail("queue", error.to_string(), "events stay stored until NATS is reached"),
+    }
+}
+
+#[cfg(not(feature = "nats"))]
+async fn queue(_config: &Config) -> Line {
+    Line::skipped("queue", "this program was built without NATS")
 }
 
 /// The settings of each agent key, with what distinguishes it from others.

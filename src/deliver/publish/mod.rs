@@ -195,7 +195,18 @@ impl Publisher {
                 self.again_from_the_start();
             }
         }
+        let is_news = self.link.is_up != link.is_up || self.link.refusal != link.refusal;
         self.link = link.clone();
+        if !link.is_up {
+            let why = self.target.queue.is_away(link);
+            // While it connects for the first time, there is nothing to say yet.
+            if is_news {
+                warn!(why, "events are kept");
+            }
+            self.shown.trouble = Some(why);
+        } else if is_news && self.failures == 0 {
+            self.shown.trouble = None;
+        }
     }
 
     fn again_from_the_start(&mut self) {
@@ -209,7 +220,8 @@ impl Publisher {
         if let Some(until) = rests.filter(|until| *until > now) {
             return until.min(self.next_poll);
         }
-        if self.lock.is_none() {
+        // Without a connection a message would wait in memory, and only time out.
+        if self.lock.is_none() || !self.link.is_up {
             return self.next_poll;
         }
         while self.under_way.len() < IN_FLIGHT {
