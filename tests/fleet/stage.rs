@@ -100,7 +100,7 @@ impl Fleet {
         let (otas, nats) = (self.otas.url(), self.servers());
         folder.configure(&format!(
             "[otas]\nbrain_url = '{otas}'\nuasam_url = '{otas}'\n[queue]\nnats_url = '{nats}'\n{queue}\n[relay]\nkeys_dir = 'keys'\n\
-             [delivery]\nbackoff_min_ms = 50\nbackoff_max_ms = 1000\n"
+             [delivery]\norder = 'strict'\nbackoff_min_ms = 50\nbackoff_max_ms = 1000\n"
         ));
         folder
     }
