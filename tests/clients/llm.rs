@@ -78,7 +78,8 @@ pub(super) async fn is_shown_while_it_comes(client: impl Fn(&str) -> Command, ba
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     // The tool's name is in the request as well.
-    let parts = ["stand-in", says().trim(), TOOL, "time to first token", "In flight"];
+    let says_so = says();
+    let parts = ["stand-in", says_so.trim(), TOOL, "time to first token", "In flight"];
     let shown = shown_while_open(&proxy, path, &parts).await;
     assert!(!shown.contains("<dt>tokens</dt>"), "tokens before the end: {shown}");
     if path == "/v1/messages" {
