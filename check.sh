@@ -78,6 +78,10 @@ need javac default-jdk-headless; need chromium chromium; need tinyproxy tinyprox
 need h2load nghttp2-client; need nft nftables; need ip iproute2; need nats-server nats-server; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
+say "a fleet"
+# 20 proxies, 10,000 events, an OTAS of 200 ms a check; the suite has a smaller one.
+OTAS_REQUIRE_CLIENTS=1 OTAS_FLEET_PROXIES=20 OTAS_FLEET_EVENTS=10000 OTAS_FLEET_CHECK_MS=200 \
+  cargo test --locked --test suite -- --nocapture fleet::failures::nothing_is_lost
 say "instructions"; need valgrind valgrind; cargo bench --locked --profile release --bench counts
 say "deployment"
 "$CLIENTS/bin/python3" deploy/check-manifests.py
