@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use otas_proxy::store::State;
 
-use self::stage::{Fleet, all_are, id_of, ids, until};
+use self::stage::{Fleet, all_are, id_of, ids};
 use crate::support::nats::{TestNats, is_installed};
 use crate::support::origin::TestOrigin;
-use crate::support::proxy::Running;
+use crate::support::proxy::{Running, eventually};
 
 /// Calls an origin through a proxy, one after the other.
 async fn call(proxy: &Running, origin: &TestOrigin, many: usize) {
@@ -34,7 +34,7 @@ async fn events_reach_the_stream_once_and_wait_in_the_store_while_the_server_is_
     fleet.all_queued(5).await;
     fleet.nats.kill();
     call(&proxy, &origin, 5).await;
-    until("the proxy says that the server is away", async || {
+    eventually("the proxy says that the server is away", async || {
         proxy.app.watch().now().trouble.is_some_and(|trouble| trouble.contains("cannot reach NATS"))
     })
     .await;
@@ -58,7 +58,7 @@ async fn a_full_stream_pushes_back_into_the_store() {
     fleet.init(&["--max-bytes", "16KiB"]);
     let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
     call(&proxy, &origin, 40).await;
-    until("the proxy says that the stream is full", async || {
+    eventually("the proxy says that the stream is full", async || {
         proxy.app.watch().now().trouble.is_some_and(|trouble| trouble.contains("is full"))
     })
     .await;

@@ -61,6 +61,15 @@ pub use status::{SessionState, Status, Verdicts};
 pub use token::{Claims, TokenError, agent_of_token, check_token, seal_token, unseal_token};
 pub use verdict::{Blame, CredentialFacts, Scope, TokenOrigin, Verdict, verdict};
 
+/// How often to check whether other processes have appended events or released the lock.
+const POLL: Duration = Duration::from_millis(250);
+
+/// The pause after the store failed, for example because the disk is full.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long calls in flight may take when delivery stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
 /// The inputs of delivery.
 pub struct DeliverOptions {
     /// The event store.

@@ -1,5 +1,10 @@
 //! The status of delivery.
 
+use std::io;
+use std::path::Path;
+
+use tokio::sync::watch;
+
 use super::Verdict;
 use crate::store::Counts;
 
@@ -31,7 +36,27 @@ pub struct Status {
     pub warning: Option<String>,
 }
 
+/// What is wrong when the delivery lock cannot be taken.
+pub(super) fn cannot_lock(store: &Path, error: &io::Error) -> String {
+    format!(
+        "cannot lock a file beside the event store {}, so two processes might deliver the same events ({error}): put the store where \
+         files can be made and locked",
+        store.display()
+    )
+}
+
 impl Status {
+    /// Tells those who watch, if it is news.
+    pub(super) fn tell(&self, watched: &watch::Sender<Self>) {
+        watched.send_if_modified(|status| {
+            let news = status != self;
+            if news {
+                status.clone_from(self);
+            }
+            news
+        });
+    }
+
     /// Combines two deliveries with different keys. Counts add up; a delivery in trouble determines the trouble.
     pub(super) fn and(self, other: Self) -> Self {
         let worse = if self.trouble.is_none() && other.trouble.is_some() { &other } else { &self };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::apart::{BodyText, for_otas, with_bodies};
@@ -36,13 +37,18 @@ pub struct Context<'a> {
     pub text_max_bytes: usize,
 }
 
-/// The event of one exchange as OTAS gets it, and the columns of our own store.
+/// The event of one exchange as OTAS gets it, and the columns of our own store. The queue of a fleet has it, too: there its JSON and
+/// its bodies stand behind the other members.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// The exchange's id.
+    #[serde(rename = "event_id")]
     pub id: Uuid,
     /// The body of `POST /log/agent/`, without `project_id` and without the texts of its bodies.
+    #[serde(skip)]
     pub json: Vec<u8>,
     /// The texts of its bodies.
+    #[serde(skip)]
     pub bodies: Vec<BodyText>,
     /// When the request head had been read, in milliseconds since 1970.
     pub started_at_ms: i64,

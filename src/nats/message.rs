@@ -1,10 +1,12 @@
 //! An event as it travels (pure): its facts, its JSON and its bodies apart, as in a store, compressed together.
 
+use std::borrow::Cow;
+
 use async_nats::HeaderMap;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::event::{BodyText, for_otas, without_bodies};
+use crate::event::{BodyText, Event, for_otas, without_bodies};
 use crate::store::Travelling;
 
 /// Where the verdict goes.
@@ -76,23 +78,13 @@ fn is_subject_part(text: &str) -> bool {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct Head<'e> {
     version: u32,
-    event_id: Uuid,
-    run_id: String,
-    meta: String,
+    run_id: Cow<'e, str>,
+    meta: Cow<'e, str>,
     seq: u64,
-    started_at_ms: i64,
-    method: String,
-    host: String,
-    path: String,
-    status_code: u16,
-    latency_ms: f64,
-    request_bytes: u64,
-    response_bytes: u64,
-    error: String,
-    outline: String,
-    llm: String,
+    #[serde(flatten)]
+    event: Cow<'e, Event>,
     json_bytes: usize,
     /// The place of each body, and its length.
     bodies: Vec<(usize, usize)>,
@@ -102,9 +94,10 @@ struct Head {
 /// if that has no room either, without its bodies. `None`: even that is too large.
 pub(crate) fn encode(event: &Travelling, max_bytes: usize) -> Option<Vec<u8>> {
     let fits = |packed: &Vec<u8>| packed.len() <= max_bytes;
-    let whole = packed(event, &event.json, &event.bodies);
+    let Event { json, bodies, .. } = &event.event;
+    let whole = packed(event, json, bodies);
     whole.filter(fits).or_else(|| {
-        let posted = for_otas(&event.json, &event.bodies);
+        let posted = for_otas(json, bodies);
         let without = || without_bodies(&posted, REMOVED).and_then(|json| packed(event, &json, &[]));
         packed(event, &posted, &[]).filter(fits).or_else(|| without().filter(fits))
     })
@@ -113,21 +106,10 @@ pub(crate) fn encode(event: &Travelling, max_bytes: usize) -> Option<Vec<u8>> {
 fn packed(event: &Travelling, json: &[u8], bodies: &[BodyText]) -> Option<Vec<u8>> {
     let head = Head {
         version: VERSION,
-        event_id: event.event_id,
-        run_id: event.run_id.clone(),
-        meta: event.meta.clone(),
+        run_id: Cow::Borrowed(&event.run_id),
+        meta: Cow::Borrowed(&event.meta),
         seq: event.seq,
-        started_at_ms: event.started_at_ms,
-        method: event.method.clone(),
-        host: event.host.clone(),
-        path: event.path.clone(),
-        status_code: event.status_code,
-        latency_ms: event.latency_ms,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        error: event.error.clone(),
-        outline: event.outline.clone(),
-        llm: event.llm.clone(),
+        event: Cow::Borrowed(&event.event),
         json_bytes: json.len(),
         bodies: bodies.iter().map(|body| (body.at, body.text.len())).collect(),
     };
@@ -147,7 +129,10 @@ pub(crate) fn decode(content: &[u8]) -> Option<Travelling> {
     let length = usize::try_from(u32::from_be_bytes(*length)).ok().filter(|length| *length <= UNPACKED_MAX_BYTES)?;
     let plain = zstd::bulk::decompress(packed, length).ok()?;
     let end = memchr::memchr(b'\n', &plain)?;
-    let head: Head = serde_json::from_slice(plain.get(..end)?).ok().filter(|head: &Head| head.version == VERSION)?;
+    let head: Head<'_> = serde_json::from_slice(plain.get(..end)?).ok()?;
+    if head.version != VERSION {
+        return None;
+    }
     let mut rest = plain.get(end + 1..)?;
     let mut take = |bytes: usize| {
         let (taken, left) = rest.split_at_checked(bytes)?;
@@ -160,25 +145,8 @@ pub(crate) fn decode(content: &[u8]) -> Option<Travelling> {
         let text = std::str::from_utf8(take(bytes)?).ok()?;
         bodies.push(BodyText { at: (at <= json.len()).then_some(at)?, text: text.into() });
     }
-    Some(Travelling {
-        event_id: head.event_id,
-        run_id: head.run_id,
-        meta: head.meta,
-        seq: head.seq,
-        started_at_ms: head.started_at_ms,
-        method: head.method,
-        host: head.host,
-        path: head.path,
-        status_code: head.status_code,
-        latency_ms: head.latency_ms,
-        request_bytes: head.request_bytes,
-        response_bytes: head.response_bytes,
-        error: head.error,
-        outline: head.outline,
-        llm: head.llm,
-        json,
-        bodies,
-    })
+    let (run_id, meta) = (head.run_id.into_owned(), head.meta.into_owned());
+    Some(Travelling { run_id, meta, seq: head.seq, event: Event { json, bodies, ..head.event.into_owned() } })
 }
 
 #[cfg(test)]
@@ -191,11 +159,8 @@ mod tests {
 
     fn event(request: &str, response: &str) -> Travelling {
         let body = |at, text: &str| BodyText { at, text: text.into() };
-        Travelling {
-            event_id: Uuid::from_u128(7),
-            run_id: "run".into(),
-            meta: "{}".into(),
-            seq: 3,
+        let event = Event {
+            id: Uuid::from_u128(7),
             started_at_ms: 1_700_000_000_000,
             method: "POST".into(),
             host: "a.test".into(),
@@ -209,7 +174,8 @@ mod tests {
             llm: "l\n".into(),
             json: JSON.into(),
             bodies: vec![body(28, request), body(47, response)],
-        }
+        };
+        Travelling { run_id: "run".into(), meta: "{}".into(), seq: 3, event }
     }
 
     /// Text that does not compress well.
@@ -228,11 +194,11 @@ mod tests {
         let whole = decode(&encode(&large, 8 << 20).unwrap()).unwrap();
         assert_eq!(whole, large);
         let cut = decode(&encode(&large, 2 << 20).unwrap()).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&cut.json).unwrap();
-        assert_eq!((json["response_body"].as_str(), cut.bodies.len()), (Some("short"), 0));
+        let json: serde_json::Value = serde_json::from_slice(&cut.event.json).unwrap();
+        assert_eq!((json["response_body"].as_str(), cut.event.bodies.len()), (Some("short"), 0));
         assert_eq!(json["metadata"]["cut"]["request_body"], true);
         let without = decode(&encode(&large, 4_096).unwrap()).unwrap();
-        let json: serde_json::Value = serde_json::from_slice(&without.json).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&without.event.json).unwrap();
         assert_eq!(json["request_body"], REMOVED);
         assert!(encode(&large, 10).is_none());
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  names     subjects and streams (pure)          message   an event as it travels (pure)
-//!  verdicts  what proxies are told (pure)         streams   what `relay init` makes
+//!  verdicts  messages of relays (pure)            streams   what `relay init` makes
 //!  rule      when a proxy may forget (pure)
 //! ```
 

@@ -151,14 +151,16 @@ mod tests {
             let (shown, _) = shown(&redactor, "none", content, Ends::default());
             (shown == content, work::taken())
         };
-        for (times, secret) in [(1, "0wn-s3cret-in-a-short-text"), (100, "0wn-s3cret-in-a-clean-text")] {
+        for (times, secret, least) in
+            [(1, "0wn-s3cret-in-a-short-text", 0), (100, "0wn-s3cret-in-a-clean-text", 1_000)]
+        {
             let text = format!("the key of {secret} ").repeat(times);
-            assert!(steps(text.as_bytes()).1 > 0);
+            assert!(steps(text.as_bytes()).1 > least);
             // Other tests register secrets, too, so it may be searched once more.
             assert!((0..100).any(|_| steps(text.as_bytes()) == (true, 0)));
             own::register(secret);
             let (same, searched) = steps(text.as_bytes());
-            assert!(!same && searched > 0);
+            assert!(!same && searched > least);
         }
     }
 }

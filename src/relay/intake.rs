@@ -144,9 +144,9 @@ async fn store_all(shared: &Arc<Shared>, agent: &Agent, batch: Vec<Message>) -> 
                     acknowledge(&acker).await;
                 } else if let Some(held) = shared.held.lock().get_mut(&id) {
                     held.ackers.push(acker);
-                } else if let Some(twice) = arrived.iter_mut().find(|other| other.event.event_id == id) {
+                } else if let Some(twice) = arrived.iter_mut().find(|other| other.event.event.id == id) {
                     twice.held.ackers.push(acker);
-                } else if let Some(event) = decode(&message.payload).filter(|event| event.event_id == id) {
+                } else if let Some(event) = decode(&message.payload).filter(|found| found.event.id == id) {
                     let (proxy, subject) = (proxy.clone(), message.subject.to_string());
                     let held = Held { proxy, subject, sequence, ackers: vec![acker] };
                     arrived.push(Arrived { event, held });
@@ -172,7 +172,7 @@ async fn store_all(shared: &Arc<Shared>, agent: &Agent, batch: Vec<Message>) -> 
 }
 
 async fn acknowledge(acker: &Acker) {
-    // Without it the message comes again, and its verdict is told again.
+    // If this fails, the server sends the message again, and the proxy is told the verdict again.
     if let Err(error) = acker.ack().await {
         warn!(error = in_words(error.as_ref()), "cannot acknowledge a message");
     }
@@ -238,13 +238,13 @@ async fn append(shared: &Arc<Shared>, agent: &Agent, arrived: Vec<Arrived>) -> R
         rows.push(sessions::row(shared, agent, &event.run_id, &event.meta).await?);
     }
     let (held, events): (Vec<_>, Vec<_>) =
-        arrived.into_iter().map(|one| ((one.event.event_id, one.held), one.event)).unzip();
+        arrived.into_iter().map(|one| ((one.event.event.id, one.held), one.event)).unzip();
     let ids: Vec<Uuid> = held.iter().map(|(id, _)| *id).collect();
     // Before the events are there to be delivered.
     shared.held.lock().extend(held);
     let storing = shared.clone();
     let stored = blocking(move || {
-        let new: Vec<NewEvent<'_>> = events.iter().map(new_event).collect();
+        let new: Vec<NewEvent<'_>> = events.iter().map(|one| NewEvent::of(one.seq, &one.event)).collect();
         let groups: Vec<(SessionRow, &[NewEvent<'_>])> =
             rows.iter().zip(&new).map(|(row, event)| (*row, std::slice::from_ref(event))).collect();
         storing.writer.lock().append_ended(&groups, &[], Pace::AtOnce)
@@ -255,24 +255,4 @@ async fn append(shared: &Arc<Shared>, agent: &Agent, arrived: Vec<Arrived>) -> R
         ids.iter().for_each(|id| drop(held.remove(id)));
     }
     stored
-}
-
-fn new_event(event: &Travelling) -> NewEvent<'_> {
-    NewEvent {
-        event_id: event.event_id,
-        seq: event.seq,
-        started_at_ms: event.started_at_ms,
-        method: &event.method,
-        host: &event.host,
-        path: &event.path,
-        status_code: event.status_code,
-        latency_ms: event.latency_ms,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        error: &event.error,
-        outline: &event.outline,
-        llm: &event.llm,
-        json: &event.json,
-        bodies: &event.bodies,
-    }
 }

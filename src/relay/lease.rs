@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Shared;
-use crate::nats::in_words;
+use crate::nats::{Queue, in_words};
 
 /// How often the lease is renewed.
 const RENEW: Duration = Duration::from_secs(1);
@@ -45,7 +45,7 @@ impl Lease {
         let mut seen: Option<(u64, Instant)> = None;
         let mut complained = false;
         loop {
-            match look(shared).await {
+            match read(&shared.queue).await {
                 Ok(found) => {
                     complained = false;
                     let (sequence, is_free) = found.map_or((0, true), |(sequence, holder)| (sequence, holder.free));
@@ -94,7 +94,7 @@ impl Lease {
                 Ok(Err(why)) => {
                     debug!(%why, "cannot renew the lease");
                     // A renewal whose acknowledgement was lost is ours nevertheless.
-                    if let Ok(Some((sequence, holder))) = look(&shared).await {
+                    if let Ok(Some((sequence, holder))) = read(&shared.queue).await {
                         if holder.relay == shared.id {
                             self.sequence = sequence;
                         } else {
@@ -118,12 +118,7 @@ impl Lease {
 }
 
 /// The lease, if there ever was one, and its place in the stream.
-pub(super) async fn look(shared: &Shared) -> Result<Option<(u64, Holder)>, String> {
-    read(&shared.queue).await
-}
-
-/// The same for a queue.
-pub(super) async fn read(queue: &crate::nats::Queue) -> Result<Option<(u64, Holder)>, String> {
+pub(super) async fn read(queue: &Queue) -> Result<Option<(u64, Holder)>, String> {
     let stream = queue.jetstream.get_stream_no_info(&queue.names.relays).await.map_err(|error| in_words(&error))?;
     match stream.get_last_raw_message_by_subject(&queue.names.lease()).await {
         Ok(message) => {

@@ -19,7 +19,7 @@ use crate::store::{Fate, SessionRow, State};
 /// The pause before a stream is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the store says of an event, as others are told.
+/// The verdict to send on an event, from its state in the store.
 pub(super) fn decision(fate: &Fate) -> Decision {
     match fate.state {
         State::Delivered => Decision::Delivered { otas_event_id: fate.otas_event_id.clone().unwrap_or_default() },

@@ -7,7 +7,6 @@ use crate::capture::Exchange;
 use crate::event::{self, Context, Event, Links, Llm};
 use crate::known_agents;
 use crate::secret::Secret;
-use crate::store::NewEvent;
 
 /// A call with at most this many bytes to search is searched by the reporting thread. Handing it to another thread would cost as
 /// much.
@@ -89,25 +88,4 @@ pub(super) fn named_token(exchange: &Exchange) -> Option<Secret> {
 pub(super) fn agent_program(exchange: &Exchange) -> Option<&'static str> {
     let value = exchange.request.headers.get(http::header::USER_AGENT.as_str())?;
     known_agents::of_user_agent(std::str::from_utf8(value).ok()?)
-}
-
-/// The row to append for an event.
-pub(super) fn row(seq: u64, event: &Event) -> NewEvent<'_> {
-    NewEvent {
-        event_id: event.id,
-        seq,
-        started_at_ms: event.started_at_ms,
-        method: &event.method,
-        host: &event.host,
-        path: &event.path,
-        status_code: event.status_code,
-        latency_ms: event.latency_ms,
-        request_bytes: event.request_bytes,
-        response_bytes: event.response_bytes,
-        error: &event.error,
-        outline: &event.outline,
-        llm: &event.llm,
-        json: &event.json,
-        bodies: &event.bodies,
-    }
 }

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Facts;
-use super::events::{ALLOWANCE_BYTES, context, is_searched_here, named_token, row};
+use super::events::{ALLOWANCE_BYTES, context, is_searched_here, named_token};
 use super::searchers::{Job, JobKind, Searchers};
 use crate::capture::Recording;
 use crate::event::{self, Event, Links};
-use crate::store::{SessionRow, Writer};
+use crate::store::{NewEvent, SessionRow, Writer};
 
 /// The age at which a call is noted.
 const AGE: Duration = Duration::from_secs(1);
@@ -66,7 +66,7 @@ impl OpenNotes {
     /// A searcher has made a note. It is dropped if the call has ended meanwhile.
     pub(super) fn made(&mut self, id: Uuid, session: SessionRow, event: Option<Event>, writer: &mut Writer) {
         let (true, Some(event)) = (self.making.remove(&id), event) else { return };
-        match writer.note_open(session, &[row(0, &event)]) {
+        match writer.note_open(session, &[NewEvent::of(0, &event)]) {
             Ok(()) => self.schedule(&event, Instant::now(), true),
             Err(error) => tracing::debug!(%error, "cannot note a call in flight now"),
         }
@@ -108,7 +108,7 @@ impl OpenNotes {
         let sessions = notes.chunk_by(|(one, _), (other, _)| one == other);
         for same in sessions.flat_map(|same| same.chunks(IN_ONE)) {
             std::thread::yield_now();
-            let rows: Vec<_> = same.iter().map(|(_, event)| row(0, event)).collect();
+            let rows: Vec<_> = same.iter().map(|(_, event)| NewEvent::of(0, event)).collect();
             if let Err(error) = writer.note_open(same[0].0, &rows) {
                 tracing::debug!(%error, "cannot note calls in flight now");
                 return;

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::events::{
-    ALLOWANCE_BYTES, SMALL_BYTES, agent_program, build, context, is_searched_here, named_token, row,
-};
+use super::events::{ALLOWANCE_BYTES, SMALL_BYTES, agent_program, build, context, is_searched_here, named_token};
 use super::handoff::Next;
 use super::linking::Linking;
 use super::open::OpenNotes;
@@ -274,7 +272,7 @@ impl Reporting {
     fn append(&mut self, mut group: Group) {
         // Groups the events by session, in order.
         group.events.sort_by_key(|(session, seq, _)| (*session, *seq));
-        let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(_, seq, event)| row(*seq, event)).collect();
+        let rows: Vec<NewEvent<'_>> = group.events.iter().map(|(_, seq, event)| NewEvent::of(*seq, event)).collect();
         let noted = self.open.ended(rows.iter().map(|row| row.event_id).chain(group.unlogged));
         let mut groups: Vec<(SessionRow, &[NewEvent<'_>])> = Vec::new();
         let mut rest = &rows[..];
@@ -346,7 +344,7 @@ impl Reporting {
             let own = self.facts.callers.own();
             let seq = own.next_seq();
             let event = gap::event(&missing, &context(&self.facts, own, seq, Links::default()));
-            match self.writer.append(own.row, &[row(seq, &event)]) {
+            match self.writer.append(own.row, &[NewEvent::of(seq, &event)]) {
                 Ok(()) => (self.appended)(),
                 Err(_) => unreported.push(missing),
             }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::Facts;
-use super::events::{context, row};
+use super::events::context;
 use super::open::OpenNotes;
 use crate::callers::CallerSession;
 use crate::capture::Exchange;
 use crate::event::{self, Links};
-use crate::store::Writer;
+use crate::store::{NewEvent, Writer};
 
 /// A search that takes longer is noted. With the time until the reporting thread looks, this stays below the 50 ms after which an
 /// ended call is not missing.
@@ -61,7 +61,7 @@ impl Unsearched {
                 true => event::build(&call.exchange, &context),
                 false => event::without_texts(&call.exchange, &context),
             };
-            match writer.note_open(call.session.row, &[row(call.seq, &event)]) {
+            match writer.note_open(call.session.row, &[NewEvent::of(call.seq, &event)]) {
                 Ok(()) => open.ended_unsearched(call.exchange.id),
                 Err(error) => {
                     tracing::debug!(%error, "a call whose bodies are searched cannot be noted now");

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::event::BodyText;
+use crate::event::{BodyText, Event};
 
 /// A row of `sessions`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -98,6 +98,29 @@ pub struct NewEvent<'a> {
     pub json: &'a [u8],
     /// The texts of its bodies.
     pub bodies: &'a [BodyText],
+}
+
+impl<'a> NewEvent<'a> {
+    /// An event, with its number in its session.
+    pub(crate) fn of(seq: u64, event: &'a Event) -> Self {
+        Self {
+            event_id: event.id,
+            seq,
+            started_at_ms: event.started_at_ms,
+            method: &event.method,
+            host: &event.host,
+            path: &event.path,
+            status_code: event.status_code,
+            latency_ms: event.latency_ms,
+            request_bytes: event.request_bytes,
+            response_bytes: event.response_bytes,
+            error: &event.error,
+            outline: &event.outline,
+            llm: &event.llm,
+            json: &event.json,
+            bodies: &event.bodies,
+        }
+    }
 }
 
 #[cfg(test)]

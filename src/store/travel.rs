@@ -7,45 +7,19 @@ use super::chunks::Loader;
 use super::removal::{candidate_columns, candidates, remove_unsettled};
 use super::sql::{as_limit, unsigned};
 use super::{SessionRow, State, Store, StoreError};
-use crate::event::BodyText;
+use crate::event::Event;
 
 /// A pending event with all that another store needs to keep it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Travelling {
-    /// The exchange's UUIDv7.
-    pub event_id: Uuid,
     /// The run id of its session.
     pub run_id: String,
     /// The `meta` of its session: a JSON object.
     pub meta: String,
     /// Its number in its session.
     pub seq: u64,
-    /// When the request arrived, in Unix milliseconds.
-    pub started_at_ms: i64,
-    /// The request's method.
-    pub method: String,
-    /// The host that was called.
-    pub host: String,
-    /// The request's path.
-    pub path: String,
-    /// The response's status code.
-    pub status_code: u16,
-    /// The latency of the call.
-    pub latency_ms: f64,
-    /// Size of the request's body.
-    pub request_bytes: u64,
-    /// Size of the response's body.
-    pub response_bytes: u64,
-    /// OTAS's `error`; empty on success.
-    pub error: String,
-    /// The column of `event::Outline`.
-    pub outline: String,
-    /// The column of `event::Llm`.
-    pub llm: String,
-    /// The JSON object for OTAS, without `project_id` and without the texts of its bodies.
-    pub json: Vec<u8>,
-    /// The texts of its bodies.
-    pub bodies: Vec<BodyText>,
+    /// The event.
+    pub event: Event,
 }
 
 /// What became of an event.
@@ -196,29 +170,32 @@ fn travelling(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<Travel
     let parts: Option<Vec<u8>> = row.get(16)?;
     let (json, bodies) = loader.apart(row.get(15)?, parts.as_deref())?;
     Ok(Travelling {
-        event_id: Uuid::from_bytes(row.get(0)?),
         run_id: row.get(1)?,
         meta: row.get(2)?,
         seq: unsigned(row, 3)?,
-        started_at_ms: row.get(4)?,
-        method: row.get(5)?,
-        host: row.get(6)?,
-        path: row.get(7)?,
-        status_code: row.get(8)?,
-        latency_ms: row.get(9)?,
-        request_bytes: unsigned(row, 10)?,
-        response_bytes: unsigned(row, 11)?,
-        error: row.get(12)?,
-        outline: row.get(13)?,
-        llm: row.get(14)?,
-        json,
-        bodies,
+        event: Event {
+            id: Uuid::from_bytes(row.get(0)?),
+            started_at_ms: row.get(4)?,
+            method: row.get(5)?,
+            host: row.get(6)?,
+            path: row.get(7)?,
+            status_code: row.get(8)?,
+            latency_ms: row.get(9)?,
+            request_bytes: unsigned(row, 10)?,
+            response_bytes: unsigned(row, 11)?,
+            error: row.get(12)?,
+            outline: row.get(13)?,
+            llm: row.get(14)?,
+            json,
+            bodies,
+        },
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::BodyText;
     use crate::store::{NewEvent, Outcome, Settlement, testing};
 
     const JSON: &[u8] = br#"{"path":"/","request_body":""}"#;
@@ -233,7 +210,8 @@ mod tests {
         store.writer().unwrap().append(session, &[event]).unwrap();
         let found = store.travelling(1).unwrap().unwrap();
         assert_eq!((found.run_id.as_str(), found.meta.as_str(), found.seq), ("run", r#"{"a":1}"#, 7));
-        assert_eq!((found.event_id, &*found.json, &found.bodies[..]), (event.event_id, JSON, &bodies[..]));
+        let Event { id, json, bodies: found, .. } = &found.event;
+        assert_eq!((*id, &**json, &found[..]), (event.event_id, JSON, &bodies[..]));
         assert_eq!(store.session_of_run("run").unwrap(), Some(session));
         assert_eq!(store.session_of_run("other").unwrap(), None);
     }

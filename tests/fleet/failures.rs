@@ -8,11 +8,11 @@ use otas_proxy::store::State;
 use tokio::time::Instant;
 
 use super::call;
-use super::stage::{Fleet, TestRelay, agent, all_are, id_of, ids, until};
+use super::stage::{Fleet, TestRelay, agent, all_are, id_of, ids};
 use crate::support::nats::{TestNats, is_installed};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{Answer, Overload};
-use crate::support::proxy::Running;
+use crate::support::proxy::{Running, eventually};
 
 /// A number from the environment, for runs that are larger than usual.
 fn size(name: &str, usual: usize) -> usize {
@@ -158,7 +158,7 @@ async fn a_server_that_loses_its_last_writes_loses_no_event() {
     std::fs::remove_dir_all(fleet.nats.files()).unwrap();
     copy(synced.path(), &fleet.nats.files());
     fleet.nats.up();
-    until("the relay has acknowledged them again", async || relay.status().await["repeated"] == 10).await;
+    eventually("the relay has acknowledged them again", async || relay.status().await["repeated"] == 10).await;
     fleet.messages("OTAS", 0).await;
     assert_eq!(fleet.otas.events().await.len(), 20, "none is delivered twice");
 }
@@ -209,11 +209,11 @@ async fn a_cluster_goes_on_without_one_of_its_servers() {
     let proxy = fleet.proxy_with(0, |config| config.queue.forget = otas_proxy::config::Forget::Acknowledged).await;
     let _relay = fleet.relay();
     call(&proxy, &origin, 20).await;
-    until("20 events are delivered", async || fleet.otas.events().await.len() == 20).await;
+    eventually("20 events are delivered", async || fleet.otas.events().await.len() == 20).await;
     fleet.nats.kill();
     let killed = Instant::now();
     call(&proxy, &origin, 20).await;
-    until("40 events are delivered", async || fleet.otas.events().await.len() >= 40).await;
+    eventually("40 events are delivered", async || fleet.otas.events().await.len() >= 40).await;
     let stopped = killed.elapsed();
     report(&format!("a cluster without one of three servers: 20 events delivered within {stopped:?} of the kill"));
     assert_eq!(arrivals(&fleet.otas.events().await).len(), 40);
@@ -318,7 +318,7 @@ async fn a_proxy_needs_only_the_permission_to_publish_events() {
     for (credentials, complaint) in [(nobody, "Permissions Violation"), (unknown, "cannot reach NATS")] {
         let refused = fleet.proxy_with(0, |config| config.queue.credentials_file = Some(credentials)).await;
         call(&refused, &origin, 2).await;
-        until(&format!("the proxy says {complaint}"), async || {
+        eventually(&format!("the proxy says {complaint}"), async || {
             refused.app.watch().now().trouble.is_some_and(|trouble| trouble.contains(complaint))
         })
         .await;

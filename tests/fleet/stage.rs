@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::support::nats::TestNats;
 use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
-use crate::support::proxy::{PATIENCE, Running, TestProxy};
+use crate::support::proxy::{PATIENCE, Running, TestProxy, eventually};
 
 /// Settings that all processes of a fleet have.
 pub(super) struct Fleet {
@@ -131,7 +131,7 @@ impl Fleet {
 
     /// Waits until so many events are in the stream.
     pub(super) async fn all_queued(&self, many: usize) {
-        until(&format!("{many} events in the stream"), async || self.queued().await.len() == many).await;
+        eventually(&format!("{many} events in the stream"), async || self.queued().await.len() == many).await;
     }
 
     /// Waits until the stream of this name has so many messages.
@@ -154,19 +154,10 @@ pub(super) fn agent(number: usize) -> String {
     format!("agent-{number}")
 }
 
-/// Waits until something holds.
-pub(super) async fn until(what: &str, holds: impl AsyncFn() -> bool) {
-    let give_up = Instant::now() + PATIENCE;
-    while !holds().await {
-        assert!(Instant::now() < give_up, "it did not come about: {what}");
-        sleep(Duration::from_millis(20)).await;
-    }
-}
-
 /// Waits until all events of this proxy have this state, and there are so many.
 pub(super) async fn all_are(proxy: &Running, state: State, many: u64) {
     let counts = async || proxy.app.store.counts(None).unwrap();
-    until(&format!("{many} events are {state}"), async || {
+    eventually(&format!("{many} events are {state}"), async || {
         let counts = counts().await;
         let these = match state {
             State::Pending => counts.pending,

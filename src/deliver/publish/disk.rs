@@ -3,7 +3,9 @@
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use super::{POLL, Publisher, STORE_PAUSE};
+use super::super::status::cannot_lock;
+use super::super::{POLL, STORE_PAUSE};
+use super::Publisher;
 use crate::store::{Counts, DeliveryLock, SessionRow, Store, StoreError};
 
 /// The publisher's questions.
@@ -91,11 +93,7 @@ impl Publisher {
                 self.lock = Some(lock);
             }
             Some(Err(error)) => {
-                let path = self.store.path().display();
-                self.shown.trouble = Some(format!(
-                    "cannot lock a file beside the event store {path}, so two processes might deliver the same events \
-                     ({error}): put the store where files can be made and locked"
-                ));
+                self.shown.trouble = Some(cannot_lock(self.store.path(), &error));
             }
             Some(Ok(None)) | None => {}
         }

@@ -9,7 +9,6 @@ mod disk;
 mod waiting;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::StreamExt as _;
@@ -22,7 +21,7 @@ use uuid::Uuid;
 
 use self::waiting::{Early, Waiting};
 use super::backoff::{Backoff, random};
-use super::{DeliverOptions, SessionState, Signals, Status};
+use super::{DeliverOptions, STOP_GRACE, STORE_PAUSE, SessionState, Signals, Status};
 use crate::config::Forget;
 use crate::nats::{Ask, Decision, Envelope, Kind, Link, NotStored, Queue, Verdicts, encode};
 use crate::store::{DeliveryLock, Outcome, SessionRow, Settlement, Store, StoreError};
@@ -46,15 +45,6 @@ const HEADERS_BYTES: usize = 1 << 10;
 
 /// Events that one question names.
 const ASKED_AT_ONCE: usize = 1_000;
-
-/// How often to look for events of other processes, and for the lock.
-const POLL: Duration = Duration::from_millis(250);
-
-/// The pause after the store failed, for example because the disk is full.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
-
-/// How long messages in flight may take when delivery stops.
-const STOP_GRACE: Duration = Duration::from_secs(5);
 
 pub(super) struct Publisher {
     store: Store,
@@ -388,13 +378,7 @@ impl Publisher {
             Some(reason) => SessionState::Paused { reason: reason.clone() },
             None => SessionState::Queued,
         };
-        self.status.send_if_modified(|status| {
-            let news = *status != self.shown;
-            if news {
-                status.clone_from(&self.shown);
-            }
-            news
-        });
+        self.shown.tell(&self.status);
     }
 
     async fn wind_up(mut self, hurry: &CancellationToken) {
@@ -439,7 +423,7 @@ async fn publish(
     let max_bytes = target.queue.client.max_payload().saturating_sub(HEADERS_BYTES);
     let read = tokio::task::spawn_blocking(move || {
         let event = store.travelling(row)?;
-        Ok::<_, StoreError>(event.map(|event| (event.event_id, encode(&event, max_bytes))))
+        Ok::<_, StoreError>(event.map(|event| (event.event.id, encode(&event, max_bytes))))
     });
     let end = match read.await {
         Ok(Ok(Some((event, Some(content))))) => {

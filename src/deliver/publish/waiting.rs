@@ -140,8 +140,7 @@ impl Waiting {
         if !self.rows.is_empty() || !self.all_read {
             return Vec::new();
         }
-        self.asked = self.to_ask.iter().take(limit).copied().collect();
-        self.to_ask.retain(|row| !self.asked.contains(row));
+        self.asked = std::iter::from_fn(|| self.to_ask.pop_first()).take(limit).collect();
         self.asked.iter().filter_map(|row| self.sent.get(row)).copied().collect()
     }
 

@@ -6,21 +6,19 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{debug, error, info, warn};
 
-use super::super::SessionState;
 use super::super::credentials::KeyFile;
 use super::super::pace::Permit;
 use super::super::seal::Seal;
 use super::super::sessions::{Sessions, Standing};
+use super::super::status::cannot_lock;
+use super::super::{POLL, STORE_PAUSE, SessionState};
+use super::Worker;
 use super::choice::Need;
-use super::{POLL, Worker};
 use crate::secret::Secret;
 use crate::store::{
     Counts, DeliveryLock, KeptToken, KeySource, Outcome, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
     StoreError,
 };
-
-/// The pause after the store failed, for example because the disk is full.
-const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// How often to check the key file.
 const KEY_FILE_POLL: Duration = Duration::from_secs(1);
@@ -272,11 +270,7 @@ impl Worker {
             // The process that delivers sees OTAS's problems.
             Ok(None) => self.resume(),
             Err(error) => {
-                let path = self.store.path().display();
-                self.pause(format!(
-                    "cannot lock a file beside the event store {path}, so two processes might deliver the same events \
-                     ({error}): put the store where files can be made and locked"
-                ));
+                self.pause(cannot_lock(self.store.path(), &error));
                 self.lock_not_before = Some(now + STORE_PAUSE);
             }
         }

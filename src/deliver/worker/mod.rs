@@ -29,20 +29,16 @@ use super::queue::{Item, Queue};
 use super::seal::Seal;
 use super::session::Identity;
 use super::sessions::{Sessions, Token};
-use super::{Adjustment, DeliverError, DeliverOptions, Reply, SessionState, Signals, Status, TransportError};
+use super::{
+    Adjustment, DeliverError, DeliverOptions, Reply, STOP_GRACE, SessionState, Signals, Status, TransportError,
+};
 use crate::config::Order;
 use crate::event;
 use crate::secret::Secret;
 use crate::store::{DeliveryLock, SessionRow, Settlement, Store};
 
-/// How long posts in flight may take when delivery stops.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-
-/// The same in a hurry. A reply that is about to arrive is still recorded, so that its event is not posted twice.
+/// [`STOP_GRACE`] in a hurry. A reply that is about to arrive is still recorded, so that its event is not posted twice.
 const HURRIED_GRACE: Duration = Duration::from_millis(100);
-
-/// How often to check whether other processes have appended events or released the lock.
-const POLL: Duration = Duration::from_millis(250);
 
 pub(super) struct Worker {
     store: Store,
@@ -395,13 +391,7 @@ impl Worker {
             // Another process is opening it; the store will tell.
             (None, None, _) => {}
         }
-        self.status.send_if_modified(|status| {
-            let news = *status != self.shown;
-            if news {
-                status.clone_from(&self.shown);
-            }
-            news
-        });
+        self.shown.tell(&self.status);
     }
 
     async fn wind_up(mut self, hurry: &CancellationToken) {
