@@ -45,6 +45,8 @@ pub(super) fn run(args: Args) -> Done {
         let settings = loaded.config.clone();
         let app = App::start_on(sockets, loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
         app.follow_authority();
+        // Before it says that it listens: what starts agents waits for that line.
+        let script = agent_dir::write(&settings, app.proxy_addr)?;
         let (flags, upstream) = (args.flags, args.upstream);
         let reloading = Reloading { flags, upstream, own, passed, reloader: app.reloader(), known };
         let reloading = tokio::spawn(reloading.follow(hangup));
@@ -60,7 +62,7 @@ pub(super) fn run(args: Args) -> Done {
         say(&format!("calls are shown on {}", app.page_url));
         let (ca, bundle) = (app.ca_file.display(), app.bundle_file.display());
         say(&format!("CA certificate {ca} (with the system's roots: {bundle})"));
-        if let Some(script) = agent_dir::write(&settings, app.proxy_addr)? {
+        if let Some(script) = script {
             say(&format!("agents of other users find certificates and variables in {}", script.display()));
         }
         new_ca.iter().for_each(|note| say(note));

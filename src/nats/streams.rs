@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError};
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType};
-use async_nats::jetstream::{Context, stream};
+use async_nats::jetstream::{Context, ErrorCode, stream};
 
-use super::{Names, in_words};
+use super::{Names, code_of, in_words};
 
 /// How long the server remembers ids of messages. An event that is published again within this time is not stored twice.
 const DUPLICATES: Duration = Duration::from_secs(3_600);
@@ -51,19 +52,36 @@ pub(crate) async fn make(jetstream: &Context, names: &Names, plan: Plan) -> Resu
             Err(error) if is_missing(&error) => false,
             Err(error) => return Err(format!("cannot look for the stream {name}: {}", in_words(&error))),
         };
+        let max_bytes = config.max_bytes;
         let done = match was_there {
-            true => jetstream.update_stream(config).await.map(drop).map_err(|error| in_words(&error)),
-            false => jetstream.create_stream(config).await.map(drop).map_err(|error| in_words(&error)),
+            true => jetstream.update_stream(config).await.map(drop),
+            false => jetstream.create_stream(config).await.map(drop),
         };
-        done.map_err(|why| format!("cannot make the stream {name}: {why}"))?;
+        done.map_err(|error| {
+            format!("cannot make the stream {name}: {}{}", in_words(&error), room(&error, max_bytes))
+        })?;
         made.push(Made { name, was_there });
     }
     Ok(made)
 }
 
-fn is_missing(error: &async_nats::jetstream::context::GetStreamError) -> bool {
-    use async_nats::jetstream::ErrorCode;
-    super::code_of(error) == Some(ErrorCode::STREAM_NOT_FOUND) || error.to_string().contains("10059")
+fn is_missing(error: &GetStreamError) -> bool {
+    code_of(error) == Some(ErrorCode::STREAM_NOT_FOUND) || error.to_string().contains("10059")
+}
+
+/// What to do if a stream's size is more than its server has left.
+fn room(error: &CreateStreamError, max_bytes: i64) -> String {
+    let code = match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => Some(error.error_code()),
+        _ => None,
+    };
+    match code {
+        Some(ErrorCode::STORAGE_RESOURCES_EXCEEDED | ErrorCode::INSUFFICIENT_RESOURCES) => format!(
+            "; the stream asks for {max_bytes} bytes: make streams smaller (`--max-bytes`, `--dead-max-bytes`), or give JetStream more \
+             (`max_file_store` in the server's settings)"
+        ),
+        _ => String::new(),
+    }
 }
 
 fn configs(names: &Names, plan: Plan) -> [stream::Config; 4] {

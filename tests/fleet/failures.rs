@@ -222,6 +222,17 @@ async fn a_cluster_goes_on_without_one_of_its_servers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn streams_larger_than_the_server_has_room_for_are_refused_with_what_to_do() {
+    if !is_installed("streams_larger_than_the_server_has_room_for_are_refused_with_what_to_do") {
+        return;
+    }
+    let fleet = Fleet::new(0, TestNats::small("4GB")).await;
+    let refused = fleet.try_init(&[]).unwrap_err();
+    assert!(refused.contains("cannot make the stream OTAS: ") && refused.contains("--max-bytes"), "{refused}");
+    fleet.init(&["--max-bytes", "1GiB", "--dead-max-bytes", "100MiB"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_missing_key_and_a_wrong_one_stop_only_their_agents() {
     if !is_installed("a_missing_key_and_a_wrong_one_stop_only_their_agents") {
         return;

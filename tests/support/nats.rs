@@ -16,6 +16,7 @@ pub struct TestNats {
     ports: Vec<Nobody>,
     name: String,
     settings: String,
+    max_file_store: &'static str,
     child: Option<Child>,
 }
 
@@ -39,6 +40,14 @@ impl TestNats {
         server
     }
 
+    /// One server with little room for streams.
+    pub fn small(max_file_store: &'static str) -> Self {
+        let mut server = Self::prepare("one", "");
+        server.max_file_store = max_file_store;
+        server.up();
+        server
+    }
+
     /// Three servers that form a cluster.
     pub fn cluster() -> Vec<Self> {
         let mut servers: Vec<Self> = ["a", "b", "c"].map(|name| Self::prepare(name, "")).into();
@@ -55,7 +64,14 @@ impl TestNats {
 
     fn prepare(name: &str, settings: &str) -> Self {
         let (folder, ports) = (tempfile::tempdir().unwrap(), vec![Nobody::new(), Nobody::new()]);
-        Self { folder, ports, name: name.to_owned(), settings: settings.to_owned(), child: None }
+        Self {
+            folder,
+            ports,
+            name: name.to_owned(),
+            settings: settings.to_owned(),
+            max_file_store: "1TB",
+            child: None,
+        }
     }
 
     /// `nats://127.0.0.1:PORT`
@@ -86,11 +102,13 @@ impl TestNats {
 
     /// Starts it. What it says comes line by line.
     fn spawn(&mut self) -> Receiver<String> {
+        // Without a limit of its own, it takes three quarters of what the disk has free, which may be less than the streams' sizes.
         let settings = format!(
-            "server_name: {}\nlisten: \"{}\"\nmax_payload: 4MB\njetstream {{ store_dir: \"{}\" }}\n{}\n",
+            "server_name: {}\nlisten: \"{}\"\nmax_payload: 4MB\njetstream {{ store_dir: \"{}\", max_file_store: {} }}\n{}\n",
             self.name,
             self.ports[0].addr,
             self.files().display(),
+            self.max_file_store,
             self.settings
         );
         let file = self.folder.path().join("server.conf");
