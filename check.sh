@@ -77,6 +77,8 @@ say "real clients";  need curl curl; need wget wget; need git git; need cc gcc
 need javac default-jdk-headless; need chromium chromium; need tinyproxy tinyproxy; need squid squid; need nginx nginx-light
 need h2load nghttp2-client; need nft nftables; need ip iproute2; need nats-server nats-server; python_clients; node_clients
 say "lints";         cargo clippy --locked --all-targets -- -D warnings
+# The program without what can be left out.
+say "features";      cargo clippy --locked --no-default-features --lib --bins -- -D warnings
 say "tests";         OTAS_REQUIRE_CLIENTS=1 OTAS_TEST_PYTHON="$CLIENTS/bin/python3" cargo test --locked
 say "a fleet"
 # 20 proxies, 10,000 events, an OTAS of 200 ms a check; the suite has a smaller one.

@@ -33,7 +33,9 @@ pub use self::error::AppError;
 pub(crate) use self::error::step;
 pub use self::ports::Sockets;
 pub use self::reload::{Reloaded, Reloader};
-pub(crate) use self::reporting::{bounds, redactor};
+#[cfg(feature = "nats")]
+pub(crate) use self::reporting::bounds;
+pub(crate) use self::reporting::redactor;
 pub use self::summary::{Progress, Summary};
 
 use self::certificates::Certificates;

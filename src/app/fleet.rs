@@ -1,6 +1,8 @@
 //! A proxy in a fleet: its events go into a queue, and relays have the keys of agents.
 
-use super::error::{AppError, step};
+use super::error::AppError;
+#[cfg(feature = "nats")]
+use super::error::step;
 use crate::config::{Agent, Config};
 use crate::deliver::Fleet;
 use crate::secret::Secret;
@@ -63,6 +65,7 @@ fn names<'a>(config: &'a Config, agent: Option<&'a Agent>) -> Option<(&'a str, &
     Some((project, name))
 }
 
+#[cfg(feature = "nats")]
 fn has_names(config: &Config) -> Result<(), AppError> {
     match names(config, None) {
         Some(_) => Ok(()),

@@ -24,6 +24,7 @@ struct Shared {
     queue: VecDeque<Arc<Notify>>,
 }
 
+#[cfg(any(test, feature = "nats"))]
 impl Ceiling {
     /// At most `most` posts in flight. None starts until [`Ceiling::open_until`] allows it.
     pub(crate) fn new(most: usize, backoff_min: Duration, backoff_max: Duration) -> Self {
@@ -40,7 +41,9 @@ impl Ceiling {
     pub(crate) fn close(&self) {
         self.0.lock().until = None;
     }
+}
 
+impl Ceiling {
     /// The current limit, and posts in flight.
     pub(crate) fn load(&self) -> (usize, usize) {
         let shared = self.0.lock();
@@ -199,6 +202,8 @@ mod tests {
         other.freed().notified().await;
         assert_eq!((other.permit(now, 0), ceiling.load()), (Permit::Now, (1, 0)));
         assert_eq!(other.permit(now + SOON, 0), Permit::Full, "no longer open");
+        ceiling.close();
+        assert_eq!(other.permit(now, 0), Permit::Full, "closed");
     }
 
     #[test]
