@@ -1,5 +1,6 @@
 //! A fleet: events travel over a real NATS server, and relays deliver them.
 
+mod access;
 mod failures;
 mod stage;
 

@@ -3,9 +3,10 @@
 //! ```text
 //!  names     subjects and streams (pure)          message   an event as it travels (pure)
 //!  verdicts  messages of relays (pure)            streams   what `relay init` makes
-//!  rule      when a proxy may forget (pure)
+//!  rule      when a proxy may forget (pure)           link      the state of the connection
 //! ```
 
+mod link;
 mod message;
 mod names;
 mod rule;
@@ -19,12 +20,14 @@ use std::time::Duration;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::{self, ErrorCode};
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions};
 use thiserror::Error;
 use tokio::sync::watch;
 
+use self::link::Follower;
 use crate::config;
 
+pub(crate) use link::Link;
 pub(crate) use message::{Envelope, Kind, decode, encode, headers_of};
 pub(crate) use names::Names;
 pub(crate) use rule::{Monitored, Rule};
@@ -36,6 +39,9 @@ const ACKNOWLEDGED_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long a connection may take.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the server is asked whether it is there. One that has gone without a word is noticed after three times this.
+const PING: Duration = Duration::from_secs(20);
 
 /// The longest wait before the next attempt to connect.
 const RECONNECT_MAX: Duration = Duration::from_secs(4);
@@ -61,17 +67,6 @@ pub(crate) enum QueueError {
     },
 }
 
-/// The state of the connection.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Link {
-    /// How often it was made.
-    pub(crate) connects: u64,
-    /// Whether it stands.
-    pub(crate) is_up: bool,
-    /// The last refusal by the server, such as a missing permission. A new connection clears it.
-    pub(crate) refusal: Option<String>,
-}
-
 /// A connection to the queue. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Queue {
@@ -88,7 +83,7 @@ impl Queue {
     /// # Errors
     /// [`QueueError`], with what to do.
     pub(crate) async fn connect(settings: &config::Queue, name: &str) -> Result<Self, QueueError> {
-        Self::with(settings, options(settings, name).await?).await
+        Self::with(settings, options(settings, name)?, false).await
     }
 
     /// Connects as soon as a server is there, and again after each loss.
@@ -96,33 +91,25 @@ impl Queue {
     /// # Errors
     /// When the credentials cannot be used.
     pub(crate) async fn follow(settings: &config::Queue, name: &str) -> Result<Self, QueueError> {
-        let options = options(settings, name).await?.retry_on_initial_connect().max_reconnects(None);
-        Self::with(settings, options).await
+        Self::with(settings, options(settings, name)?, true).await
     }
 
-    async fn with(settings: &config::Queue, options: ConnectOptions) -> Result<Self, QueueError> {
+    async fn with(settings: &config::Queue, options: ConnectOptions, forever: bool) -> Result<Self, QueueError> {
         let servers = settings.nats_url.join(",");
-        let (told, link) = watch::channel(Link::default());
-        let told = Arc::new(told);
-        let options = options
-            .connection_timeout(CONNECTED_WITHIN)
-            .reconnect_delay_callback(|attempts| {
+        let options =
+            options.connection_timeout(CONNECTED_WITHIN).ping_interval(PING).reconnect_delay_callback(|attempts| {
                 let doubled = Duration::from_millis(50).saturating_mul(1 << attempts.min(7));
                 doubled.min(RECONNECT_MAX)
-            })
-            .event_callback(move |event| {
-                note(&told, &event);
-                std::future::ready(())
             });
-        let client = options.connect(&*settings.nats_url).await.map_err(|error| {
-            let why = match error.kind() {
-                ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                    "the server refuses the credentials: check `queue.credentials_file`".to_owned()
-                }
-                _ => in_words(&error),
-            };
-            QueueError::Connect { servers: servers.clone(), why }
-        })?;
+        let (follower, link) = Follower::new(&settings.nats_url, options.clone());
+        let options = if forever { options.retry_on_initial_connect() } else { options };
+        let options = options.event_callback(move |event| {
+            follower.note(&event);
+            std::future::ready(())
+        });
+        let connected = options.connect(&*settings.nats_url).await;
+        let client =
+            connected.map_err(|error| QueueError::Connect { servers: servers.clone(), why: link::why(&error) })?;
         let jetstream = jetstream::ContextBuilder::new()
             .timeout(ACKNOWLEDGED_WITHIN)
             .ack_timeout(ACKNOWLEDGED_WITHIN)
@@ -150,7 +137,7 @@ impl Queue {
     /// What is wrong while there is no connection.
     pub(crate) fn is_away(&self, link: &Link) -> String {
         let why = link.refusal.as_deref().unwrap_or("there is no connection");
-        format!("cannot reach NATS at {}: {why}", self.servers)
+        format!("cannot reach NATS at {} (`queue.nats_url`): {why}", self.servers)
     }
 
     fn not_stored(&self, error: &PublishError) -> NotStored {
@@ -207,19 +194,7 @@ pub(crate) fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
     words
 }
 
-fn note(told: &watch::Sender<Link>, event: &Event) {
-    told.send_modify(|link| match event {
-        Event::Connected => *link = Link { connects: link.connects + 1, is_up: true, refusal: None },
-        Event::Disconnected | Event::Closed => link.is_up = false,
-        // What was missed is asked for again, as after a loss of the connection.
-        Event::SlowConsumer(_) => link.connects += 1,
-        Event::ServerError(error) => link.refusal = Some(error.to_string()),
-        Event::ClientError(error) => link.refusal = Some(error.to_string()),
-        Event::LameDuckMode | Event::Draining => {}
-    });
-}
-
-async fn options(settings: &config::Queue, name: &str) -> Result<ConnectOptions, QueueError> {
+fn options(settings: &config::Queue, name: &str) -> Result<ConnectOptions, QueueError> {
     let mut options = ConnectOptions::new().name(name);
     if let Some(path) = &settings.credentials_file {
         options = with_credentials(options, path)
