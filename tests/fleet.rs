@@ -2,6 +2,7 @@
 
 mod access;
 mod failures;
+mod hostile;
 mod stage;
 
 use std::time::Duration;

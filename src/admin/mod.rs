@@ -16,6 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Router, middleware};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -102,16 +103,31 @@ pub async fn serve(listener: TcpListener, sources: AdminSources, gate: Arc<Gate>
     serving::serve(listener, app, LIMITS, stop).await;
 }
 
-/// Serves the page over a store until `stop`, without a proxy, and what else `more` has. Everything needs the token, but for the
+/// What a process without a proxy says of itself on the page over its store.
+#[derive(Default)]
+pub(crate) struct Beside {
+    /// What these facts are about.
+    pub(crate) title: &'static str,
+    /// Names and values.
+    pub(crate) cards: Vec<(&'static str, String)>,
+    /// What is wrong, and what to do about it.
+    pub(crate) troubles: Vec<(String, &'static str)>,
+}
+
+/// Asks the process for it.
+pub(crate) type AskBeside = Arc<dyn Fn() -> BoxFuture<'static, Beside> + Send + Sync>;
+
+/// Serves the page over a store until `stop`, without a proxy, with what its process says of itself, and what else `more` has. Everything needs the token, but for the
 /// paths of [`serve`] that are open to everybody.
-pub async fn serve_page(
+pub(crate) async fn serve_page(
     listener: TcpListener,
     store: &Store,
+    beside: Option<AskBeside>,
     gate: Arc<Gate>,
     more: Router,
     stop: CancellationToken,
 ) {
-    let app = page::routes_of_store(store.viewer()).merge(more);
+    let app = page::routes_of_store(store.viewer(), beside).merge(more);
     let app = app.layer(middleware::from_fn_with_state(gate, gate::guard));
     serving::serve(listener, app, LIMITS, stop).await;
 }

@@ -82,6 +82,6 @@ impl OpenPage {
             ended.first().await;
             stopping.cancel();
         });
-        admin::serve_page(listener, store, gate, axum::Router::new(), stop).await;
+        admin::serve_page(listener, store, None, gate, axum::Router::new(), stop).await;
     }
 }

@@ -35,6 +35,8 @@ pub use crate::redact::{CaptureLevel, Redact, RedactAllow};
 pub use error::{ConfigError, Problem};
 pub use flags::{FLAGS_HEADING, Flags};
 pub use folders::state as state_folder;
+#[cfg(feature = "nats")]
+pub(crate) use given::is_subject_part;
 pub(crate) use given::listen_address;
 pub use help::with_flag_help;
 pub use key_file::read_key_file;

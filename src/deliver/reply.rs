@@ -87,6 +87,13 @@ pub struct TransportError {
     pub detail: String,
 }
 
+impl TransportError {
+    /// The relay's lease had ended before the call began.
+    pub(super) fn not_begun() -> Self {
+        Self { class: TransportClass::Unreachable, detail: "the relay has lost its lease".to_owned() }
+    }
+}
+
 /// Kinds of failure with different consequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TransportClass {

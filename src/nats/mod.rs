@@ -143,7 +143,7 @@ impl Queue {
     fn not_stored(&self, error: &PublishError) -> NotStored {
         let (names, link) = (&self.names, self.link.borrow());
         match error.kind() {
-            PublishErrorKind::StreamNotFound => NotStored::Away(format!(
+            PublishErrorKind::StreamNotFound => NotStored::NoStream(format!(
                 "no stream of NATS takes the events: run `otas-proxy relay init`, and check `queue.subject_prefix` ({})",
                 names.prefix
             )),
@@ -171,6 +171,8 @@ pub(crate) enum NotStored {
     Full,
     /// The message is larger than the server or the stream allows.
     TooLarge,
+    /// There is no such stream: what to do.
+    NoStream(String),
     /// Anything else, in words. The stream may have it nevertheless.
     Away(String),
 }

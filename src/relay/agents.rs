@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::Shared;
-use crate::config::{Otas, read_key_file};
+use crate::config::{Otas, is_subject_part, read_key_file};
 use crate::deliver::{DeliverOptions, Fleet};
 use crate::secret::Secret;
 
@@ -77,7 +77,37 @@ pub(super) fn read(folder: &Path) -> Vec<Result<Agent, String>> {
     keys.into_iter()
         .map(|file| {
             let id = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default().to_owned();
+            // It becomes a part of a subject: `*` would take the events of all agents.
+            if !is_subject_part(&id) {
+                return Err(format!(
+                    "{}: expected `<agent_id>.key`, where the id has letters, digits, `-` and `_` alone",
+                    file.display()
+                ));
+            }
             Ok(Agent { key: read_key_file(&file)?, id, file })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_used_for_the_agent_in_the_name_of_its_file_and_for_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, key: &str| std::fs::write(folder.path().join(name), key).unwrap();
+        write("planner.key", "agent_a_b\n");
+        write("two.key", "agent_a_b\nagent_c_d\n");
+        for name in ["*.key", ">.key", "a.b.key", "a b.key", "\u{e9}.key", "README", ".key"] {
+            write(name, "agent_c_d");
+        }
+        let (good, bad): (Vec<_>, Vec<_>) = read(folder.path()).into_iter().partition(Result::is_ok);
+        let good: Vec<_> = good.into_iter().map(Result::unwrap).map(|agent| (agent.id, agent.key)).collect();
+        assert_eq!(good.len(), 1);
+        assert_eq!((good[0].0.as_str(), good[0].1.expose()), ("planner", "agent_a_b"));
+        let said: Vec<String> = bad.into_iter().filter_map(Result::err).collect();
+        assert_eq!(said.len(), 6, "{said:?}");
+        assert!(said.iter().all(|why| !why.contains("agent_c_d")), "{said:?}");
+    }
 }

@@ -9,6 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use futures_util::TryStreamExt as _;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -18,7 +19,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Relay, Shared, blocking, lease};
-use crate::admin::{self, Gate};
+use crate::admin::{self, AskBeside, Beside, Gate};
+use crate::clock::now_ms;
 use crate::metrics;
 use crate::nats::{Queue, in_words};
 use crate::visible;
@@ -33,7 +35,12 @@ pub async fn serve(relay: &Relay, listener: TcpListener, gate: Arc<Gate>, stop: 
         .route("/status", get(status))
         .route("/metrics", get(figures))
         .with_state(shared.clone());
-    admin::serve_page(listener, &shared.store, gate, open, stop).await;
+    let asked = shared.clone();
+    let beside: AskBeside = Arc::new(move || {
+        let shared = asked.clone();
+        Box::pin(async move { Now::of(&shared).await.beside(&shared) })
+    });
+    admin::serve_page(listener, &shared.store, Some(beside), gate, open, stop).await;
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
@@ -57,6 +64,9 @@ async fn figures(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
+/// Agents that `/status` names.
+const SHOWN: usize = 100;
+
 /// The state of the queue.
 pub(crate) struct Waiting {
     /// Events in the stream, by subject.
@@ -64,6 +74,8 @@ pub(crate) struct Waiting {
     pub(crate) messages: u64,
     pub(crate) bytes: u64,
     pub(crate) max_bytes: i64,
+    /// How long the first of them has waited.
+    pub(crate) oldest_seconds: u64,
     pub(crate) replicas: usize,
     pub(crate) dead: u64,
     pub(crate) dead_bytes: u64,
@@ -80,8 +92,7 @@ impl Waiting {
         let (stream, dead) = (stream(queue, &names.events).await?, stream(queue, &names.dead).await?);
         let subjects =
             stream.info_builder().subjects(names.all_events()).fetch().await.map_err(|error| in_words(&error))?;
-        let counts: Vec<_> =
-            futures_util::TryStreamExt::try_collect(subjects).await.map_err(|error| in_words(&error))?;
+        let counts: Vec<_> = subjects.try_collect().await.map_err(|error| in_words(&error))?;
         let mut by_subject: Vec<(String, u64)> =
             counts.into_iter().map(|(subject, count)| (subject, count as u64)).collect();
         by_subject.sort();
@@ -91,12 +102,21 @@ impl Waiting {
             messages: info.state.messages,
             bytes: info.state.bytes,
             max_bytes: info.config.max_bytes,
+            oldest_seconds: match info.state.messages {
+                0 => 0,
+                _ => seconds_since(info.state.first_timestamp.unix_timestamp()),
+            },
             replicas: info.config.num_replicas,
             dead: dead.state.messages,
             dead_bytes: dead.state.bytes,
             dead_max_bytes: dead.config.max_bytes,
         })
     }
+}
+
+/// By this machine's clock, and the server's.
+fn seconds_since(unix: i64) -> u64 {
+    u64::try_from(now_ms() / 1_000 - unix).unwrap_or(0)
 }
 
 async fn stream(queue: &Queue, name: &str) -> Result<Stream, String> {
@@ -112,6 +132,20 @@ pub(crate) async fn holder(queue: &Queue) -> Result<Option<String>, String> {
     Ok(lease::read(queue).await?.filter(|(_, holder)| !holder.free).map(|(_, holder)| holder.relay))
 }
 
+/// Events that a relay has taken out, and that have no verdict yet.
+///
+/// # Errors
+/// Why the server gives no answer.
+pub(crate) async fn taken(queue: &Queue) -> Result<usize, String> {
+    let stream = stream(queue, &queue.names.events).await?;
+    let mut consumers = stream.consumers();
+    let mut taken = 0;
+    while let Some(consumer) = consumers.try_next().await.map_err(|error| in_words(&error))? {
+        taken += consumer.num_ack_pending;
+    }
+    Ok(taken)
+}
+
 /// A moment of a relay.
 struct Now {
     works: bool,
@@ -125,6 +159,7 @@ struct Now {
     limit: usize,
     delivery: crate::deliver::Status,
     queue: Result<Waiting, String>,
+    holder: Result<Option<String>, String>,
     pending: u64,
 }
 
@@ -135,7 +170,8 @@ impl Now {
         let watch = shared.deliveries.lock().clone();
         let store = shared.store.clone();
         let held = shared.held.lock().len();
-        let queue = Waiting::look(&shared.queue).await;
+        // Both fail after seconds if there is no connection.
+        let (queue, holder) = tokio::join!(Waiting::look(&shared.queue), holder(&shared.queue));
         let pending = blocking(move || store.counts(None)).await.map_or(0, |counts| counts.pending);
         Self {
             works: tally.works.load(Ordering::Relaxed),
@@ -149,21 +185,63 @@ impl Now {
             limit,
             delivery: watch.map(|watch| watch.now()).unwrap_or_default(),
             queue,
+            holder,
             pending,
         }
+    }
+
+    /// What the page says of it.
+    fn beside(self, shared: &Shared) -> Beside {
+        let mut cards = vec![
+            ("this relay", if self.works { "delivers" } else { "waits for the lease" }.to_owned()),
+            ("taken out, without a verdict", self.held.to_string()),
+            ("posts in flight / limit", format!("{} / {}", self.in_flight, self.limit)),
+        ];
+        let mut troubles = Vec::new();
+        match self.holder {
+            Ok(Some(relay)) => cards.push(("holder of the lease", relay)),
+            Ok(None) => cards.push(("holder of the lease", "none".to_owned())),
+            Err(why) => troubles.push((format!("The lease cannot be read: {why}."), "")),
+        }
+        match &self.queue {
+            Ok(waiting) => {
+                cards.push(("events in the queue", waiting.messages.to_string()));
+                cards.push(("its bytes / most", format!("{} / {}", waiting.bytes, waiting.max_bytes)));
+                cards.push(("the oldest waits for", format!("{} s", waiting.oldest_seconds)));
+                cards.push(("dead events", waiting.dead.to_string()));
+                for (agent, events) in without_a_key(shared, waiting).into_iter().filter(|_| self.works) {
+                    let what = format!("{events} events of `{agent}` wait because this relay has no key of it.");
+                    troubles.push((what, "Write the key into `<agent_id>.key` in the folder of `relay.keys_dir`."));
+                }
+            }
+            Err(why) => troubles.push((
+                format!("The queue cannot be read: {why}."),
+                "Nothing is lost: events stay in the queue or in their proxies.",
+            )),
+        }
+        if let Some(trouble) = self.delivery.trouble {
+            troubles.push((format!("OTAS accepts no events: {trouble}."), "Events stay in the queue."));
+        }
+        if self.dead_waiting > 0 {
+            let what = format!("{} dead events wait because their stream has no room.", self.dead_waiting);
+            troubles.push((what, "Empty the stream of dead events, or `otas-proxy relay init --dead-max-bytes`."));
+        }
+        Beside { title: "Queue", cards, troubles }
     }
 
     fn json(&self, shared: &Shared) -> Value {
         let agents: Vec<String> = shared.agents.lock().keys().cloned().collect();
         let queue = match &self.queue {
             Ok(waiting) => json!({
-                "messages": waiting.messages, "bytes": waiting.bytes, "max_bytes": waiting.max_bytes, "dead": waiting.dead,
+                "messages": waiting.messages, "bytes": waiting.bytes, "max_bytes": waiting.max_bytes,
+                "oldest_seconds": waiting.oldest_seconds, "dead": waiting.dead, "dead_bytes": waiting.dead_bytes,
+                "dead_max_bytes": waiting.dead_max_bytes, "by_agent": by_agent(shared, waiting),
                 "without_a_key": without_a_key(shared, waiting),
             }),
             Err(why) => json!({ "trouble": why }),
         };
         json!({
-            "relay": shared.id, "works": self.works, "agents": agents, "taken": self.taken, "delivered": self.delivered,
+            "relay": shared.id, "works": self.works, "holder": self.holder.as_ref().ok(), "agents": agents, "taken": self.taken, "delivered": self.delivered,
             "dead": self.dead, "repeated": self.repeated, "dead_waiting_for_room": self.dead_waiting, "held": self.held,
             "pending": self.pending, "in_flight": self.in_flight, "limit": self.limit,
             "lost_answers": self.delivery.lost_answers, "trouble": self.delivery.trouble, "queue": queue,
@@ -193,6 +271,8 @@ impl Now {
         if let Ok(waiting) = &self.queue {
             gauge("queue_messages", "Events in the queue", waiting.messages);
             gauge("queue_bytes", "Bytes in the queue", waiting.bytes);
+            gauge("queue_max_bytes", "The most that it takes", u64::try_from(waiting.max_bytes).unwrap_or(0));
+            gauge("queue_oldest_seconds", "How long the first event in the queue has waited", waiting.oldest_seconds);
             gauge("queue_dead_messages", "Events in the stream of dead events", waiting.dead);
             let stuck: u64 = without_a_key(shared, waiting).values().sum();
             gauge("queue_messages_without_key", "Events of agents whose key this relay does not have", stuck);
@@ -205,6 +285,15 @@ impl Now {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// The agents with the most events in the queue.
+fn by_agent(shared: &Shared, waiting: &Waiting) -> std::collections::BTreeMap<String, u64> {
+    let agent = |(subject, count): &(String, u64)| Some((shared.queue.names.agent_of(subject)?.to_owned(), *count));
+    let mut agents: Vec<(String, u64)> = waiting.by_subject.iter().filter_map(agent).collect();
+    agents.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    agents.truncate(SHOWN);
+    agents.into_iter().collect()
 }
 
 /// Events of agents without a key here, by agent.

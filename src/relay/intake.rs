@@ -46,6 +46,7 @@ pub(super) async fn remove_consumers(shared: &Shared) -> Result<(), String> {
     })?;
     let names: Vec<String> = stream.consumer_names().try_collect().await.map_err(|error| in_words(&error))?;
     for name in names {
+        has_lease(shared)?;
         // Another relay may have removed it.
         if let Err(error) = stream.delete_consumer(&name).await {
             info!(name, error = in_words(&error), "a consumer was not removed");
@@ -103,6 +104,7 @@ async fn consumer(shared: &Shared, id: &str) -> Result<Consumer<pull::Config>, S
         }
     }
     for name in old {
+        has_lease(shared)?;
         stream.delete_consumer(&name).await.map_err(|error| in_words(&error))?;
     }
     let settings = pull::Config {
@@ -118,6 +120,11 @@ async fn consumer(shared: &Shared, id: &str) -> Result<Consumer<pull::Config>, S
         ..pull::Config::default()
     };
     stream.create_consumer(settings).await.map_err(|error| in_words(&error))
+}
+
+/// A relay that was paused must not remove the consumers of the next one.
+fn has_lease(shared: &Shared) -> Result<(), String> {
+    if shared.ceiling.is_open() { Ok(()) } else { Err("this relay has lost its lease".to_owned()) }
 }
 
 /// An event to store.
@@ -151,6 +158,7 @@ async fn store_all(shared: &Arc<Shared>, agent: &Agent, batch: Vec<Message>) -> 
                     let held = Held { proxy, subject, sequence, ackers: vec![acker] };
                     arrived.push(Arrived { event, held });
                 } else {
+                    shared.unread.lock().insert(id);
                     unreadable(&acker, sequence).await;
                 }
             }
@@ -220,10 +228,11 @@ async fn verdicts_on(shared: &Shared, events: Vec<Uuid>) -> Result<HashMap<Uuid,
 async fn answer(shared: &Arc<Shared>, proxy: &str, ask: Ask) -> Result<(), String> {
     let known = verdicts_on(shared, ask.events.clone()).await?;
     let verdicts = {
-        let held = shared.held.lock();
+        let (held, unread) = (shared.held.lock(), shared.unread.lock());
         let verdict = |event: Uuid| match known.get(&event) {
             Some(decision) => Some(Verdict { event, decision: decision.clone() }),
-            None if held.contains_key(&event) => None,
+            // The stream has it.
+            None if held.contains_key(&event) || unread.contains(&event) => None,
             None => Some(Verdict { event, decision: Decision::Unknown }),
         };
         ask.events.into_iter().filter_map(verdict).collect()

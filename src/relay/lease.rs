@@ -65,6 +65,8 @@ impl Lease {
                 }
                 Err(why) if !complained => {
                     complained = true;
+                    let link = shared.queue.link().borrow().clone();
+                    let why = if link.is_up { why } else { shared.queue.is_away(&link) };
                     warn!(%why, "cannot look at the lease of relays; trying again");
                 }
                 Err(why) => debug!(%why, "cannot look at the lease of relays"),

@@ -42,10 +42,13 @@ use crate::nats::{Decision, Queue};
 use crate::store::{Bounds, SessionRow, Store, StoreError, Writer};
 
 pub use facts::serve;
-pub(crate) use facts::{Waiting, holder};
+pub(crate) use facts::{Waiting, holder, taken};
 
 /// How often the folder of keys and the store's bounds are looked at.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// At every so many looks the server is asked for what waits, which is a long list in a large fleet.
+const LOOKS: u64 = 4;
 
 /// How long verdicts may take to be stored when the relay stops.
 const FINISHED_WITHIN: Duration = Duration::from_secs(5);
@@ -77,6 +80,8 @@ struct Shared {
     tls: rustls::ClientConfig,
     ceiling: Arc<Ceiling>,
     held: Mutex<HashMap<Uuid, Held>>,
+    /// Events in messages that cannot be read.
+    unread: Mutex<HashSet<Uuid>>,
     recent: quick_cache::sync::Cache<Uuid, Decision>,
     sessions: Mutex<HashMap<String, sessions::Used>>,
     agents: Mutex<HashMap<String, agents::Agent>>,
@@ -116,9 +121,9 @@ impl Relay {
     /// Starts it. Must be called on a Tokio runtime.
     ///
     /// # Errors
-    /// When the store or the queue cannot be used.
+    /// When the store or the credentials cannot be used. It waits for a server that is away.
     pub async fn start(config: &Config, store: Store, tls: rustls::ClientConfig) -> Result<Self, AppError> {
-        let queue = Queue::connect(&config.queue, "otas-proxy relay").await;
+        let queue = Queue::follow(&config.queue, "otas-proxy relay").await;
         let queue = queue.map_err(|error| step("use the queue".to_owned(), error))?;
         let writer = store.writer()?;
         let delivery = config.delivery.clone();
@@ -141,6 +146,7 @@ impl Relay {
             tls,
             ceiling: Arc::new(ceiling),
             held: Mutex::default(),
+            unread: Mutex::default(),
             recent,
             sessions: Mutex::default(),
             agents: Mutex::default(),
@@ -177,6 +183,7 @@ async fn work(shared: Arc<Shared>, stop: CancellationToken) {
         shared.tally.works.store(false, Ordering::Relaxed);
         shared.ceiling.close();
         shared.held.lock().clear();
+        shared.unread.lock().clear();
         shared.sessions.lock().clear();
         shared.agents.lock().clear();
         shared.kept.lock().clear();
@@ -202,8 +209,10 @@ async fn active(shared: &Arc<Shared>, lost: &CancellationToken, stop: &Cancellat
     let finishing = tokio::spawn(outcome::finish(shared.clone(), rows, lost.clone()));
     let mut intakes = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
+    let mut looks = 0_u64;
     loop {
         tokio::select! {
+            biased;
             () = stop.cancelled() => break,
             () = lost.cancelled() => break,
             _ = look.tick() => {}
@@ -221,7 +230,10 @@ async fn active(shared: &Arc<Shared>, lost: &CancellationToken, stop: &Cancellat
             }
         }
         tidy(shared).await;
-        facts::report_missing_keys(shared).await;
+        if looks.is_multiple_of(LOOKS) {
+            facts::report_missing_keys(shared).await;
+        }
+        looks += 1;
     }
     intakes.shutdown().await;
     let hurry = CancellationToken::new();

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::RawMessageErrorKind;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -15,6 +16,9 @@ use uuid::Uuid;
 use super::{Held, Shared, blocking, sessions};
 use crate::nats::{Decision, NotStored, Verdict, Verdicts, in_words};
 use crate::store::{Fate, SessionRow, State};
+
+/// Faults that are remembered. Subjects come from proxies, so there may be any number.
+const SAID: usize = 10_000;
 
 /// The pause before a stream is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -103,7 +107,11 @@ async fn bury(shared: &Shared, held: &Held, event: Uuid, reason: &str, lost: &Ca
             break false;
         }
         let why = match copy(shared, held, event, reason).await {
-            Ok(()) => break true,
+            Ok(true) => break true,
+            Ok(false) => {
+                error!(%event, "the stream no longer has this dead event: only its proxy and this relay's store do");
+                break true;
+            }
             Err(why) => why,
         };
         if !is_waiting {
@@ -119,17 +127,22 @@ async fn bury(shared: &Shared, held: &Held, event: Uuid, reason: &str, lost: &Ca
     buried
 }
 
-async fn copy(shared: &Shared, held: &Held, event: Uuid, reason: &str) -> Result<(), String> {
+/// False: there is nothing to copy.
+async fn copy(shared: &Shared, held: &Held, event: Uuid, reason: &str) -> Result<bool, String> {
     let queue = &shared.queue;
     let stream = queue.jetstream.get_stream_no_info(&queue.names.events).await.map_err(|error| in_words(&error))?;
-    let message = stream.get_raw_message(held.sequence).await.map_err(|error| in_words(&error))?;
+    let message = match stream.get_raw_message(held.sequence).await {
+        Ok(message) => message,
+        Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => return Ok(false),
+        Err(error) => return Err(in_words(&error)),
+    };
     let mut headers = message.headers;
     headers.insert("Otas-Reason", reason.replace(['\r', '\n'], " "));
     let copy = PublishMessage::build().headers(headers).payload(message.payload).message_id(event.to_string());
-    queue.store(queue.names.dead_of(&held.subject), copy).await.map_err(|why| match why {
+    queue.store(queue.names.dead_of(&held.subject), copy).await.map(|()| true).map_err(|why| match why {
         NotStored::Full => format!("the stream {} is full", queue.names.dead),
         NotStored::TooLarge => "the event is too large for the stream".to_owned(),
-        NotStored::Away(why) => why,
+        NotStored::NoStream(why) | NotStored::Away(why) => why,
     })
 }
 
@@ -150,6 +163,10 @@ impl Shared {
 
     /// Whether this was not said before.
     pub(super) fn is_news(&self, words: &str) -> bool {
-        self.said.lock().insert(words.to_owned())
+        let mut said = self.said.lock();
+        if said.len() >= SAID {
+            said.clear();
+        }
+        said.insert(words.to_owned())
     }
 }

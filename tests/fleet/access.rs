@@ -9,18 +9,9 @@ use otas_proxy::store::State;
 use serde_json::{Value, json};
 
 use super::call;
-use super::stage::{Fleet, TestRelay, all_are};
+use super::stage::{Fleet, TestRelay, all_are, complains};
 use crate::support::nats::{TestNats, is_installed};
 use crate::support::origin::{Certificate, TestCa, TestOrigin};
-use crate::support::proxy::{Running, eventually};
-
-/// Waits until a proxy says this of its queue.
-async fn complains(proxy: &Running, words: &str) {
-    eventually(&format!("the proxy says {words:?}"), async || {
-        proxy.app.watch().now().trouble.is_some_and(|trouble| trouble.contains(words))
-    })
-    .await;
-}
 
 /// What `relay init` says when it fails.
 fn refused(folder: &crate::support::program::Folder) -> String {

@@ -8,11 +8,11 @@ use otas_proxy::store::State;
 use tokio::time::Instant;
 
 use super::call;
-use super::stage::{Fleet, TestRelay, agent, all_are, id_of, ids};
+use super::stage::{Fleet, TestRelay, agent, all_are, id_of, ids, is_in_order};
 use crate::support::nats::{TestNats, is_installed};
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{Answer, Overload};
-use crate::support::proxy::{Running, eventually};
+use crate::support::proxy::eventually;
 
 /// A number from the environment, for runs that are larger than usual.
 fn size(name: &str, usual: usize) -> usize {
@@ -24,14 +24,6 @@ fn arrivals(fleet_events: &[serde_json::Value]) -> HashMap<String, usize> {
     let mut arrived = HashMap::new();
     fleet_events.iter().for_each(|event| *arrived.entry(id_of(event)).or_default() += 1);
     arrived
-}
-
-/// Whether the events of a proxy arrived in order, by the first arrival of each.
-fn is_in_order(proxy: &Running, arrived: &[String]) -> bool {
-    let places: HashMap<&String, usize> = arrived.iter().enumerate().rev().map(|(at, id)| (id, at)).collect();
-    let sent = ids(&proxy.app.store);
-    let order: Vec<usize> = sent.iter().map(|id| places[id]).collect();
-    order.is_sorted()
 }
 
 /// Many proxies, relays and a server that are killed, and an OTAS that refuses good keys when it has too much to do.
@@ -285,7 +277,7 @@ async fn a_dead_event_stays_in_the_queue_while_its_stream_is_full() {
     assert_eq!(relay.status().await["dead_waiting_for_room"], 1);
     all_are(&proxy, State::Pending, 1).await;
     assert_eq!(fleet.queued().await.len(), 1);
-    fleet.init(&[]);
+    fleet.init(&["--dead-max-bytes", "1MiB"]);
     all_are(&proxy, State::Dead, 1).await;
     fleet.messages("OTAS_DEAD", 1).await;
     fleet.messages("OTAS", 0).await;

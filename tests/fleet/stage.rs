@@ -170,6 +170,22 @@ pub(super) async fn all_are(proxy: &Running, state: State, many: u64) {
     .await;
 }
 
+/// Waits until a proxy says this of its queue.
+pub(super) async fn complains(proxy: &Running, words: &str) {
+    eventually(&format!("the proxy says {words:?}"), async || {
+        proxy.app.watch().now().trouble.is_some_and(|trouble| trouble.contains(words))
+    })
+    .await;
+}
+
+/// Whether the events of a proxy arrived in order, by the first arrival of each.
+pub(super) fn is_in_order(proxy: &Running, arrived: &[String]) -> bool {
+    let places: HashMap<&String, usize> = arrived.iter().enumerate().rev().map(|(at, id)| (id, at)).collect();
+    let sent = ids(&proxy.app.store);
+    let order: Vec<usize> = sent.iter().map(|id| places[id]).collect();
+    order.is_sorted()
+}
+
 /// Ids of events, by the order of their session.
 pub(super) fn ids(store: &Store) -> Vec<String> {
     let filter = otas_proxy::store::Filter { limit: usize::MAX, ..otas_proxy::store::Filter::default() };
@@ -219,9 +235,20 @@ impl TestRelay {
 
     /// What its admin port answers.
     pub(super) async fn get(&self, path: &str) -> String {
+        self.ask(path, "").await
+    }
+
+    /// A page of it.
+    pub(super) async fn page(&self, path: &str) -> String {
+        let token = otas_proxy::admin::token_file(&self.folder.path().join("events.db"));
+        let token = std::fs::read_to_string(token).unwrap();
+        self.ask(path, &format!("Authorization: Bearer {}\r\n", token.trim())).await
+    }
+
+    async fn ask(&self, path: &str, headers: &str) -> String {
         let address = self.admin.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).await.unwrap();
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n{headers}Connection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -235,6 +262,11 @@ impl TestRelay {
             assert!(Instant::now() < give_up, "it did not say {words:?}: {:#?}", self.said.lock().unwrap());
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// Sends it a signal.
+    pub(super) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), signal).unwrap();
     }
 
     /// Ends it with `kill -9`. Its folder may be used again.

@@ -6,7 +6,7 @@ use super::format::{bytes, count, duration};
 use super::phases::px;
 use super::session::{sums, tables};
 use super::{ProxyHealth, shown};
-use crate::admin::{AdminSources, age_seconds, quotas, ready};
+use crate::admin::{AdminSources, Beside, age_seconds, quotas, ready};
 use crate::capture::Sink as _;
 use crate::clock::now_ms;
 use crate::deliver::Status;
@@ -54,8 +54,8 @@ pub(super) fn read(viewer: &Viewer, is_alone: bool) -> Result<StoreSummary, Stor
     })
 }
 
-/// The page. `proxy` is the proxy in this process, if there is one.
-pub(super) fn render(seen: &StoreSummary, proxy: Option<&ProxyHealth>) -> Markup {
+/// The page. `proxy` is the proxy in this process, if there is one; another process may say something `beside`.
+pub(super) fn render(seen: &StoreSummary, proxy: Option<&ProxyHealth>, beside: Option<Beside>) -> Markup {
     let sources = proxy.map(|proxy| &*proxy.sources);
     let status = sources.map(|sources| sources.delivery.now());
     let not_ready = sources.map_or_else(Vec::new, |sources| {
@@ -63,15 +63,22 @@ pub(super) fn render(seen: &StoreSummary, proxy: Option<&ProxyHealth>) -> Markup
     });
     let mut troubles = sources.zip(status.as_ref()).map(|(of, status)| troubles_now(of, status)).unwrap_or_default();
     troubles.extend(troubles_stored(seen, sources));
+    let is_alone = proxy.is_none() && beside.is_none();
+    let beside = beside.unwrap_or_default();
+    troubles.extend(beside.troubles);
     // A running proxy remembers those of calls that have left the store.
     let known = sources.map_or(&seen.quotas, |sources| &sources.quotas).now(now_ms());
     html! {
         h1 { "Health" }
-        @if proxy.is_none() { p.note { "This page shows a store without a proxy. What only a running proxy knows is on its own page." } }
+        @if is_alone { p.note { "This page shows a store without a proxy. What only a running proxy knows is on its own page." } }
         @for reason in &not_ready { p.note.bad { (reason) } }
         @for (what, advice) in &troubles { p.note { (with_code(what)) " " span.dim { (with_code(advice)) } } }
         @if not_ready.is_empty() && troubles.is_empty() { p.good { "No problems." } }
         (super::quotas::render(&known, now_ms()))
+        @if !beside.cards.is_empty() {
+            h2 { (beside.title) }
+            div.cards { @for (name, value) in &beside.cards { (card(name, &crate::visible::line(value))) } }
+        }
         h2 { "Delivery" }
         (delivery(seen, status.as_ref()))
         @if let Some(proxy) = proxy {

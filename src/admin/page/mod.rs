@@ -45,7 +45,7 @@ use tokio_util::sync::CancellationToken;
 use self::forms::Writes;
 use self::layout::{PageError, Part, page};
 use self::rates::Rates;
-use super::AdminSources;
+use super::{AdminSources, AskBeside};
 use crate::run_view::Memory;
 use crate::store::{EventRow, StoreError, Viewer};
 
@@ -59,6 +59,8 @@ struct PageContext {
     viewer: Viewer,
     /// The proxy in this process. `None`: the page shows a store alone.
     proxy: Option<ProxyHealth>,
+    /// What a process without a proxy says of itself.
+    beside: Option<AskBeside>,
     /// What may be changed here. `None`: nothing.
     writes: Option<Writes>,
     looks: Semaphore,
@@ -77,8 +79,14 @@ pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Rou
     let (viewer, delivery) = (sources.store.viewer(), sources.delivery.clone());
     let writes = Writes::of(sources.store.clone(), sources.facts.clone());
     let proxy = Some(ProxyHealth { sources, rates: Rates::default() });
-    let shown =
-        Arc::new(PageContext { viewer, proxy, writes, looks: Semaphore::new(LOOKS), runs: Memory::default() });
+    let shown = Arc::new(PageContext {
+        viewer,
+        proxy,
+        beside: None,
+        writes,
+        looks: Semaphore::new(LOOKS),
+        runs: Memory::default(),
+    });
     let watching = shown.clone();
     tokio::spawn(async move {
         if let Some(proxy) = &watching.proxy {
@@ -89,9 +97,9 @@ pub(super) fn routes(sources: Arc<AdminSources>, stop: CancellationToken) -> Rou
 }
 
 /// The page's routes over a store, without a proxy.
-pub(super) fn routes_of_store(viewer: Viewer) -> Router {
+pub(super) fn routes_of_store(viewer: Viewer, beside: Option<AskBeside>) -> Router {
     let (looks, runs) = (Semaphore::new(LOOKS), Memory::default());
-    router(Arc::new(PageContext { viewer, proxy: None, writes: None, looks, runs }))
+    router(Arc::new(PageContext { viewer, proxy: None, beside, writes: None, looks, runs }))
 }
 
 fn router(shown: Arc<PageContext>) -> Router {
@@ -180,8 +188,15 @@ async fn session(State(shown): State<Arc<PageContext>>, Path(id): Path<String>) 
 }
 
 async fn health(State(shown): State<Arc<PageContext>>) -> Answer {
+    let beside = match &shown.beside {
+        Some(ask) => Some(ask().await),
+        None => None,
+    };
     let main = shown
-        .look(|shown| Ok(health::render(&health::read(&shown.viewer, shown.proxy.is_none())?, shown.proxy.as_ref())))
+        .look(move |shown| {
+            let seen = health::read(&shown.viewer, shown.proxy.is_none())?;
+            Ok(health::render(&seen, shown.proxy.as_ref(), beside))
+        })
         .await?;
     Ok(page(Part::Health, "Health", &main))
 }

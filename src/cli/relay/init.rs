@@ -10,19 +10,19 @@ use crate::nats::{Monitored, Plan, Queue, Rule, make};
 
 /// Make the streams of a fleet, and say when proxies may forget an event
 ///
-/// It makes four streams: events that wait, dead events, verdicts, and what relays share. A stream that is there already gets these
-/// settings. The credentials must be those of an administrator of JetStream, or of a relay.
+/// It makes four streams: events that wait, dead events, verdicts, and what relays share. A stream that is there already keeps what is
+/// not named here. The credentials must be those of an administrator of JetStream, or of a relay.
 #[derive(clap::Args)]
 pub(in super::super) struct Args {
-    /// How many servers have each message: 1, or 3 in a cluster
-    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=5))]
-    replicas: u8,
-    /// Room for events that wait, such as 10GiB; a full stream refuses new ones, which then wait in their proxies
-    #[arg(long, value_name = "SIZE", default_value = "10GiB", value_parser = bytes)]
-    max_bytes: i64,
-    /// Room for dead events
-    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = bytes)]
-    dead_max_bytes: i64,
+    /// How many servers have each message: 1 (a new stream), or 3 in a cluster
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=5))]
+    replicas: Option<u8>,
+    /// Room for events that wait (a new stream: 10GiB); a full stream refuses new ones, which then wait in their proxies
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    max_bytes: Option<i64>,
+    /// Room for dead events (a new stream: 1GiB)
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    dead_max_bytes: Option<i64>,
     /// The monitoring of the server, such as http://nats.example:8222: it shows whether each message is synced
     #[arg(long, value_name = "URL")]
     monitor: Option<url::Url>,
@@ -41,9 +41,11 @@ pub(super) fn run(args: &Args) -> Done {
 async fn init(args: &Args, settings: &Settings) -> Done {
     let queue = Queue::connect(settings, "otas-proxy relay init").await?;
     let info = queue.client.server_info();
-    let plan =
-        Plan { replicas: usize::from(args.replicas), max_bytes: args.max_bytes, dead_max_bytes: args.dead_max_bytes };
+    let replicas = args.replicas.map(usize::from);
+    let plan = Plan { replicas, max_bytes: args.max_bytes, dead_max_bytes: args.dead_max_bytes };
+    let mut replicas = usize::MAX;
     for made in make(&queue.jetstream, &queue.names, plan).await? {
+        replicas = replicas.min(made.replicas);
         let what = if made.was_there { "has these settings now" } else { "made" };
         say::out(&format!("stream {}: {what}", made.name))?;
     }
@@ -52,7 +54,7 @@ async fn init(args: &Args, settings: &Settings) -> Done {
         None => None,
     };
     let version = monitored.as_ref().map_or(&*info.version, |it| &it.version);
-    say::out(&format!("server: NATS {version}, {} of each message", copies(plan.replicas)))?;
+    say::out(&format!("server: NATS {version}, {} of each message", copies(replicas)))?;
     if info.max_payload < PAYLOAD_WANTED {
         say::out(&format!(
             "server: a message may have {} bytes. Larger events travel without their bodies; set `max_payload: 4MB` in the server's \
@@ -60,7 +62,7 @@ async fn init(args: &Args, settings: &Settings) -> Done {
             info.max_payload
         ))?;
     }
-    let rule = Rule::of(plan.replicas, version, monitored.as_ref().and_then(|it| it.syncs_always));
+    let rule = Rule::of(replicas, version, monitored.as_ref().and_then(|it| it.syncs_always));
     say::out(&format!("rule: queue.forget = \"{}\": {}", rule.setting(), rule.because))?;
     Ok(ExitCode::SUCCESS)
 }

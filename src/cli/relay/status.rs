@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use super::super::{Done, runtime, say};
-use crate::config::{Config, Flags};
+use crate::config::{Config, Flags, is_subject_part};
 use crate::nats::{Queue, Rule};
-use crate::relay::{Waiting, holder};
+use crate::relay::{Waiting, holder, taken};
 use crate::visible;
 
 /// Show what waits in the queue of a fleet, and which relay delivers
@@ -28,9 +28,10 @@ async fn status(config: &Config) -> Done {
     let names = &queue.names;
     let rule = Rule::of(waiting.replicas, &queue.client.server_info().version, None);
     say::out(&format!(
-        "{}: {} events wait ({} of {} bytes), {} of each message",
+        "{}: {} events wait, the first for {} s ({} of {} bytes), {} of each message",
         names.events,
         waiting.messages,
+        waiting.oldest_seconds,
         waiting.bytes,
         waiting.max_bytes,
         if waiting.replicas == 1 { "one copy".to_owned() } else { format!("{} copies", waiting.replicas) }
@@ -44,13 +45,15 @@ async fn status(config: &Config) -> Done {
         Some(relay) => say::out(&format!("relay: {} delivers", visible::line(relay)))?,
         None => say::out("relay: none delivers")?,
     }
+    say::out(&format!("relay: {} events are taken out of the queue and have no verdict yet", taken(&queue).await?))?;
     let mut has_all = true;
     for (subject, events) in &waiting.by_subject {
         let agent = names.agent_of(subject).unwrap_or_default();
         let file = config.queue.keys_dir.as_ref().map(|folder| folder.join(format!("{agent}.key")));
-        let note = match file.filter(|file| !file.exists()) {
-            Some(file) => format!(", and there is no key in {}", file.display()),
-            None => String::new(),
+        let note = match file {
+            Some(_) if !is_subject_part(agent) => ", and this is no id of an agent".to_owned(),
+            Some(file) if !file.exists() => format!(", and there is no key in {}", file.display()),
+            Some(_) | None => String::new(),
         };
         has_all &= note.is_empty();
         say::out(&format!("{}: {events} wait{note}", visible::line(subject)))?;

@@ -10,5 +10,7 @@ mod simple;
 mod sinks;
 mod value;
 
+#[cfg(feature = "nats")]
+pub(crate) use queue::is_subject_part;
 pub(crate) use simple::listen_address;
 pub(super) use value::{Given, Refused, Value, toml_type};

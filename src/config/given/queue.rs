@@ -18,12 +18,17 @@ impl Given<'_> {
     /// One part of a subject: what stands between two dots.
     pub(in crate::config) fn subject_part(&self) -> Result<String, Refused> {
         let part = self.text(PART)?;
-        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !part.bytes().all(fits) || part.len() > PART_BYTES {
+        if !is_subject_part(part) {
             return Err(bad(PART, "it has another character, or more than 128"));
         }
         Ok(part.to_owned())
     }
+}
+
+/// Whether this can stand between two dots of a subject, and means nothing else there.
+pub(crate) fn is_subject_part(part: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    !part.is_empty() && part.len() <= PART_BYTES && part.bytes().all(fits)
 }
 
 fn nats_server(server: &str) -> Result<String, Refused> {

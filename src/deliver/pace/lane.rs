@@ -37,6 +37,11 @@ impl Ceiling {
         self.0.lock().until = Some(until);
     }
 
+    /// Whether posts may start.
+    pub(crate) fn is_open(&self) -> bool {
+        self.0.lock().is_open(Instant::now())
+    }
+
     /// No post may start.
     pub(crate) fn close(&self) {
         self.0.lock().until = None;
@@ -53,10 +58,11 @@ impl Ceiling {
 
 impl Shared {
     fn permit(&self, now: Instant) -> Permit {
-        match self.until {
-            Some(until) if now < until => self.pace.permit(now, self.in_flight),
-            _ => Permit::Full,
-        }
+        if self.is_open(now) { self.pace.permit(now, self.in_flight) } else { Permit::Full }
+    }
+
+    fn is_open(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
     }
 
     fn wake_next(&mut self) {
@@ -77,6 +83,13 @@ pub(in crate::deliver) struct Lane {
 pub(in crate::deliver) struct Slip {
     own: Ticket,
     shared: Option<(Ticket, Place)>,
+}
+
+impl Slip {
+    /// Whether the call may still begin. The process may have been paused since its slip was made.
+    pub(in crate::deliver) fn stands(&self, now: Instant) -> bool {
+        self.shared.as_ref().is_none_or(|(_, place)| place.0.0.lock().is_open(now))
+    }
 }
 
 /// A place below the ceiling.
@@ -196,6 +209,7 @@ mod tests {
         assert_eq!(one.permit(now, 0), Permit::Now);
         let slip = one.begin(now, 0);
         assert_eq!((other.permit(now, 0), ceiling.load()), (Permit::Full, (1, 1)));
+        assert_eq!([slip.stands(now), slip.stands(now + SOON)], [true, false], "paused before it began");
         drop(slip);
         // The first one waited before, and passes on.
         one.passes();
@@ -203,7 +217,7 @@ mod tests {
         assert_eq!((other.permit(now, 0), ceiling.load()), (Permit::Now, (1, 0)));
         assert_eq!(other.permit(now + SOON, 0), Permit::Full, "no longer open");
         ceiling.close();
-        assert_eq!(other.permit(now, 0), Permit::Full, "closed");
+        assert!(other.permit(now, 0) == Permit::Full && !ceiling.is_open(), "closed");
     }
 
     #[test]

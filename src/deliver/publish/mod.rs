@@ -3,7 +3,8 @@
 //! An event of a session is published once the one before it is acknowledged, so the stream has them in order. With
 //! [`Forget::Delivered`] an event stays pending here until a relay has told its verdict. After each loss of the connection all that
 //! wait for a verdict are published again under the same ids, because the server may have lost them (it ignores those that it has).
-//! Then the relay is asked what became of them, because verdicts may have been missed meanwhile.
+//! Then the relay is asked what became of them, because verdicts may have been missed meanwhile. It is also asked when an event waits
+//! for long, and when the stream is gone, everything is published again.
 
 mod disk;
 mod waiting;
@@ -226,6 +227,10 @@ impl Publisher {
                 again,
             ));
         }
+        if self.waiting.doubts(now) {
+            // The question may be lost as well as its answer.
+            self.asking = None;
+        }
         if self.under_way.is_empty() && self.asking.is_none() {
             self.ask();
         }
@@ -316,8 +321,12 @@ impl Publisher {
                 self.target.queue.names.events
             ),
             NotStored::TooLarge => "a message is too large for the server".to_owned(),
-            NotStored::Away(reason) => reason.clone(),
+            NotStored::NoStream(reason) | NotStored::Away(reason) => reason.clone(),
         };
+        if matches!(why, NotStored::NoStream(_)) {
+            // What it had is gone as well, and comes first when it is there again.
+            self.again_from_the_start();
+        }
         // Those that fail together are one failure.
         if self.not_before.is_none_or(|until| until <= Instant::now()) {
             self.failures = self.failures.saturating_add(1);

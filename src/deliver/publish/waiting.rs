@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
+use std::time::Duration;
+
 use aws_lc_rs::digest::{SHA256, digest};
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::nats::Decision;
@@ -10,6 +13,16 @@ use crate::store::SessionRow;
 
 /// Events to publish that are held in memory. Of each only the row and the session are known.
 const WINDOW: usize = 512;
+
+/// A relay tells a verdict once, to who listens: it may be lost on its way without a loss of the connection.
+const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE_MAX: Duration = Duration::from_secs(4 * 3_600);
+
+struct Oldest {
+    row: i64,
+    ask_at: Instant,
+    patience: Duration,
+}
 
 #[derive(Default)]
 pub(super) struct Waiting {
@@ -27,6 +40,8 @@ pub(super) struct Waiting {
     /// Verdicts on these may have been missed.
     to_ask: BTreeSet<i64>,
     asked: Vec<i64>,
+    /// The event that has waited longest for its verdict.
+    oldest: Option<Oldest>,
     /// All rows up to this one were read from the store.
     read_to: i64,
     all_read: bool,
@@ -144,6 +159,30 @@ impl Waiting {
         self.asked.iter().filter_map(|row| self.sent.get(row)).copied().collect()
     }
 
+    /// Whether a verdict may have been missed, because the oldest event has waited for long. Relays are asked again after twice the time
+    /// each time: an event may just as well wait for OTAS.
+    pub(super) fn doubts(&mut self, now: Instant) -> bool {
+        let Some(&row) = self.sent.keys().next() else {
+            self.oldest = None;
+            return false;
+        };
+        match &mut self.oldest {
+            Some(oldest) if oldest.row == row => {
+                if now < oldest.ask_at {
+                    return false;
+                }
+                oldest.patience = PATIENCE_MAX.min(oldest.patience * 2);
+                oldest.ask_at = now + oldest.patience;
+                self.to_ask.extend(self.sent.keys());
+                true
+            }
+            _ => {
+                self.oldest = Some(Oldest { row, ask_at: now + PATIENCE, patience: PATIENCE });
+                false
+            }
+        }
+    }
+
     /// The last question did not reach the stream.
     pub(super) fn not_asked(&mut self) {
         self.to_ask.extend(self.asked.drain(..));
@@ -235,6 +274,22 @@ mod tests {
         assert_eq!(waiting.sent_count(), 2);
         waiting.settled(1);
         assert_eq!((waiting.row_of(event(1)), waiting.row_of(event(2))), (None, Some(2)));
+    }
+
+    #[test]
+    fn relays_are_asked_about_an_event_that_waits_for_long_and_less_often_each_time() {
+        let (mut waiting, began) = (waiting(&[(1, ONE()), (2, ONE())]), Instant::now());
+        assert!(!waiting.doubts(began), "none is in the stream");
+        for row in [1, 2] {
+            waiting.take();
+            waiting.sent(row, event(row));
+        }
+        assert_eq!([waiting.doubts(began), waiting.doubts(began + PATIENCE / 2)], [false, false]);
+        assert!(waiting.doubts(began + PATIENCE));
+        assert_eq!(waiting.take_to_ask(10), [event(1), event(2)]);
+        assert_eq!([PATIENCE * 2, PATIENCE * 3].map(|later| waiting.doubts(began + later)), [false, true]);
+        waiting.settled(1);
+        assert_eq!([PATIENCE * 9, PATIENCE * 10].map(|later| waiting.doubts(began + later)), [false, true]);
     }
 
     #[test]

@@ -342,7 +342,10 @@ impl Worker {
                 item.json = None;
                 let ticket = self.pace.begin(now, in_flight);
                 let posting = async move {
-                    let answer = client.log_event(&key, &token.secret, body).await;
+                    let answer = match ticket.stands(Instant::now()) {
+                        true => client.log_event(&key, &token.secret, body).await,
+                        false => Err(TransportError::not_begun()),
+                    };
                     FinishedCall::Posted { item, token, ticket, answer }
                 };
                 (Call::Post(row), self.calls.spawn(posting))
