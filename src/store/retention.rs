@@ -208,7 +208,12 @@ fn remove_bodies(connection: &Connection, from: &mut i64, gap: &mut Option<Gap>)
         ),
         [*from, STEP_ROWS],
     )?;
-    let Some(last) = oldest.last() else { return Ok(false) };
+    let Some(last) = oldest.last() else {
+        // All rows were read. They are not read again each time that the full store makes room.
+        let newest: Option<i64> = connection.query_row("SELECT max(id) FROM events", [], |row| row.get(0))?;
+        *from = newest.unwrap_or(*from);
+        return Ok(false);
+    };
     // Events are removed and inserted again. A row shortened in place would keep its page.
     let mut read = connection.prepare_cached(&format!("SELECT {COLUMNS} FROM events WHERE id = ?1"))?;
     let mut shortened = Vec::new();
@@ -460,6 +465,24 @@ mod tests {
         let counts = case.store.counts(None).unwrap();
         assert_eq!((counts.pending, counts.delivered, counts.total), (left, 100, left + 100));
         assert_eq!(case.store.health().events_lost(), gaps[0].events);
+    }
+
+    #[test]
+    fn a_full_store_without_bodies_is_read_once_and_later_bodies_still_go_first() {
+        let mut case = Case::new();
+        let json = format!(r#"{{"path":"/{}"}}"#, testing::text_that_takes(1_000));
+        let event = |n| NewEvent { started_at_ms: n, ..NewEvent::plain(json.as_bytes()) };
+        case.writer.append(case.session, &(1..=500).map(event).collect::<Vec<_>>()).unwrap();
+        let used = case.writer.size_bytes().unwrap().1;
+        let bounds = Bounds { max_bytes: used, ..GENEROUS };
+        case.tidy(&bounds, 0);
+        assert!(case.count(State::Pending) < 500);
+        assert_eq!(case.writer.bodies_removed_to, 500, "no row is looked at again");
+        case.append(20);
+        let left = case.count(State::Pending);
+        case.tidy(&bounds, 0);
+        assert!(case.writer.bodies_removed_to > 500);
+        assert_eq!(case.count(State::Pending), left, "no event was dropped while there were bodies");
     }
 
     #[test]
