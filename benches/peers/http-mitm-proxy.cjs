@@ -1,4 +1,6 @@
 // http-mitm-proxy as a plain intercepting proxy: `http-mitm-proxy.cjs PORT FOLDER`; it makes its CA in FOLDER.
+// The origin's certificate is not checked.
+process.env.NODE_TLS_REJECT_UNAUTHORIZED = '0'
 const { Proxy } = require('http-mitm-proxy')
 
 const [port, folder] = process.argv.slice(2)

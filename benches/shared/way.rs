@@ -46,7 +46,8 @@ impl Way {
         while !head.ends_with(b"\r\n\r\n") {
             head.push(tcp.read_u8().await?);
         }
-        if !head.starts_with(b"HTTP/1.1 200") {
+        // Some answer with version 1.0.
+        if !head.starts_with(b"HTTP/1.") || head.get(8..12) != Some(b" 200") {
             return Err(std::io::Error::other(String::from_utf8_lossy(&head).into_owned()));
         }
         Ok(Box::new(tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await?))
