@@ -50,7 +50,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::secret::Secret;
-use crate::store::{SessionRow, Store, StoreError};
+use crate::store::{Fate, SessionRow, Store, StoreError};
 
 pub(crate) use pace::Ceiling;
 
@@ -97,8 +97,9 @@ pub struct Fleet {
     pub(crate) target: Option<publish::Target>,
     /// A limit of posts that this delivery shares with others.
     pub(crate) ceiling: Option<Arc<Ceiling>>,
-    /// Gets the rows that OTAS has accepted or refused for good, after that was recorded.
-    pub(crate) settled: Option<mpsc::UnboundedSender<Vec<i64>>>,
+    /// Gets what became of events that OTAS has accepted or refused for good, after that was recorded. Their rows may be gone by then:
+    /// retention removes what is settled.
+    pub(crate) settled: Option<mpsc::UnboundedSender<Vec<Fate>>>,
 }
 
 /// Why delivery cannot start.

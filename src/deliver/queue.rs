@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::Blame;
 use crate::store::{PendingEvent, SessionRow};
@@ -21,6 +22,8 @@ pub(super) struct Queue {
 pub(super) struct Item {
     /// Its row.
     pub(super) id: i64,
+    /// The exchange's id. Known once its JSON is read.
+    pub(super) event_id: Uuid,
     /// Its session.
     pub(super) session: SessionRow,
     /// Posts so far, by any process. Known once its JSON is read.
@@ -118,7 +121,9 @@ impl Queue {
     /// The JSON of an event.
     pub(super) fn loaded(&mut self, id: i64, event: Option<PendingEvent>) {
         match (event, self.waiting.get_mut(&id)) {
-            (Some(event), Some(item)) => (item.attempts, item.json) = (event.attempts, Some(event.json)),
+            (Some(event), Some(item)) => {
+                (item.event_id, item.attempts, item.json) = (event.event_id, event.attempts, Some(event.json));
+            }
             // No longer pending: another process settled it.
             (None, Some(_)) => drop(self.waiting.remove(&id)),
             (_, None) => {}
@@ -177,6 +182,7 @@ impl Item {
     fn new(id: i64, session: SessionRow) -> Self {
         Self {
             id,
+            event_id: Uuid::nil(),
             session,
             attempts: 0,
             json: None,
@@ -255,7 +261,7 @@ mod tests {
     }
 
     fn event(id: i64) -> PendingEvent {
-        PendingEvent { id, session: sessions().0, attempts: 3, json: b"{}".to_vec() }
+        PendingEvent { id, event_id: Uuid::nil(), session: sessions().0, attempts: 3, json: b"{}".to_vec() }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::Shared;
 use crate::config::{Otas, is_subject_part, read_key_file};
 use crate::deliver::{DeliverOptions, Fleet};
 use crate::secret::Secret;
+use crate::store::Fate;
 
 /// What the file of an agent's key is called, behind its id.
 const SUFFIX: &str = "key";
@@ -25,7 +26,7 @@ pub(super) struct Agent {
 
 impl Agent {
     /// How its events are delivered. `settled` gets the rows that have a verdict.
-    pub(super) fn delivery(&self, shared: &Shared, settled: mpsc::UnboundedSender<Vec<i64>>) -> DeliverOptions {
+    pub(super) fn delivery(&self, shared: &Shared, settled: mpsc::UnboundedSender<Vec<Fate>>) -> DeliverOptions {
         let (agent_key, agent_key_file) = (Some(self.key.clone()), Some(self.file.clone()));
         let own = Otas {
             agent_key,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 use uuid::Uuid;
 
-use super::{Held, Shared, blocking, sessions};
+use super::{Held, Shared, sessions};
 use crate::nats::{Decision, NotStored, Verdict, Verdicts, in_words};
 use crate::store::{Fate, SessionRow, State};
 
@@ -33,15 +33,15 @@ pub(super) fn decision(fate: &Fate) -> Decision {
     }
 }
 
-/// Handles the rows that were settled, until there are no more deliveries.
+/// Handles the events that were settled, until there are no more deliveries.
 pub(super) async fn finish(
     shared: Arc<Shared>,
-    mut rows: mpsc::UnboundedReceiver<Vec<i64>>,
+    mut fates: mpsc::UnboundedReceiver<Vec<Fate>>,
     lost: CancellationToken,
 ) {
     let mut under_way = JoinSet::new();
-    while let Some(settled) = rows.recv().await {
-        for (_, fate) in fates(&shared, &settled, &lost).await {
+    while let Some(settled) = fates.recv().await {
+        for fate in settled {
             shared.recent.insert(fate.event_id, decision(&fate));
             let Some(held) = shared.held.lock().remove(&fate.event_id) else { continue };
             under_way.spawn(conclude(shared.clone(), fate, held, lost.clone()));
@@ -49,21 +49,6 @@ pub(super) async fn finish(
         while under_way.try_join_next().is_some() {}
     }
     while under_way.join_next().await.is_some() {}
-}
-
-/// What became of these rows. The store is asked until it answers, or until the lease is lost: then the events come again.
-async fn fates(shared: &Shared, rows: &[i64], lost: &CancellationToken) -> Vec<(i64, Fate)> {
-    loop {
-        let (store, rows) = (shared.store.clone(), rows.to_vec());
-        match blocking(move || store.fates(&rows)).await {
-            Ok(fates) => return fates,
-            Err(error) => error!(error = error.in_words(), "the store failed: verdicts wait until it works again"),
-        }
-        if lost.is_cancelled() {
-            return Vec::new();
-        }
-        sleep(PAUSE).await;
-    }
 }
 
 /// All that follows a verdict. Without the lease the message stays, and the next relay concludes it.

@@ -1,9 +1,10 @@
 //! Records the results of posts.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use uuid::Uuid;
 
 use super::sql::{ROW_BYTES, TALLY, WAITING_TALLY};
-use super::{State, Store, StoreError, history};
+use super::{Fate, SessionRow, State, Store, StoreError, history};
 use crate::clock::now_ms;
 
 /// The result of one post of one event.
@@ -39,6 +40,21 @@ pub enum Outcome {
         /// When it is posted again, in Unix milliseconds.
         next_try_at_ms: i64,
     },
+}
+
+impl Outcome {
+    /// What became of an event, if that is decided.
+    pub(crate) fn fate(&self, event_id: Uuid, session: SessionRow) -> Option<Fate> {
+        let of = |state| Fate { event_id, session, state, otas_event_id: None, verdict: None };
+        match self {
+            Self::Delivered { otas_event_id } => {
+                Some(Fate { otas_event_id: Some(otas_event_id.clone()), ..of(State::Delivered) })
+            }
+            Self::Queued => Some(of(State::Delivered)),
+            Self::Dead { verdict } => Some(Fate { verdict: Some(verdict.clone()), ..of(State::Dead) }),
+            Self::Again { .. } => None,
+        }
+    }
 }
 
 impl Store {

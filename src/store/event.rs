@@ -152,6 +152,8 @@ impl<'a> NewEvent<'a> {
 pub struct PendingEvent {
     /// The row. Events are delivered in row order.
     pub id: i64,
+    /// The exchange's UUIDv7.
+    pub event_id: Uuid,
     /// The session that it belongs to.
     pub session: SessionRow,
     /// Posts so far, by all processes.

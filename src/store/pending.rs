@@ -2,6 +2,8 @@
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use uuid::Uuid;
+
 use super::chunks::Loader;
 use super::sql::as_limit;
 use super::{PendingEvent, SessionRow, Store, StoreError};
@@ -28,7 +30,9 @@ impl Store {
     pub fn pending_event(&self, id: i64) -> Result<Option<PendingEvent>, StoreError> {
         let connection = self.connection();
         connection
-            .prepare_cached("SELECT id, session, attempts, json, parts FROM events WHERE id = ?1 AND state = 0")
+            .prepare_cached(
+                "SELECT id, session, attempts, json, parts, event_id FROM events WHERE id = ?1 AND state = 0",
+            )
             .and_then(|mut query| {
                 query.query_row([id], |row| pending_row(&mut self.loader(&connection), row)).optional()
             })
@@ -70,7 +74,13 @@ fn waiting(
 fn pending_row(loader: &mut Loader<'_>, row: &Row<'_>) -> rusqlite::Result<PendingEvent> {
     let parts: Option<Vec<u8>> = row.get(4)?;
     let json = loader.for_otas(row.get(3)?, parts.as_deref())?;
-    Ok(PendingEvent { id: row.get(0)?, session: SessionRow(row.get(1)?), attempts: row.get(2)?, json })
+    Ok(PendingEvent {
+        id: row.get(0)?,
+        event_id: Uuid::from_bytes(row.get(5)?),
+        session: SessionRow(row.get(1)?),
+        attempts: row.get(2)?,
+        json,
+    })
 }
 
 #[cfg(test)]

@@ -84,25 +84,6 @@ impl Store {
         read().map_err(self.failed("read a pending event"))
     }
 
-    /// What became of these rows, as far as they are there.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn fates(&self, rows: &[i64]) -> Result<Vec<(i64, Fate)>, StoreError> {
-        let connection = self.connection();
-        let read = || {
-            let mut query = connection.prepare_cached(
-                "SELECT event_id, session, state, otas_event_id, verdict FROM events WHERE id = ?1",
-            )?;
-            let mut found = Vec::with_capacity(rows.len());
-            for &id in rows {
-                found.extend(query.query_row([id], fate).optional()?.map(|fate| (id, fate)));
-            }
-            Ok::<_, rusqlite::Error>(found)
-        };
-        read().map_err(self.failed("read what became of events"))
-    }
-
     /// What became of the newest events, the newest first.
     ///
     /// # Errors
@@ -235,7 +216,6 @@ mod tests {
             otas_event_id: Some("e".into()),
             verdict: Some("delivered".into()),
         };
-        assert_eq!(store.newest_fates(10).unwrap(), std::slice::from_ref(&fate));
-        assert_eq!(store.fates(&[1, 600]).unwrap(), [(600, fate)]);
+        assert_eq!(store.newest_fates(10).unwrap(), [fate]);
     }
 }

@@ -255,3 +255,19 @@ async fn what_waits_is_shown_with_the_relay_that_delivers_and_the_keys_that_are_
     assert!(said.contains("relay: 0 events are taken out of the queue") && said.contains("3 events wait"), "{said}");
     drop(proxy);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_store_keeps_nothing_that_is_settled_concludes_all_events() {
+    if !is_installed("a_relay_whose_store_keeps_nothing_that_is_settled_concludes_all_events") {
+        return;
+    }
+    let fleet = Fleet::new(1, TestNats::start("")).await;
+    fleet.init(&[]);
+    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    // As on a disk without room: retention removes each event as soon as it has its verdict.
+    let relay = TestRelay::start(fleet.relay_folder_of("min_free_bytes = 1125899906842624", ""));
+    call(&proxy, &origin, 400).await;
+    all_are(&proxy, State::Delivered, 400).await;
+    fleet.messages("OTAS", 0).await;
+    assert_eq!((fleet.otas.events().await.len(), relay.status().await["held"].as_u64()), (400, Some(0)));
+}

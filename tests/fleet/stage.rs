@@ -91,6 +91,11 @@ impl Fleet {
 
     /// The same, with more in `[queue]`.
     pub(super) fn relay_folder_with(&self, queue: &str) -> Folder {
+        self.relay_folder_of("", queue)
+    }
+
+    /// The same, with more in `[store]` as well.
+    pub(super) fn relay_folder_of(&self, store: &str, queue: &str) -> Folder {
         let folder = Folder::new();
         let keys = folder.path().join("keys");
         std::fs::create_dir(&keys).unwrap();
@@ -99,7 +104,7 @@ impl Fleet {
         }
         let (otas, nats) = (self.otas.url(), self.servers());
         folder.configure(&format!(
-            "[otas]\nbrain_url = '{otas}'\nuasam_url = '{otas}'\n[queue]\nnats_url = '{nats}'\n{queue}\n[relay]\nkeys_dir = 'keys'\n\
+            "{store}\n[otas]\nbrain_url = '{otas}'\nuasam_url = '{otas}'\n[queue]\nnats_url = '{nats}'\n{queue}\n[relay]\nkeys_dir = 'keys'\n\
              [delivery]\norder = 'strict'\nbackoff_min_ms = 50\nbackoff_max_ms = 1000\n"
         ));
         folder

@@ -16,7 +16,7 @@ use super::Worker;
 use super::choice::Need;
 use crate::secret::Secret;
 use crate::store::{
-    Counts, DeliveryLock, KeptToken, KeySource, Outcome, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
+    Counts, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
     StoreError,
 };
 
@@ -125,11 +125,10 @@ impl Worker {
     }
 
     fn tell_settled(&mut self) {
-        let settled = std::mem::take(&mut self.unsettled);
-        if let Some(settled_to) = &self.settled {
-            let is_final = |one: &&Settlement| !matches!(one.outcome, Outcome::Again { .. });
+        self.unsettled.clear();
+        if let Some(settled) = &self.settled {
             // Nobody listens any more when the relay stops.
-            let _ = settled_to.send(settled.iter().filter(is_final).map(|one| one.id).collect());
+            let _ = settled.send(std::mem::take(&mut self.fates));
         }
     }
 

@@ -288,6 +288,9 @@ impl Worker {
     }
 
     fn settle(&mut self, item: &Item, outcome: Outcome) {
+        if self.settled.is_some() {
+            self.fates.extend(outcome.fate(item.event_id, item.session));
+        }
         self.unsettled.push(Settlement { id: item.id, attempts: item.attempts, outcome });
         self.counts_are_wanted = true;
     }

@@ -35,7 +35,7 @@ use super::{
 use crate::config::Order;
 use crate::event;
 use crate::secret::Secret;
-use crate::store::{DeliveryLock, SessionRow, Settlement, Store};
+use crate::store::{DeliveryLock, Fate, SessionRow, Settlement, Store};
 
 /// [`STOP_GRACE`] in a hurry. A reply that is about to arrive is still recorded, so that its event is not posted twice.
 const HURRIED_GRACE: Duration = Duration::from_millis(100);
@@ -110,8 +110,10 @@ pub(super) struct Worker {
     delivered: u64,
     shown: Status,
     status: watch::Sender<Status>,
-    /// Gets the rows that were settled for good.
-    settled: Option<mpsc::UnboundedSender<Vec<i64>>>,
+    /// Gets what was settled for good.
+    settled: Option<mpsc::UnboundedSender<Vec<Fate>>>,
+    /// For it: not recorded yet.
+    fates: Vec<Fate>,
 }
 
 enum Call {
@@ -175,6 +177,7 @@ impl Worker {
             lets_others_try: false,
             trouble: None,
             adopt_at: None,
+            fates: Vec::new(),
             unsettled: Vec::new(),
             notes,
             store_rests_until: None,
